@@ -77,7 +77,7 @@ def server(*flags: str) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "imgpipe.serving.server.model_server", f"--port={port}"]
+    command = [sys.executable, "-m", "imgpipe", "serve", f"--port={port}", "--rest_api_port=0"]
     process = subprocess.Popen(
         [*command, *flags], cwd=ROOT, env=_ENVIRONMENT, stderr=subprocess.DEVNULL
     )
@@ -151,17 +151,16 @@ def _levels(outside: Runs, inside: Runs, best: int) -> list[Figure]:
 
 def overhead(work: Path, options: argparse.Namespace) -> list[Figure]:
     """Measure the cost of a Predict without that of an empty RPC and without the model."""
-    configs = work / "models.config"
-    entry = 'config {{ name: "{0}" base_path: "{1}" model_platform: "tensorflow" }}'
-    entries = " ".join(entry.format(name, work / name) for name in (MODEL, TINY))
-    configs.write_text(f"model_config_list {{ {entries} }}")
     outside, inside = (list[dict[str, Any]]() for _ in range(2))
-    with server(f"--model_config_file={configs}") as target:
-        for model in (MODEL, TINY):
-            wait(target, model)
+    with (
+        server(*one_model(work / MODEL, MODEL)) as target,
+        server(*one_model(work / TINY, TINY)) as tiny_target,
+    ):
+        wait(target, MODEL)
+        wait(tiny_target, TINY)
         for _ in range(options.rounds):
             inside.append(part("inside", str(work), "1", str(options.window)))
-            outside.append(part("one_caller", target, str(work), str(options.window)))
+            outside.append(part("one_caller", target, tiny_target, str(work), str(options.window)))
     empty, tiny, image = (_median(run[k] for run in outside) for k in ("empty", "tiny", "image"))
     single = _median(run["p50_ms"] for run in inside)
     return [

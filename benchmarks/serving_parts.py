@@ -105,7 +105,7 @@ def load(target: str, work: str, levels: str, window: str) -> dict[str, Any]:
     }
 
 
-def one_caller(target: str, work: str, window: str) -> dict[str, Any]:
+def one_caller(target: str, tiny_target: str, work: str, window: str) -> dict[str, Any]:
     """Measure the p50 in ms of one caller: an empty RPC, a model of one sum, and an image.
 
     They alternate in short windows, so that other work on the machine affects all alike.
@@ -115,14 +115,14 @@ def one_caller(target: str, work: str, window: str) -> dict[str, Any]:
     status = messages.status_request(messages.Servable(TINY))
     tiny = messages.predict_request(messages.Servable(TINY), {"x": np.array([2.0], np.float32)})
     kinds = {
-        "empty": ([status.SerializeToString()], protos.STATUS),
-        "tiny": ([tiny.SerializeToString()], protos.PREDICT),
-        "image": (image_requests(images_of(work), MODEL), protos.PREDICT),
+        "empty": (tiny_target, [status.SerializeToString()], protos.STATUS),
+        "tiny": (tiny_target, [tiny.SerializeToString()], protos.PREDICT),
+        "image": (target, image_requests(images_of(work), MODEL), protos.PREDICT),
     }
     medians: dict[str, list[float]] = {kind: [] for kind in kinds}
     for _ in range(_TURNS):
-        for kind, (requests, method) in kinds.items():
-            level = measure(target, requests, 1, float(window) / _TURNS, method)
+        for kind, (asked, requests, method) in kinds.items():
+            level = measure(asked, requests, 1, float(window) / _TURNS, method)
             medians[kind].append(level["latency_ms"]["p50"])
     return {kind: float(np.median(values)) for kind, values in medians.items()}
 

@@ -6,7 +6,6 @@ does. This gate therefore starts the embedded server on the loopback interface, 
 model into a session of TensorFlow, as TensorFlow Serving does, and queries it over gRPC.
 """
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -166,24 +165,22 @@ def validate(
     Raises:
         ResourceError: Memory, disk space or time did not suffice for a check.
     """
-    with tempfile.TemporaryDirectory() as base:
-        # A server expects a folder of versions.
-        (Path(base) / "1").symlink_to(Path(model_directory).absolute(), target_is_directory=True)
-        # An image that training accepts may exceed the default limits, which protect a server from
-        # strangers.
-        settings = Settings(
-            port=0,
-            file_system_poll_wait_seconds=0.2,
-            max_load_retries=0,
-            max_image_pixels=0,
-            max_message_bytes=-1,
-        )
-        server = ModelServer(NAME, base, settings, loaded=loaded)
-        port = server.start()
-        try:
-            return list(_checks(server, port, samples))
-        finally:
-            server.stop(grace=1.0)
+    # An image that training accepts may exceed the default limits, which protect a server from
+    # strangers.
+    settings = Settings(
+        port=0,
+        rest_api_port=0,
+        file_system_poll_wait_seconds=0.2,
+        max_load_retries=0,
+        max_image_pixels=0,
+        max_message_bytes=-1,
+    )
+    server = ModelServer(NAME, model_directory, settings, loaded=loaded)
+    port = server.start()
+    try:
+        return list(_checks(server, port, samples))
+    finally:
+        server.stop(grace=1.0)
 
 
 def _checks(server: ModelServer, port: int, samples: Samples) -> Iterator[ServingCheck]:

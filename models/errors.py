@@ -11,6 +11,13 @@ from collections.abc import Iterable
 from typing import Final
 
 _LONGEST: Final = 4_000  # characters of a message, which may repeat what other people wrote
+_USER_INFO: Final = re.compile(r"(?<=://)[^\s'\"]*@")
+_QUERY: Final = re.compile(r"(://[^\s?'\"]*\?)[^\s'\"]+")
+
+
+def without_secrets(text: str) -> str:
+    """Return a text in which no address has user, password or query, which may be a signature."""
+    return _QUERY.sub(r"\1…", _USER_INFO.sub("…@", text))
 
 
 class ImgpipeError(Exception):
@@ -19,12 +26,12 @@ class ImgpipeError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        """Return the message; of a very long one the beginning and the end."""
+        """Return the message without secrets; of a very long one the beginning and the end."""
         text = super().__str__()
-        if len(text) <= _LONGEST:
-            return text
-        half = _LONGEST // 2
-        return f"{text[:half]} … ({len(text) - _LONGEST:,} characters) … {text[-half:]}"
+        if len(text) > _LONGEST:
+            half = _LONGEST // 2
+            text = f"{text[:half]} … ({len(text) - _LONGEST:,} characters) … {text[-half:]}"
+        return without_secrets(text)
 
 
 class ConfigError(ImgpipeError):

@@ -14,6 +14,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from imgpipe.serving.image_parts import LEAST_PART, MOST_PARTS, NotFollowed, followed
+
 MAX_SCANS = 100
 """Scans of a JPEG, in each of which a decoder may read all pixels. Encoders write about ten."""
 MAX_EXPANDED_BYTES = 4 << 20
@@ -48,37 +50,19 @@ _COMPRESSED = {
 }
 """PNG chunks with compressed content, and what precedes it (PNG 3rd edition, 11.3)."""
 _EXPANDED_AT_ONCE = 1 << 20
-_MOST_PARTS = 300_000
-"""Markers, sub-blocks or boxes of a file that are followed. Files with more are made to take time,
-except large GIFs; see `_LEAST_PART`."""
-_LEAST_PART = 200
-"""Mean size in bytes of the sub-blocks of a GIF from which any number of them is followed. Those
-that an encoder writes have 255 bytes."""
 _TAIL = 64
 """Bytes at the end of a file that may contain padding after the end marker."""
-
-
-class NotFollowed(Exception):
-    """A header goes on further than it is read, for the reason in the message."""
-
-
-class TooManyParts(NotFollowed):
-    """A file has more parts than are followed."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__(f"more than {most:,} parts")
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield the kind of each chunk of a PNG, where its content begins, and its length."""
     at = 8
-    for _ in range(_MOST_PARTS):
+    for _ in followed(MOST_PARTS):
         if at + 8 > len(data):
             return
         length, kind = struct.unpack_from(">I4s", data, at)
         yield kind, at + 8, length
         at += 12 + length
-    raise TooManyParts(_MOST_PARTS)
 
 
 def _png(data: bytes) -> tuple[int, int]:
@@ -121,7 +105,7 @@ def _segments(data: bytes, most: int, reach: int) -> Iterator[tuple[int, int]]:
     At most `reach` other bytes, such as the pixels of a scan, are skipped to find the next one.
     """
     at = 2
-    for _ in range(most):
+    for _ in followed(most):
         end = min(at + reach, len(data))
         match = _find(_MARKER, data, at, end)
         # Decoders skip any number of bytes, and then allocate what the header asks for.
@@ -138,7 +122,6 @@ def _segments(data: bytes, most: int, reach: int) -> Iterator[tuple[int, int]]:
         if marker not in _STANDALONE:
             yield marker, at
             at += max(struct.unpack_from(">H", data, at)[0], 2)
-    raise TooManyParts(most)
 
 
 def _find(pattern: re.Pattern[bytes], data: bytes, begin: int, end: int) -> re.Match[bytes] | None:
@@ -170,7 +153,7 @@ def _jpeg_cost(data: bytes) -> str:
     if sum(data.count(b"\xff\xda", at, at + _AT_ONCE + 1) for at in starts) <= MAX_SCANS:
         _jpeg(data)
         return ""
-    scans = sum(marker == _SOS for marker, _ in _segments(data, _MOST_PARTS, len(data)))
+    scans = sum(marker == _SOS for marker, _ in _segments(data, MOST_PARTS, len(data)))
     return f"{scans:,} scans, more than {MAX_SCANS}" if scans > MAX_SCANS else ""
 
 
@@ -193,8 +176,7 @@ def _gif_blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
     (flags,) = struct.unpack_from("<B", data, 10)
     # 6 bytes of signature, 7 of the screen descriptor, and the global colour table if there is one.
     at = 13 + _colour_table_bytes(flags)
-    parts = 0
-    most = max(_MOST_PARTS, len(data) // _LEAST_PART)
+    parts = followed(max(MOST_PARTS, len(data) // LEAST_PART))
     while at < len(data):
         begin = at
         kind = data[at]
@@ -206,13 +188,11 @@ def _gif_blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
             at += 2
         else:
             return
-        while at < len(data) and data[at] and parts < most:  # sub-blocks
+        while at < len(data) and data[at]:  # sub-blocks
             at += 1 + data[at]
-            parts += 1
+            next(parts)
         at += 1
-        parts += 1
-        if parts > most:
-            raise TooManyParts(most)
+        next(parts)
         yield kind, begin, at
 
 
@@ -291,7 +271,7 @@ def _jxl(data: bytes) -> tuple[int, int]:
 def _jxl_boxed(data: bytes) -> tuple[int, int]:
     """Read the size header of the codestream inside the ISO boxes of a JPEG XL file."""
     at = 0
-    for _ in range(_MOST_PARTS):
+    for _ in followed(MOST_PARTS):
         length, kind = struct.unpack_from(">I4s", data, at)
         header = 8
         if length == 1:
@@ -301,9 +281,9 @@ def _jxl_boxed(data: bytes) -> tuple[int, int]:
             start = at + header + (4 if kind == b"jxlp" else 0)
             return _jxl(data[start : start + 16])
         if length < header:
-            return 0, 0
+            break
         at += length
-    raise TooManyParts(_MOST_PARTS)
+    return 0, 0
 
 
 def _lacks(mark: bytes) -> Callable[[bytes], bool]:

@@ -13,7 +13,8 @@ import re
 import struct
 from collections.abc import Container, Iterable
 
-from imgpipe.serving.image_header import FORMATS, Format, NotFollowed, TooManyParts, gif_frames
+from imgpipe.serving.image_header import FORMATS, Format, gif_frames
+from imgpipe.serving.image_parts import NotFollowed, TooManyParts
 
 #: Largest number of pixels of an image that is decoded: by the checks, in training, by servers and
 #: by all commands. Phones take 50, 64 and 108 million. In RGB they take 375 MB, which each core may
@@ -50,6 +51,7 @@ _SHOWN = 40  # characters of a text that are quoted
 _QUOTED = 12  # bytes of an unknown file that are quoted
 _MAGIC = 16  # bytes by which Pillow's plugins recognise a format
 _UNKNOWN = (1 << 16) - 1  # side of an image with too many parts, which is over every limit
+UNKNOWN_PIXELS = _UNKNOWN * _UNKNOWN
 _SURE = 0.3  # confidence of puremagic in a signature of three bytes; shorter ones are frequent
 
 
@@ -89,7 +91,7 @@ class Look:
         except (struct.error, IndexError):
             return 0
         except TooManyParts:
-            return _UNKNOWN * _UNKNOWN
+            return UNKNOWN_PIXELS
 
     @functools.cached_property
     def hidden_cost(self) -> str:
@@ -110,11 +112,15 @@ class Look:
         except struct.error:
             return True
 
+    @property
+    def is_heic(self) -> bool:
+        """Whether the first box names a brand of HEIC (ISO/IEC 14496-12, 4.3)."""
+        return self.data[4:8] == b"ftyp" and self.data[8:12] in _HEIC_BRANDS
+
     @functools.cached_property
     def other_format(self) -> str:
         """Name of the format if models do not decode it, such as `HEIC`; "" for none."""
-        # The first box of such a file names its type and brand (ISO/IEC 14496-12, 4.3).
-        if self.data[4:8] == b"ftyp" and self.data[8:12] in _HEIC_BRANDS:
+        if self.is_heic:
             return HEIC
         from PIL import Image  # needed only for files that are refused
 

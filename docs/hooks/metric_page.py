@@ -4,10 +4,10 @@ from __future__ import annotations
 
 HEADING = """# Metrics of the server
 
-This page is generated from the metrics that the server registers. All of them are at
-`/monitoring/prometheus/metrics` of the REST port. The names that begin with `:tensorflow:` are
-those of TensorFlow Serving, with its labels and units; Prometheus' linter warns of their colons.
-The others are also alone at `/metrics`, where Prometheus looks by default.
+This page is generated from the metrics that the server registers. They are at `/metrics` of the
+REST port, where Prometheus looks by default, and at `/monitoring/prometheus/metrics`, as in
+TensorFlow Serving. Names, labels and units are those of TensorFlow Serving; Prometheus' linter
+warns of their colons. Memory and processor time of the process (`process_…`) stand beside them.
 
 | metric | labels | meaning |
 |---|---|---|
@@ -19,10 +19,7 @@ def metrics() -> str:
     from imgpipe.serving.server.metrics import Metrics
 
     rows = []
-    registered = Metrics(lambda _: True)
-    for registry in (registered.own, registered.of_tensorflow):
-        for metric in registry._collector_to_names:
-            labels = ", ".join(f"`{label}`" for label in metric._labelnames)
-            name = metric._name + ("_total" if metric._type == "counter" else "")
-            rows.append(f"| `{name}` | {labels} | {metric._documentation} |")
+    for metric in Metrics(lambda _: True).of_requests:
+        labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+        rows.append(f"| `{metric._name}` | {labels} | {metric._documentation} |")
     return HEADING + "\n".join(rows) + "\n"

@@ -1,8 +1,7 @@
-"""`imgpipe doctor`: checks this machine and the output folder of earlier runs."""
+"""`imgpipe doctor`: checks this machine."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,35 +18,25 @@ app = typer.Typer()
 
 _EXAMPLES = """Examples:\n
   imgpipe doctor\n
-  imgpipe doctor imgpipe-out\n
   imgpipe doctor --presets
 """
 
 
 @app.command(rich_help_panel=options.MACHINE, epilog=_EXAMPLES)
 def doctor(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            metavar="OUT",
-            help="Output folder of the runs, one of its versions, or one of its runs.",
-        ),
-    ] = Path("imgpipe-out"),
     presets: Annotated[
         bool,
         typer.Option("--presets", help="List the presets of KerasHub for model.backbone instead."),
     ] = False,
 ) -> None:
-    """Check this machine and an output folder, and say how to solve each problem."""
-    from imgpipe.pipeline.doctor import machine, output_folder
-    from imgpipe.pipeline.output import places
+    """Check this machine, and say how to solve each problem."""
+    from imgpipe.pipeline.doctor import machine
 
     console = new_console()
     if presets:
         _list_presets(console)
         return
-    folder = places.output_folder_above(folder)
-    findings = [check(folder) for check in (*machine.CHECKS, *output_folder.CHECKS)]
+    findings = [check() for check in machine.CHECKS]
     for finding in findings:
         mark = (
             "[green]✓[/]" if finding.fit else "[bold red]✗[/]" if finding.fatal else "[yellow]![/]"

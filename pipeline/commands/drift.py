@@ -24,7 +24,7 @@ _NAMED = 5  # undecodable images that are listed
 #: How to get images into the log.
 _SWITCH_ON = (
     "the log holds no images; start the server with `imgpipe serve --request-log PREFIX "
-    "--log-images` to log them (imgpipe-model-server: --request_log_images)"
+    "--log-images` to log them"
 )
 _EXAMPLES = """Examples:\n
   imgpipe drift logs/requests --model imgpipe-out\n

@@ -128,20 +128,18 @@ class _Drawing:
 
 def _draw(console: Console, images: Sequence[Path], drawing: _Drawing, to: Path) -> int:
     """Draw all images, each into a folder of its own, and return how many could not be drawn."""
-    from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
-    from imgpipe.models.files.regular_files import read_bytes
     from imgpipe.models.machine import progress
     from imgpipe.serving.client import InvalidArgument
+    from imgpipe.serving.client.images import content_of
 
     refused = 0
     progress.total(len(images), "images")
     for path, name in zip(images, _folders(images), strict=True):
         try:
-            said = _explain(read_bytes(path, BYTE_LIMIT), drawing, to / name)
-        except (OSError, InvalidArgument) as error:
+            said = _explain(content_of(path), drawing, to / name)
+        except InvalidArgument as error:
             refused += 1
-            why = getattr(error, "strerror", None) or error
-            said = f"[red]{escape(f'{path} could not be explained: {why}')}[/]"
+            said = f"[red]{escape(f'{path} could not be explained: {error}')}[/]"
         else:
             said = f"{escape(str(path))}  {said}"
         console.print(said, soft_wrap=True)

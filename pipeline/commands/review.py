@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 PORT = 8502
-_THIS_MACHINE = ("127.0.0.1", "localhost", "::1", "[::1]")
 _EXAMPLES = """Examples:\n
   imgpipe review imgpipe-out\n
   imgpipe review imgpipe-out/runs/20260131-140559 --to overrides.toml
@@ -56,6 +55,7 @@ def command(
     from imgpipe.pipeline.command_line import browser as browsers
     from imgpipe.pipeline.command_line import signals
     from imgpipe.pipeline.review import web
+    from imgpipe.serving.server import ports
 
     run = run_to_review(out)
     review = prepare(run, to)
@@ -68,7 +68,7 @@ def command(
     with web.running(review, host, port) as (address, served):
         console.print(f"open       {escape(address)}", soft_wrap=True)
         console.print("Every answer is saved at once. Ctrl-C ends the review.")
-        if host not in _THIS_MACHINE:
+        if not ports.is_loopback(host.strip("[]")):
             console.print(
                 f"[yellow]Others can reach {escape(host)}.[/] The connection is not encrypted: "
                 "whoever reads the address of the page can see the images and decide."

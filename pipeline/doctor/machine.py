@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.machine import system
 from imgpipe.models.machine.packages import install_command
 
@@ -44,13 +45,13 @@ class MachineFinding:
     fatal: bool = False
 
 
-def _python(out: Path) -> MachineFinding:
+def _python() -> MachineFinding:
     fit = sys.version_info[:2] in _PYTHONS
     expected = "Expected 3.11, 3.12 or 3.13, for which TFX has packages."
     return MachineFinding("Python", fit, platform.python_version(), expected, fatal=True)
 
 
-def _system(out: Path) -> MachineFinding:
+def _system() -> MachineFinding:
     """Say which way of installing imgpipe the system admits, and whether it was tried there."""
     kind = (system.name(), system.architecture())
     glibc = system.glibc()
@@ -78,7 +79,7 @@ def _has_only_locked_packages() -> bool:
     return glibc is not None and glibc < _GLIBC
 
 
-def _packages(out: Path) -> MachineFinding:
+def _packages() -> MachineFinding:
     missing = []
     versions = []
     for name in _PACKAGES:
@@ -98,7 +99,7 @@ def _packages(out: Path) -> MachineFinding:
     return MachineFinding("packages", not missing, text, advice, fatal=True)
 
 
-def _processor(out: Path) -> MachineFinding:
+def _processor() -> MachineFinding:
     from imgpipe.models.features.extractor import resolve_precision
 
     text = f"{system.processors()} cores, feature bank in {resolve_precision('auto')}"
@@ -110,16 +111,14 @@ def _processor(out: Path) -> MachineFinding:
     return MachineFinding("processor", True, text)
 
 
-def _memory(out: Path) -> MachineFinding:
+def _memory() -> MachineFinding:
     gib = system.memory() / _GIB
     needed = f"A run needs {_MEMORY_GIB:.0f} GiB."
     return MachineFinding("memory", gib >= _MEMORY_GIB, f"{gib:.1f} GiB", needed)
 
 
-def _disk(out: Path) -> MachineFinding:
-    folder = out.absolute()  # or the folder in which a run would create it
-    while not os.path.exists(folder):  # noqa: PTH110  # `Path.exists` may raise
-        folder = folder.parent
+def _disk() -> MachineFinding:
+    folder = Path.cwd()
     gib = shutil.disk_usage(folder).free / _GIB
     writable = os.access(folder, os.W_OK)
     return MachineFinding(
@@ -131,7 +130,23 @@ def _disk(out: Path) -> MachineFinding:
     )
 
 
-def _backbones(out: Path) -> MachineFinding:
+def _weights() -> MachineFinding:
+    """Check the weights of the default backbone, and list the packages of others."""
+    from imgpipe.models.backbones import registry
+    from imgpipe.models.settings.model import ModelSettings
+
+    packages = registry.packaged_weights()
+    missing = [package.distribution for package in packages.values() if not package.installed]
+    optional = f"; not installed: {', '.join(missing)} (optional)" if missing else ""
+    default = packages[ModelSettings().backbone]
+    try:
+        default.content()
+    except ResourceError as error:
+        return MachineFinding("weights", False, str(error), fatal=True)
+    return MachineFinding("weights", True, f"{default.distribution} is intact{optional}")
+
+
+def _backbones() -> MachineFinding:
     return MachineFinding("backbones", True, installed_backbones())
 
 
@@ -148,8 +163,7 @@ def installed_backbones() -> str:
     return f"{names}; keras-hub {version}, whose presets imgpipe doctor --presets lists"
 
 
-#: Each check takes the output folder, like `output_folder.CHECKS`, although most do not need it.
-CHECKS: tuple[Callable[[Path], MachineFinding], ...] = (
+CHECKS: tuple[Callable[[], MachineFinding], ...] = (
     _python,
     _system,
     _packages,
@@ -157,4 +171,5 @@ CHECKS: tuple[Callable[[Path], MachineFinding], ...] = (
     _memory,
     _disk,
     _backbones,
+    _weights,
 )

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from imgpipe.components.common.image_file.header import HEIC_REMEDY, converted_formats, probe
+from imgpipe.components.common.image_file.header import converted_formats, probe
 from imgpipe.components.common.image_file.transcoding import for_the_model
 from imgpipe.models.names import feature_names as names
 from imgpipe.serving.client import InvalidArgument
-from imgpipe.serving.look import HEIC, PIXEL_LIMIT, Look, in_words, too_many_pixels
+from imgpipe.serving.look import PIXEL_LIMIT, Look, in_words, too_many_pixels
 from imgpipe.serving.served import Served
 from imgpipe.serving.server import limits, status
 
@@ -59,6 +59,4 @@ def _answer(served: Served, images: Sequence[bytes]) -> dict[str, np.ndarray]:
     except (status.StatusError, tf.errors.InvalidArgumentError) as error:
         formats = converted_formats()
         why = in_words(status.from_exception(error).message, images, formats)
-        if len(images) == 1 and Look(images[0]).other_format == HEIC and HEIC not in formats:
-            why = f"{why} {HEIC_REMEDY[0].capitalize()}"
         raise InvalidArgument(why) from error

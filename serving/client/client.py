@@ -306,21 +306,6 @@ class Client(Classifier):
         request = messages.metadata_request(self._servable)
         return messages.metadata(self._call(protos.METADATA, request, timeout))
 
-    def reload(self, config: str, timeout: float | None = None) -> None:
-        """Replace the models of the server; returns once the new models are available.
-
-        Servers refuse this call unless they were started with permission for it.
-
-        Args:
-            config: Text of a `models.config` file.
-            timeout: Deadline of this call in seconds; None uses the timeout of the client.
-
-        Raises:
-            InvalidArgument: `config` is not the text of a ModelServerConfig.
-            ServingError: The call failed.
-        """
-        self._call(protos.RELOAD, messages.reload_request(config), timeout)
-
     def close(self) -> None:
         """Close the connection and cancel the calls in flight."""
         self._channel.close()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imgpipe.serving.client.errors import InvalidArgument
+from imgpipe.serving.look import IPHONE_REMEDY, PIXEL_LIMIT, Look, too_many_pixels
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -92,14 +93,37 @@ def content_of(image: Any) -> bytes:
         return _encoded_array(image)
     try:
         if isinstance(image, (str, Path)):
-            return Path(image).read_bytes()
+            return _decodable(Path(image).read_bytes())
         # Pillow reads the pixels of a file only when they are needed.
-        return _png(_rgb(image)) if _is_pillow(image) else bytes(image)
+        return _png(_rgb(image)) if _is_pillow(image) else _decodable(bytes(image))
     except FileNotFoundError as error:
         raise InvalidArgument("there is no such file.") from error
     except (OSError, ValueError, SyntaxError) as error:  # a damaged PNG is a SyntaxError
         reason = getattr(error, "strerror", None) or error
         raise InvalidArgument(f"cannot be read as an image file: {reason}.") from error
+
+
+def _decodable(data: bytes) -> bytes:
+    """Return an encoded image as models decode it: HEIC, which they do not, becomes PNG.
+
+    Raises:
+        InvalidArgument: The package that reads HEIC is missing, or the image is too large.
+    """
+    if not Look(data).is_heic:
+        return data
+    try:
+        import pi_heif
+        from PIL import Image as pillow
+    except ImportError:
+        raise InvalidArgument(
+            "the file is HEIC, which models do not decode. To have it converted, install the "
+            f"package that reads it: pip install pi-heif. Or, {IPHONE_REMEDY}."
+        ) from None
+    pi_heif.register_heif_opener(thumbnails=False)
+    with pillow.open(io.BytesIO(data)) as image:
+        if image.width * image.height > PIXEL_LIMIT:
+            raise InvalidArgument(too_many_pixels(image.width * image.height, PIXEL_LIMIT))
+        return _png(_rgb(image))
 
 
 def _is_pillow(image: Any) -> bool:

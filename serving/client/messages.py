@@ -233,24 +233,6 @@ def statuses(response: Any) -> list[VersionStatus]:
     ]
 
 
-def reload_request(config: str) -> Any:
-    """Return a ReloadConfigRequest from the text of a models.config.
-
-    Raises:
-        InvalidArgument: The text is not a ModelServerConfig; the message says where.
-    """
-    from google.protobuf import text_format  # rarely needed
-
-    request = protos.ReloadConfigRequest()
-    try:
-        text_format.Parse(config, request.config, descriptor_pool=protos.POOL)
-    except text_format.ParseError as error:
-        raise InvalidArgument(
-            f"The configuration is not the text of a ModelServerConfig: {error}."
-        ) from error
-    return request
-
-
 def metadata_request(servable: Servable) -> Any:
     """Return a GetModelMetadataRequest for the signatures."""
     request = protos.GetModelMetadataRequest()

@@ -39,8 +39,6 @@ GetModelMetadataResponse = _message("GetModelMetadataResponse")
 SignatureDefMap = _message("SignatureDefMap")
 GetModelStatusRequest = _message("GetModelStatusRequest")
 GetModelStatusResponse = _message("GetModelStatusResponse")
-ReloadConfigRequest = _message("ReloadConfigRequest")
-ReloadConfigResponse = _message("ReloadConfigResponse")
 STATES: dict[int, str] = {
     value.number: value.name
     for value in POOL.FindEnumTypeByName("tensorflow.serving.ModelVersionStatus.State").values
@@ -61,4 +59,3 @@ MODEL_SERVICE = "tensorflow.serving.ModelService"
 PREDICT = Method(f"/{PREDICTION_SERVICE}/Predict", PredictResponse)
 METADATA = Method(f"/{PREDICTION_SERVICE}/GetModelMetadata", GetModelMetadataResponse)
 STATUS = Method(f"/{MODEL_SERVICE}/GetModelStatus", GetModelStatusResponse)
-RELOAD = Method(f"/{MODEL_SERVICE}/HandleReloadConfigRequest", ReloadConfigResponse)

@@ -5,13 +5,12 @@ tensorflow/serving itself. TensorFlow is only imported when a server is created.
 
 The modules, from the lowest layer to the highest; `predict` is a good one to read first:
 
-* `settings`, from which the flags are derived and which all others receive;
+* `settings`, which are the flags, and which all others receive; `model_config`, what is served;
 * version directories: `storage`;
 * one loaded model: `runtime`, a TensorFlow session;
 * one request: `limits`, `predict`, which gRPC and REST share, and `calls` around it, which
   `metrics` observes and `request_log` records;
-* the versions of one model: `version`, `manager`;
-* all models: `model_configs`, `core`;
+* the versions of the model: `version`, `manager`; and access to them: `core`;
 * the interfaces: `services` and `grpc_port` (gRPC), `rest` (HTTP), `web` (the page);
 * `server` with `ModelServer`, and the program `model_server`.
 """

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from imgpipe.serving.server import storage
-from imgpipe.serving.server.model_configs import ModelConfig
+from imgpipe.serving.server.model_config import ModelConfig
 from imgpipe.serving.server.predict import Handle
 from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import Code, StatusError
@@ -32,7 +32,7 @@ class ModelManager:
     """Keeps the versions of one model in line with its base path, in a thread of its own.
 
     Args:
-        config: Name, base path and version policy of the model.
+        config: The model, and how many of its versions are served.
         loader: Function that loads a version directory.
         settings: How often the base path is read, and how often a load is tried.
     """
@@ -98,7 +98,6 @@ class ModelManager:
     def poll(self) -> None:
         """Read the base path once, and load and unload versions accordingly."""
         config = self.config
-        policy = config.policy
         problem = ""
         paths: dict[int, Path] = {}
         looked: dict[int, Version] = {}
@@ -114,8 +113,18 @@ class ModelManager:
             return looked[number]
 
         def wanted() -> list[Version]:
-            numbers = policy.choose(paths, lambda n: not look(n).missing, lambda n: look(n).failing)
-            return [looked[number] for number in numbers]
+            """Return the versions to serve now, newest first.
+
+            One that fails to load stays among them, so that its load is tried again, and an older
+            one serves in its place. No more are looked at than necessary.
+            """
+            chosen: list[Version] = []
+            for number in sorted(paths, reverse=True):
+                if sum(not version.failing for version in chosen) == config.versions:
+                    break
+                if not look(number).missing:
+                    chosen.append(looked[number])
+            return chosen
 
         try:
             paths = storage.versions(config.base_path)
@@ -124,10 +133,7 @@ class ModelManager:
         for number, version in self._versions.items():
             if number not in paths:
                 version.vanish()
-        if policy.asks_for_nothing:
-            problem = "no version is asked for"
-            self._retire_all()
-        elif not problem and not wanted():
+        if not problem and not wanted():
             why = "; ".join(f"{number}: {version.missing}" for number, version in looked.items())
             problem = f"no complete version under {config.base_path}{why and f' ({why})'}"
         self._warn_of(problem)
@@ -143,7 +149,7 @@ class ModelManager:
             if n in told or State.START < version.state < State.END
         }
         self._settled = config
-        self.tried = self.tried or self._first_load_is_over(config)
+        self.tried = self.tried or self._first_load_is_over()
         self._notify()
 
     def _warn_of(self, problem: str) -> None:
@@ -153,13 +159,13 @@ class ModelManager:
             _log.warning("model %s: %s%s", self.config.name, problem, stay)
         self._problem = problem
 
-    def _first_load_is_over(self, config: ModelConfig) -> bool:
+    def _first_load_is_over(self) -> bool:
         versions = self._versions.values()
         if self.available():
             return True
         if any(version.retry_at is not None for version in versions):
             return False
-        if self._settings.file_system_poll_wait_seconds <= 0 or config.policy.asks_for_nothing:
+        if self._settings.file_system_poll_wait_seconds <= 0:
             return True
         return bool(versions) and self._versions[max(self._versions)].error is not None
 

@@ -1,4 +1,4 @@
-"""`imgpipe-model-server`, the embedded server as a program.
+"""The embedded server as a program, `imgpipe serve`.
 
 It runs a `ModelServer` until SIGTERM, and then lets running requests finish. Programs that start
 it can read its states as JSON lines.
@@ -14,20 +14,21 @@ import os
 import queue
 import signal
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, cast
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.models.errors import ImgpipeError, ResourceError
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.models.machine.process import quick_imports
 from imgpipe.models.machine.system import limit_kept_memory, raise_open_files
 from imgpipe.serving import decoder_lines
 from imgpipe.serving.server.calls import LARGE_BYTES
-from imgpipe.serving.server.settings import Settings, parse
+from imgpipe.serving.server.settings import Settings
 
 if TYPE_CHECKING:
     from imgpipe.serving.server.server import ModelServer
@@ -95,11 +96,12 @@ class StateLines:
 
     def __init__(self, write: Callable[[str], object] | None) -> None:
         self._write = write
-        self._known: dict[tuple[str, int], tuple[str, str]] = {}
+        self._written: dict[tuple[str, int], tuple[str, str]] = {}
 
     def listening(self, server: ModelServer) -> None:
         """Write the addresses of a server that has started."""
         rest = server.rest_target if server.rest_port > 0 else None
+        config = server.core.model.config
         self._write_line(
             {
                 "schema": SCHEMA,
@@ -108,31 +110,30 @@ class StateLines:
                 "grpc": server.target if server.port else None,
                 "rest": rest,
                 "page": f"{rest}/" if rest and server.shows_page else None,
-                "models": {
-                    name: str(model.config.base_path) for name, model in server.core.models.items()
-                },
+                "models": {config.name: str(config.base_path)},
             }
         )
 
     def write_changes(self, server: ModelServer) -> None:
         """Write the versions whose state has changed since the last call."""
-        for name, model in sorted(server.core.models.items()):
-            for status in model.states():
-                state = (status.state.name, status.message)
-                if self._known.get((name, status.version)) == state:
-                    continue
-                self._known[name, status.version] = state
-                self._write_line(
-                    {
-                        "schema": SCHEMA,
-                        "time": _now(),
-                        "event": "version",
-                        "model": name,
-                        "version": status.version,
-                        "state": cast(StateName, status.state.name),
-                        "error": status.message or None,
-                    }
-                )
+        model = server.core.model
+        name = model.config.name
+        for status in model.states():
+            state = (status.state.name, status.message)
+            if self._written.get((name, status.version)) == state:
+                continue
+            self._written[name, status.version] = state
+            self._write_line(
+                {
+                    "schema": SCHEMA,
+                    "time": _now(),
+                    "event": "version",
+                    "model": name,
+                    "version": status.version,
+                    "state": cast(StateName, status.state.name),
+                    "error": status.message or None,
+                }
+            )
 
     def stopped(self, finished: bool) -> None:
         """Write that the server has stopped, and whether all requests had finished."""
@@ -156,17 +157,21 @@ def _now() -> str:
 
 
 def _run_until_signalled(server: ModelServer, drain_seconds: float, lines: StateLines) -> bool:
-    """Serve until SIGTERM or SIGINT; return whether all requests have finished then.
+    """Serve until SIGTERM, SIGINT or SIGHUP; return whether all requests have finished then.
 
-    A second signal ends the wait for them at once.
+    A second signal ends the wait for them at once. SIGUSR1, with which programs that rotate logs
+    ask for new files, is ignored: the log goes to standard error.
 
     Raises:
         ResourceError: A port has ended by itself.
     """
     # A SimpleQueue, because its `put` is reentrant and so may be called in a signal handler.
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-    stops = (signal.SIGTERM, signal.SIGINT)
+    stops = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as with nohup
+        stops.append(signal.SIGHUP)
     before = {number: signal.signal(number, lambda n, _: signals.put(n)) for number in stops}
+    before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     finished: list[bool] = []
     try:
         server.start()
@@ -181,7 +186,7 @@ def _run_until_signalled(server: ModelServer, drain_seconds: float, lines: State
                     "the gRPC port has ended because of an error in gRPC, which the log shows. "
                     "Start the server again."
                 )
-            if not loaded and not server.core.starting():
+            if not loaded and server.core.model.tried:
                 loaded = True
                 # A request with many lists starts several garbage collections, and each of them
                 # stopped all threads for a second while it visited the objects of TensorFlow.
@@ -216,6 +221,12 @@ def _import_tensorflow() -> None:
     """
     if "tensorflow" in sys.modules:
         return
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:  # as in a container with a read-only file system
+        # TensorFlow imports a module for tests that asks for the folder. The server writes nothing
+        # there.
+        tempfile.tempdir = os.sep
     sys.stderr.flush()
     stderr = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -231,57 +242,37 @@ def _import_tensorflow() -> None:
         os.close(nowhere)
 
 
-def run(
-    settings: Settings,
-    write_states: Callable[[str], object] | None = None,
-    program: str = "imgpipe-model-server",
-) -> int:
+def run(settings: Settings, write_states: Callable[[str], object] | None = None) -> None:
     """Serve until a signal arrives.
 
     Args:
         settings: The settings of the server.
         write_states: Writes a line of `StateLines`; None for nowhere.
-        program: Name of the program, for messages.
 
-    Returns:
-        The exit code: 0 after a signal, 2 for wrong settings or files, 5 if a port is taken.
+    Raises:
+        ConfigError: The model, a setting or a file of TLS cannot be used.
+        ResourceError: A port is taken, or has ended by itself.
     """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", stream=sys.stderr
     )
-    # Clients could fill the log with messages of the native libraries about invalid requests.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
     # gRPC's Python part logs each header that is not UTF-8, with a traceback.
     logging.getLogger("grpc").setLevel(logging.CRITICAL)
     raise_open_files(_OPEN_FILES)
     limit_kept_memory(LARGE_BYTES)
-    try:
-        _import_tensorflow()  # takes seconds: after the flags
-        from imgpipe.serving.server.server import ModelServer
+    _import_tensorflow()  # takes seconds: after the flags
+    from imgpipe.serving.server.server import ModelServer
 
-        server = ModelServer(settings=settings)
-        lines = StateLines(write_states)
-        with decoder_lines.dropped():
-            finished = _run_until_signalled(server, settings.drain_seconds, lines)
-        if not finished:
-            # Threads of TensorFlow still run, and an ordinary exit would wait for them.
-            _log.warning("requests were cut off")
-            logging.shutdown()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(0)
-        return 0
-    except ImgpipeError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return error.exit_code
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Serve with the flags of `argv`; None for those of the command line."""
-    return run(parse(sys.argv[1:] if argv is None else argv))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    server = ModelServer(settings=settings)
+    lines = StateLines(write_states)
+    with decoder_lines.dropped():
+        finished = _run_until_signalled(server, settings.drain_seconds, lines)
+    if not finished:
+        # Threads of TensorFlow still run, and an ordinary exit would wait for them.
+        _log.warning("requests were cut off")
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)

@@ -6,6 +6,7 @@ TLS takes the PEM files that the settings name. Renewed files need a restart.
 from __future__ import annotations
 
 import errno
+import ipaddress
 import resource
 import socket
 import ssl
@@ -68,6 +69,17 @@ def bound(host: str, port: int, another: str) -> socket.socket:
             advice = "the host is not an address of this machine. Choose another --host."
         raise ResourceError(f"cannot listen on {host}:{port}: {advice}") from error
     return made
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host, without the brackets of IPv6, is this machine alone."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")  # RFC 6761, section 6.3
+    # A socket for IPv6 has IPv4 addresses as ::ffff:127.0.0.1, which is no loopback address before
+    # Python 3.13.
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def server_context(settings: Settings) -> ssl.SSLContext | None:

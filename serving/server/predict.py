@@ -1,6 +1,6 @@
 """Predict on a loaded version that a request holds while it uses it, for gRPC and REST.
 
-    with core.acquire(Spec("imgpipe", label="stable")) as handle:       # core.Core
+    with core.acquire(Spec("imgpipe", version=3)) as handle:            # core.Core
         outputs = handle.predict({"image_bytes": array}, call=call)  # {alias: numpy array}
         handle.name, handle.version   # what answered
 
@@ -27,6 +27,7 @@ from imgpipe.serving.server import limits, status
 from imgpipe.serving.server.calls import Call, LongCall
 from imgpipe.serving.server.conversion import conversion
 from imgpipe.serving.server.limits import SLICE_PIXELS, SMALL_PIXELS, Pace, Turns
+from imgpipe.serving.server.model_config import ELSEWHERE
 from imgpipe.serving.server.runtime import Runtime, calls_at_once
 from imgpipe.serving.server.status import Code, StatusError, invalid, listed
 
@@ -42,27 +43,28 @@ before they come back to a small image."""
 
 @dataclass(frozen=True)
 class Spec:
-    """The version of a model that a request selects: by number, by label, or the newest."""
+    """The version of a model that a request selects: by number, or the newest."""
 
     name: str
     version: int | None = None
-    label: str | None = None
 
     @classmethod
     def of(cls, request: Any) -> Spec:
         """Return the spec of a request message with a `model_spec`.
 
         Raises:
-            StatusError: INVALID_ARGUMENT, the `model_spec` or its name is missing.
+            StatusError: INVALID_ARGUMENT, the `model_spec` or its name is missing, or it has a
+                label.
         """
         spec = request.model_spec
         if not spec.name:
             raise invalid("ModelSpec has no name specified.")
-        return cls(
-            spec.name,
-            spec.version.value if spec.HasField("version") else None,
-            spec.version_label if spec.HasField("version_label") else None,
-        )
+        if spec.HasField("version_label"):
+            raise invalid(
+                f"Unrecognized servable version label: {spec.version_label}. This server has no "
+                f"labels. {ELSEWHERE}"
+            )
+        return cls(spec.name, spec.version.value if spec.HasField("version") else None)
 
 
 @dataclass(frozen=True)
@@ -206,29 +208,35 @@ class Handle:
                 limits.row_pixels(alias, value, self.max_pixels) for alias, value in arrays.items()
             ]
         if not self.runtime.by_row or len(rows) != 1 or rows == {0}:
+            self._check_hidden_costs(arrays, call)
             yield self._run_slice(key, arrays, fetches)
             return
         counts = [sum(row) for row in zip(*pixels, strict=True)]
         if rows == {None}:  # a single image, such as pixels [H, W, 3], is not divided
             counts = [sum(counts)]
         begin = 0
-        while begin < len(counts):
-            end = self.pace.end(key, counts, begin)
-            part = arrays
-            if end - begin < len(counts):
-                part = {alias: value[begin:end] for alias, value in arrays.items()}
-            with _turn(counts, begin, end, call):
-                call.check()
-                with self.pace.measured(key, end - begin):
-                    values = self._run_slice(key, part, fetches)
-            yield values
-            begin = end
+        with limits.parts_of(*arrays.values()):
+            while begin < len(counts):
+                end = self.pace.end(key, counts, begin)
+                part = arrays
+                if end - begin < len(counts):
+                    part = {alias: value[begin:end] for alias, value in arrays.items()}
+                with _turn(counts, begin, end, call):
+                    call.check()
+                    self._check_hidden_costs(part, call)
+                    with self.pace.measured(key, end - begin):
+                        values = self._run_slice(key, part, fetches)
+                yield values
+                begin = end
+
+    def _check_hidden_costs(self, arrays: Mapping[str, np.ndarray], call: Call) -> None:
+        if self.max_pixels:
+            with conversion(call.size):
+                limits.check_hidden_costs(arrays)
 
     def _run_slice(
         self, key: str, arrays: Mapping[str, np.ndarray], fetches: Sequence[str]
     ) -> list[np.ndarray]:
-        if self.max_pixels:
-            limits.check_hidden_costs(arrays)
         signature = self.runtime.signatures[key]
         feeds = [signature.inputs[alias].name for alias in arrays]
         try:

@@ -1,28 +1,27 @@
-"""`ModelServer`, which runs the models, services, health checks and ports in this process."""
+"""`ModelServer`, which runs the model, services, health checks and ports in this process."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imgpipe.models.errors import ConfigError, ImgpipeError
+from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.machine.system import processors
+from imgpipe.serving.server import model_config
 from imgpipe.serving.server.calls import Calls, SheddingPool, log_call
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.grpc_port import GrpcPort, Health
 from imgpipe.serving.server.metrics import Metrics
-from imgpipe.serving.server.model_configs import ModelConfig
-from imgpipe.serving.server.ports import grpc_credentials, server_context
+from imgpipe.serving.server.ports import grpc_credentials, is_loopback, server_context
 from imgpipe.serving.server.request_log import RequestLog
 from imgpipe.serving.server.runtime import Runtime
 from imgpipe.serving.server.services import Services, handlers
 from imgpipe.serving.server.settings import Settings
-from imgpipe.serving.server.status import StatusError
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -38,19 +37,18 @@ _ANSWERS_S = 1.0
 
 
 class ModelServer:
-    """Serves the versions below base paths, and replaces them when newer versions appear.
+    """Serves the versions below a base path, and replaces them when newer versions appear.
 
     Args:
         model_name: Name of the model in requests; empty for that of the settings.
         base_path: Folder of the numbered versions, which need not exist yet; empty for that of the
             settings.
-        settings: All other settings; None for the defaults, with any free gRPC port and one attempt
-            to load a version.
-        models: Several models, instead of those that the settings name.
+        settings: All other settings; None for the defaults, with any free gRPC port, no REST port
+            and one attempt to load a version.
         loaded: Is called with the session of each version that is loaded.
 
     Raises:
-        ConfigError: The models or a setting cannot be used.
+        ConfigError: The model or a setting cannot be used.
     """
 
     def __init__(
@@ -59,21 +57,20 @@ class ModelServer:
         base_path: str | Path = "",
         settings: Settings | None = None,
         *,
-        models: Sequence[ModelConfig] = (),
         loaded: Callable[[Runtime], object] | None = None,
     ) -> None:
-        settings = settings or Settings(port=0, max_load_retries=0)
+        settings = settings or Settings(port=0, rest_api_port=0, max_load_retries=0)
         if model_name or base_path:
             settings = replace(settings, model_name=model_name, model_base_path=str(base_path))
         self._settings = settings
-        self._wanted = list(models) or settings.models()
+        self._config = model_config.of_settings(settings)
         # gRPC targets and URLs need brackets around an IPv6 address (RFC 3986, section 3.2.2).
         is_bare_ipv6 = ":" in settings.host and not settings.host.startswith("[")
         self.host = f"[{settings.host}]" if is_bare_ipv6 else settings.host
         self.port = settings.port
-        self.rest_port = settings.rest_api_port
+        self.rest_port = settings.rest_port
         self._tls = server_context(settings)
-        metrics = Metrics(lambda name: name in self.core.models)
+        metrics = Metrics(lambda name: name == self.core.model.config.name)
         workers = settings.grpc_max_threads or _WORKERS_PER_CORE * processors()
         pool = SheddingPool(workers, settings.max_queued_requests, settings.max_bytes_in_flight)
         self.calls = Calls(pool, [metrics, log_call] if settings.access_log else [metrics])
@@ -84,22 +81,18 @@ class ModelServer:
                 loaded(runtime)
             return runtime
 
-        self.core = Core(metrics.counted(load), settings)
+        self.core = Core(self._config, metrics.counted(load), settings)
         self._log = RequestLog(settings)
         self._stopping = threading.Event()
         services = Services(self.core, self._log, settings)
         self._grpc = GrpcPort(handlers(services, self.calls), Health(self._is_ready), settings)
         self._rest: HttpPort | None = None
-        self._app = self._rest_app(metrics) if settings.rest_api_port else None
-        ports = {
-            "grpc": lambda: self._grpc.connections,
-            "rest": lambda: self._rest.connections if self._rest else 0,
-        }
-        metrics.watch(self.core, pool, ports)
+        self._app = self._rest_app(metrics) if settings.rest_port else None
 
     def _is_ready(self) -> bool:
-        """Return whether all models answer, and new clients reach them."""
-        return self.core.ready() and not self._stopping.is_set() and self._grpc.has_room
+        """Return whether the model answers, and new clients reach it."""
+        answers = bool(self.core.model.available())
+        return answers and not self._stopping.is_set() and self._grpc.has_room
 
     @property
     def target(self) -> str:
@@ -112,29 +105,26 @@ class ModelServer:
         return self._grpc.has_failed
 
     def start(self) -> int:
-        """Open the ports and begin to load the models.
+        """Open the ports and begin to load the model.
 
         Returns:
             The gRPC port; 0 if the server listens on a Unix socket only.
 
         Raises:
             ResourceError: The server cannot listen on the address.
-            ConfigError: The configuration of the models is wrong.
         """
-        # The ports are opened first, so that a port that is taken is reported before any model is
+        # The ports are opened first, so that a port that is taken is reported before the model is
         # loaded.
         settings = self._settings
         self._grpc.open()
         try:
             self._listen()
-            self.core.reload(self._wanted)
-        except (ImgpipeError, StatusError) as error:
+        except ImgpipeError:
             self._grpc.stop(0)
             if self._rest:
                 self._rest.stop(0)
-            if isinstance(error, ImgpipeError):
-                raise
-            raise ConfigError(f"Failed to start server. Error: {error.message}") from error
+            raise
+        self.core.model.start()
         if self._rest:
             self._rest.start(self._app)
         self._grpc.start()
@@ -145,6 +135,13 @@ class ModelServer:
             _log.info("REST interface on %s", self.rest_target)
         if self.shows_page:
             _log.info("open %s/ in a browser", self.rest_target)
+        if not is_loopback(settings.host.strip("[]")):
+            _log.warning(
+                "others can reach %s: whoever does can ask the model%s; the connection is %s",
+                settings.host,
+                " and open the page" * self.shows_page,
+                "encrypted" if self._tls else "not encrypted",
+            )
         return self.port
 
     def _listen(self) -> None:
@@ -154,13 +151,13 @@ class ModelServer:
             self.port = self._grpc.listen(self.target, credentials)
         if settings.grpc_socket_path:
             self._grpc.listen(f"unix:{settings.grpc_socket_path}")
-        if settings.rest_api_port:
+        if settings.rest_port:
             from imgpipe.serving.server.rest.port import HttpPort
 
-            flag = "--rest-port of imgpipe serve, --rest_api_port of imgpipe-model-server"
-            port = max(settings.rest_api_port, 0)
+            port = max(settings.rest_port, 0)
+            hosts = settings.allowed_hosts or ()
             self._rest = HttpPort(
-                self.host, port, flag, self._tls, settings.hosts, self.calls.refuse
+                self.host, port, "--rest-port", self._tls, hosts, self.calls.refuse
             )
             self.rest_port = self._rest.port
 
@@ -188,8 +185,8 @@ class ModelServer:
 
     @property
     def shows_page(self) -> bool:
-        """Whether `/` of the REST interface is the page to try the models."""
-        return bool(self._settings.rest_api_port and self._settings.web_page)
+        """Whether `/` of the REST interface is the page to try the model."""
+        return self._settings.shows_page
 
     def _follow_config(self) -> None:
         """Read the config file at intervals; an invalid file changes nothing."""
@@ -197,31 +194,32 @@ class ModelServer:
         pause = min(settings.model_config_file_poll_wait_seconds, threading.TIMEOUT_MAX)
         # An equal configuration is not applied again, so that a change by HandleReloadConfigRequest
         # lasts until the file changes.
-        before = self._wanted
+        before = self._config
         while not self._stopping.wait(pause):
             try:
-                wanted = settings.models()
-                if wanted != before:
-                    _log.info("the config file has changed: %s", ", ".join(m.name for m in wanted))
-                    self.core.reload(wanted)
-                before = wanted
-            except (ImgpipeError, StatusError) as error:
-                _log.error("the config file was not applied, and the served models stay: %s", error)
+                wanted = model_config.of_settings(settings)
+            except ImgpipeError as error:
+                _log.error("the config file was not applied, and the served model stays: %s", error)
+                continue
+            if wanted != before:
+                _log.info("the config file has changed: %s", wanted.name)
+                self.core.reload(wanted)
+            before = wanted
 
     def wait_until_available(self, timeout: float = 60.0) -> int:
-        """Wait until all models can answer.
+        """Wait until the model can answer.
 
         Args:
-            timeout: Seconds to wait for each model.
+            timeout: Seconds to wait.
 
         Returns:
-            The newest available version of the first model.
+            The newest available version.
 
         Raises:
-            StatusError: A model failed to load, for the reason in the message, or the time is over.
+            StatusError: The model failed to load, for the reason in the message, or the time is
+                over.
         """
-        versions = [m.wait_until_available(timeout) for m in self.core.models.values()]
-        return versions[0]
+        return self.core.model.wait_until_available(timeout)
 
     def stop(self, grace: float = 30.0) -> bool:
         """Stop the server: refuse new requests and let running requests finish within `grace` s.

@@ -24,9 +24,9 @@ from tensorflow_serving.apis.get_model_status_pb2 import (
 from tensorflow_serving.apis.model_management_pb2 import ReloadConfigRequest, ReloadConfigResponse
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
+from imgpipe.models.errors import ConfigError
 from imgpipe.serving import tensors
-from imgpipe.serving.server import model_configs as configs
-from imgpipe.serving.server import wire
+from imgpipe.serving.server import model_config, wire
 from imgpipe.serving.server.calls import Call, Calls
 from imgpipe.serving.server.conversion import conversion, unpacked
 from imgpipe.serving.server.core import Core
@@ -95,15 +95,15 @@ class Services:
         Raises:
             StatusError: The server does not know the model or the version.
         """
-        spec = Spec.of(request)  # a version label is ignored here, as in TensorFlow Serving
+        spec = Spec.of(request)
         return status_message(self._core.states(spec.name, spec.version))
 
     def reload(self, request: Any, call: Call) -> Any:
-        """Serve other models, and wait until they are available or the deadline of the call.
+        """Serve another model, and wait until it is available or the deadline of the call.
 
         Raises:
-            StatusError: PERMISSION_DENIED, the server does not allow reloads; otherwise the
-                configuration is wrong, or a model does not become available.
+            StatusError: PERMISSION_DENIED, the server does not allow reloads; INVALID_ARGUMENT, the
+                configuration is wrong; UNKNOWN, the model does not become available.
         """
         if not self._settings.enable_reload_config_rpc:
             raise StatusError(
@@ -111,10 +111,21 @@ class Services:
                 "HandleReloadConfigRequest is not enabled on this server: whoever reaches the port "
                 "could serve any directory. Start it with --enable_reload_config_rpc to allow it.",
             )
+        try:
+            model = self._core.reload(model_config.of_message(request.config))
+        except ConfigError as error:
+            raise invalid(str(error)) from error
         left = call.left()
-        wait = _RELOAD_WAIT_S if left is None else left
-        # A wait of 0 would mean not to wait at all.
-        self._core.reload(configs.from_proto(request.config), wait=max(wait, 0.001))
+        try:
+            model.wait_until_available(
+                _RELOAD_WAIT_S if left is None else left, may_come_later=False
+            )
+        except StatusError as error:
+            raise StatusError(
+                Code.UNKNOWN,
+                f"The model did not become available: {model.config.name}: {error.code.name}: "
+                f"{error.message}",
+            ) from error
         response = ReloadConfigResponse()
         response.status.SetInParent()
         return response

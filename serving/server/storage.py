@@ -46,16 +46,27 @@ class Files:
 def versions(base_path: Path) -> dict[int, Path]:
     """Return the folders of the versions below a base path, by number.
 
-    Of two names with the same number (`1` and `001`) the last in sorted order is used, as in
-    TensorFlow Serving. This must be cheap, as every poll calls it.
+    A base path that is itself a model is the only version; without a number as its name it is
+    version 0, since versions begin with 1. Of two names with the same number (`1` and `001`) the
+    last in sorted order is used, as in TensorFlow Serving. This must be cheap, as every poll calls
+    it.
 
     Raises:
         OSError: The base path does not exist or cannot be read.
     """
+    if (base_path / SAVED_MODEL).is_file():
+        return {_number(base_path.name) or 0: base_path}
     with os.scandir(base_path) as entries:
         names = sorted(entry.name for entry in entries if _may_be_directory(entry))
-    fitting = (name for name in names if _VERSION.fullmatch(name))
-    return {int(name): base_path / name for name in fitting if int(name) in _INT64}
+    numbers = {name: _number(name) for name in names}
+    return {n: base_path / name for name, n in numbers.items() if n is not None}
+
+
+def _number(name: str) -> int | None:
+    """Return the number of a version; None for a folder of another name."""
+    if _VERSION.fullmatch(name) is None:
+        return None
+    return int(name) if int(name) in _INT64 else None
 
 
 def _may_be_directory(entry: os.DirEntry[str]) -> bool:

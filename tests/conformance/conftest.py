@@ -2,7 +2,7 @@
 
     IMGPIPE_CONFORMANCE_TARGET=/usr/bin/tensorflow_model_server pytest tests/conformance
 
-Without the variable the suite starts `imgpipe-model-server`. Either server is started with the
+Without the variable the suite starts `imgpipe serve`. Either server is started with the
 flags of TensorFlow Serving, called with the official stubs, and stopped.
 """
 
@@ -36,13 +36,16 @@ def command() -> list[str]:
     """Return the command that starts the server under test."""
     if TARGET in os.environ:
         return shlex.split(os.environ[TARGET])
-    return [sys.executable, "-m", "imgpipe.serving.server.model_server"]
+    return [sys.executable, "-m", "imgpipe", "serve"]
 
 
 @cache
 def offers(flag: str) -> bool:
     """Return whether the server under test has a flag."""
-    done = subprocess.run([*command(), "--help"], capture_output=True, text=True, check=False)
+    wide = os.environ | {"COLUMNS": "300"}  # where no name is cut off
+    done = subprocess.run(
+        [*command(), "--help"], capture_output=True, text=True, check=False, env=wide
+    )
     return f"--{flag}" in done.stdout + done.stderr
 
 
@@ -79,7 +82,7 @@ class Running:
 def start(log: Path, *flags: str, rest: bool = False) -> Running:
     """Start the server under test; with `rest` it also gets a REST port."""
     port, rest_port = free_port(), free_port()
-    arguments = [*command(), f"--port={port}", *flags]
+    arguments = [*command(), f"--port={port}", "--model_name=default", *flags]
     if rest:
         arguments += [f"--rest_api_port={rest_port}", "--rest_api_timeout_in_ms=20000"]
     with log.open("wb") as file:
@@ -129,6 +132,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         "two": models.half_plus_two,
         "three": lambda base: models.half_plus_two(base, 3.0),
         "product": models.product_of_variables,
+        "several": models.several_signatures,
         "keras": models.keras_sequential,
     }
     made: dict[str, Path] = {}

@@ -45,6 +45,20 @@ def product_of_variables(base: Path) -> Path:
     return base
 
 
+def several_signatures(base: Path) -> Path:
+    """Write a model with two signatures by tf.saved_model.save: y = x and y = 2 · x."""
+    import tensorflow as tf
+
+    root = tf.train.Checkpoint()
+    root.v1, root.v2 = tf.Variable(1.0), tf.Variable(2.0)
+    numbers = tf.TensorSpec(None, tf.float32, name="x")
+    root.f = tf.function(lambda x: {"y": root.v1 * x}, [numbers])
+    root.g = tf.function(lambda x: {"y": root.v2 * x}, [numbers])
+    signatures = {"serving_default": root.f, "custom_signature_key": root.g}
+    tf.saved_model.save(root, str(base / FOLDER), signatures)
+    return base
+
+
 def keras_sequential(base: Path) -> Path:
     """Write a Keras 3 model by ExportArchive, the one export of it that can be served."""
     import keras

@@ -34,6 +34,7 @@ def ask(
     expected: float,
     *,
     model: str = "default",
+    signature: str = "",
     only_y: bool = True,
     batch: bool = False,
 ) -> None:
@@ -44,6 +45,7 @@ def ask(
     """
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model
+    request.model_spec.signature_name = signature
     request.inputs["x"].dtype = 1
     request.inputs["x"].float_val.append(2.0)
     for _ in range(2 if batch else 1):
@@ -56,7 +58,7 @@ def ask(
     assert reply.outputs["y"].dtype == 1
     assert list(reply.outputs["y"].float_val) == [expected]
     spec = reply.model_spec
-    assert (spec.name, spec.signature_name) == (model, "serving_default")
+    assert (spec.name, spec.signature_name) == (model, signature or "serving_default")
     assert spec.version.value == VERSION
 
 
@@ -115,17 +117,6 @@ def config_text(**models: Path) -> str:
         for name, path in models.items()
     )
     return f"model_config_list {{ {entries} }}"
-
-
-def test_good_model_config(model, serve, tmp_path):
-    """testGoodModelConfig: two models of one config file are served."""
-    file = tmp_path / "models.config"
-    names = {"half_plus_two": model("two"), "half_plus_three": model("three")}
-    file.write_text(config_text(**names))
-    server = serve(f"--model_config_file={file}")
-    for only_y in (True, False):
-        ask(server.grpc, 3.0, model="half_plus_two", only_y=only_y)
-        ask(server.grpc, 4.0, model="half_plus_three", only_y=only_y)
 
 
 def test_bad_model_config(tmp_path):
@@ -191,6 +182,13 @@ def test_predict_over_a_unix_socket(model, serve):
 def test_saved_model_save(model, serve):
     """test_tf_saved_model_save"""
     ask(serve(f"--model_base_path={model('product')}").grpc, 12.0, only_y=False)
+
+
+def test_saved_model_save_with_several_signatures(model, serve):
+    """test_tf_saved_model_save_multiple_signatures"""
+    server = serve(f"--model_base_path={model('several')}")
+    ask(server.grpc, 2.0, only_y=False)
+    ask(server.grpc, 4.0, signature="custom_signature_key", only_y=False)
 
 
 def test_keras_export_archive(model, serve):

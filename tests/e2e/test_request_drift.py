@@ -11,10 +11,10 @@ from PIL import ImageEnhance
 
 from imgpipe.serving.client import Client
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server.settings import Settings
 from tests import command, json_formats
 from tests.e2e.case import Case
 from tests.images import encoded
+from tests.serving.quick import quick
 
 pytestmark = pytest.mark.slow
 _SECONDS = 120.0
@@ -49,7 +49,7 @@ def drawn(brightness: float) -> list[bytes]:
 
 def ask(case: Case, prefix: Path, images: list[bytes], log_images: bool = True) -> None:
     """Classify images with a server that logs its requests at `prefix`."""
-    settings = Settings(
+    settings = quick(
         request_log_prefix=str(prefix), request_log_sampling_rate=1.0, request_log_images=log_images
     )
     with ModelServer("imgpipe", case.out / "model", settings) as server:

@@ -159,8 +159,7 @@ def model_configs() -> Iterator[bytes]:
     """A model configuration of TensorFlow Serving."""
     yield (
         b"model_config_list { config { name: 'x' base_path: '/x' model_platform: 'tensorflow'\n"
-        b"  model_version_policy { specific { versions: 1 versions: 2 } }\n"
-        b"  version_labels { key: 'stable' value: 1 } } }\n"
+        b"  model_version_policy { latest { num_versions: 2 } } } }\n"
     )
 
 

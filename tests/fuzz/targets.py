@@ -145,9 +145,10 @@ def _quarantine(file: Path) -> object:
 
 def _model_config(file: Path) -> object:
     """Read a model configuration of TensorFlow Serving."""
-    from imgpipe.serving.server.model_configs import read_models
+    from imgpipe.serving.server import model_config
+    from imgpipe.serving.server.settings import Settings
 
-    return len(read_models(file))
+    return model_config.of_settings(Settings(model_config_file=str(file))).versions
 
 
 def _json(file: Path) -> object:

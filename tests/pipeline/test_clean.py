@@ -12,7 +12,6 @@ from imgpipe.components.model_pusher import versions
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import clean, rollback
-from imgpipe.pipeline.doctor import output_folder
 from imgpipe.pipeline.output import places, removable_files
 from imgpipe.pipeline.output.removable_files import COPIES
 from imgpipe.pipeline.runners import seals
@@ -195,4 +194,3 @@ def test_copies_that_have_been_read_are_emptied_except_those_of_the_last_judged_
     seals.require_whole([copy])  # as an output that is taken from the cache
     with pytest.raises(seals.Damaged, match="its large files were removed to save space"):
         seals.require_whole([copy], complete=True)  # as an input
-    assert output_folder.artifacts(out).fit

@@ -128,7 +128,7 @@ def test_files_that_are_no_images_are_named_and_the_others_are_explained(
         explain.command(images, run_folder, ["conv1"], False, out)
     said = capfd.readouterr().out
     assert "notes.txt could not be explained: the file is no image, but text." in said
-    assert "nowhere.png could not be explained: No such file" in said
+    assert "nowhere.png could not be explained: there is no such file." in said
     assert "2 of 3 images could not be explained" in said
     assert _names(out) == ["photo"]
 

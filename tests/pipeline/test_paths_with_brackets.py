@@ -10,9 +10,8 @@ from typer.testing import CliRunner
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.application import app
-from imgpipe.serving.server import model_configs
+from imgpipe.serving.server import model_config
 from imgpipe.serving.server.settings import Settings
-from imgpipe.serving.server.status import StatusError
 from tests.images import encoded, noise
 
 _WORDS = r"expected a path without \*, \?, \[ and .*Received: .*Rename it: mv "
@@ -41,14 +40,11 @@ def test_every_command_of_a_model_refuses_it_with_the_sentence_of_run(copied, tm
         result = CliRunner().invoke(app, [str(word) for word in words])
         with pytest.raises(ConfigError, match=_WORDS):
             raise result.exception
-    result = CliRunner().invoke(app, ["doctor", str(copied)], env={"COLUMNS": "400"})
-    assert "not ready" in result.output and "expected a path without *" in result.output
 
 
 def test_a_server_refuses_it_before_it_loads(copied):
-    configs = Settings(model_base_path=str(copied / "model")).models()
-    with pytest.raises(StatusError, match=_WORDS):
-        model_configs.check(configs)
+    with pytest.raises(ConfigError, match=_WORDS):
+        model_config.of_settings(Settings(model_base_path=str(copied / "model")))
 
 
 def test_it_works_after_it_was_renamed_as_the_message_says(copied, tmp_path):

@@ -11,5 +11,11 @@ POLL_S = 0.05
 
 def quick(**changes: Any) -> Settings:
     """Return settings of a server that finds versions quickly and loads each of them once."""
-    usual = {"port": 0, "file_system_poll_wait_seconds": POLL_S, "max_load_retries": 0}
+    usual = {
+        "port": 0,
+        "rest_api_port": 0,
+        "web_page": False,
+        "file_system_poll_wait_seconds": POLL_S,
+        "max_load_retries": 0,
+    }
     return Settings(**usual | changes)

@@ -1,4 +1,4 @@
-"""Run imgpipe-model-server as a process, and many clients of it at the same time."""
+"""Run `imgpipe serve` as a process, and many clients of it at the same time."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def program(log: Path, *flags: str) -> Iterator[Program]:
     """Start a server on any free port, wait for its model, and kill the server at the end."""
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "imgpipe.serving.server.model_server", "--port=0", *flags],
+            [sys.executable, "-m", "imgpipe", "serve", "--port=0", *flags],
             stderr=file,
             stdout=subprocess.DEVNULL,
             env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"},

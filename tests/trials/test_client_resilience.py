@@ -30,15 +30,17 @@ DEADLINE_S = 60.0
 
 _PROGRAM = """
 import os, signal, sys
-from imgpipe.serving.server import model_server, server  # TensorFlow once, not at each restart
-import tensorflow
+import imgpipe
+import tensorflow  # once, not at each restart
+from imgpipe.serving.server import server
 
 def start():
     child = os.fork()
     if child:
         return child
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os._exit(model_server.main(sys.argv[1:]))
+    sys.argv[1:1] = ["serve"]
+    imgpipe._main()
 
 child = start()
 print(flush=True)

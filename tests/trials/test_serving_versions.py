@@ -68,12 +68,12 @@ def wrong(answer: bytes) -> str:
 
 def loaded(server: ModelServer) -> list[int]:
     """Return the available versions of the model `m`."""
-    return server.core.models["m"].available()
+    return server.core.model.available()
 
 
 def state_of(server: ModelServer, version: int) -> int:
     """Return the state of a version, or 0 if the server does not know it."""
-    lines = server.core.models["m"].states()
+    lines = server.core.model.states()
     return next((line.state for line in lines if line.version == version), 0)
 
 

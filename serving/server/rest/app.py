@@ -1,9 +1,9 @@
 """The ASGI application: TensorFlow Serving's REST API, health checks and pages.
 
-    POST /v1/models/NAME[/versions/N|/labels/LABEL]:predict
-    GET  /v1/models/NAME[/versions/N|/labels/LABEL][/metadata]
-    GET  /v1/server/models                    all models with their versions and labels
-    GET  /v1/health/live, /v1/health/ready    whether the process, and every model, answers
+    POST /v1/models/NAME[/versions/N]:predict
+    GET  /v1/models/NAME[/versions/N][/metadata]
+    GET  /v1/server/models                    the model with its versions
+    GET  /v1/health/live, /v1/health/ready    whether the process, and the model, answers
     GET  /monitoring/prometheus/metrics, /metrics
 
 Requests share the core, the threads and the limits of gRPC. Those that describe a model need no
@@ -48,21 +48,19 @@ from imgpipe.serving.server.status import Code, StatusError, invalid
 from imgpipe.serving.server.version import VersionState
 
 METRICS = "/monitoring/prometheus/metrics"
-"""Path of all metrics, which is the default path of TensorFlow Serving."""
-OWN_METRICS = "/metrics"
-"""Path of the server's own metrics, which is the default path of Prometheus."""
+"""Path of the metrics in TensorFlow Serving. `/metrics`, where Prometheus looks, has them too."""
 VERSION_HEADER = "Model-Version"
 """Header with the version that answered, which TensorFlow Serving's JSON does not contain."""
 _PATH = re.compile(
     r"/v1/models(?:/(?P<name>[^/:]+))?"
-    r"(?:/versions/(?P<version>[0-9]{1,19})|/labels/(?P<label>[^/:]+))?"
+    r"(?:/versions/(?P<version>[0-9]{1,19}))?"
     r"(?P<action>/metadata|:predict|:classify|:regress)?",
     re.IGNORECASE,
 )
 """As in model_servers/http_rest_api_util.cc. A version is an int64, which has up to 19 digits."""
 _FORMS = (
     "POST /v1/models/NAME:predict, GET /v1/models/NAME or GET /v1/models/NAME/metadata, in which "
-    "/versions/NUMBER or /labels/LABEL may follow NAME"
+    "/versions/NUMBER may follow NAME; TensorFlow Serving has /labels/LABEL, too"
 )
 _NOT_V2 = (
     "This server does not speak the Open Inference Protocol (/v2/…), but the API of TensorFlow "
@@ -100,8 +98,8 @@ class RestApi:
             f"{HEALTH}live": lambda: json_response({"live": True}),
             f"{HEALTH}ready": self._ready,
             "/v1/server/models": lambda: json_response(self._models()),
-            METRICS: lambda: Response(self._metrics.page(), media_type="text/plain"),
-            OWN_METRICS: lambda: Response(self._metrics.own_page(), media_type="text/plain"),
+            METRICS: self._measured,
+            "/metrics": self._measured,
         }
         routes = [plain_route(path, answer) for path, answer in answers.items()]
         return Starlette(routes=[*routes, *pages, Mount("/", request_response(self._answer))])
@@ -109,6 +107,9 @@ class RestApi:
     def _ready(self) -> Response:
         up = self._is_ready()
         return json_response({"ready": up}, code=200 if up else 503)
+
+    def _measured(self) -> Response:
+        return Response(self._metrics.page(), media_type="text/plain")
 
     async def _answer(self, request: Request) -> Response:
         # The path as it was sent: names of models may contain an encoded slash or colon.
@@ -132,22 +133,13 @@ class RestApi:
 
     def _describe(self, spec: Spec, action: str) -> Response:
         if not action:
-            # A label is ignored here, as in TensorFlow Serving.
             return json_response(_status(self._core.states(spec.name, spec.version)))
         with self._core.acquire(spec) as handle:
             return json_response(_metadata(handle), {VERSION_HEADER: str(handle.version)})
 
     def _models(self) -> dict[str, Any]:
-        return {
-            "models": [
-                {
-                    "name": name,
-                    "version_labels": {key: str(n) for key, n in manager.config.labels.items()},
-                    **_status(manager.states()),
-                }
-                for name, manager in sorted(self._core.models.items())
-            ]
-        }
+        model = self._core.model
+        return {"models": [{"name": model.config.name, **_status(model.states())}]}
 
     async def _run(self, request: Request, call: Call, spec: Spec, body: bytes) -> Response:
         """Answer a request in a thread; it is not run if its client leaves before."""
@@ -201,12 +193,11 @@ def _target(verb: str, path: str) -> tuple[Spec, str]:
     if match is None or verb != ("POST" if action.startswith(":") else "GET"):
         raise invalid(f"Malformed request: {verb} {path}. Expected: {_FORMS}.")
     if not match["name"]:
-        raise invalid("Missing model name in request. GET /v1/server/models lists the models.")
+        raise invalid("Missing model name in request. GET /v1/server/models tells it.")
     if action in (":classify", ":regress"):
         raise services.elsewhere(action, ":predict")
-    label = unquote(match["label"]) if match["label"] else None
     number = int(match["version"]) if match["version"] else None
-    return Spec(unquote(match["name"]), number, label), action
+    return Spec(unquote(match["name"]), number), action
 
 
 def _status(states: Sequence[VersionState]) -> dict[str, Any]:

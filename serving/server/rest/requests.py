@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
@@ -15,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from imgpipe.serving.server import status
+from imgpipe.serving.server import ports, status
 from imgpipe.serving.server.calls import Call, Calls
 from imgpipe.serving.server.status import Code, StatusError
 
@@ -117,7 +116,8 @@ def check_host(request: Request, allowed: Collection[str]) -> None:
         named = host_name(sent)
     except ValueError:  # urlsplit refuses addresses such as "[::1"
         named = sent
-    if not _is_loopback(here) or _is_loopback(named) or named == host_name(socket.gethostname()):
+    is_own_name = ports.is_loopback(named) or named == host_name(socket.gethostname())
+    if is_own_name or not ports.is_loopback(here):
         return
     if not any(
         name in ("*", named) or (name.startswith(".") and f".{named}".endswith(name))
@@ -126,9 +126,8 @@ def check_host(request: Request, allowed: Collection[str]) -> None:
         raise StatusError(
             Code.PERMISSION_DENIED,
             f"The request names the host {sent[:_HOST_SHOWN]!r}, as a page of another site may do. "
-            "On this machine, the server is localhost. imgpipe serve --allowed-host NAME, or "
-            "imgpipe-model-server --allowed_hosts=NAME, allows another name, such as one that a "
-            "proxy on this machine passes on.",
+            "On this machine, the server is localhost. imgpipe serve --allowed-host NAME allows "
+            "another name, such as one that a proxy on this machine passes on.",
         )
 
 
@@ -139,16 +138,6 @@ def host_name(address: str) -> str:
         ValueError: Its brackets are not those of an IPv6 address.
     """
     return (urlsplit(f"//{address}").hostname or "").rstrip(".")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")  # RFC 6761, section 6.3
-    # A socket for IPv6 has IPv4 addresses as ::ffff:127.0.0.1, which is no loopback address before
-    # Python 3.13.
-    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 class Bodies:

@@ -225,6 +225,21 @@ def test_an_address_of_a_bucket_is_no_folder(name, address):
         configs.build({section: {key: address}})
 
 
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("s3://KEY:SEC/RET@bucket/photos", "'s3://…@bucket/photos'"),
+        ("s3://bucket/photos?sig=SECRET", "'s3://bucket/photos?…'"),
+    ],
+)
+def test_a_secret_in_an_address_is_refused_and_not_repeated(address, shown):
+    with pytest.raises(ConfigError, match=re.escape(f"Received: {shown}")) as refused:
+        configs.build({"data": {"source": address}})
+    assert "data.source: expected an address without user" in str(refused.value)
+    assert "RET" not in str(refused.value)
+    assert str(ConfigError(f"no {address} here")) == f"no {shown[1:-1]} here"
+
+
 def test_minutes_and_folds_decide_whether_there_is_a_search() -> None:
     def searches(**sections: dict[str, object]) -> bool:
         return configs.build({"data": {"source": "photos"}, **sections}).settings.searches

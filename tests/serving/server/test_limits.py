@@ -17,14 +17,16 @@ import psutil
 import pytest
 import tensorflow as tf
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from PIL import Image
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from imgpipe.serving.server import ModelServer, limits, runtime
 from imgpipe.serving.server.calls import Call, LongCall, SheddingPool
 from imgpipe.serving.server.predict import Handle
 from imgpipe.serving.server.status import Code, StatusError
+from tests.images import encoded, noise
 from tests.serving.quick import quick
-from tests.serving.test_image_header import compressed_texts, many_scans, png_bomb
+from tests.serving.test_image_header import chunk, compressed_texts, many_scans, png_bomb
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,25 @@ def outcome(stub, request, timeout=30.0) -> str:
         return "OK"
     except grpc.RpcError as error:
         return error.code().name
+
+
+def test_the_parts_of_all_images_of_a_request_are_limited_together():
+    """Each of the files alone is within the limits."""
+    empty = Image.new("P", (1, 1))
+    gif = encoded(np.asarray(empty.convert("RGB")), "GIF")
+    comments = gif[:-1] + b"\x21\xf9" + b"\1\0" * 200_000 + b"\0" + gif[-1:]
+    files = {
+        "GIF": comments,
+        "PNG": png_bomb(1, 1)[:8] + chunk(b"abCd", b"") * 200_000 + png_bomb(1, 1)[8:],
+        "JPEG": b"\xff\xd8" + b"\xff\xe1\0\2" * 9_000 + encoded(noise(1, (8, 8)), "JPEG")[2:],
+    }
+    for kind, file in files.items():
+        assert limits.row_pixels("image_bytes", np.array([file], object), 1000) != [0], kind
+        many = np.array([file] * 64, object)
+        with pytest.raises(StatusError, match="images of the request have too many parts"):
+            limits.row_pixels("image_bytes", many, 1000)
+    photos = np.array([encoded(noise(1, (200, 200)), "JPEG")] * 64, object)
+    assert limits.row_pixels("image_bytes", photos, 1_000_000) == [40_000] * 64
 
 
 def test_a_decompression_bomb_is_refused_without_using_memory(images, make_image):
@@ -242,6 +263,22 @@ def test_messages_of_very_many_values_are_refused_before_they_are_parsed(narrow)
             with pytest.raises(grpc.RpcError, match="more than 100,000 values") as error:
                 raw(message.SerializeToString(), timeout=30)
             assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_packed_numbers_are_limited_before_they_are_parsed(half):
+    """Sixty megabytes took .4 s to parse, in which nothing else ran."""
+    floats = ask(model="half")
+    floats.inputs["x"].dtype = 1
+    floats.inputs["x"].float_val.extend(range(900_000))
+    floats.inputs["x"].tensor_shape.dim.add().size = 900_000
+    numbers = ask(model="half")
+    numbers.inputs["x"].dtype = 3
+    numbers.inputs["x"].int_val.extend([1] * (9 << 20))
+    with grpc.insecure_channel(half) as channel:
+        raw = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+        with pytest.raises(grpc.RpcError, match="more than 8 MiB of numbers in fields such as int"):
+            raw(numbers.SerializeToString(), timeout=30)
+        raw(floats.SerializeToString(), timeout=30)
 
 
 def test_long_requests_leave_the_threads_to_short_ones():

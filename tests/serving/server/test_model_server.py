@@ -1,4 +1,4 @@
-"""The program imgpipe-model-server as a process: flags, ports and signals."""
+"""The program `imgpipe serve`, with the flags of TensorFlow Serving: ports and signals."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 from imgpipe.serving.client import Client, Unavailable
-from imgpipe.serving.server import model_server
+from tests.command import imgpipe
 
 
 def launch(*flags: str) -> subprocess.Popen:
     """Start the program and return its process."""
     return subprocess.Popen(
-        [sys.executable, "-m", "imgpipe.serving.server.model_server", *flags],
+        [sys.executable, "-m", "imgpipe", "serve", "--rest_api_port=0", *flags],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
@@ -46,54 +46,65 @@ def program(push, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ([], "--model_base_path"),
-        (["--model_base_path=/m", "--prot=1"], "unknown flags: --prot=1"),
-        (["--model_base_path=/m", "--enable_batching"], "need tensorflow/serving itself"),
-        (["--model_base_path=/m", "--model_bas=/x"], "unknown flags: --model_bas=/x"),
-        (["--model_base_path=/m", "--rest_api_port=70000"], "at least -1 and at most 65535"),
-        (["--model_base_path=/m", "--rest_api_timeout_in_ms=0"], "must be at least 1"),
-        (["--model_base_path=/m", "--port=x"], "invalid int value"),
-        (["--model_base_path=/m", "--web_page=maybe"], "expected true or false"),
-        (["--model_base_path=/m", "--request_log_sampling_rate=2"], "at least 0 and at most 1"),
-        (["--model_base_path=/m", "--ssl_key_file=/k"], "TLS needs both"),
-    ],
-)
-def test_bad_flags_are_refused(given, words, capsys):
-    with pytest.raises(SystemExit, match="2"):
-        model_server.main(given)
-    assert words in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
     ("flag", "words"),
     [
-        ("--model_name=", "needs a model"),
-        ("--model_base_path=gs://bucket/m", "a folder on this machine"),
+        ("--prot=1", "No such option: --prot"),
+        ("--enable_batching", "No such option: --enable_batching"),
+        ("--model_bas=/x", "No such option: --model_bas"),
+        ("--rest_api_port=70000", "less than or equal to 65535"),
+        ("--rest_api_timeout_in_ms=0", "greater than or equal to 1"),
+        ("--port=x", "valid integer"),
+        ("--log-share=2", "less than or equal to 1"),
+        ("--ssl_key_file=/k", "TLS needs both --ssl_key_file and --ssl_certificate_file"),
+        ("--model_name=", "a model needs a name"),
+        ("--model_base_path=gs://bucket/m", "an absolute path of a folder on this machine"),
         ("--grpc_channel_arguments=a=1,b", "is name=value,name=value. Received: 'b'"),
         ("--model_config_file=some.config", "Error parsing text-format tensorflow.serving.Model"),
         ("--model_base_path=some.config", "is a folder. Received a file"),
+        ("--run=newest", "name the model. Leave out OUT, --run and --examples"),
     ],
 )
-def test_bad_values_are_refused(flag, words, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_bad_flags_are_refused(flag, words, tmp_path):
     (tmp_path / "some.config").write_text("improperly formatted file")
-    assert model_server.main([f"--model_base_path={tmp_path}", "--port=0", flag]) == 2
-    assert words in capsys.readouterr().err
+    done = imgpipe("serve", f"--model_base_path={tmp_path}", "--port=0", flag, cwd=tmp_path)
+    assert done.returncode == 2
+    assert words in " ".join(re.sub("[│\n]", " ", done.stderr).split())
 
 
-def test_a_port_in_use_ends_with_exit_code_5(tmp_path, capsys):
+def test_a_port_in_use_ends_with_exit_code_5(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert model_server.main([f"--model_base_path={tmp_path}", f"--port={port}"]) == 5
-    assert f"cannot listen on 127.0.0.1:{port}: the port is taken" in capsys.readouterr().err
+        done = imgpipe("serve", f"--model_base_path={tmp_path}", f"--port={port}")
+    assert done.returncode == 5
+    assert f"cannot listen on 127.0.0.1:{port}: the port is taken" in done.stderr
 
 
-def test_sigterm_lets_running_requests_finish(program):
-    """No running request fails, and the program ends with exit code 0."""
+def test_a_server_needs_no_folder_for_temporary_files(push, tmp_path):
+    """A container may have a read-only file system, and no /tmp. Nor does a full disk end it."""
+    push("half_plus_two", tmp_path / "base", 1)
+    code = (
+        "import sys, tempfile, imgpipe\n"
+        "tempfile._candidate_tempdir_list = lambda: ['/gone']\n"
+        "sys.argv[1:1] = ['serve', '--port=0', '--rest_api_port=0', '--json=/dev/full']\n"
+        "imgpipe._main()\n"
+    )
+    command = [sys.executable, "-c", code, f"--model_base_path={tmp_path / 'base'}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        said = ""
+        for line in process.stderr:
+            said += line
+            if "is available" in line:
+                process.terminate()
+    assert process.returncode == 0, said
+    assert "the states of the server are no longer written: No space left on device" in said
+    assert "model imgpipe version 1 is available" in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_lets_running_requests_finish(program, stop):
+    """No running request fails, and the program ends with exit code 0. SIGUSR1 changes nothing."""
     process, target = program
     with Client(target, "half", timeout=60) as client, ThreadPoolExecutor(4) as pool:
         client.wait_until_available(60)
@@ -101,8 +112,9 @@ def test_sigterm_lets_running_requests_finish(program):
         running = [
             pool.submit(client.predict, {"seconds": np.float32(1.5)}, "slow") for _ in range(4)
         ]
+        process.send_signal(signal.SIGUSR1)
         time.sleep(0.4)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(stop)
         assert [future.result().version for future in running] == [1] * 4
     assert process.wait(30) == 0
 

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server.model_configs import ModelConfig
 from tests.serving.quick import quick
 
 
@@ -64,21 +63,27 @@ class Rest:
     def get(self, path: str) -> Answer:
         return self.ask("GET", path)
 
-    def predict(self, body: Any, model: str = "half", **options: Any) -> Answer:
+    def predict(self, body: Any, model: str = "", **options: Any) -> Answer:
+        """Ask a model; without a name, the one that is served."""
+        model = model or self.server.core.model.config.name
         return self.ask("POST", f"/v1/models/{model}:predict", body, **options)
 
 
 @pytest.fixture(scope="session")
 def rest(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rest]:
-    """Serve half_plus_two as version 123 of `half`, and the classifier as 7 of `imgpipe`."""
-    base = tmp_path_factory.mktemp("rest")
-    shutil.copytree(models / "half_plus_two", base / "half" / "123")
-    shutil.copytree(models / "images", base / "images" / "7")
-    configs = [
-        ModelConfig("half", base / "half"),
-        ModelConfig("imgpipe", base / "images"),
-    ]
-    with ModelServer(settings=quick(rest_api_port=-1), models=configs) as server:
+    """Serve half_plus_two as version 123 of `half`."""
+    yield from _served("half", models / "half_plus_two", tmp_path_factory.mktemp("half") / "123")
+
+
+@pytest.fixture(scope="session")
+def classifier(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rest]:
+    """Serve the classifier of images as version 7 of `imgpipe`."""
+    yield from _served("imgpipe", models / "images", tmp_path_factory.mktemp("images") / "7")
+
+
+def _served(name: str, model: Path, version: Path) -> Iterator[Rest]:
+    shutil.copytree(model, version)
+    with ModelServer(name, version.parent, quick(rest_api_port=-1)) as server:
         server.wait_until_available(60)
         made = Rest(server)
         server.calls.observers.append(made.calls.append)

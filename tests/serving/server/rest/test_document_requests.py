@@ -36,16 +36,16 @@ def _skip_without_tools(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", _PROGRAMS)
-def test_the_request_of_the_document_is_answered(rest, make_image, tmp_path, language):
+def test_the_request_of_the_document_is_answered(classifier, make_image, tmp_path, language):
     _skip_without_tools(language)
     page = blocks(REPOSITORY / "docs" / "serving.md")
     [program] = [
         block.text for block in page if block.language == language and _ADDRESS in block.text
     ]
     file, command = _PROGRAMS[language]
-    (tmp_path / file).write_text(program.replace(_ADDRESS, f"http://127.0.0.1:{rest.port}"))
+    (tmp_path / file).write_text(program.replace(_ADDRESS, f"http://127.0.0.1:{classifier.port}"))
     (tmp_path / "picture.jpg").write_bytes(make_image(1))
-    seen = len(rest.calls)
+    seen = len(classifier.calls)
     done = subprocess.run(
         command,
         cwd=tmp_path,
@@ -56,5 +56,5 @@ def test_the_request_of_the_document_is_answered(rest, make_image, tmp_path, lan
     )
     assert done.returncode == 0, done.stderr
     assert re.search("paper|rock|scissors", done.stdout), done.stdout + done.stderr
-    [call] = rest.calls[seen:]
+    [call] = classifier.calls[seen:]
     assert (call.code.name, call.rows) == ("OK", 1)

@@ -16,7 +16,6 @@ import pytest
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.network.activation_images import HEAT, HEAT_SHARE
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server.model_configs import VersionPolicy
 from imgpipe.serving.server.settings import Settings
 from tests import axe, browser
 from tests.images import encoded
@@ -112,7 +111,7 @@ def server(base):
     red[..., 0] = 255
     examples = (encoded(red, "JPEG"), encoded(red[..., ::-1], "JPEG"))
     settings = paged(
-        policy=VersionPolicy(num_versions=2),
+        versions=2,
         examples=examples,
         read_distribution=feature_distribution.load,
     )

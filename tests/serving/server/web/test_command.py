@@ -33,7 +33,7 @@ def _name_classes(model: Path) -> None:
 def test_a_program_reads_the_ports_and_the_states_of_the_versions(models, tmp_path):
     shutil.copytree(models / "images", tmp_path / "model" / "3")
     _name_classes(tmp_path / "model" / "3")
-    command = [sys.executable, "-m", "imgpipe.pipeline.cli", "serve", str(tmp_path)]
+    command = [sys.executable, "-m", "imgpipe", "serve", str(tmp_path)]
     process = subprocess.Popen(
         [*command, "--port", "0", "--json", "-"],
         stdout=subprocess.PIPE,
@@ -84,14 +84,17 @@ def test_invalid_folders_and_options_are_refused(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "saved_model.pb").touch()
     with pytest.raises(ResourceError, match="serves the models of other programs"):
-        serve(str(tmp_path / "other"), port=0)
+        serve(tmp_path / "other", port=0)
     _name_classes(tmp_path / "1")
     with pytest.raises(ConfigError, match="--versions needs a folder of"):
-        serve(str(tmp_path / "1"), port=0, versions=2)
+        serve(tmp_path / "1", port=0, versions=2)
     for options, words in (
-        ({"web": False, "examples": True}, r"--examples needs the web page\. Leave out --no-web"),
-        ({"log_images": True}, "--log-images needs --request-log PREFIX"),
-        ({"log_share": 0.5}, "--log-share needs --request-log PREFIX"),
+        (
+            {"web_page": False, "examples": True},
+            r"--examples needs the web page\. Leave out --no-web",
+        ),
+        ({"request_log_images": True}, "--log-images and --log-share need --request-log PREFIX"),
+        ({"request_log_sampling_rate": 0.5}, "need --request-log PREFIX"),
     ):
         with pytest.raises(ConfigError, match=words):
-            serve(str(tmp_path), port=0, **options)
+            serve(tmp_path, port=0, **options)

@@ -50,7 +50,7 @@ def test_without_a_distribution_no_image_is_unlike(rest, make_image):
     ("asked", "status", "words"),
     [
         ({"model": "nope"}, 404, "Servable not found for request"),
-        ({"model": ""}, 404, "Models of this server: imgpipe"),
+        ({"model": ""}, 404, "This server serves one model: imgpipe"),
         ({"version": "8"}, 404, "Servable not found for request"),
         ({"version": "../7"}, 400, "A version is a whole number. Received: '../7'."),
     ],
