@@ -78,3 +78,18 @@ def first_line(error: BaseException) -> str:
     text = re.sub(r"\{\{[^}]*\}\}|\[Op:\w+\]( name:)?", "", text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+def printable(text: str, lines: bool = False) -> str:
+    r"""Return the text with unprintable characters escaped as in Python, such as `\x1b`.
+
+    Args:
+        text: Any text, also with lone surrogates, which stand for bytes that are not UTF-8.
+        lines: Whether newlines are kept instead of escaped.
+    """
+    return "".join(
+        char
+        if char.isprintable() or (lines and char == "\n")
+        else char.encode("unicode_escape").decode()
+        for char in text
+    )

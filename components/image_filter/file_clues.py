@@ -55,7 +55,6 @@ class KeptFile(NamedTuple):
     label: str
     group: str
     near_group: int
-    byte_size: int
     width: int
     height: int
     format: str
@@ -74,7 +73,6 @@ class KeptFile(NamedTuple):
             record.label,
             record.group,
             record.near_group,
-            record.byte_size,
             content.width,
             content.height,
             content.format,
@@ -86,13 +84,13 @@ class KeptFile(NamedTuple):
         )
 
 
-#: The properties, by the words for them: the values from which a tree reads each.
+#: The properties, by the words for them: the values from which a tree reads each. The size in bytes
+#: is none, because it is what the image shows: drawings and plain backgrounds are packed smaller.
 _PROPERTIES: Mapping[str, Callable[[KeptFile], tuple[float | str, ...]]] = {
     "format": lambda file: (file.format,),
     "colour mode": lambda file: (file.mode, file.is_grey),
     "size": lambda file: (file.width, file.height, file.width / max(file.height, 1)),
     "JPEG quality": lambda file: (file.jpeg_tables, file.subsampling),
-    "bytes per pixel": lambda file: (file.byte_size / max(file.width * file.height, 1),),
     "camera": lambda file: (file.camera,),
 }
 

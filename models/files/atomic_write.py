@@ -98,18 +98,21 @@ def atomic_write(path: Path, content: bytes | str) -> None:
     Raises:
         OSError: The file cannot be written. What was at `path` is still there.
     """
-    data = content.encode() if isinstance(content, str) else content
+    # A byte of a file name that is not UTF-8 is a lone surrogate in Python, whose escape, such as
+    # \udce9, JSON reads back.
+    if isinstance(content, str):
+        content = content.encode("utf-8", "backslashreplace")
     descriptor = _descriptor(path)
     if descriptor is not None:
         # A duplicate has the same position in the file; one that is opened by its name has not.
         with os.fdopen(os.dup(descriptor), "wb") as file:
-            file.write(data)
+            file.write(content)
         return
     if path.exists() and not path.is_file():
-        path.write_bytes(data)
+        path.write_bytes(content)
         return
     with writing(path) as beside:
-        beside.write_bytes(data)
+        beside.write_bytes(content)
 
 
 def _descriptor(path: Path) -> int | None:

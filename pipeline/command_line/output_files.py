@@ -62,14 +62,9 @@ def write_json(content: Mapping[str, Any] | Sequence[Any], json_file: str | None
     """
     if not json_file:
         return
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    # JSON must be UTF-8, of which ASCII is a part in any terminal's encoding.
     plain = json_file == STANDARD_OUTPUT and sys.stdout.encoding.lower() != "utf-8"
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # a file name that is not UTF-8
-        plain = True
-    if plain:  # JSON must be UTF-8, of which ASCII is a part in any terminal's encoding
-        text = json.dumps(content, indent=1) + "\n"
+    text = json.dumps(content, indent=1, ensure_ascii=plain) + "\n"
     if json_file == STANDARD_OUTPUT:
         _print(text)
     else:
@@ -80,7 +75,7 @@ def write_csv(text: str, csv_file: str | None) -> None:
     """Write a table to the file that `--csv` names, if there is one.
 
     Args:
-        text: The table as CSV. Bytes of file names that are not UTF-8 are written as escapes.
+        text: The table as CSV.
         csv_file: Value of `--csv`: a path, `-` for standard output, or None.
 
     Raises:
@@ -89,8 +84,8 @@ def write_csv(text: str, csv_file: str | None) -> None:
     if csv_file == STANDARD_OUTPUT:
         _print(text)
     elif csv_file:
-        # The mark at the start of `utf-8-sig` tells spreadsheets that the file is UTF-8.
-        write(Path(csv_file), text.encode("utf-8-sig", "backslashreplace"), "--csv ")
+        # The mark at the start tells spreadsheets that the file is UTF-8.
+        write(Path(csv_file), f"\ufeff{text}", "--csv ")
 
 
 def _print(text: str) -> None:

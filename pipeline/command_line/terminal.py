@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from imgpipe.models.errors import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
@@ -103,21 +105,6 @@ def _indent(text: str, width: int) -> int:
         return heading.end()
     beginning = re.match(r" *(?:- )?", text)
     return beginning.end() if beginning else 0
-
-
-def printable(text: str, lines: bool = False) -> str:
-    r"""Return the text with unprintable characters escaped as in Python, such as `\x1b`.
-
-    Args:
-        text: Any text, also with lone surrogates, which stand for bytes that are not UTF-8.
-        lines: Whether newlines are kept instead of escaped.
-    """
-    return "".join(
-        char
-        if char.isprintable() or (lines and char == "\n")
-        else char.encode("unicode_escape").decode()
-        for char in text
-    )
 
 
 def escape(text: str, lines: bool = False) -> str:

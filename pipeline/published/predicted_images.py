@@ -10,6 +10,7 @@ from typing import Annotated, TypeAlias
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
+from imgpipe.models.errors import printable
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.serving.client.classifier import Answer
 from imgpipe.serving.client.errors import InvalidArgument
@@ -19,7 +20,7 @@ AnsweredFile: TypeAlias = tuple[Path, Answer]
 
 #: Columns of the table, which are those of the web page's CSV file.
 _COLUMNS = ("file", "label", "probability", "version", "error")
-_FORMULA = tuple("=+-@\t\r\n")  # a cell that begins so would be run by a spreadsheet
+_FORMULA = tuple("=+-@")  # a cell that begins so would be run by a spreadsheet
 
 
 class LabelProbability(TypedDict):
@@ -88,7 +89,8 @@ def table(answers: Sequence[AnsweredFile]) -> str:
             version = str(answer.version or 0)
             of_label = "" if answer.probability is None else f"{answer.probability:.6f}"
             cells = [str(path), answer.label, of_label, version, ""]
-        writer.writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells])
+        shown = map(printable, cells)
+        writer.writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in shown])
     return text.getvalue()
 
 

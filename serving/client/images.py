@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imgpipe.models.errors import printable
 from imgpipe.serving.client.errors import InvalidArgument
 from imgpipe.serving.look import IPHONE_REMEDY, PIXEL_LIMIT, Look, too_many_pixels
 
@@ -34,7 +35,7 @@ _PNG_LEVEL = 1  # level 6 takes four times as long to save a tenth of the size
 
 def name_of(image: Any, index: int) -> str:
     """Return the name of an image in errors: its path, or its index in the list."""
-    return str(image) if isinstance(image, (str, Path)) else f"image {index}"
+    return printable(str(image)) if isinstance(image, (str, Path)) else f"image {index}"
 
 
 def size_of(image: Any, index: int) -> int:

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-from imgpipe.components.common.formatting import join_names
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import no_classes, unpacking
 from imgpipe.components.example_gen.sources.base import (
@@ -215,7 +214,7 @@ def _collect_zip(path: Path, members: _Members) -> None:
     packed = path.stat().st_size
     if total > BOMB_BYTES and total > BOMB_RATIO * packed:
         raise OSError(f"it unpacks to more than {BOMB_RATIO} times its size: {total >> 20} MiB")
-    names = _zip_names(path, infos, members)
+    names = _zip_names(path, infos)
     for number, (info, name) in enumerate(zip(infos, names, strict=True)):
         mode = stat.S_IFMT(info.external_attr >> 16)
         locator = f"zip:{number}"
@@ -232,48 +231,34 @@ def _collect_zip(path: Path, members: _Members) -> None:
         members.add(name, kind, info.file_size, locator)
 
 
-def _zip_names(path: Path, infos: Sequence[zipfile.ZipInfo], members: _Members) -> list[str]:
-    """Return the names of members, those without the flag of UTF-8 in the encoding they are in.
+def _zip_names(path: Path, infos: Sequence[zipfile.ZipInfo]) -> list[str]:
+    """Return the names of members; those without the flag of UTF-8 are UTF-8, too, or refused.
 
     `zip` and macOS write UTF-8 without its flag (APPNOTE 4.4.4, bit 11), and `zipfile` reads names
     without this flag as code page 437.
 
     Raises:
-        ConfigError: The names of folders, which may be classes, cannot be read with certainty.
+        ConfigError: The names of folders, which may be classes, are not UTF-8.
     """
     # `filename` ends before the first NUL, which `safe_path` has to see.
     names = [info.orig_filename for info in infos]
-    unknown = {
-        number: name.encode("cp437")
-        for number, (name, info) in enumerate(zip(names, infos, strict=True))
-        if not (info.flag_bits & _UTF8_NAME or name.isascii())
-    }
-    folders = sorted({folder for data in unknown.values() for folder in data.split(b"/")[:-1]})
-    page = "utf-8"
-    try:  # one short name in a code page may be valid UTF-8; several are hardly ever
-        b"/".join(folders).decode()
-    except UnicodeDecodeError:
-        page = "cp437"  # which the standard prescribes (APPNOTE D.1)
-        texts = [folder.decode(page) for folder in folders]
-        if not all(map(_is_word, texts)):
+    for number, info in enumerate(infos):
+        if info.flag_bits & _UTF8_NAME or names[number].isascii():
+            continue
+        data = names[number].encode("cp437")
+        folders = data.rpartition(b"/")[0]
+        try:
+            folders.decode()
+        except UnicodeDecodeError:
             raise ConfigError(
-                f"data source {str(path)!r}: the names of its folders are neither UTF-8 nor in the "
-                f"code page of the standard, in which they are {join_names(texts, 3)}. Pack it "
-                "again with UTF-8 names (7-Zip: 7z a -mcu=on x.zip FOLDER), or unpack it with the "
-                "program that wrote it, and name the folder"
+                f"data source {str(path)!r}: the names of its folders are not UTF-8, such as "
+                f"'{folders.decode('utf-8', 'backslashreplace')}'. Unpack it with the encoding in "
+                "which it was written (unzip -O), and name the folder; or pack it again with UTF-8 "
+                "names (7-Zip: 7z a -mcu=on x.zip FOLDER)"
             ) from None
-    for number, data in unknown.items():
         with contextlib.suppress(UnicodeDecodeError):  # a file's own name says nothing
-            names[number] = data.decode(page)
+            names[number] = data.decode()
     return names
-
-
-def _is_word(name: str) -> bool:
-    """Whether a name has few special letters, with capitals at its front only, as in Äpfel."""
-    special = [letter for letter in name if not letter.isascii()]
-    plain = sum(letter.isascii() and letter.isalpha() for letter in name)
-    letters = all(letter.isalpha() for letter in special) and name[1:] == name[1:].lower()
-    return letters and 2 * len(special) <= plain
 
 
 def _read_zip(path: str, number: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 import subprocess
@@ -22,6 +23,13 @@ def test_writes_bytes_and_text_and_makes_the_folder(tmp_path: Path):
     assert (tmp_path / "new" / "bytes").read_bytes() == b"\x00\xff"
     assert (tmp_path / "new" / "text").read_bytes() == "Ω\n".encode()
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["bytes", "text"]
+
+
+def test_a_byte_of_a_file_name_that_is_not_utf_8_is_an_escape_that_json_reads(tmp_path: Path):
+    name = os.fsdecode(b"\xe9tude \xc3\xa9.jpg")
+    atomic_write(tmp_path / "x.json", json.dumps({"path": name}, ensure_ascii=False))
+    assert (tmp_path / "x.json").read_bytes() == b'{"path": "\\udce9tude \xc3\xa9.jpg"}'
+    assert json.loads((tmp_path / "x.json").read_text("utf-8")) == {"path": name}
 
 
 def test_an_error_leaves_the_earlier_content_and_no_other_file(tmp_path: Path):
