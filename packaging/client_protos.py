@@ -14,7 +14,7 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2
 
-MODULES = ("predict", "get_model_metadata", "get_model_status", "model_management")
+MODULES = ("predict", "get_model_metadata", "get_model_status")
 """The files whose messages the client uses; the files that they import are included too."""
 
 

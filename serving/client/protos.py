@@ -25,7 +25,7 @@ def _load() -> descriptor_pool.DescriptorPool:
 
 
 POOL = _load()
-"""Descriptor pool for code that looks types up by name, such as the text format parser."""
+"""The definitions of all messages of the client."""
 
 
 def _message(name: str) -> Any:

@@ -40,7 +40,10 @@ def start():
         return child
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.argv[1:1] = ["serve"]
-    imgpipe._main()
+    try:
+        imgpipe._main()
+    finally:
+        os._exit(0)
 
 child = start()
 print(flush=True)
