@@ -161,8 +161,8 @@ def fit(
 ) -> Fit:
     """Trains the model that `build` returns, from inputs to logits [N, classes].
 
-    At the end, the weights with the lowest loss on validation are restored. If the validation
-    accuracy reaches the target, training ends with the weights that reached it.
+    At the end, the weights with the lowest loss on validation are restored, unless `watch` says
+    otherwise. If the training accuracy reaches the target, training ends.
 
     Args:
         build: Returns the model with its initial weights. It is called with the seed set and in the
