@@ -95,7 +95,7 @@ class FineTune:
         default="search",
         description="When layers above the cut are trained. search: when the head alone falls "
         "short, for as many views and epochs as train.minutes says, and the network is used if it "
-        "is better by more than a standard error; on: always; off: never.",
+        "is better by more than chance; on: always; off: never.",
     )
     cut: str = Field(
         default="",
