@@ -67,19 +67,22 @@ def test_images_that_training_accepts_exceed_no_limit_of_the_check(
     assert len(checks) == 6
 
 
-@pytest.mark.parametrize(("moved", "refused"), [(0.03, False), (0.3, True)])
+@pytest.mark.parametrize(
+    ("answered", "refused"),
+    [((0.82, 0.18, 0.0), False), ((0.2, 0.8, 0.0), True), ((np.nan, 0.2, 0.0), True)],
+)
 def test_a_head_that_was_judged_on_other_features_is_refused(
-    classifier: str, moved: float, refused: bool
+    classifier: str, answered: tuple[float, ...], refused: bool
 ) -> None:
     image = encoded(Image.new("RGB", (8, 8), (204, 51, 0)), "PNG")
     trained = np.float32([[0.8, 0.2, 0.0]] * 4)
-    stored = trained + np.float32([-moved, 0, moved])
+    stored = np.float32([answered] * 4)
     checks = component.validate(classifier, Samples([image] * 4, trained, stored))
     last = checks[-1]
     assert last["passed"] is not refused
     if refused:
         assert last["name"] == "answers as on the stored features"
-        assert "on 4 images that it has learned from, 0.30 of the probability" in last["detail"]
+        assert "on 4 images that it has learned from, its log probabilities" in last["detail"]
         assert last["detail"].endswith("and run again with --from FeatureBank")
 
 
