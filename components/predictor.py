@@ -278,16 +278,7 @@ def baseline_model_of(directory: str, uri: str) -> str:
 
 
 def answers_of(baseline: str, uri: str, code: str) -> str:
-    """Return the folder with stored answers of the baseline that this code would give, too.
-
-    Args:
-        baseline: Folder of its SavedModel.
-        uri: URI of the model artifact of Baseline.
-        code: Fingerprint of the code and the libraries that predict here.
-
-    Returns:
-        The folder; "" if there is none, or the answers are of another version of the code.
-    """
+    """Return the folder with answers of the baseline that this code would give, too; "" if none."""
     digest = f"{baseline}/{manifest.MODEL_DIGEST}"
     folder = f"{uri}/{ANSWERS_FOLDER}"
     if not all(map(tf.io.gfile.exists, (digest, folder))):

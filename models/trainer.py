@@ -167,14 +167,7 @@ def some_images(patterns: Sequence[str], count: int) -> dict[bytes, bytes]:
 def stored_answers(
     head: keras.Model, bank_uri: str, hashes: Sequence[bytes], temperature: float
 ) -> dict[bytes, Floats]:
-    """Return the probabilities [C] that a head gives for the stored features of training images.
-
-    Args:
-        head: The head, which was trained on the features of the bank.
-        bank_uri: URI of the artifact of FeatureBank.
-        hashes: Content hashes of the images.
-        temperature: Temperature of the model that is served.
-    """
+    """Return the probabilities [C] that a head gives for stored features of train, by hash."""
     rows = Labelled.read([f"{bank_uri.rstrip('/')}/Split-{names.TRAIN}/data_tfrecord-*"], 0)
     rows = rows.select(np.isin(rows.hashes, list(hashes)))
     answers: dict[bytes, Floats] = {}
@@ -200,13 +193,6 @@ def write_parity(
     probabilities for the same bytes. A head is judged by stored features and not by images, so
     `stored_probabilities` has what it answers for them. A network that was trained on images has
     none.
-
-    Args:
-        classifier: The trained model.
-        trained: What was trained of it.
-        train_files: File patterns of the image examples of split train.
-        bank_uri: URI of the artifact of FeatureBank.
-        path: Path of the file.
     """
     import tensorflow as tf
 

@@ -42,7 +42,6 @@ from imgpipe.components.image_evaluator.settings import EvaluatorPlan
 from imgpipe.models.head.out_of_fold import OutOfFold
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.model_names import HISTORY_FILE
-from imgpipe.models.training.cross_validation import Folds
 from imgpipe.models.training.history import History
 
 MODEL_RUN = "model_run"
@@ -133,7 +132,10 @@ def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> rules.Evidence:
     uri = uris[specs.BASELINE_MODEL_KEY]
     state = records.read_json(f"{uri}/{BASELINE_FILE}")
     split_of = known_images.read(Path(uri, known_images.FILE)) or {}  # of the baseline's images
-    folds = _read_folds(uris.get(MODEL_RUN))
+    history: History | None = None
+    if MODEL_RUN in uris:
+        history = records.read_json(f"{uris[MODEL_RUN]}/{HISTORY_FILE}")
+    folds = history["cross_validation"] if history is not None else None
     learned = None
     if folds is not None:
         learned = OutOfFold.read(path_utils.serving_model_path(uris[specs.MODEL_KEY]))
@@ -158,14 +160,6 @@ def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> rules.Evidence:
         unlike=new_images.unlike_images(uris[BANK], vocabulary, split_of) if BANK in uris else (),
         accepted=bool(plan.accept_changes),
     )
-
-
-def _read_folds(uri: str | None) -> Folds | None:
-    """Read the folds by which ImageTrainer has judged its model; None if validation decides."""
-    if not uri:
-        return None
-    history: History = records.read_json(f"{uri}/{HISTORY_FILE}")
-    return history["cross_validation"]
 
 
 def _unserved(uri: str | None) -> str:

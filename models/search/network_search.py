@@ -394,5 +394,10 @@ class _Search:
         if self._by_folds and folds_of_head:  # the folds decide
             parts = zip(networks, self._judging, strict=True)
             answers = [(network.answers, len(part.training)) for network, part in parts]
-            history["cross_validation"] = {**folds_of_head, **summary(answers)}
+            history["cross_validation"] = summary(
+                answers,
+                folds_of_head["automatic"],
+                folds_of_head["validation_images"],
+                folds_of_head["alike_apart"],
+            )
         self._result = replace(shipped, history=history, features=self._inputs.settings.features)

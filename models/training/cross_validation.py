@@ -25,8 +25,8 @@ class Fold(TypedDict):
     accuracy: Annotated[float, "Share of the images of the fold that are predicted correctly."]
 
 
-class FoldFigures(TypedDict):
-    """The figures of a cross-validation."""
+class Folds(TypedDict):
+    """The cross-validation over train and validation."""
 
     folds: Annotated[int, "Number of folds."]
     std: Annotated[float, "Standard deviation of the accuracies of the folds."]
@@ -41,27 +41,20 @@ class FoldFigures(TypedDict):
         "network of that fold has not seen the class, so that all of these images count as wrong.",
     ]
     per_fold: Annotated[list[Fold], "The result of each fold."]
-
-
-class Folds(FoldFigures):
-    """The cross-validation over train and validation."""
-
-    automatic: Annotated[
-        bool,
-        "Whether the run lets the folds decide, and not a setting.",
-    ]
+    automatic: Annotated[bool, "Whether the run lets the folds decide, and not a setting."]
     validation_images: Annotated[int, "Images of the validation split."]
     alike_apart: Annotated[
         int, "Near-duplicates that may be in different folds, because too many hang together."
     ]
 
 
-def summary(folds: Sequence[tuple[Answers, int]]) -> FoldFigures:
-    """Return the spread and every fold as values that can be written as JSON.
+def summary(
+    folds: Sequence[tuple[Answers, int]], automatic: bool, validation_images: int, alike_apart: int
+) -> Folds:
+    """Return the spread and every fold as values that can be written as JSON; see `Folds`.
 
-    Args:
-        folds: The answers of the network of each fold for the images of the fold, and the number
-            of images that it was trained on.
+    `folds` has the answers of the network of each fold for the images of the fold, and the number
+    of images that it was trained on.
     """
     per_fold: list[Fold] = [
         {
@@ -85,4 +78,7 @@ def summary(folds: Sequence[tuple[Answers, int]]) -> FoldFigures:
         "groups": len(np.unique(np.asarray(joined.groups))),
         "unlearned": [list(pair) for pair in zip(labels.tolist(), counts.tolist(), strict=True)],
         "per_fold": per_fold,
+        "automatic": automatic,
+        "validation_images": validation_images,
+        "alike_apart": alike_apart,
     }

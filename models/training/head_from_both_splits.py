@@ -67,12 +67,7 @@ def head_from_both_splits(inputs: Inputs) -> Trained | None:
             f"of them, and a class of several groups. Received: {len(np.unique(rows.groups))} "
             "groups. Lower it, or add images"
         )
-    result: Folds = {
-        **summary(folds),
-        "automatic": automatic,
-        "validation_images": len(validation),
-        "alike_apart": rows.separated,
-    }
+    result = summary(folds, automatic, len(validation), rows.separated)
     if count == FOLDS:  # there is one accuracy of five folds
         solution = _as_judged(solution, result)
     history: NetworkHistory = {

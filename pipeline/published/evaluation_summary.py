@@ -70,8 +70,8 @@ class SeenCounts(TypedDict):
     first: Annotated[list[SeenImage], "The first of these images."]
 
 
-class EvaluationFigures(SplitMetrics):
-    """What was evaluated, and what was measured."""
+class EvaluationSummary(SplitMetrics):
+    """What a published model answers for labelled images."""
 
     schema: SchemaNumber
     model: Annotated[str, "Folder of the version."]
@@ -110,11 +110,6 @@ class EvaluationFigures(SplitMetrics):
         float | None, "Accuracy that the model has to reach; null if it has to reach none."
     ]
     passed: Annotated[bool, "Whether the accuracy reaches the threshold."]
-
-
-class EvaluationSummary(EvaluationFigures):
-    """What a published model answers for labelled images."""
-
     verdict: Annotated[str, "The result as a sentence."]
     warnings: Annotated[list[str], "Sentences about what the metrics do not show."]
 
@@ -164,7 +159,7 @@ def summarise(
     is_unknown = answers.confidence < model.unknown_below
     undecodable = excluded.undecodable
     class_names = answers.vocabulary
-    figures: EvaluationFigures = {
+    summary: EvaluationSummary = {
         "schema": SCHEMA,
         "model": str(model.folder),
         "version": model.version,
@@ -184,14 +179,12 @@ def summarise(
         "seen": None if seen.splits is None else _count_seen(answers, seen.splits),
         "threshold": threshold or None,  # every accuracy reaches 0
         "passed": (measured["accuracy"] or 0.0) >= threshold,
+        "verdict": "",
+        "warnings": [],
     }
-    judges_unknown = len(class_names) > len(model.vocabulary)
-    warnings = [*_about(figures, seen, judges_unknown)]
-    if not_evaluated:
-        warnings.insert(0, f"Not evaluated: {not_evaluated}")
-    if model.notice:
-        warnings.insert(0, model.notice)
-    return {**figures, "verdict": _verdict(figures), "warnings": warnings}
+    summary["verdict"] = _verdict(summary)
+    summary["warnings"] += _warnings(summary, model, not_evaluated, seen)
+    return summary
 
 
 def _count_seen(answers: AnswerTable, splits: Mapping[str, str]) -> SeenCounts:
@@ -213,7 +206,7 @@ def _correct(figures: AccuracyFigures) -> str:
     return correct_text(figures["correct"], figures["count"])
 
 
-def _verdict(figures: EvaluationFigures) -> str:
+def _verdict(figures: EvaluationSummary) -> str:
     accuracy = figures["correct"] / figures["count"]
     threshold = figures["threshold"]
     interval = interval_text(figures["ci95"])
@@ -241,11 +234,17 @@ def _excluded(excluded: NotEvaluated) -> str:
     return " ".join(sentences)
 
 
-def _about(figures: EvaluationFigures, seen: SeenImages, judges_unknown: bool) -> Iterator[str]:
+def _warnings(
+    summary: EvaluationSummary, model: Model, not_evaluated: str, seen: SeenImages
+) -> Iterator[str]:
     """Yield sentences about what the metrics do not show."""
-    yield from _about_unknown(figures, judges_unknown)
-    yield from _about_seen(figures, seen)
-    yield from _about_classes(figures["per_class"])
+    if model.notice:
+        yield model.notice
+    if not_evaluated:
+        yield f"Not evaluated: {not_evaluated}"
+    yield from _about_unknown(summary, len(summary["classes"]) > len(model.vocabulary))
+    yield from _about_seen(summary, seen)
+    yield from _about_classes(summary["per_class"])
 
 
 def _about_classes(per_class: Mapping[str, ClassMetrics]) -> list[str]:
@@ -264,7 +263,7 @@ def _about_classes(per_class: Mapping[str, ClassMetrics]) -> list[str]:
     return []
 
 
-def _about_unknown(figures: EvaluationFigures, by_served_label: bool) -> Iterator[str]:
+def _about_unknown(figures: EvaluationSummary, by_served_label: bool) -> Iterator[str]:
     """Yield how the answer "unknown" is judged, if it was given to images of a class."""
     count = figures["answered_unknown"]
     images = plural(count, "image of a class is", "images of a class are")
@@ -281,7 +280,7 @@ def _about_unknown(figures: EvaluationFigures, by_served_label: bool) -> Iterato
         )
 
 
-def _about_seen(figures: EvaluationFigures, training_images: SeenImages) -> Iterator[str]:
+def _about_seen(figures: EvaluationSummary, training_images: SeenImages) -> Iterator[str]:
     """Yield sentences about images of the run: those that it used, and those of its test split."""
     seen = figures["seen"]
     if seen is None:

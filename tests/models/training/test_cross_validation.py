@@ -17,7 +17,7 @@ from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.settings.limits import AUTOMATIC
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import head_from_both_splits as module
-from imgpipe.models.training.cross_validation import FoldFigures, summary
+from imgpipe.models.training.cross_validation import Folds, summary
 from imgpipe.models.training.head_from_both_splits import head_from_both_splits
 from tests.models import noise_data
 from tests.models.banks import read_split
@@ -33,9 +33,10 @@ def rows(write_bank, tmp_path_factory) -> BankRows:
     return read_split(uri, ("train", "validation"), 3)
 
 
-def _judged(rows: BankRows, folds: int) -> FoldFigures:
+def _judged(rows: BankRows, folds: int) -> Folds:
     """Return the result of folds of heads with one penalty."""
-    return summary(HeadSolver(rows, 3, SETTINGS).out_of_fold(_RIDGE, folds))
+    answers = HeadSolver(rows, 3, SETTINGS).out_of_fold(_RIDGE, folds)
+    return summary(answers, automatic=True, validation_images=0, alike_apart=0)
 
 
 def test_heads_classify_held_out_images_of_a_learnable_set_correctly(rows):
