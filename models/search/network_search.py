@@ -31,7 +31,7 @@ from imgpipe.models.search.judging import images_of, judging_parts
 from imgpipe.models.search.nominal_cost import nominal_minutes, nominal_seconds_a_view
 from imgpipe.models.search.training_plan import TrainingPlan, training_plan
 from imgpipe.models.training import image_rows, stages
-from imgpipe.models.training.cross_validation import summary
+from imgpipe.models.training.cross_validation import summary_of_others
 from imgpipe.models.training.head_from_both_splits import head_from_both_splits
 from imgpipe.models.training.history import (
     Epoch,
@@ -394,10 +394,5 @@ class _Search:
         if self._by_folds and folds_of_head:  # the folds decide
             parts = zip(networks, self._judging, strict=True)
             answers = [(network.answers, len(part.training)) for network, part in parts]
-            history["cross_validation"] = summary(
-                answers,
-                folds_of_head["automatic"],
-                folds_of_head["validation_images"],
-                folds_of_head["alike_apart"],
-            )
+            history["cross_validation"] = summary_of_others(answers, folds_of_head)
         self._result = replace(shipped, history=history, features=self._inputs.settings.features)

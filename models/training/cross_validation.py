@@ -82,3 +82,9 @@ def summary(
         "validation_images": validation_images,
         "alike_apart": alike_apart,
     }
+
+
+def summary_of_others(folds: Sequence[tuple[Answers, int]], before: Folds) -> Folds:
+    """Return the summary of other networks on the same folds; see `summary`."""
+    apart = before["alike_apart"]
+    return summary(folds, before["automatic"], before["validation_images"], apart)

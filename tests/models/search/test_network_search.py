@@ -275,7 +275,7 @@ def test_a_class_in_one_fold_decides_nothing(grouped) -> None:
     scores = every.scores()
     assert not scores.right[~every.learnable].any()
     assert not scores.losses[~every.learnable].any()
-    assert summary([(one, 0) for one in answers])["unlearned"] == [[2, 20]]
+    assert summary([(one, 0) for one in answers], True, 0, 0)["unlearned"] == [[2, 20]]
 
 
 def test_folds_judge_if_there_are_few_images() -> None:
