@@ -137,10 +137,7 @@ def _test_below(facts: Facts) -> Iterator[Finding]:
         f"the test accuracy {test['accuracy']:.3f} ({interval_text(test['ci95'])}) is surely below "
         f"the accuracy {decided['accuracy']:.3f} ({interval_text(decided['ci95'])}) that decided, "
         "so that new images may be answered worse than the verdict says",
-        [
-            "look at the test images, which may be of another kind than the others",
-            "delete the folder of the feature bank (bank.directory), and run again",
-        ],
+        ["look at the test images, which may be of another kind than the others"],
         title="the test accuracy is surely below the accuracy that decided",
         decides=True,
     )

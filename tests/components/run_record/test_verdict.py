@@ -169,6 +169,19 @@ def test_a_class_that_was_never_right_and_did_not_refuse_the_model_is_named():
     assert not said_of(found, "never_right"), "the verdict says so"
 
 
+def test_a_test_accuracy_that_is_surely_below_what_decided_stands_in_the_verdict():
+    found = facts()
+    assert not said_of(found, "test_below")
+    found["metrics"]["test"] |= figures(6, 16)
+    [said] = said_of(found, "test_below")
+    assert said["sentence"].startswith(
+        "the test accuracy 0.375 (95 % interval 0.18–0.61) is surely below the accuracy "
+    )
+    assert verdict.sentence(found).endswith(
+        "; the test accuracy is surely below the accuracy that decided"
+    )
+
+
 @pytest.mark.parametrize(("count", "hints"), [(60, 1), (199, 1), (200, 0), (0, 0)])
 def test_a_small_validation_split_gives_a_hint_unless_folds_decide(count, hints):
     found = by_validation()
