@@ -54,8 +54,7 @@ test-debian13: .venv/.ready
 lint: .venv/.ready
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
-	@for room in models serving components pipeline tests benchmarks; do \
-	  printf '%-10s %6d lines\n' $$room $$(find $$room -name '*.py' -exec cat {} + | wc -l); done
+	$(RUN)/python packaging/capabilities.py $(SINCE)
 
 # Of a Mac only the types can be checked here. `make --jobs types` checks both at the same time.
 types: types-here types-mac
