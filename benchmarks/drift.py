@@ -33,10 +33,10 @@ class Asker:
     """
 
     def __init__(self, out: Path) -> None:
-        from imgpipe.pipeline.published import named_model
+        from imgpipe.pipeline.output import lookup
         from imgpipe.serving.served import Served
 
-        self.versions = named_model.find(out).published()
+        self.versions = lookup.model(out, published=True).intact_versions
         self._number = max(self.versions)
         self._served = Served(str(self.versions[self._number].path))
 

@@ -22,7 +22,7 @@ _FOLDERS = ("components", "models", "pipeline", "serving")
 #: The Python interface, whose first example is a run.
 _RUN = "imgpipe.pipeline.api"
 #: Modules whose examples need the model that the run leaves.
-_NEED_MODEL = {_RUN, "imgpipe.pipeline.output.past_runs", "imgpipe.serving.client.client"}
+_NEED_MODEL = {_RUN, "imgpipe.pipeline.output.output_folder", "imgpipe.serving.client.client"}
 #: Address in the examples of the client. The tests start their server on a free port instead.
 _SERVER = "localhost:8500"
 

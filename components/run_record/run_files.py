@@ -1,4 +1,4 @@
-"""Names of the files in the folder of a run that the report reads, writes or names."""
+"""Names of the files in the folder of a run."""
 
 from __future__ import annotations
 
@@ -9,3 +9,5 @@ TIMINGS: Final = "timings.json"  # the local runner updates it during the run
 LOG: Final = "run.log"
 PAGE: Final = "report.html"
 FACTS: Final = "facts.json"
+SUMMARY: Final = "summary.json"
+ARTIFACTS: Final = "artifacts.json"  # where each output of a component is

@@ -22,10 +22,9 @@ from rich.table import Table
 from rich.text import Text
 
 from imgpipe.models.machine import progress
-from imgpipe.pipeline.command_line import standard_streams
+from imgpipe.pipeline.command_line import standard_streams, temporary_files
 from imgpipe.pipeline.command_line.component_names import TASKS
 from imgpipe.pipeline.command_line.terminal import wrapped
-from imgpipe.pipeline.output import temporary_files
 
 _WIDTH_PLAIN = 100  # columns when the output is not a terminal
 _WIDE = 90  # columns from which on the name of the component stands beside what it does

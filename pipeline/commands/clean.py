@@ -35,17 +35,18 @@ def command(
 
     Versions are never deleted.
     """
-    from imgpipe.pipeline.output import places, removable_files, run_folders, temporary_files
+    from imgpipe.pipeline.output import lookup, output_folder
 
-    out = places.output_folder(out)
+    folder = lookup.output_folder(out)
+    out = folder.path
     busy = f"a run is working in {out}. Wait until it has ended, then clean."
     console = new_console()
     total = 0
     try:
-        with run_folders.locked(out, busy):  # for the list too, which a working run would change
-            removable, kept = removable_files.find(out)
+        with folder.locked(busy):  # for the list too, which a working run would change
+            removable, kept = folder.removable()
             for kind, paths in removable.items():
-                sizes = [removable_files.size(path) for path in paths]
+                sizes = [output_folder.size(path) for path in paths]
                 total += sum(sizes)
                 if paths:
                     console.print(f"[bold]{kind}[/]  {_megabytes(sum(sizes))}")
@@ -53,8 +54,8 @@ def command(
                     name = escape(str(path.relative_to(out)))
                     console.print(f"  {name}  [dim]{_megabytes(size)}[/]")
             if yes:
-                temporary_files.sweep(out)
-                removable_files.remove(removable)
+                folder.sweep()
+                output_folder.remove(removable)
     except OSError as error:
         raise ResourceError(f"cannot clean {out}: {error.strerror}.") from None
     if kept:

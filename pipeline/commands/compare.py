@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from imgpipe.models.head.certainty import PairedAnswers
-    from imgpipe.pipeline.output.past_runs import PastRun
+    from imgpipe.pipeline.output.past_run import PastRun
     from imgpipe.pipeline.run_history.run_comparison import Change, Disagreement, RunComparison
 
 app = typer.Typer()
@@ -62,12 +62,14 @@ def command(
 
 
 def _chosen(first: Path, second: Path | None) -> tuple[PastRun, PastRun]:
-    from imgpipe.pipeline.output import past_runs, places
+    from imgpipe.pipeline.output import lookup
+    from imgpipe.pipeline.output.output_folder import OutputFolder
 
-    last = places.run(second or first)
+    last = lookup.run(second or first)
     if second is not None:
-        return places.run(first), last
-    before = itertools.takewhile(lambda run: run.folder != last.folder, past_runs.read(last.out))
+        return lookup.run(first), last
+    runs = OutputFolder(last.out).runs
+    before = itertools.takewhile(lambda run: run.folder != last.folder, runs)
     decided_runs = [run for run in before if run.decided_by is not None]
     if not decided_runs:
         raise ResourceError(

@@ -83,7 +83,7 @@ def _drawn(console: Console, photos: Path, out: Path) -> Config:
 @contextlib.contextmanager
 def _folder(out: Path) -> Iterator[Path]:
     """Hold the folder of a demo, and yield that for its images, without those of an earlier one."""
-    from imgpipe.pipeline.output import past_runs, run_folders
+    from imgpipe.pipeline.output.output_folder import OutputFolder
 
     photos = out / "photos"
     busy = f"another demo is working in {out}. Wait for it, or use another folder: --out OUT."
@@ -96,8 +96,8 @@ def _folder(out: Path) -> Iterator[Path]:
                 )
             out.mkdir(parents=True, exist_ok=True)
             (out / _MARK).touch()
-            held.enter_context(run_folders.locked(out, busy))
-            if past_runs.is_working(out / _RUN):
+            held.enter_context(OutputFolder(out).locked(busy))
+            if OutputFolder(out / _RUN).is_working:
                 raise ResourceError(busy)
             if photos.exists():
                 shutil.rmtree(photos)
@@ -110,8 +110,8 @@ def _folder(out: Path) -> Iterator[Path]:
 
 def _ask(console: Console, config: Config) -> None:
     """Serve the published model on this machine and classify an image that is new to it."""
+    from imgpipe.pipeline.command_line import temporary_files
     from imgpipe.pipeline.demo import draw_hand
-    from imgpipe.pipeline.output import temporary_files
     from imgpipe.serving.client import Client
     from imgpipe.serving.server import ModelServer
 

@@ -43,11 +43,11 @@ def drift(
     """Compare the requests to a server with the training data of its model."""
     from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.published import named_model
+    from imgpipe.pipeline.output import lookup
     from imgpipe.pipeline.request_drift.log import log_files
 
     log_files(log)  # reports a missing log before the imports
-    versions = named_model.find(model).published()
+    versions = lookup.model(model, published=True).intact_versions
     with consoles.counted(to_stderr=json_file == output_files.STANDARD_OUTPUT) as display:
         with display.step("loading TensorFlow, TFX"), quick_imports():
             from imgpipe.pipeline.request_drift import examination

@@ -64,7 +64,7 @@ def command(
     """Draw Grad-CAM and feature maps of images, and list the sizes of all layers."""
     from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.published import named_model
+    from imgpipe.pipeline.output import lookup
 
     images = images or []
     if not images and not layers:
@@ -74,7 +74,7 @@ def command(
     # A few missing files are reported beside the others; if all are missing, nothing is imported.
     if images and not any(path.exists() for path in images):
         raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")
-    chosen_model = named_model.find(model, run).model()
+    chosen_model = lookup.model(model, run)
     refused = 0
     with consoles.counted() as display:
         if chosen_model.notice:

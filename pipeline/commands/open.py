@@ -37,9 +37,9 @@ def page_of(path: Path) -> Path:
         ResourceError: There is no page.
     """
     from imgpipe.components.run_record.run_files import LOG
-    from imgpipe.pipeline.output import places
+    from imgpipe.pipeline.output import lookup
 
-    run = places.run(path, lambda run: run.page.is_file(), "has a report yet")
+    run = lookup.run(path, lambda run: run.page.is_file(), "has a report yet")
     if not run.page.is_file():
         raise ResourceError(
             f"run {run.name} has no report: expected {run.page}. Its log is {run.folder / LOG}."

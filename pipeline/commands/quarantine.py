@@ -117,17 +117,17 @@ def quarantine_folder(path: Path) -> Path:
         ResourceError: There is none.
     """
     from imgpipe.components.image_filter.quarantine_files import MANIFEST
-    from imgpipe.pipeline.output import places
-    from imgpipe.pipeline.output.run_folders import RUNS
+    from imgpipe.pipeline.output import lookup
+    from imgpipe.pipeline.output.output_folder import RUNS, OutputFolder, plain
 
-    path = places.plain(path)
+    path = plain(path)
     if (path / MANIFEST).is_file():
         return path
-    if not (places.output_folder_above(path) / RUNS).is_dir():
+    if not (OutputFolder.above(path).path / RUNS).is_dir():
         # The folder of a run on Kubeflow holds its artifacts itself.
         for manifest in path.rglob(f"quarantine/*/{MANIFEST}"):
             return manifest.parent
-    run = places.run(path, lambda run: run.quarantine, "has a quarantine")
+    run = lookup.run(path, lambda run: run.quarantine, "has a quarantine")
     if run.quarantine is None:
         raise ResourceError(
             f"run {run.name} has no quarantine: it made none, or it was removed (run.keep)."

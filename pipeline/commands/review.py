@@ -19,7 +19,7 @@ from imgpipe.pipeline.command_line import options
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
-    from imgpipe.pipeline.output.past_runs import PastRun
+    from imgpipe.pipeline.output.past_run import PastRun
     from imgpipe.pipeline.review.questions import Question
     from imgpipe.pipeline.review.web import Review
 
@@ -118,10 +118,10 @@ def run_to_review(path: Path) -> PastRun:
         ResourceError: There is no such run.
     """
     from imgpipe.components.run_record.run_files import FACTS
-    from imgpipe.pipeline.output import places
+    from imgpipe.pipeline.output import lookup
 
     reached = "has come far enough to be reviewed"
-    return places.run(path, lambda run: (run.folder / FACTS).is_file(), reached)
+    return lookup.run(path, lambda run: (run.folder / FACTS).is_file(), reached)
 
 
 def prepare(run: PastRun, to: Path | None) -> Review:

@@ -19,7 +19,7 @@ from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
     from imgpipe.components.common.storage import manifest
-    from imgpipe.pipeline.published.named_model import NamedModel
+    from imgpipe.pipeline.output.model import Model
 
 app = typer.Typer()
 
@@ -47,12 +47,12 @@ def rollback(
     from imgpipe.components.common.formatting import plural
     from imgpipe.components.common.storage import manifest
     from imgpipe.components.model_pusher import versions
-    from imgpipe.pipeline.published import named_model
+    from imgpipe.pipeline.output import lookup
 
-    named = named_model.find(model_dir)
-    folder = named.numbered()
-    earlier = to is None and not named.is_one
-    chosen = _earlier(named) if earlier else named.published_version(to)
+    model = lookup.model(model_dir, version=to, published=True)
+    folder = model.versions
+    earlier = to is None and model.is_newest
+    chosen = _earlier(model) if earlier else model.published_version
     facts = {key: value for key, value in chosen.manifest.items() if key not in _COMPUTED}
     facts["rolled_back_to"] = chosen.number
     facts.setdefault("pushed_as", chosen.number)  # a second rollback keeps the number of the run
@@ -95,12 +95,12 @@ def _later(folder: Path, chosen: manifest.PublishedVersion) -> set[str]:
     return identities
 
 
-def _earlier(named: NamedModel) -> manifest.PublishedVersion:
+def _earlier(model: Model) -> manifest.PublishedVersion:
     """Return the newest version with other content than the highest, and not withdrawn."""
     from imgpipe.components.common.storage import manifest
 
-    intact = named.published()
-    folder = named.numbered()
+    intact = model.intact_versions
+    folder = model.versions
     highest = manifest.version_numbers(folder)[-1]
     passed = set(manifest.withdrawn(folder))
     # A damaged version with the highest number is replaced by any intact one.

@@ -120,8 +120,8 @@ def tell(outcome: Run, console: Console, settings: RunSettings) -> None:
     from imgpipe.components.image_filter.findings import joined
     from imgpipe.components.report.pictures.learning_curve import images_to_threshold
     from imgpipe.components.run_record import verdict
+    from imgpipe.components.run_record.run_files import SUMMARY
     from imgpipe.pipeline.command_line.findings import print_deciding, print_notes
-    from imgpipe.pipeline.output.run_folders import SUMMARY
 
     colour = _COLOURS.get(outcome.exit_code, "red")
     data = outcome.summary["data"]
@@ -187,10 +187,10 @@ def _data(data: DataSummary | None) -> str:
 def _changed_choices(outcome: Run) -> Iterator[str]:
     """Yield what of the model differs from that of the last run with one."""
     from imgpipe.pipeline.commands.compare import described
-    from imgpipe.pipeline.output import past_runs
+    from imgpipe.pipeline.output.output_folder import OutputFolder
     from imgpipe.pipeline.run_history.run_comparison import choice_changes
 
-    runs = past_runs.read(outcome.folder.parent.parent)
+    runs = OutputFolder(outcome.folder.parent.parent).runs
     this = next((run for run in runs if run.name == outcome.folder.name), None)
     before = [run for run in runs if run.decided_by is not None and run.name < outcome.folder.name]
     if this is None or this.decided_by is None or not before:

@@ -38,12 +38,12 @@ def command(
     json_file: options.JsonListOption = None,
 ) -> None:
     """List the runs of an output folder: verdict, accuracy, data, and what changed."""
-    from imgpipe.pipeline.output import past_runs, places
+    from imgpipe.pipeline.output import lookup
     from imgpipe.pipeline.run_history.run_list import list_runs
 
-    out = places.output_folder(out)
-    runs = past_runs.read(out)
-    listed = list_runs(out, runs, last)
+    folder = lookup.output_folder(out)
+    runs = folder.runs
+    listed = list_runs(folder.path, runs, last)
     output_files.write_json(listed, json_file)
     if json_file != output_files.STANDARD_OUTPUT:
         _print(listed, len(runs))

@@ -19,8 +19,7 @@ from imgpipe.pipeline.command_line.terminal import escape, new_console
 from imgpipe.serving.server.settings import Settings, flags
 
 if TYPE_CHECKING:
-    from imgpipe.pipeline.published.model import Model
-    from imgpipe.pipeline.published.named_model import NamedModel
+    from imgpipe.pipeline.output.model import Model
 
 app = typer.Typer()
 
@@ -109,43 +108,38 @@ def _quiet_tensorflow() -> None:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
 
-def _with_model(settings: Settings, named: NamedModel, examples: bool) -> Settings:
+def _with_model(settings: Settings, model: Model, examples: bool) -> Settings:
     """Return the settings with what follows from the model that is served.
 
     Args:
         settings: The settings of the flags.
-        named: The model.
+        model: The model.
         examples: Whether the page shows images of the validation set.
     """
     from imgpipe.pipeline.published.example_images import example_images
 
-    folder = named.versions
-    notice = ""
-    if named.is_one:
-        model = named.model()
-        folder = model.folder
-        notice = model.notice
-        _say_unpublished(model)
-    images = example_images(named.model().folder) if examples else ()
-    return replace(settings, model_base_path=str(folder), notice=notice, examples=images)
+    folder = model.versions if model.is_newest else model.folder
+    _say_unpublished(model)
+    images = example_images(model.folder) if examples else ()
+    return replace(settings, model_base_path=str(folder), notice=model.notice, examples=images)
 
 
-def _named(path: Path, run: str | None, versions: int) -> NamedModel:
+def _named(path: Path, run: str | None, versions: int) -> Model:
     """Find what is served: a folder of versions, one of them, or the model of a run.
 
     Raises:
         ConfigError: There is one model, but several versions are asked for.
         ResourceError: There is no model.
     """
-    from imgpipe.pipeline.published import named_model
+    from imgpipe.pipeline.output import lookup
 
-    named = named_model.find(path, run)
-    if named.is_one and versions > 1:
+    model = lookup.model(path, run)
+    if versions > 1 and not model.is_newest:
         raise ConfigError(
             f"--versions needs a folder of versions. Received one model: {path}. Name the "
             "output folder instead, or leave out --versions."
         )
-    return named
+    return model
 
 
 def _say_unpublished(model: Model) -> None:

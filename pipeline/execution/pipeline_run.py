@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import sys
 import threading
 import time
 import traceback
@@ -21,17 +20,18 @@ from imgpipe.components.run_record.run_files import LOG
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import quick_imports
 from imgpipe.pipeline.command_line import console as consoles
-from imgpipe.pipeline.command_line import signals
+from imgpipe.pipeline.command_line import signals, temporary_files
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.configuration.toml_text import to_toml
 from imgpipe.pipeline.definition import plan as plans
 from imgpipe.pipeline.definition.plan import Plan
-from imgpipe.pipeline.execution import failures, repetition, run_record
+from imgpipe.pipeline.execution import failures, repetition
 from imgpipe.pipeline.execution.run_record import LOADING, RunRecord, exit_code
 from imgpipe.pipeline.images import source
 from imgpipe.pipeline.images.source import RunInputs
-from imgpipe.pipeline.output import metadata_file, removable_files, run_folders, temporary_files
-from imgpipe.pipeline.output.run_folders import ARTIFACT_ROOT, RUNS
+from imgpipe.pipeline.output import metadata_file, output_folder
+from imgpipe.pipeline.output.output_folder import OutputFolder
+from imgpipe.pipeline.output.past_run import ARTIFACT_ROOT
 from imgpipe.pipeline.records.run_summary import RunSummary
 from imgpipe.pipeline.results import Run
 
@@ -70,13 +70,10 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
     settings_key = plans.settings_key(config)  # before a new version may be installed
     places = config.places
     out = places.out
-    with run_folders.created_and_locked(out):
-        note = metadata_file.make_usable(out)
-        if note:
-            print(f"note: {note}", file=sys.stderr)
-        temporary_files.sweep(out)
+    folder = OutputFolder(out)
+    with folder.begin():
         listing: Scan | None = None
-        ended = repetition.candidate(out, settings_key)
+        ended = repetition.candidate(folder, settings_key)
         # With these arguments, some components are executed in any case.
         if ended is not None and start is None and not accept:
             listing = inputs.images.scan()
@@ -85,7 +82,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
             summary = ended.repetition(outcome_key, places.versions)
             if summary is not None:
                 return _repeated(summary, ended.directory, began)
-        directory = run_record.begin(out / RUNS, to_toml(config))
+        directory = folder.new_run(to_toml(config))
         with (
             temporary_files.temporary_folder_in(directory),
             consoles.quiet(directory / LOG, to_stderr) as console,
@@ -113,8 +110,8 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
             repetition.remember(directory, settings_key, outcome_key)
         if config.run.keep:
             with contextlib.suppress(OSError):  # the next run tries again
-                removable, _ = removable_files.find(out, config.run.keep)
-                outcome = dataclasses.replace(outcome, freed=removable_files.remove(removable))
+                removable, _ = folder.removable(config.run.keep)
+                outcome = dataclasses.replace(outcome, freed=output_folder.remove(removable))
         return outcome
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import cast
 
 from imgpipe.components.common.storage import integrity, manifest
+from imgpipe.components.run_record.run_files import ARTIFACTS, SUMMARY
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import atomic_write
-from imgpipe.pipeline.output import run_folders
-from imgpipe.pipeline.output.run_folders import ARTIFACTS, SUMMARY
+from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.pipeline.records.run_summary import RunSummary
 
 FILE = "repeat.json"
@@ -92,17 +92,17 @@ class EndedRun:
         return cast(RunSummary, content)
 
 
-def candidate(out: Path, settings_key: str) -> EndedRun | None:
+def candidate(folder: OutputFolder, settings_key: str) -> EndedRun | None:
     """Find the newest run, if it ended with a model and had the settings of this run.
 
     After any other run, DataGate's last decision and the newest run are not those of a run that is
     repeated. None also if that run had too many images, or its files are not those that it wrote.
 
     Args:
-        out: Output folder.
+        folder: The output folder.
         settings_key: `plan.settings_key` of this run.
     """
-    started = run_folders.started(out)
+    started = folder.started
     if not started:
         return None
     directory = started[-1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -14,9 +13,16 @@ from typing import TYPE_CHECKING
 from imgpipe.components.image_filter.findings import make_finding
 from imgpipe.components.report.commands import next_commands
 from imgpipe.components.report.page_facts import PageFacts, collect, empty
-from imgpipe.components.run_record import identity, verdict
+from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.facts import ShownSettings
-from imgpipe.components.run_record.run_files import CONFIG, FACTS, LOG, PAGE, TIMINGS
+from imgpipe.components.run_record.run_files import (
+    ARTIFACTS,
+    FACTS,
+    LOG,
+    PAGE,
+    SUMMARY,
+    TIMINGS,
+)
 from imgpipe.components.run_record.timings import Timings
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.errors import ImgpipeError
@@ -25,8 +31,6 @@ from imgpipe.pipeline.command_line import signals
 from imgpipe.pipeline.command_line.console import Display
 from imgpipe.pipeline.configuration.places import Places
 from imgpipe.pipeline.execution import failures
-from imgpipe.pipeline.output import run_folders
-from imgpipe.pipeline.output.run_folders import ARTIFACTS, SUMMARY
 from imgpipe.pipeline.records.run_summary import summarised
 from imgpipe.pipeline.results import Run
 
@@ -35,20 +39,6 @@ if TYPE_CHECKING:
 
 #: Step of the display in which the libraries are imported.
 LOADING = "loading TensorFlow, TFX"
-
-
-def begin(runs: Path, settings: str) -> Path:
-    """Create the folder of a run that begins, with its settings and the command that started it.
-
-    Args:
-        runs: Folder of all runs.
-        settings: The configuration as TOML.
-    """
-    directory = run_folders.create(runs)
-    identity.note_start(directory, sys.argv)
-    _write(directory / ARTIFACTS, {})  # none so far, which `clean` must know
-    atomic_write(directory / CONFIG, settings)  # the run has started, for `run_folders.started`
-    return directory
 
 
 def _write(file: Path, content: object) -> None:

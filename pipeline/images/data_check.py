@@ -194,12 +194,12 @@ def _accepted_classes(config: Config) -> dict[str, int | None]:
     if a run into it had the same source.
     """
     from imgpipe.components.data_gate import accepted, schema
-    from imgpipe.pipeline.output import past_runs
+    from imgpipe.pipeline.output.output_folder import OutputFolder
 
     file = config.places.schema
     source = config.with_absolute_paths().data.source
     chosen = "out" in config.run.model_fields_set or any(
-        run.config.get("data.source") == source for run in past_runs.read(config.places.out)
+        run.config.get("data.source") == source for run in OutputFolder(config.places.out).runs
     )
     if not chosen or not file.is_file():
         return {}

@@ -24,13 +24,13 @@ from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.images.source import opened
-from imgpipe.pipeline.published import named_model
+from imgpipe.pipeline.output import lookup
+from imgpipe.pipeline.output.model import Model
 from imgpipe.pipeline.published.evaluation_summary import (
     EvaluationSummary,
     NotEvaluated,
     summarise,
 )
-from imgpipe.pipeline.published.model import Model
 from imgpipe.pipeline.published.seen_images import SeenImages, seen_images
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def prepare(
     """
     if not isinstance(threshold, numbers.Real) or not 0 <= threshold <= 1:
         raise ConfigError(f"threshold: expected a share from 0 to 1. Received: {threshold!r}.")
-    model = named_model.find(path, run).model(version)
+    model = lookup.model(path, run, version)
     # A recall needs images of one class only.
     source = opened(config.data, config.places.judge, least_classes=1)
     scan = source.listing()

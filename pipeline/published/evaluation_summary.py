@@ -24,7 +24,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.models.head.certainty import AccuracyFigures
 from imgpipe.models.names import feature_names as names
-from imgpipe.pipeline.published.model import Model
+from imgpipe.pipeline.output.model import Model
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.published.seen_images import SeenImages

@@ -31,8 +31,9 @@ from imgpipe.models.machine.packages import install_extra
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.arrays import PixelValues
 from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
-from imgpipe.pipeline.published import model_copy, named_model
-from imgpipe.pipeline.published.model import Model
+from imgpipe.pipeline.output import lookup
+from imgpipe.pipeline.output.model import Model
+from imgpipe.pipeline.published import model_copy
 
 ONNX = "onnx"
 KERAS = "keras"
@@ -134,7 +135,7 @@ def write(
 
     Args:
         name: Name of the kind.
-        path: See `named_model.find`.
+        path: See `lookup.model`.
         target: The file to write; one that exists is replaced. For a SavedModel, a folder of
             numbered versions, or the folder of one.
         version: Number of the version, None for the newest intact one.
@@ -155,9 +156,7 @@ def write(
 
     target = target.expanduser()
     kind = None if name == model_copy.KIND else require(name, target)
-    named = named_model.find(path)
-    named.require_published()
-    model = named.model(version)
+    model = lookup.model(path, version=version, published=True)
     if kind is None:
         folder = model_copy.place(model, target)
         size = model_copy.write(model, folder)

@@ -18,7 +18,7 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.models.export.signatures import SERVING_DEFAULT
 from imgpipe.models.machine.process import quick_imports
 from imgpipe.pipeline.command_line import console as consoles
-from imgpipe.pipeline.published import named_model
+from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.published.asked_model import ask
 from imgpipe.serving import decoder_lines
 from imgpipe.serving.client import Classification, Prediction, ServingError
@@ -84,7 +84,7 @@ class LoadedModel(Classifier):
     """
 
     def __init__(self, path: Path, number: int | None = None, run: str | None = None) -> None:
-        self._model = named_model.find(path, run).model(number)
+        self._model = lookup.model(path, run, number)
         _check_process()
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # no line for each file that is not an image
         with consoles.quiet():

@@ -17,7 +17,7 @@ from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import TEMPORARY, move_folder, sync_tree
 from imgpipe.models.files.described_files import files_below, version_damage
 from imgpipe.models.files.version_files import MANIFEST, SAVED_MODEL
-from imgpipe.pipeline.published.model import Model
+from imgpipe.pipeline.output.model import Model
 
 KIND = "saved_model"  # the kind of `imgpipe export`
 #: Files that do not answer, and tell nothing of the images.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from imgpipe.components.common.storage import known_images, records
 from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
-from imgpipe.pipeline.published.model import Model
+from imgpipe.pipeline.output.model import Model
 
 
 @dataclass(frozen=True)

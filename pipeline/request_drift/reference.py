@@ -19,7 +19,7 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.names import feature_names as names
-from imgpipe.pipeline.output import past_runs
+from imgpipe.pipeline.output.output_folder import OutputFolder
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ def load(version: manifest.PublishedVersion) -> Reference:
 
 def _predictions(version: manifest.PublishedVersion) -> tuple[Predictions | None, str]:
     """Read what the runs that published a version recorded, the newest first."""
-    out = version.path.absolute().parent.parent
-    runs = past_runs.read(out)
-    for run in reversed(past_runs.publishers(runs, version.path.absolute())):
+    folder = version.path.absolute()
+    out = folder.parent.parent
+    for run in reversed(OutputFolder(out).publishers(folder)):
         uri = run.artifact("Predictor", "predictions")
         if not uri or not Path(uri).is_dir():
             continue

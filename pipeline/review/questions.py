@@ -30,7 +30,7 @@ from imgpipe.components.run_record.run_files import FACTS
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.names import feature_names as names
-from imgpipe.pipeline.output.past_runs import PastRun
+from imgpipe.pipeline.output.past_run import PastRun
 
 QuestionKind = Literal["doubtful", "near", "rejected"]
 #: Reasons of rejected copies, of which another copy is used: there is nothing to decide.

@@ -14,12 +14,12 @@ from imgpipe.components.common.named_images import PlacedImage
 from imgpipe.components.common.storage import integrity
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy
 from imgpipe.components.run_record.metrics import SplitMetrics
+from imgpipe.components.run_record.run_files import ARTIFACTS
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.models.head.certainty import PairedAnswers, paired_answers
 from imgpipe.models.settings.limits import OUTPUT
 from imgpipe.pipeline.configuration.dotted_keys import flat
-from imgpipe.pipeline.output.past_runs import PastRun, RunStatus
-from imgpipe.pipeline.output.run_folders import ARTIFACTS
+from imgpipe.pipeline.output.past_run import PastRun, RunStatus
 
 IMAGE_SIZE = "side of the images in pixels"  # name of a choice
 _TRAINED = "trained"

@@ -12,7 +12,7 @@ from imgpipe.components.common.storage import manifest
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy
 from imgpipe.components.report.commands import NextCommand
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
-from imgpipe.pipeline.output.past_runs import PastRun, RunStatus
+from imgpipe.pipeline.output.past_run import PastRun, RunStatus
 from imgpipe.pipeline.run_history.run_comparison import (
     Change,
     configuration_changes,

@@ -30,7 +30,8 @@ from imgpipe.components.common import loaded_model
 from imgpipe.components.common.storage import integrity
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.definition.plan import NEVER_CACHED
-from imgpipe.pipeline.output import metadata_file, past_runs
+from imgpipe.pipeline.output import metadata_file
+from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.pipeline.runners import seals
 
 _log = logging.getLogger(__name__)
@@ -276,7 +277,7 @@ def _forget_moved(store: mlmd.MetadataStore, root: Path) -> None:
 def _highest_number(root: Path) -> int:
     """Return the highest number of an execution that a folder has or a run recorded, or 0."""
     names = {folder.name for folder in root.glob("*/*/[0-9]*")}
-    for run in past_runs.read(root.parent):  # whose artifacts may have been removed
+    for run in OutputFolder(root.parent).runs:  # whose artifacts may have been removed
         outputs = (run.artifacts or {}).values()
         names |= {Path(uri).name for artifacts in outputs for uri in artifacts.values()}
     return max((int(name) for name in names if name.isdecimal()), default=0)

@@ -13,7 +13,7 @@ import pytest
 
 from imgpipe.components.common.storage import integrity, manifest
 from imgpipe.models.files.described_files import version_damage
-from imgpipe.pipeline.output import past_runs
+from imgpipe.pipeline.output.output_folder import OutputFolder
 from tests.e2e.case import Case
 
 pytestmark = pytest.mark.slow
@@ -99,7 +99,7 @@ def test_a_run_without_metadata_leaves_the_artifacts_of_earlier_runs(own: tuple[
     assert outcome.summary["data"]["in"] == first.summary["data"]["in"]
     for folder, damage in before.items():
         assert integrity.damage(folder, complete=True) in (damage, integrity.EMPTIED), folder
-    used = past_runs.read(mine.out)[-1].artifacts
+    used = OutputFolder(mine.out).runs[-1].artifacts
     assert not before.keys() & {Path(uri) for outputs in used.values() for uri in outputs.values()}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from imgpipe.components.run_record.run_files import FACTS
-from imgpipe.pipeline.output import past_runs
+from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.pipeline.review import questions
 from tests.e2e.case import Case
 
@@ -57,6 +57,6 @@ def test_planted_labels_come_first_and_are_asked_about(planted: tuple[Case, Any]
     found = [name for name in ranking if name.startswith("planted_")]
     assert len(found) == 2 * _PLANTED, ranking
     assert set(found) <= set(ranking[: 2 * _PLANTED + 2]), ranking
-    (run,) = past_runs.read(case.out)
+    (run,) = OutputFolder(case.out).runs
     asked = questions.read(run).asked
     assert set(ranking) == {Path(one.image.path).name for one in asked if one.kind == "doubtful"}

@@ -14,7 +14,7 @@ from imgpipe.components.image_filter.judge.overrides import Override, to_toml
 from imgpipe.components.run_record.run_files import FACTS
 from imgpipe.models.head.certainty import AccuracyFigures
 from imgpipe.pipeline.commands import rollback
-from imgpipe.pipeline.output import past_runs
+from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.pipeline.run_history.run_list import list_runs
 from tests.e2e.case import Case
 
@@ -47,7 +47,7 @@ def test_the_accuracy_that_decided_is_the_one_that_is_told_everywhere(gated: tup
     assert all(
         facts["deciding"][name] == decided_by[name] for name in AccuracyFigures.__annotations__
     )
-    (listed,) = list_runs(case.out, past_runs.read(case.out), 1)["runs"]
+    (listed,) = list_runs(case.out, OutputFolder(case.out).runs, 1)["runs"]
     assert listed["decided_by"] == decided_by
     said = f"cross-validation accuracy {accuracy:.3f} ({folds['correct']} of {folds['images']}"
     assert said in outcome.verdict

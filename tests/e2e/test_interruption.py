@@ -16,7 +16,7 @@ import pytest
 
 from imgpipe.components.common.storage import manifest
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.output.run_folders import LOCK
+from imgpipe.pipeline.output.output_folder import LOCK
 from tests.e2e.case import SETTINGS, Case
 
 _SECONDS = 240.0

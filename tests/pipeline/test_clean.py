@@ -12,8 +12,8 @@ from imgpipe.components.model_pusher import versions
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import clean, rollback
-from imgpipe.pipeline.output import places, removable_files
-from imgpipe.pipeline.output.removable_files import COPIES
+from imgpipe.pipeline.output import lookup
+from imgpipe.pipeline.output.output_folder import COPIES, OutputFolder, remove
 from imgpipe.pipeline.runners import seals
 from tests.pipeline.past_runs import leave
 
@@ -96,7 +96,7 @@ def test_the_run_whose_model_was_rolled_back_to_is_found_and_keeps_its_artifacts
     rollback.rollback(model, 3)
     for number in (1, 2, 3):  # as runs that publish remove them
         shutil.rmtree(model / str(number))
-    assert places.run(model / "4").name == "20260103-100000"
+    assert lookup.run(model / "4").name == "20260103-100000"
     invoke(out, "--yes")
     assert exists(out, "Predictor/predictions/3") and not exists(out, "Predictor/predictions/5")
 
@@ -156,7 +156,7 @@ def test_clean_is_refused_while_a_run_is_working(out):
 
 def runs_kept(out, last):
     """Remove what a run removes at its end; return what is left, by component and number."""
-    removable_files.remove(removable_files.find(out, last)[0])
+    remove(OutputFolder(out).removable(last)[0])
     found = (out / "artifacts").glob("*/*/[0-9]*")
     return {(folder.parent.parent.name, int(folder.name)) for folder in found}
 
@@ -180,15 +180,15 @@ def test_copies_that_have_been_read_are_emptied_except_those_of_the_last_judged_
         leave(out, f"202601{number}-100000", artifacts=made)
     unread = artifact(out, "ImageExampleGen", "examples", 22)
     leave(out, "20260122-100000", status="interrupted", correct=None, artifacts=unread)
-    found, _ = removable_files.find(out, 3)
+    found, _ = OutputFolder(out).removable(3)
     emptied = {folder.relative_to(out / "artifacts").as_posix() for folder in found[COPIES]}
     assert emptied == {
         "ImageExampleGen/examples/20",
         "ModelPusher/pushed_model/20",
         "ModelPusher/pushed_model/21",
     }
-    assert removable_files.remove({COPIES: found[COPIES]}) == 15_000
-    assert removable_files.find(out, 3)[0][COPIES] == []
+    assert remove({COPIES: found[COPIES]}) == 15_000
+    assert OutputFolder(out).removable(3)[0][COPIES] == []
     copy = out / "artifacts/ImageExampleGen/examples/20"
     assert [path.name for path in copy.iterdir()] == ["content"]
     seals.require_whole([copy])  # as an output that is taken from the cache

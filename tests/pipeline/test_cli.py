@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from imgpipe.pipeline.doctor import machine
-from imgpipe.pipeline.output import run_folders
+from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.pipeline.records import run_summary
 from imgpipe.pipeline.records.run_summary import summarised
 from tests import python_program, run_facts
@@ -122,7 +122,7 @@ def test_a_demo_leaves_the_images_of_another_one_that_is_working(tmp_path: Path,
         folder.mkdir()
     (tmp_path / ".imgpipe-demo").write_text("")
     (photos / "a.jpg").write_text("")
-    with run_folders.locked(tmp_path / held, "busy"):
+    with OutputFolder(tmp_path / held).locked("busy"):
         result = imgpipe("demo", "--out", str(tmp_path))
     assert result.returncode == 5 and "another demo is working" in result.stderr
     assert (photos / "a.jpg").exists()

@@ -13,7 +13,8 @@ from imgpipe.components.run_record.timings import Timings
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.application import app
-from imgpipe.pipeline.output import places, removable_files
+from imgpipe.pipeline.output import lookup
+from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.pipeline.records.run_summary import summarised
 from tests import json_formats, run_facts
 from tests.declared import made
@@ -68,18 +69,18 @@ def test_a_damaged_summary_is_listed_by_runs_and_refused_elsewhere(
     assert [row["status"] for row in answer["runs"]] == ["blessed", "damaged"]
     for path in (folder, out / "model" / "2"):
         with pytest.raises(ResourceError, match=rf"cannot read .*summary\.json \({words}"):
-            places.run(path)
-    assert places.run(out / "model" / "1").version == 1
+            lookup.run(path)
+    assert lookup.run(out / "model" / "1").version == 1
 
 
 def test_a_damaged_list_of_artifacts_is_treated_as_not_recorded(out: Path):
     folder = damage(out, "artifacts.json", b'{"Predictor": "here"}')
-    assert places.run(folder).artifacts is None
+    assert lookup.run(folder).artifacts is None
     compared = CliRunner().invoke(app, ["compare", str(folder), str(out / "runs" / FIRST)])
     assert compared.exit_code == 0, compared.output
     assert "recorded no artifacts" in compared.stdout
     assert "its artifacts.json is damaged" in compared.stdout
-    found, kept = removable_files.find(out)
+    found, kept = OutputFolder(out).removable()
     assert not any(found.values()) and "all artifacts are kept" in kept
 
 

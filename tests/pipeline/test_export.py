@@ -21,8 +21,8 @@ from imgpipe.models.files.described_files import version_damage
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
 from imgpipe.pipeline.application import app
+from imgpipe.pipeline.output.model import Model
 from imgpipe.pipeline.published import exports
-from imgpipe.pipeline.published.model import Model
 from tests import python_program
 from tests.images import encoded, noise
 from tests.pipeline import past_runs, small_version

@@ -11,6 +11,7 @@ from imgpipe.models.files import source_code
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.definition.plan import settings_key
 from imgpipe.pipeline.execution import repetition
+from imgpipe.pipeline.output.output_folder import OutputFolder
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def ended(config, name, changed, images=3):
 
 
 def _candidate(config):
-    run = repetition.candidate(config.places.out, settings_key(config))
+    run = repetition.candidate(OutputFolder(config.places.out), settings_key(config))
     return run and run.directory
 
 

@@ -72,8 +72,7 @@ def test_sql_of_the_metadata_database_is_not_shown(tmp_path: Path):
     known = failures.actionable(caught.value, tmp_path)
     assert isinstance(known, ResourceError)
     assert str(known) == (
-        f"{tmp_path / metadata_file.NAME} is damaged: file is not a database. "
-        "Run again, which sets it aside."
+        f"{tmp_path / metadata_file.NAME} is damaged. Run again, which sets it aside."
     )
 
 

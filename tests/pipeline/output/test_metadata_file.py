@@ -40,7 +40,8 @@ def change(out: Path, start: int, content: bytes) -> None:
 
 
 def test_an_intact_and_a_missing_database_can_be_used(out: Path, tmp_path: Path):
-    assert metadata_file.make_usable(out) == metadata_file.make_usable(tmp_path / "new") == ""
+    assert metadata_file.set_aside_if_damaged(out / metadata_file.NAME) == ""
+    assert metadata_file.set_aside_if_damaged(tmp_path / "new" / metadata_file.NAME) == ""
 
 
 def _spoil(out: Path, kind: str) -> None:
@@ -49,8 +50,6 @@ def _spoil(out: Path, kind: str) -> None:
         os.truncate(path, 5000)
     elif kind == "garbage":
         change(out, 0, os.urandom(4096))
-    elif kind == "text that is not UTF-8":
-        path.write_bytes(path.read_bytes().replace(b"/artifacts/000007", b"/artif\xff\xfes/000007"))
     elif kind == "of another version":
         with contextlib.closing(sqlite3.connect(path)) as db, db:
             db.execute("INSERT INTO MLMDEnv VALUES (11)")
@@ -64,24 +63,16 @@ def _spoil(out: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "words"),
-    [
-        ("truncated", "is damaged: "),
-        ("garbage", "is damaged: file is not a database"),
-        ("text that is not UTF-8", "is damaged: "),
-        ("of another version", "expected schema version 10, received 11"),
-        ("of another program", "no such table: MLMDEnv"),
-        ("a folder", "is not a file"),
-    ],
+    "kind", ["truncated", "garbage", "of another version", "of another program", "a folder"]
 )
-def test_a_database_that_cannot_be_used_is_set_aside(out: Path, kind: str, words: str):
+def test_a_database_that_cannot_be_used_is_set_aside(out: Path, kind: str):
     _spoil(out, kind)
     (out / f"{metadata_file.NAME}-journal").write_bytes(b"")
-    told = metadata_file.make_usable(out)
-    assert words in told and "executes every component again" in told
+    told = metadata_file.set_aside_if_damaged(out / metadata_file.NAME)
+    assert told.startswith(f"{out / metadata_file.NAME} is damaged, or of another version of ML ")
+    assert "executes every component again" in told
     kept = sorted(path.name[:17] for path in out.iterdir())
     assert kept == ["metadata.damaged-"] * 2, "the database and its journal"
-    assert metadata_file.fault(out) == ""
 
 
 @contextlib.contextmanager
@@ -107,8 +98,8 @@ def test_a_database_in_use_is_left_alone(out: Path, monkeypatch: pytest.MonkeyPa
         locked_by_another_program(out),
         pytest.raises(ResourceError, match="is in use by another program"),
     ):
-        metadata_file.make_usable(out)
-    assert metadata_file.fault(out) == ""
+        metadata_file.set_aside_if_damaged(out / metadata_file.NAME)
+    assert metadata_file.set_aside_if_damaged(out / metadata_file.NAME) == ""
 
 
 def test_the_expected_version_of_the_tables_is_that_of_ml_metadata(tmp_path: Path):
@@ -119,6 +110,6 @@ def test_the_expected_version_of_the_tables_is_that_of_ml_metadata(tmp_path: Pat
     config.sqlite.filename_uri = str(tmp_path / metadata_file.NAME)
     config.sqlite.connection_mode = config.sqlite.READWRITE_OPENCREATE
     mlmd.MetadataStore(config)
-    assert metadata_file.make_usable(tmp_path) == ""
+    assert metadata_file.set_aside_if_damaged(tmp_path / metadata_file.NAME) == ""
     with contextlib.closing(sqlite3.connect(tmp_path / metadata_file.NAME)) as db, db:
         assert db.execute("SELECT schema_version FROM MLMDEnv").fetchall() == [(10,)]

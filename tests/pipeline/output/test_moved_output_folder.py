@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from imgpipe.pipeline.commands import review
-from imgpipe.pipeline.output import past_runs
+from imgpipe.pipeline.output.output_folder import OutputFolder
 from tests.pipeline.past_runs import leave
 from tests.pipeline.review import run_to_review
 
@@ -23,7 +23,7 @@ def test_the_artifacts_of_a_moved_output_folder_are_found(tmp_path: Path) -> Non
     leave(former, "20260101-100000", artifacts=artifacts)
     former.rename(moved)
     recorded.mkdir(parents=True)
-    [run] = past_runs.read(moved)
+    [run] = OutputFolder(moved).runs
     assert run.artifact("ImageFilter", "examples") == str(moved / recorded.relative_to(former))
     assert run.artifact("FeatureBank", "features") == ""
 
@@ -36,7 +36,7 @@ def test_artifacts_outside_of_the_output_folder_are_those_that_were_recorded(
         "FeatureBank": {"features": "/removed/features/8"},
     }
     leave(tmp_path, "20260101-100000", artifacts=elsewhere)
-    [run] = past_runs.read(tmp_path)
+    [run] = OutputFolder(tmp_path).runs
     assert run.artifact("ImageFilter", "examples") == "gs://bucket/examples/7"
     assert run.artifact("FeatureBank", "features") == "/removed/features/8"
 
@@ -48,7 +48,7 @@ def test_the_next_commands_of_a_moved_run_name_where_it_is_now(tmp_path: Path) -
     former.rename(moved)
     published, refused = (
         {command["purpose"]: command["command"] for command in run.next_commands}
-        for run in past_runs.read(moved)
+        for run in OutputFolder(moved).runs
     )
     assert published["use"] == f"imgpipe serve {moved} --model n"
     assert refused["look"] == f"imgpipe open {moved}"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from imgpipe.models.features import feature_distribution
-from imgpipe.pipeline.published import named_model
+from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.request_drift import comparison as comparing
 from imgpipe.pipeline.request_drift import reference as references
 from imgpipe.pipeline.request_drift.images import MeasuredImages, measure
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 @pytest.fixture(scope="module")
 def reference(pushed):
     """Return the reference of the published version."""
-    return references.load(named_model.find(pushed).published()[1])
+    return references.load(lookup.model(pushed, published=True).intact_versions[1])
 
 
 @pytest.fixture(scope="module")

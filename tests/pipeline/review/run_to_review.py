@@ -14,7 +14,7 @@ from imgpipe.components.report.pictures.galleries import Gallery
 from imgpipe.components.report.pictures.near_duplicates import ShownNearDuplicates
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
 from imgpipe.components.run_record.facts import page_settings
-from imgpipe.pipeline.output.past_runs import PastRun
+from imgpipe.pipeline.output.past_run import PastRun
 from tests.declared import made
 from tests.images import encoded, noise, soft
 from tests.pipeline import past_runs

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.output.past_runs import PastRun
+from imgpipe.pipeline.output.past_run import PastRun
 from imgpipe.pipeline.review import questions
 from tests.pipeline.review import run_to_review
 from tests.pipeline.review.run_to_review import digest, facts, near, row

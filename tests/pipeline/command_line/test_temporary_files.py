@@ -14,7 +14,8 @@ import pytest
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.command_line import console as consoles
-from imgpipe.pipeline.output import temporary_files
+from imgpipe.pipeline.command_line import temporary_files
+from imgpipe.pipeline.output.output_folder import OutputFolder
 
 
 def test_files_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path):
@@ -35,7 +36,7 @@ def test_files_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / ".tmp-another-publisher").mkdir()
     (tmp_path / "runs" / "1" / "tmp").mkdir()
-    temporary_files.sweep(tmp_path)
+    OutputFolder(tmp_path).sweep()
     left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {"kept"}
     assert (tmp_path / "model" / ".tmp-another-publisher").is_dir()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.output import places
+from imgpipe.pipeline.output import lookup
 from tests.pipeline.past_runs import leave
 
 FIRST, SECOND, LAST = "20260101-100000", "20260102-100000", "20260103-100000"
@@ -42,26 +42,26 @@ def out(tmp_path: Path) -> Path:
 def test_a_run_is_found_by_its_folder_its_version_or_the_output_folder(
     out: Path, path: str, name: str, monkeypatch: pytest.MonkeyPatch
 ):
-    assert places.run(out / path).name == name
+    assert lookup.run(out / path).name == name
     monkeypatch.setenv("HOME", str(out.parent))
-    assert places.run(Path("~") / out.name / path).name == name
+    assert lookup.run(Path("~") / out.name / path).name == name
 
 
 def test_of_an_output_folder_the_newest_run_that_fits_is_taken(out: Path):
-    assert places.run(out, lambda run: run.page.is_file(), "has a report").name == LAST
+    assert lookup.run(out, lambda run: run.page.is_file(), "has a report").name == LAST
     with pytest.raises(
         ResourceError, match=r"no run in .* has a page\. .* newest are: .*, 20260103"
     ):
-        places.run(out, lambda run: False, "has a page")
+        lookup.run(out, lambda run: False, "has a page")
     with pytest.raises(ResourceError, match="published version 7"):
-        places.run(out / "model/7")
+        lookup.run(out / "model/7")
 
 
 @pytest.mark.parametrize("path", ["runs/20260104-100000", "runs/20260105-100000", "modl"])
 def test_a_misspelled_or_deleted_run_is_not_replaced_by_another(out: Path, path: str):
     (out / "runs/20260105-100000").mkdir()
     with pytest.raises(ResourceError, match=rf"no run in {out / path}\. Expected: .*imgpipe runs"):
-        places.run(out / path)
+        lookup.run(out / path)
 
 
 @pytest.mark.parametrize(
@@ -72,12 +72,12 @@ def test_what_is_at_a_path_without_runs_is_named(tmp_path: Path, path: str, rece
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
     with pytest.raises(ResourceError, match=rf"no run in .*Received: {received}"):
-        places.output_folder(tmp_path / path)
+        lookup.output_folder(tmp_path / path)
 
 
 def test_the_run_of_a_version_in_another_folder_is_found(out: Path):
     """Both folders have a version 1."""
     other = out / "staging"
     leave(out, "20260109-100000", version=1, settings=(f"push.directory={json.dumps(str(other))}",))
-    assert places.run(out / "model/1").name == FIRST
-    assert places.run(out / "staging/1").name == "20260109-100000"
+    assert lookup.run(out / "model/1").name == FIRST
+    assert lookup.run(out / "staging/1").name == "20260109-100000"

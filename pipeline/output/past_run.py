@@ -1,15 +1,13 @@
-"""Reads the runs of an output folder from the files that each run leaves in its own folder.
+"""A run of an output folder, read from the files that it left in its own folder.
 
 It imports neither TensorFlow nor TFX, so that commands which only look at runs answer at once.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
 import tomllib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,19 +20,21 @@ from imgpipe.components.image_filter import quarantine_files
 from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.components.report.commands import NextCommand, next_commands
 from imgpipe.components.report.page_facts import PageFacts
-from imgpipe.components.run_record.run_files import CONFIG, FACTS, PAGE
+from imgpipe.components.run_record.run_files import ARTIFACTS, CONFIG, FACTS, PAGE, SUMMARY
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.models.files.version_files import MANIFEST
 from imgpipe.pipeline.configuration.dotted_keys import flat
-from imgpipe.pipeline.output import run_folders
-from imgpipe.pipeline.output.run_folders import ARTIFACTS, LOCK, SUMMARY
 from imgpipe.pipeline.records import run_summary
 from imgpipe.pipeline.records.run_summary import RunSummary, Status
 
 #: How a run ended, also one that left no summary.
 RunStatus: TypeAlias = Status | Literal["working", "killed", "damaged"]
 
+#: Root of the artifacts, below the output folder.
+ARTIFACT_ROOT = "artifacts"
+ARTIFACT_PARTS = 3  # parts of an artifact's path below its root: component, output, number
+TIME = "%Y%m%d-%H%M%S"  # of the start, with which the name of a run begins
+_LENGTH = len("20260101-000000")
 _ARTIFACTS = TypeAdapter(dict[str, dict[str, str]])
 
 
@@ -66,6 +66,11 @@ class PastRun:
         return self.folder.parent.parent
 
     @property
+    def model(self) -> Path | None:
+        """Folder of the version that serves the model of this run; None if there is none."""
+        return None if self.version is None else self.versions_folder / str(self.version)
+
+    @property
     def page(self) -> Path:
         """Path of the page, which exists unless the run ended too early."""
         return self.folder / PAGE
@@ -83,7 +88,7 @@ class PastRun:
     def started(self) -> str:
         """Local time of the start as `2026-01-31 14:05:59`; the name if it is not a time."""
         try:
-            moment = time.strptime(self.name[: run_folders.LENGTH], run_folders.FORMAT)
+            moment = time.strptime(self.name[:_LENGTH], TIME)
         except ValueError:
             return self.name
         return time.strftime("%Y-%m-%d %H:%M:%S", moment)
@@ -153,11 +158,16 @@ class PastRun:
             return None
 
     def artifact(self, component: str, output: str) -> str:
-        """Return the folder of an artifact, "" if it was not recorded; see `run_folders`."""
+        """Return the folder of an artifact, "" if it was not recorded.
+
+        After the output folder was moved, another project may have taken its former place, so that
+        the output folder comes first.
+        """
         uri = (self.artifacts or {}).get(component, {}).get(output, "")
         if not uri or "://" in uri:
             return uri
-        return str(run_folders.artifact(uri, self.out))
+        here = self.out.joinpath(ARTIFACT_ROOT, *Path(uri).parts[-ARTIFACT_PARTS:])
+        return str(here) if here.is_dir() else uri
 
     @property
     def next_commands(self) -> list[NextCommand]:
@@ -169,9 +179,8 @@ class PastRun:
         if identity is not None:  # the folders may have been moved since
             facts = {**facts, "identity": {**identity, "folder": str(self.folder)}}
         push = facts["push"]
-        if push is not None and self.version is not None:
-            path = str(self.versions_folder / str(self.version))
-            facts = {**facts, "push": {**push, "path": path}}
+        if push is not None and self.model is not None:
+            facts = {**facts, "push": {**push, "path": str(self.model)}}
         timings, cached = self.summary["timings"], self.summary["cached"]
         return next_commands(facts, self.status, timings, cached, self.moved)
 
@@ -204,64 +213,11 @@ class PastRun:
             )
 
 
-def read(out: Path) -> list[PastRun]:
-    """Read the runs of an output folder, the oldest first.
-
-    Args:
-        out: An output folder.
-
-    Examples:
-        >>> [(run.status, run.version) for run in read(Path("imgpipe-out"))]
-        [('blessed', 1)]
-    """
-    folders = run_folders.started(out)
-    working = is_working(out)
-    # The lock belongs to the output folder; of its runs, only the newest can hold it.
-    return [_past_run(folder, working and folder == folders[-1]) for folder in folders]
-
-
-def _past_run(folder: Path, working: bool) -> PastRun:
+def read(folder: Path, working: bool = False) -> PastRun:
+    """Read a run from its folder; `working` says whether it is working now."""
     try:
         return PastRun(folder, run_summary.read(json_object.read(folder / SUMMARY)), working)
     except FileNotFoundError:
         return PastRun(folder, None, working)
     except (OSError, ValueError) as error:
         return PastRun(folder, None, working, str(error))
-
-
-def is_working(out: Path) -> bool:
-    """Whether a run holds the lock of the output folder."""
-    try:
-        with (out / LOCK).open("rb") as file:
-            # A shared lock, so that two commands that look at the same time see no run in each
-            # other. filelock holds the exclusive one, and closing the file gives this one back.
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def publishers(runs: Iterable[PastRun], version: Path) -> list[PastRun]:
-    """Return the runs that published a version, in the given order.
-
-    Args:
-        runs: The runs of an output folder, which may publish into several folders of versions.
-        version: Absolute path of the version, which may be gone.
-    """
-    number = pushed_as(version)
-    chosen = [run for run in runs if run.version == number]
-    return [run for run in chosen if run.versions_folder == version.parent] or chosen
-
-
-def pushed_as(version: Path) -> int:
-    """Return the number under which a run published the model of a version, also after rollbacks.
-
-    Args:
-        version: Folder of a version, which may be gone.
-    """
-    try:
-        return int(json_object.read(version / MANIFEST)["pushed_as"])  # a rollback wrote it
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
-        return int(version.name)

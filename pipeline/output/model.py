@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from imgpipe.components.common.storage import known_images
-from imgpipe.components.common.storage.manifest import PROVENANCE
+from imgpipe.components.common.storage import known_images, manifest
+from imgpipe.components.common.storage.manifest import PROVENANCE, PublishedVersion
 from imgpipe.components.report.commands import NextCommand
-from imgpipe.models.errors import ImgpipeError, ResourceError
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
+from imgpipe.models.files.described_files import version_damage
 from imgpipe.models.files.version_files import MODEL_DIGEST, VOCABULARY
-from imgpipe.pipeline.output import places
-from imgpipe.pipeline.output.past_runs import PastRun
+from imgpipe.pipeline.output.output_folder import OutputFolder, plain
+from imgpipe.pipeline.output.past_run import PastRun
 
 #: How runs end that have decided about their model.
 _DECIDED = ("blessed", "not_blessed", "not_published")
+_NAMED = 3  # versions whose damage a message names
 
 
 class Model:
@@ -25,11 +28,53 @@ class Model:
     Args:
         folder: Folder of the version, or of the SavedModel.
         trained_by: The run that trained a model which is not published; None for others.
+        is_newest: Whether a folder of versions was named, of which this is the newest intact one.
     """
 
-    def __init__(self, folder: Path, trained_by: PastRun | None = None) -> None:
+    def __init__(
+        self, folder: Path, trained_by: PastRun | None = None, is_newest: bool = False
+    ) -> None:
         self.folder = folder
+        self.is_newest = is_newest
         self._trained_by = trained_by
+
+    @property
+    def versions(self) -> Path:
+        """Folder of numbered versions, of which the model is one.
+
+        Raises:
+            ResourceError: Its folder is not named by a number.
+        """
+        if self.version is None:
+            raise ResourceError(
+                f"{self.folder} is a SavedModel in a folder that is not named by a version. "
+                f"Expected: a name such as 1. Rename it: {renaming(self.folder, '1')}"
+            )
+        return self.folder.parent
+
+    @property
+    def intact_versions(self) -> dict[int, PublishedVersion]:
+        """The intact versions beside it and itself by number, the newest first.
+
+        Raises:
+            ResourceError: There is none.
+        """
+        intact = {version.number: version for version in manifest.versions(self.versions)}
+        if not intact:
+            raise not_intact(self.versions)
+        return intact
+
+    @property
+    def published_version(self) -> PublishedVersion:
+        """The version with its manifest.
+
+        Raises:
+            ResourceError: No run published it.
+        """
+        for version in manifest.readable(self.versions):
+            if version.path == self.folder:
+                return version
+        raise not_intact(self.versions, self.version)
 
     @property
     def notice(self) -> str:
@@ -86,12 +131,10 @@ class Model:
     @property
     def run(self) -> PastRun | None:
         """The run that made the model; None if it cannot be found."""
-        if self._trained_by is not None:
+        if self._trained_by is not None or self.version is None:
             return self._trained_by
-        try:
-            return places.run(self.folder)
-        except ImgpipeError:
-            return None
+        publishers = OutputFolder.above(self.folder).publishers(plain(self.folder))
+        return publishers[-1] if publishers else None
 
     @property
     def training_images(self) -> str | None:
@@ -103,3 +146,18 @@ class Model:
     def known_images(self) -> Mapping[str, str] | None:
         """Split of each image of that run by its short hash; None without such a list."""
         return known_images.read(self.folder / PROVENANCE / known_images.FILE)
+
+
+def renaming(folder: Path, name: str) -> str:
+    """Return the command that renames a folder."""
+    return shlex.join(["mv", str(folder), str(folder.parent / name)])
+
+
+def not_intact(base: Path, number: int | None = None) -> ResourceError:
+    """Build the error for a folder of versions of which none, or not this one, is intact."""
+    numbers = manifest.version_numbers(base)[-_NAMED:] if number is None else [number]
+    damage = (f"version {number}: {version_damage(base / str(number))}" for number in numbers)
+    return ResourceError(
+        f"no version in {base} is intact as a run published it ({'; '.join(damage)}). Run "
+        "`imgpipe run`, which publishes one."
+    )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import itertools
 import os
 import shutil
 import tempfile
@@ -17,15 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.files.atomic_write import TEMPORARY
-from imgpipe.pipeline.output.run_folders import ARTIFACT_ROOT, RUNS
 
+FOLDER = "tmp"  # of the temporary files of a run, below its own folder
 #: Only one thread at a time changes where this process writes temporary files. The same thread also
 #: redirects the output of the process, and puts back what it found.
 _ONE_AT_A_TIME = threading.RLock()
-_NAME = "tmp"
-#: Folders in which a run writes files atomically: decisions, seals, schemas, checkpoints.
-_UNFINISHED = ("", f"{ARTIFACT_ROOT}/*/*/", f"{RUNS}/*/", "schema/**/")
 
 
 @contextlib.contextmanager
@@ -37,7 +32,7 @@ def temporary_folder_in(directory: Path) -> Iterator[None]:
     Args:
         directory: Folder of the run. Its sub-folder `tmp` is removed at the end.
     """
-    folder = directory / _NAME
+    folder = directory / FOLDER
     with _ONE_AT_A_TIME:
         _keep_matplotlib_outside()
         folder.mkdir(mode=0o700)
@@ -100,31 +95,3 @@ def folder() -> Iterator[Path]:
             ) from None
         with made, temporary_folder_in(Path(made.name)):
             yield Path(made.name)
-
-
-def sweep(out: Path) -> None:
-    """Remove the temporary files of killed runs.
-
-    The caller holds the lock of the output folder. Versions are left alone, because other programs
-    publish there too.
-
-    Args:
-        out: Output folder of the runs.
-    """
-    for path in leftovers(out):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            with contextlib.suppress(OSError):
-                path.unlink()
-
-
-def leftovers(out: Path) -> list[Path]:
-    """List the temporary files and folders of killed runs, while no run is working.
-
-    Args:
-        out: Output folder of the runs.
-    """
-    folders = list((out / RUNS).glob(f"*/{_NAME}"))
-    unfinished = (out.glob(f"{pattern}{TEMPORARY}*") for pattern in _UNFINISHED)
-    return [*folders, *itertools.chain.from_iterable(unfinished)]

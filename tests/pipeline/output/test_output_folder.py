@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.pipeline.output import run_folders
+from imgpipe.pipeline.output.output_folder import OutputFolder
 
 
 @pytest.fixture
@@ -22,19 +22,12 @@ def clock(monkeypatch: pytest.MonkeyPatch):
     return at
 
 
-def _started(out: Path) -> Path:
-    """Create the folder of a run, which starts when its settings are written."""
-    folder = run_folders.create(out / "runs")
-    (folder / "config.toml").touch()
-    return folder
-
-
 def test_runs_that_start_in_one_second_are_numbered(tmp_path: Path, clock):
     clock(2)
-    names = [_started(tmp_path).name for _ in range(11)]
+    names = [OutputFolder(tmp_path).new_run("").name for _ in range(11)]
     assert names[:2] == ["20261025-023000", "20261025-023000-2"]
     assert names[-1] == "20261025-023000-11"
-    assert [folder.name for folder in run_folders.started(tmp_path)] == names
+    assert [folder.name for folder in OutputFolder(tmp_path).started] == names
 
 
 def test_a_run_after_the_clock_went_back_is_the_newest(tmp_path: Path, clock):
@@ -42,22 +35,22 @@ def test_a_run_after_the_clock_went_back_is_the_newest(tmp_path: Path, clock):
     made = []
     for hour in (2, 1, 1, 3):
         clock(hour)
-        made.append(_started(tmp_path))
+        made.append(OutputFolder(tmp_path).new_run(""))
     assert [folder.name for folder in made] == [
         "20261025-023000",
         "20261025-023000-2",
         "20261025-023000-3",
         "20261025-033000",
     ]
-    assert run_folders.started(tmp_path) == made
+    assert OutputFolder(tmp_path).started == made
 
 
 def test_only_the_owner_of_a_new_output_folder_can_read_its_artifacts(tmp_path: Path):
-    with run_folders.created_and_locked(tmp_path / "new"):
+    with OutputFolder(tmp_path / "new").begin():
         assert (tmp_path / "new" / "artifacts").stat().st_mode & 0o077 == 0
     (tmp_path / "shared" / "artifacts").mkdir(parents=True)
     (tmp_path / "shared" / "artifacts").chmod(0o750)
-    with run_folders.created_and_locked(tmp_path / "shared"):
+    with OutputFolder(tmp_path / "shared").begin():
         pass
     kept = (tmp_path / "shared" / "artifacts").stat().st_mode & 0o777
     assert kept == 0o750, "a folder keeps the access rights that a person gave it"

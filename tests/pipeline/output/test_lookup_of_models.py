@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.pipeline.application import app
-from imgpipe.pipeline.published import named_model
+from imgpipe.pipeline.output import lookup
 from tests.pipeline.past_runs import leave
 
 FIRST, SECOND, LAST = "20260101-100000", "20260102-100000", "20260103-100000"
@@ -62,63 +62,61 @@ def out(tmp_path: Path) -> Path:
 def test_a_model_is_found(out: Path, path: str, number: int | None, expected: str):
     (out / "current").symlink_to(out / "model/1")
     saved_model(out / "saved")
-    assert named_model.find(out / path).model(number).folder.name == expected
+    assert lookup.model(out / path, version=number).folder.name == expected
 
 
 def test_a_run_is_named_beside_its_output_folder(out: Path):
-    assert named_model.find(out, FIRST).model().version == 1
-    assert named_model.find(out, named_model.NEWEST).model().version == 2
-    assert named_model.find(out / "runs" / SECOND).numbered() == out / "model"
+    assert lookup.model(out, FIRST).version == 1
+    assert lookup.model(out, lookup.NEWEST).version == 2
+    assert lookup.model(out / "runs" / SECOND).versions == out / "model"
 
 
 def test_the_versions_are_found_where_the_newest_run_has_published_them(out: Path):
     other = out.parent / "served"
     leave(out, "20260109-100000", version=7, settings=(f"push.directory={json.dumps(str(other))}",))
     saved_model(other / "7")
-    assert named_model.find(out).model().version == 2, "those below the output folder come first"
+    assert lookup.model(out).version == 2, "those below the output folder come first"
     (out / "model").rename(out / "archive")
-    assert named_model.find(out).model().folder == other / "7"
+    assert lookup.model(out).folder == other / "7"
 
 
 def test_versions_that_do_not_exist_are_refused(out: Path):
     with pytest.raises(ConfigError, match=r"has no version 7\. Versions: 1, 2\."):
-        named_model.find(out).model(7)
+        lookup.model(out, version=7)
     for path in ("model/1", f"runs/{FIRST}"):
         with pytest.raises(ConfigError, match=r"is one model, and version 2 is another .* or name"):
-            named_model.find(out / path).model(2)
+            lookup.model(out / path, version=2)
     with pytest.raises(ConfigError, match=r"as an integer\. Received: 'two'"):
-        named_model.find(out).model("two")  # type: ignore[arg-type]
+        lookup.model(out, version="two")  # type: ignore[arg-type]
     (out / "model/2/manifest.json").write_text("{")
     with pytest.raises(ResourceError, match=r"model/2 is damaged: .*imgpipe rollback"):
-        named_model.find(out).model(2)
+        lookup.model(out, version=2)
 
 
 def test_a_model_without_a_number_can_be_used_and_not_rolled_back(out: Path):
-    named = named_model.find(saved_model(out / "saved"))
-    assert named.model().version is None
+    model = lookup.model(saved_model(out / "saved"))
+    assert model.version is None
     with pytest.raises(ResourceError, match=r"not named by a version\. .*Rename it: mv .*saved"):
-        named.numbered()
+        _ = model.versions
 
 
 def test_the_model_of_a_run_that_did_not_publish_it_is_not_handed_on(out: Path):
     leave(out, "20260104-100000", status="not_blessed", correct=17)
-    named = named_model.find(out, "20260104-100000")
-    for refused in (named.require_published, named.numbered, named.published):
-        with pytest.raises(ResourceError, match="run 20260104-100000 is not published") as caught:
-            refused()
-        lines = str(caught.value).splitlines()
-        assert "It ended: not_blessed: a sentence. Try this model" in lines[0]
-        assert lines[1] == f"  imgpipe serve {out} --run 20260104-100000"
-        assert lines[3].startswith("  imgpipe run --config ")
+    with pytest.raises(ResourceError, match="run 20260104-100000 is not published") as caught:
+        lookup.model(out, "20260104-100000", published=True)
+    lines = str(caught.value).splitlines()
+    assert "It ended: not_blessed: a sentence. Try this model" in lines[0]
+    assert lines[1] == f"  imgpipe serve {out} --run 20260104-100000"
+    assert lines[3].startswith("  imgpipe run --config ")
     with pytest.raises(ConfigError, match=r"is one model, and version 2 is another one\. Leave"):
-        named.model(2)
+        lookup.model(out, "20260104-100000", version=2)
 
 
 def test_where_no_run_was_blessed_the_ways_on_are_named(tmp_path: Path):
     leave(tmp_path, FIRST, status="not_blessed", correct=17)
     leave(tmp_path, LAST, status="failed", correct=None)
     with pytest.raises(ResourceError, match="no model is published") as caught:
-        named_model.find(tmp_path)
+        lookup.model(tmp_path)
     told = str(caught.value)
     assert f"no model is published in {tmp_path}, although {tmp_path} has 2 runs" in told
     assert "The newest that evaluated one: not_blessed: a sentence." in told
@@ -133,16 +131,16 @@ def test_where_no_run_has_evaluated_a_model_the_report_is_named(tmp_path: Path):
     with pytest.raises(
         ResourceError, match=r"The newest: refused: a sentence\. .*\n  imgpipe open"
     ):
-        named_model.find(tmp_path)
+        lookup.model(tmp_path)
 
 
 def test_versions_that_no_run_published_have_nothing_to_compare_or_publish_again(tmp_path: Path):
     saved_model(tmp_path / "1")
-    named = named_model.find(tmp_path)
-    assert named.model().version == 1
-    for refused in (named.published, named.published_version):
+    model = lookup.model(tmp_path)
+    assert model.version == 1
+    for refused in ("intact_versions", "published_version"):
         with pytest.raises(ResourceError, match=r"intact .* \(version 1: manifest.json is missing"):
-            refused()
+            getattr(model, refused)
 
 
 @pytest.mark.parametrize("path", ["", "model", "model/0003"])
@@ -150,7 +148,7 @@ def test_a_version_with_zeros_before_its_number_is_refused_with_its_new_name(out
     """A server of TensorFlow takes it for version 3, and it would be the newest there."""
     (out / "model/2").rename(out / "model/0003")
     with pytest.raises(ResourceError, match=r"Rename it: mv .*/model/0003 .*/model/3"):
-        named_model.find(out / path)
+        lookup.model(out / path)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=[command[0] for command in COMMANDS])

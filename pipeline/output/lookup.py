@@ -1,0 +1,347 @@
+"""Finds the run or the model that a path on the command line means.
+
+The path may be an output folder, a folder of numbered versions, one version, or the folder of a
+run. The same path means the same for all commands, and a wrong one has the same answer.
+"""
+
+from __future__ import annotations
+
+import operator
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from imgpipe.components.common.formatting import plural
+from imgpipe.components.common.storage import integrity, manifest
+from imgpipe.components.model_pusher.settings import VERSIONS
+from imgpipe.components.report.commands import run_command
+from imgpipe.components.run_record.run_files import CONFIG
+from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.files.described_files import version_damage
+from imgpipe.models.files.plain_paths import pattern_in
+from imgpipe.models.files.version_files import SAVED_MODEL, SAVED_MODEL_FOLDER, VOCABULARY
+from imgpipe.pipeline.output.model import Model, not_intact, renaming
+from imgpipe.pipeline.output.output_folder import RUNS, OutputFolder, plain, pushed_as
+from imgpipe.pipeline.output.past_run import PastRun
+
+#: Stands for the newest run that evaluated a model.
+NEWEST = "newest"
+_NAMED = 3  # runs that a message names
+#: Ends of the files that `imgpipe export` writes.
+_EXPORTS = (".onnx", ".keras", ".tflite")
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz")
+
+
+def output_folder(path: Path) -> OutputFolder:
+    """Return the output folder to which a path belongs.
+
+    Raises:
+        ResourceError: Neither the folder nor those above it hold a run.
+    """
+    folder = OutputFolder.above(path)
+    if folder.started:
+        return folder
+    raise ResourceError(
+        f"no run in {folder.path}. Expected: the output folder of a run, one of its versions, or "
+        f"the folder of a run. Received: {_received(folder.path)}. Run `imgpipe run`, or name "
+        "another folder."
+    )
+
+
+def run(
+    path: Path,
+    fit: Callable[[PastRun], object] = lambda run: run.decided_by is not None,
+    done: str = "has evaluated a model",
+) -> PastRun:
+    """Find the run that a path means.
+
+    Args:
+        path: Folder of a run; a version, for the run that published its model; or an output folder
+            or a folder of versions, for its newest run that fits.
+        fit: Whether a run fits; the default is one that evaluated a model.
+        done: What none of the runs has done if none fits, for the message.
+
+    Raises:
+        ResourceError: There is no such run, or its summary is damaged.
+    """
+    folder = output_folder(path)
+    out = folder.path
+    path = plain(path)
+    runs = folder.runs
+    for past_run in runs:
+        if past_run.folder == path:
+            past_run.require_readable()
+            return past_run
+    # Another run in the place of a misspelled one would be taken for the one that is meant.
+    if path.parent == out / RUNS or not (path.exists() or path.name.isdecimal()):
+        raise ResourceError(
+            f"no run in {path}. Expected: the folder of a run in {out / RUNS}, or {out} itself for "
+            f"its newest run. `imgpipe runs {shlex.quote(str(out))}` lists the runs."
+        )
+    if path != out and path.name.isdecimal():
+        chosen = folder.publishers(path)
+        missing = f"no run in {out} published version {pushed_as(path)}"
+    else:
+        chosen = [past_run for past_run in runs if fit(past_run)]
+        missing = f"no run in {out} {done}"
+    if not chosen:
+        names = ", ".join(past_run.name for past_run in runs[-_NAMED:])
+        for past_run in runs:  # one of these may be the run that is meant
+            past_run.require_readable()
+        raise ResourceError(f"{missing}. Name the folder of a run. The newest are: {names}.")
+    return chosen[-1]
+
+
+def model(
+    path: Path, run: str | None = None, version: int | None = None, published: bool = False
+) -> Model:
+    """Find the model that a path means.
+
+    Args:
+        path: Output folder of a run, folder of numbered versions, or one version; or the folder of
+            a run, for its model, which need not be published.
+        run: Name of a run of the output folder, or `NEWEST`; None for none.
+        version: Number of the version; None for the one that is named, or the newest intact one.
+        published: Whether the model of a run that did not publish it is refused.
+
+    Raises:
+        ConfigError: TensorFlow would take the path for a pattern, there is no version of this
+            number, it is no integer, or one model is named and this is another one.
+        ResourceError: There is no model, no such run, the model is damaged or was removed, or it is
+            one of another program.
+    """
+    path = path.expanduser()
+    chosen = _chosen_run(path, run)
+    if chosen is not None:
+        return _model_of(chosen, version, published)
+    if why := pattern_in(path.absolute()):
+        raise ConfigError(why)
+    if (path / SAVED_MODEL).is_file():
+        return _one_model(path, version)
+    for base in _folders_of_versions(path):
+        _refuse_zeros(base)
+        if numbers := manifest.version_numbers(base):
+            _refuse_other_programs(base / str(numbers[-1]))
+            return _version_of(base.absolute(), version)
+    if path.name.isdecimal() and manifest.version_numbers(path.parent):
+        raise _no_version(path.parent, path.name)
+    raise ResourceError(
+        _nothing_published(path)
+        or f"no model in {path}. Expected: the output folder of a run that published one, a folder "
+        f"of numbered versions such as {path / '1'}, or one version. Received: "
+        f"{_received(path)}. Run `imgpipe run`, or name another folder."
+    )
+
+
+def _chosen_run(path: Path, name: str | None) -> PastRun | None:
+    """Return the run whose model is meant; None where a published version is meant."""
+    path = plain(path)
+    if name == NEWEST:
+        return run(output_folder(path).path)
+    if name is not None:
+        return run(output_folder(path).path / RUNS / name)
+    is_run = (path / CONFIG).is_file() or not path.exists()
+    if is_run and path.parent.name == RUNS and OutputFolder(path.parent.parent).started:
+        return run(path)
+    return None
+
+
+def _model_of(run: PastRun, number: int | None, published: bool) -> Model:
+    """Return the version that a run published, or its model if there is no such version."""
+    name = f"run {run.name}"
+    version = run.model
+    if version is not None and (version / SAVED_MODEL).is_file():
+        _require_same(name, number, version)
+        return _intact(version)
+    if published:
+        raise ResourceError(
+            f"the model of {name} is not published. Expected: a published version. It ended: "
+            f"{_ways_on(run, run.name)}"
+        )
+    _require_same(name, number)
+    return Model(_trained(run), run)
+
+
+def _one_model(path: Path, number: int | None) -> Model:
+    """Return the model in the folder of a SavedModel."""
+    folder = path.absolute()
+    # "." and a link such as "current" stand for a version; its folder is named by the number.
+    if not folder.name.isdecimal() and folder.resolve().name.isdecimal():
+        folder = folder.resolve()
+    _refuse_other_programs(folder)
+    is_version = folder.name.isdecimal() and int(folder.name) > 0
+    if is_version:
+        _refuse_zeros(folder.parent, folder.name)
+    _require_same(str(path), number, folder if is_version else None)
+    return _intact(folder)
+
+
+def _version_of(base: Path, number: int | None) -> Model:
+    """Return the version of a number, or the newest intact one."""
+    numbers = [str(number) for number in manifest.version_numbers(base)]
+    if number is not None:
+        name = _text(number)
+        if name not in numbers:
+            raise _no_version(base, name)
+        return _intact(base / name)
+    newest = manifest.latest(base)
+    # Versions that no run has published have no manifest; of them, the last one is taken.
+    folder = newest.path if newest else base / numbers[-1]
+    if newest is None and (folder / manifest.MANIFEST).exists():
+        raise not_intact(base)
+    return Model(folder, is_newest=True)
+
+
+def _require_same(name: str, number: int | None, version: Path | None = None) -> None:
+    """Refuse a number beside one model, unless it is the number of this version."""
+    if number is None or (version is not None and _text(number) == version.name):
+        return
+    others = f", or name {version.parent}" if version is not None else ""
+    raise ConfigError(
+        f"{name} is one model, and version {_text(number)} is another one. Leave out the "
+        f"number{others}."
+    )
+
+
+def _text(number: int) -> str:
+    """Return the number of a version as the name of its folder."""
+    try:
+        return str(operator.index(number))  # also NumPy's
+    except TypeError:
+        raise ConfigError(
+            f"expected the number of a version as an integer. Received: {number!r}."
+        ) from None
+
+
+def _intact(folder: Path) -> Model:
+    """Return a model after comparing its files with its manifest, if it has one."""
+    damage = version_damage(folder) if (folder / manifest.MANIFEST).exists() else ""
+    if damage:
+        raise ResourceError(
+            f"{folder} is damaged: {damage}. Choose another version, or publish an intact one "
+            f"with: imgpipe rollback {shlex.quote(str(folder.parent))}"
+        )
+    return Model(folder)
+
+
+def _folders_of_versions(path: Path) -> Iterator[Path]:
+    """Yield the folders that may hold the versions, the nearest first."""
+    yield path
+    yield path / VERSIONS
+    published = [run for run in OutputFolder(path).runs if run.version is not None]
+    if published:  # into the folder of `push.directory`
+        yield published[-1].versions_folder
+
+
+def _refuse_zeros(base: Path, names: str = "0*") -> None:
+    """Refuse versions such as 0001, which TensorFlow Serving takes for version 1.
+
+    Raises:
+        ResourceError: There is one.
+    """
+    for model in sorted(base.glob(f"{names}/{SAVED_MODEL}")):
+        folder = model.parent
+        name = folder.name
+        if name.isdecimal() and int(name) and name.startswith("0"):
+            raise ResourceError(
+                f"{folder} is named by a number with zeros before it. Expected: the number of a "
+                f"version alone. Rename it: {renaming(folder, str(int(name)))}"
+            )
+
+
+def _refuse_other_programs(folder: Path) -> None:
+    """Refuse a SavedModel that names no classes.
+
+    Raises:
+        ResourceError: It is such a model.
+    """
+    if (folder / SAVED_MODEL).is_file() and not (folder / VOCABULARY).is_file():
+        raise ResourceError(
+            f"{folder} has no {VOCABULARY}. Expected: a model that imgpipe has exported, which "
+            "names its classes there. TensorFlow Serving serves the models of other programs."
+        )
+
+
+def _no_version(base: Path, number: str) -> ConfigError:
+    numbers = ", ".join(map(str, manifest.version_numbers(base)))
+    return ConfigError(f"{base} has no version {number}. Versions: {numbers}.")
+
+
+def _nothing_published(path: Path) -> str:
+    """Say what can be done in an output folder none of whose runs has published a model.
+
+    Returns:
+        The sentences, with a line for each command; "" for a folder without runs, or with one that
+        published a model.
+    """
+    folder = OutputFolder.above(path)
+    out = folder.path
+    runs = folder.runs
+    if not runs or any(run.version is not None for run in runs):
+        return ""
+    said = f"no model is published in {path}, although {out} has {plural(len(runs), 'run')}."
+    evaluated = [run for run in runs if run.decided_by is not None]
+    if evaluated:
+        return f"{said} The newest that evaluated one: {_ways_on(evaluated[-1], NEWEST)}"
+    look = f"Look at it:\n  imgpipe open {shlex.quote(str(out))}"
+    return f"{said} None has evaluated one. The newest: {_ended(runs[-1])}. {look}"
+
+
+def _ways_on(run: PastRun, name: str) -> str:
+    """Say how a run ended that did not publish its model, how to try the model, and publish it."""
+    out = shlex.quote(str(run.out))
+    said = (
+        f"{_ended(run)}. Try this model without publishing it (predict, explain and evaluate take "
+        f"--run, too):\n  imgpipe serve {out} --run {shlex.quote(name)}"
+    )
+    for command in run.publish_commands:
+        said += f"\nOr {command['text']}:\n  {command['command']}"
+    return said
+
+
+def _trained(run: PastRun) -> Path:
+    """Return the folder of the SavedModel that a run has trained, in its artifacts.
+
+    Raises:
+        ConfigError: TensorFlow would take the path for a pattern.
+        ResourceError: The run evaluated no model, or its model was removed or is damaged.
+    """
+    if why := pattern_in(run.out):
+        raise ConfigError(why)
+    if run.decision is None:
+        raise ResourceError(
+            f"run {run.name} has evaluated no model: {_ended(run)}. Expected: a run that did. "
+            f"`imgpipe runs {shlex.quote(str(run.out))}` lists the runs."
+        )
+    again = f"Make it again: {run_command(str(run.folder), run.moved)}"
+    uri = run.artifact("ImageTrainer", "model")
+    model = Path(uri) / SAVED_MODEL_FOLDER
+    if not uri or not (model / SAVED_MODEL).is_file():
+        kept = run.config.get("run.keep")
+        raise ResourceError(
+            f"the model of run {run.name} was removed to save space: only the last {kept} runs "
+            f"(run.keep) and published versions keep theirs. {again}"
+        )
+    wrong = integrity.damage(Path(uri), complete=True)
+    if wrong:
+        raise ResourceError(f"the model of run {run.name} is damaged: {wrong}. {again}")
+    return model
+
+
+def _ended(run: PastRun) -> str:
+    """Say how a run ended, without a full stop."""
+    if run.summary is None:
+        return f"it is {run.status}" if run.status == "working" else f"it was {run.status}"
+    return run.summary["verdict"].splitlines()[0]
+
+
+def _received(path: Path) -> str:
+    """Say what is at a path at which neither a run nor a model was found."""
+    if path.suffix in _EXPORTS and path.is_file():
+        return "a file for other programs; name the version from which it was exported"
+    if path.suffix in _ARCHIVES and path.is_file():
+        return "an archive; unpack it, and name the folder"
+    if not path.is_dir():
+        return "a file" if path.is_file() else "there is no such folder"
+    names = sorted(child.name for child in path.iterdir())[:5]  # enough to recognise the folder
+    return f"it holds {', '.join(names) or 'nothing'}"
