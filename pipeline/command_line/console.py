@@ -21,6 +21,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from imgpipe.components.run_record.run_files import LOG
 from imgpipe.models.machine import progress
 from imgpipe.pipeline.command_line import standard_streams, temporary_files
 from imgpipe.pipeline.command_line.component_names import TASKS
@@ -36,20 +37,23 @@ _MINUTES_FROM = 100  # seconds from which on a time is given in minutes
 
 
 @contextlib.contextmanager
-def quiet(log: Path | None = None, to_stderr: bool = False) -> Iterator[Console]:
+def quiet(directory: Path | None = None, to_stderr: bool = False) -> Iterator[Console]:
     """Redirect file descriptors 1 and 2 to a log, and restore them afterwards.
 
     Args:
-        log: File to which the output of libraries is appended; None for one that is removed.
+        directory: Folder of a run, which keeps the log and in which temporary files are written;
+            None for a folder that is removed.
         to_stderr: Whether the console writes to standard error, because of `--json -`.
 
     Yields:
         A console that writes to the original standard output or error.
     """
     with contextlib.ExitStack() as stack:
-        if log is None:
-            log = stack.enter_context(temporary_files.folder()) / "log"
-        yield stack.enter_context(_redirected(log, to_stderr))
+        if directory is None:
+            directory = stack.enter_context(temporary_files.folder())
+        else:
+            stack.enter_context(temporary_files.temporary_folder_in(directory))
+        yield stack.enter_context(_redirected(directory / LOG, to_stderr))
 
 
 @contextlib.contextmanager
@@ -280,10 +284,10 @@ def _duration(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def counted(to_stderr: bool = False) -> Iterator[Display]:
+def counted(to_stderr: bool = False, directory: Path | None = None) -> Iterator[Display]:
     """Show the steps of a command with what the code below counts; see `quiet`."""
     with (
-        quiet(to_stderr=to_stderr) as console,
+        quiet(directory, to_stderr) as console,
         Display(console) as display,
         progress.shown_by(display),
     ):

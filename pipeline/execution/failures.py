@@ -64,6 +64,11 @@ def cause(error: BaseException | None) -> str:
     return f"{type(error).__name__}: {text.splitlines()[0][:300]}"
 
 
+def exit_code(error: BaseException) -> int:
+    """Return the exit code of a run that ended with this error."""
+    return error.exit_code if isinstance(error, ImgpipeError) else 1
+
+
 def actionable(error: BaseException, out: Path) -> BaseException:
     """Find the cause of an error that people can act on.
 

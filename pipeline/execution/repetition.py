@@ -8,8 +8,7 @@ component from the cache and end in the same way.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
 from pathlib import Path
 from typing import cast
 
@@ -17,8 +16,11 @@ from imgpipe.components.common.storage import integrity, manifest
 from imgpipe.components.run_record.run_files import ARTIFACTS, SUMMARY
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import atomic_write
+from imgpipe.pipeline.output import past_run
 from imgpipe.pipeline.output.output_folder import OutputFolder
+from imgpipe.pipeline.output.past_run import PastRun
 from imgpipe.pipeline.records.run_summary import RunSummary
+from imgpipe.pipeline.results import Run
 
 FILE = "repeat.json"
 #: Number of images above which no earlier run is searched for: hashing them takes longer than the
@@ -26,73 +28,22 @@ FILE = "repeat.json"
 MOST_IMAGES = 50_000
 
 
-def remember(directory: Path, settings_key: str, outcome_key: str) -> None:
-    """Write the keys of a run into its folder.
+def remember(run: Run, settings_key: str, outcome_key: str) -> None:
+    """Write the keys of a run that ended with a model into its folder.
 
     Args:
-        directory: Folder of the run.
+        run: The run.
         settings_key: `plan.settings_key` when the run began, because a new version may be installed
             before it ends.
         outcome_key: `plan.outcome_key` when it ended.
     """
-    keys = {"settings": settings_key, "key": outcome_key, "files": _digests(directory)}
-    atomic_write(directory / FILE, json.dumps(keys, indent=1) + "\n")
+    # Where another version is served now, the verdict asks for a new run.
+    if run.exit_code in (0, 3) and "other_version" not in run.summary["push"]["refused_by"]:
+        keys = {"settings": settings_key, "key": outcome_key, "files": _digests(run.folder)}
+        atomic_write(run.folder / FILE, json.dumps(keys, indent=1) + "\n")
 
 
-@dataclass(frozen=True)
-class EndedRun:
-    """The newest run, which ended with a model and had the settings of this one.
-
-    Attributes:
-        directory: Folder of the run.
-        outcome_key: `plan.outcome_key` when it ended.
-        summary: Its summary.
-        artifacts: URI of each output of its components, by component and name.
-    """
-
-    directory: Path
-    outcome_key: str
-    summary: RunSummary
-    artifacts: Mapping[str, Mapping[str, str]]
-
-    def repetition(self, outcome_key: str, versions: Path) -> RunSummary | None:
-        """Build the summary of a repetition.
-
-        Args:
-            outcome_key: `plan.outcome_key` of this run.
-            versions: Folder of the published versions.
-
-        Returns:
-            The summary; None if the images differ, or something that the run made is not intact
-            or no longer served.
-        """
-        summary = self.summary
-        push = summary["push"]
-        bank = summary["bank"]
-        served = manifest.served(versions) if push["status"] != "refused" else None
-        # By size and time, as a run compares the artifacts that it takes from the cache.
-        folders = [Path(uri) for outputs in self.artifacts.values() for uri in outputs.values()]
-        if (
-            outcome_key != self.outcome_key
-            or summary["status"] not in ("blessed", "not_blessed", "not_published")
-            or push["version"] != (str(served.number) if served else None)
-            or not folders
-            or any(integrity.damage(folder, complete=False) for folder in folders)
-            or not summary["report"]
-            or not Path(summary["report"]).is_file()
-        ):
-            return None
-        content = {
-            **summary,
-            "push": {**push, "status": push["status"].replace("pushed", "unchanged")},
-            "cached": sorted(self.artifacts),
-            # The repetition would find the features that the run computed in the bank.
-            "bank": {"forward_passes": 0, "reused": bank["forward_passes"] + bank["reused"]},
-        }
-        return cast(RunSummary, content)
-
-
-def candidate(folder: OutputFolder, settings_key: str) -> EndedRun | None:
+def candidate(folder: OutputFolder, settings_key: str) -> PastRun | None:
     """Find the newest run, if it ended with a model and had the settings of this run.
 
     After any other run, DataGate's last decision and the newest run are not those of a run that is
@@ -105,17 +56,64 @@ def candidate(folder: OutputFolder, settings_key: str) -> EndedRun | None:
     started = folder.started
     if not started:
         return None
-    directory = started[-1]
-    keys = json_object.read_or_empty(directory / FILE)
+    keys = json_object.read_or_empty(started[-1] / FILE)
     # The digests are compared too, because an edited summary would be reported as this outcome.
-    if keys.get("settings") != settings_key or keys.get("files") != _digests(directory):
+    if keys.get("settings") != settings_key or keys.get("files") != _digests(started[-1]):
         return None
-    summary = cast(RunSummary, json_object.read_or_empty(directory / SUMMARY))
-    artifacts = json_object.read_or_empty(directory / ARTIFACTS)
-    data = summary["data"]
-    if data is None or not 0 < data["in"] <= MOST_IMAGES:
+    run = past_run.read(started[-1])
+    data = run.summary["data"] if run.summary is not None else None
+    return run if data is not None and 0 < data["in"] <= MOST_IMAGES else None
+
+
+def outcome(run: PastRun, outcome_key: str, versions: Path, began: float) -> Run | None:
+    """Return the outcome of a run that repeats a candidate.
+
+    Args:
+        run: The candidate.
+        outcome_key: `plan.outcome_key` of this run.
+        versions: Folder of the published versions.
+        began: When this run began, as a time of `time.monotonic`.
+
+    Returns:
+        The outcome; None if the images differ, or something that the candidate made is not intact
+        or no longer served.
+    """
+    summary = run.summary
+    artifacts = run.artifacts or {}
+    # By size and time, as a run compares the artifacts that it takes from the cache.
+    folders = [Path(uri) for outputs in artifacts.values() for uri in outputs.values()]
+    if (
+        summary is None
+        or outcome_key != json_object.read_or_empty(run.folder / FILE).get("key")
+        or summary["status"] not in ("blessed", "not_blessed", "not_published")
+        or not _is_served(summary, versions)
+        or not folders
+        or any(integrity.damage(folder, complete=False) for folder in folders)
+        or not summary["report"]
+        or not Path(summary["report"]).is_file()
+    ):
         return None
-    return EndedRun(directory, keys["key"], summary, artifacts)
+    push = summary["push"]
+    bank = summary["bank"]
+    total = round(time.monotonic() - began, 3)
+    content = {
+        **summary,
+        "push": {**push, "status": push["status"].replace("pushed", "unchanged")},
+        "cached": sorted(artifacts),
+        # The repetition would find the features that the run computed in the bank.
+        "bank": {"forward_passes": 0, "reused": bank["forward_passes"] + bank["reused"]},
+        "timings": {"total_s": total, "import_s": 0.0, "components": {}},
+    }
+    code = 3 if push["status"] == "refused" else 0
+    repeated = cast(RunSummary, content)
+    return Run(code, summary["verdict"], repeated, run.folder, repeated=True)
+
+
+def _is_served(summary: RunSummary, versions: Path) -> bool:
+    """Whether the version that a run published is served now, or none was published."""
+    push = summary["push"]
+    served = manifest.served(versions) if push["status"] != "refused" else None
+    return push["version"] == (str(served.number) if served else None)
 
 
 def _digests(directory: Path) -> dict[str, str]:

@@ -25,12 +25,16 @@ from imgpipe.components.run_record.run_files import (
 )
 from imgpipe.components.run_record.timings import Timings
 from imgpipe.components.run_record.verdict import RunState
-from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.files.atomic_write import atomic_write
+from imgpipe.models.machine import progress
+from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals
 from imgpipe.pipeline.command_line.console import Display
-from imgpipe.pipeline.configuration.places import Places
+from imgpipe.pipeline.configuration.config import Config
+from imgpipe.pipeline.configuration.toml_text import to_toml
+from imgpipe.pipeline.definition.plan import Plan, report_settings
 from imgpipe.pipeline.execution import failures
+from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.pipeline.records.run_summary import summarised
 from imgpipe.pipeline.results import Run
 
@@ -41,6 +45,36 @@ if TYPE_CHECKING:
 LOADING = "loading TensorFlow, TFX"
 
 
+@contextlib.contextmanager
+def begun(
+    folder: OutputFolder, config: Config, to_stderr: bool, began: float
+) -> Iterator[RunRecord]:
+    """Begin a run, and end it with its outcome, also after an error in the block.
+
+    Args:
+        folder: The output folder, whose lock the caller holds.
+        config: The configuration, with absolute paths.
+        to_stderr: Whether progress is printed to standard error instead of standard output.
+        began: When the command began, as a time of `time.monotonic`.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    directory = folder.new_run(to_toml(config))
+    with consoles.counted(to_stderr, directory) as display:
+        run = RunRecord(config, directory, display, began)
+        error: BaseException | None = None
+        try:
+            yield run
+        except (KeyboardInterrupt, signals.Stopped):
+            error = failures.Interrupted()
+        except Exception as caught:
+            traceback.print_exc()  # into the log
+            error = failures.actionable(caught, folder.path)
+        with progress.silent():
+            run.outcome = run.close(error)
+
+
 def _write(file: Path, content: object) -> None:
     atomic_write(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
@@ -49,23 +83,27 @@ class RunRecord:
     """Collects what a run finds out, as the observer of its runner, and writes it to its folder.
 
     Attributes:
-        import_seconds: Time that the libraries took to load, in seconds. The run sets it.
         directory: Folder of the run.
         display: Display of the steps.
+        import_seconds: Time that the libraries took to load, in seconds. The run sets it.
+        plan: The plan of the run, None until the run has made it.
         outputs: URI of each output of the components that have finished, by component and name.
+        outcome: The outcome, as soon as the run has ended.
     """
 
-    def __init__(self, places: Places, directory: Path, display: Display, began: float) -> None:
-        """Set up the record of a run that began at this time of `time.monotonic`."""
+    outcome: Run
+
+    def __init__(self, config: Config, directory: Path, display: Display, began: float) -> None:
+        self.directory = directory
+        self.display = display
         self.import_seconds = 0.0
+        self.plan: Plan | None = None
         self.outputs: dict[str, dict[str, str]] = {}
+        self._config = config
+        self._began = began
         self._seconds: dict[str, float] = {}
         self._cached: list[str] = []
         self._failed_step = ""
-        self.directory = directory
-        self.display = display
-        self._places = places
-        self._began = began
 
     # --- events --------------------------------------------------------------------------------
     @contextlib.contextmanager
@@ -105,13 +143,15 @@ class RunRecord:
         self.display.say(f"{what}. It is made again.")
 
     # --- the end -------------------------------------------------------------------------------
-    def close(self, error: BaseException | None, settings: ShownSettings) -> Run:
+    def close(self, error: BaseException | None) -> Run:
         """Write report and summary, and return the outcome.
 
         Args:
             error: The error that ended the run; None if all components have finished.
-            settings: The settings that the page shows.
         """
+        # Without a plan, the classes are not known.
+        plan = self.plan
+        settings = json.loads(plan.report) if plan else report_settings(self._config)
         facts = empty(settings)
         page, unwritten = None, ""
         try:
@@ -124,14 +164,16 @@ class RunRecord:
         except (Exception, KeyboardInterrupt, signals.Stopped) as caught:
             traceback.print_exc()  # into the log
             unwritten = f"the report could not be written: {failures.cause(caught)}"
-            error = error or failures.actionable(caught, self._places.out)
+            error = error or failures.actionable(caught, self._config.places.out)
         state = self._state(error, facts)
         timings = self._timings()
         commands = next_commands(facts, state.status, timings, self._cached)
         content = summarised(facts, timings, self._cached, page, state, commands)
         content["findings"] += [make_finding("no_report", unwritten)] if unwritten else []
         _write(self.directory / SUMMARY, content)
-        code = exit_code(error, content["push"]["status"] != "refused")
+        code = 3 if content["push"]["status"] == "refused" else 0
+        if error is not None:
+            code = failures.exit_code(error)
         return Run(code, state.verdict, content, self.directory)
 
     def _uris(self) -> dict[str, str]:
@@ -143,9 +185,9 @@ class RunRecord:
             for name, row in REPORTED.items()
             if row.output in self.outputs.get(row.component, {})
         }
-        if self._failed_step == "DataGate" and self._places.decision.exists():
+        if self._failed_step == "DataGate" and self._config.places.decision.exists():
             # The copy of its decision, since the output of a component that failed is not kept.
-            uris["data_blessing"] = str(self._places.out)
+            uris["data_blessing"] = str(self._config.places.out)
         return uris
 
     def _facts(
@@ -184,10 +226,3 @@ class RunRecord:
         interrupted = isinstance(error, failures.Interrupted)
         cause, log = failures.cause(error), str(self.directory / LOG)
         return verdict.state(facts, cause, self._failed_step, log, interrupted)
-
-
-def exit_code(error: BaseException | None, published: bool) -> int:
-    """Return the exit code of a run that ended with `error`, or with a model where None."""
-    if error is None:
-        return 0 if published else 3
-    return error.exit_code if isinstance(error, ImgpipeError) else 1

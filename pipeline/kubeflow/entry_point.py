@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.common.beam import worker_start
 from imgpipe.components.plan import FILE as PLAN_FILE
-from imgpipe.models.errors import ConfigError, ImgpipeError
+from imgpipe.models.errors import ConfigError
 from imgpipe.models.machine.process import prefer_batches, quick_imports
 from imgpipe.pipeline.kubeflow import mounts, run_folder
 from imgpipe.pipeline.kubeflow.groups import Spec, artifact_name
@@ -72,7 +72,7 @@ def _message_and_exit_code(error: Exception, directory: str) -> tuple[str, int]:
     )
     # A container has no command line on which people could name a folder.
     cause = failures.cause(actionable).replace("--out OUT", "run.out")
-    return cause, actionable.exit_code if isinstance(actionable, ImgpipeError) else 1
+    return cause, failures.exit_code(actionable)
 
 
 def _run(parsed: argparse.Namespace, beam: list[str]) -> None:

@@ -222,6 +222,17 @@ class OutputFolder:
         unfinished = (self.path.glob(f"{pattern}{TEMPORARY}*") for pattern in _UNFINISHED)
         return [*folders, *itertools.chain.from_iterable(unfinished)]
 
+    def clean(self, last: int) -> int:
+        """Remove what no later run reads at the end of a run; return the bytes that are freed.
+
+        Args:
+            last: Number of the newest runs whose artifacts are kept; 0 to keep all of them.
+        """
+        if last:
+            with contextlib.suppress(OSError):  # the next run tries again
+                return remove(self.removable(last)[0])
+        return 0
+
     def removable(self, last: int = 0) -> tuple[dict[str, list[Path]], str]:
         """Find what can be removed while no other run is working.
 

@@ -59,12 +59,12 @@ def on_terminal(program: list[str], columns: int) -> str:
 
 
 def test_rows_fit_a_narrow_terminal_and_output_of_libraries_goes_to_the_log(tmp_path: Path):
-    received = on_terminal([sys.executable, "-c", _PROGRAM, str(tmp_path / "log")], columns=60)
+    received = on_terminal([sys.executable, "-c", _PROGRAM, str(tmp_path)], columns=60)
     lines = re.split(r"[\r\n]+", _ESCAPES.sub("", received))
     assert any("Loading TensorFlow, TFX" in line for line in lines)
     assert max(map(len, lines)) <= 60, "a longer line wraps, and the next frame repeats it"
     assert "WARNING" not in received
-    assert "said by a library" in (tmp_path / "log").read_text()
+    assert "said by a library" in (tmp_path / "run.log").read_text()
 
 
 @pytest.mark.slow

@@ -11,7 +11,10 @@ from imgpipe.models.files import source_code
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.definition.plan import settings_key
 from imgpipe.pipeline.execution import repetition
+from imgpipe.pipeline.output import past_run
 from imgpipe.pipeline.output.output_folder import OutputFolder
+from imgpipe.pipeline.results import Run
+from tests.pipeline.past_runs import leave
 
 
 @pytest.fixture
@@ -20,21 +23,21 @@ def config(tmp_path):
     return Config(run={"out": str(tmp_path / "out")}, data={"source": str(tmp_path / "photos")})
 
 
-def ended(config, name, changed, images=3):
+def ended(config, name, changed, images=80):
     """Write the folder of a finished run, whose record was modified at `changed` seconds."""
-    folder = config.places.out / "runs" / name
-    folder.mkdir(parents=True)
-    (folder / "summary.json").write_text(json.dumps({"data": {"in": images}}))
-    (folder / "artifacts.json").write_text("{}")
-    (folder / "config.toml").write_text("")
-    repetition.remember(folder, settings_key(config), "outcome")
+    folder = leave(config.places.out, name, images=(images - 40, 40), artifacts={})
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["data"]["in"] = images
+    (folder / "summary.json").write_text(json.dumps(summary))
+    run = past_run.read(folder)
+    repetition.remember(Run(0, "", run.summary, folder), settings_key(config), "outcome")
     os.utime(folder / repetition.FILE, (changed, changed))
     return folder
 
 
 def _candidate(config):
     run = repetition.candidate(OutputFolder(config.places.out), settings_key(config))
-    return run and run.directory
+    return run and run.folder
 
 
 def test_the_last_run_is_the_candidate_even_if_the_clock_was_set_back(config):
@@ -56,7 +59,8 @@ def test_a_run_during_which_another_version_was_installed_is_not_repeated(config
         before.setattr(source_code, "fingerprint", lambda: "code of the old version")
         at_start = settings_key(config)
     folder = ended(config, "20260101-120000", 1)
-    repetition.remember(folder, at_start, "outcome")
+    run = past_run.read(folder)
+    repetition.remember(Run(0, "", run.summary, folder), at_start, "outcome")
     assert _candidate(config) is None
 
 
@@ -68,5 +72,17 @@ def test_a_run_with_other_settings_files_or_too_many_images_is_no_candidate(conf
     other = Config(run=config.run, data=config.data, evaluate={"threshold": 0.5})
     assert _candidate(other) is None
     assert _candidate(config) == last
-    (last / "summary.json").write_text(json.dumps({"data": {"in": 2}}))
+    text = (last / "summary.json").read_text()
+    (last / "summary.json").write_text(text.replace("a sentence", "another sentence"))
+    assert _candidate(config) is None
+
+
+def test_a_failed_run_and_one_during_which_another_version_was_published_are_not_repeated(config):
+    folder = ended(config, "20260101-120000", 1)
+    (folder / repetition.FILE).unlink()
+    summary = past_run.read(folder).summary
+    repetition.remember(Run(1, "", summary, folder), settings_key(config), "outcome")
+    assert _candidate(config) is None
+    summary["push"]["refused_by"] = ["other_version"]
+    repetition.remember(Run(3, "", summary, folder), settings_key(config), "outcome")
     assert _candidate(config) is None

@@ -12,7 +12,7 @@ from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.network import classifier
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.execution import failures
-from imgpipe.pipeline.execution import pipeline_run as run
+from imgpipe.pipeline.execution.pipeline_run import execute
 from imgpipe.pipeline.output import metadata_file
 
 OUT = Path("/photos/out")
@@ -45,7 +45,7 @@ def _raised(error: Exception, cause: BaseException) -> Exception:
     ],
 )
 def test_the_exit_code_is_that_of_the_cause(error: Exception, exit_code: int):
-    assert run.exit_code(failures.actionable(error, OUT), published=False) == exit_code
+    assert failures.exit_code(failures.actionable(error, OUT)) == exit_code
 
 
 def test_the_cause_of_an_unknown_error_is_one_line():
@@ -91,7 +91,7 @@ def test_a_database_that_stays_locked_is_no_defect(tmp_path: Path, monkeypatch: 
     ):
         pass
     known = failures.actionable(caught.value, tmp_path)
-    assert run.exit_code(known, published=False) == 5
+    assert failures.exit_code(known) == 5
     assert "was temporarily unavailable" in str(known)
 
 
@@ -128,4 +128,4 @@ def test_a_file_in_the_way_in_the_output_folder_is_named(photos: Path, tmp_path:
     (out / "runs").write_text("in the way")
     config = configs.build({"run": {"out": str(out)}, "data": {"source": str(photos)}})
     with pytest.raises(ResourceError, match=str(out / "runs")):
-        run.execute(config)
+        execute(config)
