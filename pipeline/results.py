@@ -13,50 +13,49 @@ from typing import TYPE_CHECKING, Any
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.pipeline.command_line import browser
 from imgpipe.pipeline.command_line.terminal import new_console
+from imgpipe.pipeline.output.past_run import PastRun
 
 if TYPE_CHECKING:
-    from imgpipe.components.image_evaluator.decision import DecidingAccuracy
     from imgpipe.components.report.commands import NextCommand
+    from imgpipe.components.run_record.metrics import SplitMetrics
+    from imgpipe.pipeline.records.run_summary import RunSummary
 
 
 @dataclass(frozen=True)
-class Run:
-    """The outcome of a run.
+class Run(PastRun):
+    """The outcome of a run that has just ended.
 
     Attributes:
-        exit_code: Exit code that `imgpipe run` would have ended with; 0 for a published model.
-        verdict: The sentence that the command prints.
-        summary: The summary that `--json` writes, which the reference documents.
         folder: Folder of the run with its report, summary, log and configuration.
+        summary: The summary that `--json` writes, which the reference documents.
+        exit_code: Exit code that `imgpipe run` would have ended with; 0 for a published model.
         repeated: Whether it is the outcome of an earlier run, because nothing has changed since.
         freed: Bytes of artifacts that were removed at the end, because they are no longer needed.
     """
 
-    exit_code: int
-    verdict: str
-    summary: Mapping[str, Any] = field(repr=False)
-    folder: Path
+    summary: RunSummary = field(repr=False)
+    exit_code: int = 0
     repeated: bool = False
     freed: int = 0
 
     @property
-    def status(self) -> str:
-        """How the run ended: `blessed`, `not_blessed`, `not_published`, `refused` or `failed`."""
-        return str(self.summary["status"])
+    def verdict(self) -> str:
+        """The sentence that the command prints."""
+        return self.summary["verdict"]
 
     @property
     def blessed(self) -> bool:
         """Whether the model passed all gates."""
-        return bool(self.summary["blessed"])
+        return self.summary["blessed"]
 
     @property
-    def metrics(self) -> Mapping[str, Any]:
+    def metrics(self) -> Mapping[str, SplitMetrics]:
         """Metrics such as `accuracy` and `per_class`, of what decided and of the test split.
 
         Their keys are `folds` or `validation`, whichever decided, and `test`. It is empty without a
         model.
         """
-        return self.summary["metrics"] or {}
+        return self.summary["metrics"]
 
     @property
     def accuracy(self) -> float | None:
@@ -65,32 +64,20 @@ class Run:
         `summary["gate"]["decided_by"]` says whether it is that of the folds or of the validation
         split, and on how many images.
         """
-        return self._decided_by["accuracy"] if self._decided_by is not None else None
+        return self.decided_by["accuracy"] if self.decided_by is not None else None
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """Wilson interval of this accuracy, 95 %; None if no model was evaluated."""
-        if self._decided_by is None:
+        if self.decided_by is None:
             return None
-        low, high = self._decided_by["ci95"]
+        low, high = self.decided_by["ci95"]
         return float(low), float(high)
-
-    @property
-    def _decided_by(self) -> DecidingAccuracy | None:
-        gate = self.summary["gate"]
-        return None if gate is None else gate["decided_by"]
-
-    @property
-    def model(self) -> Path | None:
-        """Folder of the version that serves the model; None if it was not published."""
-        push = self.summary["push"]
-        return Path(push["path"]) if push["status"] in ("pushed", "unchanged") else None
 
     @property
     def next(self) -> Sequence[NextCommand]:
         """The commands that look at the report, mend the data, and try, publish or use a model."""
-        commands: Sequence[NextCommand] = self.summary["next"]
-        return commands
+        return self.summary["next"]
 
     @property
     def report(self) -> Path | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from imgpipe.models.head.certainty import PairedAnswers
     from imgpipe.pipeline.output.past_run import PastRun
-    from imgpipe.pipeline.run_history.run_comparison import Change, Disagreement, RunComparison
+    from imgpipe.pipeline.output.run_history import Change, Disagreement, RunComparison
 
 app = typer.Typer()
 
@@ -51,11 +51,11 @@ def command(
 ) -> None:
     """Compare two runs: configuration, data, metrics, and images that only one gets right."""
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.run_history import run_comparison
+    from imgpipe.pipeline.output import run_history
 
     a, b = _chosen(first, second)
     with consoles.quiet():  # without the messages that TensorFlow prints
-        compared = run_comparison.compare(a, b)
+        compared = run_history.compare(a, b)
     output_files.write_json(compared, json_file)
     if json_file != output_files.STANDARD_OUTPUT:
         _print(compared)
@@ -125,7 +125,7 @@ def _print_images(console: Console, images: list[Disagreement], right: str, wron
 
 def described(change: Change) -> str:
     """Return a difference between two runs as a line."""
-    from imgpipe.pipeline.run_history.run_comparison import IMAGE_SIZE
+    from imgpipe.pipeline.output.run_history import IMAGE_SIZE
 
     before = change["before"]
     after = change["after"]

@@ -140,10 +140,9 @@ def tell(outcome: Run, console: Console, settings: RunSettings) -> None:
     if test:
         console.print(f"  test     {escape(test)}")
     console.print(f"  data     {escape(_data(outcome.summary['data']))}")
-    push = outcome.summary["push"]
-    if push["status"] in ("pushed", "unchanged"):
-        state = "unchanged" if push["status"] == "unchanged" else "published"
-        console.print(f"  model    {escape(push['path'])} ({state})")
+    if outcome.model is not None:
+        state = outcome.summary["push"]["status"].replace("pushed", "published")
+        console.print(f"  model    {escape(str(outcome.model))} ({state})")
     for heading, text in _training(outcome.summary["training"]):
         console.print(f"  {heading:<8} {escape(text)}")
     for text in _changed_choices(outcome):
@@ -188,9 +187,9 @@ def _changed_choices(outcome: Run) -> Iterator[str]:
     """Yield what of the model differs from that of the last run with one."""
     from imgpipe.pipeline.commands.compare import described
     from imgpipe.pipeline.output.output_folder import OutputFolder
-    from imgpipe.pipeline.run_history.run_comparison import choice_changes
+    from imgpipe.pipeline.output.run_history import choice_changes
 
-    runs = OutputFolder(outcome.folder.parent.parent).runs
+    runs = OutputFolder(outcome.out).runs
     this = next((run for run in runs if run.name == outcome.folder.name), None)
     before = [run for run in runs if run.decided_by is not None and run.name < outcome.folder.name]
     if this is None or this.decided_by is None or not before:

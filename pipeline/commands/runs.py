@@ -13,7 +13,7 @@ from imgpipe.pipeline.command_line.terminal import escape, new_console
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from imgpipe.pipeline.run_history.run_list import ChangesOfRun, ListedRun, RunList
+    from imgpipe.pipeline.output.run_history import ChangesOfRun, ListedRun, RunList
 
 app = typer.Typer()
 
@@ -39,7 +39,7 @@ def command(
 ) -> None:
     """List the runs of an output folder: verdict, accuracy, data, and what changed."""
     from imgpipe.pipeline.output import lookup
-    from imgpipe.pipeline.run_history.run_list import list_runs
+    from imgpipe.pipeline.output.run_history import list_runs
 
     folder = lookup.output_folder(out)
     runs = folder.runs

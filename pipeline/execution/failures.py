@@ -95,7 +95,10 @@ def actionable(error: BaseException, out: Path) -> BaseException:
         if sentence:
             return ResourceError(sentence)
     if any(map(_is_of_metadata, causes)):
-        return metadata_file.cannot_be_used(out / metadata_file.NAME)
+        return ResourceError(
+            f"{out / metadata_file.NAME} cannot be used: another program uses it, or it is "
+            "damaged. Run again, which sets a damaged one aside."
+        )
     for cause in causes:
         if isinstance(cause, OSError) and Path(str(cause.filename)).is_relative_to(out):
             remedy = "Make it writable" if isinstance(cause, PermissionError) else "Move it away"

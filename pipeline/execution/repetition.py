@@ -105,8 +105,7 @@ def outcome(run: PastRun, outcome_key: str, versions: Path, began: float) -> Run
         "timings": {"total_s": total, "import_s": 0.0, "components": {}},
     }
     code = 3 if push["status"] == "refused" else 0
-    repeated = cast(RunSummary, content)
-    return Run(code, summary["verdict"], repeated, run.folder, repeated=True)
+    return Run(run.folder, cast(RunSummary, content), exit_code=code, repeated=True)
 
 
 def _is_served(summary: RunSummary, versions: Path) -> bool:

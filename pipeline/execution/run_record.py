@@ -158,9 +158,8 @@ class RunRecord:
             _write(self.directory / TIMINGS, self._timings())
             # Drawing the page needs the libraries whose loading was interrupted.
             if not isinstance(error, failures.Interrupted) or self._failed_step != LOADING:
-                uris = self._uris()
-                facts = self._facts(error, uris, settings)
-                facts, page = self._page(error, uris, facts)
+                facts = self._reported(error, settings)
+                page = str(self.directory / PAGE)
         except (Exception, KeyboardInterrupt, signals.Stopped) as caught:
             traceback.print_exc()  # into the log
             unwritten = f"the report could not be written: {failures.cause(caught)}"
@@ -174,7 +173,19 @@ class RunRecord:
         code = 3 if content["push"]["status"] == "refused" else 0
         if error is not None:
             code = failures.exit_code(error)
-        return Run(code, state.verdict, content, self.directory)
+        return Run(self.directory, content, exit_code=code)
+
+    def _reported(self, error: BaseException | None, settings: ShownSettings) -> PageFacts:
+        """Return the facts of the page, which is drawn here unless the component Report did."""
+        from imgpipe.components.report import report
+
+        file = self.directory / FACTS
+        if error is None and file.exists() and (self.directory / PAGE).exists():
+            facts: PageFacts = json.loads(file.read_text(encoding="utf-8"))
+            return facts
+        uris = self._uris()
+        facts = collect(uris, settings)
+        return report.draw(facts, uris, [str(self.directory)], self._state(error, facts))
 
     def _uris(self) -> dict[str, str]:
         """Return the artifacts that the report reads, by the names of `collect.REPORTED`."""
@@ -189,30 +200,6 @@ class RunRecord:
             # The copy of its decision, since the output of a component that failed is not kept.
             uris["data_blessing"] = str(self._config.places.out)
         return uris
-
-    def _facts(
-        self, error: BaseException | None, uris: dict[str, str], settings: ShownSettings
-    ) -> PageFacts:
-        """Return what is known about the run: from its page, or from its artifacts."""
-        if self._is_drawn(error):
-            facts: PageFacts = json.loads((self.directory / FACTS).read_text(encoding="utf-8"))
-            return facts
-        return collect(uris, settings)
-
-    def _page(
-        self, error: BaseException | None, uris: dict[str, str], facts: PageFacts
-    ) -> tuple[PageFacts, str]:
-        """Return the facts and the path of the page, which is drawn here after an error."""
-        from imgpipe.components.report import report
-
-        if not self._is_drawn(error):
-            facts = report.draw(facts, uris, [str(self.directory)], self._state(error, facts))
-        return facts, str(self.directory / PAGE)
-
-    def _is_drawn(self, error: BaseException | None) -> bool:
-        """Return whether the component Report has drawn the page of the run."""
-        files = (self.directory / PAGE, self.directory / FACTS)
-        return error is None and all(file.exists() for file in files)
 
     def _timings(self) -> Timings:
         return {

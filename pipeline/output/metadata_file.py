@@ -52,19 +52,6 @@ def set_aside_if_damaged(path: Path) -> str:
     )
 
 
-def cannot_be_used(path: Path) -> ResourceError:
-    """Build the error for a database that failed during a run."""
-    try:
-        if not _is_usable(path):
-            return ResourceError(f"{path} is damaged. Run again, which sets it aside.")
-    except ResourceError as error:
-        return error
-    return ResourceError(
-        f"{path} was temporarily unavailable. Wait until other programs have released it, then run "
-        "again."
-    )
-
-
 def _is_usable(path: Path) -> bool:
     """Whether a run can use or create the database.
 

@@ -11,9 +11,10 @@ import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import TypeAdapter
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy, Decision
 from imgpipe.components.image_filter import quarantine_files
@@ -36,6 +37,29 @@ ARTIFACT_PARTS = 3  # parts of an artifact's path below its root: component, out
 TIME = "%Y%m%d-%H%M%S"  # of the start, with which the name of a run begins
 _LENGTH = len("20260101-000000")
 _ARTIFACTS = TypeAdapter(dict[str, dict[str, str]])
+
+
+class DescribedRun(TypedDict):
+    """A run."""
+
+    run: Annotated[str, "Name of the folder of the run."]
+    folder: Annotated[str, "Path of the folder of the run."]
+    started: Annotated[str, "Local time of the start."]
+    status: Annotated[
+        RunStatus,
+        "How the run ended, as in the summary, or `working`, `killed`, or `damaged` where the "
+        "summary cannot be read.",
+    ]
+    verdict: Annotated[str | None, "The decision as a sentence."]
+    decided_by: Annotated[
+        DecidingAccuracy | None,
+        "The accuracy that decided about the model; null if none was evaluated.",
+    ]
+    images: Annotated[int | None, "Number of images."]
+    classes: Annotated[int | None, "Number of classes."]
+    version: Annotated[int | None, "Version that the run published; null if it published none."]
+    seconds: Annotated[float | None, "Duration of the run."]
+    report: Annotated[str | None, "Path of the report."]
 
 
 @dataclass(frozen=True)
@@ -117,6 +141,25 @@ class PastRun:
         """Folder into which the run publishes; the default one if its settings cannot be read."""
         named = self.config.get("push.directory")
         return Path(named) if named else self.out / VERSIONS
+
+    @property
+    def described(self) -> DescribedRun:
+        """The run as `imgpipe runs` and `imgpipe compare` write it."""
+        counts = self.by_class
+        summary = self.summary
+        return {
+            "run": self.name,
+            "folder": str(self.folder),
+            "started": self.started,
+            "status": self.status,
+            "verdict": summary["verdict"] if summary else None,
+            "decided_by": self.decided_by,
+            "images": sum(counts.values()) if counts else None,
+            "classes": len(counts) if counts else None,
+            "version": self.version,
+            "seconds": summary["timings"]["total_s"] if summary else None,
+            "report": summary["report"] if summary else None,
+        }
 
     @property
     def by_class(self) -> dict[str, int]:

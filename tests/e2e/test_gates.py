@@ -15,7 +15,7 @@ from imgpipe.components.run_record.run_files import FACTS
 from imgpipe.models.head.certainty import AccuracyFigures
 from imgpipe.pipeline.commands import rollback
 from imgpipe.pipeline.output.output_folder import OutputFolder
-from imgpipe.pipeline.run_history.run_list import list_runs
+from imgpipe.pipeline.output.run_history import list_runs
 from tests.e2e.case import Case
 
 pytestmark = pytest.mark.slow

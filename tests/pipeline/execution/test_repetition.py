@@ -30,7 +30,7 @@ def ended(config, name, changed, images=80):
     summary["data"]["in"] = images
     (folder / "summary.json").write_text(json.dumps(summary))
     run = past_run.read(folder)
-    repetition.remember(Run(0, "", run.summary, folder), settings_key(config), "outcome")
+    repetition.remember(Run(folder, run.summary, exit_code=0), settings_key(config), "outcome")
     os.utime(folder / repetition.FILE, (changed, changed))
     return folder
 
@@ -60,7 +60,7 @@ def test_a_run_during_which_another_version_was_installed_is_not_repeated(config
         at_start = settings_key(config)
     folder = ended(config, "20260101-120000", 1)
     run = past_run.read(folder)
-    repetition.remember(Run(0, "", run.summary, folder), at_start, "outcome")
+    repetition.remember(Run(folder, run.summary, exit_code=0), at_start, "outcome")
     assert _candidate(config) is None
 
 
@@ -81,8 +81,8 @@ def test_a_failed_run_and_one_during_which_another_version_was_published_are_not
     folder = ended(config, "20260101-120000", 1)
     (folder / repetition.FILE).unlink()
     summary = past_run.read(folder).summary
-    repetition.remember(Run(1, "", summary, folder), settings_key(config), "outcome")
+    repetition.remember(Run(folder, summary, exit_code=1), settings_key(config), "outcome")
     assert _candidate(config) is None
     summary["push"]["refused_by"] = ["other_version"]
-    repetition.remember(Run(3, "", summary, folder), settings_key(config), "outcome")
+    repetition.remember(Run(folder, summary, exit_code=3), settings_key(config), "outcome")
     assert _candidate(config) is None

@@ -72,7 +72,8 @@ def test_sql_of_the_metadata_database_is_not_shown(tmp_path: Path):
     known = failures.actionable(caught.value, tmp_path)
     assert isinstance(known, ResourceError)
     assert str(known) == (
-        f"{tmp_path / metadata_file.NAME} is damaged. Run again, which sets it aside."
+        f"{tmp_path / metadata_file.NAME} cannot be used: another program uses it, or it is "
+        "damaged. Run again, which sets a damaged one aside."
     )
 
 
@@ -92,7 +93,7 @@ def test_a_database_that_stays_locked_is_no_defect(tmp_path: Path, monkeypatch: 
         pass
     known = failures.actionable(caught.value, tmp_path)
     assert failures.exit_code(known) == 5
-    assert "was temporarily unavailable" in str(known)
+    assert "cannot be used: another program uses it" in str(known)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
-"""Compares what two runs were given, and what their models predict for the same images."""
+"""What `imgpipe runs` and `imgpipe compare` say about past runs: the list, and what differs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -11,15 +11,15 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.answer_table import PREDICTED_SPLITS, AnswerTable
 from imgpipe.components.common.named_images import PlacedImage
-from imgpipe.components.common.storage import integrity
-from imgpipe.components.image_evaluator.decision import DecidingAccuracy
+from imgpipe.components.common.storage import integrity, manifest
+from imgpipe.components.report.commands import NextCommand
 from imgpipe.components.run_record.metrics import SplitMetrics
 from imgpipe.components.run_record.run_files import ARTIFACTS
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.models.head.certainty import PairedAnswers, paired_answers
 from imgpipe.models.settings.limits import OUTPUT
 from imgpipe.pipeline.configuration.dotted_keys import flat
-from imgpipe.pipeline.output.past_run import PastRun, RunStatus
+from imgpipe.pipeline.output.past_run import DescribedRun, PastRun
 
 IMAGE_SIZE = "side of the images in pixels"  # name of a choice
 _TRAINED = "trained"
@@ -34,18 +34,40 @@ class Change(TypedDict):
     after: Annotated[Any, "The value in the second run; null where it has none."]
 
 
-class ComparedRun(TypedDict):
-    """One of two runs."""
+class ChangesOfRun(TypedDict):
+    """What changed since the previous run."""
 
-    run: Annotated[str, "Name of the folder of the run."]
-    folder: Annotated[str, "Path of the folder of the run."]
-    status: Annotated[RunStatus, "How the run ended."]
-    verdict: Annotated[str | None, "The decision as a sentence."]
-    decided_by: Annotated[
-        DecidingAccuracy | None,
-        "The accuracy that decided about the model; null if none was evaluated.",
+    configuration: Annotated[list[Change], "Settings that changed."]
+    data: Annotated[list[Change], "Numbers of images that changed."]
+
+
+class ListedRun(DescribedRun):
+    """A run, and what changed since the previous one."""
+
+    changed: Annotated[ChangesOfRun, "What changed since the previous run."]
+
+
+class NewestVersion(TypedDict):
+    """A published version."""
+
+    number: Annotated[int, "Its number."]
+    path: Annotated[str, "Its folder."]
+    rolled_back_to: Annotated[
+        int | None, "Version whose model it holds since a rollback; null if a run published it."
     ]
-    version: Annotated[int | None, "Version that the run published."]
+
+
+class RunList(TypedDict):
+    """The runs of an output folder."""
+
+    schema: SchemaNumber
+    out: Annotated[str, "The output folder."]
+    runs: Annotated[list[ListedRun], "The runs of the folder, the newest last."]
+    next: Annotated[list[NextCommand], "The commands that go on from the newest run."]
+    newest_version: Annotated[
+        NewestVersion | None,
+        "The newest intact version where the last run publishes; servers load it. Null if none.",
+    ]
 
 
 class MetricPair(TypedDict):
@@ -69,8 +91,8 @@ class RunComparison(TypedDict):
     """The comparison of two runs."""
 
     schema: SchemaNumber
-    a: Annotated[ComparedRun, "The first run."]
-    b: Annotated[ComparedRun, "The second run."]
+    a: Annotated[DescribedRun, "The first run."]
+    b: Annotated[DescribedRun, "The second run."]
     configuration: Annotated[list[Change], "Settings that differ."]
     data: Annotated[list[Change], "Numbers of images that differ."]
     choices: Annotated[
@@ -87,6 +109,48 @@ class RunComparison(TypedDict):
     paired_missing: Annotated[str, "Why the images cannot be compared; empty if they can."]
     only_a: Annotated[list[Disagreement], "Images that only the first model predicts correctly."]
     only_b: Annotated[list[Disagreement], "Images that only the second model predicts correctly."]
+
+
+def list_runs(out: Path, runs: Sequence[PastRun], last: int) -> RunList:
+    """Describe the newest runs of an output folder.
+
+    Args:
+        out: The output folder.
+        runs: All runs of the folder, the oldest first.
+        last: Number of runs that are described.
+    """
+    listed: list[ListedRun] = [
+        {**run.described, "changed": _changes_since(runs[:number], run)}
+        for number, run in enumerate(runs)
+    ]
+    return {
+        "schema": SCHEMA,
+        "out": str(out),
+        "runs": listed[-last:],
+        "next": runs[-1].next_commands if runs else [],
+        "newest_version": _newest_version(runs),
+    }
+
+
+def _newest_version(runs: Sequence[PastRun]) -> NewestVersion | None:
+    """Describe the version that a server loads, where the last run publishes."""
+    newest = manifest.latest(runs[-1].versions_folder) if runs else None
+    if newest is None:
+        return None
+    return {
+        "number": newest.number,
+        "path": str(newest.path),
+        "rolled_back_to": newest.manifest.get("rolled_back_to"),
+    }
+
+
+def _changes_since(earlier: Sequence[PastRun], run: PastRun) -> ChangesOfRun:
+    # A run that failed early counted no images, so data is compared with the last that did.
+    with_data = next((past_run for past_run in reversed(earlier) if past_run.by_class), None)
+    return {
+        "configuration": configuration_changes(earlier[-1], run) if earlier else [],
+        "data": data_changes(with_data, run) if with_data and run.by_class else [],
+    }
 
 
 def compare(first: PastRun, second: PastRun) -> RunComparison:
@@ -109,8 +173,8 @@ def compare(first: PastRun, second: PastRun) -> RunComparison:
         missing = missing or "the runs have no labelled image of validation or test in common"
     return {
         "schema": SCHEMA,
-        "a": _compared_run(first),
-        "b": _compared_run(second),
+        "a": first.described,
+        "b": second.described,
         "configuration": configuration_changes(first, second),
         "data": data_changes(first, second),
         "choices": choice_changes(first, second),
@@ -181,17 +245,6 @@ def _changes(first: Mapping[str, object], second: Mapping[str, object]) -> list[
         for name in dict.fromkeys([*first, *second])
         if first.get(name) != second.get(name)
     ]
-
-
-def _compared_run(run: PastRun) -> ComparedRun:
-    return {
-        "run": run.name,
-        "folder": str(run.folder),
-        "status": run.status,
-        "verdict": run.summary["verdict"] if run.summary else None,
-        "decided_by": run.decided_by,
-        "version": run.version,
-    }
 
 
 def _metrics(first: PastRun, second: PastRun) -> MetricPairs:
