@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, cast
@@ -76,8 +76,8 @@ class PastRun:
 
     folder: Path
     summary: RunSummary | None
-    working: bool = False
-    fault: str = ""
+    working: bool = field(default=False, repr=False)
+    fault: str = field(default="", repr=False)
 
     @property
     def name(self) -> str:

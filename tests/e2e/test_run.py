@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import html
 import json
 import os
@@ -157,9 +158,9 @@ def test_the_python_function_gives_the_outcome_of_the_command(case: Case, first:
     assert run.model == case.out / "model" / "1"
     assert run.raise_for_status() is run
     assert html.escape(run.report.read_text("utf-8")) in run._repr_html_()
-    refused = imgpipe.Run(
-        3, "not blessed", {**run.summary, "push": {"status": "refused"}}, run.folder
-    )
+    push = {**run.summary["push"], "status": "refused"}
+    summary = {**run.summary, "verdict": "not blessed", "push": push}
+    refused = dataclasses.replace(run, summary=summary, exit_code=3)
     assert refused.model is None
     with pytest.raises(ImgpipeError, match=r"not blessed. Log: .*run\.log") as caught:
         refused.raise_for_status()
