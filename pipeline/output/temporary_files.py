@@ -24,8 +24,8 @@ from imgpipe.pipeline.output.run_folders import ARTIFACT_ROOT, RUNS
 #: redirects the output of the process, and puts back what it found.
 _ONE_AT_A_TIME = threading.RLock()
 _NAME = "tmp"
-#: Folders in which a run writes files atomically: decisions, seals, schemas, checkpoints.
-_UNFINISHED = ("", f"{ARTIFACT_ROOT}/*/*/", f"{RUNS}/*/", "schema/**/")
+#: Folders in which a run writes files atomically: decisions, seals, schemas, axes, checkpoints.
+_UNFINISHED = ("", f"{ARTIFACT_ROOT}/*/*/", f"{RUNS}/*/", "schema/**/", "axes/")
 
 
 @contextlib.contextmanager
