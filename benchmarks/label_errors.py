@@ -18,6 +18,7 @@ from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head.label_margins import label_margins
 from imgpipe.models.names.arrays import Floats, Integers
+from imgpipe.models.settings.feature_kinds import AVERAGE
 from imgpipe.models.settings.model import ModelSettings
 
 FLIPPED, FIRST = 0.03, 0.05  # shares of the images: flipped labels, and first ranks
@@ -34,7 +35,7 @@ def main() -> None:
     options = parser.parse_args()
     images = ImageSet.of(common.sample(common.data_set(options.data, options.set), options.images))
     truth = images.labels
-    extractor = FeatureExtractor(ModelSettings())
+    extractor = FeatureExtractor(ModelSettings(features=AVERAGE))
     rows = []
     for start in range(0, len(images), _AT_ONCE):
         part = images.rows(range(start, min(start + _AT_ONCE, len(images))))
