@@ -80,7 +80,7 @@ def of_images(
         if above:
             return above
         if file_names.is_hidden(name):
-            return "hidden", path
+            return file_names.hidden_kind(name), path
         entry = next((pattern for pattern in skip if _is_named(pattern, path, name)), None)
         return ("skipped", entry) if entry else None
 

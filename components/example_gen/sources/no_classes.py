@@ -73,6 +73,9 @@ def check_lists(
     """Refuse folders of images, scanned as `scan`, for which a list gives other labels.
 
     Spreadsheets are noted, and so are lists in archives, which are not read.
+
+    Raises:
+        ConfigError: The first row of a list names an image, and not the folder that it is in.
     """
     if options.class_level or options.label_pattern:
         return scan
