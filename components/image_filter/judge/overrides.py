@@ -197,8 +197,9 @@ def decisions(
 def _without_class(label: str, vocabulary: Sequence[str], file: str) -> list[str]:
     """Return the commands for decisions about a class that is gone: its new name, or drop them."""
     said = r"^label\s*=\s*" + re.escape(_toml_string(label)).replace("@", r"\@")
-    inside = rf"(?:(?!^\[\[{_TABLE}\]\]).)*"  # up to the next entry
-    drop = f"s{{^\\[\\[{_TABLE}\\]\\]{inside}{said}{inside}}}{{}}gms"
+    entry = rf"^\x5b{{2}}{_TABLE}"
+    inside = f"(?:(?!{entry}).)*"  # up to the next entry
+    drop = f"s{{{entry}{inside}{said}{inside}}}{{}}gms"
     lines = [f"drop these decisions: perl -0777 -pi -e {shlex.quote(drop)} {shlex.quote(file)}"]
     for other in difflib.get_close_matches(label, vocabulary, 1):
         new = re.sub(r"([\\$@{}])", r"\\\1", _toml_string(other))
