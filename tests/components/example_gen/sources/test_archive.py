@@ -270,7 +270,7 @@ def test_7z_and_rar_are_named_and_unpacked_with_7_zip(tmp_path, name, head, what
 def test_a_list_in_an_archive_is_read_when_it_is_unpacked(pack, tmp_path):
     images = {f"images/{number}.jpg": b"x" for number in (1, 2)}
     path = pack("zip", {**images, "train.csv": b"image,label\n1.jpg,cat\n2.jpg,dog\n"})
-    with pytest.raises(ConfigError, match=r"A list of its images \(train.csv\)") as refused:
+    with pytest.raises(ConfigError, match=r"the labels may be in train.csv. Unpack") as refused:
         open_source(str(path)).listing()
     with pytest.raises(ConfigError, match="classes cat, dog"):
         followed_advice.scans_after_shell(refused.value, tmp_path)

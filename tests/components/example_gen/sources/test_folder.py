@@ -68,6 +68,7 @@ def test_the_fingerprint_depends_on_contents_and_labels_but_not_on_times(tmp_pat
 
 def test_hidden_files_links_cycles_and_special_files_are_noted(tmp_path):
     fill(tmp_path, "a/1.jpg", "b/2.jpg", "a/.DS_Store", ".git/x", "__MACOSX/a/1.jpg")
+    fill(tmp_path, "a/.pending-1-x.jpg", "a/._1.jpg")
     (tmp_path / "b/link.jpg").symlink_to(tmp_path / "a/1.jpg")
     (tmp_path / "b/up").symlink_to(tmp_path)
     (tmp_path / "b/dead.jpg").symlink_to(tmp_path / "nowhere")
@@ -77,6 +78,8 @@ def test_hidden_files_links_cycles_and_special_files_are_noted(tmp_path):
     assert {
         ("hidden", "a/.DS_Store"),
         ("hidden", ".git"),
+        ("hidden", "a/._1.jpg"),
+        ("hidden_image", "a/.pending-1-x.jpg"),
         ("hidden", "__MACOSX"),
         ("symlink", "b/link.jpg"),
         ("cycle", "b/up"),
@@ -153,14 +156,18 @@ def test_a_folder_of_files_without_classes_names_the_list_in_it(tmp_path, names)
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"x.xml": b"", "y.xml": b""}, r"None of its files is an image: 2 \.xml"),
+        ({"x.xml": b"", "y.xml": b""}, r"None of its files is an image: x\.xml, y\.xml"),
         (
             {"one.jpg": b"", "two.jpg": b""},
             "such as one.jpg, are in no folder of a class: make a f",
         ),
         (
             {"1.jpg": b"", "x.xlsx": b"PK"},
-            r"\(x\.xlsx\) is not read: save it as CSV, and name that",
+            r"the labels may be in x\.xlsx: .* or write a list \(.csv\)",
+        ),
+        (
+            {"1.jpg": b"", "train.txt": b"1.jpg 0"},
+            r"labels may be in train\.txt: make a folder",
         ),
         ({}, "It holds no file"),
     ],
