@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 from pydantic import TypeAdapter
 
+from imgpipe.components.common.storage import manifest
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy, Decision
 from imgpipe.components.image_filter import quarantine_files
 from imgpipe.components.model_pusher.settings import VERSIONS
@@ -172,6 +173,10 @@ class PastRun:
         if push is not None and self.version is not None:
             path = str(self.versions_folder / str(self.version))
             facts = {**facts, "push": {**push, "path": path}}
+        elif push is not None and push["withdrawn"] is not None:
+            served = manifest.served(self.versions_folder)
+            if served is not None and served.holds(int(push["withdrawn"])):  # published again since
+                facts = {**facts, "push": {**push, "path": str(served.path), "withdrawn": None}}
         timings, cached = self.summary["timings"], self.summary["cached"]
         return next_commands(facts, self.status, timings, cached, self.moved)
 
