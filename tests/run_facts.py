@@ -289,7 +289,7 @@ def facts(
         split="train",
         label="rock",
         looks_like="paper",
-        margin=0.8,
+        wrong=0.8,
         image_hash="doubt",
     )
     return {
@@ -325,7 +325,7 @@ def facts(
             radius=48,
             rows=[made(ShownGroup, size=2, members=[again])],
         ),
-        "suspects": made(DoubtfulLabels, images=180, disagree=3, rows=[doubtful]),
+        "suspects": made(DoubtfulLabels, images=180, disagree=3, doubtful=1, rows=[doubtful]),
         "training": history(),
         "baseline": made(BaselineState, version=3, compared=True),
         "serving": [

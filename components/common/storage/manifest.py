@@ -100,6 +100,11 @@ class PublishedVersion:
         """Fingerprint of what is served; see `identity`."""
         return identity(self.manifest["files"])
 
+    def holds(self, number: int) -> bool:
+        """Whether this is the model of another version, too."""
+        others = readable(self.path.parent)
+        return any(one.number == number and one.identity == self.identity for one in others)
+
     @property
     def withdrawn(self) -> list[str]:
         """Identities that rollbacks withdrew, which are neither published again nor a baseline."""
