@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import (
@@ -36,6 +37,7 @@ def lay_out(
     notes: Iterable[Note],
     options: SourceOptions,
     descend: bool = True,
+    place: Path | None = None,
 ) -> Scan:
     """Set labels and splits by the folders in which the items lie.
 
@@ -46,6 +48,7 @@ def lay_out(
         notes: Notes so far.
         options: The level of the classes, what is skipped and the least number of classes.
         descend: Whether a single folder around all others is passed.
+        place: The folder on this machine in which the files are.
 
     Returns:
         The scan of the source.
@@ -64,7 +67,7 @@ def lay_out(
     try:
         return scan(options)
     except NoClasses as error:
-        raise no_classes.explained(error, where, items, options, scan) from None
+        raise no_classes.explained(error, where, items, options, scan, place) from None
     except readings.TwoReadings as error:
         raise readings.refused(error, where, options, scan) from None
 

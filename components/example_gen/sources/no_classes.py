@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import collections
-import io
+import itertools
 import posixpath
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +20,11 @@ from imgpipe.components.example_gen.sources import (
     tables,
     unpacking,
 )
-from imgpipe.components.example_gen.sources.base import Item, Note, Scan, Source
+from imgpipe.components.example_gen.sources.base import Item, Note, Scan
 from imgpipe.components.example_gen.sources.listing import NoClasses
 from imgpipe.components.example_gen.sources.lists import ListSource
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.files.regular_files import open_regular
 
 LISTS = (".csv", ".tsv", ".jsonl", ".ndjson")
 _SHEETS = (".xlsx", ".xls", ".ods")
@@ -39,6 +40,7 @@ def explained(
     items: Sequence[Item],
     options: SourceOptions,
     scan: readings.Scanner,
+    place: Path | None = None,
 ) -> ConfigError:
     """Return the error of a source without classes, with the commands that read it.
 
@@ -48,6 +50,7 @@ def explained(
         items: All files of the source.
         options: The options of the user.
         scan: Function that reads the tree with other options.
+        place: The folder on this machine in which the files are.
     """
     files = [item.path for item in items if not file_names.is_hidden(Path(item.path).name)]
     by_suffix = collections.Counter(file_names.suffix(file) for file in files)
@@ -56,8 +59,8 @@ def explained(
     changes: list[readings.OptionChange] = [{"label_pattern": pattern}] if pattern else []
     lines = readings.choices(where, options, [*changes, {"class_level": 1}], scan)
     folder = Path(where).expanduser().absolute()
-    if folder.is_dir():
-        lines = _lists(folder, files, options) + lines
+    if place is not None:
+        lines = _lists(place, folder, files, options) + lines
     said = "\n  ".join([". It can be read in another way:", *lines])
     if not lines:
         said = _explained(folder, files, images, by_suffix)
@@ -97,19 +100,19 @@ def _explained(
 
 
 def check_lists(
-    source: Source, where: str, items: Sequence[Item], scan: Scan, options: SourceOptions
+    place: Path, where: str, items: Sequence[Item], scan: Scan, options: SourceOptions
 ) -> Scan:
     """Refuse folders of images for which a list beside them gives other labels.
 
     Args:
-        source: The source, which reads the lists.
+        place: The folder on this machine in which the files are.
         where: The source, as commands name it.
         items: All files of the source.
         scan: What the folders give.
         options: The options of the user.
 
     Returns:
-        The scan, with notes of spreadsheets, and of lists in archives that give other labels.
+        The scan, with notes of spreadsheets.
 
     Raises:
         ConfigError: The first row of a list names an image, and not the folder that it is in.
@@ -118,35 +121,55 @@ def check_lists(
         return scan
     folder = Path(where).expanduser().absolute()
     files = [item.path for item in items]
-    others = [file for file in _outermost(files) if _has_other_labels(source, file, items, scan)]
-    for file in others if folder.is_dir() else ():
-        lines = _lists(folder, [file], options)
-        if lines and _READING in lines[0]:
+    for file in _outermost(files):
+        lines = _lists(place, folder, [file], options) if _differs(place / file, scan) else []
+        # A column that may be that of the labels counts where the paths name no folder of a class.
+        is_read = bool(lines) and lines[0].startswith(_READING)
+        may_be_read = bool(lines) and _READING in lines[0]
+        if is_read or (may_be_read and _differs(place / file, scan, with_paths=True)):
             raise _other_labels(where, f"{file} gives", lines, scan, options)
     count = sum(item.path.endswith(_LABELS) for item in items)
     if count:
         line = f"the labels in these files: {_cls(folder, scan.items)}"
         why = f"{count:,} {_LABELS} files beside the images may give"
         raise _other_labels(where, why, [line], scan, options)
-    unread = dict.fromkeys(_outermost(files, _SHEETS), _SAVED)
-    if not folder.is_dir():
-        unread |= dict.fromkeys(others, unpacking.advice(folder))
     detail = "may give other labels than the folders"
-    notes = [Note("unread_list", file, detail, remedy=remedy) for file, remedy in unread.items()]
+    sheets = _outermost(files, _SHEETS)
+    notes = [Note("unread_list", file, detail, remedy=_SAVED) for file in sheets]
     return replace(scan, notes=(*scan.notes, *notes))
 
 
-def _has_other_labels(source: Source, file: str, items: Iterable[Item], scan: Scan) -> bool:
-    """Whether the first row of a list names an image, and not the folder that it is in."""
+def _differs(file: Path, scan: Scan, with_paths: bool = False) -> bool:
+    """Whether the first row of a list names an image, and its other cells not the folder of it."""
     try:
-        list_item = next(item for item in items if item.path == file)
-        _, (_, row) = tables.first_rows(io.BytesIO(source.read(list_item)))
+        _, (_, row) = tables.first_rows(open_regular(file))
     except OSError:
         return False
-    labels = {_stem(item.path): item.label for item in scan.items if item.label}
-    cells = {part.lower() for cell in row for part in re.split(r"[\\/]", cell)}
-    label = next((labels[stem] for stem in map(_stem, row) if stem in labels), None)
-    return label is not None and label.lower() not in cells
+    by_name: dict[str, list[Item]] = collections.defaultdict(list)
+    for item in scan.items:
+        if item.label:
+            by_name[_parts(item.path)[0]].append(item)
+    path = next((cell for cell in row if _parts(cell)[0] in by_name), None)
+    if path is None:
+        return False
+    parts = _parts(path)
+    alike = by_name[parts[0]]  # the same name may stand in every folder
+    shared = [_shared(_parts(item.path), parts) for item in alike]
+    pairs = zip(alike, shared, strict=True)
+    labels = {str(item.label).lower() for item, depth in pairs if depth == max(shared)}
+    cells = [cell.lower() for cell in row if with_paths or cell != path]
+    return labels.isdisjoint(part for cell in cells for part in re.split(r"[\\/]", cell))
+
+
+def _parts(path: str) -> list[str]:
+    """Return the name in a path, without its suffix, and the folders from the innermost on."""
+    return posixpath.splitext(path.replace("\\", "/"))[0].lower().split("/")[::-1]
+
+
+def _shared(parts: Sequence[str], others: Sequence[str]) -> int:
+    """Return how many parts two paths share, from the innermost on."""
+    pairs = zip(parts, others, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _other_labels(
@@ -169,22 +192,28 @@ def _outermost(files: Sequence[str], endings: tuple[str, ...] = LISTS) -> list[s
     return lists if len(lists) <= _MOST_LISTS else []
 
 
-def _stem(path: str) -> str:
-    return posixpath.splitext(re.split(r"[\\/]", path)[-1])[0].lower()
+def _lists(place: Path, source: Path, files: Sequence[str], options: SourceOptions) -> list[str]:
+    """Return what the lists in a folder give, or why the first of them cannot be read.
 
-
-def _lists(folder: Path, files: Sequence[str], options: SourceOptions) -> list[str]:
-    """Return what the lists in a folder give, or why the first of them cannot be read."""
+    Args:
+        place: The folder on this machine in which the files are.
+        source: The source, which may be the archive that was unpacked to this folder.
+        files: Paths of the files of the source.
+        options: The options of the user.
+    """
     lines: list[str] = []
     problems: list[str] = []
+    shown = source if source.is_dir() else Path(unpacking.FOLDER)
+    first = "" if source.is_dir() else f"{unpacking.command(str(source))} && "
     for file in _outermost(files):
-        place = str(folder / file)
         try:
-            scan = ListSource(place, options).listing()
+            scan = ListSource(str(place / file), options).listing()
         except ConfigError as error:
-            problems.append(str(error).removeprefix("data source "))
+            said = str(error).removeprefix("data source ")
+            problems.append(said.replace(str(place), str(shown)))
         else:
-            lines.append(f"{readings.described(scan)}: {readings.command(place, options)}")
+            command = readings.command(str(shown / file), options)
+            lines.append(f"{readings.described(scan)}: {first}{command}")
     return lines or problems[:1]
 
 
