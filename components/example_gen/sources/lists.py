@@ -17,7 +17,7 @@ from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file import file_names
 from imgpipe.components.common.image_record import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources import readings, tables
+from imgpipe.components.example_gen.sources import tables
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
     Item,
@@ -29,6 +29,7 @@ from imgpipe.components.example_gen.sources.base import (
 from imgpipe.components.example_gen.sources.found_files import FoundFiles, find_files
 from imgpipe.components.example_gen.sources.listing import listed
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, check_inside
+from imgpipe.components.example_gen.sources.readings import Reading, TwoReadings, classes_of
 from imgpipe.components.example_gen.sources.split_names import split_word
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular, read_bytes
@@ -111,15 +112,6 @@ class ListSource(Source):
         Raises:
             ConfigError: The list cannot be read, or is not as expected.
         """
-        try:
-            return self._listing()
-        except readings.TwoReadings as error:
-            raise readings.refused(error, self.file, self.options, self._read_with) from None
-
-    def _read_with(self, options: SourceOptions) -> Scan:
-        return ListSource(self.file, options)._listing()
-
-    def _listing(self) -> Scan:
         root = self._root()
         if not root.is_dir():
             raise ConfigError(
@@ -183,11 +175,12 @@ class ListSource(Source):
             around = [root.parent, *(root.parent.iterdir() if root.name else ())]
             folders = {str(folder) for folder in around if (folder / name).is_file()}
             first = repr(first)
-        return readings.TwoReadings(
+        why = (
             f"{what} below {str(root)!r} (first: {first}). Paths start "
-            "at the folder of the list, or at data.root, the folder of the images",
-            *({"root": folder} for folder in sorted(folders)),
+            "at the folder of the list, or at data.root, the folder of the images"
         )
+        starts = [Reading(f"paths below {place}", {"root": place}) for place in sorted(folders)]
+        return TwoReadings(self.file, self.options, why, starts)
 
     def read(self, item: Item) -> bytes:
         """Read one file; see `Source.read`.
@@ -264,15 +257,19 @@ class ListSource(Source):
     ) -> ConfigError:
         """Say that no column is that of the label, with those that may be."""
         tables.check_one_hot(self.file, header, [cells for _, cells in rows])
-        changes = [
-            {"label_column": header[n] if header else str(n)}
-            for n, cells in sorted(rest.items(), key=lambda column: len(set(column[1])))
+        labels = {n: set(cells) - {""} for n, cells in rest.items()}
+        columns = [
+            Reading(
+                classes_of(labels[n], len(rest[n])),
+                {"label_column": header[n] if header else str(n)},
+            )
+            for n in sorted(labels, key=lambda column: len(labels[column]))
+            if len(labels[n]) > 1
         ]
-        columns = join_names(header or [str(number) for number in rest], 12)
-        return readings.TwoReadings(
-            f"it has no column for the label; found {columns}; "
-            "name it: --set data.label_column=NAME",
-            *changes,
+        titles = join_names(header or [str(number) for number in rest], 12)
+        why = f"it has no column for the label; found {titles}"
+        return TwoReadings(
+            self.file, self.options, f"{why}; name it: --set data.label_column=NAME", columns
         )
 
     def _cells(self, path: Path) -> _Table:

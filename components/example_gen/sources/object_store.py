@@ -68,7 +68,7 @@ class ObjectStoreSource(Source):
                         Note("repeated_name", path, "several objects; the last one counts")
                     )
                 items[path] = _item(path, key, about)
-        return lay_out(self.uri, items.values(), (), notes, self.options)
+        return lay_out(self.uri, list(items.values()), (), notes, self.options)
 
     def scan(self) -> Scan:
         """List the objects; see `Source.scan`.

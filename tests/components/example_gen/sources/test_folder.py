@@ -152,14 +152,18 @@ def test_a_folder_of_files_without_classes_names_the_list_in_it(tmp_path, names)
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"x.xml": b"", "y.xml": b""}, r"None of its files is an image: 2 \.xml"),
+        ({"x.xml": b"", "y.xml": b""}, r"None of its files is an image: x\.xml, y\.xml"),
         (
             {"one.jpg": b"", "two.jpg": b""},
             "such as one.jpg, are in no folder of a class: make a f",
         ),
         (
             {"1.jpg": b"", "x.xlsx": b"PK"},
-            r"\(x\.xlsx\) is not read: save it as CSV, and name that",
+            r"the labels may be in x\.xlsx: .* or write a list \(.csv\)",
+        ),
+        (
+            {"1.jpg": b"", "train.txt": b"1.jpg 0"},
+            r"labels may be in train\.txt: make a folder",
         ),
         ({}, "It holds no file"),
     ],

@@ -189,9 +189,7 @@ def test_an_archive_is_unpacked_once_and_again_when_it_changes(bucket: Bucket, t
     assert source.scan().fingerprint != scan.fingerprint
     (_,) = (tmp_path / "unpacked").iterdir()
     bucket.objects["set.zip"] = b"no archive"
-    with pytest.raises(
-        ConfigError, match=r"set\.zip' cannot be read: it is no archive"
-    ):
+    with pytest.raises(ConfigError, match=r"set\.zip' cannot be read: it is no archive"):
         source.listing()
     del bucket.objects["set.zip"]
     with pytest.raises(ConfigError, match=r"'s3://bucket/set\.zip' does not exist"):
