@@ -39,7 +39,7 @@ class _Folder:
 
 
 @dataclass
-class _Walk:
+class Walk:
     """Collects the files, folders and notes of a tree."""
 
     root: str
@@ -121,6 +121,25 @@ class _Walk:
         self.notes.append(Note(kind, path, detail))
 
 
+def read_tree(
+    where: str, root: Path, tree: Walk, options: SourceOptions, descend: bool = True
+) -> Scan:
+    """Set the labels and splits of the files of a tree, and compare them with lists among them.
+
+    Args:
+        where: The source, as commands name it.
+        root: The folder of the tree, which may be that of an archive that was unpacked.
+        tree: What is in the folder.
+        options: How the source is read.
+        descend: Whether a single folder around all others is passed.
+
+    Raises:
+        ConfigError: The folder is not laid out as expected.
+    """
+    scan = lay_out(where, tree.items, tree.folders, tree.notes, options, descend, root)
+    return no_classes.check_lists(root, where, tree.items, scan, options)
+
+
 @dataclass(frozen=True)
 class FolderSource(Source):
     """A folder on a local or mounted file system."""
@@ -134,13 +153,12 @@ class FolderSource(Source):
         Raises:
             ConfigError: The folder is not laid out as expected.
         """
-        walk = _Walk(str(self._root()), self.options.follow_links)
-        walk.collect()
+        root = self._root()
+        tree = Walk(str(root), self.options.follow_links)
+        tree.collect()
         # An evaluation may have one class, whose images are in folders of their own.
         descend = self.options.least_classes > 1
-        options = self.options
-        scan = lay_out(self.directory, walk.items, walk.folders, walk.notes, options, descend)
-        return no_classes.check_lists(self, self.directory, walk.items, scan, options)
+        return read_tree(self.directory, root, tree, self.options, descend)
 
     def read(self, item: Item) -> bytes:
         """Read one file; see `Source.read`."""

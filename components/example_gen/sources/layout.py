@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from imgpipe.components.common.image_file import file_names
 from imgpipe.components.example_gen.settings import SourceOptions
@@ -37,10 +38,12 @@ def lay_out(
     notes: Iterable[Note],
     options: SourceOptions,
     descend: bool = True,
+    place: Path | None = None,
 ) -> Scan:
     """Return the scan of items with labels and splits by the folders in which they lie.
 
-    Folders may hold no item; `descend` says whether a single folder around all others is passed.
+    Folders may hold no item; `descend` says whether a single folder around all others is passed;
+    `place` is the folder on this machine in which the files are.
 
     Raises:
         ConfigError: The paths are not laid out as expected, or can be read in two ways.
@@ -56,7 +59,7 @@ def lay_out(
         if options.class_level:
             layer = [inner for root, _ in roots for inner in root.filled()]
             readings += two_readings.levels(layer)
-        raise no_classes.explained(error, where, items, options, readings) from None
+        raise no_classes.explained(error, where, items, options, readings, place) from None
 
 
 @dataclass

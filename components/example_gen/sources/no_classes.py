@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import io
+import collections
+import itertools
 import posixpath
 import re
 from collections.abc import Iterable, Sequence
@@ -13,11 +14,12 @@ from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file import file_names
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import tables, unpacking
-from imgpipe.components.example_gen.sources.base import Item, Note, Scan, Source
+from imgpipe.components.example_gen.sources.base import Item, Note, Scan
 from imgpipe.components.example_gen.sources.listing import NoClasses
 from imgpipe.components.example_gen.sources.lists import ListSource
 from imgpipe.components.example_gen.sources.readings import Reading, TwoReadings, classes_of
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.files.regular_files import open_regular
 
 LISTS = (".csv", ".tsv", ".jsonl", ".ndjson")
 _SHEETS = (".xlsx", ".xls", ".ods")
@@ -33,14 +35,15 @@ def explained(
     items: Sequence[Item],
     options: SourceOptions,
     readings: Iterable[Reading],
+    place: Path | None = None,
 ) -> ConfigError:
     """Return the error of a source without classes, with the commands that read it."""
     lines = [reading.command(where, options) for reading in readings]
     files = [item.path for item in items if not file_names.is_hidden(Path(item.path).name)]
     folder = Path(where).expanduser().absolute()
-    if folder.is_dir():
-        of_lists, problems = _lists(folder, _outermost(files), options)
-        lines = (of_lists or problems[:1]) + lines
+    if place is not None:
+        certain, possible, problems = _lists(place, folder, _outermost(files), options)
+        lines = (certain + possible or problems[:1]) + lines
     said = "\n  ".join([". It can be read in another way:", *lines])
     return ConfigError(f"{error}{said if lines else _situation(folder, files)}")
 
@@ -68,11 +71,11 @@ def _situation(folder: Path, files: Sequence[str]) -> str:
 
 
 def check_lists(
-    source: Source, where: str, items: Sequence[Item], scan: Scan, options: SourceOptions
+    place: Path, where: str, items: Sequence[Item], scan: Scan, options: SourceOptions
 ) -> Scan:
     """Refuse folders of images, scanned as `scan`, for which a list gives other labels.
 
-    Spreadsheets are noted, and so are lists in archives, which are not read.
+    Spreadsheets are noted. `place` is the folder on this machine in which the files are.
 
     Raises:
         ConfigError: The first row of a list names an image, and not the folder that it is in.
@@ -81,38 +84,54 @@ def check_lists(
         return scan
     folder = Path(where).expanduser().absolute()
     files = [item.path for item in items]
-    others = [file for file in _outermost(files) if _has_other_labels(source, file, items, scan)]
-    for file in others if folder.is_dir() else ():
-        lines, _ = _lists(folder, [file], options)
-        if lines:
-            raise _other_labels(where, f"{file} gives", lines, scan, options)
+    for file in _outermost(files):
+        if not _differs(place / file, scan):
+            continue
+        certain, possible, _ = _lists(place, folder, [file], options)
+        # What may be the labels counts where the paths name no folder of a class.
+        if certain or (possible and _differs(place / file, scan, with_paths=True)):
+            raise _other_labels(where, f"{file} gives", certain + possible, scan, options)
     count = sum(item.path.endswith(_LABELS) for item in items)
     if count:
         why = f"{count:,} {_LABELS} files beside the images may give"
         raise _other_labels(where, why, [f"the labels in these files: {_WRITE}"], scan, options)
-    unread = dict.fromkeys(_outermost(files, _SHEETS), _SAVED)
-    if not folder.is_dir():
-        unread |= dict.fromkeys(others, unpacking.advice(folder))
     detail = "may give other labels than the folders"
-    notes = [Note("unread_list", file, detail, remedy=remedy) for file, remedy in unread.items()]
+    sheets = _outermost(files, _SHEETS)
+    notes = [Note("unread_list", file, detail, remedy=_SAVED) for file in sheets]
     return replace(scan, notes=(*scan.notes, *notes))
 
 
-def _has_other_labels(source: Source, file: str, items: Iterable[Item], scan: Scan) -> bool:
-    """Whether the first row of a list names an image, and not the folder that it is in."""
+def _differs(file: Path, scan: Scan, with_paths: bool = False) -> bool:
+    """Whether the first row of a list names an image, and its other cells not the folder of it."""
     try:
-        list_item = next(item for item in items if item.path == file)
-        _, (_, row) = tables.first_rows(io.BytesIO(source.read(list_item)))
+        _, (_, row) = tables.first_rows(open_regular(file))
     except OSError:
         return False
-    cells = {part.lower() for cell in row for part in re.split(r"[\\/]", cell)}
-    ends = {posixpath.splitext(f"/{cell}".replace("\\", "/").lower())[0] for cell in row if cell}
-    labels = {
-        item.label.lower()
-        for item in scan.items
-        if item.label and posixpath.splitext(f"/{item.path}".lower())[0].endswith(tuple(ends))
-    }
-    return bool(labels) and labels.isdisjoint(cells)
+    by_name: dict[str, list[Item]] = collections.defaultdict(list)
+    for item in scan.items:
+        if item.label:
+            by_name[_parts(item.path)[0]].append(item)
+    path = next((cell for cell in row if _parts(cell)[0] in by_name), None)
+    if path is None:
+        return False
+    parts = _parts(path)
+    alike = by_name[parts[0]]  # the same name may stand in every folder
+    shared = [_shared(_parts(item.path), parts) for item in alike]
+    pairs = zip(alike, shared, strict=True)
+    labels = {str(item.label).lower() for item, depth in pairs if depth == max(shared)}
+    cells = [cell.lower() for cell in row if with_paths or cell != path]
+    return labels.isdisjoint(part for cell in cells for part in re.split(r"[\\/]", cell))
+
+
+def _parts(path: str) -> list[str]:
+    """Return the name in a path, without its suffix, and the folders from the innermost on."""
+    return posixpath.splitext(path.replace("\\", "/"))[0].lower().split("/")[::-1]
+
+
+def _shared(parts: Sequence[str], others: Sequence[str]) -> int:
+    """Return how many parts two paths share, from the innermost on."""
+    pairs = zip(parts, others, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _other_labels(
@@ -139,19 +158,28 @@ def _outermost(files: Sequence[str], endings: tuple[str, ...] = LISTS) -> list[s
 
 
 def _lists(
-    folder: Path, files: Sequence[str], options: SourceOptions
-) -> tuple[list[str], list[str]]:
-    """Return what the lists in a folder give, and why the others cannot be read."""
-    lines: list[str] = []
+    place: Path, source: Path, files: Sequence[str], options: SourceOptions
+) -> tuple[list[str], list[str], list[str]]:
+    """Return what the lists in a folder give or may give, and why the others cannot be read.
+
+    `source` is the folder, or the archive that was unpacked to it.
+    """
+    certain: list[str] = []
+    possible: list[str] = []
     problems: list[str] = []
     for file in files:
-        place = str(folder / file)
+        list_file = str(place / file)
         try:
-            scan = ListSource(place, options).listing()
+            scan = ListSource(list_file, options).listing()
         except TwoReadings as error:
-            lines += error.lines
+            possible += error.lines
         except ConfigError as error:
             problems.append(str(error).removeprefix("data source "))
         else:
-            lines.append(Reading(_described(scan)).command(place, options))
-    return lines, problems
+            certain.append(Reading(_described(scan)).command(list_file, options))
+    if not source.is_dir():
+        steps = f"{unpacking.command(str(source))} && imgpipe check"
+        for lines in (certain, possible, problems):
+            here = [line.replace(str(place), unpacking.FOLDER) for line in lines]
+            lines[:] = [line.replace("imgpipe check", steps) for line in here]
+    return certain, possible, problems

@@ -9,11 +9,13 @@ https://s3fs.readthedocs.io/en/latest/#credentials).
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources.archive import repeated, safe_path
+from imgpipe.components.example_gen.sources import archive, unpacked
 from imgpipe.components.example_gen.sources.base import (
     Item,
     Note,
@@ -53,17 +55,20 @@ class ObjectStoreSource(Source):
                 f"data source {self.uri!r} does not exist or holds no object; {EXPECTED_TREE}"
             )
         notes: list[Note] = []
-        items = []
+        items: dict[str, Item] = {}
         for name, about in objects.items():
             key = name.removeprefix(root)
-            path, unsafe = safe_path(key.lstrip("/"))
+            path, unsafe = unpacked.safe_path(key.lstrip("/"))
             if unsafe:
                 notes.append(Note("unsafe_name", name, unsafe))
             # A name with a slash at its end is an empty object that stands for a folder.
             elif path and about["type"] == "file" and not name.endswith("/"):
-                items.append(_item(path, key, about))
-        kept, more = repeated(items)
-        return lay_out(self.uri, kept, (), notes + more, self.options)
+                if path in items:
+                    notes.append(
+                        Note("repeated_name", path, "several objects; the last one counts")
+                    )
+                items[path] = _item(path, key, about)
+        return lay_out(self.uri, list(items.values()), (), notes, self.options)
 
     def scan(self) -> Scan:
         """List the objects; see `Source.scan`.
@@ -102,11 +107,7 @@ class ObjectStoreSource(Source):
         except FileNotFoundError:
             return {}
         except Exception as error:  # each store has error types of its own
-            why = first_line(error).rstrip(".")
-            raise ResourceError(
-                f"data source {self.uri!r} cannot be listed: {why}. Check the "
-                "network, the name of the bucket and the credentials in the environment."
-            ) from error
+            raise _unreachable(self.uri, error) from error
 
 
 def _opened(uri: str) -> tuple[Any, str]:
@@ -139,12 +140,64 @@ def _size(item: Item) -> int:
     return int(item.locator.partition(":")[0])
 
 
-def _kind(scheme: str) -> SourceKind:
-    return SourceKind(
-        scheme,
-        lambda locator, options: ObjectStoreSource(f"{scheme}:{locator}", options),
-        is_path=False,
+@dataclass(frozen=True)
+class _StoredArchive(archive.ArchiveSource):
+    """One archive in an object store."""
+
+    def listing(self) -> Scan:
+        """Unpack the archive, unless it is in the cache, and list its files."""
+        _unpacked.cache_clear()
+        try:
+            files, notes = self._unpacked()
+        except OSError as error:
+            raise ConfigError(f"data source {self.file!r} cannot be read: {error}") from None
+        return archive.listing(self.file, files, notes, self.options)
+
+    def _unpacked(self) -> tuple[Path, list[Note]]:
+        return _unpacked(self.file, self.options.store)
+
+
+@functools.lru_cache(4)
+def _unpacked(uri: str, store: str) -> tuple[Path, list[Note]]:
+    """Return the folder of an archive, and the notes of what was left out."""
+    system, root = _opened(uri)
+
+    def unpack(folder: Path) -> list[Note]:
+        packed = folder.with_name("packed")
+        system.get_file(root, str(packed))
+        notes = unpacked.unpack_archive(packed, folder)
+        packed.unlink()
+        return notes
+
+    try:
+        system.invalidate_cache()
+        about = system.info(root)
+        state = str([about.get(fact) for fact in (*_CHECKSUMS, "size", "mtime", "LastModified")])
+        return unpacked.kept(uri, state, store, unpack)
+    except FileNotFoundError:
+        raise ConfigError(f"data source {uri!r} does not exist; {EXPECTED_TREE}") from None
+    except (ConfigError, ResourceError, OSError):
+        raise
+    except Exception as error:  # each store has error types of its own
+        raise _unreachable(uri, error) from error
+
+
+def _unreachable(uri: str, error: Exception) -> ResourceError:
+    why = first_line(error).rstrip(".")
+    return ResourceError(
+        f"data source {uri!r} cannot be listed: {why}. Check the network, the name of the bucket "
+        "and the credentials in the environment."
     )
+
+
+def _kind(scheme: str) -> SourceKind:
+    def open_at(locator: str, options: SourceOptions) -> Source:
+        uri = f"{scheme}:{locator}"
+        if locator.lower().endswith(archive.READ):
+            return _StoredArchive(uri, options)
+        return ObjectStoreSource(uri, options)
+
+    return SourceKind(scheme, open_at, is_path=False)
 
 
 KINDS = (_kind("gs"), _kind("s3"))

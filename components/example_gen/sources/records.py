@@ -20,8 +20,7 @@ from urllib.parse import quote, unquote
 
 from imgpipe.components.common.image_file.file_names import is_hidden
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources import local_files, tables
-from imgpipe.components.example_gen.sources.archive import safe_path
+from imgpipe.components.example_gen.sources import local_files, tables, unpacked
 from imgpipe.components.example_gen.sources.base import (
     Item,
     Scan,
@@ -105,7 +104,7 @@ class Entry:
 
         `path` is that of the item, to which the file name in the record, if any, is appended.
         """
-        name, unsafe = safe_path(self.path) if self.path else ("", "")
+        name, unsafe = unpacked.safe_path(self.path) if self.path else ("", "")
         return Item(
             f"{path}/{name}" if name and not unsafe else path,
             None if self.label is None else str(self.label),
@@ -315,10 +314,10 @@ def _parse(record: bytes, path: str, number: int) -> tf.train.Example:
 def _plain(file: str, store: str) -> str:
     """Return the path of a file, or of an unpacked copy of one that is compressed with gzip."""
     with open_regular(Path(file)) as stream:
-        if stream.read(len(local_files.GZIP_MAGIC)) != local_files.GZIP_MAGIC:
+        if stream.read(len(unpacked.GZIP_MAGIC)) != unpacked.GZIP_MAGIC:
             return file
     try:
-        return str(local_files.inflated(Path(file), store))
+        return str(unpacked.inflated(Path(file), store))
     except OSError as error:
         raise ConfigError(f"data source {file!r}: {error}; write or download it again") from None
 
