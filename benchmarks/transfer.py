@@ -31,6 +31,7 @@ from imgpipe.components.common.image_file.pixels import Pixels
 from imgpipe.components.feature_bank.axes import principal_axes
 from imgpipe.components.image_filter.copies.search import find_near_duplicates
 from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
+from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.placement import families
 from imgpipe.models import preprocess
 from imgpipe.models.features import folds
@@ -99,7 +100,7 @@ class GroupedImages:
             paths = [path for path in paths if max(Image.open(path).size) >= least_side]
         everything = ImageSet.of(paths)
         named = [
-            families.FileOrigin(str(path.relative_to(folder)), path.parent.name, digest)
+            ImageRow(str(path.relative_to(folder)), path.parent.name, image_hash=digest)
             for path, digest in zip(paths, everything.hashes, strict=True)
         ]
         family_of = families.by_content(named)

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from imgpipe.components.common.named_images import PlacedImage
 from imgpipe.components.image_filter import quarantine_files
-from imgpipe.components.image_filter.copies.identical import DUPLICATE, DUPLICATE_ACROSS_SPLITS
-from imgpipe.components.image_filter.copies.near_duplicates import ListedCopy, NearGroup
+from imgpipe.components.image_filter.copies.decisions import DUPLICATE, DUPLICATE_ACROSS_SPLITS
+from imgpipe.components.image_filter.image_table import ListedCopy, NearGroup
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.judge.checks import CHOICES, UNUSABLE, obstacle
 from imgpipe.components.image_filter.judge.checks.whole_set import (

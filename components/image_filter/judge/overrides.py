@@ -78,11 +78,18 @@ class Override:
     def accepts(self, split: str) -> bool:
         """Whether an image of this split is kept although a check rejects it.
 
-        A person who gives an image its label wants it to be kept. Labels of the test split never
-        change, because the test accuracy is the check on all other choices and must not depend on
-        them, so nothing is decided about an image of test that is relabelled.
+        A person who gives an image its label wants it to be kept.
         """
-        return self.verdict == "accept" or (self.verdict == "relabel" and split != names.TEST)
+        return self.verdict == "accept" or self.relabels(split)
+
+    def relabels(self, split: str) -> bool:
+        """Whether an image of this split gets another label.
+
+        Labels of the test split never change, because the test accuracy is the check on all other
+        choices and must not depend on them, so nothing is decided about an image of test that is
+        relabelled.
+        """
+        return self.verdict == "relabel" and split != names.TEST
 
 
 def load(path: Path) -> tuple[Override, ...]:

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 
 from imgpipe.components.common.image_file.pixels import MEASUREMENTS
 from imgpipe.components.common.storage import records
-from imgpipe.components.image_filter import outcomes, quarantine_files
+from imgpipe.components.image_filter import quarantine_files, summary
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.models.names import feature_names as names
@@ -188,7 +188,7 @@ def test_images_that_a_server_does_not_take_are_counted(photos, run, monkeypatch
     assert JudgeSettings().pixel_limit == PIXEL_LIMIT == Settings().max_image_pixels
     plain = run(photos({"a": 3, "b": 3})).summary["findings"]
     assert not [one for one in plain if one["reason"] == "not_served"]
-    monkeypatch.setattr(outcomes, "PIXEL_LIMIT", 3_000)
+    monkeypatch.setattr(summary, "PIXEL_LIMIT", 3_000)
     large = encoded(Image.new("RGB", (61, 50), (9, 99, 9)))
     found = run(photos({"a": 3, "b": 3, "a/large.png": large}), name="large").summary
     assert found["too_large"] == 1
