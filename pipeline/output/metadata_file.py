@@ -47,8 +47,8 @@ def set_aside_if_damaged(path: Path) -> str:
         raise ResourceError(f"{path} is damaged, and cannot be moved: {error.strerror}.") from None
     return (
         f"{path} is damaged, or of another version of ML Metadata. It was renamed to "
-        f"{damaged.name}, and this run executes every component again. Versions, stored features and results of "
-        "inspection are kept."
+        f"{damaged.name}, and this run executes every component again. "
+        "Versions, stored features and results of inspection are kept."
     )
 
 
