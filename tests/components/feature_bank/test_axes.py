@@ -76,7 +76,7 @@ def test_they_are_the_principal_axes_of_the_training_images_with_the_lowest_hash
     settings = _made(_run(tmp_path, _IMAGES))
     lowest = sorted(_IMAGES, key=lambda image: hashlib.sha256(image).hexdigest())[:12]
     network = backbone_of(settings)
-    outputs = network(preprocess.batch_decode(lowest, 32))
+    outputs = network(np.rint(preprocess.batch_decode(lowest, 32).numpy()))
     found = read_axes(settings)
     assert [columns.shape for columns in found] == [(16, 12), (16, 12), (12, 12)]
     for columns, values in zip(found, outputs, strict=True):
@@ -141,9 +141,14 @@ def test_images_that_may_be_held_out_in_another_division_have_no_part(tmp_path) 
     assert found == _sha256(_run(tmp_path / "new", _IMAGES[5:15], seed=1))
 
 
-def test_a_damaged_file_is_made_anew(tmp_path) -> None:
+@pytest.mark.parametrize("damage", ["cut off", "another byte", "empty"])
+def test_a_damaged_file_is_made_anew(tmp_path, damage: str) -> None:
     first = _sha256(_run(tmp_path, _IMAGES))
-    (tmp_path / "axes" / "axes-32.npz").write_bytes(b"PK\x03\x04 cut off")
+    file = tmp_path / "axes" / "axes-32.npz"
+    content = bytearray(file.read_bytes())
+    content[300] ^= 1  # in the first array
+    damaged = {"cut off": content[:-100], "another byte": content, "empty": b""}
+    file.write_bytes(damaged[damage])
     assert _sha256(_run(tmp_path, _IMAGES)) == first
 
 
