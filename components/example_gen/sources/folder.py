@@ -183,7 +183,7 @@ class FolderSource(Source):
         if root.is_file():
             raise ConfigError(
                 f"data source {self.directory!r} is a file that is not read; {EXPECTED_TREE}, or "
-                "an archive of it (.zip, .tar, .tar.gz), or a list (.csv, .tsv, .jsonl; save "
+                "an archive of it (.zip, .tar, .tar.gz), or a list (.csv, .tsv, .txt, .jsonl; save "
                 "spreadsheets as CSV)"
             )
         if not root.is_dir():

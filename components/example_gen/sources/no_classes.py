@@ -15,6 +15,12 @@ from imgpipe.components.common.image_file import file_names
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import tables, unpacking
 from imgpipe.components.example_gen.sources.base import Item, Note, Scan
+from imgpipe.components.example_gen.sources.list_files import (
+    TEXT,
+    lists_files,
+    lists_of_splits,
+    texts_of_images,
+)
 from imgpipe.components.example_gen.sources.listing import NoClasses
 from imgpipe.components.example_gen.sources.lists import ListSource
 from imgpipe.components.example_gen.sources.readings import Reading, TwoReadings, classes_of
@@ -42,7 +48,10 @@ def explained(
     files = [item.path for item in items if not file_names.is_hidden(Path(item.path).name)]
     folder = Path(where).expanduser().absolute()
     if place is not None:
-        certain, possible, problems = _lists(place, folder, _outermost(files), options)
+        texts = _outermost(files, (TEXT,))
+        texts = [file for file in texts if lists_files(str(place / file), options)]
+        of_lists = _lists(place, folder, [*_outermost(files), *texts], options)
+        certain, possible, problems = of_lists
         lines = (certain + possible or problems[:1]) + lines
     said = "\n  ".join([". It can be read in another way:", *lines])
     return ConfigError(f"{error}{said if lines else _situation(folder, files)}")
@@ -98,6 +107,7 @@ def check_lists(
     detail = "may give other labels than the folders"
     sheets = _outermost(files, _SHEETS)
     notes = [Note("unread_list", file, detail, remedy=_SAVED) for file in sheets]
+    notes += texts_of_images(place)
     return replace(scan, notes=(*scan.notes, *notes))
 
 
@@ -162,21 +172,26 @@ def _lists(
 ) -> tuple[list[str], list[str], list[str]]:
     """Return what the lists in a folder give or may give, and why the others cannot be read.
 
-    `source` is the folder, or the archive that was unpacked to it.
+    `source` is the folder, or the archive that was unpacked to it. Lists that each hold a split are
+    read as one.
     """
     certain: list[str] = []
     possible: list[str] = []
     problems: list[str] = []
-    for file in files:
-        list_file = str(place / file)
+    together = [place] if lists_of_splits(place) else []
+    for list_file in (*together, *(place / file for file in files)):
         try:
-            scan = ListSource(list_file, options).listing()
-        except TwoReadings as error:
-            possible += error.lines
+            scan = ListSource(str(list_file), options).listing()
         except ConfigError as error:
+            if isinstance(error, TwoReadings) and error.lines:
+                possible += error.lines
+                continue
             problems.append(str(error).removeprefix("data source "))
         else:
-            certain.append(Reading(_described(scan)).command(list_file, options))
+            where = f"manifest:{place}" if list_file == place else str(list_file)
+            certain.append(Reading(_described(scan)).command(where, options))
+            if list_file == place:
+                break
     if not source.is_dir():
         steps = f"{unpacking.command(str(source))} && imgpipe check"
         for lines in (certain, possible, problems):

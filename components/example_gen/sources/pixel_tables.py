@@ -151,7 +151,7 @@ def _packed_pixels(
     label = tables.find_column(path, titles, "label", options.label_column)
     group = tables.find_column(path, titles, "group", options.group_column)
     rest = {number: texts for number, texts in cells.items() if number not in (label, group)}
-    split = tables.split_column(rest)
+    split = tables.split_column(path, titles, rest)
     others = [number for number in rest if number != split]
     if label < 0 and len(others) == 1:
         (label,) = others

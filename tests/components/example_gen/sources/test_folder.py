@@ -166,7 +166,7 @@ def test_a_folder_of_files_without_classes_names_the_list_in_it(tmp_path, names)
         ),
         (
             {"1.jpg": b"", "train.txt": b"1.jpg 0"},
-            r"labels may be in train\.txt: make a folder",
+            r"train\.txt': found one class only \(0\)",
         ),
         ({}, "It holds no file"),
     ],

@@ -31,13 +31,14 @@ def little_memory():
     resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-def test_lists_of_very_many_columns_are_read_or_refused_at_once(tmp_path, encode):
+def test_lists_of_very_many_columns_are_refused_at_once(tmp_path, encode):
     """Rows with other keys took rows × keys of memory, and pandas a minute for 200,000 columns."""
     (tmp_path / "a.jpg").write_bytes(encode("JPEG"))
     (tmp_path / "b.jpg").write_bytes(encode("JPEG"))
     rows = [{"path": f"{c}.jpg", "label": c, f"{c}{n}": 1} for n in range(5000) for c in "ab"]
     (tmp_path / "l.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    assert problems(tmp_path / "l.jsonl") == {"a.jpg": "", "b.jpg": ""}
+    with pytest.raises(ConfigError, match="it has 10,002 columns"):
+        problems(tmp_path / "l.jsonl")
     more = ",".join(f"c{n}" for n in range(200_000))
     (tmp_path / "l.csv").write_text(f"path,label,{more}\na.jpg,a\n")
     with pytest.raises(ConfigError, match="it has 200,002 columns"):

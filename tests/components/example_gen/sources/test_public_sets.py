@@ -99,13 +99,6 @@ def test_a_public_set_is_read(tmp_path, tree, counts, unused):
             id="HAM10000",
         ),
         pytest.param(
-            "ISIC_Input/{1,2,3}.jpg",
-            {"truth.csv": "image,MEL,NV\n1,1.0,0.0\n2,0.0,1.0\n3,0.0,1.0\n"},
-            "one of zeros and ones for each class: MEL, NV",
-            {":MEL": 1, ":NV": 2},
-            id="ISIC",
-        ),
-        pytest.param(
             "seg_{train,test}/seg/{glacier,sea}/{1,2}.jpg seg_pred/seg_pred/{1,2}.jpg",
             {},
             "seg_pred beside them do not",
@@ -158,11 +151,21 @@ def test_a_public_set_is_read(tmp_path, tree, counts, unused):
             id="Cassava",
         ),
         pytest.param(
-            "{train,valid}/{1,2}.jpg",
-            {"train/_classes.csv": "filename, cat, dog\n1.jpg, 1, 0\n2.jpg, 0, 1\n"},
-            "one of zeros and ones for each class: cat, dog",
-            {":cat": 1, ":dog": 1},
-            id="Roboflow",
+            "images/{1,2,3,4}.jpg",
+            {
+                "train.csv": "path,label\nimages/1.jpg,cat\nimages/2.jpg,dog\n",
+                "test.csv": "path,label\nimages/3.jpg,cat\nimages/4.jpg,dog\n",
+            },
+            "found one class only",
+            {f"{split}:{label}": 1 for split in ("train", "test") for label in ("cat", "dog")},
+            id="a list for each split",
+        ),
+        pytest.param(
+            "images/{1,2}.jpg",
+            {"train.txt": "images/1.jpg 0\nimages/2.jpg 1\n", "README.txt": "Caffe"},
+            "found one class only",
+            {":0": 1, ":1": 1},
+            id="Caffe",
         ),
         pytest.param(
             "part_{0,1}/{{1,2}.jpg,{1,2}.cls}",
@@ -184,6 +187,32 @@ def test_a_public_set_is_refused_with_commands_that_read_it(
         open_source(str(photos)).listing()
     scans = followed_advice.scans_after_shell(refused.value, tmp_path)
     assert reading in map(counted, scans)
+
+
+@pytest.mark.parametrize(
+    ("tree", "lists", "message"),
+    [
+        (
+            "ISIC_Input/{1,2}.jpg",
+            {"t.csv": "image,MEL,NV\n1,1.0,0.0\n2,0.0,1.0\n"},
+            "image, MEL, NV",
+        ),
+        (
+            "{train,valid}/{1,2}.jpg",
+            {
+                f"{s}/_classes.csv": "filename, cat, dog\n1.jpg, 1, 0\n2.jpg, 0, 1\n"
+                for s in ("train", "valid")
+            },
+            "train/_classes.csv.*filename, cat, dog, in the first row 1.jpg, 1, 0; .*lists.md has",
+        ),
+    ],
+)
+def test_a_public_set_of_columns_for_each_class_names_the_page(tmp_path, tree, lists, message):
+    fill(tmp_path, tree)
+    for name, text in lists.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        open_source(str(tmp_path)).listing()
 
 
 @pytest.mark.parametrize(
