@@ -60,9 +60,9 @@ class _Commands(typer.core.TyperGroup):
             # The class NoSuchOption belongs to the copy of Click that is private to Typer.
             context: Any = getattr(error, "ctx", None)
             if context is not None and hasattr(error, "possibilities"):
-                known = _option_names(context.command.params)
-                close = difflib.get_close_matches(error.option_name, known, cutoff=_ALIKE)  # type: ignore[attr-defined]
-                error.possibilities = [known[name] for name in close]
+                meanings = _option_names(context.command.params)
+                close = difflib.get_close_matches(error.option_name, meanings, cutoff=_ALIKE)  # type: ignore[attr-defined]
+                error.possibilities = [meanings[name] for name in close]
             raise
 
 

@@ -86,11 +86,11 @@ def doubtful_labels(
         others &= ~(_alone(rows.labels, folds) | settled)
         looks_like[others], wrong[others] = _by_heads(rows, folds, others, len(vocabulary))
     answered = answers.select(np.isin(answers.hashes, rows.hashes[~settled]))
-    _, places, positions = np.intersect1d(rows.hashes, answered.hashes, return_indices=True)
-    looks_like[places] = answered.predicted[positions]
+    _, places, answers_at = np.intersect1d(rows.hashes, answered.hashes, return_indices=True)
+    looks_like[places] = answered.predicted[answers_at]
     of_other = np.where(answered.right, 0, answered.confidence)
     in_doubt = wrong_label_probabilities(answered.of_label, of_other, len(vocabulary))
-    wrong[places] = in_doubt[positions]
+    wrong[places] = in_doubt[answers_at]
     disagreeing = np.flatnonzero((looks_like != rows.labels) & ~settled)
     worst = disagreeing[np.argsort(-wrong[disagreeing], kind="stable")][:LIMIT]
     split_and_path = records.places(bank_uri, rows.hashes[worst])

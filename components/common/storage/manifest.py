@@ -103,7 +103,7 @@ class PublishedVersion:
     def holds(self, number: int) -> bool:
         """Whether this is the model of another version, too."""
         others = readable(self.path.parent)
-        return any(one.number == number and one.identity == self.identity for one in others)
+        return any(other.number == number and other.identity == self.identity for other in others)
 
     @property
     def withdrawn(self) -> list[str]:
