@@ -9,13 +9,11 @@ https://s3fs.readthedocs.io/en/latest/#credentials).
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources import archive, unpacked
+from imgpipe.components.example_gen.sources import unpacked
 from imgpipe.components.example_gen.sources.base import (
     Item,
     Note,
@@ -107,7 +105,11 @@ class ObjectStoreSource(Source):
         except FileNotFoundError:
             return {}
         except Exception as error:  # each store has error types of its own
-            raise _unreachable(self.uri, error) from error
+            why = first_line(error).rstrip(".")
+            raise ResourceError(
+                f"data source {self.uri!r} cannot be listed: {why}. Check the "
+                "network, the name of the bucket and the credentials in the environment."
+            ) from error
 
 
 def _opened(uri: str) -> tuple[Any, str]:
@@ -140,64 +142,12 @@ def _size(item: Item) -> int:
     return int(item.locator.partition(":")[0])
 
 
-@dataclass(frozen=True)
-class _StoredArchive(archive.ArchiveSource):
-    """One archive in an object store."""
-
-    def listing(self) -> Scan:
-        """Unpack the archive, unless it is in the cache, and list its files."""
-        _unpacked.cache_clear()
-        try:
-            files, notes = self._unpacked()
-        except OSError as error:
-            raise ConfigError(f"data source {self.file!r} cannot be read: {error}") from None
-        return archive.listing(self.file, files, notes, self.options)
-
-    def _unpacked(self) -> tuple[Path, list[Note]]:
-        return _unpacked(self.file, self.options.store)
-
-
-@functools.lru_cache(4)
-def _unpacked(uri: str, store: str) -> tuple[Path, list[Note]]:
-    """Return the folder of an archive, and the notes of what was left out."""
-    system, root = _opened(uri)
-
-    def unpack(folder: Path) -> list[Note]:
-        packed = folder.with_name("packed")
-        system.get_file(root, str(packed))
-        notes = unpacked.unpack_archive(packed, folder)
-        packed.unlink()
-        return notes
-
-    try:
-        system.invalidate_cache()
-        about = system.info(root)
-        state = str([about.get(fact) for fact in (*_CHECKSUMS, "size", "mtime", "LastModified")])
-        return unpacked.kept(uri, state, store, unpack)
-    except FileNotFoundError:
-        raise ConfigError(f"data source {uri!r} does not exist; {EXPECTED_TREE}") from None
-    except (ConfigError, ResourceError, OSError):
-        raise
-    except Exception as error:  # each store has error types of its own
-        raise _unreachable(uri, error) from error
-
-
-def _unreachable(uri: str, error: Exception) -> ResourceError:
-    why = first_line(error).rstrip(".")
-    return ResourceError(
-        f"data source {uri!r} cannot be listed: {why}. Check the network, the name of the bucket "
-        "and the credentials in the environment."
-    )
-
-
 def _kind(scheme: str) -> SourceKind:
-    def open_at(locator: str, options: SourceOptions) -> Source:
-        uri = f"{scheme}:{locator}"
-        if locator.lower().endswith(archive.READ):
-            return _StoredArchive(uri, options)
-        return ObjectStoreSource(uri, options)
-
-    return SourceKind(scheme, open_at, is_path=False)
+    return SourceKind(
+        scheme,
+        lambda locator, options: ObjectStoreSource(f"{scheme}:{locator}", options),
+        is_path=False,
+    )
 
 
 KINDS = (_kind("gs"), _kind("s3"))

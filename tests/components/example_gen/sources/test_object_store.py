@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import threading
-import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,7 +15,7 @@ import pytest
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.components.example_gen.sources.object_store import ObjectStoreSource
 from imgpipe.components.example_gen.sources.validation import ValidatedSource
-from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.errors import ResourceError
 
 PHOTOS = {
     "photos/cats/a.jpg": b"one",
@@ -53,11 +51,7 @@ class Bucket:
                     self._answer(404, b"<Error><Code>NoSuchKey</Code></Error>", {})
 
             def do_HEAD(self) -> None:
-                key = unquote(urlsplit(self.path).path).removeprefix("/bucket").lstrip("/")
-                if key in bucket.objects:
-                    self._answer(200, bucket.objects[key], {"ETag": bucket._tag(key)})
-                else:
-                    self._answer(404, b"", {})
+                self._answer(404, b"", {})
 
             def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
                 self.send_response(status)
@@ -166,31 +160,3 @@ def test_a_store_that_lists_no_checksums_is_read_and_hashed(tmp_path: Path):
     assert found["cats/a.jpg"] == hashlib.sha256(b"one").hexdigest()
     assert scan.vocabulary == ("cats", "dogs")
     assert scan.fingerprint == open_source(str(tmp_path / "photos")).scan().fingerprint
-
-
-def _zip(files: dict[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for path, data in files.items():
-            archive.writestr(path, data)
-    return out.getvalue()
-
-
-def test_an_archive_is_unpacked_once_and_again_when_it_changes(bucket: Bucket, tmp_path: Path):
-    options = SourceOptions(store=str(tmp_path))
-    bucket.objects["set.zip"] = _zip({"cat/1.jpg": b"one", "dog/2.jpg": b"two"})
-    source = open_source("s3://bucket/set.zip", options)
-    scan = source.scan()
-    assert scan.counts() == {"cat": 1, "dog": 1}
-    assert [source.read(item) for item in scan.items] == [b"one", b"two"]
-    assert open_source("s3://bucket/set.zip", options).scan().fingerprint == scan.fingerprint
-    assert bucket.read == ["set.zip"]
-    bucket.objects["set.zip"] = _zip({"cat/1.jpg": b"one", "dog/2.jpg": b"2222"})
-    assert source.scan().fingerprint != scan.fingerprint
-    (_,) = (tmp_path / "unpacked").iterdir()
-    bucket.objects["set.zip"] = b"no archive"
-    with pytest.raises(ConfigError, match=r"set\.zip' cannot be read: it is no archive"):
-        source.listing()
-    del bucket.objects["set.zip"]
-    with pytest.raises(ConfigError, match=r"'s3://bucket/set\.zip' does not exist"):
-        source.listing()
