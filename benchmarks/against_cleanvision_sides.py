@@ -47,11 +47,11 @@ def imgpipe(folder: str) -> Callable[[], Checked]:
         judged_source = source_check.judge(
             source_check.SourceCheckPlan(SourceOptions(source=folder))
         )
-        outcomes = judged_source.outcomes
+        images = judged_source.images
         return {
             "images": len(judged_source.scan.items),
-            "rejected": [row.path for row in outcomes.rejected],
-            "flagged": sorted({row.path for row in outcomes.rejected + outcomes.warned}),
+            "rejected": [row.path for row in images.rejected],
+            "flagged": sorted({row.path for row in images.rejected + images.warned}),
         }
 
     return check

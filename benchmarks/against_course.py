@@ -260,7 +260,7 @@ def _whole_network(task: Task, augmented: keras.Model | None) -> keras.Model:
     frozen.trainable = False
     images = keras.Input(shape, dtype="float32")
     seen = augmented(images) if augmented else images
-    features = read([frozen(seen)], settings.features, axes_of_layers={})
+    features = read([frozen(seen)], settings.features, axes=())
     if settings.hidden_units:
         features = layers.Dense(settings.hidden_units, activation="relu")(features)
     features = layers.Dropout(settings.dropout)(features)

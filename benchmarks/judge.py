@@ -209,8 +209,8 @@ def reported(judged_source: source_check.JudgedSource) -> dict[str, set[str]]:
     """Return the paths of rejected files and of files with a warning, by reason."""
     paths: dict[str, set[str]] = {}
     rows: tuple[ImageFinding, ...] = (
-        *judged_source.outcomes.rejected,
-        *judged_source.outcomes.warned,
+        *judged_source.images.rejected,
+        *judged_source.images.warned,
     )
     for row in rows:
         paths.setdefault(row.reason, set()).add(row.path)
@@ -222,9 +222,10 @@ def figures(planted: Planted, judged_source: source_check.JudgedSource) -> list[
     paths = reported(judged_source)
     # Of two near-duplicates, the finding names the one whose path comes later.
     either = {**planted.pairs, **{original: copy for copy, original in planted.pairs.items()}}
-    copies = [row for row in judged_source.outcomes.rejected if row.reason == "duplicate"]
+    copies = [row for row in judged_source.images.rejected if row.reason == "duplicate"]
     both = {path for row in copies for path in (row.path, row.kept_copy)}
-    listed = {member["path"] for group in judged_source.near or () for member in group["members"]}
+    groups = judged_source.images.near_groups() or []
+    listed = {member["path"] for group in groups for member in group["members"]}
     rows = []
     for kind in KINDS:
         truth = planted.kinds[kind.name]
@@ -284,8 +285,8 @@ def main() -> None:
         alone = source_check.judge(source_check.SourceCheckPlan(SourceOptions(source=str(cats))))
     rows = figures(planted, judged_source)
     images = sum(1 for row in alone.scan.items if row.path.endswith(".jpg"))
-    pairs = sum(len(line["members"]) - 1 for line in alone.near or ())
-    rejected = sum(row.path.endswith(".jpg") for row in alone.outcomes.rejected)
+    pairs = sum(len(line["members"]) - 1 for line in alone.images.near_groups() or ())
+    rejected = sum(row.path.endswith(".jpg") for row in alone.images.rejected)
     rate = len(judged_source.scan.items) / judged_source.seconds
     rows += [
         Figure("false pairs among photographs alone", f"{pairs} of {images}", "≤ 1 per 1,000"),

@@ -42,6 +42,7 @@ from imgpipe.components.common.storage import records
 from imgpipe.models import preprocess
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.names import feature_names as names
+from imgpipe.models.settings.feature_kinds import AVERAGE
 from imgpipe.models.settings.model import ModelSettings
 
 SETS = ("cats_dogs", "sign_digits", "rps_photos", "flowers_128", "rps_cgi_28")
@@ -125,7 +126,7 @@ def _splits(out: Path) -> dict[str, ImageSet]:
 def scikit_learn(splits: dict[str, ImageSet]) -> Result:
     """Fit a logistic regression to the features of the unchanged images."""
     started = time.perf_counter()
-    extractor = FeatureExtractor(ModelSettings())
+    extractor = FeatureExtractor(ModelSettings(features=AVERAGE))
 
     def features(split: str) -> np.ndarray:
         image_set = splits[split]

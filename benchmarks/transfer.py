@@ -11,10 +11,11 @@ accuracies. Where a set names splits, its images are divided anew.
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -27,9 +28,12 @@ from benchmarks import common
 from benchmarks.common import Figure, ImageSet
 from imgpipe.components.common.image_file.perceptual_hash import perceptual_hashes
 from imgpipe.components.common.image_file.pixels import Pixels
+from imgpipe.components.feature_bank.axes import principal_axes
 from imgpipe.components.image_filter.copies.search import find_near_duplicates
 from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
+from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.placement import families
+from imgpipe.models import preprocess
 from imgpipe.models.features import folds
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.extractor import FeatureExtractor
@@ -50,6 +54,7 @@ SETS: Final = {
     "flowers_128": "*/*",
 }
 SPLITS: Final = 3  # each tests another third of the images
+_OF_AXES: Final = 128  # images of which axes are made
 _AT_ONCE: Final = 256  # images in one call of the extractor
 _LARGEST_SIDE: Final = 500  # pixels, of images that are compared with each other
 
@@ -95,7 +100,7 @@ class GroupedImages:
             paths = [path for path in paths if max(Image.open(path).size) >= least_side]
         everything = ImageSet.of(paths)
         named = [
-            families.FileOrigin(str(path.relative_to(folder)), path.parent.name, digest)
+            ImageRow(str(path.relative_to(folder)), path.parent.name, image_hash=digest)
             for path, digest in zip(paths, everything.hashes, strict=True)
         ]
         family_of = families.by_content(named)
@@ -122,8 +127,17 @@ class GroupedImages:
         return self._tested(rows, settings, extraction)
 
     def rows(self, settings: ModelSettings) -> tuple[BankRows, float]:
-        """Return the features of the images, and the processor seconds that they took."""
-        extractor = FeatureExtractor(settings)
+        """Return the features of the images, and the processor seconds that they took.
+
+        Covariances have axes of these images, as those of a run have axes of its images.
+        """
+        with tempfile.TemporaryDirectory(prefix="imgpipe-bench-") as folder:
+            file = Path(folder) / "axes.npz"
+            pixels = preprocess.batch_decode(self.images.images[:_OF_AXES], settings.size)
+            np.savez(file, *principal_axes(pixels.numpy(), settings))
+            return self._rows(FeatureExtractor(replace(settings, axes=str(file))))
+
+    def _rows(self, extractor: FeatureExtractor) -> tuple[BankRows, float]:
         extractor.extract(self.images.images[:1], self.images.hashes[:1], [[0]])  # compiles it
         started = time.process_time()
         features = []

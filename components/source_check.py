@@ -1,34 +1,30 @@
 """Checks a source without Beam, TFX and training; it runs ImageFilter's engine in this process.
 
-Decisions and hashes are stored in a temporary folder, so memory does not grow with the number of
-images. The few images that are shown are read again.
+A row of each image is in memory, without its bytes. The few images that are shown are read again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
-import tempfile
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.splits import Groups, SplitRule
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import Scan, open_source
 from imgpipe.components.image_filter import comparison
-from imgpipe.components.image_filter.copies.near_duplicates import NearGroup
 from imgpipe.components.image_filter.data_summary import DataSummary
+from imgpipe.components.image_filter.image_table import ImageTable
+from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
-from imgpipe.components.image_filter.outcomes import Outcomes, check_conservation
 from imgpipe.components.image_filter.settings import FilterPlan
+from imgpipe.components.image_filter.summary import check_conservation, summarise
 from imgpipe.models.machine import progress
-
-_SHARD = 1024  # images whose decisions are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -41,6 +37,7 @@ class SourceCheckPlan:
         groups: How images that belong together are found.
         rule: The rule that draws the splits.
         overrides: People's decisions about single images.
+        overrides_file: The file that holds them.
     """
 
     options: SourceOptions
@@ -48,6 +45,7 @@ class SourceCheckPlan:
     groups: Groups = "auto"
     rule: SplitRule = field(default_factory=SplitRule)
     overrides: tuple[Override, ...] = ()
+    overrides_file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -57,24 +55,21 @@ class JudgedSource:
     Attributes:
         scan: The listing of the source.
         summary: Counts of the images.
-        outcomes: The findings, sorted by path.
-        near: Groups of near-duplicates; None if they were not searched for.
+        images: All images, and what was found in them.
         seconds: Duration of the checks.
     """
 
     scan: Scan
     summary: DataSummary
-    outcomes: Outcomes
-    near: tuple[NearGroup, ...] | None
+    images: ImageTable
     seconds: float
 
 
-def judge(plan: SourceCheckPlan, keep: Callable[[ImageRecord], None] | None = None) -> JudgedSource:
+def judge(plan: SourceCheckPlan) -> JudgedSource:
     """Check all images of a source.
 
     Args:
         plan: What to check, and with which settings.
-        keep: Function that gets the record of each kept image, without pixels.
 
     Raises:
         ConfigError: The source or the settings are invalid.
@@ -88,43 +83,18 @@ def judge(plan: SourceCheckPlan, keep: Callable[[ImageRecord], None] | None = No
         settings=plan.settings,
         groups=plan.groups,
         vocabulary=tuple(scan.vocabulary),
-        overrides=plan.overrides,
+        overrides=overrides.decisions(plan.overrides, scan.vocabulary, plan.overrides_file),
     )
     rule = dataclasses.replace(plan.rule, given=scan.given_splits)
     limit = plan.settings.pixel_limit
     records = inspect(source, scan.items, limit, plan.options.store, rule, scan.vocabulary)
-    with tempfile.TemporaryDirectory(prefix="imgpipe-check-") as folder:
-        parts = _examine(records, len(scan.items), filtering, folder)
-        compared = comparison.compare(parts, filtering, rule)
-        outcomes = Outcomes()
-        for part in parts:
-            for decision in compared.finish(part, plan.settings):
-                outcomes.add(decision)
-                if decision.rejection is None and keep is not None:
-                    keep(decision.record)
-    notes = [note.as_written() for note in scan.notes]
-    outcomes = Outcomes.joined([outcomes])
-    summary = outcomes.summary(filtering, notes, compared.near)
-    check_conservation(summary, len(scan.items))
-    return JudgedSource(
-        scan=scan,
-        summary=summary,
-        outcomes=outcomes,
-        near=compared.near if plan.settings.radius > 0 else None,
-        seconds=time.monotonic() - began,
-    )
-
-
-def _examine(
-    records: Generator[ImageRecord], count: int, filtering: FilterPlan, folder: str
-) -> list[str]:
-    """Decide about each image on its own; the parts are in the order of reading."""
-    progress.total(count, "images")
+    progress.total(len(scan.items), "images")
     with contextlib.closing(records):
-        return [
-            comparison.examine(itertools.islice(records, _SHARD), filtering, f"{folder}/{start}")
-            for start in range(0, count, _SHARD)
-        ]
+        rows = [*comparison.examine(records, filtering)]
+    images = comparison.compare(rows, filtering, rule)
+    summary = summarise(images, filtering, [note.as_written() for note in scan.notes])
+    check_conservation(summary, len(scan.items))
+    return JudgedSource(scan, summary, images, time.monotonic() - began)
 
 
 def read_images(

@@ -17,7 +17,7 @@ import numpy as np
 
 from imgpipe.models.export.saved_model import export, write_digest
 from imgpipe.models.features import feature_distribution
-from imgpipe.models.features.bank import read_facts, settings_of_bank
+from imgpipe.models.features.bank import settings_of_bank
 from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.files.regular_files import local_path
@@ -76,7 +76,7 @@ def run_fn(fn_args: Any) -> None:
     bank_uri = config["bank_uri"]
     log_dir = run_dir / TENSORBOARD_FOLDER
     folds = int(config.get("folds", 0))
-    settings = settings_of_bank(read_facts(bank_uri), settings)
+    settings = settings_of_bank(bank_uri, settings)
     trained = network_search.train(
         stages.Inputs(settings, len(vocabulary), bank_uri, *files, log_dir, folds)
     )

@@ -7,12 +7,15 @@ numpy.
 
 from __future__ import annotations
 
+import difflib
 import gc
 import importlib
 import pkgutil
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from imgpipe.pipeline import commands
 
@@ -34,7 +37,48 @@ _EXAMPLES = "\n\n".join(
     ]
 )
 
+_ALIKE = 0.75  # from which ratio of difflib on a name is taken for a misspelt one
+#: Words of other tools, each with the command that is meant.
+_MEANT = {"train": "run", "fit": "run", "test": "evaluate", "classify": "predict", "report": "open"}
+
+
+class _Commands(typer.core.TyperGroup):
+    """The group of all commands, whose errors name the command or setting that may be meant."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that was named; see `typer.core.TyperGroup`."""
+        similar = difflib.get_close_matches(args[0], [*self.commands, *_MEANT], 1, _ALIKE)
+        if similar and similar[0] in _MEANT:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {_MEANT[similar[0]]!r}?")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named; see `typer.core.TyperGroup`."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            # The class NoSuchOption belongs to the copy of Click that is private to Typer.
+            context: Any = getattr(error, "ctx", None)
+            if context is not None and hasattr(error, "possibilities"):
+                meanings = _option_names(context.command.params)
+                close = difflib.get_close_matches(error.option_name, meanings, cutoff=_ALIKE)  # type: ignore[attr-defined]
+                error.possibilities = [meanings[name] for name in close]
+            raise
+
+
+def _option_names(parameters: Sequence[Any]) -> dict[str, str]:
+    """Return what may be meant by a name: an option, or a setting where a command has `--set`."""
+    options = {option: option for parameter in parameters for option in parameter.opts}
+    if "--set" not in options:
+        return options
+    from imgpipe.pipeline.configuration.config import known_keys
+
+    last_parts = {f"--{key.rpartition('.')[2]}": f"--set {key}=VALUE" for key in known_keys()}
+    return last_parts | options
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="imgpipe",
     help="From a folder of images to a blessed, served image classifier.",
     epilog=_EXAMPLES,

@@ -15,9 +15,9 @@ from imgpipe.components.common.ingest_summary import SourceNote
 from imgpipe.components.common.named_images import NamedImage
 from imgpipe.components.data_gate.rules import DataDecision
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy, Decision, Ruling
-from imgpipe.components.image_filter.copies.near_duplicates import ListedCopy
 from imgpipe.components.image_filter.data_summary import DataSummary, Families
 from imgpipe.components.image_filter.findings import Example, Fate, Finding, in_files, make_finding
+from imgpipe.components.image_filter.image_table import ListedCopy
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.summary_findings import of_counts
 from imgpipe.components.model_pusher.push import Push
@@ -289,7 +289,7 @@ def facts(
         split="train",
         label="rock",
         looks_like="paper",
-        margin=0.8,
+        wrong=0.8,
         image_hash="doubt",
     )
     return {
@@ -325,7 +325,7 @@ def facts(
             radius=48,
             rows=[made(ShownGroup, size=2, members=[again])],
         ),
-        "suspects": made(DoubtfulLabels, images=180, disagree=3, rows=[doubtful]),
+        "suspects": made(DoubtfulLabels, images=180, disagree=3, doubtful=1, rows=[doubtful]),
         "training": history(),
         "baseline": made(BaselineState, version=3, compared=True),
         "serving": [

@@ -71,10 +71,6 @@ class ImageRecord:
         width, height = self.content.width, self.content.height
         return float(np.float32(width / height)) if height else 0.0
 
-    def without_pixels(self) -> ImageRecord:
-        """Return a copy without bytes and most measurements, of which memory holds many."""
-        return dataclasses.replace(self, image_bytes=b"", content=self.content.without_pixels())
-
     def features(self) -> dict[str, Value]:
         """Values of all features of the record, by name."""
         values = {name: getattr(self, name) for name in _OF_THE_FILE}

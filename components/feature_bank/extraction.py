@@ -35,6 +35,7 @@ from imgpipe.models.head import feature_choice
 from imgpipe.models.head.feature_choice import HeadInput
 from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
+from imgpipe.models.network.covariance_pooling import axes_sha256, read_axes
 from imgpipe.models.settings.model import ModelSettings
 
 #: A batch has at most so many images and bytes, or one larger image. That is enough for decoding to
@@ -290,6 +291,7 @@ def _stored(plan: StoragePlan, images: Mapping[str, int]) -> StoredFeatures:
         "image_size": settings.size,
         "views": plan.views,
         "bytes": bytes_of(images, plan.views, sum(plan.recorded)),
+        "axes": axes_sha256(read_axes(replace(settings, features=plan.read))),
     }
 
 

@@ -26,6 +26,7 @@ from imgpipe.components.common.blessings import require_data_blessing
 from imgpipe.components.common.ingest_summary import read_ingest_summary
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage import records
+from imgpipe.components.feature_bank.axes import RunAxes
 from imgpipe.components.feature_bank.extraction import ImageFeatures
 from imgpipe.components.feature_bank.settings import BankPlan
 from imgpipe.components.feature_bank.storage import (
@@ -34,8 +35,7 @@ from imgpipe.components.feature_bank.storage import (
     make_plan,
     plan_one_block,
 )
-from imgpipe.models.features.bank import BankOrigin
-from imgpipe.models.features.examples import Labelled
+from imgpipe.models.features.bank import BankOrigin, read_facts
 from imgpipe.models.features.extractor import describe, parse_description, resolve_precision
 from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
@@ -60,8 +60,9 @@ def FeatureBank(
         examples: Kept images of all splits, Examples of ImageFilter.
         metadata: Metadata of the same images without their bytes, from which they are counted.
         data_blessing: Blessing of DataGate; without it nothing is computed.
-        features: Output: feature records and `bank.json` (see
-            `imgpipe.models.features.bank.BankFacts`).
+        features: Output: feature records, `bank.json` (see
+            `imgpipe.models.features.bank.BankFacts`) and the axes of covariances, whose SHA-256 is
+            a custom property of the artifact.
         settings: Backbone, storage and head, as `BankPlan` writes them.
         code: Fingerprint of the code that extracts, which is part of TFX's cache key.
         beam_pipeline: Beam pipeline, supplied by TFX.
@@ -74,7 +75,8 @@ def FeatureBank(
     images = {split: records.count(metadata.uri, split) for split in names.SPLITS}
     progress.total(sum(images.values()), "images")  # shown while the network is compiled
     bank_plan = BankPlan.from_json(settings)
-    network = bank_plan.network
+    axes = RunAxes(examples.uri, features.uri, images[names.TRAIN], bank_plan.axes)
+    network = axes.with_axes(bank_plan.network)
     head = bank_plan.head
     store, budget = bank_plan.settings.store, bank_plan.settings.budget
     # Free space changes from run to run, so it is asked for here.
@@ -93,12 +95,13 @@ def FeatureBank(
         "validation_drawn": _validation_drawn(examples.uri),
     }
     bank = ImageFeatures(plan, examples.uri, features.uri, images, origin)
-    if not head:
+    if head:
+        solved = ModelSettings.from_mapping(json.loads(head))
+        larger = _larger_plans(bank, solved, axes)
+        bank.choose(beam_pipeline, solved, len(bank_plan.vocabulary), larger)
+    else:
         bank.extract(beam_pipeline)
-        return
-    solved = ModelSettings.from_mapping(json.loads(head))
-    larger = _larger_plans(bank, solved, allowed)
-    bank.choose(beam_pipeline, solved, len(bank_plan.vocabulary), larger)
+    features.set_string_custom_property("covariance_axes", read_facts(features.uri)["axes"])
 
 
 def _validation_drawn(examples_uri: str) -> bool:
@@ -107,20 +110,20 @@ def _validation_drawn(examples_uri: str) -> bool:
     return ingested is not None and names.VALIDATION in SplitRule.from_json(ingested["rule"]).drawn
 
 
-def _larger_plans(bank: ImageFeatures, head: ModelSettings, budget: float) -> Iterator[StoragePlan]:
+def _larger_plans(bank: ImageFeatures, head: ModelSettings, axes: RunAxes) -> Iterator[StoragePlan]:
     """Yield the plans for the larger sizes that at least half of the images have and that fit.
 
     A plan needs the network of its size, which takes seconds to build.
     """
     if not head.larger_sizes:
         return
-    files = f"{bank.examples}/Split-{names.TRAIN}/{records.FILE_PREFIX}-*"
-    usual_side = Labelled.read([files]).usual_side()
+    usual_side = axes.training.usual_side()
     settings, precision = parse_description(bank.plan.network)
     for size in head.larger_sizes:
         if usual_side < size:
             return
-        network = describe(replace(settings, image_size=size), precision)
+        network = axes.with_axes(describe(replace(settings, image_size=size), precision))
+        budget = bank.origin["budget_bytes"]
         plan, why_less = make_plan(network, bank.plan.store, bank.images, budget)
         if why_less:
             return

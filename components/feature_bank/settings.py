@@ -38,8 +38,9 @@ class BankPlan(ComponentPlan):
     Attributes:
         settings: Storage, with the absolute path of its folder.
         network: Description of the backbone, as `models.features.extractor.describe` returns it.
-        weights_key: Fingerprint of weights and preprocessing: everything but the images that
-            decides the features.
+        weights_key: Fingerprint of weights and preprocessing: everything but the images, and the
+            axes that are made of them, that decides the features.
+        axes: Folder of the axes of covariances, which are kept as the accepted schema is.
         vocabulary: Class names in sorted order.
         head: JSON of the `ModelSettings` of a head that is solved, for which the features are
             chosen; "" when they are not.
@@ -48,5 +49,6 @@ class BankPlan(ComponentPlan):
     settings: BankSettings
     network: str
     weights_key: str
+    axes: str
     vocabulary: tuple[str, ...]
     head: str = ""

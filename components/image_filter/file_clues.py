@@ -14,13 +14,12 @@ import heapq
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final
 
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.image_filter.judge.checks.quality import is_grey
+from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.models.features import folds
 from imgpipe.models.head.certainty import interval
 from imgpipe.models.names import feature_names as names
@@ -48,45 +47,9 @@ REMEDY: Final = (
 )
 
 
-class KeptFile(NamedTuple):
-    """What is asked about a kept image. The hash comes first, because files are sorted by it."""
-
-    image_hash: str
-    label: str
-    group: str
-    near_group: int
-    width: int
-    height: int
-    format: str
-    mode: str
-    is_grey: bool
-    jpeg_tables: int
-    subsampling: str
-    camera: str
-
-    @classmethod
-    def of(cls, record: ImageRecord) -> KeptFile:
-        """Return what is asked about the image of a record."""
-        content = record.content
-        return cls(
-            record.image_hash,
-            record.label,
-            record.group,
-            record.near_group,
-            content.width,
-            content.height,
-            content.format,
-            content.mode,
-            is_grey(content),
-            content.jpeg_tables,
-            content.subsampling,
-            content.camera,
-        )
-
-
 #: The properties, by the words for them: the values from which a tree reads each. The size in bytes
 #: is none, because it is what the image shows: drawings and plain backgrounds are packed smaller.
-_PROPERTIES: Mapping[str, Callable[[KeptFile], tuple[float | str, ...]]] = {
+_PROPERTIES: Mapping[str, Callable[[ImageRow], tuple[float | str, ...]]] = {
     "format": lambda file: (file.format,),
     "colour mode": lambda file: (file.mode, file.is_grey),
     "size": lambda file: (file.width, file.height, file.width / max(file.height, 1)),
@@ -125,40 +88,18 @@ class FileClues(TypedDict):
     ]
 
 
-class FileSample:
-    """Kept images of train and validation; of many, those with the smallest hashes."""
-
-    def __init__(self) -> None:
-        self._files: list[KeptFile] = []
-
-    def add(self, record: ImageRecord) -> None:
-        """Add a kept image, unless it is of test, which no decision uses."""
-        if record.split != names.TEST:
-            self._files.append(KeptFile.of(record))
-            if len(self._files) > 2 * MOST_IMAGES:
-                self._files = self.files()
-
-    def __iadd__(self, other: FileSample) -> FileSample:
-        """Add the images of another sample."""
-        self._files += other.files()
-        self._files = self.files()
-        return self
-
-    def files(self) -> list[KeptFile]:
-        """Return the files, sorted by their hashes, which are as good as random numbers."""
-        return heapq.nsmallest(MOST_IMAGES, self._files)
-
-
-def clues_of(sample: FileSample) -> FileClues | None:
+def clues_of(kept: Iterable[ImageRow]) -> FileClues | None:
     """Ask how well the properties of files tell the classes apart.
 
     Args:
-        sample: The kept images.
+        kept: The kept images. Those of test are not asked about, because no decision uses test; of
+            many others, those with the smallest hashes are, which are as good as random numbers.
 
     Returns:
         What was found; None with one class, or too few images for folds.
     """
-    files = sample.files()
+    asked = (row for row in kept if row.split != names.TEST)
+    files = heapq.nsmallest(MOST_IMAGES, asked, key=lambda row: (row.image_hash, row.path))
     classes, labels = np.unique(np.array([file.label for file in files]), return_inverse=True)
     if len(classes) < 2 or len(files) < 2 * folds.FOLDS:
         return None
@@ -194,7 +135,7 @@ class _LabelledFiles:
         labels: Number of the class of each, [n].
     """
 
-    def __init__(self, files: Sequence[KeptFile], labels: Integers) -> None:
+    def __init__(self, files: Sequence[ImageRow], labels: Integers) -> None:
         self.labels = labels
         groups, _ = folds.find_groups(
             np.array([file.image_hash.encode() for file in files]),
@@ -234,7 +175,7 @@ class _LabelledFiles:
 
 
 def _columns(
-    files: Sequence[KeptFile], read: Callable[[KeptFile], tuple[float | str, ...]]
+    files: Sequence[ImageRow], read: Callable[[ImageRow], tuple[float | str, ...]]
 ) -> Floats:
     """Return the values of a property as numbers, float32 [n, values].
 

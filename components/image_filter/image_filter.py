@@ -31,15 +31,15 @@ from imgpipe.components.common.storage.records import (
     write_json,
 )
 from imgpipe.components.common.storage.shards import Shard, shards
-from imgpipe.components.image_filter import comparison, quarantine
-from imgpipe.components.image_filter.comparison import ImageComparison
+from imgpipe.components.image_filter import comparison, image_table, quarantine
 from imgpipe.components.image_filter.data_summary import DataSummary
-from imgpipe.components.image_filter.outcomes import Outcomes, check_conservation
+from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.settings import FilterPlan
+from imgpipe.components.image_filter.summary import check_conservation, summarise
 from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
 
-_PARTS = ".parts"  # folder for the decisions about single images while the filter runs
+_PARTS = ".parts"  # folder for the rows of single images while the filter runs
 _STATISTICS_FEATURES = (*METADATA, names.SPLIT)
 
 
@@ -72,13 +72,18 @@ class _Job:
 
     @property
     def part(self) -> str:
-        """Path of the decisions about each image on its own."""
+        """Path of the rows of each image on its own."""
         return f"{self.uris.quarantine}/{_PARTS}/{self.shard.number}"
 
     @property
     def repaired(self) -> str:
         """Path of the repaired records."""
         return f"{self.part}.repaired"
+
+    @property
+    def rows(self) -> str:
+        """Path of the rows when all images are known."""
+        return image_table.path(self.uris.quarantine, self.shard)
 
     @property
     def outputs(self) -> dict[str, str]:
@@ -91,31 +96,43 @@ class _Job:
 
 
 def _examine(job: _Job, plan: FilterPlan) -> str:
+    """Decide about each image of a shard on its own, and return the path of the rows."""
     with ShardWriter({"repaired": job.repaired}) as writer:
-        return comparison.examine(
+        rows = comparison.examine(
             _records(job.shard.files),
             plan,
-            job.part,
             lambda record: writer.write("repaired", record.to_example()),
         )
+        image_table.write(job.part, ImageTable([*rows], plan.settings.radius))
+    return job.part
 
 
-def _write_shard(job: _Job, plan: FilterPlan, compared: ImageComparison) -> Outcomes:
-    """Write the outputs of a shard."""
-    outcomes = Outcomes()
+def _compare(
+    parts: Iterable[str], uris: Uris, source: _Notes, plan: FilterPlan, rule: SplitRule | None
+) -> int:
+    """Compare all images, write their rows and the lists, and return the number of images."""
+    jobs = _jobs(uris)
+    by_job = [image_table.read([job.part]).rows for job in jobs]
+    images = comparison.compare([row for rows in by_job for row in rows], plan, rule)
+    for row in images.rows:
+        row.stored = quarantine.stored_name(row)
+    for job, rows in zip(jobs, by_job, strict=True):
+        image_table.write(job.rows, ImageTable(rows, images.radius))
+    quarantine.write(uris.quarantine, images, summarise(images, plan, source.notes))
+    return len(images.rows)
+
+
+def _write_shard(job: _Job, compared: int) -> None:
+    """Write the outputs of a shard, when all images are compared."""
     repaired = _records([job.repaired])
-    decisions = compared.finish(job.part, plan.settings)
+    rows = image_table.read([job.rows]).rows
     with ShardWriter(job.outputs) as writer:
-        for record, decision in zip(_records(job.shard.files), decisions, strict=True):
-            usable = record if decision.repaired is None else next(repaired)
-            stored = ""
-            if decision.rejection is None:
-                _write(writer, decision.written(usable))
-            else:
-                reason = decision.rejection.reason
-                stored = quarantine.store(job.uris.quarantine, record, reason)
-            outcomes.add(decision, stored)
-    return outcomes
+        for record, row in zip(_records(job.shard.files), rows, strict=True):
+            usable = next(repaired) if row.is_rewritten else record
+            if row.rejection is None:
+                _write(writer, row.written(usable))
+            elif row.stored:
+                quarantine.store(job.uris.quarantine, row.stored, record)
 
 
 def _records(paths: Iterable[str]) -> Iterator[ImageRecord]:
@@ -159,22 +176,17 @@ def filter_examples(pipeline: beam.Pipeline, uris: Uris, plan: FilterPlan) -> Da
     # Before the first file is written, so that no other user can ever read one.
     quarantine.make_private(uris.quarantine)
     progress.total(count or 0, "images")
-    tf.io.gfile.makedirs(f"{uris.quarantine}/{_PARTS}")
+    for folder in (_PARTS, image_table.FOLDER):
+        tf.io.gfile.makedirs(f"{uris.quarantine}/{folder}")
     with pipeline as root:
         jobs = root | "Shards" >> beam.Create(_jobs(uris), reshuffle=True)
         compared = (
             jobs
             | "Examine" >> beam.Map(_examine, plan)
             | "All parts" >> beam.combiners.ToList()
-            | "Compare" >> beam.Map(comparison.compare, plan, rule)
+            | "Compare" >> beam.Map(_compare, uris, notes, plan, rule)
         )
-        singleton = beam.pvalue.AsSingleton(compared)
-        (
-            jobs
-            | "Write" >> beam.Map(_write_shard, plan, singleton)
-            | "Gather" >> beam.CombineGlobally(Outcomes.joined)
-            | "Quarantine" >> beam.Map(_write_quarantine, singleton, uris.quarantine, notes, plan)
-        )
+        jobs | "Write" >> beam.Map(_write_shard, beam.pvalue.AsSingleton(compared))
     if ingested:  # what reads the kept images asks for the rule of the splits, too
         write_json(f"{uris.kept}/{INGEST_SUMMARY}", ingested)
     remove_folder(f"{uris.quarantine}/{_PARTS}")
@@ -184,13 +196,6 @@ def filter_examples(pipeline: beam.Pipeline, uris: Uris, plan: FilterPlan) -> Da
     summary = quarantine.read_summary(uris.quarantine)
     check_conservation(summary, count)
     return summary
-
-
-def _write_quarantine(
-    outcomes: Outcomes, compared: ImageComparison, uri: str, source: _Notes, plan: FilterPlan
-) -> None:
-    summary = outcomes.summary(plan, source.notes, compared.near)
-    quarantine.write(uri, outcomes, summary, compared.near)
 
 
 @component(use_beam=True)

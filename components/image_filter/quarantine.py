@@ -15,42 +15,47 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.storage.records import read_json, write_bytes, write_text
 from imgpipe.components.image_filter import quarantine_files
-from imgpipe.components.image_filter.copies.near_duplicates import NearGroup
 from imgpipe.components.image_filter.data_summary import DataSummary
-from imgpipe.components.image_filter.outcomes import Outcomes
+from imgpipe.components.image_filter.image_table import ImageTable
+from imgpipe.components.image_filter.judge.image_row import ImageRow
 
 _OWNER_FOLDER = 0o700
 _OWNER_FILE = 0o600
 _NAME_LENGTH = 100  # characters of a file name kept in the stored name; file systems allow 255
 
 
-def store(uri: str, record: ImageRecord, reason: str) -> str:
+def stored_name(row: ImageRow) -> str:
+    """Return the path of the stored bytes of a file, relative to the quarantine.
+
+    Returns:
+        The path; "" for an image that is kept, and a file that could not be read.
+    """
+    if row.rejection is None or not row.image_hash:
+        return ""
+    # The hash makes the name unique, and no name of a source decides where a file is written.
+    name = re.sub(r"[^\w.-]", "_", row.path.rpartition("/")[2], flags=re.ASCII)
+    return f"{row.rejection.reason}/{row.image_hash[:16]}-{name[-_NAME_LENGTH:]}"
+
+
+def store(uri: str, stored: str, record: ImageRecord) -> None:
     """Store the original bytes of a rejected file.
 
     Args:
         uri: URI of the quarantine.
+        stored: Path that `stored_name` has returned.
         record: The record with its bytes.
-        reason: Reason of the rejection, which names the folder.
-
-    Returns:
-        Path relative to `uri`; "" when the file could not be read.
     """
     import tensorflow as tf
 
-    if record.read_error:
-        return ""
-    # The hash makes the name unique, and no name of a source decides where a file is written.
-    name = re.sub(r"[^\w.-]", "_", record.path.rpartition("/")[2], flags=re.ASCII)
-    stored = f"{reason}/{record.image_hash[:16]}-{name[-_NAME_LENGTH:]}"
-    tf.io.gfile.makedirs(f"{uri}/{reason}")
-    write_bytes(f"{uri}/{stored}", record.image_bytes)
-    return stored
+    path = f"{uri}/{stored}"
+    tf.io.gfile.makedirs(path.rpartition("/")[0])
+    write_bytes(path, record.image_bytes)
 
 
 def make_private(uri: str) -> None:
@@ -71,21 +76,20 @@ def make_private(uri: str) -> None:
         path.chmod(_OWNER_FOLDER if path.is_dir() else _OWNER_FILE)
 
 
-def write(uri: str, outcomes: Outcomes, summary: DataSummary, near: Iterable[NearGroup]) -> None:
+def write(uri: str, images: ImageTable, summary: DataSummary) -> None:
     """Write manifest, findings, groups of near-duplicates and summary.
 
     Args:
         uri: URI of the quarantine.
-        outcomes: The results for all images.
+        images: All images.
         summary: Their summary.
-        near: Groups as `near_duplicates.listed_group` returns them.
     """
-    rows = {
-        quarantine_files.MANIFEST: [finding.row() for finding in outcomes.rejected],
-        quarantine_files.REPAIRS: [finding.row() for finding in outcomes.repaired],
-        quarantine_files.WARNINGS: [finding.row() for finding in outcomes.warned],
-        quarantine_files.REVIEWS: [finding.row() for finding in outcomes.reviews],
-        quarantine_files.NEAR_DUPLICATES: near,
+    rows: dict[str, list[Any]] = {
+        quarantine_files.MANIFEST: [finding.row() for finding in images.rejected],
+        quarantine_files.REPAIRS: [finding.row() for finding in images.repaired],
+        quarantine_files.WARNINGS: [finding.row() for finding in images.warned],
+        quarantine_files.REVIEWS: [finding.row() for finding in images.reviewed],
+        quarantine_files.NEAR_DUPLICATES: images.near_groups() or [],
     }
     for name, lines in rows.items():
         write_text(f"{uri}/{name}", "".join(json.dumps(line) + "\n" for line in lines))

@@ -9,13 +9,12 @@ from imgpipe.components.image_filter import file_clues
 from imgpipe.components.image_filter.data_summary import DataCounts, Families
 from imgpipe.components.image_filter.file_clues import FileClues
 from imgpipe.components.image_filter.findings import Finding, make_finding
+from imgpipe.components.image_filter.image_table import NOT_RELABELLED
 from imgpipe.serving.look import PIXEL_LIMIT
 from imgpipe.serving.server.settings import DEFAULT_MAX_MESSAGE_BYTES
 
 FILE_CLUES = "file_clues"
 DIVIDED_FAMILIES = "divided_families"
-#: Reason of an override that was not applied because it would change a label of the test split.
-NOT_RELABELLED = "kept_test_label"
 #: With fewer families and single images, an accuracy on held-out images varies much by chance.
 _FEW_FAMILIES = 20
 #: The decisions of people in words, by the verdict of an override; see `_overridden` for `relabel`.

@@ -105,8 +105,8 @@ def _record(pushed_model: Artifact, outcome: Push) -> None:
 def _network_facts(exported: str) -> dict[str, int | str]:
     """Return what decides the features of the model's head.
 
-    They are the size of its images, the kind of features, and the number of axes of which these
-    have covariances; nothing for a model that imgpipe has not exported.
+    They are the size of its images, the kind of features, and the SHA-256 of the axes of their
+    covariances; nothing for a model that imgpipe has not exported.
     """
     path = Path(exported) / manifest.MODEL_DIGEST
     if not path.is_file():

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.report.commands import review_command, run_command
-from imgpipe.components.run_record.doubtful_labels import clearly_doubtful, weak_accuracy
 from imgpipe.models.names import feature_names as names
 
 if TYPE_CHECKING:
@@ -94,20 +93,12 @@ def would_more_help(solution: Solution) -> str:
 
 def _doubtful_labels(facts: Facts) -> str:
     suspects = facts["suspects"]
-    doubtful = clearly_doubtful(suspects["rows"]) if suspects is not None else []
-    if suspects is None or not doubtful:
+    if suspects is None or not suspects["doubtful"]:
         return ""
-    verb = "is" if len(doubtful) == 1 else "are"
-    accuracy = weak_accuracy(facts["deciding"])
-    weak = ""
-    if accuracy is not None:
-        weak = (
-            " Many of these labels may be right: the models that doubt them have an accuracy of "
-            f"only {accuracy:.2f}."
-        )
+    verb = "is" if suspects["doubtful"] == 1 else "are"
     return (
-        f"{len(doubtful):,} of {plural(suspects['images'], 'label')} {verb} clearly doubtful. "
-        f"Start with these: look at each image, or correct what is wrong in the data.{weak}"
+        f"{suspects['doubtful']:,} of {plural(suspects['images'], 'label')} {verb} doubtful. "
+        "Start with these: look at each image, or correct what is wrong in the data."
     )
 
 

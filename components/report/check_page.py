@@ -40,7 +40,7 @@ def _verdict(
         "kept": summary["kept"],
         "rejected": summary["rejected"],
         "repaired": summary["repaired"],
-        "with warnings": len({warning.path for warning in judged_source.outcomes.warned}),
+        "with warnings": len({warning.path for warning in judged_source.images.warned}),
     }
     return {
         "sentence": words[:1].upper() + words[1:],
@@ -72,11 +72,11 @@ def _findings(by_fate: Mapping[str, Sequence[Row]], context: Context) -> Mapping
 def findings(judged_source: JudgedSource) -> dict[str, list[Row]]:
     """Return all findings by what happens to the file, the worst of each reason first."""
     warnings = sorted(
-        judged_source.outcomes.warned, key=lambda warning: (warning.score, warning.path)
+        judged_source.images.warned, key=lambda warning: (warning.score, warning.path)
     )
     return {
-        "rejected": [row.row() for row in judged_source.outcomes.rejected],
-        "repaired": [row.row() for row in judged_source.outcomes.repaired],
+        "rejected": [row.row() for row in judged_source.images.rejected],
+        "repaired": [row.row() for row in judged_source.images.repaired],
         "warned": [row.row() for row in warnings],
     }
 
@@ -86,7 +86,7 @@ def paths_shown(judged_source: JudgedSource, galleries: Sequence[Gallery]) -> se
     rows = [row for by_fate in findings(judged_source).values() for row in shown(by_fate)]
     paths = {row["path"] for row in rows}
     paths |= {row["kept_copy"] for row in rows if row["kept_copy"]}
-    for group in condensed(judged_source.near or ())["rows"]:
+    for group in condensed(judged_source.images.near_groups() or ())["rows"]:
         paths |= {member["path"] for member in group["members"]}
     return paths | {image["path"] for gallery in galleries for image in gallery["sample"]}
 
@@ -113,8 +113,9 @@ def render(
         The HTML text, which can be encoded as UTF-8.
     """
     near = None
-    if judged_source.near is not None:
-        near = condensed(judged_source.near)
+    groups = judged_source.images.near_groups()
+    if groups is not None:
+        near = condensed(groups)
         for group in near["rows"]:
             group["members"] = [_by_path(member) for member in group["members"]]
     by_fate = {

@@ -13,7 +13,6 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 from imgpipe.components.common.formatting import plural, seconds
 from imgpipe.components.image_evaluator.rules import NO_THRESHOLD, PASSING
 from imgpipe.components.model_pusher.settings import VERSIONS
-from imgpipe.components.run_record.doubtful_labels import clearly_doubtful, weak_accuracy
 from imgpipe.components.run_record.run_files import CONFIG
 from imgpipe.models.names.model_names import SERVED_NAME
 
@@ -63,14 +62,11 @@ def next_commands(
     if folder:
         out = _out(folder)
         commands.append(_next("look", "look at the report", f"imgpipe open {out}"))
-        doubtful = facts["suspects"]["rows"] if facts["suspects"] is not None else []
-        clear = len(clearly_doubtful(doubtful))
-        if clear:
-            text = f"decide about {plural(len(doubtful), 'doubtful label')}"
-            if clear < len(doubtful):
-                text += f", {clear:,} of them clearly"
-            if weak_accuracy(facts["deciding"]) is not None:
-                text += " (many may be right)"
+        suspects = facts["suspects"]
+        if suspects is not None and suspects["disagree"]:
+            text = f"look at {plural(suspects['disagree'], 'mistake')}, the surest first"
+            if suspects["doubtful"]:
+                text = f"decide about {plural(suspects['doubtful'], 'doubtful label')}"
             commands.append(_next("mend", text, review_command(facts)))
     push = facts["push"]
     if push is not None and push["path"]:

@@ -21,7 +21,7 @@ from imgpipe.components.common.storage import records
 from imgpipe.components.data_gate.settings import GATE_FILE
 from imgpipe.components.image_evaluator.decision import DECISION_FILE, FOLDS
 from imgpipe.components.image_filter import quarantine_files
-from imgpipe.components.image_filter.copies.near_duplicates import NearGroup
+from imgpipe.components.image_filter.image_table import NearGroup
 from imgpipe.components.model_pusher.settings import PUSH_FILE
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabels, doubtful_labels
 from imgpipe.components.run_record.facts import Facts, ShownSettings, empty, folds_of

@@ -3,14 +3,14 @@
 They are the mistakes of models that have not seen the image: those of the folds, where these decide
 about the model, and otherwise those of the model for validation; and those of the model for test.
 An image of train that no such model has answered is scored by heads that were fitted without it (k
-folds). The images are ranked by how much more probable the best other class is than the label,
-which is the simplest form of confident learning (Northcutt et al. 2021).
+folds). The images are ranked by the probability that the label is wrong; a label is called doubtful
+if it is more probably wrong than right. All others are mistakes of the models.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
@@ -21,17 +21,16 @@ from imgpipe.components.common.storage import records
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head.label_margins import label_margins
-from imgpipe.models.names.arrays import Flags, Integers
+from imgpipe.models.head.wrong_labels import wrong_label_probabilities
+from imgpipe.models.names.arrays import Flags, Floats, Integers
 
-if TYPE_CHECKING:
-    from imgpipe.components.run_record.metrics import DecidingAnswers
-
-#: Smallest margin of a label that is clearly doubtful. Probabilities are between 0 and 1, and the
-#: scores of heads about so.
-CLEAR = 0.3
-#: Below this accuracy of the models, many of their doubts are their own mistakes.
-_WEAK = 0.85
-LIMIT = 500  # doubtful labels that are listed
+#: A label that is wrong with a higher probability is doubtful; see docs/benchmarks.md, "Wrong
+#: labels".
+DOUBTFUL = 0.5
+#: The probability of a label against the best other class is the logistic function of this multiple
+#: of the margin of a head, of which most are between -1 and 1.
+_STEEP = 4
+LIMIT = 500  # rows that are listed
 _FEWEST = 20  # number of images for which folds are meaningful
 
 
@@ -39,14 +38,15 @@ class DoubtfulLabel(PlacedImage):
     """An image that looks like another class than that of its label."""
 
     looks_like: Annotated[str, "The class that a model which has not seen the image answers."]
-    margin: Annotated[float, "By how much this class is more probable than the label."]
+    wrong: Annotated[float, "Probability that the label is wrong, 0..1."]
 
 
 class DoubtfulLabels(TypedDict):
-    """The labels that look wrong."""
+    """The labels that a model which has not seen the image contradicts."""
 
     images: Annotated[int, "Number of images that were compared with their labels."]
     disagree: Annotated[int, "Number of images that look like another class."]
+    doubtful: Annotated[int, "Number of these whose label is more probably wrong than right."]
     rows: Annotated[list[DoubtfulLabel], "The first of these, the most likely label errors first."]
 
 
@@ -57,7 +57,6 @@ def doubtful_labels(
     answers: AnswerTable,
     unlearned: Sequence[int] = (),
     confirmed: Set[str] = frozenset(),
-    limit: int = LIMIT,
 ) -> DoubtfulLabels | None:
     """Rank the doubtful labels of a feature bank, the most likely label errors first.
 
@@ -69,46 +68,74 @@ def doubtful_labels(
             model, and those for the test split.
         unlearned: Labels that no fold could learn; these mistakes say nothing about the labels.
         confirmed: Hashes of images whose labels a person has confirmed; they are not listed.
-        limit: Largest number of rows in the result.
 
     Returns:
         The ranking; None if there are too few images, groups or classes for one.
     """
     if len(rows) < _FEWEST or len(np.unique(rows.labels)) < 2:
         return None
-    margins = np.zeros(len(rows), np.float32)
+    wrong = np.zeros(len(rows))
     looks_like = np.asarray(rows.labels).copy()
+    settled = np.isin(rows.hashes, [digest.encode() for digest in confirmed])
+    settled |= np.isin(rows.labels, unlearned)
     others = ~np.isin(rows.hashes, answers.hashes)
     if others.any():  # images of train, where the validation split decides
         folds = rows.folds(FOLDS)
         if len(np.unique(folds)) < 2:  # one large group, such as a film
             return None
-        features = rows.first_block().features
-        scored, best = label_margins(features, rows.labels, folds, len(vocabulary))
-        others &= ~_alone(rows.labels, folds)
-        margins[others] = scored[others]
-        looks_like[others] = best[others]
-    wrong = answers.select(~answers.right)
-    _, places, mistakes = np.intersect1d(rows.hashes, wrong.hashes, return_indices=True)
-    looks_like[places] = wrong.predicted[mistakes]
-    margins[places] = (wrong.confidence - wrong.of_label)[mistakes]
-    settled = np.isin(rows.hashes, [digest.encode() for digest in confirmed])
-    settled |= np.isin(rows.labels, unlearned)
+        others &= ~(_alone(rows.labels, folds) | settled)
+        looks_like[others], wrong[others] = _by_heads(rows, folds, others, len(vocabulary))
+    answered = answers.select(np.isin(answers.hashes, rows.hashes[~settled]))
+    _, places, answers_at = np.intersect1d(rows.hashes, answered.hashes, return_indices=True)
+    looks_like[places] = answered.predicted[answers_at]
+    of_other = np.where(answered.right, 0, answered.confidence)
+    in_doubt = wrong_label_probabilities(answered.of_label, of_other, len(vocabulary))
+    wrong[places] = in_doubt[answers_at]
     disagreeing = np.flatnonzero((looks_like != rows.labels) & ~settled)
-    worst = disagreeing[np.argsort(-margins[disagreeing], kind="stable")][:limit]
+    worst = disagreeing[np.argsort(-wrong[disagreeing], kind="stable")][:LIMIT]
     split_and_path = records.places(bank_uri, rows.hashes[worst])
-    listed: list[DoubtfulLabel] = [
-        {
-            "path": split_and_path[rows.hashes[place]][1],
-            "label": vocabulary[rows.labels[place]],
-            "image_hash": rows.hashes[place].decode(),
-            "split": split_and_path[rows.hashes[place]][0],
-            "looks_like": vocabulary[looks_like[place]],
-            "margin": round(float(margins[place]), 4),
-        }
+    listed = [
+        _described(
+            rows.hashes[place].decode(),
+            split_and_path[rows.hashes[place]],
+            (vocabulary[rows.labels[place]], vocabulary[looks_like[place]]),
+            float(wrong[place]),
+        )
         for place in worst
     ]
-    return {"images": len(rows), "disagree": len(disagreeing), "rows": listed}
+    return {
+        "images": len(rows),
+        "disagree": len(disagreeing),
+        "doubtful": int((wrong[disagreeing] > DOUBTFUL).sum()),
+        "rows": listed,
+    }
+
+
+def _described(
+    image_hash: str, place: tuple[str, str], classes: tuple[str, str], wrong: float
+) -> DoubtfulLabel:
+    """Describe an image, with its split and path, its label and the class that it looks like."""
+    split, path = place
+    label, looks_like = classes
+    return {
+        "path": path,
+        "label": label,
+        "image_hash": image_hash,
+        "split": split,
+        "looks_like": looks_like,
+        "wrong": round(wrong, 4),
+    }
+
+
+def _by_heads(
+    rows: BankRows, folds: Integers, chosen: Flags, classes: int
+) -> tuple[Integers, Floats]:
+    """Return the class that each chosen image looks like, and how probably its label is wrong."""
+    features = rows.first_block().features
+    margins, best = label_margins(features, rows.labels, folds, classes)
+    of_label = 1 / (1 + np.exp(_STEEP * margins[chosen].astype(np.float64)))
+    of_other = np.where(of_label < 1 / 2, 1 - of_label, 0)
+    return best[chosen], wrong_label_probabilities(of_label, of_other, 2)
 
 
 def _alone(labels: Integers, folds: Integers) -> Flags:
@@ -116,14 +143,3 @@ def _alone(labels: Integers, folds: Integers) -> Flags:
     counts = np.zeros((int(folds.max()) + 1, int(labels.max()) + 1), np.int64)
     np.add.at(counts, (folds, labels), 1)
     return np.asarray(counts[folds, labels] == counts.sum(axis=0)[labels])
-
-
-def clearly_doubtful(rows: Sequence[DoubtfulLabel]) -> list[DoubtfulLabel]:
-    """Select the rows of the ranking whose margin is at least `CLEAR`."""
-    return [row for row in rows if row["margin"] >= CLEAR]
-
-
-def weak_accuracy(deciding: DecidingAnswers | None) -> float | None:
-    """Return the accuracy of models many of whose doubts are mistakes; None for better ones."""
-    accuracy = deciding["accuracy"] if deciding is not None else None
-    return accuracy if accuracy is not None and accuracy < _WEAK else None

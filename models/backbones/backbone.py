@@ -8,7 +8,7 @@ import importlib.metadata
 import json
 import random
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,6 @@ from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files import regular_files
 from imgpipe.models.machine import progress
 from imgpipe.models.names import model_names
-from imgpipe.models.names.arrays import Floats
 
 if TYPE_CHECKING:
     from keras import KerasTensor
@@ -70,11 +69,6 @@ class Backbone(registry.BackboneChoice):
     def levels(self) -> tuple[str, ...]:
         """Lower layers whose feature maps a head reads too; () leaves the choice to a rule."""
         return () if self.cut else registry.architecture(self.name).levels
-
-    @property
-    def axes(self) -> Mapping[str, Floats]:
-        """Axes of the channels of some layers, float32 [C, d] by layer; see `Architecture`."""
-        return registry.architecture(self.name).axes() if self.weights == "imagenet" else {}
 
     @property
     def trained(self) -> bool:

@@ -15,10 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import numpy as np
-
 from imgpipe.models.errors import ConfigError, nearest
-from imgpipe.models.names.arrays import Floats
 
 if TYPE_CHECKING:
     import keras
@@ -227,70 +224,6 @@ def levels(network: keras.Model) -> list[str]:
         if near:
             chosen.append(max(reversed(near), key=lambda node: node.outputs[0].shape[-1]))
     return list(dict.fromkeys(node.operation.name for node in chosen))
-
-
-def layer_name(tensor: keras.KerasTensor) -> str:
-    """Return the name of the layer that computes a tensor."""
-    operation, _ = _origin(tensor)
-    return str(operation.name)
-
-
-def channel_weights(order: Sequence[GraphNode], tensor: keras.KerasTensor) -> Floats | None:
-    """Return the weights that read the channels of a feature map, or else those that compute them.
-
-    They are those of the nearest convolution or dense layer. Between it and the map may be layers
-    that give a map with the same channels, such as activations and depthwise convolutions.
-
-    Args:
-        order: The operations of the network, as `nodes` returns them.
-        tensor: A feature map [N, h, w, C] of it.
-
-    Returns:
-        The weights, float32 [C, K]; None if there are no such layers.
-    """
-    channels = tensor.shape[-1]
-    place = next(
-        position
-        for position, node in enumerate(order)
-        if any(tensor is output for output in node.outputs)
-    )
-    reached = {place}  # operations with the channels of the map
-    for position in range(place + 1, len(order)):
-        node = order[position]
-        if reached.isdisjoint(node.reads):
-            continue
-        kernel = _kernel(node.operation)
-        if kernel is not None and kernel.shape[-2] == channels:
-            return np.ascontiguousarray(np.moveaxis(kernel, -2, 0).reshape(channels, -1))
-        if _has_channels(node, channels):
-            reached.add(position)
-    waiting = {place}
-    while waiting:
-        position = max(waiting)
-        waiting.remove(position)
-        kernel = _kernel(order[position].operation)
-        if kernel is not None and kernel.shape[-1] == channels:
-            return np.ascontiguousarray(kernel.reshape(-1, channels).T)
-        waiting |= {read for read in order[position].reads if _has_channels(order[read], channels)}
-    return None
-
-
-def _kernel(operation: Any) -> Floats | None:
-    """Return the weights [..., channels read, channels computed] of a layer that mixes channels."""
-    import keras
-
-    if type(operation) is keras.layers.SeparableConv2D and operation.depth_multiplier == 1:
-        return np.asarray(operation.pointwise_kernel, np.float32)
-    if type(operation) is keras.layers.Conv2D and operation.groups == 1:
-        return np.asarray(operation.kernel, np.float32)
-    if type(operation) is keras.layers.Dense:
-        return np.asarray(operation.kernel, np.float32)
-    return None
-
-
-def _has_channels(node: GraphNode, channels: int) -> bool:
-    """Return whether an operation gives a map of several positions with this many channels."""
-    return _has_positions(node) and node.outputs[0].shape[-1] == channels
 
 
 def _has_positions(node: GraphNode) -> bool:

@@ -7,7 +7,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from imgpipe.models.backbones import architectures
 from imgpipe.models.errors import ConfigError, ResourceError, nearest
 from imgpipe.models.machine.packages import install_extra
-from imgpipe.models.names.arrays import Floats
 
 if TYPE_CHECKING:
     import keras
@@ -118,9 +117,6 @@ class Architecture:
             None when there is none.
         levels: Layers below the last one whose feature maps a head reads too, the highest first;
             () leaves the choice to `layer_graph.levels`.
-        axes: Returns the axes to which the channels of some layers with ImageNet weights are
-            projected before a head reads their covariances, float32 [C, d] by the name of the
-            layer. The weights give those of all other layers; see `covariance_pooling`.
         preset: The preset of KerasHub that describes it and has its weights; None for all others.
     """
 
@@ -134,7 +130,6 @@ class Architecture:
     packaged: PackagedWeights | None = None
     code_sha256: Callable[[], str] | None = None
     levels: tuple[str, ...] = ()
-    axes: Callable[[], Mapping[str, Floats]] = dict
     preset: Preset | None = None
 
 

@@ -20,7 +20,7 @@ from imgpipe.models.export.signatures import signatures
 from imgpipe.models.files.version_files import MODEL_DIGEST, SERVING_DEFAULT, VOCABULARY
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.network.classifier import ClassifierNetwork
-from imgpipe.models.network.covariance_pooling import number_of_axes
+from imgpipe.models.network.covariance_pooling import axes_in, axes_sha256
 
 WARMUP_FILE: Final = "tf_serving_warmup_requests"  # in assets.extra/: TF Serving reads this name
 
@@ -82,7 +82,7 @@ def write_digest(classifier: ClassifierNetwork, directory: str, **facts: Any) ->
         "image_size": classifier.image_size,
         "temperature": classifier.temperature,
         "unknown_below": classifier.unknown_below,
-        "covariance_axes": number_of_axes(classifier.network),
+        "covariance_axes": axes_sha256(axes_in(classifier.network)),
     }
     digest.update(json.dumps({**described, **facts}, sort_keys=True).encode())
     path = f"{directory.rstrip('/')}/{MODEL_DIGEST}"

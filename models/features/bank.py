@@ -30,6 +30,7 @@ class StoredFeatures(TypedDict):
     image_size: Annotated[int, "Width and height of the images that the backbone receives."]
     views: Annotated[int, "Augmented views of each training image, beside the image itself."]
     bytes: Annotated[int, "Size of all of them."]
+    axes: Annotated[str, "SHA-256 of the axes of covariances; empty without covariances."]
 
 
 HeadMethod = Literal["logistic_regression", "ridge_regression"]
@@ -209,12 +210,19 @@ def _ranks_in_groups(group_of: Names, sizes: Integers) -> Integers:
     return ranks
 
 
-def settings_of_bank(facts: BankFacts, settings: ModelSettings) -> ModelSettings:
-    """Return settings with what the bank has decided: features and size of the images."""
+def axes_file(folder: str, image_size: int) -> str:
+    """Return the path of the axes of covariances, in a bank or in the folder of kept axes."""
+    return f"{folder.rstrip('/')}/axes-{image_size}.npz"
+
+
+def settings_of_bank(bank_uri: str, settings: ModelSettings) -> ModelSettings:
+    """Return settings with what a bank has decided: features, size of the images, and axes."""
+    facts = read_facts(bank_uri)
     image_size = facts["image_size"]
+    axes = axes_file(bank_uri, image_size) if facts["axes"] else ""
     if image_size == settings.size:
         image_size = settings.image_size
-    return replace(settings, features=facts["features"], image_size=image_size)
+    return replace(settings, features=facts["features"], image_size=image_size, axes=axes)
 
 
 def read_facts(bank_uri: str) -> BankFacts:

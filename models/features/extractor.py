@@ -30,6 +30,7 @@ from imgpipe.models.machine.system import processor_features, processors
 from imgpipe.models.names.arrays import Floats
 from imgpipe.models.names.model_names import FEATURES
 from imgpipe.models.network.classifier import build_features
+from imgpipe.models.network.covariance_pooling import axes_sha256, read_axes
 from imgpipe.models.settings.model import ModelSettings
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class FeatureExtractor:
             "image_size": self.image_size,
             "precision": self.precision,
             "features": self.settings.largest_kind,
+            "axes": axes_sha256(read_axes(self.settings)),
             "view": view,
             "augmentation": self.views.key() if view else None,
         }
@@ -269,7 +271,7 @@ def _batch(rows: Sequence[tuple[tf.Tensor, int, int]]) -> tuple[tf.Tensor, list[
 #: The settings that determine the content of a feature bank.
 _SETTINGS_OF_BANK: Final = (
     *("backbone", "builder", "weights", "weights_sha256", "cut", "width", "freeze", "image_size"),
-    *("seed", "views"),
+    *("seed", "views", "axes"),
 )
 
 

@@ -4,7 +4,7 @@ A head reads the first of the kinds in `feature_kinds.single_blocks` alone, such
 map, unless another block or all of them make it better, and sees images of the usual size unless
 larger ones do. What costs more in every request has to be better by more than chance; see
 `answers.better`. Nothing else is tried where a head makes so few mistakes that no gain could be
-seen, and no larger size where the last one led to more mistakes.
+seen, and no larger size where the size before was not better.
 """
 
 from __future__ import annotations
@@ -52,25 +52,20 @@ class FeatureChoice:
     tried: tuple[tuple[HeadInput, Judgement], ...] = ()
 
     @property
-    def falls_short(self) -> bool:
-        """Whether it is worth trying another input."""
-        return self.scores is not None and int((~self.scores.right).sum()) >= FEWEST_MISTAKES
+    def mistakes(self) -> int:
+        """Mistakes of the head with the chosen input; none where there are too few images."""
+        return 0 if self.scores is None else int((~self.scores.right).sum())
 
     @property
     def size_may_help(self) -> bool:
         """Whether it is worth trying the next larger size of the images.
 
-        It is not where a head makes more mistakes at the last size than with the chosen input.
+        Larger images leave half of the mistakes or more, so that there have to be twice as many as
+        show a gain. They are not tried if the size before was not better.
         """
-        if self.scores is None or not self.falls_short:
+        if self.mistakes < 2 * FEWEST_MISTAKES:
             return False
-        last_size = self.tried[-1][0].image_size
-        accuracies = [
-            judgement.scores.accuracy
-            for head_input, judgement in self.tried
-            if head_input.image_size == last_size
-        ]
-        return max(accuracies) >= self.scores.accuracy
+        return self.tried[-1][0].image_size == self.chosen.image_size
 
 
 def choose_blocks(
@@ -88,7 +83,7 @@ def choose_blocks(
     first, *others, everything = (HeadInput(kind, settings.size) for kind in kinds)
     choice = _compared(FeatureChoice(first), first, rows, classes, settings, images)
     for candidate in (*others, everything):
-        if not choice.falls_short:
+        if choice.mistakes < FEWEST_MISTAKES:
             break
         choice = _compared(choice, candidate, rows, classes, settings, images)
     return choice

@@ -7,7 +7,7 @@ on stored features or activations fit the network that takes pixels.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -148,9 +148,7 @@ def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> 
     return ops.pad(layers.Dense(1, dtype="float32", name=HEAD)(x), [[0, 0], [1, 0]])
 
 
-def read(
-    maps: Sequence[keras.KerasTensor], kind: str, axes_of_layers: Mapping[str, Floats]
-) -> keras.KerasTensor:
+def read(maps: Sequence[keras.KerasTensor], kind: str, axes: Sequence[Floats]) -> keras.KerasTensor:
     """Turn feature maps [N, h, w, C], the last one first, into the features [N, D] of a head.
 
     A class token is a map of one position. Of the kind "tokens", the features are the class token
@@ -161,7 +159,7 @@ def read(
     Args:
         maps: The feature maps.
         kind: The kind of features.
-        axes_of_layers: Axes of the channels of some layers; see `covariance_pooling.fixed_axes`.
+        axes: Axes of each map; see `covariance_pooling.pooled`.
     """
     from keras import layers
 
@@ -175,7 +173,6 @@ def read(
         ]
     else:
         mean = layers.GlobalAveragePooling2D(dtype="float32")(maps[0])
-        axes = covariance_pooling.fixed_axes(maps, axes_of_layers)
         blocks = [mean, *covariance_pooling.pooled(maps, axes)]
     return layers.Concatenate(dtype="float32", name=FEATURES)(blocks)
 
@@ -206,7 +203,7 @@ def build_features(
                 f"flatten, covariance, or names of layers. Received: {kind!r}"
             )
         maps = class_token if kind == CLASS_TOKEN else [*class_token, last]
-    elif kind not in (AVERAGE, FLATTEN):
+    elif settings.reads_covariances:
         network = keras.Model(pixels, maps[0])
         names = kind.split(",")
         if kind == COVARIANCE:
@@ -214,7 +211,7 @@ def build_features(
         maps += [
             layer_graph.cut_layer(network, name, "model.features").outputs[0] for name in names
         ]
-    return pixels, maps, read(maps, kind, backbone.axes)
+    return pixels, maps, read(maps, kind, covariance_pooling.read_axes(settings))
 
 
 def require_layers(settings: ModelSettings) -> None:

@@ -10,23 +10,23 @@ Li et al. 2018, https://arxiv.org/abs/1712.01034).
 
 A map of a thousand channels would have half a million covariances. So its channels are projected to
 a few axes first (compact bilinear pooling, Gao et al. 2016, https://arxiv.org/abs/1511.06062).
-These axes come with the network or from its weights, and not from the images of a run. So they are
-the same in every run, and the features of an image depend on this image alone.
+These are the principal axes of the channels in some of the training images; see
+`components/feature_bank/axes.py`.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping, Sequence
+import hashlib
+import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from imgpipe.models.backbones import layer_graph
-from imgpipe.models.machine.process import one_blas_thread
 from imgpipe.models.names.arrays import Floats
 from imgpipe.models.names.model_names import AXES
 from imgpipe.models.settings.feature_kinds import COVARIANCE_AXES
+from imgpipe.models.settings.model import ModelSettings
 
 if TYPE_CHECKING:
     import keras
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 #: of the code".
 _ITERATIONS: Final = 5
 _LEAST_TRACE: Final = 1e-5  # added to the trace, so that a map without variance has a square root
-_SEED: Final = 0  # of the axes where no weights give any
 
 
 def pooled(maps: Sequence[keras.KerasTensor], axes: Sequence[Floats]) -> list[keras.KerasTensor]:
@@ -44,22 +43,26 @@ def pooled(maps: Sequence[keras.KerasTensor], axes: Sequence[Floats]) -> list[ke
     Args:
         maps: Feature maps, symbolic [N, h, w, C].
         axes: For each map, the axes to which its channels are projected, float32 [C, d], with the
-            same d for all maps.
+            same d for all maps; see `number_of_axes`. Without any, they are random ones, which
+            give way to the weights of a stored network.
 
     Returns:
         For each map, the upper triangle of the square root, float32 [N, d (d + 1) / 2].
     """
-    from keras import layers, ops
+    from keras import initializers, layers, ops
 
-    dimension = axes[0].shape[1]
+    dimension = axes[0].shape[1] if axes else number_of_axes(maps)
+    random = initializers.Orthogonal(seed=0)
     covariances = []
     traces = []
-    for number, (feature_map, columns) in enumerate(zip(maps, axes, strict=True)):
+    for number, feature_map in enumerate(maps):
         project = layers.Conv2D(
-            dimension, 1, use_bias=False, trainable=False, name=f"{AXES}_{number}"
+            dimension, 1, use_bias=False, kernel_initializer=random, name=f"{AXES}_{number}"
         )
+        project.trainable = False
         projected = project(feature_map)
-        project.set_weights([columns[None, None]])
+        if axes:
+            project.set_weights([axes[number][None, None]])
         positions = feature_map.shape[1] * feature_map.shape[2]
         # In 16 bits, the covariance would lose most of its digits.
         x = layers.Reshape((positions, dimension), dtype="float32")(ops.cast(projected, "float32"))
@@ -97,79 +100,27 @@ def _square_root(matrices: keras.KerasTensor) -> keras.KerasTensor:
     return y
 
 
-def number_of_axes(network: keras.Model) -> int:
-    """Return the number d of axes in a network; 0 if its head reads no covariances."""
+def number_of_axes(maps: Sequence[keras.KerasTensor]) -> int:
+    """Return the number d of axes of feature maps: of all maps as many as one may have."""
+    return min(COVARIANCE_AXES, *(feature_map.shape[-1] for feature_map in maps))
+
+
+def axes_in(network: keras.Model) -> list[Floats]:
+    """Return the axes of each map in a network, [C, d]; none if its head reads no covariances."""
     projecting = (layer for layer in network.layers if layer.name.startswith(f"{AXES}_"))
-    return next((int(layer.filters) for layer in projecting), 0)
+    return [np.asarray(layer.kernel)[0, 0] for layer in projecting]
 
 
-def fixed_axes(
-    maps: Sequence[keras.KerasTensor], axes_of_layers: Mapping[str, Floats]
-) -> list[Floats]:
-    """Return the axes to which the channels of feature maps of a network are projected.
+def read_axes(settings: ModelSettings) -> list[Floats]:
+    """Read the axes of the settings, [C, d] of each map; none if the head reads no covariances."""
+    import tensorflow as tf
 
-    Where a layer has none in `axes_of_layers`, they are singular vectors of the weights that read
-    its map, or, as above the last map, of those that compute it, each times its singular value. So
-    an axis counts as much as the network makes of it. Where a map has no such weights, the axes are
-    random, and the same in every run.
-
-    Args:
-        maps: Feature maps, symbolic [N, h, w, C]: the last one of the network, and lower ones.
-        axes_of_layers: Axes that come with the network, float32 [C, D] by the name of the layer,
-            the most important ones first.
-
-    Returns:
-        For each map, float32 [C, d]. The number d of axes is `COVARIANCE_AXES`, or less if one of
-        the maps or its weights have fewer channels.
-    """
-    order = layer_graph.nodes(maps)
-    axes = []
-    for feature_map in maps:
-        name = layer_graph.layer_name(feature_map)
-        if name in axes_of_layers:
-            axes.append(axes_of_layers[name])
-        else:
-            axes.append(_axes_of_weights(order, feature_map))
-    dimension = min(COVARIANCE_AXES, *(columns.shape[1] for columns in axes))
-    return [columns[:, :dimension] for columns in axes]
+    if not (settings.axes and settings.reads_covariances):
+        return []
+    with tf.io.gfile.GFile(settings.axes, "rb") as file, np.load(io.BytesIO(file.read())) as arrays:
+        return [arrays[name] for name in arrays if name.startswith("arr_")]  # those without names
 
 
-def _axes_of_weights(
-    order: Sequence[layer_graph.GraphNode], feature_map: keras.KerasTensor
-) -> Floats:
-    """Return the axes of a map that its weights give, or random ones; see `fixed_axes`."""
-    kernel = layer_graph.channel_weights(order, feature_map)
-    if kernel is None:
-        return _random_axes(feature_map.shape[-1])
-    return _singular_axes(kernel.tobytes(), len(kernel))
-
-
-def _random_axes(channels: int) -> Floats:
-    """Return orthonormal axes [C, d]."""
-    drawn = np.random.default_rng(_SEED).standard_normal((channels, min(COVARIANCE_AXES, channels)))
-    with one_blas_thread():
-        return np.linalg.qr(drawn)[0].astype(np.float32)
-
-
-@functools.lru_cache(maxsize=16)  # a run builds its network several times
-def _singular_axes(weights: bytes, channels: int) -> Floats:
-    """Return left singular vectors of float32 weights [C, K] times their values, [C, d].
-
-    The scale of the weights does not matter: the largest value is 1. The sign of an axis is that
-    with which its largest component is positive.
-    """
-    from scipy import linalg
-
-    kernel = np.frombuffer(weights, np.float32).reshape(channels, -1).astype(np.float64)
-    dimension = min(COVARIANCE_AXES, *kernel.shape)
-    few = kernel.shape[1] < channels  # then the products of the columns are the smaller matrix
-    with one_blas_thread():
-        products = kernel.T @ kernel if few else kernel @ kernel.T
-        last = len(products) - 1
-        squares, vectors = linalg.eigh(products, subset_by_index=[last + 1 - dimension, last])
-        values = np.sqrt(np.maximum(squares, 0.0))
-        # The vectors of the columns, times the kernel, are those of the rows times their values.
-        axes = kernel @ vectors if few else vectors * values
-    axes = axes[:, ::-1] / max(values[-1], np.finfo(np.float32).tiny)
-    largest = axes[np.abs(axes).argmax(axis=0), np.arange(dimension)]
-    return (axes * np.where(largest < 0, -1, 1)).astype(np.float32)
+def axes_sha256(axes: Sequence[Floats]) -> str:
+    """Return the SHA-256 (hex) of axes; "" if there are none."""
+    return hashlib.sha256(b"".join(each.tobytes() for each in axes)).hexdigest() if axes else ""

@@ -68,7 +68,7 @@ def save(classifier: ClassifierNetwork, settings: ModelSettings, directory: str)
     if preset is None or of_keras(network):
         content["network"] = json.loads(network.to_json())
     else:
-        content["settings"] = asdict(replace(settings, features=settings.largest_kind))
+        content["settings"] = asdict(replace(settings, features=settings.largest_kind, axes=""))
         content["preset"] = preset.described()
         # Some of its weights are for training only, and no signature uses them.
         used = _variables(directory)

@@ -32,11 +32,13 @@ class ModelSettings(TrainSettings, NetworkSettings):
         name: Name of the served model.
         fine_tune: Settings of the second stage.
         views: Settings of the augmentation.
+        axes: File of the axes of covariances, which FeatureBank has made; "" for none.
     """
 
     name: str = SERVED_NAME
     fine_tune: FineTune = Field(default_factory=FineTune)
     views: ViewSpec = Field(default_factory=ViewSpec)
+    axes: str = ""
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> ModelSettings:
@@ -104,6 +106,11 @@ class ModelSettings(TrainSettings, NetworkSettings):
         if self.chooses_features:
             return kinds.TOKENS if class_token else kinds.COVARIANCE
         return kinds.CLASS_TOKEN if class_token else kinds.AVERAGE
+
+    @property
+    def reads_covariances(self) -> bool:
+        """Whether the head may read covariances of the channels of feature maps."""
+        return self.largest_kind not in kinds.WITHOUT_COVARIANCES
 
     @property
     def with_one_block(self) -> ModelSettings:

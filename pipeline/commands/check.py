@@ -49,11 +49,11 @@ def check(
     examined = examine(built, html_file is not None, json_file == output_files.STANDARD_OUTPUT)
     console = output_files.console_beside(json_file)
     _print(console, examined)
-    outcomes = examined.judged.outcomes
+    images = examined.judged.images
     if html_file is not None:
         output_files.write(html_file, examined.page(), "--html ")
         console.print(f"  page     {escape(str(html_file))}")
-    elif outcomes.rejected or outcomes.repaired or outcomes.warned:
+    elif images.rejected or images.repaired or images.warned:
         console.print("  to see these images, add: --html check.html")
     output_files.write_json(examined.summary(), json_file)
     if examined.refused:

@@ -241,10 +241,15 @@ def _hand_over(
     if len(answers) > 1 and counts:
         by_count = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         labels = ", ".join(f"{label} {count:,}" for label, count in by_count)
-        console.print(f"{plural(counts.total(), 'image')}: {escape(labels)}")
+        refused = len(answers) - counts.total()
+        of_all = f"{counts.total():,} of {plural(len(answers), 'image')}"
+        counted = of_all if refused else plural(len(answers), "image")
+        console.print(f"{counted}: {escape(labels)}")
 
 
 def _print_table(console: Console, answers: Sequence[AnsweredFile]) -> None:
+    from imgpipe.pipeline.published.predicted_images import UNLIKE
+
     width = max(len(str(path)) for path, _ in answers)
     for path, answer in answers:
         if isinstance(answer, Exception):
@@ -252,7 +257,8 @@ def _print_table(console: Console, answers: Sequence[AnsweredFile]) -> None:
         is_class = answer.probability is not None
         others = "".join(f"{name} {p:.3f}, " for name, p in answer.top[is_class:])
         of_label = f" {answer.probability:.3f}" if is_class else ""
+        note = f"  [yellow]{UNLIKE}[/]" if answer.unlike else ""
         console.print(
             f"{escape(f'{path!s:<{width}}')}  [bold]{escape(answer.label)}[/]{of_label}"
-            f"  [dim]{escape(others)}version {answer.version or 0}[/]"
+            f"  [dim]{escape(others)}version {answer.version or 0}[/]{note}"
         )

@@ -164,7 +164,12 @@ def _described(name: str, asked: Sequence[Question]) -> str:
     """Say what there is to decide."""
     from imgpipe.components.common.formatting import plural
 
-    words = {"doubtful": "doubtful label", "near": "near-duplicate", "rejected": "rejected image"}
+    words = {
+        "doubtful": "doubtful label",
+        "mistake": "mistake",
+        "near": "near-duplicate",
+        "rejected": "rejected image",
+    }
     counts = Counter[str](question.kind for question in asked)
     parts = [plural(counts[kind], word) for kind, word in words.items() if counts[kind]]
     return f"run {name}: {', '.join(parts) or 'there is nothing to decide'}"

@@ -59,6 +59,11 @@ class Places:
         return self.out / "schema" / SCHEMA_FILE
 
     @property
+    def axes(self) -> Path:
+        """Folder of the axes of covariances that FeatureBank has made."""
+        return self.out / "axes"
+
+    @property
     def decision(self) -> Path:
         """A copy of DataGate's decision, as TFX removes the outputs after an error."""
         return self.out / GATE_FILE

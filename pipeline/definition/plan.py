@@ -136,7 +136,7 @@ def make(config: Config, scan: Scan, given: Sequence[Override] = (), accept: boo
     vocabulary = tuple(scan.vocabulary)
     code = source_code.fingerprint()
     places = config.places
-    decisions = overrides.decisions(given, vocabulary)
+    decisions = overrides.decisions(given, vocabulary, places.overrides)
     data_key = _data_key(config, scan, decisions)
     judged_by = accepted.parameters(places.schema, data_key)
     judged_by["accept_changes"] |= int(accept)
@@ -254,6 +254,7 @@ def _bank_plan(config: Config, vocabulary: tuple[str, ...]) -> BankPlan:
         settings=config.bank.model_copy(update={"store": str(config.places.bank)}),
         network=describe(config.stored_features, config.bank.precision),
         weights_key=weights_key(config.stored_features, config.bank.precision),
+        axes=str(config.places.axes),
         vocabulary=vocabulary,
         # Without a choice of features, another setting of the head must not miss the cache.
         head=_json(asdict(config.settings)) if config.settings.chooses_features else "",

@@ -14,8 +14,8 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 from imgpipe.components import source_check
 from imgpipe.components.data_gate import rules
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.image_filter.copies.near_duplicates import NearGroup
 from imgpipe.components.image_filter.data_summary import DataSummary
+from imgpipe.components.image_filter.image_table import NearGroup
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.source_check import JudgedSource, SourceCheckPlan
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
@@ -97,9 +97,9 @@ class ExaminedSource:
                 "rejected": by_fate["rejected"],
                 "repaired": by_fate["repaired"],
                 "warned": by_fate["warned"],
-                "reviewed": [finding.row() for finding in judged.outcomes.reviews],
+                "reviewed": [finding.row() for finding in judged.images.reviewed],
             },
-            "near_duplicates": None if judged.near is None else list(judged.near),
+            "near_duplicates": judged.images.near_groups(),
             "seconds": round(judged.seconds, 3),
         }
 
@@ -148,24 +148,25 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> ExaminedSourc
         ConfigError: The source or a setting is wrong.
     """
     from imgpipe.components.image_filter.judge import overrides
-    from imgpipe.components.report.pictures.galleries import GallerySample
+    from imgpipe.components.report.pictures.galleries import sampled
     from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
 
     store = str(config.places.judge) if config.judge.store else ""
+    decisions = config.places.overrides
     plan = source_check.SourceCheckPlan(
         options=SourceOptions.of(config.data, store),
         settings=config.judge,
         groups=config.split.groups,
         rule=config.split_rule,
-        overrides=overrides.load(config.places.overrides) if config.places.overrides else (),
+        overrides=overrides.load(decisions) if decisions else (),
+        overrides_file=decisions,
     )
     with consoles.counted(to_stderr) as display:
         with display.step("loading TensorFlow"), quick_imports():
             import tensorflow  # noqa: F401  # so that the next step's rate is that of the inspection
         with display.step("inspecting images"):
-            sample = GallerySample()
-            judged = source_check.judge(plan, sample.add)
+            judged = source_check.judge(plan)
         accepted_classes = _accepted_classes(config)
         demanded = rules.Requirements(config.gate, judged.scan.vocabulary, accepted_classes)
         refused = [
@@ -176,7 +177,7 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> ExaminedSourc
         examined = ExaminedSource(
             plan,
             judged,
-            sample.galleries(judged.scan.vocabulary),
+            sampled(judged.images.kept, judged.scan.vocabulary),
             {},
             refused,
             _verdict(judged, bool(refused)),
@@ -211,7 +212,7 @@ def _verdict(judged: JudgedSource, refused: bool) -> str:
     from imgpipe.components.image_filter.findings import titles
 
     summary = judged.summary
-    warned = len({finding.path for finding in judged.outcomes.warned})
+    warned = len({finding.path for finding in judged.images.warned})
     counts = {"rejected": summary["rejected"], "repaired": summary["repaired"]}
     changed = [f"{count:,} {what}" for what, count in counts.items() if count]
     if warned:

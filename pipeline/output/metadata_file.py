@@ -36,19 +36,19 @@ def set_aside_if_damaged(path: Path) -> str:
     """
     if _is_usable(path):
         return ""
-    aside = path.with_name(f"metadata.damaged-{time.strftime('%Y%m%d-%H%M%S')}.sqlite")
+    damaged = path.with_name(f"metadata.damaged-{time.strftime('%Y%m%d-%H%M%S')}.sqlite")
     try:
-        path.rename(aside)
+        path.rename(damaged)
         # These belong to the damaged file; SQLite would apply them to a new one of the same name.
         for suffix in ("-journal", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
-                Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
+                Path(f"{path}{suffix}").rename(f"{damaged}{suffix}")
     except OSError as error:
         raise ResourceError(f"{path} is damaged, and cannot be moved: {error.strerror}.") from None
     return (
-        f"{path} is damaged, or of another version of ML Metadata. It was renamed to {aside.name}, "
-        "and this run executes every component again. Versions, stored features and results of "
-        "inspection are kept."
+        f"{path} is damaged, or of another version of ML Metadata. It was renamed to "
+        f"{damaged.name}, and this run executes every component again. "
+        "Versions, stored features and results of inspection are kept."
     )
 
 

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeAlias, cast
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
+from imgpipe.components.common.storage import manifest
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy, Decision
 from imgpipe.components.image_filter import quarantine_files
 from imgpipe.components.model_pusher.settings import VERSIONS
@@ -222,6 +223,10 @@ class PastRun:
         push = facts["push"]
         if push is not None and self.model is not None:
             facts = {**facts, "push": {**push, "path": str(self.model)}}
+        elif push is not None and push["withdrawn"] is not None:
+            served = manifest.served(self.versions_folder)
+            if served is not None and served.holds(int(push["withdrawn"])):  # published again since
+                facts = {**facts, "push": {**push, "path": str(served.path), "withdrawn": None}}
         timings, cached = self.summary["timings"], self.summary["cached"]
         return next_commands(facts, self.status, timings, cached, self.moved)
 

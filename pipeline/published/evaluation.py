@@ -205,10 +205,11 @@ def _table(
 ) -> AnswerTable:
     """Return the answers; the families of the images are found as in a run."""
     from imgpipe.components.common.answer_table import AnswerTable
+    from imgpipe.components.image_filter.judge.image_row import ImageRow
     from imgpipe.components.image_filter.placement import families
 
     family_of = families.by_content(
-        [families.origin(record) for record, _ in answered if not record.group]
+        [ImageRow.of(record) for record, _ in answered if not record.group]
     )
     rows = [
         _answer(record, probabilities, request)._replace(

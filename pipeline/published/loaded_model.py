@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.export.signatures import SERVING_DEFAULT
+from imgpipe.models.files.version_files import FEATURE_VECTORS, SERVING_DEFAULT
 from imgpipe.models.machine.process import quick_imports
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.output import lookup
@@ -24,6 +24,7 @@ from imgpipe.serving import decoder_lines
 from imgpipe.serving.client import Classification, Prediction, ServingError
 from imgpipe.serving.client.classifier import Answer, Classifier, ClassifyQuestion
 from imgpipe.serving.client.images import Image, files_of, name_of
+from imgpipe.serving.client.messages import UNLIKE
 from imgpipe.serving.served import Served
 
 _process: int | None = None  # the one that has loaded a model, whose threads no fork of it has
@@ -54,8 +55,9 @@ class ImageAnswer(Classification):
     def of(cls, image: str, answer: Answer) -> ImageAnswer:
         """Return the answer for an image of this name."""
         if isinstance(answer, Classification):
-            return cls(answer.label, answer.probability, answer.top, answer.version, image)
-        return cls("", None, (), 0, image, str(answer))
+            values = (answer.label, answer.probability, answer.top, answer.version, answer.unlike)
+            return cls(*values, image)
+        return cls("", None, (), 0, None, image, str(answer))
 
 
 def _files_of(image: Any) -> Sequence[Any]:
@@ -90,7 +92,15 @@ class LoadedModel(Classifier):
         with consoles.quiet():
             with quick_imports():
                 import tensorflow  # noqa: F401  # the session below needs it
-            self._served = Served(str(self.folder))
+            from imgpipe.models.features import feature_distribution
+            from imgpipe.serving.server.runtime import Runtime
+
+            self._runtime = Runtime(self.folder)
+            self._learned = feature_distribution.load(str(self.folder))
+        self._served = Served(str(self.folder), runtime=self._runtime)
+        self._features: Served | None = None
+        if self._learned is not None and FEATURE_VECTORS in self._runtime.signatures:
+            self._features = Served(str(self.folder), FEATURE_VECTORS, runtime=self._runtime)
         self._closed = False
 
     @property
@@ -147,14 +157,17 @@ class LoadedModel(Classifier):
         if self._closed:
             raise ServingError(f"The model in {self.folder} is closed. Load it again")
         with decoder_lines.dropped():
-            outputs, _ = ask(self._served, images)
+            outputs, decoded = ask(self._served, images)
+            if self._learned is not None and self._features is not None:
+                features = self._features.run(image_bytes=decoded)[FEATURE_VECTORS]
+                outputs = {**outputs, UNLIKE: self._learned.is_unlike(features)}
         # As in the answers of a server, 0 stands for a model without a number.
         return Prediction(outputs, str(self.folder), self.version or 0, SERVING_DEFAULT)
 
     def close(self) -> None:
         """Free the memory of the model."""
         self._closed = True
-        self._served.close()
+        self._runtime.close()
 
     def __enter__(self) -> LoadedModel:
         return self

@@ -19,7 +19,9 @@ AnsweredFile: TypeAlias = tuple[Path, Answer]
 """The path of an image, and its classification or why it was refused."""
 
 #: Columns of the table, which are those of the web page's CSV file.
-_COLUMNS = ("file", "label", "probability", "version", "error")
+_COLUMNS = ("file", "label", "probability", "version", "note", "error")
+#: What is said of an image about which the model knows nothing, as on the web page.
+UNLIKE = "unlike all that the model has learned"
 _FORMULA = tuple("=+-@")  # a cell that begins so would be run by a spreadsheet
 
 
@@ -40,6 +42,11 @@ class PredictedImage(TypedDict):
         float | None, "Probability of the label; null where it is no class, as `unknown`."
     ]
     top: Annotated[list[LabelProbability], "The most probable classes."]
+    unlike: Annotated[
+        bool | None,
+        "Whether the image is unlike all that the model has learned, so that the answer is not to "
+        "be relied on; null where that is not known, as from a server.",
+    ]
     version: Annotated[
         int | None,
         "Version of the model that answered; null for a model that is not named by a number.",
@@ -69,6 +76,7 @@ def describe(path: Path, answer: Answer) -> PredictedImage | RefusedImage:
         "label": answer.label,
         "probability": answer.probability,
         "top": [{"label": name, "probability": share} for name, share in answer.top],
+        "unlike": answer.unlike,
         "version": answer.version or None,
     }
 
@@ -84,11 +92,12 @@ def table(answers: Sequence[AnsweredFile]) -> str:
     writer.writerow(_COLUMNS)
     for path, answer in answers:
         if isinstance(answer, Exception):
-            cells = [str(path), "", "", "", first_line(answer)]
+            cells = [str(path), "", "", "", "", first_line(answer)]
         else:
             version = str(answer.version or 0)
             of_label = "" if answer.probability is None else f"{answer.probability:.6f}"
-            cells = [str(path), answer.label, of_label, version, ""]
+            note = UNLIKE if answer.unlike else ""
+            cells = [str(path), answer.label, of_label, version, note, ""]
         shown = map(printable, cells)
         writer.writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in shown])
     return text.getvalue()

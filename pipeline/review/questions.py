@@ -1,7 +1,8 @@
 """The images of a run about which a person can decide.
 
-These are images with a doubtful label, near-duplicates and rejected files. Each image is asked
-about once, whatever was found in it. Rejected files that leave nothing to decide are only counted.
+These are images with a doubtful label, mistakes of models that have not seen the image,
+near-duplicates and rejected files. Each image is asked about once, whatever was found in it.
+Rejected files that leave nothing to decide are only counted.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import Any, Literal
 
 from imgpipe.components.common.named_images import PlacedImage
 from imgpipe.components.image_filter import quarantine_files
-from imgpipe.components.image_filter.copies.identical import DUPLICATE, DUPLICATE_ACROSS_SPLITS
-from imgpipe.components.image_filter.copies.near_duplicates import ListedCopy, NearGroup
+from imgpipe.components.image_filter.copies.decisions import DUPLICATE, DUPLICATE_ACROSS_SPLITS
+from imgpipe.components.image_filter.image_table import ListedCopy, NearGroup
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.judge.checks import CHOICES, UNUSABLE, obstacle
 from imgpipe.components.image_filter.judge.checks.whole_set import (
@@ -26,13 +27,14 @@ from imgpipe.components.image_filter.judge.checks.whole_set import (
 from imgpipe.components.report.page_facts import PageFacts
 from imgpipe.components.report.pictures.galleries import Gallery
 from imgpipe.components.report.pictures.near_duplicates import ShownGroup
+from imgpipe.components.run_record.doubtful_labels import DOUBTFUL
 from imgpipe.components.run_record.run_files import FACTS
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.output.past_run import PastRun
 
-QuestionKind = Literal["doubtful", "near", "rejected"]
+QuestionKind = Literal["doubtful", "mistake", "near", "rejected"]
 #: Reasons of rejected copies, of which another copy is used: there is nothing to decide.
 _USED_ELSEWHERE = (DUPLICATE, DUPLICATE_ACROSS_SPLITS)
 #: Findings of near-duplicates in the order in which they are asked about.
@@ -122,7 +124,7 @@ def collect(facts: PageFacts, groups: Sequence[NearGroup | ShownGroup]) -> Quest
     """
     rejected = facts["rejected"]
     questions: dict[str, Question] = {}
-    for new in (*_doubtful(facts), *_near(groups), *_rejected(rejected, groups)):
+    for new in (*_contradicted(facts), *_near(groups), *_rejected(rejected, groups)):
         old = questions.get(new.image.image_hash)
         questions[new.image.image_hash] = new if old is None else _merged(old, new)
     classes = tuple(facts["settings"]["vocabulary"])
@@ -155,12 +157,13 @@ def _question(row: PlacedImage, kind: QuestionKind, why: str, **more: Any) -> Qu
     return Question(_shown(row), kind, (why,), **more)
 
 
-def _doubtful(facts: PageFacts) -> Iterator[Question]:
+def _contradicted(facts: PageFacts) -> Iterator[Question]:
     """Ask about the images that models which have not seen them take for another class."""
     for row in facts["suspects"]["rows"] if facts["suspects"] is not None else []:
         label = row["looks_like"]
+        doubtful = row["wrong"] > DOUBTFUL
         why = f"A model that has not seen this image says {label}."
-        yield _question(row, "doubtful", why, suggestion=label)
+        yield _question(row, "doubtful" if doubtful else "mistake", why, suggestion=label)
 
 
 def _near(groups: Iterable[NearGroup | ShownGroup]) -> Iterator[Question]:

@@ -22,6 +22,7 @@ const words = { accept: "The label is right", reject: "Left out", skip: "Skipped
 /** What accepting means, on the button and afterwards. */
 const accepted = {
   doubtful: ["The label is right", "The label is right"],
+  mistake: ["The label is right", "The label is right"],
   near: ["Keep it as it is", "Kept as it is"],
   rejected: ["Use it as it is", "Used as it is"],
 };
@@ -35,7 +36,7 @@ function draw() {
     button.setAttribute("aria-pressed", String(button.dataset.kind === kind));
     button.querySelector("span").textContent = `${some.filter((question) => !open(question)).length} of ${some.length}`;
   }
-  pairs.offer(kind === "doubtful" && !pair ? pairs.pairsOf(all.filter(open)) : [], showPair);
+  pairs.offer(["doubtful", "mistake"].includes(kind) && !pair ? pairs.pairsOf(all.filter(open)) : [], showPair);
   $("pair").hidden = !pair;
   $("question").hidden = !current || Boolean(pair);
   drawEnd();
@@ -51,19 +52,19 @@ function draw() {
   explain("no-relabel", current.no_relabel);
   $("relabel").hidden = Boolean(current.no_relabel);
   $("accept").disabled = Boolean(current.no_accept);
-  // Blue is what Enter does: to change a label where a class is suggested.
+  // Blue is what Enter does: to change a doubtful label to the class that is suggested.
   for (const verdict of ["accept", "skip"]) {
     $(verdict).classList.toggle("main", byEnter() === verdict);
     $(`${verdict}-enter`).hidden = byEnter() !== verdict;
   }
   for (const verdict of ["accept", "reject", "skip"]) $(verdict).classList.toggle("chosen", answer?.verdict === verdict);
-  drawClasses(image, suggestion, answer, Boolean(current.no_accept));
+  drawClasses(image, byEnter() ? "" : suggestion, answer, Boolean(current.no_accept));
 }
 
-/** What Enter does besides changing a label: a label that looks wrong and cannot be changed is skipped. */
+/** What Enter does besides changing a label: a doubtful label that cannot be changed is skipped. */
 function byEnter() {
-  if (!current || (current.suggestion && !current.no_relabel)) return null;
-  if (current.suggestion) return "skip";
+  if (!current || (current.kind === "doubtful" && !current.no_relabel)) return null;
+  if (current.kind === "doubtful") return "skip";
   return current.no_accept ? null : "accept";
 }
 

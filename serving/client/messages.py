@@ -16,6 +16,9 @@ from imgpipe.serving import tensors
 from imgpipe.serving.client import protos
 from imgpipe.serving.client.errors import InvalidArgument, ServingError
 
+UNLIKE = "unlike"
+"""Output of a model in this process: whether each image is unlike all that it has learned."""
+
 
 @dataclass(frozen=True)
 class Classification:
@@ -29,6 +32,9 @@ class Classification:
     """Pairs of label and probability, most probable first."""
     version: int
     """Version of the model that answered."""
+    unlike: bool | None
+    """Whether the image is unlike all that the model has learned; None if that is not known, as
+    from a server."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +199,7 @@ def classifications(answer: Prediction, count: int, top: int) -> list[Classifica
             f"and probabilities {list(probabilities.shape)}; expected {expected}."
         )
     labels = answer.outputs.get("label")
+    unlike = answer.outputs.get(UNLIKE)
     classified = []
     for number, (names, scores) in enumerate(zip(classes, probabilities)):
         order = np.argsort(-scores, kind="stable")[:top]
@@ -205,7 +212,8 @@ def classifications(answer: Prediction, count: int, top: int) -> list[Classifica
             if isinstance(served_label, (str, bytes)) and not (names == served_label).any():
                 label = _text(served_label)
                 probability = None  # no class, as "unknown"
-        classified.append(Classification(label, probability, pairs, answer.version))
+        is_unlike = None if unlike is None else bool(unlike[number])
+        classified.append(Classification(label, probability, pairs, answer.version, is_unlike))
     return classified
 
 

@@ -61,7 +61,8 @@ def __getattr__(name: str) -> object:
         try:
             return getattr(importlib.import_module(_MODULES[name]), name)
         except ModuleNotFoundError as error:
-            if error.name != _MODULES[name]:  # another package is missing, which its error names
+            # Another package may be missing, which its error names.
+            if not error.name or not _MODULES[name].startswith(error.name):
                 raise
             raise ImportError(
                 f"imgpipe.{name} needs the distribution imgpipe, of which imgpipe-client is only a "

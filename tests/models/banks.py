@@ -33,6 +33,7 @@ def write_facts(
         "image_size": image_size,
         "views": 0,
         "bytes": 2 * sum(sizes),
+        "axes": "",
         "tried": [],
         "forward_passes": 0,
         "reused": 0,

@@ -34,7 +34,6 @@ def test_the_wheel_contains_only_the_package(wheel: Path):
     inside = {name.split("/")[1] for name in names if name.startswith("imgpipe/")}
     assert inside == {"__init__.py", "__main__.py", "py.typed", *rooms}
     assert "imgpipe/serving/client/protos.binpb" in names
-    assert "imgpipe/models/backbones/architectures/efficientnet_lite_axes.npz" in names
     assert {f"imgpipe/serving/server/web/{name}" for name in ("index.html", "page.js")} <= {*names}
     assert not [name for name in names if "__pycache__" in name]
 

@@ -89,11 +89,10 @@ def test_frames_of_a_film_stay_together_and_none_is_rejected(films, tmp_path):
         options=SourceOptions(source=str(films)), vocabulary=("paper", "rock"), rule=RULE
     )
     judged = assert_same(tmp_path, films, JudgeSettings(), ingested=rules, groups="none")
-    assert (
-        judged.outcomes.rejected == [] and judged.summary["moved"]["near_duplicates_together"] > 0
-    )
-    assert judged.near is not None and judged.near != ()
-    for group in judged.near:
+    assert judged.images.rejected == [] and judged.summary["moved"]["near_duplicates_together"] > 0
+    groups = judged.images.near_groups()
+    assert groups
+    for group in groups:
         assert len({member["split"] for member in group["members"]}) == 1
     splits = judged.summary["by_split"]
     assert min(splits["validation"].values()) >= 3 and min(splits["test"].values()) >= 1
@@ -128,11 +127,12 @@ def test_plain_images_with_the_same_pixels_are_near_duplicates(tmp_path):
             options=SourceOptions(source=str(photos)), vocabulary=("a", "b"), rule=RULE
         ),
     )
-    assert judged.outcomes.rejected == [] and len(judged.near) == 12
-    for group in judged.near:
+    near = judged.images.near_groups()
+    assert judged.images.rejected == [] and len(near) == 12
+    for group in near:
         one, two = group["members"]
         assert one["path"][2:-5] == two["path"][2:-5] and one["split"] == two["split"]
-    reasons = collections.Counter(member["reason"] for g in judged.near for member in g["members"])
+    reasons = collections.Counter(member["reason"] for group in near for member in group["members"])
     assert reasons["near_duplicate_label_conflict"] == 2
 
 
@@ -174,20 +174,20 @@ def assert_same(root, photos, settings, ingested=None, **plan):
     )
     judged = source_check.judge(checking)
     summary, rejects, *findings, near = filtered(root, photos, ingested, settings=settings, **plan)
-    found = [row.row() | {"stored": ""} for row in judged.outcomes.rejected]
+    found = [row.row() | {"stored": ""} for row in judged.images.rejected]
     assert found == [row | {"stored": ""} for row in rejects]
-    outcomes = judged.outcomes
-    ours_by_kind = (outcomes.repaired, outcomes.warned, outcomes.reviews)
+    images = judged.images
+    ours_by_kind = (images.repaired, images.warned, images.reviewed)
     for ours, theirs in zip(ours_by_kind, findings, strict=True):
         assert [row.row() for row in ours] == theirs
-    assert list(judged.near or ()) == near
+    assert (images.near_groups() or []) == near
     assert judged.summary == summary
     return judged
 
 
 def test_findings_equal_those_of_image_filter_on_the_drawn_set(faulty, tmp_path):
     judged = assert_same(tmp_path, faulty, JudgeSettings(min_side=16))
-    reasons = {row.path: row.reason for row in judged.outcomes.rejected}
+    reasons = {row.path: row.reason for row in judged.images.rejected}
     for fault in FAULTS:
         if fault.reason in ("zero_byte", "truncated", "not_an_image", "duplicate"):
             assert reasons.get(fault.path) == fault.reason
@@ -229,8 +229,8 @@ def test_findings_equal_those_of_image_filter_with_other_severities(faulty, tmp_
     severity = {**dict.fromkeys(names, "reject"), "alpha": "repair"}
     settings = JudgeSettings(severity=severity, threshold={"odd_size": 0.5})
     judged = assert_same(tmp_path, faulty, settings, overrides=overrides)
-    assert "odd_size" in {row.reason for row in judged.outcomes.rejected}
-    assert {row.reason for row in judged.outcomes.reviews} == {"accept", "reject", "relabel"}
+    assert "odd_size" in {row.reason for row in judged.images.rejected}
+    assert {row.reason for row in judged.images.reviewed} == {"accept", "reject", "relabel"}
     assert judged.summary["overrides"]["unknown"] == ["0" * 64]
 
 
@@ -245,8 +245,8 @@ def test_findings_equal_those_of_image_filter_on_broken_files(shared_data, tmp_p
     assert judged.summary["in"] == len(entries)
     decodable = {Path(entry["path"]).name for entry in entries if entry["tf"].startswith("OK")}
     broken = {"truncated", "undecodable", "not_an_image", "zero_byte"}
-    rejected = {Path(row.path).name: row.reason for row in judged.outcomes.rejected}
-    repaired = {Path(row.path).name for row in judged.outcomes.repaired}
+    rejected = {Path(row.path).name: row.reason for row in judged.images.rejected}
+    repaired = {Path(row.path).name for row in judged.images.repaired}
     everything = {Path(entry["path"]).name for entry in entries}
     assert everything - decodable <= rejected.keys() | repaired
     assert not decodable & {name for name, reason in rejected.items() if reason in broken}
@@ -463,7 +463,7 @@ def test_a_file_that_vanishes_during_the_check_is_rejected_as_unreadable(clean, 
     monkeypatch.setattr(source_check, "inspect", vanishing)
     (reject,) = source_check.judge(
         source_check.SourceCheckPlan(SourceOptions(source=str(clean)))
-    ).outcomes.rejected
+    ).images.rejected
     assert (reject.path, reject.reason) == ("rock/0.png", "unreadable")
 
 

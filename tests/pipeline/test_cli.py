@@ -372,12 +372,26 @@ def test_every_command_shows_examples_that_its_options_allow():
                 assert context.params is not None
 
 
-def test_a_misspelt_command_and_option_are_named_with_similar_ones():
-    result = imgpipe("serv", "photos")
-    assert result.returncode == 2 and "No such command 'serv'. Did you mean" in result.stderr
-    result = imgpipe("run", "photos", "--ouput", "5")
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("serv", "photos"), "No such command 'serv'. Did you mean 'serve'?"),
+        (("trian", "photos"), "No such command 'trian'. Did you mean 'run'?"),
+        (("train", "photos"), "No such command 'train'. Did you mean 'run'?"),
+        (("run", "--ouput", "5"), "No such option: --ouput (Possible options: --out)"),
+        (
+            ("run", "--thresold", "0.9"),
+            "No such option: --thresold (Possible options: --set evaluate.threshold=VALUE)",
+        ),
+        (("run", "--threshold", "0.9"), "(Possible options: --set evaluate.threshold=VALUE)"),
+        (("run", "--nonsense"), "No such option: --nonsense"),
+    ],
+)
+def test_a_wrong_word_is_answered_with_what_may_be_meant(arguments, expected):
+    result = imgpipe(*arguments)
     words = " ".join(result.stderr.replace("│", " ").split())
-    assert result.returncode == 2 and "No such option: --ouput (Possible options: --out)" in words
+    assert result.returncode == 2 and expected in words
+    assert ("Possible" in words) == ("Possible" in expected)
 
 
 def test_outputs_among_the_images_are_refused_and_nothing_is_written(photos: Path):

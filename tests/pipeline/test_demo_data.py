@@ -72,12 +72,12 @@ def test_every_planted_fault_is_found_by_a_check_under_its_reason(drawn: Path) -
     from imgpipe.components.source_check import SourceCheckPlan, judge
 
     judged = judge(SourceCheckPlan(SourceOptions(source=str(drawn))))
-    findings = (*judged.outcomes.rejected, *judged.outcomes.repaired, *judged.outcomes.warned)
+    findings = (*judged.images.rejected, *judged.images.repaired, *judged.images.warned)
     found = {(one.reason, one.path) for one in findings}
     for fault in demo.FAULTS:
         if fault.reason != "mislabelled":  # only a model can doubt a label
             assert (fault.reason, fault.path) in found
-    assert len(judged.outcomes.rejected) == 11
+    assert len(judged.images.rejected) == 11
 
 
 def test_drawing_does_not_import_tensorflow() -> None:

@@ -131,20 +131,34 @@ def test_a_folder_becomes_a_table_in_a_file(out, photos, tmp_path):
     assert file.read_bytes().startswith(b"\xef\xbb\xbf"), "a spreadsheet sees that it is UTF-8"
     with file.open(encoding="utf-8-sig", newline="") as opened:
         head, *written = csv.reader(opened)
-    assert head == ["file", "label", "probability", "version", "error"]
+    assert head == ["file", "label", "probability", "version", "note", "error"]
     for line, answer in zip(written, answers, strict=True):
         assert line[0] == f"'{answer['image']}", "no spreadsheet runs a name as a formula"
         assert line[1] == answer.get("label", "")
-        assert line[4].removeprefix("'") == answer.get("error", "").split("\n")[0]
+        assert line[5].removeprefix("'") == answer.get("error", "").split("\n")[0]
         assert not line[2] or float(line[2]) == pytest.approx(answer["probability"], abs=1e-6)
     assert [line[3] for line in written] == ["2", "2", "2", ""]
-    assert result.stdout.startswith("3 images: ") and len(result.stdout.splitlines()) == 1
+    assert result.stdout.startswith("3 of 4 images: ") and len(result.stdout.splitlines()) == 1
     with contextlib.chdir(tmp_path):
         printed = predict("--model", out, photos.name, "--csv", "-")
     assert list(csv.reader(io.StringIO(printed.stdout))) == [head, *written]
-    assert "3 images: " in printed.stderr
+    assert "3 of 4 images: " in printed.stderr
     with pytest.raises(ConfigError, match="would mix on standard output"):
         predict("--model", out, photos.name, "--csv", "-", "--json", "-")
+
+
+def test_an_image_unlike_all_that_was_learned_is_named_in_every_answer(out, photos, monkeypatch):
+    class Learned:
+        def is_unlike(self, features):
+            return np.arange(len(features)) == 1
+
+    monkeypatch.setattr("imgpipe.models.features.feature_distribution.load", lambda _: Learned())
+    assert [row["unlike"] for row in rows("--model", out, photos)] == [False, True, False]
+    words = "unlike all that the model has learned"
+    lines = predict("--model", out, photos).stdout.splitlines()
+    assert [words in line for line in lines] == [False, True, False, False]
+    table = csv.reader(io.StringIO(predict("--model", out, photos, "--csv", "-").stdout))
+    assert [line[4] for line in table] == ["note", "", words, ""]
 
 
 def test_the_least_certain_image_comes_first_on_request(out, photos):

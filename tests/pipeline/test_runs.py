@@ -109,6 +109,25 @@ def test_after_a_rollback_the_model_of_the_newest_version_is_named(out):
     }
 
 
+def test_a_rollback_that_has_been_done_is_not_proposed_again(tmp_path):
+    """The last run made the model of version 1 again, which a rollback had withdrawn."""
+    folder = leave(tmp_path, "20260101-100000", status="not_published")
+    facts = json.loads((folder / "facts.json").read_text())
+    facts["push"] |= {"refused_by": ["rollback"], "withdrawn": "1"}
+    (folder / "facts.json").write_text(json.dumps(facts))
+    saved = tmp_path / "saved"
+    (saved / "assets").mkdir(parents=True)
+    (saved / "assets" / "vocabulary.txt").write_text("cat\ndog\n")
+    for content in ("first", "second"):
+        (saved / "saved_model.pb").write_text(content)
+        versions.publish(tmp_path / "model", {"": saved}, {})
+    assert f"imgpipe rollback {tmp_path} --to 1" in invoke(tmp_path).stdout
+    rollback.rollback(tmp_path / "model", 1)
+    listed = invoke(tmp_path).stdout
+    assert "imgpipe rollback" not in listed
+    assert f"use the model:       imgpipe serve {tmp_path}" in listed
+
+
 def test_runs_does_not_import_tensorflow(out):
     program = (
         "import sys\n"

@@ -84,8 +84,8 @@ def test_the_checks_agree_with_the_decode_operation_on_every_file(tmp_path, coun
     judged = source_check.judge(source_check.SourceCheckPlan(options, settings))
     assert judged.summary["in"] == count
     assert judged.summary["kept"] + judged.summary["rejected"] == count
-    rejected = {row.path[2:]: row.reason for row in judged.outcomes.rejected}
-    transcoded = {row.path[2:] for row in judged.outcomes.repaired if row.reason == "transcoded"}
+    rejected = {row.path[2:]: row.reason for row in judged.images.rejected}
+    transcoded = {row.path[2:] for row in judged.images.repaired if row.reason == "transcoded"}
     wrong, outcomes = [], collections.Counter()
     for name, data in files.items():
         reason = rejected.get(name, "transcoded" if name in transcoded else "good")

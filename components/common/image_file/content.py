@@ -19,7 +19,6 @@ from imgpipe.components.common.image_file.perceptual_hash import perceptual_hash
 from imgpipe.components.common.image_file.pixels import Pixels, measure
 from imgpipe.models import preprocess
 from imgpipe.models.errors import ResourceError, first_line
-from imgpipe.models.names import feature_names as names
 from imgpipe.serving.look import Look
 
 _WITH_ALPHA = ("RGBA", "LA", "PA")  # Pillow's modes
@@ -76,11 +75,6 @@ class Content(Header):
         if values is None:
             return dataclasses.replace(self, decode_error=error, figures={}, perceptual_hash=None)
         return self.measured(Pixels(values, alpha))
-
-    def without_pixels(self) -> Content:
-        """Return the content without most measurements, of which memory holds many."""
-        kept = {name: value for name, value in self.figures.items() if name == names.COLOUR}
-        return dataclasses.replace(self, figures=kept, perceptual_hash=None)
 
 
 def inspected(look: Look, pixel_limit: int) -> Content:

@@ -100,6 +100,11 @@ class PublishedVersion:
         """Fingerprint of what is served; see `identity`."""
         return identity(self.manifest["files"])
 
+    def holds(self, number: int) -> bool:
+        """Whether this is the model of another version, too."""
+        others = readable(self.path.parent)
+        return any(other.number == number and other.identity == self.identity for other in others)
+
     @property
     def withdrawn(self) -> list[str]:
         """Identities that rollbacks withdrew, which are neither published again nor a baseline."""

@@ -11,7 +11,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imgpipe.components.common.image_file.file_names import is_hidden
+from imgpipe.components.common.image_file.file_names import hidden_kind, is_hidden
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import no_classes
 from imgpipe.components.example_gen.sources.base import (
@@ -39,7 +39,7 @@ class _Folder:
 
 
 @dataclass
-class _Walk:
+class Walk:
     """Collects the files, folders and notes of a tree."""
 
     root: str
@@ -81,7 +81,7 @@ class _Walk:
             path = f"{folder.path}/{entry.name}".lstrip("/")
             link = entry.is_symlink()
             if is_hidden(entry.name):
-                self._note("hidden", path)
+                self._note(hidden_kind(entry.name), path)
                 continue
             try:
                 mode = entry.stat().st_mode
@@ -121,6 +121,25 @@ class _Walk:
         self.notes.append(Note(kind, path, detail))
 
 
+def read_tree(
+    where: str, root: Path, tree: Walk, options: SourceOptions, descend: bool = True
+) -> Scan:
+    """Set the labels and splits of the files of a tree, and compare them with lists among them.
+
+    Args:
+        where: The source, as commands name it.
+        root: The folder of the tree, which may be that of an archive that was unpacked.
+        tree: What is in the folder.
+        options: How the source is read.
+        descend: Whether a single folder around all others is passed.
+
+    Raises:
+        ConfigError: The folder is not laid out as expected.
+    """
+    scan = lay_out(where, tree.items, tree.folders, tree.notes, options, descend, root)
+    return no_classes.check_lists(root, where, tree.items, scan, options)
+
+
 @dataclass(frozen=True)
 class FolderSource(Source):
     """A folder on a local or mounted file system."""
@@ -134,13 +153,12 @@ class FolderSource(Source):
         Raises:
             ConfigError: The folder is not laid out as expected.
         """
-        walk = _Walk(str(self._root()), self.options.follow_links)
-        walk.collect()
+        root = self._root()
+        tree = Walk(str(root), self.options.follow_links)
+        tree.collect()
         # An evaluation may have one class, whose images are in folders of their own.
         descend = self.options.least_classes > 1
-        options = self.options
-        scan = lay_out(self.directory, walk.items, walk.folders, walk.notes, options, descend)
-        return no_classes.check_lists(self, self.directory, walk.items, scan, options)
+        return read_tree(self.directory, root, tree, self.options, descend)
 
     def read(self, item: Item) -> bytes:
         """Read one file; see `Source.read`."""
@@ -165,7 +183,7 @@ class FolderSource(Source):
         if root.is_file():
             raise ConfigError(
                 f"data source {self.directory!r} is a file that is not read; {EXPECTED_TREE}, or "
-                "an archive of it (.zip, .tar, .tar.gz), or a list (.csv, .tsv, .jsonl; save "
+                "an archive of it (.zip, .tar, .tar.gz), or a list (.csv, .tsv, .txt, .jsonl; save "
                 "spreadsheets as CSV)"
             )
         if not root.is_dir():

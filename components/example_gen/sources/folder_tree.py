@@ -41,6 +41,20 @@ class Folder:
         """Return the names of `filled` in lower case."""
         return {folder.name.lower() for folder in self.filled()}
 
+    def passed(self, classes: Set[str] = frozenset()) -> Folder:
+        """Return the folder below single folders; one that has the name of a class is not passed.
+
+        Files beside a single folder have to be few, and no images by their names, as README.
+        """
+        top = self
+        while len(top.folders) == 1 and 2 * len(top.files) < top.total:
+            (inner,) = top.folders.values()
+            has_images = any(file_names.is_image(item.path) for item in top.files)
+            if has_images or not inner.filled() or inner.name.lower() in classes:
+                break
+            top = inner
+        return top
+
     def walk(self) -> Iterator[Folder]:
         """Yield this folder and all folders below it that hold images."""
         waiting = [self]
@@ -53,15 +67,9 @@ class Folder:
 def of_images(
     items: Iterable[Item], folders: Set[str], skip: Sequence[str]
 ) -> tuple[Folder, list[Note]]:
-    """Build the tree of the images of a source.
+    """Return the tree of the images, and notes of what is hidden, skipped or no image by its name.
 
-    Args:
-        items: All files.
-        folders: Paths of folders, which may hold no file.
-        skip: The entries of `data.skip`.
-
-    Returns:
-        The folder at the top, and notes of what is hidden, skipped or no image by its name.
+    The folders may hold no file.
     """
 
     @functools.cache
@@ -72,7 +80,7 @@ def of_images(
         if above:
             return above
         if file_names.is_hidden(name):
-            return "hidden", path
+            return file_names.hidden_kind(name), path
         entry = next((pattern for pattern in skip if _is_named(pattern, path, name)), None)
         return ("skipped", entry) if entry else None
 

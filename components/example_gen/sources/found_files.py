@@ -1,8 +1,8 @@
 """Finds the files that a list names: where it says, or by the ends of their paths.
 
-A list may leave out the suffix, write it or an accent in another way, come from another machine
-with absolute paths, or lie beside the folder of its files. Folders are walked once, and only when
-a file is not where the list says.
+A list may leave out the suffix, write it, an accent or a space in another way, come from another
+machine with absolute paths, or lie beside the folder of its files. Folders are walked once, and
+only when a file is not where the list says.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import os
 import posixpath
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import unquote
 
 from imgpipe.components.common.image_file.file_names import is_hidden
 from imgpipe.components.example_gen.sources.base import Note
@@ -25,22 +24,8 @@ _RARE = 10  # one file found among more names than these shows no folder
 
 def _as_written(name: str) -> str:
     """Return the name of a file without the differences that people do not see."""
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def _as_number(name: str) -> str:
-    """Return the number in a name: spreadsheets make 1 of 000001.jpg."""
-    stem = posixpath.splitext(name)[0]
-    return str(int(stem)) if stem.isdecimal() else ""
-
-
-def _without_prefix(name: str) -> str:
-    """Return the name without the digits that labelling tools put before it: 1f3a9c2e-cat.jpg."""
-    return _as_written(re.sub(r"^[0-9a-f]{8}-", "", name))
-
-
-#: How names of files are compared, each for all names of a list, until some are found.
-_SPELLINGS: tuple[Callable[[str], str], ...] = (_as_written, _as_number, _without_prefix)
+    # Names of screenshots have a narrow no-break space, which spreadsheets make a space.
+    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
 
 
 @dataclass
@@ -79,8 +64,7 @@ def find_files(listed: Iterable[str], root: str) -> FoundFiles:
             missing[name] = inside.split("/") if inside else parts
     files = _Files(root)
     for name, parts in missing.items():
-        place = files.named(parts, _as_written)
-        alike = [path for path in place if path.count("/") == len(parts) - 1]
+        alike = [path for path in files.named(parts) if path.count("/") == len(parts) - 1]
         if found_files.places[name] and len(alike) == 1:
             found_files.paths[name] = alike[0]
     if missing and not found_files.paths:
@@ -92,52 +76,31 @@ def _find_elsewhere(names: Mapping[str, list[str]], files: _Files, found_files: 
     """Find files in other folders, by the longest ends of their names that most of them have."""
     best: dict[str, str] = {}
     lengths: dict[str, int] = {}
-    for spelling in _SPELLINGS:
-        for dropped in range(max(map(len, names.values()))):
-            ends = {name: parts[dropped:] or parts[-1:] for name, parts in names.items()}
-            matches = {name: files.named(end, spelling) for name, end in ends.items()}
-            certain = _certain(matches)
-            if len(certain) > len(best):
-                best = certain
-                lengths = {name: len(ends[name]) for name in certain}
-            several = (paths for paths in matches.values() if len(paths) > 1)
-            found_files.copies = found_files.copies or next(several, [])
-        if best:
-            break
+    for dropped in range(max(map(len, names.values()))):
+        ends = {name: parts[dropped:] or parts[-1:] for name, parts in names.items()}
+        matches = {name: files.named(end) for name, end in ends.items()}
+        # A name means one file alone, which no other name means.
+        owners = collections.Counter(path for paths in matches.values() for path in paths)
+        single = {name: paths[0] for name, paths in matches.items() if len(paths) == 1}
+        certain = {name: path for name, path in single.items() if owners[path] == 1}
+        if len(certain) > len(best):
+            best = certain
+            lengths = {name: len(ends[name]) for name in certain}
+        several = (paths for paths in matches.values() if len(paths) > 1)
+        found_files.copies = found_files.copies or next(several, [])
     if _RARE * len(best) < len(names):  # a few names are met anywhere by chance
         return
     found_files.paths |= best
-    found_files.notes += _elsewhere_notes(best, lengths)
-
-
-def _certain(matches: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return the file of each name that means one file alone, which no other name means."""
-    owners = collections.Counter(path for paths in matches.values() for path in paths)
-    single = {name: paths[0] for name, paths in matches.items() if len(paths) == 1}
-    return {name: path for name, path in single.items() if owners[path] == 1}
-
-
-def _elsewhere_notes(paths: Mapping[str, str], lengths: Mapping[str, int]) -> list[Note]:
-    """Return a note for each folder that names start from.
-
-    Args:
-        paths: Path below the root by listed name.
-        lengths: Number of parts at the end of the path that the name has, too.
-    """
     by_folder: dict[str, list[str]] = collections.defaultdict(list)
-    for name, path in paths.items():
-        folder = "/".join(path.split("/")[: -lengths[name]]) or "."
-        by_folder[folder].append(name)
-    notes = []
-    for folder, names in by_folder.items():
-        example = f"{names[0]!r} is {paths[names[0]]!r}"
-        notes.append(Note("found_elsewhere", folder, example, len(names)))
-    return notes
+    for name, path in best.items():
+        by_folder["/".join(path.split("/")[: -lengths[name]]) or "."].append(name)
+    for folder, listed in by_folder.items():
+        example = f"{listed[0]!r} is {best[listed[0]]!r}"
+        found_files.notes.append(Note("found_elsewhere", folder, example, len(listed)))
 
 
 def _parts(name: str) -> list[str]:
     """Return the folders and the file of a name, the first of which may be a drive or a server."""
-    name = unquote(name.rpartition("?d=")[2]) if "?d=" in name else name  # Label Studio
     # A list from Windows has backslashes alone; beside slashes they are a part of the name.
     if re.match(r"[A-Za-z]:\\|\\\\", name) or "/" not in name:
         name = name.replace("\\", "/")
@@ -161,32 +124,25 @@ class _Files:
     root: str
 
     @functools.cached_property
-    def _paths(self) -> list[str]:
-        """Paths of all files that are not hidden, below the root."""
-        paths = []
+    def _by_name(self) -> dict[str, list[str]]:
+        """Paths of all files that are not hidden, by their names with and without the suffix."""
+        by_name: dict[str, list[str]] = collections.defaultdict(list)
         # The whole machine is not searched.
         for folder, folders, names in os.walk(self.root) if self.root else ():
             folders[:] = sorted(name for name in folders if not is_hidden(name))
             inside = folder[len(self.root) + 1 :]
-            shown = sorted(name for name in names if not is_hidden(name))
-            paths += [f"{inside}/{name}".lstrip("/") for name in shown]
-        return paths
-
-    @functools.cache  # noqa: B019  # the object lives as long as a listing
-    def _by_name(self, spelling: Callable[[str], str]) -> dict[str, list[str]]:
-        by_name: dict[str, list[str]] = collections.defaultdict(list)
-        for path in self._paths:
-            name = spelling(posixpath.basename(path))
-            for key in {name, posixpath.splitext(name)[0]} - {""}:
-                by_name[key].append(path)
+            for file in sorted(name for name in names if not is_hidden(name)):
+                name = _as_written(file)
+                for key in {name, posixpath.splitext(name)[0]}:
+                    by_name[key].append(f"{inside}/{file}".lstrip("/"))
         return by_name
 
-    def named(self, end: Sequence[str], spelling: Callable[[str], str]) -> list[str]:
+    def named(self, end: Sequence[str]) -> list[str]:
         """Return the files whose paths end with these folders and this name, of any suffix."""
-        key = spelling(end[-1])
+        key = _as_written(end[-1])
         folders = _as_written("/".join(["", *end[:-1], ""]))
         for name in (key, posixpath.splitext(key)[0]):
-            paths = self._by_name(spelling).get(name, [])
+            paths = self._by_name.get(name, [])
             alike = [p for p in paths if _as_written(f"/{posixpath.dirname(p)}/").endswith(folders)]
             if len({posixpath.splitext(path)[0] for path in alike}) == 1:
                 return [min(alike)]  # a photograph has its mask as a PNG file beside it

@@ -2,26 +2,28 @@
 
 `docs/data.md` describes it in half a page, for all sources with paths. Nothing is concluded from
 what words mean, but for the names of splits. Where the structure can be read in two ways, the
-source is refused, with a command for each of them that was tried before it is shown.
+source is refused, with a command for each of them.
 """
 
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from imgpipe.components.common.image_file import file_names
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import (
     folder_tree,
     labels_in_names,
     no_classes,
-    readings,
     two_readings,
 )
 from imgpipe.components.example_gen.sources.base import Item, Note, Scan
 from imgpipe.components.example_gen.sources.folder_tree import Folder
 from imgpipe.components.example_gen.sources.listing import EXPECTED_TREE, NoClasses, listed
+from imgpipe.components.example_gen.sources.readings import Ambiguity, TwoReadings
 from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
 from imgpipe.models.names import feature_names as names
 
@@ -31,47 +33,38 @@ _Cells = dict[Folder, tuple[str | None, str | None]]  # label and split of what 
 
 def lay_out(
     where: str,
-    members: Iterable[Item],
+    items: Sequence[Item],
     folders: Iterable[str],
     notes: Iterable[Note],
     options: SourceOptions,
     descend: bool = True,
+    place: Path | None = None,
 ) -> Scan:
-    """Set labels and splits by the folders in which the items lie.
+    """Return the scan of items with labels and splits by the folders in which they lie.
 
-    Args:
-        where: The source, for messages.
-        members: Items whose labels and splits are not set.
-        folders: Paths of folders, which may hold no item.
-        notes: Notes so far.
-        options: The level of the classes, what is skipped and the least number of classes.
-        descend: Whether a single folder around all others is passed.
-
-    Returns:
-        The scan of the source.
+    Folders may hold no item; `descend` says whether a single folder around all others is passed;
+    `place` is the folder on this machine in which the files are.
 
     Raises:
         ConfigError: The paths are not laid out as expected, or can be read in two ways.
     """
-    items = tuple(members)
-    folder_paths = frozenset(folders)
-    before = list(notes)
-
-    def scan(tried: SourceOptions) -> Scan:
-        tree, left_out = folder_tree.of_images(items, folder_paths, tried.skip)
-        return _Layout(where, tree, tried, descend, before + left_out).scan()
-
+    tree, left_out = folder_tree.of_images(items, frozenset(folders), options.skip)
+    layout = _Layout(where, tree, options, descend, [*notes, *left_out])
+    roots = layout.roots()
     try:
-        return scan(options)
+        return layout.scan(roots)
     except NoClasses as error:
-        raise no_classes.explained(error, where, items, options, scan) from None
-    except readings.TwoReadings as error:
-        raise readings.refused(error, where, options, scan) from None
+        images = [item for folder in tree.walk() for item in folder.files]
+        readings = labels_in_names.readings(images)
+        if options.class_level:
+            layer = [inner for root, _ in roots for inner in root.filled()]
+            readings += two_readings.levels(layer)
+        raise no_classes.explained(error, where, items, options, readings, place) from None
 
 
 @dataclass
 class _Layout:
-    """One reading of a tree."""
+    """The reading of a tree."""
 
     where: str
     tree: Folder
@@ -79,10 +72,10 @@ class _Layout:
     descend: bool
     notes: list[Note] = field(default_factory=list)
 
-    def scan(self) -> Scan:
+    def scan(self, roots: _Layer) -> Scan:
         """Read the tree; ConfigError where it is not as expected."""
-        roots = self._roots()
-        pattern = self.options.label_pattern
+        options = self.options
+        pattern = options.label_pattern
         cells = {} if pattern else self._classes(roots)
         split_cells: _Cells = {folder: (None, split) for folder, split in roots}
         items = self._items(split_cells | cells)
@@ -96,16 +89,13 @@ class _Layout:
             items = [item for item in items if item.label]
         labels = {label for label, split in cells.values() if label and split not in unlabelled}
         splits = {split for _, split in (*roots, *cells.values())} - {None, *unlabelled}
-        settings = {name: getattr(self.options, name) for name in ("class_level", "label_pattern")}
+        settings = {name: getattr(options, name) for name in ("class_level", "label_pattern")}
         given = [f"data.{name} is {value}" for name, value in settings.items() if value]
         expected = "; ".join([EXPECTED_TREE, *given])
-        least = self.options.least_classes
+        least = options.least_classes
         return listed(self.where, items, expected, least, self.notes, labels, splits)
 
-    def _note(self, kind: str, folder: Folder, detail: str, count: int = 1) -> None:
-        self.notes.append(Note(kind, folder.path.rstrip("/"), detail, count))
-
-    def _roots(self) -> _Layer:
+    def roots(self) -> _Layer:
         """Return the folders that hold the class folders: those of the splits, or the top."""
         top = self._passed(self.tree) if self.descend else self.tree
         folders = top.filled()
@@ -119,20 +109,23 @@ class _Layout:
             classes = set[str]().union(*several)
             return [(self._passed(folder, classes), split) for folder, split in inside]
         if not self.options.class_level and not self.options.label_pattern:
-            two_readings.check_splits(folders)
+            self._ask(two_readings.about_splits(folders))
         return [(top, None)]
 
+    def _ask(self, question: Ambiguity | None) -> None:
+        """Refuse the tree, if there is a question."""
+        if question:
+            raise TwoReadings(self.where, self.options, *question)
+
     def _passed(self, folder: Folder, classes: Set[str] = frozenset()) -> Folder:
-        """Return the folder that holds classes or splits, below single folders around them."""
-        top = folder
-        while not top.files and len(top.folders) == 1:
-            (inner,) = top.folders.values()
-            if not inner.filled() or inner.name.lower() in classes:
-                break
-            top = inner
+        """Return the folder that holds classes or splits, and note single folders around them."""
+        top = folder.passed(classes)
         if top is not folder:
             self._note("single_folder", top, "the only folder; the classes are those in it")
         return top
+
+    def _note(self, kind: str, folder: Folder, detail: str, count: int = 1) -> None:
+        self.notes.append(Note(kind, folder.path.rstrip("/"), detail, count))
 
     def _named(self, layer: _Layer) -> _Layer:
         """Return folders with the splits that they name, if all of them name one."""
@@ -159,18 +152,30 @@ class _Layout:
         splits = [] if is_deep else self._named([(part, None) for part in parts])
         if any(split for _, split in splits):
             return cells | {part: (parts[part], split) for part, split in splits}
-        two_readings.check_classes([folder for folder, _ in roots], classes)
+        self._ask(two_readings.about_classes([folder for folder, _ in roots], classes))
         return cells
 
     def _items(self, cells: _Cells) -> list[Item]:
-        """Return the items with the label and the split of the folder that they are in."""
+        """Return the items with the label and the split of the folder that they are in.
+
+        A file beside the class folders counts as an image only if its name says so: README is none.
+        """
         items: list[Item] = []
+        others: list[str] = []
         waiting: list[tuple[Folder, str | None, str | None]] = [(self.tree, None, None)]
         while waiting:
             folder, label, split = waiting.pop()
             label, split = cells.get(folder, (label, split))
-            items += [item.placed(label, split) for item in folder.files]
-            waiting += [(inner, label, split) for inner in folder.filled()]
+            inner = folder.filled()
+            for item in folder.files:
+                if label or not inner or file_names.is_image(item.path):
+                    items.append(item.placed(label, split))
+                else:
+                    others.append(item.path)
+            waiting += [(below, label, split) for below in inner]
+        if others:
+            detail = "beside the folders, and no image by its name"
+            self.notes.append(Note("other_files", min(others), detail, len(others)))
         return items
 
     def _without_labels(self, roots: _Layer, items: Iterable[Item]) -> set[str]:

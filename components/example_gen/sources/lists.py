@@ -1,23 +1,25 @@
-"""A list of files as a source: CSV or JSON Lines with path, label and, optionally, split and group.
+"""A list of files as a source: a table with path, label and, optionally, split and group.
 
-Contradictions in the list (two labels for one file) and paths that lead out of its folder become
-problems of the item, with their rows. A list that cannot be parsed is refused.
+pandas reads it. Contradictions (two labels for one file) and paths that lead out of its folder
+become problems of the item, with their rows. Any other list is refused with its columns and its
+first row, and `docs/how-to/lists.md` has short programs that write one that is read.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file import file_names
 from imgpipe.components.common.image_record import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources import readings, tables
+from imgpipe.components.example_gen.sources import tables
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
     Item,
@@ -27,44 +29,36 @@ from imgpipe.components.example_gen.sources.base import (
     SourceKind,
 )
 from imgpipe.components.example_gen.sources.found_files import FoundFiles, find_files
+from imgpipe.components.example_gen.sources.list_files import (
+    JSON_LINES,
+    lists_files,
+    lists_of_splits,
+    texts_of_images,
+)
 from imgpipe.components.example_gen.sources.listing import listed
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, check_inside
+from imgpipe.components.example_gen.sources.readings import Reading, TwoReadings, classes_of
 from imgpipe.components.example_gen.sources.split_names import split_word
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular, read_bytes
 
-_JSON = (".jsonl", ".ndjson")
-_TABLE = (".csv", ".tsv")
-_EXPECTED = (
-    "expected a .csv with the columns path,label[,split,group], or a .jsonl of those; name other "
-    "columns by data.image_column and data.label_column"
-)
+if TYPE_CHECKING:
+    import pandas
+
+_EXPECTED = "expected a .csv with the columns path,label[,split,group], or a .jsonl of those"
 _MAX_PATH, _MAX_NAME = 4096, 64  # characters; the first is the limit of Linux
-_MIN_PIXELS = 4  # two by two
-_MAX_COLUMNS = 10_000  # of a CSV file, each of which takes pandas half a millisecond
-_MANY_COLUMNS = 200  # of more, the cells are not examined for what they hold
-_Table = tuple[list[str], list[tuple[int, Sequence[str]]]]  # header, and rows by their number
+_MAX_COLUMNS = 200  # rows of JSON may have different keys, so that a table may be very large
 
 
-def lists_files(locator: str, options: SourceOptions) -> bool:
-    """Whether a plain path names a list of files: JSON Lines, or a table with a path column."""
-    path = Path(locator).expanduser()
-    if locator.lower().endswith(_JSON):
-        return True
-    if not locator.lower().endswith(_TABLE) or not path.is_file():
-        return False
-    try:
-        _, (titles, second) = tables.first_rows(open_regular(path))
-    except OSError:
-        return False
-    if options.image_column or any(tables.is_usual(title, "path", sure=True) for title in titles):
-        return True
-    if any(file_names.is_image(cell) for cell in (*titles, *second)):
-        return True
-    place = tables.find_column(locator, titles, "path")
-    # The names of pixels are numbered, and those of classes in one-hot columns are not.
-    pixels = [title for title, cell in zip(titles, second, strict=False) if tables.is_number(cell)]
-    return place >= 0 and sum(any(map(str.isdigit, title)) for title in pixels) < _MIN_PIXELS
+@dataclass(frozen=True)
+class _Row:
+    """What a row says of a file; "" for nothing."""
+
+    number: str
+    name: str  # as it is listed
+    split: str
+    group: str
+    label: str
 
 
 @dataclass
@@ -73,12 +67,18 @@ class _Entry:
 
     path: str
     locator: str
-    rows: list[int] = field(default_factory=list)
+    rows: list[str] = field(default_factory=list)
     #: First row by value, by the problem of several values. The label comes last, because a person
     #: may correct it, and the others would remain.
-    said: dict[str, dict[str, int]] = field(
+    said: dict[str, dict[str, str]] = field(
         default_factory=lambda: {TWO_SPLITS: {}, TWO_GROUPS: {}, TWO_LABELS: {}}
     )
+
+    def add(self, row: _Row) -> None:
+        self.rows.append(row.number)
+        for reason, value in zip(self.said, (row.split, row.group, row.label), strict=True):
+            if value:
+                self.said[reason].setdefault(value, row.number)
 
     def item(self) -> Item:
         """Create the item, with a problem when the rows contradict each other."""
@@ -94,13 +94,12 @@ class _Entry:
         for reason, row_by_value in self.said.items():
             if len(row_by_value) > 1:
                 rows = (f"{value!r} (row {row})" for value, row in row_by_value.items())
-                values = " and ".join(rows)
-                yield f"{reason}: listed as {values}"
+                yield f"{reason}: listed as {' and '.join(rows)}"
 
 
 @dataclass(frozen=True)
 class ListSource(Source):
-    """A list of files on a local or mounted file system."""
+    """A list of files, or a folder with one list for each split, on a mounted file system."""
 
     file: str
     options: SourceOptions
@@ -111,82 +110,55 @@ class ListSource(Source):
         Raises:
             ConfigError: The list cannot be read, or is not as expected.
         """
-        try:
-            return self._listing()
-        except readings.TwoReadings as error:
-            raise readings.refused(error, self.file, self.options, self._read_with) from None
-
-    def _read_with(self, options: SourceOptions) -> Scan:
-        return ListSource(self.file, options)._listing()
-
-    def _listing(self) -> Scan:
         root = self._root()
         if not root.is_dir():
             raise ConfigError(
                 f"data.root: expected the folder of the images that {self.file} lists. "
                 f"Received: {root}, which is not a folder"
             )
-        rows, unread = self._rows()
-        named: dict[str, int] = {}
-        for row, (raw, *_) in rows:
-            if not raw:
-                raise self._wrong(row, f"no path; {_EXPECTED}")
-            named.setdefault(raw, row)
-        found_files = find_files(named, str(root))
+        rows, notes = self._rows()
+        found_files = find_files(dict.fromkeys(row.name for row in rows), str(root))
         entries: dict[str, _Entry] = {}
-        for row, (raw, label, word, group) in rows:
-            path = found_files.paths.get(raw) or found_files.places[raw]
+        for row in rows:
+            path = found_files.paths.get(row.name) or found_files.places[row.name]
             refused = ""
-            if not path or len(raw) > _MAX_PATH:
+            if not path or len(row.name) > _MAX_PATH:
                 # Refused rows may name the same file; each is rejected as an item of its own.
-                name = raw.replace("\\", "/").rstrip("/.").rpartition("/")[2] or "unnamed"
-                name = name[-_MAX_NAME:]
-                path = f"row-{row:06d}/{name}"
-                refused = _refusal(raw, root)
-            entry = entries.setdefault(path, _Entry(path, REFUSED + refused if refused else ""))
-            entry.rows.append(row)
-            word = tables.split_cell(word)
-            split = split_word(word, f"{self.file!r}, row {row}") if word else ""
-            for reason, value in zip(entry.said, (split, group, label), strict=True):
-                if value:
-                    entry.said[reason].setdefault(value, row)
-        notes = [
-            Note(
-                "listed_twice",
-                entry.path,
-                f"in rows {join_names([str(row) for row in entry.rows])}",
-            )
+                name = row.name.replace("\\", "/").rstrip("/.").rpartition("/")[2] or "unnamed"
+                path = f"row-{row.number.zfill(6)}/{name[-_MAX_NAME:]}"
+                refused = REFUSED + _refusal(row.name, root)
+            entries.setdefault(path, _Entry(path, refused)).add(row)
+        notes += [
+            Note("listed_twice", entry.path, f"in rows {join_names(entry.rows)}")
             for entry in entries.values()
             if len(entry.rows) > 1
         ]
-        items = [entry.item() for entry in entries.values()]
-        least = self.options.least_classes
         labels = {label for entry in entries.values() for label in entry.said[TWO_LABELS]}
         tables.check_single_labels(self.file, labels, self.options.classes)
-        notes += [*found_files.notes, *unread]
-        scan = listed(self.file, items, _EXPECTED, least, notes, labels)
+        items = [entry.item() for entry in entries.values()]
+        notes += found_files.notes
+        scan = listed(self.file, items, _EXPECTED, self.options.least_classes, notes, labels)
         if not found_files.paths:
-            raise self._nothing_found(root, next(iter(named)), found_files)
+            raise self._nothing_found(root, rows[0].name, found_files)
         return scan
 
     def _nothing_found(self, root: Path, first: str, found_files: FoundFiles) -> ConfigError:
         """Say that no file is there, or that each may be one of several."""
         what = f"none of its {len(found_files.places):,} files exists"
-        folders = {str(root / path.rpartition("/")[0]) for path in found_files.copies}
         if found_files.copies:
             what = "its files are in several folders"
-            first = join_names(found_files.copies, 3)
+            shown = join_names(found_files.copies, 3)
         elif not found_files.places[first] or len(first) > _MAX_PATH:
-            first = _refusal(first, root)
+            shown = _refusal(first, root)
         else:
-            name = first
-            around = [root.parent, *(root.parent.iterdir() if root.name else ())]
-            folders = {str(folder) for folder in around if (folder / name).is_file()}
-            first = repr(first)
-        return readings.TwoReadings(
-            f"{what} below {str(root)!r} (first: {first}). Paths start "
-            "at the folder of the list, or at data.root, the folder of the images",
-            *({"root": folder} for folder in sorted(folders)),
+            shown = repr(first)
+        folders = {str(root / path.rpartition("/")[0]) for path in found_files.copies}
+        return TwoReadings(
+            self.file,
+            self.options,
+            f"{what} below {str(root)!r} (first: {shown}). Paths start at the folder of the list, "
+            f"or at data.root, the folder of the images; {tables.GUIDE}",
+            [Reading(f"paths below {place}", {"root": place}) for place in sorted(folders)],
         )
 
     def read(self, item: Item) -> bytes:
@@ -205,127 +177,150 @@ class ListSource(Source):
         except FileNotFoundError as error:  # the list and `data.root` decide where it should be
             raise OSError(f"{root / item.path}: {error.strerror}") from None
 
+    def _path(self) -> Path:
+        return Path(self.file).expanduser().absolute()
+
     def _root(self) -> Path:
         if self.options.root:
             return Path(self.options.root).expanduser().absolute()
-        return Path(self.file).expanduser().absolute().parent
+        return self._path() if self._path().is_dir() else self._path().parent
 
-    def _wrong(self, row: int, what: str) -> ConfigError:
-        return ConfigError(f"data source {self.file!r}, row {row}: {what}")
+    def _rows(self) -> tuple[list[_Row], list[Note]]:
+        """Return the rows of all lists, and notes of what is not read."""
+        path = self._path()
+        if not path.is_dir():
+            rows, notes = self._rows_of(path)
+            return rows, [*notes, *texts_of_images(path.parent, path)]
+        lists = lists_of_splits(path)
+        if not lists:
+            expected = "expected a list for each split, such as train.csv and test.csv"
+            raise ConfigError(f"data source {self.file!r} is a folder; {expected}")
+        both = [self._rows_of(path / name, name, split) for name, split in lists.items()]
+        every, notes_by_list = zip(*both, strict=True)
+        return list(itertools.chain(*every)), list(itertools.chain(*notes_by_list))
 
-    def _rows(self) -> tuple[list[tuple[int, list[str]]], list[Note]]:
-        """Return the rows by their number, and notes about columns that nothing reads.
+    def _rows_of(
+        self, file: Path, name: str = "", split: str = ""
+    ) -> tuple[list[_Row], list[Note]]:
+        """Return the rows of one list, and notes of columns that nothing reads.
 
-        A row is its path, label, split and group, "" where empty.
+        Args:
+            file: The list.
+            name: Its path in the folder of several lists; "" for one alone.
+            split: The split of rows that name none.
         """
-        path = Path(self.file).expanduser()
         try:
-            is_json = self.file.lower().endswith(_JSON)
-            header, rows = self._objects(path) if is_json else self._cells(path)
+            is_json = file.name.lower().endswith(JSON_LINES)
+            titles, cells = self._objects(file) if is_json else self._cells(file)
         except (OSError, ValueError) as error:
-            raise tables.unreadable_table(error, self.file, _EXPECTED) from None
+            raise tables.unreadable_table(error, str(file), _EXPECTED) from None
+        path, label, split_column, group = self._columns(str(file), titles, cells)
+        above = name.rpartition("/")[0]
+        rows = []
+        for number, row in zip(cells.index, cells.itertuples(index=False), strict=True):
+            said = [tables.cell_text(row[n]) if n >= 0 else "" for n in (path, label, group)]
+            if not said[0]:
+                raise ConfigError(f"data source {str(file)!r}, row {number}: no path; {_EXPECTED}")
+            word = tables.split_cell(row[split_column]) if split_column >= 0 else ""
+            word = split_word(word, f"{str(file)!r}, row {number}") if word else split
+            listed_name = f"{above}/{said[0]}".lstrip("/") if above else said[0]
+            rows.append(_Row(f"{name} {number}".strip(), listed_name, word, said[2], said[1]))
+        used = {path, label, split_column, group}
+        rest = {n: cells[n].tolist() for n in cells.columns if n not in used}
+        return rows, tables.unread_columns(titles, rest)
+
+    def _columns(
+        self, where: str, titles: Sequence[str], cells: pandas.DataFrame
+    ) -> tuple[int, int, int, int]:
+        """Return the columns of path, label, split and group, -1 for none."""
         options = self.options
-        width = len(header) or max((len(cells) for _, cells in rows), default=0)
-        few = range(width if width <= _MANY_COLUMNS else 0)  # of more, only the names count
-        columns = {number: [_cell(cells, number) for _, cells in rows] for number in few}
-        path_column = self._path_column(header, columns)
-        label = tables.find_column(self.file, header, "label", options.label_column)
-        group = tables.find_column(self.file, header, "group", options.group_column)
-        named = (path_column, label, group)
-        rest = {number: cells for number, cells in columns.items() if number not in named}
-        split = tables.split_column(rest)
+        wanted = options.image_column
+        path = tables.find_column(where, titles, "path", wanted) if titles or wanted else -1
+        named = [n for n in cells.columns if len(cells) and cells[n].map(_names_image).all()]
+        if path < 0 and len(named) == 1:
+            path = named[0]
+        label = tables.find_column(where, titles, "label", options.label_column)
+        group = tables.find_column(where, titles, "group", options.group_column)
+        rest = {n: cells[n].tolist() for n in cells.columns if n not in (path, label, group)}
+        split = tables.split_column(where, titles, rest)
         if split < 0:
-            split = tables.find_column(self.file, header, "split")
+            split = tables.find_column(where, titles, "split")
         rest.pop(split, None)
         if label < 0 and len(rest) == 1:
-            label, _ = rest.popitem()
-        if label < 0:
-            raise self._no_label(header, rows, rest)
-        read: list[tuple[int, list[str]]] = []
-        for number, cells in rows:
-            in_order = (_cell(cells, column) for column in (path_column, label, split, group))
-            read.append((number, [tables.cell_text(cell) for cell in in_order]))
-        return read, tables.unread_columns(header, rest)
+            (label,) = rest
+        if path < 0 or label < 0:
+            raise self._missing(where, titles, cells, "path" if path < 0 else "label", rest)
+        return path, label, split, group
 
-    def _path_column(self, header: Sequence[str], columns: Mapping[int, Sequence[str]]) -> int:
-        """Return the column of the paths, by its name or because all its cells name images."""
-        wanted = self.options.image_column
-        usual = tables.find_column(self.file, header, "path", wanted) if header or wanted else -1
-        named = [n for n, cells in columns.items() if cells and all(map(_names_image, cells))]
-        if usual < 0 and len(named) == 1:
-            return named[0]
-        return tables.find_column(self.file, header, "path", wanted, required=True)
-
-    def _no_label(
+    def _missing(
         self,
-        header: Sequence[str],
-        rows: Sequence[tuple[int, Sequence[str]]],
-        rest: Mapping[int, Sequence[str]],
+        where: str,
+        titles: Sequence[str],
+        cells: pandas.DataFrame,
+        role: str,
+        rest: dict[int, list[str]],
     ) -> ConfigError:
-        """Say that no column is that of the label, with those that may be."""
-        tables.check_one_hot(self.file, header, [cells for _, cells in rows])
-        changes = [
-            {"label_column": header[n] if header else str(n)}
-            for n, cells in sorted(rest.items(), key=lambda column: len(set(column[1])))
+        """Say that a column is missing, with those that may be it."""
+        setting = {"path": "image_column", "label": "label_column"}[role]
+        labels = {n: set(values) - {""} for n, values in rest.items()}
+        is_one_hot = all(values <= tables.FLAGS for values in labels.values())
+        several = sorted((len(values), n) for n, values in labels.items() if len(values) > 1)
+        readings = [
+            Reading(classes_of(labels[n], len(rest[n])), {setting: titles[n] if titles else str(n)})
+            for _, n in several
+            if role == "label" and not is_one_hot
         ]
-        columns = join_names(header or [str(number) for number in rest], 12)
-        return readings.TwoReadings(
-            f"it has no column for the label; found {columns}; "
-            "name it: --set data.label_column=NAME",
-            *changes,
+        columns = join_names(titles or [str(n) for n in cells.columns], 12)
+        first = join_names(cells.iloc[0].tolist() if len(cells) else ["none"], 12)
+        why = (
+            f"it has no column for the {role}; found the columns {columns}, in the first row "
+            f"{first}; name it: --set data.{setting}=NAME; {tables.GUIDE}"
         )
+        return TwoReadings(where, self.options, why, readings)
 
-    def _cells(self, path: Path) -> _Table:
-        """Read a CSV file, which has no header if the path is given by the number of its column."""
+    def _cells(self, path: Path) -> tuple[list[str], pandas.DataFrame]:
+        """Read a table, which has no header if the path is given by the number of its column."""
         import pandas
 
         delimiter, (titles, _) = tables.first_rows(open_regular(path))
-        if len(titles) > _MAX_COLUMNS:
-            raise ValueError(f"it has {len(titles):,} columns; {_EXPECTED}")
+        _check_width(titles)
         with open_regular(path) as file:
             text = {"dtype": str, "na_filter": False, "encoding": tables.encoding(file)}
             table = pandas.read_csv(file, sep=delimiter, header=None, **text).fillna("")
-        rows = [[cell.strip() for cell in row] for row in table.itertuples(index=False)]
-        titled = any(tables.is_usual(cell, role) for cell in rows[0] for role in ("path", "label"))
-        by_number = self.options.image_column.isdecimal() or any(map(_names_image, rows[0]))
-        numbered: list[tuple[int, Sequence[str]]] = list(enumerate(rows, 1))
-        return ([], numbered) if by_number and not titled else (rows[0], numbered[1:])
+        table = table.apply(lambda column: column.str.strip())
+        table.index += 1
+        first = table.iloc[0].tolist()
+        titled = any(tables.is_usual(cell, role) for cell in first for role in ("path", "label"))
+        by_number = self.options.image_column.isdecimal() or any(map(_names_image, first))
+        titles = [] if by_number and not titled else first
+        return titles, table[1:] if titles else table
 
-    def _objects(self, path: Path) -> _Table:
+    def _objects(self, path: Path) -> tuple[list[str], pandas.DataFrame]:
         """Read a JSON Lines file, whose columns are all keys; nested values count as empty."""
-        objects: list[tuple[int, dict[str, Any]]] = []
+        import pandas
+
+        objects: dict[int, dict[str, Any]] = {}
         with open_regular(path) as file, io.TextIOWrapper(file, tables.encoding(file)) as lines:
             for row, line in enumerate(lines, 1):
+                where = f"data source {str(path)!r}, row {row}"
                 try:
                     value = json.loads(line) if line.strip() else {}
                 except (ValueError, RecursionError) as error:
-                    raise self._wrong(row, f"not JSON ({error}); {_EXPECTED}") from None
+                    raise ConfigError(f"{where}: not JSON ({error}); {_EXPECTED}") from None
                 if not isinstance(value, dict):
                     expected = "expected an object with path and label. Received: "
-                    raise self._wrong(row, expected + line.strip()[:80])
+                    raise ConfigError(f"{where}: {expected}{line.strip()[:80]}")
                 if value:
-                    objects.append((row, value))
-        header = list(dict.fromkeys(key for _, value in objects for key in value))
-        return header, [(row, _ObjectCells(header, value)) for row, value in objects]
+                    objects[row] = value
+        titles = list(dict.fromkeys(key for value in objects.values() for key in value))
+        _check_width(titles)
+        rows = [[_text(value.get(title)) for title in titles] for value in objects.values()]
+        return titles, pandas.DataFrame(rows, index=list(objects), columns=range(len(titles)))
 
 
-@dataclass(frozen=True)
-class _ObjectCells(Sequence[str]):
-    """The cells of a row of JSON Lines, made when they are read: rows may have different keys."""
-
-    header: list[str]
-    values: dict[str, Any]
-
-    def __len__(self) -> int:
-        return len(self.header)
-
-    def __getitem__(self, place: Any) -> Any:
-        return _text(self.values.get(self.header[place]))
-
-
-def _cell(cells: Sequence[str], column: int) -> str:
-    """Return the cell of a row in a column; "" if the row ends before it, or the column is -1."""
-    return cells[column] if 0 <= column < len(cells) else ""
+def _check_width(titles: Sequence[str]) -> None:
+    if len(titles) > _MAX_COLUMNS:
+        raise ValueError(f"it has {len(titles):,} columns")
 
 
 def _text(value: Any) -> str:

@@ -1,36 +1,38 @@
-"""Says why a tree of files has no classes, and gives the commands that read it nevertheless."""
+"""Says why a tree of files has no classes, or other labels than its folders, and what reads it."""
 
 from __future__ import annotations
 
 import collections
-import io
+import itertools
 import posixpath
 import re
-import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file import file_names
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources import (
-    labels_in_names,
-    readings,
-    tables,
-    unpacking,
+from imgpipe.components.example_gen.sources import tables, unpacking
+from imgpipe.components.example_gen.sources.base import Item, Note, Scan
+from imgpipe.components.example_gen.sources.list_files import (
+    TEXT,
+    lists_files,
+    lists_of_splits,
+    texts_of_images,
 )
-from imgpipe.components.example_gen.sources.base import Item, Note, Scan, Source
 from imgpipe.components.example_gen.sources.listing import NoClasses
 from imgpipe.components.example_gen.sources.lists import ListSource
+from imgpipe.components.example_gen.sources.readings import Reading, TwoReadings, classes_of
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.files.regular_files import open_regular
 
 LISTS = (".csv", ".tsv", ".jsonl", ".ndjson")
 _SHEETS = (".xlsx", ".xls", ".ods")
 _SAVED = "save it as CSV, and name that instead"
 _LABELS = ".cls"  # a file beside each image that holds its label, as WebDataset writes
-_READING = "classes "  # a list that gives labels, or may give them by one of its columns
-_MOST_LISTS = 4  # with more, none of them is tried
+_MOST_LISTS = 4  # with more, none of them is read
+_WRITE = "write a list (.csv) with the columns path and label, and name it instead of the folder"
 
 
 def explained(
@@ -38,78 +40,51 @@ def explained(
     where: str,
     items: Sequence[Item],
     options: SourceOptions,
-    scan: readings.Scanner,
+    readings: Iterable[Reading],
+    place: Path | None = None,
 ) -> ConfigError:
-    """Return the error of a source without classes, with the commands that read it.
-
-    Args:
-        error: What was found.
-        where: The source, as commands name it.
-        items: All files of the source.
-        options: The options of the user.
-        scan: Function that reads the tree with other options.
-    """
+    """Return the error of a source without classes, with the commands that read it."""
+    lines = [reading.command(where, options) for reading in readings]
     files = [item.path for item in items if not file_names.is_hidden(Path(item.path).name)]
-    by_suffix = collections.Counter(file_names.suffix(file) for file in files)
-    images = [item for item in items if file_names.claims_to_be_image(item.path)]
-    pattern = labels_in_names.pattern_in(images)
-    changes: list[readings.OptionChange] = [{"label_pattern": pattern}] if pattern else []
-    lines = readings.choices(where, options, [*changes, {"class_level": 1}], scan)
     folder = Path(where).expanduser().absolute()
-    if folder.is_dir():
-        lines = _lists(folder, files, options) + lines
+    if place is not None:
+        texts = _outermost(files, (TEXT,))
+        texts = [file for file in texts if lists_files(str(place / file), options)]
+        of_lists = _lists(place, folder, [*_outermost(files), *texts], options)
+        certain, possible, problems = of_lists
+        lines = (certain + possible or problems[:1]) + lines
     said = "\n  ".join([". It can be read in another way:", *lines])
-    if not lines:
-        said = _explained(folder, files, images, by_suffix)
-    return ConfigError(f"{error}{said}")
+    return ConfigError(f"{error}{said if lines else _situation(folder, files)}")
 
 
-def _explained(
-    folder: Path, files: Sequence[str], images: Sequence[Item], by_suffix: Mapping[str, int]
-) -> str:
+def _situation(folder: Path, files: Sequence[str]) -> str:
     """Say what a source holds that no setting reads, and what to do."""
     archives = [file for file in files if file.lower().endswith(unpacking.ENDINGS)]
     if archives:
         packed = f". It holds what is still packed ({join_names(archives)})"
         return f"{packed}. {unpacking.advice(folder, archives)}"
-    lists = [] if folder.is_dir() else _outermost(files)
-    if lists and images:
-        packed = f". A list of its images ({join_names(lists)}) is read when it is unpacked"
-        return f"{packed}. {unpacking.advice(folder)}"
-    if _LABELS in by_suffix and images and folder.exists():
-        labels = f". The labels are in {by_suffix[_LABELS]:,} {_LABELS} files"
-        return f"{labels}. Write a list: {_cls(folder, images)}"
     if not files:
         return ". It holds no file"
-    sheets = [file for file in files if file.lower().endswith(_SHEETS)]
-    if sheets and images:
-        named = join_names(sheets)
-        return f". A spreadsheet ({named}) is not read: save it as CSV, and name that instead"
+    images = [file for file in files if file_names.claims_to_be_image(file)]
+    others = sorted({*files} - {*images}, key=lambda file: (file.count("/"), file))
     if not images:
-        kinds = [f"{count:,} {suffix}" for suffix, count in sorted(by_suffix.items())]
-        return f". None of its files is an image: {join_names(kinds)}"
+        return f". None of its files is an image: {join_names(others)}"
+    labels = f"; the labels may be in {join_names(others)}" if others else ""
+    said = f". Its images, such as {images[0]}, are in no folder of a class{labels}"
+    if others and not folder.is_dir():
+        return f"{said}. {unpacking.advice(folder)}"
     return (
-        f". Its images, such as {images[0].path}, are in no folder of a class: make a folder for "
-        "each class, and move the images into them; or write a list with the columns path and "
-        "label, and name it instead of the folder; or say by data.label_pattern which part of the "
-        "names is the label"
+        f"{said}: make a folder for each class, and move the images into them; or {_WRITE}; or say "
+        "by data.label_pattern which part of the names is the label"
     )
 
 
 def check_lists(
-    source: Source, where: str, items: Sequence[Item], scan: Scan, options: SourceOptions
+    place: Path, where: str, items: Sequence[Item], scan: Scan, options: SourceOptions
 ) -> Scan:
-    """Refuse folders of images for which a list beside them gives other labels.
+    """Refuse folders of images, scanned as `scan`, for which a list gives other labels.
 
-    Args:
-        source: The source, which reads the lists.
-        where: The source, as commands name it.
-        items: All files of the source.
-        scan: What the folders give.
-        options: The options of the user.
-
-    Returns:
-        The scan, with notes of spreadsheets, and of lists in archives that give other labels.
+    Spreadsheets are noted. `place` is the folder on this machine in which the files are.
 
     Raises:
         ConfigError: The first row of a list names an image, and not the folder that it is in.
@@ -118,47 +93,70 @@ def check_lists(
         return scan
     folder = Path(where).expanduser().absolute()
     files = [item.path for item in items]
-    others = [file for file in _outermost(files) if _has_other_labels(source, file, items, scan)]
-    for file in others if folder.is_dir() else ():
-        lines = _lists(folder, [file], options)
-        if lines and _READING in lines[0]:
-            raise _other_labels(where, f"{file} gives", lines, scan, options)
+    for file in _outermost(files):
+        if not _differs(place / file, scan):
+            continue
+        certain, possible, _ = _lists(place, folder, [file], options)
+        # What may be the labels counts where the paths name no folder of a class.
+        if certain or (possible and _differs(place / file, scan, with_paths=True)):
+            raise _other_labels(where, f"{file} gives", certain + possible, scan, options)
     count = sum(item.path.endswith(_LABELS) for item in items)
     if count:
-        line = f"the labels in these files: {_cls(folder, scan.items)}"
         why = f"{count:,} {_LABELS} files beside the images may give"
-        raise _other_labels(where, why, [line], scan, options)
-    unread = dict.fromkeys(_outermost(files, _SHEETS), _SAVED)
-    if not folder.is_dir():
-        unread |= dict.fromkeys(others, unpacking.advice(folder))
+        raise _other_labels(where, why, [f"the labels in these files: {_WRITE}"], scan, options)
     detail = "may give other labels than the folders"
-    notes = [Note("unread_list", file, detail, remedy=remedy) for file, remedy in unread.items()]
+    sheets = _outermost(files, _SHEETS)
+    notes = [Note("unread_list", file, detail, remedy=_SAVED) for file in sheets]
+    notes += texts_of_images(place)
     return replace(scan, notes=(*scan.notes, *notes))
 
 
-def _has_other_labels(source: Source, file: str, items: Iterable[Item], scan: Scan) -> bool:
-    """Whether the first row of a list names an image, and not the folder that it is in."""
+def _differs(file: Path, scan: Scan, with_paths: bool = False) -> bool:
+    """Whether the first row of a list names an image, and its other cells not the folder of it."""
     try:
-        list_item = next(item for item in items if item.path == file)
-        _, (_, row) = tables.first_rows(io.BytesIO(source.read(list_item)))
+        _, (_, row) = tables.first_rows(open_regular(file))
     except OSError:
         return False
-    labels = {_stem(item.path): item.label for item in scan.items if item.label}
-    cells = {part.lower() for cell in row for part in re.split(r"[\\/]", cell)}
-    label = next((labels[stem] for stem in map(_stem, row) if stem in labels), None)
-    return label is not None and label.lower() not in cells
+    by_name: dict[str, list[Item]] = collections.defaultdict(list)
+    for item in scan.items:
+        if item.label:
+            by_name[_parts(item.path)[0]].append(item)
+    path = next((cell for cell in row if _parts(cell)[0] in by_name), None)
+    if path is None:
+        return False
+    parts = _parts(path)
+    alike = by_name[parts[0]]  # the same name may stand in every folder
+    shared = [_shared(_parts(item.path), parts) for item in alike]
+    pairs = zip(alike, shared, strict=True)
+    labels = {str(item.label).lower() for item, depth in pairs if depth == max(shared)}
+    cells = [cell.lower() for cell in row if with_paths or cell != path]
+    return labels.isdisjoint(part for cell in cells for part in re.split(r"[\\/]", cell))
+
+
+def _parts(path: str) -> list[str]:
+    """Return the name in a path, without its suffix, and the folders from the innermost on."""
+    return posixpath.splitext(path.replace("\\", "/"))[0].lower().split("/")[::-1]
+
+
+def _shared(parts: Sequence[str], others: Sequence[str]) -> int:
+    """Return how many parts two paths share, from the innermost on."""
+    pairs = zip(parts, others, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _other_labels(
     where: str, what_gives: str, lines: Sequence[str], scan: Scan, options: SourceOptions
 ) -> ConfigError:
     """Return the refusal of folders whose files have other labels somewhere else."""
-    by_folder = readings.command(where, replace(options, class_level=1))
-    said = [*lines, f"{readings.described(scan)}: {by_folder}"]
+    by_folder = Reading(_described(scan), {"class_level": 1}).command(where, options)
     return ConfigError(
         f"data source {where!r}: {what_gives} other labels than the folders. "
-        + "\n  ".join(["Choose one:", *said])
+        + "\n  ".join(["Choose one:", *lines, by_folder])
     )
+
+
+def _described(scan: Scan) -> str:
+    return classes_of(scan.vocabulary, len(scan.items), scan.given_splits)
 
 
 def _outermost(files: Sequence[str], endings: tuple[str, ...] = LISTS) -> list[str]:
@@ -169,31 +167,34 @@ def _outermost(files: Sequence[str], endings: tuple[str, ...] = LISTS) -> list[s
     return lists if len(lists) <= _MOST_LISTS else []
 
 
-def _stem(path: str) -> str:
-    return posixpath.splitext(re.split(r"[\\/]", path)[-1])[0].lower()
+def _lists(
+    place: Path, source: Path, files: Sequence[str], options: SourceOptions
+) -> tuple[list[str], list[str], list[str]]:
+    """Return what the lists in a folder give or may give, and why the others cannot be read.
 
-
-def _lists(folder: Path, files: Sequence[str], options: SourceOptions) -> list[str]:
-    """Return what the lists in a folder give, or why the first of them cannot be read."""
-    lines: list[str] = []
+    `source` is the folder, or the archive that was unpacked to it. Lists that each hold a split are
+    read as one.
+    """
+    certain: list[str] = []
+    possible: list[str] = []
     problems: list[str] = []
-    for file in _outermost(files):
-        place = str(folder / file)
+    together = [place] if lists_of_splits(place) else []
+    for list_file in (*together, *(place / file for file in files)):
         try:
-            scan = ListSource(place, options).listing()
+            scan = ListSource(str(list_file), options).listing()
         except ConfigError as error:
+            if isinstance(error, TwoReadings) and error.lines:
+                possible += error.lines
+                continue
             problems.append(str(error).removeprefix("data source "))
         else:
-            lines.append(f"{readings.described(scan)}: {readings.command(place, options)}")
-    return lines or problems[:1]
-
-
-def _cls(folder: Path, images: Sequence[Item]) -> str:
-    """Return the commands that list the images with the labels in the files beside them."""
-    first = [] if folder.is_dir() else [unpacking.command(str(folder))]
-    inside = str(folder) if folder.is_dir() else unpacking.FOLDER
-    ending = file_names.suffix(images[0].path)
-    row = f'echo "${{f%{_LABELS}}}{ending},$(cat "$f")"'
-    rows = f"find . -name '*{_LABELS}' | while read -r f; do {row}; done"
-    steps = [*first, f"cd {shlex.quote(inside)}", f"(echo path,label; {rows}) > labels.csv"]
-    return " && ".join([*steps, "imgpipe check labels.csv"])
+            where = f"manifest:{place}" if list_file == place else str(list_file)
+            certain.append(Reading(_described(scan)).command(where, options))
+            if list_file == place:
+                break
+    if not source.is_dir():
+        steps = f"{unpacking.command(str(source))} && imgpipe check"
+        for lines in (certain, possible, problems):
+            here = [line.replace(str(place), unpacking.FOLDER) for line in lines]
+            lines[:] = [line.replace("imgpipe check", steps) for line in here]
+    return certain, possible, problems

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources.archive import repeated, safe_path
+from imgpipe.components.example_gen.sources import unpacked
 from imgpipe.components.example_gen.sources.base import (
     Item,
     Note,
@@ -53,17 +53,20 @@ class ObjectStoreSource(Source):
                 f"data source {self.uri!r} does not exist or holds no object; {EXPECTED_TREE}"
             )
         notes: list[Note] = []
-        items = []
+        items: dict[str, Item] = {}
         for name, about in objects.items():
             key = name.removeprefix(root)
-            path, unsafe = safe_path(key.lstrip("/"))
+            path, unsafe = unpacked.safe_path(key.lstrip("/"))
             if unsafe:
                 notes.append(Note("unsafe_name", name, unsafe))
             # A name with a slash at its end is an empty object that stands for a folder.
             elif path and about["type"] == "file" and not name.endswith("/"):
-                items.append(_item(path, key, about))
-        kept, more = repeated(items)
-        return lay_out(self.uri, kept, (), notes + more, self.options)
+                if path in items:
+                    notes.append(
+                        Note("repeated_name", path, "several objects; the last one counts")
+                    )
+                items[path] = _item(path, key, about)
+        return lay_out(self.uri, list(items.values()), (), notes, self.options)
 
     def scan(self) -> Scan:
         """List the objects; see `Source.scan`.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources import local_files, readings, tables
+from imgpipe.components.example_gen.sources import local_files, tables
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
     Item,
@@ -24,7 +24,6 @@ from imgpipe.components.example_gen.sources.base import (
     SourceKind,
 )
 from imgpipe.components.example_gen.sources.listing import listed
-from imgpipe.components.example_gen.sources.lists import ListSource
 from imgpipe.components.example_gen.sources.split_names import (
     require_all_named,
     split_of,
@@ -41,7 +40,6 @@ _ROLES = ("label", "split", "group")
 _NUMBERS = ("id", "index", "", "unnamed: 0")
 _EXPECTED = "expected a .csv with a label and width × height pixels (0 to 255) in every row"
 _WHITE = 255
-_FEW_COLUMNS = 20  # of more, none is tried as that of the names of files
 _VALUES_AT_ONCE = 1 << 24  # values of a table that are read at once
 
 
@@ -93,7 +91,7 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
     columns = [number for number in range(len(sample)) if number not in others]
     shape = _square(len(columns))
     if titles and (not shape or not all(tables.is_number(sample[number]) for number in columns)):
-        raise _not_pixels(path, titles, options)
+        raise _not_pixels(path, titles)
     if not shape:
         contents = f"{len(sample)} columns, {len(columns)} of them pixels" if sample else "no row"
         raise ConfigError(
@@ -127,18 +125,12 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
     return _Pixels(np.concatenate(kept).reshape(-1, *shape), readable, texts, 1 + header)
 
 
-def _not_pixels(path: str, titles: Sequence[str], options: SourceOptions) -> ConfigError:
-    """Say that a table holds no pixels, with the commands that read it as a list of files."""
-    lines = readings.choices(
-        path,
-        options,
-        [{"image_column": title} for title in titles[:_FEW_COLUMNS]],
-        lambda tried: ListSource(path, tried).listing(),
-    )
-    listed_files = "\n  ".join([". It may list files:", *lines]) if lines else ""
+def _not_pixels(path: str, titles: Sequence[str]) -> ConfigError:
+    """Say that a table holds no pixels, and how it is read as a list of files."""
     return ConfigError(
         f"data source {path!r}: found the columns {join_names(titles)}, which hold neither names "
-        f"of images nor their pixels; {_EXPECTED}, or in one cell of it{listed_files}"
+        f"of images nor their pixels; {_EXPECTED}, or in one cell of it. If it lists files, name "
+        "the column of their paths: --set data.image_column=NAME"
     )
 
 
@@ -159,7 +151,7 @@ def _packed_pixels(
     label = tables.find_column(path, titles, "label", options.label_column)
     group = tables.find_column(path, titles, "group", options.group_column)
     rest = {number: texts for number, texts in cells.items() if number not in (label, group)}
-    split = tables.split_column(rest)
+    split = tables.split_column(path, titles, rest)
     others = [number for number in rest if number != split]
     if label < 0 and len(others) == 1:
         (label,) = others

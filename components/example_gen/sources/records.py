@@ -6,9 +6,11 @@ offset. TensorFlow is imported when a file is opened, not when this module is im
 
 from __future__ import annotations
 
+import collections
 import itertools
 import os
 import re
+import shlex
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,8 +20,7 @@ from urllib.parse import quote, unquote
 
 from imgpipe.components.common.image_file.file_names import is_hidden
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources import local_files, tables
-from imgpipe.components.example_gen.sources.archive import safe_path
+from imgpipe.components.example_gen.sources import local_files, tables, unpacked
 from imgpipe.components.example_gen.sources.base import (
     Item,
     Scan,
@@ -51,6 +52,8 @@ _FILES_KEPT = 1024  # cached indexes of files, because a source is listed up to 
 RECORD_FILE = re.compile(
     r"(tfrecords?|\.tfrec|\.records?)(-[\d?*]+-of-[\d?*]+)?(\.gz)?$", re.IGNORECASE
 )
+#: Number and total of a part, as in x.tfrecord-00002-of-00004.
+_PART = re.compile(r"-(\d+)-of-(\d+)(?!\d)")
 _EXPECTED = (
     "expected TFRecord files of tf.Examples with an encoded image and its label; name other "
     "features by data.image_column and data.label_column"
@@ -101,7 +104,7 @@ class Entry:
 
         `path` is that of the item, to which the file name in the record, if any, is appended.
         """
-        name, unsafe = safe_path(self.path) if self.path else ("", "")
+        name, unsafe = unpacked.safe_path(self.path) if self.path else ("", "")
         return Item(
             f"{path}/{name}" if name and not unsafe else path,
             None if self.label is None else str(self.label),
@@ -165,11 +168,37 @@ class TFRecordSource(Source):
             if not files:
                 raise ConfigError(f"data source {self.locator!r} holds no record file; {_EXPECTED}")
             local_files.check_all(self.locator, files, path, self.options.follow_links)
+            self._check_parts(files)
             return path, files
         files = sorted(file for file in path.parent.glob(path.name) if file.is_file())
         if not files:
             raise ConfigError(f"data source {self.locator!r} does not exist; {_EXPECTED}")
         return path.parent, files
+
+    def _check_parts(self, files: Sequence[Path]) -> None:
+        """Refuse a folder without some of the parts that the names of the others tell.
+
+        A pattern reads what is there, because a person says it.
+        """
+        numbers: dict[tuple[str, str, str], set[int]] = collections.defaultdict(set)
+        for file in files:
+            match = _PART.search(file.name)
+            if match:
+                start = str(file)[: -len(file.name) + match.start()]
+                numbers[start, match[2], file.name[match.end() :]].add(int(match[1]))
+        for (start, total, ending), present in numbers.items():
+            count = int(total)
+            first = int(count in present)  # parts are counted from 0 or from 1
+            if len(present) >= count:
+                continue
+            missing = next(n for n in range(first, count + first) if n not in present)
+            name = f"{missing:0{len(total)}d}-of-{total}{ending}"
+            pattern = shlex.quote(f"{start}-*-of-{total}{ending}")
+            raise ConfigError(
+                f"data source {self.locator!r}: {len(present)} of {count:,} parts are here, and "
+                f"{start.rpartition('/')[2]}-{name} is missing. Copy or download it again; or read "
+                f"the parts that are here: imgpipe check {pattern}"
+            )
 
 
 def read_locator(locator: str, store: str = "") -> bytes:
@@ -285,10 +314,10 @@ def _parse(record: bytes, path: str, number: int) -> tf.train.Example:
 def _plain(file: str, store: str) -> str:
     """Return the path of a file, or of an unpacked copy of one that is compressed with gzip."""
     with open_regular(Path(file)) as stream:
-        if stream.read(len(local_files.GZIP_MAGIC)) != local_files.GZIP_MAGIC:
+        if stream.read(len(unpacked.GZIP_MAGIC)) != unpacked.GZIP_MAGIC:
             return file
     try:
-        return str(local_files.inflated(Path(file), store))
+        return str(unpacked.inflated(Path(file), store))
     except OSError as error:
         raise ConfigError(f"data source {file!r}: {error}; write or download it again") from None
 

@@ -13,14 +13,12 @@ import json
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import BinaryIO
 
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.example_gen.sources.base import Note
-from imgpipe.components.example_gen.sources.split_names import are_splits
+from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.files.regular_files import open_regular
 
 #: Words of columns of paths that may as well be those of other columns of a table of pixels.
 _VAGUE = ("image", "img", "imageid", "imgid", "id")
@@ -51,21 +49,16 @@ _SETTINGS = {
     "group": "group_column",
 }
 _REPEATED = 0.5  # values for each row of a column that says more than the row
-_FLAGS = {"0", "1", "true", "false", "yes", "no", "t", "f", "y", "n"}
+FLAGS = {"0", "1", "0.0", "1.0", "true", "false", "yes", "no", "t", "f", "y", "n"}
 _MOST_FOLDS = 20  # different numbers of a column that may number folds
-#: Encodings that programs write besides those of Unicode, as Python and iconv name them.
-_CODE_PAGES = (
-    *("CP1252", "CP1250", "CP1251", "CP1253", "CP1254", "MACINTOSH"),
-    *("GB18030", "BIG5", "SHIFT_JIS", "EUC-KR"),
-)
 _LINE_LIMIT = 1 << 26  # characters of one of the first lines; 2048 x 2048 RGB pixels take 50 MB
 #: Words for an empty cell, as `pandas.read_csv` knows them. "none" and "na" in lower case may be
 #: classes: no gesture, and a syllable.
 _EMPTY = {"None", "NA", "", "nan", "-nan", "null", "n/a", "<na>", "#n/a", "#na"}
 _BETWEEN = re.compile(r"[][\"'|;,+&/\s]+")  # characters between several labels
 _SURELY_SEVERAL = re.compile(r"[^\W][|;]|^\[.*[,.\s].*\]$|^[\d\s]+$")
-_ONES = {"1", "1.0", "true"}
-_ONE_HOT = {"0", "0.0", "false"} | _ONES
+#: Where a message sends a person whose list is not read.
+GUIDE = "docs/how-to/lists.md has short pandas programs that write such a list"
 
 
 def _word(name: str) -> str:
@@ -123,18 +116,32 @@ def find_column(
     return place
 
 
-def split_column(columns: Mapping[int, Sequence[str]]) -> int:
+def split_column(where: str, titles: Sequence[str], columns: Mapping[int, Sequence[str]]) -> int:
     """Find the column whose cells name splits, train among them, whatever its own name is.
 
     Args:
+        where: The source, for messages.
+        titles: Names of the columns; empty where they have none.
         columns: The cells of the columns that have no other role, by their index.
 
     Returns:
         The index of the column, -1 for none.
+
+    Raises:
+        ConfigError: Some cells of a column name splits, and all others are numbers, as of folds.
     """
     for number, cells in columns.items():
-        if are_splits({cell for cell in map(split_cell, cells) if cell}):
+        words = {cell for cell in map(split_cell, cells) if cell}
+        if are_splits(words):
             return number
+        folds = sorted(filter(str.isdecimal, words))
+        splits = sorted(words.difference(folds))
+        if folds and splits and all(map(split_of, splits)):
+            raise ConfigError(
+                f"data source {where!r}: the column {titles[number] if titles else number} names "
+                f"the split {join_names(splits)} in some rows, and has {join_names(folds, 4)} in "
+                "others: write train, validation or test into all of them"
+            )
     return -1
 
 
@@ -165,11 +172,11 @@ def _uses(name: str, values: Sequence[str]) -> str:
     """Say what a column that nothing reads may be, and how it is read then."""
     group = f"if it says which images belong together: --set data.group_column={shlex.quote(name)}"
     label = f"if it is the class: --set data.label_column={shlex.quote(name)}"
-    split = "if it says which images are held out: write train, validation and test into its cells"
-    if all(value.lower() in _FLAGS for value in values):
+    split = "if it says which images are held out: write train, validation or test into each cell"
+    if all(value.lower() in FLAGS for value in values):
         return split
     if all(map(str.isdecimal, values)) and len(values) <= _MOST_FOLDS:
-        return f"{split}, as test for one of its numbers; {group}; {label}"
+        return f"{split}, as test for one number and train for the others; {group}; {label}"
     return f"{group}; {label}"
 
 
@@ -191,7 +198,8 @@ def first_rows(file: BinaryIO) -> tuple[str, list[list[str]]]:
         first = list(itertools.islice(lines, 2))
     delimiter = max(",\t;", key=first[0].count) if first else ","
     if first and delimiter not in first[0]:
-        delimiter = "|"  # beside others it stands between several labels
+        # Beside others, it stands between several labels or words.
+        delimiter = "|" if "|" in first[0] else " "
     csv.field_size_limit(_LINE_LIMIT)
     rows = [[cell.strip() for cell in row] for row in csv.reader(first, delimiter=delimiter)]
     return delimiter, [*rows, [], []][:2]
@@ -229,10 +237,8 @@ def check_single_labels(where: str, labels: Collection[str], allowed: Collection
     if examples:
         raise ConfigError(
             f"data source {where!r} gives several labels to an image: {join_names(examples)}. "
-            "Expected one label in each row, because the answer of the model is one class. Keep "
-            "the rows whose image has one label, or write the one that counts (of zeros and ones, "
-            "the position of the one); labels that are the name of one class nevertheless go in "
-            "data.classes"
+            "Expected one label in each row, because the answer of the model is one class; "
+            f"{GUIDE}. Labels that are the name of one class nevertheless go in data.classes"
         )
 
 
@@ -250,72 +256,19 @@ def _combinations(labels: set[str]) -> Iterator[str]:
     yield from spaced if len(spaced) > 1 or re.search("[,+&/]", "".join(spaced)) else ()
 
 
-def check_one_hot(where: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Refuse a table with a column of zeros and ones for each class.
-
-    Raises:
-        ConfigError: There are two such columns or more.
-    """
-    columns = [number for number in range(len(header)) if _is_one_hot(rows, number)]
-    if len(columns) < 2:
-        return
-    titles = [header[number] for number in columns]
-    single = all(sum(row[n].lower() in _ONES for n in columns) == 1 for row in rows)
-    what = "Several labels an image are not supported; name the one to learn by data.label_column"
-    if single and where.lower().endswith((".csv", ".tsv")):
-        path = Path(where).expanduser()
-        with open_regular(path) as file:
-            written_in = encoding(file)
-            delimiter, _ = first_rows(file)
-        columns_text = json.dumps(titles, ensure_ascii=False)
-        code = (
-            f"import pandas; t = pandas.read_csv({json.dumps(where, ensure_ascii=False)}, "
-            f'sep={json.dumps(delimiter)}, encoding="{written_in}", skipinitialspace=True); '
-            f't["label"] = t[{columns_text}].idxmax(axis=1); '
-            f't.drop(columns={columns_text}).to_csv("labelled.csv", index=False)'
-        )
-        root = shlex.quote(f"data.root={path.absolute().parent}")
-        what = (
-            f"Write the name of the class: python3 -c {shlex.quote(code)} && "
-            f"imgpipe check labelled.csv --set {root}"
-        )
-    raise ConfigError(
-        f"data source {where!r} has no column for the label, but one of zeros and ones for each "
-        f"class: {join_names(titles)}. {what}"
-    )
-
-
-def _is_one_hot(rows: Sequence[Sequence[str]], column: int) -> bool:
-    """Whether all rows have a zero or a one in a column."""
-    return bool(rows) and all(column < len(row) and row[column].lower() in _ONE_HOT for row in rows)
-
-
-def _converted(error: UnicodeDecodeError, file: str) -> str:
-    """Return the commands that convert a table, each with the words that it has then.
-
-    No library tells the encodings of short lists apart, but people know their own words.
-    """
-    by_words: dict[str, str] = {}
-    new = shlex.quote(str(Path(file).with_name(f"utf8{Path(file).suffix}")))  # beside its images
-    for page in _CODE_PAGES:
-        try:
-            text = error.object.decode(page)
-        except UnicodeDecodeError:
-            continue
-        words = {word for word in re.split(r"[^\w'-]+", text) if not word.isascii()}
-        if words and all(char.isascii() or char.isalpha() for char in text):
-            convert = f"iconv -f {page} -t UTF-8 {shlex.quote(file)} > {new}"
-            by_words.setdefault(join_names(sorted(words), 3), f"{convert} && imgpipe check {new}")
-    lines = [f"{words}: {command}" for words, command in by_words.items()]
-    return "\n  ".join([". Choose the line whose words are right:", *lines]) if lines else ""
-
-
 def unreadable_table(error: Exception, file: str, expected: str) -> ConfigError:
     """Say why a table cannot be read."""
+    ragged = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
     if isinstance(error, UnicodeDecodeError):
-        what = f"is not UTF-8 text (byte {error.start}); save it as such{_converted(error, file)}"
+        what = f"is not UTF-8 text (byte {error.start}): write it again in UTF-8; {GUIDE}"
     elif isinstance(error, OSError):
         what = f"cannot be read: {error.strerror or error}; {expected}"
+    elif ragged:
+        width, row, cells = ragged.groups()
+        what = (
+            f"has {cells} cells in row {row}, and {width} in the rows above: a cell in which the "
+            "character stands that divides cells needs quotation marks around it"
+        )
     else:
-        what = f"is not a CSV file: {str(error).strip()}"
+        what = f"is not read: {str(error).strip()}; {expected}"
     return ConfigError(f"data source {file!r} {what}")

@@ -1,16 +1,20 @@
-"""Refuses trees of folders that can be read in two ways, by names that stand at several places."""
+"""Finds trees of folders that can be read in two ways, by structure, and names the readings.
+
+A reading follows from the names and the numbers of images of the folders; none is tried.
+"""
 
 from __future__ import annotations
 
 import collections
+import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file.file_names import stem
 from imgpipe.components.example_gen.sources import labels_in_names
 from imgpipe.components.example_gen.sources.folder_tree import Folder
-from imgpipe.components.example_gen.sources.readings import OptionChange, TwoReadings
+from imgpipe.components.example_gen.sources.readings import Ambiguity, Reading, classes_of
 from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
 from imgpipe.models.names import feature_names as names
 
@@ -20,115 +24,154 @@ _NUMBER = re.compile(r"\d+(?=\D*$)")
 _MANY = 3  # one in so many files shows that the names mean something
 _KINDS = 3  # folders of images, of their masks and, perhaps, of something else
 _FEW_FILES = 5  # the names of fewer may be the same by chance
-_FEW_FOLDERS = 3  # of so many, a message shows how to read each alone
-#: Splits besides train, by their number.
-_OTHER_SPLITS: dict[int, list[tuple[str, ...]]] = {
-    1: [("test",)],
-    2: [("val", "test"), ("test", "val")],
-}
-_CLASSES: OptionChange = {"class_level": 1}  # reads all folders as classes
+_STRAY = 10  # one in so many images may lie above the classes
 
 
-def check_splits(folders: Sequence[Folder]) -> None:
-    """Refuse folders that hold folders and name splits, but not all of them, or not one for each.
-
-    Raises:
-        TwoReadings: They may be splits or classes.
-    """
+def about_splits(folders: Sequence[Folder]) -> Ambiguity | None:
+    """Ask about folders that hold folders and name splits, but not all, or not one for each."""
     named = [folder for folder in folders if split_of(folder.name)]
     others = [folder for folder in folders if not split_of(folder.name)]
     train = [folder for folder in named if split_of(folder.name) == names.TRAIN]
     is_one_split = len({split_of(folder.name) for folder in named}) == 1
     is_whole = any(are_splits([folder.name, names.TRAIN, names.TEST]) for folder in train)
     if is_one_split and not is_whole:
-        return  # classes such as train_station
+        return None  # classes such as train_station
+    if not any(map(_words, train if others else named)):
+        return None
     problem = "but not one folder for each, with train among them, and the same rest of the name"
     if others:
         problem = f"and {join_names([folder.name for folder in others])} beside them do not"
-    if any(map(_words, train if others else named)):
-        raise TwoReadings(
-            f"{join_names([folder.name for folder in named])} name splits, {problem}",
-            *_as_splits(folders),
-            _without(others),
-            *(_without([folder]) for folder in named if not others),
-            _without(named),
-            _CLASSES,
-        )
+        alone = _without(folders, others) + _without(folders, named)
+    else:
+        alone = [reading for folder in named for reading in _without(folders, [folder])]
+    why = f"{join_names([folder.name for folder in named])} name splits, {problem}"
+    return why, [*_as_splits(folders), *alone, *levels(folders)[:1]]
 
 
-def check_classes(roots: Iterable[Folder], classes: Sequence[Folder]) -> None:
-    """Refuse a tree whose structure does not say which folders are the classes.
+def about_classes(roots: Iterable[Folder], classes: Sequence[Folder]) -> Ambiguity | None:
+    """Ask about a tree whose structure does not say which folders, or which files, are the classes.
 
-    Args:
-        roots: Folders that hold the folders that may be classes: the top, or the splits.
-        classes: Folders that may be classes; those of one name, as in two splits, are one class.
-
-    Raises:
-        TwoReadings: Other folders may be the classes, or some files may be no images of a class.
+    The roots, the top or the splits, hold the classes; those of one name in two splits are one.
     """
     beside = _companions(classes)
     if beside:
         why = f"many files, those of {beside}, are called as others of their class, as masks are"
-        raise TwoReadings(why, {"skip": (beside,)}, _CLASSES)
+        skip = {"skip": (beside,), "class_level": 1}
+        return why, [Reading(f"without {beside}", skip), *levels(classes)[:1]]
     for root in roots:
         if _have_same_files(root.filled()):
-            raise _images_and_masks(root.filled())
-    again = _standing_again(classes)
-    if again:
-        raise _classes_again(classes, again)
+            return _about_same_files(root.filled(), classes)
+    return _about_inner_folders(classes)
+
+
+def _about_inner_folders(classes: Sequence[Folder]) -> Ambiguity | None:
+    """Ask about classes that hold several folders with names of their own."""
+    parts, around = _inner_folders(classes)
+    if not parts:
+        return None
+    readings = [*_as_splits(classes), *levels(classes)]
+    readings += _without(classes, [folder for folder in classes if folder.name in around])
+    for name in around if len(around) <= _KINDS else ():
+        readings += _without(classes, [folder for folder in classes if folder.name != name])
+    for name in parts if len(parts) == 2 else ():  # as images and their masks in each class
+        readings.append(Reading(f"without {name}", {"skip": (name,), "class_level": 1}))
+    why = f"folders of images ({join_names(parts)}) are in {join_names(around)}"
+    return f"{why}, so that either may be the classes", readings
+
+
+def _inner_folders(classes: Sequence[Folder]) -> tuple[list[str], list[str]]:
+    """Return the names of folders in classes that may be the classes, and of the classes around.
+
+    They may be if several are side by side, and either all images are on a level with them, or
+    folders of these names are at other places, too.
+    """
+    parts: collections.Counter[str] = collections.Counter()
+    around: set[str] = set()
+    for class_folder in classes:
+        for words in map(_words, class_folder.walk()):
+            if len(words) > 1:
+                parts.update(folder.name for folder in words)
+                around.add(class_folder.name)
+    labels = {folder.name for folder in classes}
+    stand_again = max(parts.values(), default=0) > 1 or not labels.isdisjoint(parts)
+    may_be = len(labels) > 1 and (stand_again or len(levels(classes)) > 1)
+    return (sorted(parts), sorted(around)) if may_be else ([], [])
+
+
+def levels(layer: Sequence[Folder]) -> list[Reading]:
+    """Return the readings in which the folders of a layer, or those at a depth below, are classes.
+
+    A level is none where its folders are splits or have numbers only, or many images lie above it.
+    """
+    readings: list[Reading] = []
+    total = sum(folder.total for folder in layer)
+    for level in itertools.count(1):
+        images = sum(folder.total for folder in layer)
+        if not layer or _STRAY * (total - images) > total:
+            return readings
+        words = {folder.name for folder in layer}
+        is_named = level == 1 or any(map(_has_letters, words))
+        if len(words) > 1 and is_named and not are_splits(words):
+            readings.append(Reading(classes_of(words, images), {"class_level": level}))
+        layer = [inner for folder in layer for inner in folder.filled()]
+    return readings
+
+
+def _without(folders: Sequence[Folder], left_out: Sequence[Folder]) -> list[Reading]:
+    """Return the readings without some of the folders, if two classes are left."""
+    layer = [folder for folder in folders if folder not in left_out]
+    while len({folder.name for folder in layer}) == 1 and not any(f.files for f in layer):
+        layer = [inner for folder in layer for inner in folder.filled()]
+    if are_splits({folder.name for folder in layer}):
+        layer = [inner for folder in layer for inner in folder.passed().filled()]
+    by_level = levels(layer)
+    if not left_out or not by_level or all(split_of(folder.name) for folder in layer):
+        return []
+    skip = {"skip": tuple(sorted(f"/{folder.path}"[:-1] for folder in left_out))}
+    if any(_inner_folders(layer)):
+        return [Reading(level.gives, level.settings | skip) for level in by_level]
+    return [Reading(by_level[0].gives, skip)]
+
+
+def _as_splits(folders: Sequence[Folder]) -> list[Reading]:
+    """Return the readings of two or three folders of the same classes as splits.
+
+    Train is the one that is called so, or has at least twice as many images as any other.
+    """
+    train, *others = sorted(
+        folders, key=lambda folder: (split_of(folder.name) != names.TRAIN, -folder.total)
+    )
+    is_train = split_of(train.name) or all(train.total >= 2 * folder.total for folder in others)
+    are_alike = all(folder.names() == train.names() for folder in others)
+    held_out = ("test", "val")[: len(others)]
+    if not is_train or not are_alike or len(train.names()) < 2 or len(others) != len(held_out):
+        return []
+    readings: list[Reading] = []
+    images = sum(folder.total for folder in folders)
+    for words in itertools.permutations(held_out):
+        splits = ("train", *words)
+        called = dict(zip((folder.name for folder in (train, *others)), splits, strict=True))
+        if all(split_of(name) in (None, split_of(word)) for name, word in called.items()):
+            gives = classes_of(train.names(), images, splits)
+            entries = tuple(f"{name}={word}" for name, word in called.items())
+            readings.append(Reading(gives, {"split_folders": entries}))
+    return readings
+
+
+def _has_letters(name: str) -> bool:
+    return any(map(str.isalpha, name))
 
 
 def _words(folder: Folder) -> list[Folder]:
     """Return the folders in one that may be classes by their names: digits name none."""
-    return [inner for inner in folder.filled() if any(map(str.isalpha, inner.name))]
-
-
-def _standing_again(classes: Sequence[Folder]) -> dict[Folder, list[Folder]]:
-    """Return folders side by side, by class, whose names stand side by side elsewhere, too."""
-    places: dict[str, set[str]] = collections.defaultdict(set)
-    for class_folder in classes:
-        above = class_folder.path[: -len(class_folder.name) - 1]
-        for folder in class_folder.walk():
-            places[folder.name.lower()].add(folder.path.removeprefix(above).lower())
-    again: dict[Folder, list[Folder]] = collections.defaultdict(list)
-    for class_folder in classes:
-        for folder in class_folder.walk():
-            inner = [part for part in _words(folder) if len(places[part.name.lower()]) > 1]
-            again[class_folder] += inner if len(inner) > 1 else []
-    return {class_folder: folders for class_folder, folders in again.items() if folders}
-
-
-def _classes_again(
-    classes: Sequence[Folder], again: Mapping[Folder, Sequence[Folder]]
-) -> TwoReadings:
-    """Return the refusal of folders whose names stand at several places."""
-    around = sorted({class_folder.name for class_folder in again})
-    parts = sorted({folder.name for folders in again.values() for folder in folders})
-    depths = [
-        1 + inner.path.count("/") - class_folder.path.count("/")
-        for class_folder in classes
-        for inner in class_folder.walk()
-        if inner.files
-    ]
-    levels = [{"class_level": level} for level in range(2, min(depths) + 1)]
-    apart: list[OptionChange] = []
-    for name in around if len(around) <= _FEW_FOLDERS else ():
-        apart.append(_without(folder for folder in classes if folder.name == name))
-        apart.append(_without(folder for folder in classes if folder.name != name))
-    within = [{"skip": (name,)} for name in parts] if len(parts) == 2 else []
-    why = (
-        f"folders of the same names ({join_names(parts)}) stand at several places, among them in "
-        f"{join_names(around)}, so that either may be the classes"
-    )
-    return TwoReadings(why, *_as_splits(classes), *levels, _CLASSES, *apart, *within)
+    return [inner for inner in folder.filled() if _has_letters(inner.name)]
 
 
 def _companions(classes: Iterable[Folder]) -> str:
     """Return what names the files of which each has the name of another one of its class.
 
-    Returns:
-        A pattern such as "*_mask*" where x_mask lies beside x, or the name of the folder in which
-        the files have the names of those beside it; "" where less than a third are like that.
+    It is "*_mask*" where x_mask lies beside x, or the name of a folder of files called as those
+    beside it; "" where less than a third are like that.
     """
     counts: collections.Counter[str] = collections.Counter()
     total = 0
@@ -162,62 +205,31 @@ def _have_same_files(folders: Sequence[Folder]) -> bool:
 
 def _only_count(stems: Iterable[str]) -> bool:
     """Whether names differ in numbers only, and leave out none: IMG_1 to IMG_9."""
-    series: dict[tuple[str, str], list[int]] = collections.defaultdict(list)
+    series: dict[str, list[int]] = collections.defaultdict(list)
     for name in stems:
         match = _NUMBER.search(name)
         if match is None:
             return False
-        series[name[: match.start()], name[match.end() :]].append(int(match[0]))
-    words = {re.sub(r"\d", "", f"{before}#{behind}") for before, behind in series}
+        series[_NUMBER.sub("#", name)].append(int(match[0]))
+    words = {re.sub(r"\d", "", name) for name in series}
     has_gaps = any(max(numbers) - min(numbers) >= len(numbers) for numbers in series.values())
     return len(words) == 1 and not has_gaps
 
 
-def _images_and_masks(folders: Sequence[Folder]) -> TwoReadings:
-    """Return the refusal of folders with the same files; their names may hold the labels."""
-    folder_names = join_names([folder.name for folder in folders])
-    why = (
-        f"the files of {folder_names} have the same names throughout, "
-        "as images and their masks have"
-    )
-    images = (item for folder in folders[0].walk() for item in folder.files)
-    pattern = labels_in_names.pattern_in(images)
-    labels: list[OptionChange] = []
-    if pattern:
+def _about_same_files(folders: Sequence[Folder], classes: Sequence[Folder]) -> Ambiguity:
+    """Ask about folders with files of the same names, which may hold the labels."""
+    shown = join_names([folder.name for folder in folders])
+    why = f"the files of {shown} have the same names throughout, as images and their masks have"
+    readings = labels_in_names.readings(i for inner in folders[0].walk() for i in inner.files)
+    if readings:
         why += "; they begin with several labels, so that the names may tell the classes"
-        for folder in folders:  # each alone
-            masks = [beside for beside in folders if beside is not folder]
-            labels.append({"label_pattern": pattern, **_without(masks)})
-        labels.append({"label_pattern": pattern})
-    return TwoReadings(why, *labels, _CLASSES)
-
-
-def _as_splits(folders: Sequence[Folder]) -> list[OptionChange]:
-    """Return the changes that read two or three folders of the same classes as splits.
-
-    Train is the one that is called so, or has at least twice as many images as any other.
-    """
-    train, *others = sorted(
-        folders, key=lambda folder: (split_of(folder.name) != names.TRAIN, -folder.total)
-    )
-    is_train = split_of(train.name) or all(train.total >= 2 * folder.total for folder in others)
-    are_alike = all(folder.names() == train.names() for folder in others)
-    if not is_train or not are_alike or len(train.names()) < 2:
-        return []
-    changes: list[OptionChange] = []
-    for words in _OTHER_SPLITS.get(len(others), ()):
-        called = {train.name: "train"} | {
-            folder.name: word for folder, word in zip(others, words, strict=True)
-        }
-        if all(split_of(name) in (None, split_of(word)) for name, word in called.items()):
-            entries = tuple(f"{name}={word}" for name, word in called.items())
-            changes.append({"split_folders": entries})
-    return changes
-
-
-def _without(folders: Iterable[Folder]) -> OptionChange:
-    """Return the change that leaves out folders."""
-    return {"skip": tuple(sorted(f"/{folder.path}".rstrip("/") for folder in folders))}
+    alone: list[Reading] = []
+    for folder in folders:
+        others = [beside for beside in classes if beside.name != folder.name]
+        skip = {"skip": tuple(f"/{beside.path}"[:-1] for beside in others)}
+        alone += [Reading(reading.gives, reading.settings | skip) for reading in readings]
+        alone += _without(classes, others)
+    return why, [*alone, *readings, *levels(classes)]
 
 
 def _stems(folders: Iterable[Folder]) -> list[str]:

@@ -38,7 +38,8 @@ class Row(PlacedImage):
 class ImageFinding:
     """What a check or the comparison with other images found in one image.
 
-    A check sets the reason, the detail and the score; the passes set the other fields.
+    A check sets the reason, the detail and the score; `ImageRow.described` sets the fields of the
+    image where the finding is listed.
     """
 
     reason: str
@@ -53,18 +54,6 @@ class ImageFinding:
     image_hash: str = ""
     stored: str = ""  # path relative to the quarantine; "" when there are no bytes
     repaired: bytes | None = field(default=None, repr=False)  # the repaired file
-
-    def about(self, record: ImageRecord, **changes: Any) -> ImageFinding:
-        """Return the finding with the path, label, split and hash of the image that it is about."""
-        return dataclasses.replace(
-            self,
-            path=record.path,
-            label=record.label,
-            split=record.split,
-            image_hash=record.image_hash,
-            score=round(self.score, 6),
-            **changes,
-        )
 
     def row(self) -> Row:
         """Return the row of the quarantine's files and of the JSON."""
@@ -90,8 +79,9 @@ Result = ImageFinding | str | None
 Repair = Callable[[ImageRecord], bytes]
 #: The usual values of a set of images, the least and the greatest; None for no image.
 Limits = tuple[float, float] | None
-#: Function from a record, and from what the check compares with, to what it found.
-JudgeImage = Callable[[ImageRecord, Any], Result]
+#: Function from a record, or from a row for a check that needs the set, and from what the check
+#: compares with, to what it found.
+JudgeImage = Callable[[Any, Any], Result]
 
 
 @dataclass(frozen=True)
@@ -112,8 +102,8 @@ class ImageCheck:
         needs: What the check needs. A check that needs pixels is run only for decoded images, which
             have all measurements. One that needs the set is run again when all images are known.
         judge: Function from a record and the number with which the check compares (its threshold or
-            `setting`; for a check that needs the set, its `limits`) to what it found. None for
-            near-duplicates, which `copies` finds.
+            `setting`) to what it found; for a check that needs the set, from a row and `limits`.
+            None for near-duplicates, which `copies` finds.
         remedy: What to do to keep the image.
         severity: Default severity.
         may_be: Severities that the configuration may set.
@@ -122,7 +112,7 @@ class ImageCheck:
         threshold: Default threshold of a check that compares a number.
         setting: Setting of `[judge]` with which the check compares instead of a threshold.
         about: What the threshold is compared with.
-        counted: For a check that needs the set: function that returns the number to count.
+        counted: For a check that needs the set: function from a row to the number to count.
         limits: For a check that needs the set: function that computes the limits from the counts
             and the threshold.
         choices: Further kinds of findings that the configuration may set.
@@ -141,20 +131,20 @@ class ImageCheck:
     threshold: float | None = None
     setting: str = ""
     about: str = ""
-    counted: Callable[[ImageRecord], int] | None = None
+    counted: Callable[[Any], int] | None = None
     limits: Callable[[Mapping[int, int], float], Limits] | None = None
     choices: Mapping[str, SeverityChoice] = field(default_factory=dict)
     titles: Mapping[str, str] = field(default_factory=dict)
     unusable: tuple[str, ...] = ()
 
-    def run(self, record: ImageRecord, limit: float | Limits) -> ImageFinding | None:
+    def run(self, image: Any, limit: float | Limits) -> ImageFinding | None:
         """Return what the check finds in an image; it sets neither severity nor remedy.
 
         Args:
-            record: The inspected image.
+            image: The inspected image, or its row; see `judge`.
             limit: Number or limits with which the check compares; see `judge`.
         """
-        result = self.judge(record, limit) if self.judge is not None else None
+        result = self.judge(image, limit) if self.judge is not None else None
         return ImageFinding(self.name, result) if isinstance(result, str) else result
 
 

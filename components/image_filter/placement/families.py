@@ -22,7 +22,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.image_filter.judge.image_row import ImageRow
 
 #: Share of the images of its class that a family may hold.
 _LARGEST = 0.2
@@ -82,33 +82,7 @@ _SEVERAL = re.compile(r"(?:[^\W\d_]{2,}\d+){2,}$")
 _ONE_OF_SEVERAL = re.compile(r"[^\W\d_]+\d+")
 
 
-@dataclass(frozen=True, slots=True)
-class FileOrigin:
-    """What the file of an image tells besides its pixels.
-
-    Attributes:
-        path: Path in the source.
-        label: Class of the image.
-        content: Hash of the file.
-        camera: Model of the camera; "" when the file does not say it.
-        captured: Moment of the photograph in seconds; 0 when the file does not say it.
-    """
-
-    path: str
-    label: str
-    content: str = ""
-    camera: str = ""
-    captured: int = 0
-
-
-def origin(record: ImageRecord) -> FileOrigin:
-    """Return what the file of a record tells."""
-    content = record.content
-    moment = (content.camera, content.captured)
-    return FileOrigin(record.path, record.label, record.image_hash, *moment)
-
-
-def by_content(images: Sequence[FileOrigin]) -> dict[str, str]:
+def by_content(images: Sequence[ImageRow]) -> dict[str, str]:
     """Find the families of a set of images; see `by_path`.
 
     Returns:
@@ -119,11 +93,11 @@ def by_content(images: Sequence[FileOrigin]) -> dict[str, str]:
     family_of: dict[str, str] = {}
     for image in sorted(images, key=lambda image: image.path):
         if image.path in families:
-            family_of.setdefault(image.content, families[image.path])
+            family_of.setdefault(image.image_hash, families[image.path])
     return family_of
 
 
-def by_path(images: Sequence[FileOrigin]) -> dict[str, str]:
+def by_path(images: Sequence[ImageRow]) -> dict[str, str]:
     """Find the families of a set of images.
 
     Args:
@@ -135,7 +109,7 @@ def by_path(images: Sequence[FileOrigin]) -> dict[str, str]:
 
     Examples:
         >>> frames = [f"rock/IMG_{film}_mp4-{n}.jpg" for film in range(20, 30) for n in range(3)]
-        >>> by_path([FileOrigin(path, "rock") for path in frames])["rock/IMG_24_mp4-1.jpg"]
+        >>> by_path([ImageRow(path, "rock") for path in frames])["rock/IMG_24_mp4-1.jpg"]
         'IMG_24*'
     """
     families = _by_name(images)
@@ -185,9 +159,9 @@ class _Name:
         return re.split(r"[\W_]", self.beginning(place))[-1]
 
 
-def _by_name(images: Iterable[FileOrigin]) -> dict[str, str]:
+def _by_name(images: Iterable[ImageRow]) -> dict[str, str]:
     """Return the families that the names of the files tell, by path."""
-    by_class: dict[str, list[FileOrigin]] = defaultdict(list)
+    by_class: dict[str, list[ImageRow]] = defaultdict(list)
     for image in images:
         by_class[image.label].append(image)
     family_of: dict[str, str] = {}
@@ -201,7 +175,7 @@ def _by_name(images: Iterable[FileOrigin]) -> dict[str, str]:
     return family_of
 
 
-def _names(members: Sequence[FileOrigin]) -> list[_Name]:
+def _names(members: Sequence[ImageRow]) -> list[_Name]:
     """Return the names of the files of a class; with their folders, if names recur in several."""
     folders = Counter(image.path.rpartition("/")[0] for image in members)
     files = Counter(_file(image.path) for image in members)
@@ -218,7 +192,7 @@ def _file(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-def _text(image: FileOrigin, with_folders: bool) -> str:
+def _text(image: ImageRow, with_folders: bool) -> str:
     text = _without_additions(_file(image.path).rpartition(".")[0], image.label)
     if with_folders:
         folders = [part for part in image.path.split("/")[:-1] if part != image.label]
@@ -321,7 +295,7 @@ def _at_place(
     return families
 
 
-def _bursts(images: Sequence[FileOrigin]) -> dict[str, str]:
+def _bursts(images: Sequence[ImageRow]) -> dict[str, str]:
     """Return the bursts of photographs that a camera took within seconds, by path."""
     shots = sorted(
         (image for image in images if image.captured),

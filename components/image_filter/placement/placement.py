@@ -10,14 +10,15 @@ depends on the set of images alone, not on their order. One worker places all im
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.splits import SplitRule
-from imgpipe.components.image_filter.judge.decision import Move
+from imgpipe.components.image_filter.judge.image_row import ImageRow
+from imgpipe.components.image_filter.judge.overrides import Override, override_of
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.arrays import Array, Indices
 
@@ -44,41 +45,22 @@ _ROW = np.dtype(
 )
 
 
-def row(record: ImageRecord, rule: SplitRule | None, relabelled: bool = False) -> bytes:
-    """Return the row of an image for `place`; b"" if the source decides about its split.
-
-    Args:
-        record: The image, with the label of an override if there is one.
-        rule: The rule that has drawn the splits.
-        relabelled: Whether the label is that of an override.
-    """
-    if rule is None or record.split not in rule.drawn or not record.image_hash:
-        return b""
-    content = bytes.fromhex(record.image_hash)
-    group, draw, order = _drawn(rule, rule.key(record.image_hash, record.group))
-    values = (content, group if record.group else content, draw, order)
-    split = names.SPLITS.index(record.split)
-    return np.array([(*values, record.label_index, split, relabelled)], _ROW).tobytes()
-
-
 def place(
-    rows: Sequence[bytes],
+    rows: Iterable[ImageRow],
     near: Mapping[str, int],
     rule: SplitRule,
-    families: Mapping[str, str] | None = None,
-) -> Iterator[tuple[str, Move]]:
-    """Find the images that have to be moved to another split.
+    overrides: Mapping[str, Override],
+) -> None:
+    """Move images to other splits, where the rule decides about them.
 
     Args:
-        rows: Rows of the images, as `row` returns them, in any order.
-        near: Number of the group of near-duplicates, by content hash in hexadecimal digits.
+        rows: The images that passed the checks, with their families, in any order.
+        near: Number of the group of near-duplicates, by content hash of the images in one.
         rule: The rule that has drawn the splits.
-        families: Name of the family, by content hash of the images that have one.
-
-    Yields:
-        (content hash in hexadecimal digits, move).
+        overrides: Decisions of people, as `override_of` takes them.
     """
-    table = np.frombuffer(b"".join(rows), _ROW)
+    drawn = [row for row in rows if row.split in rule.drawn and row.image_hash]
+    table = np.fromiter((_values(row, rule) for row in drawn), _ROW, len(drawn))
     # Byte-identical files count once, and their order must not matter.
     relabelled = table["content"][table["relabelled"]]
     table = table[np.unique(table[["content", "group", "label"]], return_index=True)[1]]
@@ -90,48 +72,45 @@ def place(
     table = table[~np.isin(table["content"], conflicts)]
     if not len(table):
         return
-    before = table["split"]
-    table = _with_families(table, families or {}, rule)
     fixed = np.isin(table["content"], relabelled)
     placement = _Placement(table, _units(table, near), fixed)
     placement.keep_together()
     together = placement.splits.copy()
     placement.fill(rule.minimum)
-    (moved,) = np.nonzero(placement.splits != before)
-    for index, content in zip(moved.tolist(), _contents(table[moved]), strict=True):
-        reason = TOGETHER if placement.splits[index] == together[index] else MINIMUM
-        yield content, Move(names.SPLITS[placement.splits[index]], reason, rule.drawn)
+    places = dict(zip(_contents(table), range(len(table)), strict=True))
+    for row in drawn:
+        place = places.get(row.image_hash)
+        if place is None:
+            continue
+        split = names.SPLITS[placement.splits[place]]
+        if split != row.split:
+            reason = TOGETHER if placement.splits[place] == together[place] else MINIMUM
+            row.move_to(split, reason, override_of(row.image_hash, overrides))
 
 
-def _with_families(table: Array, families: Mapping[str, str], rule: SplitRule) -> Array:
-    """Return the rows with families as groups, in the splits that the rule draws for these."""
-    table = table.copy()
-    given = names.TRAIN if rule.given else None
-    for index, content in enumerate(_contents(table)):
-        if content in families:
-            family = families[content]
-            split = names.SPLITS.index(rule.assign(content, given, family))
-            key = _drawn(rule, rule.key(content, family))
-            table[index] = (
-                table["content"][index],
-                *key,
-                table["label"][index],
-                split,
-                table["relabelled"][index],
-            )
-    return table
+def _values(row: ImageRow, rule: SplitRule) -> tuple[Any, ...]:
+    """Return the values of `_ROW` of an image; a family is in the split that the rule draws."""
+    content = bytes.fromhex(row.image_hash)
+    split = row.split
+    if row.is_family:
+        split = rule.assign(row.image_hash, names.TRAIN if rule.given else None, row.group)
+    key = rule.key(row.image_hash, row.group)
+    group = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+    return (
+        content,
+        group if row.group else content,
+        rule.draw(key),
+        rule.draw(f"order:{key}"),
+        row.label_index,
+        names.SPLITS.index(split),
+        row.is_relabelled,
+    )
 
 
 def _contents(table: Array) -> Iterator[str]:
     """Yield the content hash of each row in hexadecimal digits."""
     # NumPy drops the zeros at the end of a value of the type S.
     return (content.ljust(32, b"\0").hex() for content in table["content"].tolist())
-
-
-def _drawn(rule: SplitRule, key: str) -> tuple[bytes, float, float]:
-    """Return the group of a key, the draw that decides its split, and the second one."""
-    group = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
-    return group, rule.draw(key), rule.draw(f"order:{key}")
 
 
 def _units(table: Array, near: Mapping[str, int]) -> Indices:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypedDict
 
-from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.named_images import NamedImage
 from imgpipe.components.common.storage import records
+from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.feature_distribution import unit
 from imgpipe.models.features.rows import blocks
@@ -114,31 +114,26 @@ def distances(rows: BankRows, classes: int) -> npt.NDArray[np.float64]:
     return distance
 
 
-class GallerySample:
-    """A random sample of the images of each class, where there are no features yet."""
+def sampled(kept: Iterable[ImageRow], vocabulary: Sequence[str]) -> list[Gallery]:
+    """Choose images of each class at random, where there are no features yet.
 
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._chosen: dict[str, list[tuple[int, str, str]]] = {}
+    Args:
+        kept: The kept images.
+        vocabulary: Class names in sorted order.
+    """
+    by_class: dict[str, list[ImageRow]] = defaultdict(list)
+    for row in kept:
+        by_class[row.label].append(row)
+    return [_sampled(name, by_class[name], row_length(len(vocabulary))) for name in vocabulary]
 
-    def add(self, record: ImageRecord) -> None:
-        """Count an image, which is chosen if its content hash is one of the smallest."""
-        self._counts[record.label] += 1
-        chosen = self._chosen.setdefault(record.label, [])
-        heapq.heappush(chosen, (-int(record.image_hash[:16], 16), record.path, record.image_hash))
-        if len(chosen) > _MOST:
-            heapq.heappop(chosen)
 
-    def galleries(self, vocabulary: Sequence[str]) -> list[Gallery]:
-        """Return the sample of each class."""
-        return [self._gallery(name, row_length(len(vocabulary))) for name in vocabulary]
-
-    def _gallery(self, name: str, length: int) -> Gallery:
-        chosen = sorted(self._chosen.get(name, ()), reverse=True)[:length]
-        return {
-            "name": name,
-            "count": self._counts[name],
-            "sample": [{"path": path, "image_hash": image_hash} for _, path, image_hash in chosen],
-            "least": [],
-            "typical": [],
-        }
+def _sampled(name: str, rows: Sequence[ImageRow], length: int) -> Gallery:
+    """Return the images of a class with the smallest hashes, which are as good as random."""
+    chosen = heapq.nsmallest(length, rows, key=lambda row: row.image_hash)
+    return {
+        "name": name,
+        "count": len(rows),
+        "sample": [{"path": row.path, "image_hash": row.image_hash} for row in chosen],
+        "least": [],
+        "typical": [],
+    }

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from typing_extensions import TypedDict
 
-from imgpipe.components.image_filter.copies.near_duplicates import ListedCopy, NearGroup
+from imgpipe.components.image_filter.image_table import ListedCopy, NearGroup
 
 #: Number of groups on the page, and of images of each; the quarantine lists all.
 GROUPS = 24

@@ -13,7 +13,6 @@ from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.report.commands import review_command
 from imgpipe.components.report.page_facts import PageFacts
 from imgpipe.components.report.section import Context, Section, SectionContent
-from imgpipe.components.run_record.doubtful_labels import clearly_doubtful
 from imgpipe.components.run_record.facts import Facts
 from imgpipe.models.names import feature_names as names
 
@@ -180,17 +179,16 @@ DOUBTFUL = 24
 
 
 def build_doubtful_labels(context: Context) -> SectionContent:
-    """Return the first rows of the ranking, in two groups: clearly doubtful and less clear."""
+    """Return the first rows of the ranking: doubtful labels, and then mistakes of the models."""
     suspects = context.facts["suspects"]
     if suspects is None:
         return context.absent("Labels were not checked: there are too few images or no features")
     rows = [context.with_image(row) for row in suspects["rows"][:DOUBTFUL]]
-    clearly = len(clearly_doubtful(suspects["rows"]))
+    doubtful = suspects["doubtful"]
     return {
         "suspects": suspects,
         "rows": rows,
-        "clearly": clearly,
-        "groups": [("", rows[:clearly]), ("less clear", rows[clearly:])],
+        "groups": [("", rows[:doubtful]), ("mistake", rows[doubtful:])],
         "review": review_command(context.facts),
     }
 

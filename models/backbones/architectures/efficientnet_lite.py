@@ -4,17 +4,13 @@ The architecture is that of Tan & Le 2019 in the Lite variant of tensorflow/tpu:
 ReLU6, stem and head not scaled. The weights are those of the packages that `VARIANTS` names, which
 are read without torch. Folding is exact to float32 rounding, makes the forward pass 1.5 times
 faster, and leaves no statistics that could change while a head trains.
-
-The axes for covariances are the principal axes of the channels in photographs. They are in the file
-`efficientnet_lite_axes.npz`, which `python -m benchmarks.axes --write` makes.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -55,8 +51,6 @@ _STAGES: Final = (
     Blocks(4, 5, 2, 6, 192),
     Blocks(1, 3, 1, 6, 320),
 )
-#: Axes of the layers that a head reads, float16 [C, d], each under "BACKBONE/LAYER".
-AXES_FILE: Final = Path(__file__).with_name("efficientnet_lite_axes.npz")
 _STAGES_BELOW: Final = 5  # the levels lie on both sides of the end of the fifth stage
 
 
@@ -185,20 +179,7 @@ def architecture(name: str, variant: Variant) -> Architecture:
         functools.partial(_folded_network, variant),
         packaged=variant.weights,
         levels=variant.levels(),
-        axes=functools.partial(_axes, name),
     )
-
-
-@functools.cache
-def _axes(name: str) -> Mapping[str, Floats]:
-    """Return the axes of a variant, float32 [C, d] by the name of the layer."""
-    start = f"{name}/"
-    with np.load(AXES_FILE) as axes:
-        return {
-            key.removeprefix(start): axes[key].astype(np.float32)
-            for key in axes
-            if key.startswith(start)
-        }
 
 
 def _source(variant: Variant, choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:

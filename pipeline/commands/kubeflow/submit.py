@@ -198,5 +198,5 @@ def _answered(host: str) -> Iterator[None]:
     except (HTTPError, OSError) as error:
         raise ResourceError(
             f"no answer from {host}, or from Kubernetes ({error}). Check --host and KUBECONFIG, or "
-            "run: kubectl port-forward -n kubeflow svc/ml-pipeline 8888. A submitted run goes on."
+            "run: kubectl port-forward -n kubeflow svc/ml-pipeline 8888."
         ) from error

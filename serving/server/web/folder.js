@@ -151,7 +151,9 @@ export class Folder {
       `${finished.length} of ${this.entries.length} images` + (refused ? `, ${refused} refused` : "");
     this.#offerLabels([...new Set(finished.map((entry) => entry.label).filter((label) => label !== undefined))].sort());
     const found = this.#matching();
-    const images = `${found.length} ${found.length === 1 ? "image" : "images"}${this.#counts(found)}`;
+    const labelled = found.filter((entry) => entry.label !== undefined).length;
+    const some = labelled && labelled < found.length ? `${labelled} of ` : "";
+    const images = `${some}${found.length} ${found.length === 1 ? "image" : "images"}${this.#counts(found)}`;
     this.shown.textContent =
       found.length > ROWS_SHOWN ? `${images}. The first ${ROWS_SHOWN} are shown; the CSV file has them all.` : images;
     this.#draw(found.slice(0, ROWS_SHOWN));

@@ -12,6 +12,8 @@ import pytest
 
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter import quarantine
+from imgpipe.components.image_filter.judge.check import ImageFinding
+from imgpipe.components.image_filter.judge.image_row import ImageRow
 
 SIZE = 200_000
 
@@ -47,6 +49,9 @@ def content() -> bytes:
 
 def test_concurrent_writers_of_rejected_files_leave_whole_files(tmp_path, content):
     record = ImageRecord(path="cat/a.jpg", image_hash="0" * 64, image_bytes=content)
-    stored = quarantine.store(str(tmp_path), record, "blurry")
-    path = tmp_path / stored
-    readers_see_whole_files(lambda: quarantine.store(str(tmp_path), record, "blurry"), path)
+    row = ImageRow.of(record, findings=(ImageFinding("blurry", "no sharp edge"),))
+    stored = quarantine.stored_name(row)
+    assert stored == "blurry/0000000000000000-a.jpg"
+    readers_see_whole_files(
+        lambda: quarantine.store(str(tmp_path), stored, record), tmp_path / stored
+    )

@@ -1,4 +1,4 @@
-"""The comparison of all images, from the files of the first pass to the second one."""
+"""The comparison of all images, and the table that holds what was found."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from imgpipe.components.common.image_file.content import Content
 from imgpipe.components.common.image_file.perceptual_hash import ALL_BYTES
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.image_filter import comparison
+from imgpipe.components.image_filter import comparison, image_table
+from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.settings import FilterPlan
 
@@ -32,10 +33,10 @@ def content(number):
     return hashlib.sha256(str(number).encode()).hexdigest()
 
 
-def write(folder, name, images):
-    """Write the part of images (number of the content, path, perceptual hashes)."""
+def examined(images):
+    """Return the rows of images (number of the content, path, perceptual hashes)."""
     records = [image(path, number, perceptual_hash=hashes) for number, path, hashes in images]
-    return comparison.examine(records, PLAN, f"{folder}/{name}")
+    return [*comparison.examine(records, PLAN)]
 
 
 def drawn(count):
@@ -44,33 +45,36 @@ def drawn(count):
     return [rng.integers(0, 256, ALL_BYTES, np.uint8).tobytes() for _ in range(count)]
 
 
-def test_equal_and_similar_images_of_several_parts_are_found(tmp_path):
+def test_equal_and_similar_images_are_found():
     one, two, three, four = drawn(4)
-    parts = [
-        write(tmp_path, "0", [(1, "a/1.jpg", one), (2, "a/ü\n.jpg", two)]),
-        write(tmp_path, "1", [(3, "a/3.jpg", one), (2, "a/\udcff.jpg", two)]),
-        write(tmp_path, "2", [(4, "a/4.jpg", three), (5, "a/5.jpg", four)]),
-        write(tmp_path, "3", [(6, "a/plain.jpg", b""), (6, "a/plain again.jpg", b"")]),
-        write(tmp_path, "4", []),
+    images = [
+        *((1, "a/1.jpg", one), (2, "a/ü\n.jpg", two)),
+        *((3, "a/3.jpg", one), (2, "a/\udcff.jpg", two)),
+        *((4, "a/4.jpg", three), (5, "a/5.jpg", four)),
+        *((6, "a/plain.jpg", b""), (6, "a/plain again.jpg", b"")),
     ]
-    found = comparison.compare(parts, PLAN, None)
-    assert {path: (one.reason, one.kept_copy) for path, one in found.findings.items()} == {
+    found = comparison.compare(examined(images), PLAN, None)
+    reasons = {row.path: row.findings[0] for row in found.rows if row.findings}
+    assert {path: (one.reason, one.kept_copy) for path, one in reasons.items()} == {
         "a/3.jpg": ("near_duplicate", "a/1.jpg"),
         "a/\udcff.jpg": ("duplicate", "a/ü\n.jpg"),
         "a/plain.jpg": ("duplicate", "a/plain again.jpg"),
     }
-    assert set(found.groups) == {content(1), content(3)} and len(set(found.groups.values())) == 1
-    assert [[one["path"] for one in line["members"]] for line in found.near] == [
+    groups = {row.path: row.near_group for row in found.rows if row.near_group}
+    assert set(groups) == {"a/1.jpg", "a/3.jpg"} and len(set(groups.values())) == 1
+    assert [[one["path"] for one in line["members"]] for line in found.near_groups()] == [
         ["a/1.jpg", "a/3.jpg"]
     ]
-    assert comparison.compare(parts[::-1], PLAN, None) == found
-    without = comparison.compare(parts, FilterPlan(settings=NO_NEAR, vocabulary=("a",)), None)
-    assert set(without.findings) == {"a/\udcff.jpg", "a/plain.jpg"}
-    assert (without.near, without.groups) == ((), {})
-    assert comparison.compare([], PLAN, None) == comparison.compare(parts[-1:], PLAN, None)
+    other_way = comparison.compare(examined(images[::-1]), PLAN, None)
+    assert other_way.rows[::-1] == found.rows
+    without_near = FilterPlan(settings=NO_NEAR, vocabulary=("a",))
+    without = comparison.compare(examined(images), without_near, None)
+    assert [finding.path for finding in without.rejected] == ["a/plain.jpg", "a/\udcff.jpg"]
+    assert without.near_groups() is None and not without.warned
+    assert comparison.compare([], PLAN, None).near_groups() == []
 
 
-def test_a_group_of_similar_images_that_are_all_rejected_is_no_group(tmp_path):
+def test_a_group_of_similar_images_that_are_all_rejected_is_no_group():
     # Two takes of one scene, both of them copied into both classes.
     takes = [(number, f"{label}/{number}.jpg") for number in (1, 2) for label in ("cat", "dog")]
     hashes = drawn(1)[0]
@@ -78,11 +82,10 @@ def test_a_group_of_similar_images_that_are_all_rejected_is_no_group(tmp_path):
         dataclasses.replace(image(path, number, perceptual_hash=hashes), label=path[:3])
         for number, path in takes
     ]
-    part = comparison.examine(records, PLAN, f"{tmp_path}/0")
-    found = comparison.compare([part], PLAN, None)
-    assert {one.reason for one in found.findings.values()} == {"label_conflict"}
-    assert sorted(found.findings) == sorted(path for _, path in takes)
-    assert found.near == ()
+    found = comparison.compare([*comparison.examine(records, PLAN)], PLAN, None)
+    assert {one.reason for one in found.rejected} == {"label_conflict"}
+    assert [one.path for one in found.rejected] == sorted(path for _, path in takes)
+    assert found.near_groups() == []
 
 
 def image(path, number=0, **changes):
@@ -92,20 +95,35 @@ def image(path, number=0, **changes):
     return ImageRecord(path, "a", 0, "train", content(number), byte_size=9, content=inside)
 
 
-def test_a_check_of_the_whole_set_takes_precedence_over_later_checks(tmp_path):
-    """The limits of a check of the whole set are known only in the second pass."""
-    severity = {"odd_size": "reject", "greyscale": "reject", "dark": "reject"}
-    settings = JudgeSettings(severity=severity, threshold={"near_duplicate": 0})
+def test_a_check_of_the_whole_set_comes_after_those_of_single_images_and_before_copies():
+    severity = {"odd_size": "reject", "greyscale": "reject"}
+    settings = JudgeSettings(severity=severity)
+    hashes = drawn(1)[0]
     records = [image(f"a/{n}.png", n) for n in range(9)]
     huge = {"width": 900, "height": 900}
     records += [
         image("b/grey.png", 10, figures=FIGURES | {"colour": 0.0}, **huge),
-        image("b/dark.png", 11, figures=FIGURES | {"brightness_p99": 0.1}, **huge),
+        image("b/huge.png", 11, perceptual_hash=hashes, **huge),
+        image("b/copy.png", 12, perceptual_hash=hashes),
     ]
     plan = FilterPlan(settings=settings, vocabulary=("a",))
-    part = comparison.examine(records, plan, str(tmp_path / "part"))
-    decisions = comparison.compare([part], plan, None).finish(part, settings)
-    assert {one.record.path: one.rejection.reason for one in decisions if one.rejection} == {
-        "b/grey.png": "odd_size",
-        "b/dark.png": "dark",
+    found = comparison.compare([*comparison.examine(records, plan)], plan, None)
+    assert {one.path: one.reason for one in found.rejected} == {
+        "b/grey.png": "greyscale",
+        "b/huge.png": "odd_size",
     }
+    assert found.near_groups() == [], "what is rejected has no copies"
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path):
+    drawn_hashes = drawn(1)[0]
+    rows = examined([(1, "a/1.jpg", drawn_hashes), (2, "a/\udcff\n.jpg", drawn_hashes)])
+    file = str(tmp_path / "rows.arrow")
+    image_table.write(file, ImageTable(rows, 40))
+    assert image_table.read([file]) == ImageTable(rows, 40)
+    compared = comparison.compare(rows, PLAN, None)
+    image_table.write(file, compared)
+    again = image_table.read([file])
+    assert again == compared and again.near_groups() == compared.near_groups() != []
+    image_table.write(file, ImageTable([], 0))
+    assert image_table.read([file]).near_groups() is None

@@ -9,7 +9,8 @@ import pytest
 
 from imgpipe.components.common.image_file.content import Content
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.image_filter.file_clues import MOST_IMAGES, FileSample, clues_of, sentence
+from imgpipe.components.image_filter.file_clues import MOST_IMAGES, clues_of, sentence
+from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.summary_findings import of_file_clues
 
 #: A colour JPEG as a phone stores it.
@@ -46,10 +47,7 @@ def images(label, count, content=USUAL, byte_size=0, **values):
 
 def asked(*records):
     """Return what is found in lists of records."""
-    sample = FileSample()
-    for record in (record for some in records for record in some):
-        sample.add(record)
-    return clues_of(sample)
+    return clues_of([ImageRow.of(record) for some in records for record in some])
 
 
 @pytest.mark.parametrize(
@@ -169,17 +167,6 @@ def test_images_of_test_are_not_asked_about():
 
 def test_a_sample_is_bounded_and_does_not_depend_on_the_order():
     records = [*images("cat", MOST_IMAGES + 100), *images("dog", MOST_IMAGES + 100, PNG)]
-    whole = FileSample()
-    for record in records:
-        whole.add(record)
-    parts = FileSample(), FileSample()
-    for place, record in enumerate(reversed(records)):
-        parts[place % 2].add(record)
-    joined = FileSample()
-    for part in parts:
-        joined += part
-    assert whole.files() == joined.files()
-    assert len(joined.files()) == MOST_IMAGES
-    clues = clues_of(joined)
-    assert clues == clues_of(whole)
+    clues = asked(records)
+    assert clues == asked(records[::-1])
     assert clues["images"] == clues["right"] == MOST_IMAGES

@@ -6,11 +6,13 @@ import hashlib
 import io
 import json
 
-from PIL import Image
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
 
 from imgpipe.components.common.image_file.pixels import MEASUREMENTS
 from imgpipe.components.common.storage import records
-from imgpipe.components.image_filter import outcomes, quarantine_files
+from imgpipe.components.image_filter import quarantine_files, summary
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.models.names import feature_names as names
@@ -80,6 +82,22 @@ def test_transparent_images_are_warned_of_or_repaired(photos, run):
     )
     assert done.summary["repaired"] == 1 and done.summary["repaired_by"] == {"alpha": 1}
     assert "alpha" not in warned(done)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_files_that_viewers_turn_are_warned_of_or_turned(photos, run, kind):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    out = io.BytesIO()
+    image = Image.fromarray(noise(5, (45, 30)))
+    image.save(out, kind, exif=exif.tobytes(), lossless=True)
+    name = f"a/phone.{kind.lower()}"
+    folder = photos({"a": 3, "b": 3, name: out.getvalue(), "a/up.png": encoded(image)})
+    assert warned(run(folder))["orientation"] == [name]
+    done = run(folder, name="repaired", settings=JudgeSettings(severity={"orientation": "repair"}))
+    data = records.raw(kept(done, name), names.IMAGE_BYTES)
+    assert np.array_equal(Image.open(io.BytesIO(data)), image.transpose(Image.Transpose.ROTATE_270))
+    assert done.summary["repaired_by"] == {"orientation": 1} and "orientation" not in warned(done)
 
 
 def test_overrides_accept_reject_and_relabel_and_are_counted(photos, encode, run):
@@ -170,7 +188,7 @@ def test_images_that_a_server_does_not_take_are_counted(photos, run, monkeypatch
     assert JudgeSettings().pixel_limit == PIXEL_LIMIT == Settings().max_image_pixels
     plain = run(photos({"a": 3, "b": 3})).summary["findings"]
     assert not [one for one in plain if one["reason"] == "not_served"]
-    monkeypatch.setattr(outcomes, "PIXEL_LIMIT", 3_000)
+    monkeypatch.setattr(summary, "PIXEL_LIMIT", 3_000)
     large = encoded(Image.new("RGB", (61, 50), (9, 99, 9)))
     found = run(photos({"a": 3, "b": 3, "a/large.png": large}), name="large").summary
     assert found["too_large"] == 1

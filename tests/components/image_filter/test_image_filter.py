@@ -14,11 +14,11 @@ import pytest
 
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import integer, shard_files, text
-from imgpipe.components.image_filter import comparison, image_filter, quarantine_files
+from imgpipe.components.image_filter import image_filter, quarantine_files
 from imgpipe.components.image_filter.image_filter import Uris
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
-from imgpipe.components.image_filter.outcomes import check_conservation
 from imgpipe.components.image_filter.settings import FilterPlan
+from imgpipe.components.image_filter.summary import check_conservation
 from imgpipe.models.names import feature_names as names
 from tests import images
 
@@ -303,13 +303,15 @@ def test_a_second_attempt_at_a_shard_writes_the_same_files(faulty, run):
     done = run(faulty)
     files = {path: path.read_bytes() for path in done.root.rglob("*") if path.is_file()}
     uris = Uris(*(f"{done.root}/{name}" for name in ("examples", "kept", "metadata", "q")))
-    rule = json.loads((done.root / "examples" / "ingest.json").read_text())["rule"]
-    plan = FilterPlan(vocabulary=("a", "b"))
+    ingested = json.loads((done.root / "examples" / "ingest.json").read_text())
+    rule, notes = ingested["rule"], ingested["notes"]
+    plan = FilterPlan(vocabulary=("cat", "dog"))
     (done.root / "q" / ".parts").mkdir()
     for _ in range(2):
         jobs = image_filter._jobs(uris)
         parts = [image_filter._examine(job, plan) for job in jobs]
-        compared = comparison.compare(parts, plan, SplitRule.from_json(rule))
+        source = image_filter._Notes(notes)
+        count = image_filter._compare(parts, uris, source, plan, SplitRule.from_json(rule))
         for job in jobs:
-            image_filter._write_shard(job, plan, compared)
+            image_filter._write_shard(job, count)
         assert {path: path.read_bytes() for path in files} == files

@@ -125,7 +125,7 @@ def test_a_page_of_nine_classes_with_many_findings_has_fewer_than_900_words(timi
     classes = [f"class {number}" for number in range(9)]
     found = facts(classes, [reject(i) for i in range(12)], 0.7) | {"training": solved()}
     doubtful = found["suspects"]["rows"][0]
-    found["suspects"]["rows"] = [doubtful | {"margin": 1 - i / 50} for i in range(48)]
+    found["suspects"]["rows"] = [doubtful | {"wrong": 1 - i / 50} for i in range(48)]
     assert 300 < visible_words(render(found, timings, Everything(), BLESSED)) < 900
 
 
@@ -236,7 +236,8 @@ def test_the_sections_with_figures_have_their_content(timings):
         "imgpipe predict photo.jpg --server localhost:8500 --model rps",
         "2 images in 1 group of near-duplicates",
         "… and 1 more of this group.",
-        "3 of 180 labels are doubtful, 1 of them clearly",
+        "1 of 180 labels is doubtful: more probably wrong than right",
+        "2 other images are mistakes of such a model, and most of their labels are right.",
         "2 of 2 passed",
         "✕ It does not.",
         "are 0.920 to 0.975, with a standard deviation of 0.021",
@@ -404,13 +405,13 @@ def test_mistakes_have_their_explanation():
     assert f"what the served model looks at in {row['path']} (Grad-CAM)" in alts
 
 
-def test_less_clear_doubtful_labels_are_folded_away():
+def test_mistakes_with_labels_that_are_probably_right_are_folded_away():
     found = facts()
     row = found["suspects"]["rows"][0]
-    found["suspects"]["rows"] = [row, row | {"margin": 0.1, "path": "rock/hard.jpg"}]
+    found["suspects"]["rows"] = [row, row | {"wrong": 0.1, "path": "rock/hard.jpg"}]
     text = render(found, None, {}, BLESSED)
     doubtful = text.index('<section id="doubtful_labels"')
-    folded = text.index("<summary>1 less clear</summary>")
+    folded = text.index("<summary>1 mistake</summary>")
     assert doubtful < text.index("rock/9.jpg", doubtful) < folded
     assert folded < text.index("rock/hard.jpg", doubtful)
 

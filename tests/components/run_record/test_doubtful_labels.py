@@ -63,7 +63,7 @@ def test_the_mistakes_of_models_that_have_not_seen_the_images_are_the_ranking(ba
     monkeypatch.setattr("imgpipe.components.run_record.doubtful_labels.label_margins", None)
     found = ranked(uri, answered(uri, truth, mistakes))
     assert [number(row) for row in found["rows"]] == [19, 33, 7] and found["disagree"] == 3
-    assert [row["margin"] for row in found["rows"]] == [0.9, 0.5, 0.2]
+    assert found["doubtful"] == 1, "a model that is right in 99 % of cases contradicts it surely"
     assert all(row["looks_like"] != row["label"] for row in found["rows"])
     unlearned = [int(truth[19])]
     left = ranked(uri, answered(uri, truth, mistakes), unlearned=unlearned)
@@ -88,8 +88,9 @@ def test_images_with_flipped_labels_are_ranked_first(bank, dim, monkeypatch):
         place = number(row)
         assert row["looks_like"] == CLASSES[truth[place]]
         assert row["split"] == names.SPLITS[place % 3]
-    margins = [row["margin"] for row in found["rows"]]
-    assert margins == sorted(margins, reverse=True) and margins[-1] > 0
+    probabilities = [row["wrong"] for row in found["rows"]]
+    assert probabilities == sorted(probabilities, reverse=True) and probabilities[-1] > 0
+    assert 0 < found["doubtful"] <= len(wrong)
     monkeypatch.setattr("imgpipe.models.features.rows.IN_MEMORY", 0)
     assert ranked(uri) == found, "a bank larger than memory"
 

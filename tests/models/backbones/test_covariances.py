@@ -71,7 +71,7 @@ def test_a_head_reads_covariances_of_each_kind_of_backbone_and_exports_answer_al
         for name, value in classifier.network(pixels.astype(np.float32)).items()
     }
     features = answered[FEATURES]
-    axes = covariance_pooling.number_of_axes(classifier.network)
+    axes = covariance_pooling.number_of_axes(classifier.trunk.outputs)
     maps = [one.shape[-1] for one in classifier.trunk.outputs]
     assert len(maps) >= 2 and 0 < axes <= min(maps)
     assert features.shape[1] == maps[0] + len(maps) * axes * (axes + 1) // 2

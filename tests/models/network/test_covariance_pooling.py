@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from imgpipe.models import preprocess
-from imgpipe.models.backbones import layer_graph
 from imgpipe.models.export import exchange_files
 from imgpipe.models.export.saved_model import export
 from imgpipe.models.features.extractor import FeatureExtractor
@@ -106,48 +105,13 @@ def test_a_map_of_16_bits_is_pooled_in_float32(maps) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
 
 
-def test_axes_are_singular_vectors_of_the_weights_that_read_a_map_or_compute_it() -> None:
-    pixels = keras.Input((16, 16, 3))
-    low = keras.layers.Conv2D(10, 3, name="low")(pixels)
-    x = keras.layers.DepthwiseConv2D(3)(keras.layers.ReLU()(low))
-    high = keras.layers.Conv2D(12, 1, name="high")(x)
-    last = keras.layers.Activation("relu")(high)
-    network = keras.Model(pixels, last)
-    kernel = np.asarray(network.get_layer("high").kernel)[0, 0]  # [10, 12]
-    of_last, of_low = covariance_pooling.fixed_axes([last, low], {})
-    assert of_last.shape == (12, 10) and of_low.shape == (10, 10)
-    for axes, weights in ((of_last, kernel.T), (of_low, kernel)):
-        left, values, _ = np.linalg.svd(weights.astype(np.float64), full_matrices=False)
-        expected = left * values / values[0]
-        signs = np.sign((axes * expected).sum(axis=0))
-        np.testing.assert_allclose(axes, expected * signs, atol=1e-5)
-
-
-def test_axes_that_come_with_a_network_take_the_place_of_those_of_its_weights() -> None:
-    pixels = keras.Input((16, 16, 3))
-    low = keras.layers.Conv2D(10, 3, name="low")(pixels)
-    last = keras.layers.Conv2D(12, 1, name="high")(low)
-    axes = np.linalg.qr(np.random.default_rng(0).normal(size=(10, 8)))[0].astype(np.float32)
-    of_last, of_low = covariance_pooling.fixed_axes([last, low], {"low": axes})
-    np.testing.assert_array_equal(of_low, axes)
-    np.testing.assert_array_equal(of_last, covariance_pooling.fixed_axes([last, low], {})[0][:, :8])
-
-
-def test_squeeze_and_excitation_is_not_what_reads_a_map() -> None:
-    pixels = keras.Input((16, 16, 3))
-    x = keras.layers.DepthwiseConv2D(3, name="map")(keras.layers.Conv2D(8, 1)(pixels))
-    squeezed = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
-    gate = keras.layers.Conv2D(8, 1)(keras.layers.Conv2D(2, 1)(squeezed))
-    end = keras.layers.Conv2D(5, 1, name="project")(keras.layers.Multiply()([x, gate]))
-    network = keras.Model(pixels, end)
-    found = layer_graph.channel_weights(layer_graph.nodes(network.outputs), x)
-    np.testing.assert_array_equal(found, np.asarray(network.get_layer("project").kernel)[0, 0])
-
-
-def test_axes_without_weights_are_the_same_in_every_run() -> None:
-    axes = [covariance_pooling.fixed_axes([keras.Input((4, 4, 6))], {})[0] for _ in range(2)]
-    np.testing.assert_array_equal(*axes)
-    np.testing.assert_allclose(axes[0].T @ axes[0], np.eye(6), atol=1e-6)
+def test_without_axes_a_network_has_orthonormal_ones_that_are_the_same_in_each_build() -> None:
+    networks = [build_classifier(None, _CLASSES, _SETTINGS).network for _ in range(2)]
+    first, second = (covariance_pooling.axes_in(network) for network in networks)
+    assert [columns.shape for columns in first] == [(16, 12), (16, 12), (12, 12)]
+    for columns, again in zip(first, second, strict=True):
+        np.testing.assert_array_equal(columns, again)
+        np.testing.assert_allclose(columns.T @ columns, np.eye(12), atol=1e-6)
 
 
 def test_the_keys_of_features_depend_on_the_kind() -> None:

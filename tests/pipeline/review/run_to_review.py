@@ -50,8 +50,8 @@ def facts() -> dict[str, Any]:
     """Return the facts of the run."""
     reject = {"override": "look at it", "kept_copy": "", "stored": "", "score": 0.0}
     doubtful = [
-        made(DoubtfulLabel, **row("cat/0.png", looks_like="dog", margin=1.02)),
-        made(DoubtfulLabel, **row("dog/test.png", "test", looks_like="cat", margin=0.4)),
+        made(DoubtfulLabel, **row("cat/0.png", looks_like="dog", wrong=0.9)),
+        made(DoubtfulLabel, **row("dog/test.png", "test", looks_like="cat", wrong=0.7)),
     ]
     galleries = [typical("cat", "cat/2.png", "cat/0.png"), typical("dog", "dog/1.png")]
     return empty(page_settings("run", "", ["cat", "dog"])) | {

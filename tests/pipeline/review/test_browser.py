@@ -111,6 +111,24 @@ def test_blue_is_what_enter_does(page, review):
     }
 
 
+def test_for_a_mistake_of_the_model_blue_is_that_the_label_is_right(window, tmp_path):
+    run = run_to_review.leave(tmp_path / "out", run_to_review.write(tmp_path / "photos"))
+    facts = json.loads((run.folder / "facts.json").read_text())
+    facts["suspects"]["rows"] = [run_to_review.row("cat/1.png", looks_like="dog", wrong=0.2)]
+    (run.folder / "facts.json").write_text(json.dumps(facts))
+    review = command.prepare(run, None)
+    with web.running(review, "127.0.0.1", 0) as (address, _):
+        window.look()
+        window.call("Page.navigate", url="about:blank")
+        window.open(address)
+        window.wait(LOADED)
+        assert "Mistakes of the model 0 of 1" in window.text("#kinds")
+        assert blue(window) == ["The label is right Enter A"]
+        window.press("Enter")
+        window.wait("document.querySelector('#path').innerText != 'cat/1.png'")
+        assert review.decisions.answers() == {digest("cat/1.png"): ReviewAnswer("accept")}
+
+
 def test_after_a_click_enter_is_the_blue_button_all_the_same(page, review):
     page.click("#skip")
     page.wait("document.querySelector('#path').innerText == 'dog/test.png'")
@@ -185,7 +203,7 @@ def test_a_pair_of_classes_is_answered_and_undone_in_one_go(window, tmp_path):
     run = run_to_review.leave(tmp_path / "out", photos)
     facts = json.loads((run.folder / "facts.json").read_text())
     doubtful = facts["suspects"]["rows"]
-    doubtful.insert(1, run_to_review.row("cat/1.png", looks_like="dog", margin=0.9))
+    doubtful.insert(1, run_to_review.row("cat/1.png", looks_like="dog", wrong=0.6))
     (run.folder / "facts.json").write_text(json.dumps(facts))
     review = command.prepare(run, None)
     with web.running(review, "127.0.0.1", 0) as (address, _):

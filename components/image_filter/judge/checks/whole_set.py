@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.judge.check import (
     WARN,
     ImageCheck,
@@ -83,16 +83,16 @@ def limits(pixels: Mapping[int, int], factor: float) -> Limits:
     severity="warn",
     threshold=3.0,
     about="interquartile ranges below or above the quartiles of the sizes",
-    counted=lambda record: record.content.pixels,
+    counted=lambda row: row.pixels,
     limits=limits,
     titles={"odd_size": "unusual size"},
 )
-def odd_size(record: ImageRecord, usual: Limits) -> Result:
+def odd_size(row: Any, usual: Limits) -> Result:
     """Much smaller or larger than the rest of the set."""
     if usual is None:
         return None
     least, greatest = usual
-    side = size(record.content.width, record.content.height)
+    side = size(row.width, row.height)
     tolerance = 1e-9 * greatest  # absorbs rounding errors in the limits when all sizes are equal
     if least - tolerance <= side <= greatest + tolerance:
         return None
@@ -103,7 +103,7 @@ def odd_size(record: ImageRecord, usual: Limits) -> Result:
         usually = f"about {low} x {low} is usual"
     elif low == "0":
         usually = f"up to about {high} x {high} is usual"
-    detail = f"{record.content.size_in_words} pixels, where {usually}"
+    detail = f"{row.width} x {row.height} pixels, where {usually}"
     middle = (least + greatest) / 2
     return ImageFinding("odd_size", detail, score=-abs(side - middle))
 

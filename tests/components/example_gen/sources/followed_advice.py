@@ -50,6 +50,7 @@ def scans_after_shell(message, folder):
         shell = {"shell": True, "cwd": folder, "env": environment}
         done = subprocess.run(f"{before}pwd", **shell, check=True, capture_output=True, text=True)
         where, options = _parsed(command)
-        place = Path(done.stdout.splitlines()[-1]) / where
-        found.append(open_source(str(place), SourceOptions(**options)).listing())
+        kind, _, path = where.rpartition(":")
+        spec = f"{kind}:{Path(done.stdout.splitlines()[-1]) / path}".lstrip(":")
+        found.append(open_source(spec, SourceOptions(**options)).listing())
     return found

@@ -14,8 +14,9 @@ import pytest
 
 from imgpipe.components.example_gen.image_example_gen import ingest
 from imgpipe.components.example_gen.settings import ReadPlan
-from imgpipe.components.example_gen.sources import SourceOptions, open_source
+from imgpipe.components.example_gen.sources import SourceOptions, open_source, unpacked
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.files.atomic_write import TEMPORARY
 from tests.components.example_gen.sources import followed_advice
 
 FILES = {"cat/a.jpg": b"a" * 9, "cat/deep/b.jpg": b"b", "dog/c.jpg": b"", "dog/é ü.jpg": b"d" * 999}
@@ -99,25 +100,24 @@ def test_links_and_devices_of_a_tar_are_refused_by_name(tmp_path, pack):
     }
 
 
-def unreadable(path):
-    """Return why items cannot be read: {path: detail}."""
-    scan = open_source(str(path)).scan()
-    return {note.path: note.detail for note in scan.notes if note.kind == "unreadable_file"}
-
-
-def test_a_damaged_member_is_unreadable_and_the_others_are_not(pack):
+def test_a_damaged_member_is_named_and_the_archive_refused(pack):
     path = pack("zip", {"cat/a.jpg": os.urandom(500), "dog/b.jpg": b"fine"})
     data = bytearray(path.read_bytes())
     data[100] ^= 255
     path.write_bytes(data)
-    assert set(unreadable(path)) == {"cat/a.jpg"}
-    assert contents_of(path, "dog/b.jpg") == b"fine"
+    with pytest.raises(
+        ConfigError, match=r"'cat/a\.jpg' is damaged \(.*download the archive again"
+    ):
+        open_source(str(path)).listing()
 
 
-def contents_of(path, name):
-    """Return the bytes of one item."""
-    source = open_source(str(path))
-    return source.read(next(i for i in source.listing().items if i.path == name))
+def test_an_encrypted_member_is_named_and_the_archive_refused(pack):
+    path = pack("zip", FILES)
+    data = path.read_bytes()
+    start = data.index(b"PK\1\2") + 8  # its flags in the central directory
+    path.write_bytes(data[:start] + bytes([data[start] | 1]) + data[start + 1 :])
+    with pytest.raises(ConfigError, match=r"'cat/a\.jpg' is encrypted.* name the folder"):
+        open_source(str(path)).listing()
 
 
 @pytest.mark.slow
@@ -189,8 +189,9 @@ def test_files_that_are_no_archive_are_refused_with_the_cause(tmp_path, name, co
         open_source(str(tmp_path / name)).listing()
 
 
-def test_a_compressed_tar_is_unpacked_once_into_the_store(pack, tmp_path, beam_pipeline):
-    spec, store = str(pack("tar.gz", FILES)), tmp_path / "store"
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_archive_is_unpacked_once_into_the_store(pack, tmp_path, beam_pipeline, kind):
+    spec, store = str(pack(kind, FILES)), tmp_path / "store"
     options = SourceOptions(source=spec, store=str(store))
     settings = ReadPlan(options=options, vocabulary=("cat", "dog"), shard_size=2)
     assert ingest(beam_pipeline(), str(tmp_path / "in"), settings)["images"] == 4
@@ -198,7 +199,7 @@ def test_a_compressed_tar_is_unpacked_once_into_the_store(pack, tmp_path, beam_p
     before = unpacked.stat()
     assert contents(spec, SourceOptions(store=str(store))) == FILES
     assert unpacked.stat() == before
-    pack("tar.gz", {**FILES, "dog/new.jpg": b"new"})
+    pack(kind, {**FILES, "dog/new.jpg": b"new"})
     assert len(contents(spec, SourceOptions(store=str(store)))) == 5
     (newer,) = (store / "unpacked").iterdir()
     assert newer != unpacked
@@ -270,10 +271,10 @@ def test_7z_and_rar_are_named_and_unpacked_with_7_zip(tmp_path, name, head, what
 def test_a_list_in_an_archive_is_read_when_it_is_unpacked(pack, tmp_path):
     images = {f"images/{number}.jpg": b"x" for number in (1, 2)}
     path = pack("zip", {**images, "train.csv": b"image,label\n1.jpg,cat\n2.jpg,dog\n"})
-    with pytest.raises(ConfigError, match=r"A list of its images \(train.csv\)") as refused:
+    with pytest.raises(ConfigError, match=r"classes cat, dog .*zipfile -e .* unpacked") as refused:
         open_source(str(path)).listing()
-    with pytest.raises(ConfigError, match="classes cat, dog"):
-        followed_advice.scans_after_shell(refused.value, tmp_path)
+    (scan,) = followed_advice.scans_after_shell(refused.value, tmp_path)
+    assert scan.counts() == {"cat": 1, "dog": 1}
 
 
 class _Unmarked(zipfile.ZipInfo):
@@ -314,5 +315,46 @@ def test_names_in_utf_8_without_its_mark_are_read(tmp_path):
 )
 def test_names_of_classes_in_another_code_page_are_refused(tmp_path, page, folders):
     path = pack_in(page, tmp_path / "x.zip", folders)
-    with pytest.raises(ConfigError, match=r"folders are not UTF-8, such as .*unzip -O"):
+    with pytest.raises(ConfigError, match=r"names that are not UTF-8, such as .*unzip -O"):
         open_source(path).listing()
+
+
+def test_names_in_a_tar_that_are_not_utf_8_are_refused(pack):
+    with pytest.raises(ConfigError, match=r"names that are not UTF-8, such as 'cat/\\xe9\.jpg'"):
+        open_source(str(pack("tar", {**FILES, "cat/\udce9.jpg": b"x"}))).listing()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_list_gives_the_same_answer_in_an_archive_as_in_a_folder(pack, tmp_path, kind):
+    files = {f"site_{'AB'[n % 2]}/{n}.jpg": b"x" for n in range(6)}
+    rows = "".join(f"{n}.jpg,{'cat' if n < 3 else 'dog'}\n" for n in range(6))
+    path = pack(kind, {**files, "labels.csv": f"filename,label\n{rows}".encode()})
+    with pytest.raises(ConfigError, match=r"labels.csv gives other labels than") as refused:
+        open_source(str(path)).listing()
+    by_list, by_folder = followed_advice.scans_after_shell(refused.value, tmp_path)
+    assert by_list.counts() == {"cat": 3, "dog": 3}
+    assert by_folder.counts() == {"site_A": 3, "site_B": 3}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_members_of_one_path_are_replaced_by_the_last_of_them(pack, kind):
+    path = pack(kind, {**FILES, "./cat/a.jpg": b"last"})
+    scan = open_source(str(path)).listing()
+    assert contents(path)["cat/a.jpg"] == b"last"
+    assert notes(scan) == {("repeated_name", "cat/a.jpg")}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_unpacking_that_ends_early_leaves_nothing_that_counts(pack, tmp_path, kind, monkeypatch):
+    spec, store = str(pack(kind, FILES)), tmp_path / "store"
+    killed = RuntimeError("killed")
+    monkeypatch.setattr(unpacked, "move_folder", lambda *_, **__: (_ for _ in ()).throw(killed))
+    with pytest.raises(RuntimeError, match="killed"):
+        open_source(spec, SourceOptions(store=str(store))).listing()
+    monkeypatch.undo()
+    (store / "unpacked" / f"{TEMPORARY}left").mkdir()
+    os.utime(store / "unpacked" / f"{TEMPORARY}left", (0, 0))  # by a process that was killed
+    assert contents(spec, SourceOptions(store=str(store))) == FILES
+    (folder,) = (store / "unpacked").iterdir()
+    (folder / unpacked.LEFT_OUT).unlink()  # as where a file system moves files one by one
+    assert contents(spec, SourceOptions(store=str(store))) == FILES

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -68,6 +67,7 @@ def test_the_fingerprint_depends_on_contents_and_labels_but_not_on_times(tmp_pat
 
 def test_hidden_files_links_cycles_and_special_files_are_noted(tmp_path):
     fill(tmp_path, "a/1.jpg", "b/2.jpg", "a/.DS_Store", ".git/x", "__MACOSX/a/1.jpg")
+    fill(tmp_path, "a/.pending-1-x.jpg", "a/._1.jpg")
     (tmp_path / "b/link.jpg").symlink_to(tmp_path / "a/1.jpg")
     (tmp_path / "b/up").symlink_to(tmp_path)
     (tmp_path / "b/dead.jpg").symlink_to(tmp_path / "nowhere")
@@ -77,6 +77,8 @@ def test_hidden_files_links_cycles_and_special_files_are_noted(tmp_path):
     assert {
         ("hidden", "a/.DS_Store"),
         ("hidden", ".git"),
+        ("hidden", "a/._1.jpg"),
+        ("hidden_image", "a/.pending-1-x.jpg"),
         ("hidden", "__MACOSX"),
         ("symlink", "b/link.jpg"),
         ("cycle", "b/up"),
@@ -153,14 +155,18 @@ def test_a_folder_of_files_without_classes_names_the_list_in_it(tmp_path, names)
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"x.xml": b"", "y.xml": b""}, r"None of its files is an image: 2 \.xml"),
+        ({"x.xml": b"", "y.xml": b""}, r"None of its files is an image: x\.xml, y\.xml"),
         (
             {"one.jpg": b"", "two.jpg": b""},
             "such as one.jpg, are in no folder of a class: make a f",
         ),
         (
             {"1.jpg": b"", "x.xlsx": b"PK"},
-            r"\(x\.xlsx\) is not read: save it as CSV, and name that",
+            r"the labels may be in x\.xlsx: .* or write a list \(.csv\)",
+        ),
+        (
+            {"1.jpg": b"", "train.txt": b"1.jpg 0"},
+            r"train\.txt': found one class only \(0\)",
         ),
         ({}, "It holds no file"),
     ],
@@ -190,13 +196,13 @@ def test_lists_that_are_not_read_are_named(tmp_path):
         "labels.xlsx": "save it as CSV, and name that instead"
     }
     assert ("other_files", "labels.xlsx") in notes(scan) and len(scan.items) == 4
-    (tmp_path / "x/meta.csv").write_text("image_id,dx\n1,m\n2,n\n3,m\n4,n\n")
-    archive = shutil.make_archive(str(tmp_path / "x"), "zip", spec)
-    scan = open_source(archive).listing()
-    assert scan.counts() == {"a": 2, "b": 2}
-    remedies = {n.path: n.remedy for n in scan.notes if n.kind == "unread_list"}
-    assert set(remedies) == {"labels.xlsx", "meta.csv"}
-    assert remedies["meta.csv"].startswith("Unpack it: python3 -m zipfile -e ")
+
+
+def test_a_list_is_compared_with_the_folders_by_path(tmp_path):
+    spec = fill(tmp_path, "crow/1.jpg", "crow/2.jpg", "dove/1.jpg", "dove/2.jpg")
+    rows = "".join(f"/data/{label}/{n}.jpg,{label}\n" for label in ("crow", "dove") for n in (1, 2))
+    (tmp_path / "birds.csv").write_text(f"path,label\n{rows}")
+    assert open_source(spec).listing().counts() == {"crow": 2, "dove": 2}
 
 
 def test_missing_folders_files_and_unknown_kinds_are_refused(tmp_path):

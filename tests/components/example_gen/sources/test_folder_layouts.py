@@ -40,11 +40,13 @@ SEVERAL = {"train:0": 2, "train:1": 2}
         ("{a,b}/{train,test}/{1,2}", SPLIT, {}),
         ("train/train/{a,b}/{1,2} test/x/{a,b}/{1,2}", SPLIT, {"single_folder": "train/train 1"}),
         ("x/y/{train,test}/{a,b}/{1,2} x/read.me", SPLIT, {"single_folder": "x/y 1"}),
-        ("{train,test}/{a/{x,y},b/{v,w}}/1", SPLIT, {}),
         ("train/{0,1}/{1,2} test/{1,2,3}", SEVERAL, {"unlabelled_folder": "test 3"}),
         ("train/{0,1}/{1,2} val/images/{1,2}", SEVERAL, {"unlabelled_folder": "val 2"}),
         ("{steam_train,freight_train}/1", {":steam_train": 1, ":freight_train": 1}, {}),
-        ("train/{a,b}/{1,2} 1", {"train:a": 2, "train:b": 2, ":None": 1}, {}),
+        ("train/{a,b}/{1,2} 1.jpg", {"train:a": 2, "train:b": 2, ":None": 1}, {}),
+        ("train/{a,b}/{1,2} test/{a,b}/{1,2} README train/MD5SUMS", SPLIT, {}),
+        ("x/{cat,dog}/{1,2,3,4}.jpg {LICENSE,CITATION.cff}", PETS, {"single_folder": "x 1"}),
+        ("{cat,dog}/{1,2,3,4}.jpg Makefile", PETS, {"other_files": "Makefile 1"}),
         ("{test,dog}/{1,2}", {":test": 2, ":dog": 2}, {}),
         ("{test_tube,train_track}/{1,2}", {":test_tube": 2, ":train_track": 2}, {}),
         ("{train_station,airport}/2019/{1,2}", {":train_station": 2, ":airport": 2}, {}),
@@ -79,11 +81,25 @@ BOTH = {":a": 4, ":b": 4}
     [
         (
             "{oslo,rome}/{a,b}/{1,2}",
-            r"same names \(a, b\) .* oslo, rome",
+            r"folders of images \(a, b\) are in oslo, rome",
             [BOTH, {":oslo": 4, ":rome": 4}],
         ),
         ("{1998,2003}/{cat,dog}/{1,2}", "either may be the classes", [PETS]),
         ("slide{1,2,3,4}/{cat,dog}/1", "either may be", [PETS]),
+        (
+            "plants/{rose,lily} animals/{cat,dog,cow}".replace("}", "}/{1,2}"),
+            r"\(cat, cow, dog, lily, rose\) are in animals, plants, so that either",
+            [
+                {":plants": 4, ":animals": 6},
+                {f":{n}": 2 for n in ("rose", "lily", "cat", "dog", "cow")},
+                {":rose": 2, ":lily": 2},
+            ],
+        ),
+        (
+            "{train,test}/{a/{x,y},b/{v,w}}/1",
+            "either may be the classes",
+            [SPLIT, {f"{s}:{c}": 1 for s in ("train", "test") for c in "xyvw"}],
+        ),
         ("{train,test}/roll_{1,2}/{a,b}/1", "either may be the classes", [SPLIT]),
         (
             "{cat,dog}/{fed,lost}/{1,2}",
@@ -92,14 +108,14 @@ BOTH = {":a": 4, ":b": 4}
         ),
         ("{cat,dog}/DCIM/{100CANON,101CANON}/{1,2}", "101CANON", [PETS]),
         ("{cat,dog}/{imgs,gt}/{1,2,3,4}", "imgs", [PETS]),
-        ("pics/{cat,dog}/{1,2,3,4} bbox/{cat,dog}/1", "among them in bbox, pics", [PETS]),
+        ("pics/{cat,dog}/{1,2,3,4} bbox/{cat,dog}/1", "are in bbox, pics", [PETS]),
         (
             "{color,grey,cut}/{a,b}/{1,2}",
             "color, cut, grey",
             [{":a": 2, ":b": 2}, {":a": 6, ":b": 6}],
         ),
-        ("P/{cat,dog}/{1,2,3,4} P/P/{cat,dog}/1", "among them in P", [PETS]),
-        ("{a,b}/{1,2} new/{a,b}/1", "among them in new", [{":a": 2, ":b": 2}]),
+        ("P/{cat,dog}/{1,2,3,4} P/P/{cat,dog}/1", "are in P,", [PETS]),
+        ("{a,b}/{1,2} new/{a,b}/1", "are in new", [{":a": 2, ":b": 2}]),
         ("P/{a,b}/{1,2} Q/x/{a,b}/{1,2}", "in P, Q", [{":a": 2, ":b": 2}, {":P": 4, ":Q": 4}]),
         ("P/x/{train,test}/{a,b}/{1,2} Q/{1,2}", "in P,", [SPLIT, {":P": 8, ":Q": 2}]),
         ("fold{1,2}/{train,test}/{a,b}/{1,2}", "in fold1, fold2", [SPLIT]),
@@ -127,6 +143,11 @@ BOTH = {":a": 4, ":b": 4}
             [{":cat": 3, ":pug": 3}, {":images": 6, ":maps": 6}],
         ),
         ("{images,masks}/{3,5,6,8,9}.jpg", "same names throughout", [{":images": 5, ":masks": 5}]),
+        (
+            "fold{1,2}/{train/{a/{1,3},b/{4,6}},test/{a/{8,9},b/{11,13}}}",
+            "same names throughout",
+            [SPLIT, {":fold1": 8, ":fold2": 8}],
+        ),
         (
             "train/{1,2}_{cat,pug}.jpg train/{3,4}_{cat,pug}.jpg test/{5,6,7}_{cat,pug}.jpg",
             "found no class",
@@ -199,7 +220,7 @@ def test_an_archive_is_read_by_the_same_rules(tmp_path):
         for path in paths("set/camera_{A,B}/{cat,dog}/{1,2}.jpg", "set/$RECYCLE.BIN/1.jpg"):
             archive.writestr(path, path)
     where = str(tmp_path / "x.zip")
-    with pytest.raises(ConfigError, match="among them in camera_A, camera_B") as refused:
+    with pytest.raises(ConfigError, match="are in camera_A, camera_B") as refused:
         open_source(where).listing()
     assert PETS in [counted(scan) for scan in followed_advice.scans(refused.value)]
     scan = open_source(where, SourceOptions(class_level=2)).listing()

@@ -73,21 +73,21 @@ def test_a_public_set_is_read(tmp_path, tree, counts, unused):
         pytest.param(
             "CUB/{images,segmentations}/{001.Albatross,002.Auk}/{1,2}.jpg CUB/images.txt",
             {},
-            "among them in images, segmentations",
+            "are in images, segmentations",
             {":001.Albatross": 2, ":002.Auk": 2},
             id="CUB-200",
         ),
         pytest.param(
             "Images/{n1-Chow,n2-Pug}/{1,2}.jpg Annotation/{n1-Chow,n2-Pug}/{1,2}",
             {},
-            "among them in Annotation, Images",
+            "are in Annotation, Images",
             {":n1-Chow": 2, ":n2-Pug": 2},
             id="Stanford Dogs",
         ),
         pytest.param(
             "Plant/{color,grayscale,segmented}/{healthy,scab}/{1,2}.JPG",
             {},
-            "among them in color, grayscale, segmented",
+            "are in color, grayscale, segmented",
             {":healthy": 2, ":scab": 2},
             id="PlantVillage",
         ),
@@ -97,13 +97,6 @@ def test_a_public_set_is_read(tmp_path, tree, counts, unused):
             "HAM_metadata.csv gives other labels than the folders",
             {":nv": 2, ":mel": 2},
             id="HAM10000",
-        ),
-        pytest.param(
-            "ISIC_Input/{1,2,3}.jpg",
-            {"truth.csv": "image,MEL,NV\n1,1.0,0.0\n2,0.0,1.0\n3,0.0,1.0\n"},
-            "one of zeros and ones for each class: MEL, NV",
-            {":MEL": 1, ":NV": 2},
-            id="ISIC",
         ),
         pytest.param(
             "seg_{train,test}/seg/{glacier,sea}/{1,2}.jpg seg_pred/seg_pred/{1,2}.jpg",
@@ -158,24 +151,27 @@ def test_a_public_set_is_read(tmp_path, tree, counts, unused):
             id="Cassava",
         ),
         pytest.param(
-            "{train,valid}/{1,2}.jpg",
-            {"train/_classes.csv": "filename, cat, dog\n1.jpg, 1, 0\n2.jpg, 0, 1\n"},
-            "one of zeros and ones for each class: cat, dog",
-            {":cat": 1, ":dog": 1},
-            id="Roboflow",
+            "images/{1,2,3,4}.jpg",
+            {
+                "train.csv": "path,label\nimages/1.jpg,cat\nimages/2.jpg,dog\n",
+                "test.csv": "path,label\nimages/3.jpg,cat\nimages/4.jpg,dog\n",
+            },
+            "found one class only",
+            {f"{split}:{label}": 1 for split in ("train", "test") for label in ("cat", "dog")},
+            id="a list for each split",
         ),
         pytest.param(
-            "{1,2,3,4}.jpg",
-            {f"{number}.cls": str(number % 2) for number in (1, 2, 3, 4)},
-            "The labels are in 4 .cls files",
-            {":0": 2, ":1": 2},
-            id="WebDataset",
+            "images/{1,2}.jpg",
+            {"train.txt": "images/1.jpg 0\nimages/2.jpg 1\n", "README.txt": "Caffe"},
+            "found one class only",
+            {":0": 1, ":1": 1},
+            id="Caffe",
         ),
         pytest.param(
-            "part_{0,1}/{1,2}.jpg",
-            {f"part_{part}/{number}.cls": str(number) for part in (0, 1) for number in (1, 2)},
-            "4 .cls files beside the images may give other labels than the folders",
-            {":1": 2, ":2": 2},
+            "part_{0,1}/{{1,2}.jpg,{1,2}.cls}",
+            {},
+            "(?s)4 .cls files beside the images may give other labels than the .* write a list",
+            {":part_0": 2, ":part_1": 2},
             id="WebDataset in folders",
         ),
     ],
@@ -194,12 +190,42 @@ def test_a_public_set_is_refused_with_commands_that_read_it(
 
 
 @pytest.mark.parametrize(
+    ("tree", "lists", "message"),
+    [
+        (
+            "ISIC_Input/{1,2}.jpg",
+            {"t.csv": "image,MEL,NV\n1,1.0,0.0\n2,0.0,1.0\n"},
+            "image, MEL, NV",
+        ),
+        (
+            "{train,valid}/{1,2}.jpg",
+            {
+                f"{s}/_classes.csv": "filename, cat, dog\n1.jpg, 1, 0\n2.jpg, 0, 1\n"
+                for s in ("train", "valid")
+            },
+            "train/_classes.csv.*filename, cat, dog, in the first row 1.jpg, 1, 0; .*lists.md has",
+        ),
+    ],
+)
+def test_a_public_set_of_columns_for_each_class_names_the_page(tmp_path, tree, lists, message):
+    fill(tmp_path, tree)
+    for name, text in lists.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        open_source(str(tmp_path)).listing()
+
+
+@pytest.mark.parametrize(
     ("tree", "message"),
     [
         ("UTKFace/{20_0_1,31_1_0}_2017.jpg", "make a folder for each class"),
         ("{train2017,val2017}/{1,2}.jpg annotations/train.json", "make a folder for each class"),
         ("images/{train,val}/{1,2}.jpg labels/{train,val}/{1,2}.txt", "make a folder for each"),
-        ("jpg/image_{1,2}.jpg imagelabels.mat", "make a folder for each class"),
+        (
+            "jpg/image_{1,2}.jpg imagelabels.mat",
+            "may be in imagelabels.mat: make a folder",
+        ),
+        ("{1,2}.{jpg,cls}", "the labels may be in 1.cls, 2.cls: make a folder for each class"),
     ],
 )
 def test_a_public_set_that_no_setting_reads_is_refused_plainly(tmp_path, tree, message):

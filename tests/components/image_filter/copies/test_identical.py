@@ -6,14 +6,16 @@ import random
 
 import pytest
 
-from imgpipe.components.image_filter.copies import identical
-from imgpipe.components.image_filter.copies.copy import Copy
+from imgpipe.components.image_filter.copies.decisions import reject_identical
+from imgpipe.components.image_filter.judge.image_row import ImageRow
 
 
 def outcome(*copies):
     """Return the copies (path, split, label) that are dropped: {path: (reason, kept copy)}."""
-    drops = identical.rejections([Copy(*copy, "1" * 64) for copy in copies])
-    return {drop.path: (drop.reason, drop.kept_copy) for drop in drops}
+    rows = [ImageRow(path, label, split=split) for path, split, label in copies]
+    reject_identical(rows)
+    rejected = {row.path: row.rejection for row in rows if row.rejection is not None}
+    return {path: (finding.reason, finding.kept_copy) for path, finding in rejected.items()}
 
 
 @pytest.mark.parametrize(

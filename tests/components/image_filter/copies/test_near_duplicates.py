@@ -11,12 +11,8 @@ import pytest
 
 from imgpipe.components.common.image_file.perceptual_hash import perceptual_hashes
 from imgpipe.components.common.image_file.pixels import Pixels
-from imgpipe.components.image_filter.copies.copy import Copy
-from imgpipe.components.image_filter.copies.near_duplicates import (
-    findings_in_group,
-    listed_group,
-    set_aside,
-)
+from imgpipe.components.image_filter.copies.decisions import judge_group
+from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.judge.overrides import Override, by_hash
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from tests.images import distance
@@ -33,7 +29,8 @@ def member(path, split="train", label="a", flips=0, mirrored=False, group=""):
     bits[:flips] ^= 1
     bits = bits.reshape(16, 16)
     ways = [1 - bits[:, ::-1], bits] if mirrored else [bits, 1 - bits[:, ::-1]]
-    return Copy(path, split, label, digest(path), np.packbits(ways).tobytes(), group)
+    hashes = np.packbits(ways).tobytes()
+    return ImageRow(path, label, 0, split, digest(path), group, perceptual_hash=hashes)
 
 
 def digest(path):
@@ -41,14 +38,17 @@ def digest(path):
     return hashlib.sha256(path.encode()).hexdigest()
 
 
-def near(members, radius=48, severity=None, **verdicts):
-    """Resolve a group; `verdicts` are those of overrides, by path."""
+def near(members, radius=48, severity=None, altered=None, **verdicts):
+    """Return the findings about a group; `verdicts` are those of overrides, by path."""
     decided = [
         Override(digest(path), verdict, "x" if verdict == "relabel" else "")
         for path, verdict in verdicts.items()
     ]
     settings = JudgeSettings(severity=severity or {}, threshold={"near_duplicate": radius})
-    return findings_in_group(members, settings, by_hash(decided))
+    members = [dataclasses.replace(member) for member in members]
+    judge_group(members, settings, by_hash(decided), altered or {})
+    members.sort(key=lambda row: row.path)
+    return [row.described(finding) for row in members for finding in row.findings]
 
 
 def outcome(*members, radius=48, **severities):
@@ -145,7 +145,8 @@ def test_order_changes_nothing():
 def pictured(path, pixels, **values):
     """Return an image with the hashes and the grey image of uint8 pixels [H, W]."""
     colour = np.repeat(pixels[..., None], 3, axis=2)
-    return dataclasses.replace(member(path, **values), hashes=perceptual_hashes(Pixels(colour)))
+    hashes = perceptual_hashes(Pixels(colour))
+    return dataclasses.replace(member(path, **values), perceptual_hash=hashes)
 
 
 def test_different_images_with_similar_hashes_are_not_rejected():
@@ -159,7 +160,7 @@ def test_different_images_with_similar_hashes_are_not_rejected():
     one[16:40, 16:40] = np.kron(rng.integers(0, 256, (6, 6)), np.ones((4, 4)))
     other[16:40, 16:40] = np.kron(rng.integers(0, 256, (6, 6)), np.ones((4, 4)))
     images = (pictured("1", one), pictured("2", other, split="test"))
-    assert distance(images[0].hashes[:32], images[1].hashes[:32]) <= 40
+    assert distance(images[0].perceptual_hash[:32], images[1].perceptual_hash[:32]) <= 40
     assert outcome(*images, radius=40) == {}
     copy = pictured("3", (other * 0.9).astype(np.uint8))
     assert outcome(*images, copy, radius=40) == {
@@ -167,9 +168,10 @@ def test_different_images_with_similar_hashes_are_not_rejected():
     }
 
 
-def test_rejected_training_images_are_counted_by_the_split_of_their_copy():
-    copies = [member("1", flips=3), member("2", "test"), member("3", flips=5), member("4", "test")]
-    lines = [listed_group(copies, 48, near(copies))]
-    more = [member("5"), member("6", "validation")]
-    assert set_aside([*lines, listed_group(more, 48, near(more))]) == {"validation": 1, "test": 2}
-    assert set_aside([]) == {}
+def test_an_altered_copy_is_named_where_no_image_is_near():
+    copies = (member("1"), member("2", "test", flips=60))
+    altered = {digest("1"): {digest("2"): "upside down"}}
+    assert [one.detail for one in near(copies, altered=altered)] == [
+        "similar to 2: upside down; that one is in test, this one in train"
+    ]
+    assert near(copies) == []

@@ -8,7 +8,8 @@ import uuid
 
 import pytest
 
-from imgpipe.components.image_filter.placement.families import FileOrigin, by_content, by_path
+from imgpipe.components.image_filter.judge.image_row import ImageRow
+from imgpipe.components.image_filter.placement.families import by_content, by_path
 
 RANDOM = random.Random(0)
 IDS = [uuid.UUID(int=RANDOM.getrandbits(128)) for _ in range(300)]
@@ -21,7 +22,7 @@ SPLITS = [(0, "train"), (1, "train"), (2, "train"), (3, "test"), (4, "test")]
 
 def named(paths):
     """Return images whose class is their first folder."""
-    return [FileOrigin(path, path.partition("/")[0]) for path in paths]
+    return [ImageRow(path, path.partition("/")[0]) for path in paths]
 
 
 def sizes(paths):
@@ -156,7 +157,7 @@ def test_a_family_may_lie_in_several_classes():
 
 def shot(path, captured, camera="Phone 8"):
     """Return a photograph that was taken at a moment."""
-    return FileOrigin(path, "a", path, camera, captured)
+    return ImageRow(path, "a", image_hash=path, camera=camera, captured=captured)
 
 
 def test_photographs_of_one_camera_within_seconds_are_a_burst():
@@ -164,7 +165,7 @@ def test_photographs_of_one_camera_within_seconds_are_a_burst():
         *(shot(f"a/{name}.jpg", 1000 + second) for name, second in (("u", 0), ("v", 2), ("w", 4))),
         shot("a/late.jpg", 1030),
         shot("a/other.jpg", 1001, "Phone 9"),
-        FileOrigin("a/unknown.jpg", "a"),
+        ImageRow("a/unknown.jpg", "a"),
     ]
     assert by_path(photographs) == dict.fromkeys(
         ("a/u.jpg", "a/v.jpg", "a/w.jpg"), "burst of a/u.jpg"

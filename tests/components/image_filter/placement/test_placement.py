@@ -6,47 +6,49 @@ Near-duplicates and groups stay together, classes get their minimum, and nothing
 from __future__ import annotations
 
 import collections
+import dataclasses
 import hashlib
 
 import pytest
 
-from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.splits import SplitRule
-from imgpipe.components.image_filter.judge.decision import ImageDecision
+from imgpipe.components.image_filter.judge.image_row import ImageRow
+from imgpipe.components.image_filter.judge.overrides import Override, by_hash
 from imgpipe.components.image_filter.placement import placement
 
 RULE = SplitRule(min_validation=3, min_test=1)
 
 
 def image(name, label=0, group="", rule=RULE, given=None):
-    """Return a record whose split the rule assigns by its content."""
+    """Return an image whose split the rule assigns by its content."""
     content = hashlib.sha256(name.encode()).hexdigest()
     split = rule.assign(content, given, group or None)
-    return ImageRecord(name, "ab"[label], label, split, content, group=group)
+    source = {"source_label": "ab"[label], "source_index": label}
+    return ImageRow(name, "ab"[label], label, split, content, group, **source)
 
 
 def images(count, label=0, **options):
-    """Return `count` records with this label."""
+    """Return `count` images with this label."""
     return [image(f"{label}/{number}", label, **options) for number in range(count)]
 
 
 def placed(records, near=(), rule=RULE, relabelled=()):
-    """Place the records, and return their splits and the reasons for the moves by path.
+    """Place the images, and return their splits and the reasons for the moves by path.
 
-    `near` holds groups of near-duplicates. The order of the records must not matter.
+    `near` holds groups of near-duplicates, and `relabelled` paths of images without another label.
+    The order of the images must not matter.
     """
-    numbers = {record.image_hash: n for n, group in enumerate(near) for record in group}
-    rows = [placement.row(record, rule, record.path in relabelled) for record in records]
-    moves = dict(placement.place(rows, numbers, rule))
-    again = dict(placement.place(rows[::-1], numbers, rule))
-    assert again == moves, "the order of the images does not matter"
-    splits, reasons = {}, {}
-    for record in records:
-        move = moves.get(record.image_hash)
-        splits[record.path] = move.split if move else record.split
-        if move:
-            reasons[record.path] = move.reason
-    return splits, reasons
+    numbers = {row.image_hash: n for n, group in enumerate(near) for row in group}
+    rows = [
+        dataclasses.replace(row, source_index=-1 if row.path in relabelled else row.source_index)
+        for row in records
+    ]
+    other_way = [dataclasses.replace(row) for row in rows[::-1]]
+    placement.place(rows, numbers, rule, {})
+    placement.place(other_way, numbers, rule, {})
+    assert rows == other_way[::-1], "the order of the images does not matter"
+    moved = {row.path: row.moved for row in rows if row.moved}
+    return {row.path: row.split for row in rows}, moved
 
 
 def test_each_group_of_near_duplicates_is_placed_in_one_split():
@@ -117,25 +119,28 @@ def test_added_files_move_no_image_of_a_class_that_has_enough():
     assert {path: after[path] for path in before} == before
 
 
-def test_images_with_a_split_of_the_source_are_not_placed():
+def test_images_with_a_split_of_the_source_are_not_moved():
     rule = SplitRule(given=("train", "validation"), min_validation=3)
-    record = image("x", given="train", rule=rule)
-    assert placement.row(record, rule) == b"" and placement.row(record, None) == b""
+    records = [image(f"{n}", given="train", rule=rule) for n in range(9)]
+    assert placed(records, [records], rule)[1] == {}
 
 
 def test_a_test_image_of_the_source_stays_where_a_copy_of_it_is_moved():
-    """Moves are found by content, and a file of the source's test split may have the same."""
     rule = SplitRule(given=("train", "test"), min_validation=6)
     records = [image(f"0/{number}", given="train", rule=rule) for number in range(12)]
-    rows = [placement.row(record, rule) for record in records]
-    moves = dict(placement.place(rows, {}, rule))
-    assert moves
-    for number, record in enumerate(records):
-        move = moves.get(record.image_hash)
-        copy = image(f"0/{number}", given="test", rule=rule)
-        assert copy.image_hash == record.image_hash
-        decisions = ImageDecision(copy, copy.label), ImageDecision(record, record.label)
-        for decision in decisions:
-            decision.move_to(move)
-        assert decisions[0].record.split == "test"
-        assert move is None or decisions[1].record.split == move.split
+    copies = [
+        dataclasses.replace(image(f"0/{number}", given="test", rule=rule), path=f"1/{number}")
+        for number in range(12)
+    ]
+    splits, moved = placed([*records, *copies], rule=rule)
+    assert moved and all(path.startswith("0/") for path in moved)
+    assert {splits[copy.path] for copy in copies} == {"test"}
+
+
+def test_a_moved_image_has_the_label_of_its_override_except_in_test():
+    for split, label in (("validation", "b"), ("test", "a")):
+        row = image("x")
+        override = by_hash([Override(row.image_hash, "relabel", "b", label_index=1)])
+        row.label, row.label_index = "b", 1
+        row.move_to(split, placement.TOGETHER, override[row.image_hash[:12]])
+        assert (row.split, row.label, row.moved) == (split, label, placement.TOGETHER)

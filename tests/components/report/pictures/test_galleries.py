@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.report.pictures.galleries import GallerySample, distances, galleries
+from imgpipe.components.image_filter.judge.image_row import ImageRow
+from imgpipe.components.report.pictures.galleries import distances, galleries, sampled
 from imgpipe.models.features.bank import read_rows
 from imgpipe.models.names import feature_names as names
 
@@ -47,14 +47,12 @@ def test_a_class_of_one_image_has_a_row_and_no_distance_is_a_number_that_is_none
 
 
 def test_without_features_the_same_images_are_chosen_in_any_order():
-    listed = [(f"cat/{number}.jpg", f"{number * 7919 % 997:064x}") for number in range(50)]
-    samples = []
-    for images in (listed, listed[::-1]):
-        sample = GallerySample()
-        for path, digest in images:
-            sample.add(ImageRecord(path, "cat", 0, "train", digest))
-        samples.append(sample.galleries(CLASSES))
-    assert samples[0] == samples[1]
-    cats, dogs, _ = samples[0]
+    listed = [
+        ImageRow(f"cat/{number}.jpg", "cat", image_hash=f"{number * 7919 % 997:064x}")
+        for number in range(50)
+    ]
+    found = sampled(listed, CLASSES)
+    assert found == sampled(listed[::-1], CLASSES)
+    cats, dogs, _ = found
     assert (cats["count"], len(cats["sample"]), cats["least"]) == (50, 12, [])
     assert (dogs["count"], dogs["sample"]) == (0, [])

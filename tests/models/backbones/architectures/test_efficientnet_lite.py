@@ -18,15 +18,11 @@ import pytest
 from PIL import Image
 
 from imgpipe.models import backbones
-from imgpipe.models.backbones import layer_graph, registry
+from imgpipe.models.backbones import registry
 from imgpipe.models.backbones.architectures import efficientnet_lite
 from imgpipe.models.backbones.architectures.efficientnet_lite import VARIANTS, Variant
 from imgpipe.models.backbones.torch_legacy import parse
 from imgpipe.models.errors import ResourceError, UnsafeWeightsError
-from imgpipe.models.names.model_names import AXES
-from imgpipe.models.network.classifier import build_features
-from imgpipe.models.settings.feature_kinds import COVARIANCE_AXES
-from imgpipe.models.settings.model import ModelSettings
 
 #: Highest logits (class: value) of scikit-image's photographs, from an independent implementation.
 GOLDEN = {
@@ -149,25 +145,3 @@ def test_nothing_but_tensors_is_loaded_from_a_file_of_torch(function, tmp_path) 
     with pytest.raises(UnsafeWeightsError, match=r"refuses to load \w+\.\w+"):
         parse(pickle.dumps(Evil()))
     assert not (tmp_path / "canary").exists()
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_orthonormal_axes_come_with_the_maps_that_a_head_reads(name: str) -> None:
-    backbone = backbones.get(name)
-    axes = backbone.axes
-    assert set(axes) == {"head", *backbone.levels}
-    for columns in axes.values():
-        assert columns.shape[1] == COVARIANCE_AXES
-        products = columns.T @ columns
-        np.testing.assert_allclose(products, np.eye(COVARIANCE_AXES), atol=2e-3)  # of 16 bits
-    assert not backbones.get(name, "none").axes
-
-
-def test_heads_read_covariances_along_the_axes_that_come_with_the_network() -> None:
-    settings = ModelSettings(features="covariance")
-    pixels, maps, features = build_features(settings)
-    network = keras.Model(pixels, features)
-    axes = settings.backbone_spec().axes
-    for number, feature_map in enumerate(maps):
-        kernel = np.asarray(network.get_layer(f"{AXES}_{number}").kernel)[0, 0]
-        np.testing.assert_array_equal(kernel, axes[layer_graph.layer_name(feature_map)])

@@ -11,12 +11,11 @@ import pydantic
 import pytest
 from PIL import Image, ImageFilter
 
-from imgpipe.components.common.image_file.content import Content
-from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.judge import checks
 from imgpipe.components.image_filter.judge.checks import whole_set
 from imgpipe.components.image_filter.judge.checks.decodable import transcode
 from imgpipe.components.image_filter.judge.decision import decide
+from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from tests.images import encoded, exif, turned
 
@@ -124,8 +123,7 @@ def test_odd_sizes_are_those_of_the_published_formula(seed):
     usual = whole_set.limits(collections.Counter(w * h for w, h in sizes), 3.0)
 
     found = [
-        whole_set.odd_size.run(ImageRecord("a/x", content=Content(width=w, height=h)), usual)
-        is not None
+        whole_set.odd_size.run(ImageRow("a/x", width=w, height=h), usual) is not None
         for w, h in sizes
     ]
     assert found == published_odd(sizes)
@@ -141,8 +139,7 @@ def test_odd_sizes_are_those_of_the_published_formula(seed):
     ids=["no smallest size", "a range", "one size"],
 )
 def test_the_detail_of_an_odd_size_names_the_usual_sizes(usual, said):
-    record = ImageRecord("a/x", content=Content(width=1280, height=800))
-    finding = whole_set.odd_size.run(record, usual)
+    finding = whole_set.odd_size.run(ImageRow("a/x", width=1280, height=800), usual)
     assert finding is not None and finding.detail == said
 
 

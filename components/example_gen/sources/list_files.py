@@ -1,0 +1,71 @@
+"""Which files are lists of images: by their names and their first two rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imgpipe.components.common.image_file import file_names
+from imgpipe.components.example_gen.settings import SourceOptions
+from imgpipe.components.example_gen.sources import tables
+from imgpipe.components.example_gen.sources.base import Note
+from imgpipe.components.example_gen.sources.local_files import visible
+from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
+from imgpipe.models.files.regular_files import open_regular
+
+JSON_LINES = (".jsonl", ".ndjson")
+TEXT = ".txt"
+_TABLE = (".csv", ".tsv", TEXT)
+_MIN_PIXELS = 4  # two by two
+_MOST_TEXTS = 20  # text files beside a list that are looked into
+
+
+def lists_files(locator: str, options: SourceOptions) -> bool:
+    """Whether a plain path names a list of files: JSON Lines, or a table with a path column."""
+    path = Path(locator).expanduser()
+    if locator.lower().endswith(JSON_LINES):
+        return True
+    if not locator.lower().endswith(_TABLE) or not path.is_file():
+        return False
+    try:
+        _, (titles, second) = tables.first_rows(open_regular(path))
+    except OSError:
+        return False
+    if any(file_names.is_image(cell) for cell in (*titles, *second)):
+        return True
+    if locator.lower().endswith(TEXT):
+        return False
+    if options.image_column or any(tables.is_usual(title, "path", sure=True) for title in titles):
+        return True
+    place = tables.find_column(locator, titles, "path")
+    # The names of pixels are numbered, and those of classes in one-hot columns are not.
+    pixels = [title for title, cell in zip(titles, second, strict=False) if tables.is_number(cell)]
+    return place >= 0 and sum(any(map(str.isdigit, title)) for title in pixels) < _MIN_PIXELS
+
+
+def texts_of_images(folder: Path, but: Path | None = None) -> list[Note]:
+    """Note the text files in a folder that name images, `but` one: they may hold their splits."""
+    files = sorted(file for file in visible(folder) if file.suffix.lower() == TEXT)
+    return [
+        Note(
+            "unread_list", file.name, "names images: it may hold labels or splits", 1, tables.GUIDE
+        )
+        for file in files[:_MOST_TEXTS]
+        if file != but and lists_files(str(file), SourceOptions())
+    ]
+
+
+def lists_of_splits(folder: Path) -> dict[str, str]:
+    """Return the lists of a folder that each hold one split, with the split; {} for none.
+
+    Their names say it (train.csv, val.csv), or the folders say it that hold lists of one name.
+    """
+    here = [file.name for file in visible(folder) if file.suffix.lower() in (*_TABLE, *JSON_LINES)]
+    below = [f"{inner.name}/{file.name}" for inner in visible(folder) for file in visible(inner)]
+    by_name = [name for name in here if split_of(name)]
+    by_folder = [path for path in below if path.lower().endswith((*_TABLE, *JSON_LINES))]
+    if are_splits(by_name):
+        return {name: split_of(name) or "" for name in sorted(by_name)}
+    parents = [path.partition("/")[0] for path in by_folder]
+    if are_splits(parents) and len({path.partition("/")[2] for path in by_folder}) == 1:
+        return {path: split_of(path.partition("/")[0]) or "" for path in sorted(by_folder)}
+    return {}

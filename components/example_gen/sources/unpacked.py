@@ -1,0 +1,342 @@
+"""Unpacks archives and gzip files once into the cache, whole or not at all."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import functools
+import gzip
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import tarfile
+import tempfile
+import threading
+import time
+import uuid
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+from imgpipe.components.example_gen.sources.base import Note
+from imgpipe.models.errors import ResourceError
+from imgpipe.models.files.atomic_write import TEMPORARY, move_folder, sync_tree
+
+#: Function that writes an unpacked form into an empty folder, and returns what it left out.
+Unpacker = Callable[[Path], list[Note]]
+_Member = tuple[str, str, Callable[[str, Path], None]]  # name, kind, and what unpacks it to a path
+
+EXPECTED = "expected a .zip, .tar, .tar.gz or .tgz of a folder tree"
+GZIP_MAGIC = b"\x1f\x8b\x08"  # RFC 1952, 2.3.1: two fixed bytes, and 8 for deflate
+#: Unpacked bytes above which a compression ratio over `_BOMB_RATIO` is refused.
+_BOMB_BYTES = 1 << 30
+#: An archive of images has a ratio near 1; the largest possible ratio of deflate is 1032.
+_BOMB_RATIO = 200
+_CHUNK = 1 << 20  # bytes that are unpacked at once
+_PADDING = 1 << 20  # bytes after the end mark of a tar that are examined
+#: Compression methods of zip members that are read, whose decoders limit the size of the output.
+#: The decoders of LZMA and bzip2 always unpack a whole block, however large it is.
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_UTF8_NAME = 0x800  # flag of a zip member whose name is marked as UTF-8
+_FILES = "files"
+LEFT_OUT = "left_out.json"  # written last: a folder without it is not whole
+_DAY = 86_400  # seconds after which an unfinished folder is that of a killed process
+#: Why members of these kinds are left out.
+_REFUSED = {
+    "link": "links in archives are not followed",
+    "special_file": "a pipe or device is not read",
+}
+_one_at_a_time = threading.Lock()
+
+
+def version(file: Path) -> str:
+    """Return a text that changes with the content of a local file."""
+    status = file.stat()
+    return f"{status.st_mtime_ns}:{status.st_size}:{status.st_ino}"
+
+
+def kept(where: str, state: str, store: str, unpack: Unpacker) -> tuple[Path, list[Note]]:
+    """Unpack something, unless its state is in the cache, where it replaces older states.
+
+    Args:
+        where: Path or address of what is unpacked.
+        state: Text that changes with its content.
+        store: Folder of the cache. "" for a temporary folder, which is removed when this process
+            ends.
+        unpack: Unpacks it.
+
+    Returns:
+        The folder of the unpacked files, and notes of what was left out.
+
+    Raises:
+        OSError: It cannot be read, is damaged, or unpacks to far more data than images do.
+        ResourceError: The files cannot be written.
+    """
+    name, ending = (hashlib.sha256(text.encode()).hexdigest()[:16] for text in (where, state))
+    folder = Path(store) / "unpacked" if store else Path(_temporary_folder().name)
+    target = folder / f"{name}-{ending}"
+    with _one_at_a_time:
+        if not (target / LEFT_OUT).is_file():
+            try:
+                _write(target, unpack)
+            except OSError as error:
+                if not error.errno:
+                    raise
+                raise ResourceError(
+                    f"{where} cannot be unpacked to {folder}: {error.strerror}. Free space there, "
+                    "or unpack it yourself and name the unpacked one"
+                ) from error
+            _remove([path for path in folder.glob(f"{name}-*") if path != target])
+    notes = json.loads((target / LEFT_OUT).read_text("utf-8"))
+    return target / _FILES, [Note(*note) for note in notes]
+
+
+def _write(target: Path, unpack: Unpacker) -> None:
+    """Write an unpacked form, which appears as a whole."""
+    begun = target.parent.glob(f"{TEMPORARY}*")
+    _remove([path for path in begun if path.stat().st_mtime < time.time() - _DAY])
+    beside = target.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
+    try:
+        (beside / _FILES).mkdir(mode=0o700, parents=True)
+        notes = [(note.kind, note.path, note.detail) for note in unpack(beside / _FILES)]
+        (beside / LEFT_OUT).write_text(json.dumps(notes), "utf-8")
+        sync_tree(beside)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(target)  # it is not whole
+        move_folder(beside, target, last=(LEFT_OUT,))
+    except OSError:
+        if not (target / LEFT_OUT).is_file():  # no other process was faster
+            raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _remove(folders: list[Path]) -> None:
+    """Remove folders, none of which is taken for whole while it is removed."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            (folder / LEFT_OUT).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@functools.cache
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="imgpipe-unpacked-")
+
+
+def inflated(file: Path, store: str) -> Path:
+    """Unpack a gzip file of one or several members once; `kept` has the arguments and errors."""
+
+    def unpack(folder: Path) -> list[Note]:
+        _inflate(file, folder / "plain")
+        return []
+
+    folder, _ = kept(str(file), version(file), store, unpack)
+    return folder / "plain"
+
+
+def _inflate(file: Path, target: Path) -> None:
+    done = 0
+    try:
+        with file.open("rb") as packed, gzip.open(packed) as stream, target.open("wb") as out:
+            while chunk := stream.read(_CHUNK):
+                out.write(chunk)
+                done += len(chunk)
+                _check_ratio(done, packed.tell(), " so far")
+    except gzip.BadGzipFile as error:
+        raise OSError(f"the gzip stream is broken: {error}") from None
+    except (zlib.error, EOFError) as error:
+        raise OSError(f"the gzip stream is cut off or broken: {error}") from None
+
+
+def _check_ratio(size: int, packed: int, when: str = "") -> None:
+    if size > _BOMB_BYTES and size > _BOMB_RATIO * packed:
+        raise OSError(
+            f"it unpacks to more than {_BOMB_RATIO} times its size: {size >> 20} MiB{when}"
+        )
+
+
+def unpack_archive(packed: Path, folder: Path) -> list[Note]:
+    """Unpack a .zip, .tar or .tar.gz archive into an empty folder.
+
+    Returns:
+        Notes of members that are left out, because their paths lead out of the archive, or because
+        they are links or devices, and of names that several members have.
+
+    Raises:
+        OSError: The archive is damaged, or a member cannot be unpacked.
+    """
+    with packed.open("rb") as file:
+        head = file.read(len(GZIP_MAGIC))
+    if head.startswith(b"PK"):
+        return _unpack(_zip_members(packed), folder)
+    if not head.startswith(GZIP_MAGIC):
+        return _unpack(_tar_members(packed), folder)
+    plain = folder.with_name("plain.tar")
+    _inflate(packed, plain)
+    notes = _unpack(_tar_members(plain), folder)
+    plain.unlink()
+    return notes
+
+
+def _unpack(members: Iterator[_Member], folder: Path) -> list[Note]:
+    notes: list[Note] = []
+    times: collections.Counter[str] = collections.Counter()
+    for name, kind, unpack in members:
+        path, unsafe = safe_path(name)
+        target = folder / path
+        if unsafe:
+            notes.append(Note("unsafe_name", name, unsafe))
+        elif kind in _REFUSED:
+            notes.append(Note(kind, path, _REFUSED[kind]))
+        elif kind == "folder":
+            target.mkdir(parents=True, exist_ok=True)
+        elif not times[path] and os.path.lexists(target):
+            raise OSError(f"{path!r} is the name of two members, which may differ in case")
+        else:
+            times[path] += 1
+            unpack(path, folder)
+    notes += [
+        Note("repeated_name", path, f"{count} members of this name; the last one counts")
+        for path, count in times.items()
+        if count > 1
+    ]
+    return notes
+
+
+def safe_path(name: str) -> tuple[str, str]:
+    """Convert the name of a member to a path below the archive's root.
+
+    Args:
+        name: Name of the member.
+
+    Returns:
+        The path and "", or "" and the reason why the name is unsafe.
+    """
+    # Zip demands forward slashes (APPNOTE 4.4.17.1), which not every archiver writes.
+    parts = name.replace("\\", "/").split("/")
+    if not parts[0] and len(parts) > 1:
+        return "", "an absolute path"
+    if re.match(r"^[A-Za-z]:", name):
+        return "", "a drive letter"
+    if ".." in parts:
+        return "", "leads out of the archive"
+    if "\0" in name:
+        return "", "a NUL in the name"
+    return "/".join(part for part in parts if part not in ("", ".")), ""
+
+
+def _check_name(name: str) -> None:
+    """Refuse a name that is not UTF-8, as the name of a class has to be."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        raise OSError(
+            f"it has names that are not UTF-8, such as '{shown}'. Unpack it with the encoding in "
+            "which it was written (unzip -O), and name the folder; or pack it again with UTF-8 "
+            "names (7-Zip: 7z a -mcu=on x.zip FOLDER)"
+        ) from None
+
+
+def _zip_members(packed: Path) -> Iterator[_Member]:
+    """Yield the members that the central directory of a zip lists.
+
+    `zip` and macOS write UTF-8 without its flag (APPNOTE 4.4.4, bit 11), and `zipfile` reads names
+    without this flag as code page 437.
+    """
+    try:
+        with zipfile.ZipFile(packed) as archive:
+            infos = archive.infolist()
+            _check_ratio(sum(info.file_size for info in infos), packed.stat().st_size)
+            for info in infos:
+                name = info.orig_filename  # `filename` ends before the first NUL
+                if not info.flag_bits & _UTF8_NAME:
+                    name = name.encode("cp437").decode("utf-8", "surrogateescape")
+                _check_name(name)
+                yield name, _zip_kind(info, name), functools.partial(_from_zip, archive, info)
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise OSError(f"the zip is broken: {error}") from None
+
+
+def _zip_kind(info: zipfile.ZipInfo, name: str) -> str:
+    mode = stat.S_IFMT(info.external_attr >> 16)
+    if stat.S_ISLNK(mode):
+        return "link"
+    if name.endswith(("/", "\\")):
+        return "folder"
+    return "file" if mode in (0, stat.S_IFREG) else "special_file"
+
+
+def _from_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: str, folder: Path) -> None:
+    """Unpack a member of a zip, no more of it than it claims."""
+    if info.flag_bits & 0x41:  # bits 0 and 6: encrypted (APPNOTE 4.4.4)
+        raise OSError(f"{path!r} is encrypted")
+    if info.compress_type not in _ZIP_METHODS:
+        method = f"method {info.compress_type} of APPNOTE 4.4.5"
+        raise OSError(f"{path!r} is packed by {method}, and not by deflate")
+    info.filename = path
+    try:
+        archive.extract(info, folder)
+        size = (folder / path).stat().st_size
+        if size != info.file_size:
+            raise EOFError(f"{size:,} of {info.file_size:,} bytes")
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
+        raise OSError(f"{path!r} is damaged ({error})") from None
+
+
+def _tar_members(plain: Path) -> Iterator[_Member]:
+    """Yield the members of a tar in the order of the file."""
+    number = 0
+    try:
+        with tarfile.open(plain, "r:") as archive:
+            while (info := archive.next()) is not None:
+                number += 1
+                _check_name(info.name)
+                yield info.name, _tar_kind(info), functools.partial(_from_tar, archive, info)
+                cast("Any", archive).members = []  # `tarfile` keeps every member in this list
+            _require_end(plain, archive.offset)
+    except (tarfile.TarError, ValueError, EOFError, OverflowError, RecursionError) as error:
+        raise OSError(
+            f"it is no archive, or cut off or broken after {number} members ({error}); {EXPECTED}"
+        ) from None
+
+
+def _tar_kind(info: tarfile.TarInfo) -> str:
+    if info.issym() or info.islnk():
+        return "link"
+    if info.isdir():
+        return "folder"
+    return "file" if info.isreg() else "special_file"
+
+
+def _from_tar(archive: tarfile.TarFile, info: tarfile.TarInfo, path: str, folder: Path) -> None:
+    """Unpack a member of a tar."""
+    if info.issparse():
+        raise OSError(f"{path!r} is a sparse member")
+    # Without mode and time, which may be those that no reader can use.
+    member = cast("Any", info).replace(name=path, mode=None, mtime=None, deep=False)
+    try:
+        archive.extract(member, folder, filter="data")
+    except tarfile.TarError as error:
+        raise OSError(f"{path!r} is damaged or cut off ({error})") from None
+
+
+def _require_end(plain: Path, offset: int) -> None:
+    """Require zeros after the members, because `tarfile` stops at any other block.
+
+    The last record is filled with zeros, 10 KiB in most archives.
+    """
+    with plain.open("rb") as stream:
+        stream.seek(offset)
+        rest = stream.read(_PADDING)
+    if len(rest) < tarfile.BLOCKSIZE or any(rest):
+        raise tarfile.ReadError(
+            "its end mark is missing, a header is damaged, or more data follows, as after "
+            "`cat a.tar b.tar`. Unpack it with `tar --ignore-zeros -xf`, and name the folder"
+        )

@@ -1,0 +1,254 @@
+"""Decisions about copies: which images are rejected, or kept with a warning.
+
+A copy shows the same as another image. There are three kinds: `identical` files have the same
+bytes, images that are `near` have similar perceptual hashes and grey images that are alike, and
+`altered` ones were turned, tilted, shifted, zoomed or framed.
+
+Of identical files the one for evaluation is kept, so that no model is evaluated on an image that it
+was trained on; if they have different labels, none is kept, because the correct label is unknown.
+Near and altered copies may really differ, so they are kept with a warning; but a training image
+with such a copy in validation or test is rejected. Two images of a group are such copies only if
+their own distance is within the radius and their grey images are alike; a chain of other images
+between them is not enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from imgpipe.components.common.image_file.perceptual_hash import BITS, HashPairs
+from imgpipe.components.common.splits import HELD_OUT_FIRST
+from imgpipe.components.image_filter.copies.hamming import differing_bits
+from imgpipe.components.image_filter.copies.search import Hashes
+from imgpipe.components.image_filter.judge.check import ImageFinding, Severity
+from imgpipe.components.image_filter.judge.checks.whole_set import (
+    NEAR_DUPLICATE,
+    NEAR_DUPLICATE_ACROSS_SPLITS,
+    NEAR_DUPLICATE_LABEL_CONFLICT,
+    near_duplicate_remedy,
+)
+from imgpipe.components.image_filter.judge.image_row import ImageRow
+from imgpipe.components.image_filter.judge.overrides import Override, override_of
+from imgpipe.components.image_filter.judge.settings import JudgeSettings
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.names.arrays import Flags, Indices
+
+DUPLICATE = "duplicate"
+DUPLICATE_ACROSS_SPLITS = "duplicate_across_splits"
+DUPLICATE_LABEL_CONFLICT = "label_conflict"
+#: What to do about a rejected file of which there are identical ones, by reason.
+_REMEDIES = {
+    DUPLICATE: "nothing is lost, because one copy is kept; delete the copy that you do not need",
+    DUPLICATE_ACROSS_SPLITS: (
+        "nothing is lost, because one copy is kept; delete that one to use this one"
+    ),
+    DUPLICATE_LABEL_CONFLICT: "keep the copy in the correct class, delete the others and run again",
+}
+_SHOWN = 10  # paths listed in a detail
+#: Number of images of a group that each image is compared with inside a split. Larger groups are
+#: frames of films, which have enough near-duplicates among these.
+_COMPARED = 2000
+_CONFIRMED = 64  # pairs whose grey images are compared at once
+_FIRST_CROP = 2  # number of the first kind of hash that is of a crop
+#: How the other image may have been changed; each way is a block of the compared pairs.
+_WAYS = ("", "mirrored, ", "a crop of it, ", "it is a crop of this, ")
+#: Reasons of findings about copies that are near or altered, in the order in which these are made.
+NEAR_DUPLICATES = (NEAR_DUPLICATE_ACROSS_SPLITS, NEAR_DUPLICATE_LABEL_CONFLICT, NEAR_DUPLICATE)
+#: Splits that an image must not resemble, by its own. Validation is used for choices, so an image
+#: of it may not resemble one of test either.
+_HELD_OUT = {names.TRAIN: (names.TEST, names.VALIDATION), names.VALIDATION: (names.TEST,)}
+
+
+class Copy(NamedTuple):
+    """That an image shows the same as another one.
+
+    Attributes:
+        other: The other image.
+        kind: Kind of the copy.
+        how: What is different, in words; "" for nothing.
+    """
+
+    other: ImageRow
+    kind: Literal["identical", "near", "altered"]
+    how: str = ""
+
+    def finding(self, row: ImageRow, reason: str, severity: Severity = "reject") -> ImageFinding:
+        """Return the finding about an image that is this copy."""
+        is_same = self.kind == "identical"
+        detail = f"{'same bytes as' if is_same else 'similar to'} {self.other.path}"
+        if self.other.label != row.label:
+            detail += f" ({self.other.label}; this one is {row.label})"
+        if self.how:
+            detail += f": {self.how}"
+        if reason in (DUPLICATE_ACROSS_SPLITS, NEAR_DUPLICATE_ACROSS_SPLITS):
+            detail += f"; that one is in {self.other.split}, this one in {row.split}"
+        remedy = _REMEDIES[reason] if is_same else near_duplicate_remedy(reason, severity)
+        return ImageFinding(reason, detail, severity, remedy=remedy, kept_copy=self.other.path)
+
+
+def reject_identical(copies: Sequence[ImageRow]) -> None:
+    """Reject all but one of the files with the same content, in any order, or all of them."""
+    by_path = sorted(copies, key=lambda row: row.path)
+    if len({row.label for row in by_path}) > 1:
+        for row in by_path:
+            row.add(_conflict(row, by_path))
+        return
+    kept = min(by_path, key=lambda row: (HELD_OUT_FIRST.index(row.split), row.path))
+    for row in by_path:
+        if row is not kept:
+            reason = DUPLICATE if row.split == kept.split else DUPLICATE_ACROSS_SPLITS
+            row.add(Copy(kept, "identical").finding(row, reason))
+
+
+def _conflict(row: ImageRow, copies: Sequence[ImageRow]) -> ImageFinding:
+    """Return the finding about a file to which identical ones have other labels."""
+    others = [f"{other.path} ({other.label})" for other in copies if other is not row]
+    shown = ", ".join(others[:_SHOWN]) + (", …" if len(others) > _SHOWN else "")
+    detail = f"labelled {row.label}, but identical to {shown}"
+    remedy = _REMEDIES[DUPLICATE_LABEL_CONFLICT]
+    return ImageFinding(DUPLICATE_LABEL_CONFLICT, detail, remedy=remedy)
+
+
+def judge_group(
+    copies: Sequence[ImageRow],
+    settings: JudgeSettings,
+    overrides: Mapping[str, Override],
+    altered: Mapping[str, Mapping[str, str]],
+) -> None:
+    """Add what is found to the images of a group of near-duplicates, at most one finding each.
+
+    The rejection of an image that an override accepts becomes a warning. Relabelled images stay
+    rejected if they resemble a held-out image, because the right label does not make that
+    evaluation honest.
+
+    Args:
+        copies: The images, in any order.
+        settings: Settings of the checks.
+        overrides: Decisions of people, as `override_of` takes them.
+        altered: How images were altered; see `NearDuplicates`.
+    """
+    rows = sorted(copies, key=lambda row: row.path)
+    group = _Group(rows, settings.radius, altered)
+    is_judged = np.zeros(len(rows), bool)
+    rejected = np.zeros(len(rows), bool)
+    for reason in NEAR_DUPLICATES:
+        severity = settings.severity_of(reason)
+        if severity == "ignore":
+            continue
+        # A label conflict is reported for both images; of several copies the first one is kept.
+        left_out = rejected if reason == NEAR_DUPLICATE else rejected.copy()
+        for index in np.flatnonzero(~is_judged).tolist():
+            row = rows[index]
+            copy = group.nearest(index, group.others(index, reason, left_out))
+            if copy is None:
+                continue
+            keeps = _keeps(override_of(row.image_hash, overrides), reason)
+            # The model is not trained on a held-out image.
+            is_held_out = reason == NEAR_DUPLICATE_ACROSS_SPLITS and row.split != names.TRAIN
+            is_rejected = severity == "reject" and not keeps and not is_held_out
+            row.add(copy.finding(row, reason, "reject" if is_rejected else "warn"))
+            is_judged[index] = True
+            rejected[index] = is_rejected
+
+
+def _keeps(override: Override | None, reason: str) -> bool:
+    """Return whether a person keeps an image that is to be rejected."""
+    if override is None:
+        return False
+    is_relabelled = override.verdict == "relabel" and reason != NEAR_DUPLICATE_ACROSS_SPLITS
+    return override.verdict == "accept" or is_relabelled
+
+
+class _Group:
+    """The images of a group in the order of their paths, and the distances between them."""
+
+    def __init__(
+        self, rows: Sequence[ImageRow], radius: int, altered: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        self._rows = rows
+        self._radius = radius
+        self._altered_copies = altered
+        hashes = np.frombuffer(b"".join(row.perceptual_hash for row in rows), np.uint8)
+        self._hashes = Hashes(hashes.reshape(len(rows), -1))
+        kinds = [self._hashes.kind(number).T for number in range(self._hashes.kinds)]
+        self._kinds = np.stack(kinds, axis=-1)  # uint64 [4, n, kinds]
+        self._splits = np.array([row.split for row in rows])
+        self._labels = np.array([row.label for row in rows])
+        self._groups = np.array([row.group for row in rows])
+        self._held_out = {
+            split: np.flatnonzero(np.isin(self._splits, splits))
+            for split, splits in _HELD_OUT.items()
+        }
+
+    def others(self, index: int, reason: str, left_out: Flags) -> Indices:
+        """Return the images with which a rule compares one; some may be left out."""
+        if reason == NEAR_DUPLICATE_ACROSS_SPLITS:
+            return self._held_out.get(str(self._splits[index]), np.array([], np.int64))
+        # Of a large group, the first images and the preceding ones.
+        count = len(self._rows)
+        preceding = np.arange(max(_COMPARED, index - _COMPARED), max(_COMPARED, index))
+        first = np.arange(min(_COMPARED, count))
+        rows = np.concatenate([first, preceding[preceding < count]])
+        rows = rows[(rows != index) & ~left_out[rows]]
+        if reason == NEAR_DUPLICATE_LABEL_CONFLICT:
+            return rows[self._labels[rows] != self._labels[index]]
+        rows = rows[(rows < index) & (self._splits[rows] == self._splits[index])]
+        is_grouped = self._groups[index] != ""
+        return rows[self._groups[rows] != self._groups[index]] if is_grouped else rows
+
+    def nearest(self, index: int, rows: Indices) -> Copy | None:
+        """Return the nearest of these images that is near and alike, or else an altered copy.
+
+        Of equally near ones it is the first, and a crop only if no whole image is near.
+        """
+        if not len(rows):
+            return None
+        return self._most_similar(index, rows) or self._altered(index, rows)
+
+    def _most_similar(self, index: int, rows: Indices) -> Copy | None:
+        """Return the image with the nearest hash whose grey image is alike, or None."""
+        pairs = self._compared(index, rows)
+        (near,) = np.nonzero(pairs.bits <= self._radius)
+        ways, places = np.divmod(near, len(rows))
+        is_crop = ways >= _FIRST_CROP
+        near = near[np.lexsort((ways, places, pairs.bits[near], is_crop))]  # by the last key first
+        for start in range(0, len(near), _CONFIRMED):  # mostly one of the first pairs is alike
+            candidates = near[start : start + _CONFIRMED]
+            alike = candidates[self._hashes.alike(pairs.select(candidates))]
+            if len(alike):
+                way, place = divmod(int(alike[0]), len(rows))
+                bits = f"{pairs.bits[alike[0]]} of {BITS} bits of the perceptual hash differ"
+                return Copy(self._rows[rows[place]], "near", f"{_WAYS[way]}{bits}")
+        return None
+
+    def _compared(self, index: int, rows: Indices) -> HashPairs:
+        """Compare the hashes of an image and of others, in a block of pairs for each of `_WAYS`."""
+        this_image = np.full(len(rows), index)
+        bits = differing_bits(self._kinds[:, index, 0], self._kinds[:, rows])  # [m, kinds]
+        ways = [
+            HashPairs(this_image, rows, np.full(len(rows), kind), bits[:, kind]) for kind in (0, 1)
+        ]
+        if bits.shape[1] > _FIRST_CROP:
+            own_crops = self._kinds[:, index, _FIRST_CROP:]
+            bits_of_own = differing_bits(own_crops, self._kinds[:, rows, :1])
+            ways.append(_nearest_crops(this_image, rows, bits[:, _FIRST_CROP:]))
+            ways.append(_nearest_crops(rows, this_image, bits_of_own))
+        return HashPairs.join(ways)
+
+    def _altered(self, index: int, rows: Indices) -> Copy | None:
+        """Return the first of these images that is an altered copy of one, or None."""
+        altered = self._altered_copies.get(self._rows[index].image_hash, {})
+        for place in rows.tolist() if altered else ():
+            other = self._rows[place]
+            if other.image_hash in altered:
+                return Copy(other, "altered", altered[other.image_hash])
+        return None
+
+
+def _nearest_crops(images: Indices, cropped: Indices, bits: npt.NDArray[np.int64]) -> HashPairs:
+    """Pair images with the nearest crop of the others, of which `bits` [m, crops] differ."""
+    return HashPairs(images, cropped, _FIRST_CROP + bits.argmin(axis=1), bits.min(axis=1))

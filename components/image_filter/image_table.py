@@ -1,0 +1,252 @@
+"""The table of images: a row for each file of the source, in shards as the Examples are.
+
+What the filter has decided is asked of this table: its counts, its lists, the groups of
+near-duplicates, and what the report and a review show. On disk it is a file of Arrow for each shard
+of the ingested Examples, with the rows in their order, below the URI of the quarantine:
+
+    images/images-00000-of-00004.arrow
+
+Text is stored as UTF-8 bytes, as in Examples, so that any name of a file can be stored.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
+
+from imgpipe.components.common.named_images import PlacedImage
+from imgpipe.components.common.storage.records import write_bytes
+from imgpipe.components.common.storage.shards import Shard
+from imgpipe.components.image_filter.copies.decisions import NEAR_DUPLICATES
+from imgpipe.components.image_filter.judge.check import ImageFinding, Severity
+from imgpipe.components.image_filter.judge.image_row import ImageRow
+from imgpipe.models.names import feature_names as names
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: Reason of an override that was not applied because it would change a label of the test split.
+NOT_RELABELLED = "kept_test_label"
+FOLDER = "images"  # of the tables, in the quarantine
+_SUFFIX = ".arrow"
+_RADIUS = "radius"  # name in the metadata of a file
+#: Types of the fields of a row, and of those of its findings that are stored.
+_FIELDS = {field.name: str(field.type) for field in fields(ImageRow)}
+_FINDING = {
+    "reason": "str",
+    "detail": "str",
+    "severity": "str",
+    "score": "float",
+    "remedy": "str",
+    "kept_copy": "str",
+}
+
+
+class ListedCopy(PlacedImage):
+    """An image of a group of near-duplicates."""
+
+    stays: Annotated[bool, "Whether the image is kept."]
+    reason: Annotated[str, "Name of the check; empty without a finding."]
+    detail: Annotated[str, "What was found."]
+    similar_to: Annotated[str, "Path of the image to which it is similar."]
+
+
+class NearGroup(TypedDict):
+    """A group of near-duplicates."""
+
+    radius: Annotated[int, "Largest number of differing bits between near-duplicates."]
+    members: Annotated[list[ListedCopy], "Images of the group."]
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """Images, each with what was found in it.
+
+    Attributes:
+        rows: The images, in any order.
+        radius: Bits within which images are near-duplicates; 0 if they were not searched for.
+    """
+
+    rows: Sequence[ImageRow]
+    radius: int
+
+    @property
+    def kept(self) -> Iterator[ImageRow]:
+        """The images that are kept."""
+        return (row for row in self.rows if row.rejection is None)
+
+    @cached_property
+    def rejected(self) -> list[ImageFinding]:
+        """What rejects files, by path."""
+        return self._with("reject")
+
+    @cached_property
+    def repaired(self) -> list[ImageFinding]:
+        """What was repaired in images, by path; an image may have several repairs."""
+        return self._with("repair")
+
+    @cached_property
+    def warned(self) -> list[ImageFinding]:
+        """What images are kept with a warning for, by path."""
+        return self._with("warn")
+
+    def _with(self, severity: Severity) -> list[ImageFinding]:
+        return _sorted(
+            row.described(finding)
+            for row in self.rows
+            for finding in row.findings
+            if finding.severity == severity
+        )
+
+    @cached_property
+    def reviewed(self) -> list[ImageFinding]:
+        """The effects of the overrides on images, by path; the reasons are their verdicts."""
+        rows = (row for row in self.rows if row.verdict)
+        return _sorted(row.described(_effect(row)) for row in rows)
+
+    def near_groups(self) -> list[NearGroup] | None:
+        """Return the groups of near-duplicates about which there is a finding.
+
+        Returns:
+            The groups, and their images, in the order of their paths; None if they were not
+            searched for.
+        """
+        if not self.radius:
+            return None
+        by_number: dict[int, list[ListedCopy]] = defaultdict(list)
+        for row in sorted((row for row in self.rows if row.near_group), key=lambda row: row.path):
+            by_number[row.near_group].append(_listed(row))
+        groups = (group for group in by_number.values() if any(copy["reason"] for copy in group))
+        return [{"radius": self.radius, "members": group} for group in groups]
+
+
+def _sorted(findings: Iterable[ImageFinding]) -> list[ImageFinding]:
+    return sorted(findings, key=lambda finding: (finding.path, finding.reason))
+
+
+def _effect(row: ImageRow) -> ImageFinding:
+    """Return the effect of the override of an image."""
+    rejection = row.rejection
+    before = row.source_label or "no label"
+    verdict = row.verdict
+    detail = ""
+    if verdict == "relabel" and row.split == names.TEST:
+        verdict = NOT_RELABELLED
+        detail = f"keeps {before}: overrides never change a label of test"
+    elif verdict == "relabel":
+        detail = f"{before} → {row.label}"
+    if row.verdict != "reject" and rejection is not None:
+        detail = f"stays rejected: {rejection.reason}, {rejection.detail}"
+    return ImageFinding(verdict, detail, "warn")
+
+
+def _listed(row: ImageRow) -> ListedCopy:
+    """Return an image as a member of its group of near-duplicates."""
+    about = next((finding for finding in row.findings if finding.reason in NEAR_DUPLICATES), None)
+    return {
+        "path": row.path,
+        "split": row.split,
+        "label": row.label,
+        "image_hash": row.image_hash,
+        "stays": row.rejection is None,
+        "reason": about.reason if about else "",
+        "detail": about.detail if about else "",
+        "similar_to": about.kept_copy if about else "",
+    }
+
+
+def path(uri: str, shard: Shard) -> str:
+    """Return the path of the rows of a shard of the ingested Examples, in the quarantine at `uri`.
+
+    Numbers have five digits, and more where there are more shards, so that names sort by number.
+    """
+    digits = max(5, len(str(shard.of)))
+    return f"{uri}/{FOLDER}/images-{shard.number:0{digits}d}-of-{shard.of:0{digits}d}{_SUFFIX}"
+
+
+def write(file: str, table: ImageTable) -> None:
+    """Write rows to a file, whole or not at all; a second attempt writes the same.
+
+    Args:
+        file: Path or URI of the file, in an existing folder.
+        table: The rows.
+    """
+    import pyarrow as pa
+
+    columns = {
+        name: pa.array([_stored(getattr(row, name)) for row in table.rows], kind)
+        for name, kind in _kinds().items()
+    }
+    written = pa.table(columns, metadata={_RADIUS: str(table.radius)})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, written.schema) as writer:
+        writer.write_table(written)
+    write_bytes(file, sink.getvalue().to_pybytes())
+
+
+def read(files: Iterable[str]) -> ImageTable:
+    """Read the rows of some files, one after the other."""
+    import pyarrow as pa
+    import tensorflow as tf
+
+    rows: list[ImageRow] = []
+    radius = 0
+    for file in files:
+        with tf.io.gfile.GFile(file, "rb") as opened:
+            table = pa.ipc.open_file(opened.read()).read_all()
+        radius = int(table.schema.metadata[_RADIUS.encode()])
+        columns = [_read(name, table[name].to_pylist()) for name in table.column_names]
+        for values in zip(*columns, strict=True):
+            rows.append(ImageRow(**dict(zip(table.column_names, values, strict=True))))
+    return ImageTable(rows, radius)
+
+
+def _kinds() -> dict[str, pa.DataType]:
+    """Return the type of Arrow of each field of a row."""
+    import pyarrow as pa
+
+    kinds = {
+        "str": pa.binary(),
+        "bytes": pa.binary(),
+        "int": pa.int64(),
+        "float": pa.float64(),
+        "bool": pa.bool_(),
+    }
+    finding = pa.struct([(name, kinds[kind]) for name, kind in _FINDING.items()])
+    return {name: kinds.get(kind, pa.list_(finding)) for name, kind in _FIELDS.items()}
+
+
+def _stored(value: Any) -> Any:
+    """Return the value of a field as it is stored."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape")
+    if isinstance(value, tuple):
+        return [{name: _stored(getattr(finding, name)) for name in _FINDING} for finding in value]
+    return value
+
+
+def _read(name: str, values: Iterable[Any]) -> Iterable[Any]:
+    """Return the values of a field from those that are stored."""
+    if _FIELDS[name] == "str":
+        return map(_text, values)
+    if name == "findings":
+        return (tuple(map(_finding, findings)) for findings in values)
+    return values
+
+
+def _finding(stored: Mapping[str, Any]) -> ImageFinding:
+    values: dict[str, Any] = {
+        name: _text(value) if isinstance(value, bytes) else value for name, value in stored.items()
+    }
+    return ImageFinding(**values)
+
+
+@functools.lru_cache(1024)  # most rows have the same labels, formats and cameras
+def _text(stored: bytes) -> str:
+    return stored.decode("utf-8", "surrogateescape")

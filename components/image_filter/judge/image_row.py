@@ -1,0 +1,142 @@
+"""An image file as a row of the table of images: what its file tells, and what became of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.image_filter.judge.check import ImageFinding
+from imgpipe.components.image_filter.judge.checks.quality import is_grey
+from imgpipe.components.image_filter.judge.overrides import Override
+
+
+@dataclass(slots=True)
+class ImageRow:
+    """An image file of the source.
+
+    Attributes:
+        path: Path in the source, with forward slashes.
+        label: Its class, which an override may have given; "" without one.
+        label_index: Index of the label in the vocabulary, -1 for a label that is not in it.
+        split: Its split, to which it may have been moved.
+        image_hash: Hex SHA-256 of the file as found; "" when it could not be read.
+        group: The group that the source gives, or the family that was found; "" for none.
+        is_family: Whether the group is a family that was found.
+        near_group: Number of its group of near-duplicates, from 1 on; 0 for none.
+        seen_family: Whether it is held out, and train has images of its family.
+        moved: Why it was moved to another split, one of `placement.REASONS`; "" if it was not.
+        source_label: The label in the source.
+        source_index: Index of that label in the vocabulary, -1 when it is not in it.
+        verdict: The verdict of its override; "" without one.
+        is_rewritten: Whether a record with its repaired bytes was made.
+        findings: What was found: all repairs and warnings of an image that is kept, and the one
+            finding that rejects another.
+        stored: Path of the stored bytes of a rejected file, relative to the quarantine.
+        perceptual_hash: Perceptual hashes until the images are compared; b"" when the image cannot
+            be compared.
+    """
+
+    path: str
+    label: str = ""
+    label_index: int = -1
+    split: str = ""
+    image_hash: str = ""
+    group: str = ""
+    is_family: bool = False
+    near_group: int = 0
+    seen_family: bool = False
+    moved: str = ""
+    source_label: str = ""
+    source_index: int = -1
+    verdict: str = ""
+    is_rewritten: bool = False
+    byte_size: int = 0
+    format: str = ""
+    mode: str = ""
+    width: int = 0
+    height: int = 0
+    is_grey: bool = False
+    jpeg_tables: int = 0
+    subsampling: str = ""
+    camera: str = ""
+    captured: int = 0
+    findings: tuple[ImageFinding, ...] = ()
+    stored: str = ""
+    perceptual_hash: bytes = dataclasses.field(default=b"", repr=False)
+
+    @classmethod
+    def of(cls, record: ImageRecord, **values: Any) -> ImageRow:
+        """Return the row of an inspected image, with further values."""
+        content = record.content
+        same = ("path", "label", "label_index", "split", "image_hash", "group", "byte_size")
+        inside = ("format", "mode", "width", "height", "jpeg_tables", "subsampling", "camera")
+        return cls(
+            **{name: getattr(record, name) for name in same},
+            **{name: getattr(content, name) for name in inside},
+            captured=content.captured,
+            is_grey=is_grey(content),
+            **values,
+        )
+
+    @property
+    def rejection(self) -> ImageFinding | None:
+        """The finding that rejects the image; None when it is kept."""
+        is_rejected = bool(self.findings) and self.findings[0].severity == "reject"
+        return self.findings[0] if is_rejected else None
+
+    @property
+    def is_relabelled(self) -> bool:
+        """Whether an override gives the image another label than the source."""
+        return self.label_index != self.source_index
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels; 0 when the size is unknown."""
+        return self.width * self.height
+
+    def has(self, reason: str) -> bool:
+        """Return whether something was found for this reason."""
+        return any(finding.reason == reason for finding in self.findings)
+
+    def add(self, finding: ImageFinding) -> None:
+        """Add a finding; one that rejects the image is the only one that counts."""
+        rejects = finding.severity == "reject"
+        self.findings = (finding,) if rejects else (*self.findings, finding)
+
+    def move_to(self, split: str, reason: str, override: Override | None) -> None:
+        """Move the image to another split, where its override may hold or no longer hold."""
+        self.split = split
+        self.moved = reason
+        if self.source_index >= 0:
+            self.label = self.source_label
+            self.label_index = self.source_index
+        if override is not None and override.relabels(split):
+            self.label = override.label
+            self.label_index = override.label_index
+
+    def described(self, finding: ImageFinding) -> ImageFinding:
+        """Return a finding with the image that it is about."""
+        return dataclasses.replace(
+            finding,
+            path=self.path,
+            label=self.label,
+            split=self.split,
+            image_hash=self.image_hash,
+            score=round(finding.score, 6),
+            stored=self.stored if finding.severity == "reject" else "",
+        )
+
+    def written(self, record: ImageRecord) -> ImageRecord:
+        """Return the record of the image, after its repairs, as it is written when it is kept."""
+        return dataclasses.replace(
+            record,
+            problem="" if self.is_relabelled else record.problem,
+            label=self.label,
+            label_index=self.label_index,
+            split=self.split,
+            group=self.group,
+            near_group=self.near_group,
+            seen_family=int(self.seen_family),
+        )

@@ -1,0 +1,177 @@
+"""Tests of the axes of covariances: of which images they are, and when they are made anew."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imgpipe.components.common.ingest_summary import INGEST_SUMMARY
+from imgpipe.components.common.storage import records
+from imgpipe.components.feature_bank import axes as module
+from imgpipe.components.feature_bank.axes import RunAxes
+from imgpipe.models import preprocess
+from imgpipe.models.features.extractor import FeatureExtractor, describe, parse_description
+from imgpipe.models.names import feature_names as names
+from imgpipe.models.network.classifier import backbone_of, build_classifier
+from imgpipe.models.network.covariance_pooling import axes_in, axes_sha256, read_axes
+from imgpipe.models.settings.model import ModelSettings
+from tests.images import encoded, soft
+
+_SETTINGS = ModelSettings(
+    backbone="conv_8_12_16",
+    weights="none",
+    freeze="all",
+    image_size=32,
+    features="covariance",
+)
+_IMAGES = [encoded(soft(seed, (32, 32))) for seed in range(40)]
+
+
+def _run(folder: Path, images: Sequence[bytes], seed: int = 0, held_out: int = 4) -> RunAxes:
+    """Return the axes of a run of training images in an output folder, before they are made.
+
+    Args:
+        folder: The output folder.
+        images: The training images.
+        seed: Seed of the splits.
+        held_out: Number of images of validation, which are others.
+    """
+    run = len(list(folder.glob("run*")))
+    uri, bank = (str(folder / f"run{run}" / name) for name in ("examples", "bank"))
+    Path(bank).mkdir(parents=True)
+    others = [encoded(soft(seed, (32, 32))) for seed in range(1000, 1000 + held_out)]
+    for split, values in ((names.TRAIN, images), (names.VALIDATION, others)):
+        with records.ShardWriter({split: records.shard_path(uri, split, 0, 1)}) as writer:
+            for number, image in enumerate(values):
+                content = {
+                    names.SPLIT: split,
+                    names.IMAGE_BYTES: image,
+                    names.IMAGE_HASH: hashlib.sha256(image).hexdigest(),
+                    names.PATH: f"{number}.png",
+                    names.LABEL_INDEX: number % 2,
+                }
+                writer.write(split, records.make(content))
+    records.write_json(f"{uri}/{INGEST_SUMMARY}", {"rule": {"seed": seed}})
+    return RunAxes(uri, bank, len(images), str(folder / "axes"))
+
+
+def _made(run: RunAxes, settings: ModelSettings = _SETTINGS) -> ModelSettings:
+    """Return settings with the axes of a run."""
+    return parse_description(run.with_axes(describe(settings, "float32")))[0]
+
+
+def _sha256(run: RunAxes, settings: ModelSettings = _SETTINGS) -> str:
+    return axes_sha256(read_axes(_made(run, settings)))
+
+
+def test_they_are_the_principal_axes_of_the_training_images_with_the_lowest_hashes(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(module, "_IMAGES", 12)
+    settings = _made(_run(tmp_path, _IMAGES))
+    lowest = sorted(_IMAGES, key=lambda image: hashlib.sha256(image).hexdigest())[:12]
+    network = backbone_of(settings)
+    outputs = network(np.rint(preprocess.batch_decode(lowest, 32).numpy()))
+    found = read_axes(settings)
+    assert [columns.shape for columns in found] == [(16, 12), (16, 12), (12, 12)]
+    for columns, values in zip(found, outputs, strict=True):
+        maps = np.asarray(values, np.float64)
+        rows = (maps - maps.mean(axis=(1, 2), keepdims=True)).reshape(-1, maps.shape[-1])
+        lengths = np.linalg.svd(rows, compute_uv=False)
+        np.testing.assert_allclose(columns.T @ columns, np.eye(12), atol=1e-5)
+        projected = np.linalg.norm(rows @ columns, axis=0)
+        np.testing.assert_allclose(projected, lengths[:12], rtol=1e-3, atol=1e-3)
+        largest = columns[np.abs(columns).argmax(axis=0), np.arange(12)]
+        assert (largest > 0).all()
+    with np.load(tmp_path / "axes" / "axes-32.npz") as kept:
+        digests = [hashlib.sha256(image).hexdigest().encode() for image in lowest]
+        assert kept["hashes"].tolist() == digests
+        assert kept["images"] == len(_IMAGES)
+
+
+def test_two_runs_from_nothing_have_the_same_bits_in_any_order_of_the_images(tmp_path) -> None:
+    first = _made(_run(tmp_path / "a", _IMAGES))
+    second = _made(_run(tmp_path / "b", _IMAGES[::-1], held_out=9))
+    assert Path(first.axes).read_bytes() == Path(second.axes).read_bytes()
+
+
+def test_images_that_are_added_leave_them_until_the_training_images_have_doubled(tmp_path) -> None:
+    first = _sha256(_run(tmp_path, _IMAGES[:10]))
+    assert _sha256(_run(tmp_path, _IMAGES[:19])) == first
+    doubled = _sha256(_run(tmp_path, _IMAGES[:20]))
+    assert doubled != first
+    assert _sha256(_run(tmp_path, _IMAGES[:39])) == doubled
+    assert _sha256(_run(tmp_path, _IMAGES[:9])) == doubled, "images that are removed, too"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(_SETTINGS, seed=1),  # of random weights
+        replace(_SETTINGS, features="conv1"),
+        replace(_SETTINGS, image_size=48),
+    ],
+    ids=["weights", "layer", "size"],
+)
+def test_another_network_layer_or_size_has_other_ones(tmp_path, other: ModelSettings) -> None:
+    run = _run(tmp_path, _IMAGES[:10])
+    first = _sha256(run)
+    grown = _run(tmp_path, _IMAGES[:11])
+    added = _sha256(grown, other)
+    assert added != first
+    assert added == _sha256(_run(tmp_path / "new", _IMAGES[:11]), other), "of the images of now"
+
+
+def test_each_size_keeps_its_own(tmp_path) -> None:
+    larger = replace(_SETTINGS, image_size=48)
+    run = _run(tmp_path, _IMAGES[:10])
+    first = (_sha256(run), _sha256(run, replace(larger, axes=_made(run).axes)))
+    again = _run(tmp_path, _IMAGES[:12])
+    assert (_sha256(again), _sha256(again, larger)) == first
+
+
+def test_images_that_may_be_held_out_in_another_division_have_no_part(tmp_path) -> None:
+    _sha256(_run(tmp_path, _IMAGES[:10]))
+    found = _sha256(_run(tmp_path, _IMAGES[5:15], seed=1))
+    assert found == _sha256(_run(tmp_path / "new", _IMAGES[5:15], seed=1))
+
+
+@pytest.mark.parametrize("damage", ["cut off", "another byte", "empty"])
+def test_a_damaged_file_is_made_anew(tmp_path, damage: str) -> None:
+    first = _sha256(_run(tmp_path, _IMAGES))
+    file = tmp_path / "axes" / "axes-32.npz"
+    content = bytearray(file.read_bytes())
+    content[300] ^= 1  # in the first array
+    damaged = {"cut off": content[:-100], "another byte": content, "empty": b""}
+    file.write_bytes(damaged[damage])
+    assert _sha256(_run(tmp_path, _IMAGES)) == first
+
+
+@pytest.mark.parametrize("kind", ["average", "flatten"])
+def test_a_head_without_covariances_has_none(tmp_path, kind: str) -> None:
+    network = describe(replace(_SETTINGS, features=kind), "float32")
+    assert _run(tmp_path, _IMAGES).with_axes(network) == network
+    assert not (tmp_path / "axes").exists()
+
+
+def test_the_key_of_covariances_depends_on_them_and_that_of_the_mean_does_not(tmp_path) -> None:
+    settings = [_made(_run(tmp_path, _IMAGES[:count])) for count in (10, 20)]
+    keys = {FeatureExtractor(each, "float32").key(0) for each in (*settings, _SETTINGS)}
+    assert len(keys) == 3
+    means = [replace(each, features="average") for each in settings]
+    assert len({FeatureExtractor(each, "float32").key(0) for each in means}) == 1
+
+
+def test_the_network_and_the_stored_features_have_them(tmp_path) -> None:
+    settings = _made(_run(tmp_path, _IMAGES))
+    classifier = build_classifier(None, ("a", "b"), settings)
+    assert axes_sha256(axes_in(classifier.network)) == axes_sha256(read_axes(settings))
+    extractor = FeatureExtractor(settings, "float32")
+    [[stored]] = extractor.extract(_IMAGES[:1], ["0" * 64], [[0]])
+    [served] = classifier.outputs(_IMAGES[:1])
+    np.testing.assert_allclose(stored, served["features"].numpy()[0], rtol=2e-3, atol=2e-3)
