@@ -111,18 +111,24 @@ def model(
             one of another program.
     """
     path = path.expanduser()
+    try:
+        number = None if version is None else str(operator.index(version))  # also NumPy's
+    except TypeError:
+        raise ConfigError(
+            f"expected the number of a version as an integer. Received: {version!r}."
+        ) from None
     chosen = _chosen_run(path, run)
     if chosen is not None:
-        return _model_of(chosen, version, published)
+        return _model_of(chosen, number, published)
     if why := pattern_in(path.absolute()):
         raise ConfigError(why)
     if (path / SAVED_MODEL).is_file():
-        return _one_model(path, version)
+        return _one_model(path, number)
     for base in _folders_of_versions(path):
         _refuse_zeros(base)
         if numbers := manifest.version_numbers(base):
             _refuse_other_programs(base / str(numbers[-1]))
-            return _version_of(base.absolute(), version)
+            return _version_of(base.absolute(), number)
     if path.name.isdecimal() and manifest.version_numbers(path.parent):
         raise _no_version(path.parent, path.name)
     raise ResourceError(
@@ -146,7 +152,7 @@ def _chosen_run(path: Path, name: str | None) -> PastRun | None:
     return None
 
 
-def _model_of(run: PastRun, number: int | None, published: bool) -> Model:
+def _model_of(run: PastRun, number: str | None, published: bool) -> Model:
     """Return the version that a run published, or its model if there is no such version."""
     name = f"run {run.name}"
     version = run.model
@@ -162,7 +168,7 @@ def _model_of(run: PastRun, number: int | None, published: bool) -> Model:
     return Model(_trained(run), run)
 
 
-def _one_model(path: Path, number: int | None) -> Model:
+def _one_model(path: Path, number: str | None) -> Model:
     """Return the model in the folder of a SavedModel."""
     folder = path.absolute()
     # "." and a link such as "current" stand for a version; its folder is named by the number.
@@ -176,14 +182,13 @@ def _one_model(path: Path, number: int | None) -> Model:
     return _intact(folder)
 
 
-def _version_of(base: Path, number: int | None) -> Model:
+def _version_of(base: Path, number: str | None) -> Model:
     """Return the version of a number, or the newest intact one."""
-    numbers = [str(number) for number in manifest.version_numbers(base)]
+    numbers = [*map(str, manifest.version_numbers(base))]
     if number is not None:
-        name = _text(number)
-        if name not in numbers:
-            raise _no_version(base, name)
-        return _intact(base / name)
+        if number not in numbers:
+            raise _no_version(base, number)
+        return _intact(base / number)
     newest = manifest.latest(base)
     # Versions that no run has published have no manifest; of them, the last one is taken.
     folder = newest.path if newest else base / numbers[-1]
@@ -192,25 +197,14 @@ def _version_of(base: Path, number: int | None) -> Model:
     return Model(folder, is_newest=True)
 
 
-def _require_same(name: str, number: int | None, version: Path | None = None) -> None:
+def _require_same(name: str, number: str | None, version: Path | None = None) -> None:
     """Refuse a number beside one model, unless it is the number of this version."""
-    if number is None or (version is not None and _text(number) == version.name):
+    if number is None or (version is not None and number == version.name):
         return
     others = f", or name {version.parent}" if version is not None else ""
     raise ConfigError(
-        f"{name} is one model, and version {_text(number)} is another one. Leave out the "
-        f"number{others}."
+        f"{name} is one model, and version {number} is another one. Leave out the number{others}."
     )
-
-
-def _text(number: int) -> str:
-    """Return the number of a version as the name of its folder."""
-    try:
-        return str(operator.index(number))  # also NumPy's
-    except TypeError:
-        raise ConfigError(
-            f"expected the number of a version as an integer. Received: {number!r}."
-        ) from None
 
 
 def _intact(folder: Path) -> Model:

@@ -139,8 +139,7 @@ class Model:
     @property
     def training_images(self) -> str | None:
         """Folder of the images of the run that made the version; None if it cannot be found."""
-        uri = self.run.artifact("ImageFilter", "examples") if self.run else ""
-        return uri if uri and Path(uri).is_dir() else None
+        return (self.run.artifact("ImageFilter", "examples") if self.run else "") or None
 
     @property
     def known_images(self) -> Mapping[str, str] | None:

@@ -202,16 +202,14 @@ class PastRun:
             return None
 
     def artifact(self, component: str, output: str) -> str:
-        """Return the folder of an artifact, "" if it was not recorded.
+        """Return the folder of an artifact, "" if it was not recorded or no longer exists.
 
         After the output folder was moved, another project may have taken its former place, so that
         the output folder comes first.
         """
         uri = (self.artifacts or {}).get(component, {}).get(output, "")
-        if not uri or "://" in uri:
-            return uri
         here = self.out.joinpath(ARTIFACT_ROOT, *Path(uri).parts[-ARTIFACT_PARTS:])
-        return str(here) if here.is_dir() else uri
+        return next((str(path) for path in (here, Path(uri)) if uri and path.is_dir()), "")
 
     @property
     def next_commands(self) -> list[NextCommand]:

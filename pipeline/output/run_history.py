@@ -276,7 +276,7 @@ def _prediction_folders(first: PastRun, second: PastRun) -> tuple[list[str], str
             return [], f"run {run.name} {why}"
         if run.summary is None:
             return [], f"run {run.name} left no summary, so that its classes are not known"
-        if not uri or not Path(uri).is_dir():
+        if not uri:
             why = "has no predictions: it made none, or they were removed (run.keep)"
             return [], f"run {run.name} {why}"
         damage = integrity.damage(Path(uri), complete=True)

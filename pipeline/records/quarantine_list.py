@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.json_object import SchemaNumber
-from imgpipe.pipeline.records.base import checked
+from imgpipe.pipeline.records import checked
 
 _ROW = TypeAdapter(Row)
 

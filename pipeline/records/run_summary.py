@@ -22,7 +22,7 @@ from imgpipe.components.run_record.run_findings import run_findings
 from imgpipe.components.run_record.timings import Timings
 from imgpipe.components.run_record.verdict import Expected, RunState, expected
 from imgpipe.models.training.history import History
-from imgpipe.pipeline.records.base import checked
+from imgpipe.pipeline.records import checked
 
 Status = Literal["blessed", "not_blessed", "not_published", "refused", "failed", "interrupted"]
 

@@ -91,7 +91,7 @@ def _predictions(version: manifest.PublishedVersion) -> tuple[Predictions | None
     out = folder.parent.parent
     for run in reversed(OutputFolder(out).publishers(folder)):
         uri = run.artifact("Predictor", "predictions")
-        if not uri or not Path(uri).is_dir():
+        if not uri:
             continue
         damage = integrity.damage(Path(uri), complete=True)
         if damage:

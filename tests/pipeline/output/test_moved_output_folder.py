@@ -28,17 +28,19 @@ def test_the_artifacts_of_a_moved_output_folder_are_found(tmp_path: Path) -> Non
     assert run.artifact("FeatureBank", "features") == ""
 
 
-def test_artifacts_outside_of_the_output_folder_are_those_that_were_recorded(
+def test_an_artifact_outside_of_the_output_folder_is_found_as_long_as_it_exists(
     tmp_path: Path,
 ) -> None:
+    kept = tmp_path / "elsewhere" / "examples" / "7"
+    kept.mkdir(parents=True)
     elsewhere = {
-        "ImageFilter": {"examples": "gs://bucket/examples/7"},
+        "ImageFilter": {"examples": str(kept)},
         "FeatureBank": {"features": "/removed/features/8"},
     }
-    leave(tmp_path, "20260101-100000", artifacts=elsewhere)
-    [run] = OutputFolder(tmp_path).runs
-    assert run.artifact("ImageFilter", "examples") == "gs://bucket/examples/7"
-    assert run.artifact("FeatureBank", "features") == "/removed/features/8"
+    leave(tmp_path / "out", "20260101-100000", artifacts=elsewhere)
+    [run] = OutputFolder(tmp_path / "out").runs
+    assert run.artifact("ImageFilter", "examples") == str(kept)
+    assert run.artifact("FeatureBank", "features") == ""
 
 
 def test_the_next_commands_of_a_moved_run_name_where_it_is_now(tmp_path: Path) -> None:
