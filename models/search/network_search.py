@@ -211,8 +211,9 @@ class _Search:
         A third of the work, a smaller training or one of three folds, shows whether that may be.
         """
         started = time.monotonic()
-        tried: Tried = {**self._tried[0], "accuracy": None, "kept": False}
-        trained = plan.trial() if len(self._judging) == 1 else plan
+        count = len(self._judging)
+        trained = plan.trial() if count == 1 else plan
+        tried: Tried = {**self._tried[0], "what": str(plan), "accuracy": None}
         outcome: Outcome = "judged"
         try:
             networks, outcome = self._fitted_parts(trained, extractor)
@@ -225,6 +226,9 @@ class _Search:
             if outcome == "late":
                 return outcome
             tried = self._compared(networks)
+            tried["what"] = str(trained)
+            if len(networks) < count:
+                tried["what"] += f", in {len(networks)} of {count} folds"
             if tried["kept"] and outcome != "early":
                 self._keep(networks, self._shipped(plan, extractor, networks))
         except Diverged:
@@ -235,7 +239,6 @@ class _Search:
                 raise
         tried["kept"] = self._result is not self._head
         self._tried[0]["kept"] = not tried["kept"]
-        tried["what"] = str(trained)
         tried["seconds"] = round(time.monotonic() - started, 1)
         self._tried.append(tried)
         progress.say(describe_tried(tried))

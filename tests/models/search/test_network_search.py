@@ -243,8 +243,8 @@ def test_a_third_of_the_work_shows_that_a_network_is_worse(given, monkeypatch, f
     head, tuned = trained.history["search"]
     assert (head["kept"], tuned["kept"], _ended(trained)) == (True, False, "no_gain")
     assert "The training ended early, because" in trained.history["search_ended"]["text"]
-    epochs = "25 epochs" if folds else "1 epoch"
-    assert tuned["what"] == f"layers above pool2, {epochs} of 2 views"
+    what = "25 epochs of 2 views, in 1 of 3 folds" if folds else "1 epoch of 2 views"
+    assert tuned["what"] == f"layers above pool2, {what}"
     (training,) = trainings
     assert len(training.stage["epochs"]) == (25 if folds else 1)
     assert (trained.history["trained"], trained.history["reproducible"]) == (HEAD, "weights")
@@ -310,6 +310,23 @@ def test_folds_judge_if_there_are_few_images() -> None:
     assert network_folds(train=501, validation=199) == 3
     assert network_folds(train=502, validation=199) == 0
     assert network_folds(train=300, validation=200) == 0
+
+
+def test_the_search_ends_when_the_given_minutes_are_over(given, monkeypatch) -> None:
+    """The clock jumps as soon as the training is planned."""
+    jump = [0.0]
+    clock = network_search.time.monotonic
+    monkeypatch.setattr(network_search.time, "monotonic", lambda: clock() + jump[0])
+
+    def have_space(*arguments: object) -> bool:
+        jump[0] = 301.0
+        return True
+
+    monkeypatch.setattr(image_rows, "have_space", have_space)
+    trained = network_search.train(given())
+    assert (_ended(trained), trained.history["trained"]) == ("minutes", HEAD)
+    assert "The time ran out before layers above pool2" in trained.history["search_ended"]["text"]
+    assert len(trained.history["search"]) == 1
 
 
 def test_too_little_time_or_space_keeps_the_head(given, monkeypatch) -> None:
