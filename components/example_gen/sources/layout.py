@@ -106,7 +106,7 @@ class _Layout:
             classes = set[str]().union(*several)
             return [(self._passed(folder, classes), split) for folder, split in inside]
         if not self.options.class_level and not self.options.label_pattern:
-            self._ask(two_readings.about_splits(folders))
+            self._ask(two_readings.about_splits(top))
         return [(top, None)]
 
     def _ask(self, question: Ambiguity | None) -> None:
