@@ -61,13 +61,6 @@ class Folder:
         total = len(self.files) + sum(inner.total for inner in kept.values())
         return Folder(self.path, self.name, kept, self.files, total)
 
-    def holds_more_than(self, name: str) -> bool:
-        """Whether images are left if all folders of a name are skipped."""
-        return any(
-            folder.files and name.lower() not in folder.path.lower().split("/")
-            for folder in self.walk()
-        )
-
     def walk(self) -> Iterator[Folder]:
         """Yield this folder and all folders below it that hold images."""
         waiting = [self]

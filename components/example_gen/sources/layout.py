@@ -52,10 +52,8 @@ def lay_out(
         return layout.scan(roots)
     except NoClasses as error:
         images = [item for folder in tree.walk() for item in folder.files]
-        readings = labels_in_names.readings(images)
-        if options.class_level:
-            layer = [inner for root, _ in roots for inner in root.filled()]
-            readings += two_readings.levels(layer)
+        layer = [folder for folder, _ in _inside(roots) if folder.total]
+        readings = [*labels_in_names.readings(images), *two_readings.levels(layer)]
         raise no_classes.explained(error, where, items, options, readings) from None
 
 

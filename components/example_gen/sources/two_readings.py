@@ -75,10 +75,9 @@ def _about_inner_folders(roots: Sequence[Folder], classes: Sequence[Folder]) -> 
     readings += _without(roots, [folder for folder in classes if folder.name in around])
     for name in around if len(around) <= _KINDS else ():
         readings += _without(roots, [folder for folder in classes if folder.name != name])
-    for name in parts if len(parts) == 2 else ():  # as images and their masks in each class
-        left = {folder.name for folder in classes if folder.holds_more_than(name)}
-        skip = {"skip": (name,), **_FIRST_LEVEL}
-        readings += [Reading(f"without {name}", skip)] if len(left) > 1 else []
+    if len(parts) == 2 and not {folder.name for folder in classes} & {*parts}:
+        for name in parts:  # as images and their masks in each class
+            readings.append(Reading(f"without {name}", {"skip": (name,), **_FIRST_LEVEL}))
     why = f"folders of images ({join_names(parts)}) are in {join_names(around)}"
     return f"{why}, so that either may be the classes", readings
 
@@ -112,7 +111,7 @@ def _inner_folders(classes: Sequence[Folder]) -> tuple[list[str], list[str]]:
 def levels(layer: Sequence[Folder]) -> list[Reading]:
     """Return the readings in which the folders of a layer, or those at a depth below, are classes.
 
-    A level is none where its folders are splits or have numbers only, or many images lie above it.
+    A level is none where its folders are splits, or many images lie above it.
     """
     readings: list[Reading] = []
     total = sum(folder.total for folder in layer)
@@ -120,10 +119,9 @@ def levels(layer: Sequence[Folder]) -> list[Reading]:
         images = sum(folder.total for folder in layer)
         if not layer or _STRAY * (total - images) > total:
             return readings
-        words = {folder.name for folder in layer}
-        is_named = level == 1 or any(map(_has_letters, words))
-        if len(words) > 1 and is_named and not are_splits(words):
-            readings.append(Reading(classes_of(words, images), {"class_level": level}))
+        classes = {folder.name for folder in layer}
+        if len(classes) > 1 and not are_splits(classes):
+            readings.append(Reading(classes_of(classes, images), {"class_level": level}))
         layer = [inner for folder in layer for inner in folder.filled()]
     return readings
 
@@ -168,25 +166,20 @@ def _as_splits(folders: Sequence[Folder]) -> list[Reading]:
     return readings
 
 
-def _has_letters(name: str) -> bool:
-    return any(map(str.isalpha, name))
-
-
 def _words(folder: Folder) -> list[Folder]:
     """Return the folders in one that may be classes by their names: digits name none."""
-    return [inner for inner in folder.filled() if _has_letters(inner.name)]
+    return [inner for inner in folder.filled() if any(map(str.isalpha, inner.name))]
 
 
-def _companions(classes: Iterable[Folder]) -> str:
+def _companions(classes: Sequence[Folder]) -> str:
     """Return what names the files of which each has the name of another one of its class.
 
     It is "*_mask*" where x_mask lies beside x, or the name of a folder of files called as those
     beside it; "" where less than a third are like that.
     """
     counts: collections.Counter[str] = collections.Counter()
-    total = 0
+    total = sum(class_folder.total for class_folder in classes)
     for class_folder in classes:
-        total += class_folder.total
         direct_stems = set(_stems([class_folder]))  # in the folder itself
         stems = direct_stems.union(_stems(class_folder.walk()))
         for folder in class_folder.walk():
