@@ -117,6 +117,7 @@ def _with_model(settings: Settings, named: NamedModel, examples: bool) -> Settin
         named: The model.
         examples: Whether the page shows images of the validation set.
     """
+    from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.published.example_images import example_images
 
     folder = named.versions
@@ -126,7 +127,10 @@ def _with_model(settings: Settings, named: NamedModel, examples: bool) -> Settin
         folder = model.folder
         notice = model.notice
         _say_unpublished(model)
-    images = example_images(named.model().folder) if examples else ()
+    images: tuple[bytes, ...] = ()
+    if examples:
+        with consoles.quiet():  # without the messages that TensorFlow prints
+            images = example_images(named.model().folder)
     return replace(settings, model_base_path=str(folder), notice=notice, examples=images)
 
 
