@@ -145,18 +145,18 @@ def DataGate(
     required = rules.Requirements(plan.settings, plan.vocabulary, accepted_classes)
     before = read_statistics(baseline_statistics.uri) if baseline_statistics else {}
     changes = comparison.changes(now, before, current)
-    warned = [change for change in changes if levels[change.kind] == "warn"]
+    warned = [change for change in changes if levels[change["reason"]] == "warn"]
     anomalies_by_split = _by_split(anomalies.uri, _ANOMALIES_FILE, anomalies_pb2.Anomalies)
     examples = {split: comparison.image_count(of_split) for split, of_split in now.items()}
     summary = read_summary(quarantine.uri)
     reasons = rules.reasons_against(summary, anomalies_by_split, examples, required)
-    reasons += [change for change in changes if levels[change.kind] == "reject"]
+    reasons += [change for change in changes if levels[change["reason"]] == "reject"]
     if plan.accept_changes:
-        acceptable = [reason for reason in reasons if rules.ACCEPT in reason.advice]
+        acceptable = [reason for reason in reasons if rules.ACCEPT in rules.said(reason)]
         warned += acceptable
         reasons = [reason for reason in reasons if reason not in acceptable]
         # Drift alone does not: the limits of the schema stay as they are.
-        concerns_schema = any(reason.kind not in levels for reason in acceptable)
+        concerns_schema = any(reason["reason"] not in levels for reason in acceptable)
         if not reasons and concerns_schema:
             current = _revised(plan, current, now)
     written = ""
@@ -164,9 +164,9 @@ def DataGate(
         written = _accept(plan, current, rules.by_class(summary))
     decision: rules.DataDecision = {
         "blessed": not reasons,
-        "reasons": rules.reason_rows(reasons),
+        "reasons": reasons,
         "accepted_schema": written,
-        "warnings": rules.reason_rows(warned),
+        "warnings": warned,
     }
     _write_decision(decision, blessing.uri, plan.decision_to)
     if reasons:

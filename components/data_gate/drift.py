@@ -17,7 +17,8 @@ import numpy as np
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from tensorflow_metadata.proto.v0.statistics_pb2 import Histogram
 
-from imgpipe.components.data_gate.rules import ACCEPT, Reason
+from imgpipe.components.data_gate.rules import ACCEPT, against
+from imgpipe.components.image_filter.findings import Finding
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.arrays import Floats
 
@@ -71,9 +72,9 @@ class FeatureDistance:
         """Whether the distance is above its limit."""
         return self.distance > self.limit
 
-    def reason(self, kind: DriftKind, split: str, where: str) -> Reason:
+    def reason(self, kind: DriftKind, split: str, where: str) -> Finding:
         """Return the reason against a split, which differs from the data of `where`."""
-        return Reason(
+        return against(
             kind,
             self.feature,
             split,
@@ -100,7 +101,7 @@ def with_comparators(schema: schema_pb2.Schema) -> schema_pb2.Schema:
 
 def changes(
     now: Mapping[str, Statistics], before: Mapping[str, Statistics], schema: schema_pb2.Schema
-) -> list[Reason]:
+) -> list[Finding]:
     """Find the features that changed since the last blessed run, and those that differ from train.
 
     Splits without a reference or with few images are left out.
@@ -117,7 +118,7 @@ def changes(
         ("skew", names.TRAIN, train),
     ]
     limits = with_comparators(schema)
-    reasons: list[Reason] = []
+    reasons: list[Finding] = []
     for kind, where, references in compared:
         for split in names.SPLITS:
             if split not in now or split not in references:

@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 from imgpipe.components.common.image_record import METADATA
 from imgpipe.components.data_gate.settings import GateSettings
 from imgpipe.components.image_filter.data_summary import DataSummary
+from imgpipe.components.image_filter.findings import Finding, make_finding
 from imgpipe.components.image_filter.judge.checks import decodable, whole_set
 from imgpipe.models.head.certainty import wilson
 from imgpipe.models.names import feature_names as names
@@ -56,49 +57,35 @@ class Requirements:
         return minimum.get(split, 0)
 
 
-@dataclass(frozen=True)
-class Reason:
-    """One reason against the data."""
+def against(kind: str, subject: str, split: str, expected: str, seen: str, advice: str) -> Finding:
+    """Return a reason against the data.
 
-    #: no_images, missing_class, too_few, rejected_share, lost_class, shrunken_class, anomaly,
-    #: drift, skew, lost
-    kind: str
-    subject: str  # class or feature, "" for the whole data set or several classes
-    split: str  # "" for all splits
-    expected: str
-    seen: str
-    advice: str
-
-    def sentence(self) -> str:
-        """Return a message that says what was expected, what was found and what to do."""
-        where = f" in {self.split}" if self.split else ""
-        about = f" {self.subject!r}" if self.subject else ""
-        title = self.kind.replace("_", " ")
-        return f"{title}{about}{where}: expected {self.expected}, found {self.seen}; {self.advice}"
-
-
-class ReasonRow(TypedDict):
-    """A reason in `gate.json`: the fields of a `Reason`, and its sentence."""
-
-    kind: str
-    subject: str
-    split: str
-    expected: str
-    seen: str
-    advice: str
-    sentence: str
+    Args:
+        kind: no_images, missing_class, too_few, rejected_share, lost_class, shrunken_class,
+            anomaly, drift, skew or lost.
+        subject: Class or feature; "" for the whole data set or several classes.
+        split: The split; "" for all splits.
+        expected: What was expected.
+        seen: What was found.
+        advice: What to do.
+    """
+    about = f" {subject!r}" if subject else ""
+    where = f" in {split}" if split else ""
+    title = f"{kind.replace('_', ' ')}{about}{where}"
+    sentence = f"{title}: expected {expected}, found {seen}"
+    return make_finding(kind, sentence, [advice], title, decides=True)
 
 
 class DataDecision(TypedDict):
     """What DataGate has decided, as it writes it to `gate.json`."""
 
     blessed: bool
-    reasons: list[ReasonRow]  # against the data
+    reasons: list[Finding]  # against the data
     accepted_schema: str  # path of the accepted schema that this run wrote; "" if it wrote none
-    warnings: list[ReasonRow]
+    warnings: list[Finding]
 
 
-def too_few(summary: DataSummary, required: Requirements) -> list[Reason]:
+def too_few(summary: DataSummary, required: Requirements) -> list[Finding]:
     """Find the classes without images, and those with too few of them in a split.
 
     All classes without images are one reason, and so are all that have too few in a split.
@@ -132,21 +119,21 @@ def too_few(summary: DataSummary, required: Requirements) -> list[Reason]:
 
 def _of_classes(
     kind: str, split: str, expected: str, counts: Mapping[str, int], advice: str
-) -> Reason:
+) -> Finding:
     """Return one reason for some classes, with their number of images.
 
     Of several classes, those with the fewest images are named.
     """
     if len(counts) == 1:
         [(name, count)] = counts.items()
-        return Reason(kind, name, split, expected, str(count or "none"), advice)
+        return against(kind, name, split, expected, str(count or "none"), advice)
     fewest = sorted(counts, key=lambda name: counts[name])[:_MAX_CLASSES]
     has_images = any(counts.values())
     named = ", ".join(f"{name!r} ({counts[name]})" if has_images else repr(name) for name in fewest)
     others = len(counts) - len(fewest)
     more = f" and {others:,} more" if others else ""
     seen = f"{'fewer' if has_images else 'none'} of {len(counts):,} classes: {named}{more}"
-    return Reason(kind, "", split, f"{expected} of each class", seen, advice)
+    return against(kind, "", split, f"{expected} of each class", seen, advice)
 
 
 def by_class(summary: DataSummary) -> dict[str, int]:
@@ -157,7 +144,7 @@ def by_class(summary: DataSummary) -> dict[str, int]:
     return dict(counts)
 
 
-def changed_classes(summary: DataSummary, required: Requirements) -> list[Reason]:
+def changed_classes(summary: DataSummary, required: Requirements) -> list[Finding]:
     """Find the classes that are new, gone, or much smaller than in the data accepted last.
 
     A class is much smaller if its number of images fell by more than half and by more than chance,
@@ -171,7 +158,7 @@ def changed_classes(summary: DataSummary, required: Requirements) -> list[Reason
     if accepted and new:
         expected = "the classes of the accepted data"
         seen = f"new ones: {', '.join(new)}"
-        reasons.append(Reason("anomaly", names.LABEL, "", expected, seen, ACCEPT))
+        reasons.append(against("anomaly", names.LABEL, "", expected, seen, ACCEPT))
     both = {name: n for name, n in accepted.items() if n and counts.get(name)}
     totals = sum(both.values()), sum(counts[name] for name in both)
     for name, before in accepted.items():
@@ -183,11 +170,11 @@ def changed_classes(summary: DataSummary, required: Requirements) -> list[Reason
                 share = now / totals[1]
                 expected = f"{before:,} images ({was:.1%}) as in the last accepted data"
                 seen = f"{now:,} ({share:.1%})"
-                reasons.append(Reason("shrunken_class", name, "", expected, seen, advice))
+                reasons.append(against("shrunken_class", name, "", expected, seen, advice))
         # A class that still has a folder is a `too_few`, unless it may be without images.
         elif name not in required.vocabulary or (before and may_be_missing):
             expected = "images as in the last accepted data" + (f" ({before:,})" if before else "")
-            reasons.append(Reason("lost_class", name, "", expected, "none", advice))
+            reasons.append(against("lost_class", name, "", expected, "none", advice))
     return reasons
 
 
@@ -203,7 +190,7 @@ def _fell(counts: tuple[int, int], totals: tuple[int, int]) -> bool:
     return fell and wilson(now, before + now)[1] < total_now / (total + total_now)
 
 
-def rejected_share(summary: DataSummary, required: Requirements) -> list[Reason]:
+def rejected_share(summary: DataSummary, required: Requirements) -> list[Finding]:
     """Find out whether too many images were rejected, or all of them."""
     others = summary["by_reason"].get(decodable.OTHER_FILE, 0)  # by their names, no images
     images = summary["in"] - others
@@ -212,7 +199,7 @@ def rejected_share(summary: DataSummary, required: Requirements) -> list[Reason]
     if not summary["kept"]:
         advice = SEE_REASONS
         seen = f"{images} images, all rejected ({by_reason})" if images else "an empty source"
-        return [Reason("no_images", "", "", "at least one good image", seen, advice)]
+        return [against("no_images", "", "", "at least one good image", seen, advice)]
     if rejected / images <= required.settings.max_rejected_share:
         return []
     accepted = math.ceil(100 * rejected / images) / 100
@@ -220,7 +207,7 @@ def rejected_share(summary: DataSummary, required: Requirements) -> list[Reason]
     if summary["by_reason"].get(whole_set.NEAR_DUPLICATE_ACROSS_SPLITS):
         leaks = "; with data.group_pattern near-duplicates stay in one split and are not rejected"
     return [
-        Reason(
+        against(
             "rejected_share",
             "",
             "",
@@ -234,7 +221,7 @@ def rejected_share(summary: DataSummary, required: Requirements) -> list[Reason]
 
 def anomalous(
     anomalies: Mapping[str, anomalies_pb2.Anomalies], summary: DataSummary
-) -> list[Reason]:
+) -> list[Finding]:
     """Convert TFDV's anomalies to reasons, except for empty splits, which `too_few` handles."""
     reasons = []
     for split, of_split in anomalies.items():
@@ -245,7 +232,7 @@ def anomalous(
         seen += [("", reason) for reason in of_split.dataset_anomaly_info.reason]
         for name, info in seen:
             text = _description(info)
-            reasons.append(Reason("anomaly", name, split, "what the schema allows", text, ACCEPT))
+            reasons.append(against("anomaly", name, split, "what the schema allows", text, ACCEPT))
     return reasons
 
 
@@ -262,7 +249,7 @@ def _description(info: anomalies_pb2.AnomalyInfo | anomalies_pb2.AnomalyInfo.Rea
     return (info.description or info.short_description).strip().rstrip(".")
 
 
-def lost(examples: Mapping[str, int], summary: DataSummary) -> list[Reason]:
+def lost(examples: Mapping[str, int], summary: DataSummary) -> list[Finding]:
     """Find the splits whose statistics cover another number of images than were kept.
 
     Args:
@@ -275,11 +262,11 @@ def lost(examples: Mapping[str, int], summary: DataSummary) -> list[Reason]:
         counted = examples.get(split, 0)
         if counted != kept:
             advice = "the artifacts do not belong together; run again from ImageFilter"
-            reasons.append(Reason("lost", "", split, f"{kept} images", str(counted), advice))
+            reasons.append(against("lost", "", split, f"{kept} images", str(counted), advice))
     return reasons
 
 
-def counted(summary: DataSummary, required: Requirements) -> list[Reason]:
+def counted(summary: DataSummary, required: Requirements) -> list[Finding]:
     """Find the reasons that follow from the counts of images alone, for `imgpipe check`."""
     shares = rejected_share(summary, required)
     if not summary["kept"]:
@@ -292,7 +279,7 @@ def reasons_against(
     anomalies: Mapping[str, anomalies_pb2.Anomalies],
     examples: Mapping[str, int],
     required: Requirements,
-) -> list[Reason]:
+) -> list[Finding]:
     """Find all reasons against the data; without one it is accepted.
 
     Args:
@@ -307,34 +294,19 @@ def reasons_against(
     return reasons
 
 
-def reason_rows(reasons: Sequence[Reason]) -> list[ReasonRow]:
-    """Return the entries of `gate.json`."""
-    return [
-        {
-            "kind": reason.kind,
-            "subject": reason.subject,
-            "split": reason.split,
-            "expected": reason.expected,
-            "seen": reason.seen,
-            "advice": reason.advice,
-            "sentence": reason.sentence(),
-        }
-        for reason in reasons
-    ]
+def said(reason: Finding) -> str:
+    """Return a reason as one sentence, with what to do."""
+    return "; ".join([reason["sentence"], *reason["remedies"]])
 
 
-def summarised(reasons: Sequence[ReasonRow]) -> list[str]:
+def summarised(reasons: Sequence[Finding]) -> list[str]:
     """Summarise any number of reasons in a few lines.
 
-    Args:
-        reasons: Entries of `gate.json`.
-
-    Returns:
-        The sentences of the first reasons of each kind, and the number of the others of that kind.
+    These are the sentences of the first reasons of each kind, and the number of the others.
     """
     kinds: dict[str, list[str]] = {}
     for reason in reasons:
-        kinds.setdefault(reason["kind"], []).append(reason["sentence"])
+        kinds.setdefault(reason["reason"], []).append(said(reason))
     lines = []
     for kind, sentences in kinds.items():
         lines += sentences[:_MAX_SENTENCES]
@@ -344,8 +316,8 @@ def summarised(reasons: Sequence[ReasonRow]) -> list[str]:
     return lines
 
 
-def refusal(reasons: Sequence[Reason]) -> str:
+def refusal(reasons: Sequence[Finding]) -> str:
     """Return the message of an error that refuses the data, with grouped reasons."""
     number = f"{len(reasons):,} reason{'s' * (len(reasons) > 1)}"
-    lines = [f"- {line}" for line in summarised(reason_rows(reasons))]
+    lines = [f"- {line}" for line in summarised(reasons)]
     return "\n".join([f"the data was refused for {number}:", *lines])

@@ -11,10 +11,10 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import plural
+from imgpipe.components.image_filter.findings import Finding, make_finding
 from imgpipe.components.report.commands import review_command, run_command
 from imgpipe.models.names import feature_names as names
 
@@ -38,30 +38,19 @@ _WORTHWHILE = 0.5  # points of accuracy for twice the images
 _SHOWN = 0.05  # points; less is shown as 0.0
 
 
-@dataclass(frozen=True)
-class Advice:
-    """One thing to do.
+def advice(facts: Facts) -> list[Finding]:
+    """Return at most `MOST` things to do, those that help most first.
 
-    Attributes:
-        text: The fact and what to do, as sentences.
-        section: Id of the section of the page that shows the fact.
-        command: The whole command that does it; "" where none does, or where the folder of the run
-            is not known, as on Kubeflow.
+    The reason of each is the section of the page that shows the fact, the sentence is the fact and
+    what to do, and the remedy is the whole command that does it. There is none where no command
+    does, or where the folder of the run is not known, as on Kubeflow.
     """
-
-    text: str
-    section: str
-    command: str
-
-
-def advice(facts: Facts) -> list[Advice]:
-    """Return at most `MOST` things to do, those that help most first."""
     has_folder = facts["identity"] is not None and facts["identity"]["folder"]
-    proposals = (
-        Advice(rule(facts), section, command(facts) if has_folder else "")
-        for rule, section, command in _RULES
-    )
-    return [proposal for proposal in proposals if proposal.text][:MOST]
+    proposals = []
+    for rule, section, command in _RULES:
+        remedies = [command(facts)] if has_folder and command(facts) else []
+        proposals.append(make_finding(section, rule(facts), remedies))
+    return [proposal for proposal in proposals if proposal["sentence"]][:MOST]
 
 
 def would_more_help(solution: Solution) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from typing_extensions import TypedDict
 
@@ -16,7 +16,7 @@ from imgpipe.models.names import feature_names as names
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from imgpipe.components.image_evaluator.decision import Decision
+    from imgpipe.components.image_evaluator.decision import Decision, Ruling
     from imgpipe.components.run_record.facts import Facts
     from imgpipe.components.run_record.metrics import SplitMetrics
 
@@ -38,13 +38,6 @@ class RunState:
     error: str = ""
     log: str = ""
     failed: str = ""
-
-
-class RuleLine(NamedTuple):
-    """What a rule says of a model, in a line below the verdict."""
-
-    passed: bool
-    text: str
 
 
 class Expected(TypedDict):
@@ -125,20 +118,16 @@ def _for_what(facts: Facts) -> str:
 
 
 def headline(sentence: str, gate: Decision | None) -> str:
-    """Return a verdict without the reasons of the rules, which `rule_lines` has."""
+    """Return a verdict without the reasons of the rules, which `rulings` have."""
     return sentence if gate is None else sentence.replace(_reasons(gate), "", 1)
 
 
-def rule_lines(gate: Decision) -> list[RuleLine]:
-    """Return a line for each rule, those that refuse first: why, or what was measured.
+def rulings(gate: Decision) -> list[Ruling]:
+    """Return what each rule says in a line, those that refuse first.
 
     The threshold that was reached has none: the verdict names it, with what was measured.
     """
-    lines = []
-    for ruling in gate["rulings"]:
-        if ruling["reason"] or ruling["rule"] != "threshold":
-            lines.append(RuleLine(not ruling["reason"], ruling["reason"] or ruling["text"]))
-    return lines
+    return [rule for rule in gate["rulings"] if rule["reason"] or rule["rule"] != "threshold"]
 
 
 def _reasons(gate: Decision) -> str:

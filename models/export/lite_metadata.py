@@ -1,17 +1,18 @@
 """Class names in a `.tflite` file, where MediaPipe and Android's tools look for them.
 
-TensorFlow Lite's metadata are a FlatBuffer of their own (`metadata_schema.fbs` of MediaPipe, file
-identifier M001), which a buffer of the model holds. They name a text file with one class a line,
-which is appended to the model as an archive. The library that writes them, `tflite-support`, was
-last released in 2023 and MediaPipe is 200 MB, so the few tables are written here.
+Keras writes a LiteRT file without them. TensorFlow Lite's metadata are a FlatBuffer of their own
+(`metadata_schema.fbs` of MediaPipe, file identifier M001), which a buffer of the model holds. They
+name a text file with one class a line, which is appended to the model as an archive. The library
+that writes them, `tflite-support`, was last released in 2023 and MediaPipe is 200 MB, so the few
+tables are written here.
 """
 
 from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import flatbuffers
 
@@ -58,68 +59,48 @@ def with_classes(content: bytes, vocabulary: Sequence[str], unknown_below: float
 
 
 def _metadata(classes: int, unknown_below: float) -> bytes:
-    """Return a ModelMetadata table of a classifier with a number of classes."""
-    builder = flatbuffers.Builder(1024)
-    pixels = _tensor(builder, "pixels", "RGB image, 0..255", content=_image_content(builder))
-    labels = _vector(builder, [_labels_file(builder)])
+    """Return a ModelMetadata table of a classifier with a number of classes.
+
+    Each table is a dictionary from the place of a field in its table of the schema to the value.
+    """
     about = f"Probabilities of {classes} classes"
     if unknown_below:
         about += f"; the answer is unknown where none reaches {unknown_below:g} (unknown_below)"
-    probabilities = _tensor(builder, "probabilities", about, files=labels)
-    inputs = _vector(builder, [pixels])
-    outputs = _vector(builder, [probabilities])
-    # A number is the place of a field in its table of the schema.
-    graph = _table(builder, 10, {2: inputs, 3: outputs})
-    fields = {
-        0: builder.CreateString("Image classifier"),
-        1: builder.CreateString("Classifies an image. Trained with imgpipe."),
-        3: _vector(builder, [graph]),
-        7: builder.CreateString(_PARSER_VERSION),
+    content = {0: _IMAGE_PROPERTIES, 1: {0: _RGB}}
+    pixels = {0: "pixels", 1: "RGB image, 0..255", 3: content}
+    about_labels = "Class names, in the order of the probabilities"
+    labels = {0: LABELS_FILE, 1: about_labels, 2: _TENSOR_AXIS_LABELS}
+    probabilities = {0: "probabilities", 1: about, 6: [labels]}
+    graph = {2: [pixels], 3: [probabilities]}
+    model = {
+        0: "Image classifier",
+        1: "Classifies an image. Trained with imgpipe.",
+        3: [graph],
+        7: _PARSER_VERSION,
     }
-    builder.Finish(_table(builder, 8, fields), file_identifier=_IDENTIFIER)
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(_add(builder, model), file_identifier=_IDENTIFIER)
     return bytes(builder.Output())
 
 
-def _tensor(
-    builder: flatbuffers.Builder, name: str, about: str, content: int = 0, files: int = 0
-) -> int:
-    """Add a TensorMetadata table."""
-    fields = {0: builder.CreateString(name), 1: builder.CreateString(about), 3: content, 6: files}
-    return _table(builder, 7, fields)
-
-
-def _image_content(builder: flatbuffers.Builder) -> int:
-    """Add a Content table that says that a tensor is an image in RGB."""
-    builder.StartObject(2)
-    builder.PrependInt8Slot(0, _RGB, 0)
-    properties = builder.EndObject()
-    builder.StartObject(2)
-    builder.PrependUint8Slot(0, _IMAGE_PROPERTIES, 0)
-    builder.PrependUOffsetTRelativeSlot(1, properties, 0)
-    return int(builder.EndObject())
-
-
-def _labels_file(builder: flatbuffers.Builder) -> int:
-    """Add an AssociatedFile table for the names of the classes."""
-    name = builder.CreateString(LABELS_FILE)
-    about = builder.CreateString("Class names, in the order of the probabilities")
-    builder.StartObject(5)
-    builder.PrependUOffsetTRelativeSlot(0, name, 0)
-    builder.PrependUOffsetTRelativeSlot(1, about, 0)
-    builder.PrependInt8Slot(2, _TENSOR_AXIS_LABELS, 0)
-    return int(builder.EndObject())
-
-
-def _table(builder: flatbuffers.Builder, size: int, fields: dict[int, int]) -> int:
-    """Add a table with references to other tables, texts or vectors; a 0 is left out."""
-    builder.StartObject(size)
-    for place, reference in fields.items():
-        builder.PrependUOffsetTRelativeSlot(place, reference, 0)
-    return int(builder.EndObject())
-
-
-def _vector(builder: flatbuffers.Builder, tables: Sequence[int]) -> int:
-    """Add a vector of tables."""
+def _add(builder: flatbuffers.Builder, value: str | Sequence[Any] | Mapping[int, Any]) -> int:
+    """Add a text, a vector of tables or a table, and return its place in the buffer."""
+    if isinstance(value, str):
+        return int(builder.CreateString(value))
+    if isinstance(value, Mapping):
+        # What a table refers to is written before it; numbers stand in the table itself.
+        fields = {
+            field: content if isinstance(content, int) else _add(builder, content)
+            for field, content in value.items()
+        }
+        builder.StartObject(max(fields) + 1)
+        for field, content in fields.items():
+            if isinstance(value[field], int):
+                builder.PrependUint8Slot(field, content, 0)
+            else:
+                builder.PrependUOffsetTRelativeSlot(field, content, 0)
+        return int(builder.EndObject())
+    tables = [_add(builder, table) for table in value]
     builder.StartVector(4, len(tables), 4)
     for table in reversed(tables):
         builder.PrependUOffsetTRelative(table)

@@ -107,11 +107,24 @@ def better(new: Scores, old: Scores, candidates: int = 1) -> bool:
         candidates: How many networks may be compared with the other one at most. All of them
             together are taken for better by chance in `certainty.CHANCE` of the cases.
     """
-    from scipy.stats import t
-
     if int(new.right.sum()) < int(old.right.sum()):
         return False
-    gains = old.losses.astype(np.float64) - new.losses
-    groups = len(gains) if new.groups is None else len(np.unique(new.groups))
-    errors = float(t.ppf(1 - CHANCE / candidates, groups - 1))  # NaN of a single group
-    return float(gains.mean()) > errors * standard_error(gains, new.groups)
+    return gains(new, old, CHANCE / candidates)
+
+
+def gains(new: Scores, old: Scores, chance: float = CHANCE, share: float = 1.0) -> bool:
+    """Return whether the log loss of a network is lower than that of another one.
+
+    Args:
+        new: Scores of the network.
+        old: Scores of the other network for the same images in the same order.
+        chance: How probable it may be that a network that is as good passes for a better one.
+        share: Share of the images that have been answered; the others are taken to be alike.
+    """
+    from scipy.stats import t
+
+    differences = old.losses.astype(np.float64) - new.losses
+    groups = len(differences) if new.groups is None else len(np.unique(new.groups))
+    errors = float(t.ppf(1 - chance, groups - 1))  # NaN of a single group
+    error = standard_error(differences, new.groups) * math.sqrt(share)
+    return float(differences.mean()) > errors * error

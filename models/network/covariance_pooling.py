@@ -49,6 +49,8 @@ def pooled(maps: Sequence[keras.KerasTensor], axes: Sequence[Floats]) -> list[ke
     Returns:
         For each map, the upper triangle of the square root, float32 [N, d (d + 1) / 2].
     """
+    # The layers have names of their own. In a `.keras` file the operations have none, and what
+    # Keras calls the operations when it reads the file might be the name of a layer.
     from keras import initializers, layers, ops
 
     dimension = axes[0].shape[1] if axes else number_of_axes(maps)
@@ -65,7 +67,8 @@ def pooled(maps: Sequence[keras.KerasTensor], axes: Sequence[Floats]) -> list[ke
             project.set_weights([axes[number][None, None]])
         positions = feature_map.shape[1] * feature_map.shape[2]
         # In 16 bits, the covariance would lose most of its digits.
-        x = layers.Reshape((positions, dimension), dtype="float32")(ops.cast(projected, "float32"))
+        flattened = layers.Reshape((positions, dimension), dtype="float32", name=f"flat_{number}")
+        x = flattened(ops.cast(projected, "float32"))
         x = x - ops.mean(x, axis=1, keepdims=True)
         covariances.append(ops.matmul(ops.transpose(x, (0, 2, 1)), x) / positions)
         traces.append(ops.sum(ops.square(x), axis=(1, 2)) / positions + _LEAST_TRACE)
@@ -76,7 +79,10 @@ def pooled(maps: Sequence[keras.KerasTensor], axes: Sequence[Floats]) -> list[ke
     entries = row * dimension + column
     triangles = ops.take(ops.reshape(root, (-1, len(maps), dimension**2)), entries, axis=2)
     parts = ops.split(triangles, len(maps), axis=1)
-    return [layers.Reshape((len(entries),), dtype="float32")(part) for part in parts]
+    return [
+        layers.Reshape((len(entries),), dtype="float32", name=f"triangle_{number}")(part)
+        for number, part in enumerate(parts)
+    ]
 
 
 def _square_root(matrices: keras.KerasTensor) -> keras.KerasTensor:

@@ -133,7 +133,8 @@ def _built(content: StoredNetwork) -> keras.Model:
             (Path(folder) / name).write_text(json.dumps(described), "utf-8")
         random = {"backbone": f"{presets.PREFIX}{folder}", "weights": "none", "weights_sha256": ""}
         settings = ModelSettings.from_mapping({**content["settings"], **random})
-        return build_classifier(None, content["vocabulary"], settings).network
+        temperature = float(content["temperature"])  # a constant of the network
+        return build_classifier(None, content["vocabulary"], settings, temperature).network
 
 
 def _read(version: Path) -> StoredNetwork:

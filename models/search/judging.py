@@ -1,8 +1,7 @@
 """The images that judge the networks of a search, and the heads with which they are compared.
 
-Where the head is wrong on enough validation images, these judge. A gain of one point cannot be seen
-on a hundred images, though. Otherwise a fifth of the training images judges, too, and of few images
-all, in folds: the network of a fold is trained on the images of the others.
+They are those of the validation split, or of few images all, in folds: the network of a fold is
+trained on the images of the others.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy as np
 
 from imgpipe.models.features.bank import BankRows, read_rows
 from imgpipe.models.features.examples import Labelled
-from imgpipe.models.features.folds import FEWEST_MISTAKES, FOLDS, network_folds
+from imgpipe.models.features.folds import FOLDS, network_folds
 from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.arrays import Flags
@@ -42,32 +41,24 @@ def judging_parts(inputs: Inputs, head: Trained) -> tuple[JudgedBy, list[Part], 
 
     Returns:
         What judges, as in the rows of the search; the parts on which networks are judged; and the
-        part on which the network that ships is trained.
+        part on which the network that ships is trained, which has the images of the head.
     """
     training = Labelled.read(inputs.train_files)
     held_out = Labelled.read(inputs.validation_files)
+    images = training
+    splits = _BOTH[:1]
+    if head.by_folds:
+        images = Labelled.read([*inputs.train_files, *inputs.validation_files])
+        splits = _BOTH
+    rows = read_rows(inputs.bank_uri, splits, inputs.classes, 0)
+    whole = Part(images, held_out, head, _start(inputs, rows))
     several = fold_parts(inputs, network_folds(len(training), len(held_out)))
     if several:
-        images = training
-        splits = _BOTH[:1]
-        if head.by_folds:  # the network that ships learns from validation, too
-            images = Labelled.read([*inputs.train_files, *inputs.validation_files])
-            splits = _BOTH
-        rows = read_rows(inputs.bank_uri, splits, inputs.classes, 0)
-        return "folds", several, Part(images, held_out, head, _start(inputs, rows))
-    wrong = head.answers.answerable & ~head.answers.right
-    if head.by_folds:  # then there are answers for train, too
-        wrong &= np.isin(np.asarray(head.answers.hashes), held_out.hashes)
+        return "folds", several, whole
+    if not head.by_folds:
+        return "validation", [whole], whole
     images, rows = _read_both_splits(inputs, FOLDS)
-    held = np.isin(rows.hashes, held_out.hashes)
-    few = wrong.sum() < FEWEST_MISTAKES
-    if few:
-        held |= rows.folds(FOLDS) == 0
-    part = _part(inputs, images, rows, held)
-    whole = part
-    if head.by_folds:  # the network that ships learns from as many images as this head
-        whole = Part(images, part.held_out, head, _start(inputs, rows.select(rows.is_view_0)))
-    return "held_out" if few else "validation", [part], whole
+    return "validation", [_part(inputs, images, rows, np.isin(rows.hashes, held_out.hashes))], whole
 
 
 def fold_parts(inputs: Inputs, count: int) -> list[Part]:

@@ -1,35 +1,39 @@
 """Searches for a network that is better than the solved head.
 
 The solved head is found within seconds. If its folds show that it falls short, layers below it are
-trained too. How many views and epochs follows from the data; only minutes that a person gives limit
-them by the clock. The network is kept only if it is better than the head on held-out images by more
-than chance. The test split is never used.
+trained too. How many views and epochs follows from the data, or from minutes that a person gives.
+The training ends early if it shows no gain. The network is kept only if it is better than the head
+on held-out images by more than chance. The test split is never used.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from typing_extensions import TypedDict
 
 from imgpipe.models.errors import Diverged
 from imgpipe.models.features.bank import read_facts
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import ENOUGH, FEWEST_MISTAKES
-from imgpipe.models.head.answers import Answers, better
+from imgpipe.models.head.answers import Answers, better, gains
 from imgpipe.models.head.certainty import standard_error
 from imgpipe.models.machine import process, progress
 from imgpipe.models.machine.progress import TimeLeft
 from imgpipe.models.network.classifier import backbone_of
 from imgpipe.models.search import search_ends
 from imgpipe.models.search.judging import images_of, judging_parts
-from imgpipe.models.search.nominal_cost import nominal_minutes, nominal_seconds_a_view
-from imgpipe.models.search.training_plan import TrainingPlan, training_plan
+from imgpipe.models.search.search_ends import Outcome
+from imgpipe.models.search.training_plan import (
+    TrainingPlan,
+    nominal_minutes,
+    nominal_seconds_a_view,
+    training_plan,
+)
 from imgpipe.models.training import image_rows, stages
 from imgpipe.models.training.cross_validation import summary_of_others
 from imgpipe.models.training.head_from_both_splits import head_from_both_splits
@@ -44,18 +48,18 @@ from imgpipe.models.training.history import (
 from imgpipe.models.training.stages import Inputs, Part, Trained
 from imgpipe.models.training.watch import Watch
 
-#: Share of the time for which a training is planned where the network that ships is another one
-#: than those that are judged. If the time ends before all are trained, none of them is of use.
+if TYPE_CHECKING:
+    import keras
+
+#: Share of the minutes for which a training is planned. Of those that a person gives, the trial
+#: before it takes another quarter.
 _PLANNED_SHARE: Final = 0.9
+_PLANNED_SHARE_OF_GIVEN: Final = 0.7
+#: Chance that a network which is as good seems to be worse by more than a standard error.
+_ONE_ERROR: Final = 0.16
 #: Up to this number of images there is no search unless minutes are given: in a minute, a network
 #: takes too few steps to become better than the head.
 _FEW: Final = 500
-
-#: How the trial of a network ended. "judged": the network was compared with the head. "stopped": so
-#: it was, but the time ended before its last epoch. "slow": the first folds took longer than
-#: planned, so that a smaller training is tried in the remaining time. "late": the time ended before
-#: the network could be compared.
-Outcome = Literal["judged", "stopped", "slow", "late"]
 
 
 def train(inputs: Inputs) -> Trained:
@@ -101,17 +105,8 @@ def _tried_head(head: Trained, judged_by: JudgedBy, accuracy: float) -> Tried:
     }
 
 
-class _Comparison(TypedDict):
-    """The fields of `Tried` that compare a network with the head."""
-
-    accuracy: float
-    gain: float
-    standard_error: float
-    kept: bool
-
-
 class _Search:
-    """One search: the head, the parts that judge, the remaining time, and what was tried."""
+    """One search: the head, the parts that judge, and what was tried."""
 
     def __init__(
         self,
@@ -128,15 +123,15 @@ class _Search:
         self._judged_by = judged_by
         self._judging = judging
         self._whole = whole
-        self._by_folds = judged_by == "folds"
         self._ships_another = whole is not judging[0]  # one that learns from all images
+        self._trainings = [*judging, whole] if self._ships_another else judging
         self._before = Answers.joined([part.best.answers for part in judging])
         self._tried = [_tried_head(whole.best, judged_by, self._before.accuracy)]
         self._result = head
-        self._minutes = inputs.settings.minutes  # None: the data decide, and no clock
         self._until = math.inf  # when the minutes that were given are over
+        if inputs.settings.minutes is not None:
+            self._until = time.monotonic() + 60 * inputs.settings.minutes
         self._image_seconds = 0.0  # training on one image by the plan that is tried
-        self._view_seconds = 0.0  # a forward pass of one view, by which trainings are planned
 
     def run(self) -> Trained:
         """Try to find a better network, and return the best one with its history."""
@@ -151,8 +146,8 @@ class _Search:
         """Train a network if there is one to train, and return why the search ended."""
         settings = self._inputs.settings
         network = backbone_of(settings)
-        plan = training_plan(settings, network)
-        if plan is None:
+        most = training_plan(settings, network)
+        if most is None:
             return search_ends.no_layers()
         held_out = int(self._before.answerable.sum())
         # So few mistakes are expected, and not counted: their number is a matter of chance.
@@ -160,198 +155,158 @@ class _Search:
             return search_ends.few_mistakes(self._accuracy_in_folds, held_out, FEWEST_MISTAKES)
         progress.part("measuring how fast this machine is")
         precision = read_facts(self._inputs.bank_uri)["precision"]
-        network_settings = plan.settings(settings)
-        extractor = FeatureExtractor(network_settings, precision, plan.cut)
         # A step is planned by a share of the time of the whole network.
-        timed_extractor = FeatureExtractor(network_settings, precision)
-        if self._minutes is None:
-            self._view_seconds = nominal_seconds_a_view(network, settings.size)
-            return self._by_data(plan, extractor, timed_extractor)
-        self._view_seconds = image_rows.seconds_a_view(self._whole.training, timed_extractor)
-        return self._by_minutes(plan, extractor, self._minutes)
+        timed_extractor = FeatureExtractor(most.settings(settings), precision)
+        here = image_rows.seconds_a_view(self._whole.training, timed_extractor)
+        plan, minutes = self._planned(most, network, here)
+        if plan is None:
+            return search_ends.costly(most.smallest(), minutes, settings.minutes)
+        extractor = FeatureExtractor(most.settings(settings), precision, most.cut)
+        if not image_rows.have_space(extractor, len(self._whole.training), plan.views):
+            return search_ends.no_space(plan)
+        self._image_seconds = plan.passes() * here
+        about = search_ends.in_minutes(max(self._left(self._trainings).seconds / 60, 0.1))
+        progress.say(
+            f"The head alone reaches {self._accuracy_in_folds:.3f} in cross-validation. A network "
+            f"that may be better is tried, for about {about} if it pays: {plan} (--minutes 0 skips "
+            "it)."
+        )
+        outcome = self._try(plan, extractor)
+        return search_ends.after_trial(outcome, plan, most, settings.minutes)
 
-    def _by_data(
-        self, most: TrainingPlan, extractor: FeatureExtractor, timed_extractor: FeatureExtractor
-    ) -> SearchEnd:
-        """Train by the plan that follows from the data, however long it takes here.
+    def _planned(
+        self, most: TrainingPlan, network: keras.Model, here: float
+    ) -> tuple[TrainingPlan | None, float]:
+        """Return the plan that the minutes allow, and how many minutes the smallest one takes.
 
         Args:
-            most: The plan with the views and epochs of the settings.
-            extractor: Extractor of the activations at the cut.
-            timed_extractor: Extractor whose time tells how long the training will take here.
+            most: The plan with all views and epochs of the settings.
+            network: The backbone.
+            here: Seconds of a forward pass of one view on this machine.
         """
-        whole = self._whole
-        distinct = len(np.union1d(whole.training.hashes, whole.held_out.hashes))
-        minutes = nominal_minutes(distinct)
-        planned = most.within(self._passes(60 * minutes))
-        if planned is None:
-            least = most.smallest()
-            needed = self._minutes_of(least, self._view_seconds)
-            return search_ends.costly(least, needed, minutes)
-        affordable = self._with_space(planned, extractor)
-        if affordable is None:
-            return search_ends.no_space()
-        seconds = image_rows.seconds_a_view(whole.training, timed_extractor)
-        needed = self._minutes_of(affordable, seconds)
-        self._image_seconds = 60 * needed / images_of(self._parts())
-        here = search_ends.in_minutes(max(needed, 0.1))
-        self._say(
-            f"A network that may be better is trained: {affordable}. This takes about {here} on "
-            "this machine as it is now; --minutes limits the time."
-        )
-        self._try(affordable, extractor)
-        return search_ends.all_tried(affordable, planned)
-
-    def _by_minutes(
-        self, most: TrainingPlan, extractor: FeatureExtractor, minutes: float
-    ) -> SearchEnd:
-        """Train by the largest plan for which the minutes that a person gave are enough."""
-        self._until = time.monotonic() + 60 * minutes
-        given = search_ends.in_minutes(minutes)
-        self._say(f"A network that may be better is trained for at most {given} (--minutes).")
-        while True:  # it is planned again, with the cost that was measured, if it was too slow
-            passes = self._passes(self._until - time.monotonic())
-            if most.within(passes) is None:
-                least = most.smallest()
-                needed = self._minutes_of(least, self._view_seconds)
-                return search_ends.no_time(least, needed)
-            allowed = self._with_space(most, extractor)
-            affordable = allowed.within(passes) if allowed is not None else None
-            if allowed is None or affordable is None:
-                return search_ends.no_space()
-            outcome = self._try(affordable, extractor)
-            if outcome == "late":
-                return search_ends.late(affordable)
-            if outcome == "stopped" or (outcome == "judged" and affordable != allowed):
-                return search_ends.minutes_decided(given, allowed)
-            if outcome == "judged":
-                return search_ends.all_tried(allowed, most)
-
-    def _say(self, training: str) -> None:
-        """Say why a network is tried, how, and who judges it."""
-        text = (
-            f"The head alone reaches {self._accuracy_in_folds:.3f} in cross-validation. {training}"
-        )
-        before = f"the head reaches {self._before.accuracy:.3f}"
-        if self._by_folds:
-            text += (
-                f" The validation split has only {len(self._whole.held_out)} images, so it is "
-                f"judged by {len(self._judging)}-fold cross-validation over train and validation. "
-                f"With fewer images to learn from, {before} there, with which it is compared."
-            )
-        elif self._judged_by == "held_out":
-            text += (
-                " The head is wrong on few validation images, so a fifth of the training images "
-                f"judges, too; there, {before}."
-            )
+        given = self._inputs.settings.minutes
+        # Where one network judges and there is no clock, that of all images is not counted: it
+        # takes as long again, but only where this pays.
+        counted = self._judging if given is None and len(self._judging) == 1 else self._trainings
+        if given is None:  # the images decide
+            distinct = np.union1d(self._whole.training.hashes, self._whole.held_out.hashes)
+            minutes = _PLANNED_SHARE * nominal_minutes(len(distinct))
+            seconds = nominal_seconds_a_view(network, self._inputs.settings.size)
         else:
-            text += f" On the validation images, which judge it, {before}."
-        progress.say(text)
+            minutes = _PLANNED_SHARE_OF_GIVEN * given
+            seconds = here
+        minutes_a_pass = seconds * images_of(counted) / 60
+        plan = most.within(minutes / minutes_a_pass)
+        return plan, most.smallest().passes() * minutes_a_pass
 
-    def _parts(self) -> list[Part]:
-        """Return the parts that share the time of a plan.
-
-        Where one network judges and there is no clock, that of all images is not among them: it is
-        trained for as long again, but only where this pays.
-        """
-        shared = self._by_folds or self._minutes is not None
-        return [*self._judging, self._whole] if self._ships_another and shared else self._judging
-
-    def _passes(self, seconds: float) -> float:
-        """Return how many forward passes of each training image fit into a time."""
-        share = _PLANNED_SHARE if self._ships_another else 1.0
-        return share * seconds / (self._view_seconds * images_of(self._parts()))
-
-    def _minutes_of(self, plan: TrainingPlan, view_seconds: float) -> float:
-        """Return how long a plan takes if a forward pass of one view takes some seconds."""
-        return plan.passes() * view_seconds * images_of(self._parts()) / 60
-
-    def _estimate(self, parts: Iterable[Part]) -> TimeLeft:
-        """Return how long the training on some parts takes at the pace so far."""
+    def _left(self, parts: Iterable[Part]) -> TimeLeft:
+        """Return how long the training on some parts takes, or may take."""
+        if self._until < math.inf:
+            return TimeLeft(self._until - time.monotonic(), is_limit=True)
         return TimeLeft(self._image_seconds * images_of(parts), is_limit=False)
 
-    def _with_space(self, plan: TrainingPlan, extractor: FeatureExtractor) -> TrainingPlan | None:
-        """Return the plan with the views for which there is space; None if there is for none."""
-        views = image_rows.most_views(extractor, len(self._whole.training))  # builds the network
-        return replace(plan, views=min(views, plan.views)) if views >= 0 else None
-
     def _try(self, plan: TrainingPlan, extractor: FeatureExtractor) -> Outcome:
-        """Train by a plan, and keep the network if it is better by more than chance."""
+        """Train by a plan, and keep the network if it is better by more than chance.
+
+        A third of the work, a smaller training or one of three folds, shows whether that may be.
+        """
         started = time.monotonic()
-        tried = self._tried[0].copy()
-        tried.update({"what": str(plan), "accuracy": None, "kept": False})
-        stopped = False
+        count = len(self._judging)
+        trained = plan.trial() if count == 1 else plan
+        tried: Tried = {**self._tried[0], "what": str(plan), "accuracy": None}
+        outcome: Outcome = "judged"
         try:
-            networks = self._fitted_parts(plan, extractor)
-            if isinstance(networks, str):
-                return networks
-            comparison = self._compared(networks)
-            shipped = networks[0]
-            if comparison["kept"] and self._ships_another:
-                whole = self._fitted_whole(plan, extractor, networks)
-                if whole is None:
-                    return "late"
-                shipped = whole
-            stopped = shipped.history["stopped"] == "minutes"
-            plan = replace(plan, epochs=len(shipped.history["epochs"]))
-            tried = {**tried, **comparison, "what": str(plan)}
-            if tried["kept"]:
-                self._keep(networks, shipped)
+            networks, outcome = self._fitted_parts(trained, extractor)
+            if trained != plan and outcome == "judged":
+                if self._is_worse(networks):
+                    outcome = "early"
+                else:
+                    trained = plan
+                    networks, outcome = self._fitted_parts(plan, extractor)
+            if outcome == "late":
+                return outcome
+            tried = self._compared(networks)
+            tried["what"] = str(trained)
+            if len(networks) < count:
+                tried["what"] += f", in {len(networks)} of {count} folds"
+            if tried["kept"] and outcome != "early":
+                self._keep(networks, self._shipped(plan, extractor, networks))
         except Diverged:
             tried["failure"] = "diverged"
         except Exception as error:
             tried["failure"] = process.lacking(error)  # the head needs no more
             if tried["failure"] is None:
                 raise
+        tried["kept"] = self._result is not self._head
+        self._tried[0]["kept"] = not tried["kept"]
         tried["seconds"] = round(time.monotonic() - started, 1)
         self._tried.append(tried)
         progress.say(describe_tried(tried))
-        return "stopped" if stopped else "judged"
+        return outcome
 
     def _fitted_parts(
         self, plan: TrainingPlan, extractor: FeatureExtractor
-    ) -> list[Trained] | Literal["slow", "late"]:
-        """Train the network of each part that judges, or return why there was no time for that."""
+    ) -> tuple[list[Trained], Outcome]:
+        """Train the network of each part that judges, as long as they may be better than heads."""
         started = time.monotonic()
         networks: list[Trained] = []
+        count = len(self._judging)
         for number, part in enumerate(self._judging, 1):
-            name = f"fold {number} of {len(self._judging)}" if self._by_folds else "a network"
-            left = self._estimate(self._parts()[number - 1 :])
-            if self._minutes is not None:
-                left = TimeLeft(self._until - time.monotonic(), is_limit=True)
-            progress.part(name, left)
+            name = f"fold {number} of {count}" if count > 1 else "a network"
+            progress.part(name, self._left(self._trainings[number - 1 :]))
             network = self._fitted(plan, extractor, part, lambda: time.monotonic() > self._until)
-            # What stands for the network that ships must be trained to its end.
-            stopped = network is not None and network.history["stopped"] == "minutes"
-            if network is None or (self._ships_another and stopped):
-                return "late"
+            if network is None:
+                return networks, "late"
             networks.append(network)
-            seconds = time.monotonic() - started
-            self._image_seconds = seconds / images_of(self._judging[:number])
-            rest = seconds * (len(self._judging) / len(networks) - 1)
-            if rest and time.monotonic() + rest > self._until:
-                self._view_seconds = self._image_seconds / plan.passes()  # includes everything
-                return "slow"
-        return networks
+            if network.history["stopped"] == "minutes":
+                # What stands for the network that ships must be trained to its end.
+                return networks, "late" if self._ships_another else "stopped"
+            if number < count:
+                passed = time.monotonic() - started
+                self._image_seconds = passed / images_of(self._judging[:number])
+                if not self._may_be_kept(networks):
+                    return networks, "early"
+        return networks, "judged"
 
-    def _fitted_whole(
-        self, plan: TrainingPlan, extractor: FeatureExtractor, networks: list[Trained]
-    ) -> Trained | None:
-        """Train the network that is shipped, for which those that were judged have answered.
+    def _may_be_kept(self, networks: Sequence[Trained]) -> bool:
+        """Return whether the networks of all folds are better if the others gain as much."""
+        after, before = self._answers(networks)
+        return gains(after.scores(), before.scores(), share=len(networks) / len(self._judging))
+
+    def _is_worse(self, networks: Sequence[Trained]) -> bool:
+        """Return whether networks are worse than heads by more than a standard error."""
+        after, before = self._answers(networks)
+        return gains(before.scores(), after.scores(), chance=_ONE_ERROR)
+
+    def _answers(self, networks: Sequence[Trained]) -> tuple[Answers, Answers]:
+        """Return the answers of networks and of the heads with which they are compared."""
+        heads = [part.best for part in self._judging[: len(networks)]]
+        after, before = (
+            Answers.joined([one.answers for one in trained]) for trained in (networks, heads)
+        )
+        return after, before
+
+    def _shipped(
+        self, plan: TrainingPlan, extractor: FeatureExtractor, networks: Sequence[Trained]
+    ) -> Trained:
+        """Return the network that is shipped, for which those that were judged have answered.
 
         It takes the time that it needs: trained only in part, nothing would judge it.
         """
-        progress.part("the network of all images", self._estimate([self._whole]))
+        if not self._ships_another:
+            return networks[0]
+        progress.part("the network of all images", self._left([self._whole]))
         whole = self._fitted(plan, extractor, self._whole, lambda: False)
         if whole is None:
-            return None
+            raise RuntimeError("expected a network, since this training has no limit of time")
         # The curve of validation shows images that this network has learned from.
         epochs: list[Epoch] = [
             {**epoch, "val_loss": None, "val_accuracy": None} for epoch in whole.history["epochs"]
         ]
         answers = Answers.joined([network.answers for network in networks])
         history: NetworkHistory = {**whole.history, "epochs": epochs}
-        return replace(whole, answers=answers, by_folds=self._by_folds, history=history)
+        by_folds = self._judged_by == "folds"
+        return replace(whole, answers=answers, by_folds=by_folds, history=history)
 
     def _fitted(
         self, plan: TrainingPlan, extractor: FeatureExtractor, part: Part, over: Callable[[], bool]
@@ -368,21 +323,20 @@ class _Search:
             part, classes, settings, extractor, plan.views, watch, log_dir
         )
 
-    def _compared(self, networks: list[Trained]) -> _Comparison:
-        """Compare the network of each part with its head, on the images that judge."""
-        before = self._before
-        after = Answers.joined([network.answers for network in networks])
-        gains = after.right.astype(float) - before.right
+    def _compared(self, networks: Sequence[Trained]) -> Tried:
+        """Compare networks with the heads of their parts, on the images that judge."""
+        after, before = self._answers(networks)
+        corrections = after.right.astype(float) - before.right
         return {
+            **self._tried[0],
             "accuracy": after.accuracy,
-            "gain": float(gains.mean()),
-            "standard_error": standard_error(gains, before.groups),
+            "gain": float(corrections.mean()),
+            "standard_error": standard_error(corrections, before.groups),
             "kept": better(after.scores(), before.scores()),
         }
 
-    def _keep(self, networks: list[Trained], shipped: Trained) -> None:
+    def _keep(self, networks: Sequence[Trained], shipped: Trained) -> None:
         """Let a network be the result instead of the head."""
-        self._tried[0]["kept"] = False
         of_head: NetworkHistory = {
             **self._whole.best.history,
             "solution": self._head.history["solution"],
@@ -391,7 +345,7 @@ class _Search:
         head = replace(self._whole.best, answers=self._before, history=of_head)
         history = stages.fine_tuned_history(head, shipped)
         folds_of_head = self._head.history["cross_validation"]
-        if self._by_folds and folds_of_head:  # the folds decide
+        if shipped.by_folds and folds_of_head:  # the folds decide
             parts = zip(networks, self._judging, strict=True)
             answers = [(network.answers, len(part.training)) for network, part in parts]
             history["cross_validation"] = summary_of_others(answers, folds_of_head)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import replace
+from typing import Literal
 
 from imgpipe.models.search.training_plan import TrainingPlan
 from imgpipe.models.training.history import NetworkHistory, Reproducible, SearchEnd, Tried
 from imgpipe.models.training.stages import Trained
+
+#: How the trial of a network ended. "judged": the network was compared with the head. "stopped": so
+#: it was, but the time ended before its last epoch. "early": it showed no gain, and was trained no
+#: further. "late": the time ended before it could be compared.
+Outcome = Literal["judged", "stopped", "early", "late"]
 
 
 def head_is_enough(in_folds: float, on_validation: float | None) -> SearchEnd:
@@ -49,57 +55,62 @@ def few_mistakes(in_folds: float, held_out: int, least: int) -> SearchEnd:
     )
 
 
-def costly(least: TrainingPlan, needed: float, usual: float) -> SearchEnd:
-    """Say that the smallest training takes more minutes than a run spends without being told."""
+def costly(least: TrainingPlan, needed: float, given: float | None) -> SearchEnd:
+    """Say that the smallest training takes longer than a run spends on it.
+
+    Args:
+        least: The smallest training.
+        needed: Minutes that it takes: here if minutes are given, and else on two ordinary cores.
+        given: Minutes that a person has given; None for none.
+    """
+    where = "on two ordinary cores" if given is None else "here"
     return SearchEnd(
-        reason="cost",
-        text=f"Nothing else was tried, because even {least} would take about {needed:.0f} minutes "
-        f"on two ordinary cores, and a run takes at most {usual:g} for that unless it is given "
-        "more (--minutes).",
+        reason="cost" if given is None else "minutes",
+        text=f"Nothing else was tried, because even {least} would take about "
+        f"{in_minutes(needed)} {where}, which is more than a run spends on that; --minutes sets "
+        "another limit.",
     )
 
 
-def no_space() -> SearchEnd:
+def no_space(plan: TrainingPlan) -> SearchEnd:
     """Say that there is no space for the activations of the images."""
+    folder = tempfile.gettempdir()
     return SearchEnd(
         reason="space",
-        text="The activations of the training images would take more than a quarter of the free "
-        f"space in {tempfile.gettempdir()}.",
+        text=f"Nothing else was tried, because the activations for {plan} would take more than a "
+        f"quarter of the free space in {folder}. Free some, or let TMPDIR name another folder.",
     )
 
 
-def all_tried(trained: TrainingPlan, planned: TrainingPlan) -> SearchEnd:
-    """Say that the training was done, perhaps with fewer views because of the space."""
-    if trained.views == planned.views:
-        return SearchEnd(reason="all", text="")
-    return SearchEnd(
-        reason="space",
-        text=f"The free space in {tempfile.gettempdir()} has decided what was trained: {trained}, "
-        f"not {planned}. Another run may end with another network.",
-    )
+def after_trial(
+    outcome: Outcome, plan: TrainingPlan, most: TrainingPlan, given: float | None
+) -> SearchEnd:
+    """Say why the search ended after a network was tried.
 
-
-def no_time(least: TrainingPlan, needed: float) -> SearchEnd:
-    """Say that the minutes that were given are not enough for the smallest training."""
-    return SearchEnd(
-        reason="minutes",
-        text=f"There was not enough time left (train.minutes) for {least}, which would have taken "
-        f"about {needed:.1f} minutes.",
-    )
-
-
-def late(plan: TrainingPlan) -> SearchEnd:
-    """Say that the minutes that were given were over before the network was judged."""
-    return SearchEnd(reason="minutes", text=f"The time ran out before {plan} was evaluated.")
-
-
-def minutes_decided(given: str, most: TrainingPlan) -> SearchEnd:
-    """Say that with more minutes, there would have been more views or epochs."""
-    return SearchEnd(
-        reason="minutes",
-        text=f"The minutes that were given ({given}) have decided what was trained. With enough of "
-        f"them, it would have been {most}; another run may end with another network.",
-    )
+    Args:
+        outcome: How the trial ended.
+        plan: The plan of the training.
+        most: The plan with all views and epochs of the settings.
+        given: Minutes that a person has given; None for none.
+    """
+    if outcome == "late":
+        return SearchEnd(
+            reason="minutes", text=f"The time ran out before {plan} was evaluated (--minutes)."
+        )
+    if outcome == "early":
+        return SearchEnd(
+            reason="no_gain",
+            text="The training ended early, because by then the network was not better than the "
+            "head, or hardly.",
+        )
+    if given is not None and (outcome == "stopped" or plan != most):
+        return SearchEnd(
+            reason="minutes",
+            text=f"The minutes that were given ({in_minutes(given)}) have decided what was "
+            f"trained. With enough of them, it would have been {most}; another run may end with "
+            "another network.",
+        )
+    return SearchEnd(reason="all", text="")
 
 
 def in_minutes(minutes: float) -> str:

@@ -1,4 +1,8 @@
-"""How the search trains layers of the backbone: which layers, for how long, and at what cost."""
+"""How the search trains layers of the backbone: which layers, for how long, and at what cost.
+
+What a run without `--minutes` trains follows from the images, the size and the network alone, by
+the cost on a machine of reference: a busy or slow machine takes longer for the same training.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,19 @@ if TYPE_CHECKING:
 #: A step of training costs this many forward passes of the layers that train, as measured: see
 #: docs/benchmarks.md, "Constants of the code".
 _PASSES_A_STEP: Final = 4.0
-_FEWEST_EPOCHS: Final = 2  # fewer views rather than fewer epochs than this
+
+#: Seconds of reference for each image of train and validation, and the fewest and the most minutes
+#: of a search. What more of them gain is in docs/benchmarks.md, "Where the search pays".
+_SECONDS_AN_IMAGE: Final = 0.1
+_FEWEST_MINUTES: Final = 3.0
+_MOST_MINUTES: Final = 15.0
+#: Multiplications in a second of reference: 248 images of 224 pixels through EfficientNet-Lite0,
+#: which has 384 million of them. How well the time follows the multiplications is in
+#: docs/benchmarks.md, "Constants of the code".
+_MULTIPLICATIONS_A_SECOND: Final = 248 * 384e6
+#: Multiplications a pixel of EfficientNet-Lite0, for networks whose layers are not known: those of
+#: a class of its own.
+_USUAL_A_PIXEL: Final = 384e6 / 224**2
 
 
 @dataclass(frozen=True)
@@ -54,7 +70,7 @@ class TrainingPlan:
         smaller = (
             replace(self, views=views, epochs=epochs)
             for views in range(self.views + 1)
-            for epochs in range(self.smallest().epochs, self.epochs + 1)
+            for epochs in range(1, self.epochs + 1)
         )
         allowed = [plan for plan in smaller if plan.passes() <= passes]
         # Of as many steps, those with more views, which differ.
@@ -62,7 +78,11 @@ class TrainingPlan:
 
     def smallest(self) -> TrainingPlan:
         """Return the plan with the fewest views and epochs that `within` allows."""
-        return replace(self, views=0, epochs=min(self.epochs, _FEWEST_EPOCHS))
+        return replace(self, views=0, epochs=1)
+
+    def trial(self) -> TrainingPlan:
+        """Return a plan of one epoch for a third of the cost, or the smallest one."""
+        return replace(self, epochs=1).within(self.passes() / 3) or self.smallest()
 
     def __str__(self) -> str:
         epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
@@ -78,3 +98,24 @@ def training_plan(settings: ModelSettings, network: keras.Model) -> TrainingPlan
     cut = stage.cut or layer_graph.usual_cut(network)
     share = layer_graph.share_above(network, cut)
     return TrainingPlan(cut, share, stage.epochs, settings.views.count)
+
+
+def nominal_minutes(images: int) -> float:
+    """Return for how many minutes of reference networks are trained if no time is given.
+
+    Args:
+        images: Number of distinct images of train and validation.
+    """
+    minutes = images * _SECONDS_AN_IMAGE / 60
+    return min(max(minutes, _FEWEST_MINUTES), _MOST_MINUTES)
+
+
+def nominal_seconds_a_view(network: keras.Model, side: int) -> float:
+    """Return the seconds of reference of a forward pass of one view.
+
+    Args:
+        network: The backbone, from pixels to its feature map.
+        side: Side of the images in pixels.
+    """
+    multiplications = layer_graph.multiplications(network) or _USUAL_A_PIXEL * side**2
+    return multiplications / _MULTIPLICATIONS_A_SECOND

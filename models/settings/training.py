@@ -83,7 +83,7 @@ class TrainSettings:
         "fine_tune.mode. 0: none is tried. Not set: the images decide, and no clock: none is tried "
         "for up to 500 images to learn from; otherwise it is trained for as many views and epochs "
         "as two ordinary cores train in a tenth of a second for each image, but in at least 3 and "
-        "at most 15 minutes.",
+        "at most 15 minutes. It ends after a third of them if it shows no gain by then.",
     )
 
 

@@ -20,18 +20,20 @@ FAILURES: Final = {
 #: measures them with the network that was trained, and its verdict with the exported one.
 JUDGES: Final = {
     "validation": "validation accuracy in training",
-    "held_out": "held-out accuracy in training",
     "folds": "cross-validation accuracy",
 }
 
-#: What networks are judged on: the validation split, with a fifth of train or without, or the folds
-#: of train and validation.
-JudgedBy = Literal["validation", "held_out", "folds"]
+#: What networks are judged on: the validation split, or the folds of train and validation.
+JudgedBy = Literal["validation", "folds"]
 #: What another run trains again with the same images, settings and packages. "weights": the same
 #: weights bit for bit, on the same machine. "plan": for the same views and epochs; a GPU does not
 #: add in the same order each time. "nothing": minutes that a person gave, or the free space of the
 #: disk, have decided on views and epochs.
 Reproducible = Literal["weights", "plan", "nothing"]
+#: Why a search ended.
+EndReason = Literal[
+    "enough", "few_images", "few_mistakes", "all", "no_gain", "cost", "minutes", "space"
+]
 #: Why a training ended.
 StopReason = Literal["target", "plateau", "epochs", "minutes", "diverged", "solved"]
 
@@ -77,8 +79,7 @@ class Tried(TypedDict):
     what: Annotated[str, "The network, in words."]
     judged_by: Annotated[
         JudgedBy,
-        "What it was judged on: the validation split, with a fifth of train or without, or the "
-        "folds of train and validation.",
+        "What it was judged on: the validation split, or the folds of train and validation.",
     ]
     accuracy: Annotated[float | None, "Accuracy there; null if the training failed."]
     gain: Annotated[float | None, "Gain over the head; null for the head itself."]
@@ -94,11 +95,12 @@ class SearchEnd(TypedDict):
     """Why the search for a better network ended."""
 
     reason: Annotated[
-        Literal["enough", "few_images", "few_mistakes", "all", "cost", "minutes", "space"],
+        EndReason,
         "The reason, as one word. all: the training that the images, the size and the network give "
-        "was done; cost: the smallest one costs more than a run without minutes trains; minutes: "
-        "the minutes that were given have decided what was trained, or whether anything was; "
-        "space: the free space for temporary files has.",
+        "was done; no_gain: it ended early, because the network was not better than the head; "
+        "cost: the smallest one costs more than a run without minutes trains; minutes: the minutes "
+        "that were given have decided what was trained, or whether anything was; space: the free "
+        "space for temporary files has.",
     ]
     text: Annotated[str, "The reason, as a sentence; empty for `all`."]
 

@@ -75,15 +75,14 @@ def pixels(patterns: Sequence[str], side: int, classes: int, views: ViewSpec) ->
     return Rows(stored, images.labels, np.array(seeds, np.int64), views)
 
 
-def most_views(extractor: FeatureExtractor, images: int) -> int:
-    """Return how many augmented views of images have activations that fit into the space for them.
+def have_space(extractor: FeatureExtractor, images: int, views: int) -> bool:
+    """Return whether the activations of images and of augmented views of them have space.
 
-    They may use a quarter of the free space for temporary files. The result is -1 if not even those
-    of the images themselves fit. The network of the extractor is built.
+    They may use a quarter of the free space for temporary files. The network of the extractor is
+    built.
     """
     free = _FREE_SHARE * shutil.disk_usage(tempfile.gettempdir()).free
-    bytes_of_a_view = 2 * math.prod(extractor.shape) * images  # float16
-    return int(free // max(bytes_of_a_view, 1)) - 1
+    return 2 * math.prod(extractor.shape) * images * (views + 1) <= free  # float16
 
 
 def activations(

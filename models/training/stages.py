@@ -207,21 +207,18 @@ def _fine_tuned(inputs: Inputs, head: Trained, precision: str) -> Trained:
     held_out = Labelled.read(inputs.validation_files)
     part = Part(training, held_out, head)
     extractor = FeatureExtractor(settings, precision, cut)
-    views = image_rows.most_views(extractor, len(part.training))
-    if views < 0:
+    views = settings.views.count
+    if not image_rows.have_space(extractor, len(part.training), views):
         raise ResourceError(
-            f"fine_tune: the activations of {len(part.training):,} images above {cut} would take "
-            f"more than a quarter of the free space in {tempfile.gettempdir()}. Free some space, "
-            "choose a higher cut (fine_tune.cut), or let TMPDIR name a folder on another disk"
+            f"fine_tune: the activations of {len(part.training):,} images and {views} views of "
+            f"each above {cut} would take more than a quarter of the free space in "
+            f"{tempfile.gettempdir()}. Free some space, choose a higher cut (fine_tune.cut) or "
+            "fewer views (views.count), or let TMPDIR name a folder on another disk"
         )
-    less = views < settings.views.count
-    views = min(views, settings.views.count)
     log_dir = inputs.log_dir and inputs.log_dir / "fine_tune"
     tuned = train_above_cut(part, inputs.classes, settings, extractor, views, Watch(), log_dir)
     if tuned is None:
         raise RuntimeError("expected a network, since this training has no limit of time")
-    if less:  # on another day there may be more space
-        return replace(tuned, history={**tuned.history, "reproducible": "nothing"})
     return tuned
 
 

@@ -133,9 +133,9 @@ def tell(outcome: Run, console: Console, settings: RunSettings) -> None:
     gate = outcome.summary["gate"]
     headline = verdict.headline(outcome.verdict, gate)
     console.print(f"\n[bold {colour}]{escape(headline, lines=True)}[/]")
-    for passed, text in verdict.rule_lines(gate) if gate is not None else []:
-        heading = "passed  " if passed else "[bold]failed[/]  "
-        console.print(f"  {heading} {escape(text)}")
+    for ruling in verdict.rulings(gate) if gate is not None else []:
+        heading = "[bold]failed[/]  " if ruling["reason"] else "passed  "
+        console.print(f"  {heading} {escape(ruling['reason'] or ruling['text'])}")
     test = verdict.test_line(outcome.summary["metrics"])
     if test:
         console.print(f"  test     {escape(test)}")

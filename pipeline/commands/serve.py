@@ -116,11 +116,15 @@ def _with_model(settings: Settings, model: Model, examples: bool) -> Settings:
         model: The model.
         examples: Whether the page shows images of the validation set.
     """
+    from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.published.example_images import example_images
 
     folder = model.versions if model.is_newest else model.folder
     _say_unpublished(model)
-    images = example_images(model.folder) if examples else ()
+    images: tuple[bytes, ...] = ()
+    if examples:
+        with consoles.quiet():  # without the messages that TensorFlow prints
+            images = example_images(model.folder)
     return replace(settings, model_base_path=str(folder), notice=model.notice, examples=images)
 
 

@@ -20,7 +20,8 @@ What a change invalidates is decided here alone:
 A component also runs again where an artifact that it reads has changed. Which setting is in which
 field of `Plan` is listed in `tests/pipeline/test_plan.py`. Two stores are addressed by content, so
 that they need no key of a run: the inspection cache (`example_gen.inspection`) and the store of the
-feature bank (`models.features.extractor.FeatureExtractor.key`).
+feature bank (`models.features.extractor.FeatureExtractor.key`). The axes of covariances that a run
+keeps have a key beside them (`components.feature_bank.axes`).
 
 TFX's resolvers, drivers and dynamic execution properties do not serve for this; docs/design.md says
 why.

@@ -15,6 +15,7 @@ from imgpipe.components import source_check
 from imgpipe.components.data_gate import rules
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.image_filter.data_summary import DataSummary
+from imgpipe.components.image_filter.findings import Finding
 from imgpipe.components.image_filter.image_table import NearGroup
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.source_check import JudgedSource, SourceCheckPlan
@@ -71,12 +72,12 @@ class ExaminedSource:
     judged: JudgedSource
     galleries: Sequence[Gallery]
     images: Mapping[str, bytes]
-    refused: Sequence[rules.Reason]
+    refused: Sequence[Finding]
     verdict: str
 
     def reasons(self) -> list[str]:
         """Return why a run would refuse the data in a few sentences."""
-        return rules.summarised(rules.reason_rows(self.refused))
+        return rules.summarised(self.refused)
 
     def summary(self) -> CheckSummary:
         """Return what `--json` writes."""
@@ -90,8 +91,8 @@ class ExaminedSource:
             "classes": list(judged.scan.vocabulary),
             "refused": bool(self.refused),
             "verdict": self.verdict,
-            "reasons": [reason.sentence() for reason in self.refused],
-            "thin": [reason.sentence() for reason in self.refused if reason.kind in _THIN],
+            "reasons": [rules.said(reason) for reason in self.refused],
+            "thin": [rules.said(why) for why in self.refused if why["reason"] in _THIN],
             **judged.summary,
             "files": {
                 "rejected": by_fate["rejected"],
@@ -169,11 +170,10 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> ExaminedSourc
             judged = source_check.judge(plan)
         accepted_classes = _accepted_classes(config)
         demanded = rules.Requirements(config.gate, judged.scan.vocabulary, accepted_classes)
-        refused = [
-            # DataGate's advice names the quarantine, which a check does not write.
-            dataclasses.replace(reason, advice=reason.advice.replace(rules.SEE_REASONS, _ADVICE))
-            for reason in rules.counted(judged.summary, demanded)
-        ]
+        refused = rules.counted(judged.summary, demanded)
+        for reason in refused:  # whose remedies name the quarantine, which a check does not write
+            ways = reason["remedies"]
+            reason["remedies"] = [way.replace(rules.SEE_REASONS, _ADVICE) for way in ways]
         examined = ExaminedSource(
             plan,
             judged,

@@ -12,7 +12,7 @@ import contextlib
 import heapq
 import importlib.util
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,21 +78,16 @@ KINDS = {
     ONNX: ExportKind(
         ".onnx",
         1e-3,
-        lambda model: files.to_onnx(model.folder, model.vocabulary, model.unknown_below),
+        lambda model: files.to_onnx(model.folder),
         files.open_onnx,
         files.ONNX_PACKAGES,
     ),
     KERAS: ExportKind(".keras", 1e-3, lambda model: files.to_keras(model.folder), files.open_keras),
-    TFLITE: ExportKind(
-        ".tflite",
-        2e-2,
-        lambda model: _lite(model),
-        files.open_lite,
-    ),
+    TFLITE: ExportKind(".tflite", 2e-2, lambda model: files.to_lite(model.folder), files.open_lite),
     INT8: ExportKind(
         ".tflite",
         float("inf"),
-        lambda model: _lite(model, _calibration(model)),
+        lambda model: files.to_lite(model.folder, _calibration(model)),
         files.open_lite,
     ),
 }
@@ -236,10 +231,6 @@ def described(name: str, model: Model, size: int) -> dict[str, object]:
         "classes": list(model.vocabulary),
         "unknown_below": model.unknown_below or None,
     }
-
-
-def _lite(model: Model, calibration: Sequence[PixelValues] = ()) -> bytes:
-    return files.to_lite(model.folder, model.vocabulary, calibration, model.unknown_below)
 
 
 def _calibration(model: Model) -> list[PixelValues]:

@@ -38,11 +38,11 @@ def test_data_with_drift_is_refused_until_it_is_accepted(changed: tuple[Case, An
     assert "drift 'brightness' in train: expected as in the last blessed run" in refused.verdict
     assert "--accept" in refused.verdict
     decision = json.loads((case.out / "gate.json").read_text())
-    assert {reason["kind"] for reason in decision["reasons"]} == {"drift"}
+    assert {reason["reason"] for reason in decision["reasons"]} == {"drift"}
 
     accepted = case.run(*settings, accept=True)
     assert accepted.exit_code == 0, accepted.verdict
     decision = json.loads((case.out / "gate.json").read_text())
-    assert {warning["kind"] for warning in decision["warnings"]} == {"drift"}
+    assert {warning["reason"] for warning in decision["warnings"]} == {"drift"}
     again = case.run(*settings)
     assert again.exit_code == 0 and again.repeated, "what was accepted stays so"

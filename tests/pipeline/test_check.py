@@ -331,7 +331,7 @@ def test_three_images_are_refused_as_a_run_would_refuse_them(clean, tmp_path):
     required = rules.Requirements(Config().gate, ("paper", "rock"))
     counts = {split: sum(labels.values()) for split, labels in by_split.items()}
     reasons = rules.reasons_against(found, {}, counts, required)
-    assert found["reasons"] == [reason.sentence() for reason in reasons]
+    assert found["reasons"] == [rules.said(reason) for reason in reasons]
 
 
 def test_classes_are_compared_with_the_data_that_the_output_folder_accepted(

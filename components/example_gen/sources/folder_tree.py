@@ -55,6 +55,12 @@ class Folder:
             top = inner
         return top
 
+    def without(self, left_out: Set[Folder]) -> Folder:
+        """Return this folder without some of the folders directly in it."""
+        kept = {name: inner for name, inner in self.folders.items() if inner not in left_out}
+        total = len(self.files) + sum(inner.total for inner in kept.values())
+        return Folder(self.path, self.name, kept, self.files, total)
+
     def walk(self) -> Iterator[Folder]:
         """Yield this folder and all folders below it that hold images."""
         waiting = [self]

@@ -55,10 +55,8 @@ def lay_out(
         return layout.scan(roots)
     except NoClasses as error:
         images = [item for folder in tree.walk() for item in folder.files]
-        readings = labels_in_names.readings(images)
-        if options.class_level:
-            layer = [inner for root, _ in roots for inner in root.filled()]
-            readings += two_readings.levels(layer)
+        layer = [folder for folder, _ in _inside(roots) if folder.total]
+        readings = [*labels_in_names.readings(images), *two_readings.levels(layer)]
         raise no_classes.explained(error, where, items, options, readings, place) from None
 
 
@@ -109,7 +107,7 @@ class _Layout:
             classes = set[str]().union(*several)
             return [(self._passed(folder, classes), split) for folder, split in inside]
         if not self.options.class_level and not self.options.label_pattern:
-            self._ask(two_readings.about_splits(folders))
+            self._ask(two_readings.about_splits(top))
         return [(top, None)]
 
     def _ask(self, question: Ambiguity | None) -> None:

@@ -53,7 +53,7 @@ RECORD_FILE = re.compile(
     r"(tfrecords?|\.tfrec|\.records?)(-[\d?*]+-of-[\d?*]+)?(\.gz)?$", re.IGNORECASE
 )
 #: Number and total of a part, as in x.tfrecord-00002-of-00004.
-_PART = re.compile(r"-(\d+)-of-(\d+)(?!\d)")
+_PART = re.compile(r"(.*)-(\d+)-of-(\d+)([^/\d][^/]*|)")
 _EXPECTED = (
     "expected TFRecord files of tf.Examples with an encoded image and its label; name other "
     "features by data.image_column and data.label_column"
@@ -176,29 +176,25 @@ class TFRecordSource(Source):
         return path.parent, files
 
     def _check_parts(self, files: Sequence[Path]) -> None:
-        """Refuse a folder without some of the parts that the names of the others tell.
-
-        A pattern reads what is there, because a person says it.
-        """
-        numbers: dict[tuple[str, str, str], set[int]] = collections.defaultdict(set)
+        """Refuse a folder that lacks parts that the names of the others tell; a pattern may."""
+        present: dict[tuple[str, ...], set[int]] = collections.defaultdict(set)
         for file in files:
-            match = _PART.search(file.name)
+            match = _PART.fullmatch(str(file))
             if match:
-                start = str(file)[: -len(file.name) + match.start()]
-                numbers[start, match[2], file.name[match.end() :]].add(int(match[1]))
-        for (start, total, ending), present in numbers.items():
+                start, number, *rest = match.groups()
+                present[start, *rest].add(int(number))
+        for (start, total, ending), numbers in present.items():
             count = int(total)
-            first = int(count in present)  # parts are counted from 0 or from 1
-            if len(present) >= count:
-                continue
-            missing = next(n for n in range(first, count + first) if n not in present)
-            name = f"{missing:0{len(total)}d}-of-{total}{ending}"
-            pattern = shlex.quote(f"{start}-*-of-{total}{ending}")
-            raise ConfigError(
-                f"data source {self.locator!r}: {len(present)} of {count:,} parts are here, and "
-                f"{start.rpartition('/')[2]}-{name} is missing. Copy or download it again; or read "
-                f"the parts that are here: imgpipe check {pattern}"
-            )
+            first = int(count in numbers)  # parts are counted from 0 or from 1
+            missing = next((n for n in range(first, count + first) if n not in numbers), None)
+            if missing is not None:
+                name = f"{Path(start).name}-{missing:0{len(total)}d}-of-{total}{ending}"
+                pattern = shlex.quote(f"{start}-*-of-{total}{ending}")
+                raise ConfigError(
+                    f"data source {self.locator!r}: {len(numbers)} of {count:,} parts are here, "
+                    f"and {name} is missing. Copy or download it again; or read the parts that are "
+                    f"here: imgpipe check {pattern}"
+                )
 
 
 def read_locator(locator: str, store: str = "") -> bytes:

@@ -23,7 +23,7 @@ def build_verdict(context: Context) -> Mapping[str, Any]:
     gate = context.facts["gate"]
     return {
         "state": context.state,
-        "rules": verdict.rule_lines(gate) if gate is not None else [],
+        "rules": verdict.rulings(gate) if gate is not None else [],
         "sentence": _sentence(context),
         "reasons": context.data_reasons,
         "keys": _keys(context),

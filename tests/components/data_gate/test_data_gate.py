@@ -118,14 +118,14 @@ def test_the_first_blessed_data_sets_the_schema_for_later_data(photos, encode, r
         run(folder, **minimum)
     decision = json.loads(run.decision.read_text())
     assert not decision["blessed"]
-    assert {reason["subject"] for reason in decision["reasons"]} == {"label"}
+    assert {reason["title"] for reason in decision["reasons"]} == {"anomaly 'label'"}
     assert len(run.blessings()) == 1 and run.schema.read_text() == before
 
     run(folder, accept_changes=1, **minimum)
     assert len(run.blessings()) == 2 and '"owl"' in run.schema.read_text()
     assert "min_domain_mass: 0.5" in run.schema.read_text(), "the limits are kept"
     (warning,) = json.loads(run.decision.read_text())["warnings"]
-    assert warning["kind"] == "anomaly"
+    assert warning["reason"] == "anomaly"
 
     def away():
         (folder / "owl").rename(folder.parent / "owl")

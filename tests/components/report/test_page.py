@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from imgpipe.components.data_gate.rules import DataDecision, ReasonRow
-from imgpipe.components.image_filter.findings import in_files, make_finding
+from imgpipe.components.data_gate.rules import DataDecision
+from imgpipe.components.image_filter.findings import Finding, in_files, make_finding
 from imgpipe.components.report import page
 from imgpipe.components.report.page import render
 from imgpipe.components.report.page_facts import empty
@@ -253,7 +253,7 @@ def test_the_sections_with_figures_have_their_content(timings):
 
 def test_the_page_of_a_refused_run_names_the_reasons_and_the_missing_sections(timings):
     sentence = "too few 'rock' in validation: expected at least 3, seen 1; add images of rock"
-    reason = made(ReasonRow, kind="too_few", sentence=sentence)
+    reason = made(Finding, reason="too_few", sentence=sentence)
     found = empty(facts()["settings"]) | {
         "data": facts()["data"],
         "data_gate": made(DataDecision, blessed=False, reasons=[reason]),

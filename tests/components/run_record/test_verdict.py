@@ -103,10 +103,10 @@ def test_every_rule_has_a_line_but_the_threshold_that_was_reached():
     gate = facts()["gate"]
     assert gate is not None
     reached = Ruling(rule="threshold", text="0.95 of 0.9", reason="", margin=0.05)
-    gate["rulings"] = [{**reached, "reason": "it is below"}, {**reached, "rule": "serving"}]
-    assert verdict.rule_lines(gate) == [(False, "it is below"), (True, "0.95 of 0.9")]
-    gate["rulings"] = [reached]
-    assert verdict.rule_lines(gate) == []
+    below: Ruling = {**reached, "reason": "it is below"}
+    serving: Ruling = {**reached, "rule": "serving"}
+    gate["rulings"] = [below, reached, serving]
+    assert verdict.rulings(gate) == [below, serving]
 
 
 def test_the_verdict_says_that_given_minutes_have_decided():

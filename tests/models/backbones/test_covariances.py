@@ -87,7 +87,7 @@ def test_a_head_reads_covariances_of_each_kind_of_backbone_and_exports_answer_al
     version = tmp_path / "1"
     export(classifier, str(version))
     network_file.save(classifier, settings, str(version))
-    lite = exchange_files.open_lite(exchange_files.to_lite(version, _CLASSES))
+    lite = exchange_files.open_lite(exchange_files.to_lite(version))
     # The weights of the file have 16 bits: random heads on MobileNetV2 differ by up to 0.026.
     np.testing.assert_allclose(lite(pixels), expected, atol=0.04 if kind == _MOBILENET else 0.02)
     if kind.startswith(_HUB) and kind != "hub:resnet":  # which has layers of Keras alone
@@ -97,5 +97,5 @@ def test_a_head_reads_covariances_of_each_kind_of_backbone_and_exports_answer_al
         keras_file = exchange_files.open_keras(exchange_files.to_keras(version))
         np.testing.assert_allclose(keras_file(pixels), expected, atol=1e-3)
     pytest.importorskip("tf2onnx")
-    onnx = exchange_files.open_onnx(exchange_files.to_onnx(version, _CLASSES))
+    onnx = exchange_files.open_onnx(exchange_files.to_onnx(version))
     np.testing.assert_allclose(onnx(pixels), expected, atol=1e-3)

@@ -209,7 +209,7 @@ def test_a_cut_above_all_weights_is_refused(settings) -> None:
 @pytest.mark.parametrize(
     ("settings", "names", "axes"),
     [
-        ({"backbone": "mobilenet_v2", "width": 0.35}, 3, 32),
+        ({"backbone": "mobilenet_v2", "width": 0.35}, 3, 64),
         ({"backbone": "mobilenet_v2"}, 3, 64),
         ({"backbone": "conv_4_8_16_32"}, 3, 16),
         ({"backbone": "conv_4", "image_size": 16}, 2, 4),

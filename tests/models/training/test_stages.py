@@ -145,7 +145,9 @@ def test_an_unknown_cut_lists_the_possible_cuts(noise_bank, noise_images) -> Non
 def test_activations_without_space_are_refused(noise_bank, noise_images, monkeypatch) -> None:
     usage = type("Usage", (), {"free": 0})
     monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
-    with pytest.raises(ResourceError, match=r"activations of 36 images above pool2 .* quarter"):
+    with pytest.raises(
+        ResourceError, match=r"activations of 36 images and \d views of each above pool2 .* quarter"
+    ):
         train(_inputs(_tuned(epochs=2), noise_bank, noise_images))
 
 

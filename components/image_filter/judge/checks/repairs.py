@@ -1,8 +1,8 @@
-"""Images that the model sees otherwise than people do, which can be repaired.
+"""Images that the model sees otherwise than people do.
 
 The serving operation drops the alpha channel, which shows hidden colours, and turns no files but
 JPEG. The default is a warning and not a repair, because a model should be trained on the images
-that it will see. With "repair", the images are put on white, or turned, and stored as PNG.
+that it will see. With "repair", images with transparent pixels are put on white and stored as PNG.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from PIL import ExifTags, Image
 from imgpipe.components.common.image_file.content import alpha_channel
 from imgpipe.components.common.image_file.header import pillow
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.image_filter.judge.check import ImageFinding, Result, check
+from imgpipe.components.image_filter.judge.check import WARN, ImageFinding, Result, check
 from imgpipe.models.names import feature_names as names
-from imgpipe.serving.pillow_pixels import eight_bits, upright
+from imgpipe.serving.pillow_pixels import eight_bits
 
 _TURNED_BY_VIEWERS = ("PNG", "WEBP")
 _EXIF = (b"eXIf", b"EXIF", b"Raw profile type")  # of PNG, of WebP, and of older programs in PNG
@@ -52,20 +52,11 @@ def alpha(record: ImageRecord, _: object) -> Result:
     return ImageFinding("alpha", f"{hidden:.1%} of the pixels are not opaque", score=-hidden)
 
 
-def turned(record: ImageRecord) -> bytes:
-    """Turn the image by its orientation and encode it as PNG."""
-    out = io.BytesIO()
-    with pillow(record.image_bytes) as image:
-        upright(image.copy()).save(out, format="PNG", compress_level=1)
-    return out.getvalue()
-
-
 @check(
     "pixels",
-    'set judge.severity.orientation = "repair" to turn such images, or save them again upright',
+    "save such images again as JPEG, or upright, as `magick mogrify -auto-orient FILES` does",
     severity="warn",
-    may_be=("warn", "repair", "reject", "ignore"),
-    repair=turned,
+    may_be=WARN,
     titles={"orientation": "not upright for the model"},
 )
 def orientation(record: ImageRecord, _: object) -> Result:

@@ -107,7 +107,7 @@ def test_photographs_are_normalised_as_in_keras_hub(
 
 def _exported(settings: ModelSettings, target: Path) -> ClassifierNetwork:
     """Export a network with a random head."""
-    classifier = build_classifier(None, _CLASSES, settings)
+    classifier = build_classifier(None, _CLASSES, settings, temperature=1.3)
     export(classifier, str(target))
     network_file.save(classifier, settings, str(target))
     return classifier
@@ -152,9 +152,9 @@ def test_a_network_is_exported_or_refused(
     pixels = np.random.default_rng(0).integers(0, 256, (2, settings.size, settings.size, 3))
     pixels = pixels.astype(np.uint8)
     expected = classifier.network(pixels.astype(np.float32))["probabilities"]
-    onnx = exchange_files.open_onnx(exchange_files.to_onnx(tmp_path / "1", _CLASSES))
+    onnx = exchange_files.open_onnx(exchange_files.to_onnx(tmp_path / "1"))
     np.testing.assert_allclose(onnx(pixels), expected, atol=1e-5)
-    lite = exchange_files.open_lite(exchange_files.to_lite(tmp_path / "1", _CLASSES))
+    lite = exchange_files.open_lite(exchange_files.to_lite(tmp_path / "1"))
     np.testing.assert_allclose(lite(pixels), expected, atol=5e-3)
     with pytest.raises(ConfigError, match="cannot read all layers of KerasHub"):
         exchange_files.to_keras(tmp_path / "1")
