@@ -119,10 +119,10 @@ def axes_in(network: keras.Model) -> list[Floats]:
 
 def read_axes(settings: ModelSettings) -> list[Floats]:
     """Read the axes of the settings, [C, d] of each map; none if the head reads no covariances."""
-    import tensorflow as tf
-
     if not (settings.axes and settings.reads_covariances):
         return []
+    import tensorflow as tf  # not for a plan, which knows no axes yet
+
     with tf.io.gfile.GFile(settings.axes, "rb") as file, np.load(io.BytesIO(file.read())) as arrays:
         return [arrays[name] for name in arrays if name.startswith("arr_")]  # those without names
 

@@ -93,6 +93,14 @@ def test_versions_that_do_not_exist_are_refused(out: Path):
         lookup.model(out, version=2)
 
 
+def test_of_a_folder_of_versions_the_newest_intact_one_is_meant(out: Path):
+    assert lookup.model(out).is_newest and not lookup.model(out / "model/2").is_newest
+    for number in (1, 2):
+        (out / f"model/{number}/manifest.json").write_text("{")
+    with pytest.raises(ResourceError, match=r"no version in .*model is intact .*version 1: .*2: "):
+        lookup.model(out)
+
+
 def test_a_model_without_a_number_can_be_used_and_not_rolled_back(out: Path):
     model = lookup.model(saved_model(out / "saved"))
     assert model.version is None
