@@ -55,8 +55,6 @@ if TYPE_CHECKING:
 #: before it takes another quarter.
 _PLANNED_SHARE: Final = 0.9
 _PLANNED_SHARE_OF_GIVEN: Final = 0.7
-#: Chance that a network which is as good seems to be worse by more than a standard error.
-_ONE_ERROR: Final = 0.16
 #: Up to this number of images there is no search unless minutes are given: in a minute, a network
 #: takes too few steps to become better than the head.
 _FEW: Final = 500
@@ -218,11 +216,11 @@ class _Search:
         try:
             networks, outcome = self._fitted_parts(trained, extractor)
             if trained != plan and outcome == "judged":
-                if self._is_worse(networks):
-                    outcome = "early"
-                else:
+                if self._has_gained(networks):
                     trained = plan
                     networks, outcome = self._fitted_parts(plan, extractor)
+                else:
+                    outcome = "early"
             if outcome == "late":
                 return outcome
             tried = self._compared(networks)
@@ -273,10 +271,10 @@ class _Search:
         after, before = self._answers(networks)
         return gains(after.scores(), before.scores(), share=len(networks) / len(self._judging))
 
-    def _is_worse(self, networks: Sequence[Trained]) -> bool:
-        """Return whether networks are worse than heads by more than a standard error."""
+    def _has_gained(self, networks: Sequence[Trained]) -> bool:
+        """Return whether the log loss of networks is lower than that of heads."""
         after, before = self._answers(networks)
-        return gains(before.scores(), after.scores(), chance=_ONE_ERROR)
+        return bool(after.scores().losses.mean() < before.scores().losses.mean())
 
     def _answers(self, networks: Sequence[Trained]) -> tuple[Answers, Answers]:
         """Return the answers of networks and of the heads with which they are compared."""

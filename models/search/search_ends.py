@@ -100,8 +100,8 @@ def after_trial(
     if outcome == "early":
         return SearchEnd(
             reason="no_gain",
-            text="The training ended early, because by then the network was not better than the "
-            "head, or hardly.",
+            text="The training ended after a part of the work, which showed no gain that the rest "
+            "would make certain.",
         )
     if given is not None and (outcome == "stopped" or plan != most):
         return SearchEnd(

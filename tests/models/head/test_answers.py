@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imgpipe.models.head.answers import Scores, better
+from imgpipe.models.head.answers import Scores, better, gains
 
 
 def _drawn(draw: np.random.Generator, films: int, frames: int) -> Scores:
@@ -48,3 +48,16 @@ def test_the_gain_in_one_group_says_nothing_about_others() -> None:
     film = np.full(50, b"film")
     right = np.ones(50, np.bool_)
     assert not better(Scores(0.1 * losses, right, film), Scores(losses, right, film))
+
+
+def test_a_share_of_the_images_shows_whether_all_of_them_could_be_certain() -> None:
+    """A gain of 1.2 standard errors on a third of the images would be one of 2.1 on all."""
+    losses = np.full(100, 0.5)
+    differences = np.linspace(-1, 1, 100)
+    differences += 1.2 * differences.std(ddof=1) / 10
+    right = np.ones(100, np.bool_)
+    new = Scores(losses - differences, right)
+    old = Scores(losses, right)
+    assert not gains(new, old)
+    assert gains(new, old, share=1 / 3)
+    assert not gains(old, new, share=1 / 3)

@@ -242,7 +242,7 @@ def test_a_third_of_the_work_shows_that_a_network_is_worse(given, monkeypatch, f
     trained, display = _shown(given(fine_tune=replace(_STAGE, learning_rate=5.0)))
     head, tuned = trained.history["search"]
     assert (head["kept"], tuned["kept"], _ended(trained)) == (True, False, "no_gain")
-    assert "The training ended early, because" in trained.history["search_ended"]["text"]
+    assert "ended after a part of the work" in trained.history["search_ended"]["text"]
     what = "25 epochs of 2 views, in 1 of 3 folds" if folds else "1 epoch of 2 views"
     assert tuned["what"] == f"layers above pool2, {what}"
     (training,) = trainings
