@@ -94,16 +94,7 @@ KINDS = {
 
 
 def require(name: str, target: Path) -> ExportKind:
-    """Return a kind if a file of it can be written, before anything heavy is imported.
-
-    Args:
-        name: Name of the kind.
-        target: Path of the file.
-
-    Raises:
-        ConfigError: The kind or the name of the file is wrong, or packages are missing.
-        ResourceError: The folder of the file does not exist.
-    """
+    """Return a kind if a file of it can be written, before anything heavy is imported."""
     if (kind := KINDS.get(name)) is None:
         raise ConfigError(
             f"kind of export: expected {', '.join(KINDS)} or {model_copy.KIND}. Received: {name!r}."
@@ -156,7 +147,7 @@ def write(
         folder = model_copy.place(model, target)
         size = model_copy.write(model, folder)
         return {
-            **described(name, model, size),
+            **_described(name, model, size),
             "parity": None,
             "judged": None,
             "file": str(folder.absolute()),
@@ -173,21 +164,7 @@ def write(
 def export(
     name: str, kind: ExportKind, model: Model, max_loss: float = MAX_LOSS
 ) -> tuple[bytes, dict[str, Any]]:
-    """Make the content of a file, and compare it with the version.
-
-    Args:
-        name: Name of the kind.
-        kind: The kind.
-        model: The version.
-        max_loss: Accuracy that a LiteRT file may lose against the served model, from 0 to 1.
-
-    Returns:
-        The content, and how it was compared and judged.
-
-    Raises:
-        NotEqual: The probabilities differ by more than the tolerance, or the accuracy is too low.
-        ResourceError: The version cannot be converted.
-    """
+    """Make the content of a file, and describe how it was compared with the version and judged."""
     content = kind.make(model)
     answer = _opened_again(name, kind, content)
     parity = _compare(kind, answer, model)
@@ -201,15 +178,11 @@ def export(
     judgement = _judge(answer, model, max_loss) if kind.suffix == ".tflite" else None
     if judgement and judgement["reasons"]:
         raise NotEqual(f"the {name} file was not written: {'; '.join(judgement['reasons'])}.")
-    return content, {**described(name, model, len(content)), "parity": parity, "judged": judgement}
+    return content, {**_described(name, model, len(content)), "parity": parity, "judged": judgement}
 
 
 def _opened_again(name: str, kind: ExportKind, content: bytes) -> Answering:
-    """Open the content of a file with the library that others open it with.
-
-    Raises:
-        NotEqual: The library refuses it.
-    """
+    """Open the content of a file with the library that others open it with."""
     try:
         return kind.open(content)
     except Exception as error:  # each library has errors of its own
@@ -221,7 +194,7 @@ def _opened_again(name: str, kind: ExportKind, content: bytes) -> Answering:
         ) from error
 
 
-def described(name: str, model: Model, size: int) -> dict[str, object]:
+def _described(name: str, model: Model, size: int) -> dict[str, object]:
     """Describe an export by its kind, its size in bytes, and the version."""
     return {
         "kind": name,
@@ -234,11 +207,7 @@ def described(name: str, model: Model, size: int) -> dict[str, object]:
 
 
 def _calibration(model: Model) -> list[PixelValues]:
-    """Return the pixels of training images of the run that made a version.
-
-    Raises:
-        ResourceError: The images of the run no longer exist.
-    """
+    """Return the pixels of training images of the run that made a version."""
     if (uri := model.training_images) is None:
         raise ResourceError(
             f"{INT8}: a file of 8 bits is calibrated and judged on the images of the run that made "
@@ -259,11 +228,8 @@ def _calibration(model: Model) -> list[PixelValues]:
 def _judge(answer: Answering, model: Model, max_loss: float) -> dict[str, Any] | None:
     """Judge a LiteRT file on labelled images of the run, by the rule of the gate.
 
-    A model that has learned from validation is judged on test, if there are such images.
-
-    Returns:
-        The accuracies, the limits and the reasons to refuse the file; None if the images of the
-        run no longer exist.
+    A model that has learned from validation is judged on test, if there are such images. None is
+    returned if the images of the run no longer exist.
     """
     if (run := model.run) is None or (uri := model.training_images) is None:
         return None
