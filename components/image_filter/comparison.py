@@ -43,10 +43,10 @@ def examine(
     """
     for record in records:
         decision = decide(record, plan.settings, plan.overrides_by_hash)
-        if decision.repaired is not None and keep is not None:
-            keep(decision.repaired)
+        if decision.row.is_rewritten and keep is not None:
+            keep(decision.kept)
         progress.advance(1, "images")
-        yield decision.row()
+        yield decision.row
 
 
 def compare(rows: Sequence[ImageRow], plan: FilterPlan, rule: SplitRule | None) -> ImageTable:
@@ -68,20 +68,23 @@ def compare(rows: Sequence[ImageRow], plan: FilterPlan, rule: SplitRule | None) 
     radius = plan.settings.radius
     hashes = {row.image_hash: row.perceptual_hash for row in passed} if radius else {}
     similar = find_near_duplicates(hashes, radius)
+    for row in passed:
+        row.near_group = 1 + similar.groups.get(row.image_hash, -1)
     if rule is not None and rule.drawn:
-        placement.place(passed, similar.groups, rule, plan.overrides_by_hash)
+        placement.place(passed, rule, plan.overrides_by_hash)
     in_train = {row.group for row in passed if row.is_family and row.split == names.TRAIN}
     by_content: dict[str, list[ImageRow]] = defaultdict(list)
     for row in passed:
         row.seen_family = row.split != names.TRAIN and row.group in in_train
         by_content[row.image_hash].append(row)
-    groups: dict[int, list[ImageRow]] = defaultdict(list)
-    for content, files in by_content.items():
+    for files in by_content.values():
         decisions.reject_identical(files)
-        for row in files:
-            if content in similar.groups and row.rejection is None:
-                row.near_group = 1 + similar.groups[content]
-                groups[row.near_group].append(row)
+    groups: dict[int, list[ImageRow]] = defaultdict(list)
+    for row in passed:
+        if row.rejection is not None:
+            row.near_group = 0
+        elif row.near_group:
+            groups[row.near_group].append(row)
     for group in groups.values():
         decisions.judge_group(group, plan.settings, plan.overrides_by_hash, similar.altered)
     for row in rows:

@@ -5,7 +5,7 @@ neither image bytes nor any other data of every image, so memory does not grow w
 images.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -20,7 +20,7 @@ from tfx.types.standard_artifacts import Examples
 
 from imgpipe.components.common.artifacts import Quarantine, mark_examples
 from imgpipe.components.common.image_record import METADATA, ImageRecord
-from imgpipe.components.common.ingest_summary import INGEST_SUMMARY, SourceNote, read_ingest_summary
+from imgpipe.components.common.ingest_summary import INGEST_SUMMARY, read_ingest_summary
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import (
     ShardWriter,
@@ -54,16 +54,6 @@ class Uris:
 
 
 @dataclass(frozen=True)
-class _Notes:
-    """Notes of the source.
-
-    A class of its own, because Beam takes a list of typed dictionaries for one of plain ones.
-    """
-
-    notes: Sequence[SourceNote]
-
-
-@dataclass(frozen=True)
 class _Job:
     """A shard of the Examples artifact, and where its outputs are written."""
 
@@ -83,7 +73,7 @@ class _Job:
     @property
     def rows(self) -> str:
         """Path of the rows when all images are known."""
-        return image_table.path(self.uris.quarantine, self.shard)
+        return image_table.shard_path(self.uris.quarantine, self.shard)
 
     @property
     def outputs(self) -> dict[str, str]:
@@ -107,25 +97,26 @@ def _examine(job: _Job, plan: FilterPlan) -> str:
     return job.part
 
 
-def _compare(
-    parts: Iterable[str], uris: Uris, source: _Notes, plan: FilterPlan, rule: SplitRule | None
-) -> int:
+def _compare(parts: Iterable[str], uris: Uris, plan: FilterPlan) -> int:
     """Compare all images, write their rows and the lists, and return the number of images."""
+    ingested = read_ingest_summary(uris.examples)
+    notes = ingested["notes"] if ingested else ()
+    rule = SplitRule.from_json(ingested["rule"]) if ingested else None
     jobs = _jobs(uris)
-    by_job = [image_table.read([job.part]).rows for job in jobs]
+    by_job = [image_table.read(job.part).rows for job in jobs]
     images = comparison.compare([row for rows in by_job for row in rows], plan, rule)
     for row in images.rows:
         row.stored = quarantine.stored_name(row)
     for job, rows in zip(jobs, by_job, strict=True):
         image_table.write(job.rows, ImageTable(rows, images.radius))
-    quarantine.write(uris.quarantine, images, summarise(images, plan, source.notes))
+    quarantine.write(uris.quarantine, images, summarise(images, plan, notes))
     return len(images.rows)
 
 
 def _write_shard(job: _Job, compared: int) -> None:
     """Write the outputs of a shard, when all images are compared."""
     repaired = _records([job.repaired])
-    rows = image_table.read([job.rows]).rows
+    rows = image_table.read(job.rows).rows
     with ShardWriter(job.outputs) as writer:
         for record, row in zip(_records(job.shard.files), rows, strict=True):
             usable = next(repaired) if row.is_rewritten else record
@@ -170,9 +161,7 @@ def filter_examples(pipeline: beam.Pipeline, uris: Uris, plan: FilterPlan) -> Da
     import tensorflow as tf
 
     ingested = read_ingest_summary(uris.examples)
-    notes = _Notes(ingested["notes"] if ingested else ())
     count = ingested["images"] if ingested else None
-    rule = SplitRule.from_json(ingested["rule"]) if ingested else None
     # Before the first file is written, so that no other user can ever read one.
     quarantine.make_private(uris.quarantine)
     progress.total(count or 0, "images")
@@ -184,7 +173,7 @@ def filter_examples(pipeline: beam.Pipeline, uris: Uris, plan: FilterPlan) -> Da
             jobs
             | "Examine" >> beam.Map(_examine, plan)
             | "All parts" >> beam.combiners.ToList()
-            | "Compare" >> beam.Map(_compare, uris, notes, plan, rule)
+            | "Compare" >> beam.Map(_compare, uris, plan)
         )
         jobs | "Write" >> beam.Map(_write_shard, beam.pvalue.AsSingleton(compared))
     if ingested:  # what reads the kept images asks for the rule of the splits, too

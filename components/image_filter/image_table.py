@@ -16,16 +16,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.named_images import PlacedImage
-from imgpipe.components.common.storage.records import write_bytes
+from imgpipe.components.common.storage.records import numbered, write_bytes
 from imgpipe.components.common.storage.shards import Shard
 from imgpipe.components.image_filter.copies.decisions import NEAR_DUPLICATES
 from imgpipe.components.image_filter.judge.check import ImageFinding, Severity
 from imgpipe.components.image_filter.judge.image_row import ImageRow
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.names import feature_names as names
 
 if TYPE_CHECKING:
@@ -98,10 +100,7 @@ class ImageTable:
 
     def _with(self, severity: Severity) -> list[ImageFinding]:
         return _sorted(
-            row.described(finding)
-            for row in self.rows
-            for finding in row.findings
-            if finding.severity == severity
+            row.described(finding) for row in self.rows for finding in row.with_severity(severity)
         )
 
     @cached_property
@@ -161,13 +160,9 @@ def _listed(row: ImageRow) -> ListedCopy:
     }
 
 
-def path(uri: str, shard: Shard) -> str:
-    """Return the path of the rows of a shard of the ingested Examples, in the quarantine at `uri`.
-
-    Numbers have five digits, and more where there are more shards, so that names sort by number.
-    """
-    digits = max(5, len(str(shard.of)))
-    return f"{uri}/{FOLDER}/images-{shard.number:0{digits}d}-of-{shard.of:0{digits}d}{_SUFFIX}"
+def shard_path(uri: str, shard: Shard) -> str:
+    """Return the path of the rows of a shard of Examples, in the quarantine at `uri`."""
+    return f"{uri}/{FOLDER}/images-{numbered(shard.number, shard.of)}{_SUFFIX}"
 
 
 def write(file: str, table: ImageTable) -> None:
@@ -179,36 +174,95 @@ def write(file: str, table: ImageTable) -> None:
     """
     import pyarrow as pa
 
-    columns = {
-        name: pa.array([_stored(getattr(row, name)) for row in table.rows], kind)
-        for name, kind in _kinds().items()
-    }
-    written = pa.table(columns, metadata={_RADIUS: str(table.radius)})
+    schema = _schema().with_metadata({_RADIUS: str(table.radius)})
+    columns = [
+        pa.array([_stored(getattr(row, field.name)) for row in table.rows], field.type)
+        for field in schema
+    ]
+    written = pa.table(columns, schema)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, written.schema) as writer:
         writer.write_table(written)
     write_bytes(file, sink.getvalue().to_pybytes())
 
 
-def read(files: Iterable[str]) -> ImageTable:
-    """Read the rows of some files, one after the other."""
+def read(file: str, with_findings: bool = False) -> ImageTable:
+    """Read the rows of a file.
+
+    Args:
+        file: Path or URI of the file.
+        with_findings: Whether to read only the images in which something was found, or which are
+            in a group of near-duplicates.
+
+    Raises:
+        ResourceError: The file cannot be read, or ImageFilter did not write it.
+    """
     import pyarrow as pa
+
+    try:
+        table = pa.ipc.open_file(_content(file)).read_all()
+        table.validate(full=True)
+        if not table.schema.equals(_schema()):
+            raise ValueError("other columns")
+        if with_findings:
+            table = table.filter(_has_findings(table))
+        radius = int(table.schema.metadata[_RADIUS.encode()])
+        columns = [_read(name, table[name].to_pylist()) for name in _FIELDS]
+        return ImageTable([ImageRow(*values) for values in zip(*columns, strict=True)], radius)
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise ResourceError(
+            f"{file} is damaged ({type(error).__name__}: {error}). Expected the table that "
+            "ImageFilter wrote. Run the pipeline again, which makes damaged artifacts anew."
+        ) from error
+
+
+def read_found(uri: str) -> ImageTable:
+    """Read the images of a quarantine in which something was found, or which are in a group.
+
+    Args:
+        uri: URI of the quarantine.
+
+    Raises:
+        ResourceError: There is no table, or it cannot be read.
+    """
+    tables = [read(file, with_findings=True) for file in _files(uri)]
+    if not tables:
+        raise ResourceError(
+            f"{uri} has no table of images ({FOLDER}/*{_SUFFIX}). Run the pipeline again."
+        )
+    return ImageTable([row for table in tables for row in table.rows], tables[0].radius)
+
+
+def _files(uri: str) -> list[str]:
+    """Return the paths of the tables of a quarantine, in order."""
+    if "://" not in uri:  # commands that read it need no TensorFlow
+        return sorted(map(str, Path(uri, FOLDER).glob(f"*{_SUFFIX}")))
     import tensorflow as tf
 
-    rows: list[ImageRow] = []
-    radius = 0
-    for file in files:
-        with tf.io.gfile.GFile(file, "rb") as opened:
-            table = pa.ipc.open_file(opened.read()).read_all()
-        radius = int(table.schema.metadata[_RADIUS.encode()])
-        columns = [_read(name, table[name].to_pylist()) for name in table.column_names]
-        for values in zip(*columns, strict=True):
-            rows.append(ImageRow(**dict(zip(table.column_names, values, strict=True))))
-    return ImageTable(rows, radius)
+    return sorted(tf.io.gfile.glob(f"{uri}/{FOLDER}/*{_SUFFIX}"))
 
 
-def _kinds() -> dict[str, pa.DataType]:
-    """Return the type of Arrow of each field of a row."""
+def _content(file: str) -> bytes:
+    """Return the bytes of a file."""
+    if "://" not in file:
+        return Path(file).read_bytes()
+    import tensorflow as tf
+
+    with tf.io.gfile.GFile(file, "rb") as opened:
+        return bytes(opened.read())
+
+
+def _has_findings(table: pa.Table) -> pa.ChunkedArray:
+    """Return for which rows something was found or decided, or which are in a group."""
+    import pyarrow.compute as pc
+
+    is_found = pc.greater(pc.list_value_length(table["findings"]), 0)
+    is_reviewed = pc.greater(pc.binary_length(table["verdict"]), 0)
+    return pc.or_(pc.or_(is_found, is_reviewed), pc.greater(table["near_group"], 0))
+
+
+def _schema() -> pa.Schema:
+    """Return the name and the type of Arrow of each field of a row."""
     import pyarrow as pa
 
     kinds = {
@@ -219,7 +273,7 @@ def _kinds() -> dict[str, pa.DataType]:
         "bool": pa.bool_(),
     }
     finding = pa.struct([(name, kinds[kind]) for name, kind in _FINDING.items()])
-    return {name: kinds.get(kind, pa.list_(finding)) for name, kind in _FIELDS.items()}
+    return pa.schema([(name, kinds.get(kind, pa.list_(finding))) for name, kind in _FIELDS.items()])
 
 
 def _stored(value: Any) -> Any:

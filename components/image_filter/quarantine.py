@@ -1,12 +1,9 @@
-"""The quarantine: rejected files with their bytes, the findings of all files, and their counts.
+"""The quarantine: rejected files with their bytes, the table of all images, and its counts.
 
 Layout below the artifact's URI:
 
     manifest.jsonl   one line for each rejected file (`ImageFinding.row`)
-    repaired.jsonl   one line for each repair
-    warnings.jsonl   one line for each warning about a file that is kept
-    reviewed.jsonl   one line for each file with an override
-    near_duplicates.jsonl   one line for each group of near-duplicates (`listed_group`)
+    images/…         the table of all images (`ImageTable`)
     counts.json      counts (`DataSummary`)
     <reason>/…       the original bytes, named by content hash and file name
 """
@@ -16,7 +13,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.storage.records import read_json, write_bytes, write_text
@@ -77,22 +73,15 @@ def make_private(uri: str) -> None:
 
 
 def write(uri: str, images: ImageTable, summary: DataSummary) -> None:
-    """Write manifest, findings, groups of near-duplicates and summary.
+    """Write manifest and summary.
 
     Args:
         uri: URI of the quarantine.
         images: All images.
         summary: Their summary.
     """
-    rows: dict[str, list[Any]] = {
-        quarantine_files.MANIFEST: [finding.row() for finding in images.rejected],
-        quarantine_files.REPAIRS: [finding.row() for finding in images.repaired],
-        quarantine_files.WARNINGS: [finding.row() for finding in images.warned],
-        quarantine_files.REVIEWS: [finding.row() for finding in images.reviewed],
-        quarantine_files.NEAR_DUPLICATES: images.near_groups() or [],
-    }
-    for name, lines in rows.items():
-        write_text(f"{uri}/{name}", "".join(json.dumps(line) + "\n" for line in lines))
+    lines = (json.dumps(finding.row()) + "\n" for finding in images.rejected)
+    write_text(f"{uri}/{quarantine_files.MANIFEST}", "".join(lines))
     write_text(f"{uri}/{quarantine_files.SUMMARY}", json.dumps(summary, indent=1))
 
 

@@ -152,7 +152,7 @@ def _near(context: Context) -> SectionContent:
     content = sections.build_near(context)
     if isinstance(content, Absent):
         return content
-    return {**content, "listed_in": "the file that --json writes"}
+    return {**content, "listed_in": "The file that --json writes"}
 
 
 def _by_path(row: _Row) -> _Row:

@@ -45,7 +45,7 @@ def collect(uris: Mapping[str, str], settings: ShownSettings) -> PageFacts:
     from imgpipe.models.machine.process import one_blas_thread
 
     collected = run_record.collect(uris, settings)
-    groups = run_record.near_groups(uris)
+    groups = collected.near
     page: PageFacts = {
         **collected.facts,
         "near": None if groups is None else condensed(groups),

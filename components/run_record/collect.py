@@ -6,7 +6,6 @@ Any artifact may be missing. A part from a new artifact needs a field of `Facts`
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -20,8 +19,8 @@ from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.storage import records
 from imgpipe.components.data_gate.settings import GATE_FILE
 from imgpipe.components.image_evaluator.decision import DECISION_FILE, FOLDS
-from imgpipe.components.image_filter import quarantine_files
-from imgpipe.components.image_filter.image_table import NearGroup
+from imgpipe.components.image_filter import image_table, quarantine_files
+from imgpipe.components.image_filter.image_table import ImageTable, NearGroup
 from imgpipe.components.model_pusher.settings import PUSH_FILE
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabels, doubtful_labels
 from imgpipe.components.run_record.facts import Facts, ShownSettings, empty, folds_of
@@ -88,6 +87,7 @@ class Collected(NamedTuple):
     facts: Facts
     sample: AnswerTable  # of the answers that decide
     bank: BankRows | None  # rows of view 0 of all splits; None without features
+    near: list[NearGroup] | None  # groups of near-duplicates; None if they were not searched for
 
 
 def collect(uris: Mapping[str, str], settings: ShownSettings) -> Collected:
@@ -101,43 +101,31 @@ def collect(uris: Mapping[str, str], settings: ShownSettings) -> Collected:
     for name, row in REPORTED.items():
         if row.file:
             facts[row.fact or name] = _json(uris, name, row.file)  # type: ignore[literal-required]
-    facts["rejected"] = _lines(uris, "quarantine", quarantine_files.MANIFEST) or []
+    images = None
+    if facts["data"] is not None:
+        images = image_table.read_found(uris["quarantine"])
+        facts["rejected"] = [finding.row() for finding in images.rejected]
     facts["quarantine"] = uris.get("quarantine", "")
     answers = _answers(facts, uris)
     _add_metrics(facts, answers)
     bank: BankRows | None = None
     if facts["bank"] is not None and facts["bank"]["dim"]:
         bank = read_rows(uris["bank"], names.SPLITS, len(settings["vocabulary"]), 0)
-        facts["suspects"] = _doubtful_labels(facts, uris, bank, answers)
+        facts["suspects"] = _doubtful_labels(facts, uris, bank, answers, images)
     training = facts["training"]
     if training is not None:
         # A search may choose another size.
         facts["settings"] = {**settings, "image_size": training["image_size"]}
-    return Collected(facts, sample(answers.deciding()), bank)
+    near = None if images is None else images.near_groups()
+    return Collected(facts, sample(answers.deciding()), bank, near)
 
 
-def near_groups(uris: Mapping[str, str]) -> list[NearGroup] | None:
-    """Return the groups of near-duplicates; None if they were not searched for."""
-    return _lines(uris, "quarantine", quarantine_files.NEAR_DUPLICATES)
-
-
-def _text(uris: Mapping[str, str], artifact: str, file: str) -> str | None:
+def _json(uris: Mapping[str, str], artifact: str, file: str) -> Any:
     """Read a file of an artifact; None when the artifact or the file is missing."""
     path = f"{uris.get(artifact)}/{file}"
     if not uris.get(artifact) or not tf.io.gfile.exists(path):
         return None
-    with tf.io.gfile.GFile(path, "r") as opened:
-        return str(opened.read())
-
-
-def _json(uris: Mapping[str, str], artifact: str, file: str) -> Any:
-    text = _text(uris, artifact, file)
-    return None if text is None else json.loads(text)
-
-
-def _lines(uris: Mapping[str, str], artifact: str, file: str) -> list[Any] | None:
-    text = _text(uris, artifact, file)
-    return None if text is None else [json.loads(line) for line in text.splitlines()]
+    return records.read_json(path)
 
 
 def _answers(facts: Facts, uris: Mapping[str, str]) -> AnswerTable:
@@ -172,12 +160,16 @@ def _add_metrics(facts: Facts, answers: AnswerTable) -> None:
 
 
 def _doubtful_labels(
-    facts: Facts, uris: Mapping[str, str], bank: BankRows, answers: AnswerTable
+    facts: Facts,
+    uris: Mapping[str, str],
+    bank: BankRows,
+    answers: AnswerTable,
+    images: ImageTable | None,
 ) -> DoubtfulLabels | None:
     """Rank the doubtful labels of the feature bank."""
     # A label that a person has accepted or corrected is not doubted again.
-    reviewed = _lines(uris, "quarantine", quarantine_files.REVIEWS) or []
-    settled = {row["image_hash"] for row in reviewed if row["reason"] in ("accept", "relabel")}
+    reviewed = images.reviewed if images is not None else []
+    settled = {row.image_hash for row in reviewed if row.reason in ("accept", "relabel")}
     folds = folds_of(facts)
     unlearned = [label for label, _ in folds["unlearned"]] if folds is not None else []
     vocabulary = facts["settings"]["vocabulary"]

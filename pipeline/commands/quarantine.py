@@ -136,19 +136,19 @@ def quarantine_folder(path: Path) -> Path:
 
 
 def read(folder: Path, warnings: bool = False) -> list[Row]:
-    """Read the list of a quarantine, which ImageFilter wrote, in the order of the file.
+    """Read the rejected files of a quarantine, by path.
 
     Args:
         folder: The quarantine folder.
-        warnings: Whether to read the list of kept files with a warning instead.
+        warnings: Whether to read the kept files with a warning instead.
 
     Raises:
-        ResourceError: A line is damaged.
+        ResourceError: The table of images is missing or damaged.
     """
-    from imgpipe.components.image_filter.quarantine_files import MANIFEST, WARNINGS
-    from imgpipe.pipeline.records import quarantine_list
+    from imgpipe.components.image_filter import image_table
 
-    return quarantine_list.read(folder / (WARNINGS if warnings else MANIFEST))
+    images = image_table.read_found(str(folder))
+    return [finding.row() for finding in (images.warned if warnings else images.rejected)]
 
 
 def _select(rows: Sequence[Row], which: Sequence[str], reason: str | None) -> list[Row]:

@@ -7,14 +7,13 @@ Rejected files that leave nothing to decide are only counted.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
 from imgpipe.components.common.named_images import PlacedImage
-from imgpipe.components.image_filter import quarantine_files
+from imgpipe.components.image_filter import image_table
 from imgpipe.components.image_filter.copies.decisions import DUPLICATE, DUPLICATE_ACROSS_SPLITS
 from imgpipe.components.image_filter.image_table import ListedCopy, NearGroup
 from imgpipe.components.image_filter.judge.check import Row
@@ -102,12 +101,10 @@ def read(run: PastRun) -> Questions:
     file = run.folder / FACTS
     try:
         facts: Any = json_object.read(file)
-        near = run.quarantine / quarantine_files.NEAR_DUPLICATES if run.quarantine else None
-        if near and near.is_file():
-            groups = [json.loads(line) for line in near.read_bytes().splitlines()]
-        else:  # those of the page
-            groups = facts["near"]["rows"] if facts["near"] is not None else []
-        return collect(facts, groups)
+        if run.quarantine is not None:
+            groups = image_table.read_found(str(run.quarantine)).near_groups() or []
+            return collect(facts, groups)
+        return collect(facts, facts["near"]["rows"] if facts["near"] is not None else [])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ResourceError(
             f"cannot read {file} ({type(error).__name__}: {error}). Expected the facts that "

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.declared import made
 from tests.images import encoded, exif
 
 _NAMES = [f"{'ab'[n % 2]}/{n}.jpg" for n in range(4)]
@@ -144,15 +143,6 @@ def configs() -> Iterator[bytes]:
 def overrides() -> Iterator[bytes]:
     """A file with an override."""
     yield b'[[override]]\nimage_hash = "%s"\nverdict = "accept"\nnote = "x"\n' % (b"a1" * 32)
-
-
-def quarantines() -> Iterator[bytes]:
-    """The manifest of a quarantine."""
-    from imgpipe.components.image_filter.judge.check import Row
-
-    found = {"path": "a/1.jpg", "image_hash": "a1" * 32, "reason": "blurry", "detail": "x"}
-    row = made(Row, **found)
-    yield f"{json.dumps(row)}\n{json.dumps(row | {'stored': 'blurry/x.jpg'})}\n".encode()
 
 
 def model_configs() -> Iterator[bytes]:

@@ -134,15 +134,6 @@ def _overrides(file: Path) -> object:
     return ", ".join(sorted({override.verdict for override in overrides.load(file)}))
 
 
-def _quarantine(file: Path) -> object:
-    """Read the manifest of a quarantine, and escape its texts for the terminal."""
-    from imgpipe.pipeline.command_line.terminal import escape
-    from imgpipe.pipeline.commands import quarantine
-
-    shown = [escape(row["path"] + row["detail"]) for row in quarantine.read(file.parent)]
-    return f"printable {all(map(str.isprintable, shown))}"
-
-
 def _model_config(file: Path) -> object:
     """Read a model configuration of TensorFlow Serving."""
     from imgpipe.serving.server import model_config
@@ -179,7 +170,6 @@ TARGETS = {
         Target("x.keras", _weights, seeds.archives),
         Target("config.toml", _config, seeds.configs),
         Target("overrides.toml", _overrides, seeds.overrides),
-        Target("manifest.jsonl", _quarantine, seeds.quarantines),
         Target(
             "models.config", _model_config, seeds.model_configs, served.refusals_of_the_server()
         ),

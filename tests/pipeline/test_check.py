@@ -22,7 +22,7 @@ from imgpipe.components.data_gate import accepted, rules
 from imgpipe.components.example_gen.image_example_gen import ingest
 from imgpipe.components.example_gen.settings import ReadPlan, SourceOptions
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.image_filter import quarantine_files
+from imgpipe.components.image_filter import image_table, quarantine_files
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.judge.overrides import Override, to_toml
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
@@ -139,8 +139,7 @@ def test_plain_images_with_the_same_pixels_are_near_duplicates(tmp_path):
 def filtered(root, photos, ingested=None, **plan):
     """Run ImageFilter's Beam pipeline on a folder; `plan` has fields of `FilterPlan`.
 
-    Returns its summary and the rows of its files: rejects, repairs, warnings, reviews and groups of
-    near-duplicates.
+    Returns its summary, the manifest of its quarantine, and its table.
     """
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -155,15 +154,8 @@ def filtered(root, photos, ingested=None, **plan):
     ingest(pipeline(), f"{root}/examples", ingested)
     uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
     summary = filter_examples(pipeline(), uris, FilterPlan(vocabulary=scan.vocabulary, **plan))
-    names = (
-        quarantine_files.MANIFEST,
-        quarantine_files.REPAIRS,
-        quarantine_files.WARNINGS,
-        quarantine_files.REVIEWS,
-        quarantine_files.NEAR_DUPLICATES,
-    )
-    files = [(root / "q" / name).read_text().splitlines() for name in names]
-    return summary, *([json.loads(line) for line in lines] for lines in files)
+    lines = (root / "q" / quarantine_files.MANIFEST).read_text().splitlines()
+    return summary, [json.loads(line) for line in lines], image_table.read_found(f"{root}/q")
 
 
 def assert_same(root, photos, settings, ingested=None, **plan):
@@ -173,14 +165,14 @@ def assert_same(root, photos, settings, ingested=None, **plan):
         SourceOptions(source=str(photos)), settings, rule=rule, **plan
     )
     judged = source_check.judge(checking)
-    summary, rejects, *findings, near = filtered(root, photos, ingested, settings=settings, **plan)
-    found = [row.row() | {"stored": ""} for row in judged.images.rejected]
-    assert found == [row | {"stored": ""} for row in rejects]
+    summary, rejects, table = filtered(root, photos, ingested, settings=settings, **plan)
     images = judged.images
-    ours_by_kind = (images.repaired, images.warned, images.reviewed)
-    for ours, theirs in zip(ours_by_kind, findings, strict=True):
-        assert [row.row() for row in ours] == theirs
-    assert (images.near_groups() or []) == near
+    assert rejects == [row.row() for row in table.rejected]
+    found = [row.row() | {"stored": ""} for row in images.rejected]
+    assert found == [row | {"stored": ""} for row in rejects]
+    assert images.repaired == table.repaired and images.warned == table.warned
+    assert images.reviewed == table.reviewed
+    assert images.near_groups() == table.near_groups()
     assert judged.summary == summary
     return judged
 
@@ -373,7 +365,7 @@ def test_the_page_says_where_all_near_duplicates_are_listed(clean, tmp_path, mon
             image.resize((56, 56)).save(clean / f"rock/smaller{number}.png")
     page = tmp_path / "c.html"
     check(clean, *FEW, "--html", page)
-    assert "the file that --json writes lists all groups" in page.read_text()
+    assert "The file that --json writes lists all groups" in page.read_text()
 
 
 def test_changed_labels_are_counted(clean, tmp_path):

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from imgpipe.components.common.storage.shards import Shard
+from imgpipe.components.image_filter import image_table, quarantine_files
+from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.judge.check import ImageFinding
+from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import quarantine
 from tests import json_formats
@@ -25,20 +31,26 @@ ROWS = [
 
 def write(folder, rows=ROWS):
     """Write a quarantine with these rows into a folder and return it."""
-    folder.mkdir(parents=True)
-    lines = []
+    (folder / image_table.FOLDER).mkdir(parents=True)
+    images = []
     for path, image_hash, reason, detail, data in rows:
         stored = ""
         if data is not None:
             stored = f"{reason}/{image_hash[:16]}-x.jpg"
             (folder / reason).mkdir(exist_ok=True)
             (folder / stored).write_bytes(data)
-        finding = ImageFinding(
-            reason, detail, path=path, image_hash=image_hash, stored=stored, remedy="what to do"
-        )
-        lines.append(json.dumps(finding.row() | {"new_key": 1}))
-    (folder / "manifest.jsonl").write_text("\n".join(lines) + "\n")
+        finding = ImageFinding(reason, detail, remedy="what to do")
+        images.append(ImageRow(path, image_hash=image_hash, findings=(finding,), stored=stored))
+    (folder / quarantine_files.MANIFEST).touch()
+    write_table(folder, images)
     return folder
+
+
+def write_table(folder, images):
+    """Write the table of a quarantine, and return its path."""
+    file = image_table.shard_path(str(folder), Shard((), 0, 1))
+    image_table.write(file, ImageTable(images, 0))
+    return Path(file)
 
 
 @pytest.fixture
@@ -87,7 +99,7 @@ def test_list_shows_reasons_and_paths(out):
     rows = [json.loads(x) for x in call("list", "--out", out, "--json", "cat/*").splitlines()]
     for row in rows:
         json_formats.conform("quarantine list", row)
-    assert [row["path"] for row in rows] == ["cat/blurred.jpg", "cat/cut.jpg", "cat/copy.jpg"]
+    assert [row["path"] for row in rows] == ["cat/blurred.jpg", "cat/copy.jpg", "cat/cut.jpg"]
 
 
 def test_unknown_reasons_and_files_are_named(out):
@@ -128,8 +140,8 @@ def test_files_that_cannot_be_read_or_written_are_named(out, tmp_path):
 @pytest.mark.parametrize("field", ["path", "stored"])
 def test_nothing_is_copied_from_or_to_outside_of_the_folders(tmp_path, path, field):
     place = write(tmp_path / "q", [("a.jpg", "e" * 64, "blurry", "", b"x")])
-    row = json.loads((place / "manifest.jsonl").read_text())
-    (place / "manifest.jsonl").write_text(json.dumps(row | {field: path}))
+    (row,) = image_table.read_found(str(place)).rows
+    write_table(place, [dataclasses.replace(row, **{field: path})])
     with pytest.raises(ConfigError, match="leads out of"):
         call("restore", "--out", place, "--to", tmp_path / "back", "*")
 
@@ -142,10 +154,21 @@ def test_control_characters_in_names_are_escaped_on_the_terminal(tmp_path):
     assert "\x1b" not in shown and len(shown.splitlines()) == 3
 
 
-@pytest.mark.parametrize("line", ["{", "[1]", "[" * 100_000, '{"path": "x"}'])
-def test_a_damaged_manifest_is_named_by_line(tmp_path, line):
+@pytest.mark.parametrize("content", [b"", b"{}", b"ARROW1\0\0" + bytes(64)])
+def test_a_damaged_or_missing_table_is_named(tmp_path, content):
     place = write(tmp_path / "q")
-    with (place / "manifest.jsonl").open("a") as file:
-        file.write(line)
-    with pytest.raises(ResourceError, match=r"manifest\.jsonl, line 6: expected a JSON object"):
+    file = write_table(place, [])
+    file.write_bytes(content or file.read_bytes()[:-20])
+    with pytest.raises(ResourceError, match=r"images-00000-of-00001\.arrow is damaged"):
         call("list", "--out", place)
+    file.unlink()
+    with pytest.raises(ResourceError, match=r"has no table of images .* Run the pipeline again"):
+        call("list", "--out", place)
+
+
+def test_warnings_about_kept_files_are_listed(tmp_path):
+    place = write(tmp_path / "q")
+    warning = ImageFinding("dark", "almost black", "warn")
+    write_table(place, [ImageRow("a/dark.jpg", findings=(warning,)), ImageRow("a/x.jpg")])
+    text = call("list", "--out", place, "--warnings")
+    assert "a/dark.jpg  almost black" in text and "1 file with a warning in" in text

@@ -112,7 +112,6 @@ LINES = {
     "x.jsonl": (b"", b'{"path": "a/1.jpg", "label": "a"}\n'),
     "overrides.toml": (b"", b"#" * 40 + b"\n"),
     "config.toml": (b"", b"#" * 40 + b"\n"),
-    "manifest.jsonl": (b"", b" "),
     "models.config": (b"", b"#\n"),
     "manifest.json": (b'{"files": ', b"["),
     "request.pb": (b"", b"\x12\0"),

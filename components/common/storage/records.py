@@ -37,12 +37,17 @@ _RECORDS_AT_ONCE = 16  # they may hold large images
 
 
 def shard_path(uri: str, split: str, shard: int, shards: int) -> str:
-    """Path of one shard file of an Examples artifact at `uri`.
+    """Path of one shard file of an Examples artifact at `uri`."""
+    return f"{uri}/Split-{split}/{FILE_PREFIX}-{numbered(shard, shards)}"
+
+
+def numbered(shard: int, shards: int) -> str:
+    """Return the end of the name of a shard file, such as "00000-of-00004".
 
     Numbers have five digits, and more where there are more shards, so that names sort by number.
     """
     digits = max(5, len(str(shards)))
-    return f"{uri}/Split-{split}/{FILE_PREFIX}-{shard:0{digits}d}-of-{shards:0{digits}d}"
+    return f"{shard:0{digits}d}-of-{shards:0{digits}d}"
 
 
 def shard_files(uri: str, split: str) -> list[str]:

@@ -1,10 +1,10 @@
-"""The decision about one image: the findings of the checks, and its repaired record."""
+"""The decision about one image on its own: its row with what the checks found, and the repairs."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from imgpipe.components.common.image_file.content import alpha_channel
 from imgpipe.components.common.image_file.transcoding import for_the_model
@@ -19,74 +19,16 @@ REVIEWED = "reviewed"  # reason of files that an override rejects
 _REVIEWED_REMEDY = "remove its entry from the overrides file"
 
 
-@dataclass
-class ImageDecision:
+class ImageDecision(NamedTuple):
     """The result of the checks of one image on its own.
 
     Attributes:
-        source: The inspected record.
-        record: The same, with the label of the override if there is one.
-        override: The override of the image, or None.
-        perceptual_hash: Perceptual hashes, b"" when the image cannot be compared.
-        rejection: The finding that rejects the image, or None when the image is kept.
-        repairs: Findings that were repaired.
-        warnings: Findings that are only reported.
-        repaired: The record after the repairs, or None when there were none.
+        row: The row of the image.
+        kept: The record after the repairs, which is written if the image is kept.
     """
 
-    source: ImageRecord
-    record: ImageRecord
-    override: Override | None
-    perceptual_hash: bytes = field(default=b"", repr=False)
-    rejection: ImageFinding | None = None
-    repairs: list[ImageFinding] = field(default_factory=list)
-    warnings: list[ImageFinding] = field(default_factory=list)
-    repaired: ImageRecord | None = None
-
-    @property
-    def kept(self) -> ImageRecord:
-        """The record with the repairs."""
-        return self.repaired or self.record
-
-    def row(self) -> ImageRow:
-        """Return the row of the image."""
-        kept = (*self.repairs, *self.warnings)
-        return ImageRow.of(
-            self.record,
-            source_label=self.source.label,
-            source_index=self.source.label_index,
-            verdict=self.override.verdict if self.override is not None else "",
-            is_rewritten=self.repaired is not None,
-            findings=kept if self.rejection is None else (self.rejection,),
-            perceptual_hash=self.perceptual_hash,
-        )
-
-    def add(self, finding: ImageFinding) -> None:
-        """Add a finding, which rejects the image or is reported."""
-        if finding.severity == "reject":
-            self.rejection = finding
-        else:
-            self.warnings.append(finding)
-
-    def repair(self, todo: Sequence[tuple[ImageFinding, Repair | None]]) -> None:
-        """Make the repairs. A repair that fails becomes a warning."""
-        data = self.record.image_bytes
-        for finding, repair in todo:
-            try:
-                if finding.repaired is not None:
-                    data = finding.repaired
-                elif repair is not None:
-                    data = repair(self.record)
-            except Exception as error:  # Pillow's plugins raise exceptions of any type
-                detail = f"{finding.detail}; not repaired: {error or type(error).__name__}"
-                self.warnings.append(ImageFinding(finding.reason, detail, "warn"))
-            else:
-                self.repairs.append(dataclasses.replace(finding, repaired=None))
-        if self.repairs:
-            reasons = [applied.reason for applied in self.repairs]
-            self.repaired = _rewritten(self.record, data, reasons)
-        if self.repaired is not None:
-            self.perceptual_hash = self.repaired.content.perceptual_hash or self.perceptual_hash
+    row: ImageRow
+    kept: ImageRecord
 
 
 def finding_of(
@@ -150,8 +92,13 @@ def decide(
     """
     override = override_of(inspected.image_hash, overrides)
     record = relabelled(inspected, override)
-    hashes = record.content.perceptual_hash or b""
-    decision = ImageDecision(inspected, record, override, hashes)
+    row = ImageRow.of(
+        record,
+        source_label=inspected.label,
+        source_index=inspected.label_index,
+        verdict=override.verdict if override is not None else "",
+        perceptual_hash=record.content.perceptual_hash or b"",
+    )
     measured = record  # with the measurements of the transcoded file, if there is one
     repairs: list[tuple[ImageFinding, Repair | None]] = []
     for check in CHECKS:
@@ -172,19 +119,44 @@ def decide(
             else:
                 content = dataclasses.replace(content, figures=transcoded.figures)
                 measured = dataclasses.replace(record, content=content)
-                decision.perceptual_hash = hashes or transcoded.perceptual_hash or b""
+                row.perceptual_hash = row.perceptual_hash or transcoded.perceptual_hash or b""
         if finding.severity == "repair":
             repairs.append((finding, check.repair))
             continue
-        decision.add(finding)
-        if decision.rejection is not None:
-            return decision
+        row.add(finding)
+        if row.rejection is not None:
+            return ImageDecision(row, record)
     # The checks come first, so that a file that cannot be used keeps the reason for it.
     if override is not None and override.verdict == "reject":
-        decision.add(ImageFinding(REVIEWED, "rejected by an override", remedy=_REVIEWED_REMEDY))
-    else:
-        decision.repair(repairs)
-    return decision
+        row.add(ImageFinding(REVIEWED, "rejected by an override", remedy=_REVIEWED_REMEDY))
+        return ImageDecision(row, record)
+    return ImageDecision(row, _repaired(record, repairs, row))
+
+
+def _repaired(
+    record: ImageRecord, repairs: Sequence[tuple[ImageFinding, Repair | None]], row: ImageRow
+) -> ImageRecord:
+    """Make the repairs, and return the record with them. A repair that fails becomes a warning."""
+    data = record.image_bytes
+    reasons = []
+    for finding, repair in repairs:
+        try:
+            if finding.repaired is not None:
+                data = finding.repaired
+            elif repair is not None:
+                data = repair(record)
+        except Exception as error:  # Pillow's plugins raise exceptions of any type
+            detail = f"{finding.detail}; not repaired: {error or type(error).__name__}"
+            row.add(ImageFinding(finding.reason, detail, "warn"))
+        else:
+            row.add(dataclasses.replace(finding, repaired=None))
+            reasons.append(finding.reason)
+    rewritten = _rewritten(record, data, reasons) if reasons else None
+    if rewritten is None:
+        return record
+    row.is_rewritten = True
+    row.perceptual_hash = rewritten.content.perceptual_hash or row.perceptual_hash
+    return rewritten
 
 
 def readable(record: ImageRecord, pixel_limit: int) -> ImageRecord:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.image_filter.judge.check import ImageFinding
+from imgpipe.components.image_filter.judge.check import ImageFinding, Severity
 from imgpipe.components.image_filter.judge.checks.quality import is_grey
 from imgpipe.components.image_filter.judge.overrides import Override
 
@@ -30,7 +30,7 @@ class ImageRow:
         source_label: The label in the source.
         source_index: Index of that label in the vocabulary, -1 when it is not in it.
         verdict: The verdict of its override; "" without one.
-        is_rewritten: Whether a record with its repaired bytes was made.
+        is_rewritten: Whether its repairs have changed the bytes.
         findings: What was found: all repairs and warnings of an image that is kept, and the one
             finding that rejects another.
         stored: Path of the stored bytes of a rejected file, relative to the quarantine.
@@ -95,6 +95,10 @@ class ImageRow:
     def pixels(self) -> int:
         """Number of pixels; 0 when the size is unknown."""
         return self.width * self.height
+
+    def with_severity(self, severity: Severity) -> list[ImageFinding]:
+        """Return the findings of a severity."""
+        return [finding for finding in self.findings if finding.severity == severity]
 
     def has(self, reason: str) -> bool:
         """Return whether something was found for this reason."""

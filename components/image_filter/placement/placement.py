@@ -36,6 +36,7 @@ _ROW = np.dtype(
     [
         ("content", "S32"),  # SHA-256 of the file
         ("group", "S32"),  # the key by which the rule draws
+        ("near", "S32"),  # the group of near-duplicates
         ("draw", "f8"),  # the draw that decided the split
         ("order", "f8"),  # a second draw, by which the members of a group are ordered
         ("label", "i4"),
@@ -47,15 +48,13 @@ _ROW = np.dtype(
 
 def place(
     rows: Iterable[ImageRow],
-    near: Mapping[str, int],
     rule: SplitRule,
     overrides: Mapping[str, Override],
 ) -> None:
     """Move images to other splits, where the rule decides about them.
 
     Args:
-        rows: The images that passed the checks, with their families, in any order.
-        near: Number of the group of near-duplicates, by content hash of the images in one.
+        rows: The images that passed the checks, with their families and groups, in any order.
         rule: The rule that has drawn the splits.
         overrides: Decisions of people, as `override_of` takes them.
     """
@@ -73,7 +72,7 @@ def place(
     if not len(table):
         return
     fixed = np.isin(table["content"], relabelled)
-    placement = _Placement(table, _units(table, near), fixed)
+    placement = _Placement(table, _units(table), fixed)
     placement.keep_together()
     together = placement.splits.copy()
     placement.fill(rule.minimum)
@@ -99,6 +98,7 @@ def _values(row: ImageRow, rule: SplitRule) -> tuple[Any, ...]:
     return (
         content,
         group if row.group else content,
+        str(row.near_group).encode() if row.near_group else content,
         rule.draw(key),
         rule.draw(f"order:{key}"),
         row.label_index,
@@ -113,7 +113,7 @@ def _contents(table: Array) -> Iterator[str]:
     return (content.ljust(32, b"\0").hex() for content in table["content"].tolist())
 
 
-def _units(table: Array, near: Mapping[str, int]) -> Indices:
+def _units(table: Array) -> Indices:
     """Return the number of each image's unit; connected images must be in one split."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -121,16 +121,11 @@ def _units(table: Array, near: Mapping[str, int]) -> Indices:
     count = len(table)
     # Each image is linked to the first one of the same content, source group and near-duplicates.
     ends = []
-    for name in ("content", "group"):
+    for name in ("content", "group", "near"):
         _, first, inverse = np.unique(table[name], return_index=True, return_inverse=True)
         ends.append(first[inverse])
-    alike = np.arange(count)
-    first_of: dict[int, int] = {}
-    for index, content in enumerate(_contents(table)):
-        if content in near:
-            alike[index] = first_of.setdefault(near[content], index)
     start = np.tile(np.arange(count), 3)
-    links = (np.ones(3 * count, bool), (start, np.concatenate([*ends, alike])))
+    links = (np.ones(3 * count, bool), (start, np.concatenate(ends)))
     units = connected_components(coo_array(links, (count, count)), directed=False)[1]
     return np.asarray(units, np.int64)
 

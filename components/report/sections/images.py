@@ -163,7 +163,7 @@ def build_near(context: Context) -> SectionContent:
         {**group, "members": [context.with_image(member) for member in group["members"]]}
         for group in near["rows"]
     ]
-    return {"near": near, "rows": rows, "listed_in": "near_duplicates.jsonl in the quarantine"}
+    return {"near": near, "rows": rows, "listed_in": "The table of images in the quarantine"}
 
 
 def _of_groups(facts: PageFacts) -> set[str]:

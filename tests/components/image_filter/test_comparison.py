@@ -120,10 +120,10 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     rows = examined([(1, "a/1.jpg", drawn_hashes), (2, "a/\udcff\n.jpg", drawn_hashes)])
     file = str(tmp_path / "rows.arrow")
     image_table.write(file, ImageTable(rows, 40))
-    assert image_table.read([file]) == ImageTable(rows, 40)
+    assert image_table.read(file) == ImageTable(rows, 40)
     compared = comparison.compare(rows, PLAN, None)
     image_table.write(file, compared)
-    again = image_table.read([file])
+    again = image_table.read(file)
     assert again == compared and again.near_groups() == compared.near_groups() != []
     image_table.write(file, ImageTable([], 0))
-    assert image_table.read([file]).near_groups() is None
+    assert image_table.read(file).near_groups() is None

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 
 import pytest
 from PIL import ExifTags, Image
 
 from imgpipe.components.common.image_file.pixels import MEASUREMENTS
 from imgpipe.components.common.storage import records
-from imgpipe.components.image_filter import quarantine_files, summary
+from imgpipe.components.image_filter import image_table, summary
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.models.names import feature_names as names
@@ -25,9 +24,9 @@ def digest(data):
     return hashlib.sha256(data).hexdigest()
 
 
-def lines(done, name):
-    """Return the entries of a JSON Lines file in the quarantine."""
-    return [json.loads(line) for line in (done.root / "q" / name).read_text().splitlines()]
+def table(done):
+    """Return the images in which something was found."""
+    return image_table.read_found(f"{done.root}/q")
 
 
 def kept(done, path):
@@ -59,9 +58,9 @@ def test_measurements_are_written_to_examples_and_metadata(photos, run):
             len(records.floats(other, name)) == 1 for name in (one.name for one in MEASUREMENTS)
         )
     assert warned(done)["dark"] == ["a/black.png"]
-    (found,) = [f for f in lines(done, quarantine_files.WARNINGS) if f["reason"] == "dark"]
-    assert (found["label"], found["split"]) == ("a", records.text(example, names.SPLIT))
-    assert found["detail"] == "even its brightest parts are dark"
+    (found,) = [finding for finding in table(done).warned if finding.reason == "dark"]
+    assert (found.label, found.split) == ("a", records.text(example, names.SPLIT))
+    assert found.detail == "even its brightest parts are dark"
 
 
 def test_transparent_images_are_warned_of_or_repaired(photos, run):
@@ -132,9 +131,7 @@ def test_overrides_accept_reject_and_relabel_and_are_counted(photos, encode, run
         "loose.jpg": "a",
     }
     assert records.integer(kept(done, "a/owl.jpg"), names.LABEL_INDEX) == 1
-    said = {
-        line["path"]: (line["reason"], line["detail"]) for line in lines(done, "reviewed.jsonl")
-    }
+    said = {effect.path: (effect.reason, effect.detail) for effect in table(done).reviewed}
     assert said["a/icon.png"] == ("accept", "") and said["a/b.jpg"] == ("relabel", "a → b")
     assert said["a/cut.jpg"][1].startswith("stays rejected: truncated")
     assert said["loose.jpg"] == ("relabel", "no label → a")
@@ -155,8 +152,8 @@ def test_labels_of_test_are_never_overridden(photos, run, encode):
     told = done.summary["overrides"]
     assert told["relabelled"] == {"train": 1, "validation": 1, "test": 0}
     assert told["applied"] == {"relabel": 2, "kept_test_label": 1}
-    (test,) = [line for line in lines(done, "reviewed.jsonl") if line["path"].startswith("test/")]
-    assert test["detail"] == "keeps a: overrides never change a label of test"
+    (test,) = [effect for effect in table(done).reviewed if effect.path.startswith("test/")]
+    assert test.detail == "keeps a: overrides never change a label of test"
 
 
 def test_transcoded_images_are_also_checked_by_their_pixels(photos, run):

@@ -5,7 +5,6 @@ No image is lost, and other engines and shards give the same result.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import integer, shard_files, text
-from imgpipe.components.image_filter import image_filter, quarantine_files
+from imgpipe.components.image_filter import image_filter, image_table
 from imgpipe.components.image_filter.image_filter import Uris
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.settings import FilterPlan
@@ -141,9 +140,8 @@ def test_broken_images_come_through_beam_without_a_crash(shared_data, broken_ima
     settings = JudgeSettings(min_side=1, severity=severity, threshold=threshold)
     done = run(folder, settings=settings)
     serves = {path.rpartition("/")[2] for path, e in broken_images.items() if e["tf"][:2] == "OK"}
-    lines = (done.root / "q" / quarantine_files.REPAIRS).read_text().splitlines()
-    repairs = [json.loads(line) for line in lines]
-    repaired = {repair["path"][2:] for repair in repairs}
+    repairs = image_table.read_found(f"{done.root}/q").repaired
+    repaired = {repair.path[2:] for repair in repairs}
     copies = {p[2:] for p, r in done.rejects.items() if r["reason"].startswith("duplicate")}
     # A file with a hidden cost is not decoded, although the serving op would decode it.
     costly = {p[2:] for p, reject in done.rejects.items() if reject["reason"] == "hidden_cost"}
@@ -218,9 +216,8 @@ def test_training_copies_of_held_out_images_are_rejected_and_other_copies_warned
         "near_duplicate": ["train/a/two.jpg", "train/b/whole.jpg"],
         "near_duplicate_label_conflict": ["train/a/owl.jpg", "train/b/owl.jpg"],
     }
-    lines = (done.root / "q" / quarantine_files.NEAR_DUPLICATES).read_text().splitlines()
-    listed = [[m["path"] for m in json.loads(line)["members"]] for line in lines]
-    assert listed == [
+    groups = image_table.read_found(f"{done.root}/q").near_groups()
+    assert [[member["path"] for member in group["members"]] for group in groups] == [
         ["test/a/shown.jpg", "train/a/leak.jpg"],
         ["train/a/one.jpg", "train/a/two.jpg"],
         ["train/a/owl.jpg", "train/b/owl.jpg"],
@@ -303,15 +300,12 @@ def test_a_second_attempt_at_a_shard_writes_the_same_files(faulty, run):
     done = run(faulty)
     files = {path: path.read_bytes() for path in done.root.rglob("*") if path.is_file()}
     uris = Uris(*(f"{done.root}/{name}" for name in ("examples", "kept", "metadata", "q")))
-    ingested = json.loads((done.root / "examples" / "ingest.json").read_text())
-    rule, notes = ingested["rule"], ingested["notes"]
     plan = FilterPlan(vocabulary=("cat", "dog"))
     (done.root / "q" / ".parts").mkdir()
     for _ in range(2):
         jobs = image_filter._jobs(uris)
         parts = [image_filter._examine(job, plan) for job in jobs]
-        source = image_filter._Notes(notes)
-        count = image_filter._compare(parts, uris, source, plan, SplitRule.from_json(rule))
+        count = image_filter._compare(parts, uris, plan)
         for job in jobs:
             image_filter._write_shard(job, count)
         assert {path: path.read_bytes() for path in files} == files

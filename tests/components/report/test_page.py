@@ -222,7 +222,7 @@ def test_a_cell_shows_four_images_and_a_row_of_the_gallery_frames_the_least_typi
 def test_the_page_says_where_the_groups_are_that_it_does_not_show(timings):
     values = facts()
     values["near"]["groups"] = 60
-    assert "near_duplicates.jsonl in the quarantine lists all groups." in read(values, timings).text
+    assert "The table of images in the quarantine lists all groups." in read(values, timings).text
 
 
 def test_the_sections_with_figures_have_their_content(timings):

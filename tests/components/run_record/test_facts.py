@@ -5,7 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from imgpipe.components.common.storage.shards import Shard
 from imgpipe.components.image_evaluator.decision import Decision
+from imgpipe.components.image_filter import image_table
+from imgpipe.components.image_filter.image_table import ImageTable
+from imgpipe.components.image_filter.judge.check import ImageFinding
+from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.report import page_facts
 from imgpipe.components.report.page_facts import PageFacts
 from imgpipe.components.run_record.collect import REPORTED, collect
@@ -22,8 +27,15 @@ def test_the_file_of_each_artifact_is_a_fact_and_none_where_it_is_missing(tmp_pa
         (tmp_path / name).mkdir()
         content = contents.get(name, {"of": name})
         (tmp_path / name / row.file).write_text(json.dumps(content))
+    rejected = ImageRow("a.jpg", findings=(ImageFinding("blurry", "no sharp edge"),))
+    images = ImageTable([rejected, ImageRow("b.jpg")], 40)
+    file = Path(image_table.shard_path(str(tmp_path / "quarantine"), Shard((), 0, 1)))
+    file.parent.mkdir()
+    image_table.write(str(file), images)
     given = settings(["cat", "dog"])
-    found = collect({name: str(tmp_path / name) for name in rows}, given).facts
+    collected = collect({name: str(tmp_path / name) for name in rows}, given)
+    found = collected.facts
+    assert [row["path"] for row in found["rejected"]] == ["a.jpg"] and collected.near == []
     assert found["training"] == history()
     assert found["gate"] == contents["model_blessing"]
     assert found["push"] == {"of": "pushed_model"}

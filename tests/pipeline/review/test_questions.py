@@ -6,11 +6,16 @@ import json
 
 import pytest
 
+from imgpipe.components.common.storage.shards import Shard
+from imgpipe.components.image_filter import image_table
+from imgpipe.components.image_filter.image_table import ImageTable
+from imgpipe.components.image_filter.judge.check import ImageFinding
+from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.output.past_run import PastRun
 from imgpipe.pipeline.review import questions
 from tests.pipeline.review import run_to_review
-from tests.pipeline.review.run_to_review import digest, facts, near, row
+from tests.pipeline.review.run_to_review import digest, facts
 
 
 @pytest.fixture
@@ -72,10 +77,14 @@ def test_all_groups_of_the_quarantine_are_read_also_after_the_folder_was_moved(t
     place = run.out / "artifacts/ImageFilter/quarantine/7"
     place.mkdir(parents=True)
     (place / "manifest.jsonl").touch()
-    group = {
-        "members": [*near()[:1], row("dog/1.png", stays=True, reason="", detail="", similar_to="")]
-    }
-    (place / "near_duplicates.jsonl").write_text(json.dumps(group) + "\n")
+    (place / image_table.FOLDER).mkdir()
+    finding = ImageFinding("near_duplicate", "similar to dog/1.png", "warn")
+    images = [
+        ImageRow(path, path[:3], image_hash=digest(path), near_group=group)
+        for path, group in (("cat/0.png", 1), ("dog/1.png", 1), ("dog/2.png", 0))
+    ]
+    images[0].add(finding)
+    image_table.write(image_table.shard_path(str(place), Shard((), 0, 1)), ImageTable(images, 40))
     recorded = {"ImageFilter": {"quarantine": str(place)}}
     (run.folder / "artifacts.json").write_text(json.dumps(recorded))
     (run.folder / "facts.json").write_text(json.dumps(facts() | {"suspects": None, "rejected": []}))

@@ -38,14 +38,14 @@ def placed(records, near=(), rule=RULE, relabelled=()):
     `near` holds groups of near-duplicates, and `relabelled` paths of images without another label.
     The order of the images must not matter.
     """
-    numbers = {row.image_hash: n for n, group in enumerate(near) for row in group}
-    rows = [
-        dataclasses.replace(row, source_index=-1 if row.path in relabelled else row.source_index)
-        for row in records
-    ]
+    numbers = {row.path: n for n, group in enumerate(near, 1) for row in group}
+    rows = [dataclasses.replace(row, near_group=numbers.get(row.path, 0)) for row in records]
+    for row in rows:
+        if row.path in relabelled:
+            row.source_index = -1
     other_way = [dataclasses.replace(row) for row in rows[::-1]]
-    placement.place(rows, numbers, rule, {})
-    placement.place(other_way, numbers, rule, {})
+    placement.place(rows, rule, {})
+    placement.place(other_way, rule, {})
     assert rows == other_way[::-1], "the order of the images does not matter"
     moved = {row.path: row.moved for row in rows if row.moved}
     return {row.path: row.split for row in rows}, moved

@@ -46,7 +46,7 @@ def animation(kind, count=3):
 def reason(data, settings=None, **about):
     """Return the reason why a file is rejected, or "" if it is kept."""
     found = decide(record(data, **about), settings or JudgeSettings())
-    return found.rejection.reason if found.rejection else ""
+    return found.row.rejection.reason if found.row.rejection else ""
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_file_that_exhausts_a_decoder_is_rejected_without_decoding_it(tmp_path
     source = open_source(str(tmp_path))
     found, _ = inspect(source, source.scan().items, JudgeSettings().pixel_limit)
     assert words in found.content.decode_error and not found.content.figures
-    rejection = decide(found, JudgeSettings()).rejection
+    rejection = decide(found, JudgeSettings()).row.rejection
     assert rejection.reason == "hidden_cost" and words in rejection.detail
     assert for_the_model(data, JudgeSettings().pixel_limit) == data
 
@@ -69,7 +69,7 @@ def test_a_file_that_exhausts_a_decoder_is_rejected_without_decoding_it(tmp_path
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
 def test_good_images_pass_without_repairs_or_warnings(encode, kind):
     found = decide(record(encode(kind), path=f"a/x.{kind.lower()}"), JudgeSettings())
-    assert found.rejection is None and found.repairs == [] and found.warnings == []
+    assert found.row.rejection is None and found.row.findings == ()
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
@@ -89,7 +89,7 @@ def test_files_that_are_no_images_are_rejected_with_the_cause(encode):
     assert reason(b"hello, I am text") == "not_an_image"
     assert reason(b"") == "zero_byte"
     assert reason(b"", read_error="Permission denied") == "unreadable"
-    found = decide(record(b"hello"), JudgeSettings()).rejection
+    found = decide(record(b"hello"), JudgeSettings()).row.rejection
     assert found.detail == 'text that begins with "hello"'
 
 
@@ -122,7 +122,7 @@ def test_files_that_are_no_images_are_rejected_with_the_cause(encode):
     ],
 )
 def test_a_format_that_is_not_read_is_named_with_what_to_do(path, data, reason, detail, remedy):
-    found = decide(record(data, path=f"a/{path}"), JudgeSettings()).rejection
+    found = decide(record(data, path=f"a/{path}"), JudgeSettings()).row.rejection
     assert found.reason == reason and detail in found.detail and remedy in found.remedy
 
 
@@ -130,7 +130,7 @@ def test_a_format_that_is_not_read_is_named_with_what_to_do(path, data, reason, 
 def test_the_preview_in_a_camera_raw_file_is_no_photograph(tags):
     out = io.BytesIO()
     Image.new("RGB", (160, 120)).save(out, "TIFF", tiffinfo=tags)
-    found = decide(record(out.getvalue(), path="a/x.NEF"), JudgeSettings()).rejection
+    found = decide(record(out.getvalue(), path="a/x.NEF"), JudgeSettings()).row.rejection
     assert found.reason == "undecodable" and "its preview of 160 x 120 pixels" in found.detail
 
 
@@ -146,7 +146,7 @@ def test_a_format_that_is_not_accepted_is_named(encode, kind):
     with Image.open(io.BytesIO(data)) as opened:
         opened.load()  # the file is whole, and Pillow can read it
         assert kind.startswith(opened.format)
-    found = decide(record(data, path="a/x.jpg"), JudgeSettings()).rejection
+    found = decide(record(data, path="a/x.jpg"), JudgeSettings()).row.rejection
     named = kind.split()[0]
     assert (found.reason, found.detail) == (
         "undecodable",
@@ -157,9 +157,13 @@ def test_a_format_that_is_not_accepted_is_named(encode, kind):
 @pytest.mark.parametrize("kind", ["TIFF", "JPEG2000", "PPM", "AVIF"])
 def test_formats_that_only_pillow_reads_are_transcoded_to_png(encode, kind):
     found = decide(record(encode(kind)), JudgeSettings())
-    assert found.rejection is None and found.repairs[0].reason == "transcoded"
+    assert (
+        found.row.rejection is None and found.row.with_severity("repair")[0].reason == "transcoded"
+    )
     pixels, error = decode(found.kept.image_bytes)
-    assert (pixels.shape, error) == ((32, 40, 3), "") and kind in found.repairs[0].detail
+    assert (pixels.shape, error) == ((32, 40, 3), "") and kind in found.row.with_severity("repair")[
+        0
+    ].detail
 
 
 def test_transparent_pixels_of_a_gif_are_reported_and_become_white(records):
@@ -168,7 +172,9 @@ def test_transparent_pixels_of_a_gif_are_reported_and_become_white(records):
     opaque = encoded(image.convert("RGB"), "GIF")
     inspected = records({"a/x.gif": encoded(image, "GIF"), "a/y.gif": opaque})
     found = decide(inspected["a/x.gif"], JudgeSettings())
-    details = [warning.detail for warning in found.warnings if warning.reason == "alpha"]
+    details = [
+        warning.detail for warning in found.row.with_severity("warn") if warning.reason == "alpha"
+    ]
     assert details == ["50.0% of the pixels are not opaque"]
     repaired = decide(inspected["a/x.gif"], JudgeSettings(severity={"alpha": "repair"})).kept
     assert (decode(repaired.image_bytes)[0][:, :20] == 255).all()
@@ -182,8 +188,8 @@ def test_transparent_pixels_of_a_gif_are_reported_and_become_white(records):
 def test_images_whose_white_is_unknown_are_rejected(mode, value, advice):
     """Pillow would clip their values, and the model would see black or white images."""
     found = decide(record(encoded(Image.new(mode, (40, 32), value), "TIFF")), JudgeSettings())
-    assert found.rejection is not None and found.rejection.reason == "undecodable"
-    assert advice in found.rejection.detail
+    assert found.row.rejection is not None and found.row.rejection.reason == "undecodable"
+    assert advice in found.row.rejection.detail
 
 
 def test_images_outside_the_size_limits_are_rejected(encode):
@@ -202,7 +208,7 @@ def test_animations_are_rejected_unless_ignored(kind):
 
 def test_labels(encode):
     assert reason(encode(), label="", label_index=-1) == "no_label"
-    found = decide(record(encode(), label="q", label_index=-1), JudgeSettings()).rejection
+    found = decide(record(encode(), label="q", label_index=-1), JudgeSettings()).row.rejection
     assert "'q' is not in the vocabulary" in found.detail
     assert reason(b"text", label="", label_index=-1) == "not_an_image"  # this reason says more
 
@@ -225,14 +231,16 @@ def test_damaged_images_pass_only_if_the_serving_op_decodes_them_or_they_are_rep
     for path, entry in broken_images.items():
         found = decide(record((shared_data.parent / "data" / path).read_bytes()), kept)
         serves = entry["tf"].startswith("OK")
-        name = found.rejection.reason if found.rejection else ""
+        name = found.row.rejection.reason if found.row.rejection else ""
         if serves:
             assert name in ("", "animated", "hidden_cost"), (path, name)
-            assert found.repairs == [] and (name != "hidden_cost" or "8eb03a3c11" in path)
+            assert found.row.with_severity("repair") == [] and (
+                name != "hidden_cost" or "8eb03a3c11" in path
+            )
         else:
-            assert name or found.repairs, path
+            assert name or found.row.with_severity("repair"), path
             readable += entry["pil"] == "OK" and name != "animated"
-        if found.repairs:
+        if found.row.with_severity("repair"):
             repaired += 1
             assert entry["pil"] == "OK", path
             assert decode(found.kept.image_bytes)[1] == "", path

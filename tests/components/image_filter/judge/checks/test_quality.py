@@ -37,8 +37,8 @@ def scene(size=(160, 120), light=1.0, seed=0):
 def warned(record, settings=None):
     """Return the reasons of the warnings about an image, which must not be rejected."""
     found = decide(record, settings or JudgeSettings())
-    assert found.rejection is None
-    return {warning.reason for warning in found.warnings}
+    assert found.row.rejection is None
+    return {warning.reason for warning in found.row.with_severity("warn")}
 
 
 @pytest.fixture
@@ -152,10 +152,18 @@ def test_transparent_pixels_are_warned_of_or_repaired_to_white(look):
     image.putalpha(alpha)
     record = look(image)
     found = decide(record, JudgeSettings())
-    assert [w.detail for w in found.warnings] == ["50.0% of the pixels are not opaque"]
+    assert [w.detail for w in found.row.with_severity("warn")] == [
+        "50.0% of the pixels are not opaque"
+    ]
     repaired = decide(record, JudgeSettings(severity={"alpha": "repair"}))
     shown = Image.open(io.BytesIO(repaired.kept.image_bytes))
-    assert ([r.reason for r in repaired.repairs], repaired.warnings) == (["alpha"], [])
+    assert (
+        [r.reason for r in repaired.row.with_severity("repair")],
+        repaired.row.with_severity("warn"),
+    ) == (
+        ["alpha"],
+        [],
+    )
     assert shown.getpixel((10, 10)) == (255, 255, 255)
     assert shown.getpixel((150, 10)) == image.getpixel((150, 10))[:3]
 
@@ -183,7 +191,7 @@ def test_a_jpeg_is_measured_and_transcoded_upright(look, turn):
     data = encoded(scene((480, 320)), "JPEG", exif=exif(turn), quality=95)
     record = look(data, "jpg")
     found = decide(record, JudgeSettings())
-    assert not found.warnings and found.kept.image_bytes == data
+    assert not found.row.with_severity("warn") and found.kept.image_bytes == data
     upright = Image.fromarray(turned(np.asarray(scene((480, 320))), turn))
     assert (record.content.width, record.content.height) == upright.size
     copy = look(encoded(upright, "PNG"), "png")
@@ -204,6 +212,8 @@ def test_a_repair_that_fails_is_a_warning_and_loses_nothing(look):
     image.putalpha(128)
     record = dataclasses.replace(look(image), image_bytes=b"bytes")
     found = decide(record, JudgeSettings(severity={"alpha": "repair"}))
-    assert found.kept is found.record and found.repairs == []
-    (warning,) = [warning for warning in found.warnings if warning.reason == "alpha"]
+    assert found.kept is record and found.row.with_severity("repair") == []
+    (warning,) = [
+        warning for warning in found.row.with_severity("warn") if warning.reason == "alpha"
+    ]
     assert "are not opaque; not repaired: cannot identify" in warning.detail
