@@ -478,3 +478,10 @@ def test_the_networks_that_were_tried_and_the_stages_are_listed():
     text = read(found).text
     assert "in cross-validation over train and validation, which has few images, by more" in text
     assert "Cross-validation accuracy Gain" in text
+
+
+@pytest.mark.parametrize(("reason", "asked"), [("too_small", True), ("truncated", False)])
+def test_a_review_is_promised_only_if_it_asks_about_a_rejected_file(reason: str, asked: bool):
+    text = render(facts(rejected=[reject(1, reason)]), None, {}, BLESSED)
+    rejected = text[text.index('<section id="rejected"') :]
+    assert ("imgpipe review" in rejected[: rejected.index("</section>")]) == asked
