@@ -14,15 +14,15 @@ from typing import Any, Literal
 
 from imgpipe.components.common.named_images import PlacedImage
 from imgpipe.components.image_filter import image_table
-from imgpipe.components.image_filter.copies.decisions import DUPLICATE, DUPLICATE_ACROSS_SPLITS
 from imgpipe.components.image_filter.image_table import ListedCopy, NearGroup
 from imgpipe.components.image_filter.judge.check import Row
-from imgpipe.components.image_filter.judge.checks import CHOICES, UNUSABLE, obstacle
+from imgpipe.components.image_filter.judge.checks import CHOICES, obstacle
 from imgpipe.components.image_filter.judge.checks.whole_set import (
     NEAR_DUPLICATE,
     NEAR_DUPLICATE_ACROSS_SPLITS,
     NEAR_DUPLICATE_LABEL_CONFLICT,
 )
+from imgpipe.components.report.commands import can_be_reviewed
 from imgpipe.components.report.page_facts import PageFacts
 from imgpipe.components.report.pictures.galleries import Gallery
 from imgpipe.components.report.pictures.near_duplicates import ShownGroup
@@ -34,8 +34,6 @@ from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.output.past_run import PastRun
 
 QuestionKind = Literal["doubtful", "mistake", "near", "rejected"]
-#: Reasons of rejected copies, of which another copy is used: there is nothing to decide.
-_USED_ELSEWHERE = (DUPLICATE, DUPLICATE_ACROSS_SPLITS)
 #: Findings of near-duplicates in the order in which they are asked about.
 _NEAR_ORDER = (NEAR_DUPLICATE_LABEL_CONFLICT, NEAR_DUPLICATE_ACROSS_SPLITS, NEAR_DUPLICATE)
 _TYPICAL = 3  # images that show what a class looks like
@@ -125,7 +123,7 @@ def collect(facts: PageFacts, groups: Sequence[NearGroup | ShownGroup]) -> Quest
         old = questions.get(new.image.image_hash)
         questions[new.image.image_hash] = new if old is None else _merged(old, new)
     classes = tuple(facts["settings"]["vocabulary"])
-    not_asked = sum(not _is_open(row) for row in rejected)
+    not_asked = sum(not can_be_reviewed(row) for row in rejected)
     typical = {row["name"]: _typical(row, questions) for row in facts["galleries"]}
     return Questions(classes, tuple(questions.values()), typical, not_asked)
 
@@ -184,7 +182,7 @@ def _rejected(
     for row in sorted(rejected, key=lambda row: (row["reason"], row["path"])):
         reason = row["reason"]
         remedy = row["override"]
-        if not _is_open(row):
+        if not can_be_reviewed(row):
             continue
         copy = members.get(row["kept_copy"])
         yield _question(
@@ -196,12 +194,6 @@ def _rejected(
             no_accept=obstacle(reason, remedy, relabel=False),
             no_relabel=obstacle(reason, remedy, relabel=True),
         )
-
-
-def _is_open(row: Row) -> bool:
-    """Return whether an override can make a rejected file usable, and no copy of it is used."""
-    reason = row["reason"]
-    return not (reason in UNUSABLE or reason in _USED_ELSEWHERE) and bool(row["image_hash"])
 
 
 def _sentence(row: ListedCopy | Row) -> str:

@@ -59,4 +59,6 @@ def test_planted_labels_come_first_and_are_asked_about(planted: tuple[Case, Any]
     assert set(found) <= set(ranking[: 2 * _PLANTED + 2]), ranking
     (run,) = OutputFolder(case.out).runs
     asked = questions.read(run).asked
-    assert set(ranking) == {Path(one.image.path).name for one in asked if one.kind == "doubtful"}
+    assert set(ranking) == {
+        Path(one.image.path).name for one in asked if one.kind in ("doubtful", "mistake")
+    }

@@ -10,7 +10,7 @@ from typing import Any
 from imgpipe.components.common.formatting import capped
 from imgpipe.components.image_filter.findings import Finding, not_used, title_of
 from imgpipe.components.image_filter.judge.check import Row
-from imgpipe.components.report.commands import review_command
+from imgpipe.components.report.commands import can_be_reviewed, review_command
 from imgpipe.components.report.page_facts import PageFacts
 from imgpipe.components.report.section import Context, Section, SectionContent
 from imgpipe.components.run_record.facts import Facts
@@ -147,7 +147,7 @@ def build_rejected(context: Context) -> SectionContent:
         "total": len(rejected),
         "shown": min(len(rejected), LIMIT),
         "seen": None if data is None else data["in"],
-        "review": review_command(context.facts),
+        "review": review_command(context.facts) if any(map(can_be_reviewed, rejected)) else "",
     }
 
 

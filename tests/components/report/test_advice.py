@@ -164,7 +164,8 @@ def test_the_page_gives_at_most_three_pieces_of_advice_after_the_verdict():
     steps = page[positions[1] : positions[2]]
     assert steps.count("<li>") == advice.MOST
     assert 'href="#doubtful_labels"' in steps
-    assert "<pre>imgpipe review /work/out</pre>" in steps, "the folder of the run"
+    words = "<span>imgpipe</span> <span>review</span> <span>/work/out</span>"
+    assert f"<pre>{words}</pre>" in steps, "the folder of the run, and no break inside a word"
 
 
 def test_a_run_without_advice_says_so():

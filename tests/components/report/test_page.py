@@ -237,7 +237,7 @@ def test_the_sections_with_figures_have_their_content(timings):
         "2 images in 1 group of near-duplicates",
         "… and 1 more of this group.",
         "1 of 180 labels is doubtful: more probably wrong than right",
-        "2 other images are mistakes of such a model, and most of their labels are right.",
+        "2 other images are mistakes of a model that has not seen them: their labels are more",
         "2 of 2 passed",
         "✕ It does not.",
         "are 0.920 to 0.975, with a standard deviation of 0.021",
@@ -478,3 +478,10 @@ def test_the_networks_that_were_tried_and_the_stages_are_listed():
     text = read(found).text
     assert "in cross-validation over train and validation, which has few images, by more" in text
     assert "Cross-validation accuracy Gain" in text
+
+
+@pytest.mark.parametrize(("reason", "asked"), [("too_small", True), ("truncated", False)])
+def test_a_review_is_promised_only_if_it_asks_about_a_rejected_file(reason: str, asked: bool):
+    text = render(facts(rejected=[reject(1, reason)]), None, {}, BLESSED)
+    rejected = text[text.index('<section id="rejected"') :]
+    assert ("imgpipe review" in rejected[: rejected.index("</section>")]) == asked
