@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import collections
-import itertools
 import posixpath
 import re
 from collections.abc import Iterable, Sequence
@@ -114,31 +112,21 @@ def _differs(file: Path, scan: Scan, with_paths: bool = False) -> bool:
         _, (_, row) = tables.first_rows(open_regular(file))
     except OSError:
         return False
-    by_name: dict[str, list[Item]] = collections.defaultdict(list)
-    for item in scan.items:
-        if item.label:
-            by_name[_parts(item.path)[0]].append(item)
-    path = next((cell for cell in row if _parts(cell)[0] in by_name), None)
-    if path is None:
-        return False
+    labels = [(_parts(item.path), item.label.lower()) for item in scan.items if item.label]
+    names = {parts[0] for parts, _ in labels}
+    path = next((cell for cell in row if _parts(cell)[0] in names), "")
     parts = _parts(path)
-    alike = by_name[parts[0]]  # the same name may stand in every folder
-    shared = [_shared(_parts(item.path), parts) for item in alike]
-    pairs = zip(alike, shared, strict=True)
-    labels = {str(item.label).lower() for item, depth in pairs if depth == max(shared)}
+    given: set[str] = set()
+    for count in range(len(parts), 0, -1):  # the same name may stand in every folder
+        given = given or {label for other, label in labels if other[:count] == parts[:count]}
     cells = [cell.lower() for cell in row if with_paths or cell != path]
-    return labels.isdisjoint(part for cell in cells for part in re.split(r"[\\/]", cell))
+    said = {part for cell in cells for part in re.split(r"[\\/]", cell)}
+    return bool(given) and given.isdisjoint(said)
 
 
 def _parts(path: str) -> list[str]:
     """Return the name in a path, without its suffix, and the folders from the innermost on."""
     return posixpath.splitext(path.replace("\\", "/"))[0].lower().split("/")[::-1]
-
-
-def _shared(parts: Sequence[str], others: Sequence[str]) -> int:
-    """Return how many parts two paths share, from the innermost on."""
-    pairs = zip(parts, others, strict=False)
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _other_labels(

@@ -144,14 +144,8 @@ def _size(item: Item) -> int:
 class _StoredArchive(archive.ArchiveSource):
     """One archive in an object store."""
 
-    def listing(self) -> Scan:
-        """Unpack the archive, unless it is in the cache, and list its files."""
-        _unpacked.cache_clear()
-        try:
-            files, notes = self._unpacked()
-        except OSError as error:
-            raise ConfigError(f"data source {self.file!r} cannot be read: {error}") from None
-        return archive.listing(self.file, files, notes, self.options)
+    def _require_archive(self) -> None:
+        _unpacked.cache_clear()  # the archive may have changed
 
     def _unpacked(self) -> tuple[Path, list[Note]]:
         return _unpacked(self.file, self.options.store)
