@@ -81,10 +81,9 @@ class ArchiveSource(Source):
     def _require_archive(self) -> None:
         """Refuse what is no archive that is read, by its name."""
         path = self._path()
-        if path.is_dir():
-            raise ConfigError(f"data source {self.file!r} is a folder; {unpacked.EXPECTED}")
         if not path.is_file():
-            raise ConfigError(f"data source {self.file!r} does not exist; {unpacked.EXPECTED}")
+            what = "is a folder" if path.is_dir() else "does not exist"
+            raise ConfigError(f"data source {self.file!r} {what}; {unpacked.EXPECTED}")
         if path.name.lower().endswith(unpacking.ENDINGS) and not path.name.lower().endswith(READ):
             expected = f"{unpacked.EXPECTED}. {unpacking.advice(path)}"
             raise ConfigError(f"data source {self.file!r} is not read; {expected}")

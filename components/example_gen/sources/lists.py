@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import collections
 import io
-import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -168,13 +167,16 @@ class ListSource(Source):
         if not path.is_dir():
             rows, notes = self._rows_of(path)
             return rows, [*notes, *texts_of_images(path.parent, path)]
-        lists = lists_of_splits(path)
-        if not lists:
+        rows = []
+        notes = []
+        for name, split in lists_of_splits(path).items():
+            of_list, unread = self._rows_of(path / name, name, split)
+            rows += of_list
+            notes += unread
+        if not rows:
             expected = "expected a list for each split, such as train.csv and test.csv"
             raise ConfigError(f"data source {self.file!r} is a folder; {expected}")
-        both = [self._rows_of(path / name, name, split) for name, split in lists.items()]
-        every, notes_by_list = zip(*both, strict=True)
-        return list(itertools.chain(*every)), list(itertools.chain(*notes_by_list))
+        return rows, notes
 
     def _rows_of(
         self, file: Path, name: str = "", split: str = ""

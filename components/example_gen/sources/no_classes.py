@@ -48,8 +48,8 @@ def explained(
     if place is not None:
         texts = _outermost(files, (TEXT,))
         texts = [file for file in texts if lists_files(str(place / file), options)]
-        of_lists = _lists(place, folder, [*_outermost(files), *texts], options)
-        certain, possible, problems = of_lists
+        lists = [*_outermost(files), *texts]
+        certain, possible, problems = _lists(place, folder, lists, options)
         lines = (certain + possible or problems[:1]) + lines
     said = "\n  ".join([". It can be read in another way:", *lines])
     return ConfigError(f"{error}{said if lines else _situation(folder, files)}")

@@ -106,7 +106,7 @@ def test_a_damaged_member_is_named_and_the_archive_refused(pack):
     data[100] ^= 255
     path.write_bytes(data)
     with pytest.raises(
-        ConfigError, match=r"'cat/a\.jpg' is damaged \(.*download the archive again"
+        ConfigError, match=r"'cat/a\.jpg' cannot be unpacked \(.*download the archive again"
     ):
         open_source(str(path)).listing()
 
@@ -116,7 +116,7 @@ def test_an_encrypted_member_is_named_and_the_archive_refused(pack):
     data = path.read_bytes()
     start = data.index(b"PK\1\2") + 8  # its flags in the central directory
     path.write_bytes(data[:start] + bytes([data[start] | 1]) + data[start + 1 :])
-    with pytest.raises(ConfigError, match=r"'cat/a\.jpg' is encrypted.* name the folder"):
+    with pytest.raises(ConfigError, match=r"'cat/a\.jpg' cannot be unpacked .*encrypted"):
         open_source(str(path)).listing()
 
 
@@ -147,7 +147,7 @@ def test_archives_that_unpack_to_more_than_200_times_their_size_are_refused(tmp_
 def test_cut_off_archives_are_refused(pack, kind):
     path = pack(kind, {"cat/a.jpg": os.urandom(40_000), "dog/b.jpg": os.urandom(40_000)})
     path.write_bytes(path.read_bytes()[:60_000])
-    with pytest.raises(ConfigError, match=r"cut off|the zip is broken"):
+    with pytest.raises(ConfigError, match=r"cut off|the zip is broken|end of data"):
         open_source(str(path)).listing()
 
 
