@@ -56,24 +56,17 @@ class ArchiveSource(Source):
         tree.collect()
         if not tree.items and not tree.folders:
             why = f", but {notes[0].path!r} ({notes[0].detail})" if notes else ""
-            found = f"data source {self.file!r}: found no file in it"
-            raise ConfigError(f"{found}{why}; {unpacked.EXPECTED}")
-        notes += tree.notes
+            empty = f"data source {self.file!r}: found no file in it"
+            raise ConfigError(f"{empty}{why}; {unpacked.EXPECTED}")
+        every_note = [*notes, *tree.notes]
         options = self.options
-        scan = lay_out(self.file, tree.items, tree.folders, notes, options, place=files)
+        scan = lay_out(self.file, tree.items, tree.folders, every_note, options, place=files)
         return no_classes.check_lists(files, self.file, tree.items, scan, options)
 
     def read(self, item: Item) -> bytes:
         """Read one file; see `Source.read`."""
-        return regular_files.read_bytes(self._file(item), local_files.BYTE_LIMIT)
-
-    def digest(self, item: Item) -> str:
-        """Hash one file; see `Source.digest`."""
-        return regular_files.sha256(self._file(item), local_files.BYTE_LIMIT)
-
-    def _file(self, item: Item) -> Path:
         files, _ = self._unpacked()
-        return files / item.path
+        return regular_files.read_bytes(files / item.path, local_files.BYTE_LIMIT)
 
     def _path(self) -> Path:
         return Path(self.file).expanduser().absolute()
