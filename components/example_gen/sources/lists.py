@@ -258,19 +258,17 @@ class ListSource(Source):
         """Say that no column is that of the label, with those that may be."""
         tables.check_one_hot(self.file, header, [cells for _, cells in rows])
         labels = {n: set(cells) - {""} for n, cells in rest.items()}
+        titles = dict(enumerate(header)) or {n: str(n) for n in rest}
         columns = [
-            Reading(
-                classes_of(labels[n], len(rest[n])),
-                {"label_column": header[n] if header else str(n)},
-            )
+            Reading(classes_of(labels[n], len(rest[n])), {"label_column": titles[n]})
             for n in sorted(labels, key=lambda column: len(labels[column]))
             if len(labels[n]) > 1
         ]
-        titles = join_names(header or [str(number) for number in rest], 12)
-        why = f"it has no column for the label; found {titles}"
-        return TwoReadings(
-            self.file, self.options, f"{why}; name it: --set data.label_column=NAME", columns
+        why = (
+            f"it has no column for the label; found {join_names(list(titles.values()), 12)}; "
+            "name it: --set data.label_column=NAME"
         )
+        return TwoReadings(self.file, self.options, why, columns)
 
     def _cells(self, path: Path) -> _Table:
         """Read a CSV file, which has no header if the path is given by the number of its column."""

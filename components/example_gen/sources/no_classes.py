@@ -21,7 +21,6 @@ from imgpipe.models.errors import ConfigError
 
 LISTS = (".csv", ".tsv", ".jsonl", ".ndjson")
 _SHEETS = (".xlsx", ".xls", ".ods")
-_SAVED = "save it as CSV, and name that instead"
 _LABELS = ".cls"  # a file beside each image that holds its label, as WebDataset writes
 _MOST_LISTS = 4  # with more, none of them is read
 _WRITE = "write a list (.csv) with the columns path and label, and name it instead of the folder"
@@ -58,7 +57,8 @@ def _situation(folder: Path, files: Sequence[str]) -> str:
     if not images:
         return f". None of its files is an image: {join_names(others)}"
     labels = f"; the labels may be in {join_names(others)}" if others else ""
-    said = f". Its images, such as {images[0]}, are in no folder of a class{labels}"
+    example = next(filter(file_names.is_image, images), images[0])
+    said = f". Its images, such as {example}, are in no folder of a class{labels}"
     if others and not folder.is_dir():
         return f"{said}. {unpacking.advice(folder)}"
     return (
@@ -82,15 +82,20 @@ def check_lists(
     folder = Path(where).expanduser().absolute()
     files = [item.path for item in items]
     others = [file for file in _outermost(files) if _has_other_labels(source, file, items, scan)]
+    giving: dict[str, list[str]] = {}
     for file in others if folder.is_dir() else ():
-        lines, _ = _lists(folder, [file], options)
-        if lines:
-            raise _other_labels(where, f"{file} gives", lines, scan, options)
+        giving[f"{file} gives"], _ = _lists(folder, [file], options)
     count = sum(item.path.endswith(_LABELS) for item in items)
     if count:
-        why = f"{count:,} {_LABELS} files beside the images may give"
-        raise _other_labels(where, why, [f"the labels in these files: {_WRITE}"], scan, options)
-    unread = dict.fromkeys(_outermost(files, _SHEETS), _SAVED)
+        by_files = f"the labels in these files: {_WRITE}"
+        giving[f"{count:,} {_LABELS} files beside the images may give"] = [by_files]
+    for what_gives, lines in giving.items():
+        if lines:
+            by_folder = Reading(_described(scan), {"class_level": 1}).command(where, options)
+            choose = "\n  ".join(["Choose one:", *lines, by_folder])
+            why = f"{what_gives} other labels than the folders. {choose}"
+            raise ConfigError(f"data source {where!r}: {why}")
+    unread = dict.fromkeys(_outermost(files, _SHEETS), "save it as CSV, and name that instead")
     if not folder.is_dir():
         unread |= dict.fromkeys(others, unpacking.advice(folder))
     detail = "may give other labels than the folders"
@@ -113,17 +118,6 @@ def _has_other_labels(source: Source, file: str, items: Iterable[Item], scan: Sc
         if item.label and posixpath.splitext(f"/{item.path}".lower())[0].endswith(tuple(ends))
     }
     return bool(labels) and labels.isdisjoint(cells)
-
-
-def _other_labels(
-    where: str, what_gives: str, lines: Sequence[str], scan: Scan, options: SourceOptions
-) -> ConfigError:
-    """Return the refusal of folders whose files have other labels somewhere else."""
-    by_folder = Reading(_described(scan), {"class_level": 1}).command(where, options)
-    return ConfigError(
-        f"data source {where!r}: {what_gives} other labels than the folders. "
-        + "\n  ".join(["Choose one:", *lines, by_folder])
-    )
 
 
 def _described(scan: Scan) -> str:
