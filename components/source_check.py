@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.splits import Groups, SplitRule
@@ -22,6 +23,7 @@ from imgpipe.components.example_gen.sources import Scan, open_source
 from imgpipe.components.image_filter import comparison
 from imgpipe.components.image_filter.copies.near_duplicates import NearGroup
 from imgpipe.components.image_filter.data_summary import DataSummary
+from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.outcomes import Outcomes, check_conservation
@@ -41,6 +43,7 @@ class SourceCheckPlan:
         groups: How images that belong together are found.
         rule: The rule that draws the splits.
         overrides: People's decisions about single images.
+        overrides_file: The file that holds them.
     """
 
     options: SourceOptions
@@ -48,6 +51,7 @@ class SourceCheckPlan:
     groups: Groups = "auto"
     rule: SplitRule = field(default_factory=SplitRule)
     overrides: tuple[Override, ...] = ()
+    overrides_file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def judge(plan: SourceCheckPlan, keep: Callable[[ImageRecord], None] | None = No
         settings=plan.settings,
         groups=plan.groups,
         vocabulary=tuple(scan.vocabulary),
-        overrides=plan.overrides,
+        overrides=overrides.decisions(plan.overrides, scan.vocabulary, plan.overrides_file),
     )
     rule = dataclasses.replace(plan.rule, given=scan.given_splits)
     limit = plan.settings.pixel_limit

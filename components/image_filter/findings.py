@@ -56,15 +56,22 @@ _LEFT_OUT = {
     "skipped": "skipped",
     "unlabelled_folder": "folder",
     "unlabelled_file": "file",
+    "hidden_image": "file",
 }
 #: Other notes of what nothing used.
 _UNUSED = {"folder_without_images": "folder", "unused_column": "column", "unused_split": "split"}
-_OTHER_FILES = "other_files"
+#: Kinds of which the number says enough, in the singular and the plural.
+_COUNTED = {
+    "other_files": ("file that is no image", "files that are no images"),
+    "unlabelled_file": ("image whose name has no label", "images whose names have no label"),
+    "hidden_image": ("image whose name begins with a dot", "images whose names begin with a dot"),
+}
 #: Notes of sources in words, where their kinds are none.
 _NOTES = {
     "other_files": "no image by its name",
     "unlabelled_file": "no label in its name",
     "unlabelled_folder": "folder without a class of train",
+    "hidden_image": "name begins with a dot",
     "unread_list": "list that is not read",
     "unused_column": "column that nothing reads",
     "unused_split": "split that nothing reads",
@@ -175,19 +182,15 @@ def _of_kind(kind: str, notes: Sequence[SourceNote], decides: bool) -> Finding:
         {"path": note["path"], "detail": note["detail"], "image_hash": ""}
         for note in notes[:_EXAMPLES]
     ]
-    is_unused = kind in (*_LEFT_OUT, *_UNUSED, _OTHER_FILES)
+    is_unused = kind in (*_LEFT_OUT, *_UNUSED, *_COUNTED)
     return in_files("not_used" if is_unused else "noted", about, examples)
 
 
 def _unused(kind: str, notes: Sequence[SourceNote]) -> str:
     """Name what is not used, as in "folder masks (400 images)"; "" for other kinds of notes."""
-    if kind == _OTHER_FILES:
-        count = sum(note["count"] for note in notes)
-        return plural(count, "file that is no image", "files that are no images")
+    if kind in _COUNTED:
+        return plural(sum(note["count"] for note in notes), *_COUNTED[kind])
     parts = []
-    if kind == "unlabelled_file":
-        count = sum(note["count"] for note in notes)
-        return plural(count, "image whose name has no label", "images whose names have no label")
     for note in notes:
         if kind in _LEFT_OUT:
             parts.append(f"{_LEFT_OUT[kind]} {note['path']} ({plural(note['count'], 'image')})")

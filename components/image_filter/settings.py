@@ -29,9 +29,5 @@ class FilterPlan(ComponentPlan):
 
     @functools.cached_property
     def overrides_by_hash(self) -> Mapping[str, Override]:
-        """The overrides as `overrides.override_of` takes them.
-
-        Raises:
-            ConfigError: An image is relabelled to a class that the vocabulary lacks.
-        """
+        """The overrides as `overrides.override_of` takes them."""
         return overrides.with_indices(self.overrides, self.vocabulary)

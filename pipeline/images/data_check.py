@@ -153,12 +153,14 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> ExaminedSourc
     from imgpipe.pipeline.command_line import console as consoles
 
     store = str(config.places.judge) if config.judge.store else ""
+    decisions = config.places.overrides
     plan = source_check.SourceCheckPlan(
         options=SourceOptions.of(config.data, store),
         settings=config.judge,
         groups=config.split.groups,
         rule=config.split_rule,
-        overrides=overrides.load(config.places.overrides) if config.places.overrides else (),
+        overrides=overrides.load(decisions) if decisions else (),
+        overrides_file=decisions,
     )
     with consoles.counted(to_stderr) as display:
         with display.step("loading TensorFlow"), quick_imports():

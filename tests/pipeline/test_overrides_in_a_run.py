@@ -56,7 +56,7 @@ def test_the_place_of_the_inspection_cache_does_not_change_the_run_key(find):
 
 
 def test_an_override_to_an_unknown_class_is_refused_before_the_run(find):
-    with pytest.raises(ConfigError, match="relabelled to 'c', which is not a class"):
+    with pytest.raises(ConfigError, match="relabels 1 image to 'c', which is not a class"):
         find(Override("0" * 64, "relabel", "c"))
 
 

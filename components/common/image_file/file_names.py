@@ -43,6 +43,11 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
+def hidden_kind(name: str) -> str:
+    """Return the kind of note about a hidden file; macOS writes ._x.jpg beside x.jpg."""
+    return "hidden_image" if is_image(name) and not name.startswith("._") else "hidden"
+
+
 def suffix(path: str) -> str:
     """Return the suffix of a file's name in lower case; "" for none, as in `IMG.2023`."""
     return _checked(_parts(path)[1])

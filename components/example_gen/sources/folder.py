@@ -11,7 +11,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imgpipe.components.common.image_file.file_names import is_hidden
+from imgpipe.components.common.image_file.file_names import hidden_kind, is_hidden
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import no_classes
 from imgpipe.components.example_gen.sources.base import (
@@ -81,7 +81,7 @@ class Walk:
             path = f"{folder.path}/{entry.name}".lstrip("/")
             link = entry.is_symlink()
             if is_hidden(entry.name):
-                self._note("hidden", path)
+                self._note(hidden_kind(entry.name), path)
                 continue
             try:
                 mode = entry.stat().st_mode

@@ -55,6 +55,12 @@ class Folder:
             top = inner
         return top
 
+    def without(self, left_out: Set[Folder]) -> Folder:
+        """Return this folder without some of the folders directly in it."""
+        kept = {name: inner for name, inner in self.folders.items() if inner not in left_out}
+        total = len(self.files) + sum(inner.total for inner in kept.values())
+        return Folder(self.path, self.name, kept, self.files, total)
+
     def walk(self) -> Iterator[Folder]:
         """Yield this folder and all folders below it that hold images."""
         waiting = [self]
@@ -67,10 +73,7 @@ class Folder:
 def of_images(
     items: Iterable[Item], folders: Set[str], skip: Sequence[str]
 ) -> tuple[Folder, list[Note]]:
-    """Return the tree of the images, and notes of what is hidden, skipped or no image by its name.
-
-    The folders may hold no file.
-    """
+    """Return the tree of images, and notes of what is hidden, skipped or no image by its name."""
 
     @functools.cache
     def left_out(path: str) -> tuple[str, str] | None:
@@ -80,7 +83,7 @@ def of_images(
         if above:
             return above
         if file_names.is_hidden(name):
-            return "hidden", path
+            return file_names.hidden_kind(name), path
         entry = next((pattern for pattern in skip if _is_named(pattern, path, name)), None)
         return ("skipped", entry) if entry else None
 
@@ -120,14 +123,13 @@ def _notes(others: Iterable[str], filled: Set[str]) -> list[Note]:
     """Note files that are no images: by their suffix, or the folder that holds only such."""
     files_by_note: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
     for file in others:
-        empty = [above for above in _above(file) if above not in filled]
-        key = ("folder_without_images", empty[0]) if empty else ("", file_names.suffix(file))
-        files_by_note[key].append(file)
+        empty = next((above for above in _above(file) if above not in filled), "")
+        files_by_note[empty, "" if empty else file_names.suffix(file)].append(file)
     return [
-        Note(kind, what, "holds no file that is an image", len(files))
-        if kind
-        else Note("other_files", min(files), f"{what} is no image", len(files))
-        for (kind, what), files in files_by_note.items()
+        Note("folder_without_images", folder, "holds no file that is an image", len(files))
+        if folder
+        else Note("other_files", min(files), f"{suffix} is no image", len(files))
+        for (folder, suffix), files in files_by_note.items()
     ]
 
 

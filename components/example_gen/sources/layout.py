@@ -16,7 +16,6 @@ from imgpipe.components.common.image_file import file_names
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import (
     folder_tree,
-    labels_in_names,
     no_classes,
     two_readings,
 )
@@ -44,7 +43,9 @@ def lay_out(
 
     Folders may hold no item; `descend` says whether a single folder around all others is passed;
     `place` is the folder on this machine in which the files are.
-    ConfigError where the paths are not laid out as expected, or can be read in two ways.
+
+    Raises:
+        ConfigError: The paths are not laid out as expected, or can be read in two ways.
     """
     tree, left_out = folder_tree.of_images(items, frozenset(folders), options.skip)
     layout = _Layout(where, tree, options, descend, [*notes, *left_out])
@@ -53,10 +54,8 @@ def lay_out(
         return layout.scan(roots)
     except NoClasses as error:
         images = [item for folder in tree.walk() for item in folder.files]
-        readings = labels_in_names.readings(images)
-        if options.class_level:
-            layer = [inner for root, _ in roots for inner in root.filled()]
-            readings += two_readings.levels(layer)
+        layer = [folder for folder, _ in _inside(roots) if folder.total]
+        readings = [*two_readings.by_names(images), *two_readings.levels(layer)]
         raise no_classes.explained(error, where, items, options, readings, place) from None
 
 
@@ -78,7 +77,7 @@ class _Layout:
         split_cells: _Cells = {folder: (None, split) for folder, split in roots}
         items = self._items(split_cells | cells)
         if pattern:
-            items = labels_in_names.labelled(items, pattern)
+            items = two_readings.labelled(items, pattern)
         unlabelled = self._without_labels(roots, items)
         items = [item for item in items if item.split not in unlabelled]
         if pattern:
@@ -107,7 +106,7 @@ class _Layout:
             classes = set[str]().union(*several)
             return [(self._passed(folder, classes), split) for folder, split in inside]
         if not self.options.class_level and not self.options.label_pattern:
-            self._ask(two_readings.about_splits(folders))
+            self._ask(two_readings.about_splits(top))
         return [(top, None)]
 
     def _ask(self, question: Ambiguity | None) -> None:

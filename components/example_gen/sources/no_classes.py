@@ -27,7 +27,6 @@ from imgpipe.models.files.regular_files import open_regular
 
 LISTS = (".csv", ".tsv", ".jsonl", ".ndjson")
 _SHEETS = (".xlsx", ".xls", ".ods")
-_SAVED = "save it as CSV, and name that instead"
 _LABELS = ".cls"  # a file beside each image that holds its label, as WebDataset writes
 _MOST_LISTS = 4  # with more, none of them is read
 _WRITE = "write a list (.csv) with the columns path and label, and name it instead of the folder"
@@ -68,7 +67,8 @@ def _situation(folder: Path, files: Sequence[str]) -> str:
     if not images:
         return f". None of its files is an image: {join_names(others)}"
     labels = f"; the labels may be in {join_names(others)}" if others else ""
-    said = f". Its images, such as {images[0]}, are in no folder of a class{labels}"
+    example = next(filter(file_names.is_image, images), images[0])
+    said = f". Its images, such as {example}, are in no folder of a class{labels}"
     if others and not folder.is_dir():
         return f"{said}. {unpacking.advice(folder)}"
     return (
@@ -83,25 +83,35 @@ def check_lists(
     """Refuse folders of images, scanned as `scan`, for which a list gives other labels.
 
     Spreadsheets are noted. `place` is the folder on this machine in which the files are.
+
+    Raises:
+        ConfigError: The first row of a list names an image, and not the folder that it is in.
     """
     if options.class_level or options.label_pattern:
         return scan
     folder = Path(where).expanduser().absolute()
     files = [item.path for item in items]
+    giving: dict[str, list[str]] = {}
     for file in _outermost(files):
-        if not _differs(place / file, scan):
-            continue
-        certain, possible, _ = _lists(place, folder, [file], options)
-        # What may be the labels counts where the paths name no folder of a class.
-        if certain or (possible and _differs(place / file, scan, with_paths=True)):
-            raise _other_labels(where, f"{file} gives", certain + possible, scan, options)
+        if _differs(place / file, scan):
+            certain, possible, _ = _lists(place, folder, [file], options)
+            # What may be the labels counts where the paths name no folder of a class.
+            if certain or _differs(place / file, scan, with_paths=True):
+                giving[f"{file} gives"] = certain + possible
     count = sum(item.path.endswith(_LABELS) for item in items)
     if count:
-        why = f"{count:,} {_LABELS} files beside the images may give"
-        raise _other_labels(where, why, [f"the labels in these files: {_WRITE}"], scan, options)
+        by_files = f"the labels in these files: {_WRITE}"
+        giving[f"{count:,} {_LABELS} files beside the images may give"] = [by_files]
+    for what_gives, lines in giving.items():
+        if lines:
+            by_folder = Reading(_described(scan), {"class_level": 1}).command(where, options)
+            choose = "\n  ".join(["Choose one:", *lines, by_folder])
+            why = f"{what_gives} other labels than the folders. {choose}"
+            raise ConfigError(f"data source {where!r}: {why}")
     detail = "may give other labels than the folders"
     sheets = _outermost(files, _SHEETS)
-    notes = [Note("unread_list", file, detail, remedy=_SAVED) for file in sheets]
+    remedy = "save it as CSV, and name that instead"
+    notes = [Note("unread_list", file, detail, remedy=remedy) for file in sheets]
     notes += texts_of_images(place)
     return replace(scan, notes=(*scan.notes, *notes))
 
@@ -127,17 +137,6 @@ def _differs(file: Path, scan: Scan, with_paths: bool = False) -> bool:
 def _parts(path: str) -> list[str]:
     """Return the name in a path, without its suffix, and the folders from the innermost on."""
     return posixpath.splitext(path.replace("\\", "/"))[0].lower().split("/")[::-1]
-
-
-def _other_labels(
-    where: str, what_gives: str, lines: Sequence[str], scan: Scan, options: SourceOptions
-) -> ConfigError:
-    """Return the refusal of folders whose files have other labels somewhere else."""
-    by_folder = Reading(_described(scan), {"class_level": 1}).command(where, options)
-    return ConfigError(
-        f"data source {where!r}: {what_gives} other labels than the folders. "
-        + "\n  ".join(["Choose one:", *lines, by_folder])
-    )
 
 
 def _described(scan: Scan) -> str:

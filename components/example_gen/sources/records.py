@@ -6,9 +6,11 @@ offset. TensorFlow is imported when a file is opened, not when this module is im
 
 from __future__ import annotations
 
+import collections
 import itertools
 import os
 import re
+import shlex
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -50,6 +52,8 @@ _FILES_KEPT = 1024  # cached indexes of files, because a source is listed up to 
 RECORD_FILE = re.compile(
     r"(tfrecords?|\.tfrec|\.records?)(-[\d?*]+-of-[\d?*]+)?(\.gz)?$", re.IGNORECASE
 )
+#: Number and total of a part, as in x.tfrecord-00002-of-00004.
+_PART = re.compile(r"(.*)-(\d+)-of-(\d+)([^/\d][^/]*|)")
 _EXPECTED = (
     "expected TFRecord files of tf.Examples with an encoded image and its label; name other "
     "features by data.image_column and data.label_column"
@@ -164,11 +168,33 @@ class TFRecordSource(Source):
             if not files:
                 raise ConfigError(f"data source {self.locator!r} holds no record file; {_EXPECTED}")
             local_files.check_all(self.locator, files, path, self.options.follow_links)
+            self._check_parts(files)
             return path, files
         files = sorted(file for file in path.parent.glob(path.name) if file.is_file())
         if not files:
             raise ConfigError(f"data source {self.locator!r} does not exist; {_EXPECTED}")
         return path.parent, files
+
+    def _check_parts(self, files: Sequence[Path]) -> None:
+        """Refuse a folder that lacks parts that the names of the others tell; a pattern may."""
+        present: dict[tuple[str, ...], set[int]] = collections.defaultdict(set)
+        for file in files:
+            match = _PART.fullmatch(str(file))
+            if match:
+                start, number, *rest = match.groups()
+                present[start, *rest].add(int(number))
+        for (start, total, ending), numbers in present.items():
+            count = int(total)
+            first = int(count in numbers)  # parts are counted from 0 or from 1
+            missing = next((n for n in range(first, count + first) if n not in numbers), None)
+            if missing is not None:
+                name = f"{Path(start).name}-{missing:0{len(total)}d}-of-{total}{ending}"
+                pattern = shlex.quote(f"{start}-*-of-{total}{ending}")
+                raise ConfigError(
+                    f"data source {self.locator!r}: {len(numbers)} of {count:,} parts are here, "
+                    f"and {name} is missing. Copy or download it again; or read the parts that are "
+                    f"here: imgpipe check {pattern}"
+                )
 
 
 def read_locator(locator: str, store: str = "") -> bytes:

@@ -1,4 +1,4 @@
-"""Finds trees of folders that can be read in two ways, by structure, and names the readings.
+"""Finds trees of folders that can be read in two ways, by structure, and the readings.
 
 A reading follows from the names and the numbers of images of the folders; none is tried.
 """
@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from imgpipe.components.common.formatting import join_names
-from imgpipe.components.common.image_file.file_names import stem
-from imgpipe.components.example_gen.sources import labels_in_names
+from imgpipe.components.common.image_file.file_names import claims_to_be_image, stem
+from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.components.example_gen.sources.folder_tree import Folder
 from imgpipe.components.example_gen.sources.readings import Ambiguity, Reading, classes_of
 from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
@@ -21,60 +21,64 @@ from imgpipe.models.names import feature_names as names
 #: The end of a name that says that the file belongs to another one: x_mask and x_mask_1 beside x.
 _ENDING = re.compile(r"[-_. ]+[^\W\d_]+(?=(?:[-_. ]?\d+)?$)")
 _NUMBER = re.compile(r"\d+(?=\D*$)")
+#: The name of a file up to its number, as in cat.12.jpg and Abyssinian_12.jpg.
+_BEFORE_NUMBER = r"([^/\d]*?[^/\d\W_])[-_. (]*\d+[^/\d]*\.\w+$"
+#: The name behind its number, as in 12_frog.png.
+_BEHIND_NUMBER = r"(?:^|/)\d+[-_. ]+([^/\d\W][^/\d]*)\.\w+$"
+_LEAST = 3  # files that each label of a guessed pattern needs at least
 _MANY = 3  # one in so many files shows that the names mean something
 _KINDS = 3  # folders of images, of their masks and, perhaps, of something else
 _FEW_FILES = 5  # the names of fewer may be the same by chance
 _STRAY = 10  # one in so many images may lie above the classes
+_FIRST_LEVEL = {"class_level": 1}
 
 
-def about_splits(folders: Sequence[Folder]) -> Ambiguity | None:
+def about_splits(top: Folder) -> Ambiguity | None:
     """Ask about folders that hold folders and name splits, but not all, or not one for each."""
+    folders = top.filled()
     named = [folder for folder in folders if split_of(folder.name)]
     others = [folder for folder in folders if not split_of(folder.name)]
     train = [folder for folder in named if split_of(folder.name) == names.TRAIN]
     is_one_split = len({split_of(folder.name) for folder in named}) == 1
     is_whole = any(are_splits([folder.name, names.TRAIN, names.TEST]) for folder in train)
-    if is_one_split and not is_whole:
-        return None  # classes such as train_station
-    if not any(map(_words, train if others else named)):
+    # Classes such as train_station, or folders without classes.
+    if (is_one_split and not is_whole) or not any(map(_words, train if others else named)):
         return None
     problem = "but not one folder for each, with train among them, and the same rest of the name"
     if others:
         problem = f"and {join_names([folder.name for folder in others])} beside them do not"
-        alone = _without(folders, others) + _without(folders, named)
+        alone = _without([top], others) + _without([top], named)
     else:
-        alone = [reading for folder in named for reading in _without(folders, [folder])]
+        alone = [reading for folder in named for reading in _without([top], [folder])]
     why = f"{join_names([folder.name for folder in named])} name splits, {problem}"
     return why, [*_as_splits(folders), *alone, *levels(folders)[:1]]
 
 
-def about_classes(roots: Iterable[Folder], classes: Sequence[Folder]) -> Ambiguity | None:
-    """Ask about a tree whose structure does not say which folders, or which files, are the classes.
-
-    The roots, the top or the splits, hold the classes; those of one name in two splits are one.
-    """
+def about_classes(roots: Sequence[Folder], classes: Sequence[Folder]) -> Ambiguity | None:
+    """Ask about roots, the top or the splits, that do not say which folders are the classes."""
     beside = _companions(classes)
     if beside:
         why = f"many files, those of {beside}, are called as others of their class, as masks are"
-        skip = {"skip": (beside,), "class_level": 1}
-        return why, [Reading(f"without {beside}", skip), *levels(classes)[:1]]
+        alone = Reading(f"without {beside}", {"skip": (beside,), **_FIRST_LEVEL})
+        return why, [alone, *levels(classes)[:1]]
     for root in roots:
         if _have_same_files(root.filled()):
-            return _about_same_files(root.filled(), classes)
-    return _about_inner_folders(classes)
+            return _about_same_files(root.filled(), roots, classes)
+    return _about_inner_folders(roots, classes)
 
 
-def _about_inner_folders(classes: Sequence[Folder]) -> Ambiguity | None:
+def _about_inner_folders(roots: Sequence[Folder], classes: Sequence[Folder]) -> Ambiguity | None:
     """Ask about classes that hold several folders with names of their own."""
     parts, around = _inner_folders(classes)
     if not parts:
         return None
     readings = [*_as_splits(classes), *levels(classes)]
-    readings += _without(classes, [folder for folder in classes if folder.name in around])
+    readings += _without(roots, [folder for folder in classes if folder.name in around])
     for name in around if len(around) <= _KINDS else ():
-        readings += _without(classes, [folder for folder in classes if folder.name != name])
-    for name in parts if len(parts) == 2 else ():  # as images and their masks in each class
-        readings.append(Reading(f"without {name}", {"skip": (name,), "class_level": 1}))
+        readings += _without(roots, [folder for folder in classes if folder.name != name])
+    if len(parts) == 2 and not {folder.name for folder in classes} & {*parts}:
+        for name in parts:  # as images and their masks in each class
+            readings.append(Reading(f"without {name}", {"skip": (name,), **_FIRST_LEVEL}))
     why = f"folders of images ({join_names(parts)}) are in {join_names(around)}"
     return f"{why}, so that either may be the classes", readings
 
@@ -82,26 +86,31 @@ def _about_inner_folders(classes: Sequence[Folder]) -> Ambiguity | None:
 def _inner_folders(classes: Sequence[Folder]) -> tuple[list[str], list[str]]:
     """Return the names of folders in classes that may be the classes, and of the classes around.
 
-    They may be if several are side by side, and either all images are on a level with them, or
-    folders of these names are at other places, too.
+    They stand side by side, and all images are on a level, or the names are at other places, too.
     """
-    parts: collections.Counter[str] = collections.Counter()
+    places: dict[str, set[str]] = collections.defaultdict(set)
+    for class_folder in classes:
+        above = len(class_folder.path) - len(class_folder.name) - 1
+        for folder in class_folder.walk():
+            places[folder.name.lower()].add(folder.path[above:].lower())
+    has_levels = len(levels(classes)) > 1
+    parts: set[str] = set()
     around: set[str] = set()
     for class_folder in classes:
         for words in map(_words, class_folder.walk()):
-            if len(words) > 1:
-                parts.update(folder.name for folder in words)
+            again = [folder.name for folder in words if len(places[folder.name.lower()]) > 1]
+            inner = [folder.name for folder in words] if has_levels else again
+            if len(inner) > 1:
+                parts.update(inner)
                 around.add(class_folder.name)
-    labels = {folder.name for folder in classes}
-    stand_again = max(parts.values(), default=0) > 1 or not labels.isdisjoint(parts)
-    may_be = len(labels) > 1 and (stand_again or len(levels(classes)) > 1)
-    return (sorted(parts), sorted(around)) if may_be else ([], [])
+    is_one_class = len({folder.name for folder in classes}) == 1
+    return ([], []) if is_one_class else (sorted(parts), sorted(around))
 
 
 def levels(layer: Sequence[Folder]) -> list[Reading]:
     """Return the readings in which the folders of a layer, or those at a depth below, are classes.
 
-    A level is none where its folders are splits or have numbers only, or many images lie above it.
+    A level is none where its folders are splits, or many images lie above it.
     """
     readings: list[Reading] = []
     total = sum(folder.total for folder in layer)
@@ -109,28 +118,26 @@ def levels(layer: Sequence[Folder]) -> list[Reading]:
         images = sum(folder.total for folder in layer)
         if not layer or _STRAY * (total - images) > total:
             return readings
-        words = {folder.name for folder in layer}
-        is_named = level == 1 or any(map(_has_letters, words))
-        if len(words) > 1 and is_named and not are_splits(words):
-            readings.append(Reading(classes_of(words, images), {"class_level": level}))
+        classes = {folder.name for folder in layer}
+        if len(classes) > 1 and not are_splits(classes):
+            readings.append(Reading(classes_of(classes, images), {"class_level": level}))
         layer = [inner for folder in layer for inner in folder.filled()]
     return readings
 
 
-def _without(folders: Sequence[Folder], left_out: Sequence[Folder]) -> list[Reading]:
-    """Return the readings without some of the folders, if two classes are left."""
-    layer = [folder for folder in folders if folder not in left_out]
-    while len({folder.name for folder in layer}) == 1 and not any(f.files for f in layer):
-        layer = [inner for folder in layer for inner in folder.filled()]
+def _without(roots: Sequence[Folder], left_out: Sequence[Folder]) -> list[Reading]:
+    """Return the readings without some of the folders in roots, if two classes are left."""
+    rest = [root.without(set(left_out)) for root in roots]
+    layer = [folder for root in rest for folder in root.passed().filled()]
     if are_splits({folder.name for folder in layer}):
         layer = [inner for folder in layer for inner in folder.passed().filled()]
     by_level = levels(layer)
     if not left_out or not by_level or all(split_of(folder.name) for folder in layer):
         return []
     skip = {"skip": tuple(sorted(f"/{folder.path}"[:-1] for folder in left_out))}
-    if any(_inner_folders(layer)):
-        return [Reading(level.gives, level.settings | skip) for level in by_level]
-    return [Reading(by_level[0].gives, skip)]
+    if by_level[0].settings == _FIRST_LEVEL and not any(_inner_folders(layer)):
+        return [Reading(by_level[0].gives, skip)]
+    return [Reading(level.gives, level.settings | skip) for level in by_level]
 
 
 def _as_splits(folders: Sequence[Folder]) -> list[Reading]:
@@ -152,31 +159,25 @@ def _as_splits(folders: Sequence[Folder]) -> list[Reading]:
         splits = ("train", *words)
         called = dict(zip((folder.name for folder in (train, *others)), splits, strict=True))
         if all(split_of(name) in (None, split_of(word)) for name, word in called.items()):
-            gives = classes_of(train.names(), images, splits)
+            gives = classes_of([inner.name for inner in train.filled()], images, splits)
             entries = tuple(f"{name}={word}" for name, word in called.items())
             readings.append(Reading(gives, {"split_folders": entries}))
     return readings
 
 
-def _has_letters(name: str) -> bool:
-    return any(map(str.isalpha, name))
-
-
 def _words(folder: Folder) -> list[Folder]:
     """Return the folders in one that may be classes by their names: digits name none."""
-    return [inner for inner in folder.filled() if _has_letters(inner.name)]
+    return [inner for inner in folder.filled() if any(map(str.isalpha, inner.name))]
 
 
-def _companions(classes: Iterable[Folder]) -> str:
-    """Return what names the files of which each has the name of another one of its class.
+def _companions(classes: Sequence[Folder]) -> str:
+    """Return what a third of the files, called as others of their class, have in common.
 
-    It is "*_mask*" where x_mask lies beside x, or the name of a folder of files called as those
-    beside it; "" where less than a third are like that.
+    It is "*_mask*" where x_mask lies beside x, or the name of a folder; "" for no such files.
     """
     counts: collections.Counter[str] = collections.Counter()
-    total = 0
+    total = sum(class_folder.total for class_folder in classes)
     for class_folder in classes:
-        total += class_folder.total
         direct_stems = set(_stems([class_folder]))  # in the folder itself
         stems = direct_stems.union(_stems(class_folder.walk()))
         for folder in class_folder.walk():
@@ -216,11 +217,13 @@ def _only_count(stems: Iterable[str]) -> bool:
     return len(words) == 1 and not has_gaps
 
 
-def _about_same_files(folders: Sequence[Folder], classes: Sequence[Folder]) -> Ambiguity:
+def _about_same_files(
+    folders: Sequence[Folder], roots: Sequence[Folder], classes: Sequence[Folder]
+) -> Ambiguity:
     """Ask about folders with files of the same names, which may hold the labels."""
     shown = join_names([folder.name for folder in folders])
     why = f"the files of {shown} have the same names throughout, as images and their masks have"
-    readings = labels_in_names.readings(i for inner in folders[0].walk() for i in inner.files)
+    readings = by_names(i for inner in folders[0].walk() for i in inner.files)
     if readings:
         why += "; they begin with several labels, so that the names may tell the classes"
     alone: list[Reading] = []
@@ -228,8 +231,26 @@ def _about_same_files(folders: Sequence[Folder], classes: Sequence[Folder]) -> A
         others = [beside for beside in classes if beside.name != folder.name]
         skip = {"skip": tuple(f"/{beside.path}"[:-1] for beside in others)}
         alone += [Reading(reading.gives, reading.settings | skip) for reading in readings]
-        alone += _without(classes, others)
+        alone += _without(roots, others)
     return why, [*alone, *readings, *levels(classes)]
+
+
+def by_names(items: Iterable[Item]) -> list[Reading]:
+    """Return the reading by the labels that most images have in their names; none without them."""
+    images = [item for item in items if claims_to_be_image(item.path)]
+    for pattern in (_BEFORE_NUMBER, _BEHIND_NUMBER):
+        labels = [item.label for item in labelled(images, pattern) if item.label]
+        counts = collections.Counter(labels)
+        if len(counts) > 1 and 2 * len(labels) > len(images) and min(counts.values()) >= _LEAST:
+            return [Reading(classes_of(counts, len(labels)), {"label_pattern": pattern})]
+    return []
+
+
+def labelled(items: Sequence[Item], pattern: str) -> list[Item]:
+    """Return the items with the labels that a pattern finds in their paths, None for none."""
+    expression = re.compile(pattern)
+    matches = ((item, expression.search(item.path)) for item in items)
+    return [item.placed((match and match[1]) or None, item.split) for item, match in matches]
 
 
 def _stems(folders: Iterable[Folder]) -> list[str]:

@@ -13,8 +13,11 @@ and is reported as unknown.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import difflib
 import re
+import shlex
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +27,7 @@ import filelock
 import pydantic
 import tomli_w
 
+from imgpipe.components.common.formatting import plural
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.files.regular_files import read_bytes
@@ -140,23 +144,12 @@ def _contradictions(overrides: Iterable[Override], path: Path) -> None:
 def with_indices(
     overrides: Iterable[Override], vocabulary: Sequence[str]
 ) -> Mapping[str, Override]:
-    """Return the overrides `by_hash`, with the vocabulary indices of their labels.
-
-    Raises:
-        ConfigError: An image is relabelled to a class that the vocabulary lacks.
-    """
+    """Return the overrides `by_hash`, with the vocabulary indices of their labels."""
     indices = {name: index for index, name in enumerate(vocabulary)}
-    resolved = []
-    for override in overrides:
-        if override.verdict == "relabel" and override.label not in indices:
-            raise ConfigError(
-                f"judge.overrides: {override.image_hash[:_LEAST]}… is relabelled to "
-                f"{override.label!r}, which is not a class; expected one of "
-                f"{', '.join(vocabulary)}. Correct its entry in the overrides file."
-            )
-        index = indices.get(override.label, -1)
-        resolved.append(dataclasses.replace(override, label_index=index))
-    return by_hash(resolved)
+    return by_hash(
+        dataclasses.replace(override, label_index=indices.get(override.label, -1))
+        for override in overrides
+    )
 
 
 def by_hash(overrides: Iterable[Override]) -> Mapping[str, Override]:
@@ -182,15 +175,41 @@ def of_image(overrides: Iterable[Override], image_hash: str) -> tuple[Override, 
     return tuple(o for o in overrides if image_hash.startswith(o.image_hash))
 
 
-def decisions(overrides: Iterable[Override], vocabulary: Sequence[str]) -> tuple[Override, ...]:
-    """Return the overrides in order and without what is for the reader, for a component.
+def decisions(
+    overrides: Iterable[Override], vocabulary: Sequence[str], file: Path | None
+) -> tuple[Override, ...]:
+    """Return the overrides of a file in order, without what is for the reader, for a component.
 
     Raises:
-        ConfigError: An image is relabelled to a class that the vocabulary lacks.
+        ConfigError: Images are relabelled to a class that the vocabulary lacks.
     """
     bare = [dataclasses.replace(override, path="", note="") for override in overrides]
-    with_indices(bare, vocabulary)
+    lost = collections.Counter(o.label for o in bare if o.label and o.label not in vocabulary)
+    for label, count in lost.items():
+        raise ConfigError(
+            f"judge.overrides: {file} relabels {plural(count, 'image')} to {label!r}, which is not "
+            f"a class; expected one of {', '.join(vocabulary)}. "
+            + "\n  ".join(["Choose one:", *_without_class(label, vocabulary, str(file))])
+        )
     return tuple(sorted(bare, key=lambda override: override.decision))
+
+
+def _without_class(label: str, vocabulary: Sequence[str], file: str) -> list[str]:
+    """Return the commands for decisions about a class that is gone: its new name, or drop them."""
+    said = r"^label\s*=\s*" + re.escape(_toml_string(label)).replace("@", r"\@")
+    entry = rf"^\x5b{{2}}{_TABLE}"
+    inside = f"(?:(?!{entry}).)*"  # up to the next entry
+    drop = f"s{{{entry}{inside}{said}{inside}}}{{}}gms"
+    lines = [f"drop these decisions: perl -0777 -pi -e {shlex.quote(drop)} {shlex.quote(file)}"]
+    for other in difflib.get_close_matches(label, vocabulary, 1):
+        new = re.sub(r"([\\$@{}])", r"\\\1", _toml_string(other))
+        read = shlex.quote(f"s{{{said}}}{{label = {new}}}")
+        lines.insert(0, f"read {label!r} as {other!r}: perl -pi -e {read} {shlex.quote(file)}")
+    return lines
+
+
+def _toml_string(text: str) -> str:
+    return tomli_w.dumps({"x": text}).removeprefix("x = ").strip()
 
 
 def to_toml(overrides: Iterable[Override]) -> str:

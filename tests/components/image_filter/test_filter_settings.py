@@ -6,7 +6,8 @@ import hashlib
 import io
 import json
 
-from PIL import Image
+import pytest
+from PIL import ExifTags, Image
 
 from imgpipe.components.common.image_file.pixels import MEASUREMENTS
 from imgpipe.components.common.storage import records
@@ -80,6 +81,18 @@ def test_transparent_images_are_warned_of_or_repaired(photos, run):
     )
     assert done.summary["repaired"] == 1 and done.summary["repaired_by"] == {"alpha": 1}
     assert "alpha" not in warned(done)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_files_that_viewers_turn_are_warned_of(photos, run, kind):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    out = io.BytesIO()
+    image = Image.fromarray(noise(5, (45, 30)))
+    image.save(out, kind, exif=exif.tobytes(), lossless=True)
+    name = f"a/phone.{kind.lower()}"
+    folder = photos({"a": 3, "b": 3, name: out.getvalue(), "a/up.png": encoded(image)})
+    assert warned(run(folder))["orientation"] == [name]
 
 
 def test_overrides_accept_reject_and_relabel_and_are_counted(photos, encode, run):

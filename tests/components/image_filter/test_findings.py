@@ -37,10 +37,12 @@ def test_what_is_not_used_is_one_line():
         note("unused_column", "lesion_id"),
         note("other_files", "a/1.txt", 40),
         note("hidden", ".DS_Store"),
+        note("hidden_image", "a/.pending-1.jpg"),
     ]
     found = of_source(notes, {"a": 900, "b": 900})
     assert not_used(found) == (
-        "40 files that are no images, skipped masks (400 images), column lesion_id"
+        "1 image whose name begins with a dot, 40 files that are no images, "
+        "skipped masks (400 images), column lesion_id"
     )
     assert not_used(of_source([note("hidden", ".DS_Store")], PETS)) == ""
     many = [note("unused_column", f"c{n}") for n in range(6)]
@@ -53,6 +55,7 @@ def test_what_is_not_used_is_one_line():
         ("skipped", 60, True),  # as many as a class has
         ("unlabelled_folder", 75, True),
         ("unlabelled_file", 80, True),  # a third of all
+        ("hidden_image", 60, True),
         ("skipped", 59, False),
         ("other_files", 400, False),  # no images
         ("folder_without_images", 400, False),

@@ -8,6 +8,7 @@ import tensorflow as tf
 from imgpipe.components.common.storage.records import make, serialise
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.models.errors import ConfigError
+from tests.components.example_gen.sources import followed_advice
 
 
 def write(file, records, packed=""):
@@ -45,6 +46,19 @@ def test_splits_come_from_the_names_of_shards(tmp_path, encode):
     options = SourceOptions(least_classes=1)
     held_out = open_source(f"{tmp_path}/rps-test*.tfrecord", options).listing()
     assert held_out.counts() == {"a": 1, "b": 1}
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_missing_part_is_named_with_the_command_that_reads_the_others(tmp_path, encode, first):
+    for number in (0, 1, 3):
+        write(tmp_path / f"x.tfrecord-{number + first:05d}-of-00004", records(encode, 2))
+    missing = f"3 of 4 parts are here, and x.tfrecord-{2 + first:05d}-of-00004 is missing"
+    with pytest.raises(ConfigError, match=missing) as refused:
+        open_source(str(tmp_path)).listing()
+    (scan,) = followed_advice.scans(refused.value)
+    assert scan.counts() == {"a": 3, "b": 3}
+    write(tmp_path / f"x.tfrecord-{2 + first:05d}-of-00004", records(encode, 2))
+    assert len(open_source(str(tmp_path)).listing().items) == 8
 
 
 def test_files_without_a_split_beside_others_with_one_are_refused(tmp_path, encode):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import filelock
@@ -102,10 +104,32 @@ def test_a_writer_that_does_not_finish_is_named(tmp_path, monkeypatch):
 def test_labels_of_overrides_must_be_in_the_vocabulary():
     found = overrides.with_indices([Override(A, "relabel", "dog")], ["cat", "dog"])
     assert found[A[:12]].label_index == 1
-    with pytest.raises(
-        ConfigError, match=r"relabelled to 'cow', which is not a class; .* cat, dog"
-    ):
-        overrides.with_indices([Override(A, "relabel", "cow")], ["cat", "dog"])
+
+
+def test_decisions_for_a_class_that_is_gone_are_named_with_the_commands_that_go_on(tmp_path):
+    file = tmp_path / "over rides.toml"
+    label = 'cats "@$home" {1}/é'
+    given = [
+        Override(A, "relabel", label, path="[[x.jpg"),
+        Override(B, "reject", note=label),
+        Override("c" * 64, "relabel", label),
+        Override("d" * 64, "relabel", "dog"),
+    ]
+    classes = ['cat "@$home" {1}/é', "dog"]
+    read, dropped = ["relabel", "reject", "relabel", "relabel"], ["reject", "relabel"]
+    for number, expected in enumerate((read, dropped)):
+        file.write_text("# Mine.\n" + overrides.to_toml(given), encoding="utf-8")
+        with pytest.raises(ConfigError, match=r"relabels 2 images to .* is not a class") as refused:
+            overrides.decisions(given, classes, file)
+        command = re.findall(r": (perl .*)", str(refused.value))[number]
+        subprocess.run(command, shell=True, check=True)
+        left = overrides.load(file)
+        assert [override.verdict for override in left] == expected
+        assert len(overrides.decisions(left, classes, file)) == len(expected)
+        assert file.read_text(encoding="utf-8").startswith("# Mine.")
+    with pytest.raises(ConfigError, match="to 'cow', which is not a class") as refused:
+        overrides.decisions([Override(A, "relabel", "cow")], ["rock", "paper"], file)
+    assert re.findall("  (.*?): perl", str(refused.value)) == ["drop these decisions"]
 
 
 def test_an_image_is_found_by_its_hash_or_by_the_first_digits():
