@@ -44,10 +44,7 @@ def is_hidden(name: str) -> bool:
 
 
 def hidden_kind(name: str) -> str:
-    """Return the kind of note about a hidden file: photographs may be hidden by mistake.
-
-    Android hides those that it has not received whole; macOS writes ._x.jpg beside x.jpg.
-    """
+    """Return the kind of note about a hidden file; macOS writes ._x.jpg beside x.jpg."""
     return "hidden_image" if is_image(name) and not name.startswith("._") else "hidden"
 
 

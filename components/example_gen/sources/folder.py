@@ -121,25 +121,6 @@ class Walk:
         self.notes.append(Note(kind, path, detail))
 
 
-def read_tree(
-    where: str, root: Path, tree: Walk, options: SourceOptions, descend: bool = True
-) -> Scan:
-    """Set the labels and splits of the files of a tree, and compare them with lists among them.
-
-    Args:
-        where: The source, as commands name it.
-        root: The folder of the tree, which may be that of an archive that was unpacked.
-        tree: What is in the folder.
-        options: How the source is read.
-        descend: Whether a single folder around all others is passed.
-
-    Raises:
-        ConfigError: The folder is not laid out as expected.
-    """
-    scan = lay_out(where, tree.items, tree.folders, tree.notes, options, descend, root)
-    return no_classes.check_lists(root, where, tree.items, scan, options)
-
-
 @dataclass(frozen=True)
 class FolderSource(Source):
     """A folder on a local or mounted file system."""
@@ -158,7 +139,10 @@ class FolderSource(Source):
         tree.collect()
         # An evaluation may have one class, whose images are in folders of their own.
         descend = self.options.least_classes > 1
-        return read_tree(self.directory, root, tree, self.options, descend)
+        options = self.options
+        where = self.directory
+        scan = lay_out(where, tree.items, tree.folders, tree.notes, options, descend, root)
+        return no_classes.check_lists(root, where, tree.items, scan, options)
 
     def read(self, item: Item) -> bytes:
         """Read one file; see `Source.read`."""

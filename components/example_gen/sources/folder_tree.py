@@ -73,10 +73,7 @@ class Folder:
 def of_images(
     items: Iterable[Item], folders: Set[str], skip: Sequence[str]
 ) -> tuple[Folder, list[Note]]:
-    """Return the tree of the images, and notes of what is hidden, skipped or no image by its name.
-
-    The folders may hold no file.
-    """
+    """Return the tree of images, and notes of what is hidden, skipped or no image by its name."""
 
     @functools.cache
     def left_out(path: str) -> tuple[str, str] | None:
@@ -126,14 +123,13 @@ def _notes(others: Iterable[str], filled: Set[str]) -> list[Note]:
     """Note files that are no images: by their suffix, or the folder that holds only such."""
     files_by_note: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
     for file in others:
-        empty = [above for above in _above(file) if above not in filled]
-        key = ("folder_without_images", empty[0]) if empty else ("", file_names.suffix(file))
-        files_by_note[key].append(file)
+        empty = next((above for above in _above(file) if above not in filled), "")
+        files_by_note[empty, "" if empty else file_names.suffix(file)].append(file)
     return [
-        Note(kind, what, "holds no file that is an image", len(files))
-        if kind
-        else Note("other_files", min(files), f"{what} is no image", len(files))
-        for (kind, what), files in files_by_note.items()
+        Note("folder_without_images", folder, "holds no file that is an image", len(files))
+        if folder
+        else Note("other_files", min(files), f"{suffix} is no image", len(files))
+        for (folder, suffix), files in files_by_note.items()
     ]
 
 

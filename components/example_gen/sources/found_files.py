@@ -8,7 +8,6 @@ only when a file is not where the list says.
 from __future__ import annotations
 
 import collections
-import functools
 import os
 import posixpath
 import re
@@ -30,19 +29,12 @@ def _as_written(name: str) -> str:
 
 @dataclass
 class FoundFiles:
-    """Where the files of a list are.
+    """Where the files of a list are, as paths below the root by listed name."""
 
-    Attributes:
-        paths: Path below the root by listed name, for those that were found.
-        places: Path below the root that a name means, "" when it leads out of the root.
-        copies: Paths of several files that one name may mean.
-        notes: Other folders than those of the list from which files are read.
-    """
-
-    paths: dict[str, str] = field(default_factory=dict)
-    places: dict[str, str] = field(default_factory=dict)
-    copies: list[str] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)
+    paths: dict[str, str] = field(default_factory=dict)  # of those that were found
+    places: dict[str, str] = field(default_factory=dict)  # "" for a name that leads out of the root
+    copies: list[str] = field(default_factory=list)  # several files that one name may mean
+    notes: list[Note] = field(default_factory=list)  # other folders from which files are read
 
 
 def find_files(listed: Iterable[str], root: str) -> FoundFiles:
@@ -62,9 +54,9 @@ def find_files(listed: Iterable[str], root: str) -> FoundFiles:
             found_files.paths[name] = inside
         else:
             missing[name] = inside.split("/") if inside else parts
-    files = _Files(root)
+    files = _files_by_name(root) if missing else {}
     for name, parts in missing.items():
-        alike = [path for path in files.named(parts) if path.count("/") == len(parts) - 1]
+        alike = [path for path in _named(parts, files) if path.count("/") == len(parts) - 1]
         if found_files.places[name] and len(alike) == 1:
             found_files.paths[name] = alike[0]
     if missing and not found_files.paths:
@@ -72,13 +64,15 @@ def find_files(listed: Iterable[str], root: str) -> FoundFiles:
     return found_files
 
 
-def _find_elsewhere(names: Mapping[str, list[str]], files: _Files, found_files: FoundFiles) -> None:
+def _find_elsewhere(
+    names: Mapping[str, list[str]], files: Mapping[str, list[str]], found_files: FoundFiles
+) -> None:
     """Find files in other folders, by the longest ends of their names that most of them have."""
     best: dict[str, str] = {}
     lengths: dict[str, int] = {}
     for dropped in range(max(map(len, names.values()))):
         ends = {name: parts[dropped:] or parts[-1:] for name, parts in names.items()}
-        matches = {name: files.named(end) for name, end in ends.items()}
+        matches = {name: _named(end, files) for name, end in ends.items()}
         # A name means one file alone, which no other name means.
         owners = collections.Counter(path for paths in matches.values() for path in paths)
         single = {name: paths[0] for name, paths in matches.items() if len(paths) == 1}
@@ -117,35 +111,28 @@ def _inside(name: str, parts: Sequence[str], root: str) -> str:
     return path[len(root) + 1 :] if path.startswith(f"{root}/") else ""
 
 
-@dataclass(eq=False)
-class _Files:
-    """The files below a folder by their names."""
+def _files_by_name(root: str) -> dict[str, list[str]]:
+    """Return all files that are not hidden by their names, with and without the suffix."""
+    by_name: dict[str, list[str]] = collections.defaultdict(list)
+    for folder, folders, names in os.walk(root) if root else ():  # not through the whole machine
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        inside = folder[len(root) + 1 :]
+        for file in sorted(name for name in names if not is_hidden(name)):
+            name = _as_written(file)
+            for key in {name, posixpath.splitext(name)[0]}:
+                by_name[key].append(f"{inside}/{file}".lstrip("/"))
+    return by_name
 
-    root: str
 
-    @functools.cached_property
-    def _by_name(self) -> dict[str, list[str]]:
-        """Paths of all files that are not hidden, by their names with and without the suffix."""
-        by_name: dict[str, list[str]] = collections.defaultdict(list)
-        # The whole machine is not searched.
-        for folder, folders, names in os.walk(self.root) if self.root else ():
-            folders[:] = sorted(name for name in folders if not is_hidden(name))
-            inside = folder[len(self.root) + 1 :]
-            for file in sorted(name for name in names if not is_hidden(name)):
-                name = _as_written(file)
-                for key in {name, posixpath.splitext(name)[0]}:
-                    by_name[key].append(f"{inside}/{file}".lstrip("/"))
-        return by_name
-
-    def named(self, end: Sequence[str]) -> list[str]:
-        """Return the files whose paths end with these folders and this name, of any suffix."""
-        key = _as_written(end[-1])
-        folders = _as_written("/".join(["", *end[:-1], ""]))
-        for name in (key, posixpath.splitext(key)[0]):
-            paths = self._by_name.get(name, [])
-            alike = [p for p in paths if _as_written(f"/{posixpath.dirname(p)}/").endswith(folders)]
-            if len({posixpath.splitext(path)[0] for path in alike}) == 1:
-                return [min(alike)]  # a photograph has its mask as a PNG file beside it
-            if alike:
-                return alike
-        return []
+def _named(end: Sequence[str], files: Mapping[str, list[str]]) -> list[str]:
+    """Return the files whose paths end with these folders and this name, of any suffix."""
+    key = _as_written(end[-1])
+    folders = _as_written("/".join(["", *end[:-1], ""]))
+    for name in (key, posixpath.splitext(key)[0]):
+        paths = files.get(name, [])
+        alike = [p for p in paths if _as_written(f"/{posixpath.dirname(p)}/").endswith(folders)]
+        if len({posixpath.splitext(path)[0] for path in alike}) == 1:
+            return [min(alike)]  # a photograph has its mask as a PNG file beside it
+        if alike:
+            return alike
+    return []

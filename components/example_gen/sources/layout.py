@@ -16,7 +16,6 @@ from imgpipe.components.common.image_file import file_names
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import (
     folder_tree,
-    labels_in_names,
     no_classes,
     two_readings,
 )
@@ -56,7 +55,7 @@ def lay_out(
     except NoClasses as error:
         images = [item for folder in tree.walk() for item in folder.files]
         layer = [folder for folder, _ in _inside(roots) if folder.total]
-        readings = [*labels_in_names.readings(images), *two_readings.levels(layer)]
+        readings = [*two_readings.by_names(images), *two_readings.levels(layer)]
         raise no_classes.explained(error, where, items, options, readings, place) from None
 
 
@@ -78,7 +77,7 @@ class _Layout:
         split_cells: _Cells = {folder: (None, split) for folder, split in roots}
         items = self._items(split_cells | cells)
         if pattern:
-            items = labels_in_names.labelled(items, pattern)
+            items = two_readings.labelled(items, pattern)
         unlabelled = self._without_labels(roots, items)
         items = [item for item in items if item.split not in unlabelled]
         if pattern:

@@ -15,6 +15,7 @@ from imgpipe.models.files.regular_files import open_regular
 JSON_LINES = (".jsonl", ".ndjson")
 TEXT = ".txt"
 _TABLE = (".csv", ".tsv", TEXT)
+_LISTS = (*_TABLE, *JSON_LINES)
 _MIN_PIXELS = 4  # two by two
 _MOST_TEXTS = 20  # text files beside a list that are looked into
 
@@ -45,10 +46,9 @@ def lists_files(locator: str, options: SourceOptions) -> bool:
 def texts_of_images(folder: Path, but: Path | None = None) -> list[Note]:
     """Note the text files in a folder that name images, `but` one: they may hold their splits."""
     files = sorted(file for file in visible(folder) if file.suffix.lower() == TEXT)
+    detail = "names images: it may hold labels or splits"
     return [
-        Note(
-            "unread_list", file.name, "names images: it may hold labels or splits", 1, tables.GUIDE
-        )
+        Note("unread_list", file.name, detail, remedy=tables.GUIDE)
         for file in files[:_MOST_TEXTS]
         if file != but and lists_files(str(file), SourceOptions())
     ]
@@ -59,13 +59,12 @@ def lists_of_splits(folder: Path) -> dict[str, str]:
 
     Their names say it (train.csv, val.csv), or the folders say it that hold lists of one name.
     """
-    here = [file.name for file in visible(folder) if file.suffix.lower() in (*_TABLE, *JSON_LINES)]
-    below = [f"{inner.name}/{file.name}" for inner in visible(folder) for file in visible(inner)]
-    by_name = [name for name in here if split_of(name)]
-    by_folder = [path for path in below if path.lower().endswith((*_TABLE, *JSON_LINES))]
-    if are_splits(by_name):
-        return {name: split_of(name) or "" for name in sorted(by_name)}
-    parents = [path.partition("/")[0] for path in by_folder]
-    if are_splits(parents) and len({path.partition("/")[2] for path in by_folder}) == 1:
-        return {path: split_of(path.partition("/")[0]) or "" for path in sorted(by_folder)}
+    inside = sorted(visible(folder))
+    here = [file for file in inside if file.suffix.lower() in _LISTS and split_of(file.name)]
+    if are_splits([file.name for file in here]):
+        return {file.name: split_of(file.name) or "" for file in here}
+    below = [file for inner in inside for file in visible(inner) if file.suffix.lower() in _LISTS]
+    parents = [file.parent.name for file in below]
+    if are_splits(parents) and len({file.name for file in below}) == 1:
+        return {f"{name}/{below[0].name}": split_of(name) or "" for name in parents}
     return {}

@@ -7,11 +7,11 @@ first row, and `docs/how-to/lists.md` has short programs that write one that is 
 
 from __future__ import annotations
 
+import collections
 import io
-import itertools
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,49 +52,30 @@ _MAX_COLUMNS = 200  # rows of JSON may have different keys, so that a table may 
 
 @dataclass(frozen=True)
 class _Row:
-    """What a row says of a file; "" for nothing."""
+    """What a row says of a file."""
 
     number: str
     name: str  # as it is listed
-    split: str
-    group: str
-    label: str
+    #: Split, group and label, "" for none, by the problem of several. The label comes last, because
+    #: a person may correct it, and the others would remain.
+    said: dict[str, str]
 
 
-@dataclass
-class _Entry:
-    """All rows of a list for one file."""
-
-    path: str
-    locator: str
-    rows: list[str] = field(default_factory=list)
-    #: First row by value, by the problem of several values. The label comes last, because a person
-    #: may correct it, and the others would remain.
-    said: dict[str, dict[str, str]] = field(
-        default_factory=lambda: {TWO_SPLITS: {}, TWO_GROUPS: {}, TWO_LABELS: {}}
-    )
-
-    def add(self, row: _Row) -> None:
-        self.rows.append(row.number)
-        for reason, value in zip(self.said, (row.split, row.group, row.label), strict=True):
-            if value:
-                self.said[reason].setdefault(value, row.number)
-
-    def item(self) -> Item:
-        """Create the item, with a problem when the rows contradict each other."""
-        split, group, label = (
-            next(iter(row_by_value)) if len(row_by_value) == 1 else None
-            for row_by_value in self.said.values()
-        )
-        problem = next(self._contradictions(), "")
-        return Item(self.path, label, split, group=group, problem=problem, locator=self.locator)
-
-    def _contradictions(self) -> Iterator[str]:
-        """Yield the problems of which the rows say several values."""
-        for reason, row_by_value in self.said.items():
-            if len(row_by_value) > 1:
-                rows = (f"{value!r} (row {row})" for value, row in row_by_value.items())
-                yield f"{reason}: listed as {' and '.join(rows)}"
+def _item(path: str, locator: str, rows: Sequence[_Row]) -> Item:
+    """Create the item of a file, with a problem when its rows contradict each other."""
+    problem = ""
+    values: list[str | None] = []
+    for reason in rows[0].said:
+        first_rows: dict[str, str] = {}
+        for row in rows:
+            first_rows.setdefault(row.said[reason], row.number)
+        first_rows.pop("", None)
+        values.append(next(iter(first_rows)) if len(first_rows) == 1 else None)
+        if len(first_rows) > 1 and not problem:
+            values_in_rows = (f"{value!r} (row {row})" for value, row in first_rows.items())
+            problem = f"{reason}: listed as {' and '.join(values_in_rows)}"
+    split, group, label = values
+    return Item(path, label, split, group=group, problem=problem, locator=locator)
 
 
 @dataclass(frozen=True)
@@ -118,24 +99,23 @@ class ListSource(Source):
             )
         rows, notes = self._rows()
         found_files = find_files(dict.fromkeys(row.name for row in rows), str(root))
-        entries: dict[str, _Entry] = {}
+        places: dict[tuple[str, str], list[_Row]] = collections.defaultdict(list)
         for row in rows:
             path = found_files.paths.get(row.name) or found_files.places[row.name]
-            refused = ""
-            if not path or len(row.name) > _MAX_PATH:
+            refused = _refusal(row.name, path, root)
+            if refused:
                 # Refused rows may name the same file; each is rejected as an item of its own.
                 name = row.name.replace("\\", "/").rstrip("/.").rpartition("/")[2] or "unnamed"
                 path = f"row-{row.number.zfill(6)}/{name[-_MAX_NAME:]}"
-                refused = REFUSED + _refusal(row.name, root)
-            entries.setdefault(path, _Entry(path, refused)).add(row)
+            places[path, refused and REFUSED + refused].append(row)
         notes += [
-            Note("listed_twice", entry.path, f"in rows {join_names(entry.rows)}")
-            for entry in entries.values()
-            if len(entry.rows) > 1
+            Note("listed_twice", path, f"in rows {join_names([row.number for row in same])}")
+            for (path, _), same in places.items()
+            if len(same) > 1
         ]
-        labels = {label for entry in entries.values() for label in entry.said[TWO_LABELS]}
+        labels = {row.said[TWO_LABELS] for row in rows} - {""}
         tables.check_single_labels(self.file, labels, self.options.classes)
-        items = [entry.item() for entry in entries.values()]
+        items = [_item(path, locator, same) for (path, locator), same in places.items()]
         notes += found_files.notes
         scan = listed(self.file, items, _EXPECTED, self.options.least_classes, notes, labels)
         if not found_files.paths:
@@ -145,21 +125,17 @@ class ListSource(Source):
     def _nothing_found(self, root: Path, first: str, found_files: FoundFiles) -> ConfigError:
         """Say that no file is there, or that each may be one of several."""
         what = f"none of its {len(found_files.places):,} files exists"
+        shown = _refusal(first, found_files.places[first], root) or repr(first)
         if found_files.copies:
             what = "its files are in several folders"
             shown = join_names(found_files.copies, 3)
-        elif not found_files.places[first] or len(first) > _MAX_PATH:
-            shown = _refusal(first, root)
-        else:
-            shown = repr(first)
         folders = {str(root / path.rpartition("/")[0]) for path in found_files.copies}
-        return TwoReadings(
-            self.file,
-            self.options,
+        why = (
             f"{what} below {str(root)!r} (first: {shown}). Paths start at the folder of the list, "
-            f"or at data.root, the folder of the images; {tables.GUIDE}",
-            [Reading(f"paths below {place}", {"root": place}) for place in sorted(folders)],
+            f"or at data.root, the folder of the images; {tables.GUIDE}"
         )
+        starts = [Reading(f"paths below {place}", {"root": place}) for place in sorted(folders)]
+        return TwoReadings(self.file, self.options, why, starts)
 
     def read(self, item: Item) -> bytes:
         """Read one file; see `Source.read`.
@@ -191,23 +167,23 @@ class ListSource(Source):
         if not path.is_dir():
             rows, notes = self._rows_of(path)
             return rows, [*notes, *texts_of_images(path.parent, path)]
-        lists = lists_of_splits(path)
-        if not lists:
+        rows = []
+        notes = []
+        for name, split in lists_of_splits(path).items():
+            of_list, unread = self._rows_of(path / name, name, split)
+            rows += of_list
+            notes += unread
+        if not rows:
             expected = "expected a list for each split, such as train.csv and test.csv"
             raise ConfigError(f"data source {self.file!r} is a folder; {expected}")
-        both = [self._rows_of(path / name, name, split) for name, split in lists.items()]
-        every, notes_by_list = zip(*both, strict=True)
-        return list(itertools.chain(*every)), list(itertools.chain(*notes_by_list))
+        return rows, notes
 
     def _rows_of(
         self, file: Path, name: str = "", split: str = ""
     ) -> tuple[list[_Row], list[Note]]:
         """Return the rows of one list, and notes of columns that nothing reads.
 
-        Args:
-            file: The list.
-            name: Its path in the folder of several lists; "" for one alone.
-            split: The split of rows that name none.
+        Of several lists, each has its path in their folder as a name, and a split for its rows.
         """
         try:
             is_json = file.name.lower().endswith(JSON_LINES)
@@ -218,13 +194,16 @@ class ListSource(Source):
         above = name.rpartition("/")[0]
         rows = []
         for number, row in zip(cells.index, cells.itertuples(index=False), strict=True):
-            said = [tables.cell_text(row[n]) if n >= 0 else "" for n in (path, label, group)]
-            if not said[0]:
+            cell, group_name, label_name = (
+                tables.cell_text(row[n]) if n >= 0 else "" for n in (path, group, label)
+            )
+            if not cell:
                 raise ConfigError(f"data source {str(file)!r}, row {number}: no path; {_EXPECTED}")
             word = tables.split_cell(row[split_column]) if split_column >= 0 else ""
             word = split_word(word, f"{str(file)!r}, row {number}") if word else split
-            listed_name = f"{above}/{said[0]}".lstrip("/") if above else said[0]
-            rows.append(_Row(f"{name} {number}".strip(), listed_name, word, said[2], said[1]))
+            said = {TWO_SPLITS: word, TWO_GROUPS: group_name, TWO_LABELS: label_name}
+            listed_name = f"{above}/{cell}" if above else cell
+            rows.append(_Row(f"{name} {number}".strip(), listed_name, said))
         used = {path, label, split_column, group}
         rest = {n: cells[n].tolist() for n in cells.columns if n not in used}
         return rows, tables.unread_columns(titles, rest)
@@ -325,21 +304,21 @@ def _check_width(titles: Sequence[str]) -> None:
 
 def _text(value: Any) -> str:
     """Return a JSON value as text; null and objects are "", and several values are JSON."""
-    if value is None or isinstance(value, dict):
-        return ""
-    return (
-        json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value)
-    ).strip()
+    if isinstance(value, list):
+        return json.dumps(value, ensure_ascii=False)
+    return "" if value is None or isinstance(value, dict) else str(value).strip()
 
 
 def _names_image(cell: str) -> bool:
     return file_names.is_image(tables.cell_text(cell))
 
 
-def _refusal(raw: str, root: Path) -> str:
-    """Say why a file must not be read."""
+def _refusal(raw: str, path: str, root: Path) -> str:
+    """Say why a file must not be read, whose path below the root is "" if it leads out of it."""
     if len(raw) > _MAX_PATH:
         return f"{raw[:_MAX_NAME]!r}… has {len(raw):,} characters, more than a path may have"
+    if path:
+        return ""
     if "://" in raw:
         return f"{raw!r} is a URL; only files are read"
     return f"{raw!r} leads out of {str(root)!r}; set data.root to the folder of all files"

@@ -53,12 +53,6 @@ def visible(folder: Path) -> list[Path]:
 def check_all(source: str, files: Iterable[Path], root: Path, follow_links: bool) -> None:
     """Check that all files of a data source are regular files below its root.
 
-    Args:
-        source: The source, for messages.
-        files: Files to check.
-        root: Root folder of the source.
-        follow_links: Whether symbolic links may lead to files outside of `root`.
-
     Raises:
         ConfigError: A file is not regular, cannot be opened, or is outside of `root`.
     """

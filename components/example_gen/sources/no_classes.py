@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import collections
-import itertools
 import posixpath
 import re
 from collections.abc import Iterable, Sequence
@@ -29,7 +27,6 @@ from imgpipe.models.files.regular_files import open_regular
 
 LISTS = (".csv", ".tsv", ".jsonl", ".ndjson")
 _SHEETS = (".xlsx", ".xls", ".ods")
-_SAVED = "save it as CSV, and name that instead"
 _LABELS = ".cls"  # a file beside each image that holds its label, as WebDataset writes
 _MOST_LISTS = 4  # with more, none of them is read
 _WRITE = "write a list (.csv) with the columns path and label, and name it instead of the folder"
@@ -50,8 +47,8 @@ def explained(
     if place is not None:
         texts = _outermost(files, (TEXT,))
         texts = [file for file in texts if lists_files(str(place / file), options)]
-        of_lists = _lists(place, folder, [*_outermost(files), *texts], options)
-        certain, possible, problems = of_lists
+        lists = [*_outermost(files), *texts]
+        certain, possible, problems = _lists(place, folder, lists, options)
         lines = (certain + possible or problems[:1]) + lines
     said = "\n  ".join([". It can be read in another way:", *lines])
     return ConfigError(f"{error}{said if lines else _situation(folder, files)}")
@@ -70,7 +67,8 @@ def _situation(folder: Path, files: Sequence[str]) -> str:
     if not images:
         return f". None of its files is an image: {join_names(others)}"
     labels = f"; the labels may be in {join_names(others)}" if others else ""
-    said = f". Its images, such as {images[0]}, are in no folder of a class{labels}"
+    example = next(filter(file_names.is_image, images), images[0])
+    said = f". Its images, such as {example}, are in no folder of a class{labels}"
     if others and not folder.is_dir():
         return f"{said}. {unpacking.advice(folder)}"
     return (
@@ -93,20 +91,27 @@ def check_lists(
         return scan
     folder = Path(where).expanduser().absolute()
     files = [item.path for item in items]
+    giving: dict[str, list[str]] = {}
     for file in _outermost(files):
-        if not _differs(place / file, scan):
-            continue
-        certain, possible, _ = _lists(place, folder, [file], options)
-        # What may be the labels counts where the paths name no folder of a class.
-        if certain or (possible and _differs(place / file, scan, with_paths=True)):
-            raise _other_labels(where, f"{file} gives", certain + possible, scan, options)
+        if _differs(place / file, scan):
+            certain, possible, _ = _lists(place, folder, [file], options)
+            # What may be the labels counts where the paths name no folder of a class.
+            if certain or _differs(place / file, scan, with_paths=True):
+                giving[f"{file} gives"] = certain + possible
     count = sum(item.path.endswith(_LABELS) for item in items)
     if count:
-        why = f"{count:,} {_LABELS} files beside the images may give"
-        raise _other_labels(where, why, [f"the labels in these files: {_WRITE}"], scan, options)
+        by_files = f"the labels in these files: {_WRITE}"
+        giving[f"{count:,} {_LABELS} files beside the images may give"] = [by_files]
+    for what_gives, lines in giving.items():
+        if lines:
+            by_folder = Reading(_described(scan), {"class_level": 1}).command(where, options)
+            choose = "\n  ".join(["Choose one:", *lines, by_folder])
+            why = f"{what_gives} other labels than the folders. {choose}"
+            raise ConfigError(f"data source {where!r}: {why}")
     detail = "may give other labels than the folders"
     sheets = _outermost(files, _SHEETS)
-    notes = [Note("unread_list", file, detail, remedy=_SAVED) for file in sheets]
+    remedy = "save it as CSV, and name that instead"
+    notes = [Note("unread_list", file, detail, remedy=remedy) for file in sheets]
     notes += texts_of_images(place)
     return replace(scan, notes=(*scan.notes, *notes))
 
@@ -117,42 +122,21 @@ def _differs(file: Path, scan: Scan, with_paths: bool = False) -> bool:
         _, (_, row) = tables.first_rows(open_regular(file))
     except OSError:
         return False
-    by_name: dict[str, list[Item]] = collections.defaultdict(list)
-    for item in scan.items:
-        if item.label:
-            by_name[_parts(item.path)[0]].append(item)
-    path = next((cell for cell in row if _parts(cell)[0] in by_name), None)
-    if path is None:
-        return False
+    labels = [(_parts(item.path), item.label.lower()) for item in scan.items if item.label]
+    names = {parts[0] for parts, _ in labels}
+    path = next((cell for cell in row if _parts(cell)[0] in names), "")
     parts = _parts(path)
-    alike = by_name[parts[0]]  # the same name may stand in every folder
-    shared = [_shared(_parts(item.path), parts) for item in alike]
-    pairs = zip(alike, shared, strict=True)
-    labels = {str(item.label).lower() for item, depth in pairs if depth == max(shared)}
+    given: set[str] = set()
+    for count in range(len(parts), 0, -1):  # the same name may stand in every folder
+        given = given or {label for other, label in labels if other[:count] == parts[:count]}
     cells = [cell.lower() for cell in row if with_paths or cell != path]
-    return labels.isdisjoint(part for cell in cells for part in re.split(r"[\\/]", cell))
+    said = {part for cell in cells for part in re.split(r"[\\/]", cell)}
+    return bool(given) and given.isdisjoint(said)
 
 
 def _parts(path: str) -> list[str]:
     """Return the name in a path, without its suffix, and the folders from the innermost on."""
     return posixpath.splitext(path.replace("\\", "/"))[0].lower().split("/")[::-1]
-
-
-def _shared(parts: Sequence[str], others: Sequence[str]) -> int:
-    """Return how many parts two paths share, from the innermost on."""
-    pairs = zip(parts, others, strict=False)
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
-
-
-def _other_labels(
-    where: str, what_gives: str, lines: Sequence[str], scan: Scan, options: SourceOptions
-) -> ConfigError:
-    """Return the refusal of folders whose files have other labels somewhere else."""
-    by_folder = Reading(_described(scan), {"class_level": 1}).command(where, options)
-    return ConfigError(
-        f"data source {where!r}: {what_gives} other labels than the folders. "
-        + "\n  ".join(["Choose one:", *lines, by_folder])
-    )
 
 
 def _described(scan: Scan) -> str:

@@ -79,18 +79,9 @@ def find_column(
     required: bool = False,
     what: str = "column",
 ) -> int:
-    """Find a column by its name or index in the configuration, or by its usual names.
+    """Return the index of a column by its name or index in the configuration, or its usual names.
 
-    Args:
-        where: The source, for messages.
-        titles: Names of the columns, empty when the file has no header.
-        role: What the column holds; see `is_usual`.
-        wanted: Name or index of the column in the configuration, "" for none.
-        required: Whether the column must exist.
-        what: "column", or "feature", which has no index.
-
-    Returns:
-        The index of the column, -1 for none.
+    -1 for none. `titles` are empty where the file has no header; a "feature" has no index.
 
     Raises:
         ConfigError: The column of the configuration or a required column is missing.
@@ -117,15 +108,7 @@ def find_column(
 
 
 def split_column(where: str, titles: Sequence[str], columns: Mapping[int, Sequence[str]]) -> int:
-    """Find the column whose cells name splits, train among them, whatever its own name is.
-
-    Args:
-        where: The source, for messages.
-        titles: Names of the columns; empty where they have none.
-        columns: The cells of the columns that have no other role, by their index.
-
-    Returns:
-        The index of the column, -1 for none.
+    """Return the index of the column whose cells name splits, train among them; -1 for none.
 
     Raises:
         ConfigError: Some cells of a column name splits, and all others are numbers, as of folds.
@@ -152,12 +135,7 @@ def split_cell(cell: str) -> str:
 
 
 def unread_columns(header: Sequence[str], columns: Mapping[int, Sequence[str]]) -> list[Note]:
-    """Note columns whose cells repeat, and which nothing reads, with what they may be.
-
-    Args:
-        header: Names of the columns; empty where they have none.
-        columns: The cells of the columns that nothing reads, by their index.
-    """
+    """Note columns whose cells repeat, and which nothing reads, with what they may be."""
     notes = []
     for number, cells in columns.items():
         values = sorted({cell for cell in map(cell_text, cells) if cell})
@@ -188,11 +166,7 @@ def encoding(file: BinaryIO) -> str:
 
 
 def first_rows(file: BinaryIO) -> tuple[str, list[list[str]]]:
-    """Return the delimiter of a table, and the cells of its first two rows ([] for none).
-
-    Args:
-        file: The table, which is closed.
-    """
+    """Return the delimiter of a table, and the cells of its first two rows ([] for none)."""
     with io.TextIOWrapper(file, encoding(file), "replace") as text:
         lines = filter(str.strip, iter(lambda: text.readline(_LINE_LIMIT), ""))
         first = list(itertools.islice(lines, 2))

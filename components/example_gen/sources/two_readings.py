@@ -1,4 +1,4 @@
-"""Finds trees of folders that can be read in two ways, by structure, and names the readings.
+"""Finds trees of folders that can be read in two ways, by structure, and the readings.
 
 A reading follows from the names and the numbers of images of the folders; none is tried.
 """
@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from imgpipe.components.common.formatting import join_names
-from imgpipe.components.common.image_file.file_names import stem
-from imgpipe.components.example_gen.sources import labels_in_names
+from imgpipe.components.common.image_file.file_names import claims_to_be_image, stem
+from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.components.example_gen.sources.folder_tree import Folder
 from imgpipe.components.example_gen.sources.readings import Ambiguity, Reading, classes_of
 from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
@@ -21,6 +21,11 @@ from imgpipe.models.names import feature_names as names
 #: The end of a name that says that the file belongs to another one: x_mask and x_mask_1 beside x.
 _ENDING = re.compile(r"[-_. ]+[^\W\d_]+(?=(?:[-_. ]?\d+)?$)")
 _NUMBER = re.compile(r"\d+(?=\D*$)")
+#: The name of a file up to its number, as in cat.12.jpg and Abyssinian_12.jpg.
+_BEFORE_NUMBER = r"([^/\d]*?[^/\d\W_])[-_. (]*\d+[^/\d]*\.\w+$"
+#: The name behind its number, as in 12_frog.png.
+_BEHIND_NUMBER = r"(?:^|/)\d+[-_. ]+([^/\d\W][^/\d]*)\.\w+$"
+_LEAST = 3  # files that each label of a guessed pattern needs at least
 _MANY = 3  # one in so many files shows that the names mean something
 _KINDS = 3  # folders of images, of their masks and, perhaps, of something else
 _FEW_FILES = 5  # the names of fewer may be the same by chance
@@ -36,9 +41,8 @@ def about_splits(top: Folder) -> Ambiguity | None:
     train = [folder for folder in named if split_of(folder.name) == names.TRAIN]
     is_one_split = len({split_of(folder.name) for folder in named}) == 1
     is_whole = any(are_splits([folder.name, names.TRAIN, names.TEST]) for folder in train)
-    if is_one_split and not is_whole:
-        return None  # classes such as train_station
-    if not any(map(_words, train if others else named)):
+    # Classes such as train_station, or folders without classes.
+    if (is_one_split and not is_whole) or not any(map(_words, train if others else named)):
         return None
     problem = "but not one folder for each, with train among them, and the same rest of the name"
     if others:
@@ -51,15 +55,12 @@ def about_splits(top: Folder) -> Ambiguity | None:
 
 
 def about_classes(roots: Sequence[Folder], classes: Sequence[Folder]) -> Ambiguity | None:
-    """Ask about a tree whose structure does not say which folders, or which files, are the classes.
-
-    The roots, the top or the splits, hold the classes; those of one name in two splits are one.
-    """
+    """Ask about roots, the top or the splits, that do not say which folders are the classes."""
     beside = _companions(classes)
     if beside:
         why = f"many files, those of {beside}, are called as others of their class, as masks are"
-        skip = {"skip": (beside,), **_FIRST_LEVEL}
-        return why, [Reading(f"without {beside}", skip), *levels(classes)[:1]]
+        alone = Reading(f"without {beside}", {"skip": (beside,), **_FIRST_LEVEL})
+        return why, [alone, *levels(classes)[:1]]
     for root in roots:
         if _have_same_files(root.filled()):
             return _about_same_files(root.filled(), roots, classes)
@@ -85,8 +86,7 @@ def _about_inner_folders(roots: Sequence[Folder], classes: Sequence[Folder]) -> 
 def _inner_folders(classes: Sequence[Folder]) -> tuple[list[str], list[str]]:
     """Return the names of folders in classes that may be the classes, and of the classes around.
 
-    They may be if several are side by side, and either all images are on a level with them, or
-    folders of these names are at other places, too.
+    They stand side by side, and all images are on a level, or the names are at other places, too.
     """
     places: dict[str, set[str]] = collections.defaultdict(set)
     for class_folder in classes:
@@ -103,9 +103,8 @@ def _inner_folders(classes: Sequence[Folder]) -> tuple[list[str], list[str]]:
             if len(inner) > 1:
                 parts.update(inner)
                 around.add(class_folder.name)
-    if len({folder.name for folder in classes}) == 1:
-        return [], []
-    return sorted(parts), sorted(around)
+    is_one_class = len({folder.name for folder in classes}) == 1
+    return ([], []) if is_one_class else (sorted(parts), sorted(around))
 
 
 def levels(layer: Sequence[Folder]) -> list[Reading]:
@@ -172,10 +171,9 @@ def _words(folder: Folder) -> list[Folder]:
 
 
 def _companions(classes: Sequence[Folder]) -> str:
-    """Return what names the files of which each has the name of another one of its class.
+    """Return what a third of the files, called as others of their class, have in common.
 
-    It is "*_mask*" where x_mask lies beside x, or the name of a folder of files called as those
-    beside it; "" where less than a third are like that.
+    It is "*_mask*" where x_mask lies beside x, or the name of a folder; "" for no such files.
     """
     counts: collections.Counter[str] = collections.Counter()
     total = sum(class_folder.total for class_folder in classes)
@@ -225,7 +223,7 @@ def _about_same_files(
     """Ask about folders with files of the same names, which may hold the labels."""
     shown = join_names([folder.name for folder in folders])
     why = f"the files of {shown} have the same names throughout, as images and their masks have"
-    readings = labels_in_names.readings(i for inner in folders[0].walk() for i in inner.files)
+    readings = by_names(i for inner in folders[0].walk() for i in inner.files)
     if readings:
         why += "; they begin with several labels, so that the names may tell the classes"
     alone: list[Reading] = []
@@ -235,6 +233,24 @@ def _about_same_files(
         alone += [Reading(reading.gives, reading.settings | skip) for reading in readings]
         alone += _without(roots, others)
     return why, [*alone, *readings, *levels(classes)]
+
+
+def by_names(items: Iterable[Item]) -> list[Reading]:
+    """Return the reading by the labels that most images have in their names; none without them."""
+    images = [item for item in items if claims_to_be_image(item.path)]
+    for pattern in (_BEFORE_NUMBER, _BEHIND_NUMBER):
+        labels = [item.label for item in labelled(images, pattern) if item.label]
+        counts = collections.Counter(labels)
+        if len(counts) > 1 and 2 * len(labels) > len(images) and min(counts.values()) >= _LEAST:
+            return [Reading(classes_of(counts, len(labels)), {"label_pattern": pattern})]
+    return []
+
+
+def labelled(items: Sequence[Item], pattern: str) -> list[Item]:
+    """Return the items with the labels that a pattern finds in their paths, None for none."""
+    expression = re.compile(pattern)
+    matches = ((item, expression.search(item.path)) for item in items)
+    return [item.placed((match and match[1]) or None, item.split) for item, match in matches]
 
 
 def _stems(folders: Iterable[Folder]) -> list[str]:

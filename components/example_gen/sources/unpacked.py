@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import functools
 import gzip
@@ -61,17 +60,10 @@ def version(file: Path) -> str:
 
 
 def kept(where: str, state: str, store: str, unpack: Unpacker) -> tuple[Path, list[Note]]:
-    """Unpack something, unless its state is in the cache, where it replaces older states.
+    """Unpack what is at `where`, unless its `state` is in the cache, where it replaces older ones.
 
-    Args:
-        where: Path or address of what is unpacked.
-        state: Text that changes with its content.
-        store: Folder of the cache. "" for a temporary folder, which is removed when this process
-            ends.
-        unpack: Unpacks it.
-
-    Returns:
-        The folder of the unpacked files, and notes of what was left out.
+    The cache is in the folder `store`, or in a temporary one, which is removed when this process
+    ends. Returns the folder of the unpacked files, and notes of what was left out.
 
     Raises:
         OSError: It cannot be read, is damaged, or unpacks to far more data than images do.
@@ -106,8 +98,8 @@ def _write(target: Path, unpack: Unpacker) -> None:
         notes = [(note.kind, note.path, note.detail) for note in unpack(beside / _FILES)]
         (beside / LEFT_OUT).write_text(json.dumps(notes), "utf-8")
         sync_tree(beside)
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(target)  # it is not whole
+        if not (target / LEFT_OUT).is_file():
+            shutil.rmtree(target, ignore_errors=True)  # what a killed process has begun
         move_folder(beside, target, last=(LEFT_OUT,))
     except OSError:
         if not (target / LEFT_OUT).is_file():  # no other process was faster
@@ -164,9 +156,8 @@ def _check_ratio(size: int, packed: int, when: str = "") -> None:
 def unpack_archive(packed: Path, folder: Path) -> list[Note]:
     """Unpack a .zip, .tar or .tar.gz archive into an empty folder.
 
-    Returns:
-        Notes of members that are left out, because their paths lead out of the archive, or because
-        they are links or devices, and of names that several members have.
+    Returns notes of members that are left out, because their paths lead out of the archive, or
+    because they are links or devices.
 
     Raises:
         OSError: The archive is damaged, or a member cannot be unpacked.
@@ -186,38 +177,23 @@ def unpack_archive(packed: Path, folder: Path) -> list[Note]:
 
 def _unpack(members: Iterator[_Member], folder: Path) -> list[Note]:
     notes: list[Note] = []
-    times: collections.Counter[str] = collections.Counter()
     for name, kind, unpack in members:
         path, unsafe = safe_path(name)
-        target = folder / path
         if unsafe:
             notes.append(Note("unsafe_name", name, unsafe))
         elif kind in _REFUSED:
             notes.append(Note(kind, path, _REFUSED[kind]))
         elif kind == "folder":
-            target.mkdir(parents=True, exist_ok=True)
-        elif not times[path] and os.path.lexists(target):
+            (folder / path).mkdir(parents=True, exist_ok=True)
+        elif os.path.lexists(folder / path):
             raise OSError(f"{path!r} is the name of two members, which may differ in case")
         else:
-            times[path] += 1
             unpack(path, folder)
-    notes += [
-        Note("repeated_name", path, f"{count} members of this name; the last one counts")
-        for path, count in times.items()
-        if count > 1
-    ]
     return notes
 
 
 def safe_path(name: str) -> tuple[str, str]:
-    """Convert the name of a member to a path below the archive's root.
-
-    Args:
-        name: Name of the member.
-
-    Returns:
-        The path and "", or "" and the reason why the name is unsafe.
-    """
+    """Return the path below the root that a name means, or "" and why the name is unsafe."""
     # Zip demands forward slashes (APPNOTE 4.4.17.1), which not every archiver writes.
     parts = name.replace("\\", "/").split("/")
     if not parts[0] and len(parts) > 1:
@@ -259,35 +235,24 @@ def _zip_members(packed: Path) -> Iterator[_Member]:
                 if not info.flag_bits & _UTF8_NAME:
                     name = name.encode("cp437").decode("utf-8", "surrogateescape")
                 _check_name(name)
-                yield name, _zip_kind(info, name), functools.partial(_from_zip, archive, info)
+                kind = "folder" if name.endswith(("/", "\\")) else "file"
+                if stat.S_ISLNK(info.external_attr >> 16):
+                    kind = "link"
+                yield name, kind, functools.partial(_from_zip, archive, info)
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise OSError(f"the zip is broken: {error}") from None
 
 
-def _zip_kind(info: zipfile.ZipInfo, name: str) -> str:
-    mode = stat.S_IFMT(info.external_attr >> 16)
-    if stat.S_ISLNK(mode):
-        return "link"
-    if name.endswith(("/", "\\")):
-        return "folder"
-    return "file" if mode in (0, stat.S_IFREG) else "special_file"
-
-
 def _from_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: str, folder: Path) -> None:
     """Unpack a member of a zip, no more of it than it claims."""
-    if info.flag_bits & 0x41:  # bits 0 and 6: encrypted (APPNOTE 4.4.4)
-        raise OSError(f"{path!r} is encrypted")
     if info.compress_type not in _ZIP_METHODS:
         method = f"method {info.compress_type} of APPNOTE 4.4.5"
         raise OSError(f"{path!r} is packed by {method}, and not by deflate")
     info.filename = path
     try:
         archive.extract(info, folder)
-        size = (folder / path).stat().st_size
-        if size != info.file_size:
-            raise EOFError(f"{size:,} of {info.file_size:,} bytes")
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
-        raise OSError(f"{path!r} is damaged ({error})") from None
+        raise OSError(f"{path!r} cannot be unpacked ({error})") from None
 
 
 def _tar_members(plain: Path) -> Iterator[_Member]:
@@ -317,14 +282,12 @@ def _tar_kind(info: tarfile.TarInfo) -> str:
 
 def _from_tar(archive: tarfile.TarFile, info: tarfile.TarInfo, path: str, folder: Path) -> None:
     """Unpack a member of a tar."""
-    if info.issparse():
-        raise OSError(f"{path!r} is a sparse member")
     # Without mode and time, which may be those that no reader can use.
     member = cast("Any", info).replace(name=path, mode=None, mtime=None, deep=False)
     try:
         archive.extract(member, folder, filter="data")
     except tarfile.TarError as error:
-        raise OSError(f"{path!r} is damaged or cut off ({error})") from None
+        raise OSError(f"{path!r} cannot be unpacked ({error})") from None
 
 
 def _require_end(plain: Path, offset: int) -> None:

@@ -15,7 +15,7 @@ import pytest
 from imgpipe.components.example_gen.image_example_gen import ingest
 from imgpipe.components.example_gen.settings import ReadPlan
 from imgpipe.components.example_gen.sources import SourceOptions, open_source, unpacked
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY
 from tests.components.example_gen.sources import followed_advice
 
@@ -106,7 +106,7 @@ def test_a_damaged_member_is_named_and_the_archive_refused(pack):
     data[100] ^= 255
     path.write_bytes(data)
     with pytest.raises(
-        ConfigError, match=r"'cat/a\.jpg' is damaged \(.*download the archive again"
+        ConfigError, match=r"'cat/a\.jpg' cannot be unpacked \(.*download the archive again"
     ):
         open_source(str(path)).listing()
 
@@ -116,7 +116,7 @@ def test_an_encrypted_member_is_named_and_the_archive_refused(pack):
     data = path.read_bytes()
     start = data.index(b"PK\1\2") + 8  # its flags in the central directory
     path.write_bytes(data[:start] + bytes([data[start] | 1]) + data[start + 1 :])
-    with pytest.raises(ConfigError, match=r"'cat/a\.jpg' is encrypted.* name the folder"):
+    with pytest.raises(ConfigError, match=r"'cat/a\.jpg' cannot be unpacked .*encrypted"):
         open_source(str(path)).listing()
 
 
@@ -147,7 +147,7 @@ def test_archives_that_unpack_to_more_than_200_times_their_size_are_refused(tmp_
 def test_cut_off_archives_are_refused(pack, kind):
     path = pack(kind, {"cat/a.jpg": os.urandom(40_000), "dog/b.jpg": os.urandom(40_000)})
     path.write_bytes(path.read_bytes()[:60_000])
-    with pytest.raises(ConfigError, match=r"cut off|the zip is broken"):
+    with pytest.raises(ConfigError, match=r"cut off|the zip is broken|end of data"):
         open_source(str(path)).listing()
 
 
@@ -247,22 +247,16 @@ def test_archives_that_are_not_read_are_named_with_the_command_that_unpacks_them
         (tmp_path / "pets" / label / "1.jpg").write_bytes(b"x")
     archive = tmp_path / f"pets.{kind}"
     subprocess.run(["tar", "-I", packer, "-cf", archive, "-C", tmp_path, "pets"], check=True)
-    with pytest.raises(ConfigError, match=r"is not read \(it is: .*\); .*Unpack it: ") as refused:
+    with pytest.raises(ConfigError, match=r"is not read; expected .*Unpack it: ") as refused:
         open_source(str(archive)).listing()
     (scan,) = followed_advice.scans_after_shell(refused.value, tmp_path)
     assert scan.counts() == {"cat": 1, "dog": 1}
 
 
-@pytest.mark.parametrize(
-    ("name", "head", "what"),
-    [
-        ("pets.7z", b"7z\xbc\xaf\x27\x1c\0\4", "7-Zip Compressed file"),
-        ("pets.rar", b"Rar!\x1a\x07\x01\0", "RAR Archive"),
-    ],
-)
-def test_7z_and_rar_are_named_and_unpacked_with_7_zip(tmp_path, name, head, what):
-    (tmp_path / name).write_bytes(head + bytes(300))
-    with pytest.raises(ConfigError, match=rf"it is: {what}.*Unpack it with 7-Zip: 7z x \S+{name} "):
+@pytest.mark.parametrize("name", ["pets.7z", "pets.rar"])
+def test_7z_and_rar_are_named_and_unpacked_with_7_zip(tmp_path, name):
+    (tmp_path / name).write_bytes(bytes(300))
+    with pytest.raises(ConfigError, match=rf"is not read; .*Unpack it with 7-Zip: 7z x \S+{name} "):
         open_source(str(tmp_path / name)).listing()
     with pytest.raises(ConfigError, match=rf"still packed \({name}\). Unpack it with 7-Zip: 7z x "):
         open_source(str(tmp_path)).listing()
@@ -337,11 +331,11 @@ def test_a_list_gives_the_same_answer_in_an_archive_as_in_a_folder(pack, tmp_pat
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_members_of_one_path_are_replaced_by_the_last_of_them(pack, kind):
-    path = pack(kind, {**FILES, "./cat/a.jpg": b"last"})
-    scan = open_source(str(path)).listing()
-    assert contents(path)["cat/a.jpg"] == b"last"
-    assert notes(scan) == {("repeated_name", "cat/a.jpg")}
+@pytest.mark.parametrize("name", ["./cat/a.jpg", "cat", "cat/a.jpg/b.jpg"])
+def test_two_members_of_one_path_are_refused(pack, kind, name):
+    path = pack(kind, {**FILES, name: b"last"})
+    with pytest.raises((ConfigError, ResourceError), match=r"of two members|cannot be unpacked"):
+        open_source(str(path)).listing()
 
 
 @pytest.mark.parametrize("kind", KINDS)
