@@ -73,7 +73,8 @@ def _about_inner_folders(roots: Sequence[Folder], classes: Sequence[Folder]) -> 
     if not parts:
         return None
     readings = [*_as_splits(classes), *levels(classes)]
-    readings += _without(roots, [folder for folder in classes if folder.name in around])
+    holding = set(around)
+    readings += _without(roots, [folder for folder in classes if folder.name in holding])
     for name in around if len(around) <= _KINDS else ():
         readings += _without(roots, [folder for folder in classes if folder.name != name])
     if len(parts) == 2 and not {folder.name for folder in classes} & {*parts}:
