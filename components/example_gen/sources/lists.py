@@ -19,7 +19,7 @@ from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file import file_names
 from imgpipe.components.common.image_record import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources import tables
+from imgpipe.components.example_gen.sources import list_files, tables
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
     Item,
@@ -29,12 +29,6 @@ from imgpipe.components.example_gen.sources.base import (
     SourceKind,
 )
 from imgpipe.components.example_gen.sources.found_files import FoundFiles, find_files
-from imgpipe.components.example_gen.sources.list_files import (
-    JSON_LINES,
-    lists_files,
-    lists_of_splits,
-    texts_of_images,
-)
 from imgpipe.components.example_gen.sources.listing import listed
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, check_inside
 from imgpipe.components.example_gen.sources.readings import Reading, TwoReadings, classes_of
@@ -166,10 +160,10 @@ class ListSource(Source):
         path = self._path()
         if not path.is_dir():
             rows, notes = self._rows_of(path)
-            return rows, [*notes, *texts_of_images(path.parent, path)]
+            return rows, [*notes, *list_files.texts_of_images(path.parent, path)]
         rows = []
         notes = []
-        for name, split in lists_of_splits(path).items():
+        for name, split in list_files.lists_of_splits(path).items():
             of_list, unread = self._rows_of(path / name, name, split)
             rows += of_list
             notes += unread
@@ -186,7 +180,7 @@ class ListSource(Source):
         Of several lists, each has its path in their folder as a name, and a split for its rows.
         """
         try:
-            is_json = file.name.lower().endswith(JSON_LINES)
+            is_json = file.name.lower().endswith(list_files.JSON_LINES)
             titles, cells = self._objects(file) if is_json else self._cells(file)
         except (OSError, ValueError) as error:
             raise tables.unreadable_table(error, str(file), _EXPECTED) from None
@@ -325,4 +319,4 @@ def _refusal(raw: str, path: str, root: Path) -> str:
 
 
 #: Before the tables of pixels, since a .csv with a column of paths is a list of files.
-KINDS = (SourceKind("manifest", ListSource, lists_files, order=20),)
+KINDS = (SourceKind("manifest", ListSource, list_files.lists_files, order=20),)

@@ -11,14 +11,8 @@ from pathlib import Path
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file import file_names
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources import tables, unpacking
+from imgpipe.components.example_gen.sources import list_files, tables, unpacking
 from imgpipe.components.example_gen.sources.base import Item, Note, Scan
-from imgpipe.components.example_gen.sources.list_files import (
-    TEXT,
-    lists_files,
-    lists_of_splits,
-    texts_of_images,
-)
 from imgpipe.components.example_gen.sources.listing import NoClasses
 from imgpipe.components.example_gen.sources.lists import ListSource
 from imgpipe.components.example_gen.sources.readings import Reading, TwoReadings, classes_of
@@ -45,8 +39,8 @@ def explained(
     files = [item.path for item in items if not file_names.is_hidden(Path(item.path).name)]
     folder = Path(where).expanduser().absolute()
     if place is not None:
-        texts = _outermost(files, (TEXT,))
-        texts = [file for file in texts if lists_files(str(place / file), options)]
+        texts = _outermost(files, (list_files.TEXT,))
+        texts = [file for file in texts if list_files.lists_files(str(place / file), options)]
         lists = [*_outermost(files), *texts]
         certain, possible, problems = _lists(place, folder, lists, options)
         lines = (certain + possible or problems[:1]) + lines
@@ -112,7 +106,7 @@ def check_lists(
     sheets = _outermost(files, _SHEETS)
     remedy = "save it as CSV, and name that instead"
     notes = [Note("unread_list", file, detail, remedy=remedy) for file in sheets]
-    notes += texts_of_images(place)
+    notes += list_files.texts_of_images(place)
     return replace(scan, notes=(*scan.notes, *notes))
 
 
@@ -162,7 +156,7 @@ def _lists(
     certain: list[str] = []
     possible: list[str] = []
     problems: list[str] = []
-    together = [place] if lists_of_splits(place) else []
+    together = [place] if list_files.lists_of_splits(place) else []
     for list_file in (*together, *(place / file for file in files)):
         try:
             scan = ListSource(str(list_file), options).listing()
