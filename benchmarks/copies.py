@@ -113,7 +113,7 @@ def measure(folder: Path) -> tuple[dict[str, int], int, int]:
     with ProcessPoolExecutor() as pool:
         originals = list(pool.map(_hashed, [(file, "") for file in files], chunksize=64))
         original_hashes = {f"original {n}": hashes for n, hashes in enumerate(originals)}
-        alone = find_near_duplicates(original_hashes, RADIUS).groups
+        alone = find_near_duplicates({**original_hashes}, RADIUS).groups
         counts = {}
         for change in CHANGES:
             copies = pool.map(_hashed, [(files[n], change) for n in chosen], chunksize=8)

@@ -67,6 +67,8 @@ def compare(rows: Sequence[ImageRow], plan: FilterPlan, rule: SplitRule | None) 
         _find_families(passed)
     radius = plan.settings.radius
     hashes = {row.image_hash: row.perceptual_hash for row in passed} if radius else {}
+    for row in rows:
+        row.perceptual_hash = b""  # from here on `similar` has those that are needed
     similar = find_near_duplicates(hashes, radius)
     for row in passed:
         row.near_group = 1 + similar.groups.get(row.image_hash, -1)
@@ -86,9 +88,7 @@ def compare(rows: Sequence[ImageRow], plan: FilterPlan, rule: SplitRule | None) 
         elif row.near_group:
             groups[row.near_group].append(row)
     for group in groups.values():
-        decisions.judge_group(group, plan.settings, plan.overrides_by_hash, similar.altered)
-    for row in rows:
-        row.perceptual_hash = b""  # nothing else reads them, and memory holds many
+        decisions.judge_group(group, similar, plan.settings, plan.overrides_by_hash)
     return ImageTable(rows, radius)
 
 

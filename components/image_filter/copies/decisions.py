@@ -23,7 +23,7 @@ import numpy.typing as npt
 from imgpipe.components.common.image_file.perceptual_hash import BITS, HashPairs
 from imgpipe.components.common.splits import HELD_OUT_FIRST
 from imgpipe.components.image_filter.copies.hamming import differing_bits
-from imgpipe.components.image_filter.copies.search import Hashes
+from imgpipe.components.image_filter.copies.search import Hashes, NearDuplicates
 from imgpipe.components.image_filter.judge.check import ImageFinding, Severity
 from imgpipe.components.image_filter.judge.checks.whole_set import (
     NEAR_DUPLICATE,
@@ -115,9 +115,9 @@ def _conflict(row: ImageRow, copies: Sequence[ImageRow]) -> ImageFinding:
 
 def judge_group(
     copies: Sequence[ImageRow],
+    similar: NearDuplicates,
     settings: JudgeSettings,
     overrides: Mapping[str, Override],
-    altered: Mapping[str, Mapping[str, str]],
 ) -> None:
     """Add what is found to the images of a group of near-duplicates, at most one finding each.
 
@@ -127,12 +127,12 @@ def judge_group(
 
     Args:
         copies: The images, in any order.
+        similar: The near-duplicates of the set, with their hashes.
         settings: Settings of the checks.
         overrides: Decisions of people, as `override_of` takes them.
-        altered: How images were altered; see `NearDuplicates`.
     """
     rows = sorted(copies, key=lambda row: row.path)
-    group = _Group(rows, settings.radius, altered)
+    group = _Group(rows, settings.radius, similar)
     is_judged = np.zeros(len(rows), bool)
     rejected = np.zeros(len(rows), bool)
     for reason in NEAR_DUPLICATES:
@@ -166,13 +166,11 @@ def _keeps(override: Override | None, reason: str) -> bool:
 class _Group:
     """The images of a group in the order of their paths, and the distances between them."""
 
-    def __init__(
-        self, rows: Sequence[ImageRow], radius: int, altered: Mapping[str, Mapping[str, str]]
-    ) -> None:
+    def __init__(self, rows: Sequence[ImageRow], radius: int, similar: NearDuplicates) -> None:
         self._rows = rows
         self._radius = radius
-        self._altered_copies = altered
-        hashes = np.frombuffer(b"".join(row.perceptual_hash for row in rows), np.uint8)
+        self._altered_copies = similar.altered
+        hashes = np.frombuffer(b"".join(similar.hashes[row.image_hash] for row in rows), np.uint8)
         self._hashes = Hashes(hashes.reshape(len(rows), -1))
         kinds = [self._hashes.kind(number).T for number in range(self._hashes.kinds)]
         self._kinds = np.stack(kinds, axis=-1)  # uint64 [4, n, kinds]

@@ -77,22 +77,26 @@ class NearDuplicates:
         groups: Number of the group by the name of each image that has near-duplicates.
         altered: How an image was altered, such as "upside down", by the name of the other image
             and that of the image.
+        hashes: Perceptual hashes by the name of each image that has near-duplicates.
     """
 
     groups: Mapping[str, int]
     altered: Mapping[str, Mapping[str, str]]
+    hashes: Mapping[str, bytes]
 
 
-def find_near_duplicates(hashes: Mapping[str, bytes], radius: int) -> NearDuplicates:
+def find_near_duplicates(hashes: dict[str, bytes], radius: int) -> NearDuplicates:
     """Find the near-duplicates among images in memory.
 
     Args:
         hashes: Perceptual hashes by the name of the image; an image with other than `ALL_BYTES`
-            bytes cannot be compared.
+            bytes cannot be compared. The dictionary is emptied, so that memory does not hold all
+            hashes twice.
         radius: See `search`.
     """
     names = sorted(name for name, value in hashes.items() if len(value) == ALL_BYTES)
     rows = np.frombuffer(b"".join(hashes[name] for name in names), np.uint8)
+    hashes.clear()
     table = Hashes(rows.reshape(-1, ALL_BYTES))
     firsts = search(table, radius)
     links = _links(table.middles(), firsts)
@@ -107,7 +111,8 @@ def find_near_duplicates(hashes: Mapping[str, bytes], radius: int) -> NearDuplic
         altered.setdefault(first_name, {})[second_name] = VIEWS[view].name
         altered.setdefault(second_name, {})[first_name] = VIEWS[view].name
     groups = {names[index]: int(firsts[index]) for index in grouped.tolist()}
-    return NearDuplicates(groups, altered)
+    hashes_of = {names[index]: table.table[index].tobytes() for index in grouped.tolist()}
+    return NearDuplicates(groups, altered, hashes_of)
 
 
 def _links(middles: ImageMiddles, firsts: Indices) -> HashPairs:

@@ -12,6 +12,7 @@ import pytest
 from imgpipe.components.common.image_file.perceptual_hash import perceptual_hashes
 from imgpipe.components.common.image_file.pixels import Pixels
 from imgpipe.components.image_filter.copies.decisions import judge_group
+from imgpipe.components.image_filter.copies.search import NearDuplicates
 from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.judge.overrides import Override, by_hash
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
@@ -46,7 +47,8 @@ def near(members, radius=48, severity=None, altered=None, **verdicts):
     ]
     settings = JudgeSettings(severity=severity or {}, threshold={"near_duplicate": radius})
     members = [dataclasses.replace(member) for member in members]
-    judge_group(members, settings, by_hash(decided), altered or {})
+    hashes = {row.image_hash: row.perceptual_hash for row in members}
+    judge_group(members, NearDuplicates({}, altered or {}, hashes), settings, by_hash(decided))
     members.sort(key=lambda row: row.path)
     return [row.described(finding) for row in members for finding in row.findings]
 
