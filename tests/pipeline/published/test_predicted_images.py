@@ -18,4 +18,4 @@ def test_names_of_any_bytes_are_escaped_in_the_table_and_in_the_message_of_a_ref
     header, row = csv.reader(io.StringIO(table([(path, refused)])))
     assert header[0] == "file"
     assert row[0] == r"a\n\x1b[31m\x07\udce9.jpg"
-    assert row[4] == r"a\n\x1b[31m\x07\udce9.jpg: the file is empty."
+    assert row[5] == r"a\n\x1b[31m\x07\udce9.jpg: the file is empty."
