@@ -44,7 +44,7 @@ from imgpipe.models.names.arrays import PixelValues
 from imgpipe.models.names.model_names import PROBABILITIES
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import ClassifierNetwork
-from imgpipe.models.network.covariance_pooling import number_of_axes
+from imgpipe.models.network.covariance_pooling import axes_in
 
 if TYPE_CHECKING:
     import keras
@@ -136,7 +136,7 @@ def to_lite(version: Path, calibration: Sequence[PixelValues] = ()) -> bytes:
     if not calibration:
         options["target_spec"] = {"supported_types": [tf.float16]}
         content = _exported(classifier, "litert", **options)
-    elif number_of_axes(classifier.network):
+    elif axes_in(classifier.network):
         content = _in_8_and_32_bits(classifier, calibration)
     else:
         # An operation that has no int8 kernel is an error then, instead of one of floats.

@@ -94,7 +94,13 @@ KINDS = {
 
 
 def require(name: str, target: Path) -> ExportKind:
-    """Return a kind if a file of it can be written, before anything heavy is imported."""
+    """Return a kind if a file of it can be written, before anything heavy is imported.
+
+    Raises:
+        ConfigError: There is no such kind, its packages are missing, or the target has another
+            ending.
+        ResourceError: The file would be in no folder that exists.
+    """
     if (kind := KINDS.get(name)) is None:
         raise ConfigError(
             f"kind of export: expected {', '.join(KINDS)} or {model_copy.KIND}. Received: {name!r}."
@@ -164,7 +170,11 @@ def write(
 def export(
     name: str, kind: ExportKind, model: Model, max_loss: float = MAX_LOSS
 ) -> tuple[bytes, dict[str, Any]]:
-    """Make the content of a file, and describe how it was compared with the version and judged."""
+    """Make the content of a file, and describe how it was compared with the version and judged.
+
+    Raises:
+        NotEqual: The file does not answer as the version does, or not as well.
+    """
     content = kind.make(model)
     answer = _opened_again(name, kind, content)
     parity = _compare(kind, answer, model)

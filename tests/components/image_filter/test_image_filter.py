@@ -71,8 +71,8 @@ def test_every_fault_is_named_and_every_image_is_counted(faulty, run):
     assert (summary["in"], summary["kept"], summary["rejected"]) == (35, 27, 8)
     assert summary["repaired"] == 1 and summary["by_reason"]["label_conflict"] == 2
     assert sum(row["cat"] for row in summary["by_split"].values()) == 15
-    noted = [one for one in summary["findings"] if one["fate"] == "noted" and one["examples"]]
-    assert [one["reason"] for one in noted] == ["hidden"]
+    (hidden,) = [one for one in summary["findings"] if one["reason"] == "hidden_image"]
+    assert hidden["fate"] == "not_used" and hidden["examples"]
     assert done.rejects["cat/two.jpg"]["kept_copy"] == "cat/one.jpg"
     for path, reject in done.rejects.items():
         stored = done.root / "q" / reject["stored"]

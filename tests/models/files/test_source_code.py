@@ -60,7 +60,6 @@ def test_libraries_that_decide_stored_results_are_part_of_the_fingerprint():
     [
         "models/preprocess.py",
         "components/predictor.py",
-        "models/backbones/architectures/efficientnet_lite_axes.npz",
     ],
 )
 def test_changed_code_changes_the_fingerprint(tmp_path, monkeypatch, file: str) -> None:
