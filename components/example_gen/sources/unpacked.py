@@ -20,7 +20,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 from imgpipe.components.example_gen.sources.base import Note
 from imgpipe.models.errors import ResourceError
@@ -48,7 +48,7 @@ _DAY = 86_400  # seconds after which an unfinished folder is that of a killed pr
 #: Why members of these kinds are left out.
 _REFUSED = {
     "link": "links in archives are not followed",
-    "special_file": "a pipe or device is not read",
+    "special_file": "a pipe, device or sparse file is not read",
 }
 _one_at_a_time = threading.Lock()
 
@@ -277,15 +277,17 @@ def _tar_kind(info: tarfile.TarInfo) -> str:
         return "link"
     if info.isdir():
         return "folder"
-    return "file" if info.isreg() else "special_file"
+    return "file" if info.isreg() and not info.issparse() else "special_file"
 
 
 def _from_tar(archive: tarfile.TarFile, info: tarfile.TarInfo, path: str, folder: Path) -> None:
     """Unpack a member of a tar."""
-    # Without mode and time, which may be those that no reader can use.
-    member = cast("Any", info).replace(name=path, mode=None, mtime=None, deep=False)
+    target = folder / path
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        archive.extract(member, folder, filter="data")
+        # Its mode, owner and time are not taken over, and its kind is that of a plain file.
+        with cast("IO[bytes]", archive.extractfile(info)) as member, target.open("wb") as out:
+            shutil.copyfileobj(member, out)
     except tarfile.TarError as error:
         raise OSError(f"{path!r} cannot be unpacked ({error})") from None
 
