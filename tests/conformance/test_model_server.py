@@ -187,8 +187,8 @@ def test_saved_model_save(model, serve):
 def test_saved_model_save_with_several_signatures(model, serve):
     """test_tf_saved_model_save_multiple_signatures"""
     server = serve(f"--model_base_path={model('several')}")
-    ask(server.grpc, 2.0, only_y=False)
-    ask(server.grpc, 4.0, signature="custom_signature_key", only_y=False)
+    ask(server.grpc, 2.0, signature="custom_signature_key")
+    ask(server.grpc, 1.0)
 
 
 def test_keras_export_archive(model, serve):
