@@ -94,7 +94,7 @@ class Answers:
         return Scores(losses, self.right, self.groups)
 
 
-def better(new: Scores, old: Scores, candidates: int = 1) -> bool:
+def better(new: Scores, old: Scores, chance: float = CHANCE) -> bool:
     """Return whether a network is better than another one, by more than chance.
 
     Its log loss has to be lower, and its accuracy must not be: the loss sees a difference with far
@@ -104,12 +104,12 @@ def better(new: Scores, old: Scores, candidates: int = 1) -> bool:
     Args:
         new: Scores of the network.
         old: Scores of the other network for the same images in the same order.
-        candidates: How many networks may be compared with the other one at most. All of them
-            together are taken for better by chance in `certainty.CHANCE` of the cases.
+        chance: How probable it may be that a network that is as good passes for a better one. Where
+            several are compared with the other one, it is divided among them.
     """
     if int(new.right.sum()) < int(old.right.sum()):
         return False
-    return gains(new, old, CHANCE / candidates)
+    return gains(new, old, chance)
 
 
 def gains(new: Scores, old: Scores, chance: float = CHANCE, share: float = 1.0) -> bool:

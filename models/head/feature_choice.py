@@ -1,8 +1,8 @@
 """Chooses the features that a solved head reads, by heads on a sample of the training images.
 
 A head reads the first of the kinds in `feature_kinds.single_blocks` alone, such as the last feature
-map, unless another block or all of them make it better, and sees images of the usual size unless
-larger ones do. What costs more in every request has to be better by more than chance; see
+map, unless others lower its log loss, and sees images of the usual size unless larger ones make it
+better. These cost more in every request, so that they have to be better by more than chance; see
 `answers.better`. Nothing else is tried where a head makes so few mistakes that no gain could be
 seen, and no larger size where the size before was not better.
 """
@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.folds import FEWEST_MISTAKES
 from imgpipe.models.head.answers import Scores, better
+from imgpipe.models.head.certainty import CHANCE
 from imgpipe.models.head.solved_head import HeadSolver, Judgement
 from imgpipe.models.settings.feature_kinds import single_blocks
 from imgpipe.models.settings.model import ModelSettings
@@ -23,6 +24,8 @@ from imgpipe.models.settings.model import ModelSettings
 #: the default network take 15 kB an image instead of 2.6.
 MANY_IMAGES: Final = 100_000
 _FAR_BETTER: Final = 0.01  # in accuracy
+#: Chance that what is only as good is taken where it costs a request nothing: the log loss decides.
+_EVEN: Final = 0.5
 
 
 class HeadInput(NamedTuple):
@@ -99,9 +102,6 @@ def choose_size(
 ) -> FeatureChoice:
     """Choose between images of the size that was chosen so far and larger ones.
 
-    Of the larger images, a head reads the features with the lowest loss so far. These may be others
-    than those that were chosen, if their gain was not beyond chance.
-
     Args:
         choice: What was chosen so far.
         rows: Rows of the same images at the larger size, with all blocks of features.
@@ -110,8 +110,7 @@ def choose_size(
         settings: Settings of the head.
         images: Number of images of all splits, whose features are to be stored.
     """
-    lowest, _ = min(choice.tried, key=lambda tried: float(tried[1].scores.losses.mean()))
-    larger = lowest._replace(image_size=image_size)
+    larger = choice.chosen._replace(image_size=image_size)
     return _compared(choice, larger, rows, classes, settings, images)
 
 
@@ -134,8 +133,9 @@ def _compared(
     scores = judgement.scores
     if choice.scores is None:
         return FeatureChoice(candidate, scores, tried)
-    # All blocks, each but the first alone, and the larger sizes may be compared with the first.
-    is_better = better(scores, choice.scores, len(blocks) + len(settings.larger_sizes))
+    is_larger = candidate.image_size != choice.chosen.image_size
+    chance = CHANCE / max(1, len(settings.larger_sizes)) if is_larger else _EVEN
+    is_better = better(scores, choice.scores, chance)
     dearer = candidate.features not in (*blocks, choice.chosen.features)
     if dearer and images > MANY_IMAGES and scores.accuracy < choice.scores.accuracy + _FAR_BETTER:
         is_better = False

@@ -149,6 +149,7 @@ def test_the_head_reads_several_maps_where_they_make_it_better(
 ) -> None:
     """Noise in one half changes the variance of a map more than its mean."""
     monkeypatch.setattr(feature_choice, "FEWEST_MISTAKES", 0)
+    monkeypatch.setattr(feature_choice, "_EVEN", 0.05)  # where nothing is better, chance decides
     uri, facts = _chosen(tmp_path, labels)
     assert facts["sizes"] == sizes
     assert facts["features"] == ("conv1" if sizes[1:] else "average")
@@ -174,7 +175,7 @@ def test_larger_images_are_used_where_they_make_the_head_better(
 ) -> None:
     """Every judgement up to that of the chosen size is made to count as better than any other."""
     answers = [True, True, chosen == 64]
-    monkeypatch.setattr(feature_choice, "better", lambda new, old, candidates: answers.pop(0))
+    monkeypatch.setattr(feature_choice, "better", lambda new, old, chance: answers.pop(0))
     uri, facts = _chosen(tmp_path, _NOISE, larger=[48, 64])
     assert [one["image_size"] for one in facts["tried"]] == [32, 32, 48, 64]
     assert facts["image_size"] == chosen

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from imgpipe.models.head.answers import Scores, better, gains
+from imgpipe.models.head.certainty import CHANCE
 
 
 def _drawn(draw: np.random.Generator, films: int, frames: int) -> Scores:
@@ -26,13 +27,13 @@ def test_one_of_equally_good_networks_is_rarely_taken_for_better(
     for _ in range(400):
         old = _drawn(draw, films, frames)
         networks = (_drawn(draw, films, frames) for _ in range(candidates))
-        taken += any(better(new, old, candidates) for new in networks)
+        taken += any(better(new, old, CHANCE / candidates) for new in networks)
     assert 0.01 < taken / 400 < 0.07
 
 
 def test_a_better_network_is_found_by_its_loss_where_the_accuracies_are_equal() -> None:
     old = _drawn(np.random.default_rng(0), 400, 1)
-    assert better(old._replace(losses=0.9 * old.losses), old, 3)
+    assert better(old._replace(losses=0.9 * old.losses), old, CHANCE / 3)
     assert not better(old, old)
 
 
