@@ -1,9 +1,9 @@
 """Chooses the features that a solved head reads, by heads on a sample of the training images.
 
 A head reads the first of the kinds in `feature_kinds.single_blocks` alone, such as the last feature
-map, unless others lower its log loss, and sees images of the usual size unless larger ones make it
-better. These cost more in every request, so that they have to be better by more than chance; see
-`answers.better`. Nothing else is tried where a head makes so few mistakes that no gain could be
+map, unless another block or all of them lower its log loss by a standard error, and sees images of
+the usual size unless larger ones make it better. These cost more in every request, so that they
+have to be better by more than chance; see `answers.better`. Nothing else is tried where a head makes so few mistakes that no gain could be
 seen, and no larger size where the size before was not better.
 """
 
@@ -24,8 +24,8 @@ from imgpipe.models.settings.model import ModelSettings
 #: the default network take 15 kB an image instead of 2.6.
 MANY_IMAGES: Final = 100_000
 _FAR_BETTER: Final = 0.01  # in accuracy
-#: Chance that what is only as good is taken where it costs a request nothing: the log loss decides.
-_EVEN: Final = 0.5
+#: Chance that what is only as good is taken where it costs a request nothing: a standard error.
+_ONE_ERROR: Final = 0.16
 
 
 class HeadInput(NamedTuple):
@@ -102,6 +102,9 @@ def choose_size(
 ) -> FeatureChoice:
     """Choose between images of the size that was chosen so far and larger ones.
 
+    Of the larger images, a head reads the features with the lowest loss so far. These may be others
+    than those that were chosen, if their gain was not beyond chance.
+
     Args:
         choice: What was chosen so far.
         rows: Rows of the same images at the larger size, with all blocks of features.
@@ -110,7 +113,8 @@ def choose_size(
         settings: Settings of the head.
         images: Number of images of all splits, whose features are to be stored.
     """
-    larger = choice.chosen._replace(image_size=image_size)
+    lowest, _ = min(choice.tried, key=lambda tried: float(tried[1].scores.losses.mean()))
+    larger = lowest._replace(image_size=image_size)
     return _compared(choice, larger, rows, classes, settings, images)
 
 
@@ -134,7 +138,7 @@ def _compared(
     if choice.scores is None:
         return FeatureChoice(candidate, scores, tried)
     is_larger = candidate.image_size != choice.chosen.image_size
-    chance = CHANCE / max(1, len(settings.larger_sizes)) if is_larger else _EVEN
+    chance = CHANCE / max(1, len(settings.larger_sizes)) if is_larger else _ONE_ERROR
     is_better = better(scores, choice.scores, chance)
     dearer = candidate.features not in (*blocks, choice.chosen.features)
     if dearer and images > MANY_IMAGES and scores.accuracy < choice.scores.accuracy + _FAR_BETTER:

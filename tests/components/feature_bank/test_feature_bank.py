@@ -149,7 +149,6 @@ def test_the_head_reads_several_maps_where_they_make_it_better(
 ) -> None:
     """Noise in one half changes the variance of a map more than its mean."""
     monkeypatch.setattr(feature_choice, "FEWEST_MISTAKES", 0)
-    monkeypatch.setattr(feature_choice, "_EVEN", 0.05)  # where nothing is better, chance decides
     uri, facts = _chosen(tmp_path, labels)
     assert facts["sizes"] == sizes
     assert facts["features"] == ("conv1" if sizes[1:] else "average")

@@ -20,7 +20,7 @@ _SEVERAL_MAPS = HeadInput("covariance", 224)
 
 def _rows(signal: tuple[float, float], images: int = 120) -> BankRows:
     """Return rows of two blocks of four features, which tell the two classes this well."""
-    random = np.random.default_rng(1)
+    random = np.random.default_rng(0)
     labels = np.arange(images) % 2
     features = random.normal(size=(images, 8))
     features[:, :4] += signal[0] * labels[:, None]
@@ -76,6 +76,16 @@ def test_larger_images_are_read_by_a_head_of_the_chosen_maps() -> None:
     assert len(better.tried) == 3
     worse = choose_size(choice, _rows((0.0, 0.0)), 288, 2, _SETTINGS, 120)
     assert worse.chosen == _LAST_MAP
+
+
+def test_larger_images_are_read_with_the_features_of_the_lowest_loss() -> None:
+    """At the usual size, the gain of both blocks was not beyond chance."""
+    choice = choose_blocks(_rows((1.0, 0.3)), 2, _SETTINGS, images=120)
+    assert choice.chosen == _LAST_MAP
+    larger = choose_size(choice, _rows((1.2, 1.2)), 288, 2, _SETTINGS, 120)
+    assert larger.chosen == HeadInput("covariance", 288)
+    many = choose_size(choice, _rows((1.2, 1.2)), 288, 2, _SETTINGS, 10**6)
+    assert many.chosen == larger.chosen, "which is better by more than a point"
 
 
 def test_the_next_size_is_tried_while_mistakes_are_left_and_the_last_one_was_better() -> None:
