@@ -3,8 +3,8 @@
 A head reads the first of the kinds in `feature_kinds.single_blocks` alone, such as the last feature
 map, unless another block or all of them lower its log loss by a standard error, and sees images of
 the usual size unless larger ones make it better. These cost more in every request, so that they
-have to be better by more than chance; see `answers.better`. Nothing else is tried where a head makes so few mistakes that no gain could be
-seen, and no larger size where the size before was not better.
+have to be better by more than chance; see `answers.better`. Nothing else is tried where a head
+makes so few mistakes that no gain could be seen, and no larger size where the last was not better.
 """
 
 from __future__ import annotations
