@@ -37,7 +37,7 @@ _SMALLEST = {
     "growth check": "--check --counts 257",
     "image_sizes": "32 64 --sets cats_dogs --images 24 --rounds 1",
     "judge": "--each 1 --cropped 4",
-    "label_errors": "--images 40",
+    "label_errors": "--sets cats_dogs --images 40",
     "many_classes": "--images 200 --classes 2 40",
     "rivals": "--sets cats_dogs --seeds 1 --minutes 0",
     "serving": "--rounds 1 --window 0.2",
