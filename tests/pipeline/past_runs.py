@@ -21,6 +21,8 @@ from tests.declared import made
 from tests.run_facts import decided_by
 
 CLASSES = ("cat", "dog")
+#: Names of the runs of `leave_three`.
+FIRST, SECOND, LAST = "20260101-100000", "20260102-100000", "20260103-100000"
 _THRESHOLD = 0.9
 
 
@@ -89,4 +91,22 @@ def leave(
     (folder / "report.html").write_text("<p>page")
     facts["identity"] = made(Identity, folder=str(folder))
     (folder / "facts.json").write_text(json.dumps(facts))
+    return folder
+
+
+def leave_three(out: Path) -> Path:
+    """Leave three runs in an output folder: versions 1 and 2, and one that was refused."""
+    leave(out, FIRST, version=1)
+    leave(out, SECOND, version=2)
+    leave(out, LAST, status="refused", correct=None)
+    for number in (1, 2):
+        saved_model(out / "model" / str(number))
+    return out
+
+
+def saved_model(folder: Path) -> Path:
+    """Make the files of a model by which it is recognised."""
+    (folder / "assets").mkdir(parents=True)
+    (folder / "saved_model.pb").touch()
+    (folder / "assets/vocabulary.txt").write_text("cat\ndog\n")
     return folder

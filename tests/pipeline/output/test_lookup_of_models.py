@@ -11,9 +11,8 @@ from typer.testing import CliRunner
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.output import lookup
-from tests.pipeline.past_runs import leave
+from tests.pipeline.past_runs import FIRST, LAST, SECOND, leave, leave_three, saved_model
 
-FIRST, SECOND, LAST = "20260101-100000", "20260102-100000", "20260103-100000"
 #: Every command that takes a model, with the path as its last argument.
 COMMANDS = (
     ("predict", "photo.png", "--model"),
@@ -26,24 +25,10 @@ COMMANDS = (
 )
 
 
-def saved_model(folder: Path) -> Path:
-    """Make the files of a model by which it is recognised."""
-    (folder / "assets").mkdir(parents=True)
-    (folder / "saved_model.pb").touch()
-    (folder / "assets/vocabulary.txt").write_text("cat\ndog\n")
-    return folder
-
-
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     """Return an output folder of three runs: versions 1 and 2, and one that was refused."""
-    out = tmp_path / "20261121"  # a name that is no version
-    leave(out, FIRST, version=1)
-    leave(out, SECOND, version=2)
-    leave(out, LAST, status="refused", correct=None)
-    for number in (1, 2):
-        saved_model(out / "model" / str(number))
-    return out
+    return leave_three(tmp_path / "20261121")  # a name that is no version
 
 
 @pytest.mark.parametrize(

@@ -9,22 +9,13 @@ import pytest
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.output import lookup
-from tests.pipeline.past_runs import leave
-
-FIRST, SECOND, LAST = "20260101-100000", "20260102-100000", "20260103-100000"
+from tests.pipeline.past_runs import FIRST, LAST, SECOND, leave, leave_three
 
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     """Return an output folder of three runs: versions 1 and 2, and one that was refused."""
-    out = tmp_path / "20261121"  # a name that is no version
-    leave(out, FIRST, version=1)
-    leave(out, SECOND, version=2)
-    leave(out, LAST, status="refused", correct=None)
-    for number in (1, 2):
-        (out / f"model/{number}").mkdir(parents=True)
-        (out / f"model/{number}/saved_model.pb").touch()
-    return out
+    return leave_three(tmp_path / "20261121")  # a name that is no version
 
 
 @pytest.mark.parametrize(
