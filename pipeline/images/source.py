@@ -91,10 +91,7 @@ def _check_network_files(model: ModelSettings) -> None:
     if model.weights.endswith(WEIGHT_FILES) and not Path(model.weights).is_file():
         raise ResourceError(f"model.weights: there is no file {model.weights}.")
     if model.backbone.startswith(presets.PREFIX):
-        preset = presets.preset(model.backbone)
-        preset.require_known()
-        if preset.folder is not None:
-            preset.check_size(model.size)
+        presets.preset(model.backbone).require_known()
 
 
 def require_outside(data: DataSettings, places: Places) -> None:
