@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from imgpipe.components.common.formatting import join_names
-from imgpipe.components.example_gen.sources.base import Item, Note, Scan
+from imgpipe.components.example_gen.sources.base import Item, Scan
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.finding import Finding
 from imgpipe.models.names import feature_names as names
 
 EXPECTED_TREE = (
@@ -27,7 +28,7 @@ def listed(
     items: Iterable[Item],
     expected: str,
     least_classes: int = 2,
-    notes: Iterable[Note] = (),
+    notes: Iterable[Finding] = (),
     classes: Iterable[str] = (),
     splits: Iterable[str | None] = (),
 ) -> Scan:

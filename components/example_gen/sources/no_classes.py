@@ -10,9 +10,10 @@ from pathlib import Path
 
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file import file_names
+from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import list_files, tables, unpacking
-from imgpipe.components.example_gen.sources.base import Item, Note, Scan
+from imgpipe.components.example_gen.sources.base import Item, Scan
 from imgpipe.components.example_gen.sources.listing import NoClasses
 from imgpipe.components.example_gen.sources.lists import ListSource
 from imgpipe.components.example_gen.sources.readings import Reading, TwoReadings, classes_of
@@ -105,7 +106,7 @@ def check_lists(
     detail = "may give other labels than the folders"
     sheets = _outermost(files, _SHEETS)
     remedy = "save it as CSV, and name that instead"
-    notes = [Note("unread_list", file, detail, remedy=remedy) for file in sheets]
+    notes = [noted("unread_list", file, detail, remedy=remedy) for file in sheets]
     notes += list_files.texts_of_images(place)
     return replace(scan, notes=(*scan.notes, *notes))
 
