@@ -17,7 +17,9 @@ EXPECTED_TREE = (
 
 
 class NoClasses(ConfigError):
-    """A source has fewer classes than are needed."""
+    """A source has fewer classes than are needed: one, or none."""
+
+    has_one = False
 
 
 _NUMBERS = {1: "one is", 2: "two are"}
@@ -53,10 +55,12 @@ def listed(
     given = tuple(split for split in names.SPLITS if split in all_splits)
     if len(vocabulary) < least_classes:
         some_class = f"one class only ({vocabulary[0]})" if vocabulary else "no class"
-        raise NoClasses(
+        error = NoClasses(
             f"data source {source!r}: found {some_class} in {len(ordered)} files, at least "
             f"{_NUMBERS[least_classes]} needed; {expected}"
         )
+        error.has_one = bool(vocabulary)
+        raise error
     if not any(item.label for item in ordered):
         raise ConfigError(
             f"data source {source!r}: found {len(vocabulary)} classes "

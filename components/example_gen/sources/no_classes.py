@@ -46,10 +46,10 @@ def explained(
         certain, possible, problems = _lists(place, folder, lists, options)
         lines = (certain + possible or problems[:1]) + lines
     said = "\n  ".join([". It can be read in another way:", *lines])
-    return ConfigError(f"{error}{said if lines else _situation(folder, files)}")
+    return ConfigError(f"{error}{said if lines else _situation(folder, files, error.has_one)}")
 
 
-def _situation(folder: Path, files: Sequence[str]) -> str:
+def _situation(folder: Path, files: Sequence[str], has_one_class: bool) -> str:
     """Say what a source holds that no setting reads, and what to do."""
     archives = [file for file in files if file.lower().endswith(unpacking.ENDINGS)]
     if archives:
@@ -64,11 +64,15 @@ def _situation(folder: Path, files: Sequence[str]) -> str:
     labels = f"; the labels may be in {join_names(others)}" if others else ""
     example = next(filter(file_names.is_image, images), images[0])
     said = f". Its images, such as {example}, are in no folder of a class{labels}"
+    folders = "make a folder for each class, and move the images into them"
+    if has_one_class:
+        said = f". All images that have a label are of this class{labels}"
+        folders = "add a folder with the images of a second class"
     if others and not folder.is_dir():
         return f"{said}. {unpacking.advice(folder)}"
     return (
-        f"{said}: make a folder for each class, and move the images into them; or {_WRITE}; or say "
-        "by data.label_pattern which part of the names is the label"
+        f"{said}: {folders}; or {_WRITE}; or say by data.label_pattern which part of the names is "
+        "the label"
     )
 
 

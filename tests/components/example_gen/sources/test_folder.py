@@ -157,6 +157,10 @@ def test_a_folder_of_files_without_classes_names_the_list_in_it(tmp_path, names)
             "such as one.jpg, are in no folder of a class: make a f",
         ),
         (
+            {"cat/1.jpg": b"", "cat/2.jpg": b""},
+            r"have a label are of this class: add a folder with the images of a second class; or",
+        ),
+        (
             {"1.jpg": b"", "x.xlsx": b"PK"},
             r"the labels may be in x\.xlsx: .* or write a list \(.csv\)",
         ),
@@ -169,6 +173,7 @@ def test_a_folder_of_files_without_classes_names_the_list_in_it(tmp_path, names)
 )
 def test_a_folder_without_classes_says_which_situation_it_is(tmp_path, files, message):
     for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigError, match=message):
         open_source(str(tmp_path)).listing()
