@@ -70,8 +70,10 @@ types-mac: .venv/.ready
 fuzz: .venv/.ready
 	$(RUN)/python -m tests.fuzz
 
-# The documentation site, in site/; it needs no network and opens from the disk.
+# The pages of docs/reference, and the documentation site in site/, which opens from the disk. Neither
+# needs the network.
 docs: .venv/.ready
+	$(RUN)/python docs/hooks/reference.py
 	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build
 
 # The locked packages for pip, with their hashes: see docs/install.md.

@@ -92,7 +92,7 @@ def judge(plan: SourceCheckPlan) -> JudgedSource:
     with contextlib.closing(records):
         rows = [*comparison.examine(records, filtering)]
     images = comparison.compare(rows, filtering, rule)
-    summary = summarise(images, filtering, [note.as_written() for note in scan.notes])
+    summary = summarise(images, filtering, scan.notes)
     check_conservation(summary, len(scan.items))
     return JudgedSource(scan, summary, images, time.monotonic() - began)
 

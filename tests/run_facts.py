@@ -11,12 +11,11 @@ from PIL import Image
 
 from imgpipe.components.baseline import BaselineState
 from imgpipe.components.common.answer_table import AnswerTable
-from imgpipe.components.common.ingest_summary import SourceNote
 from imgpipe.components.common.named_images import NamedImage
 from imgpipe.components.data_gate.rules import DataDecision
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy, Decision, Ruling
 from imgpipe.components.image_filter.data_summary import DataSummary, Families
-from imgpipe.components.image_filter.findings import Example, Fate, Finding, in_files, make_finding
+from imgpipe.components.image_filter.findings import title_of
 from imgpipe.components.image_filter.image_table import ListedCopy
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.summary_findings import of_counts
@@ -39,6 +38,7 @@ from imgpipe.components.run_record.slices import SliceGroup
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.components.serving_validator import ServingCheck
 from imgpipe.models.features.bank import BankFacts
+from imgpipe.models.finding import Example, Fate, Finding, in_files, make_finding
 from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.training.cross_validation import Fold, Folds
 from imgpipe.models.training.history import Epoch, History
@@ -114,17 +114,12 @@ def reject(i: int, reason: str = "too_small", **values: Any) -> Row:
     return made(Row, **line | values)
 
 
-def note(kind: str, path: str, count: int = 1, detail: str = "", remedy: str = "") -> SourceNote:
-    """Return a note of a source."""
-    return {"kind": kind, "path": path, "detail": detail, "remedy": remedy, "count": count}
-
-
 def in_file(
     fate: Fate, reason: str, path: str, detail: str = "", image_hash: str = "", count: int = 1
 ) -> Finding:
     """Return a finding in some files, of which one is an example."""
     example: Example = {"path": path, "detail": detail, "image_hash": image_hash}
-    return in_files(fate, make_finding(reason, "", count=count), [example])
+    return in_files(fate, make_finding(reason, "", title=title_of(reason), count=count), [example])
 
 
 def data_summary(

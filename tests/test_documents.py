@@ -132,6 +132,18 @@ def test_the_reference_describes_all_exit_codes_json_fields_and_metrics(site: Pa
     assert not [metric._name for metric in registered if metric._name not in metrics]
 
 
+def test_the_pages_of_the_reference_are_those_of_the_code(tmp_path: Path) -> None:
+    program = "import pathlib, sys, reference; reference.main(pathlib.Path(sys.argv[1]))"
+    hooks = _DOCS / "hooks"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], cwd=hooks, capture_output=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    for page in (_DOCS / "reference").iterdir():
+        new = (tmp_path / page.name).read_text("utf-8")
+        assert page.read_text("utf-8") == new, f"{page.name} is old: run `make docs`"
+
+
 def _commands(group: object, prefix: str = "imgpipe") -> set[str]:
     """Return the full names of a command, of its groups and of all commands in them."""
     found = {prefix}

@@ -18,7 +18,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from tensorflow_metadata.proto.v0.statistics_pb2 import Histogram
 
 from imgpipe.components.data_gate.rules import ACCEPT, against
-from imgpipe.components.image_filter.findings import Finding
+from imgpipe.models.finding import Finding
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.arrays import Floats
 

@@ -17,8 +17,8 @@ from typing_extensions import TypedDict
 from imgpipe.components.common.image_record import METADATA
 from imgpipe.components.data_gate.settings import GateSettings
 from imgpipe.components.image_filter.data_summary import DataSummary
-from imgpipe.components.image_filter.findings import Finding, make_finding
 from imgpipe.components.image_filter.judge.checks import decodable, whole_set
+from imgpipe.models.finding import Finding, make_finding
 from imgpipe.models.head.certainty import wilson
 from imgpipe.models.names import feature_names as names
 

@@ -11,6 +11,7 @@ source.
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import apache_beam as beam
 from tfx.dsl.component.experimental.annotations import (
@@ -38,7 +39,7 @@ from imgpipe.components.common.storage.records import (
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.settings import ReadPlan
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.example_gen.sources.base import KEY_BYTES, Item, Note, fingerprint
+from imgpipe.components.example_gen.sources.base import KEY_BYTES, Item, fingerprint
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.regular_files import local_path
 from imgpipe.models.machine import progress
@@ -87,14 +88,19 @@ def _shards(items: Sequence[Item], size: int) -> list[_Shard]:
     return [_Shard(number, len(cut), part) for number, part in enumerate(cut)]
 
 
-def _write_summary(results: list[_Written], uri: str, notes: list[Note], rule: SplitRule) -> None:
+def _write_summary(
+    results: list[_Written],
+    uri: str,
+    notes: list[Any],  # findings; Beam would refuse a dictionary for a TypedDict
+    rule: SplitRule,
+) -> None:
     keys = [result["keys"] for result in results]
     splits = {split: sum(result["splits"][split] for result in results) for split in names.SPLITS}
     summary: IngestSummary = {
         "images": sum(map(len, keys)) // KEY_BYTES,
         "splits": splits,
         "fingerprint": fingerprint(keys),
-        "notes": [note.as_written() for note in notes],
+        "notes": notes,
         "rule": asdict(rule),
     }
     write_text(f"{uri}/{INGEST_SUMMARY}", json.dumps(summary, indent=1))

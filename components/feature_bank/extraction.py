@@ -241,6 +241,10 @@ class ImageFeatures:
         ]
         chosen = _plan_for(choice.chosen, plans)
         progress.part("")
+        if len(plans) > 1:
+            progress.say(
+                f"Images of {_stored(chosen, self.images)['image_size']} pixels are taken."
+            )
         # Of many images, the store does not hold the other blocks either.
         if chosen.block is not None and images > feature_choice.MANY_IMAGES:
             settings, precision = parse_description(chosen.network)

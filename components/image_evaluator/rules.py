@@ -83,6 +83,11 @@ class Evidence:
         return self.answers.deciding()
 
     @property
+    def judged_by(self) -> str:
+        """The images of the answers that decide, in words."""
+        return "in validation" if self.folds is None else "in cross-validation"
+
+    @property
     def decided_by(self) -> DecidingAccuracy:
         """The accuracy that is compared with the threshold."""
         folds = self.folds
@@ -148,8 +153,8 @@ def _class_recall(evidence: Evidence) -> Ruling | None:
     name = answers.vocabulary[label]
     of_class = by_class[label]
     text = (
-        f"lowest recall of a class {recall:.3f}, of {name!r} ({_recall_of(of_class)}); it must not "
-        f"be surely below {floor:g}"
+        f"lowest recall of a class {evidence.judged_by} {recall:.3f}, of {name!r} "
+        f"({_recall_of(of_class)}); it must not be surely below {floor:g}"
     )
     reason = ""
     others = len({label for _, label, _ in (*low, *never)}) - 1
@@ -157,8 +162,10 @@ def _class_recall(evidence: Evidence) -> Ruling | None:
     if never:
         reason = f"it never predicts {name!r}{more}, although {images:,} images of it were held out"
     elif low:
-        reason = f"the recall of {name!r}{more} is surely below {floor:g} (evaluate.min_recall): "
-        reason += _recall_of(of_class)
+        reason = (
+            f"the recall of {name!r}{more} {evidence.judged_by} is surely below {floor:g} "
+            f"(evaluate.min_recall): {_recall_of(of_class)}"
+        )
     return _ruling(text, reason, recall, recall - floor)
 
 
@@ -171,12 +178,15 @@ def _commonest_class(evidence: Evidence) -> Ruling | None:
     name = max(sizes, key=sizes.__getitem__)
     most = sizes[name]
     correct = int(answers.right.sum())
-    right = f"right for {most:,} of {images:,} images"
     always = f"always answering {name!r}"
-    refused = correct <= most
+    judged_by = evidence.judged_by
+    text = f"right for {correct:,} of {images:,} images {judged_by}, where {always} is right for"
+    reason = (
+        f"it is not better {judged_by} than {always}, which is right for {most:,} of {images:,}"
+    )
     return _ruling(
-        f"right for {correct:,}, where {always} is {right}",
-        f"it is not better than {always}, which is {right}" if refused else "",
+        f"{text} {most:,}",
+        f"{reason} images" if correct <= most else "",
         correct / images,
         (correct - most) / images,
     )

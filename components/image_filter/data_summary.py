@@ -7,7 +7,7 @@ from typing import Annotated
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.image_filter.file_clues import FileClues
-from imgpipe.components.image_filter.findings import Finding
+from imgpipe.models.finding import Finding
 
 
 class Overrides(TypedDict):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from imgpipe.components.common.ingest_summary import SourceNote
 from imgpipe.components.image_filter import file_clues, findings, summary_findings
 from imgpipe.components.image_filter.data_summary import (
     DataCounts,
@@ -20,6 +19,7 @@ from imgpipe.components.image_filter.judge.checks.whole_set import NEAR_DUPLICAT
 from imgpipe.components.image_filter.judge.overrides import override_of
 from imgpipe.components.image_filter.placement import placement
 from imgpipe.components.image_filter.settings import FilterPlan
+from imgpipe.models.finding import Finding
 from imgpipe.models.names import feature_names as names
 from imgpipe.serving.look import PIXEL_LIMIT
 from imgpipe.serving.server.settings import DEFAULT_MAX_MESSAGE_BYTES
@@ -27,7 +27,7 @@ from imgpipe.serving.server.settings import DEFAULT_MAX_MESSAGE_BYTES
 _FAMILIES_SHOWN = 10
 
 
-def summarise(images: ImageTable, plan: FilterPlan, notes: Sequence[SourceNote]) -> DataSummary:
+def summarise(images: ImageTable, plan: FilterPlan, notes: Sequence[Finding]) -> DataSummary:
     """Count the images, and say what was found out about them.
 
     Args:

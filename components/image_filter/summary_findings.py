@@ -8,8 +8,8 @@ from imgpipe.components.common.formatting import plural
 from imgpipe.components.image_filter import file_clues
 from imgpipe.components.image_filter.data_summary import DataCounts, Families
 from imgpipe.components.image_filter.file_clues import FileClues
-from imgpipe.components.image_filter.findings import Finding, make_finding
 from imgpipe.components.image_filter.image_table import NOT_RELABELLED
+from imgpipe.models.finding import Finding, make_finding
 from imgpipe.serving.look import PIXEL_LIMIT
 from imgpipe.serving.server.settings import DEFAULT_MAX_MESSAGE_BYTES
 

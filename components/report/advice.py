@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import plural
-from imgpipe.components.image_filter.findings import Finding, make_finding
 from imgpipe.components.report.commands import review_command, run_command
+from imgpipe.models.finding import Finding, make_finding
 from imgpipe.models.names import feature_names as names
 
 if TYPE_CHECKING:

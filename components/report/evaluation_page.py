@@ -19,7 +19,7 @@ from imgpipe.models.names import feature_names as names
 
 
 def _verdict(evaluation: Mapping[str, Any], context: Context) -> Mapping[str, Any]:
-    """Return the sentence, its warnings and the key figures."""
+    """Return the sentence, what the metrics do not show, and the key figures."""
     keys = [
         ("images evaluated", count(evaluation["count"])),
         ("accuracy", share(evaluation["accuracy"])),
@@ -30,7 +30,7 @@ def _verdict(evaluation: Mapping[str, Any], context: Context) -> Mapping[str, An
     sentence = evaluation["verdict"]
     return {
         "sentence": sentence[:1].upper() + sentence[1:],
-        "warnings": evaluation["warnings"],
+        "findings": evaluation["findings"],
         "source": evaluation["source"],
         "model": evaluation["model"],
         "keys": keys,

@@ -72,20 +72,25 @@ def _overview(group: Any) -> str:
     lines = ["| command | what it does |", "|---|---|"]
     for name, command in _leaves(group, "imgpipe"):
         anchor = name.replace(" ", "-")
-        lines.append(f"| [`{name}`](#{anchor}) | {_text(command.help).splitlines()[0]} |")
+        lines.append(f"| [`{name}`](#{anchor}) | {_summary(command)} |")
     return "\n".join(lines) + "\n"
 
 
+def _summary(command: Any) -> str:
+    """Return the first paragraph of the help of a command."""
+    return cell((command.help or "").strip().split("\n\n")[0])
+
+
 def _command(name: str, command: Any) -> str:
-    parts = [f"## `{name}` {{ #{name.replace(' ', '-')} }}", _text(command.help)]
+    parts = [f"## `{name}`", cell(command.help)]
     shown = [one for one in command.params if not getattr(one, "hidden", False)]
     arguments = [one for one in shown if one.param_type_name == "argument"]
     options = [one for one in shown if one.param_type_name == "option" and one.name != "help"]
     usage = " ".join([name, *(["[OPTIONS]"] if options else []), *map(_metavar, arguments)])
     parts.append(f"```text\n{usage}\n```")
     if shown:
-        rows = [f"| `{_metavar(one)}` | {_text(one.help)} | {_default(one)} |" for one in arguments]
-        rows += [f"| {_option(one)} | {_text(one.help)} | {_default(one)} |" for one in options]
+        rows = [f"| `{_metavar(one)}` | {cell(one.help)} | {_default(one)} |" for one in arguments]
+        rows += [f"| {_option(one)} | {cell(one.help)} | {_default(one)} |" for one in options]
         parts.append(
             "\n".join(["| argument or option | meaning | default |", "|---|---|---|", *rows])
         )
@@ -94,10 +99,12 @@ def _command(name: str, command: Any) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _text(text: str | None) -> str:
-    """Return help text on one line, with the characters escaped that Markdown would read."""
-    words = " ".join((text or "").split())
-    return html.escape(words, quote=False).replace("|", "\\|").replace("*", "\\*")
+def cell(text: str | None) -> str:
+    """Return a text on one line, without characters that Markdown reads in a table."""
+    words = " ".join((text or "").split()).replace("|", "\\|")
+    parts = words.split("`")  # every second one is code, which is read as it is
+    parts[::2] = [html.escape(part, quote=False).replace("*", "\\*") for part in parts[::2]]
+    return "`".join(parts)
 
 
 def _metavar(parameter: Any) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import types
 import typing
 from collections.abc import Iterator
 from typing import Any, NotRequired
+
+from command_pages import cell
 
 HEADING = """# JSON
 
@@ -29,7 +30,7 @@ def json_formats() -> str:
     parts = [HEADING]
     for command, kind in FORMATS.items():
         anchor = command.replace(" ", "-")
-        parts.append(f"## `imgpipe {command}` {{ #{anchor} }}")
+        parts.append(f'## <span id="{anchor}"></span>`imgpipe {command}`')
         parts += _format(kind)
     return "\n\n".join(parts) + "\n"
 
@@ -62,7 +63,7 @@ def _rows(kind: Any, prefix: str) -> Iterator[str]:
         field = (
             f"{prefix}{name}".replace("*", "&#42;").replace(".", ".<wbr>").replace("_", "_<wbr>")
         )
-        yield f"| <code class='path'>{field}</code> | {_type(own)} | {_cell(meaning)} |"
+        yield f"| <code class='path'>{field}</code> | {_type(own)} | {cell(meaning)} |"
         below, path = _below(own)
         if below is not None:
             yield from _rows(below, f"{prefix}{name}{path}.")
@@ -100,7 +101,3 @@ def _type(kind: Any) -> str:
     if origin is list:
         return f"list ({_type(inner[0])})" if inner[0] in _NAMES else "list"
     return _NAMES.get(kind, "object")
-
-
-def _cell(text: str) -> str:
-    return html.escape(text, quote=False).replace("|", "\\|").replace("*", "\\*")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import typing
 from collections.abc import Iterator
 from typing import Any
+
+from command_pages import cell
 
 HEADING = """# Settings
 
@@ -51,16 +54,14 @@ def checks() -> str:
         for name, choice in {**own, **check.choices}.items():
             may_be = ", ".join(choice.may_be) if len(choice.may_be) > 1 else "–"
             about = choice.about or _first_sentence(check)
-            remedy = _cell(check.remedy) if isinstance(check.remedy, str) else ""
-            row = (f"`{name}`", _cell(about), choice.usual, may_be, remedy)
+            remedy = cell(check.remedy) if isinstance(check.remedy, str) else ""
+            row = (f"`{name}`", cell(about), choice.usual, may_be, remedy)
             lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines) + "\n"
 
 
 def _first_sentence(check: Any) -> str:
     """Return the first line of the documentation of the module of a check."""
-    import sys
-
     module = sys.modules[check.judge.__module__]
     return (module.__doc__ or "").strip().splitlines()[0]
 
@@ -75,10 +76,11 @@ def _section(name: str, section: Any) -> Iterator[str]:
             below.append((f"{name}.{key}", info.annotation))
             continue
         anchor = f'<span id="{name}.{key}"></span>'
-        cells = (f"{anchor}`{key}`", _default(info), _values(info), _cell(info.description))
+        cells = (f"{anchor}`{key}`", _default(info), _values(info), cell(info.description))
         rows.append(f"| {' | '.join(cells)} |")
-    yield f"## `{name}` {{ #{name} }}"
-    yield _cell((section.__doc__ or "").strip().split("\n\n")[0])
+    anchor = f'<span id="{name}"></span>' if "." in name else ""  # else that of the heading
+    yield f"## {anchor}`{name}`"
+    yield cell((section.__doc__ or "").strip().split("\n\n")[0])
     if rows:
         yield "\n".join(["| setting | default | values | meaning |", "|---|---|---|---|", *rows])
     for one in below:
@@ -116,11 +118,6 @@ def _limits(info: Any) -> Iterator[str]:
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
     for limit in info.metadata:
         for attribute, sign in signs.items():
-            if (value := getattr(limit, attribute, None)) is not None:
+            value = getattr(limit, attribute, None)
+            if value not in (None, sys.maxsize):
                 yield f"{sign} {value:,}" if isinstance(value, int) else f"{sign} {value}"
-
-
-def _cell(text: str | None) -> str:
-    """Return text for a cell of a table."""
-    words = " ".join((text or "").split()).replace("\\", "\\\\")
-    return words.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_")

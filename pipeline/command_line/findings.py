@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from imgpipe.components.image_filter.findings import Finding, not_used
+from imgpipe.components.image_filter.findings import not_used
+from imgpipe.models.finding import Finding
 from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:

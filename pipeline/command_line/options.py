@@ -47,6 +47,20 @@ def output_folder(text: str) -> Path:
     return Path(text)
 
 
+def _settings(incomplete: str) -> list[str]:
+    """Return the settings that complete a word in the shell."""
+    from imgpipe.pipeline.configuration.config import known_keys
+
+    return [f"{key}=" for key in known_keys() if key.startswith(incomplete)]
+
+
+def _presets(incomplete: str) -> list[str]:
+    """Return the presets that complete a word in the shell."""
+    from imgpipe.pipeline.command_line.settings import presets
+
+    return [name for name in presets() if name.startswith(incomplete)]
+
+
 #: Headings of `imgpipe --help`.
 DATA_AND_TRAINING = "Data and training"
 RUNS = "Runs"
@@ -65,6 +79,7 @@ PresetOption = Annotated[
         "--preset",
         metavar="NAME",
         help="Settings of a course's system, such as cats_vs_dogs_cnn; a wrong name lists all.",
+        autocompletion=_presets,
     ),
 ]
 DataOption = Annotated[str | None, typer.Option("--data", metavar="SRC", help=SOURCE_HELP)]
@@ -77,7 +92,10 @@ OutArgument = Annotated[
 SettingsOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="SECTION.KEY=VALUE", help="Override one setting; may be repeated."
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Override one setting; may be repeated.",
+        autocompletion=_settings,
     ),
 ]
 JsonOption = Annotated[

@@ -38,13 +38,13 @@ def doctor(
         return
     findings = [check() for check in machine.CHECKS]
     for finding in findings:
-        mark = (
-            "[green]✓[/]" if finding.fit else "[bold red]✗[/]" if finding.fatal else "[yellow]![/]"
-        )
-        console.print(f" {mark} {finding.name:<18} {escape(finding.detail)}")
-        if not finding.fit and finding.advice:
-            console.print(f"   [dim]{escape(finding.advice)}[/]")
-    unfit = any(finding.fatal and not finding.fit for finding in findings)
+        mark = "[yellow]![/]" if finding["remedies"] else "[green]✓[/]"
+        if finding["decides"]:  # no run and no server can work
+            mark = "[bold red]✗[/]"
+        console.print(f" {mark} {finding['title']:<18} {escape(finding['sentence'])}")
+        for way in finding["remedies"]:
+            console.print(f"   [dim]{escape(way)}[/]")
+    unfit = any(finding["decides"] for finding in findings)
     console.print("\nnot ready: see ✗ above" if unfit else "\nready")
     if unfit:
         raise typer.Exit(ResourceError.exit_code)

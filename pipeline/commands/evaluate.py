@@ -71,6 +71,8 @@ def command(
 
 
 def _print(console: Console, summary: EvaluationSummary) -> None:
+    from imgpipe.pipeline.command_line import findings
+
     colour = "green" if summary["passed"] else "yellow"
     console.print(f"\n[bold {colour}]{escape(summary['verdict'])}[/]")
     console.print(f"  model    {escape(summary['model'])}")
@@ -78,8 +80,7 @@ def _print(console: Console, summary: EvaluationSummary) -> None:
         calibration = f"expected calibration error {summary['ece']:.3f}"
         by_chance = f"{summary['ece_by_chance']:.3f} by chance on this number of images"
         console.print(f"  metrics  log loss {summary['loss']:.3f}, {calibration} ({by_chance})")
-    for warning in summary["warnings"]:
-        console.print(f"  note     {escape(warning)}")
+    findings.print_notes(console, summary["findings"])
     # Classes without images come last.
     classes = sorted(
         summary["per_class"].items(), key=lambda entry: (not entry[1]["count"], entry[1]["f1"])

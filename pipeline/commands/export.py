@@ -24,11 +24,22 @@ _EXAMPLES = """Examples:\n
 """
 
 
+def _kinds(incomplete: str) -> list[str]:
+    """Return the kinds of export that complete a word in the shell."""
+    from imgpipe.pipeline.published import exports, model_copy
+
+    return [kind for kind in (*exports.KINDS, model_copy.KIND) if kind.startswith(incomplete)]
+
+
 @app.command("export", rich_help_panel=options.SERVING, epilog=_EXAMPLES)
 def command(
     kind: Annotated[
         str,
-        typer.Argument(metavar="onnx|keras|tflite|tflite-int8|saved_model", help="Kind of export."),
+        typer.Argument(
+            metavar="onnx|keras|tflite|tflite-int8|saved_model",
+            help="Kind of export.",
+            autocompletion=_kinds,
+        ),
     ],
     out: options.VersionsArgument,
     to: Annotated[

@@ -67,7 +67,6 @@ def init(
     from imgpipe.components.common.formatting import plural
     from imgpipe.components.example_gen.settings import SourceOptions
     from imgpipe.components.example_gen.sources import absolute_spec, open_source
-    from imgpipe.components.image_filter.findings import title_of
     from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.doctor.machine import installed_backbones
 
@@ -93,8 +92,8 @@ def init(
         console.print("several versions of an image, by their names, stay in one split")
     elif scan.groups():
         console.print(f"{scan.groups()} groups, each of which stays in one split")
-    if seen := scan.noted():
-        notes = ", ".join(f"{title_of(kind)} {count}" for kind, count in sorted(seen.items()))
+    if scan.notes:
+        notes = ", ".join(f"{note['title']} {note['count']}" for note in scan.notes)
         console.print(f"noted: {escape(notes)}")
     console.print(f"installed backbones: {escape(installed_backbones())}")
     command = f"imgpipe run --config {shlex.quote(str(output))}"

@@ -8,10 +8,10 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.finding import Finding, make_finding
 from imgpipe.models.machine import system
 from imgpipe.models.machine.packages import install_command
 
@@ -26,51 +26,40 @@ _GLIBC = (2, 39)
 _PACKAGES = ("tensorflow", "keras", "tfx", "apache-beam", "tensorflow-model-analysis", "grpcio")
 
 
-@dataclass(frozen=True)
-class MachineFinding:
-    """The result of one check.
-
-    Attributes:
-        name: What was checked.
-        fit: Whether it is as expected.
-        detail: What was found.
-        advice: What to do if it is not as expected.
-        fatal: Whether no run and no server can work if it is not as expected.
-    """
-
-    name: str
-    fit: bool
-    detail: str
-    advice: str = ""
-    fatal: bool = False
+def _finding(
+    name: str, detail: str, fit: bool = True, advice: str = "", fatal: bool = False
+) -> Finding:
+    """Return what was found of a part of the machine, and what to do where it is not fit."""
+    remedies = [advice] if advice and not fit else []
+    return make_finding(name.lower(), detail, remedies, name, decides=fatal and not fit)
 
 
-def _python() -> MachineFinding:
+def _python() -> Finding:
     fit = sys.version_info[:2] in _PYTHONS
     expected = "Expected 3.11, 3.12 or 3.13, for which TFX has packages."
-    return MachineFinding("Python", fit, platform.python_version(), expected, fatal=True)
+    return _finding("Python", platform.python_version(), fit, expected, fatal=True)
 
 
-def _system() -> MachineFinding:
+def _system() -> Finding:
     """Say which way of installing imgpipe the system admits, and whether it was tried there."""
     kind = (system.name(), system.architecture())
     glibc = system.glibc()
     text = " ".join(kind)
     if kind == ("Darwin", "arm64"):
-        return MachineFinding("system", True, f"{text}; imgpipe was not yet tried on a Mac by us")
+        return _finding("system", f"{text}; imgpipe was not yet tried on a Mac by us")
     if kind != ("Linux", "x86_64") or glibc is None:
         advice = (
             "Expected Linux on x86-64 with glibc, or a Mac with Apple silicon: TFX has no packages "
             "for other systems. On Windows, use WSL."
         )
-        return MachineFinding("system", False, text, advice)
+        return _finding("system", text, False, advice)
     text += f", glibc {glibc[0]}.{glibc[1]}"
     if not _has_only_locked_packages():
-        return MachineFinding("system", True, f"{text}; pip install . in a clone works here")
+        return _finding("system", f"{text}; pip install . in a clone works here")
     detail = f"{text}, older than {_GLIBC[0]}.{_GLIBC[1]}; packages are those of the lock"
     fit = sys.version_info[:2] == _PYTHONS[0]
     advice = "The lock has packages for this glibc only for Python 3.11."
-    return MachineFinding("system", fit, detail, advice)
+    return _finding("system", detail, fit, advice)
 
 
 def _has_only_locked_packages() -> bool:
@@ -79,7 +68,7 @@ def _has_only_locked_packages() -> bool:
     return glibc is not None and glibc < _GLIBC
 
 
-def _packages() -> MachineFinding:
+def _packages() -> Finding:
     missing = []
     versions = []
     for name in _PACKAGES:
@@ -96,10 +85,10 @@ def _packages() -> MachineFinding:
             "imgpipe, or install the packages that `make wheel` lists there: "
             + install_command("--no-deps", "-r", "dist/requirements.txt")
         )
-    return MachineFinding("packages", not missing, text, advice, fatal=True)
+    return _finding("packages", text, not missing, advice, fatal=True)
 
 
-def _processor() -> MachineFinding:
+def _processor() -> Finding:
     from imgpipe.models.features.extractor import resolve_precision
 
     text = f"{system.processors()} cores, feature bank in {resolve_precision('auto')}"
@@ -108,29 +97,29 @@ def _processor() -> MachineFinding:
             "; a GPU is there, which TensorFlow uses if its CUDA libraries are installed: "
             f"{install_command('tensorflow[and-cuda]')}"
         )
-    return MachineFinding("processor", True, text)
+    return _finding("processor", text)
 
 
-def _memory() -> MachineFinding:
+def _memory() -> Finding:
     gib = system.memory() / _GIB
     needed = f"A run needs {_MEMORY_GIB:.0f} GiB."
-    return MachineFinding("memory", gib >= _MEMORY_GIB, f"{gib:.1f} GiB", needed)
+    return _finding("memory", f"{gib:.1f} GiB", gib >= _MEMORY_GIB, needed)
 
 
-def _disk() -> MachineFinding:
+def _disk() -> Finding:
     folder = Path.cwd()
     gib = shutil.disk_usage(folder).free / _GIB
     writable = os.access(folder, os.W_OK)
-    return MachineFinding(
+    return _finding(
         "disk",
-        writable and gib >= _DISK_GIB,
         f"{gib:.1f} GiB free in {folder}" + ("" if writable else ", not writable"),
+        writable and gib >= _DISK_GIB,
         f"A run needs {_DISK_GIB:.0f} GiB in a writable folder: --out OUT.",
         fatal=not writable or gib < _LEAST_DISK_GIB,
     )
 
 
-def _weights() -> MachineFinding:
+def _weights() -> Finding:
     """Check the weights of the default backbone, and list the packages of others."""
     from imgpipe.models.backbones import registry
     from imgpipe.models.settings.model import ModelSettings
@@ -142,12 +131,12 @@ def _weights() -> MachineFinding:
     try:
         default.content()
     except ResourceError as error:
-        return MachineFinding("weights", False, str(error), fatal=True)
-    return MachineFinding("weights", True, f"{default.distribution} is intact{optional}")
+        return _finding("weights", str(error), False, fatal=True)
+    return _finding("weights", f"{default.distribution} is intact{optional}")
 
 
-def _backbones() -> MachineFinding:
-    return MachineFinding("backbones", True, installed_backbones())
+def _backbones() -> Finding:
+    return _finding("backbones", installed_backbones())
 
 
 def installed_backbones() -> str:
@@ -163,7 +152,7 @@ def installed_backbones() -> str:
     return f"{names}; keras-hub {version}, whose presets imgpipe doctor --presets lists"
 
 
-CHECKS: tuple[Callable[[], MachineFinding], ...] = (
+CHECKS: tuple[Callable[[], Finding], ...] = (
     _python,
     _system,
     _packages,

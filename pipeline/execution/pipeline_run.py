@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 
 from imgpipe.components.common.beam import worker_start
 from imgpipe.components.example_gen.sources import Scan, Source
-from imgpipe.components.image_filter.findings import make_finding
 from imgpipe.components.report.commands import next_commands
 from imgpipe.components.report.page_facts import PageFacts, collect, empty
 from imgpipe.components.run_record import run_files, verdict
 from imgpipe.components.run_record.timings import Timings
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.files.atomic_write import atomic_write
+from imgpipe.models.finding import make_finding
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import quick_imports
 from imgpipe.pipeline.command_line import console as consoles

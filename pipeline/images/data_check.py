@@ -15,11 +15,11 @@ from imgpipe.components import source_check
 from imgpipe.components.data_gate import rules
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.image_filter.data_summary import DataSummary
-from imgpipe.components.image_filter.findings import Finding
 from imgpipe.components.image_filter.image_table import NearGroup
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.source_check import JudgedSource, SourceCheckPlan
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
+from imgpipe.models.finding import Finding
 from imgpipe.pipeline.configuration.config import Config
 
 if TYPE_CHECKING:

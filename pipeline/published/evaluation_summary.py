@@ -22,6 +22,7 @@ from imgpipe.components.run_record.metrics import Mistake, SplitMetrics, metrics
 from imgpipe.components.run_record.slices import SliceGroup, slices
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
+from imgpipe.models.finding import Finding, make_finding
 from imgpipe.models.head.certainty import AccuracyFigures
 from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.output.model import Model
@@ -111,7 +112,7 @@ class EvaluationSummary(SplitMetrics):
     ]
     passed: Annotated[bool, "Whether the accuracy reaches the threshold."]
     verdict: Annotated[str, "The result as a sentence."]
-    warnings: Annotated[list[str], "Sentences about what the metrics do not show."]
+    findings: Annotated[list[Finding], "What the metrics do not show."]
 
 
 @dataclass
@@ -180,10 +181,10 @@ def summarise(
         "threshold": threshold or None,  # every accuracy reaches 0
         "passed": (measured["accuracy"] or 0.0) >= threshold,
         "verdict": "",
-        "warnings": [],
+        "findings": [],
     }
     summary["verdict"] = _verdict(summary)
-    summary["warnings"] += _warnings(summary, model, not_evaluated, seen)
+    summary["findings"] += _findings(summary, model, not_evaluated, seen)
     return summary
 
 
@@ -219,99 +220,105 @@ def _verdict(figures: EvaluationSummary) -> str:
 
 
 def _excluded(excluded: NotEvaluated) -> str:
-    """Say how many images could not be judged, and why; "" if there are none."""
+    """Say how many images could not be judged, and why, without a full stop; "" for none."""
     sentences = []
     if excluded.undecodable:
         first = excluded.undecodable[:_EXPLAINED]
         reasons = "; ".join(f"{file['path']}: {file['why']}" for file in first)
         count = plural(len(excluded.undecodable), "file")
-        sentences.append(f"{count} cannot be read or decoded ({reasons}).")
+        sentences.append(f"{count} cannot be read or decoded ({reasons})")
     if excluded.unknown_labels:
         labels = sorted(label or "no label" for label in excluded.unknown_labels)
         named = join_names(labels, _NAMED)
         count = plural(excluded.unknown_labels.total(), "image")
-        sentences.append(f"The label of {count} is no class of the model ({named}).")
-    return " ".join(sentences)
+        sentences.append(f"The label of {count} is no class of the model ({named})")
+    return ". ".join(sentences)
 
 
-def _warnings(
+def _findings(
     summary: EvaluationSummary, model: Model, not_evaluated: str, seen: SeenImages
-) -> Iterator[str]:
-    """Yield sentences about what the metrics do not show."""
+) -> Iterator[Finding]:
+    """Yield what the metrics do not show."""
     if model.notice:
-        yield model.notice
+        yield make_finding("not_blessed", model.notice.rstrip("."))
     if not_evaluated:
-        yield f"Not evaluated: {not_evaluated}"
+        yield make_finding("not_evaluated", f"Not evaluated: {not_evaluated}")
     yield from _about_unknown(summary, len(summary["classes"]) > len(model.vocabulary))
     yield from _about_seen(summary, seen)
     yield from _about_classes(summary["per_class"])
 
 
-def _about_classes(per_class: Mapping[str, ClassMetrics]) -> list[str]:
-    """Return a sentence about classes without images, if there are such."""
+def _about_classes(per_class: Mapping[str, ClassMetrics]) -> Iterator[Finding]:
+    """Yield what classes without images mean for the figures."""
     missing = [name for name, row in per_class.items() if not row["count"]]
     if len(missing) == len(per_class) - 1:
         [only] = set(per_class) - set(missing)
-        return [
+        yield make_finding(
+            "one_class",
             f"All evaluated images are of the class {only}, so the accuracy is its recall, and "
-            "precision and F1 say nothing."
-        ]
-    if missing:
+            "precision and F1 say nothing",
+        )
+    elif missing:
         named = join_names(missing, _NAMED)
         which = "the class" if len(missing) == 1 else f"{len(missing):,} classes:"
-        return [f"There are no images of {which} {named}."]
-    return []
+        yield make_finding("missing_classes", f"There are no images of {which} {named}")
 
 
-def _about_unknown(figures: EvaluationSummary, by_served_label: bool) -> Iterator[str]:
+def _about_unknown(figures: EvaluationSummary, by_served_label: bool) -> Iterator[Finding]:
     """Yield how the answer "unknown" is judged, if it was given to images of a class."""
     count = figures["answered_unknown"]
     images = plural(count, "image of a class is", "images of a class are")
     if by_served_label:
-        yield (
+        yield make_finding(
+            "unknown",
             f"Some images have the label unknown, so unknown is judged as an answer: {images} "
             "answered so, which counts as wrong. Loss and calibration are those of the images of a "
-            "class."
+            "class",
         )
     elif count:
-        yield (
+        yield make_finding(
+            "unknown",
             f"{images[:1].upper()}{images[1:]} answered unknown (model.unknown_rate). As in a run, "
-            "the most probable class is judged."
+            "the most probable class is judged",
         )
 
 
-def _about_seen(figures: EvaluationSummary, training_images: SeenImages) -> Iterator[str]:
+def _about_seen(figures: EvaluationSummary, training_images: SeenImages) -> Iterator[Finding]:
     """Yield sentences about images of the run: those that it used, and those of its test split."""
     seen = figures["seen"]
     if seen is None:
-        yield (
+        yield make_finding(
+            "seen",
             "It is not known which images the model was trained on, because the run that made it "
             "or its artifacts are gone. If some of these images are among them, the accuracy is "
-            "too high."
+            "too high",
         )
         return
     if not training_images.with_near:
-        yield (
+        yield make_finding(
+            "seen",
             "The images of the run that made the model are gone, so that only the same files were "
             "looked for. If near-duplicates of them are among these images, the accuracy is too "
-            "high."
+            "high",
         )
     counts = {split: count for split, count in seen["by_split"].items() if split != names.TEST}
     used = sum(counts.values())
     if used:
-        rest = "No image is new to the model."
+        rest = "No image is new to the model"
         without = figures["unseen"]
         if without is not None and without["accuracy"] is not None:
-            rest = f"Without them the accuracy is {without['accuracy']:.3f} ({_correct(without)})."
+            rest = f"Without them the accuracy is {without['accuracy']:.3f} ({_correct(without)})"
         listed = ", ".join(f"{count:,} in {split}" for split, count in counts.items())
         near = ", or near-duplicates of them," if training_images.with_near else ""
-        yield (
+        yield make_finding(
+            "seen",
             f"{used:,} of these images{near} were in the data of the run that made the model "
-            f"({listed}), so the accuracy is too high. {rest}"
+            f"({listed}), so the accuracy is too high. {rest}",
         )
     unused = seen["count"] - used
     if unused:
-        yield (
+        yield make_finding(
+            "seen",
             f"The run that made the model had {unused:,} of these images in its test split. It "
-            "neither trained nor decided with that split, so they do not raise the accuracy."
+            "neither trained nor decided with that split, so they do not raise the accuracy",
         )

@@ -13,7 +13,6 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.image_filter.data_summary import DataSummary
-from imgpipe.components.image_filter.findings import Finding
 from imgpipe.components.model_pusher.push import NOT_PUBLISHED, Push
 from imgpipe.components.report.commands import NextCommand
 from imgpipe.components.run_record.facts import Facts
@@ -21,6 +20,7 @@ from imgpipe.components.run_record.metrics import SplitMetrics
 from imgpipe.components.run_record.run_findings import run_findings
 from imgpipe.components.run_record.timings import Timings
 from imgpipe.components.run_record.verdict import Expected, RunState, expected
+from imgpipe.models.finding import Finding
 from imgpipe.models.training.history import History
 from imgpipe.pipeline.records import checked
 

@@ -83,7 +83,7 @@ def test_explain_and_evaluate_use_the_model_of_a_run(
     assert _NOTICE in capfd.readouterr().out and list(drawn.rglob("grad_cam.png"))
     evaluated = imgpipe.evaluate(outcome, case.photos)
     assert evaluated.summary["version"] is None
-    assert evaluated.summary["warnings"][0].startswith(_NOTICE)
+    assert evaluated.summary["findings"][0]["sentence"].startswith(_NOTICE)
     seen = evaluated.summary["seen"]
     assert seen is not None and seen["count"] > 50  # the images of the run are known
 

@@ -73,7 +73,7 @@ def _source(file: Path) -> object:
             seen.add("content" if item.label else "no label")
         except OSError as error:
             seen.add(error.strerror or str(error))
-    return ", ".join([*sorted(seen), *sorted({note.kind for note in scan.notes})])
+    return ", ".join([*sorted(seen), *sorted(note["reason"] for note in scan.notes)])
 
 
 def _data_set(file: Path) -> object:

@@ -46,6 +46,21 @@ def test_short_help_and_version():
     assert imgpipe("--version").stdout == f"imgpipe {version('imgpipe')}\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("imgpipe export o", ["onnx"]),
+        ("imgpipe run --preset cats_vs_dogs_f", ["cats_vs_dogs_full"]),
+        ("imgpipe run --set evaluate.thr", ["evaluate.threshold="]),
+    ],
+)
+def test_the_shell_completes_exports_presets_and_settings(monkeypatch, words, completed):
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    monkeypatch.setenv("_IMGPIPE_COMPLETE", "complete_bash")
+    assert imgpipe().stdout.split() == completed
+
+
 def test_scanning_and_the_client_do_not_import_tensorflow():
     program = (
         "import sys, imgpipe.components, imgpipe.pipeline.execution.pipeline_run\n"

@@ -1,4 +1,4 @@
-"""Tests of `imgpipe evaluate`: metrics of a version on labelled images, and warnings."""
+"""Tests of `imgpipe evaluate`: a version on labelled images, and what metrics do not show."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ def test_metrics_agree_with_the_answers_of_predict(out, photos):
     assert np.average(recalls, weights=[6, 7]) == pytest.approx(found["accuracy"])
     assert len(found["mistakes"]) == 13 - right
     assert (found["version"], found["passed"], found["threshold"]) == (1, True, None)
-    assert found["seen"] is None and "It is not known which images" in found["warnings"][0]
+    assert (
+        found["seen"] is None and "It is not known which images" in found["findings"][0]["sentence"]
+    )
 
 
 def test_unknown_labels_and_undecodable_images_are_counted(out, photos):
@@ -79,13 +81,15 @@ def test_unknown_labels_and_undecodable_images_are_counted(out, photos):
     assert found["unknown_labels"] == {"lizard": 1}
     assert found["undecodable"]["count"] == 1
     assert found["undecodable"]["first"][0]["path"] == "paper/broken.jpg"
-    assert found["warnings"][0].startswith(
+    assert found["findings"][0]["sentence"].startswith(
         "Not evaluated: 1 file cannot be read or decoded (paper/broken.jpg: "
     )
-    assert found["warnings"][0].endswith(
-        "). The label of 1 image is no class of the model (lizard)."
+    assert found["findings"][0]["sentence"].endswith(
+        "). The label of 1 image is no class of the model (lizard)"
     )
-    assert found["warnings"][-1].startswith("All evaluated images are of the class paper")
+    assert found["findings"][-1]["sentence"].startswith(
+        "All evaluated images are of the class paper"
+    )
     assert found["per_class"]["rock"]["recall"] is None
 
 
@@ -124,9 +128,9 @@ def test_images_of_one_class_are_judged_by_their_recall(out, photos, tmp_path):
     for source in (photos, Path(shutil.make_archive(str(tmp_path / "new"), "zip", photos))):
         found = answer("--model", out, "--data", source)
         assert found["count"] == 6 and found["per_class"]["rock"]["recall"] == found["accuracy"]
-        assert found["warnings"][-1] == (
+        assert found["findings"][-1]["sentence"] == (
             "All evaluated images are of the class rock, so the accuracy is its recall, and "
-            "precision and F1 say nothing."
+            "precision and F1 say nothing"
         )
     table = tmp_path / "new.csv"
     rows = [f"{file},rock,test" for file in sorted(photos.glob("rock/*"))]
@@ -190,7 +194,7 @@ def test_images_that_were_in_the_training_data_are_found(out, photos, tmp_path):
     assert (found["count"], found["unseen"]["count"]) == (14, 12)
     assert (
         "2 of these images, or near-duplicates of them, were in the data of the run"
-        in found["warnings"][0]
+        in found["findings"][0]["sentence"]
     )
 
 
@@ -199,9 +203,9 @@ def test_images_of_the_test_split_do_not_make_the_accuracy_too_high(out, photos,
     _as_training_data(copy, photos, names.TEST)
     found = answer("--model", copy, "--data", photos)
     assert found["seen"]["by_split"] == {"test": 12} and found["unseen"] is None
-    assert found["warnings"] == [
+    assert [finding["sentence"] for finding in found["findings"]] == [
         "The run that made the model had 12 of these images in its test split. It neither trained "
-        "nor decided with that split, so they do not raise the accuracy."
+        "nor decided with that split, so they do not raise the accuracy"
     ]
 
 
@@ -216,8 +220,8 @@ def test_without_the_artifacts_of_the_run_the_list_beside_the_model_tells_its_im
     found = answer("--model", copy, "--data", photos)
     assert found["seen"]["first"] == [{"path": "rock/0.png", "split": "train"}]
     assert (found["count"], found["unseen"]["count"]) == (12, 11)
-    assert "only the same files were looked for" in found["warnings"][0]
-    assert found["warnings"][1].startswith(
+    assert "only the same files were looked for" in found["findings"][0]["sentence"]
+    assert found["findings"][1]["sentence"].startswith(
         "1 of these images were in the data of the run that made the model (1 in train)"
     )
 

@@ -72,7 +72,8 @@ def test_images_labelled_unknown_are_evaluated(unsure, photos, out, tmp_path):
     assert found["unknown_labels"] == {} and found["classes"][-1] == "unknown"
     assert found["per_class"]["unknown"]["recall"] == 1.0
     assert found["per_class"]["rock"]["recall"] == 0.0
-    assert "2 images of a class are answered so, which counts as wrong" in found["warnings"][0]
+    [unknown] = found["findings"][:1]
+    assert "2 images of a class are answered so, which counts as wrong" in unknown["sentence"]
     for file in (photos / "rock").iterdir():
         file.unlink()
     (photos / "rock").rmdir()
@@ -92,9 +93,9 @@ def test_without_such_images_the_most_probable_class_is_judged_as_in_a_run(unsur
     (photos / "unknown").rmdir()
     found = imgpipe.evaluate(unsure, photos).summary
     assert found["classes"] == list(small_version.CLASSES)
-    assert found["warnings"][0] == (
+    assert found["findings"][0]["sentence"] == (
         "2 images of a class are answered unknown (model.unknown_rate). As in a run, the most "
-        "probable class is judged."
+        "probable class is judged"
     )
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources.base import (
     Item,
-    Note,
     Scan,
     Source,
     SourceKind,
@@ -27,7 +26,6 @@ __all__ = [
     "SOURCES",
     "Item",
     "Kind",
-    "Note",
     "Scan",
     "Source",
     "SourceOptions",

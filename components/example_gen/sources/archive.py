@@ -16,11 +16,12 @@ from imgpipe.components.example_gen.sources import (
     unpacked,
     unpacking,
 )
-from imgpipe.components.example_gen.sources.base import Item, Note, Scan, Source, SourceKind
+from imgpipe.components.example_gen.sources.base import Item, Scan, Source, SourceKind
 from imgpipe.components.example_gen.sources.folder import Walk
 from imgpipe.components.example_gen.sources.layout import lay_out
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import regular_files
+from imgpipe.models.finding import Finding
 
 #: Endings of archives that are read; the others get an error that says so.
 READ = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -55,7 +56,8 @@ class ArchiveSource(Source):
         tree = Walk(str(files), follow_links=False)
         tree.collect()
         if not tree.items and not tree.folders:
-            why = f", but {notes[0].path!r} ({notes[0].detail})" if notes else ""
+            left_out = notes[0]["examples"][0] if notes else None
+            why = f", but {left_out['path']!r} ({left_out['detail']})" if left_out else ""
             empty = f"data source {self.file!r}: found no file in it"
             raise ConfigError(f"{empty}{why}; {unpacked.EXPECTED}")
         every_note = [*notes, *tree.notes]
@@ -81,13 +83,13 @@ class ArchiveSource(Source):
             expected = f"{unpacked.EXPECTED}. {unpacking.advice(path)}"
             raise ConfigError(f"data source {self.file!r} is not read; {expected}")
 
-    def _unpacked(self) -> tuple[Path, list[Note]]:
+    def _unpacked(self) -> tuple[Path, list[Finding]]:
         """Return the folder of the archive, and notes of what was left out."""
         return _unpacked(str(self._path()), self.options.store)
 
 
 @local_files.cached_until_changed(4)
-def _unpacked(path: str, store: str) -> tuple[Path, list[Note]]:
+def _unpacked(path: str, store: str) -> tuple[Path, list[Finding]]:
     file = Path(path)
     state = unpacked.version(file)
     return unpacked.kept(path, state, store, lambda to: unpacked.unpack_archive(file, to))

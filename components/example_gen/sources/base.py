@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from imgpipe.components.common.ingest_summary import SourceNote
+from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
+from imgpipe.models.finding import Finding
 from imgpipe.models.machine import progress
 
 #: Length of an `Item.key`, which is a SHA-256.
@@ -63,27 +64,6 @@ class Item:
         return hashlib.sha256(json.dumps(parts).encode()).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Something that a source found and did not use, so that nothing is ignored silently."""
-
-    kind: str  # hidden, symlink, cycle, unreadable_folder, unreadable_file, special_file, …
-    path: str
-    detail: str = ""
-    count: int = 1  # more in a note that stands for all further ones of its kind
-    remedy: str = ""  # what to do, several ways with "; " between them
-
-    def as_written(self) -> SourceNote:
-        """Return the note as it is written to JSON."""
-        return {
-            "kind": self.kind,
-            "path": self.path,
-            "detail": self.detail,
-            "remedy": self.remedy,
-            "count": self.count,
-        }
-
-
 @dataclass(frozen=True)
 class Scan:
     """The content of a source at one moment."""
@@ -92,20 +72,13 @@ class Scan:
     items: Sequence[Item]  # sorted by path
     vocabulary: tuple[str, ...]  # class names in sorted order
     given_splits: tuple[str, ...] = ()  # splits that the source itself names
-    notes: tuple[Note, ...] = ()  # in order and without duplicates after `ValidatedSource`
+    notes: tuple[Finding, ...] = ()  # one for each reason after `ValidatedSource`
     fingerprint: str = ""  # hex SHA-256 of all `Item.key`s, which `ValidatedSource.scan` computes
 
     def counts(self) -> dict[str, int]:
         """Return the number of files of each class of the vocabulary, before any check."""
         seen = collections.Counter(item.label for item in self.items)
         return {name: seen[name] for name in self.vocabulary}
-
-    def noted(self) -> collections.Counter[str]:
-        """Return what the notes count, by kind."""
-        counts: collections.Counter[str] = collections.Counter()
-        for note in self.notes:
-            counts[note.kind] += note.count
-        return counts
 
     def groups(self) -> int:
         """Return the number of different groups."""
@@ -157,7 +130,9 @@ def hashed(listing: Scan, digest: Callable[[Item], str]) -> Scan:
         except OSError as error:
             return "", error.strerror or str(error)
 
-    noted = {(note.kind, note.path) for note in listing.notes}  # such as dead links
+    dead_links = {
+        note["examples"][0]["path"] for note in listing.notes if note["reason"] == "unreadable_file"
+    }
     notes = list(listing.notes)
     items: list[Item] = []
     remaining = iter(listing.items)
@@ -165,8 +140,8 @@ def hashed(listing: Scan, digest: Callable[[Item], str]) -> Scan:
     with concurrent.futures.ThreadPoolExecutor(_HASH_THREADS) as pool:
         while part := list(itertools.islice(remaining, _AHEAD)):
             for item, (content, error) in zip(part, pool.map(attempt, part), strict=True):
-                if error and ("unreadable_file", item.path) not in noted:
-                    notes.append(Note("unreadable_file", item.path, error))
+                if error and item.path not in dead_links:
+                    notes.append(noted("unreadable_file", item.path, error))
                 items.append(dataclasses.replace(item, sha256=content))
                 progress.advance(1, "files")
     return dataclasses.replace(listing, items=items, notes=tuple(notes))

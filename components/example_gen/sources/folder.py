@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imgpipe.components.common.image_file.file_names import hidden_kind, is_hidden
+from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import no_classes
 from imgpipe.components.example_gen.sources.base import (
     Item,
-    Note,
     Scan,
     Source,
     SourceKind,
@@ -27,6 +27,7 @@ from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, check
 from imgpipe.components.example_gen.sources.split_names import split_of
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import regular_files
+from imgpipe.models.finding import Finding
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Walk:
 
     root: str
     follow_links: bool
-    notes: list[Note] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
     items: list[Item] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     _waiting: list[_Folder] = field(default_factory=lambda: [_Folder("")])
@@ -118,7 +119,7 @@ class Walk:
         return True
 
     def _note(self, kind: str, path: str, detail: str = "") -> None:
-        self.notes.append(Note(kind, path, detail))
+        self.notes.append(noted(kind, path, detail))
 
 
 @dataclass(frozen=True)

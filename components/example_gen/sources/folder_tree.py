@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
 from imgpipe.components.common.image_file import file_names
-from imgpipe.components.example_gen.sources.base import Item, Note
+from imgpipe.components.example_gen.notes import noted
+from imgpipe.components.example_gen.sources.base import Item
+from imgpipe.models.finding import Finding
 
 
 @dataclass(eq=False)
@@ -72,7 +74,7 @@ class Folder:
 
 def of_images(
     items: Iterable[Item], folders: Set[str], skip: Sequence[str]
-) -> tuple[Folder, list[Note]]:
+) -> tuple[Folder, list[Finding]]:
     """Return the tree of images, and notes of what is hidden, skipped or no image by its name."""
 
     @functools.cache
@@ -102,7 +104,7 @@ def of_images(
         images = [item for item in kept if item.path not in beside]
         if images:
             root.at(path, len(images)).files += images
-    notes = [Note(kind, what, "", count) for (kind, what), count in unread.items()]
+    notes = [noted(kind, what, "", count) for (kind, what), count in unread.items()]
     notes += _notes(others, {folder.path.rstrip("/") for folder in root.walk()})
     of_others = {above for file in others for above in _above(file)}
     for path in sorted(folders - of_others):  # a class without a file
@@ -119,16 +121,16 @@ def _is_named(pattern: str, path: str, name: str) -> bool:
     return name.lower() == pattern.lower() or fnmatch.fnmatchcase(name.lower(), pattern.lower())
 
 
-def _notes(others: Iterable[str], filled: Set[str]) -> list[Note]:
+def _notes(others: Iterable[str], filled: Set[str]) -> list[Finding]:
     """Note files that are no images: by their suffix, or the folder that holds only such."""
     files_by_note: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
     for file in others:
         empty = next((above for above in _above(file) if above not in filled), "")
         files_by_note[empty, "" if empty else file_names.suffix(file)].append(file)
     return [
-        Note("folder_without_images", folder, "holds no file that is an image", len(files))
+        noted("folder_without_images", folder, "holds no file that is an image", len(files))
         if folder
-        else Note("other_files", min(files), f"{suffix} is no image", len(files))
+        else noted("other_files", min(files), f"{suffix} is no image", len(files))
         for (folder, suffix), files in files_by_note.items()
     ]
 

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from imgpipe.components.common.image_file.file_names import is_hidden
-from imgpipe.components.example_gen.sources.base import Note
+from imgpipe.components.example_gen.notes import noted
+from imgpipe.models.finding import Finding
 
 _RARE = 10  # one file found among more names than these shows no folder
 
@@ -34,7 +35,7 @@ class FoundFiles:
     paths: dict[str, str] = field(default_factory=dict)  # of those that were found
     places: dict[str, str] = field(default_factory=dict)  # "" for a name that leads out of the root
     copies: list[str] = field(default_factory=list)  # several files that one name may mean
-    notes: list[Note] = field(default_factory=list)  # other folders from which files are read
+    notes: list[Finding] = field(default_factory=list)  # other folders from which files are read
 
 
 def find_files(listed: Iterable[str], root: str) -> FoundFiles:
@@ -90,7 +91,7 @@ def _find_elsewhere(
         by_folder["/".join(path.split("/")[: -lengths[name]]) or "."].append(name)
     for folder, listed in by_folder.items():
         example = f"{listed[0]!r} is {best[listed[0]]!r}"
-        found_files.notes.append(Note("found_elsewhere", folder, example, len(listed)))
+        found_files.notes.append(noted("found_elsewhere", folder, example, len(listed)))
 
 
 def _parts(name: str) -> list[str]:

@@ -13,17 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imgpipe.components.common.image_file import file_names
+from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import (
     folder_tree,
     no_classes,
     two_readings,
 )
-from imgpipe.components.example_gen.sources.base import Item, Note, Scan
+from imgpipe.components.example_gen.sources.base import Item, Scan
 from imgpipe.components.example_gen.sources.folder_tree import Folder
 from imgpipe.components.example_gen.sources.listing import EXPECTED_TREE, NoClasses, listed
 from imgpipe.components.example_gen.sources.readings import Ambiguity, TwoReadings
 from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
+from imgpipe.models.finding import Finding
 from imgpipe.models.names import feature_names as names
 
 _Layer = list[tuple[Folder, str | None]]  # folders side by side, each with its split
@@ -34,7 +36,7 @@ def lay_out(
     where: str,
     items: Sequence[Item],
     folders: Iterable[str],
-    notes: Iterable[Note],
+    notes: Iterable[Finding],
     options: SourceOptions,
     descend: bool = True,
     place: Path | None = None,
@@ -67,7 +69,7 @@ class _Layout:
     tree: Folder
     options: SourceOptions
     descend: bool
-    notes: list[Note] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
 
     def scan(self, roots: _Layer) -> Scan:
         """Read the tree; ConfigError where it is not as expected."""
@@ -82,7 +84,9 @@ class _Layout:
         items = [item for item in items if item.split not in unlabelled]
         if pattern:
             missed = [item.path for item in items if not item.label]
-            self.notes += [Note("unlabelled_file", path, "no label in its name") for path in missed]
+            self.notes += [
+                noted("unlabelled_file", path, "no label in its name") for path in missed
+            ]
             items = [item for item in items if item.label]
         labels = {label for label, split in cells.values() if label and split not in unlabelled}
         splits = {split for _, split in (*roots, *cells.values())} - {None, *unlabelled}
@@ -122,7 +126,7 @@ class _Layout:
         return top
 
     def _note(self, kind: str, folder: Folder, detail: str, count: int = 1) -> None:
-        self.notes.append(Note(kind, folder.path.rstrip("/"), detail, count))
+        self.notes.append(noted(kind, folder.path.rstrip("/"), detail, count))
 
     def _named(self, layer: _Layer) -> _Layer:
         """Return folders with the splits that they name, if all of them name one."""
@@ -172,7 +176,7 @@ class _Layout:
             waiting += [(below, label, split) for below in inner]
         if others:
             detail = "beside the folders, and no image by its name"
-            self.notes.append(Note("other_files", min(others), detail, len(others)))
+            self.notes.append(noted("other_files", min(others), detail, len(others)))
         return items
 
     def _without_labels(self, roots: _Layer, items: Iterable[Item]) -> set[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from imgpipe.components.common.image_file import file_names
+from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import tables
-from imgpipe.components.example_gen.sources.base import Note
 from imgpipe.components.example_gen.sources.local_files import visible
 from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
 from imgpipe.models.files.regular_files import open_regular
+from imgpipe.models.finding import Finding
 
 JSON_LINES = (".jsonl", ".ndjson")
 TEXT = ".txt"
@@ -43,12 +44,12 @@ def lists_files(locator: str, options: SourceOptions) -> bool:
     return place >= 0 and sum(any(map(str.isdigit, title)) for title in pixels) < _MIN_PIXELS
 
 
-def texts_of_images(folder: Path, but: Path | None = None) -> list[Note]:
+def texts_of_images(folder: Path, but: Path | None = None) -> list[Finding]:
     """Note the text files in a folder that name images, `but` one: they may hold their splits."""
     files = sorted(file for file in visible(folder) if file.suffix.lower() == TEXT)
     detail = "names images: it may hold labels or splits"
     return [
-        Note("unread_list", file.name, detail, remedy=tables.GUIDE)
+        noted("unread_list", file.name, detail, remedy=tables.GUIDE)
         for file in files[:_MOST_TEXTS]
         if file != but and lists_files(str(file), SourceOptions())
     ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from imgpipe.components.common.formatting import join_names
-from imgpipe.components.example_gen.sources.base import Item, Note, Scan
+from imgpipe.components.example_gen.sources.base import Item, Scan
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.finding import Finding
 from imgpipe.models.names import feature_names as names
 
 EXPECTED_TREE = (
@@ -16,7 +17,9 @@ EXPECTED_TREE = (
 
 
 class NoClasses(ConfigError):
-    """A source has fewer classes than are needed."""
+    """A source has fewer classes than are needed: one, or none."""
+
+    has_one = False
 
 
 _NUMBERS = {1: "one is", 2: "two are"}
@@ -27,7 +30,7 @@ def listed(
     items: Iterable[Item],
     expected: str,
     least_classes: int = 2,
-    notes: Iterable[Note] = (),
+    notes: Iterable[Finding] = (),
     classes: Iterable[str] = (),
     splits: Iterable[str | None] = (),
 ) -> Scan:
@@ -52,10 +55,12 @@ def listed(
     given = tuple(split for split in names.SPLITS if split in all_splits)
     if len(vocabulary) < least_classes:
         some_class = f"one class only ({vocabulary[0]})" if vocabulary else "no class"
-        raise NoClasses(
+        error = NoClasses(
             f"data source {source!r}: found {some_class} in {len(ordered)} files, at least "
             f"{_NUMBERS[least_classes]} needed; {expected}"
         )
+        error.has_one = bool(vocabulary)
+        raise error
     if not any(item.label for item in ordered):
         raise ConfigError(
             f"data source {source!r}: found {len(vocabulary)} classes "

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file import file_names
 from imgpipe.components.common.image_record import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
+from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import list_files, tables
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
     Item,
-    Note,
     Scan,
     Source,
     SourceKind,
@@ -35,6 +35,7 @@ from imgpipe.components.example_gen.sources.readings import Reading, TwoReadings
 from imgpipe.components.example_gen.sources.split_names import split_word
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular, read_bytes
+from imgpipe.models.finding import Finding
 
 if TYPE_CHECKING:
     import pandas
@@ -103,7 +104,7 @@ class ListSource(Source):
                 path = f"row-{row.number.zfill(6)}/{name[-_MAX_NAME:]}"
             places[path, refused and REFUSED + refused].append(row)
         notes += [
-            Note("listed_twice", path, f"in rows {join_names([row.number for row in same])}")
+            noted("listed_twice", path, f"in rows {join_names([row.number for row in same])}")
             for (path, _), same in places.items()
             if len(same) > 1
         ]
@@ -155,7 +156,7 @@ class ListSource(Source):
             return Path(self.options.root).expanduser().absolute()
         return self._path() if self._path().is_dir() else self._path().parent
 
-    def _rows(self) -> tuple[list[_Row], list[Note]]:
+    def _rows(self) -> tuple[list[_Row], list[Finding]]:
         """Return the rows of all lists, and notes of what is not read."""
         path = self._path()
         if not path.is_dir():
@@ -174,7 +175,7 @@ class ListSource(Source):
 
     def _rows_of(
         self, file: Path, name: str = "", split: str = ""
-    ) -> tuple[list[_Row], list[Note]]:
+    ) -> tuple[list[_Row], list[Finding]]:
         """Return the rows of one list, and notes of columns that nothing reads.
 
         Of several lists, each has its path in their folder as a name, and a split for its rows.

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file import file_names
+from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import list_files, tables, unpacking
-from imgpipe.components.example_gen.sources.base import Item, Note, Scan
+from imgpipe.components.example_gen.sources.base import Item, Scan
 from imgpipe.components.example_gen.sources.listing import NoClasses
 from imgpipe.components.example_gen.sources.lists import ListSource
 from imgpipe.components.example_gen.sources.readings import Reading, TwoReadings, classes_of
@@ -45,10 +46,10 @@ def explained(
         certain, possible, problems = _lists(place, folder, lists, options)
         lines = (certain + possible or problems[:1]) + lines
     said = "\n  ".join([". It can be read in another way:", *lines])
-    return ConfigError(f"{error}{said if lines else _situation(folder, files)}")
+    return ConfigError(f"{error}{said if lines else _situation(folder, files, error.has_one)}")
 
 
-def _situation(folder: Path, files: Sequence[str]) -> str:
+def _situation(folder: Path, files: Sequence[str], has_one_class: bool) -> str:
     """Say what a source holds that no setting reads, and what to do."""
     archives = [file for file in files if file.lower().endswith(unpacking.ENDINGS)]
     if archives:
@@ -63,11 +64,15 @@ def _situation(folder: Path, files: Sequence[str]) -> str:
     labels = f"; the labels may be in {join_names(others)}" if others else ""
     example = next(filter(file_names.is_image, images), images[0])
     said = f". Its images, such as {example}, are in no folder of a class{labels}"
+    folders = "make a folder for each class, and move the images into them"
+    if has_one_class:
+        said = f". All images that have a label are of this class{labels}"
+        folders = "add a folder with the images of a second class"
     if others and not folder.is_dir():
         return f"{said}. {unpacking.advice(folder)}"
     return (
-        f"{said}: make a folder for each class, and move the images into them; or {_WRITE}; or say "
-        "by data.label_pattern which part of the names is the label"
+        f"{said}: {folders}; or {_WRITE}; or say by data.label_pattern which part of the names is "
+        "the label"
     )
 
 
@@ -105,7 +110,7 @@ def check_lists(
     detail = "may give other labels than the folders"
     sheets = _outermost(files, _SHEETS)
     remedy = "save it as CSV, and name that instead"
-    notes = [Note("unread_list", file, detail, remedy=remedy) for file in sheets]
+    notes = [noted("unread_list", file, detail, remedy=remedy) for file in sheets]
     notes += list_files.texts_of_images(place)
     return replace(scan, notes=(*scan.notes, *notes))
 

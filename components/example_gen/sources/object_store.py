@@ -12,11 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import unpacked
 from imgpipe.components.example_gen.sources.base import (
     Item,
-    Note,
     Scan,
     Source,
     SourceKind,
@@ -26,6 +26,7 @@ from imgpipe.components.example_gen.sources.layout import lay_out
 from imgpipe.components.example_gen.sources.listing import EXPECTED_TREE
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
 from imgpipe.models.errors import ConfigError, ResourceError, first_line
+from imgpipe.models.finding import Finding
 from imgpipe.models.machine.packages import install_extra
 
 #: Names of a content's checksum in the listings of S3 and of Google Cloud Storage, whose composite
@@ -52,18 +53,18 @@ class ObjectStoreSource(Source):
             raise ConfigError(
                 f"data source {self.uri!r} does not exist or holds no object; {EXPECTED_TREE}"
             )
-        notes: list[Note] = []
+        notes: list[Finding] = []
         items: dict[str, Item] = {}
         for name, about in objects.items():
             key = name.removeprefix(root)
             path, unsafe = unpacked.safe_path(key.lstrip("/"))
             if unsafe:
-                notes.append(Note("unsafe_name", name, unsafe))
+                notes.append(noted("unsafe_name", name, unsafe))
             # A name with a slash at its end is an empty object that stands for a folder.
             elif path and about["type"] == "file" and not name.endswith("/"):
                 if path in items:
                     notes.append(
-                        Note("repeated_name", path, "several objects; the last one counts")
+                        noted("repeated_name", path, "several objects; the last one counts")
                     )
                 items[path] = _item(path, key, about)
         return lay_out(self.uri, list(items.values()), (), notes, self.options)

@@ -16,9 +16,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import BinaryIO
 
 from imgpipe.components.common.formatting import join_names
-from imgpipe.components.example_gen.sources.base import Note
+from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.finding import Finding
 
 #: Words of columns of paths that may as well be those of other columns of a table of pixels.
 _VAGUE = ("image", "img", "imageid", "imgid", "id")
@@ -134,7 +135,7 @@ def split_cell(cell: str) -> str:
     return "" if word.upper() == "UNASSIGNED" else word
 
 
-def unread_columns(header: Sequence[str], columns: Mapping[int, Sequence[str]]) -> list[Note]:
+def unread_columns(header: Sequence[str], columns: Mapping[int, Sequence[str]]) -> list[Finding]:
     """Note columns whose cells repeat, and which nothing reads, with what they may be."""
     notes = []
     for number, cells in columns.items():
@@ -142,7 +143,7 @@ def unread_columns(header: Sequence[str], columns: Mapping[int, Sequence[str]]) 
         if 1 < len(values) <= _REPEATED * len(cells):
             name = header[number] if header else str(number)
             detail = f"{len(values):,} values ({join_names(values, 3)})"
-            notes.append(Note("unused_column", name, detail, remedy=_uses(name, values)))
+            notes.append(noted("unused_column", name, detail, remedy=_uses(name, values)))
     return notes
 
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from imgpipe.components.common.formatting import join_names
+from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources.base import (
     Item,
-    Note,
     Scan,
     Source,
     SourceKind,
@@ -32,6 +32,7 @@ from imgpipe.components.example_gen.sources.records import (
 from imgpipe.components.example_gen.sources.split_names import split_of
 from imgpipe.components.example_gen.sources.tables import check_single_labels
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError, first_line
+from imgpipe.models.finding import Finding
 from imgpipe.models.names import feature_names as names
 
 _EXPECTED = "expected tfds:NAME or tfds:NAME:SPLIT, such as tfds:cats_vs_dogs"
@@ -79,7 +80,7 @@ class TfdsSource(Source):
         ]
         class_names = getattr(builder.info.features[fields.label], "names", None) or ()
         labels = {item.label for item in items if item.label}
-        notes += [Note("empty_class", c, "no image in it") for c in class_names if c not in labels]
+        notes += [noted("empty_class", c, "no image in it") for c in class_names if c not in labels]
         source = f"tfds:{self.locator}"
         check_single_labels(source, labels, class_names)
         expected = "expected a labelled set of images"
@@ -113,7 +114,9 @@ class TfdsSource(Source):
             )
         return fields
 
-    def _splits(self, builder: Any, wanted: str | None) -> tuple[dict[str, str | None], list[Note]]:
+    def _splits(
+        self, builder: Any, wanted: str | None
+    ) -> tuple[dict[str, str | None], list[Finding]]:
         """Split by those of the data set, or by the slice; None where images are assigned."""
         split_names = sorted(builder.info.splits)
         if wanted is not None:
@@ -129,7 +132,7 @@ class TfdsSource(Source):
         if names.TRAIN not in ours.values():
             return dict.fromkeys(split_names), []
         detail = "neither train, validation nor test; name it to use it"
-        notes = [Note("unused_split", name, detail) for name in split_names if name not in ours]
+        notes = [noted("unused_split", name, detail) for name in split_names if name not in ours]
         # A set with train alone is divided by the rule of the run, like folders of classes.
         return dict(ours if len(ours) > 1 else dict.fromkeys(ours)), notes
 

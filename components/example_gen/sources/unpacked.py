@@ -22,12 +22,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
-from imgpipe.components.example_gen.sources.base import Note
+from imgpipe.components.example_gen.notes import noted
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY, move_folder, sync_tree
+from imgpipe.models.finding import Finding
 
 #: Function that writes an unpacked form into an empty folder, and returns what it left out.
-Unpacker = Callable[[Path], list[Note]]
+Unpacker = Callable[[Path], list[Finding]]
 _Member = tuple[str, str, Callable[[str, Path], None]]  # name, kind, and what unpacks it to a path
 
 EXPECTED = "expected a .zip, .tar, .tar.gz or .tgz of a folder tree"
@@ -43,7 +44,7 @@ _PADDING = 1 << 20  # bytes after the end mark of a tar that are examined
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _UTF8_NAME = 0x800  # flag of a zip member whose name is marked as UTF-8
 _FILES = "files"
-LEFT_OUT = "left_out.json"  # written last: a folder without it is not whole
+NOTES = "notes.json"  # written last: a folder without it is not whole
 _DAY = 86_400  # seconds after which an unfinished folder is that of a killed process
 #: Why members of these kinds are left out.
 _REFUSED = {
@@ -59,7 +60,7 @@ def version(file: Path) -> str:
     return f"{status.st_mtime_ns}:{status.st_size}:{status.st_ino}"
 
 
-def kept(where: str, state: str, store: str, unpack: Unpacker) -> tuple[Path, list[Note]]:
+def kept(where: str, state: str, store: str, unpack: Unpacker) -> tuple[Path, list[Finding]]:
     """Unpack what is at `where`, unless its `state` is in the cache, where it replaces older ones.
 
     The cache is in the folder `store`, or in a temporary one, which is removed when this process
@@ -73,7 +74,7 @@ def kept(where: str, state: str, store: str, unpack: Unpacker) -> tuple[Path, li
     folder = Path(store) / "unpacked" if store else Path(_temporary_folder().name)
     target = folder / f"{name}-{ending}"
     with _one_at_a_time:
-        if not (target / LEFT_OUT).is_file():
+        if not (target / NOTES).is_file():
             try:
                 _write(target, unpack)
             except OSError as error:
@@ -84,8 +85,7 @@ def kept(where: str, state: str, store: str, unpack: Unpacker) -> tuple[Path, li
                     "or unpack it yourself and name the unpacked one"
                 ) from error
             _remove([path for path in folder.glob(f"{name}-*") if path != target])
-    notes = json.loads((target / LEFT_OUT).read_text("utf-8"))
-    return target / _FILES, [Note(*note) for note in notes]
+    return target / _FILES, json.loads((target / NOTES).read_text("utf-8"))
 
 
 def _write(target: Path, unpack: Unpacker) -> None:
@@ -95,14 +95,14 @@ def _write(target: Path, unpack: Unpacker) -> None:
     beside = target.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
     try:
         (beside / _FILES).mkdir(mode=0o700, parents=True)
-        notes = [(note.kind, note.path, note.detail) for note in unpack(beside / _FILES)]
-        (beside / LEFT_OUT).write_text(json.dumps(notes), "utf-8")
+        notes = unpack(beside / _FILES)
+        (beside / NOTES).write_text(json.dumps(notes), "utf-8")
         sync_tree(beside)
-        if not (target / LEFT_OUT).is_file():
+        if not (target / NOTES).is_file():
             shutil.rmtree(target, ignore_errors=True)  # what a killed process has begun
-        move_folder(beside, target, last=(LEFT_OUT,))
+        move_folder(beside, target, last=(NOTES,))
     except OSError:
-        if not (target / LEFT_OUT).is_file():  # no other process was faster
+        if not (target / NOTES).is_file():  # no other process was faster
             raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -112,7 +112,7 @@ def _remove(folders: list[Path]) -> None:
     """Remove folders, none of which is taken for whole while it is removed."""
     for folder in folders:
         with contextlib.suppress(OSError):
-            (folder / LEFT_OUT).unlink(missing_ok=True)
+            (folder / NOTES).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -124,7 +124,7 @@ def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
 def inflated(file: Path, store: str) -> Path:
     """Unpack a gzip file of one or several members once; `kept` has the arguments and errors."""
 
-    def unpack(folder: Path) -> list[Note]:
+    def unpack(folder: Path) -> list[Finding]:
         _inflate(file, folder / "plain")
         return []
 
@@ -153,7 +153,7 @@ def _check_ratio(size: int, packed: int, when: str = "") -> None:
         )
 
 
-def unpack_archive(packed: Path, folder: Path) -> list[Note]:
+def unpack_archive(packed: Path, folder: Path) -> list[Finding]:
     """Unpack a .zip, .tar or .tar.gz archive into an empty folder.
 
     Returns notes of members that are left out, because their paths lead out of the archive, or
@@ -175,14 +175,14 @@ def unpack_archive(packed: Path, folder: Path) -> list[Note]:
     return notes
 
 
-def _unpack(members: Iterator[_Member], folder: Path) -> list[Note]:
-    notes: list[Note] = []
+def _unpack(members: Iterator[_Member], folder: Path) -> list[Finding]:
+    notes: list[Finding] = []
     for name, kind, unpack in members:
         path, unsafe = safe_path(name)
         if unsafe:
-            notes.append(Note("unsafe_name", name, unsafe))
+            notes.append(noted("unsafe_name", name, unsafe))
         elif kind in _REFUSED:
-            notes.append(Note(kind, path, _REFUSED[kind]))
+            notes.append(noted(kind, path, _REFUSED[kind]))
         elif kind == "folder":
             (folder / path).mkdir(parents=True, exist_ok=True)
         elif os.path.lexists(folder / path):

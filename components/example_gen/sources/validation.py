@@ -6,7 +6,6 @@ A source only finds its images. `ValidatedSource` wraps a source and applies the
 from __future__ import annotations
 
 import collections
-import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,18 +14,15 @@ from dataclasses import dataclass, replace
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_record import GROUP_ACROSS_SPLITS, OUTSIDE_CLASSES
 from imgpipe.components.common.splits import HELD_OUT_FIRST
+from imgpipe.components.example_gen.notes import gathered, noted
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources.base import (
     Item,
-    Note,
     Scan,
     Source,
     fingerprint,
 )
 from imgpipe.models.errors import ConfigError
-
-_NAMED = 100  # notes of one kind; further ones are only counted
-_OTHERS = "…"  # path of a note that counts the others, which comes after them
 
 
 @dataclass(frozen=True)
@@ -68,27 +64,16 @@ def validated(scan: Scan, options: SourceOptions) -> Scan:
     if options.group_pattern:
         items, missed = _grouped(scan.source, items, options.group_pattern)
         detail = "data.group_pattern does not match, so that the image is a group of its own"
-        notes += [Note("no_group", path, detail) for path in missed]
+        notes += [noted("no_group", path, detail) for path in missed]
     if options.classes:
         vocabulary = tuple(sorted(options.classes))
         items = [_within(item, vocabulary) for item in items]
         labels = {item.label for item in items}
-        notes = [note for note in notes if note.kind != "empty_class"]
-        notes += [Note("empty_class", c, "no file in it") for c in vocabulary if c not in labels]
+        notes = [note for note in notes if note["reason"] != "empty_class"]
+        notes += [noted("empty_class", c, "no file in it") for c in vocabulary if c not in labels]
     check_class_names(scan.source, {*scan.vocabulary, *vocabulary})
     items = _one_split_a_group(items)
-    # Equal scans have equal notes.
-    ordered = sorted(set(notes), key=lambda note: (note.kind, note.path, note.detail))
-    kinds = itertools.groupby(ordered, key=lambda note: note.kind)
-    capped = itertools.chain.from_iterable(_first(list(of_kind)) for _, of_kind in kinds)
-    return replace(scan, items=items, vocabulary=vocabulary, notes=tuple(capped))
-
-
-def _first(notes: list[Note]) -> list[Note]:
-    """Return the first notes of one kind, and one that counts the others."""
-    others = sum(note.count for note in notes[_NAMED:])
-    counted = [Note(notes[0].kind, _OTHERS, f"and {others} more", others)] if others else []
-    return notes[:_NAMED] + counted
+    return replace(scan, items=items, vocabulary=vocabulary, notes=gathered(notes))
 
 
 def check_class_names(where: str, classes: Iterable[str]) -> None:

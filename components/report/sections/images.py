@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from imgpipe.components.common.formatting import capped
-from imgpipe.components.image_filter.findings import Finding, not_used, title_of
+from imgpipe.components.image_filter.findings import not_used, title_of
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.report.commands import can_be_reviewed, review_command
 from imgpipe.components.report.page_facts import PageFacts
 from imgpipe.components.report.section import Context, Section, SectionContent
 from imgpipe.components.run_record.facts import Facts
+from imgpipe.models.finding import Finding
 from imgpipe.models.names import feature_names as names
 
 #: Number of images shown for each kind of warning, the worst first.

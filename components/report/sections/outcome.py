@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from imgpipe.components.common.formatting import count, seconds
-from imgpipe.components.image_filter.findings import Finding
 from imgpipe.components.report.advice import advice
 from imgpipe.components.report.commands import NextCommand, next_commands
 from imgpipe.components.report.section import Absent, Context, Section, SectionContent
 from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.run_findings import all_findings, run_findings
+from imgpipe.models.finding import Finding
 
 #: Beginnings of a verdict that are left out, because the heading says the same.
 _HEADING = ("blessed: ", "not blessed: ", "not published: ", "data refused: ")

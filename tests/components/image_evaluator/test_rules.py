@@ -89,12 +89,14 @@ def _refused(evidence: Evidence) -> tuple[list[str], list[str]]:
         (
             _good([380, 20], [369, 10]),
             "commonest_class",
-            "it is not better than always answering 'good', which is right for 380 of 400 images",
+            "it is not better in validation than always answering 'good', which is right for "
+            "380 of 400 images",
         ),
         (
             _folds([342, 18], [337, 5]),
             "commonest_class",
-            "it is not better than always answering 'good', which is right for 342 of 360 images",
+            "it is not better in cross-validation than always answering 'good', which is right for "
+            "342 of 360 images",
         ),
         (
             _good([95, 5, 5], [95, 5, 0], _THREE),
@@ -109,14 +111,14 @@ def _refused(evidence: Evidence) -> tuple[list[str], list[str]]:
         (
             _good([300, 30, 30], [300, 30, 1], _THREE),
             "class_recall",
-            "the recall of 'defect' is surely below 0.225 (evaluate.min_recall): 1 of 30 images, "
-            "95 % interval 0.01–0.17",
+            "the recall of 'defect' in validation is surely below 0.225 (evaluate.min_recall): 1 "
+            "of 30 images, 95 % interval 0.01–0.17",
         ),
         (
             _good([300, 2, 30], [300, 0, 1], _THREE),
             "class_recall",
-            "the recall of 'defect' is surely below 0.225 (evaluate.min_recall): 1 of 30 images, "
-            "95 % interval 0.01–0.17",
+            "the recall of 'defect' in validation is surely below 0.225 (evaluate.min_recall): 1 "
+            "of 30 images, 95 % interval 0.01–0.17",
         ),
         (
             replace(_GOOD, unserved="the serving check 'answers' failed: NOT_FOUND"),
@@ -163,8 +165,8 @@ def test_rulings_name_what_was_measured_the_worst_first() -> None:
         *("class_recall", "commonest_class", "threshold", "last_version", "serving")
     ]
     assert decision["rulings"][0]["text"] == (
-        "lowest recall of a class 0.000, of 'defect' (0 of 18 images, 95 % interval 0.00–0.18); "
-        "it must not be surely below 0.225"
+        "lowest recall of a class in cross-validation 0.000, of 'defect' (0 of 18 images, 95 % "
+        "interval 0.00–0.18); it must not be surely below 0.225"
     )
     assert "balanced accuracy 0.500" in decision["rulings"][2]["text"]
     assert decision["rulings"][3]["text"] == evidence.not_compared

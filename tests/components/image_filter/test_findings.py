@@ -2,16 +2,10 @@
 
 import pytest
 
-from imgpipe.components.image_filter.findings import (
-    joined,
-    make_finding,
-    not_used,
-    of_images,
-    of_source,
-    titles,
-)
+from imgpipe.components.example_gen.notes import gathered, noted
+from imgpipe.components.image_filter.findings import joined, not_used, of_images, of_source, titles
 from imgpipe.components.image_filter.judge.check import ImageFinding
-from tests.run_facts import note
+from imgpipe.models.finding import make_finding
 
 PETS = {"cat": 60, "dog": 90}
 
@@ -33,20 +27,23 @@ def test_findings_in_files_are_grouped_with_the_worst_first_and_their_ways():
 
 def test_what_is_not_used_is_one_line():
     notes = [
-        note("skipped", "masks", 400),
-        note("unused_column", "lesion_id"),
-        note("other_files", "a/1.txt", 40),
-        note("hidden", ".DS_Store"),
-        note("hidden_image", "a/.pending-1.jpg"),
+        noted("skipped", "masks", count=400),
+        noted("unused_column", "lesion_id"),
+        noted("other_files", "a/1.txt", count=40),
+        noted("hidden", ".DS_Store"),
+        noted("hidden_image", "a/.pending-1.jpg"),
     ]
-    found = of_source(notes, {"a": 900, "b": 900})
+    found = of_source(gathered(notes), {"a": 900, "b": 900})
     assert not_used(found) == (
         "1 image whose name begins with a dot, 40 files that are no images, "
         "skipped masks (400 images), column lesion_id"
     )
-    assert not_used(of_source([note("hidden", ".DS_Store")], PETS)) == ""
-    many = [note("unused_column", f"c{n}") for n in range(6)]
-    assert not_used(of_source(many, PETS)) == "column c0, column c1, column c2, column c3, 2 more"
+    assert not_used(of_source([noted("hidden", ".DS_Store")], PETS)) == ""
+    many = [noted("unused_column", f"c{n}") for n in range(6)]
+    assert (
+        not_used(of_source(gathered(many), PETS))
+        == "column c0, column c1, column c2, column c3, 2 more"
+    )
 
 
 @pytest.mark.parametrize(
@@ -62,7 +59,7 @@ def test_what_is_not_used_is_one_line():
     ],
 )
 def test_left_out_images_decide_if_they_are_many(kind, count, decides):
-    found = of_source([note(kind, "x", count)], PETS)
+    found = of_source([noted(kind, "x", count=count)], PETS)
     assert [one["decides"] for one in found] == [decides]
     assert bool(titles(found)) is decides
     if decides:

@@ -6,7 +6,6 @@ import re
 import pytest
 
 from imgpipe.components.data_gate.rules import DataDecision
-from imgpipe.components.image_filter.findings import Finding, in_files, make_finding
 from imgpipe.components.report import page
 from imgpipe.components.report.page import render
 from imgpipe.components.report.page_facts import empty
@@ -15,6 +14,7 @@ from imgpipe.components.report.sections import SECTIONS, images
 from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.features.bank import JudgedFeatures
+from imgpipe.models.finding import Finding, in_files, make_finding
 from imgpipe.models.training.history import FineTuned, Tried
 from tests import python_program
 from tests.answer_tables import figures
@@ -340,7 +340,7 @@ def test_a_warning_shows_its_first_images():
         {"path": f"cat/{n}.jpg", "detail": f"sharpness 0.{n}", "image_hash": hashes[n]}
         for n in range(9)
     ]
-    warning = in_files("warned", make_finding("blurry", "", count=40), examples)
+    warning = in_files("warned", make_finding("blurry", "", title="blurred", count=40), examples)
     found = facts() | {"data": data_summary(findings=[warning])}
     assert images.DATA.hashes(found) == set(hashes[: images.IMAGES])
     parsed = read(found, images=dict.fromkeys(hashes, jpeg()))

@@ -2,6 +2,7 @@
 
 import pytest
 
+from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.image_evaluator.decision import Ruling
 from imgpipe.components.image_filter.file_clues import FileClues
 from imgpipe.components.image_filter.findings import of_source
@@ -13,7 +14,7 @@ from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.training.history import FineTuned, SearchEnd
 from tests.answer_tables import figures
 from tests.declared import made
-from tests.run_facts import BLESSED, by_validation, data_summary, facts, history, note, settings
+from tests.run_facts import BLESSED, by_validation, data_summary, facts, history, settings
 
 
 def said_of(found, reason):
@@ -266,12 +267,12 @@ def test_without_an_expectation_or_a_result_there_are_no_lines():
 
 
 def test_blessed_is_not_said_beside_much_that_was_left_out():
-    left_out = of_source([note("skipped", "mask", 60)], {"rock": 60, "paper": 60})
+    left_out = of_source([noted("skipped", "mask", count=60)], {"rock": 60, "paper": 60})
     found = facts() | {"data": data_summary(findings=left_out)}
     assert verdict.sentence(found).startswith(
         "blessed for the images that were used (not used: skipped mask (60 images)): "
     )
     assert "Not used: skipped mask (60 images)." in page.render(found, None, {}, BLESSED)
-    few = of_source([note("skipped", "mask", 9)], {"rock": 60, "paper": 60})
+    few = of_source([noted("skipped", "mask", count=9)], {"rock": 60, "paper": 60})
     found["data"] = data_summary(findings=few)
     assert verdict.sentence(found).startswith("blessed: ")

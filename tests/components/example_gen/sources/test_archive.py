@@ -18,6 +18,7 @@ from imgpipe.components.example_gen.sources import SourceOptions, open_source, u
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY
 from tests.components.example_gen.sources import followed_advice
+from tests.components.example_gen.sources.trees import noted
 
 FILES = {"cat/a.jpg": b"a" * 9, "cat/deep/b.jpg": b"b", "dog/c.jpg": b"", "dog/é ü.jpg": b"d" * 999}
 KINDS = ("zip", "tar", "tar.gz")
@@ -42,11 +43,6 @@ def pack(tmp_path):
         return path
 
     return make
-
-
-def notes(scan):
-    """Return kind and path of the notes of a scan."""
-    return {(note.kind, note.path) for note in scan.notes}
 
 
 def contents(path, options=None):
@@ -76,7 +72,7 @@ def test_member_paths_that_lead_out_of_the_archive_are_refused_by_name(pack, kin
     path = pack(kind, {**FILES, **dict.fromkeys(bad, b"x"), "./dog//e.jpg": b"e"})
     scan = open_source(str(path)).listing()
     assert {item.path for item in scan.items} == {*FILES, "dog/e.jpg"}
-    assert notes(scan) == {("unsafe_name", name) for name in bad}
+    assert set(noted(scan)) == {("unsafe_name", name) for name in bad}
 
 
 def test_links_and_devices_of_a_tar_are_refused_by_name(tmp_path, pack):
@@ -94,7 +90,7 @@ def test_links_and_devices_of_a_tar_are_refused_by_name(tmp_path, pack):
             archive.addfile(info)
     scan = open_source(str(path)).listing()
     assert {item.path for item in scan.items} == set(FILES)
-    assert notes(scan) == {
+    assert set(noted(scan)) == {
         *(("link", f"cat/{name}") for name in ("soft", "hard")),
         *(("special_file", f"cat/{name}") for name in ("char", "block", "pipe")),
     }
@@ -350,5 +346,5 @@ def test_an_unpacking_that_ends_early_leaves_nothing_that_counts(pack, tmp_path,
     os.utime(store / "unpacked" / f"{TEMPORARY}left", (0, 0))  # by a process that was killed
     assert contents(spec, SourceOptions(store=str(store))) == FILES
     (folder,) = (store / "unpacked").iterdir()
-    (folder / unpacked.LEFT_OUT).unlink()  # as where a file system moves files one by one
+    (folder / unpacked.NOTES).unlink()  # as where a file system moves files one by one
     assert contents(spec, SourceOptions(store=str(store))) == FILES

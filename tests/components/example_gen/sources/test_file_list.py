@@ -12,6 +12,7 @@ import pytest
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.models.errors import ConfigError
 from tests.components.example_gen.sources import followed_advice
+from tests.components.example_gen.sources.trees import details, noted, remedies
 
 ROWS = [
     {"path": "x/1.jpg", "label": "cat", "split": "training", "group": "ann"},
@@ -87,7 +88,7 @@ def test_rows_that_contradict_each_other_are_problems_by_name(folder):
         ("dog", "bob"),
         ("dog", "eve"),
     ]
-    assert [n.detail for n in scan.notes if n.path == "y/3.jpg"] == ["in rows 4, 7, 8"]
+    assert details(scan)["y/3.jpg"] == "in rows 4, 7, 8"
 
 
 def test_listed_paths_that_lead_out_of_the_folder_are_unreadable_items(folder):
@@ -97,7 +98,7 @@ def test_listed_paths_that_lead_out_of_the_folder_are_unreadable_items(folder):
     scan = open_source(write(folder, rows)).scan()
     by_path = {i.path: i.sha256 for i in scan.items}
     assert by_path["x/1.jpg"] and len(by_path) == 8
-    said = {n.path: n.detail for n in scan.notes if n.kind == "unreadable_file"}
+    said = details(scan, "unreadable_file")
     assert sorted(said) == [
         *("row-000005/secret", "row-000006/passwd", "row-000007/b", "row-000008/a.jpg"),
         "row-000009/unnamed",
@@ -178,13 +179,13 @@ def test_other_names_of_the_path_are_recognised_with_and_without_the_suffix(fold
 
 
 def found(folder, files, text, **options):
-    """Write files and a list beside them; return {listed file: label} and the notes of the scan."""
+    """Write files and a list beside them; return {listed file: label} and the scan."""
     for file in files:
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_bytes(b"x")
     (folder / "list.csv").write_text(text, "utf-8")
     scan = open_source(str(folder / "list.csv"), SourceOptions(**options)).scan()
-    return {item.path: item.label for item in scan.items if item.sha256}, scan.notes
+    return {item.path: item.label for item in scan.items if item.sha256}, scan
 
 
 @pytest.mark.parametrize(
@@ -217,16 +218,16 @@ def test_files_of_another_machine_or_in_a_folder_beside_the_list_are_found(tmp_p
     names = [f"{label}/{n}.jpg" for label in ("owl", "tit") for n in range(3)]
     rows = "".join(f"{above}{name},{name[:3]}\n" for name in names)
     rows = rows.replace("/", "\\") if "\\" in above else rows
-    paths, notes = found(tmp_path, [below + name for name in names], f"path,label\n{rows}")
+    paths, scan = found(tmp_path, [below + name for name in names], f"path,label\n{rows}")
     assert paths == {below + name: name[:3] for name in names}
-    assert [(n.kind, n.path, n.count) for n in notes] == [("found_elsewhere", below[:-1] or ".", 6)]
+    assert noted(scan) == [("found_elsewhere", below[:-1] or ".")] and scan.notes[0]["count"] == 6
 
 
 def test_a_file_of_another_class_or_in_two_folders_is_not_taken(tmp_path):
     text = "path,label\n/mnt/emu/1.jpg,emu\n/mnt/owl/1.jpg,owl\n"
-    paths, notes = found(tmp_path, ["tit/1.jpg", "owl/1.jpg"], text)
+    paths, scan = found(tmp_path, ["tit/1.jpg", "owl/1.jpg"], text)
     assert paths == {"owl/1.jpg": "owl"}
-    assert [n.path for n in notes if n.kind == "unreadable_file"] == ["row-000002/1.jpg"]
+    assert [*details(scan, "unreadable_file")] == ["row-000002/1.jpg"]
     text = "path,label\nemu/1.jpg,emu\nowl/1.jpg,owl\n"
     assert found(tmp_path, ["sorted_out/emu/1.jpg"], text)[0] == {"owl/1.jpg": "owl"}
     with pytest.raises(ConfigError, match=r"several folders .* \(first: p/8\.jpg, q/8\.jpg\)"):
@@ -338,19 +339,27 @@ def test_a_list_of_google_automl_has_no_header_and_names_the_split_first(folder)
 
 
 def test_a_column_that_nothing_reads_is_named_with_what_it_may_be(folder):
-    text = "path,label,lesion,is_test,fold\n"
-    text += "".join(f"x/1.jpg,cat,L{n // 2},{n // 3},{n % 3}\n" for n in range(4))
-    (folder / "list.csv").write_text(text + "x/2.jpg,dog,L0,0,2\ny/3.jpg,dog,L1,1,1\n")
-    scan = open_source(str(folder / "list.csv")).listing()
-    found = {n.path: n.remedy for n in scan.notes if n.kind == "unused_column"}
-    assert found["lesion"].startswith("if it says which images belong together: --set data.group_")
-    assert "if it is the class: --set data.label_column=lesion" in found["lesion"]
+    cells = {"lesion": "L0 L0 L1 L1 L0 L1", "is_test": "0 0 0 1 0 1", "fold": "0 1 2 0 2 1"}
+    files = ["x/1.jpg,cat"] * 4 + ["x/2.jpg,dog", "y/3.jpg,dog"]
+    ways = {}
+    for column, values in cells.items():
+        rows = [f"{file},{value}" for file, value in zip(files, values.split(), strict=True)]
+        (folder / f"{column}.csv").write_text("\n".join([f"path,label,{column}", *rows]))
+        scan = open_source(str(folder / f"{column}.csv")).listing()
+        assert [*details(scan, "unused_column")] == [column]
+        ways[column] = remedies(scan, "unused_column")
+    assert ways["lesion"][0].startswith(
+        "if it says which images belong together: --set data.group_"
+    )
+    assert "if it is the class: --set data.label_column=lesion" in ways["lesion"]
     held_out = "if it says which images are held out: write train, validation or test into each"
-    assert found["is_test"].startswith(held_out) and "group_column" not in found["is_test"]
-    assert "as test for one number and train for the others; if it says which" in found["fold"]
+    assert ways["is_test"][0].startswith(held_out)
+    assert not [way for way in ways["is_test"] if "group_column" in way]
+    assert ways["fold"][0].endswith("as test for one number and train for the others")
+    (folder / "list.csv").write_text((folder / "lesion.csv").read_text())
     scan = open_source(str(folder / "list.csv"), SourceOptions(group_column="lesion")).listing()
     assert scan.groups() == 2
-    assert "lesion" not in [n.path for n in scan.notes if n.kind == "unused_column"]
+    assert "lesion" not in details(scan, "unused_column")
 
 
 @pytest.mark.parametrize(
@@ -390,10 +399,9 @@ def test_texts_beside_a_list_that_name_images_are_named(folder):
     (folder / "test_list.txt").write_text("x/1.jpg\n")
     (folder / "README.txt").write_text("Birds, and where they were seen\n")
     scan = open_source(write(folder, ROWS)).listing()
-    assert [(n.kind, n.path, n.detail) for n in scan.notes] == [
-        ("unread_list", "test_list.txt", "names images: it may hold labels or splits")
-    ]
-    assert "docs/how-to/lists.md" in scan.notes[0].remedy
+    detail = "names images: it may hold labels or splits"
+    assert details(scan, "unread_list") == {"test_list.txt": detail}
+    assert "docs/how-to/lists.md" in scan.notes[0]["remedies"][0]
 
 
 def test_a_column_of_folds_and_one_split_is_refused(folder):

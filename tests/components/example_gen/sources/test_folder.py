@@ -12,6 +12,7 @@ from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models.errors import ConfigError
 from tests import python_program
 from tests.components.example_gen.sources import followed_advice
+from tests.components.example_gen.sources.trees import details, noted, remedies
 
 
 def fill(root, *paths):
@@ -21,11 +22,6 @@ def fill(root, *paths):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(path.encode())
     return str(root)
-
-
-def notes(scan):
-    """Return kind and path of each note of a scan."""
-    return {(note.kind, note.path) for note in scan.notes}
 
 
 def test_labels_come_from_folder_names_in_sorted_order(tmp_path):
@@ -85,7 +81,7 @@ def test_hidden_files_links_cycles_and_special_files_are_noted(tmp_path):
         ("unreadable_file", "b/dead.jpg"),
         ("special_file", "a/pipe"),
         ("symlink", "c"),
-    } <= notes(scan)
+    } <= set(noted(scan))
     by_path = {i.path: i for i in scan.items}
     assert set(by_path) == {"a/1.jpg", "b/2.jpg", "b/dead.jpg", "b/link.jpg", "c/1.jpg"}
     assert by_path["c/1.jpg"].symlink and not by_path["a/1.jpg"].symlink
@@ -108,15 +104,15 @@ def test_an_unreadable_folder_is_noted():
         finally:
             os.seteuid(mine)
             (folder / "b/shut").chmod(0o755)
-    assert ("unreadable_folder", "b/shut") in notes(scan)
+    assert ("unreadable_folder", "b/shut") in noted(scan)
     assert [item.path for item in scan.items] == ["a/1.jpg", "b/2.jpg"]
 
 
 def test_a_single_folder_around_the_classes_is_skipped_with_a_note(tmp_path):
     spec = fill(tmp_path, "photos/photos/cat/1.jpg", "photos/photos/dog/2.jpg", "readme.txt")
     scan = open_source(spec).listing()
-    assert scan.vocabulary == ("cat", "dog") and ("single_folder", "photos/photos") in notes(scan)
-    assert ("other_files", "readme.txt") in notes(scan)
+    assert scan.vocabulary == ("cat", "dog") and ("single_folder", "photos/photos") in noted(scan)
+    assert ("other_files", "readme.txt") in noted(scan)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +157,10 @@ def test_a_folder_of_files_without_classes_names_the_list_in_it(tmp_path, names)
             "such as one.jpg, are in no folder of a class: make a f",
         ),
         (
+            {"cat/1.jpg": b"", "cat/2.jpg": b""},
+            r"have a label are of this class: add a folder with the images of a second class; or",
+        ),
+        (
             {"1.jpg": b"", "x.xlsx": b"PK"},
             r"the labels may be in x\.xlsx: .* or write a list \(.csv\)",
         ),
@@ -173,6 +173,7 @@ def test_a_folder_of_files_without_classes_names_the_list_in_it(tmp_path, names)
 )
 def test_a_folder_without_classes_says_which_situation_it_is(tmp_path, files, message):
     for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigError, match=message):
         open_source(str(tmp_path)).listing()
@@ -192,10 +193,9 @@ def test_a_list_that_gives_other_labels_than_the_folders_makes_two_readings(tmp_
 def test_lists_that_are_not_read_are_named(tmp_path):
     spec = fill(tmp_path / "x", "a/1.jpg", "a/2.jpg", "b/3.jpg", "b/4.jpg", "labels.xlsx")
     scan = open_source(spec).listing()
-    assert {n.path: n.remedy for n in scan.notes if n.kind == "unread_list"} == {
-        "labels.xlsx": "save it as CSV, and name that instead"
-    }
-    assert ("other_files", "labels.xlsx") in notes(scan) and len(scan.items) == 4
+    assert [*details(scan, "unread_list")] == ["labels.xlsx"]
+    assert remedies(scan, "unread_list") == ["save it as CSV, and name that instead"]
+    assert ("other_files", "labels.xlsx") in noted(scan) and len(scan.items) == 4
 
 
 def test_a_list_is_compared_with_the_folders_by_path(tmp_path):

@@ -16,6 +16,7 @@ import pytest
 from imgpipe.components.common.storage.records import make, serialise
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.models.errors import ConfigError
+from tests.components.example_gen.sources.trees import details
 
 
 @pytest.fixture(autouse=True)
@@ -165,8 +166,8 @@ def test_links_that_leave_the_folder_are_read_only_where_allowed(tmp_path):
         )
         assert set(found.values()) == {""}
         assert problems(spec, allowed)["a/out.jpg"] == ""
-    (note,) = [n for n in open_source(str(root)).scan().notes if n.kind == "outside_link"]
-    assert note.path == "b/more" and "data.follow_links" in note.detail
+    links = details(open_source(str(root)).scan(), "outside_link")
+    assert [*links] == ["b/more"] and "data.follow_links" in links["b/more"]
     assert "b/more/3.jpg" in problems(root, allowed)
     (root / "c").symlink_to(tmp_path / "more")
     with pytest.raises(ConfigError, match=r"folder 'c' is a link .*--set data\.follow_links=true"):

@@ -16,6 +16,7 @@ from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.components.example_gen.sources.object_store import ObjectStoreSource
 from imgpipe.components.example_gen.sources.validation import ValidatedSource
 from imgpipe.models.errors import ResourceError
+from tests.components.example_gen.sources.trees import noted
 
 PHOTOS = {
     "photos/cats/a.jpg": b"one",
@@ -113,7 +114,7 @@ def test_folders_are_classes_and_a_scan_of_s3_reads_no_image(bucket: Bucket):
         "dogs/c d+é.jpg": "dogs",
         "loose.jpg": None,
     }
-    assert ("hidden", ".hidden") in {(note.kind, note.path) for note in scan.notes}
+    assert ("hidden", ".hidden") in noted(scan)
     assert bucket.read == []
     contents = {item.path: source.read(item) for item in scan.items}
     assert contents == {path: PHOTOS[f"photos/{path}"] for path in labels}

@@ -14,6 +14,7 @@ from PIL import Image
 
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.models.errors import ConfigError
+from tests.components.example_gen.sources.trees import details
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_bad_rows_are_unreadable_items_named_by_line(table, tmp_path):
         file.write("1," + ",".join(["7.0"] * 16) + "\n")
         file.write("," + ",".join(["7"] * 16) + "\n")
     scan = open_source(spec).scan()
-    assert {n.path: n.detail for n in scan.notes} == {
+    assert details(scan) == {
         f"t/{line:07d}.png": "expected 16 pixels, each a whole number from 0 to 255"
         for line in (5, 6, 7)
     }
@@ -128,7 +129,7 @@ def test_the_sample_of_sign_mnist_is_read(shared_data):
     folder = shared_data / "sign_mnist_sample"
     scan = open_source(str(folder)).scan()
     assert (len(scan.items), scan.given_splits) == (199, ("train", "test"))
-    assert not [n for n in scan.notes if n.kind == "unreadable_file"]
+    assert not details(scan, "unreadable_file")
     found = decoded(str(folder / "sign_mnist_test_11rows_noheader.csv"))
     name, image = found["sign_mnist_test_11rows_noheader/0000001.png"]
     assert name == "11" and image.shape == (28, 28) and list(image[0, :3]) == [169, 170, 173]

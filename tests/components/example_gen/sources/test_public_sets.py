@@ -19,7 +19,7 @@ TRAIN_VAL = {
 
 def names(scan):
     """Return the kinds of what is not used."""
-    return {note.kind for note in scan.notes} - {"single_folder", "found_elsewhere"}
+    return {note["reason"] for note in scan.notes} - {"single_folder", "found_elsewhere"}
 
 
 @pytest.mark.parametrize(

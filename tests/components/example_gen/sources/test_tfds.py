@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.models.errors import ConfigError, ResourceError
+from tests.components.example_gen.sources.trees import noted
 
 # TFDS asks protobuf for a field's label before it asks whether the field is repeated.
 pytestmark = pytest.mark.filterwarnings(r"ignore:.*label\(\) is deprecated")
@@ -103,7 +104,7 @@ def test_a_prepared_set_gives_its_splits_labels_and_images(options):
     scan = source.scan()
     assert scan.vocabulary == ("blade", "cloth", "stone") and len(scan.items) == 18
     assert scan.given_splits == ("train", "test")
-    assert [(n.kind, n.path) for n in scan.notes] == [("unused_split", "extra")]
+    assert noted(scan) == [("unused_split", "extra")]
     for item in scan.items:
         number = int(item.path.rsplit("/")[-1].split(".")[0])
         assert item.label == NAMES[number % 3]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import collections
-
 import pydantic
 import pytest
 
@@ -11,17 +9,13 @@ from imgpipe.components.example_gen.settings import DataSettings, SourceOptions
 from imgpipe.components.example_gen.sources import Item, Scan
 from imgpipe.components.example_gen.sources.validation import validated
 from imgpipe.models.errors import ConfigError
+from tests.components.example_gen.sources.trees import noted
 
 
 def scan(*items):
     """Return a scan of these items."""
     labels = sorted({item.label for item in items if item.label})
     return Scan("here", tuple(items), tuple(labels))
-
-
-def kinds(found):
-    """Return how many notes of each kind a scan has."""
-    return collections.Counter(note.kind for note in found.notes)
 
 
 def test_a_pattern_gives_the_groups_and_paths_that_do_not_match_are_noted(tmp_path):
@@ -31,7 +25,7 @@ def test_a_pattern_gives_the_groups_and_paths_that_do_not_match_are_noted(tmp_pa
     )
     assert [item.group for item in found.items] == ["x"] * 3 + ["y"] * 3 + [None]
     assert found.groups() == 2
-    assert [(n.kind, n.path) for n in found.notes] == [("no_group", "b/z.jpg")]
+    assert noted(found) == [("no_group", "b/z.jpg")]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +46,7 @@ def test_labels_outside_the_classes_are_named_and_missing_ones_noted():
     assert found.vocabulary == ("a", "b")
     assert found.items[0].problem == ""
     assert found.items[1].problem == ("outside_classes: label 'q' is not in data.classes (a, b)")
-    assert [(n.kind, n.path) for n in found.notes] == [("empty_class", "b")]
+    assert noted(found) == [("empty_class", "b")]
 
 
 def test_training_items_of_a_group_that_is_also_in_validation_are_a_problem():

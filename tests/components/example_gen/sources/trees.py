@@ -30,3 +30,20 @@ def fill(folder, tree):
 def counted(scan):
     """Return the numbers of images of a scan by split and class."""
     return dict(collections.Counter(f"{item.split or ''}:{item.label}" for item in scan.items))
+
+
+def noted(scan):
+    """Return reason and path of each example in the notes of a scan."""
+    return [(note["reason"], one["path"]) for note in scan.notes for one in note["examples"]]
+
+
+def details(scan, reason=None):
+    """Return what the notes of a scan, or those with one reason, say of each path."""
+    notes = [note for note in scan.notes if reason in (None, note["reason"])]
+    return {one["path"]: one["detail"] for note in notes for one in note["examples"]}
+
+
+def remedies(scan, reason):
+    """Return the remedies of the note with this reason."""
+    [note] = [note for note in scan.notes if note["reason"] == reason]
+    return note["remedies"]

@@ -1,0 +1,99 @@
+"""What a source says of files, folders and columns that it does not read, so that nothing is lost.
+
+A source notes each of them on its own; `gathered` makes one finding of all notes with one reason.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+
+from imgpipe.components.common.formatting import plural
+from imgpipe.models.finding import Fate, Finding, in_files, make_finding, usual_ways
+
+#: Images that nothing used, and how their paths are called.
+LEFT_OUT: Mapping[str, str] = {
+    "skipped": "skipped",
+    "unlabelled_folder": "folder",
+    "unlabelled_file": "file",
+    "hidden_image": "file",
+}
+#: What else nothing used.
+_UNUSED = {"folder_without_images": "folder", "unused_column": "column", "unused_split": "split"}
+#: Reasons of which the number says enough, in the singular and the plural.
+_COUNTED = {
+    "other_files": ("file that is no image", "files that are no images"),
+    "unlabelled_file": ("image whose name has no label", "images whose names have no label"),
+    "hidden_image": ("image whose name begins with a dot", "images whose names begin with a dot"),
+}
+_TITLES = {
+    "other_files": "no image by its name",
+    "unlabelled_file": "no label in its name",
+    "unlabelled_folder": "folder without a class of train",
+    "hidden_image": "name begins with a dot",
+    "unread_list": "list that is not read",
+    "unused_column": "column that nothing reads",
+    "unused_split": "split that nothing reads",
+    "single_folder": "folder around all others",
+    "no_group": "no group in its name",
+    "skipped": "left out by data.skip",
+}
+_NAMED = 4  # folders and columns that the line of what is not used names
+_EXAMPLES = 20  # of each finding
+
+
+def noted(reason: str, path: str, detail: str = "", count: int = 1, remedy: str = "") -> Finding:
+    """Return the finding about one file, folder or column.
+
+    Args:
+        reason: The reason, such as `hidden`, `symlink`, `unreadable_file` or `unused_column`.
+        path: Its path or name.
+        detail: What was noticed; "" if the reason says all.
+        count: Number of files for which it stands.
+        remedy: What to do, several ways with "; " between them.
+    """
+    is_unused = reason in (*LEFT_OUT, *_UNUSED, *_COUNTED)
+    fate: Fate = "not_used" if is_unused else "noted"
+    ways = remedy.split("; ") if remedy else []
+    title = _TITLES.get(reason, "")
+    about = make_finding(reason, _unused(reason, path, count), ways, title, count=count)
+    return in_files(fate, about, [{"path": path, "detail": detail, "image_hash": ""}])
+
+
+def _unused(reason: str, path: str, count: int) -> str:
+    """Name what is not used, as in "folder masks (400 images)"; "" for other reasons."""
+    if reason in _COUNTED:
+        return plural(count, *_COUNTED[reason])
+    if reason in LEFT_OUT:
+        return f"{LEFT_OUT[reason]} {path} ({plural(count, 'image')})"
+    if reason == "folder_without_images":
+        return f"folder {path} ({plural(count, 'file')}, no image)"
+    return f"{_UNUSED[reason]} {path}" if reason in _UNUSED else ""
+
+
+def gathered(notes: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return one finding for all notes with one reason; equal notes give equal findings."""
+    by_path = {_place(note): note for note in notes}
+    ordered = [by_path[place] for place in sorted(by_path)]
+    groups = itertools.groupby(ordered, key=lambda note: note["reason"])
+    return tuple(_of_reason(reason, list(of_reason)) for reason, of_reason in groups)
+
+
+def _place(note: Finding) -> tuple[str, str, str]:
+    [example] = note["examples"]
+    return note["reason"], example["path"], example["detail"]
+
+
+def _of_reason(reason: str, notes: list[Finding]) -> Finding:
+    """Return the finding about all files with one reason, whose first ones are examples."""
+    count = sum(note["count"] for note in notes)
+    sentences = [note["sentence"] for note in notes if note["sentence"]]
+    more = [f"{len(sentences) - _NAMED} more"] if len(sentences) > _NAMED else []
+    named = ", ".join([*sentences[:_NAMED], *more])
+    return {
+        **notes[0],
+        "sentence": plural(count, *_COUNTED[reason]) if reason in _COUNTED else named,
+        "remedies": usual_ways(note["remedies"] for note in notes),
+        "count": count,
+        "examples": [example for note in notes[:_EXAMPLES] for example in note["examples"]],
+    }
