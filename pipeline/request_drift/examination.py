@@ -15,8 +15,8 @@ from imgpipe.components.data_gate.drift import FeatureDistance
 from imgpipe.components.example_gen.sources.request_log import KIND, RequestLogSource
 from imgpipe.components.image_filter.findings import Finding, make_finding, of_source
 from imgpipe.pipeline.request_drift import comparison, requests
-from imgpipe.pipeline.request_drift.images import MeasuredImages, measure
-from imgpipe.pipeline.request_drift.requests import FEWEST, VersionRequests
+from imgpipe.pipeline.request_drift.images import measure
+from imgpipe.pipeline.request_drift.requests import VersionRequests
 
 #: Version of the format `DriftSummary`.
 SCHEMA: Final = 3
@@ -59,12 +59,10 @@ def examine(source: RequestLogSource, versions: Mapping[int, PublishedVersion]) 
     vocabularies = {number: version.vocabulary for number, version in versions.items()}
     number, asked, notes = requests.read(source, vocabularies)
     reference = comparison.load(versions[number])
-    measured = MeasuredImages()
     items = [*asked.items.values()]
-    if len(items) >= FEWEST:
-        measured = measure(source, items, versions[number].path, reference.features)
+    measured = measure(source, items, versions[number].path, reference.features)
     comparisons, missing = comparison.compare(asked, measured, reference)
-    drift, verdict = _verdict(number, asked, comparisons)
+    drift, verdict = _verdict(number, asked, comparisons, missing)
     findings = of_source([note.as_written() for note in notes], {}) + missing
     if measured.undecodable:
         sentence = f"{plural(measured.undecodable, 'image')} of the log cannot be decoded"
@@ -93,7 +91,10 @@ def _time(seconds: int) -> str:
 
 
 def _verdict(
-    number: int, asked: VersionRequests, comparisons: Sequence[FeatureDistance]
+    number: int,
+    asked: VersionRequests,
+    comparisons: Sequence[FeatureDistance],
+    missing: Sequence[Finding],
 ) -> tuple[bool | None, str]:
     """Return whether there is drift, None if nothing could be judged, and a sentence about it."""
     over = [
@@ -105,10 +106,10 @@ def _verdict(
         return True, (
             f"drift: version {number} receives requests unlike its training data: {', '.join(over)}"
         )
-    answers = f"{asked.answers:,} answers of version {number}"
     if not comparisons:
-        return None, f"not compared: {answers} in the log, {FEWEST} are needed"
+        return None, f"not compared: {missing[0]['sentence']}"
     where = "" if asked.images else " in the answers"
     return False, (
-        f"no drift{where}: {answers}, none of {len(comparisons)} comparisons over its limit"
+        f"no drift{where}: {asked.answers:,} answers of version {number}, none of "
+        f"{len(comparisons)} comparisons over its limit"
     )

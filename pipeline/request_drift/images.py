@@ -58,7 +58,8 @@ def measure(
     measured = MeasuredImages()
     with contextlib.ExitStack() as opened:
         records = opened.enter_context(contextlib.closing(inspect(source, chosen, PIXEL_LIMIT)))
-        served = Served(str(model), FEATURE_VECTORS) if distribution is not None else None
+        is_scored = distribution is not None and chosen
+        served = Served(str(model), FEATURE_VECTORS) if is_scored else None
         opened.callback(lambda: served.close() if served else None)
         while part := list(itertools.islice(records, _BATCH)):
             progress.advance(len(part), "images")
