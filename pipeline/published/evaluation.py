@@ -23,7 +23,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.images.source import opened
+from imgpipe.pipeline.images.source import opened, require_labels
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.output.model import Model
 from imgpipe.pipeline.published.evaluation_summary import (
@@ -99,6 +99,7 @@ def prepare(
     if not isinstance(threshold, numbers.Real) or not 0 <= threshold <= 1:
         raise ConfigError(f"threshold: expected a share from 0 to 1. Received: {threshold!r}.")
     model = lookup.model(path, run, version)
+    require_labels(config.data)
     # A recall needs images of one class only.
     source = opened(config.data, config.places.judge, least_classes=1)
     scan = source.listing()

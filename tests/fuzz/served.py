@@ -83,12 +83,12 @@ def request(file: Path) -> object:
 
 def request_log(file: Path) -> object:
     """Read a request log as `imgpipe drift` does."""
-    from imgpipe.pipeline.request_drift import log
+    from imgpipe.components.example_gen.sources.base import Note
+    from imgpipe.components.example_gen.sources.request_log import RequestLogSource
 
-    statistics = log.ReadStatistics()
-    answers = list(log.read([file], {1: MODEL_CLASSES}, statistics))
-    skipped = " ".join(sorted(statistics.skipped))
-    return f"{bool(answers)} {skipped} {bool(statistics.broken)}"
+    notes: list[Note] = []
+    answers = list(RequestLogSource(str(file)).answers(notes))
+    return f"{bool(answers)} {' '.join(sorted(note.kind + note.detail[:12] for note in notes))}"
 
 
 def reply(file: Path) -> object:
