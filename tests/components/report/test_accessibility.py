@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from imgpipe.components.report.page import render
 from tests import axe, browser
+from tests.pages import render
 from tests.run_facts import BLESSED, facts, jpeg, reject, solved
 
 pytestmark = [
