@@ -167,7 +167,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class Legend:
-    """Colours or names of lines in `page.css`, each with what it means in a drawing."""
+    """Colours or names of lines in `report.css`, each with what it means in a drawing."""
 
     entries: Sequence[tuple[str, str]]
 

@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 
+#: Folder of the style that all pages share.
+_STYLE = Path(str(files("imgpipe.serving.server.web")))
 #: Text of each status on the page, and a sign for readers who do not see the colour.
 STATUS = {
     "blessed": ("Blessed", "✓"),
@@ -123,7 +126,7 @@ def _environment() -> jinja2.Environment:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=jinja2.FileSystemLoader([Path(__file__).parent / "templates", _STYLE]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
