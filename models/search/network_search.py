@@ -309,8 +309,8 @@ class _Search:
         after, before = _answers(networks, parts)
         corrections = after.right.astype(float) - before.right
         judged_by: JudgedBy = self._judged_by if parts[0] is self._judging[0] else "folds"
-        some = judged_by == "folds" and len(networks) < NETWORK_FOLDS
-        in_folds = f", in {len(networks)} of {NETWORK_FOLDS} folds" if some else ""
+        is_partly_done = judged_by == "folds" and len(networks) < NETWORK_FOLDS
+        in_folds = f", in {len(networks)} of {NETWORK_FOLDS} folds" if is_partly_done else ""
         return {
             **self._tried[0],
             "what": f"{plan}{in_folds}",

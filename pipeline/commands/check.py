@@ -40,18 +40,22 @@ def check(
     html_file: options.HtmlOption = None,
 ) -> None:
     """Report what a run would reject, repair and warn about, without training."""
+    from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line.settings import configuration, one_source
     from imgpipe.pipeline.images.data_check import examine
     from imgpipe.pipeline.images.source import opened_with_classes
 
     built = configuration(one_source(config, preset), data, out, settings or [])
     opened_with_classes(built)  # before the imports, which take seconds
-    examined = examine(built, html_file is not None, json_file == output_files.STANDARD_OUTPUT)
+    to_stderr = json_file == output_files.STANDARD_OUTPUT
+    examined = examine(built, to_stderr)
+    if html_file is not None:
+        with consoles.counted(to_stderr) as display, display.step("reading images for the page"):
+            output_files.write(html_file, examined.html(), "--html ")
     console = output_files.console_beside(json_file)
     _print(console, examined)
     images = examined.judged.images
     if html_file is not None:
-        output_files.write(html_file, examined.page(), "--html ")
         console.print(f"  page     {escape(str(html_file))}")
     elif images.rejected or images.repaired or images.warned:
         console.print("  to see these images, add: --html check.html")

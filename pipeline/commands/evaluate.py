@@ -48,22 +48,21 @@ def command(
     run: options.RunOption = None,
 ) -> None:
     """Evaluate a model on labelled images that it was not trained on."""
+    from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line.settings import configuration
     from imgpipe.pipeline.published.evaluation import evaluate, prepare
 
     built = configuration(config, data, None, settings or [])
     request = prepare(model, version, built, threshold, run)
     to_stderr = json_file == output_files.STANDARD_OUTPUT
-    evaluation = evaluate(request, html_file is not None, to_stderr)
+    evaluation = evaluate(request, to_stderr)
+    if html_file is not None:
+        with consoles.counted(to_stderr) as display, display.step("explaining mistakes"):
+            output_files.write(html_file, evaluation.html(), "--html ")
     summary = evaluation.summary
     console = output_files.console_beside(json_file)
     _print(console, summary)
     if html_file is not None:
-        from imgpipe.components.report.evaluation_page import render
-
-        output_files.write(
-            html_file, render(summary, evaluation.answers, evaluation.images), "--html "
-        )
         console.print(f"  page     {escape(str(html_file))}")
     output_files.write_json(summary, json_file)
     if not summary["passed"]:

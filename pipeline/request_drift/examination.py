@@ -12,8 +12,9 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.common.storage.manifest import PublishedVersion
 from imgpipe.components.data_gate.drift import FeatureDistance
+from imgpipe.components.example_gen.notes import gathered
 from imgpipe.components.example_gen.sources.request_log import KIND, RequestLogSource
-from imgpipe.components.image_filter.findings import Finding, make_finding, of_source
+from imgpipe.models.finding import Finding, make_finding
 from imgpipe.pipeline.request_drift import comparison, requests
 from imgpipe.pipeline.request_drift.images import measure
 from imgpipe.pipeline.request_drift.requests import VersionRequests
@@ -63,7 +64,7 @@ def examine(source: RequestLogSource, versions: Mapping[int, PublishedVersion]) 
     measured = measure(source, items, versions[number].path, reference.features)
     comparisons, missing = comparison.compare(asked, measured, reference)
     drift, verdict = _verdict(number, asked, comparisons, missing)
-    findings = of_source([note.as_written() for note in notes], {}) + missing
+    findings = [*gathered(notes), *missing]
     if measured.undecodable:
         sentence = f"{plural(measured.undecodable, 'image')} of the log cannot be decoded"
         way = f"to see them, run: imgpipe check {shlex.quote(log)}"

@@ -11,13 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from imgpipe.components.common.formatting import join_names
-from imgpipe.components.example_gen.sources.base import Item, Note
+from imgpipe.components.example_gen.notes import noted
+from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.components.example_gen.sources.request_log import (
     SKIPPED,
     LoggedAnswer,
     RequestLogSource,
 )
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.finding import Finding
 from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
 
@@ -64,7 +66,7 @@ class VersionRequests:
 
 def read(
     source: RequestLogSource, vocabularies: Mapping[int, Sequence[str]]
-) -> tuple[int, VersionRequests, list[Note]]:
+) -> tuple[int, VersionRequests, list[Finding]]:
     """Read a log once, from its first record to its last.
 
     Args:
@@ -82,7 +84,7 @@ def read(
     requests: dict[int, VersionRequests] = {}
     removed: collections.Counter[int] = collections.Counter()
     foreign: collections.Counter[str] = collections.Counter()
-    notes: list[Note] = []
+    notes: list[Finding] = []
     for answer in source.answers(notes):
         progress.advance(1, "answers")
         if answer.version not in vocabularies:
@@ -93,16 +95,16 @@ def read(
             foreign[answer.label] += 1
     if foreign:
         labels = f"answers such as {join_names(sorted(foreign))}"
-        notes.append(Note(_FOREIGN, labels, "other classes than the version's", foreign.total()))
+        notes.append(noted(_FOREIGN, labels, "other classes than the version's", foreign.total()))
     for number, count in sorted(removed.items()):
         why = "there is no such version of the model"
-        notes.append(Note("other_answers", f"version {number}", why, count))
+        notes.append(noted("other_answers", f"version {number}", why, count))
     if not requests:
         raise _refusal(source.locator, notes, vocabularies)
     compared = max([n for n in requests if requests[n].answers >= FEWEST] or requests)
     for number in sorted(requests.keys() - {compared}):
         why = f"version {compared} is the newest with {FEWEST} answers"
-        notes.append(Note("other_answers", f"version {number}", why, requests[number].answers))
+        notes.append(noted("other_answers", f"version {number}", why, requests[number].answers))
     return compared, requests[compared], notes
 
 
@@ -113,10 +115,11 @@ def _answers_with(answer: LoggedAnswer, vocabulary: Sequence[str]) -> bool:
 
 
 def _refusal(
-    log: str, notes: Sequence[Note], vocabularies: Mapping[int, Sequence[str]]
+    log: str, notes: Sequence[Finding], vocabularies: Mapping[int, Sequence[str]]
 ) -> ConfigError | ResourceError:
     """Return the error for a log without an answer of the model."""
-    rows = [f"{note.path}: {note.detail} ({note.count:,})" for note in notes]
+    places = ((note["examples"][0], note["count"]) for note in notes)
+    rows = [f"{place['path']}: {place['detail']} ({number:,})" for place, number in places]
     newest = max(vocabularies)
     words = (
         f"{log} holds no answer of this model: {'; '.join(rows) or 'it is empty'}. Expected: "
@@ -124,5 +127,5 @@ def _refusal(
         "the folder of the model that answered with --model, or send requests to the server first "
         "(--log-share sets the share of them that is logged)."
     )
-    is_other_log = any(note.kind in (_FOREIGN, SKIPPED) for note in notes)
+    is_other_log = any(note["reason"] in (_FOREIGN, SKIPPED) for note in notes)
     return ConfigError(words) if is_other_log else ResourceError(words)

@@ -16,16 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.sources import records
-from imgpipe.components.example_gen.sources.base import (
-    Item,
-    Note,
-    Scan,
-    Source,
-    SourceKind,
-)
+from imgpipe.components.example_gen.sources.base import Item, Scan, Source, SourceKind
 from imgpipe.components.example_gen.sources.listing import listed
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.finding import Finding
 from imgpipe.models.names import feature_names as names
 from imgpipe.serving import request_log_files, tensors
 
@@ -69,10 +65,10 @@ class RequestLogSource(Source):
 
     def listing(self) -> Scan:
         """Read all records once; see `Source.listing`."""
-        notes: list[Note] = []
+        notes: list[Finding] = []
         items = [answer.item for answer in self.answers(notes) if answer.item is not None]
         why = "nobody has confirmed these answers of a model, so that a run refuses them"
-        notes.append(Note("answers_as_labels", self.locator, why, len(items)))
+        notes.append(noted("answers_as_labels", self.locator, why, len(items)))
         # A model may have answered all requests with one class.
         return listed(f"{KIND}:{self.locator}", items, _EXPECTED, 1, notes)
 
@@ -81,7 +77,7 @@ class RequestLogSource(Source):
         offset, length, file = item.locator.split(":", 2)
         return records.read_part(Path(file), int(offset), int(length))
 
-    def answers(self, notes: list[Note]) -> Iterator[LoggedAnswer]:
+    def answers(self, notes: list[Finding]) -> Iterator[LoggedAnswer]:
         """Read all answers, with one record in memory at a time.
 
         Args:
@@ -109,9 +105,9 @@ class RequestLogSource(Source):
                         skipped[_NO_ANSWER] += 1
             except (records.DamagedRecord, OSError) as error:
                 detail = f"breaks off after {records_read:,} records: {error}"
-                notes.append(Note("broken_log", file.name, detail))
+                notes.append(noted("broken_log", file.name, detail))
             for why, number in skipped.items():
-                notes.append(Note(SKIPPED, file.name, why, number))
+                notes.append(noted(SKIPPED, file.name, why, number))
 
     def files(self) -> list[Path]:
         """List the files, the oldest first.
