@@ -62,7 +62,7 @@ def run(
         >>> run.model.name  # the folder of the version
         '1'
     """
-    from imgpipe.pipeline.command_line import component_names
+    from imgpipe.components.run_record import component_names
     from imgpipe.pipeline.execution.pipeline_run import execute
 
     _prepare()

@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.image_filter.findings import not_used, titles
 from imgpipe.components.image_filter.summary_findings import DIVIDED_FAMILIES
+from imgpipe.components.run_record.component_names import step_name
 from imgpipe.components.run_record.run_findings import all_findings
 from imgpipe.models.names import feature_names as names
 
@@ -30,7 +31,7 @@ class RunState:
         verdict: The sentence at the top of the page.
         error: Why the run stopped; "" if it did not.
         log: Path of the run's log.
-        failed: The component that stopped the run; "" if none did.
+        failed: The step that stopped the run, as the display shows it; "" if none did.
     """
 
     status: str
@@ -84,8 +85,8 @@ def state(
         text = error
     else:  # DataGate, too, may fail with an error before it decides
         status = "failed"
-        text = f"failed in {failed or 'start-up'}: {error}"
-    return RunState(status, text, error, log, failed if error else "")
+        text = f"failed in {step_name(failed) or 'start-up'}: {error}"
+    return RunState(status, text, error, log, step_name(failed) if error else "")
 
 
 def is_blessed(facts: Facts) -> bool:

@@ -67,6 +67,7 @@ def init(
     from imgpipe.components.common.formatting import plural
     from imgpipe.components.example_gen.settings import SourceOptions
     from imgpipe.components.example_gen.sources import absolute_spec, open_source
+    from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.doctor.machine import installed_backbones
 
@@ -78,7 +79,8 @@ def init(
         raise ConfigError("SRC is empty; expected a folder of images or another source.")
     source = absolute_spec(source, Path.cwd())
     given = SourceOptions.of(configs.build({}, settings or []).data)
-    scan = open_source(source, given).scan()
+    with consoles.quiet():  # without the messages of TensorFlow, which reads TFRecord files
+        scan = open_source(source, given).scan()
     config = propose(scan, source, settings or [])
     try:
         atomic_write(output, _text(config, None if everything else output.name))

@@ -90,7 +90,7 @@ def run_config(
     Raises:
         ImgpipeError: The run could not start.
     """
-    from imgpipe.pipeline.command_line import component_names
+    from imgpipe.components.run_record import component_names
 
     if start is not None:  # before imports that take time
         start = component_names.full_name(start)

@@ -105,17 +105,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
 def _begun(
     folder: OutputFolder, config: Config, to_stderr: bool, began: float
 ) -> Iterator[RunRecord]:
-    """Begin a run, and end it with its outcome, also after an error in the block.
-
-    Args:
-        folder: The output folder, whose lock the caller holds.
-        config: The configuration, with absolute paths.
-        to_stderr: Whether progress is printed to standard error instead of standard output.
-        began: When the command began, as a time of `time.monotonic`.
-
-    Raises:
-        OSError: The folder cannot be written.
-    """
+    """Begin a run, and end it with its outcome, also after an error in the block."""
     directory = folder.new_run(to_toml(config))
     with consoles.counted(to_stderr, directory) as display:
         run = RunRecord(config, directory, display, began)
@@ -150,15 +140,7 @@ def _listed(images: Source) -> Future[Scan]:
 def _planned_while_loading(
     config: Config, inputs: RunInputs, run: RunRecord, listed: Future[Scan], accept: bool
 ) -> plans.Plan:
-    """Load the libraries while the images are listed; return the plan.
-
-    Args:
-        config: The configuration, with absolute paths.
-        inputs: What the run reads.
-        run: Record of the run.
-        listed: The images, as soon as they are listed.
-        accept: Whether anomalies and drift of the data are accepted.
-    """
+    """Load the libraries while the images are listed; return the plan."""
     loading = time.monotonic()
     with run.step(_LOADING), quick_imports():
         from imgpipe.models import augmentation
@@ -176,14 +158,7 @@ def _planned_while_loading(
 
 
 def _run_components(config: Config, plan: plans.Plan, run: RunRecord, start: str | None) -> None:
-    """Run the components.
-
-    Args:
-        config: The configuration, with absolute paths.
-        plan: The plan of the run.
-        run: Record of the run, the observer of the runner.
-        start: Component from which on cached outputs are not used.
-    """
+    """Run the components; from `start` on, cached outputs are not used."""
     from imgpipe.components.data_gate import schema
     from imgpipe.pipeline.definition import graph
     from imgpipe.pipeline.runners import local
@@ -275,11 +250,7 @@ class RunRecord:
 
     # --- the end -------------------------------------------------------------------------------
     def close(self, error: BaseException | None) -> Run:
-        """Write report and summary, and return the outcome.
-
-        Args:
-            error: The error that ended the run; None if all components have finished.
-        """
+        """Write report and summary of the run that this error ended, if any; return the outcome."""
         # Without a plan, the classes are not known.
         plan = self.plan
         settings = json.loads(plan.report) if plan else plans.report_settings(self._config)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from imgpipe.components.example_gen.settings import DataSettings, SourceOptions
 from imgpipe.components.example_gen.sources import (
+    Scan,
     Source,
     open_source,
     request_log,
@@ -23,6 +24,7 @@ from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.plain_paths import pattern_in
 from imgpipe.models.settings.model import ModelSettings
+from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
 from imgpipe.pipeline.configuration.places import Places
 
@@ -102,8 +104,18 @@ def opened_with_classes(config: Config) -> Source:
         ConfigError: The source cannot be read, or a class or the number of classes is refused.
     """
     images = opened(config.data, config.places.judge)
-    config.settings.check_classes(images.listing().vocabulary)
+    config.settings.check_classes(listed(images).vocabulary)
     return images
+
+
+def listed(images: Source) -> Scan:
+    """List images before there is a display, without the messages of TensorFlow, as of TFRecords.
+
+    Raises:
+        ConfigError: The source cannot be read.
+    """
+    with consoles.quiet():
+        return images.listing()
 
 
 def _check_network_files(model: ModelSettings) -> None:

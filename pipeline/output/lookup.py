@@ -20,7 +20,7 @@ from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.described_files import version_damage
 from imgpipe.models.files.plain_paths import pattern_in
 from imgpipe.models.files.version_files import SAVED_MODEL, SAVED_MODEL_FOLDER, VOCABULARY
-from imgpipe.pipeline.output.model import Model, not_intact, renaming
+from imgpipe.pipeline.output.model import Model, not_intact
 from imgpipe.pipeline.output.output_folder import RUNS, OutputFolder, plain, pushed_as
 from imgpipe.pipeline.output.past_run import PastRun
 
@@ -125,7 +125,6 @@ def model(
     if (path / SAVED_MODEL).is_file():
         return _one_model(path, number)
     for base in _folders_of_versions(path):
-        _refuse_zeros(base)
         if numbers := manifest.version_numbers(base):
             _refuse_other_programs(base / str(numbers[-1]))
             return _version_of(base.absolute(), number)
@@ -175,9 +174,7 @@ def _one_model(path: Path, number: str | None) -> Model:
     if not folder.name.isdecimal() and folder.resolve().name.isdecimal():
         folder = folder.resolve()
     _refuse_other_programs(folder)
-    is_version = folder.name.isdecimal() and int(folder.name) > 0
-    if is_version:
-        _refuse_zeros(folder.parent, folder.name)
+    is_version = Model(folder).version is not None
     _require_same(str(path), number, folder if is_version else None)
     return _intact(folder)
 
@@ -225,22 +222,6 @@ def _folders_of_versions(path: Path) -> Iterator[Path]:
     published = [run for run in OutputFolder(path).runs if run.version is not None]
     if published:  # into the folder of `push.directory`
         yield published[-1].versions_folder
-
-
-def _refuse_zeros(base: Path, names: str = "0*") -> None:
-    """Refuse versions such as 0001, which TensorFlow Serving takes for version 1.
-
-    Raises:
-        ResourceError: There is one.
-    """
-    for model in sorted(base.glob(f"{names}/{SAVED_MODEL}")):
-        folder = model.parent
-        name = folder.name
-        if name.isdecimal() and int(name) and name.startswith("0"):
-            raise ResourceError(
-                f"{folder} is named by a number with zeros before it. Expected: the number of a "
-                f"version alone. Rename it: {renaming(folder, str(int(name)))}"
-            )
 
 
 def _refuse_other_programs(folder: Path) -> None:

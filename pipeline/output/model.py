@@ -46,9 +46,10 @@ class Model:
             ResourceError: Its folder is not named by a number.
         """
         if self.version is None:
+            renaming = shlex.join(["mv", str(self.folder), str(self.folder.parent / "1")])
             raise ResourceError(
                 f"{self.folder} is a SavedModel in a folder that is not named by a version. "
-                f"Expected: a name such as 1. Rename it: {renaming(self.folder, '1')}"
+                f"Expected: a name such as 1. Rename it: {renaming}"
             )
         return self.folder.parent
 
@@ -102,8 +103,9 @@ class Model:
 
     @property
     def version(self) -> int | None:
-        """Number of the version, None if its folder is not named by one."""
-        return int(self.folder.name) if self.folder.name.isdecimal() else None
+        """Number of the version, None if its folder is not named by one, as 01 is none."""
+        name = self.folder.name
+        return int(name) if name.isdecimal() and not name.startswith("0") else None
 
     @property
     def image_size(self) -> int:
@@ -145,11 +147,6 @@ class Model:
     def known_images(self) -> Mapping[str, str] | None:
         """Split of each image of that run by its short hash; None without such a list."""
         return known_images.read(self.folder / PROVENANCE / known_images.FILE)
-
-
-def renaming(folder: Path, name: str) -> str:
-    """Return the command that renames a folder."""
-    return shlex.join(["mv", str(folder), str(folder.parent / name)])
 
 
 def not_intact(base: Path, number: int | None = None) -> ResourceError:

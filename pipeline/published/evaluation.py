@@ -23,7 +23,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.images.source import opened, require_labels
+from imgpipe.pipeline.images.source import listed, opened, require_labels
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.output.model import Model
 from imgpipe.pipeline.published.evaluation_summary import (
@@ -102,7 +102,7 @@ def prepare(
     require_labels(config.data)
     # A recall needs images of one class only.
     source = opened(config.data, config.places.judge, least_classes=1)
-    scan = source.listing()
+    scan = listed(source)
     labels = {item.label for item in scan.items if item.label}
     answered = (*model.vocabulary, *([names.UNKNOWN] if model.unknown_below else []))
     check_class_names(scan.source, {*labels, *answered})

@@ -182,7 +182,7 @@ def test_missing_files_are_found_before_the_imports(
 
 def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
     from imgpipe.components.example_gen.sources import Item, Scan
-    from imgpipe.pipeline.command_line import component_names
+    from imgpipe.components.run_record import component_names
     from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.definition import graph, plan
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from imgpipe.components.example_gen.sources import Scan, Source
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration.config import build
 from imgpipe.pipeline.images import source
@@ -26,3 +28,15 @@ def test_outputs_among_the_images_are_refused_with_every_spelling(tmp_path: Path
         ConfigError, match=r"push.directory: expected a path without \*, \?, \[ and"
     ):
         _require_outside(data, {"push": {"directory": "/models [new]"}})
+
+
+def test_what_libraries_print_while_images_are_listed_is_not_shown(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    class Loud(Source):
+        def listing(self) -> Scan:
+            os.write(2, b"E0000 failed call to cuInit\n")
+            return Scan("here", (), ("cat", "dog"))
+
+    assert source.listed(Loud()).vocabulary == ("cat", "dog")
+    assert capfd.readouterr() == ("", "")

@@ -272,7 +272,7 @@ def test_a_run_that_failed_or_was_interrupted_has_a_page():
     found = empty(facts()["settings"])
     cause = "interrupted by Ctrl-C. Finished work is kept, and a new run continues from it."
     text = read(found, state=verdict.state(found, cause, "ImageTrainer", "", interrupted=True)).text
-    assert "Interrupted" in text and "The run stopped in ImageTrainer, before" in text
+    assert "Interrupted" in text and "stopped in Train the model · ImageTrainer, before" in text
     assert "ailed" not in text
     state = RunState("failed", "failed in start-up: no such folder", "no such folder", "/l.log", "")
     parsed = read(found, state=state)

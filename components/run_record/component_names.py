@@ -43,3 +43,8 @@ def full_name(name: str) -> str:
         f"--from {name}: this pipeline has no such component; {hint}"
         f"Components: {', '.join(components.values())}."
     )
+
+
+def step_name(component: str) -> str:
+    """Return a component or another step as the display of a run shows it."""
+    return f"{TASKS[component]} · {component}" if component in TASKS else component
