@@ -351,6 +351,6 @@ def _answers(networks: Sequence[Trained], parts: Sequence[Part]) -> tuple[Answer
     """
     heads = [part.best for part in parts[: len(networks)]]
     after, before = (
-        Answers.joined([one.answers for one in trained]) for trained in (networks, heads)
+        Answers.joined([each.answers for each in trained]) for trained in (networks, heads)
     )
     return after, before
