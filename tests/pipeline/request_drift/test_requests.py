@@ -38,7 +38,7 @@ def test_the_newest_version_with_enough_answers_is_compared(tmp_path):
     write_log(tmp_path / "t", probabilities(2), version=3)
     version, asked, notes = read(tmp_path, model)
     assert (version, asked.answers) == (2, 55)
-    assert [(note.kind, note.path, note.count) for note in notes] == [
+    assert [(note["reason"], note["examples"][0]["path"], note["count"]) for note in notes] == [
         ("other_answers", "version 1", 60),
         ("other_answers", "version 3", 2),
     ]
