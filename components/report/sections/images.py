@@ -150,7 +150,7 @@ def _finding(finding: Finding) -> list[show.TableCell]:
 
 #: Number of rows on the page, divided evenly among the reasons; the quarantine's manifest has all.
 LIMIT = 200
-_FEW = 12  # files whose table is open
+_FEW = 12  # files of a reason that are not folded away
 _LOOKS: Mapping[str, Literal["bad", "good", "warn"]] = {
     "rejected": "bad",
     "repaired": "good",
@@ -170,7 +170,7 @@ def shown(rows: Iterable[Row], limit: int = LIMIT) -> list[Row]:
 
 
 def grouped(rows: Sequence[Row], fate: str = "") -> Iterator[show.Folded]:
-    """Yield a folded table of files for each reason, the most frequent first.
+    """Yield folded files for each reason, the most frequent first.
 
     Args:
         rows: Lines of the quarantine's manifest.
@@ -187,24 +187,22 @@ def grouped(rows: Sequence[Row], fate: str = "") -> Iterator[show.Folded]:
         summary += [show.Span(title, "strong"), show.Span(files, "muted")]
         # Lines of warnings and repairs say nothing about keeping the file.
         ways = {row["override"] for row in of_reason}
-        columns = ["Image", "File", "Reason", *(["What to do"] if len(ways) > 1 else [])]
-        cells = [_file(row)[: len(columns)] for row in of_reason]
         blocks: list[show.ResultBlock] = []
         if len(ways) == 1 and any(ways):
             blocks.append(show.Sentence(f"What to do: {ways.pop()}.", "muted"))
-        blocks.append(show.Table(f"{fate or 'rejected'}: {title}", columns, cells, look="wide"))
+        blocks.append(show.Cards([_file(row, len(ways) > 1) for row in of_reason], large=True))
         yield show.Folded(summary, blocks, is_open=number <= _FEW)
 
 
-def _file(row: Row) -> list[show.TableCell]:
-    """Return the cells of a file: pictures, names, what was found, and what to do."""
+def _file(row: Row, with_way: bool) -> show.Card:
+    """Return a file with what was found, and with what to do where that differs."""
     pictures = [show.Picture(row["image_hash"], f"file {row['path']}")]
     if row["kept_copy"]:  # a check has the images by their paths, too
         kept = f"file {row['kept_copy']}"
         pictures.append(show.Picture(row["kept_copy"], kept, optional=True))
     place = ", ".join(filter(None, (row["label"], row["split"])))
-    file = (show.Span(row["path"], "path"), show.Span(f"\n{place}", "muted"))
-    return [pictures, file, row["detail"], row["override"]]
+    lines = [show.Span(row["path"], "path"), show.Span(place, "muted"), row["detail"]]
+    return pictures, [*lines, row["override"]] if with_way else lines
 
 
 @section("rejected", "Rejected files", order=50)
