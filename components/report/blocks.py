@@ -7,59 +7,48 @@ the pictures. Texts are plain: whoever draws a block escapes them, and formats i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     import markupsafe
 
     from imgpipe.components.report.pictures.image_map import ImageMap
 
+#: How a part of a text is drawn; a `name` and a `path` come from the data.
+SpanLook = Literal["strong", "muted", "good", "bad", "warn", "unseen", "name", "path", "code"]
 
-@dataclass(frozen=True)
-class Span:
-    """A part of a text with a look. A `name` and a `path` come from the data."""
+
+class Span(NamedTuple):
+    """A part of a text with a look."""
 
     text: str
-    look: Literal["strong", "muted", "good", "bad", "warn", "unseen", "name", "path", "code"]
+    look: SpanLook
 
 
-@dataclass(frozen=True)
-class Link:
+class Link(NamedTuple):
     """A link to a section of the page."""
 
     text: str
     section: str
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """A command, or other lines that can be copied. They break between their words only."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Picture:
-    """An image of the data, which a click enlarges.
+class Picture(NamedTuple):
+    """An image of the data, which a click enlarges."""
 
-    Attributes:
-        key: Its content hash, or another key by which the page finds it.
-        title: What it shows, with the name of its file.
-        framed: Whether a frame marks it among others.
-        many: Whether it is one of many in rows and tables, which are enlarged less if need be.
-        optional: Whether nothing is shown in its place if the page has no image for its key.
-    """
-
-    key: str
-    title: str
+    key: str  # content hash, or another key by which the page finds the image
+    title: str  # what it shows, with the name of its file
     framed: bool = False
-    many: bool = False
-    optional: bool = False
+    many: bool = False  # one of many, which are enlarged less if there are too many
+    optional: bool = False  # without an image, nothing stands in its place
 
 
-@dataclass(frozen=True)
-class Bar:
+class Bar(NamedTuple):
     """A share from 0 to 1 with its interval, and the share that is asked for if there is one."""
 
     share: float
@@ -73,8 +62,7 @@ Inline = str | Span | Link | Command | Picture | Bar
 Text = Inline | Sequence[Inline]
 
 
-@dataclass(frozen=True)
-class MarkedCell:
+class MarkedCell(NamedTuple):
     """A cell of a table in red, or coloured as strongly as `strength`, which is from 0 to 1."""
 
     words: Text
@@ -86,52 +74,38 @@ class MarkedCell:
 TableCell = Text | MarkedCell | int | float | None
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table, whose first column names its rows.
+class Table(NamedTuple):
+    """A table, whose first column names its rows."""
 
-    Attributes:
-        title: What it shows, for those who do not see the headings around it.
-        columns: Titles of its columns.
-        rows: A cell for each column.
-        total: The last row, which sums up the others; empty if there is none.
-        caption: Sentence above it; "" for none.
-        look: "wide" as wide as the page, "bars" a bar in each row, "matrix" labels by answers.
-    """
-
-    title: str
+    title: str  # for those who do not see the headings around it
     columns: Sequence[str]
     rows: Sequence[Sequence[TableCell]]
-    total: Sequence[TableCell] = ()
+    total: Sequence[TableCell] = ()  # the last row, which sums up the others
     caption: str = ""
     look: Literal["", "wide", "bars", "matrix"] = ""
 
 
-@dataclass(frozen=True)
-class Sentence:
+class Sentence(NamedTuple):
     """A paragraph."""
 
     words: Text
     look: Literal["", "muted", "sentence"] = ""
 
 
-@dataclass(frozen=True)
-class Heading:
+class Heading(NamedTuple):
     """A heading below that of the section."""
 
     words: Text
 
 
-@dataclass(frozen=True)
-class Listed:
+class Listed(NamedTuple):
     """A list: steps to take, what rules say, or a plain one."""
 
-    items: Sequence[Text]
+    points: Sequence[Text]
     look: Literal["", "steps", "rulings"] = ""
 
 
-@dataclass(frozen=True)
-class Figures:
+class Figures(NamedTuple):
     """Names with their values; the key figures are large."""
 
     rows: Sequence[tuple[str, Text]]
@@ -142,38 +116,33 @@ class Figures:
 Card = tuple[Sequence[Picture], Sequence[Text]]
 
 
-@dataclass(frozen=True)
-class Cards:
-    """Images with texts, side by side; wide ones hold a sentence or two pictures."""
+class Cards(NamedTuple):
+    """Images with texts, side by side; large ones hold a sentence or two pictures."""
 
     cards: Sequence[Card]
-    wide: bool = False
+    large: bool = False
 
 
-@dataclass(frozen=True)
-class Photos:
+class Photos(NamedTuple):
     """A row of images behind its heading, if it has one."""
 
     pictures: Sequence[Picture]
     heading: Text = ""
 
 
-@dataclass(frozen=True)
-class Curves:
+class Curves(NamedTuple):
     """Drawings side by side, each with its caption."""
 
     drawings: Sequence[tuple[markupsafe.Markup, Text]]
 
 
-@dataclass(frozen=True)
-class Legend:
+class Legend(NamedTuple):
     """Colours or names of lines in `report.css`, each with what it means in a drawing."""
 
     entries: Sequence[tuple[str, str]]
 
 
-@dataclass(frozen=True)
-class Map:
+class Map(NamedTuple):
     """The map of the images, with the colours of the classes by their number."""
 
     image_map: ImageMap
@@ -181,8 +150,7 @@ class Map:
     title: str
 
 
-@dataclass(frozen=True)
-class Folded:
+class Folded(NamedTuple):
     """Blocks below a summary that opens and closes them."""
 
     summary: Text
@@ -199,13 +167,10 @@ def capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def pictures(item: object) -> Iterator[Picture]:
+def pictures(parts: object) -> Iterator[Picture]:
     """Yield the pictures in blocks and their parts, in their order."""
-    if isinstance(item, Picture):
-        yield item
-    elif is_dataclass(item):
-        for field in fields(item):
-            yield from pictures(getattr(item, field.name))
-    elif isinstance(item, Sequence) and not isinstance(item, str):
-        for part in item:
+    if isinstance(parts, Picture):
+        yield parts
+    elif isinstance(parts, list | tuple):
+        for part in parts:
             yield from pictures(part)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.report import blocks as show
@@ -33,17 +33,12 @@ def sections(judged_source: JudgedSource, reasons: Sequence[str]) -> tuple[Secti
         reasons: Sentences that say why a run would refuse the data.
     """
     by_fate = findings(judged_source)
-    listed_in = "The file that --json writes"
     return (
         Section("verdict", "Verdict", functools.partial(_verdict, by_fate, reasons)),
-        pictures.GALLERY,
+        pictures.gallery,
         Section("findings", "Findings", functools.partial(_findings, by_fate)),
-        dataclasses.replace(
-            images.NEAR,
-            build=functools.partial(images.build_near, listed_in=listed_in),
-            numbers=False,
-        ),
-        dataclasses.replace(images.DATA, build=_data),
+        dataclasses.replace(images.near_duplicates, numbers=False),
+        dataclasses.replace(images.data, build=_data),
     )
 
 
@@ -77,7 +72,7 @@ def _verdict(
     yield show.Figures([(name, f"{count:,}") for name, count in counts.items()], key=True)
 
 
-def _data(context: Context) -> Iterator[show.ResultBlock]:
+def _data(context: Context) -> Iterable[show.ResultBlock]:
     """Build the section of the run's report without warnings, which are shown as findings."""
     data = context.facts["data"]
     if data is not None:
@@ -85,7 +80,7 @@ def _data(context: Context) -> Iterator[show.ResultBlock]:
         context = dataclasses.replace(
             context, facts={**context.facts, "data": {**data, "findings": others}}
         )
-    return images.build_data(context)
+    return images.data.build(context)
 
 
 def _findings(by_fate: Mapping[str, Sequence[Row]], context: Context) -> Iterator[show.ResultBlock]:

@@ -59,11 +59,11 @@ def page(evaluation: Mapping[str, Any], answers: AnswerTable) -> Page:
         Context(facts, None, RunState(status, evaluation["verdict"])),
         (
             Section("verdict", "Verdict", functools.partial(_verdict, evaluation)),
-            pictures.BY_CLASS,
-            pictures.TAKEN_FOR,
-            accuracy.MISTAKES,
-            accuracy.FIGURES,
-            accuracy.PER_CLASS,
-            accuracy.SLICES,
+            pictures.by_class,
+            pictures.taken_for,
+            accuracy.mistakes,
+            accuracy.figures,
+            accuracy.per_class,
+            accuracy.slices,
         ),
     )

@@ -57,6 +57,10 @@ class Context:
         return NotReached() if self.state.error else Absent(f"{what}.")
 
 
+#: Yields what a section shows; it raises `Absent` where there is nothing.
+Build = Callable[[Context], Iterable[show.ResultBlock]]
+
+
 @dataclass(frozen=True)
 class Section:
     """One section of the page.
@@ -69,9 +73,16 @@ class Section:
 
     id: str
     title: str
-    build: Callable[[Context], Iterable[show.ResultBlock]]
+    build: Build
     order: int = 0
     numbers: bool = False
+
+
+def section(
+    anchor: str, title: str, order: int = 0, numbers: bool = False
+) -> Callable[[Build], Section]:
+    """Return a decorator that makes a section of the function that builds it."""
+    return lambda build: Section(anchor, title, build, order, numbers)
 
 
 def said(findings: Iterable[Finding]) -> Iterator[show.Sentence]:

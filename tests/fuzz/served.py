@@ -88,7 +88,7 @@ def request_log(file: Path) -> object:
 
     notes: list[Note] = []
     answers = list(RequestLogSource(str(file)).answers(notes))
-    return f"{bool(answers)} {' '.join(sorted(note.kind + note.detail[:12] for note in notes))}"
+    return f"{bool(answers)} {' '.join(sorted(note['reason'] + note['examples'][0]['detail'][:12] for note in notes))}"
 
 
 def reply(file: Path) -> object:

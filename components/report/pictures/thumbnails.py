@@ -11,8 +11,7 @@ import contextlib
 import io
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -39,21 +38,13 @@ if TYPE_CHECKING:
     from imgpipe.components.report.blocks import Picture
 
 
-@dataclass(frozen=True)
-class Thumbnail:
-    """A picture of a page, as data URIs.
+class Thumbnail(NamedTuple):
+    """A picture of a page."""
 
-    Attributes:
-        id: Anchor of the enlarged picture.
-        title: What it shows.
-        small: The picture on the page.
-        large: The enlarged picture; "" where the page holds too many of them.
-    """
-
-    id: str
+    id: str  # anchor of the enlarged picture
     title: str
-    small: str
-    large: str
+    small: str  # data URI of the picture on the page
+    large: str  # that of the enlarged picture; "" where the page holds too many
 
 
 class Thumbnails:

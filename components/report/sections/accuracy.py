@@ -9,7 +9,7 @@ from imgpipe.components.common.formatting import capped, plural, share
 from imgpipe.components.image_evaluator.decision import FOLDS
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.pictures.thumbnails import cam_key
-from imgpipe.components.report.section import Absent, Context, Section
+from imgpipe.components.report.section import Absent, Context, section
 from imgpipe.components.run_record.facts import folds_of
 from imgpipe.components.run_record.metrics import Mistake
 from imgpipe.models.head.certainty import AccuracyFigures
@@ -18,7 +18,8 @@ from imgpipe.models.training.cross_validation import Folds
 from imgpipe.models.training.history import History
 
 
-def build_figures(context: Context) -> Iterator[show.ResultBlock]:
+@section("figures", "Accuracy and calibration", order=130, numbers=True)
+def figures(context: Context) -> Iterator[show.ResultBlock]:
     """Yield one row for what decided, and one for the test split, each with its interval."""
     roles = {
         FOLDS: _role_of_folds(context),
@@ -78,10 +79,8 @@ def _role_of_validation(context: Context) -> str:
     return f"the exported model; it {task}, and decided whether the model is blessed"
 
 
-FIGURES = Section("figures", "Accuracy and calibration", build_figures, order=130, numbers=True)
-
-
-def build_folds(context: Context) -> Iterator[show.ResultBlock]:
+@section("folds", "Cross-validation", order=132, numbers=True)
+def cross_validation(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the mean and one row for each fold."""
     folds = folds_of(context.facts)
     training = context.facts["training"]
@@ -142,10 +141,8 @@ def _what_folds_estimate(folds: Folds, training: History, learned: bool) -> str:
     return text
 
 
-CROSS_VALIDATION = Section("folds", "Cross-validation", build_folds, order=132, numbers=True)
-
-
-def build_per_class(context: Context) -> Iterator[show.ResultBlock]:
+@section("per_class", "Classes", order=134, numbers=True)
+def per_class(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the explanation, and for each split a table; see `class_figures`."""
     metrics = context.facts["metrics"]
     if not metrics:
@@ -178,10 +175,8 @@ def _f1(figures: ClassMetrics) -> float:
     return figures["f1"] if figures["count"] else 2.0
 
 
-PER_CLASS = Section("per_class", "Classes", build_per_class, order=134, numbers=True)
-
-
-def build_slices(context: Context) -> Iterator[show.ResultBlock]:
+@section("slices", "Accuracy by slice", order=136, numbers=True)
+def slices(context: Context) -> Iterator[show.ResultBlock]:
     """Yield one row for each slice, with its interval and whether it is clearly weaker."""
     slices = context.facts["slices"]
     if not slices:
@@ -204,14 +199,12 @@ def build_slices(context: Context) -> Iterator[show.ResultBlock]:
     yield show.Table("Accuracy by slice", columns, rows)
 
 
-SLICES = Section("slices", "Accuracy by slice", build_slices, order=136, numbers=True)
-
-
 #: Mistakes that are shown.
 MOST_MISTAKES = 24
 
 
-def build_mistakes(context: Context) -> Iterator[show.ResultBlock]:
+@section("mistakes", "Confident mistakes", order=128, numbers=True)
+def mistakes(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the most confident mistakes, those between the same classes side by side."""
     deciding = context.facts["deciding"]
     if deciding is None:
@@ -230,7 +223,7 @@ def build_mistakes(context: Context) -> Iterator[show.ResultBlock]:
     )
     pairs = list(dict.fromkeys((row["label"], row["predicted"]) for row in mistakes))
     by_pair = sorted(mistakes, key=lambda row: pairs.index((row["label"], row["predicted"])))
-    yield show.Cards([_mistake(row) for row in by_pair], wide=True)
+    yield show.Cards([_mistake(row) for row in by_pair], large=True)
 
 
 def _mistake(row: Mistake) -> show.Card:
@@ -250,6 +243,3 @@ def _mistake(row: Mistake) -> show.Card:
             show.Span(path, "path"),
         ],
     )
-
-
-MISTAKES = Section("mistakes", "Confident mistakes", build_mistakes, order=128, numbers=True)

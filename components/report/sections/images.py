@@ -15,7 +15,7 @@ from imgpipe.components.image_filter.image_table import ListedCopy
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.commands import can_be_reviewed, review_command
-from imgpipe.components.report.section import Context, Section, said
+from imgpipe.components.report.section import Context, said, section
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel
 from imgpipe.models.finding import Finding
 from imgpipe.models.names import feature_names as names
@@ -24,7 +24,8 @@ from imgpipe.models.names import feature_names as names
 IMAGES = 6
 
 
-def build_data(context: Context) -> Iterator[show.ResultBlock]:
+@section("data", "Data", order=120, numbers=True)
+def data(context: Context) -> Iterator[show.ResultBlock]:
     """Yield counts, images by split and class, findings and DataGate's decision."""
     data = context.facts["data"]
     if data is None:
@@ -148,12 +149,9 @@ def _finding(finding: Finding) -> list[show.TableCell]:
     return [title, finding["count"], details_and_ways, [*images, paths, *more]]
 
 
-DATA = Section("data", "Data", build_data, order=120, numbers=True)
-
-
 #: Number of rows on the page, divided evenly among the reasons; the quarantine's manifest has all.
 LIMIT = 200
-_FEW = 12  # files whose table is open
+_FEW = 12  # files of a reason that are not folded away
 _LOOKS: Mapping[str, Literal["bad", "good", "warn"]] = {
     "rejected": "bad",
     "repaired": "good",
@@ -173,7 +171,7 @@ def shown(rows: Iterable[Row], limit: int = LIMIT) -> list[Row]:
 
 
 def grouped(rows: Sequence[Row], fate: str = "") -> Iterator[show.Folded]:
-    """Yield a folded table of files for each reason, the most frequent first.
+    """Yield folded files for each reason, the most frequent first.
 
     Args:
         rows: Lines of the quarantine's manifest.
@@ -190,27 +188,26 @@ def grouped(rows: Sequence[Row], fate: str = "") -> Iterator[show.Folded]:
         summary += [show.Span(title, "strong"), show.Span(files, "muted")]
         # Lines of warnings and repairs say nothing about keeping the file.
         ways = {row["override"] for row in of_reason}
-        columns = ["Image", "File", "Reason", *(["What to do"] if len(ways) > 1 else [])]
-        cells = [_file(row)[: len(columns)] for row in of_reason]
         blocks: list[show.ResultBlock] = []
         if len(ways) == 1 and any(ways):
             blocks.append(show.Sentence(f"What to do: {ways.pop()}.", "muted"))
-        blocks.append(show.Table(f"{fate or 'rejected'}: {title}", columns, cells, look="wide"))
+        blocks.append(show.Cards([_file(row, len(ways) > 1) for row in of_reason], large=True))
         yield show.Folded(summary, blocks, is_open=number <= _FEW)
 
 
-def _file(row: Row) -> list[show.TableCell]:
-    """Return the cells of a file: pictures, names, what was found, and what to do."""
+def _file(row: Row, with_way: bool) -> show.Card:
+    """Return a file with what was found, and with what to do where that differs."""
     pictures = [show.Picture(row["image_hash"], f"file {row['path']}")]
     if row["kept_copy"]:  # a check has the images by their paths, too
         kept = f"file {row['kept_copy']}"
         pictures.append(show.Picture(row["kept_copy"], kept, optional=True))
     place = ", ".join(filter(None, (row["label"], row["split"])))
-    file = (show.Span(row["path"], "path"), show.Span(f"\n{place}", "muted"))
-    return [pictures, file, row["detail"], row["override"]]
+    lines = [show.Span(row["path"], "path"), show.Span(place, "muted"), row["detail"]]
+    return pictures, [*lines, row["override"]] if with_way else lines
 
 
-def build_rejected(context: Context) -> Iterator[show.ResultBlock]:
+@section("rejected", "Rejected files", order=50)
+def rejected(context: Context) -> Iterator[show.ResultBlock]:
     """Group the rejected files, the most frequent reason first."""
     data = context.facts["data"]
     rejected = context.facts["rejected"]
@@ -237,13 +234,9 @@ def build_rejected(context: Context) -> Iterator[show.ResultBlock]:
     yield from grouped(rejected)
 
 
-REJECTED = Section("rejected", "Rejected files", build_rejected, order=50)
-
-
-def build_near(
-    context: Context, listed_in: str = "The table of images in the quarantine"
-) -> Iterator[show.ResultBlock]:
-    """Yield the groups with their images, and what lists those that are not shown."""
+@section("near", "Near-duplicates", order=122, numbers=True)
+def near_duplicates(context: Context) -> Iterator[show.ResultBlock]:
+    """Yield the groups with their images."""
     near = context.facts["near"]
     if near is None:
         raise context.absent("Near-duplicates were not searched for")
@@ -257,13 +250,16 @@ def build_near(
         "(judge.threshold.near_duplicate), and their small grey images are alike."
     )
     if len(near["rows"]) < near["groups"]:
+        listed_in = "The file that --json writes"
+        if context.facts["quarantine"]:
+            listed_in = "The table of images in the quarantine"
         words += (
             f" {len(near['rows'])} groups are shown; those with images in different splits come "
             f"first. {listed_in} lists all groups."
         )
     yield show.Sentence(words)
     for group in near["rows"]:
-        yield show.Cards([_copy(member) for member in group["members"]], wide=True)
+        yield show.Cards([_copy(member) for member in group["members"]], large=True)
         hidden = group["size"] - len(group["members"])
         if hidden:
             yield show.Sentence(f"… and {hidden} more of this group.", "muted")
@@ -280,14 +276,12 @@ def _copy(member: ListedCopy) -> show.Card:
     return [show.Picture(member["image_hash"], f"image {member['path']}")], lines
 
 
-NEAR = Section("near", "Near-duplicates", build_near, order=122, numbers=True)
-
-
 #: Images on the page; the file for review holds more.
 DOUBTFUL = 24
 
 
-def build_doubtful_labels(context: Context) -> Iterator[show.ResultBlock]:
+@section("doubtful_labels", "Doubtful labels", order=40)
+def doubtful_labels(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the first rows of the ranking: doubtful labels, and then mistakes of the models."""
     suspects = context.facts["suspects"]
     if suspects is None:
@@ -337,10 +331,8 @@ def _labels(rows: Sequence[DoubtfulLabel]) -> show.Cards:
     return show.Cards(cards)
 
 
-DOUBTFUL_LABELS = Section("doubtful_labels", "Doubtful labels", build_doubtful_labels, order=40)
-
-
-def build_unlike_images(context: Context) -> Iterator[show.ResultBlock]:
+@section("unlike_images", "Unlike their class", order=38)
+def unlike_images(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the new images that are unlike the old ones of their class, class by class."""
     gate = context.facts["gate"]
     unlike = gate["unlike"] if gate is not None else []
@@ -367,6 +359,3 @@ def build_unlike_images(context: Context) -> Iterator[show.ResultBlock]:
                 ([show.Picture(row["image_hash"], title)], [show.Span(row["path"], "path")])
             )
         yield show.Cards(cards)
-
-
-UNLIKE_IMAGES = Section("unlike_images", "Unlike their class", build_unlike_images, order=38)

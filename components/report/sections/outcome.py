@@ -10,7 +10,7 @@ from imgpipe.components.common.formatting import count, seconds
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.advice import advice
 from imgpipe.components.report.commands import next_commands
-from imgpipe.components.report.section import Absent, Context, Section, said
+from imgpipe.components.report.section import Absent, Context, said, section
 from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.run_findings import all_findings, run_findings
 from imgpipe.models.finding import Finding
@@ -20,7 +20,8 @@ _HEADING = ("blessed: ", "not blessed: ", "not published: ", "data refused: ")
 _PHOTOS = 12  # classes with an image beside the verdict
 
 
-def build_verdict(context: Context) -> Iterator[show.ResultBlock]:
+@section("verdict", "Verdict", order=10)
+def run_verdict(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the sentence, what the rules say, the key figures, and what can be done next."""
     gate = context.facts["gate"]
     yield show.Sentence(_sentence(context), "sentence")
@@ -114,10 +115,8 @@ def _keys(context: Context) -> list[tuple[str, str]]:
     return keys
 
 
-VERDICT = Section("verdict", "Verdict", build_verdict, order=10)
-
-
-def build_next_steps(context: Context) -> Iterator[show.ResultBlock]:
+@section("next_steps", "What to do next", order=15)
+def next_steps(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the advice."""
     proposals = advice(context.facts)
     if not proposals and context.state.error:
@@ -132,10 +131,8 @@ def build_next_steps(context: Context) -> Iterator[show.ResultBlock]:
     yield show.Listed(steps, "steps")
 
 
-NEXT_STEPS = Section("next_steps", "What to do next", build_next_steps, order=15)
-
-
-def build_identity(context: Context) -> Iterator[show.ResultBlock]:
+@section("identity", "Identity", order=180, numbers=True)
+def identity(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the known parts of the run's identity."""
     settings, identity = context.facts["settings"], context.facts["identity"]
     push, baseline = context.facts["push"], context.facts["baseline"]
@@ -163,6 +160,3 @@ def build_identity(context: Context) -> Iterator[show.ResultBlock]:
 
 def _named(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
-
-
-IDENTITY = Section("identity", "Identity", build_identity, order=180, numbers=True)

@@ -11,7 +11,7 @@ from imgpipe.components.report import blocks as show
 from imgpipe.components.report.pictures import map_picture, plots
 from imgpipe.components.report.pictures.galleries import Gallery
 from imgpipe.components.report.pictures.learning_curve import images_to_threshold, power_law
-from imgpipe.components.report.section import Context, Section
+from imgpipe.components.report.section import Context, section
 from imgpipe.components.run_record.metrics import MATRIX, DecidingAnswers
 
 _NO_ANSWERS = "No image was classified by a trained model"
@@ -26,7 +26,8 @@ _JUDGED = {
 }
 
 
-def build_by_class(context: Context) -> Iterator[show.ResultBlock]:
+@section("by_class", "Right answers by class", order=20)
+def by_class(context: Context) -> Iterator[show.ResultBlock]:
     """Yield one bar for each class, the lowest first, and one for all classes."""
     deciding = context.facts["deciding"]
     if deciding is None:
@@ -58,10 +59,8 @@ def _bar(
     return [show.Span(name, "name"), bar, f"{figures['correct']:,} of {figures['count']:,}"]
 
 
-BY_CLASS = Section("by_class", "Right answers by class", build_by_class, order=20)
-
-
-def build_more_images(context: Context) -> Iterator[show.ResultBlock]:
+@section("more_images", "Would more images help?", order=22)
+def more_images(context: Context) -> Iterator[show.ResultBlock]:
     """Plot the learning curve, and say how many images would reach the threshold."""
     training, gate = context.facts["training"], context.facts["gate"]
     solution = training["solution"] if training is not None else None
@@ -89,10 +88,8 @@ def build_more_images(context: Context) -> Iterator[show.ResultBlock]:
     yield show.Curves([(plot, [*caption, show.Span(f": {values}", "unseen"), "."])])
 
 
-MORE_IMAGES = Section("more_images", "Would more images help?", build_more_images, order=22)
-
-
-def build_taken_for(context: Context) -> Iterator[show.ResultBlock]:
+@section("taken_for", "What is taken for what", order=24)
+def taken_for(context: Context) -> Iterator[show.ResultBlock]:
     """Yield one matrix of all answers that decide, with images in its cells."""
     deciding = context.facts["deciding"]
     if deciding is None:
@@ -140,10 +137,8 @@ def _matrix_row(context: Context, deciding: DecidingAnswers, label: int) -> list
     return cells
 
 
-TAKEN_FOR = Section("taken_for", "What is taken for what", build_taken_for, order=24)
-
-
-def build_gallery(context: Context) -> Iterator[show.ResultBlock]:
+@section("gallery", "Your images", order=26)
+def gallery(context: Context) -> Iterator[show.ResultBlock]:
     """Yield a row of images for each class; of many classes, some rows are folded away."""
     galleries = context.facts["galleries"]
     if not galleries:
@@ -192,10 +187,8 @@ def _gallery_classes(
     return first, others[: _GALLERIES - len(first)]
 
 
-GALLERY = Section("gallery", "Your images", build_gallery, order=26)
-
-
-def build_map(context: Context) -> Iterator[show.ResultBlock]:
+@section("map", "Map", order=28)
+def map_of_images(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the map, with the colours of its classes."""
     image_map = context.facts["map"]
     if image_map is None:
@@ -214,6 +207,3 @@ def build_map(context: Context) -> Iterator[show.ResultBlock]:
     side_by_side = "similar images lie side by side, a frame has the colour of the label"
     title = f"Map of {images}: {side_by_side}, and a dot marks a mistake"
     yield show.Map(image_map, colours, title)
-
-
-MAP = Section("map", "Map", build_map, order=28)

@@ -11,7 +11,7 @@ from imgpipe.components.report import blocks as show
 from imgpipe.components.report.advice import would_more_help
 from imgpipe.components.report.commands import serve_command
 from imgpipe.components.report.pictures import plots
-from imgpipe.components.report.section import Context, Section
+from imgpipe.components.report.section import Context, section
 from imgpipe.models.features.bank import BankFacts
 from imgpipe.models.features.folds import FEWEST_MISTAKES
 from imgpipe.models.head.calibration import Calibration
@@ -32,7 +32,8 @@ _GATES = {
 }
 
 
-def build_model(context: Context) -> Iterator[show.ResultBlock]:
+@section("model", "Model", order=150, numbers=True)
+def model(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the outcome of the push, and commands if there is a model to serve."""
     push, settings = context.facts["push"], context.facts["settings"]
     if push is None:
@@ -94,9 +95,6 @@ def _commands(path: str, name: str) -> list[tuple[str, str]]:
     ]
 
 
-MODEL = Section("model", "Model", build_model, order=150, numbers=True)
-
-
 #: What a head reads, by the name of the kind of features.
 _KINDS = {
     AVERAGE: "the mean of the last feature map over its positions",
@@ -124,7 +122,8 @@ _LAST_KEPT = (
 )
 
 
-def build_training(context: Context) -> Iterator[show.ResultBlock]:
+@section("training", "Training", order=140, numbers=True)
+def training(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the stages with their plots, and the results of fine-tuning and calibration."""
     training, bank = context.facts["training"], context.facts["bank"]
     if training is None:
@@ -310,10 +309,8 @@ def _stage(title: str, stage: Stage, section: str, stands_in: bool) -> Iterator[
     )
 
 
-TRAINING = Section("training", "Training", build_training, order=140, numbers=True)
-
-
-def build_serving(context: Context) -> Iterator[show.ResultBlock]:
+@section("serving", "Serving checks", order=152, numbers=True)
+def serving(context: Context) -> Iterator[show.ResultBlock]:
     """Yield one row for each check."""
     checks = context.facts["serving"]
     if checks is None:
@@ -331,6 +328,3 @@ def build_serving(context: Context) -> Iterator[show.ResultBlock]:
         "as TensorFlow Serving loads it and was sent requests over gRPC.",
         look="wide",
     )
-
-
-SERVING = Section("serving", "Serving checks", build_serving, order=152, numbers=True)

@@ -120,8 +120,9 @@ def test_answers_before_a_damaged_record_count_and_its_position_is_noted(tmp_pat
     file.write_bytes(content)
     answers, (note,) = read(tmp_path)
     assert len(answers) == 9 + 3
-    assert (note.kind, note.path) == ("broken_log", file.name)
-    assert note.detail.startswith("breaks off after 9 records: record 9 at byte ")
+    (place,) = note["examples"]
+    assert (note["reason"], place["path"]) == ("broken_log", file.name)
+    assert place["detail"].startswith("breaks off after 9 records: record 9 at byte ")
 
 
 def test_a_file_that_the_server_removes_is_noted(tmp_path, monkeypatch):
@@ -129,8 +130,9 @@ def test_a_file_that_the_server_removes_is_noted(tmp_path, monkeypatch):
     gone = tmp_path / "gone.tfrecord"
     monkeypatch.setattr(RequestLogSource, "files", lambda source: [gone, file])
     answers, (note,) = read(tmp_path / "r")
-    assert len(answers) == 2 and note.path == gone.name
-    assert "breaks off after 0 records: [Errno 2] No such file" in note.detail
+    (place,) = note["examples"]
+    assert len(answers) == 2 and place["path"] == gone.name
+    assert "breaks off after 0 records: [Errno 2] No such file" in place["detail"]
 
 
 def test_unusable_records_are_counted_by_kind(tmp_path):
@@ -145,7 +147,7 @@ def test_unusable_records_are_counted_by_kind(tmp_path):
             out.write(content if isinstance(content, bytes) else content.SerializeToString())
     answers, notes = read(file)
     assert answers == []
-    assert {(note.kind, note.detail, note.count) for note in notes} == {
+    assert {(note["reason"], note["examples"][0]["detail"], note["count"]) for note in notes} == {
         ("skipped_records", "no PredictionLog", 1),
         ("skipped_records", "no label and probabilities for each image", 3),
     }
