@@ -120,7 +120,7 @@ def build_training(context: Context) -> SectionContent:
         "judges": JUDGES[judged_by],
         "learned_validation": learned_validation,
         "stands_in": stands_in,
-        "search_ended": search_ended["text"] if search_ended is not None else "",
+        "search_ended": search_ended["sentence"] if search_ended is not None else "",
     }
 
 
