@@ -178,7 +178,7 @@ def _say(name: str, run: Finished, what: str) -> None:
     tuned = training.get("fine_tune") or {}
     for row in training.get("search") or []:
         print(f"  tried {describe_tried(row)}")
-    if ended := (training.get("search_ended") or {}).get("text"):
+    if ended := (training.get("search_ended") or {}).get("sentence"):
         print(f"  {ended}")
     if metrics := run.summary["metrics"].get(what):
         by_chance = f"{metrics['ece_by_chance']:.4f} by chance"

@@ -20,6 +20,7 @@ from imgpipe.models.errors import Diverged
 from imgpipe.models.features.bank import read_facts
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import ENOUGH, FEWEST_MISTAKES, NETWORK_FOLDS
+from imgpipe.models.finding import Finding
 from imgpipe.models.head.answers import Answers, better, gains
 from imgpipe.models.head.certainty import standard_error
 from imgpipe.models.machine import process, progress
@@ -41,7 +42,6 @@ from imgpipe.models.training.history import (
     Epoch,
     JudgedBy,
     NetworkHistory,
-    SearchEnd,
     Tried,
     describe_tried,
 )
@@ -140,7 +140,7 @@ class _Search:
             self._tried = [_tried_head(self._head, self._judged_by, accuracy)]
         return search_ends.with_search(self._result, self._tried, ended)
 
-    def _end(self) -> SearchEnd:
+    def _end(self) -> Finding:
         """Train a network if there is one to train, and return why the search ended."""
         settings = self._inputs.settings
         network = backbone_of(settings)

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
+from imgpipe.models.finding import Finding
 from imgpipe.models.head.calibration import Calibration
 from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.training.cross_validation import Folds
@@ -30,10 +31,6 @@ JudgedBy = Literal["validation", "folds"]
 #: add in the same order each time. "nothing": minutes that a person gave, or the free space of the
 #: disk, have decided on views and epochs.
 Reproducible = Literal["weights", "plan", "nothing"]
-#: Why a search ended.
-EndReason = Literal[
-    "enough", "few_images", "few_mistakes", "all", "no_gain", "cost", "minutes", "space"
-]
 #: Why a training ended.
 StopReason = Literal["target", "plateau", "epochs", "minutes", "diverged", "solved"]
 
@@ -91,20 +88,6 @@ class Tried(TypedDict):
     ]
 
 
-class SearchEnd(TypedDict):
-    """Why the search for a better network ended."""
-
-    reason: Annotated[
-        EndReason,
-        "The reason, as one word. all: the training that the images, the size and the network give "
-        "was done; no_gain: it ended early, because the network was not better than the head; "
-        "cost: the smallest one costs more than a run without minutes trains; minutes: the minutes "
-        "that were given have decided what was trained, or whether anything was; space: the free "
-        "space for temporary files has.",
-    ]
-    text: Annotated[str, "The reason, as a sentence; empty for `all`."]
-
-
 class NetworkHistory(Stage):
     """How a network was trained."""
 
@@ -116,7 +99,15 @@ class NetworkHistory(Stage):
     ]
     cross_validation: Annotated[Folds | None, "The folds that judge; null without them."]
     search: Annotated[list[Tried] | None, "The networks that were tried; null without a search."]
-    search_ended: Annotated[SearchEnd | None, "Why the search ended; null without a search."]
+    search_ended: Annotated[
+        Finding | None,
+        "Why the search ended; null without a search. Some of its reasons are: `all`, the training "
+        "that the images, the size and the network give was done; `no_gain`, it ended early, "
+        "because the network was not better than the head; `cost`, the smallest one costs more "
+        "than a run without minutes trains; `minutes`, the minutes that were given have decided "
+        "what was trained, or whether anything was; `space`, the free space for temporary files "
+        "has.",
+    ]
     reproducible: Annotated[
         Reproducible,
         "What another run trains again with the same images, settings and packages. weights: the "

@@ -210,7 +210,10 @@ def _usable(inspected: Iterable[ImageRecord], excluded: NotEvaluated) -> Iterato
         progress.advance(1, "images")
         error = record.problem or record.read_error or record.content.decode_error
         if error:
-            excluded.undecodable.append({"path": record.path, "why": error.splitlines()[0]})
+            why = error.splitlines()[0]
+            excluded.undecodable.append(
+                {"path": record.path, "detail": why, "image_hash": record.image_hash}
+            )
         elif record.label_index < 0:
             excluded.unknown_labels[record.label] += 1
         else:

@@ -22,7 +22,7 @@ from imgpipe.components.run_record.metrics import Mistake, SplitMetrics, metrics
 from imgpipe.components.run_record.slices import SliceGroup, slices
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
-from imgpipe.models.finding import Finding, make_finding
+from imgpipe.models.finding import Example, Finding, in_files, make_finding
 from imgpipe.models.head.certainty import AccuracyFigures
 from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.output.model import Model
@@ -40,20 +40,6 @@ class Confusion(TypedDict):
     label: Annotated[str, "The label."]
     predicted: Annotated[str, "The predicted class."]
     count: Annotated[int, "Number of images."]
-
-
-class ExcludedFile(TypedDict):
-    """A file that could not be evaluated."""
-
-    path: Annotated[str, "Path in the source."]
-    why: Annotated[str, "The error."]
-
-
-class ExcludedFiles(TypedDict):
-    """Files that could not be evaluated."""
-
-    count: Annotated[int, "Number of files."]
-    first: Annotated[list[ExcludedFile], "The first of these files."]
 
 
 class SeenImage(TypedDict):
@@ -94,9 +80,6 @@ class EvaluationSummary(SplitMetrics):
     confusion: Annotated[list[Confusion], "Cells of the confusion matrix that are not 0."]
     slices: Annotated[list[SliceGroup], "Accuracy by kind of image."]
     mistakes: Annotated[list[Mistake], "The most confident mistakes."]
-    undecodable: Annotated[
-        ExcludedFiles, "Files that could not be read or decoded; they are not evaluated."
-    ]
     unknown_labels: Annotated[
         dict[str, int],
         "Number of images whose label is not a class of the model, by label; they are not "
@@ -124,7 +107,7 @@ class NotEvaluated:
         unknown_labels: Number of images by label, of labels that are none of the model's classes.
     """
 
-    undecodable: list[ExcludedFile] = field(default_factory=list)
+    undecodable: list[Example] = field(default_factory=list)
     unknown_labels: collections.Counter[str] = field(default_factory=collections.Counter)
 
 
@@ -150,15 +133,15 @@ def summarise(
     Raises:
         ConfigError: No image could be judged.
     """
-    not_evaluated = _excluded(excluded)
+    not_evaluated = [*_not_evaluated(excluded)]
     if not len(answers):
+        why = ". ".join(finding["sentence"] for finding in not_evaluated)
         raise ConfigError(
-            f"{source}: no image could be evaluated. {not_evaluated} Expected: images that the "
-            "model decodes (JPEG, PNG, BMP, GIF, WebP), with labels that it knows."
+            f"{source}: no image could be evaluated. {why}. Expected: images that the model "
+            "decodes (JPEG, PNG, BMP, GIF, WebP), with labels that it knows."
         )
     measured = metrics(answers)
     is_unknown = answers.confidence < model.unknown_below
-    undecodable = excluded.undecodable
     class_names = answers.vocabulary
     summary: EvaluationSummary = {
         "schema": SCHEMA,
@@ -166,7 +149,7 @@ def summarise(
         "version": model.version,
         "source": source,
         "classes": list(class_names),
-        "images": len(answers) + len(undecodable) + excluded.unknown_labels.total(),
+        "images": len(answers) + len(excluded.undecodable) + excluded.unknown_labels.total(),
         **measured,
         "answered_unknown": int(is_unknown[answers.labels < len(model.vocabulary)].sum()),
         "confusion": [
@@ -175,7 +158,6 @@ def summarise(
         ],
         "slices": slices(answers),
         "mistakes": mistakes(answers),
-        "undecodable": {"count": len(undecodable), "first": undecodable[:_NAMED]},
         "unknown_labels": dict(sorted(excluded.unknown_labels.items())),
         "seen": None if seen.splits is None else _count_seen(answers, seen.splits),
         "threshold": threshold or None,  # every accuracy reaches 0
@@ -219,30 +201,31 @@ def _verdict(figures: EvaluationSummary) -> str:
     return f"{sentence} {'is below' if missed else 'reaches'} the threshold {threshold:g}"
 
 
-def _excluded(excluded: NotEvaluated) -> str:
-    """Say how many images could not be judged, and why, without a full stop; "" for none."""
-    sentences = []
+def _not_evaluated(excluded: NotEvaluated) -> Iterator[Finding]:
+    """Yield how many images could not be judged, and why."""
     if excluded.undecodable:
         first = excluded.undecodable[:_EXPLAINED]
-        reasons = "; ".join(f"{file['path']}: {file['why']}" for file in first)
-        count = plural(len(excluded.undecodable), "file")
-        sentences.append(f"{count} cannot be read or decoded ({reasons})")
+        reasons = "; ".join(f"{file['path']}: {file['detail']}" for file in first)
+        number = len(excluded.undecodable)
+        sentence = f"{plural(number, 'file is', 'files are')} not evaluated ({reasons})"
+        about = make_finding("undecodable", sentence, count=number)
+        yield in_files("noted", about, excluded.undecodable[:_NAMED])
     if excluded.unknown_labels:
         labels = sorted(label or "no label" for label in excluded.unknown_labels)
         named = join_names(labels, _NAMED)
-        count = plural(excluded.unknown_labels.total(), "image")
-        sentences.append(f"The label of {count} is no class of the model ({named})")
-    return ". ".join(sentences)
+        number = excluded.unknown_labels.total()
+        images = plural(number, "image is", "images are")
+        sentence = f"{images} not evaluated, because the model has no such class ({named})"
+        yield make_finding("unknown_labels", sentence, count=number)
 
 
 def _findings(
-    summary: EvaluationSummary, model: Model, not_evaluated: str, seen: SeenImages
+    summary: EvaluationSummary, model: Model, not_evaluated: list[Finding], seen: SeenImages
 ) -> Iterator[Finding]:
     """Yield what the metrics do not show."""
     if model.notice:
         yield make_finding("not_blessed", model.notice.rstrip("."))
-    if not_evaluated:
-        yield make_finding("not_evaluated", f"Not evaluated: {not_evaluated}")
+    yield from not_evaluated
     yield from _about_unknown(summary, len(summary["classes"]) > len(model.vocabulary))
     yield from _about_seen(summary, seen)
     yield from _about_classes(summary["per_class"])

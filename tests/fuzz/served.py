@@ -83,12 +83,15 @@ def request(file: Path) -> object:
 
 def request_log(file: Path) -> object:
     """Read a request log as `imgpipe drift` does."""
-    from imgpipe.components.example_gen.sources.base import Note
     from imgpipe.components.example_gen.sources.request_log import RequestLogSource
+    from imgpipe.models.finding import Finding
 
-    notes: list[Note] = []
+    notes: list[Finding] = []
     answers = list(RequestLogSource(str(file)).answers(notes))
-    return f"{bool(answers)} {' '.join(sorted(note['reason'] + note['examples'][0]['detail'][:12] for note in notes))}"
+    places = sorted(
+        note["reason"] + example["detail"][:12] for note in notes for example in note["examples"]
+    )
+    return f"{bool(answers)} {' '.join(places)}"
 
 
 def reply(file: Path) -> object:

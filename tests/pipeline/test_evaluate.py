@@ -79,13 +79,14 @@ def test_unknown_labels_and_undecodable_images_are_counted(out, photos):
     found = answer("--model", out / "model" / "1", "--data", photos)
     assert (found["images"], found["count"]) == (8, 6)
     assert found["unknown_labels"] == {"lizard": 1}
-    assert found["undecodable"]["count"] == 1
-    assert found["undecodable"]["first"][0]["path"] == "paper/broken.jpg"
+    undecodable = found["findings"][0]
+    assert (undecodable["reason"], undecodable["count"]) == ("undecodable", 1)
+    assert undecodable["examples"][0]["path"] == "paper/broken.jpg"
     assert found["findings"][0]["sentence"].startswith(
-        "Not evaluated: 1 file cannot be read or decoded (paper/broken.jpg: "
+        "1 file is not evaluated (paper/broken.jpg: "
     )
-    assert found["findings"][0]["sentence"].endswith(
-        "). The label of 1 image is no class of the model (lizard)"
+    assert found["findings"][1]["sentence"] == (
+        "1 image is not evaluated, because the model has no such class (lizard)"
     )
     assert found["findings"][-1]["sentence"].startswith(
         "All evaluated images are of the class paper"
@@ -103,7 +104,7 @@ def test_files_that_a_run_transcodes_are_evaluated_as_png(out, photos, tmp_path)
             image.save(file.with_suffix(".tif"))
         file.unlink()
     found = answer(*asked)
-    assert found["undecodable"]["count"] == 0
+    assert "undecodable" not in [finding["reason"] for finding in found["findings"]]
     same = ("count", "accuracy", "loss", "per_class", "confusion")
     assert {name: found[name] for name in same} == {name: expected[name] for name in same}
     assert page.read_text("utf-8").count("data:image/") == pictures > 1
@@ -239,6 +240,6 @@ def test_what_cannot_be_is_refused(out, photos, tmp_path):
     for file in photos.glob("*/*"):
         file.write_bytes(b"no image")
     with pytest.raises(
-        ConfigError, match=r"no image could be evaluated. 12 files cannot be read or decoded"
+        ConfigError, match=r"no image could be evaluated. 12 files are not evaluated \(paper/0"
     ):
         evaluate("--model", out, "--data", photos)

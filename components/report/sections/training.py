@@ -232,7 +232,7 @@ def _search(training: History, search: Sequence[Tried]) -> Iterator[show.ResultB
     rows = [_tried(network) for network in search]
     yield show.Table("Networks that were tried", columns, rows)
     if training["search_ended"] is not None:
-        yield show.Sentence(training["search_ended"]["text"])
+        yield show.Sentence(f"{training['search_ended']['sentence']}.")
 
 
 def _tried(network: Tried) -> list[show.TableCell]:

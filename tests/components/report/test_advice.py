@@ -7,8 +7,9 @@ from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, Doubtfu
 from imgpipe.components.run_record.facts import empty, page_settings
 from imgpipe.components.run_record.identity import Identity
 from imgpipe.components.run_record.metrics import summarise
+from imgpipe.models.finding import Finding
 from imgpipe.models.head.solved_head import Solution
-from imgpipe.models.training.history import Epoch, FineTuned, SearchEnd, Tried
+from imgpipe.models.training.history import Epoch, FineTuned, Tried
 from tests.answer_tables import of_cells
 from tests.declared import made
 from tests.pages import render
@@ -33,7 +34,7 @@ def solved(history_values=None, **values):
 
 def unseen(**values):
     """Return facts of a run whose head made too few mistakes for a search."""
-    end = made(SearchEnd, reason="few_mistakes")
+    end = made(Finding, reason="few_mistakes")
     return solved({"search": [made(Tried)], "search_ended": end}, **values)
 
 
@@ -89,7 +90,7 @@ LAST = {"epochs": EPOCHS, "stopped": "epochs", "best_epoch": 4}
             "reaches 0.802, but too few images are held out to show whether another network is",
         ),
         (
-            trained(search_ended=made(SearchEnd, reason="minutes")),
+            trained(search_ended=made(Finding, reason="minutes")),
             "With more time, the search may find a network that is better than this one.",
         ),
         (
@@ -141,7 +142,7 @@ def test_a_fact_leads_to_its_advice(given, words):
         solved({"search": [made(Tried)] * 2}, accuracy=0.9),
         changed(solved(accuracy=0.8), cross_validate=5),
         changed(solved(accuracy=0.8), changed={"fine_tune.mode": "off"}),
-        trained(search_ended=made(SearchEnd, reason="all")),
+        trained(search_ended=made(Finding, reason="all")),
         solved(learning_curve=[{"images": 400, "accuracy": 0.9}]),
         trained(fine_tune=made(FineTuned, **LAST), search=[made(Tried)] * 2),
         trained(**LAST | {"best_epoch": 2}),

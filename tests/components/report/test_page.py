@@ -459,7 +459,7 @@ def test_the_networks_that_were_tried_and_the_stages_are_listed():
             made(Tried, what="layers above block8", kept=True, **gain),
             made(Tried, what="layers above block3", failure="diverged"),
         ],
-        "search_ended": {"reason": "all", "text": "Everything was tried."},
+        "search_ended": make_finding("all", "Everything was tried"),
     }
     text = read(found).text
     for words in (

@@ -9,8 +9,9 @@ from imgpipe.components.image_filter.findings import of_source
 from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.facts import empty
 from imgpipe.components.run_record.run_findings import all_findings, run_findings
+from imgpipe.models.finding import Finding
 from imgpipe.models.head.solved_head import Solution
-from imgpipe.models.training.history import FineTuned, SearchEnd
+from imgpipe.models.training.history import FineTuned
 from tests.answer_tables import figures
 from tests.declared import made
 from tests.pages import render
@@ -113,7 +114,7 @@ def test_every_rule_has_a_line_but_the_threshold_that_was_reached():
 def test_the_verdict_says_that_given_minutes_have_decided():
     found = by_validation()
     for reason, said in (("minutes", True), ("all", False)):
-        ended = made(SearchEnd, reason=reason)
+        ended = made(Finding, reason=reason)
         found["training"] = history(search_ended=ended)
         assert ("minutes that were given for the search" in verdict.sentence(found)) is said
 

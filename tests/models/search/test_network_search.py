@@ -19,6 +19,7 @@ from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.folds import network_folds
+from imgpipe.models.finding import make_finding
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.solved_head import PENALTIES
@@ -173,7 +174,9 @@ def test_no_network_is_tried_if_the_head_is_good_enough(given, monkeypatch) -> N
     trained = network_search.train(given())
     assert [row["what"] for row in trained.history["search"]] == ["head on frozen features"]
     assert _ended(trained) == "enough"
-    assert "cross-validation over the training images" in trained.history["search_ended"]["text"]
+    assert (
+        "cross-validation over the training images" in trained.history["search_ended"]["sentence"]
+    )
     assert trained.history["trained"] == HEAD
 
 
@@ -187,7 +190,7 @@ def test_no_network_is_tried_if_no_gain_could_be_seen(given, monkeypatch) -> Non
         r"Nothing else was tried: the head reaches 0\.\d+ in cross-validation, and a head of this "
         rf"accuracy is wrong on fewer than {_ALL} of \d+ held-out images, so that the gain of "
         r"another network could not be distinguished from chance\..*",
-        trained.history["search_ended"]["text"],
+        trained.history["search_ended"]["sentence"],
     )
     assert trained.history["trained"] == HEAD
     assert trained.history["learned"] == {names.TRAIN: TRAIN}, "the head is that of all of train"
@@ -254,7 +257,7 @@ def test_a_third_of_the_work_shows_that_a_network_is_worse(
     trained, display = _shown(replace(inputs, folds=head_folds))
     head, tuned = trained.history["search"]
     assert (head["kept"], tuned["kept"], _ended(trained)) == (True, False, "no_gain")
-    assert "ended after a part of the work" in trained.history["search_ended"]["text"]
+    assert "ended after a part of the work" in trained.history["search_ended"]["sentence"]
     assert tuned["what"] == f"layers above pool2, {what}"
     (training,) = trainings
     assert len(training.stage["epochs"]) == int(what.split()[0])
@@ -337,7 +340,9 @@ def test_the_search_ends_when_the_given_minutes_are_over(given, monkeypatch) -> 
     monkeypatch.setattr(image_rows, "have_space", have_space)
     trained = network_search.train(given())
     assert (_ended(trained), trained.history["trained"]) == ("minutes", HEAD)
-    assert "The time ran out before layers above pool2" in trained.history["search_ended"]["text"]
+    assert (
+        "The time ran out before layers above pool2" in trained.history["search_ended"]["sentence"]
+    )
     assert len(trained.history["search"]) == 1
 
 
@@ -346,13 +351,13 @@ def test_too_little_time_or_space_keeps_the_head(given, monkeypatch) -> None:
     assert re.fullmatch(
         r"Nothing else was tried, because even layers above pool2, 1 epoch of 1 view would take "
         r"about [\d.]+ minutes here, which is more than a run spends on that; --minutes sets "
-        r"another limit\.",
-        late.history["search_ended"]["text"],
+        r"another limit",
+        late.history["search_ended"]["sentence"],
     )
     assert len(late.history["search"]) == 1
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 0}))
     full = network_search.train(given())
-    assert "of the free space in " in full.history["search_ended"]["text"]
+    assert "of the free space in " in full.history["search_ended"]["sentence"]
     assert (_ended(late), _ended(full)) == ("minutes", "space")
     assert late.history["trained"] == full.history["trained"] == HEAD
 
@@ -391,7 +396,7 @@ def test_without_minutes_or_with_the_mode_off_there_is_no_search(given, mode) ->
 def test_few_images_are_searched_only_with_a_budget(given) -> None:
     trained = network_search.train(given(minutes=None))
     assert (len(trained.history["search"]), _ended(trained)) == (1, "few_images")
-    assert "Up to 500, only the head" in trained.history["search_ended"]["text"]
+    assert "Up to 500, only the head" in trained.history["search_ended"]["sentence"]
 
 
 @pytest.fixture
@@ -414,7 +419,7 @@ def test_without_minutes_a_slow_machine_trains_the_same_and_counts_down_how_long
         )
         assert printed is not None
         assert trained.history["search"][1]["what"] == "layers above pool2, 25 epochs of 2 views"
-        assert trained.history["search_ended"] == {"reason": "all", "text": ""}
+        assert trained.history["search_ended"] == make_finding("all", "")
         assert trained.history["reproducible"] == "weights"
         weights = b"".join(values.tobytes() for values in trained.layers.get_weights())
         digests.add(hashlib.sha256(weights).hexdigest())
@@ -440,7 +445,7 @@ def test_without_minutes_the_cost_of_the_data_limits_views_and_epochs(
     _, *networks = trained.history["search"]
     if reason == "cost":
         assert not networks
-        assert "on two ordinary cores, which is more than a run spends on that" in ended["text"]
+        assert "on two ordinary cores, which is more than a run spends on that" in ended["sentence"]
     else:
         (network,) = networks
         epochs, views = map(int, re.findall(r"(\d+) (?:epochs|views?)", network["what"]))
@@ -452,8 +457,10 @@ def test_minutes_that_allow_less_than_the_whole_training_have_decided(given, mon
     trained = network_search.train(given())
     ended = trained.history["search_ended"]
     assert (ended["reason"], trained.history["reproducible"]) == ("minutes", "nothing")
-    assert "The minutes that were given (5 minutes) have decided what was trained" in ended["text"]
-    assert "it would have been layers above pool2, 25 epochs of 2 views" in ended["text"]
+    assert (
+        "The minutes that were given (5 minutes) have decided what was trained" in ended["sentence"]
+    )
+    assert "it would have been layers above pool2, 25 epochs of 2 views" in ended["sentence"]
 
 
 def test_without_space_for_the_views_nothing_is_tried(many, monkeypatch) -> None:
@@ -461,7 +468,7 @@ def test_without_space_for_the_views_nothing_is_tried(many, monkeypatch) -> None
     trained = network_search.train(many(minutes=None))
     ended = trained.history["search_ended"]
     assert (ended["reason"], trained.history["reproducible"]) == ("space", "nothing")
-    assert "the activations for layers above pool2, 25 epochs of 2 views would" in ended["text"]
+    assert "the activations for layers above pool2, 25 epochs of 2 views would" in ended["sentence"]
 
 
 def test_the_cost_of_reference_follows_images_size_and_network(network) -> None:
