@@ -231,8 +231,9 @@ def _search(training: History, search: Sequence[Tried]) -> Iterator[show.ResultB
     columns = ("Network", judges, "Gain", "Standard error", "Time", "Kept")
     rows = [_tried(network) for network in search]
     yield show.Table("Networks that were tried", columns, rows)
-    if training["search_ended"] is not None:
-        yield show.Sentence(f"{training['search_ended']['sentence']}.")
+    ended = training["search_ended"]
+    if ended is not None and ended["sentence"]:
+        yield show.Sentence(f"{ended['sentence']}.")
 
 
 def _tried(network: Tried) -> list[show.TableCell]:
