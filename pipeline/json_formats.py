@@ -10,14 +10,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from imgpipe.components.image_filter.judge.check import Row
+from imgpipe.models.files.json_object import SchemaNumber
 from imgpipe.pipeline.images.data_check import CheckSummary
 from imgpipe.pipeline.output.run_history import RunComparison, RunList
+from imgpipe.pipeline.output.run_summary import RunSummary
 from imgpipe.pipeline.published.evaluation_summary import EvaluationSummary
 from imgpipe.pipeline.published.predicted_images import PredictedImage, RefusedImage
-from imgpipe.pipeline.records.quarantine_list import QuarantineRow
-from imgpipe.pipeline.records.run_summary import RunSummary
 from imgpipe.pipeline.request_drift.examination import DriftSummary
 from imgpipe.serving.server.model_server import ServerLine
+
+
+class QuarantineRow(Row):
+    """One object for each file, on a line of its own."""
+
+    schema: SchemaNumber
+
 
 #: The format of each command by its name, in the order of the reference.
 FORMATS: dict[str, Any] = {

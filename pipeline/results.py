@@ -18,7 +18,7 @@ from imgpipe.pipeline.output.past_run import PastRun
 if TYPE_CHECKING:
     from imgpipe.components.report.commands import NextCommand
     from imgpipe.components.run_record.metrics import SplitMetrics
-    from imgpipe.pipeline.records.run_summary import RunSummary
+    from imgpipe.pipeline.output.run_summary import RunSummary
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
     from imgpipe.components.image_filter.judge.check import Row
-    from imgpipe.pipeline.records.quarantine_list import QuarantineRow
+    from imgpipe.pipeline.json_formats import QuarantineRow
 
 _EXAMPLES = """Examples:\n
   imgpipe quarantine list --out imgpipe-out\n

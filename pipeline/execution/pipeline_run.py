@@ -39,7 +39,7 @@ from imgpipe.pipeline.images.source import RunInputs
 from imgpipe.pipeline.output import metadata_file
 from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.pipeline.output.past_run import ARTIFACT_ROOT
-from imgpipe.pipeline.records.run_summary import summarised
+from imgpipe.pipeline.output.run_summary import summarised
 from imgpipe.pipeline.results import Run
 
 if TYPE_CHECKING:

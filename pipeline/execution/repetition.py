@@ -19,7 +19,7 @@ from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.output import past_run
 from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.pipeline.output.past_run import PastRun
-from imgpipe.pipeline.records.run_summary import RunSummary
+from imgpipe.pipeline.output.run_summary import RunSummary
 from imgpipe.pipeline.results import Run
 
 FILE = "repeat.json"

@@ -26,8 +26,8 @@ from imgpipe.components.run_record.run_files import ARTIFACTS, CONFIG, FACTS, PA
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.pipeline.configuration.dotted_keys import flat
-from imgpipe.pipeline.records import run_summary
-from imgpipe.pipeline.records.run_summary import RunSummary, Status
+from imgpipe.pipeline.output import run_summary
+from imgpipe.pipeline.output.run_summary import RunSummary, Status
 
 #: How a run ended, also one that left no summary.
 RunStatus: TypeAlias = Status | Literal["working", "killed", "damaged"]

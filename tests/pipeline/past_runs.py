@@ -16,7 +16,7 @@ from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.training.history import History
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration import toml_text
-from imgpipe.pipeline.records.run_summary import summarised
+from imgpipe.pipeline.output.run_summary import summarised
 from tests.declared import made
 from tests.run_facts import decided_by
 

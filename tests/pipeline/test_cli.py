@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from imgpipe.pipeline.doctor import machine
+from imgpipe.pipeline.output import run_summary
 from imgpipe.pipeline.output.output_folder import OutputFolder
-from imgpipe.pipeline.records import run_summary
-from imgpipe.pipeline.records.run_summary import summarised
+from imgpipe.pipeline.output.run_summary import summarised
 from tests import python_program, run_facts
 from tests.command import imgpipe
 from tests.images import class_folders

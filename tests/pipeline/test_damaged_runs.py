@@ -15,7 +15,7 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.output.output_folder import OutputFolder
-from imgpipe.pipeline.records.run_summary import summarised
+from imgpipe.pipeline.output.run_summary import summarised
 from tests import json_formats, run_facts
 from tests.declared import made
 from tests.pipeline.past_runs import leave

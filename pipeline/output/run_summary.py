@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.image_evaluator.decision import Decision
@@ -22,7 +22,6 @@ from imgpipe.components.run_record.timings import Timings
 from imgpipe.components.run_record.verdict import Expected, RunState, expected
 from imgpipe.models.finding import Finding
 from imgpipe.models.training.history import History
-from imgpipe.pipeline.records import checked
 
 Status = Literal["blessed", "not_blessed", "not_published", "refused", "failed", "interrupted"]
 
@@ -88,12 +87,17 @@ _SUMMARY = TypeAdapter(RunSummary)
 
 
 def read(content: object) -> RunSummary:
-    """Check the parsed JSON of a summary.
+    """Check the parsed JSON of a summary; fields that it does not declare are left out.
 
     Raises:
         ValueError: It is no summary; the message says what is wrong with its first field.
     """
-    return checked(_SUMMARY, content)
+    try:
+        return _SUMMARY.validate_python(content, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(map(str, first["loc"])) or "the file"
+        raise ValueError(f"{field}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
 
 
 def summarised(
@@ -116,8 +120,7 @@ def summarised(
     """
     settings = facts["settings"]
     training = facts["training"]
-    return checked(
-        _SUMMARY,
+    return read(
         {
             "schema": 2,
             "status": state.status,
