@@ -9,7 +9,6 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.example_gen.sources.base import Note
 from imgpipe.components.example_gen.sources.request_log import RequestLogSource
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline import api
@@ -26,7 +25,7 @@ def files(path):
 
 def read(path):
     """Return the answers in the log at a path, and the notes about it."""
-    notes: list[Note] = []
+    notes: list[Finding] = []
     return list(RequestLogSource(str(path)).answers(notes)), notes
 
 
