@@ -11,6 +11,7 @@ from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.example_gen.sources.request_log import RequestLogSource
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.finding import Finding
 from imgpipe.pipeline import api
 from tests.pipeline.request_drift.drawn import CLASSES, image, probabilities, write_log
 
