@@ -185,19 +185,17 @@ class Preset:
             ConfigError: There is no published preset of that name.
             ResourceError: KerasHub cannot find or download the file.
         """
-        self.require_known()
+        self._require_known()
         with self._explained():
+            if folder_of(f"{PREFIX}{self.given}") and not Path(self.given).is_dir():
+                raise FileNotFoundError(f"there is no folder {self.given}")
             _keras_hub()
             from keras_hub.src.utils.preset_utils import get_file  # by which KerasHub finds it
 
             return Path(get_file(self.given, name))
 
-    def require_known(self) -> None:
-        """Refuse a name that no published preset of images has.
-
-        Raises:
-            ConfigError: It is such a name.
-        """
+    def _require_known(self) -> None:
+        """Refuse a name that no published preset of images has."""
         if "/" in self.given or self.given in published():
             return
         presets = published()

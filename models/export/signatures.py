@@ -5,7 +5,7 @@
 | serving_default | image_bytes string [N] | the five outputs of `answer` |
 | serving_pixels | pixels uint8 [N, H, W, 3], turned by the caller | the same |
 | serving_examples | examples string [N], tf.Examples with `image_bytes` | the same, label [N, 1] |
-| features | image_bytes string [N] | features float32 [N, D] |
+| features | image_bytes string [N] | the same as of serving_default, features float32 [N, D] |
 | cam | image_bytes string [N] | cam float32 [N, h, w], label, probabilities |
 
 Decoding, resizing and normalising happen inside the graphs, and only core ops are used. A value
@@ -60,6 +60,10 @@ def signatures(
     def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         return answer(classifier, network(decoded(image_bytes)), top_k)
 
+    def with_features(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = network(decoded(image_bytes))
+        return {FEATURES: outputs[FEATURES], **answer(classifier, outputs, top_k)}
+
     def from_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         images = preprocess.resize(request_checks.rgb_images(pixels), size)
         return answer(classifier, network(images), top_k)
@@ -79,9 +83,7 @@ def signatures(
         SERVING_DEFAULT: _traced(from_bytes, encoded),
         SERVING_PIXELS: _traced(from_pixels, pixels),
         SERVING_EXAMPLES: _traced(from_examples, examples),
-        FEATURE_VECTORS: _traced(
-            lambda given: {FEATURES: network(decoded(given))[FEATURES]}, encoded
-        ),
+        FEATURE_VECTORS: _traced(with_features, encoded),
         CAM: _traced(lambda given: grad_cam(classifier, decoded(given)), encoded),
     }
 

@@ -20,7 +20,6 @@ from imgpipe.components.example_gen.sources import (
 )
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.overrides import Override
-from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.plain_paths import pattern_in
 from imgpipe.models.settings.model import ModelSettings
@@ -119,11 +118,9 @@ def listed(images: Source) -> Scan:
 
 
 def _check_network_files(model: ModelSettings) -> None:
-    """Check the files of weights or of a preset that the settings of a network name."""
+    """Check the file of weights that the settings of a network name."""
     if model.weights.endswith(WEIGHT_FILES) and not Path(model.weights).is_file():
         raise ResourceError(f"model.weights: there is no file {model.weights}.")
-    if model.backbone.startswith(presets.PREFIX):
-        presets.preset(model.backbone).require_known()
 
 
 def require_outside(data: DataSettings, places: Places) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.version_files import FEATURE_VECTORS, SERVING_DEFAULT
 from imgpipe.models.machine.process import quick_imports
+from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.published.asked_model import ask
@@ -97,10 +98,11 @@ class LoadedModel(Classifier):
 
             self._runtime = Runtime(self.folder)
             self._learned = feature_distribution.load(str(self.folder))
-        self._served = Served(str(self.folder), runtime=self._runtime)
-        self._features: Served | None = None
-        if self._learned is not None and FEATURE_VECTORS in self._runtime.signatures:
-            self._features = Served(str(self.folder), FEATURE_VECTORS, runtime=self._runtime)
+        # The signature with the features answers, too, so that an image passes the network once.
+        with_features = self._runtime.signatures.get(FEATURE_VECTORS)
+        answers = with_features is not None and names.LABEL in with_features.outputs
+        signature = FEATURE_VECTORS if self._learned and answers else SERVING_DEFAULT
+        self._served = Served(str(self.folder), signature, runtime=self._runtime)
         self._closed = False
 
     @property
@@ -157,10 +159,10 @@ class LoadedModel(Classifier):
         if self._closed:
             raise ServingError(f"The model in {self.folder} is closed. Load it again")
         with decoder_lines.dropped():
-            outputs, decoded = ask(self._served, images)
-            if self._learned is not None and self._features is not None:
-                features = self._features.run(image_bytes=decoded)[FEATURE_VECTORS]
-                outputs = {**outputs, UNLIKE: self._learned.is_unlike(features)}
+            outputs, _ = ask(self._served, images)
+        features = outputs.pop(FEATURE_VECTORS, None)
+        if self._learned is not None and features is not None:
+            outputs[UNLIKE] = self._learned.is_unlike(features)
         # As in the answers of a server, 0 stands for a model without a number.
         return Prediction(outputs, str(self.folder), self.version or 0, SERVING_DEFAULT)
 

@@ -98,7 +98,7 @@ class Knowledge:
                 return {"unlike": False}
             (name,) = handle.runtime.signatures[FEATURE_VECTORS].inputs
             image = {name: np.array([data], dtype=object)}
-            (features,) = handle.predict(image, FEATURE_VECTORS).values()
+            features = handle.predict(image, FEATURE_VECTORS)[FEATURE_VECTORS]
         return {"unlike": bool(distribution.is_unlike(features)[0])}
 
     def _distribution(self, handle: Handle) -> Distribution | None:
