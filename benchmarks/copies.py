@@ -113,12 +113,13 @@ def measure(folder: Path) -> tuple[dict[str, int], int, int]:
     with ProcessPoolExecutor() as pool:
         originals = list(pool.map(_hashed, [(file, "") for file in files], chunksize=64))
         original_hashes = {f"original {n}": hashes for n, hashes in enumerate(originals)}
-        alone = find_near_duplicates({**original_hashes}, RADIUS).groups
+        alone = find_near_duplicates(original_hashes, originals, RADIUS).groups
         counts = {}
         for change in CHANGES:
             copies = pool.map(_hashed, [(files[n], change) for n in chosen], chunksize=8)
             named = {f"copy {n}": hashes for n, hashes in zip(chosen, copies, strict=True)}
-            groups = find_near_duplicates({**original_hashes, **named}, RADIUS).groups
+            all_hashes = {**original_hashes, **named}
+            groups = find_near_duplicates(all_hashes, all_hashes.values(), RADIUS).groups
             counts[change] = sum(
                 groups.get(f"copy {n}", -1) == groups.get(f"original {n}", -2) for n in chosen
             )

@@ -72,14 +72,14 @@ class Asker:
 
     def judge(self, prefix: Path) -> tuple[bool | None, list[str]]:
         """Return whether there is drift, and the comparisons that are over their limit."""
-        from imgpipe.pipeline.request_drift import comparison, examination
+        from imgpipe.components.example_gen.sources.request_log import RequestLogSource
+        from imgpipe.pipeline.request_drift import examination
 
-        content = examination.read(prefix, self.versions)
-        summary = examination.examine(content, self.versions)
+        summary = examination.examine(RequestLogSource(str(prefix)), self.versions)
         over = [
             f"{row['feature']} {row['distance']:.2f} > {row['limit']:.2f}"
-            for version in summary["versions"]
-            for row in comparison.exceeded(version)
+            for row in summary["comparisons"]
+            if row["over"]
         ]
         return summary["drift"], over
 

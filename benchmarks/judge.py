@@ -254,7 +254,7 @@ def crops_found(photographs: Sequence[Path]) -> Figure:
     crops = [_saved(_crop(_opened(data), rng), 88) for data in originals]
     names = [hashlib.sha256(data).hexdigest() for data in (*originals, *crops)]
     hashes = map(_hash, [*originals, *crops])
-    near = find_near_duplicates(dict(zip(names, hashes, strict=True)), RADIUS).groups
+    near = find_near_duplicates(names, hashes, RADIUS).groups
     groups = [near.get(name, -1 - n) for n, name in enumerate(names)]
     count = len(originals)
     grouped = sum(map(operator.eq, groups[:count], groups[count:]))

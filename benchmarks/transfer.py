@@ -108,9 +108,7 @@ class GroupedImages:
         images = everything.rows(first[:count].tolist())
         with ProcessPoolExecutor() as pool:
             hashed = pool.map(_perceptual, [paths[row] for row in first[:count]], chunksize=32)
-            near = find_near_duplicates(
-                dict(zip(images.hashes, hashed, strict=True)), RADIUS
-            ).groups
+            near = find_near_duplicates(images.hashes, hashed, RADIUS).groups
         sources = [family_of.get(digest, "").encode() for digest in images.hashes]
         groups, _ = folds.find_groups(
             np.array([digest.encode() for digest in images.hashes]),

@@ -90,8 +90,9 @@ def judge(plan: SourceCheckPlan) -> JudgedSource:
     records = inspect(source, scan.items, limit, plan.options.store, rule, scan.vocabulary)
     progress.total(len(scan.items), "images")
     with contextlib.closing(records):
-        rows = [*comparison.examine(records, filtering)]
-    images = comparison.compare(rows, filtering, rule)
+        examined = [*comparison.examine(records, filtering)]
+    rows = [row for row, _ in examined]
+    images = comparison.compare(rows, (hashes for _, hashes in examined), filtering, rule)
     summary = summarise(images, filtering, scan.notes)
     check_conservation(summary, len(scan.items))
     return JudgedSource(scan, summary, images, time.monotonic() - began)

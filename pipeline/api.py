@@ -101,10 +101,10 @@ def check(
     _prepare()
     chosen = _configuration(config, data, settings, out)
     opened_with_classes(chosen)  # before TensorFlow is imported
-    examined = examine(chosen, with_images=False, to_stderr=True)
+    examined = examine(chosen, to_stderr=True)
 
     def draw() -> str:
-        return examined.with_images().page()
+        return examined.html()
 
     return Check(examined.verdict, examined.summary(), draw)
 
@@ -144,18 +144,15 @@ def evaluate(
     _prepare()
     built = _configuration(config, data, settings)
     asked = evaluation.prepare(_folder(path), version, built, threshold)
-    evaluated = evaluation.evaluate(asked, with_images=False, to_stderr=True)
-    summary = evaluated.summary
+    evaluated = evaluation.evaluate(asked, to_stderr=True)
 
     def draw() -> str:
-        from imgpipe.components.report.evaluation_page import render
         from imgpipe.pipeline.command_line import console as consoles
 
         with consoles.quiet(to_stderr=True):
-            images = evaluation.shown_images(asked, summary)
-        return render(summary, evaluated.answers, images)
+            return evaluated.html()
 
-    return Evaluation(summary["verdict"], summary, draw)
+    return Evaluation(evaluated.summary["verdict"], evaluated.summary, draw)
 
 
 def export(

@@ -205,9 +205,8 @@ class Export:
         file: Its absolute path.
         largest_difference: Largest difference of a probability from the served model, on the images
             that were compared.
-        summary: `file`, `bytes`, `model`, `version`, `classes`, `parity` (comparison
-            with the served model, None for a SavedModel), and `judged` (the accuracies of a
-            LiteRT file).
+        summary: `file`, `bytes`, `model`, `version`, `classes`, and `parity` (comparison with the
+            served model and both accuracies, None for a SavedModel).
     """
 
     file: Path

@@ -96,8 +96,3 @@ def capped(rows: Sequence[_Item], worth: Callable[[_Item], float]) -> tuple[Sequ
         return rows, ""
     note = f"{MOST_CLASSES} of {len(rows):,} classes are shown; the JSON file has all."
     return sorted(rows, key=worth)[:MOST_CLASSES], note
-
-
-FILTERS: dict[str, Callable[..., str]] = {
-    function.__name__: function for function in (count, share, seconds, plural)
-}

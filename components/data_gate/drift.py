@@ -7,15 +7,14 @@ and change them. A tolerance for random differences between small samples is add
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from tensorflow_metadata.proto.v0.statistics_pb2 import Histogram
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.data_gate.rules import ACCEPT, against
 from imgpipe.models.finding import Finding
@@ -47,41 +46,46 @@ _SHOWN = 4  # values that the description of a distribution names
 _BUCKETS = 10  # over the values of both sides, as many as the histograms of TFDV have
 
 
-@dataclass(frozen=True)
-class FeatureDistance:
-    """Distance between two distributions of one feature.
+class FeatureDistance(TypedDict):
+    """The distance between what two sets of images have of one property."""
 
-    Attributes:
-        feature: Name of the feature.
-        expected: Short description of the reference distribution.
-        seen: Short description of the distribution that is examined.
-        measure: Name of the distance, for messages.
-        distance: The distance between the distributions.
-        limit: Limit of the schema plus the tolerance for random differences.
-    """
+    feature: Annotated[str, "The property."]
+    reference: Annotated[str, "The images that the others are compared with."]
+    was: Annotated[str, "What these have of the property."]
+    now: Annotated[str, "What the images that are examined have of it."]
+    measure: Annotated[str, "Name of the distance, as in messages."]
+    distance: Annotated[float, "The distance."]
+    limit: Annotated[float, "Largest distance that is no drift, with the tolerance for chance."]
+    over: Annotated[bool, "Whether the distance is over the limit."]
 
-    feature: str
-    expected: str
-    seen: str
-    measure: str
-    distance: float
-    limit: float
 
-    @property
-    def is_beyond(self) -> bool:
-        """Whether the distance is above its limit."""
-        return self.distance > self.limit
+def feature_distance(
+    feature: str, reference: str, was: str, now: str, measure: str, distance: float, limit: float
+) -> FeatureDistance:
+    """Return a distance beside its limit; see `FeatureDistance` for its parts."""
+    return {
+        "feature": feature,
+        "reference": reference,
+        "was": was,
+        "now": now,
+        "measure": measure,
+        "distance": distance,
+        "limit": limit,
+        "over": distance > limit,
+    }
 
-    def reason(self, kind: DriftKind, split: str, where: str) -> Finding:
-        """Return the reason against a split, which differs from the data of `where`."""
-        return against(
-            kind,
-            self.feature,
-            split,
-            f"as in {where}: {self.expected}",
-            f"{self.seen} ({self.measure} {self.distance:.2f}, at most {self.limit:.2f})",
-            ACCEPT,
-        )
+
+def _reason(kind: DriftKind, split: str, distance: FeatureDistance) -> Finding:
+    """Return the reason against a split whose distance is over the limit."""
+    return against(
+        kind,
+        distance["feature"],
+        split,
+        f"as in {distance['reference']}: {distance['was']}",
+        f"{distance['now']} ({distance['measure']} {distance['distance']:.2f}, at most "
+        f"{distance['limit']:.2f})",
+        ACCEPT,
+    )
 
 
 def with_comparators(schema: schema_pb2.Schema) -> schema_pb2.Schema:
@@ -125,13 +129,17 @@ def changes(
                 continue
             if min(image_count(now[split]), image_count(references[split])) < MIN_IMAGES:
                 continue
-            distances = feature_distances(kind, now[split], references[split], limits)
-            reasons += [far.reason(kind, split, where) for far in distances if far.is_beyond]
+            distances = feature_distances(kind, now[split], references[split], limits, where)
+            reasons += [_reason(kind, split, row) for row in distances if row["over"]]
     return reasons
 
 
 def feature_distances(
-    kind: DriftKind, seen: Statistics, reference: Statistics, schema: schema_pb2.Schema
+    kind: DriftKind,
+    seen: Statistics,
+    reference: Statistics,
+    schema: schema_pb2.Schema,
+    where: str,
 ) -> list[FeatureDistance]:
     """Compute the distance for every feature that has a limit and occurs in both statistics.
 
@@ -140,6 +148,7 @@ def feature_distances(
         seen: Statistics that are examined.
         reference: Statistics that they are compared with.
         schema: Schema with limits; see `with_comparators`.
+        where: What the reference is called.
     """
     chance = 1 / max(image_count(seen), 1) + 1 / max(image_count(reference), 1)
     distances = []
@@ -158,8 +167,8 @@ def feature_distances(
             limit = limits.jensen_shannon_divergence.threshold + _JSD_BY_CHANCE * chance
         else:
             continue
-        descriptions = description(reference, feature.name), description(seen, feature.name)
-        distances.append(FeatureDistance(feature.name, *descriptions, measure, distance, limit))
+        was, now = _described(both[1]), _described(both[0])
+        distances.append(feature_distance(feature.name, where, was, now, measure, distance, limit))
     return distances
 
 
@@ -222,24 +231,15 @@ def image_count(statistics: Statistics) -> int:
     return int(sum(dataset.num_examples for dataset in statistics.datasets))
 
 
-def description(statistics: Statistics, name: str) -> str:
-    """Describe the distribution of a feature for messages.
-
-    Args:
-        statistics: Statistics that may hold the feature.
-        name: Name of the feature.
-
-    Returns:
-        The most frequent values with their shares, the mean and standard deviation of a number, or
-        "absent".
-    """
-    feature = _feature(statistics, name)
-    if feature is None:
-        return "absent"
+def _described(feature: FeatureStatistics) -> str:
+    """Return the mean and deviation of a number, or how many images have the commonest values."""
     if feature.HasField("num_stats"):
         return f"{feature.num_stats.mean:.2f} ± {feature.num_stats.std_dev:.2f}"
-    shares = itertools.islice(_shares(feature).items(), _SHOWN)
-    return ", ".join(f"{value} {share:.2f}" for value, share in shares)
+    buckets = feature.string_stats.rank_histogram.buckets
+    commonest = ", ".join(
+        f"{bucket.label} {bucket.sample_count:,.0f}" for bucket in buckets[:_SHOWN]
+    )
+    return f"{commonest} of {sum(bucket.sample_count for bucket in buckets):,.0f}"
 
 
 def _feature(statistics: Statistics, name: str) -> FeatureStatistics | None:

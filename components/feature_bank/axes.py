@@ -111,7 +111,7 @@ def principal_axes(pixels: Array, settings: ModelSettings) -> list[Floats]:
         for first in range(0, len(pixels), images_at_once()):
             part = tf.constant(pixels[first : first + images_at_once()], tf.float32)
             for total, values in zip(sums, feature_maps(part), strict=True):
-                maps = values.numpy().astype(np.float64)
+                maps = values.numpy().astype(np.float32)
                 centred = maps - maps.mean(axis=(1, 2), keepdims=True)
                 rows = centred.reshape(-1, maps.shape[-1])
                 total += rows.T @ rows

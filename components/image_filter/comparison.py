@@ -8,6 +8,7 @@ splits, and decides about the copies. Afterwards the table says what becomes of 
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -30,7 +31,7 @@ def examine(
     records: Iterable[ImageRecord],
     plan: FilterPlan,
     keep: Callable[[ImageRecord], None] | None = None,
-) -> Iterator[ImageRow]:
+) -> Iterator[tuple[ImageRow, bytes]]:
     """Decide about each image on its own.
 
     Args:
@@ -39,21 +40,24 @@ def examine(
         keep: Function that stores a repaired record, which is written in the end; None for none.
 
     Yields:
-        The rows of the images.
+        The row of each image, and its perceptual hashes; b"" if it cannot be compared.
     """
     for record in records:
         decision = decide(record, plan.settings, plan.overrides_by_hash)
         if decision.row.is_rewritten and keep is not None:
             keep(decision.kept)
         progress.advance(1, "images")
-        yield decision.row
+        yield decision.row, decision.kept.content.perceptual_hash or b""
 
 
-def compare(rows: Sequence[ImageRow], plan: FilterPlan, rule: SplitRule | None) -> ImageTable:
+def compare(
+    rows: Sequence[ImageRow], hashes: Iterable[bytes], plan: FilterPlan, rule: SplitRule | None
+) -> ImageTable:
     """Complete the rows of all images of a source, in place.
 
     Args:
         rows: Rows that `examine` has made, in any order.
+        hashes: The perceptual hashes of these rows, of which one is read at a time.
         plan: What ImageFilter gets.
         rule: The rule that has drawn the splits. None: no image is moved.
 
@@ -61,15 +65,15 @@ def compare(rows: Sequence[ImageRow], plan: FilterPlan, rule: SplitRule | None) 
         The table of these rows.
     """
     _check_in_the_set([row for row in rows if row.rejection is None], plan)
-    passed = [row for row in rows if row.rejection is None]
+    has_passed = [row.rejection is None for row in rows]
+    passed = [*itertools.compress(rows, has_passed)]
     # Groups that a pattern or a column gives are the only ones.
     if plan.groups == "auto" and not any(row.group for row in passed):
         _find_families(passed)
     radius = plan.settings.radius
-    hashes = {row.image_hash: row.perceptual_hash for row in passed} if radius else {}
-    for row in rows:
-        row.perceptual_hash = b""  # from here on `similar` has those that are needed
-    similar = find_near_duplicates(hashes, radius)
+    of_passed = itertools.compress(hashes, has_passed)
+    digests = [row.image_hash for row in passed] if radius else []
+    similar = find_near_duplicates(digests, of_passed, radius)
     for row in passed:
         row.near_group = 1 + similar.groups.get(row.image_hash, -1)
     if rule is not None and rule.drawn:

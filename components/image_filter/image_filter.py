@@ -19,15 +19,18 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples
 
 from imgpipe.components.common.artifacts import Quarantine, mark_examples
+from imgpipe.components.common.image_file.perceptual_hash import ALL_BYTES
 from imgpipe.components.common.image_record import METADATA, ImageRecord
 from imgpipe.components.common.ingest_summary import INGEST_SUMMARY, read_ingest_summary
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import (
     ShardWriter,
     make,
+    read_bytes,
     read_examples,
     remove_folder,
     remove_temporary,
+    write_bytes,
     write_json,
 )
 from imgpipe.components.common.storage.shards import Shard, shards
@@ -71,6 +74,11 @@ class _Job:
         return f"{self.part}.repaired"
 
     @property
+    def hashes(self) -> str:
+        """Path of the perceptual hashes, `ALL_BYTES` of each image; zeros for none."""
+        return f"{self.part}.hashes"
+
+    @property
     def rows(self) -> str:
         """Path of the rows when all images are known."""
         return image_table.shard_path(self.uris.quarantine, self.shard)
@@ -88,12 +96,18 @@ class _Job:
 def _examine(job: _Job, plan: FilterPlan) -> str:
     """Decide about each image of a shard on its own, and return the path of the rows."""
     with ShardWriter({"repaired": job.repaired}) as writer:
-        rows = comparison.examine(
+        examined = comparison.examine(
             _records(job.shard.files),
             plan,
             lambda record: writer.write("repaired", record.to_example()),
         )
-        image_table.write(job.part, ImageTable([*rows], plan.settings.radius))
+        rows = []
+        hashes = []
+        for row, of_image in examined:
+            rows.append(row)
+            hashes.append(of_image or bytes(ALL_BYTES))
+        image_table.write(job.part, ImageTable(rows, plan.settings.radius))
+        write_bytes(job.hashes, b"".join(hashes))
     return job.part
 
 
@@ -104,7 +118,8 @@ def _compare(parts: Iterable[str], uris: Uris, plan: FilterPlan) -> int:
     rule = SplitRule.from_json(ingested["rule"]) if ingested else None
     jobs = _jobs(uris)
     by_job = [image_table.read(job.part).rows for job in jobs]
-    images = comparison.compare([row for rows in by_job for row in rows], plan, rule)
+    every_row = [row for rows in by_job for row in rows]
+    images = comparison.compare(every_row, _hashes(jobs), plan, rule)
     for row in images.rows:
         row.stored = quarantine.stored_name(row)
     for job, rows in zip(jobs, by_job, strict=True):
@@ -124,6 +139,14 @@ def _write_shard(job: _Job, compared: int) -> None:
                 _write(writer, row.written(usable))
             elif row.stored:
                 quarantine.store(job.uris.quarantine, row.stored, record)
+
+
+def _hashes(jobs: Iterable[_Job]) -> Iterator[bytes]:
+    """Yield the perceptual hashes of all images in the order of their rows."""
+    for job in jobs:
+        content = read_bytes(job.hashes)
+        for start in range(0, len(content), ALL_BYTES):
+            yield content[start : start + ALL_BYTES]
 
 
 def _records(paths: Iterable[str]) -> Iterator[ImageRecord]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.named_images import PlacedImage
-from imgpipe.components.common.storage.records import numbered, write_bytes
+from imgpipe.components.common.storage.records import numbered, read_bytes, write_bytes
 from imgpipe.components.common.storage.shards import Shard
 from imgpipe.components.image_filter.copies.decisions import NEAR_DUPLICATES
 from imgpipe.components.image_filter.judge.check import ImageFinding, Severity
@@ -200,7 +200,7 @@ def read(file: str, with_findings: bool = False) -> ImageTable:
     import pyarrow as pa
 
     try:
-        table = pa.ipc.open_file(_content(file)).read_all()
+        table = pa.ipc.open_file(read_bytes(file)).read_all()
         table.validate(full=True)
         if not table.schema.equals(_schema()):
             raise ValueError("other columns")
@@ -242,16 +242,6 @@ def _files(uri: str) -> list[str]:
     return sorted(tf.io.gfile.glob(f"{uri}/{FOLDER}/*{_SUFFIX}"))
 
 
-def _content(file: str) -> bytes:
-    """Return the bytes of a file."""
-    if "://" not in file:
-        return Path(file).read_bytes()
-    import tensorflow as tf
-
-    with tf.io.gfile.GFile(file, "rb") as opened:
-        return bytes(opened.read())
-
-
 def _has_findings(table: pa.Table) -> pa.ChunkedArray:
     """Return for which rows something was found or decided, or which are in a group."""
     import pyarrow.compute as pc
@@ -267,7 +257,6 @@ def _schema() -> pa.Schema:
 
     kinds = {
         "str": pa.binary(),
-        "bytes": pa.binary(),
         "int": pa.int64(),
         "float": pa.float64(),
         "bool": pa.bool_(),

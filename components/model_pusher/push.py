@@ -61,7 +61,7 @@ class Candidate:
         provenance: Folders to store beside the model, by name.
         validated: Files of the validated model, as `manifest.describe` returns them. None skips
             the comparison.
-        decision: Decision of ImageEvaluator, whose figures the model card gives.
+        decision: Decision of ImageEvaluator, whose figures manifest and model card give.
         images: URI of the Examples of the kept images, which are listed beside the model.
     """
 
@@ -108,11 +108,14 @@ def push(base: Path, candidate: Candidate, gates: Mapping[str, bool], keep: int)
         return None if refused else {"withdrawn": withdrawn}
 
     published = None
+    facts = dict(candidate.facts)
+    if candidate.decision is not None:
+        facts["figures"] = candidate.decision["figures"]
     if not refused:
         published = versions.publish(
             base,
             {"": candidate.model} | _beside(candidate.provenance),
-            candidate.facts,
+            facts,
             keep,
             decide,
             expected=candidate.validated,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.formatting import count, share
-from imgpipe.components.report import page
+from imgpipe.components.report import blocks as show
+from imgpipe.components.report.page import Page
 from imgpipe.components.report.page_facts import PageFacts, empty
 from imgpipe.components.report.section import Context, Section
 from imgpipe.components.report.sections import accuracy, pictures
@@ -18,8 +19,16 @@ from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.names import feature_names as names
 
 
-def _verdict(evaluation: Mapping[str, Any], context: Context) -> Mapping[str, Any]:
-    """Return the sentence, what the metrics do not show, and the key figures."""
+def _verdict(evaluation: Mapping[str, Any], context: Context) -> Iterator[show.ResultBlock]:
+    """Yield the sentence, its findings and the key figures."""
+    yield show.Sentence(show.capitalised(evaluation["verdict"]), "sentence")
+    for finding in evaluation["findings"]:
+        yield show.Sentence(f"{finding['sentence']}.")
+    yield show.Sentence(
+        f"The images come from {evaluation['source']}, and the answers are those of the served "
+        f"signature of {evaluation['model']}. Below, these images are shown as the split “test”.",
+        "muted",
+    )
     keys = [
         ("images evaluated", count(evaluation["count"])),
         ("accuracy", share(evaluation["accuracy"])),
@@ -27,26 +36,15 @@ def _verdict(evaluation: Mapping[str, Any], context: Context) -> Mapping[str, An
         ("… by chance on this number of images", share(evaluation["ece_by_chance"])),
         ("classes", count(len(evaluation["classes"]))),
     ]
-    sentence = evaluation["verdict"]
-    return {
-        "sentence": sentence[:1].upper() + sentence[1:],
-        "findings": evaluation["findings"],
-        "source": evaluation["source"],
-        "model": evaluation["model"],
-        "keys": keys,
-    }
+    yield show.Figures(keys, key=True)
 
 
-def render(evaluation: Mapping[str, Any], answers: AnswerTable, images: Mapping[str, bytes]) -> str:
-    """Draw the page.
+def page(evaluation: Mapping[str, Any], answers: AnswerTable) -> Page:
+    """Return the page.
 
     Args:
         evaluation: What `--json` writes.
         answers: The answers that were judged.
-        images: Encoded files of the mistakes, by image hash; any bytes are safe.
-
-    Returns:
-        The HTML text, which can be encoded as UTF-8.
     """
     # The sections expect the splits of a run, so the evaluated images take the name `test`.
     settings = page_settings("imgpipe evaluate", evaluation["source"], evaluation["classes"])
@@ -57,19 +55,15 @@ def render(evaluation: Mapping[str, Any], answers: AnswerTable, images: Mapping[
         "slices": evaluation["slices"],
     }
     status = "evaluated" if evaluation["passed"] else "below_threshold"
-    verdict = functools.partial(_verdict, evaluation)
-    return page.render(
-        facts,
-        None,
-        images,
-        RunState(status, evaluation["verdict"]),
+    return Page.of(
+        Context(facts, None, RunState(status, evaluation["verdict"])),
         (
-            Section("verdict", "Verdict", verdict, template="evaluation_verdict"),
-            pictures.BY_CLASS,
-            pictures.TAKEN_FOR,
-            accuracy.MISTAKES,
-            accuracy.FIGURES,
-            accuracy.PER_CLASS,
-            accuracy.SLICES,
+            Section("verdict", "Verdict", functools.partial(_verdict, evaluation)),
+            pictures.by_class,
+            pictures.taken_for,
+            accuracy.mistakes,
+            accuracy.figures,
+            accuracy.per_class,
+            accuracy.slices,
         ),
     )

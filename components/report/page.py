@@ -1,4 +1,4 @@
-"""The run's page: one self-contained HTML file, drawn from the facts.
+"""A page: one self-contained HTML file, drawn from facts.
 
 The page has no scripts and no external resources, so that it can be mailed, archived and opened
 from disk. Paths and labels are not trusted: the template engine escapes all text, and the content
@@ -11,20 +11,20 @@ import functools
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from imgpipe.components.common import formatting as text
+from imgpipe.components.report.blocks import Picture, ResultBlock, pictures
+from imgpipe.components.report.pictures import map_picture
 from imgpipe.components.report.pictures.thumbnails import Thumbnails
-from imgpipe.components.report.section import Absent, Context, Section
+from imgpipe.components.report.section import Absent, Context, NotReached, Section
 from imgpipe.components.report.sections import SECTIONS
 
 if TYPE_CHECKING:
     import jinja2
-
-    from imgpipe.components.report.page_facts import PageFacts
-    from imgpipe.components.run_record.timings import Timings
-    from imgpipe.components.run_record.verdict import RunState
 
 _log = logging.getLogger(__name__)
 #: Characters that are replaced: surrogates, which stand for bytes of file names that are not UTF-8
@@ -34,6 +34,8 @@ _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 
+#: Folder of the style that all pages share.
+_STYLE = Path(str(files("imgpipe.serving.server.web")))
 #: Text of each status on the page, and a sign for readers who do not see the colour.
 STATUS = {
     "blessed": ("Blessed", "✓"),
@@ -49,63 +51,66 @@ STATUS = {
 }
 
 
-def render(
-    facts: PageFacts,
-    timings: Timings | None,
-    images: Mapping[str, bytes],
-    state: RunState,
-    sections: Sequence[Section] | None = None,
-) -> str:
-    """Draw the page as HTML text, which can be encoded as UTF-8.
+@dataclass(frozen=True)
+class Page:
+    """What a page shows; `html` draws it.
 
-    Args:
-        facts: Facts from `page_facts.collect`.
-        timings: Durations of the components; None if they are not known.
-        images: Encoded files of the images that are shown, by image hash; any bytes are safe.
-        state: How the run ended.
-        sections: Sections of the page, those of a run by default. The one called "verdict" is the
-            heading.
+    Attributes:
+        context: What it is built from.
+        present: Its sections with their blocks. The one called "verdict" is the heading.
+        absent: The sections that it cannot have, with the reason.
+        stopped: The sections that the run did not reach.
     """
-    context = Context(facts, timings, Thumbnails(images), state)
-    present: list[tuple[Section, Any]] = []
-    absent: list[tuple[Section, str]] = []
-    stopped: list[Section] = []
-    for section in sections or SECTIONS:
-        try:
-            content = _draw(section, context)
-        except Exception as error:  # a section that fails must not prevent the page
-            _log.exception("the report's section %r could not be drawn", section.title)
-            content = Absent(f"Could not be drawn ({type(error).__name__}: {error}).")
-        if not isinstance(content, Absent):
-            present.append((section, content))
-        elif content.stopped:
-            stopped.append(section)
-        else:
-            absent.append((section, content.why))
-    status, sign = STATUS[state.status]
-    template = _environment().get_template("page.html")
-    html = template.render(
-        settings=facts["settings"],
-        state=state,
-        status=status,
-        sign=sign,
-        pictures=[entry for entry in present if not entry[0].numbers],
-        numbers=[entry for entry in present if entry[0].numbers],
-        absent=absent,
-        stopped=stopped,
-    )
-    return _UNPRINTABLE.sub(_visible, html)
 
+    context: Context
+    present: Sequence[tuple[Section, Sequence[ResultBlock]]]
+    absent: Sequence[tuple[Section, str]]
+    stopped: Sequence[Section]
 
-def _draw(section: Section, context: Context) -> Any:
-    """Return the markup of a section, or the reason why there is none."""
-    import markupsafe
+    @classmethod
+    def of(cls, context: Context, sections: Sequence[Section] | None = None) -> Page:
+        """Build the sections of a page, those of a run by default."""
+        present: list[tuple[Section, Sequence[ResultBlock]]] = []
+        absent: list[tuple[Section, str]] = []
+        stopped: list[Section] = []
+        for section in sections or SECTIONS:
+            try:
+                present.append((section, [*section.build(context)]))
+            except NotReached:
+                stopped.append(section)
+            except Absent as why:
+                absent.append((section, str(why)))
+            except Exception as error:  # a section that fails must not prevent the page
+                _log.exception("the report's section %r could not be drawn", section.title)
+                reason = f"Could not be drawn ({type(error).__name__}: {error})."
+                absent.append((section, reason))
+        return cls(context, present, absent, stopped)
 
-    values = section.build(context)
-    if isinstance(values, Absent):
-        return values
-    template = _environment().get_template(f"{section.template or section.id}.html")
-    return markupsafe.Markup(template.render(**values))
+    def pictures(self) -> list[Picture]:
+        """Return the pictures that the page shows, those last of which there are many."""
+        shown = pictures([blocks for _, blocks in self.present])
+        return sorted(shown, key=lambda picture: picture.many)
+
+    def html(self, images: Mapping[str, bytes]) -> str:
+        """Return the page as HTML text, which can be encoded as UTF-8.
+
+        Args:
+            images: Encoded files of the images that are shown, by the keys of the pictures; any
+                bytes are safe.
+        """
+        status, sign = STATUS[self.context.state.status]
+        template = _environment().get_template("page.html")
+        html = template.render(
+            page=self,
+            settings=self.context.facts["settings"],
+            state=self.context.state,
+            status=status,
+            sign=sign,
+            images=images,
+            thumbnails=Thumbnails(images, self.pictures()),
+            draw_map=map_picture.draw,
+        )
+        return _UNPRINTABLE.sub(_visible, html)
 
 
 def _visible(match: re.Match[str]) -> str:
@@ -121,11 +126,16 @@ def _environment() -> jinja2.Environment:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=jinja2.FileSystemLoader([Path(__file__).parent / "templates", _STYLE]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(text.FILTERS)
+    environment.filters.update(
+        kind=lambda value: type(value).__name__,
+        percent=lambda share: f"{100 * share:.1f}%",
+        count=text.count,
+        share=text.share,
+    )
     return environment

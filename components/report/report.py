@@ -21,10 +21,12 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from imgpipe.components.common import artifacts
 from imgpipe.components.common.storage import records
-from imgpipe.components.report import page, page_facts
+from imgpipe.components.report import page_facts
+from imgpipe.components.report.page import Page
 from imgpipe.components.report.page_facts import PageFacts
 from imgpipe.components.report.pictures import map_picture, thumbnails
-from imgpipe.components.report.sections import SECTIONS, images
+from imgpipe.components.report.section import Context
+from imgpipe.components.report.sections import images
 from imgpipe.components.run_record import collect, identity, timings, verdict
 from imgpipe.components.run_record.collect import REPORTED
 from imgpipe.components.run_record.run_files import FACTS, LOG, PAGE
@@ -108,23 +110,25 @@ def draw(
         The facts with the identity of the run.
     """
     facts = {**facts, "identity": identity.read(folders[-1])}
-    html = page.render(facts, timings.read(folders[-1]), _images(facts, uris), state)
+    page = Page.of(Context(facts, timings.read(folders[-1]), state))
+    html = page.html(_images(page, uris))
     for folder in filter(None, folders):
         records.write_json(f"{folder}/{FACTS}", facts)
         records.write_text(f"{folder}/{PAGE}", html)
     return facts
 
 
-def _images(facts: PageFacts, uris: Mapping[str, str]) -> dict[str, bytes]:
+def _images(page: Page, uris: Mapping[str, str]) -> dict[str, bytes]:
     """Read the images that the page shows, from the quarantine and from the examples.
 
     They are made small at once, so that memory does not grow with their number.
     """
+    facts = page.context.facts
     files = _rejected_files(facts)
     with ThreadPoolExecutor(1) as threads:  # half of the time is spent in TensorFlow
         explanations = threads.submit(_explanations, facts, uris)
         if "examples" in uris:
-            shown = set[str]().union(*(section.hashes(facts) for section in SECTIONS))
+            shown = {picture.key for picture in page.pictures()}
             on_map = facts["map"]["images"] if facts["map"] is not None else []
             wanted = shown | {image["image_hash"] for image in on_map}
             for image_hash, data in collect.encoded_images(uris["examples"], wanted):

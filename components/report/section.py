@@ -1,30 +1,27 @@
-"""The types of the sections of a page, and the data that they are drawn from."""
+"""The types of the sections of a page, and the data that they are built from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from imgpipe.components.data_gate import rules
+from imgpipe.components.image_filter.findings import Finding
+from imgpipe.components.report import blocks as show
 
 if TYPE_CHECKING:
     from imgpipe.components.report.page_facts import PageFacts
-    from imgpipe.components.report.pictures.thumbnails import Thumbnails
     from imgpipe.components.run_record.timings import Timings
     from imgpipe.components.run_record.verdict import RunState
 
 
-@dataclass(frozen=True)
-class Absent:
-    """A section that this run cannot have."""
-
-    why: str  # a sentence
-    stopped: bool = False  # because the run stopped before it, which the page says once for all
+class Absent(Exception):
+    """Raised by a section that this run cannot have, with the reason as a sentence."""
 
 
-#: What a section shows: the values for its template, or the reason why it is absent.
-SectionContent = Mapping[str, Any] | Absent
+class NotReached(Absent):
+    """Raised where the run stopped before it had what the section shows."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +31,11 @@ class Context:
     Attributes:
         facts: Facts of the run, and what its pictures show.
         timings: Durations of the components; None if they are not known.
-        thumbnails: Small images by the content hash of the image.
         state: How the run ended.
     """
 
     facts: PageFacts
     timings: Timings | None
-    thumbnails: Thumbnails
     state: RunState
 
     @property
@@ -54,20 +49,16 @@ class Context:
         gate = self.facts["data_gate"]
         return rules.summarised(gate["reasons"]) if gate is not None else []
 
-    def with_image(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a row about an image with its thumbnail; see `Thumbnails.uri`."""
-        return {**row, "image": self.thumbnails.uri(row["image_hash"])}
-
     def absent(self, what: str) -> Absent:
-        """Say what is missing, such as "No model was trained".
+        """Return what a section raises, such as "No model was trained".
 
         The page says once where the run stopped, if it did.
         """
-        return Absent(f"{what}.", stopped=bool(self.state.error))
+        return NotReached() if self.state.error else Absent(f"{what}.")
 
 
-def _no_images(facts: PageFacts) -> set[str]:
-    return set()
+#: Yields what a section shows; it raises `Absent` where there is nothing.
+Build = Callable[[Context], Iterable[show.ResultBlock]]
 
 
 @dataclass(frozen=True)
@@ -75,16 +66,30 @@ class Section:
     """One section of the page.
 
     Attributes:
+        id: Its anchor.
         order: Sections appear on the page in ascending order.
         numbers: Whether it lies in the closed part "Numbers", below the pictures.
-        hashes: Function that returns the content hashes of the kept images that it shows. These
-            are read, and `Context.with_image` finds them; others have no picture.
     """
 
-    id: str  # anchor, and name of the template
+    id: str
     title: str
-    build: Callable[[Context], SectionContent]
+    build: Build
     order: int = 0
-    template: str = ""  # name of the template if it is not the id
     numbers: bool = False
-    hashes: Callable[[PageFacts], set[str]] = _no_images
+
+
+def section(
+    anchor: str, title: str, order: int = 0, numbers: bool = False
+) -> Callable[[Build], Section]:
+    """Return a decorator that makes a section of the function that builds it."""
+    return lambda build: Section(anchor, title, build, order, numbers)
+
+
+def said(findings: Iterable[Finding]) -> Iterator[show.Sentence]:
+    """Yield the findings that are sentences, each with what to do."""
+    for finding in findings:
+        if finding["sentence"]:
+            not_used = finding["fate"] == "not_used"
+            text = f"Not used: {finding['sentence']}" if not_used else finding["sentence"]
+            parts = [text, *finding["remedies"]]
+            yield show.Sentence(" ".join(f"{show.capitalised(part)}." for part in parts), "muted")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from imgpipe.models.backbones import hub_networks, registry
+from imgpipe.models.backbones import presets, registry
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files import regular_files
 from imgpipe.models.machine import progress
@@ -57,13 +57,13 @@ class Backbone(registry.BackboneChoice):
         """
         architecture = registry.architecture(self.name)
         preset = architecture.preset
-        return architecture.image_size if preset is None else preset.facts().image_size
+        return architecture.image_size if preset is None else preset.image_size
 
     @property
     def class_token(self) -> bool:
         """Whether the network has a class token, which a head can read beside its feature map."""
         preset = None if self.cut else registry.architecture(self.name).preset
-        return preset is not None and preset.facts().class_token
+        return preset is not None and preset.class_token
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -115,15 +115,16 @@ class Backbone(registry.BackboneChoice):
     def _preset_key(self, preset: Preset) -> list[str]:
         """Return what of a preset decides the feature map: its files, and KerasHub's version."""
         described = [preset.file(name) for name in preset.described()]
-        identity = [f"keras-hub {hub_networks.installed()}", *map(file_sha256, described)]
+        identity = [f"keras-hub {presets.installed()}", *map(file_sha256, described)]
         if self.trained:
-            return [*identity, file_sha256(preset.weights(), self.weights_sha256)]
+            weights = preset.file(presets.WEIGHTS_FILE)
+            return [*identity, file_sha256(weights, self.weights_sha256)]
         return [*identity, str(self.seed)]
 
     def fetch(self, image_size: int) -> None:
-        """Download weights, unless they are in a cache, and build an own network.
+        """Download weights, unless they are in a cache, and build a preset or an own network.
 
-        An own network is built so that its errors are found before the images are read, and so are
+        These are built so that their errors are found before the images are read, and so are
         files that are cut short. All else of local files and installed weights is checked by `key`.
 
         Args:
@@ -138,16 +139,15 @@ class Backbone(registry.BackboneChoice):
         from imgpipe.models.backbones import weights_file
 
         architecture = registry.architecture(self.name)
-        if architecture.preset is not None:
-            architecture.preset.check_size(image_size)
-            if self.trained:
-                progress.say(architecture.preset.summary())
-                weights_file.check_whole(architecture.preset.weights())
-            return
         if self.local_file is not None:
             weights_file.check_whole(self.local_file)
+        if architecture.preset is not None:
+            progress.say(
+                f"{self.name}: images of {image_size} pixels; files that are not on this machine "
+                "are downloaded"
+            )
         downloaded = self.weights == "imagenet" and architecture.packaged is None
-        if downloaded or architecture.code_sha256 is not None:
+        if downloaded or architecture.code_sha256 or architecture.preset:
             architecture.build(self, (image_size, image_size))
 
     def build(self, pixels: KerasTensor, trainable: bool = False) -> KerasTensor:
@@ -200,7 +200,7 @@ class Backbone(registry.BackboneChoice):
                 file_sha256(self.local_file, self.weights_sha256)  # refuses any other file
                 weights_file.load(source, self.local_file)
             if self.weights_sha256 and architecture.preset is not None:
-                file_sha256(architecture.preset.weights(), self.weights_sha256)
+                file_sha256(architecture.preset.file(presets.WEIGHTS_FILE), self.weights_sha256)
             if self.cut:
                 source = keras.Model(
                     source.input, layer_graph.cut_layer(source, self.cut).outputs[0]

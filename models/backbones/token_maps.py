@@ -1,17 +1,26 @@
 """Networks of KerasHub as networks of feature maps.
 
-A vision transformer answers with a sequence of tokens [N, T, C]: a class token, registers or other
-tokens of no place, and one token for each patch. Here the patches become the feature map [N, h, w,
-C], and the class token a map of one position. Each block is a layer of its own, between whose
-tokens lies the map of its patches: heads can read it, Grad-CAM can show it, and the layers above a
-block can be trained.
+A vision transformer answers with a sequence of tokens [N, T, C]. One rule says which of them are a
+map: the last s * s ones, for the largest s, are the patches and become the feature map [N, s, s,
+C]. The tokens before them, if there are any, are of no place, and the first of these is the class
+token, which becomes a map of one position. Where the network answers with a vector instead, the map
+is of the tokens that it was computed from, and the vector is in the place of the class token.
+
+Each block is a layer of its own, between whose tokens lies the map of its patches: heads can read
+it, Grad-CAM can show it, and the layers above a block can be trained.
 """
 
 from __future__ import annotations
 
+import inspect
+import math
 import re
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from imgpipe.models.backbones import layer_graph
 
 if TYPE_CHECKING:
     import keras
@@ -20,21 +29,8 @@ if TYPE_CHECKING:
 MAP: Final = "patches"  # layer with the last feature map of a transformer
 CLASS_TOKEN: Final = "class_token"  # layer with the class token, [N, 1, 1, C]
 
-#: A block takes tokens [N, T, C] and the map of their patches [N, h, w, C], and returns tokens.
-Block = Callable[["KerasTensor", "KerasTensor"], "KerasTensor"]
-
-
-class TokenNetwork(NamedTuple):
-    """A transformer in parts."""
-
-    start: KerasTensor  # tokens below the first block, [N, T, C]
-    others: int  # number of tokens before those of the patches
-    blocks: Sequence[Block]
-    end: Callable[[KerasTensor], KerasTensor]  # from the tokens of the last block to its answer
-    #: From all tokens to a vector [N, C] in the place of the class token; None if it is the first.
-    summary: Callable[[KerasTensor], KerasTensor] | None = None
-    #: Whether the first token is a class token.
-    class_token: bool = True
+#: Where KerasHub keeps the blocks of an encoder, which is a layer that calls them in turn.
+_BLOCK_LISTS: Final = ("layers", "encoder_layers", "stages_list")
 
 
 def outputs(network: keras.Model, pixels: KerasTensor) -> list[KerasTensor]:
@@ -48,14 +44,15 @@ def outputs(network: keras.Model, pixels: KerasTensor) -> list[KerasTensor]:
     Returns:
         The feature map [N, h, w, C], and after it the class token [N, 1, 1, C] if there is one.
     """
-    kind = type(network).__name__
-    if kind in _TRANSFORMERS:
-        patch = network.patch_size
-        side = pixels.shape[1] // (patch[0] if isinstance(patch, list | tuple) else patch)
-        return _maps(_TRANSFORMERS[kind](network, pixels), side)
-    if kind in _PYRAMIDS:
-        return [_PYRAMIDS[kind](network, pixels)]
-    return [network.call(pixels)]  # its layers one by one; calling it would make it one layer
+    import keras
+
+    opened = _called_again(network, _open_encoder)
+    # Of the maps of several stages, the last one has the fewest places.
+    answer = min(reversed(opened.outputs), key=lambda output: math.prod(output.shape[1:-1]))
+    opened = keras.Model(opened.inputs[0], answer)
+    divided = _called_again(opened, _with_maps(opened))
+    answer = divided.call(pixels)  # its layers one by one; calling it would make it one layer
+    return [answer] if len(answer.shape) == 4 else _maps(answer)
 
 
 def below_last_block(names: Sequence[str]) -> list[str]:
@@ -75,35 +72,84 @@ def below_last_block(names: Sequence[str]) -> list[str]:
     return [name for name in wanted if name in names]
 
 
-def _maps(parts: TokenNetwork, side: int) -> list[KerasTensor]:
-    """Join the parts of a transformer, with the map of the patches between its blocks."""
+def _called_again(network: keras.Model, call: Any) -> keras.Model:
+    """Return a network of the same layers and weights, whose layers a function calls."""
+    import keras
+
+    return keras.models.clone_model(network, clone_function=lambda layer: layer, call_function=call)
+
+
+def _open_encoder(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call a layer; of an encoder, call the blocks one by one."""
+    kind = type(layer).__name__
+    if kind == "DINOV3RopePositionEmbedding":
+        # Only the number of pixels matters. A symbolic tensor would bypass every cut.
+        return [np.asarray(angles) for angles in layer(np.zeros((1, *args[0].shape[1:])))]
+    if kind == "SigLIPVisionEmbedding":
+        # In KerasHub 0.32 the layer claims to return one token more than it does.
+        shape = (None, layer.num_positions, layer.hidden_dim)
+        layer.compute_output_shape = lambda input_shape: shape
+    if not any(isinstance(getattr(layer, name, None), list) for name in _BLOCK_LISTS):
+        return layer(*args, **kwargs)
+    if "return_attention_scores" in inspect.signature(layer.call).parameters:
+        # Without the scores, a block of DeiT returns None beside its tokens, which Keras refuses.
+        kwargs["return_attention_scores"] = True
+    return layer.call(*args, **kwargs)
+
+
+def _with_maps(network: keras.Model) -> Any:
+    """Return a function that calls layers, and blocks by way of the map of their patches."""
+    numbers: dict[int, int] = {}
+    order = layer_graph.nodes(network.outputs)
+    for node in order:
+        if _is_block(node, order):
+            node.operation.name = f"block{len(numbers)}"
+            numbers[id(node.operation)] = len(numbers)
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        number = numbers.get(id(layer))
+        if number is None:
+            return layer(*args, **kwargs)
+        below = f"block{number - 1}" if number else "embedding"
+        return layer(_through_map(args[0], below), *args[1:], **kwargs)
+
+    return call
+
+
+def _is_block(node: layer_graph.GraphNode, order: Sequence[layer_graph.GraphNode]) -> bool:
+    """Return whether an operation is a layer of other layers from tokens to tokens."""
+    import keras
+
+    layer = node.operation
+    if not isinstance(layer, keras.Layer) or not list(layer._flatten_layers(include_self=False)):
+        return False
+    shapes = [order[node.reads[0]].outputs[0].shape, node.outputs[0].shape]
+    return all(len(shape) == 3 for shape in shapes)
+
+
+def _maps(answer: KerasTensor) -> list[KerasTensor]:
+    """Return the feature map and the class token of the last tokens, or of a vector of them."""
     from keras import layers
 
-    x = parts.start
-    others = parts.others
-    below = "embedding"
-    for number, block in enumerate(parts.blocks):
-        x, patches = _through_map(x, side, others, below)
-        below = f"block{number}"
-        x = block(x, patches)
-    x = parts.end(x)
-    channels = x.shape[-1]
-    patches = layers.Cropping1D((others, 0), name="patch_tokens")(x) if others else x
+    order = layer_graph.nodes([answer])
+    is_vector = len(answer.shape) == 2
+    tokens = order[order[-1].reads[0]].outputs[0] if is_vector else answer
+    side, others = _places(tokens)
+    channels = tokens.shape[-1]
+    patches = layers.Cropping1D((others, 0), name="patch_tokens")(tokens) if others else tokens
     maps = [layers.Reshape((side, side, channels), name=MAP)(patches)]
-    if parts.summary is not None:
-        maps.append(layers.Reshape((1, 1, channels), name=CLASS_TOKEN)(parts.summary(x)))
-    elif parts.class_token:
-        first = layers.Cropping1D((0, side * side + others - 1), name="first_token")(x)
-        maps.append(layers.Reshape((1, 1, channels), name=CLASS_TOKEN)(first))
+    if others and not is_vector:
+        answer = layers.Cropping1D((0, side * side + others - 1), name="first_token")(tokens)
+    if others or is_vector:
+        maps.append(layers.Reshape((1, 1, channels), name=CLASS_TOKEN)(answer))
     return maps
 
 
-def _through_map(
-    x: KerasTensor, side: int, others: int, below: str
-) -> tuple[KerasTensor, KerasTensor]:
-    """Return the same tokens by way of the map of their patches, and this map."""
+def _through_map(x: KerasTensor, below: str) -> KerasTensor:
+    """Return the same tokens by way of the map of their patches."""
     from keras import layers
 
+    side, others = _places(x)
     channels = x.shape[-1]
     patches = layers.Cropping1D((others, 0), name=f"{below}_patches")(x) if others else x
     patches = layers.Reshape((side, side, channels), name=f"{below}_map")(patches)
@@ -111,123 +157,10 @@ def _through_map(
     if others:
         rest = layers.Cropping1D((0, side * side), name=f"{below}_others")(x)
         tokens = layers.Concatenate(axis=1, name=f"{below}_joined")([rest, tokens])
-    return tokens, patches
+    return tokens
 
 
-def _block(layer: Any, number: int) -> Block:
-    """Return a layer that is a block, under the name by which it can be cut."""
-    layer.name = f"block{number}"
-    return lambda tokens, patches: layer(tokens)
-
-
-def _blocks(layers: Sequence[Any]) -> list[Block]:
-    return [_block(layer, number) for number, layer in enumerate(layers)]
-
-
-def _dinov2(network: Any, pixels: KerasTensor) -> TokenNetwork:
-    start = network.embeddings(pixels)
-    blocks = _blocks(network.encoder.layers)
-    return TokenNetwork(start, 1 + network.num_register_tokens, blocks, network.layernorm)
-
-
-def _dinov3(network: Any, pixels: KerasTensor) -> TokenNetwork:
-    rotary = network.rope_embedding
-    others = 1 + network.num_register_tokens
-
-    def block(layer: Any, number: int) -> Block:
-        layer.name = f"block{number}"
-        # Of the map of patches instead of the pixels, which would bypass every cut. Only the number
-        # of rows and columns matters.
-        config = {**rotary.get_config(), "patch_size": 1, "name": f"block{number}_angles"}
-        angles = type(rotary).from_config(config)
-
-        def call(tokens: KerasTensor, patches: KerasTensor) -> KerasTensor:
-            embeddings = angles(patches)
-            return layer(tokens, position_embeddings=embeddings, num_prefix_tokens=others)
-
-        return call
-
-    blocks = [block(layer, number) for number, layer in enumerate(network.encoder.layers)]
-    return TokenNetwork(network.embeddings(pixels), others, blocks, network.layernorm)
-
-
-def _vit(network: Any, pixels: KerasTensor) -> TokenNetwork:
-    start = network.get_layer("vit_patching_and_embedding")(pixels)
-    encoder = network.get_layer("vit_encoder")
-    blocks = _blocks(encoder.encoder_layers)
-    first = bool(network.use_class_token)
-    return TokenNetwork(start, int(first), blocks, encoder.layer_norm, class_token=first)
-
-
-def _deit(network: Any, pixels: KerasTensor) -> TokenNetwork:
-    start = network.get_layer("deit_patching_and_embedding")(pixels)
-    encoder = network.get_layer("deit_encoder")
-
-    def block(layer: Any, number: int) -> Block:
-        layer.name = f"block{number}"
-        # Without the scores, the block returns None beside its tokens, which Keras refuses.
-        return lambda tokens, patches: layer(tokens, return_attention_scores=True)[0]
-
-    blocks = [block(layer, number) for number, layer in enumerate(encoder.encoder_layers)]
-    return TokenNetwork(start, 2, blocks, encoder.layer_norm)  # the second one is for distillation
-
-
-def _siglip(network: Any, pixels: KerasTensor) -> TokenNetwork:
-    # In KerasHub 0.32 the layer claims to return one token more than it does.
-    shape = (None, network.embedding.num_positions, network.hidden_dim)
-    network.embedding.compute_output_shape = lambda input_shape: shape
-    start = network.embedding(pixels)
-    blocks = _blocks(network.encoder_layers)
-    # Its head is a block of attention with one query, whose answer is what texts are compared with.
-    return TokenNetwork(start, 0, blocks, network.post_layer_norm, network.head)
-
-
-def _clip(network: Any, pixels: KerasTensor) -> TokenNetwork:
-    start = network.pre_layer_norm(network.embedding(pixels))
-    return TokenNetwork(start, 1, _blocks(network.encoder_layers), network.layer_norm)
-
-
-def _metaclip(network: Any, pixels: KerasTensor) -> TokenNetwork:
-    start = network.pre_layer_norm(network.embedding(pixels))
-    # The last normalisation belongs to the comparison with texts, and a head scales its features.
-    return TokenNetwork(start, 1, _blocks(network.encoder_layers), lambda tokens: tokens)
-
-
-def _swin(network: Any, pixels: KerasTensor) -> KerasTensor:
-    """Return the feature map of a Swin transformer, with the maps between its stages."""
-    from keras import layers
-
-    x = network.patch_embedding(pixels)
-    last = len(network.stages) - 1
-    for number, stage in enumerate(network.stages):
-        stage.name = f"block{number}"
-        x = stage(x)
-        side = round(x.shape[1] ** 0.5)
-        if number < last:
-            x = layers.Reshape((side, side, x.shape[-1]), name=f"block{number}_map")(x)
-            x = layers.Reshape((side * side, x.shape[-1]), name=f"block{number}_tokens")(x)
-    x = network.norm(x)
-    return layers.Reshape((side, side, x.shape[-1]), name=MAP)(x)
-
-
-def _hgnet(network: Any, pixels: KerasTensor) -> KerasTensor:
-    x = network.embedder_layer(pixels)
-    for number, stage in enumerate(network.encoder_layer.stages_list):
-        stage.name = f"block{number}"
-        x = stage(x)
-    return x
-
-
-_TRANSFORMERS: Final[dict[str, Callable[[Any, Any], TokenNetwork]]] = {
-    "DINOV2Backbone": _dinov2,
-    "DINOV3Backbone": _dinov3,
-    "ViTBackbone": _vit,
-    "DeiTBackbone": _deit,
-    "SigLIPVisionEncoder": _siglip,
-    "CLIPVisionEncoder": _clip,
-    "MetaCLIP2VisionEncoder": _metaclip,
-}
-_PYRAMIDS: Final[dict[str, Callable[[Any, Any], Any]]] = {
-    "SwinTransformerBackbone": _swin,
-    "HGNetV2Backbone": _hgnet,
-}
+def _places(tokens: KerasTensor) -> tuple[int, int]:
+    """Return the side of the map of tokens [N, T, C], and the number of tokens before the map."""
+    side = math.isqrt(tokens.shape[1])
+    return side, tokens.shape[1] - side * side

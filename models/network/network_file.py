@@ -48,7 +48,7 @@ class StoredNetwork(TypedDict, total=False):
     arrays: list[list[str]]  # SHA-256 of each array of each layer; "" of one that is not served
     network: object  # the configuration of the network; or instead of it:
     settings: dict[str, object]  # as `ModelSettings.from_mapping` takes them
-    preset: dict[str, presets.SerialisedObject]  # files of the preset that describe the network
+    preset: dict[str, object]  # files of the preset that describe the network
 
 
 def save(classifier: ClassifierNetwork, settings: ModelSettings, directory: str) -> None:
@@ -96,10 +96,11 @@ def load(version: Path) -> ClassifierNetwork:
     try:
         arrays = _variables(version)
         network = _built(content)
-        for layer, hashes in zip(network.layers, content["arrays"], strict=True):
-            if hashes:
-                given = zip(hashes, layer.get_weights(), strict=True)
-                set_weights(layer, [arrays[key] if key else initial for key, initial in given])
+        # The other layers of a network of KerasHub may be others in another version of imgpipe.
+        weighted = [layer for layer in network.layers if layer.get_weights()]
+        for layer, hashes in zip(weighted, filter(None, content["arrays"]), strict=True):
+            given = zip(hashes, layer.get_weights(), strict=True)
+            set_weights(layer, [arrays[key] if key else initial for key, initial in given])
         nodes = layer_graph.nodes(network.outputs)
         outputs = {node.operation.name: node.outputs[0] for node in nodes}
         maps = [outputs[name] for name in content["maps"]]

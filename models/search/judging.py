@@ -7,13 +7,13 @@ trained on the images of the others.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from imgpipe.models.features.bank import BankRows, read_rows
 from imgpipe.models.features.examples import Labelled
-from imgpipe.models.features.folds import FOLDS, network_folds
+from imgpipe.models.features.folds import FOLDS, NETWORK_FOLDS, network_folds
 from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.arrays import Flags
@@ -27,21 +27,26 @@ if TYPE_CHECKING:
 _BOTH: Final[tuple[str, ...]] = (names.TRAIN, names.VALIDATION)
 
 
+class Judging(NamedTuple):
+    """Which images judge networks, and which ones a network is trained on."""
+
+    by: JudgedBy  # what judges, as in the rows of the search
+    parts: list[Part]  # those on which networks are judged
+    trial: Part  # the part that tells after a third of the work whether a network may be better
+    whole: Part  # the part of the network that ships, which has the images of the head
+
+
 def images_of(parts: Iterable[Part]) -> int:
     """Return how many images the networks of some parts are trained on."""
     return sum(len(part.training) for part in parts)
 
 
-def judging_parts(inputs: Inputs, head: Trained) -> tuple[JudgedBy, list[Part], Part]:
+def judging_parts(inputs: Inputs, head: Trained) -> Judging:
     """Decide which images judge networks.
 
     Args:
         inputs: Inputs of the training.
         head: The solved head.
-
-    Returns:
-        What judges, as in the rows of the search; the parts on which networks are judged; and the
-        part on which the network that ships is trained, which has the images of the head.
     """
     training = Labelled.read(inputs.train_files)
     held_out = Labelled.read(inputs.validation_files)
@@ -54,11 +59,16 @@ def judging_parts(inputs: Inputs, head: Trained) -> tuple[JudgedBy, list[Part], 
     whole = Part(images, held_out, head, _start(inputs, rows))
     several = fold_parts(inputs, network_folds(len(training), len(held_out)))
     if several:
-        return "folds", several, whole
+        return Judging("folds", several, several[0], whole)
     if not head.by_folds:
-        return "validation", [whole], whole
+        return Judging("validation", [whole], whole, whole)
     images, rows = _read_both_splits(inputs, FOLDS)
-    return "validation", [_part(inputs, images, rows, np.isin(rows.hashes, held_out.hashes))], whole
+    judging = _part(inputs, images, rows, np.isin(rows.hashes, held_out.hashes))
+    # The validation split has few images, and a fold has many.
+    trial = _part(inputs, images, rows, rows.folds(NETWORK_FOLDS) == 0)
+    if not trial.best.answers.answerable.any():
+        trial = judging
+    return Judging("validation", [judging], trial, whole)
 
 
 def fold_parts(inputs: Inputs, count: int) -> list[Part]:

@@ -19,7 +19,7 @@ import numpy as np
 from imgpipe.models.errors import Diverged
 from imgpipe.models.features.bank import read_facts
 from imgpipe.models.features.extractor import FeatureExtractor
-from imgpipe.models.features.folds import ENOUGH, FEWEST_MISTAKES
+from imgpipe.models.features.folds import ENOUGH, FEWEST_MISTAKES, NETWORK_FOLDS
 from imgpipe.models.finding import Finding
 from imgpipe.models.head.answers import Answers, better, gains
 from imgpipe.models.head.certainty import standard_error
@@ -27,7 +27,7 @@ from imgpipe.models.machine import process, progress
 from imgpipe.models.machine.progress import TimeLeft
 from imgpipe.models.network.classifier import backbone_of
 from imgpipe.models.search import search_ends
-from imgpipe.models.search.judging import images_of, judging_parts
+from imgpipe.models.search.judging import Judging, images_of, judging_parts
 from imgpipe.models.search.search_ends import Outcome
 from imgpipe.models.search.training_plan import (
     TrainingPlan,
@@ -84,7 +84,7 @@ def train(inputs: Inputs) -> Trained:
     elif inputs.settings.minutes is None and images <= _FEW:
         ended = search_ends.few_images(images, _FEW)
     else:
-        return _Search(inputs, head, accuracy, *judging_parts(inputs, head)).run()
+        return _Search(inputs, head, accuracy, judging_parts(inputs, head)).run()
     tried = _tried_head(head, "folds" if head.by_folds else "validation", head.answers.accuracy)
     return search_ends.with_search(head, [tried], ended)
 
@@ -111,20 +111,20 @@ class _Search:
         inputs: Inputs,
         head: Trained,
         accuracy_in_folds: float,
-        judged_by: JudgedBy,
-        judging: list[Part],
-        whole: Part,
+        judging: Judging,
     ) -> None:
         self._inputs = replace(inputs, settings=inputs.settings.with_one_block)
         self._head = head
         self._accuracy_in_folds = accuracy_in_folds
-        self._judged_by = judged_by
-        self._judging = judging
-        self._whole = whole
-        self._ships_another = whole is not judging[0]  # one that learns from all images
-        self._trainings = [*judging, whole] if self._ships_another else judging
-        self._before = Answers.joined([part.best.answers for part in judging])
-        self._tried = [_tried_head(whole.best, judged_by, self._before.accuracy)]
+        self._judged_by = judging.by
+        self._judging = judging.parts
+        self._trial = judging.trial
+        self._whole = judging.whole
+        # One that learns from all images.
+        self._ships_another = self._whole is not self._judging[0]
+        self._trainings = [*self._judging, self._whole] if self._ships_another else self._judging
+        self._before = Answers.joined([part.best.answers for part in self._judging])
+        self._tried = [_tried_head(self._whole.best, self._judged_by, self._before.accuracy)]
         self._result = head
         self._until = math.inf  # when the minutes that were given are over
         if inputs.settings.minutes is not None:
@@ -209,24 +209,22 @@ class _Search:
         A third of the work, a smaller training or one of three folds, shows whether that may be.
         """
         started = time.monotonic()
-        count = len(self._judging)
-        trained = plan.trial() if count == 1 else plan
+        trial = plan.trial()
+        steps = [(plan, self._judging)]
+        if len(self._judging) == 1 and trial != plan:
+            steps.insert(0, (trial, [self._trial]))
         tried: Tried = {**self._tried[0], "what": str(plan), "accuracy": None}
         outcome: Outcome = "judged"
         try:
-            networks, outcome = self._fitted_parts(trained, extractor)
-            if trained != plan and outcome == "judged":
-                if self._has_gained(networks):
-                    trained = plan
-                    networks, outcome = self._fitted_parts(plan, extractor)
-                else:
+            for trained, parts in steps:
+                networks, outcome = self._fitted_parts(trained, parts, extractor)
+                if outcome == "late":
+                    return outcome
+                tried = self._compared(trained, networks, parts)
+                if trained != plan and outcome == "judged" and not _have_gained(networks, parts):
                     outcome = "early"
-            if outcome == "late":
-                return outcome
-            tried = self._compared(networks)
-            tried["what"] = str(trained)
-            if len(networks) < count:
-                tried["what"] += f", in {len(networks)} of {count} folds"
+                if outcome == "early":
+                    break
             if tried["kept"] and outcome != "early":
                 self._keep(networks, self._shipped(plan, extractor, networks))
         except Diverged:
@@ -243,13 +241,13 @@ class _Search:
         return outcome
 
     def _fitted_parts(
-        self, plan: TrainingPlan, extractor: FeatureExtractor
+        self, plan: TrainingPlan, parts: Sequence[Part], extractor: FeatureExtractor
     ) -> tuple[list[Trained], Outcome]:
-        """Train the network of each part that judges, as long as they may be better than heads."""
+        """Train the network of each part, as long as they may be better than the heads."""
         started = time.monotonic()
         networks: list[Trained] = []
-        count = len(self._judging)
-        for number, part in enumerate(self._judging, 1):
+        count = len(parts)
+        for number, part in enumerate(parts, 1):
             name = f"fold {number} of {count}" if count > 1 else "a network"
             progress.part(name, self._left(self._trainings[number - 1 :]))
             network = self._fitted(plan, extractor, part, lambda: time.monotonic() > self._until)
@@ -261,28 +259,11 @@ class _Search:
                 return networks, "late" if self._ships_another else "stopped"
             if number < count:
                 passed = time.monotonic() - started
-                self._image_seconds = passed / images_of(self._judging[:number])
-                if not self._may_be_kept(networks):
+                self._image_seconds = passed / images_of(parts[:number])
+                after, before = _answers(networks, parts)
+                if not gains(after.scores(), before.scores(), share=number / count):
                     return networks, "early"
         return networks, "judged"
-
-    def _may_be_kept(self, networks: Sequence[Trained]) -> bool:
-        """Return whether the networks of all folds are better if the others gain as much."""
-        after, before = self._answers(networks)
-        return gains(after.scores(), before.scores(), share=len(networks) / len(self._judging))
-
-    def _has_gained(self, networks: Sequence[Trained]) -> bool:
-        """Return whether the log loss of networks is lower than that of heads."""
-        after, before = self._answers(networks)
-        return bool(after.scores().losses.mean() < before.scores().losses.mean())
-
-    def _answers(self, networks: Sequence[Trained]) -> tuple[Answers, Answers]:
-        """Return the answers of networks and of the heads with which they are compared."""
-        heads = [part.best for part in self._judging[: len(networks)]]
-        after, before = (
-            Answers.joined([one.answers for one in trained]) for trained in (networks, heads)
-        )
-        return after, before
 
     def _shipped(
         self, plan: TrainingPlan, extractor: FeatureExtractor, networks: Sequence[Trained]
@@ -321,12 +302,19 @@ class _Search:
             part, classes, settings, extractor, plan.views, watch, log_dir
         )
 
-    def _compared(self, networks: Sequence[Trained]) -> Tried:
-        """Compare networks with the heads of their parts, on the images that judge."""
-        after, before = self._answers(networks)
+    def _compared(
+        self, plan: TrainingPlan, networks: Sequence[Trained], parts: Sequence[Part]
+    ) -> Tried:
+        """Compare networks that a plan has trained with the heads of their parts."""
+        after, before = _answers(networks, parts)
         corrections = after.right.astype(float) - before.right
+        judged_by: JudgedBy = self._judged_by if parts[0] is self._judging[0] else "folds"
+        is_partly_done = judged_by == "folds" and len(networks) < NETWORK_FOLDS
+        in_folds = f", in {len(networks)} of {NETWORK_FOLDS} folds" if is_partly_done else ""
         return {
             **self._tried[0],
+            "what": f"{plan}{in_folds}",
+            "judged_by": judged_by,
             "accuracy": after.accuracy,
             "gain": float(corrections.mean()),
             "standard_error": standard_error(corrections, before.groups),
@@ -348,3 +336,21 @@ class _Search:
             answers = [(network.answers, len(part.training)) for network, part in parts]
             history["cross_validation"] = summary_of_others(answers, folds_of_head)
         self._result = replace(shipped, history=history, features=self._inputs.settings.features)
+
+
+def _have_gained(networks: Sequence[Trained], parts: Sequence[Part]) -> bool:
+    """Return whether the log loss of networks is lower than that of the heads of their parts."""
+    after, before = _answers(networks, parts)
+    return bool(after.scores().losses.mean() < before.scores().losses.mean())
+
+
+def _answers(networks: Sequence[Trained], parts: Sequence[Part]) -> tuple[Answers, Answers]:
+    """Return the answers of networks, and of the heads of their parts, of which there may be more.
+
+    Both are for the same images in the same order.
+    """
+    heads = [part.best for part in parts[: len(networks)]]
+    after, before = (
+        Answers.joined([each.answers for each in trained]) for trained in (networks, heads)
+    )
+    return after, before

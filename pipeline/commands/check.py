@@ -13,14 +13,10 @@ from imgpipe.pipeline.command_line.terminal import escape
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from imgpipe.components.source_check import JudgedSource
     from imgpipe.pipeline.images.data_check import ExaminedSource
 
 app = typer.Typer()
 
-_MOST_CLASSES = 12  # of more, the table shows only those with the fewest images
-_FEWEST_CLASSES = 5
-_NAME_WIDTH = 44  # characters of a class in the table, which fits a terminal of 80 columns
 _EXAMPLES = """Examples:\n
   imgpipe check photos\n
   imgpipe check photos.zip --html page.html\n
@@ -40,18 +36,22 @@ def check(
     html_file: options.HtmlOption = None,
 ) -> None:
     """Report what a run would reject, repair and warn about, without training."""
+    from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line.settings import configuration, one_source
     from imgpipe.pipeline.images.data_check import examine
     from imgpipe.pipeline.images.source import opened_with_classes
 
     built = configuration(one_source(config, preset), data, out, settings or [])
     opened_with_classes(built)  # before the imports, which take seconds
-    examined = examine(built, html_file is not None, json_file == output_files.STANDARD_OUTPUT)
+    to_stderr = json_file == output_files.STANDARD_OUTPUT
+    examined = examine(built, to_stderr)
+    if html_file is not None:
+        with consoles.counted(to_stderr) as display, display.step("reading images for the page"):
+            output_files.write(html_file, examined.html(), "--html ")
     console = output_files.console_beside(json_file)
     _print(console, examined)
     images = examined.judged.images
     if html_file is not None:
-        output_files.write(html_file, examined.page(), "--html ")
         console.print(f"  page     {escape(str(html_file))}")
     elif images.rejected or images.repaired or images.warned:
         console.print("  to see these images, add: --html check.html")
@@ -61,41 +61,17 @@ def check(
 
 
 def _print(console: Console, examined: ExaminedSource) -> None:
+    from imgpipe.components.report.sections.images import class_counts
+    from imgpipe.pipeline.command_line.blocks import print_blocks
     from imgpipe.pipeline.command_line.findings import print_deciding, print_notes, print_rows
 
-    findings = examined.judged.summary["findings"]
-    print_rows(console, findings)
+    data = examined.judged.summary
+    print_rows(console, data["findings"])
     console.print()
-    _print_classes(console, examined.judged)
-    print_notes(console, findings)
-    print_deciding(console, findings)
+    print_blocks(console, class_counts(data, examined.judged.scan.vocabulary))
+    print_notes(console, data["findings"])
+    print_deciding(console, data["findings"])
     colour = "yellow" if examined.refused else "green"
     console.print(f"\n[bold {colour}]{escape(examined.verdict)}[/]")
     for reason in examined.reasons():
         console.print(f"  {escape(reason)}")
-
-
-def _print_classes(console: Console, judged_source: JudgedSource) -> None:
-    """Print the numbers of kept images by class and split; of many classes, the smallest."""
-    from rich.cells import set_cell_size
-
-    splits = [
-        split for split, counts in judged_source.summary["by_split"].items() if any(counts.values())
-    ]
-    rows = {
-        name: [judged_source.summary["by_split"][split][name] for split in splits]
-        for name in judged_source.scan.vocabulary
-    }
-    totals = [sum(column) for column in zip(*rows.values(), strict=True)]
-    last = f"all {len(rows):,} classes"
-    if len(rows) > _MOST_CLASSES:
-        fewest = sorted(rows, key=lambda name: sum(rows[name]))[:_FEWEST_CLASSES]
-        rows = {name: rows[name] for name in fewest}
-        last += f", of which the {_FEWEST_CLASSES} smallest are shown"
-    width = min(_NAME_WIDTH, max(map(len, [*rows, last])))
-    lines = [("class", splits)]
-    for name, counts in [*rows.items(), (last, totals)]:
-        lines.append((name, [f"{count:,}" for count in counts]))
-    for name, cells in lines:
-        columns = "".join(f" {cell:>10}" for cell in cells)
-        console.print(f"  {escape(set_cell_size(name, width))}{columns}")

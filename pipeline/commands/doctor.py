@@ -53,11 +53,10 @@ def doctor(
 def _list_presets(console: Console) -> None:
     """Print the published presets of images with size and licence."""
     from imgpipe.models.backbones import presets
-    from imgpipe.models.backbones.hub_networks import installed, published
 
-    if not installed():
+    if not presets.installed():
         raise ResourceError(f"KerasHub is not installed. Install it with: {install_extra('hub')}")
-    for name, preset in published().items():
+    for name, preset in presets.published().items():
         millions = preset.parameters / 1e6
         size = f"{millions:8.1f} M parameters {4 * millions:8.0f} MB"
         console.print(f"{presets.PREFIX}{name:<46} {size}  {preset.licence}")

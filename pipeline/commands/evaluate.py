@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-_CLASSES = 40  # rows of the table on the terminal; the classes with the lowest F1
 _CONFUSIONS = 5  # most frequent confusions on the terminal
 _BELOW = 3  # exit code: finished, and the model is not good enough
 _EXAMPLES = """Examples:\n
@@ -48,22 +47,21 @@ def command(
     run: options.RunOption = None,
 ) -> None:
     """Evaluate a model on labelled images that it was not trained on."""
+    from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line.settings import configuration
     from imgpipe.pipeline.published.evaluation import evaluate, prepare
 
     built = configuration(config, data, None, settings or [])
     request = prepare(model, version, built, threshold, run)
     to_stderr = json_file == output_files.STANDARD_OUTPUT
-    evaluation = evaluate(request, html_file is not None, to_stderr)
+    evaluation = evaluate(request, to_stderr)
+    if html_file is not None:
+        with consoles.counted(to_stderr) as display, display.step("explaining mistakes"):
+            output_files.write(html_file, evaluation.html(), "--html ")
     summary = evaluation.summary
     console = output_files.console_beside(json_file)
     _print(console, summary)
     if html_file is not None:
-        from imgpipe.components.report.evaluation_page import render
-
-        output_files.write(
-            html_file, render(summary, evaluation.answers, evaluation.images), "--html "
-        )
         console.print(f"  page     {escape(str(html_file))}")
     output_files.write_json(summary, json_file)
     if not summary["passed"]:
@@ -71,44 +69,29 @@ def command(
 
 
 def _print(console: Console, summary: EvaluationSummary) -> None:
-    from imgpipe.pipeline.command_line import findings
+    from imgpipe.components.report import blocks as show
+    from imgpipe.components.report.sections.accuracy import class_figures
+    from imgpipe.pipeline.command_line.blocks import print_blocks
+    from imgpipe.pipeline.command_line.findings import print_notes
 
     colour = "green" if summary["passed"] else "yellow"
     console.print(f"\n[bold {colour}]{escape(summary['verdict'])}[/]")
-    console.print(f"  model    {escape(summary['model'])}")
+    figures = [("model", summary["model"])]
     if summary["loss"] is not None:
         calibration = f"expected calibration error {summary['ece']:.3f}"
         by_chance = f"{summary['ece_by_chance']:.3f} by chance on this number of images"
-        console.print(f"  metrics  log loss {summary['loss']:.3f}, {calibration} ({by_chance})")
-    findings.print_notes(console, summary["findings"])
-    # Classes without images come last.
-    classes = sorted(
-        summary["per_class"].items(), key=lambda entry: (not entry[1]["count"], entry[1]["f1"])
-    )
-    # Few classes are shown in their own order; of many, those that are recognised worst.
-    shown = classes[:_CLASSES] if len(classes) > _CLASSES else summary["per_class"].items()
-    width = max(len(escape(name)) for name, _ in shown)
-    console.print(f"\n[dim]  {'class':<{width}}  images  recall  precision     F1[/]")
-    for name, row in shown:
-        recall = _share(row["recall"])
-        precision = _share(row["precision"])
-        f1 = _share(row["f1"] if row["count"] else None)
-        name = escape(f"{name:<{width}}")
-        console.print(f"  {name}  {row['count']:>6,}  {recall:>6}  {precision:>9}  {f1:>5}")
-    if len(classes) > _CLASSES:
-        console.print(f"  … and {len(classes) - _CLASSES:,} more classes; --json writes them all")
-    _print_confusions(console, summary)
-
-
-def _print_confusions(console: Console, summary: EvaluationSummary) -> None:
+        metrics = f"log loss {summary['loss']:.3f}, {calibration} ({by_chance})"
+        figures.append(("metrics", metrics))
+    table = class_figures("the evaluated images", summary["per_class"])
+    print_blocks(console, [show.Figures(figures)])
+    print_notes(console, summary["findings"])
+    print_blocks(console, [table])
     wrong = [cell for cell in summary["confusion"] if cell["label"] != cell["predicted"]]
-    if not wrong:
-        return
-    console.print("\n  most frequent confusions")
-    for cell in sorted(wrong, key=lambda cell: -cell["count"])[:_CONFUSIONS]:
-        text = f"{cell['label']} predicted as {cell['predicted']}"
-        console.print(f"  {cell['count']:>6,}  {escape(text)}")
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    wrong.sort(key=lambda cell: -cell["count"])
+    rows = [
+        (f"{cell['label']} predicted as {cell['predicted']}", cell["count"])
+        for cell in wrong[:_CONFUSIONS]
+    ]
+    if rows:
+        columns = ("most frequent confusions", "images")
+        print_blocks(console, [show.Table("Confusions", columns, rows)])

@@ -9,9 +9,8 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -82,7 +81,9 @@ def command(
         with display.step("loading TensorFlow"), quick_imports():
             import tensorflow  # noqa: F401  # so that the next step's time is that of the model
 
-            from imgpipe.models.network import network_file
+            from imgpipe.models.export.signatures import CAM
+            from imgpipe.models.network import activation_images, network_file
+            from imgpipe.serving.served import Served
         with display.step("loading the model"):
             classifier = network_file.load(chosen_model.folder)
         if layers:
@@ -90,40 +91,20 @@ def command(
                 print_fn=lambda text: display.console.print(escape(text, lines=True))
             )
         if images:
-            drawing = _Drawing.of(chosen_model.folder, classifier, layer or [])
+            maps = activation_images.choose(classifier.network, layer or [])
+            drawing = _Drawing(classifier, Served(str(chosen_model.folder), CAM), maps)
             with display.step("drawing images"):
                 refused = _draw(display.console, images, drawing, to)
     if refused:
         raise typer.Exit(_SOME_REFUSED)
 
 
-@dataclass(frozen=True)
-class _Drawing:
-    """What an image is drawn with.
+class _Drawing(NamedTuple):
+    """What an image is drawn with."""
 
-    Attributes:
-        classifier: The Keras network of the version.
-        served: Its signature for Grad-CAM.
-        layers: Names of the layers whose feature maps are drawn.
-    """
-
-    classifier: ClassifierNetwork
-    served: Served
-    layers: Sequence[str]
-
-    @classmethod
-    def of(cls, version: Path, classifier: ClassifierNetwork, wanted: Sequence[str]) -> _Drawing:
-        """Check the names of the layers, and load the signature.
-
-        Raises:
-            ConfigError: The network has no such layer.
-        """
-        from imgpipe.models.export.signatures import CAM
-        from imgpipe.models.network import activation_images
-        from imgpipe.serving.served import Served
-
-        layers = activation_images.choose(classifier.network, wanted)
-        return cls(classifier, Served(str(version), CAM), layers)
+    classifier: ClassifierNetwork  # the Keras network of the version
+    served: Served  # its signature for Grad-CAM
+    layers: Sequence[str]  # names of the layers whose feature maps are drawn
 
 
 def _draw(console: Console, images: Sequence[Path], drawing: _Drawing, to: Path) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,8 @@ from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from imgpipe.pipeline.published.exports import Parity
 
 app = typer.Typer()
 
@@ -73,7 +75,7 @@ def command(
     if parity is None:
         console.print("  note     without images, and without their digests and statistics")
     else:
-        _print_comparison(console, kind, parity, described["judged"])
+        _print_comparison(console, kind, parity)
     console.print(f"  classes  {escape(', '.join(described['classes'][:20]))}")
     if described["unknown_below"] and parity is not None:
         console.print(
@@ -83,21 +85,21 @@ def command(
         )
 
 
-def _print_comparison(console: Console, kind: str, parity: Any, judgement: Any) -> None:
+def _print_comparison(console: Console, kind: str, parity: Parity) -> None:
     """Print how a file was compared and judged."""
     console.print(
         f"  parity   {parity['images']} images ({parity['origin']}): probabilities differ by at "
         f"most {parity['largest_difference']:.2g} on the same pixels"
     )
-    if judgement:
+    if parity["accuracy"] is not None and parity["model_accuracy"] is not None:
         # The difference alone, since another accuracy has decided about a model of few images.
-        lost = judgement["model_accuracy"] - judgement["accuracy"]
+        lost = parity["model_accuracy"] - parity["accuracy"]
         compared = f"{abs(lost):.3f} {'lower' if lost > 0 else 'higher'} than " if lost else ""
         console.print(
-            f"  judged   the accuracy on {judgement['images']} {judgement['split']} images is "
+            f"  judged   the accuracy on {parity['images']} {parity['origin']} images is "
             f"{compared}that of the model"
         )
-        if judgement["learned"]:
+        if parity["learned"]:
             console.print(
                 "  note     the model has learned from these images, and there are no test images: "
                 "on new images the file may lose more"

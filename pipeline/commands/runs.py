@@ -11,16 +11,19 @@ from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from imgpipe.components.report.blocks import SpanLook, TableCell
     from imgpipe.pipeline.output.run_history import ChangesOfRun, ListedRun, RunList
 
 app = typer.Typer()
 
-_COLOURS = {"blessed": "green", "working": "cyan"} | dict.fromkeys(
-    ("failed", "killed", "damaged"), "red"
-)
-_GAP = 2  # spaces between the columns
+_LOOKS: dict[str, SpanLook] = {
+    "blessed": "good",
+    "working": "strong",
+    "failed": "bad",
+    "killed": "bad",
+    "damaged": "bad",
+}
+_WIDE = 100  # columns from which on a terminal shows details
 _SHOWN = 3  # changes that are shown of each kind; all are in the JSON
 _LONGEST_VALUE = 30
 _EXAMPLES = """Examples:\n
@@ -51,11 +54,24 @@ def command(
 
 def _print(listed: RunList, total: int) -> None:
     from imgpipe.components.common.formatting import plural
+    from imgpipe.components.report import blocks as show
     from imgpipe.components.report.commands import lines
+    from imgpipe.pipeline.command_line.blocks import print_blocks
 
     console = new_console()
     runs = listed["runs"]
-    _print_table(console, runs)
+    # On a narrow terminal, details are left out, which `--json` has.
+    details = not console.is_terminal or console.width >= _WIDE
+    rows = [_cells(run, details) for run in runs]
+    columns = ("started", "verdict", "accuracy", "images", "version", "time")
+    print_blocks(console, [show.Table("Runs", columns, rows)])
+    for run in runs:
+        difference = _difference(run["changed"])
+        if difference:
+            console.print(f"  [dim]{run['started']} changed: {escape(difference)}[/]")
+        if run["status"] == "damaged":
+            file = escape(f"{run['folder']}/summary.json")
+            console.print(f"  [dim]{run['started']}: its summary cannot be read: {file}[/]")
     counted = plural(total, "run") if len(runs) == total else f"{len(runs)} of {total:,} runs"
     console.print(f"{counted} in {escape(listed['out'])}")
     newest = listed["newest_version"]
@@ -68,37 +84,10 @@ def _print(listed: RunList, total: int) -> None:
         console.print(escape(line))
 
 
-def _print_table(console: Console, runs: list[ListedRun]) -> None:
-    """Print a line for each run, and below it what changed.
-
-    Tables of Rich have no line across all columns, and break lines at the width of the terminal.
-    Where that is too narrow, details are left out, which `--json` has.
-    """
-    headings = ("started", "verdict", "accuracy", "images", "version", "time")
-    for details in (True, False):
-        lines = [headings, *(_cells(run, details) for run in runs)]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        fits = sum(widths) + _GAP * (len(widths) - 1) <= console.width
-        if fits or not console.is_terminal:
-            break
-    padded = [
-        [f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)] for cells in lines
-    ]
-    console.print(f"[bold]{(' ' * _GAP).join(padded[0])}[/]")
-    for run, cells in zip(runs, padded[1:], strict=True):
-        cells[1] = f"[{_COLOURS.get(run['status'], 'yellow')}]{cells[1]}[/]"
-        console.print((" " * _GAP).join(cells).rstrip())
-        if run["status"] == "damaged":
-            file = escape(f"{run['folder']}/summary.json")
-            console.print(f"  [dim]its summary cannot be read: {file}[/]")
-        difference = _difference(run["changed"])
-        if difference:
-            console.print(f"  [dim]changed: {escape(difference)}[/]")
-
-
-def _cells(run: ListedRun, details: bool) -> tuple[str, ...]:
+def _cells(run: ListedRun, details: bool) -> tuple[TableCell, ...]:
     """Return the cells of a run; `details` are the kind of the accuracy and the classes."""
     from imgpipe.components.common.formatting import NONE, plural, seconds, share
+    from imgpipe.components.report.blocks import Span
 
     decided_by = run["decided_by"]
     accuracy = NONE
@@ -112,7 +101,8 @@ def _cells(run: ListedRun, details: bool) -> tuple[str, ...]:
         images = f"{run['images']:,}{classes}"
     status = run["status"].replace("_", " ").replace("refused", "data refused")
     version = NONE if run["version"] is None else str(run["version"])
-    return run["started"], status, accuracy, images, version, seconds(run["seconds"])
+    verdict = Span(status, _LOOKS.get(run["status"], "warn"))
+    return run["started"], verdict, accuracy, images, version, seconds(run["seconds"])
 
 
 def _difference(changed: ChangesOfRun) -> str:

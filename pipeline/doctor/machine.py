@@ -141,12 +141,12 @@ def _backbones() -> Finding:
 
 def installed_backbones() -> str:
     """Name the backbones with installed weights, and say whether KerasHub is installed."""
-    from imgpipe.models.backbones import hub_networks, registry
+    from imgpipe.models.backbones import presets, registry
 
     packages = registry.packaged_weights()
     installed = [name for name, package in packages.items() if package.installed]
     names = ", ".join(installed) or "none with weights"
-    version = hub_networks.installed()
+    version = presets.installed()
     if not version:
         return f"{names}; KerasHub is not installed (optional: the extra hub)"
     return f"{names}; keras-hub {version}, whose presets imgpipe doctor --presets lists"

@@ -6,7 +6,7 @@ It needs neither TFX nor Beam: TensorFlow decodes the images, and Pillow and num
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
@@ -23,7 +23,8 @@ from imgpipe.models.finding import Finding
 from imgpipe.pipeline.configuration.config import Config
 
 if TYPE_CHECKING:
-    from imgpipe.components.report.pictures.galleries import Gallery
+    from imgpipe.components.report.page import Page
+    from imgpipe.components.report.page_facts import PageFacts
 
 _ADVICE = "do what stands below each reason (--html shows the images)"
 
@@ -60,16 +61,12 @@ class ExaminedSource:
     Attributes:
         plan: What was checked, and with which settings.
         judged: The findings.
-        galleries: Some kept images of each class.
-        images: Small encoded images for the page by path; empty if they were not wanted.
         refused: Why a run would refuse the data; empty if it would not.
         verdict: A sentence that begins with "clean", "usable" or "refused".
     """
 
     plan: SourceCheckPlan
     judged: JudgedSource
-    galleries: Sequence[Gallery]
-    images: Mapping[str, bytes]
     refused: Sequence[Finding]
     verdict: str
 
@@ -101,32 +98,45 @@ class ExaminedSource:
             "seconds": round(judged.seconds, 3),
         }
 
-    def page(self) -> str:
-        """Draw the page as one HTML file."""
-        from imgpipe.components.report.check_page import render
+    def page(self) -> Page:
+        """Return what the page shows, without its images."""
+        from imgpipe.components.report.check_page import sections
+        from imgpipe.components.report.page import Page
+        from imgpipe.components.report.page_facts import empty
+        from imgpipe.components.report.pictures.galleries import sampled
+        from imgpipe.components.report.pictures.near_duplicates import condensed
+        from imgpipe.components.report.section import Context
         from imgpipe.components.run_record.facts import page_settings
         from imgpipe.components.run_record.verdict import RunState
 
-        status = "refused" if self.refused else self.verdict.split(":", 1)[0]
         scan = self.judged.scan
-        settings = page_settings("imgpipe check", scan.source, scan.vocabulary)
+        groups = self.judged.images.near_groups()
+        facts: PageFacts = {
+            **empty(page_settings("imgpipe check", scan.source, scan.vocabulary)),
+            "data": self.judged.summary,
+            "near": None if groups is None else condensed(groups),
+            "galleries": sampled(self.judged.images.kept, scan.vocabulary),
+        }
+        status = "refused" if self.refused else self.verdict.split(":", 1)[0]
         state = RunState(status, self.verdict)
-        reasons = self.reasons()
-        return render(self.judged, self.galleries, self.images, state, settings, reasons)
+        return Page.of(Context(facts, None, state), sections(self.judged, self.reasons()))
 
-    def with_images(self) -> ExaminedSource:
-        """Return the result with the images that the page shows."""
-        from imgpipe.components.report.check_page import paths_shown
+    def html(self) -> str:
+        """Draw the page as one HTML file, for which the images are read again."""
         from imgpipe.components.report.pictures import thumbnails
 
-        read = source_check.read_images(
-            self.plan, self.judged, paths_shown(self.judged, self.galleries)
-        )
-        images = {path: thumbnails.kept_small(data) for path, data in read}
-        return dataclasses.replace(self, images=images)
+        page = self.page()
+        keys = {picture.key for picture in page.pictures()}
+        hashes = {row.path: row.image_hash for row in self.judged.images.rejected}
+        hashes |= {row.path: row.image_hash for row in self.judged.images.kept}
+        wanted = [path for path, image_hash in hashes.items() if keys & {path, image_hash}]
+        images = {}
+        for path, data in source_check.read_images(self.plan, self.judged, wanted):
+            images[hashes[path]] = images[path] = thumbnails.kept_small(data)
+        return page.html(images)
 
 
-def examine(config: Config, with_images: bool, to_stderr: bool) -> ExaminedSource:
+def examine(config: Config, to_stderr: bool) -> ExaminedSource:
     """Inspect the data of a configuration, and judge the numbers of images as DataGate does.
 
     They are compared with the data that the output folder accepted last.
@@ -136,7 +146,6 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> ExaminedSourc
 
     Args:
         config: The validated configuration.
-        with_images: Whether the images of the page are read too.
         to_stderr: Whether progress is printed to standard error instead of standard output.
 
     Returns:
@@ -146,7 +155,6 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> ExaminedSourc
         ConfigError: The source or a setting is wrong.
     """
     from imgpipe.components.image_filter.judge import overrides
-    from imgpipe.components.report.pictures.galleries import sampled
     from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
 
@@ -171,18 +179,7 @@ def examine(config: Config, with_images: bool, to_stderr: bool) -> ExaminedSourc
         for reason in refused:  # whose remedies name the quarantine, which a check does not write
             ways = reason["remedies"]
             reason["remedies"] = [way.replace(rules.SEE_REASONS, _ADVICE) for way in ways]
-        examined = ExaminedSource(
-            plan,
-            judged,
-            sampled(judged.images.kept, judged.scan.vocabulary),
-            {},
-            refused,
-            _verdict(judged, bool(refused)),
-        )
-        if with_images:
-            with display.step("reading images for the page"):
-                examined = examined.with_images()
-    return examined
+    return ExaminedSource(plan, judged, refused, _verdict(judged, bool(refused)))
 
 
 def _accepted_classes(config: Config) -> dict[str, int | None]:

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgpipe.components.example_gen.settings import DataSettings, SourceOptions
-from imgpipe.components.example_gen.sources import Scan, Source, open_source, split_spec
+from imgpipe.components.example_gen.sources import (
+    Scan,
+    Source,
+    open_source,
+    request_log,
+    split_spec,
+)
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.models.backbones import presets
@@ -69,11 +75,26 @@ def usable(config: Config) -> RunInputs:
         ResourceError: The weights are missing.
     """
     places = config.places
+    require_labels(config.data)
     require_outside(config.data, places)
     images = opened_with_classes(config)
     decisions = overrides.load(places.overrides) if places.overrides is not None else ()
     _check_network_files(config.settings)
     return RunInputs(images, decisions)
+
+
+def require_labels(data: DataSettings) -> None:
+    """Refuse a request log, whose labels are the answers of a model.
+
+    Raises:
+        ConfigError: The source is a request log.
+    """
+    if data.source.lower().startswith(f"{request_log.KIND}:"):
+        raise ConfigError(
+            f"data source {data.source!r}: nobody has confirmed the labels, which are the answers "
+            "of a model. Only `imgpipe check` and `imgpipe drift` read a request log; to train on "
+            "its images or to evaluate a model with them, label them and name the folder"
+        )
 
 
 def opened_with_classes(config: Config) -> Source:
@@ -102,10 +123,7 @@ def _check_network_files(model: ModelSettings) -> None:
     if model.weights.endswith(WEIGHT_FILES) and not Path(model.weights).is_file():
         raise ResourceError(f"model.weights: there is no file {model.weights}.")
     if model.backbone.startswith(presets.PREFIX):
-        preset = presets.preset(model.backbone)
-        preset.require_known()
-        if preset.folder is not None:
-            preset.check_size(model.size)
+        presets.preset(model.backbone).require_known()
 
 
 def require_outside(data: DataSettings, places: Places) -> None:

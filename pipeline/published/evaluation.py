@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import math
 import numbers
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.images.source import listed, opened
+from imgpipe.pipeline.images.source import listed, opened, require_labels
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.output.model import Model
 from imgpipe.pipeline.published.evaluation_summary import (
@@ -99,6 +99,7 @@ def prepare(
     if not isinstance(threshold, numbers.Real) or not 0 <= threshold <= 1:
         raise ConfigError(f"threshold: expected a share from 0 to 1. Received: {threshold!r}.")
     model = lookup.model(path, run, version)
+    require_labels(config.data)
     # A recall needs images of one class only.
     source = opened(config.data, config.places.judge, least_classes=1)
     scan = listed(source)
@@ -120,22 +121,42 @@ class Evaluated:
     """What was evaluated.
 
     Attributes:
+        request: The model and the images.
         answers: The answers that are judged.
         summary: The result.
-        images: The images of the page by content hash; see `shown_images`.
     """
 
+    request: EvaluationRequest
     answers: AnswerTable
     summary: EvaluationSummary
-    images: Mapping[str, bytes]
+
+    def html(self) -> str:
+        """Draw the page as one HTML file, for which images are read again and explained."""
+        from imgpipe.components.common.image_file.transcoding import for_the_model
+        from imgpipe.components.report import evaluation_page
+        from imgpipe.components.report.pictures import thumbnails
+
+        page = evaluation_page.page(self.summary, self.answers)
+        keys = {picture.key for picture in page.pictures()}
+        hashes = dict(zip(self.answers.paths, self.answers.hashes.astype(str), strict=True))
+        limit = self.request.config.judge.pixel_limit
+        images: dict[str, bytes] = {}
+        for item in self.request.scan.items:
+            image_hash = str(hashes.get(item.path, ""))
+            if image_hash in keys:
+                # The page shows an answer without its image if the file was removed since.
+                with contextlib.suppress(OSError):
+                    images[image_hash] = for_the_model(self.request.source.read(item), limit)
+        model = str(self.request.model.folder)
+        explained = [row["image_hash"] for row in self.summary["mistakes"][: thumbnails.EXPLAINED]]
+        return page.html(images | thumbnails.encoded_cams(model, images, explained))
 
 
-def evaluate(request: EvaluationRequest, with_images: bool, to_stderr: bool) -> Evaluated:
+def evaluate(request: EvaluationRequest, to_stderr: bool) -> Evaluated:
     """Evaluate a model while progress is displayed.
 
     Args:
         request: The model and the images.
-        with_images: Whether the images of the page are read and explained.
         to_stderr: Whether progress is printed to standard error instead of standard output.
 
     Raises:
@@ -145,7 +166,6 @@ def evaluate(request: EvaluationRequest, with_images: bool, to_stderr: bool) -> 
     from imgpipe.pipeline.command_line import console as consoles
 
     model = request.model
-    images: dict[str, bytes] = {}
     with consoles.counted(to_stderr) as display:
         with display.step("loading TensorFlow"), quick_imports():
             import tensorflow  # noqa: F401  # so that the next step's rate is that of the images
@@ -159,10 +179,7 @@ def evaluate(request: EvaluationRequest, with_images: bool, to_stderr: bool) -> 
             seen = seen_images(model, hashes)
         answers = _table(request, answered, seen)
         summary = summarise(model, request.scan.source, answers, excluded, seen, request.threshold)
-        if with_images:
-            with display.step("explaining mistakes"):
-                images = shown_images(request, summary)
-    return Evaluated(answers, summary, images)
+    return Evaluated(request, answers, summary)
 
 
 def _classified(
@@ -245,25 +262,3 @@ def _answer(record: ImageRecord, probabilities: Floats, request: EvaluationReque
         of_label=float(probabilities[label]) if label < classes else math.nan,
         described=tuple(features.get(name) for name in DESCRIBED),
     )
-
-
-def shown_images(request: EvaluationRequest, summary: EvaluationSummary) -> dict[str, bytes]:
-    """Read the images that the page of an evaluation shows, and explain the worst mistakes.
-
-    Returns:
-        Encoded images of the mistakes, by image hash, and their Grad-CAM, by
-        `imgpipe.components.report.pictures.thumbnails.cam_key`.
-    """
-    from imgpipe.components.common.image_file.transcoding import for_the_model
-    from imgpipe.components.report.pictures import thumbnails
-
-    hashes = {row["path"]: row["image_hash"] for row in summary["mistakes"]}
-    images = {}
-    for item in request.scan.items:
-        if item.path in hashes:
-            # The page shows a mistake without its image if the file was removed since.
-            with contextlib.suppress(OSError):
-                data = request.source.read(item)
-                images[hashes[item.path]] = for_the_model(data, request.config.judge.pixel_limit)
-    wanted = list(hashes.values())[: thumbnails.EXPLAINED]
-    return images | thumbnails.encoded_cams(str(request.model.folder), images, wanted)

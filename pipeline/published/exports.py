@@ -2,8 +2,8 @@
 
 A file is kept only if it answers as the served signature does: on the same pixels, a probability
 may differ by the error of the file's number type and no more. LiteRT files are rounded, so they are
-also judged by the rule of the gate: on all validation images, their accuracy has to reach the
-threshold, and may be only a little below that of the served model.
+also judged by the rule of the gate: on up to a thousand images of the run, their accuracy has to
+reach the threshold, and may be only a little below that of the served model.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ from __future__ import annotations
 import contextlib
 import heapq
 import importlib.util
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Final, TypedDict
 
 import numpy as np
-import numpy.typing as npt
 
 from imgpipe.components.common.storage import records
 from imgpipe.components.image_evaluator.rules import SLACK
@@ -40,9 +38,11 @@ KERAS = "keras"
 TFLITE = "tflite"
 INT8 = "tflite-int8"
 MAX_LOSS = 0.005  # accuracy that a LiteRT file may lose, unless another limit is given
-_IMAGES = 64  # images whose probabilities are compared, at most
+_COMPARED = 1000  # images of the run, at most; half a point of accuracy are five of them
 _SHOWN = 200  # characters of the error of another library
-_NOISE = 16  # images of noise that are compared if those of the run are gone
+_NOISE: Final = "noise"  # where the images of a comparison are from, if those of the run are gone
+_NOISE_IMAGES = 16
+LITE_SUFFIX = ".tflite"
 _BATCH = 16  # images in one call of a signature
 
 
@@ -67,6 +67,31 @@ class ExportKind:
     packages: tuple[str, ...] = ()
 
 
+class Parity(TypedDict):
+    """How a file answers beside the version, on the same images."""
+
+    images: int
+    origin: str  # the split of the run that the images are from, or noise
+    learned: bool  # whether the model has learned from them
+    largest_difference: float  # of a probability, for the same pixels
+    agreement: float  # share of the images whose label is that of the served model
+    accuracy: float | None  # of the file; None for noise, which has no labels
+    model_accuracy: float | None  # of the served model
+
+
+class Written(TypedDict):
+    """What was written, and how it was compared."""
+
+    kind: str
+    file: str  # absolute path of the file, or of the folder of a SavedModel
+    bytes: int
+    model: str  # folder of the version
+    version: int | None
+    classes: list[str]
+    unknown_below: float | None  # see `ClassifierNetwork`
+    parity: Parity | None  # None for a SavedModel, which is a copy
+
+
 class NotEqual(ImgpipeError):
     """An export that does not open, does not answer as the version, or is not accurate enough."""
 
@@ -83,9 +108,11 @@ KINDS = {
         files.ONNX_PACKAGES,
     ),
     KERAS: ExportKind(".keras", 1e-3, lambda model: files.to_keras(model.folder), files.open_keras),
-    TFLITE: ExportKind(".tflite", 2e-2, lambda model: files.to_lite(model.folder), files.open_lite),
+    TFLITE: ExportKind(
+        LITE_SUFFIX, 2e-2, lambda model: files.to_lite(model.folder), files.open_lite
+    ),
     INT8: ExportKind(
-        ".tflite",
+        LITE_SUFFIX,
         float("inf"),
         lambda model: files.to_lite(model.folder, _calibration(model)),
         files.open_lite,
@@ -122,7 +149,7 @@ def require(name: str, target: Path) -> ExportKind:
 
 def write(
     name: str, path: Path, target: Path, version: int | None, max_loss: float, to_stderr: bool
-) -> dict[str, Any]:
+) -> Written:
     """Export a version, compare it and write the file, while progress is displayed.
 
     Args:
@@ -133,9 +160,6 @@ def write(
         version: Number of the version, None for the newest intact one.
         max_loss: Accuracy that a LiteRT file may lose, from 0 to 1.
         to_stderr: Whether progress is printed to standard error instead of standard output.
-
-    Returns:
-        The file or folder, its size and its classes, and how it was compared and judged.
 
     Raises:
         ConfigError: An argument is wrong, or packages of an extra are missing.
@@ -149,35 +173,40 @@ def write(
     target = target.expanduser()
     kind = None if name == model_copy.KIND else require(name, target)
     model = lookup.model(path, version=version, published=True)
+    parity = None
     if kind is None:
-        folder = model_copy.place(model, target)
-        size = model_copy.write(model, folder)
-        return {
-            **_described(name, model, size),
-            "parity": None,
-            "judged": None,
-            "file": str(folder.absolute()),
-        }
-    with consoles.counted(to_stderr) as display:
-        with display.step("loading TensorFlow"), quick_imports():
-            import tensorflow  # noqa: F401  # takes longer than most conversions
-        with display.step("converting, judging"):
-            content, figures = export(name, kind, model, max_loss)
-    output_files.write(target, content, "--to ")
-    return {**figures, "file": str(target.absolute())}
+        target = model_copy.place(model, target)
+        size = model_copy.write(model, target)
+    else:
+        with consoles.counted(to_stderr) as display:
+            with display.step("loading TensorFlow"), quick_imports():
+                import tensorflow  # noqa: F401  # takes longer than most conversions
+            with display.step("converting, judging"):
+                content, parity = export(name, kind, model, max_loss)
+        output_files.write(target, content, "--to ")
+        size = len(content)
+    return {
+        "kind": name,
+        "file": str(target.absolute()),
+        "bytes": size,
+        "model": str(model.folder),
+        "version": model.version,
+        "classes": list(model.vocabulary),
+        "unknown_below": model.unknown_below or None,
+        "parity": parity,
+    }
 
 
 def export(
     name: str, kind: ExportKind, model: Model, max_loss: float = MAX_LOSS
-) -> tuple[bytes, dict[str, Any]]:
-    """Make the content of a file, and describe how it was compared with the version and judged.
+) -> tuple[bytes, Parity]:
+    """Make the content of a file, and compare it with the version.
 
     Raises:
         NotEqual: The file does not answer as the version does, or not as well.
     """
     content = kind.make(model)
-    answer = _opened_again(name, kind, content)
-    parity = _compare(kind, answer, model)
+    parity = _compare(_opened_again(name, kind, content), model)
     if not parity["largest_difference"] <= kind.tolerance:  # true for NaN too
         raise NotEqual(
             f"the {name} file does not answer as {model.folder} does: on {parity['images']} images "
@@ -185,10 +214,10 @@ def export(
             f"and at most {kind.tolerance:g} is allowed. It was not written. Please report this "
             "with the name of the backbone."
         )
-    judgement = _judge(answer, model, max_loss) if kind.suffix == ".tflite" else None
-    if judgement and judgement["reasons"]:
-        raise NotEqual(f"the {name} file was not written: {'; '.join(judgement['reasons'])}.")
-    return content, {**_described(name, model, len(content)), "parity": parity, "judged": judgement}
+    reasons = _reasons(parity, model, max_loss) if kind.suffix == LITE_SUFFIX else []
+    if reasons:
+        raise NotEqual(f"the {name} file was not written: {'; '.join(reasons)}.")
+    return content, parity
 
 
 def _opened_again(name: str, kind: ExportKind, content: bytes) -> Answering:
@@ -204,148 +233,106 @@ def _opened_again(name: str, kind: ExportKind, content: bytes) -> Answering:
         ) from error
 
 
-def _described(name: str, model: Model, size: int) -> dict[str, object]:
-    """Describe an export by its kind, its size in bytes, and the version."""
-    return {
-        "kind": name,
-        "bytes": size,
-        "model": str(model.folder),
-        "version": model.version,
-        "classes": list(model.vocabulary),
-        "unknown_below": model.unknown_below or None,
-    }
-
-
 def _calibration(model: Model) -> list[PixelValues]:
     """Return the pixels of training images of the run that made a version."""
-    if (uri := model.training_images) is None:
+    images = _sample(model, names.TRAIN, files.CALIBRATION_IMAGES)
+    if not images:
         raise ResourceError(
             f"{INT8}: a file of 8 bits is calibrated and judged on the images of the run that made "
             f"{model.folder}, which no longer exist. Run the pipeline again, or export {TFLITE}."
         )
-    # Hashes are evenly distributed, so the smallest ones belong to a random sample of the images,
-    # which is the same one for the same data.
-    chosen = heapq.nsmallest(
-        files.CALIBRATION_IMAGES,
-        (
-            (records.raw(example, names.IMAGE_HASH), records.raw(example, names.IMAGE_BYTES))
-            for example in records.iterate(uri, names.TRAIN)
-        ),
-    )
-    return list(_resized([image for _, image in chosen], model.image_size))
+    return list(_resized([image for image, _ in images], model.image_size))
 
 
-def _judge(answer: Answering, model: Model, max_loss: float) -> dict[str, Any] | None:
-    """Judge a LiteRT file on labelled images of the run, by the rule of the gate.
+def _sample(model: Model, split: str, most: int) -> list[tuple[bytes, int]]:
+    """Return images of a split of the run that made a version, with the indices of their labels.
 
-    A model that has learned from validation is judged on test, if there are such images. None is
-    returned if the images of the run no longer exist.
+    Hashes are evenly distributed, so the smallest ones belong to a random sample of the images,
+    which is the same one for the same data. There are none if the images no longer exist.
     """
-    if (run := model.run) is None or (uri := model.training_images) is None:
-        return None
-    decision = run.decision
+    places = {name: index for index, name in enumerate(model.vocabulary)}
+    uri = model.training_images
+    labelled = (
+        (records.raw(example, names.IMAGE_HASH), records.raw(example, names.IMAGE_BYTES), label)
+        for example in (records.iterate(uri, split) if uri else ())
+        if (label := places.get(records.text(example, names.LABEL))) is not None
+    )
+    return [(image, label) for _, image, label in heapq.nsmallest(most, labelled)]
+
+
+def _compare(answer: Answering, model: Model) -> Parity:
+    """Compare a file with the version on images of the run that made it, or noise if they are gone.
+
+    The images are those of validation; if the model has learned from them, those of test, if there
+    are such images.
+    """
+    learned = (model.folder / OUT_OF_FOLD_FILE).is_file()
+    for origin in (names.TEST, names.VALIDATION) if learned else (names.VALIDATION,):
+        if images := _sample(model, origin, _COMPARED):
+            break
+    labels = np.array([label for _, label in images])
+    encoded = [image for image, _ in images]
+    if not images:
+        origin = _NOISE
+        encoded = _noise(model.image_size)
+    answered = []
+    with _opened(model, SERVING_PIXELS) as of_pixels, _opened(model, SERVING_DEFAULT) as of_files:
+        for start in range(0, len(encoded), _BATCH):
+            batch = encoded[start : start + _BATCH]
+            # The files take uint8, so the pixels are rounded for both sides of the comparison. The
+            # signature of encoded images resizes them itself, so its labels show what that changes.
+            pixels = _resized(batch, model.image_size)
+            served = of_files(image_bytes=np.array(batch, object)).argmax(axis=1)
+            answered.append((served, of_pixels(pixels=pixels), answer(pixels)))
+            progress.advance(len(batch), "images")
+    served, expected, received = map(np.concatenate, zip(*answered, strict=True))
+    label = received.argmax(axis=1)
+    same = received.shape == expected.shape  # NumPy might broadcast one to the other
+    return {
+        "images": len(encoded),
+        "origin": origin,
+        "learned": learned and origin == names.VALIDATION,
+        "largest_difference": float(np.abs(received - expected).max()) if same else float("inf"),
+        "agreement": float((label == served).mean()),
+        "accuracy": float((label == labels).mean()) if images else None,
+        "model_accuracy": float((served == labels).mean()) if images else None,
+    }
+
+
+def _reasons(parity: Parity, model: Model, max_loss: float) -> list[str]:
+    """Return why a LiteRT file is not good enough, by the rule of the gate.
+
+    One whose images no longer exist is not judged.
+    """
+    accuracy = parity["accuracy"]
+    of_model = parity["model_accuracy"]
+    if accuracy is None or of_model is None or model.run is None:
+        return []
+    decision = model.run.decision
     # Where folds decide, the accuracy on validation does not have to reach the threshold.
     by_validation = decision is not None and decision["decided_by"]["kind"] == names.VALIDATION
     threshold = decision["threshold"] if decision is not None and by_validation else 0.0
-    learned = (model.folder / OUT_OF_FOLD_FILE).is_file()
-    split = names.VALIDATION
-    if learned and next(iter(records.iterate(uri, names.TEST)), None) is not None:
-        split = names.TEST
-        learned = False
-    right = 0
-    right_model = 0
-    same = 0
-    images = 0
-    with _opened(model, SERVING_DEFAULT) as served:
-        for encoded, labels in _labelled(model, uri, split):
-            expected = served(image_bytes=np.array(encoded, object)).argmax(axis=1)
-            received = answer(_resized(encoded, model.image_size)).argmax(axis=1)
-            right += int((received == labels).sum())
-            right_model += int((expected == labels).sum())
-            same += int((received == expected).sum())
-            images += len(labels)
-            progress.advance(len(labels), "images")
-    if not images:
-        return {"images": 0, "reasons": [f"there is no {split} image to judge it on"]}
-    accuracy = right / images
-    of_model = right_model / images
     reasons = []
     if accuracy < threshold - SLACK:
         reasons.append(f"its accuracy {accuracy:.3f} is below the threshold {threshold:g}")
-    if accuracy < of_model - max_loss - SLACK:
+    lost = of_model - accuracy
+    if lost > max_loss + SLACK:
         reasons.append(
-            f"it loses {100 * (of_model - accuracy):.1f} points of the served model's accuracy "
-            f"{of_model:.3f} ({right_model - right} of {images} {split} images), and at most "
-            f"{100 * max_loss:g} are allowed"
+            f"it loses {100 * lost:.1f} points of the served model's accuracy {of_model:.3f} "
+            f"({round(lost * parity['images'])} of {parity['images']} {parity['origin']} images), "
+            f"and at most {100 * max_loss:g} are allowed"
         )
-    return {
-        "images": images,
-        "split": split,
-        "learned": learned,
-        "accuracy": accuracy,
-        "model_accuracy": of_model,
-        "agreement": same / images,
-        "threshold": threshold or None,
-        "max_loss": max_loss,
-        "reasons": reasons,
-    }
-
-
-def _labelled(
-    model: Model, uri: str, split: str
-) -> Iterator[tuple[list[bytes], npt.NDArray[np.int64]]]:
-    """Yield the encoded images of a split of a run and their label indices, in batches."""
-    places = {name: index for index, name in enumerate(model.vocabulary)}
-    labelled = (
-        (records.raw(example, names.IMAGE_BYTES), places[label])
-        for example in records.iterate(uri, split)
-        if (label := records.text(example, names.LABEL)) in places
-    )
-    while batch := list(itertools.islice(labelled, _BATCH)):
-        images, labels = zip(*batch, strict=True)
-        yield list(images), np.array(labels)
-
-
-def _compare(kind: ExportKind, answer: Answering, model: Model) -> dict[str, Any]:
-    """Compare answers on the same pixels, and labels with those of the encoded images.
-
-    The images are those of validation of the run that made the version, or noise if they are gone.
-    """
-    uri = model.training_images
-    first = itertools.islice(records.iterate(uri, names.VALIDATION) if uri else (), _IMAGES)
-    validation_images = [records.raw(example, names.IMAGE_BYTES) for example in first]
-    images = validation_images or _noise(model.image_size)
-    # The files take uint8, so the pixels are rounded for both sides of the comparison.
-    pixels = _resized(images, model.image_size)
-    starts = range(0, len(images), _BATCH)
-    with _opened(model, SERVING_PIXELS) as served:
-        expected = np.concatenate([served(pixels=pixels[i : i + _BATCH]) for i in starts])
-    # The served signature resizes the encoded images itself, so its labels show what that changes.
-    encoded = np.array(images, object)
-    with _opened(model, SERVING_DEFAULT) as served:
-        labels = [served(image_bytes=encoded[i : i + _BATCH]).argmax(axis=1) for i in starts]
-    received = answer(pixels)
-    same = received.shape == expected.shape  # NumPy might broadcast one to the other
-    difference = float(np.abs(received - expected).max()) if same else float("inf")
-    return {
-        "images": len(images),
-        "origin": names.VALIDATION if validation_images else "noise",
-        "tolerance": kind.tolerance if np.isfinite(kind.tolerance) else None,
-        "largest_difference": difference,
-        "agreement": float((received.argmax(axis=1) == np.concatenate(labels)).mean())
-        if same
-        else 0.0,
-    }
+    return reasons
 
 
 def _noise(size: int) -> list[bytes]:
     import tensorflow as tf
 
-    drawn = np.random.default_rng(0).integers(0, 256, (_NOISE, size, size, 3), np.uint8)
+    drawn = np.random.default_rng(0).integers(0, 256, (_NOISE_IMAGES, size, size, 3), np.uint8)
     return [tf.io.encode_png(pixels).numpy() for pixels in drawn]
 
 
-def _resized(images: list[bytes], size: int) -> PixelValues:
+def _resized(images: Sequence[bytes], size: int) -> PixelValues:
     """Decode and resize images as the exported graph does, and round their pixels."""
     from imgpipe.models import preprocess
 

@@ -56,7 +56,8 @@ def seen_images(model: Model, images: Mapping[str, bytes]) -> SeenImages:
                 split_of[image_hash] = split
                 hashes[image_hash] = records.raw(example, names.PERCEPTUAL_HASH)
                 progress.advance(1, "images")
-    near = find_near_duplicates({**images, **hashes}, RADIUS).groups
+    every_hash = {**images, **hashes}
+    near = find_near_duplicates(every_hash.keys(), every_hash.values(), RADIUS).groups
     if uri is None:
         known = model.known_images
         if known is None:

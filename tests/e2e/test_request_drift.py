@@ -71,11 +71,10 @@ def test_ordinary_images_are_no_drift(served: Case, tmp_path: Path):
     ask(served, tmp_path / "log", drawn(1.0))
     code, found = drift(served, tmp_path / "log")
     assert code == 0 and found["drift"] is False, found["verdict"]
-    (version,) = found["versions"]
-    assert version["answers"] == version["different_images"] == _IMAGES
-    subjects = {comparison["subject"] for comparison in version["comparisons"]}
-    assert subjects == {"images", "predictions"} and version["notes"] == []
-    assert "features unlike the training data" in {c["feature"] for c in version["comparisons"]}
+    assert found["answers"] == found["different_images"] == _IMAGES and found["findings"] == []
+    references = {comparison["reference"] for comparison in found["comparisons"]}
+    assert {"the training data", "the validation images", "the held-out images"} < references
+    assert "features unlike the training data" in {c["feature"] for c in found["comparisons"]}
 
 
 def test_dark_images_are_drift(served: Case, tmp_path: Path):
@@ -90,7 +89,6 @@ def test_without_images_the_log_holds_predictions_alone(served: Case, tmp_path: 
     content = b"".join(path.read_bytes() for path in tmp_path.glob("log-*.tfrecord"))
     assert images[0] not in content and len(content) < 100_000
     _, found = drift(served, tmp_path / "log")
-    assert found["log"]["images"] == 0 and found["log"]["answers"] == _IMAGES
-    (version,) = found["versions"]
-    features = {comparison["feature"].split(" under")[0] for comparison in version["comparisons"]}
+    assert found["images"] == 0 and found["answers"] == _IMAGES
+    features = {comparison["feature"].split(" under")[0] for comparison in found["comparisons"]}
     assert features == {"label", "confidence"}

@@ -83,12 +83,15 @@ def request(file: Path) -> object:
 
 def request_log(file: Path) -> object:
     """Read a request log as `imgpipe drift` does."""
-    from imgpipe.pipeline.request_drift import log
+    from imgpipe.components.example_gen.sources.request_log import RequestLogSource
+    from imgpipe.models.finding import Finding
 
-    statistics = log.ReadStatistics()
-    answers = list(log.read([file], {1: MODEL_CLASSES}, statistics))
-    skipped = " ".join(sorted(statistics.skipped))
-    return f"{bool(answers)} {skipped} {bool(statistics.broken)}"
+    notes: list[Finding] = []
+    answers = list(RequestLogSource(str(file)).answers(notes))
+    places = sorted(
+        note["reason"] + example["detail"][:12] for note in notes for example in note["examples"]
+    )
+    return f"{bool(answers)} {' '.join(places)}"
 
 
 def reply(file: Path) -> object:

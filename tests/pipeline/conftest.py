@@ -18,8 +18,7 @@ def pushed(tmp_path_factory):
     """Return the output folder of a run with a published version and predictions of validation."""
     importlib.import_module("tfx.components")  # must be imported before TFDV
     out = tmp_path_factory.mktemp("pushed") / "out"
-    drawn.push(out)
-    drawn.predict(out, drawn.probabilities(200, seed=7))
+    drawn.push(out, answers=drawn.probabilities(200, seed=7))
     return out
 
 

@@ -248,9 +248,9 @@ def test_findings_equal_those_of_image_filter_on_broken_files(shared_data, tmp_p
 def test_a_source_without_problems_is_reported_as_clean(clean, tmp_path):
     code, text, _ = check(clean, "--json", tmp_path / "c.json", *FEW)
     assert code == 0 and "clean: 16 images, no problems found" in text
-    table = re.findall(r"^  (class|paper|rock|all 2 classes) +(.*)$", text, re.MULTILINE)
-    assert [name for name, _ in table] == ["class", "paper", "rock", "all 2 classes"]
-    assert sum(int(number) for number in table[-1][1].split()) == 16
+    table = re.findall(r"^(Class|paper|rock|all classes) +(.*)$", text, re.MULTILINE)
+    assert [name for name, _ in table] == ["Class", "paper", "rock", "all classes"]
+    assert table[-1][1].split()[-1] == "16"
     found = json.loads((tmp_path / "c.json").read_text())
     assert (found["schema"], found["refused"], found["in"], found["kept"]) == (1, False, 16, 16)
     assert found["files"] == {"rejected": [], "repaired": [], "warned": [], "reviewed": []}
@@ -280,7 +280,7 @@ def test_a_tree_with_two_meanings_is_refused_and_read_by_the_command_that_is_off
     offered, *_ = re.findall(r"classes paper, rock .*: imgpipe check \S+ (--set \S+)", str(error))
     _, text, _ = check(clean.parent / "places", *offered.split(), *FEW)
     assert re.search(r"noted +hidden +1 +oslo/rock/Thumbs.db", text)
-    assert re.search(r"^  rock +\d", text, re.MULTILINE) and "  lisbon" not in text
+    assert re.search(r"^rock +\d", text, re.MULTILINE) and "\nlisbon" not in text
     file = clean.parent / "places.toml"
     CliRunner().invoke(
         app, ["init", str(clean.parent / "places"), "-o", str(file), *offered.split()]

@@ -43,8 +43,9 @@ def test_the_table_shows_each_run_and_what_changed_since_the_last(out):
     assert "data refused" in rows["2026-01-02"] and "interrupted" in rows["2026-01-03"]
     assert "not blessed   0.850" in rows["2026-01-04"]
     assert "killed" in rows["2026-01-06"]
-    assert "  changed: images of dog -2, rejected +2" in lines
-    assert "  changed: images of cat +4, images of dog -2, rejected -2" in lines
+    assert any("10:00:00 changed: images of dog -2, rejected +2" in line for line in lines)
+    changed = "changed: images of cat +4, images of dog -2, rejected -2"
+    assert any(line.endswith(changed) for line in lines)
     assert any("changed: train.epochs 60 → 33" in line for line in lines), result.stdout
     assert f"6 runs in {out}" in result.stdout
 

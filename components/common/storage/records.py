@@ -228,6 +228,16 @@ def write_bytes(path: str, content: bytes) -> None:
     tf.io.gfile.rename(beside, path, overwrite=True)
 
 
+def read_bytes(path: str) -> bytes:
+    """Return the content of a local or remote file; a local one is read without TensorFlow."""
+    if "://" not in path:
+        return Path(path).read_bytes()
+    import tensorflow as tf
+
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return bytes(file.read())
+
+
 def remove_temporary(uri: str) -> None:
     """Remove what attempts that died have left below `uri`.
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import collections
 import fnmatch
 import functools
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from imgpipe.components.common.image_file import file_names
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.sources.base import Item
+from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
 from imgpipe.models.finding import Finding
+from imgpipe.models.names import feature_names as names
 
 
 @dataclass(eq=False)
@@ -70,6 +72,49 @@ class Folder:
             folder = waiting.pop()
             yield folder
             waiting += folder.filled()
+
+
+#: Folders side by side, each with the split of what is in it.
+Layer = Sequence[tuple[Folder, str | None]]
+
+
+def inside(layer: Layer) -> Layer:
+    """Return the folders in those of a layer."""
+    return [(inner, split) for folder, split in layer for inner in folder.folders.values()]
+
+
+def named(layer: Layer, given: Mapping[str, str]) -> Layer:
+    """Return folders with the splits that they name, or are given by their names, if all do."""
+    called = {folder: given.get(folder.name, folder.name) for folder, _ in layer}
+    if not are_splits([called[folder] for folder, _ in layer if folder.total]):
+        return layer
+    return [(folder, split or split_of(called[folder])) for folder, split in layer]
+
+
+def roots(
+    top: Folder,
+    given: Mapping[str, str],
+    passed: Callable[[Folder, Set[str]], Folder] = Folder.passed,
+) -> Layer:
+    """Return the folders that hold the class folders: those of the splits, or the top."""
+    folders = top.filled()
+    layer = named([(folder, None) for folder in folders], given)
+    # Alone, beside loose files.
+    if [split_of(folder.name) for folder in folders] == [names.TRAIN]:
+        layer = [(folders[0], names.TRAIN)]
+    splits = {split for _, split in layer}
+    if not splits or None in splits or len(splits) < len(layer):
+        return [(top, None)]
+    return below_single_folders(layer, passed)
+
+
+def below_single_folders(
+    layer: Layer, passed: Callable[[Folder, Set[str]], Folder] = Folder.passed
+) -> Layer:
+    """Return the folders of splits below single folders that are no classes of another split."""
+    several = [folder.names() for folder, _ in layer if len(folder.filled()) > 1]
+    classes = set[str]().union(*several)
+    return [(passed(folder, classes), split) for folder, split in layer]
 
 
 def of_images(

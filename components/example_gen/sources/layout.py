@@ -21,14 +21,12 @@ from imgpipe.components.example_gen.sources import (
     two_readings,
 )
 from imgpipe.components.example_gen.sources.base import Item, Scan
-from imgpipe.components.example_gen.sources.folder_tree import Folder
+from imgpipe.components.example_gen.sources.folder_tree import Folder, Layer, inside
 from imgpipe.components.example_gen.sources.listing import EXPECTED_TREE, NoClasses, listed
 from imgpipe.components.example_gen.sources.readings import Ambiguity, TwoReadings
-from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
 from imgpipe.models.finding import Finding
 from imgpipe.models.names import feature_names as names
 
-_Layer = list[tuple[Folder, str | None]]  # folders side by side, each with its split
 _Cells = dict[Folder, tuple[str | None, str | None]]  # label and split of what is in a folder
 
 
@@ -56,8 +54,7 @@ def lay_out(
         return layout.scan(roots)
     except NoClasses as error:
         images = [item for folder in tree.walk() for item in folder.files]
-        layer = [folder for folder, _ in _inside(roots) if folder.total]
-        readings = [*two_readings.by_names(images), *two_readings.levels(layer)]
+        readings = [*two_readings.by_names(images), *two_readings.levels(inside(roots))]
         raise no_classes.explained(error, where, items, options, readings, place) from None
 
 
@@ -71,7 +68,7 @@ class _Layout:
     descend: bool
     notes: list[Finding] = field(default_factory=list)
 
-    def scan(self, roots: _Layer) -> Scan:
+    def scan(self, roots: Layer) -> Scan:
         """Read the tree; ConfigError where it is not as expected."""
         options = self.options
         pattern = options.label_pattern
@@ -96,22 +93,18 @@ class _Layout:
         least = options.least_classes
         return listed(self.where, items, expected, least, self.notes, labels, splits)
 
-    def roots(self) -> _Layer:
+    def roots(self) -> Layer:
         """Return the folders that hold the class folders: those of the splits, or the top."""
         top = self._passed(self.tree) if self.descend else self.tree
-        folders = top.filled()
-        inside = self._named([(folder, None) for folder in folders])
-        # Alone, beside loose files.
-        if [split_of(folder.name) for folder in folders] == [names.TRAIN]:
-            inside = [(folders[0], names.TRAIN)]
-        splits = {split for _, split in inside}
-        if splits and None not in splits and len(splits) == len(inside):
-            several = [folder.names() for folder, _ in inside if len(folder.filled()) > 1]
-            classes = set[str]().union(*several)
-            return [(self._passed(folder, classes), split) for folder, split in inside]
-        if not self.options.class_level and not self.options.label_pattern:
+        roots = folder_tree.roots(top, self._given(), self._passed)
+        has_splits = any(split for _, split in roots)
+        if not has_splits and not self.options.class_level and not self.options.label_pattern:
             self._ask(two_readings.about_splits(top))
-        return [(top, None)]
+        return roots
+
+    def _given(self) -> dict[str, str]:
+        """Return the splits that `data.split_folders` gives to names of folders."""
+        return dict(entry.rsplit("=", 1) for entry in self.options.split_folders)
 
     def _ask(self, question: Ambiguity | None) -> None:
         """Refuse the tree, if there is a question."""
@@ -128,32 +121,25 @@ class _Layout:
     def _note(self, kind: str, folder: Folder, detail: str, count: int = 1) -> None:
         self.notes.append(noted(kind, folder.path.rstrip("/"), detail, count))
 
-    def _named(self, layer: _Layer) -> _Layer:
-        """Return folders with the splits that they name, if all of them name one."""
-        given = dict(entry.rsplit("=", 1) for entry in self.options.split_folders)
-        called = {folder: given.get(folder.name, folder.name) for folder, _ in layer}
-        if not are_splits([called[folder] for folder, _ in layer if folder.total]):
-            return layer
-        return [(folder, split or split_of(called[folder])) for folder, split in layer]
-
-    def _classes(self, roots: _Layer) -> _Cells:
+    def _classes(self, roots: Layer) -> _Cells:
         """Return label and split of the class folders, and of the splits in them."""
-        layer = _inside(roots)
+        layer = inside(roots)
         for _ in range(self.options.class_level - 1):
-            layer = _inside(self._named(layer))
+            layer = inside(folder_tree.named(layer, self._given()))
         cells: _Cells = {folder: (folder.name, split) for folder, split in layer}
         for folder in cells:
             if not folder.total:
                 self._note("empty_class", folder, "no file in it")
         if self.options.class_level:
             return cells
-        classes = [folder for folder in cells if folder.total]
-        parts = {part: folder.name for folder in classes for part in folder.filled()}
-        is_deep = any(folder.files for folder in classes) or any(part.filled() for part in parts)
-        splits = [] if is_deep else self._named([(part, None) for part in parts])
+        classes = [(folder, split) for folder, split in layer if folder.total]
+        parts = {part: folder.name for folder, _ in classes for part in folder.filled()}
+        is_deep = any(folder.files for folder, _ in classes) or any(part.filled() for part in parts)
+        splits = [] if is_deep else folder_tree.named([(p, None) for p in parts], self._given())
         if any(split for _, split in splits):
             return cells | {part: (parts[part], split) for part, split in splits}
-        self._ask(two_readings.about_classes([folder for folder, _ in roots], classes))
+        if len({folder.name for folder, _ in classes}) >= self.options.least_classes:
+            self._ask(two_readings.about_classes(roots, classes))
         return cells
 
     def _items(self, cells: _Cells) -> list[Item]:
@@ -179,7 +165,7 @@ class _Layout:
             self.notes.append(noted("other_files", min(others), detail, len(others)))
         return items
 
-    def _without_labels(self, roots: _Layer, items: Iterable[Item]) -> set[str]:
+    def _without_labels(self, roots: Layer, items: Iterable[Item]) -> set[str]:
         """Return and note the held-out splits that have no class of train."""
         labels: dict[str | None, set[str]] = collections.defaultdict(set)
         for item in items:
@@ -192,8 +178,3 @@ class _Layout:
                 detail = "in no folder of a class of train, so that they have no label"
                 self._note("unlabelled_folder", folder, detail, folder.total)
         return unlabelled
-
-
-def _inside(layer: _Layer) -> _Layer:
-    """Return the folders in those of a layer."""
-    return [(inner, split) for folder, split in layer for inner in folder.folders.values()]

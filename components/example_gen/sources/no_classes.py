@@ -67,7 +67,7 @@ def _situation(folder: Path, files: Sequence[str], has_one_class: bool) -> str:
     folders = "make a folder for each class, and move the images into them"
     if has_one_class:
         said = f". All images that have a label are of this class{labels}"
-        folders = "add a folder with the images of a second class"
+        folders = "make a folder for each class, and add the images of a second class"
     if others and not folder.is_dir():
         return f"{said}. {unpacking.advice(folder)}"
     return (

@@ -209,14 +209,24 @@ def read_locator(locator: str, store: str = "") -> bytes:
     """
     offset, length, rest = locator.split(":", 2)
     feature, _, file = rest.partition(":")  # a colon in the feature is quoted
-    with Path(_plain(file, store)).open("rb") as stream:
-        data = os.pread(stream.fileno(), int(length), int(offset))
-    if len(data) < int(length):
-        raise OSError(f"the file is cut off: {len(data):,} of {int(length):,} bytes")
+    data = read_part(Path(_plain(file, store)), int(offset), int(length))
     values = _parse(data, file, int(offset)).features.feature[unquote(feature)].bytes_list.value
     if len(values) != 1:
         raise OSError(f"the record has {len(values)} values of {unquote(feature)!r}, expected one")
     return bytes(values[0])
+
+
+def read_part(file: Path, offset: int, length: int) -> bytes:
+    """Read some bytes of a file.
+
+    Raises:
+        OSError: The file cannot be read, or has fewer bytes.
+    """
+    with file.open("rb") as stream:
+        data = os.pread(stream.fileno(), length, offset)
+    if len(data) < length:
+        raise OSError(f"the file is cut off: {len(data):,} of {length:,} bytes")
+    return data
 
 
 @local_files.cached_until_changed(_FILES_KEPT)
@@ -319,11 +329,29 @@ def _plain(file: str, store: str) -> str:
 
 
 def _records(path: str, name: str) -> Iterator[tuple[int, bytes]]:
-    """Iterate over the records in order, as (offset of the data, data).
+    """Iterate over the records of a file that has to be whole; see `verified`."""
+    try:
+        yield from verified(Path(path))
+    except DamagedRecord as error:
+        raise ConfigError(
+            f"data source {name!r} is cut off, damaged or not a TFRecord file: {error}; write or "
+            "download it again"
+        ) from None
+
+
+class DamagedRecord(Exception):
+    """A record cannot be read; the message says which one, and why."""
+
+
+def verified(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Iterate over the records of a file in order, as (offset of the data, data).
 
     A length is compared with the size of the file before as many bytes are allocated.
+
+    Raises:
+        DamagedRecord: A record is cut off or has changed.
     """
-    with open_regular(Path(path)) as file:
+    with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         for number in itertools.count():
             offset = file.tell()
@@ -342,10 +370,7 @@ def _records(path: str, name: str) -> Iterator[tuple[int, bytes]]:
                     yield offset + _HEADER, data
                     continue
                 what = "its checksum is wrong"
-            raise ConfigError(
-                f"data source {name!r} is cut off, damaged or not a TFRecord file: record {number} "
-                f"at byte {offset:,} cannot be read ({what}); write or download it again"
-            )
+            raise DamagedRecord(f"record {number} at byte {offset:,} cannot be read ({what})")
 
 
 def _checksum(data: bytes) -> bytes:

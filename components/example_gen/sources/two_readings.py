@@ -8,12 +8,19 @@ from __future__ import annotations
 import collections
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file.file_names import claims_to_be_image, stem
 from imgpipe.components.example_gen.sources.base import Item
-from imgpipe.components.example_gen.sources.folder_tree import Folder
+from imgpipe.components.example_gen.sources.folder_tree import (
+    Folder,
+    Layer,
+    below_single_folders,
+    inside,
+    named,
+)
+from imgpipe.components.example_gen.sources.folder_tree import roots as find_roots
 from imgpipe.components.example_gen.sources.readings import Ambiguity, Reading, classes_of
 from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
 from imgpipe.models.names import feature_names as names
@@ -47,54 +54,56 @@ def about_splits(top: Folder) -> Ambiguity | None:
     problem = "but not one folder for each, with train among them, and the same rest of the name"
     if others:
         problem = f"and {join_names([folder.name for folder in others])} beside them do not"
-        alone = _without([top], others) + _without([top], named)
+        alone = _without([(top, None)], others) + _without([(top, None)], named)
     else:
-        alone = [reading for folder in named for reading in _without([top], [folder])]
+        alone = [reading for folder in named for reading in _without([(top, None)], [folder])]
     why = f"{join_names([folder.name for folder in named])} name splits, {problem}"
-    return why, [*_as_splits(folders), *alone, *levels(folders)[:1]]
+    return why, [*_as_splits(folders), *alone, *levels(inside([(top, None)]))[:1]]
 
 
-def about_classes(roots: Sequence[Folder], classes: Sequence[Folder]) -> Ambiguity | None:
+def about_classes(roots: Layer, layer: Layer) -> Ambiguity | None:
     """Ask about roots, the top or the splits, that do not say which folders are the classes."""
+    classes = [folder for folder, _ in layer]
     beside = _companions(classes)
     if beside:
         why = f"many files, those of {beside}, are called as others of their class, as masks are"
-        alone = Reading(f"without {beside}", {"skip": (beside,), **_FIRST_LEVEL})
-        return why, [alone, *levels(classes)[:1]]
-    for root in roots:
+        return why, [*_without_named(beside, classes), *levels(layer)[:1]]
+    for root, _ in roots:
         if _have_same_files(root.filled()):
-            return _about_same_files(root.filled(), roots, classes)
-    return _about_inner_folders(roots, classes)
+            return _about_same_files(root.filled(), roots, layer)
+    return _about_inner_folders(roots, layer)
 
 
-def _about_inner_folders(roots: Sequence[Folder], classes: Sequence[Folder]) -> Ambiguity | None:
+def _about_inner_folders(roots: Layer, layer: Layer) -> Ambiguity | None:
     """Ask about classes that hold several folders with names of their own."""
-    parts, around = _inner_folders(classes)
+    classes = [folder for folder, _ in layer]
+    parts, around = _inner_folders(layer)
     if not parts:
         return None
-    readings = [*_as_splits(classes), *levels(classes)]
+    readings = [*_as_splits(classes), *levels(layer)]
     holding = set(around)
     readings += _without(roots, [folder for folder in classes if folder.name in holding])
     for name in around if len(around) <= _KINDS else ():
         readings += _without(roots, [folder for folder in classes if folder.name != name])
     if len(parts) == 2 and not {folder.name for folder in classes} & {*parts}:
         for name in parts:  # as images and their masks in each class
-            readings.append(Reading(f"without {name}", {"skip": (name,), **_FIRST_LEVEL}))
+            readings += _without_named(name, classes)
     why = f"folders of images ({join_names(parts)}) are in {join_names(around)}"
     return f"{why}, so that either may be the classes", readings
 
 
-def _inner_folders(classes: Sequence[Folder]) -> tuple[list[str], list[str]]:
+def _inner_folders(layer: Layer) -> tuple[list[str], list[str]]:
     """Return the names of folders in classes that may be the classes, and of the classes around.
 
     They stand side by side, and all images are on a level, or the names are at other places, too.
     """
+    classes = [folder for folder, _ in layer]
     places: dict[str, set[str]] = collections.defaultdict(set)
     for class_folder in classes:
         above = len(class_folder.path) - len(class_folder.name) - 1
         for folder in class_folder.walk():
             places[folder.name.lower()].add(folder.path[above:].lower())
-    has_levels = len(levels(classes)) > 1
+    has_levels = sum(_are_classes(folder for folder, _ in at) for at in _layers(layer)) > 1
     parts: set[str] = set()
     around: set[str] = set()
     for class_folder in classes:
@@ -108,37 +117,77 @@ def _inner_folders(classes: Sequence[Folder]) -> tuple[list[str], list[str]]:
     return ([], []) if is_one_class else (sorted(parts), sorted(around))
 
 
-def levels(layer: Sequence[Folder]) -> list[Reading]:
+def levels(layer: Layer) -> list[Reading]:
     """Return the readings in which the folders of a layer, or those at a depth below, are classes.
 
     A level is none where its folders are splits, or many images lie above it.
     """
     readings: list[Reading] = []
-    total = sum(folder.total for folder in layer)
-    for level in itertools.count(1):
-        images = sum(folder.total for folder in layer)
-        if not layer or _STRAY * (total - images) > total:
-            return readings
-        classes = {folder.name for folder in layer}
-        if len(classes) > 1 and not are_splits(classes):
-            readings.append(Reading(classes_of(classes, images), {"class_level": level}))
-        layer = [inner for folder in layer for inner in folder.filled()]
+    for level, at in enumerate(_layers(layer), 1):
+        classes = _with_labels(at)
+        if _are_classes(classes):
+            images = sum(folder.total for folder in classes)
+            gives = classes_of({folder.name for folder in classes}, images)
+            readings.append(Reading(gives, {"class_level": level}))
     return readings
 
 
-def _without(roots: Sequence[Folder], left_out: Sequence[Folder]) -> list[Reading]:
+def _layers(layer: Layer) -> Iterator[Layer]:
+    """Yield a layer and those below it, as long as few images lie above."""
+    total = sum(folder.total for folder, _ in layer)
+    while layer and _STRAY * (total - sum(folder.total for folder, _ in layer)) <= total:
+        yield layer
+        layer = _filled(named(layer, {}))
+
+
+def _are_classes(folders: Iterable[Folder]) -> bool:
+    """Whether folders have several names, which are not those of splits."""
+    several = {folder.name for folder in folders}
+    return len(several) > 1 and not are_splits(several)
+
+
+def _filled(layer: Layer) -> Layer:
+    """Return the folders with images in those of a layer."""
+    return [(folder, split) for folder, split in inside(layer) if folder.total]
+
+
+def _with_labels(layer: Layer) -> list[Folder]:
+    """Return the class folders with images, without held-out splits that have no class of train."""
+    labels: dict[str | None, set[str]] = collections.defaultdict(set)
+    for folder, split in layer:
+        if folder.total:
+            labels[split].add(folder.name.lower())
+    train = labels[names.TRAIN]
+    unlabelled = {split for split in labels if split and train and not train & labels[split]}
+    return [folder for folder, split in layer if folder.total and split not in unlabelled]
+
+
+def _without(roots: Layer, left_out: Sequence[Folder]) -> list[Reading]:
     """Return the readings without some of the folders in roots, if two classes are left."""
-    rest = [root.without(set(left_out)) for root in roots]
-    layer = [folder for root in rest for folder in root.passed().filled()]
-    if are_splits({folder.name for folder in layer}):
-        layer = [inner for folder in layer for inner in folder.passed().filled()]
-    by_level = levels(layer)
-    if not left_out or not by_level or all(split_of(folder.name) for folder in layer):
+    rest: Layer = [(root.without(set(left_out)), split) for root, split in roots]
+    is_whole = all(root.total for root, _ in rest)
+    has_splits = any(split for _, split in roots)
+    rest = below_single_folders(rest) if has_splits else find_roots(rest[0][0].passed(), {})
+    layer = _filled(rest)
+    by_level = levels(layer) if is_whole else []
+    if not left_out or not by_level or all(split_of(folder.name) for folder, _ in layer):
         return []
     skip = {"skip": tuple(sorted(f"/{folder.path}"[:-1] for folder in left_out))}
     if by_level[0].settings == _FIRST_LEVEL and not any(_inner_folders(layer)):
         return [Reading(by_level[0].gives, skip)]
     return [Reading(level.gives, level.settings | skip) for level in by_level]
+
+
+def _without_named(skipped: str, classes: Sequence[Folder]) -> list[Reading]:
+    """Return the reading without what is called so, if it leaves images of two classes."""
+    left: set[str] = set()
+    for class_folder in classes:
+        for folder in class_folder.walk():
+            if folder.files and skipped.lower() not in folder.path.lower().split("/"):
+                left.add(class_folder.name)
+    if len(left) < min(2, len({folder.name for folder in classes})):
+        return []
+    return [Reading(f"without {skipped}", {"skip": (skipped,), **_FIRST_LEVEL})]
 
 
 def _as_splits(folders: Sequence[Folder]) -> list[Reading]:
@@ -218,9 +267,7 @@ def _only_count(stems: Iterable[str]) -> bool:
     return len(words) == 1 and not has_gaps
 
 
-def _about_same_files(
-    folders: Sequence[Folder], roots: Sequence[Folder], classes: Sequence[Folder]
-) -> Ambiguity:
+def _about_same_files(folders: Sequence[Folder], roots: Layer, layer: Layer) -> Ambiguity:
     """Ask about folders with files of the same names, which may hold the labels."""
     shown = join_names([folder.name for folder in folders])
     why = f"the files of {shown} have the same names throughout, as images and their masks have"
@@ -229,11 +276,11 @@ def _about_same_files(
         why += "; they begin with several labels, so that the names may tell the classes"
     alone: list[Reading] = []
     for folder in folders:
-        others = [beside for beside in classes if beside.name != folder.name]
+        others = [beside for beside, _ in layer if beside.name != folder.name]
         skip = {"skip": tuple(f"/{beside.path}"[:-1] for beside in others)}
         alone += [Reading(reading.gives, reading.settings | skip) for reading in readings]
         alone += _without(roots, others)
-    return why, [*alone, *readings, *levels(classes)]
+    return why, [*alone, *readings, *levels(layer)]
 
 
 def by_names(items: Iterable[Item]) -> list[Reading]:

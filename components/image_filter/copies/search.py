@@ -7,7 +7,7 @@ confirmed by their grey images, so pairs may only be missed. The radius is the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,19 +85,28 @@ class NearDuplicates:
     hashes: Mapping[str, bytes]
 
 
-def find_near_duplicates(hashes: dict[str, bytes], radius: int) -> NearDuplicates:
-    """Find the near-duplicates among images in memory.
+def find_near_duplicates(
+    images: Collection[str], hashes: Iterable[bytes], radius: int
+) -> NearDuplicates:
+    """Find the near-duplicates among images.
 
     Args:
-        hashes: Perceptual hashes by the name of the image; an image with other than `ALL_BYTES`
-            bytes cannot be compared. The dictionary is emptied, so that memory does not hold all
-            hashes twice.
+        images: Names of the images; what has the same name is one image.
+        hashes: Perceptual hashes of each, in the same order; no bytes, or zeros, for an image that
+            cannot be compared. One is read at a time, so that memory holds all of them once.
         radius: See `search`.
     """
-    names = sorted(name for name, value in hashes.items() if len(value) == ALL_BYTES)
-    rows = np.frombuffer(b"".join(hashes[name] for name in names), np.uint8)
-    hashes.clear()
-    table = Hashes(rows.reshape(-1, ALL_BYTES))
+    names = sorted({*images})
+    places = {name: place for place, name in enumerate(names)}
+    rows = np.zeros((len(names), ALL_BYTES), np.uint8)
+    for name, value in zip(images, hashes, strict=False):
+        if value:
+            rows[places[name]] = np.frombuffer(value, np.uint8)
+    (known,) = np.nonzero(rows.any(axis=1))
+    if len(known) < len(names):
+        rows = rows[known]
+        names = [names[place] for place in known.tolist()]
+    table = Hashes(rows)
     firsts = search(table, radius)
     links = _links(table.middles(), firsts)
     firsts = _joined(firsts, links)

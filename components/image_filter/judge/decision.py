@@ -97,7 +97,6 @@ def decide(
         source_label=inspected.label,
         source_index=inspected.label_index,
         verdict=override.verdict if override is not None else "",
-        perceptual_hash=record.content.perceptual_hash or b"",
     )
     measured = record  # with the measurements of the transcoded file, if there is one
     repairs: list[tuple[ImageFinding, Repair | None]] = []
@@ -119,7 +118,6 @@ def decide(
             else:
                 content = dataclasses.replace(content, figures=transcoded.figures)
                 measured = dataclasses.replace(record, content=content)
-                row.perceptual_hash = row.perceptual_hash or transcoded.perceptual_hash or b""
         if finding.severity == "repair":
             repairs.append((finding, check.repair))
             continue
@@ -155,7 +153,6 @@ def _repaired(
     if rewritten is None:
         return record
     row.is_rewritten = True
-    row.perceptual_hash = rewritten.content.perceptual_hash or row.perceptual_hash
     return rewritten
 
 

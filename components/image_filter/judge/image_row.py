@@ -34,8 +34,6 @@ class ImageRow:
         findings: What was found: all repairs and warnings of an image that is kept, and the one
             finding that rejects another.
         stored: Path of the stored bytes of a rejected file, relative to the quarantine.
-        perceptual_hash: Perceptual hashes until the images are compared; b"" when the image cannot
-            be compared.
     """
 
     path: str
@@ -64,7 +62,6 @@ class ImageRow:
     captured: int = 0
     findings: tuple[ImageFinding, ...] = ()
     stored: str = ""
-    perceptual_hash: bytes = dataclasses.field(default=b"", repr=False)
 
     @classmethod
     def of(cls, record: ImageRecord, **values: Any) -> ImageRow:

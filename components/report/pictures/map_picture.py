@@ -20,7 +20,7 @@ _TILE = _FIELD - 2 * (_FRAME + 1)  # side of an image in its field
 #: Side of an image from which its tile is made, so that a long image has enough pixels.
 TILE_SOURCE = 4 * _TILE
 _DOT = 5  # radius in pixels
-_GREY = "#888888"  # frame of a class without a colour
+GREY = "#888888"  # frame of a class without a colour
 _WRONG = "#e00000"
 _QUALITY = 65  # of the WebP
 #: Colours that can be told apart, also by most people who do not see all of them.
@@ -35,11 +35,6 @@ def colours(labels: Sequence[int]) -> dict[int, str]:
     return dict(zip(labels, _COLOURS, strict=False))
 
 
-def size(image_map: ImageMap) -> tuple[int, int]:
-    """Return width and height of the picture in pixels."""
-    return image_map["columns"] * _FIELD, image_map["rows"] * _FIELD
-
-
 def draw(image_map: ImageMap, files: Mapping[str, bytes], chosen: Mapping[int, str]) -> str:
     """Draw the map as a data URI.
 
@@ -48,13 +43,14 @@ def draw(image_map: ImageMap, files: Mapping[str, bytes], chosen: Mapping[int, s
         files: Encoded images by content hash; any bytes are safe.
         chosen: Colours by label.
     """
-    picture = Image.new("RGBA", size(image_map), (0, 0, 0, 0))
+    size = (image_map["columns"] * _FIELD, image_map["rows"] * _FIELD)
+    picture = Image.new("RGBA", size, (0, 0, 0, 0))
     pen = ImageDraw.Draw(picture)
     for image in image_map["images"]:
         left = image["column"] * _FIELD
         top = image["row"] * _FIELD
         frame = (left + 1, top + 1, left + _FIELD - 2, top + _FIELD - 2)
-        pen.rectangle(frame, fill=chosen.get(image["label"], _GREY))
+        pen.rectangle(frame, fill=chosen.get(image["label"], GREY))
         tile = _tile(files.get(image["image_hash"], b""))
         if tile is not None:
             picture.paste(tile, (left + 1 + _FRAME, top + 1 + _FRAME))

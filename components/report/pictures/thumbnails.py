@@ -11,6 +11,7 @@ import contextlib
 import io
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -19,53 +20,62 @@ from imgpipe.components.common.image_file.header import pillow
 from imgpipe.serving.look import PIXEL_LIMIT
 from imgpipe.serving.pillow_pixels import upright
 
-#: Longer side in pixels of an image that is enlarged by a click, and of the images that follow once
-#: the page holds `_LARGE_BYTES` of them. The second is shown at half its size, for dense screens.
-SIDE, SMALL_SIDE = 320, 96
-MANY_SIDE = 160  # of images in galleries and in the matrix
-_LARGE_BYTES = 4_000_000  # of data URIs, so that a page of any data set stays below 10 MB
-_QUALITY = 72  # of the JPEG; about 15 kB a large and 2 kB a small image
+#: Longer side in pixels of an image that a click has enlarged, and of the image in the page, which
+#: is shown at half its size, for dense screens.
+SIDE, SMALL_SIDE = 480, 144
+#: Once the page holds as many bytes of images, the others are not enlarged and have this side, so
+#: that a page of any data set stays below 10 MB.
+_LARGE_BYTES = 6_000_000
+_FEWER_PIXELS = 96
+_QUALITY = 72  # of the JPEG; about 22 kB a large and 4 kB a small image
 _KEPT_QUALITY = 90
 #: Mistakes that are explained; each costs a forward and a backward pass.
 EXPLAINED = 12
 _BATCH = 8  # images whose feature maps are in memory at once
 _log = logging.getLogger(__name__)
 
+if TYPE_CHECKING:
+    from imgpipe.components.report.blocks import Picture
+
+
+class Thumbnail(NamedTuple):
+    """A picture of a page."""
+
+    id: str  # anchor of the enlarged picture
+    title: str
+    small: str  # data URI of the picture on the page
+    large: str  # that of the enlarged picture; "" where the page holds too many
+
 
 class Thumbnails:
-    """Data URIs of thumbnails by image hash; each one is made at most once.
+    """The pictures of a page, by their keys.
 
     Args:
-        images: Encoded files by image hash.
+        images: Encoded files by key.
+        pictures: All pictures of the page. The first ones are the last to lose their enlargement.
     """
 
-    def __init__(self, images: Mapping[str, bytes]) -> None:
+    def __init__(self, images: Mapping[str, bytes], pictures: Iterable[Picture]) -> None:
         self._images = images
-        self._made: dict[tuple[str, int], str] = {}  # by hash and side
-        self._bytes = 0
+        self._made: dict[str, Thumbnail] = {}
+        total = 0
+        for number, picture in enumerate(pictures):
+            data = images.get(picture.key) if picture.key else None
+            if data and picture.key not in self._made:
+                large = thumbnail(data) if total < _LARGE_BYTES else ""
+                small = thumbnail(data, SMALL_SIDE if large else _FEWER_PIXELS)
+                total += len(large) + len(small)
+                if small:
+                    made = Thumbnail(f"picture-{number}", picture.title, small, large)
+                    self._made[picture.key] = made
 
-    def uri(self, image_hash: str) -> str:
-        """Return `data:image/jpeg;base64,…`, or "" when there is no image to show."""
-        return self._uri(image_hash, SIDE)
+    def shown(self, picture: Picture) -> Thumbnail | None:
+        """Return the picture as it is shown; None when there is no image."""
+        return self._made.get(picture.key)
 
-    def small_uri(self, image_hash: str) -> str:
-        """Return the data URI of one of many images, which is smaller."""
-        return self._uri(image_hash, MANY_SIDE)
-
-    def file(self, image_hash: str) -> bytes:
-        """Return the encoded image, or b"" when there is none."""
-        return self._images.get(image_hash) or b""
-
-    def _uri(self, image_hash: str, side: int) -> str:
-        data = self._images.get(image_hash or "")
-        if not image_hash or not data:
-            return ""
-        wanted = SMALL_SIDE if self._bytes >= _LARGE_BYTES else side
-        key = (image_hash, wanted)
-        if key not in self._made:
-            self._made[key] = thumbnail(data, wanted)
-        self._bytes += len(self._made[key])  # an image is written each time it is shown
-        return self._made[key]
+    def enlarged(self) -> list[Thumbnail]:
+        """Return the pictures that a click enlarges, each once."""
+        return [made for made in self._made.values() if made.large]
 
 
 def thumbnail(data: bytes, side: int = SIDE) -> str:

@@ -2,30 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 from imgpipe.components.common.answer_table import ClassMetrics
-from imgpipe.components.common.formatting import capped, plural
+from imgpipe.components.common.formatting import capped, plural, share
 from imgpipe.components.image_evaluator.decision import FOLDS
+from imgpipe.components.report import blocks as show
 from imgpipe.components.report.pictures.thumbnails import cam_key
-from imgpipe.components.report.section import Absent, Context, Section, SectionContent
-from imgpipe.components.run_record.facts import Facts, folds_of
-from imgpipe.components.run_record.slices import Slice
+from imgpipe.components.report.section import Absent, Context, section
+from imgpipe.components.run_record.facts import folds_of
+from imgpipe.components.run_record.metrics import Mistake
+from imgpipe.models.head.certainty import AccuracyFigures
 from imgpipe.models.names import feature_names as names
+from imgpipe.models.training.cross_validation import Folds
+from imgpipe.models.training.history import History
 
 
-def build_figures(context: Context) -> SectionContent:
-    """Return one row for what decided, and one for the test split, each with its interval."""
+@section("figures", "Accuracy and calibration", order=130, numbers=True)
+def figures(context: Context) -> Iterator[show.ResultBlock]:
+    """Yield one row for what decided, and one for the test split, each with its interval."""
     roles = {
         FOLDS: _role_of_folds(context),
         names.VALIDATION: _role_of_validation(context),
         names.TEST: "the exported model; it decided nothing",
     }
-    rows = [
-        {"split": split, "role": roles[split], **summary}
-        for split, summary in context.facts["metrics"].items()
-    ]
-    return {"rows": rows} if rows else context.absent("No image was classified by a trained model")
+    rows: list[list[show.TableCell]] = []
+    for split, summary in context.facts["metrics"].items():
+        others = [summary["loss"], summary["ece"], summary["ece_by_chance"]]
+        rows.append([split, *_reached(summary), *others, show.Span(roles[split], "muted")])
+        unseen = summary["unseen"]
+        if unseen is not None:
+            role = "the number to believe: train has no image of these families"
+            role_words = show.Span(role, "muted")
+            rows.append([f"{split}, unseen families", *_reached(unseen), "", "", "", role_words])
+    if not rows:
+        raise context.absent("No image was classified by a trained model")
+    yield show.Sentence(
+        "The interval is the 95 % Wilson score interval of the accuracy, of as many independent "
+        "images as tell as much as these, which come in families. ECE is the expected calibration "
+        "error of the predicted class over 15 bins: 0.02 means that the predicted probabilities "
+        "differ from the accuracy by two percentage points on average. The next column shows the "
+        "error that correct probabilities would have by chance on this number of images.",
+        "muted",
+    )
+    columns = ("Split", "Images", "Correct", "Accuracy", "Interval")
+    others_of = ("Log loss", "ECE", "ECE by chance", "Role")
+    yield show.Table("Accuracy and calibration", (*columns, *others_of), rows)
+
+
+def _reached(figures: AccuracyFigures) -> list[show.TableCell]:
+    low, high = figures["ci95"]
+    interval = f"{share(low)}–{share(high)}"
+    return [figures["count"], figures["correct"], figures["accuracy"], interval]
 
 
 def _role_of_folds(context: Context) -> str:
@@ -51,46 +79,95 @@ def _role_of_validation(context: Context) -> str:
     return f"the exported model; it {task}, and decided whether the model is blessed"
 
 
-FIGURES = Section("figures", "Accuracy and calibration", build_figures, order=130, numbers=True)
-
-
-def build_folds(context: Context) -> SectionContent:
-    """Return the mean and one row for each fold."""
+@section("folds", "Cross-validation", order=132, numbers=True)
+def cross_validation(context: Context) -> Iterator[show.ResultBlock]:
+    """Yield the mean and one row for each fold."""
     folds = folds_of(context.facts)
     training = context.facts["training"]
     if training is None:
-        return context.absent("No folds were trained")
+        raise context.absent("No folds were trained")
     if folds is None:
-        return Absent(
+        raise Absent(
             "The validation split decided. Folds do where it has few images and a solved head "
             "is published, or where evaluate.cross_validate gives their number."
         )
-    apart = folds["alike_apart"]
-    return {
-        "folds": folds,
-        "rows": folds["per_fold"],
-        "tuned": training["fine_tune"] is not None,
-        "learned": names.VALIDATION in training["learned"],
-        "apart": plural(apart, "image") if apart else "",
-        "few": plural(folds["validation_images"], "image") if folds["automatic"] else "",
-    }
-
-
-CROSS_VALIDATION = Section("folds", "Cross-validation", build_folds, order=132, numbers=True)
-
-
-def build_per_class(context: Context) -> SectionContent:
-    """Return one row for each class; of many, those with the lowest F1."""
-    tables = {split: metrics["per_class"] for split, metrics in context.facts["metrics"].items()}
-    if not tables:
-        return context.absent("No image was classified by a trained model")
-    classes = context.vocabulary
-    rows: list[dict[str, Any]] = [
-        {"number": i, "name": name, "figures": [table[name] for table in tables.values()]}
-        for i, name in enumerate(classes, 1)
+    learned = names.VALIDATION in training["learned"]
+    spread = (
+        f"The accuracies of the {folds['folds']} folds are {share(folds['min'])} to "
+        f"{share(folds['max'])}, with a standard deviation of {share(folds['std'])}. The accuracy "
+        f"of the verdict is that of their {folds['images']:,} images together."
+    )
+    if folds["automatic"]:
+        few = plural(folds["validation_images"], "image")
+        why = f"the validation split has only {few}"
+        if learned:
+            why = f"they let the model learn from the {few} of validation, too"
+        spread += f" The folds decided, because {why}."
+    yield show.Sentence(spread)
+    yield show.Sentence(_what_folds_estimate(folds, training, learned), "muted")
+    rows = [
+        (str(number), fold["images"], fold["correct"], fold["accuracy"], fold["trained_on"])
+        for number, fold in enumerate(folds["per_fold"], 1)
     ]
-    shown, note = capped(rows, lambda row: _f1(row["figures"][0]))
-    return {"splits": list(tables), "rows": shown, "note": note}
+    yield show.Table("By fold", ("Fold", "Images", "Correct", "Accuracy", "Trained on"), rows)
+
+
+def _what_folds_estimate(folds: Folds, training: History, learned: bool) -> str:
+    """Say how the folds were made, whose accuracy they tell, and why it may be too high."""
+    tuned = training["fine_tune"] is not None
+    kind = "network" if tuned else "head"
+    served = "is trained on the training split as usual"
+    if learned:
+        served = "has learned from all of these images"
+    text = (
+        f"Each training and validation image was classified once, by a {kind} that was trained "
+        "without it and without its near-duplicates and the other images of its family "
+        f"({folds['groups']:,} families and single images were divided among the folds). The "
+        f"served model {served}; this section estimates how accurate {kind}s trained in this way "
+        "are."
+    )
+    chosen = ""
+    if tuned:
+        chosen = "The search chose among networks"
+    elif learned:
+        chosen = "The penalty of the head was chosen"
+    if chosen:
+        text += f" {chosen} by the same folds, so the accuracy may be slightly too high."
+    if folds["alike_apart"]:
+        text += (
+            f" {plural(folds['alike_apart'], 'image')} in chains of near-duplicates too long for "
+            "one fold could not be kept together, so the accuracy may be too high."
+        )
+    return text
+
+
+@section("per_class", "Classes", order=134, numbers=True)
+def per_class(context: Context) -> Iterator[show.ResultBlock]:
+    """Yield the explanation, and for each split a table; see `class_figures`."""
+    metrics = context.facts["metrics"]
+    if not metrics:
+        raise context.absent("No image was classified by a trained model")
+    yield show.Sentence(
+        "Precision is the share of the images predicted as a class that have its label. Recall is "
+        "the share of the images with a label that are predicted as its class. “–” means that "
+        "there is no such image.",
+        "muted",
+    )
+    for split, figures in metrics.items():
+        yield class_figures(split, figures["per_class"])
+
+
+def class_figures(split: str, per_class: Mapping[str, ClassMetrics]) -> show.Table:
+    """Return one row for each class; of many, those with the lowest F1."""
+    shown, note = capped(list(per_class.items()), lambda entry: _f1(entry[1]))
+    rows: list[list[show.TableCell]] = []
+    for name, of_class in shown:
+        f1 = of_class["f1"] if of_class["count"] else None
+        figures = [of_class["count"], of_class["precision"], of_class["recall"], f1]
+        rows.append([show.Span(name, "name"), *figures])
+    caption = f"The classes with the lowest F1 on {split}: {note}" if note else split
+    columns = ("Class", "Images", "Precision", "Recall", "F1")
+    return show.Table(f"Classes of {split}", columns, rows, caption=caption)
 
 
 def _f1(figures: ClassMetrics) -> float:
@@ -98,57 +175,71 @@ def _f1(figures: ClassMetrics) -> float:
     return figures["f1"] if figures["count"] else 2.0
 
 
-PER_CLASS = Section("per_class", "Classes", build_per_class, order=134, numbers=True)
-
-
-def build_slices(context: Context) -> SectionContent:
-    """Return one row for each slice, with its interval and whether it is clearly weaker."""
+@section("slices", "Accuracy by slice", order=136, numbers=True)
+def slices(context: Context) -> Iterator[show.ResultBlock]:
+    """Yield one row for each slice, with its interval and whether it is clearly weaker."""
     slices = context.facts["slices"]
     if not slices:
-        return context.absent("The images differ in nothing that could divide them into slices")
-    groups = [
-        {"name": group["name"], "rows": [_slice(row, group["accuracy"]) for row in group["rows"]]}
-        for group in slices
-    ]
-    return {"groups": groups, "several": len(context.facts["metrics"]) > 1}
-
-
-def _slice(row: Slice, usual: float) -> dict[str, Any]:
-    return {
-        **row,
-        "weak": row["ci95"][1] < usual,  # even the upper end of the interval is below the average
-    }
-
-
-SLICES = Section("slices", "Accuracy by slice", build_slices, order=136, numbers=True)
+        raise context.absent("The images differ in nothing that could divide them into slices")
+    several = len(context.facts["metrics"]) > 1
+    together = "Images of validation and test together. " if several else ""
+    marked = "A slice is marked if its 95 % interval lies below the accuracy of all images."
+    yield show.Sentence(f"{together}{marked}", "muted")
+    rows: list[list[show.TableCell]] = []
+    for group in slices:
+        for row in group["rows"]:
+            low, high = row["ci95"]
+            accuracy: show.TableCell = row["accuracy"]
+            if high < group["accuracy"]:  # even the upper end is below the average
+                accuracy = show.MarkedCell(f"{share(row['accuracy'])} weaker", "bad")
+            interval = f"{share(low)}–{share(high)}"
+            value = show.Span(row["value"], "name")
+            rows.append([group["name"], value, row["count"], accuracy, interval])
+    columns = ("Attribute", "Slice", "Images", "Accuracy", "Interval")
+    yield show.Table("Accuracy by slice", columns, rows)
 
 
 #: Mistakes that are shown.
 MOST_MISTAKES = 24
 
 
-def build_mistakes(context: Context) -> SectionContent:
-    """Return the most confident mistakes, those between the same classes side by side."""
+@section("mistakes", "Confident mistakes", order=128, numbers=True)
+def mistakes(context: Context) -> Iterator[show.ResultBlock]:
+    """Yield the most confident mistakes, those between the same classes side by side."""
     deciding = context.facts["deciding"]
     if deciding is None:
-        return context.absent("No image was classified by a trained model")
-    by_pair: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in deciding["mistakes"][:MOST_MISTAKES]:
-        cam = context.thumbnails.uri(cam_key(row["image_hash"]))
-        of_pair = by_pair.setdefault((row["label"], row["predicted"]), [])
-        of_pair.append(context.with_image(row) | {"cam": cam})
-    return {
-        "rows": [row for rows in by_pair.values() for row in rows],
-        "wrong": deciding["count"] - deciding["correct"],
-        "count": deciding["count"],
-    }
+        raise context.absent("No image was classified by a trained model")
+    images = plural(deciding["count"], "image")
+    mistakes = deciding["mistakes"][:MOST_MISTAKES]
+    if not mistakes:
+        yield show.Sentence(f"None of {images} was misclassified.")
+        return
+    wrong = deciding["count"] - deciding["correct"]
+    shown = f"; the {len(mistakes)} most confident are shown" if wrong > len(mistakes) else ""
+    yield show.Sentence(
+        f"{wrong:,} of {images} misclassified{shown}. First check whether they are labelled "
+        "correctly. The second image of a mistake, where there is one, shows what the served model "
+        "looks at (Grad-CAM): red most, blue nothing."
+    )
+    pairs = list(dict.fromkeys((row["label"], row["predicted"]) for row in mistakes))
+    by_pair = sorted(mistakes, key=lambda row: pairs.index((row["label"], row["predicted"])))
+    yield show.Cards([_mistake(row) for row in by_pair], large=True)
 
 
-def _of_mistakes(facts: Facts) -> set[str]:
-    mistakes = facts["deciding"]["mistakes"] if facts["deciding"] is not None else []
-    return {mistake["image_hash"] for mistake in mistakes[:MOST_MISTAKES]}
-
-
-MISTAKES = Section(
-    "mistakes", "Confident mistakes", build_mistakes, order=128, numbers=True, hashes=_of_mistakes
-)
+def _mistake(row: Mistake) -> show.Card:
+    """Return the image of a mistake with its Grad-CAM, which only the first mistakes have."""
+    path = row["path"]
+    title = f"{path}: labelled {row['label']}, predicted as {row['predicted']}"
+    looked_at = f"what the served model looks at in {path} (Grad-CAM)"
+    return (
+        [
+            show.Picture(row["image_hash"], title),
+            show.Picture(cam_key(row["image_hash"]), looked_at, optional=True),
+        ],
+        [
+            (show.Span("labelled ", "muted"), show.Span(row["label"], "name")),
+            (show.Span("predicted ", "bad"), show.Span(row["predicted"], "name")),
+            show.Span(f"probability {share(row['probability'])}", "muted"),
+            show.Span(path, "path"),
+        ],
+    )

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import collections
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal
 
-from imgpipe.components.common.formatting import capped
+from imgpipe.components.common.formatting import capped, plural
+from imgpipe.components.data_gate.rules import DataDecision
+from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.findings import not_used, title_of
+from imgpipe.components.image_filter.image_table import ListedCopy
 from imgpipe.components.image_filter.judge.check import Row
+from imgpipe.components.report import blocks as show
 from imgpipe.components.report.commands import can_be_reviewed, review_command
-from imgpipe.components.report.page_facts import PageFacts
-from imgpipe.components.report.section import Context, Section, SectionContent
-from imgpipe.components.run_record.facts import Facts
+from imgpipe.components.report.section import Context, said, section
+from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel
 from imgpipe.models.finding import Finding
 from imgpipe.models.names import feature_names as names
 
@@ -21,45 +24,98 @@ from imgpipe.models.names import feature_names as names
 IMAGES = 6
 
 
-def build_data(context: Context) -> SectionContent:
-    """Collect counts, images by split and class, findings and DataGate's decision."""
+@section("data", "Data", order=120, numbers=True)
+def data(context: Context) -> Iterator[show.ResultBlock]:
+    """Yield counts, images by split and class, findings and DataGate's decision."""
     data = context.facts["data"]
     if data is None:
-        return context.absent("No file was inspected")
-    splits = data["by_split"]
-    shown = [*names.SPLITS, *(split for split in splits if split not in names.SPLITS)]
-    held_classes = (name for split in splits.values() for name in split)
-    classes = list(dict.fromkeys([*context.vocabulary, *held_classes]))
-    rows = [(name, [_count(splits, split, name) for split in shown]) for name in classes]
-    counts_by_class = [counts for _, counts in rows]
-    totals = [sum(counts) for counts in zip(*counts_by_class, strict=True)]
-    capped_rows, rows_note = capped(rows, lambda row: sum(row[1]))
+        raise context.absent("No file was inspected")
+    yield show.Sentence(_conservation(data))
     findings = data["findings"]
-    repairs = (finding for finding in findings if finding["fate"] == "repaired")
-    return {
-        "data": data,
-        "adds_up": data["in"] == data["kept"] + data["rejected"],
-        "splits": shown,
-        "rows": capped_rows,
-        "rows_note": rows_note,
-        "totals": totals or [0] * len(shown),
-        "warnings": [
-            _entry(finding, context) for finding in findings if finding["fate"] == "warned"
-        ],
-        "notes": [
-            _entry(finding, context)
+    unused = not_used(findings)
+    if unused:
+        yield show.Sentence(f"Not used: {unused}.")
+    noted = [finding for finding in findings if finding["fate"] == "noted"]
+    yield from said(finding for finding in noted if not finding["decides"])
+    if context.facts["data_gate"] is not None:
+        yield from _gate(context, context.facts["data_gate"])
+    yield from class_counts(data, context.vocabulary)
+    yield from _folded(
+        "Warnings about kept files",
+        "These files were kept. Check whether they belong in the data set.",
+        [finding for finding in findings if finding["fate"] == "warned"],
+    )
+    yield from _folded(
+        "Notes on the source",
+        "Most of these files and folders were not read as images.",
+        [
+            finding
             for finding in findings
             if finding["fate"] in ("not_used", "noted") and finding["examples"]
         ],
-        "repairs": ", ".join(f"{repair['count']:,} {repair['title']}" for repair in repairs),
-        "not_used": not_used(findings),
-        "findings": [
-            finding for finding in findings if finding["fate"] == "noted" and not finding["decides"]
-        ],
-        "gate": context.facts["data_gate"],
-        "reasons": context.data_reasons,
-        "refused": context.state.status == "refused",
-    }
+    )
+
+
+def _conservation(data: DataSummary) -> list[show.Inline]:
+    """Say that every file was kept or rejected, and how many were repaired."""
+    adds_up = show.Span("✓", "good")
+    if data["in"] != data["kept"] + data["rejected"]:
+        lost = "✕ The numbers do not add up: files were lost or counted twice"
+        adds_up = show.Span(lost, "bad")
+    counts = f"{data['in']:,} read = {data['kept']:,} kept + {data['rejected']:,} rejected"
+    repaired = ""
+    if data["repaired"]:
+        repairs = ", ".join(
+            f"{finding['count']:,} {finding['title']}"
+            for finding in data["findings"]
+            if finding["fate"] == "repaired"
+        )
+        listed = f" ({repairs})" if repairs else ""
+        files = plural(data["repaired"], "file was", "files were")
+        repaired = f" {files} repaired{listed}; the original files are unchanged."
+    return [show.Span(counts, "strong"), " ", adds_up, f".{repaired}"]
+
+
+def _gate(context: Context, gate: DataDecision) -> Iterator[show.ResultBlock]:
+    """Yield what DataGate decided, with its reasons if the verdict has not named them."""
+    refused = context.state.status == "refused"
+    if gate["blessed"]:
+        yield show.Sentence((show.Span("✓", "good"), " DataGate accepted the data."))
+    else:
+        above = "; the reasons are listed above" if refused and context.data_reasons else ""
+        yield show.Sentence(show.Span(f"✕ DataGate refused the data{above}.", "bad"))
+    warnings = [
+        (
+            show.Span("Warning:", "muted"),
+            f" {warning['sentence']}; {'; '.join(warning['remedies'])}",
+        )
+        for warning in gate["warnings"]
+    ]
+    yield show.Listed([*([] if refused else context.data_reasons), *warnings])
+
+
+def class_counts(data: DataSummary, vocabulary: Sequence[str]) -> Iterator[show.Table]:
+    """Yield the table of kept images by class and split, with the smallest of many classes."""
+    splits = data["by_split"]
+    shown = [*names.SPLITS, *(split for split in splits if split not in names.SPLITS)]
+    held_classes = (name for split in splits.values() for name in split)
+    rows = [
+        (name, [_count(splits, split, name) for split in shown])
+        for name in dict.fromkeys([*vocabulary, *held_classes])
+    ]
+    if not rows:
+        return
+    totals = [sum(counts) for counts in zip(*(counts for _, counts in rows), strict=True)]
+    first, note = capped(rows, lambda row: sum(row[1]))
+    title = "Kept images by class and split"
+    fewest = f" The classes with the fewest images: {note}" if note else ""
+    yield show.Table(
+        title,
+        ("Class", *shown, "total"),
+        [(show.Span(name, "name"), *counts, sum(counts)) for name, counts in first],
+        total=("all classes", *totals, sum(totals)),
+        caption=f"{title}.{fewest}",
+    )
 
 
 def _count(splits: Mapping[str, Mapping[str, int]], split: str, label: str) -> int:
@@ -67,38 +123,40 @@ def _count(splits: Mapping[str, Mapping[str, int]], split: str, label: str) -> i
     return splits[split][label] if split in splits and label in splits[split] else 0
 
 
-def _of_warnings(facts: Facts) -> set[str]:
-    return {
-        example["image_hash"]
-        for finding in (facts["data"]["findings"] if facts["data"] is not None else ())
-        if finding["fate"] == "warned"
-        for example in finding["examples"][:IMAGES]
-    }
+def _folded(title: str, caption: str, findings: Sequence[Finding]) -> Iterator[show.Folded]:
+    """Yield a table of findings below a summary that names them, if there are any."""
+    if findings:
+        listed = ", ".join(f"{finding['count']:,} {finding['title']}" for finding in findings)
+        columns = ("What", "Files", "Details", "Paths")
+        rows = [_finding(finding) for finding in findings]
+        table = show.Table(title, columns, rows, caption=caption, look="wide")
+        yield show.Folded(f"{title}: {listed}", [table])
 
 
-def _entry(finding: Finding, context: Context) -> dict[str, Any]:
-    """Return the title, count, different details, paths and images of a finding."""
+def _finding(finding: Finding) -> list[show.TableCell]:
+    """Return the title, count, different details, images and paths of a finding."""
     examples = finding["examples"]
+    details = dict.fromkeys(example["detail"] for example in examples if example["detail"])
+    title = finding["title"]
     images = [
-        (context.thumbnails.uri(example["image_hash"]), example["path"]) for example in examples
+        show.Picture(example["image_hash"], f"{title}: {example['path']}", optional=True)
+        for example in examples[:IMAGES]
     ]
-    return {
-        "what": finding["title"],
-        "count": finding["count"],
-        "details": list(
-            dict.fromkeys(example["detail"] for example in examples if example["detail"])
-        ),
-        "remedies": finding["remedies"],
-        "paths": [example["path"] for example in examples],
-        "images": [(uri, path) for uri, path in images if uri][:IMAGES],
-    }
-
-
-DATA = Section("data", "Data", build_data, order=120, numbers=True, hashes=_of_warnings)
+    paths = show.Span("\n".join(example["path"] for example in examples), "path")
+    hidden = finding["count"] - len(examples)
+    more = [show.Span(f"\n… {hidden:,} more", "muted")] if hidden else []
+    details_and_ways = "\n".join([*details, *finding["remedies"]])
+    return [title, finding["count"], details_and_ways, [*images, paths, *more]]
 
 
 #: Number of rows on the page, divided evenly among the reasons; the quarantine's manifest has all.
 LIMIT = 200
+_FEW = 12  # files of a reason that are not folded away
+_LOOKS: Mapping[str, Literal["bad", "good", "warn"]] = {
+    "rejected": "bad",
+    "repaired": "good",
+    "warned": "warn",
+}
 
 
 def shown(rows: Iterable[Row], limit: int = LIMIT) -> list[Row]:
@@ -112,120 +170,192 @@ def shown(rows: Iterable[Row], limit: int = LIMIT) -> list[Row]:
     return [row for reason, alike in groups.items() for row in alike[: quota[reason]]]
 
 
-def grouped(context: Context, rows: Sequence[Row], fate: str = "") -> list[dict[str, Any]]:
-    """Group files with findings by reason for `macros.findings`, the most frequent first.
+def grouped(rows: Sequence[Row], fate: str = "") -> Iterator[show.Folded]:
+    """Yield folded files for each reason, the most frequent first.
 
     Args:
-        context: Data of the page.
         rows: Lines of the quarantine's manifest.
         fate: What happened to the files, where that is not the same for all of the page.
     """
-    groups = []
     chosen = shown(rows)
     counts = collections.Counter(row["reason"] for row in rows)
-    for reason, count in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])):
+    for reason, number in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])):
         of_reason = [row for row in chosen if row["reason"] == reason]
+        hidden = f", {len(of_reason):,} shown" if len(of_reason) < number else ""
+        title = title_of(reason)
+        summary: list[show.Inline] = [show.Span(f"{fate} ", _LOOKS[fate])] if fate else []
+        files = f" {plural(number, 'file')}{hidden}"
+        summary += [show.Span(title, "strong"), show.Span(files, "muted")]
         # Lines of warnings and repairs say nothing about keeping the file.
-        advised = {row["override"] for row in of_reason}
-        cells = [
-            {**context.with_image(row), "other": context.thumbnails.uri(row["kept_copy"])}
-            for row in of_reason
-        ]
-        override = advised.pop() if len(advised) == 1 else ""
-        values = {"title": title_of(reason), "count": count, "override": override, "rows": cells}
-        groups.append({"fate": fate, "several": len(advised) > 1, **values})
-    return groups
+        ways = {row["override"] for row in of_reason}
+        blocks: list[show.ResultBlock] = []
+        if len(ways) == 1 and any(ways):
+            blocks.append(show.Sentence(f"What to do: {ways.pop()}.", "muted"))
+        blocks.append(show.Cards([_file(row, len(ways) > 1) for row in of_reason], large=True))
+        yield show.Folded(summary, blocks, is_open=number <= _FEW)
 
 
-def build_rejected(context: Context) -> SectionContent:
+def _file(row: Row, with_way: bool) -> show.Card:
+    """Return a file with what was found, and with what to do where that differs."""
+    pictures = [show.Picture(row["image_hash"], f"file {row['path']}")]
+    if row["kept_copy"]:  # a check has the images by their paths, too
+        kept = f"file {row['kept_copy']}"
+        pictures.append(show.Picture(row["kept_copy"], kept, optional=True))
+    place = ", ".join(filter(None, (row["label"], row["split"])))
+    lines = [show.Span(row["path"], "path"), show.Span(place, "muted"), row["detail"]]
+    return pictures, [*lines, row["override"]] if with_way else lines
+
+
+@section("rejected", "Rejected files", order=50)
+def rejected(context: Context) -> Iterator[show.ResultBlock]:
     """Group the rejected files, the most frequent reason first."""
     data = context.facts["data"]
     rejected = context.facts["rejected"]
     if data is None and not rejected:
-        return context.absent("No file was inspected")
-    return {
-        "groups": grouped(context, rejected),
-        "total": len(rejected),
-        "shown": min(len(rejected), LIMIT),
-        "seen": None if data is None else data["in"],
-        "review": review_command(context.facts) if any(map(can_be_reviewed, rejected)) else "",
-    }
+        raise context.absent("No file was inspected")
+    if not rejected:
+        none = "No file" if data is None else f"None of {plural(data['in'], 'file')}"
+        yield show.Sentence(f"{none} was rejected.")
+        return
+    of = f" of {data['in']:,}" if data is not None else ""
+    words: list[show.Inline] = [
+        f"{plural(len(rejected), 'file')}{of} {'was' if len(rejected) == 1 else 'were'} rejected. "
+        "Your files are unchanged, and the quarantine has copies of these."
+    ]
+    if any(map(can_be_reviewed, rejected)):
+        words.append(" Those of which a decision makes use are asked about by ")
+        words += [show.Span(review_command(context.facts), "code"), "."]
+    if len(rejected) > LIMIT:
+        words.append(
+            f" {LIMIT} of {len(rejected):,} are shown, some for each reason; manifest.jsonl in the "
+            "quarantine lists all of them."
+        )
+    yield show.Sentence(words)
+    yield from grouped(rejected)
 
 
-REJECTED = Section("rejected", "Rejected files", build_rejected, order=50)
-
-
-def build_near(context: Context) -> SectionContent:
-    """Return the groups with their images."""
+@section("near", "Near-duplicates", order=122, numbers=True)
+def near_duplicates(context: Context) -> Iterator[show.ResultBlock]:
+    """Yield the groups with their images."""
     near = context.facts["near"]
     if near is None:
-        return context.absent("Near-duplicates were not searched for")
-    rows = [
-        {**group, "members": [context.with_image(member) for member in group["members"]]}
-        for group in near["rows"]
-    ]
-    return {"near": near, "rows": rows, "listed_in": "The table of images in the quarantine"}
+        raise context.absent("Near-duplicates were not searched for")
+    if not near["rows"]:
+        yield show.Sentence("No near-duplicates were found.")
+        return
+    words = (
+        f"{plural(near['images'], 'image')} in {plural(near['groups'], 'group')} of "
+        "near-duplicates: copies that were saved again, resized, brightened, cropped or mirrored. "
+        f"Their perceptual hashes differ in at most {near['radius']} of 256 bits "
+        "(judge.threshold.near_duplicate), and their small grey images are alike."
+    )
+    if len(near["rows"]) < near["groups"]:
+        listed_in = "The file that --json writes"
+        if context.facts["quarantine"]:
+            listed_in = "The table of images in the quarantine"
+        words += (
+            f" {len(near['rows'])} groups are shown; those with images in different splits come "
+            f"first. {listed_in} lists all groups."
+        )
+    yield show.Sentence(words)
+    for group in near["rows"]:
+        yield show.Cards([_copy(member) for member in group["members"]], large=True)
+        hidden = group["size"] - len(group["members"])
+        if hidden:
+            yield show.Sentence(f"… and {hidden} more of this group.", "muted")
 
 
-def _of_groups(facts: PageFacts) -> set[str]:
-    groups = facts["near"]["rows"] if facts["near"] is not None else ()
-    return {member["image_hash"] for group in groups for member in group["members"]}
-
-
-NEAR = Section("near", "Near-duplicates", build_near, order=122, numbers=True, hashes=_of_groups)
+def _copy(member: ListedCopy) -> show.Card:
+    """Return one of a group of near-duplicates."""
+    lines: list[show.Text] = [show.Span(f"{member['label']}, {member['split']}", "name")]
+    if not member["stays"]:
+        lines.append(show.Span("rejected", "bad"))
+    lines.append(show.Span(member["path"], "path"))
+    if member["detail"]:
+        lines.append(show.Span(member["detail"], "muted"))
+    return [show.Picture(member["image_hash"], f"image {member['path']}")], lines
 
 
 #: Images on the page; the file for review holds more.
 DOUBTFUL = 24
 
 
-def build_doubtful_labels(context: Context) -> SectionContent:
-    """Return the first rows of the ranking: doubtful labels, and then mistakes of the models."""
+@section("doubtful_labels", "Doubtful labels", order=40)
+def doubtful_labels(context: Context) -> Iterator[show.ResultBlock]:
+    """Yield the first rows of the ranking: doubtful labels, and then mistakes of the models."""
     suspects = context.facts["suspects"]
     if suspects is None:
-        return context.absent("Labels were not checked: there are too few images or no features")
-    rows = [context.with_image(row) for row in suspects["rows"][:DOUBTFUL]]
+        raise context.absent("Labels were not checked: there are too few images or no features")
+    rows = suspects["rows"][:DOUBTFUL]
+    if not rows:
+        images = plural(suspects["images"], "image")
+        taken = "is taken for another class by a model that has not seen it"
+        yield show.Sentence(f"None of {images} {taken}.")
+        return
     doubtful = suspects["doubtful"]
-    return {
-        "suspects": suspects,
-        "rows": rows,
-        "groups": [("", rows[:doubtful]), ("mistake", rows[doubtful:])],
-        "review": review_command(context.facts),
-    }
+    labels = plural(suspects["images"], "label")
+    words = f"None of {labels} is doubtful."
+    if doubtful:
+        words = (
+            f"{doubtful:,} of {labels} {'is' if doubtful == 1 else 'are'} doubtful: more probably "
+            "wrong than right, because a model that has not seen the image answers another class."
+        )
+    others = suspects["disagree"] - doubtful
+    if others > 0:
+        what = plural(others, "other image" if doubtful else "image")
+        words += (
+            f" {what} {'is a mistake' if others == 1 else 'are mistakes'} of a model that has not "
+            "seen them: their labels are more probably right than wrong, and the first of them "
+            "are the most doubtful."
+        )
+    if len(rows) < suspects["disagree"]:
+        words += f" {len(rows)} are shown."
+    command = show.Span(review_command(context.facts), "code")
+    yield show.Sentence((f"{words} Decide with ", command, "."))
+    if doubtful:
+        yield _labels(rows[:doubtful])
+    mistakes = rows[doubtful:]
+    if mistakes:
+        summary = plural(len(mistakes), "mistake")
+        yield show.Folded(summary, [_labels(mistakes)], is_open=not doubtful)
 
 
-def _of_doubtful_labels(facts: Facts) -> set[str]:
-    rows = facts["suspects"]["rows"] if facts["suspects"] is not None else []
-    return {row["image_hash"] for row in rows[:DOUBTFUL]}
+def _labels(rows: Sequence[DoubtfulLabel]) -> show.Cards:
+    cards: list[show.Card] = []
+    for row in rows:
+        label, looks_like = row["label"], row["looks_like"]
+        title = f"{row['path']}, labelled {label}, looks like {looks_like}"
+        other = (show.Span("or ", "bad"), show.Span(looks_like, "name"))
+        lines: list[show.Text] = [show.Span(label, "name"), other, show.Span(row["path"], "path")]
+        cards.append(([show.Picture(row["image_hash"], title)], lines))
+    return show.Cards(cards)
 
 
-DOUBTFUL_LABELS = Section(
-    "doubtful_labels",
-    "Doubtful labels",
-    build_doubtful_labels,
-    order=40,
-    hashes=_of_doubtful_labels,
-)
-
-
-def build_unlike_images(context: Context) -> SectionContent:
-    """Return the new images that are unlike the old ones of their class, class by class."""
+@section("unlike_images", "Unlike their class", order=38)
+def unlike_images(context: Context) -> Iterator[show.ResultBlock]:
+    """Yield the new images that are unlike the old ones of their class, class by class."""
     gate = context.facts["gate"]
     unlike = gate["unlike"] if gate is not None else []
     if not unlike:
-        return context.absent("No new image is surely unlike the old ones of its class")
-    groups = []
+        raise context.absent("No new image is surely unlike the old ones of its class")
+    yield show.Sentence(
+        (
+            "These images are new since the last version, and surely unlike the images of their "
+            "class that it knows. The most unlike come first. Correct the data where they are "
+            "wrong, or run again with ",
+            show.Span("--accept", "code"),
+            " to accept them.",
+        )
+    )
     for of_class in unlike:
-        rows = [context.with_image(row) for row in of_class["images"][:DOUBTFUL]]
-        groups.append((of_class, rows))
-    return {"groups": groups}
-
-
-def _of_unlike_images(facts: Facts) -> set[str]:
-    unlike = facts["gate"]["unlike"] if facts["gate"] is not None else []
-    return {image["image_hash"] for of_class in unlike for image in of_class["images"][:DOUBTFUL]}
-
-
-UNLIKE_IMAGES = Section(
-    "unlike_images", "Unlike their class", build_unlike_images, order=38, hashes=_of_unlike_images
-)
+        rows = of_class["images"][:DOUBTFUL]
+        of_new = f"{of_class['unlike']:,} of {plural(of_class['new'], 'new image')}"
+        hidden = f"; {len(rows)} are shown" if len(rows) < of_class["unlike"] else ""
+        yield show.Heading(f"{of_class['class']}: {of_new}{hidden}")
+        cards: list[show.Card] = []
+        for row in rows:
+            title = f"{row['path']}: new, labelled {row['label']}"
+            cards.append(
+                ([show.Picture(row["image_hash"], title)], [show.Span(row["path"], "path")])
+            )
+        yield show.Cards(cards)

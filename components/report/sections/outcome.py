@@ -3,35 +3,74 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from imgpipe.components.common.formatting import count, seconds
+from imgpipe.components.report import blocks as show
 from imgpipe.components.report.advice import advice
-from imgpipe.components.report.commands import NextCommand, next_commands
-from imgpipe.components.report.section import Absent, Context, Section, SectionContent
+from imgpipe.components.report.commands import next_commands
+from imgpipe.components.report.section import Absent, Context, said, section
 from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.run_findings import all_findings, run_findings
 from imgpipe.models.finding import Finding
 
 #: Beginnings of a verdict that are left out, because the heading says the same.
 _HEADING = ("blessed: ", "not blessed: ", "not published: ", "data refused: ")
+_PHOTOS = 12  # classes with an image beside the verdict
 
 
-def build_verdict(context: Context) -> Mapping[str, Any]:
-    """Collect the sentence, what the rules say, and the key figures."""
+@section("verdict", "Verdict", order=10)
+def run_verdict(context: Context) -> Iterator[show.ResultBlock]:
+    """Yield the sentence, what the rules say, the key figures, and what can be done next."""
     gate = context.facts["gate"]
-    return {
-        "state": context.state,
-        "rules": verdict.rulings(gate) if gate is not None else [],
-        "sentence": _sentence(context),
-        "reasons": context.data_reasons,
-        "keys": _keys(context),
-        "findings": _findings(context),
-        "test": verdict.test_line(context.facts["metrics"]),
-        "expected": verdict.expected_lines(verdict.expected(context.facts)),
-        "commands": _commands(context),
-    }
+    yield show.Sentence(_sentence(context), "sentence")
+    test = verdict.test_line(context.facts["metrics"])
+    if test:
+        yield show.Sentence((show.Span("Test split:", "strong"), f" accuracy {test}."))
+    yield from class_photos(context)
+    yield from _how_it_ended(context)
+    rules = verdict.rulings(gate) if gate is not None else []
+    signs = {True: show.Span("✕", "bad"), False: show.Span("✓", "good")}
+    texts = [f" {show.capitalised(rule['reason'] or rule['text'])}." for rule in rules]
+    marked = [(signs[bool(rule["reason"])], text) for rule, text in zip(rules, texts, strict=True)]
+    yield show.Listed(marked, "rulings")
+    yield from said(_findings(context))
+    for name, text in verdict.expected_lines(verdict.expected(context.facts)):
+        yield show.Sentence((show.Span(f"{show.capitalised(name)}:", "strong"), f" {text}"))
+    yield show.Figures(_keys(context), key=True)
+    for command in next_commands(context.facts, context.state.status):
+        if command["purpose"] != "look":  # at this page
+            yield show.Sentence(f"{show.capitalised(command['text'])}:")
+            yield show.Command(command["command"])
+
+
+def class_photos(context: Context) -> Iterator[show.Photos]:
+    """Yield a row with an image of each of the first classes, if there are images."""
+    shown = []
+    for gallery in context.facts["galleries"][:_PHOTOS]:
+        for image in gallery["sample"][:1]:
+            shown.append(show.Picture(image["image_hash"], f"{gallery['name']}: {image['path']}"))
+    if shown:
+        yield show.Photos(shown)
+
+
+def _how_it_ended(context: Context) -> Iterator[show.ResultBlock]:
+    """Yield what a blessing means, or where and why the run stopped."""
+    state = context.state
+    if state.status == "blessed":
+        yield show.Sentence(
+            "The model has passed every check on its accuracy and on how it is served, so that it "
+            "may be published.",
+            "muted",
+        )
+    refused = state.status == "refused"
+    if state.failed and state.failed not in state.verdict and not refused:
+        yield show.Sentence(("The run stopped in ", show.Span(state.failed, "strong"), "."))
+    if state.error and state.error not in state.verdict:
+        yield show.Command(state.error)
+    if refused:
+        yield show.Listed(context.data_reasons)
 
 
 def _findings(context: Context) -> list[Finding]:
@@ -44,12 +83,6 @@ def _findings(context: Context) -> list[Finding]:
     ]
 
 
-def _commands(context: Context) -> list[NextCommand]:
-    """Return what can be done next, besides looking at this page."""
-    commands = next_commands(context.facts, context.state.status)
-    return [command for command in commands if command["purpose"] != "look"]
-
-
 def _sentence(context: Context) -> str:
     """Return the verdict without the words of the heading and without reasons that are listed."""
     text = verdict.headline(context.state.verdict, context.facts["gate"])
@@ -60,7 +93,7 @@ def _sentence(context: Context) -> str:
         if not heading:
             return text
         text = text.removeprefix(heading)
-    return text[:1].upper() + text[1:]
+    return show.capitalised(text)
 
 
 def _keys(context: Context) -> list[tuple[str, str]]:
@@ -82,48 +115,48 @@ def _keys(context: Context) -> list[tuple[str, str]]:
     return keys
 
 
-VERDICT = Section("verdict", "Verdict", build_verdict, order=10)
-
-
-def build_next_steps(context: Context) -> SectionContent:
-    """Return the advice."""
+@section("next_steps", "What to do next", order=15)
+def next_steps(context: Context) -> Iterator[show.ResultBlock]:
+    """Yield the advice."""
     proposals = advice(context.facts)
     if not proposals and context.state.error:
-        return context.absent("There is nothing to advise from")
+        raise context.absent("There is nothing to advise from")
     if not proposals:
-        return Absent("No fact of this run calls for a change of data or settings.")
-    return {"advice": proposals}
+        raise Absent("No fact of this run calls for a change of data or settings.")
+    steps: list[list[show.Inline]] = []
+    for proposal in proposals:
+        commands = map(show.Command, proposal["remedies"])
+        link = show.Link("Show", proposal["reason"])
+        steps.append([f"{proposal['sentence']} ", link, *commands])
+    yield show.Listed(steps, "steps")
 
 
-NEXT_STEPS = Section("next_steps", "What to do next", build_next_steps, order=15)
-
-
-def build_identity(context: Context) -> SectionContent:
-    """Return the known parts of the run's identity."""
+@section("identity", "Identity", order=180, numbers=True)
+def identity(context: Context) -> Iterator[show.ResultBlock]:
+    """Yield the known parts of the run's identity."""
     settings, identity = context.facts["settings"], context.facts["identity"]
     push, baseline = context.facts["push"], context.facts["baseline"]
     if identity is None:
-        return Absent("The run did not record how it was started.")
+        raise Absent("The run did not record how it was started.")
     values = {
-        "date": identity["date"],
-        "data fingerprint": settings["fingerprint"],
-        "seeds": _named(settings["seeds"]),
-        "version": push["version"] if push is not None else None,
-        "parent version": baseline["version"] if baseline is not None else None,
-        "packages": _named(identity["packages"]),
+        "Date": identity["date"],
+        "Data fingerprint": settings["fingerprint"],
+        "Seeds": _named(settings["seeds"]),
+        "Version": push["version"] if push is not None else None,
+        "Parent version": baseline["version"] if baseline is not None else None,
+        "Packages": _named(identity["packages"]),
     }
-    return {
-        "rows": [(name.capitalize(), str(value)) for name, value in values.items() if value],
-        "command": identity["command"],
-        "changed": [
-            f"{name} = {json.dumps(value, ensure_ascii=False)}"
-            for name, value in settings["changed"].items()
-        ],
-    }
+    yield show.Figures([(name, str(value)) for name, value in values.items() if value])
+    if identity["command"]:
+        yield show.Heading("Command")
+        yield show.Command(identity["command"])
+    yield show.Heading("Settings that differ from the defaults")
+    changed = [
+        f"{name} = {json.dumps(value, ensure_ascii=False)}"
+        for name, value in settings["changed"].items()
+    ]
+    yield show.Command("\n".join(changed)) if changed else show.Sentence("None.")
 
 
 def _named(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
-
-
-IDENTITY = Section("identity", "Identity", build_identity, order=180, numbers=True)

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from typing_extensions import TypedDict
-
-from imgpipe.components.common.formatting import plural
-from imgpipe.components.common.named_images import NamedImage
-from imgpipe.components.report.page_facts import PageFacts
+from imgpipe.components.common.answer_table import ClassMetrics
+from imgpipe.components.common.formatting import plural, share
+from imgpipe.components.report import blocks as show
 from imgpipe.components.report.pictures import map_picture, plots
 from imgpipe.components.report.pictures.galleries import Gallery
 from imgpipe.components.report.pictures.learning_curve import images_to_threshold, power_law
-from imgpipe.components.report.section import Context, Section, SectionContent
-from imgpipe.components.run_record.facts import Facts
-from imgpipe.components.run_record.metrics import (
-    MATRIX,
-    CellImage,
-    DecidingAnswers,
-)
+from imgpipe.components.report.section import Context, section
+from imgpipe.components.run_record.metrics import MATRIX, DecidingAnswers
 
 _NO_ANSWERS = "No image was classified by a trained model"
 _IMAGES_OF_A_CELL = 4
 _GALLERIES = 60  # classes with a row
 _BARS = 30  # classes with a bar; of more, those with the fewest right answers
+_STRONGEST = 0.6  # opacity of a cell of the matrix that holds all images of its row
 _JUDGED = {
     "folds": "Each image was answered in cross-validation, by a model that has not seen it.",
     "validation": "Answers for the validation split.",
@@ -33,93 +26,48 @@ _JUDGED = {
 }
 
 
-class _Bar(TypedDict):
-    """The answers for a class, with the lengths of its bar and of its interval in percent."""
-
-    name: str
-    count: int
-    correct: int
-    share: str
-    low: str
-    width: str
-
-
-class _Photo(TypedDict):
-    """An image of many."""
-
-    image: str  # data URI; "" without an image
-    path: str
-
-
-class _Cell(TypedDict):
-    """A cell of the matrix."""
-
-    count: int
-    right: bool
-    opacity: float
-    predicted: str
-    images: list[_Photo]
-
-
-class _MatrixRow(TypedDict):
-    """A row of the matrix."""
-
-    label: str
-    cells: list[_Cell]
-    others: int  # answers of classes that are not in the matrix
-
-
-def build_by_class(context: Context) -> SectionContent:
-    """Return one bar for each class, the lowest first, and one for all classes."""
+@section("by_class", "Right answers by class", order=20)
+def by_class(context: Context) -> Iterator[show.ResultBlock]:
+    """Yield one bar for each class, the lowest first, and one for all classes."""
     deciding = context.facts["deciding"]
     if deciding is None:
-        return context.absent(_NO_ANSWERS)
-    bars = [
-        _bar(name, of_class["correct"], of_class["count"], of_class["ci95"])
-        for name, of_class in deciding["per_class"].items()
-        if of_class["count"]
-    ]
-    bars.sort(key=lambda bar: (bar["correct"] / bar["count"], bar["name"]))
-    note = f"The {_BARS} lowest of {len(bars):,} classes." if len(bars) > _BARS else ""
-    return {
-        "rows": bars[:_BARS],
-        "every": _bar("all classes", deciding["correct"], deciding["count"], deciding["ci95"]),
-        "threshold": deciding["threshold"],
-        "limit": _percent(deciding["threshold"] or 0),
-        "judged": _JUDGED[deciding["judged_by"]],
-        "note": note,
-    }
+        raise context.absent(_NO_ANSWERS)
+    threshold = deciding["threshold"]
+    classes = [entry for entry in deciding["per_class"].items() if entry[1]["count"]]
+    classes.sort(key=lambda entry: (entry[1]["correct"] / entry[1]["count"], entry[0]))
+    caption = _JUDGED[deciding["judged_by"]]
+    if len(classes) > _BARS:
+        caption += f" The {_BARS} lowest of {len(classes):,} classes."
+    caption += " The thin line is the 95 % interval"
+    if threshold:
+        caption += f", the upright one the accuracy that is asked for, {threshold:g}"
+    yield show.Table(
+        "Right answers by class",
+        ("Class", "Share", "Right"),
+        [_bar(name, figures, threshold) for name, figures in classes[:_BARS]],
+        total=_bar("all classes", deciding, threshold),
+        caption=f"{caption}.",
+        look="bars",
+    )
 
 
-def _bar(name: str, correct: int, count: int, ci95: Sequence[float]) -> _Bar:
-    low, high = ci95
-    return {
-        "name": name,
-        "count": count,
-        "correct": correct,
-        "share": _percent(correct / count),
-        "low": _percent(low),
-        "width": _percent(high - low),
-    }
+def _bar(
+    name: str, figures: ClassMetrics | DecidingAnswers, threshold: float | None
+) -> list[show.TableCell]:
+    low, high = figures["ci95"]
+    bar = show.Bar(figures["correct"] / figures["count"], low, high, threshold or None)
+    return [show.Span(name, "name"), bar, f"{figures['correct']:,} of {figures['count']:,}"]
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
-
-
-BY_CLASS = Section("by_class", "Right answers by class", build_by_class, order=20)
-
-
-def build_more_images(context: Context) -> SectionContent:
+@section("more_images", "Would more images help?", order=22)
+def more_images(context: Context) -> Iterator[show.ResultBlock]:
     """Plot the learning curve, and say how many images would reach the threshold."""
     training, gate = context.facts["training"], context.facts["gate"]
     solution = training["solution"] if training is not None else None
     curve = (solution["learning_curve"] or []) if solution is not None else []
     if training is None or solution is None or len(curve) < 2:
-        return context.absent("There is no learning curve: it needs a solved head and folds")
-    tuned = training["fine_tune"] is not None
-    # Of a tuned network the curve is that of the head, which the threshold shows where to improve.
-    threshold = (gate["threshold"] or None) if gate is not None else None
+        raise context.absent("There is no learning curve: it needs a solved head and folds")
+    threshold = gate["threshold"] if gate is not None else None
     images = images_to_threshold(training, gate)
     law = power_law(solution)
     last = curve[-1]["images"]
@@ -129,106 +77,103 @@ def build_more_images(context: Context) -> SectionContent:
         steps = [last + (end - last) * step / 20 for step in range(21)]
         beyond = [(count, law.accuracy(count)) for count in steps]
     points = [(float(point["images"]), point["accuracy"]) for point in curve]
-    return {
-        "plot": plots.learning_curve(points, beyond, threshold, "more-images"),
-        "images": images,
-        "threshold": threshold,
-        "tuned": tuned,
-        "points": curve,
-    }
+    plot = plots.learning_curve(points, beyond, threshold, "more-images")
+    caption: list[show.Inline] = []
+    if images:
+        reached = f"About {images:,} training images would reach {threshold:g}."
+        caption += [show.Span(reached, "strong"), " "]
+    of_head = "of the head " if training["fine_tune"] is not None else ""
+    caption.append(f"Accuracy {of_head}by number of training images")
+    values = ", ".join(f"{point['images']:,}: {share(point['accuracy'])}" for point in curve)
+    yield show.Curves([(plot, [*caption, show.Span(f": {values}", "unseen"), "."])])
 
 
-MORE_IMAGES = Section("more_images", "Would more images help?", build_more_images, order=22)
-
-
-def build_taken_for(context: Context) -> SectionContent:
-    """Return one matrix of all answers that decide, with images in its cells."""
+@section("taken_for", "What is taken for what", order=24)
+def taken_for(context: Context) -> Iterator[show.ResultBlock]:
+    """Yield one matrix of all answers that decide, with images in its cells."""
     deciding = context.facts["deciding"]
     if deciding is None:
-        return context.absent(_NO_ANSWERS)
+        raise context.absent(_NO_ANSWERS)
     classes = context.vocabulary
+    shown = deciding["matrix"]
+    if not shown:
+        raise context.absent("No image was taken for another class")
     wrong = deciding["count"] - deciding["correct"]
-    if not deciding["matrix"]:
-        return context.absent("No image was taken for another class")
-    return {
-        "classes": [classes[label] for label in deciding["matrix"]],
-        "rows": _matrix_rows(context, deciding),
-        "others": len(classes) > MATRIX,
-        "wrong": wrong,
-        "count": deciding["count"],
-        "of": len(classes),
-    }
+    of = plural(deciding["count"], "image")
+    words = (
+        f"{wrong:,} of {of} {'is' if wrong == 1 else 'are'} taken for another class. Rows are "
+        "labels, columns are answers; the surest images are shown."
+    )
+    columns = ["", *(classes[label] for label in shown)]
+    if len(classes) > MATRIX:
+        words += f" The {len(shown)} of {len(classes):,} classes that are confused most."
+        columns.append("others")
+    yield show.Sentence(words, "muted")
+    rows = [_matrix_row(context, deciding, label) for label in shown]
+    yield show.Table("What is taken for what", columns, rows, look="matrix")
 
 
-def _matrix_rows(context: Context, deciding: DecidingAnswers) -> list[_MatrixRow]:
-    """Return a row for each class, with its cells and its answers of other classes."""
-    images: dict[tuple[int, int], list[CellImage]] = {}
-    for image in deciding["images"]:
-        images.setdefault((image["label"], image["predicted"]), []).append(image)
-    counts = {(label, predicted): count for label, predicted, count in deciding["confusion"]}
-    rows: list[_MatrixRow] = []
-    for label in deciding["matrix"]:
-        total = deciding["per_class"][context.vocabulary[label]]["count"]
-        cells: list[_Cell] = []
-        for predicted in deciding["matrix"]:
-            count = counts.get((label, predicted), 0)
-            chosen = images.get((label, predicted), [])[:_IMAGES_OF_A_CELL]
-            cells.append(
-                {
-                    "count": count,
-                    "right": label == predicted,
-                    "opacity": 0.6 * math.sqrt(count / total) if total else 0.0,
-                    "images": _photos(context, chosen),
-                    "predicted": context.vocabulary[predicted],
-                }
-            )
-        others = total - sum(cell["count"] for cell in cells)
-        rows.append({"label": context.vocabulary[label], "cells": cells, "others": others})
-    return rows
+def _matrix_row(context: Context, deciding: DecidingAnswers, label: int) -> list[show.TableCell]:
+    """Return the row of a label, with a cell for each answer and one for answers of others."""
+    classes = context.vocabulary
+    counts = {predicted: count for of, predicted, count in deciding["confusion"] if of == label}
+    cells: list[show.TableCell] = [show.Span(classes[label], "name")]
+    total = deciding["per_class"][classes[label]]["count"]
+    for predicted in deciding["matrix"]:
+        count = counts.pop(predicted, 0)
+        answer = f"{classes[label]}, answered {classes[predicted]}"
+        photos = [
+            show.Picture(image["image_hash"], f"{image['path']}: {answer}", many=True)
+            for image in deciding["images"]
+            if (image["label"], image["predicted"]) == (label, predicted)
+        ]
+        strength = _STRONGEST * math.sqrt(count / total) if total else 0.0
+        words: list[show.Inline] = [f"{count:,}"] if count else []
+        words += photos[:_IMAGES_OF_A_CELL]
+        right = label == predicted
+        cells.append(show.MarkedCell(words, "right" if right else "wrong", strength))
+    if len(classes) > MATRIX:
+        cells.append(sum(counts.values()) or "")
+    return cells
 
 
-def _photos(context: Context, images: Sequence[NamedImage]) -> list[_Photo]:
-    """Return images with their small thumbnails."""
-    return [
-        {"image": context.thumbnails.small_uri(image["image_hash"]), "path": image["path"]}
-        for image in images
-    ]
-
-
-def _of_answers(facts: Facts) -> set[str]:
-    deciding = facts["deciding"]
-    return set() if deciding is None else {image["image_hash"] for image in deciding["images"]}
-
-
-TAKEN_FOR = Section(
-    "taken_for", "What is taken for what", build_taken_for, order=24, hashes=_of_answers
-)
-
-
-def build_gallery(context: Context) -> SectionContent:
-    """Return a row of images for each class; of many classes, some rows are folded away."""
+@section("gallery", "Your images", order=26)
+def gallery(context: Context) -> Iterator[show.ResultBlock]:
+    """Yield a row of images for each class; of many classes, some rows are folded away."""
     galleries = context.facts["galleries"]
     if not galleries:
-        return context.absent("No image was inspected")
+        raise context.absent("No image was inspected")
     first, others = _gallery_classes(galleries, context.facts["deciding"])
-    return {
-        "groups": [
-            [_gallery_row(context, galleries[label]) for label in labels]
-            for labels in (first, others)
-        ],
-        "left_out": len(galleries) - len(first) - len(others),
-        "least": any(gallery["least"] for gallery in galleries),
-    }
+    if any(gallery["least"] for gallery in galleries):
+        yield show.Sentence(
+            "Some images of each class, chosen at random; framed: those that are least like the "
+            "others of their class.",
+            "muted",
+        )
+    for label in first:
+        yield _gallery_row(galleries[label])
+    if others:
+        summary = plural(len(others), "more class", "more classes")
+        yield show.Folded(summary, [_gallery_row(galleries[label]) for label in others])
+    left_out = len(galleries) - len(first) - len(others)
+    if left_out:
+        classes = plural(left_out, "class has", "classes have")
+        yield show.Sentence(f"{classes} no row.", "muted")
 
 
-def _gallery_row(context: Context, gallery: Gallery) -> dict[str, Any]:
-    """Return the images of a class with their thumbnails."""
-    return {
-        "name": gallery["name"],
-        "count": gallery["count"],
-        "sample": _photos(context, gallery["sample"]),
-        "least": _photos(context, gallery["least"]),
-    }
+def _gallery_row(gallery: Gallery) -> show.Photos:
+    """Return some images of a class, and those that are least typical of it."""
+    name = gallery["name"]
+    pictures = [
+        show.Picture(image["image_hash"], f"{name}{what}: {image['path']}", framed, many=True)
+        for what, framed, images in (
+            ("", False, gallery["sample"]),
+            (", least typical", True, gallery["least"]),
+        )
+        for image in images
+    ]
+    count = show.Span(f" {plural(gallery['count'], 'image')}", "muted")
+    return show.Photos(pictures, (show.Span(name, "name"), count))
 
 
 def _gallery_classes(
@@ -242,39 +187,23 @@ def _gallery_classes(
     return first, others[: _GALLERIES - len(first)]
 
 
-def _of_galleries(facts: PageFacts) -> set[str]:
-    galleries = facts["galleries"]
-    first, others = _gallery_classes(galleries, facts["deciding"])
-    return {
-        image["image_hash"]
-        for label in (*first, *others)
-        for image in (*galleries[label]["sample"], *galleries[label]["least"])
-    }
-
-
-GALLERY = Section("gallery", "Your images", build_gallery, order=26, hashes=_of_galleries)
-
-
-def build_map(context: Context) -> SectionContent:
-    """Draw the map, with the colours of its classes."""
+@section("map", "Map", order=28)
+def map_of_images(context: Context) -> Iterator[show.ResultBlock]:
+    """Yield the map, with the colours of its classes."""
     image_map = context.facts["map"]
     if image_map is None:
-        return context.absent("There is no map: there are too few images, or no features")
+        raise context.absent("There is no map: there are too few images, or no features")
     classes = context.vocabulary
     coloured: Sequence[int] = range(len(classes))
     if len(classes) > MATRIX:
         deciding = context.facts["deciding"]
         coloured = deciding["matrix"] if deciding is not None else []
     colours = map_picture.colours(coloured)
-    hashes = [image["image_hash"] for image in image_map["images"]]
-    files = {image_hash: context.thumbnails.file(image_hash) for image_hash in hashes}
-    return {
-        "picture": map_picture.draw(image_map, files, colours),
-        "size": map_picture.size(image_map),
-        "legend": [(classes[label], colour) for label, colour in colours.items()],
-        "others": len(classes) > len(colours),
-        "alt": f"Map of {plural(len(hashes), 'image')}",
-    }
-
-
-MAP = Section("map", "Map", build_map, order=28)
+    legend = [(colour, classes[label]) for label, colour in colours.items()]
+    if len(classes) > len(colours):
+        legend.append((map_picture.GREY, "other classes"))
+    yield show.Legend([*legend, ("dot", "mistake")])
+    images = plural(len(image_map["images"]), "image")
+    side_by_side = "similar images lie side by side, a frame has the colour of the label"
+    title = f"Map of {images}: {side_by_side}, and a dot marks a mistake"
+    yield show.Map(image_map, colours, title)

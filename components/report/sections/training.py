@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
+from collections.abc import Iterator, Sequence
 
+from imgpipe.components.common.formatting import plural, seconds, share
+from imgpipe.components.model_pusher.push import Push
+from imgpipe.components.report import blocks as show
 from imgpipe.components.report.advice import would_more_help
 from imgpipe.components.report.commands import serve_command
 from imgpipe.components.report.pictures import plots
-from imgpipe.components.report.section import Context, Section, SectionContent
+from imgpipe.components.report.section import Context, section
 from imgpipe.models.features.bank import BankFacts
 from imgpipe.models.features.folds import FEWEST_MISTAKES
+from imgpipe.models.head.calibration import Calibration
 from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.model_names import SERVED_NAME
 from imgpipe.models.settings.feature_kinds import AVERAGE, CLASS_TOKEN, COVARIANCE, TOKENS
-from imgpipe.models.training.history import FAILURES, JUDGES, FineTuned, History, Stage, Tried
+from imgpipe.models.training.history import FAILURES, JUDGES, History, Stage, Tried
 
+_FEW_NAMES = 12  # classes whose names are not folded away
+_MOST_NAMES = 1000
 _PORT = 8500  # TensorFlow Serving's default for gRPC; the REST interface has the next one
 _GATES = {
     "model": "ImageEvaluator",
@@ -26,21 +32,47 @@ _GATES = {
 }
 
 
-def build_model(context: Context) -> SectionContent:
-    """Return the outcome of the push, and commands if there is a model to serve."""
+@section("model", "Model", order=150, numbers=True)
+def model(context: Context) -> Iterator[show.ResultBlock]:
+    """Yield the outcome of the push, and commands if there is a model to serve."""
     push, settings = context.facts["push"], context.facts["settings"]
-    baseline = context.facts["baseline"]
     if push is None:
-        return context.absent("Nothing was published")
-    path = (push["path"] or "").rstrip("/")
-    return {
-        "push": push,
-        "refused": " and ".join(_GATES[gate] for gate in push["refused_by"]),
-        "before": baseline["version"] if baseline is not None else 0,
-        "settings": settings,
-        "vocabulary": context.vocabulary,
-        "commands": _commands(path, settings["name"]) if path else [],
-    }
+        raise context.absent("Nothing was published")
+    rows: list[tuple[str, show.Text]] = [("Outcome", _outcome_of_push(context, push))]
+    if push["path"]:
+        rows.append(("Location", show.Span(push["path"], "path")))
+    if settings["backbone"]:
+        size = settings["image_size"]
+        pixels = f", {size} × {size} pixels" if size else ""
+        rows.append(("Backbone", f"{settings['backbone']}{pixels}"))
+    classes = context.vocabulary
+    listed = show.Span(", ".join(classes[:_MOST_NAMES]), "name")
+    if len(classes) <= _FEW_NAMES:
+        yield show.Figures([*rows, ("Classes", listed)])
+    else:
+        yield show.Figures(rows)
+        first = ", of which the first 1,000 are shown" if len(classes) > _MOST_NAMES else ""
+        yield show.Folded(f"{len(classes):,} classes{first}", [show.Sentence(listed)])
+    if push["path"]:
+        for purpose, command in _commands(push["path"].rstrip("/"), settings["name"]):
+            yield show.Heading(purpose)
+            yield show.Command(command)
+
+
+def _outcome_of_push(context: Context, push: Push) -> show.Text:
+    """Say whether the model was published, and if it was not, by which gate it was refused."""
+    if push["status"] == "pushed":
+        return (show.Span("Published", "good"), f" as version {push['version']}")
+    if push["status"] == "unchanged":
+        version = f"version {push['version']}, which is already published"
+        return (show.Span("Unchanged", "strong"), f": {version}, is identical to this model")
+    baseline = context.facts["baseline"]
+    words = ""
+    if push["refused_by"]:
+        words = f": refused by {' and '.join(_GATES[gate] for gate in push['refused_by'])}"
+    if baseline is not None and baseline["version"]:
+        words += f"; version {baseline['version']}, which was published earlier, stays in place"
+    return (show.Span("Not published", "warn"), words)
 
 
 def _commands(path: str, name: str) -> list[tuple[str, str]]:
@@ -61,9 +93,6 @@ def _commands(path: str, name: str) -> list[tuple[str, str]]:
             "tensorflow/serving",
         ),
     ]
-
-
-MODEL = Section("model", "Model", build_model, order=150, numbers=True)
 
 
 #: What a head reads, by the name of the kind of features.
@@ -93,116 +122,210 @@ _LAST_KEPT = (
 )
 
 
-def build_training(context: Context) -> SectionContent:
-    """Collect the stages with their plots, and the results of fine-tuning and calibration."""
+@section("training", "Training", order=140, numbers=True)
+def training(context: Context) -> Iterator[show.ResultBlock]:
+    """Yield the stages with their plots, and the results of fine-tuning and calibration."""
     training, bank = context.facts["training"], context.facts["bank"]
     if training is None:
-        return context.absent("No model was trained")
-    tuned, solution = training["fine_tune"], training["solution"]
-    search, search_ended = training["search"] or [], training["search_ended"]
-    judged_by = search[0]["judged_by"] if search else "validation"
-    by_folds = judged_by == "folds"
-    learned_validation = training["learned"].get(names.VALIDATION, 0)
-    stands_in = by_folds or learned_validation > 0  # another network was judged for this one
-    stages = [] if solution else [_stage("", training, "train")]
+        raise context.absent("No model was trained")
+    tuned, search = training["fine_tune"], training["search"] or []
+    by_folds = bool(search) and search[0]["judged_by"] == "folds"
+    # Another network was judged for this one.
+    stands_in = by_folds or training["learned"].get(names.VALIDATION, 0) > 0
+    if training["solution"]:
+        yield from _solved(training, training["solution"], bank)
+    yield from _search(training, search)
+    if not training["solution"]:
+        yield from _stage("", training, "train", stands_in)
     if tuned is not None and tuned["epochs"]:
-        kept = _LAST_KEPT if stands_in else _BY_CALIBRATED_LOSS
-        stages.append(_stage("Fine-tuning", tuned, "fine_tune", kept))
-    return {
-        "solution": _solution(training, solution) if solution else None,
-        "stages": stages,
-        "choice": _choice_of_features(bank) if bank is not None and bank["tried"] else None,
-        "trained": training["trained"],
-        "outcome": _outcome(tuned) if tuned is not None and not search else "",
-        "calibration": training["calibration"],
-        "search": [_tried(tried) for tried in search],
-        "by_folds": by_folds,
-        "judges": JUDGES[judged_by],
-        "learned_validation": learned_validation,
-        "stands_in": stands_in,
-        "search_ended": search_ended["sentence"] if search_ended is not None else "",
-    }
+        yield from _stage("Fine-tuning", tuned, "fine_tune", stands_in)
+    outcome = ""
+    if tuned is not None and not search:
+        before, after = share(tuned["head_accuracy"]), share(tuned["accuracy"])
+        outcome = f" Fine-tuning changed the validation accuracy from {before} to {after}."
+    yield show.Sentence(f"Trained layers: {training['trained']}.{outcome}")
+    if training["calibration"]:
+        yield show.Sentence(_calibrated(training["calibration"]))
 
 
-def _choice_of_features(bank: BankFacts) -> dict[str, Any]:
-    """Return the features on which heads were compared, and those that were chosen.
+def _solved(
+    training: History, solution: Solution, bank: BankFacts | None
+) -> Iterator[show.Sentence]:
+    """Yield how the head was solved, on which features, and what it reaches."""
+    learned = training["learned"].get(names.VALIDATION, 0)
+    seconds_of = f" in {seconds(training['seconds'])}" if training["seconds"] is not None else ""
+    method = (
+        "The head is a linear classifier on the stored features. It was not trained by epochs but "
+        f"solved by {solution['method'].replace('_', ' ')}{seconds_of}, because its loss has a "
+        "single lowest point. "
+    )
+    penalty = f"The penalty of its weights is {solution['l2']:.3g}."
+    if solution["folds"]:
+        over = "train and validation" if learned else "train"
+        images = plural(solution["images"] or 0, "image")
+        penalty = (
+            f"The penalty of its weights, {solution['l2']:.3g}, was chosen with the method by "
+            f"{solution['folds']}-fold cross-validation over {images} of "
+            f"{over}: each image was answered by a head that had not seen it, and "
+            f"{share(solution['accuracy'])} of the answers were right (standard error "
+            f"{share(solution['standard_error'])})."
+        )
+    yield show.Sentence(method + penalty)
+    more = would_more_help(solution)
+    if more:
+        yield show.Sentence(more)
+    if bank is not None and bank["tried"]:
+        yield show.Sentence(_choice_of_features(bank))
+    epoch = training["epochs"][0]
+    reached = f"accuracy {share(epoch['accuracy'])}, loss {share(epoch['loss'])}"
+    held_out = f"accuracy {share(epoch['val_accuracy'])}, loss {share(epoch['val_loss'])}"
+    others = f"Validation images: {held_out}."
+    if learned:
+        held_out = plural(learned, "validation image")
+        others = f"The head has learned from {held_out}, too, because the folds judge it."
+    yield show.Sentence(f"Training images: {reached}. {others}")
 
-    Larger images let the backbone compute `backbone_work` times as much.
+
+def _choice_of_features(bank: BankFacts) -> str:
+    """Say on which features heads were compared, and which were chosen.
+
+    Larger images let the backbone compute more, by the square of their side.
     """
     tried = bank["tried"]
+    size, first = bank["image_size"], tried[0]["image_size"]
+    compared = ", ".join(
+        f"“{one['features']}” at {one['image_size']} pixels {share(one['accuracy'])}"
+        for one in tried
+    )
     kinds = dict.fromkeys(features["features"] for features in tried)
-    return {
-        "tried": tried,
-        "kinds": [(kind, _KINDS[kind]) for kind in kinds],
-        "features": bank["features"],
-        "image_size": bank["image_size"],
-        "fewest_mistakes": FEWEST_MISTAKES,
-        "backbone_work": (bank["image_size"] / tried[0]["image_size"]) ** 2,
-    }
+    meanings = " ".join(f"“{kind}” is {_KINDS[kind]}." for kind in kinds)
+    text = (
+        "Heads on different features were compared in cross-validation over training images: "
+        f"{compared}. {meanings} The run chose “{bank['features']}” at {size} pixels for the head. "
+        f"Features that cost more are tried only where it makes {FEWEST_MISTAKES} mistakes or "
+        "more, and they have to be better by more than chance."
+    )
+    if size > first:
+        text += (
+            f" For images of {size} instead of {first} pixels, the backbone computes "
+            f"{(size / first) ** 2:.1f} times as much for each request."
+        )
+    return text
 
 
-def _tried(tried: Tried) -> dict[str, Any]:
-    """Return a network that was tried, with its failure in words."""
-    failure = FAILURES[tried["failure"]] if tried["failure"] else None
-    return {**tried, "failure": failure}
+def _search(training: History, search: Sequence[Tried]) -> Iterator[show.ResultBlock]:
+    """Yield the networks that were tried, if there are any, and why the search ended."""
+    if not search:
+        return
+    judged_by = search[0]["judged_by"]
+    where = "on held-out images"
+    if judged_by == "folds":
+        where = "in cross-validation over train and validation, which has few images,"
+    yield show.Heading("Networks that were tried")
+    yield show.Sentence(
+        "The network starts from a head on the last feature map. It is kept if it is better "
+        f"{where} by more than chance. Its gain is over the head, with the paired standard error.",
+        "muted",
+    )
+    judges = show.capitalised(JUDGES[judged_by])
+    columns = ("Network", judges, "Gain", "Standard error", "Time", "Kept")
+    rows = [_tried(network) for network in search]
+    yield show.Table("Networks that were tried", columns, rows)
+    ended = training["search_ended"]
+    if ended is not None and ended["sentence"]:
+        yield show.Sentence(f"{ended['sentence']}.")
 
 
-def _solution(training: History, solution: Solution) -> dict[str, Any]:
-    """Collect the facts about a solved head."""
-    return {
-        **solution,
-        "epoch": training["epochs"][0],
-        "seconds": training["seconds"],
-        "more": would_more_help(solution),
-    }
+def _tried(network: Tried) -> list[show.TableCell]:
+    """Return the row of a network that was tried, with its failure in words."""
+    accuracy, gain = network["accuracy"], network["gain"]
+    return [
+        network["what"],
+        FAILURES[network["failure"]] if network["failure"] else accuracy,
+        "" if gain is None else f"{gain:+.3f}",
+        "" if network["standard_error"] is None else network["standard_error"],
+        seconds(network["seconds"]),
+        "yes" if network["kept"] else "no",
+    ]
 
 
-def _stage(title: str, stage: Stage, section: str, kept: str = _KEPT) -> dict[str, Any]:
-    """Collect the facts about a training by epochs, with the section of its settings."""
+def _calibrated(calibration: Calibration) -> str:
+    """Say on which answers the probabilities were calibrated, and when the answer is unknown."""
+    answers = "the answers of a network that has not learned from the images"
+    if calibration["chosen_on"] == "folds":
+        answers = "the folds of train and validation"
+    text = (
+        f"The model was calibrated on {answers}: dividing the logits by a temperature of "
+        f"{calibration['temperature']:.2f} changed the expected calibration error from "
+        f"{share(calibration['error_before'])} to {share(calibration['error_after'])}."
+    )
+    if calibration["unknown_below"]:
+        text += (
+            f" If the highest probability is below {share(calibration['unknown_below'])}, the "
+            f"served label is “unknown”. This applies to {100 * calibration['unknown_share']:.1f} "
+            "% of these images; the accuracy on the others is "
+            f"{share(calibration['known_accuracy'])}."
+        )
+    return text
+
+
+def _stage(title: str, stage: Stage, section: str, stands_in: bool) -> Iterator[show.ResultBlock]:
+    """Yield plots and figures of a training by epochs, with the section of its settings.
+
+    A network that stands in for those that were judged has no validation curve of its own.
+    """
     epochs, best = stage["epochs"], stage["best_epoch"]
     numbers = [epoch["epoch"] for epoch in epochs]
-    accuracies = plots.curves(
-        numbers,
-        [epoch["accuracy"] for epoch in epochs],
-        [epoch["val_accuracy"] for epoch in epochs],
-        best,
-        f"{section}-accuracy",
+    if title:
+        yield show.Heading(title)
+    accuracies = [(epoch["accuracy"], epoch["val_accuracy"]) for epoch in epochs]
+    losses = [(epoch["loss"], epoch["val_loss"]) for epoch in epochs]
+    drawings = []
+    for what, values in (("accuracy", accuracies), ("loss", losses)):
+        train, validation = zip(*values, strict=True)
+        plot = plots.curves(numbers, train, validation, best, f"{section}-{what}")
+        drawings.append((plot, f"{what.capitalize()} by epoch"))
+    yield show.Curves(drawings)
+    mark = f"; the dot marks the best epoch, {best}" if best is not None else ""
+    lines = [("train", "training"), ("validation", f"validation{mark}")]
+    yield show.Legend(lines[:1] if stands_in else lines)
+    took = f" in {seconds(stage['seconds'])}" if stage["seconds"] is not None else ""
+    ended = _STOPPED[stage["stopped"]].format(section=section)
+    kept = _KEPT
+    if section == "fine_tune":
+        kept = _LAST_KEPT if stands_in else _BY_CALIBRATED_LOSS
+    count = plural(len(epochs), "epoch")
+    yield show.Sentence(f"{count}{took}; training ended because {ended}. {kept}")
+    rows = [
+        (f"{epoch['epoch']} ({what})", *accuracies[number], *losses[number])
+        for what, wanted in (("best", None if stands_in else best), ("last", numbers[-1]))
+        for number, epoch in enumerate(epochs)
+        if epoch["epoch"] == wanted
+    ]
+    yield show.Table(
+        f"{title or 'Training'} figures",
+        ("Epoch", "Accuracy", "Validation accuracy", "Loss", "Validation loss"),
+        rows,
+        caption="Training accuracy and loss are measured on augmented views with dropout.",
     )
-    losses = plots.curves(
-        numbers,
-        [epoch["loss"] for epoch in epochs],
-        [epoch["val_loss"] for epoch in epochs],
-        best,
-        f"{section}-loss",
-    )
-    return {
-        "title": title,
-        "kept": kept,
-        "plots": [("Accuracy", accuracies), ("Loss", losses)],
-        "epochs": len(epochs),
-        "best": best,
-        "row": next((epoch for epoch in epochs if epoch["epoch"] == best), None),
-        "last": epochs[-1],
-        "stopped": _STOPPED[stage["stopped"]].format(section=section),
-        "seconds": stage["seconds"],
-    }
 
 
-def _outcome(tuned: FineTuned) -> str:
-    """Describe how fine-tuning without a search changed the accuracy."""
-    before, after = tuned["head_accuracy"], tuned["accuracy"]
-    return f"Fine-tuning changed the validation accuracy from {before:.3f} to {after:.3f}."
-
-
-TRAINING = Section("training", "Training", build_training, order=140, numbers=True)
-
-
-def build_serving(context: Context) -> SectionContent:
-    """Return one row for each check."""
+@section("serving", "Serving checks", order=152, numbers=True)
+def serving(context: Context) -> Iterator[show.ResultBlock]:
+    """Yield one row for each check."""
     checks = context.facts["serving"]
     if checks is None:
-        return context.absent("The exported model was not checked in a server")
-    return {"checks": checks, "passed": sum(check["passed"] for check in checks)}
-
-
-SERVING = Section("serving", "Serving checks", build_serving, order=152, numbers=True)
+        raise context.absent("The exported model was not checked in a server")
+    results = {True: show.Span("✓ passed", "good"), False: show.Span("✕ failed", "bad")}
+    passed = sum(check["passed"] for check in checks)
+    yield show.Table(
+        "Serving checks",
+        ("Result", "Check", "Observed"),
+        [
+            (results[check["passed"]], check["name"], show.Span(check["detail"], "muted"))
+            for check in checks
+        ],
+        caption=f"{passed} of {len(checks)} passed. The exported model was loaded in the same way "
+        "as TensorFlow Serving loads it and was sent requests over gRPC.",
+        look="wide",
+    )

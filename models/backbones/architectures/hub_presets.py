@@ -13,7 +13,6 @@ import numpy as np
 
 from imgpipe.models.backbones import presets, token_maps
 from imgpipe.models.backbones.registry import Architecture, BackboneChoice
-from imgpipe.models.errors import ConfigError
 
 if TYPE_CHECKING:
     import keras
@@ -36,67 +35,14 @@ def build(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
         ResourceError: A file is missing or damaged.
     """
     import keras
-    import keras_hub  # noqa: F401 - registers the classes that a preset names
 
     preset = presets.preset(choice.name)
-    preset.check_size(side[0])
-    facts = preset.facts()
-    network = _network(facts, side, choice.name)
-    if choice.weights == "imagenet":
-        _load(network, preset, facts.kind)
+    network = preset.network(side[0], trained=choice.weights == "imagenet")
+    stated = preset.converter()
+    scale = np.asarray(1.0 if stated.scale is None else stated.scale, np.float64)
+    offset = np.asarray(0.0 if stated.offset is None else stated.offset, np.float64)
     pixels = keras.Input((*side, 3), dtype="float32")
-    shown = _normalised(pixels, facts.converter, choice.name)
-    return keras.Model(pixels, token_maps.outputs(network, shown), name="hub")
-
-
-def _network(facts: presets.PresetFacts, side: tuple[int, int], name: str) -> keras.Model:
-    """Build the network that sees images, with random weights."""
-    import keras
-
-    config = {**facts.network["config"], "image_shape": [*side, 3]}
-    config.pop("dtype", None)  # the policy of the run decides
-    config.pop("name", None)  # it would be part of the names of the layers
-    try:
-        return keras.saving.deserialize_keras_object({**facts.network, "config": config})
-    except Exception as error:  # KerasHub and Keras raise errors of many kinds for a configuration
-        text = " ".join(str(error).split())[:300]
-        raise ConfigError(
-            f"model.backbone {name}: its network cannot be built for images of {side[0]} pixels "
-            f"({type(error).__name__}: {text})"
-        ) from error
-
-
-def _load(network: keras.Model, preset: presets.Preset, kind: presets.NetworkKind) -> None:
-    """Load the weights of a preset; of a network that also reads texts, only those for images."""
-    import keras
-
-    from imgpipe.models.backbones import weights_file
-
-    holder = network
-    if kind.vision:  # in the file it is a layer of the whole network
-        images = keras.Input(network.image_shape)
-        holder = keras.Model(images, network({"images": images}), name=network.name)
-    weights_file.load(holder, preset.weights())
-
-
-def _normalised(
-    pixels: keras.KerasTensor, converter: presets.SerialisedObject, name: str
-) -> keras.KerasTensor:
-    """Return pixels as the image converter of a preset normalises them, always in float32."""
-    import keras
-
-    try:
-        # KerasHub's own class also understands the names that earlier versions wrote.
-        stated = keras.saving.deserialize_keras_object(converter)
-        scale = np.asarray(1.0 if stated.scale is None else stated.scale, np.float64)
-        offset = np.asarray(0.0 if stated.offset is None else stated.offset, np.float64)
-    except Exception as error:
-        text = " ".join(str(error).split())[:300]
-        raise ConfigError(
-            f"model.backbone {name}: its {presets.CONVERTER_FILE} states no normalisation that can "
-            f"be read ({type(error).__name__}: {text}). Save the image converter again"
-        ) from error
-    layer = keras.layers.Rescaling(
+    normalise = keras.layers.Rescaling(
         scale.tolist(), offset.tolist(), dtype="float32", name="normalise"
     )
-    return layer(pixels)
+    return keras.Model(pixels, token_maps.outputs(network, normalise(pixels)), name="hub")

@@ -1,13 +1,14 @@
 """What a version has learned: its classes, and whether an image is unlike all of its images.
 
 The page asks `/web/knowledge?model=NAME&version=N`: `GET` answers
-`{"classes": [NAME, …], "count": C, "tells_unlike": BOOL}` with the first classes, their number, and
-whether the version can tell of an image that it is unlike. `POST` takes an encoded image as its
-body, and answers `{"unlike": BOOL}`.
+`{"classes": [NAME, …], "count": C, "figures": TEXT, "tells_unlike": BOOL}` with the first classes,
+their number, the accuracy in words, and whether the version can tell of an image that it is unlike.
+`POST` takes an encoded image as its body, and answers `{"unlike": BOOL}`.
 """
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from imgpipe.models.files.version_files import FEATURE_VECTORS, VOCABULARY
+from imgpipe.models.files.version_files import FEATURE_VECTORS, MANIFEST, VOCABULARY
 from imgpipe.serving.server.calls import Call, Calls
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.predict import Handle, Spec
@@ -68,11 +69,17 @@ class Knowledge:
         return await self._bodies.answer(request, call, answered)
 
     def _describe(self, spec: Spec) -> dict[str, object]:
-        """Return the first classes, their number, and whether `_is_unlike` can tell anything."""
+        """Return what `GET` answers."""
         with self._core.acquire(spec) as handle:
             classes = _classes(handle.folder)
             tells = self._distribution(handle) is not None
-        return {"classes": classes[:SHOWN], "count": len(classes), "tells_unlike": tells}
+            figures = _figures(handle.folder)
+        return {
+            "classes": classes[:SHOWN],
+            "count": len(classes),
+            "figures": figures,
+            "tells_unlike": tells,
+        }
 
     def _is_unlike(self, spec: Spec, data: bytes) -> dict[str, object]:
         """Return whether an image is unlike all images from which the version has learned.
@@ -106,3 +113,13 @@ def _classes(folder: Path) -> list[str]:
         return (folder / VOCABULARY).read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return []
+
+
+def _figures(folder: Path) -> str:
+    """Return the accuracy of a published version in words; "" if its manifest does not tell it."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError):
+        return ""
+    figures = manifest.get("figures") if isinstance(manifest, dict) else None
+    return figures if isinstance(figures, str) else ""

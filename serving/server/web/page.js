@@ -122,13 +122,19 @@ async function refresh() {
   await showKnowledge();
 }
 
-/** Say which classes the chosen version, or the newest one, has learned. */
+/** Say what the chosen version, or the newest one, has learned, and what can be dropped. */
 async function showKnowledge() {
-  const model = models.find(({ name }) => name === $("model").value);
-  const version = $("version").value === ALL ? model?.versions[0] : $("version").value;
-  const { classes, count } = version ? await knowledge({ model: model.name, version }) : { classes: [], count: 0 };
-  const [number, others] = [count > classes.length ? ` ${count} classes` : "", count - classes.length];
-  $("knows").textContent = count ? `Knows${number}: ${classes.join(", ")}${others ? ` and ${others} more` : ""}` : "";
+  const name = $("model").value;
+  const [newestVersion] = models.find((model) => model.name === name)?.versions ?? [];
+  const version = $("version").value === ALL ? newestVersion : $("version").value;
+  if (!version) return;
+  const { classes, count, figures } = await knowledge({ model: name, version });
+  const others = count > classes.length ? ` and ${count - classes.length} others` : "";
+  const of = version === UNPUBLISHED ? "not published" : `version ${version}`;
+  const accuracy = figures && ` ${figures[0].toUpperCase()}${figures.slice(1)}.`;
+  $("knows").textContent = count ? `Model ${name}, ${of}. Knows: ${classes.join(", ")}${others}.${accuracy}` : "";
+  const what = count ? `photographs of ${classes.join(" or ")}${others}` : "images";
+  $("invitation").textContent = `Drop ${what} here, or folders of them, or paste an image.`;
 }
 
 /** Classify the image or its region; a new request replaces the one before it. */

@@ -67,10 +67,10 @@ const at = (target, action) =>
 
 const about = ({ model, version }) => `web/knowledge?${new URLSearchParams({ model, version })}`;
 
-/** What a version has learned: its first classes, their number, and whether it tells of unlike images. */
+/** What a version has learned: its first classes, their number, its accuracy, and whether it tells of unlike images. */
 export async function knowledge(target) {
-  const { classes, count, tells_unlike } = (await ask(about(target))).content;
-  return { classes, count, tellsUnlike: tells_unlike };
+  const { classes, count, figures, tells_unlike } = (await ask(about(target))).content;
+  return { classes, count, figures, tellsUnlike: tells_unlike };
 }
 
 /** Whether an image is unlike all images from which a version has learned. */

@@ -32,8 +32,8 @@ def divergence():
     def make(*both):
         frames = [pd.DataFrame({"aspect_ratio": np.array(v, np.float32)}) for v in both]
         seen, reference = (tfdv.generate_statistics_from_dataframe(frame) for frame in frames)
-        (found,) = drift.feature_distances("drift", seen, reference, schema)
-        return found.distance
+        (found,) = drift.feature_distances("drift", seen, reference, schema, "the reference")
+        return found["distance"]
 
     return make
 

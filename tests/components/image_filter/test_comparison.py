@@ -34,9 +34,15 @@ def content(number):
 
 
 def examined(images):
-    """Return the rows of images (number of the content, path, perceptual hashes)."""
+    """Return the rows and the hashes of images (number of the content, path, hashes)."""
     records = [image(path, number, perceptual_hash=hashes) for number, path, hashes in images]
-    return [*comparison.examine(records, PLAN)]
+    return rows_and_hashes(records, PLAN)
+
+
+def rows_and_hashes(records, plan):
+    """Return the rows of records, and their perceptual hashes."""
+    rows, hashes = zip(*comparison.examine(records, plan), strict=True)
+    return list(rows), hashes
 
 
 def drawn(count):
@@ -53,7 +59,7 @@ def test_equal_and_similar_images_are_found():
         *((4, "a/4.jpg", three), (5, "a/5.jpg", four)),
         *((6, "a/plain.jpg", b""), (6, "a/plain again.jpg", b"")),
     ]
-    found = comparison.compare(examined(images), PLAN, None)
+    found = comparison.compare(*examined(images), PLAN, None)
     reasons = {row.path: row.findings[0] for row in found.rows if row.findings}
     assert {path: (one.reason, one.kept_copy) for path, one in reasons.items()} == {
         "a/3.jpg": ("near_duplicate", "a/1.jpg"),
@@ -65,13 +71,13 @@ def test_equal_and_similar_images_are_found():
     assert [[one["path"] for one in line["members"]] for line in found.near_groups()] == [
         ["a/1.jpg", "a/3.jpg"]
     ]
-    other_way = comparison.compare(examined(images[::-1]), PLAN, None)
+    other_way = comparison.compare(*examined(images[::-1]), PLAN, None)
     assert other_way.rows[::-1] == found.rows
     without_near = FilterPlan(settings=NO_NEAR, vocabulary=("a",))
-    without = comparison.compare(examined(images), without_near, None)
+    without = comparison.compare(*examined(images), without_near, None)
     assert [finding.path for finding in without.rejected] == ["a/plain.jpg", "a/\udcff.jpg"]
     assert without.near_groups() is None and not without.warned
-    assert comparison.compare([], PLAN, None).near_groups() == []
+    assert comparison.compare([], [], PLAN, None).near_groups() == []
 
 
 def test_a_group_of_similar_images_that_are_all_rejected_is_no_group():
@@ -82,7 +88,7 @@ def test_a_group_of_similar_images_that_are_all_rejected_is_no_group():
         dataclasses.replace(image(path, number, perceptual_hash=hashes), label=path[:3])
         for number, path in takes
     ]
-    found = comparison.compare([*comparison.examine(records, PLAN)], PLAN, None)
+    found = comparison.compare(*rows_and_hashes(records, PLAN), PLAN, None)
     assert {one.reason for one in found.rejected} == {"label_conflict"}
     assert [one.path for one in found.rejected] == sorted(path for _, path in takes)
     assert found.near_groups() == []
@@ -107,7 +113,7 @@ def test_a_check_of_the_whole_set_comes_after_those_of_single_images_and_before_
         image("b/copy.png", 12, perceptual_hash=hashes),
     ]
     plan = FilterPlan(settings=settings, vocabulary=("a",))
-    found = comparison.compare([*comparison.examine(records, plan)], plan, None)
+    found = comparison.compare(*rows_and_hashes(records, plan), plan, None)
     assert {one.path: one.reason for one in found.rejected} == {
         "b/grey.png": "greyscale",
         "b/huge.png": "odd_size",
@@ -117,11 +123,11 @@ def test_a_check_of_the_whole_set_comes_after_those_of_single_images_and_before_
 
 def test_a_table_is_read_as_it_was_written(tmp_path):
     drawn_hashes = drawn(1)[0]
-    rows = examined([(1, "a/1.jpg", drawn_hashes), (2, "a/\udcff\n.jpg", drawn_hashes)])
+    rows, hashes = examined([(1, "a/1.jpg", drawn_hashes), (2, "a/\udcff\n.jpg", drawn_hashes)])
     file = str(tmp_path / "rows.arrow")
     image_table.write(file, ImageTable(rows, 40))
     assert image_table.read(file) == ImageTable(rows, 40)
-    compared = comparison.compare(rows, PLAN, None)
+    compared = comparison.compare(rows, hashes, PLAN, None)
     image_table.write(file, compared)
     again = image_table.read(file)
     assert again == compared and again.near_groups() == compared.near_groups() != []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from imgpipe.components.report.page import render
 from tests import axe, browser
+from tests.pages import render
 from tests.run_facts import BLESSED, facts, jpeg, reject, solved
 
 pytestmark = [
@@ -47,6 +47,27 @@ def test_there_is_no_barrier(page, width, scheme):
 def test_nothing_is_wider_than_a_phone(page):
     page.look(390, 900)
     assert page.run("document.documentElement.scrollWidth") == 390
+
+
+def test_a_click_enlarges_a_picture_and_escape_closes_it(page):
+    page.look(1200, 900)
+    enlarged = "document.querySelector('figure:popover-open')"
+    assert page.run(enlarged) is None
+    page.click("#verdict .photo")
+    page.wait(f"{enlarged}?.querySelector('img').complete")
+    assert page.run(f"{enlarged}.querySelector('img').clientWidth") == 320, "as large as the file"
+    assert page.run(f"{enlarged}.innerText").endswith("0.jpg")
+    page.press("Escape")
+    assert page.run(enlarged) is None
+
+
+def test_a_command_breaks_between_its_words_only(page):
+    page.look(390, 900)
+    words = page.run(
+        "[...document.querySelectorAll('pre span')].map((one) => [one.innerText, one.clientHeight])"
+    )
+    heights = {height for word, height in words if len(word) < 30}
+    assert len(heights) == 1, "a longer word may not fit a line"
 
 
 def test_a_printed_table_is_as_wide_as_the_paper(page):

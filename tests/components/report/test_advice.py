@@ -3,7 +3,6 @@
 import pytest
 
 from imgpipe.components.report import advice
-from imgpipe.components.report.page import render
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
 from imgpipe.components.run_record.facts import empty, page_settings
 from imgpipe.components.run_record.identity import Identity
@@ -13,6 +12,7 @@ from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.training.history import Epoch, FineTuned, Tried
 from tests.answer_tables import of_cells
 from tests.declared import made
+from tests.pages import render
 from tests.run_facts import BLESSED, data_summary, facts, history
 
 

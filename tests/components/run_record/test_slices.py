@@ -72,9 +72,9 @@ def test_folders_are_slices_only_if_they_are_not_the_classes():
 def test_slices_are_compared_with_all_images_not_with_those_shown():
     rows = [row(f"a{i}/{n}", n % 2, correct=n < 70) for i in range(12) for n in range(100)]
     rows += [row(f"b{i}/{n}", n % 2) for i in range(100) for n in range(50)]
-    context = Context(facts() | {"slices": sliced(rows)}, None, {}, RunState("blessed", ""))
-    [group] = accuracy.build_slices(context)["groups"]
-    assert len(group["rows"]) == 12 and all(one["weak"] for one in group["rows"])
+    context = Context(facts() | {"slices": sliced(rows)}, None, RunState("blessed", ""))
+    [_, shown] = accuracy.slices.build(context)
+    assert [cells[3].words for cells in shown.rows] == ["0.700 weaker"] * 12
 
 
 def test_large_numbers_are_written_in_full():

@@ -6,7 +6,6 @@ from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.image_evaluator.decision import Ruling
 from imgpipe.components.image_filter.file_clues import FileClues
 from imgpipe.components.image_filter.findings import of_source
-from imgpipe.components.report import page
 from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.facts import empty
 from imgpipe.components.run_record.run_findings import all_findings, run_findings
@@ -15,6 +14,7 @@ from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.training.history import FineTuned
 from tests.answer_tables import figures
 from tests.declared import made
+from tests.pages import render
 from tests.run_facts import BLESSED, by_validation, data_summary, facts, history, settings
 
 
@@ -37,7 +37,7 @@ def test_the_accuracy_on_test_stands_in_one_line():
         "0.932 (68 of 73, 0.85–0.97); it decided nothing"
     )
     assert verdict.test_line({}) == ""
-    head = page.render(found, None, {}, BLESSED).partition('<details id="numbers"')[0]
+    head = render(found, None, {}, BLESSED).partition('<details id="numbers"')[0]
     assert "accuracy 0.932 (68 of 73, 0.85–0.97); it decided nothing." in head
 
 
@@ -64,7 +64,7 @@ def test_the_verdict_begins_with_the_rollback_that_withdrew_the_model():
     assert state.verdict.startswith(
         "not published: a rollback has withdrawn this model, which is that of version 2; its "
     )
-    assert ">✕</span> Not published</h1>" in page.render(found, None, {}, state)
+    assert ">✕</span> Not published</h1>" in render(found, None, {}, state)
 
 
 def test_the_verdict_of_a_refused_model_gives_every_reason():
@@ -217,7 +217,7 @@ def test_the_hint_states_the_weight_of_an_image_and_the_setting():
     (said,) = run_findings(found)
     assert "has only 60 images, so each of them changes the accuracy by 1.7" in said["sentence"]
     assert "evaluate.cross_validate = 5" in said["remedies"][0]
-    html = page.render(found, None, {}, BLESSED)
+    html = render(found, None, {}, BLESSED)
     assert said["sentence"][1:] in html and said["remedies"][0][1:] in html
 
 
@@ -256,7 +256,7 @@ def test_the_result_is_compared_with_the_expected_one(found, expected, reached):
     assert first == "expected" and said.startswith(expected)
     assert said.endswith("the course, after 20 epochs")
     assert second == ("this run", reached)
-    assert reached in page.render(found, None, {}, BLESSED)
+    assert reached in render(found, None, {}, BLESSED)
 
 
 def test_without_an_expectation_or_a_result_there_are_no_lines():
@@ -264,7 +264,7 @@ def test_without_an_expectation_or_a_result_there_are_no_lines():
     assert verdict.expected(run_of(0.9, text="", low=None, high=None)) is None
     stopped = verdict.expected(run_of(0.9) | {"metrics": {}})
     assert [heading for heading, _ in verdict.expected_lines(stopped)] == ["expected"]
-    assert "Expected:" not in page.render(facts(), None, {}, BLESSED)
+    assert "Expected:" not in render(facts(), None, {}, BLESSED)
 
 
 def test_blessed_is_not_said_beside_much_that_was_left_out():
@@ -273,7 +273,7 @@ def test_blessed_is_not_said_beside_much_that_was_left_out():
     assert verdict.sentence(found).startswith(
         "blessed for the images that were used (not used: skipped mask (60 images)): "
     )
-    assert "Not used: skipped mask (60 images)." in page.render(found, None, {}, BLESSED)
+    assert "Not used: skipped mask (60 images)." in render(found, None, {}, BLESSED)
     few = of_source([noted("skipped", "mask", count=9)], {"rock": 60, "paper": 60})
     found["data"] = data_summary(findings=few)
     assert verdict.sentence(found).startswith("blessed: ")

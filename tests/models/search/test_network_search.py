@@ -200,11 +200,12 @@ def test_the_folds_tell_whether_a_gain_could_be_seen_and_not_the_held_out_images
     given, monkeypatch
 ) -> None:
     def without_mistakes(*arguments):
-        judged_by, (part,), _ = judging.judging_parts(*arguments)
+        judges = judging.judging_parts(*arguments)
+        (part,) = judges.parts
         answers = part.best.answers
         right = replace(answers, logits=20 * np.eye(3, dtype=np.float32)[answers.labels])
         part = replace(part, best=replace(part.best, answers=right))
-        return judged_by, [part], part
+        return judges._replace(parts=[part], whole=part)
 
     monkeypatch.setattr(network_search, "judging_parts", without_mistakes)
     trained = network_search.train(given())
@@ -228,8 +229,18 @@ def test_the_network_that_ships_learns_from_as_many_images_as_the_head(given) ->
     assert trained.history["fine_tune"]["epochs"][-1]["val_accuracy"] is None
 
 
-@pytest.mark.parametrize("folds", [0, 3])
-def test_a_third_of_the_work_shows_that_a_network_is_worse(given, monkeypatch, folds: int) -> None:
+@pytest.mark.parametrize(
+    ("head_folds", "folds", "what"),
+    [
+        (0, 0, "1 epoch of 2 views"),
+        # Of few validation images, those of a fold tell, although validation would judge.
+        (AUTOMATIC, 0, "1 epoch of 2 views, in 1 of 3 folds"),
+        (0, 3, "25 epochs of 2 views, in 1 of 3 folds"),
+    ],
+)
+def test_a_third_of_the_work_shows_that_a_network_is_worse(
+    given, monkeypatch, head_folds: int, folds: int, what: str
+) -> None:
     """The head is good, and the learning rate spoils the network that begins with it."""
     monkeypatch.setattr(judging, "network_folds", lambda train, validation: folds)
     monkeypatch.setattr(solved_head, "PENALTIES", PENALTIES)
@@ -242,14 +253,15 @@ def test_a_third_of_the_work_shows_that_a_network_is_worse(given, monkeypatch, f
         return trainings[-1]
 
     monkeypatch.setattr(stages, "fit", fitted)
-    trained, display = _shown(given(fine_tune=replace(_STAGE, learning_rate=5.0)))
+    inputs = given(fine_tune=replace(_STAGE, learning_rate=5.0))
+    trained, display = _shown(replace(inputs, folds=head_folds))
     head, tuned = trained.history["search"]
     assert (head["kept"], tuned["kept"], _ended(trained)) == (True, False, "no_gain")
     assert "ended after a part of the work" in trained.history["search_ended"]["sentence"]
-    what = "25 epochs of 2 views, in 1 of 3 folds" if folds else "1 epoch of 2 views"
     assert tuned["what"] == f"layers above pool2, {what}"
     (training,) = trainings
-    assert len(training.stage["epochs"]) == (25 if folds else 1)
+    assert len(training.stage["epochs"]) == int(what.split()[0])
+    assert tuned["judged_by"] == ("folds" if "folds" in what else "validation")
     assert (trained.history["trained"], trained.history["reproducible"]) == (HEAD, "weights")
     assert display.said[1] == describe_tried(tuned)
 

@@ -63,7 +63,7 @@ def test_a_report_that_cannot_be_made_does_not_change_the_outcome(photos: Path, 
         "from imgpipe.components.report import page\n"
         "from imgpipe.pipeline import cli\n"
         "def broken(*arguments): raise ZeroDivisionError('in a drawing')\n"
-        "page.render = broken\n"
+        "page.Page.html = broken\n"
         "sys.argv = ['imgpipe', *sys.argv[1:]]\n"
         "cli.main()\n"
     )

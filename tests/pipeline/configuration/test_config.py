@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.models.backbones import hub_networks
+from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings.limits import AUTOMATIC, declared
 from imgpipe.pipeline.configuration import config as configs
@@ -197,9 +197,7 @@ def test_severity_and_threshold_of_every_check_can_be_set(tmp_path: Path):
     assert configs.load(file) == config and "[judge.severity]" in file.read_text()
 
 
-@pytest.mark.skipif(
-    not hub_networks.installed(), reason="KerasHub is not installed (the extra hub)"
-)
+@pytest.mark.skipif(not presets.installed(), reason="KerasHub is not installed (the extra hub)")
 def test_the_folder_of_a_preset_starts_at_the_folder_of_the_file(tmp_path: Path):
     file = tmp_path / "imgpipe.toml"
     file.write_text('[data]\nsource = "photos"\n[model]\nbackbone = "hub:./small"\n')

@@ -1,7 +1,7 @@
 """Makes a published version with its provenance, and request logs as the server writes them.
 
-Images are noise of a chosen brightness, and the answers are made up. The records, the statistics,
-the manifest and the ML Metadata store are real.
+Images are noise of a chosen brightness, and the answers are made up. The records, the statistics
+and the manifest are real.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 from tensorflow_serving.apis import predict_pb2
 
-from imgpipe.components.common.storage import integrity, manifest, records
+from imgpipe.components.baseline_plan import ANSWERS_FOLDER
+from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.data_gate import schema as schemas
+from imgpipe.components.example_gen.sources.request_log import RequestLogSource
 from imgpipe.components.model_pusher import versions
 from imgpipe.models.files.version_files import VOCABULARY
 from imgpipe.models.names import feature_names as names
@@ -22,7 +24,6 @@ from imgpipe.serving import tensors
 from imgpipe.serving.server.request_log import RequestLog
 from imgpipe.serving.server.settings import Settings
 from tests.images import encoded
-from tests.pipeline import past_runs
 
 CLASSES = ("cat", "dog", "owl")
 _SIZE = (24, 32)  # height, width
@@ -89,45 +90,47 @@ def statistics_of(rows):
     return tfdv.generate_statistics_from_dataframe(pd.DataFrame(rows))
 
 
-def push(out: Path, images: int = 150) -> manifest.PublishedVersion:
-    """Publish a version below `out`/model with the statistics of images of middle brightness."""
+def push(out: Path, images: int = 150, answers: np.ndarray | None = None) -> Path:
+    """Publish a version below `out`/model with the statistics of images of middle brightness.
+
+    `answers` are its probabilities for the validation images, float32 [N, C].
+    """
     import tensorflow_data_validation as tfdv
 
-    measured = measuring.MeasuredImages()
-    measuring.measure(((f"{i}.png", image(9000 + i)) for i in range(images)), measured)
-    for row, label in zip(measured.rows, np.resize(CLASSES, images), strict=True):
-        row[names.LABEL] = str(label)
-    statistics = statistics_of(measured.rows)
     made = out / "made"
+    write_log(made / "log", probabilities(images), [image(9000 + i) for i in range(images)])
+    source = RequestLogSource(str(made / "log"))
+    measured = measuring.measure(source, source.listing().items, Path(), None)
+    rows = [
+        {**row, names.LABEL: str(label)}
+        for row, label in zip(measured.rows, np.resize(CLASSES, images), strict=True)
+    ]
+    statistics = statistics_of(rows)
     for split in (names.TRAIN, names.VALIDATION):
         folder = made / "statistics" / f"Split-{split}"
         folder.mkdir(parents=True)
         (folder / "FeatureStats.pb").write_bytes(statistics.SerializeToString())
     inferred = tfdv.infer_schema(statistics)
     schemas.write(schemas.accepted(inferred, CLASSES), str(made / "schema" / "schema.pbtxt"))
+    _write_answers(made / ANSWERS_FOLDER, probabilities(0) if answers is None else answers)
     model = out / "artifacts/ImageTrainer/model/9/Format-Serving"
     (model / "assets.extra").mkdir(parents=True)
     (model / "saved_model.pb").write_bytes(b"a graph")
     (model / "assets").mkdir()
     (model / VOCABULARY).write_text("\n".join(CLASSES))
     (model / manifest.MODEL_DIGEST).write_text(json.dumps({"seed": 1}))
-    provenance = manifest.PROVENANCE
-    sources = {"": model, **{f"{provenance}/{n}": made / n for n in ("statistics", "schema")}}
+    beside = ("statistics", "schema", ANSWERS_FOLDER)
+    sources = {"": model, **{f"{manifest.PROVENANCE}/{n}": made / n for n in beside}}
     version = versions.publish(out / "model", sources, {"vocabulary": list(CLASSES)})
     assert version is not None
-    return version
+    return version.path
 
 
-def predict(out: Path, answers: np.ndarray, labels=None) -> None:
-    """Write predictions on validation, and the run that published version 1 and recorded them."""
-    uri = out / "artifacts/Predictor/predictions/11"
-    split = f"{uri}/Split-{names.VALIDATION}/data_tfrecord-00000-of-00001"
+def _write_answers(folder: Path, answers: np.ndarray) -> None:
+    """Write answers to the validation images as Predictor does."""
+    split = f"{folder}/Split-{names.VALIDATION}/data_tfrecord-00000-of-00001"
     with records.ShardWriter({"all": split}) as writer:
-        for number, row in enumerate(answers):
-            label = labels[number] if labels else CLASSES[int(row.argmax())]
+        for row in answers:
+            label = CLASSES[int(row.argmax())]
             values = {names.PREDICTED: label, names.PROBABILITIES: [float(p) for p in row]}
             writer.write("all", records.make(values))
-    integrity.seal(Path(uri))
-    artifacts = {"Predictor": {"predictions": str(uri)}}
-    run = past_runs.leave(out, "20260101-000000", version=1, artifacts=artifacts)
-    (run / "config.toml").write_text("")

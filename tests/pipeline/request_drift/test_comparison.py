@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import shutil
 from array import array
 
 import numpy as np
 import pytest
 
+from imgpipe.components.example_gen.sources.request_log import RequestLogSource
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import feature_distribution
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.request_drift import comparison as comparing
-from imgpipe.pipeline.request_drift import reference as references
 from imgpipe.pipeline.request_drift.images import MeasuredImages, measure
-from imgpipe.pipeline.request_drift.log import Location, VersionRequests
-from imgpipe.pipeline.request_drift.unfamiliar_images import NONE_LOOKED_AT as NOTHING
-from imgpipe.pipeline.request_drift.unfamiliar_images import Share
-from tests.pipeline.request_drift.drawn import CLASSES, image, probabilities
+from imgpipe.pipeline.request_drift.requests import VersionRequests
+from tests.pipeline.request_drift.drawn import CLASSES, image, probabilities, write_log
 
 # TFX, TFDV and ML Metadata warn about their own dependencies, which this project cannot change.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -26,163 +26,171 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 @pytest.fixture(scope="module")
 def reference(pushed):
     """Return the reference of the published version."""
-    return references.load(lookup.model(pushed, published=True).intact_versions[1])
+    return comparing.load(lookup.model(pushed, published=True).intact_versions[1])
 
 
 @pytest.fixture(scope="module")
-def measured():
+def measured(tmp_path_factory):
     """Return a function that measures images of some brightness, each only once."""
     known = {}
 
-    def make(count, brightness=0.5):
+    def make(count, brightness=0.5, scores=()):
         if (count, brightness) not in known:
-            found = MeasuredImages()
-            measure(((str(i), image(i, brightness)) for i in range(count)), found)
-            known[count, brightness] = found.rows
-        return known[count, brightness]
+            prefix = tmp_path_factory.mktemp("measured") / "r"
+            sent = [image(number, brightness) for number in range(count)]
+            write_log(prefix, probabilities(count), sent)
+            source = RequestLogSource(str(prefix))
+            known[count, brightness] = measure(source, source.listing().items, prefix, None)
+        return dataclasses.replace(known[count, brightness], scores=list(scores))
 
     return make
+
+
+@pytest.fixture(scope="module")
+def known(reference):
+    """Return the reference with a distribution of features."""
+    rows = np.random.default_rng(0).normal(size=(400, 40))
+    features = feature_distribution.fit(rows[:300], np.zeros(300, int), rows[300:])
+    return dataclasses.replace(reference, features=features)
 
 
 def asked(answers, images=0, labels=None):
     """Return the requests of a version with these answers, float32 [N, C], and some images."""
     labels = labels or [CLASSES[top] for top in answers.argmax(axis=1)]
     confidence = array("f", answers.max(axis=1).tolist())
-    places = [Location(0, number, 0) for number in range(images)]
-    return VersionRequests(1, collections.Counter(labels), confidence, images, places, 1, 2)
+    return VersionRequests(collections.Counter(labels), confidence, images)
 
 
-def features(found):
-    """Return the names of the features whose distance is over its limit."""
-    return {comparison["feature"] for comparison in comparing.exceeded(found)}
+def compare(requests, images, reference):
+    """Return the comparisons that are over their limit by their property, and the findings."""
+    distances, findings = comparing.compare(requests, images, reference)
+    over = {row["feature"]: row for row in distances if row["over"]}
+    return over, [finding["sentence"] for finding in findings]
 
 
 @pytest.mark.parametrize("count", [50, 400])
 def test_requests_like_the_training_data_are_no_drift(reference, measured, count):
     for seed in range(3):
-        said = probabilities(count, seed=seed)
-        found = comparing.compare(asked(said, count), measured(count), reference, NOTHING)
-        assert features(found) == set() and comparing.is_judged(found)
-    drift, verdict = comparing.verdict([found], images=True)
-    assert drift is False
-    assert verdict.startswith(f"no drift: {count} answers of version 1, none of ")
+        requests = asked(probabilities(count, seed=seed), count)
+        distances, _ = comparing.compare(requests, measured(count), reference)
+        assert len(distances) == 11 and not any(row["over"] for row in distances)
 
 
 def test_darker_images_are_drift_with_both_distributions(reference, measured):
-    said = probabilities(100, seed=1)
-    found = comparing.compare(asked(said, 100), measured(100, 0.2), reference, NOTHING)
-    assert "brightness" in features(found) and "label" not in features(found)
-    (dark,) = [row for row in comparing.exceeded(found) if row["feature"] == "brightness"]
-    assert (dark["subject"], dark["reference"]) == ("images", "training data")
+    requests = asked(probabilities(100, seed=1), 100)
+    over, _ = compare(requests, measured(100, 0.2), reference)
+    assert "label" not in over
+    dark = over["brightness"]
+    assert dark["reference"] == "the training data"
     assert dark["was"].startswith("0.5") and dark["now"].startswith("0.2")
     assert dark["distance"] > 0.9
-    drift, verdict = comparing.verdict([found], images=True)
-    assert drift is True and verdict.startswith(
-        "drift: version 1 receives requests unlike its training"
-    )
-    assert "brightness (0.5" in verdict
 
 
-def test_image_sizes_are_shown_but_are_never_drift(reference, measured):
-    found = comparing.compare(asked(probabilities(60), 60), measured(60), reference, NOTHING)
-    shown = {row["feature"] for row in found["comparisons"] if row["limit"] is None}
-    assert shown == {"width", "height", "byte_size"}
+def test_the_sizes_of_images_are_compared_where_the_schema_limits_them(reference, measured):
+    requests = asked(probabilities(60), 60)
+    distances, _ = comparing.compare(requests, measured(60), reference)
+    assert not {row["feature"] for row in distances} & {"width", "height", "byte_size"}
+    (byte_size,) = [row for row in reference.limits.feature if row.name == "byte_size"]
+    byte_size.drift_comparator.jensen_shannon_divergence.threshold = 0.2
+    distances, _ = comparing.compare(requests, measured(60), reference)
+    byte_size.ClearField("drift_comparator")
+    assert "byte_size" in {row["feature"] for row in distances}
 
 
 def test_other_labels_and_less_confidence_are_drift_without_any_image(reference):
     one_sided = probabilities(300, seed=2)[:, [2, 2, 2]] * 0 + np.float32([0.9, 0.06, 0.04])
-    found = comparing.compare(asked(one_sided), [], reference, NOTHING)
-    assert features(found) == {"label", "confidence"}
+    over, _ = compare(asked(one_sided), MeasuredImages(), reference)
+    assert over.keys() == {"label", "confidence"}
+    assert over["label"]["now"] == "cat 300 of 300"
     unsure = probabilities(300, seed=2, sharpness=0.3)
-    found = comparing.compare(asked(unsure), [], reference, NOTHING)
-    assert "confidence" in features(found) and "label" not in features(found)
-    assert "the log holds no images of it" in found["notes"][0]
-    assert comparing.verdict([found], images=False)[0] is True
+    over, sentences = compare(asked(unsure), MeasuredImages(), reference)
+    assert "confidence" in over and "label" not in over
+    assert "the log holds no images of it" in sentences[0]
 
 
-def test_unknown_is_compared_as_a_label_and_its_share_is_reported(reference):
-    said = probabilities(200, seed=5)
+def test_unknown_is_compared_as_a_label(reference):
     labels = ["unknown"] * 150 + ["cat"] * 50
-    found = comparing.compare(asked(said, labels=labels), [], reference, NOTHING)
-    assert "label" in features(found)
-    assert found["unknown"] == 0.75 and found["unknown_on_validation"] == 0.0
+    over, _ = compare(asked(probabilities(200, seed=5), labels=labels), MeasuredImages(), reference)
+    assert over["label"]["now"] == "unknown 150, cat 50 of 200"
 
 
-def test_too_few_answers_are_not_judged(reference, measured):
-    found = comparing.compare(asked(probabilities(49), 49), measured(49, 0.1), reference, NOTHING)
-    assert not found["comparisons"] and not comparing.is_judged(found)
-    assert found["notes"][0] == "49 answers are too few to compare: 50 are needed"
-    assert comparing.verdict([found], images=True) == (
-        None,
-        "not compared: 49 answers in the log, 50 of a version are needed",
-    )
-    judged = comparing.compare(asked(probabilities(400)), [], reference, NOTHING)
-    _, verdict = comparing.verdict([judged, found], images=True)
-    assert verdict.startswith("no drift: 400 answers of version 1, none of ")
+def test_too_few_answers_are_not_judged(reference):
+    requests = asked(probabilities(49), 49)
+    distances, findings = comparing.compare(requests, MeasuredImages(), reference)
+    assert distances == []
+    assert [finding["sentence"] for finding in findings] == [
+        "49 answers are too few to compare: 50 are needed",
+        "0 different images that can be decoded are too few to compare: 50 are needed",
+    ]
 
 
-def test_predictions_are_judged_even_if_different_images_are_too_few(reference, measured):
-    found = comparing.compare(asked(probabilities(80), 10), measured(10), reference, NOTHING)
-    assert {row["subject"] for row in found["comparisons"]} == {"predictions"}
-    assert "10 different images are too few to compare: 50 are needed" in found["notes"]
+def test_answers_are_judged_even_if_different_images_are_too_few(reference, measured):
+    requests = asked(probabilities(80), 10)
+    distances, _ = comparing.compare(requests, measured(10), reference)
+    assert {row["reference"] for row in distances} == {"the validation images"}
 
 
-def test_labels_are_compared_with_the_data_if_there_are_no_predictions(reference):
-    alone = dataclasses.replace(reference, predictions=None, missing="no run beside the model")
-    found = comparing.compare(asked(probabilities(100)), [], alone, NOTHING)
-    (label,) = found["comparisons"]
-    assert (label["feature"], label["reference"]) == ("label", "labels of validation")
-    assert "no run beside the model: confidence was not compared" in found["notes"]
+def test_a_version_without_its_answers_gets_a_note(reference):
+    alone = dataclasses.replace(reference, labels=[], confidence=np.empty(0))
+    distances, findings = comparing.compare(asked(probabilities(100)), MeasuredImages(), alone)
+    assert distances == []
+    assert "answers of this version to the validation images" in findings[0]["sentence"]
 
 
-def test_a_share_of_images_with_unusual_features_is_drift(reference, measured):
+def test_a_share_of_images_with_unusual_features_is_drift(known, measured):
     """A smaller version of 181 images of hands among 1,969 images for a model of flowers."""
-    rows = np.random.default_rng(0).normal(size=(400, 40))
-    known = feature_distribution.fit(rows[:300], np.zeros(300, int), rows[300:])
-    beside = dataclasses.replace(reference, features=known)
-    answers = asked(probabilities(200), 200)
-    one = comparing.compare(answers, measured(200), beside, Share(3, 200))
-    assert features(one) == set()
-    one = comparing.compare(answers, measured(200), beside, Share(18, 200))
-    assert features(one) == {"features unlike the training data"}
-    (found,) = comparing.exceeded(one)
-    assert (found["was"], found["now"]) == ("0.010 of 100", "0.090 of 200")
-    drift, verdict = comparing.verdict([one], images=True)
-    assert drift and "features unlike the training data (0.010 of 100 → 0.090 of 200)" in verdict
+    usual, unlike = known.features.threshold / 2, known.features.threshold * 1.01
+    requests = asked(probabilities(200), 200)
+    over, _ = compare(requests, measured(200, scores=[unlike] * 3 + [usual] * 197), known)
+    assert over == {}
+    over, _ = compare(requests, measured(200, scores=[unlike] * 18 + [usual] * 182), known)
+    (row,) = over.values()
+    assert row["feature"] == "features unlike the training data"
+    assert (row["was"], row["now"]) == ("1 of 100", "18 of 200")
 
 
-def test_a_few_images_far_from_the_training_data_are_drift(reference, measured):
+def test_a_few_images_far_from_the_training_data_are_drift(known, measured):
     """A share of 4 % says little with few held-out images; the distance of the images says more."""
-    rows = np.random.default_rng(0).normal(size=(400, 40))
-    known = feature_distribution.fit(rows[:300], np.zeros(300, int), rows[300:])
-    beside = dataclasses.replace(reference, features=known)
-    answers, above = asked(probabilities(200), 200), Share(8, 200)
-    one = comparing.compare(answers, measured(200), beside, above, Share(4, 200))
-    assert features(one) == set()
-    one = comparing.compare(answers, measured(200), beside, above, Share(8, 200))
-    assert features(one) == {"features far from the training data"}
-    (found,) = comparing.exceeded(one)
-    assert (found["was"], found["now"]) == ("0.001 expected", "0.040 of 200")
-    one = comparing.compare(answers, measured(200), reference, above, Share(8, 200))
-    assert features(one) == set(), "a model without a distribution of features"
+    usual, far = known.features.threshold / 2, known.features.far * 1.01
+    requests = asked(probabilities(200), 200)
+    over, _ = compare(requests, measured(200, scores=[far] * 4 + [usual] * 196), known)
+    assert over == {}
+    over, _ = compare(requests, measured(200, scores=[far] * 8 + [usual] * 192), known)
+    (row,) = over.values()
+    assert row["feature"] == "features far from the training data"
+    assert (row["was"], row["now"]) == ("1 of 1,000", "8 of 200")
 
 
 def test_a_model_without_a_distribution_of_features_gets_a_note(reference, measured):
-    one = comparing.compare(asked(probabilities(60), 60), measured(60), reference, NOTHING)
-    assert any("no feature distribution is stored" in note for note in one["notes"])
+    _, sentences = compare(asked(probabilities(60), 60), measured(60), reference)
+    assert any("no feature distribution is stored" in sentence for sentence in sentences)
 
 
 def test_a_share_of_answers_with_low_confidence_is_drift(reference):
     unsure = np.full((30, 3), 1 / 3, np.float32)
     said = np.concatenate([probabilities(270, seed=1), unsure])
-    one = comparing.compare(asked(said), [], reference, NOTHING)
-    (low,) = [row for row in one["comparisons"] if row["feature"].startswith("confidence under")]
-    assert low["over"]
-    assert (low["subject"], low["reference"]) == ("predictions", "validation")
+    over, _ = compare(asked(said), MeasuredImages(), reference)
+    (low,) = [row for name, row in over.items() if name.startswith("confidence under")]
+    assert low["reference"] == "the validation images" and low["was"] == "4 of 200"
 
 
 def test_a_confidence_just_below_one_is_not_rounded_up(reference):
-    sure = references.Predictions(["cat"] * 50, np.full(50, 0.9996, np.float32))
-    saturated = dataclasses.replace(reference, predictions=sure)
-    one = comparing.compare(asked(probabilities(270, seed=1)), [], saturated, NOTHING)
-    assert "confidence under 0.9996" in features(one)
+    sure = np.full(50, 0.9996, np.float32)
+    saturated = dataclasses.replace(reference, labels=["cat"] * 50, confidence=sure)
+    over, _ = compare(asked(probabilities(270, seed=1)), MeasuredImages(), saturated)
+    assert "confidence under 0.9996" in over
+
+
+def test_statistics_limits_and_answers_of_a_version_are_loaded(reference):
+    expected = probabilities(200, seed=7)
+    np.testing.assert_allclose(reference.confidence, expected.max(axis=1))
+    assert reference.labels[0] == CLASSES[expected[0].argmax()]
+    assert {"brightness", "confidence"} < {feature.name for feature in reference.limits.feature}
+
+
+def test_a_version_without_statistics_is_refused(pushed, tmp_path):
+    shutil.copytree(pushed, tmp_path / "out")
+    version = lookup.model(tmp_path / "out", published=True).intact_versions[1]
+    shutil.rmtree(version.path / "provenance")
+    with pytest.raises(ResourceError, match=r"version 1 in .* has no statistics of its training"):
+        comparing.load(version)

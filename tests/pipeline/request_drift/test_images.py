@@ -1,17 +1,31 @@
-"""Tests that logged images are measured as at ingestion."""
+"""Tests that logged images are measured as at ingestion, and which of them."""
 
 from __future__ import annotations
 
 import io
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
+import pytest
 from PIL import Image
 
 from imgpipe.components.common.storage.records import first
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
+from imgpipe.components.example_gen.sources.request_log import RequestLogSource
+from imgpipe.models.export.signatures import FEATURE_VECTORS
 from imgpipe.models.names import feature_names as names
-from imgpipe.pipeline.request_drift import images, log
-from tests.pipeline.request_drift.drawn import CLASSES, image, probabilities, write_log
+from imgpipe.pipeline.request_drift import images
+from tests.pipeline.request_drift.drawn import image, probabilities, write_log
+
+
+def measure(prefix, sent, distribution=None):
+    """Log some images and measure them."""
+    write_log(prefix, probabilities(len(sent)), sent)
+    source = RequestLogSource(str(prefix))
+    items = [answer.item for answer in source.answers([])]
+    return images.measure(source, items, Path("model/1"), distribution)
 
 
 def test_measurements_are_those_of_ingestion(tmp_path):
@@ -24,42 +38,51 @@ def test_measurements_are_those_of_ingestion(tmp_path):
     for record in inspect(source, items, 1_000_000):
         example = record.to_example()
         expected.append({name: first(example, name) for name in images.FEATURES})
-    found = images.MeasuredImages()
-    images.measure([(item.path, source.read(item)) for item in items], found)
+    measured = measure(tmp_path / "r", [source.read(item) for item in items])
     for row in expected:
         row |= {name: row[name].decode() for name in (names.FORMAT, names.MODE)}
-    assert found.rows == expected and found.failed == 0
+    assert measured.rows == expected and measured.undecodable == 0
 
 
-def test_undecodable_images_are_counted_and_named(monkeypatch):
-    monkeypatch.setattr(images, "BATCH_IMAGES", 2)
-    sent = [("first", image(1)), ("second", b"no image"), ("third", image(2)), ("last", b"")]
-    found = images.MeasuredImages()
-    images.measure(sent, found)
-    assert len(found.rows) == 2 and found.failed == 2
-    assert [row["image"] for row in found.undecodable] == ["second", "last"]
-    assert all(row["error"] for row in found.undecodable)
-
-
-def test_images_are_measured_with_the_colours_that_the_served_model_sees():
+def test_images_are_measured_with_the_colours_that_the_served_model_sees(tmp_path):
     stream = io.BytesIO()
     Image.open(io.BytesIO(image(1))).convert("P").save(stream, "BMP")
-    found = images.MeasuredImages()
-    images.measure([("a.bmp", stream.getvalue())], found)
-    assert found.failed == 0 and found.rows[0][names.MODE] == "P"
+    measured = measure(tmp_path / "r", [stream.getvalue()])
+    assert measured.undecodable == 0 and measured.rows[0][names.MODE] == "P"
 
 
-def test_images_are_fetched_by_their_location(tmp_path):
-    sent = [image(i) for i in range(4)]
-    files = write_log(tmp_path / "r", probabilities(4), sent, batch=2)
-    wanted = {log.Location(0, 0, 1), log.Location(0, 1, 0)}
-    found = list(images.fetch(files, 1, CLASSES, wanted))
-    assert [image for _, image in found] == sent[1:3]
-    assert found[0][0] == f"{files[0].name}, record 0, image 1"
+def test_images_that_cannot_be_decoded_are_counted_and_removed_ones_are_not(tmp_path):
+    write_log(tmp_path / "r", probabilities(3), [image(1), b"no image", image(2)])
+    (file,) = write_log(tmp_path / "s", probabilities(2), [image(3), b"no image"])
+    source = RequestLogSource(str(tmp_path))
+    items = [answer.item for answer in source.answers([])]
+    file.unlink()
+    measured = images.measure(source, items, Path(), None)
+    assert (len(measured.rows), measured.undecodable) == (2, 1)
 
 
-def test_a_limited_number_of_locations_is_spread_over_all():
-    places = [log.Location(0, number, 0) for number in range(1000)]
-    taken = images.spread(places, 10)
-    assert len(taken) == 10 and taken[0] == places[0] and taken[-1] == places[900]
-    assert images.spread(places, 1000) == places
+def test_a_limited_number_of_images_is_spread_over_all():
+    chosen = images.spread(range(1000), 10)
+    assert len(chosen) == 10 and chosen[0] == 0 and chosen[-1] == 900
+    assert images.spread(range(1000), 1000) == range(1000)
+
+
+def test_the_features_of_decodable_images_are_scored(tmp_path, monkeypatch):
+    closed = []
+
+    class Served:
+        """A model whose feature of an image is the number of its bytes."""
+
+        def __init__(self, folder: str, signature: str) -> None:
+            assert (folder, signature) == ("model/1", FEATURE_VECTORS)
+            self.close = lambda: closed.append(folder)
+
+        def run(self, image_bytes: list[bytes]) -> dict[str, np.ndarray]:
+            return {FEATURE_VECTORS: np.array([len(data) for data in image_bytes])}
+
+    monkeypatch.setattr(images, "Served", Served)
+    sent = [image(number) for number in range(40)]
+    distribution = SimpleNamespace(scores=lambda features: features / 2)
+    measured = measure(tmp_path / "r", [*sent, b"no image"], distribution)
+    assert measured.scores == pytest.approx([len(data) / 2 for data in sent])
+    assert closed == ["model/1"]

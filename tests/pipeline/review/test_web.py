@@ -150,7 +150,7 @@ def test_the_page_loads_nothing_from_other_sites(browser):
     status, html, headers = browser.ask("GET", "/")
     assert status == 200 and "default-src 'none'" in headers["content-security-policy"]
     named = set(re.findall(r'(?:src|href)="([^"]*)"', html.decode()))
-    assert named == {"data:,", "web/page.css", "web/review.css", "web/review.js"}
+    assert named == {"data:,", "web/style.css", "web/review.css", "web/review.js"}
     for name in named - {"data:,"}:
         status, content, _ = browser.ask("GET", f"/{name}")
         assert status == 200

@@ -158,7 +158,7 @@ def test_a_folder_of_files_without_classes_names_the_list_in_it(tmp_path, names)
         ),
         (
             {"cat/1.jpg": b"", "cat/2.jpg": b""},
-            r"have a label are of this class: add a folder with the images of a second class; or",
+            r"class: make a folder for each class, and add the images of a second class; or",
         ),
         (
             {"1.jpg": b"", "x.xlsx": b"PK"},

@@ -216,6 +216,16 @@ def test_skipped_folders_are_not_searched_for_labels_in_names(tmp_path):
     assert trees.noted(scan) == [("skipped", "maps")] and scan.notes[0]["count"] == 6
 
 
+def test_a_command_says_what_a_held_out_split_without_a_class_of_train_gives(tmp_path):
+    tree = "train/{cat,dog}/{new,old}/{1,2}.jpg val/{2020,2021}/{new,old}/{3,4}.jpg"
+    with pytest.raises(ConfigError, match=r"classes cat, dog \(8 images\)") as refused:
+        read(tmp_path, tree)
+    assert "classes new, old (16 images)" in str(refused.value)
+    by_class, by_part = followed_advice.scans(refused.value)[:2]
+    assert counted(by_class) == {"train:cat": 4, "train:dog": 4}
+    assert set(by_part.vocabulary) == {"new", "old"} and len(by_part.items) == 16
+
+
 def test_an_archive_is_read_by_the_same_rules(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         for path in paths("set/camera_{A,B}/{cat,dog}/{1,2}.jpg", "set/$RECYCLE.BIN/1.jpg"):

@@ -47,7 +47,7 @@ def test_the_kind_of_a_source_is_found_from_its_specification(tmp_path, monkeypa
 
 
 def test_the_error_for_an_unknown_kind_names_the_known_ones():
-    kinds = "one of archive:…, csv:…, folder:…, gs:…, manifest:…, s3:…, tfds:…"
+    kinds = "one of archive:…, csv:…, folder:…, gs:…, log:…, manifest:…, s3:…, tfds:…"
     with pytest.raises(ConfigError, match=kinds):
         split_spec("ftp://host", SourceOptions())
 

@@ -40,6 +40,11 @@ def noisy(image):
     return Image.fromarray(values.clip(0, 255).astype(np.uint8))
 
 
+def near_duplicates(hashes):
+    """Return the near-duplicates among images with these hashes by name."""
+    return find_near_duplicates(hashes, hashes.values(), RADIUS)
+
+
 @pytest.mark.parametrize(
     ("change", "how"),
     [
@@ -60,7 +65,7 @@ def noisy(image):
 )
 def test_an_altered_copy_is_found_and_named(change, how):
     copies = {f"copy of {name}": hashed(change(image)) for name, image in ORIGINALS.items()}
-    found = find_near_duplicates({**HASHES, **copies}, RADIUS)
+    found = near_duplicates({**HASHES, **copies})
     for name in ORIGINALS:
         copy = f"copy of {name}"
         assert found.groups[name] == found.groups[copy]
@@ -81,4 +86,4 @@ def test_different_images_and_plain_ones_are_no_copies():
         "white": np.full((90, 120), 255.0),
     }
     plain = {name: hashed(Image.fromarray(grey.astype(np.uint8))) for name, grey in plain.items()}
-    assert find_near_duplicates({**HASHES, **plain}, RADIUS).groups == {}
+    assert near_duplicates({**HASHES, **plain}).groups == {}

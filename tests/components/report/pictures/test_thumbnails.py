@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
+from imgpipe.components.report.blocks import Picture
 from imgpipe.components.report.pictures import thumbnails
-from imgpipe.components.report.pictures.thumbnails import SIDE, SMALL_SIDE, Thumbnails, thumbnail
+from imgpipe.components.report.pictures.thumbnails import SIDE, Thumbnails, thumbnail
 from tests.images import encoded, exif, soft, turned
 from tests.run_facts import jpeg
 
@@ -38,18 +39,30 @@ def test_a_jpeg_is_shown_upright_as_the_model_sees_it(orientation):
         expected = Image.fromarray(turned(np.asarray(stored), orientation)).resize(image.size)
         assert np.abs(np.asarray(image, np.int64) - np.asarray(expected)).mean() < 4
     with opened(thumbnail(encoded(stored, "WEBP", exif=exif(orientation)))) as image:
-        assert image.size == (SIDE, 213)
+        assert image.size == (SIDE, 320)
 
 
-def test_thumbnails_become_smaller_once_the_page_holds_many_large_ones():
+def noise(side):
+    """Return a JPEG of noise, of which a thumbnail has as many bytes as it can have."""
     random = np.random.default_rng(0)
-    noise = Image.fromarray(random.integers(0, 256, (400, 400, 3), np.uint8))
-    data = encoded(noise, "JPEG")
-    made = Thumbnails({str(number): data for number in range(600)})
-    uris = [made.uri(str(number)) for number in range(600)]
-    assert opened(uris[0]).size == (SIDE, SIDE)
-    assert opened(uris[-1]).size == (SMALL_SIDE, SMALL_SIDE)
-    assert sum(map(len, uris)) < 10_000_000
+    return encoded(Image.fromarray(random.integers(0, 256, (side, side, 3), np.uint8)), "JPEG")
+
+
+def test_an_enlarged_picture_is_sharp_or_has_the_size_of_its_file():
+    files = {"large": noise(600), "small": noise(200)}
+    made = Thumbnails(files, [Picture(key, key) for key in files])
+    sizes = [opened(picture.large).size for picture in made.enlarged()]
+    assert sizes == [(480, 480), (200, 200)]
+
+
+def test_pictures_become_smaller_once_the_page_holds_many_large_ones():
+    data = noise(500)
+    pictures = [Picture(str(number), "noise") for number in range(600)]
+    made = Thumbnails({picture.key: data for picture in pictures}, pictures)
+    shown = [made.shown(picture) for picture in pictures]
+    assert opened(shown[0].large).size == (SIDE, SIDE)
+    assert shown[-1].large == "" and opened(shown[-1].small).size == (96, 96)
+    assert sum(len(picture.large) + len(picture.small) for picture in shown) < 10_000_000
 
 
 @pytest.mark.parametrize(

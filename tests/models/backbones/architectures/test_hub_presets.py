@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from imgpipe.models import backbones, preprocess
-from imgpipe.models.backbones import hub_networks, layer_graph
+from imgpipe.models.backbones import layer_graph, presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.export import exchange_files
 from imgpipe.models.export.saved_model import export
@@ -27,7 +27,7 @@ from tests.images import encoded, soft
 from tests.models.backbones import hub_presets
 
 pytestmark = pytest.mark.skipif(
-    not hub_networks.installed(), reason="KerasHub is not installed (the extra hub)"
+    not presets.installed(), reason="KerasHub is not installed (the extra hub)"
 )
 
 _WITH_CLASS_TOKEN = ("dinov2", "dinov3", "vit", "deit", "siglip", "clip", "metaclip2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from urllib.parse import urlencode
 
@@ -12,6 +13,7 @@ from imgpipe.serving.server.web import knowledge
 from tests.serving.quick import quick
 from tests.serving.server.rest.conftest import Rest
 
+FIGURES = "validation accuracy 0.950 (95 of 100 images correct)"
 CLASSES = [f"class {number}" for number in range(40)]
 
 
@@ -22,6 +24,7 @@ def rest(models, tmp_path_factory):
     shutil.copytree(models / "images", base / "7")
     (base / "7" / "assets").mkdir(exist_ok=True)
     (base / "7" / "assets" / "vocabulary.txt").write_text("\n".join(CLASSES))
+    (base / "7" / "manifest.json").write_text(json.dumps({"figures": FIGURES, "files": {}}))
     with ModelServer("imgpipe", base, quick(rest_api_port=-1, web_page=True)) as server:
         server.wait_until_available(60)
         yield Rest(server)
@@ -37,6 +40,7 @@ def test_of_many_classes_the_first_are_named(rest):
     assert told == {
         "classes": CLASSES[: knowledge.SHOWN],
         "count": len(CLASSES),
+        "figures": FIGURES,
         "tells_unlike": False,
     }
     assert rest.get(path(version="")).json() == told, "without a number it is the newest"

@@ -15,7 +15,8 @@ from tests.serving.quick import quick
 _NOTHING_AT = b"There is nothing at /"
 FOLDER = Path(pages.__file__).parent
 SCRIPTS = sorted(f"/web/{file.name}" for file in FOLDER.glob("*.js"))
-FILES = {"/": "text/html", "/web/page.css": "text/css"} | dict.fromkeys(SCRIPTS, "text/javascript")
+STYLES = dict.fromkeys(("/web/page.css", "/web/style.css"), "text/css")
+FILES = {"/": "text/html"} | STYLES | dict.fromkeys(SCRIPTS, "text/javascript")
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def test_other_files_of_the_package_cannot_be_read(page):
 def test_the_page_refers_to_its_own_files_only():
     html = (FOLDER / "index.html").read_text()
     named = set(re.findall(r'(?:src|href)="([^"]*)"', html))
-    assert named == {"data:,", "web/page.css", "web/page.js"}
+    assert named == {"data:,", "web/style.css", "web/page.css", "web/page.js"}
     assert not re.search(r"\son\w+=|\sstyle=|<script(?![^>]*src)", html), "the policy forbids it"
     for script in FOLDER.glob("*.js"):
         text = script.read_text()

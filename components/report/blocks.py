@@ -1,0 +1,176 @@
+"""The blocks that a result is shown as: sentences, tables, pictures, curves and commands.
+
+`page` draws them as HTML, and `pipeline.command_line.blocks` prints them on the terminal, without
+the pictures. Texts are plain: whoever draws a block escapes them, and formats its numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    import markupsafe
+
+    from imgpipe.components.report.pictures.image_map import ImageMap
+
+#: How a part of a text is drawn; a `name` and a `path` come from the data.
+SpanLook = Literal["strong", "muted", "good", "bad", "warn", "unseen", "name", "path", "code"]
+
+
+class Span(NamedTuple):
+    """A part of a text with a look."""
+
+    text: str
+    look: SpanLook
+
+
+class Link(NamedTuple):
+    """A link to a section of the page."""
+
+    text: str
+    section: str
+
+
+class Command(NamedTuple):
+    """A command, or other lines that can be copied. They break between their words only."""
+
+    text: str
+
+
+class Picture(NamedTuple):
+    """An image of the data, which a click enlarges."""
+
+    key: str  # content hash, or another key by which the page finds the image
+    title: str  # what it shows, with the name of its file
+    framed: bool = False
+    many: bool = False  # one of many, which are enlarged less if there are too many
+    optional: bool = False  # without an image, nothing stands in its place
+
+
+class Bar(NamedTuple):
+    """A share from 0 to 1 with its interval, and the share that is asked for if there is one."""
+
+    share: float
+    low: float
+    high: float
+    limit: float | None
+
+
+Inline = str | Span | Link | Command | Picture | Bar
+#: A text, or its parts.
+Text = Inline | Sequence[Inline]
+
+
+class MarkedCell(NamedTuple):
+    """A cell of a table in red, or coloured as strongly as `strength`, which is from 0 to 1."""
+
+    words: Text
+    look: Literal["right", "wrong", "bad"]
+    strength: float = 0.0
+
+
+#: A cell of a table: words, a count, a share, or None for an unknown number.
+TableCell = Text | MarkedCell | int | float | None
+
+
+class Table(NamedTuple):
+    """A table, whose first column names its rows."""
+
+    title: str  # for those who do not see the headings around it
+    columns: Sequence[str]
+    rows: Sequence[Sequence[TableCell]]
+    total: Sequence[TableCell] = ()  # the last row, which sums up the others
+    caption: str = ""
+    look: Literal["", "wide", "bars", "matrix"] = ""
+
+
+class Sentence(NamedTuple):
+    """A paragraph."""
+
+    words: Text
+    look: Literal["", "muted", "sentence"] = ""
+
+
+class Heading(NamedTuple):
+    """A heading below that of the section."""
+
+    words: Text
+
+
+class Listed(NamedTuple):
+    """A list: steps to take, what rules say, or a plain one."""
+
+    points: Sequence[Text]
+    look: Literal["", "steps", "rulings"] = ""
+
+
+class Figures(NamedTuple):
+    """Names with their values; the key figures are large."""
+
+    rows: Sequence[tuple[str, Text]]
+    key: bool = False
+
+
+#: Pictures of an image, and lines of text beside them.
+Card = tuple[Sequence[Picture], Sequence[Text]]
+
+
+class Cards(NamedTuple):
+    """Images with texts, side by side; large ones hold a sentence or two pictures."""
+
+    cards: Sequence[Card]
+    large: bool = False
+
+
+class Photos(NamedTuple):
+    """A row of images behind its heading, if it has one."""
+
+    pictures: Sequence[Picture]
+    heading: Text = ""
+
+
+class Curves(NamedTuple):
+    """Drawings side by side, each with its caption."""
+
+    drawings: Sequence[tuple[markupsafe.Markup, Text]]
+
+
+class Legend(NamedTuple):
+    """Colours or names of lines in `report.css`, each with what it means in a drawing."""
+
+    entries: Sequence[tuple[str, str]]
+
+
+class Map(NamedTuple):
+    """The map of the images, with the colours of the classes by their number."""
+
+    image_map: ImageMap
+    colours: Mapping[int, str]
+    title: str
+
+
+class Folded(NamedTuple):
+    """Blocks below a summary that opens and closes them."""
+
+    summary: Text
+    blocks: Sequence[ResultBlock]
+    is_open: bool = False
+
+
+_TextBlock = Sentence | Heading | Listed | Figures | Table | Command | Folded
+ResultBlock = _TextBlock | Cards | Photos | Curves | Legend | Map
+
+
+def capitalised(text: str) -> str:
+    """Return a text whose first letter is a capital; the others stay as they are."""
+    return text[:1].upper() + text[1:]
+
+
+def pictures(parts: object) -> Iterator[Picture]:
+    """Yield the pictures in blocks and their parts, in their order."""
+    if isinstance(parts, Picture):
+        yield parts
+    elif isinstance(parts, list | tuple):
+        for part in parts:
+            yield from pictures(part)
