@@ -76,3 +76,8 @@ def usual_ways(remedies: Iterable[Sequence[str]]) -> list[str]:
     """Return the ways of the most frequent remedies, whose commands can be copied one by one."""
     usual = collections.Counter(tuple(ways) for ways in remedies if ways).most_common(_WAYS)
     return [way for ways, _ in usual for way in ways]
+
+
+def said(finding: Finding) -> str:
+    """Return a finding as one sentence, with what to do."""
+    return "; ".join([finding["sentence"], *finding["remedies"]])

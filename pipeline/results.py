@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.models.errors import ImgpipeError
+from imgpipe.models.finding import said
 from imgpipe.pipeline.command_line import browser
 from imgpipe.pipeline.command_line.terminal import new_console
 from imgpipe.pipeline.output.past_run import PastRun
@@ -157,7 +158,7 @@ class Check(_Page):
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why it would, as sentences."""
-        return tuple(self.summary["reasons"])
+        return tuple(map(said, self.summary["reasons"]))
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from imgpipe.components.data_gate import schema as schemas
 from imgpipe.components.data_gate.settings import GATE_FILE, GatePlan
 from imgpipe.components.image_filter.quarantine import read_summary
 from imgpipe.models.errors import DataRefused, ResourceError
+from imgpipe.models.finding import said
 from imgpipe.models.names import feature_names as names
 
 _ANOMALIES_FILE = "SchemaDiff.pb"  # written by TFX's ExampleValidator
@@ -152,7 +153,7 @@ def DataGate(
     reasons = rules.reasons_against(summary, anomalies_by_split, examples, required)
     reasons += [change for change in changes if levels[change["reason"]] == "reject"]
     if plan.accept_changes:
-        acceptable = [reason for reason in reasons if rules.ACCEPT in rules.said(reason)]
+        acceptable = [reason for reason in reasons if rules.ACCEPT in said(reason)]
         warned += acceptable
         reasons = [reason for reason in reasons if reason not in acceptable]
         # Drift alone does not: the limits of the schema stay as they are.

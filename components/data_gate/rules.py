@@ -18,7 +18,7 @@ from imgpipe.components.common.image_record import METADATA
 from imgpipe.components.data_gate.settings import GateSettings
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.judge.checks import decodable, whole_set
-from imgpipe.models.finding import Finding, make_finding
+from imgpipe.models.finding import Finding, make_finding, said
 from imgpipe.models.head.certainty import wilson
 from imgpipe.models.names import feature_names as names
 
@@ -292,11 +292,6 @@ def reasons_against(
     if summary["kept"]:
         reasons = [*lost(examples, summary), *reasons, *anomalous(anomalies, summary)]
     return reasons
-
-
-def said(reason: Finding) -> str:
-    """Return a reason as one sentence, with what to do."""
-    return "; ".join([reason["sentence"], *reason["remedies"]])
 
 
 def summarised(reasons: Sequence[Finding]) -> list[str]:

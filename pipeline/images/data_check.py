@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from imgpipe.components.report.page import Page
     from imgpipe.components.report.page_facts import PageFacts
 
-_THIN = ("missing_class", "too_few")  # kinds of reasons: classes with too few images
 _ADVICE = "do what stands below each reason (--html shows the images)"
 
 
@@ -47,8 +46,7 @@ class CheckSummary(DataSummary):
     classes: Annotated[list[str], "Class names."]
     refused: Annotated[bool, "Whether a run would refuse the data (exit code 4)."]
     verdict: Annotated[str, "The decision as a sentence."]
-    reasons: Annotated[list[str], "Why a run would refuse the data."]
-    thin: Annotated[list[str], "The reasons that are about classes with too few images."]
+    reasons: Annotated[list[Finding], "Why a run would refuse the data."]
     files: Annotated[CheckedFiles, "All files with a finding."]
     near_duplicates: Annotated[
         list[NearGroup] | None, "Groups of near-duplicates; null if they were not searched for."
@@ -88,8 +86,7 @@ class ExaminedSource:
             "classes": list(judged.scan.vocabulary),
             "refused": bool(self.refused),
             "verdict": self.verdict,
-            "reasons": [rules.said(reason) for reason in self.refused],
-            "thin": [rules.said(why) for why in self.refused if why["reason"] in _THIN],
+            "reasons": list(self.refused),
             **judged.summary,
             "files": {
                 "rejected": by_fate["rejected"],

@@ -358,7 +358,7 @@ def test_a_class_folder_that_is_gone_refuses_the_data_as_check_says(
     outcome = copy.run()
     assert outcome.exit_code == 4
     assert "lost class 'rock': expected images as in the last accepted data (" in outcome.verdict
-    (reason,) = imgpipe.check(copy.photos, copy.out, **SETTINGS).summary["reasons"]
+    (reason,) = imgpipe.check(copy.photos, copy.out, **SETTINGS).reasons
     assert outcome.verdict.endswith(f"for 1 reason:\n- {reason}")
     assert {file: file.read_bytes() for file in served} == served
     assert manifest.version_numbers(copy.out / "model") == manifest.version_numbers(

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from imgpipe.components.data_gate import drift, rules
+from imgpipe.components.data_gate import drift
 from imgpipe.components.data_gate.schema import accepted, revised
+from imgpipe.models.finding import said
 
 # TFX, TFDV and ML Metadata warn about their own dependencies, which cannot be fixed here.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -70,8 +71,8 @@ def test_the_accepted_schema_holds_the_limits(schema):
 )
 def test_a_drift_names_both_distributions(measure, schema, changed, before, words):
     (found,) = drift.changes({"train": measure(**changed)}, {"train": measure(seed=1)}, schema)
-    assert rules.said(found).startswith(before)
-    assert all(word in rules.said(found) for word in words)
+    assert said(found).startswith(before)
+    assert all(word in said(found) for word in words)
 
 
 @pytest.fixture(scope="module")

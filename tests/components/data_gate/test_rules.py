@@ -11,6 +11,7 @@ from imgpipe.components.data_gate import rules
 from imgpipe.components.data_gate.rules import Requirements
 from imgpipe.components.data_gate.schema import MIN_KNOWN_SHARE, accepted
 from imgpipe.components.data_gate.settings import GateSettings
+from imgpipe.models.finding import said
 
 LEAST = {"min_train": 10, "min_validation": 2}
 REQUIRED = Requirements(GateSettings(**LEAST), ("cat", "dog"))
@@ -49,7 +50,7 @@ def anomaly(feature, description):
 
 def test_a_class_with_too_few_images_is_named_with_its_split():
     (reason,) = decide(summary(validation=(5, 1)))
-    assert rules.said(reason) == (
+    assert said(reason) == (
         "too few 'dog' in validation: expected at least 2, found 1; "
         "add images of dog, leave dog out of the source, or accept fewer with "
         "--set gate.min_validation=1"
@@ -85,15 +86,13 @@ def test_the_share_of_rejected_images_is_limited_by_a_setting():
 def test_data_without_any_good_image_is_refused():
     empty = summary((0, 0), (0, 0), rejected=3, reasons={"zero_byte": 3})
     (reason,) = decide(empty)
-    assert rules.said(reason).startswith(
-        "no images: expected at least one good image, found 3 images"
-    )
+    assert said(reason).startswith("no images: expected at least one good image, found 3 images")
 
 
 def test_anomalies_name_the_feature_the_expectation_and_the_remedy():
     found = {"train": anomaly("format", "Examples contain values missing from the schema: BMP. ")}
     (reason,) = decide(summary(), anomalies=found)
-    assert rules.said(reason) == (
+    assert said(reason) == (
         "anomaly 'format' in train: expected what the schema allows, found Examples contain values "
         "missing from the schema: BMP; to accept it, run again with --accept"
     )
@@ -105,11 +104,11 @@ def test_new_classes_are_named_once_for_all_splits():
     found.anomaly_info["label"].reason.add(type=kind)
     known = dataclasses.replace(REQUIRED, accepted={"big, grey cat": None})
     new, lost = decide(summary(), known, {"train": found, "validation": found})
-    assert rules.said(new) == (
+    assert said(new) == (
         "anomaly 'label': expected the classes of the accepted data, found new ones: cat, dog; "
         "to accept it, run again with --accept"
     )
-    assert rules.said(lost) == (
+    assert said(lost) == (
         "lost class 'big, grey cat': expected images as in the last accepted data, found none; "
         "restore its images; to accept it, run again with --accept"
     )
@@ -164,7 +163,7 @@ def test_a_class_that_is_gone_or_much_smaller_is_named(now, reasons):
 def test_a_shrunken_class_has_its_numbers_and_shares_before_and_now():
     required = Requirements(GateSettings(), ("cat", "dog"), {"cat": 100, "dog": 100})
     (reason,) = rules.changed_classes(summary(train=(15, 80), validation=(5, 20)), required)
-    assert rules.said(reason) == (
+    assert said(reason) == (
         "shrunken class 'cat': expected 100 images (50.0%) as in the last accepted data, "
         "found 20 (16.7%); restore its images; to accept it, run again with --accept"
     )
@@ -205,7 +204,7 @@ def test_several_classes_without_images_are_one_reason():
     found["kept"] = 1  # an image of another class
     required = Requirements(GateSettings(min_train=10), ("cat", "cow", "dog"))
     (reason,) = rules.too_few(found, required)
-    assert rules.said(reason) == (
+    assert said(reason) == (
         "missing class: expected images of each class, found none of 3 classes: 'cat', 'cow', "
         "'dog'; add images, remove their folders, or accept classes without images "
         "with --set gate.allow_missing_classes=true"
