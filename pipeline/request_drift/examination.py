@@ -57,7 +57,7 @@ def examine(source: RequestLogSource, versions: Mapping[int, PublishedVersion]) 
             no statistics of its training data.
     """
     log = f"{KIND}:{source.locator}"
-    vocabularies = {number: version.vocabulary for number, version in versions.items()}
+    vocabularies = {number: {*version.vocabulary} for number, version in versions.items()}
     number, asked, notes = requests.read(source, vocabularies)
     reference = comparison.load(versions[number])
     items = [*asked.items.values()]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from imgpipe.components.common.formatting import join_names
@@ -65,7 +65,7 @@ class VersionRequests:
 
 
 def read(
-    source: RequestLogSource, vocabularies: Mapping[int, Sequence[str]]
+    source: RequestLogSource, vocabularies: Mapping[int, Set[str]]
 ) -> tuple[int, VersionRequests, list[Finding]]:
     """Read a log once, from its first record to its last.
 
@@ -103,29 +103,30 @@ def read(
         raise _refusal(source.locator, notes, vocabularies)
     compared = max([n for n in requests if requests[n].answers >= FEWEST] or requests)
     for number in sorted(requests.keys() - {compared}):
-        why = f"version {compared} is the newest with {FEWEST} answers"
+        why = f"version {compared} is compared"
         notes.append(noted("other_answers", f"version {number}", why, requests[number].answers))
     return compared, requests[compared], notes
 
 
-def _answers_with(answer: LoggedAnswer, vocabulary: Sequence[str]) -> bool:
+def _answers_with(answer: LoggedAnswer, vocabulary: Set[str]) -> bool:
     """Whether an answer is of a model with these classes."""
     is_known = answer.label in vocabulary or answer.label == names.UNKNOWN
     return is_known and answer.classes == len(vocabulary)
 
 
 def _refusal(
-    log: str, notes: Sequence[Finding], vocabularies: Mapping[int, Sequence[str]]
+    log: str, notes: Sequence[Finding], vocabularies: Mapping[int, Set[str]]
 ) -> ConfigError | ResourceError:
     """Return the error for a log without an answer of the model."""
     places = ((note["examples"][0], note["count"]) for note in notes)
     rows = [f"{place['path']}: {place['detail']} ({number:,})" for place, number in places]
     newest = max(vocabularies)
+    classes = join_names(sorted(vocabularies[newest]))
     words = (
         f"{log} holds no answer of this model: {'; '.join(rows) or 'it is empty'}. Expected: "
-        f"answers of version {newest} with the classes {join_names(vocabularies[newest])}. Name "
-        "the folder of the model that answered with --model, or send requests to the server first "
-        "(--log-share sets the share of them that is logged)."
+        f"answers of version {newest} with the classes {classes}. Name the folder of the model "
+        "that answered with --model, or send requests to the server first (--log-share sets the "
+        "share of them that is logged)."
     )
     is_other_log = any(note["reason"] in (_FOREIGN, SKIPPED) for note in notes)
     return ConfigError(words) if is_other_log else ResourceError(words)

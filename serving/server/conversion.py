@@ -12,12 +12,15 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from imgpipe.serving.server.calls import Call, LongCall
+from imgpipe.serving.server.calls import LARGE_BYTES, Call, LongCall
 from imgpipe.serving.server.limits import Turns
 from imgpipe.serving.server.status import Code, StatusError, invalid
 
 _SMALL_BYTES = 64 << 10
 """Size of a request whose conversion takes a millisecond at most."""
+_PAUSE_PER_BYTE_S = 4e-9
+"""Pause in seconds for each byte of a large message that has just arrived. gRPC's thread, which
+serves all connections, copies it; see docs/benchmarks.md, "Constants of the code"."""
 _one_at_a_time = threading.Lock()
 """Held while a large request is converted."""
 MAX_UNPACKED_BYTES = 16 << 20
@@ -31,12 +34,17 @@ _ANY_FORMAT = 32 + zlib.MAX_WBITS
 
 
 @contextmanager
-def conversion(size: int) -> Iterator[None]:
+def conversion(size: int, arrived: int = 0) -> Iterator[None]:
     """Hold the conversion of some bytes of a request in the block.
 
     Where they are many, wait for the turn of this thread, and pause after the block for as long as
     it took. Without the pause, other requests would wait for the next conversion each time that
     they need the interpreter lock.
+
+    Args:
+        size: Number of bytes that are converted.
+        arrived: Size of the message that the request has just arrived in; 0 if it was converted
+            before.
     """
     if size <= _SMALL_BYTES:
         yield
@@ -46,7 +54,8 @@ def conversion(size: int) -> Iterator[None]:
         try:
             yield
         finally:
-            time.sleep(time.monotonic() - began)
+            copied = arrived * _PAUSE_PER_BYTE_S if arrived > LARGE_BYTES else 0.0
+            time.sleep(max(time.monotonic() - began, copied))
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 from imgpipe.models.errors import ConfigError
 from imgpipe.serving import tensors
 from imgpipe.serving.server import model_config, wire
-from imgpipe.serving.server.calls import Call, Calls
+from imgpipe.serving.server.calls import LARGE_BYTES, Call, Calls, LongCall
 from imgpipe.serving.server.conversion import conversion, unpacked
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.predict import Handle, Spec
@@ -233,9 +233,11 @@ def _handler(name: str, message: Any, work: _Work, calls: Calls) -> grpc.RpcMeth
 
 def _answer(message: Any, work: _Work, data: bytes, call: Call) -> bytes:
     """Return the serialized response to a serialized request, which may be compressed."""
+    if len(data) > LARGE_BYTES and not call.is_long:
+        raise LongCall(call)  # it may wait for its turn to be converted
     with unpacked(data, call) as content:
         call.size = len(content)
-        with conversion(call.size):
+        with conversion(call.size, arrived=len(data)):
             wire.check_fields([content], message.DESCRIPTOR)
             try:
                 request = message.FromString(content)

@@ -233,6 +233,8 @@ def test_what_cannot_be_is_refused(out, photos, tmp_path):
             (tmp_path / "other" / label).mkdir(parents=True)
             shutil.copy(photos / "rock" / "0.png", tmp_path / "other" / label)
         evaluate("--model", out, "--data", tmp_path / "other")
+    with pytest.raises(ConfigError, match="nobody has confirmed the labels"):
+        evaluate("--model", out, "--data", f"log:{tmp_path}/requests")
     with pytest.raises(ResourceError, match="there is no such folder"):
         evaluate("--model", tmp_path / "gone", "--data", photos)
     with pytest.raises(ConfigError, match=r"expected a share from 0 to 1\. Received: 90"):

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from imgpipe.components.example_gen.sources.request_log import RequestLogSource
+from imgpipe.components.model_pusher import versions
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import feature_distribution
+from imgpipe.pipeline.commands import rollback
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.request_drift import comparison as comparing
 from imgpipe.pipeline.request_drift.images import MeasuredImages, measure
@@ -186,6 +188,18 @@ def test_statistics_limits_and_answers_of_a_version_are_loaded(reference):
     np.testing.assert_allclose(reference.confidence, expected.max(axis=1))
     assert reference.labels[0] == CLASSES[expected[0].argmax()]
     assert {"brightness", "confidence"} < {feature.name for feature in reference.limits.feature}
+
+
+def test_the_answers_of_a_version_come_back_with_it(pushed, tmp_path, reference):
+    shutil.copytree(pushed, tmp_path / "out")
+    other = shutil.copytree(
+        pushed / "artifacts/ImageTrainer/model/9/Format-Serving", tmp_path / "m"
+    )
+    (other / "saved_model.pb").write_bytes(b"another graph")
+    versions.publish(tmp_path / "out/model", {"": other}, {"vocabulary": list(CLASSES)})
+    rollback.rollback(tmp_path / "out/model", 1)
+    restored = lookup.model(tmp_path / "out", published=True).intact_versions[3]
+    assert comparing.load(restored).labels == reference.labels
 
 
 def test_a_version_without_statistics_is_refused(pushed, tmp_path):

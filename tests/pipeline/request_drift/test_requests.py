@@ -10,7 +10,7 @@ from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.request_drift import requests
 from tests.pipeline.request_drift.drawn import CLASSES, image, probabilities, write_log
 
-MODEL = {1: CLASSES}
+MODEL = {1: {*CLASSES}}
 
 
 def read(path, model=MODEL):
@@ -32,8 +32,8 @@ def test_answers_are_counted_and_the_same_image_once(tmp_path):
 
 
 def test_the_newest_version_with_enough_answers_is_compared(tmp_path):
-    model = {1: ("ant", "bee", "fly"), 2: CLASSES, 3: CLASSES}
-    write_log(tmp_path / "r", probabilities(60), classes=model[1], version=1)
+    model = {1: {"ant", "bee", "fly"}, 2: {*CLASSES}, 3: {*CLASSES}}
+    write_log(tmp_path / "r", probabilities(60), classes=("ant", "bee", "fly"), version=1)
     write_log(tmp_path / "s", probabilities(55), version=2)
     write_log(tmp_path / "t", probabilities(2), version=3)
     version, asked, notes = read(tmp_path, model)
@@ -57,7 +57,7 @@ def test_the_log_of_another_model_is_refused_with_what_it_answers(tmp_path):
 def test_answers_of_a_removed_version_are_named(tmp_path):
     write_log(tmp_path / "r", probabilities(2), version=1)
     with pytest.raises(ResourceError, match="version 1: there is no such version") as refused:
-        read(tmp_path / "r", {2: CLASSES})
+        read(tmp_path / "r", {2: {*CLASSES}})
     assert "Expected: answers of version 2" in str(refused.value)
 
 

@@ -467,3 +467,23 @@ def test_the_number_of_prepared_sets_of_outputs_is_limited(models):
         assert len(session.run(feeds, [np.float32([1, 2]), np.int64([3, 4])], wanted)) == count
     assert session._prepared.cache_info().currsize <= runtime.MAX_PREPARED
     session.close()
+
+
+def test_large_messages_keep_no_thread_of_small_requests(models, tmp_path):
+    """Each of them is refused at once, after a pause in which others get their turn."""
+    (tmp_path / "1").symlink_to(models / "half_plus_two", target_is_directory=True)
+    large = ask(model="m", x=np.float32([1]))
+    large.inputs["x"].int_val.extend([1] * (48 << 20))
+    with (
+        ModelServer("m", tmp_path, quick(grpc_max_threads=1)) as server,
+        grpc.insecure_channel(server.target) as channel,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        server.wait_until_available(60)
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        refused = [pool.submit(outcome, stub, large) for _ in range(4)]
+        small = Counter[str]()
+        while not all(call.done() for call in refused):
+            small[outcome(stub, ask(model="m", x=np.float32([1])))] += 1
+        assert {call.result() for call in refused} == {"INVALID_ARGUMENT"}
+        assert small.keys() == {"OK"} and small["OK"] >= 10
