@@ -39,8 +39,9 @@ def run_verdict(context: Context) -> Iterator[show.ResultBlock]:
     for name, text in verdict.expected_lines(verdict.expected(context.facts)):
         yield show.Sentence((show.Span(f"{show.capitalised(name)}:", "strong"), f" {text}"))
     yield show.Figures(_keys(context), key=True)
+    advised = {command for proposal in advice(context.facts) for command in proposal["remedies"]}
     for command in next_commands(context.facts, context.state.status):
-        if command["purpose"] != "look":  # at this page
+        if command["purpose"] != "look" and command["command"] not in advised:
             yield show.Sentence(f"{show.capitalised(command['text'])}:")
             yield show.Command(command["command"])
 
