@@ -121,6 +121,12 @@ def _visible(match: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
+def _kind(value: object) -> str:
+    """Return the name of the macro that draws a block or a part of a text, also one of NumPy."""
+    plain = next((kind for kind in (str, int, float) if isinstance(value, kind)), type(value))
+    return plain.__name__
+
+
 @functools.cache
 def _environment() -> jinja2.Environment:
     import jinja2
@@ -133,7 +139,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        kind=lambda value: type(value).__name__,
+        kind=_kind,
         percent=lambda share: f"{100 * share:.1f}%",
         count=text.count,
         share=text.share,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from imgpipe.components.data_gate import rules
 from imgpipe.components.image_filter.findings import Finding
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class Absent(Exception):
-    """Raised by a section that this run cannot have, with the reason as a sentence."""
+    """A section that this run cannot have, with the reason as a sentence."""
 
 
 class NotReached(Absent):
-    """Raised where the run stopped before it had what the section shows."""
+    """A section that the run did not reach before it stopped."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,21 @@ class Context:
         gate = self.facts["data_gate"]
         return rules.summarised(gate["reasons"]) if gate is not None else []
 
-    def absent(self, what: str) -> Absent:
-        """Return what a section raises, such as "No model was trained".
+    def absent(self, why: str, reached: bool = False) -> NoReturn:
+        """Leave the section out that is being built.
 
-        The page says once where the run stopped, if it did.
+        Args:
+            why: What is missing, such as "No model was trained".
+            reached: Whether the run got that far, also if it stopped later. Otherwise the page says
+                once for all sections where it stopped.
+
+        Raises:
+            Absent: Always.
         """
-        return NotReached() if self.state.error else Absent(f"{what}.")
+        raise NotReached if self.state.error and not reached else Absent(f"{why}.")
 
 
-#: Yields what a section shows; it raises `Absent` where there is nothing.
+#: Yields what a section shows, or calls `Context.absent`.
 Build = Callable[[Context], Iterable[show.ResultBlock]]
 
 

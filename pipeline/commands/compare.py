@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,14 +11,13 @@ import typer
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape, new_console
+from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from imgpipe.components.report.blocks import ResultBlock
     from imgpipe.models.head.certainty import PairedAnswers
     from imgpipe.pipeline.output.past_run import PastRun
-    from imgpipe.pipeline.output.run_history import Change, Disagreement, RunComparison
+    from imgpipe.pipeline.output.run_history import Change, RunComparison
 
 app = typer.Typer()
 
@@ -51,6 +51,7 @@ def command(
 ) -> None:
     """Compare two runs: configuration, data, metrics, and images that only one gets right."""
     from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.command_line.blocks import print_blocks
     from imgpipe.pipeline.output import run_history
 
     a, b = _chosen(first, second)
@@ -58,7 +59,7 @@ def command(
         compared = run_history.compare(a, b)
     output_files.write_json(compared, json_file)
     if json_file != output_files.STANDARD_OUTPUT:
-        _print(compared)
+        print_blocks(new_console(), _blocks(compared))
 
 
 def _chosen(first: Path, second: Path | None) -> tuple[PastRun, PastRun]:
@@ -79,48 +80,46 @@ def _chosen(first: Path, second: Path | None) -> tuple[PastRun, PastRun]:
     return decided_runs[-1], last
 
 
-def _print(compared: RunComparison) -> None:
-    console = new_console()
+def _blocks(compared: RunComparison) -> Iterator[ResultBlock]:
+    """Yield what differs, and the first images that only one of the models predicts correctly."""
+    from imgpipe.components.common.formatting import plural
+    from imgpipe.components.report.blocks import Heading, Listed, Sentence, Span
+
     for letter, run in (("A", compared["a"]), ("B", compared["b"])):
         version = "" if run["version"] is None else f", version {run['version']}"
-        console.print(f"[bold]{letter}[/]  {escape(run['folder'])}{version}")
-        console.print(f"   {escape(run['verdict'] or run['status'], lines=True)}")
-    sections = (
+        yield Sentence((Span(letter, "strong"), f"  {run['folder']}{version}"))
+        for line in (run["verdict"] or run["status"]).splitlines():
+            yield Sentence(f"   {line}")
+    for heading, changes in (
         ("Configuration", compared["configuration"]),
         ("Data", compared["data"]),
         ("Features and training", compared["choices"]),
+    ):
+        yield Heading(heading)
+        yield Listed([described(change) for change in changes] or ["no difference"])
+    yield Heading("Metrics")
+    yield Listed(
+        [
+            f"{split} {_METRICS.get(name, name)}: {_value(pair['a'])} → {_value(pair['b'])}"
+            for split, metrics in compared["metrics"].items()
+            for name, pair in metrics.items()
+        ]
     )
-    for heading, changes in sections:
-        console.print(f"\n[bold]{heading}[/]")
-        for change in changes:
-            console.print(escape(f"  {described(change)}"))
-        if not changes:
-            console.print("  no difference")
-    console.print("\n[bold]Metrics[/]")
-    for split, metrics in compared["metrics"].items():
-        for name, pair in metrics.items():
-            values = f"{_value(pair['a'])} → {_value(pair['b'])}"
-            console.print(f"  {split} {_METRICS.get(name, name)}: {values}")
-    for split, answers in compared["paired"].items():
-        console.print(f"  {escape(_paired(split, answers))}")
+    yield Listed([_paired(split, answers) for split, answers in compared["paired"].items()])
     if compared["paired_missing"]:
-        console.print(f"  The images cannot be compared: {escape(compared['paired_missing'])}.")
-    _print_images(console, compared["only_a"], "A", "B")
-    _print_images(console, compared["only_b"], "B", "A")
-
-
-def _print_images(console: Console, images: list[Disagreement], right: str, wrong: str) -> None:
-    """Print the first images that only one of the models, A or B, predicts correctly."""
-    from imgpipe.components.common.formatting import plural
-
-    if images:
-        console.print(f"\n[bold]Only {right} is right[/]: {plural(len(images), 'image')}")
-    for image in images[:_SHOWN]:
-        predicted = f"{wrong} predicted {image['predicted']} ({image['split']})"
-        line = f"{image['path']}: {image['label']}; {predicted}"
-        console.print(f"  {escape(line)}")
-    if len(images) > _SHOWN:
-        console.print(f"  and {len(images) - _SHOWN:,} more; --json FILE lists all of them")
+        yield Listed([f"The images cannot be compared: {compared['paired_missing']}."])
+    for right, wrong, images in (("A", "B", compared["only_a"]), ("B", "A", compared["only_b"])):
+        if images:
+            yield Heading(f"Only {right} is right: {plural(len(images), 'image')}")
+        yield Listed(
+            [
+                f"{image['path']}: {image['label']}; {wrong} predicted {image['predicted']} "
+                f"({image['split']})"
+                for image in images[:_SHOWN]
+            ]
+        )
+        if len(images) > _SHOWN:
+            yield Listed([f"and {len(images) - _SHOWN:,} more; --json FILE lists all of them"])
 
 
 def described(change: Change) -> str:

@@ -9,7 +9,7 @@ from imgpipe.components.common.formatting import capped, plural, share
 from imgpipe.components.image_evaluator.decision import FOLDS
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.pictures.thumbnails import cam_key
-from imgpipe.components.report.section import Absent, Context, section
+from imgpipe.components.report.section import Context, section
 from imgpipe.components.run_record.facts import folds_of
 from imgpipe.components.run_record.metrics import Mistake
 from imgpipe.models.head.certainty import AccuracyFigures
@@ -36,7 +36,7 @@ def figures(context: Context) -> Iterator[show.ResultBlock]:
             role_words = show.Span(role, "muted")
             rows.append([f"{split}, unseen families", *_reached(unseen), "", "", "", role_words])
     if not rows:
-        raise context.absent("No image was classified by a trained model")
+        context.absent("No image was classified by a trained model")
     yield show.Sentence(
         "The interval is the 95 % Wilson score interval of the accuracy, of as many independent "
         "images as tell as much as these, which come in families. ECE is the expected calibration "
@@ -85,11 +85,12 @@ def cross_validation(context: Context) -> Iterator[show.ResultBlock]:
     folds = folds_of(context.facts)
     training = context.facts["training"]
     if training is None:
-        raise context.absent("No folds were trained")
+        context.absent("No folds were trained")
     if folds is None:
-        raise Absent(
+        context.absent(
             "The validation split decided. Folds do where it has few images and a solved head "
-            "is published, or where evaluate.cross_validate gives their number."
+            "is published, or where evaluate.cross_validate gives their number",
+            reached=True,
         )
     learned = names.VALIDATION in training["learned"]
     spread = (
@@ -146,7 +147,7 @@ def per_class(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the explanation, and for each split a table; see `class_figures`."""
     metrics = context.facts["metrics"]
     if not metrics:
-        raise context.absent("No image was classified by a trained model")
+        context.absent("No image was classified by a trained model")
     yield show.Sentence(
         "Precision is the share of the images predicted as a class that have its label. Recall is "
         "the share of the images with a label that are predicted as its class. “–” means that "
@@ -180,7 +181,7 @@ def slices(context: Context) -> Iterator[show.ResultBlock]:
     """Yield one row for each slice, with its interval and whether it is clearly weaker."""
     slices = context.facts["slices"]
     if not slices:
-        raise context.absent("The images differ in nothing that could divide them into slices")
+        context.absent("The images differ in nothing that could divide them into slices")
     several = len(context.facts["metrics"]) > 1
     together = "Images of validation and test together. " if several else ""
     marked = "A slice is marked if its 95 % interval lies below the accuracy of all images."
@@ -208,7 +209,7 @@ def mistakes(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the most confident mistakes, those between the same classes side by side."""
     deciding = context.facts["deciding"]
     if deciding is None:
-        raise context.absent("No image was classified by a trained model")
+        context.absent("No image was classified by a trained model")
     images = plural(deciding["count"], "image")
     mistakes = deciding["mistakes"][:MOST_MISTAKES]
     if not mistakes:

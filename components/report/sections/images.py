@@ -29,7 +29,7 @@ def data(context: Context) -> Iterator[show.ResultBlock]:
     """Yield counts, images by split and class, findings and DataGate's decision."""
     data = context.facts["data"]
     if data is None:
-        raise context.absent("No file was inspected")
+        context.absent("No file was inspected")
     yield show.Sentence(_conservation(data))
     findings = data["findings"]
     unused = not_used(findings)
@@ -40,20 +40,9 @@ def data(context: Context) -> Iterator[show.ResultBlock]:
     if context.facts["data_gate"] is not None:
         yield from _gate(context, context.facts["data_gate"])
     yield from class_counts(data, context.vocabulary)
-    yield from _folded(
-        "Warnings about kept files",
-        "These files were kept. Check whether they belong in the data set.",
-        [finding for finding in findings if finding["fate"] == "warned"],
-    )
-    yield from _folded(
-        "Notes on the source",
-        "Most of these files and folders were not read as images.",
-        [
-            finding
-            for finding in findings
-            if finding["fate"] in ("not_used", "noted") and finding["examples"]
-        ],
-    )
+    for finding in findings:
+        if finding["examples"] and finding["fate"] not in ("rejected", "repaired"):
+            yield _examples(finding)
 
 
 def _conservation(data: DataSummary) -> list[show.Inline]:
@@ -123,30 +112,23 @@ def _count(splits: Mapping[str, Mapping[str, int]], split: str, label: str) -> i
     return splits[split][label] if split in splits and label in splits[split] else 0
 
 
-def _folded(title: str, caption: str, findings: Sequence[Finding]) -> Iterator[show.Folded]:
-    """Yield a table of findings below a summary that names them, if there are any."""
-    if findings:
-        listed = ", ".join(f"{finding['count']:,} {finding['title']}" for finding in findings)
-        columns = ("What", "Files", "Details", "Paths")
-        rows = [_finding(finding) for finding in findings]
-        table = show.Table(title, columns, rows, caption=caption, look="wide")
-        yield show.Folded(f"{title}: {listed}", [table])
-
-
-def _finding(finding: Finding) -> list[show.TableCell]:
-    """Return the title, count, different details, images and paths of a finding."""
-    examples = finding["examples"]
-    details = dict.fromkeys(example["detail"] for example in examples if example["detail"])
-    title = finding["title"]
-    images = [
-        show.Picture(example["image_hash"], f"{title}: {example['path']}", optional=True)
-        for example in examples[:IMAGES]
-    ]
-    paths = show.Span("\n".join(example["path"] for example in examples), "path")
-    hidden = finding["count"] - len(examples)
-    more = [show.Span(f"\n… {hidden:,} more", "muted")] if hidden else []
-    details_and_ways = "\n".join([*details, *finding["remedies"]])
-    return [title, finding["count"], details_and_ways, [*images, paths, *more]]
+def _examples(finding: Finding) -> show.Folded:
+    """Return the first files of a finding below a summary, with what to do."""
+    blocks: list[show.ResultBlock] = []
+    if finding["remedies"]:
+        blocks.append(show.Sentence(f"What to do: {'; '.join(finding['remedies'])}.", "muted"))
+    cards: list[show.Card] = []
+    for number, example in enumerate(finding["examples"]):
+        title = f"{finding['title']}: {example['path']}"
+        picture = show.Picture(example["image_hash"], title, optional=True)
+        lines = [show.Span(example["path"], "path"), example["detail"]]
+        cards.append(([picture] if number < IMAGES else [], lines))
+    blocks.append(show.Cards(cards))
+    hidden = finding["count"] - len(cards)
+    if hidden:
+        blocks.append(show.Sentence(f"… {hidden:,} more", "muted"))
+    fate = finding["fate"].replace("_", " ")
+    return show.Folded(f"{fate}: {finding['count']:,} {finding['title']}", blocks)
 
 
 #: Number of rows on the page, divided evenly among the reasons; the quarantine's manifest has all.
@@ -212,7 +194,7 @@ def rejected(context: Context) -> Iterator[show.ResultBlock]:
     data = context.facts["data"]
     rejected = context.facts["rejected"]
     if data is None and not rejected:
-        raise context.absent("No file was inspected")
+        context.absent("No file was inspected")
     if not rejected:
         none = "No file" if data is None else f"None of {plural(data['in'], 'file')}"
         yield show.Sentence(f"{none} was rejected.")
@@ -239,7 +221,7 @@ def near_duplicates(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the groups with their images."""
     near = context.facts["near"]
     if near is None:
-        raise context.absent("Near-duplicates were not searched for")
+        context.absent("Near-duplicates were not searched for")
     if not near["rows"]:
         yield show.Sentence("No near-duplicates were found.")
         return
@@ -285,7 +267,7 @@ def doubtful_labels(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the first rows of the ranking: doubtful labels, and then mistakes of the models."""
     suspects = context.facts["suspects"]
     if suspects is None:
-        raise context.absent("Labels were not checked: there are too few images or no features")
+        context.absent("Labels were not checked: there are too few images or no features")
     rows = suspects["rows"][:DOUBTFUL]
     if not rows:
         images = plural(suspects["images"], "image")
@@ -337,7 +319,7 @@ def unlike_images(context: Context) -> Iterator[show.ResultBlock]:
     gate = context.facts["gate"]
     unlike = gate["unlike"] if gate is not None else []
     if not unlike:
-        raise context.absent("No new image is surely unlike the old ones of its class")
+        context.absent("No new image is surely unlike the old ones of its class")
     yield show.Sentence(
         (
             "These images are new since the last version, and surely unlike the images of their "

@@ -10,7 +10,7 @@ from imgpipe.components.common.formatting import count, seconds
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.advice import advice
 from imgpipe.components.report.commands import next_commands
-from imgpipe.components.report.section import Absent, Context, said, section
+from imgpipe.components.report.section import Context, said, section
 from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.run_findings import all_findings, run_findings
 from imgpipe.models.finding import Finding
@@ -39,8 +39,9 @@ def run_verdict(context: Context) -> Iterator[show.ResultBlock]:
     for name, text in verdict.expected_lines(verdict.expected(context.facts)):
         yield show.Sentence((show.Span(f"{show.capitalised(name)}:", "strong"), f" {text}"))
     yield show.Figures(_keys(context), key=True)
+    advised = {command for proposal in advice(context.facts) for command in proposal["remedies"]}
     for command in next_commands(context.facts, context.state.status):
-        if command["purpose"] != "look":  # at this page
+        if command["purpose"] != "look" and command["command"] not in advised:
             yield show.Sentence(f"{show.capitalised(command['text'])}:")
             yield show.Command(command["command"])
 
@@ -120,9 +121,9 @@ def next_steps(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the advice."""
     proposals = advice(context.facts)
     if not proposals and context.state.error:
-        raise context.absent("There is nothing to advise from")
+        context.absent("There is nothing to advise from")
     if not proposals:
-        raise Absent("No fact of this run calls for a change of data or settings.")
+        context.absent("No fact of this run calls for a change of data or settings", reached=True)
     steps: list[list[show.Inline]] = []
     for proposal in proposals:
         commands = map(show.Command, proposal["remedies"])
@@ -137,7 +138,7 @@ def identity(context: Context) -> Iterator[show.ResultBlock]:
     settings, identity = context.facts["settings"], context.facts["identity"]
     push, baseline = context.facts["push"], context.facts["baseline"]
     if identity is None:
-        raise Absent("The run did not record how it was started.")
+        context.absent("The run did not record how it was started", reached=True)
     values = {
         "Date": identity["date"],
         "Data fingerprint": settings["fingerprint"],

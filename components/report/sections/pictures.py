@@ -31,7 +31,7 @@ def by_class(context: Context) -> Iterator[show.ResultBlock]:
     """Yield one bar for each class, the lowest first, and one for all classes."""
     deciding = context.facts["deciding"]
     if deciding is None:
-        raise context.absent(_NO_ANSWERS)
+        context.absent(_NO_ANSWERS)
     threshold = deciding["threshold"]
     classes = [entry for entry in deciding["per_class"].items() if entry[1]["count"]]
     classes.sort(key=lambda entry: (entry[1]["correct"] / entry[1]["count"], entry[0]))
@@ -66,7 +66,7 @@ def more_images(context: Context) -> Iterator[show.ResultBlock]:
     solution = training["solution"] if training is not None else None
     curve = (solution["learning_curve"] or []) if solution is not None else []
     if training is None or solution is None or len(curve) < 2:
-        raise context.absent("There is no learning curve: it needs a solved head and folds")
+        context.absent("There is no learning curve: it needs a solved head and folds")
     threshold = gate["threshold"] if gate is not None else None
     images = images_to_threshold(training, gate)
     law = power_law(solution)
@@ -93,11 +93,11 @@ def taken_for(context: Context) -> Iterator[show.ResultBlock]:
     """Yield one matrix of all answers that decide, with images in its cells."""
     deciding = context.facts["deciding"]
     if deciding is None:
-        raise context.absent(_NO_ANSWERS)
+        context.absent(_NO_ANSWERS)
     classes = context.vocabulary
     shown = deciding["matrix"]
     if not shown:
-        raise context.absent("No image was taken for another class")
+        context.absent("No image was taken for another class")
     wrong = deciding["count"] - deciding["correct"]
     of = plural(deciding["count"], "image")
     words = (
@@ -142,7 +142,7 @@ def gallery(context: Context) -> Iterator[show.ResultBlock]:
     """Yield a row of images for each class; of many classes, some rows are folded away."""
     galleries = context.facts["galleries"]
     if not galleries:
-        raise context.absent("No image was inspected")
+        context.absent("No image was inspected")
     first, others = _gallery_classes(galleries, context.facts["deciding"])
     if any(gallery["least"] for gallery in galleries):
         yield show.Sentence(
@@ -192,7 +192,7 @@ def map_of_images(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the map, with the colours of its classes."""
     image_map = context.facts["map"]
     if image_map is None:
-        raise context.absent("There is no map: there are too few images, or no features")
+        context.absent("There is no map: there are too few images, or no features")
     classes = context.vocabulary
     coloured: Sequence[int] = range(len(classes))
     if len(classes) > MATRIX:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
-from imgpipe.components.common.formatting import plural, seconds, share
+from imgpipe.components.common.formatting import join_names, plural, seconds, share
 from imgpipe.components.model_pusher.push import Push
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.advice import would_more_help
@@ -21,8 +21,7 @@ from imgpipe.models.names.model_names import SERVED_NAME
 from imgpipe.models.settings.feature_kinds import AVERAGE, CLASS_TOKEN, COVARIANCE, TOKENS
 from imgpipe.models.training.history import FAILURES, JUDGES, History, Stage, Tried
 
-_FEW_NAMES = 12  # classes whose names are not folded away
-_MOST_NAMES = 1000
+_MOST_NAMES = 100  # classes that are named
 _PORT = 8500  # TensorFlow Serving's default for gRPC; the REST interface has the next one
 _GATES = {
     "model": "ImageEvaluator",
@@ -37,7 +36,7 @@ def model(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the outcome of the push, and commands if there is a model to serve."""
     push, settings = context.facts["push"], context.facts["settings"]
     if push is None:
-        raise context.absent("Nothing was published")
+        context.absent("Nothing was published")
     rows: list[tuple[str, show.Text]] = [("Outcome", _outcome_of_push(context, push))]
     if push["path"]:
         rows.append(("Location", show.Span(push["path"], "path")))
@@ -45,14 +44,8 @@ def model(context: Context) -> Iterator[show.ResultBlock]:
         size = settings["image_size"]
         pixels = f", {size} × {size} pixels" if size else ""
         rows.append(("Backbone", f"{settings['backbone']}{pixels}"))
-    classes = context.vocabulary
-    listed = show.Span(", ".join(classes[:_MOST_NAMES]), "name")
-    if len(classes) <= _FEW_NAMES:
-        yield show.Figures([*rows, ("Classes", listed)])
-    else:
-        yield show.Figures(rows)
-        first = ", of which the first 1,000 are shown" if len(classes) > _MOST_NAMES else ""
-        yield show.Folded(f"{len(classes):,} classes{first}", [show.Sentence(listed)])
+    rows.append(("Classes", show.Span(join_names(context.vocabulary, _MOST_NAMES), "name")))
+    yield show.Figures(rows)
     if push["path"]:
         for purpose, command in _commands(push["path"].rstrip("/"), settings["name"]):
             yield show.Heading(purpose)
@@ -127,7 +120,7 @@ def training(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the stages with their plots, and the results of fine-tuning and calibration."""
     training, bank = context.facts["training"], context.facts["bank"]
     if training is None:
-        raise context.absent("No model was trained")
+        context.absent("No model was trained")
     tuned, search = training["fine_tune"], training["search"] or []
     by_folds = bool(search) and search[0]["judged_by"] == "folds"
     # Another network was judged for this one.
@@ -296,17 +289,11 @@ def _stage(title: str, stage: Stage, section: str, stands_in: bool) -> Iterator[
         kept = _LAST_KEPT if stands_in else _BY_CALIBRATED_LOSS
     count = plural(len(epochs), "epoch")
     yield show.Sentence(f"{count}{took}; training ended because {ended}. {kept}")
-    rows = [
-        (f"{epoch['epoch']} ({what})", *accuracies[number], *losses[number])
-        for what, wanted in (("best", None if stands_in else best), ("last", numbers[-1]))
-        for number, epoch in enumerate(epochs)
-        if epoch["epoch"] == wanted
-    ]
-    yield show.Table(
-        f"{title or 'Training'} figures",
-        ("Epoch", "Accuracy", "Validation accuracy", "Loss", "Validation loss"),
-        rows,
-        caption="Training accuracy and loss are measured on augmented views with dropout.",
+    accuracy, val_accuracy = map(share, accuracies[-1])
+    yield show.Sentence(
+        f"The last epoch reached the accuracy {accuracy} in training, on augmented views with "
+        f"dropout, and {val_accuracy} on validation.",
+        "muted",
     )
 
 
@@ -315,7 +302,7 @@ def serving(context: Context) -> Iterator[show.ResultBlock]:
     """Yield one row for each check."""
     checks = context.facts["serving"]
     if checks is None:
-        raise context.absent("The exported model was not checked in a server")
+        context.absent("The exported model was not checked in a server")
     results = {True: show.Span("✓ passed", "good"), False: show.Span("✕ failed", "bad")}
     passed = sum(check["passed"] for check in checks)
     yield show.Table(

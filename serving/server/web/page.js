@@ -133,7 +133,8 @@ async function showKnowledge() {
   const of = version === UNPUBLISHED ? "not published" : `version ${version}`;
   const accuracy = figures && ` ${figures[0].toUpperCase()}${figures.slice(1)}.`;
   $("knows").textContent = count ? `Model ${name}, ${of}. Knows: ${classes.join(", ")}${others}.${accuracy}` : "";
-  const what = count ? `photographs of ${classes.join(" or ")}${others}` : "images";
+  const either = new Intl.ListFormat("en", { type: "disjunction" }).format(classes);
+  const what = count ? `photographs of ${either}${others}` : "images";
   $("invitation").textContent = `Drop ${what} here, or folders of them, or paste an image.`;
 }
 

@@ -206,7 +206,9 @@ def test_the_page_says_what_the_model_knows_and_which_image_is_unlike_that(page,
     page.wait("document.querySelector('#knows').innerText")
     known = f"Model colours, version 2. Knows: {', '.join(CLASSES)}."
     assert page.text("#knows") == known, "no manifest tells its accuracy"
-    assert page.text("#invitation").startswith(f"Drop photographs of {' or '.join(CLASSES)} here")
+    assert page.text("#invitation").startswith(
+        f"Drop photographs of {HOSTILE}, green, or =1+1 here"
+    )
     assert page.run("document.querySelectorAll('#knows *').length") == 0
     page.run("document.querySelector('#version').value = '1'")
     choose(page, images / "half.png")
