@@ -108,6 +108,12 @@ def roots(
     return below_single_folders(layer, passed)
 
 
+def unlabelled_splits(labels: Mapping[str | None, Set[str]]) -> set[str]:
+    """Return the held-out splits that have no class of train, by the classes of each split."""
+    train = labels.get(names.TRAIN)
+    return {split for split in labels if split and train and not train & labels[split]}
+
+
 def below_single_folders(
     layer: Layer, passed: Callable[[Folder, Set[str]], Folder] = Folder.passed
 ) -> Layer:

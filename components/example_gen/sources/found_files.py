@@ -68,9 +68,7 @@ def find_files(listed: Iterable[str], root: str) -> FoundFiles:
 def _find_elsewhere(
     names: Mapping[str, list[str]], files: Mapping[str, list[str]], found_files: FoundFiles
 ) -> None:
-    """Find files in other folders, by the longest ends of their names that most of them have."""
-    best: dict[str, str] = {}
-    lengths: dict[str, int] = {}
+    """Find files in other folders, by the longest ends of their names that many of them have."""
     for dropped in range(max(map(len, names.values()))):
         ends = {name: parts[dropped:] or parts[-1:] for name, parts in names.items()}
         matches = {name: _named(end, files) for name, end in ends.items()}
@@ -78,19 +76,18 @@ def _find_elsewhere(
         owners = collections.Counter(path for paths in matches.values() for path in paths)
         single = {name: paths[0] for name, paths in matches.items() if len(paths) == 1}
         certain = {name: path for name, path in single.items() if owners[path] == 1}
-        if len(certain) > len(best):
-            best = certain
-            lengths = {name: len(ends[name]) for name in certain}
         several = (paths for paths in matches.values() if len(paths) > 1)
         found_files.copies = found_files.copies or next(several, [])
-    if _RARE * len(best) < len(names):  # a few names are met anywhere by chance
+        if _RARE * len(certain) >= len(names):  # a few names are met anywhere by chance
+            break
+    else:
         return
-    found_files.paths |= best
+    found_files.paths |= certain
     by_folder: dict[str, list[str]] = collections.defaultdict(list)
-    for name, path in best.items():
-        by_folder["/".join(path.split("/")[: -lengths[name]]) or "."].append(name)
+    for name, path in certain.items():
+        by_folder["/".join(path.split("/")[: -len(ends[name])]) or "."].append(name)
     for folder, listed in by_folder.items():
-        example = f"{listed[0]!r} is {best[listed[0]]!r}"
+        example = f"{listed[0]!r} is {certain[listed[0]]!r}"
         found_files.notes.append(noted("found_elsewhere", folder, example, len(listed)))
 
 

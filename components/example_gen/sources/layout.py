@@ -7,7 +7,6 @@ source is refused, with a command for each of them.
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,6 @@ from imgpipe.components.example_gen.sources.folder_tree import Folder, Layer, in
 from imgpipe.components.example_gen.sources.listing import EXPECTED_TREE, NoClasses, listed
 from imgpipe.components.example_gen.sources.readings import Ambiguity, TwoReadings
 from imgpipe.models.finding import Finding
-from imgpipe.models.names import feature_names as names
 
 _Cells = dict[Folder, tuple[str | None, str | None]]  # label and split of what is in a folder
 
@@ -167,14 +165,13 @@ class _Layout:
 
     def _without_labels(self, roots: Layer, items: Iterable[Item]) -> set[str]:
         """Return and note the held-out splits that have no class of train."""
-        labels: dict[str | None, set[str]] = collections.defaultdict(set)
+        labels: dict[str | None, set[str]] = {split: set() for _, split in roots}
         for item in items:
-            labels[item.split].add((item.label or "").lower())
-        train_labels = labels[names.TRAIN] - {""}
-        unlabelled: set[str] = set()
+            if item.label and item.split in labels:
+                labels[item.split].add(item.label.lower())
+        unlabelled = folder_tree.unlabelled_splits(labels)
         for folder, split in roots:
-            if train_labels and split and not train_labels & labels[split]:
-                unlabelled.add(split)
+            if split in unlabelled:
                 detail = "in no folder of a class of train, so that they have no label"
                 self._note("unlabelled_folder", folder, detail, folder.total)
         return unlabelled

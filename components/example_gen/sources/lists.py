@@ -31,7 +31,6 @@ from imgpipe.components.example_gen.sources.base import (
 from imgpipe.components.example_gen.sources.found_files import FoundFiles, find_files
 from imgpipe.components.example_gen.sources.listing import listed
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, check_inside
-from imgpipe.components.example_gen.sources.readings import Reading, TwoReadings, classes_of
 from imgpipe.components.example_gen.sources.split_names import split_word
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular, read_bytes
@@ -124,13 +123,10 @@ class ListSource(Source):
         if found_files.copies:
             what = "its files are in several folders"
             shown = join_names(found_files.copies, 3)
-        folders = {str(root / path.rpartition("/")[0]) for path in found_files.copies}
-        why = (
-            f"{what} below {str(root)!r} (first: {shown}). Paths start at the folder of the list, "
-            f"or at data.root, the folder of the images; {tables.GUIDE}"
+        return ConfigError(
+            f"data source {self.file!r}: {what} below {str(root)!r} (first: {shown}). Paths start "
+            f"at the folder of the list, or at data.root, the folder of the images; {tables.GUIDE}"
         )
-        starts = [Reading(f"paths below {place}", {"root": place}) for place in sorted(folders)]
-        return TwoReadings(self.file, self.options, why, starts)
 
     def read(self, item: Item) -> bytes:
         """Read one file; see `Source.read`.
@@ -223,34 +219,8 @@ class ListSource(Source):
         if label < 0 and len(rest) == 1:
             (label,) = rest
         if path < 0 or label < 0:
-            raise self._missing(where, titles, cells, "path" if path < 0 else "label", rest)
+            raise _no_column(where, titles, cells, "path" if path < 0 else "label")
         return path, label, split, group
-
-    def _missing(
-        self,
-        where: str,
-        titles: Sequence[str],
-        cells: pandas.DataFrame,
-        role: str,
-        rest: dict[int, list[str]],
-    ) -> ConfigError:
-        """Say that a column is missing, with those that may be it."""
-        setting = {"path": "image_column", "label": "label_column"}[role]
-        labels = {n: set(values) - {""} for n, values in rest.items()}
-        is_one_hot = all(values <= tables.FLAGS for values in labels.values())
-        several = sorted((len(values), n) for n, values in labels.items() if len(values) > 1)
-        readings = [
-            Reading(classes_of(labels[n], len(rest[n])), {setting: titles[n] if titles else str(n)})
-            for _, n in several
-            if role == "label" and not is_one_hot
-        ]
-        columns = join_names(titles or [str(n) for n in cells.columns], 12)
-        first = join_names(cells.iloc[0].tolist() if len(cells) else ["none"], 12)
-        why = (
-            f"it has no column for the {role}; found the columns {columns}, in the first row "
-            f"{first}; name it: --set data.{setting}=NAME; {tables.GUIDE}"
-        )
-        return TwoReadings(where, self.options, why, readings)
 
     def _cells(self, path: Path) -> tuple[list[str], pandas.DataFrame]:
         """Read a table, which has no header if the path is given by the number of its column."""
@@ -290,6 +260,19 @@ class ListSource(Source):
         _check_width(titles)
         rows = [[_text(value.get(title)) for title in titles] for value in objects.values()]
         return titles, pandas.DataFrame(rows, index=list(objects), columns=range(len(titles)))
+
+
+def _no_column(
+    where: str, titles: Sequence[str], cells: pandas.DataFrame, role: str
+) -> ConfigError:
+    """Say that the column of the path or the label is missing, and show what there is."""
+    columns = join_names(titles or [str(n) for n in cells.columns], 12)
+    first = join_names(cells.iloc[0].tolist() if len(cells) else ["none"], 12)
+    return ConfigError(
+        f"data source {where!r} has no column for the {role}. Its columns are {columns}; its first "
+        f"row is {first}. Name the column of the {role} by data.{tables.SETTINGS[role]}; if there "
+        f"is none, {tables.GUIDE}"
+    )
 
 
 def _check_width(titles: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from imgpipe.components.example_gen.sources import list_files, tables, unpacking
 from imgpipe.components.example_gen.sources.base import Item, Scan
 from imgpipe.components.example_gen.sources.listing import NoClasses
 from imgpipe.components.example_gen.sources.lists import ListSource
-from imgpipe.components.example_gen.sources.readings import Reading, TwoReadings, classes_of
+from imgpipe.components.example_gen.sources.readings import Reading, classes_of
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
 
@@ -43,8 +43,8 @@ def explained(
         texts = _outermost(files, (list_files.TEXT,))
         texts = [file for file in texts if list_files.lists_files(str(place / file), options)]
         lists = [*_outermost(files), *texts]
-        certain, possible, problems = _lists(place, folder, lists, options)
-        lines = (certain + possible or problems[:1]) + lines
+        by_lists, problems = _lists(place, folder, lists, options)
+        lines = (by_lists or problems[:1]) + lines
     said = "\n  ".join([". It can be read in another way:", *lines])
     return ConfigError(f"{error}{said if lines else _situation(folder, files, error.has_one)}")
 
@@ -93,10 +93,10 @@ def check_lists(
     giving: dict[str, list[str]] = {}
     for file in _outermost(files):
         if _differs(place / file, scan):
-            certain, possible, _ = _lists(place, folder, [file], options)
-            # What may be the labels counts where the paths name no folder of a class.
-            if certain or _differs(place / file, scan, with_paths=True):
-                giving[f"{file} gives"] = certain + possible
+            by_lists, problems = _lists(place, folder, [file], options)
+            # A list that is not read counts where its paths name no folder of a class.
+            if by_lists or _differs(place / file, scan, with_paths=True):
+                giving[f"{file} gives"] = by_lists or problems
     count = sum(item.path.endswith(_LABELS) for item in items)
     if count:
         by_files = f"the labels in these files: {_WRITE}"
@@ -152,32 +152,28 @@ def _outermost(files: Sequence[str], endings: tuple[str, ...] = LISTS) -> list[s
 
 def _lists(
     place: Path, source: Path, files: Sequence[str], options: SourceOptions
-) -> tuple[list[str], list[str], list[str]]:
-    """Return what the lists in a folder give or may give, and why the others cannot be read.
+) -> tuple[list[str], list[str]]:
+    """Return what the lists in a folder give, and why the others cannot be read.
 
     `source` is the folder, or the archive that was unpacked to it. Lists that each hold a split are
     read as one.
     """
-    certain: list[str] = []
-    possible: list[str] = []
+    by_lists: list[str] = []
     problems: list[str] = []
     together = [place] if list_files.lists_of_splits(place) else []
     for list_file in (*together, *(place / file for file in files)):
         try:
             scan = ListSource(str(list_file), options).listing()
         except ConfigError as error:
-            if isinstance(error, TwoReadings) and error.lines:
-                possible += error.lines
-                continue
             problems.append(str(error).removeprefix("data source "))
         else:
             where = f"manifest:{place}" if list_file == place else str(list_file)
-            certain.append(Reading(_described(scan)).command(where, options))
+            by_lists.append(Reading(_described(scan)).command(where, options))
             if list_file == place:
                 break
     if not source.is_dir():
         steps = f"{unpacking.command(str(source))} && imgpipe check"
-        for lines in (certain, possible, problems):
+        for lines in (by_lists, problems):
             here = [line.replace(str(place), unpacking.FOLDER) for line in lines]
             lines[:] = [line.replace("imgpipe check", steps) for line in here]
-    return certain, possible, problems
+    return by_lists, problems

@@ -49,8 +49,8 @@ class TwoReadings(ConfigError):
         self, where: str, options: SourceOptions, why: str, readings: Iterable[Reading]
     ) -> None:
         """Say why, and show the command of each reading."""
-        self.lines = [reading.command(where, options) for reading in readings][:_MOST]
-        choose = "\n  ".join([". Choose one:", *self.lines]) if self.lines else ""
+        lines = [reading.command(where, options) for reading in readings][:_MOST]
+        choose = "\n  ".join([". Choose one:", *lines]) if lines else ""
         super().__init__(f"data source {where!r}: {why}{choose}")
 
 

@@ -43,15 +43,14 @@ _USUAL = {
     "group": ("group", "groupid", "groups"),
 }
 _USUAL["path"] = (*_USUAL["name"], *_VAGUE)
-_SETTINGS = {
+#: Setting that names the column of a role.
+SETTINGS = {
     "path": "image_column",
     "image": "image_column",
     "label": "label_column",
     "group": "group_column",
 }
 _REPEATED = 0.5  # values for each row of a column that says more than the row
-FLAGS = {"0", "1", "0.0", "1.0", "true", "false", "yes", "no", "t", "f", "y", "n"}
-_MOST_FOLDS = 20  # different numbers of a column that may number folds
 _LINE_LIMIT = 1 << 26  # characters of one of the first lines; 2048 x 2048 RGB pixels take 50 MB
 #: Words for an empty cell, as `pandas.read_csv` knows them. "none" and "na" in lower case may be
 #: classes: no gesture, and a syllable.
@@ -103,7 +102,7 @@ def find_column(
     if required and place < 0:
         raise ConfigError(
             f"data source {where!r} has no {what} for the {role}; {found_columns}"
-            f"name it: --set data.{_SETTINGS[role]}=NAME"
+            f"name it: --set data.{SETTINGS[role]}=NAME"
         )
     return place
 
@@ -143,20 +142,14 @@ def unread_columns(header: Sequence[str], columns: Mapping[int, Sequence[str]]) 
         if 1 < len(values) <= _REPEATED * len(cells):
             name = header[number] if header else str(number)
             detail = f"{len(values):,} values ({join_names(values, 3)})"
-            notes.append(noted("unused_column", name, detail, remedy=_uses(name, values)))
+            column = shlex.quote(name)
+            remedy = (
+                f"if it says which images belong together: --set data.group_column={column}; if it "
+                f"is the class: --set data.label_column={column}; if it says which images are held "
+                "out: write train, validation or test into each cell"
+            )
+            notes.append(noted("unused_column", name, detail, remedy=remedy))
     return notes
-
-
-def _uses(name: str, values: Sequence[str]) -> str:
-    """Say what a column that nothing reads may be, and how it is read then."""
-    group = f"if it says which images belong together: --set data.group_column={shlex.quote(name)}"
-    label = f"if it is the class: --set data.label_column={shlex.quote(name)}"
-    split = "if it says which images are held out: write train, validation or test into each cell"
-    if all(value.lower() in FLAGS for value in values):
-        return split
-    if all(map(str.isdecimal, values)) and len(values) <= _MOST_FOLDS:
-        return f"{split}, as test for one number and train for the others; {group}; {label}"
-    return f"{group}; {label}"
 
 
 def encoding(file: BinaryIO) -> str:

@@ -18,7 +18,7 @@ from imgpipe.components.example_gen.sources.folder_tree import (
     Layer,
     below_single_folders,
     inside,
-    named,
+    unlabelled_splits,
 )
 from imgpipe.components.example_gen.sources.folder_tree import roots as find_roots
 from imgpipe.components.example_gen.sources.readings import Ambiguity, Reading, classes_of
@@ -137,7 +137,7 @@ def _layers(layer: Layer) -> Iterator[Layer]:
     total = sum(folder.total for folder, _ in layer)
     while layer and _STRAY * (total - sum(folder.total for folder, _ in layer)) <= total:
         yield layer
-        layer = _filled(named(layer, {}))
+        layer = _filled(layer)
 
 
 def _are_classes(folders: Iterable[Folder]) -> bool:
@@ -157,8 +157,7 @@ def _with_labels(layer: Layer) -> list[Folder]:
     for folder, split in layer:
         if folder.total:
             labels[split].add(folder.name.lower())
-    train = labels[names.TRAIN]
-    unlabelled = {split for split in labels if split and train and not train & labels[split]}
+    unlabelled = unlabelled_splits(labels)
     return [folder for folder, split in layer if folder.total and split not in unlabelled]
 
 

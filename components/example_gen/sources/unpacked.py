@@ -29,7 +29,7 @@ from imgpipe.models.finding import Finding
 
 #: Function that writes an unpacked form into an empty folder, and returns what it left out.
 Unpacker = Callable[[Path], list[Finding]]
-_Member = tuple[str, str, Callable[[str, Path], None]]  # name, kind, and what unpacks it to a path
+_Member = tuple[str, str, Callable[[], "IO[bytes]"]]  # name, kind, and what opens it
 
 EXPECTED = "expected a .zip, .tar, .tar.gz or .tgz of a folder tree"
 GZIP_MAGIC = b"\x1f\x8b\x08"  # RFC 1952, 2.3.1: two fixed bytes, and 8 for deflate
@@ -42,6 +42,11 @@ _PADDING = 1 << 20  # bytes after the end mark of a tar that are examined
 #: Compression methods of zip members that are read, whose decoders limit the size of the output.
 #: The decoders of LZMA and bzip2 always unpack a whole block, however large it is.
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+#: What the libraries raise when a member is damaged or encrypted.
+_DAMAGES = (
+    *(zipfile.BadZipFile, zlib.error, tarfile.TarError),
+    *(EOFError, RuntimeError, ValueError),
+)
 _UTF8_NAME = 0x800  # flag of a zip member whose name is marked as UTF-8
 _FILES = "files"
 NOTES = "notes.json"  # written last: a folder without it is not whole
@@ -177,7 +182,7 @@ def unpack_archive(packed: Path, folder: Path) -> list[Finding]:
 
 def _unpack(members: Iterator[_Member], folder: Path) -> list[Finding]:
     notes: list[Finding] = []
-    for name, kind, unpack in members:
+    for name, kind, opened in members:
         path, unsafe = safe_path(name)
         if unsafe:
             notes.append(noted("unsafe_name", name, unsafe))
@@ -188,8 +193,18 @@ def _unpack(members: Iterator[_Member], folder: Path) -> list[Finding]:
         elif os.path.lexists(folder / path):
             raise OSError(f"{path!r} is the name of two members, which may differ in case")
         else:
-            unpack(path, folder)
+            _write_member(opened, folder / path, path)
     return notes
+
+
+def _write_member(opened: Callable[[], IO[bytes]], target: Path, path: str) -> None:
+    """Unpack a member to a plain file, whose mode, owner and time are not taken over."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with opened() as member, target.open("wb") as out:
+            shutil.copyfileobj(member, out)
+    except _DAMAGES as error:
+        raise OSError(f"{path!r} cannot be unpacked ({error})") from None
 
 
 def safe_path(name: str) -> tuple[str, str]:
@@ -238,21 +253,12 @@ def _zip_members(packed: Path) -> Iterator[_Member]:
                 kind = "folder" if name.endswith(("/", "\\")) else "file"
                 if stat.S_ISLNK(info.external_attr >> 16):
                     kind = "link"
-                yield name, kind, functools.partial(_from_zip, archive, info)
+                if kind == "file" and info.compress_type not in _ZIP_METHODS:
+                    method = f"method {info.compress_type} of APPNOTE 4.4.5"
+                    raise OSError(f"{name!r} is packed by {method}, and not by deflate")
+                yield name, kind, functools.partial(archive.open, info)
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise OSError(f"the zip is broken: {error}") from None
-
-
-def _from_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: str, folder: Path) -> None:
-    """Unpack a member of a zip, no more of it than it claims."""
-    if info.compress_type not in _ZIP_METHODS:
-        method = f"method {info.compress_type} of APPNOTE 4.4.5"
-        raise OSError(f"{path!r} is packed by {method}, and not by deflate")
-    info.filename = path
-    try:
-        archive.extract(info, folder)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
-        raise OSError(f"{path!r} cannot be unpacked ({error})") from None
 
 
 def _tar_members(plain: Path) -> Iterator[_Member]:
@@ -263,7 +269,8 @@ def _tar_members(plain: Path) -> Iterator[_Member]:
             while (info := archive.next()) is not None:
                 number += 1
                 _check_name(info.name)
-                yield info.name, _tar_kind(info), functools.partial(_from_tar, archive, info)
+                opened = cast("Any", functools.partial(archive.extractfile, info))
+                yield info.name, _tar_kind(info), opened
                 cast("Any", archive).members = []  # `tarfile` keeps every member in this list
             _require_end(plain, archive.offset)
     except (tarfile.TarError, ValueError, EOFError, OverflowError, RecursionError) as error:
@@ -278,18 +285,6 @@ def _tar_kind(info: tarfile.TarInfo) -> str:
     if info.isdir():
         return "folder"
     return "file" if info.isreg() and not info.issparse() else "special_file"
-
-
-def _from_tar(archive: tarfile.TarFile, info: tarfile.TarInfo, path: str, folder: Path) -> None:
-    """Unpack a member of a tar."""
-    target = folder / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        # Its mode, owner and time are not taken over, and its kind is that of a plain file.
-        with cast("IO[bytes]", archive.extractfile(info)) as member, target.open("wb") as out:
-            shutil.copyfileobj(member, out)
-    except tarfile.TarError as error:
-        raise OSError(f"{path!r} cannot be unpacked ({error})") from None
 
 
 def _require_end(plain: Path, offset: int) -> None:

@@ -102,10 +102,10 @@ def find_near_duplicates(
     for name, value in zip(images, hashes, strict=False):
         if value:
             rows[places[name]] = np.frombuffer(value, np.uint8)
-    (known,) = np.nonzero(rows.any(axis=1))
-    if len(known) < len(names):
-        rows = rows[known]
-        names = [names[place] for place in known.tolist()]
+    (comparable,) = np.nonzero(rows.any(axis=1))
+    if len(comparable) < len(names):
+        rows = rows[comparable]
+        names = [names[place] for place in comparable.tolist()]
     table = Hashes(rows)
     firsts = search(table, radius)
     links = _links(table.middles(), firsts)
