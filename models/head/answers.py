@@ -33,6 +33,16 @@ class Scores(NamedTuple):
         """Share of images that were answered correctly."""
         return float(self.right.mean())
 
+    @classmethod
+    def joined(cls, parts: Sequence[Scores]) -> Scores:
+        """Return the scores of several parts, each with its own temperature and its groups."""
+        groups = [part.groups for part in parts if part.groups is not None]
+        return cls(
+            np.concatenate([part.losses for part in parts]),
+            np.concatenate([part.right for part in parts]),
+            np.concatenate(groups) if len(groups) == len(parts) else None,
+        )
+
 
 @dataclass(frozen=True)
 class Answers:

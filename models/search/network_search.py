@@ -21,7 +21,7 @@ from imgpipe.models.features.bank import read_facts
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import ENOUGH, FEWEST_MISTAKES, NETWORK_FOLDS
 from imgpipe.models.finding import Finding
-from imgpipe.models.head.answers import Answers, better, gains
+from imgpipe.models.head.answers import Answers, Scores, better, gains
 from imgpipe.models.head.certainty import standard_error
 from imgpipe.models.machine import process, progress
 from imgpipe.models.machine.progress import TimeLeft
@@ -206,7 +206,8 @@ class _Search:
     def _try(self, plan: TrainingPlan, extractor: FeatureExtractor) -> Outcome:
         """Train by a plan, and keep the network if it is better by more than chance.
 
-        A third of the work, a smaller training or one of three folds, shows whether that may be.
+        A third of the work, a smaller training or one of three folds, shows whether that may be. If
+        the images of a fold have shown it, they decide with those of validation, which are few.
         """
         started = time.monotonic()
         trial = plan.trial()
@@ -215,17 +216,26 @@ class _Search:
             steps.insert(0, (trial, [self._trial]))
         tried: Tried = {**self._tried[0], "what": str(plan), "accuracy": None}
         outcome: Outcome = "judged"
+        compared: list[tuple[Scores, Scores]] = []
         try:
             for trained, parts in steps:
                 networks, outcome = self._fitted_parts(trained, parts, extractor)
                 if outcome == "late":
                     return outcome
-                tried = self._compared(trained, networks, parts)
-                if trained != plan and outcome == "judged" and not _have_gained(networks, parts):
+                after, before = _answers(networks, parts)
+                tried = self._compared(trained, parts, after, before)
+                if tried["judged_by"] == "folds" and len(networks) < NETWORK_FOLDS:
+                    tried["what"] += f", in {len(networks)} of {NETWORK_FOLDS} folds"
+                new, old = after.scores(), before.scores()
+                if self._trial is self._judging[0]:  # the same images
+                    compared.clear()
+                compared.append((new, old))
+                gained = new.losses.mean() < old.losses.mean()
+                if outcome == "early" or (trained != plan and not gained):
                     outcome = "early"
-                if outcome == "early":
                     break
-            if tried["kept"] and outcome != "early":
+            of_all = [Scores.joined(scores) for scores in zip(*compared, strict=True)]
+            if outcome != "early" and better(of_all[0], of_all[1]):
                 self._keep(networks, self._shipped(plan, extractor, networks))
         except Diverged:
             tried["failure"] = "diverged"
@@ -303,22 +313,25 @@ class _Search:
         )
 
     def _compared(
-        self, plan: TrainingPlan, networks: Sequence[Trained], parts: Sequence[Part]
+        self, plan: TrainingPlan, parts: Sequence[Part], after: Answers, before: Answers
     ) -> Tried:
-        """Compare networks that a plan has trained with the heads of their parts."""
-        after, before = _answers(networks, parts)
+        """Return the record of networks that a plan has trained, beside the heads of their parts.
+
+        Args:
+            plan: The plan.
+            parts: The parts.
+            after: Answers of the networks.
+            before: Answers of the heads for the same images in the same order.
+        """
         corrections = after.right.astype(float) - before.right
         judged_by: JudgedBy = self._judged_by if parts[0] is self._judging[0] else "folds"
-        is_partly_done = judged_by == "folds" and len(networks) < NETWORK_FOLDS
-        in_folds = f", in {len(networks)} of {NETWORK_FOLDS} folds" if is_partly_done else ""
         return {
             **self._tried[0],
-            "what": f"{plan}{in_folds}",
+            "what": str(plan),
             "judged_by": judged_by,
             "accuracy": after.accuracy,
             "gain": float(corrections.mean()),
             "standard_error": standard_error(corrections, before.groups),
-            "kept": better(after.scores(), before.scores()),
         }
 
     def _keep(self, networks: Sequence[Trained], shipped: Trained) -> None:
@@ -336,12 +349,6 @@ class _Search:
             answers = [(network.answers, len(part.training)) for network, part in parts]
             history["cross_validation"] = summary_of_others(answers, folds_of_head)
         self._result = replace(shipped, history=history, features=self._inputs.settings.features)
-
-
-def _have_gained(networks: Sequence[Trained], parts: Sequence[Part]) -> bool:
-    """Return whether the log loss of networks is lower than that of the heads of their parts."""
-    after, before = _answers(networks, parts)
-    return bool(after.scores().losses.mean() < before.scores().losses.mean())
 
 
 def _answers(networks: Sequence[Trained], parts: Sequence[Part]) -> tuple[Answers, Answers]:

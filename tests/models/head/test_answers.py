@@ -51,6 +51,18 @@ def test_the_gain_in_one_group_says_nothing_about_others() -> None:
     assert not better(Scores(0.1 * losses, right, film), Scores(losses, right, film))
 
 
+def test_a_few_families_tell_a_gain_only_with_those_of_a_fold() -> None:
+    pairs = []
+    for films in (2, 30):
+        old = _drawn(np.random.default_rng(films), films, 10)
+        pairs.append((old._replace(losses=old.losses * 0.8), old))
+    assert not better(*pairs[0])
+    new, old = (Scores.joined(scores) for scores in zip(*pairs, strict=True))
+    assert len(new.losses) == len(new.right) == len(new.groups) == 320
+    assert better(new, old)
+    assert Scores.joined([Scores(old.losses, old.right), old]).groups is None
+
+
 def test_a_share_of_the_images_shows_whether_all_of_them_could_be_certain() -> None:
     """A gain of 1.2 standard errors on a third of the images would be one of 2.1 on all."""
     losses = np.full(100, 0.5)
