@@ -111,7 +111,7 @@ def _agrees_with_stored(samples: Samples) -> str:
     if not share <= STORED:  # also true for NaN
         raise ValueError(
             f"on {len(samples.images)} images that it has learned from, its log probabilities "
-            f"differ by {share:.0%} from those with the stored features; at most {STORED:.0%} is "
+            f"differ by {share:.1%} from those with the stored features; at most {STORED:.0%} is "
             "allowed. So the model computes other features than those by which it was judged. "
             "Delete the folder of stored features (bank in the output folder, or bank.store) and "
             "run again with --from FeatureBank"

@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 from imgpipe.components.common.image_record import METADATA
 from imgpipe.components.data_gate.settings import GateSettings
 from imgpipe.components.image_filter.data_summary import DataSummary
+from imgpipe.components.image_filter.findings import title_of
 from imgpipe.components.image_filter.judge.checks import decodable, whole_set
 from imgpipe.models.finding import Finding, make_finding, said
 from imgpipe.models.head.certainty import wilson
@@ -195,7 +196,9 @@ def rejected_share(summary: DataSummary, required: Requirements) -> list[Finding
     others = summary["by_reason"].get(decodable.OTHER_FILE, 0)  # by their names, no images
     images = summary["in"] - others
     rejected = summary["rejected"] - others
-    by_reason = ", ".join(f"{count} {name}" for name, count in summary["by_reason"].items())
+    by_reason = ", ".join(
+        f"{count} {title_of(name)}" for name, count in summary["by_reason"].items()
+    )
     if not summary["kept"]:
         advice = SEE_REASONS
         seen = f"{images} images, all rejected ({by_reason})" if images else "an empty source"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from imgpipe.components.common.answer_table import AnswerTable
-from imgpipe.components.common.formatting import interval_text, text_below
+from imgpipe.components.common.formatting import interval_text, plural, text_below
 from imgpipe.components.image_evaluator.decision import (
     FOLDS,
     DecidingAccuracy,
@@ -158,7 +158,7 @@ def _class_recall(evidence: Evidence) -> Ruling | None:
     )
     reason = ""
     others = len({label for _, label, _ in (*low, *never)}) - 1
-    more = f" (and {others:,} other classes)" if others > 0 else ""
+    more = f" (and {plural(others, 'other class', 'other classes')})" if others > 0 else ""
     if never:
         reason = f"it never predicts {name!r}{more}, although {images:,} images of it were held out"
     elif low:
@@ -322,14 +322,14 @@ def _accuracy_of_last_version(evidence: Evidence) -> float | None:
 def _recall_of(of_class: AnswerTable) -> str:
     """Describe the recall of a class by the answers to its images."""
     recall = of_class.figures()
-    images = f"{recall['count']:,} images{_in_families(of_class)}"
+    images = f"{plural(recall['count'], 'image')}{_in_families(of_class)}"
     return f"{recall['correct']:,} of {images}, {interval_text(recall['ci95'])}"
 
 
 def _in_families(answers: AnswerTable) -> str:
     """Say how many of the images are independent, if they are not all."""
     families = answers.independent()
-    return f" in {families:,} families" if families < len(answers) else ""
+    return f" in {plural(families, 'family', 'families')}" if families < len(answers) else ""
 
 
 def _figures(evidence: Evidence) -> str:
@@ -343,7 +343,7 @@ def _figures(evidence: Evidence) -> str:
     threshold = evidence.settings.threshold
     if accuracy < threshold - SLACK:
         text = text_below(accuracy, threshold)
-    images = f"{decided_by['count']:,} images{_in_families(evidence.deciding)}"
+    images = f"{plural(decided_by['count'], 'image')}{_in_families(evidence.deciding)}"
     interval_of_accuracy = interval_text(decided_by["ci95"])
     of = f"{decided_by['correct']:,} of {images} correct, {interval_of_accuracy}"
     if folds is None:

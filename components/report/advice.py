@@ -67,7 +67,7 @@ def would_more_help(solution: Solution) -> str:
         return ""
     before, after = curve[-2:]
     gained = 100 * (after["accuracy"] - before["accuracy"])
-    seen = f"From {before['images']} to {after['images']} training images, accuracy "
+    seen = f"From {before['images']:,} to {after['images']:,} training images, accuracy "
     error = math.inf if solution["gain_error"] is None else 100 * solution["gain_error"]
     if _WORTHWHILE <= abs(gained) < error:
         verb = "rose" if gained > 0 else "fell"
@@ -94,7 +94,7 @@ def _doubtful_labels(facts: Facts) -> str:
 def _small_class(facts: Facts) -> str:
     """Name the class with far fewer training images than the others, or with few of them."""
     counts = facts["data"]["by_split"][names.TRAIN] if facts["data"] is not None else {}
-    if len(counts) < 2:
+    if len(counts) < 2 or not any(counts.values()):
         return ""
     name, least = min(counts.items(), key=lambda entry: entry[1])
     usual = statistics.median(counts.values())

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import functools
 import logging
+import numbers
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.common import formatting as text
 from imgpipe.components.report.blocks import Picture, ResultBlock, pictures
@@ -99,16 +100,32 @@ class Page:
                 bytes are safe.
         """
         status, sign = STATUS[self.context.state.status]
-        template = _environment().get_template("page.html")
-        html = template.render(
+        environment = _environment()
+        thumbnails = Thumbnails(images, self.pictures())
+        macros: Any = environment.get_template("blocks.html").make_module(
+            {
+                "images": images,
+                "thumbnails": thumbnails,
+                "draw_map": map_picture.draw,
+            }
+        )
+
+        def drawn(section: Section, content: Sequence[ResultBlock], level: int) -> str:
+            try:
+                shown: str = macros.draw(content, level)
+            except Exception as error:  # a section that fails must not prevent the page
+                _log.exception("the report's section %r could not be drawn", section.title)
+                return f"Could not be drawn ({type(error).__name__}: {error})."
+            return shown
+
+        html = environment.get_template("page.html").render(
             page=self,
             settings=self.context.facts["settings"],
             state=self.context.state,
             status=status,
             sign=sign,
-            images=images,
-            thumbnails=Thumbnails(images, self.pictures()),
-            draw_map=map_picture.draw,
+            drawn=drawn,
+            thumbnails=thumbnails,
         )
         return _UNPRINTABLE.sub(_visible, html)
 
@@ -123,8 +140,8 @@ def _visible(match: re.Match[str]) -> str:
 
 def _kind(value: object) -> str:
     """Return the name of the macro that draws a block or a part of a text, also one of NumPy."""
-    plain = next((kind for kind in (str, int, float) if isinstance(value, kind)), type(value))
-    return plain.__name__
+    kinds = (("str", str), ("int", numbers.Integral), ("float", numbers.Real))
+    return next((name for name, kind in kinds if isinstance(value, kind)), type(value).__name__)
 
 
 @functools.cache

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from imgpipe.components.data_gate import rules
-from imgpipe.components.image_filter.findings import Finding
 from imgpipe.components.report import blocks as show
+from imgpipe.models.finding import Finding
 
 if TYPE_CHECKING:
     from imgpipe.components.report.page_facts import PageFacts

@@ -63,13 +63,13 @@ def _few_images(facts: Facts) -> Iterator[Finding]:
     remedies = ["add images, or give more of them to validation with split.validation"]
     if solved and not facts["settings"]["cross_validate"]:
         remedies = [
-            f"evaluate.cross_validate = {FOLDS} evaluates on all images of train and validation "
-            "instead, which takes a few seconds"
+            f"set evaluate.cross_validate = {FOLDS}, which evaluates on all images of train and "
+            "validation instead and takes a few seconds"
         ]
     yield make_finding(
         "few_images",
-        f"the validation split has only {count} images, so each of them changes the accuracy by "
-        f"{100 / count:.1f} percentage points",
+        f"the validation split has only {plural(count, 'image')}, so each of them changes the "
+        f"accuracy by {100 / count:.1f} percentage points",
         remedies,
         count=count,
     )

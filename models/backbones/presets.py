@@ -53,6 +53,7 @@ class NetworkKind(NamedTuple):
     #: Licence of the published weights as their publishers state it: in the repository of the
     #: network, or of ViT and HGNetV2 on Hugging Face.
     licence: str = _UNKNOWN
+    fixed: bool = False  # whether it takes images of the size for which it was built only
     class_token: bool = False  # whether a vector describes the whole image
     vision: str = ""  # the part of it that sees images, where others read texts
 
@@ -61,11 +62,13 @@ class NetworkKind(NamedTuple):
 KINDS: Final[dict[str, NetworkKind]] = {
     "DINOV2Backbone": NetworkKind(_APACHE, class_token=True),
     "DINOV3Backbone": NetworkKind("DINOv3 License", class_token=True),
-    "ViTBackbone": NetworkKind(_APACHE, class_token=True),
-    "DeiTBackbone": NetworkKind(_APACHE, class_token=True),
-    "SigLIPBackbone": NetworkKind(_APACHE, class_token=True, vision="vision_encoder"),
-    "CLIPBackbone": NetworkKind("MIT", class_token=True, vision="vision_encoder"),
-    "MetaCLIP2Backbone": NetworkKind("CC-BY-NC-4.0", class_token=True, vision="vision_encoder"),
+    "ViTBackbone": NetworkKind(_APACHE, fixed=True, class_token=True),
+    "DeiTBackbone": NetworkKind(_APACHE, fixed=True, class_token=True),
+    "SigLIPBackbone": NetworkKind(_APACHE, fixed=True, class_token=True, vision="vision_encoder"),
+    "CLIPBackbone": NetworkKind("MIT", fixed=True, class_token=True, vision="vision_encoder"),
+    "MetaCLIP2Backbone": NetworkKind(
+        "CC-BY-NC-4.0", fixed=True, class_token=True, vision="vision_encoder"
+    ),
     "SwinTransformerBackbone": NetworkKind("MIT"),
     "MiTBackbone": NetworkKind("NVIDIA, not commercial"),
     "HGNetV2Backbone": NetworkKind(_APACHE),
@@ -111,9 +114,10 @@ class Preset:
             ConfigError: See `file`.
             ResourceError: See `file`.
         """
-        _, config = self._kind()
-        shown = self.converter().image_size or config.get("image_shape") or [_USUAL_SIZE]
-        return int(shown[0] or _USUAL_SIZE)
+        kind, config = self._kind()
+        sizes = [self.converter().image_size, config.get("image_shape")]
+        ordered = sizes[::-1] if kind.fixed else sizes
+        return next((int(size[0]) for size in ordered if size and size[0]), _USUAL_SIZE)
 
     @property
     def class_token(self) -> bool:
@@ -145,9 +149,10 @@ class Preset:
         """
         kind, _ = self._kind()
         size = self.image_size
+        weights = self.file(WEIGHTS_FILE) if trained else None
         try:
             with self._explained():
-                network = self._built(kind, side, trained)
+                network = self._built(kind, side, weights)
         except UnsafeWeightsError:
             raise
         except ResourceError as error:
@@ -159,7 +164,7 @@ class Preset:
             raise self._wrong_size(side, size)
         return network
 
-    def _built(self, kind: NetworkKind, side: int, trained: bool) -> keras.Model:
+    def _built(self, kind: NetworkKind, side: int, weights: Path | None) -> keras.Model:
         from imgpipe.models.backbones import weights_file
 
         # The name would be a part of the names of the layers.
@@ -167,8 +172,8 @@ class Preset:
         if not kind.vision:
             given["image_shape"] = (side, side, 3)
         whole = _keras_hub().models.Backbone.from_preset(self.given, load_weights=False, **given)
-        if trained:
-            weights_file.load(whole, self.file(WEIGHTS_FILE))  # with the checks of all weights
+        if weights is not None:
+            weights_file.load(whole, weights)  # with the checks of all weights
         return getattr(whole, kind.vision) if kind.vision else whole
 
     def described(self) -> dict[str, object]:
@@ -222,7 +227,11 @@ class Preset:
                 "keras_hub.models.Backbone.from_preset(NAME).save_to_preset(FOLDER), and the same "
                 f"for keras_hub.layers.ImageConverter. Received: {name}"
             )
-        return KINDS[name], cast(PresetNetwork, config["config"])
+        kind = KINDS[name]
+        network = config["config"]
+        if kind.vision and isinstance(network.get(kind.vision), dict):
+            network = network[kind.vision].get("config", {})
+        return kind, cast(PresetNetwork, network)
 
     def _wrong_size(self, side: int, size: int) -> ConfigError:
         return ConfigError(

@@ -214,11 +214,11 @@ class _Search:
         steps = [(plan, self._judging)]
         if len(self._judging) == 1 and trial != plan:
             steps.insert(0, (trial, [self._trial]))
-        tried: Tried = {**self._tried[0], "what": str(plan), "accuracy": None}
         outcome: Outcome = "judged"
         compared: list[tuple[Scores, Scores]] = []
         try:
             for trained, parts in steps:
+                tried: Tried = {**self._tried[0], "what": str(trained), "accuracy": None}
                 networks, outcome = self._fitted_parts(trained, parts, extractor)
                 if outcome == "late":
                     return outcome
@@ -230,8 +230,9 @@ class _Search:
                 if self._trial is self._judging[0]:  # the same images
                     compared.clear()
                 compared.append((new, old))
-                gained = new.losses.mean() < old.losses.mean()
-                if outcome == "early" or (trained != plan and not gained):
+                if outcome != "judged":
+                    break
+                if trained != plan and new.losses.mean() >= old.losses.mean():
                     outcome = "early"
                     break
             of_all = [Scores.joined(scores) for scores in zip(*compared, strict=True)]

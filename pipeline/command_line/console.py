@@ -30,7 +30,7 @@ from imgpipe.pipeline.command_line.terminal import wrapped
 _WIDTH_PLAIN = 100  # columns when the output is not a terminal
 _WIDE = 90  # columns from which on the name of the component stands beside what it does
 #: Columns for what a step does and the name of its component.
-_NAMES_WIDE = 45
+_NAMES_WIDE = 46
 _NAMES_NARROW = 27
 _SOON = 2.0  # seconds after which the rate of a step says how long it takes
 _MINUTES_FROM = 100  # seconds from which on a time is given in minutes

@@ -1,4 +1,4 @@
-"""Prints findings, in the same way for a check and a run: see `image_filter.findings`."""
+"""Prints findings, in the same way for a check and a run: see `models.finding`."""
 
 from __future__ import annotations
 

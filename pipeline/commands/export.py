@@ -91,7 +91,8 @@ def _print_comparison(console: Console, kind: str, parity: Parity) -> None:
         f"  parity   {parity['images']} images ({parity['origin']}): probabilities differ by at "
         f"most {parity['largest_difference']:.2g} on the same pixels"
     )
-    if parity["accuracy"] is not None and parity["model_accuracy"] is not None:
+    is_judged = kind.startswith("tflite")
+    if is_judged and parity["accuracy"] is not None and parity["model_accuracy"] is not None:
         # The difference alone, since another accuracy has decided about a model of few images.
         lost = parity["model_accuracy"] - parity["accuracy"]
         compared = f"{abs(lost):.3f} {'lower' if lost > 0 else 'higher'} than " if lost else ""
@@ -104,7 +105,7 @@ def _print_comparison(console: Console, kind: str, parity: Parity) -> None:
                 "  note     the model has learned from these images, and there are no test images: "
                 "on new images the file may lose more"
             )
-    elif kind.startswith("tflite"):
+    elif is_judged:
         console.print("  note     not judged, because the images of its run no longer exist")
     differing = round(parity["images"] * (1 - parity["agreement"]))
     if differing:

@@ -207,7 +207,7 @@ def _training(training: History | None) -> Iterator[tuple[str, str]]:
     for tried in training["search"] or []:
         yield "tried", describe_tried(tried)
     if training["search_ended"] is not None and training["search_ended"]["sentence"]:
-        yield "", training["search_ended"]["sentence"]
+        yield "", f"{training['search_ended']['sentence']}."
     tuned = training["fine_tune"]
     if tuned is not None and not training["search"]:
         before = tuned["head_accuracy"]

@@ -205,7 +205,7 @@ def _not_evaluated(excluded: NotEvaluated) -> Iterator[Finding]:
     """Yield how many images could not be judged, and why."""
     if excluded.undecodable:
         first = excluded.undecodable[:_EXPLAINED]
-        reasons = "; ".join(f"{file['path']}: {file['detail']}" for file in first)
+        reasons = "; ".join(f"{file['path']}: {file['detail'].rstrip('.')}" for file in first)
         number = len(excluded.undecodable)
         sentence = f"{plural(number, 'file is', 'files are')} not evaluated ({reasons})"
         about = make_finding("undecodable", sentence, count=number)
@@ -215,7 +215,8 @@ def _not_evaluated(excluded: NotEvaluated) -> Iterator[Finding]:
         named = join_names(labels, _NAMED)
         number = excluded.unknown_labels.total()
         images = plural(number, "image is", "images are")
-        sentence = f"{images} not evaluated, because the model has no such class ({named})"
+        why = f"the model has no class of their label ({named})"
+        sentence = f"{images} not evaluated, because {why}"
         yield make_finding("unknown_labels", sentence, count=number)
 
 
@@ -224,7 +225,7 @@ def _findings(
 ) -> Iterator[Finding]:
     """Yield what the metrics do not show."""
     if model.notice:
-        yield make_finding("not_blessed", model.notice.rstrip("."))
+        yield make_finding("not_published", model.notice.rstrip("."))
     yield from not_evaluated
     yield from _about_unknown(summary, len(summary["classes"]) > len(model.vocabulary))
     yield from _about_seen(summary, seen)
@@ -295,8 +296,8 @@ def _about_seen(figures: EvaluationSummary, training_images: SeenImages) -> Iter
         near = ", or near-duplicates of them," if training_images.with_near else ""
         yield make_finding(
             "seen",
-            f"{used:,} of these images{near} were in the data of the run that made the model "
-            f"({listed}), so the accuracy is too high. {rest}",
+            f"{used:,} of these images{near} {'was' if used == 1 else 'were'} in the data of the "
+            f"run that made the model ({listed}), so the accuracy is too high. {rest}",
         )
     unused = seen["count"] - used
     if unused:

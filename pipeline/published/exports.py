@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import importlib.util
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,8 @@ KERAS = "keras"
 TFLITE = "tflite"
 INT8 = "tflite-int8"
 MAX_LOSS = 0.005  # accuracy that a LiteRT file may lose, unless another limit is given
-_COMPARED = 1000  # images of the run, at most; half a point of accuracy are five of them
+_JUDGED = 1000  # images that judge a file, at most; half a point of accuracy are five of them
+_COMPARED = 64  # images with which a file is compared that need not be judged, at most
 _SHOWN = 200  # characters of the error of another library
 _NOISE: Final = "noise"  # where the images of a comparison are from, if those of the run are gone
 _NOISE_IMAGES = 16
@@ -206,7 +208,9 @@ def export(
         NotEqual: The file does not answer as the version does, or not as well.
     """
     content = kind.make(model)
-    parity = _compare(_opened_again(name, kind, content), model)
+    is_judged = kind.suffix == LITE_SUFFIX
+    most = _JUDGED if is_judged else _COMPARED
+    parity = _compare(_opened_again(name, kind, content), model, most)
     if not parity["largest_difference"] <= kind.tolerance:  # true for NaN too
         raise NotEqual(
             f"the {name} file does not answer as {model.folder} does: on {parity['images']} images "
@@ -214,7 +218,7 @@ def export(
             f"and at most {kind.tolerance:g} is allowed. It was not written. Please report this "
             "with the name of the backbone."
         )
-    reasons = _reasons(parity, model, max_loss) if kind.suffix == LITE_SUFFIX else []
+    reasons = _reasons(parity, model, max_loss) if is_judged else []
     if reasons:
         raise NotEqual(f"the {name} file was not written: {'; '.join(reasons)}.")
     return content, parity
@@ -235,7 +239,7 @@ def _opened_again(name: str, kind: ExportKind, content: bytes) -> Answering:
 
 def _calibration(model: Model) -> list[PixelValues]:
     """Return the pixels of training images of the run that made a version."""
-    images = _sample(model, names.TRAIN, files.CALIBRATION_IMAGES)
+    images = [*_sample(model, names.TRAIN, files.CALIBRATION_IMAGES)]
     if not images:
         raise ResourceError(
             f"{INT8}: a file of 8 bits is calibrated and judged on the images of the run that made "
@@ -244,41 +248,47 @@ def _calibration(model: Model) -> list[PixelValues]:
     return list(_resized([image for image, _ in images], model.image_size))
 
 
-def _sample(model: Model, split: str, most: int) -> list[tuple[bytes, int]]:
-    """Return images of a split of the run that made a version, with the indices of their labels.
+def _sample(model: Model, split: str, most: int) -> Iterator[tuple[bytes, int]]:
+    """Yield images of a split of the run that made a version, with the indices of their labels.
 
     Hashes are evenly distributed, so the smallest ones belong to a random sample of the images,
     which is the same one for the same data. There are none if the images no longer exist.
     """
     places = {name: index for index, name in enumerate(model.vocabulary)}
     uri = model.training_images
-    labelled = (
-        (records.raw(example, names.IMAGE_HASH), records.raw(example, names.IMAGE_BYTES), label)
-        for example in (records.iterate(uri, split) if uri else ())
-        if (label := places.get(records.text(example, names.LABEL))) is not None
+    if not uri:
+        return
+    hashes = (
+        records.raw(example, names.IMAGE_HASH)
+        for example in records.iterate(uri, split)
+        if records.text(example, names.LABEL) in places
     )
-    return [(image, label) for _, image, label in heapq.nsmallest(most, labelled)]
+    chosen = {*heapq.nsmallest(most, hashes)}
+    for example in records.iterate(uri, split):
+        if records.raw(example, names.IMAGE_HASH) in chosen:
+            label = places[records.text(example, names.LABEL)]
+            yield records.raw(example, names.IMAGE_BYTES), label
 
 
-def _compare(answer: Answering, model: Model) -> Parity:
+def _compare(answer: Answering, model: Model, most: int) -> Parity:
     """Compare a file with the version on images of the run that made it, or noise if they are gone.
 
     The images are those of validation; if the model has learned from them, those of test, if there
-    are such images.
+    are such images. At most `most` of them are compared.
     """
     learned = (model.folder / OUT_OF_FOLD_FILE).is_file()
-    for origin in (names.TEST, names.VALIDATION) if learned else (names.VALIDATION,):
-        if images := _sample(model, origin, _COMPARED):
-            break
-    labels = np.array([label for _, label in images])
-    encoded = [image for image, _ in images]
-    if not images:
-        origin = _NOISE
-        encoded = _noise(model.image_size)
+    splits = (names.TEST, names.VALIDATION) if learned else (names.VALIDATION,)
+    origin = next((split for split in splits if any(_sample(model, split, 1))), _NOISE)
+    sample = _sample(model, origin, most)
+    if origin == _NOISE:
+        sample = ((image, -1) for image in _noise(model.image_size))
+    labels: list[int] = []
     answered = []
     with _opened(model, SERVING_PIXELS) as of_pixels, _opened(model, SERVING_DEFAULT) as of_files:
-        for start in range(0, len(encoded), _BATCH):
-            batch = encoded[start : start + _BATCH]
+        # The files of a batch are in memory, which may be large, and not all of them.
+        while rows := [*itertools.islice(sample, _BATCH)]:
+            batch = [image for image, _ in rows]
+            labels += [label for _, label in rows]
             # The files take uint8, so the pixels are rounded for both sides of the comparison. The
             # signature of encoded images resizes them itself, so its labels show what that changes.
             pixels = _resized(batch, model.image_size)
@@ -289,13 +299,13 @@ def _compare(answer: Answering, model: Model) -> Parity:
     label = received.argmax(axis=1)
     same = received.shape == expected.shape  # NumPy might broadcast one to the other
     return {
-        "images": len(encoded),
+        "images": len(labels),
         "origin": origin,
         "learned": learned and origin == names.VALIDATION,
         "largest_difference": float(np.abs(received - expected).max()) if same else float("inf"),
         "agreement": float((label == served).mean()),
-        "accuracy": float((label == labels).mean()) if images else None,
-        "model_accuracy": float((served == labels).mean()) if images else None,
+        "accuracy": None if origin == _NOISE else float((label == labels).mean()),
+        "model_accuracy": None if origin == _NOISE else float((served == labels).mean()),
     }
 
 
@@ -306,6 +316,8 @@ def _reasons(parity: Parity, model: Model, max_loss: float) -> list[str]:
     """
     accuracy = parity["accuracy"]
     of_model = parity["model_accuracy"]
+    if accuracy is None and model.training_images:
+        return ["there is no labelled image to judge it on"]
     if accuracy is None or of_model is None or model.run is None:
         return []
     decision = model.run.decision

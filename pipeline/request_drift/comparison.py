@@ -14,14 +14,14 @@ import numpy as np
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from imgpipe.components.baseline_plan import ANSWERS_FOLDER
-from imgpipe.components.common.formatting import text_below
+from imgpipe.components.common.formatting import plural, text_below
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.data_gate import data_gate, drift
 from imgpipe.components.data_gate.drift import FeatureDistance, feature_distance
-from imgpipe.components.image_filter.findings import Finding, make_finding
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.feature_distribution import FAR_SHARE, FeatureDistribution
+from imgpipe.models.finding import Finding, make_finding
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.arrays import Floats
 from imgpipe.pipeline.request_drift.images import MeasuredImages
@@ -30,7 +30,7 @@ from imgpipe.pipeline.request_drift.requests import FEWEST, VersionRequests
 CONFIDENCE = "confidence"
 _CONFIDENCE_LIMIT = 0.3  # Jensen-Shannon divergence in bits, as for the measurements of images
 _TRAINING = "the training data"
-_VALIDATION = "the validation images"
+VALIDATION = "the validation images"
 _HELD_OUT = "the held-out images"
 _GROWTH = "share grew by"  # the measure of shares
 UNFAMILIAR = "features unlike the training data"
@@ -138,18 +138,19 @@ def compare(
     distances: list[FeatureDistance] = []
     missing: list[str] = []
     if requests.answers < FEWEST:
-        missing.append(f"{requests.answers:,} answers are too few to compare: {FEWEST} are needed")
+        few = plural(requests.answers, "answer is", "answers are")
+        missing.append(f"{few} too few to compare: {FEWEST} are needed")
     elif not reference.labels:
         missing.append("the answers of this version to the validation images are not stored")
     else:
         distances += _compared_answers(requests, reference)
     if not requests.images:
-        missing.append("the log holds no images of it, so images were not compared")
+        missing.append("the log holds no images of this version, so images were not compared")
     elif len(measured.rows) < FEWEST:
-        missing.append(
-            f"{len(measured.rows):,} different images that can be decoded are too few to compare: "
-            f"{FEWEST} are needed"
-        )
+        kind = "that can be decoded"
+        words = (f"different image {kind} is", f"different images {kind} are")
+        few = plural(len(measured.rows), *words)
+        missing.append(f"{few} too few to compare: {FEWEST} are needed")
     else:
         seen = {name: [row[name] for row in measured.rows] for name in measured.rows[0]}
         distances += _distances(seen, reference.statistics, reference, _TRAINING)
@@ -175,8 +176,8 @@ def _compared_answers(requests: VersionRequests, reference: Reference) -> list[F
     now = Share(int((confidence < least).sum()), len(confidence))
     property_name = f"{CONFIDENCE} under {text_below(least, 1)}"
     return [
-        *_distances(seen, _statistics(usual), reference, _VALIDATION),
-        _grown(property_name, _VALIDATION, was, now),
+        *_distances(seen, _statistics(usual), reference, VALIDATION),
+        _grown(property_name, VALIDATION, was, now),
     ]
 
 

@@ -66,7 +66,9 @@ def examine(source: RequestLogSource, versions: Mapping[int, PublishedVersion]) 
     drift, verdict = _verdict(number, asked, comparisons, missing)
     findings = [*gathered(notes), *missing]
     if measured.undecodable:
-        sentence = f"{plural(measured.undecodable, 'image')} of the log cannot be decoded"
+        looked_at = len(measured.rows) + measured.undecodable
+        number_of_all = f"{measured.undecodable:,} of the {plural(looked_at, 'image')} of the log"
+        sentence = f"{number_of_all} that were looked at cannot be decoded"
         way = f"to see them, run: imgpipe check {shlex.quote(log)}"
         findings.append(make_finding("undecodable", sentence, [way], count=measured.undecodable))
     return {
@@ -109,7 +111,8 @@ def _verdict(
         )
     if not comparisons:
         return None, f"not compared: {missing[0]['sentence']}"
-    where = "" if asked.images else " in the answers"
+    on_images = any(row["reference"] != comparison.VALIDATION for row in comparisons)
+    where = "" if on_images else " in the answers"
     return False, (
         f"no drift{where}: {asked.answers:,} answers of version {number}, none of "
         f"{len(comparisons)} comparisons over its limit"

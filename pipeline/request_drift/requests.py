@@ -25,7 +25,7 @@ from imgpipe.models.names import feature_names as names
 
 #: With fewer answers, or fewer different images, nothing is judged: chance would decide.
 FEWEST = 50
-_FOREIGN = "answers_of_another_model"  # kind of a note
+_FOREIGN = "answers_of_another_model"  # reason of a finding
 
 
 @dataclass

@@ -86,7 +86,7 @@ def test_unknown_labels_and_undecodable_images_are_counted(out, photos):
         "1 file is not evaluated (paper/broken.jpg: "
     )
     assert found["findings"][1]["sentence"] == (
-        "1 image is not evaluated, because the model has no such class (lizard)"
+        "1 image is not evaluated, because the model has no class of their label (lizard)"
     )
     assert found["findings"][-1]["sentence"].startswith(
         "All evaluated images are of the class paper"
@@ -223,7 +223,7 @@ def test_without_the_artifacts_of_the_run_the_list_beside_the_model_tells_its_im
     assert (found["count"], found["unseen"]["count"]) == (12, 11)
     assert "only the same files were looked for" in found["findings"][0]["sentence"]
     assert found["findings"][1]["sentence"].startswith(
-        "1 of these images were in the data of the run that made the model (1 in train)"
+        "1 of these images was in the data of the run that made the model (1 in train)"
     )
 
 

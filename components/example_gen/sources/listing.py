@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from imgpipe.components.common.formatting import join_names
+from imgpipe.components.common.formatting import join_names, plural
 from imgpipe.components.example_gen.sources.base import Item, Scan
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.finding import Finding
@@ -55,8 +55,9 @@ def listed(
     given = tuple(split for split in names.SPLITS if split in all_splits)
     if len(vocabulary) < least_classes:
         some_class = f"one class only ({vocabulary[0]})" if vocabulary else "no class"
+        number_of_files = plural(len(ordered), "file")
         error = NoClasses(
-            f"data source {source!r}: found {some_class} in {len(ordered)} files, at least "
+            f"data source {source!r}: found {some_class} in {number_of_files}, at least "
             f"{_NUMBERS[least_classes]} needed; {expected}"
         )
         error.has_one = bool(vocabulary)

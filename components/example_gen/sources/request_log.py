@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from imgpipe.components.common.formatting import plural
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.sources import records
 from imgpipe.components.example_gen.sources.base import Item, Scan, Source, SourceKind
@@ -30,7 +31,7 @@ _EXPECTED = (
     "expected the answers of an image classifier with their images, which a server logs with "
     "--log-images"
 )
-SKIPPED = "skipped_records"  # kind of a note
+SKIPPED = "skipped_records"  # reason of a finding
 _NO_LOG = "no PredictionLog"
 _NO_ANSWER = "no label and probabilities for each image"
 _BATCHED = 2  # dimensions of the probabilities: [N, C]
@@ -104,7 +105,7 @@ class RequestLogSource(Source):
                     except tensors.TensorError:
                         skipped[_NO_ANSWER] += 1
             except (records.DamagedRecord, OSError) as error:
-                detail = f"breaks off after {records_read:,} records: {error}"
+                detail = f"breaks off after {plural(records_read, 'record')}: {error}"
                 notes.append(noted("broken_log", file.name, detail))
             for why, number in skipped.items():
                 notes.append(noted(SKIPPED, file.name, why, number))
@@ -149,7 +150,8 @@ def _answers(record: bytes, offset: int, file: Path) -> Iterator[LoggedAnswer]:
         raise tensors.TensorError(_NO_ANSWER)
     labels = outputs[names.LABEL].string_val
     probabilities = tensors.to_array(outputs[names.PROBABILITIES])
-    if probabilities.ndim != _BATCHED or len(probabilities) != len(labels):
+    is_table = probabilities.ndim == _BATCHED and probabilities.dtype.kind == "f"
+    if not is_table or len(probabilities) != len(labels):
         raise tensors.TensorError(_NO_ANSWER)
     confidence = np.nan_to_num(probabilities).max(axis=1, initial=0.0)
     images = _images(log.predict_log.request, len(labels))

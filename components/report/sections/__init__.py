@@ -1,4 +1,4 @@
-"""The sections of the report, with one template each.
+"""The sections of the report.
 
 Every `Section` that a module in this folder defines is on the page; its `order` is its position.
 """

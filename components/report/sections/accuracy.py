@@ -21,10 +21,14 @@ from imgpipe.models.training.history import History
 @section("figures", "Accuracy and calibration", order=130, numbers=True)
 def figures(context: Context) -> Iterator[show.ResultBlock]:
     """Yield one row for what decided, and one for the test split, each with its interval."""
+    deciding = context.facts["deciding"]
+    of_test = "the exported model; it decided nothing"
+    if deciding is not None and deciding["judged_by"] == "evaluation":
+        of_test = "the served model"
     roles = {
         FOLDS: _role_of_folds(context),
         names.VALIDATION: _role_of_validation(context),
-        names.TEST: "the exported model; it decided nothing",
+        names.TEST: of_test,
     }
     rows: list[list[show.TableCell]] = []
     for split, summary in context.facts["metrics"].items():

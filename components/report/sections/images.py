@@ -124,7 +124,8 @@ def _examples(finding: Finding) -> show.Folded:
         lines = [show.Span(example["path"], "path"), example["detail"]]
         cards.append(([picture] if number < IMAGES else [], lines))
     blocks.append(show.Cards(cards))
-    hidden = finding["count"] - len(cards)
+    # A folder that is not used is one example, and counts with all of its files.
+    hidden = 0 if finding["fate"] == "not_used" else finding["count"] - len(cards)
     if hidden:
         blocks.append(show.Sentence(f"… {hidden:,} more", "muted"))
     fate = finding["fate"].replace("_", " ")
@@ -205,7 +206,7 @@ def rejected(context: Context) -> Iterator[show.ResultBlock]:
         "Your files are unchanged, and the quarantine has copies of these."
     ]
     if any(map(can_be_reviewed, rejected)):
-        words.append(" Those of which a decision makes use are asked about by ")
+        words.append(" Those that a decision can make usable are asked about by ")
         words += [show.Span(review_command(context.facts), "code"), "."]
     if len(rejected) > LIMIT:
         words.append(
@@ -286,9 +287,11 @@ def doubtful_labels(context: Context) -> Iterator[show.ResultBlock]:
     if others > 0:
         what = plural(others, "other image" if doubtful else "image")
         words += (
-            f" {what} {'is a mistake' if others == 1 else 'are mistakes'} of a model that has not "
-            "seen them: their labels are more probably right than wrong, and the first of them "
-            "are the most doubtful."
+            f" {what} is a mistake of a model that has not seen it: its label is more probably "
+            "right than wrong."
+            if others == 1
+            else f" {what} are mistakes of a model that has not seen them: their labels are more "
+            "probably right than wrong, and the first of them are the most doubtful."
         )
     if len(rows) < suspects["disagree"]:
         words += f" {len(rows)} are shown."

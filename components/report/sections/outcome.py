@@ -91,8 +91,6 @@ def _sentence(context: Context) -> str:
         text = text.splitlines()[0] if text else ""
     elif context.state.status != "interrupted":
         heading = next((words for words in _HEADING if text.startswith(words)), "")
-        if not heading:
-            return text
         text = text.removeprefix(heading)
     return show.capitalised(text)
 

@@ -141,8 +141,8 @@ def _matrix_row(context: Context, deciding: DecidingAnswers, label: int) -> list
 def gallery(context: Context) -> Iterator[show.ResultBlock]:
     """Yield a row of images for each class; of many classes, some rows are folded away."""
     galleries = context.facts["galleries"]
-    if not galleries:
-        context.absent("No image was inspected")
+    if not any(gallery["count"] for gallery in galleries):
+        context.absent("No image was kept")
     first, others = _gallery_classes(galleries, context.facts["deciding"])
     if any(gallery["least"] for gallery in galleries):
         yield show.Sentence(

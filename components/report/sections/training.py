@@ -220,7 +220,8 @@ def _search(training: History, search: Sequence[Tried]) -> Iterator[show.ResultB
         f"{where} by more than chance. Its gain is over the head, with the paired standard error.",
         "muted",
     )
-    judges = show.capitalised(JUDGES[judged_by])
+    by_one = len({network["judged_by"] for network in search}) == 1
+    judges = show.capitalised(JUDGES[judged_by]) if by_one else "Accuracy"
     columns = ("Network", judges, "Gain", "Standard error", "Time", "Kept")
     rows = [_tried(network) for network in search]
     yield show.Table("Networks that were tried", columns, rows)
@@ -289,10 +290,11 @@ def _stage(title: str, stage: Stage, section: str, stands_in: bool) -> Iterator[
         kept = _LAST_KEPT if stands_in else _BY_CALIBRATED_LOSS
     count = plural(len(epochs), "epoch")
     yield show.Sentence(f"{count}{took}; training ended because {ended}. {kept}")
-    accuracy, val_accuracy = map(share, accuracies[-1])
+    accuracy, on_validation = accuracies[-1]
+    held_out = "" if on_validation is None else f", and {share(on_validation)} on validation"
     yield show.Sentence(
-        f"The last epoch reached the accuracy {accuracy} in training, on augmented views with "
-        f"dropout, and {val_accuracy} on validation.",
+        f"The last epoch reached the accuracy {share(accuracy)} in training, on augmented views "
+        f"with dropout{held_out}.",
         "muted",
     )
 

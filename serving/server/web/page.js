@@ -127,8 +127,8 @@ async function showKnowledge() {
   const name = $("model").value;
   const [newestVersion] = models.find((model) => model.name === name)?.versions ?? [];
   const version = $("version").value === ALL ? newestVersion : $("version").value;
-  if (!version) return;
-  const { classes, count, figures } = await knowledge({ model: name, version });
+  const unknown = { classes: [], count: 0, figures: "" };
+  const { classes, count, figures } = version ? await knowledge({ model: name, version }) : unknown;
   const others = count > classes.length ? ` and ${count - classes.length} others` : "";
   const of = version === UNPUBLISHED ? "not published" : `version ${version}`;
   const accuracy = figures && ` ${figures[0].toUpperCase()}${figures.slice(1)}.`;

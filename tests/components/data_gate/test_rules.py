@@ -70,7 +70,7 @@ def test_the_share_of_rejected_images_is_limited_by_a_setting():
     assert decide(summary(rejected=5, reasons={"truncated": 5})) == []
     (reason,) = decide(summary(rejected=10, reasons={"truncated": 10}))
     assert "expected at most 10.0% of the images" in reason["sentence"]
-    assert reason["sentence"].endswith("found 16.7% (10 of 60: 10 truncated)")
+    assert reason["sentence"].endswith("found 16.7% (10 of 60: 10 cut short)")
     assert reason["remedies"][0].endswith(
         "or allow this share with --set gate.max_rejected_share=0.17"
     )

@@ -276,7 +276,7 @@ def test_a_run_that_failed_or_was_interrupted_has_a_page():
     assert "ailed" not in text
     state = RunState("failed", "failed in start-up: no such folder", "no such folder", "/l.log", "")
     parsed = read(found, state=state)
-    assert "failed in start-up: no such folder" in parsed.text
+    assert "Failed in start-up: no such folder" in parsed.text
     assert "The run stopped before its first component, before there was" in parsed.text
     assert "/l.log" in parsed.text
 
@@ -437,6 +437,14 @@ def test_an_error_in_one_section_leaves_the_others_on_the_page(monkeypatch):
     text = render(facts(), None, {}, BLESSED)
     assert "Could not be drawn (ValueError: a figure is missing)." in text
     assert "Serving checks" in text
+
+
+def test_a_block_that_cannot_be_drawn_leaves_the_others_on_the_page(monkeypatch):
+    section = Section("broken", "Broken", lambda context: [object()], order=1)
+    monkeypatch.setattr(page, "SECTIONS", (*SECTIONS, section))
+    text = render(facts(), None, {}, BLESSED)
+    assert "Could not be drawn (UndefinedError: " in text
+    assert "Your images" in text
 
 
 def test_importing_the_page_imports_nothing_heavy():

@@ -143,6 +143,12 @@ def test_a_preset_that_cannot_be_used_is_explained(
         _build(f"hub:{copy}")
 
 
+def test_weights_that_are_missing_are_not_taken_for_a_wrong_size(copy: Path) -> None:
+    (copy / presets.WEIGHTS_FILE).unlink()
+    with pytest.raises(ResourceError, match=r"`model\.weights\.h5` doesn't exist"):
+        backbones.get(f"hub:{copy}").fetch(128)
+
+
 def test_weights_that_are_cut_short_are_found_before_the_images_are_read(copy: Path) -> None:
     weights = copy / presets.WEIGHTS_FILE
     weights.write_bytes(weights.read_bytes()[:5000])

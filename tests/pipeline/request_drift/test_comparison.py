@@ -107,7 +107,7 @@ def test_other_labels_and_less_confidence_are_drift_without_any_image(reference)
     unsure = probabilities(300, seed=2, sharpness=0.3)
     over, sentences = compare(asked(unsure), MeasuredImages(), reference)
     assert "confidence" in over and "label" not in over
-    assert "the log holds no images of it" in sentences[0]
+    assert "the log holds no images of this version" in sentences[0]
 
 
 def test_unknown_is_compared_as_a_label(reference):

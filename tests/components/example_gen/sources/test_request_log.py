@@ -142,12 +142,15 @@ def test_unusable_records_are_counted_by_kind(tmp_path):
     ragged = prediction_log_pb2.PredictionLog()
     ragged.predict_log.response.outputs["label"].CopyFrom(tf.make_tensor_proto([b"cat"]))
     ragged.predict_log.response.outputs["probabilities"].CopyFrom(tf.make_tensor_proto([1.0]))
+    words = prediction_log_pb2.PredictionLog()
+    words.predict_log.response.outputs["label"].CopyFrom(tf.make_tensor_proto([b"cat"]))
+    words.predict_log.response.outputs["probabilities"].CopyFrom(tf.make_tensor_proto([[b"1"]]))
     with tf.io.TFRecordWriter(str(file)) as out:
-        for content in (b"\xff\xff", b"", bare, ragged):
+        for content in (b"\xff\xff", b"", bare, ragged, words):
             out.write(content if isinstance(content, bytes) else content.SerializeToString())
     answers, notes = read(file)
     assert answers == []
     assert {(note["reason"], note["examples"][0]["detail"], note["count"]) for note in notes} == {
         ("skipped_records", "no PredictionLog", 1),
-        ("skipped_records", "no label and probabilities for each image", 3),
+        ("skipped_records", "no label and probabilities for each image", 4),
     }
