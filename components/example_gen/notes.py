@@ -6,7 +6,7 @@ A source notes each of them on its own; `gathered` makes one finding of all note
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from imgpipe.components.common.formatting import plural
 from imgpipe.models.finding import Fate, Finding, in_files, make_finding, usual_ways
@@ -42,7 +42,9 @@ _NAMED = 4  # folders and columns that the line of what is not used names
 _EXAMPLES = 20  # of each finding
 
 
-def noted(reason: str, path: str, detail: str = "", count: int = 1, remedy: str = "") -> Finding:
+def noted(
+    reason: str, path: str, detail: str = "", count: int = 1, remedies: Sequence[str] = ()
+) -> Finding:
     """Return the finding about one file, folder or column.
 
     Args:
@@ -50,13 +52,12 @@ def noted(reason: str, path: str, detail: str = "", count: int = 1, remedy: str 
         path: Its path or name.
         detail: What was noticed; "" if the reason says all.
         count: Number of files for which it stands.
-        remedy: What to do, several ways with "; " between them.
+        remedies: What to do, each a way of its own.
     """
     is_unused = reason in (*LEFT_OUT, *_UNUSED, *_COUNTED)
     fate: Fate = "not_used" if is_unused else "noted"
-    ways = remedy.split("; ") if remedy else []
     title = _TITLES.get(reason, "")
-    about = make_finding(reason, _unused(reason, path, count), ways, title, count=count)
+    about = make_finding(reason, _unused(reason, path, count), remedies, title, count=count)
     return in_files(fate, about, [{"path": path, "detail": detail, "image_hash": ""}])
 
 

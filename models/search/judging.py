@@ -6,7 +6,7 @@ trained on the images of the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -32,7 +32,8 @@ class Judging(NamedTuple):
 
     by: JudgedBy  # what judges, as in the rows of the search
     parts: list[Part]  # those on which networks are judged
-    trial: Part  # the part that tells after a third of the work whether a network may be better
+    #: Makes the part that tells after a third of the work whether a network may be better.
+    trial: Callable[[], Part]
     whole: Part  # the part of the network that ships, which has the images of the head
 
 
@@ -59,15 +60,17 @@ def judging_parts(inputs: Inputs, head: Trained) -> Judging:
     whole = Part(images, held_out, head, _start(inputs, rows))
     several = fold_parts(inputs, network_folds(len(training), len(held_out)))
     if several:
-        return Judging("folds", several, several[0], whole)
+        return Judging("folds", several, lambda: several[0], whole)
     if not head.by_folds:
-        return Judging("validation", [whole], whole, whole)
+        return Judging("validation", [whole], lambda: whole, whole)
     images, rows = _read_both_splits(inputs, FOLDS)
     judging = _part(inputs, images, rows, np.isin(rows.hashes, held_out.hashes))
-    # The validation split has few images, and a fold has many.
-    trial = _part(inputs, images, rows, rows.folds(NETWORK_FOLDS) == 0)
-    if not trial.best.answers.answerable.any():
-        trial = judging
+
+    def trial() -> Part:
+        """Return a fold, which has many images, where the validation split has few."""
+        fold = _part(inputs, images, rows, rows.folds(NETWORK_FOLDS) == 0)
+        return fold if fold.best.answers.answerable.any() else judging
+
     return Judging("validation", [judging], trial, whole)
 
 

@@ -213,7 +213,8 @@ class _Search:
         trial = plan.trial()
         steps = [(plan, self._judging)]
         if len(self._judging) == 1 and trial != plan:
-            steps.insert(0, (trial, [self._trial]))
+            steps.insert(0, (trial, [self._trial()]))
+        _, first_parts = steps[0]
         outcome: Outcome = "judged"
         compared: list[tuple[Scores, Scores]] = []
         try:
@@ -227,7 +228,7 @@ class _Search:
                 if tried["judged_by"] == "folds" and len(networks) < NETWORK_FOLDS:
                     tried["what"] += f", in {len(networks)} of {NETWORK_FOLDS} folds"
                 new, old = after.scores(), before.scores()
-                if self._trial is self._judging[0]:  # the same images
+                if first_parts[0] is self._judging[0]:  # the same images
                     compared.clear()
                 compared.append((new, old))
                 if outcome != "judged":

@@ -49,7 +49,7 @@ def texts_of_images(folder: Path, but: Path | None = None) -> list[Finding]:
     files = sorted(file for file in visible(folder) if file.suffix.lower() == TEXT)
     detail = "names images: it may hold labels or splits"
     return [
-        noted("unread_list", file.name, detail, remedy=tables.GUIDE)
+        noted("unread_list", file.name, detail, remedies=[tables.GUIDE])
         for file in files[:_MOST_TEXTS]
         if file != but and lists_files(str(file), SourceOptions())
     ]

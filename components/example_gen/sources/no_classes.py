@@ -110,7 +110,7 @@ def check_lists(
     detail = "may give other labels than the folders"
     sheets = _outermost(files, _SHEETS)
     remedy = "save it as CSV, and name that instead"
-    notes = [noted("unread_list", file, detail, remedy=remedy) for file in sheets]
+    notes = [noted("unread_list", file, detail, remedies=[remedy]) for file in sheets]
     notes += list_files.texts_of_images(place)
     return replace(scan, notes=(*scan.notes, *notes))
 

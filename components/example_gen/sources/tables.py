@@ -143,12 +143,13 @@ def unread_columns(header: Sequence[str], columns: Mapping[int, Sequence[str]]) 
             name = header[number] if header else str(number)
             detail = f"{len(values):,} values ({join_names(values, 3)})"
             column = shlex.quote(name)
-            remedy = (
-                f"if it says which images belong together: --set data.group_column={column}; if it "
-                f"is the class: --set data.label_column={column}; if it says which images are held "
-                "out: write train, validation or test into each cell"
+            ways = (
+                f"if it says which images belong together: --set data.group_column={column}",
+                f"if it is the class: --set data.label_column={column}",
+                "if it says which images are held out: write train, validation or test into each "
+                "cell",
             )
-            notes.append(noted("unused_column", name, detail, remedy=remedy))
+            notes.append(noted("unused_column", name, detail, remedies=ways))
     return notes
 
 
