@@ -11,7 +11,7 @@ from imgpipe.components.report import blocks as show
 from imgpipe.models.finding import Finding
 
 if TYPE_CHECKING:
-    from imgpipe.components.report.page_facts import PageFacts
+    from imgpipe.components.run_record.facts import Facts
     from imgpipe.components.run_record.timings import Timings
     from imgpipe.components.run_record.verdict import RunState
 
@@ -34,7 +34,7 @@ class Context:
         state: How the run ended.
     """
 
-    facts: PageFacts
+    facts: Facts
     timings: Timings | None
     state: RunState
 

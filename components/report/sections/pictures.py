@@ -9,9 +9,9 @@ from imgpipe.components.common.answer_table import ClassMetrics
 from imgpipe.components.common.formatting import plural, share
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.pictures import map_picture, plots
-from imgpipe.components.report.pictures.galleries import Gallery
 from imgpipe.components.report.pictures.learning_curve import images_to_threshold, power_law
 from imgpipe.components.report.section import Context, section
+from imgpipe.components.run_record.galleries import Gallery
 from imgpipe.components.run_record.metrics import MATRIX, DecidingAnswers
 
 _NO_ANSWERS = "No image was classified by a trained model"

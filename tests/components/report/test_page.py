@@ -6,11 +6,12 @@ import re
 import pytest
 
 from imgpipe.components.data_gate.rules import DataDecision
+from imgpipe.components.image_filter.data_summary import Families
 from imgpipe.components.report import page
-from imgpipe.components.report.page_facts import empty
 from imgpipe.components.report.section import Section
 from imgpipe.components.report.sections import SECTIONS, images
 from imgpipe.components.run_record import verdict
+from imgpipe.components.run_record.facts import empty
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.features.bank import JudgedFeatures
 from imgpipe.models.finding import Finding, in_files, make_finding
@@ -332,6 +333,17 @@ def with_parts(**parts):
 )
 def test_a_fact_is_said_in_a_sentence(found, words):
     assert words in read(found).text
+
+
+def test_the_accuracy_to_believe_where_families_are_divided_is_said_once():
+    of_splits = {"train": 1, "validation": 0, "test": 8}
+    families = made(Families, families=2, images=9, divided=of_splits, independent=of_splits)
+    found = facts() | {"data": data_summary(families=families)}
+    found["metrics"]["test"] |= {"accuracy": 0.9, "unseen": figures(11, 22)}
+    text = read(found, state=verdict.state(found)).text
+    said = "train has images of the same families as 8 images of test: believe the accuracy 0.500"
+    assert said in text and text.count("the same families") == 1
+    assert "divide families" not in text
 
 
 def test_a_warning_shows_its_first_images():
