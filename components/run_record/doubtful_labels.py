@@ -94,13 +94,15 @@ def doubtful_labels(
     disagreeing = np.flatnonzero((looks_like != rows.labels) & ~settled)
     worst = disagreeing[np.argsort(-wrong[disagreeing], kind="stable")][:LIMIT]
     split_and_path = records.places(bank_uri, rows.hashes[worst])
-    listed = [
-        _described(
-            rows.hashes[place].decode(),
-            split_and_path[rows.hashes[place]],
-            (vocabulary[rows.labels[place]], vocabulary[looks_like[place]]),
-            float(wrong[place]),
-        )
+    listed: list[DoubtfulLabel] = [
+        {
+            "path": split_and_path[rows.hashes[place]][1],
+            "label": vocabulary[rows.labels[place]],
+            "image_hash": rows.hashes[place].decode(),
+            "split": split_and_path[rows.hashes[place]][0],
+            "looks_like": vocabulary[looks_like[place]],
+            "wrong": round(float(wrong[place]), 4),
+        }
         for place in worst
     ]
     return {
@@ -108,22 +110,6 @@ def doubtful_labels(
         "disagree": len(disagreeing),
         "doubtful": int((wrong[disagreeing] > DOUBTFUL).sum()),
         "rows": listed,
-    }
-
-
-def _described(
-    image_hash: str, place: tuple[str, str], classes: tuple[str, str], wrong: float
-) -> DoubtfulLabel:
-    """Describe an image, with its split and path, its label and the class that it looks like."""
-    split, path = place
-    label, looks_like = classes
-    return {
-        "path": path,
-        "label": label,
-        "image_hash": image_hash,
-        "split": split,
-        "looks_like": looks_like,
-        "wrong": round(wrong, 4),
     }
 
 

@@ -33,7 +33,7 @@ def check(
     preset: options.PresetOption = None,
     out: options.OutOption = None,
     settings: options.SettingsOption = None,
-    json_file: options.JsonListOption = None,
+    json_file: options.JsonOption = None,
     html_file: options.HtmlOption = None,
 ) -> None:
     """Report what a run would reject, repair and warn about, without training."""

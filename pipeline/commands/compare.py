@@ -47,7 +47,7 @@ def command(
             "previous evaluated run.",
         ),
     ] = None,
-    json_file: options.JsonListOption = None,
+    json_file: options.JsonOption = None,
 ) -> None:
     """Compare two runs: configuration, data, metrics, and images that only one gets right."""
     from imgpipe.pipeline.command_line import console as consoles

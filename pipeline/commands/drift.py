@@ -36,7 +36,7 @@ def drift(
         Path, typer.Argument(metavar="LOG", help="Request log: a file, a folder, or its prefix.")
     ],
     model: options.ModelFolderOption = Path("imgpipe-out"),
-    json_file: options.JsonListOption = None,
+    json_file: options.JsonOption = None,
 ) -> None:
     """Compare the requests to a server with the training data of its model."""
     from imgpipe.components.example_gen.sources.request_log import KIND, RequestLogSource

@@ -42,7 +42,7 @@ def command(
         ),
     ] = None,
     settings: options.SettingsOption = None,
-    json_file: options.JsonListOption = None,
+    json_file: options.JsonOption = None,
     html_file: options.HtmlOption = None,
     run: options.RunOption = None,
 ) -> None:

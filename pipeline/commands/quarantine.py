@@ -43,7 +43,7 @@ def list_(
     warnings: Annotated[
         bool, typer.Option("--warnings", help="List kept files with a warning instead.")
     ] = False,
-    json_file: options.JsonListOption = None,
+    json_file: options.JsonOption = None,
 ) -> None:
     """List rejected files by reason."""
     from imgpipe.components.common.formatting import plural

@@ -76,20 +76,7 @@ def command(
 def run_config(
     config: Config, json_file: str | None = None, start: str | None = None, accept: bool = False
 ) -> int:
-    """Run the pipeline with a configuration and print the outcome.
-
-    Args:
-        config: The validated configuration.
-        json_file: File for the summary, `-` for standard output, None for no file.
-        start: Component from which on cached outputs are not used, None to use all.
-        accept: Whether anomalies and drift of the data are accepted.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        ImgpipeError: The run could not start.
-    """
+    """Run the pipeline, print the outcome, and return the exit code."""
     from imgpipe.components.run_record import component_names
 
     if start is not None:  # before imports that take time
@@ -110,13 +97,7 @@ def run_config(
 
 
 def tell(outcome: Run, console: Console, settings: RunSettings) -> None:
-    """Print the outcome of a run.
-
-    Args:
-        outcome: The run.
-        console: Where it is printed.
-        settings: The section [run] of its configuration.
-    """
+    """Print the outcome of a run with these settings."""
     from imgpipe.components.image_filter.findings import joined
     from imgpipe.components.report.pictures.learning_curve import images_to_threshold
     from imgpipe.components.run_record import verdict

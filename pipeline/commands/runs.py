@@ -38,7 +38,7 @@ def command(
     last: Annotated[
         int, typer.Option("--last", metavar="N", min=1, help="Number of runs that are listed.")
     ] = 20,
-    json_file: options.JsonListOption = None,
+    json_file: options.JsonOption = None,
 ) -> None:
     """List the runs of an output folder: verdict, accuracy, data, and what changed."""
     from imgpipe.pipeline.output import lookup

@@ -146,8 +146,8 @@ def test_a_demo_leaves_the_images_of_another_one_that_is_working(tmp_path: Path,
 @pytest.mark.parametrize(
     ("start", "expected"),
     [
-        ("evaluator", "did you mean 'ImageEvaluator'?"),
-        ("Pusherr", "did you mean 'ModelPusher'?"),
+        ("evaluator", "; nearest: ImageEvaluator."),
+        ("Pusherr", "; nearest: ModelPusher."),
         ("Nothing", "Components: Plan, Baseline, ImageExampleGen"),
     ],
 )
@@ -332,18 +332,6 @@ def test_init_describes_an_archive_and_a_list(photos: Path, tmp_path: Path):
     assert "9 groups, each of which stays in one split" in listed.stdout
     missing = imgpipe("check", "tfds:no_such_set")
     assert missing.returncode == 2 and "tfds:no_such_set" in missing.stderr
-
-
-def test_init_keeps_the_versions_of_an_image_together(tmp_path: Path):
-    from imgpipe.components.example_gen.sources import open_source
-    from imgpipe.pipeline.commands.init import propose
-
-    for label in ("a", "b"):
-        (tmp_path / label).mkdir()
-        for number in range(30):
-            (tmp_path / label / f"{label}{number // 3}_png.rf.{number:032x}.jpg").write_bytes(b"")
-    config = propose(open_source(str(tmp_path)).scan(), str(tmp_path))
-    assert config.data.group_pattern == r"([^/]+)\.rf\."
 
 
 def test_all_messages_can_be_printed_on_an_ascii_terminal():
