@@ -96,7 +96,7 @@ def _blocks(compared: RunComparison) -> Iterator[ResultBlock]:
         ("Features and training", compared["choices"]),
     ):
         yield Heading(heading)
-        yield Listed([described(change) for change in changes] or ["no difference"])
+        yield Listed([_described(change) for change in changes] or ["no difference"])
     yield Heading("Metrics")
     yield Listed(
         [
@@ -122,7 +122,7 @@ def _blocks(compared: RunComparison) -> Iterator[ResultBlock]:
             yield Listed([f"and {len(images) - _SHOWN:,} more; --json FILE lists all of them"])
 
 
-def described(change: Change) -> str:
+def _described(change: Change) -> str:
     """Return a difference between two runs as a line."""
     from imgpipe.pipeline.output.run_history import IMAGE_SIZE
 

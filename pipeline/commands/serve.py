@@ -137,13 +137,13 @@ def _named(path: Path, run: str | None, versions: int) -> Model:
 
 def _say_unpublished(model: Model) -> None:
     """Print why a model is not published, and the command that publishes it."""
-    from imgpipe.components.report.commands import lines
+    from imgpipe.components.report.commands import shown
+    from imgpipe.pipeline.command_line.blocks import print_blocks
 
     console = new_console(stderr=True)
     if model.notice:
         console.print(f"note: {escape(model.notice)}")
-    for line in lines(model.publish_commands):
-        console.print(f"  {escape(line)}")
+    print_blocks(console, [shown(model.publish_commands)])
 
 
 @contextlib.contextmanager

@@ -34,19 +34,6 @@ class Change(TypedDict):
     after: Annotated[Any, "The value in the second run; null where it has none."]
 
 
-class ChangesOfRun(TypedDict):
-    """What changed since the previous run."""
-
-    configuration: Annotated[list[Change], "Settings that changed."]
-    data: Annotated[list[Change], "Numbers of images that changed."]
-
-
-class ListedRun(DescribedRun):
-    """A run, and what changed since the previous one."""
-
-    changed: Annotated[ChangesOfRun, "What changed since the previous run."]
-
-
 class NewestVersion(TypedDict):
     """A published version."""
 
@@ -62,7 +49,7 @@ class RunList(TypedDict):
 
     schema: SchemaNumber
     out: Annotated[str, "The output folder."]
-    runs: Annotated[list[ListedRun], "The runs of the folder, the newest last."]
+    runs: Annotated[list[DescribedRun], "The runs of the folder, the newest last."]
     next: Annotated[list[NextCommand], "The commands that go on from the newest run."]
     newest_version: Annotated[
         NewestVersion | None,
@@ -119,14 +106,10 @@ def list_runs(out: Path, runs: Sequence[PastRun], last: int) -> RunList:
         runs: All runs of the folder, the oldest first.
         last: Number of runs that are described.
     """
-    listed: list[ListedRun] = [
-        {**run.described, "changed": _changes_since(runs[:number], run)}
-        for number, run in enumerate(runs)
-    ]
     return {
         "schema": SCHEMA,
         "out": str(out),
-        "runs": listed[-last:],
+        "runs": [run.described for run in runs[-last:]],
         "next": runs[-1].next_commands if runs else [],
         "newest_version": _newest_version(runs),
     }
@@ -141,15 +124,6 @@ def _newest_version(runs: Sequence[PastRun]) -> NewestVersion | None:
         "number": newest.number,
         "path": str(newest.path),
         "rolled_back_to": newest.manifest.get("rolled_back_to"),
-    }
-
-
-def _changes_since(earlier: Sequence[PastRun], run: PastRun) -> ChangesOfRun:
-    # A run that failed early counted no images, so data is compared with the last that did.
-    with_data = next((past_run for past_run in reversed(earlier) if past_run.by_class), None)
-    return {
-        "configuration": configuration_changes(earlier[-1], run) if earlier else [],
-        "data": data_changes(with_data, run) if with_data and run.by_class else [],
     }
 
 
@@ -175,9 +149,9 @@ def compare(first: PastRun, second: PastRun) -> RunComparison:
         "schema": SCHEMA,
         "a": first.described,
         "b": second.described,
-        "configuration": configuration_changes(first, second),
-        "data": data_changes(first, second),
-        "choices": choice_changes(first, second),
+        "configuration": _configuration_changes(first, second),
+        "data": _data_changes(first, second),
+        "choices": _choice_changes(first, second),
         "metrics": _metrics(first, second),
         "paired": pairs,
         "paired_missing": missing,
@@ -186,7 +160,7 @@ def compare(first: PastRun, second: PastRun) -> RunComparison:
     }
 
 
-def configuration_changes(first: PastRun, second: PastRun) -> list[Change]:
+def _configuration_changes(first: PastRun, second: PastRun) -> list[Change]:
     """Return the settings that differ, except those that only name folders for outputs."""
     from imgpipe.pipeline.configuration.config import Config, marked
 
@@ -199,7 +173,7 @@ def configuration_changes(first: PastRun, second: PastRun) -> list[Change]:
     return [change for change in changes if change["name"] in comparable]
 
 
-def data_changes(first: PastRun, second: PastRun) -> list[Change]:
+def _data_changes(first: PastRun, second: PastRun) -> list[Change]:
     """Return the counts that differ: kept images of each class, rejected and relabelled images."""
     return _changes(_counts(first), _counts(second))
 
@@ -213,7 +187,7 @@ def _counts(run: PastRun) -> dict[str, int]:
     return counts | {"rejected": data["rejected"], "relabelled": relabelled}
 
 
-def choice_changes(first: PastRun, second: PastRun) -> list[Change]:
+def _choice_changes(first: PastRun, second: PastRun) -> list[Change]:
     """Return what differs of the trained models: features, size of the images, training.
 
     Of two backbones, only the training is compared, since each has its own features and size.
