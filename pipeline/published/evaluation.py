@@ -243,7 +243,7 @@ def _table(
 
 
 def _answer(record: ImageRecord, probabilities: Floats, request: EvaluationRequest) -> AnswerRow:
-    from imgpipe.components.common.answer_table import DESCRIBED, AnswerRow
+    from imgpipe.components.common.answer_table import AnswerRow
 
     best = int(probabilities.argmax())
     label = record.label_index
@@ -251,7 +251,6 @@ def _answer(record: ImageRecord, probabilities: Floats, request: EvaluationReque
     predicted = best
     if request.judges_unknown and probabilities[best] < request.model.unknown_below:
         predicted = classes  # the label "unknown" comes after the classes
-    features = {**record.features(), names.FORMAT: record.content.format.encode()}
     return AnswerRow(
         path=record.path,
         image_hash=record.image_hash.encode(),
@@ -260,5 +259,4 @@ def _answer(record: ImageRecord, probabilities: Floats, request: EvaluationReque
         predicted=predicted,
         confidence=float(probabilities[best]),
         of_label=float(probabilities[label]) if label < classes else math.nan,
-        described=tuple(features.get(name) for name in DESCRIBED),
     )
