@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgpipe.components.run_record.run_files import SUMMARY
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
@@ -118,6 +117,7 @@ def _blocks(outcome: Run, settings: RunSettings) -> Iterator[ResultBlock]:
     from imgpipe.components.image_filter.findings import joined
     from imgpipe.components.report import blocks as show
     from imgpipe.components.run_record import verdict
+    from imgpipe.components.run_record.run_files import SUMMARY
     from imgpipe.pipeline.command_line import findings as shown_findings
 
     summary = outcome.summary
