@@ -18,7 +18,6 @@ import imgpipe
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands.predict import ServerError
-from imgpipe.serving.client import ServingError
 from tests.command import answered, ran
 from tests.images import encoded, noise
 from tests.pipeline import small_version
@@ -204,13 +203,6 @@ def test_what_cannot_be_is_refused(out, photos, tmp_path):
     with pytest.raises(ResourceError, match=r"is damaged: saved_model.pb has 1 bytes"):
         predict("--model", copy / "2", photos)
     assert {row["version"] for row in rows("--model", copy, photos)} == {1}
-
-
-def test_a_closed_model_says_so(out, photos):
-    with imgpipe.load(out) as model:
-        pass
-    with pytest.raises(ServingError, match=r"model/2 is closed. Load it again"):
-        model.predict(photos / "0.png")
 
 
 def test_a_fork_is_refused_instead_of_waiting_without_end(out, photos):

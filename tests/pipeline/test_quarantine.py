@@ -18,28 +18,17 @@ from tests.command import answered, ran
 from tests.pipeline.past_runs import leave
 
 ROWS = [
-    ("cat/blurred.jpg", "a" * 64, "blurry", "sharpness 0.10, under 0.29", b"picture"),
-    ("cat/cut.jpg", "b" * 64, "truncated", "cut short", b"cut"),
-    ("dog/owl.jpg", "c" * 64, "label_conflict", "labelled dog, but", b"owl"),
-    ("dog/gone.jpg", "", "unreadable", "No such file", None),
-    ("cat/copy.jpg", "d" * 64, "duplicate", "same bytes as cat/one.jpg", b"copy"),
+    ("cat/blurred.jpg", "blurry", "sharpness 0.10, under 0.29"),
+    ("cat/copy.jpg", "duplicate", "same bytes as cat/one.jpg"),
+    ("dog/gone.jpg", "unreadable", "No such file"),
 ]
 
 
 def write(folder, rows=ROWS):
     """Write a quarantine with these rows into a folder and return it."""
     (folder / image_table.FOLDER).mkdir(parents=True)
-    images = []
-    for path, image_hash, reason, detail, data in rows:
-        stored = ""
-        if data is not None:
-            stored = f"{reason}/{image_hash[:16]}-x.jpg"
-            (folder / reason).mkdir(exist_ok=True)
-            (folder / stored).write_bytes(data)
-        finding = ImageFinding(reason, detail, remedy="what to do")
-        images.append(ImageRow(path, image_hash=image_hash, findings=(finding,), stored=stored))
     (folder / quarantine_files.MANIFEST).touch()
-    write_table(folder, images)
+    write_table(folder, [ImageRow(path, findings=(ImageFinding(*found),)) for path, *found in rows])
     return folder
 
 
@@ -82,14 +71,14 @@ def test_the_quarantine_of_a_run_is_found_from_any_folder(out, tmp_path):
 def test_list_shows_reasons_and_paths(out):
     text = ran("quarantine", "list", "--out", out).stdout
     assert "blurry  1" in text and "cat/blurred.jpg  sharpness 0.10" in text
-    assert "5 files rejected in" in text
+    assert "3 files rejected in" in text
     rows = answered("quarantine list", "--out", out)
     assert [row["path"] for row in rows] == sorted(path for path, *_ in ROWS)
 
 
 def test_control_characters_in_names_are_escaped_on_the_terminal(tmp_path):
     name = "a/\x1b]0;title\x07\n1 rejected files :x: [bold]\u202e\udcffgpj.jpg"
-    place = write(tmp_path / "q", [(name, "e" * 64, "blurry", "\x1b[2J", b"x")])
+    place = write(tmp_path / "q", [(name, "blurry", "\x1b[2J")])
     shown = ran("quarantine", "list", "--out", place).stdout
     assert r"a/\x1b]0;title\x07\n1 rejected files :x: [bold]\u202e\udcffgpj.jpg  \x1b[2J" in shown
     assert "\x1b" not in shown and len(shown.splitlines()) == 4

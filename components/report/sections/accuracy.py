@@ -77,8 +77,8 @@ def cross_validation(context: Context) -> Iterator[show.ResultBlock]:
         "Each training and validation image was classified once, by a model that was trained "
         "without it and without its near-duplicates and the other images of its family "
         f"({folds['groups']:,} families and single images were divided among the folds). What was "
-        "chosen by the same folds, such as the penalty of the head, makes the accuracy slightly "
-        "too high."
+        "chosen by the same folds, such as the penalty of the head, may make the accuracy "
+        "slightly too high."
     )
     if folds["alike_apart"]:
         estimate += (
