@@ -187,14 +187,14 @@ def _changed_choices(outcome: Run) -> Iterator[str]:
     """Yield what of the model differs from that of the last run with one."""
     from imgpipe.pipeline.commands.compare import described
     from imgpipe.pipeline.output.output_folder import OutputFolder
-    from imgpipe.pipeline.output.run_history import choice_changes
+    from imgpipe.pipeline.output.run_history import changes
 
     runs = OutputFolder(outcome.out).runs
     this = next((run for run in runs if run.name == outcome.folder.name), None)
     before = [run for run in runs if run.decided_by is not None and run.name < outcome.folder.name]
     if this is None or this.decided_by is None or not before:
         return
-    for change in choice_changes(before[-1], this):
+    for change in changes(before[-1], this)["choices"]:
         yield f"{described(change)} since the run {before[-1].name}"
 
 

@@ -12,7 +12,7 @@ from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import SpanLook, TableCell
-    from imgpipe.pipeline.output.run_history import ChangesOfRun, ListedRun, RunList
+    from imgpipe.pipeline.output.run_history import Changes, ListedRun, RunList
 
 app = typer.Typer()
 
@@ -105,7 +105,7 @@ def _cells(run: ListedRun, details: bool) -> tuple[TableCell, ...]:
     return run["started"], verdict, accuracy, images, version, seconds(run["seconds"])
 
 
-def _difference(changed: ChangesOfRun) -> str:
+def _difference(changed: Changes) -> str:
     """Describe the first changes of each kind: `train.epochs 8 → 9, images of cat +2`."""
     settings = [
         f"{change['name']} {_short(change['before'])} → {_short(change['after'])}"

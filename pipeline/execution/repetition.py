@@ -23,19 +23,13 @@ from imgpipe.pipeline.output.run_summary import RunSummary
 from imgpipe.pipeline.results import Run
 
 FILE = "repeat.json"
-#: Number of images above which no earlier run is searched for: hashing them takes longer than the
-#: imports, and is done while these are running.
-MOST_IMAGES = 50_000
 
 
 def remember(run: Run, settings_key: str, outcome_key: str) -> None:
     """Write the keys of a run that ended with a model into its folder.
 
-    Args:
-        run: The run.
-        settings_key: `plan.settings_key` when the run began, because a new version may be installed
-            before it ends.
-        outcome_key: `plan.outcome_key` when it ended.
+    `settings_key` is that of when the run began, because a new version may be installed before it
+    ends.
     """
     # Where another version is served now, the verdict asks for a new run.
     if run.exit_code in (0, 3) and "other_version" not in run.summary["push"]["refused_by"]:
@@ -47,11 +41,7 @@ def candidate(folder: OutputFolder, settings_key: str) -> PastRun | None:
     """Find the newest run, if it ended with a model and had the settings of this run.
 
     After any other run, DataGate's last decision and the newest run are not those of a run that is
-    repeated. None also if that run had too many images, or its files are not those that it wrote.
-
-    Args:
-        folder: The output folder.
-        settings_key: `plan.settings_key` of this run.
+    repeated. None also if the files of that run are not those that it wrote.
     """
     started = folder.started
     if not started:
@@ -60,23 +50,15 @@ def candidate(folder: OutputFolder, settings_key: str) -> PastRun | None:
     # The digests are compared too, because an edited summary would be reported as this outcome.
     if keys.get("settings") != settings_key or keys.get("files") != _digests(started[-1]):
         return None
-    run = past_run.read(started[-1])
-    data = run.summary["data"] if run.summary is not None else None
-    return run if data is not None and 0 < data["in"] <= MOST_IMAGES else None
+    return past_run.read(started[-1])
 
 
 def outcome(run: PastRun, outcome_key: str, versions: Path, began: float) -> Run | None:
-    """Return the outcome of a run that repeats a candidate.
+    """Return the outcome of a run with this key that repeats the candidate `run`.
 
-    Args:
-        run: The candidate.
-        outcome_key: `plan.outcome_key` of this run.
-        versions: Folder of the published versions.
-        began: When this run began, as a time of `time.monotonic`.
-
-    Returns:
-        The outcome; None if the images differ, or something that the candidate made is not intact
-        or no longer served.
+    `versions` is the folder of the published versions, and `began` when this run began, as a time
+    of `time.monotonic`. None if the images differ, or something that the candidate made is not
+    intact or no longer served.
     """
     summary = run.summary
     artifacts = run.artifacts or {}
