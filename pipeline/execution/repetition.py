@@ -1,8 +1,8 @@
 """A run that would repeat an earlier one: its outcome is known without TensorFlow and TFX.
 
-A run that has ended leaves its keys, `plan.settings_key` and `plan.outcome_key`. If a later run has
-the same keys, and everything that the earlier one made is still there, then it would take every
-component from the cache and end in the same way.
+A run that has ended leaves `plan.outcome_key`. If a later run has the same settings and key, and
+everything that the earlier one made is still there, then it would take every component from the
+cache and end in the same way.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import cast
 
 from imgpipe.components.common.storage import integrity, manifest
-from imgpipe.components.run_record.run_files import ARTIFACTS, SUMMARY
+from imgpipe.components.run_record.run_files import CONFIG
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.output import past_run
@@ -25,32 +25,24 @@ from imgpipe.pipeline.results import Run
 FILE = "repeat.json"
 
 
-def remember(run: Run, settings_key: str, outcome_key: str) -> None:
-    """Write the keys of a run that ended with a model into its folder.
-
-    `settings_key` is that of when the run began, because a new version may be installed before it
-    ends.
-    """
+def remember(run: Run, outcome_key: str) -> None:
+    """Write the key of a run that ended with a model into its folder."""
     # Where another version is served now, the verdict asks for a new run.
     if run.exit_code in (0, 3) and "other_version" not in run.summary["push"]["refused_by"]:
-        keys = {"settings": settings_key, "key": outcome_key, "files": _digests(run.folder)}
-        atomic_write(run.folder / FILE, json.dumps(keys, indent=1) + "\n")
+        atomic_write(run.folder / FILE, json.dumps({"key": outcome_key}) + "\n")
 
 
-def candidate(folder: OutputFolder, settings_key: str) -> PastRun | None:
-    """Find the newest run, if it ended with a model and had the settings of this run.
+def candidate(folder: OutputFolder, settings: str) -> PastRun | None:
+    """Return the newest run of an output folder, if it had these settings and ended with a model.
 
     After any other run, DataGate's last decision and the newest run are not those of a run that is
-    repeated. None also if the files of that run are not those that it wrote.
+    repeated. `settings` is the configuration as TOML.
     """
-    started = folder.started
-    if not started:
+    newest = folder.started[-1:]
+    if not newest or not (newest[0] / FILE).is_file():
         return None
-    keys = json_object.read_or_empty(started[-1] / FILE)
-    # The digests are compared too, because an edited summary would be reported as this outcome.
-    if keys.get("settings") != settings_key or keys.get("files") != _digests(started[-1]):
-        return None
-    return past_run.read(started[-1])
+    is_same = (newest[0] / CONFIG).read_bytes() == settings.encode()
+    return past_run.read(newest[0]) if is_same else None
 
 
 def outcome(run: PastRun, outcome_key: str, versions: Path, began: float) -> Run | None:
@@ -95,8 +87,3 @@ def _is_served(summary: RunSummary, versions: Path) -> bool:
     push = summary["push"]
     served = manifest.served(versions) if push["status"] != "refused" else None
     return push["version"] == (str(served.number) if served else None)
-
-
-def _digests(directory: Path) -> dict[str, str]:
-    """Digests of the files from which a repetition takes its outcome."""
-    return {name: integrity.sha256_or_empty(directory / name) for name in (SUMMARY, ARTIFACTS)}

@@ -119,7 +119,7 @@ def model(
             _refuse_other_programs(base / str(numbers[-1]))
             return _version_of(base.absolute(), version)
     if path.name.isdecimal() and manifest.version_numbers(path.parent):
-        raise _no_version(path.parent, path.name)
+        raise _no_version(path.parent, int(path.name))
     raise ResourceError(
         _nothing_published(path)
         or f"no model in {path}. Expected: the output folder of a run that published one, a folder "
@@ -169,8 +169,8 @@ def _require_same(model: Model, path: Path, number: int | None) -> Model:
     if number is None or number == model.version:
         return model
     raise ConfigError(
-        f"{path} is one model, and version {number} is another one. Leave out the number, or name "
-        "the folder of versions."
+        f"{path} is one model, and version {number!r} is another one. Leave out the number, or "
+        "name the folder of versions."
     )
 
 
@@ -218,9 +218,9 @@ def _refuse_other_programs(folder: Path) -> None:
         )
 
 
-def _no_version(base: Path, number: object) -> ConfigError:
+def _no_version(base: Path, number: int) -> ConfigError:
     numbers = ", ".join(map(str, manifest.version_numbers(base)))
-    return ConfigError(f"{base} has no version {number}. Versions: {numbers}.")
+    return ConfigError(f"{base} has no version {number!r}. Versions: {numbers}.")
 
 
 def _nothing_published(path: Path) -> str:
