@@ -38,11 +38,11 @@ def candidate(folder: OutputFolder, settings: str) -> PastRun | None:
     After any other run, DataGate's last decision and the newest run are not those of a run that is
     repeated. `settings` is the configuration as TOML.
     """
-    newest = folder.started[-1:]
-    if not newest or not (newest[0] / FILE).is_file():
+    started = folder.started
+    if not started or not (started[-1] / FILE).is_file():
         return None
-    is_same = (newest[0] / CONFIG).read_bytes() == settings.encode()
-    return past_run.read(newest[0]) if is_same else None
+    written = settings.encode("utf-8", "backslashreplace")  # as `atomic_write` does
+    return past_run.read(started[-1]) if (started[-1] / CONFIG).read_bytes() == written else None
 
 
 def outcome(run: PastRun, outcome_key: str, versions: Path, began: float) -> Run | None:
