@@ -47,7 +47,7 @@ def command(
             "previous evaluated run.",
         ),
     ] = None,
-    json_file: options.JsonListOption = None,
+    json_file: options.JsonOption = None,
 ) -> None:
     """Compare two runs: configuration, data, metrics, and images that only one gets right."""
     from imgpipe.pipeline.command_line import console as consoles
@@ -96,7 +96,7 @@ def _blocks(compared: RunComparison) -> Iterator[ResultBlock]:
         ("Features and training", compared["choices"]),
     ):
         yield Heading(heading)
-        yield Listed([described(change) for change in changes] or ["no difference"])
+        yield Listed([_described(change) for change in changes] or ["no difference"])
     yield Heading("Metrics")
     yield Listed(
         [
@@ -122,7 +122,7 @@ def _blocks(compared: RunComparison) -> Iterator[ResultBlock]:
             yield Listed([f"and {len(images) - _SHOWN:,} more; --json FILE lists all of them"])
 
 
-def described(change: Change) -> str:
+def _described(change: Change) -> str:
     """Return a difference between two runs as a line."""
     return f"{change['name']}: {_value(change['before'])} → {_value(change['after'])}"
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from imgpipe.components.common.beam import worker_start
 from imgpipe.components.example_gen.sources import Scan, Source
 from imgpipe.components.report.commands import next_commands
-from imgpipe.components.report.page_facts import PageFacts, collect, empty
 from imgpipe.components.run_record import run_files, verdict
+from imgpipe.components.run_record.facts import Facts, empty
 from imgpipe.components.run_record.timings import Timings
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.files.atomic_write import atomic_write
@@ -259,6 +259,7 @@ class RunRecord:
             # Drawing the page needs the libraries whose loading was interrupted.
             if not isinstance(error, failures.Interrupted) or self._failed_step != _LOADING:
                 from imgpipe.components.report import report
+                from imgpipe.components.run_record.collect import collect
 
                 drawn = self._drawn(error)
                 uris = self._uris()
@@ -282,12 +283,12 @@ class RunRecord:
             code = failures.exit_code(error)
         return Run(self.directory, content, exit_code=code)
 
-    def _drawn(self, error: BaseException | None) -> PageFacts | None:
+    def _drawn(self, error: BaseException | None) -> Facts | None:
         """Return the facts of the page that the component Report has drawn, None if it has not."""
         file = self.directory / run_files.FACTS
         if error is not None or not file.exists() or not (self.directory / run_files.PAGE).exists():
             return None
-        facts: PageFacts = json.loads(file.read_text(encoding="utf-8"))
+        facts: Facts = json.loads(file.read_text(encoding="utf-8"))
         return facts
 
     def _uris(self) -> dict[str, str]:
@@ -311,7 +312,7 @@ class RunRecord:
             "components": self._seconds,
         }
 
-    def _state(self, error: BaseException | None, facts: PageFacts) -> RunState:
+    def _state(self, error: BaseException | None, facts: Facts) -> RunState:
         """Status and verdict of the run that this error ended, if there is one."""
         interrupted = isinstance(error, failures.Interrupted)
         cause, log = failures.cause(error), str(self.directory / run_files.LOG)

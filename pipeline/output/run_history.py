@@ -31,24 +31,6 @@ class Change(TypedDict):
     after: Annotated[Any, "The value in the second run; null where it has none."]
 
 
-class Changes(TypedDict):
-    """What differs between two runs."""
-
-    configuration: Annotated[list[Change], "Settings that differ."]
-    data: Annotated[list[Change], "Numbers of images that differ."]
-    choices: Annotated[
-        list[Change],
-        "What differs of the models, decided by the images or by settings: features, size of the "
-        "images, and what was trained; see `model` and `training` of the summary.",
-    ]
-
-
-class ListedRun(DescribedRun):
-    """A run, and what changed since an earlier one."""
-
-    changed: Annotated[Changes, "What changed since the last run before it that counted images."]
-
-
 class NewestVersion(TypedDict):
     """A published version."""
 
@@ -64,7 +46,7 @@ class RunList(TypedDict):
 
     schema: SchemaNumber
     out: Annotated[str, "The output folder."]
-    runs: Annotated[list[ListedRun], "The runs of the folder, the newest last."]
+    runs: Annotated[list[DescribedRun], "The runs of the folder, the newest last."]
     next: Annotated[list[NextCommand], "The commands that go on from the newest run."]
     newest_version: Annotated[
         NewestVersion | None,
@@ -85,12 +67,19 @@ class Disagreement(PlacedImage):
     predicted: Annotated[str, "What the other model predicts."]
 
 
-class RunComparison(Changes):
+class RunComparison(TypedDict):
     """The comparison of two runs."""
 
     schema: SchemaNumber
     a: Annotated[DescribedRun, "The first run."]
     b: Annotated[DescribedRun, "The second run."]
+    configuration: Annotated[list[Change], "Settings that differ."]
+    data: Annotated[list[Change], "Numbers of images that differ."]
+    choices: Annotated[
+        list[Change],
+        "What differs of the models, decided by the images or by settings: features, size of the "
+        "images, and what was trained; see `model` and `training` of the summary.",
+    ]
     metrics: Annotated[
         dict[str, dict[str, MetricPair]],
         "Metrics by name, of what decided (`folds` or `validation`) and of `test`.",
@@ -111,19 +100,10 @@ def list_runs(out: Path, runs: Sequence[PastRun], last: int) -> RunList:
         runs: All runs of the folder, the oldest first.
         last: Number of runs that are described.
     """
-    listed: list[ListedRun] = []
-    before: PastRun | None = None
-    for run in runs:
-        changed = changes(before, run)
-        listed.append({**run.described, "changed": changed})
-        if run.by_class:
-            before = run
-        else:  # it ended before it counted images
-            changed["data"] = []
     return {
         "schema": SCHEMA,
         "out": str(out),
-        "runs": listed[-last:],
+        "runs": [run.described for run in runs[-last:]],
         "next": runs[-1].next_commands if runs else [],
         "newest_version": _newest_version(runs),
     }
@@ -163,23 +143,14 @@ def compare(first: PastRun, second: PastRun) -> RunComparison:
         "schema": SCHEMA,
         "a": first.described,
         "b": second.described,
-        **changes(first, second),
+        "configuration": _changed_settings(first, second),
+        "data": _differing(_counts(first), _counts(second)),
+        "choices": _differing(_choices(first), _choices(second)),
         "metrics": _metrics(first, second),
         "paired": pairs,
         "paired_missing": missing,
         "only_a": only_a,
         "only_b": only_b,
-    }
-
-
-def changes(first: PastRun | None, second: PastRun) -> Changes:
-    """Return what differs between two runs; nothing where there is no first one."""
-    if first is None:
-        return {"configuration": [], "data": [], "choices": []}
-    return {
-        "configuration": _changed_settings(first, second),
-        "data": _differing(_counts(first), _counts(second)),
-        "choices": _differing(_choices(first), _choices(second)),
     }
 
 

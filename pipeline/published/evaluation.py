@@ -247,29 +247,26 @@ def _table(
     splits: Mapping[str, str],
 ) -> AnswerTable:
     """Return the answers; the families of the images are found as in a run."""
-    from imgpipe.components.common.answer_table import DESCRIBED, AnswerRow, AnswerTable
+    from imgpipe.components.common.answer_table import AnswerRow, AnswerTable
     from imgpipe.components.image_filter.judge.image_row import ImageRow
     from imgpipe.components.image_filter.placement import families
 
     family_of = families.by_content(
         [ImageRow.of(record) for record, _ in answered if not record.group]
     )
-    rows = []
-    for record, probabilities in answered:
-        features = {**record.features(), names.FORMAT: record.content.format.encode()}
-        rows.append(
-            AnswerRow(
-                path=record.path,
-                image_hash=record.image_hash.encode(),
-                split="",
-                label=record.label_index,
-                predicted=int(probabilities.argmax()),
-                confidence=float(probabilities.max()),
-                of_label=float(probabilities[record.label_index]),
-                group=(record.group or family_of.get(record.image_hash, "")).encode(),
-                near=1 + near.get(record.image_hash, -1),
-                seen_family=splits.get(record.image_hash, names.TEST) != names.TEST,
-                described=tuple(features.get(name) for name in DESCRIBED),
-            )
+    rows = [
+        AnswerRow(
+            path=record.path,
+            image_hash=record.image_hash.encode(),
+            split="",
+            label=record.label_index,
+            predicted=int(probabilities.argmax()),
+            confidence=float(probabilities.max()),
+            of_label=float(probabilities[record.label_index]),
+            group=(record.group or family_of.get(record.image_hash, "")).encode(),
+            near=1 + near.get(record.image_hash, -1),
+            seen_family=splits.get(record.image_hash, names.TEST) != names.TEST,
         )
+        for record, probabilities in answered
+    ]
     return AnswerTable.of(model.vocabulary, rows)

@@ -27,7 +27,7 @@ from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.judge.overrides import Override, to_toml
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.settings import FilterPlan
-from imgpipe.components.report.pictures import near_duplicates
+from imgpipe.components.run_record import near_groups
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.configuration.config import Config
@@ -359,7 +359,7 @@ def test_a_class_folder_without_images_is_refused(clean, tmp_path):
 
 
 def test_the_page_says_where_all_near_duplicates_are_listed(clean, tmp_path, monkeypatch):
-    monkeypatch.setattr(near_duplicates, "GROUPS", 1)
+    monkeypatch.setattr(near_groups, "GROUPS", 1)
     for number in range(2):
         with Image.open(clean / f"rock/{number}.png") as image:
             image.resize((56, 56)).save(clean / f"rock/smaller{number}.png")
@@ -408,7 +408,7 @@ def test_the_page_shows_images_with_problems_and_loads_nothing(faulty, tmp_path)
     html = page.read_text()
     for fault in FAULTS:
         assert fault.path in html or fault.reason != "truncated"
-    assert html.count("data:image/jpeg;base64,") > 10
+    assert html.count("data:image/webp;base64,") > 10
     assert "default-src 'none'" in html and "http://" not in html and "https://" not in html
     assert "<script" not in html and "Data refused" in html
 

@@ -156,7 +156,7 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
         ("run . --out ''", 2, "(--out) is empty"),
         ("run . --set run.out=", 2, "run.out: "),
         ("run . --from ''", 2, "this pipeline has no such component"),
-        ("run PHOTOS --out out --from evaluator", 2, "did you mean 'ImageEvaluator'?"),
+        ("run PHOTOS --out out --from evaluator", 2, "; nearest: ImageEvaluator."),
         ("run PHOTOS --out out --from Nothing", 2, "Components: Plan, Baseline, ImageExampleGen"),
         ("run --set 'run.name=a b'", 2, "run.name: expected: Name of the pipeline"),
         ("run --set train.epoch=1", 2, "did you mean 'train.epochs'"),
@@ -272,18 +272,6 @@ def test_init_describes_an_archive_and_a_list(photos: Path, tmp_path: Path):
     listed = imgpipe("init", str(tmp_path / "list.csv"), "-o", str(tmp_path / "l.toml"))
     assert "17 files in 2 classes" in listed.stdout, listed.stderr
     assert "9 groups, each of which stays in one split" in listed.stdout
-
-
-def test_init_keeps_the_versions_of_an_image_together(tmp_path: Path):
-    from imgpipe.components.example_gen.sources import open_source
-    from imgpipe.pipeline.commands.init import propose
-
-    for label in ("a", "b"):
-        (tmp_path / label).mkdir()
-        for number in range(30):
-            (tmp_path / label / f"{label}{number // 3}_png.rf.{number:032x}.jpg").write_bytes(b"")
-    config = propose(open_source(str(tmp_path)).scan(), str(tmp_path))
-    assert config.data.group_pattern == r"([^/]+)\.rf\."
 
 
 def test_all_messages_can_be_printed_on_an_ascii_terminal():

@@ -166,7 +166,7 @@ def test_open_prints_the_path_without_a_display(out, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     result = invoke("open", out)
     assert str(out / "runs/20260103-100000/report.html") in result.stdout
-    assert "There is no display here" in result.stdout
+    assert "No browser was found here" in result.stdout
     (out / "runs/20260102-100000/report.html").unlink()
     with pytest.raises(ResourceError, match="run 20260102-100000 has no report"):
         open_command.command(out / "runs/20260102-100000")

@@ -120,7 +120,7 @@ def test_a_threshold_decides_the_exit_code(out, photos, tmp_path):
     html = page.read_text("utf-8")
     assert found["verdict"][1:] in html and "<script" not in html
     assert "What is taken for what" in html
-    assert "Could not be drawn" not in html and html.count("data:image/jpeg;base64,") >= 2
+    assert "Could not be drawn" not in html and html.count("data:image/webp;base64,") >= 2
 
 
 def test_images_of_one_class_are_judged_by_their_recall(out, photos, tmp_path):

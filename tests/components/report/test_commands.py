@@ -10,6 +10,7 @@ import pytest
 
 from imgpipe.components.model_pusher.push import Push
 from imgpipe.components.report import commands
+from imgpipe.components.report.blocks import Command
 from imgpipe.components.report.commands import NextCommand, next_commands
 from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.timings import Timings
@@ -126,8 +127,8 @@ def test_a_run_without_a_folder_on_this_machine_says_how_its_model_is_served():
 
 def test_the_lines_end_in_commands_that_a_shell_divides_as_they_are_meant():
     found = next_commands(facts(("threshold",)), "not_blessed", _TIMINGS)
-    for line, command in zip(commands.lines(found), found, strict=True):
-        assert line.startswith(f"{command['text']}:") and line.endswith(f"  {command['command']}")
+    for (name, shown), command in zip(commands.shown(found).rows, found, strict=True):
+        assert (name, shown) == (f"{command['text']}:", Command(command["command"]))
     config = shlex.split(found[2]["command"])[3]
     assert Path(config) == Path(FOLDER) / "config.toml"
 

@@ -6,11 +6,12 @@ import re
 import pytest
 
 from imgpipe.components.data_gate.rules import DataDecision
+from imgpipe.components.image_filter.data_summary import Families
 from imgpipe.components.report import page
-from imgpipe.components.report.page_facts import empty
 from imgpipe.components.report.section import Section
 from imgpipe.components.report.sections import SECTIONS, images
 from imgpipe.components.run_record import verdict
+from imgpipe.components.run_record.facts import empty
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.features.bank import JudgedFeatures
 from imgpipe.models.finding import Finding, in_files, make_finding
@@ -105,7 +106,6 @@ def test_the_page_shows_pictures_then_what_is_doubtful_and_closes_all_figures(ti
     text = render(found, timings, {}, BLESSED)
     parsed = read(found, timings)
     assert ids(parsed) == [section.id for section in SECTIONS]
-    assert "absent" not in parsed.ids
     order = ["verdict", "next_steps", *PICTURES, "unlike_images", "doubtful_labels", "rejected"]
     assert ids(parsed)[: len(order)] == order
     assert '<details id="numbers" class="numbers">' in text
@@ -242,7 +242,6 @@ def test_the_sections_with_figures_have_their_content(timings):
         "✕ It does not.",
         "are 0.920 to 0.975, with a standard deviation of 0.021",
         "7 images in chains of near-duplicates too long for one fold",
-        "format PNG 20 0.600 weaker 0.387–0.781",
         "Date 2026-01-31 14:05:59 +0100",
         "Seeds split 0, train 7",
         "Packages python 3.11.9, keras 3.15.0",
@@ -251,7 +250,7 @@ def test_the_sections_with_figures_have_their_content(timings):
         assert words in parsed.text, words
 
 
-def test_the_page_of_a_refused_run_names_the_reasons_and_the_missing_sections(timings):
+def test_the_page_of_a_refused_run_names_the_reasons_and_has_no_empty_section(timings):
     sentence = "too few 'rock' in validation: expected at least 3, seen 1; add images of rock"
     reason = made(Finding, reason="too_few", sentence=sentence)
     found = empty(facts()["settings"]) | {
@@ -263,21 +262,18 @@ def test_the_page_of_a_refused_run_names_the_reasons_and_the_missing_sections(ti
     parsed = read(found, timings, state=state)
     assert "Data refused" in parsed.text
     assert parsed.text.count(sentence) == 1
-    (said,) = re.findall(r"The run stopped in DataGate, before [^.]*\.", parsed.text)
-    assert "What is taken for what" in said and "Training" in said and "Data," not in said
-    assert {"absent", "taken_for", "training"} <= set(parsed.ids)
+    assert ids(parsed) == ["verdict", "rejected", "data"]
 
 
 def test_a_run_that_failed_or_was_interrupted_has_a_page():
     found = empty(facts()["settings"])
     cause = "interrupted by Ctrl-C. Finished work is kept, and a new run continues from it."
     text = read(found, state=verdict.state(found, cause, "ImageTrainer", "", interrupted=True)).text
-    assert "Interrupted" in text and "stopped in Train the model · ImageTrainer, before" in text
+    assert "Interrupted" in text and "stopped in Train the model · ImageTrainer ." in text
     assert "ailed" not in text
     state = RunState("failed", "failed in start-up: no such folder", "no such folder", "/l.log", "")
     parsed = read(found, state=state)
     assert "Failed in start-up: no such folder" in parsed.text
-    assert "The run stopped before its first component, before there was" in parsed.text
     assert "/l.log" in parsed.text
 
 
@@ -298,10 +294,6 @@ def with_parts(**parts):
     [
         (facts(), "None of 180 files was rejected."),
         (with_parts(data={"kept": 179}), "do not add up"),
-        (
-            with_parts(training={"cross_validation": None}),
-            "The validation split decided.",
-        ),
         (
             with_parts(push={"status": "refused", "path": None, "refused_by": ["model"]}),
             "Not published : refused by ImageEvaluator",
@@ -332,6 +324,17 @@ def with_parts(**parts):
 )
 def test_a_fact_is_said_in_a_sentence(found, words):
     assert words in read(found).text
+
+
+def test_the_accuracy_to_believe_where_families_are_divided_is_said_once():
+    of_splits = {"train": 1, "validation": 0, "test": 8}
+    families = made(Families, families=2, images=9, divided=of_splits, independent=of_splits)
+    found = facts() | {"data": data_summary(families=families)}
+    found["metrics"]["test"] |= {"accuracy": 0.9, "unseen": figures(11, 22)}
+    text = read(found, state=verdict.state(found)).text
+    said = "train has images of the same families as 8 images of test: believe the accuracy 0.500"
+    assert said in text and text.count("the same families") == 1
+    assert "divide families" not in text
 
 
 def test_a_warning_shows_its_first_images():
