@@ -90,18 +90,6 @@ def test_two_versions_are_compared_on_their_common_images(out):
     assert [row["path"] for row in answer["only_b"]] == ["cat/x.jpg", "dog/y.jpg"]
 
 
-def test_answers_of_unknown_do_not_count_as_mistakes(tmp_path):
-    rows = [("x", "cat", "cat"), ("y", "dog", "dog"), ("z", "dog", "cat")]
-    leave(tmp_path, "20260101-100000", artifacts=predicted(tmp_path / "a", rows))
-    rows[0] = ("x", "cat", "dog")
-    left = predicted(tmp_path / "b", rows, unknown="xyz")
-    leave(tmp_path, "20260102-100000", artifacts=left)
-    answer = json.loads(invoke("compare", tmp_path, "--json", "-").stdout)
-    pair = answer["paired"]["validation"]
-    assert (pair["both"], pair["only_a"], pair["only_b"], pair["neither"]) == (1, 1, 0, 1)
-    assert [(row["path"], row["predicted"]) for row in answer["only_a"]] == [("cat/x.jpg", "dog")]
-
-
 def test_the_newest_two_evaluated_runs_of_a_folder_are_compared(out):
     result = invoke("compare", out)
     assert result.exit_code == 0, result.output
@@ -131,15 +119,6 @@ def test_runs_without_predictions_are_compared_without_paired_accuracy(out):
     result = invoke("compare", out)
     assert "train.epochs: 60 → 33" in result.stdout
     assert "cannot be compared: run 20260101-100000 has no predictions: it" in result.stdout
-
-
-def test_runs_without_a_common_image_are_compared_without_paired_accuracy(out, tmp_path):
-    others = predicted(tmp_path / "others", [("other", "cat", "cat")])
-    leave(out, "20260104-100000", version=3, artifacts=others)
-    answer = json.loads(invoke("compare", out, "--json", "-").stdout)
-    assert answer["paired"] == {}
-    expected = "the runs have no labelled image of validation or test in common"
-    assert answer["paired_missing"] == expected
 
 
 def test_a_run_without_an_earlier_one_is_not_compared(tmp_path):

@@ -178,23 +178,6 @@ def test_without_a_server_the_message_names_the_other_way(photos):
         predict(photos, "--timeout", "2")
 
 
-def test_every_file_is_refused_for_its_own_reason(out, photos):
-    reasons = {
-        "a.jpg": (b"no image", "the file is no image, but text."),
-        "a.tif": (b"II*\0", "the TIFF file is damaged"),
-        "b.jpg": (encoded(noise(9), "JPEG")[:900], "the JPEG file is cut short"),
-        "c.png": (encoded(noise(9))[:900], "the PNG file is cut short"),
-        "d.gif": (encoded(noise(9), "GIF")[:900], "the GIF file is cut short"),
-        "e.jpg": (b"", "the file is empty"),
-        "f.jpg": (b"\0\0\1\0" + bytes(90), "ICO, a format that is not accepted"),
-    }
-    for name, (data, _) in reasons.items():
-        (photos / name).write_bytes(data)
-    refused = predict("--model", out, photos).stderr.splitlines()[: len(reasons)]
-    for line, (name, (_, reason)) in zip(refused, reasons.items(), strict=True):
-        assert line.startswith(f"{photos / name}: {reason}")
-
-
 @pytest.mark.parametrize("kind", ["TIFF", "JPEG2000", "PPM", "AVIF", "BMP"])
 def test_files_that_a_run_transcodes_are_answered_as_png(out, tmp_path, kind):
     image = Image.fromarray(noise(5)).convert("1" if kind == "BMP" else "RGB")
