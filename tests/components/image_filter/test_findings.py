@@ -71,4 +71,3 @@ def test_a_finding_about_the_result_replaces_the_one_about_the_images():
     about_result = [make_finding("file_clues", "z", decides=True, title="format tells")]
     assert [one["sentence"] for one in joined(about_images, about_result)] == ["y", "z"]
     assert titles(about_result) == ["format tells"]
-    assert titles(about_result, but=["file_clues"]) == []
