@@ -92,10 +92,3 @@ def titles(findings: Iterable[Finding], but: Iterable[str] = ()) -> list[str]:
     used = (finding for finding in deciding if finding["fate"] != "not_used")
     others = [finding["title"] for finding in used if finding["reason"] not in but]
     return others + ([f"not used: {unused}"] if unused else [])
-
-
-def joined(about_images: Iterable[Finding], about_result: Sequence[Finding]) -> list[Finding]:
-    """Return the findings about the images and the result, which knows more of the same reason."""
-    reasons = {finding["reason"] for finding in about_result}
-    others = [finding for finding in about_images if finding["reason"] not in reasons]
-    return [*others, *about_result]

@@ -13,7 +13,6 @@ from imgpipe.models.finding import Finding, make_finding
 from imgpipe.serving.look import PIXEL_LIMIT
 from imgpipe.serving.server.settings import DEFAULT_MAX_MESSAGE_BYTES
 
-FILE_CLUES = "file_clues"
 DIVIDED_FAMILIES = "divided_families"
 #: With fewer families and single images, an accuracy on held-out images varies much by chance.
 _FEW_FAMILIES = 20
@@ -35,26 +34,17 @@ def of_counts(counts: DataCounts) -> list[Finding]:
         *_set_aside(counts["set_aside"]),
         *_not_served(counts),
         *_overridden(counts),
-        *of_file_clues(counts["file_clues"]),
+        *_file_clues(counts["file_clues"]),
     ]
 
 
-def of_file_clues(clues: FileClues | None, accuracy: float | None = None) -> list[Finding]:
-    """Say that the files tell the classes apart, if they do; see `file_clues.sentence`.
-
-    Args:
-        clues: What was found, if anything was asked.
-        accuracy: Accuracy of the model that has learned from the images, if there is one.
-    """
-    clause = file_clues.sentence(clues, accuracy)
-    if not clause:
-        return []
-    sentence = f"{clause}, and the model may have learned where the images come from"
-    title = sentence
-    if accuracy is None:
-        title = clause
+def _file_clues(clues: FileClues | None) -> Iterator[Finding]:
+    """Say that the files tell the classes apart."""
+    clause = file_clues.sentence(clues)
+    if clause:
         sentence = f"{clause}, so that a model may learn where the images come from"
-    return [make_finding(FILE_CLUES, sentence, [file_clues.REMEDY], title=title, decides=True)]
+        ways = [file_clues.REMEDY]
+        yield make_finding("file_clues", sentence, ways, title=clause, decides=True)
 
 
 def _families(families: Families) -> Iterator[Finding]:

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import interval_text, join_names, plural
-from imgpipe.components.image_filter.findings import joined
-from imgpipe.components.image_filter.summary_findings import of_file_clues
 from imgpipe.components.run_record.facts import folds_of
 from imgpipe.models.features.folds import FEW_IMAGES, FOLDS
 from imgpipe.models.finding import Finding, make_finding
@@ -23,7 +21,7 @@ _NAMED = 4  # classes that a finding names
 def all_findings(facts: Facts) -> list[Finding]:
     """Return the findings about the images, and those about the result; see `run_findings`."""
     data = facts["data"]
-    return joined(data["findings"] if data is not None else (), run_findings(facts))
+    return [*(data["findings"] if data is not None else ()), *run_findings(facts)]
 
 
 def run_findings(facts: Facts) -> list[Finding]:
@@ -33,22 +31,12 @@ def run_findings(facts: Facts) -> list[Finding]:
         facts: Facts from `imgpipe.components.run_record.collect.collect`.
     """
     return [
-        *_file_clues(facts),
         *_few_images(facts),
         *_unlearned(facts),
         *_never_right(facts),
         *_test_below(facts),
         *_bank(facts),
     ]
-
-
-def _file_clues(facts: Facts) -> list[Finding]:
-    """Say that the files tell nearly as much as the model does."""
-    data = facts["data"]
-    deciding = facts["deciding"]
-    if data is None or deciding is None:
-        return []
-    return of_file_clues(data["file_clues"], deciding["accuracy"])
 
 
 def _few_images(facts: Facts) -> Iterator[Finding]:

@@ -117,7 +117,6 @@ def tell(outcome: Run, console: Console, settings: RunSettings) -> None:
         console: Where it is printed.
         settings: The section [run] of its configuration.
     """
-    from imgpipe.components.image_filter.findings import joined
     from imgpipe.components.report.pictures.learning_curve import images_to_threshold
     from imgpipe.components.run_record import verdict
     from imgpipe.components.run_record.run_files import SUMMARY
@@ -126,7 +125,7 @@ def tell(outcome: Run, console: Console, settings: RunSettings) -> None:
     colour = _COLOURS.get(outcome.exit_code, "red")
     data = outcome.summary["data"]
     about_images = data["findings"] if data is not None else ()
-    findings = joined(about_images, outcome.summary["findings"])
+    findings = [*about_images, *outcome.summary["findings"]]
     print_deciding(console, findings)
     if outcome.repeated:
         console.print(f"nothing has changed since the run {escape(outcome.folder.name)}")
