@@ -2,7 +2,7 @@
 
 Layout below the artifact's URI:
 
-    manifest.jsonl   one line for each rejected file (`ImageFinding.row`)
+    manifest.jsonl   one line for each rejected file (`Row`)
     images/…         the table of all images (`ImageTable`)
     counts.json      counts (`DataSummary`)
     <reason>/…       the original bytes, named by content hash and file name
@@ -80,7 +80,7 @@ def write(uri: str, images: ImageTable, summary: DataSummary) -> None:
         images: All images.
         summary: Their summary.
     """
-    lines = (json.dumps(finding.row()) + "\n" for finding in images.rejected)
+    lines = (json.dumps(row) + "\n" for row in images.rejected)
     write_text(f"{uri}/{quarantine_files.MANIFEST}", "".join(lines))
     write_text(f"{uri}/{quarantine_files.SUMMARY}", json.dumps(summary, indent=1))
 

@@ -13,7 +13,7 @@ from imgpipe.components.image_filter.data_summary import (
     Overrides,
 )
 from imgpipe.components.image_filter.image_table import ImageTable
-from imgpipe.components.image_filter.judge.check import ImageFinding
+from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.judge.checks.decodable import TRANSCODED
 from imgpipe.components.image_filter.judge.checks.whole_set import NEAR_DUPLICATE_ACROSS_SPLITS
 from imgpipe.components.image_filter.judge.overrides import override_of
@@ -58,7 +58,7 @@ def _counts(images: ImageTable, plan: FilterPlan) -> DataCounts:
         "in": len(images.rows),
         "kept": by_place.total(),
         "rejected": len(images.rejected),
-        "repaired": len({repair.path for repair in images.repaired}),
+        "repaired": len({repair["path"] for repair in images.repaired}),
         "repaired_by": _by_reason(images.repaired),
         "transcoded": dict(sorted(transcoded.items())),
         "too_large": sum(
@@ -78,9 +78,7 @@ def _counts(images: ImageTable, plan: FilterPlan) -> DataCounts:
 def _set_aside(images: ImageTable) -> dict[str, int]:
     """Count the training images that are rejected as copies, by the split of the other image."""
     others = [
-        finding.kept_copy
-        for finding in images.rejected
-        if finding.reason == NEAR_DUPLICATE_ACROSS_SPLITS
+        row["kept_copy"] for row in images.rejected if row["reason"] == NEAR_DUPLICATE_ACROSS_SPLITS
     ]
     split_of = {row.path: row.split for row in images.rows} if others else {}
     counts = Counter(split_of[path] for path in others)
@@ -90,11 +88,11 @@ def _set_aside(images: ImageTable) -> dict[str, int]:
 def _overrides(images: ImageTable, plan: FilterPlan) -> Overrides:
     """Count the effects of the overrides."""
     # A decision about an image is one, however many identical files there are.
-    applied = {(effect.reason, effect.image_hash): effect for effect in images.reviewed}
+    applied = {(effect["reason"], effect["image_hash"]): effect for effect in images.reviewed}
     relabelled = Counter(row.split for row in images.kept if row.label != row.source_label)
     unknown = {override.image_hash for override in plan.overrides_by_hash.values()}
     for effect in images.reviewed:
-        override = override_of(effect.image_hash, plan.overrides_by_hash)
+        override = override_of(effect["image_hash"], plan.overrides_by_hash)
         if override is not None:
             unknown.discard(override.image_hash)
     return {
@@ -143,5 +141,5 @@ def check_conservation(summary: DataSummary, ingested: int | None) -> None:
         )
 
 
-def _by_reason(findings: Iterable[ImageFinding]) -> dict[str, int]:
-    return dict(sorted(Counter(finding.reason for finding in findings).items()))
+def _by_reason(rows: Iterable[Row]) -> dict[str, int]:
+    return dict(sorted(Counter(row["reason"] for row in rows).items()))

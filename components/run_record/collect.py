@@ -104,7 +104,7 @@ def collect(uris: Mapping[str, str], settings: ShownSettings) -> Collected:
     images = None
     if facts["data"] is not None:
         images = image_table.read_found(uris["quarantine"])
-        facts["rejected"] = [finding.row() for finding in images.rejected]
+        facts["rejected"] = images.rejected
     facts["quarantine"] = uris.get("quarantine", "")
     answers = _answers(facts, uris)
     _add_metrics(facts, answers)
@@ -169,7 +169,7 @@ def _doubtful_labels(
     """Rank the doubtful labels of the feature bank."""
     # A label that a person has accepted or corrected is not doubted again.
     reviewed = images.reviewed if images is not None else []
-    settled = {row.image_hash for row in reviewed if row.reason in ("accept", "relabel")}
+    settled = {row["image_hash"] for row in reviewed if row["reason"] in ("accept", "relabel")}
     folds = folds_of(facts)
     unlearned = [label for label, _ in folds["unlearned"]] if folds is not None else []
     vocabulary = facts["settings"]["vocabulary"]

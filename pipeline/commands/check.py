@@ -13,7 +13,7 @@ from imgpipe.pipeline.command_line.terminal import escape
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from imgpipe.pipeline.images.data_check import ExaminedSource
+    from imgpipe.pipeline.images.data_check import CheckedSource
 
 app = typer.Typer()
 
@@ -51,7 +51,7 @@ def check(
             output_files.write(html_file, examined.html(), "--html ")
     console = output_files.console_beside(json_file)
     _print(console, examined)
-    images = examined.judged.images
+    images = examined.images
     if html_file is not None:
         console.print(f"  page     {escape(str(html_file))}")
     elif images.rejected or images.repaired or images.warned:
@@ -61,15 +61,15 @@ def check(
         raise typer.Exit(DataRefused.exit_code)
 
 
-def _print(console: Console, examined: ExaminedSource) -> None:
+def _print(console: Console, examined: CheckedSource) -> None:
     from imgpipe.components.report.sections.images import class_counts
     from imgpipe.pipeline.command_line.blocks import print_blocks
     from imgpipe.pipeline.command_line.findings import print_deciding, print_notes, print_rows
 
-    data = examined.judged.summary
+    data = examined.data
     print_rows(console, data["findings"])
     console.print()
-    print_blocks(console, class_counts(data, examined.judged.scan.vocabulary))
+    print_blocks(console, class_counts(data, examined.scan.vocabulary))
     print_notes(console, data["findings"])
     print_deciding(console, data["findings"])
     colour = "yellow" if examined.refused else "green"

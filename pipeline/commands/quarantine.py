@@ -148,7 +148,7 @@ def read(folder: Path, warnings: bool = False) -> list[Row]:
     from imgpipe.components.image_filter import image_table
 
     images = image_table.read_found(str(folder))
-    return [finding.row() for finding in (images.warned if warnings else images.rejected)]
+    return images.warned if warnings else images.rejected
 
 
 def _select(rows: Sequence[Row], which: Sequence[str], reason: str | None) -> list[Row]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.image_filter.judge.check import ImageFinding, Severity
+from imgpipe.components.image_filter.judge.check import ImageFinding, Row, Severity
 from imgpipe.components.image_filter.judge.checks.quality import is_grey
 from imgpipe.components.image_filter.judge.overrides import Override
 
@@ -117,17 +117,21 @@ class ImageRow:
             self.label = override.label
             self.label_index = override.label_index
 
-    def described(self, finding: ImageFinding) -> ImageFinding:
+    def described(self, finding: ImageFinding) -> Row:
         """Return a finding with the image that it is about."""
-        return dataclasses.replace(
-            finding,
-            path=self.path,
-            label=self.label,
-            split=self.split,
-            image_hash=self.image_hash,
-            score=round(finding.score, 6),
-            stored=self.stored if finding.severity == "reject" else "",
-        )
+        return {
+            "path": self.path,
+            "label": self.label,
+            "split": self.split,
+            "image_hash": self.image_hash,
+            "reason": finding.reason,
+            "detail": finding.detail,
+            "severity": finding.severity,
+            "score": round(finding.score, 6),
+            "override": "" if finding.severity == "repair" else finding.remedy,
+            "kept_copy": finding.kept_copy,
+            "stored": self.stored if finding.severity == "reject" else "",
+        }
 
     def written(self, record: ImageRecord) -> ImageRecord:
         """Return the record of the image, after its repairs, as it is written when it is kept."""

@@ -58,9 +58,9 @@ def test_measurements_are_written_to_examples_and_metadata(photos, run):
             len(records.floats(other, name)) == 1 for name in (one.name for one in MEASUREMENTS)
         )
     assert warned(done)["dark"] == ["a/black.png"]
-    (found,) = [finding for finding in table(done).warned if finding.reason == "dark"]
-    assert (found.label, found.split) == ("a", records.text(example, names.SPLIT))
-    assert found.detail == "even its brightest parts are dark"
+    (found,) = [finding for finding in table(done).warned if finding["reason"] == "dark"]
+    assert (found["label"], found["split"]) == ("a", records.text(example, names.SPLIT))
+    assert found["detail"] == "even its brightest parts are dark"
 
 
 def test_transparent_images_are_warned_of_or_repaired(photos, run):
@@ -131,7 +131,7 @@ def test_overrides_accept_reject_and_relabel_and_are_counted(photos, encode, run
         "loose.jpg": "a",
     }
     assert records.integer(kept(done, "a/owl.jpg"), names.LABEL_INDEX) == 1
-    said = {effect.path: (effect.reason, effect.detail) for effect in table(done).reviewed}
+    said = {effect["path"]: (effect["reason"], effect["detail"]) for effect in table(done).reviewed}
     assert said["a/icon.png"] == ("accept", "") and said["a/b.jpg"] == ("relabel", "a → b")
     assert said["a/cut.jpg"][1].startswith("stays rejected: truncated")
     assert said["loose.jpg"] == ("relabel", "no label → a")
@@ -152,8 +152,8 @@ def test_labels_of_test_are_never_overridden(photos, run, encode):
     told = done.summary["overrides"]
     assert told["relabelled"] == {"train": 1, "validation": 1, "test": 0}
     assert told["applied"] == {"relabel": 2, "kept_test_label": 1}
-    (test,) = [effect for effect in table(done).reviewed if effect.path.startswith("test/")]
-    assert test.detail == "keeps a: overrides never change a label of test"
+    (test,) = [effect for effect in table(done).reviewed if effect["path"].startswith("test/")]
+    assert test["detail"] == "keeps a: overrides never change a label of test"
 
 
 def test_transcoded_images_are_also_checked_by_their_pixels(photos, run):

@@ -141,7 +141,7 @@ def test_broken_images_come_through_beam_without_a_crash(shared_data, broken_ima
     done = run(folder, settings=settings)
     serves = {path.rpartition("/")[2] for path, e in broken_images.items() if e["tf"][:2] == "OK"}
     repairs = image_table.read_found(f"{done.root}/q").repaired
-    repaired = {repair.path[2:] for repair in repairs}
+    repaired = {repair["path"][2:] for repair in repairs}
     copies = {p[2:] for p, r in done.rejects.items() if r["reason"].startswith("duplicate")}
     # A file with a hidden cost is not decoded, although the serving op would decode it.
     costly = {p[2:] for p, reject in done.rejects.items() if reject["reason"] == "hidden_cost"}

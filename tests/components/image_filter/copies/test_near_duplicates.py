@@ -56,7 +56,7 @@ def near(members, radius=48, severity=None, altered=None, **verdicts):
 def outcome(*members, radius=48, **severities):
     """Return the rulings on the images: {path: (reason, severity, path of the kept copy)}."""
     rulings = near(members, radius, severities)
-    return {r.path: (r.reason, r.severity, r.kept_copy) for r in rulings}
+    return {r["path"]: (r["reason"], r["severity"], r["kept_copy"]) for r in rulings}
 
 
 def test_near_duplicates_within_a_split_are_kept_with_a_warning():
@@ -75,7 +75,7 @@ def test_training_near_duplicates_of_held_out_images_are_rejected(held_out):
         "3": ("near_duplicate_across_splits", "reject", "2"),
     }
     (ruling, _) = near(copies)
-    assert ruling.detail == (
+    assert ruling["detail"] == (
         "similar to 2: 3 of 256 bits of the perceptual hash differ; "
         f"that one is in {held_out}, this one in train"
     )
@@ -93,7 +93,7 @@ def test_near_duplicates_with_different_labels_are_both_named():
         "2": ("near_duplicate_label_conflict", "warn", "1"),
     }
     assert (
-        near(copies)[0].detail
+        near(copies)[0]["detail"]
         == "similar to 2 (b; this one is a): 4 of 256 bits of the perceptual hash differ"
     )
 
@@ -105,35 +105,35 @@ def test_images_of_one_source_group_are_not_near_duplicates():
 
 def test_a_relabelled_copy_of_a_test_image_stays_rejected():
     leaking = (member("a"), member("b", "test"))
-    assert [one.severity for one in near(leaking, a="relabel")] == ["reject"]
-    assert [one.severity for one in near(leaking, a="accept")] == ["warn"]
+    assert [one["severity"] for one in near(leaking, a="relabel")] == ["reject"]
+    assert [one["severity"] for one in near(leaking, a="accept")] == ["warn"]
     within, severity = (member("a"), member("b")), {"near_duplicate": "reject"}
-    assert [one.severity for one in near(within, 48, severity, b="relabel")] == ["warn"]
+    assert [one["severity"] for one in near(within, 48, severity, b="relabel")] == ["warn"]
 
 
 def test_the_remedy_fits_what_happens_to_the_copy():
     within = (member("1"), member("2", flips=3))
     (warned,) = near(within)
-    assert warned.remedy == (
+    assert warned["override"] == (
         "look at them (--html FILE); "
         "to leave them out: --set judge.severity.near_duplicate=reject; "
         "to hear no more of them: --set judge.severity.near_duplicate=ignore"
     )
     (rejected,) = near(within, 48, {"near_duplicate": "reject"})
-    assert rejected.remedy == (
+    assert rejected["override"] == (
         'set judge.severity.near_duplicate to "warn", or delete the copy that you do not need'
     )
     across = (member("1"), member("2", "test"))
     join = "put both copies into one split (data.group_pattern keeps copies together)"
     (rejected,) = near(across)
-    assert rejected.remedy == (
+    assert rejected["override"] == (
         f'{join}, or set judge.severity.near_duplicate_across_splits to "warn" and evaluate on '
         "training images"
     )
     (warned,) = near(across, 48, {"near_duplicate_across_splits": "warn"})
-    assert warned.severity == "warn" and warned.remedy == join
+    assert warned["severity"] == "warn" and warned["override"] == join
     (accepted,) = near(across, **{"1": "accept"})
-    assert accepted.severity == "warn" and accepted.remedy == join
+    assert accepted["severity"] == "warn" and accepted["override"] == join
 
 
 def test_order_changes_nothing():
@@ -173,7 +173,7 @@ def test_different_images_with_similar_hashes_are_not_rejected():
 def test_an_altered_copy_is_named_where_no_image_is_near():
     copies = (member("1"), member("2", "test", flips=60))
     altered = {digest("1"): {digest("2"): "upside down"}}
-    assert [one.detail for one in near(copies, altered=altered)] == [
+    assert [one["detail"] for one in near(copies, altered=altered)] == [
         "similar to 2: upside down; that one is in test, this one in train"
     ]
     assert near(copies) == []
