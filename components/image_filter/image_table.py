@@ -80,7 +80,7 @@ class ImageTable:
 
     @cached_property
     def repaired(self) -> list[Row]:
-        """What was repaired in images, by path; an image may have several repairs."""
+        """The images that are stored as PNG, by path."""
         return self._with("repair")
 
     @cached_property

@@ -58,7 +58,7 @@ def _counts(images: ImageTable, plan: FilterPlan) -> DataCounts:
         "in": len(images.rows),
         "kept": by_place.total(),
         "rejected": len(images.rejected),
-        "repaired": len({repair["path"] for repair in images.repaired}),
+        "repaired": len(images.repaired),
         "repaired_by": _by_reason(images.repaired),
         "transcoded": dict(sorted(transcoded.items())),
         "too_large": sum(

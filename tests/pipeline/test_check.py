@@ -217,7 +217,7 @@ def test_findings_equal_those_of_image_filter_with_other_severities(faulty, tmp_
         Override("0" * 64, "accept"),
     )
     names = ("odd_size", "near_duplicate", "greyscale", "blurry")
-    severity = {**dict.fromkeys(names, "reject"), "alpha": "repair"}
+    severity = dict.fromkeys(names, "reject")
     settings = JudgeSettings(severity=severity, threshold={"odd_size": 0.5})
     judged = assert_same(tmp_path, faulty, settings, overrides=overrides)
     assert "odd_size" in {row["reason"] for row in judged.images.rejected}

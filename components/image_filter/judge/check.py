@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.named_images import PlacedImage
 
 #: What happens to an image with a finding. "reject": it is moved to the quarantine; "repair": it is
-#: kept with repaired bytes; "warn": it is kept unchanged and reported; "ignore": it is not checked.
+#: kept as PNG; "warn": it is kept unchanged and reported; "ignore": it is not checked.
 Severity = Literal["reject", "repair", "warn", "ignore"]
 #: Severities of a check that warns: what it finds is still usable.
 WARN: tuple[Severity, ...] = ("warn", "reject", "ignore")
@@ -48,14 +47,12 @@ class ImageFinding:
     score: float = 0.0  # lower is worse; 0 when the finding has no degree
     remedy: str = ""  # what to do to keep the image
     kept_copy: str = ""  # path of the image of which it is a copy
-    repaired: bytes | None = field(default=None, repr=False)  # the repaired file
+    repaired: bytes | None = field(default=None, repr=False)  # the file as PNG
 
 
 #: What the function of a check returns: what was found in words, a finding if it has a score or
 #: another reason than the name of the check, or None if there is no problem.
 Result = ImageFinding | str | None
-#: Function from a record to repaired bytes. It raises whatever Pillow raises.
-Repair = Callable[[ImageRecord], bytes]
 #: The usual values of a set of images, the least and the greatest; None for no image.
 Limits = tuple[float, float] | None
 #: Function from a record, or from a row for a check that needs the set, and from what the check
@@ -87,7 +84,6 @@ class ImageCheck:
         severity: Default severity.
         may_be: Severities that the configuration may set.
         finds: What the check reports, for the configuration file.
-        repair: Function that makes the repair.
         threshold: Default threshold of a check that compares a number.
         setting: Setting of `[judge]` with which the check compares instead of a threshold.
         about: What the threshold is compared with.
@@ -106,7 +102,6 @@ class ImageCheck:
     severity: Severity = "reject"
     may_be: tuple[Severity, ...] = ("reject",)
     finds: str = ""
-    repair: Repair | None = None
     threshold: float | None = None
     setting: str = ""
     about: str = ""
