@@ -10,14 +10,13 @@ import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import iterate, text
-from imgpipe.components.data_gate import accepted, rules
+from imgpipe.components.data_gate import accepted
 from imgpipe.components.example_gen.image_example_gen import ingest
 from imgpipe.components.example_gen.settings import ReadPlan, SourceOptions
 from imgpipe.components.example_gen.sources import open_source
@@ -29,7 +28,6 @@ from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.components.report.pictures import near_duplicates
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.application import app
-from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.demo import FAULTS, draw, draw_hand
 from imgpipe.pipeline.images import data_check
 from tests import json_formats, python_program
@@ -106,34 +104,6 @@ def test_frames_of_a_film_stay_together_and_none_is_rejected(films, tmp_path):
     }
     for split, labels in splits.items():
         assert written[split] == labels | {split: sum(labels.values())}
-
-
-def test_plain_images_with_the_same_pixels_are_near_duplicates(tmp_path):
-    photos = tmp_path / "photos"
-    for number in range(12):
-        ramp = np.linspace(0, 10 * number + 20, 64).astype(np.uint8)
-        label = "ab"[number % 2]
-        for level, folder in ((1, label), (9, "a" if number == 1 else label)):
-            file = photos / folder / f"{number}-{level}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.tile(ramp, (64, 1))).save(file, compress_level=level)
-    settings = JudgeSettings(severity={"low_information": "ignore", "dark": "ignore"})
-    judged = assert_same(
-        tmp_path,
-        photos,
-        settings,
-        groups="none",
-        ingested=ReadPlan(
-            options=SourceOptions(source=str(photos)), vocabulary=("a", "b"), rule=RULE
-        ),
-    )
-    near = judged.images.near_groups()
-    assert judged.images.rejected == [] and len(near) == 12
-    for group in near:
-        one, two = group["members"]
-        assert one["path"][2:-5] == two["path"][2:-5] and one["split"] == two["split"]
-    reasons = collections.Counter(member["reason"] for group in near for member in group["members"])
-    assert reasons["near_duplicate_label_conflict"] == 2
 
 
 def filtered(root, photos, ingested=None, **plan):
@@ -311,20 +281,6 @@ def test_data_is_refused_above_the_limit_of_rejected_images_only(faulty, tmp_pat
     assert any(line.split()[:3] == ["rejected", "cut", "short"] for line in text.splitlines())
 
 
-def test_three_images_are_refused_as_a_run_would_refuse_them(clean, tmp_path):
-    for file in [*clean.glob("rock/[1-7].png"), *clean.glob("paper/[2-7].png")]:
-        file.unlink()
-    code, text, _ = check(clean, "--json", tmp_path / "c.json")
-    assert code == 4 and "refused: a run would refuse this data (3 of 3 images kept)" in text
-    found = json.loads((tmp_path / "c.json").read_text())
-    assert found["refused"]
-    by_split = found["by_split"]
-    required = rules.Requirements(Config().gate, ("paper", "rock"))
-    counts = {split: sum(labels.values()) for split, labels in by_split.items()}
-    reasons = rules.reasons_against(found, {}, counts, required)
-    assert found["reasons"] == reasons
-
-
 def test_classes_are_compared_with_the_data_that_the_output_folder_accepted(
     clean, tmp_path, monkeypatch
 ):
@@ -365,17 +321,6 @@ def test_the_page_says_where_all_near_duplicates_are_listed(clean, tmp_path, mon
     page = tmp_path / "c.html"
     check(clean, *FEW, "--html", page)
     assert "The file that --json writes lists all groups" in page.read_text()
-
-
-def test_changed_labels_are_counted(clean, tmp_path):
-    digest = hashlib.sha256((clean / "rock/0.png").read_bytes()).hexdigest()
-    (tmp_path / "overrides.toml").write_text(to_toml([Override(digest, "relabel", "paper")]))
-    more = ("--set", f"run.out={tmp_path}", "--set", "split.test=0")
-    code, text, _ = check(clean, *FEW, *more, "--json", tmp_path / "c.json")
-    assert code == 0 and "; a person has decided about 1 image: 1 relabelled (1 of " in text
-    found = json.loads((tmp_path / "c.json").read_text())
-    assert sum(found["overrides"]["relabelled"].values()) == 1
-    assert found["overrides"]["applied"] == {"relabel": 1}
 
 
 def test_an_image_with_two_labels_is_used_once_a_person_chose_one_of_them(clean):

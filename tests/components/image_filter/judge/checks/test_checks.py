@@ -13,7 +13,6 @@ from imgpipe.components.common.image_file.transcoding import for_the_model
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.image_filter.judge.checks import CHECKS
 from imgpipe.components.image_filter.judge.decision import decide
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.serving.look import Look
@@ -209,11 +208,6 @@ def test_labels(encode):
     found = decide(record(encode(), label="q", label_index=-1), JudgeSettings()).row.rejection
     assert "'q' is not in the vocabulary" in found.detail
     assert reason(b"text", label="", label_index=-1) == "not_an_image"  # this reason says more
-
-
-def test_every_check_has_a_remedy_and_a_name_of_its_own():
-    assert all(check.remedy for check in CHECKS)
-    assert len({check.name for check in CHECKS}) == len(CHECKS)
 
 
 def test_damaged_images_pass_only_if_the_serving_op_decodes_them_or_they_are_repaired(
