@@ -145,7 +145,6 @@ def data_summary(
         "kept": 180,
         "rejected": len(rejected),
         "repaired": 2,
-        "repaired_by": {"transcoded": 2},
         "by_reason": dict(rejected),
         "by_split": {
             split: dict.fromkeys(classes, count)

@@ -1,8 +1,8 @@
-"""What follows from the counts of the images: moved images, families, files that give them away."""
+"""What follows from the counts of the images: families, files that give them away, overrides."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.image_filter import file_clues
@@ -20,18 +20,12 @@ _FEW_FAMILIES = 20
 _DECIDED = {"accept": "accepted", "reject": "rejected"}
 _HASH = 12  # characters of a hash that tell files apart
 _UNKNOWN = 20  # overrides that are named
-_MOVED = {
-    "near_duplicates_together": "so that near-duplicates and groups stay in one split",
-    "class_minimum": "so that each class has enough images in each split",
-}
 
 
 def of_counts(counts: DataCounts) -> list[Finding]:
     """Return the findings that follow from the counts of a set of images."""
     return [
         *_families(counts["families"]),
-        *_moved(counts["moved"]),
-        *_set_aside(counts["set_aside"]),
         *_not_served(counts),
         *_overridden(counts),
         *_file_clues(counts["file_clues"]),
@@ -90,28 +84,6 @@ def _families(families: Families) -> Iterator[Finding]:
                 f"{split} has only {what}, so that its accuracy varies much by chance",
                 count=number,
             )
-
-
-def _moved(moved: Mapping[str, int]) -> Iterator[Finding]:
-    """Describe the images that are in another split than the one drawn, by reason."""
-    for reason, number in moved.items():
-        if number:
-            images = plural(number, "image was", "images were")
-            sentence = f"{images} moved to another split, {_MOVED[reason]}"
-            yield make_finding(reason, sentence, count=number)
-
-
-def _set_aside(counts: Mapping[str, int]) -> Iterator[Finding]:
-    """Describe the training images that are not trained on, by held-out split."""
-    for split, number in counts.items():
-        is_one = number == 1
-        why = "it is a near-duplicate" if is_one else "they are near-duplicates"
-        yield make_finding(
-            "set_aside",
-            f"{plural(number, 'image')} of train {'is' if is_one else 'are'} set aside, because "
-            f"{why} of {split}",
-            count=number,
-        )
 
 
 def _not_served(counts: DataCounts) -> Iterator[Finding]:

@@ -26,7 +26,6 @@ class ImageRow:
         is_family: Whether the group is a family that was found.
         near_group: Number of its group of near-duplicates, from 1 on; 0 for none.
         seen_family: Whether it is held out, and train has images of its family.
-        moved: Why it was moved to another split, one of `placement.REASONS`; "" if it was not.
         source_label: The label in the source.
         source_index: Index of that label in the vocabulary, -1 when it is not in it.
         verdict: The verdict of its override; "" without one.
@@ -45,7 +44,6 @@ class ImageRow:
     is_family: bool = False
     near_group: int = 0
     seen_family: bool = False
-    moved: str = ""
     source_label: str = ""
     source_index: int = -1
     verdict: str = ""
@@ -106,10 +104,9 @@ class ImageRow:
         rejects = finding.severity == "reject"
         self.findings = (finding,) if rejects else (*self.findings, finding)
 
-    def move_to(self, split: str, reason: str, override: Override | None) -> None:
+    def move_to(self, split: str, override: Override | None) -> None:
         """Move the image to another split, where its override may hold or no longer hold."""
         self.split = split
-        self.moved = reason
         if self.source_index >= 0:
             self.label = self.source_label
             self.label_index = self.source_index

@@ -144,7 +144,7 @@ def test_transcoded_images_are_also_checked_by_their_pixels(photos, run):
     data = encoded(image, "WEBP", lossless=True, exact=True)
     folder = photos({"a": 3, "b": 3, "a/cut-out.webp": data})
     done = run(folder)
-    assert done.summary["repaired"] == 1 and done.summary["repaired_by"] == {"transcoded": 1}
+    assert done.summary["repaired"] == 1
     assert warned(done)["alpha"] == warned(done)["low_information"] == ["a/cut-out.webp"]
     example = kept(done, "a/cut-out.webp")
     png = records.raw(example, names.IMAGE_BYTES)
