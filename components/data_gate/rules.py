@@ -245,12 +245,7 @@ def _description(info: anomalies_pb2.AnomalyInfo | anomalies_pb2.AnomalyInfo.Rea
 
 
 def lost(examples: Mapping[str, int], summary: DataSummary) -> list[Finding]:
-    """Find the splits whose statistics cover another number of images than were kept.
-
-    Args:
-        examples: Number of examples in the statistics, by split.
-        summary: Summary of the quarantine.
-    """
+    """Find the splits whose statistics cover another number of images than were kept."""
     reasons = []
     for split, labels in summary["by_split"].items():
         kept = sum(labels.values())
@@ -277,11 +272,7 @@ def reasons_against(
 ) -> list[Finding]:
     """Find all reasons against the data; without one it is accepted.
 
-    Args:
-        summary: Summary of the quarantine.
-        anomalies: TFDV's anomalies by split.
-        examples: Number of examples in the statistics, by split.
-        required: What the gate requires.
+    `anomalies` are those of TFDV, and `examples` the numbers in the statistics, by split.
     """
     reasons = counted(summary, required)
     if summary["kept"]:

@@ -74,14 +74,10 @@ class FileClues(TypedDict):
 
 
 def clues_of(kept: Iterable[ImageRow]) -> FileClues | None:
-    """Ask how well the properties of files tell the classes apart.
+    """Ask how well the properties of files tell the classes apart; None for too few images.
 
-    Args:
-        kept: The kept images. Those of test are not asked about, because no decision uses test; of
-            many others, those with the smallest hashes are, which are as good as random numbers.
-
-    Returns:
-        What was found; None with one class, or too few images for folds.
+    Those of test are not asked about, because no decision uses test. Of many others, those with the
+    smallest hashes are, which are as good as random numbers.
     """
     asked = (row for row in kept if row.split != names.TEST)
     files = heapq.nsmallest(MOST_IMAGES, asked, key=lambda row: (row.image_hash, row.path))

@@ -49,13 +49,9 @@ def _of_reason(fate: Fate, reason: str, rows: Sequence[Row]) -> Finding:
 
 
 def of_source(notes: Sequence[Finding], classes: Mapping[str, int]) -> list[Finding]:
-    """Return the notes of a source.
+    """Return the notes of a source, by the number of images that are kept of each class.
 
     What was left out decides, where it is a third of all images, or as many as a class has.
-
-    Args:
-        notes: The findings that the source has gathered.
-        classes: Number of images that are kept by class.
     """
     left_out = sum(note["count"] for note in notes if note["reason"] in LEFT_OUT)
     smallest = min(filter(None, classes.values()), default=0)

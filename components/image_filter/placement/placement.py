@@ -208,13 +208,10 @@ class _Placement:
     def _fill_splits(
         self, splits: Sequence[int], needed: Indices, counts: Indices, floors: Indices
     ) -> None:
-        """Move units to splits in which classes have fewer images than they need.
+        """Move units to these splits, in order, in which classes have fewer images than needed.
 
-        Args:
-            splits: The splits in the order in which they are filled.
-            needed: Number of images that each class needs, [splits, classes].
-            counts: Number of images of each class, [splits, classes], which is kept up to date.
-            floors: Number of images that each class keeps in a split that gives some away.
+        The numbers of images are [splits, classes]: `counts` is kept up to date, and a split that
+        gives some away keeps `floors`.
         """
         for split in splits:
             for label in np.nonzero(counts[split] < needed[split])[0].tolist():
