@@ -97,7 +97,11 @@ def require_labels(data: DataSettings) -> None:
 
 
 def opened_with_classes(config: Config) -> Source:
-    """Open the source, list its images without reading them, and refuse classes that no model has."""
+    """Open the source, list its images without reading them, and refuse classes that no model has.
+
+    Raises:
+        ConfigError: The source cannot be read, or a class or the number of classes is refused.
+    """
     images = opened(config.data, config.places.judge)
     config.settings.check_classes(listed(images).vocabulary)
     return images
@@ -122,7 +126,9 @@ def _check_network_files(model: ModelSettings) -> None:
 def require_outside(data: DataSettings, places: Places) -> None:
     """Refuse outputs in the folder of the images, which the next run would take for a class.
 
-    Their paths, which are absolute, must have no character that is taken for a pattern either.
+    Raises:
+        ConfigError: A folder of outputs lies in the folder of the images, or is this folder, or its
+            path has a character that Beam and TensorFlow take for a pattern.
     """
     for name, path in places.outputs.items():
         if why := pattern_in(path):
