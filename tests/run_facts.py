@@ -16,7 +16,6 @@ from imgpipe.components.data_gate.rules import DataDecision
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy, Decision, Ruling
 from imgpipe.components.image_filter.data_summary import DataSummary, Families
 from imgpipe.components.image_filter.findings import title_of
-from imgpipe.components.image_filter.image_table import ListedCopy
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.summary_findings import of_counts
 from imgpipe.components.model_pusher.push import Push
@@ -144,7 +143,6 @@ def data_summary(
         "kept": 180,
         "rejected": len(rejected),
         "repaired": 2,
-        "repaired_by": {"transcoded": 2},
         "by_reason": dict(rejected),
         "by_split": {
             split: dict.fromkeys(classes, count)
@@ -269,7 +267,7 @@ def facts(
     }
     every = measured["folds"]
     again = made(
-        ListedCopy,
+        Row,
         path="rock/again.jpg",
         label="rock",
         split="train",

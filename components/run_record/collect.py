@@ -98,7 +98,7 @@ def collect(uris: Mapping[str, str], settings: ShownSettings) -> Facts:
     images = None
     if facts["data"] is not None:
         images = image_table.read_found(uris["quarantine"])
-        facts["rejected"] = [finding.row() for finding in images.rejected]
+        facts["rejected"] = images.rejected
         groups = images.near_groups()
         facts["near"] = None if groups is None else condensed(groups)
     facts["quarantine"] = uris.get("quarantine", "")
@@ -168,7 +168,7 @@ def _doubtful_labels(
     """Rank the doubtful labels of the feature bank."""
     # A label that a person has accepted or corrected is not doubted again.
     reviewed = images.reviewed if images is not None else []
-    settled = {row.image_hash for row in reviewed if row.reason in ("accept", "relabel")}
+    settled = {row["image_hash"] for row in reviewed if row["reason"] in ("accept", "relabel")}
     folds = folds_of(facts)
     unlearned = [label for label, _ in folds["unlearned"]] if folds is not None else []
     vocabulary = facts["settings"]["vocabulary"]

@@ -296,11 +296,6 @@ def with_parts(**parts):
             "1 override does not match any file (ffffffffffff): the image was changed or removed. "
             "Delete the entry from the overrides file, or update its hash.",
         ),
-        (
-            facts() | {"data": data_summary(set_aside={"test": 12, "validation": 1})},
-            "12 images of train are set aside, because they are near-duplicates of test. 1 image "
-            "of train is set aside, because it is a near-duplicate of validation.",
-        ),
     ],
 )
 def test_a_fact_is_said_in_a_sentence(found, words):
