@@ -32,6 +32,7 @@ from imgpipe.components.run_record.metrics import (
     summarise,
 )
 from imgpipe.components.run_record.near_groups import ShownGroup, ShownNearDuplicates
+from imgpipe.components.run_record.slices import SliceGroup
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.components.serving_validator import ServingCheck
 from imgpipe.models.features.bank import BankFacts
@@ -332,6 +333,17 @@ def facts(
         "deciding": deciding(classes, 150, accuracy),
         "galleries": [gallery(name) for name in classes],
         "map": grid(classes),
+        "slices": [
+            made(
+                SliceGroup,
+                name="format",
+                accuracy=0.9,
+                rows=[
+                    {"value": "JPEG", **figures(69, 70)},
+                    {"value": "PNG", **figures(12, 20)},
+                ],
+            )
+        ],
         "gate": decision(decided_by(every["correct"], every["count"])),
     }
 

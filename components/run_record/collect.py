@@ -29,6 +29,7 @@ from imgpipe.components.run_record.galleries import galleries
 from imgpipe.components.run_record.image_map import image_map
 from imgpipe.components.run_record.metrics import AnsweredBy, metrics, sample, summarise
 from imgpipe.components.run_record.near_groups import condensed
+from imgpipe.components.run_record.slices import slices
 from imgpipe.models.features.bank import BANK_FILE, BankRows, read_rows
 from imgpipe.models.head.out_of_fold import OutOfFold
 from imgpipe.models.machine.process import one_blas_thread
@@ -148,6 +149,7 @@ def _add_metrics(facts: Facts, answers: AnswerTable) -> None:
     """Add what follows from the answers of the model."""
     deciding = answers.deciding()
     test = answers.of_split(names.TEST)
+    facts["slices"] = slices(answers)
     if len(deciding):
         judged_by: AnsweredBy = names.VALIDATION if folds_of(facts) is None else FOLDS
         threshold = facts["gate"]["threshold"] if facts["gate"] is not None else None
