@@ -22,7 +22,7 @@ from imgpipe.components.example_gen.sources import (
 from imgpipe.components.example_gen.sources.base import Item, Scan
 from imgpipe.components.example_gen.sources.folder_tree import Folder, Layer, inside
 from imgpipe.components.example_gen.sources.listing import EXPECTED_TREE, NoClasses, listed
-from imgpipe.components.example_gen.sources.readings import Ambiguity, TwoReadings
+from imgpipe.components.example_gen.sources.readings import Ambiguity, SeveralReadings
 from imgpipe.models.finding import Finding
 
 _Cells = dict[Folder, tuple[str | None, str | None]]  # label and split of what is in a folder
@@ -107,7 +107,7 @@ class _Layout:
     def _ask(self, question: Ambiguity | None) -> None:
         """Refuse the tree, if there is a question."""
         if question:
-            raise TwoReadings(self.where, self.options, *question)
+            raise SeveralReadings(self.where, self.options, *question)
 
     def _passed(self, folder: Folder, classes: Set[str] = frozenset()) -> Folder:
         """Return the folder that holds classes or splits, and note single folders around them."""

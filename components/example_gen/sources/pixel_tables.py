@@ -256,7 +256,7 @@ class PixelSource(Source):
             wrong = f"{REFUSED}expected {count} pixels, each a whole number from 0 to 255"
             for row, (readable, roles) in enumerate(zip(table.readable, table.roles, strict=True)):
                 line = row + table.line
-                label, word, group = (tables.split_cell(role) for role in roles)
+                label, word, group = (tables.cell_text(role) for role in roles)
                 if not word:
                     named[file.name] = split
                 yield Item(

@@ -134,17 +134,19 @@ def test_an_unusable_folder_is_refused_with_what_was_found(tmp_path, paths, mess
         open_source(fill(tmp_path, *paths)).listing()
 
 
+BREEDS = ("pug", "collie")
+
+
 @pytest.mark.parametrize("names", [("1.jpg", "2.jpg"), ("train/1.jpg", "test/2.jpg")])
 def test_a_folder_of_files_without_classes_names_the_list_in_it(tmp_path, names):
     folder = tmp_path / "flat pics"
     spec = fill(folder, *names)
-    (folder / "labels.csv").write_text("id,breed\n1,pug\n2,collie\n")
+    rows = "".join(f"{name},{breed}\n" for name, breed in zip(names, BREEDS, strict=True))
+    (folder / "labels.csv").write_text(f"id,breed\n{rows}")
     with pytest.raises(ConfigError, match="found no class in 2 files") as refused:
         open_source(spec).listing()
-    assert f"classes collie, pug (2 images): imgpipe check '{folder}/labels.csv'" in str(
-        refused.value
-    )
-    scan, *_ = followed_advice.scans(refused.value)
+    assert f"the labels of labels.csv: imgpipe check '{folder}/labels.csv'" in str(refused.value)
+    (scan,) = followed_advice.scans(refused.value)
     assert scan.counts() == {"collie": 1, "pug": 1}
 
 
@@ -166,7 +168,7 @@ def test_a_folder_of_files_without_classes_names_the_list_in_it(tmp_path, names)
         ),
         (
             {"1.jpg": b"", "train.txt": b"1.jpg 0"},
-            r"train\.txt': found one class only \(0\)",
+            r"the labels of train\.txt: imgpipe check",
         ),
         ({}, "It holds no file"),
     ],
@@ -181,8 +183,9 @@ def test_a_folder_without_classes_says_which_situation_it_is(tmp_path, files, me
 
 def test_a_list_that_gives_other_labels_than_the_folders_makes_two_readings(tmp_path):
     spec = fill(tmp_path, "part_1/1.jpg", "part_1/2.jpg", "part_2/3.jpg", "part_2/4.jpg")
-    (tmp_path / "meta.csv").write_text("image_id,dx\n1,a\n2,b\n3,a\n4,b\n")
-    with pytest.raises(ConfigError, match=r"meta\.csv gives other labels than") as refused:
+    rows = "".join(f"part_{1 + (n > 2)}/{n},{'ab'[n % 2]}\n" for n in range(1, 5))
+    (tmp_path / "meta.csv").write_text(f"image_id,dx\n{rows}")
+    with pytest.raises(ConfigError, match=r"meta\.csv may give other labels than") as refused:
         open_source(spec).listing()
     counts = [scan.counts() for scan in followed_advice.scans(refused.value)]
     assert counts == [{"a": 2, "b": 2}, {"part_1": 2, "part_2": 2}]
