@@ -95,8 +95,7 @@ def check_lists(
         why = f"{join_names(lists or beside)} may give other labels than the folders"
         why += "" if lists else f"; if so, {_WRITE}"
         readings = _by_lists(place, where, lists)
-        by_folder = classes_of(scan.vocabulary, len(scan.items), scan.given_splits)
-        readings.append(Reading(by_folder, {"class_level": 1}))
+        readings.append(Reading(classes_of(scan.vocabulary), {"class_level": 1}))
         raise SeveralReadings(where, options, why, readings)
     detail = "may give other labels than the folders"
     sheets = _outermost(files, _SHEETS)

@@ -55,7 +55,6 @@ class SeveralReadings(ConfigError):
         super().__init__(f"data source {where!r}: {why}{choose}")
 
 
-def classes_of(classes: Collection[str], images: int, splits: Sequence[str] = ()) -> str:
-    """Say which classes and splits a reading gives, and how many images."""
-    in_splits = f" in {join_names(splits)}" if splits else ""
-    return f"classes {join_names(sorted(classes))}{in_splits} ({images:,} images)"
+def classes_of(classes: Collection[str]) -> str:
+    """Say which classes a reading gives."""
+    return f"classes {join_names(sorted(classes))}"
