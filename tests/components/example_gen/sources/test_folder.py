@@ -136,10 +136,7 @@ def test_an_unusable_folder_is_refused_with_what_was_found(tmp_path, paths, mess
 
 LISTS = {
     "a list of names": ("train/{1,2,3,4}.jpg", {"train.csv": "Image,Id\n1,a\n2,b\n3,a\n4,b\n"}),
-    "a list in text": (
-        "i/{1,2,3,4}.jpg",
-        {"l.txt": "i/1.jpg a\ni/2.jpg b\ni/3 a\ni/4 b\n"},
-    ),
+    "a list in text": ("{1,2,3,4}.jpg", {"l.txt": "1.jpg a\n2.jpg b\n3.jpg a\n4.jpg b\n"}),
     "other labels": (
         "p_1/{1,2}.jpg p_2/{3,4}.jpg",
         {"m.csv": "id,dx\np_1/1,a\np_1/2,b\np_2/3,a\np_2/4,b\n"},
