@@ -97,6 +97,15 @@ _CAT_DOG = {":cat": 1, ":dog": 1}
             },
         ),
         (
+            "A table with all pixels of an image in one cell",
+            "",
+            {
+                "list.csv": "emotion,pixels,Usage\n0,7 7 7 7,Training\n1,8 8 8 8,Training\n"
+                "1,9 9 9 9,PublicTest\n"
+            },
+            {"train:0": 1, "train:1": 1, "validation:1": 1},
+        ),
+        (
             "Folds",
             _IMAGES,
             {"list.csv": "path,label,fold\na.jpg,cat,2\nb.jpg,dog,3\nc.jpg,cat,0\n"},
