@@ -41,10 +41,8 @@ def lay_out(
     """Return the scan of items with labels and splits by the folders in which they lie.
 
     Folders may hold no item; `descend` says whether a single folder around all others is passed;
-    `place` is the folder on this machine in which the files are.
-
-    Raises:
-        ConfigError: The paths are not laid out as expected, or can be read in two ways.
+    `place` is the folder on this machine in which the files are. Paths that are not laid out as
+    expected, or can be read in two ways, are a ConfigError.
     """
     tree, left_out = folder_tree.of_images(items, frozenset(folders), options.skip)
     layout = _Layout(where, tree, options, descend, [*notes, *left_out])

@@ -79,12 +79,10 @@ def _situation(files: Sequence[str], has_one_class: bool) -> str:
 def check_lists(
     place: Path, where: str, items: Sequence[Item], scan: Scan, options: SourceOptions
 ) -> Scan:
-    """Refuse folders of images, scanned as `scan`, for which a list may give other labels.
+    """Raise a ConfigError for folders, scanned as `scan`, to which a list may give other labels.
 
-    Spreadsheets are noted. `place` is the folder on this machine in which the files are.
-
-    Raises:
-        ConfigError: The first row of a list names an image, and not the folder that it is in.
+    The first row of such a list names an image, and not the folder that it is in. Spreadsheets are
+    noted. `place` is the folder on this machine in which the files are.
     """
     if options.class_level or options.label_pattern:
         return scan

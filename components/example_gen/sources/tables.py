@@ -78,10 +78,8 @@ def find_column(
 ) -> int:
     """Return the index of a column by its name or index in the configuration, or its usual names.
 
-    -1 for none. `titles` are empty where the file has no header; a "feature" has no index.
-
-    Raises:
-        ConfigError: The column of the configuration or a required column is missing.
+    -1 for none. `titles` are empty where the file has no header; a "feature" has no index. Without
+    the column of the configuration, or a required one, it is a ConfigError.
     """
     cells = [title.strip() for title in titles]
     words = [_word(cell) for cell in cells]
@@ -107,8 +105,7 @@ def find_column(
 def split_column(where: str, titles: Sequence[str], columns: Mapping[int, Sequence[str]]) -> int:
     """Return the index of the column whose cells name splits, train among them; -1 for none.
 
-    Raises:
-        ConfigError: Some cells of a column name splits, and all others are numbers, as of folds.
+    A column in which some cells name splits, and the others are numbers of folds, is a ConfigError.
     """
     for number, cells in columns.items():
         words = {cell for cell in map(cell_text, cells) if cell}
@@ -188,11 +185,7 @@ def cell_text(cell: str) -> str:
 
 
 def check_single_labels(where: str, labels: Collection[str], allowed: Collection[str]) -> None:
-    """Refuse labels that list other labels, unless a person `allowed` them as names of classes.
-
-    Raises:
-        ConfigError: A label is made of others.
-    """
+    """Raise a ConfigError if labels list others, unless `allowed` as names of classes."""
     examples = sorted(set(_combinations(set(labels) - set(allowed))))
     if examples:
         raise ConfigError(

@@ -169,10 +169,7 @@ def unpack_archive(packed: Path, folder: Path) -> list[Finding]:
     """Unpack a .zip, .tar or .tar.gz archive into an empty folder.
 
     Returns notes of members that are left out, because their paths lead out of the archive, or
-    because they are links or devices.
-
-    Raises:
-        OSError: The archive is damaged, or a member cannot be unpacked.
+    because they are links or devices. A damaged archive or member is an OSError.
     """
     with packed.open("rb") as file:
         head = file.read(len(GZIP_MAGIC))
