@@ -74,8 +74,7 @@ class ArchiveSource(Source):
 @local_files.cached_until_changed(4)
 def _unpacked(path: str, store: str) -> tuple[Path, list[Finding]]:
     file = Path(path)
-    state = unpacked.version(file)
-    return unpacked.kept(path, state, store, lambda to: unpacked.unpack_archive(file, to))
+    return unpacked.kept(file, store, lambda folder: unpacked.unpack_archive(file, folder))
 
 
 KINDS = (SourceKind("archive", ArchiveSource, takes, order=10),)
