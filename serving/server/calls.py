@@ -27,8 +27,6 @@ LARGE_BYTES = 8 << 20
 this size in a photograph's computation are few: its time was the same."""
 _GIVEN_BACK_S = 2.0
 """Seconds after a large request in which gRPC frees its copies, too."""
-_SHOWN = 100
-"""Characters of a name that a client may make up, in the access log."""
 
 
 @dataclass
@@ -48,7 +46,7 @@ class Call:
     """Whether nobody waits for the answer any more."""
 
     size: int = 0
-    """Bytes of the request, after they were decompressed."""
+    """Bytes of the request."""
     model: str = ""
     version: int | None = None
     signature: str = ""
@@ -72,20 +70,6 @@ class Call:
             raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded.")
         if self.is_abandoned:
             raise StatusError(Code.CANCELLED, "Cancelled by the client.")
-
-
-def log_call(call: Call) -> None:
-    """Write a line of the access log, which is an observer of `Calls`."""
-    _log.info(
-        "%s %s %r version %s: %s, %d rows, %.0f ms",
-        call.entrypoint,
-        call.method[:_SHOWN],
-        call.model[:_SHOWN],
-        call.version,
-        call.code.name,
-        call.rows,
-        1000 * call.seconds,
-    )
 
 
 class LongCall(Exception):

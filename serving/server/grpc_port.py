@@ -135,7 +135,9 @@ class GrpcPort:
             "grpc.http2.min_ping_interval_without_data_ms": 5_000,
             "grpc.keepalive_permit_without_calls": 1,
             "grpc.max_receive_message_length": settings.max_message_bytes,
-            "grpc.per_message_decompression": 0,  # see `conversion.unpacked`
+            # gRPC itself refuses compressed messages, of which 1 MB could become 1 GiB.
+            "grpc.compression_enabled_algorithms_bitset": 1,
+            "grpc.per_message_decompression": 0,
             **_channel_arguments(settings.grpc_channel_arguments),  # gRPC takes the first of two
         }
         self._server: Any = None

@@ -28,7 +28,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.serving import tensors
 from imgpipe.serving.server import model_config, wire
 from imgpipe.serving.server.calls import LARGE_BYTES, Call, Calls, LongCall
-from imgpipe.serving.server.conversion import conversion, unpacked
+from imgpipe.serving.server.conversion import conversion
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.predict import Handle, Spec
 from imgpipe.serving.server.request_log import RequestLog
@@ -232,17 +232,16 @@ def _handler(name: str, message: Any, work: _Work, calls: Calls) -> grpc.RpcMeth
 
 
 def _answer(message: Any, work: _Work, data: bytes, call: Call) -> bytes:
-    """Return the serialized response to a serialized request, which may be compressed."""
+    """Return the serialized response to a serialized request."""
     if len(data) > LARGE_BYTES and not call.is_long:
         raise LongCall(call)  # it may wait for its turn to be converted
-    with unpacked(data, call) as content:
-        call.size = len(content)
-        with conversion(call.size, arrived=len(data)):
-            wire.check_fields([content], message.DESCRIPTOR)
-            try:
-                request = message.FromString(content)
-            except DecodeError as error:
-                raise invalid(f"The request is not the message of this method: {error}") from error
-        response = work(request, call)
-        with conversion(response.ByteSize()):
-            return bytes(response.SerializeToString())
+    call.size = len(data)
+    with conversion(call.size, arrived=True):
+        wire.check_fields([data], message.DESCRIPTOR)
+        try:
+            request = message.FromString(data)
+        except DecodeError as error:
+            raise invalid(f"The request is not the message of this method: {error}") from error
+    response = work(request, call)
+    with conversion(response.ByteSize()):
+        return bytes(response.SerializeToString())

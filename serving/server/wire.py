@@ -1,7 +1,7 @@
 """Protobuf's wire format, read before a message is parsed: how many values it has.
 
 An empty string takes two bytes of a message and 25 in memory, so that a message of the largest
-allowed size, which is small when it is compressed, would take gigabytes.
+allowed size would take a gigabyte.
 """
 
 from __future__ import annotations

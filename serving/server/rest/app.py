@@ -116,18 +116,14 @@ class RestApi:
         path = request.scope["raw_path"].decode("latin-1")
         if query := request.scope["query_string"]:
             path += "?" + query.decode("latin-1")
-        call = Call("REST", request.method)
         try:
             spec, action = _target(request.method, path)
-            call.model = spec.name
             if action != ":predict":
-                call.method = "GetModelMetadata" if action else "GetModelStatus"
-                return self._calls.run(call, lambda: self._describe(spec, action))
+                return self._describe(spec, action)
         except StatusError as error:
-            self._calls.refuse(call, error)
             return refusal(error)
-        call.method = "Predict"
-        call.deadline = time.monotonic() + self.bodies.seconds
+        deadline = time.monotonic() + self.bodies.seconds
+        call = Call("REST", "Predict", deadline, model=spec.name)
         work = functools.partial(self._run, request, call, spec)
         return await self.bodies.answer(request, call, work)
 

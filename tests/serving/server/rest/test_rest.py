@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import shutil
 import socket
 import subprocess
 
-import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import (
-    predict_pb2,
     prediction_log_pb2,
-    prediction_service_pb2_grpc,
 )
 
 from imgpipe.serving.server import ModelServer
@@ -299,33 +295,6 @@ def test_a_version_of_19_digits_is_asked_as_over_grpc(models, tmp_path):
         assert answer.json() == {"predictions": [2.5]}
         missing = rest.predict({"instances": [1]}, "half/versions/9999999999999999999")
         assert missing.status == 404 and "Specific(half, 9999999999999999999)" in missing.error()
-
-
-def test_the_access_log_has_a_line_for_each_request(serve, caplog):
-    server = serve(access_log=True)
-    with caplog.at_level("INFO", "imgpipe.serving.server.calls"):
-        server.predict({"instances": [1, 2]})
-        server.predict({"instances": ["secret"]})
-        server.get("/v1/models/half")
-        server.get("/v1/models/half:predict")
-        server.get("/favicon.ico")
-        server.ask("GET", "/nothing", headers={"Host": "evil.example"})
-        with grpc.insecure_channel(server.server.target) as channel:
-            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-            request = predict_pb2.PredictRequest()
-            request.model_spec.name = "half"
-            with pytest.raises(grpc.RpcError, match="do not fit the signature"):
-                stub.Predict(request, timeout=20)
-    lines = [re.sub(r"\d+ ms", "N ms", record.getMessage()) for record in caplog.records]
-    assert lines == [
-        "REST Predict 'half' version 3: OK, 2 rows, N ms",
-        "REST Predict 'half' version 3: INVALID_ARGUMENT, 0 rows, N ms",
-        "REST GetModelStatus 'half' version None: OK, 0 rows, N ms",
-        "REST GET '' version None: INVALID_ARGUMENT, 0 rows, N ms",
-        "REST GET '' version None: NOT_FOUND, 0 rows, N ms",
-        "REST GET '' version None: PERMISSION_DENIED, 0 rows, N ms",
-        "GRPC Predict 'half' version 3: INVALID_ARGUMENT, 0 rows, N ms",
-    ]
 
 
 def test_a_signature_of_operations_cannot_be_asked(rest):
