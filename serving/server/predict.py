@@ -129,8 +129,7 @@ class Handle:
         call = call or Call("GRPC", is_long=True)
         key = signature_name or SERVING_DEFAULT
         signature = self.signature(key)
-        with conversion(call.size):
-            arrays = self._arrays(signature, inputs)
+        arrays = self.arrays(key, inputs, call)
         tensor_names = {
             alias: signature.outputs[alias].name for alias in _outputs(signature, output_filter)
         }
@@ -155,17 +154,28 @@ class Handle:
         call.run_seconds = time.monotonic() - began
         return _joined(slices)
 
-    def _arrays(self, signature: Any, sent: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Return the inputs as arrays, in the order of their names."""
+    def arrays(self, key: str, sent: Mapping[str, Any], call: Call) -> dict[str, np.ndarray]:
+        """Return the inputs of a signature as arrays, in the order of their names.
+
+        Args:
+            key: Name of the signature; empty for `serving_default`.
+            sent: TensorProto or array by input name.
+            call: The call, whose size tells how long the conversion takes.
+
+        Raises:
+            StatusError: The inputs do not fit the signature.
+        """
+        signature = self.signature(key)
         if set(sent) != set(signature.inputs):
             raise invalid(
                 "The inputs do not fit the signature. Expected: "
                 f"{listed(signature.inputs)}. Received: {listed(sent)}."
             )
-        return {
-            alias: self._array(alias, signature.inputs[alias], sent[alias])
-            for alias in sorted(sent)
-        }
+        with conversion(call.size):
+            return {
+                alias: self._array(alias, signature.inputs[alias], sent[alias])
+                for alias in sorted(sent)
+            }
 
     def _array(self, alias: str, info: Any, value: Any) -> np.ndarray:
         """Return an input as an array, after what can be said without converting it."""

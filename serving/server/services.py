@@ -67,11 +67,14 @@ class Services:
         spec = Spec.of(request)
         call.model = spec.name
         name = request.model_spec.signature_name
+        wanted = list(request.output_filter)
         with self._core.acquire(spec) as handle:
             call.version = handle.version
-            outputs = handle.predict(request.inputs, name, request.output_filter, call=call)
+            inputs = handle.arrays(name, request.inputs, call)
+            del request  # which holds the values of the inputs once more
+            outputs = handle.predict(inputs, name, wanted, call=call)
         response = predict_response(handle, call.signature, outputs)
-        self._log.record(request, response)
+        self._log.record(inputs, response)
         return response
 
     def metadata(self, request: Any, call: Call) -> Any:
@@ -236,12 +239,15 @@ def _answer(message: Any, work: _Work, data: bytes, call: Call) -> bytes:
     if len(data) > LARGE_BYTES and not call.is_long:
         raise LongCall(call)  # it may wait for its turn to be converted
     call.size = len(data)
-    with conversion(call.size, arrived=True):
-        wire.check_fields([data], message.DESCRIPTOR)
-        try:
-            request = message.FromString(data)
-        except DecodeError as error:
-            raise invalid(f"The request is not the message of this method: {error}") from error
-    response = work(request, call)
+    response = work(_parsed(message, data), call)
     with conversion(response.ByteSize()):
         return bytes(response.SerializeToString())
+
+
+def _parsed(message: Any, data: bytes) -> Any:
+    with conversion(len(data), arrived=True):
+        wire.check_fields([data], message.DESCRIPTOR)
+        try:
+            return message.FromString(data)
+        except DecodeError as error:
+            raise invalid(f"The request is not the message of this method: {error}") from error

@@ -25,9 +25,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route, request_response
-from tensorflow_serving.apis import predict_pb2
 
-from imgpipe.serving import tensors
 from imgpipe.serving.server import services
 from imgpipe.serving.server.calls import Call, Calls
 from imgpipe.serving.server.conversion import conversion
@@ -165,12 +163,7 @@ class RestApi:
         with conversion(sum(value.nbytes for value in outputs.values())):
             text = json_tensors.write(outputs, by_row=body.by_row)
         if self._log.enabled:
-            logged = predict_pb2.PredictRequest()
-            logged.model_spec.name = handle.name
-            logged.model_spec.signature_name = call.signature
-            for alias, value in inputs.items():
-                tensors.fill_compact(logged.inputs[alias], value)
-            self._log.record(logged, services.predict_response(handle, call.signature, outputs))
+            self._log.record(inputs, services.predict_response(handle, call.signature, outputs))
         return text
 
 

@@ -305,6 +305,32 @@ def test_long_requests_leave_the_threads_to_short_ones():
     pool.shutdown()
 
 
+def test_huge_requests_wait_for_each_other_and_hold_up_no_other():
+    """Two of 64 MiB run at once: in memory, each takes several times its size."""
+    pool = SheddingPool(max_workers=5, max_waiting=0)
+    released = threading.Event()
+    running: list[int] = []
+
+    def huge(number: int) -> None:
+        running.append(number)
+        released.wait(30)
+
+    async def scenario() -> None:
+        tasks = [
+            asyncio.create_task(pool.run(functools.partial(huge, number), 64 << 20))
+            for number in range(5)
+        ]
+        assert await asyncio.wait_for(pool.run(lambda: "large", 20 << 20), 10) == "large"
+        await asyncio.sleep(0.1)
+        assert running == [0, 1] and pool.load() == (3, 2)
+        released.set()
+        await asyncio.gather(*tasks)
+        assert sorted(running) == [0, 1, 2, 3, 4] and pool.idle()
+
+    asyncio.run(scenario())
+    pool.shutdown()
+
+
 def test_long_requests_take_turns_in_their_order():
     turns, order = limits.Turns(1), []
 
