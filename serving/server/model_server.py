@@ -224,9 +224,10 @@ def _import_tensorflow() -> None:
     try:
         tempfile.gettempdir()
     except FileNotFoundError:  # as in a container with a read-only file system
-        # TensorFlow imports a module for tests that asks for the folder. The server writes nothing
-        # there.
+        # TensorFlow imports a module for tests that asks for the folder, and Keras one for drawings
+        # that needs one for its settings. The server writes nothing there, and draws nothing.
         tempfile.tempdir = os.sep
+        sys.modules["matplotlib"] = None  # type: ignore[assignment]
     sys.stderr.flush()
     stderr = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
