@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.grpc_port import MAX_STREAMS
 from tests.serving.conftest import write_half_plus_two
-from tests.serving.quick import quick
+from tests.serving.quick import running
 
 from .serving_program import MEGABYTE, PREDICT, Tally, call, clients, program, request
 
@@ -148,8 +148,7 @@ def test_ten_times_the_load_is_refused_and_the_server_recovers(base):
 
 
 def test_a_thousand_expired_requests_are_not_executed(base):
-    with ModelServer("m", base / "m", quick(grpc_max_threads=1, max_queued_requests=0)) as server:
-        server.wait_until_available(60)
+    with running(base / "m", grpc_max_threads=1, max_queued_requests=0) as server:
         seen = []
         server.calls.observers.append(seen.append)
         with contextlib.ExitStack() as stack:

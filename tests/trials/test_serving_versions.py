@@ -23,7 +23,7 @@ from imgpipe.serving.server import ModelServer, storage
 from imgpipe.serving.server.status import StatusError
 from imgpipe.serving.server.version import State
 from tests.serving.conftest import write_half_plus_two
-from tests.serving.quick import quick
+from tests.serving.quick import running
 
 from .serving_program import Tally, clients, request
 
@@ -114,8 +114,7 @@ def under_load(server: ModelServer, act, count: int = CLIENTS) -> tuple[Tally, l
 
 def test_a_hundred_swaps_fail_no_request(variants, base):
     push(variants, base, 1)
-    with ModelServer("m", base, quick()) as server:
-        server.wait_until_available(60)
+    with running(base) as server:
         steady, _ = under_load(server, lambda: time.sleep(3))
 
         def swap() -> None:
@@ -174,8 +173,7 @@ def test_broken_models_are_refused_and_the_old_version_serves(variants, base):
     push(variants, base, 1)
     rng = random.Random(1)
     states: dict[str, int] = {}
-    with ModelServer("m", base, quick()) as server:
-        server.wait_until_available(60)
+    with running(base) as server:
 
         def work(ask) -> None:
             for version in range(2, BROKEN + 2):

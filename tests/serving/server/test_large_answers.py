@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from imgpipe.serving.client import Client
-from imgpipe.serving.server import ModelServer
-from tests.serving.quick import quick
+from tests.serving.quick import ask, running
 
 _CLASSES = [f"{number:03}-{'x' * 46}" for number in range(300)]
 _ROWS = 300
@@ -30,19 +30,12 @@ def many_classes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     classifier = build_classifier(None, _CLASSES, settings)
     export(classifier, str(base / "1"))
     write_digest(classifier, str(base / "1"))
-    with ModelServer("imgpipe", base, quick()) as server:
-        server.wait_until_available(60)
+    with running(base, "imgpipe") as server:
         yield server.target
 
 
-def _request(images: list[bytes], outputs: tuple[str, ...] = ()) -> predict_pb2.PredictRequest:
-    request = predict_pb2.PredictRequest(output_filter=outputs)
-    request.model_spec.name = "imgpipe"
-    tensor = request.inputs["image_bytes"]
-    tensor.dtype = 7
-    tensor.tensor_shape.dim.add().size = len(images)
-    tensor.string_val.extend(images)
-    return request
+def _request(images: list[bytes], outputs: tuple[str, ...] = ()) -> Any:
+    return ask(model="imgpipe", outputs=outputs, image_bytes=images)
 
 
 def test_a_client_with_the_limit_of_grpc_is_told_what_to_ask_for(many_classes, make_image):

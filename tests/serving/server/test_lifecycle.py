@@ -18,7 +18,6 @@ from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 
 from imgpipe.serving.client import (
     Client,
-    InvalidArgument,
     NotFound,
     ServingError,
     Unavailable,
@@ -29,8 +28,7 @@ from imgpipe.serving.server.model_config import ModelConfig
 from imgpipe.serving.server.runtime import Runtime
 from imgpipe.serving.server.status import StatusError
 from imgpipe.serving.server.version import State
-from tests.serving.quick import POLL_S, quick
-from tests.serving.server.rest.conftest import Rest
+from tests.serving.quick import POLL_S, Rest, quick
 
 TWO = {"x": np.float32([2.0])}
 
@@ -433,8 +431,6 @@ def test_what_tensorflow_serving_can_do_alone_is_refused_and_changes_nothing(rel
             reload(server, *models)
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert ask(server) == (3, 3.0)
-    with pytest.raises(InvalidArgument, match=r"label: stable\. This server has no labels\."):
-        ask(server, label="stable")
 
 
 def test_reload_says_why_the_model_does_not_answer(reloading):

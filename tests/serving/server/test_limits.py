@@ -19,12 +19,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from imgpipe.serving.server import ModelServer, limits, runtime
+from imgpipe.serving.server import limits, runtime
 from imgpipe.serving.server.calls import Call, LongCall, SheddingPool
 from imgpipe.serving.server.predict import Handle
 from imgpipe.serving.server.status import Code, StatusError
 from tests.images import encoded, noise
-from tests.serving.quick import quick
+from tests.serving.quick import ask, running
 from tests.serving.test_image_header import chunk, compressed_texts, many_scans, png_bomb
 
 
@@ -33,9 +33,8 @@ def narrow(models, tmp_path_factory):
     """Serve half_plus_two as `m` with one thread, a queue of four, and 2 MiB in flight."""
     base = tmp_path_factory.mktemp("narrow")
     (base / "3").symlink_to(models / "half_plus_two", target_is_directory=True)
-    settings = quick(grpc_max_threads=1, max_queued_requests=4, max_bytes_in_flight=2 << 20)
-    with ModelServer("m", base, settings) as server:
-        server.wait_until_available(60)
+    few = {"grpc_max_threads": 1, "max_queued_requests": 4, "max_bytes_in_flight": 2 << 20}
+    with running(base, **few) as server:
         yield server
 
 
@@ -46,16 +45,6 @@ def stub(narrow):
         made = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         made.Predict(ask("slow", seconds=np.float32(0)), timeout=30)
         yield made
-
-
-def ask(signature: str = "", model: str = "m", **inputs):
-    """Return a PredictRequest with the given inputs."""
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = model
-    request.model_spec.signature_name = signature
-    for name, value in inputs.items():
-        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-    return request
 
 
 def outcome(stub, request, timeout=30.0) -> str:
@@ -470,11 +459,10 @@ def test_large_messages_keep_no_thread_of_small_requests(models, tmp_path):
     large = ask(model="m", x=np.float32([1]))
     large.inputs["x"].int_val.extend([1] * (48 << 20))
     with (
-        ModelServer("m", tmp_path, quick(grpc_max_threads=1)) as server,
+        running(tmp_path, grpc_max_threads=1) as server,
         grpc.insecure_channel(server.target) as channel,
         ThreadPoolExecutor(4) as pool,
     ):
-        server.wait_until_available(60)
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         refused = [pool.submit(outcome, stub, large) for _ in range(4)]
         small = Counter[str]()

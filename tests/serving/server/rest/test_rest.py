@@ -15,10 +15,8 @@ from tensorflow_serving.apis import (
     prediction_log_pb2,
 )
 
-from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.rest import requests
-from tests.serving.quick import quick
-from tests.serving.server.rest.conftest import Rest
+from tests.serving.quick import Rest, running
 from tests.serving.test_image_header import png_bomb
 
 TEXT = {"Content-Type": "text/plain"}
@@ -268,9 +266,8 @@ def allowing(models, tmp_path_factory):
     """Serve half_plus_two to two kinds of names, on all networks of both protocols."""
     base = tmp_path_factory.mktemp("allowing")
     shutil.copytree(models / "half_plus_two", base / "half" / "1")
-    settings = quick(rest_api_port=-1, allowed_hosts=_ALLOWED.split(", "), host="::")
-    with ModelServer("half", base / "half", settings) as server:
-        server.wait_until_available(60)
+    hosts = {"allowed_hosts": _ALLOWED.split(", "), "host": "::"}
+    with running(base / "half", "half", rest_api_port=-1, **hosts) as server:
         yield Rest(server)
 
 
@@ -288,8 +285,7 @@ def test_any_host_is_answered_if_the_settings_say_so(serve):
 def test_a_version_of_19_digits_is_asked_as_over_grpc(models, tmp_path):
     number = (1 << 63) - 1
     shutil.copytree(models / "half_plus_two", tmp_path / str(number))
-    with ModelServer("half", tmp_path, quick(rest_api_port=-1)) as server:
-        server.wait_until_available(60)
+    with running(tmp_path, "half", rest_api_port=-1) as server:
         rest = Rest(server)
         answer = rest.predict({"instances": [1]}, f"half/versions/{number}")
         assert answer.json() == {"predictions": [2.5]}
