@@ -1,13 +1,10 @@
 """Versions are added, replaced, damaged and removed under load without a failed request.
 
-The trials are 100 swaps under 16 clients, single flipped bits in every file of a push, and broken
-SavedModels.
+The trials are 100 swaps under 16 clients, and broken SavedModels.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 import shutil
 import threading
@@ -18,9 +15,7 @@ import numpy as np
 import pytest
 from tensorflow_serving.apis import predict_pb2
 
-from imgpipe.models.files.version_files import MANIFEST
-from imgpipe.serving.server import ModelServer, storage
-from imgpipe.serving.server.status import StatusError
+from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.version import State
 from tests.serving.conftest import write_half_plus_two
 from tests.serving.quick import running
@@ -29,7 +24,7 @@ from .serving_program import Tally, clients, request
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 SWAPS, CLIENTS, VARIANTS = 100, 16, 10
-FLIPS, BROKEN = 1000, 60
+BROKEN = 60
 TWO = request(x=np.float32([2.0]))
 
 
@@ -129,40 +124,6 @@ def test_a_hundred_swaps_fail_no_request(variants, base):
     assert mistakes == []
     assert set(found.codes) == {"OK"}, found.messages
     assert found.codes["OK"] > 20 * SWAPS
-
-
-def described(directory: Path) -> dict:
-    """Return the manifest's entries for the files of a directory."""
-    return {
-        path.relative_to(directory).as_posix(): {
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            "bytes": path.stat().st_size,
-        }
-        for path in directory.rglob("*")
-        if path.is_file()
-    }
-
-
-def test_one_flipped_bit_in_any_file_is_detected(variants, tmp_path):
-    directory = tmp_path / "1"
-    shutil.copytree(variants / "3", directory)
-    (directory / MANIFEST).write_text(json.dumps({"files": described(directory)}))
-    files = [p for p in directory.rglob("*") if p.is_file() and p.name != MANIFEST]
-    files = [path for path in files if path.stat().st_size]
-    rng, found = random.Random(0), 0
-    for _ in range(FLIPS):
-        path = rng.choice(files)
-        data = path.read_bytes()
-        at = rng.randrange(len(data))
-        path.write_bytes(data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :])
-        try:
-            storage.verify(directory)
-        except StatusError as error:
-            found += path.name in error.message
-        path.write_bytes(data)
-    storage.verify(directory)
-    print(f"{found} of {FLIPS} turned bits found, each with its file's name")
-    assert found == FLIPS
 
 
 def test_broken_models_are_refused_and_the_old_version_serves(variants, base):
