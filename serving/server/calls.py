@@ -43,8 +43,6 @@ class Call:
     """Method of TensorFlow Serving, also over REST."""
     deadline: float | None = None
     """Deadline on the monotonic clock; None for no deadline."""
-    max_answer_bytes: int = 0
-    """Size of an answer that the client is known to accept; 0 for any."""
     is_long: bool = False
     """Whether the request is computed in several slices, and runs in a thread for such requests."""
     is_abandoned: bool = False

@@ -25,7 +25,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.serving.server import ports
-from imgpipe.serving.server.services import elsewhere
 from imgpipe.serving.server.settings import Settings
 
 MAX_STREAMS = 64
@@ -34,6 +33,11 @@ MAX_STREAMS = 64
 gRPC keeps what has arrived of each message in memory and tells nobody before the message is
 complete, so that `--max_bytes_in_flight` does not count it. A connection can therefore fill
 `MAX_STREAMS` × `--max_message_bytes`, which is 4 GiB with the defaults."""
+_UNKNOWN_METHOD = (
+    "This server does not answer this method. Ask tensorflow.serving.PredictionService/Predict: in "
+    "models of imgpipe, the signature serving_default takes image files, and serving_examples "
+    "takes tf.Examples."
+)
 HANDSHAKE_S = 5.0
 """Timeout of the TLS and HTTP/2 handshakes; the default of gRPC is two minutes."""
 _SHARE = 0.25
@@ -93,10 +97,9 @@ class _Server(cygrpc.AioServer):
 
 async def _refuse_unknown(state: Any) -> None:
     context = cygrpc._ServicerContext(state, None, None, asyncio.get_running_loop())
-    error = elsewhere("this method")
     # It raises gRPC's AbortError, or another error if the client has gone.
     with contextlib.suppress(Exception):
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, error.message)
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, _UNKNOWN_METHOD)
 
 
 class GrpcPort:

@@ -40,8 +40,6 @@ from imgpipe.serving.server.version import VersionState
 _GRPC_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 SIGNATURE_DEF = "signature_def"
 _PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
-MAX_ANSWER_BYTES = 4 << 20
-"""Size of an answer that gRPC's clients accept unless they are told otherwise."""
 _RELOAD_WAIT_S = 600.0
 """Time that a reload waits for its models if the request has no deadline."""
 
@@ -190,20 +188,6 @@ def handlers(services: Services, calls: Calls) -> dict[str, dict[str, grpc.RpcMe
     }
 
 
-def elsewhere(asked: str, answered: str = f"{_PREDICTION_SERVICE}/Predict") -> StatusError:
-    """Return the error for a method that this server does not have, as others do.
-
-    Args:
-        asked: The method, as the client names it.
-        answered: The method that answers the same question.
-    """
-    return StatusError(
-        Code.UNIMPLEMENTED,
-        f"This server does not answer {asked}. Ask {answered}: in models of imgpipe, the signature "
-        "serving_default takes image files, and serving_examples takes tf.Examples.",
-    )
-
-
 _Work: TypeAlias = Callable[[Any, Call], Any]
 """Makes the response to a request, and tells the call what ran."""
 
@@ -219,7 +203,7 @@ def _handler(name: str, message: Any, work: _Work, calls: Calls) -> grpc.RpcMeth
     async def answer(data: bytes, context: Any) -> bytes:
         left = context.time_remaining()
         deadline = None if left is None else time.monotonic() + left
-        call = Call("GRPC", name, deadline, MAX_ANSWER_BYTES)
+        call = Call("GRPC", name, deadline)
         try:
             return await calls.answer(call, lambda: _answer(message, work, data, call), len(data))
         except StatusError as failure:

@@ -52,18 +52,13 @@ VERSION_HEADER = "Model-Version"
 _PATH = re.compile(
     r"/v1/models(?:/(?P<name>[^/:]+))?"
     r"(?:/versions/(?P<version>[0-9]{1,19}))?"
-    r"(?P<action>/metadata|:predict|:classify|:regress)?",
+    r"(?P<action>/metadata|:predict)?",
     re.IGNORECASE,
 )
 """As in model_servers/http_rest_api_util.cc. A version is an int64, which has up to 19 digits."""
 _FORMS = (
     "POST /v1/models/NAME:predict, GET /v1/models/NAME or GET /v1/models/NAME/metadata, in which "
     "/versions/NUMBER may follow NAME; TensorFlow Serving has /labels/LABEL, too"
-)
-_NOT_V2 = (
-    "This server does not speak the Open Inference Protocol (/v2/…), but the API of TensorFlow "
-    'Serving: POST /v1/models/NAME:predict with {"instances": [{"b64": TEXT}]} for an image, and '
-    "GET /v1/health/ready for readiness."
 )
 
 
@@ -173,8 +168,6 @@ def _target(verb: str, path: str) -> tuple[Spec, str]:
     Raises:
         StatusError: The server does not answer requests to this path, or not with this method.
     """
-    if re.match("/v2(/|$)", path, re.IGNORECASE):
-        raise StatusError(Code.NOT_FOUND, _NOT_V2)
     if path[:4].lower() != "/v1/":
         raise StatusError(Code.NOT_FOUND, f"There is nothing at {path}. Expected: {_FORMS}.")
     match = _PATH.fullmatch(path)
@@ -183,8 +176,6 @@ def _target(verb: str, path: str) -> tuple[Spec, str]:
         raise invalid(f"Malformed request: {verb} {path}. Expected: {_FORMS}.")
     if not match["name"]:
         raise invalid("Missing model name in request. GET /v1/server/models tells it.")
-    if action in (":classify", ":regress"):
-        raise services.elsewhere(action, ":predict")
     number = int(match["version"]) if match["version"] else None
     return Spec(unquote(match["name"]), number), action
 

@@ -265,18 +265,15 @@ def test_warm_up_runs_before_available_and_its_failure_fails_the_load(
     assert "Could not find variable" in client.status(2)[0].error_message
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [(b"not a record file at all", "TFRecord format"), (None, "exceeds the maximum")],
-)
-def test_a_bad_warm_up_file_fails_the_load(serve, push, base, warm_up, content, words):
+def test_a_bad_warm_up_file_fails_the_load(serve, push, base, warm_up):
     version = push("half_plus_two", base.parent / "aside", 1)
-    warm_up(version, TWO, count=1001)
-    if content is not None:
-        (version / "assets.extra" / "tf_serving_warmup_requests").write_bytes(content)
+    warm_up(version, TWO)
+    (version / "assets.extra" / "tf_serving_warmup_requests").write_bytes(
+        b"not a record file at all"
+    )
     version.rename(base / "1")
     server, _ = serve()
-    with pytest.raises(StatusError, match=words):
+    with pytest.raises(StatusError, match="corrupted record at 0"):
         server.wait_until_available(30)
 
 
