@@ -102,11 +102,7 @@ class Client(Classifier):
         timeout: float | None = None,
         wait_for_ready: bool | None = None,
     ) -> Any:
-        """Send a request and return its reply.
-
-        Raises:
-            ServingError: The server refuses the request or does not answer.
-        """
+        """Send a request and return its reply; a refusal, or no answer, is a ServingError."""
         seconds = self.timeout if timeout is None else _checked(timeout)
         try:
             return self._method(method)(

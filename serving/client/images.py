@@ -39,11 +39,7 @@ def name_of(image: Any, index: int) -> str:
 
 
 def size_of(image: Any, index: int) -> int:
-    """Return the approximate encoded size of an image in bytes; 0 for a file that is not there.
-
-    Raises:
-        InvalidArgument: This is no image.
-    """
+    """Return the approximate encoded size of an image in bytes; 0 for a file that is not there."""
     if isinstance(image, (str, Path)):
         try:
             return Path(image).stat().st_size
@@ -105,11 +101,7 @@ def content_of(image: Any) -> bytes:
 
 
 def _decodable(data: bytes) -> bytes:
-    """Return an encoded image as models decode it: HEIC, which they do not, becomes PNG.
-
-    Raises:
-        InvalidArgument: The package that reads HEIC is missing, or the image is too large.
-    """
+    """Return an encoded image as models decode it: HEIC, which they do not, becomes PNG."""
     if not Look(data).is_heic:
         return data
     try:

@@ -136,15 +136,9 @@ def prediction(response: Any) -> Prediction:
 
 
 def classifications(answer: Prediction, count: int, top: int) -> list[Classification]:
-    """Convert a prediction to one classification for each image.
+    """Convert the outputs `classes` and `probabilities`, [count, classes], to one result an image.
 
-    Args:
-        answer: The outputs `classes` and `probabilities`, both of shape [images, classes].
-        count: Number of images.
-        top: Number of labels to return for each image, most probable first.
-
-    Raises:
-        InvalidArgument: The signature does not classify images.
+    Each has at most `top` labels. Other outputs are an InvalidArgument error.
     """
     classes = answer.outputs.get("classes")
     probabilities = answer.outputs.get("probabilities")

@@ -267,11 +267,7 @@ def _connections(server: int) -> int:
 
 
 def _free_socket(path: Path) -> None:
-    """Remove a Unix socket of another server, which is taken over as by TensorFlow Serving.
-
-    Raises:
-        ResourceError: There is something else at the path, or it cannot be removed.
-    """
+    """Remove a Unix socket of another server, which is taken over as by TensorFlow Serving."""
     try:
         if path.exists() and not path.is_socket():
             raise ResourceError(f"cannot listen on unix:{path}: this is not a socket.")

@@ -161,9 +161,6 @@ def _run_until_signalled(server: ModelServer, drain_seconds: float, lines: State
 
     A second signal ends the wait for them at once. SIGUSR1, with which programs that rotate logs
     ask for new files, is ignored: the log goes to standard error.
-
-    Raises:
-        ResourceError: A port has ended by itself.
     """
     # A SimpleQueue, because its `put` is reentrant and so may be called in a signal handler.
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()

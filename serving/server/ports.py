@@ -79,12 +79,7 @@ def is_loopback(host: str) -> bool:
 
 
 def server_context(settings: Settings) -> ssl.SSLContext | None:
-    """Return an SSL context for TLS 1.2 or newer; None for plain connections.
-
-    Raises:
-        ConfigError: A file cannot be read or is not in PEM format, the key and the certificate do
-            not match, or the key is encrypted.
-    """
+    """Return an SSL context for TLS 1.2 or newer, whose files fit; None for plain connections."""
     if not settings.ssl_key_file:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -104,11 +99,7 @@ def server_context(settings: Settings) -> ssl.SSLContext | None:
 
 
 def _check_pem(flag: str, file: Path, kind: str) -> None:
-    """Check what Python's `ssl` refuses without the name of the file.
-
-    Raises:
-        ConfigError: The file cannot be read, or holds something else.
-    """
+    """Check what Python's `ssl` refuses without the name of the file."""
     try:
         problem = "" if f"{kind}-----".encode() in file.read_bytes() else f"holds no {kind} as PEM"
     except OSError as error:

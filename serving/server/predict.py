@@ -255,11 +255,7 @@ class Handle:
 
 
 def _turn(counts: Sequence[int], begin: int, end: int, call: Call) -> AbstractContextManager[None]:
-    """Return the context in which a slice of rows runs, given the pixels of all rows.
-
-    Raises:
-        LongCall: The slice is one of a long call, and the call does not know yet that it is long.
-    """
+    """Return the context in which a slice of rows runs, given the pixels of all rows."""
     is_large = counts[begin] > SLICE_PIXELS
     if is_large or end - begin < len(counts):
         if not call.is_long:

@@ -100,12 +100,7 @@ class Services:
         return status_message(self._core.states(spec.name, spec.version))
 
     def reload(self, request: Any, call: Call) -> Any:
-        """Serve another model, and wait until it is available or the deadline of the call.
-
-        Raises:
-            StatusError: PERMISSION_DENIED, the server does not allow reloads; INVALID_ARGUMENT, the
-                configuration is wrong; UNKNOWN, the model does not become available.
-        """
+        """Serve another model, and wait until it is available or the deadline of the call."""
         if not self._settings.enable_reload_config_rpc:
             raise StatusError(
                 Code.PERMISSION_DENIED,

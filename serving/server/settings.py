@@ -40,13 +40,9 @@ _LIKE_TENSORFLOW_SERVING = "Options in the style of tensorflow_model_server"
 
 
 def _flag(default: Any, help: str, *names: str, **limits: float) -> Any:
-    """Declare a setting that is also a flag.
+    """Declare a setting that is also a flag, which has its name unless it is given `names`.
 
-    Args:
-        default: The default.
-        help: The description in `--help`.
-        *names: Names of the flag; without one, it has that of the setting.
-        **limits: The smallest and the largest allowed number, `min` and `max`.
+    The limits are the smallest and the largest allowed number, `min` and `max`.
     """
     return dataclasses.field(
         default=default, metadata={"names": names, "flag": {"help": help, **limits}}
