@@ -39,7 +39,11 @@ def name_of(image: Any, index: int) -> str:
 
 
 def size_of(image: Any, index: int) -> int:
-    """Return the approximate encoded size of an image in bytes; 0 for a file that is not there."""
+    """Return the approximate encoded size of an image in bytes; 0 for a file that is not there.
+
+    Raises:
+        InvalidArgument: This is no image.
+    """
     if isinstance(image, (str, Path)):
         try:
             return Path(image).stat().st_size

@@ -138,7 +138,10 @@ def prediction(response: Any) -> Prediction:
 def classifications(answer: Prediction, count: int, top: int) -> list[Classification]:
     """Convert the outputs `classes` and `probabilities`, [count, classes], to one result an image.
 
-    Each has at most `top` labels. Other outputs are an InvalidArgument error.
+    Each has at most `top` labels.
+
+    Raises:
+        InvalidArgument: The signature has other outputs.
     """
     classes = answer.outputs.get("classes")
     probabilities = answer.outputs.get("probabilities")

@@ -79,7 +79,10 @@ def is_loopback(host: str) -> bool:
 
 
 def server_context(settings: Settings) -> ssl.SSLContext | None:
-    """Return an SSL context for TLS 1.2 or newer, whose files fit; None for plain connections."""
+    """Return an SSL context for TLS 1.2 or newer; None for plain connections.
+
+    A file that cannot be used is a ConfigError.
+    """
     if not settings.ssl_key_file:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -100,7 +100,7 @@ class Services:
         return status_message(self._core.states(spec.name, spec.version))
 
     def reload(self, request: Any, call: Call) -> Any:
-        """Serve another model, and wait until it is available or the deadline of the call."""
+        """Serve another model, and wait until it is available; a StatusError says why it is not."""
         if not self._settings.enable_reload_config_rpc:
             raise StatusError(
                 Code.PERMISSION_DENIED,

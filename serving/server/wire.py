@@ -75,7 +75,8 @@ def check_fields(
     """Check that messages are not made of very many small parts, and that names are short.
 
     They are the message of a request, or those that it holds, of the type of the descriptor.
-    `counts_packed` says whether each byte of packed numbers counts as a field.
+    `counts_packed` says whether each byte of packed numbers counts as a field. What is too much is
+    a StatusError.
     """
     count = 0
     varint_bytes = 0

@@ -101,7 +101,7 @@ def check_host(request: Request, allowed: Collection[str]) -> None:
     Origin is then that of the Host header. Connections from this machine must therefore name it
     `localhost`, by its address, by its own name, or by one that is allowed, in the form of
     `host_name`: `.example.com` allows example.com and all that end with .example.com, and `*` any
-    name. Only programs send no Host header.
+    name. Only programs send no Host header. Another name is a StatusError.
     """
     here, _ = request.scope.get("server") or ("", 0)
     sent = request.headers.get("host", "localhost")
