@@ -95,20 +95,14 @@ class Client(Classifier):
             response_deserializer=method.response.FromString,
         )
 
-    def _call(
-        self,
-        method: Method,
-        request: Any,
-        timeout: float | None = None,
-        wait_for_ready: bool | None = None,
-    ) -> Any:
+    def _call(self, method: Method, request: Any, timeout: float | None = None) -> Any:
         """Send a request and return its reply; a refusal, or no answer, is a ServingError."""
         seconds = self.timeout if timeout is None else _checked(timeout)
         try:
             return self._method(method)(
                 request,
                 timeout=min(seconds, _LONGEST_TIMEOUT_S),
-                wait_for_ready=self._wait_for_ready if wait_for_ready is None else wait_for_ready,
+                wait_for_ready=self._wait_for_ready,
                 metadata=self._metadata,
             )
         except grpc.RpcError as error:
@@ -191,40 +185,19 @@ class Client(Classifier):
         self,
         version: int | None = None,
         timeout: float | None = None,
-        wait_for_ready: bool | None = None,
     ) -> list[VersionStatus]:
         """Return the state of every version that the server knows, newest first.
 
         Args:
             version: Return the state of this version only.
             timeout: Deadline of this call in seconds; None uses the timeout of the client.
-            wait_for_ready: Whether to wait for a server; None does as the client does.
 
         Raises:
             ServingError: The call failed, for example because the model is unknown.
         """
         request = protos.GetModelStatusRequest()
         messages.select(request.model_spec, self.model, version)
-        return messages.statuses(self._call(protos.STATUS, request, timeout, wait_for_ready))
-
-    def ready(self, timeout: float | None = None) -> bool:
-        """Return whether the model (or the version that this client asks for) is available now.
-
-        The result is False where no server answers or the server does not know the model.
-
-        Args:
-            timeout: Deadline of this call in seconds; None uses the timeout of the client.
-
-        Raises:
-            ServingError: The server refused the call for another reason, such as a missing
-                permission.
-        """
-        try:
-            # Without waiting for a server: that none answers is an answer here.
-            states = self.status(self._version, timeout, wait_for_ready=False)
-        except (Unavailable, NotFound, DeadlineExceeded):
-            return False
-        return any(state.state == "AVAILABLE" for state in states)
+        return messages.statuses(self._call(protos.STATUS, request, timeout))
 
     def wait_until_available(self, timeout: float = 60.0, version: int | None = None) -> int:
         """Wait until a server that is starting has loaded the model.
@@ -246,7 +219,7 @@ class Client(Classifier):
         last = "no answer yet"
         while (left := deadline - time.monotonic()) > 0:
             try:
-                states = self.status(version, min(left, self.timeout), wait_for_ready=True)
+                states = self.status(version, min(left, self.timeout))
             except (NotFound, DeadlineExceeded, Unavailable) as error:
                 last = str(error)
             else:

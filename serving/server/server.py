@@ -81,7 +81,7 @@ class ModelServer:
                 loaded(runtime)
             return runtime
 
-        self.core = Core(self._config, metrics.counted(load), settings)
+        self.core = Core(self._config, load, settings)
         self._log = RequestLog(settings)
         self._stopping = threading.Event()
         services = Services(self.core, self._log, settings)

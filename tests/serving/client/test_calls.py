@@ -133,14 +133,6 @@ def test_the_first_failure_cancels_the_remaining_requests(ask, scripted):
     assert len(seen.seen) < 100
 
 
-def test_ready_tells_whether_the_model_and_version_of_the_client_are_available(half, ask):
-    client = {"model": "half"}
-    assert ask(half, "ready", client=client) is True
-    assert ask(half, "ready", client={"model": "other"}) is False
-    assert ask(half, "ready", client={**client, "version": 9}) is False
-    assert ask("127.0.0.1:9", "ready", client={"timeout": 2.0}) is False
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [
