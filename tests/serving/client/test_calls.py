@@ -16,9 +16,11 @@ from imgpipe.serving.client import (
     DeadlineExceeded,
     InvalidArgument,
     NotFound,
+    Prediction,
     ServingError,
     Unavailable,
 )
+from imgpipe.serving.client.classifier import Classifier
 from imgpipe.serving.server import ModelServer
 from tests.ports import free_port
 from tests.serving.quick import quick
@@ -90,36 +92,33 @@ def test_classify_each_gives_an_answer_or_an_error_per_image(ask, images, make_i
         assert answers[place].probability == pytest.approx(one.probability, rel=1e-4)
 
 
-def test_at_most_at_once_requests_are_sent_at_the_same_time(ask, scripted, make_image):
-    """The largest number of simultaneous requests is exactly `at_once`."""
-    lock, now, most = threading.Lock(), [0], [0]
+class Counting(Classifier):
+    """A model that notes how many requests it has at the same time at most."""
 
-    def answer(method, request, context):
-        from tensorflow_serving.apis import predict_pb2
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.now = self.most = self.asked = 0
 
-        from imgpipe.serving import tensors
-
-        with lock:
-            now[0] += 1
-            most[0] = max(most[0], now[0])
+    def _predict_images(self, images, question):
+        with self.lock:
+            self.now += 1
+            self.asked += 1
+            self.most = max(self.most, self.now)
         time.sleep(0.05)
-        count = len(predict_pb2.PredictRequest.FromString(request).inputs["image_bytes"].string_val)
-        reply = predict_pb2.PredictResponse()
-        reply.model_spec.version.value = 1
-        tensors.fill_typed(reply.outputs["classes"], np.array([[b"a", b"b"]] * count, object))
-        tensors.fill_typed(reply.outputs["probabilities"], np.float32([[0.2, 0.8]] * count))
-        with lock:
-            now[0] -= 1
-        return reply.SerializeToString()
+        with self.lock:
+            self.now -= 1
+        names = np.array([[b"a", b"b"]] * len(images), object)
+        outputs = {"classes": names, "probabilities": np.float32([[0.2, 0.8]] * len(images))}
+        return Prediction(outputs, "m", 1, "")
 
-    target, seen = scripted(answer)
-    answers = ask(target, "classify", [b"x"] * 300, at_once=3)
-    assert len(answers) == 300
-    assert len(seen.seen) == 10
-    assert most[0] == 3
+
+def test_at_most_at_once_requests_are_sent_at_the_same_time():
+    model = Counting()
+    assert len(model.classify([b"x"] * 300, at_once=3)) == 300
+    assert (model.asked, model.most) == (10, 3)
     for name in ("at_once", "top"):
         with pytest.raises(InvalidArgument, match=f"{name} must be 1 or more. Received: 0"):
-            ask(target, "classify", [b"x"] * 300, **{name: 0})
+            model.classify([b"x"] * 300, **{name: 0})
 
 
 def test_the_first_failure_cancels_the_remaining_requests(ask, scripted):
