@@ -221,7 +221,6 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
         (("run", "--set", "train.epoch=1"), "did you mean 'train.epochs'"),
         (("predict", "missing.jpg"), "missing.jpg: there is no such file"),
         (("serve", "OUT", "--log-share", "0.2"), "--log-share need --request-log PREFIX"),
-        (("explain", "--layers", "--layer", "nosuch"), "--layer needs an image"),
     ],
 )
 def test_bad_arguments_end_with_exit_code_2_and_a_message(tmp_path: Path, arguments, expected):
