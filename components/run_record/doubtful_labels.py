@@ -24,6 +24,7 @@ from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.calibration import fit_temperature, softmax
 from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.head.wrong_labels import wrong_label_probabilities
+from imgpipe.models.names.arrays import Flags, Floats, Integers
 from imgpipe.models.settings.model import ModelSettings
 
 #: A label that is wrong with a higher probability is doubtful; see docs/benchmarks.md, "Wrong
@@ -83,18 +84,12 @@ def doubtful_labels(
     settled |= np.isin(rows.labels, unlearned)
     others = ~np.isin(rows.hashes, answers.hashes)
     if others.any():  # images of train, where the validation split decides
-        of_folds = _by_folds(rows, len(vocabulary))
+        of_folds = _by_folds(rows, others & ~settled, len(vocabulary))
         if of_folds is None:  # one large group, such as a film
             return None
-        learned = of_folds.answerable
-        temperature = fit_temperature(of_folds.logits[learned], rows.labels[learned])
-        others &= learned & ~settled
-        shares = softmax(of_folds.logits[others] / temperature)
-        labels = rows.labels[others]
-        looks_like[others] = shares.argmax(axis=1)
-        of_label = shares[np.arange(len(labels)), labels]
-        of_other = np.where(looks_like[others] == labels, 0, shares.max(axis=1))
-        wrong[others] = wrong_label_probabilities(of_label, of_other, len(vocabulary))
+        known, seen_as, in_doubt = of_folds
+        looks_like[known] = seen_as
+        wrong[known] = in_doubt
     answered = answers.select(np.isin(answers.hashes, rows.hashes[~settled]))
     _, places, answers_at = np.intersect1d(rows.hashes, answered.hashes, return_indices=True)
     looks_like[places] = answered.predicted[answers_at]
@@ -137,8 +132,14 @@ def _described(
     }
 
 
-def _by_folds(rows: BankRows, classes: int) -> Answers | None:
-    """Return the answers of the heads of folds in the order of the rows; None without folds."""
+def _by_folds(
+    rows: BankRows, wanted: Flags, classes: int
+) -> tuple[Integers, Integers, Floats] | None:
+    """Return which of the wanted images the heads of folds know, and what they answer.
+
+    The answers are the class that each of these images looks like, and the probability that its
+    label is wrong. None without folds.
+    """
     first = rows.first_block()
     step = -(-first.features.shape[1] // _WIDEST)
     thinned = replace(first, features=first.features[:, ::step], sizes=())
@@ -146,7 +147,13 @@ def _by_folds(rows: BankRows, classes: int) -> Answers | None:
     if not folds:
         return None
     answers = Answers.joined([of_fold for of_fold, _ in folds])
+    learned = answers.answerable
+    temperature = fit_temperature(answers.logits[learned], answers.labels[learned])
     order = np.argsort(np.asarray(answers.hashes), kind="stable")  # that of the rows
-    return Answers(
-        answers.logits[order], answers.labels[order], learnable=answers.answerable[order]
-    )
+    known = np.flatnonzero(wanted & learned[order])
+    shares = softmax(answers.logits[order[known]] / temperature)
+    labels = rows.labels[known]
+    looks_like = shares.argmax(axis=1)
+    of_label = shares[np.arange(len(known)), labels]
+    of_other = np.where(looks_like == labels, 0, shares.max(axis=1))
+    return known, looks_like, wrong_label_probabilities(of_label, of_other, classes)
