@@ -87,9 +87,9 @@ def doubtful_labels(
         of_folds = _by_folds(rows, others & ~settled, len(vocabulary))
         if of_folds is None:  # one large group, such as a film
             return None
-        known, seen_as, in_doubt = of_folds
-        looks_like[known] = seen_as
-        wrong[known] = in_doubt
+        places, seen_as, in_doubt = of_folds
+        looks_like[places] = seen_as
+        wrong[places] = in_doubt
     answered = answers.select(np.isin(answers.hashes, rows.hashes[~settled]))
     _, places, answers_at = np.intersect1d(rows.hashes, answered.hashes, return_indices=True)
     looks_like[places] = answered.predicted[answers_at]
@@ -150,10 +150,10 @@ def _by_folds(
     learned = answers.answerable
     temperature = fit_temperature(answers.logits[learned], answers.labels[learned])
     order = np.argsort(np.asarray(answers.hashes), kind="stable")  # that of the rows
-    known = np.flatnonzero(wanted & learned[order])
-    shares = softmax(answers.logits[order[known]] / temperature)
-    labels = rows.labels[known]
+    places = np.flatnonzero(wanted & learned[order])
+    shares = softmax(answers.logits[order[places]] / temperature)
+    labels = rows.labels[places]
     looks_like = shares.argmax(axis=1)
-    of_label = shares[np.arange(len(known)), labels]
+    of_label = shares[np.arange(len(places)), labels]
     of_other = np.where(looks_like == labels, 0, shares.max(axis=1))
-    return known, looks_like, wrong_label_probabilities(of_label, of_other, classes)
+    return places, looks_like, wrong_label_probabilities(of_label, of_other, classes)
