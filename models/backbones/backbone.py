@@ -90,7 +90,6 @@ class Backbone(registry.BackboneChoice):
             "architecture": self.name,
             "weights": self._weights_key(),
             "cut": self.cut,
-            "width": self.width,
         }
         code_sha256 = registry.architecture(self.name).code_sha256
         if code_sha256 is not None:
@@ -237,12 +236,8 @@ def _seeded(seed: int) -> Iterator[None]:
 def file_sha256(path: Path, expected: str = "") -> str:
     """Return the SHA-256 (hex) of a file, computed again only when its time or size has changed.
 
-    Args:
-        path: Path of the file.
-        expected: SHA-256 (hex) that the file must have; "" accepts any.
-
-    Raises:
-        ResourceError: The file cannot be read, or its SHA-256 is not the expected one.
+    It raises a ResourceError if the file cannot be read, or is not the expected one; "" accepts
+    any.
     """
     try:
         state = path.stat()
@@ -250,7 +245,7 @@ def file_sha256(path: Path, expected: str = "") -> str:
     except OSError as error:
         raise ResourceError(
             f"model.weights: cannot read {path}: {error.strerror or error}. Expected: a file of "
-            "weights (.weights.h5, .h5 or .keras)"
+            "weights (.weights.h5 or .keras)"
         ) from error
     if expected and received != expected.lower():
         raise ResourceError(

@@ -30,12 +30,10 @@ class BackboneChoice:
     Attributes:
         name: Name of the architecture, as `names` lists it.
         weights: "imagenet", "none" (random weights) or the path of a local weights file.
-        width: Multiplier of the number of filters, where the architecture has one.
     """
 
     name: str
     weights: str = "imagenet"
-    width: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -88,8 +86,7 @@ class PackagedWeights:
 def checked_sha256(weights: PackagedWeights) -> str:
     """Return the SHA-256 (hex) of packaged weights, after comparing it with that of their file.
 
-    Raises:
-        ResourceError: See `PackagedWeights.content`.
+    It raises the errors of `PackagedWeights.content`.
     """
     weights.content()
     return weights.sha256
@@ -110,7 +107,6 @@ class Architecture:
             BatchNorm to fold, so that it need not be copied. With None, a copy of what `build`
             returns is used.
         imagenet: Whether ImageNet weights exist for it.
-        widths: Whether its number of filters can be multiplied.
         weights_by_size: Whether it has other ImageNet weights for some sizes of the images.
         packaged: Its ImageNet weights in an installed package; None when Keras downloads them.
         code_sha256: Returns the SHA-256 (hex) of code outside this package that builds the network;
@@ -125,7 +121,6 @@ class Architecture:
     build: Callable[[BackboneChoice, tuple[int, int]], keras.Model]
     folded: Callable[[keras.KerasTensor, bool], keras.KerasTensor] | None = None
     imagenet: bool = True
-    widths: bool = False
     weights_by_size: bool = False
     packaged: PackagedWeights | None = None
     code_sha256: Callable[[], str] | None = None
