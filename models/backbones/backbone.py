@@ -90,6 +90,7 @@ class Backbone(registry.BackboneChoice):
             "architecture": self.name,
             "weights": self._weights_key(),
             "cut": self.cut,
+            "width": self.width,
         }
         code_sha256 = registry.architecture(self.name).code_sha256
         if code_sha256 is not None:

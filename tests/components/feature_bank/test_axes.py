@@ -113,7 +113,7 @@ def test_images_that_are_added_leave_them_until_the_training_images_have_doubled
     "other",
     [
         replace(_SETTINGS, seed=1),  # of random weights
-        replace(_SETTINGS, cut="pool2"),
+        replace(_SETTINGS, features="conv1"),
         replace(_SETTINGS, image_size=48),
     ],
     ids=["weights", "layer", "size"],
