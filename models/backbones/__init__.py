@@ -12,7 +12,7 @@ from imgpipe.models.errors import ConfigError, nearest
 __all__ = ["Backbone", "get"]
 
 _NAMED: Final = ("imagenet", "none")  # weights that are not a file
-_FILE_ENDINGS: Final = (".weights.h5", ".keras")
+_FILE_ENDINGS: Final = (".h5", ".keras")
 _SHA256: Final = re.compile("[0-9a-fA-F]{64}")
 
 
@@ -48,9 +48,8 @@ def get(
         )
     if weights not in _NAMED and not weights.endswith(_FILE_ENDINGS):
         raise ConfigError(
-            'weights: expected "imagenet", "none" or the path of a file of Keras 3 (.weights.h5, '
-            ".keras). Load any other with the Keras that wrote it, and call "
-            f"save_weights('NAME.weights.h5'). Received: {weights!r}{nearest(weights, _NAMED)}"
+            'weights: expected "imagenet", "none" or the path of a file (.weights.h5, .h5, '
+            f".keras). Received: {weights!r}{nearest(weights, _NAMED)}"
         )
     if weights == "imagenet" and not architecture.imagenet:
         raise ConfigError(

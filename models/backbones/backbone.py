@@ -246,7 +246,7 @@ def file_sha256(path: Path, expected: str = "") -> str:
     except OSError as error:
         raise ResourceError(
             f"model.weights: cannot read {path}: {error.strerror or error}. Expected: a file of "
-            "weights (.weights.h5 or .keras)"
+            "weights (.weights.h5, .h5 or .keras)"
         ) from error
     if expected and received != expected.lower():
         raise ResourceError(

@@ -27,7 +27,7 @@ class NetworkSettings:
     )
     weights: str = Field(
         default="imagenet",
-        description="imagenet (a preset: its own), none (random), or a .weights.h5 or .keras file.",
+        description="imagenet (a preset: its own), none (random), or a .h5 or .keras file.",
     )
     weights_sha256: str = Field(
         default="",

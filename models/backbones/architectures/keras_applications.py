@@ -139,10 +139,16 @@ def _explained(choice: BackboneChoice, error: Exception, imagenet: bool) -> Exce
         file_names = re.findall(r"[\w.\-]+\.h5", text)
         file = file_names[0] if file_names else "its weights without top (…_notop.h5)"
         folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
+        advice = f"Put that file into {folder}"
+        # With weights="imagenet", Keras gives these networks one more Rescaling, without which the
+        # same weights from a file answer differently (tensorflow/tensorflow#62193).
+        if not choice.name.startswith("efficientnet_b"):
+            advice += (
+                f', or name it: model.weights = "PATH/{file_names[0] if file_names else "FILE.h5"}"'
+            )
         return ResourceError(
             f"backbone {choice.name}: its ImageNet weights are not on this machine, and the "
-            f"network does not give them ({text[:200]}). Expected: {file}. Put that "
-            f"file into {folder}"
+            f"network does not give them ({text[:200]}). Expected: {file}. {advice}"
         )
     if imagenet and "corrupted" in text:
         return ResourceError(f"backbone {choice.name}: {text} Delete it from Keras' cache")
