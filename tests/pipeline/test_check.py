@@ -346,13 +346,6 @@ def test_the_page_shows_images_with_problems_and_loads_nothing(faulty, tmp_path)
     assert "<script" not in html and "Data refused" in html
 
 
-def test_settings_change_the_findings_and_are_checked(clean):
-    code, text, _ = check(clean, "--set", "judge.min_side=65", *FEW)
-    assert code == 4 and "too small" in text
-    _, _, error = check(clean, "--set", "judge.min_sid=65")
-    assert isinstance(error, ConfigError) and "did you mean 'judge.min_side'" in str(error)
-
-
 def test_file_names_of_any_bytes_are_escaped(clean, tmp_path):
     for name in (b"\xff.jpg", b"\x1b[31mred.jpg", b"<b>[red].jpg"):
         Path(os.fsdecode(os.fsencode(clean) + b"/rock/" + name)).write_bytes(b"")

@@ -247,15 +247,3 @@ def test_without_a_model_a_server_is_asked_even_beside_a_folder_of_its_name(
     monkeypatch.setattr("imgpipe.pipeline.commands.predict._SERVER", "localhost:9")
     with pytest.raises(ServerError, match="localhost:9"):
         predict("--timeout", 0.5, photos)
-
-
-def test_an_image_with_too_many_pixels_is_refused_as_by_a_server(out, photos):
-    stream = io.BytesIO()
-    Image.new("1", (12_000, 12_000)).save(stream, "PNG")
-    (photos / "bomb.png").write_bytes(stream.getvalue())
-    Image.new("1", (12_000, 12_000)).save(photos / "page.tif", compression="group4")
-    answers = {Path(row["image"]).name: row for row in rows("--model", out, photos)}
-    for name in ("bomb.png", "page.tif"):
-        said = "the image has 144.0 million pixels; at most 125 million are allowed."
-        assert said in answers[name]["error"]
-    assert "label" in answers["0.png"]
