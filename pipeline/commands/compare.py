@@ -124,14 +124,7 @@ def _blocks(compared: RunComparison) -> Iterator[ResultBlock]:
 
 def _described(change: Change) -> str:
     """Return a difference between two runs as a line."""
-    from imgpipe.pipeline.output.run_history import IMAGE_SIZE
-
-    before = change["before"]
-    after = change["after"]
-    line = f"{change['name']}: {_value(before)} → {_value(after)}"
-    if change["name"] == IMAGE_SIZE and before and after:
-        line += f" (the network computes {(after / before) ** 2:.1f} times as much in each request)"
-    return line
+    return f"{change['name']}: {_value(change['before'])} → {_value(change['after'])}"
 
 
 def _value(value: object) -> str:

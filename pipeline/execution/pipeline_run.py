@@ -80,10 +80,9 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
     began = time.monotonic()
     config = config.with_absolute_paths()  # workers may have other current folders
     inputs = source.usable(config)
-    settings_key = plans.settings_key(config)  # before a new version may be installed
     folder = OutputFolder(config.places.out)
     with folder.begin():
-        ended = repetition.candidate(folder, settings_key)
+        ended = repetition.candidate(folder, to_toml(config))
         listed = _listed(inputs.images)
         # With these arguments, some components are executed in any case.
         if ended is not None and start is None and not accept:
@@ -96,8 +95,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
             run.plan = _planned_while_loading(config, inputs, run, listed, accept)
             _run_components(config, run.plan, run, start)
         if run.plan is not None:
-            outcome_key = plans.outcome_key(run.plan, config.places.schema)
-            repetition.remember(run.outcome, settings_key, outcome_key)
+            repetition.remember(run.outcome, plans.outcome_key(run.plan, config.places.schema))
         return dataclasses.replace(run.outcome, freed=folder.clean(config.run.keep))
 
 

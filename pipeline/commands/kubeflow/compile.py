@@ -71,7 +71,11 @@ def command(
 
 
 def require_kfp() -> None:
-    """Check that the package kfp is installed, which the extra `kubeflow` brings."""
+    """Check that the package kfp is installed.
+
+    Raises:
+        ResourceError: It is not; the extra `kubeflow` brings it.
+    """
     if importlib.util.find_spec("kfp") is None:
         raise ResourceError(
             "imgpipe kubeflow needs the package kfp, which is not installed. Install it with: "
@@ -80,7 +84,11 @@ def require_kfp() -> None:
 
 
 def check_root(root: str) -> None:
-    """Check that a root is the URI of an object store that the launcher of Kubeflow mounts."""
+    """Check the root of a pipeline's artifacts.
+
+    Raises:
+        ConfigError: `root` is no URI of an object store that the launcher of Kubeflow mounts.
+    """
     from imgpipe.pipeline.kubeflow import mounts
 
     if not root.startswith(mounts.SCHEMES):
