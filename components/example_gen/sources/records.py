@@ -27,12 +27,8 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceKind,
 )
-from imgpipe.components.example_gen.sources.listing import listed
-from imgpipe.components.example_gen.sources.split_names import (
-    require_all_named,
-    split_of,
-    split_word,
-)
+from imgpipe.components.example_gen.sources.listing import listed_files
+from imgpipe.components.example_gen.sources.split_names import split_word
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
 
@@ -123,36 +119,24 @@ class TFRecordSource(Source):
 
     def listing(self) -> Scan:
         """Read all records once; see `Source.listing`."""
-        items = list(self._items())
-        labels = {item.label for item in items if item.label}
-        tables.check_single_labels(self.locator, labels, self.options.classes)
-        return listed(self.locator, items, _EXPECTED, self.options.least_classes)
+        base, files = self._files()
+        by_file = {file.relative_to(base).as_posix(): file for file in files}
+        items = {name: list(self._items(name, file)) for name, file in by_file.items()}
+        return listed_files(self.locator, items, _EXPECTED, self.options)
 
     def read(self, item: Item) -> bytes:
         """Read the encoded image of one record; see `Source.read`."""
         return read_locator(item.locator, self.options.store)
 
-    def _items(self) -> Iterator[Item]:
-        base, files = self._files()
-        alone = Path(self.locator).expanduser().is_file()
-        named: dict[str, str | None] = {}
-        for file in files:
-            name = file.relative_to(base).as_posix()
-            plain = _plain(str(file), self.options.store)
-            fields = _fields(plain, str(file), self.options)
-            if fields is None:
-                continue
-            # The name of a file that is the whole source need not name its split:
-            # crash_test_photos.tfrecord.
-            given = None if alone else split_of(name)
-            entries = index(plain, fields, str(file))
-            if not all(entry.split for entry in entries):
-                named[name] = given
-            for number, entry in enumerate(entries):
-                said = f"{name!r}, record {number}"
-                split = split_word(entry.split, said) if entry.split else given
-                yield entry.item(f"{name}/{number:08d}", str(file), fields, split)
-        require_all_named(self.locator, named)
+    def _items(self, name: str, file: Path) -> Iterator[Item]:
+        plain = _plain(str(file), self.options.store)
+        fields = _fields(plain, str(file), self.options)
+        if fields is None:
+            return
+        for number, entry in enumerate(index(plain, fields, str(file))):
+            said = f"{name!r}, record {number}"
+            split = split_word(entry.split, said) if entry.split else None
+            yield entry.item(f"{name}/{number:08d}", str(file), fields, split)
 
     def _files(self) -> tuple[Path, list[Path]]:
         """Return the folder that names are relative to, and the record files in order."""

@@ -127,7 +127,7 @@ NO_END = r"end mark is missing.*ignore-zeros"
         ),
         ("zip", lambda data: b"PK no zip at all", "the zip is broken"),
         ("tar", lambda data: data[:9000], r"cut off|end of data"),
-        ("tar", lambda data: bytes(10240), "It holds no file"),
+        ("tar", lambda data: bytes(10240), "it holds no file"),
         # `tarfile` takes any block that is no header for the end of the archive.
         *(
             ("tar" + packed, spoil, NO_END)
@@ -207,7 +207,7 @@ def test_archives_that_are_not_read_are_named(pack, tmp_path, kind):
     with pytest.raises(ConfigError, match=r"is not read; expected .*Unpack it, and name the folde"):
         open_source(str(tmp_path / f"pets.{kind}")).listing()
     outer = pack("zip", {f"x/pets.{kind}": b"x", "owls.zip": b"x"})
-    said = rf"still packed \(owls\.zip, x/pets\.{kind}\): unpack it, each into a folder of its name"
+    said = rf"archives \(owls\.zip, x/pets\.{kind}\): unpack each into a folder of its name"
     with pytest.raises(ConfigError, match=said):
         open_source(str(outer)).listing()
 
