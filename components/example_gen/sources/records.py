@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
+from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file.file_names import is_hidden
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import local_files, tables, unpacked
@@ -44,10 +45,8 @@ _FOOTER = 4  # bytes after a TFRecord, a checksum of the data
 _FIRST = 100  # records in which the features are looked for
 _SHOWN = 8  # values of a label with several
 _FILES_KEPT = 1024  # cached indexes of files, because a source is listed up to three times
-#: Names of record files: x.tfrecord, x.tfrec, x.record-00000-of-00010, data_tfrecord-…-of-….gz.
-RECORD_FILE = re.compile(
-    r"(tfrecords?|\.tfrec|\.records?)(-[\d?*]+-of-[\d?*]+)?(\.gz)?$", re.IGNORECASE
-)
+#: Names of record files: x.tfrecord, x.tfrec, data_tfrecord-00000-of-00010.gz.
+RECORD_FILE = re.compile(r"(tfrecords?|\.tfrec)(-[\d?*]+-of-[\d?*]+)?(\.gz)?$", re.IGNORECASE)
 #: Number and total of a part, as in x.tfrecord-00002-of-00004.
 _PART = re.compile(r"(.*)-(\d+)-of-(\d+)([^/\d][^/]*|)")
 _EXPECTED = (
@@ -57,18 +56,12 @@ _EXPECTED = (
 
 
 def takes(locator: str, options: SourceOptions) -> bool:
-    """Whether a plain path names record files, or a folder of them without a sub-folder.
-
-    Files of other kinds may be beside x.tfrecord, but other things are called x.record, too.
-    """
+    """Whether a plain path names record files, or a folder of them without a sub-folder."""
     path = Path(locator).expanduser()
     if path.is_dir():
         entries = local_files.visible(path)
-        records = [entry for entry in entries if RECORD_FILE.search(entry.name)]
-        sure = any("tfrec" in entry.name.lower() for entry in records)
-        if not sure and 2 * len(records) <= len(entries):
-            return False
-        return not any(entry.is_dir() for entry in entries)
+        has_records = any(RECORD_FILE.search(entry.name) for entry in entries)
+        return has_records and not any(entry.is_dir() for entry in entries)
     is_named_so = any(map(RECORD_FILE.search, (locator, locator.rstrip("*"))))
     return is_named_so or ".tfrecord" in locator.lower()
 
@@ -229,21 +222,22 @@ def _fields(path: str, name: str, options: SourceOptions) -> Fields | None:
         features |= dict.fromkeys(sorted(_parse(record, name, number).features.feature))
     if number < 0:
         return None
-    wanted = options.image_column, options.label_column
-    fields = find_fields(name, list(features), *wanted, required=True)
+    fields = find_fields(name, list(features), options.image_column, options.label_column)
+    if not fields.image:
+        found = join_names(list(features), 12)
+        raise ConfigError(
+            f"data source {name!r}: none of its features {found} is an image; {_EXPECTED}"
+        )
     # Later records may have the only feature of a role.
     return Fields(*(getattr(fields, field) or field for field in _ROLES))
 
 
-def find_fields(
-    where: str, features: Sequence[str], image: str, label: str, required: bool = False
-) -> Fields:
+def find_fields(where: str, features: Sequence[str], image: str, label: str) -> Fields:
     """Find the features of a record by given or usual names; "" for those that are absent."""
     wanted = {"image": image, "label": label}
     names: dict[str, str] = {}
     for field, role in _ROLES.items():
-        needed = required and role == "image"
-        place = tables.find_column(where, features, role, wanted.get(field, ""), needed, "feature")
+        place = tables.find_column(where, features, role, wanted.get(field, ""))
         names[field] = features[place] if place >= 0 else ""
     return Fields(**names)
 
