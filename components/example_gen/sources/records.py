@@ -224,9 +224,9 @@ def _fields(path: str, name: str, options: SourceOptions) -> Fields | None:
         return None
     fields = find_fields(name, list(features), options.image_column, options.label_column)
     if not fields.image:
-        found = join_names(list(features), 12)
+        shown = join_names(list(features), 12)
         raise ConfigError(
-            f"data source {name!r}: none of its features {found} is an image; {_EXPECTED}"
+            f"data source {name!r}: none of its features {shown} is an image; {_EXPECTED}"
         )
     # Later records may have the only feature of a role.
     return Fields(*(getattr(fields, field) or field for field in _ROLES))

@@ -71,7 +71,8 @@ def is_usual(name: str, role: str) -> bool:
 def find_column(where: str, titles: Sequence[str], role: str, wanted: str = "") -> int:
     """Return the index of a column or feature by its name or index, or its usual names.
 
-    It is -1 for none. `titles` are empty where the file has no header. Without the `wanted` one it is a ConfigError.
+    It is -1 for none. `titles` are empty where the file has no header. If the `wanted` one is
+    missing, it is a ConfigError.
     """
     cells = [title.strip() for title in titles]
     words = [_word(cell) for cell in cells]
