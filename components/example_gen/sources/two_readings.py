@@ -49,7 +49,7 @@ def about_splits(top: Folder) -> Ambiguity | None:
         left_out = [others, named]
     why = f"{join_names([folder.name for folder in named])} name splits, {problem}"
     layer = inside([(top, None)])
-    rest = [reading for some in left_out for reading in _without(layer, some)]
+    rest = [reading for group in left_out for reading in _without(layer, group)]
     return why, [*_as_splits(folders), *rest, *levels(layer)[:1]]
 
 
