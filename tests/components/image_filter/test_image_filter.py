@@ -5,12 +5,10 @@ No image is lost, and other engines and shards give the same result.
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import integer, shard_files, text
 from imgpipe.components.image_filter import image_filter, image_table
 from imgpipe.components.image_filter.image_filter import Uris
@@ -77,26 +75,6 @@ def test_every_fault_is_named_and_every_image_is_counted(faulty, run):
         stored = done.root / "q" / reject["stored"]
         assert reject["override"] and stored.parent.name == reject["reason"]
         assert stored.read_bytes() == (faulty / path).read_bytes()
-
-
-def test_no_image_of_a_given_test_split_is_moved(photos, encode, run):
-    """Small classes are filled up with training images, whose copies in test stay there."""
-    same = {f"{n}.jpg": encode(seed=700 + n) for n in range(10)}
-    folder = photos(
-        {
-            "train/a": 2,  # so that copies are among the five that validation gets
-            "train/b": 12,
-            "test/b": 6,
-            **{f"train/a/{name}": data for name, data in same.items()},
-            **{f"test/a/{name}": data for name, data in same.items()},
-        }
-    )
-    rule = SplitRule(given=("train", "test"), min_validation=5)
-    done = run(folder, rule=rule)
-    splits = Counter(text(record, names.SPLIT) for record in done.records("metadata"))
-    assert splits["test"] == 16
-    assert set(done.rejects) == {f"train/a/{name}" for name in same}
-    assert {reject["reason"] for reject in done.rejects.values()} == {"duplicate_across_splits"}
 
 
 def test_other_engines_and_shard_sizes_give_the_same_examples(faulty, run):
