@@ -8,7 +8,7 @@ import io
 import pytest
 from PIL import Image
 
-from imgpipe.components.common.image_file.content import inspected
+from imgpipe.components.common.image_file.content import decode, inspected
 from imgpipe.components.common.image_file.transcoding import for_the_model
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.example_gen.inspection import inspect
@@ -17,7 +17,6 @@ from imgpipe.components.image_filter.judge.decision import decide
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.serving.look import Look
 from tests.images import encoded
-from tests.looks import decode
 from tests.serving.test_image_header import compressed_texts, many_scans
 
 
@@ -159,7 +158,7 @@ def test_formats_that_only_pillow_reads_are_transcoded_to_png(encode, kind):
     assert (
         found.row.rejection is None and found.row.with_severity("repair")[0].reason == "transcoded"
     )
-    pixels, error = decode(found.kept.image_bytes)
+    pixels, error = decode(Look(found.kept.image_bytes))
     assert (pixels.shape, error) == ((32, 40, 3), "") and kind in found.row.with_severity("repair")[
         0
     ].detail
@@ -235,5 +234,5 @@ def test_damaged_images_pass_only_if_the_serving_op_decodes_them_or_they_are_rep
         if found.row.with_severity("repair"):
             repaired += 1
             assert entry["pil"] == "OK", path
-            assert decode(found.kept.image_bytes)[1] == "", path
+            assert decode(Look(found.kept.image_bytes))[1] == "", path
     assert repaired == readable > 40
