@@ -78,12 +78,12 @@ class ImageTable:
         """What rejects files, by path."""
         return self._with("reject")
 
-    @cached_property
+    @property
     def repaired(self) -> list[Row]:
         """The images that are stored as PNG, by path."""
         return self._with("repair")
 
-    @cached_property
+    @property
     def warned(self) -> list[Row]:
         """What images are kept with a warning for, by path."""
         return self._with("warn")
@@ -93,7 +93,7 @@ class ImageTable:
             row.described(finding) for row in self.rows for finding in row.with_severity(severity)
         )
 
-    @cached_property
+    @property
     def reviewed(self) -> list[Row]:
         """The effects of the overrides on images, by path; the reasons are their verdicts."""
         rows = (row for row in self.rows if row.verdict)

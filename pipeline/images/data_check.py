@@ -94,7 +94,7 @@ class CheckedSource:
         from imgpipe.components.common.formatting import plural
         from imgpipe.components.image_filter.findings import titles
 
-        warned = len({row["path"] for row in self.images.warned})
+        warned = sum(bool(row.with_severity("warn")) for row in self.images.rows)
         counts = {"rejected": self.data["rejected"], "repaired": self.data["repaired"]}
         changed = [f"{count:,} {what}" for what, count in counts.items() if count]
         if warned:
