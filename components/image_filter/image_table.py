@@ -15,7 +15,6 @@ import functools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,7 +72,7 @@ class ImageTable:
         """The images that are kept."""
         return (row for row in self.rows if row.rejection is None)
 
-    @cached_property
+    @property
     def rejected(self) -> list[Row]:
         """What rejects files, by path."""
         return self._with("reject")
