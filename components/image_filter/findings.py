@@ -75,15 +75,16 @@ def not_used(findings: Iterable[Finding], decides: bool = False) -> str:
     return ", ".join(finding["sentence"] for finding in unused if finding["decides"] or not decides)
 
 
-def titles(findings: Iterable[Finding], but: Iterable[str] = ()) -> list[str]:
-    """Return what decides in a few words each, for a verdict; what is not used is one of them.
-
-    Args:
-        findings: Findings about the images or the run.
-        but: Reasons that the verdict says in other words.
-    """
+def titles(findings: Iterable[Finding]) -> list[str]:
+    """Return what decides in a few words each, for a verdict; what is not used is one of them."""
     deciding = [finding for finding in findings if finding["decides"]]
     unused = not_used(deciding)
     used = (finding for finding in deciding if finding["fate"] != "not_used")
-    others = [finding["title"] for finding in used if finding["reason"] not in but]
-    return others + ([f"not used: {unused}"] if unused else [])
+    return [finding["title"] for finding in used] + ([f"not used: {unused}"] if unused else [])
+
+
+def joined(about_images: Iterable[Finding], about_result: Sequence[Finding]) -> list[Finding]:
+    """Return the findings about the images and the result, which knows more of the same reason."""
+    reasons = {finding["reason"] for finding in about_result}
+    others = [finding for finding in about_images if finding["reason"] not in reasons]
+    return [*others, *about_result]

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import interval_text, join_names, plural
+from imgpipe.components.image_filter.findings import joined
+from imgpipe.components.image_filter.summary_findings import DIVIDED_FAMILIES
 from imgpipe.components.run_record.facts import folds_of
 from imgpipe.models.features.folds import FEW_IMAGES, FOLDS
 from imgpipe.models.finding import Finding, make_finding
@@ -21,7 +23,7 @@ _NAMED = 4  # classes that a finding names
 def all_findings(facts: Facts) -> list[Finding]:
     """Return the findings about the images, and those about the result; see `run_findings`."""
     data = facts["data"]
-    return [*(data["findings"] if data is not None else ()), *run_findings(facts)]
+    return joined(data["findings"] if data is not None else (), run_findings(facts))
 
 
 def run_findings(facts: Facts) -> list[Finding]:
@@ -35,6 +37,7 @@ def run_findings(facts: Facts) -> list[Finding]:
         *_unlearned(facts),
         *_never_right(facts),
         *_test_below(facts),
+        *_divided_families(facts),
         *_bank(facts),
     ]
 
@@ -130,6 +133,26 @@ def _test_below(facts: Facts) -> Iterator[Finding]:
         title="the test accuracy is surely below the accuracy that decided",
         decides=True,
     )
+
+
+def _divided_families(facts: Facts) -> Iterator[Finding]:
+    """Say in the verdict which accuracy to believe if the source's splits divide families."""
+    for split, summary in facts["metrics"].items():
+        unseen = summary["unseen"]
+        if unseen is None:
+            continue
+        title = (
+            f"train has images of the families of all images of {split}, so that its accuracy "
+            f"{summary['accuracy']:.3f} says little about new ones"
+        )
+        if unseen["accuracy"] is not None:
+            seen = plural(summary["count"] - unseen["count"], "image")
+            title = (
+                f"train has images of the same families as {seen} of {split}: believe the accuracy "
+                f"{unseen['accuracy']:.3f} on its other {plural(unseen['count'], 'image')}, not "
+                f"{summary['accuracy']:.3f}"
+            )
+        yield make_finding(DIVIDED_FAMILIES, "", title=title, decides=True)
 
 
 def _bank(facts: Facts) -> Iterator[Finding]:

@@ -38,7 +38,7 @@ from imgpipe.pipeline.configuration.config import Config
 
 if TYPE_CHECKING:
     from imgpipe.components.report.page import Page
-    from imgpipe.components.report.page_facts import PageFacts
+    from imgpipe.components.run_record.facts import Facts
 
 _ADVICE = "do what stands below each reason (--html shows the images)"
 
@@ -137,16 +137,15 @@ class CheckedSource:
         """Return what the page shows, without its images."""
         from imgpipe.components.report.check_page import sections
         from imgpipe.components.report.page import Page
-        from imgpipe.components.report.page_facts import empty
-        from imgpipe.components.report.pictures.galleries import sampled
-        from imgpipe.components.report.pictures.near_duplicates import condensed
         from imgpipe.components.report.section import Context
-        from imgpipe.components.run_record.facts import page_settings
+        from imgpipe.components.run_record.facts import empty, page_settings
+        from imgpipe.components.run_record.galleries import sampled
+        from imgpipe.components.run_record.near_groups import condensed
         from imgpipe.components.run_record.verdict import RunState
 
         scan = self.scan
         groups = self.images.near_groups()
-        facts: PageFacts = {
+        facts: Facts = {
             **empty(page_settings("imgpipe check", scan.source, scan.vocabulary)),
             "data": self.data,
             "near": None if groups is None else condensed(groups),

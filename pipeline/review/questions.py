@@ -23,10 +23,10 @@ from imgpipe.components.image_filter.judge.checks.whole_set import (
     NEAR_DUPLICATE_LABEL_CONFLICT,
 )
 from imgpipe.components.report.commands import can_be_reviewed
-from imgpipe.components.report.page_facts import PageFacts
-from imgpipe.components.report.pictures.galleries import Gallery
-from imgpipe.components.report.pictures.near_duplicates import ShownGroup
 from imgpipe.components.run_record.doubtful_labels import DOUBTFUL
+from imgpipe.components.run_record.facts import Facts
+from imgpipe.components.run_record.galleries import Gallery
+from imgpipe.components.run_record.near_groups import ShownGroup
 from imgpipe.components.run_record.run_files import FACTS
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
@@ -110,11 +110,11 @@ def read(run: PastRun) -> Questions:
         ) from None
 
 
-def collect(facts: PageFacts, groups: Sequence[NearGroup | ShownGroup]) -> Questions:
+def collect(facts: Facts, groups: Sequence[NearGroup | ShownGroup]) -> Questions:
     """Make the questions.
 
     Args:
-        facts: Facts of the run, as `report.page_facts.collect` returns them.
+        facts: Facts of the run, as `run_record.collect.collect` returns them.
         groups: All groups of near-duplicates of the run.
     """
     rejected = facts["rejected"]
@@ -152,7 +152,7 @@ def _question(row: PlacedImage, kind: QuestionKind, why: str, **more: Any) -> Qu
     return Question(_shown(row), kind, (why,), **more)
 
 
-def _contradicted(facts: PageFacts) -> Iterator[Question]:
+def _contradicted(facts: Facts) -> Iterator[Question]:
     """Ask about the images that models which have not seen them take for another class."""
     for row in facts["suspects"]["rows"] if facts["suspects"] is not None else []:
         label = row["looks_like"]

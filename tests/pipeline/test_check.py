@@ -25,8 +25,6 @@ from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.settings import FilterPlan
-from imgpipe.components.report.pictures import near_duplicates
-from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.demo import FAULTS, draw, draw_hand
 from imgpipe.pipeline.images import data_check
@@ -288,16 +286,6 @@ def test_a_class_folder_without_images_is_refused(clean, tmp_path):
     assert code == 0 and "clean: 16 images" in text
 
 
-def test_the_page_says_where_all_near_duplicates_are_listed(clean, tmp_path, monkeypatch):
-    monkeypatch.setattr(near_duplicates, "GROUPS", 1)
-    for number in range(2):
-        with Image.open(clean / f"rock/{number}.png") as image:
-            image.resize((56, 56)).save(clean / f"rock/smaller{number}.png")
-    page = tmp_path / "c.html"
-    check(clean, *FEW, "--html", page)
-    assert "The file that --json writes lists all groups" in page.read_text()
-
-
 def test_json_to_standard_output_is_the_only_output_there(faulty):
     result = CliRunner().invoke(app, ["check", str(faulty), "--json", "-"])
     json_formats.conform("check", json.loads(result.stdout))
@@ -314,16 +302,9 @@ def test_the_page_shows_images_with_problems_and_loads_nothing(faulty, tmp_path)
     html = page.read_text()
     for fault in FAULTS:
         assert fault.path in html or fault.reason != "truncated"
-    assert html.count("data:image/jpeg;base64,") > 10
+    assert html.count("data:image/webp;base64,") > 10
     assert "default-src 'none'" in html and "http://" not in html and "https://" not in html
     assert "<script" not in html and "Data refused" in html
-
-
-def test_settings_change_the_findings_and_are_checked(clean):
-    code, text, _ = check(clean, "--set", "judge.min_side=65", *FEW)
-    assert code == 4 and "too small" in text
-    _, _, error = check(clean, "--set", "judge.min_sid=65")
-    assert isinstance(error, ConfigError) and "did you mean 'judge.min_side'" in str(error)
 
 
 def test_file_names_of_any_bytes_are_escaped(clean, tmp_path):

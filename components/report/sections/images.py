@@ -28,7 +28,7 @@ def data(context: Context) -> Iterator[show.ResultBlock]:
     """Yield counts, images by split and class, findings and DataGate's decision."""
     data = context.facts["data"]
     if data is None:
-        context.absent("No file was inspected")
+        return
     yield show.Sentence(_conservation(data))
     findings = data["findings"]
     unused = not_used(findings)
@@ -193,7 +193,7 @@ def rejected(context: Context) -> Iterator[show.ResultBlock]:
     data = context.facts["data"]
     rejected = context.facts["rejected"]
     if data is None and not rejected:
-        context.absent("No file was inspected")
+        return
     if not rejected:
         none = "No file" if data is None else f"None of {plural(data['in'], 'file')}"
         yield show.Sentence(f"{none} was rejected.")
@@ -220,7 +220,7 @@ def near_duplicates(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the groups with their images."""
     near = context.facts["near"]
     if near is None:
-        context.absent("Near-duplicates were not searched for")
+        return
     if not near["rows"]:
         yield show.Sentence("No near-duplicates were found.")
         return
@@ -266,7 +266,7 @@ def doubtful_labels(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the first rows of the ranking: doubtful labels, and then mistakes of the models."""
     suspects = context.facts["suspects"]
     if suspects is None:
-        context.absent("Labels were not checked: there are too few images or no features")
+        return
     rows = suspects["rows"][:DOUBTFUL]
     if not rows:
         images = plural(suspects["images"], "image")
@@ -320,7 +320,7 @@ def unlike_images(context: Context) -> Iterator[show.ResultBlock]:
     gate = context.facts["gate"]
     unlike = gate["unlike"] if gate is not None else []
     if not unlike:
-        context.absent("No new image is surely unlike the old ones of its class")
+        return
     yield show.Sentence(
         (
             "These images are new since the last version, and surely unlike the images of their "

@@ -3,8 +3,9 @@
 import pytest
 
 from imgpipe.components.example_gen.notes import gathered, noted
-from imgpipe.components.image_filter.findings import not_used, of_images, of_source, titles
+from imgpipe.components.image_filter.findings import joined, not_used, of_images, of_source, titles
 from imgpipe.components.image_filter.judge.check import Row
+from imgpipe.models.finding import make_finding
 from tests.declared import made
 
 PETS = {"cat": 60, "dog": 90}
@@ -62,3 +63,10 @@ def test_left_out_images_decide_if_they_are_many(kind, count, decides):
     assert bool(titles(found)) is decides
     if decides:
         assert titles(found) == [f"not used: {not_used(found)}"]
+
+
+def test_a_finding_about_the_result_replaces_the_one_about_the_images():
+    about_images = [make_finding("file_clues", "x"), make_finding("families", "y")]
+    about_result = [make_finding("file_clues", "z", decides=True, title="format tells")]
+    assert [one["sentence"] for one in joined(about_images, about_result)] == ["y", "z"]
+    assert titles(about_result) == ["format tells"]

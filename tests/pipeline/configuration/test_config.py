@@ -104,7 +104,7 @@ def test_what_is_wrong_is_named(tree, expected):
         ("judge.severity.drak=warn", "did you mean 'judge.severity.dark'?"),
         ("judge.severity=warn", "'judge.severity' is a section; expected one of its keys, such as"),
         ("judge.threshold.dark=much", "judge.threshold.dark: input should be a valid number"),
-        ("data.classes=" + "[" * 100_000, "--set data.classes: the value is nested too deeply"),
+        ("data.classes=" + "[" * 100_000, "expected a list such as"),
         ("judge.severity.zero_byte=warn", "unknown key 'judge.severity.zero_byte'"),
     ],
 )
@@ -143,7 +143,7 @@ def test_a_wrong_argument_is_not_blamed_on_the_file(tmp_path: Path):
     ("content", "expected"),
     [
         (b"[train\n", "is not valid TOML"),
-        (b"a = " + b"[" * 100_000, "a value is nested too deeply"),
+        (b"a = " + b"[" * 100_000, "is not valid TOML"),
         (b"\xff\xfe", "is not UTF-8"),
         (None, "cannot read"),
     ],

@@ -10,11 +10,10 @@ from typing import Any
 
 from imgpipe.components.common.named_images import NamedImage
 from imgpipe.components.image_filter.judge.check import Row
-from imgpipe.components.report.page_facts import empty
-from imgpipe.components.report.pictures.galleries import Gallery
-from imgpipe.components.report.pictures.near_duplicates import ShownNearDuplicates
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
-from imgpipe.components.run_record.facts import page_settings
+from imgpipe.components.run_record.facts import empty, page_settings
+from imgpipe.components.run_record.galleries import Gallery
+from imgpipe.components.run_record.near_groups import ShownNearDuplicates
 from imgpipe.pipeline.output.past_run import PastRun
 from tests.declared import made
 from tests.images import encoded, noise, soft
