@@ -51,8 +51,8 @@ _FINDING = {
 class NearGroup(TypedDict):
     """A group of near-duplicates."""
 
-    radius: Annotated[int, "Largest number of differing bits between near-duplicates."]
-    members: Annotated[list[Row], "Images of the group."]
+    size: Annotated[int, "Number of images of the group."]
+    members: Annotated[list[Row], "These images, or the first of them on a page."]
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class ImageTable:
             finding = next(about, ImageFinding("", "", "warn"))
             by_number[row.near_group].append(row.described(finding))
         groups = (group for group in by_number.values() if any(copy["reason"] for copy in group))
-        return [{"radius": self.radius, "members": group} for group in groups]
+        return [{"size": len(group), "members": group} for group in groups]
 
 
 def _sorted(rows: Iterable[Row]) -> list[Row]:

@@ -148,7 +148,7 @@ class CheckedSource:
         facts: Facts = {
             **empty(page_settings("imgpipe check", scan.source, scan.vocabulary)),
             "data": self.data,
-            "near": None if groups is None else condensed(groups),
+            "near": None if groups is None else condensed(groups, self.images.radius),
             "galleries": sampled(self.images.kept, scan.vocabulary),
         }
         status = "refused" if self.refused else self.verdict.split(":", 1)[0]
