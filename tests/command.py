@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
 from imgpipe.pipeline import cli
+from imgpipe.pipeline.application import app
 from imgpipe.pipeline.command_line import signals, standard_streams
 
 
@@ -37,3 +39,11 @@ def imgpipe(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
         gc.enable()  # which the command line disables for its imports
     printed, said = (stream.buffer.getvalue().decode() for stream in (out, errors))
     return subprocess.CompletedProcess(arguments, code, printed, said)
+
+
+def invoked(*words: object) -> Result:
+    """Run a command with Typer's runner; return its result, or raise its error."""
+    result = CliRunner().invoke(app, list(map(str, words)), env={"COLUMNS": "300"})
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
