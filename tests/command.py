@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -15,6 +17,7 @@ from typer.testing import CliRunner, Result
 from imgpipe.pipeline import cli
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.command_line import signals, standard_streams
+from tests import json_formats
 
 
 def imgpipe(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -41,9 +44,16 @@ def imgpipe(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
     return subprocess.CompletedProcess(arguments, code, printed, said)
 
 
-def invoked(*words: object) -> Result:
-    """Run a command with Typer's runner; return its result, or raise its error."""
-    result = CliRunner().invoke(app, list(map(str, words)), env={"COLUMNS": "300"})
+def ran(*words: object) -> Result:
+    """Run a command without its ending in `cli`; return the result, or raise its error."""
+    result = CliRunner().invoke(app, [*map(str, words)], env={"COLUMNS": "300"})
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
+
+
+def answered(command: str, *words: object) -> Any:
+    """Run a command and return the JSON of its standard output, which has its declared format."""
+    found = json.loads(ran(*command.split(), *words, "--json", "-").stdout)
+    json_formats.conform(command, found)
+    return found

@@ -10,7 +10,6 @@ import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -106,34 +105,6 @@ def test_frames_of_a_film_stay_together_and_none_is_rejected(films, tmp_path):
         assert written[split] == labels | {split: sum(labels.values())}
 
 
-def test_plain_images_with_the_same_pixels_are_near_duplicates(tmp_path):
-    photos = tmp_path / "photos"
-    for number in range(12):
-        ramp = np.linspace(0, 10 * number + 20, 64).astype(np.uint8)
-        label = "ab"[number % 2]
-        for level, folder in ((1, label), (9, "a" if number == 1 else label)):
-            file = photos / folder / f"{number}-{level}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.tile(ramp, (64, 1))).save(file, compress_level=level)
-    settings = JudgeSettings(severity={"low_information": "ignore", "dark": "ignore"})
-    judged = assert_same(
-        tmp_path,
-        photos,
-        settings,
-        groups="none",
-        ingested=ReadPlan(
-            options=SourceOptions(source=str(photos)), vocabulary=("a", "b"), rule=RULE
-        ),
-    )
-    near = judged.images.near_groups()
-    assert judged.images.rejected == [] and len(near) == 12
-    for group in near:
-        one, two = group["members"]
-        assert one["path"][2:-5] == two["path"][2:-5] and one["split"] == two["split"]
-    reasons = collections.Counter(member["reason"] for group in near for member in group["members"])
-    assert reasons["near_duplicate_label_conflict"] == 2
-
-
 def filtered(root, photos, ingested=None, **plan):
     """Run ImageFilter's Beam pipeline on a folder; `plan` has fields of `FilterPlan`.
 
@@ -182,28 +153,6 @@ def test_findings_equal_those_of_image_filter_on_the_drawn_set(faulty, tmp_path)
         if fault.reason in ("zero_byte", "truncated", "not_an_image", "duplicate"):
             assert reasons.get(fault.path) == fault.reason
     assert judged.summary["in"] == 3 * 8 + len(FAULTS)
-
-
-def test_classes_from_two_sources_are_told_apart_by_their_files_on_every_driver(tmp_path):
-    photos = tmp_path / "photos"
-    for number in range(40):
-        label = ("covid", "normal")[number % 2]
-        file = photos / label / f"{number}x.{('png', 'jpg')[number % 2]}"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        scene = draw_hand("rock", seed=number, size=80)
-        (scene.resize((80, 60)) if number % 2 else scene.convert("L")).save(file)
-    judged = assert_same(tmp_path, photos, JudgeSettings())
-    clues = judged.summary["file_clues"]
-    assert clues is not None and clues["right"] == clues["images"] >= 30
-    code, output, _ = check(photos, *FEW, "--html", tmp_path / "check.html")
-    words = " ".join(output.split())
-    assert code == 0
-    assert "format, colour mode, size" in words
-    assert "alone tell 100 % of the images apart" in words
-    assert "usable: 40 of 40 images kept" in words
-    page = (tmp_path / "check.html").read_text()
-    for where in (words, page):
-        assert "take images of all classes from the same sources" in where
 
 
 def test_findings_equal_those_of_image_filter_with_other_severities(faulty, tmp_path):
@@ -374,13 +323,6 @@ def test_the_page_shows_images_with_problems_and_loads_nothing(faulty, tmp_path)
     assert html.count("data:image/webp;base64,") > 10
     assert "default-src 'none'" in html and "http://" not in html and "https://" not in html
     assert "<script" not in html and "Data refused" in html
-
-
-def test_settings_change_the_findings_and_are_checked(clean):
-    code, text, _ = check(clean, "--set", "judge.min_side=65", *FEW)
-    assert code == 4 and "too small" in text
-    _, _, error = check(clean, "--set", "judge.min_sid=65")
-    assert isinstance(error, ConfigError) and "did you mean 'judge.min_side'" in str(error)
 
 
 def test_file_names_of_any_bytes_are_escaped(clean, tmp_path):

@@ -14,7 +14,7 @@ from imgpipe.pipeline.commands import clean, rollback
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.output.output_folder import COPIES, OutputFolder, remove
 from imgpipe.pipeline.runners import seals
-from tests.command import invoked
+from tests.command import ran
 from tests.pipeline.past_runs import leave
 
 
@@ -54,7 +54,7 @@ def out(tmp_path):
     return tmp_path
 
 
-invoke = functools.partial(invoked, "clean")
+invoke = functools.partial(ran, "clean")
 
 
 def test_without_yes_nothing_is_removed(out):

@@ -14,8 +14,8 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.pipeline.output.run_summary import summarised
-from tests import json_formats, run_facts
-from tests.command import invoked
+from tests import run_facts
+from tests.command import answered, ran
 from tests.declared import made
 from tests.pipeline.past_runs import leave
 
@@ -60,9 +60,9 @@ def test_a_damaged_summary_is_listed_by_runs_and_refused_elsewhere(
     out: Path, content: bytes, words: str
 ):
     folder = damage(out, "summary.json", content)
-    listed = invoked("runs", out)
+    listed = ran("runs", out)
     assert f"its summary cannot be read: {folder / 'summary.json'}" in listed.stdout
-    answer = json_formats.written("runs", out)
+    answer = answered("runs", out)
     assert [row["status"] for row in answer["runs"]] == ["blessed", "damaged"]
     for path in (folder, out / "model" / "2"):
         with pytest.raises(ResourceError, match=rf"cannot read .*summary\.json \({words}"):
@@ -73,13 +73,14 @@ def test_a_damaged_summary_is_listed_by_runs_and_refused_elsewhere(
 def test_a_damaged_list_of_artifacts_is_treated_as_not_recorded(out: Path):
     folder = damage(out, "artifacts.json", b'{"Predictor": "here"}')
     assert lookup.run(folder).artifacts is None
-    compared = invoked("compare", folder, out / "runs" / FIRST)
-    assert "has no predictions: it made or recorded none" in compared.stdout
+    compared = ran("compare", folder, out / "runs" / FIRST)
+    assert "recorded no artifacts" in compared.stdout
+    assert "its artifacts.json is damaged" in compared.stdout
     found, kept = OutputFolder(out).removable()
     assert not any(found.values()) and "all artifacts are kept" in kept
 
 
 def test_a_configuration_with_a_date_can_be_compared(out: Path):
     damage(out, "config.toml", b"[train]\nepochs = 2026-01-31\n")
-    (change,) = json_formats.written("compare", out)["configuration"]
+    (change,) = answered("compare", out)["configuration"]
     assert (change["name"], change["after"]) == ("train.epochs", "2026-01-31")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -17,8 +18,7 @@ from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.demo import draw_hand
-from tests import json_formats
-from tests.command import invoked
+from tests.command import answered, ran
 from tests.images import class_folders
 from tests.pipeline import past_runs
 from tests.pipeline.small_version import CLASSES
@@ -31,15 +31,15 @@ def photos(tmp_path) -> Path:
     return class_folders(tmp_path / "new", drawn)
 
 
-evaluate = functools.partial(invoked, "evaluate")
-answer = functools.partial(json_formats.written, "evaluate")
+evaluate = functools.partial(ran, "evaluate")
+answer = functools.partial(answered, "evaluate")
 
 
 def test_metrics_agree_with_the_answers_of_predict(out, photos):
     palette = draw_hand("rock", seed=9, size=96).convert("P")
     palette.save(photos / "rock" / "9.bmp")  # a run would repair its colours; the model answers it
     found = answer("--model", out, "--data", photos)
-    rows = json_formats.written("predict", "--model", out, photos)
+    rows = answered("predict", "--model", out, photos)
     right = sum(Path(row["image"]).parent.name == row["label"] for row in rows)
     assert (found["count"], found["correct"]) == (13, right)
     assert found["accuracy"] == pytest.approx(right / 13)

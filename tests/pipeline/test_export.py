@@ -22,11 +22,11 @@ from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
 from imgpipe.pipeline.output.model import Model
 from imgpipe.pipeline.published import exports
 from tests import python_program
-from tests.command import invoked
+from tests.command import ran
 from tests.images import encoded, noise
 from tests.pipeline import past_runs, small_version
 
-export = functools.partial(invoked, "export")
+export = functools.partial(ran, "export")
 
 
 @pytest.fixture(scope="module")

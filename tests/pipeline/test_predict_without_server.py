@@ -19,8 +19,7 @@ from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands.predict import ServerError
 from imgpipe.serving.client import ServingError
-from tests import json_formats
-from tests.command import invoked
+from tests.command import answered, ran
 from tests.images import encoded, noise
 from tests.pipeline import small_version
 
@@ -44,8 +43,8 @@ def photos(tmp_path) -> Path:
     return folder
 
 
-predict = functools.partial(invoked, "predict")
-rows = functools.partial(json_formats.written, "predict")
+predict = functools.partial(ran, "predict")
+rows = functools.partial(answered, "predict")
 
 
 def test_json_is_utf_8_whatever_the_encoding_of_the_terminal(out, photos):
@@ -235,15 +234,3 @@ def test_without_a_model_a_server_is_asked_even_beside_a_folder_of_its_name(
     monkeypatch.setattr("imgpipe.pipeline.commands.predict._SERVER", "localhost:9")
     with pytest.raises(ServerError, match="localhost:9"):
         predict("--timeout", 0.5, photos)
-
-
-def test_an_image_with_too_many_pixels_is_refused_as_by_a_server(out, photos):
-    stream = io.BytesIO()
-    Image.new("1", (12_000, 12_000)).save(stream, "PNG")
-    (photos / "bomb.png").write_bytes(stream.getvalue())
-    Image.new("1", (12_000, 12_000)).save(photos / "page.tif", compression="group4")
-    answers = {Path(row["image"]).name: row for row in rows("--model", out, photos)}
-    for name in ("bomb.png", "page.tif"):
-        said = "the image has 144.0 million pixels; at most 125 million are allowed."
-        assert said in answers[name]["error"]
-    assert "label" in answers["0.png"]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from imgpipe.components.common.storage.shards import Shard
 from imgpipe.components.image_filter import image_table, quarantine_files
@@ -15,9 +13,8 @@ from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.judge.check import ImageFinding
 from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import quarantine
-from tests import json_formats
+from tests.command import answered, ran
 from tests.pipeline.past_runs import leave
 
 ROWS = [
@@ -63,15 +60,6 @@ def out(tmp_path):
     return tmp_path / "out"
 
 
-def call(*arguments):
-    """List a quarantine in this process and return the output."""
-    result = CliRunner().invoke(app, ["quarantine", "list", *map(str, arguments)])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
 def test_the_quarantine_of_a_run_is_found_from_any_folder(out, tmp_path):
     moved = out.rename(tmp_path / "moved")  # the recorded folders are the former ones
     places = {"": 2, "model": 2, "model/2": 2, "model/1": 1, "runs/20260101-000000": 1}
@@ -92,18 +80,17 @@ def test_the_quarantine_of_a_run_is_found_from_any_folder(out, tmp_path):
 
 
 def test_list_shows_reasons_and_paths(out):
-    text = call("--out", out)
+    text = ran("quarantine", "list", "--out", out).stdout
     assert "blurry  1" in text and "cat/blurred.jpg  sharpness 0.10" in text
     assert "5 files rejected in" in text
-    rows = json.loads(call("--out", out, "--json", "-").partition("]\n")[0] + "]")
-    json_formats.conform("quarantine list", rows)
+    rows = answered("quarantine list", "--out", out)
     assert [row["path"] for row in rows] == sorted(path for path, *_ in ROWS)
 
 
 def test_control_characters_in_names_are_escaped_on_the_terminal(tmp_path):
     name = "a/\x1b]0;title\x07\n1 rejected files :x: [bold]\u202e\udcffgpj.jpg"
     place = write(tmp_path / "q", [(name, "e" * 64, "blurry", "\x1b[2J", b"x")])
-    shown = call("--out", place)
+    shown = ran("quarantine", "list", "--out", place).stdout
     assert r"a/\x1b]0;title\x07\n1 rejected files :x: [bold]\u202e\udcffgpj.jpg  \x1b[2J" in shown
     assert "\x1b" not in shown and len(shown.splitlines()) == 4
 
@@ -114,15 +101,15 @@ def test_a_damaged_or_missing_table_is_named(tmp_path, content):
     file = write_table(place, [])
     file.write_bytes(content or file.read_bytes()[:-20])
     with pytest.raises(ResourceError, match=r"images-00000-of-00001\.arrow is damaged"):
-        call("--out", place)
+        ran("quarantine", "list", "--out", place)
     file.unlink()
     with pytest.raises(ResourceError, match=r"has no table of images .* Run the pipeline again"):
-        call("--out", place)
+        ran("quarantine", "list", "--out", place)
 
 
 def test_warnings_about_kept_files_are_listed(tmp_path):
     place = write(tmp_path / "q")
     warning = ImageFinding("dark", "almost black", "warn")
     write_table(place, [ImageRow("a/dark.jpg", findings=(warning,)), ImageRow("a/x.jpg")])
-    text = call("--out", place, "--warnings")
+    text = ran("quarantine", "list", "--out", place, "--warnings").stdout
     assert "a/dark.jpg  almost black" in text and "1 file with a warning in" in text

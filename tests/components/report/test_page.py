@@ -212,7 +212,7 @@ def test_the_sections_with_figures_have_their_content(timings):
         "181 read = 180 kept + 1 rejected ✓",
         "the dot marks the best epoch, 7",
         "had not improved for train.patience epochs",
-        "Published as version 4",
+        "Location /out/model/4",
         "imgpipe serve /out --model rps",
         "imgpipe predict photo.jpg --server localhost:8500 --model rps",
         "2 images in 1 group of near-duplicates",
@@ -275,14 +275,6 @@ def with_parts(**parts):
     [
         (facts(), "None of 180 files was rejected."),
         (with_parts(data={"kept": 179}), "do not add up"),
-        (
-            with_parts(push={"status": "refused", "path": None, "refused_by": ["model"]}),
-            "Not published : refused by ImageEvaluator",
-        ),
-        (
-            with_parts(push={"status": "refused", "path": None, "refused_by": ["rollback"]}),
-            "refused by ModelPusher, because a rollback has withdrawn the model",
-        ),
         (
             facts()
             | {
@@ -404,23 +396,21 @@ def test_of_many_classes_those_that_are_confused_most_are_shown():
     assert "The classes with the lowest F1 on folds: 30 of 250 classes are shown;" in parsed.text
 
 
-def test_an_error_in_one_section_leaves_the_others_on_the_page(monkeypatch):
-    def broken(_):
-        raise ValueError("a figure is missing")
+def broken(_):
+    """Build no section."""
+    raise ValueError("a figure is missing")
 
-    section = Section("next_steps", "What to do next", broken)
-    monkeypatch.setattr(page, "SECTIONS", (SECTIONS[0], section, *SECTIONS[2:]))
+
+@pytest.mark.parametrize(
+    ("build", "error"),
+    [(broken, "ValueError: a figure is missing"), (lambda context: [object()], "UndefinedError: ")],
+    ids=["a section", "a block"],
+)
+def test_what_cannot_be_drawn_leaves_the_others_on_the_page(monkeypatch, build, error):
+    monkeypatch.setattr(page, "SECTIONS", (*SECTIONS, Section("broken", "Broken", build)))
     text = render(facts(), None, {}, BLESSED)
-    assert "Could not be drawn (ValueError: a figure is missing)." in text
+    assert f"Could not be drawn ({error}" in text
     assert "Serving checks" in text
-
-
-def test_a_block_that_cannot_be_drawn_leaves_the_others_on_the_page(monkeypatch):
-    section = Section("broken", "Broken", lambda context: [object()], order=1)
-    monkeypatch.setattr(page, "SECTIONS", (*SECTIONS, section))
-    text = render(facts(), None, {}, BLESSED)
-    assert "Could not be drawn (UndefinedError: " in text
-    assert "Your images" in text
 
 
 def test_importing_the_page_imports_nothing_heavy():
