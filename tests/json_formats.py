@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from imgpipe.pipeline.json_formats import FORMATS
-from tests.command import invoked
 
 
 def conform(command: str, value: Any) -> None:
@@ -25,10 +23,3 @@ def conform(command: str, value: Any) -> None:
     kind = TypeAdapter(FORMATS[command])
     found = kind.validate_python(value, strict=True)
     assert kind.dump_python(found, by_alias=True, exclude_unset=True) == value
-
-
-def written(command: str, *words: object) -> Any:
-    """Run a command; return the JSON that it writes, which must have the declared format."""
-    value = json.loads(invoked(command, *words, "--json", "-").stdout)
-    conform(command, value)
-    return value

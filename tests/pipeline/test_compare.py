@@ -103,16 +103,6 @@ def test_what_the_images_decided_in_another_way_is_named(tmp_path):
     assert "trained:" not in result.stdout
 
 
-def test_the_features_of_two_backbones_are_not_compared(tmp_path):
-    leave(tmp_path, "20260101-100000", chosen=("average", 224))
-    other = ("model.backbone=conv_32", "model.weights=none")
-    leave(tmp_path, "20260102-100000", chosen=("covariance", 150), settings=other)
-    result = ran("compare", tmp_path)
-    assert "model.backbone: efficientnet_lite0 → conv_32\n" in result.stdout
-    assert "features of the head" not in result.stdout
-    assert "times as much" not in result.stdout
-
-
 def test_runs_without_predictions_are_compared_without_paired_accuracy(out):
     (out / "runs/20260101-100000/artifacts.json").unlink()
     result = ran("compare", out)

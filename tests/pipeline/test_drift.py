@@ -12,7 +12,7 @@ import typer
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import drift
 from tests import json_formats
-from tests.command import invoked
+from tests.command import ran
 from tests.pipeline.request_drift.drawn import image, probabilities, write_log
 
 # TFX, TFDV and ML Metadata warn about their own dependencies, which this project cannot change.
@@ -122,4 +122,4 @@ def test_another_models_log_and_a_model_without_statistics_are_refused(pushed, l
 
 def test_drift_is_a_command_that_refuses_a_missing_log(tmp_path):
     with pytest.raises(ConfigError, match="no request log at"):
-        invoked("drift", tmp_path / "none")
+        ran("drift", tmp_path / "none")

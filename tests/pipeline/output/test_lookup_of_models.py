@@ -9,7 +9,7 @@ import pytest
 
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.pipeline.output import lookup
-from tests.command import invoked
+from tests.command import ran
 from tests.pipeline.past_runs import FIRST, LAST, SECOND, leave, leave_three, saved_model
 
 #: Every command that takes a model, with the path as its last argument.
@@ -165,4 +165,4 @@ def test_every_command_answers_the_same_to_a_wrong_path(
     Path("other/model/1/saved_model.pb").touch()
     leave(Path("refused"), FIRST, status="refused", correct=None)
     with pytest.raises(ImgpipeError, match=expected):
-        invoked(*command, path)
+        ran(*command, path)
