@@ -24,7 +24,7 @@ from tfx.utils import path_utils
 from imgpipe.components.baseline import is_empty
 from imgpipe.components.baseline_plan import ANSWERS_FOLDER, BASELINE_FILE
 from imgpipe.components.common import blessings, loaded_model
-from imgpipe.components.common.answer_table import PREDICTED_SPLITS
+from imgpipe.components.common.answer_table import DESCRIBED, PREDICTED_SPLITS
 from imgpipe.components.common.artifacts import mark_examples
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.common.storage.shards import Shard, batches, shards
@@ -201,6 +201,8 @@ def _record(
     values: dict[str, records.Value] = {name: records.raw(example, name) for name in _KEPT}
     values[names.NEAR_GROUP] = records.integer(example, names.NEAR_GROUP)
     values[names.SEEN_FAMILY] = records.integer(example, names.SEEN_FAMILY)
+    described = {name: records.first(example, name) for name in DESCRIBED}
+    values |= {name: value for name, value in described.items() if value is not None}
     values[names.LABEL_INDEX] = records.integer(example, names.LABEL_INDEX, -1)
     values |= {
         names.PROBABILITIES: answer.probabilities.tolist(),

@@ -16,7 +16,6 @@ from imgpipe.components.data_gate.rules import DataDecision
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy, Decision, Ruling
 from imgpipe.components.image_filter.data_summary import DataSummary, Families
 from imgpipe.components.image_filter.findings import title_of
-from imgpipe.components.image_filter.image_table import ListedCopy
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.summary_findings import of_counts
 from imgpipe.components.model_pusher.push import Push
@@ -33,6 +32,7 @@ from imgpipe.components.run_record.metrics import (
     summarise,
 )
 from imgpipe.components.run_record.near_groups import ShownGroup, ShownNearDuplicates
+from imgpipe.components.run_record.slices import SliceGroup
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.components.serving_validator import ServingCheck
 from imgpipe.models.features.bank import BankFacts
@@ -144,7 +144,6 @@ def data_summary(
         "kept": 180,
         "rejected": len(rejected),
         "repaired": 2,
-        "repaired_by": {"transcoded": 2},
         "by_reason": dict(rejected),
         "by_split": {
             split: dict.fromkeys(classes, count)
@@ -269,7 +268,7 @@ def facts(
     }
     every = measured["folds"]
     again = made(
-        ListedCopy,
+        Row,
         path="rock/again.jpg",
         label="rock",
         split="train",
@@ -334,6 +333,17 @@ def facts(
         "deciding": deciding(classes, 150, accuracy),
         "galleries": [gallery(name) for name in classes],
         "map": grid(classes),
+        "slices": [
+            made(
+                SliceGroup,
+                name="format",
+                accuracy=0.9,
+                rows=[
+                    {"value": "JPEG", **figures(69, 70)},
+                    {"value": "PNG", **figures(12, 20)},
+                ],
+            )
+        ],
         "gate": decision(decided_by(every["correct"], every["count"])),
     }
 

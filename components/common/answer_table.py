@@ -21,6 +21,9 @@ from imgpipe.models.head.out_of_fold import OutOfFold
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.arrays import Array, Flags, Floats, Integers, Names
 
+#: Features that are copied to the prediction of an image, so that the report can say on which kinds
+#: of images the model is weak without reading the images again.
+DESCRIBED = (names.FORMAT, names.WIDTH, names.HEIGHT, names.BRIGHTNESS, names.SHARPNESS)
 #: Splits whose images are predicted.
 PREDICTED_SPLITS = (names.VALIDATION, names.TEST)
 
@@ -53,6 +56,8 @@ class AnswerRow(NamedTuple):
         group: Group of the image that the source gives; b"" for none.
         near: Number of its group of near-duplicates; 0 for none.
         seen_family: Whether train has images of the same family.
+        described: The features `DESCRIBED` in their order, each None if it is not known; () if the
+            image was not described.
     """
 
     path: str
@@ -65,6 +70,7 @@ class AnswerRow(NamedTuple):
     group: bytes = b""
     near: int = 0
     seen_family: bool = False
+    described: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,7 @@ class AnswerTable:
     of_label: Floats
     families: Names
     seen_family: Flags
+    described: Array
 
     @classmethod
     def of(
@@ -117,7 +124,7 @@ class AnswerTable:
         ]
         return cls(
             vocabulary,
-            np.array(column["path"], np.object_),
+            _objects(column["path"]),
             hashes,
             np.array(column["split"], np.str_),
             np.array(column["label"], np.int64),
@@ -126,6 +133,7 @@ class AnswerTable:
             np.array(column["of_label"], np.float64),
             np.array(families, np.bytes_),
             np.array(column["seen_family"], np.bool_),
+            _objects(column["described"]),
         )
 
     @classmethod
@@ -255,6 +263,13 @@ def _class_metrics(of_class: AnswerTable, predictions: int) -> ClassMetrics:
     }
 
 
+def _objects(values: Sequence[Any]) -> Array:
+    """Return an array of objects, [n], also where these are sequences."""
+    array = np.empty(len(values), np.object_)
+    array[:] = values
+    return array
+
+
 def _of_folds(learned: OutOfFold) -> Iterable[AnswerRow]:
     """Yield the answers of the folds, without the paths, which they do not have."""
     best = learned.probabilities.argmax(axis=1)
@@ -299,4 +314,5 @@ def _stored(
             records.raw(example, names.GROUP),
             records.integer(example, names.NEAR_GROUP),
             bool(records.integer(example, names.SEEN_FAMILY)),
+            tuple(records.first(example, name) for name in DESCRIBED),
         )

@@ -51,6 +51,7 @@ def page(evaluation: Mapping[str, Any], answers: AnswerTable) -> Page:
         **empty(settings),
         "metrics": {names.TEST: metrics(answers)},
         "deciding": summarise("evaluation", evaluation["threshold"], answers),
+        "slices": evaluation["slices"],
     }
     status = "evaluated" if evaluation["passed"] else "below_threshold"
     return Page.of(
@@ -62,5 +63,6 @@ def page(evaluation: Mapping[str, Any], answers: AnswerTable) -> Page:
             accuracy.mistakes,
             accuracy.figures,
             accuracy.per_class,
+            accuracy.slices,
         ),
     )

@@ -68,7 +68,7 @@ class ReportExecutor(BaseExecutor):
         folders = [artifact_utils.get_single_uri(output_dict["report"]), run_directory]
         log = f"{run_directory}/{LOG}"
         facts = collect.collect(uris, json.loads(exec_properties["settings"]))
-        # Kubeflow shows the log of a task, in which people look for the verdict.
+        # `imgpipe kubeflow submit --wait` reads the verdict from this line.
         status = facts["push"]["status"] if facts["push"] is not None else "refused"
         _log.info("the model is %s: %s", status, verdict.sentence(facts))
         draw(facts, uris, folders, verdict.state(facts, log=log if Path(log).is_file() else ""))

@@ -29,6 +29,7 @@ from imgpipe.components.run_record.galleries import galleries
 from imgpipe.components.run_record.image_map import image_map
 from imgpipe.components.run_record.metrics import AnsweredBy, metrics, sample, summarise
 from imgpipe.components.run_record.near_groups import condensed
+from imgpipe.components.run_record.slices import slices
 from imgpipe.models.features.bank import BANK_FILE, BankRows, read_rows
 from imgpipe.models.head.out_of_fold import OutOfFold
 from imgpipe.models.machine.process import one_blas_thread
@@ -98,7 +99,7 @@ def collect(uris: Mapping[str, str], settings: ShownSettings) -> Facts:
     images = None
     if facts["data"] is not None:
         images = image_table.read_found(uris["quarantine"])
-        facts["rejected"] = [finding.row() for finding in images.rejected]
+        facts["rejected"] = images.rejected
         groups = images.near_groups()
         facts["near"] = None if groups is None else condensed(groups)
     facts["quarantine"] = uris.get("quarantine", "")
@@ -148,6 +149,7 @@ def _add_metrics(facts: Facts, answers: AnswerTable) -> None:
     """Add what follows from the answers of the model."""
     deciding = answers.deciding()
     test = answers.of_split(names.TEST)
+    facts["slices"] = slices(answers)
     if len(deciding):
         judged_by: AnsweredBy = names.VALIDATION if folds_of(facts) is None else FOLDS
         threshold = facts["gate"]["threshold"] if facts["gate"] is not None else None
@@ -168,7 +170,7 @@ def _doubtful_labels(
     """Rank the doubtful labels of the feature bank."""
     # A label that a person has accepted or corrected is not doubted again.
     reviewed = images.reviewed if images is not None else []
-    settled = {row.image_hash for row in reviewed if row.reason in ("accept", "relabel")}
+    settled = {row["image_hash"] for row in reviewed if row["reason"] in ("accept", "relabel")}
     folds = folds_of(facts)
     unlearned = [label for label, _ in folds["unlearned"]] if folds is not None else []
     vocabulary = facts["settings"]["vocabulary"]

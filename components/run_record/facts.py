@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from imgpipe.components.run_record.image_map import ImageMap
     from imgpipe.components.run_record.metrics import DecidingAnswers, SplitMetrics
     from imgpipe.components.run_record.near_groups import ShownNearDuplicates
+    from imgpipe.components.run_record.slices import SliceGroup
     from imgpipe.components.serving_validator import ServingCheck
     from imgpipe.models.features.bank import BankFacts
     from imgpipe.models.training.cross_validation import Folds
@@ -87,6 +88,7 @@ class Facts(TypedDict):
     serving: list[ServingCheck] | None
     push: Push | None
     metrics: dict[str, SplitMetrics]  # by split
+    slices: list[SliceGroup]
     deciding: DecidingAnswers | None  # None without a model that answers
     identity: Identity | None
     near: ShownNearDuplicates | None  # None if near-duplicates were not searched for
@@ -110,6 +112,7 @@ def empty(settings: ShownSettings) -> Facts:
         "serving": None,
         "push": None,
         "metrics": {},
+        "slices": [],
         "deciding": None,
         "identity": None,
         "near": None,

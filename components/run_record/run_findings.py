@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import interval_text, join_names, plural
 from imgpipe.components.image_filter.findings import joined
-from imgpipe.components.image_filter.summary_findings import DIVIDED_FAMILIES, of_file_clues
+from imgpipe.components.image_filter.summary_findings import DIVIDED_FAMILIES
 from imgpipe.components.run_record.facts import folds_of
 from imgpipe.models.features.folds import FEW_IMAGES, FOLDS
 from imgpipe.models.finding import Finding, make_finding
@@ -33,7 +33,6 @@ def run_findings(facts: Facts) -> list[Finding]:
         facts: Facts from `imgpipe.components.run_record.collect.collect`.
     """
     return [
-        *_file_clues(facts),
         *_few_images(facts),
         *_unlearned(facts),
         *_never_right(facts),
@@ -41,15 +40,6 @@ def run_findings(facts: Facts) -> list[Finding]:
         *_divided_families(facts),
         *_bank(facts),
     ]
-
-
-def _file_clues(facts: Facts) -> list[Finding]:
-    """Say that the files tell nearly as much as the model does."""
-    data = facts["data"]
-    deciding = facts["deciding"]
-    if data is None or deciding is None:
-        return []
-    return of_file_clues(data["file_clues"], deciding["accuracy"])
 
 
 def _few_images(facts: Facts) -> Iterator[Finding]:

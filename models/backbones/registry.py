@@ -88,8 +88,7 @@ class PackagedWeights:
 def checked_sha256(weights: PackagedWeights) -> str:
     """Return the SHA-256 (hex) of packaged weights, after comparing it with that of their file.
 
-    Raises:
-        ResourceError: See `PackagedWeights.content`.
+    It raises the errors of `PackagedWeights.content`.
     """
     weights.content()
     return weights.sha256

@@ -26,9 +26,6 @@ def check_whole(path: Path) -> None:
     """Refuse a file that is cut short or is no file of weights, without reading the weights.
 
     A file that does not exist is passed over: whoever hashes it says so.
-
-    Raises:
-        UnsafeWeightsError: It is not a whole file of weights.
     """
     import h5py
 

@@ -108,10 +108,7 @@ def _assumed(module: str, name: str, configuration: Mapping[str, object]) -> set
     the weights. A class that reads its configuration itself may ask for a number that is missing,
     as Rescaling does, but not for a function that is turned off.
 
-    Args:
-        module: Module of the class; nothing is assumed about the classes of other packages.
-        name: Name of the class.
-        configuration: Its configuration as Keras writes it.
+    Nothing is assumed about the classes of other packages.
     """
     import keras
 

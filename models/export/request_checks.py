@@ -40,11 +40,7 @@ def image_files(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 def serialized_examples(examples: tf.Tensor) -> tf.Tensor:
-    """Return the tf.Examples of a request, string [N], after checks of their shape and content.
-
-    Args:
-        examples: What was sent: string [N], or string [] for a single tf.Example.
-    """
+    """Return the tf.Examples of a request, string [N], after checks of their shape and content."""
     import tensorflow as tf
 
     listed = _list_of(examples, EXAMPLES, "serialized tf.Examples")
@@ -65,8 +61,7 @@ def serialized_examples(examples: tf.Tensor) -> tf.Tensor:
 def rgb_images(pixels: tf.Tensor) -> tf.Tensor:
     """Return the pixels of a request, uint8 [N, H, W, 3], after a check of their shape.
 
-    Args:
-        pixels: What was sent: uint8 [N, H, W, 3], or uint8 [H, W, 3] for a single image.
+    A single image, uint8 [H, W, 3], becomes a batch of one.
     """
     import tensorflow as tf
 

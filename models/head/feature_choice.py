@@ -29,15 +29,10 @@ _ONE_ERROR: Final = 0.16
 
 
 class HeadInput(NamedTuple):
-    """What a head reads.
+    """What a head reads."""
 
-    Attributes:
-        features: Its features, as the setting `model.features` names them.
-        image_size: Side in pixels of the images of which they are.
-    """
-
-    features: str
-    image_size: int
+    features: str  # as the setting `model.features` names them
+    image_size: int  # side in pixels of the images of which they are
 
 
 @dataclass(frozen=True)

@@ -171,8 +171,7 @@ class LogisticRegression:
     def minimise(self, penalty: float) -> Linear:
         """Find the classifier with the lowest loss, starting from the result of the previous call.
 
-        Args:
-            penalty: Factor of half the sum of the squared weights of standardised features.
+        The penalty is a factor of half the sum of the squared weights of scaled features.
         """
         from scipy.optimize import minimize
 

@@ -21,12 +21,10 @@ from imgpipe.models.features import rows
 from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.machine import progress
-from imgpipe.models.machine.process import untuned
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.settings.views import ViewSpec
 from imgpipe.models.training.datasets import Rows
 
-_DECODED_AT_ONCE: Final = 16  # images in one batch
 _FREE_SHARE: Final = 0.25  # share of the space for temporary files that activations may use
 
 
@@ -55,22 +53,17 @@ def pixels(patterns: Sequence[str], side: int, classes: int, views: ViewSpec) ->
             f"images: label index {images.labels.max()}, the vocabulary has {classes} names. The "
             "images and the vocabulary come from different runs"
         )
-    spec = {names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string)}
 
-    def load(place: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image = tf.io.parse_single_example(record, spec)[names.IMAGE_BYTES]
-        return place, preprocess.whole_pixels(image, side)
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string)])
+    def decoded(encoded: tf.Tensor) -> tf.Tensor:
+        return tf.cast(tf.round(preprocess.batch_decode(encoded, side)), tf.uint8)
 
-    numbered = tf.data.Dataset.from_tensor_slices(images.places)
-    dataset = tf.data.Dataset.zip((numbered, tf.data.TFRecordDataset(list(images.files))))
-    dataset = dataset.filter(lambda place, _: place >= 0)  # before decoding, which is expensive
-    dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE)
     stored = rows.empty(len(images), (side, side, 3), np.uint8)
     progress.total(len(images), "images")
-    for places, batch in untuned(dataset.batch(_DECODED_AT_ONCE).prefetch(2)).as_numpy_iterator():
-        stored[places] = batch
+    for places, encoded in images.values(names.IMAGE_BYTES):
+        stored[places] = decoded(encoded)
         rows.release(stored)
-        progress.advance(len(batch), "images")
+        progress.advance(len(places), "images")
     seeds = augmentation.seeds([digest.decode() for digest in images.hashes])
     return Rows(stored, images.labels, np.array(seeds, np.int64), views)
 

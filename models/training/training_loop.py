@@ -7,7 +7,6 @@ begins again in the next run.
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sized
@@ -37,50 +36,11 @@ _WARM: Final = 0.05  # share of the steps in which the cosine schedule rises
 
 
 class Fit(NamedTuple):
-    """A trained model and the course of its training.
+    """A trained model and the course of its training."""
 
-    Attributes:
-        layers: The trained model, with the weights of the best epoch.
-        stage: The course of the training.
-        solution: How the head was found; None if it was trained by epochs.
-    """
-
-    layers: keras.Model
+    layers: keras.Model  # with the weights of the best epoch
     stage: Stage
-    solution: Solution | None = None
-
-
-def fit_head(
-    train: BankRows,
-    validation: BankRows,
-    classes: int,
-    settings: ModelSettings,
-    log_dir: Path | None = None,
-) -> Fit:
-    """Trains a head on every row of `train`, or solves it if `settings.solved` says so.
-
-    A head that is trained by epochs is evaluated on `validation` after each of them.
-
-    Args:
-        train: Rows of all views.
-        validation: Rows of view 0.
-        classes: Number of classes.
-        settings: Settings of head and training.
-        log_dir: Folder for TensorBoard's event files; None writes none.
-
-    Raises:
-        DataRefused: A split has no labelled row.
-    """
-    if settings.solved:
-        return solve_head(HeadSolver(train, classes, settings), validation)
-    return fit(
-        functools.partial(build_head, train.features.shape[1], classes, settings),
-        datasets.Rows(train.features, train.labels),
-        datasets.Rows(validation.features, validation.labels),
-        classes,
-        settings,
-        log_dir,
-    )
+    solution: Solution | None = None  # how the head was found; None if it was trained by epochs
 
 
 def solve_head(
@@ -89,16 +49,9 @@ def solve_head(
     learning_curve: bool = True,
     regression: Regression | None = None,
 ) -> Fit:
-    """Solves a head, and records it like a training of one epoch.
+    """Solves a head, evaluates it on rows of view 0, and records it like a training of one epoch.
 
-    Args:
-        solver: Solver of the head, with the rows to train on.
-        validation: Rows of view 0.
-        learning_curve: Whether to compute the learning curve.
-        regression: Method and penalty; None chooses them by folds.
-
-    Raises:
-        DataRefused: A split has no labelled row.
+    Without a regression, folds choose method and penalty. It raises the DataRefused of `fit`.
     """
     train = solver.rows
     classes = solver.classes

@@ -13,7 +13,7 @@ from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock
-    from imgpipe.pipeline.images.data_check import ExaminedSource
+    from imgpipe.pipeline.images.data_check import CheckedSource
 
 app = typer.Typer()
 
@@ -52,7 +52,7 @@ def check(
             output_files.write(html_file, examined.html(), "--html ")
     console = output_files.console_beside(json_file)
     print_blocks(console, _blocks(examined))
-    images = examined.judged.images
+    images = examined.images
     if html_file is not None:
         console.print(f"  page     {escape(str(html_file))}")
     elif images.rejected or images.repaired or images.warned:
@@ -62,16 +62,16 @@ def check(
         raise typer.Exit(DataRefused.exit_code)
 
 
-def _blocks(examined: ExaminedSource) -> Iterator[ResultBlock]:
+def _blocks(examined: CheckedSource) -> Iterator[ResultBlock]:
     """Yield the findings, the kept images of each class, and the verdict."""
     from imgpipe.components.report.blocks import Heading, Listed, Sentence, Span
     from imgpipe.components.report.sections.images import class_counts
     from imgpipe.pipeline.command_line import findings as shown_findings
 
-    data = examined.judged.summary
+    data = examined.data
     yield shown_findings.listed(data["findings"])
     yield Sentence("")
-    yield from class_counts(data, examined.judged.scan.vocabulary)
+    yield from class_counts(data, examined.scan.vocabulary)
     yield shown_findings.notes(data["findings"])
     yield shown_findings.deciding(data["findings"])
     yield Heading(Span(examined.verdict, "warn" if examined.refused else "good"))

@@ -53,7 +53,7 @@ def list_(
 
     folder = quarantine_folder(source)
     images = image_table.read_found(str(folder))
-    rows = [finding.row() for finding in (images.warned if warnings else images.rejected)]
+    rows = images.warned if warnings else images.rejected
     listed: list[QuarantineRow] = [{"schema": SCHEMA, **row} for row in rows]
     output_files.write_json(listed, json_file)
     blocks: list[ResultBlock] = []

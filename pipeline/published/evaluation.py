@@ -256,7 +256,16 @@ def _table(
             group=(record.group or family_of.get(record.image_hash, "")).encode(),
             near=1 + near.get(record.image_hash, -1),
             seen_family=splits.get(record.image_hash, names.TEST) != names.TEST,
+            described=_described(record),
         )
         for record, probabilities in answered
     ]
     return AnswerTable.of(model.vocabulary, rows)
+
+
+def _described(record: ImageRecord) -> tuple[object, ...]:
+    """Return the features by which the page divides the answers into kinds of images."""
+    from imgpipe.components.common.answer_table import DESCRIBED
+
+    features = {**record.features(), names.FORMAT: record.content.format.encode()}
+    return tuple(features.get(name) for name in DESCRIBED)

@@ -19,6 +19,7 @@ from imgpipe.components.common.formatting import (
     text_below,
 )
 from imgpipe.components.run_record.metrics import Mistake, SplitMetrics, metrics, mistakes
+from imgpipe.components.run_record.slices import SliceGroup, slices
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.models.finding import Example, Finding, in_files, make_finding
@@ -70,6 +71,7 @@ class EvaluationSummary(SplitMetrics):
         int, "Images of a class that the model answers with `unknown` (model.unknown_rate)."
     ]
     confusion: Annotated[list[Confusion], "Cells of the confusion matrix that are not 0."]
+    slices: Annotated[list[SliceGroup], "Accuracy by kind of image."]
     mistakes: Annotated[list[Mistake], "The most confident mistakes."]
     unknown_labels: Annotated[
         dict[str, int],
@@ -141,6 +143,7 @@ def summarise(
             {"label": class_names[label], "predicted": class_names[predicted], "count": count}
             for label, predicted, count in answers.confusion()
         ],
+        "slices": slices(answers),
         "mistakes": mistakes(answers),
         "unknown_labels": dict(sorted(excluded.unknown_labels.items())),
         "seen": None if splits is None else _count_seen(answers, splits),

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from imgpipe.components.common.named_images import PlacedImage
 from imgpipe.components.image_filter import image_table
-from imgpipe.components.image_filter.image_table import ListedCopy, NearGroup
+from imgpipe.components.image_filter.image_table import NearGroup
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.judge.checks import CHOICES, obstacle
 from imgpipe.components.image_filter.judge.checks.whole_set import (
@@ -169,9 +169,10 @@ def _near(groups: Iterable[NearGroup | ShownGroup]) -> Iterator[Question]:
     for row, members in sorted(rows, key=lambda entry: _NEAR_ORDER.index(entry[0]["reason"])):
         others = [member for member in members if member["path"] != row["path"]]
         # The image to which it is similar, or others of its group if that one is not listed.
-        similar = [member for member in others if member["path"] == row["similar_to"]]
+        similar = [member for member in others if member["path"] == row["kept_copy"]]
         beside = tuple(map(_shown, (similar or others)[:3]))
-        yield _question(row, "near", _sentence(row), beside=beside, rejected=not row["stays"])
+        is_rejected = row["severity"] == "reject"
+        yield _question(row, "near", _sentence(row), beside=beside, rejected=is_rejected)
 
 
 def _rejected(
@@ -196,7 +197,7 @@ def _rejected(
         )
 
 
-def _sentence(row: ListedCopy | Row) -> str:
+def _sentence(row: Row) -> str:
     """Return what was found as a sentence: the check's words, and its detail."""
     reason = row["reason"]
     words = CHOICES[reason].about if reason in CHOICES else reason.replace("_", " ")

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -59,32 +58,14 @@ def _compiled(folder: Path, out: str, *settings: str, tag: str = "1") -> Path:
     return compiled("/data/photos", file, root, claim, *given, limits, image=image)
 
 
-#: Submits a file with parameters and waits for the end, as docs/kubeflow.md shows it.
-_SUBMIT = """
-import sys
-from kfp.client import Client
-
-client = Client("http://localhost:8888", namespace="kubeflow")
-file, *given = sys.argv[1:]
-run = client.create_run_from_pipeline_package(
-    file,
-    dict(text.split("=") for text in given),
-    experiment_name="imgpipe",
-    namespace="kubeflow",
-    pipeline_root="minio://mlpipeline/imgpipe",
-)
-print("submitted the run", run.run_id, flush=True)
-print("ended as", client.wait_for_run_completion(run.run_id, timeout=3000).state)
-"""
-
-
 class _Run(threading.Thread):
-    """A submitted file, with what the program printed."""
+    """`imgpipe kubeflow submit --wait` of a file, with what it printed and its exit code."""
 
-    def __init__(self, file: Path, *parameters: str) -> None:
+    def __init__(self, file: Path, *words: str) -> None:
         super().__init__()
-        self.command = _inside(sys.executable, "-c", _SUBMIT, file, *parameters)
-        self.text = ""
+        program = Path(sys.executable).with_name("imgpipe")
+        self.command = _inside(program, "kubeflow", "submit", file, "--wait", *words)
+        self.text, self.code = "", -1
         self.start()
 
     def run(self) -> None:
@@ -92,13 +73,14 @@ class _Run(threading.Thread):
         with subprocess.Popen(self.command, env=_environment(), **words) as process:
             for line in process.stdout or ():
                 self.text += line
+        self.code = process.returncode
 
-    def ended(self) -> str:
-        """Wait for the end of the run, print what the program printed, and return the state."""
+    def ended(self) -> int:
+        """Wait for the end of the run, print what the command printed, and return its exit code."""
         began = time.monotonic()
         self.join()
-        print(f"{self.text}after {time.monotonic() - began:.0f} s")
-        return self.text.rpartition("ended as ")[2].strip()
+        print(f"{self.text}exit code {self.code} after {time.monotonic() - began:.0f} s")
+        return self.code
 
     def id(self) -> str:
         """Wait until the run is submitted, and return its id."""
@@ -106,10 +88,6 @@ class _Run(threading.Thread):
             assert self.is_alive(), self.text
             time.sleep(0.2)
         return self.text.split("submitted the run ")[1].split()[0]
-
-    def told(self, out: Path, name: str) -> Any:
-        """Return a JSON file of the folder that the run has in its output folder."""
-        return json.loads((out / "runs" / self.id() / name).read_text())
 
 
 def _environment() -> dict[str, str]:
@@ -156,8 +134,8 @@ def test_a_run_publishes_the_model_of_a_run_without_a_cluster_and_a_repeated_run
 ):
     file = _compiled(tmp_path, "out")
     first = _Run(file)
-    assert first.ended() == "SUCCEEDED", first.text
-    assert first.told(volume / "out", "facts.json")["push"]["status"] == "pushed"
+    assert first.ended() == 0, first.text
+    assert "blessed: " in first.text
     [version] = manifest.versions(volume / "out" / "model")
     files = [version.path, *version.path.rglob("*")]
     assert not [path for path in files if path.stat().st_mode & 0o022], "others may write"
@@ -165,31 +143,30 @@ def test_a_run_publishes_the_model_of_a_run_without_a_cluster_and_a_repeated_run
     ours = _published_without_a_cluster(volume)
     assert version.identity == ours.identity, "the weights of the run without a cluster"
 
-    assert _Run(file).ended() == "SUCCEEDED"
+    assert _Run(file).ended() == 0
     assert manifest.version_numbers(volume / "out" / "model") == [1]
     _mix(volume / "photos", volume / "mixed")
-    mixed = _Run(file, "source=/data/mixed")
-    assert mixed.ended() == "SUCCEEDED", mixed.text
-    assert mixed.told(volume / "out", "facts.json")["push"]["status"] == "refused"
+    assert _Run(file, "--param", "source=/data/mixed").ended() == 3
     assert manifest.version_numbers(volume / "out" / "model") == [1]
 
 
-def test_refused_data_a_wrong_source_and_a_cancelled_run_fail(volume: Path, tmp_path: Path):
+def test_refused_data_a_wrong_source_and_a_cancelled_run_have_their_exit_codes(
+    volume: Path, tmp_path: Path
+):
     refused = _Run(_compiled(tmp_path, "out", "gate.min_train=1000"))
-    assert refused.ended() == "FAILED"
-    failure = refused.told(volume / "out", "failure.json")
+    assert refused.ended() == 4
+    assert "too few in train: expected at least 1000 of each class" in refused.text
+    failure = json.loads((volume / "out/runs" / refused.id() / "failure.json").read_text())
     assert (failure["component"], failure["exit_code"]) == ("DataGate", 4)
-    assert "too few in train: expected at least 1000 of each class" in failure["cause"]
 
     file = _compiled(tmp_path, "out")
-    wrong = _Run(file, "source=/data/nothing")
-    assert wrong.ended() == "FAILED"
-    assert wrong.told(volume / "out", "failure.json")["exit_code"] == 2
+    wrong = _Run(file, "--param", "source=/data/nothing")
+    assert wrong.ended() == 2
     cancelled = _Run(file)
     _running_pod(cancelled.id(), "Plan")
     stop = "import kfp, sys; kfp.Client(host='http://localhost:8888').terminate_run(sys.argv[1])"
     subprocess.run(_inside(sys.executable, "-c", stop, cancelled.id()), check=True)
-    assert cancelled.ended() == "FAILED"
+    assert cancelled.ended() == 5
 
 
 def test_a_deleted_pod_of_another_user_is_started_again(volume: Path, tmp_path: Path):
@@ -197,6 +174,6 @@ def test_a_deleted_pod_of_another_user_is_started_again(volume: Path, tmp_path: 
     pod = _running_pod(run.id(), "Training")
     words = ("delete", "pod", "-n", "kubeflow", pod, "--wait=false")
     subprocess.run(_inside(_FOLDER / "bin/kubectl", *words), check=True, env=_environment())
-    assert run.ended() == "SUCCEEDED", run.text
+    assert run.ended() == 0, run.text
     [version] = manifest.versions(volume / "other" / "model")
     assert version.path.stat().st_uid == _OTHER_USER

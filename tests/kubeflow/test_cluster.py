@@ -62,6 +62,7 @@ def test_a_run_on_a_cluster_pushes_the_model_of_a_local_run(
     first: Cluster, volume: Path, tmp_path: Path
 ):
     facts = first.facts()
+    # From which `imgpipe kubeflow submit --wait` has the verdict.
     assert "the model is pushed: blessed" in first.logs["Publishing"]
     base = first.folder / "out" / "model"
     local = require_same_version(base, volume / "photos", tmp_path / "local", _LENIENT)

@@ -64,6 +64,16 @@ def test_images_with_the_same_name_get_folders_of_their_own(
     assert one.read_bytes() == two.read_bytes()
 
 
+@pytest.mark.slow
+def test_drawings_of_a_file_whose_name_begins_with_dots_stay_in_the_folder(
+    run_folder, photo, tmp_path
+) -> None:
+    dots = photo.rename(tmp_path / "...png")
+    explain.command([dots], run_folder, ["conv1"], False, tmp_path / "out" / "new")
+    assert _names(tmp_path / "out") == ["new"]
+    assert _names(tmp_path / "out" / "new") == ["...png"]
+
+
 def test_a_photograph_of_a_phone_is_drawn_small(run_folder, tmp_path) -> None:
     large = Image.fromarray(noise(1, (30, 40))).resize((4000, 3000))
     stored = large.transpose(Image.Transpose.ROTATE_90)
@@ -100,6 +110,11 @@ def test_an_unknown_layer_is_a_bad_argument(run_folder, photo, tmp_path) -> None
     with pytest.raises(ConfigError, match=r"Received: 'conv3'; nearest: conv"):
         explain.command([photo], run_folder, ["conv3"], False, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_explain_without_images_is_a_bad_argument(tmp_path) -> None:
+    with pytest.raises(ConfigError, match="expected an image, or --layers"):
+        explain.command([], tmp_path / "no model", [], False, tmp_path / "out")
 
 
 def test_files_that_are_no_images_are_named_and_the_others_are_explained(

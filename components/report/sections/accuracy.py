@@ -127,6 +127,30 @@ def _f1(figures: ClassMetrics) -> float:
     return figures["f1"] if figures["count"] else 2.0
 
 
+@section("slices", "Accuracy by slice", order=136, numbers=True)
+def slices(context: Context) -> Iterator[show.ResultBlock]:
+    """Yield one row for each slice, with its interval and whether it is clearly weaker."""
+    slices = context.facts["slices"]
+    if not slices:
+        return
+    several = len(context.facts["metrics"]) > 1
+    together = "Images of validation and test together. " if several else ""
+    marked = "A slice is marked if its 95 % interval lies below the accuracy of all images."
+    yield show.Sentence(f"{together}{marked}", "muted")
+    rows: list[list[show.TableCell]] = []
+    for group in slices:
+        for row in group["rows"]:
+            low, high = row["ci95"]
+            accuracy: show.TableCell = row["accuracy"]
+            if high < group["accuracy"]:  # even the upper end is below the average
+                accuracy = show.MarkedCell(f"{share(row['accuracy'])} weaker", "bad")
+            interval = f"{share(low)}–{share(high)}"
+            value = show.Span(row["value"], "name")
+            rows.append([group["name"], value, row["count"], accuracy, interval])
+    columns = ("Attribute", "Slice", "Images", "Accuracy", "Interval")
+    yield show.Table("Accuracy by slice", columns, rows)
+
+
 #: Mistakes that are shown.
 MOST_MISTAKES = 24
 

@@ -11,7 +11,6 @@ from imgpipe.components.common.formatting import capped, plural
 from imgpipe.components.data_gate.rules import DataDecision
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.findings import not_used, title_of
-from imgpipe.components.image_filter.image_table import ListedCopy
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.commands import can_be_reviewed, review_command
@@ -169,7 +168,6 @@ def grouped(rows: Sequence[Row], fate: str = "") -> Iterator[show.Folded]:
         summary: list[show.Inline] = [show.Span(f"{fate} ", _LOOKS[fate])] if fate else []
         files = f" {plural(number, 'file')}{hidden}"
         summary += [show.Span(title, "strong"), show.Span(files, "muted")]
-        # Lines of warnings and repairs say nothing about keeping the file.
         ways = {row["override"] for row in of_reason}
         blocks: list[show.ResultBlock] = []
         if len(ways) == 1 and any(ways):
@@ -248,10 +246,10 @@ def near_duplicates(context: Context) -> Iterator[show.ResultBlock]:
             yield show.Sentence(f"… and {hidden} more of this group.", "muted")
 
 
-def _copy(member: ListedCopy) -> show.Card:
+def _copy(member: Row) -> show.Card:
     """Return one of a group of near-duplicates."""
     lines: list[show.Text] = [show.Span(f"{member['label']}, {member['split']}", "name")]
-    if not member["stays"]:
+    if member["severity"] == "reject":
         lines.append(show.Span("rejected", "bad"))
     lines.append(show.Span(member["path"], "path"))
     if member["detail"]:

@@ -46,14 +46,14 @@ def command(
     settings: options.SettingsOption = None,
 ) -> None:
     """Write the PipelineSpec that Kubeflow Pipelines runs."""
-    _require_kfp()
+    require_kfp()
     from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line.settings import configuration
     from imgpipe.pipeline.kubeflow import places
 
     output_files.check_folder("--output", output)
-    _check_root(root)
+    check_root(root)
     if image:
         settings = [*(settings or []), f"kubeflow.image={json.dumps(image)}"]
     placed = places.on_volumes(configuration(config, data, None, settings or []))
@@ -70,8 +70,12 @@ def command(
     new_console().print(escape(f"wrote {written}: {len(groups.GROUPS)} tasks, image {image}"))
 
 
-def _require_kfp() -> None:
-    """Check that the package kfp is installed, which the extra `kubeflow` brings."""
+def require_kfp() -> None:
+    """Check that the package kfp is installed.
+
+    Raises:
+        ResourceError: It is not; the extra `kubeflow` brings it.
+    """
     if importlib.util.find_spec("kfp") is None:
         raise ResourceError(
             "imgpipe kubeflow needs the package kfp, which is not installed. Install it with: "
@@ -79,8 +83,12 @@ def _require_kfp() -> None:
         )
 
 
-def _check_root(root: str) -> None:
-    """Check that the root is a URI of an object store that the launcher of Kubeflow mounts."""
+def check_root(root: str) -> None:
+    """Check the root of a pipeline's artifacts.
+
+    Raises:
+        ConfigError: `root` is no URI of an object store that the launcher of Kubeflow mounts.
+    """
     from imgpipe.pipeline.kubeflow import mounts
 
     if not root.startswith(mounts.SCHEMES):

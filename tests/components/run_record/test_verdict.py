@@ -82,23 +82,11 @@ def test_the_verdict_of_a_refused_model_gives_every_reason():
     )
 
 
-def test_the_verdict_says_that_files_tell_the_classes_apart_as_well_as_the_model():
-    clues = made(
-        FileClues, images=150, right=147, commonest=0.4, ci95=[0.94, 0.99], properties=["format"]
-    )
+def test_the_verdict_says_that_files_tell_the_classes_apart():
+    clues = made(FileClues, images=150, right=147, properties=["format"])
     found = facts()
     found["data"] = data_summary(file_clues=clues)
-    assert verdict.sentence(found).endswith(
-        "; format alone tells 98 % of the images apart, and the model may have learned where the "
-        "images come from"
-    )
-    [said] = said_of(found, "file_clues")
-    assert said["decides"]
-    assert "take images of all classes from the same sources" in said["remedies"][0]
-    clues |= {"right": 120, "ci95": [0.73, 0.85]}  # the model reaches more
-    found["data"] = data_summary(file_clues=clues)
-    assert "images come from" not in verdict.sentence(found)
-    assert not said_of(found, "file_clues")
+    assert verdict.sentence(found).endswith("; format alone tells 98 % of the images apart")
 
 
 def test_every_rule_has_a_line_but_the_threshold_that_was_reached():

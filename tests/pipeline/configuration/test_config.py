@@ -180,11 +180,11 @@ def test_severity_and_threshold_of_every_check_can_be_set(tmp_path: Path):
 
     config = configs.build(
         {"judge": {"severity": {"dark": "reject"}}},
-        ["judge.severity.alpha=repair", "judge.threshold.dark=0.25"],
+        ["judge.severity.alpha=ignore", "judge.threshold.dark=0.25"],
     )
     severity, threshold = config.judge.severity.model_dump(), config.judge.threshold.model_dump()
     assert list(severity) == list(CHOICES) and list(threshold) == list(THRESHOLDS)
-    assert (severity["dark"], severity["alpha"]) == ("reject", "repair")
+    assert (severity["dark"], severity["alpha"]) == ("reject", "ignore")
     assert config.judge.threshold.model_dump(exclude_defaults=True) == {"dark": 0.25}
     file = tmp_path / "c.toml"
     file.write_text(toml_text.to_toml(config))
