@@ -163,11 +163,6 @@ def test_the_page_gives_at_most_three_pieces_of_advice_after_the_verdict():
     assert f"<pre>{words}</pre>" in steps, "the folder of the run, and no break inside a word"
 
 
-def test_a_run_without_advice_says_so():
-    given = facts() | {"suspects": None, "deciding": None}
-    assert "No fact of this run calls for a change" in render(given, None, {}, BLESSED)
-
-
 @pytest.mark.parametrize(
     ("given", "command"),
     [
