@@ -26,6 +26,9 @@ def check_whole(path: Path) -> None:
     """Refuse a file that is cut short or is no file of weights, without reading the weights.
 
     A file that does not exist is passed over: whoever hashes it says so.
+
+    Raises:
+        UnsafeWeightsError: It is such a file.
     """
     import h5py
 
