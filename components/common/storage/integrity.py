@@ -15,7 +15,8 @@ from pathlib import Path
 
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import atomic_write, sync_tree
-from imgpipe.models.files.described_files import describe, difference, files_below, sha256
+from imgpipe.models.files.described_files import describe, difference, files_below
+from imgpipe.models.files.regular_files import sha256
 
 _SCHEMA = 1  # of a seal
 #: What `damage` says of an artifact that was emptied, for those who would read all of it.
