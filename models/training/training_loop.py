@@ -153,14 +153,13 @@ def fit(
                 shuffle=False,  # the dataset is already shuffled
                 verbose=0,
             )
-        watcher.restore_best(model)
-    if not watcher.best_epoch:
+    if watcher.epochs[0]["val_loss"] is None:  # after which training has ended
         raise Diverged(
             "training diverged: the validation loss was not finite in any epoch. Lower the "
             "learning rate (train.learning_rate, fine_tune.learning_rate). Received: "
             f"{settings.learning_rate:g}"
         )
-    return Fit(model, _course(watcher.epochs, watcher.best_epoch, watcher.stopped, started))
+    return Fit(model, _course(watcher.epochs, watcher.best_epoch + 1, watcher.stopped, started))
 
 
 def _tensorboard(log_dir: Path | None) -> list[keras.callbacks.Callback]:
