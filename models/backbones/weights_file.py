@@ -41,14 +41,9 @@ def check_whole(path: Path) -> None:
 def load(model: keras.Model, path: Path) -> None:
     """Load the weights of a file into the layers of a model.
 
-    Args:
-        model: Functional model of Keras layers; it must not be used after an error.
-        path: Path of the file, whose SHA-256 has been checked.
-
-    Raises:
-        ResourceError: The weights are those of another network.
-        UnsafeWeightsError: The file is damaged, or contains something that is not allowed or not
-            finite.
+    The model has layers of Keras and must not be used after an error. The SHA-256 of the file has
+    been checked. It raises a ResourceError if the weights are those of another network, and an
+    UnsafeWeightsError if the file is damaged, or holds something that is not allowed or not finite.
     """
     try:
         # Keras only warns of models inside the model whose weights it does not find.

@@ -50,10 +50,8 @@ def rgb_images(pixels: tf.Tensor) -> tf.Tensor:
 def strings(values: tf.Tensor, name: str, what: str) -> tf.Tensor:
     """Return the strings of a request, string [N], after a check of their shape.
 
-    Args:
-        values: What was sent: string [N], or string [] for a single image.
-        name: Name of the input.
-        what: What the strings are, in words.
+    What was sent is string [N], or string [] for a single image. `what` says in words what the
+    strings of the input with this name are.
     """
     import tensorflow as tf
 

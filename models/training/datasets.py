@@ -96,14 +96,8 @@ def steps_per_epoch(rows: Rows, settings: ModelSettings) -> int:
 def training(rows: Rows, classes: int, settings: ModelSettings) -> tf.data.Dataset:
     """Return the dataset of all epochs, each with the rows in another order.
 
-    Args:
-        rows: Rows to train on.
-        classes: Number of classes.
-        settings: Settings of the batches and of the balance between classes.
-
-    Returns:
-        A dataset of (inputs [m, ...], one-hot labels [m, classes], weights [m]). The weights are 1
-        unless the settings balance the loss by class.
+    It has (inputs [m, ...], one-hot labels [m, classes], weights [m]). The weights are 1 unless the
+    settings balance the loss by class.
     """
     import tensorflow as tf
 
