@@ -33,7 +33,7 @@ CANDIDATES = {
     "imgpipe.serving.client": """
 import imgpipe.serving.client
 from imgpipe.serving.client import messages
-request = messages.predict_request(messages.Servable("imgpipe"), {"image_bytes": [image]})
+request = messages.predict_request("imgpipe", {"image_bytes": [image]})
 """,
     "official stubs": """
 import grpc

@@ -21,10 +21,9 @@ _SPREAD = 0.1  # of the windows' throughput, as a share of its mean, up to which
 def image_requests(images: Sequence[bytes], model: str, batch: int = 1) -> list[bytes]:
     """Return Predict requests of `batch` images each, which together use all images."""
     endless = itertools.cycle(images)
-    servable = messages.Servable(model)
     return [
         messages.predict_request(
-            servable, {"image_bytes": list(itertools.islice(endless, batch))}
+            model, {"image_bytes": list(itertools.islice(endless, batch))}
         ).SerializeToString()
         for _ in range(-(-len(images) // batch))
     ]

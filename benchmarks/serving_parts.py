@@ -112,8 +112,9 @@ def one_caller(target: str, tiny_target: str, work: str, window: str) -> dict[st
     """
     from imgpipe.serving.client import messages, protos
 
-    status = messages.status_request(messages.Servable(TINY))
-    tiny = messages.predict_request(messages.Servable(TINY), {"x": np.array([2.0], np.float32)})
+    status = protos.GetModelStatusRequest()
+    status.model_spec.name = TINY
+    tiny = messages.predict_request(TINY, {"x": np.array([2.0], np.float32)})
     kinds = {
         "empty": (tiny_target, [status.SerializeToString()], protos.STATUS),
         "tiny": (tiny_target, [tiny.SerializeToString()], protos.PREDICT),

@@ -64,17 +64,10 @@ def doubtful_labels(
 ) -> DoubtfulLabels | None:
     """Rank the doubtful labels of a feature bank, the most likely label errors first.
 
-    Args:
-        rows: Rows of view 0 of all splits.
-        bank_uri: URI of the bank, which tells the paths.
-        vocabulary: Class names in sorted order.
-        answers: Answers by networks that have not seen the images: those that decided about the
-            model, and those for the test split.
-        unlearned: Labels that no fold could learn; these mistakes say nothing about the labels.
-        confirmed: Hashes of images whose labels a person has confirmed; they are not listed.
-
-    Returns:
-        The ranking; None if there are too few images, groups or classes for one.
+    The answers are those by networks that have not seen the images: those that decided about the
+    model, and those for the test split. No fold could learn the classes of `unlearned`, so that
+    their mistakes say nothing about the labels, and the labels of the `confirmed` hashes have been
+    confirmed by a person. None where there are too few images, groups or classes for a ranking.
     """
     if len(rows) < _FEWEST or len(np.unique(rows.labels)) < 2:
         return None
@@ -99,13 +92,15 @@ def doubtful_labels(
     disagreeing = np.flatnonzero((looks_like != rows.labels) & ~settled)
     worst = disagreeing[np.argsort(-wrong[disagreeing], kind="stable")][:LIMIT]
     split_and_path = records.places(bank_uri, rows.hashes[worst])
-    listed = [
-        _described(
-            rows.hashes[place].decode(),
-            split_and_path[rows.hashes[place]],
-            (vocabulary[rows.labels[place]], vocabulary[looks_like[place]]),
-            float(wrong[place]),
-        )
+    listed: list[DoubtfulLabel] = [
+        {
+            "path": split_and_path[rows.hashes[place]][1],
+            "label": vocabulary[rows.labels[place]],
+            "image_hash": rows.hashes[place].decode(),
+            "split": split_and_path[rows.hashes[place]][0],
+            "looks_like": vocabulary[looks_like[place]],
+            "wrong": round(float(wrong[place]), 4),
+        }
         for place in worst
     ]
     return {

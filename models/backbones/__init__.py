@@ -12,7 +12,7 @@ from imgpipe.models.errors import ConfigError, nearest
 __all__ = ["Backbone", "get"]
 
 _NAMED: Final = ("imagenet", "none")  # weights that are not a file
-_FILE_ENDINGS: Final = (".weights.h5", ".keras")
+_FILE_ENDINGS: Final = (".h5", ".keras")
 _SHA256: Final = re.compile("[0-9a-fA-F]{64}")
 
 
@@ -21,6 +21,7 @@ def get(
     weights: str = "imagenet",
     weights_sha256: str = "",
     cut: str = "",
+    width: float = 1.0,
     seed: int = 0,
 ) -> Backbone:
     """Return the backbone with a name, after checking the arguments.
@@ -32,6 +33,7 @@ def get(
         weights_sha256: Expected SHA-256 (hex) of a local weights file, or of the weights of a
             preset; "" skips the check.
         cut: Layer or block whose output is the feature map; "" is the last one.
+        width: Multiplier of the number of filters, where the architecture has one.
         seed: Seed of random weights.
 
     Raises:
@@ -46,9 +48,8 @@ def get(
         )
     if weights not in _NAMED and not weights.endswith(_FILE_ENDINGS):
         raise ConfigError(
-            'weights: expected "imagenet", "none" or the path of a file of Keras 3 (.weights.h5, '
-            ".keras). Load any other with the Keras that wrote it, and call "
-            f"save_weights('NAME.weights.h5'). Received: {weights!r}{nearest(weights, _NAMED)}"
+            'weights: expected "imagenet", "none" or the path of a file (.weights.h5, .h5, '
+            f".keras). Received: {weights!r}{nearest(weights, _NAMED)}"
         )
     if weights == "imagenet" and not architecture.imagenet:
         raise ConfigError(
@@ -61,4 +62,9 @@ def get(
             "weights_sha256: expected 64 hexadecimal digits, beside weights that are a file. "
             f"Received: {weights_sha256!r} beside {weights!r}"
         )
-    return Backbone(name, weights, weights_sha256, cut, seed)
+    if width <= 0 or (width != 1.0 and not architecture.widths):
+        raise ConfigError(
+            f"width: expected {'a number over 0' if architecture.widths else '1.0'} for {name}. "
+            f"Received: {width!r}"
+        )
+    return Backbone(name, weights, float(width), weights_sha256, cut, seed)

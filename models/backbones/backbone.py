@@ -90,6 +90,7 @@ class Backbone(registry.BackboneChoice):
             "architecture": self.name,
             "weights": self._weights_key(),
             "cut": self.cut,
+            "width": self.width,
         }
         code_sha256 = registry.architecture(self.name).code_sha256
         if code_sha256 is not None:
@@ -245,7 +246,7 @@ def file_sha256(path: Path, expected: str = "") -> str:
     except OSError as error:
         raise ResourceError(
             f"model.weights: cannot read {path}: {error.strerror or error}. Expected: a file of "
-            "weights (.weights.h5 or .keras)"
+            "weights (.weights.h5, .h5 or .keras)"
         ) from error
     if expected and received != expected.lower():
         raise ResourceError(

@@ -22,6 +22,7 @@ from imgpipe.models.names.arrays import Floats
 from imgpipe.models.names.model_names import FEATURES, HEAD, LOGITS, PROBABILITIES
 from imgpipe.models.network import covariance_pooling
 from imgpipe.models.settings.feature_kinds import (
+    AUTO,
     AVERAGE,
     CLASS_TOKEN,
     COVARIANCE,
@@ -142,7 +143,7 @@ def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> 
         x = layers.Dense(units, activation="relu", dtype="float32", name=name)(x)
     x = layers.Dropout(settings.dropout, name=model_names.DROPOUT, **seeded)(x)
     # float32 with every policy, because 16 bits are too few for the softmax and its loss.
-    if classes != 2:
+    if not settings.one_unit(classes):
         return layers.Dense(classes, dtype="float32", name=HEAD)(x)
     return ops.pad(layers.Dense(1, dtype="float32", name=HEAD)(x), [[0, 0], [1, 0]])
 
@@ -199,13 +200,17 @@ def build_features(
         if not class_token:
             raise ConfigError(
                 f"model.features: {settings.network} has no class token. Expected: auto, average, "
-                f"flatten or covariance. Received: {kind!r}"
+                f"flatten, covariance, or names of layers. Received: {kind!r}"
             )
         maps = class_token if kind == CLASS_TOKEN else [*class_token, last]
-    elif kind == COVARIANCE:
-        network = keras.Model(pixels, last)
-        levels = backbone.levels or layer_graph.levels(network)
-        maps += [layer_graph.cut_layer(network, name).outputs[0] for name in levels]
+    elif settings.reads_covariances:
+        network = keras.Model(pixels, maps[0])
+        names = kind.split(",")
+        if kind == COVARIANCE:
+            names = list(backbone.levels) or layer_graph.levels(network)
+        maps += [
+            layer_graph.cut_layer(network, name, "model.features").outputs[0] for name in names
+        ]
     return pixels, maps, read(maps, kind, covariance_pooling.read_axes(settings))
 
 
@@ -213,12 +218,12 @@ def require_layers(settings: ModelSettings) -> None:
     """Refuse names of layers that the network does not have; see `layer_graph.layer_at`.
 
     Raises:
-        ConfigError: `model.cut` or `fine_tune.cut` names no layer.
+        ConfigError: `model.cut`, `model.features` or `fine_tune.cut` names no layer.
     """
     looked_at = settings.frozen and (settings.fine_tune.mode == "on" or settings.searches)
     tuned = settings.fine_tune.cut if looked_at else ""
-    reads_token = settings.features in (CLASS_TOKEN, TOKENS)
-    if settings.cut or tuned or reads_token:
+    named = settings.features not in (AUTO, AVERAGE, FLATTEN, COVARIANCE)
+    if settings.cut or tuned or named:
         backbone_of(settings)  # fails for a layer that does not exist
         if tuned:
             trained = settings.with_one_block if settings.searches else settings

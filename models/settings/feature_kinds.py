@@ -13,6 +13,8 @@ COVARIANCE: Final = "covariance"
 CLASS_TOKEN: Final = "class_token"  # the class token of a transformer
 TOKENS: Final = "tokens"  # the class token, and the mean of the patches
 
+#: All other kinds read covariances: this one, and the names of layers.
+WITHOUT_COVARIANCES: Final = (AVERAGE, FLATTEN, CLASS_TOKEN, TOKENS)
 #: Number of axes to which the channels of a map are projected before their covariance is taken.
 COVARIANCE_AXES: Final = 64
 

@@ -57,7 +57,9 @@ class ModelSettings(TrainSettings, NetworkSettings):
 
     def backbone_spec(self) -> Backbone:
         """Return the backbone with its weights and its cut. TensorFlow is not imported."""
-        return backbones.get(self.network, self.weights, self.weights_sha256, self.cut, self.seed)
+        return backbones.get(
+            self.network, self.weights, self.weights_sha256, self.cut, self.width, self.seed
+        )
 
     @property
     def size(self) -> int:
@@ -108,7 +110,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
     @property
     def reads_covariances(self) -> bool:
         """Whether the head may read covariances of the channels of feature maps."""
-        return self.largest_kind == kinds.COVARIANCE
+        return self.largest_kind not in kinds.WITHOUT_COVARIANCES
 
     @property
     def with_one_block(self) -> ModelSettings:
@@ -174,16 +176,33 @@ class ModelSettings(TrainSettings, NetworkSettings):
             vocabulary: Class names in sorted order.
 
         Raises:
-            ConfigError: The names are not distinct, or a class has the name that is served for
-                unknown images.
+            ConfigError: The names are not distinct, a head with one unit has not exactly two
+                classes, or a class has the name that is served for unknown images.
         """
         checked = check_vocabulary(vocabulary)
+        self.one_unit(len(checked))
         if self.unknown_rate and UNKNOWN in checked:
             raise ConfigError(
                 f"model.unknown_rate: a class is called {UNKNOWN!r} already. Rename its "
                 "folder, or set the rate to 0"
             )
         return checked
+
+    def one_unit(self, classes: int) -> bool:
+        """Return whether the head has the single unit of a binary classifier.
+
+        Args:
+            classes: Number of classes.
+
+        Raises:
+            ConfigError: The activation is sigmoid, and there are not exactly two classes.
+        """
+        if self.activation == "sigmoid" and classes != 2:
+            raise ConfigError(
+                f"model.activation: sigmoid needs two classes, the vocabulary has {classes}. "
+                "Use softmax or auto"
+            )
+        return classes == 2 and self.activation != "softmax"
 
 
 def check_vocabulary(vocabulary: Sequence[str]) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ class NetworkSettings:
     )
     weights: str = Field(
         default="imagenet",
-        description="imagenet (a preset: its own), none (random), or a .weights.h5 or .keras file.",
+        description="imagenet (a preset: its own), none (random), or a .h5 or .keras file.",
     )
     weights_sha256: str = Field(
         default="",
@@ -36,6 +36,9 @@ class NetworkSettings:
     cut: str = Field(
         default="",
         description="Layer of the backbone whose output is the feature map. Empty: the last layer.",
+    )
+    width: Annotated[float, Field(ge=0.01, le=10)] = Field(
+        default=1.0, description="Multiplier of the number of filters, for backbones that have one."
     )
     freeze: Literal["auto", "all", "none"] = Field(
         default="auto",
@@ -50,13 +53,13 @@ class NetworkSettings:
     )
     features: str = Field(
         default=kinds.AUTO,
-        pattern=r"^(auto|average|flatten|covariance|class_token|tokens)$",
+        pattern=r"^[^\s,]+(,[^\s,]+)*$",
         description="What the head reads: average (the mean of the last feature map over its "
-        "positions), flatten (all values of this map), or covariance (average, and how the "
-        "channels of this map and of two lower ones go together); of a transformer also "
-        "class_token, or tokens (class_token and average). auto: folds choose where a head is "
-        "solved on trained weights and fine_tune.mode is not on; otherwise average, or class_token "
-        "if there is one.",
+        "positions), flatten (all values of this map), covariance (average, and how the channels "
+        "of this map and of two lower ones go together), or the names of other lower layers, with "
+        "commas between them; of a transformer also class_token, or tokens (class_token and "
+        "average). auto: folds choose where a head is solved on trained weights and fine_tune.mode "
+        "is not on; otherwise average, or class_token if there is one.",
     )
     feature_dropout: ShareBelowOne = Field(
         default=0.0, description="Share of the features that are dropped before the hidden layer."
@@ -66,6 +69,11 @@ class NetworkSettings:
     )
     dropout: ShareBelowOne = Field(
         default=0.2, description="Share of the inputs of the last layer that are dropped."
+    )
+    activation: Literal["auto", "softmax", "sigmoid"] = Field(
+        default="auto",
+        description="Activation of the last layer: sigmoid, softmax, or auto, which is one sigmoid "
+        "unit for two classes and softmax for more.",
     )
     unknown_rate: Annotated[float, Field(ge=0, le=0.5)] = Field(
         default=0.0,

@@ -62,7 +62,7 @@ def solve_head(
         linear, solution = solver.solve(learning_curve, regression)
         kernel = linear.kernel
         bias = linear.bias
-        if classes == 2:  # the head gives [0, z] instead of [a, b], with z = b - a
+        if settings.one_unit(classes):  # the head gives [0, z] instead of [a, b], with z = b - a
             kernel = kernel[:, 1:] - kernel[:, :1]
             bias = bias[1:] - bias[:1]
         loss, accuracy = _evaluated(linear, train, settings.label_smoothing)

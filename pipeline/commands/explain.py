@@ -1,12 +1,13 @@
-"""`imgpipe explain`: draws Grad-CAM over images, and lists the layers of a network.
+"""`imgpipe explain`: draws Grad-CAM and the feature maps of a network, and lists its layers.
 
-Label and Grad-CAM come from the served signature, the layers from the Keras network of the same
+Label and Grad-CAM come from the served signature, feature maps from the Keras network of the same
 version. It needs neither TFX nor Beam.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from imgpipe.models.names.arrays import Array, PixelValues
-    from imgpipe.pipeline.output.model import Model
+    from imgpipe.models.network.classifier import ClassifierNetwork
     from imgpipe.serving.served import Served
 
 app = typer.Typer()
@@ -31,6 +32,7 @@ _TOP = 5  # classes that are shown with their probabilities
 _SHOWN_SIDE = 512  # pixels of the longer side of the image in a drawing, which shows 400
 _EXAMPLES = """Examples:\n
   imgpipe explain --model imgpipe-out photo.jpg\n
+  imgpipe explain --model imgpipe-out --layer all photo.jpg\n
   imgpipe explain --model imgpipe-out/model/2 --layers\n
   imgpipe explain --model imgpipe-out --run newest photo.jpg
 """
@@ -42,6 +44,14 @@ def command(
         list[Path] | None, typer.Argument(metavar="IMAGE", help="Images to explain.")
     ] = None,
     model: options.ModelFolderOption = Path("imgpipe-out"),
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--layer",
+            metavar="NAME|all",
+            help="Layer whose feature maps are drawn, too; may be repeated.",
+        ),
+    ] = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="Print every layer with its size.")
     ] = False,
@@ -50,7 +60,7 @@ def command(
     ] = Path("imgpipe-explain"),
     run: options.RunOption = None,
 ) -> None:
-    """Draw Grad-CAM over images, and list the sizes of all layers."""
+    """Draw Grad-CAM and feature maps of images, and list the sizes of all layers."""
     from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.output import lookup
@@ -58,6 +68,8 @@ def command(
     images = images or []
     if not images and not layers:
         raise ConfigError("explain: expected an image, or --layers for the network's sizes.")
+    if layer and not images:
+        raise ConfigError("--layer needs an image, whose feature maps are drawn. Name one.")
     # A few missing files are reported beside the others; if all are missing, nothing is imported.
     if images and not any(path.exists() for path in images):
         raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")
@@ -70,17 +82,19 @@ def command(
             import tensorflow  # noqa: F401  # so that the next step's time is that of the model
 
             from imgpipe.models.export.signatures import CAM
-            from imgpipe.models.network import network_file
+            from imgpipe.models.network import activation_images, network_file
             from imgpipe.serving.served import Served
+        with display.step("loading the model"):
+            classifier = network_file.load(chosen_model.folder)
         if layers:
-            with display.step("loading the network"):
-                network = network_file.load(chosen_model.folder).network
-            network.summary(print_fn=lambda text: display.console.print(escape(text, lines=True)))
+            classifier.network.summary(
+                print_fn=lambda text: display.console.print(escape(text, lines=True))
+            )
         if images:
-            with display.step("loading the model"):
-                served = Served(str(chosen_model.folder), CAM)
+            maps = activation_images.choose(classifier.network, layer or [])
+            drawing = _Drawing(classifier, Served(str(chosen_model.folder), CAM), maps)
             with display.step("drawing images"):
-                refused = _draw(display.console, images, _Drawing(chosen_model, served), to)
+                refused = _draw(display.console, images, drawing, to)
     if refused:
         raise typer.Exit(_SOME_REFUSED)
 
@@ -88,8 +102,9 @@ def command(
 class _Drawing(NamedTuple):
     """What an image is drawn with."""
 
-    model: Model  # the version
+    classifier: ClassifierNetwork  # the Keras network of the version
     served: Served  # its signature for Grad-CAM
+    layers: Sequence[str]  # names of the layers whose feature maps are drawn
 
 
 def _draw(console: Console, images: Sequence[Path], drawing: _Drawing, to: Path) -> int:
@@ -130,7 +145,7 @@ def _folders(images: Sequence[Path]) -> Iterator[str]:
 
 
 def _explain(data: bytes, drawing: _Drawing, folder: Path) -> str:
-    """Draw one image into a folder, and return its most probable classes and the file as markup.
+    """Draw one image into a folder, and return its most probable classes and the files as markup.
 
     Raises:
         InvalidArgument: The model refuses the image.
@@ -142,29 +157,34 @@ def _explain(data: bytes, drawing: _Drawing, folder: Path) -> str:
     from imgpipe.models.network import activation_images
     from imgpipe.pipeline.published.asked_model import ask
 
-    model = drawing.model
+    classifier = drawing.classifier
     answer, [decodable] = ask(drawing.served, [data])
     probabilities = answer["probabilities"][0]
     label = answer["label"][0].decode()
     best = np.argsort(-probabilities, kind="stable")[:_TOP]
-    top = [(model.vocabulary[i], float(probabilities[i])) for i in best]
-    pixels = preprocess.decode(tf.constant(decodable), model.image_size).numpy()
+    top = [(classifier.vocabulary[i], float(probabilities[i])) for i in best]
+    pixels = preprocess.decode(tf.constant(decodable), classifier.image_size).numpy()
     image = _shown(decodable, pixels)
-    file = folder / "grad_cam.png"
-    output_files.write(file, activation_images.grad_cam(image, answer["cam"][0], label, top))
+    drawings = {"grad_cam.png": activation_images.grad_cam(image, answer["cam"][0], label, top)}
+    maps = activation_images.outputs(classifier.network, drawing.layers, pixels)
+    for number, name in enumerate(drawing.layers, 1):  # a listing has the network's order
+        height, width, depth = maps[name].shape
+        safe = re.sub(r"[^\w.-]", "_", name)  # names of layers may contain slashes
+        title = f"{name}: {width} × {height} × {depth}"
+        drawings[f"{number:03}_{safe}.png"] = activation_images.feature_maps(maps[name], title)
+    # After all are drawn, so that an image has all of its drawings or none.
+    for file, content in drawings.items():
+        output_files.write(folder / file, content)
     classes = ", ".join(f"{name} {probability:.3f}" for name, probability in top)
-    return f"[bold]{escape(label)}[/]  [dim]{escape(classes)}[/]\n  {escape(str(file))}"
+    files = "".join(f"\n  {escape(str(folder / file))}" for file in drawings)
+    return f"[bold]{escape(label)}[/]  [dim]{escape(classes)}[/]{files}"
 
 
 def _shown(data: bytes, pixels: Array) -> PixelValues:
     """Return the pixels of an image for a drawing, uint8 [h, w, 3], at most `_SHOWN_SIDE`.
 
     A photograph of a phone is decoded at a part of its size: a drawing of all pixels takes
-    gigabytes of memory.
-
-    Args:
-        data: The encoded image.
-        pixels: The pixels that the network takes, 0..255, for an image that Pillow does not read.
+    gigabytes of memory. The pixels that the network takes are for what Pillow does not read.
     """
     import numpy as np
 

@@ -14,8 +14,7 @@ What a change invalidates is decided here alone:
 | `data_key` | images, overrides, split, judge | what a person or a run accepted |
 | `weights_key` | backbone, weights, views, precision | the features of all images |
 | `run_key` | these keys, and all settings that decide | which version is the baseline |
-| `settings_key` | all settings and the code | whether a run may be a repetition |
-| `outcome_key` | the plan and the accepted schema | whether it is one |
+| `outcome_key` | the plan and the accepted schema | whether a run repeats the last one |
 
 A component also runs again where an artifact that it reads has changed. Which setting is in which
 field of `Plan` is listed in `tests/pipeline/test_plan.py`. Two stores are addressed by content, so
@@ -334,15 +333,6 @@ def plan(config: str, given: Mapping[str, object]) -> dict[str, str]:
 def to_json(config: Config) -> str:
     """Write a configuration with absolute paths as JSON for `plan`."""
     return config.model_dump_json(exclude_none=True)
-
-
-def settings_key(config: Config) -> str:
-    """Return the fingerprint of all settings and of the source code.
-
-    Args:
-        config: The configuration, with absolute paths.
-    """
-    return _fingerprint(config.model_dump(mode="json"), source_code.fingerprint())
 
 
 def outcome_key(plan: Plan, schema_file: Path) -> str:

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from imgpipe.components.common.beam import worker_start
 from imgpipe.components.example_gen.sources import Scan, Source
 from imgpipe.components.report.commands import next_commands
-from imgpipe.components.report.page_facts import PageFacts, collect, empty
 from imgpipe.components.run_record import run_files, verdict
+from imgpipe.components.run_record.facts import Facts, empty
 from imgpipe.components.run_record.timings import Timings
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.files.atomic_write import atomic_write
@@ -80,10 +80,9 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
     began = time.monotonic()
     config = config.with_absolute_paths()  # workers may have other current folders
     inputs = source.usable(config)
-    settings_key = plans.settings_key(config)  # before a new version may be installed
     folder = OutputFolder(config.places.out)
     with folder.begin():
-        ended = repetition.candidate(folder, settings_key)
+        ended = repetition.candidate(folder, to_toml(config))
         listed = _listed(inputs.images)
         # With these arguments, some components are executed in any case.
         if ended is not None and start is None and not accept:
@@ -96,8 +95,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
             run.plan = _planned_while_loading(config, inputs, run, listed, accept)
             _run_components(config, run.plan, run, start)
         if run.plan is not None:
-            outcome_key = plans.outcome_key(run.plan, config.places.schema)
-            repetition.remember(run.outcome, settings_key, outcome_key)
+            repetition.remember(run.outcome, plans.outcome_key(run.plan, config.places.schema))
         return dataclasses.replace(run.outcome, freed=folder.clean(config.run.keep))
 
 
@@ -261,6 +259,7 @@ class RunRecord:
             # Drawing the page needs the libraries whose loading was interrupted.
             if not isinstance(error, failures.Interrupted) or self._failed_step != _LOADING:
                 from imgpipe.components.report import report
+                from imgpipe.components.run_record.collect import collect
 
                 drawn = self._drawn(error)
                 uris = self._uris()
@@ -284,12 +283,12 @@ class RunRecord:
             code = failures.exit_code(error)
         return Run(self.directory, content, exit_code=code)
 
-    def _drawn(self, error: BaseException | None) -> PageFacts | None:
+    def _drawn(self, error: BaseException | None) -> Facts | None:
         """Return the facts of the page that the component Report has drawn, None if it has not."""
         file = self.directory / run_files.FACTS
         if error is not None or not file.exists() or not (self.directory / run_files.PAGE).exists():
             return None
-        facts: PageFacts = json.loads(file.read_text(encoding="utf-8"))
+        facts: Facts = json.loads(file.read_text(encoding="utf-8"))
         return facts
 
     def _uris(self) -> dict[str, str]:
@@ -313,7 +312,7 @@ class RunRecord:
             "components": self._seconds,
         }
 
-    def _state(self, error: BaseException | None, facts: PageFacts) -> RunState:
+    def _state(self, error: BaseException | None, facts: Facts) -> RunState:
         """Status and verdict of the run that this error ended, if there is one."""
         interrupted = isinstance(error, failures.Interrupted)
         cause, log = failures.cause(error), str(self.directory / run_files.LOG)

@@ -18,6 +18,7 @@ from imgpipe.components.common.formatting import plural, text_below
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.data_gate import data_gate, drift
 from imgpipe.components.data_gate.drift import FeatureDistance, feature_distance
+from imgpipe.components.example_gen.sources.request_log import LoggedAnswer
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.feature_distribution import FAR_SHARE, FeatureDistribution
@@ -25,7 +26,7 @@ from imgpipe.models.finding import Finding, make_finding
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.arrays import Floats
 from imgpipe.pipeline.request_drift.images import MeasuredImages
-from imgpipe.pipeline.request_drift.requests import FEWEST, VersionRequests
+from imgpipe.pipeline.request_drift.requests import FEWEST
 
 CONFIDENCE = "confidence"
 _CONFIDENCE_LIMIT = 0.3  # Jensen-Shannon divergence in bits, as for the measurements of images
@@ -46,30 +47,17 @@ _LEAST_CONFIDENT = 0.02  # quantile of the confidence on the validation split
 
 @dataclass(frozen=True)
 class Reference:
-    """The data with which the requests of a version are compared.
+    """The data with which the requests of a version are compared."""
 
-    Attributes:
-        limits: The accepted schema of its training data, with all limits.
-        statistics: Statistics of its training data.
-        labels: The label that it answers for each image of the validation split; empty for a
-            version whose answers are not stored.
-        confidence: The highest probability of each of these answers.
-        features: Distribution of the features of the training images; None if it was not stored.
-    """
-
-    limits: schema_pb2.Schema
-    statistics: drift.Statistics
-    labels: Sequence[str]
-    confidence: Floats
-    features: FeatureDistribution | None
+    limits: schema_pb2.Schema  # accepted for its training data, with all limits
+    statistics: drift.Statistics  # of its training data
+    labels: Sequence[str]  # its answers to the validation images; empty if they are not stored
+    confidence: Floats  # the highest probability of each of these answers
+    features: FeatureDistribution | None  # of the training images; None if it is not stored
 
 
 def load(version: manifest.PublishedVersion) -> Reference:
-    """Read the reference of a version, which is intact.
-
-    Raises:
-        ResourceError: The version has no statistics of its training data.
-    """
+    """Read the reference of an intact version; a ResourceError says that it has no statistics."""
     beside = version.path / manifest.PROVENANCE
     statistics = data_gate.read_statistics(str(beside / "statistics")).get(names.TRAIN)
     if not (beside / "schema").is_dir() or statistics is None or not drift.image_count(statistics):
@@ -123,28 +111,19 @@ class Share:
 
 
 def compare(
-    requests: VersionRequests, measured: MeasuredImages, reference: Reference
+    answers: Sequence[LoggedAnswer], measured: MeasuredImages, reference: Reference
 ) -> tuple[list[FeatureDistance], list[Finding]]:
-    """Compare the requests of a version with its reference.
-
-    Args:
-        requests: The requests and answers of the version.
-        measured: Measurements of the different images in the requests.
-        reference: Statistics and answers of the version.
-
-    Returns:
-        All comparisons, and findings about what could not be compared.
-    """
+    """Return all comparisons of a version's requests, and findings about what was not compared."""
     distances: list[FeatureDistance] = []
     missing: list[str] = []
-    if requests.answers < FEWEST:
-        few = plural(requests.answers, "answer is", "answers are")
+    if len(answers) < FEWEST:
+        few = plural(len(answers), "answer is", "answers are")
         missing.append(f"{few} too few to compare: {FEWEST} are needed")
     elif not reference.labels:
         missing.append("the answers of this version to the validation images are not stored")
     else:
-        distances += _compared_answers(requests, reference)
-    if not requests.images:
+        distances += _compared_answers(answers, reference)
+    if not any(answer.item for answer in answers):
         missing.append("the log holds no images of this version, so images were not compared")
     elif len(measured.rows) < FEWEST:
         kind = "that can be decoded"
@@ -164,11 +143,12 @@ def compare(
     return distances, [make_finding("not_compared", sentence) for sentence in missing]
 
 
-def _compared_answers(requests: VersionRequests, reference: Reference) -> list[FeatureDistance]:
+def _compared_answers(
+    answers: Sequence[LoggedAnswer], reference: Reference
+) -> list[FeatureDistance]:
     """Compare labels and confidence with the answers to the validation images."""
-    # TFDV computes statistics from values, not from their counts.
-    labels = list(requests.labels.elements())
-    confidence = np.array(requests.confidence, np.float32)
+    labels = [answer.label for answer in answers]
+    confidence = np.array([answer.confidence for answer in answers], np.float32)
     usual = {names.LABEL: reference.labels, CONFIDENCE: reference.confidence}
     seen = {names.LABEL: labels, CONFIDENCE: confidence}
     least = float(np.quantile(reference.confidence, _LEAST_CONFIDENT))
@@ -188,10 +168,6 @@ def unlike(scores: Sequence[float], features: FeatureDistribution) -> list[Featu
     it misses, where the held-out images are too few to extrapolate the distance; see
     docs/benchmarks.md, "Constants of the code". The few held-out images of a small data set say
     little about a share of 1 in 1,000, but their highest scores show how fast the scores thin out.
-
-    Args:
-        scores: Distance of each image from the training data.
-        features: Distribution of the features of the training data.
     """
     was = Share(features.held_out_above, features.held_out)
     unfamiliar = _grown(UNFAMILIAR, _HELD_OUT, was, Share.above(scores, features.threshold))

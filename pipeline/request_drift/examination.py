@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -17,7 +18,6 @@ from imgpipe.components.example_gen.sources.request_log import KIND, RequestLogS
 from imgpipe.models.finding import Finding, make_finding
 from imgpipe.pipeline.request_drift import comparison, requests
 from imgpipe.pipeline.request_drift.images import measure
-from imgpipe.pipeline.request_drift.requests import VersionRequests
 
 #: Version of the format `DriftSummary`.
 SCHEMA: Final = 3
@@ -58,12 +58,13 @@ def examine(source: RequestLogSource, versions: Mapping[int, PublishedVersion]) 
     """
     log = f"{KIND}:{source.locator}"
     vocabularies = {number: {*version.vocabulary} for number, version in versions.items()}
-    number, asked, notes = requests.read(source, vocabularies)
+    number, answers, notes = requests.read(source, vocabularies)
     reference = comparison.load(versions[number])
-    items = [*asked.items.values()]
+    logged = [answer.item for answer in answers if answer.item is not None]
+    items = list({item.sha256: item for item in logged}.values())
     measured = measure(source, items, versions[number].path, reference.features)
-    comparisons, missing = comparison.compare(asked, measured, reference)
-    drift, verdict = _verdict(number, asked, comparisons, missing)
+    comparisons, missing = comparison.compare(answers, measured, reference)
+    drift, verdict = _verdict(number, len(answers), comparisons, missing)
     findings = [*gathered(notes), *missing]
     if measured.undecodable:
         looked_at = len(measured.rows) + measured.undecodable
@@ -77,13 +78,13 @@ def examine(source: RequestLogSource, versions: Mapping[int, PublishedVersion]) 
         "verdict": verdict,
         "source": log,
         "version": number,
-        "answers": asked.answers,
-        "images": asked.images,
+        "answers": len(answers),
+        "images": len(logged),
         "different_images": len(items),
         "measured": len(measured.rows),
-        "first": _time(asked.first),
-        "last": _time(asked.last),
-        "labels": dict(asked.labels.most_common()),
+        "first": _time(min(answer.time for answer in answers)),
+        "last": _time(max(answer.time for answer in answers)),
+        "labels": dict(Counter(answer.label for answer in answers).most_common()),
         "comparisons": comparisons,
         "findings": findings,
     }
@@ -95,7 +96,7 @@ def _time(seconds: int) -> str:
 
 def _verdict(
     number: int,
-    asked: VersionRequests,
+    answers: int,
     comparisons: Sequence[FeatureDistance],
     missing: Sequence[Finding],
 ) -> tuple[bool | None, str]:
@@ -114,6 +115,6 @@ def _verdict(
     on_images = any(row["reference"] != comparison.VALIDATION for row in comparisons)
     where = "" if on_images else " in the answers"
     return False, (
-        f"no drift{where}: {asked.answers:,} answers of version {number}, none of "
+        f"no drift{where}: {answers:,} answers of version {number}, none of "
         f"{len(comparisons)} comparisons over its limit"
     )

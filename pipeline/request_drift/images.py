@@ -28,17 +28,11 @@ _BATCH = 32  # images in one forward pass
 
 @dataclass
 class MeasuredImages:
-    """Measurements of images.
+    """Measurements of images."""
 
-    Attributes:
-        rows: The features of each image that can be decoded, by name.
-        scores: Its distance from the training data; empty without their distribution.
-        undecodable: Number of images that cannot be decoded.
-    """
-
-    rows: list[Mapping[str, object]] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    undecodable: int = 0
+    rows: list[Mapping[str, object]] = field(default_factory=list)  # of each that can be decoded
+    scores: list[float] = field(default_factory=list)  # distances from the training data, if known
+    undecodable: int = 0  # number of images that cannot be decoded
 
 
 def measure(
@@ -46,12 +40,9 @@ def measure(
 ) -> MeasuredImages:
     """Measure images as ImageExampleGen does, with the colours that the served model sees.
 
-    Args:
-        source: The log that holds the images.
-        items: The images. Of more than `MOST`, so many are measured. Those whose file the server
-            has removed are left out.
-        model: Folder of the version that answered.
-        distribution: Distribution of the features of its training data; None if none is stored.
+    Of more than `MOST`, so many are measured. Those whose file the server has removed are left out.
+    `model` is the folder of the version that answered, and `distribution` that of the features of
+    its training data.
     """
     chosen = spread(items, MOST)
     progress.total(len(chosen), "images")

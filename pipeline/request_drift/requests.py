@@ -1,18 +1,15 @@
-"""Counts the answers in the request log of a server, and chooses the version that is compared.
+"""Reads the answers in the request log of a server, and chooses the version that is compared.
 
-A few bytes for each answer and the place of each different image stay in memory, but no image.
+A few hundred bytes for each answer stay in memory, but no image.
 """
 
 from __future__ import annotations
 
 import collections
-from array import array
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
 
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.example_gen.notes import noted
-from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.components.example_gen.sources.request_log import (
     SKIPPED,
     LoggedAnswer,
@@ -28,60 +25,16 @@ FEWEST = 50
 _FOREIGN = "answers_of_another_model"  # reason of a finding
 
 
-@dataclass
-class VersionRequests:
-    """The requests to one version and its answers.
-
-    Attributes:
-        labels: Number of answers by label.
-        confidence: The highest probability of each answer.
-        images: Number of answers whose image the log holds.
-        items: The different images by their hash.
-        first: Time of the first answer, seconds since 1970.
-        last: Time of the last answer.
-    """
-
-    labels: collections.Counter[str] = field(default_factory=collections.Counter)
-    confidence: array[float] = field(default_factory=lambda: array("f"))
-    images: int = 0
-    items: dict[str, Item] = field(default_factory=dict)
-    first: int = 0
-    last: int = 0
-
-    @property
-    def answers(self) -> int:
-        """Number of answers; a request for N images has N of them."""
-        return len(self.confidence)
-
-    def add(self, answer: LoggedAnswer) -> None:
-        """Count an answer."""
-        self.first = min(self.first or answer.time, answer.time)
-        self.last = max(self.last, answer.time)
-        self.labels[answer.label] += 1
-        self.confidence.append(answer.confidence)
-        if answer.item is not None:
-            self.images += 1
-            self.items.setdefault(answer.item.sha256, answer.item)
-
-
 def read(
     source: RequestLogSource, vocabularies: Mapping[int, Set[str]]
-) -> tuple[int, VersionRequests, list[Finding]]:
-    """Read a log once, from its first record to its last.
+) -> tuple[int, list[LoggedAnswer], list[Finding]]:
+    """Return the newest version with enough answers, its answers, and notes about all others.
 
-    Args:
-        source: The log.
-        vocabularies: Class names of each version of the model, by its number.
-
-    Returns:
-        The newest version of which there are enough answers, the requests to it, and notes about
-        what is not compared.
-
-    Raises:
-        ConfigError: There is no log, or it is not the log of this model.
-        ResourceError: The log is empty, or the versions that answered were removed.
+    `vocabularies` holds the class names of each version of the model by its number. A log without
+    an answer of one of them is a ConfigError if it is that of another model, and else a
+    ResourceError.
     """
-    requests: dict[int, VersionRequests] = {}
+    answers: dict[int, list[LoggedAnswer]] = collections.defaultdict(list)
     removed: collections.Counter[int] = collections.Counter()
     foreign: collections.Counter[str] = collections.Counter()
     notes: list[Finding] = []
@@ -90,7 +43,7 @@ def read(
         if answer.version not in vocabularies:
             removed[answer.version] += 1
         elif _answers_with(answer, vocabularies[answer.version]):
-            requests.setdefault(answer.version, VersionRequests()).add(answer)
+            answers[answer.version].append(answer)
         else:
             foreign[answer.label] += 1
     if foreign:
@@ -99,13 +52,13 @@ def read(
     for number, count in sorted(removed.items()):
         why = "there is no such version of the model"
         notes.append(noted("other_answers", f"version {number}", why, count))
-    if not requests:
+    if not answers:
         raise _refusal(source.locator, notes, vocabularies)
-    compared = max([n for n in requests if requests[n].answers >= FEWEST] or requests)
-    for number in sorted(requests.keys() - {compared}):
+    compared = max([number for number in answers if len(answers[number]) >= FEWEST] or answers)
+    for number in sorted(answers.keys() - {compared}):
         why = f"version {compared} is compared"
-        notes.append(noted("other_answers", f"version {number}", why, requests[number].answers))
-    return compared, requests[compared], notes
+        notes.append(noted("other_answers", f"version {number}", why, len(answers[number])))
+    return compared, answers[compared], notes
 
 
 def _answers_with(answer: LoggedAnswer, vocabulary: Set[str]) -> bool:

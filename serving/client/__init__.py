@@ -18,45 +18,29 @@ from __future__ import annotations
 from imgpipe.serving.client.channel import Tls
 from imgpipe.serving.client.client import Client
 from imgpipe.serving.client.errors import (
-    Cancelled,
     DeadlineExceeded,
-    FailedPrecondition,
-    InternalError,
     InvalidArgument,
     NotFound,
-    PermissionDenied,
     ResourceExhausted,
     ServingError,
-    Unauthenticated,
     Unavailable,
-    Unimplemented,
 )
 from imgpipe.serving.client.messages import (
     Classification,
-    Metadata,
     Prediction,
-    TensorSpec,
     VersionStatus,
 )
 
 __all__ = [
-    "Cancelled",
     "Classification",
     "Client",
     "DeadlineExceeded",
-    "FailedPrecondition",
-    "InternalError",
     "InvalidArgument",
-    "Metadata",
     "NotFound",
-    "PermissionDenied",
     "Prediction",
     "ResourceExhausted",
     "ServingError",
-    "TensorSpec",
     "Tls",
-    "Unauthenticated",
     "Unavailable",
-    "Unimplemented",
     "VersionStatus",
 ]

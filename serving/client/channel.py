@@ -121,9 +121,6 @@ def _check_target(target: str, is_encrypted: bool) -> None:
     """Refuse an address that gRPC would take for another one, or look up as a name without end.
 
     Without a port, gRPC takes that of HTTPS, which a gateway with TLS may have.
-
-    Raises:
-        InvalidArgument: The address is that of a web page, or has no port.
     """
     scheme, _, rest = target.partition(":")
     addresses = [target]

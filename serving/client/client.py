@@ -10,26 +10,18 @@ from typing import Any
 import grpc
 import numpy as np
 
+from imgpipe.serving import tensors
 from imgpipe.serving.client import channel, messages, protos
 from imgpipe.serving.client.classifier import Classifier, ClassifyQuestion
 from imgpipe.serving.client.errors import (
     DeadlineExceeded,
-    FailedPrecondition,
     InvalidArgument,
     NotFound,
-    PermissionDenied,
     ServingError,
     Unavailable,
-    Unimplemented,
     from_rpc,
 )
-from imgpipe.serving.client.messages import (
-    KnownClasses,
-    Metadata,
-    Prediction,
-    Servable,
-    VersionStatus,
-)
+from imgpipe.serving.client.messages import KnownClasses, Prediction, VersionStatus
 from imgpipe.serving.client.protos import Method
 from imgpipe.serving.look import in_words
 
@@ -49,7 +41,6 @@ class Client(Classifier):
         model: Name of the model on the server.
         timeout: Deadline of each call in seconds, including retries.
         version: Version to ask; None for the newest available one.
-        label: Version label to ask, such as `stable`; it excludes `version`.
         wait_for_ready: Whether to wait until the deadline for a server that cannot be reached, for
             example during its restart, instead of failing at once.
         attempts: Attempts of each call within its deadline, at most 5; 1 does not retry. A call is
@@ -79,7 +70,6 @@ class Client(Classifier):
         timeout: float = 30.0,
         *,
         version: int | None = None,
-        label: str | None = None,
         wait_for_ready: bool = False,
         attempts: int = channel.MAX_ATTEMPTS,
         tls: channel.Tls | None = None,
@@ -87,15 +77,10 @@ class Client(Classifier):
     ) -> None:
         if not model:
             raise InvalidArgument("The name of the model must not be empty.")
-        if version is not None and label is not None:
-            raise InvalidArgument(
-                "Select a model by version or by label, not by both. "
-                f"Received: version {version} and label {label!r}."
-            )
         self.target = target
         self.model = model
         self.timeout = _checked(timeout)
-        self._servable = Servable(model, version, label)
+        self._version = version
         self._wait_for_ready = wait_for_ready
         self._metadata = channel.metadata(headers or {})
         self._channel = channel.opened(target, attempts, tls, headers or {})
@@ -110,24 +95,14 @@ class Client(Classifier):
             response_deserializer=method.response.FromString,
         )
 
-    def _call(
-        self,
-        method: Method,
-        request: Any,
-        timeout: float | None = None,
-        wait_for_ready: bool | None = None,
-    ) -> Any:
-        """Send a request and return its reply.
-
-        Raises:
-            ServingError: The server refuses the request or does not answer.
-        """
+    def _call(self, method: Method, request: Any, timeout: float | None = None) -> Any:
+        """Send a request and return its reply; a refusal, or no answer, is a ServingError."""
         seconds = self.timeout if timeout is None else _checked(timeout)
         try:
             return self._method(method)(
                 request,
                 timeout=min(seconds, _LONGEST_TIMEOUT_S),
-                wait_for_ready=self._wait_for_ready if wait_for_ready is None else wait_for_ready,
+                wait_for_ready=self._wait_for_ready,
                 metadata=self._metadata,
             )
         except grpc.RpcError as error:
@@ -158,7 +133,9 @@ class Client(Classifier):
         Raises:
             ServingError: The call failed; the subclass tells the status code.
         """
-        request = messages.predict_request(self._servable, inputs, signature_name, output_filter)
+        request = messages.predict_request(
+            self.model, inputs, signature_name, output_filter, self._version
+        )
         return messages.prediction(self._call(protos.PREDICT, request, timeout))
 
     def _predict_images(self, images: Sequence[bytes], question: ClassifyQuestion) -> Prediction:
@@ -188,76 +165,39 @@ class Client(Classifier):
         return answer
 
     def _check_question(self, refused: InvalidArgument, question: ClassifyQuestion) -> None:
-        """Raise the error of a request that would be refused for any image.
-
-        Raises:
-            ServingError: The server does not know the label, or the model has no such signature or
-                no such input of encoded images.
-        """
+        """Raise the error of a request whose signature has no such input of encoded images."""
+        request = protos.GetModelMetadataRequest(metadata_field=[protos.SIGNATURE_DEF])
+        messages.select(request.model_spec, self.model, self._version)
         try:
-            signatures = self.metadata(question.timeout).signatures
-        except (Unimplemented, PermissionDenied):
-            return  # a gateway may only let predictions pass
-        signature = signatures.get(question.signature_name or "serving_default")
-        given = None if signature is None else signature.inputs.get(question.input_name)
-        if given is None or given.dtype != "string":
+            answer = self._call(protos.METADATA, request, question.timeout)
+        except ServingError as error:
+            if error.code in ("UNIMPLEMENTED", "PERMISSION_DENIED"):
+                return  # a gateway may only let predictions pass
+            raise
+        packed = answer.metadata[protos.SIGNATURE_DEF].value
+        signatures = protos.SignatureDefMap.FromString(packed).signature_def
+        # Of a name that is missing, protobuf has an empty message.
+        signature = signatures[question.signature_name or "serving_default"]
+        if signature.inputs[question.input_name].dtype != tensors.STRING:
             raise refused
 
     def status(
         self,
         version: int | None = None,
         timeout: float | None = None,
-        wait_for_ready: bool | None = None,
     ) -> list[VersionStatus]:
         """Return the state of every version that the server knows, newest first.
 
         Args:
             version: Return the state of this version only.
             timeout: Deadline of this call in seconds; None uses the timeout of the client.
-            wait_for_ready: Whether to wait for a server; None does as the client does.
 
         Raises:
             ServingError: The call failed, for example because the model is unknown.
         """
-        request = messages.status_request(Servable(self.model, version))
-        return messages.statuses(self._call(protos.STATUS, request, timeout, wait_for_ready))
-
-    def _states(
-        self, version: int | None, timeout: float | None, wait_for_ready: bool
-    ) -> list[VersionStatus]:
-        """Return the states of `version`, else of the label's version, else of all versions.
-
-        Raises:
-            NotFound: The server does not know the model, the version or the label.
-        """
-        if version is None and self._servable.label is not None:
-            # Servers ignore a label in the question for the status.
-            asked = messages.metadata_request(self._servable)
-            try:
-                described = self._call(protos.METADATA, asked, timeout, wait_for_ready)
-            except (InvalidArgument, FailedPrecondition) as error:
-                raise NotFound(str(error)) from error
-            version = described.model_spec.version.value
-        return self.status(version, timeout, wait_for_ready)
-
-    def ready(self, timeout: float | None = None) -> bool:
-        """Return whether the model (or the version that this client asks for) is available now.
-
-        The result is False where no server answers or the server does not know the model.
-
-        Args:
-            timeout: Deadline of this call in seconds; None uses the timeout of the client.
-
-        Raises:
-            ServingError: The server refused the call for another reason, such as a missing
-                permission.
-        """
-        try:
-            # Without waiting for a server: that none answers is an answer here.
-            states = self._states(self._servable.version, timeout, False)
-        except (Unavailable, NotFound, DeadlineExceeded):
-            return False
-        return any(state.state == "AVAILABLE" for state in states)
+        request = protos.GetModelStatusRequest()
+        messages.select(request.model_spec, self.model, version)
+        return messages.statuses(self._call(protos.STATUS, request, timeout))
 
     def wait_until_available(self, timeout: float = 60.0, version: int | None = None) -> int:
         """Wait until a server that is starting has loaded the model.
@@ -273,13 +213,13 @@ class Client(Classifier):
             Unavailable: The version (or every version) failed to load; the message has the cause.
             DeadlineExceeded: The model was not available in time; the message has the last answer.
         """
-        version = self._servable.version if version is None else version
+        version = self._version if version is None else version
         deadline = time.monotonic() + timeout
         pause = _FIRST_PAUSE_S
         last = "no answer yet"
         while (left := deadline - time.monotonic()) > 0:
             try:
-                states = self._states(version, min(left, self.timeout), True)
+                states = self.status(version, min(left, self.timeout))
             except (NotFound, DeadlineExceeded, Unavailable) as error:
                 last = str(error)
             else:
@@ -293,18 +233,6 @@ class Client(Classifier):
         raise DeadlineExceeded(
             f"Model {self.model!r} at {self.target} is not available after {timeout:g} s: {last}."
         )
-
-    def metadata(self, timeout: float | None = None) -> Metadata:
-        """Return the signatures of the model.
-
-        Args:
-            timeout: Deadline of this call in seconds; None uses the timeout of the client.
-
-        Raises:
-            ServingError: The call failed.
-        """
-        request = messages.metadata_request(self._servable)
-        return messages.metadata(self._call(protos.METADATA, request, timeout))
 
     def close(self) -> None:
         """Close the connection and cancel the calls in flight."""

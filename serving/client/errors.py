@@ -1,6 +1,6 @@
-"""Errors of the client, one class for each gRPC status code.
+"""Errors of the client, with classes for the gRPC status codes that programs tell apart.
 
-Every class has the exit code of the command line: 2 for a request that cannot succeed as it is, 5
+Every error has the exit code of the command line: 2 for a request that cannot succeed as it is, 5
 for a server that is missing or busy, 1 for a defect of the server.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-from typing import ClassVar
 
 import grpc
 
@@ -16,8 +15,9 @@ import grpc
 class ServingError(Exception):
     """Base class of the errors; the text is the message of the server where it sent one."""
 
-    exit_code: ClassVar[int] = 1
-    code: ClassVar[str] = "UNKNOWN"
+    exit_code = 1
+    code = "UNKNOWN"
+    """Name of the gRPC status code."""
     from_server = False
     """Whether the error was sent by a server. Otherwise the client found a bad argument, or could
     not reach the server."""
@@ -36,22 +36,6 @@ class NotFound(ServingError, code="NOT_FOUND", exit_code=2):
     """The server does not know the model or the version."""
 
 
-class FailedPrecondition(ServingError, code="FAILED_PRECONDITION", exit_code=2):
-    """The model has no such signature, or it was loaded but cannot run."""
-
-
-class Unauthenticated(ServingError, code="UNAUTHENTICATED", exit_code=2):
-    """The request lacks valid credentials."""
-
-
-class PermissionDenied(ServingError, code="PERMISSION_DENIED", exit_code=2):
-    """The caller may not make this request."""
-
-
-class Unimplemented(ServingError, code="UNIMPLEMENTED", exit_code=2):
-    """The server does not implement this method."""
-
-
 class Unavailable(ServingError, code="UNAVAILABLE", exit_code=5):
     """No server answers, or it is starting or stopping. The call can be retried."""
 
@@ -64,17 +48,17 @@ class ResourceExhausted(ServingError, code="RESOURCE_EXHAUSTED", exit_code=5):
     """The server is overloaded, or a message exceeds its limit."""
 
 
-class Cancelled(ServingError, code="CANCELLED", exit_code=5):
-    """The call was cancelled by the client, or by a server that stopped."""
-
-
-class InternalError(ServingError, code="INTERNAL"):
-    """The server has a defect."""
-
-
 _PROBE_S = 1.0
 """Seconds in which a port is expected to accept a connection, and to answer over HTTP/1."""
 _CLASSES = {kind.code: kind for kind in ServingError.__subclasses__()}
+_EXIT_CODES = {
+    "FAILED_PRECONDITION": 2,
+    "UNAUTHENTICATED": 2,
+    "PERMISSION_DENIED": 2,
+    "UNIMPLEMENTED": 2,
+    "CANCELLED": 5,
+}
+"""Exit codes of the status codes that have no class of their own; 1 for all others."""
 
 _NOT_REACHED = (
     *("failed to connect", "connections to all backends", "last error:", "address list"),
@@ -99,6 +83,8 @@ def from_rpc(error: grpc.RpcError, target: str, timeout: float) -> ServingError:
             "`timeout`, or send fewer images at once."
         )
     answered = _CLASSES.get(name, ServingError)(details)
+    answered.code = name
+    answered.exit_code = _EXIT_CODES.get(name, answered.exit_code)
     answered.from_server = True
     return answered
 

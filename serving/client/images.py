@@ -105,11 +105,7 @@ def content_of(image: Any) -> bytes:
 
 
 def _decodable(data: bytes) -> bytes:
-    """Return an encoded image as models decode it: HEIC, which they do not, becomes PNG.
-
-    Raises:
-        InvalidArgument: The package that reads HEIC is missing, or the image is too large.
-    """
+    """Return an encoded image as models decode it: HEIC, which they do not, becomes PNG."""
     if not Look(data).is_heic:
         return data
     try:

@@ -88,59 +88,19 @@ class VersionStatus:
     error_message: str
 
 
-@dataclass(frozen=True)
-class TensorSpec:
-    """One input or output of a signature."""
-
-    name: str
-    """Name of the tensor in the graph."""
-    dtype: str
-    shape: tuple[int | None, ...] | None
-    """None where the rank is unknown; an entry is None where that dimension is unknown."""
-
-
-@dataclass(frozen=True)
-class SignatureSpec:
-    """Inputs and outputs of one signature by their public names."""
-
-    inputs: dict[str, TensorSpec]
-    outputs: dict[str, TensorSpec]
-    method_name: str
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """The signatures of a model version."""
-
-    model: str
-    version: int
-    signatures: dict[str, SignatureSpec]
-
-
-@dataclass(frozen=True)
-class Servable:
-    """A model, selected by `version`, by `label`, or by neither for the newest available."""
-
-    name: str
-    version: int | None = None
-    label: str | None = None
-
-    def fill(self, spec: Any, signature_name: str = "") -> None:
-        """Write the selection into a ModelSpec."""
-        spec.name = self.name
-        if self.version is not None:
-            spec.version.value = self.version
-        elif self.label is not None:
-            spec.version_label = self.label
-        if signature_name:
-            spec.signature_name = signature_name
+def select(spec: Any, model: str, version: int | None = None) -> None:
+    """Write the model into a ModelSpec, and the version unless it is the newest available one."""
+    spec.name = model
+    if version is not None:
+        spec.version.value = version
 
 
 def predict_request(
-    servable: Servable,
+    model: str,
     inputs: Mapping[str, Any],
     signature_name: str = "",
     output_filter: Sequence[str] = (),
+    version: int | None = None,
 ) -> Any:
     """Return a PredictRequest.
 
@@ -148,7 +108,8 @@ def predict_request(
         InvalidArgument: An input cannot become a tensor; the message names the input.
     """
     request = protos.PredictRequest()
-    servable.fill(request.model_spec, signature_name)
+    select(request.model_spec, model, version)
+    request.model_spec.signature_name = signature_name
     for name, value in inputs.items():
         try:
             tensors.fill_compact(request.inputs[name], value)
@@ -175,15 +136,12 @@ def prediction(response: Any) -> Prediction:
 
 
 def classifications(answer: Prediction, count: int, top: int) -> list[Classification]:
-    """Convert a prediction to one classification for each image.
+    """Convert the outputs `classes` and `probabilities`, [count, classes], to one result an image.
 
-    Args:
-        answer: The outputs `classes` and `probabilities`, both of shape [images, classes].
-        count: Number of images.
-        top: Number of labels to return for each image, most probable first.
+    Each has at most `top` labels.
 
     Raises:
-        InvalidArgument: The signature does not classify images.
+        InvalidArgument: The signature has other outputs.
     """
     classes = answer.outputs.get("classes")
     probabilities = answer.outputs.get("probabilities")
@@ -221,13 +179,6 @@ def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def status_request(servable: Servable) -> Any:
-    """Return a GetModelStatusRequest; without a version it asks for all versions."""
-    request = protos.GetModelStatusRequest()
-    servable.fill(request.model_spec)
-    return request
-
-
 def statuses(response: Any) -> list[VersionStatus]:
     """Convert a GetModelStatusResponse to its versions in the server's order, newest first."""
     return [
@@ -239,36 +190,3 @@ def statuses(response: Any) -> list[VersionStatus]:
         )
         for item in response.model_version_status
     ]
-
-
-def metadata_request(servable: Servable) -> Any:
-    """Return a GetModelMetadataRequest for the signatures."""
-    request = protos.GetModelMetadataRequest()
-    servable.fill(request.model_spec)
-    request.metadata_field.append("signature_def")
-    return request
-
-
-def metadata(response: Any) -> Metadata:
-    """Convert a GetModelMetadataResponse."""
-    packed = response.metadata["signature_def"].value
-    return Metadata(
-        response.model_spec.name,
-        response.model_spec.version.value,
-        {
-            name: SignatureSpec(
-                {key: _tensor_spec(info) for key, info in signature.inputs.items()},
-                {key: _tensor_spec(info) for key, info in signature.outputs.items()},
-                signature.method_name,
-            )
-            for name, signature in protos.SignatureDefMap.FromString(packed).signature_def.items()
-        },
-    )
-
-
-def _tensor_spec(info: Any) -> TensorSpec:
-    shape = info.tensor_shape
-    dims = tuple(None if dim.size < 0 else dim.size for dim in shape.dim)
-    return TensorSpec(
-        info.name, tensors.dtype_name(info.dtype), None if shape.unknown_rank else dims
-    )

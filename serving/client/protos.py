@@ -57,5 +57,8 @@ PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
 
 PREDICT = Method(f"/{PREDICTION_SERVICE}/Predict", PredictResponse)
+SIGNATURE_DEF = "signature_def"
+"""The field of a model's metadata that has its signatures."""
+
 METADATA = Method(f"/{PREDICTION_SERVICE}/GetModelMetadata", GetModelMetadataResponse)
 STATUS = Method(f"/{MODEL_SERVICE}/GetModelStatus", GetModelStatusResponse)

@@ -11,10 +11,11 @@ import asyncio
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from imgpipe.models.machine.system import give_memory_back
 from imgpipe.serving.server import status
@@ -25,10 +26,12 @@ T = TypeVar("T")
 LARGE_BYTES = 8 << 20
 """Size of a block of memory, or of a request, that is worth giving back when it is freed. Blocks of
 this size in a photograph's computation are few: its time was the same."""
+HUGE_BYTES = 20 << 20
+"""Size from which requests wait for each other. It is more than our client sends at once."""
+_HUGE_AT_ONCE = 128 << 20
+"""Size of all huge requests that run at once. Each takes about four times its size meanwhile."""
 _GIVEN_BACK_S = 2.0
 """Seconds after a large request in which gRPC frees its copies, too."""
-_SHOWN = 100
-"""Characters of a name that a client may make up, in the access log."""
 
 
 @dataclass
@@ -40,15 +43,13 @@ class Call:
     """Method of TensorFlow Serving, also over REST."""
     deadline: float | None = None
     """Deadline on the monotonic clock; None for no deadline."""
-    max_answer_bytes: int = 0
-    """Size of an answer that the client is known to accept; 0 for any."""
     is_long: bool = False
     """Whether the request is computed in several slices, and runs in a thread for such requests."""
     is_abandoned: bool = False
     """Whether nobody waits for the answer any more."""
 
     size: int = 0
-    """Bytes of the request, after they were decompressed."""
+    """Bytes of the request."""
     model: str = ""
     version: int | None = None
     signature: str = ""
@@ -72,20 +73,6 @@ class Call:
             raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded.")
         if self.is_abandoned:
             raise StatusError(Code.CANCELLED, "Cancelled by the client.")
-
-
-def log_call(call: Call) -> None:
-    """Write a line of the access log, which is an observer of `Calls`."""
-    _log.info(
-        "%s %s %r version %s: %s, %d rows, %.0f ms",
-        call.entrypoint,
-        call.method[:_SHOWN],
-        call.model[:_SHOWN],
-        call.version,
-        call.code.name,
-        call.rows,
-        1000 * call.seconds,
-    )
 
 
 class LongCall(Exception):
@@ -191,6 +178,8 @@ class Calls:
 class SheddingPool(futures.ThreadPoolExecutor):
     """A thread pool that refuses requests when its queue or its memory is full.
 
+    Huge requests wait for each other, in the order in which they have come.
+
     Args:
         max_workers: Number of threads, and of further threads for long requests.
         max_waiting: Largest number of requests in the queue; 0 for any.
@@ -203,6 +192,10 @@ class SheddingPool(futures.ThreadPoolExecutor):
         self._max_waiting = max_waiting
         self._max_bytes = max_bytes
         self._bytes = self._accepted = self._running = 0
+        self._huge_bytes = 0
+        """Size of all huge requests that run."""
+        self._huge: deque[tuple[Callable[[], Any], int, futures.Future[Any]]] = deque()
+        """The huge requests that wait, as the arguments of `_take`."""
         self._lock = threading.Lock()
         self._draining = False
         self._long = futures.ThreadPoolExecutor(max_workers, thread_name_prefix="long-request")
@@ -242,7 +235,11 @@ class SheddingPool(futures.ThreadPoolExecutor):
             self._bytes += size
             self._accepted += 1
         answer: futures.Future[T] = futures.Future()
-        self.submit(self._take, fn, size, answer)
+        if size > HUGE_BYTES:
+            self._huge.append((fn, size, answer))
+            self._begin_huge()
+        else:
+            self.submit(self._take, fn, size, answer)
         waiting = asyncio.wrap_future(answer)
         # asyncio would log the error of a request whose caller has gone.
         waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -274,6 +271,18 @@ class SheddingPool(futures.ThreadPoolExecutor):
         if self._max_waiting and self._accepted >= self._max_workers + self._max_waiting:
             raise overloaded("its queue is full")
 
+    def _begin_huge(self, ended: int = 0) -> None:
+        """Begin the huge requests for which there is room after one of some bytes has ended."""
+        with self._lock:
+            self._huge_bytes -= ended
+            while self._huge:
+                total = self._huge_bytes + self._huge[0][1]
+                if self._huge_bytes and total > _HUGE_AT_ONCE:
+                    return
+                self._huge_bytes = total
+                fn, size, answer = self._huge.popleft()
+                self.submit(self._take, fn, size, answer)
+
     def _take(self, fn: Callable[[], T], size: int, answer: futures.Future[T]) -> None:
         with self._lock:
             self._running += 1
@@ -296,3 +305,5 @@ class SheddingPool(futures.ThreadPoolExecutor):
             self._running -= 1
             self._bytes -= size
             self._accepted -= 1
+        if size > HUGE_BYTES:
+            self._begin_huge(ended=size)

@@ -25,7 +25,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.serving.server import ports
-from imgpipe.serving.server.services import elsewhere
 from imgpipe.serving.server.settings import Settings
 
 MAX_STREAMS = 64
@@ -34,6 +33,11 @@ MAX_STREAMS = 64
 gRPC keeps what has arrived of each message in memory and tells nobody before the message is
 complete, so that `--max_bytes_in_flight` does not count it. A connection can therefore fill
 `MAX_STREAMS` × `--max_message_bytes`, which is 4 GiB with the defaults."""
+_UNKNOWN_METHOD = (
+    "This server does not answer this method. Ask tensorflow.serving.PredictionService/Predict: in "
+    "models of imgpipe, the signature serving_default takes image files, and serving_examples "
+    "takes tf.Examples."
+)
 HANDSHAKE_S = 5.0
 """Timeout of the TLS and HTTP/2 handshakes; the default of gRPC is two minutes."""
 _SHARE = 0.25
@@ -93,10 +97,9 @@ class _Server(cygrpc.AioServer):
 
 async def _refuse_unknown(state: Any) -> None:
     context = cygrpc._ServicerContext(state, None, None, asyncio.get_running_loop())
-    error = elsewhere("this method")
     # It raises gRPC's AbortError, or another error if the client has gone.
     with contextlib.suppress(Exception):
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, error.message)
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, _UNKNOWN_METHOD)
 
 
 class GrpcPort:
@@ -135,7 +138,9 @@ class GrpcPort:
             "grpc.http2.min_ping_interval_without_data_ms": 5_000,
             "grpc.keepalive_permit_without_calls": 1,
             "grpc.max_receive_message_length": settings.max_message_bytes,
-            "grpc.per_message_decompression": 0,  # see `conversion.unpacked`
+            # gRPC itself refuses compressed messages, of which 1 MB could become 1 GiB.
+            "grpc.compression_enabled_algorithms_bitset": 1,
+            "grpc.per_message_decompression": 0,
             **_channel_arguments(settings.grpc_channel_arguments),  # gRPC takes the first of two
         }
         self._server: Any = None
@@ -262,11 +267,7 @@ def _connections(server: int) -> int:
 
 
 def _free_socket(path: Path) -> None:
-    """Remove a Unix socket of another server, which is taken over as by TensorFlow Serving.
-
-    Raises:
-        ResourceError: There is something else at the path, or it cannot be removed.
-    """
+    """Remove a Unix socket of another server, which is taken over as by TensorFlow Serving."""
     try:
         if path.exists() and not path.is_socket():
             raise ResourceError(f"cannot listen on unix:{path}: this is not a socket.")

@@ -43,11 +43,7 @@ _FIRST_ROWS = 4
 
 
 def check_rows(count: int) -> None:
-    """Check the number of rows of a request.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, there are more than `MAX_ROWS` rows.
-    """
+    """Raise a StatusError if a request has more than `MAX_ROWS` rows."""
     if count > MAX_ROWS:
         raise invalid(
             f"The request has {count:,} rows; {MAX_ROWS:,} are allowed. Send fewer rows at once."

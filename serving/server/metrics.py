@@ -7,9 +7,7 @@ process stand beside them, under the names that all clients of Prometheus have.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 from prometheus_client import (
@@ -22,7 +20,6 @@ from prometheus_client import (
 
 from imgpipe.serving.server.calls import Call
 from imgpipe.serving.server.status import Code
-from imgpipe.serving.server.version import Loader
 
 T = TypeVar("T", Gauge, Histogram)
 _MICRO = 1e6
@@ -31,11 +28,11 @@ _LATENCY = tuple(10 * 1.8**power for power in range(33))
 _METHOD = "Predict"
 _COUNTED = re.compile(rb"^(# TYPE :tensorflow:\S+(?<!_created)) gauge$", re.MULTILINE)
 """A count with a name of TensorFlow Serving: prometheus-client would append `_total` to it."""
-_SERVING, _LOAD = ":tensorflow:serving:", ":tensorflow:cc:saved_model:load_"
+_SERVING = ":tensorflow:serving:"
 
 
 class Metrics:
-    """Observer of `calls.Calls` and of loads; Prometheus reads the result of `page`.
+    """Observer of `calls.Calls`; Prometheus reads the result of `page`.
 
     Args:
         is_model: Returns whether a model of this name is served. All other names in requests share
@@ -50,11 +47,6 @@ class Metrics:
         self._registry = CollectorRegistry(auto_describe=False)
         self.of_requests: list[Gauge | Histogram] = []
         ProcessCollector(registry=self._registry)
-        attempts = "Attempts to load a version, by outcome."
-        self._loads = self._new(Gauge, f"{_LOAD}attempt_count", attempts, "model_path status")
-        self._load_time = self._new(
-            Gauge, f"{_LOAD}latency", "Time of the loads, in microseconds.", "model_path"
-        )
         self._requests = self._new(
             Gauge, f"{_SERVING}request_count", "Requests by model and status.", "model_name status"
         )
@@ -92,23 +84,6 @@ class Metrics:
             method = _METHOD.lower() if call.entrypoint == "REST" else _METHOD
             micros = call.seconds * _MICRO
             self._latency.labels(model, method, call.entrypoint).observe(micros)
-
-    def counted(self, loader: Loader) -> Loader:
-        """Return a loader that counts its attempts and calls `loader`."""
-
-        def load(directory: Path) -> Any:
-            began = time.monotonic()
-            status = "fail"
-            try:
-                runtime = loader(directory)
-                status = "success"
-                return runtime
-            finally:
-                path = str(directory)
-                self._loads.labels(path, status).inc()
-                self._load_time.labels(path).inc((time.monotonic() - began) * _MICRO)
-
-        return load
 
     def page(self) -> bytes:
         """Return all metrics in the text format of Prometheus."""

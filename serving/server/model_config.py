@@ -50,11 +50,7 @@ class ModelConfig:
 
 
 def of_settings(settings: Settings) -> ModelConfig:
-    """Return the model of the config file, or that of the flags.
-
-    Raises:
-        ConfigError: The file cannot be read or is malformed, or no folder is named.
-    """
+    """Return the model of the config file or the flags; a ConfigError says what is wrong."""
     if settings.model_config_file:
         return _of_file(Path(settings.model_config_file))
     path = settings.model_base_path
@@ -84,11 +80,7 @@ def _of_file(file: Path) -> ModelConfig:
 
 
 def of_message(config: Any) -> ModelConfig:
-    """Return the model of a `ModelServerConfig` message.
-
-    Raises:
-        ConfigError: The message does not have one model, or asks for what this server does not do.
-    """
+    """Return the model of a `ModelServerConfig`; a ConfigError refuses all other things in it."""
     entries = config.model_config_list.config
     if len(entries) != 1:
         raise ConfigError(

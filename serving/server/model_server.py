@@ -161,9 +161,6 @@ def _run_until_signalled(server: ModelServer, drain_seconds: float, lines: State
 
     A second signal ends the wait for them at once. SIGUSR1, with which programs that rotate logs
     ask for new files, is ignored: the log goes to standard error.
-
-    Raises:
-        ResourceError: A port has ended by itself.
     """
     # A SimpleQueue, because its `put` is reentrant and so may be called in a signal handler.
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -224,9 +221,10 @@ def _import_tensorflow() -> None:
     try:
         tempfile.gettempdir()
     except FileNotFoundError:  # as in a container with a read-only file system
-        # TensorFlow imports a module for tests that asks for the folder. The server writes nothing
-        # there.
+        # TensorFlow imports a module for tests that asks for the folder, and Keras one for drawings
+        # that needs one for its settings. The server writes nothing there, and draws nothing.
         tempfile.tempdir = os.sep
+        sys.modules["matplotlib"] = None  # type: ignore[assignment]
     sys.stderr.flush()
     stderr = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

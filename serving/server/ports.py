@@ -22,11 +22,7 @@ MAX_CONNECTIONS = 4096
 """Largest number of open connections of a port, whatever the system allows."""
 BACKLOG = 2048
 """Connections that wait in the system until they are accepted."""
-_PEM_FILES = {
-    "ssl_key_file": "PRIVATE KEY",
-    "ssl_certificate_file": "CERTIFICATE",
-    "ssl_client_ca_file": "CERTIFICATE",
-}
+_PEM_FILES = {"ssl_key_file": "PRIVATE KEY", "ssl_certificate_file": "CERTIFICATE"}
 """What each file of TLS holds, in the words of PEM (RFC 7468)."""
 
 
@@ -85,39 +81,28 @@ def is_loopback(host: str) -> bool:
 def server_context(settings: Settings) -> ssl.SSLContext | None:
     """Return an SSL context for TLS 1.2 or newer; None for plain connections.
 
-    Raises:
-        ConfigError: A file cannot be read or is not in PEM format, the key and the certificate do
-            not match, or the key is encrypted.
+    A file that cannot be used is a ConfigError.
     """
     if not settings.ssl_key_file:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     for flag, kind in _PEM_FILES.items():
-        if getattr(settings, flag):
-            _check_pem(flag, Path(getattr(settings, flag)), kind)
+        _check_pem(flag, Path(getattr(settings, flag)), kind)
     try:
         context.load_cert_chain(
             settings.ssl_certificate_file, settings.ssl_key_file, password=_no_password
         )
-        if settings.ssl_client_ca_file:
-            context.load_verify_locations(settings.ssl_client_ca_file)
-            context.verify_mode = ssl.CERT_REQUIRED
     except ssl.SSLError as error:
         raise ConfigError(
             "cannot listen with TLS: the key and the certificate do not match, or a file is "
-            "damaged. Check the files of --ssl_key_file, --ssl_certificate_file and "
-            "--ssl_client_ca_file."
+            "damaged. Check the files of --ssl_key_file and --ssl_certificate_file."
         ) from error
     return context
 
 
 def _check_pem(flag: str, file: Path, kind: str) -> None:
-    """Check what Python's `ssl` refuses without the name of the file.
-
-    Raises:
-        ConfigError: The file cannot be read, or holds something else.
-    """
+    """Check what Python's `ssl` refuses without the name of the file."""
     try:
         problem = "" if f"{kind}-----".encode() in file.read_bytes() else f"holds no {kind} as PEM"
     except OSError as error:
@@ -141,7 +126,4 @@ def grpc_credentials(settings: Settings) -> Any:
     key, certificate = (
         Path(file).read_bytes() for file in (settings.ssl_key_file, settings.ssl_certificate_file)
     )
-    authority = settings.ssl_client_ca_file
-    return grpc.ssl_server_credentials(
-        [(key, certificate)], Path(authority).read_bytes() if authority else None, bool(authority)
-    )
+    return grpc.ssl_server_credentials([(key, certificate)])

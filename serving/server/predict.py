@@ -129,8 +129,7 @@ class Handle:
         call = call or Call("GRPC", is_long=True)
         key = signature_name or SERVING_DEFAULT
         signature = self.signature(key)
-        with conversion(call.size):
-            arrays = self._arrays(signature, inputs)
+        arrays = self.arrays(key, inputs, call)
         tensor_names = {
             alias: signature.outputs[alias].name for alias in _outputs(signature, output_filter)
         }
@@ -143,9 +142,6 @@ class Handle:
             for values in self._slices(key, arrays, fetches, call):
                 by_tensor = dict(zip(fetches, values, strict=True))
                 slices.append({alias: by_tensor[name] for alias, name in tensor_names.items()})
-                # Who names the outputs is answered, whatever they are.
-                if len(slices) == 1 and self.runtime.by_row and not output_filter:
-                    _check_size(slices[0], count, call.max_answer_bytes)
         except StatusError as error:
             if error.code != Code.INVALID_ARGUMENT:
                 raise
@@ -155,17 +151,28 @@ class Handle:
         call.run_seconds = time.monotonic() - began
         return _joined(slices)
 
-    def _arrays(self, signature: Any, sent: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Return the inputs as arrays, in the order of their names."""
+    def arrays(self, key: str, sent: Mapping[str, Any], call: Call) -> dict[str, np.ndarray]:
+        """Return the inputs of a signature as arrays, in the order of their names.
+
+        Args:
+            key: Name of the signature; empty for `serving_default`.
+            sent: TensorProto or array by input name.
+            call: The call, whose size tells how long the conversion takes.
+
+        Raises:
+            StatusError: The inputs do not fit the signature.
+        """
+        signature = self.signature(key)
         if set(sent) != set(signature.inputs):
             raise invalid(
                 "The inputs do not fit the signature. Expected: "
                 f"{listed(signature.inputs)}. Received: {listed(sent)}."
             )
-        return {
-            alias: self._array(alias, signature.inputs[alias], sent[alias])
-            for alias in sorted(sent)
-        }
+        with conversion(call.size):
+            return {
+                alias: self._array(alias, signature.inputs[alias], sent[alias])
+                for alias in sorted(sent)
+            }
 
     def _array(self, alias: str, info: Any, value: Any) -> np.ndarray:
         """Return an input as an array, after what can be said without converting it."""
@@ -248,11 +255,7 @@ class Handle:
 
 
 def _turn(counts: Sequence[int], begin: int, end: int, call: Call) -> AbstractContextManager[None]:
-    """Return the context in which a slice of rows runs, given the pixels of all rows.
-
-    Raises:
-        LongCall: The slice is one of a long call, and the call does not know yet that it is long.
-    """
+    """Return the context in which a slice of rows runs, given the pixels of all rows."""
     is_large = counts[begin] > SLICE_PIXELS
     if is_large or end - begin < len(counts):
         if not call.is_long:
@@ -270,38 +273,6 @@ def _joined(slices: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]
         alias: np.concatenate([part[alias] for part in slices]) if value.ndim else value
         for alias, value in first.items()
     }
-
-
-def _check_size(outputs: Mapping[str, np.ndarray], count: int, most: int) -> None:
-    """Check by its first rows that the answer to `count` rows has at most `most` bytes (0: any).
-
-    Each row of the output `classes` repeats the names of all classes.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, it has more, and fewer rows or outputs would help.
-    """
-    if not most or count < 2 or len(outputs) < 2:
-        return
-    sizes = {name: _row_bytes(values) for name, values in outputs.items()}
-    row_bytes = sum(sizes.values())
-    if row_bytes * count <= most:
-        return
-    largest = max(sizes, key=lambda name: sizes[name])
-    mebibytes = row_bytes * count / (1 << 20)
-    raise invalid(
-        f"The answer to {count:,} rows would have about {mebibytes:.1f} MiB, and gRPC's clients "
-        f"accept {most >> 20} MiB unless they are told otherwise. Name the outputs that you need "
-        f"in output_filter, without {largest} ({sizes[largest]:,} of {row_bytes:,} bytes of a "
-        f"row), or send at most {max(most // row_bytes, 1):,} rows at once. If your client "
-        f"accepts more (grpc.max_receive_message_length), name all outputs: {listed(outputs)}."
-    )
-
-
-def _row_bytes(values: np.ndarray) -> int:
-    """Return the size of a row of an output in a message of gRPC."""
-    row = np.atleast_1d(values)[:1]
-    # The tag and the length of a string take two bytes.
-    return sum(len(text) + 2 for text in row.flat) if row.dtype == object else row.nbytes
 
 
 def _row_counts(signature: Any, arrays: Mapping[str, np.ndarray]) -> list[int | None]:

@@ -15,9 +15,11 @@ import random
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
@@ -79,25 +81,26 @@ class RequestLog:
         """Whether requests are recorded."""
         return bool(self._settings.request_log_prefix)
 
-    def record(self, request: Any, response: Any) -> None:
-        """Record a PredictRequest with the probability of the sampling rate.
+    def record(self, inputs: Mapping[str, np.ndarray], response: Any) -> None:
+        """Record a request with the probability of the sampling rate.
 
         Errors are only logged.
 
         Args:
-            request: The request message.
-            response: The response message, which names the model and the version that answered.
+            inputs: The inputs of the request by name.
+            response: Its PredictResponse, which names the model and the version that answered.
         """
         rate = self._settings.request_log_sampling_rate
         if not self.enabled or random.random() >= rate:
             return
         log = prediction_log_pb2.PredictionLog()
-        log.predict_log.request.CopyFrom(request)
+        request = log.predict_log.request
+        request.model_spec.CopyFrom(response.model_spec)
+        for name, value in inputs.items():
+            if self._settings.request_log_images or not _may_be_image(value):
+                tensors.fill_compact(request.inputs[name], value)
         log.predict_log.response.CopyFrom(response)
-        if not self._settings.request_log_images:
-            _drop_images(log.predict_log.request)
-        log.log_metadata.model_spec.name = response.model_spec.name
-        log.log_metadata.model_spec.version.value = response.model_spec.version.value
+        log.log_metadata.model_spec.CopyFrom(response.model_spec)
         log.log_metadata.sampling_config.sampling_rate = rate
         log.log_metadata.timestamp_secs = int(time.time())
         try:
@@ -167,8 +170,6 @@ class RequestLog:
                 file.close()
 
 
-def _drop_images(request: Any) -> None:
-    """Remove what may be an image from a request in place: strings, tf.Examples and pixels."""
-    for name, tensor in list(request.inputs.items()):
-        if tensor.dtype == tensors.STRING or len(tensor.tensor_shape.dim) >= _SIDES:
-            del request.inputs[name]
+def _may_be_image(value: np.ndarray) -> bool:
+    """Return whether an input is made of strings, as tf.Examples are, or may be pixels."""
+    return value.dtype == object or value.ndim >= _SIDES

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.machine.system import processors
 from imgpipe.serving.server import model_config
-from imgpipe.serving.server.calls import Calls, SheddingPool, log_call
+from imgpipe.serving.server.calls import Calls, SheddingPool
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.grpc_port import GrpcPort, Health
 from imgpipe.serving.server.metrics import Metrics
@@ -73,7 +73,7 @@ class ModelServer:
         metrics = Metrics(lambda name: name == self.core.model.config.name)
         workers = settings.grpc_max_threads or _WORKERS_PER_CORE * processors()
         pool = SheddingPool(workers, settings.max_queued_requests, settings.max_bytes_in_flight)
-        self.calls = Calls(pool, [metrics, log_call] if settings.access_log else [metrics])
+        self.calls = Calls(pool, [metrics])
 
         def load(directory: Path) -> Runtime:
             runtime = Runtime(directory)
@@ -81,7 +81,7 @@ class ModelServer:
                 loaded(runtime)
             return runtime
 
-        self.core = Core(self._config, metrics.counted(load), settings)
+        self.core = Core(self._config, load, settings)
         self._log = RequestLog(settings)
         self._stopping = threading.Event()
         services = Services(self.core, self._log, settings)
@@ -156,9 +156,7 @@ class ModelServer:
 
             port = max(settings.rest_port, 0)
             hosts = settings.allowed_hosts or ()
-            self._rest = HttpPort(
-                self.host, port, "--rest-port", self._tls, hosts, self.calls.refuse
-            )
+            self._rest = HttpPort(self.host, port, "--rest-port", self._tls, hosts)
             self.rest_port = self._rest.port
 
     def _rest_app(self, metrics: Metrics) -> Starlette:

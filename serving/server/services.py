@@ -28,7 +28,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.serving import tensors
 from imgpipe.serving.server import model_config, wire
 from imgpipe.serving.server.calls import LARGE_BYTES, Call, Calls, LongCall
-from imgpipe.serving.server.conversion import conversion, unpacked
+from imgpipe.serving.server.conversion import conversion
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.predict import Handle, Spec
 from imgpipe.serving.server.request_log import RequestLog
@@ -40,8 +40,6 @@ from imgpipe.serving.server.version import VersionState
 _GRPC_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 SIGNATURE_DEF = "signature_def"
 _PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
-MAX_ANSWER_BYTES = 4 << 20
-"""Size of an answer that gRPC's clients accept unless they are told otherwise."""
 _RELOAD_WAIT_S = 600.0
 """Time that a reload waits for its models if the request has no deadline."""
 
@@ -67,11 +65,14 @@ class Services:
         spec = Spec.of(request)
         call.model = spec.name
         name = request.model_spec.signature_name
+        wanted = list(request.output_filter)
         with self._core.acquire(spec) as handle:
             call.version = handle.version
-            outputs = handle.predict(request.inputs, name, request.output_filter, call=call)
+            inputs = handle.arrays(name, request.inputs, call)
+            del request  # which holds the values of the inputs once more
+            outputs = handle.predict(inputs, name, wanted, call=call)
         response = predict_response(handle, call.signature, outputs)
-        self._log.record(request, response)
+        self._log.record(inputs, response)
         return response
 
     def metadata(self, request: Any, call: Call) -> Any:
@@ -99,12 +100,7 @@ class Services:
         return status_message(self._core.states(spec.name, spec.version))
 
     def reload(self, request: Any, call: Call) -> Any:
-        """Serve another model, and wait until it is available or the deadline of the call.
-
-        Raises:
-            StatusError: PERMISSION_DENIED, the server does not allow reloads; INVALID_ARGUMENT, the
-                configuration is wrong; UNKNOWN, the model does not become available.
-        """
+        """Serve another model, and wait until it is available; a StatusError says why it is not."""
         if not self._settings.enable_reload_config_rpc:
             raise StatusError(
                 Code.PERMISSION_DENIED,
@@ -187,20 +183,6 @@ def handlers(services: Services, calls: Calls) -> dict[str, dict[str, grpc.RpcMe
     }
 
 
-def elsewhere(asked: str, answered: str = f"{_PREDICTION_SERVICE}/Predict") -> StatusError:
-    """Return the error for a method that this server does not have, as others do.
-
-    Args:
-        asked: The method, as the client names it.
-        answered: The method that answers the same question.
-    """
-    return StatusError(
-        Code.UNIMPLEMENTED,
-        f"This server does not answer {asked}. Ask {answered}: in models of imgpipe, the signature "
-        "serving_default takes image files, and serving_examples takes tf.Examples.",
-    )
-
-
 _Work: TypeAlias = Callable[[Any, Call], Any]
 """Makes the response to a request, and tells the call what ran."""
 
@@ -216,7 +198,7 @@ def _handler(name: str, message: Any, work: _Work, calls: Calls) -> grpc.RpcMeth
     async def answer(data: bytes, context: Any) -> bytes:
         left = context.time_remaining()
         deadline = None if left is None else time.monotonic() + left
-        call = Call("GRPC", name, deadline, MAX_ANSWER_BYTES)
+        call = Call("GRPC", name, deadline)
         try:
             return await calls.answer(call, lambda: _answer(message, work, data, call), len(data))
         except StatusError as failure:
@@ -232,17 +214,19 @@ def _handler(name: str, message: Any, work: _Work, calls: Calls) -> grpc.RpcMeth
 
 
 def _answer(message: Any, work: _Work, data: bytes, call: Call) -> bytes:
-    """Return the serialized response to a serialized request, which may be compressed."""
+    """Return the serialized response to a serialized request."""
     if len(data) > LARGE_BYTES and not call.is_long:
         raise LongCall(call)  # it may wait for its turn to be converted
-    with unpacked(data, call) as content:
-        call.size = len(content)
-        with conversion(call.size, arrived=len(data)):
-            wire.check_fields([content], message.DESCRIPTOR)
-            try:
-                request = message.FromString(content)
-            except DecodeError as error:
-                raise invalid(f"The request is not the message of this method: {error}") from error
-        response = work(request, call)
-        with conversion(response.ByteSize()):
-            return bytes(response.SerializeToString())
+    call.size = len(data)
+    response = work(_parsed(message, data), call)
+    with conversion(response.ByteSize()):
+        return bytes(response.SerializeToString())
+
+
+def _parsed(message: Any, data: bytes) -> Any:
+    with conversion(len(data), arrived=True):
+        wire.check_fields([data], message.DESCRIPTOR)
+        try:
+            return message.FromString(data)
+        except DecodeError as error:
+            raise invalid(f"The request is not the message of this method: {error}") from error

@@ -40,13 +40,9 @@ _LIKE_TENSORFLOW_SERVING = "Options in the style of tensorflow_model_server"
 
 
 def _flag(default: Any, help: str, *names: str, **limits: float) -> Any:
-    """Declare a setting that is also a flag.
+    """Declare a setting that is also a flag, which has its name unless it is given `names`.
 
-    Args:
-        default: The default.
-        help: The description in `--help`.
-        *names: Names of the flag; without one, it has that of the setting.
-        **limits: The smallest and the largest allowed number, `min` and `max`.
+    The limits are the smallest and the largest allowed number, `min` and `max`.
     """
     return dataclasses.field(
         default=default, metadata={"names": names, "flag": {"help": help, **limits}}
@@ -95,11 +91,6 @@ class Settings:
         _USUAL_SHARE, "Share of the requests to log.", "--log-share", min=0, max=1
     )
     request_log_images: bool = _flag(False, "Also log the images of the requests.", "--log-images")
-    access_log: bool = _flag(
-        False,
-        "Log a line for each request: status, rows, time; nothing of its content.",
-        "--access-log",
-    )
     max_image_pixels: int = _flag(
         PIXEL_LIMIT,
         "Largest number of pixels of an encoded image; 0 for any.",
@@ -113,10 +104,6 @@ class Settings:
     drain_seconds: float = _flag(30.0, "Seconds to finish running requests on SIGTERM.", min=0)
     ssl_key_file: str = _flag("", "Private key of the server for TLS on both ports, as PEM.")
     ssl_certificate_file: str = _flag("", "Certificate chain of the server for TLS, as PEM.")
-    ssl_client_ca_file: str = _flag(
-        "",
-        "Certificates, as PEM, of which clients must have one; without it, any client is served.",
-    )
     enable_reload_config_rpc: bool = _flag(
         False,
         "Let clients change the served model (HandleReloadConfigRequest).",
@@ -165,8 +152,6 @@ class Settings:
     def __post_init__(self) -> None:
         if bool(self.ssl_key_file) != bool(self.ssl_certificate_file):
             raise ConfigError("TLS needs both --ssl_key_file and --ssl_certificate_file.")
-        if self.ssl_client_ca_file and not self.ssl_key_file:
-            raise ConfigError("--ssl_client_ca_file needs --ssl_key_file.")
         logs = self.request_log_images or self.request_log_sampling_rate != _USUAL_SHARE
         if logs and not self.request_log_prefix:
             raise ConfigError(

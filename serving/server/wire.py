@@ -1,7 +1,7 @@
 """Protobuf's wire format, read before a message is parsed: how many values it has.
 
 An empty string takes two bytes of a message and 25 in memory, so that a message of the largest
-allowed size, which is small when it is compressed, would take gigabytes.
+allowed size would take a gigabyte.
 """
 
 from __future__ import annotations
@@ -59,11 +59,7 @@ def fields(data: bytes, begin: int = 0, end: int | None = None) -> Iterator[tupl
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return a number of 7 bits a byte, and where it ends.
-
-    Raises:
-        IndexError: The data or the longest number ends before.
-    """
+    """Return a number of 7 bits a byte, and where it ends; IndexError if it does not end."""
     value = 0
     for place in range(_LONGEST_VARINT):
         byte = data[at + place]
@@ -78,14 +74,9 @@ def check_fields(
 ) -> None:
     """Check that messages are not made of very many small parts, and that names are short.
 
-    Args:
-        messages: The message of a request, or those that it holds.
-        descriptor: The descriptor of their type.
-        counts_packed: Whether each byte of packed numbers counts as a field.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, they have more than `MAX_FIELDS` fields together, or a name
-            is longer than `MAX_NAME_BYTES`, or there are more than `MAX_VARINT_BYTES`.
+    They are the message of a request, or those that it holds, of the type of the descriptor.
+    `counts_packed` says whether each byte of packed numbers counts as a field. What is too much is
+    a StatusError.
     """
     count = 0
     varint_bytes = 0

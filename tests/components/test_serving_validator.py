@@ -15,7 +15,6 @@ from imgpipe.components.serving_validator import Samples
 from imgpipe.models.errors import ResourceError
 from imgpipe.serving.client import (
     DeadlineExceeded,
-    InternalError,
     ResourceExhausted,
     ServingError,
     Unavailable,
@@ -103,9 +102,7 @@ def test_a_lack_of_memory_in_loading_ends_the_run(export: str) -> None:
 
 
 @pytest.mark.parametrize("answers", [0, 1])
-@pytest.mark.parametrize(
-    "raised", [DeadlineExceeded, ResourceExhausted, Unavailable, InternalError]
-)
+@pytest.mark.parametrize("raised", [DeadlineExceeded, ResourceExhausted, Unavailable, ServingError])
 def test_a_busy_server_ends_the_run_and_a_defect_is_a_result(
     export: str, monkeypatch: pytest.MonkeyPatch, answers: int, raised: type[ServingError]
 ) -> None:
@@ -120,7 +117,7 @@ def test_a_busy_server_ends_the_run_and_a_defect_is_a_result(
 
     monkeypatch.setattr(component.Client, "predict", predict)
     monkeypatch.setattr(component, "_one_by_one", lambda *_: "")
-    if raised is InternalError:
+    if raised is ServingError:
         checks = component.validate(export, Samples([b"image"], expected))
         assert [check["passed"] for check in checks][-1] is False
     else:

@@ -107,7 +107,6 @@ def reply(file: Path) -> object:
     readers: dict[str, Callable[[], object]] = {
         "predict": classified,
         "status": lambda: messages.statuses(protos.GetModelStatusResponse.FromString(data)),
-        "metadata": lambda: messages.metadata(protos.GetModelMetadataResponse.FromString(data)),
     }
     return _as_each(readers)
 

@@ -115,22 +115,6 @@ def test_runs_that_published_into_another_folder_keep_their_artifacts(out):
     assert not exists(out, "Predictor/predictions/5")
 
 
-def test_the_artifacts_of_a_version_stay_if_its_folder_is_not_there(out, tmp_path_factory):
-    """The folder may be on a disk that is not mounted now."""
-    settings = (f"push.directory={json.dumps(str(tmp_path_factory.mktemp('disk') / 'model'))}",)
-    own = artifact(out, "Predictor", "predictions", 9)
-    leave(out, "20260106-100000", version=1, artifacts=own, settings=settings)
-    invoke(out, "--yes")
-    assert exists(out, "Predictor/predictions/9") and not exists(out, "Predictor/predictions/5")
-
-
-def test_the_artifacts_of_a_version_stay_if_its_settings_cannot_be_read(out):
-    (out / "model/1").rename(out / "model/7")
-    (out / "runs/20260103-100000/config.toml").write_text("{")
-    invoke(out, "--yes")
-    assert exists(out, "Predictor/predictions/3") and not exists(out, "Predictor/predictions/5")
-
-
 def test_an_interrupted_run_keeps_its_artifacts(out):
     own = artifact(out, "FeatureBank", "features", 9)
     leave(out, "20260109-100000", status="interrupted", correct=None, artifacts=own)

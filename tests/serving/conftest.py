@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -9,11 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.images import encoded, noise
-from tests.serving.quick import quick
+from tests.serving.quick import Rest, ask, running
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -151,11 +153,7 @@ def _write_warm_up(directory: Path, inputs: dict, signature_name: str = "", coun
     extra = directory / "assets.extra"
     extra.mkdir(exist_ok=True)
     log = prediction_log_pb2.PredictionLog()
-    request = log.predict_log.request
-    request.model_spec.name = "any"
-    request.model_spec.signature_name = signature_name
-    for name, value in inputs.items():
-        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+    log.predict_log.request.CopyFrom(ask(signature_name, "any", **inputs))
     with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
         for _ in range(count):
             writer.write(log.SerializeToString())
@@ -186,29 +184,46 @@ def push(models: Path) -> Callable[[str, Path, int], Path]:
 
 
 @pytest.fixture(scope="session")
-def half(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve half_plus_two as version 123 of the model `half` and return `host:port`."""
-    yield from _serve("half", models / "half_plus_two", tmp_path_factory.mktemp("half"), 123)
+def rest(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rest]:
+    """Serve half_plus_two as version 123 of the model `half`, over gRPC and REST."""
+    base = tmp_path_factory.mktemp("half")
+    shutil.copytree(models / "half_plus_two", base / "123")
+    with running(base, "half", rest_api_port=-1) as server:
+        yield Rest(server)
 
 
 @pytest.fixture(scope="session")
-def images(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve the image classifier as version 7 of the model `imgpipe` and return `host:port`."""
-    yield from _serve("imgpipe", models / "images", tmp_path_factory.mktemp("images"), 7)
+def half(rest: Rest) -> str:
+    """Return `host:port` of the gRPC interface of half_plus_two."""
+    return rest.server.target
 
 
-def _serve(name: str, model: Path, base: Path, version: int) -> Iterator[str]:
-    """Serve one version of one model, yield the server's target, and stop the server."""
-    from imgpipe.serving.server import ModelServer
+@pytest.fixture(scope="session")
+def classifier(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rest]:
+    """Serve the image classifier as version 7 of the model `imgpipe`, over gRPC and REST."""
+    base = tmp_path_factory.mktemp("images")
+    shutil.copytree(models / "images", base / "7")
+    with running(base, "imgpipe", rest_api_port=-1) as server:
+        yield Rest(server)
 
-    shutil.copytree(model, base / str(version))
-    server = ModelServer(name, base, quick(file_system_poll_wait_seconds=0.2))
-    server.start()
-    try:
-        server.wait_until_available(60)
-        yield server.target
-    finally:
-        server.stop(5)
+
+@pytest.fixture(scope="session")
+def images(classifier: Rest) -> str:
+    """Return `host:port` of the gRPC interface of the image classifier."""
+    return classifier.server.target
+
+
+@pytest.fixture
+def serve(push: Callable[..., Path], tmp_path: Path) -> Iterator[Callable[..., Rest]]:
+    """Return a function that serves half_plus_two as version 3 of `half`, with settings."""
+    with contextlib.ExitStack() as stack:
+
+        def start(**changes: Any) -> Rest:
+            push("half_plus_two", tmp_path / "half", 3)
+            settings = {"rest_api_port": -1} | changes
+            return Rest(stack.enter_context(running(tmp_path / "half", "half", **settings)))
+
+        yield start
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,19 @@
-"""Settings of servers in tests: any free port, and quick polls."""
+"""Servers in tests, on any free port and with quick polls, and what they are asked."""
 
 from __future__ import annotations
 
-from typing import Any
+import http.client
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from imgpipe.serving.server.settings import Settings
+
+if TYPE_CHECKING:
+    from imgpipe.serving.server import ModelServer
 
 POLL_S = 0.05
 
@@ -19,3 +28,94 @@ def quick(**changes: Any) -> Settings:
         "max_load_retries": 0,
     }
     return Settings(**usual | changes)
+
+
+@contextmanager
+def running(base: Path, name: str = "m", **changes: Any) -> Iterator[ModelServer]:
+    """Serve the versions below a folder, and wait until one of them answers."""
+    from imgpipe.serving.server import ModelServer
+
+    with ModelServer(name, base, quick(**changes)) as server:
+        server.wait_until_available(120)
+        yield server
+
+
+def ask(
+    signature: str = "",
+    model: str = "m",
+    outputs: Sequence[str] = (),
+    version: int | None = None,
+    label: str = "",
+    **inputs: Any,
+) -> Any:
+    """Return a PredictRequest; inputs are arrays, lists or TensorProtos."""
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2
+
+    request = predict_pb2.PredictRequest(output_filter=outputs)
+    request.model_spec.name = model
+    request.model_spec.signature_name = signature
+    if version is not None:
+        request.model_spec.version.value = version
+    if label:
+        request.model_spec.version_label = label
+    for alias, value in inputs.items():
+        is_tensor = hasattr(value, "tensor_shape")
+        request.inputs[alias].CopyFrom(value if is_tensor else tf.make_tensor_proto(value))
+    return request
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status, body and headers of an HTTP answer."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    def error(self) -> str:
+        """Return the message of an error, which must be the only field of the JSON."""
+        (message,) = self.json().values()
+        assert list(self.json()) == ["error"]
+        return message
+
+
+@dataclass(frozen=True)
+class Rest:
+    """A running server with its REST port and the calls that it has observed."""
+
+    server: ModelServer
+    calls: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.server.calls.observers.append(self.calls.append)
+
+    @property
+    def port(self) -> int:
+        return self.server.rest_port
+
+    def ask(
+        self, verb: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> Answer:
+        """Send one request on a new connection; a body that is not str or bytes is sent as JSON."""
+        if body is not None and not isinstance(body, str | bytes):
+            body = json.dumps(body)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(verb, path, body, headers or {})
+            answer = connection.getresponse()
+            found = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, answer.read(), found)
+        finally:
+            connection.close()
+
+    def get(self, path: str) -> Answer:
+        return self.ask("GET", path)
+
+    def predict(self, body: Any, model: str = "", **options: Any) -> Answer:
+        """Ask a model; without a name, the one that is served."""
+        model = model or self.server.core.model.config.name
+        return self.ask("POST", f"/v1/models/{model}:predict", body, **options)

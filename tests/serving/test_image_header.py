@@ -59,8 +59,10 @@ def many_scans(count: int = 200, side: int = 16) -> bytes:
         (compressed_texts(1), ""),
         (png_bomb(1, 1) + chunk(b"abCd", b"") * 300_001, "more than 300,000 parts"),
         (b"\xff\xd8" + b"\xff\xe1\0\2" * 10_001, "more than 10,000 parts"),
+        (b"\xff\x0a" + bytes(9), "the format JPEG XL, whose size is not read"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "the format JPEG XL, whose size is not read"),
     ],
-    ids=range(9),
+    ids=range(11),
 )
 def test_images_cost_more_than_their_pixels(data, cost):
     assert hidden_cost(data) == cost
@@ -123,9 +125,8 @@ def test_the_header_gives_the_number_of_pixels(kind, options, size):
         b"\xff\xd8\xff\xd8" + b"\xff\x01" * (1 << 20),
         b"GIF89a" + bytes(7) + b"\x21\xfe" + b"\x01a" * (1 << 20),
         b"GIF89a" + bytes(7) + b"\x21\xfe\x00" * (1 << 20),
-        b"\x00\x00\x00\x0cJXL \r\n\x87\n" + b"\x00\x00\x00\x08free" * (1 << 19),
     ],
-    ids=["JPEG", "GIF", "GIF frames", "JPEG XL"],
+    ids=["JPEG", "GIF", "GIF frames"],
 )
 def test_a_header_of_very_many_parts_is_over_every_limit(data):
     """To follow all of them would take seconds, in which no other request is answered."""
@@ -150,23 +151,6 @@ def test_all_frames_of_an_animation_count():
     frames = [Image.fromarray(np.full((40, 50), 60 * i, np.uint8)) for i in range(4)]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert pixels(data) == 4 * 40 * 50
-
-
-@pytest.mark.parametrize(
-    ("data", "expected"),
-    [
-        (b"\xff\x0a" + (0b1 | 4 << 1 | 1 << 6).to_bytes(4, "little"), 40 * 40),  # 1:1
-        (b"\xff\x0a" + (0b1 | 4 << 1 | 0 << 6 | 9 << 9).to_bytes(4, "little"), 40 * 80),
-        (
-            b"\xff\x0a" + (0 | 1 << 1 | 4999 << 3 | 5 << 16).to_bytes(4, "little"),
-            5000 * (5000 * 16 // 9),
-        ),
-    ],
-)
-def test_jpeg_xl_headers_give_the_number_of_pixels(data, expected):
-    assert pixels(data + b"\0" * 12) == expected
-    box = struct.pack(">I4s", 0, b"jxlc") + data + b"\0" * 12
-    assert pixels(b"\x00\x00\x00\x0cJXL \r\n\x87\n" + box) == expected
 
 
 def test_garbage_is_left_to_the_decoder():

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
 import psutil
-import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2
+
+from tests.serving.quick import ask
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 MEGABYTE = 1 << 20
@@ -73,14 +74,9 @@ def _wait(process: subprocess.Popen, log: Path, pattern: str) -> str:
     raise AssertionError(log.read_text(errors="replace")[-3000:])
 
 
-def request(signature: str = "", model: str = "m", **inputs) -> bytes:
+def request(signature: str = "", **inputs: Any) -> bytes:
     """Return a serialized PredictRequest."""
-    message = predict_pb2.PredictRequest()
-    message.model_spec.name = model
-    message.model_spec.signature_name = signature
-    for name, value in inputs.items():
-        message.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-    return message.SerializeToString()
+    return ask(signature, **inputs).SerializeToString()
 
 
 @dataclass

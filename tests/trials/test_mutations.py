@@ -11,10 +11,10 @@ import random
 
 import pytest
 
-from imgpipe.components import source_check
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.pipeline.demo import draw_hand
+from imgpipe.pipeline.images.data_check import judge
 from tests.fuzz.mutation import mutate
 from tests.images import encoded
 from tests.looks import probe
@@ -81,11 +81,13 @@ def test_the_checks_agree_with_the_decode_operation_on_every_file(tmp_path, coun
         min_side=1, pixel_limit=_PIXELS, severity=ignored, threshold={"near_duplicate": 0}
     )
     options = SourceOptions(source=str(tmp_path / "photos"))
-    judged = source_check.judge(source_check.SourceCheckPlan(options, settings))
-    assert judged.summary["in"] == count
-    assert judged.summary["kept"] + judged.summary["rejected"] == count
-    rejected = {row.path[2:]: row.reason for row in judged.images.rejected}
-    transcoded = {row.path[2:] for row in judged.images.repaired if row.reason == "transcoded"}
+    judged = judge(options, settings)
+    assert judged.data["in"] == count
+    assert judged.data["kept"] + judged.data["rejected"] == count
+    rejected = {row["path"][2:]: row["reason"] for row in judged.images.rejected}
+    transcoded = {
+        row["path"][2:] for row in judged.images.repaired if row["reason"] == "transcoded"
+    }
     wrong, outcomes = [], collections.Counter()
     for name, data in files.items():
         reason = rejected.get(name, "transcoded" if name in transcoded else "good")

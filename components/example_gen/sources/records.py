@@ -198,14 +198,9 @@ class TFRecordSource(Source):
 
 
 def read_locator(locator: str, store: str = "") -> bytes:
-    """Read the encoded image that the locator of an item refers to.
+    """Read the image of an `Item.locator`, or raise an OSError.
 
-    Args:
-        locator: `Item.locator`.
-        store: Folder in which compressed files are unpacked.
-
-    Raises:
-        OSError: The record cannot be read or holds no image.
+    `store` is the folder in which compressed files are unpacked.
     """
     offset, length, rest = locator.split(":", 2)
     feature, _, file = rest.partition(":")  # a colon in the feature is quoted
@@ -217,11 +212,7 @@ def read_locator(locator: str, store: str = "") -> bytes:
 
 
 def read_part(file: Path, offset: int, length: int) -> bytes:
-    """Read some bytes of a file.
-
-    Raises:
-        OSError: The file cannot be read, or has fewer bytes.
-    """
+    """Read some bytes of a file; one that has fewer is an OSError."""
     with file.open("rb") as stream:
         data = os.pread(stream.fileno(), length, offset)
     if len(data) < length:
@@ -231,15 +222,9 @@ def read_part(file: Path, offset: int, length: int) -> bytes:
 
 @local_files.cached_until_changed(_FILES_KEPT)
 def index(path: str, fields: Fields, name: str) -> tuple[Entry, ...]:
-    """Index all records of a file.
+    """Index all records of an unpacked file, which has this name in messages.
 
-    Args:
-        path: Path of the unpacked file.
-        fields: Names of the features.
-        name: Name of the file in messages.
-
-    Raises:
-        ConfigError: The file is cut off or damaged.
+    A file that is cut off or damaged is a ConfigError.
     """
     entries = []
     for number, (offset, record) in enumerate(_records(path, name)):
@@ -332,24 +317,22 @@ def _records(path: str, name: str) -> Iterator[tuple[int, bytes]]:
     """Iterate over the records of a file that has to be whole; see `verified`."""
     try:
         yield from verified(Path(path))
-    except DamagedRecord as error:
+    except DamagedRecordError as error:
         raise ConfigError(
             f"data source {name!r} is cut off, damaged or not a TFRecord file: {error}; write or "
             "download it again"
         ) from None
 
 
-class DamagedRecord(Exception):
+class DamagedRecordError(Exception):
     """A record cannot be read; the message says which one, and why."""
 
 
 def verified(path: Path) -> Iterator[tuple[int, bytes]]:
     """Iterate over the records of a file in order, as (offset of the data, data).
 
-    A length is compared with the size of the file before as many bytes are allocated.
-
-    Raises:
-        DamagedRecord: A record is cut off or has changed.
+    A length is compared with the size of the file before as many bytes are allocated. A record that
+    is cut off or has changed is a DamagedRecordError.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -370,7 +353,7 @@ def verified(path: Path) -> Iterator[tuple[int, bytes]]:
                     yield offset + _HEADER, data
                     continue
                 what = "its checksum is wrong"
-            raise DamagedRecord(f"record {number} at byte {offset:,} cannot be read ({what})")
+            raise DamagedRecordError(f"record {number} at byte {offset:,} cannot be read ({what})")
 
 
 def _checksum(data: bytes) -> bytes:

@@ -47,14 +47,9 @@ def _apart(name: str) -> str:
 
 
 def split_word(word: str, where: str) -> str:
-    """Return the split that a row or a record names; an ignored word may mean a held-out image.
+    """Return the split that a row or a record names, which the message calls `where`.
 
-    Args:
-        word: The word, in any case.
-        where: The source and the row, for the message.
-
-    Raises:
-        ConfigError: The word is the name of no split.
+    Another word is a ConfigError, because it may mean a held-out image.
     """
     split = split_of(word)
     if split is None:
@@ -66,16 +61,9 @@ def split_word(word: str, where: str) -> str:
 
 
 def require_all_named(where: str, given: Mapping[str, str | None]) -> None:
-    """Check that all files of a source name a split, or none does.
+    """Raise a ConfigError if some files of a source name a split and others do not.
 
-    Images of the other files would count as training images, which they may not be.
-
-    Args:
-        where: The source, for messages.
-        given: The split that `split_of` found, by the name of each file.
-
-    Raises:
-        ConfigError: Some files name a split and others do not.
+    Images of the others would count as training images. `given` has the split by the file's name.
     """
     others = [name for name, split in given.items() if split is None]
     if others and len(others) < len(given):

@@ -40,7 +40,7 @@ def figures(context: Context) -> Iterator[show.ResultBlock]:
             role_words = show.Span(role, "muted")
             rows.append([f"{split}, unseen families", *_reached(unseen), "", "", "", role_words])
     if not rows:
-        context.absent("No image was classified by a trained model")
+        return
     yield show.Sentence(
         "The interval is the 95 % Wilson score interval of the accuracy, of as many independent "
         "images as tell as much as these, which come in families. ECE is the expected calibration "
@@ -88,14 +88,8 @@ def cross_validation(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the mean and one row for each fold."""
     folds = folds_of(context.facts)
     training = context.facts["training"]
-    if training is None:
-        context.absent("No folds were trained")
-    if folds is None:
-        context.absent(
-            "The validation split decided. Folds do where it has few images and a solved head "
-            "is published, or where evaluate.cross_validate gives their number",
-            reached=True,
-        )
+    if training is None or folds is None:
+        return
     learned = names.VALIDATION in training["learned"]
     spread = (
         f"The accuracies of the {folds['folds']} folds are {share(folds['min'])} to "
@@ -151,7 +145,7 @@ def per_class(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the explanation, and for each split a table; see `class_figures`."""
     metrics = context.facts["metrics"]
     if not metrics:
-        context.absent("No image was classified by a trained model")
+        return
     yield show.Sentence(
         "Precision is the share of the images predicted as a class that have its label. Recall is "
         "the share of the images with a label that are predicted as its class. “–” means that "
@@ -185,7 +179,7 @@ def slices(context: Context) -> Iterator[show.ResultBlock]:
     """Yield one row for each slice, with its interval and whether it is clearly weaker."""
     slices = context.facts["slices"]
     if not slices:
-        context.absent("The images differ in nothing that could divide them into slices")
+        return
     several = len(context.facts["metrics"]) > 1
     together = "Images of validation and test together. " if several else ""
     marked = "A slice is marked if its 95 % interval lies below the accuracy of all images."
@@ -213,7 +207,7 @@ def mistakes(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the most confident mistakes, those between the same classes side by side."""
     deciding = context.facts["deciding"]
     if deciding is None:
-        context.absent("No image was classified by a trained model")
+        return
     images = plural(deciding["count"], "image")
     mistakes = deciding["mistakes"][:MOST_MISTAKES]
     if not mistakes:

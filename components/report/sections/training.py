@@ -36,7 +36,7 @@ def model(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the outcome of the push, and commands if there is a model to serve."""
     push, settings = context.facts["push"], context.facts["settings"]
     if push is None:
-        context.absent("Nothing was published")
+        return
     rows: list[tuple[str, show.Text]] = [("Outcome", _outcome_of_push(context, push))]
     if push["path"]:
         rows.append(("Location", show.Span(push["path"], "path")))
@@ -120,7 +120,7 @@ def training(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the stages with their plots, and the results of fine-tuning and calibration."""
     training, bank = context.facts["training"], context.facts["bank"]
     if training is None:
-        context.absent("No model was trained")
+        return
     tuned, search = training["fine_tune"], training["search"] or []
     by_folds = bool(search) and search[0]["judged_by"] == "folds"
     # Another network was judged for this one.
@@ -304,7 +304,7 @@ def serving(context: Context) -> Iterator[show.ResultBlock]:
     """Yield one row for each check."""
     checks = context.facts["serving"]
     if checks is None:
-        context.absent("The exported model was not checked in a server")
+        return
     results = {True: show.Span("✓ passed", "good"), False: show.Span("✕ failed", "bad")}
     passed = sum(check["passed"] for check in checks)
     yield show.Table(

@@ -45,15 +45,16 @@ class Application(NamedTuple):
     #: "tf" is -1..1, "torch" and "caffe" subtract the mean of ImageNet, and "inside" means that its
     #: own first layers normalise.
     normalisation: Normalisation
+    widths: bool = False  # whether it takes `alpha`, a multiplier of the number of filters
     weights_by_size: bool = False  # whether it has other weights for some sizes
 
 
 APPLICATIONS: Final[dict[str, Application]] = {
     "inception_v3": Application("InceptionV3", 299, "tf"),
-    "mobilenet_v2": Application("MobileNetV2", 224, "tf", weights_by_size=True),
-    "mobilenet": Application("MobileNet", 224, "tf", weights_by_size=True),
-    "mobilenet_v3_small": Application("MobileNetV3Small", 224, "inside"),
-    "mobilenet_v3_large": Application("MobileNetV3Large", 224, "inside"),
+    "mobilenet_v2": Application("MobileNetV2", 224, "tf", widths=True, weights_by_size=True),
+    "mobilenet": Application("MobileNet", 224, "tf", widths=True, weights_by_size=True),
+    "mobilenet_v3_small": Application("MobileNetV3Small", 224, "inside", widths=True),
+    "mobilenet_v3_large": Application("MobileNetV3Large", 224, "inside", widths=True),
     "inception_resnet_v2": Application("InceptionResNetV2", 299, "tf"),
     "xception": Application("Xception", 299, "tf"),
     "vgg16": Application("VGG16", 224, "caffe"),
@@ -85,13 +86,14 @@ def build(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
     """Build the network with ImageNet or random weights; see `Architecture`.
 
     Raises:
-        ConfigError: The network does not support images of that size.
+        ConfigError: The network does not support images of that size, or that width.
         ResourceError: Its ImageNet weights are not in Keras' cache and cannot be downloaded.
     """
     import keras
 
     application = APPLICATIONS[choice.name]
     pixels = keras.Input((*side, 3), dtype="float32")
+    settings: dict[str, Any] = {"alpha": choice.width} if application.widths else {}
     imagenet = choice.weights == "imagenet"
     # Keras downloads with `urlretrieve`, which takes no time limit and would wait without end.
     timeout_before = socket.getdefaulttimeout()
@@ -106,6 +108,7 @@ def build(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
                 weights="imagenet" if imagenet else None,
                 input_tensor=_normalised(pixels, application.normalisation),
                 input_shape=(*side, 3),
+                **settings,
             )
     except Exception as error:
         failure = _explained(choice, error, imagenet)
@@ -136,10 +139,16 @@ def _explained(choice: BackboneChoice, error: Exception, imagenet: bool) -> Exce
         file_names = re.findall(r"[\w.\-]+\.h5", text)
         file = file_names[0] if file_names else "its weights without top (…_notop.h5)"
         folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
+        advice = f"Put that file into {folder}"
+        # With weights="imagenet", Keras gives these networks one more Rescaling, without which the
+        # same weights from a file answer differently (tensorflow/tensorflow#62193).
+        if not choice.name.startswith("efficientnet_b"):
+            advice += (
+                f', or name it: model.weights = "PATH/{file_names[0] if file_names else "FILE.h5"}"'
+            )
         return ResourceError(
             f"backbone {choice.name}: its ImageNet weights are not on this machine, and the "
-            f"network does not give them ({text[:200]}). Expected: {file}. Put that "
-            f"file into {folder}"
+            f"network does not give them ({text[:200]}). Expected: {file}. {advice}"
         )
     if imagenet and "corrupted" in text:
         return ResourceError(f"backbone {choice.name}: {text} Delete it from Keras' cache")
@@ -153,6 +162,7 @@ ARCHITECTURES: Final = tuple(
         name,
         application.image_size,
         build,
+        widths=application.widths,
         weights_by_size=application.weights_by_size,
     )
     for name, application in APPLICATIONS.items()

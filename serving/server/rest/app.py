@@ -25,9 +25,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route, request_response
-from tensorflow_serving.apis import predict_pb2
 
-from imgpipe.serving import tensors
 from imgpipe.serving.server import services
 from imgpipe.serving.server.calls import Call, Calls
 from imgpipe.serving.server.conversion import conversion
@@ -54,18 +52,13 @@ VERSION_HEADER = "Model-Version"
 _PATH = re.compile(
     r"/v1/models(?:/(?P<name>[^/:]+))?"
     r"(?:/versions/(?P<version>[0-9]{1,19}))?"
-    r"(?P<action>/metadata|:predict|:classify|:regress)?",
+    r"(?P<action>/metadata|:predict)?",
     re.IGNORECASE,
 )
 """As in model_servers/http_rest_api_util.cc. A version is an int64, which has up to 19 digits."""
 _FORMS = (
     "POST /v1/models/NAME:predict, GET /v1/models/NAME or GET /v1/models/NAME/metadata, in which "
     "/versions/NUMBER may follow NAME; TensorFlow Serving has /labels/LABEL, too"
-)
-_NOT_V2 = (
-    "This server does not speak the Open Inference Protocol (/v2/…), but the API of TensorFlow "
-    'Serving: POST /v1/models/NAME:predict with {"instances": [{"b64": TEXT}]} for an image, and '
-    "GET /v1/health/ready for readiness."
 )
 
 
@@ -116,18 +109,14 @@ class RestApi:
         path = request.scope["raw_path"].decode("latin-1")
         if query := request.scope["query_string"]:
             path += "?" + query.decode("latin-1")
-        call = Call("REST", request.method)
         try:
             spec, action = _target(request.method, path)
-            call.model = spec.name
             if action != ":predict":
-                call.method = "GetModelMetadata" if action else "GetModelStatus"
-                return self._calls.run(call, lambda: self._describe(spec, action))
+                return self._describe(spec, action)
         except StatusError as error:
-            self._calls.refuse(call, error)
             return refusal(error)
-        call.method = "Predict"
-        call.deadline = time.monotonic() + self.bodies.seconds
+        deadline = time.monotonic() + self.bodies.seconds
+        call = Call("REST", "Predict", deadline, model=spec.name)
         work = functools.partial(self._run, request, call, spec)
         return await self.bodies.answer(request, call, work)
 
@@ -169,12 +158,7 @@ class RestApi:
         with conversion(sum(value.nbytes for value in outputs.values())):
             text = json_tensors.write(outputs, by_row=body.by_row)
         if self._log.enabled:
-            logged = predict_pb2.PredictRequest()
-            logged.model_spec.name = handle.name
-            logged.model_spec.signature_name = call.signature
-            for alias, value in inputs.items():
-                tensors.fill_compact(logged.inputs[alias], value)
-            self._log.record(logged, services.predict_response(handle, call.signature, outputs))
+            self._log.record(inputs, services.predict_response(handle, call.signature, outputs))
         return text
 
 
@@ -184,8 +168,6 @@ def _target(verb: str, path: str) -> tuple[Spec, str]:
     Raises:
         StatusError: The server does not answer requests to this path, or not with this method.
     """
-    if re.match("/v2(/|$)", path, re.IGNORECASE):
-        raise StatusError(Code.NOT_FOUND, _NOT_V2)
     if path[:4].lower() != "/v1/":
         raise StatusError(Code.NOT_FOUND, f"There is nothing at {path}. Expected: {_FORMS}.")
     match = _PATH.fullmatch(path)
@@ -194,8 +176,6 @@ def _target(verb: str, path: str) -> tuple[Spec, str]:
         raise invalid(f"Malformed request: {verb} {path}. Expected: {_FORMS}.")
     if not match["name"]:
         raise invalid("Missing model name in request. GET /v1/server/models tells it.")
-    if action in (":classify", ":regress"):
-        raise services.elsewhere(action, ":predict")
     number = int(match["version"]) if match["version"] else None
     return Spec(unquote(match["name"]), number), action
 

@@ -16,7 +16,7 @@ import math
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import h11
@@ -25,7 +25,6 @@ from starlette.requests import Request
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from imgpipe.serving.server import ports
-from imgpipe.serving.server.calls import Call
 from imgpipe.serving.server.rest.requests import HEALTH, check_host, host_name, refusal
 from imgpipe.serving.server.status import Code, StatusError, invalid
 
@@ -164,7 +163,6 @@ class HttpPort:
         another: How a person chooses another port, for the error.
         tls: The context of TLS; None for plain HTTP.
         allowed_hosts: Names of this machine in requests, as `requests.check_host` has them.
-        refused: Is told of each request that the port refuses, and of its error.
 
     Raises:
         ResourceError: The address cannot be listened on.
@@ -177,10 +175,8 @@ class HttpPort:
         another: str,
         tls: ssl.SSLContext | None = None,
         allowed_hosts: Sequence[str] = (),
-        refused: Callable[[Call, StatusError], None] = lambda call, error: None,
     ) -> None:
         self._tls = tls
-        self._refused = refused
         self._socket = ports.bound(host, port, another)
         self.port: int = self._socket.getsockname()[1]
         self.running = 0
@@ -233,7 +229,6 @@ class HttpPort:
         try:
             self._check(Request(scope))
         except StatusError as error:
-            self._refused(Call("REST", scope["method"]), error)
             app = refusal(error)
             app.headers["Connection"] = "close"  # the body of the request is not read
         self.running += 1

@@ -99,16 +99,9 @@ def check_host(request: Request, allowed: Collection[str]) -> None:
 
     A page of another site may have a name that leads to this machine (DNS rebinding), and its
     Origin is then that of the Host header. Connections from this machine must therefore name it
-    `localhost`, by its address, by its own name, or by one that is allowed. Only programs send no
-    Host header.
-
-    Args:
-        request: The request.
-        allowed: Names, as `host_name` returns them; `.example.com` allows example.com and all that
-            end with .example.com, and `*` allows any name.
-
-    Raises:
-        StatusError: PERMISSION_DENIED, it names another host.
+    `localhost`, by its address, by its own name, or by one that is allowed, in the form of
+    `host_name`: `.example.com` allows example.com and all that end with .example.com, and `*` any
+    name. Only programs send no Host header. Another name is a StatusError.
     """
     here, _ = request.scope.get("server") or ("", 0)
     sent = request.headers.get("host", "localhost")
@@ -132,11 +125,7 @@ def check_host(request: Request, allowed: Collection[str]) -> None:
 
 
 def host_name(address: str) -> str:
-    """Return the host in `HOST[:PORT]`, in lower case and without the dot of a complete name.
-
-    Raises:
-        ValueError: Its brackets are not those of an IPv6 address.
-    """
+    """Return the host in `HOST[:PORT]`, in lower case and without the dot of a complete name."""
     return (urlsplit(f"//{address}").hostname or "").rstrip(".")
 
 

@@ -88,9 +88,6 @@ class Knowledge:
         hundred is as far from the training images (`FeatureDistribution.threshold`).
         `FeatureDistribution.far`, the limit for single images in a log of thousands, would let
         plain photographs of other things pass, because few held-out images set it far away.
-
-        Raises:
-            StatusError: The version is not available, or cannot decode the image.
         """
         with self._core.acquire(spec) as handle:
             distribution = self._distribution(handle)

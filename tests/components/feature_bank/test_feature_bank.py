@@ -127,7 +127,7 @@ _ORIGIN: BankOrigin = {
     "validation_drawn": True,
 }
 _HALF, _NOISE = np.arange(60) % 2, np.random.default_rng(1).integers(0, 2, 60)
-_SEVERAL_MAPS = replace(_SETTINGS, features="covariance", views=ViewSpec(count=0))
+_SEVERAL_MAPS = replace(_SETTINGS, features="conv1", views=ViewSpec(count=0))
 
 
 def _chosen(folder: Path, labels: np.ndarray, larger: Sequence[int] = ()) -> tuple[str, dict]:
@@ -142,7 +142,7 @@ def _chosen(folder: Path, labels: np.ndarray, larger: Sequence[int] = ()) -> tup
 
 
 @pytest.mark.parametrize(
-    ("labels", "sizes"), [(_HALF, [8, 36, 36]), (_NOISE, [8])], ids=["half", "noise"]
+    ("labels", "sizes"), [(_HALF, [8, 10, 10]), (_NOISE, [8])], ids=["half", "noise"]
 )
 def test_the_head_reads_several_maps_where_they_make_it_better(
     tmp_path, monkeypatch, labels, sizes
@@ -151,10 +151,10 @@ def test_the_head_reads_several_maps_where_they_make_it_better(
     monkeypatch.setattr(feature_choice, "FEWEST_MISTAKES", 0)
     uri, facts = _chosen(tmp_path, labels)
     assert facts["sizes"] == sizes
-    assert facts["features"] == ("covariance" if sizes[1:] else "average")
+    assert facts["features"] == ("conv1" if sizes[1:] else "average")
     assert facts["image_size"] == 32
     assert facts["bytes"] == bytes_of(_KEPT, 0, sum(sizes)), "only what was kept"
-    assert [one["features"] for one in facts["tried"]] == ["average", "covariance"]
+    assert [one["features"] for one in facts["tried"]] == ["average", "conv1"]
     assert (facts["forward_passes"], facts["reused"]) == (68, 0), "the sample is not repeated"
     assert read_rows(uri, "train", 2).features.shape == (60, sum(sizes))
     assert not Path(uri, "sample").exists()

@@ -75,7 +75,7 @@ def test_equal_and_similar_images_are_found():
     assert other_way.rows[::-1] == found.rows
     without_near = FilterPlan(settings=NO_NEAR, vocabulary=("a",))
     without = comparison.compare(*examined(images), without_near, None)
-    assert [finding.path for finding in without.rejected] == ["a/plain.jpg", "a/\udcff.jpg"]
+    assert [finding["path"] for finding in without.rejected] == ["a/plain.jpg", "a/\udcff.jpg"]
     assert without.near_groups() is None and not without.warned
     assert comparison.compare([], [], PLAN, None).near_groups() == []
 
@@ -89,8 +89,8 @@ def test_a_group_of_similar_images_that_are_all_rejected_is_no_group():
         for number, path in takes
     ]
     found = comparison.compare(*rows_and_hashes(records, PLAN), PLAN, None)
-    assert {one.reason for one in found.rejected} == {"label_conflict"}
-    assert [one.path for one in found.rejected] == sorted(path for _, path in takes)
+    assert {one["reason"] for one in found.rejected} == {"label_conflict"}
+    assert [one["path"] for one in found.rejected] == sorted(path for _, path in takes)
     assert found.near_groups() == []
 
 
@@ -114,7 +114,7 @@ def test_a_check_of_the_whole_set_comes_after_those_of_single_images_and_before_
     ]
     plan = FilterPlan(settings=settings, vocabulary=("a",))
     found = comparison.compare(*rows_and_hashes(records, plan), plan, None)
-    assert {one.path: one.reason for one in found.rejected} == {
+    assert {one["path"]: one["reason"] for one in found.rejected} == {
         "b/grey.png": "greyscale",
         "b/huge.png": "odd_size",
     }

@@ -5,7 +5,6 @@ No image is lost, and other engines and shards give the same result.
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -127,27 +126,6 @@ def test_a_lost_image_raises_a_runtime_error(tmp_path):
         check_conservation(summary, 10)
     with pytest.raises(RuntimeError, match="11 ingested, 9 read"):
         check_conservation({"in": 9, "kept": 8, "rejected": 1}, 11)
-
-
-def test_broken_images_come_through_beam_without_a_crash(shared_data, broken_images, tmp_path, run):
-    folder = tmp_path / "photos"
-    for index, path in enumerate(sorted(broken_images)):
-        place = folder / "ab"[index % 2] / path.rpartition("/")[2]
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(shared_data.parent / "data" / path, place)
-    threshold = {"near_duplicate": 0}  # each file is checked by itself
-    severity = {"animated": "ignore", "damaged": "ignore"}
-    settings = JudgeSettings(min_side=1, severity=severity, threshold=threshold)
-    done = run(folder, settings=settings)
-    serves = {path.rpartition("/")[2] for path, e in broken_images.items() if e["tf"][:2] == "OK"}
-    repairs = image_table.read_found(f"{done.root}/q").repaired
-    repaired = {repair.path[2:] for repair in repairs}
-    copies = {p[2:] for p, r in done.rejects.items() if r["reason"].startswith("duplicate")}
-    # A file with a hidden cost is not decoded, although the serving op would decode it.
-    costly = {p[2:] for p, reject in done.rejects.items() if reject["reason"] == "hidden_cost"}
-    assert {path[2:] for path in done.paths()} | copies == (serves - costly) | repaired
-    assert len(costly) <= 1
-    assert done.summary["in"] == len(broken_images) and not repaired & serves
 
 
 def test_the_quarantine_is_private_to_its_owner(photos, run):

@@ -37,10 +37,11 @@ def test_every_application_of_keras_is_registered() -> None:
         ({"name": "MobileNetV2"}, "nearest: mobilenet_v2"),
         ({"name": "conv_0_8"}, "unknown backbone"),
         ({"name": "inception_v3", "weights": "imagnet"}, "Received: 'imagnet'; nearest: imagenet"),
-        ({"name": "vgg16", "weights": "of_keras_2.h5"}, r"save_weights\('NAME\.weights\.h5'\)"),
         ({"name": "conv_16_32_64"}, 'has no ImageNet weights.*weights = "none"'),
         ({"name": "vgg16", "weights_sha256": "0" * 64}, "beside weights that are a file"),
-        ({"name": "vgg16", "weights": "a.keras", "weights_sha256": "12"}, "64 hexadecimal digits"),
+        ({"name": "vgg16", "weights": "a.h5", "weights_sha256": "12"}, "64 hexadecimal digits"),
+        ({"name": "vgg16", "width": 0.5}, r"width: expected 1\.0 for vgg16"),
+        ({"name": "mobilenet_v2", "width": 0.0}, "width: expected a number over 0"),
     ],
 )
 def test_an_invalid_setting_is_named(arguments: dict, message: str) -> None:
@@ -60,13 +61,14 @@ def test_the_fingerprint_changes_with_every_setting_that_changes_the_feature_map
         replace(base, weights=str(one)),
         replace(base, weights=str(two)),
         replace(base, cut="block11"),
+        replace(base, width=0.35),
     ]
     assert len({base.key(), *(other.key() for other in others)}) == len(others) + 1
     assert replace(base, seed=1).key() == base.key(), "of trained weights"
 
 
 def test_the_fingerprint_depends_on_the_content_of_the_weights_file(tmp_path) -> None:
-    here, there = tmp_path / "here.weights.h5", tmp_path / "there.weights.h5"
+    here, there = tmp_path / "here.h5", tmp_path / "there.weights.h5"
     here.write_bytes(b"same")
     there.write_bytes(b"same")
     first = backbones.get("vgg16", weights=str(here))
@@ -78,9 +80,9 @@ def test_the_fingerprint_depends_on_the_content_of_the_weights_file(tmp_path) ->
 
 
 def test_a_missing_file_and_a_wrong_digest_are_named(tmp_path) -> None:
-    path = tmp_path / "my.weights.h5"
+    path = tmp_path / "weights.h5"
     backbone = backbones.get("vgg16", weights=str(path), weights_sha256="0" * 64)
-    with pytest.raises(ResourceError, match=r"cannot read .*my\.weights\.h5: No such file"):
+    with pytest.raises(ResourceError, match=r"cannot read .*weights\.h5: No such file"):
         backbone.key()
     path.write_bytes(b"something")
     with pytest.raises(ResourceError, match=r"Expected SHA-256 0000.*Received: 3fc9b6"):

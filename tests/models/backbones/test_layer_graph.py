@@ -32,7 +32,7 @@ def lite0():
 @pytest.fixture(scope="module")
 def mobile():
     """Return the output tensor of MobileNetV2 with random weights for images of 64 px."""
-    backbone = backbones.get("mobilenet_v2", weights="none")
+    backbone = backbones.get("mobilenet_v2", weights="none", width=0.35)
     return backbone.build(keras.Input((64, 64, 3)))
 
 
@@ -209,10 +209,12 @@ def test_a_cut_above_all_weights_is_refused(settings) -> None:
 @pytest.mark.parametrize(
     ("settings", "names", "axes"),
     [
+        ({"backbone": "mobilenet_v2", "width": 0.35}, 3, 64),
         ({"backbone": "mobilenet_v2"}, 3, 64),
         ({"backbone": "conv_4_8_16_32"}, 3, 16),
         ({"backbone": "conv_4", "image_size": 16}, 2, 4),
         ({"backbone": "efficientnet_b0"}, 3, 64),
+        ({"features": "conv1", "backbone": "conv_4_8"}, 2, 4),
     ],
     ids=str,
 )
@@ -230,7 +232,7 @@ def test_a_head_reads_the_widest_maps_at_two_thirds_and_five_sixths(settings, na
 def test_the_gradient_of_the_covariance_of_a_constant_map_is_finite() -> None:
     import tensorflow as tf
 
-    given = {"backbone": "conv_4_8", "weights": "none", "image_size": 32, "features": "covariance"}
+    given = {"backbone": "conv_4_8", "weights": "none", "image_size": 32, "features": "conv1"}
     pixels, _, features = build_features(ModelSettings(**given), trainable=True)
     model = keras.Model(pixels, features)
     with tf.GradientTape() as tape:

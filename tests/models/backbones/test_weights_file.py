@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from imgpipe.models.errors import ConfigError, ResourceError
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")
 
 _SIZE = 75  # pixels; the smallest side that InceptionV3 accepts
+_SMALL = "mobilenet_v2_0.35_224_no_top_from_tm.weights.h5"
 _FULL = "mobilenet_v2_1.0_224_no_top_from_coral_ptq.weights.h5"
 
 
@@ -57,10 +59,64 @@ def expected(inception) -> np.ndarray:
     return inception(_pixels(_SIZE) / 127.5 - 1, training=False).numpy()
 
 
-@pytest.mark.parametrize("ending", ["weights.h5", pytest.param("keras", marks=pytest.mark.slow)])
-def test_inception_from_a_file(ending: str, inception, expected, tmp_path) -> None:
-    path = tmp_path / f"inception.{ending}"
-    (inception.save if ending == "keras" else inception.save_weights)(path)
+def _numbered(name: str) -> tuple[str, int]:
+    """Split "conv2d_17" into ("conv2d", 17); other names are returned whole with 0."""
+    found = re.fullmatch(r"([a-z_]+?(?:2d)?)(?:_(\d+))?", name)
+    return (found[1], int(found[2] or 0)) if found else (name, 0)
+
+
+def _write_by_older_keras(model: keras.Model, path: Path, classifier: bool) -> None:
+    """Write weights as Keras 1 and 2 did.
+
+    The file has a group for each layer, the weights under their names, and their order in lists.
+    The numbers in names begin at 1 as before Keras 2.3, and at 0 in a file with a classifier.
+    """
+    # The numbers that Keras has given in this process, by kind of layer.
+    made: dict[str, list[int]] = {}
+    for layer in model.layers:
+        kind, number = _numbered(layer.name)
+        made.setdefault(kind, []).append(number)
+    names = []
+    with h5py.File(path, "w") as file:
+        for layer in model.layers:
+            kind, number = _numbered(layer.name)
+            number += (not classifier) - min(made[kind])
+            name = f"{kind}_{number}" if number else kind
+            names.append(name)
+            group = file.create_group(name)
+            keys = [f"{name}/{weight.name}:0" for weight in layer.weights]
+            for key, value in zip(keys, layer.get_weights(), strict=True):
+                group[key] = value
+            group.attrs["weight_names"] = [key.encode() for key in keys]
+        if classifier:
+            group = file.create_group("predictions")
+            group["predictions/kernel:0"] = np.zeros((2048, 1000), np.float32)
+            group.attrs["weight_names"] = [b"predictions/kernel:0"]
+            names.append("predictions")
+        half = len(names) // 2  # Keras divides long lists
+        file.attrs["layer_names0"] = [name.encode() for name in names[:half]]
+        file.attrs["layer_names1"] = [name.encode() for name in names[half:]]
+        file.attrs["keras_version"] = b"2.0.1"
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "from_1",
+        pytest.param("with_classifier", marks=pytest.mark.slow),
+        pytest.param("weights.h5", marks=pytest.mark.slow),
+        pytest.param("keras", marks=pytest.mark.slow),
+    ],
+)
+def test_inception_from_every_layout(layout: str, inception, expected, tmp_path) -> None:
+    path = tmp_path / f"inception.{'keras' if layout == 'keras' else 'weights.h5'}"
+    if layout == "weights.h5":
+        inception.save_weights(path)
+    elif layout == "keras":
+        inception.save(path)
+    else:
+        path = tmp_path / "inception_notop.h5"
+        _write_by_older_keras(inception, path, classifier=layout == "with_classifier")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     model = _model(_SIZE, name="inception_v3", weights=str(path), weights_sha256=digest)
     found = model(_pixels(_SIZE), training=False).numpy()
@@ -80,18 +136,23 @@ def test_convnext_that_has_models_inside_it_loads_the_file_that_keras_saved(tmp_
     model = _model(32, name="convnext_tiny", weights=str(path))
     found = model(_pixels(32), training=False).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
-    message = r"is not of mobilenet_v2: "
+    message = r"is not of mobilenet_v2 as it was set \(name, width\): "
     with pytest.raises(ResourceError, match=message):
         _model(32, name="mobilenet_v2", weights=str(path))
 
 
 @pytest.mark.slow
-def test_mobilenet_v2_loads_the_weights_that_keras_loads(shared_data) -> None:
-    path = shared_data / "weights" / _FULL
-    own = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(96, 96, 3))
+@pytest.mark.parametrize(("file", "width"), [(_SMALL, 0.35), (_FULL, 1.0)])
+def test_mobilenet_v2_loads_the_weights_that_keras_loads(
+    shared_data, file: str, width: float
+) -> None:
+    path = shared_data / "weights" / file
+    own = keras.applications.MobileNetV2(
+        weights=None, include_top=False, alpha=width, input_shape=(96, 96, 3)
+    )
     own.load_weights(path)
     expected = own(_pixels(96) / 127.5 - 1, training=False).numpy()
-    model = _model(96, name="mobilenet_v2", weights=str(path))
+    model = _model(96, name="mobilenet_v2", weights=str(path), width=width)
     found = model(_pixels(96), training=False).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-4 * expected.max(), rtol=0)
 
@@ -110,7 +171,7 @@ def test_missing_imagenet_weights_say_what_to_do(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     message = (
         r"inception_v3_weights_tf_dim_ordering_tf_kernels_notop\.h5\. "
-        r"Put that file into .*/models"
+        r"Put that file into .*/models, or name it: model\.weights = \"PATH/inception"
     )
     with pytest.raises(ResourceError, match=message):
         backbones.get("inception_v3").build(keras.Input((_SIZE, _SIZE, 3)))
@@ -155,6 +216,12 @@ def test_the_code_in_an_archive_is_not_run(tmp_path, canary) -> None:
     evil.save(tmp_path / "a.keras")
     _network(tmp_path / "a.keras")
     assert not canary.exists()
+
+
+def test_a_whole_model_in_hdf5_is_refused(tmp_path, canary) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs["model_config"] = "{}"
+    _refused(tmp_path / "a.h5", canary, r"is a whole model.*save_weights\('NAME.weights.h5'\)")
 
 
 def _external_link(group: h5py.Group, other: Path, values: np.ndarray) -> None:
@@ -229,7 +296,7 @@ def test_a_pickle_is_refused_as_weights_file(tmp_path, canary) -> None:
         def __reduce__(self) -> tuple:
             return os.system, (f"touch {canary}",)
 
-    path = tmp_path / "a.weights.h5"
+    path = tmp_path / "a.h5"
     path.write_bytes(pickle.dumps(Evil()))
     _refused(path, canary, "expected a whole file of Keras weights")
 

@@ -42,11 +42,13 @@ def _accuracy(fit: Fit, rows: BankRows) -> float:
     return float((logits.argmax(1) == rows.labels).mean())
 
 
-@pytest.mark.parametrize(("classes", "units"), [(2, 1), (3, 3)])
-def test_the_keras_head_classifies_like_the_solution(write_bank, tmp_path, classes, units) -> None:
+@pytest.mark.parametrize(("classes", "activation", "units"), [(2, "auto", 1), (2, "softmax", 2)])
+def test_the_keras_head_classifies_like_the_solution(
+    write_bank, tmp_path, classes, activation, units
+) -> None:
     bank = write_bank(tmp_path, classes=classes, spread=2.0)
     rows = read_split(bank, names.TRAIN, classes), read_split(bank, names.VALIDATION, classes)
-    fit = _fit(rows, classes)
+    fit = _fit(rows, classes, activation=activation)
     assert fit.layers.get_layer("classifier").units == units
     assert _accuracy(fit, rows[1]) == best(fit)["val_accuracy"]
     assert _accuracy(fit, rows[0]) == best(fit)["accuracy"]

@@ -1,10 +1,53 @@
-"""Tests of the drawing of Grad-CAM."""
+"""Tests of the activations of a network: the values are right, and the default layers useful."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from imgpipe.models.errors import ConfigError
 from imgpipe.models.network import activation_images as activations
+from imgpipe.models.network.classifier import build_parts
+from imgpipe.models.settings.model import ModelSettings
+
+
+def _network(backbone: str, **settings: object):
+    """Return a Keras model of two classes from pixels to logits, with random weights."""
+    import keras
+
+    parts = build_parts(2, ModelSettings(backbone=backbone, weights="none", **settings))
+    return keras.Model(parts.pixels, parts.logits)
+
+
+@pytest.fixture(scope="module")
+def network():
+    """Return a network of convolutions whose feature map is flattened."""
+    return _network("conv_16_32_64", features="flatten", hidden_units=8)
+
+
+def test_outputs_are_those_of_each_layer(network) -> None:
+    """Each layer is called separately on the output of the layer before it."""
+    pixels = np.random.default_rng(0).uniform(0, 255, (150, 150, 3)).astype(np.float32)
+    names = activations.choose(network, ["all"])
+    found = activations.outputs(network, names, pixels)
+    assert set(found) == set(names) >= {"conv1", "pool3"}
+    values = pixels[None]
+    for layer in network.layers:
+        if layer.name == "pixels" or layer.name.startswith("pad"):
+            continue
+        values = np.asarray(layer(values, training=False))
+        if layer.name in names:
+            np.testing.assert_array_equal(found[layer.name], values[0])
+    assert found["conv1"].shape == (148, 148, 16)
+
+
+def test_chosen_layers_are_in_the_order_of_the_network(network) -> None:
+    assert activations.choose(network, ["pool2", "conv1"]) == ["conv1", "pool2"]
+
+
+def test_an_unknown_layer_is_refused_with_the_nearest_and_all_names(network) -> None:
+    with pytest.raises(ConfigError, match=r"normalise, conv1.*Received: 'conv_1'; nearest: conv1"):
+        activations.choose(network, ["conv_1"])
 
 
 def test_the_overlay_has_the_size_of_the_image_and_the_colours_of_the_map() -> None:
@@ -15,3 +58,9 @@ def test_the_overlay_has_the_size_of_the_image_and_the_colours_of_the_map() -> N
     assert drawn.shape == image.shape
     assert drawn[0, -1, 0] > drawn[0, -1, 2], "red where the map is highest"
     assert drawn[-1, 0, 2] > drawn[-1, 0, 0], "blue where it is 0"
+
+
+@pytest.mark.parametrize(("side", "depth"), [(1, 3), (7, 100)])
+def test_maps_of_any_size_are_drawn_even_if_they_are_constant(side, depth) -> None:
+    maps = np.zeros((side, side, depth), np.float32)
+    assert activations.feature_maps(maps, "a $ name").startswith(b"\x89PNG")

@@ -87,13 +87,13 @@ def _file_of(version: Path) -> Path:
     ("settings", "classes"),
     [
         ({**_SMALL, "features": "flatten", "hidden_units": 7}, 3),
-        ({**_SMALL, "backbone": "conv_4_8_grey"}, 2),
+        ({**_SMALL, "backbone": "conv_4_8_grey", "activation": "softmax"}, 2),
         ({"image_size": 64}, 3),
         *(
             pytest.param({"backbone": name, "weights": "none", **more}, 2, marks=pytest.mark.slow)
             for name, more in (
-                ("mobilenet_v2", {"image_size": 64, "freeze": "all"}),
-                ("mobilenet_v2", {"image_size": 64, "freeze": "none"}),
+                ("mobilenet_v2", {"image_size": 64, "freeze": "all", "width": 0.35}),
+                ("mobilenet_v2", {"image_size": 64, "freeze": "none", "width": 0.35}),
                 ("inception_v3", {"image_size": 75, "freeze": "all", "cut": "mixed7"}),
                 ("resnet50_v2", {"image_size": 64, "freeze": "all"}),
             )

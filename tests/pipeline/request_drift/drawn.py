@@ -71,13 +71,12 @@ def write_log(
             "classes": np.array([[c.encode() for c in classes]] * len(answers[rows]), object),
             "probabilities": answers[rows],
         }
-        request, response = predict_pb2.PredictRequest(), predict_pb2.PredictResponse()
+        response = predict_pb2.PredictResponse()
         sent = list(images[rows]) or [b"left out"]
-        tensors.fill_compact(request.inputs[names.IMAGE_BYTES], np.array(sent, object))
         for name in outputs:
             tensors.fill_typed(response.outputs[name], said[name])
         response.model_spec.name, response.model_spec.version.value = "m", version
-        log.record(request, response)
+        log.record({names.IMAGE_BYTES: np.array(sent, object)}, response)
     log.close()
     return sorted(Path(prefix).parent.glob(f"{Path(prefix).name}-*.tfrecord"))
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import shutil
-from array import array
 
 import numpy as np
 import pytest
 
-from imgpipe.components.example_gen.sources.request_log import RequestLogSource
+from imgpipe.components.example_gen.sources.base import Item
+from imgpipe.components.example_gen.sources.request_log import LoggedAnswer, RequestLogSource
 from imgpipe.components.model_pusher import versions
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import feature_distribution
@@ -18,7 +17,6 @@ from imgpipe.pipeline.commands import rollback
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.request_drift import comparison as comparing
 from imgpipe.pipeline.request_drift.images import MeasuredImages, measure
-from imgpipe.pipeline.request_drift.requests import VersionRequests
 from tests.pipeline.request_drift.drawn import CLASSES, image, probabilities, write_log
 
 # TFX, TFDV and ML Metadata warn about their own dependencies, which this project cannot change.
@@ -59,8 +57,9 @@ def known(reference):
 def asked(answers, images=0, labels=None):
     """Return the requests of a version with these answers, float32 [N, C], and some images."""
     labels = labels or [CLASSES[top] for top in answers.argmax(axis=1)]
-    confidence = array("f", answers.max(axis=1).tolist())
-    return VersionRequests(collections.Counter(labels), confidence, images)
+    items = [Item("a.jpg", "")] * images + [None] * (len(labels) - images)
+    rows = zip(labels, answers.max(axis=1), items, strict=True)
+    return [LoggedAnswer(1, 0, label, best, len(CLASSES), item) for label, best, item in rows]
 
 
 def compare(requests, images, reference):

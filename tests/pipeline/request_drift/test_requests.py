@@ -18,17 +18,18 @@ def read(path, model=MODEL):
     return requests.read(RequestLogSource(str(path)), model)
 
 
-def test_answers_are_counted_and_the_same_image_once(tmp_path):
+def test_answers_are_read_with_their_images(tmp_path):
     said = np.float32([[0.1, 0.2, 0.7], [0.5, 0.3, 0.2], [np.nan, np.nan, np.nan]])
     labels = ["owl", "cat", "unknown"]
     write_log(tmp_path / "r", said, [image(0), image(1), image(0)], labels=labels)
-    version, asked, notes = read(tmp_path / "r")
+    version, answers, notes = read(tmp_path / "r")
     assert (version, notes) == (1, [])
-    assert asked.labels == dict.fromkeys(labels, 1) and asked.images == 3
-    assert list(asked.confidence) == pytest.approx([0.7, 0.5, 0.0])
-    assert 0 < asked.first <= asked.last
+    assert [answer.label for answer in answers] == labels
+    assert [answer.confidence for answer in answers] == pytest.approx([0.7, 0.5, 0.0])
+    assert 0 < answers[0].time <= answers[-1].time
     source = RequestLogSource(str(tmp_path / "r"))
-    assert [source.read(item) for item in asked.items.values()] == [image(0), image(1)]
+    sent = [source.read(answer.item) for answer in answers]
+    assert sent == [image(0), image(1), image(0)]
 
 
 def test_the_newest_version_with_enough_answers_is_compared(tmp_path):
@@ -36,8 +37,8 @@ def test_the_newest_version_with_enough_answers_is_compared(tmp_path):
     write_log(tmp_path / "r", probabilities(60), classes=("ant", "bee", "fly"), version=1)
     write_log(tmp_path / "s", probabilities(55), version=2)
     write_log(tmp_path / "t", probabilities(2), version=3)
-    version, asked, notes = read(tmp_path, model)
-    assert (version, asked.answers) == (2, 55)
+    version, answers, notes = read(tmp_path, model)
+    assert (version, len(answers)) == (2, 55)
     assert [(note["reason"], note["examples"][0]["path"], note["count"]) for note in notes] == [
         ("other_answers", "version 1", 60),
         ("other_answers", "version 3", 2),

@@ -244,38 +244,6 @@ def test_a_hostile_name_is_shown_as_text_and_a_reload_keeps_the_state(page, revi
     assert list(review.decisions.answers().values()).count(ReviewAnswer("accept")) == 1
 
 
-def test_a_held_key_decides_only_one_image(page, review):
-    """The browser repeats the event of a held key; held arrows go on through the images."""
-    for key in ("x", "ArrowRight"):
-        page.run(
-            "document.body.dispatchEvent(new KeyboardEvent('keydown', "
-            f"{{key: '{key}', repeat: true, bubbles: true}}))"
-        )
-    page.wait("document.querySelector('#path').innerText == 'dog/test.png'")
-    assert not review.decisions.answers()
-
-
-def test_keys_can_be_switched_off(page, review):
-    page.run("document.querySelector('#keys').click()")
-    page.press("a")
-    page.run("document.querySelector('#next').click()")
-    page.wait("document.querySelector('#path').innerText == 'dog/test.png'")
-    assert not review.decisions.answers()
-
-
-def test_the_whole_image_is_shown_in_a_low_window(page):
-    page.look(1200, 250)
-    page.press("ArrowRight")
-    page.press("ArrowLeft")  # draws the image anew, at this size
-    page.wait(LOADED)
-    image, frame = page.run(
-        "[document.querySelector('.subject img'), document.querySelector('.subject .frame')]"
-        ".map((one) => one.getBoundingClientRect().toJSON())"
-    )
-    assert frame["top"] <= image["top"] and image["bottom"] <= frame["bottom"]
-    assert image["height"] > 0.9 * frame["height"], "it is enlarged as far as it fits"
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_a_phone(page, scheme):
     page.look(390, 800, scheme)
@@ -298,17 +266,6 @@ def test_a_missing_token_and_an_ended_command_are_reported(window, review):
     assert "Check that imgpipe review is still running" in window.text("#alert")
     assert window.text("#path") == "cat/0.png", "the image is still to be decided"
     assert not review.decisions.answers()
-
-
-def test_a_changed_file_is_reported_in_place_of_its_image(window, review, tmp_path):
-    (tmp_path / "photos" / "cat" / "0.png").write_bytes(b"changed")
-    with web.running(review, "127.0.0.1", 0) as (address, _):
-        window.look()
-        window.call("Page.navigate", url="about:blank")
-        window.open(address)
-        window.wait("document.querySelector('#images .frame p')")
-        assert "has changed since the run" in window.text("#images .frame p")
-    assert digest("cat/0.png") not in review.decisions.answers()
 
 
 @axe.needed

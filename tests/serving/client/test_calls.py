@@ -16,9 +16,11 @@ from imgpipe.serving.client import (
     DeadlineExceeded,
     InvalidArgument,
     NotFound,
+    Prediction,
     ServingError,
     Unavailable,
 )
+from imgpipe.serving.client.classifier import Classifier
 from imgpipe.serving.server import ModelServer
 from tests.ports import free_port
 from tests.serving.quick import quick
@@ -44,8 +46,6 @@ def test_every_error_says_what_is_wrong(ask, half):
     with pytest.raises(Unavailable, match=r"No model server is available at .*Start one") as e:
         ask("127.0.0.1:9", "status", client={"timeout": 5.0})
     assert e.value.exit_code == 5
-    with pytest.raises(InvalidArgument, match="by version or by label"):
-        ask(half, "status", client={"version": 1, "label": "stable"})
     with pytest.raises(InvalidArgument, match="timeout must be a number of seconds"):
         ask(half, "status", client={"model": "half"}, timeout=-1)
 
@@ -92,36 +92,33 @@ def test_classify_each_gives_an_answer_or_an_error_per_image(ask, images, make_i
         assert answers[place].probability == pytest.approx(one.probability, rel=1e-4)
 
 
-def test_at_most_at_once_requests_are_sent_at_the_same_time(ask, scripted, make_image):
-    """The largest number of simultaneous requests is exactly `at_once`."""
-    lock, now, most = threading.Lock(), [0], [0]
+class Counting(Classifier):
+    """A model that notes how many requests it has at the same time at most."""
 
-    def answer(method, request, context):
-        from tensorflow_serving.apis import predict_pb2
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.now = self.most = self.asked = 0
 
-        from imgpipe.serving import tensors
-
-        with lock:
-            now[0] += 1
-            most[0] = max(most[0], now[0])
+    def _predict_images(self, images, question):
+        with self.lock:
+            self.now += 1
+            self.asked += 1
+            self.most = max(self.most, self.now)
         time.sleep(0.05)
-        count = len(predict_pb2.PredictRequest.FromString(request).inputs["image_bytes"].string_val)
-        reply = predict_pb2.PredictResponse()
-        reply.model_spec.version.value = 1
-        tensors.fill_typed(reply.outputs["classes"], np.array([[b"a", b"b"]] * count, object))
-        tensors.fill_typed(reply.outputs["probabilities"], np.float32([[0.2, 0.8]] * count))
-        with lock:
-            now[0] -= 1
-        return reply.SerializeToString()
+        with self.lock:
+            self.now -= 1
+        names = np.array([[b"a", b"b"]] * len(images), object)
+        outputs = {"classes": names, "probabilities": np.float32([[0.2, 0.8]] * len(images))}
+        return Prediction(outputs, "m", 1, "")
 
-    target, seen = scripted(answer)
-    answers = ask(target, "classify", [b"x"] * 300, at_once=3)
-    assert len(answers) == 300
-    assert len(seen.seen) == 10
-    assert most[0] == 3
+
+def test_at_most_at_once_requests_are_sent_at_the_same_time():
+    model = Counting()
+    assert len(model.classify([b"x"] * 300, at_once=3)) == 300
+    assert (model.asked, model.most) == (10, 3)
     for name in ("at_once", "top"):
         with pytest.raises(InvalidArgument, match=f"{name} must be 1 or more. Received: 0"):
-            ask(target, "classify", [b"x"] * 300, **{name: 0})
+            model.classify([b"x"] * 300, **{name: 0})
 
 
 def test_the_first_failure_cancels_the_remaining_requests(ask, scripted):
@@ -135,47 +132,26 @@ def test_the_first_failure_cancels_the_remaining_requests(ask, scripted):
     assert len(seen.seen) < 100
 
 
-def test_ready_tells_whether_the_model_and_version_of_the_client_are_available(half, ask):
-    client = {"model": "half"}
-    assert ask(half, "ready", client=client) is True
-    assert ask(half, "ready", client={"model": "other"}) is False
-    assert ask(half, "ready", client={**client, "version": 9}) is False
-    assert ask(half, "ready", client={**client, "label": "stable"}) is False
-    assert ask("127.0.0.1:9", "ready", client={"timeout": 2.0}) is False
-
-
 @pytest.mark.parametrize(
-    ("client", "options", "words"),
+    ("options", "words"),
     [
-        ({}, {"input_name": "nope"}, "nope"),
-        ({}, {"timeout": -1.0}, "timeout must be a number of seconds"),
-        (
-            {"label": "nope"},
-            {},
-            "Unrecognized servable version label: nope. This server has no labels",
-        ),
+        ({"input_name": "nope"}, "nope"),
+        ({"timeout": -1.0}, "timeout must be a number of seconds"),
     ],
 )
 def test_a_request_that_is_wrong_for_every_image_is_refused_as_a_whole(
-    ask, images, make_image, client, options, words
+    ask, images, make_image, options, words
 ):
     with pytest.raises(InvalidArgument, match=words):
-        ask(images, "classify_each", [make_image(0)] * 8, client=client, **options)
+        ask(images, "classify_each", [make_image(0)] * 8, **options)
 
 
-def test_status_metadata_and_waiting(ask, half):
+def test_status_and_waiting(ask, half):
     (state,) = ask(half, "status", client={"model": "half"})
     assert (state.version, state.state) == (123, "AVAILABLE")
-    metadata = ask(half, "metadata", client={"model": "half"})
-    assert (metadata.model, metadata.version) == ("half", 123)
-    assert {"serving_default", "pair", "slow"} <= set(metadata.signatures)
-    x = metadata.signatures["serving_default"].inputs["x"]
-    assert (x.dtype, x.shape) == ("float", (None,))
     assert ask(half, "wait_until_available", 30, client={"model": "half"}) == 123
     with pytest.raises(DeadlineExceeded, match=r"not available after 0\.3 s"):
         ask(half, "wait_until_available", 0.3, 9, client={"model": "half"})
-    with pytest.raises(DeadlineExceeded, match="Unrecognized servable version label: stable"):
-        ask(half, "wait_until_available", 0.3, client={"model": "half", "label": "stable"})
 
 
 def test_closing_a_client_ends_its_calls_with_an_error(half):
@@ -255,4 +231,5 @@ def test_every_grpc_status_code_has_an_error_with_an_exit_code(ask, scripted):
         target, _ = scripted(lambda m, r, context, code=code: context.abort(code, "my words"))
         with pytest.raises(ServingError, match="my words") as error:
             ask(target, "status", client={"attempts": 1})
+        assert error.value.code == code.name
         assert error.value.exit_code in (1, 2, 5)

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -52,33 +47,6 @@ def test_the_json_output_has_a_row_for_every_file(folder, images):
     for row in good:
         assert row["top"][0] == {"label": row["label"], "probability": row["probability"]}
         assert len(row["top"]) == 3
-
-
-def test_sigint_ends_the_command_without_waiting_for_the_server(folder, scripted):
-    asked, over = threading.Event(), threading.Event()
-
-    def answer(method, request, context):
-        asked.set()
-        over.wait(150)
-        return b""
-
-    target, _ = scripted(answer)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "imgpipe.pipeline.cli", "predict", folder, "--server", target],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        cwd=Path(__file__).parents[3],
-    )
-    assert asked.wait(60)
-    time.sleep(0.2)
-    began = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=200)
-    waited = time.monotonic() - began
-    over.set()
-    assert waited < 100
-    assert process.returncode != 0
-    assert b"Traceback" not in errors
 
 
 def test_refusals_are_reported_in_the_words_of_the_server(folder, images):

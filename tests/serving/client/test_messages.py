@@ -12,7 +12,7 @@ from tensorflow_serving.apis import predict_pb2
 
 from imgpipe.serving.client import messages, protos
 from imgpipe.serving.client.errors import InvalidArgument, ServingError
-from imgpipe.serving.client.messages import Prediction, Servable
+from imgpipe.serving.client.messages import Prediction
 
 
 def official(version, inputs, signature_name, output_filter) -> bytes:
@@ -41,8 +41,7 @@ def official(version, inputs, signature_name, output_filter) -> bytes:
 def test_predict_requests_equal_those_of_the_official_stubs(
     version, inputs, signature_name, output_filter
 ):
-    servable = Servable("imgpipe", version)
-    ours = messages.predict_request(servable, inputs, signature_name, output_filter)
+    ours = messages.predict_request("imgpipe", inputs, signature_name, output_filter, version)
     assert ours.SerializeToString(deterministic=True) == official(
         version, inputs, signature_name, output_filter
     )

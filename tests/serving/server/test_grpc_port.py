@@ -19,7 +19,7 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.serving.client import Client
 from imgpipe.serving.server import ModelServer, ports
 from imgpipe.serving.server.grpc_port import HEALTH_SERVICES, MAX_STREAMS
-from tests.serving.quick import quick
+from tests.serving.quick import quick, running
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # first bytes of a connection of HTTP/2
 DATA, HEADERS, SETTINGS, PING, GOAWAY = 0, 1, 4, 6, 7  # kinds of frames
@@ -79,18 +79,19 @@ def kinds_of_frames(connection: socket.socket) -> Iterator[int]:
 def test_idle_connections_end_and_clients_connect_again(push, tmp_path, monkeypatch, eventually):
     monkeypatch.setattr(ports, "IDLE_S", 1)
     push("half_plus_two", tmp_path, 3)
-    with ModelServer("m", tmp_path, quick(rest_api_port=0)) as server:
-        server.wait_until_available(60)
-        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as silent:
-            silent.sendall(PREFACE + frame(SETTINGS))
-            with Client(server.target, "m") as client:
-                before = client_ports(server.port)
-                assert client.predict({"x": np.float32([1])}).outputs["y"].tolist() == [2.5]
-                [of_the_client] = client_ports(server.port) - before
-                assert GOAWAY in kinds_of_frames(silent)
-                # gRPC's round_robin policy opens the next connection by itself.
-                eventually(lambda: of_the_client not in client_ports(server.port))
-                assert client.predict({"x": np.float32([2])}).outputs["y"].tolist() == [3.0]
+    with (
+        running(tmp_path) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=20) as silent,
+    ):
+        silent.sendall(PREFACE + frame(SETTINGS))
+        with Client(server.target, "m") as client:
+            before = client_ports(server.port)
+            assert client.predict({"x": np.float32([1])}).outputs["y"].tolist() == [2.5]
+            [of_the_client] = client_ports(server.port) - before
+            assert GOAWAY in kinds_of_frames(silent)
+            # gRPC's round_robin policy opens the next connection by itself.
+            eventually(lambda: of_the_client not in client_ports(server.port))
+            assert client.predict({"x": np.float32([2])}).outputs["y"].tolist() == [3.0]
 
 
 def test_streams_without_a_request_delay_neither_other_clients_nor_the_stop(push, tmp_path):
@@ -104,8 +105,7 @@ def test_streams_without_a_request_delay_neither_other_clients_nor_the_stop(push
             assert sum(not call.done() for call in calls) > MAX_STREAMS // 2
             assert await asyncio.wait_for(asyncio.to_thread(server.stop, 200), 100) is True
 
-    with ModelServer("m", tmp_path, quick(grpc_max_threads=2, max_queued_requests=4)) as server:
-        server.wait_until_available(60)
+    with running(tmp_path, grpc_max_threads=2, max_queued_requests=4) as server:
         asyncio.run(scenario(server))
 
 
@@ -113,14 +113,15 @@ def test_a_client_may_ping_while_it_waits_for_no_answer(push, tmp_path):
     """As clients in Go do with PermitWithoutStream; gRPC's default allows it every two hours."""
     push("half_plus_two", tmp_path, 3)
     often = "grpc.http2.min_ping_interval_without_data_ms=50"
-    with ModelServer("m", tmp_path, quick(grpc_channel_arguments=often)) as server:
-        server.wait_until_available(60)
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
-            connection.sendall(PREFACE + frame(SETTINGS))
-            for _ in range(8):
-                time.sleep(0.1)
-                connection.sendall(frame(PING, bytes(8)))
-            kinds = [kind for kind, _ in zip(kinds_of_frames(connection), range(9), strict=False)]
+    with (
+        running(tmp_path, grpc_channel_arguments=often) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection,
+    ):
+        connection.sendall(PREFACE + frame(SETTINGS))
+        for _ in range(8):
+            time.sleep(0.1)
+            connection.sendall(frame(PING, bytes(8)))
+        kinds = [kind for kind, _ in zip(kinds_of_frames(connection), range(9), strict=False)]
     assert kinds.count(PING) >= 5 and GOAWAY not in kinds
 
 
@@ -171,8 +172,7 @@ def test_a_unix_socket_of_another_server_is_taken_over(push, tmp_path):
         path = f"{folder}/socket"
         other.bind(path)
         other.listen()
-        with ModelServer("m", tmp_path / "m", quick(grpc_socket_path=path)) as server:
-            server.wait_until_available(30)
+        with running(tmp_path / "m", grpc_socket_path=path) as server:
             assert server.port == 0, "with a socket, port 0 means none"
             assert answer(f"unix:{path}") == [2.5, 3.0]
     (tmp_path / "file").touch()

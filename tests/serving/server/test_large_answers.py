@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import grpc
-import numpy as np
 import pytest
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from imgpipe.serving.client import Client
-from imgpipe.serving.server import ModelServer
-from tests.serving.quick import quick
+from tests.serving.quick import running
 
 _CLASSES = [f"{number:03}-{'x' * 46}" for number in range(300)]
 _ROWS = 300
@@ -30,44 +26,8 @@ def many_classes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     classifier = build_classifier(None, _CLASSES, settings)
     export(classifier, str(base / "1"))
     write_digest(classifier, str(base / "1"))
-    with ModelServer("imgpipe", base, quick()) as server:
-        server.wait_until_available(60)
+    with running(base, "imgpipe") as server:
         yield server.target
-
-
-def _request(images: list[bytes], outputs: tuple[str, ...] = ()) -> predict_pb2.PredictRequest:
-    request = predict_pb2.PredictRequest(output_filter=outputs)
-    request.model_spec.name = "imgpipe"
-    tensor = request.inputs["image_bytes"]
-    tensor.dtype = 7
-    tensor.tensor_shape.dim.add().size = len(images)
-    tensor.string_val.extend(images)
-    return request
-
-
-def test_a_client_with_the_limit_of_grpc_is_told_what_to_ask_for(many_classes, make_image):
-    images = [make_image()] * _ROWS
-    with grpc.insecure_channel(many_classes) as channel:
-        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        with pytest.raises(grpc.RpcError, match="The answer to 300 rows") as refused:
-            stub.Predict(_request(images), 60)
-        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        said = refused.value.details()
-        assert f"The answer to {_ROWS} rows would have about 4." in said
-        assert "Name the outputs that you need in output_filter, without classes" in said
-        assert "name all outputs: classes, label, probabilities, top_k_classes" in said
-        most = int(said.partition("send at most ")[2].split()[0])
-        assert len(stub.Predict(_request(images[:most]), 60).outputs) == 5
-        small = stub.Predict(_request(images, ("label", "probabilities")), 60)
-        assert len(small.outputs["label"].string_val) == _ROWS
-
-
-def test_who_names_all_outputs_gets_them(many_classes, make_image):
-    every = ("classes", "label", "probabilities", "top_k_classes", "top_k_probabilities")
-    with Client(many_classes) as client:
-        images = np.array([make_image()] * _ROWS, object)
-        answer = client.predict({"image_bytes": images}, output_filter=every)
-    assert answer.outputs["classes"].shape == (_ROWS, len(_CLASSES))
 
 
 def test_the_client_asks_for_the_names_of_the_classes_once(many_classes, make_image, monkeypatch):

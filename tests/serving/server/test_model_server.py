@@ -91,7 +91,8 @@ def test_a_server_needs_no_folder_for_temporary_files(push, tmp_path):
         "imgpipe._main()\n"
     )
     command = [sys.executable, "-c", code, f"--model_base_path={tmp_path / 'base'}"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    environment = os.environ | {"HOME": "/proc/none", "MPLCONFIGDIR": "/proc/none"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         said = ""
         for line in process.stderr:
             said += line

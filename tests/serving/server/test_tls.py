@@ -1,4 +1,4 @@
-"""TLS and mutual TLS of both ports: which clients are accepted, and nothing older than TLS 1.2."""
+"""TLS of both ports: which clients are accepted, and nothing older than TLS 1.2."""
 
 from __future__ import annotations
 
@@ -25,21 +25,18 @@ def secure(certificates, **changes):
     return quick(rest_api_port=-1, **files | changes)
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["TLS", "mTLS"])
-def secured(request, certificates, tmp_path_factory):
-    """Serve with TLS; yields the server and whether clients are verified."""
-    authority = str(certificates.ca) if request.param else ""
-    settings = secure(certificates, ssl_client_ca_file=authority)
-    with ModelServer("m", tmp_path_factory.mktemp("tls"), settings) as server:
-        yield server, request.param
+@pytest.fixture(scope="module")
+def secured(certificates, tmp_path_factory):
+    """Serve with TLS."""
+    with ModelServer("m", tmp_path_factory.mktemp("tls"), secure(certificates)) as server:
+        yield server
 
 
-def status(server, authority, own=None) -> str:
+def status(server, authority) -> str:
     """Return the gRPC status code of a health check; without an authority, without TLS."""
     channel = grpc.insecure_channel(server.target)
     if authority:
-        certificate, key = (path.read_bytes() for path in own) if own else (None, None)
-        credentials = grpc.ssl_channel_credentials(authority.read_bytes(), key, certificate)
+        credentials = grpc.ssl_channel_credentials(authority.read_bytes())
         channel = grpc.secure_channel(server.target, credentials)
     with channel:
         try:
@@ -49,20 +46,16 @@ def status(server, authority, own=None) -> str:
             return error.code().name
 
 
-def test_clients_need_the_right_authority_and_for_mutual_tls_a_certificate(secured, certificates):
-    server, verified = secured
-    ca = certificates.ca
-    assert status(server, ca, certificates.client) == "OK"
-    assert status(server, ca) == ("UNAVAILABLE" if verified else "OK")
-    assert status(server, certificates.stranger, certificates.client) == "UNAVAILABLE"
-    assert status(server, None) == "UNAVAILABLE"
+def test_clients_need_the_right_authority(secured, certificates):
+    assert status(secured, certificates.ca) == "OK"
+    assert status(secured, certificates.stranger) == "UNAVAILABLE"
+    assert status(secured, None) == "UNAVAILABLE"
 
 
 def test_rest_has_the_same_tls(secured, certificates):
-    server, verified = secured
-    assert server.rest_target.startswith("https://127.0.0.1:")
+    assert secured.rest_target.startswith("https://127.0.0.1:")
     context = ssl.create_default_context(cafile=certificates.ca)
-    port = server.rest_port
+    port = secured.rest_port
 
     def answered(plain: bool = False) -> int:
         connection = http.client.HTTPSConnection("localhost", port, context=context)
@@ -72,10 +65,6 @@ def test_rest_has_the_same_tls(secured, certificates):
             connection.request("GET", "/v1/health/live")
             return connection.getresponse().status
 
-    if verified:
-        with pytest.raises(OSError):  # noqa: PT011 - a reset connection or an alert of TLS
-            answered()
-    context.load_cert_chain(*certificates.client)
     assert answered() == 200
     with pytest.raises((OSError, http.client.HTTPException)):
         answered(plain=True)
@@ -86,14 +75,12 @@ def test_rest_has_the_same_tls(secured, certificates):
     [(ssl.TLSVersion.TLSv1_1, False), (ssl.TLSVersion.TLSv1_2, True)],
 )
 def test_versions_older_than_tls_1_2_are_refused(secured, certificates, version, works):
-    server, _ = secured
     context = ssl.create_default_context(cafile=certificates.ca)
-    context.load_cert_chain(*certificates.client)
     context.set_ciphers("ALL:@SECLEVEL=0")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         context.minimum_version = context.maximum_version = version
-    for port in (server.port, server.rest_port):
+    for port in (secured.port, secured.rest_port):
         with socket.create_connection(("127.0.0.1", port), timeout=5) as plain:
             if works:
                 with context.wrap_socket(plain, server_hostname="localhost") as wrapped:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+
 import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     model_management_pb2,
     model_service_pb2_grpc,
-    predict_pb2,
     prediction_service_pb2_grpc,
 )
 
+from tests.serving.quick import ask
+
 Code = grpc.StatusCode
 X = np.float32([1, 2, 5])
+of_half = functools.partial(ask, model="half")
 
 
 @pytest.fixture(scope="module")
@@ -36,21 +39,6 @@ def models_stub(channel):
     return model_service_pb2_grpc.ModelServiceStub(channel)
 
 
-def ask(inputs, signature_name="", output_filter=(), model="half", **version):
-    """Return a PredictRequest with the given inputs and model spec."""
-    request = predict_pb2.PredictRequest(output_filter=output_filter)
-    request.model_spec.name = model
-    request.model_spec.signature_name = signature_name
-    if "version" in version:
-        request.model_spec.version.value = version["version"]
-    if "label" in version:
-        request.model_spec.version_label = version["label"]
-    for name, value in inputs.items():
-        proto = value if isinstance(value, TensorProto) else tf.make_tensor_proto(value)
-        request.inputs[name].CopyFrom(proto)
-    return request
-
-
 def refusal(call, request) -> tuple[Code, str]:
     """Return code and message of the RpcError that a call raises."""
     with pytest.raises(grpc.RpcError) as error:  # noqa: PT011 - the caller checks the message
@@ -63,17 +51,29 @@ NOT_ITS_SHAPE.tensor_content = b"abc"
 
 PAIR = {"a": X, "b": np.int64([1, 2, 3])}
 REFUSED = [
-    (ask({"x": X}, model="cat"), Code.NOT_FOUND, "not found for request: Latest(cat)"),
-    (ask({"x": X}, version=7), Code.NOT_FOUND, "not found for request: Specific(half, 7)"),
-    (ask({"x": X}, label="l"), Code.INVALID_ARGUMENT, "Unrecognized servable version label: l"),
-    (ask({"x": X}, model=""), Code.INVALID_ARGUMENT, "ModelSpec has no name specified."),
-    (ask({"x": X}, "cam"), Code.FAILED_PRECONDITION, 'Serving signature key "cam" not found.'),
-    (ask({"a": X, "b": X}), Code.INVALID_ARGUMENT, "Expected: x. Received: a, b."),
-    (ask({"x": NOT_ITS_SHAPE}), Code.INVALID_ARGUMENT, "tensor parsing error: x"),
-    (ask({"x": np.float64([1])}), Code.INVALID_ARGUMENT, "x to be float but double is provided"),
-    (ask({"x": np.int32(1)}), Code.INVALID_ARGUMENT, "Signatures for int32: steps."),
-    (ask(PAIR, "pair", ["sum", "z"]), Code.INVALID_ARGUMENT, "alias not found in signature: z."),
-    (ask(PAIR | {"a": X[:2]}, "pair"), Code.INVALID_ARGUMENT, "Incompatible shapes: ["),
+    (ask(model="cat", x=X), Code.NOT_FOUND, "not found for request: Latest(cat)"),
+    (of_half(version=7, x=X), Code.NOT_FOUND, "not found for request: Specific(half, 7)"),
+    (
+        of_half(label="l", x=X),
+        Code.INVALID_ARGUMENT,
+        "Unrecognized servable version label: l",
+    ),
+    (ask(model="", x=X), Code.INVALID_ARGUMENT, "ModelSpec has no name specified."),
+    (of_half("cam", x=X), Code.FAILED_PRECONDITION, 'Serving signature key "cam" not found.'),
+    (of_half(a=X, b=X), Code.INVALID_ARGUMENT, "Expected: x. Received: a, b."),
+    (of_half(x=NOT_ITS_SHAPE), Code.INVALID_ARGUMENT, "tensor parsing error: x"),
+    (
+        of_half(x=np.float64([1])),
+        Code.INVALID_ARGUMENT,
+        "x to be float but double is provided",
+    ),
+    (of_half(x=np.int32(1)), Code.INVALID_ARGUMENT, "Signatures for int32: steps."),
+    (
+        of_half("pair", outputs=["sum", "z"], **PAIR),
+        Code.INVALID_ARGUMENT,
+        "alias not found in signature: z.",
+    ),
+    (of_half("pair", **PAIR | {"a": X[:2]}), Code.INVALID_ARGUMENT, "Incompatible shapes: ["),
 ]
 
 
@@ -96,7 +96,7 @@ def test_refused_predictions(stub, request_message, code, words):
 def test_invalid_images_are_refused_with_a_message_of_one_line(images, data, words):
     with grpc.insecure_channel(images) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        code, message = refusal(stub.Predict, ask({"image_bytes": [data]}, model="imgpipe"))
+        code, message = refusal(stub.Predict, ask(model="imgpipe", image_bytes=[data]))
     assert code is Code.INVALID_ARGUMENT
     assert words in message
     assert "{{" not in message and "\n" not in message and "[Op" not in message
@@ -124,13 +124,13 @@ def test_numbers_in_place_of_image_files_are_refused(images):
     pixels = np.zeros((1, 8, 8, 3), np.uint8)
     with grpc.insecure_channel(images) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        code, message = refusal(stub.Predict, ask({"image_bytes": pixels}, model="imgpipe"))
+        code, message = refusal(stub.Predict, ask(model="imgpipe", image_bytes=pixels))
     assert code is Code.INVALID_ARGUMENT
     assert "image_bytes to be string but uint8 is provided. Send image_bytes as string." in message
 
 
 def test_the_reply_names_signature_and_version_and_has_typed_values(stub):
-    reply = stub.Predict(ask({"x": X}), timeout=20)
+    reply = stub.Predict(of_half(x=X), timeout=20)
     spec = reply.model_spec
     assert (spec.name, spec.signature_name, spec.version.value) == ("half", "serving_default", 123)
     assert list(reply.outputs["y"].float_val) == [2.5, 3.0, 4.5]
@@ -139,10 +139,10 @@ def test_the_reply_names_signature_and_version_and_has_typed_values(stub):
 
 
 def test_the_output_filter_selects_outputs(stub):
-    everything = stub.Predict(ask(PAIR, "pair"), timeout=20)
+    everything = stub.Predict(of_half("pair", **PAIR), timeout=20)
     assert set(everything.outputs) == {"sum", "count", "same"}
     assert everything.model_spec.signature_name == "pair"
-    some = stub.Predict(ask(PAIR, "pair", ["count"], version=123), timeout=20)
+    some = stub.Predict(of_half("pair", outputs=["count"], version=123, **PAIR), timeout=20)
     assert set(some.outputs) == {"count"}
     assert list(some.outputs["count"].int_val) == [3]
 
@@ -182,7 +182,7 @@ def test_reload_is_refused_unless_enabled(models_stub):
 
 
 def test_long_messages_are_cut_at_1024_bytes(stub):
-    code, message = refusal(stub.Predict, ask({"x": X}, "ü" * 2000))
+    code, message = refusal(stub.Predict, of_half("ü" * 2000, x=X))
     assert code is Code.FAILED_PRECONDITION
     assert message.endswith("...TRUNCATED")
     assert len(message.removesuffix("...TRUNCATED").encode()) <= 1024
@@ -194,4 +194,4 @@ def test_invalid_bytes_are_refused_and_the_server_stays_alive(channel, stub):
     assert code is Code.INVALID_ARGUMENT and "is not the message of this method" in message
     with pytest.raises(grpc.RpcError, match=r"StatusCode\.UNIMPLEMENTED"):
         channel.unary_unary("/tensorflow.serving.PredictionService/Nope")(b"", timeout=20)
-    assert stub.Predict(ask({"x": X}), timeout=20).model_spec.version.value == 123
+    assert stub.Predict(of_half(x=X), timeout=20).model_spec.version.value == 123

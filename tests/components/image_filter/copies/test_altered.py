@@ -1,6 +1,8 @@
-"""Copies that an augmentation program has altered are found, and other images are not."""
+"""Copies that were saved again, cropped or altered are found, and other images are not."""
 
 from __future__ import annotations
+
+import io
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from imgpipe.components.common.image_file.perceptual_hash import perceptual_hash
 from imgpipe.components.common.image_file.pixels import Pixels
 from imgpipe.components.image_filter.copies.search import find_near_duplicates
 from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
-from tests.images import scene
+from tests.images import encoded, scene
 
 SIZE = (320, 240)
 ORIGINALS = {f"{seed}": scene(seed, SIZE) for seed in range(30)}
@@ -59,8 +61,17 @@ def near_duplicates(hashes):
         (lambda image: shifted(image, -0.05, 0.1), "shifted"),
         (lambda image: ImageOps.expand(image, 24, "white"), "zoomed or put into a frame"),
         (lambda image: ImageOps.mirror(image).rotate(10), "mirrored and tilted by about 10"),
-        (lambda image: ImageEnhance.Brightness(image).enhance(0.6), ""),
         (noisy, ""),
+        (lambda image: image.resize((160, 120)), ""),
+        (lambda image: ImageEnhance.Brightness(image).enhance(0.6), ""),
+        (lambda image: ImageEnhance.Brightness(image).enhance(1.2), ""),
+        (lambda image: ImageEnhance.Contrast(image).enhance(0.7), ""),
+        (lambda image: Image.open(io.BytesIO(encoded(image, "JPEG", quality=40))), ""),
+        *(
+            (lambda image, box=(left, top, left + 304, top + 228): image.crop(box), "")
+            for left, top in ((0, 0), (16, 0), (5, 11), (16, 12), (9, 3))
+        ),
+        (lambda image: image.crop((9, 0, 313, 240)), ""),
     ],
 )
 def test_an_altered_copy_is_found_and_named(change, how):

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import shutil
 import socket
 import subprocess
 
-import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import (
-    predict_pb2,
     prediction_log_pb2,
-    prediction_service_pb2_grpc,
 )
 
-from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.rest import requests
-from tests.serving.quick import quick
-from tests.serving.server.rest.conftest import Rest
+from tests.serving.quick import Rest, running
 from tests.serving.test_image_header import png_bomb
 
 TEXT = {"Content-Type": "text/plain"}
@@ -93,8 +87,7 @@ def test_status_and_metadata(rest):
             400,
             'key "n" not found',
         ),
-        ("POST", "models/half:classify", {"examples": [{}]}, 501, "answer :classify. Ask :predict"),
-        ("POST", "models/half/versions/1:regress", {}, 501, "answer :regress. Ask :predict"),
+        ("POST", "models/half:classify", {"examples": [{}]}, 400, "Expected: POST /v1/models/NAME"),
         ("POST", "models/half:predict", "", 400, "The body is empty, and no JSON"),
         ("POST", "models/half:predict", {"instances": ["x"]}, 400, "x is a tensor of float"),
         ("GET", "models/nope", None, 404, "Could not find any versions of model nope"),
@@ -116,17 +109,10 @@ def test_errors(rest, verb, path, body, status, words):
 
 
 def test_unknown_paths_are_answered_with_those_that_exist(rest):
-    for path in ("/", "/index", "/v1", "/v3/models/half", "/favicon.ico"):
+    for path in ("/", "/index", "/v1", "/v2/models/half/infer", "/favicon.ico"):
         answer = rest.get(path)
         assert answer.status == 404
         assert f"There is nothing at {path}. Expected: POST /v1/models/NAME" in answer.error()
-
-
-@pytest.mark.parametrize("path", ["", "/health/ready", "/models/half", "/models/half/infer"])
-def test_the_open_inference_protocol_is_refused_with_the_path_that_answers(rest, path):
-    answer = rest.ask("POST" if path.endswith("infer") else "GET", f"/v2{path}")
-    assert answer.status == 404
-    assert "POST /v1/models/NAME:predict" in answer.error()
 
 
 _BODIES = {
@@ -272,9 +258,8 @@ def allowing(models, tmp_path_factory):
     """Serve half_plus_two to two kinds of names, on all networks of both protocols."""
     base = tmp_path_factory.mktemp("allowing")
     shutil.copytree(models / "half_plus_two", base / "half" / "1")
-    settings = quick(rest_api_port=-1, allowed_hosts=_ALLOWED.split(", "), host="::")
-    with ModelServer("half", base / "half", settings) as server:
-        server.wait_until_available(60)
+    hosts = {"allowed_hosts": _ALLOWED.split(", "), "host": "::"}
+    with running(base / "half", "half", rest_api_port=-1, **hosts) as server:
         yield Rest(server)
 
 
@@ -292,40 +277,12 @@ def test_any_host_is_answered_if_the_settings_say_so(serve):
 def test_a_version_of_19_digits_is_asked_as_over_grpc(models, tmp_path):
     number = (1 << 63) - 1
     shutil.copytree(models / "half_plus_two", tmp_path / str(number))
-    with ModelServer("half", tmp_path, quick(rest_api_port=-1)) as server:
-        server.wait_until_available(60)
+    with running(tmp_path, "half", rest_api_port=-1) as server:
         rest = Rest(server)
         answer = rest.predict({"instances": [1]}, f"half/versions/{number}")
         assert answer.json() == {"predictions": [2.5]}
         missing = rest.predict({"instances": [1]}, "half/versions/9999999999999999999")
         assert missing.status == 404 and "Specific(half, 9999999999999999999)" in missing.error()
-
-
-def test_the_access_log_has_a_line_for_each_request(serve, caplog):
-    server = serve(access_log=True)
-    with caplog.at_level("INFO", "imgpipe.serving.server.calls"):
-        server.predict({"instances": [1, 2]})
-        server.predict({"instances": ["secret"]})
-        server.get("/v1/models/half")
-        server.get("/v1/models/half:predict")
-        server.get("/favicon.ico")
-        server.ask("GET", "/nothing", headers={"Host": "evil.example"})
-        with grpc.insecure_channel(server.server.target) as channel:
-            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-            request = predict_pb2.PredictRequest()
-            request.model_spec.name = "half"
-            with pytest.raises(grpc.RpcError, match="do not fit the signature"):
-                stub.Predict(request, timeout=20)
-    lines = [re.sub(r"\d+ ms", "N ms", record.getMessage()) for record in caplog.records]
-    assert lines == [
-        "REST Predict 'half' version 3: OK, 2 rows, N ms",
-        "REST Predict 'half' version 3: INVALID_ARGUMENT, 0 rows, N ms",
-        "REST GetModelStatus 'half' version None: OK, 0 rows, N ms",
-        "REST GET '' version None: INVALID_ARGUMENT, 0 rows, N ms",
-        "REST GET '' version None: NOT_FOUND, 0 rows, N ms",
-        "REST GET '' version None: PERMISSION_DENIED, 0 rows, N ms",
-        "GRPC Predict 'half' version 3: INVALID_ARGUMENT, 0 rows, N ms",
-    ]
 
 
 def test_a_signature_of_operations_cannot_be_asked(rest):

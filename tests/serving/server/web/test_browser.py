@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +15,9 @@ import pytest
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.network.activation_images import HEAT, HEAT_SHARE
 from imgpipe.serving.server import ModelServer
-from imgpipe.serving.server.settings import Settings
 from tests import axe, browser
 from tests.images import encoded
-from tests.serving.quick import quick
+from tests.serving.quick import quick, running
 
 pytestmark = [
     pytest.mark.slow,
@@ -32,9 +30,7 @@ ANSWERED = "document.querySelector('.classes li') && !document.querySelector('.a
 NO_REGION = "document.querySelector('#whole').disabled && !document.querySelector('.answers.old')"
 
 
-def paged(**changes: Any) -> Settings:
-    """Return settings of a server with the page."""
-    return quick(rest_api_port=-1, web_page=True, **changes)
+_PAGED = {"rest_api_port": -1, "web_page": True}
 
 
 def write_colours(directory: Path, shift: float) -> None:
@@ -110,13 +106,8 @@ def server(base):
     red = np.zeros((20, 20, 3), np.uint8)
     red[..., 0] = 255
     examples = (encoded(red, "JPEG"), encoded(red[..., ::-1], "JPEG"))
-    settings = paged(
-        versions=2,
-        examples=examples,
-        read_distribution=feature_distribution.load,
-    )
-    with ModelServer("colours", base, settings) as server:
-        server.wait_until_available(120)
+    known = {"versions": 2, "examples": examples, "read_distribution": feature_distribution.load}
+    with running(base, "colours", **_PAGED, **known) as server:
         yield server
 
 
@@ -449,7 +440,7 @@ def test_the_page_fits_a_phone_without_horizontal_scrolling(page, images, scheme
 
 
 def test_a_model_that_loads_later_appears_without_a_reload(window, base, tmp_path, images):
-    with ModelServer("later", tmp_path / "later", paged()) as server:
+    with ModelServer("later", tmp_path / "later", quick(**_PAGED)) as server:
         window.look()
         window.open(server.rest_target + "/")
         window.wait("!document.querySelector('#alert').hidden")
@@ -465,8 +456,7 @@ def test_a_model_that_loads_later_appears_without_a_reload(window, base, tmp_pat
 
 
 def test_the_page_says_that_the_server_cannot_be_reached(window, base, images):
-    with ModelServer("colours", base, paged()) as server:
-        server.wait_until_available(120)
+    with running(base, "colours", **_PAGED) as server:
         window.look()
         window.open(server.rest_target + "/")
         window.wait("document.querySelector('#version').value")

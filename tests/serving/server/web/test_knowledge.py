@@ -8,10 +8,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.web import knowledge
-from tests.serving.quick import quick
-from tests.serving.server.rest.conftest import Rest
+from tests.serving.quick import Rest, running
 
 FIGURES = "validation accuracy 0.950 (95 of 100 images correct)"
 CLASSES = [f"class {number}" for number in range(40)]
@@ -25,8 +23,7 @@ def rest(models, tmp_path_factory):
     (base / "7" / "assets").mkdir(exist_ok=True)
     (base / "7" / "assets" / "vocabulary.txt").write_text("\n".join(CLASSES))
     (base / "7" / "manifest.json").write_text(json.dumps({"figures": FIGURES, "files": {}}))
-    with ModelServer("imgpipe", base, quick(rest_api_port=-1, web_page=True)) as server:
-        server.wait_until_available(60)
+    with running(base, "imgpipe", rest_api_port=-1, web_page=True) as server:
         yield Rest(server)
 
 

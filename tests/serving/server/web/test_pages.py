@@ -75,19 +75,15 @@ def test_allowed_examples_are_shown(serve):
         assert allowed.get(f"/web/examples/{other}").status == 404
 
 
-def test_no_example_is_shown_unless_it_was_allowed(page):
-    assert "web/examples" not in page.get("/").body.decode()
+def test_no_example_and_no_notice_is_shown_unless_the_settings_say_so(page):
+    told = page.get("/").body.decode()
+    assert not re.search('web/examples|notice|role="note"', told)
     assert page.get("/web/examples/1").status == 404
 
 
 def test_the_page_knows_the_largest_body_that_the_server_takes():
     script = (FOLDER / "server.js").read_text()
     assert f"const MOST_BYTES = (({MAX_BODY_BYTES >> 20} << 20) * 3) / 4 - 1024;" in script
-
-
-def test_without_a_notice_the_page_has_none(page):
-    told = page.get("/").body.decode()
-    assert "notice" not in told and 'role="note"' not in told
 
 
 def test_other_files_of_the_package_cannot_be_read(page):

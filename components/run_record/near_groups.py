@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from typing_extensions import TypedDict
 
-from imgpipe.components.image_filter.image_table import ListedCopy, NearGroup
+from imgpipe.components.image_filter.image_table import NearGroup
+from imgpipe.components.image_filter.judge.check import Row
 
 #: Number of groups on the page, and of images of each; the quarantine lists all.
 GROUPS = 24
@@ -17,7 +18,7 @@ class ShownGroup(TypedDict):
     """A group of near-duplicates on the page."""
 
     size: int  # number of images of the group
-    members: list[ListedCopy]  # the first of them
+    members: list[Row]  # the first of them
 
 
 class ShownNearDuplicates(TypedDict):
@@ -46,14 +47,14 @@ def condensed(groups: Iterable[NearGroup]) -> ShownNearDuplicates:
     }
 
 
-def _ordered(members: Iterable[ListedCopy]) -> list[ListedCopy]:
+def _ordered(members: Iterable[Row]) -> list[Row]:
     """Put members with findings first, each followed by the similar image that its detail names."""
-    ordered = sorted(members, key=lambda member: (member["stays"], not member["reason"]))
+    ordered = sorted(members, key=lambda row: (row["severity"] != "reject", not row["reason"]))
     by_path = {member["path"]: member for member in ordered}
-    shown: dict[str, ListedCopy] = {}
+    shown: dict[str, Row] = {}
     for member in ordered:
         shown.setdefault(member["path"], member)
-        similar = by_path.get(member["similar_to"])
+        similar = by_path.get(member["kept_copy"])
         if similar is not None:
             shown.setdefault(similar["path"], similar)
     return list(shown.values())
