@@ -16,7 +16,8 @@ from imgpipe.components.common.storage import manifest
 from imgpipe.components.model_pusher import versions
 from imgpipe.components.model_pusher.push import Candidate, push
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.models.files.described_files import sha256, version_damage
+from imgpipe.models.files.described_files import version_damage
+from imgpipe.models.files.regular_files import sha256
 from imgpipe.pipeline.commands import rollback
 from imgpipe.serving.server import storage
 from tests import python_program
