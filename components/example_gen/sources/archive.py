@@ -22,7 +22,7 @@ _AGAIN = "If the images are your own, download the archive again, or unpack it a
 
 def takes(locator: str, options: SourceOptions) -> bool:
     """Whether a plain path names an archive."""
-    return locator.lower().endswith(unpacked.ENDINGS) and not Path(locator).expanduser().is_dir()
+    return locator.lower().endswith(unpacked.READ) and not Path(locator).expanduser().is_dir()
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ class ArchiveSource(Source):
             ConfigError: The archive cannot be read, is damaged, or holds no file.
             ResourceError: There is no space to unpack it.
         """
-        self._require_archive()
+        if not self._path().is_file():
+            what = "is a folder" if self._path().is_dir() else "does not exist"
+            raise ConfigError(f"data source {self.file!r} {what}; {unpacked.EXPECTED}")
         try:
             files, notes = self._unpacked()
         except OSError as error:
@@ -54,17 +56,6 @@ class ArchiveSource(Source):
 
     def _path(self) -> Path:
         return Path(self.file).expanduser().absolute()
-
-    def _require_archive(self) -> None:
-        """Refuse what is no archive that is read, by its name."""
-        path = self._path()
-        if not path.is_file():
-            what = "is a folder" if path.is_dir() else "does not exist"
-            raise ConfigError(f"data source {self.file!r} {what}; {unpacked.EXPECTED}")
-        name = path.name.lower()
-        if name.endswith(unpacked.ENDINGS) and not name.endswith(unpacked.READ):
-            expected = f"{unpacked.EXPECTED}. Unpack it, and name the folder"
-            raise ConfigError(f"data source {self.file!r} is not read; {expected}")
 
     def _unpacked(self) -> tuple[Path, list[Finding]]:
         """Return the folder of the archive, and notes of what was left out."""

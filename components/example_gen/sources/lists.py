@@ -35,6 +35,7 @@ from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, check
 from imgpipe.components.example_gen.sources.readings import Reading, SeveralReadings
 from imgpipe.components.example_gen.sources.split_names import split_word
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.files import json_object
 from imgpipe.models.files.regular_files import open_regular, read_bytes
 from imgpipe.models.finding import Finding
 
@@ -248,14 +249,11 @@ class ListSource(Source):
         objects: dict[int, dict[str, Any]] = {}
         with open_regular(path) as file, io.TextIOWrapper(file, tables.encoding(file)) as lines:
             for row, line in enumerate(lines, 1):
-                where = f"data source {str(path)!r}, row {row}"
                 try:
-                    value = json.loads(line) if line.strip() else {}
-                except (ValueError, RecursionError) as error:
-                    raise ConfigError(f"{where}: not JSON ({error}); {_EXPECTED}") from None
-                if not isinstance(value, dict):
-                    expected = "expected an object with path and label. Received: "
-                    raise ConfigError(f"{where}: {expected}{line.strip()[:80]}")
+                    value = json_object.parse(line) if line.strip() else {}
+                except ValueError as error:
+                    where = f"data source {str(path)!r}, row {row}"
+                    raise ConfigError(f"{where}: {error}; {_EXPECTED}") from None
                 if value:
                     objects[row] = value
         titles = list(dict.fromkeys(key for value in objects.values() for key in value))

@@ -46,33 +46,26 @@ def explained(
         texts = [file for file in texts if list_files.lists_files(str(place / file), options)]
         every_reading = [*_by_lists(place, where, [*_outermost(files), *texts]), *readings]
     if not every_reading:
-        return ConfigError(f"{error}{_situation(files, error.has_one)}")
+        return ConfigError(f"{error}{_situation(files)}")
     why = str(error).removeprefix(f"data source {where!r}: ")
     return SeveralReadings(where, options, why, every_reading)
 
 
-def _situation(files: Sequence[str], has_one_class: bool) -> str:
+def _situation(files: Sequence[str]) -> str:
     """Say what a source holds that no setting reads, and what to do."""
-    archives = [file for file in files if file.lower().endswith(unpacked.ENDINGS)]
-    if archives:
-        each = "each into a folder of its name" if len(archives) > 1 else "into a folder"
-        return f". It holds what is still packed ({join_names(archives)}): unpack it, {each}"
-    if not files:
-        return ". It holds no file"
+    packed = [file for file in files if file.lower().endswith(unpacked.ENDINGS)]
+    if packed:
+        return f". It holds archives ({join_names(packed)}): unpack each into a folder of its name"
     images = [file for file in files if file_names.claims_to_be_image(file)]
     others = sorted({*files} - {*images}, key=lambda file: (file.count("/"), file))
     if not images:
-        return f". None of its files is an image: {join_names(others)}"
+        return f". None of its files is an image: {join_names(others) or 'it holds no file'}"
     labels = f"; the labels may be in {join_names(others)}" if others else ""
     example = next(filter(file_names.is_image, images), images[0])
-    said = f". Its images, such as {example}, are in no folder of a class{labels}"
-    folders = "make a folder for each class, and move the images into them"
-    if has_one_class:
-        said = f". All images that have a label are of this class{labels}"
-        folders = "make a folder for each class, and add the images of a second class"
     return (
-        f"{said}: {folders}; or {_WRITE}; or say by data.label_pattern which part of the names is "
-        "the label"
+        f". It has images such as {example}{labels}: make a folder for each class, and move its "
+        f"images into it; or {_WRITE}; or say by data.label_pattern which part of the names is the "
+        "label"
     )
 
 

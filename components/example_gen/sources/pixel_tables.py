@@ -23,12 +23,8 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceKind,
 )
-from imgpipe.components.example_gen.sources.listing import listed
-from imgpipe.components.example_gen.sources.split_names import (
-    require_all_named,
-    split_of,
-    split_word,
-)
+from imgpipe.components.example_gen.sources.listing import listed_files
+from imgpipe.components.example_gen.sources.split_names import split_word
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
 
@@ -165,10 +161,8 @@ class PixelSource(Source):
         Raises:
             ConfigError: A table cannot be read, or has no rows of pixels.
         """
-        items = list(self._items())
-        labels = {item.label for item in items if item.label}
-        tables.check_single_labels(self.locator, labels, self.options.classes)
-        return listed(self.locator, items, _EXPECTED, self.options.least_classes)
+        items = {file.name: list(self._items(file)) for file in self._files()}
+        return listed_files(self.locator, items, _EXPECTED, self.options)
 
     def read(self, item: Item) -> bytes:
         """Read one row as PNG; see `Source.read`.
@@ -198,31 +192,24 @@ class PixelSource(Source):
             raise ConfigError(f"data source {self.locator!r} does not exist; {_EXPECTED}")
         return [path]
 
-    def _items(self) -> Iterator[Item]:
+    def _items(self, file: Path) -> Iterator[Item]:
         """One item for each row; its path has the number of the line in a folder of the table."""
-        files = self._files()
-        named: dict[str, str | None] = {}
-        for file in files:
-            split = split_of(file.name) if len(files) > 1 else None
-            try:
-                table = _pixels(str(file), self.options)
-            except (OSError, ValueError) as error:
-                raise tables.unreadable_table(error, str(file), _EXPECTED) from None
-            count = table.images[0].size if len(table.images) else 0
-            wrong = f"{REFUSED}expected {count} pixels, each a whole number from 0 to 255"
-            for row, (readable, roles) in enumerate(zip(table.readable, table.roles, strict=True)):
-                line = row + table.line
-                label, word, group = (tables.cell_text(role) for role in roles)
-                if not word:
-                    named[file.name] = split
-                yield Item(
-                    f"{file.stem}/{line:07d}.png",
-                    label or None,
-                    split_word(word, f"{str(file)!r}, line {line}") if word else split,
-                    group=group or None,
-                    locator=f"{row}:{file.name}" if readable else wrong,
-                )
-        require_all_named(self.locator, named)
+        try:
+            table = _pixels(str(file), self.options)
+        except (OSError, ValueError) as error:
+            raise tables.unreadable_table(error, str(file), _EXPECTED) from None
+        count = table.images[0].size if len(table.images) else 0
+        wrong = f"{REFUSED}expected {count} pixels, each a whole number from 0 to 255"
+        for row, (readable, roles) in enumerate(zip(table.readable, table.roles, strict=True)):
+            line = row + table.line
+            label, word, group = map(tables.cell_text, roles)
+            yield Item(
+                f"{file.stem}/{line:07d}.png",
+                label or None,
+                split_word(word, f"{str(file)!r}, line {line}") if word else None,
+                group=group or None,
+                locator=f"{row}:{file.name}" if readable else wrong,
+            )
 
 
 KINDS = (SourceKind("csv", PixelSource, holds_pixels, order=30),)

@@ -9,9 +9,8 @@ test.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
-from imgpipe.components.common.formatting import join_names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.names import feature_names as names
 
@@ -58,19 +57,3 @@ def split_word(word: str, where: str) -> str:
             "where it is to be assigned. If it holds something else, rename the column or feature"
         )
     return split
-
-
-def require_all_named(where: str, given: Mapping[str, str | None]) -> None:
-    """Raise a ConfigError if some files of a source name a split and others do not.
-
-    Images of the others would count as training images. `given` has the split by the file's name.
-    """
-    others = [name for name, split in given.items() if split is None]
-    if others and len(others) < len(given):
-        named = [f"{name} ({split})" for name, split in given.items() if split]
-        raise ConfigError(
-            f"data source {where!r}: some files name a split ({join_names(named)}) and others "
-            f"do not ({join_names(others)}). "
-            "Expected a word such as train, validation or test in the name of each file, or in "
-            "none. Rename the files, or give the split in a column or feature named split."
-        )

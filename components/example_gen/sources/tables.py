@@ -68,38 +68,24 @@ def is_usual(name: str, role: str) -> bool:
     return _word(name) in _USUAL[role]
 
 
-def find_column(
-    where: str,
-    titles: Sequence[str],
-    role: str,
-    wanted: str = "",
-    required: bool = False,
-    what: str = "column",
-) -> int:
-    """Return the index of a column by its name or index in the configuration, or its usual names.
+def find_column(where: str, titles: Sequence[str], role: str, wanted: str = "") -> int:
+    """Return the index of a column or feature by its name or index, or its usual names.
 
-    -1 for none. `titles` are empty where the file has no header; a "feature" has no index. Without
-    the column of the configuration, or a required one, it is a ConfigError.
+    It is -1 for none. `titles` are empty where the file has no header. If the `wanted` one is
+    missing, it is a ConfigError.
     """
     cells = [title.strip() for title in titles]
     words = [_word(cell) for cell in cells]
-    found_columns = f"found {join_names(cells, 12)}; " if cells else ""
-    if wanted:
-        if wanted in cells:
-            return cells.index(wanted)
-        if what == "column" and wanted.isdecimal() and (not cells or int(wanted) < len(cells)):
-            return int(wanted)
-        if words.count(_word(wanted)) == 1:
-            return words.index(_word(wanted))
-        problem = f"data source {where!r} has no {what} {wanted!r}; {found_columns}"
-        raise ConfigError(problem.rstrip("; "))
-    place = next((words.index(word) for word in _USUAL[role] if word in words), -1)
-    if required and place < 0:
-        raise ConfigError(
-            f"data source {where!r} has no {what} for the {role}; {found_columns}"
-            f"name it: --set data.{SETTINGS[role]}=NAME"
-        )
-    return place
+    if not wanted:
+        return next((words.index(word) for word in _USUAL[role] if word in words), -1)
+    if wanted in cells:
+        return cells.index(wanted)
+    if wanted.isdecimal() and (not cells or int(wanted) < len(cells)):
+        return int(wanted)
+    if words.count(_word(wanted)) == 1:
+        return words.index(_word(wanted))
+    there = f"; found {join_names(cells, 12)}" if cells else ""
+    raise ConfigError(f"data source {where!r} has no column or feature {wanted!r}{there}")
 
 
 def split_column(where: str, titles: Sequence[str], columns: Mapping[int, Sequence[str]]) -> int:

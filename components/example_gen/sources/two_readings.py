@@ -49,7 +49,7 @@ def about_splits(top: Folder) -> Ambiguity | None:
         left_out = [others, named]
     why = f"{join_names([folder.name for folder in named])} name splits, {problem}"
     layer = inside([(top, None)])
-    rest = [reading for some in left_out for reading in _without(layer, some)]
+    rest = [reading for group in left_out for reading in _without(layer, group)]
     return why, [*_as_splits(folders), *rest, *levels(layer)[:1]]
 
 
@@ -112,7 +112,8 @@ def _layers(layer: Layer) -> Iterator[Layer]:
 def _without(layer: Layer, left_out: Sequence[Folder]) -> list[Reading]:
     """Return the reading without some of the folders of a layer, if two classes are left."""
     rest = [(folder, split) for folder, split in layer if folder not in left_out]
-    if not left_out or not levels(rest):
+    are_held_out = all(split_of(folder.name) not in (None, names.TRAIN) for folder, _ in rest)
+    if not left_out or not levels(rest) or (are_held_out and len(rest) > 1):
         return []
     skip = tuple(sorted(f"/{folder.path}"[:-1] for folder in left_out))
     return [Reading(f"without {join_names([path[1:] for path in skip])}", {"skip": skip})]
@@ -130,7 +131,8 @@ def _as_splits(folders: Sequence[Folder]) -> list[Reading]:
     train, *others = sorted(
         folders, key=lambda folder: (split_of(folder.name) != names.TRAIN, -folder.total)
     )
-    is_train = split_of(train.name) or all(train.total >= 2 * folder.total for folder in others)
+    is_larger = all(train.total >= 2 * folder.total for folder in others)
+    is_train = is_larger if split_of(train.name) is None else split_of(train.name) == names.TRAIN
     are_alike = all(folder.names() == train.names() for folder in others)
     if not is_train or not are_alike or len(train.names()) < 2 or len(others) not in (1, 2):
         return []

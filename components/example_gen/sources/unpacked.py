@@ -32,13 +32,9 @@ Unpacker = Callable[[Path], list[Finding]]
 _Member = tuple[str, str, Callable[[], "IO[bytes]"]]  # name, kind, and what opens it
 
 EXPECTED = "expected a .zip, .tar, .tar.gz or .tgz of a folder tree"
-#: Endings of archives that are read.
+#: Endings of archives that are read, and of those that have to be unpacked.
 READ = (".zip", ".tar", ".tar.gz", ".tgz")
-#: Endings of all archives that are known; those that are not read get an error that says so.
-ENDINGS = (
-    *(*READ, ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst"),
-    *(".7z", ".rar"),
-)
+ENDINGS = (*READ, ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".tzst", ".7z", ".rar")
 GZIP_MAGIC = b"\x1f\x8b\x08"  # RFC 1952, 2.3.1: two fixed bytes, and 8 for deflate
 #: Unpacked bytes above which a compression ratio over `_BOMB_RATIO` is refused.
 _BOMB_BYTES = 1 << 30

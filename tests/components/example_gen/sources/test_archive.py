@@ -127,7 +127,7 @@ NO_END = r"end mark is missing.*ignore-zeros"
         ),
         ("zip", lambda data: b"PK no zip at all", "the zip is broken"),
         ("tar", lambda data: data[:9000], r"cut off|end of data"),
-        ("tar", lambda data: bytes(10240), "It holds no file"),
+        ("tar", lambda data: bytes(10240), "it holds no file"),
         # `tarfile` takes any block that is no header for the end of the archive.
         *(
             ("tar" + packed, spoil, NO_END)
@@ -204,10 +204,10 @@ def test_an_archive_is_unpacked_once_into_the_store(pack, tmp_path, beam_pipelin
 @pytest.mark.parametrize("kind", ["tar.bz2", "tar.xz", "tar.zst", "7z", "rar"])
 def test_archives_that_are_not_read_are_named(pack, tmp_path, kind):
     (tmp_path / f"pets.{kind}").write_bytes(bytes(300))
-    with pytest.raises(ConfigError, match=r"is not read; expected .*Unpack it, and name the folde"):
+    with pytest.raises(ConfigError, match=r"a file that is not read; expected .* or an archive"):
         open_source(str(tmp_path / f"pets.{kind}")).listing()
     outer = pack("zip", {f"x/pets.{kind}": b"x", "owls.zip": b"x"})
-    said = rf"still packed \(owls\.zip, x/pets\.{kind}\): unpack it, each into a folder of its name"
+    said = rf"archives \(owls\.zip, x/pets\.{kind}\): unpack each into a folder of its name"
     with pytest.raises(ConfigError, match=said):
         open_source(str(outer)).listing()
 

@@ -184,8 +184,8 @@ def test_listed_paths_that_lead_out_of_the_folder_are_unreadable_items(folder):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.jsonl", '{"path": "1", "label": "a"}\n{"path"', "row 2: not JSON"),
-        ("a.jsonl", '["x"]\n', "row 1: expected an object with path and label"),
+        ("a.jsonl", '{"path": "1", "label": "a"}\n{"path"', "row 2: Expecting .* delimiter"),
+        ("a.jsonl", '["x"]\n', "row 1: expected a JSON object, received list; expected a .csv"),
         (
             "a.jsonl",
             '{"label": "a"}',

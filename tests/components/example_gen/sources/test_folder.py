@@ -108,32 +108,6 @@ def test_an_unreadable_folder_is_noted():
     assert [item.path for item in scan.items] == ["a/1.jpg", "b/2.jpg"]
 
 
-def test_a_single_folder_around_the_classes_is_skipped_with_a_note(tmp_path):
-    spec = fill(tmp_path, "photos/photos/cat/1.jpg", "photos/photos/dog/2.jpg", "readme.txt")
-    scan = open_source(spec).listing()
-    assert scan.vocabulary == ("cat", "dog") and ("single_folder", "photos/photos") in noted(scan)
-    assert ("other_files", "readme.txt") in noted(scan)
-
-
-@pytest.mark.parametrize(
-    ("paths", "message"),
-    [
-        ((), "found no class in 0 files, at least two are needed; expected a folder with one"),
-        (("1.jpg", "2.jpg"), "found no class in 2 files"),
-        (("cat/1.jpg",), "one class only .cat."),
-        (
-            ("train/a/1", "test/a/1", "notes/x"),
-            "test, train name splits, and notes beside them do not",
-        ),
-        (("val/a/1", "test/b/1"), "test, val name splits, but not one folder for each, with train"),
-        (("train/a/1", "train/b/1", "val/a/1", "validation/a/1"), "but not one folder for each"),
-    ],
-)
-def test_an_unusable_folder_is_refused_with_what_was_found(tmp_path, paths, message):
-    with pytest.raises(ConfigError, match=message):
-        open_source(fill(tmp_path, *paths)).listing()
-
-
 LISTS = {
     "a list of names": ("train/{1,2,3,4}.jpg", {"train.csv": "Image,Id\n1,a\n2,b\n3,a\n4,b\n"}),
     "a list in text": ("{1,2,3,4}.jpg", {"l.txt": "1.jpg a\n2.jpg b\n3.jpg a\n4.jpg b\n"}),
@@ -169,13 +143,10 @@ def test_a_list_beside_images_is_named_with_the_command_that_reads_it(tmp_path, 
     ("files", "message"),
     [
         ({"x.xml": b"", "y.xml": b""}, r"None of its files is an image: x\.xml, y\.xml"),
+        ({"one.jpg": b"", "two.jpg": b""}, r"such as one\.jpg: make a folder for each class, and"),
         (
-            {"one.jpg": b"", "two.jpg": b""},
-            "such as one.jpg, are in no folder of a class: make a f",
-        ),
-        (
-            {"cat/1.jpg": b"", "cat/2.jpg": b""},
-            r"class: make a folder for each class, and add the images of a second class; or",
+            {"cat/1.jpg": b""},
+            r"one class only \(cat\) in 1 file, .* such as cat/1\.jpg: make",
         ),
         (
             {"1.jpg": b"", "x.xlsx": b"PK"},
@@ -187,7 +158,8 @@ def test_a_list_beside_images_is_named_with_the_command_that_reads_it(tmp_path, 
             {f"p{n}/{n}.{kind}": b"" for n in "12" for kind in ("jpg", "cls")},
             r"p2/2\.cls.* may give other labels than the folders; if so, write a list \(\.csv\)",
         ),
-        ({}, "It holds no file"),
+        ({"train/1.jpg": b"", "test/2.jpg": b""}, "in 2 files.* make a folder for each class"),
+        ({}, "found no class in 0 files, at least two are needed; expected .* it holds no file"),
     ],
 )
 def test_a_folder_without_classes_says_which_situation_it_is(tmp_path, files, message):
