@@ -40,18 +40,16 @@ def imgpipe(folder: str) -> Callable[[], Checked]:
     """Return a function that checks a folder as `imgpipe check` does."""
     import tensorflow as tf  # noqa: F401 - the import is not measured
 
-    from imgpipe.components import source_check
     from imgpipe.components.example_gen.settings import SourceOptions
+    from imgpipe.pipeline.images.data_check import judge
 
     def check() -> Checked:
-        judged_source = source_check.judge(
-            source_check.SourceCheckPlan(SourceOptions(source=folder))
-        )
-        images = judged_source.images
+        checked = judge(SourceOptions(source=folder))
+        images = checked.images
         return {
-            "images": len(judged_source.scan.items),
-            "rejected": [row.path for row in images.rejected],
-            "flagged": sorted({row.path for row in images.rejected + images.warned}),
+            "images": len(checked.scan.items),
+            "rejected": [row["path"] for row in images.rejected],
+            "flagged": sorted({row["path"] for row in images.rejected + images.warned}),
         }
 
     return check

@@ -28,13 +28,13 @@ from PIL import Image
 
 from benchmarks import common
 from benchmarks.common import Figure
-from imgpipe.components import source_check
 from imgpipe.components.common.image_file.content import Content, decode
 from imgpipe.components.common.image_file.pixels import Pixels
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.image_filter.copies.search import find_near_duplicates
-from imgpipe.components.image_filter.judge.check import ImageFinding
+from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
+from imgpipe.pipeline.images.data_check import CheckedSource, judge
 from imgpipe.serving.look import Look
 
 _HELD_OUT = 6  # every sixth photograph is in test or validation
@@ -205,26 +205,26 @@ def _plant_one(planted: Planted, kind: Kind, number: int) -> None:
         planted.kinds[kind.name].add(original_path)
 
 
-def reported(judged_source: source_check.JudgedSource) -> dict[str, set[str]]:
+def reported(checked: CheckedSource) -> dict[str, set[str]]:
     """Return the paths of rejected files and of files with a warning, by reason."""
     paths: dict[str, set[str]] = {}
-    rows: tuple[ImageFinding, ...] = (
-        *judged_source.images.rejected,
-        *judged_source.images.warned,
+    rows: tuple[Row, ...] = (
+        *checked.images.rejected,
+        *checked.images.warned,
     )
     for row in rows:
-        paths.setdefault(row.reason, set()).add(row.path)
+        paths.setdefault(row["reason"], set()).add(row["path"])
     return paths
 
 
-def figures(planted: Planted, judged_source: source_check.JudgedSource) -> list[Figure]:
+def figures(planted: Planted, checked: CheckedSource) -> list[Figure]:
     """Return a figure for each kind."""
-    paths = reported(judged_source)
+    paths = reported(checked)
     # Of two near-duplicates, the finding names the one whose path comes later.
     either = {**planted.pairs, **{original: copy for copy, original in planted.pairs.items()}}
-    copies = [row for row in judged_source.images.rejected if row.reason == "duplicate"]
-    both = {path for row in copies for path in (row.path, row.kept_copy)}
-    groups = judged_source.images.near_groups() or []
+    copies = [row for row in checked.images.rejected if row["reason"] == "duplicate"]
+    both = {path for row in copies for path in (row["path"], row["kept_copy"])}
+    groups = checked.images.near_groups() or []
     listed = {member["path"] for group in groups for member in group["members"]}
     rows = []
     for kind in KINDS:
@@ -279,15 +279,13 @@ def main() -> None:
     cats = common.data_set(options.data, "cats_dogs")
     with common.workplace(options.work) as work:
         planted = plant(options.data, work / "photos", options.each, options.seed)
-        judged_source = source_check.judge(
-            source_check.SourceCheckPlan(SourceOptions(source=str(work / "photos")))
-        )
-        alone = source_check.judge(source_check.SourceCheckPlan(SourceOptions(source=str(cats))))
-    rows = figures(planted, judged_source)
+        checked = judge(SourceOptions(source=str(work / "photos")))
+        alone = judge(SourceOptions(source=str(cats)))
+    rows = figures(planted, checked)
     images = sum(1 for row in alone.scan.items if row.path.endswith(".jpg"))
     pairs = sum(len(line["members"]) - 1 for line in alone.images.near_groups() or ())
-    rejected = sum(row.path.endswith(".jpg") for row in alone.images.rejected)
-    rate = len(judged_source.scan.items) / judged_source.seconds
+    rejected = sum(row["path"].endswith(".jpg") for row in alone.images.rejected)
+    rate = len(checked.scan.items) / checked.seconds
     rows += [
         Figure("false pairs among photographs alone", f"{pairs} of {images}", "≤ 1 per 1,000"),
         Figure("photographs alone that are rejected", f"{rejected}", "0"),

@@ -126,13 +126,8 @@ def _of_own(images: tf.Tensor, name: str) -> tf.Tensor:
 def _warp(images: tf.Tensor, seeds: tf.Tensor, spec: ViewSpec) -> tf.Tensor:
     """Warps images by random transforms, each in one resampling; view 0 is unchanged.
 
-    Args:
-        images: Pixels, float32 [N, S, S, 3].
-        seeds: Content hash and number of the view of each image, int64 [N, 2].
-        spec: Settings of the augmentation.
-
-    Returns:
-        The warped pixels, float32 [N, S, S, 3].
+    The pixels are float32 [N, S, S, 3]. A seed is content hash and number of the view, int64
+    [N, 2].
     """
     import tensorflow as tf
 
@@ -154,10 +149,7 @@ def projective_transforms(seeds: tf.Tensor, side: tf.Tensor, spec: ViewSpec) -> 
     rounded differently in vector registers than in the remainder of the batch, so that a view would
     depend on its position in the batch.
 
-    Args:
-        seeds: Content hash and view of each image, int64 [N, 2].
-        side: Width and height of the images in pixels, float32 scalar.
-        spec: The ranges of the transforms.
+    A seed is content hash and view of an image, int64 [N, 2], and the side is float32.
     """
     import tensorflow as tf
 

@@ -22,7 +22,7 @@ from imgpipe.serving.server.model_server import ServerLine
 
 
 class QuarantineRow(Row):
-    """One object for each file, on a line of its own."""
+    """A file of a quarantine."""
 
     schema: SchemaNumber
 
@@ -31,7 +31,7 @@ class QuarantineRow(Row):
 FORMATS: dict[str, Any] = {
     "run": RunSummary,
     "check": CheckSummary,
-    "quarantine list": QuarantineRow,
+    "quarantine list": list[QuarantineRow],
     "runs": RunList,
     "compare": RunComparison,
     "evaluate": EvaluationSummary,

@@ -1,6 +1,6 @@
 """The formats that `tf.io.decode_image` reads, and how their headers are read without the pixels.
 
-These are JPEG, PNG, GIF, BMP, WebP and JPEG XL. No memory is allocated for pixels.
+These are JPEG, PNG, GIF, BMP and WebP; JPEG XL is refused. No memory is allocated for pixels.
 
 Whatever the bytes are, the time is linear in their number, and a header is looked for only where a
 header can be.
@@ -23,8 +23,6 @@ MAX_EXPANDED_BYTES = 4 << 20
 MAX_COMMENT_BYTES = 1 << 16
 """Size of all comments of a GIF. Pillow takes a time that is quadratic in it."""
 
-_JXL_RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
-"""Ratios of width to height for the values 1 to 7 of the ratio field of a JPEG XL size header."""
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers of JPEG frame headers. C4, C8 and CC are in their range, but mark tables."""
 _STANDALONE = frozenset([0x01, *range(0xD0, 0xD9)])
@@ -241,51 +239,6 @@ def _webp(data: bytes) -> tuple[int, int]:
     return width & 0x3FFF, height & 0x3FFF
 
 
-def _jxl(data: bytes) -> tuple[int, int]:
-    """Read the size header of a bare JPEG XL codestream."""
-    # The fields follow the signature FF 0A, and are read from the lowest bit on.
-    bits = int.from_bytes(data[2:16], "little")
-    at = 0
-
-    def take(count: int) -> int:
-        nonlocal at
-        value = bits >> at & ((1 << count) - 1)
-        at += count
-        return value
-
-    small = take(1)
-
-    def side() -> int:
-        if small:
-            return (take(5) + 1) * 8
-        return take((9, 13, 18, 30)[take(2)]) + 1  # two bits choose the number of bits
-
-    height = side()
-    ratio = take(3)
-    if not ratio:
-        return side(), height
-    across, down = _JXL_RATIOS[ratio - 1]
-    return height * across // down, height
-
-
-def _jxl_boxed(data: bytes) -> tuple[int, int]:
-    """Read the size header of the codestream inside the ISO boxes of a JPEG XL file."""
-    at = 0
-    for _ in followed(MOST_PARTS):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        header = 8
-        if length == 1:
-            (length,) = struct.unpack_from(">Q", data, at + 8)
-            header = 16
-        if kind in (b"jxlc", b"jxlp"):
-            start = at + header + (4 if kind == b"jxlp" else 0)
-            return _jxl(data[start : start + 16])
-        if length < header:
-            break
-        at += length
-    return 0, 0
-
-
 def _lacks(mark: bytes) -> Callable[[bytes], bool]:
     return lambda data: mark not in data[-_TAIL:]
 
@@ -313,6 +266,11 @@ FORMATS = (
     Format("GIF", "GIF", rb"GIF8", _gif_canvas, _has_no_trailer, _gif_cost),
     Format("BMP", "BMP", rb"BM", _bmp, _is_shorter(2)),
     Format("WEBP", "WebP", rb"RIFF.{4}WEBP", _webp, _is_shorter(4, not_counted=8)),
-    Format("JXL", "JPEG XL", rb"\xff\x0a", _jxl),
-    Format("JXL", "JPEG XL", rb"\x00\x00\x00\x0cJXL \r\n\x87\n", _jxl_boxed),
+    # Its decoder allocates the pixels that a header of variable bits asks for.
+    Format(
+        "JXL",
+        "JPEG XL",
+        rb"\xff\x0a|\x00\x00\x00\x0cJXL \r\n\x87\n",
+        hidden_cost=lambda data: "the format JPEG XL, whose size is not read",
+    ),
 )

@@ -25,10 +25,10 @@ IS_TEXT = "the file is no image, but text."
 IPHONE_REMEDY = "to get JPEG files from an iPhone: Settings › Camera › Formats › Most Compatible"
 _AGAIN = "Copy or download the original again."
 _SAVE = "Save the image as JPEG or PNG."
-#: Parts of the messages of `tf.io.decode_image`, and of the check of a request for text.
+#: Parts of the messages of `tf.io.decode_image`.
 _ABOUT_AN_IMAGE = re.compile(
     "Unknown image file format|Input is empty|jpeg::Uncompress|Invalid (?:PNG|GIF) data|BMP|WebP|"
-    "JPEG XL|JXL|Input size should match|[Nn]umber of channels|expected the bytes of an image file"
+    "JPEG XL|JXL|Input size should match|[Nn]umber of channels"
 )
 _MEGA = 1_000_000
 # Flags of the first chunk of an extended WebP file (RFC 9649, section 2.7.1).
@@ -42,9 +42,8 @@ _TIFF_ENDINGS = (".tif", ".tiff")
 _NOT_NAMED = {"JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "CUR"}
 _LFS_POINTER = "a pointer of Git LFS instead of the image"
 _PICTURE = re.compile(r"image|photo|graphic|raw|\.pdf$", re.IGNORECASE)
-_PACKED = (".zip", ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst", ".tar")
-_FILMS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".m4v", ".3gp", ".wmv")
-_USUAL = (*_PACKED, *_FILMS, *_TIFF_ENDINGS, ".pdf")
+#: Endings that are the most frequent ones of files with their signature.
+_USUAL = (".zip", ".gz", ".tar", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".pdf", *_TIFF_ENDINGS)
 _START = 200  # bytes in which text is recognised; an image has other bytes among them
 _HEAD = 1 << 16  # bytes in which puremagic looks for a signature
 _SHOWN = 40  # characters of a text that are quoted
@@ -145,15 +144,11 @@ class Look:
         """Return the name or the beginning of a file that is no image, and what to do with it.
 
         Returns:
-            For a person, such as ("MPEG-4 video file", "save the frames that you want: …").
+            For a person, such as ("MPEG-4 video file", "replace it by the image, or remove it").
         """
         name, ending = self._name_and_ending
         if name == _LFS_POINTER:
             remedy = "fetch the images: git lfs pull"
-        elif ending in _PACKED:
-            remedy = "unpack it, and put the images into the folder of their class"
-        elif ending in _FILMS:
-            remedy = "save the frames that you want: ffmpeg -i FILM -vf fps=1 frame%04d.png"
         elif self.other_format or _PICTURE.search(f"{name} {ending}"):
             remedy = "open it in the program that wrote it, and export it as PNG or JPEG"
         else:
@@ -176,15 +171,6 @@ class Look:
         if self.is_cut_short:
             return f"the {name} file is cut short: its end is missing. {_AGAIN}"
         return f"the {name} file is damaged, or of a kind that is not accepted. {_AGAIN}"
-
-    def in_words(self, message: str, converted: Container[str] = ()) -> str:
-        """Return why a model refused the image; the message itself if it is about something else.
-
-        Args:
-            message: What TensorFlow said.
-            converted: See `refusal`.
-        """
-        return self.refusal(converted) if _ABOUT_AN_IMAGE.search(message) else message
 
     def certain_refusal(self, converted: Container[str]) -> str:
         """Return why no model decodes the file, as far as its first bytes tell; "" if one may."""
@@ -265,6 +251,9 @@ def _by_signature(data: bytes) -> tuple[str, str]:
 
     if data.startswith(b"version https://git-lfs"):
         return _LFS_POINTER, ""
+    # The signature of PNG has newlines of both kinds for this purpose (PNG 3rd edition, 5.2).
+    if data.startswith(b"\x89PNG"):
+        return "PNG whose newlines were converted", ""
     if data[128:132] == b"DICM":  # behind zeros, for which other formats have a signature
         return "DICOM image", ".dcm"
     if len(set(data[:_MAGIC])) == 1:  # an erased or unwritten file, which some signatures match

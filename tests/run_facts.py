@@ -16,17 +16,14 @@ from imgpipe.components.data_gate.rules import DataDecision
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy, Decision, Ruling
 from imgpipe.components.image_filter.data_summary import DataSummary, Families
 from imgpipe.components.image_filter.findings import title_of
-from imgpipe.components.image_filter.image_table import ListedCopy
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.summary_findings import of_counts
 from imgpipe.components.model_pusher.push import Push
-from imgpipe.components.report.page_facts import PageFacts
-from imgpipe.components.report.pictures.galleries import Gallery
-from imgpipe.components.report.pictures.image_map import ImageMap, MapImage
-from imgpipe.components.report.pictures.near_duplicates import ShownGroup, ShownNearDuplicates
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
-from imgpipe.components.run_record.facts import ShownSettings, page_settings
+from imgpipe.components.run_record.facts import Facts, ShownSettings, page_settings
+from imgpipe.components.run_record.galleries import Gallery
 from imgpipe.components.run_record.identity import Identity
+from imgpipe.components.run_record.image_map import ImageMap, MapImage
 from imgpipe.components.run_record.metrics import (
     AnsweredBy,
     DecidingAnswers,
@@ -34,6 +31,7 @@ from imgpipe.components.run_record.metrics import (
     metrics,
     summarise,
 )
+from imgpipe.components.run_record.near_groups import ShownNearDuplicates
 from imgpipe.components.run_record.slices import SliceGroup
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.components.serving_validator import ServingCheck
@@ -146,7 +144,6 @@ def data_summary(
         "kept": 180,
         "rejected": len(rejected),
         "repaired": 2,
-        "repaired_by": {"transcoded": 2},
         "by_reason": dict(rejected),
         "by_split": {
             split: dict.fromkeys(classes, count)
@@ -263,7 +260,7 @@ def facts(
     classes: Sequence[str] = ("paper", "rock", "scissors"),
     rejected: Sequence[Row] = (),
     accuracy: float = 0.95,
-) -> PageFacts:
+) -> Facts:
     """Return the facts of a run of these classes and rejected files that folds have blessed."""
     measured: dict[str, SplitMetrics] = {
         name: metrics(answers(classes, count, accuracy, seed))
@@ -271,7 +268,7 @@ def facts(
     }
     every = measured["folds"]
     again = made(
-        ListedCopy,
+        Row,
         path="rock/again.jpg",
         label="rock",
         split="train",
@@ -318,7 +315,7 @@ def facts(
             groups=1,
             images=2,
             radius=48,
-            rows=[made(ShownGroup, size=2, members=[again])],
+            rows=[{"size": 2, "members": [again]}],
         ),
         "suspects": made(DoubtfulLabels, images=180, disagree=3, doubtful=1, rows=[doubtful]),
         "training": history(),
@@ -351,7 +348,7 @@ def facts(
     }
 
 
-def by_validation(found: PageFacts | None = None) -> PageFacts:
+def by_validation(found: Facts | None = None) -> Facts:
     """Return facts of a run about which 60 images of validation decided, not the folds."""
     found = found or facts()
     classes = found["settings"]["vocabulary"]

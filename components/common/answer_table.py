@@ -52,7 +52,7 @@ class AnswerRow(NamedTuple):
         label: Index of its label in the vocabulary.
         predicted: Index of the most probable class.
         confidence: Probability of the most probable class.
-        of_label: Probability of the label; NaN if the label has none, as "unknown".
+        of_label: Probability of the label.
         group: Group of the image that the source gives; b"" for none.
         near: Number of its group of near-duplicates; 0 for none.
         seen_family: Whether train has images of the same family.

@@ -160,18 +160,13 @@ def changed_classes(summary: DataSummary, required: Requirements) -> list[Findin
         expected = "the classes of the accepted data"
         seen = f"new ones: {', '.join(new)}"
         reasons.append(against("anomaly", names.LABEL, "", expected, seen, ACCEPT))
-    both = {name: n for name, n in accepted.items() if n and counts.get(name)}
-    totals = sum(both.values()), sum(counts[name] for name in both)
     for name, before in accepted.items():
         advice = f"restore its images; {ACCEPT}"
-        if before and name in both:
-            now = counts[name]
-            if _fell((before, now), (1, 1)) or _fell((before, now), totals):
-                was = before / totals[0]
-                share = now / totals[1]
-                expected = f"{before:,} images ({was:.1%}) as in the last accepted data"
-                seen = f"{now:,} ({share:.1%})"
-                reasons.append(against("shrunken_class", name, "", expected, seen, advice))
+        now = counts.get(name, 0)
+        if before and now:
+            if _fell(before, now):
+                expected = f"{before:,} images as in the last accepted data"
+                reasons.append(against("shrunken_class", name, "", expected, f"{now:,}", advice))
         # A class that still has a folder is a `too_few`, unless it may be without images.
         elif name not in required.vocabulary or (before and may_be_missing):
             expected = "images as in the last accepted data" + (f" ({before:,})" if before else "")
@@ -179,16 +174,13 @@ def changed_classes(summary: DataSummary, required: Requirements) -> list[Findin
     return reasons
 
 
-def _fell(counts: tuple[int, int], totals: tuple[int, int]) -> bool:
-    """Whether a count per total fell by more than half, and by more than chance.
+def _fell(before: int, now: int) -> bool:
+    """Whether a count fell by more than half, and by more than chance.
 
-    With n images before and m now, of totals N and M, it fell by more than chance if the upper end
-    of the 95 % Wilson interval of m / (n + m) is below M / (N + M), which is expected of equal
-    rates. Both totals are 1 for the numbers of images themselves.
+    It fell by more than chance if the upper end of the 95 % Wilson interval of now / (before + now)
+    is below 1/2, which is expected of equal rates.
     """
-    (before, now), (total, total_now) = counts, totals
-    fell = 2 * now * total < before * total_now
-    return fell and wilson(now, before + now)[1] < total_now / (total + total_now)
+    return 2 * now < before and wilson(now, before + now)[1] < 1 / 2
 
 
 def rejected_share(summary: DataSummary, required: Requirements) -> list[Finding]:
@@ -253,12 +245,7 @@ def _description(info: anomalies_pb2.AnomalyInfo | anomalies_pb2.AnomalyInfo.Rea
 
 
 def lost(examples: Mapping[str, int], summary: DataSummary) -> list[Finding]:
-    """Find the splits whose statistics cover another number of images than were kept.
-
-    Args:
-        examples: Number of examples in the statistics, by split.
-        summary: Summary of the quarantine.
-    """
+    """Find the splits whose statistics cover another number of images than were kept."""
     reasons = []
     for split, labels in summary["by_split"].items():
         kept = sum(labels.values())
@@ -285,11 +272,7 @@ def reasons_against(
 ) -> list[Finding]:
     """Find all reasons against the data; without one it is accepted.
 
-    Args:
-        summary: Summary of the quarantine.
-        anomalies: TFDV's anomalies by split.
-        examples: Number of examples in the statistics, by split.
-        required: What the gate requires.
+    `anomalies` are those of TFDV, and `examples` the numbers in the statistics, by split.
     """
     reasons = counted(summary, required)
     if summary["kept"]:

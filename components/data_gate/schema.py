@@ -52,12 +52,9 @@ def accepted(inferred: schema_pb2.Schema, vocabulary: Sequence[str]) -> schema_p
 def revised(
     current: schema_pb2.Schema, statistics: Iterable[Statistics], vocabulary: Sequence[str]
 ) -> schema_pb2.Schema:
-    """Widen a schema so that it allows other data; limits that people set are kept.
+    """Return a schema that allows other data, too, whose statistics are given by split.
 
-    Args:
-        current: Schema to widen; it is not changed.
-        statistics: Statistics of the other data, one for each split that has images.
-        vocabulary: Class names in sorted order, which are listed exactly.
+    Limits that people set are kept, and the classes are listed exactly.
     """
     import tensorflow_data_validation as tfdv
 

@@ -23,12 +23,7 @@ _FREE_SHARE = 0.25  # three copies and some room; see `free_budget`
 
 
 def record_key(image_hash: str, view_key: str) -> bytes:
-    """Key of one stored array, 32 bytes.
-
-    Args:
-        image_hash: Content hash of the image.
-        view_key: Fingerprint of the computation, as `FeatureExtractor.key` returns it.
-    """
+    """Key of one stored array, 32 bytes; `view_key` is that of `FeatureExtractor.key`."""
     return hashlib.sha256(f"{image_hash}:{view_key}".encode()).digest()
 
 
@@ -43,15 +38,7 @@ class FeatureStore:
         self._blobs = BlobStore(directory, STORE)
 
     def get(self, keys: Sequence[bytes], length: int) -> dict[bytes, np.ndarray]:
-        """Look arrays up.
-
-        Args:
-            keys: Keys as `record_key` returns them.
-            length: Number of values in each array; stored arrays of other lengths are ignored.
-
-        Returns:
-            Arrays, float16 [length], of those keys that are stored and intact.
-        """
+        """Return the arrays, float16 [length], of those keys that are stored and intact."""
         return {
             key: np.frombuffer(value, "<f2")  # float16 in the same byte order on every host
             for key, value in self._blobs.get(keys).items()
@@ -144,16 +131,8 @@ def make_plan(
     """Decide what to store within the budget.
 
     If not everything fits, fewer augmented views are stored. Training then has one view less, but
-    needs no forward pass of every image in every epoch.
-
-    Args:
-        network: See `StoragePlan`.
-        store: See `StoragePlan`.
-        images: Number of images by split.
-        budget: Bytes that the features of a run may take.
-
-    Returns:
-        The plan, and the reason why it does not store everything; "" when it does.
+    needs no forward pass of every image in every epoch. The budget is in bytes. Beside the plan is
+    the reason why it does not store everything; "" when it does.
     """
     settings, _ = parse_description(network)
     views = settings.views.count
@@ -175,15 +154,7 @@ def plan_one_block(
 ) -> tuple[StoragePlan, str]:
     """Decide what to store if the head is to read one block, because all are over the budget.
 
-    Args:
-        network: See `StoragePlan`.
-        store: See `StoragePlan`.
-        images: Number of images by split.
-        budget: Bytes that the features of a run may take.
-        why: The reason why not all blocks are stored.
-
-    Returns:
-        The plan, and the reason why it stores less than was asked for.
+    `why` is the reason of that; see `make_plan` for the rest.
     """
     settings, precision = parse_description(network)
     kind = one_block(settings.largest_kind)
@@ -206,11 +177,7 @@ def free_budget(store: str, artifact: str) -> float:
     """Bytes that the features of a run may take where no budget is given.
 
     They are written three times at most: to the store, to the artifact and, above what memory
-    holds, to a temporary file of ImageTrainer beside it.
-
-    Args:
-        store: Folder of the content-addressed store, which need not exist.
-        artifact: Folder of the artifact, likewise.
+    holds, to a temporary file of ImageTrainer beside it. Neither folder need exist.
     """
     free = [shutil.disk_usage(_existing(folder)).free for folder in (store, artifact)]
     return _FREE_SHARE * min(free)

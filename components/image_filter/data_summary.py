@@ -51,8 +51,7 @@ DataCounts = TypedDict(
         "in": Annotated[int, "Files that were read."],
         "kept": Annotated[int, "Images that a run would use."],
         "rejected": Annotated[int, "Files that a run would put into quarantine."],
-        "repaired": Annotated[int, "Images that a run would re-encode."],
-        "repaired_by": Annotated[dict[str, int], "Number of repairs by check."],
+        "repaired": Annotated[int, "Images that a run would store as PNG."],
         "transcoded": Annotated[
             dict[str, int],
             "Kept images that the served model cannot decode, by format.",
@@ -62,16 +61,6 @@ DataCounts = TypedDict(
         ],
         "by_reason": Annotated[dict[str, int], "Number of rejected files by reason."],
         "by_split": Annotated[dict[str, dict[str, int]], "Number of images by split and class."],
-        "moved": Annotated[
-            dict[str, int],
-            "Images in another split than the one drawn, by reason: `near_duplicates_together` or "
-            "`class_minimum`.",
-        ],
-        "set_aside": Annotated[
-            dict[str, int],
-            "Training images that are rejected as near-duplicates of held-out images, by the split "
-            "of the held-out images.",
-        ],
         "families": Annotated[Families, "Images that belong together."],
         "file_clues": Annotated[
             FileClues | None,

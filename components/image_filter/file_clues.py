@@ -4,8 +4,8 @@ If the images of each class come from a source of their own, such as one hospita
 model may learn the source: its accuracy is high, and it fails on images from elsewhere. Such files
 often differ in format, size or quality too. So a small decision tree answers for the kept images of
 train and validation by these properties alone, each by a tree that was trained on other folds, and
-images of one family are in one fold as for the head. If its accuracy comes near that of a model and
-is far above what naming the most frequent class reaches, `sentence` says so; nothing is refused.
+images of one family are in one fold as for the head. If it tells nearly all images apart, or those
+of a class from all others, `sentence` says so; nothing is refused.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Final
 
 import numpy as np
@@ -23,19 +23,18 @@ from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.models.features import folds
 from imgpipe.models.head.certainty import interval
 from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.arrays import Array, Flags, Floats, Integers
+from imgpipe.models.names.arrays import Array, Floats, Integers
 
 #: Images that are asked about at most. They give the accuracy within 1.5 points and take seconds.
 MOST_IMAGES: Final = 5_000
 #: Images of a leaf of a tree at least; fewer would be an accident.
 _LEAF: Final = 5
 _LEAVES: Final = 8  # of a tree for each class at most, as for the classes of eight cameras
-#: What the files tell is near to what the model knows if it is at least this share of it. Both are
-#: measured from what naming the most frequent class reaches.
+#: Images are told apart if the share of right answers is at least so far on the way from what
+#: naming the most frequent class reaches to 1,
 _NEAR: Final = 0.9
-#: It is far above that if the lower end of its interval is at least this share of the way from
-#: there to 1. Public sets of one source are far below: see docs/benchmarks.md, "Constants of the
-#: code".
+#: and the lower end of its interval at least so far. Public sets of one source are far below: see
+#: docs/benchmarks.md, "Constants of the code".
 _FAR: Final = 1 / 3
 _NAMED: Final = 3  # classes that a sentence names
 
@@ -58,85 +57,56 @@ _PROPERTIES: Mapping[str, Callable[[ImageRow], tuple[float | str, ...]]] = {
 }
 
 
-class ToldClass(TypedDict):
-    """A class that the files tell from all others."""
-
-    name: Annotated[str, "The class."]
-    images: Annotated[int, "Images of the class, and those that were taken for it."]
-    right: Annotated[int, "Images of the class that were found."]
-
-
 class FileClues(TypedDict):
     """How well properties of the files tell the classes apart."""
 
     images: Annotated[int, "Images of train and validation that were asked about."]
     right: Annotated[int, "Images whose class the properties tell, in cross-validation."]
-    commonest: Annotated[float, "Share of the most frequent class."]
-    ci95: Annotated[
-        list[float],
-        "Wilson interval of the share of right answers, 95 %, for which the images of a family "
-        "count once.",
-    ]
     classes: Annotated[
-        list[ToldClass],
+        list[str],
         "The classes that are told from all others, where not all classes are told apart.",
     ]
     properties: Annotated[
         list[str],
-        "The properties each of which tells about as much as all of them, or the few that do so "
-        "together; empty where the properties hardly tell more than a guess.",
+        "The properties each of which tells this alone, or those that do so together; empty where "
+        "the files tell nothing.",
     ]
 
 
 def clues_of(kept: Iterable[ImageRow]) -> FileClues | None:
-    """Ask how well the properties of files tell the classes apart.
+    """Ask how well the properties of files tell the classes apart; None for too few images.
 
-    Args:
-        kept: The kept images. Those of test are not asked about, because no decision uses test; of
-            many others, those with the smallest hashes are, which are as good as random numbers.
-
-    Returns:
-        What was found; None with one class, or too few images for folds.
+    Those of test are not asked about, because no decision uses test. Of many others, those with the
+    smallest hashes are, which are as good as random numbers.
     """
     asked = (row for row in kept if row.split != names.TEST)
     files = heapq.nsmallest(MOST_IMAGES, asked, key=lambda row: (row.image_hash, row.path))
     classes, labels = np.unique(np.array([file.label for file in files]), return_inverse=True)
     if len(classes) < 2 or len(files) < 2 * folds.FOLDS:
         return None
-    labelled = _LabelledFiles(files, labels)
-    predicted = labelled.answers(_PROPERTIES)
-    right = predicted == labels
-    commonest = float(np.bincount(labels).max()) / len(labels)
-    low, high = labelled.interval(right)
-    clues: FileClues = {
+    asked_files = _AskedFiles(files, labels)
+    predicted = asked_files.answers(labels, _PROPERTIES)
+    told: list[int] = []
+    properties: list[str] = []
+    is_every_class = asked_files.tell(labels, predicted)
+    if not is_every_class:
+        numbers = range(len(classes))
+        told = [n for n in numbers if asked_files.tell(labels == n, predicted == n)]
+    if is_every_class or told:
+        others_are_one = np.where(np.isin(labels, told), labels, len(classes))
+        properties = _telling(asked_files, labels if is_every_class else others_are_one)
+    return {
         "images": len(files),
-        "right": int(right.sum()),
-        "commonest": commonest,
-        "ci95": [low, high],
-        "classes": [],
-        "properties": [],
+        "right": int((predicted == labels).sum()),
+        "classes": classes[told].tolist(),
+        "properties": properties,
     }
-    if not _is_told(float(right.mean()), commonest, low):
-        clues["classes"] = list(_told_classes(labelled, classes, predicted))
-    if clues["classes"]:
-        is_told = np.isin(classes, [told["name"] for told in clues["classes"]])
-        merged = np.where(is_told[labels], labels, len(classes))  # the others are one class
-        clues["properties"] = _telling(_LabelledFiles(files, merged))
-    elif _beyond(low, commonest) >= _FAR:
-        clues["properties"] = _telling(labelled)
-    return clues
 
 
-class _LabelledFiles:
-    """The files with their labels and folds.
-
-    Args:
-        files: The files, sorted by hash.
-        labels: Number of the class of each, [n].
-    """
+class _AskedFiles:
+    """The files, sorted by hash, with their folds, which are drawn by their labels [n]."""
 
     def __init__(self, files: Sequence[ImageRow], labels: Integers) -> None:
-        self.labels = labels
         groups, _ = folds.find_groups(
             np.array([file.image_hash.encode() for file in files]),
             np.array([file.group.encode(errors="surrogateescape") for file in files]),
@@ -147,31 +117,30 @@ class _LabelledFiles:
         self._fold = folds.assign(labels, groups, folds.FOLDS)
         self._columns = {name: _columns(files, read) for name, read in _PROPERTIES.items()}
 
-    def answers(self, properties: Iterable[str]) -> Integers:
-        """Return the class of each file by some properties, by a tree that has not seen it, [n]."""
+    def answers(self, labels: Integers, properties: Iterable[str]) -> Integers:
+        """Return the label of each file by some properties, by a tree that has not seen it, [n]."""
         from sklearn.tree import DecisionTreeClassifier
 
         values = np.concatenate([self._columns[name] for name in properties], axis=1)
-        leaves = _LEAVES * (int(self.labels.max()) + 1)
-        predicted = np.full(len(self.labels), -1)
+        leaves = _LEAVES * (int(labels.max()) + 1)
+        predicted = np.full(len(labels), -1)
         for number in np.unique(self._fold):
             held_out = self._fold == number
             if not held_out.all():
                 tree = DecisionTreeClassifier(
                     min_samples_leaf=_LEAF, max_leaf_nodes=leaves, random_state=0
                 )
-                tree.fit(values[~held_out], self.labels[~held_out])
+                tree.fit(values[~held_out], labels[~held_out])
                 predicted[held_out] = tree.predict(values[held_out])
         return predicted
 
-    def interval(self, right: Flags, of: Flags | slice = slice(None)) -> tuple[float, float]:
-        """Return the 95 % interval of the share of right answers, of all files or of some.
-
-        Args:
-            right: Whether each file is answered correctly, [n].
-            of: Whether each file counts, [n].
-        """
-        return interval(right[of], self._groups[of])
+    def tell(self, labels: Array, predicted: Array) -> bool:
+        """Return whether answers [n] are nearly all right, and surely far better than a guess."""
+        right = predicted == labels
+        guess = max(Counter(labels.tolist()).values()) / len(labels)
+        low, _ = interval(right, self._groups)
+        share, least = ((value - guess) / (1 - guess) for value in (float(right.mean()), low))
+        return share >= _NEAR and least >= _FAR
 
 
 def _columns(
@@ -191,57 +160,25 @@ def _columns(
     return np.stack(columns, axis=1)
 
 
-def _told_classes(
-    labelled: _LabelledFiles, classes: Array, predicted: Integers
-) -> Iterator[ToldClass]:
-    """Yield the classes that are told from all others."""
-    for number, name in enumerate(classes.tolist()):
-        of_class = labelled.labels == number
-        taken = of_class | (predicted == number)
-        right = of_class & (predicted == number)
-        low, _ = labelled.interval(right, taken)
-        # Whoever takes all images for the class is right for its share of them.
-        if _is_told(float(right[taken].mean()), float(of_class.mean()), low):
-            yield {"name": name, "images": int(taken.sum()), "right": int(right.sum())}
+def _telling(files: _AskedFiles, labels: Integers) -> list[str]:
+    """Return the properties each of which tells the labels alone, or those that do together."""
+
+    def do_tell(properties: Sequence[str]) -> bool:
+        return files.tell(labels, files.answers(labels, properties))
+
+    alone = [name for name in _PROPERTIES if do_tell([name])]
+    if alone:
+        return alone
+    together = list(_PROPERTIES)
+    for name in _PROPERTIES:
+        others = [other for other in together if other != name]
+        if do_tell(others):
+            together = others
+    return together
 
 
-def _telling(labelled: _LabelledFiles) -> list[str]:
-    """Return the properties each of which tells enough alone, or the few that do together."""
-
-    def accuracy(*properties: str) -> float:
-        return float((labelled.answers(properties) == labelled.labels).mean())
-
-    guess = float(np.bincount(labelled.labels).max()) / len(labelled.labels)
-    enough = _NEAR * _beyond(accuracy(*_PROPERTIES), guess)
-    alone = {name: _beyond(accuracy(name), guess) for name in _PROPERTIES}
-    telling = [name for name, advantage in alone.items() if advantage >= enough]
-    if telling:
-        return telling
-    chosen = [max(alone, key=lambda name: alone[name])]
-    while len(chosen) < len(_PROPERTIES) and _beyond(accuracy(*chosen), guess) < enough:
-        others = (name for name in _PROPERTIES if name not in chosen)
-        chosen.append(max(others, key=lambda name: accuracy(*chosen, name)))
-    return [name for name in _PROPERTIES if name in chosen]
-
-
-def _beyond(share: float, guess: float) -> float:
-    """Return how far a share is above that of a guess: 0 for the same, 1 for all right."""
-    return (share - guess) / (1 - guess)
-
-
-def _is_told(share: float, guess: float, low: float, best: float = 1.0) -> bool:
-    """Return whether a share of right answers is near the best, and surely far above a guess."""
-    near = _beyond(share, guess) >= _NEAR * _beyond(best, guess)
-    return near and _beyond(low, guess) >= _FAR
-
-
-def sentence(clues: FileClues | None, accuracy: float | None = None) -> str:
+def sentence(clues: FileClues | None) -> str:
     """Say which properties of the files tell the classes apart; "" if they do not.
-
-    Args:
-        clues: What was found, if anything was asked.
-        accuracy: Accuracy of the model that has learned from the images. Without one, the
-            properties have to tell nearly all images apart.
 
     Returns:
         A clause without a full stop, such as "format and size alone tell 98 % of the images apart".
@@ -251,16 +188,12 @@ def sentence(clues: FileClues | None, accuracy: float | None = None) -> str:
     properties = _listed(clues["properties"])
     verb = "tells" if len(clues["properties"]) == 1 else "tell"
     if clues["classes"]:
-        class_names = [told["name"] for told in clues["classes"]]
-        more = len(class_names) - _NAMED
-        shown = [*class_names[:_NAMED], f"{more:,} more"] if more > 0 else class_names
-        noun = "class" if len(class_names) == 1 else "the classes"
+        more = len(clues["classes"]) - _NAMED
+        shown = [*clues["classes"][:_NAMED], *([f"{more:,} more"] if more > 0 else [])]
+        noun = "class" if len(clues["classes"]) == 1 else "the classes"
         return f"{properties} alone {verb} {noun} {_listed(shown)} from all others"
-    share = clues["right"] / clues["images"]
-    best = 1.0 if accuracy is None else accuracy
-    if not _is_told(share, clues["commonest"], clues["ci95"][0], best):
-        return ""
-    return f"{properties} alone {verb} {math.floor(100 * share)} % of the images apart"
+    share = math.floor(100 * clues["right"] / clues["images"])
+    return f"{properties} alone {verb} {share} % of the images apart"
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import collections
 from collections.abc import Iterable, Mapping, Sequence
 
 from imgpipe.components.example_gen.notes import LEFT_OUT
-from imgpipe.components.image_filter.judge.check import ImageFinding
+from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.judge.checks import TITLES
 from imgpipe.models.finding import Example, Fate, Finding, in_files, make_finding, usual_ways
 
@@ -23,40 +23,35 @@ def title_of(reason: str) -> str:
     return TITLES.get(reason) or reason.replace("_", " ")
 
 
-def of_images(fate: Fate, image_findings: Iterable[ImageFinding]) -> list[Finding]:
+def of_images(fate: Fate, rows: Iterable[Row]) -> list[Finding]:
     """Group what was found in single files by reason: the most frequent first, of each the worst.
 
     Args:
         fate: What happens to the files.
-        image_findings: What the checks and the comparison found.
+        rows: What the checks and the comparison found.
     """
-    by_reason: dict[str, list[ImageFinding]] = collections.defaultdict(list)
-    for finding in sorted(image_findings, key=lambda finding: (finding.score, finding.path)):
-        by_reason[finding.reason].append(finding)
+    by_reason: dict[str, list[Row]] = collections.defaultdict(list)
+    for row in sorted(rows, key=lambda row: (row["score"], row["path"])):
+        by_reason[row["reason"]].append(row)
     groups = sorted(by_reason.items(), key=lambda entry: (-len(entry[1]), entry[0]))
     return [_of_reason(fate, reason, of_reason) for reason, of_reason in groups]
 
 
-def _of_reason(fate: Fate, reason: str, image_findings: Sequence[ImageFinding]) -> Finding:
+def _of_reason(fate: Fate, reason: str, rows: Sequence[Row]) -> Finding:
     """Return the finding about all files with one reason, the worst of which are its examples."""
-    remedies = (finding.remedy.split("; ") for finding in image_findings if finding.remedy)
-    ways = usual_ways(remedies) if fate != "repaired" else []
+    ways = usual_ways(row["override"].split("; ") for row in rows if row["override"])
     examples: list[Example] = [
-        {"path": finding.path, "detail": finding.detail, "image_hash": finding.image_hash}
-        for finding in image_findings[:_EXAMPLES]
+        {"path": row["path"], "detail": row["detail"], "image_hash": row["image_hash"]}
+        for row in rows[:_EXAMPLES]
     ]
-    about = make_finding(reason, "", ways, title_of(reason), count=len(image_findings))
+    about = make_finding(reason, "", ways, title_of(reason), count=len(rows))
     return in_files(fate, about, examples)
 
 
 def of_source(notes: Sequence[Finding], classes: Mapping[str, int]) -> list[Finding]:
-    """Return the notes of a source.
+    """Return the notes of a source, by the number of images that are kept of each class.
 
     What was left out decides, where it is a third of all images, or as many as a class has.
-
-    Args:
-        notes: The findings that the source has gathered.
-        classes: Number of images that are kept by class.
     """
     left_out = sum(note["count"] for note in notes if note["reason"] in LEFT_OUT)
     smallest = min(filter(None, classes.values()), default=0)
@@ -80,18 +75,12 @@ def not_used(findings: Iterable[Finding], decides: bool = False) -> str:
     return ", ".join(finding["sentence"] for finding in unused if finding["decides"] or not decides)
 
 
-def titles(findings: Iterable[Finding], but: Iterable[str] = ()) -> list[str]:
-    """Return what decides in a few words each, for a verdict; what is not used is one of them.
-
-    Args:
-        findings: Findings about the images or the run.
-        but: Reasons that the verdict says in other words.
-    """
+def titles(findings: Iterable[Finding]) -> list[str]:
+    """Return what decides in a few words each, for a verdict; what is not used is one of them."""
     deciding = [finding for finding in findings if finding["decides"]]
     unused = not_used(deciding)
     used = (finding for finding in deciding if finding["fate"] != "not_used")
-    others = [finding["title"] for finding in used if finding["reason"] not in but]
-    return others + ([f"not used: {unused}"] if unused else [])
+    return [finding["title"] for finding in used] + ([f"not used: {unused}"] if unused else [])
 
 
 def joined(about_images: Iterable[Finding], about_result: Sequence[Finding]) -> list[Finding]:

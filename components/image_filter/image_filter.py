@@ -167,20 +167,7 @@ def _jobs(uris: Uris) -> list[_Job]:
 
 
 def filter_examples(pipeline: beam.Pipeline, uris: Uris, plan: FilterPlan) -> DataSummary:
-    """Filter all records of an Examples artifact.
-
-    Args:
-        pipeline: A Beam pipeline with any runner.
-        uris: URIs to read from and write to.
-        plan: What ImageFilter gets.
-
-    Returns:
-        The summary of the quarantine.
-
-    Raises:
-        RuntimeError: The numbers of kept and rejected records do not add up to the number of
-            records read, which is a defect.
-    """
+    """Filter all records of an Examples artifact, and return the summary of the quarantine."""
     import tensorflow as tf
 
     ingested = read_ingest_summary(uris.examples)

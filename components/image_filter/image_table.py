@@ -15,17 +15,15 @@ import functools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.components.common.named_images import PlacedImage
 from imgpipe.components.common.storage.records import numbered, read_bytes, write_bytes
 from imgpipe.components.common.storage.shards import Shard
 from imgpipe.components.image_filter.copies.decisions import NEAR_DUPLICATES
-from imgpipe.components.image_filter.judge.check import ImageFinding, Severity
+from imgpipe.components.image_filter.judge.check import ImageFinding, Row, Severity
 from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.names import feature_names as names
@@ -50,20 +48,11 @@ _FINDING = {
 }
 
 
-class ListedCopy(PlacedImage):
-    """An image of a group of near-duplicates."""
-
-    stays: Annotated[bool, "Whether the image is kept."]
-    reason: Annotated[str, "Name of the check; empty without a finding."]
-    detail: Annotated[str, "What was found."]
-    similar_to: Annotated[str, "Path of the image to which it is similar."]
-
-
 class NearGroup(TypedDict):
     """A group of near-duplicates."""
 
-    radius: Annotated[int, "Largest number of differing bits between near-duplicates."]
-    members: Annotated[list[ListedCopy], "Images of the group."]
+    size: Annotated[int, "Number of images of the group."]
+    members: Annotated[list[Row], "These images, or the first of them on a page."]
 
 
 @dataclass(frozen=True)
@@ -83,28 +72,28 @@ class ImageTable:
         """The images that are kept."""
         return (row for row in self.rows if row.rejection is None)
 
-    @cached_property
-    def rejected(self) -> list[ImageFinding]:
+    @property
+    def rejected(self) -> list[Row]:
         """What rejects files, by path."""
         return self._with("reject")
 
-    @cached_property
-    def repaired(self) -> list[ImageFinding]:
-        """What was repaired in images, by path; an image may have several repairs."""
+    @property
+    def repaired(self) -> list[Row]:
+        """The images that are stored as PNG, by path."""
         return self._with("repair")
 
-    @cached_property
-    def warned(self) -> list[ImageFinding]:
+    @property
+    def warned(self) -> list[Row]:
         """What images are kept with a warning for, by path."""
         return self._with("warn")
 
-    def _with(self, severity: Severity) -> list[ImageFinding]:
+    def _with(self, severity: Severity) -> list[Row]:
         return _sorted(
             row.described(finding) for row in self.rows for finding in row.with_severity(severity)
         )
 
-    @cached_property
-    def reviewed(self) -> list[ImageFinding]:
+    @property
+    def reviewed(self) -> list[Row]:
         """The effects of the overrides on images, by path; the reasons are their verdicts."""
         rows = (row for row in self.rows if row.verdict)
         return _sorted(row.described(_effect(row)) for row in rows)
@@ -118,15 +107,17 @@ class ImageTable:
         """
         if not self.radius:
             return None
-        by_number: dict[int, list[ListedCopy]] = defaultdict(list)
+        by_number: dict[int, list[Row]] = defaultdict(list)
         for row in sorted((row for row in self.rows if row.near_group), key=lambda row: row.path):
-            by_number[row.near_group].append(_listed(row))
+            about = (finding for finding in row.findings if finding.reason in NEAR_DUPLICATES)
+            finding = next(about, ImageFinding("", "", "warn"))
+            by_number[row.near_group].append(row.described(finding))
         groups = (group for group in by_number.values() if any(copy["reason"] for copy in group))
-        return [{"radius": self.radius, "members": group} for group in groups]
+        return [{"size": len(group), "members": group} for group in groups]
 
 
-def _sorted(findings: Iterable[ImageFinding]) -> list[ImageFinding]:
-    return sorted(findings, key=lambda finding: (finding.path, finding.reason))
+def _sorted(rows: Iterable[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (row["path"], row["reason"]))
 
 
 def _effect(row: ImageRow) -> ImageFinding:
@@ -143,21 +134,6 @@ def _effect(row: ImageRow) -> ImageFinding:
     if row.verdict != "reject" and rejection is not None:
         detail = f"stays rejected: {rejection.reason}, {rejection.detail}"
     return ImageFinding(verdict, detail, "warn")
-
-
-def _listed(row: ImageRow) -> ListedCopy:
-    """Return an image as a member of its group of near-duplicates."""
-    about = next((finding for finding in row.findings if finding.reason in NEAR_DUPLICATES), None)
-    return {
-        "path": row.path,
-        "split": row.split,
-        "label": row.label,
-        "image_hash": row.image_hash,
-        "stays": row.rejection is None,
-        "reason": about.reason if about else "",
-        "detail": about.detail if about else "",
-        "similar_to": about.kept_copy if about else "",
-    }
 
 
 def shard_path(uri: str, shard: Shard) -> str:

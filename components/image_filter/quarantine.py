@@ -2,7 +2,7 @@
 
 Layout below the artifact's URI:
 
-    manifest.jsonl   one line for each rejected file (`ImageFinding.row`)
+    manifest.jsonl   one line for each rejected file (`Row`)
     images/…         the table of all images (`ImageTable`)
     counts.json      counts (`DataSummary`)
     <reason>/…       the original bytes, named by content hash and file name
@@ -27,11 +27,7 @@ _NAME_LENGTH = 100  # characters of a file name kept in the stored name; file sy
 
 
 def stored_name(row: ImageRow) -> str:
-    """Return the path of the stored bytes of a file, relative to the quarantine.
-
-    Returns:
-        The path; "" for an image that is kept, and a file that could not be read.
-    """
+    """Return the path of the stored bytes of a file in the quarantine; "" if none are stored."""
     if row.rejection is None or not row.image_hash:
         return ""
     # The hash makes the name unique, and no name of a source decides where a file is written.
@@ -40,13 +36,7 @@ def stored_name(row: ImageRow) -> str:
 
 
 def store(uri: str, stored: str, record: ImageRecord) -> None:
-    """Store the original bytes of a rejected file.
-
-    Args:
-        uri: URI of the quarantine.
-        stored: Path that `stored_name` has returned.
-        record: The record with its bytes.
-    """
+    """Store the original bytes of a rejected file under the path that `stored_name` returned."""
     import tensorflow as tf
 
     path = f"{uri}/{stored}"
@@ -59,9 +49,6 @@ def make_private(uri: str) -> None:
 
     Rejected files may be private, such as a scanned passport among the images. Object stores have
     their own access rules, which are not changed.
-
-    Args:
-        uri: URI of the quarantine.
     """
     if "://" in uri:
         return
@@ -73,14 +60,8 @@ def make_private(uri: str) -> None:
 
 
 def write(uri: str, images: ImageTable, summary: DataSummary) -> None:
-    """Write manifest and summary.
-
-    Args:
-        uri: URI of the quarantine.
-        images: All images.
-        summary: Their summary.
-    """
-    lines = (json.dumps(finding.row()) + "\n" for finding in images.rejected)
+    """Write the manifest and the summary of all images."""
+    lines = (json.dumps(row) + "\n" for row in images.rejected)
     write_text(f"{uri}/{quarantine_files.MANIFEST}", "".join(lines))
     write_text(f"{uri}/{quarantine_files.SUMMARY}", json.dumps(summary, indent=1))
 

@@ -13,11 +13,9 @@ from imgpipe.components.image_filter.data_summary import (
     Overrides,
 )
 from imgpipe.components.image_filter.image_table import ImageTable
-from imgpipe.components.image_filter.judge.check import ImageFinding
+from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.judge.checks.decodable import TRANSCODED
-from imgpipe.components.image_filter.judge.checks.whole_set import NEAR_DUPLICATE_ACROSS_SPLITS
 from imgpipe.components.image_filter.judge.overrides import override_of
-from imgpipe.components.image_filter.placement import placement
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models.finding import Finding
 from imgpipe.models.names import feature_names as names
@@ -52,14 +50,12 @@ def _counts(images: ImageTable, plan: FilterPlan) -> DataCounts:
     by_place = Counter((row.split, row.label) for row in images.kept)
     for (split, label), count in sorted(by_place.items()):
         by_split[split][label] = count
-    moved = Counter(row.moved for row in images.kept)
     transcoded = Counter(row.format for row in images.kept if row.has(TRANSCODED))
     return {
         "in": len(images.rows),
         "kept": by_place.total(),
         "rejected": len(images.rejected),
-        "repaired": len({repair.path for repair in images.repaired}),
-        "repaired_by": _by_reason(images.repaired),
+        "repaired": len(images.repaired),
         "transcoded": dict(sorted(transcoded.items())),
         "too_large": sum(
             row.pixels > PIXEL_LIMIT or row.byte_size > DEFAULT_MAX_MESSAGE_BYTES
@@ -67,34 +63,20 @@ def _counts(images: ImageTable, plan: FilterPlan) -> DataCounts:
         ),
         "by_reason": _by_reason(images.rejected),
         "by_split": by_split,
-        "moved": {reason: moved[reason] for reason in placement.REASONS},
-        "set_aside": _set_aside(images),
         "families": _families(images),
         "file_clues": file_clues.clues_of(images.kept),
         "overrides": _overrides(images, plan),
     }
 
 
-def _set_aside(images: ImageTable) -> dict[str, int]:
-    """Count the training images that are rejected as copies, by the split of the other image."""
-    others = [
-        finding.kept_copy
-        for finding in images.rejected
-        if finding.reason == NEAR_DUPLICATE_ACROSS_SPLITS
-    ]
-    split_of = {row.path: row.split for row in images.rows} if others else {}
-    counts = Counter(split_of[path] for path in others)
-    return {split: counts[split] for split in names.SPLITS if counts[split]}
-
-
 def _overrides(images: ImageTable, plan: FilterPlan) -> Overrides:
     """Count the effects of the overrides."""
     # A decision about an image is one, however many identical files there are.
-    applied = {(effect.reason, effect.image_hash): effect for effect in images.reviewed}
+    applied = {(effect["reason"], effect["image_hash"]): effect for effect in images.reviewed}
     relabelled = Counter(row.split for row in images.kept if row.label != row.source_label)
     unknown = {override.image_hash for override in plan.overrides_by_hash.values()}
     for effect in images.reviewed:
-        override = override_of(effect.image_hash, plan.overrides_by_hash)
+        override = override_of(effect["image_hash"], plan.overrides_by_hash)
         if override is not None:
             unknown.discard(override.image_hash)
     return {
@@ -143,5 +125,5 @@ def check_conservation(summary: DataSummary, ingested: int | None) -> None:
         )
 
 
-def _by_reason(findings: Iterable[ImageFinding]) -> dict[str, int]:
-    return dict(sorted(Counter(finding.reason for finding in findings).items()))
+def _by_reason(rows: Iterable[Row]) -> dict[str, int]:
+    return dict(sorted(Counter(row["reason"] for row in rows).items()))

@@ -1,8 +1,8 @@
-"""What follows from the counts of the images: moved images, families, files that give them away."""
+"""What follows from the counts of the images: families, files that give them away, overrides."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.image_filter import file_clues
@@ -13,7 +13,6 @@ from imgpipe.models.finding import Finding, make_finding
 from imgpipe.serving.look import PIXEL_LIMIT
 from imgpipe.serving.server.settings import DEFAULT_MAX_MESSAGE_BYTES
 
-FILE_CLUES = "file_clues"
 DIVIDED_FAMILIES = "divided_families"
 #: With fewer families and single images, an accuracy on held-out images varies much by chance.
 _FEW_FAMILIES = 20
@@ -21,40 +20,25 @@ _FEW_FAMILIES = 20
 _DECIDED = {"accept": "accepted", "reject": "rejected"}
 _HASH = 12  # characters of a hash that tell files apart
 _UNKNOWN = 20  # overrides that are named
-_MOVED = {
-    "near_duplicates_together": "so that near-duplicates and groups stay in one split",
-    "class_minimum": "so that each class has enough images in each split",
-}
 
 
 def of_counts(counts: DataCounts) -> list[Finding]:
     """Return the findings that follow from the counts of a set of images."""
     return [
         *_families(counts["families"]),
-        *_moved(counts["moved"]),
-        *_set_aside(counts["set_aside"]),
         *_not_served(counts),
         *_overridden(counts),
-        *of_file_clues(counts["file_clues"]),
+        *_file_clues(counts["file_clues"]),
     ]
 
 
-def of_file_clues(clues: FileClues | None, accuracy: float | None = None) -> list[Finding]:
-    """Say that the files tell the classes apart, if they do; see `file_clues.sentence`.
-
-    Args:
-        clues: What was found, if anything was asked.
-        accuracy: Accuracy of the model that has learned from the images, if there is one.
-    """
-    clause = file_clues.sentence(clues, accuracy)
-    if not clause:
-        return []
-    sentence = f"{clause}, and the model may have learned where the images come from"
-    title = sentence
-    if accuracy is None:
-        title = clause
+def _file_clues(clues: FileClues | None) -> Iterator[Finding]:
+    """Say that the files tell the classes apart."""
+    clause = file_clues.sentence(clues)
+    if clause:
         sentence = f"{clause}, so that a model may learn where the images come from"
-    return [make_finding(FILE_CLUES, sentence, [file_clues.REMEDY], title=title, decides=True)]
+        ways = [file_clues.REMEDY]
+        yield make_finding("file_clues", sentence, ways, title=clause, decides=True)
 
 
 def _families(families: Families) -> Iterator[Finding]:
@@ -100,28 +84,6 @@ def _families(families: Families) -> Iterator[Finding]:
                 f"{split} has only {what}, so that its accuracy varies much by chance",
                 count=number,
             )
-
-
-def _moved(moved: Mapping[str, int]) -> Iterator[Finding]:
-    """Describe the images that are in another split than the one drawn, by reason."""
-    for reason, number in moved.items():
-        if number:
-            images = plural(number, "image was", "images were")
-            sentence = f"{images} moved to another split, {_MOVED[reason]}"
-            yield make_finding(reason, sentence, count=number)
-
-
-def _set_aside(counts: Mapping[str, int]) -> Iterator[Finding]:
-    """Describe the training images that are not trained on, by held-out split."""
-    for split, number in counts.items():
-        is_one = number == 1
-        why = "it is a near-duplicate" if is_one else "they are near-duplicates"
-        yield make_finding(
-            "set_aside",
-            f"{plural(number, 'image')} of train {'is' if is_one else 'are'} set aside, because "
-            f"{why} of {split}",
-            count=number,
-        )
 
 
 def _not_served(counts: DataCounts) -> Iterator[Finding]:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     import markupsafe
 
-    from imgpipe.components.report.pictures.image_map import ImageMap
+    from imgpipe.components.run_record.image_map import ImageMap
 
 #: How a part of a text is drawn; a `name` and a `path` come from the data.
-SpanLook = Literal["strong", "muted", "good", "bad", "warn", "unseen", "name", "path", "code"]
+SpanLook = Literal["", "strong", "muted", "good", "bad", "warn", "unseen", "name", "path", "code"]
 
 
 class Span(NamedTuple):
@@ -105,10 +105,14 @@ class Listed(NamedTuple):
     look: Literal["", "steps", "rulings"] = ""
 
 
+#: A name in front of its value.
+NamedText = tuple[str | Span, Text]
+
+
 class Figures(NamedTuple):
     """Names with their values; the key figures are large."""
 
-    rows: Sequence[tuple[str, Text]]
+    rows: Sequence[NamedText]
     key: bool = False
 
 

@@ -6,33 +6,25 @@ import dataclasses
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.section import Context, Section, said
 from imgpipe.components.report.sections import images, outcome, pictures
-from imgpipe.components.source_check import JudgedSource
 
 
-def findings(judged_source: JudgedSource) -> dict[str, list[Row]]:
-    """Return all findings by what happens to the file, the worst of each reason first."""
-    warnings = sorted(
-        judged_source.images.warned, key=lambda warning: (warning.score, warning.path)
-    )
-    return {
-        "rejected": [row.row() for row in judged_source.images.rejected],
-        "repaired": [row.row() for row in judged_source.images.repaired],
-        "warned": [row.row() for row in warnings],
-    }
-
-
-def sections(judged_source: JudgedSource, reasons: Sequence[str]) -> tuple[Section, ...]:
+def sections(checked: ImageTable, reasons: Sequence[str]) -> tuple[Section, ...]:
     """Return the sections of the page.
 
     Args:
-        judged_source: Result of the checks.
+        checked: The images, and what was found in them.
         reasons: Sentences that say why a run would refuse the data.
     """
-    by_fate = findings(judged_source)
+    by_fate = {
+        "rejected": checked.rejected,
+        "repaired": checked.repaired,
+        "warned": sorted(checked.warned, key=lambda row: (row["score"], row["path"])),
+    }
     return (
         Section("verdict", "Verdict", functools.partial(_verdict, by_fate, reasons)),
         pictures.gallery,

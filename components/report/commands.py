@@ -15,6 +15,7 @@ from imgpipe.components.image_evaluator.rules import NO_THRESHOLD, PASSING
 from imgpipe.components.image_filter.copies.decisions import DUPLICATE, DUPLICATE_ACROSS_SPLITS
 from imgpipe.components.image_filter.judge.checks import UNUSABLE
 from imgpipe.components.model_pusher.settings import VERSIONS
+from imgpipe.components.report.blocks import Command, Figures
 from imgpipe.components.run_record.run_files import CONFIG
 from imgpipe.models.names.model_names import SERVED_NAME
 
@@ -110,10 +111,9 @@ def _out(folder: str) -> str:
     return shlex.quote(str(Path(folder).parent.parent))
 
 
-def lines(commands: Sequence[NextCommand]) -> list[str]:
-    """Return a line for each command: what it does, then the command itself, in a column."""
-    width = max((len(command["text"]) for command in commands), default=0) + 1
-    return [f"{command['text'] + ':':<{width}}  {command['command']}" for command in commands]
+def shown(commands: Sequence[NextCommand]) -> Figures:
+    """Return each command behind what it does."""
+    return Figures([(f"{each['text']}:", Command(each["command"])) for each in commands])
 
 
 def run_command(folder: str, arguments: Sequence[str] = ()) -> str:

@@ -10,10 +10,9 @@ from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.formatting import count, share
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.page import Page
-from imgpipe.components.report.page_facts import PageFacts, empty
 from imgpipe.components.report.section import Context, Section
 from imgpipe.components.report.sections import accuracy, pictures
-from imgpipe.components.run_record.facts import page_settings
+from imgpipe.components.run_record.facts import Facts, empty, page_settings
 from imgpipe.components.run_record.metrics import metrics, summarise
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.names import feature_names as names
@@ -48,7 +47,7 @@ def page(evaluation: Mapping[str, Any], answers: AnswerTable) -> Page:
     """
     # The sections expect the splits of a run, so the evaluated images take the name `test`.
     settings = page_settings("imgpipe evaluate", evaluation["source"], evaluation["classes"])
-    facts: PageFacts = {
+    facts: Facts = {
         **empty(settings),
         "metrics": {names.TEST: metrics(answers)},
         "deciding": summarise("evaluation", evaluation["threshold"], answers),

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.common import formatting as text
-from imgpipe.components.report.blocks import Picture, ResultBlock, pictures
+from imgpipe.components.report.blocks import Picture, ResultBlock, Sentence, pictures
 from imgpipe.components.report.pictures import map_picture
 from imgpipe.components.report.pictures.thumbnails import Thumbnails
-from imgpipe.components.report.section import Absent, Context, NotReached, Section
+from imgpipe.components.report.section import Context, Section
 from imgpipe.components.report.sections import SECTIONS
 
 if TYPE_CHECKING:
@@ -59,33 +59,23 @@ class Page:
     Attributes:
         context: What it is built from.
         present: Its sections with their blocks. The one called "verdict" is the heading.
-        absent: The sections that it cannot have, with the reason.
-        stopped: The sections that the run did not reach.
     """
 
     context: Context
     present: Sequence[tuple[Section, Sequence[ResultBlock]]]
-    absent: Sequence[tuple[Section, str]]
-    stopped: Sequence[Section]
 
     @classmethod
     def of(cls, context: Context, sections: Sequence[Section] | None = None) -> Page:
         """Build the sections of a page, those of a run by default."""
         present: list[tuple[Section, Sequence[ResultBlock]]] = []
-        absent: list[tuple[Section, str]] = []
-        stopped: list[Section] = []
         for section in sections or SECTIONS:
             try:
-                present.append((section, [*section.build(context)]))
-            except NotReached:
-                stopped.append(section)
-            except Absent as why:
-                absent.append((section, str(why)))
+                content = [*section.build(context)]
             except Exception as error:  # a section that fails must not prevent the page
-                _log.exception("the report's section %r could not be drawn", section.title)
-                reason = f"Could not be drawn ({type(error).__name__}: {error})."
-                absent.append((section, reason))
-        return cls(context, present, absent, stopped)
+                content = [Sentence(_failure(section, error))]
+            if content:
+                present.append((section, content))
+        return cls(context, present)
 
     def pictures(self) -> list[Picture]:
         """Return the pictures that the page shows, those last of which there are many."""
@@ -114,8 +104,7 @@ class Page:
             try:
                 shown: str = macros.draw(content, level)
             except Exception as error:  # a section that fails must not prevent the page
-                _log.exception("the report's section %r could not be drawn", section.title)
-                return f"Could not be drawn ({type(error).__name__}: {error})."
+                return _failure(section, error)
             return shown
 
         html = environment.get_template("page.html").render(
@@ -128,6 +117,11 @@ class Page:
             thumbnails=thumbnails,
         )
         return _UNPRINTABLE.sub(_visible, html)
+
+
+def _failure(section: Section, error: Exception) -> str:
+    _log.exception("the report's section %r could not be drawn", section.title)
+    return f"Could not be drawn ({type(error).__name__}: {error})."
 
 
 def _visible(match: re.Match[str]) -> str:

@@ -21,14 +21,13 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from imgpipe.components.common import artifacts
 from imgpipe.components.common.storage import records
-from imgpipe.components.report import page_facts
 from imgpipe.components.report.page import Page
-from imgpipe.components.report.page_facts import PageFacts
 from imgpipe.components.report.pictures import map_picture, thumbnails
 from imgpipe.components.report.section import Context
 from imgpipe.components.report.sections import images
 from imgpipe.components.run_record import collect, identity, timings, verdict
 from imgpipe.components.run_record.collect import REPORTED
+from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.run_files import FACTS, LOG, PAGE
 from imgpipe.components.run_record.verdict import RunState
 
@@ -68,7 +67,7 @@ class ReportExecutor(BaseExecutor):
         run_directory = exec_properties["run_directory"]
         folders = [artifact_utils.get_single_uri(output_dict["report"]), run_directory]
         log = f"{run_directory}/{LOG}"
-        facts = page_facts.collect(uris, json.loads(exec_properties["settings"]))
+        facts = collect.collect(uris, json.loads(exec_properties["settings"]))
         # `imgpipe kubeflow submit --wait` reads the verdict from this line.
         status = facts["push"]["status"] if facts["push"] is not None else "refused"
         _log.info("the model is %s: %s", status, verdict.sentence(facts))
@@ -95,13 +94,11 @@ class Report(BaseComponent):
         )
 
 
-def draw(
-    facts: PageFacts, uris: Mapping[str, str], folders: list[str], state: RunState
-) -> PageFacts:
+def draw(facts: Facts, uris: Mapping[str, str], folders: list[str], state: RunState) -> Facts:
     """Draw the page and write it and the facts to every folder that is not "".
 
     Args:
-        facts: Facts from `page_facts.collect`.
+        facts: Facts from `run_record.collect.collect`.
         uris: Artifact URIs by name. The page says which sections are missing.
         folders: Folders to write to. Timings, date and command are read from the last one.
         state: How the run ended, as `verdict.state` returns it.
@@ -137,7 +134,7 @@ def _images(page: Page, uris: Mapping[str, str]) -> dict[str, bytes]:
         return files | explanations.result()
 
 
-def _explanations(facts: PageFacts, uris: Mapping[str, str]) -> dict[str, bytes]:
+def _explanations(facts: Facts, uris: Mapping[str, str]) -> dict[str, bytes]:
     """Draw the Grad-CAM of the first mistakes."""
     mistakes = facts["deciding"]["mistakes"] if facts["deciding"] is not None else []
     explained = [mistake["image_hash"] for mistake in mistakes[: thumbnails.EXPLAINED]]
@@ -150,12 +147,12 @@ def _explanations(facts: PageFacts, uris: Mapping[str, str]) -> dict[str, bytes]
     return thumbnails.encoded_cams(folder, originals, explained)
 
 
-def _rejected_files(facts: PageFacts) -> dict[str, bytes]:
+def _rejected_files(facts: Facts) -> dict[str, bytes]:
     """Read the rejected files that the page shows from the quarantine, by image hash."""
     files: dict[str, bytes] = {}
     for reject in images.shown(facts["rejected"]):
         path = f"{facts['quarantine']}/{reject['stored']}"
         if reject["stored"] and tf.io.gfile.exists(path):
             with tf.io.gfile.GFile(path, "rb") as file:
-                files[reject["image_hash"]] = file.read()
+                files[reject["image_hash"]] = thumbnails.kept_small(file.read())
     return files

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from imgpipe.components.data_gate import rules
 from imgpipe.components.report import blocks as show
 from imgpipe.models.finding import Finding
 
 if TYPE_CHECKING:
-    from imgpipe.components.report.page_facts import PageFacts
+    from imgpipe.components.run_record.facts import Facts
     from imgpipe.components.run_record.timings import Timings
     from imgpipe.components.run_record.verdict import RunState
-
-
-class Absent(Exception):
-    """A section that this run cannot have, with the reason as a sentence."""
-
-
-class NotReached(Absent):
-    """A section that the run did not reach before it stopped."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +26,7 @@ class Context:
         state: How the run ended.
     """
 
-    facts: PageFacts
+    facts: Facts
     timings: Timings | None
     state: RunState
 
@@ -49,21 +41,8 @@ class Context:
         gate = self.facts["data_gate"]
         return rules.summarised(gate["reasons"]) if gate is not None else []
 
-    def absent(self, why: str, reached: bool = False) -> NoReturn:
-        """Leave the section out that is being built.
 
-        Args:
-            why: What is missing, such as "No model was trained".
-            reached: Whether the run got that far, also if it stopped later. Otherwise the page says
-                once for all sections where it stopped.
-
-        Raises:
-            Absent: Always.
-        """
-        raise NotReached if self.state.error and not reached else Absent(f"{why}.")
-
-
-#: Yields what a section shows, or calls `Context.absent`.
+#: Yields what a section shows. The page has no section without content.
 Build = Callable[[Context], Iterable[show.ResultBlock]]
 
 

@@ -7,8 +7,9 @@ Any artifact may be missing. A part from a new artifact needs a field of `Facts`
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,11 +21,14 @@ from imgpipe.components.common.storage import records
 from imgpipe.components.data_gate.settings import GATE_FILE
 from imgpipe.components.image_evaluator.decision import DECISION_FILE, FOLDS
 from imgpipe.components.image_filter import image_table, quarantine_files
-from imgpipe.components.image_filter.image_table import ImageTable, NearGroup
+from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.model_pusher.settings import PUSH_FILE
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabels, doubtful_labels
 from imgpipe.components.run_record.facts import Facts, ShownSettings, empty, folds_of
+from imgpipe.components.run_record.galleries import galleries
+from imgpipe.components.run_record.image_map import image_map
 from imgpipe.components.run_record.metrics import AnsweredBy, metrics, sample, summarise
+from imgpipe.components.run_record.near_groups import condensed
 from imgpipe.components.run_record.slices import slices
 from imgpipe.models.features.bank import BANK_FILE, BankRows, read_rows
 from imgpipe.models.head.out_of_fold import OutOfFold
@@ -81,16 +85,7 @@ REPORTED = {
 }
 
 
-class Collected(NamedTuple):
-    """The facts of a run, and what the pictures of its page need besides."""
-
-    facts: Facts
-    sample: AnswerTable  # of the answers that decide
-    bank: BankRows | None  # rows of view 0 of all splits; None without features
-    near: list[NearGroup] | None  # groups of near-duplicates; None if they were not searched for
-
-
-def collect(uris: Mapping[str, str], settings: ShownSettings) -> Collected:
+def collect(uris: Mapping[str, str], settings: ShownSettings) -> Facts:
     """Collect the facts of a run; they can be written as JSON.
 
     Args:
@@ -104,20 +99,26 @@ def collect(uris: Mapping[str, str], settings: ShownSettings) -> Collected:
     images = None
     if facts["data"] is not None:
         images = image_table.read_found(uris["quarantine"])
-        facts["rejected"] = [finding.row() for finding in images.rejected]
+        facts["rejected"] = images.rejected
+        groups = images.near_groups()
+        facts["near"] = None if groups is None else condensed(groups, images.radius)
     facts["quarantine"] = uris.get("quarantine", "")
     answers = _answers(facts, uris)
     _add_metrics(facts, answers)
-    bank: BankRows | None = None
     if facts["bank"] is not None and facts["bank"]["dim"]:
         bank = read_rows(uris["bank"], names.SPLITS, len(settings["vocabulary"]), 0)
         facts["suspects"] = _doubtful_labels(facts, uris, bank, answers, images)
+        # The map takes as long as the rest. The limit of one BLAS thread is set here too, because
+        # both threads enter and leave it.
+        with one_blas_thread(), ThreadPoolExecutor(1) as threads:
+            placed = threads.submit(image_map, bank, sample(answers.deciding()))
+            facts["galleries"] = galleries(bank, uris["bank"], settings["vocabulary"])
+            facts["map"] = placed.result()
     training = facts["training"]
     if training is not None:
         # A search may choose another size.
         facts["settings"] = {**settings, "image_size": training["image_size"]}
-    near = None if images is None else images.near_groups()
-    return Collected(facts, sample(answers.deciding()), bank, near)
+    return facts
 
 
 def _json(uris: Mapping[str, str], artifact: str, file: str) -> Any:
@@ -169,7 +170,7 @@ def _doubtful_labels(
     """Rank the doubtful labels of the feature bank."""
     # A label that a person has accepted or corrected is not doubted again.
     reviewed = images.reviewed if images is not None else []
-    settled = {row.image_hash for row in reviewed if row.reason in ("accept", "relabel")}
+    settled = {row["image_hash"] for row in reviewed if row["reason"] in ("accept", "relabel")}
     folds = folds_of(facts)
     unlearned = [label for label, _ in folds["unlearned"]] if folds is not None else []
     vocabulary = facts["settings"]["vocabulary"]

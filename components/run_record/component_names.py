@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, nearest
 
 #: What each component does, for the display of a run, in the order of the graph.
 TASKS = {
@@ -35,13 +33,9 @@ def full_name(name: str) -> str:
     components = {component.lower(): component for component in TASKS}
     if name.lower() in components:
         return components[name.lower()]
-    # A part of a name is enough for the hint; difflib rates "eval" and "ImageEvaluator" at 0.44.
-    close = [component for key, component in components.items() if name and name.lower() in key]
-    close = close or difflib.get_close_matches(name, components.values(), n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
     raise ConfigError(
-        f"--from {name}: this pipeline has no such component; {hint}"
-        f"Components: {', '.join(components.values())}."
+        f"--from {name}: this pipeline has no such component"
+        f"{nearest(name, TASKS)}. Components: {', '.join(TASKS)}."
     )
 
 

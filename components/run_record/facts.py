@@ -1,8 +1,8 @@
 """The facts of a run: what its components have found, each part as it is declared where it is made.
 
-The summary (`--json`) and the verdict are made from the facts; a page shows pictures besides (see
-`report.page_facts`). Runs that were refused or failed have facts too: a part is None or empty if
-the run did not get that far.
+The summary (`--json`), the verdict and the page are made from the facts, and `facts.json` in the
+folder of a run holds them. Runs that were refused or failed have facts too: a part is None or empty
+if the run did not get that far.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from imgpipe.components.image_filter.judge.check import Row
     from imgpipe.components.model_pusher.push import Push
     from imgpipe.components.run_record.doubtful_labels import DoubtfulLabels
+    from imgpipe.components.run_record.galleries import Gallery
     from imgpipe.components.run_record.identity import Identity
+    from imgpipe.components.run_record.image_map import ImageMap
     from imgpipe.components.run_record.metrics import DecidingAnswers, SplitMetrics
+    from imgpipe.components.run_record.near_groups import ShownNearDuplicates
     from imgpipe.components.run_record.slices import SliceGroup
     from imgpipe.components.serving_validator import ServingCheck
     from imgpipe.models.features.bank import BankFacts
@@ -88,6 +91,9 @@ class Facts(TypedDict):
     slices: list[SliceGroup]
     deciding: DecidingAnswers | None  # None without a model that answers
     identity: Identity | None
+    near: ShownNearDuplicates | None  # None if near-duplicates were not searched for
+    galleries: list[Gallery]  # by class; empty without a feature bank
+    map: ImageMap | None  # None without features, or with too few images
 
 
 def empty(settings: ShownSettings) -> Facts:
@@ -109,6 +115,9 @@ def empty(settings: ShownSettings) -> Facts:
         "slices": [],
         "deciding": None,
         "identity": None,
+        "near": None,
+        "galleries": [],
+        "map": None,
     }
 
 

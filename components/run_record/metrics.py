@@ -79,11 +79,10 @@ def metrics(table: AnswerTable) -> SplitMetrics:
     The calibration error is that of the predicted class (Guo et al. 2017).
     """
     unseen = table.unseen()
-    of_classes = table.select(~np.isnan(table.of_label))
     return {
         **table.figures(),
         "unseen": None if unseen is None else unseen.figures(),
-        **_of_probabilities(of_classes),
+        **_of_probabilities(table),
         "per_class": table.per_class(),
     }
 

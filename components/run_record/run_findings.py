@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import interval_text, join_names, plural
 from imgpipe.components.image_filter.findings import joined
-from imgpipe.components.image_filter.summary_findings import of_file_clues
+from imgpipe.components.image_filter.summary_findings import DIVIDED_FAMILIES
 from imgpipe.components.run_record.facts import folds_of
 from imgpipe.models.features.folds import FEW_IMAGES, FOLDS
 from imgpipe.models.finding import Finding, make_finding
@@ -33,22 +33,13 @@ def run_findings(facts: Facts) -> list[Finding]:
         facts: Facts from `imgpipe.components.run_record.collect.collect`.
     """
     return [
-        *_file_clues(facts),
         *_few_images(facts),
         *_unlearned(facts),
         *_never_right(facts),
         *_test_below(facts),
+        *_divided_families(facts),
         *_bank(facts),
     ]
-
-
-def _file_clues(facts: Facts) -> list[Finding]:
-    """Say that the files tell nearly as much as the model does."""
-    data = facts["data"]
-    deciding = facts["deciding"]
-    if data is None or deciding is None:
-        return []
-    return of_file_clues(data["file_clues"], deciding["accuracy"])
 
 
 def _few_images(facts: Facts) -> Iterator[Finding]:
@@ -142,6 +133,26 @@ def _test_below(facts: Facts) -> Iterator[Finding]:
         title="the test accuracy is surely below the accuracy that decided",
         decides=True,
     )
+
+
+def _divided_families(facts: Facts) -> Iterator[Finding]:
+    """Say in the verdict which accuracy to believe if the source's splits divide families."""
+    for split, summary in facts["metrics"].items():
+        unseen = summary["unseen"]
+        if unseen is None:
+            continue
+        title = (
+            f"train has images of the families of all images of {split}, so that its accuracy "
+            f"{summary['accuracy']:.3f} says little about new ones"
+        )
+        if unseen["accuracy"] is not None:
+            seen = plural(summary["count"] - unseen["count"], "image")
+            title = (
+                f"train has images of the same families as {seen} of {split}: believe the accuracy "
+                f"{unseen['accuracy']:.3f} on its other {plural(unseen['count'], 'image')}, not "
+                f"{summary['accuracy']:.3f}"
+            )
+        yield make_finding(DIVIDED_FAMILIES, "", title=title, decides=True)
 
 
 def _bank(facts: Facts) -> Iterator[Finding]:

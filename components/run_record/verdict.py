@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typing_extensions import TypedDict
 
-from imgpipe.components.common.formatting import plural
 from imgpipe.components.image_filter.findings import not_used, titles
-from imgpipe.components.image_filter.summary_findings import DIVIDED_FAMILIES
 from imgpipe.components.run_record.component_names import step_name
 from imgpipe.components.run_record.run_findings import all_findings
 from imgpipe.models.names import feature_names as names
@@ -107,9 +105,9 @@ def sentence(facts: Facts) -> str:
         text = f"blessed{_for_what(facts)}: {reached}"
     else:
         text = f"not blessed: {gate['figures']}{_reasons(gate)}{_published_before(facts)}"
-    text += _time_decided(facts) + _believable(facts)
+    text += _time_decided(facts)
     used = [finding for finding in all_findings(facts) if finding["fate"] != "not_used"]
-    return "; ".join([text, *titles(used, but=[DIVIDED_FAMILIES])])
+    return "; ".join([text, *titles(used)])
 
 
 def _for_what(facts: Facts) -> str:
@@ -179,28 +177,6 @@ def _unpublished(facts: Facts) -> str:
             return f"version {compared}, which it was compared with, is no longer the served one"
         return "another version was published meanwhile"
     return ""
-
-
-def _believable(facts: Facts) -> str:
-    """Say which accuracy to believe if the source's splits divide families of images."""
-    clauses = []
-    for split, summary in facts["metrics"].items():
-        unseen = summary["unseen"]
-        if unseen is None:
-            continue
-        if unseen["accuracy"] is not None:
-            seen = plural(summary["count"] - unseen["count"], "image")
-            clauses.append(
-                f"train has images of the same families as {seen} of {split}: believe the accuracy "
-                f"{unseen['accuracy']:.3f} on its other {plural(unseen['count'], 'image')}, not "
-                f"{summary['accuracy']:.3f}"
-            )
-        else:
-            clauses.append(
-                f"train has images of the families of all images of {split}, so that its accuracy "
-                f"{summary['accuracy']:.3f} says little about new ones"
-            )
-    return "".join(f"; {clause}" for clause in clauses)
 
 
 def expected(facts: Facts) -> Expected | None:

@@ -237,12 +237,8 @@ def _seeded(seed: int) -> Iterator[None]:
 def file_sha256(path: Path, expected: str = "") -> str:
     """Return the SHA-256 (hex) of a file, computed again only when its time or size has changed.
 
-    Args:
-        path: Path of the file.
-        expected: SHA-256 (hex) that the file must have; "" accepts any.
-
-    Raises:
-        ResourceError: The file cannot be read, or its SHA-256 is not the expected one.
+    It raises a ResourceError if the file cannot be read, or is not the expected one; "" accepts
+    any.
     """
     try:
         state = path.stat()

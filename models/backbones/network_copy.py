@@ -33,14 +33,7 @@ def rebuild(
 ) -> list[keras.KerasTensor]:
     """Build a copy of a network on another input.
 
-    Args:
-        source: Functional model with one input.
-        pixels: Symbolic tensor of the same shape as the input of `source`.
-        trainable: Value of `trainable` of every layer.
-        fold: Whether to fold BatchNorm into the convolutions; otherwise it is copied.
-
-    Returns:
-        The outputs of the copy, symbolic tensors.
+    The input has the shape of the source's. BatchNorm is folded into the convolutions, or copied.
     """
     import keras
 

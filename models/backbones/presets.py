@@ -21,13 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, cast
 
 import numpy as np
 
-from imgpipe.models.errors import (
-    ConfigError,
-    ImgpipeError,
-    ResourceError,
-    UnsafeWeightsError,
-    nearest,
-)
+from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.machine.packages import install_extra
 from imgpipe.models.machine.process import quick_imports
@@ -111,7 +105,7 @@ class Preset:
         """Side in pixels of the images for which the network was designed.
 
         Raises:
-            ConfigError: See `file`.
+            ConfigError: It is no preset of images.
             ResourceError: See `file`.
         """
         kind, config = self._kind()
@@ -126,13 +120,7 @@ class Preset:
         return kind.class_token and bool(config.get("use_class_token", True))
 
     def converter(self) -> Any:
-        """Return KerasHub's image converter, which states the size and the normalisation.
-
-        Raises:
-            ConfigError: See `file`.
-            ResourceError: See `file`.
-        """
-        self._kind()
+        """Return KerasHub's image converter, which states the size and the normalisation."""
         with self._explained():
             return _keras_hub().layers.ImageConverter.from_preset(self.given)
 
@@ -144,24 +132,24 @@ class Preset:
             trained: Whether it gets the weights of the preset.
 
         Raises:
-            ConfigError: The network takes no images of that size; or see `file`.
+            ConfigError: It is no preset of images, or takes no images of that size.
             ResourceError: See `file`.
         """
         kind, _ = self._kind()
         size = self.image_size
-        weights = self.file(WEIGHTS_FILE) if trained else None
-        try:
+        is_wrong = kind.fixed and side != size
+        if not is_wrong:
+            weights = self.file(WEIGHTS_FILE) if trained else None
             with self._explained():
                 network = self._built(kind, side, weights)
-        except UnsafeWeightsError:
-            raise
-        except ResourceError as error:
-            if side == size:
-                raise
-            raise self._wrong_size(side, size) from error
-        patch = int(np.max(getattr(network, "patch_size", 1)))
-        if network.inputs[0].shape[1] != side or side % patch:
-            raise self._wrong_size(side, size)
+            patch = int(np.max(getattr(network, "patch_size", 1)))
+            is_wrong = network.inputs[0].shape[1] != side or side % patch > 0
+        if is_wrong:
+            raise ConfigError(
+                f"model.image_size: {self._about} takes no images of {side} pixels. Expected: 0 "
+                f"for its own size, {size}; or a multiple of its patches, if the network has no "
+                f"position embeddings of one size. Received: {side}"
+            )
         return network
 
     def _built(self, kind: NetworkKind, side: int, weights: Path | None) -> keras.Model:
@@ -187,10 +175,8 @@ class Preset:
         """Return the path of a file of the preset, after downloading it if need be.
 
         Raises:
-            ConfigError: There is no published preset of that name.
             ResourceError: KerasHub cannot find or download the file.
         """
-        self._require_known()
         with self._explained():
             if folder_of(f"{PREFIX}{self.given}") and not Path(self.given).is_dir():
                 raise FileNotFoundError(f"there is no folder {self.given}")
@@ -198,17 +184,6 @@ class Preset:
             from keras_hub.src.utils.preset_utils import get_file  # by which KerasHub finds it
 
             return Path(get_file(self.given, name))
-
-    def _require_known(self) -> None:
-        """Refuse a name that no published preset of images has."""
-        if "/" in self.given or self.given in published():
-            return
-        presets = published()
-        raise ConfigError(
-            f"unknown preset. Expected: {PREFIX} and the name of one of {len(presets)} published "
-            "presets, which `imgpipe doctor --presets` lists; a folder, such as hub:./FOLDER; "
-            f"kaggle://… or hf://…. Received: {PREFIX}{self.given}{nearest(self.given, presets)}"
-        )
 
     @property
     def _about(self) -> str:
@@ -232,13 +207,6 @@ class Preset:
         if kind.vision and isinstance(network.get(kind.vision), dict):
             network = network[kind.vision].get("config", {})
         return kind, cast(PresetNetwork, network)
-
-    def _wrong_size(self, side: int, size: int) -> ConfigError:
-        return ConfigError(
-            f"model.image_size: {self._about} takes no images of {side} pixels. Expected: 0 for "
-            f"its own size, {size}; or a multiple of its patches, if the network has no position "
-            f"embeddings of one size. Received: {side}"
-        )
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -58,12 +58,8 @@ def plain_network(classifier: ClassifierNetwork) -> keras.Model:
 def content(network: keras.Model, vocabulary: Sequence[str], unknown_below: float = 0.0) -> bytes:
     """Return the `.keras` file of a network.
 
-    Args:
-        network: The network.
-        vocabulary: Class names, in the order of its output. `config.json` in the file lists them
-            as `classes`.
-        unknown_below: Probability that the model answers "unknown" below, which `config.json` has
-            as `unknown_below`; 0 for a model that does not.
+    Its `config.json` lists the class names, in the order of the output, as `classes`, and has the
+    probability that the model answers "unknown" below, if it does, as `unknown_below`.
     """
     written = io.BytesIO()
     with tempfile.TemporaryDirectory(prefix="imgpipe-") as folder:
@@ -108,10 +104,7 @@ def _assumed(module: str, name: str, configuration: Mapping[str, object]) -> set
     the weights. A class that reads its configuration itself may ask for a number that is missing,
     as Rescaling does, but not for a function that is turned off.
 
-    Args:
-        module: Module of the class; nothing is assumed about the classes of other packages.
-        name: Name of the class.
-        configuration: Its configuration as Keras writes it.
+    Nothing is assumed about the classes of other packages.
     """
     import keras
 

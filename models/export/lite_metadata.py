@@ -29,14 +29,8 @@ _RGB: Final = 1
 def with_classes(content: bytes, vocabulary: Sequence[str], unknown_below: float = 0.0) -> bytes:
     """Return a `.tflite` file with the names of its classes.
 
-    Args:
-        content: The file of a classifier of one input, which are pixels, and one output.
-        vocabulary: Class names, in the order of the output.
-        unknown_below: Probability that the model answers "unknown" below, which the description of
-            the output says; 0 for a model that does not.
-
-    Returns:
-        The content of the file with metadata; its network is the same.
+    The names are in the order of the output. The description of the output says below which
+    probability the model answers "unknown", if it does; the network stays the same.
     """
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils

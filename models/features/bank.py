@@ -179,10 +179,7 @@ class BankRows:
 def _taken_of_groups(groups: Names, wanted: Integers, count: int) -> Integers:
     """Return how many images of each group are taken, so that there are `count` in all.
 
-    Args:
-        groups: Name of each group.
-        wanted: How many images of each group may be taken.
-        count: Number of images of all groups.
+    `wanted` says how many images of each group may be taken, in the order of the names.
     """
     # By a hash, so that the choice depends on the images alone. The prefix makes the order another
     # one than that of `folds.assign`, which hashes the same names.
@@ -199,9 +196,7 @@ def _taken_of_groups(groups: Names, wanted: Integers, count: int) -> Integers:
 def _ranks_in_groups(group_of: Names, sizes: Integers) -> Integers:
     """Return the place of each image in its group, [n], from 0 on.
 
-    Args:
-        group_of: Name of the group of each image, [n].
-        sizes: Number of images of each group, in the order of their names.
+    The sizes are those of the groups in the order of their names.
     """
     by_group = np.argsort(group_of, kind="stable")
     starts = np.cumsum(sizes) - sizes

@@ -126,14 +126,8 @@ def effective_size(right: Flags, families: Array, chance: float = CHANCE) -> flo
     so that a quantile of Student's distribution takes the place of the normal one (Korn and
     Graubard 1998).
 
-    Args:
-        right: Whether the label of each image was predicted, bool [n].
-        families: Family of each image, [n].
-        chance: Probability that the interval for which the number is used misses the accuracy.
-
-    Returns:
-        The number: n if each image is a family by itself; 0 without an image, and if all are of
-        one family.
+    The number is n if each image is a family by itself, and 0 without an image or if all are of one
+    family.
     """
     from scipy.special import stdtrit
 
@@ -242,9 +236,7 @@ def _sign_flips(gains: Array, families: Array) -> float:
     equally good, each of the others may as well have gained what it has lost. So one family is
     never more than chance, however many images it has.
 
-    Args:
-        gains: What each image has gained, -1, 0 or 1, int64 [n].
-        families: Family of each image, [n].
+    A gain is -1, 0 or 1.
     """
     _, family = np.unique(families, return_inverse=True)
     sums = np.bincount(family, weights=gains).astype(np.int64)

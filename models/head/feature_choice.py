@@ -29,29 +29,19 @@ _ONE_ERROR: Final = 0.16
 
 
 class HeadInput(NamedTuple):
-    """What a head reads.
+    """What a head reads."""
 
-    Attributes:
-        features: Its features, as the setting `model.features` names them.
-        image_size: Side in pixels of the images of which they are.
-    """
-
-    features: str
-    image_size: int
+    features: str  # as the setting `model.features` names them
+    image_size: int  # side in pixels of the images of which they are
 
 
 @dataclass(frozen=True)
 class FeatureChoice:
-    """The input of the head that was chosen so far.
-
-    Attributes:
-        chosen: The chosen input.
-        scores: Scores of a head with this input; None where there are too few images.
-        tried: All inputs with which heads were judged, and how good these are.
-    """
+    """The input of the head that was chosen so far."""
 
     chosen: HeadInput
-    scores: Scores | None = None
+    scores: Scores | None = None  # of a head with this input; None where there are too few images
+    #: All inputs with which heads were judged, and how good these are.
     tried: tuple[tuple[HeadInput, Judgement], ...] = ()
 
     @property

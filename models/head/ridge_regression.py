@@ -80,8 +80,7 @@ class RidgeRegression:
     def minimise(self, penalty: float) -> Linear:
         """Return the classifier with the lowest squared error.
 
-        Args:
-            penalty: Factor of half the sum of the squared weights of scaled features.
+        The penalty is a factor of half the sum of the squared weights of scaled features.
         """
         from scipy import linalg
 

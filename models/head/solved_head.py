@@ -93,27 +93,17 @@ class Solution(TypedDict):
 
 
 class Judgement(NamedTuple):
-    """How good heads on some rows are.
+    """How good heads on some rows are."""
 
-    Attributes:
-        scores: Scores of the heads of the folds with the best method and penalty.
-        chosen: This method and this penalty.
-    """
-
-    scores: Scores
-    chosen: ChosenRegression
+    scores: Scores  # of the heads of the folds with the best method and penalty
+    chosen: ChosenRegression  # this method and this penalty
 
 
 class SolvedHead(NamedTuple):
-    """A solved head.
+    """A solved head."""
 
-    Attributes:
-        linear: Weights and biases, for features as they are stored.
-        solution: How the head was found.
-    """
-
-    linear: Linear
-    solution: Solution
+    linear: Linear  # weights and biases, for features as they are stored
+    solution: Solution  # how the head was found
 
 
 class HeadSolver:
@@ -325,17 +315,11 @@ def _sample(rows: BankRows, classes: int) -> BankRows:
 
 
 class _Fold(NamedTuple):
-    """The rows of one fold: those to train on, and those of view 0 to evaluate on.
-
-    Attributes:
-        train: The rows that the head of the fold learns from.
-        held: The rows that it answers.
-        scaling: Scaling of the features of both; None for features that are scaled already.
-    """
+    """The rows of one fold: those to train on, and those of view 0 to evaluate on."""
 
     train: BankRows
     held: BankRows
-    scaling: Scaling | None = None
+    scaling: Scaling | None = None  # of the features of both; None if they are scaled already
 
     def prepared(self, turned: bool) -> _Fold:
         """Return the fold scaled by the rows that are learned from, or turned to their axes."""

@@ -43,12 +43,7 @@ def images_of(parts: Iterable[Part]) -> int:
 
 
 def judging_parts(inputs: Inputs, head: Trained) -> Judging:
-    """Decide which images judge networks.
-
-    Args:
-        inputs: Inputs of the training.
-        head: The solved head.
-    """
+    """Decide which images judge networks."""
     training = Labelled.read(inputs.train_files)
     held_out = Labelled.read(inputs.validation_files)
     images = training

@@ -177,10 +177,8 @@ class _Search:
     ) -> tuple[TrainingPlan | None, float]:
         """Return the plan that the minutes allow, and how many minutes the smallest one takes.
 
-        Args:
-            most: The plan with all views and epochs of the settings.
-            network: The backbone.
-            here: Seconds of a forward pass of one view on this machine.
+        `most` has all views and epochs of the settings; `here` are the seconds of a forward pass of
+        one view on this machine.
         """
         given = self._inputs.settings.minutes
         # Where one network judges and there is no clock, that of all images is not counted: it
@@ -319,11 +317,7 @@ class _Search:
     ) -> Tried:
         """Return the record of networks that a plan has trained, beside the heads of their parts.
 
-        Args:
-            plan: The plan.
-            parts: The parts.
-            after: Answers of the networks.
-            before: Answers of the heads for the same images in the same order.
+        `after` and `before` are for the same images in the same order.
         """
         corrections = after.right.astype(float) - before.right
         judged_by: JudgedBy = self._judged_by if parts[0] is self._judging[0] else "folds"

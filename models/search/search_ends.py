@@ -57,10 +57,8 @@ def few_mistakes(in_folds: float, held_out: int, least: int) -> Finding:
 def costly(least: TrainingPlan, needed: float, given: float | None) -> Finding:
     """Say that the smallest training takes longer than a run spends on it.
 
-    Args:
-        least: The smallest training.
-        needed: Minutes that it takes: here if minutes are given, and else on two ordinary cores.
-        given: Minutes that a person has given; None for none.
+    The minutes that it takes are those here if minutes are given, and else those on two ordinary
+    cores.
     """
     where = "on two ordinary cores" if given is None else "here"
     return make_finding(
@@ -86,11 +84,8 @@ def after_trial(
 ) -> Finding:
     """Say why the search ended after a network was tried.
 
-    Args:
-        outcome: How the trial ended.
-        plan: The plan of the training.
-        most: The plan with all views and epochs of the settings.
-        given: Minutes that a person has given; None for none.
+    `most` is the plan with all views and epochs of the settings; minutes are None if nobody has
+    given any.
     """
     if outcome == "late":
         return make_finding("minutes", f"The time ran out before {plan} was evaluated (--minutes)")

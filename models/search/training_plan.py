@@ -35,19 +35,12 @@ _USUAL_A_PIXEL: Final = 384e6 / 224**2
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How layers below the head are trained.
+    """How layers below the head are trained."""
 
-    Attributes:
-        cut: Layer above which all layers train.
-        share: Share of the network's operations in the layers that are trained.
-        epochs: Number of epochs.
-        views: Number of augmented views of each training image.
-    """
-
-    cut: str
-    share: float
+    cut: str  # layer above which all layers train
+    share: float  # of the network's operations in the layers that are trained
     epochs: int
-    views: int
+    views: int  # augmented ones of each training image
 
     def settings(self, given: ModelSettings) -> ModelSettings:
         """Return the settings of a run that trains by this plan alone."""
@@ -103,8 +96,7 @@ def training_plan(settings: ModelSettings, network: keras.Model) -> TrainingPlan
 def nominal_minutes(images: int) -> float:
     """Return for how many minutes of reference networks are trained if no time is given.
 
-    Args:
-        images: Number of distinct images of train and validation.
+    The images are the distinct ones of train and validation.
     """
     minutes = images * _SECONDS_AN_IMAGE / 60
     return min(max(minutes, _FEWEST_MINUTES), _MOST_MINUTES)
@@ -113,9 +105,7 @@ def nominal_minutes(images: int) -> float:
 def nominal_seconds_a_view(network: keras.Model, side: int) -> float:
     """Return the seconds of reference of a forward pass of one view.
 
-    Args:
-        network: The backbone, from pixels to its feature map.
-        side: Side of the images in pixels.
+    The network is the backbone, from pixels to its feature map, for images of this side in pixels.
     """
     multiplications = layer_graph.multiplications(network) or _USUAL_A_PIXEL * side**2
     return multiplications / _MULTIPLICATIONS_A_SECOND

@@ -21,12 +21,10 @@ from imgpipe.models.features import rows
 from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.machine import progress
-from imgpipe.models.machine.process import untuned
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.settings.views import ViewSpec
 from imgpipe.models.training.datasets import Rows
 
-_DECODED_AT_ONCE: Final = 16  # images in one batch
 _FREE_SHARE: Final = 0.25  # share of the space for temporary files that activations may use
 
 
@@ -35,17 +33,9 @@ def pixels(patterns: Sequence[str], side: int, classes: int, views: ViewSpec) ->
 
     The pixels are stored as uint8; rounding changes a pixel by at most half a step of 255.
 
-    Args:
-        patterns: File patterns of the records of one split.
-        side: Side S of the decoded images in pixels.
-        classes: Number of classes.
-        views: The augmentation from which training draws its views.
-
-    Returns:
-        The images, uint8 [n, S, S, 3], with their labels and seeds.
-
-    Raises:
-        DataRefused: A label lies outside the vocabulary.
+    They are those of one split, uint8 [n, S, S, 3], with their labels, seeds and the augmentation
+    from which training draws its views. A DataRefused is raised if a label lies outside the
+    vocabulary.
     """
     import tensorflow as tf
 
@@ -55,22 +45,17 @@ def pixels(patterns: Sequence[str], side: int, classes: int, views: ViewSpec) ->
             f"images: label index {images.labels.max()}, the vocabulary has {classes} names. The "
             "images and the vocabulary come from different runs"
         )
-    spec = {names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string)}
 
-    def load(place: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image = tf.io.parse_single_example(record, spec)[names.IMAGE_BYTES]
-        return place, preprocess.whole_pixels(image, side)
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string)])
+    def decoded(encoded: tf.Tensor) -> tf.Tensor:
+        return tf.cast(tf.round(preprocess.batch_decode(encoded, side)), tf.uint8)
 
-    numbered = tf.data.Dataset.from_tensor_slices(images.places)
-    dataset = tf.data.Dataset.zip((numbered, tf.data.TFRecordDataset(list(images.files))))
-    dataset = dataset.filter(lambda place, _: place >= 0)  # before decoding, which is expensive
-    dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE)
     stored = rows.empty(len(images), (side, side, 3), np.uint8)
     progress.total(len(images), "images")
-    for places, batch in untuned(dataset.batch(_DECODED_AT_ONCE).prefetch(2)).as_numpy_iterator():
-        stored[places] = batch
+    for places, encoded in images.values(names.IMAGE_BYTES):
+        stored[places] = decoded(encoded)
         rows.release(stored)
-        progress.advance(len(batch), "images")
+        progress.advance(len(places), "images")
     seeds = augmentation.seeds([digest.decode() for digest in images.hashes])
     return Rows(stored, images.labels, np.array(seeds, np.int64), views)
 
@@ -93,14 +78,9 @@ def activations(
 ) -> Rows | None:
     """Compute the activations of images at a cut, sorted by content hash and view.
 
-    Args:
-        images: The images.
-        extractor: Extractor up to the cut.
-        views: Number of augmented views of each image, in addition to the image itself.
-        over: Function that is called before each batch and returns whether the time is over.
-
-    Returns:
-        The activations, float16 [n · (views + 1), h, w, C]; None if the time ended before.
+    They are float16 [n · (views + 1), h, w, C]: those of each image and of so many augmented views
+    of it. `over` is called before each batch and returns whether the time is over, at which the
+    result is None.
     """
     per_image = views + 1  # rows of an image
     stored = rows.empty(per_image * len(images), extractor.shape, np.float16)

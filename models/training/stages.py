@@ -29,11 +29,16 @@ from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import has_gpu
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.arrays import Floats
-from imgpipe.models.network.classifier import backbone_of, build_parts, copy_weights
+from imgpipe.models.network.classifier import (
+    backbone_of,
+    build_head,
+    build_parts,
+    copy_weights,
+)
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import datasets, image_rows
 from imgpipe.models.training.history import FineTuned, NetworkHistory
-from imgpipe.models.training.training_loop import Fit, fit, fit_head, solve_head
+from imgpipe.models.training.training_loop import Fit, fit, solve_head
 from imgpipe.models.training.watch import Watch
 
 if TYPE_CHECKING:
@@ -93,20 +98,12 @@ class Trained:
 
 @dataclass(frozen=True)
 class Part:
-    """Images to train on, images to judge on, and the best network so far.
-
-    Attributes:
-        training: Images that networks are trained on.
-        held_out: Images that networks are judged on.
-        best: The best network so far, which was trained on `training` alone, with its answers for
-            `held_out`.
-        start: Layers with the weights from which a network starts; None for those of `best`.
-    """
+    """Images to train on, images to judge on, and the best network so far."""
 
     training: Labelled
     held_out: Labelled
-    best: Trained
-    start: keras.Model | None = None
+    best: Trained  # on `training` alone, with its answers for `held_out`
+    start: keras.Model | None = None  # layers with the first weights; None for those of `best`
 
 
 def train(inputs: Inputs) -> Trained:
@@ -152,18 +149,22 @@ def fine_tuned_history(head: Trained, tuned: Trained) -> NetworkHistory:
 
 
 def _head(inputs: Inputs) -> Trained:
-    """Trains the head on the features of the bank."""
+    """Solves the head on the features of the bank, or trains it on them by epochs."""
     settings = inputs.settings
+    classes = inputs.classes
     training, validation = read_splits(inputs)
     progress.part("the head")
-    fitted = fit_head(training, validation, inputs.classes, settings, inputs.log_dir)
-    rows = datasets.Rows(validation.features, validation.labels)
-    head = _with_answers(fitted, rows, HEAD, int(training.is_view_0.sum()))
-    return replace(
-        head,
-        answers=replace(head.answers, groups=validation.groups),
-        distribution=row_distribution(training, validation),
-    )
+    if settings.solved:
+        head = fitted_head(HeadSolver(training, classes, settings), validation, learning_curve=True)
+    else:
+        build = functools.partial(build_head, training.features.shape[1], classes, settings)
+        rows, held_out = (
+            datasets.Rows(part.features, part.labels) for part in (training, validation)
+        )
+        fitted = fit(build, rows, held_out, classes, settings, inputs.log_dir)
+        head = _with_answers(fitted, held_out, HEAD, int(training.is_view_0.sum()))
+        head = replace(head, answers=replace(head.answers, groups=validation.groups))
+    return replace(head, distribution=row_distribution(training, validation))
 
 
 def read_splits(inputs: Inputs) -> tuple[BankRows, BankRows]:
@@ -320,11 +321,7 @@ def network(
 def _with_answers(fitted: Fit, held_out: datasets.Rows, trained: str, images: int) -> Trained:
     """Return the fitted model, in float32, with its answers for held-out images.
 
-    Args:
-        fitted: The fitted model.
-        held_out: Rows of the held-out images.
-        trained: What was trained, for the history.
-        images: Number of images of train that it was trained on.
+    The history names what was trained, and the number of images of train that it was trained on.
     """
     from imgpipe.models.training import fast_layers  # imports Keras
 

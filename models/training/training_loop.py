@@ -7,7 +7,6 @@ begins again in the next run.
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sized
@@ -37,50 +36,11 @@ _WARM: Final = 0.05  # share of the steps in which the cosine schedule rises
 
 
 class Fit(NamedTuple):
-    """A trained model and the course of its training.
+    """A trained model and the course of its training."""
 
-    Attributes:
-        layers: The trained model, with the weights of the best epoch.
-        stage: The course of the training.
-        solution: How the head was found; None if it was trained by epochs.
-    """
-
-    layers: keras.Model
+    layers: keras.Model  # with the weights of the best epoch
     stage: Stage
-    solution: Solution | None = None
-
-
-def fit_head(
-    train: BankRows,
-    validation: BankRows,
-    classes: int,
-    settings: ModelSettings,
-    log_dir: Path | None = None,
-) -> Fit:
-    """Trains a head on every row of `train`, or solves it if `settings.solved` says so.
-
-    A head that is trained by epochs is evaluated on `validation` after each of them.
-
-    Args:
-        train: Rows of all views.
-        validation: Rows of view 0.
-        classes: Number of classes.
-        settings: Settings of head and training.
-        log_dir: Folder for TensorBoard's event files; None writes none.
-
-    Raises:
-        DataRefused: A split has no labelled row.
-    """
-    if settings.solved:
-        return solve_head(HeadSolver(train, classes, settings), validation)
-    return fit(
-        functools.partial(build_head, train.features.shape[1], classes, settings),
-        datasets.Rows(train.features, train.labels),
-        datasets.Rows(validation.features, validation.labels),
-        classes,
-        settings,
-        log_dir,
-    )
+    solution: Solution | None = None  # how the head was found; None if it was trained by epochs
 
 
 def solve_head(
@@ -89,16 +49,9 @@ def solve_head(
     learning_curve: bool = True,
     regression: Regression | None = None,
 ) -> Fit:
-    """Solves a head, and records it like a training of one epoch.
+    """Solves a head, evaluates it on rows of view 0, and records it like a training of one epoch.
 
-    Args:
-        solver: Solver of the head, with the rows to train on.
-        validation: Rows of view 0.
-        learning_curve: Whether to compute the learning curve.
-        regression: Method and penalty; None chooses them by folds.
-
-    Raises:
-        DataRefused: A split has no labelled row.
+    Without a regression, folds choose method and penalty. It raises the DataRefused of `fit`.
     """
     train = solver.rows
     classes = solver.classes
@@ -164,20 +117,10 @@ def fit(
     Training ends when the accuracy on the training data reaches the target. At the end, the weights
     with the lowest loss on validation are restored.
 
-    Args:
-        build: Returns the model with its initial weights. It is called with the seed set and in the
-            scope of the strategy.
-        train: Data to train on.
-        validation: Data to evaluate on after each epoch.
-        classes: Number of classes.
-        settings: Settings of the training.
-        log_dir: Folder for TensorBoard's event files; None writes none.
-        watch: When the training ends early, and which weights it keeps. None for those with the
-            lowest loss on validation.
-
-    Raises:
-        DataRefused: A split has no labelled row.
-        Diverged: The validation loss was never finite.
+    `build` is called with the seed set and in the scope of the strategy. Without a `watch`, the
+    weights with the lowest loss on validation are kept. TensorBoard's event files are written if
+    there is a folder for them. It raises a DataRefused if a split has no labelled row, and a
+    Diverged if the validation loss was never finite.
     """
     from imgpipe.models.training.watcher import Watcher  # imports Keras
 
@@ -200,14 +143,13 @@ def fit(
                 shuffle=False,  # the dataset is already shuffled
                 verbose=0,
             )
-        watcher.restore_best(model)
-    if not watcher.best_epoch:
+    if watcher.epochs[0]["val_loss"] is None:  # after which training has ended
         raise Diverged(
             "training diverged: the validation loss was not finite in any epoch. Lower the "
             "learning rate (train.learning_rate, fine_tune.learning_rate). Received: "
             f"{settings.learning_rate:g}"
         )
-    return Fit(model, _course(watcher.epochs, watcher.best_epoch, watcher.stopped, started))
+    return Fit(model, _course(watcher.epochs, watcher.best_epoch + 1, watcher.stopped, started))
 
 
 def _tensorboard(log_dir: Path | None) -> list[keras.callbacks.Callback]:

@@ -12,8 +12,15 @@ from imgpipe.pipeline.command_line.terminal import escape
 if TYPE_CHECKING:
     from rich.console import Console
 
-_STYLES = {"strong": "bold", "muted": "dim", "good": "green", "bad": "red", "warn": "yellow"}
-_NAME = 8  # width of the names of figures
+_STYLES = {
+    "strong": "bold",
+    "muted": "dim",
+    "good": "green",
+    "bad": "red",
+    "warn": "yellow",
+    "sentence": "bold",
+}
+_NAME = 8  # least width of the names of figures
 _WIDEST = 10_000  # characters of a line of a table that no terminal shows
 
 
@@ -23,14 +30,15 @@ def print_blocks(console: Console, blocks: Iterable[show.ResultBlock]) -> None:
         if isinstance(block, show.Heading):
             console.print(f"\n[bold]{_markup(block.words)}[/]")
         elif isinstance(block, show.Sentence):
-            look = {"muted": "dim", "sentence": "bold"}.get(block.look, "default")
-            console.print(f"[{look}]{_markup(block.words)}[/]")
+            console.print(f"[{_STYLES.get(block.look, 'default')}]{_markup(block.words)}[/]")
         elif isinstance(block, show.Listed):
             for item in block.points:
                 console.print(f"  {_markup(item)}")
         elif isinstance(block, show.Figures):
-            for name, value in block.rows:
-                console.print(f"  {escape(name):<{_NAME}} {_markup(value)}")
+            lengths = [len(name if isinstance(name, str) else name.text) for name, _ in block.rows]
+            for (name, value), length in zip(block.rows, lengths, strict=True):
+                space = " " * (max([_NAME, *lengths]) - length)
+                console.print(f"  {_markup(name)}{space} {_markup(value)}")
         elif isinstance(block, show.Table):
             _print_table(console, block)
 
@@ -63,11 +71,13 @@ def _markup(content: show.TableCell) -> str:
         return count(content)
     if isinstance(content, str):
         return escape(content)
+    if isinstance(content, show.Command):
+        return escape(content.text)
     if isinstance(content, show.Span):
         text = escape(content.text)
         return f"[{_STYLES[content.look]}]{text}[/]" if content.look in _STYLES else text
     if isinstance(content, show.MarkedCell):
         return _markup(content.words)
-    if isinstance(content, show.Link | show.Picture | show.Bar | show.Command):
+    if isinstance(content, show.Link | show.Picture | show.Bar):
         return ""
     return "".join(map(_markup, content))

@@ -11,20 +11,9 @@ if TYPE_CHECKING:
 
 
 def show(address: str, console: Console) -> None:
-    """Open an address in a browser; say so when there is none.
-
-    Args:
-        address: Address of a page.
-        console: Where it is said.
-    """
+    """Open the address of a page in a browser; say so when there is none."""
     import webbrowser
 
-    if not has_display():
-        console.print("There is no display here. Open the page in a browser.")
-        return
-    try:
-        webbrowser.get()
-    except webbrowser.Error:
-        console.print("No browser was found. Open the page in one.")
-        return
-    webbrowser.open(address)
+    # Without a display, `webbrowser` would start a browser in the terminal.
+    if not has_display() or not webbrowser.open(address):
+        console.print("No browser was found here. Open the page in one.")

@@ -1,61 +1,60 @@
-"""Prints findings, in the same way for a check and a run: see `models.finding`."""
+"""Shows findings on the terminal, in the same way for every command: see `models.finding`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from imgpipe.components.image_filter.findings import not_used
-from imgpipe.models.finding import Finding
-from imgpipe.pipeline.command_line.terminal import escape
+from imgpipe.components.report.blocks import Figures, Span
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from imgpipe.components.report.blocks import NamedText, SpanLook
+    from imgpipe.models.finding import Finding
 
-#: Words and colours by what happens to the files.
-_FATES = {
-    "rejected": ("rejected", "red"),
-    "repaired": ("repaired", "green"),
-    "warned": ("warned", "yellow"),
-    "not_used": ("not used", "yellow"),
-    "noted": ("noted", "dim"),
+#: Words and looks by what happens to the files.
+_FATES: Mapping[str, Span] = {
+    "rejected": Span("rejected", "bad"),
+    "repaired": Span("repaired", "good"),
+    "warned": Span("warned", "warn"),
+    "not_used": Span("not used", "warn"),
+    "noted": Span("noted", "muted"),
 }
 
 
-def print_rows(console: Console, findings: Iterable[Finding]) -> None:
-    """Print a line for each finding that has examples: how many, the first one, what to do."""
+def listed(findings: Iterable[Finding]) -> Figures:
+    """Return each finding that has examples: how many, the first one, what to do."""
+    rows: list[NamedText] = []
     for finding in findings:
-        if not finding["examples"]:
-            continue
-        first = finding["examples"][0]
-        example = ": ".join(filter(None, (first["path"], first["detail"])))
-        word, style = _FATES[finding["fate"]]
-        columns = f"[{style}]{word:<9}[/] {escape(finding['title']):<32} {finding['count']:>8,}"
-        console.print(f"{columns}  [dim]{escape(example)}[/]")
-        for way in finding["remedies"]:
-            console.print(f"          → {escape(way)}")
+        if finding["examples"]:
+            first = finding["examples"][0]
+            example = ": ".join(filter(None, (first["path"], first["detail"])))
+            counted = f"{finding['title']:<32} {finding['count']:>8,}  "
+            rows.append((_FATES[finding["fate"]], (counted, Span(example, "muted"))))
+            rows += _ways(finding)
+    return Figures(rows)
 
 
-def print_deciding(console: Console, findings: Sequence[Finding]) -> None:
-    """Print what belongs above the verdict: what decides, and what was not used."""
-    for finding in findings:
-        if finding["decides"] and finding["fate"] != "not_used":
-            _print_sentence(console, "[yellow]note[/]     ", finding)
+def deciding(findings: Sequence[Finding]) -> Figures:
+    """Return what belongs above the verdict: what decides, and what was not used."""
+    used = [finding for finding in findings if finding["decides"] and finding["fate"] != "not_used"]
+    rows = [*_sentences(used, "warn")]
     unused = not_used(findings)
-    if unused:
-        console.print(f"  [yellow]not used[/] {escape(unused)}")
+    return Figures([*rows, (_FATES["not_used"], unused)] if unused else rows)
 
 
-def print_notes(console: Console, findings: Iterable[Finding]) -> None:
-    """Print the sentences of what decides nothing, with what to do."""
+def notes(findings: Iterable[Finding]) -> Figures:
+    """Return the sentences of what decides nothing, with what to do."""
+    noted = (finding for finding in findings if finding["fate"] == "noted")
+    return Figures([*_sentences((finding for finding in noted if not finding["decides"]), "")])
+
+
+def _sentences(findings: Iterable[Finding], look: SpanLook) -> Iterator[NamedText]:
     for finding in findings:
-        if finding["fate"] == "noted" and not finding["decides"]:
-            _print_sentence(console, "note     ", finding)
+        if finding["sentence"]:
+            yield Span("note", look), finding["sentence"]
+            yield from _ways(finding)
 
 
-def _print_sentence(console: Console, heading: str, finding: Finding) -> None:
-    """Print the sentence of a finding behind a heading, and what to do below; nothing if none."""
-    if finding["sentence"]:
-        console.print(f"  {heading}{escape(finding['sentence'])}")
-        for way in finding["remedies"]:
-            console.print(f"           → {escape(way)}")
+def _ways(finding: Finding) -> Iterator[NamedText]:
+    return (("", f"→ {way}") for way in finding["remedies"])

@@ -103,15 +103,6 @@ JsonOption = Annotated[
     typer.Option(
         "--json",
         metavar="FILE",
-        help="Write the summary to this file (- for standard output).",
-        callback=writable_file,
-    ),
-]
-JsonListOption = Annotated[
-    str | None,
-    typer.Option(
-        "--json",
-        metavar="FILE",
         help="Write JSON to this file (- for standard output).",
         callback=writable_file,
     ),

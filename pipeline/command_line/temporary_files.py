@@ -57,20 +57,12 @@ def _keep_matplotlib_outside() -> None:
     It would create a temporary one and remove it when the process ends, and complain if that was
     below a folder that is gone by then.
     """
-    if "MPLCONFIGDIR" in os.environ:
+    if "MPLCONFIGDIR" in os.environ or os.access(os.path.expanduser("~"), os.W_OK):  # noqa: PTH111
         return
-    try:
-        for variable, usual in (("XDG_CONFIG_HOME", ".config"), ("XDG_CACHE_HOME", ".cache")):
-            base = os.environ.get(variable) or Path.home() / usual
-            own = Path(base, "matplotlib")  # matplotlib creates it in the same way
-            own.mkdir(parents=True, exist_ok=True)
-            if not os.access(own, os.W_OK):
-                raise PermissionError(own)
-    except (OSError, RuntimeError):
-        with contextlib.suppress(OSError):  # the caller says that no temporary file can be written
-            own = Path(tempfile.mkdtemp(prefix="imgpipe-matplotlib-"))
-            atexit.register(shutil.rmtree, own, ignore_errors=True)
-            os.environ["MPLCONFIGDIR"] = str(own)
+    with contextlib.suppress(OSError):  # the caller says that no temporary file can be written
+        own = tempfile.mkdtemp(prefix="imgpipe-matplotlib-")
+        atexit.register(shutil.rmtree, own, ignore_errors=True)
+        os.environ["MPLCONFIGDIR"] = own
 
 
 @contextlib.contextmanager

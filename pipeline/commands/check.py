@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,9 +12,8 @@ from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from imgpipe.pipeline.images.data_check import ExaminedSource
+    from imgpipe.components.report.blocks import ResultBlock
+    from imgpipe.pipeline.images.data_check import CheckedSource
 
 app = typer.Typer()
 
@@ -33,11 +33,12 @@ def check(
     preset: options.PresetOption = None,
     out: options.OutOption = None,
     settings: options.SettingsOption = None,
-    json_file: options.JsonListOption = None,
+    json_file: options.JsonOption = None,
     html_file: options.HtmlOption = None,
 ) -> None:
     """Report what a run would reject, repair and warn about, without training."""
     from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.command_line.blocks import print_blocks
     from imgpipe.pipeline.command_line.settings import configuration, one_source
     from imgpipe.pipeline.images.data_check import examine
     from imgpipe.pipeline.images.source import opened_with_classes
@@ -50,8 +51,8 @@ def check(
         with consoles.counted(to_stderr) as display, display.step("reading images for the page"):
             output_files.write(html_file, examined.html(), "--html ")
     console = output_files.console_beside(json_file)
-    _print(console, examined)
-    images = examined.judged.images
+    print_blocks(console, _blocks(examined))
+    images = examined.images
     if html_file is not None:
         console.print(f"  page     {escape(str(html_file))}")
     elif images.rejected or images.repaired or images.warned:
@@ -61,18 +62,17 @@ def check(
         raise typer.Exit(DataRefused.exit_code)
 
 
-def _print(console: Console, examined: ExaminedSource) -> None:
+def _blocks(examined: CheckedSource) -> Iterator[ResultBlock]:
+    """Yield the findings, the kept images of each class, and the verdict."""
+    from imgpipe.components.report.blocks import Heading, Listed, Sentence, Span
     from imgpipe.components.report.sections.images import class_counts
-    from imgpipe.pipeline.command_line.blocks import print_blocks
-    from imgpipe.pipeline.command_line.findings import print_deciding, print_notes, print_rows
+    from imgpipe.pipeline.command_line import findings as shown_findings
 
-    data = examined.judged.summary
-    print_rows(console, data["findings"])
-    console.print()
-    print_blocks(console, class_counts(data, examined.judged.scan.vocabulary))
-    print_notes(console, data["findings"])
-    print_deciding(console, data["findings"])
-    colour = "yellow" if examined.refused else "green"
-    console.print(f"\n[bold {colour}]{escape(examined.verdict)}[/]")
-    for reason in examined.reasons():
-        console.print(f"  {escape(reason)}")
+    data = examined.data
+    yield shown_findings.listed(data["findings"])
+    yield Sentence("")
+    yield from class_counts(data, examined.scan.vocabulary)
+    yield shown_findings.notes(data["findings"])
+    yield shown_findings.deciding(data["findings"])
+    yield Heading(Span(examined.verdict, "warn" if examined.refused else "good"))
+    yield Listed(examined.reasons())

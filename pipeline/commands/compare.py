@@ -47,7 +47,7 @@ def command(
             "previous evaluated run.",
         ),
     ] = None,
-    json_file: options.JsonListOption = None,
+    json_file: options.JsonOption = None,
 ) -> None:
     """Compare two runs: configuration, data, metrics, and images that only one gets right."""
     from imgpipe.pipeline.command_line import console as consoles
@@ -96,7 +96,7 @@ def _blocks(compared: RunComparison) -> Iterator[ResultBlock]:
         ("Features and training", compared["choices"]),
     ):
         yield Heading(heading)
-        yield Listed([described(change) for change in changes] or ["no difference"])
+        yield Listed([_described(change) for change in changes] or ["no difference"])
     yield Heading("Metrics")
     yield Listed(
         [
@@ -122,16 +122,9 @@ def _blocks(compared: RunComparison) -> Iterator[ResultBlock]:
             yield Listed([f"and {len(images) - _SHOWN:,} more; --json FILE lists all of them"])
 
 
-def described(change: Change) -> str:
+def _described(change: Change) -> str:
     """Return a difference between two runs as a line."""
-    from imgpipe.pipeline.output.run_history import IMAGE_SIZE
-
-    before = change["before"]
-    after = change["after"]
-    line = f"{change['name']}: {_value(before)} → {_value(after)}"
-    if change["name"] == IMAGE_SIZE and before and after:
-        line += f" (the network computes {(after / before) ** 2:.1f} times as much in each request)"
-    return line
+    return f"{change['name']}: {_value(change['before'])} → {_value(change['after'])}"
 
 
 def _value(value: object) -> str:

@@ -9,10 +9,10 @@ import typer
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.machine.packages import install_extra
 from imgpipe.pipeline.command_line import options
-from imgpipe.pipeline.command_line.terminal import escape, new_console
+from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from imgpipe.components.report.blocks import NamedText, Table
 
 app = typer.Typer()
 
@@ -30,33 +30,38 @@ def doctor(
     ] = False,
 ) -> None:
     """Check this machine, and say how to solve each problem."""
+    from imgpipe.components.report.blocks import Figures, Heading, Span
+    from imgpipe.pipeline.command_line.blocks import print_blocks
     from imgpipe.pipeline.doctor import machine
 
-    console = new_console()
     if presets:
-        _list_presets(console)
+        print_blocks(new_console(), [_presets()])
         return
+    rows: list[NamedText] = []
     findings = [check() for check in machine.CHECKS]
     for finding in findings:
-        mark = "[yellow]![/]" if finding["remedies"] else "[green]✓[/]"
+        mark = Span("!", "warn") if finding["remedies"] else Span("✓", "good")
         if finding["decides"]:  # no run and no server can work
-            mark = "[bold red]✗[/]"
-        console.print(f" {mark} {finding['title']:<18} {escape(finding['sentence'])}")
-        for way in finding["remedies"]:
-            console.print(f"   [dim]{escape(way)}[/]")
+            mark = Span("✗", "bad")
+        rows.append((finding["title"], (mark, f" {finding['sentence']}")))
+        rows += [("", Span(f"  {way}", "muted")) for way in finding["remedies"]]
     unfit = any(finding["decides"] for finding in findings)
-    console.print("\nnot ready: see ✗ above" if unfit else "\nready")
+    ending = Heading("not ready: see ✗ above" if unfit else "ready")
+    print_blocks(new_console(), [Figures(rows), ending])
     if unfit:
         raise typer.Exit(ResourceError.exit_code)
 
 
-def _list_presets(console: Console) -> None:
-    """Print the published presets of images with size and licence."""
+def _presets() -> Table:
+    """Return the published presets of images with size and licence."""
+    from imgpipe.components.report.blocks import Table
     from imgpipe.models.backbones import presets
 
     if not presets.installed():
         raise ResourceError(f"KerasHub is not installed. Install it with: {install_extra('hub')}")
+    rows = []
     for name, preset in presets.published().items():
         millions = preset.parameters / 1e6
-        size = f"{millions:8.1f} M parameters {4 * millions:8.0f} MB"
-        console.print(f"{presets.PREFIX}{name:<46} {size}  {preset.licence}")
+        size = f"{millions:.1f} M parameters, {4 * millions:.0f} MB"
+        rows.append((f"{presets.PREFIX}{name}", size, preset.licence))
+    return Table("Presets", ("preset", "size", "licence"), rows)

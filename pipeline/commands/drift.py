@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,12 +10,9 @@ import typer
 
 from imgpipe.models.errors import DataRefused
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from imgpipe.components.data_gate.drift import FeatureDistance
+    from imgpipe.components.report.blocks import NamedText, ResultBlock, SpanLook
     from imgpipe.pipeline.request_drift.examination import DriftSummary
 
 app = typer.Typer()
@@ -36,12 +34,13 @@ def drift(
         Path, typer.Argument(metavar="LOG", help="Request log: a file, a folder, or its prefix.")
     ],
     model: options.ModelFolderOption = Path("imgpipe-out"),
-    json_file: options.JsonListOption = None,
+    json_file: options.JsonOption = None,
 ) -> None:
     """Compare the requests to a server with the training data of its model."""
     from imgpipe.components.example_gen.sources.request_log import KIND, RequestLogSource
     from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.command_line.blocks import print_blocks
     from imgpipe.pipeline.output import lookup
 
     source = RequestLogSource(str(log).removeprefix(f"{KIND}:"))
@@ -52,34 +51,33 @@ def drift(
             from imgpipe.pipeline.request_drift import examination
         with display.step("comparing"):
             summary = examination.examine(source, versions)
-    console = output_files.console_beside(json_file)
-    _print(console, summary)
+    print_blocks(output_files.console_beside(json_file), _blocks(summary))
     output_files.write_json(summary, json_file)
     if summary["drift"]:
         raise typer.Exit(DataRefused.exit_code)
 
 
-def _print(console: Console, summary: DriftSummary) -> None:
+def _blocks(summary: DriftSummary) -> Iterator[ResultBlock]:
+    """Yield the verdict, each comparison, those over their limits first, and the findings."""
     from imgpipe.components.common.formatting import plural
-    from imgpipe.pipeline.command_line.findings import print_notes, print_rows
+    from imgpipe.components.report.blocks import Figures, Heading, Sentence, Span
+    from imgpipe.pipeline.command_line import findings as shown_findings
 
-    colour = {True: "red", False: "green", None: "yellow"}[summary["drift"]]
-    console.print(f"\n[bold {colour}]{escape(summary['verdict'])}[/]")
-    console.print(
-        f"\n[bold]version {summary['version']}[/]  {plural(summary['answers'], 'answer')}, "
+    looks: dict[bool | None, SpanLook] = {True: "bad", False: "good", None: "warn"}
+    yield Heading(Span(summary["verdict"], looks[summary["drift"]]))
+    yield Heading(
+        f"version {summary['version']}: {plural(summary['answers'], 'answer')}, "
         f"{plural(summary['different_images'], 'different image')}, "
         f"{summary['first']} to {summary['last']}"
     )
+    rows: list[NamedText] = []
     for row in sorted(summary["comparisons"], key=lambda row: not row["over"]):
-        _print_comparison(console, row)
-    print_rows(console, summary["findings"])
-    print_notes(console, summary["findings"])
+        what = f"{row['feature']}: {row['was']} in {row['reference']}, {row['now']} now"
+        distance = f"{row['measure']} {row['distance']:.2f}, limit {row['limit']:.2f}"
+        state = Span("over", "bad") if row["over"] else Span("ok", "good")
+        rows.append((state, f"{what} ({distance})"))
+    yield Figures(rows)
+    yield shown_findings.listed(summary["findings"])
+    yield shown_findings.notes(summary["findings"])
     if not summary["images"]:
-        console.print(f"  [dim]{escape(_SWITCH_ON)}[/]")
-
-
-def _print_comparison(console: Console, row: FeatureDistance) -> None:
-    state = "[bold red]over [/]" if row["over"] else "[green]ok   [/]"
-    what = f"{row['feature']}: {row['was']} in {row['reference']}, {row['now']} now"
-    distance = f"{row['measure']} {row['distance']:.2f}, limit {row['limit']:.2f}"
-    console.print(f"  {state} {escape(what)} ({distance})")
+        yield Sentence(f"  {_SWITCH_ON}", "muted")

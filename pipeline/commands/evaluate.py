@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -11,8 +12,7 @@ from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from imgpipe.components.report.blocks import ResultBlock
     from imgpipe.pipeline.published.evaluation_summary import EvaluationSummary
 
 app = typer.Typer()
@@ -42,12 +42,13 @@ def command(
         ),
     ] = None,
     settings: options.SettingsOption = None,
-    json_file: options.JsonListOption = None,
+    json_file: options.JsonOption = None,
     html_file: options.HtmlOption = None,
     run: options.RunOption = None,
 ) -> None:
     """Evaluate a model on labelled images that it was not trained on."""
     from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.command_line.blocks import print_blocks
     from imgpipe.pipeline.command_line.settings import configuration
     from imgpipe.pipeline.published.evaluation import evaluate, prepare
 
@@ -57,10 +58,10 @@ def command(
     evaluation = evaluate(request, to_stderr)
     if html_file is not None:
         with consoles.counted(to_stderr) as display, display.step("explaining mistakes"):
-            output_files.write(html_file, evaluation.html(), "--html ")
-    summary = evaluation.summary
+            output_files.write(html_file, evaluation.html, "--html ")
+    summary = cast("EvaluationSummary", evaluation.summary)
     console = output_files.console_beside(json_file)
-    _print(console, summary)
+    print_blocks(console, _blocks(summary))
     if html_file is not None:
         console.print(f"  page     {escape(str(html_file))}")
     output_files.write_json(summary, json_file)
@@ -68,24 +69,22 @@ def command(
         raise typer.Exit(_BELOW)
 
 
-def _print(console: Console, summary: EvaluationSummary) -> None:
-    from imgpipe.components.report import blocks as show
+def _blocks(summary: EvaluationSummary) -> Iterator[ResultBlock]:
+    """Yield the verdict, the figures, the findings, and where the model is wrong."""
+    from imgpipe.components.report.blocks import Figures, Heading, Span, Table
     from imgpipe.components.report.sections.accuracy import class_figures
-    from imgpipe.pipeline.command_line.blocks import print_blocks
-    from imgpipe.pipeline.command_line.findings import print_notes
+    from imgpipe.pipeline.command_line import findings as shown_findings
 
-    colour = "green" if summary["passed"] else "yellow"
-    console.print(f"\n[bold {colour}]{escape(summary['verdict'])}[/]")
+    yield Heading(Span(summary["verdict"], "good" if summary["passed"] else "warn"))
     figures = [("model", summary["model"])]
     if summary["loss"] is not None:
         calibration = f"expected calibration error {summary['ece']:.3f}"
         by_chance = f"{summary['ece_by_chance']:.3f} by chance on this number of images"
         metrics = f"log loss {summary['loss']:.3f}, {calibration} ({by_chance})"
         figures.append(("metrics", metrics))
-    table = class_figures("the evaluated images", summary["per_class"])
-    print_blocks(console, [show.Figures(figures)])
-    print_notes(console, summary["findings"])
-    print_blocks(console, [table])
+    yield Figures(figures)
+    yield shown_findings.notes(summary["findings"])
+    yield class_figures("the evaluated images", summary["per_class"])
     wrong = [cell for cell in summary["confusion"] if cell["label"] != cell["predicted"]]
     wrong.sort(key=lambda cell: -cell["count"])
     rows = [
@@ -93,5 +92,4 @@ def _print(console: Console, summary: EvaluationSummary) -> None:
         for cell in wrong[:_CONFUSIONS]
     ]
     if rows:
-        columns = ("most frequent confusions", "images")
-        print_blocks(console, [show.Table("Confusions", columns, rows)])
+        yield Table("Confusions", ("most frequent confusions", "images"), rows)

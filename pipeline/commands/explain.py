@@ -184,11 +184,7 @@ def _shown(data: bytes, pixels: Array) -> PixelValues:
     """Return the pixels of an image for a drawing, uint8 [h, w, 3], at most `_SHOWN_SIDE`.
 
     A photograph of a phone is decoded at a part of its size: a drawing of all pixels takes
-    gigabytes of memory.
-
-    Args:
-        data: The encoded image.
-        pixels: The pixels that the network takes, 0..255, for an image that Pillow does not read.
+    gigabytes of memory. The pixels that the network takes are for what Pillow does not read.
     """
     import numpy as np
 

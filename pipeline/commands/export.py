@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imgpipe.pipeline.command_line import options
-from imgpipe.pipeline.command_line.terminal import escape, new_console
+from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from imgpipe.pipeline.published.exports import Parity
+    from imgpipe.components.report.blocks import ResultBlock
+    from imgpipe.pipeline.published.exports import Parity, Written
 
 app = typer.Typer()
 
@@ -64,53 +64,60 @@ def command(
     accuracy. A saved_model is the version as it is served, without
     the images in it and what is known of those that it was trained on.
     """
+    from imgpipe.pipeline.command_line.blocks import print_blocks
     from imgpipe.pipeline.published import exports
 
     described = exports.write(kind, out, to, version, max_loss, to_stderr=False)
-    console = new_console()
+    print_blocks(new_console(), _blocks(kind, described))
+
+
+def _blocks(kind: str, described: Written) -> Iterator[ResultBlock]:
+    """Yield what was written, and how it was compared and judged."""
+    from imgpipe.components.report.blocks import Figures, Heading, Span
+
     parity = described["parity"]
-    size = described["bytes"] / 1e6
-    console.print(f"\n[bold green]{escape(described['file'])}[/], {size:.1f} MB")
-    console.print(f"  model    {escape(described['model'])}")
+    size = f", {described['bytes'] / 1e6:.1f} MB"
+    yield Heading((Span(described["file"], "good"), size))
+    rows = [("model", described["model"])]
     if parity is None:
-        console.print("  note     without images, and without their digests and statistics")
+        rows.append(("note", "without images, and without their digests and statistics"))
     else:
-        _print_comparison(console, kind, parity)
-    console.print(f"  classes  {escape(', '.join(described['classes'][:20]))}")
+        rows += _compared(kind, parity)
+    rows.append(("classes", ", ".join(described["classes"][:20])))
     if described["unknown_below"] and parity is not None:
-        console.print(
-            "  note     the model answers unknown where no probability reaches "
-            f"{described['unknown_below']:g} (model.unknown_rate), and this file only gives "
-            "probabilities: compare the highest with unknown_below in its metadata"
+        rows.append(
+            (
+                "note",
+                "the model answers unknown where no probability reaches "
+                f"{described['unknown_below']:g} (model.unknown_rate), and this file only gives "
+                "probabilities: compare the highest with unknown_below in its metadata",
+            )
         )
+    yield Figures(rows)
 
 
-def _print_comparison(console: Console, kind: str, parity: Parity) -> None:
-    """Print how a file was compared and judged."""
-    console.print(
-        f"  parity   {parity['images']} images ({parity['origin']}): probabilities differ by at "
-        f"most {parity['largest_difference']:.2g} on the same pixels"
-    )
+def _compared(kind: str, parity: Parity) -> Iterator[tuple[str, str]]:
+    """Yield how a file was compared and judged."""
+    images = f"{parity['images']} images"
+    differ = f"probabilities differ by at most {parity['largest_difference']:.2g}"
+    yield "parity", f"{images} ({parity['origin']}): {differ} on the same pixels"
     is_judged = kind.startswith("tflite")
     if is_judged and parity["accuracy"] is not None and parity["model_accuracy"] is not None:
         # The difference alone, since another accuracy has decided about a model of few images.
         lost = parity["model_accuracy"] - parity["accuracy"]
         compared = f"{abs(lost):.3f} {'lower' if lost > 0 else 'higher'} than " if lost else ""
-        console.print(
-            f"  judged   the accuracy on {parity['images']} {parity['origin']} images is "
-            f"{compared}that of the model"
-        )
+        of_images = f"{parity['images']} {parity['origin']} images"
+        yield "judged", f"the accuracy on {of_images} is {compared}that of the model"
         if parity["learned"]:
-            console.print(
-                "  note     the model has learned from these images, and there are no test images: "
-                "on new images the file may lose more"
+            yield (
+                "note",
+                "the model has learned from these images, and there are no test images: on new "
+                "images the file may lose more",
             )
     elif is_judged:
-        console.print("  note     not judged, because the images of its run no longer exist")
+        yield "note", "not judged, because the images of its run no longer exist"
     differing = round(parity["images"] * (1 - parity["agreement"]))
     if differing:
-        console.print(
-            f"  note     {differing} of {parity['images']} images "
-            f"{'gets' if differing == 1 else 'get'} another label when pixels are rounded to "
-            "whole numbers"
-        )
+        get = "gets" if differing == 1 else "get"
+        rounded = "when pixels are rounded to whole numbers"
+        yield "note", f"{differing} of {images} {get} another label {rounded}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,14 +15,10 @@ from imgpipe.pipeline.command_line import options
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
-    from imgpipe.components.example_gen.sources import Scan
     from imgpipe.pipeline.configuration.config import Config
 
 app = typer.Typer()
 
-
-#: Roboflow names the versions of one image NAME.rf.HASH.jpg.
-_VERSIONS = r"([^/]+)\.rf\."
 #: The settings that decide most about a model, which are written even with their defaults.
 _SETTINGS = (
     *("run.name", "run.out", "data.source", "data.group_pattern"),
@@ -81,7 +76,8 @@ def init(
     given = SourceOptions.of(configs.build({}, settings or []).data)
     with consoles.quiet():  # without the messages of TensorFlow, which reads TFRecord files
         scan = open_source(source, given).scan()
-    config = propose(scan, source, settings or [])
+    own = {"run": {"name": _name(source)}, "data": {"source": source}}
+    config = configs.build(own, settings or [])
     try:
         atomic_write(output, _text(config, None if everything else output.name))
     except OSError as error:
@@ -90,9 +86,7 @@ def init(
     counts = ", ".join(f"{name} {count}" for name, count in scan.counts().items())
     classes = plural(len(scan.vocabulary), "class", "classes")
     console.print(f"{plural(len(scan.items), 'file')} in {classes}: {escape(counts)}")
-    if config.data.group_pattern:
-        console.print("several versions of an image, by their names, stay in one split")
-    elif scan.groups():
+    if scan.groups():
         console.print(f"{scan.groups()} groups, each of which stays in one split")
     if scan.notes:
         notes = ", ".join(f"{note['title']} {note['count']}" for note in scan.notes)
@@ -112,31 +106,6 @@ def _text(config: Config, name: str | None) -> str:
     different = flat(config.model_dump(mode="json", exclude_defaults=True))
     only = {*_SETTINGS, *(key for key, _ in different)}
     return _HEADER.format(name=printable(shlex.quote(name))) + toml_text.to_toml(config, only)
-
-
-def propose(scan: Scan, source: str, settings: Sequence[str] = ()) -> Config:
-    """Propose settings that fit the files of a source, named as in `data.source`, and add others.
-
-    Args:
-        scan: The content of the source.
-        source: The source.
-        settings: Settings as `SECTION.KEY=VALUE`, which count more than those proposed.
-    """
-    from imgpipe.pipeline.configuration import config as configs
-
-    data = {"source": source}
-    if pattern := _group_pattern(scan):
-        data["group_pattern"] = pattern
-    return configs.build({"run": {"name": _name(source)}, "data": data}, settings)
-
-
-def _group_pattern(scan: Scan) -> str:
-    """Return the pattern for Roboflow's names if most files have such names, otherwise ""."""
-    if scan.groups():
-        return ""
-    versions = sum(bool(re.search(_VERSIONS, item.path)) for item in scan.items)
-    # A few such names among others may be a coincidence.
-    return _VERSIONS if versions > len(scan.items) // 2 else ""
 
 
 def _name(source: str) -> str:

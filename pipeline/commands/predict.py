@@ -83,7 +83,7 @@ def predict(
     top: Annotated[int, typer.Option(help="Number of labels shown for each image.")] = 5,
     timeout: Annotated[float, typer.Option(help="Seconds for each request to a server.")] = 30.0,
     least_certain_first: _LeastCertainFirstOption = False,
-    json_file: options.JsonListOption = None,
+    json_file: options.JsonOption = None,
     csv_file: _CsvOption = None,
 ) -> None:
     """Classify images, using a server or, with --model OUT, a local model."""
@@ -121,11 +121,7 @@ def predict(
 def _classifier(
     server: str | None, model: str | None, version: int | None, timeout: float, run: str | None
 ) -> Client | LoadedModel:
-    """Return the client of a server, or the model in a folder.
-
-    Raises:
-        ConfigError: A run is named without its output folder.
-    """
+    """Return the client of a server, or the model in a folder."""
     from imgpipe.serving.client import Client
 
     # The default name is not taken for a folder, such as that of a clone of the repository. No

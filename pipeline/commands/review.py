@@ -112,11 +112,7 @@ def _leading_to(address: str, folder: Path) -> Iterator[str]:
 
 
 def run_to_review(path: Path) -> PastRun:
-    """Find the run to review: of an output folder, the newest run that wrote its facts.
-
-    Raises:
-        ResourceError: There is no such run.
-    """
+    """Find the run to review: of an output folder, the newest run that wrote its facts."""
     from imgpipe.components.run_record.run_files import FACTS
     from imgpipe.pipeline.output import lookup
 
@@ -125,12 +121,7 @@ def run_to_review(path: Path) -> PastRun:
 
 
 def prepare(run: PastRun, to: Path | None) -> Review:
-    """Read what there is to decide about a run; `to` is the overrides file, or None.
-
-    Raises:
-        ConfigError: The overrides file is invalid.
-        ResourceError: The facts of the run cannot be read.
-    """
+    """Read what there is to decide about a run; `to` is the overrides file, or None."""
     import secrets
 
     from imgpipe.components.report.commands import run_command

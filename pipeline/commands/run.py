@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from imgpipe.components.image_filter.data_summary import DataSummary
+    from imgpipe.components.report.blocks import NamedText, ResultBlock, SpanLook
     from imgpipe.models.training.history import History
     from imgpipe.pipeline.configuration.config import Config
     from imgpipe.pipeline.configuration.run import RunSettings
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-#: Colour of the verdict by exit code; that of all other codes is red.
-_COLOURS = {0: "green", 3: "yellow", 4: "yellow", 130: "yellow", 143: "yellow"}
+#: Look of the verdict by exit code; all other codes are crashes.
+_LOOKS: dict[int, SpanLook] = {0: "good", 3: "warn", 4: "warn", 130: "warn", 143: "warn"}
 _EXAMPLES = """Examples:\n
   imgpipe run photos --out imgpipe-out\n
   imgpipe run --config photos.toml --set evaluate.threshold=0.95\n
@@ -76,20 +77,7 @@ def command(
 def run_config(
     config: Config, json_file: str | None = None, start: str | None = None, accept: bool = False
 ) -> int:
-    """Run the pipeline with a configuration and print the outcome.
-
-    Args:
-        config: The validated configuration.
-        json_file: File for the summary, `-` for standard output, None for no file.
-        start: Component from which on cached outputs are not used, None to use all.
-        accept: Whether anomalies and drift of the data are accepted.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        ImgpipeError: The run could not start.
-    """
+    """Run the pipeline, print the outcome, and return the exit code."""
     from imgpipe.components.run_record import component_names
 
     if start is not None:  # before imports that take time
@@ -110,66 +98,73 @@ def run_config(
 
 
 def tell(outcome: Run, console: Console, settings: RunSettings) -> None:
-    """Print the outcome of a run.
+    """Print the outcome of a run with these settings."""
+    from imgpipe.pipeline.command_line.blocks import print_blocks
 
-    Args:
-        outcome: The run.
-        console: Where it is printed.
-        settings: The section [run] of its configuration.
-    """
-    from imgpipe.components.image_filter.findings import joined
-    from imgpipe.components.report.pictures.learning_curve import images_to_threshold
-    from imgpipe.components.run_record import verdict
-    from imgpipe.components.run_record.run_files import SUMMARY
-    from imgpipe.pipeline.command_line.findings import print_deciding, print_notes
-
-    colour = _COLOURS.get(outcome.exit_code, "red")
-    data = outcome.summary["data"]
-    about_images = data["findings"] if data is not None else ()
-    findings = joined(about_images, outcome.summary["findings"])
-    print_deciding(console, findings)
-    if outcome.repeated:
-        console.print(f"nothing has changed since the run {escape(outcome.folder.name)}")
-    gate = outcome.summary["gate"]
-    headline = verdict.headline(outcome.verdict, gate)
-    console.print(f"\n[bold {colour}]{escape(headline, lines=True)}[/]")
-    for ruling in verdict.rulings(gate) if gate is not None else []:
-        heading = "[bold]failed[/]  " if ruling["reason"] else "passed  "
-        console.print(f"  {heading} {escape(ruling['reason'] or ruling['text'])}")
-    test = verdict.test_line(outcome.summary["metrics"])
-    if test:
-        console.print(f"  test     {escape(test)}")
-    console.print(f"  data     {escape(_data(outcome.summary['data']))}")
-    if outcome.model is not None:
-        state = outcome.summary["push"]["status"].replace("pushed", "published")
-        console.print(f"  model    {escape(str(outcome.model))} ({state})")
-    for heading, text in _training(outcome.summary["training"]):
-        console.print(f"  {heading:<8} {escape(text)}")
-    for text in _changed_choices(outcome):
-        console.print(f"  changed  {escape(text)}")
-    images = images_to_threshold(outcome.summary["training"], gate)
-    if images is not None and gate is not None:
-        enough = f"about {images:,} training images would reach {gate['threshold']:g}"
-        console.print(f"  images   {enough}")
-    for heading, text in verdict.expected_lines(outcome.summary["expected"]):
-        console.print(f"  {heading} {escape(text)}")
-    print_notes(console, findings)
-    if outcome.summary["report"]:
-        console.print(f"  report   {escape(outcome.summary['report'])}")
-    console.print(f"  summary  {escape(str(outcome.folder / SUMMARY))}")
-    if outcome.freed:
-        size = f"{outcome.freed / 1e6:,.1f} MB of files"
-        console.print(f"  removed  {size} that no later run reads (run.keep = {settings.keep})")
-    if outcome.exit_code:
-        console.print(f"  log      {escape(outcome.summary['log'])}")
+    print_blocks(console, _blocks(outcome, settings))
 
 
 def propose(outcome: Run, console: Console) -> None:
     """Print what can be done after a run."""
-    from imgpipe.components.report.commands import lines
+    from imgpipe.components.report.commands import shown
+    from imgpipe.pipeline.command_line.blocks import print_blocks
 
-    for line in lines(outcome.summary["next"]):
-        console.print(f"  {escape(line)}")
+    print_blocks(console, [shown(outcome.summary["next"])])
+
+
+def _blocks(outcome: Run, settings: RunSettings) -> Iterator[ResultBlock]:
+    """Yield the verdict, with what has to be known before it, and the figures."""
+    from imgpipe.components.image_filter.findings import joined
+    from imgpipe.components.report import blocks as show
+    from imgpipe.components.run_record import verdict
+    from imgpipe.components.run_record.run_files import SUMMARY
+    from imgpipe.pipeline.command_line import findings as shown_findings
+
+    summary = outcome.summary
+    about_images = summary["data"]["findings"] if summary["data"] is not None else ()
+    findings = joined(about_images, summary["findings"])
+    yield shown_findings.deciding(findings)
+    if outcome.repeated:
+        yield show.Sentence(f"nothing has changed since the run {outcome.folder.name}")
+    headline, *more = verdict.headline(outcome.verdict, summary["gate"]).splitlines() or [""]
+    look = _LOOKS.get(outcome.exit_code, "bad")
+    yield show.Heading(show.Span(headline, look))
+    for line in more:
+        yield show.Sentence(show.Span(line, look), "sentence")
+    yield show.Figures([*_figures(outcome)])
+    yield shown_findings.notes(findings)
+    files = {"report": summary["report"] or "", "summary": str(outcome.folder / SUMMARY)}
+    if outcome.freed:
+        size = f"{outcome.freed / 1e6:,.1f} MB of files"
+        files["removed"] = f"{size} that no later run reads (run.keep = {settings.keep})"
+    if outcome.exit_code:
+        files["log"] = summary["log"]
+    yield show.Figures([(name, text) for name, text in files.items() if text])
+
+
+def _figures(outcome: Run) -> Iterator[NamedText]:
+    """Yield what the rules say, the figures of the run, and what of the model differs."""
+    from imgpipe.components.report.blocks import Span
+    from imgpipe.components.report.pictures.learning_curve import images_to_threshold
+    from imgpipe.components.run_record import verdict
+
+    summary = outcome.summary
+    gate = summary["gate"]
+    for ruling in verdict.rulings(gate) if gate is not None else []:
+        heading = Span("failed", "strong") if ruling["reason"] else "passed"
+        yield heading, ruling["reason"] or ruling["text"]
+    test = verdict.test_line(summary["metrics"])
+    if test:
+        yield "test", test
+    yield "data", _data(summary["data"])
+    if outcome.model is not None:
+        state = summary["push"]["status"].replace("pushed", "published")
+        yield "model", f"{outcome.model} ({state})"
+    yield from _training(summary["training"])
+    images = images_to_threshold(summary["training"], gate)
+    if images is not None and gate is not None:
+        yield "images", f"about {images:,} training images would reach {gate['threshold']:g}"
+    yield from verdict.expected_lines(summary["expected"])
 
 
 def _data(data: DataSummary | None) -> str:
@@ -181,21 +176,6 @@ def _data(data: DataSummary | None) -> str:
     quarantine = f"{data['rejected']:,} in quarantine" + (f" ({reasons})" if reasons else "")
     repaired = f", {data['repaired']:,} repaired" if data["repaired"] else ""
     return f"{data['in']:,} files: {data['kept']:,} kept{repaired}, {quarantine}"
-
-
-def _changed_choices(outcome: Run) -> Iterator[str]:
-    """Yield what of the model differs from that of the last run with one."""
-    from imgpipe.pipeline.commands.compare import described
-    from imgpipe.pipeline.output.output_folder import OutputFolder
-    from imgpipe.pipeline.output.run_history import choice_changes
-
-    runs = OutputFolder(outcome.out).runs
-    this = next((run for run in runs if run.name == outcome.folder.name), None)
-    before = [run for run in runs if run.decided_by is not None and run.name < outcome.folder.name]
-    if this is None or this.decided_by is None or not before:
-        return
-    for change in choice_changes(before[-1], this):
-        yield f"{described(change)} since the run {before[-1].name}"
 
 
 def _training(training: History | None) -> Iterator[tuple[str, str]]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape, new_console
+from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
-    from imgpipe.components.report.blocks import SpanLook, TableCell
-    from imgpipe.pipeline.output.run_history import ChangesOfRun, ListedRun, RunList
+    from imgpipe.components.report.blocks import ResultBlock, SpanLook, TableCell
+    from imgpipe.pipeline.output.past_run import DescribedRun
+    from imgpipe.pipeline.output.run_history import RunList
 
 app = typer.Typer()
 
@@ -23,9 +25,6 @@ _LOOKS: dict[str, SpanLook] = {
     "killed": "bad",
     "damaged": "bad",
 }
-_WIDE = 100  # columns from which on a terminal shows details
-_SHOWN = 3  # changes that are shown of each kind; all are in the JSON
-_LONGEST_VALUE = 30
 _EXAMPLES = """Examples:\n
   imgpipe runs imgpipe-out\n
   imgpipe runs imgpipe-out --last 5 --json -
@@ -38,9 +37,10 @@ def command(
     last: Annotated[
         int, typer.Option("--last", metavar="N", min=1, help="Number of runs that are listed.")
     ] = 20,
-    json_file: options.JsonListOption = None,
+    json_file: options.JsonOption = None,
 ) -> None:
-    """List the runs of an output folder: verdict, accuracy, data, and what changed."""
+    """List the runs of an output folder: verdict, accuracy, data and version."""
+    from imgpipe.pipeline.command_line.blocks import print_blocks
     from imgpipe.pipeline.output import lookup
     from imgpipe.pipeline.output.run_history import list_runs
 
@@ -49,77 +49,44 @@ def command(
     listed = list_runs(folder.path, runs, last)
     output_files.write_json(listed, json_file)
     if json_file != output_files.STANDARD_OUTPUT:
-        _print(listed, len(runs))
+        print_blocks(new_console(), _blocks(listed, len(runs)))
 
 
-def _print(listed: RunList, total: int) -> None:
+def _blocks(listed: RunList, total: int) -> Iterator[ResultBlock]:
+    """Yield the table of the runs, what is served, and the commands that go on from the newest."""
     from imgpipe.components.common.formatting import plural
-    from imgpipe.components.report import blocks as show
-    from imgpipe.components.report.commands import lines
-    from imgpipe.pipeline.command_line.blocks import print_blocks
+    from imgpipe.components.report.blocks import Sentence, Table
+    from imgpipe.components.report.commands import shown
 
-    console = new_console()
     runs = listed["runs"]
-    # On a narrow terminal, details are left out, which `--json` has.
-    details = not console.is_terminal or console.width >= _WIDE
-    rows = [_cells(run, details) for run in runs]
     columns = ("started", "verdict", "accuracy", "images", "version", "time")
-    print_blocks(console, [show.Table("Runs", columns, rows)])
+    yield Table("Runs", columns, [_cells(run) for run in runs])
     for run in runs:
-        difference = _difference(run["changed"])
-        if difference:
-            console.print(f"  [dim]{run['started']} changed: {escape(difference)}[/]")
         if run["status"] == "damaged":
-            file = escape(f"{run['folder']}/summary.json")
-            console.print(f"  [dim]{run['started']}: its summary cannot be read: {file}[/]")
+            file = f"{run['folder']}/summary.json"
+            yield Sentence(f"  {run['started']}: its summary cannot be read: {file}", "muted")
     counted = plural(total, "run") if len(runs) == total else f"{len(runs)} of {total:,} runs"
-    console.print(f"{counted} in {escape(listed['out'])}")
+    yield Sentence(f"{counted} in {listed['out']}")
     newest = listed["newest_version"]
     if newest and newest["rolled_back_to"] is not None:
-        console.print(
+        yield Sentence(
             f"version {newest['number']} is the newest, and holds the model of version "
             f"{newest['rolled_back_to']} since a rollback"
         )
-    for line in lines(listed["next"]):
-        console.print(escape(line))
+    yield shown(listed["next"])
 
 
-def _cells(run: ListedRun, details: bool) -> tuple[TableCell, ...]:
-    """Return the cells of a run; `details` are the kind of the accuracy and the classes."""
-    from imgpipe.components.common.formatting import NONE, plural, seconds, share
+def _cells(run: DescribedRun) -> tuple[TableCell, ...]:
+    """Return the cells of a run."""
+    from imgpipe.components.common.formatting import NONE, seconds, share
     from imgpipe.components.report.blocks import Span
 
-    decided_by = run["decided_by"]
     accuracy = NONE
-    if decided_by is not None:
-        low, high = decided_by["ci95"]
-        kind = f", {decided_by['kind']}" if details else ""
-        accuracy = f"{share(decided_by['accuracy'])} ({low:.2f}–{high:.2f}{kind})"
-    images = NONE
-    if run["images"] is not None:
-        classes = f" in {plural(run['classes'] or 0, 'class', 'classes')}" if details else ""
-        images = f"{run['images']:,}{classes}"
+    if run["decided_by"] is not None:
+        low, high = run["decided_by"]["ci95"]
+        accuracy = f"{share(run['decided_by']['accuracy'])} ({low:.2f}–{high:.2f})"
     status = run["status"].replace("_", " ").replace("refused", "data refused")
-    version = NONE if run["version"] is None else str(run["version"])
     verdict = Span(status, _LOOKS.get(run["status"], "warn"))
+    images = NONE if run["images"] is None else f"{run['images']:,}"
+    version = NONE if run["version"] is None else str(run["version"])
     return run["started"], verdict, accuracy, images, version, seconds(run["seconds"])
-
-
-def _difference(changed: ChangesOfRun) -> str:
-    """Describe the first changes of each kind: `train.epochs 8 → 9, images of cat +2`."""
-    settings = [
-        f"{change['name']} {_short(change['before'])} → {_short(change['after'])}"
-        for change in changed["configuration"]
-    ]
-    counts = [
-        f"{change['name']} {(change['after'] or 0) - (change['before'] or 0):+,}"
-        for change in changed["data"]
-    ]
-    parts = [*settings[:_SHOWN], *counts[:_SHOWN]]
-    hidden = len(settings) + len(counts) - len(parts)
-    return ", ".join([*parts, f"and {hidden} more"] if hidden else parts)
-
-
-def _short(value: object) -> str:
-    text = '""' if value == "" else str(value)
-    return text if len(text) <= _LONGEST_VALUE else f"…{text[-_LONGEST_VALUE:]}"

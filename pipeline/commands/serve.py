@@ -109,13 +109,7 @@ def _quiet_tensorflow() -> None:
 
 
 def _with_model(settings: Settings, model: Model, examples: bool) -> Settings:
-    """Return the settings with what follows from the model that is served.
-
-    Args:
-        settings: The settings of the flags.
-        model: The model.
-        examples: Whether the page shows images of the validation set.
-    """
+    """Return the settings with what follows from the model; `examples` shows images of it."""
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.published.example_images import example_images
 
@@ -129,12 +123,7 @@ def _with_model(settings: Settings, model: Model, examples: bool) -> Settings:
 
 
 def _named(path: Path, run: str | None, versions: int) -> Model:
-    """Find what is served: a folder of versions, one of them, or the model of a run.
-
-    Raises:
-        ConfigError: There is one model, but several versions are asked for.
-        ResourceError: There is no model.
-    """
+    """Find what is served: a folder of versions, one of them, or the model of a run."""
     from imgpipe.pipeline.output import lookup
 
     model = lookup.model(path, run)
@@ -148,13 +137,13 @@ def _named(path: Path, run: str | None, versions: int) -> Model:
 
 def _say_unpublished(model: Model) -> None:
     """Print why a model is not published, and the command that publishes it."""
-    from imgpipe.components.report.commands import lines
+    from imgpipe.components.report.commands import shown
+    from imgpipe.pipeline.command_line.blocks import print_blocks
 
     console = new_console(stderr=True)
     if model.notice:
         console.print(f"note: {escape(model.notice)}")
-    for line in lines(model.publish_commands):
-        console.print(f"  {escape(line)}")
+    print_blocks(console, [shown(model.publish_commands)])
 
 
 @contextlib.contextmanager

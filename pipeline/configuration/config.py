@@ -29,7 +29,7 @@ from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.model_pusher.settings import PushSettings
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError, without_secrets
-from imgpipe.models.settings.limits import AUTOMATIC, INPUT, OUTPUT, PLACE, declared, describe
+from imgpipe.models.settings.limits import AUTOMATIC, INPUT, OUTPUT, PLACE, describe
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.settings.network import NetworkSettings
 from imgpipe.models.settings.training import FineTune, TrainSettings
@@ -40,7 +40,6 @@ from imgpipe.pipeline.configuration.kubeflow import KubeflowSettings
 from imgpipe.pipeline.configuration.places import Places
 from imgpipe.pipeline.configuration.run import ExpectSettings, RunSettings
 
-_TOO_DEEP = "is nested too deeply"  # the parser of TOML calls itself for each bracket
 _SHOWN = 200  # most characters of a value in a message
 WEIGHT_FILES = (".h5", ".keras")
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # `Path` makes one slash of two
@@ -197,15 +196,6 @@ def unknown(key: str) -> str:
     inside = [name for name in keys if name.startswith(f"{key}.")]
     if inside:
         return f"{key!r} is a section; expected one of its keys, such as {inside[0]!r}."
-    if key.startswith("kubeflow."):
-        section = ", ".join(declared(KubeflowSettings))
-        return (
-            f"unknown key {key!r}; the section has {section}. Write other settings of the pods, "
-            "such as tolerations and pull secrets, into the compiled file: see 'Other settings of "
-            "the pods' in docs/kubeflow.md."
-        )
-    if any(key.startswith(f"{name}.") for name in keys):  # in a table such as kubeflow.resources
-        return f"unknown key {key!r}."
 
     def similarity(candidate: str) -> float:
         last = key.rpartition(".")[2], candidate.rpartition(".")[2]
@@ -246,9 +236,8 @@ def _set(tree: dict[str, object], assignment: str) -> None:
         raise ConfigError(f"--set {assignment}: {unknown(key)}")
     try:
         value = tomllib.loads(f"v = {text}")["v"]
-    except RecursionError:
-        raise ConfigError(f"--set {key}: the value {_TOO_DEEP}.") from None
-    except ValueError:  # a text without quotes, such as --set run.name=flowers
+    # A text without quotes, such as --set run.name=flowers; or more brackets than Python's stack.
+    except (ValueError, RecursionError):
         value = text.strip()
         quote = value[:1]
         if quote in ('"', "'") and value.endswith(quote) and value.count(quote) == 2:
@@ -323,12 +312,10 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
 def _absolute_paths(
     tree: Mapping[str, object], names: Iterable[str], folder: Path
 ) -> dict[str, str]:
-    """Return some settings, and weights and backbone if they are paths, as absolute paths.
+    """Return the settings `names`, and weights and backbone if they are paths, as absolute paths.
 
-    Args:
-        tree: The settings, of which values may be missing or have a wrong type.
-        names: Names of settings that are paths. Empty ones stay empty, to follow `run.out`.
-        folder: Folder at which relative paths start.
+    Values of `tree` may be missing or have a wrong type; empty ones stay empty, to follow
+    `run.out`. Relative paths start at `folder`.
     """
     values = {name: value for name, value in flat(tree) if isinstance(value, str)}
     paths = {name: absolute_spec(values[name], folder) for name in names if values.get(name)}
@@ -345,11 +332,9 @@ def _read(path: Path) -> dict[str, object]:
     try:
         text = path.read_bytes().decode("utf-8-sig")  # Windows editors write a byte order mark
         return tomllib.loads(text)
-    except RecursionError:
-        raise ConfigError(f"{path} is not valid TOML: a value {_TOO_DEEP}.") from None
     except OSError as error:
         raise ConfigError(f"cannot read config {path}: {error.strerror}.") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}).") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the parser calls itself for each bracket
         raise ConfigError(f"{path} is not valid TOML: {error}.") from None

@@ -14,8 +14,7 @@ What a change invalidates is decided here alone:
 | `data_key` | images, overrides, split, judge | what a person or a run accepted |
 | `weights_key` | backbone, weights, views, precision | the features of all images |
 | `run_key` | these keys, and all settings that decide | which version is the baseline |
-| `settings_key` | all settings and the code | whether a run may be a repetition |
-| `outcome_key` | the plan and the accepted schema | whether it is one |
+| `outcome_key` | the plan and the accepted schema | whether a run repeats the last one |
 
 A component also runs again where an artifact that it reads has changed. Which setting is in which
 field of `Plan` is listed in `tests/pipeline/test_plan.py`. Two stores are addressed by content, so
@@ -37,6 +36,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 from imgpipe.components.baseline_plan import BaselinePlan
 from imgpipe.components.common.storage import manifest
@@ -50,7 +50,7 @@ from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.components.model_pusher.settings import PusherPlan
-from imgpipe.components.run_record.facts import ShownSettings
+from imgpipe.components.run_record.facts import Expectation, ShownSettings
 from imgpipe.models.features.extractor import describe, weights_key
 from imgpipe.models.files import source_code
 from imgpipe.pipeline.configuration import config as configs
@@ -290,12 +290,7 @@ def report_settings(
         "cross_validate": config.folds,
         "backbone": config.model.network,
         "image_size": config.settings.size,
-        "expect": {
-            "text": config.expect.text,
-            "low": config.expect.low,
-            "high": config.expect.high,
-            "split": config.expect.split,
-        },
+        "expect": cast(Expectation, config.expect.model_dump()),
         "fingerprint": fingerprint,
         "seeds": {"split": config.split.seed, "train": config.train.seed},
         "changed": changed(config),
@@ -334,15 +329,6 @@ def plan(config: str, given: Mapping[str, object]) -> dict[str, str]:
 def to_json(config: Config) -> str:
     """Write a configuration with absolute paths as JSON for `plan`."""
     return config.model_dump_json(exclude_none=True)
-
-
-def settings_key(config: Config) -> str:
-    """Return the fingerprint of all settings and of the source code.
-
-    Args:
-        config: The configuration, with absolute paths.
-    """
-    return _fingerprint(config.model_dump(mode="json"), source_code.fingerprint())
 
 
 def outcome_key(plan: Plan, schema_file: Path) -> str:

@@ -1,8 +1,8 @@
 """A run that would repeat an earlier one: its outcome is known without TensorFlow and TFX.
 
-A run that has ended leaves its keys, `plan.settings_key` and `plan.outcome_key`. If a later run has
-the same keys, and everything that the earlier one made is still there, then it would take every
-component from the cache and end in the same way.
+A run that has ended leaves `plan.outcome_key`. If a later run has the same settings and key, and
+everything that the earlier one made is still there, then it would take every component from the
+cache and end in the same way.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import cast
 
 from imgpipe.components.common.storage import integrity, manifest
-from imgpipe.components.run_record.run_files import ARTIFACTS, SUMMARY
+from imgpipe.components.run_record.run_files import CONFIG
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.output import past_run
@@ -23,60 +23,34 @@ from imgpipe.pipeline.output.run_summary import RunSummary
 from imgpipe.pipeline.results import Run
 
 FILE = "repeat.json"
-#: Number of images above which no earlier run is searched for: hashing them takes longer than the
-#: imports, and is done while these are running.
-MOST_IMAGES = 50_000
 
 
-def remember(run: Run, settings_key: str, outcome_key: str) -> None:
-    """Write the keys of a run that ended with a model into its folder.
-
-    Args:
-        run: The run.
-        settings_key: `plan.settings_key` when the run began, because a new version may be installed
-            before it ends.
-        outcome_key: `plan.outcome_key` when it ended.
-    """
+def remember(run: Run, outcome_key: str) -> None:
+    """Write the key of a run that ended with a model into its folder."""
     # Where another version is served now, the verdict asks for a new run.
     if run.exit_code in (0, 3) and "other_version" not in run.summary["push"]["refused_by"]:
-        keys = {"settings": settings_key, "key": outcome_key, "files": _digests(run.folder)}
-        atomic_write(run.folder / FILE, json.dumps(keys, indent=1) + "\n")
+        atomic_write(run.folder / FILE, json.dumps({"key": outcome_key}) + "\n")
 
 
-def candidate(folder: OutputFolder, settings_key: str) -> PastRun | None:
-    """Find the newest run, if it ended with a model and had the settings of this run.
+def candidate(folder: OutputFolder, settings: str) -> PastRun | None:
+    """Return the newest run of an output folder, if it had these settings and ended with a model.
 
     After any other run, DataGate's last decision and the newest run are not those of a run that is
-    repeated. None also if that run had too many images, or its files are not those that it wrote.
-
-    Args:
-        folder: The output folder.
-        settings_key: `plan.settings_key` of this run.
+    repeated. `settings` is the configuration as TOML.
     """
     started = folder.started
-    if not started:
+    if not started or not (started[-1] / FILE).is_file():
         return None
-    keys = json_object.read_or_empty(started[-1] / FILE)
-    # The digests are compared too, because an edited summary would be reported as this outcome.
-    if keys.get("settings") != settings_key or keys.get("files") != _digests(started[-1]):
-        return None
-    run = past_run.read(started[-1])
-    data = run.summary["data"] if run.summary is not None else None
-    return run if data is not None and 0 < data["in"] <= MOST_IMAGES else None
+    written = settings.encode("utf-8", "backslashreplace")  # as `atomic_write` does
+    return past_run.read(started[-1]) if (started[-1] / CONFIG).read_bytes() == written else None
 
 
 def outcome(run: PastRun, outcome_key: str, versions: Path, began: float) -> Run | None:
-    """Return the outcome of a run that repeats a candidate.
+    """Return the outcome of a run with this key that repeats the candidate `run`.
 
-    Args:
-        run: The candidate.
-        outcome_key: `plan.outcome_key` of this run.
-        versions: Folder of the published versions.
-        began: When this run began, as a time of `time.monotonic`.
-
-    Returns:
-        The outcome; None if the images differ, or something that the candidate made is not intact
-        or no longer served.
+    `versions` is the folder of the published versions, and `began` when this run began, as a time
+    of `time.monotonic`. None if the images differ, or something that the candidate made is not
+    intact or no longer served.
     """
     summary = run.summary
     artifacts = run.artifacts or {}
@@ -113,8 +87,3 @@ def _is_served(summary: RunSummary, versions: Path) -> bool:
     push = summary["push"]
     served = manifest.served(versions) if push["status"] != "refused" else None
     return push["version"] == (str(served.number) if served else None)
-
-
-def _digests(directory: Path) -> dict[str, str]:
-    """Digests of the files from which a repetition takes its outcome."""
-    return {name: integrity.sha256_or_empty(directory / name) for name in (SUMMARY, ARTIFACTS)}

@@ -1,30 +1,44 @@
 """What a run would reject, repair and warn about, for `imgpipe check` and `imgpipe.check`.
 
-It needs neither TFX nor Beam: TensorFlow decodes the images, and Pillow and numpy measure them.
+ImageFilter's engine runs in this process, and needs neither TFX nor Beam: TensorFlow decodes the
+images, and Pillow and numpy measure them. A row of each image is in memory, without its bytes. The
+few images that are shown are read again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.components import source_check
+from imgpipe.components.common.splits import Groups, SplitRule
 from imgpipe.components.data_gate import rules
+from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.settings import SourceOptions
+from imgpipe.components.example_gen.sources import Scan, Source, open_source
+from imgpipe.components.image_filter import comparison
 from imgpipe.components.image_filter.data_summary import DataSummary
-from imgpipe.components.image_filter.image_table import NearGroup
+from imgpipe.components.image_filter.image_table import ImageTable, NearGroup
+from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.check import Row
-from imgpipe.components.source_check import JudgedSource, SourceCheckPlan
+from imgpipe.components.image_filter.judge.overrides import Override
+from imgpipe.components.image_filter.judge.settings import JudgeSettings
+from imgpipe.components.image_filter.settings import FilterPlan
+from imgpipe.components.image_filter.summary import check_conservation, summarise
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.models.finding import Finding
+from imgpipe.models.machine import progress
 from imgpipe.pipeline.configuration.config import Config
 
 if TYPE_CHECKING:
     from imgpipe.components.report.page import Page
-    from imgpipe.components.report.page_facts import PageFacts
+    from imgpipe.components.run_record.facts import Facts
 
 _ADVICE = "do what stands below each reason (--html shows the images)"
 
@@ -54,21 +68,46 @@ class CheckSummary(DataSummary):
     seconds: Annotated[float, "Duration of the checks, without the start of TensorFlow."]
 
 
-@dataclasses.dataclass(frozen=True)
-class ExaminedSource:
+@dataclass(frozen=True)
+class CheckedSource:
     """The result of a check.
 
     Attributes:
-        plan: What was checked, and with which settings.
-        judged: The findings.
+        source: The source, from which images are read again.
+        scan: Its listing.
+        images: All images, and what was found in them.
+        data: Counts of the images, and findings.
+        seconds: Duration of the checks.
         refused: Why a run would refuse the data; empty if it would not.
-        verdict: A sentence that begins with "clean", "usable" or "refused".
     """
 
-    plan: SourceCheckPlan
-    judged: JudgedSource
-    refused: Sequence[Finding]
-    verdict: str
+    source: Source
+    scan: Scan
+    images: ImageTable
+    data: DataSummary
+    seconds: float
+    refused: Sequence[Finding] = ()
+
+    @property
+    def verdict(self) -> str:
+        """A sentence that begins with "clean", "usable" or "refused"."""
+        from imgpipe.components.common.formatting import plural
+        from imgpipe.components.image_filter.findings import titles
+
+        warned = sum(bool(row.with_severity("warn")) for row in self.images.rows)
+        counts = {"rejected": self.data["rejected"], "repaired": self.data["repaired"]}
+        changed = [f"{count:,} {what}" for what, count in counts.items() if count]
+        if warned:
+            changed.append(f"{plural(warned, 'image')} with warnings")
+        clauses = [", ".join(changed)] if changed else []
+        clauses += titles(self.data["findings"])
+        images = plural(self.data["in"], "image")
+        if not clauses and not self.refused:
+            return f"clean: {images}, no problems found"
+        outcome = "; ".join((f"{self.data['kept']:,} of {images} kept", *clauses))
+        if self.refused:
+            return f"refused: a run would refuse this data ({outcome})"
+        return f"usable: {outcome}"
 
     def reasons(self) -> list[str]:
         """Return why a run would refuse the data in a few sentences."""
@@ -76,50 +115,45 @@ class ExaminedSource:
 
     def summary(self) -> CheckSummary:
         """Return what `--json` writes."""
-        from imgpipe.components.report.check_page import findings
-
-        judged = self.judged
-        by_fate = findings(judged)
         return {
             "schema": SCHEMA,
-            "source": judged.scan.source,
-            "classes": list(judged.scan.vocabulary),
+            "source": self.scan.source,
+            "classes": list(self.scan.vocabulary),
             "refused": bool(self.refused),
             "verdict": self.verdict,
             "reasons": list(self.refused),
-            **judged.summary,
+            **self.data,
             "files": {
-                "rejected": by_fate["rejected"],
-                "repaired": by_fate["repaired"],
-                "warned": by_fate["warned"],
-                "reviewed": [finding.row() for finding in judged.images.reviewed],
+                "rejected": self.images.rejected,
+                "repaired": self.images.repaired,
+                "warned": self.images.warned,
+                "reviewed": self.images.reviewed,
             },
-            "near_duplicates": judged.images.near_groups(),
-            "seconds": round(judged.seconds, 3),
+            "near_duplicates": self.images.near_groups(),
+            "seconds": round(self.seconds, 3),
         }
 
     def page(self) -> Page:
         """Return what the page shows, without its images."""
         from imgpipe.components.report.check_page import sections
         from imgpipe.components.report.page import Page
-        from imgpipe.components.report.page_facts import empty
-        from imgpipe.components.report.pictures.galleries import sampled
-        from imgpipe.components.report.pictures.near_duplicates import condensed
         from imgpipe.components.report.section import Context
-        from imgpipe.components.run_record.facts import page_settings
+        from imgpipe.components.run_record.facts import empty, page_settings
+        from imgpipe.components.run_record.galleries import sampled
+        from imgpipe.components.run_record.near_groups import condensed
         from imgpipe.components.run_record.verdict import RunState
 
-        scan = self.judged.scan
-        groups = self.judged.images.near_groups()
-        facts: PageFacts = {
+        scan = self.scan
+        groups = self.images.near_groups()
+        facts: Facts = {
             **empty(page_settings("imgpipe check", scan.source, scan.vocabulary)),
-            "data": self.judged.summary,
-            "near": None if groups is None else condensed(groups),
-            "galleries": sampled(self.judged.images.kept, scan.vocabulary),
+            "data": self.data,
+            "near": None if groups is None else condensed(groups, self.images.radius),
+            "galleries": sampled(self.images.kept, scan.vocabulary),
         }
         status = "refused" if self.refused else self.verdict.split(":", 1)[0]
         state = RunState(status, self.verdict)
-        return Page.of(Context(facts, None, state), sections(self.judged, self.reasons()))
+        return Page.of(Context(facts, None, state), sections(self.images, self.reasons()))
 
     def html(self) -> str:
         """Draw the page as one HTML file, for which the images are read again."""
@@ -127,16 +161,65 @@ class ExaminedSource:
 
         page = self.page()
         keys = {picture.key for picture in page.pictures()}
-        hashes = {row.path: row.image_hash for row in self.judged.images.rejected}
-        hashes |= {row.path: row.image_hash for row in self.judged.images.kept}
-        wanted = [path for path, image_hash in hashes.items() if keys & {path, image_hash}]
-        images = {}
-        for path, data in source_check.read_images(self.plan, self.judged, wanted):
-            images[hashes[path]] = images[path] = thumbnails.kept_small(data)
-        return page.html(images)
+        hashes = {row.path: row.image_hash for row in self.images.rows}
+        shown = {}
+        for item in self.scan.items:
+            if not keys & {item.path, hashes[item.path]}:
+                continue
+            try:
+                data = self.source.read(item)
+            except OSError:  # what is gone now is not shown
+                continue
+            shown[item.path] = shown[hashes[item.path]] = thumbnails.kept_small(data)
+        return page.html(shown)
 
 
-def examine(config: Config, to_stderr: bool) -> ExaminedSource:
+def judge(
+    options: SourceOptions,
+    settings: JudgeSettings | None = None,
+    groups: Groups = "auto",
+    rule: SplitRule | None = None,
+    decisions: Sequence[Override] = (),
+    decisions_file: Path | None = None,
+) -> CheckedSource:
+    """Check all images of a source, without asking whether a run would refuse the data.
+
+    Args:
+        options: How the source is read.
+        settings: Settings of the checks. Default: `JudgeSettings()`.
+        groups: How images that belong together are found.
+        rule: The rule that draws the splits. Default: `SplitRule()`.
+        decisions: People's decisions about single images.
+        decisions_file: The file that holds them.
+
+    Raises:
+        ConfigError: The source or the settings are invalid.
+        RuntimeError: The numbers of kept and rejected files do not add up to the number of files,
+            which is a defect.
+    """
+    began = time.monotonic()
+    source = open_source(options.source, options)
+    scan = source.listing()
+    plan = FilterPlan(
+        settings=settings or JudgeSettings(),
+        groups=groups,
+        vocabulary=tuple(scan.vocabulary),
+        overrides=overrides.decisions(decisions, scan.vocabulary, decisions_file),
+    )
+    rule = dataclasses.replace(rule or SplitRule(), given=scan.given_splits)
+    limit = plan.settings.pixel_limit
+    records = inspect(source, scan.items, limit, options.store, rule, scan.vocabulary)
+    progress.total(len(scan.items), "images")
+    with contextlib.closing(records):
+        examined = [*comparison.examine(records, plan)]
+    rows = [row for row, _ in examined]
+    images = comparison.compare(rows, (hashes for _, hashes in examined), plan, rule)
+    summary = summarise(images, plan, scan.notes)
+    check_conservation(summary, len(scan.items))
+    return CheckedSource(source, scan, images, summary, time.monotonic() - began)
+
+
+def examine(config: Config, to_stderr: bool) -> CheckedSource:
     """Inspect the data of a configuration, and judge the numbers of images as DataGate does.
 
     They are compared with the data that the output folder accepted last.
@@ -148,38 +231,30 @@ def examine(config: Config, to_stderr: bool) -> ExaminedSource:
         config: The validated configuration.
         to_stderr: Whether progress is printed to standard error instead of standard output.
 
-    Returns:
-        The findings and the verdict.
-
     Raises:
         ConfigError: The source or a setting is wrong.
     """
-    from imgpipe.components.image_filter.judge import overrides
     from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
 
     store = str(config.places.judge) if config.judge.store else ""
-    decisions = config.places.overrides
-    plan = source_check.SourceCheckPlan(
-        options=SourceOptions.of(config.data, store),
-        settings=config.judge,
-        groups=config.split.groups,
-        rule=config.split_rule,
-        overrides=overrides.load(decisions) if decisions else (),
-        overrides_file=decisions,
-    )
+    file = config.places.overrides
+    decisions = overrides.load(file) if file else ()
+    options = SourceOptions.of(config.data, store)
     with consoles.counted(to_stderr) as display:
         with display.step("loading TensorFlow"), quick_imports():
             import tensorflow  # noqa: F401  # so that the next step's rate is that of the inspection
         with display.step("inspecting images"):
-            judged = source_check.judge(plan)
+            checked = judge(
+                options, config.judge, config.split.groups, config.split_rule, decisions, file
+            )
         accepted_classes = _accepted_classes(config)
-        demanded = rules.Requirements(config.gate, judged.scan.vocabulary, accepted_classes)
-        refused = rules.counted(judged.summary, demanded)
+        demanded = rules.Requirements(config.gate, checked.scan.vocabulary, accepted_classes)
+        refused = rules.counted(checked.data, demanded)
         for reason in refused:  # whose remedies name the quarantine, which a check does not write
             ways = reason["remedies"]
             reason["remedies"] = [way.replace(rules.SEE_REASONS, _ADVICE) for way in ways]
-    return ExaminedSource(plan, judged, refused, _verdict(judged, bool(refused)))
+    return dataclasses.replace(checked, refused=refused)
 
 
 def _accepted_classes(config: Config) -> dict[str, int | None]:
@@ -199,22 +274,3 @@ def _accepted_classes(config: Config) -> dict[str, int | None]:
     if not chosen or not file.is_file():
         return {}
     return schema.classes(schema.read(file), accepted.classes(file))
-
-
-def _verdict(judged: JudgedSource, refused: bool) -> str:
-    from imgpipe.components.common.formatting import plural
-    from imgpipe.components.image_filter.findings import titles
-
-    summary = judged.summary
-    warned = len({finding.path for finding in judged.images.warned})
-    counts = {"rejected": summary["rejected"], "repaired": summary["repaired"]}
-    changed = [f"{count:,} {what}" for what, count in counts.items() if count]
-    if warned:
-        changed.append(f"{plural(warned, 'image')} with warnings")
-    clauses = [", ".join(changed)] if changed else []
-    clauses += titles(summary["findings"])
-    images = plural(summary["in"], "image")
-    if not clauses and not refused:
-        return f"clean: {images}, no problems found"
-    outcome = "; ".join((f"{summary['kept']:,} of {images} kept", *clauses))
-    return f"refused: a run would refuse this data ({outcome})" if refused else f"usable: {outcome}"

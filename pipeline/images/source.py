@@ -126,10 +126,6 @@ def _check_network_files(model: ModelSettings) -> None:
 def require_outside(data: DataSettings, places: Places) -> None:
     """Refuse outputs in the folder of the images, which the next run would take for a class.
 
-    Args:
-        data: The section of the configuration that names the source, with absolute paths.
-        places: The places of the run.
-
     Raises:
         ConfigError: A folder of outputs lies in the folder of the images, or is this folder, or its
             path has a character that Beam and TensorFlow take for a pattern.

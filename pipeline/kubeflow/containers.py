@@ -16,11 +16,7 @@ _DEFAULT = "default"
 
 
 def set_resources(spec: Spec, resources: Mapping[str, Resources]) -> None:
-    """Write the limits into the containers of a PipelineSpec.
-
-    Args:
-        spec: The PipelineSpec, which is changed. All of its tasks are at the top.
-        resources: Limits by the name of the task; those of "default" hold for all others.
+    """Write the limits of each task, or those of "default", into the containers of a PipelineSpec.
 
     Raises:
         ConfigError: The pipeline has no task of this name.

@@ -122,17 +122,10 @@ def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
 def _run_component(
     described: Spec, given: ExecutorInput, file: Path, beam: list[str]
 ) -> ExecutorOutput:
-    """Run one component with TFX's own entry point.
+    """Run one component, as `groups` describes it, with TFX's own entry point; return its outputs.
 
-    Args:
-        described: The component, as `groups` describes it.
-        given: Inputs and outputs of the group, with paths in this container. Its inputs include
-            what the components before have made.
-        file: File for what TFX says of the outputs, in a folder of its own.
-        beam: Arguments of Beam.
-
-    Returns:
-        The outputs.
+    `given` has the inputs and outputs of the group, with paths in this container; its inputs
+    include what the components before have made. TFX writes about the outputs to `file`.
     """
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2

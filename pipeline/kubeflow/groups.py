@@ -45,9 +45,7 @@ def artifact_name(component: str, key: str) -> str:
 def group(spec: Spec, directory: str) -> None:
     """Replace the tasks of a PipelineSpec, one for each component, by one for each group.
 
-    Args:
-        spec: The PipelineSpec, which is changed. All of its tasks are at the top.
-        directory: Folder of the run, in which `mounts.RUN` stands for the id of the run.
+    In `directory`, the folder of the run, `mounts.RUN` stands for the id of the run.
     """
     dag = spec["root"]["dag"]
     deployment = spec["deploymentSpec"]
@@ -91,14 +89,7 @@ class _Group:
         self._outputs: Spec = {"artifacts": {}, "parameters": {}}
 
     def add(self, name: str, given: Spec, component: Spec, arguments: list[str]) -> None:
-        """Add a component.
-
-        Args:
-            name: Name of the component.
-            given: Inputs of its task.
-            component: Its declaration.
-            arguments: Arguments of its container.
-        """
+        """Add a component with the inputs of its task, its declaration and its arguments."""
         self._names.add(name)
         declared = component.get("inputDefinitions", {})
         artifacts = {

@@ -26,14 +26,7 @@ def _root() -> Path:
 
 
 def to_path(uri: str) -> str:
-    """Find the folder or file in the container that stands for a URI.
-
-    Args:
-        uri: For example `minio://bucket/key`.
-
-    Returns:
-        For example `/minio/bucket/key`; `uri` itself where its scheme is not mounted.
-    """
+    """Return the path of a URI, such as `/minio/bucket/key`; the URI where it is not mounted."""
     for scheme, folder in _FOLDERS.items():
         if uri.startswith(scheme):
             return str(_root() / folder / uri.removeprefix(scheme))
@@ -41,14 +34,7 @@ def to_path(uri: str) -> str:
 
 
 def to_uri(path: str) -> str:
-    """Find the URI that a folder or file in the container stands for.
-
-    Args:
-        path: For example `/minio/bucket/key`.
-
-    Returns:
-        For example `minio://bucket/key`; `path` itself where it lies in no mounted folder.
-    """
+    """Return the URI of a path, the inverse of `to_path`; the path where it is not mounted."""
     for scheme, folder in _FOLDERS.items():
         mounted = _root() / folder
         if Path(path).is_relative_to(mounted):
@@ -57,18 +43,11 @@ def to_uri(path: str) -> str:
 
 
 def in_run(path: str, output_uri: str) -> str:
-    """Put the id of the run into a path of the compiled pipeline.
+    """Put the id of the run into a path of the compiled pipeline, such as `/data/runs/<run>`.
 
     Kubeflow Pipelines makes the URI of an output of the root, the name of the pipeline, the id of
     the run, the name of the task, a random UUID and the name of the output. Up to 2.3 there is no
     UUID (https://github.com/kubeflow/pipelines/pull/11243).
-
-    Args:
-        path: For example `/data/runs/<run>`.
-        output_uri: URI of any output of the task.
-
-    Returns:
-        For example `/data/runs/4f0c…`.
     """
     # Not from the placeholder of the id: Kubeflow Pipelines replaces it only in inputs, and another
     # input in each run would keep all tasks from the cache.

@@ -38,7 +38,6 @@ def fail(component: str, artifacts: Mapping[str, str], run: Path, cause: str, co
         cause: The error, for people.
         code: The exit code.
     """
-    from imgpipe.components.report import page_facts
     from imgpipe.components.report import report as page
     from imgpipe.components.run_record import collect, verdict
 
@@ -53,7 +52,7 @@ def fail(component: str, artifacts: Mapping[str, str], run: Path, cause: str, co
             name: artifact_name(row.component, row.output) for name, row in collect.REPORTED.items()
         }
         uris = {name: artifacts[key] for name, key in made.items() if key in artifacts}
-        facts = page_facts.collect(uris, json.loads(plan["report"]))
+        facts = collect.collect(uris, json.loads(plan["report"]))
         page.draw(facts, uris, [str(run)], verdict.state(facts, cause, component))
     except Exception:
         traceback.print_exc()

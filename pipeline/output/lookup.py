@@ -6,7 +6,6 @@ run. The same path means the same for all commands, and a wrong one has the same
 
 from __future__ import annotations
 
-import operator
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,9 +26,6 @@ from imgpipe.pipeline.output.past_run import PastRun
 #: Stands for the newest run that evaluated a model.
 NEWEST = "newest"
 _NAMED = 3  # runs that a message names
-#: Ends of the files that `imgpipe export` writes.
-_EXPORTS = (".onnx", ".keras", ".tflite")
-_ARCHIVES = (".zip", ".tar", ".gz", ".tgz")
 
 
 def output_folder(path: Path) -> OutputFolder:
@@ -106,30 +102,24 @@ def model(
 
     Raises:
         ConfigError: TensorFlow would take the path for a pattern, there is no version of this
-            number, it is no integer, or one model is named and this is another one.
+            number, or one model is named and this is another one.
         ResourceError: There is no model, no such run, the model is damaged or was removed, or it is
             one of another program.
     """
     path = path.expanduser()
-    try:
-        number = None if version is None else str(operator.index(version))  # also NumPy's
-    except TypeError:
-        raise ConfigError(
-            f"expected the number of a version as an integer. Received: {version!r}."
-        ) from None
     chosen = _chosen_run(path, run)
     if chosen is not None:
-        return _model_of(chosen, number, published)
+        return _require_same(_model_of(chosen, published), chosen.folder, version)
     if why := pattern_in(path.absolute()):
         raise ConfigError(why)
     if (path / SAVED_MODEL).is_file():
-        return _one_model(path, number)
+        return _require_same(_one_model(path), path, version)
     for base in _folders_of_versions(path):
         if numbers := manifest.version_numbers(base):
             _refuse_other_programs(base / str(numbers[-1]))
-            return _version_of(base.absolute(), number)
+            return _version_of(base.absolute(), version)
     if path.name.isdecimal() and manifest.version_numbers(path.parent):
-        raise _no_version(path.parent, path.name)
+        raise _no_version(path.parent, int(path.name))
     raise ResourceError(
         _nothing_published(path)
         or f"no model in {path}. Expected: the output folder of a run that published one, a folder "
@@ -151,57 +141,52 @@ def _chosen_run(path: Path, name: str | None) -> PastRun | None:
     return None
 
 
-def _model_of(run: PastRun, number: str | None, published: bool) -> Model:
+def _model_of(run: PastRun, published: bool) -> Model:
     """Return the version that a run published, or its model if there is no such version."""
-    name = f"run {run.name}"
     version = run.model
     if version is not None and (version / SAVED_MODEL).is_file():
-        _require_same(name, number, version)
         return _intact(version)
     if published:
         raise ResourceError(
-            f"the model of {name} is not published. Expected: a published version. It ended: "
-            f"{_ways_on(run, run.name)}"
+            f"the model of run {run.name} is not published. Expected: a published version. It "
+            f"ended: {_ways_on(run, run.name)}"
         )
-    _require_same(name, number)
     return Model(_trained(run), run)
 
 
-def _one_model(path: Path, number: str | None) -> Model:
+def _one_model(path: Path) -> Model:
     """Return the model in the folder of a SavedModel."""
     folder = path.absolute()
     # "." and a link such as "current" stand for a version; its folder is named by the number.
     if not folder.name.isdecimal() and folder.resolve().name.isdecimal():
         folder = folder.resolve()
     _refuse_other_programs(folder)
-    is_version = Model(folder).version is not None
-    _require_same(str(path), number, folder if is_version else None)
     return _intact(folder)
 
 
-def _version_of(base: Path, number: str | None) -> Model:
+def _require_same(model: Model, path: Path, number: int | None) -> Model:
+    """Return the one model that a path means; refuse the number of another version beside it."""
+    if number is None or number == model.version:
+        return model
+    raise ConfigError(
+        f"{path} is one model, and version {number!r} is another one. Leave out the number, or "
+        "name the folder of versions."
+    )
+
+
+def _version_of(base: Path, number: int | None) -> Model:
     """Return the version of a number, or the newest intact one."""
-    numbers = [*map(str, manifest.version_numbers(base))]
+    numbers = manifest.version_numbers(base)
     if number is not None:
         if number not in numbers:
             raise _no_version(base, number)
-        return _intact(base / number)
+        return _intact(base / str(number))
     newest = manifest.latest(base)
     # Versions that no run has published have no manifest; of them, the last one is taken.
-    folder = newest.path if newest else base / numbers[-1]
+    folder = newest.path if newest else base / str(numbers[-1])
     if newest is None and (folder / manifest.MANIFEST).exists():
         raise not_intact(base)
     return Model(folder, is_newest=True)
-
-
-def _require_same(name: str, number: str | None, version: Path | None = None) -> None:
-    """Refuse a number beside one model, unless it is the number of this version."""
-    if number is None or (version is not None and number == version.name):
-        return
-    others = f", or name {version.parent}" if version is not None else ""
-    raise ConfigError(
-        f"{name} is one model, and version {number} is another one. Leave out the number{others}."
-    )
 
 
 def _intact(folder: Path) -> Model:
@@ -225,11 +210,7 @@ def _folders_of_versions(path: Path) -> Iterator[Path]:
 
 
 def _refuse_other_programs(folder: Path) -> None:
-    """Refuse a SavedModel that names no classes.
-
-    Raises:
-        ResourceError: It is such a model.
-    """
+    """Refuse a SavedModel that names no classes."""
     if (folder / SAVED_MODEL).is_file() and not (folder / VOCABULARY).is_file():
         raise ResourceError(
             f"{folder} has no {VOCABULARY}. Expected: a model that imgpipe has exported, which "
@@ -237,17 +218,15 @@ def _refuse_other_programs(folder: Path) -> None:
         )
 
 
-def _no_version(base: Path, number: str) -> ConfigError:
+def _no_version(base: Path, number: int) -> ConfigError:
     numbers = ", ".join(map(str, manifest.version_numbers(base)))
-    return ConfigError(f"{base} has no version {number}. Versions: {numbers}.")
+    return ConfigError(f"{base} has no version {number!r}. Versions: {numbers}.")
 
 
 def _nothing_published(path: Path) -> str:
     """Say what can be done in an output folder none of whose runs has published a model.
 
-    Returns:
-        The sentences, with a line for each command; "" for a folder without runs, or with one that
-        published a model.
+    Returned is "" for a folder without runs, or with one that published a model.
     """
     folder = OutputFolder.above(path)
     out = folder.path
@@ -275,12 +254,7 @@ def _ways_on(run: PastRun, name: str) -> str:
 
 
 def _trained(run: PastRun) -> Path:
-    """Return the folder of the SavedModel that a run has trained, in its artifacts.
-
-    Raises:
-        ConfigError: TensorFlow would take the path for a pattern.
-        ResourceError: The run evaluated no model, or its model was removed or is damaged.
-    """
+    """Return the folder of the SavedModel that a run has trained, in its artifacts."""
     if why := pattern_in(run.out):
         raise ConfigError(why)
     if run.decision is None:
@@ -312,10 +286,6 @@ def _ended(run: PastRun) -> str:
 
 def _received(path: Path) -> str:
     """Say what is at a path at which neither a run nor a model was found."""
-    if path.suffix in _EXPORTS and path.is_file():
-        return "a file for other programs; name the version from which it was exported"
-    if path.suffix in _ARCHIVES and path.is_file():
-        return "an archive; unpack it, and name the folder"
     if not path.is_dir():
         return "a file" if path.is_file() else "there is no such folder"
     names = sorted(child.name for child in path.iterdir())[:5]  # enough to recognise the folder

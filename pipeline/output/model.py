@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from imgpipe.components.common.storage import known_images, manifest
-from imgpipe.components.common.storage.manifest import PROVENANCE, PublishedVersion
+from imgpipe.components.common.storage import manifest
+from imgpipe.components.common.storage.manifest import PublishedVersion
 from imgpipe.components.report.commands import NextCommand
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
@@ -142,11 +141,6 @@ class Model:
     def training_images(self) -> str | None:
         """Folder of the images of the run that made the version; None if it cannot be found."""
         return (self.run.artifact("ImageFilter", "examples") if self.run else "") or None
-
-    @property
-    def known_images(self) -> Mapping[str, str] | None:
-        """Split of each image of that run by its short hash; None without such a list."""
-        return known_images.read(self.folder / PROVENANCE / known_images.FILE)
 
 
 def not_intact(base: Path, number: int | None = None) -> ResourceError:

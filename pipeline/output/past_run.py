@@ -21,7 +21,7 @@ from imgpipe.components.image_evaluator.decision import DecidingAccuracy, Decisi
 from imgpipe.components.image_filter import quarantine_files
 from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.components.report.commands import NextCommand, next_commands
-from imgpipe.components.report.page_facts import PageFacts
+from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.run_files import ARTIFACTS, CONFIG, FACTS, PAGE, SUMMARY
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
@@ -184,13 +184,13 @@ class PastRun:
             return {}
 
     @cached_property
-    def facts(self) -> PageFacts | None:
+    def facts(self) -> Facts | None:
         """What the page was drawn from; None if its file is missing or damaged."""
         try:
             facts = json_object.read(self.folder / FACTS)
         except (OSError, ValueError):
             return None
-        return cast(PageFacts, facts) if facts.keys() >= PageFacts.__required_keys__ else None
+        return cast(Facts, facts) if facts.keys() >= Facts.__required_keys__ else None
 
     @cached_property
     def artifacts(self) -> dict[str, dict[str, str]] | None:

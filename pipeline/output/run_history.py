@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
@@ -14,15 +14,12 @@ from imgpipe.components.common.named_images import PlacedImage
 from imgpipe.components.common.storage import integrity, manifest
 from imgpipe.components.report.commands import NextCommand
 from imgpipe.components.run_record.metrics import SplitMetrics
-from imgpipe.components.run_record.run_files import ARTIFACTS
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.models.head.certainty import PairedAnswers, paired_answers
 from imgpipe.models.settings.limits import OUTPUT
 from imgpipe.pipeline.configuration.dotted_keys import flat
 from imgpipe.pipeline.output.past_run import DescribedRun, PastRun
 
-IMAGE_SIZE = "side of the images in pixels"  # name of a choice
-_TRAINED = "trained"
 _METRICS = ("accuracy", "loss", "ece")
 
 
@@ -32,19 +29,6 @@ class Change(TypedDict):
     name: Annotated[str, "A setting as `section.key`, or the name of a count."]
     before: Annotated[Any, "The value in the first run; null where it has none."]
     after: Annotated[Any, "The value in the second run; null where it has none."]
-
-
-class ChangesOfRun(TypedDict):
-    """What changed since the previous run."""
-
-    configuration: Annotated[list[Change], "Settings that changed."]
-    data: Annotated[list[Change], "Numbers of images that changed."]
-
-
-class ListedRun(DescribedRun):
-    """A run, and what changed since the previous one."""
-
-    changed: Annotated[ChangesOfRun, "What changed since the previous run."]
 
 
 class NewestVersion(TypedDict):
@@ -62,7 +46,7 @@ class RunList(TypedDict):
 
     schema: SchemaNumber
     out: Annotated[str, "The output folder."]
-    runs: Annotated[list[ListedRun], "The runs of the folder, the newest last."]
+    runs: Annotated[list[DescribedRun], "The runs of the folder, the newest last."]
     next: Annotated[list[NextCommand], "The commands that go on from the newest run."]
     newest_version: Annotated[
         NewestVersion | None,
@@ -75,10 +59,6 @@ class MetricPair(TypedDict):
 
     a: Annotated[float | None, "The value of the first run."]
     b: Annotated[float | None, "The value of the second run."]
-
-
-#: Metrics of both runs by split and name.
-MetricPairs: TypeAlias = dict[str, dict[str, MetricPair]]
 
 
 class Disagreement(PlacedImage):
@@ -101,7 +81,8 @@ class RunComparison(TypedDict):
         "images, and what was trained; see `model` and `training` of the summary.",
     ]
     metrics: Annotated[
-        MetricPairs, "Metrics by name, of what decided (`folds` or `validation`) and of `test`."
+        dict[str, dict[str, MetricPair]],
+        "Metrics by name, of what decided (`folds` or `validation`) and of `test`.",
     ]
     paired: Annotated[
         dict[str, PairedAnswers], "The accuracies of both models on the same images, by split."
@@ -119,14 +100,10 @@ def list_runs(out: Path, runs: Sequence[PastRun], last: int) -> RunList:
         runs: All runs of the folder, the oldest first.
         last: Number of runs that are described.
     """
-    listed: list[ListedRun] = [
-        {**run.described, "changed": _changes_since(runs[:number], run)}
-        for number, run in enumerate(runs)
-    ]
     return {
         "schema": SCHEMA,
         "out": str(out),
-        "runs": listed[-last:],
+        "runs": [run.described for run in runs[-last:]],
         "next": runs[-1].next_commands if runs else [],
         "newest_version": _newest_version(runs),
     }
@@ -141,15 +118,6 @@ def _newest_version(runs: Sequence[PastRun]) -> NewestVersion | None:
         "number": newest.number,
         "path": str(newest.path),
         "rolled_back_to": newest.manifest.get("rolled_back_to"),
-    }
-
-
-def _changes_since(earlier: Sequence[PastRun], run: PastRun) -> ChangesOfRun:
-    # A run that failed early counted no images, so data is compared with the last that did.
-    with_data = next((past_run for past_run in reversed(earlier) if past_run.by_class), None)
-    return {
-        "configuration": configuration_changes(earlier[-1], run) if earlier else [],
-        "data": data_changes(with_data, run) if with_data and run.by_class else [],
     }
 
 
@@ -175,9 +143,9 @@ def compare(first: PastRun, second: PastRun) -> RunComparison:
         "schema": SCHEMA,
         "a": first.described,
         "b": second.described,
-        "configuration": configuration_changes(first, second),
-        "data": data_changes(first, second),
-        "choices": choice_changes(first, second),
+        "configuration": _changed_settings(first, second),
+        "data": _differing(_counts(first), _counts(second)),
+        "choices": _differing(_choices(first), _choices(second)),
         "metrics": _metrics(first, second),
         "paired": pairs,
         "paired_missing": missing,
@@ -186,7 +154,7 @@ def compare(first: PastRun, second: PastRun) -> RunComparison:
     }
 
 
-def configuration_changes(first: PastRun, second: PastRun) -> list[Change]:
+def _changed_settings(first: PastRun, second: PastRun) -> list[Change]:
     """Return the settings that differ, except those that only name folders for outputs."""
     from imgpipe.pipeline.configuration.config import Config, marked
 
@@ -195,16 +163,12 @@ def configuration_changes(first: PastRun, second: PastRun) -> list[Change]:
     # All other settings are in both files, unless one of these cannot be read.
     in_both = first.config.keys() & second.config.keys()
     comparable = (unset | in_both) - set(marked(OUTPUT))
-    changes = _changes(first.config, second.config)
-    return [change for change in changes if change["name"] in comparable]
-
-
-def data_changes(first: PastRun, second: PastRun) -> list[Change]:
-    """Return the counts that differ: kept images of each class, rejected and relabelled images."""
-    return _changes(_counts(first), _counts(second))
+    differing = _differing(first.config, second.config)
+    return [change for change in differing if change["name"] in comparable]
 
 
 def _counts(run: PastRun) -> dict[str, int]:
+    """Return the kept images of each class, and the rejected and the relabelled images."""
     data = run.summary["data"] if run.summary is not None else None
     if data is None:
         return {}
@@ -213,33 +177,18 @@ def _counts(run: PastRun) -> dict[str, int]:
     return counts | {"rejected": data["rejected"], "relabelled": relabelled}
 
 
-def choice_changes(first: PastRun, second: PastRun) -> list[Change]:
-    """Return what differs of the trained models: features, size of the images, training.
-
-    Of two backbones, only the training is compared, since each has its own features and size.
-    """
-    changes = _changes(_choices(first), _choices(second))
-    if _backbone(first) == _backbone(second):
-        return changes
-    return [change for change in changes if change["name"] == _TRAINED]
-
-
 def _choices(run: PastRun) -> dict[str, object]:
     summary = run.summary
     if summary is None or summary["training"] is None:
         return {}
     return {
         "features of the head": summary["model"]["features"],
-        IMAGE_SIZE: summary["model"]["image_size"],
-        _TRAINED: summary["training"]["trained"],
+        "side of the images in pixels": summary["model"]["image_size"],
+        "trained": summary["training"]["trained"],
     }
 
 
-def _backbone(run: PastRun) -> str:
-    return run.summary["model"]["backbone"] if run.summary is not None else ""
-
-
-def _changes(first: Mapping[str, object], second: Mapping[str, object]) -> list[Change]:
+def _differing(first: Mapping[str, object], second: Mapping[str, object]) -> list[Change]:
     return [
         {"name": name, "before": first.get(name), "after": second.get(name)}
         for name in dict.fromkeys([*first, *second])
@@ -247,7 +196,7 @@ def _changes(first: Mapping[str, object], second: Mapping[str, object]) -> list[
     ]
 
 
-def _metrics(first: PastRun, second: PastRun) -> MetricPairs:
+def _metrics(first: PastRun, second: PastRun) -> dict[str, dict[str, MetricPair]]:
     """Return the values of both runs by what was measured, and by the name of the metric."""
     a = first.summary["metrics"] if first.summary else {}
     b = second.summary["metrics"] if second.summary else {}
@@ -271,14 +220,9 @@ def _prediction_folders(first: PastRun, second: PastRun) -> tuple[list[str], str
     folders = []
     for run in (first, second):
         uri = run.artifact("Predictor", "predictions")
-        if run.artifacts is None:
-            why = f"recorded no artifacts: it made none, or its {ARTIFACTS} is damaged"
-            return [], f"run {run.name} {why}"
-        if run.summary is None:
-            return [], f"run {run.name} left no summary, so that its classes are not known"
-        if not uri:
-            why = "has no predictions: it made none, or they were removed (run.keep)"
-            return [], f"run {run.name} {why}"
+        if run.summary is None or not uri:
+            why = "it made or recorded none, or they were removed (run.keep)"
+            return [], f"run {run.name} has no predictions: {why}"
         damage = integrity.damage(Path(uri), complete=True)
         if damage:
             return [], f"the predictions of run {run.name} are damaged: {damage}"

@@ -1,22 +1,22 @@
 """Evaluates a model on labelled images, with the metrics of the report.
 
-The answers are those of the served signature, as in a run. An image that cannot be read, that the
-signature cannot decode, or whose label is none of the model's classes, cannot be judged and is
-counted beside the metrics. A model with `model.unknown_rate` also answers the label "unknown".
+The answers are those of the served signature, and the most probable class is judged, as in a run.
+An image that cannot be read, that the signature cannot decode, or whose label is none of the
+model's classes, cannot be judged and is counted beside the metrics.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
-import math
 import numbers
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imgpipe.components.common.storage import records
 from imgpipe.components.example_gen.sources import Scan, Source
 from imgpipe.components.example_gen.sources.validation import check_class_names
 from imgpipe.models.errors import ConfigError
@@ -31,12 +31,12 @@ from imgpipe.pipeline.published.evaluation_summary import (
     NotEvaluated,
     summarise,
 )
-from imgpipe.pipeline.published.seen_images import SeenImages, seen_images
 
 if TYPE_CHECKING:
-    from imgpipe.components.common.answer_table import AnswerRow, AnswerTable
+    from imgpipe.components.common.answer_table import AnswerTable
     from imgpipe.components.common.image_record import ImageRecord
     from imgpipe.models.names.arrays import Floats
+    from imgpipe.pipeline.results import Evaluation
 
 _BATCH = 32  # images in one call of the signature
 _NAMED = 20  # labels that an error names
@@ -59,20 +59,6 @@ class EvaluationRequest:
     source: Source
     scan: Scan
     threshold: float
-
-    @cached_property
-    def judges_unknown(self) -> bool:
-        """Whether "unknown" is judged as an answer, because images have this label.
-
-        Otherwise the most probable class is judged, as in a run.
-        """
-        labels = (item.label for item in self.scan.items)
-        return bool(self.model.unknown_below) and names.UNKNOWN in labels
-
-    @property
-    def judged_labels(self) -> tuple[str, ...]:
-        """The classes, and "unknown" where it is judged as an answer."""
-        return (*self.model.vocabulary, *([names.UNKNOWN] if self.judges_unknown else []))
 
 
 def prepare(
@@ -104,55 +90,18 @@ def prepare(
     source = opened(config.data, config.places.judge, least_classes=1)
     scan = listed(source)
     labels = {item.label for item in scan.items if item.label}
-    answered = (*model.vocabulary, *([names.UNKNOWN] if model.unknown_below else []))
-    check_class_names(scan.source, {*labels, *answered})
-    if not labels & set(answered):
+    check_class_names(scan.source, labels.union(model.vocabulary))
+    if not labels & set(model.vocabulary):
         received = ", ".join(sorted(labels)[:_NAMED]) or "images without labels"
         raise ConfigError(
             f"{scan.source}: no label is a class of the model. Expected: some of "
-            f"{', '.join(answered[:_NAMED])}. Received: {received}. Name the folders, or "
+            f"{', '.join(model.vocabulary[:_NAMED])}. Received: {received}. Name the folders, or "
             "the labels of the table, as the classes of the model."
         )
     return EvaluationRequest(model, config, source, scan, threshold)
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """What was evaluated.
-
-    Attributes:
-        request: The model and the images.
-        answers: The answers that are judged.
-        summary: The result.
-    """
-
-    request: EvaluationRequest
-    answers: AnswerTable
-    summary: EvaluationSummary
-
-    def html(self) -> str:
-        """Draw the page as one HTML file, for which images are read again and explained."""
-        from imgpipe.components.common.image_file.transcoding import for_the_model
-        from imgpipe.components.report import evaluation_page
-        from imgpipe.components.report.pictures import thumbnails
-
-        page = evaluation_page.page(self.summary, self.answers)
-        keys = {picture.key for picture in page.pictures()}
-        hashes = dict(zip(self.answers.paths, self.answers.hashes.astype(str), strict=True))
-        limit = self.request.config.judge.pixel_limit
-        images: dict[str, bytes] = {}
-        for item in self.request.scan.items:
-            image_hash = str(hashes.get(item.path, ""))
-            if image_hash in keys:
-                # The page shows an answer without its image if the file was removed since.
-                with contextlib.suppress(OSError):
-                    images[image_hash] = for_the_model(self.request.source.read(item), limit)
-        model = str(self.request.model.folder)
-        explained = [row["image_hash"] for row in self.summary["mistakes"][: thumbnails.EXPLAINED]]
-        return page.html(images | thumbnails.encoded_cams(model, images, explained))
-
-
-def evaluate(request: EvaluationRequest, to_stderr: bool) -> Evaluated:
+def evaluate(request: EvaluationRequest, to_stderr: bool) -> Evaluation:
     """Evaluate a model while progress is displayed.
 
     Args:
@@ -164,6 +113,7 @@ def evaluate(request: EvaluationRequest, to_stderr: bool) -> Evaluated:
     """
     from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.results import Evaluation
 
     model = request.model
     with consoles.counted(to_stderr) as display:
@@ -176,10 +126,35 @@ def evaluate(request: EvaluationRequest, to_stderr: bool) -> Evaluated:
             hashes = {
                 record.image_hash: record.content.perceptual_hash or b"" for record, _ in answered
             }
-            seen = seen_images(model, hashes)
-        answers = _table(request, answered, seen)
-        summary = summarise(model, request.scan.source, answers, excluded, seen, request.threshold)
-    return Evaluated(request, answers, summary)
+            near, splits = _seen_images(model, hashes)
+        answers = _table(model, answered, near, splits or {})
+        summary = summarise(
+            model, request.scan.source, answers, excluded, splits, request.threshold
+        )
+    draw = functools.partial(_page, request, answers, summary)
+    return Evaluation(summary["verdict"], summary, draw)
+
+
+def _page(request: EvaluationRequest, answers: AnswerTable, summary: EvaluationSummary) -> str:
+    """Draw the page as one HTML file, for which images are read again and explained."""
+    from imgpipe.components.common.image_file.transcoding import for_the_model
+    from imgpipe.components.report import evaluation_page
+    from imgpipe.components.report.pictures import thumbnails
+
+    page = evaluation_page.page(summary, answers)
+    keys = {picture.key for picture in page.pictures()}
+    hashes = dict(zip(answers.paths, answers.hashes.astype(str), strict=True))
+    images: dict[str, bytes] = {}
+    for item in request.scan.items:
+        image_hash = str(hashes.get(item.path, ""))
+        if image_hash in keys:
+            # The page shows an answer without its image if the file was removed since.
+            with contextlib.suppress(OSError):
+                data = request.source.read(item)
+                images[image_hash] = for_the_model(data, request.config.judge.pixel_limit)
+    explained = [row["image_hash"] for row in summary["mistakes"][: thumbnails.EXPLAINED]]
+    model = str(request.model.folder)
+    return page.html(images | thumbnails.encoded_cams(model, images, explained))
 
 
 def _classified(
@@ -191,7 +166,7 @@ def _classified(
     from imgpipe.serving.served import Served
 
     items = request.scan.items
-    vocabulary = request.judged_labels
+    vocabulary = request.model.vocabulary
     limit = request.config.judge.pixel_limit
     folder = str(request.model.folder)
     with contextlib.closing(Served(folder, outputs=(names.PROBABILITIES,))) as served:
@@ -220,11 +195,49 @@ def _usable(inspected: Iterable[ImageRecord], excluded: NotEvaluated) -> Iterato
             yield record
 
 
+def _seen_images(
+    model: Model, images: Mapping[str, bytes]
+) -> tuple[Mapping[str, int], Mapping[str, str] | None]:
+    """Compare the images with those of the run that made the model.
+
+    `images` has the perceptual hashes by content hash. Returned are the number of the group of each
+    image that has near-duplicates, and the split in the run of each image that it had, also as a
+    near-duplicate; None if the images of the run are gone.
+    """
+    from imgpipe.components.image_filter.copies.search import find_near_duplicates
+    from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
+
+    uri = model.training_images or ""
+    split_of: dict[str, str] = {}  # of the images of the run
+    hashes: dict[str, bytes] = {}
+    for split in names.SPLITS if uri else ():
+        for example in records.iterate(uri, split):
+            image_hash = records.text(example, names.IMAGE_HASH)
+            split_of[image_hash] = split
+            hashes[image_hash] = records.raw(example, names.PERCEPTUAL_HASH)
+            progress.advance(1, "images")
+    every_hash = {**images, **hashes}
+    near = find_near_duplicates(every_hash.keys(), every_hash.values(), RADIUS).groups
+    if not uri:
+        return near, None
+    splits_of_groups: dict[int, set[str]] = {}
+    for image_hash in split_of.keys() & near.keys():
+        splits_of_groups.setdefault(near[image_hash], set()).add(split_of[image_hash])
+    seen = {key: split_of[key] for key in images if key in split_of}
+    for key in images.keys() & near.keys() - seen.keys():
+        if near[key] in splits_of_groups:
+            seen[key] = min(splits_of_groups[near[key]], key=names.SPLITS.index)
+    return near, seen
+
+
 def _table(
-    request: EvaluationRequest, answered: Sequence[tuple[ImageRecord, Floats]], seen: SeenImages
+    model: Model,
+    answered: Sequence[tuple[ImageRecord, Floats]],
+    near: Mapping[str, int],
+    splits: Mapping[str, str],
 ) -> AnswerTable:
     """Return the answers; the families of the images are found as in a run."""
-    from imgpipe.components.common.answer_table import AnswerTable
+    from imgpipe.components.common.answer_table import AnswerRow, AnswerTable
     from imgpipe.components.image_filter.judge.image_row import ImageRow
     from imgpipe.components.image_filter.placement import families
 
@@ -232,33 +245,27 @@ def _table(
         [ImageRow.of(record) for record, _ in answered if not record.group]
     )
     rows = [
-        _answer(record, probabilities, request)._replace(
+        AnswerRow(
+            path=record.path,
+            image_hash=record.image_hash.encode(),
+            split="",
+            label=record.label_index,
+            predicted=int(probabilities.argmax()),
+            confidence=float(probabilities.max()),
+            of_label=float(probabilities[record.label_index]),
             group=(record.group or family_of.get(record.image_hash, "")).encode(),
-            near=1 + seen.near.get(record.image_hash, -1),
-            seen_family=record.image_hash in seen.learned,
+            near=1 + near.get(record.image_hash, -1),
+            seen_family=splits.get(record.image_hash, names.TEST) != names.TEST,
+            described=_described(record),
         )
         for record, probabilities in answered
     ]
-    return AnswerTable.of(request.judged_labels, rows)
+    return AnswerTable.of(model.vocabulary, rows)
 
 
-def _answer(record: ImageRecord, probabilities: Floats, request: EvaluationRequest) -> AnswerRow:
-    from imgpipe.components.common.answer_table import DESCRIBED, AnswerRow
+def _described(record: ImageRecord) -> tuple[object, ...]:
+    """Return the features by which the page divides the answers into kinds of images."""
+    from imgpipe.components.common.answer_table import DESCRIBED
 
-    best = int(probabilities.argmax())
-    label = record.label_index
-    classes = len(request.model.vocabulary)
-    predicted = best
-    if request.judges_unknown and probabilities[best] < request.model.unknown_below:
-        predicted = classes  # the label "unknown" comes after the classes
     features = {**record.features(), names.FORMAT: record.content.format.encode()}
-    return AnswerRow(
-        path=record.path,
-        image_hash=record.image_hash.encode(),
-        split="",
-        label=label,
-        predicted=predicted,
-        confidence=float(probabilities[best]),
-        of_label=float(probabilities[label]) if label < classes else math.nan,
-        described=tuple(features.get(name) for name in DESCRIBED),
-    )
+    return tuple(features.get(name) for name in DESCRIBED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
@@ -26,9 +26,6 @@ from imgpipe.models.finding import Example, Finding, in_files, make_finding
 from imgpipe.models.head.certainty import AccuracyFigures
 from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.output.model import Model
-
-if TYPE_CHECKING:
-    from imgpipe.pipeline.published.seen_images import SeenImages
 
 _NAMED = 20  # images and labels of each kind that are named
 _EXPLAINED = 3  # files that a sentence names with their reasons
@@ -66,11 +63,7 @@ class EvaluationSummary(SplitMetrics):
         int | None, "Number of the version; null if its folder is not named by a number."
     ]
     source: Annotated[str, "The source of the images."]
-    classes: Annotated[
-        list[str],
-        "Class names, in the order of the probabilities; then `unknown`, if images have this label "
-        "and the model answers it.",
-    ]
+    classes: Annotated[list[str], "Class names, in the order of the probabilities."]
     images: Annotated[
         int, "Number of images of the source, including those that could not be evaluated."
     ]
@@ -87,8 +80,8 @@ class EvaluationSummary(SplitMetrics):
     ]
     seen: Annotated[
         SeenCounts | None,
-        "Images that were in the data of the run that made the model; null if that is not known. "
-        "Near-duplicates count as long as the artifacts of the run exist.",
+        "Images that were in the data of the run that made the model, or near-duplicates of them; "
+        "null if the images of that run are gone.",
     ]
     threshold: Annotated[
         float | None, "Accuracy that the model has to reach; null if it has to reach none."
@@ -116,19 +109,14 @@ def summarise(
     source: str,
     answers: AnswerTable,
     excluded: NotEvaluated,
-    seen: SeenImages,
+    splits: Mapping[str, str] | None,
     threshold: float,
 ) -> EvaluationSummary:
     """Compute the result of an evaluation.
 
-    Args:
-        model: The version that was evaluated.
-        source: Name of the source of the images.
-        answers: The answers that are judged. Their vocabulary ends with "unknown", if images have
-            this label and the model answers it.
-        excluded: The images that could not be judged.
-        seen: The images that the run of the version had.
-        threshold: Accuracy that the model has to reach; 0 if it has to reach none.
+    `source` is the name of the source, `excluded` the images that could not be judged, `splits` the
+    split in the run of each image that the run of the model had, by content hash (None if that is
+    not known), and `threshold` is 0 if the model has to reach none.
 
     Raises:
         ConfigError: No image could be judged.
@@ -141,7 +129,6 @@ def summarise(
             "decodes (JPEG, PNG, BMP, GIF, WebP), with labels that it knows."
         )
     measured = metrics(answers)
-    is_unknown = answers.confidence < model.unknown_below
     class_names = answers.vocabulary
     summary: EvaluationSummary = {
         "schema": SCHEMA,
@@ -151,7 +138,7 @@ def summarise(
         "classes": list(class_names),
         "images": len(answers) + len(excluded.undecodable) + excluded.unknown_labels.total(),
         **measured,
-        "answered_unknown": int(is_unknown[answers.labels < len(model.vocabulary)].sum()),
+        "answered_unknown": int((answers.confidence < model.unknown_below).sum()),
         "confusion": [
             {"label": class_names[label], "predicted": class_names[predicted], "count": count}
             for label, predicted, count in answers.confusion()
@@ -159,14 +146,14 @@ def summarise(
         "slices": slices(answers),
         "mistakes": mistakes(answers),
         "unknown_labels": dict(sorted(excluded.unknown_labels.items())),
-        "seen": None if seen.splits is None else _count_seen(answers, seen.splits),
+        "seen": None if splits is None else _count_seen(answers, splits),
         "threshold": threshold or None,  # every accuracy reaches 0
         "passed": (measured["accuracy"] or 0.0) >= threshold,
         "verdict": "",
         "findings": [],
     }
     summary["verdict"] = _verdict(summary)
-    summary["findings"] += _findings(summary, model, not_evaluated, seen)
+    summary["findings"] += _findings(summary, model, not_evaluated)
     return summary
 
 
@@ -221,14 +208,20 @@ def _not_evaluated(excluded: NotEvaluated) -> Iterator[Finding]:
 
 
 def _findings(
-    summary: EvaluationSummary, model: Model, not_evaluated: list[Finding], seen: SeenImages
+    summary: EvaluationSummary, model: Model, not_evaluated: list[Finding]
 ) -> Iterator[Finding]:
     """Yield what the metrics do not show."""
     if model.notice:
         yield make_finding("not_published", model.notice.rstrip("."))
     yield from not_evaluated
-    yield from _about_unknown(summary, len(summary["classes"]) > len(model.vocabulary))
-    yield from _about_seen(summary, seen)
+    if summary["answered_unknown"]:
+        images = plural(summary["answered_unknown"], "image is", "images are")
+        yield make_finding(
+            "unknown",
+            f"{images} answered unknown (model.unknown_rate). As in a run, the most probable class "
+            "is judged",
+        )
+    yield from _about_seen(summary)
     yield from _about_classes(summary["per_class"])
 
 
@@ -248,27 +241,8 @@ def _about_classes(per_class: Mapping[str, ClassMetrics]) -> Iterator[Finding]:
         yield make_finding("missing_classes", f"There are no images of {which} {named}")
 
 
-def _about_unknown(figures: EvaluationSummary, by_served_label: bool) -> Iterator[Finding]:
-    """Yield how the answer "unknown" is judged, if it was given to images of a class."""
-    count = figures["answered_unknown"]
-    images = plural(count, "image of a class is", "images of a class are")
-    if by_served_label:
-        yield make_finding(
-            "unknown",
-            f"Some images have the label unknown, so unknown is judged as an answer: {images} "
-            "answered so, which counts as wrong. Loss and calibration are those of the images of a "
-            "class",
-        )
-    elif count:
-        yield make_finding(
-            "unknown",
-            f"{images[:1].upper()}{images[1:]} answered unknown (model.unknown_rate). As in a run, "
-            "the most probable class is judged",
-        )
-
-
-def _about_seen(figures: EvaluationSummary, training_images: SeenImages) -> Iterator[Finding]:
-    """Yield sentences about images of the run: those that it used, and those of its test split."""
+def _about_seen(figures: EvaluationSummary) -> Iterator[Finding]:
+    """Yield what images of the run mean for the accuracy; those of its test split do not."""
     seen = figures["seen"]
     if seen is None:
         yield make_finding(
@@ -278,13 +252,6 @@ def _about_seen(figures: EvaluationSummary, training_images: SeenImages) -> Iter
             "too high",
         )
         return
-    if not training_images.with_near:
-        yield make_finding(
-            "seen",
-            "The images of the run that made the model are gone, so that only the same files were "
-            "looked for. If near-duplicates of them are among these images, the accuracy is too "
-            "high",
-        )
     counts = {split: count for split, count in seen["by_split"].items() if split != names.TEST}
     used = sum(counts.values())
     if used:
@@ -293,16 +260,9 @@ def _about_seen(figures: EvaluationSummary, training_images: SeenImages) -> Iter
         if without is not None and without["accuracy"] is not None:
             rest = f"Without them the accuracy is {without['accuracy']:.3f} ({_correct(without)})"
         listed = ", ".join(f"{count:,} in {split}" for split, count in counts.items())
-        near = ", or near-duplicates of them," if training_images.with_near else ""
         yield make_finding(
             "seen",
-            f"{used:,} of these images{near} {'was' if used == 1 else 'were'} in the data of the "
-            f"run that made the model ({listed}), so the accuracy is too high. {rest}",
-        )
-    unused = seen["count"] - used
-    if unused:
-        yield make_finding(
-            "seen",
-            f"The run that made the model had {unused:,} of these images in its test split. It "
-            "neither trained nor decided with that split, so they do not raise the accuracy",
+            f"{used:,} of these images, or near-duplicates of them, "
+            f"{'was' if used == 1 else 'were'} in the data of the run that made the model "
+            f"({listed}), so the accuracy is too high. {rest}",
         )

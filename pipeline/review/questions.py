@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from imgpipe.components.common.named_images import PlacedImage
 from imgpipe.components.image_filter import image_table
-from imgpipe.components.image_filter.image_table import ListedCopy, NearGroup
+from imgpipe.components.image_filter.image_table import NearGroup
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.judge.checks import CHOICES, obstacle
 from imgpipe.components.image_filter.judge.checks.whole_set import (
@@ -23,10 +23,9 @@ from imgpipe.components.image_filter.judge.checks.whole_set import (
     NEAR_DUPLICATE_LABEL_CONFLICT,
 )
 from imgpipe.components.report.commands import can_be_reviewed
-from imgpipe.components.report.page_facts import PageFacts
-from imgpipe.components.report.pictures.galleries import Gallery
-from imgpipe.components.report.pictures.near_duplicates import ShownGroup
 from imgpipe.components.run_record.doubtful_labels import DOUBTFUL
+from imgpipe.components.run_record.facts import Facts
+from imgpipe.components.run_record.galleries import Gallery
 from imgpipe.components.run_record.run_files import FACTS
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
@@ -110,11 +109,11 @@ def read(run: PastRun) -> Questions:
         ) from None
 
 
-def collect(facts: PageFacts, groups: Sequence[NearGroup | ShownGroup]) -> Questions:
+def collect(facts: Facts, groups: Sequence[NearGroup]) -> Questions:
     """Make the questions.
 
     Args:
-        facts: Facts of the run, as `report.page_facts.collect` returns them.
+        facts: Facts of the run, as `run_record.collect.collect` returns them.
         groups: All groups of near-duplicates of the run.
     """
     rejected = facts["rejected"]
@@ -152,7 +151,7 @@ def _question(row: PlacedImage, kind: QuestionKind, why: str, **more: Any) -> Qu
     return Question(_shown(row), kind, (why,), **more)
 
 
-def _contradicted(facts: PageFacts) -> Iterator[Question]:
+def _contradicted(facts: Facts) -> Iterator[Question]:
     """Ask about the images that models which have not seen them take for another class."""
     for row in facts["suspects"]["rows"] if facts["suspects"] is not None else []:
         label = row["looks_like"]
@@ -161,7 +160,7 @@ def _contradicted(facts: PageFacts) -> Iterator[Question]:
         yield _question(row, "doubtful" if doubtful else "mistake", why, suggestion=label)
 
 
-def _near(groups: Iterable[NearGroup | ShownGroup]) -> Iterator[Question]:
+def _near(groups: Iterable[NearGroup]) -> Iterator[Question]:
     """Ask about each member of a group in which something was found, conflicts first."""
     rows = [
         (row, group["members"]) for group in groups for row in group["members"] if row["reason"]
@@ -169,14 +168,13 @@ def _near(groups: Iterable[NearGroup | ShownGroup]) -> Iterator[Question]:
     for row, members in sorted(rows, key=lambda entry: _NEAR_ORDER.index(entry[0]["reason"])):
         others = [member for member in members if member["path"] != row["path"]]
         # The image to which it is similar, or others of its group if that one is not listed.
-        similar = [member for member in others if member["path"] == row["similar_to"]]
+        similar = [member for member in others if member["path"] == row["kept_copy"]]
         beside = tuple(map(_shown, (similar or others)[:3]))
-        yield _question(row, "near", _sentence(row), beside=beside, rejected=not row["stays"])
+        is_rejected = row["severity"] == "reject"
+        yield _question(row, "near", _sentence(row), beside=beside, rejected=is_rejected)
 
 
-def _rejected(
-    rejected: Iterable[Row], groups: Iterable[NearGroup | ShownGroup]
-) -> Iterator[Question]:
+def _rejected(rejected: Iterable[Row], groups: Iterable[NearGroup]) -> Iterator[Question]:
     """Ask about the rejected files that an override can make usable."""
     members = {member["path"]: member for group in groups for member in group["members"]}
     for row in sorted(rejected, key=lambda row: (row["reason"], row["path"])):
@@ -196,7 +194,7 @@ def _rejected(
         )
 
 
-def _sentence(row: ListedCopy | Row) -> str:
+def _sentence(row: Row) -> str:
     """Return what was found as a sentence: the check's words, and its detail."""
     reason = row["reason"]
     words = CHOICES[reason].about if reason in CHOICES else reason.replace("_", " ")

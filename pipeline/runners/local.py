@@ -35,6 +35,9 @@ from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.pipeline.runners import seals
 
 _log = logging.getLogger(__name__)
+#: TFX's resolver warns some 50 times in a run that a message of protobuf is true, as each one is.
+_FALSE_WARNING = "ArtifactQuery.property_predicate is not supported."
+logging.getLogger("absl").addFilter(lambda record: record.msg != _FALSE_WARNING)
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
     reported: set[str] = set()
     while True:
         try:
-            with _without_arguments(), _without_false_warnings(), loaded_model.dropped_at_end():
+            with _without_arguments(), loaded_model.dropped_at_end():
                 # A copy, because launching writes the id of the run into the compiled pipeline.
                 return _launch_all(copy.deepcopy(ir), observer, not_cached, reported, root)
         except seals.Damaged as found:
@@ -128,24 +131,6 @@ def _without_arguments() -> Iterator[None]:
         yield
     finally:
         sys.argv = arguments
-
-
-@contextlib.contextmanager
-def _without_false_warnings() -> Iterator[None]:
-    """Leave out a warning of TFX's resolver in the block, some 50 times in a run.
-
-    It asks whether a message of protobuf is true, and such a message always is, also an empty one.
-    """
-
-    def is_meant(record: logging.LogRecord) -> bool:
-        return record.msg != "ArtifactQuery.property_predicate is not supported."
-
-    logger = logging.getLogger("absl")
-    logger.addFilter(is_meant)
-    try:
-        yield
-    finally:
-        logger.removeFilter(is_meant)
 
 
 def _launch_all(

@@ -67,7 +67,7 @@ def test_check_gives_the_findings_of_the_command(case: Case, tmp_path: Path) -> 
     assert {**check.summary, "seconds": 0} == {**found, "seconds": 0}
     assert (check.verdict, check.refused) == (found["verdict"], found["refused"])
     page = check.save(tmp_path / "page.html").read_text("utf-8")
-    assert "data:image/jpeg;base64," in page and html.escape(page) in check._repr_html_()
+    assert "data:image/webp;base64," in page and html.escape(page) in check._repr_html_()
 
 
 def test_a_loaded_model_takes_every_kind_of_image(tmp_path: Path) -> None:

@@ -82,8 +82,7 @@ def test_outputs_among_the_images_are_refused(sections: Any, setting: str):
         ({"volumes": [{"path": "/d"}]}, "volumes.0.claim: field required"),
         ({"resources": {"default": {"memory": "4GB"}}}, "default.memory: string should match"),
         ({"resources": {"default": {"cpus": 1}}}, "unknown key 'kubeflow.resources.default.cpus'"),
-        ({"tolerations": []}, "has image, volumes, resources. Write other settings of the pods"),
-        ({"image_pull_secrets": ["a"]}, "see 'Other settings of the pods' in docs/kubeflow.md"),
+        ({"tolerations": []}, "unknown key 'kubeflow.tolerations'"),
     ],
 )
 def test_settings_that_kubernetes_would_refuse_are_refused(kubeflow: Any, expected: str):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from imgpipe.models.features.bank import BANK_FILE, BankFacts, BankRows, read_rows
+from imgpipe.models.head.solved_head import HeadSolver
+from imgpipe.models.network.classifier import build_head
+from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.training import datasets
 from imgpipe.models.training.history import Epoch
-from imgpipe.models.training.training_loop import Fit
+from imgpipe.models.training.training_loop import Fit, fit, solve_head
 
 
 def write_facts(
@@ -44,6 +49,21 @@ def write_facts(
 def read_split(bank_uri: str, split: str | tuple[str, ...], classes: int) -> BankRows:
     """Read all labelled rows of a split or of several; see `read_rows`."""
     return read_rows(bank_uri, split, classes)
+
+
+def fit_head(
+    train: BankRows,
+    validation: BankRows,
+    classes: int,
+    settings: ModelSettings,
+    log_dir: Path | None = None,
+) -> Fit:
+    """Solve a head, or train it by epochs, as a run does."""
+    if settings.solved:
+        return solve_head(HeadSolver(train, classes, settings), validation)
+    build = functools.partial(build_head, train.features.shape[1], classes, settings)
+    rows = (datasets.Rows(part.features, part.labels) for part in (train, validation))
+    return fit(build, *rows, classes, settings, log_dir)
 
 
 def clean(rows: BankRows) -> BankRows:

@@ -8,8 +8,7 @@ from pathlib import Path
 from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.model_pusher.push import Push
-from imgpipe.components.report.page_facts import empty
-from imgpipe.components.run_record.facts import page_settings
+from imgpipe.components.run_record.facts import empty, page_settings
 from imgpipe.components.run_record.identity import Identity
 from imgpipe.components.run_record.timings import Timings
 from imgpipe.components.run_record.verdict import RunState

@@ -1,20 +1,20 @@
 """Tests of `imgpipe clean`: what it removes, what it keeps, and its refusal during a run."""
 
 import fcntl
+import functools
 import json
 import shutil
 
 import pytest
-from typer.testing import CliRunner
 
 from imgpipe.components.common.storage import integrity
 from imgpipe.components.model_pusher import versions
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import clean, rollback
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.output.output_folder import COPIES, OutputFolder, remove
 from imgpipe.pipeline.runners import seals
+from tests.command import ran
 from tests.pipeline.past_runs import leave
 
 
@@ -54,9 +54,7 @@ def out(tmp_path):
     return tmp_path
 
 
-def invoke(*arguments):
-    """Run `imgpipe clean` in this process and return the result."""
-    return CliRunner().invoke(app, ["clean", *map(str, arguments)])
+invoke = functools.partial(ran, "clean")
 
 
 def test_without_yes_nothing_is_removed(out):
@@ -113,22 +111,6 @@ def test_runs_that_published_into_another_folder_keep_their_artifacts(out):
     for kept in (3, 9, 10):
         assert exists(out, "Predictor/predictions", kept)
     assert not exists(out, "Predictor/predictions/5")
-
-
-def test_the_artifacts_of_a_version_stay_if_its_folder_is_not_there(out, tmp_path_factory):
-    """The folder may be on a disk that is not mounted now."""
-    settings = (f"push.directory={json.dumps(str(tmp_path_factory.mktemp('disk') / 'model'))}",)
-    own = artifact(out, "Predictor", "predictions", 9)
-    leave(out, "20260106-100000", version=1, artifacts=own, settings=settings)
-    invoke(out, "--yes")
-    assert exists(out, "Predictor/predictions/9") and not exists(out, "Predictor/predictions/5")
-
-
-def test_the_artifacts_of_a_version_stay_if_its_settings_cannot_be_read(out):
-    (out / "model/1").rename(out / "model/7")
-    (out / "runs/20260103-100000/config.toml").write_text("{")
-    invoke(out, "--yes")
-    assert exists(out, "Predictor/predictions/3") and not exists(out, "Predictor/predictions/5")
 
 
 def test_an_interrupted_run_keeps_its_artifacts(out):

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 import io
 import json
 import os
@@ -17,8 +18,7 @@ import imgpipe
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands.predict import ServerError
-from imgpipe.serving.client import ServingError
-from tests import json_formats
+from tests.command import answered, ran
 from tests.images import encoded, noise
 from tests.pipeline import small_version
 from tests.serving.quick import running
@@ -43,19 +43,8 @@ def photos(tmp_path) -> Path:
     return folder
 
 
-def predict(*arguments):
-    """Run `imgpipe predict` in this process; return the result, or raise its error."""
-    result = CliRunner().invoke(app, ["predict", *map(str, arguments)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def rows(*arguments):
-    """Run `imgpipe predict` and return its JSON, which must have the declared format."""
-    answers = json.loads(predict(*arguments, "--json", "-").stdout)
-    json_formats.conform("predict", answers)
-    return answers
+predict = functools.partial(ran, "predict")
+rows = functools.partial(answered, "predict")
 
 
 def test_json_is_utf_8_whatever_the_encoding_of_the_terminal(out, photos):
@@ -82,15 +71,12 @@ def test_the_answers_are_those_of_a_server(out, photos):
 
 def test_a_version_is_chosen_by_number_or_by_its_folder(out, photos):
     by_number = rows("--model", out, "--version", 1, photos)
-    assert (
-        json.loads(predict("--model", out / "model/1", photos, "--json", "-").stdout) == by_number
-    )
     assert by_number == rows("--model", out / "model/1", photos)
     assert {row["version"] for row in by_number} == {1}
     assert by_number != rows("--model", out / "model", photos)
     with pytest.raises(ConfigError, match=r"has no version 7. Versions: 1, 2"):
         predict("--model", out, "--version", 7, photos)
-    with pytest.raises(ConfigError, match=r"version as an integer. Received: '1'"):
+    with pytest.raises(ConfigError, match=r"has no version '1'\. Versions: 1, 2"):
         imgpipe.load(out, version="1")
     with imgpipe.load(out, version=np.int64(1)) as client:
         assert client.folder.name == "1"
@@ -172,23 +158,6 @@ def test_without_a_server_the_message_names_the_other_way(photos):
         predict(photos, "--timeout", "2")
 
 
-def test_every_file_is_refused_for_its_own_reason(out, photos):
-    reasons = {
-        "a.jpg": (b"no image", "the file is no image, but text."),
-        "a.tif": (b"II*\0", "the TIFF file is damaged"),
-        "b.jpg": (encoded(noise(9), "JPEG")[:900], "the JPEG file is cut short"),
-        "c.png": (encoded(noise(9))[:900], "the PNG file is cut short"),
-        "d.gif": (encoded(noise(9), "GIF")[:900], "the GIF file is cut short"),
-        "e.jpg": (b"", "the file is empty"),
-        "f.jpg": (b"\0\0\1\0" + bytes(90), "ICO, a format that is not accepted"),
-    }
-    for name, (data, _) in reasons.items():
-        (photos / name).write_bytes(data)
-    refused = predict("--model", out, photos).stderr.splitlines()[: len(reasons)]
-    for line, (name, (_, reason)) in zip(refused, reasons.items(), strict=True):
-        assert line.startswith(f"{photos / name}: {reason}")
-
-
 @pytest.mark.parametrize("kind", ["TIFF", "JPEG2000", "PPM", "AVIF", "BMP"])
 def test_files_that_a_run_transcodes_are_answered_as_png(out, tmp_path, kind):
     image = Image.fromarray(noise(5)).convert("1" if kind == "BMP" else "RGB")
@@ -227,13 +196,6 @@ def test_what_cannot_be_is_refused(out, photos, tmp_path):
     assert {row["version"] for row in rows("--model", copy, photos)} == {1}
 
 
-def test_a_closed_model_says_so(out, photos):
-    with imgpipe.load(out) as model:
-        pass
-    with pytest.raises(ServingError, match=r"model/2 is closed. Load it again"):
-        model.predict(photos / "0.png")
-
-
 def test_a_fork_is_refused_instead_of_waiting_without_end(out, photos):
     with imgpipe.load(out) as model:
         for use in (lambda: model.predict(photos / "0.png"), lambda: imgpipe.load(out)):
@@ -258,15 +220,3 @@ def test_without_a_model_a_server_is_asked_even_beside_a_folder_of_its_name(
     monkeypatch.setattr("imgpipe.pipeline.commands.predict._SERVER", "localhost:9")
     with pytest.raises(ServerError, match="localhost:9"):
         predict("--timeout", 0.5, photos)
-
-
-def test_an_image_with_too_many_pixels_is_refused_as_by_a_server(out, photos):
-    stream = io.BytesIO()
-    Image.new("1", (12_000, 12_000)).save(stream, "PNG")
-    (photos / "bomb.png").write_bytes(stream.getvalue())
-    Image.new("1", (12_000, 12_000)).save(photos / "page.tif", compression="group4")
-    answers = {Path(row["image"]).name: row for row in rows("--model", out, photos)}
-    for name in ("bomb.png", "page.tif"):
-        said = "the image has 144.0 million pixels; at most 125 million are allowed."
-        assert said in answers[name]["error"]
-    assert "label" in answers["0.png"]

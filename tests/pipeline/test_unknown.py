@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 import imgpipe
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.application import app
-from tests import json_formats
+from tests.command import answered, ran
 from tests.images import class_folders, encoded, noise
 from tests.pipeline import small_version
 
@@ -41,69 +40,38 @@ def photos(tmp_path) -> Path:
     )
 
 
-def _ran(*words: object):
-    result = CliRunner().invoke(app, [str(word) for word in words], env={"COLUMNS": "300"})
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
 def test_predict_gives_unknown_no_probability_and_hides_no_class(unsure, photos):
     words = ("predict", "--model", unsure, photos / "rock")
-    answers = json.loads(_ran(*words, "--json", "-").stdout)
-    json_formats.conform("predict", answers)
+    answers = answered(*words)
     for answer in answers:
         assert (answer["label"], answer["probability"]) == ("unknown", None)
         assert {entry["label"] for entry in answer["top"]} == set(small_version.CLASSES)
-    first, _, counts = _ran(*words).stdout.splitlines()
+    first, _, counts = ran(*words).stdout.splitlines()
     shown = first.split("unknown  ")[1]
     assert all(name in shown for name in small_version.CLASSES)
     assert not shown[0].isdigit() and counts == "2 images: unknown 2"
-    assert ",unknown,,1," in _ran(*words, "--csv", "-").stdout
-    certain = json.loads(_ran(*words, "--least-certain-first", "--json", "-").stdout)
+    assert ",unknown,,1," in ran(*words, "--csv", "-").stdout
+    certain = answered(*words, "--least-certain-first")
     highest = [answer["top"][0]["probability"] for answer in certain]
     assert highest == sorted(highest)
 
 
-def test_images_labelled_unknown_are_evaluated(unsure, photos, out, tmp_path):
-    found = json.loads(_ran("evaluate", "--model", unsure, "--data", photos, "--json", "-").stdout)
-    json_formats.conform("evaluate", found)
-    assert (found["count"], found["correct"], found["answered_unknown"]) == (5, 3, 2)
-    assert found["unknown_labels"] == {} and found["classes"][-1] == "unknown"
-    assert found["per_class"]["unknown"]["recall"] == 1.0
-    assert found["per_class"]["rock"]["recall"] == 0.0
-    [unknown] = found["findings"][:1]
-    assert "2 images of a class are answered so, which counts as wrong" in unknown["sentence"]
-    for file in (photos / "rock").iterdir():
-        file.unlink()
-    (photos / "rock").rmdir()
-    words = ("evaluate", "--data", photos, "--model")
-    page = tmp_path / "page.html"
-    only = json.loads(_ran(*words, unsure, "--json", "-", "--html", page).stdout)
-    assert (only["accuracy"], only["loss"]) == (1.0, None)
-    assert "unknown" in page.read_text("utf-8") and "Could not be drawn" not in page.read_text()
-    assert "accuracy 1.000" in _ran(*words, unsure).stdout
-    with pytest.raises(ConfigError, match=r"no label is a class of the model.*Received: unknown"):
-        _ran(*words, out)
-
-
-def test_without_such_images_the_most_probable_class_is_judged_as_in_a_run(unsure, photos):
-    for file in (photos / "unknown").iterdir():
-        file.unlink()
-    (photos / "unknown").rmdir()
+def test_the_most_probable_class_is_judged_as_in_a_run(unsure, photos):
     found = imgpipe.evaluate(unsure, photos).summary
     assert found["classes"] == list(small_version.CLASSES)
-    assert found["findings"][0]["sentence"] == (
-        "2 images of a class are answered unknown (model.unknown_rate). As in a run, the most "
-        "probable class is judged"
-    )
+    assert (found["count"], found["answered_unknown"]) == (2, 2)
+    assert found["unknown_labels"] == {"unknown": 3}
+    assert "(model.unknown_rate). As in a run, the most" in found["findings"][1]["sentence"]
+    shutil.rmtree(photos / "rock")
+    with pytest.raises(ConfigError, match=r"no label is a class of the model.*Received: unknown"):
+        imgpipe.evaluate(unsure, photos)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["onnx", "keras", "tflite"])
 def test_an_exported_file_names_the_rule_that_its_reader_has_to_apply(unsure, tmp_path, kind):
     file = tmp_path / f"model.{kind}"
-    said = _ran("export", kind, unsure, "--to", file).stdout
+    said = ran("export", kind, unsure, "--to", file).stdout
     assert f"answers unknown where no probability reaches {_BELOW:g} (model.unknown_rate)" in said
     content = file.read_bytes()
     if kind == "onnx":

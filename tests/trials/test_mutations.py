@@ -11,16 +11,17 @@ import random
 
 import pytest
 
-from imgpipe.components import source_check
+from imgpipe.components.common.image_file.header import probe
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.pipeline.demo import draw_hand
+from imgpipe.pipeline.images.data_check import judge
+from imgpipe.serving.look import Look
 from tests.fuzz.mutation import mutate
 from tests.images import encoded
-from tests.looks import probe
 
 _PIXELS = 2_000_000  # the pixel limit here; larger images would only take memory
-_BROKEN = {"truncated", "undecodable", "not_an_image", "zero_byte"}
+_BROKEN = {"truncated", "undecodable", "not_an_image", "zero_byte", "hidden_cost"}
 _TOO_LARGE = "pixel_limit"
 
 
@@ -81,16 +82,18 @@ def test_the_checks_agree_with_the_decode_operation_on_every_file(tmp_path, coun
         min_side=1, pixel_limit=_PIXELS, severity=ignored, threshold={"near_duplicate": 0}
     )
     options = SourceOptions(source=str(tmp_path / "photos"))
-    judged = source_check.judge(source_check.SourceCheckPlan(options, settings))
-    assert judged.summary["in"] == count
-    assert judged.summary["kept"] + judged.summary["rejected"] == count
-    rejected = {row.path[2:]: row.reason for row in judged.images.rejected}
-    transcoded = {row.path[2:] for row in judged.images.repaired if row.reason == "transcoded"}
+    judged = judge(options, settings)
+    assert judged.data["in"] == count
+    assert judged.data["kept"] + judged.data["rejected"] == count
+    rejected = {row["path"][2:]: row["reason"] for row in judged.images.rejected}
+    transcoded = {
+        row["path"][2:] for row in judged.images.repaired if row["reason"] == "transcoded"
+    }
     wrong, outcomes = [], collections.Counter()
     for name, data in files.items():
         reason = rejected.get(name, "transcoded" if name in transcoded else "good")
         if reason == _TOO_LARGE:
-            assert probe(data, _PIXELS).pixels > _PIXELS
+            assert probe(Look(data), _PIXELS).pixels > _PIXELS
             outcomes[reason] += 1
             continue
         decodes = op_decodes(data)

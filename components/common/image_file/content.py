@@ -121,8 +121,8 @@ def decode(look: Look) -> tuple[np.ndarray | None, str]:
             return preprocess.decode(tf.constant(look.data)).numpy(), ""
     except tf.errors.ResourceExhaustedError as error:
         raise _no_memory(error) from error
-    except tf.errors.OpError as error:
-        return None, look.in_words(first_line(error), converted_formats())
+    except tf.errors.OpError:
+        return None, look.refusal(converted_formats())
 
 
 def alpha_channel(data: bytes, kind: str, mode: str) -> np.ndarray | None:

@@ -26,11 +26,7 @@ class PreviewError(ValueError):
 
 
 def _check_photograph(image: Image.Image, data: bytes) -> None:
-    """Refuse camera raw, whose first image is a small preview of the photograph.
-
-    Raises:
-        PreviewError: The first image of a TIFF file is a preview.
-    """
+    """Refuse camera raw, whose first image is a small preview of the photograph."""
     tags = getattr(image, "tag_v2", {})
     is_raw = _DNG_VERSION in tags or data[8:10] == b"CR"
     if image.format != "TIFF" or not (is_raw or tags.get(_SUBFILE_TYPE, 0) & _IS_REDUCED):

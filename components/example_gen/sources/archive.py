@@ -10,27 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources import (
-    local_files,
-    no_classes,
-    unpacked,
-    unpacking,
-)
+from imgpipe.components.example_gen.sources import local_files, unpacked
 from imgpipe.components.example_gen.sources.base import Item, Scan, Source, SourceKind
-from imgpipe.components.example_gen.sources.folder import Walk
-from imgpipe.components.example_gen.sources.layout import lay_out
+from imgpipe.components.example_gen.sources.folder import listed_tree
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import regular_files
 from imgpipe.models.finding import Finding
 
-#: Endings of archives that are read; the others get an error that says so.
-READ = (".zip", ".tar", ".tar.gz", ".tgz")
 _AGAIN = "If the images are your own, download the archive again, or unpack it and name the folder."
 
 
 def takes(locator: str, options: SourceOptions) -> bool:
     """Whether a plain path names an archive."""
-    return locator.lower().endswith(unpacking.ENDINGS) and not Path(locator).expanduser().is_dir()
+    return locator.lower().endswith(unpacked.READ) and not Path(locator).expanduser().is_dir()
 
 
 @dataclass(frozen=True)
@@ -47,23 +39,15 @@ class ArchiveSource(Source):
             ConfigError: The archive cannot be read, is damaged, or holds no file.
             ResourceError: There is no space to unpack it.
         """
-        self._require_archive()
+        if not self._path().is_file():
+            what = "is a folder" if self._path().is_dir() else "does not exist"
+            raise ConfigError(f"data source {self.file!r} {what}; {unpacked.EXPECTED}")
         try:
             files, notes = self._unpacked()
         except OSError as error:
             why = f"data source {self.file!r} cannot be read: {error.strerror or error}"
             raise ConfigError(f"{why}. {_AGAIN}") from None
-        tree = Walk(str(files), follow_links=False)
-        tree.collect()
-        if not tree.items and not tree.folders:
-            left_out = notes[0]["examples"][0] if notes else None
-            why = f", but {left_out['path']!r} ({left_out['detail']})" if left_out else ""
-            empty = f"data source {self.file!r}: found no file in it"
-            raise ConfigError(f"{empty}{why}; {unpacked.EXPECTED}")
-        every_note = [*notes, *tree.notes]
-        options = self.options
-        scan = lay_out(self.file, tree.items, tree.folders, every_note, options, place=files)
-        return no_classes.check_lists(files, self.file, tree.items, scan, options)
+        return listed_tree(files, self.file, self.options, notes)
 
     def read(self, item: Item) -> bytes:
         """Read one file; see `Source.read`."""
@@ -73,16 +57,6 @@ class ArchiveSource(Source):
     def _path(self) -> Path:
         return Path(self.file).expanduser().absolute()
 
-    def _require_archive(self) -> None:
-        """Refuse what is no archive that is read, by its name."""
-        path = self._path()
-        if not path.is_file():
-            what = "is a folder" if path.is_dir() else "does not exist"
-            raise ConfigError(f"data source {self.file!r} {what}; {unpacked.EXPECTED}")
-        if path.name.lower().endswith(unpacking.ENDINGS) and not path.name.lower().endswith(READ):
-            expected = f"{unpacked.EXPECTED}. {unpacking.advice(path)}"
-            raise ConfigError(f"data source {self.file!r} is not read; {expected}")
-
     def _unpacked(self) -> tuple[Path, list[Finding]]:
         """Return the folder of the archive, and notes of what was left out."""
         return _unpacked(str(self._path()), self.options.store)
@@ -91,8 +65,7 @@ class ArchiveSource(Source):
 @local_files.cached_until_changed(4)
 def _unpacked(path: str, store: str) -> tuple[Path, list[Finding]]:
     file = Path(path)
-    state = unpacked.version(file)
-    return unpacked.kept(path, state, store, lambda to: unpacked.unpack_archive(file, to))
+    return unpacked.kept(file, store, lambda folder: unpacked.unpack_archive(file, folder))
 
 
 KINDS = (SourceKind("archive", ArchiveSource, takes, order=10),)

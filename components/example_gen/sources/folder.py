@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -122,6 +123,20 @@ class Walk:
         self.notes.append(noted(kind, path, detail))
 
 
+def listed_tree(
+    root: Path, where: str, options: SourceOptions, notes: Iterable[Finding], descend: bool = True
+) -> Scan:
+    """Return the scan of a folder on this machine, which is the source `where`, with more notes.
+
+    `descend` says whether a single folder around all others is passed.
+    """
+    tree = Walk(str(root), options.follow_links)
+    tree.collect()
+    every_note = [*notes, *tree.notes]
+    scan = lay_out(where, tree.items, tree.folders, every_note, options, descend, root)
+    return no_classes.check_lists(root, where, tree.items, scan, options)
+
+
 @dataclass(frozen=True)
 class FolderSource(Source):
     """A folder on a local or mounted file system."""
@@ -135,15 +150,9 @@ class FolderSource(Source):
         Raises:
             ConfigError: The folder is not laid out as expected.
         """
-        root = self._root()
-        tree = Walk(str(root), self.options.follow_links)
-        tree.collect()
         # An evaluation may have one class, whose images are in folders of their own.
         descend = self.options.least_classes > 1
-        options = self.options
-        where = self.directory
-        scan = lay_out(where, tree.items, tree.folders, tree.notes, options, descend, root)
-        return no_classes.check_lists(root, where, tree.items, scan, options)
+        return listed_tree(self._root(), self.directory, self.options, (), descend)
 
     def read(self, item: Item) -> bytes:
         """Read one file; see `Source.read`."""

@@ -59,12 +59,6 @@ class Folder:
             top = inner
         return top
 
-    def without(self, left_out: Set[Folder]) -> Folder:
-        """Return this folder without some of the folders directly in it."""
-        kept = {name: inner for name, inner in self.folders.items() if inner not in left_out}
-        total = len(self.files) + sum(inner.total for inner in kept.values())
-        return Folder(self.path, self.name, kept, self.files, total)
-
     def walk(self) -> Iterator[Folder]:
         """Yield this folder and all folders below it that hold images."""
         waiting = [self]
@@ -94,7 +88,7 @@ def named(layer: Layer, given: Mapping[str, str]) -> Layer:
 def roots(
     top: Folder,
     given: Mapping[str, str],
-    passed: Callable[[Folder, Set[str]], Folder] = Folder.passed,
+    passed: Callable[[Folder, Set[str]], Folder],
 ) -> Layer:
     """Return the folders that hold the class folders: those of the splits, or the top."""
     folders = top.filled()
@@ -105,19 +99,7 @@ def roots(
     splits = {split for _, split in layer}
     if not splits or None in splits or len(splits) < len(layer):
         return [(top, None)]
-    return below_single_folders(layer, passed)
-
-
-def unlabelled_splits(labels: Mapping[str | None, Set[str]]) -> set[str]:
-    """Return the held-out splits that have no class of train, by the classes of each split."""
-    train = labels.get(names.TRAIN)
-    return {split for split in labels if split and train and not train & labels[split]}
-
-
-def below_single_folders(
-    layer: Layer, passed: Callable[[Folder, Set[str]], Folder] = Folder.passed
-) -> Layer:
-    """Return the folders of splits below single folders that are no classes of another split."""
+    # A single folder in a split is passed, unless it has the name of a class in another split.
     several = [folder.names() for folder, _ in layer if len(folder.filled()) > 1]
     classes = set[str]().union(*several)
     return [(passed(folder, classes), split) for folder, split in layer]

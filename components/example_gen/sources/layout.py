@@ -22,8 +22,9 @@ from imgpipe.components.example_gen.sources import (
 from imgpipe.components.example_gen.sources.base import Item, Scan
 from imgpipe.components.example_gen.sources.folder_tree import Folder, Layer, inside
 from imgpipe.components.example_gen.sources.listing import EXPECTED_TREE, NoClasses, listed
-from imgpipe.components.example_gen.sources.readings import Ambiguity, TwoReadings
+from imgpipe.components.example_gen.sources.readings import Ambiguity, SeveralReadings
 from imgpipe.models.finding import Finding
+from imgpipe.models.names import feature_names as names
 
 _Cells = dict[Folder, tuple[str | None, str | None]]  # label and split of what is in a folder
 
@@ -40,10 +41,8 @@ def lay_out(
     """Return the scan of items with labels and splits by the folders in which they lie.
 
     Folders may hold no item; `descend` says whether a single folder around all others is passed;
-    `place` is the folder on this machine in which the files are.
-
-    Raises:
-        ConfigError: The paths are not laid out as expected, or can be read in two ways.
+    `place` is the folder on this machine in which the files are. Paths that are not laid out as
+    expected, or can be read in two ways, are a ConfigError.
     """
     tree, left_out = folder_tree.of_images(items, frozenset(folders), options.skip)
     layout = _Layout(where, tree, options, descend, [*notes, *left_out])
@@ -107,7 +106,9 @@ class _Layout:
     def _ask(self, question: Ambiguity | None) -> None:
         """Refuse the tree, if there is a question."""
         if question:
-            raise TwoReadings(self.where, self.options, *question)
+            why, readings = question
+            why += "" if readings else "; data.class_level or data.skip says which"
+            raise SeveralReadings(self.where, self.options, why, readings)
 
     def _passed(self, folder: Folder, classes: Set[str] = frozenset()) -> Folder:
         """Return the folder that holds classes or splits, and note single folders around them."""
@@ -169,7 +170,8 @@ class _Layout:
         for item in items:
             if item.label and item.split in labels:
                 labels[item.split].add(item.label.lower())
-        unlabelled = folder_tree.unlabelled_splits(labels)
+        train = labels.get(names.TRAIN)
+        unlabelled = {split for split in labels if split and train and not train & labels[split]}
         for folder, split in roots:
             if split in unlabelled:
                 detail = "in no folder of a class of train, so that they have no label"

@@ -36,12 +36,12 @@ def lists_files(locator: str, options: SourceOptions) -> bool:
         return True
     if locator.lower().endswith(TEXT):
         return False
-    if options.image_column or any(tables.is_usual(title, "path", sure=True) for title in titles):
+    if options.image_column:
         return True
-    place = tables.find_column(locator, titles, "path")
     # The names of pixels are numbered, and those of classes in one-hot columns are not.
     pixels = [title for title, cell in zip(titles, second, strict=False) if tables.is_number(cell)]
-    return place >= 0 and sum(any(map(str.isdigit, title)) for title in pixels) < _MIN_PIXELS
+    has_pixels = sum(any(map(str.isdigit, title)) for title in pixels) >= _MIN_PIXELS
+    return not has_pixels and any(tables.is_usual(title, "path") for title in titles)
 
 
 def texts_of_images(folder: Path, but: Path | None = None) -> list[Finding]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from imgpipe.components.common.formatting import join_names, plural
+from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources.base import Item, Scan
+from imgpipe.components.example_gen.sources.split_names import split_of
+from imgpipe.components.example_gen.sources.tables import check_single_labels
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.finding import Finding
 from imgpipe.models.names import feature_names as names
@@ -18,8 +21,6 @@ EXPECTED_TREE = (
 
 class NoClasses(ConfigError):
     """A source has fewer classes than are needed: one, or none."""
-
-    has_one = False
 
 
 _NUMBERS = {1: "one is", 2: "two are"}
@@ -56,12 +57,10 @@ def listed(
     if len(vocabulary) < least_classes:
         some_class = f"one class only ({vocabulary[0]})" if vocabulary else "no class"
         number_of_files = plural(len(ordered), "file")
-        error = NoClasses(
+        raise NoClasses(
             f"data source {source!r}: found {some_class} in {number_of_files}, at least "
             f"{_NUMBERS[least_classes]} needed; {expected}"
         )
-        error.has_one = bool(vocabulary)
-        raise error
     if not any(item.label for item in ordered):
         raise ConfigError(
             f"data source {source!r}: found {len(vocabulary)} classes "
@@ -73,3 +72,33 @@ def listed(
             "leave the split empty where it is to be assigned"
         )
     return Scan(source, ordered, tuple(vocabulary), given, tuple(notes))
+
+
+def listed_files(
+    source: str, by_file: Mapping[str, Sequence[Item]], expected: str, options: SourceOptions
+) -> Scan:
+    """Create the scan of the rows of files, by the files' names, which may say the splits.
+
+    The name of a file that is the whole source need not: crash_test_photos.tfrecord. Of several,
+    all have to that hold rows without a split, or none, because such rows would count as train;
+    otherwise it is a ConfigError, besides those of `listed`.
+    """
+    files = [name for name, items in by_file.items() if not all(item.split for item in items)]
+    given = {name: split_of(name) if len(by_file) > 1 else None for name in files}
+    named = [f"{name} ({split})" for name, split in given.items() if split]
+    others = [name for name in files if given[name] is None]
+    if named and others:
+        raise ConfigError(
+            f"data source {source!r}: some files name a split ({join_names(named)}) and others "
+            f"do not ({join_names(others)}). "
+            "Expected a word such as train, validation or test in the name of each file, or in "
+            "none. Rename the files, or give the split in a column or feature named split."
+        )
+    every_item = [
+        item if item.split else item.placed(item.label, given[name])
+        for name, items in by_file.items()
+        for item in items
+    ]
+    labels = {item.label for item in every_item if item.label}
+    check_single_labels(source, labels, options.classes)
+    return listed(source, every_item, expected, options.least_classes)

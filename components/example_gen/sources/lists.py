@@ -10,7 +10,8 @@ from __future__ import annotations
 import collections
 import io
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,11 +29,13 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceKind,
 )
-from imgpipe.components.example_gen.sources.found_files import FoundFiles, find_files
+from imgpipe.components.example_gen.sources.found_files import find_files, folders_with
 from imgpipe.components.example_gen.sources.listing import listed
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, check_inside
+from imgpipe.components.example_gen.sources.readings import Reading, SeveralReadings
 from imgpipe.components.example_gen.sources.split_names import split_word
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.files import json_object
 from imgpipe.models.files.regular_files import open_regular, read_bytes
 from imgpipe.models.finding import Finding
 
@@ -92,10 +95,10 @@ class ListSource(Source):
                 f"Received: {root}, which is not a folder"
             )
         rows, notes = self._rows()
-        found_files = find_files(dict.fromkeys(row.name for row in rows), str(root))
+        paths = find_files(dict.fromkeys(row.name for row in rows), str(root))
         places: dict[tuple[str, str], list[_Row]] = collections.defaultdict(list)
         for row in rows:
-            path = found_files.paths.get(row.name) or found_files.places[row.name]
+            path = paths[row.name]
             refused = _refusal(row.name, path, root)
             if refused:
                 # Refused rows may name the same file; each is rejected as an item of its own.
@@ -110,23 +113,23 @@ class ListSource(Source):
         labels = {row.said[TWO_LABELS] for row in rows} - {""}
         tables.check_single_labels(self.file, labels, self.options.classes)
         items = [_item(path, locator, same) for (path, locator), same in places.items()]
-        notes += found_files.notes
         scan = listed(self.file, items, _EXPECTED, self.options.least_classes, notes, labels)
-        if not found_files.paths:
-            raise self._nothing_found(root, rows[0].name, found_files)
+        if not any(path and os.path.lexists(root / path) for path in paths.values()):
+            raise self._nothing_found(root, paths)
         return scan
 
-    def _nothing_found(self, root: Path, first: str, found_files: FoundFiles) -> ConfigError:
-        """Say that no file is there, or that each may be one of several."""
-        what = f"none of its {len(found_files.places):,} files exists"
-        shown = _refusal(first, found_files.places[first], root) or repr(first)
-        if found_files.copies:
-            what = "its files are in several folders"
-            shown = join_names(found_files.copies, 3)
-        return ConfigError(
-            f"data source {self.file!r}: {what} below {str(root)!r} (first: {shown}). Paths start "
-            f"at the folder of the list, or at data.root, the folder of the images; {tables.GUIDE}"
+    def _nothing_found(self, root: Path, paths: Mapping[str, str]) -> ConfigError:
+        """Say that no file is there, and which folder below has the first and the last of them."""
+        first, *_, last = [*paths, *paths]
+        shown = _refusal(first, paths[first], root) or repr(first)
+        roots = [str(root / folder) for folder in folders_with((first, last), str(root))]
+        readings = [Reading(f"the files in {folder}", {"root": folder}) for folder in roots]
+        why = (
+            f"none of its {len(paths):,} files exists below {str(root)!r} (first: {shown}). Paths "
+            f"start at the folder of the list, or at data.root, the folder of the images; "
+            f"{tables.GUIDE}"
         )
+        return SeveralReadings(self.file, self.options, why, readings)
 
     def read(self, item: Item) -> bytes:
         """Read one file; see `Source.read`.
@@ -190,7 +193,7 @@ class ListSource(Source):
             )
             if not cell:
                 raise ConfigError(f"data source {str(file)!r}, row {number}: no path; {_EXPECTED}")
-            word = tables.split_cell(row[split_column]) if split_column >= 0 else ""
+            word = tables.cell_text(row[split_column]) if split_column >= 0 else ""
             word = split_word(word, f"{str(file)!r}, row {number}") if word else split
             said = {TWO_SPLITS: word, TWO_GROUPS: group_name, TWO_LABELS: label_name}
             listed_name = f"{above}/{cell}" if above else cell
@@ -246,14 +249,11 @@ class ListSource(Source):
         objects: dict[int, dict[str, Any]] = {}
         with open_regular(path) as file, io.TextIOWrapper(file, tables.encoding(file)) as lines:
             for row, line in enumerate(lines, 1):
-                where = f"data source {str(path)!r}, row {row}"
                 try:
-                    value = json.loads(line) if line.strip() else {}
-                except (ValueError, RecursionError) as error:
-                    raise ConfigError(f"{where}: not JSON ({error}); {_EXPECTED}") from None
-                if not isinstance(value, dict):
-                    expected = "expected an object with path and label. Received: "
-                    raise ConfigError(f"{where}: {expected}{line.strip()[:80]}")
+                    value = json_object.parse(line) if line.strip() else {}
+                except ValueError as error:
+                    where = f"data source {str(path)!r}, row {row}"
+                    raise ConfigError(f"{where}: {error}; {_EXPECTED}") from None
                 if value:
                     objects[row] = value
         titles = list(dict.fromkeys(key for value in objects.values() for key in value))

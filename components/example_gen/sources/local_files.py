@@ -24,11 +24,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def check_inside(file: Path, root: Path) -> None:
-    """Check that symbolic links do not lead from `file` to a path outside of `root`.
-
-    Raises:
-        OSError: They do, or no file can have this path.
-    """
+    """Raise an OSError if links lead from `file` out of `root`, or no file can have this path."""
     try:
         target = os.path.realpath(file)
         inside = Path(target).is_relative_to(os.path.realpath(root))
@@ -51,11 +47,7 @@ def visible(folder: Path) -> list[Path]:
 
 
 def check_all(source: str, files: Iterable[Path], root: Path, follow_links: bool) -> None:
-    """Check that all files of a data source are regular files below its root.
-
-    Raises:
-        ConfigError: A file is not regular, cannot be opened, or is outside of `root`.
-    """
+    """Raise a ConfigError unless all files of a source can be opened and are below its root."""
     for file in files:
         try:
             if not follow_links:

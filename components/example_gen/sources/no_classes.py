@@ -12,11 +12,14 @@ from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file import file_names
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources import list_files, tables, unpacking
+from imgpipe.components.example_gen.sources import list_files, tables, unpacked
 from imgpipe.components.example_gen.sources.base import Item, Scan
 from imgpipe.components.example_gen.sources.listing import NoClasses
-from imgpipe.components.example_gen.sources.lists import ListSource
-from imgpipe.components.example_gen.sources.readings import Reading, classes_of
+from imgpipe.components.example_gen.sources.readings import (
+    Reading,
+    SeveralReadings,
+    classes_of,
+)
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
 
@@ -36,77 +39,55 @@ def explained(
     place: Path | None = None,
 ) -> ConfigError:
     """Return the error of a source without classes, with the commands that read it."""
-    lines = [reading.command(where, options) for reading in readings]
     files = [item.path for item in items if not file_names.is_hidden(Path(item.path).name)]
-    folder = Path(where).expanduser().absolute()
+    every_reading = [*readings]
     if place is not None:
         texts = _outermost(files, (list_files.TEXT,))
         texts = [file for file in texts if list_files.lists_files(str(place / file), options)]
-        lists = [*_outermost(files), *texts]
-        by_lists, problems = _lists(place, folder, lists, options)
-        lines = (by_lists or problems[:1]) + lines
-    said = "\n  ".join([". It can be read in another way:", *lines])
-    return ConfigError(f"{error}{said if lines else _situation(folder, files, error.has_one)}")
+        every_reading = [*_by_lists(place, where, [*_outermost(files), *texts]), *readings]
+    if not every_reading:
+        return ConfigError(f"{error}{_situation(files)}")
+    why = str(error).removeprefix(f"data source {where!r}: ")
+    return SeveralReadings(where, options, why, every_reading)
 
 
-def _situation(folder: Path, files: Sequence[str], has_one_class: bool) -> str:
+def _situation(files: Sequence[str]) -> str:
     """Say what a source holds that no setting reads, and what to do."""
-    archives = [file for file in files if file.lower().endswith(unpacking.ENDINGS)]
-    if archives:
-        packed = f". It holds what is still packed ({join_names(archives)})"
-        return f"{packed}. {unpacking.advice(folder, archives)}"
-    if not files:
-        return ". It holds no file"
+    packed = [file for file in files if file.lower().endswith(unpacked.ENDINGS)]
+    if packed:
+        return f". It holds archives ({join_names(packed)}): unpack each into a folder of its name"
     images = [file for file in files if file_names.claims_to_be_image(file)]
     others = sorted({*files} - {*images}, key=lambda file: (file.count("/"), file))
     if not images:
-        return f". None of its files is an image: {join_names(others)}"
+        return f". None of its files is an image: {join_names(others) or 'it holds no file'}"
     labels = f"; the labels may be in {join_names(others)}" if others else ""
     example = next(filter(file_names.is_image, images), images[0])
-    said = f". Its images, such as {example}, are in no folder of a class{labels}"
-    folders = "make a folder for each class, and move the images into them"
-    if has_one_class:
-        said = f". All images that have a label are of this class{labels}"
-        folders = "make a folder for each class, and add the images of a second class"
-    if others and not folder.is_dir():
-        return f"{said}. {unpacking.advice(folder)}"
     return (
-        f"{said}: {folders}; or {_WRITE}; or say by data.label_pattern which part of the names is "
-        "the label"
+        f". It has images such as {example}{labels}: make a folder for each class, and move its "
+        f"images into it; or {_WRITE}; or say by data.label_pattern which part of the names is the "
+        "label"
     )
 
 
 def check_lists(
     place: Path, where: str, items: Sequence[Item], scan: Scan, options: SourceOptions
 ) -> Scan:
-    """Refuse folders of images, scanned as `scan`, for which a list gives other labels.
+    """Raise a ConfigError for folders, scanned as `scan`, to which a list may give other labels.
 
-    Spreadsheets are noted. `place` is the folder on this machine in which the files are.
-
-    Raises:
-        ConfigError: The first row of a list names an image, and not the folder that it is in.
+    The first row of such a list names an image, and not the folder that it is in. Spreadsheets are
+    noted. `place` is the folder on this machine in which the files are.
     """
     if options.class_level or options.label_pattern:
         return scan
-    folder = Path(where).expanduser().absolute()
     files = [item.path for item in items]
-    giving: dict[str, list[str]] = {}
-    for file in _outermost(files):
-        if _differs(place / file, scan):
-            by_lists, problems = _lists(place, folder, [file], options)
-            # A list that is not read counts where its paths name no folder of a class.
-            if by_lists or _differs(place / file, scan, with_paths=True):
-                giving[f"{file} gives"] = by_lists or problems
-    count = sum(item.path.endswith(_LABELS) for item in items)
-    if count:
-        by_files = f"the labels in these files: {_WRITE}"
-        giving[f"{count:,} {_LABELS} files beside the images may give"] = [by_files]
-    for what_gives, lines in giving.items():
-        if lines:
-            by_folder = Reading(_described(scan), {"class_level": 1}).command(where, options)
-            choose = "\n  ".join(["Choose one:", *lines, by_folder])
-            why = f"{what_gives} other labels than the folders. {choose}"
-            raise ConfigError(f"data source {where!r}: {why}")
+    lists = [file for file in _outermost(files) if _differs(place / file, scan)]
+    beside = [file for file in files if file.endswith(_LABELS)]
+    if lists or beside:
+        why = f"{join_names(lists or beside)} may give other labels than the folders"
+        why += "" if lists else f"; if so, {_WRITE}"
+        readings = _by_lists(place, where, lists)
+        readings.append(Reading(classes_of(scan.vocabulary), {"class_level": 1}))
+        raise SeveralReadings(where, options, why, readings)
     detail = "may give other labels than the folders"
     sheets = _outermost(files, _SHEETS)
     remedy = "save it as CSV, and name that instead"
@@ -115,7 +96,7 @@ def check_lists(
     return replace(scan, notes=(*scan.notes, *notes))
 
 
-def _differs(file: Path, scan: Scan, with_paths: bool = False) -> bool:
+def _differs(file: Path, scan: Scan) -> bool:
     """Whether the first row of a list names an image, and its other cells not the folder of it."""
     try:
         _, (_, row) = tables.first_rows(open_regular(file))
@@ -128,18 +109,14 @@ def _differs(file: Path, scan: Scan, with_paths: bool = False) -> bool:
     given: set[str] = set()
     for count in range(len(parts), 0, -1):  # the same name may stand in every folder
         given = given or {label for other, label in labels if other[:count] == parts[:count]}
-    cells = [cell.lower() for cell in row if with_paths or cell != path]
+    cells = [cell.lower() for cell in row if cell != path]
     said = {part for cell in cells for part in re.split(r"[\\/]", cell)}
-    return bool(given) and given.isdisjoint(said)
+    return bool(given and said) and given.isdisjoint(said)
 
 
 def _parts(path: str) -> list[str]:
     """Return the name in a path, without its suffix, and the folders from the innermost on."""
     return posixpath.splitext(path.replace("\\", "/"))[0].lower().split("/")[::-1]
-
-
-def _described(scan: Scan) -> str:
-    return classes_of(scan.vocabulary, len(scan.items), scan.given_splits)
 
 
 def _outermost(files: Sequence[str], endings: tuple[str, ...] = LISTS) -> list[str]:
@@ -150,30 +127,15 @@ def _outermost(files: Sequence[str], endings: tuple[str, ...] = LISTS) -> list[s
     return lists if len(lists) <= _MOST_LISTS else []
 
 
-def _lists(
-    place: Path, source: Path, files: Sequence[str], options: SourceOptions
-) -> tuple[list[str], list[str]]:
-    """Return what the lists in a folder give, and why the others cannot be read.
-
-    `source` is the folder, or the archive that was unpacked to it. Lists that each hold a split are
-    read as one.
-    """
-    by_lists: list[str] = []
-    problems: list[str] = []
-    together = [place] if list_files.lists_of_splits(place) else []
-    for list_file in (*together, *(place / file for file in files)):
-        try:
-            scan = ListSource(str(list_file), options).listing()
-        except ConfigError as error:
-            problems.append(str(error).removeprefix("data source "))
-        else:
-            where = f"manifest:{place}" if list_file == place else str(list_file)
-            by_lists.append(Reading(_described(scan)).command(where, options))
-            if list_file == place:
-                break
-    if not source.is_dir():
-        steps = f"{unpacking.command(str(source))} && imgpipe check"
-        for lines in (by_lists, problems):
-            here = [line.replace(str(place), unpacking.FOLDER) for line in lines]
-            lines[:] = [line.replace("imgpipe check", steps) for line in here]
-    return by_lists, problems
+def _by_lists(place: Path, where: str, lists: Sequence[str]) -> list[Reading]:
+    """Return the readings by lists in `place`; those that each hold a split are one."""
+    folder = Path(where).expanduser().absolute()
+    unpacked_to = ""
+    if not folder.is_dir():
+        folder = Path("unpacked")
+        unpacked_to = ", when the archive is unpacked into the folder unpacked"
+    if lists and list_files.lists_of_splits(place):
+        return [Reading(f"a list for each split{unpacked_to}", source=f"manifest:{folder}")]
+    return [
+        Reading(f"the labels of {file}{unpacked_to}", source=str(folder / file)) for file in lists
+    ]

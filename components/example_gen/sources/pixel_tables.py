@@ -23,12 +23,8 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceKind,
 )
-from imgpipe.components.example_gen.sources.listing import listed
-from imgpipe.components.example_gen.sources.split_names import (
-    require_all_named,
-    split_of,
-    split_word,
-)
+from imgpipe.components.example_gen.sources.listing import listed_files
+from imgpipe.components.example_gen.sources.split_names import split_word
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
 
@@ -39,7 +35,6 @@ _ROLES = ("label", "split", "group")
 #: Names of columns that number the rows; pandas writes one without a name.
 _NUMBERS = ("id", "index", "", "unnamed: 0")
 _EXPECTED = "expected a .csv with a label and width × height pixels (0 to 255) in every row"
-_WHITE = 255
 _VALUES_AT_ONCE = 1 << 24  # values of a table that are read at once
 
 
@@ -78,9 +73,6 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
     delimiter, (first, second) = tables.first_rows(open_regular(Path(path)))
     header = _is_header(first, second, options)
     sample, titles = (second, first) if header else (first, [])
-    packed = next((n for n, cell in enumerate(sample) if _square(len(_numbers(cell)))), -1)
-    if packed >= 0:
-        return _packed_pixels(path, packed, titles, options)
     wanted = {"label": options.label_column, "group": options.group_column}
     roles = [tables.find_column(path, titles, role, wanted.get(role, "")) for role in _ROLES]
     roles[0] = max(roles[0], 0)  # a label without a name is in the first column
@@ -129,49 +121,9 @@ def _not_pixels(path: str, titles: Sequence[str]) -> ConfigError:
     """Say that a table holds no pixels, and how it is read as a list of files."""
     return ConfigError(
         f"data source {path!r}: found the columns {join_names(titles)}, which hold neither names "
-        f"of images nor their pixels; {_EXPECTED}, or in one cell of it. If it lists files, name "
-        "the column of their paths: --set data.image_column=NAME"
+        f"of images nor their pixels; {_EXPECTED}. If it lists files, name the column of their "
+        f"paths: --set data.image_column=NAME; {tables.GUIDE}, or such a table"
     )
-
-
-def _packed_pixels(
-    path: str, packed: int, titles: Sequence[str], options: SourceOptions
-) -> _Pixels:
-    """Read a table with all pixels of an image in one cell, as that of FER2013."""
-    import numpy as np
-    import pandas
-
-    delimiter, _ = tables.first_rows(open_regular(Path(path)))
-    with open_regular(Path(path)) as file:
-        text = {"dtype": str, "na_filter": False, "encoding": tables.encoding(file)}
-        table = pandas.read_csv(
-            file, sep=delimiter, header=None, skiprows=int(bool(titles)), **text
-        )
-    cells = {number: table[number].tolist() for number in table.columns if number != packed}
-    label = tables.find_column(path, titles, "label", options.label_column)
-    group = tables.find_column(path, titles, "group", options.group_column)
-    rest = {number: texts for number, texts in cells.items() if number not in (label, group)}
-    split = tables.split_column(path, titles, rest)
-    others = [number for number in rest if number != split]
-    if label < 0 and len(others) == 1:
-        (label,) = others
-    if label < 0:
-        label = tables.find_column(path, titles, "label", required=True)
-    rows = [_numbers(cell) for cell in table[packed]]
-    shape = _square(len(rows[0]))
-    right = [len(row) == math.prod(shape) and max(row) <= _WHITE for row in rows]
-    blank = [0] * math.prod(shape)
-    values = [row if is_right else blank for row, is_right in zip(rows, right, strict=True)]
-    empty = [""] * len(rows)
-    roles = list(zip(*(cells.get(n, empty) for n in (label, split, group)), strict=True))
-    images = np.array(values, np.uint8).reshape(-1, *shape)
-    return _Pixels(images, right, roles, 1 + bool(titles))
-
-
-def _numbers(cell: str) -> list[int]:
-    """Return the whole numbers that a cell holds with spaces between them, [] for others."""
-    words = cell.strip("[] ").replace(",", " ").split()
-    return [int(word) for word in words] if all(map(str.isdecimal, words)) else []
 
 
 def _is_header(first: Sequence[str], second: Sequence[str], options: SourceOptions) -> bool:
@@ -209,10 +161,8 @@ class PixelSource(Source):
         Raises:
             ConfigError: A table cannot be read, or has no rows of pixels.
         """
-        items = list(self._items())
-        labels = {item.label for item in items if item.label}
-        tables.check_single_labels(self.locator, labels, self.options.classes)
-        return listed(self.locator, items, _EXPECTED, self.options.least_classes)
+        items = {file.name: list(self._items(file)) for file in self._files()}
+        return listed_files(self.locator, items, _EXPECTED, self.options)
 
     def read(self, item: Item) -> bytes:
         """Read one row as PNG; see `Source.read`.
@@ -242,31 +192,24 @@ class PixelSource(Source):
             raise ConfigError(f"data source {self.locator!r} does not exist; {_EXPECTED}")
         return [path]
 
-    def _items(self) -> Iterator[Item]:
+    def _items(self, file: Path) -> Iterator[Item]:
         """One item for each row; its path has the number of the line in a folder of the table."""
-        files = self._files()
-        named: dict[str, str | None] = {}
-        for file in files:
-            split = split_of(file.name) if len(files) > 1 else None
-            try:
-                table = _pixels(str(file), self.options)
-            except (OSError, ValueError) as error:
-                raise tables.unreadable_table(error, str(file), _EXPECTED) from None
-            count = table.images[0].size if len(table.images) else 0
-            wrong = f"{REFUSED}expected {count} pixels, each a whole number from 0 to 255"
-            for row, (readable, roles) in enumerate(zip(table.readable, table.roles, strict=True)):
-                line = row + table.line
-                label, word, group = (tables.split_cell(role) for role in roles)
-                if not word:
-                    named[file.name] = split
-                yield Item(
-                    f"{file.stem}/{line:07d}.png",
-                    label or None,
-                    split_word(word, f"{str(file)!r}, line {line}") if word else split,
-                    group=group or None,
-                    locator=f"{row}:{file.name}" if readable else wrong,
-                )
-        require_all_named(self.locator, named)
+        try:
+            table = _pixels(str(file), self.options)
+        except (OSError, ValueError) as error:
+            raise tables.unreadable_table(error, str(file), _EXPECTED) from None
+        count = table.images[0].size if len(table.images) else 0
+        wrong = f"{REFUSED}expected {count} pixels, each a whole number from 0 to 255"
+        for row, (readable, roles) in enumerate(zip(table.readable, table.roles, strict=True)):
+            line = row + table.line
+            label, word, group = map(tables.cell_text, roles)
+            yield Item(
+                f"{file.stem}/{line:07d}.png",
+                label or None,
+                split_word(word, f"{str(file)!r}, line {line}") if word else None,
+                group=group or None,
+                locator=f"{row}:{file.name}" if readable else wrong,
+            )
 
 
 KINDS = (SourceKind("csv", PixelSource, holds_pixels, order=30),)

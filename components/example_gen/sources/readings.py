@@ -24,12 +24,13 @@ class Reading:
     gives: str  # such as its classes
     #: Settings of [data] by name; entries of `skip` are added to those of the user.
     settings: dict[str, Any] = field(default_factory=dict)
+    source: str = ""  # another source than the one that is refused, such as a list in it
 
     def command(self, where: str, options: SourceOptions) -> str:
         """Return what the reading gives, and the command that checks the source in this way."""
         skip = (*options.skip, *self.settings.get("skip", ()))
         chosen = dataclasses.replace(options, **{**self.settings, "skip": skip})
-        words = ["imgpipe check", shlex.quote(where)]
+        words = ["imgpipe check", shlex.quote(self.source or where)]
         for name, declaration in declared(DataSettings).items():
             value = getattr(chosen, name)
             if name != "source" and value != declaration.default:
@@ -42,7 +43,7 @@ class Reading:
 Ambiguity = tuple[str, Sequence[Reading]]
 
 
-class TwoReadings(ConfigError):
+class SeveralReadings(ConfigError):
     """A source can be read in several ways, each with other settings of [data]."""
 
     def __init__(
@@ -54,7 +55,6 @@ class TwoReadings(ConfigError):
         super().__init__(f"data source {where!r}: {why}{choose}")
 
 
-def classes_of(classes: Collection[str], images: int, splits: Sequence[str] = ()) -> str:
-    """Say which classes and splits a reading gives, and how many images."""
-    in_splits = f" in {join_names(splits)}" if splits else ""
-    return f"classes {join_names(sorted(classes))}{in_splits} ({images:,} images)"
+def classes_of(classes: Collection[str]) -> str:
+    """Say which classes a reading gives."""
+    return f"classes {join_names(sorted(classes))}"

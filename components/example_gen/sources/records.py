@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
+from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file.file_names import is_hidden
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import local_files, tables, unpacked
@@ -27,12 +28,8 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceKind,
 )
-from imgpipe.components.example_gen.sources.listing import listed
-from imgpipe.components.example_gen.sources.split_names import (
-    require_all_named,
-    split_of,
-    split_word,
-)
+from imgpipe.components.example_gen.sources.listing import listed_files
+from imgpipe.components.example_gen.sources.split_names import split_word
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
 
@@ -48,10 +45,8 @@ _FOOTER = 4  # bytes after a TFRecord, a checksum of the data
 _FIRST = 100  # records in which the features are looked for
 _SHOWN = 8  # values of a label with several
 _FILES_KEPT = 1024  # cached indexes of files, because a source is listed up to three times
-#: Names of record files: x.tfrecord, x.tfrec, x.record-00000-of-00010, data_tfrecord-…-of-….gz.
-RECORD_FILE = re.compile(
-    r"(tfrecords?|\.tfrec|\.records?)(-[\d?*]+-of-[\d?*]+)?(\.gz)?$", re.IGNORECASE
-)
+#: Names of record files: x.tfrecord, x.tfrec, data_tfrecord-00000-of-00010.gz.
+RECORD_FILE = re.compile(r"(tfrecords?|\.tfrec)(-[\d?*]+-of-[\d?*]+)?(\.gz)?$", re.IGNORECASE)
 #: Number and total of a part, as in x.tfrecord-00002-of-00004.
 _PART = re.compile(r"(.*)-(\d+)-of-(\d+)([^/\d][^/]*|)")
 _EXPECTED = (
@@ -61,18 +56,12 @@ _EXPECTED = (
 
 
 def takes(locator: str, options: SourceOptions) -> bool:
-    """Whether a plain path names record files, or a folder of them without a sub-folder.
-
-    Files of other kinds may be beside x.tfrecord, but other things are called x.record, too.
-    """
+    """Whether a plain path names record files, or a folder of them without a sub-folder."""
     path = Path(locator).expanduser()
     if path.is_dir():
         entries = local_files.visible(path)
-        records = [entry for entry in entries if RECORD_FILE.search(entry.name)]
-        sure = any("tfrec" in entry.name.lower() for entry in records)
-        if not sure and 2 * len(records) <= len(entries):
-            return False
-        return not any(entry.is_dir() for entry in entries)
+        has_records = any(RECORD_FILE.search(entry.name) for entry in entries)
+        return has_records and not any(entry.is_dir() for entry in entries)
     is_named_so = any(map(RECORD_FILE.search, (locator, locator.rstrip("*"))))
     return is_named_so or ".tfrecord" in locator.lower()
 
@@ -123,36 +112,24 @@ class TFRecordSource(Source):
 
     def listing(self) -> Scan:
         """Read all records once; see `Source.listing`."""
-        items = list(self._items())
-        labels = {item.label for item in items if item.label}
-        tables.check_single_labels(self.locator, labels, self.options.classes)
-        return listed(self.locator, items, _EXPECTED, self.options.least_classes)
+        base, files = self._files()
+        by_file = {file.relative_to(base).as_posix(): file for file in files}
+        items = {name: list(self._items(name, file)) for name, file in by_file.items()}
+        return listed_files(self.locator, items, _EXPECTED, self.options)
 
     def read(self, item: Item) -> bytes:
         """Read the encoded image of one record; see `Source.read`."""
         return read_locator(item.locator, self.options.store)
 
-    def _items(self) -> Iterator[Item]:
-        base, files = self._files()
-        alone = Path(self.locator).expanduser().is_file()
-        named: dict[str, str | None] = {}
-        for file in files:
-            name = file.relative_to(base).as_posix()
-            plain = _plain(str(file), self.options.store)
-            fields = _fields(plain, str(file), self.options)
-            if fields is None:
-                continue
-            # The name of a file that is the whole source need not name its split:
-            # crash_test_photos.tfrecord.
-            given = None if alone else split_of(name)
-            entries = index(plain, fields, str(file))
-            if not all(entry.split for entry in entries):
-                named[name] = given
-            for number, entry in enumerate(entries):
-                said = f"{name!r}, record {number}"
-                split = split_word(entry.split, said) if entry.split else given
-                yield entry.item(f"{name}/{number:08d}", str(file), fields, split)
-        require_all_named(self.locator, named)
+    def _items(self, name: str, file: Path) -> Iterator[Item]:
+        plain = _plain(str(file), self.options.store)
+        fields = _fields(plain, str(file), self.options)
+        if fields is None:
+            return
+        for number, entry in enumerate(index(plain, fields, str(file))):
+            said = f"{name!r}, record {number}"
+            split = split_word(entry.split, said) if entry.split else None
+            yield entry.item(f"{name}/{number:08d}", str(file), fields, split)
 
     def _files(self) -> tuple[Path, list[Path]]:
         """Return the folder that names are relative to, and the record files in order."""
@@ -198,14 +175,9 @@ class TFRecordSource(Source):
 
 
 def read_locator(locator: str, store: str = "") -> bytes:
-    """Read the encoded image that the locator of an item refers to.
+    """Read the image of an `Item.locator`, or raise an OSError.
 
-    Args:
-        locator: `Item.locator`.
-        store: Folder in which compressed files are unpacked.
-
-    Raises:
-        OSError: The record cannot be read or holds no image.
+    `store` is the folder in which compressed files are unpacked.
     """
     offset, length, rest = locator.split(":", 2)
     feature, _, file = rest.partition(":")  # a colon in the feature is quoted
@@ -217,11 +189,7 @@ def read_locator(locator: str, store: str = "") -> bytes:
 
 
 def read_part(file: Path, offset: int, length: int) -> bytes:
-    """Read some bytes of a file.
-
-    Raises:
-        OSError: The file cannot be read, or has fewer bytes.
-    """
+    """Read some bytes of a file; one that has fewer is an OSError."""
     with file.open("rb") as stream:
         data = os.pread(stream.fileno(), length, offset)
     if len(data) < length:
@@ -231,15 +199,9 @@ def read_part(file: Path, offset: int, length: int) -> bytes:
 
 @local_files.cached_until_changed(_FILES_KEPT)
 def index(path: str, fields: Fields, name: str) -> tuple[Entry, ...]:
-    """Index all records of a file.
+    """Index all records of an unpacked file, which has this name in messages.
 
-    Args:
-        path: Path of the unpacked file.
-        fields: Names of the features.
-        name: Name of the file in messages.
-
-    Raises:
-        ConfigError: The file is cut off or damaged.
+    A file that is cut off or damaged is a ConfigError.
     """
     entries = []
     for number, (offset, record) in enumerate(_records(path, name)):
@@ -260,21 +222,22 @@ def _fields(path: str, name: str, options: SourceOptions) -> Fields | None:
         features |= dict.fromkeys(sorted(_parse(record, name, number).features.feature))
     if number < 0:
         return None
-    wanted = options.image_column, options.label_column
-    fields = find_fields(name, list(features), *wanted, required=True)
+    fields = find_fields(name, list(features), options.image_column, options.label_column)
+    if not fields.image:
+        shown = join_names(list(features), 12)
+        raise ConfigError(
+            f"data source {name!r}: none of its features {shown} is an image; {_EXPECTED}"
+        )
     # Later records may have the only feature of a role.
     return Fields(*(getattr(fields, field) or field for field in _ROLES))
 
 
-def find_fields(
-    where: str, features: Sequence[str], image: str, label: str, required: bool = False
-) -> Fields:
+def find_fields(where: str, features: Sequence[str], image: str, label: str) -> Fields:
     """Find the features of a record by given or usual names; "" for those that are absent."""
     wanted = {"image": image, "label": label}
     names: dict[str, str] = {}
     for field, role in _ROLES.items():
-        needed = required and role == "image"
-        place = tables.find_column(where, features, role, wanted.get(field, ""), needed, "feature")
+        place = tables.find_column(where, features, role, wanted.get(field, ""))
         names[field] = features[place] if place >= 0 else ""
     return Fields(**names)
 
@@ -332,24 +295,22 @@ def _records(path: str, name: str) -> Iterator[tuple[int, bytes]]:
     """Iterate over the records of a file that has to be whole; see `verified`."""
     try:
         yield from verified(Path(path))
-    except DamagedRecord as error:
+    except DamagedRecordError as error:
         raise ConfigError(
             f"data source {name!r} is cut off, damaged or not a TFRecord file: {error}; write or "
             "download it again"
         ) from None
 
 
-class DamagedRecord(Exception):
+class DamagedRecordError(Exception):
     """A record cannot be read; the message says which one, and why."""
 
 
 def verified(path: Path) -> Iterator[tuple[int, bytes]]:
     """Iterate over the records of a file in order, as (offset of the data, data).
 
-    A length is compared with the size of the file before as many bytes are allocated.
-
-    Raises:
-        DamagedRecord: A record is cut off or has changed.
+    A length is compared with the size of the file before as many bytes are allocated. A record that
+    is cut off or has changed is a DamagedRecordError.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -370,7 +331,7 @@ def verified(path: Path) -> Iterator[tuple[int, bytes]]:
                     yield offset + _HEADER, data
                     continue
                 what = "its checksum is wrong"
-            raise DamagedRecord(f"record {number} at byte {offset:,} cannot be read ({what})")
+            raise DamagedRecordError(f"record {number} at byte {offset:,} cannot be read ({what})")
 
 
 def _checksum(data: bytes) -> bytes:

@@ -104,7 +104,7 @@ class RequestLogSource(Source):
                         skipped[_NO_LOG] += 1
                     except tensors.TensorError:
                         skipped[_NO_ANSWER] += 1
-            except (records.DamagedRecord, OSError) as error:
+            except (records.DamagedRecordError, OSError) as error:
                 detail = f"breaks off after {plural(records_read, 'record')}: {error}"
                 notes.append(noted("broken_log", file.name, detail))
             for why, number in skipped.items():

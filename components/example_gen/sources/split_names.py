@@ -9,9 +9,8 @@ test.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
-from imgpipe.components.common.formatting import join_names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.names import feature_names as names
 
@@ -47,14 +46,9 @@ def _apart(name: str) -> str:
 
 
 def split_word(word: str, where: str) -> str:
-    """Return the split that a row or a record names; an ignored word may mean a held-out image.
+    """Return the split that a row or a record names, which the message calls `where`.
 
-    Args:
-        word: The word, in any case.
-        where: The source and the row, for the message.
-
-    Raises:
-        ConfigError: The word is the name of no split.
+    Another word is a ConfigError, because it may mean a held-out image.
     """
     split = split_of(word)
     if split is None:
@@ -63,26 +57,3 @@ def split_word(word: str, where: str) -> str:
             "where it is to be assigned. If it holds something else, rename the column or feature"
         )
     return split
-
-
-def require_all_named(where: str, given: Mapping[str, str | None]) -> None:
-    """Check that all files of a source name a split, or none does.
-
-    Images of the other files would count as training images, which they may not be.
-
-    Args:
-        where: The source, for messages.
-        given: The split that `split_of` found, by the name of each file.
-
-    Raises:
-        ConfigError: Some files name a split and others do not.
-    """
-    others = [name for name, split in given.items() if split is None]
-    if others and len(others) < len(given):
-        named = [f"{name} ({split})" for name, split in given.items() if split]
-        raise ConfigError(
-            f"data source {where!r}: some files name a split ({join_names(named)}) and others "
-            f"do not ({join_names(others)}). "
-            "Expected a word such as train, validation or test in the name of each file, or in "
-            "none. Rename the files, or give the split in a column or feature named split."
-        )

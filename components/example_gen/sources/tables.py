@@ -21,8 +21,6 @@ from imgpipe.components.example_gen.sources.split_names import are_splits, split
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.finding import Finding
 
-#: Words of columns of paths that may as well be those of other columns of a table of pixels.
-_VAGUE = ("image", "img", "imageid", "imgid", "id")
 #: Usual names of columns and features by role, the surest first. Case and everything that is
 #: neither a letter nor a digit are ignored: "Class Name", "class_name" and "ClassName" are one.
 _USUAL = {
@@ -42,7 +40,7 @@ _USUAL = {
     "split": ("split", "partition"),
     "group": ("group", "groupid", "groups"),
 }
-_USUAL["path"] = (*_USUAL["name"], *_VAGUE)
+_USUAL["path"] = (*_USUAL["name"], "image", "img", "imageid", "imgid", "id")
 #: Setting that names the column of a role.
 SETTINGS = {
     "path": "image_column",
@@ -56,7 +54,7 @@ _LINE_LIMIT = 1 << 26  # characters of one of the first lines; 2048 x 2048 RGB p
 #: classes: no gesture, and a syllable.
 _EMPTY = {"None", "NA", "", "nan", "-nan", "null", "n/a", "<na>", "#n/a", "#na"}
 _BETWEEN = re.compile(r"[][\"'|;,+&/\s]+")  # characters between several labels
-_SURELY_SEVERAL = re.compile(r"[^\W][|;]|^\[.*[,.\s].*\]$|^[\d\s]+$")
+_SEVERAL = re.compile(r"[^\W][|;]|^\[.*[,.\s].*\]$|^[\d\s]+$")  # surely several labels
 #: Where a message sends a person whose list is not read.
 GUIDE = "docs/how-to/lists.md has short pandas programs that write such a list"
 
@@ -65,56 +63,38 @@ def _word(name: str) -> str:
     return re.sub(r"[\W_]+", "", name.lower())
 
 
-def is_usual(name: str, role: str, sure: bool = False) -> bool:
-    """Whether a column has a usual name for its role, which is `sure` for a list of files."""
-    word = _word(name)
-    return word in _USUAL[role] and not (sure and word in _VAGUE)
+def is_usual(name: str, role: str) -> bool:
+    """Whether a column has a usual name for its role."""
+    return _word(name) in _USUAL[role]
 
 
-def find_column(
-    where: str,
-    titles: Sequence[str],
-    role: str,
-    wanted: str = "",
-    required: bool = False,
-    what: str = "column",
-) -> int:
-    """Return the index of a column by its name or index in the configuration, or its usual names.
+def find_column(where: str, titles: Sequence[str], role: str, wanted: str = "") -> int:
+    """Return the index of a column or feature by its name or index, or its usual names.
 
-    -1 for none. `titles` are empty where the file has no header; a "feature" has no index.
-
-    Raises:
-        ConfigError: The column of the configuration or a required column is missing.
+    It is -1 for none. `titles` are empty where the file has no header. If the `wanted` one is
+    missing, it is a ConfigError.
     """
     cells = [title.strip() for title in titles]
     words = [_word(cell) for cell in cells]
-    found_columns = f"found {join_names(cells, 12)}; " if cells else ""
-    if wanted:
-        if wanted in cells:
-            return cells.index(wanted)
-        if what == "column" and wanted.isdecimal() and (not cells or int(wanted) < len(cells)):
-            return int(wanted)
-        if words.count(_word(wanted)) == 1:
-            return words.index(_word(wanted))
-        problem = f"data source {where!r} has no {what} {wanted!r}; {found_columns}"
-        raise ConfigError(problem.rstrip("; "))
-    place = next((words.index(word) for word in _USUAL[role] if word in words), -1)
-    if required and place < 0:
-        raise ConfigError(
-            f"data source {where!r} has no {what} for the {role}; {found_columns}"
-            f"name it: --set data.{SETTINGS[role]}=NAME"
-        )
-    return place
+    if not wanted:
+        return next((words.index(word) for word in _USUAL[role] if word in words), -1)
+    if wanted in cells:
+        return cells.index(wanted)
+    if wanted.isdecimal() and (not cells or int(wanted) < len(cells)):
+        return int(wanted)
+    if words.count(_word(wanted)) == 1:
+        return words.index(_word(wanted))
+    there = f"; found {join_names(cells, 12)}" if cells else ""
+    raise ConfigError(f"data source {where!r} has no column or feature {wanted!r}{there}")
 
 
 def split_column(where: str, titles: Sequence[str], columns: Mapping[int, Sequence[str]]) -> int:
     """Return the index of the column whose cells name splits, train among them; -1 for none.
 
-    Raises:
-        ConfigError: Some cells of a column name splits, and all others are numbers, as of folds.
+    A column in which some cells name splits, and the others are numbers of folds, is a ConfigError.
     """
     for number, cells in columns.items():
-        words = {cell for cell in map(split_cell, cells) if cell}
+        words = {cell for cell in map(cell_text, cells) if cell}
         if are_splits(words):
             return number
         folds = sorted(filter(str.isdecimal, words))
@@ -126,12 +106,6 @@ def split_column(where: str, titles: Sequence[str], columns: Mapping[int, Sequen
                 "others: write train, validation or test into all of them"
             )
     return -1
-
-
-def split_cell(cell: str) -> str:
-    """Return the word of a cell of a split, "" for none, as the tables of Google AutoML say it."""
-    word = cell_text(cell)
-    return "" if word.upper() == "UNASSIGNED" else word
 
 
 def unread_columns(header: Sequence[str], columns: Mapping[int, Sequence[str]]) -> list[Finding]:
@@ -197,11 +171,7 @@ def cell_text(cell: str) -> str:
 
 
 def check_single_labels(where: str, labels: Collection[str], allowed: Collection[str]) -> None:
-    """Refuse labels that list other labels, unless a person `allowed` them as names of classes.
-
-    Raises:
-        ConfigError: A label is made of others.
-    """
+    """Raise a ConfigError if labels list others, unless `allowed` as names of classes."""
     examples = sorted(set(_combinations(set(labels) - set(allowed))))
     if examples:
         raise ConfigError(
@@ -214,15 +184,10 @@ def check_single_labels(where: str, labels: Collection[str], allowed: Collection
 def _combinations(labels: set[str]) -> Iterator[str]:
     """Yield the labels that are made of others: elm|moss, and "elm, oak" beside elm and oak."""
     folded_labels = {label.casefold() for label in labels}
-    spaced: list[str] = []
     for label in labels:
         parts = list(filter(None, _BETWEEN.split(label.casefold())))
-        if len(parts) > 1 and _SURELY_SEVERAL.search(label):
+        if len(parts) > 1 and (_SEVERAL.search(label) or folded_labels.issuperset(parts)):
             yield label
-        elif len(parts) > 1 and folded_labels.issuperset(parts):
-            spaced.append(label)
-    # One name with spaces may be that of a class: a water bird, beside a bird and water.
-    yield from spaced if len(spaced) > 1 or re.search("[,+&/]", "".join(spaced)) else ()
 
 
 def unreadable_table(error: Exception, file: str, expected: str) -> ConfigError:

@@ -6,21 +6,13 @@ A reading follows from the names and the numbers of images of the folders; none 
 from __future__ import annotations
 
 import collections
-import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file.file_names import claims_to_be_image, stem
 from imgpipe.components.example_gen.sources.base import Item
-from imgpipe.components.example_gen.sources.folder_tree import (
-    Folder,
-    Layer,
-    below_single_folders,
-    inside,
-    unlabelled_splits,
-)
-from imgpipe.components.example_gen.sources.folder_tree import roots as find_roots
+from imgpipe.components.example_gen.sources.folder_tree import Folder, Layer, inside
 from imgpipe.components.example_gen.sources.readings import Ambiguity, Reading, classes_of
 from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
 from imgpipe.models.names import feature_names as names
@@ -37,7 +29,6 @@ _MANY = 3  # one in so many files shows that the names mean something
 _KINDS = 3  # folders of images, of their masks and, perhaps, of something else
 _FEW_FILES = 5  # the names of fewer may be the same by chance
 _STRAY = 10  # one in so many images may lie above the classes
-_FIRST_LEVEL = {"class_level": 1}
 
 
 def about_splits(top: Folder) -> Ambiguity | None:
@@ -52,13 +43,14 @@ def about_splits(top: Folder) -> Ambiguity | None:
     if (is_one_split and not is_whole) or not any(map(_words, train if others else named)):
         return None
     problem = "but not one folder for each, with train among them, and the same rest of the name"
+    left_out = [[folder] for folder in named]
     if others:
         problem = f"and {join_names([folder.name for folder in others])} beside them do not"
-        alone = _without([(top, None)], others) + _without([(top, None)], named)
-    else:
-        alone = [reading for folder in named for reading in _without([(top, None)], [folder])]
+        left_out = [others, named]
     why = f"{join_names([folder.name for folder in named])} name splits, {problem}"
-    return why, [*_as_splits(folders), *alone, *levels(inside([(top, None)]))[:1]]
+    layer = inside([(top, None)])
+    rest = [reading for group in left_out for reading in _without(layer, group)]
+    return why, [*_as_splits(folders), *rest, *levels(layer)[:1]]
 
 
 def about_classes(roots: Layer, layer: Layer) -> Ambiguity | None:
@@ -67,54 +59,32 @@ def about_classes(roots: Layer, layer: Layer) -> Ambiguity | None:
     beside = _companions(classes)
     if beside:
         why = f"many files, those of {beside}, are called as others of their class, as masks are"
-        return why, [*_without_named(beside, classes), *levels(layer)[:1]]
+        return why, [_without_named(beside), *levels(layer)[:1]]
     for root, _ in roots:
         if _have_same_files(root.filled()):
-            return _about_same_files(root.filled(), roots, layer)
-    return _about_inner_folders(roots, layer)
+            return _about_same_files(root.filled(), layer)
+    return _about_inner_folders(layer)
 
 
-def _about_inner_folders(roots: Layer, layer: Layer) -> Ambiguity | None:
+def _about_inner_folders(layer: Layer) -> Ambiguity | None:
     """Ask about classes that hold several folders with names of their own."""
     classes = [folder for folder, _ in layer]
-    parts, around = _inner_folders(layer)
-    if not parts:
-        return None
-    readings = [*_as_splits(classes), *levels(layer)]
-    holding = set(around)
-    readings += _without(roots, [folder for folder in classes if folder.name in holding])
-    for name in around if len(around) <= _KINDS else ():
-        readings += _without(roots, [folder for folder in classes if folder.name != name])
-    if len(parts) == 2 and not {folder.name for folder in classes} & {*parts}:
-        for name in parts:  # as images and their masks in each class
-            readings += _without_named(name, classes)
-    why = f"folders of images ({join_names(parts)}) are in {join_names(around)}"
-    return f"{why}, so that either may be the classes", readings
-
-
-def _inner_folders(layer: Layer) -> tuple[list[str], list[str]]:
-    """Return the names of folders in classes that may be the classes, and of the classes around.
-
-    They stand side by side, and all images are on a level, or the names are at other places, too.
-    """
-    classes = [folder for folder, _ in layer]
-    places: dict[str, set[str]] = collections.defaultdict(set)
-    for class_folder in classes:
-        above = len(class_folder.path) - len(class_folder.name) - 1
-        for folder in class_folder.walk():
-            places[folder.name.lower()].add(folder.path[above:].lower())
-    has_levels = sum(_are_classes(folder for folder, _ in at) for at in _layers(layer)) > 1
     parts: set[str] = set()
-    around: set[str] = set()
+    holding: list[Folder] = []
     for class_folder in classes:
-        for words in map(_words, class_folder.walk()):
-            again = [folder.name for folder in words if len(places[folder.name.lower()]) > 1]
-            inner = [folder.name for folder in words] if has_levels else again
-            if len(inner) > 1:
-                parts.update(inner)
-                around.add(class_folder.name)
-    is_one_class = len({folder.name for folder in classes}) == 1
-    return ([], []) if is_one_class else (sorted(parts), sorted(around))
+        inner = [words for words in map(_words, class_folder.walk()) if len(words) > 1]
+        parts.update(folder.name for words in inner for folder in words)
+        holding += [class_folder] if inner else []
+    if not parts or len({folder.name for folder in classes}) == 1:
+        return None
+    around = sorted({folder.name for folder in holding})
+    readings = [*_as_splits(classes), *levels(layer), *_without(layer, holding)]
+    for name in around if len(around) <= _KINDS else ():
+        readings += _without(layer, [folder for folder in classes if folder.name != name])
+    if len(parts) == 2 and not {folder.name for folder in classes} & parts:
+        readings += map(_without_named, sorted(parts))  # as images and their masks in each class
+    why = f"folders of images ({join_names(sorted(parts))}) are in {join_names(around)}"
+    return f"{why}, so that either may be the classes", readings
 
 
 def levels(layer: Layer) -> list[Reading]:
@@ -124,94 +94,56 @@ def levels(layer: Layer) -> list[Reading]:
     """
     readings: list[Reading] = []
     for level, at in enumerate(_layers(layer), 1):
-        classes = _with_labels(at)
-        if _are_classes(classes):
-            images = sum(folder.total for folder in classes)
-            gives = classes_of({folder.name for folder in classes}, images)
-            readings.append(Reading(gives, {"class_level": level}))
+        # A held-out split without a class of train has no labels.
+        classes = {folder.name for folder, split in at if split in (None, names.TRAIN)}
+        if len(classes) > 1 and not are_splits(classes):
+            readings.append(Reading(classes_of(classes), {"class_level": level}))
     return readings
 
 
 def _layers(layer: Layer) -> Iterator[Layer]:
-    """Yield a layer and those below it, as long as few images lie above."""
+    """Yield the folders with images of a layer, and those below, as long as few lie above."""
     total = sum(folder.total for folder, _ in layer)
     while layer and _STRAY * (total - sum(folder.total for folder, _ in layer)) <= total:
-        yield layer
-        layer = _filled(layer)
+        yield [(folder, split) for folder, split in layer if folder.total]
+        layer = inside(layer)
 
 
-def _are_classes(folders: Iterable[Folder]) -> bool:
-    """Whether folders have several names, which are not those of splits."""
-    several = {folder.name for folder in folders}
-    return len(several) > 1 and not are_splits(several)
-
-
-def _filled(layer: Layer) -> Layer:
-    """Return the folders with images in those of a layer."""
-    return [(folder, split) for folder, split in inside(layer) if folder.total]
-
-
-def _with_labels(layer: Layer) -> list[Folder]:
-    """Return the class folders with images, without held-out splits that have no class of train."""
-    labels: dict[str | None, set[str]] = collections.defaultdict(set)
-    for folder, split in layer:
-        if folder.total:
-            labels[split].add(folder.name.lower())
-    unlabelled = unlabelled_splits(labels)
-    return [folder for folder, split in layer if folder.total and split not in unlabelled]
-
-
-def _without(roots: Layer, left_out: Sequence[Folder]) -> list[Reading]:
-    """Return the readings without some of the folders in roots, if two classes are left."""
-    rest: Layer = [(root.without(set(left_out)), split) for root, split in roots]
-    is_whole = all(root.total for root, _ in rest)
-    has_splits = any(split for _, split in roots)
-    rest = below_single_folders(rest) if has_splits else find_roots(rest[0][0].passed(), {})
-    layer = _filled(rest)
-    by_level = levels(layer) if is_whole else []
-    if not left_out or not by_level or all(split_of(folder.name) for folder, _ in layer):
+def _without(layer: Layer, left_out: Sequence[Folder]) -> list[Reading]:
+    """Return the reading without some of the folders of a layer, if two classes are left."""
+    rest = [(folder, split) for folder, split in layer if folder not in left_out]
+    are_held_out = all(split_of(folder.name) not in (None, names.TRAIN) for folder, _ in rest)
+    if not left_out or not levels(rest) or (are_held_out and len(rest) > 1):
         return []
-    skip = {"skip": tuple(sorted(f"/{folder.path}"[:-1] for folder in left_out))}
-    if by_level[0].settings == _FIRST_LEVEL and not any(_inner_folders(layer)):
-        return [Reading(by_level[0].gives, skip)]
-    return [Reading(level.gives, level.settings | skip) for level in by_level]
+    skip = tuple(sorted(f"/{folder.path}"[:-1] for folder in left_out))
+    return [Reading(f"without {join_names([path[1:] for path in skip])}", {"skip": skip})]
 
 
-def _without_named(skipped: str, classes: Sequence[Folder]) -> list[Reading]:
-    """Return the reading without what is called so, if it leaves images of two classes."""
-    left: set[str] = set()
-    for class_folder in classes:
-        for folder in class_folder.walk():
-            if folder.files and skipped.lower() not in folder.path.lower().split("/"):
-                left.add(class_folder.name)
-    if len(left) < min(2, len({folder.name for folder in classes})):
-        return []
-    return [Reading(f"without {skipped}", {"skip": (skipped,), **_FIRST_LEVEL})]
+def _without_named(skipped: str) -> Reading:
+    return Reading(f"without {skipped}", {"skip": (skipped,), "class_level": 1})
 
 
 def _as_splits(folders: Sequence[Folder]) -> list[Reading]:
-    """Return the readings of two or three folders of the same classes as splits.
+    """Return the reading of two or three folders of the same classes as splits.
 
     Train is the one that is called so, or has at least twice as many images as any other.
     """
     train, *others = sorted(
         folders, key=lambda folder: (split_of(folder.name) != names.TRAIN, -folder.total)
     )
-    is_train = split_of(train.name) or all(train.total >= 2 * folder.total for folder in others)
+    is_larger = all(train.total >= 2 * folder.total for folder in others)
+    is_train = is_larger if split_of(train.name) is None else split_of(train.name) == names.TRAIN
     are_alike = all(folder.names() == train.names() for folder in others)
-    held_out = ("test", "val")[: len(others)]
-    if not is_train or not are_alike or len(train.names()) < 2 or len(others) != len(held_out):
+    if not is_train or not are_alike or len(train.names()) < 2 or len(others) not in (1, 2):
         return []
-    readings: list[Reading] = []
-    images = sum(folder.total for folder in folders)
-    for words in itertools.permutations(held_out):
-        splits = ("train", *words)
-        called = dict(zip((folder.name for folder in (train, *others)), splits, strict=True))
-        if all(split_of(name) in (None, split_of(word)) for name, word in called.items()):
-            gives = classes_of([inner.name for inner in train.filled()], images, splits)
-            entries = tuple(f"{name}={word}" for name, word in called.items())
-            readings.append(Reading(gives, {"split_folders": entries}))
-    return readings
+    called = [split_of(folder.name) for folder in others]
+    spare = [split for split in (names.TEST, names.VALIDATION) if split not in called]
+    splits = [names.TRAIN, *(split or spare.pop(0) for split in called)]
+    pairs = zip([train, *others], splits, strict=True)
+    entries = tuple(f"{folder.name}={split}" for folder, split in pairs)
+    if len(set(splits)) < len(splits):
+        return []
+    return [Reading(f"splits {join_names(entries)}", {"split_folders": entries})]
 
 
 def _words(folder: Folder) -> list[Folder]:
@@ -266,7 +198,7 @@ def _only_count(stems: Iterable[str]) -> bool:
     return len(words) == 1 and not has_gaps
 
 
-def _about_same_files(folders: Sequence[Folder], roots: Layer, layer: Layer) -> Ambiguity:
+def _about_same_files(folders: Sequence[Folder], layer: Layer) -> Ambiguity:
     """Ask about folders with files of the same names, which may hold the labels."""
     shown = join_names([folder.name for folder in folders])
     why = f"the files of {shown} have the same names throughout, as images and their masks have"
@@ -277,8 +209,11 @@ def _about_same_files(folders: Sequence[Folder], roots: Layer, layer: Layer) -> 
     for folder in folders:
         others = [beside for beside, _ in layer if beside.name != folder.name]
         skip = {"skip": tuple(f"/{beside.path}"[:-1] for beside in others)}
-        alone += [Reading(reading.gives, reading.settings | skip) for reading in readings]
-        alone += _without(roots, others)
+        by_name = [
+            Reading(f"{reading.gives} of {folder.name}", reading.settings | skip)
+            for reading in readings
+        ]
+        alone += [*by_name, *_without(layer, others)]
     return why, [*alone, *readings, *levels(layer)]
 
 
@@ -289,7 +224,7 @@ def by_names(items: Iterable[Item]) -> list[Reading]:
         labels = [item.label for item in labelled(images, pattern) if item.label]
         counts = collections.Counter(labels)
         if len(counts) > 1 and 2 * len(labels) > len(images) and min(counts.values()) >= _LEAST:
-            return [Reading(classes_of(counts, len(labels)), {"label_pattern": pattern})]
+            return [Reading(classes_of(counts), {"label_pattern": pattern})]
     return []
 
 

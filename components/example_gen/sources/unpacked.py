@@ -32,6 +32,9 @@ Unpacker = Callable[[Path], list[Finding]]
 _Member = tuple[str, str, Callable[[], "IO[bytes]"]]  # name, kind, and what opens it
 
 EXPECTED = "expected a .zip, .tar, .tar.gz or .tgz of a folder tree"
+#: Endings of archives that are read, and of those that have to be unpacked.
+READ = (".zip", ".tar", ".tar.gz", ".tgz")
+ENDINGS = (*READ, ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".tzst", ".7z", ".rar")
 GZIP_MAGIC = b"\x1f\x8b\x08"  # RFC 1952, 2.3.1: two fixed bytes, and 8 for deflate
 #: Unpacked bytes above which a compression ratio over `_BOMB_RATIO` is refused.
 _BOMB_BYTES = 1 << 30
@@ -59,14 +62,8 @@ _REFUSED = {
 _one_at_a_time = threading.Lock()
 
 
-def version(file: Path) -> str:
-    """Return a text that changes with the content of a local file."""
-    status = file.stat()
-    return f"{status.st_mtime_ns}:{status.st_size}:{status.st_ino}"
-
-
-def kept(where: str, state: str, store: str, unpack: Unpacker) -> tuple[Path, list[Finding]]:
-    """Unpack what is at `where`, unless its `state` is in the cache, where it replaces older ones.
+def kept(file: Path, store: str, unpack: Unpacker) -> tuple[Path, list[Finding]]:
+    """Unpack a file, unless it is in the cache as it is now, where it replaces older ones.
 
     The cache is in the folder `store`, or in a temporary one, which is removed when this process
     ends. Returns the folder of the unpacked files, and notes of what was left out.
@@ -75,7 +72,9 @@ def kept(where: str, state: str, store: str, unpack: Unpacker) -> tuple[Path, li
         OSError: It cannot be read, is damaged, or unpacks to far more data than images do.
         ResourceError: The files cannot be written.
     """
-    name, ending = (hashlib.sha256(text.encode()).hexdigest()[:16] for text in (where, state))
+    status = file.stat()
+    state = f"{status.st_mtime_ns}:{status.st_size}:{status.st_ino}"
+    name, ending = (hashlib.sha256(text.encode()).hexdigest()[:16] for text in (str(file), state))
     folder = Path(store) / "unpacked" if store else Path(_temporary_folder().name)
     target = folder / f"{name}-{ending}"
     with _one_at_a_time:
@@ -86,7 +85,7 @@ def kept(where: str, state: str, store: str, unpack: Unpacker) -> tuple[Path, li
                 if not error.errno:
                     raise
                 raise ResourceError(
-                    f"{where} cannot be unpacked to {folder}: {error.strerror}. Free space there, "
+                    f"{file} cannot be unpacked to {folder}: {error.strerror}. Free space there, "
                     "or unpack it yourself and name the unpacked one"
                 ) from error
             _remove([path for path in folder.glob(f"{name}-*") if path != target])
@@ -133,7 +132,7 @@ def inflated(file: Path, store: str) -> Path:
         _inflate(file, folder / "plain")
         return []
 
-    folder, _ = kept(str(file), version(file), store, unpack)
+    folder, _ = kept(file, store, unpack)
     return folder / "plain"
 
 
@@ -162,10 +161,7 @@ def unpack_archive(packed: Path, folder: Path) -> list[Finding]:
     """Unpack a .zip, .tar or .tar.gz archive into an empty folder.
 
     Returns notes of members that are left out, because their paths lead out of the archive, or
-    because they are links or devices.
-
-    Raises:
-        OSError: The archive is damaged, or a member cannot be unpacked.
+    because they are links or devices. A damaged archive or member is an OSError.
     """
     with packed.open("rb") as file:
         head = file.read(len(GZIP_MAGIC))

@@ -106,13 +106,9 @@ def _moved(
     tilts: Iterable[int],
     shifts: Iterable[tuple[int, int]],
 ) -> Iterator[View]:
-    """Yield views of one side of an image that were tilted, zoomed or shifted.
+    """Yield views of the upright or the mirrored image, whose matrix is `side` [2, 2].
 
-    Args:
-        also: What else was done, for the names of the views.
-        side: Matrix of the upright or of the mirrored image, [2, 2].
-        tilts: Angles in degrees.
-        shifts: Steps of `_SHIFT` to the right and down.
+    They were tilted by degrees, zoomed, or shifted by steps of `_SHIFT` to the right and down.
     """
     for degrees in tilts:
         yield View(f"{also}tilted by about {abs(degrees)} degrees", _rotation(degrees) @ side)
@@ -206,14 +202,9 @@ def _cut(rows: Indices) -> list[Indices]:
 
 
 def _samples(view: View, aspect: float) -> list[tuple[Indices, Floats]]:
-    """Return the four pixels around each cell of a view, for bilinear interpolation.
+    """Return the four pixels around each cell of a view, and their shares of it, [cells] each.
 
-    Args:
-        view: The view.
-        aspect: Width / height of the images.
-
-    Returns:
-        Indices of pixels [cells], and their shares of the cells [cells], four times.
+    They are those of bilinear interpolation; the aspect of the images is width / height.
     """
     scale = np.array([[min(1 / aspect, 1)], [min(aspect, 1)]])
     places = view.turn @ _middle() * scale + np.array(view.shift)[:, None] + 0.5

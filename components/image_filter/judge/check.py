@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.named_images import PlacedImage
 
 #: What happens to an image with a finding. "reject": it is moved to the quarantine; "repair": it is
-#: kept with repaired bytes; "warn": it is kept unchanged and reported; "ignore": it is not checked.
+#: kept as PNG; "warn": it is kept unchanged and reported; "ignore": it is not checked.
 Severity = Literal["reject", "repair", "warn", "ignore"]
 #: Severities of a check that warns: what it finds is still usable.
 WARN: tuple[Severity, ...] = ("warn", "reject", "ignore")
@@ -24,22 +23,22 @@ Needs = Literal["header", "pixels", "set"]
 
 
 class Row(PlacedImage):
-    """A finding as it is written to JSON."""
+    """A finding about a file, as all lists have it."""
 
-    reason: Annotated[str, "Name of the check."]
+    reason: Annotated[str, "Name of the check; empty for a near-duplicate without a finding."]
     detail: Annotated[str, "What was found."]
+    severity: Annotated[str, "What happens to the file: reject, repair or warn."]
     score: Annotated[float, "Score of the image in this check; the lowest is the worst."]
-    override: Annotated[str, "What to do to keep a rejected file."]
-    kept_copy: Annotated[str, "Path of the file that is kept instead; empty without one."]
+    override: Annotated[str, "What to do about it, or to keep a rejected file."]
+    kept_copy: Annotated[str, "Path of the image of which it is a copy; empty without one."]
     stored: Annotated[str, "Name of the file in the quarantine; empty without a run."]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageFinding:
     """What a check or the comparison with other images found in one image.
 
-    A check sets the reason, the detail and the score; `ImageRow.described` sets the fields of the
-    image where the finding is listed.
+    A check sets the reason, the detail and the score; `ImageRow.described` lists it as a `Row`.
     """
 
     reason: str
@@ -47,36 +46,13 @@ class ImageFinding:
     severity: Severity = "reject"
     score: float = 0.0  # lower is worse; 0 when the finding has no degree
     remedy: str = ""  # what to do to keep the image
-    kept_copy: str = ""  # for duplicates: path of the copy that is kept
-    path: str = ""
-    label: str = ""
-    split: str = ""
-    image_hash: str = ""
-    stored: str = ""  # path relative to the quarantine; "" when there are no bytes
-    repaired: bytes | None = field(default=None, repr=False)  # the repaired file
-
-    def row(self) -> Row:
-        """Return the row of the quarantine's files and of the JSON."""
-        rejected = self.severity == "reject"
-        return {
-            "path": self.path,
-            "label": self.label,
-            "split": self.split,
-            "image_hash": self.image_hash,
-            "reason": self.reason,
-            "detail": self.detail,
-            "score": self.score,
-            "override": self.remedy if rejected else "",
-            "kept_copy": self.kept_copy if rejected else "",
-            "stored": self.stored,
-        }
+    kept_copy: str = ""  # path of the image of which it is a copy
+    repaired: bytes | None = field(default=None, repr=False)  # the file as PNG
 
 
 #: What the function of a check returns: what was found in words, a finding if it has a score or
 #: another reason than the name of the check, or None if there is no problem.
 Result = ImageFinding | str | None
-#: Function from a record to repaired bytes. It raises whatever Pillow raises.
-Repair = Callable[[ImageRecord], bytes]
 #: The usual values of a set of images, the least and the greatest; None for no image.
 Limits = tuple[float, float] | None
 #: Function from a record, or from a row for a check that needs the set, and from what the check
@@ -108,7 +84,6 @@ class ImageCheck:
         severity: Default severity.
         may_be: Severities that the configuration may set.
         finds: What the check reports, for the configuration file.
-        repair: Function that makes the repair.
         threshold: Default threshold of a check that compares a number.
         setting: Setting of `[judge]` with which the check compares instead of a threshold.
         about: What the threshold is compared with.
@@ -127,7 +102,6 @@ class ImageCheck:
     severity: Severity = "reject"
     may_be: tuple[Severity, ...] = ("reject",)
     finds: str = ""
-    repair: Repair | None = None
     threshold: float | None = None
     setting: str = ""
     about: str = ""

@@ -1,15 +1,15 @@
-"""The decision about one image on its own: its row with what the checks found, and the repairs."""
+"""The decision about one image on its own: its row with what the checks found."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from imgpipe.components.common.image_file.content import alpha_channel
 from imgpipe.components.common.image_file.transcoding import for_the_model
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.image_filter.judge.check import ImageCheck, ImageFinding, Limits, Repair
+from imgpipe.components.image_filter.judge.check import ImageCheck, ImageFinding, Limits
 from imgpipe.components.image_filter.judge.checks import CHECKS, decodable, files
 from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.judge.overrides import Override, override_of
@@ -24,7 +24,7 @@ class ImageDecision(NamedTuple):
 
     Attributes:
         row: The row of the image.
-        kept: The record after the repairs, which is written if the image is kept.
+        kept: The record, transcoded if only Pillow reads it, which is written if it is kept.
     """
 
     row: ImageRow
@@ -52,7 +52,7 @@ def finding_of(
     accepted = override is not None and override.accepts(image.split)
     if severity == "ignore":
         return None
-    if accepted and "ignore" in check.may_be and severity != "repair":
+    if accepted and "ignore" in check.may_be:
         return None
     finding = check.run(image, limit)
     if finding is None or finding.repaired is not None:  # `decodable` sets the severity itself
@@ -79,7 +79,7 @@ def relabelled(record: ImageRecord, override: Override | None) -> ImageRecord:
 def decide(
     inspected: ImageRecord, settings: JudgeSettings, overrides: Mapping[str, Override] = {}
 ) -> ImageDecision:
-    """Run the checks in order until one rejects the image, and make the repairs.
+    """Run the checks in order until one rejects the image.
 
     For an image that an override accepts or relabels, checks that may be ignored are skipped. A
     file that cannot be used is rejected regardless of overrides. A file that only Pillow can read
@@ -98,8 +98,8 @@ def decide(
         source_index=inspected.label_index,
         verdict=override.verdict if override is not None else "",
     )
+    kept = record
     measured = record  # with the measurements of the transcoded file, if there is one
-    repairs: list[tuple[ImageFinding, Repair | None]] = []
     for check in CHECKS:
         if check.needs == "set":
             continue  # `comparison` runs it
@@ -109,18 +109,14 @@ def decide(
         if finding is None:
             continue
         if finding.repaired is not None:
-            content = record.content
-            alpha = alpha_channel(record.image_bytes, content.format, content.mode)
-            transcoded = content.rewritten(finding.repaired, alpha)
-            if not transcoded.is_measured:
-                detail = f"even as PNG: {transcoded.decode_error}"
-                finding = ImageFinding(decodable.UNDECODABLE, detail, remedy=check.remedy)
+            kept = _transcoded(record, finding.repaired)
+            if kept.content.is_measured:
+                row.is_rewritten = True
+                measured = dataclasses.replace(record, content=kept.content)
+                finding = dataclasses.replace(finding, repaired=None)
             else:
-                content = dataclasses.replace(content, figures=transcoded.figures)
-                measured = dataclasses.replace(record, content=content)
-        if finding.severity == "repair":
-            repairs.append((finding, check.repair))
-            continue
+                detail = f"even as PNG: {kept.content.decode_error}"
+                finding = ImageFinding(decodable.UNDECODABLE, detail, remedy=check.remedy)
         row.add(finding)
         if row.rejection is not None:
             return ImageDecision(row, record)
@@ -128,32 +124,7 @@ def decide(
     if override is not None and override.verdict == "reject":
         row.add(ImageFinding(REVIEWED, "rejected by an override", remedy=_REVIEWED_REMEDY))
         return ImageDecision(row, record)
-    return ImageDecision(row, _repaired(record, repairs, row))
-
-
-def _repaired(
-    record: ImageRecord, repairs: Sequence[tuple[ImageFinding, Repair | None]], row: ImageRow
-) -> ImageRecord:
-    """Make the repairs, and return the record with them. A repair that fails becomes a warning."""
-    data = record.image_bytes
-    reasons = []
-    for finding, repair in repairs:
-        try:
-            if finding.repaired is not None:
-                data = finding.repaired
-            elif repair is not None:
-                data = repair(record)
-        except Exception as error:  # Pillow's plugins raise exceptions of any type
-            detail = f"{finding.detail}; not repaired: {error or type(error).__name__}"
-            row.add(ImageFinding(finding.reason, detail, "warn"))
-        else:
-            row.add(dataclasses.replace(finding, repaired=None))
-            reasons.append(finding.reason)
-    rewritten = _rewritten(record, data, reasons) if reasons else None
-    if rewritten is None:
-        return record
-    row.is_rewritten = True
-    return rewritten
+    return ImageDecision(row, kept)
 
 
 def readable(record: ImageRecord, pixel_limit: int) -> ImageRecord:
@@ -165,13 +136,17 @@ def readable(record: ImageRecord, pixel_limit: int) -> ImageRecord:
     """
     if not record.content.decode_error:
         return record
-    data = for_the_model(record.image_bytes, pixel_limit)
-    return _rewritten(record, data, (decodable.TRANSCODED,)) or record
+    readable_record = _transcoded(record, for_the_model(record.image_bytes, pixel_limit))
+    return readable_record if readable_record.content.is_measured else record
 
 
-def _rewritten(record: ImageRecord, data: bytes, reasons: Sequence[str]) -> ImageRecord | None:
-    """Return the record with its repaired bytes and their measurements."""
-    content = record.content.rewritten(data)
-    if not content.is_measured:
-        return None
-    return dataclasses.replace(record, image_bytes=data, repairs=",".join(reasons), content=content)
+def _transcoded(record: ImageRecord, png: bytes) -> ImageRecord:
+    """Return the record with the bytes of a PNG and what is measured of it.
+
+    The share of transparent pixels is that of the file that was found.
+    """
+    found = record.content
+    alpha = alpha_channel(record.image_bytes, found.format, found.mode)
+    content = found.rewritten(png, alpha)
+    reason = decodable.TRANSCODED
+    return dataclasses.replace(record, image_bytes=png, repairs=reason, content=content)

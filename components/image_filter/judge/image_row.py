@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.image_filter.judge.check import ImageFinding, Severity
+from imgpipe.components.image_filter.judge.check import ImageFinding, Row, Severity
 from imgpipe.components.image_filter.judge.checks.quality import is_grey
 from imgpipe.components.image_filter.judge.overrides import Override
 
@@ -26,12 +26,11 @@ class ImageRow:
         is_family: Whether the group is a family that was found.
         near_group: Number of its group of near-duplicates, from 1 on; 0 for none.
         seen_family: Whether it is held out, and train has images of its family.
-        moved: Why it was moved to another split, one of `placement.REASONS`; "" if it was not.
         source_label: The label in the source.
         source_index: Index of that label in the vocabulary, -1 when it is not in it.
         verdict: The verdict of its override; "" without one.
-        is_rewritten: Whether its repairs have changed the bytes.
-        findings: What was found: all repairs and warnings of an image that is kept, and the one
+        is_rewritten: Whether it is stored as PNG.
+        findings: What was found: the repair and all warnings of an image that is kept, and the one
             finding that rejects another.
         stored: Path of the stored bytes of a rejected file, relative to the quarantine.
     """
@@ -45,7 +44,6 @@ class ImageRow:
     is_family: bool = False
     near_group: int = 0
     seen_family: bool = False
-    moved: str = ""
     source_label: str = ""
     source_index: int = -1
     verdict: str = ""
@@ -106,10 +104,9 @@ class ImageRow:
         rejects = finding.severity == "reject"
         self.findings = (finding,) if rejects else (*self.findings, finding)
 
-    def move_to(self, split: str, reason: str, override: Override | None) -> None:
+    def move_to(self, split: str, override: Override | None) -> None:
         """Move the image to another split, where its override may hold or no longer hold."""
         self.split = split
-        self.moved = reason
         if self.source_index >= 0:
             self.label = self.source_label
             self.label_index = self.source_index
@@ -117,17 +114,21 @@ class ImageRow:
             self.label = override.label
             self.label_index = override.label_index
 
-    def described(self, finding: ImageFinding) -> ImageFinding:
+    def described(self, finding: ImageFinding) -> Row:
         """Return a finding with the image that it is about."""
-        return dataclasses.replace(
-            finding,
-            path=self.path,
-            label=self.label,
-            split=self.split,
-            image_hash=self.image_hash,
-            score=round(finding.score, 6),
-            stored=self.stored if finding.severity == "reject" else "",
-        )
+        return {
+            "path": self.path,
+            "label": self.label,
+            "split": self.split,
+            "image_hash": self.image_hash,
+            "reason": finding.reason,
+            "detail": finding.detail,
+            "severity": finding.severity,
+            "score": round(finding.score, 6),
+            "override": "" if finding.severity == "repair" else finding.remedy,
+            "kept_copy": finding.kept_copy,
+            "stored": self.stored if finding.severity == "reject" else "",
+        }
 
     def written(self, record: ImageRecord) -> ImageRecord:
         """Return the record of the image, after its repairs, as it is written when it is kept."""

@@ -22,7 +22,7 @@ else:  # from the checks themselves, so that a new check needs no line here
     Severities = create_model(
         "Severities",
         __base__=SettingsSection,
-        __doc__="What happens to an image with a finding: reject, repair, warn or ignore.",
+        __doc__="What happens to an image with a finding: reject, warn or ignore.",
         **{
             name: (
                 Literal[choice.may_be],

@@ -22,11 +22,6 @@ from imgpipe.components.image_filter.judge.overrides import Override, override_o
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.arrays import Array, Indices
 
-#: Reasons of a move.
-TOGETHER = "near_duplicates_together"
-MINIMUM = "class_minimum"
-REASONS = (TOGETHER, MINIMUM)
-
 _ALL = range(len(names.SPLITS))
 _TRAIN = names.SPLITS.index(names.TRAIN)
 _TEST = names.SPLITS.index(names.TEST)
@@ -74,7 +69,6 @@ def place(
     fixed = np.isin(table["content"], relabelled)
     placement = _Placement(table, _units(table), fixed)
     placement.keep_together()
-    together = placement.splits.copy()
     placement.fill(rule.minimum)
     places = dict(zip(_contents(table), range(len(table)), strict=True))
     for row in drawn:
@@ -83,8 +77,7 @@ def place(
             continue
         split = names.SPLITS[placement.splits[place]]
         if split != row.split:
-            reason = TOGETHER if placement.splits[place] == together[place] else MINIMUM
-            row.move_to(split, reason, override_of(row.image_hash, overrides))
+            row.move_to(split, override_of(row.image_hash, overrides))
 
 
 def _values(row: ImageRow, rule: SplitRule) -> tuple[Any, ...]:
@@ -215,13 +208,10 @@ class _Placement:
     def _fill_splits(
         self, splits: Sequence[int], needed: Indices, counts: Indices, floors: Indices
     ) -> None:
-        """Move units to splits in which classes have fewer images than they need.
+        """Move units to these splits, in order, in which classes have fewer images than needed.
 
-        Args:
-            splits: The splits in the order in which they are filled.
-            needed: Number of images that each class needs, [splits, classes].
-            counts: Number of images of each class, [splits, classes], which is kept up to date.
-            floors: Number of images that each class keeps in a split that gives some away.
+        The numbers of images are [splits, classes]: `counts` is kept up to date, and a split that
+        gives some away keeps `floors`.
         """
         for split in splits:
             for label in np.nonzero(counts[split] < needed[split])[0].tolist():

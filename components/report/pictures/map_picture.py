@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageDraw
 
-from imgpipe.components.report.pictures.image_map import ImageMap
 from imgpipe.components.report.pictures.thumbnails import small_picture
+from imgpipe.components.run_record.image_map import ImageMap
 
 _FIELD = 44  # pixels of a side
 _FRAME = 3  # pixels

@@ -27,8 +27,9 @@ SIDE, SMALL_SIDE = 480, 144
 #: that a page of any data set stays below 10 MB.
 _LARGE_BYTES = 6_000_000
 _FEWER_PIXELS = 96
-_QUALITY = 72  # of the JPEG; about 22 kB a large and 4 kB a small image
-_KEPT_QUALITY = 90
+_QUALITY = 60  # of the WebP; about 14 kB a large and 2 kB a small image
+_EFFORT = 2  # of its encoder, from 0 to 6: a few milliseconds
+_KEPT_QUALITY = 90  # of the JPEG from which a WebP is made
 #: Mistakes that are explained; each costs a forward and a backward pass.
 EXPLAINED = 12
 _BATCH = 8  # images whose feature maps are in memory at once
@@ -42,7 +43,7 @@ class Thumbnail(NamedTuple):
     """A picture of a page."""
 
     id: str  # anchor of the enlarged picture
-    title: str
+    title: str  # what the places say in which it stands
     small: str  # data URI of the picture on the page
     large: str  # that of the enlarged picture; "" where the page holds too many
 
@@ -56,18 +57,19 @@ class Thumbnails:
     """
 
     def __init__(self, images: Mapping[str, bytes], pictures: Iterable[Picture]) -> None:
-        self._images = images
         self._made: dict[str, Thumbnail] = {}
+        titles: dict[str, dict[str, None]] = {}
+        for picture in pictures:
+            titles.setdefault(picture.key, {})[picture.title] = None
         total = 0
-        for number, picture in enumerate(pictures):
-            data = images.get(picture.key) if picture.key else None
-            if data and picture.key not in self._made:
-                large = thumbnail(data) if total < _LARGE_BYTES else ""
-                small = thumbnail(data, SMALL_SIDE if large else _FEWER_PIXELS)
-                total += len(large) + len(small)
-                if small:
-                    made = Thumbnail(f"picture-{number}", picture.title, small, large)
-                    self._made[picture.key] = made
+        for number, (key, of_places) in enumerate(titles.items()):
+            data = images.get(key) if key else None
+            large = thumbnail(data) if data and total < _LARGE_BYTES else ""
+            small = thumbnail(data, SMALL_SIDE if large else _FEWER_PIXELS) if data else ""
+            total += len(large) + len(small)
+            if small:
+                title = "; ".join(of_places)
+                self._made[key] = Thumbnail(f"picture-{number}", title, small, large)
 
     def shown(self, picture: Picture) -> Thumbnail | None:
         """Return the picture as it is shown; None when there is no image."""
@@ -79,7 +81,7 @@ class Thumbnails:
 
 
 def thumbnail(data: bytes, side: int = SIDE) -> str:
-    """Make a small JPEG as a data URI; "" when the bytes are not an image. Never raises.
+    """Make a small WebP as a data URI; "" when the bytes are not an image. Never raises.
 
     The image is shown as the model sees it, so that only a JPEG is turned by its Exif orientation.
     The readable part of a truncated file is shown.
@@ -88,11 +90,15 @@ def thumbnail(data: bytes, side: int = SIDE) -> str:
         data: An encoded image, which is not trusted.
         side: Length of the longer side in pixels; a smaller image is not enlarged.
     """
-    small = shrunk(data, side)
-    return "data:image/jpeg;base64," + base64.b64encode(small).decode("ascii") if small else ""
+    small = small_picture(data, side)
+    if small is None:
+        return ""
+    out = io.BytesIO()
+    small.save(out, "WEBP", quality=_QUALITY, method=_EFFORT)
+    return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode("ascii")
 
 
-def shrunk(data: bytes, side: int, quality: int = _QUALITY) -> bytes:
+def shrunk(data: bytes, side: int, quality: int = _KEPT_QUALITY) -> bytes:
     """Make a JPEG file as `thumbnail` does; empty when the bytes are not an image."""
     small = small_picture(data, side)
     return b"" if small is None else _jpeg(small, quality)
@@ -118,10 +124,10 @@ def kept_small(data: bytes, side: int = SIDE) -> bytes:
     A thumbnail of at most this side is made from it, which is not visibly worse than one of the
     image itself.
     """
-    return shrunk(data, side, _KEPT_QUALITY)
+    return shrunk(data, side)
 
 
-def _jpeg(image: Image.Image, quality: int = _QUALITY) -> bytes:
+def _jpeg(image: Image.Image, quality: int = _KEPT_QUALITY) -> bytes:
     out = io.BytesIO()
     image.save(out, "JPEG", quality=quality)
     return out.getvalue()

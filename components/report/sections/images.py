@@ -11,7 +11,6 @@ from imgpipe.components.common.formatting import capped, plural
 from imgpipe.components.data_gate.rules import DataDecision
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.findings import not_used, title_of
-from imgpipe.components.image_filter.image_table import ListedCopy
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.commands import can_be_reviewed, review_command
@@ -29,7 +28,7 @@ def data(context: Context) -> Iterator[show.ResultBlock]:
     """Yield counts, images by split and class, findings and DataGate's decision."""
     data = context.facts["data"]
     if data is None:
-        context.absent("No file was inspected")
+        return
     yield show.Sentence(_conservation(data))
     findings = data["findings"]
     unused = not_used(findings)
@@ -169,7 +168,6 @@ def grouped(rows: Sequence[Row], fate: str = "") -> Iterator[show.Folded]:
         summary: list[show.Inline] = [show.Span(f"{fate} ", _LOOKS[fate])] if fate else []
         files = f" {plural(number, 'file')}{hidden}"
         summary += [show.Span(title, "strong"), show.Span(files, "muted")]
-        # Lines of warnings and repairs say nothing about keeping the file.
         ways = {row["override"] for row in of_reason}
         blocks: list[show.ResultBlock] = []
         if len(ways) == 1 and any(ways):
@@ -195,7 +193,7 @@ def rejected(context: Context) -> Iterator[show.ResultBlock]:
     data = context.facts["data"]
     rejected = context.facts["rejected"]
     if data is None and not rejected:
-        context.absent("No file was inspected")
+        return
     if not rejected:
         none = "No file" if data is None else f"None of {plural(data['in'], 'file')}"
         yield show.Sentence(f"{none} was rejected.")
@@ -222,7 +220,7 @@ def near_duplicates(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the groups with their images."""
     near = context.facts["near"]
     if near is None:
-        context.absent("Near-duplicates were not searched for")
+        return
     if not near["rows"]:
         yield show.Sentence("No near-duplicates were found.")
         return
@@ -248,10 +246,10 @@ def near_duplicates(context: Context) -> Iterator[show.ResultBlock]:
             yield show.Sentence(f"… and {hidden} more of this group.", "muted")
 
 
-def _copy(member: ListedCopy) -> show.Card:
+def _copy(member: Row) -> show.Card:
     """Return one of a group of near-duplicates."""
     lines: list[show.Text] = [show.Span(f"{member['label']}, {member['split']}", "name")]
-    if not member["stays"]:
+    if member["severity"] == "reject":
         lines.append(show.Span("rejected", "bad"))
     lines.append(show.Span(member["path"], "path"))
     if member["detail"]:
@@ -268,7 +266,7 @@ def doubtful_labels(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the first rows of the ranking: doubtful labels, and then mistakes of the models."""
     suspects = context.facts["suspects"]
     if suspects is None:
-        context.absent("Labels were not checked: there are too few images or no features")
+        return
     rows = suspects["rows"][:DOUBTFUL]
     if not rows:
         images = plural(suspects["images"], "image")
@@ -322,7 +320,7 @@ def unlike_images(context: Context) -> Iterator[show.ResultBlock]:
     gate = context.facts["gate"]
     unlike = gate["unlike"] if gate is not None else []
     if not unlike:
-        context.absent("No new image is surely unlike the old ones of its class")
+        return
     yield show.Sentence(
         (
             "These images are new since the last version, and surely unlike the images of their "

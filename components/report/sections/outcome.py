@@ -118,10 +118,8 @@ def _keys(context: Context) -> list[tuple[str, str]]:
 def next_steps(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the advice."""
     proposals = advice(context.facts)
-    if not proposals and context.state.error:
-        context.absent("There is nothing to advise from")
     if not proposals:
-        context.absent("No fact of this run calls for a change of data or settings", reached=True)
+        return
     steps: list[list[show.Inline]] = []
     for proposal in proposals:
         commands = map(show.Command, proposal["remedies"])
@@ -136,7 +134,7 @@ def identity(context: Context) -> Iterator[show.ResultBlock]:
     settings, identity = context.facts["settings"], context.facts["identity"]
     push, baseline = context.facts["push"], context.facts["baseline"]
     if identity is None:
-        context.absent("The run did not record how it was started", reached=True)
+        return
     values = {
         "Date": identity["date"],
         "Data fingerprint": settings["fingerprint"],

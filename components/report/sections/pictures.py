@@ -9,12 +9,11 @@ from imgpipe.components.common.answer_table import ClassMetrics
 from imgpipe.components.common.formatting import plural, share
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.pictures import map_picture, plots
-from imgpipe.components.report.pictures.galleries import Gallery
 from imgpipe.components.report.pictures.learning_curve import images_to_threshold, power_law
 from imgpipe.components.report.section import Context, section
+from imgpipe.components.run_record.galleries import Gallery
 from imgpipe.components.run_record.metrics import MATRIX, DecidingAnswers
 
-_NO_ANSWERS = "No image was classified by a trained model"
 _IMAGES_OF_A_CELL = 4
 _GALLERIES = 60  # classes with a row
 _BARS = 30  # classes with a bar; of more, those with the fewest right answers
@@ -31,7 +30,7 @@ def by_class(context: Context) -> Iterator[show.ResultBlock]:
     """Yield one bar for each class, the lowest first, and one for all classes."""
     deciding = context.facts["deciding"]
     if deciding is None:
-        context.absent(_NO_ANSWERS)
+        return
     threshold = deciding["threshold"]
     classes = [entry for entry in deciding["per_class"].items() if entry[1]["count"]]
     classes.sort(key=lambda entry: (entry[1]["correct"] / entry[1]["count"], entry[0]))
@@ -66,7 +65,7 @@ def more_images(context: Context) -> Iterator[show.ResultBlock]:
     solution = training["solution"] if training is not None else None
     curve = (solution["learning_curve"] or []) if solution is not None else []
     if training is None or solution is None or len(curve) < 2:
-        context.absent("There is no learning curve: it needs a solved head and folds")
+        return
     threshold = gate["threshold"] if gate is not None else None
     images = images_to_threshold(training, gate)
     law = power_law(solution)
@@ -93,11 +92,11 @@ def taken_for(context: Context) -> Iterator[show.ResultBlock]:
     """Yield one matrix of all answers that decide, with images in its cells."""
     deciding = context.facts["deciding"]
     if deciding is None:
-        context.absent(_NO_ANSWERS)
+        return
     classes = context.vocabulary
     shown = deciding["matrix"]
     if not shown:
-        context.absent("No image was taken for another class")
+        return
     wrong = deciding["count"] - deciding["correct"]
     of = plural(deciding["count"], "image")
     words = (
@@ -142,7 +141,7 @@ def gallery(context: Context) -> Iterator[show.ResultBlock]:
     """Yield a row of images for each class; of many classes, some rows are folded away."""
     galleries = context.facts["galleries"]
     if not any(gallery["count"] for gallery in galleries):
-        context.absent("No image was kept")
+        return
     first, others = _gallery_classes(galleries, context.facts["deciding"])
     if any(gallery["least"] for gallery in galleries):
         yield show.Sentence(
@@ -192,7 +191,7 @@ def map_of_images(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the map, with the colours of its classes."""
     image_map = context.facts["map"]
     if image_map is None:
-        context.absent("There is no map: there are too few images, or no features")
+        return
     classes = context.vocabulary
     coloured: Sequence[int] = range(len(classes))
     if len(classes) > MATRIX:

@@ -58,37 +58,26 @@ def build(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
     if isinstance(network, keras.Sequential) and network.built:
         network = keras.Model(network.inputs, network.outputs, name=network.name)
     functional = isinstance(network, keras.Model) and hasattr(network, "outputs")
-    shapes = [tuple(output.shape) for output in network.outputs] if functional else []
-    if len(shapes) != 1 or len(shapes[0]) != 4:
-        received = f"a model with outputs {shapes}" if functional else type(network).__name__
+    inputs = [tuple(tensor.shape) for tensor in network.inputs] if functional else []
+    outputs = [tuple(tensor.shape) for tensor in network.outputs] if functional else []
+    if [shape[3:] for shape in inputs] != [(3,)] or [len(shape) for shape in outputs] != [4]:
+        received = f"a model from {inputs} to {outputs}" if functional else type(network).__name__
         raise ConfigError(
-            f"{about} must return a functional keras.Model with one output, the feature map "
-            "[N, h, w, C] before pooling and the last layer, which are added to it. Received: "
-            f"{received}"
-        )
-    inputs = [tuple(tensor.shape) for tensor in network.inputs]
-    if len(inputs) != 1 or len(inputs[0]) != 4 or inputs[0][3] != 3:
-        raise ConfigError(
-            f"{about} must return a model with one input, pixels [N, {side[0]}, {side[1]}, 3]. "
-            f"Received: a model with inputs {inputs}"
-        )
-    lambdas = [layer.name for layer in network.layers if isinstance(layer, keras.layers.Lambda)]
-    if lambdas:  # Keras refuses to copy them, and to read them from a file
-        raise ConfigError(
-            f"{about} must not use Lambda layers, which cannot be copied or exported. Use a "
-            "function of keras.ops or a layer class of your own instead. Received: "
-            f"{', '.join(lambdas)}"
+            f"{about} must return a functional keras.Model with one input, pixels [N, {side[0]}, "
+            f"{side[1]}, 3], and one output, the feature map [N, h, w, C] before pooling and the "
+            f"last layer, which are added to it. Received: {received}"
         )
     for layer in network.layers:
         kind = type(layer)
-        if kind.__module__.startswith("keras."):
+        if kind.__module__.startswith("keras.") and kind is not keras.layers.Lambda:
             continue
         try:
             kind.from_config(layer.get_config())  # as for training and the export
         except Exception as error:
             raise ConfigError(
                 f"{about} has a layer {layer.name!r} of class {kind.__name__}, which cannot be "
-                "copied. Let its __init__ accept **kwargs and pass them to super().__init__, and "
+                "copied. A Lambda layer never can: use a function of keras.ops, or a class of your "
+                "own. Let its __init__ accept **kwargs and pass them to super().__init__, and "
                 "define get_config if it has other arguments than numbers and texts. Received: "
                 f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
             ) from error

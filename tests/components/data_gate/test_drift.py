@@ -148,3 +148,43 @@ def test_a_revised_schema_allows_the_data_and_keeps_the_limits(tfdv, schema):
     assert list(domain.value) == ["cat", "dog", "owl"]
     limits = {one.drift_comparator.infinity_norm.threshold for one in out.feature}
     assert limits == {0.77}
+
+
+SQUARE = [1.0] * 100
+MIXED = [1.0] * 50 + [0.75] * 25 + [1.33] * 25
+NORMAL = np.random.default_rng(0).normal(1, 0.1, 1000)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "least", "most"),
+    [
+        # One image that is not square among many is no drift, for which TFDV alone returns 1.
+        ([*SQUARE, 1.3], SQUARE, 0, 0.01),
+        ([*SQUARE, 1.001], [*SQUARE, 1.3], 0, 0.01),
+        (SQUARE, SQUARE, 0, 0),
+        # One half of the mixed distribution equals the square one: 0.311 bits, between deciles.
+        (SQUARE, MIXED, 0.31, 0.39),
+        (SQUARE, [2.0] * 100, 0.999, 1),
+        ([1.5] * 100, MIXED, 0.999, 1),
+        (NORMAL, NORMAL + 0.3, 0.6, 1),
+        (NORMAL, np.random.default_rng(1).normal(1, 0.1, 1000), 0, 0.02),
+        (np.random.default_rng(1).normal(1, 0.004, 1000), NORMAL, 0.4, 0.8),
+    ],
+)
+def test_the_divergence_is_that_of_the_distributions(tfdv, one, other, least, most):
+    """The buckets of these distributions have very different widths."""
+    import pandas as pd
+
+    schema = schema_pb2.Schema()
+    schema.feature.add(name="aspect_ratio", type=schema_pb2.FLOAT)
+    schema = drift.with_comparators(schema)
+    both = [
+        tfdv.generate_statistics_from_dataframe(
+            pd.DataFrame({"aspect_ratio": np.array(values, np.float32)})
+        )
+        for values in (one, other)
+    ]
+    (found,) = drift.feature_distances("drift", *both, schema, "the reference")
+    (other_way,) = drift.feature_distances("drift", *both[::-1], schema, "the reference")
+    assert least - 1e-9 <= found["distance"] <= most + 1e-9
+    assert other_way["distance"] == pytest.approx(found["distance"])

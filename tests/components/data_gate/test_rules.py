@@ -135,7 +135,7 @@ FLOWERS = {"daisy": 85, "rose": 100, "tulip": 97}
     [
         FLOWERS,
         FLOWERS | {"daisy": 79, "tulip": 50},  # some removed
-        FLOWERS | {"daisy": 183},  # 98 added to one class
+        FLOWERS | {"daisy": 500},  # added to one class
         FLOWERS | {"rose": 0},  # its folder is empty, which is another reason
     ],
 )
@@ -150,8 +150,7 @@ def test_images_that_come_and_go_change_no_class(now):
     [
         ({"daisy": 85, "rose": 100}, [("lost_class", "tulip")]),
         ({**FLOWERS, "rose": 20}, [("shrunken_class", "rose")]),
-        ({**FLOWERS, "daisy": 500}, [("shrunken_class", "rose"), ("shrunken_class", "tulip")]),
-        ({**FLOWERS, "lily": 900}, [("anomaly", "label")]),  # the shares of the others say nothing
+        ({**FLOWERS, "lily": 900}, [("anomaly", "label")]),
         ({"daisy": 85, "rose": 100, "oak": 9}, [("anomaly", "label"), ("lost_class", "tulip")]),
     ],
 )
@@ -160,12 +159,12 @@ def test_a_class_that_is_gone_or_much_smaller_is_named(now, reasons):
     assert changed(FLOWERS, FLOWERS | {"rose": 0}, allowed=True) == [("lost_class", "rose")]
 
 
-def test_a_shrunken_class_has_its_numbers_and_shares_before_and_now():
+def test_a_shrunken_class_has_its_numbers_before_and_now():
     required = Requirements(GateSettings(), ("cat", "dog"), {"cat": 100, "dog": 100})
     (reason,) = rules.changed_classes(summary(train=(15, 80), validation=(5, 20)), required)
     assert said(reason) == (
-        "shrunken class 'cat': expected 100 images (50.0%) as in the last accepted data, "
-        "found 20 (16.7%); restore its images; to accept it, run again with --accept"
+        "shrunken class 'cat': expected 100 images as in the last accepted data, "
+        "found 20; restore its images; to accept it, run again with --accept"
     )
 
 

@@ -75,9 +75,19 @@ def test_equal_and_similar_images_are_found():
     assert other_way.rows[::-1] == found.rows
     without_near = FilterPlan(settings=NO_NEAR, vocabulary=("a",))
     without = comparison.compare(*examined(images), without_near, None)
-    assert [finding.path for finding in without.rejected] == ["a/plain.jpg", "a/\udcff.jpg"]
+    assert [finding["path"] for finding in without.rejected] == ["a/plain.jpg", "a/\udcff.jpg"]
     assert without.near_groups() is None and not without.warned
     assert comparison.compare([], [], PLAN, None).near_groups() == []
+
+
+def test_ignored_near_duplicates_are_still_kept_in_one_fold():
+    hashes = drawn(1)[0]
+    rows, of_images = examined([(1, "a/1.jpg", hashes), (2, "a/2.jpg", hashes)])
+    settings = JudgeSettings(severity={"near_duplicate": "ignore"})
+    plan = FilterPlan(settings=settings, vocabulary=("a",))
+    found = comparison.compare(rows, of_images, plan, None)
+    assert not found.warned and found.near_groups() == []
+    assert [row.near_group for row in found.rows] == [1, 1]
 
 
 def test_a_group_of_similar_images_that_are_all_rejected_is_no_group():
@@ -89,8 +99,8 @@ def test_a_group_of_similar_images_that_are_all_rejected_is_no_group():
         for number, path in takes
     ]
     found = comparison.compare(*rows_and_hashes(records, PLAN), PLAN, None)
-    assert {one.reason for one in found.rejected} == {"label_conflict"}
-    assert [one.path for one in found.rejected] == sorted(path for _, path in takes)
+    assert {one["reason"] for one in found.rejected} == {"label_conflict"}
+    assert [one["path"] for one in found.rejected] == sorted(path for _, path in takes)
     assert found.near_groups() == []
 
 
@@ -114,7 +124,7 @@ def test_a_check_of_the_whole_set_comes_after_those_of_single_images_and_before_
     ]
     plan = FilterPlan(settings=settings, vocabulary=("a",))
     found = comparison.compare(*rows_and_hashes(records, plan), plan, None)
-    assert {one.path: one.reason for one in found.rejected} == {
+    assert {one["path"]: one["reason"] for one in found.rejected} == {
         "b/grey.png": "greyscale",
         "b/huge.png": "odd_size",
     }
@@ -133,3 +143,13 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     assert again == compared and again.near_groups() == compared.near_groups() != []
     image_table.write(file, ImageTable([], 0))
     assert image_table.read(file).near_groups() is None
+
+
+def test_a_training_copy_of_a_held_out_image_is_rejected():
+    hashes = drawn(1)[0]
+    held_out = dataclasses.replace(image("t/2.png", 2, perceptual_hash=hashes), split="test")
+    records = [image("a/1.png", 1, perceptual_hash=hashes), held_out]
+    (found,) = comparison.compare(*rows_and_hashes(records, PLAN), PLAN, None).rejected
+    assert (found["path"], found["kept_copy"]) == ("a/1.png", "t/2.png")
+    assert found["reason"] == "near_duplicate_across_splits"
+    assert "that one is in test" in found["detail"] and "data.group_pattern" in found["override"]

@@ -11,7 +11,6 @@ from imgpipe.components.common.image_file.content import Content
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.file_clues import MOST_IMAGES, clues_of, sentence
 from imgpipe.components.image_filter.judge.image_row import ImageRow
-from imgpipe.components.image_filter.summary_findings import of_file_clues
 
 #: A colour JPEG as a phone stores it.
 USUAL = Content(
@@ -50,119 +49,91 @@ def asked(*records):
     return clues_of([ImageRow.of(record) for some in records for record in some])
 
 
+def of_sizes(names, count):
+    """Return lists of images of classes each of which has a size of its own."""
+    sizes = [dataclasses.replace(USUAL, width=100 + 50 * place) for place in range(len(names))]
+    return [images(name, count, size) for name, size in zip(names, sizes, strict=True)]
+
+
+WEBP = dataclasses.replace(USUAL, format="WEBP")
+ALL = "{} alone tell{} 100 % of the images apart"
+
+
 @pytest.mark.parametrize(
-    ("name", "other"),
+    ("records", "said"),
     [
-        ("format", dataclasses.replace(USUAL, format="WEBP")),
-        ("colour mode", dataclasses.replace(USUAL, mode="L", channels=1)),
-        ("colour mode", dataclasses.replace(USUAL, figures={"colour": 0.0})),
-        ("size", dataclasses.replace(USUAL, width=300, height=400)),
-        ("JPEG quality", dataclasses.replace(USUAL, jpeg_tables=300)),
-        ("JPEG quality", dataclasses.replace(USUAL, subsampling="4:4:4")),
-        ("camera", dataclasses.replace(USUAL, camera="Phone 9")),
+        *(
+            ([images("cat", 30), images("dog", 30, dataclasses.replace(USUAL, **other))], told)
+            for other, told in (
+                ({"format": "WEBP"}, ALL.format("format", "s")),
+                ({"mode": "L", "channels": 1}, ALL.format("colour mode", "s")),
+                ({"figures": {"colour": 0.0}}, ALL.format("colour mode", "s")),
+                ({"width": 300, "height": 400}, ALL.format("size", "s")),
+                ({"jpeg_tables": 300}, ALL.format("JPEG quality", "s")),
+                ({"subsampling": "4:4:4"}, ALL.format("JPEG quality", "s")),
+                ({"camera": "Phone 9"}, ALL.format("camera", "s")),
+                ({}, ""),
+            )
+        ),
+        (
+            [images("covid", 30, PNG), images("normal", 30, LARGE)],
+            ALL.format("format, size, JPEG quality and camera", ""),
+        ),
+        (
+            [
+                images("a", 30),
+                images("b", 30, WEBP),
+                images("c", 30, dataclasses.replace(WEBP, width=1600, height=1200)),
+            ],
+            ALL.format("format and size", ""),
+        ),
+        (
+            [images("covid", 40, PNG), images("normal", 40), images("pneumonia", 40)],
+            "format, JPEG quality and camera alone tell class covid from all others",
+        ),
+        (
+            [*of_sizes("abcde", 20), *(images(name, 100) for name in "xyz")],
+            "size alone tells the classes a, b, c and 2 more from all others",
+        ),
+        (
+            [images("common", 285), images("rare", 15, PNG)],
+            ALL.format("format, JPEG quality and camera", ""),
+        ),
+        ([images("common", 285), images("rare", 15)], ""),
+        ([images(str(place), 30) for place in range(4)], ""),
+        # What the image shows is no clue: drawings are packed smaller.
+        ([images("cat", 30, byte_size=9_000), images("dog", 30, byte_size=90_000)], ""),
+        ([images("cat", 100), [*images("dog", 80, PNG), *images("dog", 20)]], ""),
+        ([images("cat", 4), images("dog", 4, PNG)], ""),
+        ([images("cat", 6), images("dog", 6, PNG)], ""),
+        (
+            [images("cat", 15), images("dog", 15, PNG)],
+            ALL.format("format, JPEG quality and camera", ""),
+        ),
+        ([images("cat", 40)], ""),
+        # A class that is one family is unknown to the fold that answers for it.
+        ([images("cat", 40), images("dog", 40, PNG, group="person \udcff")], ""),
+        # Six families count as six.
+        (
+            [
+                images(label, 13, content, group=f"{label} {person}")
+                for label, content in (("cat", USUAL), ("dog", PNG))
+                for person in range(3)
+            ],
+            "",
+        ),
+        # No decision uses images of test.
+        (
+            [
+                *(images("cat", 20), images("dog", 20)),
+                [dataclasses.replace(one, split="test") for one in images("dog", 40, PNG)],
+            ],
+            "",
+        ),
     ],
 )
-def test_one_property_that_differs_is_named(name, other):
-    clues = asked(images("cat", 30), images("dog", 30, other))
-    assert (clues["right"], clues["images"], clues["properties"]) == (60, 60, [name])
-    assert sentence(clues) == f"{name} alone tells 100 % of the images apart"
-    [said] = of_file_clues(clues)
-    assert said["decides"] and said["title"] == sentence(clues)
-    assert said["remedies"][0].startswith("if each class comes from a source of its own")
-
-
-def test_every_property_that_tells_enough_is_named():
-    clues = asked(images("covid", 30, PNG), images("normal", 30, LARGE))
-    assert clues["properties"] == ["format", "size", "JPEG quality", "camera"]
-    assert sentence(clues) == (
-        "format, size, JPEG quality and camera alone tell 100 % of the images apart"
-    )
-
-
-def test_the_size_in_bytes_is_what_the_image_shows_and_no_clue():
-    drawings = images("cat", 30, byte_size=9_000), images("dog", 30, byte_size=90_000)
-    assert asked(*drawings)["properties"] == []
-
-
-def test_properties_that_tell_enough_only_together_are_named():
-    webp = dataclasses.replace(USUAL, format="WEBP")
-    large = dataclasses.replace(webp, width=1600, height=1200)
-    clues = asked(images("a", 30), images("b", 30, webp), images("c", 30, large))
-    assert sentence(clues) == "format and size alone tell 100 % of the images apart"
-
-
-def test_a_class_from_another_source_is_named_among_others_of_one_source():
-    clues = asked(images("covid", 40, PNG), images("normal", 40), images("pneumonia", 40))
-    assert clues["classes"] == [{"name": "covid", "images": 40, "right": 40}]
-    assert sentence(clues) == (
-        "format, JPEG quality and camera alone tell class covid from all others"
-    )
-    several = [
-        images(name, 20, dataclasses.replace(USUAL, width=100 + 50 * place))
-        for place, name in enumerate("abcde")
-    ]
-    clues = asked(*several, *(images(name, 100) for name in "xyz"))
-    assert sentence(clues) == "size alone tells the classes a, b, c and 2 more from all others"
-
-
-@pytest.mark.parametrize("counts", [(60, 60), (190, 10), (30, 30, 30, 30)])
-def test_files_of_one_source_tell_nothing(counts):
-    clues = asked(*(images(str(place), count) for place, count in enumerate(counts)))
-    assert clues["properties"] == []
-    assert sentence(clues) == ""
-    assert sentence(clues, accuracy=max(counts) / sum(counts) + 0.01) == ""
-    assert of_file_clues(clues) == []
-
-
-def test_a_rare_class_counts_as_much_as_others():
-    clues = asked(images("common", 285), images("rare", 15, PNG))
-    assert sentence(clues).endswith("alone tell 100 % of the images apart")
-    # With the same accuracy, .95, the files tell nothing that the most frequent class does not.
-    assert sentence(asked(images("common", 285), images("rare", 15))) == ""
-
-
-def test_the_accuracy_of_the_model_says_how_much_is_near():
-    partly = [*images("dog", 80, PNG), *images("dog", 20)]
-    clues = asked(images("cat", 100), partly)
-    assert clues["right"] / clues["images"] == 0.9
-    assert sentence(clues) == sentence(clues, accuracy=0.99) == ""
-    assert "alone tell 90 %" in sentence(clues, accuracy=0.9)
-
-
-def test_few_images_are_no_evidence():
-    assert asked(images("cat", 4), images("dog", 4, PNG)) is None
-    assert sentence(None) == ""
-    assert asked(images("cat", 40)) is None, "one class"
-    assert sentence(asked(images("cat", 6), images("dog", 6, PNG))) == ""
-    assert sentence(asked(images("cat", 15), images("dog", 15, PNG))).endswith(
-        "100 % of the images apart"
-    )
-
-
-def test_a_family_is_in_one_fold_and_counts_once():
-    """A class that is one family is unknown to the fold that answers for it."""
-    one = images("dog", 40, PNG, group="person \udcff")  # as in a name that is no UTF-8
-    assert sentence(asked(images("cat", 40), one)) == ""
-    pairs = [
-        image
-        for person in range(3)
-        for image in images(f"dog{person}", 13, PNG, group=f"person {person}")
-    ]
-    dogs = [dataclasses.replace(image, label="dog") for image in pairs]
-    cats = [dataclasses.replace(image, label="cat", group=f"cats {place % 3}")
-            for place, image in enumerate(images("cat", 39))]  # fmt: skip
-    clues = asked(cats, dogs)
-    assert clues["right"] == 78
-    assert clues["ci95"][0] < 0.65, "six families"
-    assert sentence(clues) == ""
-
-
-def test_images_of_test_are_not_asked_about():
-    held_out = images("dog", 40, PNG)
-    held_out = [dataclasses.replace(image, split="test") for image in held_out]
-    clues = asked(images("cat", 20), images("dog", 20), held_out)
-    assert clues["images"] == 40
-    assert sentence(clues) == ""
+def test_files_that_tell_the_classes_apart_are_said(records, said):
+    assert sentence(asked(*records)) == said
 
 
 def test_a_sample_is_bounded_and_does_not_depend_on_the_order():

@@ -10,6 +10,7 @@ import pytest
 
 from imgpipe.components.model_pusher.push import Push
 from imgpipe.components.report import commands
+from imgpipe.components.report.blocks import Command
 from imgpipe.components.report.commands import NextCommand, next_commands
 from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.timings import Timings
@@ -59,11 +60,6 @@ def test_mistakes_of_the_model_are_not_called_doubtful_labels():
     assert mend["text"] == "look at 3 mistakes, the surest first"
 
 
-def test_without_doubtful_labels_nothing_is_to_mend():
-    found = next_commands(facts(suspects=None), "blessed")
-    assert list(by_purpose(found)) == ["look", "use"]
-
-
 @pytest.mark.parametrize(
     ("failed", "arguments"),
     [
@@ -83,25 +79,6 @@ def test_a_refused_model_is_published_by_what_its_rules_ask_for(
     assert found["publish"] == f"imgpipe run --config '{FOLDER}/config.toml' {arguments}"
 
 
-@pytest.mark.parametrize(
-    ("failed", "refused_by"),
-    [
-        pytest.param(("serving",), ("model", "serving"), id="it cannot be served"),
-        pytest.param((), ("rollback",), id="a rollback withdrew it"),
-    ],
-)
-def test_nothing_publishes_a_model_that_must_not_be_served(
-    failed: tuple[str, ...], refused_by: tuple[str, ...]
-):
-    found = by_purpose(next_commands(facts(failed, refused_by), "not_blessed"))
-    assert list(found) == ["look", "mend"]
-
-
-def test_a_run_that_another_version_overtook_is_run_again():
-    found = by_purpose(next_commands(facts((), ("other_version",)), "blessed"))
-    assert found["publish"] == f"imgpipe run --config '{FOLDER}/config.toml'"
-
-
 def test_the_time_is_that_of_the_components_that_are_not_cached():
     refused = facts(("threshold",))
     texts = [command["text"] for command in next_commands(refused, "not_blessed", _TIMINGS)]
@@ -110,37 +87,45 @@ def test_the_time_is_that_of_the_components_that_are_not_cached():
     assert cached[2]["text"] == "publish it as it is"
 
 
-def test_a_run_that_stopped_is_looked_at_and_run_again():
-    stopped = facts(push=None, gate=None, suspects=None)
-    for status in ("failed", "interrupted"):
-        found = by_purpose(next_commands(stopped, status))
-        assert found["again"] == f"imgpipe run --config '{FOLDER}/config.toml'"
-    assert list(by_purpose(next_commands(stopped, "refused"))) == ["look"]
-
-
-def test_a_run_without_a_folder_on_this_machine_says_how_its_model_is_served():
-    found = facts()
-    found["identity"]["folder"] = ""
-    assert list(by_purpose(next_commands(found, "blessed"))) == ["use"]
-
-
 def test_the_lines_end_in_commands_that_a_shell_divides_as_they_are_meant():
     found = next_commands(facts(("threshold",)), "not_blessed", _TIMINGS)
-    for line, command in zip(commands.lines(found), found, strict=True):
-        assert line.startswith(f"{command['text']}:") and line.endswith(f"  {command['command']}")
+    for (name, shown), command in zip(commands.shown(found).rows, found, strict=True):
+        assert (name, shown) == (f"{command['text']}:", Command(command["command"]))
     config = shlex.split(found[2]["command"])[3]
     assert Path(config) == Path(FOLDER) / "config.toml"
 
 
-def test_an_accuracy_of_folds_counts_where_they_decide():
-    refused = facts(("threshold",))
-    assert refused["gate"] is not None
-    refused["gate"] = {**refused["gate"], "decided_by": run_facts.decided_by(799, 1000)}
-    found = by_purpose(next_commands(refused, "not_blessed"))
-    assert found["publish"].endswith(" --set evaluate.threshold=0.79")
+_STOPPED = {"push": None, "gate": None, "suspects": None}
+_WITHDRAWN = made(Push, status="refused", refused_by=["rollback"], withdrawn="2")
+_AGAIN = f"imgpipe run --config '{FOLDER}/config.toml'"
 
 
-def test_a_model_that_a_rollback_withdrew_is_published_again_with_a_whole_command():
-    push = made(Push, status="refused", refused_by=["rollback"], withdrawn="2")
-    found = next_commands({**facts(), "push": push}, "not_published")
-    assert by_purpose(found)["publish"] == "imgpipe rollback '/my out' --to 2"
+@pytest.mark.parametrize(
+    ("found", "status", "commands"),
+    [
+        (facts(suspects=None), "blessed", {"look": None, "use": None}),
+        (facts(("serving",), ("model", "serving")), "not_blessed", {"look": None, "mend": None}),
+        (facts((), ("rollback",)), "not_blessed", {"look": None, "mend": None}),
+        (facts(**_STOPPED), "refused", {"look": None}),
+        (facts(**_STOPPED), "failed", {"look": None, "again": _AGAIN}),
+        (facts(**_STOPPED), "interrupted", {"look": None, "again": _AGAIN}),
+        (
+            facts((), ("other_version",)),
+            "blessed",
+            {"look": None, "mend": None, "publish": _AGAIN},
+        ),
+        (
+            {**facts(), "push": _WITHDRAWN},
+            "not_published",
+            {"look": None, "mend": None, "publish": "imgpipe rollback '/my out' --to 2"},
+        ),
+        ({**facts(), "identity": None}, "blessed", {"use": None}),
+    ],
+)
+def test_a_run_ends_with_the_commands_that_lead_somewhere(
+    found: Facts, status: str, commands: dict[str, str | None]
+):
+    said = by_purpose(next_commands(found, status))
+    assert list(said) == list(commands)
+    for purpose, command in commands.items():
+        assert command in (None, said[purpose])

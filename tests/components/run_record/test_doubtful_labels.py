@@ -60,7 +60,7 @@ def test_the_mistakes_of_models_that_have_not_seen_the_images_are_the_ranking(ba
     features, truth = clouds()
     uri = bank(features, truth)
     mistakes = {7: 0.2, 19: 0.9, 33: 0.5}
-    monkeypatch.setattr("imgpipe.components.run_record.doubtful_labels.label_margins", None)
+    monkeypatch.setattr("imgpipe.components.run_record.doubtful_labels.HeadSolver", None)
     found = ranked(uri, answered(uri, truth, mistakes))
     assert [number(row) for row in found["rows"]] == [19, 33, 7] and found["disagree"] == 3
     assert found["doubtful"] == 1, "a model that is right in 99 % of cases contradicts it surely"

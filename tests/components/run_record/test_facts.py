@@ -11,10 +11,8 @@ from imgpipe.components.image_filter import image_table
 from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.judge.check import ImageFinding
 from imgpipe.components.image_filter.judge.image_row import ImageRow
-from imgpipe.components.report import page_facts
-from imgpipe.components.report.page_facts import PageFacts
 from imgpipe.components.run_record.collect import REPORTED, collect
-from imgpipe.components.run_record.facts import empty
+from imgpipe.components.run_record.facts import Facts, empty
 from tests.declared import made
 from tests.run_facts import facts, history, settings
 
@@ -33,16 +31,14 @@ def test_the_file_of_each_artifact_is_a_fact_and_none_where_it_is_missing(tmp_pa
     file.parent.mkdir()
     image_table.write(str(file), images)
     given = settings(["cat", "dog"])
-    collected = collect({name: str(tmp_path / name) for name in rows}, given)
-    found = collected.facts
-    assert [row["path"] for row in found["rejected"]] == ["a.jpg"] and collected.near == []
+    found = collect({name: str(tmp_path / name) for name in rows}, given)
+    assert [row["path"] for row in found["rejected"]] == ["a.jpg"]
+    assert found["near"] is not None and found["near"]["groups"] == 0
     assert found["training"] == history()
     assert found["gate"] == contents["model_blessing"]
     assert found["push"] == {"of": "pushed_model"}
-    assert collect({}, given).facts == empty(given)
+    assert collect({}, given) == empty(given)
 
 
 def test_the_made_up_facts_of_tests_have_all_parts():
-    assert (
-        facts().keys() == page_facts.empty(settings([])).keys() == PageFacts.__annotations__.keys()
-    )
+    assert facts().keys() == empty(settings([])).keys() == Facts.__annotations__.keys()

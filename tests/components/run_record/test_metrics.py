@@ -73,14 +73,6 @@ def test_mistakes_come_most_confident_first(three):
     assert found[0]["image_hash"] == f"{2:064x}"
 
 
-def test_images_without_a_class_have_no_loss():
-    rows = [said(0, 0, (0.8, 0.2)), answer(1, 2, 2, 0.5, math.nan)]
-    measured = metrics(table(["a", "b", "unknown"], *rows))
-    assert (measured["count"], measured["accuracy"]) == (2, 1.0)
-    assert measured["loss"] == pytest.approx(-math.log(0.8))
-    assert metrics(table(["a", "unknown"], answer(0, 1, 1, 0.5, math.nan)))["ece"] is None
-
-
 def test_a_table_of_many_answers_needs_little_memory():
     import tracemalloc
 

@@ -48,16 +48,10 @@ def test_each_published_preset_is_of_one_class_and_has_a_licence() -> None:
     assert all(preset.licence for preset in found.values())
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("hub:dinov2_smal", r"unknown preset.*nearest: dinov2_small"),
-        ("hub:bert_base_en", "unknown preset.*published presets"),
-        ("hub:", "unknown preset"),
-    ],
-)
-def test_a_wrong_name_of_a_preset_lists_the_nearest(name: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+@pytest.mark.parametrize("name", ["hub:dinov2_smal", "hub:"])
+def test_a_wrong_name_of_a_preset_says_what_is_expected(name: str) -> None:
+    message = "name of a published preset, which `imgpipe doctor --presets` lists"
+    with pytest.raises(ResourceError, match=message):
         _ = backbones.get(name).image_size
 
 
@@ -141,12 +135,6 @@ def test_a_preset_that_cannot_be_used_is_explained(
         config.write_text(json.dumps(described))
     with pytest.raises(error, match=message):
         _build(f"hub:{copy}")
-
-
-def test_weights_that_are_missing_are_not_taken_for_a_wrong_size(copy: Path) -> None:
-    (copy / presets.WEIGHTS_FILE).unlink()
-    with pytest.raises(ResourceError, match=r"`model\.weights\.h5` doesn't exist"):
-        backbones.get(f"hub:{copy}").fetch(128)
 
 
 def test_weights_that_are_cut_short_are_found_before_the_images_are_read(copy: Path) -> None:

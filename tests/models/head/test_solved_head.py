@@ -17,8 +17,8 @@ from imgpipe.models.head.ridge_regression import RidgeRegression
 from imgpipe.models.head.solved_head import PENALTIES, HeadSolver, SolvedHead
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.training.training_loop import Fit, fit_head, solve_head
-from tests.models.banks import best, read_split
+from imgpipe.models.training.training_loop import Fit, solve_head
+from tests.models.banks import best, fit_head, read_split
 from tests.models.banks import clean as clean_rows
 
 _LOGISTIC_ALONE = {**PENALTIES, "ridge_regression": ()}

@@ -13,8 +13,7 @@ import pytest
 from imgpipe.models.machine import distribution
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.training.training_loop import fit_head
-from tests.models.banks import read_split
+from tests.models.banks import fit_head, read_split
 
 _SECONDS = 240
 _PROGRAM = """
@@ -27,8 +26,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 two = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpu, two)
 from imgpipe.models.names import feature_names as names
-from tests.models.banks import read_split
-from imgpipe.models.training.training_loop import fit_head
+from tests.models.banks import fit_head, read_split
 from imgpipe.models.settings.model import ModelSettings
 rows = [read_split(bank, split, 3) for split in (names.TRAIN, names.VALIDATION)]
 settings = ModelSettings(

@@ -169,29 +169,60 @@ def test_the_network_that_was_kept_is_shipped(searched, noise_images) -> None:
     assert right / VALIDATION == pytest.approx(trained.history["fine_tune"]["accuracy"])
 
 
-def test_no_network_is_tried_if_the_head_is_good_enough(given, monkeypatch) -> None:
-    monkeypatch.setattr(network_search, "ENOUGH", 0.0)
-    trained = network_search.train(given())
-    assert [row["what"] for row in trained.history["search"]] == ["head on frozen features"]
-    assert _ended(trained) == "enough"
-    assert (
-        "cross-validation over the training images" in trained.history["search_ended"]["sentence"]
-    )
-    assert trained.history["trained"] == HEAD
+_NO_SPACE = {"shutil.disk_usage": lambda folder: type("Usage", (), {"free": 0})}
 
 
-def test_no_network_is_tried_if_no_gain_could_be_seen(given, monkeypatch) -> None:
-    monkeypatch.setattr(network_search, "FEWEST_MISTAKES", _ALL)
-    trained = network_search.train(given())
+@pytest.mark.parametrize(
+    ("minutes", "patched", "reason", "reproducible", "sentence"),
+    [
+        (5.0, {"ENOUGH": 0.0}, "enough", "weights", "in cross-validation over the training images"),
+        (
+            5.0,
+            {"FEWEST_MISTAKES": _ALL},
+            "few_mistakes",
+            "weights",
+            r"Nothing else was tried: the head reaches 0\.\d+ in cross-validation, and a head of "
+            rf"this accuracy is wrong on fewer than {_ALL} of \d+ held-out images, so that the "
+            r"gain of another network could not be distinguished from chance\.",
+        ),
+        (None, {}, "few_images", "weights", "Up to 500, only the head is trained"),
+        (
+            1e-7,
+            {},
+            "minutes",
+            "nothing",
+            r"Nothing else was tried, because even layers above pool2, 1 epoch of 1 view would "
+            r"take about [\d.]+ minutes here, which is more than a run spends on that; --minutes "
+            "sets another limit",
+        ),
+        (
+            None,
+            {"_FEW": 0, "nominal_seconds_a_view": lambda *given: 1e3},
+            "cost",
+            "weights",
+            "on two ordinary cores, which is more than a run spends on that",
+        ),
+        (
+            None,
+            {"_FEW": 0} | _NO_SPACE,
+            "space",
+            "nothing",
+            "the activations for layers above pool2, 25 epochs of 2 views would take more than a "
+            "quarter of the free space in ",
+        ),
+    ],
+)
+def test_the_head_is_kept_and_it_is_said_why_nothing_else_is_tried(
+    given, monkeypatch, minutes, patched, reason, reproducible, sentence
+) -> None:
+    for name, value in patched.items():
+        place = name if "." in name else f"imgpipe.models.search.network_search.{name}"
+        monkeypatch.setattr(place, value)
+    trained = network_search.train(given(minutes=minutes))
     (head,) = trained.history["search"]
-    assert head["judged_by"] == "validation"
-    assert _ended(trained) == "few_mistakes"
-    assert re.fullmatch(
-        r"Nothing else was tried: the head reaches 0\.\d+ in cross-validation, and a head of this "
-        rf"accuracy is wrong on fewer than {_ALL} of \d+ held-out images, so that the gain of "
-        r"another network could not be distinguished from chance\..*",
-        trained.history["search_ended"]["sentence"],
-    )
+    assert (head["what"], head["judged_by"]) == ("head on frozen features", "validation")
+    assert (_ended(trained), trained.history["reproducible"]) == (reason, reproducible)
+    assert re.search(sentence, trained.history["search_ended"]["sentence"])
     assert trained.history["trained"] == HEAD
     assert trained.history["learned"] == {names.TRAIN: TRAIN}, "the head is that of all of train"
 
@@ -346,22 +377,6 @@ def test_the_search_ends_when_the_given_minutes_are_over(given, monkeypatch) -> 
     assert len(trained.history["search"]) == 1
 
 
-def test_too_little_time_or_space_keeps_the_head(given, monkeypatch) -> None:
-    late = network_search.train(given(minutes=1e-7))
-    assert re.fullmatch(
-        r"Nothing else was tried, because even layers above pool2, 1 epoch of 1 view would take "
-        r"about [\d.]+ minutes here, which is more than a run spends on that; --minutes sets "
-        r"another limit",
-        late.history["search_ended"]["sentence"],
-    )
-    assert len(late.history["search"]) == 1
-    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 0}))
-    full = network_search.train(given())
-    assert "of the free space in " in full.history["search_ended"]["sentence"]
-    assert (_ended(late), _ended(full)) == ("minutes", "space")
-    assert late.history["trained"] == full.history["trained"] == HEAD
-
-
 @pytest.mark.parametrize(
     ("error", "failure", "said"),
     [
@@ -391,12 +406,6 @@ def test_without_minutes_or_with_the_mode_off_there_is_no_search(given, mode) ->
     trained = network_search.train(given(minutes=minutes, fine_tune=FineTune(mode=mode)))
     assert trained.history["trained"] == HEAD
     assert trained.history["search"] is None
-
-
-def test_few_images_are_searched_only_with_a_budget(given) -> None:
-    trained = network_search.train(given(minutes=None))
-    assert (len(trained.history["search"]), _ended(trained)) == (1, "few_images")
-    assert "Up to 500, only the head" in trained.history["search_ended"]["sentence"]
 
 
 @pytest.fixture
@@ -434,22 +443,13 @@ def test_minutes_that_were_given_are_a_limit(searched) -> None:
     assert 0 < display.left[0].seconds <= 300
 
 
-@pytest.mark.parametrize(("seconds", "reason"), [(1.0, "all"), (1e3, "cost")])
-def test_without_minutes_the_cost_of_the_data_limits_views_and_epochs(
-    many, monkeypatch, seconds: float, reason: str
-) -> None:
-    monkeypatch.setattr(network_search, "nominal_seconds_a_view", lambda *given: seconds)
+def test_without_minutes_the_cost_of_the_data_limits_views_and_epochs(many, monkeypatch) -> None:
+    monkeypatch.setattr(network_search, "nominal_seconds_a_view", lambda *given: 1.0)
     trained = network_search.train(many(minutes=None))
-    ended = trained.history["search_ended"]
-    assert (ended["reason"], trained.history["reproducible"]) == (reason, "weights")
-    _, *networks = trained.history["search"]
-    if reason == "cost":
-        assert not networks
-        assert "on two ordinary cores, which is more than a run spends on that" in ended["sentence"]
-    else:
-        (network,) = networks
-        epochs, views = map(int, re.findall(r"(\d+) (?:epochs|views?)", network["what"]))
-        assert 1 <= epochs * views < 25 * 2
+    assert (_ended(trained), trained.history["reproducible"]) == ("all", "weights")
+    _, tuned = trained.history["search"]
+    epochs, views = map(int, re.findall(r"(\d+) (?:epochs|views?)", tuned["what"]))
+    assert 1 <= epochs * views < 25 * 2
 
 
 def test_minutes_that_allow_less_than_the_whole_training_have_decided(given, monkeypatch) -> None:
@@ -461,14 +461,6 @@ def test_minutes_that_allow_less_than_the_whole_training_have_decided(given, mon
         "The minutes that were given (5 minutes) have decided what was trained" in ended["sentence"]
     )
     assert "it would have been layers above pool2, 25 epochs of 2 views" in ended["sentence"]
-
-
-def test_without_space_for_the_views_nothing_is_tried(many, monkeypatch) -> None:
-    monkeypatch.setattr(image_rows, "have_space", lambda extractor, images, views: views < 1)
-    trained = network_search.train(many(minutes=None))
-    ended = trained.history["search_ended"]
-    assert (ended["reason"], trained.history["reproducible"]) == ("space", "nothing")
-    assert "the activations for layers above pool2, 25 epochs of 2 views would" in ended["sentence"]
 
 
 def test_the_cost_of_reference_follows_images_size_and_network(network) -> None:

@@ -15,9 +15,9 @@ from imgpipe.models.names import feature_names as names
 from imgpipe.models.network.classifier import build_head
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import datasets
-from imgpipe.models.training.training_loop import Fit, fit, fit_head, optimizer
+from imgpipe.models.training.training_loop import Fit, fit, optimizer
 from imgpipe.models.training.watch import Watch
-from tests.models.banks import best, read_split
+from tests.models.banks import best, fit_head, read_split
 
 _QUICK = {
     "optimizer": "adam",

@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
-from imgpipe.pipeline.application import app
 from imgpipe.pipeline.output import lookup
+from tests.command import ran
 from tests.pipeline.past_runs import FIRST, LAST, SECOND, leave, leave_three, saved_model
 
 #: Every command that takes a model, with the path as its last argument.
@@ -71,8 +70,6 @@ def test_versions_that_do_not_exist_are_refused(out: Path):
     for path in ("model/1", f"runs/{FIRST}"):
         with pytest.raises(ConfigError, match=r"is one model, and version 2 is another .* or name"):
             lookup.model(out / path, version=2)
-    with pytest.raises(ConfigError, match=r"as an integer\. Received: 'two'"):
-        lookup.model(out, version="two")  # type: ignore[arg-type]
     (out / "model/2/manifest.json").write_text("{")
     with pytest.raises(ResourceError, match=r"model/2 is damaged: .*imgpipe rollback"):
         lookup.model(out, version=2)
@@ -101,8 +98,6 @@ def test_the_model_of_a_run_that_did_not_publish_it_is_not_handed_on(out: Path):
     assert "It ended: not_blessed: a sentence. Try this model" in lines[0]
     assert lines[1] == f"  imgpipe serve {out} --run 20260104-100000"
     assert lines[3].startswith("  imgpipe run --config ")
-    with pytest.raises(ConfigError, match=r"is one model, and version 2 is another one\. Leave"):
-        lookup.model(out, "20260104-100000", version=2)
 
 
 def test_where_no_run_was_blessed_the_ways_on_are_named(tmp_path: Path):
@@ -151,9 +146,6 @@ def test_a_version_with_zeros_before_its_number_is_none(out: Path):
         ("empty", r"no model in empty\. .*Received: it holds nothing\."),
         ("photos", r"no model in photos\. .*Received: it holds cat, dog\."),
         ("photo.png", r"no model in photo\.png\. .*Received: a file\."),
-        ("model.onnx", r"Received: a file for other programs; name the version from which it was"),
-        ("model.keras", r"Received: a file for other programs"),
-        ("out.zip", r"Received: an archive; unpack it, and name the folder\."),
         ("20261121/model/9", r"20261121/model has no version 9\. Versions: 1, 2\."),
         ("20261121/runs/20260109-100000", r"no run in .*20260109-100000\. .*imgpipe runs"),
         ("other/model", r"other/model/1 has no assets/vocabulary\.txt\. .*of other programs"),
@@ -168,11 +160,9 @@ def test_every_command_answers_the_same_to_a_wrong_path(
     monkeypatch.chdir(out.parent)
     for folder in ("empty", "photos/cat", "photos/dog", "other/model/1", "[1]/model"):
         Path(folder).mkdir(parents=True)
-    for file in ("photo.png", "log", "model.onnx", "model.keras", "out.zip"):
+    for file in ("photo.png", "log"):
         Path(file).touch()
     Path("other/model/1/saved_model.pb").touch()
     leave(Path("refused"), FIRST, status="refused", correct=None)
-    result = CliRunner().invoke(app, [*command, path])
-    assert isinstance(result.exception, ImgpipeError), result.output
     with pytest.raises(ImgpipeError, match=expected):
-        raise result.exception
+        ran(*command, path)

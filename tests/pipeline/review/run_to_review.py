@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.components.common.named_images import NamedImage
-from imgpipe.components.report.page_facts import empty
-from imgpipe.components.report.pictures.galleries import Gallery
-from imgpipe.components.report.pictures.near_duplicates import ShownNearDuplicates
+from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
-from imgpipe.components.run_record.facts import page_settings
+from imgpipe.components.run_record.facts import empty, page_settings
+from imgpipe.components.run_record.galleries import Gallery
+from imgpipe.components.run_record.near_groups import ShownNearDuplicates
 from imgpipe.pipeline.output.past_run import PastRun
 from tests.declared import made
 from tests.images import encoded, noise, soft
@@ -81,28 +81,14 @@ def typical(label: str, *paths: str) -> Gallery:
 def near() -> list[dict[str, Any]]:
     """Return a group of near-duplicates, of which one also has a doubtful label."""
     conflict, copy = "near_duplicate_label_conflict", "near_duplicate"
+    similar = (
+        ("cat/0.png", conflict, "dog/0.png"),
+        ("cat/1.png", copy, "cat/0.png"),
+        ("dog/0.png", conflict, "cat/0.png"),
+    )
     return [
-        row(
-            "cat/0.png",
-            stays=True,
-            reason=conflict,
-            detail="similar to dog/0.png",
-            similar_to="dog/0.png",
-        ),
-        row(
-            "cat/1.png",
-            stays=True,
-            reason=copy,
-            detail="similar to cat/0.png",
-            similar_to="cat/0.png",
-        ),
-        row(
-            "dog/0.png",
-            stays=True,
-            reason=conflict,
-            detail="similar to cat/0.png",
-            similar_to="cat/0.png",
-        ),
+        made(Row, **row(path, reason=reason, detail=f"similar to {to}", kept_copy=to))
+        for path, reason, to in similar
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -25,18 +26,35 @@ LOADED = "document.querySelector('#images figure.subject img')?.naturalWidth"
 @pytest.fixture
 def review(tmp_path):
     """Prepare a review of the past run."""
-    photos = run_to_review.write(tmp_path / "photos")
-    return command.prepare(run_to_review.leave(tmp_path / "out", photos), None)
+    return prepared(tmp_path)
+
+
+def prepared(folder, change=None):
+    """Prepare a review of the past run, in which a function may change the doubtful labels."""
+    run = run_to_review.leave(folder / "out", run_to_review.write(folder / "photos"))
+    if change is not None:
+        facts = json.loads((run.folder / "facts.json").read_text())
+        change(facts["suspects"]["rows"])
+        (run.folder / "facts.json").write_text(json.dumps(facts))
+    return command.prepare(run, None)
+
+
+@contextlib.contextmanager
+def opened(window, review):
+    """Show a review while the context lasts, and yield its page."""
+    window.look()
+    with web.running(review, "127.0.0.1", 0) as (address, _):
+        window.call("Page.navigate", url="about:blank")
+        window.open(address)
+        window.wait(LOADED)
+        yield window
 
 
 @pytest.fixture
 def page(window, review):
     """Yield the loaded page of a review; fail if it logged an error or broke the policy."""
-    window.look()
     window.complaints.clear()
-    with web.running(review, "127.0.0.1", 0) as (address, _):
-        window.open(address)
-        window.wait(LOADED)
+    with opened(window, review):
         yield window
     refused = [text for text in window.complaints if '"source": "network"' not in text]
     assert not refused, "no script failed, and the policy refused nothing"
@@ -112,20 +130,12 @@ def test_blue_is_what_enter_does(page, review):
 
 
 def test_for_a_mistake_of_the_model_blue_is_that_the_label_is_right(window, tmp_path):
-    run = run_to_review.leave(tmp_path / "out", run_to_review.write(tmp_path / "photos"))
-    facts = json.loads((run.folder / "facts.json").read_text())
-    facts["suspects"]["rows"] = [run_to_review.row("cat/1.png", looks_like="dog", wrong=0.2)]
-    (run.folder / "facts.json").write_text(json.dumps(facts))
-    review = command.prepare(run, None)
-    with web.running(review, "127.0.0.1", 0) as (address, _):
-        window.look()
-        window.call("Page.navigate", url="about:blank")
-        window.open(address)
-        window.wait(LOADED)
+    mistake = run_to_review.row("cat/1.png", looks_like="dog", wrong=0.2)
+    review = prepared(tmp_path, lambda rows: rows.__setitem__(slice(None), [mistake]))
+    with opened(window, review):
         assert "Mistakes of the model 0 of 1" in window.text("#kinds")
         assert blue(window) == ["The label is right Enter A"]
-        window.press("Enter")
-        window.wait("document.querySelector('#path').innerText != 'cat/1.png'")
+        decide(window, "Enter")
         assert review.decisions.answers() == {digest("cat/1.png"): ReviewAnswer("accept")}
 
 
@@ -199,17 +209,9 @@ def test_typical_images_of_both_classes_lie_beside_a_doubtful_one(page):
 
 
 def test_a_pair_of_classes_is_answered_and_undone_in_one_go(window, tmp_path):
-    photos = run_to_review.write(tmp_path / "photos")
-    run = run_to_review.leave(tmp_path / "out", photos)
-    facts = json.loads((run.folder / "facts.json").read_text())
-    doubtful = facts["suspects"]["rows"]
-    doubtful.insert(1, run_to_review.row("cat/1.png", looks_like="dog", wrong=0.6))
-    (run.folder / "facts.json").write_text(json.dumps(facts))
-    review = command.prepare(run, None)
-    with web.running(review, "127.0.0.1", 0) as (address, _):
-        window.look()
-        window.call("Page.navigate", url="about:blank")
-        window.open(address)
+    doubtful = run_to_review.row("cat/1.png", looks_like="dog", wrong=0.6)
+    review = prepared(tmp_path, lambda rows: rows.insert(1, doubtful))
+    with opened(window, review):
         window.wait("!document.querySelector('#pairs').hidden")
         assert window.text("#pair-buttons") == "cat taken for dog: 2"
         window.run("document.querySelector('#pair-buttons button').click()")
@@ -244,38 +246,6 @@ def test_a_hostile_name_is_shown_as_text_and_a_reload_keeps_the_state(page, revi
     assert list(review.decisions.answers().values()).count(ReviewAnswer("accept")) == 1
 
 
-def test_a_held_key_decides_only_one_image(page, review):
-    """The browser repeats the event of a held key; held arrows go on through the images."""
-    for key in ("x", "ArrowRight"):
-        page.run(
-            "document.body.dispatchEvent(new KeyboardEvent('keydown', "
-            f"{{key: '{key}', repeat: true, bubbles: true}}))"
-        )
-    page.wait("document.querySelector('#path').innerText == 'dog/test.png'")
-    assert not review.decisions.answers()
-
-
-def test_keys_can_be_switched_off(page, review):
-    page.run("document.querySelector('#keys').click()")
-    page.press("a")
-    page.run("document.querySelector('#next').click()")
-    page.wait("document.querySelector('#path').innerText == 'dog/test.png'")
-    assert not review.decisions.answers()
-
-
-def test_the_whole_image_is_shown_in_a_low_window(page):
-    page.look(1200, 250)
-    page.press("ArrowRight")
-    page.press("ArrowLeft")  # draws the image anew, at this size
-    page.wait(LOADED)
-    image, frame = page.run(
-        "[document.querySelector('.subject img'), document.querySelector('.subject .frame')]"
-        ".map((one) => one.getBoundingClientRect().toJSON())"
-    )
-    assert frame["top"] <= image["top"] and image["bottom"] <= frame["bottom"]
-    assert image["height"] > 0.9 * frame["height"], "it is enlarged as far as it fits"
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_a_phone(page, scheme):
     page.look(390, 800, scheme)
@@ -298,17 +268,6 @@ def test_a_missing_token_and_an_ended_command_are_reported(window, review):
     assert "Check that imgpipe review is still running" in window.text("#alert")
     assert window.text("#path") == "cat/0.png", "the image is still to be decided"
     assert not review.decisions.answers()
-
-
-def test_a_changed_file_is_reported_in_place_of_its_image(window, review, tmp_path):
-    (tmp_path / "photos" / "cat" / "0.png").write_bytes(b"changed")
-    with web.running(review, "127.0.0.1", 0) as (address, _):
-        window.look()
-        window.call("Page.navigate", url="about:blank")
-        window.open(address)
-        window.wait("document.querySelector('#images .frame p')")
-        assert "has changed since the run" in window.text("#images .frame p")
-    assert digest("cat/0.png") not in review.decisions.answers()
 
 
 @axe.needed

@@ -53,34 +53,27 @@ def decodable(record: ImageRecord, _: object) -> Result:
     else:
         detail = f"{original}, which the served model does not decode, is stored as PNG"
         return ImageFinding(TRANSCODED, detail, "repair", repaired=png)
-    detail = f"{why.split('. ')[0].removesuffix('.')}. Pillow: {problem}."
+    said = why.split(". ")[0].removesuffix(".")
     look = Look(data)
     if not look.format and not record.content.format:
-        return _unknown(record, look)
+        return _unknown(record, look, said)
+    detail = f"{said}. Pillow: {problem}."
     if look.is_cut_short or "truncated" in problem or "unexpected end" in problem.lower():
         return ImageFinding(TRUNCATED, detail)
     return ImageFinding(UNDECODABLE, detail)
 
 
-def _unknown(record: ImageRecord, look: Look) -> ImageFinding:
-    """Name the format of a file that is none of those that are read, and what to do."""
-    data = look.data
-    format_name = look.other_format
-    is_damaged = format_name in converted_formats()
-    if format_name == HEIC and not is_damaged:
-        heic = f"{format_name}, a format that is not accepted"
-        return ImageFinding(UNDECODABLE, heic, remedy="; ".join(HEIC_REMEDY))
-    # The signature of PNG has newlines of both kinds for this purpose (PNG 3rd edition, 5.2).
-    if data.startswith(b"\x89PNG"):
-        return ImageFinding(NOT_AN_IMAGE, "PNG whose newlines were converted")
+def _unknown(record: ImageRecord, look: Look, detail: str) -> ImageFinding:
+    """Name the reason of a file that is none of those that are read, and what to do."""
     name, remedy = look.described()
     if file_names.suffix(record.path) in file_names.RAW:
         return ImageFinding(UNDECODABLE, f"camera raw ({name})", remedy=_EXPORT_RAW)
-    if is_damaged and name == format_name:
-        damaged = f"the {format_name} file is damaged, or of a kind that is not accepted"
-        return ImageFinding(UNDECODABLE, damaged)
+    if look.other_format in converted_formats():  # the file is damaged
+        return ImageFinding(UNDECODABLE, detail)
+    if look.other_format == HEIC:
+        return ImageFinding(UNDECODABLE, detail, remedy="; ".join(HEIC_REMEDY))
     if not file_names.claims_to_be_image(record.path):
         return ImageFinding(OTHER_FILE, name, remedy=f"{remedy}; it does not count as an image")
-    if format_name or name.endswith("Image format") or data[:2] in (b"II", b"MM"):
+    if look.other_format or name.endswith("Image format") or look.data[:2] in (b"II", b"MM"):
         return ImageFinding(UNDECODABLE, f"{name}, a format that is not accepted", remedy=remedy)
     return ImageFinding(NOT_AN_IMAGE, name, remedy=remedy)

@@ -67,10 +67,10 @@ def pixel_limit(record: ImageRecord, limit: int) -> Result:
     "header",
     "save the image again as JPEG or PNG, without texts and profiles",
     unusable=("hidden_cost",),
-    titles={"hidden_cost": "made to exhaust a decoder"},
+    titles={"hidden_cost": "too costly to decode"},
 )
 def hidden_cost(record: ImageRecord, _: object) -> Result:
-    """Far more scans, or compressed texts, than any program writes, to exhaust a decoder."""
+    """More scans or texts than programs write, to exhaust a decoder; or the format JPEG XL."""
     return record.content.hidden_cost or None
 
 

@@ -43,16 +43,10 @@ def low_value_check(
     seen: str,
     score: Callable[[float], float] = lambda value: value,
 ) -> ImageCheck:
-    """Create a check that reports images whose score is below a threshold.
+    """Create a check that reports images whose score, made of a measurement, is below a threshold.
 
-    Args:
-        name: Name of the check.
-        measurement: Name of the measurement.
-        threshold: Default threshold of the score.
-        about: What the score is, for the configuration file.
-        finds: What the check reports, for the configuration file.
-        seen: What a person sees in such a picture: in a few words, a colon, and more.
-        score: Function from the measurement to the score. The default is the measurement itself.
+    `about` and `finds` are for the configuration file. `seen` is what a person sees in such a
+    picture: in a few words, a colon, and more.
     """
     title, _, detail = seen.partition(": ")
 

@@ -11,7 +11,7 @@ import pytest
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models.errors import ConfigError
 from tests import python_program
-from tests.components.example_gen.sources import followed_advice
+from tests.components.example_gen.sources import followed_advice, trees
 from tests.components.example_gen.sources.trees import details, noted, remedies
 
 
@@ -108,67 +108,58 @@ def test_an_unreadable_folder_is_noted():
     assert [item.path for item in scan.items] == ["a/1.jpg", "b/2.jpg"]
 
 
-def test_a_single_folder_around_the_classes_is_skipped_with_a_note(tmp_path):
-    spec = fill(tmp_path, "photos/photos/cat/1.jpg", "photos/photos/dog/2.jpg", "readme.txt")
-    scan = open_source(spec).listing()
-    assert scan.vocabulary == ("cat", "dog") and ("single_folder", "photos/photos") in noted(scan)
-    assert ("other_files", "readme.txt") in noted(scan)
+LISTS = {
+    "a list of names": ("train/{1,2,3,4}.jpg", {"train.csv": "Image,Id\n1,a\n2,b\n3,a\n4,b\n"}),
+    "a list in text": ("{1,2,3,4}.jpg", {"l.txt": "1.jpg a\n2.jpg b\n3.jpg a\n4.jpg b\n"}),
+    "other labels": (
+        "p_1/{1,2}.jpg p_2/{3,4}.jpg",
+        {"m.csv": "id,dx\np_1/1,a\np_1/2,b\np_2/3,a\np_2/4,b\n"},
+    ),
+    "a list for each split": (
+        "i/{1,2,3,4}.jpg",
+        {
+            "train.csv": "path,label\ni/1,a\ni/2,b\n",
+            "test.csv": "path,y\ni/3.jpg,a\ni/4,b\n",
+        },
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    ("paths", "message"),
-    [
-        ((), "found no class in 0 files, at least two are needed; expected a folder with one"),
-        (("1.jpg", "2.jpg"), "found no class in 2 files"),
-        (("cat/1.jpg",), "one class only .cat."),
-        (
-            ("train/a/1", "test/a/1", "notes/x"),
-            "test, train name splits, and notes beside them do not",
-        ),
-        (("val/a/1", "test/b/1"), "test, val name splits, but not one folder for each, with train"),
-        (("train/a/1", "train/b/1", "val/a/1", "validation/a/1"), "but not one folder for each"),
-    ],
-)
-def test_an_unusable_folder_is_refused_with_what_was_found(tmp_path, paths, message):
-    with pytest.raises(ConfigError, match=message):
-        open_source(fill(tmp_path, *paths)).listing()
-
-
-@pytest.mark.parametrize("names", [("1.jpg", "2.jpg"), ("train/1.jpg", "test/2.jpg")])
-def test_a_folder_of_files_without_classes_names_the_list_in_it(tmp_path, names):
+@pytest.mark.parametrize("case", LISTS)
+def test_a_list_beside_images_is_named_with_the_command_that_reads_it(tmp_path, case):
+    tree, lists = LISTS[case]
     folder = tmp_path / "flat pics"
-    spec = fill(folder, *names)
-    (folder / "labels.csv").write_text("id,breed\n1,pug\n2,collie\n")
-    with pytest.raises(ConfigError, match="found no class in 2 files") as refused:
-        open_source(spec).listing()
-    assert f"classes collie, pug (2 images): imgpipe check '{folder}/labels.csv'" in str(
-        refused.value
-    )
-    scan, *_ = followed_advice.scans(refused.value)
-    assert scan.counts() == {"collie": 1, "pug": 1}
+    trees.fill(folder, tree)
+    for name, text in lists.items():
+        (folder / name).write_text(text)
+    with pytest.raises(ConfigError, match=r"found|may give other labels than the f") as refused:
+        open_source(str(folder)).listing()
+    scan, *others = followed_advice.scans(refused.value)
+    assert scan.counts() == {"a": 2, "b": 2}
+    assert [other.counts() for other in others] == [{"p_1": 2, "p_2": 2}] * ("p_1" in tree)
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
         ({"x.xml": b"", "y.xml": b""}, r"None of its files is an image: x\.xml, y\.xml"),
+        ({"one.jpg": b"", "two.jpg": b""}, r"such as one\.jpg: make a folder for each class, and"),
         (
-            {"one.jpg": b"", "two.jpg": b""},
-            "such as one.jpg, are in no folder of a class: make a f",
-        ),
-        (
-            {"cat/1.jpg": b"", "cat/2.jpg": b""},
-            r"class: make a folder for each class, and add the images of a second class; or",
+            {"cat/1.jpg": b""},
+            r"one class only \(cat\) in 1 file, .* such as cat/1\.jpg: make",
         ),
         (
             {"1.jpg": b"", "x.xlsx": b"PK"},
             r"the labels may be in x\.xlsx: .* or write a list \(.csv\)",
         ),
+        ({"i/1.jpg": b"", "labels.mat": b""}, r"may be in labels\.mat: make a folder for each"),
+        ({"1.jpg": b"", "1.cls": b"0"}, r"the labels may be in 1\.cls: make a folder for each"),
         (
-            {"1.jpg": b"", "train.txt": b"1.jpg 0"},
-            r"train\.txt': found one class only \(0\)",
+            {f"p{n}/{n}.{kind}": b"" for n in "12" for kind in ("jpg", "cls")},
+            r"p2/2\.cls.* may give other labels than the folders; if so, write a list \(\.csv\)",
         ),
-        ({}, "It holds no file"),
+        ({"train/1.jpg": b"", "test/2.jpg": b""}, "in 2 files.* make a folder for each class"),
+        ({}, "found no class in 0 files, at least two are needed; expected .* it holds no file"),
     ],
 )
 def test_a_folder_without_classes_says_which_situation_it_is(tmp_path, files, message):
@@ -179,17 +170,6 @@ def test_a_folder_without_classes_says_which_situation_it_is(tmp_path, files, me
         open_source(str(tmp_path)).listing()
 
 
-def test_a_list_that_gives_other_labels_than_the_folders_makes_two_readings(tmp_path):
-    spec = fill(tmp_path, "part_1/1.jpg", "part_1/2.jpg", "part_2/3.jpg", "part_2/4.jpg")
-    (tmp_path / "meta.csv").write_text("image_id,dx\n1,a\n2,b\n3,a\n4,b\n")
-    with pytest.raises(ConfigError, match=r"meta\.csv gives other labels than") as refused:
-        open_source(spec).listing()
-    counts = [scan.counts() for scan in followed_advice.scans(refused.value)]
-    assert counts == [{"a": 2, "b": 2}, {"part_1": 2, "part_2": 2}]
-    (tmp_path / "meta.csv").write_text("path,label\npart_1/1.jpg,part_1\npart_2/3.jpg,part_2\n")
-    assert open_source(spec).listing().counts() == {"part_1": 2, "part_2": 2}
-
-
 def test_lists_that_are_not_read_are_named(tmp_path):
     spec = fill(tmp_path / "x", "a/1.jpg", "a/2.jpg", "b/3.jpg", "b/4.jpg", "labels.xlsx")
     scan = open_source(spec).listing()
@@ -198,9 +178,10 @@ def test_lists_that_are_not_read_are_named(tmp_path):
     assert ("other_files", "labels.xlsx") in noted(scan) and len(scan.items) == 4
 
 
-def test_a_list_is_compared_with_the_folders_by_path(tmp_path):
+@pytest.mark.parametrize("front", ["/data/", ""])
+def test_a_list_is_compared_with_the_folders_by_path(tmp_path, front):
     spec = fill(tmp_path, "crow/1.jpg", "crow/2.jpg", "dove/1.jpg", "dove/2.jpg")
-    rows = "".join(f"/data/{label}/{n}.jpg,{label}\n" for label in ("crow", "dove") for n in (1, 2))
+    rows = "".join(f"{front}{label}/{n}.jpg,{label}\n" for label in ("crow", "dove") for n in "12")
     (tmp_path / "birds.csv").write_text(f"path,label\n{rows}")
     assert open_source(spec).listing().counts() == {"crow": 2, "dove": 2}
 

@@ -48,6 +48,18 @@ _CAT_DOG = {":cat": 1, ":dog": 1}
             _CAT_DOG,
         ),
         (
+            "Files in other folders than the list says",
+            "part_1/{1,2}.jpg part_2/3.jpg",
+            {"list.csv": "image_id,dx\n1,cat\n3.jpg,dog\n"},
+            _CAT_DOG,
+        ),
+        (
+            "Paths of another machine",
+            "owl/{a,b}.jpg",
+            {"list.csv": "path,label\n/kaggle/input/birds/owl/a.jpg,cat\nowl/b.jpg,dog\n"},
+            _CAT_DOG,
+        ),
+        (
             "Another encoding",
             _IMAGES,
             {"list.csv": "path,label\na.jpg,Gr\u00fcn\nb.jpg,Wei\u00df\n".encode("cp1252")},
@@ -83,6 +95,15 @@ _CAT_DOG = {":cat": 1, ":dog": 1}
                 for split in ("train", "validation", "test")
                 for label in ("cat", "dog")
             },
+        ),
+        (
+            "A table with all pixels of an image in one cell",
+            "",
+            {
+                "list.csv": "emotion,pixels,Usage\n0,7 7 7 7,Training\n1,8 8 8 8,Training\n"
+                "1,9 9 9 9,PublicTest\n"
+            },
+            {"train:0": 1, "train:1": 1, "validation:1": 1},
         ),
         (
             "Folds",

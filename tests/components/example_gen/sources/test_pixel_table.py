@@ -133,22 +133,3 @@ def test_the_sample_of_sign_mnist_is_read(shared_data):
     found = decoded(str(folder / "sign_mnist_test_11rows_noheader.csv"))
     name, image = found["sign_mnist_test_11rows_noheader/0000001.png"]
     assert name == "11" and image.shape == (28, 28) and list(image[0, :3]) == [169, 170, 173]
-
-
-def test_all_pixels_of_an_image_may_be_in_one_cell(tmp_path):
-    rows = [
-        f'{n % 2},"{" ".join(["7"] * 16)}",{w}' for n, w in enumerate(("Training", "PublicTest"))
-    ]
-    (tmp_path / "fer.csv").write_text(
-        "\n".join(["emotion,pixels,Usage", *rows, '0,"7 300",Training'])
-    )
-    source = open_source(str(tmp_path / "fer.csv"))
-    scan = source.listing()
-    assert [(i.label, i.split) for i in scan.items] == [
-        ("0", "train"),
-        ("1", "validation"),
-        ("0", "train"),
-    ]
-    assert source.read(scan.items[0]).startswith(b"\x89PNG")
-    with pytest.raises(OSError, match="expected 16 pixels"):
-        source.read(scan.items[2])

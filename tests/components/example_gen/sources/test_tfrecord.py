@@ -93,12 +93,14 @@ def test_a_word_that_names_no_split_is_refused(tmp_path, encode):
 def test_features_may_be_named_and_labels_may_be_integers(tmp_path, encode):
     rows = [{"pic": encode(seed=n), "kind": n % 2, "label": "x"} for n in range(3)]
     spec = write(tmp_path / "x.tfrecord", rows)
-    words = "no feature for the image; found kind, label, pic; name it: --set data.image_column="
+    words = (
+        "none of its features kind, label, pic is an image; expected .* by data.image_column and"
+    )
     with pytest.raises(ConfigError, match=words):
         open_source(spec).listing()
     options = SourceOptions(image_column="pic", label_column="kind")
     assert open_source(spec, options).listing().counts() == {"0": 2, "1": 1}
-    with pytest.raises(ConfigError, match="no feature 'nope'"):
+    with pytest.raises(ConfigError, match="no column or feature 'nope'"):
         open_source(spec, SourceOptions(image_column="nope")).listing()
 
 

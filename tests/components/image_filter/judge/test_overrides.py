@@ -101,11 +101,6 @@ def test_a_writer_that_does_not_finish_is_named(tmp_path, monkeypatch):
         overrides.replace_entries(path, A, [Override(A, "accept")])
 
 
-def test_labels_of_overrides_must_be_in_the_vocabulary():
-    found = overrides.with_indices([Override(A, "relabel", "dog")], ["cat", "dog"])
-    assert found[A[:12]].label_index == 1
-
-
 def test_decisions_for_a_class_that_is_gone_are_named_with_the_commands_that_go_on(tmp_path):
     file = tmp_path / "over rides.toml"
     label = 'cats "@$home" {1}/é'
@@ -133,8 +128,9 @@ def test_decisions_for_a_class_that_is_gone_are_named_with_the_commands_that_go_
 
 
 def test_an_image_is_found_by_its_hash_or_by_the_first_digits():
-    known = overrides.with_indices([Override(A[:12], "accept"), Override(B, "reject")], [])
-    assert overrides.override_of(A, known).verdict == "accept"
+    decided = [Override(A[:12], "relabel", "dog"), Override(B, "reject")]
+    known = overrides.with_indices(decided, ["cat", "dog"])
+    assert overrides.override_of(A, known).label_index == 1
     assert overrides.override_of(B, known).verdict == "reject"
     assert (
         overrides.override_of("c" * 64, known) is None and overrides.override_of("", known) is None

@@ -33,7 +33,7 @@ def images(count, label=0, **options):
 
 
 def placed(records, near=(), rule=RULE, relabelled=()):
-    """Place the images, and return their splits and the reasons for the moves by path.
+    """Place the images, and return their splits by path and the paths of those that moved.
 
     `near` holds groups of near-duplicates, and `relabelled` paths of images without another label.
     The order of the images must not matter.
@@ -47,17 +47,18 @@ def placed(records, near=(), rule=RULE, relabelled=()):
     placement.place(rows, rule, {})
     placement.place(other_way, rule, {})
     assert rows == other_way[::-1], "the order of the images does not matter"
-    moved = {row.path: row.moved for row in rows if row.moved}
-    return {row.path: row.split for row in rows}, moved
+    drawn = {row.path: row.split for row in records}
+    splits = {row.path: row.split for row in rows}
+    return splits, {path for path, split in splits.items() if split != drawn[path]}
 
 
 def test_each_group_of_near_duplicates_is_placed_in_one_split():
     records = images(600)
     films = [records[start : start + 6] for start in range(0, 300, 6)]
-    splits, reasons = placed(records, films)
+    splits, moved = placed(records, films)
     assert all(len({splits[record.path] for record in film}) == 1 for film in films)
-    assert set(reasons.values()) == {placement.TOGETHER}
-    assert {record.path for record in records[300:]}.isdisjoint(reasons)
+    assert moved
+    assert {record.path for record in records[300:]}.isdisjoint(moved)
     counts = collections.Counter(splits[record.path] for record in records[:300])
     assert 10 <= counts["validation"] <= 60 and 10 <= counts["test"] <= 60
 
@@ -105,12 +106,11 @@ def test_each_class_gets_the_minimum_of_images_in_each_split(count):
     for seed in range(10):
         rule = SplitRule(seed, min_validation=3, min_test=1)
         records = images(count, rule=rule) + images(300, 1, rule=rule)
-        splits, reasons = placed(records, rule=rule)
+        splits, moved = placed(records, rule=rule)
         counts = collections.Counter(splits[f"0/{number}"] for number in range(count))
         assert counts["validation"] >= 3 and counts["test"] >= 1
         assert counts["train"] >= 4
-        assert all(path.startswith("0/") for path in reasons)
-        assert set(reasons.values()) <= {placement.MINIMUM}
+        assert all(path.startswith("0/") for path in moved)
 
 
 def test_added_files_move_no_image_of_a_class_that_has_enough():
@@ -122,7 +122,7 @@ def test_added_files_move_no_image_of_a_class_that_has_enough():
 def test_images_with_a_split_of_the_source_are_not_moved():
     rule = SplitRule(given=("train", "validation"), min_validation=3)
     records = [image(f"{n}", given="train", rule=rule) for n in range(9)]
-    assert placed(records, [records], rule)[1] == {}
+    assert placed(records, [records], rule)[1] == set()
 
 
 def test_a_test_image_of_the_source_stays_where_a_copy_of_it_is_moved():
@@ -142,5 +142,5 @@ def test_a_moved_image_has_the_label_of_its_override_except_in_test():
         row = image("x")
         override = by_hash([Override(row.image_hash, "relabel", "b", label_index=1)])
         row.label, row.label_index = "b", 1
-        row.move_to(split, placement.TOGETHER, override[row.image_hash[:12]])
-        assert (row.split, row.label, row.moved) == (split, label, placement.TOGETHER)
+        row.move_to(split, override[row.image_hash[:12]])
+        assert (row.split, row.label) == (split, label)

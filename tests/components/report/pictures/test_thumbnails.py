@@ -22,7 +22,7 @@ BROKEN = Path(__file__).parents[4] / "shared" / "data" / "broken_images"
 def opened(uri):
     """Return the image in a data URI."""
     head, _, body = uri.partition(",")
-    assert head == "data:image/jpeg;base64"
+    assert head == "data:image/webp;base64"
     return Image.open(io.BytesIO(base64.b64decode(body)))
 
 
@@ -55,6 +55,12 @@ def test_an_enlarged_picture_is_sharp_or_has_the_size_of_its_file():
     assert sizes == [(480, 480), (200, 200)]
 
 
+def test_an_enlarged_picture_says_what_each_of_its_places_says():
+    places = [Picture("a", "rock: a.jpg"), Picture("a", "a.jpg: answered paper")]
+    (picture,) = Thumbnails({"a": noise(200)}, [*places, places[0]]).enlarged()
+    assert picture.title == "rock: a.jpg; a.jpg: answered paper"
+
+
 def test_pictures_become_smaller_once_the_page_holds_many_large_ones():
     data = noise(500)
     pictures = [Picture(str(number), "noise") for number in range(600)]
@@ -68,7 +74,7 @@ def test_pictures_become_smaller_once_the_page_holds_many_large_ones():
 @pytest.mark.parametrize(
     ("mode", "kind"), [("RGBA", "PNG"), ("P", "GIF"), ("L", "BMP"), ("CMYK", "JPEG"), ("1", "PNG")]
 )
-def test_every_mode_becomes_a_jpeg(mode, kind):
+def test_every_mode_has_a_thumbnail(mode, kind):
     assert thumbnail(encoded(Image.new(mode, (50, 40)), kind))
 
 
@@ -92,7 +98,7 @@ def test_damaged_files_have_a_thumbnail_or_none_and_raise_nothing():
     uris = {path.name: thumbnail(path.read_bytes()) for path in sorted(BROKEN.iterdir())}
     assert "" in uris.values() and len(set(uris.values())) > 100
     for name, uri in uris.items():
-        assert uri == "" or uri.startswith("data:image/jpeg;base64,"), name
+        assert uri == "" or uri.startswith("data:image/webp;base64,"), name
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import io
 
 import numpy as np
@@ -144,28 +143,21 @@ def test_the_detail_of_an_odd_size_names_the_usual_sizes(usual, said):
 
 
 # --- how the file holds its pixels ----------------------------------------------------------------
-def test_transparent_pixels_are_warned_of_or_repaired_to_white(look):
+def test_transparent_pixels_are_warned_of(look):
     image = scene().convert("RGBA")
     assert "alpha" not in warned(look(image))  # an alpha channel in which all pixels are opaque
     alpha = Image.new("L", image.size, 255)
     alpha.paste(0, (0, 0, 80, 120))
     image.putalpha(alpha)
-    record = look(image)
-    found = decide(record, JudgeSettings())
-    assert [w.detail for w in found.row.with_severity("warn")] == [
-        "50.0% of the pixels are not opaque"
-    ]
-    repaired = decide(record, JudgeSettings(severity={"alpha": "repair"}))
-    shown = Image.open(io.BytesIO(repaired.kept.image_bytes))
-    assert (
-        [r.reason for r in repaired.row.with_severity("repair")],
-        repaired.row.with_severity("warn"),
-    ) == (
-        ["alpha"],
-        [],
-    )
-    assert shown.getpixel((10, 10)) == (255, 255, 255)
-    assert shown.getpixel((150, 10)) == image.getpixel((150, 10))[:3]
+    (finding,) = decide(look(image), JudgeSettings()).row.with_severity("warn")
+    assert finding.detail == "50.0% of the pixels are not opaque"
+    assert "magick mogrify -background white" in finding.remedy
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_files_that_viewers_turn_are_warned_of(look, kind):
+    turned_data = encoded(scene(), kind, exif=exif(6), lossless=True)
+    assert warned(look(turned_data)) == {"orientation"}
 
 
 def test_cmyk_and_sixteen_bit_images_are_warned_of(look):
@@ -204,16 +196,3 @@ def test_a_jpeg_is_measured_and_transcoded_upright(look, turn):
 def hashed(record):
     """Return the hash of the whole image."""
     return np.frombuffer(record.content.perceptual_hash[:32], np.uint8)
-
-
-def test_a_repair_that_fails_is_a_warning_and_loses_nothing(look):
-    """The record says that the file was decoded, but Pillow cannot read its bytes."""
-    image = scene().convert("RGBA")
-    image.putalpha(128)
-    record = dataclasses.replace(look(image), image_bytes=b"bytes")
-    found = decide(record, JudgeSettings(severity={"alpha": "repair"}))
-    assert found.kept is record and found.row.with_severity("repair") == []
-    (warning,) = [
-        warning for warning in found.row.with_severity("warn") if warning.reason == "alpha"
-    ]
-    assert "are not opaque; not repaired: cannot identify" in warning.detail

@@ -6,18 +6,12 @@ from collections.abc import Iterable
 
 from typing_extensions import TypedDict
 
-from imgpipe.components.image_filter.image_table import ListedCopy, NearGroup
+from imgpipe.components.image_filter.image_table import NearGroup
+from imgpipe.components.image_filter.judge.check import Row
 
 #: Number of groups on the page, and of images of each; the quarantine lists all.
 GROUPS = 24
 MEMBERS = 4
-
-
-class ShownGroup(TypedDict):
-    """A group of near-duplicates on the page."""
-
-    size: int  # number of images of the group
-    members: list[ListedCopy]  # the first of them
 
 
 class ShownNearDuplicates(TypedDict):
@@ -25,11 +19,11 @@ class ShownNearDuplicates(TypedDict):
 
     groups: int
     images: int  # in all groups
-    radius: int | None  # largest number of differing bits; None without a group
-    rows: list[ShownGroup]
+    radius: int  # largest number of differing bits between near-duplicates
+    rows: list[NearGroup]
 
 
-def condensed(groups: Iterable[NearGroup]) -> ShownNearDuplicates:
+def condensed(groups: Iterable[NearGroup], radius: int) -> ShownNearDuplicates:
     """Condense the groups that the quarantine lists.
 
     Groups with images in different splits come first, then those with different labels.
@@ -37,23 +31,23 @@ def condensed(groups: Iterable[NearGroup]) -> ShownNearDuplicates:
     ordered = sorted(groups, key=_urgency)
     return {
         "groups": len(ordered),
-        "images": sum(len(group["members"]) for group in ordered),
-        "radius": ordered[0]["radius"] if ordered else None,
+        "images": sum(group["size"] for group in ordered),
+        "radius": radius,
         "rows": [
-            {"size": len(group["members"]), "members": _ordered(group["members"])[:MEMBERS]}
+            {"size": group["size"], "members": _ordered(group["members"])[:MEMBERS]}
             for group in ordered[:GROUPS]
         ],
     }
 
 
-def _ordered(members: Iterable[ListedCopy]) -> list[ListedCopy]:
+def _ordered(members: Iterable[Row]) -> list[Row]:
     """Put members with findings first, each followed by the similar image that its detail names."""
-    ordered = sorted(members, key=lambda member: (member["stays"], not member["reason"]))
+    ordered = sorted(members, key=lambda row: (row["severity"] != "reject", not row["reason"]))
     by_path = {member["path"]: member for member in ordered}
-    shown: dict[str, ListedCopy] = {}
+    shown: dict[str, Row] = {}
     for member in ordered:
         shown.setdefault(member["path"], member)
-        similar = by_path.get(member["similar_to"])
+        similar = by_path.get(member["kept_copy"])
         if similar is not None:
             shown.setdefault(similar["path"], similar)
     return list(shown.values())

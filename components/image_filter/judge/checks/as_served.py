@@ -1,51 +1,34 @@
 """Images that the model sees otherwise than people do.
 
 The serving operation drops the alpha channel, which shows hidden colours, and turns no files but
-JPEG. The default is a warning and not a repair, because a model should be trained on the images
-that it will see. With "repair", images with transparent pixels are put on white and stored as PNG.
+JPEG. They are not repaired, because a model should be trained on the images that it will see.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
-from imgpipe.components.common.image_file.content import alpha_channel
 from imgpipe.components.common.image_file.header import pillow
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.judge.check import WARN, ImageFinding, Result, check
 from imgpipe.models.names import feature_names as names
-from imgpipe.serving.pillow_pixels import eight_bits
 
 _TURNED_BY_VIEWERS = ("PNG", "WEBP")
 _EXIF = (b"eXIf", b"EXIF", b"Raw profile type")  # of PNG, of WebP, and of older programs in PNG
 
 
-def on_white(record: ImageRecord) -> bytes:
-    """Render the image on a white background and encode it as PNG."""
-    # Pillow does not apply the transparent colour of a PNG with 16 bits per channel.
-    mask = alpha_channel(record.image_bytes, record.content.format, record.content.mode)
-    with pillow(record.image_bytes) as image:
-        opaque = image.convert("RGBA").getchannel("A") if mask is None else Image.fromarray(mask)
-        white = Image.new("RGB", image.size, "white")
-        out = io.BytesIO()
-        # Higher compression levels take longer and barely make a photograph smaller.
-        Image.composite(eight_bits(image), white, opaque).save(out, format="PNG", compress_level=1)
-    return out.getvalue()
-
-
 @check(
     "pixels",
-    'set judge.severity.alpha = "repair" to put such images on a white background',
+    "put such images on a white background, as `magick mogrify -background white -alpha remove "
+    "-alpha off FILES` does",
     severity="warn",
-    may_be=("warn", "repair", "reject", "ignore"),
-    repair=on_white,
+    may_be=WARN,
     titles={"alpha": "transparent pixels"},
 )
 def alpha(record: ImageRecord, _: object) -> Result:
-    """Transparent pixels, whose hidden colours the model sees; repair: on white."""
+    """Transparent pixels, whose hidden colours the model sees."""
     hidden = record.content.figures[names.TRANSPARENCY]
     if not hidden:
         return None
