@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.conftest import REPOSITORY
 from tests.serving.conftest import write_image_model
+from tests.serving.quick import running
 
 from .conftest import (
     SITE_PACKAGES,
@@ -77,17 +78,10 @@ def _link(package: importlib.metadata.Distribution, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Return the address of a server with a small classifier as version 7."""
-    from imgpipe.serving.server import ModelServer
-
     base = tmp_path_factory.mktemp("server")
     write_image_model(base / "7")
-    running = ModelServer("imgpipe", base)
-    running.start()
-    try:
-        running.wait_until_available(60)
-        yield running.target
-    finally:
-        running.stop(5)
+    with running(base, "imgpipe") as server:
+        yield server.target
 
 
 _ASKED = '7 [] text that begins with "Hello"'

@@ -21,6 +21,7 @@ from imgpipe.pipeline.commands.predict import ServerError
 from tests.command import answered, ran
 from tests.images import encoded, noise
 from tests.pipeline import small_version
+from tests.serving.quick import running
 
 
 @pytest.fixture(scope="module")
@@ -56,18 +57,11 @@ def test_json_is_utf_8_whatever_the_encoding_of_the_terminal(out, photos):
 
 
 def test_the_answers_are_those_of_a_server(out, photos):
-    from imgpipe.serving.server import ModelServer
-
     alone = rows("--model", out, photos)
     assert [row["version"] for row in alone] == [2, 2, 2]
     assert [Path(row["image"]).name for row in alone] == ["0.png", "1.png", "2.png"]
-    server = ModelServer("imgpipe", out / "model")
-    server.start()
-    try:
-        server.wait_until_available(60)
+    with running(out / "model", "imgpipe") as server:
         asked = rows("--server", server.target, photos)
-    finally:
-        server.stop(5)
     for mine, theirs in zip(alone, asked, strict=True):
         assert mine["probability"] == pytest.approx(theirs["probability"], abs=1e-6)
         mine.pop("probability"), theirs.pop("probability")
