@@ -245,7 +245,7 @@ def test_a_tree_with_two_meanings_is_refused_and_read_by_the_command_that_is_off
     (clean.parent / "places/oslo/rock/Thumbs.db").write_bytes(b"x")
     code, _, error = check(clean.parent / "places")
     assert code == 1 and isinstance(error, ConfigError)
-    offered, *_ = re.findall(r"classes paper, rock .*: imgpipe check \S+ (--set \S+)", str(error))
+    offered, *_ = re.findall(r"classes paper, rock: imgpipe check \S+ (--set \S+)", str(error))
     _, text, _ = check(clean.parent / "places", *offered.split(), *FEW)
     assert re.search(r"noted +hidden +1 +oslo/rock/Thumbs.db", text)
     assert re.search(r"^rock +\d", text, re.MULTILINE) and "\nlisbon" not in text
