@@ -59,14 +59,12 @@ class Asker:
         )
         for start in range(0, len(images), _BATCH):
             batch = [path.read_bytes() for path in images[start : start + _BATCH]]
-            request = predict_pb2.PredictRequest()
             response = predict_pb2.PredictResponse()
-            tensors.fill_compact(request.inputs[names.IMAGE_BYTES], np.array(batch, object))
             for name, value in self._served.run(image_bytes=batch).items():
                 tensors.fill_typed(response.outputs[name], value)
             response.model_spec.name = "imgpipe"
             response.model_spec.version.value = self._number
-            log.record(request, response)
+            log.record({names.IMAGE_BYTES: np.array(batch, object)}, response)
         log.close()
         return prefix
 

@@ -42,15 +42,10 @@ _KEPT = (names.PATH, names.SPLIT, names.IMAGE_HASH, names.LABEL, names.GROUP)
 
 
 class RowAnswer(NamedTuple):
-    """The answer of a model for one image.
+    """The answer of a model for one image."""
 
-    Attributes:
-        probabilities: Probability of each class of this model, float32 [C].
-        label: The label that is served, as bytes; b"" where nobody needs it.
-    """
-
-    probabilities: np.ndarray
-    label: bytes = b""
+    probabilities: np.ndarray  # of each class of this model, float32 [C]
+    label: bytes = b""  # that is served; b"" where nobody needs it
 
 
 class Predict(beam.DoFn):

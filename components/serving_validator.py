@@ -55,17 +55,11 @@ class ServingCheck(TypedDict):
 
 
 class Samples(NamedTuple):
-    """What ImageTrainer recorded for the comparison of the served with the trained model.
+    """What ImageTrainer recorded for the comparison of the served with the trained model."""
 
-    Attributes:
-        images: Encoded images of train.
-        trained: Probabilities that the trained model gives for them, float32 [N, C].
-        stored: Those that its head gives for their stored features, float32 [N, C]; empty for a
-            network that was trained on images.
-    """
-
-    images: list[bytes]
-    trained: np.ndarray
+    images: list[bytes]  # encoded, of train
+    trained: np.ndarray  # probabilities that the trained model gives for them, float32 [N, C]
+    #: Those that its head gives for their stored features; empty for a network trained on images.
     stored: np.ndarray = np.empty((0, 0), np.float32)
 
 

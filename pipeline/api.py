@@ -102,11 +102,7 @@ def check(
     chosen = _configuration(config, data, settings, out)
     opened_with_classes(chosen)  # before TensorFlow is imported
     examined = examine(chosen, to_stderr=True)
-
-    def draw() -> str:
-        return examined.html()
-
-    return Check(examined.verdict, examined.summary(), draw)
+    return Check(examined.verdict, examined.summary(), examined.html)
 
 
 def evaluate(
@@ -144,15 +140,7 @@ def evaluate(
     _prepare()
     built = _configuration(config, data, settings)
     asked = evaluation.prepare(_folder(path), version, built, threshold)
-    evaluated = evaluation.evaluate(asked, to_stderr=True)
-
-    def draw() -> str:
-        from imgpipe.pipeline.command_line import console as consoles
-
-        with consoles.quiet(to_stderr=True):
-            return evaluated.html()
-
-    return Evaluation(evaluated.summary["verdict"], evaluated.summary, draw)
+    return evaluation.evaluate(asked, to_stderr=True)
 
 
 def export(

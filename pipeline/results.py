@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.finding import said
 from imgpipe.pipeline.command_line import browser
+from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line.terminal import new_console
 from imgpipe.pipeline.output.past_run import PastRun
 
@@ -122,7 +123,8 @@ class _Page:
     @cached_property
     def html(self) -> str:
         """The page as one HTML file; the images that it shows are read now."""
-        return self._draw()
+        with consoles.quiet(to_stderr=True):
+            return self._draw()
 
     def save(self, file: str | Path) -> Path:
         """Write the page to an HTML file, and return the absolute path of the file."""
@@ -187,9 +189,7 @@ class Evaluation(_Page):
 
         Its only key is `evaluation`.
         """
-        from imgpipe.components.run_record.metrics import SplitMetrics
-
-        return {"evaluation": {name: self.summary[name] for name in SplitMetrics.__annotations__}}
+        return {"evaluation": self.summary}
 
     @property
     def passed(self) -> bool:

@@ -25,10 +25,10 @@ IS_TEXT = "the file is no image, but text."
 IPHONE_REMEDY = "to get JPEG files from an iPhone: Settings › Camera › Formats › Most Compatible"
 _AGAIN = "Copy or download the original again."
 _SAVE = "Save the image as JPEG or PNG."
-#: Parts of the messages of `tf.io.decode_image`, and of the check of a request for text.
+#: Parts of the messages of `tf.io.decode_image`.
 _ABOUT_AN_IMAGE = re.compile(
     "Unknown image file format|Input is empty|jpeg::Uncompress|Invalid (?:PNG|GIF) data|BMP|WebP|"
-    "JPEG XL|JXL|Input size should match|[Nn]umber of channels|expected the bytes of an image file"
+    "JPEG XL|JXL|Input size should match|[Nn]umber of channels"
 )
 _MEGA = 1_000_000
 # Flags of the first chunk of an extended WebP file (RFC 9649, section 2.7.1).

@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
 from imgpipe.pipeline import cli
+from imgpipe.pipeline.application import app
 from imgpipe.pipeline.command_line import signals, standard_streams
+from tests import json_formats
 
 
 def imgpipe(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -37,3 +42,18 @@ def imgpipe(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
         gc.enable()  # which the command line disables for its imports
     printed, said = (stream.buffer.getvalue().decode() for stream in (out, errors))
     return subprocess.CompletedProcess(arguments, code, printed, said)
+
+
+def ran(*words: object) -> Result:
+    """Run a command without its ending in `cli`; return the result, or raise its error."""
+    result = CliRunner().invoke(app, [*map(str, words)], env={"COLUMNS": "300"})
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def answered(command: str, *words: object) -> Any:
+    """Run a command and return the JSON of its standard output, which has its declared format."""
+    found = json.loads(ran(*command.split(), *words, "--json", "-").stdout)
+    json_formats.conform(command, found)
+    return found

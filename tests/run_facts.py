@@ -31,7 +31,7 @@ from imgpipe.components.run_record.metrics import (
     metrics,
     summarise,
 )
-from imgpipe.components.run_record.near_groups import ShownGroup, ShownNearDuplicates
+from imgpipe.components.run_record.near_groups import ShownNearDuplicates
 from imgpipe.components.run_record.slices import SliceGroup
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.components.serving_validator import ServingCheck
@@ -315,7 +315,7 @@ def facts(
             groups=1,
             images=2,
             radius=48,
-            rows=[made(ShownGroup, size=2, members=[again])],
+            rows=[{"size": 2, "members": [again]}],
         ),
         "suspects": made(DoubtfulLabels, images=180, disagree=3, doubtful=1, rows=[doubtful]),
         "training": history(),

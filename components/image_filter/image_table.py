@@ -15,7 +15,6 @@ import functools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,8 +51,8 @@ _FINDING = {
 class NearGroup(TypedDict):
     """A group of near-duplicates."""
 
-    radius: Annotated[int, "Largest number of differing bits between near-duplicates."]
-    members: Annotated[list[Row], "Images of the group."]
+    size: Annotated[int, "Number of images of the group."]
+    members: Annotated[list[Row], "These images, or the first of them on a page."]
 
 
 @dataclass(frozen=True)
@@ -73,17 +72,17 @@ class ImageTable:
         """The images that are kept."""
         return (row for row in self.rows if row.rejection is None)
 
-    @cached_property
+    @property
     def rejected(self) -> list[Row]:
         """What rejects files, by path."""
         return self._with("reject")
 
-    @cached_property
+    @property
     def repaired(self) -> list[Row]:
         """The images that are stored as PNG, by path."""
         return self._with("repair")
 
-    @cached_property
+    @property
     def warned(self) -> list[Row]:
         """What images are kept with a warning for, by path."""
         return self._with("warn")
@@ -93,7 +92,7 @@ class ImageTable:
             row.described(finding) for row in self.rows for finding in row.with_severity(severity)
         )
 
-    @cached_property
+    @property
     def reviewed(self) -> list[Row]:
         """The effects of the overrides on images, by path; the reasons are their verdicts."""
         rows = (row for row in self.rows if row.verdict)
@@ -114,7 +113,7 @@ class ImageTable:
             finding = next(about, ImageFinding("", "", "warn"))
             by_number[row.near_group].append(row.described(finding))
         groups = (group for group in by_number.values() if any(copy["reason"] for copy in group))
-        return [{"radius": self.radius, "members": group} for group in groups]
+        return [{"size": len(group), "members": group} for group in groups]
 
 
 def _sorted(rows: Iterable[Row]) -> list[Row]:

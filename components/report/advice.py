@@ -21,7 +21,6 @@ from imgpipe.models.names import feature_names as names
 if TYPE_CHECKING:
     from imgpipe.components.run_record.facts import Facts
     from imgpipe.models.head.solved_head import Solution
-    from imgpipe.models.training.history import Stage
 
 #: Number of sentences that are given; with more, people read none.
 MOST = 3
@@ -108,30 +107,6 @@ def _small_class(facts: Facts) -> str:
     return f"Class {name} has only {few}{median_of_classes}. Add images of it first."
 
 
-def _last_epoch(facts: Facts) -> str:
-    """Propose more epochs if the last epoch was the best one."""
-    training = facts["training"]
-    # A search ends training in small steps, so that the last epoch is the best one.
-    if training is None or training["search"]:
-        return ""
-    stages: list[tuple[Stage, str]] = [(training, "train.epochs")]
-    if training["fine_tune"] is not None:
-        stages.append((training["fine_tune"], "fine_tune.epochs"))
-    for stage, setting in stages:
-        epochs = len(stage["epochs"])
-        if _ended_at_its_best(stage):
-            return (
-                f"Training stopped at the last epoch, {epochs}, which was the best one. Raise "
-                f"{setting}, because more epochs would probably help."
-            )
-    return ""
-
-
-def _ended_at_its_best(stage: Stage) -> bool:
-    """Return whether the number of epochs ended a stage whose last epoch was the best one."""
-    return stage["stopped"] == "epochs" and stage["best_epoch"] == len(stage["epochs"])
-
-
 def _fine_tuning(facts: Facts) -> str:
     """Propose what lets more layers train if the head on the frozen features is not enough."""
     training = facts["training"]
@@ -180,26 +155,12 @@ def _confused_classes(facts: Facts) -> str:
     )
 
 
-def _again(facts: Facts) -> str:
-    """Return the command that runs again, once the data have changed."""
-    return _run(facts)
-
-
 def _nothing(facts: Facts) -> str:
     return ""
 
 
 def _longer(facts: Facts) -> str:
     return _run(facts, "--minutes", str(_MINUTES))
-
-
-def _more_epochs(facts: Facts) -> str:
-    training = facts["training"]
-    tuned = training["fine_tune"] if training is not None else None
-    if training is not None and _ended_at_its_best(training):
-        return _run(facts, "--set", f"train.epochs={2 * len(training['epochs'])}")
-    epochs = len(tuned["epochs"]) if tuned is not None else 0
-    return _run(facts, "--set", f"fine_tune.epochs={2 * epochs}")
 
 
 def _run(facts: Facts, *arguments: str) -> str:
@@ -226,10 +187,9 @@ def _more_images(facts: Facts) -> str:
 #: Rules with the section that shows their fact, and the command that follows their advice.
 _RULES: tuple[tuple[Callable[[Facts], str], str, Callable[[Facts], str]], ...] = (
     (_doubtful_labels, "doubtful_labels", review_command),
-    (_small_class, "data", _again),
-    (_last_epoch, "training", _more_epochs),
+    (_small_class, "data", _run),
     (_fine_tuning, "training", _longer),
     (_more_time, "training", _longer),
     (_more_images, "more_images", _nothing),
-    (_confused_classes, "taken_for", _again),
+    (_confused_classes, "taken_for", _run),
 )

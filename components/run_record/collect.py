@@ -101,7 +101,7 @@ def collect(uris: Mapping[str, str], settings: ShownSettings) -> Facts:
         images = image_table.read_found(uris["quarantine"])
         facts["rejected"] = images.rejected
         groups = images.near_groups()
-        facts["near"] = None if groups is None else condensed(groups)
+        facts["near"] = None if groups is None else condensed(groups, images.radius)
     facts["quarantine"] = uris.get("quarantine", "")
     answers = _answers(facts, uris)
     _add_metrics(facts, answers)

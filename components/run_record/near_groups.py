@@ -14,23 +14,16 @@ GROUPS = 24
 MEMBERS = 4
 
 
-class ShownGroup(TypedDict):
-    """A group of near-duplicates on the page."""
-
-    size: int  # number of images of the group
-    members: list[Row]  # the first of them
-
-
 class ShownNearDuplicates(TypedDict):
     """The groups of near-duplicates, condensed to what the page shows."""
 
     groups: int
     images: int  # in all groups
-    radius: int | None  # largest number of differing bits; None without a group
-    rows: list[ShownGroup]
+    radius: int  # largest number of differing bits between near-duplicates
+    rows: list[NearGroup]
 
 
-def condensed(groups: Iterable[NearGroup]) -> ShownNearDuplicates:
+def condensed(groups: Iterable[NearGroup], radius: int) -> ShownNearDuplicates:
     """Condense the groups that the quarantine lists.
 
     Groups with images in different splits come first, then those with different labels.
@@ -38,10 +31,10 @@ def condensed(groups: Iterable[NearGroup]) -> ShownNearDuplicates:
     ordered = sorted(groups, key=_urgency)
     return {
         "groups": len(ordered),
-        "images": sum(len(group["members"]) for group in ordered),
-        "radius": ordered[0]["radius"] if ordered else None,
+        "images": sum(group["size"] for group in ordered),
+        "radius": radius,
         "rows": [
-            {"size": len(group["members"]), "members": _ordered(group["members"])[:MEMBERS]}
+            {"size": group["size"], "members": _ordered(group["members"])[:MEMBERS]}
             for group in ordered[:GROUPS]
         ],
     }

@@ -40,19 +40,12 @@ class BackboneChoice:
 
 @dataclass(frozen=True)
 class PackagedWeights:
-    """ImageNet weights in a file of a package that is installed for them, and not imported.
+    """ImageNet weights in a file of a package that is installed for them, and not imported."""
 
-    Attributes:
-        distribution: Name of the package for pip.
-        file: Path of the file below the folder of the installed packages.
-        sha256: SHA-256 (hex) of the file with which the code of the network was tested.
-        license: SPDX identifier of the licence of the weights, which NOTICE names too.
-    """
-
-    distribution: str
-    file: str
-    sha256: str
-    license: str
+    distribution: str  # name of the package for pip
+    file: str  # path of the file below the folder of the installed packages
+    sha256: str  # hex, of the file with which the code of the network was tested
+    license: str  # SPDX identifier of that of the weights, which NOTICE names too
 
     @property
     def installed(self) -> bool:

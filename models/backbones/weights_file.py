@@ -26,6 +26,9 @@ def check_whole(path: Path) -> None:
     """Refuse a file that is cut short or is no file of weights, without reading the weights.
 
     A file that does not exist is passed over: whoever hashes it says so.
+
+    Raises:
+        UnsafeWeightsError: It is such a file.
     """
     import h5py
 
@@ -45,14 +48,10 @@ def load(model: keras.Model, path: Path) -> None:
 
     A classifier in the file is ignored when the model has none.
 
-    Args:
-        model: Functional model of Keras layers; it must not be used after an error.
-        path: Path of the file, whose SHA-256 has been checked.
-
-    Raises:
-        ResourceError: The weights are those of another network.
-        UnsafeWeightsError: The file is damaged, is a whole model, or contains something that is
-            not allowed or not finite.
+    The model has layers of Keras and must not be used after an error. The SHA-256 of the file has
+    been checked. It raises a ResourceError if the weights are those of another network, and an
+    UnsafeWeightsError if the file is damaged, is a whole model, or holds something that is not
+    allowed or not finite.
     """
     try:
         # Keras only warns of models inside the model whose weights it does not find.

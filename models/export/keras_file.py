@@ -58,12 +58,8 @@ def plain_network(classifier: ClassifierNetwork) -> keras.Model:
 def content(network: keras.Model, vocabulary: Sequence[str], unknown_below: float = 0.0) -> bytes:
     """Return the `.keras` file of a network.
 
-    Args:
-        network: The network.
-        vocabulary: Class names, in the order of its output. `config.json` in the file lists them
-            as `classes`.
-        unknown_below: Probability that the model answers "unknown" below, which `config.json` has
-            as `unknown_below`; 0 for a model that does not.
+    Its `config.json` lists the class names, in the order of the output, as `classes`, and has the
+    probability that the model answers "unknown" below, if it does, as `unknown_below`.
     """
     written = io.BytesIO()
     with tempfile.TemporaryDirectory(prefix="imgpipe-") as folder:

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from imgpipe.models.names import feature_names as names
-
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -20,42 +18,6 @@ PIXELS: Final = "pixels"
 EXAMPLES: Final = "examples"
 
 _CHANNELS: Final = 3
-_TEXT_WITHIN: Final = 64
-"""Bytes of a file in which text is recognised: the header of every format has other bytes there."""
-_SHOWN: Final = 40
-"""Bytes of a text that a message quotes."""
-#: Printable characters and white space in UTF-8. Behind 15 of them, which have 60 bytes at most,
-#: the beginning of another one may be cut off.
-_PRINTABLE: Final = r"[^\x00-\x08\x0e-\x1f\x7f-\x{9f}]"
-_TEXT: Final = rf"(?s){_PRINTABLE}+|{_PRINTABLE}{{15,}}\C{{1,3}}"
-
-
-def image_files(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Return the encoded images of a request, string [N], after checks of their shape and content.
-
-    Args:
-        image_bytes: What was sent: string [N], or string [] for a single image.
-    """
-    return _no_text(_list_of(image_bytes, names.IMAGE_BYTES, "image files"))
-
-
-def serialized_examples(examples: tf.Tensor) -> tf.Tensor:
-    """Return the tf.Examples of a request, string [N], after checks of their shape and content."""
-    import tensorflow as tf
-
-    listed = _list_of(examples, EXAMPLES, "serialized tf.Examples")
-    # The key of its only field, which is written first. An empty tf.Example has no bytes.
-    first = tf.strings.substr(listed, 0, 1)
-    is_other = (first != b"\n") & (first != b"")
-
-    def message() -> tf.Tensor:
-        return tf.strings.format(
-            "examples: expected serialized tf.Examples. Received in row {}: other bytes. Send "
-            "image files to the signature serving_default.",
-            _first_row(is_other),
-        )
-
-    return _required(~tf.reduce_any(is_other), message, listed)
 
 
 def rgb_images(pixels: tf.Tensor) -> tf.Tensor:
@@ -85,8 +47,12 @@ def rgb_images(pixels: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(batch, [None, None, None, _CHANNELS])
 
 
-def _list_of(values: tf.Tensor, name: str, what: str) -> tf.Tensor:
-    """Return a list of one string or more, string [N], from a list or a single string."""
+def strings(values: tf.Tensor, name: str, what: str) -> tf.Tensor:
+    """Return the strings of a request, string [N], after a check of their shape.
+
+    What was sent is string [N], or string [] for a single image. `what` says in words what the
+    strings of the input with this name are.
+    """
     import tensorflow as tf
 
     sent = _of_any_shape(values)
@@ -100,38 +66,6 @@ def _list_of(values: tf.Tensor, name: str, what: str) -> tf.Tensor:
 
     checked = _required((tf.rank(sent) <= 1) & (tf.size(sent) > 0), message, sent)
     return tf.reshape(checked, [-1])
-
-
-def _no_text(files: tf.Tensor) -> tf.Tensor:
-    """Return encoded images, string [N], after a check that none of them is text."""
-    import tensorflow as tf
-
-    begin = tf.strings.substr(files, 0, _TEXT_WITHIN)
-    is_text = tf.strings.regex_full_match(begin, _TEXT)
-
-    def message() -> tf.Tensor:
-        row = _first_row(is_text)
-        text = begin[row]
-        shown = tf.strings.substr(text, 0, _SHOWN)
-        parts = [
-            "image_bytes: expected the bytes of an image file. Received in row ",
-            tf.strings.as_string(row),
-            ": text (",
-            tf.strings.unicode_transcode(shown, "UTF-8", "UTF-8", errors="ignore"),
-            tf.where(tf.strings.length(text) > _SHOWN, "…", ""),
-            "). Send the content of the file itself: no path, no link, no data URL, no base64 as "
-            "plain text. In JSON, the base64 of a file is an object with the single key b64.",
-        ]
-        return tf.strings.join(parts)
-
-    return _required(~tf.reduce_any(is_text), message, files)
-
-
-def _first_row(is_wrong: tf.Tensor) -> tf.Tensor:
-    """Return the number of the first row that is wrong, int64 []."""
-    import tensorflow as tf
-
-    return tf.argmax(tf.cast(is_wrong, tf.int32))
 
 
 def _of_any_shape(values: tf.Tensor) -> tf.Tensor:

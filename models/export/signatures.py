@@ -50,7 +50,8 @@ def signatures(
         return classifier.answers(classifier.feature_maps(pixels))
 
     def decode(image_bytes: tf.Tensor) -> tf.Tensor:
-        return preprocess.batch_decode(request_checks.image_files(image_bytes), size)
+        files = request_checks.strings(image_bytes, names.IMAGE_BYTES, "image files")
+        return preprocess.batch_decode(files, size)
 
     # One graph of it, as of the backbone.
     decoded = tf.function(decode, autograph=False, jit_compile=False).get_concrete_function(
@@ -70,7 +71,8 @@ def signatures(
 
     def from_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
         spec = {names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string)}
-        checked = request_checks.serialized_examples(examples)
+        what = "serialized tf.Examples"
+        checked = request_checks.strings(examples, request_checks.EXAMPLES, what)
         outputs = from_bytes(tf.io.parse_example(checked, spec)[names.IMAGE_BYTES])
         # TFX's BulkInferrer takes one row of each output and cannot store a row that is a scalar
         # string, because `bytes` has no dtype. A column of length 1 gives rows that are arrays.

@@ -142,9 +142,8 @@ def find_groups(
 def _merged(group_of: Integers, near: list[list[int]], largest: int) -> tuple[Integers, int]:
     """Merge the groups of images that near-duplicates connect, up to `largest` images.
 
-    Returns:
-        For each group another group that it is merged into, or itself; and the number of
-        near-duplicates that stay separated. The number of a group is that of its first image.
+    For each group it is another group that it is merged into, or itself; beside it stands the
+    number of near-duplicates that stay separated. The number of a group is that of its first image.
     """
     parents = np.arange(len(group_of))
     sizes = np.bincount(group_of, minlength=len(group_of))

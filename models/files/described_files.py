@@ -5,12 +5,12 @@ The manifests of published versions and the seals of artifacts hold such descrip
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from imgpipe.models.files import json_object, regular_files
+from imgpipe.models.files import json_object
+from imgpipe.models.files.regular_files import sha256
 from imgpipe.models.files.version_files import MANIFEST
 
 #: Size and SHA-256 of each file, by its path below the folder.
@@ -18,15 +18,6 @@ DescribedFiles = Mapping[str, Mapping[str, Any]]
 #: Which files are read to compare their digests: all, those that were changed after they were
 #: described, or none. The sizes of all files are compared.
 Reading: TypeAlias = Literal["all", "changed", "none"]
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 (hex) of a regular file of any size.
-
-    Raises:
-        OSError: It cannot be read, or is a folder, pipe, socket or device.
-    """
-    return regular_files.sha256(path, sys.maxsize)
 
 
 def files_below(folder: Path) -> dict[str, Path]:

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
@@ -64,7 +65,7 @@ def read_bytes(file: Path, limit: int) -> bytes:
         return b"".join(parts) if parts[1:-1] else parts[0]
 
 
-def sha256(file: Path, limit: int) -> str:
+def sha256(file: Path, limit: int = sys.maxsize) -> str:
     """Return the SHA-256 (hex) of a regular file; see `read_bytes`."""
     digest = hashlib.sha256()
     size = 0

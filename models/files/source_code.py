@@ -17,7 +17,6 @@ from typing import Final
 #: Folder of the installed package, or of the repository.
 ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGE: Final = ("pipeline", "components", "models", "serving")
-_ENDINGS: Final = (".py", ".npz")  # of code, and of numbers that belong to it
 #: They decode, compute, describe and evaluate; another version may do so differently.
 LIBRARIES: Final = (
     *("tensorflow", "keras", "numpy", "scipy", "pillow", "simplejpeg", "tfx", "apache-beam"),
@@ -38,8 +37,7 @@ def fingerprint(paths: tuple[str, ...] = PACKAGE, libraries: tuple[str, ...] = L
     for relative in paths:
         path = ROOT / relative
         # Sorted, since the order in which a folder is listed depends on the file system.
-        files = [file for ending in _ENDINGS for file in path.rglob(f"*{ending}")]
-        for file in sorted(files) if path.is_dir() else [path]:
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             digest.update(file.relative_to(ROOT).as_posix().encode())
             digest.update(file.read_bytes())
     for library in libraries:

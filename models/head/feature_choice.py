@@ -37,16 +37,11 @@ class HeadInput(NamedTuple):
 
 @dataclass(frozen=True)
 class FeatureChoice:
-    """The input of the head that was chosen so far.
-
-    Attributes:
-        chosen: The chosen input.
-        scores: Scores of a head with this input; None where there are too few images.
-        tried: All inputs with which heads were judged, and how good these are.
-    """
+    """The input of the head that was chosen so far."""
 
     chosen: HeadInput
-    scores: Scores | None = None
+    scores: Scores | None = None  # of a head with this input; None where there are too few images
+    #: All inputs with which heads were judged, and how good these are.
     tried: tuple[tuple[HeadInput, Judgement], ...] = ()
 
     @property

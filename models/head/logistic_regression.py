@@ -35,15 +35,10 @@ _CURVATURE: Final = 0.25  # the second derivative of the loss of an image by a l
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear classifier: logits are features [n, D] @ kernel + bias.
+    """A linear classifier: logits are features [n, D] @ kernel + bias."""
 
-    Attributes:
-        kernel: Weights of the features, [D, C].
-        bias: Bias of each class, [C].
-    """
-
-    kernel: Floats
-    bias: Floats
+    kernel: Floats  # weights of the features, [D, C]
+    bias: Floats  # of each class, [C]
 
     def log_probabilities(self, features: Array) -> Floats:
         """Return the logarithms of the probabilities, [n, C], for features [n, D]."""

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import importlib.metadata
 import shlex
-import shutil
 import sys
-from pathlib import Path
 
 
 def install_command(*packages: str) -> str:
     """Return the command that installs packages into the Python of this process.
 
-    It begins with `pip` where the terminal finds the pip of this Python, and with the path of this
-    Python where the terminal would find another pip, or none.
+    It names this Python, because the terminal may find the pip of another one.
 
     Args:
         packages: Names with their extras and versions, as pip takes them.
     """
-    pip = shutil.which("pip")
-    own = pip is not None and Path(pip).parent == Path(sys.executable).parent
-    program = ["pip"] if own else [sys.executable, "-m", "pip"]
-    return shlex.join([*program, "install", *packages])
+    return shlex.join([sys.executable, "-m", "pip", "install", *packages])
 
 
 def install_extra(name: str) -> str:

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Final
 
 _GPU_DEVICES: Final = ("/dev/nvidia0", "/dev/dxg")  # on Linux, and on Windows' subsystem for it
-#: They exist where the driver of a GPU is loaded; the second one on Windows' subsystem for Linux.
-_GPU_DRIVERS: Final = ("/proc/driver/nvidia/version", "/dev/dxg")
 #: Limits of a container's memory in bytes, of both versions of control groups.
 _CONTAINER_LIMITS: Final = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -53,13 +51,6 @@ def processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def use_one_processor() -> None:
-    """Let this process, and those that it starts, use one processor, where the system can."""
-    choose = getattr(os, "sched_setaffinity", None)
-    if choose is not None and hasattr(os, "sched_getaffinity"):
-        choose(0, {min(os.sched_getaffinity(0))})
 
 
 @functools.cache
@@ -105,11 +96,6 @@ def give_memory_back() -> None:
 def has_gpu_device() -> bool:
     """Return whether there is the device file of a GPU that TensorFlow could use."""
     return any(Path(device).exists() for device in _GPU_DEVICES)
-
-
-def has_gpu_driver() -> bool:
-    """Return whether the driver of a GPU is loaded, without TensorFlow."""
-    return any(Path(driver).exists() for driver in _GPU_DRIVERS)
 
 
 def has_display() -> bool:

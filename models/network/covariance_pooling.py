@@ -40,14 +40,10 @@ _LEAST_TRACE: Final = 1e-5  # added to the trace, so that a map without variance
 def pooled(maps: Sequence[keras.KerasTensor], axes: Sequence[Floats]) -> list[keras.KerasTensor]:
     """Pool feature maps by the square roots of the covariances of their channels.
 
-    Args:
-        maps: Feature maps, symbolic [N, h, w, C].
-        axes: For each map, the axes to which its channels are projected, float32 [C, d], with the
-            same d for all maps; see `number_of_axes`. Without any, they are random ones, which
-            give way to the weights of a stored network.
-
-    Returns:
-        For each map, the upper triangle of the square root, float32 [N, d (d + 1) / 2].
+    The maps are symbolic, [N, h, w, C]. The axes of each, float32 [C, d], are those to which its
+    channels are projected, with the same d for all maps (see `number_of_axes`); without any, they
+    are random ones, which give way to the weights of a stored network. The upper triangle of each
+    square root is returned, float32 [N, d (d + 1) / 2].
     """
     # The layers have names of their own. In a `.keras` file the operations have none, and what
     # Keras calls the operations when it reads the file might be the name of a layer.

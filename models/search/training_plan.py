@@ -35,19 +35,12 @@ _USUAL_A_PIXEL: Final = 384e6 / 224**2
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How layers below the head are trained.
+    """How layers below the head are trained."""
 
-    Attributes:
-        cut: Layer above which all layers train.
-        share: Share of the network's operations in the layers that are trained.
-        epochs: Number of epochs.
-        views: Number of augmented views of each training image.
-    """
-
-    cut: str
-    share: float
+    cut: str  # layer above which all layers train
+    share: float  # of the network's operations in the layers that are trained
     epochs: int
-    views: int
+    views: int  # augmented ones of each training image
 
     def settings(self, given: ModelSettings) -> ModelSettings:
         """Return the settings of a run that trains by this plan alone."""

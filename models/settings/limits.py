@@ -34,15 +34,7 @@ def declared(section: Any) -> dict[str, FieldInfo]:
 
 
 def problems(error: ValidationError) -> list[str]:
-    """Describe each wrong value: its name, what was expected and what was received.
-
-    Args:
-        error: The error that pydantic raised.
-
-    Returns:
-        One sentence for each value, such as "dropout: input should be less than or equal to 0.99.
-        Received: 1".
-    """
+    """Describe each wrong value: its name, what was expected and what was received."""
     return [describe(problem) for problem in error.errors()]
 
 

@@ -24,19 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rows:
-    """Labelled rows of any shape, as they are stored and as inputs of a network.
+    """Labelled rows of any shape, as they are stored and as inputs of a network."""
 
-    Attributes:
-        stored: The rows, [n, ...]: features or activations as float16, or pixels as uint8.
-        labels: Label index of each row, int64 [n], 0..classes-1.
-        seeds: Seeds of images from the content hashes, int64 [n]; see `augmentation.seeds`.
-        views: Settings of the augmentation of images, which show another view in each epoch. None,
-            or a `count` of 0, leaves the rows unchanged.
-    """
-
-    stored: Array
-    labels: Integers
-    seeds: Integers | None = None
+    stored: Array  # [n, ...]: features or activations as float16, or pixels as uint8
+    labels: Integers  # label index of each row, int64 [n], 0..classes-1
+    seeds: Integers | None = None  # of images, int64 [n]; see `augmentation.seeds`
+    #: Settings of the augmentation of images, which show another view in each epoch. None, or a
+    #: `count` of 0, leaves the rows unchanged.
     views: ViewSpec | None = None
 
     def __len__(self) -> int:
@@ -96,14 +90,8 @@ def steps_per_epoch(rows: Rows, settings: ModelSettings) -> int:
 def training(rows: Rows, classes: int, settings: ModelSettings) -> tf.data.Dataset:
     """Return the dataset of all epochs, each with the rows in another order.
 
-    Args:
-        rows: Rows to train on.
-        classes: Number of classes.
-        settings: Settings of the batches and of the balance between classes.
-
-    Returns:
-        A dataset of (inputs [m, ...], one-hot labels [m, classes], weights [m]). The weights are 1
-        unless the settings balance the loss by class.
+    It has (inputs [m, ...], one-hot labels [m, classes], weights [m]). The weights are 1 unless the
+    settings balance the loss by class.
     """
     import tensorflow as tf
 

@@ -33,17 +33,9 @@ def pixels(patterns: Sequence[str], side: int, classes: int, views: ViewSpec) ->
 
     The pixels are stored as uint8; rounding changes a pixel by at most half a step of 255.
 
-    Args:
-        patterns: File patterns of the records of one split.
-        side: Side S of the decoded images in pixels.
-        classes: Number of classes.
-        views: The augmentation from which training draws its views.
-
-    Returns:
-        The images, uint8 [n, S, S, 3], with their labels and seeds.
-
-    Raises:
-        DataRefused: A label lies outside the vocabulary.
+    They are those of one split, uint8 [n, S, S, 3], with their labels, seeds and the augmentation
+    from which training draws its views. A DataRefused is raised if a label lies outside the
+    vocabulary.
     """
     import tensorflow as tf
 
@@ -86,14 +78,9 @@ def activations(
 ) -> Rows | None:
     """Compute the activations of images at a cut, sorted by content hash and view.
 
-    Args:
-        images: The images.
-        extractor: Extractor up to the cut.
-        views: Number of augmented views of each image, in addition to the image itself.
-        over: Function that is called before each batch and returns whether the time is over.
-
-    Returns:
-        The activations, float16 [n · (views + 1), h, w, C]; None if the time ended before.
+    They are float16 [n · (views + 1), h, w, C]: those of each image and of so many augmented views
+    of it. `over` is called before each batch and returns whether the time is over, at which the
+    result is None.
     """
     per_image = views + 1  # rows of an image
     stored = rows.empty(per_image * len(images), extractor.shape, np.float16)

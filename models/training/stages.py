@@ -98,20 +98,12 @@ class Trained:
 
 @dataclass(frozen=True)
 class Part:
-    """Images to train on, images to judge on, and the best network so far.
-
-    Attributes:
-        training: Images that networks are trained on.
-        held_out: Images that networks are judged on.
-        best: The best network so far, which was trained on `training` alone, with its answers for
-            `held_out`.
-        start: Layers with the weights from which a network starts; None for those of `best`.
-    """
+    """Images to train on, images to judge on, and the best network so far."""
 
     training: Labelled
     held_out: Labelled
-    best: Trained
-    start: keras.Model | None = None
+    best: Trained  # on `training` alone, with its answers for `held_out`
+    start: keras.Model | None = None  # layers with the first weights; None for those of `best`
 
 
 def train(inputs: Inputs) -> Trained:

@@ -117,20 +117,10 @@ def fit(
     Training ends when the accuracy on the training data reaches the target. At the end, the weights
     with the lowest loss on validation are restored.
 
-    Args:
-        build: Returns the model with its initial weights. It is called with the seed set and in the
-            scope of the strategy.
-        train: Data to train on.
-        validation: Data to evaluate on after each epoch.
-        classes: Number of classes.
-        settings: Settings of the training.
-        log_dir: Folder for TensorBoard's event files; None writes none.
-        watch: When the training ends early, and which weights it keeps. None for those with the
-            lowest loss on validation.
-
-    Raises:
-        DataRefused: A split has no labelled row.
-        Diverged: The validation loss was never finite.
+    `build` is called with the seed set and in the scope of the strategy. Without a `watch`, the
+    weights with the lowest loss on validation are kept. TensorBoard's event files are written if
+    there is a folder for them. It raises a DataRefused if a split has no labelled row, and a
+    Diverged if the validation loss was never finite.
     """
     from imgpipe.models.training.watcher import Watcher  # imports Keras
 
@@ -153,14 +143,13 @@ def fit(
                 shuffle=False,  # the dataset is already shuffled
                 verbose=0,
             )
-        watcher.restore_best(model)
-    if not watcher.best_epoch:
+    if watcher.epochs[0]["val_loss"] is None:  # after which training has ended
         raise Diverged(
             "training diverged: the validation loss was not finite in any epoch. Lower the "
             "learning rate (train.learning_rate, fine_tune.learning_rate). Received: "
             f"{settings.learning_rate:g}"
         )
-    return Fit(model, _course(watcher.epochs, watcher.best_epoch, watcher.stopped, started))
+    return Fit(model, _course(watcher.epochs, watcher.best_epoch + 1, watcher.stopped, started))
 
 
 def _tensorboard(log_dir: Path | None) -> list[keras.callbacks.Callback]:

@@ -12,16 +12,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Watch:
-    """When a training ends early, and which weights it keeps.
+    """When a training ends early, and which weights it keeps."""
 
-    Attributes:
-        over: Function that is called after each step. If it returns true, training ends with the
-            best weights so far. None sets no limit.
-        judge: Function that is called after each epoch and returns the loss by which the best
-            weights are chosen. None for the validation loss.
-        keep_last: Whether to keep the weights of the last epoch, and not those of the best one.
-    """
-
+    #: Called after each step: if it returns true, training ends with the best weights so far.
     over: Callable[[], bool] | None = None
+    #: Returns after each epoch the loss by which the best weights are chosen, else that of
+    #: validation.
     judge: Callable[[keras.Model], float] | None = None
-    keep_last: bool = False
+    keep_last: bool = False  # whether the weights are those of the last epoch, not of the best one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -58,8 +58,8 @@ def command(
     evaluation = evaluate(request, to_stderr)
     if html_file is not None:
         with consoles.counted(to_stderr) as display, display.step("explaining mistakes"):
-            output_files.write(html_file, evaluation.html(), "--html ")
-    summary = evaluation.summary
+            output_files.write(html_file, evaluation.html, "--html ")
+    summary = cast("EvaluationSummary", evaluation.summary)
     console = output_files.console_beside(json_file)
     print_blocks(console, _blocks(summary))
     if html_file is not None:

@@ -92,7 +92,7 @@ def _processor() -> Finding:
     from imgpipe.models.features.extractor import resolve_precision
 
     text = f"{system.processors()} cores, feature bank in {resolve_precision('auto')}"
-    if system.has_gpu_driver():
+    if system.has_gpu_device():
         text += (
             "; a GPU is there, which TensorFlow uses if its CUDA libraries are installed: "
             f"{install_command('tensorflow[and-cuda]')}"

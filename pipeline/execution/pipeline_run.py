@@ -92,8 +92,8 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
             if repeated is not None:
                 return repeated
         with _begun(folder, config, to_stderr, began) as run:
-            run.plan = _planned_while_loading(config, inputs, run, listed, accept)
-            _run_components(config, run.plan, run, start)
+            plan = run.plan_while_loading(inputs, listed, accept)
+            run.run_components(plan, start)
         if run.plan is not None:
             repetition.remember(run.outcome, plans.outcome_key(run.plan, config.places.schema))
         return dataclasses.replace(run.outcome, freed=folder.clean(config.run.keep))
@@ -135,59 +135,13 @@ def _listed(images: Source) -> Future[Scan]:
     return listed
 
 
-def _planned_while_loading(
-    config: Config, inputs: RunInputs, run: RunRecord, listed: Future[Scan], accept: bool
-) -> plans.Plan:
-    """Load the libraries while the images are listed; return the plan."""
-    loading = time.monotonic()
-    with run.step(_LOADING), quick_imports():
-        from imgpipe.models import augmentation
-        from imgpipe.models.network import classifier
-        from imgpipe.pipeline.runners import local  # noqa: F401  # with the graph and TFX
-    run.import_seconds = round(time.monotonic() - loading, 3)
-    with run.step("finding the images"):
-        progress.advance(len(listed.result().items))
-    with run.step("finding weights"):  # before time is spent on the images
-        settings = config.settings
-        settings.backbone_spec().fetch(settings.size)
-        classifier.require_layers(settings)
-        augmentation.require_builder(settings.views, settings.size)
-    return plans.make(config, listed.result(), inputs.overrides, accept)
-
-
-def _run_components(config: Config, plan: plans.Plan, run: RunRecord, start: str | None) -> None:
-    """Run the components; from `start` on, cached outputs are not used."""
-    from imgpipe.components.data_gate import schema
-    from imgpipe.pipeline.definition import graph
-    from imgpipe.pipeline.runners import local
-
-    places = config.places
-    # What an earlier run decided must not be taken for the decision of this one.
-    places.decision.unlink(missing_ok=True)
-    storage = graph.Storage(
-        root=str(places.out / ARTIFACT_ROOT),
-        metadata=local.metadata_config(places.out / metadata_file.NAME),
-        run_directory=str(run.directory),
-    )
-    pipeline = graph.create_pipeline(config, plan, storage)
-    fresh = graph.from_component(pipeline, start)
-    if not places.schema.is_file():  # which DataGate writes
-        fresh.add("DataGate")
-    if plan.accepted_schema:  # before time is spent on the images
-        schema.parse(plan.accepted_schema, str(places.schema))
-    worker_start.prepare_local(pipeline.beam_pipeline_args, run.directory)
-    local.run(pipeline, run, fresh)
-
-
 class RunRecord:
-    """Collects what a run finds out, as the observer of its runner, and writes it to its folder.
+    """The steps of a run, and what they find out, which is written to the folder of the run.
+
+    It is the observer of the runner.
 
     Attributes:
-        directory: Folder of the run.
-        display: Display of the steps.
-        import_seconds: Time that the libraries took to load, in seconds. The run sets it.
         plan: The plan of the run, None until the run has made it.
-        outputs: URI of each output of the components that have finished, by component and name.
         outcome: The outcome, as soon as the run has ended.
     """
 
@@ -196,23 +150,67 @@ class RunRecord:
     def __init__(
         self, config: Config, directory: Path, display: consoles.Display, began: float
     ) -> None:
-        self.directory = directory
-        self.display = display
-        self.import_seconds = 0.0
         self.plan: plans.Plan | None = None
-        self.outputs: dict[str, dict[str, str]] = {}
         self._config = config
+        self._directory = directory
+        self._display = display
         self._began = began
+        self._import_seconds = 0.0
+        self._outputs: dict[str, dict[str, str]] = {}  # URIs by component and name of the output
         self._seconds: dict[str, float] = {}
         self._cached: list[str] = []
         self._failed_step = ""
 
+    # --- steps ---------------------------------------------------------------------------------
+    def plan_while_loading(
+        self, inputs: RunInputs, listed: Future[Scan], accept: bool
+    ) -> plans.Plan:
+        """Load the libraries while the images are listed; make the plan and return it."""
+        loading = time.monotonic()
+        with self._step(_LOADING), quick_imports():
+            from imgpipe.models import augmentation
+            from imgpipe.models.network import classifier
+            from imgpipe.pipeline.runners import local  # noqa: F401  # with the graph and TFX
+        self._import_seconds = round(time.monotonic() - loading, 3)
+        with self._step("finding the images"):
+            progress.advance(len(listed.result().items))
+        with self._step("finding weights"):  # before time is spent on the images
+            settings = self._config.settings
+            settings.backbone_spec().fetch(settings.size)
+            classifier.require_layers(settings)
+            augmentation.require_builder(settings.views, settings.size)
+        self.plan = plans.make(self._config, listed.result(), inputs.overrides, accept)
+        return self.plan
+
+    def run_components(self, plan: plans.Plan, start: str | None) -> None:
+        """Run the components; from `start` on, cached outputs are not used."""
+        from imgpipe.components.data_gate import schema
+        from imgpipe.pipeline.definition import graph
+        from imgpipe.pipeline.runners import local
+
+        places = self._config.places
+        # What an earlier run decided must not be taken for the decision of this one.
+        places.decision.unlink(missing_ok=True)
+        storage = graph.Storage(
+            root=str(places.out / ARTIFACT_ROOT),
+            metadata=local.metadata_config(places.out / metadata_file.NAME),
+            run_directory=str(self._directory),
+        )
+        pipeline = graph.create_pipeline(self._config, plan, storage)
+        fresh = graph.from_component(pipeline, start)
+        if not places.schema.is_file():  # which DataGate writes
+            fresh.add("DataGate")
+        if plan.accepted_schema:  # before time is spent on the images
+            schema.parse(plan.accepted_schema, str(places.schema))
+        worker_start.prepare_local(pipeline.beam_pipeline_args, self._directory)
+        local.run(pipeline, self, fresh)
+
     # --- events --------------------------------------------------------------------------------
     @contextlib.contextmanager
-    def step(self, name: str) -> Iterator[None]:
+    def _step(self, name: str) -> Iterator[None]:
         """Show a step of the run itself, such as loading libraries, while its body runs."""
         self._failed_step = name
-        with self.display.step(name):
+        with self._display.step(name):
             yield
         self._failed_step = ""
 
@@ -220,31 +218,31 @@ class RunRecord:
         """See `runners.local.Observer`."""
         signals.check()  # the node before may have swallowed the exception of a signal
         if name == "Report":  # which reads the timings from this file
-            _write(self.directory / run_files.TIMINGS, self._timings())
-        self.display.started(name)
+            _write(self._directory / run_files.TIMINGS, self._timings())
+        self._display.started(name)
 
     def finished(self, result: NodeResult) -> None:
         """See `runners.local.Observer`."""
         self._seconds[result.name] = round(result.seconds, 3)
-        self.outputs[result.name] = result.outputs
+        self._outputs[result.name] = result.outputs
         # A component that made a damaged artifact again has finished before, from the cache.
         self._cached = [name for name in self._cached if name != result.name]
         if result.cached:
             self._cached.append(result.name)
-        _write(
-            self.directory / run_files.ARTIFACTS, self.outputs
-        )  # also for a run that will be killed
-        self.display.ended("cached" if result.cached else "done")
+        # Also for a run that will be killed.
+        _write(self._directory / run_files.ARTIFACTS, self._outputs)
+        self._display.ended("cached" if result.cached else "done")
 
     def failed(self, name: str, seconds: float) -> None:
         """See `runners.local.Observer`."""
-        self._seconds[name], self._failed_step = round(seconds, 3), name
-        self.display.ended("failed")
+        self._seconds[name] = round(seconds, 3)
+        self._failed_step = name
+        self._display.ended("failed")
 
     def damaged(self, name: str, what: str) -> None:
         """See `runners.local.Observer`."""
-        self.display.ended("damaged")
-        self.display.say(f"{what}. It is made again.")
+        self._display.ended("damaged")
+        self._display.say(f"{what}. It is made again.")
 
     # --- the end -------------------------------------------------------------------------------
     def close(self, error: BaseException | None) -> Run:
@@ -255,7 +253,7 @@ class RunRecord:
         facts = empty(settings)
         page, unwritten = None, ""
         try:
-            _write(self.directory / run_files.TIMINGS, self._timings())
+            _write(self._directory / run_files.TIMINGS, self._timings())
             # Drawing the page needs the libraries whose loading was interrupted.
             if not isinstance(error, failures.Interrupted) or self._failed_step != _LOADING:
                 from imgpipe.components.report import report
@@ -266,8 +264,8 @@ class RunRecord:
                 facts = drawn or collect(uris, settings)
                 if drawn is None:
                     state = self._state(error, facts)
-                    facts = report.draw(facts, uris, [str(self.directory)], state)
-                page = str(self.directory / run_files.PAGE)
+                    facts = report.draw(facts, uris, [str(self._directory)], state)
+                page = str(self._directory / run_files.PAGE)
         except (Exception, KeyboardInterrupt, signals.Stopped) as caught:
             traceback.print_exc()  # into the log
             unwritten = f"the report could not be written: {failures.cause(caught)}"
@@ -277,18 +275,18 @@ class RunRecord:
         commands = next_commands(facts, state.status, timings, self._cached)
         content = summarised(facts, timings, self._cached, page, state, commands)
         content["findings"] += [make_finding("no_report", unwritten)] if unwritten else []
-        _write(self.directory / run_files.SUMMARY, content)
+        _write(self._directory / run_files.SUMMARY, content)
         code = 3 if content["push"]["status"] == "refused" else 0
         if error is not None:
             code = failures.exit_code(error)
-        return Run(self.directory, content, exit_code=code)
+        return Run(self._directory, content, exit_code=code)
 
     def _drawn(self, error: BaseException | None) -> Facts | None:
         """Return the facts of the page that the component Report has drawn, None if it has not."""
-        file = self.directory / run_files.FACTS
-        if error is not None or not file.exists() or not (self.directory / run_files.PAGE).exists():
+        drawn = [self._directory / name for name in (run_files.FACTS, run_files.PAGE)]
+        if error is not None or not all(file.exists() for file in drawn):
             return None
-        facts: Facts = json.loads(file.read_text(encoding="utf-8"))
+        facts: Facts = json.loads(drawn[0].read_text(encoding="utf-8"))
         return facts
 
     def _uris(self) -> dict[str, str]:
@@ -296,9 +294,9 @@ class RunRecord:
         from imgpipe.components.run_record.collect import REPORTED
 
         uris = {
-            name: self.outputs[row.component][row.output]
+            name: self._outputs[row.component][row.output]
             for name, row in REPORTED.items()
-            if row.output in self.outputs.get(row.component, {})
+            if row.output in self._outputs.get(row.component, {})
         }
         if self._failed_step == "DataGate" and self._config.places.decision.exists():
             # The copy of its decision, since the output of a component that failed is not kept.
@@ -308,14 +306,14 @@ class RunRecord:
     def _timings(self) -> Timings:
         return {
             "total_s": round(time.monotonic() - self._began, 3),
-            "import_s": self.import_seconds,
+            "import_s": self._import_seconds,
             "components": self._seconds,
         }
 
     def _state(self, error: BaseException | None, facts: Facts) -> RunState:
         """Status and verdict of the run that this error ended, if there is one."""
         interrupted = isinstance(error, failures.Interrupted)
-        cause, log = failures.cause(error), str(self.directory / run_files.LOG)
+        cause, log = failures.cause(error), str(self._directory / run_files.LOG)
         return verdict.state(facts, cause, self._failed_step, log, interrupted)
 
 

@@ -94,7 +94,7 @@ class CheckedSource:
         from imgpipe.components.common.formatting import plural
         from imgpipe.components.image_filter.findings import titles
 
-        warned = len({row["path"] for row in self.images.warned})
+        warned = sum(bool(row.with_severity("warn")) for row in self.images.rows)
         counts = {"rejected": self.data["rejected"], "repaired": self.data["repaired"]}
         changed = [f"{count:,} {what}" for what, count in counts.items() if count]
         if warned:
@@ -148,7 +148,7 @@ class CheckedSource:
         facts: Facts = {
             **empty(page_settings("imgpipe check", scan.source, scan.vocabulary)),
             "data": self.data,
-            "near": None if groups is None else condensed(groups),
+            "near": None if groups is None else condensed(groups, self.images.radius),
             "galleries": sampled(self.images.kept, scan.vocabulary),
         }
         status = "refused" if self.refused else self.verdict.split(":", 1)[0]

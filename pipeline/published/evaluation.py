@@ -8,6 +8,7 @@ model's classes, cannot be judged and is counted beside the metrics.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import numbers
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from imgpipe.components.common.answer_table import AnswerTable
     from imgpipe.components.common.image_record import ImageRecord
     from imgpipe.models.names.arrays import Floats
+    from imgpipe.pipeline.results import Evaluation
 
 _BATCH = 32  # images in one call of the signature
 _NAMED = 20  # labels that an error names
@@ -99,43 +101,7 @@ def prepare(
     return EvaluationRequest(model, config, source, scan, threshold)
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """What was evaluated.
-
-    Attributes:
-        request: The model and the images.
-        answers: The answers that are judged.
-        summary: The result.
-    """
-
-    request: EvaluationRequest
-    answers: AnswerTable
-    summary: EvaluationSummary
-
-    def html(self) -> str:
-        """Draw the page as one HTML file, for which images are read again and explained."""
-        from imgpipe.components.common.image_file.transcoding import for_the_model
-        from imgpipe.components.report import evaluation_page
-        from imgpipe.components.report.pictures import thumbnails
-
-        page = evaluation_page.page(self.summary, self.answers)
-        keys = {picture.key for picture in page.pictures()}
-        hashes = dict(zip(self.answers.paths, self.answers.hashes.astype(str), strict=True))
-        limit = self.request.config.judge.pixel_limit
-        images: dict[str, bytes] = {}
-        for item in self.request.scan.items:
-            image_hash = str(hashes.get(item.path, ""))
-            if image_hash in keys:
-                # The page shows an answer without its image if the file was removed since.
-                with contextlib.suppress(OSError):
-                    images[image_hash] = for_the_model(self.request.source.read(item), limit)
-        model = str(self.request.model.folder)
-        explained = [row["image_hash"] for row in self.summary["mistakes"][: thumbnails.EXPLAINED]]
-        return page.html(images | thumbnails.encoded_cams(model, images, explained))
-
-
-def evaluate(request: EvaluationRequest, to_stderr: bool) -> Evaluated:
+def evaluate(request: EvaluationRequest, to_stderr: bool) -> Evaluation:
     """Evaluate a model while progress is displayed.
 
     Args:
@@ -147,6 +113,7 @@ def evaluate(request: EvaluationRequest, to_stderr: bool) -> Evaluated:
     """
     from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.results import Evaluation
 
     model = request.model
     with consoles.counted(to_stderr) as display:
@@ -164,7 +131,30 @@ def evaluate(request: EvaluationRequest, to_stderr: bool) -> Evaluated:
         summary = summarise(
             model, request.scan.source, answers, excluded, splits, request.threshold
         )
-    return Evaluated(request, answers, summary)
+    draw = functools.partial(_page, request, answers, summary)
+    return Evaluation(summary["verdict"], summary, draw)
+
+
+def _page(request: EvaluationRequest, answers: AnswerTable, summary: EvaluationSummary) -> str:
+    """Draw the page as one HTML file, for which images are read again and explained."""
+    from imgpipe.components.common.image_file.transcoding import for_the_model
+    from imgpipe.components.report import evaluation_page
+    from imgpipe.components.report.pictures import thumbnails
+
+    page = evaluation_page.page(summary, answers)
+    keys = {picture.key for picture in page.pictures()}
+    hashes = dict(zip(answers.paths, answers.hashes.astype(str), strict=True))
+    images: dict[str, bytes] = {}
+    for item in request.scan.items:
+        image_hash = str(hashes.get(item.path, ""))
+        if image_hash in keys:
+            # The page shows an answer without its image if the file was removed since.
+            with contextlib.suppress(OSError):
+                data = request.source.read(item)
+                images[image_hash] = for_the_model(data, request.config.judge.pixel_limit)
+    explained = [row["image_hash"] for row in summary["mistakes"][: thumbnails.EXPLAINED]]
+    model = str(request.model.folder)
+    return page.html(images | thumbnails.encoded_cams(model, images, explained))
 
 
 def _classified(

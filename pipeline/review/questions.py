@@ -26,7 +26,6 @@ from imgpipe.components.report.commands import can_be_reviewed
 from imgpipe.components.run_record.doubtful_labels import DOUBTFUL
 from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.galleries import Gallery
-from imgpipe.components.run_record.near_groups import ShownGroup
 from imgpipe.components.run_record.run_files import FACTS
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
@@ -110,7 +109,7 @@ def read(run: PastRun) -> Questions:
         ) from None
 
 
-def collect(facts: Facts, groups: Sequence[NearGroup | ShownGroup]) -> Questions:
+def collect(facts: Facts, groups: Sequence[NearGroup]) -> Questions:
     """Make the questions.
 
     Args:
@@ -161,7 +160,7 @@ def _contradicted(facts: Facts) -> Iterator[Question]:
         yield _question(row, "doubtful" if doubtful else "mistake", why, suggestion=label)
 
 
-def _near(groups: Iterable[NearGroup | ShownGroup]) -> Iterator[Question]:
+def _near(groups: Iterable[NearGroup]) -> Iterator[Question]:
     """Ask about each member of a group in which something was found, conflicts first."""
     rows = [
         (row, group["members"]) for group in groups for row in group["members"] if row["reason"]
@@ -175,9 +174,7 @@ def _near(groups: Iterable[NearGroup | ShownGroup]) -> Iterator[Question]:
         yield _question(row, "near", _sentence(row), beside=beside, rejected=is_rejected)
 
 
-def _rejected(
-    rejected: Iterable[Row], groups: Iterable[NearGroup | ShownGroup]
-) -> Iterator[Question]:
+def _rejected(rejected: Iterable[Row], groups: Iterable[NearGroup]) -> Iterator[Question]:
     """Ask about the rejected files that an override can make usable."""
     members = {member["path"]: member for group in groups for member in group["members"]}
     for row in sorted(rejected, key=lambda row: (row["reason"], row["path"])):

@@ -8,6 +8,7 @@ run. Long requests have threads of their own, so that short ones never wait for 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -273,7 +274,8 @@ class SheddingPool(futures.ThreadPoolExecutor):
 
     def _begin_huge(self, ended: int = 0) -> None:
         """Begin the huge requests for which there is room after one of some bytes has ended."""
-        with self._lock:
+        # A pool that is shut down takes nothing more, and nobody waits for an answer.
+        with self._lock, contextlib.suppress(RuntimeError):
             self._huge_bytes -= ended
             while self._huge:
                 total = self._huge_bytes + self._huge[0][1]

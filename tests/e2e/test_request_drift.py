@@ -10,14 +10,12 @@ import pytest
 from PIL import ImageEnhance
 
 from imgpipe.serving.client import Client
-from imgpipe.serving.server import ModelServer
 from tests import command, json_formats
 from tests.e2e.case import Case
 from tests.images import encoded
-from tests.serving.quick import quick
+from tests.serving.quick import running
 
 pytestmark = pytest.mark.slow
-_SECONDS = 120.0
 _IMAGES = 90
 
 
@@ -49,13 +47,12 @@ def drawn(brightness: float) -> list[bytes]:
 
 def ask(case: Case, prefix: Path, images: list[bytes], log_images: bool = True) -> None:
     """Classify images with a server that logs its requests at `prefix`."""
-    settings = quick(
-        request_log_prefix=str(prefix), request_log_sampling_rate=1.0, request_log_images=log_images
-    )
-    with ModelServer("imgpipe", case.out / "model", settings) as server:
-        server.wait_until_available(_SECONDS)
-        with Client(server.target, model="imgpipe") as client:
-            client.classify(images)
+    logs = {"request_log_prefix": str(prefix), "request_log_images": log_images}
+    with (
+        running(case.out / "model", "imgpipe", request_log_sampling_rate=1.0, **logs) as server,
+        Client(server.target) as client,
+    ):
+        client.classify(images)
 
 
 def drift(case: Case, prefix: Path, *flags: str) -> tuple[int, Any]:

@@ -99,12 +99,13 @@ def _records_of_a_data_set() -> bytes:
 
 def _header(file: Path) -> object:
     """Read the header of an image with the reader of the pipeline and with that of the server."""
-    from tests.looks import pixels, probe, reason
+    from imgpipe.components.common.image_file.header import probe
+    from imgpipe.serving.look import Look
 
     data = file.read_bytes()
-    header = probe(data, 1_000_000)
-    served = pixels(data)
-    return f"{header.format} {header.mode} {reason(data)[:20]} {served is None}"
+    header = probe(Look(data), 1_000_000)
+    served = Look(data).pixels
+    return f"{header.format} {header.mode} {Look(data).refusal()[:20]} {not served}"
 
 
 def _weights(file: Path) -> object:

@@ -22,10 +22,9 @@ from imgpipe.components.example_gen.settings import ReadPlan, SourceOptions
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.image_filter import image_table, quarantine_files
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples
-from imgpipe.components.image_filter.judge.overrides import Override, to_toml
+from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.settings import FilterPlan
-from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.demo import FAULTS, draw, draw_hand
 from imgpipe.pipeline.images import data_check
@@ -203,14 +202,6 @@ def test_findings_equal_those_of_image_filter_on_broken_files(shared_data, tmp_p
         shutil.copyfile(shared_data / entry["path"], place)
     judged = assert_same(tmp_path, folder, JudgeSettings(min_side=1))
     assert judged.data["in"] == len(entries)
-    decodable = {Path(entry["path"]).name for entry in entries if entry["tf"].startswith("OK")}
-    broken = {"truncated", "undecodable", "not_an_image", "zero_byte"}
-    rejected = {Path(row["path"]).name: row["reason"] for row in judged.images.rejected}
-    repaired = {Path(row["path"]).name for row in judged.images.repaired}
-    everything = {Path(entry["path"]).name for entry in entries}
-    assert everything - decodable <= rejected.keys() | repaired
-    assert not decodable & {name for name, reason in rejected.items() if reason in broken}
-    assert not decodable & repaired
 
 
 def test_a_source_without_problems_is_reported_as_clean(clean, tmp_path):
@@ -237,23 +228,6 @@ def test_clean_is_not_said_beside_images_that_were_left_out(clean, tmp_path):
     assert above == f"  not used 1 file that is no image, {unused}"
     found = json.loads((tmp_path / "c.json").read_text())
     assert [one["reason"] for one in found["findings"] if one["decides"]] == ["skipped"]
-
-
-def test_a_tree_with_two_meanings_is_refused_and_read_by_the_command_that_is_offered(clean):
-    for place in ("lisbon", "oslo"):
-        shutil.copytree(clean, clean.parent / "places" / place)
-    (clean.parent / "places/oslo/rock/Thumbs.db").write_bytes(b"x")
-    code, _, error = check(clean.parent / "places")
-    assert code == 1 and isinstance(error, ConfigError)
-    offered, *_ = re.findall(r"classes paper, rock: imgpipe check \S+ (--set \S+)", str(error))
-    _, text, _ = check(clean.parent / "places", *offered.split(), *FEW)
-    assert re.search(r"noted +hidden +1 +oslo/rock/Thumbs.db", text)
-    assert re.search(r"^rock +\d", text, re.MULTILINE) and "\nlisbon" not in text
-    file = clean.parent / "places.toml"
-    CliRunner().invoke(
-        app, ["init", str(clean.parent / "places"), "-o", str(file), *offered.split()]
-    )
-    assert "class_level = 2" in file.read_text()
 
 
 def test_files_that_clients_have_to_convert_are_counted_by_format(clean):
@@ -310,19 +284,6 @@ def test_a_class_folder_without_images_is_refused(clean, tmp_path):
     assert "missing class" in page.read_text() and "Data refused" in page.read_text()
     code, text, _ = check(clean, *FEW, "--set", "gate.allow_missing_classes=true")
     assert code == 0 and "clean: 16 images" in text
-
-
-def test_an_image_with_two_labels_is_used_once_a_person_chose_one_of_them(clean):
-    shutil.copy(clean / "rock/0.png", clean / "paper/copy.png")
-    file = clean.parent / "overrides.toml"
-    digest = hashlib.sha256((clean / "rock/0.png").read_bytes()).hexdigest()
-    file.write_text(to_toml([Override(digest, "relabel", "rock")]))
-    splits = ("--set", "split.test=0")
-    _, text, _ = check(clean, *FEW, *splits)
-    assert re.search(r"rejected\s+label conflict\s+2 ", text)
-    assert "to see these images, add: --html check.html" in text
-    _, text, _ = check(clean, *FEW, *splits, "--set", f"judge.overrides={file}")
-    assert "label conflict" not in text and re.search(r"rejected\s+duplicate\s+1 ", text)
 
 
 def test_json_to_standard_output_is_the_only_output_there(faulty):

@@ -1,20 +1,20 @@
 """Tests of `imgpipe clean`: what it removes, what it keeps, and its refusal during a run."""
 
 import fcntl
+import functools
 import json
 import shutil
 
 import pytest
-from typer.testing import CliRunner
 
 from imgpipe.components.common.storage import integrity
 from imgpipe.components.model_pusher import versions
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import clean, rollback
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.output.output_folder import COPIES, OutputFolder, remove
 from imgpipe.pipeline.runners import seals
+from tests.command import ran
 from tests.pipeline.past_runs import leave
 
 
@@ -54,9 +54,7 @@ def out(tmp_path):
     return tmp_path
 
 
-def invoke(*arguments):
-    """Run `imgpipe clean` in this process and return the result."""
-    return CliRunner().invoke(app, ["clean", *map(str, arguments)])
+invoke = functools.partial(ran, "clean")
 
 
 def test_without_yes_nothing_is_removed(out):

@@ -1,17 +1,13 @@
 """Tests of `imgpipe compare` and `imgpipe open`, on runs with real files of predictions."""
 
-import json
-
 import pytest
-from typer.testing import CliRunner
 
 from imgpipe.components.common.storage import integrity, records
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.names import feature_names as names
-from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import compare
 from imgpipe.pipeline.commands import open as open_command
-from tests import json_formats
+from tests.command import answered, ran
 from tests.pipeline.past_runs import CLASSES, leave
 
 
@@ -67,15 +63,8 @@ def out(tmp_path):
     return tmp_path
 
 
-def invoke(*arguments):
-    """Run imgpipe in this process and return the result."""
-    return CliRunner().invoke(app, list(map(str, arguments)))
-
-
 def test_two_versions_are_compared_on_their_common_images(out):
-    result = invoke("compare", out / "model/1", out / "model/2", "--json", "-")
-    json_formats.conform("compare", json.loads(result.stdout))
-    answer = json.loads(result.stdout)
+    answer = answered("compare", out / "model/1", out / "model/2")
     assert set(answer) == {
         *("schema", "a", "b", "configuration", "data", "choices", "metrics", "paired"),
         *("paired_missing", "only_a", "only_b"),
@@ -91,7 +80,7 @@ def test_two_versions_are_compared_on_their_common_images(out):
 
 
 def test_the_newest_two_evaluated_runs_of_a_folder_are_compared(out):
-    result = invoke("compare", out)
+    result = ran("compare", out)
     assert result.exit_code == 0, result.output
     for expected in (
         "train.epochs: 60 → 33",
@@ -108,7 +97,7 @@ def test_the_newest_two_evaluated_runs_of_a_folder_are_compared(out):
 def test_what_the_images_decided_in_another_way_is_named(tmp_path):
     leave(tmp_path, "20260101-100000", chosen=("average", 224))
     leave(tmp_path, "20260102-100000", chosen=("covariance", 288))
-    result = invoke("compare", tmp_path)
+    result = ran("compare", tmp_path)
     assert "features of the head: average → covariance\n" in result.stdout
     assert "side of the images in pixels: 224 → 288\n" in result.stdout
     assert "trained:" not in result.stdout
@@ -116,7 +105,7 @@ def test_what_the_images_decided_in_another_way_is_named(tmp_path):
 
 def test_runs_without_predictions_are_compared_without_paired_accuracy(out):
     (out / "runs/20260101-100000/artifacts.json").unlink()
-    result = invoke("compare", out)
+    result = ran("compare", out)
     assert "train.epochs: 60 → 33" in result.stdout
     assert "cannot be compared: run 20260101-100000 has no predictions: it" in result.stdout
 
@@ -134,7 +123,7 @@ def test_open_shows_the_report_in_the_browser(out, monkeypatch):
     browser.chmod(0o755)
     monkeypatch.setattr("webbrowser._tryorder", None)
     monkeypatch.setenv("BROWSER", str(browser))
-    result = invoke("open", out / "model/1")
+    result = ran("open", out / "model/1")
     page = out / "runs/20260101-100000/report.html"
     assert result.stdout == f"{page}\n"
     assert seen.read_text().strip() == page.as_uri()
@@ -143,7 +132,7 @@ def test_open_shows_the_report_in_the_browser(out, monkeypatch):
 def test_open_prints_the_path_without_a_display(out, monkeypatch):
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
         monkeypatch.delenv(name, raising=False)
-    result = invoke("open", out)
+    result = ran("open", out)
     assert str(out / "runs/20260103-100000/report.html") in result.stdout
     assert "No browser was found here" in result.stdout
     (out / "runs/20260102-100000/report.html").unlink()

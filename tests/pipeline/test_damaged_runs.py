@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from imgpipe.components.run_record.timings import Timings
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.application import app
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.pipeline.output.run_summary import summarised
-from tests import json_formats, run_facts
+from tests import run_facts
+from tests.command import answered, ran
 from tests.declared import made
 from tests.pipeline.past_runs import leave
 
@@ -61,11 +60,9 @@ def test_a_damaged_summary_is_listed_by_runs_and_refused_elsewhere(
     out: Path, content: bytes, words: str
 ):
     folder = damage(out, "summary.json", content)
-    listed = CliRunner().invoke(app, ["runs", str(out)])
-    assert listed.exit_code == 0, listed.output
+    listed = ran("runs", out)
     assert f"its summary cannot be read: {folder / 'summary.json'}" in listed.stdout
-    answer = json.loads(CliRunner().invoke(app, ["runs", str(out), "--json", "-"]).stdout)
-    json_formats.conform("runs", answer)
+    answer = answered("runs", out)
     assert [row["status"] for row in answer["runs"]] == ["blessed", "damaged"]
     for path in (folder, out / "model" / "2"):
         with pytest.raises(ResourceError, match=rf"cannot read .*summary\.json \({words}"):
@@ -76,8 +73,7 @@ def test_a_damaged_summary_is_listed_by_runs_and_refused_elsewhere(
 def test_a_damaged_list_of_artifacts_is_treated_as_not_recorded(out: Path):
     folder = damage(out, "artifacts.json", b'{"Predictor": "here"}')
     assert lookup.run(folder).artifacts is None
-    compared = CliRunner().invoke(app, ["compare", str(folder), str(out / "runs" / FIRST)])
-    assert compared.exit_code == 0, compared.output
+    compared = ran("compare", folder, out / "runs" / FIRST)
     assert "has no predictions: it made or recorded none" in compared.stdout
     found, kept = OutputFolder(out).removable()
     assert not any(found.values()) and "all artifacts are kept" in kept
@@ -85,7 +81,5 @@ def test_a_damaged_list_of_artifacts_is_treated_as_not_recorded(out: Path):
 
 def test_a_configuration_with_a_date_can_be_compared(out: Path):
     damage(out, "config.toml", b"[train]\nepochs = 2026-01-31\n")
-    result = CliRunner().invoke(app, ["compare", str(out), "--json", "-"])
-    assert result.exit_code == 0, result.output
-    (change,) = json.loads(result.stdout)["configuration"]
+    (change,) = answered("compare", out)["configuration"]
     assert (change["name"], change["after"]) == ("train.epochs", "2026-01-31")

@@ -8,12 +8,11 @@ import shutil
 
 import pytest
 import typer
-from typer.testing import CliRunner
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import drift
 from tests import json_formats
+from tests.command import ran
 from tests.pipeline.request_drift.drawn import image, probabilities, write_log
 
 # TFX, TFDV and ML Metadata warn about their own dependencies, which this project cannot change.
@@ -122,7 +121,5 @@ def test_another_models_log_and_a_model_without_statistics_are_refused(pushed, l
 
 
 def test_drift_is_a_command_that_refuses_a_missing_log(tmp_path):
-    runner = CliRunner()
-    result = runner.invoke(app, ["drift", str(tmp_path / "none")])
-    assert isinstance(result.exception, ConfigError)
-    assert "no request log at" in str(result.exception)
+    with pytest.raises(ConfigError, match="no request log at"):
+        ran("drift", tmp_path / "none")

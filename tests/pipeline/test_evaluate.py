@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 import imgpipe
 from imgpipe.components.common.storage import records
@@ -17,9 +16,8 @@ from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.names import feature_names as names
-from imgpipe.pipeline.application import app
 from imgpipe.pipeline.demo import draw_hand
-from tests import json_formats
+from tests.command import answered, ran
 from tests.images import class_folders
 from tests.pipeline import past_runs
 from tests.pipeline.small_version import CLASSES
@@ -32,29 +30,15 @@ def photos(tmp_path) -> Path:
     return class_folders(tmp_path / "new", drawn)
 
 
-def evaluate(*arguments):
-    """Run `imgpipe evaluate` in this process; return the result, or raise its error."""
-    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def answer(*arguments):
-    """Run `imgpipe evaluate` and return its JSON, which must have the declared format."""
-    found = json.loads(evaluate(*arguments, "--json", "-").stdout)
-    json_formats.conform("evaluate", found)
-    return found
+evaluate = functools.partial(ran, "evaluate")
+answer = functools.partial(answered, "evaluate")
 
 
 def test_metrics_agree_with_the_answers_of_predict(out, photos):
     palette = draw_hand("rock", seed=9, size=96).convert("P")
     palette.save(photos / "rock" / "9.bmp")  # a run would repair its colours; the model answers it
     found = answer("--model", out, "--data", photos)
-    predicted = CliRunner().invoke(
-        app, ["predict", "--model", str(out), str(photos), "--json", "-"]
-    )
-    rows = json.loads(predicted.stdout)
+    rows = answered("predict", "--model", out, photos)
     right = sum(Path(row["image"]).parent.name == row["label"] for row in rows)
     assert (found["count"], found["correct"]) == (13, right)
     assert found["accuracy"] == pytest.approx(right / 13)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 import imgpipe
 from imgpipe.components.common.storage import manifest, records
@@ -20,20 +19,14 @@ from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.described_files import version_damage
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
-from imgpipe.pipeline.application import app
 from imgpipe.pipeline.output.model import Model
 from imgpipe.pipeline.published import exports
 from tests import python_program
+from tests.command import ran
 from tests.images import encoded, noise
 from tests.pipeline import past_runs, small_version
 
-
-def export(*arguments):
-    """Run `imgpipe export` in this process; return the result, or raise its error."""
-    result = CliRunner().invoke(app, ["export", *map(str, arguments)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
+export = functools.partial(ran, "export")
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +207,7 @@ def test_a_lite_file_that_loses_too_much_is_refused(judged, tmp_path):
     worse = dataclasses.replace(right, make=lambda _: exports.KINDS["tflite"].make(other))
     with pytest.raises(
         exports.NotEqual,
-        match=r"accuracy 0\.\d+ is below the threshold 0\.9; it loses .* of 20 validation images",
+        match=r"not written: it loses .* points of .* of 20 validation images",
     ):
         exports.export("tflite-int8", worse, Model(judged))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import typing
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import pytest
 import typer
 from pydantic import ValidationError
-from typer.testing import CliRunner
 
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.demo import draw_hand
@@ -18,17 +16,6 @@ from imgpipe.pipeline.json_formats import FORMATS
 from tests import json_formats
 from tests.images import class_folders
 from tests.pipeline import small_version
-
-
-def answer(command: str, *arguments: object) -> Any:
-    """Run a command and return the JSON on its standard output, which must have its format."""
-    words = [*command.split(), *map(str, arguments), "--json", "-"]
-    result = CliRunner().invoke(app, words)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    found = json.loads(result.stdout)
-    json_formats.conform(command, found)
-    return found
 
 
 @pytest.fixture

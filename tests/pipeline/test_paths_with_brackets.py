@@ -6,12 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.application import app
 from imgpipe.serving.server import model_config
 from imgpipe.serving.server.settings import Settings
+from tests.command import ran
 from tests.images import encoded, noise
 
 _WORDS = r"expected a path without \*, \?, \[ and .*Received: .*Rename it: mv "
@@ -37,9 +36,8 @@ def test_every_command_of_a_model_refuses_it_with_the_sentence_of_run(copied, tm
         ["export", "keras", copied, "--to", tmp_path / "m.keras"],
         ["serve", copied],
     ):
-        result = CliRunner().invoke(app, [str(word) for word in words])
         with pytest.raises(ConfigError, match=_WORDS):
-            raise result.exception
+            ran(*words)
 
 
 def test_a_server_refuses_it_before_it_loads(copied):

@@ -14,9 +14,13 @@ from imgpipe.components.data_gate import accepted
 from imgpipe.components.data_gate.settings import GatePlan
 from imgpipe.components.feature_bank.settings import BankPlan
 from imgpipe.components.image_evaluator.settings import EvaluatorPlan
+from imgpipe.components.image_filter.judge import overrides
+from imgpipe.components.image_filter.judge.overrides import Override
+from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.components.model_pusher.settings import PusherPlan
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration import config as configs
+from imgpipe.pipeline.configuration.places import DECISIONS
 from imgpipe.pipeline.definition import plan as plans
 from imgpipe.pipeline.images.source import usable
 from tests.images import class_folders
@@ -190,3 +194,31 @@ def test_the_accepted_schema_is_part_of_the_plan(config: configs.Config):
     assert GatePlan.from_json(after["gate"]) == gate.model_copy(update={"accept_changes": 1})
     assert EvaluatorPlan.from_json(after["evaluator"]).accept_changes == 1
     assert _changed(before, after) == {"gate", "evaluator"}, "what was accepted stays so"
+
+
+def _decided(config: configs.Config, *decisions: Override, place: str = DECISIONS) -> plans.Plan:
+    """Return the plan of a run with a file of decisions about single images."""
+    file = config.places.out / place
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(overrides.to_toml(decisions), encoding="utf-8")
+    named = config.replaced({"judge.overrides": "" if place == DECISIONS else str(file)})
+    inputs = usable(named)
+    return plans.make(named, inputs.images.scan(), inputs.overrides)
+
+
+def test_a_decision_about_an_image_changes_the_run_key_but_its_note_does_not(
+    config: configs.Config,
+):
+    def key(plan: plans.Plan) -> str:
+        return str(PusherPlan.from_json(plan.pusher).facts["run_key"])
+
+    accept = Override("0" * 64, "accept")
+    none, decided = _decided(config), _decided(config, accept)
+    assert FilterPlan.from_json(none.image_filter).overrides == ()
+    assert FilterPlan.from_json(decided.image_filter).overrides == (accept,)
+    assert key(none) != key(decided)
+    noted = Override("0" * 64, "accept", note="seen", path="a/1.jpg")
+    moved = _decided(config, noted, place="other.toml")
+    assert key(moved) == key(decided) and moved.image_filter == decided.image_filter
+    with pytest.raises(ConfigError, match="relabels 1 image to 'c', which is not a class"):
+        _decided(config, Override("0" * 64, "relabel", "c"))

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 import io
 import json
 import os
@@ -17,8 +18,7 @@ import imgpipe
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands.predict import ServerError
-from imgpipe.serving.client import ServingError
-from tests import json_formats
+from tests.command import answered, ran
 from tests.images import encoded, noise
 from tests.pipeline import small_version
 
@@ -42,19 +42,8 @@ def photos(tmp_path) -> Path:
     return folder
 
 
-def predict(*arguments):
-    """Run `imgpipe predict` in this process; return the result, or raise its error."""
-    result = CliRunner().invoke(app, ["predict", *map(str, arguments)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def rows(*arguments):
-    """Run `imgpipe predict` and return its JSON, which must have the declared format."""
-    answers = json.loads(predict(*arguments, "--json", "-").stdout)
-    json_formats.conform("predict", answers)
-    return answers
+predict = functools.partial(ran, "predict")
+rows = functools.partial(answered, "predict")
 
 
 def test_json_is_utf_8_whatever_the_encoding_of_the_terminal(out, photos):
@@ -88,9 +77,6 @@ def test_the_answers_are_those_of_a_server(out, photos):
 
 def test_a_version_is_chosen_by_number_or_by_its_folder(out, photos):
     by_number = rows("--model", out, "--version", 1, photos)
-    assert (
-        json.loads(predict("--model", out / "model/1", photos, "--json", "-").stdout) == by_number
-    )
     assert by_number == rows("--model", out / "model/1", photos)
     assert {row["version"] for row in by_number} == {1}
     assert by_number != rows("--model", out / "model", photos)
@@ -214,13 +200,6 @@ def test_what_cannot_be_is_refused(out, photos, tmp_path):
     with pytest.raises(ResourceError, match=r"is damaged: saved_model.pb has 1 bytes"):
         predict("--model", copy / "2", photos)
     assert {row["version"] for row in rows("--model", copy, photos)} == {1}
-
-
-def test_a_closed_model_says_so(out, photos):
-    with imgpipe.load(out) as model:
-        pass
-    with pytest.raises(ServingError, match=r"model/2 is closed. Load it again"):
-        model.predict(photos / "0.png")
 
 
 def test_a_fork_is_refused_instead_of_waiting_without_end(out, photos):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from imgpipe.components.common.storage.shards import Shard
 from imgpipe.components.image_filter import image_table, quarantine_files
@@ -15,34 +13,22 @@ from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.judge.check import ImageFinding
 from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import quarantine
-from tests import json_formats
+from tests.command import answered, ran
 from tests.pipeline.past_runs import leave
 
 ROWS = [
-    ("cat/blurred.jpg", "a" * 64, "blurry", "sharpness 0.10, under 0.29", b"picture"),
-    ("cat/cut.jpg", "b" * 64, "truncated", "cut short", b"cut"),
-    ("dog/owl.jpg", "c" * 64, "label_conflict", "labelled dog, but", b"owl"),
-    ("dog/gone.jpg", "", "unreadable", "No such file", None),
-    ("cat/copy.jpg", "d" * 64, "duplicate", "same bytes as cat/one.jpg", b"copy"),
+    ("cat/blurred.jpg", "blurry", "sharpness 0.10, under 0.29"),
+    ("cat/copy.jpg", "duplicate", "same bytes as cat/one.jpg"),
+    ("dog/gone.jpg", "unreadable", "No such file"),
 ]
 
 
 def write(folder, rows=ROWS):
     """Write a quarantine with these rows into a folder and return it."""
     (folder / image_table.FOLDER).mkdir(parents=True)
-    images = []
-    for path, image_hash, reason, detail, data in rows:
-        stored = ""
-        if data is not None:
-            stored = f"{reason}/{image_hash[:16]}-x.jpg"
-            (folder / reason).mkdir(exist_ok=True)
-            (folder / stored).write_bytes(data)
-        finding = ImageFinding(reason, detail, remedy="what to do")
-        images.append(ImageRow(path, image_hash=image_hash, findings=(finding,), stored=stored))
     (folder / quarantine_files.MANIFEST).touch()
-    write_table(folder, images)
+    write_table(folder, [ImageRow(path, findings=(ImageFinding(*found),)) for path, *found in rows])
     return folder
 
 
@@ -61,15 +47,6 @@ def out(tmp_path):
         artifacts = {"ImageFilter": {"quarantine": str(place)}}
         leave(tmp_path / "out", f"2026010{number}-000000", version=number, artifacts=artifacts)
     return tmp_path / "out"
-
-
-def call(*arguments):
-    """List a quarantine in this process and return the output."""
-    result = CliRunner().invoke(app, ["quarantine", "list", *map(str, arguments)])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 def test_the_quarantine_of_a_run_is_found_from_any_folder(out, tmp_path):
@@ -92,18 +69,17 @@ def test_the_quarantine_of_a_run_is_found_from_any_folder(out, tmp_path):
 
 
 def test_list_shows_reasons_and_paths(out):
-    text = call("--out", out)
+    text = ran("quarantine", "list", "--out", out).stdout
     assert "blurry  1" in text and "cat/blurred.jpg  sharpness 0.10" in text
-    assert "5 files rejected in" in text
-    rows = json.loads(call("--out", out, "--json", "-").partition("]\n")[0] + "]")
-    json_formats.conform("quarantine list", rows)
+    assert "3 files rejected in" in text
+    rows = answered("quarantine list", "--out", out)
     assert [row["path"] for row in rows] == sorted(path for path, *_ in ROWS)
 
 
 def test_control_characters_in_names_are_escaped_on_the_terminal(tmp_path):
     name = "a/\x1b]0;title\x07\n1 rejected files :x: [bold]\u202e\udcffgpj.jpg"
-    place = write(tmp_path / "q", [(name, "e" * 64, "blurry", "\x1b[2J", b"x")])
-    shown = call("--out", place)
+    place = write(tmp_path / "q", [(name, "blurry", "\x1b[2J")])
+    shown = ran("quarantine", "list", "--out", place).stdout
     assert r"a/\x1b]0;title\x07\n1 rejected files :x: [bold]\u202e\udcffgpj.jpg  \x1b[2J" in shown
     assert "\x1b" not in shown and len(shown.splitlines()) == 4
 
@@ -114,15 +90,15 @@ def test_a_damaged_or_missing_table_is_named(tmp_path, content):
     file = write_table(place, [])
     file.write_bytes(content or file.read_bytes()[:-20])
     with pytest.raises(ResourceError, match=r"images-00000-of-00001\.arrow is damaged"):
-        call("--out", place)
+        ran("quarantine", "list", "--out", place)
     file.unlink()
     with pytest.raises(ResourceError, match=r"has no table of images .* Run the pipeline again"):
-        call("--out", place)
+        ran("quarantine", "list", "--out", place)
 
 
 def test_warnings_about_kept_files_are_listed(tmp_path):
     place = write(tmp_path / "q")
     warning = ImageFinding("dark", "almost black", "warn")
     write_table(place, [ImageRow("a/dark.jpg", findings=(warning,)), ImageRow("a/x.jpg")])
-    text = call("--out", place, "--warnings")
+    text = ran("quarantine", "list", "--out", place, "--warnings").stdout
     assert "a/dark.jpg  almost black" in text and "1 file with a warning in" in text

@@ -1,22 +1,19 @@
 """Tests of `imgpipe runs`: the table and the JSON, from the files that runs leave."""
 
 import fcntl
+import functools
 import json
 
 import pytest
-from typer.testing import CliRunner
 
 from imgpipe.components.model_pusher import versions
-from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands import rollback
-from tests import json_formats, python_program
+from tests import python_program
+from tests.command import answered, ran
 from tests.pipeline.past_runs import leave
 from tests.run_facts import decided_by
 
-
-def invoke(*arguments):
-    """Run `imgpipe runs` in this process and return the result."""
-    return CliRunner().invoke(app, ["runs", *map(str, arguments)])
+invoke = functools.partial(ran, "runs")
 
 
 @pytest.fixture
@@ -57,9 +54,7 @@ def test_the_list_ends_with_the_commands_that_go_on_from_the_newest_run(tmp_path
 
 
 def test_runs_writes_json_with_every_field_and_nothing_else(out):
-    result = invoke(out / "model", "--last", 2, "--json", "-")
-    answer = json.loads(result.stdout)
-    json_formats.conform("runs", answer)
+    answer = answered("runs", out / "model", "--last", 2)
     judged, killed = answer["runs"]
     assert (judged["version"], killed["status"]) == (2, "killed")
     assert judged["decided_by"] == decided_by(19, 20, "validation")
@@ -69,7 +64,7 @@ def test_runs_writes_json_with_every_field_and_nothing_else(out):
 def test_the_newest_run_is_working_while_the_folder_is_locked(out):
     with (out / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        states = [row["status"] for row in json.loads(invoke(out, "--json", "-").stdout)["runs"]]
+        states = [row["status"] for row in answered("runs", out)["runs"]]
     assert states[-1] == "working" and "killed" not in states
 
 
@@ -77,15 +72,14 @@ def test_after_a_rollback_the_model_of_the_newest_version_is_named(out):
     saved = out / "saved"
     (saved / "assets").mkdir(parents=True)
     (saved / "assets" / "vocabulary.txt").write_text("cat\ndog\n")
-    assert json.loads(invoke(out, "--json", "-").stdout)["newest_version"] is None
+    assert answered("runs", out)["newest_version"] is None
     for content in ("first", "second"):
         (saved / "saved_model.pb").write_text(content)
         versions.publish(out / "model", {"": saved}, {})
     assert "is the newest" not in invoke(out).stdout
     rollback.rollback(out / "model", 1)
     assert "version 3 is the newest, and holds the model of version 1" in invoke(out).stdout
-    answer = json.loads(invoke(out, "--json", "-").stdout)
-    json_formats.conform("runs", answer)
+    answer = answered("runs", out)
     assert answer["newest_version"] == {
         "number": 3,
         "path": str(out / "model/3"),

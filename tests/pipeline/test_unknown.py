@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 import imgpipe
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.application import app
-from tests import json_formats
+from tests.command import answered, ran
 from tests.images import class_folders, encoded, noise
 from tests.pipeline import small_version
 
@@ -42,26 +40,18 @@ def photos(tmp_path) -> Path:
     )
 
 
-def _ran(*words: object):
-    result = CliRunner().invoke(app, [str(word) for word in words], env={"COLUMNS": "300"})
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
 def test_predict_gives_unknown_no_probability_and_hides_no_class(unsure, photos):
     words = ("predict", "--model", unsure, photos / "rock")
-    answers = json.loads(_ran(*words, "--json", "-").stdout)
-    json_formats.conform("predict", answers)
+    answers = answered(*words)
     for answer in answers:
         assert (answer["label"], answer["probability"]) == ("unknown", None)
         assert {entry["label"] for entry in answer["top"]} == set(small_version.CLASSES)
-    first, _, counts = _ran(*words).stdout.splitlines()
+    first, _, counts = ran(*words).stdout.splitlines()
     shown = first.split("unknown  ")[1]
     assert all(name in shown for name in small_version.CLASSES)
     assert not shown[0].isdigit() and counts == "2 images: unknown 2"
-    assert ",unknown,,1," in _ran(*words, "--csv", "-").stdout
-    certain = json.loads(_ran(*words, "--least-certain-first", "--json", "-").stdout)
+    assert ",unknown,,1," in ran(*words, "--csv", "-").stdout
+    certain = answered(*words, "--least-certain-first")
     highest = [answer["top"][0]["probability"] for answer in certain]
     assert highest == sorted(highest)
 
@@ -81,7 +71,7 @@ def test_the_most_probable_class_is_judged_as_in_a_run(unsure, photos):
 @pytest.mark.parametrize("kind", ["onnx", "keras", "tflite"])
 def test_an_exported_file_names_the_rule_that_its_reader_has_to_apply(unsure, tmp_path, kind):
     file = tmp_path / f"model.{kind}"
-    said = _ran("export", kind, unsure, "--to", file).stdout
+    said = ran("export", kind, unsure, "--to", file).stdout
     assert f"answers unknown where no probability reaches {_BELOW:g} (model.unknown_rate)" in said
     content = file.read_bytes()
     if kind == "onnx":

@@ -14,8 +14,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from imgpipe.serving.look import Look
 from tests.images import encoded, noise
-from tests.looks import hidden_cost, pixels, size
 
 
 def chunk(name: bytes, data: bytes) -> bytes:
@@ -65,38 +65,38 @@ def many_scans(count: int = 200, side: int = 16) -> bytes:
     ids=range(11),
 )
 def test_images_cost_more_than_their_pixels(data, cost):
-    assert hidden_cost(data) == cost
+    assert Look(data).hidden_cost == cost
 
 
 def test_a_frame_header_is_looked_for_where_one_can_be():
     """A decoder would find it anywhere, and allocate what it asks for."""
     whole = encoded(Image.new("RGB", (300, 200)), "JPEG")
     near, far = (whole[:2] + b"\xff" * count + whole[2:] for count in (60_000, 70_000))
-    assert (pixels(near), hidden_cost(near)) == (60_000, "")
-    assert pixels(far) is None
-    assert hidden_cost(far).startswith("a frame header behind more than 65,536 bytes")
-    assert hidden_cost(whole[:20] + b"\xff" * 80_000) == "", "there is none"
+    assert (Look(near).pixels, Look(near).hidden_cost) == (60_000, "")
+    assert Look(far).pixels == 0
+    assert Look(far).hidden_cost.startswith("a frame header behind more than 65,536 bytes")
+    assert Look(whole[:20] + b"\xff" * 80_000).hidden_cost == "", "there is none"
 
 
 def test_long_comments_of_a_gif_are_a_hidden_cost():
     whole = encoded(Image.new("L", (3, 2)), "GIF")
     comment = b"\x21\xfe" + (b"\xff" + b"a" * 255) * 300 + b"\0"
-    assert hidden_cost(whole[:-1] + comment + b";") == "comments of more than 64 KiB"
-    assert hidden_cost(whole[:-1] + b"\x21\xfe\x03abc\0" + b";") == ""
+    assert Look(whole[:-1] + comment + b";").hidden_cost == "comments of more than 64 KiB"
+    assert Look(whole[:-1] + b"\x21\xfe\x03abc\0" + b";").hidden_cost == ""
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
 def test_usual_images_have_no_hidden_cost(kind):
-    assert hidden_cost(encoded(Image.new("RGB", (300, 200)), kind)) == ""
+    assert Look(encoded(Image.new("RGB", (300, 200)), kind)).hidden_cost == ""
     scan = b"\xff\xda" * 1000
     jpeg = encoded(Image.new("RGB", (300, 200)), "JPEG", progressive=True, comment=scan)
-    assert hidden_cost(jpeg + scan) == "", "in a comment and after the end there are no scans"
+    assert Look(jpeg + scan).hidden_cost == "", "in a comment and after the end there are no scans"
 
 
 def test_a_file_that_ends_within_a_header_has_no_hidden_cost():
     for data in (many_scans(), compressed_texts()):
         for end in range(0, len(data), 7):
-            assert isinstance(hidden_cost(data[:end]), str)
+            assert isinstance(Look(data[:end]).hidden_cost, str)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_file_that_ends_within_a_header_has_no_hidden_cost():
 @pytest.mark.parametrize("size", [(1, 1), (317, 45), (640, 1201)])
 def test_the_header_gives_the_number_of_pixels(kind, options, size):
     image = Image.new("RGB", size, (9, 99, 199))
-    assert pixels(encoded(image, kind, **options)) == size[0] * size[1]
+    assert Look(encoded(image, kind, **options)).pixels == size[0] * size[1]
 
 
 @pytest.mark.parametrize(
@@ -130,27 +130,27 @@ def test_the_header_gives_the_number_of_pixels(kind, options, size):
 )
 def test_a_header_of_very_many_parts_is_over_every_limit(data):
     """To follow all of them would take seconds, in which no other request is answered."""
-    assert pixels(data) >= 4_000_000_000
+    assert Look(data).pixels >= 4_000_000_000
 
 
 def test_a_large_gif_is_read_to_its_end():
     """Its 400,000 sub-blocks have the usual size."""
     frame = struct.pack("<BHHHHBB", 0x2C, 0, 0, 300, 200, 0, 8)
     data = b"GIF89a" + bytes(7) + frame + (b"\xff" + bytes(255)) * 400_000 + b"\x00\x3b"
-    assert pixels(data) == 60_000
+    assert Look(data).pixels == 60_000
 
 
 def test_exif_thumbnails_do_not_count():
     image = Image.new("RGB", (300, 200))
     exif = Image.Exif()
     exif[0x010E] = "x" * 2000
-    assert pixels(encoded(image, "JPEG", exif=exif)) == 60_000
+    assert Look(encoded(image, "JPEG", exif=exif)).pixels == 60_000
 
 
 def test_all_frames_of_an_animation_count():
     frames = [Image.fromarray(np.full((40, 50), 60 * i, np.uint8)) for i in range(4)]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    assert pixels(data) == 4 * 40 * 50
+    assert Look(data).pixels == 4 * 40 * 50
 
 
 def test_garbage_is_left_to_the_decoder():
@@ -158,17 +158,17 @@ def test_garbage_is_left_to_the_decoder():
     starts = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"RIFF", b"\xff\x0a", b"")
     for _ in range(3000):
         start = rng.choice(starts)
-        found = pixels(start + rng.randbytes(rng.randrange(64)))
-        assert found is None or found >= 0
-    assert pixels(b"") is None
-    assert pixels(b"plain text") is None
+        found = Look(start + rng.randbytes(rng.randrange(64))).pixels
+        assert found >= 0
+    assert Look(b"").pixels == 0
+    assert Look(b"plain text").pixels == 0
 
 
 def test_a_png_header_behind_another_chunk_counts():
     """libpng reads it, so that a chunk in its place hid any number of pixels."""
     whole = png_bomb(12_000, 12_000)
     hidden = whole[:8] + chunk(b"teSt", struct.pack(">II", 1, 1)) + whole[8:]
-    assert size(hidden) == (12_000, 12_000)
+    assert Look(hidden).size == (12_000, 12_000)
 
 
 @pytest.mark.parametrize("options", [{"lossless": True}, {}], ids=["lossless", "lossy"])
@@ -178,4 +178,4 @@ def test_a_webp_image_without_a_chunk_counts(options):
     image = whole[20:]
     bare = b"RIFF" + struct.pack("<I", 4 + len(image)) + b"WEBP" + image
     height, width, _ = tf.io.decode_image(bare, expand_animations=False).shape
-    assert size(bare) == (width, height)
+    assert Look(bare).size == (width, height)

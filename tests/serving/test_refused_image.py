@@ -7,9 +7,8 @@ import io
 import pytest
 from PIL import Image
 
-from imgpipe.serving.look import in_words
+from imgpipe.serving.look import Look, in_words
 from tests.images import encoded, noise
-from tests.looks import reason
 
 _UNKNOWN = "Unknown image file format. One of JPEG, JPEG XL, PNG, GIF, BMP, WebP required."
 
@@ -64,13 +63,13 @@ def test_a_file_is_refused_for_its_own_reason(name):
     data, words = _FILES[name]
     assert words in in_words(_UNKNOWN, [data])
     for word in ("b64", "data URL", "image_bytes", "tensor", "Uncompress"):
-        assert word not in reason(data)
+        assert word not in Look(data).refusal()
 
 
 def test_formats_that_are_converted_are_damaged_if_they_are_refused():
     tiff = encoded(noise(3), "TIFF")[:50]
-    assert reason(tiff).startswith("TIFF, a format that is not accepted")
-    assert reason(tiff, ("TIFF", "WEBP")).startswith("the TIFF file is damaged")
+    assert Look(tiff).refusal().startswith("TIFF, a format that is not accepted")
+    assert Look(tiff).refusal(("TIFF", "WEBP")).startswith("the TIFF file is damaged")
 
 
 def test_of_several_images_the_row_is_named_where_the_bytes_show_it():

@@ -11,16 +11,17 @@ import random
 
 import pytest
 
+from imgpipe.components.common.image_file.header import probe
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.pipeline.demo import draw_hand
 from imgpipe.pipeline.images.data_check import judge
+from imgpipe.serving.look import Look
 from tests.fuzz.mutation import mutate
 from tests.images import encoded
-from tests.looks import probe
 
 _PIXELS = 2_000_000  # the pixel limit here; larger images would only take memory
-_BROKEN = {"truncated", "undecodable", "not_an_image", "zero_byte"}
+_BROKEN = {"truncated", "undecodable", "not_an_image", "zero_byte", "hidden_cost"}
 _TOO_LARGE = "pixel_limit"
 
 
@@ -92,7 +93,7 @@ def test_the_checks_agree_with_the_decode_operation_on_every_file(tmp_path, coun
     for name, data in files.items():
         reason = rejected.get(name, "transcoded" if name in transcoded else "good")
         if reason == _TOO_LARGE:
-            assert probe(data, _PIXELS).pixels > _PIXELS
+            assert probe(Look(data), _PIXELS).pixels > _PIXELS
             outcomes[reason] += 1
             continue
         decodes = op_decodes(data)

@@ -15,16 +15,11 @@ from pathlib import Path
 
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import atomic_write, sync_tree
-from imgpipe.models.files.described_files import describe, difference, files_below, sha256
+from imgpipe.models.files.described_files import describe, difference, files_below
 
 _SCHEMA = 1  # of a seal
 #: What `damage` says of an artifact that was emptied, for those who would read all of it.
 EMPTIED = "its large files were removed to save space"
-
-
-def sha256_or_empty(path: Path) -> str:
-    """Hex SHA-256 of a file's content, "" if there is no file."""
-    return sha256(path) if path.is_file() else ""
 
 
 def seal_file(folder: Path) -> Path:

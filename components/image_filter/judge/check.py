@@ -34,7 +34,7 @@ class Row(PlacedImage):
     stored: Annotated[str, "Name of the file in the quarantine; empty without a run."]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageFinding:
     """What a check or the comparison with other images found in one image.
 

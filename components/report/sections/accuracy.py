@@ -14,31 +14,29 @@ from imgpipe.components.run_record.facts import folds_of
 from imgpipe.components.run_record.metrics import Mistake
 from imgpipe.models.head.certainty import AccuracyFigures
 from imgpipe.models.names import feature_names as names
-from imgpipe.models.training.cross_validation import Folds
-from imgpipe.models.training.history import History
+
+#: What was judged, and what it decided.
+_ROLES = {
+    FOLDS: "models that have not seen the image; they decided",
+    names.VALIDATION: "the exported model; it decided",
+    names.TEST: "the exported model; it decided nothing",
+}
 
 
 @section("figures", "Accuracy and calibration", order=130, numbers=True)
 def figures(context: Context) -> Iterator[show.ResultBlock]:
     """Yield one row for what decided, and one for the test split, each with its interval."""
     deciding = context.facts["deciding"]
-    of_test = "the exported model; it decided nothing"
-    if deciding is not None and deciding["judged_by"] == "evaluation":
-        of_test = "the served model"
-    roles = {
-        FOLDS: _role_of_folds(context),
-        names.VALIDATION: _role_of_validation(context),
-        names.TEST: of_test,
-    }
+    is_evaluation = deciding is not None and deciding["judged_by"] == "evaluation"
     rows: list[list[show.TableCell]] = []
     for split, summary in context.facts["metrics"].items():
+        role = "the served model" if is_evaluation else _ROLES[split]
         others = [summary["loss"], summary["ece"], summary["ece_by_chance"]]
-        rows.append([split, *_reached(summary), *others, show.Span(roles[split], "muted")])
+        rows.append([split, *_reached(summary), *others, show.Span(role, "muted")])
         unseen = summary["unseen"]
         if unseen is not None:
-            role = "the number to believe: train has no image of these families"
-            role_words = show.Span(role, "muted")
-            rows.append([f"{split}, unseen families", *_reached(unseen), "", "", "", role_words])
+            believed = show.Span("the number to believe: train has none of these families", "muted")
+            rows.append([f"{split}, unseen families", *_reached(unseen), "", "", "", believed])
     if not rows:
         return
     yield show.Sentence(
@@ -60,37 +58,12 @@ def _reached(figures: AccuracyFigures) -> list[show.TableCell]:
     return [figures["count"], figures["correct"], figures["accuracy"], interval]
 
 
-def _role_of_folds(context: Context) -> str:
-    """Say what the folds were used for."""
-    folds = folds_of(context.facts)
-    count = folds["folds"] if folds is not None else 0
-    return (
-        f"{count} models, each for the images of train and validation that it has not seen; they "
-        "decided whether the exported model is blessed"
-    )
-
-
-def _role_of_validation(context: Context) -> str:
-    """Say what the validation split was used for."""
-    training = context.facts["training"]
-    task = "selected the epoch and calibrated the probabilities"
-    if training is None:
-        pass
-    elif len(training["search"] or ()) > 1:
-        task = "selected the network and the epoch, and calibrated the probabilities"
-    elif training["solution"] and not training["fine_tune"]:
-        task = "calibrated the probabilities"
-    return f"the exported model; it {task}, and decided whether the model is blessed"
-
-
 @section("folds", "Cross-validation", order=132, numbers=True)
 def cross_validation(context: Context) -> Iterator[show.ResultBlock]:
     """Yield the mean and one row for each fold."""
     folds = folds_of(context.facts)
-    training = context.facts["training"]
-    if training is None or folds is None:
+    if folds is None:
         return
-    learned = names.VALIDATION in training["learned"]
     spread = (
         f"The accuracies of the {folds['folds']} folds are {share(folds['min'])} to "
         f"{share(folds['max'])}, with a standard deviation of {share(folds['std'])}. The accuracy "
@@ -98,46 +71,26 @@ def cross_validation(context: Context) -> Iterator[show.ResultBlock]:
     )
     if folds["automatic"]:
         few = plural(folds["validation_images"], "image")
-        why = f"the validation split has only {few}"
-        if learned:
-            why = f"they let the model learn from the {few} of validation, too"
-        spread += f" The folds decided, because {why}."
+        spread += f" The folds decided, because the validation split has only {few}."
     yield show.Sentence(spread)
-    yield show.Sentence(_what_folds_estimate(folds, training, learned), "muted")
+    estimate = (
+        "Each training and validation image was classified once, by a model that was trained "
+        "without it and without its near-duplicates and the other images of its family "
+        f"({folds['groups']:,} families and single images were divided among the folds). What was "
+        "chosen by the same folds, such as the penalty of the head, may make the accuracy "
+        "slightly too high."
+    )
+    if folds["alike_apart"]:
+        estimate += (
+            f" {plural(folds['alike_apart'], 'image')} in chains of near-duplicates too long for "
+            "one fold could not be kept together, so the accuracy may be too high."
+        )
+    yield show.Sentence(estimate, "muted")
     rows = [
         (str(number), fold["images"], fold["correct"], fold["accuracy"], fold["trained_on"])
         for number, fold in enumerate(folds["per_fold"], 1)
     ]
     yield show.Table("By fold", ("Fold", "Images", "Correct", "Accuracy", "Trained on"), rows)
-
-
-def _what_folds_estimate(folds: Folds, training: History, learned: bool) -> str:
-    """Say how the folds were made, whose accuracy they tell, and why it may be too high."""
-    tuned = training["fine_tune"] is not None
-    kind = "network" if tuned else "head"
-    served = "is trained on the training split as usual"
-    if learned:
-        served = "has learned from all of these images"
-    text = (
-        f"Each training and validation image was classified once, by a {kind} that was trained "
-        "without it and without its near-duplicates and the other images of its family "
-        f"({folds['groups']:,} families and single images were divided among the folds). The "
-        f"served model {served}; this section estimates how accurate {kind}s trained in this way "
-        "are."
-    )
-    chosen = ""
-    if tuned:
-        chosen = "The search chose among networks"
-    elif learned:
-        chosen = "The penalty of the head was chosen"
-    if chosen:
-        text += f" {chosen} by the same folds, so the accuracy may be slightly too high."
-    if folds["alike_apart"]:
-        text += (
-            f" {plural(folds['alike_apart'], 'image')} in chains of near-duplicates too long for "
-            "one fold could not be kept together, so the accuracy may be too high."
-        )
-    return text
 
 
 @section("per_class", "Classes", order=134, numbers=True)

@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from imgpipe.components.common.formatting import join_names, plural, seconds, share
-from imgpipe.components.model_pusher.push import Push
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.advice import would_more_help
 from imgpipe.components.report.commands import serve_command
@@ -23,21 +22,15 @@ from imgpipe.models.training.history import FAILURES, JUDGES, History, Stage, Tr
 
 _MOST_NAMES = 100  # classes that are named
 _PORT = 8500  # TensorFlow Serving's default for gRPC; the REST interface has the next one
-_GATES = {
-    "model": "ImageEvaluator",
-    "serving": "ServingValidator",
-    "rollback": "ModelPusher, because a rollback has withdrawn the model",
-    "other_version": "ModelPusher, because the served version changed meanwhile",
-}
 
 
 @section("model", "Model", order=150, numbers=True)
 def model(context: Context) -> Iterator[show.ResultBlock]:
-    """Yield the outcome of the push, and commands if there is a model to serve."""
+    """Yield where the model is and what it is made of, with the commands that serve it."""
     push, settings = context.facts["push"], context.facts["settings"]
     if push is None:
         return
-    rows: list[tuple[str, show.Text]] = [("Outcome", _outcome_of_push(context, push))]
+    rows: list[show.NamedText] = []
     if push["path"]:
         rows.append(("Location", show.Span(push["path"], "path")))
     if settings["backbone"]:
@@ -50,22 +43,6 @@ def model(context: Context) -> Iterator[show.ResultBlock]:
         for purpose, command in _commands(push["path"].rstrip("/"), settings["name"]):
             yield show.Heading(purpose)
             yield show.Command(command)
-
-
-def _outcome_of_push(context: Context, push: Push) -> show.Text:
-    """Say whether the model was published, and if it was not, by which gate it was refused."""
-    if push["status"] == "pushed":
-        return (show.Span("Published", "good"), f" as version {push['version']}")
-    if push["status"] == "unchanged":
-        version = f"version {push['version']}, which is already published"
-        return (show.Span("Unchanged", "strong"), f": {version}, is identical to this model")
-    baseline = context.facts["baseline"]
-    words = ""
-    if push["refused_by"]:
-        words = f": refused by {' and '.join(_GATES[gate] for gate in push['refused_by'])}"
-    if baseline is not None and baseline["version"]:
-        words += f"; version {baseline['version']}, which was published earlier, stays in place"
-    return (show.Span("Not published", "warn"), words)
 
 
 def _commands(path: str, name: str) -> list[tuple[str, str]]:

@@ -143,25 +143,6 @@ def test_the_first_blessed_data_sets_the_schema_for_later_data(photos, encode, r
     away()  # although the same data was accepted before
 
 
-@pytest.mark.slow
-def test_too_few_images_and_too_many_rejects_are_refused_with_an_empty_test_split(photos, run):
-    folder = photos(
-        {
-            "train/cat": 12,
-            "train/dog": 3,
-            "validation/cat": 4,
-            "validation/dog": 4,
-            "train/dog/empty.jpg": b"",
-        }
-    )
-    with pytest.raises(DataRefused, match="too few 'dog' in train") as refused:
-        run(folder, min_train=5, max_rejected_share=0.01)
-    text = str(refused.value)
-    assert "too few 'dog' in train: expected at least 5, found 3" in text
-    assert "rejected share: expected at most 1.0% of the images, found 4.2% (1 of 24" in text
-    assert "anomaly" not in text and not run.schema.exists()
-
-
 def test_the_schema_of_no_image_has_no_feature(tmp_path, tfx):
     from tensorflow_metadata.proto.v0 import statistics_pb2
 

@@ -80,6 +80,16 @@ def test_equal_and_similar_images_are_found():
     assert comparison.compare([], [], PLAN, None).near_groups() == []
 
 
+def test_ignored_near_duplicates_are_still_kept_in_one_fold():
+    hashes = drawn(1)[0]
+    rows, of_images = examined([(1, "a/1.jpg", hashes), (2, "a/2.jpg", hashes)])
+    settings = JudgeSettings(severity={"near_duplicate": "ignore"})
+    plan = FilterPlan(settings=settings, vocabulary=("a",))
+    found = comparison.compare(rows, of_images, plan, None)
+    assert not found.warned and found.near_groups() == []
+    assert [row.near_group for row in found.rows] == [1, 1]
+
+
 def test_a_group_of_similar_images_that_are_all_rejected_is_no_group():
     # Two takes of one scene, both of them copied into both classes.
     takes = [(number, f"{label}/{number}.jpg") for number in (1, 2) for label in ("cat", "dog")]
@@ -133,3 +143,13 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     assert again == compared and again.near_groups() == compared.near_groups() != []
     image_table.write(file, ImageTable([], 0))
     assert image_table.read(file).near_groups() is None
+
+
+def test_a_training_copy_of_a_held_out_image_is_rejected():
+    hashes = drawn(1)[0]
+    held_out = dataclasses.replace(image("t/2.png", 2, perceptual_hash=hashes), split="test")
+    records = [image("a/1.png", 1, perceptual_hash=hashes), held_out]
+    (found,) = comparison.compare(*rows_and_hashes(records, PLAN), PLAN, None).rejected
+    assert (found["path"], found["kept_copy"]) == ("a/1.png", "t/2.png")
+    assert found["reason"] == "near_duplicate_across_splits"
+    assert "that one is in test" in found["detail"] and "data.group_pattern" in found["override"]

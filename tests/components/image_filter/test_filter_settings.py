@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 
-import pytest
-from PIL import ExifTags, Image
+from PIL import Image
 
 from imgpipe.components.common.image_file.pixels import MEASUREMENTS
 from imgpipe.components.common.storage import records
@@ -16,7 +15,7 @@ from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.models.names import feature_names as names
 from imgpipe.serving.look import PIXEL_LIMIT
 from imgpipe.serving.server.settings import Settings
-from tests.images import encoded, noise
+from tests.images import encoded
 
 
 def digest(data):
@@ -61,18 +60,6 @@ def test_measurements_are_written_to_examples_and_metadata(photos, run):
     (found,) = [finding for finding in table(done).warned if finding["reason"] == "dark"]
     assert (found["label"], found["split"]) == ("a", records.text(example, names.SPLIT))
     assert found["detail"] == "even its brightest parts are dark"
-
-
-@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
-def test_files_that_viewers_turn_are_warned_of(photos, run, kind):
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6
-    out = io.BytesIO()
-    image = Image.fromarray(noise(5, (45, 30)))
-    image.save(out, kind, exif=exif.tobytes(), lossless=True)
-    name = f"a/phone.{kind.lower()}"
-    folder = photos({"a": 3, "b": 3, name: out.getvalue(), "a/up.png": encoded(image)})
-    assert warned(run(folder))["orientation"] == [name]
 
 
 def test_overrides_accept_reject_and_relabel_and_are_counted(photos, encode, run):

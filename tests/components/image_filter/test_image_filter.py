@@ -5,29 +5,17 @@ No image is lost, and other engines and shards give the same result.
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import integer, shard_files, text
-from imgpipe.components.image_filter import image_filter, image_table
+from imgpipe.components.image_filter import image_filter
 from imgpipe.components.image_filter.image_filter import Uris
-from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.components.image_filter.summary import check_conservation
 from imgpipe.models.names import feature_names as names
 from tests import images
-
-
-def near_warnings(done):
-    """Return the warnings about near-duplicates, without others about the noise images."""
-    return [
-        found
-        for found in done.summary["findings"]
-        if found["fate"] == "warned" and found["reason"].startswith("near")
-    ]
 
 
 @pytest.fixture
@@ -79,26 +67,6 @@ def test_every_fault_is_named_and_every_image_is_counted(faulty, run):
         assert stored.read_bytes() == (faulty / path).read_bytes()
 
 
-def test_no_image_of_a_given_test_split_is_moved(photos, encode, run):
-    """Small classes are filled up with training images, whose copies in test stay there."""
-    same = {f"{n}.jpg": encode(seed=700 + n) for n in range(10)}
-    folder = photos(
-        {
-            "train/a": 2,  # so that copies are among the five that validation gets
-            "train/b": 12,
-            "test/b": 6,
-            **{f"train/a/{name}": data for name, data in same.items()},
-            **{f"test/a/{name}": data for name, data in same.items()},
-        }
-    )
-    rule = SplitRule(given=("train", "test"), min_validation=5)
-    done = run(folder, rule=rule)
-    splits = Counter(text(record, names.SPLIT) for record in done.records("metadata"))
-    assert splits["test"] == 16
-    assert set(done.rejects) == {f"train/a/{name}" for name in same}
-    assert {reject["reason"] for reject in done.rejects.values()} == {"duplicate_across_splits"}
-
-
 def test_other_engines_and_shard_sizes_give_the_same_examples(faulty, run):
     one = run(faulty)
     other = run(
@@ -135,84 +103,6 @@ def test_the_quarantine_is_private_to_its_owner(photos, run):
     modes = {path.stat().st_mode & 0o777 for path in place.rglob("*") if path.is_file()}
     assert place.stat().st_mode & 0o777 == 0o700
     assert modes == {0o600}
-
-
-@pytest.fixture
-def scene():
-    """Return a function (seed, quality, size) → JPEG of smooth shapes.
-
-    Each seed gives another image. `size` is (width, height) in pixels.
-    """
-
-    def make(seed, quality=90, size=(96, 80)):
-        return images.encoded(images.scene(seed, size, (4, 8, 16)), "JPEG", quality=quality)
-
-    return make
-
-
-@pytest.fixture
-def leaking(photos, scene):
-    """Return a folder with given splits and near-duplicates.
-
-    A training image is saved again in test, and there are more near-duplicates within train.
-    """
-    return photos(
-        {
-            **{
-                f"{split}/{label}": 3 for split in ("train", "validation", "test") for label in "ab"
-            },
-            "train/a/leak.jpg": scene(1),
-            "test/a/shown.jpg": scene(1, quality=60),
-            "train/a/one.jpg": scene(2),
-            "train/a/two.jpg": scene(2, quality=60),
-            "train/a/owl.jpg": scene(3),
-            "train/b/owl.jpg": scene(3, quality=60),
-            "train/b/half.jpg": scene(4),
-            "train/b/whole.jpg": scene(4, size=(192, 160)),
-            "train/b/same.jpg": scene(4),
-        }
-    )
-
-
-def test_training_copies_of_held_out_images_are_rejected_and_other_copies_warned_of(leaking, run):
-    done = run(leaking)
-    assert {path: reject["reason"] for path, reject in done.rejects.items()} == {
-        "train/a/leak.jpg": "near_duplicate_across_splits",
-        "train/b/same.jpg": "duplicate",
-    }
-    leak = done.rejects["train/a/leak.jpg"]
-    assert leak["kept_copy"] == "test/a/shown.jpg" and "that one is in test" in leak["detail"]
-    assert "data.group_pattern" in leak["override"]
-    assert (done.root / "q" / leak["stored"]).read_bytes() == (
-        leaking / "train/a/leak.jpg"
-    ).read_bytes()
-    warnings = {
-        found["reason"]: [example["path"] for example in found["examples"]]
-        for found in near_warnings(done)
-    }
-    assert warnings == {
-        "near_duplicate": ["train/a/two.jpg", "train/b/whole.jpg"],
-        "near_duplicate_label_conflict": ["train/a/owl.jpg", "train/b/owl.jpg"],
-    }
-    groups = image_table.read_found(f"{done.root}/q").near_groups()
-    assert [[member["path"] for member in group["members"]] for group in groups] == [
-        ["test/a/shown.jpg", "train/a/leak.jpg"],
-        ["train/a/one.jpg", "train/a/two.jpg"],
-        ["train/a/owl.jpg", "train/b/owl.jpg"],
-        ["train/b/half.jpg", "train/b/whole.jpg"],
-    ]
-
-
-def test_ignored_near_duplicates_are_still_kept_in_one_fold(leaking, run):
-    """Only different labels are reported, but each kept image has the number of its group."""
-    severities = {"near_duplicate": "ignore", "near_duplicate_across_splits": "ignore"}
-    done = run(leaking, settings=JudgeSettings(severity=severities))
-    assert set(done.rejects) == {"train/b/same.jpg"}
-    (found,) = near_warnings(done)
-    assert found["reason"] == "near_duplicate_label_conflict"
-    groups = {text(e, names.PATH): integer(e, names.NEAR_GROUP) for e in done.records("kept")}
-    assert groups["train/a/one.jpg"] == groups["train/a/two.jpg"] > 0
-    assert len(set(groups.values()) - {0}) == 4
 
 
 def test_turned_copies_and_families_are_drawn_into_one_split(photos, run):

@@ -66,7 +66,6 @@ def curve(accuracy):
 
 
 EPOCHS = [made(Epoch)] * 4
-LAST = {"epochs": EPOCHS, "stopped": "epochs", "best_epoch": 4}
 
 
 @pytest.mark.parametrize(
@@ -117,8 +116,6 @@ LAST = {"epochs": EPOCHS, "stopped": "epochs", "best_epoch": 4}
             solved(learning_curve=curve(lambda _: 0.9)),
             "more such images would help little",
         ),
-        (trained(**LAST), "stopped at the last epoch, 4, which was the best"),
-        (trained(fine_tune=made(FineTuned, **LAST)), "Raise fine_tune.epochs"),
         (
             confused((0, 0, 9), (0, 1, 3), (1, 0, 2), (2, 0, 4)),
             "a and b are confused most: 5 of 9 mistakes.",
@@ -144,9 +141,6 @@ def test_a_fact_leads_to_its_advice(given, words):
         changed(solved(accuracy=0.8), changed={"fine_tune.mode": "off"}),
         trained(search_ended=made(Finding, reason="all")),
         solved(learning_curve=[{"images": 400, "accuracy": 0.9}]),
-        trained(fine_tune=made(FineTuned, **LAST), search=[made(Tried)] * 2),
-        trained(**LAST | {"best_epoch": 2}),
-        trained(**LAST | {"stopped": "plateau"}),
         confused((0, 0, 9), (0, 1, 1)),
     ],
 )
@@ -169,21 +163,11 @@ def test_the_page_gives_at_most_three_pieces_of_advice_after_the_verdict():
     assert f"<pre>{words}</pre>" in steps, "the folder of the run, and no break inside a word"
 
 
-def test_a_run_without_advice_says_so():
-    given = facts() | {"suspects": None, "deciding": None}
-    assert "No fact of this run calls for a change" in render(given, None, {}, BLESSED)
-
-
 @pytest.mark.parametrize(
     ("given", "command"),
     [
         (doubted(1), "imgpipe review '/a b'"),
         (solved(accuracy=0.931), "imgpipe run --config '/a b/runs/1/config.toml' --minutes 15"),
-        (trained(**LAST), "imgpipe run --config '/a b/runs/1/config.toml' --set train.epochs=8"),
-        (
-            trained(fine_tune=made(FineTuned, **LAST)),
-            "imgpipe run --config '/a b/runs/1/config.toml' --set fine_tune.epochs=8",
-        ),
         (trained_on(cat=12, dog=80, owl=90), "imgpipe run --config '/a b/runs/1/config.toml'"),
     ],
 )

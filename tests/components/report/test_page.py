@@ -212,7 +212,7 @@ def test_the_sections_with_figures_have_their_content(timings):
         "181 read = 180 kept + 1 rejected ✓",
         "the dot marks the best epoch, 7",
         "had not improved for train.patience epochs",
-        "Published as version 4",
+        "Location /out/model/4",
         "imgpipe serve /out --model rps",
         "imgpipe predict photo.jpg --server localhost:8500 --model rps",
         "2 images in 1 group of near-duplicates",
@@ -276,14 +276,6 @@ def with_parts(**parts):
     [
         (facts(), "None of 180 files was rejected."),
         (with_parts(data={"kept": 179}), "do not add up"),
-        (
-            with_parts(push={"status": "refused", "path": None, "refused_by": ["model"]}),
-            "Not published : refused by ImageEvaluator",
-        ),
-        (
-            with_parts(push={"status": "refused", "path": None, "refused_by": ["rollback"]}),
-            "refused by ModelPusher, because a rollback has withdrawn the model",
-        ),
         (
             facts()
             | {

@@ -18,9 +18,3 @@ def test_the_arguments_of_another_program_are_not_written(tmp_path):
     identity.note_start(tmp_path, ["train.py", "--api-key", "SECRET"])
     assert "SECRET" not in (tmp_path / identity.FILE).read_text()
     assert identity.read(str(tmp_path))["command"] == ""
-
-
-def test_versions_are_those_that_are_installed():
-    import numpy
-
-    assert identity.packages()["numpy"] == numpy.__version__

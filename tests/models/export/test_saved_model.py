@@ -212,6 +212,7 @@ def test_a_request_without_images_is_an_invalid_argument(session, signature: str
     ("signature", "garbage", "message"),
     [
         ("serving_default", b"", "Input is empty"),
+        ("serving_default", b"/home/ann/photos/cat.jpg", "Unknown image file format"),
         ("serving_examples", b"II*\0garbage", "Unknown image file format"),
         ("features", b"\xff\xd8\xff\xe0 no jpeg", "Invalid JPEG data"),
         ("cam", b"\0garbage", "Unknown image file format"),
@@ -243,38 +244,6 @@ def test_a_server_refuses_images_in_examples_in_the_words_for_images(directory, 
         with pytest.raises(StatusError, match=r"^Row 1: TIFF, a format that is not accepted\."):
             handle.predict(inputs, signature)
     handle.runtime.close()
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "/home/ann/photos/cat.jpg",
-        "BMW.jpg",
-        "Bilder/" + "Mädchen 猫" * 9,
-        "https://example.org/cat.jpg",
-        "data:image/png;base64,iVBORw0KGgo=",
-        "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAMC" * 9,
-        '<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg">',
-    ],
-)
-@pytest.mark.parametrize("signature", ["serving_default", "serving_examples"])
-def test_text_in_place_of_an_image_file_is_named(session, images, signature, text) -> None:
-    import tensorflow as tf
-
-    batch = [images[0], text.encode()]
-    values = _examples(batch) if signature == "serving_examples" else np.array(batch, object)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="in row 1: text ") as refusal:
-        session(signature, values)
-    assert text[:12].split('"')[0] in refusal.value.message
-    assert "single key b64" in refusal.value.message
-
-
-@pytest.mark.parametrize("side", [1, 16, 257, 2570])
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP", "GIF", "WEBP"])
-def test_no_image_file_is_taken_for_text(session, form, side) -> None:
-    """The sides have bytes in a header that are no letters, and bytes that are line feeds."""
-    file = encoded(np.full((side, 3, 3), 65, np.uint8), form)
-    assert len(session("serving_default", np.array([file], object))["label"]) == 1
 
 
 def test_one_image_without_a_list_is_answered(session, images, expected) -> None:
@@ -316,14 +285,6 @@ def test_a_value_of_another_shape_is_named(session, images, signature, shape, me
         value = np.full(shape, images[0], object)
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         session(signature, value)
-
-
-def test_bytes_that_are_no_example_are_named(session, images) -> None:
-    import tensorflow as tf
-
-    values = np.array([_examples(images[:1])[0], images[0]], object)
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"tf.Examples. Received in row 1"):
-        session("serving_examples", values)
 
 
 def test_the_vocabulary_is_an_asset(meta_graph, directory, classifier) -> None:

@@ -33,30 +33,33 @@ def test_written_file_loads_back_to_the_same_configuration(tmp_path: Path):
     assert configs.load(file) == config
 
 
-def test_absolute_paths_replace_only_those_that_are_given(tmp_path: Path, monkeypatch):
+def test_paths_of_inputs_start_at_the_file_and_all_others_at_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file = tmp_path / "project" / "c.toml"
+    file.parent.mkdir()
+    file.write_text(
+        '[data]\nsource = "csv:rows.csv"\nroot = "../all"\n[judge]\noverrides = "mine.toml"\n'
+        '[push]\ndirectory = "served"\n'
+    )
     monkeypatch.chdir(tmp_path)
-    config = configs.build({"push": {"directory": "served"}, "run": {"out": "o"}})
+    config = configs.load(file)
+    assert (config.data.source, config.data.root) == (
+        f"csv:{file.parent}/rows.csv",
+        f"{tmp_path}/all",
+    )
+    assert config.places.overrides == file.parent / "mine.toml"
+    assert config.places.versions == tmp_path / "served"
     absolute = config.with_absolute_paths()
     assert absolute.push.directory == str(tmp_path / "served")
-    assert absolute.run.out == str(tmp_path / "o")
-    assert absolute.bank.store == ""
-    assert absolute.places.versions == config.places.versions
-
-
-def test_the_configuration_of_a_run_can_be_read_in_another_folder(tmp_path: Path, monkeypatch):
-    """Paths that were given by `--set` start at the working directory, not at the file's."""
-    monkeypatch.chdir(tmp_path)
-    given = ["data.source=list.csv", "data.root=images", "data.tfds_dir=td"]
-    config = configs.build({}, [*given, "model.weights=w.keras", "judge.overrides=o.toml"])
-    file = tmp_path / "runs" / "1" / "config.toml"
-    file.parent.mkdir(parents=True)
-    file.write_text(toml_text.to_toml(config.with_absolute_paths()))
+    assert absolute.run.out == str(tmp_path / "imgpipe-out")
+    assert (absolute.bank.store, configs.Config().places.overrides) == ("", None), "not given"
+    given = ["data.source=list.csv", "data.tfds_dir=td", "model.weights=w.keras"]
+    file.write_text(toml_text.to_toml(configs.build({}, given).with_absolute_paths()))
     read = configs.load(file)
-    assert read.data.source == str(tmp_path / "list.csv")
-    assert read.data.root == str(tmp_path / "images")
-    assert read.data.tfds_dir == str(tmp_path / "td")
-    assert read.model.weights == str(tmp_path / "w.keras")
-    assert read.places.overrides == tmp_path / "o.toml"
+    assert (read.data.source, read.data.tfds_dir, read.model.weights) == (
+        *(f"{tmp_path}/list.csv", f"{tmp_path}/td", f"{tmp_path}/w.keras"),
+    )
 
 
 @pytest.mark.parametrize("name", ["tfds:cats_vs_dogs", "gs://bucket/images"])
@@ -157,15 +160,6 @@ def test_unreadable_files_are_named(tmp_path: Path, content, expected):
     assert str(file) in str(caught.value)
 
 
-def test_relative_paths_of_tables_start_at_the_folder_of_the_file(tmp_path: Path):
-    file = tmp_path / "c.toml"
-    file.write_text('[data]\nsource = "csv:rows.csv"\nroot = "../all"\n')
-    data = configs.load(file).data
-    assert (data.source, data.root) == (f"csv:{tmp_path}/rows.csv", f"{tmp_path.parent}/all")
-    file.write_text('[data]\nsource = "tfds:cats_vs_dogs"\n')
-    assert configs.load(file).data.source == "tfds:cats_vs_dogs"
-
-
 @pytest.mark.parametrize(
     ("assignments", "folds"),
     [
@@ -204,15 +198,6 @@ def test_the_folder_of_a_preset_starts_at_the_folder_of_the_file(tmp_path: Path)
     assert configs.load(file).model.backbone == f"hub:{tmp_path}/small"
     here = configs.build({"data": {"source": "x"}, "model": {"backbone": "hub:a/b"}})
     assert here.with_absolute_paths().model.backbone == f"hub:{Path.cwd()}/a/b"
-
-
-def test_relative_files_of_decisions_start_at_the_folder_of_the_file(tmp_path: Path):
-    file = tmp_path / "c.toml"
-    file.write_text('[judge]\noverrides = "mine.toml"\n[push]\ndirectory = "served"\n')
-    loaded = configs.load(file)
-    assert loaded.places.overrides == tmp_path / "mine.toml"
-    assert loaded.places.versions == Path.cwd() / "served", "outputs start at the current folder"
-    assert configs.Config().places.overrides is None
 
 
 @pytest.mark.parametrize("name", ["run.out", "push.directory", "judge.overrides"])

@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
-from imgpipe.pipeline.application import app
 from imgpipe.pipeline.output import lookup
+from tests.command import ran
 from tests.pipeline.past_runs import FIRST, LAST, SECOND, leave, leave_three, saved_model
 
 #: Every command that takes a model, with the path as its last argument.
@@ -165,7 +164,5 @@ def test_every_command_answers_the_same_to_a_wrong_path(
         Path(file).touch()
     Path("other/model/1/saved_model.pb").touch()
     leave(Path("refused"), FIRST, status="refused", correct=None)
-    result = CliRunner().invoke(app, [*command, path])
-    assert isinstance(result.exception, ImgpipeError), result.output
     with pytest.raises(ImgpipeError, match=expected):
-        raise result.exception
+        ran(*command, path)

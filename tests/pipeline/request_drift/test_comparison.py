@@ -11,7 +11,6 @@ import pytest
 from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.components.example_gen.sources.request_log import LoggedAnswer, RequestLogSource
 from imgpipe.components.model_pusher import versions
-from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import feature_distribution
 from imgpipe.pipeline.commands import rollback
 from imgpipe.pipeline.output import lookup
@@ -199,11 +198,3 @@ def test_the_answers_of_a_version_come_back_with_it(pushed, tmp_path, reference)
     rollback.rollback(tmp_path / "out/model", 1)
     restored = lookup.model(tmp_path / "out", published=True).intact_versions[3]
     assert comparing.load(restored).labels == reference.labels
-
-
-def test_a_version_without_statistics_is_refused(pushed, tmp_path):
-    shutil.copytree(pushed, tmp_path / "out")
-    version = lookup.model(tmp_path / "out", published=True).intact_versions[1]
-    shutil.rmtree(version.path / "provenance")
-    with pytest.raises(ResourceError, match=r"version 1 in .* has no statistics of its training"):
-        comparing.load(version)

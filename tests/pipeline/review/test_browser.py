@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -25,18 +26,35 @@ LOADED = "document.querySelector('#images figure.subject img')?.naturalWidth"
 @pytest.fixture
 def review(tmp_path):
     """Prepare a review of the past run."""
-    photos = run_to_review.write(tmp_path / "photos")
-    return command.prepare(run_to_review.leave(tmp_path / "out", photos), None)
+    return prepared(tmp_path)
+
+
+def prepared(folder, change=None):
+    """Prepare a review of the past run, in which a function may change the doubtful labels."""
+    run = run_to_review.leave(folder / "out", run_to_review.write(folder / "photos"))
+    if change is not None:
+        facts = json.loads((run.folder / "facts.json").read_text())
+        change(facts["suspects"]["rows"])
+        (run.folder / "facts.json").write_text(json.dumps(facts))
+    return command.prepare(run, None)
+
+
+@contextlib.contextmanager
+def opened(window, review):
+    """Show a review while the context lasts, and yield its page."""
+    window.look()
+    with web.running(review, "127.0.0.1", 0) as (address, _):
+        window.call("Page.navigate", url="about:blank")
+        window.open(address)
+        window.wait(LOADED)
+        yield window
 
 
 @pytest.fixture
 def page(window, review):
     """Yield the loaded page of a review; fail if it logged an error or broke the policy."""
-    window.look()
     window.complaints.clear()
-    with web.running(review, "127.0.0.1", 0) as (address, _):
-        window.open(address)
-        window.wait(LOADED)
+    with opened(window, review):
         yield window
     refused = [text for text in window.complaints if '"source": "network"' not in text]
     assert not refused, "no script failed, and the policy refused nothing"
@@ -112,20 +130,12 @@ def test_blue_is_what_enter_does(page, review):
 
 
 def test_for_a_mistake_of_the_model_blue_is_that_the_label_is_right(window, tmp_path):
-    run = run_to_review.leave(tmp_path / "out", run_to_review.write(tmp_path / "photos"))
-    facts = json.loads((run.folder / "facts.json").read_text())
-    facts["suspects"]["rows"] = [run_to_review.row("cat/1.png", looks_like="dog", wrong=0.2)]
-    (run.folder / "facts.json").write_text(json.dumps(facts))
-    review = command.prepare(run, None)
-    with web.running(review, "127.0.0.1", 0) as (address, _):
-        window.look()
-        window.call("Page.navigate", url="about:blank")
-        window.open(address)
-        window.wait(LOADED)
+    mistake = run_to_review.row("cat/1.png", looks_like="dog", wrong=0.2)
+    review = prepared(tmp_path, lambda rows: rows.__setitem__(slice(None), [mistake]))
+    with opened(window, review):
         assert "Mistakes of the model 0 of 1" in window.text("#kinds")
         assert blue(window) == ["The label is right Enter A"]
-        window.press("Enter")
-        window.wait("document.querySelector('#path').innerText != 'cat/1.png'")
+        decide(window, "Enter")
         assert review.decisions.answers() == {digest("cat/1.png"): ReviewAnswer("accept")}
 
 
@@ -199,17 +209,9 @@ def test_typical_images_of_both_classes_lie_beside_a_doubtful_one(page):
 
 
 def test_a_pair_of_classes_is_answered_and_undone_in_one_go(window, tmp_path):
-    photos = run_to_review.write(tmp_path / "photos")
-    run = run_to_review.leave(tmp_path / "out", photos)
-    facts = json.loads((run.folder / "facts.json").read_text())
-    doubtful = facts["suspects"]["rows"]
-    doubtful.insert(1, run_to_review.row("cat/1.png", looks_like="dog", wrong=0.6))
-    (run.folder / "facts.json").write_text(json.dumps(facts))
-    review = command.prepare(run, None)
-    with web.running(review, "127.0.0.1", 0) as (address, _):
-        window.look()
-        window.call("Page.navigate", url="about:blank")
-        window.open(address)
+    doubtful = run_to_review.row("cat/1.png", looks_like="dog", wrong=0.6)
+    review = prepared(tmp_path, lambda rows: rows.insert(1, doubtful))
+    with opened(window, review):
         window.wait("!document.querySelector('#pairs').hidden")
         assert window.text("#pair-buttons") == "cat taken for dog: 2"
         window.run("document.querySelector('#pair-buttons button').click()")

@@ -25,21 +25,6 @@ def test_the_server_package_does_not_import_tensorflow_before_use():
     assert python_program.printed(code + "print('tensorflow' in sys.modules)") == "False\n"
 
 
-def test_the_client_works_in_one_process_with_tensorflow(half):
-    """The client and TensorFlow define the same messages.
-
-    They do not clash, because each has its own descriptor pool.
-    """
-    import numpy as np
-    from tensorflow_serving.apis import predict_pb2
-
-    from imgpipe.serving.client import Client
-
-    assert predict_pb2.PredictRequest is not protos.PredictRequest
-    with Client(half, "half") as client:
-        assert client.predict({"x": np.float32([2.0])}).outputs["y"].tolist() == [3.0]
-
-
 def test_the_checked_in_descriptors_are_those_of_the_locked_packages(tmp_path):
     program, file = REPOSITORY / "packaging" / "client_protos.py", tmp_path / "protos.binpb"
     subprocess.run([sys.executable, program, file], check=True)

@@ -13,19 +13,7 @@ from tensorflow_serving.apis import predict_pb2
 from imgpipe.serving.client import messages, protos
 from imgpipe.serving.client.errors import InvalidArgument, ServingError
 from imgpipe.serving.client.messages import Prediction
-
-
-def official(version, inputs, signature_name, output_filter) -> bytes:
-    """Return the serialized PredictRequest that the official stubs build."""
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = "imgpipe"
-    if version is not None:
-        request.model_spec.version.value = version
-    request.model_spec.signature_name = signature_name
-    for name, value in inputs.items():
-        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-    request.output_filter.extend(output_filter)
-    return request.SerializeToString(deterministic=True)
+from tests.serving.quick import ask
 
 
 @pytest.mark.parametrize("version", [None, 0, 7, 1_790_000_000])
@@ -42,8 +30,9 @@ def test_predict_requests_equal_those_of_the_official_stubs(
     version, inputs, signature_name, output_filter
 ):
     ours = messages.predict_request("imgpipe", inputs, signature_name, output_filter, version)
-    assert ours.SerializeToString(deterministic=True) == official(
-        version, inputs, signature_name, output_filter
+    theirs = ask(signature_name, "imgpipe", output_filter, version, **inputs)
+    assert ours.SerializeToString(deterministic=True) == theirs.SerializeToString(
+        deterministic=True
     )
 
 

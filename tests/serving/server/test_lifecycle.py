@@ -61,6 +61,15 @@ def base(tmp_path):
 
 
 @pytest.fixture
+def served(serve, push, base):
+    """Serve version 1 of half_plus_two as `m`, and return the server with a client."""
+    push("half_plus_two", base, 1)
+    server, client = serve()
+    assert server.wait_until_available(30) == 1
+    return server, client
+
+
+@pytest.fixture
 def bases(push, base, tmp_path):
     """Return a folder with two base paths: `base` has the versions 1 to 3, `other` has 1."""
     for version in (1, 2, 3):
@@ -99,10 +108,8 @@ def push_damaged(base, version, damage):
     bad.rename(base / str(version))
 
 
-def test_the_newest_version_serves_and_the_one_before_comes_back(serve, push, base, eventually):
-    push("half_plus_two", base, 1)
-    server, client = serve()
-    assert server.wait_until_available(30) == 1
+def test_the_newest_version_serves_and_the_one_before_comes_back(served, push, base, eventually):
+    server, client = served
     push("half_plus_three", base, 2)
     eventually(lambda: states(client) == [(2, "AVAILABLE"), (1, "END")])
     assert ask(server) == (2, 4.0)
@@ -159,12 +166,10 @@ def test_a_request_during_a_swap_finds_the_new_version(push, base):
     manager.stop(5)
 
 
-def test_swaps_under_load_fail_no_request(serve, push, base, eventually):
+def test_swaps_under_load_fail_no_request(served, push, base, eventually):
     """Every answer must be correct for the version that it names."""
     swaps, clients = 4, 6
-    push("half_plus_two", base, 1)
-    server, watcher = serve()
-    server.wait_until_available(30)
+    server, watcher = served
     done = threading.Event()
     failures: list[str] = []
     counts: list[int] = []
@@ -201,10 +206,8 @@ def test_swaps_under_load_fail_no_request(serve, push, base, eventually):
     assert sum(counts) > 100
 
 
-def test_a_running_request_keeps_its_version(serve, push, base, eventually):
-    push("half_plus_two", base, 1)
-    server, client = serve()
-    server.wait_until_available(30)
+def test_a_running_request_keeps_its_version(served, push, base, eventually):
+    server, client = served
     client.predict({"seconds": np.float32(0)}, "slow")
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(client.predict, {"seconds": np.float32(0.9)}, "slow")
@@ -236,10 +239,8 @@ def test_at_start_the_newest_undamaged_version_is_served(
 
 
 @pytest.mark.parametrize("damage", ["graph", "manifest"])
-def test_a_bad_new_version_leaves_the_old_one_serving(serve, push, base, eventually, damage):
-    push("half_plus_two", base, 1)
-    server, client = serve()
-    server.wait_until_available(30)
+def test_a_bad_new_version_leaves_the_old_one_serving(served, base, eventually, damage):
+    server, client = served
     push_damaged(base, 2, damage)
     eventually(lambda: states(client) == [(2, "END"), (1, "AVAILABLE")])
     line = client.status(2)[0]
@@ -277,13 +278,9 @@ def test_a_bad_warm_up_file_fails_the_load(serve, push, base, warm_up):
         server.wait_until_available(30)
 
 
-def test_a_growing_version_is_not_loaded_before_it_is_complete(
-    serve, push, base, models, eventually
-):
+def test_a_growing_version_is_not_loaded_before_it_is_complete(served, base, models, eventually):
     """Without a manifest only time tells that the graph file is not complete yet."""
-    push("half_plus_two", base, 1)
-    server, client = serve()
-    server.wait_until_available(30)
+    _, client = served
     source, target = models / "half_plus_three", base / "2"
     target.mkdir()
     eventually(lambda: states(client) == [(2, "START"), (1, "AVAILABLE")])
@@ -300,10 +297,8 @@ def test_a_growing_version_is_not_loaded_before_it_is_complete(
     eventually(lambda: states(client)[0] == (2, "AVAILABLE"), 60)
 
 
-def test_a_base_path_that_vanishes_or_empties_changes_nothing(serve, push, base):
-    push("half_plus_two", base, 1)
-    server, client = serve()
-    server.wait_until_available(30)
+def test_a_base_path_that_vanishes_or_empties_changes_nothing(served, base):
+    server, client = served
     base.rename(base.with_name("away"))
     for change in (lambda: None, base.mkdir):
         change()
@@ -484,10 +479,8 @@ def test_the_server_listens_on_an_ipv6_address(push, base):
         assert ask(server) == (1, 3.0)
 
 
-def test_stop_aborts_requests_that_still_run_after_the_grace_period(serve, push, base):
-    push("half_plus_two", base, 1)
-    server, client = serve()
-    server.wait_until_available(30)
+def test_stop_aborts_requests_that_still_run_after_the_grace_period(served, base):
+    server, client = served
     with ThreadPoolExecutor(1) as pool:
         client.predict({"seconds": np.float32(0)}, "slow")
         running = pool.submit(client.predict, {"seconds": np.float32(3)}, "slow")

@@ -310,8 +310,11 @@ def test_huge_requests_wait_for_each_other_and_hold_up_no_other():
             for number in range(5)
         ]
         assert await asyncio.wait_for(pool.run(lambda: "large", 20 << 20), 10) == "large"
+        end = time.monotonic() + 30
+        while pool.load() != (3, 2) and time.monotonic() < end:
+            await asyncio.sleep(0.01)
         await asyncio.sleep(0.1)
-        assert running == [0, 1] and pool.load() == (3, 2)
+        assert sorted(running) == [0, 1] and pool.load() == (3, 2)
         released.set()
         await asyncio.gather(*tasks)
         assert sorted(running) == [0, 1, 2, 3, 4] and pool.idle()

@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 from imgpipe.components.common.image_file import header
+from imgpipe.components.common.image_file.header import probe
 from imgpipe.components.common.image_file.transcoding import for_the_model, transcode
+from imgpipe.serving.look import Look
 from tests.command import imgpipe
 from tests.images import encoded, noise
-from tests.looks import probe
 
 LIMIT = 1_000_000
 #: 64 x 48 pixels, the left half blue and the right half red, which the file says to turn right.
@@ -44,7 +45,7 @@ def without_the_package(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_a_photograph_is_read_upright():
     pytest.importorskip("pi_heif", reason="the extra heic is not installed")
-    found = probe(PHOTOGRAPH, LIMIT)
+    found = probe(Look(PHOTOGRAPH), LIMIT)
     assert (found.width, found.height, found.format, found.frames) == (48, 64, "HEIF", 1)
     png, described = transcode(PHOTOGRAPH)
     assert described == "HEIF (RGB)"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from imgpipe.components.common.image_file.perceptual_hash import perceptual_hashes
+from imgpipe.components.common.image_file.perceptual_hash import ALL_BYTES, perceptual_hashes
 from imgpipe.components.common.image_file.pixels import Pixels
 from imgpipe.components.image_filter.copies.search import find_near_duplicates
 from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
@@ -85,10 +85,11 @@ def test_an_altered_copy_is_found_and_named(change, how):
     assert len(set(found.groups.values())) == len(ORIGINALS)
 
 
-def test_different_images_and_plain_ones_are_no_copies():
+def test_of_plain_images_only_those_with_the_same_pixels_are_copies():
     ramp = np.linspace(0, 255, 120)
     plain = {
         "ramp": np.tile(ramp, (90, 1)),
+        "darker to the right": np.tile(ramp[::-1], (90, 1)),
         "turned ramp": np.tile(ramp, (90, 1)).T,
         "vignette": np.minimum(np.add.outer((ramp - 128) ** 2, (ramp - 128) ** 2) / 128, 255),
         "darker vignette": np.minimum(
@@ -96,5 +97,18 @@ def test_different_images_and_plain_ones_are_no_copies():
         ),
         "white": np.full((90, 120), 255.0),
     }
-    plain = {name: hashed(Image.fromarray(grey.astype(np.uint8))) for name, grey in plain.items()}
-    assert near_duplicates({**HASHES, **plain}).groups == {}
+    images = {name: Image.fromarray(grey.astype(np.uint8)) for name, grey in plain.items()}
+    images |= {name: Image.new("RGB", (64, 64), name) for name in ("red", "green")}
+    images["long green"] = Image.new("RGB", (32, 128), "green")
+    hashes = {name: hashed(image) for name, image in images.items()}
+    assert near_duplicates({**HASHES, **hashes}).groups == {}
+    groups = near_duplicates(
+        {**hashes, **{f"{name} again": hashes[name] for name in hashes}}
+    ).groups
+    assert len(groups) == 2 * len(set(groups.values())) == 2 * len(images)
+    assert all(groups[name] == groups[f"{name} again"] for name in images)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 700), (28, 28), (641, 479), (5000, 40)])
+def test_an_image_of_any_size_has_all_hashes(size):
+    assert len(hashed(scene(size=size))) == ALL_BYTES

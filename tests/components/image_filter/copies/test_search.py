@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from imgpipe.components.common.image_file.content import decode
 from imgpipe.components.common.image_file.perceptual_hash import (
     BYTES,
     KINDS,
@@ -13,8 +14,8 @@ from imgpipe.components.common.image_file.perceptual_hash import (
 from imgpipe.components.common.image_file.pixels import Pixels
 from imgpipe.components.image_filter.copies.search import Hashes, search
 from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
+from imgpipe.serving.look import Look
 from tests.images import distance
-from tests.looks import decode
 
 
 def table(images):
@@ -124,7 +125,7 @@ def test_images_with_the_same_background_are_not_near_duplicates(count):
 def _hashes(*folders):
     """Return the JPEG files of the folders and their hashes."""
     paths = sorted(path for folder in folders for path in folder.rglob("*.jpg"))
-    rows = [perceptual_hashes(Pixels(decode(path.read_bytes())[0])) for path in paths]
+    rows = [perceptual_hashes(Pixels(decode(Look(path.read_bytes()))[0])) for path in paths]
     return paths, np.frombuffer(b"".join(rows), np.uint8).reshape(len(paths), -1)
 
 

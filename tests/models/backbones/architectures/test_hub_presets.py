@@ -118,6 +118,7 @@ def _exported(settings: ModelSettings, target: Path) -> ClassifierNetwork:
     [
         *(_case(family, "class_token") for family in _WITH_CLASS_TOKEN),
         pytest.param("dinov2", "tokens", marks=pytest.mark.slow),
+        pytest.param("dinov2", "block2_map,block1_map", marks=pytest.mark.slow),
         _case("swin", "covariance"),
         _case("hgnet", "covariance"),
         ("resnet", "average"),

@@ -9,11 +9,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from imgpipe.components.common.image_file.content import decode
 from imgpipe.components.image_filter.judge.decision import decide
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.pipeline.application import app
+from imgpipe.serving.look import Look
 from tests.images import encoded, noise, soft
-from tests.looks import decode
 
 _PHOTO, _OTHER = (
     Image.blend(soft(seed, (320, 240)), Image.fromarray(noise(seed, (320, 240))), 0.2)
@@ -87,7 +88,7 @@ def test_a_jpeg_whose_pixels_are_right_is_not_damaged(records, insert):
     data = encoded(_PHOTO, "JPEG", quality=90)
     padded = data[:-2] + bytes(300) + data[-2:]  # as some cameras write it
     for changed in (data[:2] + insert + data[2:] + data, data[:2] + insert + padded[2:]):
-        assert (decode(changed)[0] == decode(data)[0]).all()
+        assert (decode(Look(changed))[0] == decode(Look(data))[0]).all()
         assert records({"x.jpg": changed})["x.jpg"].content.damage == ""
 
 

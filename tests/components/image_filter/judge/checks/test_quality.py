@@ -154,6 +154,12 @@ def test_transparent_pixels_are_warned_of(look):
     assert "magick mogrify -background white" in finding.remedy
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_files_that_viewers_turn_are_warned_of(look, kind):
+    turned_data = encoded(scene(), kind, exif=exif(6), lossless=True)
+    assert warned(look(turned_data)) == {"orientation"}
+
+
 def test_cmyk_and_sixteen_bit_images_are_warned_of(look):
     cmyk = look(encoded(scene().convert("CMYK"), "JPEG"), "jpg")
     assert warned(cmyk) == {"cmyk"}
