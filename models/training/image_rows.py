@@ -34,8 +34,10 @@ def pixels(patterns: Sequence[str], side: int, classes: int, views: ViewSpec) ->
     The pixels are stored as uint8; rounding changes a pixel by at most half a step of 255.
 
     They are those of one split, uint8 [n, S, S, 3], with their labels, seeds and the augmentation
-    from which training draws its views. A DataRefused is raised if a label lies outside the
-    vocabulary.
+    from which training draws its views.
+
+    Raises:
+        DataRefused: A label lies outside the vocabulary.
     """
     import tensorflow as tf
 

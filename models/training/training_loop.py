@@ -119,8 +119,11 @@ def fit(
 
     `build` is called with the seed set and in the scope of the strategy. Without a `watch`, the
     weights with the lowest loss on validation are kept. TensorBoard's event files are written if
-    there is a folder for them. It raises a DataRefused if a split has no labelled row, and a
-    Diverged if the validation loss was never finite.
+    there is a folder for them.
+
+    Raises:
+        DataRefused: A split has no labelled row.
+        Diverged: The validation loss was never finite.
     """
     from imgpipe.models.training.watcher import Watcher  # imports Keras
 
