@@ -3,7 +3,7 @@
 TensorFlow Serving loads any directory that is named by a number at once, even if it is only copied
 in part (https://github.com/tensorflow/serving/issues/1086). Here a version is loaded only when it
 is complete: it has all files of its manifest, which the ModelPusher of imgpipe writes, or without a
-manifest a graph, and no file that changes. Directories of other names (`.tmp-…`) are ignored.
+manifest all files of a SavedModel. Directories of other names (`.tmp-…`) are ignored.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ IMAGE_INPUT = "image_bytes"
 # As in TensorFlow Serving, a version is any int64, which has at most 19 digits. \d would also match
 # the digits of other scripts.
 _VERSION = re.compile(r"-?[0-9]{1,19}")
+_SHARD = re.compile(r"variables\.data-[0-9]{5}-of-([0-9]{5})")
 _INT64 = range(-(1 << 63), 1 << 63)
 
 
@@ -104,8 +105,22 @@ def look(path: Path) -> Files | None:
     names = {name for name, _, _ in files}
     if others:
         return Files(tuple(files), others[0])
-    missing = version_damage(path, "none") if MANIFEST in names else ""
+    missing = version_damage(path, "none") if MANIFEST in names else _missing_variables(names)
     return Files(tuple(files), missing)
+
+
+def _missing_variables(names: set[str]) -> str:
+    """Say which file of the variables is missing, which a SavedModel without a manifest needs."""
+    variables = [name for name in names if name.startswith("variables/")]
+    if not variables:
+        return ""  # the model has none
+    if "variables/variables.index" not in names:
+        return "variables/variables.index is not there"
+    # Every shard names their number, as in variables.data-00000-of-00002.
+    shards = list(filter(None, map(_SHARD.search, variables)))
+    if not shards or len(shards) < int(shards[0][1]):
+        return "shards of variables/variables.data are not all there"
+    return ""
 
 
 def verify(path: Path) -> None:
