@@ -17,12 +17,12 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
+from imgpipe.components.common.image_file import header
 from imgpipe.components.common.image_file.header import damage
 from imgpipe.serving.look import Look
 from imgpipe.serving.server import limits, wire
 from imgpipe.serving.server.rest import json_tensors
 from imgpipe.serving.server.status import StatusError
-from tests import looks
 from tests.fuzz.targets import TARGETS
 
 JPEG = b"\xff\xd8\xff\xe0\0\2"
@@ -82,11 +82,11 @@ def _message(data: bytes) -> None:
 
 
 IMAGE_READERS = {
-    "size": looks.size,
-    "pixels": looks.pixels,
-    "hidden cost": looks.hidden_cost,
-    "probe": lambda data: looks.probe(data, 1_000_000),
-    "reason of a refusal": looks.reason,
+    "size": lambda data: Look(data).size,
+    "pixels": lambda data: Look(data).pixels,
+    "hidden cost": lambda data: Look(data).hidden_cost,
+    "probe": lambda data: header.probe(Look(data), 1_000_000),
+    "reason of a refusal": lambda data: Look(data).refusal(),
     "damage": lambda data: damage(Look(data), Look(data).format, is_decoded=False),
 }
 READERS = {
