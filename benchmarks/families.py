@@ -25,7 +25,7 @@ from imgpipe.components.image_evaluator.rules import Evidence, decide
 from imgpipe.components.image_evaluator.settings import EvaluateSettings
 from imgpipe.models.head.certainty import CHANCE, interval, paired_answers
 from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.arrays import Flags
+from imgpipe.models.names.feature_names import Flags
 
 _ACCURACY: Final = 0.9
 _ALIKE: Final = (1.0, 0.5, 0.2)

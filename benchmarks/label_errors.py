@@ -23,11 +23,10 @@ from benchmarks.transfer import GroupedImages
 from imgpipe.components.run_record.doubtful_labels import DOUBTFUL
 from imgpipe.models.features.bank import BankRows, Regression
 from imgpipe.models.head.answers import Answers
-from imgpipe.models.head.calibration import fit_temperature, softmax
+from imgpipe.models.head.calibration import fit_temperature, softmax, wrong_label_probabilities
 from imgpipe.models.head.solved_head import HeadSolver
-from imgpipe.models.head.wrong_labels import wrong_label_probabilities
-from imgpipe.models.settings.feature_kinds import COVARIANCE
 from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.network import COVARIANCE
 
 SETS: Final = {**transfer.SETS, "flowers_large": "*/*"}
 SHARES: Final = (0.0, 0.01, 0.03, 0.06)  # of the labels, which are changed

@@ -42,8 +42,8 @@ from imgpipe.components.common.storage import records
 from imgpipe.models import preprocess
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.names import feature_names as names
-from imgpipe.models.settings.feature_kinds import AVERAGE
 from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.network import AVERAGE
 
 SETS = ("cats_dogs", "sign_digits", "rps_photos", "flowers_128", "rps_cgi_28")
 BATCH, HEAD_RATE, WHOLE_RATE, PATIENCE, DROPOUT = 32, 1e-3, 1e-5, 5, 0.2

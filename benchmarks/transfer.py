@@ -39,9 +39,9 @@ from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.head.certainty import standard_error
 from imgpipe.models.head.solved_head import HeadSolver
-from imgpipe.models.names.arrays import Flags, Integers, Names
-from imgpipe.models.settings.feature_kinds import COVARIANCE
+from imgpipe.models.names.feature_names import Flags, Integers, Names
 from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.network import COVARIANCE
 
 NAMES: Final = ("efficientnet_lite0",)
 #: The sets of the reference data, each with the depth of the folders of its classes.

@@ -29,7 +29,7 @@ from imgpipe.components.common.artifacts import mark_examples
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.common.storage.shards import Shard, batches, shards
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.head.out_of_fold import OutOfFold
+from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import images_at_once
 from imgpipe.models.names import feature_names as names

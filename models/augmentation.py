@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.files import own_code
-from imgpipe.models.settings.views import BUILDER, ViewSpec
+from imgpipe.models.files import source_code
+from imgpipe.models.settings.network import BUILDER, ViewSpec
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -72,7 +72,7 @@ def _own_augmentation(name: str, code: str) -> Callable[..., Any]:
 
     about = f"{BUILDER}: {name}"
     try:
-        made = own_code.function(BUILDER, name)()
+        made = source_code.user_function(BUILDER, name)()
     except TypeError as error:
         raise ConfigError(f"{about} must take no argument ({error})") from error
     if isinstance(made, keras.layers.Layer):
@@ -109,7 +109,7 @@ def _of_own(images: tf.Tensor, name: str) -> tf.Tensor:
     """Change a batch by the user's augmentation; see `require_builder` for the errors."""
     import tensorflow as tf
 
-    augmentation = _own_augmentation(name, own_code.sha256(BUILDER, name))
+    augmentation = _own_augmentation(name, source_code.function_sha256(BUILDER, name))
     about = f"{BUILDER}: the augmentation of {name}"
     try:
         result = tf.cast(augmentation(images), tf.float32)

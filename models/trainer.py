@@ -21,11 +21,11 @@ from imgpipe.models.features.bank import settings_of_bank
 from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.files.regular_files import local_path
+from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.head.calibration import calibrate, softmax
-from imgpipe.models.head.out_of_fold import OutOfFold
 from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.arrays import Floats
+from imgpipe.models.names.feature_names import Floats
 from imgpipe.models.names.model_names import (
     FEATURES,
     HISTORY_FILE,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imgpipe.models.files.version_files import SERVING_DEFAULT
+from imgpipe.models.files.described_files import SERVING_DEFAULT
 from imgpipe.serving import tensors
 
 if TYPE_CHECKING:

@@ -38,8 +38,7 @@ from imgpipe.components.serving_validator import ServingCheck
 from imgpipe.models.features.bank import BankFacts
 from imgpipe.models.finding import Example, Fate, Finding, in_files, make_finding
 from imgpipe.models.head.solved_head import Solution
-from imgpipe.models.training.cross_validation import Fold, Folds
-from imgpipe.models.training.history import Epoch, History
+from imgpipe.models.training.history import Epoch, Fold, Folds, History
 from tests.answer_tables import answer, figures, table
 from tests.declared import made
 from tests.images import encoded

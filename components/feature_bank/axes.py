@@ -27,7 +27,7 @@ from imgpipe.models.features.extractor import FeatureExtractor, describe, parse_
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.machine.process import images_at_once, one_blas_thread
 from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.arrays import Array, Floats
+from imgpipe.models.names.feature_names import Array, Floats
 from imgpipe.models.network.classifier import backbone_of
 from imgpipe.models.network.covariance_pooling import number_of_axes
 from imgpipe.models.settings.model import ModelSettings

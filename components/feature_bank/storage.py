@@ -15,7 +15,7 @@ import numpy as np
 from imgpipe.components.common.storage.blob_store import BlobStore
 from imgpipe.models.features.extractor import FeatureExtractor, describe, parse_description
 from imgpipe.models.names import feature_names as names
-from imgpipe.models.settings.feature_kinds import one_block, single_blocks
+from imgpipe.models.settings.network import one_block, single_blocks
 
 #: Name of the `BlobStore`.
 STORE = "features"

@@ -39,7 +39,7 @@ from imgpipe.components.common.storage import known_images, records
 from imgpipe.components.image_evaluator import new_images, rules
 from imgpipe.components.image_evaluator.decision import DECISION_FILE, Decision
 from imgpipe.components.image_evaluator.settings import EvaluatorPlan
-from imgpipe.models.head.out_of_fold import OutOfFold
+from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.model_names import HISTORY_FILE
 from imgpipe.models.training.history import History

@@ -23,7 +23,7 @@ from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.models.features import folds
 from imgpipe.models.head.certainty import interval
 from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.arrays import Array, Floats, Integers
+from imgpipe.models.names.feature_names import Array, Floats, Integers
 
 #: Images that are asked about at most. They give the accuracy within 1.5 points and take seconds.
 MOST_IMAGES: Final = 5_000

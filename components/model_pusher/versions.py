@@ -31,7 +31,7 @@ from imgpipe.models.files.atomic_write import (
     sync,
     sync_tree,
 )
-from imgpipe.models.files.version_files import SAVED_MODEL
+from imgpipe.models.files.described_files import SAVED_MODEL
 
 _log = logging.getLogger(__name__)
 _LAST = ".last-version"

@@ -31,7 +31,7 @@ from imgpipe.components.run_record.metrics import AnsweredBy, metrics, sample, s
 from imgpipe.components.run_record.near_groups import condensed
 from imgpipe.components.run_record.slices import slices
 from imgpipe.models.features.bank import BANK_FILE, BankRows, read_rows
-from imgpipe.models.head.out_of_fold import OutOfFold
+from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.machine.process import one_blas_thread
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.model_names import HISTORY_FILE

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from imgpipe.components.run_record.slices import SliceGroup
     from imgpipe.components.serving_validator import ServingCheck
     from imgpipe.models.features.bank import BankFacts
-    from imgpipe.models.training.cross_validation import Folds
-    from imgpipe.models.training.history import History
+    from imgpipe.models.training.history import Folds, History
 
 
 class Expectation(TypedDict):

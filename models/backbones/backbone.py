@@ -136,11 +136,11 @@ class Backbone(registry.BackboneChoice):
             ResourceError: The weights are not in the cache and cannot be downloaded, or their file
                 is cut short.
         """
-        from imgpipe.models.backbones import weights_file
+        from imgpipe.models.backbones import network_copy
 
         architecture = registry.architecture(self.name)
         if self.local_file is not None:
-            weights_file.check_whole(self.local_file)
+            network_copy.check_whole(self.local_file)
         if architecture.preset is not None:
             progress.say(
                 f"{self.name}: images of {image_size} pixels; files that are not on this machine "
@@ -185,7 +185,7 @@ class Backbone(registry.BackboneChoice):
         import keras
         from keras import tree
 
-        from imgpipe.models.backbones import layer_graph, weights_file
+        from imgpipe.models.backbones import layer_graph, network_copy
         from imgpipe.models.backbones.network_copy import name_stably, of_keras, rebuild
 
         side = (pixels.shape[1], pixels.shape[2])
@@ -198,7 +198,7 @@ class Backbone(registry.BackboneChoice):
             name_stably(source)  # before the weights, which files of older Keras hold by name
             if self.local_file is not None:
                 file_sha256(self.local_file, self.weights_sha256)  # refuses any other file
-                weights_file.load(source, self.local_file)
+                network_copy.load(source, self.local_file)
             if self.weights_sha256 and architecture.preset is not None:
                 file_sha256(architecture.preset.file(presets.WEIGHTS_FILE), self.weights_sha256)
             if self.cut:

@@ -23,8 +23,8 @@ import numpy as np
 
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.models.machine.packages import install_extra
 from imgpipe.models.machine.process import quick_imports
+from imgpipe.models.machine.system import install_extra
 from imgpipe.models.names.model_names import KERAS_CONFIG
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class Preset:
         return network
 
     def _built(self, kind: NetworkKind, side: int, weights: Path | None) -> keras.Model:
-        from imgpipe.models.backbones import weights_file
+        from imgpipe.models.backbones import network_copy
 
         # The name would be a part of the names of the layers.
         given: dict[str, Any] = {"name": None}
@@ -161,7 +161,7 @@ class Preset:
             given["image_shape"] = (side, side, 3)
         whole = _keras_hub().models.Backbone.from_preset(self.given, load_weights=False, **given)
         if weights is not None:
-            weights_file.load(whole, weights)  # with the checks of all weights
+            network_copy.load(whole, weights)  # with the checks of all weights
         return getattr(whole, kind.vision) if kind.vision else whole
 
     def described(self) -> dict[str, object]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from imgpipe.models.backbones import architectures
 from imgpipe.models.errors import ConfigError, ResourceError, nearest
-from imgpipe.models.machine.packages import install_extra
+from imgpipe.models.machine.system import install_extra
 
 if TYPE_CHECKING:
     import keras

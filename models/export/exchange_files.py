@@ -37,10 +37,10 @@ import numpy.typing as npt
 
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.export import keras_file, lite_metadata
-from imgpipe.models.files.version_files import SERVING_DEFAULT
+from imgpipe.models.export import class_names
+from imgpipe.models.files.described_files import SERVING_DEFAULT
 from imgpipe.models.machine.system import processors
-from imgpipe.models.names.arrays import PixelValues
+from imgpipe.models.names.feature_names import PixelValues
 from imgpipe.models.names.model_names import PROBABILITIES
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import ClassifierNetwork
@@ -85,9 +85,9 @@ def to_onnx(version: Path) -> bytes:
     _keep_constants(classifier.network)
     model = onnx.load_from_string(_exported(classifier, "onnx", opset_version=OPSET))
     _without_erfc(model.graph)
-    facts: dict[str, object] = {keras_file.CLASSES: list(classifier.vocabulary)}
+    facts: dict[str, object] = {class_names.CLASSES: list(classifier.vocabulary)}
     if classifier.unknown_below:
-        facts[keras_file.UNKNOWN_BELOW] = classifier.unknown_below
+        facts[class_names.UNKNOWN_BELOW] = classifier.unknown_below
     texts = {key: json.dumps(value, ensure_ascii=False) for key, value in facts.items()}
     onnx.helper.set_model_props(model, texts)
     return bytes(model.SerializeToString())
@@ -111,8 +111,8 @@ def to_keras(version: Path) -> bytes:
             f"{', '.join(sorted(of_hub))}"
         )
     with warnings.catch_warnings(action="ignore"):
-        return keras_file.content(
-            keras_file.plain_network(classifier), classifier.vocabulary, classifier.unknown_below
+        return class_names.content(
+            class_names.plain_network(classifier), classifier.vocabulary, classifier.unknown_below
         )
 
 
@@ -145,7 +145,7 @@ def to_lite(version: Path, calibration: Sequence[PixelValues] = ()) -> bytes:
         options |= dict.fromkeys(("inference_input_type", "inference_output_type"), tf.uint8)
         # The converter expects floats and makes the input uint8 itself.
         content = _exported(classifier, "litert", "float32", **options)
-    return lite_metadata.with_classes(content, classifier.vocabulary, classifier.unknown_below)
+    return class_names.with_classes(content, classifier.vocabulary, classifier.unknown_below)
 
 
 def _exported(

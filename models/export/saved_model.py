@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from imgpipe.models import preprocess
 from imgpipe.models.export.signatures import signatures
-from imgpipe.models.files.version_files import MODEL_DIGEST, SERVING_DEFAULT, VOCABULARY
+from imgpipe.models.files.described_files import MODEL_DIGEST, SERVING_DEFAULT, VOCABULARY
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.network.classifier import ClassifierNetwork
 from imgpipe.models.network.covariance_pooling import axes_in, axes_sha256

@@ -1,4 +1,9 @@
-"""The signatures of a served model, as plain TensorFlow graphs over one classifier.
+"""The signatures of a served model, and the checks of what a request sends.
+
+TensorFlow Serving does not compare the shape of a value with the signature. Without these checks,
+the first operation that cannot use the value would answer, about the inside of the network.
+
+The messages have no quotation marks, because the op that raises them would escape these.
 
 | signature | input | outputs |
 |---|---|---|
@@ -19,14 +24,93 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from imgpipe.models import preprocess
-from imgpipe.models.export import request_checks
-from imgpipe.models.files.version_files import FEATURE_VECTORS, SERVING_DEFAULT
+from imgpipe.models.files.described_files import FEATURE_VECTORS, SERVING_DEFAULT
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.model_names import FEATURES, LOGITS, PROBABILITIES
 from imgpipe.models.network.classifier import ClassifierNetwork
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+
+PIXELS: Final = "pixels"
+EXAMPLES: Final = "examples"
+
+_CHANNELS: Final = 3
+
+
+def rgb_images(pixels: tf.Tensor) -> tf.Tensor:
+    """Return the pixels of a request, uint8 [N, H, W, 3], after a check of their shape.
+
+    A single image, uint8 [H, W, 3], becomes a batch of one.
+    """
+    import tensorflow as tf
+
+    sent = _of_any_shape(pixels)
+    shape = tf.shape(sent)
+    has_rank = (tf.rank(sent) == 3) | (tf.rank(sent) == 4)
+    has_channels = tf.reduce_all(shape[-1:] == _CHANNELS)
+    has_pixels = tf.reduce_all(shape > 0)
+
+    def message() -> tf.Tensor:
+        return tf.strings.format(
+            "pixels: expected one image or more in RGB, uint8 [N, height, width, 3], or a single "
+            "one, uint8 [height, width, 3]. Received: shape {}. Convert grey and transparent "
+            "images to RGB, or send image files to the signature serving_default.",
+            shape,
+        )
+
+    checked = _required(has_rank & has_channels & has_pixels, message, sent)
+    # An image alone becomes a batch of one.
+    batch = tf.reshape(checked, tf.concat([[1], shape], 0)[-4:])
+    return tf.ensure_shape(batch, [None, None, None, _CHANNELS])
+
+
+def strings(values: tf.Tensor, name: str, what: str) -> tf.Tensor:
+    """Return the strings of a request, string [N], after a check of their shape.
+
+    What was sent is string [N], or string [] for a single image. `what` says in words what the
+    strings of the input with this name are.
+    """
+    import tensorflow as tf
+
+    sent = _of_any_shape(values)
+
+    def message() -> tf.Tensor:
+        return tf.strings.format(
+            f"{name}: expected one image or more as a list of {what}, string [N], or a single "
+            "one, string []. Received: shape {}. Send a list with one string for each image.",
+            tf.shape(sent),
+        )
+
+    checked = _required((tf.rank(sent) <= 1) & (tf.size(sent) > 0), message, sent)
+    return tf.reshape(checked, [-1])
+
+
+def _of_any_shape(values: tf.Tensor) -> tf.Tensor:
+    """Return `values` as a tensor of unknown shape.
+
+    A server feeds values of any shape, whereas TensorFlow would replace a check of the rank by its
+    result for the shape in the signature.
+    """
+    import tensorflow as tf
+
+    return tf.raw_ops.PlaceholderWithDefault(input=values, shape=None)
+
+
+def _required(
+    condition: tf.Tensor, message: Callable[[], tf.Tensor], value: tf.Tensor
+) -> tf.Tensor:
+    """Return `value`; where the condition is false, fail with the message as INVALID_ARGUMENT."""
+    import tensorflow as tf
+
+    def failed() -> tf.Operation:
+        return tf.raw_ops.Assert(condition=False, data=[message()], summarize=1)
+
+    check = tf.cond(condition, tf.no_op, failed)
+    with tf.control_dependencies([check]):
+        return tf.identity(value)
+
 
 SERVING_PIXELS: Final = "serving_pixels"
 SERVING_EXAMPLES: Final = "serving_examples"
@@ -50,7 +134,7 @@ def signatures(
         return classifier.answers(classifier.feature_maps(pixels))
 
     def decode(image_bytes: tf.Tensor) -> tf.Tensor:
-        files = request_checks.strings(image_bytes, names.IMAGE_BYTES, "image files")
+        files = strings(image_bytes, names.IMAGE_BYTES, "image files")
         return preprocess.batch_decode(files, size)
 
     # One graph of it, as of the backbone.
@@ -66,21 +150,21 @@ def signatures(
         return {FEATURES: outputs[FEATURES], **answer(classifier, outputs, top_k)}
 
     def from_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        images = preprocess.resize(request_checks.rgb_images(pixels), size)
+        images = preprocess.resize(rgb_images(pixels), size)
         return answer(classifier, network(images), top_k)
 
     def from_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
         spec = {names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string)}
         what = "serialized tf.Examples"
-        checked = request_checks.strings(examples, request_checks.EXAMPLES, what)
+        checked = strings(examples, EXAMPLES, what)
         outputs = from_bytes(tf.io.parse_example(checked, spec)[names.IMAGE_BYTES])
         # TFX's BulkInferrer takes one row of each output and cannot store a row that is a scalar
         # string, because `bytes` has no dtype. A column of length 1 gives rows that are arrays.
         return {**outputs, names.LABEL: outputs[names.LABEL][:, None]}
 
     encoded = tf.TensorSpec([None], tf.string, name=names.IMAGE_BYTES)
-    pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name=request_checks.PIXELS)
-    examples = tf.TensorSpec([None], tf.string, name=request_checks.EXAMPLES)
+    pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name=PIXELS)
+    examples = tf.TensorSpec([None], tf.string, name=EXAMPLES)
     return {
         SERVING_DEFAULT: _traced(from_bytes, encoded),
         SERVING_PIXELS: _traced(from_pixels, pixels),

@@ -24,10 +24,10 @@ from imgpipe.models import augmentation, preprocess
 from imgpipe.models.backbones.layer_graph import layer_at
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import source_code
-from imgpipe.models.machine import distribution, progress
+from imgpipe.models.machine import process, progress
 from imgpipe.models.machine.process import computed_ahead, has_gpu, images_at_once
 from imgpipe.models.machine.system import processor_features, processors
-from imgpipe.models.names.arrays import Floats
+from imgpipe.models.names.feature_names import Floats
 from imgpipe.models.names.model_names import FEATURES
 from imgpipe.models.network.classifier import build_features
 from imgpipe.models.network.covariance_pooling import axes_sha256, read_axes
@@ -43,12 +43,12 @@ CODE: Final = (
     "models/augmentation.py",
     "models/backbones",
     "models/features/extractor.py",
-    "models/files/own_code.py",
-    "models/machine/distribution.py",
+    "models/files/source_code.py",
+    "models/machine/process.py",
     "models/network/classifier.py",
     "models/network/covariance_pooling.py",
     "models/preprocess.py",
-    "models/settings/feature_kinds.py",
+    "models/settings/network.py",
 )
 _LIBRARIES: Final = ("tensorflow", "keras")
 _FLOAT16_LARGEST: Final = 65504.0  # larger values would become infinite
@@ -230,7 +230,7 @@ class FeatureExtractor:
 
         # A head that is trained on features of bfloat16 loses nothing when it is served on those of
         # float32; what it gains is in docs/benchmarks.md, "Constants of the code".
-        with distribution.policy("mixed_bfloat16" if self.precision == "bfloat16" else "float32"):
+        with process.policy("mixed_bfloat16" if self.precision == "bfloat16" else "float32"):
             pixels, maps, outputs = build_features(self.settings)
             if self.layer:
                 outputs = layer_at(keras.Model(pixels, maps), self.layer).outputs[0]

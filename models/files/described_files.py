@@ -1,4 +1,4 @@
-"""Digests of files: the description of a folder, and what differs from it.
+"""The names of the files of a version, and the digests that describe the files of a folder.
 
 The manifests of published versions and the seals of artifacts hold such descriptions.
 """
@@ -7,11 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from imgpipe.models.files import json_object
 from imgpipe.models.files.regular_files import sha256
-from imgpipe.models.files.version_files import MANIFEST
+
+#: The graph, without which no server loads a version.
+SAVED_MODEL: Final = "saved_model.pb"
+#: Folder of the SavedModel in TFX's artifact of a model, as `tfx.utils.path_utils` names it.
+SAVED_MODEL_FOLDER: Final = "Format-Serving"
+#: Class names, one a line, in label order.
+VOCABULARY: Final = "assets/vocabulary.txt"
+#: Hash of the model's content, and facts about its signatures. It identifies the model, even if two
+#: exports of it differ in their bytes.
+MODEL_DIGEST: Final = "assets.extra/model_digest.json"
+#: The files of a published version that answer, with digests. Publishing writes it last.
+MANIFEST: Final = "manifest.json"
+#: Signature of a model that takes encoded images.
+SERVING_DEFAULT: Final = "serving_default"
+#: Signature that returns the features of encoded images.
+FEATURE_VECTORS: Final = "features"
+
 
 #: Size and SHA-256 of each file, by its path below the folder.
 DescribedFiles = Mapping[str, Mapping[str, Any]]

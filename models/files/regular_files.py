@@ -1,7 +1,9 @@
-"""Opens and reads regular files within bounds, and refuses addresses.
+"""Opens and reads regular files within bounds, and refuses addresses and patterns of paths.
 
 The functions are meant for files from other people, which may be anything: a pipe that never ends a
 read, a device without an end, or a file of any size.
+
+A SavedModel below such a path is not found by TensorFlow, or another one in its place.
 """
 
 from __future__ import annotations
@@ -9,10 +11,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
+import shlex
 import stat
 import sys
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from imgpipe.models.errors import ConfigError
 
@@ -101,3 +105,31 @@ def local_path(given: str, reader: str) -> Path:
             "its folder."
         )
     return Path(given)
+
+
+_PATTERN: Final = re.compile(r"[*?[\\]")
+#: What is replaced in the name of a folder that is renamed.
+_UNUSUAL: Final = re.compile(r"[^\w.-]+")
+
+
+def pattern_in(path: Path) -> str:
+    """Return why a path cannot be used and how the folder is renamed; "" for a plain path.
+
+    Args:
+        path: An absolute path.
+
+    Examples:
+        >>> pattern_in(Path("/data/model 1"))
+        ''
+    """
+    if not _PATTERN.search(str(path)):
+        return ""
+    message = (
+        "expected a path without *, ?, [ and \\, which Beam and TensorFlow take for patterns of "
+        f"other folders. Received: {path}"
+    )
+    named = next(part for part in reversed([path, *path.parents]) if _PATTERN.search(part.name))
+    if not named.exists():
+        return message
+    name = _UNUSUAL.sub("-", named.name).strip("-") or "renamed"
+    return f"{message}. Rename it: {shlex.join(['mv', str(named), str(named.with_name(name))])}"

@@ -1,18 +1,27 @@
-"""Fingerprints of the package's source code: changed code never gets a result of the old one.
+"""Code: the fingerprint of the package's own, and the functions of a user's modules.
 
 Components that TFX caches depend on `fingerprint()`, which covers the whole package, so that no
 list of files has to follow code that moves. The stores of features and of inspected files outlive
 a change elsewhere; they name the code that decides them, and
 `tests/models/files/test_source_code.py` follows its imports.
+
+That is the notation of web servers for an application. What such a function makes is part of the
+keys of stored results by the fingerprint of its source.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import importlib.metadata
+import inspect
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from imgpipe.models.errors import ConfigError
 
 #: Folder of the installed package, or of the repository.
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -51,3 +60,81 @@ def _version(library: str) -> str:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:
         return ""
+
+
+_INSTALLED: Final = frozenset({"site-packages", "dist-packages"})  # folders of packages
+_used: dict[str, str] = {}  # fingerprint of the code of each function that was imported
+
+
+def function_sha256(setting: str, name: str) -> str:
+    """Return the SHA-256 (hex) of the function's code: its package, or the files beside its module.
+
+    Installed modules that it imports are not part of it, because they change rarely.
+
+    Args:
+        setting: The setting that names the function, for messages.
+        name: Its name as `module:function`.
+
+    Raises:
+        ConfigError: The function cannot be imported.
+    """
+    was_imported = name.partition(":")[0] in sys.modules
+    # Without `unwrap`, a decorated function would stand in the file of its decorator.
+    files = _files(inspect.unwrap(user_function(setting, name)).__module__)
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
+    # Another program or a notebook may have imported an earlier version of the file.
+    if (was_imported or name in _used) and _used.get(name) != digest:
+        for module_name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if file is not None and Path(file) in files and module_name != "__main__":
+                del sys.modules[module_name]
+        importlib.invalidate_caches()
+    _used[name] = digest
+    return digest
+
+
+def _files(module: str) -> set[Path]:
+    """Return the files of the package of a module, or those beside it and one folder deeper."""
+    package, _, inside = module.partition(".")
+    file = getattr(sys.modules.get(package), "__file__", None)
+    if file is None:
+        return set()
+    folder = Path(file).parent
+    if inside or Path(file).name == "__init__.py":
+        return set(folder.rglob("*.py"))
+    if folder.name in _INSTALLED:
+        return {Path(file)}
+    return {*folder.glob("*.py"), *folder.glob("*/*.py")}
+
+
+def user_function(setting: str, name: str) -> Callable[..., Any]:
+    """Import a function by its name. Its module is searched in the current folder last.
+
+    Args:
+        setting: The setting that names the function, for messages.
+        name: Its name as `module:function`.
+
+    Raises:
+        ConfigError: The function cannot be imported.
+    """
+    module_name, _, function_name = name.partition(":")
+    # Last, because a file `models.py` or `random.py` beside the user's data must shadow no package.
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        attribute = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"{setting}: {name} cannot be imported ({error}). Expected module:function, where "
+            "the module is installed, lies in the current folder or in a folder of PYTHONPATH"
+        ) from error
+    except (Exception, SystemExit) as error:  # a script may call sys.exit
+        raise ConfigError(
+            f"{setting}: the module {module_name} cannot be imported, because its code raises "
+            f"an error ({type(error).__name__}: {error})"
+        ) from error
+    if not callable(attribute):
+        raise ConfigError(f"{setting}: {name} is not a function. Received: {attribute!r}")
+    imported: Callable[..., Any] = attribute
+    return imported

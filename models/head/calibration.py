@@ -1,9 +1,14 @@
-"""Calibration of a classifier: a temperature for its logits and a threshold for "unknown".
+"""What a probability means: temperature, threshold, and how probably a label is wrong.
 
 A calibrated classifier that answers with a probability of 0.8 is right in 80 % of these cases. The
 temperature and the threshold are both chosen on the held-out images that have judged the network.
 Temperature scaling and the expected calibration error follow Guo et al. 2017; the error uses 15
 bins of equal width over the highest probability.
+
+A weak model makes mistakes, too, and a calibrated one says so: if it is sure in 90 % of cases, some
+sure answers are wrong. Labels are in doubt where it contradicts them more often than its own
+probabilities explain. So a share of wrong labels is fitted beside the sureness of the model, which
+wrong labels have lowered, and Bayes' rule divides each contradiction between the two.
 """
 
 from __future__ import annotations
@@ -12,10 +17,10 @@ from collections.abc import Iterator
 from typing import Annotated, Final, Literal
 
 import numpy as np
-from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
+from typing_extensions import TypedDict
 
 from imgpipe.models.features.rows import blocks
-from imgpipe.models.names.arrays import Flags, Floats, Integers
+from imgpipe.models.names.feature_names import Flags, Floats, Integers
 
 BINS: Final = 15
 
@@ -186,3 +191,43 @@ def softmax(logits: Floats) -> Floats:
     """
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))  # at most 1, so none overflows
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+#: What is expected before the answers are seen: one label in a hundred is wrong, and the model is
+#: as sure as it says. The logarithm of the odds, and of the power that makes the model surer, have
+#: this standard deviation.
+_EXPECTED_WRONG: Final = 0.01
+_SPREAD_OF_RATES: Final = 1.0
+_LEAST: Final = 1e-9  # probability that any class has
+
+
+def wrong_label_probabilities(of_label: Floats, of_other: Floats, classes: int) -> Floats:
+    """Return the probability that each label is wrong, [n].
+
+    Args:
+        of_label: Probability that a model gives the label, [n].
+        of_other: Probability of the answered class where this is not the label, and else 0, [n].
+        classes: Number of classes; what the others get is taken as evenly spread.
+    """
+    from scipy.optimize import minimize
+
+    of_label = np.clip(of_label, _LEAST, 1).astype(np.float64)
+    others = np.maximum(classes - 1 - (of_other > 0), 0)
+    of_rest = np.clip(1 - of_label - of_other, _LEAST, 1) / np.maximum(others, 1)
+    expected = np.log(_EXPECTED_WRONG / (1 - _EXPECTED_WRONG))
+
+    def label_and_error(parameters: Floats) -> tuple[Floats, Floats]:
+        """Return how probable each label is, and the part of it in which the label is wrong."""
+        power = np.exp(parameters[0])
+        share = 1 / (1 + np.exp(-parameters[1]))
+        own = of_label**power
+        own = own / (own + of_other**power + others * of_rest**power)
+        error = share * (1 - own) / (classes - 1)
+        return (1 - share) * own + error, error
+
+    def cost(parameters: Floats) -> float:
+        surprise = np.square((parameters - [0, expected]) / _SPREAD_OF_RATES).sum() / 2
+        return float(surprise - np.log(label_and_error(parameters)[0]).sum())
+
+    probability, error = label_and_error(minimize(cost, [0, expected], method="Nelder-Mead").x)
+    return np.asarray(error / probability)

@@ -26,11 +26,10 @@ from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head.answers import Answers, Scores
 from imgpipe.models.head.certainty import standard_error
 from imgpipe.models.head.logistic_regression import Linear, LogisticRegression, Scaling
-from imgpipe.models.head.ridge_regression import WIDEST, RidgeRegression
-from imgpipe.models.head.rotation import Rotation
+from imgpipe.models.head.ridge_regression import WIDEST, RidgeRegression, Rotation
 from imgpipe.models.machine.process import one_blas_thread
 from imgpipe.models.machine.system import processors
-from imgpipe.models.names.arrays import Integers
+from imgpipe.models.names.feature_names import Integers
 from imgpipe.models.settings.model import ModelSettings
 
 #: Penalties that are tried with each method, from the strongest to the weakest: decades, and half

@@ -1,4 +1,4 @@
-"""What this machine and its operating system have: all that differs between Linux and a Mac.
+"""The machine: its processors and memory, and the commands that install packages on it.
 
 Nothing else reads `/proc`, `/sys` or `/dev`, or calls what only one of the systems has.
 """
@@ -8,11 +8,43 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import importlib.metadata
 import os
 import platform
 import resource
+import shlex
+import sys
 from pathlib import Path
 from typing import Final
+
+
+def install_command(*packages: str) -> str:
+    """Return the command that installs packages into the Python of this process.
+
+    It names this Python, because the terminal may find the pip of another one.
+
+    Args:
+        packages: Names with their extras and versions, as pip takes them.
+    """
+    return shlex.join([sys.executable, "-m", "pip", "install", *packages])
+
+
+def install_extra(name: str) -> str:
+    """Return the command that installs the packages of an extra of imgpipe.
+
+    It names them instead of `imgpipe[name]`, which pip refuses with a glibc before 2.39: there it
+    finds no packages of TFX that meet the requirements of imgpipe itself.
+
+    Args:
+        name: Name of the extra, such as `heic`.
+    """
+    packages = []
+    for line in importlib.metadata.requires("imgpipe") or ():
+        package, _, condition = line.partition(";")
+        if condition.strip() == f"extra == '{name}'":
+            packages.append(package.strip())
+    return install_command(*packages)
+
 
 _GPU_DEVICES: Final = ("/dev/nvidia0", "/dev/dxg")  # on Linux, and on Windows' subsystem for it
 #: Limits of a container's memory in bytes, of both versions of control groups.

@@ -18,18 +18,11 @@ from imgpipe.models.backbones import layer_graph, token_maps
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.machine.process import images_at_once
 from imgpipe.models.names import model_names
-from imgpipe.models.names.arrays import Floats
+from imgpipe.models.names.feature_names import Floats
 from imgpipe.models.names.model_names import FEATURES, HEAD, LOGITS, PROBABILITIES
 from imgpipe.models.network import covariance_pooling
-from imgpipe.models.settings.feature_kinds import (
-    AUTO,
-    AVERAGE,
-    CLASS_TOKEN,
-    COVARIANCE,
-    FLATTEN,
-    TOKENS,
-)
 from imgpipe.models.settings.model import ModelSettings, check_vocabulary
+from imgpipe.models.settings.network import AUTO, AVERAGE, CLASS_TOKEN, COVARIANCE, FLATTEN, TOKENS
 
 if TYPE_CHECKING:
     import keras

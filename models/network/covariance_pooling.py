@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from imgpipe.models.names.arrays import Floats
+from imgpipe.models.names.feature_names import Floats
 from imgpipe.models.names.model_names import AXES
-from imgpipe.models.settings.feature_kinds import COVARIANCE_AXES
 from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.network import COVARIANCE_AXES
 
 if TYPE_CHECKING:
     import keras

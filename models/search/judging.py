@@ -16,7 +16,7 @@ from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.folds import FOLDS, NETWORK_FOLDS, network_folds
 from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.arrays import Flags
+from imgpipe.models.names.feature_names import Flags
 from imgpipe.models.training import stages
 from imgpipe.models.training.history import JudgedBy
 from imgpipe.models.training.stages import Inputs, Part, Trained

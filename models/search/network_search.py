@@ -26,17 +26,24 @@ from imgpipe.models.head.certainty import standard_error
 from imgpipe.models.machine import process, progress
 from imgpipe.models.machine.progress import TimeLeft
 from imgpipe.models.network.classifier import backbone_of
-from imgpipe.models.search import search_ends
 from imgpipe.models.search.judging import Judging, images_of, judging_parts
-from imgpipe.models.search.search_ends import Outcome
 from imgpipe.models.search.training_plan import (
+    Outcome,
     TrainingPlan,
+    after_trial,
+    costly,
+    few_images,
+    few_mistakes,
+    head_is_enough,
+    in_minutes,
+    no_layers,
+    no_space,
     nominal_minutes,
     nominal_seconds_a_view,
     training_plan,
+    with_search,
 )
-from imgpipe.models.training import image_rows, stages
-from imgpipe.models.training.cross_validation import summary_of_others
+from imgpipe.models.training import datasets, stages
 from imgpipe.models.training.head_from_both_splits import head_from_both_splits
 from imgpipe.models.training.history import (
     Epoch,
@@ -44,9 +51,10 @@ from imgpipe.models.training.history import (
     NetworkHistory,
     Tried,
     describe_tried,
+    summary_of_others,
 )
 from imgpipe.models.training.stages import Inputs, Part, Trained
-from imgpipe.models.training.watch import Watch
+from imgpipe.models.training.training_loop import Watch
 
 if TYPE_CHECKING:
     import keras
@@ -80,13 +88,13 @@ def train(inputs: Inputs) -> Trained:
     images = solution["images"] or 0
     if accuracy >= ENOUGH:
         on_validation = None if head.by_folds else head.answers.accuracy
-        ended = search_ends.head_is_enough(accuracy, on_validation)
+        ended = head_is_enough(accuracy, on_validation)
     elif inputs.settings.minutes is None and images <= _FEW:
-        ended = search_ends.few_images(images, _FEW)
+        ended = few_images(images, _FEW)
     else:
         return _Search(inputs, head, accuracy, judging_parts(inputs, head)).run()
     tried = _tried_head(head, "folds" if head.by_folds else "validation", head.answers.accuracy)
-    return search_ends.with_search(head, [tried], ended)
+    return with_search(head, [tried], ended)
 
 
 def _tried_head(head: Trained, judged_by: JudgedBy, accuracy: float) -> Tried:
@@ -138,7 +146,7 @@ class _Search:
             of_folds = self._head.by_folds  # then they decide on the blessing
             accuracy = (self._head.answers if of_folds else self._before).accuracy
             self._tried = [_tried_head(self._head, self._judged_by, accuracy)]
-        return search_ends.with_search(self._result, self._tried, ended)
+        return with_search(self._result, self._tried, ended)
 
     def _end(self) -> Finding:
         """Train a network if there is one to train, and return why the search ended."""
@@ -146,31 +154,31 @@ class _Search:
         network = backbone_of(settings)
         most = training_plan(settings, network)
         if most is None:
-            return search_ends.no_layers()
+            return no_layers()
         held_out = int(self._before.answerable.sum())
         # So few mistakes are expected, and not counted: their number is a matter of chance.
         if (1 - self._accuracy_in_folds) * held_out < FEWEST_MISTAKES:
-            return search_ends.few_mistakes(self._accuracy_in_folds, held_out, FEWEST_MISTAKES)
+            return few_mistakes(self._accuracy_in_folds, held_out, FEWEST_MISTAKES)
         progress.part("measuring how fast this machine is")
         precision = read_facts(self._inputs.bank_uri)["precision"]
         # A step is planned by a share of the time of the whole network.
         timed_extractor = FeatureExtractor(most.settings(settings), precision)
-        here = image_rows.seconds_a_view(self._whole.training, timed_extractor)
+        here = datasets.seconds_a_view(self._whole.training, timed_extractor)
         plan, minutes = self._planned(most, network, here)
         if plan is None:
-            return search_ends.costly(most.smallest(), minutes, settings.minutes)
+            return costly(most.smallest(), minutes, settings.minutes)
         extractor = FeatureExtractor(most.settings(settings), precision, most.cut)
-        if not image_rows.have_space(extractor, len(self._whole.training), plan.views):
-            return search_ends.no_space(plan)
+        if not datasets.have_space(extractor, len(self._whole.training), plan.views):
+            return no_space(plan)
         self._image_seconds = plan.passes() * here
-        about = search_ends.in_minutes(max(self._left(self._trainings).seconds / 60, 0.1))
+        about = in_minutes(max(self._left(self._trainings).seconds / 60, 0.1))
         progress.say(
             f"The head alone reaches {self._accuracy_in_folds:.3f} in cross-validation. A network "
             f"that may be better is tried, for about {about} if it pays: {plan} (--minutes 0 skips "
             "it)."
         )
         outcome = self._try(plan, extractor)
-        return search_ends.after_trial(outcome, plan, most, settings.minutes)
+        return after_trial(outcome, plan, most, settings.minutes)
 
     def _planned(
         self, most: TrainingPlan, network: keras.Model, here: float

@@ -15,11 +15,9 @@ from imgpipe.models.backbones.registry import architecture
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.names.feature_names import UNKNOWN
 from imgpipe.models.names.model_names import SERVED_NAME
-from imgpipe.models.settings import feature_kinds as kinds
+from imgpipe.models.settings import network
 from imgpipe.models.settings.limits import STRICT, problems
-from imgpipe.models.settings.network import NetworkSettings
-from imgpipe.models.settings.training import FineTune, TrainSettings
-from imgpipe.models.settings.views import ViewSpec
+from imgpipe.models.settings.network import FineTune, NetworkSettings, TrainSettings, ViewSpec
 
 _LARGER: Final = (9 / 7, 12 / 7)  # 288 and 384 instead of 224 pixels
 
@@ -95,27 +93,27 @@ class ModelSettings(TrainSettings, NetworkSettings):
     @property
     def chooses_features(self) -> bool:
         """Whether folds choose what the head reads."""
-        return self.features == kinds.AUTO and self.head_alone and self.backbone_spec().trained
+        return self.features == network.AUTO and self.head_alone and self.backbone_spec().trained
 
     @property
     def largest_kind(self) -> str:
         """What the head may read at most: `features`, where "auto" is not decided yet."""
-        if self.features != kinds.AUTO:
+        if self.features != network.AUTO:
             return self.features
         class_token = self.backbone_spec().class_token
         if self.chooses_features:
-            return kinds.TOKENS if class_token else kinds.COVARIANCE
-        return kinds.CLASS_TOKEN if class_token else kinds.AVERAGE
+            return network.TOKENS if class_token else network.COVARIANCE
+        return network.CLASS_TOKEN if class_token else network.AVERAGE
 
     @property
     def reads_covariances(self) -> bool:
         """Whether the head may read covariances of the channels of feature maps."""
-        return self.largest_kind not in kinds.WITHOUT_COVARIANCES
+        return self.largest_kind not in network.WITHOUT_COVARIANCES
 
     @property
     def with_one_block(self) -> ModelSettings:
         """The settings of the networks of a search, whose heads read the first block alone."""
-        return replace(self, features=kinds.one_block(self.largest_kind))
+        return replace(self, features=network.one_block(self.largest_kind))
 
     @property
     def larger_sizes(self) -> tuple[int, ...]:

@@ -15,8 +15,7 @@ from imgpipe.models.head.solved_head import HeadSolver, Solution
 from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.settings.limits import AUTOMATIC
-from imgpipe.models.training.cross_validation import Folds, summary
-from imgpipe.models.training.history import NetworkHistory
+from imgpipe.models.training.history import Folds, NetworkHistory, summary
 from imgpipe.models.training.stages import (
     Inputs,
     Trained,

@@ -28,7 +28,7 @@ from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import has_gpu
 from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.arrays import Floats
+from imgpipe.models.names.feature_names import Floats
 from imgpipe.models.network.classifier import (
     backbone_of,
     build_head,
@@ -36,10 +36,9 @@ from imgpipe.models.network.classifier import (
     copy_weights,
 )
 from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.training import datasets, image_rows
+from imgpipe.models.training import datasets
 from imgpipe.models.training.history import FineTuned, NetworkHistory
-from imgpipe.models.training.training_loop import Fit, fit, solve_head
-from imgpipe.models.training.watch import Watch
+from imgpipe.models.training.training_loop import Fit, Watch, fit, solve_head
 
 if TYPE_CHECKING:
     import keras
@@ -209,7 +208,7 @@ def _fine_tuned(inputs: Inputs, head: Trained, precision: str) -> Trained:
     part = Part(training, held_out, head)
     extractor = FeatureExtractor(settings, precision, cut)
     views = settings.views.count
-    if not image_rows.have_space(extractor, len(part.training), views):
+    if not datasets.have_space(extractor, len(part.training), views):
         raise ResourceError(
             f"fine_tune: the activations of {len(part.training):,} images and {views} views of "
             f"each above {cut} would take more than a quarter of the free space in "
@@ -250,10 +249,10 @@ def train_above_cut(
         was a network.
     """
     over = watch.over or (lambda: False)
-    training = image_rows.activations(part.training, extractor, views, over)
+    training = datasets.activations(part.training, extractor, views, over)
     if training is None:
         return None
-    held_out = image_rows.activations(part.held_out, extractor, 0, over)
+    held_out = datasets.activations(part.held_out, extractor, 0, over)
     if held_out is None:
         return None
     start = part.start or part.best.layers
@@ -274,7 +273,7 @@ def _on_images(inputs: Inputs, note: str) -> Trained:
     settings = inputs.settings
     classes = inputs.classes
     training, validation = (
-        image_rows.pixels(files, settings.size, classes, settings.views)
+        datasets.pixels(files, settings.size, classes, settings.views)
         for files in (inputs.train_files, inputs.validation_files)
     )
     build = functools.partial(network, classes, settings)

@@ -1,4 +1,4 @@
-"""Training: one loop for the head, the layers above a cut and whole networks.
+"""One loop that trains heads, the layers above a cut and whole networks, and when it ends.
 
 The same data, settings and machine give exactly the same weights. A training that is interrupted
 begins again in the next run.
@@ -10,26 +10,100 @@ import contextlib
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sized
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+import keras
 import numpy as np
 
 from imgpipe.models.errors import DataRefused, Diverged
 from imgpipe.models.features.bank import BankRows, Regression
 from imgpipe.models.head.logistic_regression import Linear
 from imgpipe.models.head.solved_head import HeadSolver, Solution
-from imgpipe.models.machine import distribution, progress
+from imgpipe.models.machine import process, progress
 from imgpipe.models.machine.process import one_blas_thread
 from imgpipe.models.names.model_names import HEAD
 from imgpipe.models.network.classifier import build_head
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import datasets
 from imgpipe.models.training.history import Epoch, Stage, StopReason
-from imgpipe.models.training.watch import Watch
 
-if TYPE_CHECKING:
-    import keras
+
+@dataclass(frozen=True)
+class Watch:
+    """When a training ends early, and which weights it keeps."""
+
+    #: Called after each step: if it returns true, training ends with the best weights so far.
+    over: Callable[[], bool] | None = None
+    #: Returns after each epoch the loss by which the best weights are chosen, else that of
+    #: validation.
+    judge: Callable[[keras.Model], float] | None = None
+    keep_last: bool = False  # whether the weights are those of the last epoch, not of the best one
+
+
+#: A validation loss counts as lower only if it is lower by this value. Otherwise a plateau would
+#: never be recognised.
+MIN_DELTA: Final = 1e-4
+_COMPARED: Final = "compared_loss"  # name of the loss by which epochs are compared, for Keras
+
+
+class Watcher(keras.callbacks.EarlyStopping):
+    """Keras' early stopping, which also records the epochs, and ends at a target or a time.
+
+    Its arguments are those of `training_loop.fit`. Keras restores the weights of the best epoch.
+    """
+
+    def __init__(self, settings: ModelSettings, watch: Watch) -> None:
+        patience = settings.patience
+        super().__init__(_COMPARED, MIN_DELTA, patience, mode="min", restore_best_weights=True)
+        self.epochs: list[Epoch] = []
+        self.stopped: StopReason = "epochs"
+        self._settings = settings
+        self._watch = watch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """End the training if its time is over."""
+        if self._watch.over is not None and self._watch.over():
+            self._stop("minutes")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Record an epoch, and keep its weights if they are the best. This may end the training."""
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        # JSON has no NaN.
+        finite = {name: x if np.isfinite(x) else None for name, x in values.items()}
+        self.epochs.append(
+            {
+                "epoch": epoch + 1,
+                "loss": finite["loss"],
+                "accuracy": finite["accuracy"],
+                "val_loss": finite["val_loss"],
+                "val_accuracy": finite["val_accuracy"],
+            }
+        )
+        progress.advance(1, "epochs")
+        super().on_epoch_end(epoch, {_COMPARED: self._compared_loss(epoch, values["val_loss"])})
+        # The target ends the training but chooses no weights: the last ones may be far worse than
+        # the best ones; see docs/benchmarks.md, "Constants of the code".
+        if 0 < self._settings.target_accuracy <= values["accuracy"]:
+            self._stop("target")
+        elif None in finite.values():
+            self._stop("diverged")
+        elif self.stopped_epoch:
+            self._stop("plateau")
+
+    def _compared_loss(self, epoch: int, loss: float) -> float:
+        """Return the loss by which the epoch is compared with others."""
+        if not np.isfinite(loss):
+            return loss
+        if self._watch.keep_last:
+            return float(-epoch)
+        return loss if self._watch.judge is None else self._watch.judge(self.model)
+
+    def _stop(self, why: StopReason) -> None:
+        self.stopped = why
+        self.model.stop_training = True
+
 
 _MOMENTUM: Final = 0.9  # momentum of the optimizer "sgd"
 _WARM: Final = 0.05  # share of the steps in which the cosine schedule rises
@@ -125,12 +199,10 @@ def fit(
         DataRefused: A split has no labelled row.
         Diverged: The validation loss was never finite.
     """
-    from imgpipe.models.training.watcher import Watcher  # imports Keras
-
     _require_rows(train, validation)
     started = time.perf_counter()
     with _deterministic(settings.seed):
-        with distribution.scope(settings.strategy):
+        with process.scope(settings.strategy):
             model = _built(build, train, classes, settings)
         watcher = Watcher(settings, watch or Watch())
         progress.total(settings.epochs, "epochs")
@@ -174,7 +246,7 @@ def _built(
     """
     import keras
 
-    with distribution.policy(settings.precision):  # layers take the policy when they are created
+    with process.policy(settings.precision):  # layers take the policy when they are created
         model = build()
     steps = datasets.steps_per_epoch(train, settings)
     at_once = train.vectors and settings.strategy == "none"

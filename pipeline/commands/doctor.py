@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.machine.packages import install_extra
+from imgpipe.models.machine.system import install_extra
 from imgpipe.pipeline.command_line import options
 from imgpipe.pipeline.command_line.terminal import new_console
 

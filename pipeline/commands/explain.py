@@ -21,7 +21,7 @@ from imgpipe.pipeline.command_line.terminal import escape
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from imgpipe.models.names.arrays import Array, PixelValues
+    from imgpipe.models.names.feature_names import Array, PixelValues
     from imgpipe.models.network.classifier import ClassifierNetwork
     from imgpipe.serving.served import Served
 

@@ -31,9 +31,7 @@ from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError, without_secrets
 from imgpipe.models.settings.limits import AUTOMATIC, INPUT, OUTPUT, PLACE, describe
 from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.settings.network import NetworkSettings
-from imgpipe.models.settings.training import FineTune, TrainSettings
-from imgpipe.models.settings.views import ViewSettings
+from imgpipe.models.settings.network import FineTune, NetworkSettings, TrainSettings, ViewSettings
 from imgpipe.pipeline.configuration.beam import BeamSettings
 from imgpipe.pipeline.configuration.dotted_keys import fields, flat, put
 from imgpipe.pipeline.configuration.kubeflow import KubeflowSettings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from imgpipe.models.settings.views import ViewSpec
+from imgpipe.models.settings.network import ViewSpec
 from imgpipe.pipeline.configuration.config import Config, changed
 
 #: Settings of a training by epochs, in [train] and in [fine_tune].

@@ -13,7 +13,7 @@ from pathlib import Path
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.finding import Finding, make_finding
 from imgpipe.models.machine import system
-from imgpipe.models.machine.packages import install_command
+from imgpipe.models.machine.system import install_command
 
 _GIB = 1 << 30
 _DISK_GIB = 2.0  # about the disk space of a run on 10,000 images

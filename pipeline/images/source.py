@@ -21,7 +21,7 @@ from imgpipe.components.example_gen.sources import (
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.models.files.plain_paths import pattern_in
+from imgpipe.models.files.regular_files import pattern_in
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config

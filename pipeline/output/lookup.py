@@ -16,9 +16,13 @@ from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.components.report.commands import run_command
 from imgpipe.components.run_record.run_files import CONFIG
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.models.files.described_files import version_damage
-from imgpipe.models.files.plain_paths import pattern_in
-from imgpipe.models.files.version_files import SAVED_MODEL, SAVED_MODEL_FOLDER, VOCABULARY
+from imgpipe.models.files.described_files import (
+    SAVED_MODEL,
+    SAVED_MODEL_FOLDER,
+    VOCABULARY,
+    version_damage,
+)
+from imgpipe.models.files.regular_files import pattern_in
 from imgpipe.pipeline.output.model import Model, not_intact
 from imgpipe.pipeline.output.output_folder import RUNS, OutputFolder, plain, pushed_as
 from imgpipe.pipeline.output.past_run import PastRun

@@ -11,8 +11,7 @@ from imgpipe.components.common.storage.manifest import PublishedVersion
 from imgpipe.components.report.commands import NextCommand
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.models.files.described_files import version_damage
-from imgpipe.models.files.version_files import MODEL_DIGEST, VOCABULARY
+from imgpipe.models.files.described_files import MODEL_DIGEST, VOCABULARY, version_damage
 from imgpipe.pipeline.output.output_folder import OutputFolder, plain
 from imgpipe.pipeline.output.past_run import PastRun
 

@@ -37,7 +37,7 @@ from imgpipe.components.run_record.run_files import ARTIFACTS, CONFIG
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import TEMPORARY, atomic_write
-from imgpipe.models.files.version_files import MANIFEST
+from imgpipe.models.files.described_files import MANIFEST
 from imgpipe.pipeline.command_line import temporary_files
 from imgpipe.pipeline.output import metadata_file, past_run
 from imgpipe.pipeline.output.past_run import ARTIFACT_PARTS, ARTIFACT_ROOT, TIME, PastRun

@@ -26,9 +26,9 @@ from imgpipe.models.export import exchange_files as files
 from imgpipe.models.export.exchange_files import Answering, Probabilities
 from imgpipe.models.export.signatures import SERVING_DEFAULT, SERVING_PIXELS
 from imgpipe.models.machine import progress
-from imgpipe.models.machine.packages import install_extra
+from imgpipe.models.machine.system import install_extra
 from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.arrays import PixelValues
+from imgpipe.models.names.feature_names import PixelValues
 from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.output.model import Model

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.files.version_files import FEATURE_VECTORS, SERVING_DEFAULT
+from imgpipe.models.files.described_files import FEATURE_VECTORS, SERVING_DEFAULT
 from imgpipe.models.machine.process import quick_imports
 from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.command_line import console as consoles

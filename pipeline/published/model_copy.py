@@ -15,8 +15,7 @@ from imgpipe.components.common.storage import manifest
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import TEMPORARY, move_folder, sync_tree
-from imgpipe.models.files.described_files import files_below, version_damage
-from imgpipe.models.files.version_files import MANIFEST, SAVED_MODEL
+from imgpipe.models.files.described_files import MANIFEST, SAVED_MODEL, files_below, version_damage
 from imgpipe.pipeline.output.model import Model
 
 KIND = "saved_model"  # the kind of `imgpipe export`

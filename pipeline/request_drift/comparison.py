@@ -24,7 +24,7 @@ from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.feature_distribution import FAR_SHARE, FeatureDistribution
 from imgpipe.models.finding import Finding, make_finding
 from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.arrays import Floats
+from imgpipe.models.names.feature_names import Floats
 from imgpipe.pipeline.request_drift.images import MeasuredImages
 from imgpipe.pipeline.request_drift.requests import FEWEST
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.files.plain_paths import pattern_in
+from imgpipe.models.files.regular_files import pattern_in
 from imgpipe.serving.server.settings import Settings
 
 PLATFORM = "tensorflow"

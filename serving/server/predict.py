@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from imgpipe.models.files.version_files import SERVING_DEFAULT
+from imgpipe.models.files.described_files import SERVING_DEFAULT
 from imgpipe.serving import tensors
 from imgpipe.serving.look import in_words
 from imgpipe.serving.server import limits, status

@@ -19,7 +19,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.util import deprecation
 
-from imgpipe.models.files.version_files import MODEL_DIGEST
+from imgpipe.models.files.described_files import MODEL_DIGEST
 from imgpipe.models.machine.system import processors
 from imgpipe.serving.server import status
 from imgpipe.serving.server.status import Code, StatusError

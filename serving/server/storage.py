@@ -13,8 +13,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgpipe.models.files.described_files import version_damage
-from imgpipe.models.files.version_files import MANIFEST, SAVED_MODEL
+from imgpipe.models.files.described_files import MANIFEST, SAVED_MODEL, version_damage
 from imgpipe.serving.server.status import Code, StatusError
 
 IMAGE_INPUT = "image_bytes"

@@ -18,7 +18,7 @@ from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.serving_validator import Samples, validate
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.export.signatures import CAM
-from imgpipe.models.head.out_of_fold import OutOfFold
+from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
 from imgpipe.serving.served import Served

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.models.files.version_files import MODEL_DIGEST
+from imgpipe.models.files.described_files import MODEL_DIGEST
 from tests.conftest import REPOSITORY
 from tests.document_blocks import blocks
 from tests.e2e.case import Case

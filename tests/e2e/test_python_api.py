@@ -15,7 +15,7 @@ from PIL import Image
 
 import imgpipe
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.models.files.version_files import MODEL_DIGEST
+from imgpipe.models.files.described_files import MODEL_DIGEST
 from tests import command, json_formats, python_program
 from tests.e2e.case import SETTINGS, Case
 from tests.images import soft

@@ -110,9 +110,9 @@ def _header(file: Path) -> object:
 
 def _weights(file: Path) -> object:
     """Load a file of weights into a small network."""
-    from imgpipe.models.backbones import weights_file
+    from imgpipe.models.backbones import network_copy
 
-    return weights_file.load(_network(), file)
+    return network_copy.load(_network(), file)
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from imgpipe.models import augmentation
 from imgpipe.models.augmentation import augment, seeds
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings.limits import declared
-from imgpipe.models.settings.views import ViewSpec
+from imgpipe.models.settings.network import ViewSpec
 from imgpipe.pipeline.configuration.config import Config, build
 
 _STILL = ViewSpec(rotation=0, shifts=0, shear=0, zoom=0, horizontal_flip=False)

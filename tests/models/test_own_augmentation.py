@@ -15,7 +15,7 @@ from imgpipe.models.augmentation import augment, require_builder
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.extractor import weights_key
 from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.settings.views import ViewSpec
+from imgpipe.models.settings.network import ViewSpec
 
 _MODULE = "own_views"
 _FUNCTION = "def make():\n    return lambda images: 255.0 - images\n"

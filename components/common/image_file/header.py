@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import simplejpeg
 from PIL import ExifTags, Image, JpegImagePlugin
 
-from imgpipe.models.machine.packages import install_extra
+from imgpipe.models.machine.system import install_extra
 from imgpipe.serving.look import HEIC, IPHONE_REMEDY, Look
 
 #: Camera files with a second image for previews: every reader treats them as JPEG, and they are not

@@ -29,7 +29,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from imgpipe.components.common.image_file.pixels import Pixels
-from imgpipe.models.names.arrays import Indices
+from imgpipe.models.names.feature_names import Indices
 
 SIDE = 16  # bits in each direction
 BITS = SIDE * SIDE

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.models.files import described_files, json_object
-from imgpipe.models.files.described_files import version_damage
-from imgpipe.models.files.version_files import MANIFEST, MODEL_DIGEST, SAVED_MODEL
+from imgpipe.models.files.described_files import MANIFEST, MODEL_DIGEST, SAVED_MODEL, version_damage
 from imgpipe.models.names.model_names import DISTRIBUTION_FILE, OUT_OF_FOLD_FILE
 
 #: Folder of statistics and schema in a version directory; TensorFlow Serving ignores it.

@@ -27,7 +27,7 @@ from imgpipe.components.example_gen.sources.listing import EXPECTED_TREE
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
 from imgpipe.models.errors import ConfigError, ResourceError, first_line
 from imgpipe.models.finding import Finding
-from imgpipe.models.machine.packages import install_extra
+from imgpipe.models.machine.system import install_extra
 
 #: Names of a content's checksum in the listings of S3 and of Google Cloud Storage, whose composite
 #: objects have no MD5 (https://cloud.google.com/storage/docs/composite-objects).

@@ -29,7 +29,7 @@ from imgpipe.components.common.image_file.perceptual_hash import (
     HashPairs,
 )
 from imgpipe.components.image_filter.copies.hamming import Effort, Words, neighbours
-from imgpipe.models.names.arrays import Floats, Indices
+from imgpipe.models.names.feature_names import Floats, Indices
 
 _SIDE = 12  # cells of the middle in each direction
 #: Half of the side of the middle as a share of the shorter side of the image. Turned by any angle,

@@ -23,7 +23,7 @@ from imgpipe.components.common.image_file.perceptual_hash import (
 )
 from imgpipe.components.image_filter.copies.altered import VIEWS, ImageMiddles
 from imgpipe.components.image_filter.copies.hamming import Effort, Words, neighbours
-from imgpipe.models.names.arrays import Indices
+from imgpipe.models.names.feature_names import Indices
 
 _OF_WHOLE_IMAGES = Effort(orders=32, window=16)
 #: A cropped copy is similar to several crops.

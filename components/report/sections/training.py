@@ -17,7 +17,7 @@ from imgpipe.models.head.calibration import Calibration
 from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.model_names import SERVED_NAME
-from imgpipe.models.settings.feature_kinds import AVERAGE, CLASS_TOKEN, COVARIANCE, TOKENS
+from imgpipe.models.settings.network import AVERAGE, CLASS_TOKEN, COVARIANCE, TOKENS
 from imgpipe.models.training.history import FAILURES, JUDGES, History, Stage, Tried
 
 _MOST_NAMES = 100  # classes that are named

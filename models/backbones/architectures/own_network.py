@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from imgpipe.models.backbones.registry import Architecture, BackboneChoice
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.files import own_code
+from imgpipe.models.files import source_code
 
 if TYPE_CHECKING:
     import keras
@@ -33,7 +33,7 @@ def named(name: str) -> Architecture | None:
         _IMAGE_SIZE,
         build,
         imagenet=False,
-        code_sha256=lambda: own_code.sha256(_SETTING, name),
+        code_sha256=lambda: source_code.function_sha256(_SETTING, name),
     )
 
 
@@ -47,7 +47,7 @@ def build(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
     import keras
 
     about = f"{_SETTING}: {choice.name}"
-    function = own_code.function(_SETTING, choice.name)
+    function = source_code.user_function(_SETTING, choice.name)
     try:
         network = function(side[0])
     except Exception as error:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.models.machine.packages import install_extra
+from imgpipe.models.machine.system import install_extra
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import escape, new_console
 

@@ -16,7 +16,7 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from imgpipe.models.files.version_files import FEATURE_VECTORS, MANIFEST, VOCABULARY
+from imgpipe.models.files.described_files import FEATURE_VECTORS, MANIFEST, VOCABULARY
 from imgpipe.serving.server.calls import Call, Calls
 from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.predict import Handle, Spec

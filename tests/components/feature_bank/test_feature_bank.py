@@ -31,7 +31,7 @@ from imgpipe.models.features.extractor import FeatureExtractor, describe
 from imgpipe.models.head import feature_choice
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.settings.views import ViewSpec
+from imgpipe.models.settings.network import ViewSpec
 from tests.images import encoded
 
 _KEPT = {"train": 100, "validation": 10, "test": 10}

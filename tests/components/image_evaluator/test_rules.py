@@ -9,7 +9,7 @@ import pytest
 
 from imgpipe.components.image_evaluator.rules import RULES, Evidence, decide
 from imgpipe.components.image_evaluator.settings import EvaluateSettings
-from imgpipe.models.training.cross_validation import Folds
+from imgpipe.models.training.history import Folds
 from tests.answer_tables import compared, counted
 from tests.declared import made
 

@@ -8,8 +8,8 @@ import pytest
 from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.run_record.metrics import most_confused, summarise
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.head.certainty import wilson
-from imgpipe.models.head.out_of_fold import OutOfFold
 from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
 from tests.answer_tables import answer, table
 

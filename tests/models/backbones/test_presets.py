@@ -13,8 +13,8 @@ from imgpipe.models.backbones import presets
 from imgpipe.models.backbones.presets import KINDS, installed, published
 from imgpipe.models.errors import ConfigError, ResourceError, UnsafeWeightsError
 from imgpipe.models.names.model_names import KERAS_CONFIG
-from imgpipe.models.settings.feature_kinds import single_blocks
 from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.network import single_blocks
 from tests import python_program
 from tests.models.backbones import hub_presets
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imgpipe.models.head.wrong_labels import wrong_label_probabilities
+from imgpipe.models.head.calibration import wrong_label_probabilities
 
 CLASSES = 5
 

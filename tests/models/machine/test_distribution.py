@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgpipe.models.machine import distribution
+from imgpipe.models.machine import process
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.settings.model import ModelSettings
 from tests.models.banks import fit_head, read_split
@@ -86,6 +86,6 @@ def test_the_dtype_policy_is_restored() -> None:
     import keras
 
     before = keras.config.dtype_policy()
-    with distribution.policy("mixed_bfloat16"):
+    with process.policy("mixed_bfloat16"):
         assert keras.config.dtype_policy().name == "mixed_bfloat16"
     assert keras.config.dtype_policy() == before

@@ -3,7 +3,7 @@
 import shlex
 import sys
 
-from imgpipe.models.machine.packages import install_command, install_extra
+from imgpipe.models.machine.system import install_command, install_extra
 
 
 def test_the_command_names_this_python() -> None:

@@ -13,8 +13,8 @@ from imgpipe.models import preprocess
 from imgpipe.models.export import exchange_files
 from imgpipe.models.export.saved_model import export
 from imgpipe.models.features.extractor import FeatureExtractor
-from imgpipe.models.files.version_files import SERVING_DEFAULT
-from imgpipe.models.machine import distribution
+from imgpipe.models.files.described_files import SERVING_DEFAULT
+from imgpipe.models.machine import process
 from imgpipe.models.names.model_names import HEAD
 from imgpipe.models.network import covariance_pooling, network_file
 from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier
@@ -95,7 +95,7 @@ def test_a_map_without_variance_gives_zeros_and_a_finite_gradient(value: float) 
 def test_a_map_of_16_bits_is_pooled_in_float32(maps) -> None:
     axes = [np.eye(12, 5, dtype=np.float32)]
     half = maps[0].astype(np.float16)
-    with distribution.policy("mixed_float16"):
+    with process.policy("mixed_float16"):
         inputs = keras.Input((7, 7, 12), dtype="float16")
         [features] = covariance_pooling.pooled([inputs], axes)
     assert features.dtype == "float32"

@@ -36,13 +36,11 @@ from imgpipe.models.search.training_plan import (
 )
 from imgpipe.models.settings.limits import AUTOMATIC
 from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.settings.training import FineTune
-from imgpipe.models.training import image_rows, stages
-from imgpipe.models.training.cross_validation import summary
-from imgpipe.models.training.history import describe_tried
+from imgpipe.models.settings.network import FineTune
+from imgpipe.models.training import datasets, stages
+from imgpipe.models.training.history import describe_tried, summary
 from imgpipe.models.training.stages import HEAD, Inputs, Trained
-from imgpipe.models.training.training_loop import Fit, fit
-from imgpipe.models.training.watch import Watch
+from imgpipe.models.training.training_loop import Fit, Watch, fit
 from tests.models import noise_data
 from tests.models.noise_data import CUT, EXTRACTOR, TRAIN, VALIDATION
 
@@ -368,7 +366,7 @@ def test_the_search_ends_when_the_given_minutes_are_over(given, monkeypatch) -> 
         jump[0] = 301.0
         return True
 
-    monkeypatch.setattr(image_rows, "have_space", have_space)
+    monkeypatch.setattr(datasets, "have_space", have_space)
     trained = network_search.train(given())
     assert (_ended(trained), trained.history["trained"]) == ("minutes", HEAD)
     assert (
@@ -420,7 +418,7 @@ def test_without_minutes_a_slow_machine_trains_the_same_and_counts_down_how_long
 ) -> None:
     digests = set()
     for seconds in (1e-6, 0.1):
-        monkeypatch.setattr(image_rows, "seconds_a_view", lambda *given, s=seconds: s)
+        monkeypatch.setattr(datasets, "seconds_a_view", lambda *given, s=seconds: s)
         trained, display = _shown(many(minutes=None))
         printed = re.search(
             r"for about ([\d.]+) minutes? if it pays: layers above pool2, 25 epochs of 2 views",
@@ -453,7 +451,7 @@ def test_without_minutes_the_cost_of_the_data_limits_views_and_epochs(many, monk
 
 
 def test_minutes_that_allow_less_than_the_whole_training_have_decided(given, monkeypatch) -> None:
-    monkeypatch.setattr(image_rows, "seconds_a_view", lambda *given: 1.5)
+    monkeypatch.setattr(datasets, "seconds_a_view", lambda *given: 1.5)
     trained = network_search.train(given())
     ended = trained.history["search_ended"]
     assert (ended["reason"], trained.history["reproducible"]) == ("minutes", "nothing")
@@ -485,8 +483,8 @@ def test_a_gain_in_one_film_is_not_kept(grouped) -> None:
 def test_training_stops_with_the_best_weights_when_the_time_is_over(noise_images) -> None:
     settings = replace(_SETTINGS, fine_tune=replace(_STAGE, epochs=50)).second_stage()
     images = Labelled.read([str(noise_images / f"{names.TRAIN}-*")])
-    assert image_rows.activations(images, EXTRACTOR, 1, lambda: True) is None
-    maps = image_rows.activations(images, EXTRACTOR, 0)
+    assert datasets.activations(images, EXTRACTOR, 1, lambda: True) is None
+    maps = datasets.activations(images, EXTRACTOR, 0)
     watch = Watch(over=lambda: True)
     found = fit(lambda: stages.network(3, settings, CUT), maps, maps, 3, settings, watch=watch)
     assert found.stage["stopped"] == "minutes"

@@ -17,8 +17,8 @@ from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.settings.limits import AUTOMATIC
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import head_from_both_splits as module
-from imgpipe.models.training.cross_validation import Folds, summary
 from imgpipe.models.training.head_from_both_splits import head_from_both_splits
+from imgpipe.models.training.history import Folds, summary
 from tests.models import noise_data
 from tests.models.banks import read_split
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.settings.views import ViewSpec
+from imgpipe.models.settings.network import ViewSpec
 from imgpipe.models.training import datasets
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from imgpipe.models.machine.distribution import policy
+from imgpipe.models.machine.process import policy
 from imgpipe.models.training.fast_layers import accelerated, exact
 
 

@@ -20,9 +20,9 @@ from imgpipe.models.features.examples import Labelled
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.settings.training import FineTune
+from imgpipe.models.settings.network import FineTune
 from imgpipe.models.training import stages
-from imgpipe.models.training.image_rows import activations, pixels
+from imgpipe.models.training.datasets import activations, pixels
 from imgpipe.models.training.stages import Inputs, Trained, train
 from tests.models import noise_data
 from tests.models.banks import write_facts

@@ -15,8 +15,7 @@ from imgpipe.models.names import feature_names as names
 from imgpipe.models.network.classifier import build_head
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import datasets
-from imgpipe.models.training.training_loop import Fit, fit, optimizer
-from imgpipe.models.training.watch import Watch
+from imgpipe.models.training.training_loop import Fit, Watch, fit, optimizer
 from tests.models.banks import best, fit_head, read_split
 
 _QUICK = {

@@ -17,7 +17,7 @@ from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.data_gate import schema as schemas
 from imgpipe.components.example_gen.sources.request_log import RequestLogSource
 from imgpipe.components.model_pusher import versions
-from imgpipe.models.files.version_files import VOCABULARY
+from imgpipe.models.files.described_files import VOCABULARY
 from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.request_drift import images as measuring
 from imgpipe.serving import tensors

@@ -20,8 +20,7 @@ from PIL import Image
 from imgpipe.models import backbones
 from imgpipe.models.backbones import registry
 from imgpipe.models.backbones.architectures import efficientnet_lite
-from imgpipe.models.backbones.architectures.efficientnet_lite import VARIANTS, Variant
-from imgpipe.models.backbones.torch_legacy import parse
+from imgpipe.models.backbones.architectures.efficientnet_lite import VARIANTS, Variant, parse
 from imgpipe.models.errors import ResourceError, UnsafeWeightsError
 
 #: Highest logits (class: value) of scikit-image's photographs, from an independent implementation.

@@ -195,11 +195,11 @@ def test_random_weights_depend_on_the_seed_alone(folder: Path) -> None:
 
 
 def test_a_network_that_trained_in_16_bits_is_exact_afterwards(folder: Path) -> None:
-    from imgpipe.models.machine import distribution
+    from imgpipe.models.machine import process
     from imgpipe.models.training import fast_layers
 
     settings = _settings("swin", folder, freeze="none").with_one_block
-    with distribution.policy("mixed_bfloat16"):
+    with process.policy("mixed_bfloat16"):
         trained = network(3, settings)
     exact, expected = fast_layers.exact(trained), network(3, settings)
     expected.set_weights(exact.get_weights())
