@@ -19,7 +19,7 @@ from imgpipe.components.baseline_plan import (
     BASELINE_FILE,
     BaselinePlan,
 )
-from imgpipe.components.common.storage import known_images, manifest, records
+from imgpipe.components.common.storage import manifest, records
 from imgpipe.models.errors import ResourceError
 
 #: Files that publishing has added to the SavedModel of a version.
@@ -71,7 +71,9 @@ def Baseline(
     }
     published = _published(Path(plan.push_directory), version)
     images_file = (
-        Path() if published is None else published.path / manifest.PROVENANCE / known_images.FILE
+        Path()
+        if published is None
+        else published.path / manifest.PROVENANCE / manifest.KNOWN_IMAGES
     )
     if published is None:
         state["why"] = plan.why_none
@@ -98,7 +100,7 @@ def Baseline(
             if (images_file.parent / name).is_dir():
                 shutil.copytree(images_file.parent / name, uri, dirs_exist_ok=True)
         if images_file.is_file():
-            shutil.copyfile(images_file, f"{model.uri}/{known_images.FILE}")
+            shutil.copyfile(images_file, f"{model.uri}/{manifest.KNOWN_IMAGES}")
     records.write_json(f"{model.uri}/{BASELINE_FILE}", state)
 
 

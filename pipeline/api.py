@@ -62,7 +62,7 @@ def run(
         >>> run.model.name  # the folder of the version
         '1'
     """
-    from imgpipe.components.run_record import component_names
+    from imgpipe.components.run_record import run_folder
     from imgpipe.pipeline.execution.pipeline_run import execute
 
     _prepare()
@@ -70,7 +70,7 @@ def run(
         settings["train.minutes"] = minutes
     configuration = _configuration(config, data, settings, out)
     if start is not None:
-        start = component_names.full_name(start)
+        start = run_folder.full_name(start)
     run = execute(configuration, start, to_stderr=True, accept=accept)
     if run.status == "interrupted":
         raise KeyboardInterrupt(run.verdict)

@@ -11,28 +11,30 @@ from PIL import Image
 
 from imgpipe.components.baseline import BaselineState
 from imgpipe.components.common.answer_table import AnswerTable
-from imgpipe.components.common.named_images import NamedImage
+from imgpipe.components.common.image_record import NamedImage
 from imgpipe.components.data_gate.rules import DataDecision
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy, Decision, Ruling
-from imgpipe.components.image_filter.data_summary import DataSummary, Families
+from imgpipe.components.image_filter.data_summary import DataSummary, Families, of_counts
 from imgpipe.components.image_filter.findings import title_of
 from imgpipe.components.image_filter.judge.check import Row
-from imgpipe.components.image_filter.summary_findings import of_counts
 from imgpipe.components.model_pusher.push import Push
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
 from imgpipe.components.run_record.facts import Facts, ShownSettings, page_settings
-from imgpipe.components.run_record.galleries import Gallery
-from imgpipe.components.run_record.identity import Identity
-from imgpipe.components.run_record.image_map import ImageMap, MapImage
 from imgpipe.components.run_record.metrics import (
     AnsweredBy,
     DecidingAnswers,
+    SliceGroup,
     SplitMetrics,
     metrics,
     summarise,
 )
-from imgpipe.components.run_record.near_groups import ShownNearDuplicates
-from imgpipe.components.run_record.slices import SliceGroup
+from imgpipe.components.run_record.run_folder import Identity
+from imgpipe.components.run_record.shown_images import (
+    Gallery,
+    ImageMap,
+    MapImage,
+    ShownNearDuplicates,
+)
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.components.serving_validator import ServingCheck
 from imgpipe.models.features.bank import BankFacts

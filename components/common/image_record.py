@@ -1,4 +1,4 @@
-"""The record of one image, and its mapping to and from tf.train.Example.
+"""An image as components write it to tf.Examples, and as results name it.
 
 Inspection creates the record, the checks read it, and the Examples artifacts store it. TensorFlow
 is imported only when an Example is created.
@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from imgpipe.components.common.image_file.content import Content
 from imgpipe.components.common.image_file.pixels import MEASUREMENTS
@@ -20,6 +21,26 @@ from imgpipe.models.names import feature_names as names
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+
+class NamedImage(TypedDict):
+    """An image of the source."""
+
+    path: Annotated[str, "Path in the source."]
+    image_hash: Annotated[str, "SHA-256 of the file."]
+
+
+class LabelledImage(NamedImage):
+    """An image with its label."""
+
+    label: Annotated[str, "Label of the image."]
+
+
+class PlacedImage(LabelledImage):
+    """An image with its label and its split."""
+
+    split: Annotated[str, "Split of the image."]
+
 
 #: Reasons of `ImageRecord.problem`: several labels, splits or groups for one file, a label that is
 #: not in `data.classes`, and a group whose images are in several splits of the source.

@@ -35,7 +35,7 @@ from imgpipe.components.baseline import is_empty
 from imgpipe.components.baseline_plan import BASELINE_FILE
 from imgpipe.components.common import blessings
 from imgpipe.components.common.answer_table import PREDICTED_SPLITS, AnswerTable
-from imgpipe.components.common.storage import known_images, records
+from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.image_evaluator import new_images, rules
 from imgpipe.components.image_evaluator.decision import DECISION_FILE, Decision
 from imgpipe.components.image_evaluator.settings import EvaluatorPlan
@@ -131,7 +131,9 @@ def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> rules.Evidence:
     vocabulary = list(plan.vocabulary)
     uri = uris[specs.BASELINE_MODEL_KEY]
     state = records.read_json(f"{uri}/{BASELINE_FILE}")
-    split_of = known_images.read(Path(uri, known_images.FILE)) or {}  # of the baseline's images
+    split_of = (
+        manifest.read_known_images(Path(uri, manifest.KNOWN_IMAGES)) or {}
+    )  # of the baseline's images
     history: History | None = None
     if MODEL_RUN in uris:
         history = records.read_json(f"{uris[MODEL_RUN]}/{HISTORY_FILE}")
@@ -145,7 +147,7 @@ def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> rules.Evidence:
         shared = np.array(state["columns"]) >= 0
         now, before = AnswerTable.read_pairs(predictions, vocabulary, shared, learned)
         split_of_rows = [
-            split_of.get(known_images.short(image.decode()), "") for image in now.hashes.tolist()
+            split_of.get(manifest.short_hash(image.decode()), "") for image in now.hashes.tolist()
         ]
         new = np.array(split_of_rows, np.str_) != names.TRAIN
         compared = (now.select(new), before.select(new))

@@ -24,8 +24,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.common.named_images import LabelledImage
-from imgpipe.components.common.storage import known_images, records
+from imgpipe.components.common.image_record import LabelledImage
+from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.image_evaluator.decision import UnlikeImages
 from imgpipe.models.features import bank, folds, rows
 from imgpipe.models.features.feature_distribution import LONGEST, unit
@@ -64,7 +64,7 @@ def unlike_images(
     if not known_hashes or not bank.read_facts(bank_uri)["dim"]:
         return []
     images = bank.read_rows(bank_uri, names.SPLITS, len(vocabulary), 0)
-    old = np.array([known_images.short(name.decode()) in known_hashes for name in images.hashes])
+    old = np.array([manifest.short_hash(name.decode()) in known_hashes for name in images.hashes])
     classes: list[UnlikeImages] = []
     for label, places in unlike_rows(images, old, len(vocabulary)).items():
         name = vocabulary[label]

@@ -1,13 +1,19 @@
-"""What is recorded about the images of a source: counts, families and findings."""
+"""The summary of the images of a run, and what a person should know of it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
-from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
+from typing_extensions import TypedDict
 
+from imgpipe.components.common.formatting import plural
+from imgpipe.components.image_filter import file_clues
 from imgpipe.components.image_filter.file_clues import FileClues
-from imgpipe.models.finding import Finding
+from imgpipe.components.image_filter.image_table import NOT_RELABELLED
+from imgpipe.models.finding import Finding, make_finding
+from imgpipe.serving.look import PIXEL_LIMIT
+from imgpipe.serving.server.settings import DEFAULT_MAX_MESSAGE_BYTES
 
 
 class Overrides(TypedDict):
@@ -79,3 +85,134 @@ class DataSummary(DataCounts):
         list[Finding],
         "Findings in the files, notes of the source, and what follows from the counts.",
     ]
+
+
+DIVIDED_FAMILIES = "divided_families"
+#: With fewer families and single images, an accuracy on held-out images varies much by chance.
+_FEW_FAMILIES = 20
+#: The decisions of people in words, by the verdict of an override; see `_overridden` for `relabel`.
+_DECIDED = {"accept": "accepted", "reject": "rejected"}
+_HASH = 12  # characters of a hash that tell files apart
+_UNKNOWN = 20  # overrides that are named
+
+
+def of_counts(counts: DataCounts) -> list[Finding]:
+    """Return the findings that follow from the counts of a set of images."""
+    return [
+        *_families(counts["families"]),
+        *_not_served(counts),
+        *_overridden(counts),
+        *_file_clues(counts["file_clues"]),
+    ]
+
+
+def _file_clues(clues: FileClues | None) -> Iterator[Finding]:
+    """Say that the files tell the classes apart."""
+    clause = file_clues.sentence(clues)
+    if clause:
+        sentence = f"{clause}, so that a model may learn where the images come from"
+        ways = [file_clues.REMEDY]
+        yield make_finding("file_clues", sentence, ways, title=clause, decides=True)
+
+
+def _families(families: Families) -> Iterator[Finding]:
+    """Describe the images that belong together."""
+    if not families["families"]:
+        return
+    shown = "; ".join(
+        f"{family['name']}: {plural(family['images'], 'image')}"
+        for family in families["examples"][:2]
+    )
+    source = "file names and capture times" if families["found"] else "the groups of the source"
+    images = plural(families["images"], "image belongs", "images belong")
+    yield make_finding(
+        "families",
+        f"{images} to {plural(families['families'], 'family', 'families')} of images that show "
+        f"the same thing, as {source} tell ({shown}); each family stays in one fold, and in one "
+        "split where splits are drawn",
+        ["if that is wrong: --set split.groups=none"] if families["found"] else [],
+        count=families["images"],
+    )
+    divided = [
+        f"{plural(number, 'image')} of {split}"
+        for split, number in families["divided"].items()
+        if number
+    ]
+    if divided:
+        held_out = " and ".join(divided)
+        yield make_finding(
+            DIVIDED_FAMILIES,
+            "the folders of the source divide families: train has images of the families of "
+            f"{held_out}. The accuracy on these is too high; the report of a run gives that on "
+            "unseen families beside it",
+            title=f"train has images of the families of {held_out}",
+            decides=True,
+            count=sum(families["divided"].values()),
+        )
+    for split in ("validation", "test"):
+        number = families["independent"][split]
+        if 0 < number < _FEW_FAMILIES:
+            what = plural(number, "family or single image", "families and single images")
+            yield make_finding(
+                "few_families",
+                f"{split} has only {what}, so that its accuracy varies much by chance",
+                count=number,
+            )
+
+
+def _not_served(counts: DataCounts) -> Iterator[Finding]:
+    """Say how many kept images a server does not take as they are."""
+    kept = plural(counts["kept"], "kept image")
+    total = sum(counts["transcoded"].values())
+    if total:
+        files = "is in a file" if total == 1 else "are in files"
+        kinds = ", ".join(f"{number:,} {name}" for name, number in counts["transcoded"].items())
+        yield make_finding(
+            "not_served",
+            f"{total:,} of the {kept} {files} that the served model cannot decode ({kinds}); its "
+            "clients must convert such files to PNG or JPEG, which predict --model and "
+            "imgpipe.load do by themselves",
+            count=total,
+        )
+    large = counts["too_large"]
+    if large:
+        yield make_finding(
+            "not_served",
+            f"{large:,} of the {kept} {'has' if large == 1 else 'have'} more pixels or bytes than "
+            f"servers and predict --model take ({PIXEL_LIMIT:,} pixels, "
+            f"{DEFAULT_MAX_MESSAGE_BYTES >> 20} MiB)",
+            ["resize such images, also before they are sent"],
+            count=large,
+        )
+
+
+def _overridden(counts: DataCounts) -> Iterator[Finding]:
+    """Count the decisions of people: `a person has decided about 2 images: 1 accepted, 1 rejected`.
+
+    Labels of test that were not overridden are counted, too.
+    """
+    applied = dict(counts["overrides"]["applied"])
+    relabelled = counts["overrides"]["relabelled"]
+    kept_labels = applied.pop(NOT_RELABELLED, 0)
+    clauses = []
+    if applied:
+        images = plural(sum(applied.values()), "image")
+        splits = ", ".join(f"{n:,} of {split}" for split, n in relabelled.items() if n)
+        words = {**_DECIDED, "relabel": f"relabelled ({splits})" if splits else "relabelled"}
+        parts = [f"{number:,} {words[verdict]}" for verdict, number in applied.items()]
+        clauses.append(f"a person has decided about {images}: {', '.join(parts)}")
+    if kept_labels:
+        images = plural(kept_labels, "test image was", "test images were")
+        clauses.append(f"{images} not relabelled, because labels of test never change")
+    if clauses:
+        yield make_finding("overridden", "", title="; ".join(clauses), decides=True)
+    unknown = counts["overrides"]["unknown"]
+    if unknown:
+        matches = plural(len(unknown), "override does", "overrides do")
+        yield make_finding(
+            "unknown_override",
+            f"{matches} not match any file ({', '.join(key[:_HASH] for key in unknown[:_UNKNOWN])}"
+            f"{', …' if len(unknown) > _UNKNOWN else ''}): the image was changed or removed",
+            ["delete the entry from the overrides file, or update its hash"],
+            count=len(unknown),
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from imgpipe.components.image_filter import file_clues, findings, summary_findings
+from imgpipe.components.image_filter import data_summary, file_clues, findings
 from imgpipe.components.image_filter.data_summary import (
     DataCounts,
     DataSummary,
@@ -40,7 +40,7 @@ def summarise(images: ImageTable, plan: FilterPlan, notes: Sequence[Finding]) ->
         *findings.of_images("repaired", images.repaired),
         *findings.of_images("warned", images.warned),
         *findings.of_source(notes, by_class),
-        *summary_findings.of_counts(counts),
+        *data_summary.of_counts(counts),
     ]
     return {**counts, "findings": listed}
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     import markupsafe
 
-    from imgpipe.components.run_record.image_map import ImageMap
+    from imgpipe.components.run_record.shown_images import ImageMap
 
 #: How a part of a text is drawn; a `name` and a `path` come from the data.
 SpanLook = Literal["", "strong", "muted", "good", "bad", "warn", "unseen", "name", "path", "code"]

@@ -16,14 +16,14 @@ from imgpipe.components.image_filter.copies.decisions import DUPLICATE, DUPLICAT
 from imgpipe.components.image_filter.judge.checks import UNUSABLE
 from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.components.report.blocks import Command, Figures
-from imgpipe.components.run_record.run_files import CONFIG
+from imgpipe.components.run_record.run_folder import CONFIG
 from imgpipe.models.names.model_names import SERVED_NAME
 
 if TYPE_CHECKING:
     from imgpipe.components.image_evaluator.decision import Decision
     from imgpipe.components.image_filter.judge.check import Row
     from imgpipe.components.run_record.facts import Facts
-    from imgpipe.components.run_record.timings import Timings
+    from imgpipe.components.run_record.run_folder import Timings
 
 ACCEPT = "--accept"  # option of `imgpipe run`
 #: Components that run again if only a setting of [evaluate] is changed. The others are cached.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.common import formatting as text
 from imgpipe.components.report.blocks import Picture, ResultBlock, Sentence, pictures
-from imgpipe.components.report.pictures import map_picture
+from imgpipe.components.report.pictures import plots
 from imgpipe.components.report.pictures.thumbnails import Thumbnails
 from imgpipe.components.report.section import Context, Section
 from imgpipe.components.report.sections import SECTIONS
@@ -96,7 +96,7 @@ class Page:
             {
                 "images": images,
                 "thumbnails": thumbnails,
-                "draw_map": map_picture.draw,
+                "draw_map": plots.draw,
             }
         )
 

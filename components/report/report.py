@@ -22,13 +22,13 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from imgpipe.components.common import artifacts
 from imgpipe.components.common.storage import records
 from imgpipe.components.report.page import Page
-from imgpipe.components.report.pictures import map_picture, thumbnails
+from imgpipe.components.report.pictures import plots, thumbnails
 from imgpipe.components.report.section import Context
 from imgpipe.components.report.sections import images
-from imgpipe.components.run_record import collect, identity, timings, verdict
+from imgpipe.components.run_record import collect, run_folder, verdict
 from imgpipe.components.run_record.collect import REPORTED
 from imgpipe.components.run_record.facts import Facts
-from imgpipe.components.run_record.run_files import FACTS, LOG, PAGE
+from imgpipe.components.run_record.run_folder import FACTS, LOG, PAGE
 from imgpipe.components.run_record.verdict import RunState
 
 _log = logging.getLogger(__name__)
@@ -106,8 +106,8 @@ def draw(facts: Facts, uris: Mapping[str, str], folders: list[str], state: RunSt
     Returns:
         The facts with the identity of the run.
     """
-    facts = {**facts, "identity": identity.read(folders[-1])}
-    page = Page.of(Context(facts, timings.read(folders[-1]), state))
+    facts = {**facts, "identity": run_folder.read_identity(folders[-1])}
+    page = Page.of(Context(facts, run_folder.read_timings(folders[-1]), state))
     html = page.html(_images(page, uris))
     for folder in filter(None, folders):
         records.write_json(f"{folder}/{FACTS}", facts)
@@ -129,7 +129,7 @@ def _images(page: Page, uris: Mapping[str, str]) -> dict[str, bytes]:
             on_map = facts["map"]["images"] if facts["map"] is not None else []
             wanted = shown | {image["image_hash"] for image in on_map}
             for image_hash, data in collect.encoded_images(uris["examples"], wanted):
-                side = thumbnails.SIDE if image_hash in shown else map_picture.TILE_SOURCE
+                side = thumbnails.SIDE if image_hash in shown else plots.TILE_SOURCE
                 files[image_hash] = thumbnails.kept_small(data, side)
         return files | explanations.result()
 

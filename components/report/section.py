@@ -12,7 +12,7 @@ from imgpipe.models.finding import Finding
 
 if TYPE_CHECKING:
     from imgpipe.components.run_record.facts import Facts
-    from imgpipe.components.run_record.timings import Timings
+    from imgpipe.components.run_record.run_folder import Timings
     from imgpipe.components.run_record.verdict import RunState
 
 

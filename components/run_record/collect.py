@@ -25,11 +25,8 @@ from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.model_pusher.settings import PUSH_FILE
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabels, doubtful_labels
 from imgpipe.components.run_record.facts import Facts, ShownSettings, empty, folds_of
-from imgpipe.components.run_record.galleries import galleries
-from imgpipe.components.run_record.image_map import image_map
-from imgpipe.components.run_record.metrics import AnsweredBy, metrics, sample, summarise
-from imgpipe.components.run_record.near_groups import condensed
-from imgpipe.components.run_record.slices import slices
+from imgpipe.components.run_record.metrics import AnsweredBy, metrics, sample, slices, summarise
+from imgpipe.components.run_record.shown_images import condensed, galleries, image_map
 from imgpipe.models.features.bank import BANK_FILE, BankRows, read_rows
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.machine.process import one_blas_thread

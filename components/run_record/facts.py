@@ -20,12 +20,9 @@ if TYPE_CHECKING:
     from imgpipe.components.image_filter.judge.check import Row
     from imgpipe.components.model_pusher.push import Push
     from imgpipe.components.run_record.doubtful_labels import DoubtfulLabels
-    from imgpipe.components.run_record.galleries import Gallery
-    from imgpipe.components.run_record.identity import Identity
-    from imgpipe.components.run_record.image_map import ImageMap
-    from imgpipe.components.run_record.metrics import DecidingAnswers, SplitMetrics
-    from imgpipe.components.run_record.near_groups import ShownNearDuplicates
-    from imgpipe.components.run_record.slices import SliceGroup
+    from imgpipe.components.run_record.metrics import DecidingAnswers, SliceGroup, SplitMetrics
+    from imgpipe.components.run_record.run_folder import Identity
+    from imgpipe.components.run_record.shown_images import Gallery, ImageMap, ShownNearDuplicates
     from imgpipe.components.serving_validator import ServingCheck
     from imgpipe.models.features.bank import BankFacts
     from imgpipe.models.training.history import Folds, History

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import interval_text, join_names, plural
+from imgpipe.components.image_filter.data_summary import DIVIDED_FAMILIES
 from imgpipe.components.image_filter.findings import joined
-from imgpipe.components.image_filter.summary_findings import DIVIDED_FAMILIES
 from imgpipe.components.run_record.facts import folds_of
 from imgpipe.models.features.folds import FEW_IMAGES, FOLDS
 from imgpipe.models.finding import Finding, make_finding

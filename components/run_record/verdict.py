@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typing_extensions import TypedDict
 
 from imgpipe.components.image_filter.findings import not_used, titles
-from imgpipe.components.run_record.component_names import step_name
 from imgpipe.components.run_record.run_findings import all_findings
+from imgpipe.components.run_record.run_folder import step_name
 from imgpipe.models.names import feature_names as names
 
 if TYPE_CHECKING:

@@ -21,8 +21,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from imgpipe.components.run_record.component_names import TASKS
-from imgpipe.components.run_record.run_files import LOG
+from imgpipe.components.run_record.run_folder import LOG, TASKS
 from imgpipe.models.machine import progress
 from imgpipe.pipeline.command_line import standard_streams, temporary_files
 from imgpipe.pipeline.command_line.terminal import wrapped

@@ -32,7 +32,7 @@ def command(
 
 def page_of(path: Path) -> Path:
     """Return the page of a run, or that of the newest run in an output folder that has one."""
-    from imgpipe.components.run_record.run_files import LOG
+    from imgpipe.components.run_record.run_folder import LOG
     from imgpipe.pipeline.output import lookup
 
     run = lookup.run(path, lambda run: run.page.is_file(), "has a report yet")

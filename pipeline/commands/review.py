@@ -113,7 +113,7 @@ def _leading_to(address: str, folder: Path) -> Iterator[str]:
 
 def run_to_review(path: Path) -> PastRun:
     """Find the run to review: of an output folder, the newest run that wrote its facts."""
-    from imgpipe.components.run_record.run_files import FACTS
+    from imgpipe.components.run_record.run_folder import FACTS
     from imgpipe.pipeline.output import lookup
 
     reached = "has come far enough to be reviewed"
@@ -125,7 +125,7 @@ def prepare(run: PastRun, to: Path | None) -> Review:
     import secrets
 
     from imgpipe.components.report.commands import run_command
-    from imgpipe.components.run_record.run_files import CONFIG
+    from imgpipe.components.run_record.run_folder import CONFIG
     from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.configuration.places import DECISIONS
     from imgpipe.pipeline.images import source

@@ -78,10 +78,10 @@ def run_config(
     config: Config, json_file: str | None = None, start: str | None = None, accept: bool = False
 ) -> int:
     """Run the pipeline, print the outcome, and return the exit code."""
-    from imgpipe.components.run_record import component_names
+    from imgpipe.components.run_record import run_folder
 
     if start is not None:  # before imports that take time
-        start = component_names.full_name(start)
+        start = run_folder.full_name(start)
     from imgpipe.models.machine.process import prefer_batches
     from imgpipe.pipeline.configuration.without_effect import without_effect
     from imgpipe.pipeline.execution.pipeline_run import execute
@@ -117,7 +117,7 @@ def _blocks(outcome: Run, settings: RunSettings) -> Iterator[ResultBlock]:
     from imgpipe.components.image_filter.findings import joined
     from imgpipe.components.report import blocks as show
     from imgpipe.components.run_record import verdict
-    from imgpipe.components.run_record.run_files import SUMMARY
+    from imgpipe.components.run_record.run_folder import SUMMARY
     from imgpipe.pipeline.command_line import findings as shown_findings
 
     summary = outcome.summary
@@ -145,7 +145,7 @@ def _blocks(outcome: Run, settings: RunSettings) -> Iterator[ResultBlock]:
 def _figures(outcome: Run) -> Iterator[NamedText]:
     """Yield what the rules say, the figures of the run, and what of the model differs."""
     from imgpipe.components.report.blocks import Span
-    from imgpipe.components.report.pictures.learning_curve import images_to_threshold
+    from imgpipe.components.report.pictures.plots import images_to_threshold
     from imgpipe.components.run_record import verdict
 
     summary = outcome.summary

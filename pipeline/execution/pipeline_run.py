@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 from imgpipe.components.common.beam import worker_start
 from imgpipe.components.example_gen.sources import Scan, Source
 from imgpipe.components.report.commands import next_commands
-from imgpipe.components.run_record import run_files, verdict
+from imgpipe.components.run_record import run_folder, verdict
 from imgpipe.components.run_record.facts import Facts, empty
-from imgpipe.components.run_record.timings import Timings
+from imgpipe.components.run_record.run_folder import Timings
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.finding import make_finding
@@ -218,7 +218,7 @@ class RunRecord:
         """See `runners.local.Observer`."""
         signals.check()  # the node before may have swallowed the exception of a signal
         if name == "Report":  # which reads the timings from this file
-            _write(self._directory / run_files.TIMINGS, self._timings())
+            _write(self._directory / run_folder.TIMINGS, self._timings())
         self._display.started(name)
 
     def finished(self, result: NodeResult) -> None:
@@ -230,7 +230,7 @@ class RunRecord:
         if result.cached:
             self._cached.append(result.name)
         # Also for a run that will be killed.
-        _write(self._directory / run_files.ARTIFACTS, self._outputs)
+        _write(self._directory / run_folder.ARTIFACTS, self._outputs)
         self._display.ended("cached" if result.cached else "done")
 
     def failed(self, name: str, seconds: float) -> None:
@@ -253,7 +253,7 @@ class RunRecord:
         facts = empty(settings)
         page, unwritten = None, ""
         try:
-            _write(self._directory / run_files.TIMINGS, self._timings())
+            _write(self._directory / run_folder.TIMINGS, self._timings())
             # Drawing the page needs the libraries whose loading was interrupted.
             if not isinstance(error, failures.Interrupted) or self._failed_step != _LOADING:
                 from imgpipe.components.report import report
@@ -265,7 +265,7 @@ class RunRecord:
                 if drawn is None:
                     state = self._state(error, facts)
                     facts = report.draw(facts, uris, [str(self._directory)], state)
-                page = str(self._directory / run_files.PAGE)
+                page = str(self._directory / run_folder.PAGE)
         except (Exception, KeyboardInterrupt, signals.Stopped) as caught:
             traceback.print_exc()  # into the log
             unwritten = f"the report could not be written: {failures.cause(caught)}"
@@ -275,7 +275,7 @@ class RunRecord:
         commands = next_commands(facts, state.status, timings, self._cached)
         content = summarised(facts, timings, self._cached, page, state, commands)
         content["findings"] += [make_finding("no_report", unwritten)] if unwritten else []
-        _write(self._directory / run_files.SUMMARY, content)
+        _write(self._directory / run_folder.SUMMARY, content)
         code = 3 if content["push"]["status"] == "refused" else 0
         if error is not None:
             code = failures.exit_code(error)
@@ -283,7 +283,7 @@ class RunRecord:
 
     def _drawn(self, error: BaseException | None) -> Facts | None:
         """Return the facts of the page that the component Report has drawn, None if it has not."""
-        drawn = [self._directory / name for name in (run_files.FACTS, run_files.PAGE)]
+        drawn = [self._directory / name for name in (run_folder.FACTS, run_folder.PAGE)]
         if error is not None or not all(file.exists() for file in drawn):
             return None
         facts: Facts = json.loads(drawn[0].read_text(encoding="utf-8"))
@@ -313,7 +313,7 @@ class RunRecord:
     def _state(self, error: BaseException | None, facts: Facts) -> RunState:
         """Status and verdict of the run that this error ended, if there is one."""
         interrupted = isinstance(error, failures.Interrupted)
-        cause, log = failures.cause(error), str(self._directory / run_files.LOG)
+        cause, log = failures.cause(error), str(self._directory / run_folder.LOG)
         return verdict.state(facts, cause, self._failed_step, log, interrupted)
 
 

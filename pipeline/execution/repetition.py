@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import cast
 
 from imgpipe.components.common.storage import integrity, manifest
-from imgpipe.components.run_record.run_files import CONFIG
+from imgpipe.components.run_record.run_folder import CONFIG
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.output import past_run

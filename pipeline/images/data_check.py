@@ -135,12 +135,11 @@ class CheckedSource:
 
     def page(self) -> Page:
         """Return what the page shows, without its images."""
-        from imgpipe.components.report.check_page import sections
+        from imgpipe.components.report.other_pages import check_sections as sections
         from imgpipe.components.report.page import Page
         from imgpipe.components.report.section import Context
         from imgpipe.components.run_record.facts import empty, page_settings
-        from imgpipe.components.run_record.galleries import sampled
-        from imgpipe.components.run_record.near_groups import condensed
+        from imgpipe.components.run_record.shown_images import condensed, sampled
         from imgpipe.components.run_record.verdict import RunState
 
         scan = self.scan

@@ -14,7 +14,7 @@ from imgpipe.components.common.formatting import plural
 from imgpipe.components.common.storage import integrity, manifest
 from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.components.report.commands import run_command
-from imgpipe.components.run_record.run_files import CONFIG
+from imgpipe.components.run_record.run_folder import CONFIG
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.described_files import (
     SAVED_MODEL,

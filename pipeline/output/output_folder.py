@@ -32,8 +32,8 @@ from pathlib import Path
 import filelock
 
 from imgpipe.components.common.storage import integrity, manifest
-from imgpipe.components.run_record import identity
-from imgpipe.components.run_record.run_files import ARTIFACTS, CONFIG
+from imgpipe.components.run_record import run_folder
+from imgpipe.components.run_record.run_folder import ARTIFACTS, CONFIG
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import TEMPORARY, atomic_write
@@ -168,7 +168,7 @@ class OutputFolder:
             number += 1
             folder = runs / f"{start}-{number}"
         folder.mkdir(parents=True)
-        identity.note_start(folder, sys.argv)
+        run_folder.note_start(folder, sys.argv)
         atomic_write(folder / ARTIFACTS, "{}\n")  # none so far, which `removable` must know
         atomic_write(folder / CONFIG, settings)  # the run has started
         return folder

@@ -22,7 +22,7 @@ from imgpipe.components.image_filter import quarantine_files
 from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.components.report.commands import NextCommand, next_commands
 from imgpipe.components.run_record.facts import Facts
-from imgpipe.components.run_record.run_files import ARTIFACTS, CONFIG, FACTS, PAGE, SUMMARY
+from imgpipe.components.run_record.run_folder import ARTIFACTS, CONFIG, FACTS, PAGE, SUMMARY
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.pipeline.configuration.dotted_keys import flat

@@ -10,7 +10,7 @@ import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.answer_table import PREDICTED_SPLITS, AnswerTable
-from imgpipe.components.common.named_images import PlacedImage
+from imgpipe.components.common.image_record import PlacedImage
 from imgpipe.components.common.storage import integrity, manifest
 from imgpipe.components.report.commands import NextCommand
 from imgpipe.components.run_record.metrics import SplitMetrics

@@ -18,7 +18,7 @@ from imgpipe.components.report.commands import NextCommand
 from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.metrics import SplitMetrics
 from imgpipe.components.run_record.run_findings import run_findings
-from imgpipe.components.run_record.timings import Timings
+from imgpipe.components.run_record.run_folder import Timings
 from imgpipe.components.run_record.verdict import Expected, RunState, expected
 from imgpipe.models.finding import Finding
 from imgpipe.models.training.history import History

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from imgpipe.components.common.image_file.content import for_the_model
 from imgpipe.components.common.image_file.header import converted_formats, probe
-from imgpipe.components.common.image_file.transcoding import for_the_model
 from imgpipe.models.names import feature_names as names
 from imgpipe.serving.client import InvalidArgument
 from imgpipe.serving.look import PIXEL_LIMIT, Look, in_words, too_many_pixels

@@ -137,11 +137,11 @@ def evaluate(request: EvaluationRequest, to_stderr: bool) -> Evaluation:
 
 def _page(request: EvaluationRequest, answers: AnswerTable, summary: EvaluationSummary) -> str:
     """Draw the page as one HTML file, for which images are read again and explained."""
-    from imgpipe.components.common.image_file.transcoding import for_the_model
-    from imgpipe.components.report import evaluation_page
+    from imgpipe.components.common.image_file.content import for_the_model
+    from imgpipe.components.report import other_pages
     from imgpipe.components.report.pictures import thumbnails
 
-    page = evaluation_page.page(summary, answers)
+    page = other_pages.page(summary, answers)
     keys = {picture.key for picture in page.pictures()}
     hashes = dict(zip(answers.paths, answers.hashes.astype(str), strict=True))
     images: dict[str, bytes] = {}

@@ -18,8 +18,14 @@ from imgpipe.components.common.formatting import (
     plural,
     text_below,
 )
-from imgpipe.components.run_record.metrics import Mistake, SplitMetrics, metrics, mistakes
-from imgpipe.components.run_record.slices import SliceGroup, slices
+from imgpipe.components.run_record.metrics import (
+    Mistake,
+    SliceGroup,
+    SplitMetrics,
+    metrics,
+    mistakes,
+    slices,
+)
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.models.finding import Example, Finding, in_files, make_finding

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from imgpipe.components.common.named_images import PlacedImage
+from imgpipe.components.common.image_record import PlacedImage
 from imgpipe.components.image_filter import image_table
 from imgpipe.components.image_filter.image_table import NearGroup
 from imgpipe.components.image_filter.judge.check import Row
@@ -25,8 +25,8 @@ from imgpipe.components.image_filter.judge.checks.whole_set import (
 from imgpipe.components.report.commands import can_be_reviewed
 from imgpipe.components.run_record.doubtful_labels import DOUBTFUL
 from imgpipe.components.run_record.facts import Facts
-from imgpipe.components.run_record.galleries import Gallery
-from imgpipe.components.run_record.run_files import FACTS
+from imgpipe.components.run_record.run_folder import FACTS
+from imgpipe.components.run_record.shown_images import Gallery
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.names import feature_names as names

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from imgpipe.components.run_record.run_files import FACTS
+from imgpipe.components.run_record.run_folder import FACTS
 from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.pipeline.review import questions
 from tests.e2e.case import Case

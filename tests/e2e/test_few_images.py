@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from imgpipe.components.common.storage import records
-from imgpipe.components.run_record.run_files import FACTS
+from imgpipe.components.run_record.run_folder import FACTS
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
 from imgpipe.serving.served import Served

@@ -11,7 +11,7 @@ import pytest
 
 from imgpipe.components.common.storage.manifest import CARD
 from imgpipe.components.image_filter.judge.overrides import Override, to_toml
-from imgpipe.components.run_record.run_files import FACTS
+from imgpipe.components.run_record.run_folder import FACTS
 from imgpipe.models.head.certainty import AccuracyFigures
 from imgpipe.pipeline.commands import rollback
 from imgpipe.pipeline.output.output_folder import OutputFolder

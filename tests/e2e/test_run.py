@@ -18,7 +18,7 @@ import pytest
 
 import imgpipe
 from imgpipe.components.baseline_plan import ANSWERS_FOLDER
-from imgpipe.components.common.storage import known_images, manifest, records
+from imgpipe.components.common.storage import manifest, records
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.files.described_files import version_damage
 from imgpipe.models.names import feature_names as names
@@ -138,7 +138,7 @@ def test_the_pushed_version_is_complete_and_has_its_provenance(case: Case, first
     for kept in ("statistics", "schema", ANSWERS_FOLDER):
         assert (version.path / "provenance" / kept).is_dir(), kept
     assert (version.path / "assets.extra").is_dir()
-    known = known_images.read(version.path / "provenance" / known_images.FILE)
+    known = manifest.read_known_images(version.path / "provenance" / manifest.KNOWN_IMAGES)
     assert len(known) == first.summary["data"]["kept"], "each image with a hash of its own"
     page = Path(first.summary["report"]).read_text(encoding="utf-8")
     assert first.verdict in page

@@ -9,8 +9,7 @@ from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.model_pusher.push import Push
 from imgpipe.components.run_record.facts import empty, page_settings
-from imgpipe.components.run_record.identity import Identity
-from imgpipe.components.run_record.timings import Timings
+from imgpipe.components.run_record.run_folder import Identity, Timings
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.training.history import History
 from imgpipe.pipeline.configuration import config as configs

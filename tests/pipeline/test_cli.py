@@ -131,7 +131,7 @@ def test_a_demo_leaves_the_images_of_another_one_that_is_working(tmp_path: Path,
 
 def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
     from imgpipe.components.example_gen.sources import Item, Scan
-    from imgpipe.components.run_record import component_names
+    from imgpipe.components.run_record import run_folder
     from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.definition import graph, plan
 
@@ -144,8 +144,8 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
         known = plan.make(config, found)
         pipeline = graph.create_pipeline(config, known, graph.Storage("root"))
         built = {node.id for node in pipeline.components}
-        assert built == set(component_names.TASKS.keys())
-        assert component_names.full_name("imageEVALUATOR") == "ImageEvaluator"
+        assert built == set(run_folder.TASKS.keys())
+        assert run_folder.full_name("imageEVALUATOR") == "ImageEvaluator"
 
 
 @pytest.mark.parametrize(

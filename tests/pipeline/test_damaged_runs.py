@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from imgpipe.components.run_record.timings import Timings
+from imgpipe.components.run_record.run_folder import Timings
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.output import lookup

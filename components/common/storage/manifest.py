@@ -1,4 +1,7 @@
-"""The manifest of a published version: digests of the guarded files, and facts of the run.
+"""The files that lie beside a published model: its manifest, and the images it has learned from.
+
+ModelPusher stores the list beside the model, and Baseline passes it on, so that two models are
+compared on images that neither was trained on, and new images are told from known ones.
 
 ModelPusher writes it; Baseline, the rollback and the command line read it. This module imports
 neither TFX nor TensorFlow, because the command line reads versions before heavy imports.
@@ -14,9 +17,44 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imgpipe.components.common.storage import records
+from imgpipe.models.features.examples import columns
 from imgpipe.models.files import described_files, json_object
 from imgpipe.models.files.described_files import MANIFEST, MODEL_DIGEST, SAVED_MODEL, version_damage
+from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.model_names import DISTRIBUTION_FILE, OUT_OF_FOLD_FILE
+
+KNOWN_IMAGES = "images.txt"
+#: Hexadecimal digits of a content hash that are kept: two of a million images share them with a
+#: probability of 1 in 37 million.
+_DIGITS = 16
+
+
+def known_images_text(uri: str) -> str:
+    """List the images in the Examples at `uri`: a line for each with its short hash and split."""
+    return "".join(
+        sorted(
+            f"{short_hash(image_hash.decode())} {split}\n"
+            for split in names.SPLITS
+            for batch in columns(records.shard_files(uri, split), names.IMAGE_HASH)
+            for image_hash in batch[names.IMAGE_HASH].tolist()
+        )
+    )
+
+
+def read_known_images(file: Path) -> Mapping[str, str] | None:
+    """Return the split of each known image by its short hash; None for versions without a list."""
+    if not file.is_file():
+        return None
+    # People may change the file; a line that is no digest fits no image.
+    lines = (line.partition(" ") for line in file.read_text("ascii", "replace").splitlines())
+    return {digits: split for digits, _, split in lines}
+
+
+def short_hash(image_hash: str) -> str:
+    """Shorten a content hash as the list has it."""
+    return image_hash[:_DIGITS]
+
 
 #: Folder of statistics and schema in a version directory; TensorFlow Serving ignores it.
 PROVENANCE = "provenance"

@@ -12,13 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources.base import (
-    Item,
-    Scan,
-    Source,
-    SourceKind,
-    fingerprint,
-)
+from imgpipe.components.example_gen.sources.base import Item, Scan, Source, SourceKind, fingerprint
 from imgpipe.components.example_gen.sources.validation import ValidatedSource
 from imgpipe.models.errors import ConfigError
 

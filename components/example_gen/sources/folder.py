@@ -17,13 +17,13 @@ from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import no_classes
 from imgpipe.components.example_gen.sources.base import (
+    EXPECTED_TREE,
     Item,
     Scan,
     Source,
     SourceKind,
 )
 from imgpipe.components.example_gen.sources.layout import lay_out
-from imgpipe.components.example_gen.sources.listing import EXPECTED_TREE
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, check_inside
 from imgpipe.components.example_gen.sources.split_names import split_of
 from imgpipe.models.errors import ConfigError

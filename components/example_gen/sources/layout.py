@@ -19,9 +19,8 @@ from imgpipe.components.example_gen.sources import (
     no_classes,
     two_readings,
 )
-from imgpipe.components.example_gen.sources.base import Item, Scan
+from imgpipe.components.example_gen.sources.base import EXPECTED_TREE, Item, NoClasses, Scan, listed
 from imgpipe.components.example_gen.sources.folder_tree import Folder, Layer, inside
-from imgpipe.components.example_gen.sources.listing import EXPECTED_TREE, NoClasses, listed
 from imgpipe.components.example_gen.sources.readings import Ambiguity, SeveralReadings
 from imgpipe.models.finding import Finding
 from imgpipe.models.names import feature_names as names

@@ -1,4 +1,7 @@
-"""A list of files as a source: a table with path, label and, optionally, split and group.
+"""A list of files as a source, and where its files are.
+
+A list may leave out the suffix, or write it, an accent or a space in another way. Folders are
+walked once, and only when a file is not where the list says.
 
 pandas reads it. Contradictions (two labels for one file) and paths that lead out of its folder
 become problems of the item, with their rows. Any other list is refused with its columns and its
@@ -11,26 +14,29 @@ import collections
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+import posixpath
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file import file_names
+from imgpipe.components.common.image_file.file_names import is_hidden
 from imgpipe.components.common.image_record import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources import list_files, tables
+from imgpipe.components.example_gen.sources import tables
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
     Item,
     Scan,
     Source,
     SourceKind,
+    listed,
 )
-from imgpipe.components.example_gen.sources.found_files import find_files, folders_with
-from imgpipe.components.example_gen.sources.listing import listed
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, check_inside
 from imgpipe.components.example_gen.sources.readings import Reading, SeveralReadings
 from imgpipe.components.example_gen.sources.split_names import split_word
@@ -41,6 +47,67 @@ from imgpipe.models.finding import Finding
 
 if TYPE_CHECKING:
     import pandas
+
+
+def _as_written(path: str) -> str:
+    """Return a path without the differences that people do not see."""
+    # Names of screenshots have a narrow no-break space, which spreadsheets make a space.
+    return " ".join(unicodedata.normalize("NFC", path).casefold().split())
+
+
+def find_files(listed: Iterable[str], root: str) -> dict[str, str]:
+    """Return the path below the absolute `root` of each listed name, "" for one that leads out."""
+    root = os.path.normpath(root).rstrip("/")
+    paths = {name: _inside(name, root) for name in listed}
+    missing = [name for name, path in paths.items() if path and not _exists(root, path)]
+    files = _files_below(root) if missing else {}
+    for name in missing:
+        key = _as_written(paths[name])
+        alike = files.get(key) or files.get(posixpath.splitext(key)[0], [])
+        if len({posixpath.splitext(path)[0] for path in alike}) == 1:
+            paths[name] = min(alike)  # a photograph has its mask as a PNG file beside it
+    return paths
+
+
+def folders_with(names: Iterable[str], root: str) -> list[str]:
+    """Return the folders below the absolute `root` at which all these names begin."""
+    files = _files_below(os.path.normpath(root).rstrip("/"))
+    folders: list[set[str]] = []
+    for name in names:
+        end = f"/{_as_written(name)}"
+        paths = [path for key, alike in files.items() if key.endswith(end) for path in alike]
+        folders.append({path.rsplit("/", end.count("/"))[0] for path in paths})
+    return sorted(set.intersection(*folders))
+
+
+def _exists(root: str, path: str) -> bool:
+    return os.path.lexists(f"{root}/{path}")
+
+
+def _inside(name: str, root: str) -> str:
+    """Return the path below the root that a name means, "" when it leads out of it."""
+    if "\0" in name or "://" in name or re.match(r"[A-Za-z]:[\\/]|\\\\", name):
+        return ""
+    # A list from Windows has backslashes alone; beside slashes they are a part of the name.
+    path = name if "/" in name else name.replace("\\", "/")
+    path = os.path.normpath(path if path.startswith("/") else f"{root}/{path}")
+    return path[len(root) + 1 :] if path.startswith(f"{root}/") else ""
+
+
+def _files_below(root: str) -> dict[str, list[str]]:
+    """Return all files that are not hidden by their paths, with and without the suffix."""
+    by_path: dict[str, list[str]] = collections.defaultdict(list)
+    for folder, folders, names in os.walk(root) if root else ():  # not through the whole machine
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        inside = folder[len(root) + 1 :]
+        for file in names:
+            if not is_hidden(file):
+                path = f"{inside}/{file}".lstrip("/")
+                key = _as_written(path)
+                for written in {key, posixpath.splitext(key)[0]}:
+                    by_path[written].append(path)
+    return by_path
+
 
 _EXPECTED = "expected a .csv with the columns path,label[,split,group], or a .jsonl of those"
 _MAX_PATH, _MAX_NAME = 4096, 64  # characters; the first is the limit of Linux
@@ -160,10 +227,10 @@ class ListSource(Source):
         path = self._path()
         if not path.is_dir():
             rows, notes = self._rows_of(path)
-            return rows, [*notes, *list_files.texts_of_images(path.parent, path)]
+            return rows, [*notes, *tables.texts_of_images(path.parent, path)]
         rows = []
         notes = []
-        for name, split in list_files.lists_of_splits(path).items():
+        for name, split in tables.lists_of_splits(path).items():
             of_list, unread = self._rows_of(path / name, name, split)
             rows += of_list
             notes += unread
@@ -180,7 +247,7 @@ class ListSource(Source):
         Of several lists, each has its path in their folder as a name, and a split for its rows.
         """
         try:
-            is_json = file.name.lower().endswith(list_files.JSON_LINES)
+            is_json = file.name.lower().endswith(tables.JSON_LINES)
             titles, cells = self._objects(file) if is_json else self._cells(file)
         except (OSError, ValueError) as error:
             raise tables.unreadable_table(error, str(file), _EXPECTED) from None
@@ -303,4 +370,4 @@ def _refusal(raw: str, path: str, root: Path) -> str:
 
 
 #: Before the tables of pixels, since a .csv with a column of paths is a list of files.
-KINDS = (SourceKind("manifest", ListSource, list_files.lists_files, order=20),)
+KINDS = (SourceKind("manifest", ListSource, tables.lists_files, order=20),)

@@ -12,9 +12,8 @@ from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file import file_names
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources import list_files, tables, unpacked
-from imgpipe.components.example_gen.sources.base import Item, Scan
-from imgpipe.components.example_gen.sources.listing import NoClasses
+from imgpipe.components.example_gen.sources import tables, unpacked
+from imgpipe.components.example_gen.sources.base import Item, NoClasses, Scan
 from imgpipe.components.example_gen.sources.readings import (
     Reading,
     SeveralReadings,
@@ -42,8 +41,8 @@ def explained(
     files = [item.path for item in items if not file_names.is_hidden(Path(item.path).name)]
     every_reading = [*readings]
     if place is not None:
-        texts = _outermost(files, (list_files.TEXT,))
-        texts = [file for file in texts if list_files.lists_files(str(place / file), options)]
+        texts = _outermost(files, (tables.TEXT,))
+        texts = [file for file in texts if tables.lists_files(str(place / file), options)]
         every_reading = [*_by_lists(place, where, [*_outermost(files), *texts]), *readings]
     if not every_reading:
         return ConfigError(f"{error}{_situation(files)}")
@@ -92,7 +91,7 @@ def check_lists(
     sheets = _outermost(files, _SHEETS)
     remedy = "save it as CSV, and name that instead"
     notes = [noted("unread_list", file, detail, remedies=[remedy]) for file in sheets]
-    notes += list_files.texts_of_images(place)
+    notes += tables.texts_of_images(place)
     return replace(scan, notes=(*scan.notes, *notes))
 
 
@@ -134,7 +133,7 @@ def _by_lists(place: Path, where: str, lists: Sequence[str]) -> list[Reading]:
     if not folder.is_dir():
         folder = Path("unpacked")
         unpacked_to = ", when the archive is unpacked into the folder unpacked"
-    if lists and list_files.lists_of_splits(place):
+    if lists and tables.lists_of_splits(place):
         return [Reading(f"a list for each split{unpacked_to}", source=f"manifest:{folder}")]
     return [
         Reading(f"the labels of {file}{unpacked_to}", source=str(folder / file)) for file in lists

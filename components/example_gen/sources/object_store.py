@@ -16,6 +16,7 @@ from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import unpacked
 from imgpipe.components.example_gen.sources.base import (
+    EXPECTED_TREE,
     Item,
     Scan,
     Source,
@@ -23,7 +24,6 @@ from imgpipe.components.example_gen.sources.base import (
     hashed,
 )
 from imgpipe.components.example_gen.sources.layout import lay_out
-from imgpipe.components.example_gen.sources.listing import EXPECTED_TREE
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
 from imgpipe.models.errors import ConfigError, ResourceError, first_line
 from imgpipe.models.finding import Finding

@@ -22,8 +22,8 @@ from imgpipe.components.example_gen.sources.base import (
     Scan,
     Source,
     SourceKind,
+    listed_files,
 )
-from imgpipe.components.example_gen.sources.listing import listed_files
 from imgpipe.components.example_gen.sources.split_names import split_word
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular

@@ -19,8 +19,7 @@ import numpy as np
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.sources import records
-from imgpipe.components.example_gen.sources.base import Item, Scan, Source, SourceKind
-from imgpipe.components.example_gen.sources.listing import listed
+from imgpipe.components.example_gen.sources.base import Item, Scan, Source, SourceKind, listed
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.finding import Finding
 from imgpipe.models.names import feature_names as names

@@ -16,13 +16,7 @@ from typing import Any
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources.base import (
-    Item,
-    Scan,
-    Source,
-    SourceKind,
-)
-from imgpipe.components.example_gen.sources.listing import listed
+from imgpipe.components.example_gen.sources.base import Item, Scan, Source, SourceKind, listed
 from imgpipe.components.example_gen.sources.records import (
     Fields,
     find_fields,

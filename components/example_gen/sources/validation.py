@@ -16,12 +16,7 @@ from imgpipe.components.common.image_record import GROUP_ACROSS_SPLITS, OUTSIDE_
 from imgpipe.components.common.splits import HELD_OUT_FIRST
 from imgpipe.components.example_gen.notes import gathered, noted
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources.base import (
-    Item,
-    Scan,
-    Source,
-    fingerprint,
-)
+from imgpipe.components.example_gen.sources.base import Item, Scan, Source, fingerprint
 from imgpipe.models.errors import ConfigError
 
 

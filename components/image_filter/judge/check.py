@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from imgpipe.components.common.named_images import PlacedImage
+from imgpipe.components.common.image_record import PlacedImage
 
 #: What happens to an image with a finding. "reject": it is moved to the quarantine; "repair": it is
 #: kept as PNG; "warn": it is kept unchanged and reported; "ignore": it is not checked.

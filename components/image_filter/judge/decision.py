@@ -6,8 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from imgpipe.components.common.image_file.content import alpha_channel
-from imgpipe.components.common.image_file.transcoding import for_the_model
+from imgpipe.components.common.image_file.content import alpha_channel, for_the_model
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.judge.check import ImageCheck, ImageFinding, Limits
 from imgpipe.components.image_filter.judge.checks import CHECKS, decodable, files

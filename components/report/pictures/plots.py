@@ -1,20 +1,115 @@
-"""Curves as inline SVG that use the colours of the page, in light and dark mode.
+"""Curves and the map of the images, as pictures.
 
 Names from the data are never drawn into a plot. They are written in HTML, where the browser has the
 fonts for every script and the template engine escapes them. The `name` of a plot is unique on its
 page.
+
+The picture is transparent between the images, so that it suits the light and the dark page.
 """
 
 from __future__ import annotations
 
+import base64
 import io
+import math
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from PIL import Image, ImageDraw
+
+from imgpipe.components.report.pictures.thumbnails import small_picture
+from imgpipe.components.run_record.shown_images import ImageMap
 
 if TYPE_CHECKING:
     import markupsafe
     from matplotlib.figure import Figure
+
+    from imgpipe.components.image_evaluator.decision import Decision
+    from imgpipe.models.head.solved_head import CurvePoint, Solution
+    from imgpipe.models.training.history import History
+
+
+#: Farthest number of images that is spoken of, as a multiple of the largest one measured. Beyond
+#: two doublings, the points say little.
+_FARTHEST = 4
+_DIGITS = 2  # of the number of images
+
+
+class PowerLaw(NamedTuple):
+    """The share of mistakes `scale * images ** -power` (Hestness et al. 2017)."""
+
+    scale: float
+    power: float
+
+    def accuracy(self, images: float) -> float:
+        """Return the accuracy with so many training images."""
+        return 1 - self.scale * images**-self.power
+
+    def images(self, accuracy: float) -> float:
+        """Return the number of training images with this accuracy."""
+        return float(((1 - accuracy) / self.scale) ** (-1 / self.power))
+
+
+def power_law(solution: Solution) -> PowerLaw | None:
+    """Return the power law that continues the learning curve from its last point.
+
+    Its slope is that of the last three points, or of the last two where the curve flattens.
+
+    Returns:
+        The curve; None if it cannot be said, because the last gain may be chance.
+    """
+    curve = solution["learning_curve"] or []
+    error = solution["gain_error"]
+    if len(curve) < 3 or error is None:
+        return None
+    first, middle, last = curve[-3:]
+    gained = last["accuracy"] - middle["accuracy"]
+    if gained <= error or last["accuracy"] >= 1:
+        return None
+    slope = min(_slope(first, last), _slope(middle, last))
+    if slope <= 0:
+        return None
+    return PowerLaw((1 - last["accuracy"]) * last["images"] ** slope, slope)
+
+
+def _slope(before: CurvePoint, after: CurvePoint) -> float:
+    """Return by which power of the number of images the share of mistakes falls."""
+    fewer = math.log((1 - before["accuracy"]) / (1 - after["accuracy"]))
+    return fewer / math.log(after["images"] / before["images"])
+
+
+def images_for(solution: Solution, accuracy: float) -> int | None:
+    """Return about how many training images would reach an accuracy.
+
+    Returns:
+        The number with two digits; None if the curve reaches the accuracy already, or too far from
+        the images that were measured.
+    """
+    law = power_law(solution)
+    curve: Sequence[CurvePoint] = solution["learning_curve"] or []
+    if law is None or not curve[-1]["accuracy"] < accuracy < 1:
+        return None
+    images = law.images(accuracy)
+    if images > _FARTHEST * curve[-1]["images"]:
+        return None
+    step = 10 ** (math.floor(math.log10(images)) + 1 - _DIGITS)
+    return math.ceil(images / step) * step
+
+
+def images_to_threshold(training: History | None, gate: Decision | None) -> int | None:
+    """Return about how many training images would reach a threshold that was missed.
+
+    Returns:
+        As `images_for`; also None if the threshold was reached, or if the model is not the solved
+        head, to which the learning curve belongs.
+    """
+    if training is None or gate is None or "threshold" not in gate["failed"]:
+        return None
+    if training["solution"] is None or training["fine_tune"] is not None:
+        return None
+    return images_for(training["solution"], gate["threshold"])
+
 
 #: Colours that matplotlib writes, by the name of the page's colour that replaces each of them. They
 #: occur nowhere else in an SVG, so that replacing text is safe.
@@ -127,3 +222,63 @@ def _svg(figure: Figure, name: str) -> markupsafe.Markup:
         svg = svg.replace(stand_in, f"var(--{colour})")
     svg = svg.replace("<svg ", '<svg class="plot" aria-hidden="true" ', 1)
     return markupsafe.Markup(re.sub(r"\s*\n\s*", "\n", svg))
+
+
+_FIELD = 44  # pixels of a side
+_FRAME = 3  # pixels
+_TILE = _FIELD - 2 * (_FRAME + 1)  # side of an image in its field
+#: Side of an image from which its tile is made, so that a long image has enough pixels.
+TILE_SOURCE = 4 * _TILE
+_DOT = 5  # radius in pixels
+GREY = "#888888"  # frame of a class without a colour
+_WRONG = "#e00000"
+_QUALITY = 65  # of the WebP
+#: Colours that can be told apart, also by most people who do not see all of them.
+_COLOURS_OF_CLASSES = (
+    *("#1f77b4", "#ff7f0e", "#2ca02c", "#8c564b", "#9467bd", "#e377c2"),
+    *("#17becf", "#bcbd22", "#6b6b6b", "#003f8a", "#c9a400", "#7f0055"),
+)
+
+
+def colours(labels: Sequence[int]) -> dict[int, str]:
+    """Return the colour of each of at most twelve classes."""
+    return dict(zip(labels, _COLOURS_OF_CLASSES, strict=False))
+
+
+def draw(image_map: ImageMap, files: Mapping[str, bytes], chosen: Mapping[int, str]) -> str:
+    """Draw the map as a data URI.
+
+    Args:
+        image_map: The images and their fields.
+        files: Encoded images by content hash; any bytes are safe.
+        chosen: Colours by label.
+    """
+    size = (image_map["columns"] * _FIELD, image_map["rows"] * _FIELD)
+    picture = Image.new("RGBA", size, (0, 0, 0, 0))
+    pen = ImageDraw.Draw(picture)
+    for image in image_map["images"]:
+        left = image["column"] * _FIELD
+        top = image["row"] * _FIELD
+        frame = (left + 1, top + 1, left + _FIELD - 2, top + _FIELD - 2)
+        pen.rectangle(frame, fill=chosen.get(image["label"], GREY))
+        tile = _tile(files.get(image["image_hash"], b""))
+        if tile is not None:
+            picture.paste(tile, (left + 1 + _FRAME, top + 1 + _FRAME))
+        if not image["right"]:
+            centre = (left + _FIELD - 2 - _DOT, top + 2 + _DOT)
+            pen.circle(centre, _DOT, fill=_WRONG, outline="white", width=1)
+    out = io.BytesIO()
+    picture.save(out, "WEBP", quality=_QUALITY)
+    return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode("ascii")
+
+
+def _tile(data: bytes) -> Image.Image | None:
+    """Return the middle square of an image; None if the bytes are not an image."""
+    small = small_picture(data, TILE_SOURCE) if data else None
+    if small is None:
+        return None
+    edge = min(small.size)
+    left = (small.width - edge) // 2
+    top = (small.height - edge) // 2
+    square = (left, top, left + edge, top + edge)
+    return small.resize((_TILE, _TILE), Image.Resampling.LANCZOS, square)

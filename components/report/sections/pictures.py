@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from imgpipe.components.common.answer_table import ClassMetrics
 from imgpipe.components.common.formatting import plural, share
 from imgpipe.components.report import blocks as show
-from imgpipe.components.report.pictures import map_picture, plots
-from imgpipe.components.report.pictures.learning_curve import images_to_threshold, power_law
+from imgpipe.components.report.pictures import plots
+from imgpipe.components.report.pictures.plots import images_to_threshold, power_law
 from imgpipe.components.report.section import Context, section
-from imgpipe.components.run_record.galleries import Gallery
 from imgpipe.components.run_record.metrics import MATRIX, DecidingAnswers
+from imgpipe.components.run_record.shown_images import Gallery
 
 _IMAGES_OF_A_CELL = 4
 _GALLERIES = 60  # classes with a row
@@ -197,10 +197,10 @@ def map_of_images(context: Context) -> Iterator[show.ResultBlock]:
     if len(classes) > MATRIX:
         deciding = context.facts["deciding"]
         coloured = deciding["matrix"] if deciding is not None else []
-    colours = map_picture.colours(coloured)
+    colours = plots.colours(coloured)
     legend = [(colour, classes[label]) for label, colour in colours.items()]
     if len(classes) > len(colours):
-        legend.append((map_picture.GREY, "other classes"))
+        legend.append((plots.GREY, "other classes"))
     yield show.Legend([*legend, ("dot", "mistake")])
     images = plural(len(image_map["images"]), "image")
     side_by_side = "similar images lie side by side, a frame has the colour of the label"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pytest
 
-from imgpipe.components.common.storage import known_images
+from imgpipe.components.common.storage import manifest
 from imgpipe.components.image_evaluator import new_images
 from imgpipe.models.features.bank import BankRows
 from tests.models.banks import write_facts
@@ -27,7 +27,7 @@ def _images(kinds: Iterable[int], seed: int = 0) -> np.ndarray:
 def _known(images: int) -> Mapping[str, str]:
     """Return the list of the first images of a bank, as a version has it."""
     hashes = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(images)]
-    return {known_images.short(digest): "train" for digest in hashes}
+    return {manifest.short_hash(digest): "train" for digest in hashes}
 
 
 def _found(bank, new: list[tuple[int, int]], old: int = 240, seed: int = 0):

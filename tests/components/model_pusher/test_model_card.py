@@ -4,8 +4,7 @@ import yaml
 
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.model_pusher import push as pusher
-from imgpipe.components.model_pusher.model_card import model_card
-from imgpipe.components.model_pusher.push import Candidate
+from imgpipe.components.model_pusher.push import Candidate, model_card
 from tests.run_facts import decided_by, decision
 
 FACTS = {

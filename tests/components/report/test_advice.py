@@ -5,8 +5,8 @@ import pytest
 from imgpipe.components.report import advice
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
 from imgpipe.components.run_record.facts import empty, page_settings
-from imgpipe.components.run_record.identity import Identity
 from imgpipe.components.run_record.metrics import summarise
+from imgpipe.components.run_record.run_folder import Identity
 from imgpipe.models.finding import Finding
 from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.training.history import Epoch, FineTuned, Tried

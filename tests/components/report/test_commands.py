@@ -13,7 +13,7 @@ from imgpipe.components.report import commands
 from imgpipe.components.report.blocks import Command
 from imgpipe.components.report.commands import NextCommand, next_commands
 from imgpipe.components.run_record.facts import Facts
-from imgpipe.components.run_record.timings import Timings
+from imgpipe.components.run_record.run_folder import Timings
 from tests import run_facts
 from tests.declared import made
 

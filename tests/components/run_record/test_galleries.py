@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from imgpipe.components.image_filter.judge.image_row import ImageRow
-from imgpipe.components.run_record.galleries import distances, galleries, sampled
+from imgpipe.components.run_record.shown_images import distances, galleries, sampled
 from imgpipe.models.features.bank import read_rows
 from imgpipe.models.names import feature_names as names
 

@@ -2,19 +2,19 @@
 
 import re
 
-from imgpipe.components.run_record import identity
+from imgpipe.components.run_record import run_folder
 
 
 def test_the_start_of_a_run_is_read_back(tmp_path):
-    identity.note_start(tmp_path, ["/opt/venv/bin/imgpipe", "run", "my photos"])
-    found = identity.read(str(tmp_path))
+    run_folder.note_start(tmp_path, ["/opt/venv/bin/imgpipe", "run", "my photos"])
+    found = run_folder.read_identity(str(tmp_path))
     assert found["command"] == "imgpipe run 'my photos'"
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}", found["date"])
-    (tmp_path / identity.FILE).unlink()
-    assert identity.read(str(tmp_path))["command"] == ""
+    (tmp_path / run_folder.FILE).unlink()
+    assert run_folder.read_identity(str(tmp_path))["command"] == ""
 
 
 def test_the_arguments_of_another_program_are_not_written(tmp_path):
-    identity.note_start(tmp_path, ["train.py", "--api-key", "SECRET"])
-    assert "SECRET" not in (tmp_path / identity.FILE).read_text()
-    assert identity.read(str(tmp_path))["command"] == ""
+    run_folder.note_start(tmp_path, ["train.py", "--api-key", "SECRET"])
+    assert "SECRET" not in (tmp_path / run_folder.FILE).read_text()
+    assert run_folder.read_identity(str(tmp_path))["command"] == ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from imgpipe.components.run_record.image_map import image_map
+from imgpipe.components.run_record.shown_images import image_map
 from imgpipe.models.features.bank import BankRows
 from tests.answer_tables import answer, table
 

@@ -3,7 +3,7 @@
 from imgpipe.components.common.answer_table import DESCRIBED
 from imgpipe.components.report.section import Context
 from imgpipe.components.report.sections import accuracy
-from imgpipe.components.run_record.slices import slices
+from imgpipe.components.run_record.metrics import slices
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.head.certainty import wilson
 from tests.answer_tables import answer, table

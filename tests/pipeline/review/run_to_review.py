@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components.common.named_images import NamedImage
+from imgpipe.components.common.image_record import NamedImage
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
 from imgpipe.components.run_record.facts import empty, page_settings
-from imgpipe.components.run_record.galleries import Gallery
-from imgpipe.components.run_record.near_groups import ShownNearDuplicates
+from imgpipe.components.run_record.shown_images import Gallery, ShownNearDuplicates
 from imgpipe.pipeline.output.past_run import PastRun
 from tests.declared import made
 from tests.images import encoded, noise, soft

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imgpipe.components.common.image_file.transcoding import transcode
+from imgpipe.components.common.image_file.content import transcode
 from imgpipe.models import preprocess
 from imgpipe.serving.client import InvalidArgument
 from imgpipe.serving.client.images import content_of, files_of, size_of

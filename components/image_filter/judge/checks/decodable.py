@@ -9,8 +9,8 @@ from __future__ import annotations
 from PIL import UnidentifiedImageError
 
 from imgpipe.components.common.image_file import file_names
+from imgpipe.components.common.image_file.content import PreviewError, transcode
 from imgpipe.components.common.image_file.header import HEIC_REMEDY, converted_formats
-from imgpipe.components.common.image_file.transcoding import PreviewError, transcode
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.judge.check import ImageFinding, Result, check
 from imgpipe.serving.look import HEIC, Look

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from imgpipe.components.common.image_file import header
+from imgpipe.components.common.image_file.content import for_the_model, transcode
 from imgpipe.components.common.image_file.header import probe
-from imgpipe.components.common.image_file.transcoding import for_the_model, transcode
 from imgpipe.serving.look import Look
 from tests.command import imgpipe
 from tests.images import encoded, noise

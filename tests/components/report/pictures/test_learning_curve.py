@@ -3,11 +3,7 @@
 import pytest
 
 from imgpipe.components.image_evaluator.decision import Decision
-from imgpipe.components.report.pictures.learning_curve import (
-    images_for,
-    images_to_threshold,
-    power_law,
-)
+from imgpipe.components.report.pictures.plots import images_for, images_to_threshold, power_law
 from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.training.history import FineTuned, History
 from tests.declared import made

@@ -8,8 +8,7 @@ import io
 import pytest
 from PIL import Image
 
-from imgpipe.components.common.image_file.content import decode, inspected
-from imgpipe.components.common.image_file.transcoding import for_the_model
+from imgpipe.components.common.image_file.content import decode, for_the_model, inspected
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source

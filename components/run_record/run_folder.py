@@ -1,0 +1,142 @@
+"""The files in the folder of a run: their names, the run's identity and its times."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import shlex
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from typing_extensions import TypedDict
+
+from imgpipe.models.errors import ConfigError, nearest
+from imgpipe.models.files import json_object
+from imgpipe.models.files.atomic_write import atomic_write
+
+CONFIG: Final = "config.toml"  # with which the run can be repeated
+TIMINGS: Final = "timings.json"  # the local runner updates it during the run
+LOG: Final = "run.log"
+PAGE: Final = "report.html"
+FACTS: Final = "facts.json"
+SUMMARY: Final = "summary.json"
+ARTIFACTS: Final = "artifacts.json"  # where each output of a component is
+
+
+class Timings(TypedDict):
+    """Times in seconds."""
+
+    total_s: Annotated[float, "The whole run."]
+    import_s: Annotated[float, "Loading TensorFlow and TFX."]
+    components: Annotated[dict[str, float], "Components by name."]
+
+
+def read_timings(folder: str) -> Timings | None:
+    """Read the timings of a run; None where the local runner has written none."""
+    file = Path(folder) / TIMINGS
+    try:
+        return json_object.read(file) if file.is_file() else None  # type: ignore[return-value]
+    except (OSError, ValueError):  # a page without timings is better than none
+        return None
+
+
+FILE = "identity.json"
+#: Distributions whose versions can change a model or its evaluation.
+_PACKAGES = (
+    *("imgpipe", "tensorflow", "keras", "numpy", "pillow", "tfx"),
+    *("tensorflow-model-analysis", "apache-beam"),
+)
+
+
+class Identity(TypedDict):
+    """When and how a run was started, and the packages that it used."""
+
+    date: str  # local time with its offset from UTC
+    command: str  # "" if it is not known
+    folder: str  # of the run on this machine; "" if there is none
+    packages: dict[str, str]  # versions by name
+
+
+def note_start(folder: Path, arguments: Sequence[str]) -> None:
+    """Write the time and the command line of a run to its folder.
+
+    Args:
+        folder: Folder of the run.
+        arguments: The program and its arguments, as in `sys.argv`. Those of another program than
+            `imgpipe`, which calls `imgpipe.run`, are not written, as they may hold secrets.
+    """
+    program = Path(arguments[0]).name if arguments else ""
+    command = shlex.join([program, *arguments[1:]]) if program == "imgpipe" else ""
+    text = json.dumps({"date": _now(), "command": command}, ensure_ascii=False)
+    atomic_write(folder / FILE, text + "\n")
+
+
+def read_identity(folder: str) -> Identity:
+    """Read when and how a run was started from its folder; the date is now if none is noted."""
+    noted: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError):  # as if the start had not been noted
+        noted = json_object.read(Path(folder) / FILE) if folder else {}
+    return {
+        "date": str(noted.get("date", _now())),
+        "command": str(noted.get("command", "")),
+        "folder": folder,
+        "packages": packages(),
+    }
+
+
+def packages() -> dict[str, str]:
+    """Return the versions of Python and of the packages on which results depend."""
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):  # imgpipe may run from a folder
+            versions[name] = metadata.version(name)
+    return versions
+
+
+def _now() -> str:
+    """Return the local time with its offset from UTC, such as `2026-01-31 14:05:59 +0100`."""
+    return time.strftime("%Y-%m-%d %H:%M:%S %z")
+
+
+#: What each component does, for the display of a run, in the order of the graph.
+TASKS = {
+    "Plan": "Plan the run",
+    "Baseline": "Find the last version",
+    "ImageExampleGen": "Read the images",
+    "ImageFilter": "Check the images",
+    "StatisticsGen": "Describe the data",
+    "SchemaGen": "Infer the schema",
+    "ExampleValidator": "Compare with the schema",
+    "DataGate": "Accept or refuse the data",
+    "FeatureBank": "Compute the features",
+    "ImageTrainer": "Train the model",
+    "ServingValidator": "Check the model in a server",
+    "Predictor": "Classify the images",
+    "ImageEvaluator": "Evaluate the model",
+    "ModelPusher": "Publish a blessed model",
+    "Report": "Write the report",
+}
+
+
+def full_name(name: str) -> str:
+    """Return the component that `--from` names, regardless of upper and lower case.
+
+    Raises:
+        ConfigError: There is no such component.
+    """
+    components = {component.lower(): component for component in TASKS}
+    if name.lower() in components:
+        return components[name.lower()]
+    raise ConfigError(
+        f"--from {name}: this pipeline has no such component"
+        f"{nearest(name, TASKS)}. Components: {', '.join(TASKS)}."
+    )
+
+
+def step_name(component: str) -> str:
+    """Return a component or another step as the display of a run shows it."""
+    return f"{TASKS[component]} · {component}" if component in TASKS else component

@@ -1,0 +1,291 @@
+"""The images that a page shows: those of each class, the map, and groups of near-duplicates."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import TypedDict
+
+from imgpipe.components.common.answer_table import AnswerTable
+from imgpipe.components.common.image_record import NamedImage
+from imgpipe.components.common.storage import records
+from imgpipe.components.image_filter.image_table import NearGroup
+from imgpipe.components.image_filter.judge.check import Row
+from imgpipe.components.image_filter.judge.image_row import ImageRow
+from imgpipe.models.features.bank import BankRows
+from imgpipe.models.features.feature_distribution import unit
+from imgpipe.models.features.rows import blocks
+from imgpipe.models.machine.process import one_blas_thread
+
+#: Number of groups on the page, and of images of each; the quarantine lists all.
+GROUPS = 24
+MEMBERS = 4
+
+
+class ShownNearDuplicates(TypedDict):
+    """The groups of near-duplicates, condensed to what the page shows."""
+
+    groups: int
+    images: int  # in all groups
+    radius: int  # largest number of differing bits between near-duplicates
+    rows: list[NearGroup]
+
+
+def condensed(groups: Iterable[NearGroup], radius: int) -> ShownNearDuplicates:
+    """Condense the groups that the quarantine lists.
+
+    Groups with images in different splits come first, then those with different labels.
+    """
+    ordered = sorted(groups, key=_urgency)
+    return {
+        "groups": len(ordered),
+        "images": sum(group["size"] for group in ordered),
+        "radius": radius,
+        "rows": [
+            {"size": group["size"], "members": _ordered(group["members"])[:MEMBERS]}
+            for group in ordered[:GROUPS]
+        ],
+    }
+
+
+def _ordered(members: Iterable[Row]) -> list[Row]:
+    """Put members with findings first, each followed by the similar image that its detail names."""
+    ordered = sorted(members, key=lambda row: (row["severity"] != "reject", not row["reason"]))
+    by_path = {member["path"]: member for member in ordered}
+    shown: dict[str, Row] = {}
+    for member in ordered:
+        shown.setdefault(member["path"], member)
+        similar = by_path.get(member["kept_copy"])
+        if similar is not None:
+            shown.setdefault(similar["path"], similar)
+    return list(shown.values())
+
+
+def _urgency(group: NearGroup) -> int:
+    reasons = {member["reason"] for member in group["members"]}
+    if any("across_splits" in reason for reason in reasons):
+        return 0
+    return 1 if any("label_conflict" in reason for reason in reasons) else 2
+
+
+_IMAGES = 600  # of all classes together, so that the page of any data set stays small
+_MOST, _FEWEST = 12, 4  # images of a class
+_ROWS = 4096  # that are in memory at once
+_WIDEST = 2048  # most features that are used, evenly drawn
+_TINY = 1e-12  # keeps a division finite
+_LEAST_SHARE = 4  # one of four images of a row is one of the least typical ones
+_TYPICAL = 6  # a review shows three of them that are not themselves in question
+
+
+class Gallery(TypedDict):
+    """Images of one class."""
+
+    name: Annotated[str, "The class."]
+    count: Annotated[int, "Number of its images in all splits."]
+    sample: Annotated[list[NamedImage], "Some of its images, chosen at random."]
+    least: Annotated[
+        list[NamedImage],
+        "Those whose features are farthest from the mean of the others; empty without features.",
+    ]
+    typical: Annotated[
+        list[NamedImage],
+        "Those whose features are nearest to the mean of the others; empty without features.",
+    ]
+
+
+def row_length(classes: int) -> int:
+    """Return the number of images in a row."""
+    return min(_MOST, max(_FEWEST, _IMAGES // max(classes, 1)))
+
+
+def galleries(rows: BankRows, bank_uri: str, vocabulary: Sequence[str]) -> list[Gallery]:
+    """Choose images of each class of a feature bank.
+
+    Args:
+        rows: Rows of view 0 of all splits.
+        bank_uri: URI of the bank, which tells the paths.
+        vocabulary: Class names in sorted order.
+    """
+    length = row_length(len(vocabulary))
+    far = distances(rows.first_block(), len(vocabulary))
+    sample: list[npt.NDArray[np.int64]] = []
+    least: list[npt.NDArray[np.int64]] = []
+    typical: list[npt.NDArray[np.int64]] = []
+    for label in range(len(vocabulary)):
+        # Rows are sorted by content hash, so the first ones are a random sample.
+        places = np.flatnonzero(rows.labels == label)
+        ranked = places[np.argsort(-far[places], kind="stable")]
+        strange = ranked[: min(length, len(places)) // _LEAST_SHARE]
+        least.append(strange)
+        nearest = ranked[::-1]
+        # One image of each group, whose images are nearly the same.
+        _, first_of_groups = np.unique(rows.groups[nearest], return_index=True)
+        typical.append(nearest[np.sort(first_of_groups)[:_TYPICAL]])
+        sample.append(places[~np.isin(places, strange)][: length - len(strange)])
+    chosen = np.concatenate([*sample, *least, *typical]) if vocabulary else np.empty(0, np.int64)
+    paths = records.places(bank_uri, rows.hashes[chosen])
+
+    def images(places: npt.NDArray[np.int64]) -> list[NamedImage]:
+        digests = rows.hashes[places].tolist()
+        return [{"path": paths[digest][1], "image_hash": digest.decode()} for digest in digests]
+
+    return [
+        {
+            "name": name,
+            "count": int((rows.labels == label).sum()),
+            "sample": images(sample[label]),
+            "least": images(least[label]),
+            "typical": images(typical[label]),
+        }
+        for label, name in enumerate(vocabulary)
+    ]
+
+
+def distances(rows: BankRows, classes: int) -> npt.NDArray[np.float64]:
+    """Return the cosine distance of each row from the mean of the others of its class, [n].
+
+    Only a few thousand rows are in memory at a time.
+    """
+    from scipy.sparse import csr_matrix
+
+    features = rows.features[:, :: -(-rows.features.shape[1] // _WIDEST)]
+    sums = np.zeros((classes, features.shape[1]))
+    for part, block in blocks(features, _ROWS):
+        labels = rows.labels[part]
+        ones = np.ones(len(labels))
+        members = csr_matrix((ones, (labels, np.arange(len(labels)))), (classes, len(labels)))
+        sums += members @ unit(block)
+    distance = np.empty(len(rows))
+    for part, block in blocks(features, _ROWS):
+        features_of_rows = unit(block)
+        others = sums[rows.labels[part]] - features_of_rows
+        lengths = np.maximum(np.linalg.norm(others, axis=1), _TINY)
+        distance[part] = 1 - np.einsum("ij,ij->i", features_of_rows, others) / lengths
+    return distance
+
+
+def sampled(kept: Iterable[ImageRow], vocabulary: Sequence[str]) -> list[Gallery]:
+    """Choose images of each class at random, where there are no features yet.
+
+    Args:
+        kept: The kept images.
+        vocabulary: Class names in sorted order.
+    """
+    by_class: dict[str, list[ImageRow]] = defaultdict(list)
+    for row in kept:
+        by_class[row.label].append(row)
+    return [_sampled(name, by_class[name], row_length(len(vocabulary))) for name in vocabulary]
+
+
+def _sampled(name: str, rows: Sequence[ImageRow], length: int) -> Gallery:
+    """Return the images of a class with the smallest hashes, which are as good as random."""
+    chosen = heapq.nsmallest(length, rows, key=lambda row: row.image_hash)
+    return {
+        "name": name,
+        "count": len(rows),
+        "sample": [{"path": row.path, "image_hash": row.image_hash} for row in chosen],
+        "least": [],
+        "typical": [],
+    }
+
+
+_FEWEST = 20  # images of which a map says something
+_AXES = 30  # principal axes that are used; the neighbours in more of them are the same
+_FLAT = 1e-3  # length of an axis of features of length 1 that is left out
+_PLANE = 2  # axes of a plane
+_NEIGHBOURS = 15  # perplexity: about the number of neighbours that stay near
+_STEPS = 500  # at which the map of 400 images no longer changes
+_FREE = 1.3  # fields of the grid for each image, so that gaps stay visible
+_ASPECT = 1.3  # width of the grid by its height
+
+
+class MapImage(TypedDict):
+    """An image on the map."""
+
+    image_hash: Annotated[str, "SHA-256 of the file."]
+    label: Annotated[int, "Index of its label in the vocabulary."]
+    column: Annotated[int, "Its column, from 0."]
+    row: Annotated[int, "Its row, from 0."]
+    right: Annotated[bool, "Whether it is predicted correctly."]
+
+
+class ImageMap(TypedDict):
+    """The map."""
+
+    columns: Annotated[int, "Number of columns of the grid."]
+    rows: Annotated[int, "Number of rows of the grid."]
+    images: Annotated[list[MapImage], "The images, each in a field of its own."]
+
+
+def image_map(rows: BankRows, sample: AnswerTable) -> ImageMap | None:
+    """Place some images by their features.
+
+    Args:
+        rows: Rows of view 0 of all splits.
+        sample: Answers to the images.
+
+    Returns:
+        The map; None with too few images, or if their features hardly differ.
+    """
+    right = dict(zip(sample.hashes.tolist(), sample.right.tolist(), strict=True))
+    places = np.flatnonzero(np.isin(rows.hashes, sample.hashes))
+    if len(places) < _FEWEST:
+        return None
+    columns = math.ceil(math.sqrt(len(places) * _FREE * _ASPECT))
+    lines = math.ceil(len(places) * _FREE / columns)
+    with one_blas_thread():
+        axes = _principal_axes(unit(rows.first_block().features[places]))
+    if axes.shape[1] < _PLANE:
+        return None
+    fields = _fields(_plane(axes), columns, lines)
+    images: list[MapImage] = [
+        {
+            "image_hash": rows.hashes[place].decode(),
+            "label": int(rows.labels[place]),
+            "column": int(field % columns),
+            "row": int(field // columns),
+            "right": right[rows.hashes[place]],
+        }
+        for place, field in zip(places, fields, strict=True)
+    ]
+    return {"columns": columns, "rows": lines, "images": images}
+
+
+def _principal_axes(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return features [n, d] along the principal axes in which they differ, at most `_AXES`."""
+    left, sizes, _ = np.linalg.svd(features - features.mean(axis=0), full_matrices=False)
+    axes = np.flatnonzero(sizes > _FLAT)[:_AXES]
+    return np.asarray(left[:, axes] * sizes[axes], np.float32)
+
+
+def _plane(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Place features [n, d] in a plane, [n, 2], by t-SNE (van der Maaten and Hinton 2008).
+
+    More neighbours of an image on the grid have its label than with principal axes alone.
+    """
+    from sklearn.manifold import TSNE  # TFX has imported it already
+    from threadpoolctl import threadpool_limits
+
+    # On a busy machine, several threads wait for each other, which takes far longer.
+    with threadpool_limits(1):
+        perplexity = min(_NEIGHBOURS, len(features) // 4)
+        tsne = TSNE(perplexity=perplexity, init="pca", max_iter=_STEPS, random_state=0)
+        return np.asarray(tsne.fit_transform(features), np.float32)
+
+
+def _fields(points: npt.NDArray[np.float32], columns: int, lines: int) -> npt.NDArray[np.int64]:
+    """Return the field of the grid for each point, [n], so that all move as little as possible."""
+    from scipy.optimize import linear_sum_assignment
+
+    low = points.min(axis=0)
+    span = np.maximum(points.max(axis=0) - low, 1e-12)
+    wanted = (points - low) / span * [columns - 1, lines - 1]
+    fields = np.stack(np.meshgrid(np.arange(columns), np.arange(lines)), axis=-1).reshape(-1, 2)
+    costs = ((wanted[:, None] - fields[None]) ** 2).sum(axis=-1)
+    return np.asarray(linear_sum_assignment(costs)[1], np.int64)
