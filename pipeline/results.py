@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.finding import said
-from imgpipe.pipeline.command_line import browser
 from imgpipe.pipeline.command_line import console as consoles
-from imgpipe.pipeline.command_line.terminal import new_console
+from imgpipe.pipeline.command_line import output_files
+from imgpipe.pipeline.command_line.printing import new_console
 from imgpipe.pipeline.output.past_run import PastRun
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def _show(result: object, verdict: str, page: Path | None = None) -> None:
         display(result)
     elif page is not None:
         print(page)
-        browser.show(page.as_uri(), new_console())
+        output_files.show(page.as_uri(), new_console())
     else:
         print(verdict)
 

@@ -1,4 +1,4 @@
-"""Writes the files that people ask for with options such as `--json`, `--csv` and `--to`."""
+"""The files that a command writes, and the browser that shows one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
+from imgpipe.models.machine.system import has_display
 from imgpipe.pipeline.command_line import standard_streams
-from imgpipe.pipeline.command_line.terminal import new_console
+from imgpipe.pipeline.command_line.printing import new_console
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+def show(address: str, console: Console) -> None:
+    """Open the address of a page in a browser; say so when there is none."""
+    import webbrowser
+
+    # Without a display, `webbrowser` would start a browser in the terminal.
+    if not has_display() or not webbrowser.open(address):
+        console.print("No browser was found here. Open the page in one.")
+
 
 STANDARD_OUTPUT = "-"
 

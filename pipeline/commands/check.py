@@ -9,7 +9,7 @@ import typer
 
 from imgpipe.models.errors import DataRefused
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape
+from imgpipe.pipeline.command_line.printing import escape
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock
@@ -38,7 +38,7 @@ def check(
 ) -> None:
     """Report what a run would reject, repair and warn about, without training."""
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.command_line.blocks import print_blocks
+    from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.command_line.settings import configuration, one_source
     from imgpipe.pipeline.images.data_check import examine
     from imgpipe.pipeline.images.source import opened_with_classes
@@ -66,13 +66,13 @@ def _blocks(examined: CheckedSource) -> Iterator[ResultBlock]:
     """Yield the findings, the kept images of each class, and the verdict."""
     from imgpipe.components.report.blocks import Heading, Listed, Sentence, Span
     from imgpipe.components.report.sections.images import class_counts
-    from imgpipe.pipeline.command_line import findings as shown_findings
+    from imgpipe.pipeline.command_line import printing
 
     data = examined.data
-    yield shown_findings.listed(data["findings"])
+    yield printing.listed(data["findings"])
     yield Sentence("")
     yield from class_counts(data, examined.scan.vocabulary)
-    yield shown_findings.notes(data["findings"])
-    yield shown_findings.deciding(data["findings"])
+    yield printing.notes(data["findings"])
+    yield printing.deciding(data["findings"])
     yield Heading(Span(examined.verdict, "warn" if examined.refused else "good"))
     yield Listed(examined.reasons())

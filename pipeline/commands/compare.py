@@ -11,7 +11,7 @@ import typer
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import new_console
+from imgpipe.pipeline.command_line.printing import new_console
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock
@@ -51,7 +51,7 @@ def command(
 ) -> None:
     """Compare two runs: configuration, data, metrics, and images that only one gets right."""
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.command_line.blocks import print_blocks
+    from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.output import run_history
 
     a, b = _chosen(first, second)

@@ -40,7 +40,7 @@ def drift(
     from imgpipe.components.example_gen.sources.request_log import KIND, RequestLogSource
     from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.command_line.blocks import print_blocks
+    from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.output import lookup
 
     source = RequestLogSource(str(log).removeprefix(f"{KIND}:"))
@@ -61,7 +61,7 @@ def _blocks(summary: DriftSummary) -> Iterator[ResultBlock]:
     """Yield the verdict, each comparison, those over their limits first, and the findings."""
     from imgpipe.components.common.formatting import plural
     from imgpipe.components.report.blocks import Figures, Heading, Sentence, Span
-    from imgpipe.pipeline.command_line import findings as shown_findings
+    from imgpipe.pipeline.command_line import printing
 
     looks: dict[bool | None, SpanLook] = {True: "bad", False: "good", None: "warn"}
     yield Heading(Span(summary["verdict"], looks[summary["drift"]]))
@@ -77,7 +77,7 @@ def _blocks(summary: DriftSummary) -> Iterator[ResultBlock]:
         state = Span("over", "bad") if row["over"] else Span("ok", "good")
         rows.append((state, f"{what} ({distance})"))
     yield Figures(rows)
-    yield shown_findings.listed(summary["findings"])
-    yield shown_findings.notes(summary["findings"])
+    yield printing.listed(summary["findings"])
+    yield printing.notes(summary["findings"])
     if not summary["images"]:
         yield Sentence(f"  {_SWITCH_ON}", "muted")

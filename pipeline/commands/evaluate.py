@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape
+from imgpipe.pipeline.command_line.printing import escape
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock
@@ -48,7 +48,7 @@ def command(
 ) -> None:
     """Evaluate a model on labelled images that it was not trained on."""
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.command_line.blocks import print_blocks
+    from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.command_line.settings import configuration
     from imgpipe.pipeline.published.evaluation import evaluate, prepare
 
@@ -73,7 +73,7 @@ def _blocks(summary: EvaluationSummary) -> Iterator[ResultBlock]:
     """Yield the verdict, the figures, the findings, and where the model is wrong."""
     from imgpipe.components.report.blocks import Figures, Heading, Span, Table
     from imgpipe.components.report.sections.accuracy import class_figures
-    from imgpipe.pipeline.command_line import findings as shown_findings
+    from imgpipe.pipeline.command_line import printing
 
     yield Heading(Span(summary["verdict"], "good" if summary["passed"] else "warn"))
     figures = [("model", summary["model"])]
@@ -83,7 +83,7 @@ def _blocks(summary: EvaluationSummary) -> Iterator[ResultBlock]:
         metrics = f"log loss {summary['loss']:.3f}, {calibration} ({by_chance})"
         figures.append(("metrics", metrics))
     yield Figures(figures)
-    yield shown_findings.notes(summary["findings"])
+    yield printing.notes(summary["findings"])
     yield class_figures("the evaluated images", summary["per_class"])
     wrong = [cell for cell in summary["confusion"] if cell["label"] != cell["predicted"]]
     wrong.sort(key=lambda cell: -cell["count"])

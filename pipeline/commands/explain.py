@@ -16,7 +16,7 @@ import typer
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape
+from imgpipe.pipeline.command_line.printing import escape
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -155,7 +155,7 @@ def _explain(data: bytes, drawing: _Drawing, folder: Path) -> str:
 
     from imgpipe.models import preprocess
     from imgpipe.models.network import activation_images
-    from imgpipe.pipeline.published.asked_model import ask
+    from imgpipe.pipeline.published.loaded_model import ask
 
     classifier = drawing.classifier
     answer, [decodable] = ask(drawing.served, [data])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.pipeline.command_line import options
-from imgpipe.pipeline.command_line.terminal import new_console
+from imgpipe.pipeline.command_line.printing import new_console
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock
@@ -28,9 +28,9 @@ _EXAMPLES = """Examples:\n
 
 def _kinds(incomplete: str) -> list[str]:
     """Return the kinds of export that complete a word in the shell."""
-    from imgpipe.pipeline.published import exports, model_copy
+    from imgpipe.pipeline.published import copies, exports
 
-    return [kind for kind in (*exports.KINDS, model_copy.KIND) if kind.startswith(incomplete)]
+    return [kind for kind in (*exports.KINDS, copies.KIND) if kind.startswith(incomplete)]
 
 
 @app.command("export", rich_help_panel=options.SERVING, epilog=_EXAMPLES)
@@ -64,7 +64,7 @@ def command(
     accuracy. A saved_model is the version as it is served, without
     the images in it and what is known of those that it was trained on.
     """
-    from imgpipe.pipeline.command_line.blocks import print_blocks
+    from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.published import exports
 
     described = exports.write(kind, out, to, version, max_loss, to_stderr=False)

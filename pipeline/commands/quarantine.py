@@ -49,7 +49,7 @@ def list_(
     from imgpipe.components.common.formatting import plural
     from imgpipe.components.image_filter import image_table
     from imgpipe.components.report.blocks import Heading, Listed, Sentence, Span
-    from imgpipe.pipeline.command_line.blocks import print_blocks
+    from imgpipe.pipeline.command_line.printing import print_blocks
 
     folder = quarantine_folder(source)
     images = image_table.read_found(str(folder))

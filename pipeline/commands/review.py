@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.pipeline.command_line import options
-from imgpipe.pipeline.command_line.terminal import escape, new_console
+from imgpipe.pipeline.command_line.printing import escape, new_console
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.output.past_run import PastRun
@@ -52,8 +52,7 @@ def command(
     ] = True,
 ) -> None:
     """Decide about doubtful labels, near-duplicates and rejected images, in a browser."""
-    from imgpipe.pipeline.command_line import browser as browsers
-    from imgpipe.pipeline.command_line import signals
+    from imgpipe.pipeline.command_line import output_files, signals
     from imgpipe.pipeline.review import web
     from imgpipe.serving.server import ports
 
@@ -75,7 +74,7 @@ def command(
             )
         with _leading_to(address, run.folder) as file:
             if browser:
-                browsers.show(file, console)
+                output_files.show(file, console)
             try:
                 served.wait()
             except signals.Stopped:
@@ -127,9 +126,9 @@ def prepare(run: PastRun, to: Path | None) -> Review:
     from imgpipe.components.report.commands import run_command
     from imgpipe.components.run_record.run_folder import CONFIG
     from imgpipe.pipeline.configuration import config as configs
-    from imgpipe.pipeline.configuration.places import DECISIONS
+    from imgpipe.pipeline.configuration.sections import DECISIONS
     from imgpipe.pipeline.images import source
-    from imgpipe.pipeline.review import decisions, questions
+    from imgpipe.pipeline.review import questions
     from imgpipe.pipeline.review.web import Images, Review
 
     asked = questions.read(run)
@@ -140,12 +139,12 @@ def prepare(run: PastRun, to: Path | None) -> Review:
     if file.is_relative_to(out):  # which may have been moved or copied since
         file = run.out / file.relative_to(out)
     file = (to or file).expanduser().absolute()
-    decisions.check(file)
+    questions.check(file)
     named = ["--set", f"judge.overrides={file}"] if to or config.judge.overrides else []
     return Review(
         run.name,
         run_command(str(run.folder), [*run.moved, *named]),
-        decisions.Decisions(asked, file),
+        questions.Decisions(asked, file),
         Images(source.opened(config.data, config.places.judge), asked.images()),
         secrets.token_urlsafe(16),  # 128 random bits
     )

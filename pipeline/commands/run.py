@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape
+from imgpipe.pipeline.command_line.printing import escape
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from imgpipe.components.report.blocks import NamedText, ResultBlock, SpanLook
     from imgpipe.models.training.history import History
     from imgpipe.pipeline.configuration.config import Config
-    from imgpipe.pipeline.configuration.run import RunSettings
+    from imgpipe.pipeline.configuration.sections import RunSettings
     from imgpipe.pipeline.results import Run
 
 app = typer.Typer()
@@ -83,7 +83,7 @@ def run_config(
     if start is not None:  # before imports that take time
         start = run_folder.full_name(start)
     from imgpipe.models.machine.process import prefer_batches
-    from imgpipe.pipeline.configuration.without_effect import without_effect
+    from imgpipe.pipeline.configuration.toml_text import without_effect
     from imgpipe.pipeline.execution.pipeline_run import execute
 
     prefer_batches()
@@ -99,7 +99,7 @@ def run_config(
 
 def tell(outcome: Run, console: Console, settings: RunSettings) -> None:
     """Print the outcome of a run with these settings."""
-    from imgpipe.pipeline.command_line.blocks import print_blocks
+    from imgpipe.pipeline.command_line.printing import print_blocks
 
     print_blocks(console, _blocks(outcome, settings))
 
@@ -107,7 +107,7 @@ def tell(outcome: Run, console: Console, settings: RunSettings) -> None:
 def propose(outcome: Run, console: Console) -> None:
     """Print what can be done after a run."""
     from imgpipe.components.report.commands import shown
-    from imgpipe.pipeline.command_line.blocks import print_blocks
+    from imgpipe.pipeline.command_line.printing import print_blocks
 
     print_blocks(console, [shown(outcome.summary["next"])])
 
@@ -118,12 +118,12 @@ def _blocks(outcome: Run, settings: RunSettings) -> Iterator[ResultBlock]:
     from imgpipe.components.report import blocks as show
     from imgpipe.components.run_record import verdict
     from imgpipe.components.run_record.run_folder import SUMMARY
-    from imgpipe.pipeline.command_line import findings as shown_findings
+    from imgpipe.pipeline.command_line import printing
 
     summary = outcome.summary
     about_images = summary["data"]["findings"] if summary["data"] is not None else ()
     findings = joined(about_images, summary["findings"])
-    yield shown_findings.deciding(findings)
+    yield printing.deciding(findings)
     if outcome.repeated:
         yield show.Sentence(f"nothing has changed since the run {outcome.folder.name}")
     headline, *more = verdict.headline(outcome.verdict, summary["gate"]).splitlines() or [""]
@@ -132,7 +132,7 @@ def _blocks(outcome: Run, settings: RunSettings) -> Iterator[ResultBlock]:
     for line in more:
         yield show.Sentence(show.Span(line, look), "sentence")
     yield show.Figures([*_figures(outcome)])
-    yield shown_findings.notes(findings)
+    yield printing.notes(findings)
     files = {"report": summary["report"] or "", "summary": str(outcome.folder / SUMMARY)}
     if outcome.freed:
         size = f"{outcome.freed / 1e6:,.1f} MB of files"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import new_console
+from imgpipe.pipeline.command_line.printing import new_console
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock, SpanLook, TableCell
@@ -40,7 +40,7 @@ def command(
     json_file: options.JsonOption = None,
 ) -> None:
     """List the runs of an output folder: verdict, accuracy, data and version."""
-    from imgpipe.pipeline.command_line.blocks import print_blocks
+    from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.output import lookup
     from imgpipe.pipeline.output.run_history import list_runs
 

@@ -15,7 +15,7 @@ import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape, new_console
+from imgpipe.pipeline.command_line.printing import escape, new_console
 from imgpipe.serving.server.settings import Settings, flags
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _quiet_tensorflow() -> None:
 def _with_model(settings: Settings, model: Model, examples: bool) -> Settings:
     """Return the settings with what follows from the model; `examples` shows images of it."""
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.published.example_images import example_images
+    from imgpipe.pipeline.published.copies import example_images
 
     folder = model.versions if model.is_newest else model.folder
     _say_unpublished(model)
@@ -138,7 +138,7 @@ def _named(path: Path, run: str | None, versions: int) -> Model:
 def _say_unpublished(model: Model) -> None:
     """Print why a model is not published, and the command that publishes it."""
     from imgpipe.components.report.commands import shown
-    from imgpipe.pipeline.command_line.blocks import print_blocks
+    from imgpipe.pipeline.command_line.printing import print_blocks
 
     console = new_console(stderr=True)
     if model.notice:

@@ -32,11 +32,14 @@ from imgpipe.models.errors import ConfigError, without_secrets
 from imgpipe.models.settings.limits import AUTOMATIC, INPUT, OUTPUT, PLACE, describe
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.settings.network import FineTune, NetworkSettings, TrainSettings, ViewSettings
-from imgpipe.pipeline.configuration.beam import BeamSettings
 from imgpipe.pipeline.configuration.dotted_keys import fields, flat, put
-from imgpipe.pipeline.configuration.kubeflow import KubeflowSettings
-from imgpipe.pipeline.configuration.places import Places
-from imgpipe.pipeline.configuration.run import ExpectSettings, RunSettings
+from imgpipe.pipeline.configuration.sections import (
+    BeamSettings,
+    ExpectSettings,
+    KubeflowSettings,
+    Places,
+    RunSettings,
+)
 
 _SHOWN = 200  # most characters of a value in a message
 WEIGHT_FILES = (".h5", ".keras")

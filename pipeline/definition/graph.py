@@ -17,7 +17,7 @@ from tfx.orchestration import pipeline as tfx_pipeline
 
 import imgpipe.components as parts
 from imgpipe.components.run_record.collect import REPORTED
-from imgpipe.pipeline.configuration import beam as beam_options
+from imgpipe.pipeline.configuration import sections
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.definition import plan as plans
 from imgpipe.pipeline.definition.plan import Plan
@@ -79,7 +79,7 @@ def create_pipeline(
         components=[first, *nodes.values(), report],
         enable_cache=True,
         metadata_connection_config=storage.metadata,
-        beam_pipeline_args=beam_options.arguments(config.beam),
+        beam_pipeline_args=sections.arguments(config.beam),
     )
 
 

@@ -6,8 +6,7 @@ uses NumPy and Pillow only, so images can be drawn while TensorFlow is still bei
 
 from __future__ import annotations
 
-from imgpipe.pipeline.demo.dataset import draw, draw_hand
-from imgpipe.pipeline.demo.faults import FAULTS
+from imgpipe.pipeline.demo.dataset import FAULTS, draw, draw_hand
 from imgpipe.pipeline.demo.hands import LABELS
 
 __all__ = ["FAULTS", "LABELS", "draw", "draw_hand"]

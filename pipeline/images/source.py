@@ -25,7 +25,7 @@ from imgpipe.models.files.regular_files import pattern_in
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
-from imgpipe.pipeline.configuration.places import Places
+from imgpipe.pipeline.configuration.sections import Places
 
 
 def opened(data: DataSettings, store: Path, least_classes: int = 2) -> Source:

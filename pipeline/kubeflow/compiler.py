@@ -1,4 +1,4 @@
-"""Compiles the graph for open-source Kubeflow Pipelines.
+"""Compiles the graph for Kubeflow Pipelines, with what Kubernetes shows and reserves for a task.
 
 The API server of Kubeflow Pipelines accepts only schema 2.1. TFX writes a bare
 PipelineSpec if the name of the file ends in `.yaml`. Volumes stand in a second YAML document.
@@ -13,19 +13,89 @@ from __future__ import annotations
 
 import tempfile
 import typing
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from google.protobuf import json_format
+from kfp.kubernetes import kubernetes_executor_config_pb2
+from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
+from imgpipe.models.errors import ConfigError, nearest
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.configuration.config import Config
+from imgpipe.pipeline.configuration.sections import Resources, Volume
 from imgpipe.pipeline.definition.plan import RUN_SETTINGS, Plan, settings
-from imgpipe.pipeline.kubeflow import containers, groups, mounts
+from imgpipe.pipeline.kubeflow import groups, places
 from imgpipe.pipeline.kubeflow.groups import Spec
+
+_DEFAULT = "default"
+
+
+def set_resources(spec: Spec, resources: Mapping[str, Resources]) -> None:
+    """Write the limits of each task, or those of "default", into the containers of a PipelineSpec.
+
+    Raises:
+        ConfigError: The pipeline has no task of this name.
+    """
+    tasks = spec["root"]["dag"]["tasks"]
+    names = [_DEFAULT, *tasks]
+    for name in resources:
+        if name not in names:
+            raise ConfigError(
+                f"kubeflow.resources: this pipeline has no task {name!r}{nearest(name, names)}. "
+                f"Expected one of {', '.join(names)}."
+            )
+    for name, task in tasks.items():
+        limits = _limits(resources.get(name) or resources.get(_DEFAULT) or Resources())
+        if limits:
+            label = spec["components"][task["componentRef"]["name"]]["executorLabel"]
+            spec["deploymentSpec"]["executors"][label]["container"]["resources"] = limits
+
+
+def _limits(given: Resources) -> Spec:
+    """Limits as texts, and as the numbers that older servers read."""
+    limits: Spec = {}
+    if given.cpu:
+        limits |= {"resourceCpuLimit": given.cpu, "cpuLimit": _number(given.cpu)}
+    if given.memory:
+        gigabytes = _number(given.memory) / 1e9
+        limits |= {"resourceMemoryLimit": given.memory, "memoryLimit": gigabytes}
+    if given.gpu:
+        kind = given.gpu_type
+        count = str(given.gpu)
+        named = {"resourceType": kind, "resourceCount": count}
+        limits["accelerator"] = {**named, "type": kind, "count": count}
+    return limits
+
+
+def _number(quantity: str) -> float:
+    """Return the number that a quantity of Kubernetes stands for, such as 500m, 4G or 4Gi."""
+    digits = quantity.rstrip("mkKMGTPEi")
+    unit = quantity.removeprefix(digits)
+    if unit == "m":
+        return float(digits) / 1000
+    base = 1024 if unit.endswith("i") else 1000
+    return float(digits) * float(base ** " KMGTPE".index(unit[:1].upper() or " "))
+
+
+def platforms(spec: Spec, volumes: Collection[Volume]) -> Spec:
+    """Build the second document of the compiled file, a PlatformSpec with the volumes."""
+    config = kubernetes_executor_config_pb2.KubernetesExecutorConfig()
+    for volume in volumes:  # older servers read `constant`, newer ones the parameter
+        mount = config.pvc_mount.add(mount_path=volume.path, constant=volume.claim)
+        mount.pvc_name_parameter.runtime_value.constant.string_value = volume.claim
+    mounted = json_format.MessageToDict(config)
+    platform = pipeline_spec_pb2.PlatformSpec()
+    executors = dict.fromkeys(spec["deploymentSpec"]["executors"], mounted)
+    single = platform.platforms["kubernetes"]
+    json_format.ParseDict({"deploymentSpec": {"executors": executors}}, single)
+    return dict(json_format.MessageToDict(platform))
+
 
 #: The command of each container.
 COMMAND = ("python", "-m", "imgpipe.pipeline.kubeflow.entry_point")
@@ -34,7 +104,7 @@ _TFX_FILE = "pipeline.yaml"  # TFX's part, which would replace an earlier file b
 
 def run_directory(config: Config) -> str:
     """Folder of a run on a volume, in which `mounts.RUN` stands for the id of the run."""
-    return f"{config.places.out}/runs/{mounts.RUN}"
+    return f"{config.places.out}/runs/{places.RUN}"
 
 
 def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Path) -> Path:
@@ -71,8 +141,8 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Pa
     spec["defaultPipelineRoot"] = pipeline.pipeline_info.pipeline_root
     _connect(spec, pipeline)
     groups.group(spec, run_directory(config))
-    containers.set_resources(spec, kubeflow.resources)
-    mounted = containers.platforms(spec, kubeflow.volumes)
+    set_resources(spec, kubeflow.resources)
+    mounted = platforms(spec, kubeflow.volumes)
     target.absolute().parent.mkdir(parents=True, exist_ok=True)
     atomic_write(target, yaml.safe_dump_all([spec, mounted], sort_keys=False))
     return target

@@ -1,4 +1,7 @@
-"""The program of each container of the compiled pipeline. It runs a group of components with TFX.
+"""The program of each container, and what it leaves in the folder of the run.
+
+Report itself writes the page of a run that reaches it. A task that refuses or fails draws the page
+from the artifacts that it read and wrote.
 
 TFX's entry point runs one component and expects what Vertex AI sends. The driver and the launcher
 of Kubeflow Pipelines 2.17 send something else, which is translated here:
@@ -16,22 +19,67 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.common.beam import worker_start
 from imgpipe.components.plan import FILE as PLAN_FILE
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.files import json_object
+from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.machine.process import prefer_batches, quick_imports
-from imgpipe.pipeline.kubeflow import mounts, run_folder
 from imgpipe.pipeline.kubeflow.groups import Spec, artifact_name
+from imgpipe.pipeline.kubeflow.places import in_run, to_path, to_uri
 
 if TYPE_CHECKING:
     from kfp.pipeline_spec.pipeline_spec_pb2 import ExecutorInput, ExecutorOutput
+
+
+FAILURE = "failure.json"
+
+
+def keep_plan(plan: Path, run: Path) -> None:
+    """Copy what Plan determined, which has the settings of the page, into the folder `run`."""
+    run.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(plan / PLAN_FILE, run / PLAN_FILE)
+
+
+def fail(component: str, artifacts: Mapping[str, str], run: Path, cause: str, code: int) -> None:
+    """Write why a component ended the run, and the page if Plan had succeeded, into `run`.
+
+    An error is only printed, since it must not take the place of the one that ended the run.
+
+    Args:
+        component: Name of the component.
+        artifacts: Folders of the artifacts in the container, by their names in the pipeline.
+        run: Folder of the run.
+        cause: The error, for people.
+        code: The exit code.
+    """
+    from imgpipe.components.report import report as page
+    from imgpipe.components.run_record import collect, verdict
+
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        failure = {"component": component, "cause": cause, "exit_code": code}
+        atomic_write(run / FAILURE, json.dumps(failure, indent=1) + "\n")
+        if not (run / PLAN_FILE).is_file():
+            return
+        plan = json_object.read(run / PLAN_FILE)
+        made = {
+            name: artifact_name(row.component, row.output) for name, row in collect.REPORTED.items()
+        }
+        uris = {name: artifacts[key] for name, key in made.items() if key in artifacts}
+        facts = collect.collect(uris, json.loads(plan["report"]))
+        page.draw(facts, uris, [str(run)], verdict.state(facts, cause, component))
+    except Exception:
+        traceback.print_exc()
+
 
 _UMASK = 0o022  # Argo sets 0, with which everybody could change what is published
 
@@ -91,9 +139,9 @@ def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
         ) from error
     run = ""
     if parsed.run_directory:
-        run = mounts.in_run(parsed.run_directory, next(_artifacts(given.outputs)).uri)
+        run = in_run(parsed.run_directory, next(_artifacts(given.outputs)).uri)
     for artifact in (*_artifacts(given.inputs), *_artifacts(given.outputs)):
-        artifact.uri = mounts.to_path(artifact.uri)
+        artifact.uri = to_path(artifact.uri)
     with tempfile.TemporaryDirectory(prefix="imgpipe-task-") as folder:
         worker_start.prepare_local(beam, Path(folder))
         for described in parsed.components:
@@ -110,7 +158,7 @@ def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
                         name: place for name, place in places.items() if Path(place).exists()
                     }
                     message, exit_code = _message_and_exit_code(error, parsed.run_directory)
-                    run_folder.fail(described["name"], existing, Path(run), message, exit_code)
+                    fail(described["name"], existing, Path(run), message, exit_code)
                 raise
             for key, made in written.artifacts.items():  # the next component may read them
                 name = artifact_name(described["name"], key)
@@ -176,13 +224,13 @@ def _complete(completed: ExecutorOutput, given: ExecutorInput, run: str) -> None
     if given.outputs.parameters:
         plan = Path(completed.artifacts[artifact_name("Plan", "plan")].artifacts[0].uri)
         if run:
-            run_folder.keep_plan(plan, Path(run))
+            keep_plan(plan, Path(run))
         values = json.loads((plan / PLAN_FILE).read_text(encoding="utf-8"))
         for name in given.outputs.parameters:
             json_format.ParseDict(values[name], completed.parameter_values[name])
     for artifact in _artifacts(completed):
-        artifact.uri = mounts.to_uri(artifact.uri)
-    file = Path(mounts.to_path(given.outputs.output_file))
+        artifact.uri = to_uri(artifact.uri)
+    file = Path(to_path(given.outputs.output_file))
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json_format.MessageToJson(completed), encoding="utf-8")
 

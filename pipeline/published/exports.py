@@ -32,7 +32,7 @@ from imgpipe.models.names.feature_names import PixelValues
 from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.output.model import Model
-from imgpipe.pipeline.published import model_copy
+from imgpipe.pipeline.published import copies
 
 ONNX = "onnx"
 KERAS = "keras"
@@ -132,7 +132,7 @@ def require(name: str, target: Path) -> ExportKind:
     """
     if (kind := KINDS.get(name)) is None:
         raise ConfigError(
-            f"kind of export: expected {', '.join(KINDS)} or {model_copy.KIND}. Received: {name!r}."
+            f"kind of export: expected {', '.join(KINDS)} or {copies.KIND}. Received: {name!r}."
         )
     missing = [package for package in kind.packages if importlib.util.find_spec(package) is None]
     if missing:
@@ -173,12 +173,12 @@ def write(
     from imgpipe.pipeline.command_line import output_files
 
     target = target.expanduser()
-    kind = None if name == model_copy.KIND else require(name, target)
+    kind = None if name == copies.KIND else require(name, target)
     model = lookup.model(path, version=version, published=True)
     parity = None
     if kind is None:
-        target = model_copy.place(model, target)
-        size = model_copy.write(model, target)
+        target = copies.place(model, target)
+        size = copies.write(model, target)
     else:
         with consoles.counted(to_stderr) as display:
             with display.step("loading TensorFlow"), quick_imports():

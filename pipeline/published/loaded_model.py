@@ -1,4 +1,6 @@
-"""A model that is loaded into this process, for Python programs and `imgpipe predict`.
+"""A model in this process, and how it is asked.
+
+A file of a format that only Pillow reads is converted, as a run converts it before training.
 
 It classifies as the client of a server does, so that the order of the labels and the messages about
 bad images are the same with and without a server.
@@ -14,19 +16,67 @@ from typing import Any
 
 import numpy as np
 
+from imgpipe.components.common.image_file.content import for_the_model
+from imgpipe.components.common.image_file.header import converted_formats, probe
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.described_files import FEATURE_VECTORS, SERVING_DEFAULT
 from imgpipe.models.machine.process import quick_imports
 from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.output import lookup
-from imgpipe.pipeline.published.asked_model import ask
 from imgpipe.serving import decoder_lines
-from imgpipe.serving.client import Classification, Prediction, ServingError
+from imgpipe.serving.client import Classification, InvalidArgument, Prediction, ServingError
 from imgpipe.serving.client.classifier import Answer, Classifier, ClassifyQuestion
 from imgpipe.serving.client.images import Image, files_of, name_of
 from imgpipe.serving.client.messages import UNLIKE
+from imgpipe.serving.look import PIXEL_LIMIT, Look, in_words, too_many_pixels
 from imgpipe.serving.served import Served
+from imgpipe.serving.server import limits, status
+
+
+def ask(served: Served, images: Sequence[bytes]) -> tuple[dict[str, np.ndarray], list[bytes]]:
+    """Return the outputs of a signature for encoded images, and the images as it decoded them.
+
+    Args:
+        served: A signature that takes encoded images.
+        images: The content of each file.
+
+    Raises:
+        InvalidArgument: The model refuses an image, for the reason in the message.
+    """
+    # A format that no model knows is converted at once.
+    decodable = [image if Look(image).format else _converted(image) for image in images]
+    try:
+        return _answer(served, decodable), decodable
+    except InvalidArgument:
+        if len(decodable) > 1:  # it is not yet known which one the model refuses
+            raise
+        pixels = probe(Look(decodable[0]), PIXEL_LIMIT).pixels
+        if pixels > PIXEL_LIMIT:
+            raise InvalidArgument(too_many_pixels(pixels, PIXEL_LIMIT)) from None
+        converted = [_converted(decodable[0])]
+        if converted == decodable:
+            raise
+    return _answer(served, converted), converted
+
+
+def _converted(image: bytes) -> bytes:
+    return for_the_model(image, PIXEL_LIMIT)
+
+
+def _answer(served: Served, images: Sequence[bytes]) -> dict[str, np.ndarray]:
+    import tensorflow as tf
+
+    encoded = np.array(images, dtype=object)
+    try:
+        limits.row_pixels(names.IMAGE_BYTES, encoded, PIXEL_LIMIT)
+        limits.check_hidden_costs({names.IMAGE_BYTES: encoded})
+        return served.run(image_bytes=encoded)
+    except (status.StatusError, tf.errors.InvalidArgumentError) as error:
+        formats = converted_formats()
+        why = in_words(status.from_exception(error).message, images, formats)
+        raise InvalidArgument(why) from error
+
 
 _process: int | None = None  # the one that has loaded a model, whose threads no fork of it has
 

@@ -25,8 +25,7 @@ from imgpipe.models.features.feature_distribution import FAR_SHARE, FeatureDistr
 from imgpipe.models.finding import Finding, make_finding
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.feature_names import Floats
-from imgpipe.pipeline.request_drift.images import MeasuredImages
-from imgpipe.pipeline.request_drift.requests import FEWEST
+from imgpipe.pipeline.request_drift.requests import FEWEST, MeasuredImages
 
 CONFIDENCE = "confidence"
 _CONFIDENCE_LIMIT = 0.3  # Jensen-Shannon divergence in bits, as for the measurements of images

@@ -17,7 +17,7 @@ from imgpipe.components.example_gen.notes import gathered
 from imgpipe.components.example_gen.sources.request_log import KIND, RequestLogSource
 from imgpipe.models.finding import Finding, make_finding
 from imgpipe.pipeline.request_drift import comparison, requests
-from imgpipe.pipeline.request_drift.images import measure
+from imgpipe.pipeline.request_drift.requests import measure
 
 #: Version of the format `DriftSummary`.
 SCHEMA: Final = 3

@@ -26,8 +26,7 @@ from starlette.routing import Route
 from imgpipe.components.example_gen.sources import Item, Source
 from imgpipe.components.report.pictures import thumbnails
 from imgpipe.models.errors import ImgpipeError
-from imgpipe.pipeline.review.decisions import Decisions, RefusedAnswer
-from imgpipe.pipeline.review.questions import Shown
+from imgpipe.pipeline.review.questions import Decisions, RefusedAnswer, Shown
 from imgpipe.serving.server.rest.port import HttpPort, host_to_open
 from imgpipe.serving.server.rest.requests import is_of_another_site
 from imgpipe.serving.server.web import pages

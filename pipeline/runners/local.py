@@ -1,4 +1,7 @@
-"""Runs the graph on this machine, one node after the other, with TFX's launcher.
+"""Runs the graph with TFX's launcher, and compares artifacts with their seals.
+
+TFX lets a runner supply its own executor operators. In addition to what TFX's do, these compare
+inputs with their seals before they are read, and seal outputs before they are published.
 
 LocalDagRunner launches nodes in the same way, but it does not report cached nodes, durations and
 outputs, which the progress display, the summary and the report need.
@@ -12,7 +15,7 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +27,13 @@ from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration import metadata
 from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.local import runner_utils
-from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.orchestration.portable import (
+    beam_executor_operator,
+    launcher,
+    python_executor_operator,
+    runtime_parameter_utils,
+)
+from tfx.proto.orchestration import executable_spec_pb2
 
 from imgpipe.components.common import loaded_model
 from imgpipe.components.common.storage import integrity
@@ -32,7 +41,79 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.definition.plan import NEVER_CACHED
 from imgpipe.pipeline.output import metadata_file
 from imgpipe.pipeline.output.output_folder import OutputFolder
-from imgpipe.pipeline.runners import seals
+
+#: Runs every time and reads a small part of large inputs, which are compared by size and
+#: modification time; otherwise a run without changes would read all images.
+_READS_LITTLE = "Report"
+#: Artifacts of which this run has compared or written every byte, and those that it has written.
+compared: set[Path] = set()
+written: set[Path] = set()
+
+
+class Damaged(Exception):
+    """An artifact differs from what its component wrote.
+
+    Attributes:
+        folder: Folder of the artifact.
+        node: Component that made it.
+        what: Description of the damage.
+    """
+
+    def __init__(self, folder: Path, what: str) -> None:
+        self.folder = folder
+        self.what = what
+        self.node = folder.parent.parent.name  # <root>/<node>/<output>/<execution>
+        super().__init__(f"{folder} is damaged: {what}")
+
+
+def require_whole(folders: Iterable[Path], complete: bool = False) -> None:
+    """Compare artifacts with their seals, by size and modification time or, if complete, by bytes.
+
+    Raises:
+        Damaged: An artifact differs from its seal; the error names the first one.
+    """
+    for folder in folders:
+        what = integrity.damage(folder, complete=complete)
+        if what:
+            raise Damaged(folder, what)
+        if complete:
+            compared.add(folder)
+
+
+def _folders(artifacts: Mapping[str, Iterable[Any]]) -> set[Path]:
+    return {Path(artifact.uri) for of_output in artifacts.values() for artifact in of_output}
+
+
+class _Sealing:
+    """Checks and sealing for both operators; the other base class executes the component."""
+
+    def run_executor(self, execution_info: Any) -> Any:
+        """Execute a component with what TFX's launcher passes; may raise `Damaged`."""
+        complete = execution_info.pipeline_node.node_info.id != _READS_LITTLE
+        # Several components read the Examples.
+        require_whole(_folders(execution_info.input_dict) - compared, complete)
+        result = super().run_executor(execution_info)  # type: ignore[misc]
+        for folder in _folders(execution_info.output_dict):
+            integrity.seal(folder)
+            compared.add(folder)
+            written.add(folder)
+        return result
+
+
+class _Python(_Sealing, python_executor_operator.PythonExecutorOperator):
+    """Executes components that do not use Beam."""
+
+
+class _Beam(_Sealing, beam_executor_operator.BeamExecutorOperator):
+    """Executes components that run on Beam."""
+
+
+#: Value of the launcher's argument `custom_executor_operators`.
+OPERATORS = {
+    executable_spec_pb2.PythonClassExecutableSpec: _Python,
+    executable_spec_pb2.BeamExecutableSpec: _Beam,
+}
+
 
 _log = logging.getLogger(__name__)
 #: TFX's resolver warns some 50 times in a run that a message of protobuf is true, as each one is.
@@ -95,8 +176,8 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
     """
     ir = compiler.Compiler().compile(pipeline)
     root = Path(pipeline.pipeline_info.pipeline_root)
-    seals.compared.clear()
-    seals.written.clear()
+    compared.clear()
+    written.clear()
     not_cached = set(fresh)
     reported: set[str] = set()
     while True:
@@ -104,9 +185,9 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
             with _without_arguments(), loaded_model.dropped_at_end():
                 # A copy, because launching writes the id of the run into the compiled pipeline.
                 return _launch_all(copy.deepcopy(ir), observer, not_cached, reported, root)
-        except seals.Damaged as found:
+        except Damaged as found:
             # An earlier execution with the same parameters may be in the cache, and damaged too.
-            if found.folder in seals.written:
+            if found.folder in written:
                 raise ResourceError(
                     f"{found.folder} was made in this run and is damaged already: "
                     f"{found.what}. Check the disk with its own tools, or choose --out OUT."
@@ -179,13 +260,13 @@ def _launch(
             pipeline_runtime_spec=ir.runtime_spec,
             executor_spec=runner_utils.extract_executor_spec(deployment, name),
             custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
-            custom_executor_operators=seals.OPERATORS,
+            custom_executor_operators=OPERATORS,
         ).launch()
         result = _result(connection.store, name, time.monotonic() - start, info)
         # TFX takes an artifact from the cache as long as its folder exists.
         if result.cached:
-            seals.require_whole(map(Path, result.outputs.values()))
-    except seals.Damaged as found:
+            require_whole(map(Path, result.outputs.values()))
+    except Damaged as found:
         observer.damaged(name, str(found))
         raise
     except BaseException:

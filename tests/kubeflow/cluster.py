@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from imgpipe.pipeline.kubeflow import mounts
+from imgpipe.pipeline.kubeflow.places import ROOT
 from tests.kubeflow import container
 
 _SCHEME, _FOLDER = "minio://", "minio"
@@ -148,7 +148,7 @@ class Cluster:
             for path in (pod, *pod.rglob("*")):
                 os.chown(path, self.user, self.user)
         places = {"HOME": str(pod / "home"), "TMPDIR": str(pod / "tmp")}
-        variables = container.environment(**places, **{mounts.ROOT: str(pod / "mounts")})
+        variables = container.environment(**places, **{ROOT: str(pod / "mounts")})
         code = container.run(words, pod / "work", variables, pod / "log", self.user)
         if code == 0:
             for uri in _uris(given["outputs"]):

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from imgpipe.pipeline.kubeflow import entry_point, mounts
+from imgpipe.pipeline.kubeflow import entry_point, places
 from tests import python_program
 
 UUID = "7f0a1b2c-0000-4000-8000-0123456789ab"
@@ -26,9 +26,9 @@ UUID = "7f0a1b2c-0000-4000-8000-0123456789ab"
 def test_a_uri_and_its_folder_are_translated_into_each_other(
     uri: str, path: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.delenv(mounts.ROOT, raising=False)
-    assert mounts.to_path(uri) == path
-    assert mounts.to_uri(path) == uri
+    monkeypatch.delenv(places.ROOT, raising=False)
+    assert places.to_path(uri) == path
+    assert places.to_uri(path) == uri
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_a_uri_and_its_folder_are_translated_into_each_other(
     ],
 )
 def test_the_id_of_the_run_is_found_in_uris_of_kubeflow(uri: str, run: str):
-    assert mounts.in_run(f"/data/runs/{mounts.RUN}", uri) == f"/data/runs/{run}"
+    assert places.in_run(f"/data/runs/{places.RUN}", uri) == f"/data/runs/{run}"
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_folder_that_cannot_be_written_is_a_defect_only_outside_of_the_output_
     path: str, told: str, code: int
 ):
     error = PermissionError(errno.EACCES, "Permission denied", path)
-    assert entry_point._message_and_exit_code(error, f"/data/out/runs/{mounts.RUN}") == (told, code)
+    assert entry_point._message_and_exit_code(error, f"/data/out/runs/{places.RUN}") == (told, code)
 
 
 def test_an_invalid_executor_input_is_named(capsys: pytest.CaptureFixture[str]):
@@ -74,5 +74,5 @@ def test_a_missing_argument_ends_with_exit_code_2_without_loading_tensorflow():
     assert ended.returncode == 2
     assert "--components" in ended.stderr
     imported = python_program.imported(ended.stderr)
-    assert "imgpipe.pipeline.kubeflow.mounts" in imported
+    assert "imgpipe.pipeline.kubeflow.places" in imported
     assert not imported & {"tensorflow", "tfx", "apache_beam", "keras"}

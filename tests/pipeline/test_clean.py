@@ -13,7 +13,7 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.commands import clean, rollback
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.output.output_folder import COPIES, OutputFolder, remove
-from imgpipe.pipeline.runners import seals
+from imgpipe.pipeline.runners import local
 from tests.command import ran
 from tests.pipeline.past_runs import leave
 
@@ -173,6 +173,6 @@ def test_copies_that_have_been_read_are_emptied_except_those_of_the_last_judged_
     assert OutputFolder(out).removable(3)[0][COPIES] == []
     copy = out / "artifacts/ImageExampleGen/examples/20"
     assert [path.name for path in copy.iterdir()] == ["content"]
-    seals.require_whole([copy])  # as an output that is taken from the cache
-    with pytest.raises(seals.Damaged, match="its large files were removed to save space"):
-        seals.require_whole([copy], complete=True)  # as an input
+    local.require_whole([copy])  # as an output that is taken from the cache
+    with pytest.raises(local.Damaged, match="its large files were removed to save space"):
+        local.require_whole([copy], complete=True)  # as an input

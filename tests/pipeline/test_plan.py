@@ -20,7 +20,7 @@ from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.components.model_pusher.settings import PusherPlan
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration import config as configs
-from imgpipe.pipeline.configuration.places import DECISIONS
+from imgpipe.pipeline.configuration.sections import DECISIONS
 from imgpipe.pipeline.definition import plan as plans
 from imgpipe.pipeline.images.source import usable
 from tests.images import class_folders

@@ -6,7 +6,7 @@ import pytest
 
 from imgpipe.pipeline.command_line import settings as commands
 from imgpipe.pipeline.configuration.config import build
-from imgpipe.pipeline.configuration.without_effect import without_effect
+from imgpipe.pipeline.configuration.toml_text import without_effect
 
 SOLVED = 'the head is solved. Set train.optimizer = "adam" to train it by epochs.'
 NO_SEARCH = "train.minutes has no effect: no better network is looked for beside"

@@ -12,7 +12,7 @@ import typer
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.machine.system import install_extra
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape, new_console
+from imgpipe.pipeline.command_line.printing import escape, new_console
 
 app = typer.Typer()
 
@@ -89,11 +89,11 @@ def check_root(root: str) -> None:
     Raises:
         ConfigError: `root` is no URI of an object store that the launcher of Kubeflow mounts.
     """
-    from imgpipe.pipeline.kubeflow import mounts
+    from imgpipe.pipeline.kubeflow import places
 
-    if not root.startswith(mounts.SCHEMES):
+    if not root.startswith(places.SCHEMES):
         raise ConfigError(
             f"--root {root}: expected the URI of an object store, beginning with "
-            f"{', '.join(mounts.SCHEMES)}, because the containers of a pipeline share no folder. "
+            f"{', '.join(places.SCHEMES)}, because the containers of a pipeline share no folder. "
             f"For example: --root {DEFAULT_ROOT}"
         )

@@ -8,15 +8,15 @@ import re
 import pytest
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.configuration import beam as beam_options
 from imgpipe.pipeline.configuration import config as configs
+from imgpipe.pipeline.configuration import sections
 
 FLINK = {"runner": "flink", "job_endpoint": "h:8099"}
 
 
 def options(**beam: object) -> list[str]:
     """Return the options that Beam receives for a section [beam]."""
-    return beam_options.arguments(configs.build({"beam": beam}).beam)
+    return sections.arguments(configs.build({"beam": beam}).beam)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_settings_that_contradict_each_other_are_refused(beam, message):
 
 
 def test_each_runner_gets_its_options():
-    worker = json.dumps({"command": str(beam_options.worker_start.script())})
+    worker = json.dumps({"command": str(sections.worker_start.script())})
     common = [
         "--sdk_container_image=none",
         "--beam_plugins=imgpipe.components.common.beam.beam_worker",

@@ -19,7 +19,7 @@ from imgpipe.components.example_gen.sources.request_log import RequestLogSource
 from imgpipe.components.model_pusher import versions
 from imgpipe.models.files.described_files import VOCABULARY
 from imgpipe.models.names import feature_names as names
-from imgpipe.pipeline.request_drift import images as measuring
+from imgpipe.pipeline.request_drift import requests
 from imgpipe.serving import tensors
 from imgpipe.serving.server.request_log import RequestLog
 from imgpipe.serving.server.settings import Settings
@@ -99,7 +99,7 @@ def push(out: Path, images: int = 150, answers: np.ndarray | None = None) -> Pat
     made = out / "made"
     write_log(made / "log", probabilities(images), [image(9000 + i) for i in range(images)])
     source = RequestLogSource(str(made / "log"))
-    measured = measuring.measure(source, source.listing().items, Path(), None)
+    measured = requests.measure(source, source.listing().items, Path(), None)
     rows = [
         {**row, names.LABEL: str(label)}
         for row, label in zip(measured.rows, np.resize(CLASSES, images), strict=True)

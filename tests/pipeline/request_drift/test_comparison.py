@@ -15,7 +15,7 @@ from imgpipe.models.features import feature_distribution
 from imgpipe.pipeline.commands import rollback
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.request_drift import comparison as comparing
-from imgpipe.pipeline.request_drift.images import MeasuredImages, measure
+from imgpipe.pipeline.request_drift.requests import MeasuredImages, measure
 from tests.pipeline.request_drift.drawn import CLASSES, image, probabilities, write_log
 
 # TFX, TFDV and ML Metadata warn about their own dependencies, which this project cannot change.

@@ -16,7 +16,7 @@ from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.example_gen.sources.request_log import RequestLogSource
 from imgpipe.models.export.signatures import FEATURE_VECTORS
 from imgpipe.models.names import feature_names as names
-from imgpipe.pipeline.request_drift import images
+from imgpipe.pipeline.request_drift import requests
 from tests.pipeline.request_drift.drawn import image, probabilities, write_log
 
 
@@ -25,7 +25,7 @@ def measure(prefix, sent, distribution=None):
     write_log(prefix, probabilities(len(sent)), sent)
     source = RequestLogSource(str(prefix))
     items = [answer.item for answer in source.answers([])]
-    return images.measure(source, items, Path("model/1"), distribution)
+    return requests.measure(source, items, Path("model/1"), distribution)
 
 
 def test_measurements_are_those_of_ingestion(tmp_path):
@@ -37,7 +37,7 @@ def test_measurements_are_those_of_ingestion(tmp_path):
     expected = []
     for record in inspect(source, items, 1_000_000):
         example = record.to_example()
-        expected.append({name: first(example, name) for name in images.FEATURES})
+        expected.append({name: first(example, name) for name in requests.FEATURES})
     measured = measure(tmp_path / "r", [source.read(item) for item in items])
     for row in expected:
         row |= {name: row[name].decode() for name in (names.FORMAT, names.MODE)}
@@ -57,14 +57,14 @@ def test_images_that_cannot_be_decoded_are_counted_and_removed_ones_are_not(tmp_
     source = RequestLogSource(str(tmp_path))
     items = [answer.item for answer in source.answers([])]
     file.unlink()
-    measured = images.measure(source, items, Path(), None)
+    measured = requests.measure(source, items, Path(), None)
     assert (len(measured.rows), measured.undecodable) == (2, 1)
 
 
 def test_a_limited_number_of_images_is_spread_over_all():
-    chosen = images.spread(range(1000), 10)
+    chosen = requests.spread(range(1000), 10)
     assert len(chosen) == 10 and chosen[0] == 0 and chosen[-1] == 900
-    assert images.spread(range(1000), 1000) == range(1000)
+    assert requests.spread(range(1000), 1000) == range(1000)
 
 
 def test_the_features_of_decodable_images_are_scored(tmp_path, monkeypatch):
@@ -80,7 +80,7 @@ def test_the_features_of_decodable_images_are_scored(tmp_path, monkeypatch):
         def run(self, image_bytes: list[bytes]) -> dict[str, np.ndarray]:
             return {FEATURE_VECTORS: np.array([len(data) for data in image_bytes])}
 
-    monkeypatch.setattr(images, "Served", Served)
+    monkeypatch.setattr(requests, "Served", Served)
     sent = [image(number) for number in range(40)]
     distribution = SimpleNamespace(scores=lambda features: features / 2)
     measured = measure(tmp_path / "r", [*sent, b"no image"], distribution)

@@ -10,7 +10,7 @@ import pytest
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.pipeline.commands import review as command
 from imgpipe.pipeline.review import web
-from imgpipe.pipeline.review.decisions import ReviewAnswer
+from imgpipe.pipeline.review.questions import ReviewAnswer
 from tests import axe, browser, contrast
 from tests.pipeline.review import run_to_review
 from tests.pipeline.review.run_to_review import digest

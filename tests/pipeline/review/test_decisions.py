@@ -8,7 +8,7 @@ from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.review import questions
-from imgpipe.pipeline.review.decisions import Decisions, ReviewAnswer
+from imgpipe.pipeline.review.questions import Decisions, ReviewAnswer
 from tests.pipeline.review.run_to_review import digest, facts, near
 
 CAT, TEST = digest("cat/0.png"), digest("dog/test.png")

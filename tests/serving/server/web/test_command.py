@@ -19,7 +19,7 @@ from imgpipe.models.export.saved_model import write_warmup
 from imgpipe.models.machine import system
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands.serve import serve
-from imgpipe.pipeline.published.example_images import example_images
+from imgpipe.pipeline.published.copies import example_images
 from tests import json_formats
 
 

@@ -1,4 +1,4 @@
-"""Copies of a published version that may be passed on: all that answers, and nothing of the images.
+"""What is copied out of a version: the version without images, and its example images.
 
 A version also holds shrunk images, as warm-up requests, and what is known of the images that it was
 trained on: digests, statistics and the distribution of their features.
@@ -16,6 +16,7 @@ from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import TEMPORARY, move_folder, sync_tree
 from imgpipe.models.files.described_files import MANIFEST, SAVED_MODEL, files_below, version_damage
+from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.output.model import Model
 
 KIND = "saved_model"  # the kind of `imgpipe export`
@@ -88,3 +89,41 @@ def _list_what_answers(path: Path) -> None:
     files = described["files"].items()
     described["files"] = {name: entry for name, entry in files if manifest.answers(name)}
     path.write_text(json.dumps(described, indent=1, sort_keys=True), "utf-8")
+
+
+_COUNT = 3
+
+
+def example_images(model: Path) -> tuple[bytes, ...]:
+    """Return up to three of the images with which a server warms up, as JPEG files.
+
+    The model has them at its own size, and without the place and the camera that a photograph may
+    name.
+
+    Args:
+        model: Folder of the version, or of the SavedModel.
+
+    Raises:
+        ResourceError: The model holds no images.
+    """
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    from imgpipe.models.export.saved_model import WARMUP_FILE
+
+    file = model / "assets.extra" / WARMUP_FILE
+    examples: list[bytes] = []
+    try:
+        for record in tf.data.TFRecordDataset(str(file)).take(_COUNT).as_numpy_iterator():
+            log = prediction_log_pb2.PredictionLog.FromString(record)
+            images = log.predict_log.request.inputs[names.IMAGE_BYTES].string_val
+            examples.extend(images[:1])  # a request has one image, or all of them
+    except (tf.errors.OpError, DecodeError):
+        examples = []
+    if not examples:
+        raise ResourceError(
+            f"{model} holds no validation images, as in a copy that was made to be passed on. "
+            "Leave out --examples."
+        )
+    return tuple(examples)
