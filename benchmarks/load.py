@@ -12,7 +12,8 @@ from typing import Any
 import grpc
 import numpy as np
 
-from imgpipe.serving.client import messages, protos
+from imgpipe.serving.client import messages
+from imgpipe.serving.client.channel import PREDICT, Method
 
 _WINDOWS = 3  # measured after the first one, which does not count
 _SPREAD = 0.1  # of the windows' throughput, as a share of its mean, up to which it is stable
@@ -45,7 +46,7 @@ def measure(
     requests: Sequence[bytes],
     callers: int,
     seconds: float,
-    method: protos.Method = protos.PREDICT,
+    method: Method = PREDICT,
 ) -> dict[str, Any]:
     """Measure one number of concurrent callers; a failed request ends the measurement.
 
@@ -63,7 +64,7 @@ def measure(
 
 
 async def _measure(
-    target: str, requests: Sequence[bytes], callers: int, seconds: float, method: protos.Method
+    target: str, requests: Sequence[bytes], callers: int, seconds: float, method: Method
 ) -> dict[str, Any]:
     options = [("grpc.max_send_message_length", -1), ("grpc.enable_http_proxy", 0)]
     endless = itertools.cycle(requests)

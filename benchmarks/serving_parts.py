@@ -110,15 +110,15 @@ def one_caller(target: str, tiny_target: str, work: str, window: str) -> dict[st
 
     They alternate in short windows, so that other work on the machine affects all alike.
     """
-    from imgpipe.serving.client import messages, protos
+    from imgpipe.serving.client import channel, messages
 
-    status = protos.GetModelStatusRequest()
+    status = channel.GetModelStatusRequest()
     status.model_spec.name = TINY
     tiny = messages.predict_request(TINY, {"x": np.array([2.0], np.float32)})
     kinds = {
-        "empty": (tiny_target, [status.SerializeToString()], protos.STATUS),
-        "tiny": (tiny_target, [tiny.SerializeToString()], protos.PREDICT),
-        "image": (target, image_requests(images_of(work), MODEL), protos.PREDICT),
+        "empty": (tiny_target, [status.SerializeToString()], channel.STATUS),
+        "tiny": (tiny_target, [tiny.SerializeToString()], channel.PREDICT),
+        "image": (target, image_requests(images_of(work), MODEL), channel.PREDICT),
     }
     medians: dict[str, list[float]] = {kind: [] for kind in kinds}
     for _ in range(_TURNS):

@@ -13,8 +13,7 @@ import re
 import struct
 from collections.abc import Container, Iterable
 
-from imgpipe.serving.image_header import FORMATS, Format, gif_frames
-from imgpipe.serving.image_parts import NotFollowed, TooManyParts
+from imgpipe.serving.image_header import FORMATS, Format, NotFollowed, TooManyParts, gif_frames
 
 #: Largest number of pixels of an image that is decoded: by the checks, in training, by servers and
 #: by all commands. Phones take 50, 64 and 108 million. In RGB they take 375 MB, which each core may

@@ -11,7 +11,8 @@ import grpc
 import numpy as np
 
 from imgpipe.serving import tensors
-from imgpipe.serving.client import channel, messages, protos
+from imgpipe.serving.client import channel, messages
+from imgpipe.serving.client.channel import Method
 from imgpipe.serving.client.classifier import Classifier, ClassifyQuestion
 from imgpipe.serving.client.errors import (
     DeadlineExceeded,
@@ -22,7 +23,6 @@ from imgpipe.serving.client.errors import (
     from_rpc,
 )
 from imgpipe.serving.client.messages import KnownClasses, Prediction, VersionStatus
-from imgpipe.serving.client.protos import Method
 from imgpipe.serving.look import in_words
 
 _WITHOUT_CLASSES = ("label", "probabilities")
@@ -136,7 +136,7 @@ class Client(Classifier):
         request = messages.predict_request(
             self.model, inputs, signature_name, output_filter, self._version
         )
-        return messages.prediction(self._call(protos.PREDICT, request, timeout))
+        return messages.prediction(self._call(channel.PREDICT, request, timeout))
 
     def _predict_images(self, images: Sequence[bytes], question: ClassifyQuestion) -> Prediction:
         try:
@@ -166,16 +166,16 @@ class Client(Classifier):
 
     def _check_question(self, refused: InvalidArgument, question: ClassifyQuestion) -> None:
         """Raise the error of a request whose signature has no such input of encoded images."""
-        request = protos.GetModelMetadataRequest(metadata_field=[protos.SIGNATURE_DEF])
+        request = channel.GetModelMetadataRequest(metadata_field=[channel.SIGNATURE_DEF])
         messages.select(request.model_spec, self.model, self._version)
         try:
-            answer = self._call(protos.METADATA, request, question.timeout)
+            answer = self._call(channel.METADATA, request, question.timeout)
         except ServingError as error:
             if error.code in ("UNIMPLEMENTED", "PERMISSION_DENIED"):
                 return  # a gateway may only let predictions pass
             raise
-        packed = answer.metadata[protos.SIGNATURE_DEF].value
-        signatures = protos.SignatureDefMap.FromString(packed).signature_def
+        packed = answer.metadata[channel.SIGNATURE_DEF].value
+        signatures = channel.SignatureDefMap.FromString(packed).signature_def
         # Of a name that is missing, protobuf has an empty message.
         signature = signatures[question.signature_name or "serving_default"]
         if signature.inputs[question.input_name].dtype != tensors.STRING:
@@ -195,9 +195,9 @@ class Client(Classifier):
         Raises:
             ServingError: The call failed, for example because the model is unknown.
         """
-        request = protos.GetModelStatusRequest()
+        request = channel.GetModelStatusRequest()
         messages.select(request.model_spec, self.model, version)
-        return messages.statuses(self._call(protos.STATUS, request, timeout))
+        return messages.statuses(self._call(channel.STATUS, request, timeout))
 
     def wait_until_available(self, timeout: float = 60.0, version: int | None = None) -> int:
         """Wait until a server that is starting has loaded the model.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from imgpipe.serving import tensors
-from imgpipe.serving.client import protos
+from imgpipe.serving.client import channel
 from imgpipe.serving.client.errors import InvalidArgument, ServingError
 
 UNLIKE = "unlike"
@@ -107,7 +107,7 @@ def predict_request(
     Raises:
         InvalidArgument: An input cannot become a tensor; the message names the input.
     """
-    request = protos.PredictRequest()
+    request = channel.PredictRequest()
     select(request.model_spec, model, version)
     request.model_spec.signature_name = signature_name
     for name, value in inputs.items():
@@ -184,7 +184,7 @@ def statuses(response: Any) -> list[VersionStatus]:
     return [
         VersionStatus(
             item.version,
-            protos.STATES.get(item.state, str(item.state)),
+            channel.STATES.get(item.state, str(item.state)),
             item.status.error_code,
             item.status.error_message,
         )

@@ -1,4 +1,7 @@
-"""Limits of a request: what its rows cost, checked before they are computed.
+"""Limits of a request, checked before it is parsed and computed.
+
+An empty string takes two bytes of a message and 25 in memory, so that a message of the largest
+allowed size would take a gigabyte.
 
 A PNG of a few kilobytes can contain 16000 x 16000 pixels and take 3,000 times its size in memory
 when the graph decodes it; `Look` tells such costs beforehand. An image of one pixel costs
@@ -8,19 +11,130 @@ slices of about a tenth of a second, between which other requests get their turn
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import numpy as np
 
-from imgpipe.serving.image_parts import parts_together
+from imgpipe.serving.image_header import parts_together
 from imgpipe.serving.look import UNKNOWN_PIXELS, Look, too_many_pixels
-from imgpipe.serving.server import wire
 from imgpipe.serving.server.status import invalid
 from imgpipe.serving.server.storage import IMAGE_INPUT
+
+MAX_FIELDS = 100_000
+"""Fields of a request, of which each string of a tensor is one. Packed numbers are one together in
+a tensor. In a tf.Example their bytes are counted, since models of images do not read them, and the
+graph made 3 GB of 60 MB."""
+MAX_VARINT_BYTES = 8 << 20
+"""Bytes of all packed numbers of variable length, such as `int_val`, which take 6 ms a megabyte to
+parse while nothing else runs. Floats and `tensor_content` are copied as a whole."""
+MAX_NAME_BYTES = 4096
+"""Length of a name in a request: of the model, a signature, an input, an output or a feature."""
+_VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
+_LONGEST_VARINT = 10
+"""Bytes of a number of 64 bits."""
+_NUMBERS, _VARINTS, _NAME = "numbers", "varints", "name"
+_GROUPS = (3, 4)
+"""Begin and end of an obsolete kind of nested message, which have no content of their own."""
+
+
+def message_fields(
+    data: bytes, begin: int = 0, end: int | None = None
+) -> Iterator[tuple[int, int, int]]:
+    """Yield the fields of a message: number, and begin and end of the content in `data`.
+
+    Content that has no length of its own, such as a number, has begin and end -1. A field that is
+    not well-formed is the last one.
+    """
+    end = len(data) if end is None else end
+    try:
+        while begin < end:
+            tag, begin = _varint(data, begin)
+            kind = tag & 7
+            content = after = begin
+            if kind == _LENGTH:
+                length, content = _varint(data, begin)
+                after = content + length
+            elif kind == _VARINT:
+                _, after = _varint(data, begin)
+            elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
+                after = begin + (8 if kind == _EIGHT_BYTES else 4)
+            elif kind not in _GROUPS:
+                return
+            if after > end:
+                return
+            yield (tag >> 3, content, after) if kind == _LENGTH else (tag >> 3, -1, -1)
+            begin = after
+    except IndexError:
+        return
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """Return a number of 7 bits a byte, and where it ends; IndexError if it does not end."""
+    value = 0
+    for place in range(_LONGEST_VARINT):
+        byte = data[at + place]
+        value |= (byte & 0x7F) << 7 * place
+        if byte <= 0x7F:
+            return value, at + place + 1
+    raise IndexError
+
+
+def check_fields(
+    messages: Iterable[bytes], descriptor: Any, *, counts_packed: bool = False
+) -> None:
+    """Check that messages are not made of very many small parts, and that names are short.
+
+    They are the message of a request, or those that it holds, of the type of the descriptor.
+    `counts_packed` says whether each byte of packed numbers counts as a field. What is too much is
+    a StatusError.
+    """
+    count = 0
+    varint_bytes = 0
+    nested = [(message, descriptor, 0, len(message)) for message in messages]
+    while nested:
+        data, kind, begin, end = nested.pop()
+        parts = _parts(kind)
+        for number, start, stop in message_fields(data, begin, end):
+            part = parts.get(number)
+            is_packed = part in (_NUMBERS, _VARINTS)
+            count += max(stop - start, 1) if is_packed and counts_packed else 1
+            varint_bytes += stop - start if part == _VARINTS else 0
+            if varint_bytes > MAX_VARINT_BYTES:
+                raise invalid(
+                    f"The request has more than {MAX_VARINT_BYTES >> 20} MiB of numbers in fields "
+                    "such as int_val. Send them in tensor_content."
+                )
+            if count > MAX_FIELDS:
+                raise invalid(
+                    f"The request has more than {MAX_FIELDS:,} values. Send fewer rows at once, "
+                    "and numbers in tensor_content."
+                )
+            if part == _NAME and stop - start > MAX_NAME_BYTES:
+                raise invalid(f"A name in the request has more than {MAX_NAME_BYTES:,} bytes.")
+            if part not in (None, _NUMBERS, _VARINTS, _NAME) and start >= 0:
+                nested.append((data, part, start, stop))
+
+
+@functools.cache
+def _parts(descriptor: Any) -> Mapping[int, Any]:
+    """Return the types of fields that are messages, and which are lists of numbers, or names."""
+    parts: dict[int, Any] = {}
+    for field in descriptor.fields:
+        if field.message_type:
+            parts[field.number] = field.message_type
+        elif field.is_packed:
+            is_fixed = field.type in (field.TYPE_FLOAT, field.TYPE_DOUBLE)
+            parts[field.number] = _NUMBERS if is_fixed else _VARINTS
+        elif field.type == field.TYPE_STRING:
+            parts[field.number] = _NAME
+    return parts
+
 
 _MEGA = 1_000_000
 _EXAMPLES = "examples"
@@ -73,7 +187,7 @@ def row_pixels(alias: str, value: np.ndarray, most: int) -> list[int]:
     if alias == _EXAMPLES:
         from tensorflow.core.example import example_pb2  # the package imports TensorFlow
 
-        wire.check_fields(value.flat, example_pb2.Example.DESCRIPTOR, counts_packed=True)
+        check_fields(value.flat, example_pb2.Example.DESCRIPTOR, counts_packed=True)
     with parts_of(value):
         counts = [sum(_pixels(alias, item, most) for item in row) for row in rows]
     if sum(counts) > _IMAGES * most:
@@ -145,7 +259,7 @@ def _images(alias: str, item: bytes) -> Iterator[tuple[bytes, bytes]]:
     """
 
     def inside(wanted: int, parts: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-        fields = (field for begin, end in parts for field in wire.fields(item, begin, end))
+        fields = (field for begin, end in parts for field in message_fields(item, begin, end))
         return ((begin, end) for number, begin, end in fields if number == wanted and begin >= 0)
 
     if alias == IMAGE_INPUT:

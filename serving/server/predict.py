@@ -24,11 +24,10 @@ from imgpipe.models.files.described_files import SERVING_DEFAULT
 from imgpipe.serving import tensors
 from imgpipe.serving.look import in_words
 from imgpipe.serving.server import limits, status
-from imgpipe.serving.server.calls import Call, LongCall
-from imgpipe.serving.server.conversion import conversion
+from imgpipe.serving.server.calls import Call, LongCall, conversion
 from imgpipe.serving.server.limits import SLICE_PIXELS, SMALL_PIXELS, Pace, Turns
-from imgpipe.serving.server.model_config import ELSEWHERE
 from imgpipe.serving.server.runtime import Runtime, calls_at_once
+from imgpipe.serving.server.settings import ELSEWHERE
 from imgpipe.serving.server.status import Code, StatusError, invalid, listed
 
 _turns = Turns(calls_at_once())

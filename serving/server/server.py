@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING
 
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.machine.system import processors
-from imgpipe.serving.server import model_config
 from imgpipe.serving.server.calls import Calls, SheddingPool
-from imgpipe.serving.server.core import Core
 from imgpipe.serving.server.grpc_port import GrpcPort, Health
+from imgpipe.serving.server.manager import Core
 from imgpipe.serving.server.metrics import Metrics
 from imgpipe.serving.server.ports import grpc_credentials, is_loopback, server_context
 from imgpipe.serving.server.request_log import RequestLog
 from imgpipe.serving.server.runtime import Runtime
 from imgpipe.serving.server.services import Services, handlers
-from imgpipe.serving.server.settings import Settings
+from imgpipe.serving.server.settings import Settings, of_settings
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -63,7 +62,7 @@ class ModelServer:
         if model_name or base_path:
             settings = replace(settings, model_name=model_name, model_base_path=str(base_path))
         self._settings = settings
-        self._config = model_config.of_settings(settings)
+        self._config = of_settings(settings)
         # gRPC targets and URLs need brackets around an IPv6 address (RFC 3986, section 3.2.2).
         is_bare_ipv6 = ":" in settings.host and not settings.host.startswith("[")
         self.host = f"[{settings.host}]" if is_bare_ipv6 else settings.host
@@ -163,16 +162,16 @@ class ModelServer:
         from starlette.routing import Route
 
         from imgpipe.serving.server.rest.app import RestApi
-        from imgpipe.serving.server.web import knowledge, pages
+        from imgpipe.serving.server.web import pages
 
         settings = self._settings
         api = RestApi(self.core, self.calls, self._log, metrics, self._is_ready, settings)
         if not settings.web_page:
             return api.app()
         read = settings.read_distribution
-        service = knowledge.Knowledge(read, self.core, self.calls, api.bodies)
+        service = pages.Knowledge(read, self.core, self.calls, api.bodies)
         page = pages.routes(notice=settings.notice, examples=settings.examples)
-        return api.app([*page, Route(knowledge.PATH, service.answer, methods=["GET", "POST"])])
+        return api.app([*page, Route(pages.PATH, service.answer, methods=["GET", "POST"])])
 
     @property
     def rest_target(self) -> str:
@@ -195,7 +194,7 @@ class ModelServer:
         before = self._config
         while not self._stopping.wait(pause):
             try:
-                wanted = model_config.of_settings(settings)
+                wanted = of_settings(settings)
             except ImgpipeError as error:
                 _log.error("the config file was not applied, and the served model stays: %s", error)
                 continue

@@ -26,13 +26,12 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.serving import tensors
-from imgpipe.serving.server import model_config, wire
-from imgpipe.serving.server.calls import LARGE_BYTES, Call, Calls, LongCall
-from imgpipe.serving.server.conversion import conversion
-from imgpipe.serving.server.core import Core
+from imgpipe.serving.server import limits
+from imgpipe.serving.server.calls import LARGE_BYTES, Call, Calls, LongCall, conversion
+from imgpipe.serving.server.manager import Core
 from imgpipe.serving.server.predict import Handle, Spec
 from imgpipe.serving.server.request_log import RequestLog
-from imgpipe.serving.server.settings import Settings
+from imgpipe.serving.server.settings import Settings, of_message
 from imgpipe.serving.server.status import Code, StatusError, invalid
 from imgpipe.serving.server.version import VersionState
 
@@ -108,7 +107,7 @@ class Services:
                 "could serve any directory. Start it with --enable_reload_config_rpc to allow it.",
             )
         try:
-            model = self._core.reload(model_config.of_message(request.config))
+            model = self._core.reload(of_message(request.config))
         except ConfigError as error:
             raise invalid(str(error)) from error
         left = call.left()
@@ -225,7 +224,7 @@ def _answer(message: Any, work: _Work, data: bytes, call: Call) -> bytes:
 
 def _parsed(message: Any, data: bytes) -> Any:
     with conversion(len(data), arrived=True):
-        wire.check_fields([data], message.DESCRIPTOR)
+        limits.check_fields([data], message.DESCRIPTOR)
         try:
             return message.FromString(data)
         except DecodeError as error:

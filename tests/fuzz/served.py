@@ -96,17 +96,17 @@ def request_log(file: Path) -> object:
 
 def reply(file: Path) -> object:
     """Decode the same bytes as each kind of gRPC reply."""
-    from imgpipe.serving.client import messages, protos
+    from imgpipe.serving.client import channel, messages
 
     data = file.read_bytes()
 
     def classified() -> object:
-        answer = messages.prediction(protos.PredictResponse.FromString(data))
+        answer = messages.prediction(channel.PredictResponse.FromString(data))
         return messages.classifications(answer, 1, 3)
 
     readers: dict[str, Callable[[], object]] = {
         "predict": classified,
-        "status": lambda: messages.statuses(protos.GetModelStatusResponse.FromString(data)),
+        "status": lambda: messages.statuses(channel.GetModelStatusResponse.FromString(data)),
     }
     return _as_each(readers)
 

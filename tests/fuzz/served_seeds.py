@@ -69,18 +69,18 @@ def request_logs() -> Iterator[bytes]:
 def replies() -> Iterator[bytes]:
     """Replies to Predict, GetModelStatus and GetModelMetadata."""
     from imgpipe.serving import tensors
-    from imgpipe.serving.client import protos
+    from imgpipe.serving.client import channel
 
-    signatures = protos.SignatureDefMap()
+    signatures = channel.SignatureDefMap()
     signatures.signature_def["s"].outputs["y"].dtype = 1
-    described = protos.GetModelMetadataResponse()
+    described = channel.GetModelMetadataResponse()
     described.metadata["signature_def"].Pack(signatures)
-    versions = protos.GetModelStatusResponse()
+    versions = channel.GetModelStatusResponse()
     versions.model_version_status.add(version=1, state=30)
     for reply in (described, versions):
         yield reply.SerializeToString(deterministic=True)
 
-    message = protos.PredictResponse()
+    message = channel.PredictResponse()
     message.model_spec.name = "m"
     for name, value in _answer().items():
         tensors.fill_typed(message.outputs[name], value)

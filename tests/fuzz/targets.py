@@ -137,10 +137,10 @@ def _overrides(file: Path) -> object:
 
 def _model_config(file: Path) -> object:
     """Read a model configuration of TensorFlow Serving."""
-    from imgpipe.serving.server import model_config
+    from imgpipe.serving.server import settings
     from imgpipe.serving.server.settings import Settings
 
-    return model_config.of_settings(Settings(model_config_file=str(file))).versions
+    return settings.of_settings(Settings(model_config_file=str(file))).versions
 
 
 def _json(file: Path) -> object:

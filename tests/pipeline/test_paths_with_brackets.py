@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.serving.server import model_config
+from imgpipe.serving.server import settings
 from imgpipe.serving.server.settings import Settings
 from tests.command import ran
 from tests.images import encoded, noise
@@ -42,4 +42,4 @@ def test_every_command_of_a_model_refuses_it_with_the_sentence_of_run(copied, tm
 
 def test_a_server_refuses_it_before_it_loads(copied):
     with pytest.raises(ConfigError, match=_WORDS):
-        model_config.of_settings(Settings(model_base_path=str(copied / "model")))
+        settings.of_settings(Settings(model_base_path=str(copied / "model")))

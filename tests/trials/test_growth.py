@@ -20,7 +20,7 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from imgpipe.components.common.image_file import header
 from imgpipe.components.common.image_file.header import damage
 from imgpipe.serving.look import Look
-from imgpipe.serving.server import limits, wire
+from imgpipe.serving.server import limits
 from imgpipe.serving.server.rest import json_tensors
 from imgpipe.serving.server.status import StatusError
 from tests.fuzz.targets import TARGETS
@@ -78,7 +78,7 @@ def _body(data: bytes) -> None:
 
 
 def _message(data: bytes) -> None:
-    wire.check_fields([data], PredictRequest.DESCRIPTOR)
+    limits.check_fields([data], PredictRequest.DESCRIPTOR)
 
 
 IMAGE_READERS = {

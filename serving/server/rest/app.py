@@ -27,9 +27,8 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route, request_response
 
 from imgpipe.serving.server import services
-from imgpipe.serving.server.calls import Call, Calls
-from imgpipe.serving.server.conversion import conversion
-from imgpipe.serving.server.core import Core
+from imgpipe.serving.server.calls import Call, Calls, conversion
+from imgpipe.serving.server.manager import Core
 from imgpipe.serving.server.metrics import Metrics
 from imgpipe.serving.server.predict import Handle, Spec
 from imgpipe.serving.server.request_log import RequestLog

@@ -1,6 +1,6 @@
-"""Conversion between the JSON of TensorFlow Serving's Predict and arrays, within limits.
+"""The JSON of Predict, and bodies that are none.
 
-    {"signature_name": "serving_default", "instances": [ROW, …]}  ->  {"predictions": [ROW, …]}
+{"signature_name": "serving_default", "instances": [ROW, …]}  ->  {"predictions": [ROW, …]}
     {"inputs": COLUMN or {NAME: COLUMN}}                          ->  {"outputs": …}
 
 A row is the value of the only input, or an object with the value of each. Bytes are
@@ -13,6 +13,8 @@ from __future__ import annotations
 import base64
 import binascii
 import codecs
+import re
+import shlex
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,15 +24,63 @@ import numpy as np
 import orjson
 
 from imgpipe.serving import tensors
-from imgpipe.serving.look import IS_TEXT, text_of
-from imgpipe.serving.server.conversion import conversion
-from imgpipe.serving.server.rest import no_json
-from imgpipe.serving.server.rest.no_json import B64, B64_ADVICE, B64_FORM, IMAGE_FORM
+from imgpipe.serving.look import IS_TEXT, Look, text_of
+from imgpipe.serving.server.calls import conversion
+from imgpipe.serving.server.limits import MAX_NAME_BYTES
 from imgpipe.serving.server.rest.requests import too_large
 from imgpipe.serving.server.status import invalid, listed
 from imgpipe.serving.server.storage import IMAGE_INPUT
-from imgpipe.serving.server.wire import MAX_NAME_BYTES
 from imgpipe.serving.tensors import DType
+
+B64 = "b64"
+B64_FORM = '{"b64": TEXT}'
+B64_ADVICE = (
+    f"Send the content of the file as base64, in an object with the single key {B64}: no path, no "
+    "link and no data URL."
+)
+IMAGE_FORM = f'{{"instances": [{B64_FORM}]}}'
+_COMMAND = (
+    "python3 -c 'import base64, json, sys; image = base64.b64encode(sys.stdin.buffer.read()); "
+    "print(json.dumps(dict(instances=[dict(b64=image.decode())])))' < photo.jpg | "
+    "curl --data-binary @- "
+)
+"""What a person copies out of an answer, in which JSON puts a backslash before quotation marks and
+backslashes. Therefore it has neither."""
+_FORM = re.compile(rb"[\w.%+-]+=")
+"""The beginning of a form that is not divided into parts."""
+_START = 256
+"""Bytes of a body that show what it is."""
+
+
+def check(data: bytes, url: str) -> None:
+    """Check that a body may be JSON, by its first byte.
+
+    Args:
+        data: The body.
+        url: Address of the request, for the command in the message.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, it is something else.
+    """
+    if data[:_START].lstrip()[:1] not in (b"{", b"["):
+        raise invalid(
+            f"The body is {_kind(data)}, and no JSON. Send the content of an image as base64, "
+            f"{IMAGE_FORM}. A command that does: {_COMMAND}{shlex.quote(url)}"
+        )
+
+
+def _kind(data: bytes) -> str:
+    if not data.strip():
+        return "empty"
+    start = data[:_START]
+    if start.startswith(b"--") and b"content-disposition" in start.lower():
+        return "a form (multipart/form-data)"
+    if _FORM.match(start):
+        return "a form"
+    look = Look(data)
+    name = look.format_in_words or look.other_format
+    return f"a file of the format {name}" if name else look.described()[0]
+
 
 MAX_VALUES = 450_000
 """Largest number of values of a request, and of its lists; an image of 384 x 384 x 3 pixels has
@@ -73,7 +123,7 @@ def parse(data: bytes, url: str) -> PredictBody:
         StatusError: INVALID_ARGUMENT, the body is no JSON or not in the format of Predict.
     """
     data = data.removeprefix(codecs.BOM_UTF8)  # which Windows writes
-    no_json.check(data, url)
+    check(data, url)
     # Lists without an empty one hold one number more than they have commas. Lists are counted
     # apart, so that it makes no difference how many of them hold the numbers. Commas, colons and
     # brackets inside of strings count too; there are few.

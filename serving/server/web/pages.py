@@ -1,16 +1,32 @@
-"""Routes of the web page: files of this package, with headers that forbid anything else."""
+"""The page of the server, and what it is told of a version.
+
+The page asks `/web/knowledge?model=NAME&version=N`: `GET` answers
+`{"classes": [NAME, …], "count": C, "figures": TEXT, "tells_unlike": BOOL}` with the first classes,
+their number, the accuracy in words, and whether the version can tell of an image that it is unlike.
+`POST` takes an encoded image as its body, and answers `{"unlike": BOOL}`.
+"""
 
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from importlib.resources import files
+from pathlib import Path
 
+import numpy as np
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from imgpipe.serving.server.rest.requests import plain_route
+from imgpipe.models.files.described_files import FEATURE_VECTORS, MANIFEST, VOCABULARY
+from imgpipe.serving.server.calls import Call, Calls
+from imgpipe.serving.server.manager import Core
+from imgpipe.serving.server.predict import Handle, Spec
+from imgpipe.serving.server.rest.requests import Bodies, json_response, plain_route
+from imgpipe.serving.server.settings import Distribution, ReadDistribution
+from imgpipe.serving.server.status import invalid
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -69,3 +85,101 @@ def routes(
 
 def _file_route(path: str, content: bytes, media_type: str) -> Route:
     return plain_route(path, partial(Response, content, headers=HEADERS, media_type=media_type))
+
+
+PATH = "/web/knowledge"
+SHOWN = 12
+"""Classes that the page names; of more, it says their number."""
+_KEPT = 8
+"""Distributions of versions that stay in memory, each of about half a megabyte."""
+
+
+class Knowledge:
+    """Answers what a version has learned.
+
+    Args:
+        read: Reads the distribution of a version's training images; None if nothing does.
+        core: The served models.
+        calls: Runs the requests.
+        bodies: Reads the bodies of requests.
+    """
+
+    def __init__(
+        self, read: ReadDistribution | None, core: Core, calls: Calls, bodies: Bodies
+    ) -> None:
+        self._core = core
+        self._calls = calls
+        self._bodies = bodies
+        self._read = None if read is None else lru_cache(_KEPT)(read)
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request to `PATH`."""
+        model, version = (request.query_params.get(name, "") for name in ("model", "version"))
+        call = Call("REST", "Knowledge", model=model)
+
+        async def answered(data: bytes) -> Response:
+            try:
+                spec = Spec(model, int(version) if version else None)
+            except ValueError as error:
+                raise invalid(
+                    f"A version is a whole number. Received: {version[:40]!r}."
+                ) from error
+            work = partial(self._is_unlike, spec, data)
+            if request.method != "POST":
+                work = partial(self._describe, spec)
+            return json_response(await self._calls.answer(call, work, len(data)))
+
+        return await self._bodies.answer(request, call, answered)
+
+    def _describe(self, spec: Spec) -> dict[str, object]:
+        """Return what `GET` answers."""
+        with self._core.acquire(spec) as handle:
+            classes = _classes(handle.folder)
+            tells = self._distribution(handle) is not None
+            figures = _figures(handle.folder)
+        return {
+            "classes": classes[:SHOWN],
+            "count": len(classes),
+            "figures": figures,
+            "tells_unlike": tells,
+        }
+
+    def _is_unlike(self, spec: Spec, data: bytes) -> dict[str, object]:
+        """Return whether an image is unlike all images from which the version has learned.
+
+        The measure is that of `imgpipe drift`: of held-out images of the training data, one in a
+        hundred is as far from the training images (`FeatureDistribution.threshold`).
+        `FeatureDistribution.far`, the limit for single images in a log of thousands, would let
+        plain photographs of other things pass, because few held-out images set it far away.
+        """
+        with self._core.acquire(spec) as handle:
+            distribution = self._distribution(handle)
+            if distribution is None:
+                return {"unlike": False}
+            (name,) = handle.runtime.signatures[FEATURE_VECTORS].inputs
+            image = {name: np.array([data], dtype=object)}
+            features = handle.predict(image, FEATURE_VECTORS)[FEATURE_VECTORS]
+        return {"unlike": bool(distribution.is_unlike(features)[0])}
+
+    def _distribution(self, handle: Handle) -> Distribution | None:
+        if self._read is None or FEATURE_VECTORS not in handle.runtime.signatures:
+            return None
+        return self._read(str(handle.folder))
+
+
+def _classes(folder: Path) -> list[str]:
+    """Return the class names of a version of imgpipe; none of another model."""
+    try:
+        return (folder / VOCABULARY).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def _figures(folder: Path) -> str:
+    """Return the accuracy of a published version in words; "" if its manifest does not tell it."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError):
+        return ""
+    figures = manifest.get("figures") if isinstance(manifest, dict) else None
+    return figures if isinstance(figures, str) else ""

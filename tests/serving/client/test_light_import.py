@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from imgpipe.serving.client import protos
+from imgpipe.serving.client import channel
 from tests import python_program
 from tests.conftest import REPOSITORY
 
@@ -28,6 +28,6 @@ def test_the_server_package_does_not_import_tensorflow_before_use():
 def test_the_checked_in_descriptors_are_those_of_the_locked_packages(tmp_path):
     program, file = REPOSITORY / "packaging" / "client_protos.py", tmp_path / "protos.binpb"
     subprocess.run([sys.executable, program, file], check=True)
-    assert file.read_bytes() == Path(protos.__file__).with_name("protos.binpb").read_bytes(), (
+    assert file.read_bytes() == Path(channel.__file__).with_name("protos.binpb").read_bytes(), (
         "stale: run python packaging/client_protos.py serving/client/protos.binpb"
     )

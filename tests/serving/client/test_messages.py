@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
-from imgpipe.serving.client import messages, protos
+from imgpipe.serving.client import channel, messages
 from imgpipe.serving.client.errors import InvalidArgument, ServingError
 from imgpipe.serving.client.messages import Prediction
 from tests.serving.quick import ask
@@ -50,14 +50,14 @@ def test_replies_are_read_in_both_encodings(as_content):
     assert bool(reply.outputs["y"].tensor_content) == as_content
     reply.outputs["s"].CopyFrom(tf.make_tensor_proto([b"a", b"b"]))
     reply.model_spec.version.value = 4
-    read = messages.prediction(protos.PredictResponse.FromString(reply.SerializeToString()))
+    read = messages.prediction(channel.PredictResponse.FromString(reply.SerializeToString()))
     np.testing.assert_array_equal(read.outputs["y"], array)
     assert read.outputs["s"].tolist() == [b"a", b"b"]
     assert read.version == 4
 
 
 def test_a_malformed_output_raises_a_serving_error():
-    reply = protos.PredictResponse()
+    reply = channel.PredictResponse()
     reply.outputs["y"].dtype = 99
     with pytest.raises(ServingError, match="output 'y' is malformed: dtype 99"):
         messages.prediction(reply)

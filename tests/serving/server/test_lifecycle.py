@@ -24,8 +24,8 @@ from imgpipe.serving.client import (
 )
 from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.manager import ModelManager
-from imgpipe.serving.server.model_config import ModelConfig
 from imgpipe.serving.server.runtime import Runtime
+from imgpipe.serving.server.settings import ModelConfig
 from imgpipe.serving.server.status import StatusError
 from imgpipe.serving.server.version import State
 from tests.serving.quick import POLL_S, Rest, quick

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from imgpipe.serving.server.web import knowledge
+from imgpipe.serving.server.web import pages
 from tests.serving.quick import Rest, running
 
 FIGURES = "validation accuracy 0.950 (95 of 100 images correct)"
@@ -35,7 +35,7 @@ def path(**asked: str) -> str:
 def test_of_many_classes_the_first_are_named(rest):
     told = rest.get(path()).json()
     assert told == {
-        "classes": CLASSES[: knowledge.SHOWN],
+        "classes": CLASSES[: pages.SHOWN],
         "count": len(CLASSES),
         "figures": FIGURES,
         "tells_unlike": False,
