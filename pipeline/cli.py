@@ -65,7 +65,7 @@ def _run() -> None:
 def _end(sentence: str, exit_code: int) -> None:
     import sys
 
-    from imgpipe.pipeline.command_line.printing import escape, new_console
+    from imgpipe.pipeline.command_line.terminal import escape, new_console
 
     errors = new_console(stderr=True)
     errors.print(f"[bold red]imgpipe:[/] {escape(sentence, lines=True)}")

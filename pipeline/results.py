@@ -14,7 +14,7 @@ from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.finding import said
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import output_files
-from imgpipe.pipeline.command_line.printing import new_console
+from imgpipe.pipeline.command_line.terminal import new_console
 from imgpipe.pipeline.output.past_run import PastRun
 
 if TYPE_CHECKING:

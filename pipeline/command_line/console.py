@@ -24,7 +24,7 @@ from rich.text import Text
 from imgpipe.components.run_record.run_folder import LOG, TASKS
 from imgpipe.models.machine import progress
 from imgpipe.pipeline.command_line import standard_streams, temporary_files
-from imgpipe.pipeline.command_line.printing import wrapped
+from imgpipe.pipeline.command_line.terminal import wrapped
 
 _WIDTH_PLAIN = 100  # columns when the output is not a terminal
 _WIDE = 90  # columns from which on the name of the component stands beside what it does

@@ -13,7 +13,7 @@ from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.machine.system import has_display
 from imgpipe.pipeline.command_line import standard_streams
-from imgpipe.pipeline.command_line.printing import new_console
+from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -1,125 +1,21 @@
-"""Prints results on the terminal.
-
-Names of files, classes and columns come from the data. The terminal would interpret escape
-sequences in them, newlines would forge lines of output, and Rich would interpret `[bold]` as
-markup and `:x:` as an emoji.
-"""
+"""Prints the blocks of a result, findings among them, on the terminal."""
 
 from __future__ import annotations
 
-import functools
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import count, share
 from imgpipe.components.image_filter.findings import not_used
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.blocks import Figures, Span
-from imgpipe.models.errors import printable
+from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.text import Text
 
     from imgpipe.components.report.blocks import NamedText, SpanLook
     from imgpipe.models.finding import Finding
-
-
-#: A command in backticks, a command that ends its line, or a word; with the spaces around it.
-_PIECE = re.compile(r"\s*(?:`[^`]+`\S*|(?<![^\s])imgpipe [a-z-]+ .*|\S+)\s*")
-#: What begins a line: a name or two and the spaces behind it, such as "  report   ".
-_HEADING = re.compile(r" *\S+(?: \S+)? {2,}(?=\S)")
-_DEEPEST = 1 / 3  # of the width: the deepest indentation of the lines after the first
-
-
-def new_console(stderr: bool = False) -> Console:
-    """Return a console without highlighting and emoji, which wraps lines at words on a terminal.
-
-    With `soft_wrap=True`, a line is printed as it is. So is every line where no terminal reads it.
-
-    Args:
-        stderr: Whether it writes to standard error instead of standard output.
-    """
-    return _console_class()(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
-
-
-@functools.cache
-def _console_class() -> type[Console]:
-    """Return the class of the console, so that Rich is imported only when something is printed."""
-    from rich.console import Console
-    from rich.text import Text
-
-    class WrappingConsole(Console):
-        def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
-            if soft_wrap is None and all(isinstance(item, str) for item in objects):
-                lines = self.render_str(" ".join(objects)).split("\n", allow_blank=True)
-                objects = (Text("\n").join(wrapped(line, self) for line in lines),)
-            super().print(*objects, soft_wrap=soft_wrap, **options)
-
-    return WrappingConsole
-
-
-def wrapped(line: Text, console: Console) -> Text:
-    """Wrap a line at words if a terminal shows it, below the text behind its heading.
-
-    A command or a path is moved to the next line as a whole, and the terminal breaks it where it
-    is longer than a line, so that it can be copied. Of the pieces that no line can hold, only a
-    command gets a line of its own: a list of commands has them below each other then.
-
-    Args:
-        line: Text without a newline.
-        console: Where it is printed.
-    """
-    from rich.cells import cell_len
-    from rich.text import Text
-
-    if not console.is_terminal:
-        return line
-    indent = _indent(line.plain, console.width)
-    breaks: list[int] = []
-    used = 0
-    for start, piece in _pieces(line.plain):
-        width = cell_len(piece.rstrip())
-        fits_a_line = indent + width <= console.width
-        is_whole = fits_a_line or piece.startswith("imgpipe ")
-        if used and used + width > console.width and is_whole:
-            breaks.append(start)
-            used = indent
-        used += cell_len(piece)
-    pieces = list(line.divide(breaks))
-    for part in pieces[:-1]:
-        part.rstrip()
-    return Text("\n" + " " * indent).join(pieces)
-
-
-def _pieces(text: str) -> Iterator[tuple[int, str]]:
-    """Yield where each piece that stays whole begins, and the piece with the spaces behind it."""
-    heading = _HEADING.match(text)
-    begin = heading.end() if heading else 0
-    if heading:
-        yield 0, heading.group()
-    if text[begin:].startswith("/"):  # a path, which may contain spaces
-        yield begin, text[begin:]
-        return
-    for match in _PIECE.finditer(text, begin):
-        yield match.start(), match.group()
-
-
-def _indent(text: str, width: int) -> int:
-    """Return how far the lines after the first are indented."""
-    heading = _HEADING.match(text)
-    if heading and heading.end() <= width * _DEEPEST:
-        return heading.end()
-    beginning = re.match(r" *(?:- )?", text)
-    return beginning.end() if beginning else 0
-
-
-def escape(text: str, lines: bool = False) -> str:
-    """Return the text as `printable` does, and escape Rich's markup too."""
-    from rich.markup import escape as escape_markup
-
-    return escape_markup(printable(text, lines))
 
 
 _STYLES = {

@@ -10,7 +10,7 @@ import typer
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.command_line import options
-from imgpipe.pipeline.command_line.printing import escape, new_console
+from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 app = typer.Typer()
 

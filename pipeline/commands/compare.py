@@ -11,7 +11,7 @@ import typer
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.printing import new_console
+from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock

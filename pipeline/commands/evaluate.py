@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.printing import escape
+from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock

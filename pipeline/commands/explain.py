@@ -16,7 +16,7 @@ import typer
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.printing import escape
+from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
     from rich.console import Console

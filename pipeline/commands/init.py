@@ -12,7 +12,7 @@ import typer
 from imgpipe.models.errors import ConfigError, ResourceError, printable
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.command_line import options
-from imgpipe.pipeline.command_line.printing import escape, new_console
+from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.configuration.config import Config

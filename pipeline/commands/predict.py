@@ -15,7 +15,7 @@ import typer
 from imgpipe.models.errors import ConfigError, ImgpipeError
 from imgpipe.models.names.model_names import SERVED_NAME
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.printing import escape, new_console
+from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 if TYPE_CHECKING:
     from rich.console import Console

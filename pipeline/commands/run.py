@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.printing import escape
+from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -15,7 +15,7 @@ import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.printing import escape, new_console
+from imgpipe.pipeline.command_line.terminal import escape, new_console
 from imgpipe.serving.server.settings import Settings, flags
 
 if TYPE_CHECKING:

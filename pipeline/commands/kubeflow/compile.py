@@ -12,7 +12,7 @@ import typer
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.machine.system import install_extra
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.printing import escape, new_console
+from imgpipe.pipeline.command_line.terminal import escape, new_console
 
 app = typer.Typer()
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from imgpipe.models.errors import ConfigError, DataRefused, ImgpipeError, ResourceError
-from imgpipe.pipeline.command_line.printing import escape, new_console
+from imgpipe.pipeline.command_line.terminal import escape, new_console
 from imgpipe.pipeline.commands.kubeflow import compile as compiling
 
 app = typer.Typer()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from imgpipe.pipeline.command_line import printing
+from imgpipe.pipeline.command_line import terminal
 
 _STYLES = re.compile(r"\x1b\[[0-9;]*m")
 PATH = "/photographs/of everyone/OUT/runs/20260131-140559/report.html"
@@ -22,7 +22,7 @@ def printed(
     def lines(text: str, width: int) -> list[str]:
         monkeypatch.setenv("FORCE_COLOR", "1")
         monkeypatch.setenv("COLUMNS", str(width))
-        printing.new_console().print(text)
+        terminal.new_console().print(text)
         return _STYLES.sub("", capsys.readouterr().out).splitlines()
 
     return lines
@@ -63,6 +63,6 @@ def test_paths_and_commands_stay_whole(printed):
 
 
 def test_only_terminals_get_breaks_and_markup_stays(capsys, printed):
-    printing.new_console().print("[bold]one[/] " + "two " * 60)
+    terminal.new_console().print("[bold]one[/] " + "two " * 60)
     assert capsys.readouterr().out.count("\n") == 1
     assert printed("[bold]one two[/] three", 8) == ["one two", "three"]
