@@ -189,7 +189,10 @@ class Evaluation(_Page):
 
         Its only key is `evaluation`.
         """
-        return {"evaluation": self.summary}
+        from imgpipe.components.run_record.metrics import SplitMetrics
+
+        figures: dict[str, Any] = dict(self.summary)
+        return {"evaluation": {name: figures[name] for name in SplitMetrics.__annotations__}}
 
     @property
     def passed(self) -> bool:

@@ -99,7 +99,7 @@ def draw(facts: Facts, uris: Mapping[str, str], folders: list[str], state: RunSt
 
     Args:
         facts: Facts from `run_record.collect.collect`.
-        uris: Artifact URIs by name. The page says which sections are missing.
+        uris: Artifact URIs by name.
         folders: Folders to write to. Timings, date and command are read from the last one.
         state: How the run ended, as `verdict.state` returns it.
 

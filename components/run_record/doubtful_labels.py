@@ -110,22 +110,6 @@ def doubtful_labels(
     }
 
 
-def _described(
-    image_hash: str, place: tuple[str, str], classes: tuple[str, str], wrong: float
-) -> DoubtfulLabel:
-    """Describe an image, with its split and path, its label and the class that it looks like."""
-    split, path = place
-    label, looks_like = classes
-    return {
-        "path": path,
-        "label": label,
-        "image_hash": image_hash,
-        "split": split,
-        "looks_like": looks_like,
-        "wrong": round(wrong, 4),
-    }
-
-
 def _by_folds(
     rows: BankRows, wanted: Flags, classes: int
 ) -> tuple[Integers, Integers, Floats] | None:

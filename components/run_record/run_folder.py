@@ -131,9 +131,11 @@ def full_name(name: str) -> str:
     components = {component.lower(): component for component in TASKS}
     if name.lower() in components:
         return components[name.lower()]
+    # A part of a name is enough for the hint, which is too short to be near the whole name.
+    parts = [component for key, component in components.items() if name and name.lower() in key]
+    hint = f"; nearest: {parts[0]}" if parts else nearest(name, TASKS)
     raise ConfigError(
-        f"--from {name}: this pipeline has no such component"
-        f"{nearest(name, TASKS)}. Components: {', '.join(TASKS)}."
+        f"--from {name}: this pipeline has no such component{hint}. Components: {', '.join(TASKS)}."
     )
 
 

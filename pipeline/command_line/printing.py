@@ -32,9 +32,10 @@ _WIDEST = 10_000  # characters of a line of a table that no terminal shows
 
 def print_blocks(console: Console, blocks: Iterable[show.ResultBlock]) -> None:
     """Print the blocks that are text."""
-    for block in blocks:
+    for number, block in enumerate(blocks):
         if isinstance(block, show.Heading):
-            console.print(f"\n[bold]{_markup(block.words)}[/]")
+            above = "\n" if number else ""
+            console.print(f"{above}[bold]{_markup(block.words)}[/]")
         elif isinstance(block, show.Sentence):
             console.print(f"[{_STYLES.get(block.look, 'default')}]{_markup(block.words)}[/]")
         elif isinstance(block, show.Listed):

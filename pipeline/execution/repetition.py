@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import cast
 
 from imgpipe.components.common.storage import integrity, manifest
-from imgpipe.components.run_record.run_folder import CONFIG
+from imgpipe.components.run_record.run_folder import ARTIFACTS, CONFIG, SUMMARY
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import atomic_write
+from imgpipe.models.files.regular_files import sha256
 from imgpipe.pipeline.output import past_run
 from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.pipeline.output.past_run import PastRun
@@ -29,7 +30,8 @@ def remember(run: Run, outcome_key: str) -> None:
     """Write the key of a run that ended with a model into its folder."""
     # Where another version is served now, the verdict asks for a new run.
     if run.exit_code in (0, 3) and "other_version" not in run.summary["push"]["refused_by"]:
-        atomic_write(run.folder / FILE, json.dumps({"key": outcome_key}) + "\n")
+        keys = {"key": outcome_key, "files": _digests(run.folder)}
+        atomic_write(run.folder / FILE, json.dumps(keys, indent=1) + "\n")
 
 
 def candidate(folder: OutputFolder, settings: str) -> PastRun | None:
@@ -39,10 +41,17 @@ def candidate(folder: OutputFolder, settings: str) -> PastRun | None:
     repeated. `settings` is the configuration as TOML.
     """
     started = folder.started
-    if not started or not (started[-1] / FILE).is_file():
+    if not started:
+        return None
+    # The digests are compared too, because an edited summary would be reported as this outcome.
+    if json_object.read_or_empty(started[-1] / FILE).get("files") != _digests(started[-1]):
         return None
     written = settings.encode("utf-8", "backslashreplace")  # as `atomic_write` does
-    return past_run.read(started[-1]) if (started[-1] / CONFIG).read_bytes() == written else None
+    try:
+        settings_then = (started[-1] / CONFIG).read_bytes()
+    except OSError:  # a run is begun
+        return None
+    return past_run.read(started[-1]) if settings_then == written else None
 
 
 def outcome(run: PastRun, outcome_key: str, versions: Path, began: float) -> Run | None:
@@ -87,3 +96,9 @@ def _is_served(summary: RunSummary, versions: Path) -> bool:
     push = summary["push"]
     served = manifest.served(versions) if push["status"] != "refused" else None
     return push["version"] == (str(served.number) if served else None)
+
+
+def _digests(directory: Path) -> dict[str, str]:
+    """Return digests of the files from which a repetition takes its outcome."""
+    files = [directory / name for name in (SUMMARY, ARTIFACTS)]
+    return {file.name: sha256(file) for file in files if file.is_file()}

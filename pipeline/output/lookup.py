@@ -6,6 +6,7 @@ run. The same path means the same for all commands, and a wrong one has the same
 
 from __future__ import annotations
 
+import operator
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -111,6 +112,13 @@ def model(
             one of another program.
     """
     path = path.expanduser()
+    if version is not None:
+        try:
+            version = operator.index(version)  # also NumPy's
+        except TypeError:
+            raise ConfigError(
+                f"expected the number of a version as an integer. Received: {version!r}."
+            ) from None
     chosen = _chosen_run(path, run)
     if chosen is not None:
         return _require_same(_model_of(chosen, published), chosen.folder, version)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imgpipe.components.common.storage import records
+from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.example_gen.sources import Scan, Source
 from imgpipe.components.example_gen.sources.validation import check_class_names
 from imgpipe.models.errors import ConfigError
@@ -202,7 +202,8 @@ def _seen_images(
 
     `images` has the perceptual hashes by content hash. Returned are the number of the group of each
     image that has near-duplicates, and the split in the run of each image that it had, also as a
-    near-duplicate; None if the images of the run are gone.
+    near-duplicate. Where the images of the run are gone, the list beside the model tells the same
+    files alone; None without one.
     """
     from imgpipe.components.image_filter.copies.search import find_near_duplicates
     from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
@@ -219,7 +220,12 @@ def _seen_images(
     every_hash = {**images, **hashes}
     near = find_near_duplicates(every_hash.keys(), every_hash.values(), RADIUS).groups
     if not uri:
-        return near, None
+        file = model.folder / manifest.PROVENANCE / manifest.KNOWN_IMAGES
+        known = manifest.read_known_images(file)
+        if known is None:
+            return near, None
+        listed = {key: known.get(manifest.short_hash(key), "") for key in images}
+        return near, {key: split for key, split in listed.items() if split}
     splits_of_groups: dict[int, set[str]] = {}
     for image_hash in split_of.keys() & near.keys():
         splits_of_groups.setdefault(near[image_hash], set()).add(split_of[image_hash])

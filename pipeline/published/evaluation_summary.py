@@ -208,7 +208,8 @@ def _not_evaluated(excluded: NotEvaluated) -> Iterator[Finding]:
         named = join_names(labels, _NAMED)
         number = excluded.unknown_labels.total()
         images = plural(number, "image is", "images are")
-        why = f"the model has no class of their label ({named})"
+        whose = "its" if number == 1 else "their"
+        why = f"the model has no class of {whose} label ({named})"
         sentence = f"{images} not evaluated, because {why}"
         yield make_finding("unknown_labels", sentence, count=number)
 

@@ -69,7 +69,7 @@ def test_unknown_labels_and_undecodable_images_are_counted(out, photos):
         "1 file is not evaluated (paper/broken.jpg: "
     )
     assert found["findings"][1]["sentence"] == (
-        "1 image is not evaluated, because the model has no class of their label (lizard)"
+        "1 image is not evaluated, because the model has no class of its label (lizard)"
     )
     assert found["findings"][-1]["sentence"].startswith(
         "All evaluated images are of the class paper"

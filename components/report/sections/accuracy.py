@@ -73,12 +73,15 @@ def cross_validation(context: Context) -> Iterator[show.ResultBlock]:
         few = plural(folds["validation_images"], "image")
         spread += f" The folds decided, because the validation split has only {few}."
     yield show.Sentence(spread)
+    training = context.facts["training"]
+    learned = training is not None and names.VALIDATION in training["learned"]
+    served = "all of these images" if learned else "the images of train alone"
     estimate = (
         "Each training and validation image was classified once, by a model that was trained "
         "without it and without its near-duplicates and the other images of its family "
-        f"({folds['groups']:,} families and single images were divided among the folds). What was "
-        "chosen by the same folds, such as the penalty of the head, may make the accuracy "
-        "slightly too high."
+        f"({folds['groups']:,} families and single images were divided among the folds). The "
+        f"served model has learned from {served}. What was chosen by the same folds, such as the "
+        "penalty of the head, may make the accuracy slightly too high."
     )
     if folds["alike_apart"]:
         estimate += (

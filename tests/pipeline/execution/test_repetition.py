@@ -34,6 +34,9 @@ def test_the_last_run_is_the_candidate_even_if_the_clock_was_set_back(tmp_path: 
     last = _ended(tmp_path, "20260101-120000-2", changed=1_000)
     assert _candidate(tmp_path) == last
     assert _candidate(tmp_path, "# other settings") is None
+    summary = last / "summary.json"
+    summary.write_text(summary.read_text() + "\n")
+    assert _candidate(tmp_path) is None, "an edited summary is no outcome"
 
 
 def test_no_run_is_repeated_after_another_one_that_was_refused(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Answers that are larger than what clients of gRPC accept, to a model of many classes."""
+"""The client asks a model of many classes for their names once, as they are most of an answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from imgpipe.serving.client import Client
 from tests.serving.quick import running
 
 _CLASSES = [f"{number:03}-{'x' * 46}" for number in range(300)]
-_ROWS = 300
 
 
 @pytest.fixture(scope="module")
