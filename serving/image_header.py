@@ -317,6 +317,7 @@ class Format(NamedTuple):
     hidden_cost: Callable[[bytes], str] = lambda data: ""
 
 
+JXL = "JXL"
 FORMATS = (
     # The marker EOI (ITU-T T.81, B.1.1.3), the last chunk, and the trailer 0x3B (GIF89a, 27).
     Format("JPEG", "JPEG", rb"\xff\xd8\xff", _jpeg, _lacks(b"\xff\xd9"), _jpeg_cost),
@@ -324,11 +325,6 @@ FORMATS = (
     Format("GIF", "GIF", rb"GIF8", _gif_canvas, _has_no_trailer, _gif_cost),
     Format("BMP", "BMP", rb"BM", _bmp, _is_shorter(2)),
     Format("WEBP", "WebP", rb"RIFF.{4}WEBP", _webp, _is_shorter(4, not_counted=8)),
-    # Its decoder allocates the pixels that a header of variable bits asks for.
-    Format(
-        "JXL",
-        "JPEG XL",
-        rb"\xff\x0a|\x00\x00\x00\x0cJXL \r\n\x87\n",
-        hidden_cost=lambda data: "the format JPEG XL, whose size is not read",
-    ),
+    # Its decoder allocates the pixels that a header of variable bits asks for, so it is refused.
+    Format(JXL, "JPEG XL", rb"\xff\x0a|\x00\x00\x00\x0cJXL \r\n\x87\n"),
 )

@@ -13,7 +13,7 @@ import re
 import struct
 from collections.abc import Container, Iterable
 
-from imgpipe.serving.image_header import FORMATS, Format, NotFollowed, TooManyParts, gif_frames
+from imgpipe.serving.image_header import FORMATS, JXL, Format, NotFollowed, TooManyParts, gif_frames
 
 #: Largest number of pixels of an image that is decoded: by the checks, in training, by servers and
 #: by all commands. Phones take 50, 64 and 108 million. In RGB they take 375 MB, which each core may
@@ -175,6 +175,8 @@ class Look:
         """Return why no model decodes the file, as far as its first bytes tell; "" if one may."""
         if not self.data:
             return "the file is empty."
+        if self.format == JXL:
+            return f"{self.format_in_words}, a format that is not accepted. {_SAVE}"
         if self.format:
             is_webp = self.format == "WEBP" and self.format not in converted
             return _webp_kind(self.data) if is_webp else ""

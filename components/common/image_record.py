@@ -82,7 +82,7 @@ class ImageRecord:
     near_group: int = 0  # number of the group of near-duplicates, from 1 on; 0 for none
     seen_family: int = 0  # 1 for a held-out image if train has images of its group
     problem: str = ""  # "<reason>: <detail>" when the source rejects the file
-    repairs: str = ""  # names of the repairs made to the bytes, separated by commas
+    repairs: str = ""  # "transcoded" where the file is stored as PNG
     image_bytes: bytes = field(default=b"", repr=False)  # the encoded file
     content: Content = field(default_factory=Content)  # empty for a file that cannot be read
 

@@ -52,7 +52,7 @@ class NearGroup(TypedDict):
     """A group of near-duplicates."""
 
     size: Annotated[int, "Number of images of the group."]
-    members: Annotated[list[Row], "These images, or the first of them on a page."]
+    members: Annotated[list[Row], "The images of the group, by path."]
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def check_whole(path: Path) -> None:
     A file that does not exist is passed over: whoever hashes it says so.
 
     Raises:
-        UnsafeWeightsError: It is such a file.
+        UnsafeWeightsError: The file is cut short, or is no file of weights.
     """
     import h5py
 

@@ -137,19 +137,24 @@ class Preset:
         """
         kind, _ = self._kind()
         size = self.image_size
-        is_wrong = kind.fixed and side != size
-        if not is_wrong:
-            weights = self.file(WEIGHTS_FILE) if trained else None
-            with self._explained():
+        wrong_side = ConfigError(
+            f"model.image_size: {self._about} takes no images of {side} pixels. Expected: 0 "
+            f"for its own size, {size}; or a multiple of its patches, if the network has no "
+            f"position embeddings of one size. Received: {side}"
+        )
+        if kind.fixed and side != size:
+            raise wrong_side
+        weights = self.file(WEIGHTS_FILE) if trained else None
+        with self._explained():
+            try:
                 network = self._built(kind, side, weights)
-            patch = int(np.max(getattr(network, "patch_size", 1)))
-            is_wrong = network.inputs[0].shape[1] != side or side % patch > 0
-        if is_wrong:
-            raise ConfigError(
-                f"model.image_size: {self._about} takes no images of {side} pixels. Expected: 0 "
-                f"for its own size, {size}; or a multiple of its patches, if the network has no "
-                f"position embeddings of one size. Received: {side}"
-            )
+            except ValueError as error:  # of a layer, such as one of fewer pixels than a patch
+                if side == size:
+                    raise
+                raise wrong_side from error
+        patch = int(np.max(getattr(network, "patch_size", 1)))
+        if network.inputs[0].shape[1] != side or side % patch > 0:
+            raise wrong_side
         return network
 
     def _built(self, kind: NetworkKind, side: int, weights: Path | None) -> keras.Model:

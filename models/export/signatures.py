@@ -14,8 +14,8 @@ The messages have no quotation marks, because the op that raises them would esca
 | cam | image_bytes string [N] | cam float32 [N, h, w], label, probabilities |
 
 Decoding, resizing and normalising happen inside the graphs, and only core ops are used. A value
-without its first axis is one image. An image that cannot be decoded, and what `request_checks`
-refuses, fail with INVALID_ARGUMENT.
+without its first axis is one image. An image that cannot be decoded, and a value of another shape,
+fail with INVALID_ARGUMENT.
 """
 
 from __future__ import annotations

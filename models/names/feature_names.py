@@ -56,7 +56,7 @@ SHARPNESS: Final = "sharpness"  # float 0..1, lower is blurrier
 COLOUR: Final = "colour"  # float 0..1, greatest difference between channels; 0 is grey
 TRANSPARENCY: Final = "transparency"  # float 0..1, share of the pixels that are not opaque
 PERCEPTUAL_HASH: Final = "perceptual_hash"  # bytes: see `components/common/image_file`
-REPAIRS: Final = "repairs"  # bytes: names of the repairs, comma-separated; absent without any
+REPAIRS: Final = "repairs"  # bytes: "transcoded" of a file that is stored as PNG; else absent
 
 # --- the feature bank -------------------------------------------------------------------------
 FEATURES: Final = "features"  # bytes: little-endian float16 vector

@@ -176,7 +176,7 @@ class Calls:
         for observer in self.observers:
             try:
                 observer(call)
-            except Exception:  # a full disk under the log must not fail the request
+            except Exception:  # the answer does not depend on it
                 _log.exception("observer of requests")
 
 

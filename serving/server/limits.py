@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from imgpipe.serving.image_header import parts_together
+from imgpipe.serving.image_header import JXL, parts_together
 from imgpipe.serving.look import UNKNOWN_PIXELS, Look, too_many_pixels
 from imgpipe.serving.server.status import invalid
 from imgpipe.serving.server.storage import IMAGE_INPUT
@@ -199,15 +199,18 @@ def row_pixels(alias: str, value: np.ndarray, most: int) -> list[int]:
 
 
 def check_hidden_costs(arrays: Mapping[str, np.ndarray]) -> None:
-    """Check that images cost no more than their numbers of pixels tell.
+    """Check that no image is JPEG XL, or costs more than its number of pixels tells.
 
     It reads all bytes of the images, so it is called for the rows that run next.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, an image costs more, for the reason in the message.
+        StatusError: INVALID_ARGUMENT, an image is or does, for the reason in the message.
     """
     for _, image in _all_images(arrays):
-        if cost := Look(image).hidden_cost:
+        look = Look(image)
+        if look.format == JXL:
+            raise invalid(look.refusal())
+        if cost := look.hidden_cost:
             raise invalid(f"the image has {cost}. Save it again as JPEG or PNG.")
 
 

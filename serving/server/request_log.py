@@ -15,7 +15,7 @@ import random
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,9 @@ class RequestLog:
         """Whether requests are recorded."""
         return bool(self._settings.request_log_prefix)
 
-    def record(self, inputs: Mapping[str, np.ndarray], response: Any) -> None:
+    def record(
+        self, inputs: Mapping[str, np.ndarray], response: Any, output_filter: Sequence[str] = ()
+    ) -> None:
         """Record a request with the probability of the sampling rate.
 
         Errors are only logged.
@@ -89,6 +91,7 @@ class RequestLog:
         Args:
             inputs: The inputs of the request by name.
             response: Its PredictResponse, which names the model and the version that answered.
+            output_filter: Names of the outputs that it asks for; empty for all.
         """
         rate = self._settings.request_log_sampling_rate
         if not self.enabled or random.random() >= rate:
@@ -96,6 +99,7 @@ class RequestLog:
         log = prediction_log_pb2.PredictionLog()
         request = log.predict_log.request
         request.model_spec.CopyFrom(response.model_spec)
+        request.output_filter.extend(output_filter)
         for name, value in inputs.items():
             if self._settings.request_log_images or not _may_be_image(value):
                 tensors.fill_compact(request.inputs[name], value)

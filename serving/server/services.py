@@ -67,11 +67,12 @@ class Services:
         wanted = list(request.output_filter)
         with self._core.acquire(spec) as handle:
             call.version = handle.version
+            # `predict` looks at the arrays again, as at those of REST; none is converted twice.
             inputs = handle.arrays(name, request.inputs, call)
             del request  # which holds the values of the inputs once more
             outputs = handle.predict(inputs, name, wanted, call=call)
         response = predict_response(handle, call.signature, outputs)
-        self._log.record(inputs, response)
+        self._log.record(inputs, response, wanted)
         return response
 
     def metadata(self, request: Any, call: Call) -> Any:

@@ -239,7 +239,7 @@ class Settings:
     load_retry_seconds: float = 60.0
     """Seconds between two attempts."""
     max_bytes_in_flight: int = 1 << 30
-    """Largest size of all gRPC requests together that wait or run: 16 of the largest; 0 for any.
+    """Largest size of all requests together that wait or run: 16 of the largest of gRPC; 0 for any.
     Requests that are still arriving are not counted."""
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
     """Largest size of a gRPC request; -1 for gRPC's own limit of 2 GiB. Times

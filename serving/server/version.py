@@ -278,15 +278,20 @@ def _load_error(error: Exception) -> StatusError:
 def _warm_up(handle: Handle, directory: Path) -> int:
     """Run the warm-up requests of a version and return their number.
 
-    This detects exports that can be loaded but cannot run: an error fails the load.
+    This detects exports that can be loaded but cannot run: an error, which names the file, fails
+    the load.
     """
     path = directory / WARM_UP_FILE
     if not path.is_file():
         return 0
-    with tf.device("CPU:0"):
-        file = tf.data.TFRecordDataset(str(path)).take(MAX_WARM_UP_RECORDS)
-        records = list(file.as_numpy_iterator())
-    for record in records:
-        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-        handle.predict(request.inputs, request.model_spec.signature_name, request.output_filter)
+    try:
+        with tf.device("CPU:0"):
+            file = tf.data.TFRecordDataset(str(path)).take(MAX_WARM_UP_RECORDS)
+            records = list(file.as_numpy_iterator())
+        for record in records:
+            request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+            handle.predict(request.inputs, request.model_spec.signature_name, request.output_filter)
+    except Exception as error:  # a model can raise any exception
+        failure = _load_error(error)
+        raise StatusError(failure.code, f"{WARM_UP_FILE}: {failure.message}") from error
     return len(records)

@@ -34,6 +34,8 @@ _FILES = {
     "path": ("/home/ä.jpg".encode(), 'but text. It begins with "/home/ä.jpg".'),
     "cut text": ("ä".encode() * 150, "the file is no image, but text."),
     "HEIC": (b"\0\0\0\x18ftypheic" + bytes(90), "HEIC, a format that is not accepted."),
+    "JPEG XL": (b"\xff\x0a" + bytes(9), "JPEG XL, a format that is not accepted. Save the image"),
+    "JPEG XL in boxes": (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL, a format that is not accepted."),
     "TIFF": (encoded(noise(3), "TIFF"), "TIFF, a format that is not accepted. Save the image as"),
     "AVIF": (encoded(noise(3), "AVIF"), "AVIF, a format that is not accepted. Save the image as"),
     "ICO": (encoded(noise(3), "ICO"), "ICO, a format that is not accepted."),

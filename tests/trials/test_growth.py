@@ -29,7 +29,6 @@ JPEG = b"\xff\xd8\xff\xe0\0\2"
 PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 9, 9, 8, 0, 0, 0, 0, 0)
 GIF = b"GIF89a" + struct.pack("<HHBBB", 9, 9, 0, 0, 0)
 WEBP = b"RIFF\xff\xff\xff\0WEBP"
-BOXES = b"\0\0\0\x0cJXL \r\n\x87\n"
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 SCANS = JPEG + b"\xff\xda\0\2" * 101
 IMAGES = {
@@ -57,9 +56,6 @@ IMAGES = {
     "WebP of empty chunks": (WEBP, b"VP8 \0\0\0\0"),
     "WebP of zeros": (WEBP + b"VP8 \xff\xff\xff\0", b"\0"),
     "WebP of newlines": (WEBP + b"VP8 \xff\xff\xff\0", b"\r\n"),
-    "boxes of size 0": (BOXES, b"\0\0\0\0free"),
-    "boxes of size 1": (BOXES, b"\0\0\0\1free" + bytes(7) + b"\x10"),
-    "boxes of size 8": (BOXES, b"\0\0\0\x08free"),
     "HEIC of empty boxes": (HEIC, b"\0\0\0\x08free"),
     "BMP of zeros": (b"BM", b"\0"),
     "TIFF of zeros": (b"II*\0\x08\0\0\0", b"\0"),

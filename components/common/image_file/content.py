@@ -182,6 +182,8 @@ def decode(look: Look) -> tuple[np.ndarray | None, str]:
     """
     import tensorflow as tf
 
+    if why := look.certain_refusal(converted_formats()):
+        return None, why
     try:
         with tf.device("cpu"):
             return preprocess.decode(tf.constant(look.data)).numpy(), ""

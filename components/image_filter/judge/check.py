@@ -25,7 +25,11 @@ Needs = Literal["header", "pixels", "set"]
 class Row(PlacedImage):
     """A finding about a file, as all lists have it."""
 
-    reason: Annotated[str, "Name of the check; empty for a near-duplicate without a finding."]
+    reason: Annotated[
+        str,
+        "Name of the check, or of a reviewed file the decision; empty where nothing was found "
+        "about an image of a group of near-duplicates.",
+    ]
     detail: Annotated[str, "What was found."]
     severity: Annotated[str, "What happens to the file: reject, repair or warn."]
     score: Annotated[float, "Score of the image in this check; the lowest is the worst."]

@@ -131,7 +131,7 @@ class ImageRow:
         }
 
     def written(self, record: ImageRecord) -> ImageRecord:
-        """Return the record of the image, after its repairs, as it is written when it is kept."""
+        """Return the record of the image as it is written when it is kept."""
         return dataclasses.replace(
             record,
             problem="" if self.is_relabelled else record.problem,

@@ -43,7 +43,7 @@ else:  # from the checks themselves, so that a new check needs no line here
 
 
 class JudgeSettings(SettingsSection):
-    """Rules by which ImageFilter rejects, repairs and warns about images."""
+    """Rules by which ImageFilter rejects images, stores them as PNG, or warns about them."""
 
     min_side: int = Field(
         16,  # small enough for data sets with images of 28 × 28 pixels

@@ -259,7 +259,7 @@ def _words(text: str) -> list[tuple[int, int]]:
 
 
 def _of_one_form(names: Sequence[_Name], label: str, most: int) -> dict[str, str]:
-    """Return the families of a class among names of one form, by path; each holds `most` images."""
+    """Return the families of names of one form, by path, of at most `most` images each."""
     last = len(names[0].ends) - 1
     for place in range(last + 1):
         sizes = Counter(name.beginning(place) for name in names)

@@ -74,11 +74,15 @@ def build(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
         try:
             kind.from_config(layer.get_config())  # as for training and the export
         except Exception as error:
+            advice = (
+                "Let its __init__ accept **kwargs and pass them to super().__init__, and define "
+                "get_config if it has other arguments than numbers and texts"
+            )
+            if kind is keras.layers.Lambda:
+                advice = "Use a function of keras.ops, or a class of your own, in its place"
             raise ConfigError(
                 f"{about} has a layer {layer.name!r} of class {kind.__name__}, which cannot be "
-                "copied. A Lambda layer never can: use a function of keras.ops, or a class of your "
-                "own. Let its __init__ accept **kwargs and pass them to super().__init__, and "
-                "define get_config if it has other arguments than numbers and texts. Received: "
+                f"copied. {advice}. Received: "
                 f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
             ) from error
     return network

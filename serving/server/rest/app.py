@@ -140,7 +140,9 @@ class RestApi:
 
         watcher = asyncio.create_task(watch())
         try:
-            text = await self._calls.answer(call, lambda: self._predict(request, call, spec, body))
+            text = await self._calls.answer(
+                call, lambda: self._predict(request, call, spec, body), len(body)
+            )
         finally:
             watcher.cancel()
         headers = {VERSION_HEADER: str(call.version)}

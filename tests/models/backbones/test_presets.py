@@ -162,8 +162,12 @@ def test_a_preset_names_no_classes_but_those_of_keras(tmp_path: Path, name: str)
 
 
 def test_a_size_that_a_network_does_not_take_is_refused(vit: Path, tmp_path: Path) -> None:
-    for family, side in (("vit", 80), ("vit", 72), ("siglip", 80), ("dinov2", 72)):
-        folder = vit if family == "vit" else hub_presets.write(family, tmp_path)
+    folders = {name: hub_presets.write(name, tmp_path) for name in ("siglip", "dinov2", "dinov3")}
+    for family, side in (
+        *(("vit", 80), ("vit", 72), ("siglip", 80), ("dinov2", 72)),
+        *(("dinov2", 8), ("dinov3", 72), ("dinov3", 8)),
+    ):
+        folder = folders.get(family, vit)
         own = hub_presets.FAMILIES[family]
         message = (
             rf"no images of {side} pixels\. Expected: 0 for its own size, {own}; or a multiple"

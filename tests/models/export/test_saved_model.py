@@ -243,6 +243,8 @@ def test_a_server_refuses_images_in_examples_in_the_words_for_images(directory, 
     for signature, inputs in asked.items():
         with pytest.raises(StatusError, match=r"^Row 1: TIFF, a format that is not accepted\."):
             handle.predict(inputs, signature)
+    with pytest.raises(StatusError, match=r"^expected serialized tf\.Examples\. .*_default\.$"):
+        handle.predict({"examples": np.array(batch, object)}, "serving_examples")
     handle.runtime.close()
 
 

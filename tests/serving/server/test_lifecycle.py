@@ -263,7 +263,9 @@ def test_warm_up_runs_before_available_and_its_failure_fails_the_load(
     warm_up(bad, {"x": np.zeros((1, 4), np.float32)})
     bad.rename(base / "2")
     eventually(lambda: states(client) == [(2, "END"), (1, "AVAILABLE")])
-    assert "Could not find variable" in client.status(2)[0].error_message
+    message = client.status(2)[0].error_message
+    assert message.startswith("assets.extra/tf_serving_warmup_requests: ")
+    assert "Could not find variable" in message
 
 
 def test_a_bad_warm_up_file_fails_the_load(serve, push, base, warm_up):
@@ -274,7 +276,7 @@ def test_a_bad_warm_up_file_fails_the_load(serve, push, base, warm_up):
     )
     version.rename(base / "1")
     server, _ = serve()
-    with pytest.raises(StatusError, match="corrupted record at 0"):
+    with pytest.raises(StatusError, match=r"tf_serving_warmup_requests: corrupted record at 0"):
         server.wait_until_available(30)
 
 

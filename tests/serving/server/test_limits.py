@@ -236,6 +236,16 @@ def test_images_that_exhaust_a_decoder_are_refused(file, inside):
     limits.check_hidden_costs({"names": value})
 
 
+def test_an_intact_jpeg_xl_file_is_refused_as_such():
+    """TensorFlow would allocate the pixels that its header asks for."""
+    file = b"\xff\x0a" + bytes(90)
+    handle = Handle("m", 1, Counted(), max_pixels=50_000_000)
+    said = "JPEG XL, a format that is not accepted. Save the image as JPEG or PNG."
+    for rows, message in (([file], said), ([encoded(noise(1)), file], f"Row 1: {said}")):
+        with pytest.raises(StatusError, match=f"^{message}$"):
+            handle.predict(of_rows(*rows))
+
+
 def test_messages_of_very_many_values_are_refused_before_they_are_parsed(narrow):
     """Thirty million empty strings took 1.6 GB."""
     empty = predict_pb2.PredictRequest()

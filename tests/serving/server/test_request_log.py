@@ -69,6 +69,15 @@ def test_images_are_left_out_unless_the_option_is_set(tmp_path, images):
     assert (_SECRET in content) == images
 
 
+def test_the_outputs_that_a_request_asks_for_are_recorded(tmp_path):
+    log = log_of(tmp_path)
+    log.record({}, predict_pb2.PredictResponse(), ["label"])
+    log.close()
+    ((content,), _) = records(tmp_path)
+    logged = prediction_log_pb2.PredictionLog.FromString(content).predict_log
+    assert list(logged.request.output_filter) == ["label"]
+
+
 def test_a_share_of_the_requests_is_kept(tmp_path):
     log = log_of(tmp_path, request_log_sampling_rate=0.3)
     record(log, 200)

@@ -70,7 +70,7 @@ def pixel_limit(record: ImageRecord, limit: int) -> Result:
     titles={"hidden_cost": "too costly to decode"},
 )
 def hidden_cost(record: ImageRecord, _: object) -> Result:
-    """More scans or texts than programs write, to exhaust a decoder; or the format JPEG XL."""
+    """More scans or texts than programs write, to exhaust a decoder."""
     return record.content.hidden_cost or None
 
 

@@ -164,6 +164,21 @@ def test_images_that_cannot_be_decoded_are_refused(classifier, make_image):
     assert answer.status == 400 and "144.0 million pixels" in answer.error()
 
 
+def test_the_size_of_a_body_counts_among_those_of_all_requests(rest, monkeypatch):
+    pool = rest.server.calls.pool
+    run = pool.run
+    sizes = []
+
+    async def noted(work, size=0):
+        sizes.append(size)
+        return await run(work, size)
+
+    monkeypatch.setattr(pool, "run", noted)
+    body = '{"instances": [1.0, 2.0]}'
+    assert rest.predict(body).status == 200
+    assert sizes == [len(body)]
+
+
 def test_the_brackets_of_pixels_do_not_count_as_values(rest):
     pixels = {"instances": [[[[1, 2, 3]] * 384] * 384], "signature_name": "serving_default"}
     answer = rest.predict(pixels)

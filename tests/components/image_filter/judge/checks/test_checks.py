@@ -107,6 +107,13 @@ def test_files_that_are_no_images_are_rejected_with_the_cause(encode):
             "the TIFF file is damaged, or of a kind that is not accepted",
             "save the image again as JPEG or PNG, or download the original again",
         ),
+        (
+            "x.jxl",
+            b"\xff\x0a" + bytes(90),
+            "undecodable",
+            "JPEG XL, a format that is not accepted",
+            "save the image again as JPEG or PNG",
+        ),
         ("x.jpg", b"<!DOCTYPE html><html><body>404", "not_an_image", "HTML", "replace it by"),
         ("x.jpg", b"\xef\xbb\xbf<b>404</b>", "not_an_image", 'begins with "<b>404', "replace it"),
         ("x.jpg", bytes(128) + b"DICM" + bytes(9), "not_an_image", "DICOM image", "export it as"),
