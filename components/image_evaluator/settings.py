@@ -31,8 +31,9 @@ class EvaluateSettings(SettingsSection):
         ge=0,
         le=1,
         examples=[0.5],
-        description="Recall that each class must be able to have: the upper end of its 95 % "
-        "interval must reach it. If it is not set, a quarter of the threshold.",
+        description="Recall that each class must be able to have: the upper end of its interval, "
+        "whose chance of 5 % is divided among the classes, must reach it. If it is not set, a "
+        "quarter of the threshold.",
     )
     cross_validate: int = Field(
         AUTOMATIC,

@@ -1,6 +1,6 @@
 """The blocks that a result is shown as: sentences, tables, pictures, curves and commands.
 
-`page` draws them as HTML, and `pipeline.command_line.blocks` prints them on the terminal, without
+`page` draws them as HTML, and `pipeline.command_line.printing` prints them on the terminal, without
 the pictures. Texts are plain: whoever draws a block escapes them, and formats its numbers.
 """
 

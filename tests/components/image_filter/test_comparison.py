@@ -9,6 +9,7 @@ import numpy as np
 
 from imgpipe.components.common.image_file.content import Content
 from imgpipe.components.common.image_file.perceptual_hash import ALL_BYTES
+from imgpipe.components.common.image_file.pixels import MEASUREMENTS
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter import comparison, image_table
 from imgpipe.components.image_filter.image_table import ImageTable
@@ -16,12 +17,10 @@ from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.settings import FilterPlan
 
 #: Of a colourful photograph, about which no check says anything.
-FIGURES = {
+FIGURES = {row.name: 0.5 for row in MEASUREMENTS} | {
     "brightness_p99": 0.9,
     "brightness_p5": 0.1,
     "entropy": 7.0,
-    "sharpness": 0.5,
-    "colour": 0.5,
     "transparency": 0.0,
 }
 PLAN = FilterPlan(vocabulary=("a",))

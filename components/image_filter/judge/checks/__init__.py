@@ -1,7 +1,8 @@
 """The checks of images. A registry finds them in the files of this folder.
 
 A new check is one new file with an `ImageCheck`: what it needs, its threshold, its finding and its
-remedy. The configuration and the filter use the tables below.
+remedy. What it measures anew is a function and a row in `image_file/pixels.py`. The
+configuration and the filter use the tables below.
 """
 
 from __future__ import annotations
