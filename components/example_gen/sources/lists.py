@@ -49,6 +49,9 @@ if TYPE_CHECKING:
     import pandas
 
 
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+
+
 def _as_written(path: str) -> str:
     """Return a path without the differences that people do not see."""
     # Names of screenshots have a narrow no-break space, which spreadsheets make a space.
@@ -86,7 +89,7 @@ def _exists(root: str, path: str) -> bool:
 
 def _inside(name: str, root: str) -> str:
     """Return the path below the root that a name means, "" when it leads out of it."""
-    if "\0" in name or "://" in name or re.match(r"[A-Za-z]:[\\/]|\\\\", name):
+    if "\0" in name or "://" in name or _DRIVE.match(name):
         return ""
     # A list from Windows has backslashes alone; beside slashes they are a part of the name.
     path = name if "/" in name else name.replace("\\", "/")
@@ -187,9 +190,13 @@ class ListSource(Source):
 
     def _nothing_found(self, root: Path, paths: Mapping[str, str]) -> ConfigError:
         """Say that no file is there, and which folder below has the first and the last of them."""
-        first, *_, last = [*paths, *paths]
+        listed_names = list(paths)
+        first, last = listed_names[0], listed_names[-1]
         shown = _refusal(first, paths[first], root) or repr(first)
-        roots = [str(root / folder) for folder in folders_with((first, last), str(root))]
+        roots = [
+            str(root / folder)
+            for folder in folders_with((paths[first] or first, paths[last] or last), str(root))
+        ]
         readings = [Reading(f"the files in {folder}", {"root": folder}) for folder in roots]
         why = (
             f"none of its {len(paths):,} files exists below {str(root)!r} (first: {shown}). Paths "
@@ -260,7 +267,7 @@ class ListSource(Source):
             )
             if not cell:
                 raise ConfigError(f"data source {str(file)!r}, row {number}: no path; {_EXPECTED}")
-            word = tables.cell_text(row[split_column]) if split_column >= 0 else ""
+            word = tables.split_cell(row[split_column]) if split_column >= 0 else ""
             word = split_word(word, f"{str(file)!r}, row {number}") if word else split
             said = {TWO_SPLITS: word, TWO_GROUPS: group_name, TWO_LABELS: label_name}
             listed_name = f"{above}/{cell}" if above else cell
@@ -366,6 +373,8 @@ def _refusal(raw: str, path: str, root: Path) -> str:
         return ""
     if "://" in raw:
         return f"{raw!r} is a URL; only files are read"
+    if _DRIVE.match(raw) or (raw.startswith("/") and not os.path.lexists(raw)):
+        return f"{raw!r} is a path of another machine"
     return f"{raw!r} leads out of {str(root)!r}; set data.root to the folder of all files"
 
 

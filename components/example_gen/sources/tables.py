@@ -99,7 +99,7 @@ def split_column(where: str, titles: Sequence[str], columns: Mapping[int, Sequen
     A column in which some cells name splits, and the others are numbers of folds, is a ConfigError.
     """
     for number, cells in columns.items():
-        words = {cell for cell in map(cell_text, cells) if cell}
+        words = {cell for cell in map(split_cell, cells) if cell}
         if are_splits(words):
             return number
         folds = sorted(filter(str.isdecimal, words))
@@ -111,6 +111,12 @@ def split_column(where: str, titles: Sequence[str], columns: Mapping[int, Sequen
                 "others: write train, validation or test into all of them"
             )
     return -1
+
+
+def split_cell(cell: str) -> str:
+    """Return the word of a cell of a split, "" for none, as the tables of Google AutoML say it."""
+    word = cell_text(cell)
+    return "" if word.upper() == "UNASSIGNED" else word
 
 
 def unread_columns(header: Sequence[str], columns: Mapping[int, Sequence[str]]) -> list[Finding]:
@@ -189,10 +195,15 @@ def check_single_labels(where: str, labels: Collection[str], allowed: Collection
 def _combinations(labels: set[str]) -> Iterator[str]:
     """Yield the labels that are made of others: elm|moss, and "elm, oak" beside elm and oak."""
     folded_labels = {label.casefold() for label in labels}
+    spaced: list[str] = []
     for label in labels:
         parts = list(filter(None, _BETWEEN.split(label.casefold())))
-        if len(parts) > 1 and (_SEVERAL.search(label) or folded_labels.issuperset(parts)):
+        if len(parts) > 1 and _SEVERAL.search(label):
             yield label
+        elif len(parts) > 1 and folded_labels.issuperset(parts):
+            spaced.append(label)
+    # One name with spaces may be that of a class: a water bird, beside a bird and water.
+    yield from spaced if len(spaced) > 1 or re.search("[,+&/]", "".join(spaced)) else ()
 
 
 def unreadable_table(error: Exception, file: str, expected: str) -> ConfigError:

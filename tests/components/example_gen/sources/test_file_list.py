@@ -116,6 +116,13 @@ def test_a_list_in_the_unicode_and_with_the_delimiters_of_programs_is_read(
     assert scan.counts() == {"cat": 1, "dog": 2}
 
 
+def test_a_row_without_a_split_in_a_table_of_automl_gets_one(folder):
+    words = zip(ROWS, ("TRAIN", "TEST", "UNASSIGNED"), strict=True)
+    lines = "".join(f"{word},{row['path']},{row['label']}\n" for row, word in words)
+    scan = scanned(folder, f"set,path,label\n{lines}")
+    assert [item.split for item in scan.items] == ["train", "test", None]
+
+
 @pytest.mark.parametrize(
     ("title", "words"),
     [
@@ -292,7 +299,7 @@ def test_a_list_of_files_that_lie_elsewhere_is_refused_with_the_folders_that_hol
         (["elm;wet", "oak;wet"], "elm;wet, oak;wet"),
         (["elm", "oak", '"elm, oak"'], "elm, oak"),
         (["elm", "oak", "fir", "elm oak", "oak fir"], "elm oak, oak fir"),
-        (["water bird", "bird", "water"], "water bird"),
+        (["water bird", "bird", "water"], None),
         (["3", "7 3", "11 7 2"], "11 7 2, 7 3"),
         (["elm", "\"['oak', 'moss']\""], r"\['oak', 'moss'\]"),
         (["['water bird']", "[bird]"], None),
