@@ -220,7 +220,7 @@ def main() -> None:
     cats = common.data_set(options.data, "cats_dogs")
     photographs = [path for path in common.sample(cats) if path.suffix == ".jpg"]
     print(f"machine: {common.machine()}")
-    if hasattr(os, "sched_setaffinity"):  # one processor, also for the sides
+    if sys.platform == "linux":  # one processor, also for the sides
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     with common.workplace(options.work) as work:
         theirs = fetch(options.target or work / "packages")

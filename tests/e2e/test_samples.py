@@ -67,9 +67,9 @@ def test_the_demo_publishes_a_model_and_classifies_a_new_image(demo: tuple[Path,
     folder, printed = demo
     assert "classified a new image of paper over gRPC: paper" in printed
     look, mend, use = printed.splitlines()[-3:]
-    assert look.endswith(f"  imgpipe open {folder}/run")
-    assert mend.endswith(f"  imgpipe review {folder}/run")
-    assert use.endswith(f"  imgpipe serve {folder}/run")
+    assert look.endswith(f" imgpipe open {folder}/run")
+    assert mend.endswith(f" imgpipe review {folder}/run")
+    assert use.endswith(f" imgpipe serve {folder}/run")
     assert printed.count("imgpipe serve") == 1
     assert (folder / "run/model/1/saved_model.pb").exists()
 

@@ -21,7 +21,7 @@ import sys
 import numpy as np
 bank, result = sys.argv[1:]
 import tensorflow as tf
-from imgpipe.models.machine import distribution
+from imgpipe.models.machine import process
 cpu = tf.config.list_physical_devices("CPU")[0]
 two = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpu, two)
@@ -37,7 +37,7 @@ settings = ModelSettings(
     learning_rate=0.01,
     strategy="mirrored",
 )
-with distribution.scope("mirrored"):
+with process.scope("mirrored"):
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
 fit = fit_head(*rows, 3, settings)
 losses = [epoch["loss"] for epoch in fit.stage["epochs"]]
