@@ -34,7 +34,6 @@ CODE = (
     "components/common/image_file",
     "models/preprocess.py",
     "serving/image_header.py",
-    "serving/image_header.py",
     "serving/pillow_pixels.py",
     "serving/look.py",
 )

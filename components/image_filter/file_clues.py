@@ -30,10 +30,10 @@ MOST_IMAGES: Final = 5_000
 #: Images of a leaf of a tree at least; fewer would be an accident.
 _LEAF: Final = 5
 _LEAVES: Final = 8  # of a tree for each class at most, as for the classes of eight cameras
-#: Images are told apart if the share of right answers is at least so far on the way from what
-#: naming the most frequent class reaches to 1,
+#: Images are told apart if the share of right answers is at least so far on the way to 1 from what
+#: naming the most frequent class reaches, and the lower end of its interval at least a third.
 _NEAR: Final = 0.9
-#: and the lower end of its interval at least so far. Public sets of one source are far below: see
+#: The way of that lower end. Public sets of one source are far below: see
 #: docs/benchmarks.md, "Constants of the code".
 _FAR: Final = 1 / 3
 _NAMED: Final = 3  # classes that a sentence names

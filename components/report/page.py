@@ -96,7 +96,7 @@ class Page:
             {
                 "images": images,
                 "thumbnails": thumbnails,
-                "draw_map": plots.draw,
+                "draw_map": plots.draw_map,
             }
         )
 

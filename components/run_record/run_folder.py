@@ -20,6 +20,7 @@ from imgpipe.models.files.atomic_write import atomic_write
 
 CONFIG: Final = "config.toml"  # with which the run can be repeated
 TIMINGS: Final = "timings.json"  # the local runner updates it during the run
+IDENTITY: Final = "identity.json"  # when and how the run was started
 LOG: Final = "run.log"
 PAGE: Final = "report.html"
 FACTS: Final = "facts.json"
@@ -44,7 +45,6 @@ def read_timings(folder: str) -> Timings | None:
         return None
 
 
-FILE = "identity.json"
 #: Distributions whose versions can change a model or its evaluation.
 _PACKAGES = (
     *("imgpipe", "tensorflow", "keras", "numpy", "pillow", "tfx"),
@@ -72,14 +72,14 @@ def note_start(folder: Path, arguments: Sequence[str]) -> None:
     program = Path(arguments[0]).name if arguments else ""
     command = shlex.join([program, *arguments[1:]]) if program == "imgpipe" else ""
     text = json.dumps({"date": _now(), "command": command}, ensure_ascii=False)
-    atomic_write(folder / FILE, text + "\n")
+    atomic_write(folder / IDENTITY, text + "\n")
 
 
 def read_identity(folder: str) -> Identity:
     """Read when and how a run was started from its folder; the date is now if none is noted."""
     noted: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError):  # as if the start had not been noted
-        noted = json_object.read(Path(folder) / FILE) if folder else {}
+        noted = json_object.read(Path(folder) / IDENTITY) if folder else {}
     return {
         "date": str(noted.get("date", _now())),
         "command": str(noted.get("command", "")),

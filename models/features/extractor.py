@@ -230,7 +230,7 @@ class FeatureExtractor:
 
         # A head that is trained on features of bfloat16 loses nothing when it is served on those of
         # float32; what it gains is in docs/benchmarks.md, "Constants of the code".
-        with process.policy("mixed_bfloat16" if self.precision == "bfloat16" else "float32"):
+        with process.dtype_policy("mixed_bfloat16" if self.precision == "bfloat16" else "float32"):
             pixels, maps, outputs = build_features(self.settings)
             if self.layer:
                 outputs = layer_at(keras.Model(pixels, maps), self.layer).outputs[0]

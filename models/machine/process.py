@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
 
-def scope(name: str) -> contextlib.AbstractContextManager[Any]:
+def device_scope(name: str) -> contextlib.AbstractContextManager[Any]:
     """Return the scope of a strategy, "none" or "mirrored", in which a model must be built."""
     return contextlib.nullcontext() if name == "none" else _mirrored().scope()
 
@@ -37,7 +37,7 @@ def _mirrored() -> Any:
 
 
 @contextlib.contextmanager
-def policy(precision: str) -> Iterator[None]:
+def dtype_policy(precision: str) -> Iterator[None]:
     """Set Keras' dtype policy, which is global, for the layers that are created in the block.
 
     Args:

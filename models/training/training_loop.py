@@ -202,7 +202,7 @@ def fit(
     _require_rows(train, validation)
     started = time.perf_counter()
     with _deterministic(settings.seed):
-        with process.scope(settings.strategy):
+        with process.device_scope(settings.strategy):
             model = _built(build, train, classes, settings)
         watcher = Watcher(settings, watch or Watch())
         progress.total(settings.epochs, "epochs")
@@ -246,7 +246,7 @@ def _built(
     """
     import keras
 
-    with process.policy(settings.precision):  # layers take the policy when they are created
+    with process.dtype_policy(settings.precision):  # layers take the policy when they are created
         model = build()
     steps = datasets.steps_per_epoch(train, settings)
     at_once = train.vectors and settings.strategy == "none"

@@ -135,7 +135,7 @@ class CheckedSource:
 
     def page(self) -> Page:
         """Return what the page shows, without its images."""
-        from imgpipe.components.report.other_pages import check_sections as sections
+        from imgpipe.components.report.other_pages import check_sections
         from imgpipe.components.report.page import Page
         from imgpipe.components.report.section import Context
         from imgpipe.components.run_record.facts import empty, page_settings
@@ -152,7 +152,8 @@ class CheckedSource:
         }
         status = "refused" if self.refused else self.verdict.split(":", 1)[0]
         state = RunState(status, self.verdict)
-        return Page.of(Context(facts, None, state), sections(self.images, self.reasons()))
+        sections = check_sections(self.images, self.reasons())
+        return Page.of(Context(facts, None, state), sections)
 
     def html(self) -> str:
         """Draw the page as one HTML file, for which the images are read again."""

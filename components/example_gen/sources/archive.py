@@ -47,6 +47,12 @@ class ArchiveSource(Source):
         except OSError as error:
             why = f"data source {self.file!r} cannot be read: {error.strerror or error}"
             raise ConfigError(f"{why}. {_AGAIN}") from None
+        if notes and not any(path.is_file() for path in files.rglob("*")):
+            left_out = notes[0]["examples"][0]
+            raise ConfigError(
+                f"data source {self.file!r}: found no file in it, but {left_out['path']!r} "
+                f"({left_out['detail']}); {unpacked.EXPECTED}"
+            )
         return listed_tree(files, self.file, self.options, notes)
 
     def read(self, item: Item) -> bytes:

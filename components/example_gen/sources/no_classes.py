@@ -57,8 +57,10 @@ def _situation(files: Sequence[str]) -> str:
         return f". It holds archives ({join_names(packed)}): unpack each into a folder of its name"
     images = [file for file in files if file_names.claims_to_be_image(file)]
     others = sorted({*files} - {*images}, key=lambda file: (file.count("/"), file))
+    if not files:
+        return ". It holds no file"
     if not images:
-        return f". None of its files is an image: {join_names(others) or 'it holds no file'}"
+        return f". None of its files is an image: {join_names(others)}"
     labels = f"; the labels may be in {join_names(others)}" if others else ""
     example = next(filter(file_names.is_image, images), images[0])
     return (

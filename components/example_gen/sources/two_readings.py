@@ -6,6 +6,7 @@ A reading follows from the names and the numbers of images of the folders; none 
 from __future__ import annotations
 
 import collections
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -124,7 +125,7 @@ def _without_named(skipped: str) -> Reading:
 
 
 def _as_splits(folders: Sequence[Folder]) -> list[Reading]:
-    """Return the reading of two or three folders of the same classes as splits.
+    """Return the readings of two or three folders of the same classes as splits.
 
     Train is the one that is called so, or has at least twice as many images as any other.
     """
@@ -137,13 +138,14 @@ def _as_splits(folders: Sequence[Folder]) -> list[Reading]:
     if not is_train or not are_alike or len(train.names()) < 2 or len(others) not in (1, 2):
         return []
     called = [split_of(folder.name) for folder in others]
-    spare = [split for split in (names.TEST, names.VALIDATION) if split not in called]
-    splits = [names.TRAIN, *(split or spare.pop(0) for split in called)]
-    pairs = zip([train, *others], splits, strict=True)
-    entries = tuple(f"{folder.name}={split}" for folder, split in pairs)
-    if len(set(splits)) < len(splits):
-        return []
-    return [Reading(f"splits {join_names(entries)}", {"split_folders": entries})]
+    readings = []
+    for splits in itertools.permutations((names.VALIDATION, names.TEST), len(others)):
+        if any(word not in (None, split) for word, split in zip(called, splits, strict=True)):
+            continue
+        pairs = zip([train, *others], [names.TRAIN, *splits], strict=True)
+        entries = tuple(f"{folder.name}={split}" for folder, split in pairs)
+        readings.append(Reading(f"splits {join_names(entries)}", {"split_folders": entries}))
+    return readings
 
 
 def _words(folder: Folder) -> list[Folder]:

@@ -57,6 +57,8 @@ def finding_of(
     if finding is None or finding.repaired is not None:  # `decodable` sets the severity itself
         return finding
     remedy = finding.remedy or check.remedy
+    if severity == "reject" and check.severity == "warn":
+        remedy = f"to keep them: --set judge.severity.{check.name}=warn"
     return dataclasses.replace(finding, severity=severity, remedy=remedy)
 
 

@@ -240,12 +240,12 @@ _COLOURS_OF_CLASSES = (
 )
 
 
-def colours(labels: Sequence[int]) -> dict[int, str]:
+def map_colours(labels: Sequence[int]) -> dict[int, str]:
     """Return the colour of each of at most twelve classes."""
     return dict(zip(labels, _COLOURS_OF_CLASSES, strict=False))
 
 
-def draw(image_map: ImageMap, files: Mapping[str, bytes], chosen: Mapping[int, str]) -> str:
+def draw_map(image_map: ImageMap, files: Mapping[str, bytes], chosen: Mapping[int, str]) -> str:
     """Draw the map as a data URI.
 
     Args:

@@ -197,7 +197,7 @@ def map_of_images(context: Context) -> Iterator[show.ResultBlock]:
     if len(classes) > MATRIX:
         deciding = context.facts["deciding"]
         coloured = deciding["matrix"] if deciding is not None else []
-    colours = plots.colours(coloured)
+    colours = plots.map_colours(coloured)
     legend = [(colour, classes[label]) for label, colour in colours.items()]
     if len(classes) > len(colours):
         legend.append((plots.GREY, "other classes"))

@@ -37,7 +37,7 @@ settings = ModelSettings(
     learning_rate=0.01,
     strategy="mirrored",
 )
-with process.scope("mirrored"):
+with process.device_scope("mirrored"):
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
 fit = fit_head(*rows, 3, settings)
 losses = [epoch["loss"] for epoch in fit.stage["epochs"]]
@@ -86,6 +86,6 @@ def test_the_dtype_policy_is_restored() -> None:
     import keras
 
     before = keras.config.dtype_policy()
-    with process.policy("mixed_bfloat16"):
+    with process.dtype_policy("mixed_bfloat16"):
         assert keras.config.dtype_policy().name == "mixed_bfloat16"
     assert keras.config.dtype_policy() == before

@@ -95,7 +95,7 @@ def test_a_map_without_variance_gives_zeros_and_a_finite_gradient(value: float) 
 def test_a_map_of_16_bits_is_pooled_in_float32(maps) -> None:
     axes = [np.eye(12, 5, dtype=np.float32)]
     half = maps[0].astype(np.float16)
-    with process.policy("mixed_float16"):
+    with process.dtype_policy("mixed_float16"):
         inputs = keras.Input((7, 7, 12), dtype="float16")
         [features] = covariance_pooling.pooled([inputs], axes)
     assert features.dtype == "float32"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from imgpipe.models.machine.process import policy
+from imgpipe.models.machine.process import dtype_policy
 from imgpipe.models.training.fast_layers import accelerated, exact
 
 
@@ -88,7 +88,7 @@ def test_convolutions_of_one_pixel_are_computed_in_bfloat16(bfloat16, dtype):
 def test_a_network_of_mixed_precision_is_served_in_float32():
     keras.utils.set_random_seed(2)
     plain = network(keras.layers.Conv2D(6, 3, name="one"), keras.layers.ReLU(name="two"))
-    with policy("mixed_bfloat16"):
+    with dtype_policy("mixed_bfloat16"):
         mixed = network(keras.layers.Conv2D(6, 3, name="one"), keras.layers.ReLU(name="two"))
     mixed.get_layer("one").set_weights(plain.get_layer("one").get_weights())
     images = tf.random.normal([2, 9, 8, 4])

@@ -102,6 +102,14 @@ def encrypted(data):
     return data[:start] + bytes([data[start] | 1]) + data[start + 1 :]
 
 
+def outside(_):
+    """Return a zip whose only member leads out of it."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr("../out.jpg", b"x")
+    return data.getvalue()
+
+
 def flipped(data, at):
     """Return the bytes with one bit changed."""
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
@@ -127,7 +135,8 @@ NO_END = r"end mark is missing.*ignore-zeros"
         ),
         ("zip", lambda data: b"PK no zip at all", "the zip is broken"),
         ("tar", lambda data: data[:9000], r"cut off|end of data"),
-        ("tar", lambda data: bytes(10240), "it holds no file"),
+        ("tar", lambda data: bytes(10240), "It holds no file"),
+        ("zip", outside, r"found no file in it, but '\.\./out\.jpg' \(leads out of the archive\)"),
         # `tarfile` takes any block that is no header for the end of the archive.
         *(
             ("tar" + packed, spoil, NO_END)

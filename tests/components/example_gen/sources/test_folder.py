@@ -159,7 +159,7 @@ def test_a_list_beside_images_is_named_with_the_command_that_reads_it(tmp_path, 
             r"p2/2\.cls.* may give other labels than the folders; if so, write a list \(\.csv\)",
         ),
         ({"train/1.jpg": b"", "test/2.jpg": b""}, "in 2 files.* make a folder for each class"),
-        ({}, "found no class in 0 files, at least two are needed; expected .* it holds no file"),
+        ({}, "found no class in 0 files, at least two are needed; expected .* It holds no file"),
     ],
 )
 def test_a_folder_without_classes_says_which_situation_it_is(tmp_path, files, message):

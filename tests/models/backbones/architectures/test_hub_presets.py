@@ -199,7 +199,7 @@ def test_a_network_that_trained_in_16_bits_is_exact_afterwards(folder: Path) -> 
     from imgpipe.models.training import fast_layers
 
     settings = _settings("swin", folder, freeze="none").with_one_block
-    with process.policy("mixed_bfloat16"):
+    with process.dtype_policy("mixed_bfloat16"):
         trained = network(3, settings)
     exact, expected = fast_layers.exact(trained), network(3, settings)
     expected.set_weights(exact.get_weights())

@@ -73,6 +73,11 @@ def test_each_fault_is_warned_of_and_the_image_is_kept(look, reason, image):
     assert reason in warned(look(image))
 
 
+def test_a_fault_that_a_setting_rejects_says_how_the_image_is_kept(look):
+    rejection = decide(look(scene(light=0.25)), JudgeSettings(severity={"dark": "reject"})).row
+    assert rejection.rejection.remedy == "to keep them: --set judge.severity.dark=warn"
+
+
 def test_thresholds_decide_and_are_exact_at_the_edge(look):
     record = look(scene())
     for check in checks.CHECKS:
