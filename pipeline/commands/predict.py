@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from imgpipe.pipeline.published.loaded_model import LoadedModel
-    from imgpipe.pipeline.published.predicted_images import AnsweredFile
+    from imgpipe.pipeline.published.predicted_images import ImageAnswer
     from imgpipe.serving.client import Client, ServingError
     from imgpipe.serving.client.classifier import Answer, Progress
 
@@ -94,21 +94,20 @@ def predict(
         raise ConfigError(
             "--json - and --csv - would mix on standard output. Name a file for one of them."
         )
-    done: dict[int, Answer] = {}
-    files: list[Path] = []
+    done: dict[int, ImageAnswer] = {}
     failure: ServingError | None = None
     try:
         files = files_of(images)
         with (
             _classifier(server, model, version, timeout, run) as classifier,
             _without_decoders(classifier) as console,
-            _progress(console, len(files), done) as progress,
+            _progress(console, files, done) as progress,
         ):
             classifier.classify_each(files, progress=progress, top=top)
     except ServingError as error:
         failure = error
     # What was answered before an error is printed too.
-    answers = [(files[number], done[number]) for number in sorted(done)]
+    answers = [done[number] for number in sorted(done)]
     if least_certain_first:
         answers.sort(key=_certainty)
     if answers:
@@ -184,56 +183,55 @@ def _without_decoders(
 
 
 @contextlib.contextmanager
-def _progress(console: Console, count: int, done: dict[int, Answer]) -> Iterator[Progress]:
+def _progress(
+    console: Console, files: Sequence[Path], done: dict[int, ImageAnswer]
+) -> Iterator[Progress]:
     """Collect the answers in `done`, with a bar on a terminal if there are many images."""
     from rich.progress import Progress as Bar
 
+    from imgpipe.pipeline.published.predicted_images import ImageAnswer
     from imgpipe.serving.client.images import CHUNK_IMAGES
 
-    hidden = count <= CHUNK_IMAGES or not console.is_terminal
+    hidden = len(files) <= CHUNK_IMAGES or not console.is_terminal
     with Bar(console=console, transient=True, disable=hidden) as bar:
-        task = bar.add_task("classifying", total=count)
+        task = bar.add_task("classifying", total=len(files))
 
         def progress(start: int, answers: Sequence[Answer]) -> None:
-            done.update(enumerate(answers, start))
+            for number, answer in enumerate(answers, start):
+                done[number] = ImageAnswer.of(str(files[number]), answer)
             bar.advance(task, len(answers))
 
         yield progress
 
 
-def _refusals(answers: Sequence[AnsweredFile]) -> int:
-    errors = [answer for _, answer in answers if isinstance(answer, Exception)]
+def _refusals(answers: Sequence[ImageAnswer]) -> int:
+    errors = [answer.error for answer in answers if answer.error]
     if not errors:
         return 0
-    from imgpipe.pipeline.published.predicted_images import first_line
-
     console = new_console(stderr=True)
     for error in errors:
-        console.print(f"[red]{escape(first_line(error))}[/]")
+        console.print(f"[red]{escape(error)}[/]")
     console.print(f"{len(errors)} of {len(answers)} images could not be classified.")
     return _SOME_REFUSED
 
 
-def _certainty(row: AnsweredFile) -> float:
+def _certainty(answer: ImageAnswer) -> float:
     """Return the probability of the likeliest class; refused images are sorted behind all."""
-    _, answer = row
-    return math.inf if isinstance(answer, Exception) else answer.top[0][1]
+    return math.inf if answer.error else answer.top[0][1]
 
 
-def _hand_over(
-    answers: Sequence[AnsweredFile], json_file: str | None, csv_file: str | None
-) -> None:
+def _hand_over(answers: Sequence[ImageAnswer], json_file: str | None, csv_file: str | None) -> None:
     """Write the answers to the files that were asked for, or print them; then count the labels."""
     from imgpipe.components.common.formatting import plural
     from imgpipe.pipeline.published.predicted_images import describe, table
 
     printed = output_files.STANDARD_OUTPUT in (json_file, csv_file)
     console = new_console(stderr=printed)
-    output_files.write_json([describe(path, answer) for path, answer in answers], json_file)
+    output_files.write_json([describe(answer) for answer in answers], json_file)
     output_files.write_csv(table(answers), csv_file)
     if not json_file and not csv_file:
         _print_table(console, answers)
-    counts = Counter(answer.label for _, answer in answers if not isinstance(answer, Exception))
+    counts = Counter(answer.label for answer in answers if not answer.error)
     if len(answers) > 1 and counts:
         by_count = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         labels = ", ".join(f"{label} {count:,}" for label, count in by_count)
@@ -243,18 +241,18 @@ def _hand_over(
         console.print(f"{counted}: {escape(labels)}")
 
 
-def _print_table(console: Console, answers: Sequence[AnsweredFile]) -> None:
+def _print_table(console: Console, answers: Sequence[ImageAnswer]) -> None:
     from imgpipe.pipeline.published.predicted_images import UNLIKE
 
-    width = max(len(str(path)) for path, _ in answers)
-    for path, answer in answers:
-        if isinstance(answer, Exception):
+    width = max(len(answer.image) for answer in answers)
+    for answer in answers:
+        if answer.error:
             continue
         is_class = answer.probability is not None
         others = "".join(f"{name} {p:.3f}, " for name, p in answer.top[is_class:])
         of_label = f" {answer.probability:.3f}" if is_class else ""
         note = f"  [yellow]{UNLIKE}[/]" if answer.unlike else ""
         console.print(
-            f"{escape(f'{path!s:<{width}}')}  [bold]{escape(answer.label)}[/]{of_label}"
+            f"{escape(f'{answer.image:<{width}}')}  [bold]{escape(answer.label)}[/]{of_label}"
             f"  [dim]{escape(others)}version {answer.version or 0}[/]{note}"
         )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,10 @@ from imgpipe.models.machine.process import quick_imports
 from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.output import lookup
+from imgpipe.pipeline.published.predicted_images import ImageAnswer
 from imgpipe.serving import decoder_lines
-from imgpipe.serving.client import Classification, InvalidArgument, Prediction, ServingError
-from imgpipe.serving.client.classifier import Answer, Classifier, ClassifyQuestion
+from imgpipe.serving.client import InvalidArgument, Prediction, ServingError
+from imgpipe.serving.client.classifier import Classifier, ClassifyQuestion
 from imgpipe.serving.client.images import Image, files_of, name_of
 from imgpipe.serving.client.messages import UNLIKE
 from imgpipe.serving.look import PIXEL_LIMIT, Look, in_words, too_many_pixels
@@ -91,24 +91,6 @@ def _check_process() -> None:
             "wait without end. Load the model only in the child processes, or start these with "
             "multiprocessing.get_context('spawn')"
         )
-
-
-@dataclass(frozen=True)
-class ImageAnswer(Classification):
-    """The answer for one image: its classification, or why it could not be classified."""
-
-    image: str
-    """Path of the image, or its index among those that were given."""
-    error: str = ""
-    """Why the image was refused; empty for one that was classified."""
-
-    @classmethod
-    def of(cls, image: str, answer: Answer) -> ImageAnswer:
-        """Return the answer for an image of this name."""
-        if isinstance(answer, Classification):
-            values = (answer.label, answer.probability, answer.top, answer.version, answer.unlike)
-            return cls(*values, image)
-        return cls("", None, (), 0, None, image, str(answer))
 
 
 def _files_of(image: Any) -> Sequence[Any]:

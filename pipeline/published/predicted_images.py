@@ -1,28 +1,44 @@
-"""The answers of `imgpipe predict` as it writes them to JSON and CSV."""
+"""The answers for images, in Python and as `imgpipe predict` writes them to JSON and CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, TypeAlias
+from dataclasses import dataclass
+from typing import Annotated
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.models.errors import printable
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
+from imgpipe.serving.client import Classification
 from imgpipe.serving.client.classifier import Answer
-from imgpipe.serving.client.errors import InvalidArgument
-
-AnsweredFile: TypeAlias = tuple[Path, Answer]
-"""The path of an image, and its classification or why it was refused."""
 
 #: Columns of the table, which are those of the web page's CSV file.
 _COLUMNS = ("file", "label", "probability", "version", "note", "error")
 #: What is said of an image about which the model knows nothing, as on the web page.
 UNLIKE = "unlike all that the model has learned"
 _FORMULA = tuple("=+-@")  # a cell that begins so would be run by a spreadsheet
+
+
+@dataclass(frozen=True)
+class ImageAnswer(Classification):
+    """The answer for one image: its classification, or why it could not be classified."""
+
+    image: str
+    """Path of the image, or its index among those that were given."""
+    error: str = ""
+    """Why the image was refused; empty for one that was classified."""
+
+    @classmethod
+    def of(cls, image: str, answer: Answer) -> ImageAnswer:
+        """Return the answer for an image of this name."""
+        if isinstance(answer, Classification):
+            values = (answer.label, answer.probability, answer.top, answer.version, answer.unlike)
+            return cls(*values, image)
+        why = str(answer).split("\n", 1)[0].strip()  # without the trace of TensorFlow's graph
+        return cls("", None, (), 0, None, image, why)
 
 
 class LabelProbability(TypedDict):
@@ -61,18 +77,13 @@ class RefusedImage(TypedDict):
     error: Annotated[str, "Why the image was refused."]
 
 
-def describe(path: Path, answer: Answer) -> PredictedImage | RefusedImage:
-    """Describe the answer for an image.
-
-    Args:
-        path: Path of the image.
-        answer: Its classification, or why it was refused.
-    """
-    if isinstance(answer, Exception):
-        return {"schema": SCHEMA, "image": str(path), "error": str(answer)}
+def describe(answer: ImageAnswer) -> PredictedImage | RefusedImage:
+    """Return the answer for an image as JSON has it."""
+    if answer.error:
+        return {"schema": SCHEMA, "image": answer.image, "error": answer.error}
     return {
         "schema": SCHEMA,
-        "image": str(path),
+        "image": answer.image,
         "label": answer.label,
         "probability": answer.probability,
         "top": [{"label": name, "probability": share} for name, share in answer.top],
@@ -81,32 +92,19 @@ def describe(path: Path, answer: Answer) -> PredictedImage | RefusedImage:
     }
 
 
-def table(answers: Sequence[AnsweredFile]) -> str:
-    """Return the answers as CSV, with a line for each image.
-
-    Args:
-        answers: Each path with its answer.
-    """
+def table(answers: Sequence[ImageAnswer]) -> str:
+    """Return the answers as CSV, with a line for each image."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(_COLUMNS)
-    for path, answer in answers:
-        if isinstance(answer, Exception):
-            cells = [str(path), "", "", "", "", first_line(answer)]
+    for answer in answers:
+        if answer.error:
+            cells = [answer.image, "", "", "", "", answer.error]
         else:
             version = str(answer.version or 0)
             of_label = "" if answer.probability is None else f"{answer.probability:.6f}"
             note = UNLIKE if answer.unlike else ""
-            cells = [str(path), answer.label, of_label, version, note, ""]
+            cells = [answer.image, answer.label, of_label, version, note, ""]
         shown = map(printable, cells)
         writer.writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in shown])
     return text.getvalue()
-
-
-def first_line(error: InvalidArgument) -> str:
-    """Return why an image was refused, without the trace of TensorFlow's graph.
-
-    Args:
-        error: The error of the image.
-    """
-    return str(error).split("\n", 1)[0].strip()
