@@ -135,12 +135,13 @@ def evaluate(
         >>> evaluation.passed, evaluation.summary["count"]
         (True, 12)
     """
+    from imgpipe.pipeline.output import lookup
     from imgpipe.pipeline.published import evaluation
 
     _prepare()
     built = _configuration(config, data, settings)
-    asked = evaluation.prepare(_folder(path), version, built, threshold)
-    return evaluation.evaluate(asked, to_stderr=True)
+    model = lookup.model(_folder(path), version=version)
+    return evaluation.evaluate(model, built, threshold, to_stderr=True)
 
 
 def export(

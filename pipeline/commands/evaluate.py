@@ -50,12 +50,12 @@ def command(
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.command_line.settings import configuration
-    from imgpipe.pipeline.published.evaluation import evaluate, prepare
+    from imgpipe.pipeline.output import lookup
+    from imgpipe.pipeline.published.evaluation import evaluate
 
     built = configuration(config, data, None, settings or [])
-    request = prepare(model, version, built, threshold, run)
     to_stderr = json_file == output_files.STANDARD_OUTPUT
-    evaluation = evaluate(request, to_stderr)
+    evaluation = evaluate(lookup.model(model, run, version), built, threshold, to_stderr)
     if html_file is not None:
         with consoles.counted(to_stderr) as display, display.step("explaining mistakes"):
             output_files.write(html_file, evaluation.html, "--html ")

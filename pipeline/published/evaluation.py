@@ -12,19 +12,17 @@ import functools
 import itertools
 import numbers
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imgpipe.components.common.storage import manifest, records
-from imgpipe.components.example_gen.sources import Scan, Source
+from imgpipe.components.example_gen.sources import Item, Scan, Source
 from imgpipe.components.example_gen.sources.validation import check_class_names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.images.source import listed, opened, require_labels
-from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.output.model import Model
 from imgpipe.pipeline.published.evaluation_summary import (
     EvaluationSummary,
@@ -42,53 +40,50 @@ _BATCH = 32  # images in one call of the signature
 _NAMED = 20  # labels that an error names
 
 
-@dataclass(frozen=True)
-class EvaluationRequest:
-    """What is evaluated.
-
-    Attributes:
-        model: The model.
-        config: The configuration, which says how the images are read.
-        source: The source of the images.
-        scan: The listing of the source.
-        threshold: Accuracy that the model has to reach; 0 if it has to reach none.
-    """
-
-    model: Model
-    config: Config
-    source: Source
-    scan: Scan
-    threshold: float
-
-
-def prepare(
-    path: Path,
-    version: int | None,
-    config: Config,
-    threshold: float,
-    run: str | None = None,
-) -> EvaluationRequest:
-    """Find the model and list the images, before anything heavy is imported.
+def evaluate(model: Model, config: Config, threshold: float, to_stderr: bool) -> Evaluation:
+    """Evaluate a model while progress is displayed.
 
     Args:
-        path: Output folder of a run, folder of versions, one version, or folder of a run.
-        version: Number of the version, None for the newest intact one.
-        config: The configuration, which names the source.
+        model: The model.
+        config: The configuration, which names the source and says how it is read.
         threshold: Accuracy that the model has to reach; 0 if it has to reach none.
-        run: Name of a run of the output folder, or `newest`; None for a published version.
+        to_stderr: Whether progress is printed to standard error instead of standard output.
 
     Raises:
-        ConfigError: The threshold or the source is wrong, no label is a class of the model, or one
-            only looks like a class.
-        ResourceError: There is no model.
+        ConfigError: The threshold or the source is wrong, no label is a class of the model, one
+            only looks like a class, or no image could be judged.
     """
+    from imgpipe.models.machine.process import quick_imports
+    from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.results import Evaluation
+
     if not isinstance(threshold, numbers.Real) or not 0 <= threshold <= 1:
         raise ConfigError(f"threshold: expected a share from 0 to 1. Received: {threshold!r}.")
-    model = lookup.model(path, run, version)
     require_labels(config.data)
     # A recall needs images of one class only.
     source = opened(config.data, config.places.judge, least_classes=1)
     scan = listed(source)
+    _require_classes(model, scan)
+    limit = config.judge.pixel_limit
+    with consoles.counted(to_stderr) as display:
+        with display.step("loading TensorFlow"), quick_imports():
+            import tensorflow  # noqa: F401  # so that the next step's rate is that of the images
+        excluded = NotEvaluated()
+        with display.step("classifying images"):
+            answered = [*_classified(model, source, scan.items, limit, excluded)]
+        with display.step("comparing with training"):
+            hashes = {
+                record.image_hash: record.content.perceptual_hash or b"" for record, _ in answered
+            }
+            near, splits = _seen_images(model, hashes)
+        answers = _table(model, answered, near, splits or {})
+        summary = summarise(model, scan.source, answers, excluded, splits, threshold)
+    draw = functools.partial(_page, source, scan.items, limit, answers, summary)
+    return Evaluation(summary["verdict"], summary, draw)
+
+
+def _require_classes(model: Model, scan: Scan) -> None:
+    """Refuse images of which none has a class of the model, or whose classes only look like one."""
     labels = {item.label for item in scan.items if item.label}
     check_class_names(scan.source, labels.union(model.vocabulary))
     if not labels & set(model.vocabulary):
@@ -98,44 +93,15 @@ def prepare(
             f"{', '.join(model.vocabulary[:_NAMED])}. Received: {received}. Name the folders, or "
             "the labels of the table, as the classes of the model."
         )
-    return EvaluationRequest(model, config, source, scan, threshold)
 
 
-def evaluate(request: EvaluationRequest, to_stderr: bool) -> Evaluation:
-    """Evaluate a model while progress is displayed.
-
-    Args:
-        request: The model and the images.
-        to_stderr: Whether progress is printed to standard error instead of standard output.
-
-    Raises:
-        ConfigError: No image could be judged.
-    """
-    from imgpipe.models.machine.process import quick_imports
-    from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.results import Evaluation
-
-    model = request.model
-    with consoles.counted(to_stderr) as display:
-        with display.step("loading TensorFlow"), quick_imports():
-            import tensorflow  # noqa: F401  # so that the next step's rate is that of the images
-        excluded = NotEvaluated()
-        with display.step("classifying images"):
-            answered = [*_classified(request, excluded)]
-        with display.step("comparing with training"):
-            hashes = {
-                record.image_hash: record.content.perceptual_hash or b"" for record, _ in answered
-            }
-            near, splits = _seen_images(model, hashes)
-        answers = _table(model, answered, near, splits or {})
-        summary = summarise(
-            model, request.scan.source, answers, excluded, splits, request.threshold
-        )
-    draw = functools.partial(_page, request, answers, summary)
-    return Evaluation(summary["verdict"], summary, draw)
-
-
-def _page(request: EvaluationRequest, answers: AnswerTable, summary: EvaluationSummary) -> str:
+def _page(
+    source: Source,
+    items: Sequence[Item],
+    limit: int,
+    answers: AnswerTable,
+    summary: EvaluationSummary,
+) -> str:
     """Draw the page as one HTML file, for which images are read again and explained."""
     from imgpipe.components.common.image_file.content import for_the_model
     from imgpipe.components.report import other_pages
@@ -145,33 +111,28 @@ def _page(request: EvaluationRequest, answers: AnswerTable, summary: EvaluationS
     keys = {picture.key for picture in page.pictures()}
     hashes = dict(zip(answers.paths, answers.hashes.astype(str), strict=True))
     images: dict[str, bytes] = {}
-    for item in request.scan.items:
+    for item in items:
         image_hash = str(hashes.get(item.path, ""))
         if image_hash in keys:
             # The page shows an answer without its image if the file was removed since.
             with contextlib.suppress(OSError):
-                data = request.source.read(item)
-                images[image_hash] = for_the_model(data, request.config.judge.pixel_limit)
+                images[image_hash] = for_the_model(source.read(item), limit)
     explained = [row["image_hash"] for row in summary["mistakes"][: thumbnails.EXPLAINED]]
-    model = str(request.model.folder)
-    return page.html(images | thumbnails.encoded_cams(model, images, explained))
+    return page.html(images | thumbnails.encoded_cams(summary["model"], images, explained))
 
 
 def _classified(
-    request: EvaluationRequest, excluded: NotEvaluated
+    model: Model, source: Source, items: Sequence[Item], limit: int, excluded: NotEvaluated
 ) -> Iterator[tuple[ImageRecord, Floats]]:
     """Yield each image that can be judged, without its pixels, and its probabilities, [C]."""
     from imgpipe.components.example_gen.inspection import inspect
     from imgpipe.components.image_filter.judge.decision import readable
     from imgpipe.serving.served import Served
 
-    items = request.scan.items
-    vocabulary = request.model.vocabulary
-    limit = request.config.judge.pixel_limit
-    folder = str(request.model.folder)
-    with contextlib.closing(Served(folder, outputs=(names.PROBABILITIES,))) as served:
+    outputs = (names.PROBABILITIES,)
+    with contextlib.closing(Served(str(model.folder), outputs=outputs)) as served:
         progress.total(len(items), "images")
-        inspected = inspect(request.source, items, limit, vocabulary=vocabulary)
+        inspected = inspect(source, items, limit, vocabulary=model.vocabulary)
         usable = _usable((readable(record, limit) for record in inspected), excluded)
         while batch := list(itertools.islice(usable, _BATCH)):
             answers = served.run(image_bytes=[record.image_bytes for record in batch])
