@@ -26,7 +26,7 @@ from imgpipe.components.example_gen.sources import absolute_spec
 from imgpipe.components.feature_bank.settings import BankSettings
 from imgpipe.components.image_evaluator.settings import EvaluateSettings
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
-from imgpipe.components.model_pusher.settings import PushSettings
+from imgpipe.components.model_pusher.settings import VERSIONS, PushSettings
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError, without_secrets
 from imgpipe.models.settings.limits import AUTOMATIC, INPUT, OUTPUT, PLACE, describe
@@ -34,11 +34,13 @@ from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.settings.network import FineTune, NetworkSettings, TrainSettings, ViewSettings
 from imgpipe.pipeline.configuration.dotted_keys import fields, flat, put
 from imgpipe.pipeline.configuration.sections import (
+    DECISIONS,
     BeamSettings,
     ExpectSettings,
     KubeflowSettings,
     Places,
     RunSettings,
+    absolute_path,
 )
 
 _SHOWN = 200  # most characters of a value in a message
@@ -152,13 +154,15 @@ class Config(SettingsSection):
     # Not cached: a review may begin the file of overrides while the configuration is in use.
     @property
     def places(self) -> Places:
-        """Absolute paths of the run."""
-        return Places.of(
-            self.run.out,
-            self.push.directory,
-            self.bank.store,
-            self.judge.store,
-            self.judge.overrides,
+        """Absolute paths of the run; a folder without a setting has its usual name in `run.out`."""
+        out = absolute_path(self.run.out)
+        overrides = absolute_path(self.judge.overrides or out / DECISIONS)
+        return Places(
+            out,
+            versions=absolute_path(self.push.directory or out / VERSIONS),
+            bank=absolute_path(self.bank.store or out / "bank"),
+            judge=absolute_path(self.judge.store or out / "judge"),
+            overrides=overrides if self.judge.overrides or overrides.is_file() else None,
         )
 
     def with_absolute_paths(self) -> Config:

@@ -13,7 +13,6 @@ from imgpipe.components.common.beam import worker_start
 from imgpipe.components.common.settings import LARGEST, SettingsSection
 from imgpipe.components.data_gate.accepted import SCHEMA_FILE
 from imgpipe.components.data_gate.settings import GATE_FILE
-from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.models.names.model_names import SERVED_NAME
 from imgpipe.models.settings.limits import OUTPUT
 
@@ -248,19 +247,6 @@ class Places:
     judge: Path
     overrides: Path | None
 
-    @classmethod
-    def of(cls, out: str, versions: str, bank: str, judge: str, overrides: str) -> Places:
-        """Return the places that settings name; an empty one has its usual name in `out`."""
-        root = absolute_path(out)
-        decisions = absolute_path(overrides) if overrides else root / DECISIONS
-        return cls(
-            root,
-            absolute_path(versions) if versions else root / VERSIONS,
-            absolute_path(bank) if bank else root / "bank",
-            absolute_path(judge) if judge else root / "judge",
-            decisions if overrides or decisions.is_file() else None,
-        )
-
     @property
     def outputs(self) -> dict[str, Path]:
         """The folders to which a run writes, by the setting that names each of them."""
@@ -287,6 +273,6 @@ class Places:
         return self.out / GATE_FILE
 
 
-def absolute_path(given: str) -> Path:
+def absolute_path(given: str | Path) -> Path:
     """Return the absolute path of a setting, in which `~` may stand for the user's folder."""
     return Path(given).expanduser().absolute()

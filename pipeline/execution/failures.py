@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from imgpipe.models.errors import ImgpipeError, ResourceError
+from imgpipe.models.errors import ImgpipeError, ResourceError, first_line
 from imgpipe.pipeline.command_line import signals
 from imgpipe.pipeline.output import metadata_file
 
@@ -60,8 +60,7 @@ def cause(error: BaseException | None) -> str:
     """
     if error is None or isinstance(error, ImgpipeError):
         return str(error or "")
-    text = str(error).strip() or type(error).__name__
-    return f"{type(error).__name__}: {text.splitlines()[0][:300]}"
+    return f"{type(error).__name__}: {first_line(error)[:300]}"
 
 
 def exit_code(error: BaseException) -> int:

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from imgpipe.components.common.beam import worker_start
 from imgpipe.components.example_gen.sources import Scan, Source
-from imgpipe.components.report.commands import next_commands
 from imgpipe.components.run_record import run_folder, verdict
 from imgpipe.components.run_record.facts import Facts, empty
 from imgpipe.components.run_record.run_folder import Timings
@@ -38,7 +37,7 @@ from imgpipe.pipeline.images import source
 from imgpipe.pipeline.images.source import RunInputs
 from imgpipe.pipeline.output import metadata_file
 from imgpipe.pipeline.output.output_folder import OutputFolder
-from imgpipe.pipeline.output.past_run import ARTIFACT_ROOT
+from imgpipe.pipeline.output.past_run import ARTIFACT_ROOT, PastRun
 from imgpipe.pipeline.output.run_summary import summarised
 from imgpipe.pipeline.results import Run
 
@@ -271,9 +270,7 @@ class RunRecord:
             unwritten = f"the report could not be written: {failures.cause(caught)}"
             error = error or failures.actionable(caught, self._config.places.out)
         state = self._state(error, facts)
-        timings = self._timings()
-        commands = next_commands(facts, state.status, timings, self._cached)
-        content = summarised(facts, timings, self._cached, page, state, commands)
+        content = summarised(facts, self._timings(), self._cached, page, state)
         content["findings"] += [make_finding("no_report", unwritten)] if unwritten else []
         _write(self._directory / run_folder.SUMMARY, content)
         code = 3 if content["push"]["status"] == "refused" else 0
@@ -283,11 +280,8 @@ class RunRecord:
 
     def _drawn(self, error: BaseException | None) -> Facts | None:
         """Return the facts of the page that the component Report has drawn, None if it has not."""
-        drawn = [self._directory / name for name in (run_folder.FACTS, run_folder.PAGE)]
-        if error is not None or not all(file.exists() for file in drawn):
-            return None
-        facts: Facts = json.loads(drawn[0].read_text(encoding="utf-8"))
-        return facts
+        run = PastRun(self._directory, None)
+        return run.facts if error is None and run.page.exists() else None
 
     def _uris(self) -> dict[str, str]:
         """Return the artifacts that the report reads, by the names of `collect.REPORTED`."""

@@ -5,7 +5,6 @@ It is composed of the results of the components, each as it is declared where it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -14,7 +13,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.model_pusher.push import NOT_PUBLISHED, Push
-from imgpipe.components.report.commands import NextCommand
+from imgpipe.components.report.commands import NextCommand, next_commands
 from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.metrics import SplitMetrics
 from imgpipe.components.run_record.run_findings import run_findings
@@ -106,7 +105,6 @@ def summarised(
     cached: list[str],
     report: str | None,
     state: RunState,
-    commands: Sequence[NextCommand] = (),
 ) -> RunSummary:
     """Compose the summary of a run.
 
@@ -116,7 +114,6 @@ def summarised(
         cached: Components whose outputs were taken from an earlier run.
         report: Path of the report, None if none was written.
         state: How the run ended.
-        commands: What can be done next.
     """
     settings = facts["settings"]
     training = facts["training"]
@@ -145,7 +142,7 @@ def summarised(
             "cached": cached,
             "report": report,
             "log": state.log,
-            "next": list(commands),
+            "next": next_commands(facts, state.status, timings, cached),
         },
     )
 
