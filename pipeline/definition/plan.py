@@ -149,8 +149,7 @@ def make(config: Config, scan: Scan, given: Sequence[Override] = (), accept: boo
         code,
         bank.weights_key,
     )
-    baseline = manifest.baseline_for(places.versions, run_key, vocabulary)
-    compared = _baseline_plan(places.versions, baseline, vocabulary)
+    compared = _baseline_plan(places.versions, run_key, vocabulary)
     return Plan(
         fingerprint=scan.fingerprint,
         code=code,
@@ -177,9 +176,8 @@ def _data_key(config: Config, scan: Scan, decisions: Sequence[Override]) -> str:
     )
 
 
-def _baseline_plan(
-    versions: Path, baseline: manifest.PublishedVersion | None, vocabulary: tuple[str, ...]
-) -> BaselinePlan:
+def _baseline_plan(versions: Path, run_key: str, vocabulary: tuple[str, ...]) -> BaselinePlan:
+    baseline = manifest.baseline_for(versions, run_key, vocabulary)
     return BaselinePlan(
         push_directory=str(versions),
         version=baseline.number if baseline else 0,

@@ -1,5 +1,6 @@
-"""Tests of the configuration: validation, messages, `--set` and the commented file."""
+"""Tests of the configuration: validation, messages, `--set`, the written file, Beam's options."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,17 +9,22 @@ import pytest
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings.limits import AUTOMATIC, declared
+from imgpipe.pipeline.command_line import settings as commands
 from imgpipe.pipeline.configuration import config as configs
-from imgpipe.pipeline.configuration import toml_text
+from imgpipe.pipeline.configuration import sections, toml_text
+
+FLINK = {"runner": "flink", "job_endpoint": "h:8099"}
+SOLVED = 'the head is solved. Set train.optimizer = "adam" to train it by epochs.'
+NO_SEARCH = "train.minutes has no effect: no better network is looked for beside"
 
 
 def test_defaults_are_valid_and_documented():
     config = configs.Config()
     assert config.split.validation == 0.1
     for key in configs.known_keys():
-        *sections, name = key.split(".")
+        *tables, name = key.split(".")
         model = config
-        for section in sections:
+        for section in tables:
             model = getattr(model, section)
         field = declared(model)[name]
         assert field.description, f"{key} has no description"
@@ -224,8 +230,8 @@ def test_a_secret_in_an_address_is_refused_and_not_repeated(address, shown):
 
 
 def test_minutes_and_folds_decide_whether_there_is_a_search() -> None:
-    def searches(**sections: dict[str, object]) -> bool:
-        return configs.build({"data": {"source": "photos"}, **sections}).settings.searches
+    def searches(**tree: dict[str, object]) -> bool:
+        return configs.build({"data": {"source": "photos"}, **tree}).settings.searches
 
     assert searches(train={"minutes": 2.5})
     assert not searches(train={"minutes": 0})
@@ -246,3 +252,81 @@ def test_only_settings_that_differ_from_the_defaults_are_changed() -> None:
     settings = ["train.epochs=3", "judge.severity.alpha=reject", "run.out=/elsewhere"]
     changed = configs.changed(configs.build({}, settings))
     assert changed == {"train.epochs": 3, "judge.severity.alpha": "reject"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ((), []),
+        (("train.epochs=9",), [f"train.epochs has no effect: {SOLVED}"]),
+        (("fine_tune.cut=block10", "fine_tune.mode=off"), ["fine_tune.cut has no effect: only"]),
+        (("fine_tune.cut=block10", "fine_tune.epochs=2"), []),
+        (("train.minutes=0",), []),
+        (("train.minutes=0", "train.optimizer=adam"), []),
+        (("train.minutes=30", "train.optimizer=adam"), [NO_SEARCH]),
+        (("train.minutes=30", "evaluate.cross_validate=10"), [NO_SEARCH]),
+        (("train.minutes=30", "model.freeze=none"), [NO_SEARCH]),
+        (("views.count=0", "views.rotation=5"), ["views.rotation has no effect: views.count is 0"]),
+        (("bank.budget=3", "model.freeze=none"), ["bank.budget has no effect: all layers"]),
+    ],
+)
+def test_a_given_setting_without_effect_is_mentioned(
+    settings: tuple[str, ...], expected: list[str]
+):
+    found = toml_text.without_effect(configs.build({}, settings))
+    assert len(found) == len(expected), found
+    for sentence, start in zip(found, expected, strict=True):
+        assert sentence.startswith(start)
+
+
+@pytest.mark.parametrize("preset", commands.presets())
+def test_every_setting_of_a_preset_has_an_effect(preset: str):
+    assert toml_text.without_effect(commands.configuration(preset, None, None, [])) == []
+
+
+def options(**beam: object) -> list[str]:
+    """Return the options that Beam receives for a section [beam]."""
+    return sections.arguments(configs.build({"beam": beam}).beam)
+
+
+@pytest.mark.parametrize(
+    ("beam", "message"),
+    [
+        ({"runner": "flnk"}, "beam.runner: input should be 'local', 'processes', 'flink'"),
+        ({"runner": "flink"}, "need each other. Received: 'flink' and ''"),
+        ({"job_endpoint": "h:1"}, "need each other. Received: 'local' and 'h:1'"),
+        ({**FLINK, "job_endpoint": "http://h:1"}, "beam.job_endpoint: expected: HOST:PORT of the"),
+        ({**FLINK, "args": ["--runner=FlinkRunner"]}, "both name the engine; remove one of them"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(beam, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        configs.build({"beam": beam})
+
+
+def test_each_runner_gets_its_options():
+    worker = json.dumps({"command": str(sections.worker_start.script())})
+    common = [
+        "--sdk_container_image=none",
+        "--beam_plugins=imgpipe.components.common.beam.beam_worker",
+    ]
+    # Without the last option, a runner ends its workers after each stage.
+    portable = [
+        *("--runner=PortableRunner", "--job_endpoint=h:8099", "--environment_cache_millis=60000")
+    ]
+    process = ["--environment_type=PROCESS", f"--environment_config={worker}"]
+    local = ["--runner=FnApiRunner", "--no_pipeline_type_check"]
+    workers = ["--direct_running_mode=multi_processing", "--direct_num_workers=0"]
+    images = ["--environment_type=DOCKER", "--environment_config=workers:1"]
+    assert options() == [*local, *common]
+    assert options(runner="processes") == [*local, *workers, *common]
+    given = ["--flink_version=1.20"]
+    assert options(**FLINK, args=given) == [*portable, *process, *common, *given]
+    assert options(**FLINK, args=images) == [*portable, *common, *images]
+
+
+def test_args_alone_choose_the_runner():
+    given = ("--runner=FnApiRunner", "--direct_num_workers=2", "--beam_plugins=mine")
+    assert options(args=given) == ["--sdk_container_image=none", *given]
+    # Without --runner, Beam would take DirectRunner, which downloads a program.
+    assert options(args=["--direct_num_workers=2"])[0] == "--runner=FnApiRunner"
