@@ -160,51 +160,44 @@ def push(base: Path, candidate: Candidate, gates: Mapping[str, bool], keep: int)
         ResourceError: The directory cannot be written, or the model is not the one that was
             validated. Nothing was changed.
     """
-    refused = [name for name, passed in gates.items() if not passed]
     files = manifest.describe(candidate.model)
     if candidate.validated is not None and files != candidate.validated:
         raise versions.changed_files_error(candidate.model, files, candidate.validated)
+    refused = [name for name, passed in gates.items() if not passed]
+    if refused:
+        return {**NOT_PUBLISHED, "refused_by": refused}
     identity = manifest.identity(files)
-    current: manifest.PublishedVersion | None = None
-
-    def decide(newest: manifest.PublishedVersion | None) -> dict[str, Any] | None:
-        """Return the models that rollbacks withdrew, None for a model that is not published."""
-        nonlocal current
-        current = newest  # other runs may publish at any other time
+    with versions.exclusive(base):  # other runs may publish at any other time
         withdrawn = manifest.withdrawn(base)
-        served = manifest.served(base)
         if identity in withdrawn:
-            refused.append("rollback")
-        elif served is not None and served.identity == identity:
-            return None
-        elif _other_baseline(base, candidate.facts):
-            refused.append("other_version")
-        return None if refused else {"withdrawn": withdrawn}
-
-    published = None
-    facts = dict(candidate.facts)
-    if candidate.decision is not None:
-        facts["figures"] = candidate.decision["figures"]
-    if not refused:
+            holder = _version_of(base, identity)
+            return {**NOT_PUBLISHED, "refused_by": ["rollback"], "withdrawn": holder}
+        served = manifest.served(base)
+        if served is not None and served.identity == identity:
+            return _held_by(served, "unchanged")
+        if _other_baseline(base, candidate.facts):
+            return {**NOT_PUBLISHED, "refused_by": ["other_version"]}
+        facts = {**candidate.facts, "withdrawn": withdrawn}
+        if candidate.decision is not None:
+            facts["figures"] = candidate.decision["figures"]
         published = versions.publish(
             base,
             {"": candidate.model} | _beside(candidate.provenance),
             facts,
             keep,
-            decide,
             expected=candidate.validated,
             texts=_texts(candidate),
         )
-    if refused:
-        withdrawn = _version_of(base, identity) if "rollback" in refused else None
-        return {**NOT_PUBLISHED, "refused_by": refused, "withdrawn": withdrawn}
-    held_by = published or current
+    return _held_by(published, "pushed")
+
+
+def _held_by(version: manifest.PublishedVersion, status: Literal["pushed", "unchanged"]) -> Push:
+    """Return the publication of a model that a version holds."""
     return {
-        "status": "pushed" if published else "unchanged",
-        "version": str(held_by.number) if held_by else None,
-        "path": str(held_by.path) if held_by else None,
-        "refused_by": [],
-        "withdrawn": None,
+        **NOT_PUBLISHED,
+        "status": status,
+        "version": str(version.number),
+        "path": str(version.path),
     }
 
 

@@ -15,7 +15,7 @@ import json
 import logging
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +50,11 @@ def next_number(base: Path) -> int:
 
 @contextlib.contextmanager
 def exclusive(base: Path) -> Iterator[None]:
-    """Within the block, be the only publisher in `base`.
+    """Within the block, be the only publisher in `base`; `publish` holds the same lock.
 
-    The operating system releases the lock if the process dies.
+    What is decided by the versions that are there is decided in such a block, because another
+    publisher may have changed them since. The operating system releases the lock if the process
+    dies.
 
     Args:
         base: Base path of the published versions, which is created when absent.
@@ -62,7 +64,8 @@ def exclusive(base: Path) -> Iterator[None]:
     """
     try:
         base.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(base / _LOCK).acquire(timeout=_LOCK_SECONDS)
+        # One lock for a path, which a thread that holds it may take again.
+        lock = filelock.FileLock(base / _LOCK, is_singleton=True).acquire(timeout=_LOCK_SECONDS)
     except filelock.Timeout:
         raise ResourceError(
             f"another publisher has been working in {base} for {_LOCK_SECONDS:.0f} s. "
@@ -79,12 +82,9 @@ def publish(
     sources: Mapping[str, Path],
     facts: Mapping[str, Any],
     keep: int | None = None,
-    decide: Callable[
-        [manifest.PublishedVersion | None], Mapping[str, Any] | None
-    ] = lambda newest: {},
     expected: Mapping[str, Mapping[str, Any]] | None = None,
     texts: Mapping[str, str] | None = None,
-) -> manifest.PublishedVersion | None:
+) -> manifest.PublishedVersion:
     """Publish a new version.
 
     Args:
@@ -92,15 +92,9 @@ def publish(
         sources: Folders to copy, by path below the version directory ("" for its root).
         facts: Fields of the manifest besides number and files.
         keep: Number of versions to keep; the oldest are removed. None keeps all.
-        decide: Called with the newest version while the lock is held, because another publisher
-            may have changed the versions since. It returns further fields of the manifest, or None
-            if nothing is to be published.
         expected: Files that must be among the copied ones, as `manifest.describe` returns them.
             None skips the comparison.
         texts: Contents of further files, by path below the version directory.
-
-    Returns:
-        The published version, or None when `decide` returned None.
 
     Raises:
         ResourceError: The disk is full, the directory cannot be written, or a file is not the
@@ -108,10 +102,7 @@ def publish(
     """
     with exclusive(base):
         _remove_leftovers(base)
-        decided = decide(manifest.latest(base))
-        if decided is None:
-            return None
-        version = _publish(base, sources, {**facts, **decided}, expected or {}, texts or {})
+        version = _publish(base, sources, facts, expected or {}, texts or {})
         if keep is not None:
             _remove_old(base, keep)
         return version

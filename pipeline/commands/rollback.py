@@ -56,27 +56,19 @@ def rollback(
     facts = {key: value for key, value in chosen.manifest.items() if key not in _COMPUTED}
     facts["rolled_back_to"] = chosen.number
     facts.setdefault("pushed_as", chosen.number)  # a second rollback keeps the number of the run
-
-    def withdraw(newest: manifest.PublishedVersion | None) -> dict[str, list[str]]:
-        """Return the models that are withdrawn; another run may just have published one."""
+    with versions.exclusive(folder):  # another run may just have published a model
         newer = _later(folder, chosen) | set(manifest.withdrawn(folder))
         # A second rollback may return to a withdrawn version.
-        return {"withdrawn": sorted(newer - {chosen.identity})}
-
-    published = versions.publish(
+        facts["withdrawn"] = sorted(newer - {chosen.identity})
         # The digests are compared while the files are copied, so that no damage is published.
-        folder,
-        {"": chosen.path},
-        facts,
-        decide=withdraw,
-        expected=chosen.manifest["files"],
-    )
-    if published is not None:
-        gone = len(_later(folder, chosen) & set(published.withdrawn))
-        new_console().print(
-            f"version {published.number} now holds the model of version {chosen.number}; "
-            f"{plural(gone, 'newer model')} will not be published again"
+        published = versions.publish(
+            folder, {"": chosen.path}, facts, expected=chosen.manifest["files"]
         )
+    gone = len(_later(folder, chosen) & set(published.withdrawn))
+    new_console().print(
+        f"version {published.number} now holds the model of version {chosen.number}; "
+        f"{plural(gone, 'newer model')} will not be published again"
+    )
 
 
 def _later(folder: Path, chosen: manifest.PublishedVersion) -> set[str]:
