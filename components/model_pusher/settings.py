@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from imgpipe.components.common.settings import LARGEST, ComponentPlan, SettingsSection
-from imgpipe.components.common.storage.manifest import KEPT_VERSIONS
 from imgpipe.models.settings.limits import OUTPUT
 
 VERSIONS = "model"  # usual folder of the versions, in the output folder
@@ -23,7 +22,7 @@ class PushSettings(SettingsSection):
         "", description="Folder of the versions, from which a server reads. Empty: <out>/model."
     )
     keep: int = Field(
-        KEPT_VERSIONS,
+        3,
         ge=1,
         le=LARGEST,
         description="Number of versions that are kept; older ones are removed "

@@ -60,8 +60,6 @@ def short_hash(image_hash: str) -> str:
 PROVENANCE = "provenance"
 #: The model card, which people and the Hugging Face Hub read.
 CARD = "README.md"
-#: Number of versions that are kept unless a setting says otherwise.
-KEPT_VERSIONS = 3
 #: Files that can differ between exports although the same model is served.
 _INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/", CARD)
 #: Files, and folders of files, from which a server or Keras computes answers.

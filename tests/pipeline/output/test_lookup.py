@@ -9,6 +9,7 @@ import pytest
 
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.pipeline.output import lookup
+from imgpipe.serving.server import settings as server_settings
 from tests.command import ran
 from tests.pipeline.past_runs import FIRST, LAST, SECOND, leave, leave_three, saved_model
 
@@ -192,6 +193,19 @@ def test_a_version_with_zeros_before_its_number_is_none(out: Path):
     assert lookup.model(out).version == 1
     with pytest.raises(ResourceError, match=r"not named by a version.*Rename it: mv .*/model/0003"):
         lookup.model(out / "model/0003").versions  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["model [1]", "model*", "what?", "back\\slash"])
+def test_a_path_that_tensorflow_takes_for_a_pattern_is_refused_also_by_a_server(
+    tmp_path: Path, name: str
+):
+    version = saved_model(tmp_path / name / "1")
+    words = r"expected a path without \*, \?, \[ and .*Received: .*Rename it: mv "
+    for path in (version, version.parent):
+        with pytest.raises(ConfigError, match=words):
+            lookup.model(path)
+    with pytest.raises(ConfigError, match=words):
+        server_settings.of_settings(server_settings.Settings(model_base_path=str(version.parent)))
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=[command[0] for command in COMMANDS])
