@@ -8,6 +8,7 @@ its baseline.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +20,6 @@ from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
     from imgpipe.components.common.storage import manifest
-    from imgpipe.pipeline.output.model import Model
 
 app = typer.Typer()
 
@@ -51,8 +51,9 @@ def rollback(
 
     model = lookup.model(model_dir, version=to, published=True)
     folder = model.versions
+    intact = model.intact_versions
     earlier = to is None and model.is_newest
-    chosen = _earlier(model) if earlier else model.published_version
+    chosen = _earlier(folder, intact) if earlier else intact[int(model.folder.name)]
     facts = {key: value for key, value in chosen.manifest.items() if key not in _COMPUTED}
     facts["rolled_back_to"] = chosen.number
     facts.setdefault("pushed_as", chosen.number)  # a second rollback keeps the number of the run
@@ -87,12 +88,12 @@ def _later(folder: Path, chosen: manifest.PublishedVersion) -> set[str]:
     return identities
 
 
-def _earlier(model: Model) -> manifest.PublishedVersion:
+def _earlier(
+    folder: Path, intact: Mapping[int, manifest.PublishedVersion]
+) -> manifest.PublishedVersion:
     """Return the newest version with other content than the highest, and not withdrawn."""
     from imgpipe.components.common.storage import manifest
 
-    intact = model.intact_versions
-    folder = model.versions
     highest = manifest.version_numbers(folder)[-1]
     passed = set(manifest.withdrawn(folder))
     # A damaged version with the highest number is replaced by any intact one.

@@ -56,24 +56,12 @@ class Model:
         """The intact versions beside it and itself by number, the newest first.
 
         Raises:
-            ResourceError: There is none.
+            ResourceError: It is not among them, because no run published it.
         """
         intact = {version.number: version for version in manifest.versions(self.versions)}
-        if not intact:
-            raise not_intact(self.versions)
+        if self.version not in intact:
+            raise not_intact(self.versions, self.version)
         return intact
-
-    @property
-    def published_version(self) -> PublishedVersion:
-        """The version with its manifest.
-
-        Raises:
-            ResourceError: No run published it.
-        """
-        for version in manifest.readable(self.versions):
-            if version.path == self.folder:
-                return version
-        raise not_intact(self.versions, self.version)
 
     @property
     def notice(self) -> str:
