@@ -15,7 +15,6 @@ from typing import Annotated, Final
 from typing_extensions import TypedDict
 
 from imgpipe.models.files import json_object
-from imgpipe.models.files.atomic_write import atomic_write
 
 SCHEMA_FILE: Final = "schema.pbtxt"  # the name that TFX's components give it
 
@@ -52,7 +51,7 @@ def write(
         "accepted_data": {"number": number, "classes": dict(classes)},
         "judged_by": dict(judged_by),
     }
-    atomic_write(_file(schema), json.dumps(record, indent=1, sort_keys=True))
+    json_object.write(_file(schema), record)
 
 
 def parameters(schema: Path, data_key: str) -> AcceptedState:

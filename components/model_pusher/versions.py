@@ -11,7 +11,6 @@ TensorFlow.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import shutil
 import uuid
@@ -23,6 +22,7 @@ import filelock
 
 from imgpipe.components.common.storage import manifest
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import (
     TEMPORARY,
     atomic_write,
@@ -151,8 +151,7 @@ def _publish(
             raise changed_files_error(base, copied, expected)
         guarded = {name: entry for name, entry in files.items() if manifest.is_guarded(name)}
         described = {"schema": 1, "version": number, **facts, "files": guarded}
-        listed = json.dumps(described, indent=1, sort_keys=True)
-        atomic_write(staging / manifest.MANIFEST, listed)
+        json_object.write(staging / manifest.MANIFEST, described)
         # Before the rename: if the process dies between the two, a number is skipped, never reused.
         atomic_write(base / _LAST, str(number))
         # With this name, servers may load the version from now on.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import platform
 import shlex
 import time
@@ -16,7 +15,6 @@ from typing_extensions import TypedDict
 
 from imgpipe.models.errors import ConfigError, nearest
 from imgpipe.models.files import json_object
-from imgpipe.models.files.atomic_write import atomic_write
 
 CONFIG: Final = "config.toml"  # with which the run can be repeated
 TIMINGS: Final = "timings.json"  # the local runner updates it during the run
@@ -71,8 +69,7 @@ def note_start(folder: Path, arguments: Sequence[str]) -> None:
     """
     program = Path(arguments[0]).name if arguments else ""
     command = shlex.join([program, *arguments[1:]]) if program == "imgpipe" else ""
-    text = json.dumps({"date": _now(), "command": command}, ensure_ascii=False)
-    atomic_write(folder / IDENTITY, text + "\n")
+    json_object.write(folder / IDENTITY, {"date": _now(), "command": command})
 
 
 def read_identity(folder: str) -> Identity:

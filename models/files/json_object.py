@@ -1,4 +1,4 @@
-"""The version of JSON formats, and reading JSON files.
+"""The version of JSON formats, and reading and writing JSON files.
 
 A damaged file raises a ValueError, which every caller turns into a message.
 """
@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.files.regular_files import read_bytes
 
 #: Version of the JSON that commands write. It rises when the meaning of a field changes; a format
@@ -16,6 +17,15 @@ from imgpipe.models.files.regular_files import read_bytes
 SCHEMA: Final = 1
 SchemaNumber = Annotated[int, f"Version of this format, {SCHEMA}."]
 _LARGEST: Final = 1 << 30  # bytes; the records of a run with a million images are smaller
+
+
+def write(path: Path, content: object) -> None:
+    """Write a JSON file as `atomic_write` does, for people and programs.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    atomic_write(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def read(path: Path) -> dict[str, Any]:

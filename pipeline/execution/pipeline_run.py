@@ -23,7 +23,7 @@ from imgpipe.components.run_record import run_folder, verdict
 from imgpipe.components.run_record.facts import Facts, empty
 from imgpipe.components.run_record.run_folder import Timings
 from imgpipe.components.run_record.verdict import RunState
-from imgpipe.models.files.atomic_write import atomic_write
+from imgpipe.models.files import json_object
 from imgpipe.models.finding import make_finding
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import quick_imports
@@ -80,8 +80,9 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
     config = config.with_absolute_paths()  # workers may have other current folders
     inputs = source.usable(config)
     folder = OutputFolder(config.places.out)
+    settings = to_toml(config)
     with folder.begin():
-        ended = repetition.candidate(folder, to_toml(config))
+        ended = repetition.candidate(folder, settings)
         listed = _listed(inputs.images)
         # With these arguments, some components are executed in any case.
         if ended is not None and start is None and not accept:
@@ -90,7 +91,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
             repeated = repetition.outcome(ended, outcome_key, config.places.versions, began)
             if repeated is not None:
                 return repeated
-        with _begun(folder, config, to_stderr, began) as run:
+        with _begun(folder.new_run(settings), config, to_stderr, began) as run:
             plan = run.plan_while_loading(inputs, listed, accept)
             run.run_components(plan, start)
         if run.plan is not None:
@@ -99,11 +100,8 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
 
 
 @contextlib.contextmanager
-def _begun(
-    folder: OutputFolder, config: Config, to_stderr: bool, began: float
-) -> Iterator[RunRecord]:
-    """Begin a run, and end it with its outcome, also after an error in the block."""
-    directory = folder.new_run(to_toml(config))
+def _begun(directory: Path, config: Config, to_stderr: bool, began: float) -> Iterator[RunRecord]:
+    """Begin a run in its folder, and end it with its outcome, also after an error in the block."""
     with consoles.counted(to_stderr, directory) as display:
         run = RunRecord(config, directory, display, began)
         error: BaseException | None = None
@@ -113,7 +111,7 @@ def _begun(
             error = failures.Interrupted()
         except Exception as caught:
             traceback.print_exc()  # into the log
-            error = failures.actionable(caught, folder.path)
+            error = failures.actionable(caught, config.places.out)
         with progress.silent():
             run.outcome = run.close(error)
 
@@ -217,7 +215,7 @@ class RunRecord:
         """See `runners.local.Observer`."""
         signals.check()  # the node before may have swallowed the exception of a signal
         if name == "Report":  # which reads the timings from this file
-            _write(self._directory / run_folder.TIMINGS, self._timings())
+            json_object.write(self._directory / run_folder.TIMINGS, self._timings())
         self._display.started(name)
 
     def finished(self, result: NodeResult) -> None:
@@ -229,7 +227,7 @@ class RunRecord:
         if result.cached:
             self._cached.append(result.name)
         # Also for a run that will be killed.
-        _write(self._directory / run_folder.ARTIFACTS, self._outputs)
+        json_object.write(self._directory / run_folder.ARTIFACTS, self._outputs)
         self._display.ended("cached" if result.cached else "done")
 
     def failed(self, name: str, seconds: float) -> None:
@@ -252,7 +250,7 @@ class RunRecord:
         facts = empty(settings)
         page, unwritten = None, ""
         try:
-            _write(self._directory / run_folder.TIMINGS, self._timings())
+            json_object.write(self._directory / run_folder.TIMINGS, self._timings())
             # Drawing the page needs the libraries whose loading was interrupted.
             if not isinstance(error, failures.Interrupted) or self._failed_step != _LOADING:
                 from imgpipe.components.report import report
@@ -272,7 +270,7 @@ class RunRecord:
         state = self._state(error, facts)
         content = summarised(facts, self._timings(), self._cached, page, state)
         content["findings"] += [make_finding("no_report", unwritten)] if unwritten else []
-        _write(self._directory / run_folder.SUMMARY, content)
+        json_object.write(self._directory / run_folder.SUMMARY, content)
         code = 3 if content["push"]["status"] == "refused" else 0
         if error is not None:
             code = failures.exit_code(error)
@@ -309,7 +307,3 @@ class RunRecord:
         interrupted = isinstance(error, failures.Interrupted)
         cause, log = failures.cause(error), str(self._directory / run_folder.LOG)
         return verdict.state(facts, cause, self._failed_step, log, interrupted)
-
-
-def _write(file: Path, content: object) -> None:
-    atomic_write(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -7,7 +7,6 @@ cache and end in the same way.
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import cast
@@ -15,7 +14,6 @@ from typing import cast
 from imgpipe.components.common.storage import integrity, manifest
 from imgpipe.components.run_record.run_folder import ARTIFACTS, CONFIG, SUMMARY
 from imgpipe.models.files import json_object
-from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.files.regular_files import sha256
 from imgpipe.pipeline.output import past_run
 from imgpipe.pipeline.output.output_folder import OutputFolder
@@ -31,7 +29,7 @@ def remember(run: Run, outcome_key: str) -> None:
     # Where another version is served now, the verdict asks for a new run.
     if run.exit_code in (0, 3) and "other_version" not in run.summary["push"]["refused_by"]:
         keys = {"key": outcome_key, "files": _digests(run.folder)}
-        atomic_write(run.folder / FILE, json.dumps(keys, indent=1) + "\n")
+        json_object.write(run.folder / FILE, keys)
 
 
 def candidate(folder: OutputFolder, settings: str) -> PastRun | None:

@@ -31,7 +31,6 @@ from imgpipe.components.common.beam import worker_start
 from imgpipe.components.plan import FILE as PLAN_FILE
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import json_object
-from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.machine.process import prefer_batches, quick_imports
 from imgpipe.pipeline.kubeflow.groups import Spec, artifact_name
 from imgpipe.pipeline.kubeflow.places import in_run, to_path, to_uri
@@ -67,7 +66,7 @@ def fail(component: str, artifacts: Mapping[str, str], run: Path, cause: str, co
     try:
         run.mkdir(parents=True, exist_ok=True)
         failure = {"component": component, "cause": cause, "exit_code": code}
-        atomic_write(run / FAILURE, json.dumps(failure, indent=1) + "\n")
+        json_object.write(run / FAILURE, failure)
         if not (run / PLAN_FILE).is_file():
             return
         plan = json_object.read(run / PLAN_FILE)

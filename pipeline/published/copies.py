@@ -6,7 +6,6 @@ trained on: digests, statistics and the distribution of their features.
 
 from __future__ import annotations
 
-import json
 import shutil
 import uuid
 from pathlib import Path
@@ -88,7 +87,7 @@ def _list_what_answers(path: Path) -> None:
     described = json_object.read(path)
     files = described["files"].items()
     described["files"] = {name: entry for name, entry in files if manifest.answers(name)}
-    path.write_text(json.dumps(described, indent=1, sort_keys=True), "utf-8")
+    json_object.write(path, described)
 
 
 _COUNT = 3

@@ -9,12 +9,11 @@ because the command line reads versions before heavy imports.
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 from imgpipe.models.files import json_object
-from imgpipe.models.files.atomic_write import atomic_write, sync_tree
+from imgpipe.models.files.atomic_write import sync_tree
 from imgpipe.models.files.described_files import describe, difference, files_below
 
 _SCHEMA = 1  # of a seal
@@ -40,7 +39,7 @@ def seal(folder: Path, emptied: bool = False) -> None:
     sync_tree(folder)
     files = {name: path for name, path in _files(folder).items() if not (emptied and "/" in name)}
     content = {"schema": _SCHEMA, "files": describe(files), "emptied": emptied}
-    atomic_write(seal_file(folder), json.dumps(content, indent=1, sort_keys=True))
+    json_object.write(seal_file(folder), content)
 
 
 def empty(folder: Path) -> None:
