@@ -4,7 +4,6 @@ TFX's Pusher copies into the numbered directory, where a polling server can find
 model, and pushes an unchanged model again under a new number.
 """
 
-import json
 from pathlib import Path
 
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
@@ -28,6 +27,7 @@ from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.image_evaluator.decision import DECISION_FILE
 from imgpipe.components.model_pusher.push import Candidate, Push, push
 from imgpipe.components.model_pusher.settings import PUSH_FILE, PusherPlan
+from imgpipe.models.files import json_object
 from imgpipe.models.files.regular_files import local_path
 
 
@@ -108,9 +108,6 @@ def _network_facts(exported: str) -> dict[str, int | str]:
     They are the size of its images, the kind of features, and the SHA-256 of the axes of their
     covariances; nothing for a model that imgpipe has not exported.
     """
-    path = Path(exported) / manifest.MODEL_DIGEST
-    if not path.is_file():
-        return {}
-    digest = json.loads(path.read_text("utf-8"))
+    digest = json_object.read_or_empty(Path(exported) / manifest.MODEL_DIGEST)
     names = ("image_size", "features", "covariance_axes")
     return {name: digest[name] for name in names if name in digest}

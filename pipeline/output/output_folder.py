@@ -309,10 +309,8 @@ def pushed_as(version: Path) -> int:
     Args:
         version: Folder of a version, which may be gone.
     """
-    try:
-        return int(json_object.read(version / MANIFEST)["pushed_as"])  # a rollback wrote it
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
-        return int(version.name)
+    rolled_back = json_object.read_or_empty(version / MANIFEST).get("pushed_as")
+    return rolled_back if isinstance(rolled_back, int) else int(version.name)
 
 
 def _start(folder: Path) -> tuple[str, int]:
