@@ -9,7 +9,7 @@ splits, and decides about the copies. Afterwards the table says what becomes of 
 from __future__ import annotations
 
 import itertools
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from imgpipe.components.common.image_record import ImageRecord
@@ -99,10 +99,9 @@ def compare(
 def _check_in_the_set(rows: Sequence[ImageRow], plan: FilterPlan) -> None:
     """Run the checks that need the whole set on the images that passed all others."""
     for check in CHECKS:
-        if check.counted is None or check.limits is None:
+        if check.limits is None:
             continue
-        counts = Counter(map(check.counted, rows))
-        limits = check.limits(counts, plan.settings.limit_of(check))
+        limits = check.limits(rows, plan.settings.limit_of(check))
         for row in rows:
             override = override_of(row.image_hash, plan.overrides_by_hash)
             finding = finding_of(check, row, plan.settings, limits, override)
