@@ -35,10 +35,9 @@ from imgpipe.components.common.storage.records import (
 )
 from imgpipe.components.common.storage.shards import Shard, shards
 from imgpipe.components.image_filter import comparison, image_table, quarantine
-from imgpipe.components.image_filter.data_summary import DataSummary
+from imgpipe.components.image_filter.data_summary import DataSummary, check_conservation, summarise
 from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.settings import FilterPlan
-from imgpipe.components.image_filter.summary import check_conservation, summarise
 from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
 

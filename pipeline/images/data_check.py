@@ -23,14 +23,13 @@ from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import Scan, Source, open_source
 from imgpipe.components.image_filter import comparison
-from imgpipe.components.image_filter.data_summary import DataSummary
+from imgpipe.components.image_filter.data_summary import DataSummary, check_conservation, summarise
 from imgpipe.components.image_filter.image_table import ImageTable, NearGroup
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.settings import FilterPlan
-from imgpipe.components.image_filter.summary import check_conservation, summarise
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.models.finding import Finding
 from imgpipe.models.machine import progress
