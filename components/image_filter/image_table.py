@@ -36,16 +36,10 @@ NOT_RELABELLED = "kept_test_label"
 FOLDER = "images"  # of the tables, in the quarantine
 _SUFFIX = ".arrow"
 _RADIUS = "radius"  # name in the metadata of a file
-#: Types of the fields of a row, and of those of its findings that are stored.
+#: Types of the fields of a row, and of those of its findings; the table has no bytes of files.
 _FIELDS = {field.name: str(field.type) for field in fields(ImageRow)}
-_FINDING = {
-    "reason": "str",
-    "detail": "str",
-    "severity": "str",
-    "score": "float",
-    "remedy": "str",
-    "kept_copy": "str",
-}
+_FINDING = {field.name: str(field.type) for field in fields(ImageFinding)}
+del _FINDING["repaired"]
 
 
 class NearGroup(TypedDict):
@@ -233,6 +227,7 @@ def _schema() -> pa.Schema:
 
     kinds = {
         "str": pa.binary(),
+        "Severity": pa.binary(),
         "int": pa.int64(),
         "float": pa.float64(),
         "bool": pa.bool_(),

@@ -100,6 +100,7 @@ def test_a_group_of_similar_images_that_are_all_rejected_is_no_group():
     found = comparison.compare(*rows_and_hashes(records, PLAN), PLAN, None)
     assert {one["reason"] for one in found.rejected} == {"label_conflict"}
     assert [one["path"] for one in found.rejected] == sorted(path for _, path in takes)
+    assert found.rejected[0]["detail"] == "same bytes as dog/1.jpg (dog; this one is cat)"
     assert found.near_groups() == []
 
 
