@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.common.image_file.perceptual_hash import BITS, HashPairs
+from imgpipe.components.common.image_file.perceptual_hash import BITS, KINDS, HashPairs
 from imgpipe.components.common.splits import HELD_OUT_FIRST
 from imgpipe.components.image_filter.copies.hamming import differing_bits
 from imgpipe.components.image_filter.copies.search import Hashes, NearDuplicates
@@ -164,7 +164,7 @@ class _Group:
         self._altered_copies = similar.altered
         hashes = np.frombuffer(b"".join(similar.hashes[row.image_hash] for row in rows), np.uint8)
         self._hashes = Hashes(hashes.reshape(len(rows), -1))
-        kinds = [self._hashes.kind(number).T for number in range(self._hashes.kinds)]
+        kinds = [self._hashes.kind(number).T for number in range(KINDS)]
         self._kinds = np.stack(kinds, axis=-1)  # uint64 [4, n, kinds]
         self._splits = np.array([row.split for row in rows])
         self._labels = np.array([row.label for row in rows])
@@ -222,11 +222,10 @@ class _Group:
         ways = [
             HashPairs(this_image, rows, np.full(len(rows), kind), bits[:, kind]) for kind in (0, 1)
         ]
-        if bits.shape[1] > _FIRST_CROP:
-            own_crops = self._kinds[:, index, _FIRST_CROP:]
-            bits_of_own = differing_bits(own_crops, self._kinds[:, rows, :1])
-            ways.append(_nearest_crops(this_image, rows, bits[:, _FIRST_CROP:]))
-            ways.append(_nearest_crops(rows, this_image, bits_of_own))
+        own_crops = self._kinds[:, index, _FIRST_CROP:]
+        bits_of_own = differing_bits(own_crops, self._kinds[:, rows, :1])
+        ways.append(_nearest_crops(this_image, rows, bits[:, _FIRST_CROP:]))
+        ways.append(_nearest_crops(rows, this_image, bits_of_own))
         return HashPairs.join(ways)
 
     def _altered(self, index: int, rows: Indices) -> Copy | None:
