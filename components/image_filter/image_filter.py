@@ -19,7 +19,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples
 
 from imgpipe.components.common.artifacts import Quarantine, mark_examples
-from imgpipe.components.common.image_file.perceptual_hash import ALL_BYTES
+from imgpipe.components.common.image_file.pixels import ALL_BYTES
 from imgpipe.components.common.image_record import METADATA, ImageRecord
 from imgpipe.components.common.ingest_summary import INGEST_SUMMARY, read_ingest_summary
 from imgpipe.components.common.splits import SplitRule

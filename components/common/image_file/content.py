@@ -21,8 +21,7 @@ from imgpipe.components.common.image_file.header import (
     pillow,
     probe,
 )
-from imgpipe.components.common.image_file.perceptual_hash import perceptual_hashes
-from imgpipe.components.common.image_file.pixels import Pixels, measure
+from imgpipe.components.common.image_file.pixels import Pixels, measure, perceptual_hashes
 from imgpipe.models import preprocess
 from imgpipe.models.errors import ResourceError, first_line
 from imgpipe.serving.look import Look

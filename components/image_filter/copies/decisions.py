@@ -20,9 +20,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.common.image_file.perceptual_hash import BITS, KINDS, HashPairs
+from imgpipe.components.common.image_file.pixels import BITS, KINDS
 from imgpipe.components.common.splits import HELD_OUT_FIRST
-from imgpipe.components.image_filter.copies.hamming import differing_bits
+from imgpipe.components.image_filter.copies.hamming import HashPairs, differing_bits
 from imgpipe.components.image_filter.copies.search import Hashes, NearDuplicates
 from imgpipe.components.image_filter.judge.check import ImageFinding, Severity
 from imgpipe.components.image_filter.judge.checks.whole_set import (

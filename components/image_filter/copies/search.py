@@ -13,16 +13,20 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.common.image_file import perceptual_hash
-from imgpipe.components.common.image_file.perceptual_hash import (
+from imgpipe.components.common.image_file.pixels import (
     ALL_BYTES,
     BYTES,
     GREY_BYTES,
     KINDS,
-    HashPairs,
 )
 from imgpipe.components.image_filter.copies.altered import VIEWS, ImageMiddles
-from imgpipe.components.image_filter.copies.hamming import Effort, Words, neighbours
+from imgpipe.components.image_filter.copies.hamming import (
+    Effort,
+    HashPairs,
+    Words,
+    alike,
+    neighbours,
+)
 from imgpipe.models.names.feature_names import Indices
 
 _OF_WHOLE_IMAGES = Effort(orders=32, window=16)
@@ -48,7 +52,7 @@ class Hashes:
 
     def alike(self, pairs: HashPairs) -> npt.NDArray[np.bool_]:
         """Tell which pairs of images with similar hashes are alike, bool [m]."""
-        return perceptual_hash.alike(self.greys, pairs)
+        return alike(self.greys, pairs)
 
     @property
     def greys(self) -> npt.NDArray[np.uint8]:

@@ -8,8 +8,7 @@ import hashlib
 import numpy as np
 
 from imgpipe.components.common.image_file.content import Content
-from imgpipe.components.common.image_file.perceptual_hash import ALL_BYTES
-from imgpipe.components.common.image_file.pixels import MEASUREMENTS
+from imgpipe.components.common.image_file.pixels import ALL_BYTES, MEASUREMENTS
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter import comparison, image_table
 from imgpipe.components.image_filter.image_table import ImageTable

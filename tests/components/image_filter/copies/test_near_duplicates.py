@@ -9,7 +9,7 @@ import random
 import numpy as np
 import pytest
 
-from imgpipe.components.common.image_file.perceptual_hash import ALL_BYTES
+from imgpipe.components.common.image_file.pixels import ALL_BYTES
 from imgpipe.components.image_filter.copies.decisions import judge_group
 from imgpipe.components.image_filter.copies.search import NearDuplicates
 from imgpipe.components.image_filter.judge.image_row import ImageRow

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from imgpipe.components.common.image_file.content import decode
-from imgpipe.components.common.image_file.perceptual_hash import (
+from imgpipe.components.common.image_file.pixels import (
     ALL_BYTES,
     BYTES,
+    Pixels,
     perceptual_hashes,
 )
-from imgpipe.components.common.image_file.pixels import Pixels
 from imgpipe.components.image_filter.copies.search import Hashes, search
 from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
 from imgpipe.serving.look import Look
