@@ -12,6 +12,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from imgpipe.components.common.image_file.pixels import ALL_BYTES
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.image_filter.copies import decisions
@@ -40,14 +41,14 @@ def examine(
         keep: Function that stores a repaired record, which is written in the end; None for none.
 
     Yields:
-        The row of each image, and its perceptual hashes; b"" if it cannot be compared.
+        The row of each image, and its perceptual hashes; zeros if it cannot be compared.
     """
     for record in records:
         decision = decide(record, plan.settings, plan.overrides_by_hash)
         if decision.row.is_rewritten and keep is not None:
             keep(decision.kept)
         progress.advance(1, "images")
-        yield decision.row, decision.kept.content.perceptual_hash or b""
+        yield decision.row, decision.kept.content.perceptual_hash or bytes(ALL_BYTES)
 
 
 def compare(

@@ -104,7 +104,7 @@ def _examine(job: _Job, plan: FilterPlan) -> str:
         hashes = []
         for row, of_image in examined:
             rows.append(row)
-            hashes.append(of_image or bytes(ALL_BYTES))
+            hashes.append(of_image)
         image_table.write(job.part, ImageTable(rows, plan.settings.radius))
         write_bytes(job.hashes, b"".join(hashes))
     return job.part
