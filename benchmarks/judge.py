@@ -28,8 +28,8 @@ from PIL import Image
 
 from benchmarks import common
 from benchmarks.common import Figure
-from imgpipe.components.common.image_file.content import Content, decode
-from imgpipe.components.common.image_file.pixels import Pixels
+from imgpipe.components.common.image_file.content import decode
+from imgpipe.components.common.image_file.pixels import Pixels, perceptual_hashes
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.image_filter.copies.search import find_near_duplicates
 from imgpipe.components.image_filter.judge.check import Row
@@ -265,7 +265,7 @@ def _hash(data: bytes) -> bytes:
     pixels, _ = decode(Look(data))
     if pixels is None:
         raise SystemExit("a photograph cannot be decoded")
-    return Content().measured(Pixels(pixels)).perceptual_hash or b""
+    return perceptual_hashes(Pixels(pixels))
 
 
 def main() -> None:

@@ -26,8 +26,7 @@ from PIL import Image, ImageOps
 
 from benchmarks import common
 from benchmarks.common import Figure, ImageSet
-from imgpipe.components.common.image_file.perceptual_hash import perceptual_hashes
-from imgpipe.components.common.image_file.pixels import Pixels
+from imgpipe.components.common.image_file.pixels import Pixels, perceptual_hashes
 from imgpipe.components.feature_bank.axes import principal_axes
 from imgpipe.components.image_filter.copies.search import find_near_duplicates
 from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS

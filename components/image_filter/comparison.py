@@ -9,9 +9,10 @@ splits, and decides about the copies. Afterwards the table says what becomes of 
 from __future__ import annotations
 
 import itertools
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from imgpipe.components.common.image_file.pixels import ALL_BYTES
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.image_filter.copies import decisions
@@ -40,14 +41,14 @@ def examine(
         keep: Function that stores a repaired record, which is written in the end; None for none.
 
     Yields:
-        The row of each image, and its perceptual hashes; b"" if it cannot be compared.
+        The row of each image, and its perceptual hashes; zeros if it cannot be compared.
     """
     for record in records:
         decision = decide(record, plan.settings, plan.overrides_by_hash)
         if decision.row.is_rewritten and keep is not None:
             keep(decision.kept)
         progress.advance(1, "images")
-        yield decision.row, decision.kept.content.perceptual_hash or b""
+        yield decision.row, decision.kept.content.perceptual_hash or bytes(ALL_BYTES)
 
 
 def compare(
@@ -99,10 +100,9 @@ def compare(
 def _check_in_the_set(rows: Sequence[ImageRow], plan: FilterPlan) -> None:
     """Run the checks that need the whole set on the images that passed all others."""
     for check in CHECKS:
-        if check.counted is None or check.limits is None:
+        if check.limits is None:
             continue
-        counts = Counter(map(check.counted, rows))
-        limits = check.limits(counts, plan.settings.limit_of(check))
+        limits = check.limits(rows, plan.settings.limit_of(check))
         for row in rows:
             override = override_of(row.image_hash, plan.overrides_by_hash)
             finding = finding_of(check, row, plan.settings, limits, override)

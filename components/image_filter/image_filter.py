@@ -19,7 +19,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples
 
 from imgpipe.components.common.artifacts import Quarantine, mark_examples
-from imgpipe.components.common.image_file.perceptual_hash import ALL_BYTES
+from imgpipe.components.common.image_file.pixels import ALL_BYTES
 from imgpipe.components.common.image_record import METADATA, ImageRecord
 from imgpipe.components.common.ingest_summary import INGEST_SUMMARY, read_ingest_summary
 from imgpipe.components.common.splits import SplitRule
@@ -35,10 +35,9 @@ from imgpipe.components.common.storage.records import (
 )
 from imgpipe.components.common.storage.shards import Shard, shards
 from imgpipe.components.image_filter import comparison, image_table, quarantine
-from imgpipe.components.image_filter.data_summary import DataSummary
+from imgpipe.components.image_filter.data_summary import DataSummary, check_conservation, summarise
 from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.settings import FilterPlan
-from imgpipe.components.image_filter.summary import check_conservation, summarise
 from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
 
@@ -105,7 +104,7 @@ def _examine(job: _Job, plan: FilterPlan) -> str:
         hashes = []
         for row, of_image in examined:
             rows.append(row)
-            hashes.append(of_image or bytes(ALL_BYTES))
+            hashes.append(of_image)
         image_table.write(job.part, ImageTable(rows, plan.settings.radius))
         write_bytes(job.hashes, b"".join(hashes))
     return job.part

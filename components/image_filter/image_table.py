@@ -36,16 +36,10 @@ NOT_RELABELLED = "kept_test_label"
 FOLDER = "images"  # of the tables, in the quarantine
 _SUFFIX = ".arrow"
 _RADIUS = "radius"  # name in the metadata of a file
-#: Types of the fields of a row, and of those of its findings that are stored.
+#: Types of the fields of a row, and of those of its findings; the table has no bytes of files.
 _FIELDS = {field.name: str(field.type) for field in fields(ImageRow)}
-_FINDING = {
-    "reason": "str",
-    "detail": "str",
-    "severity": "str",
-    "score": "float",
-    "remedy": "str",
-    "kept_copy": "str",
-}
+_FINDING = {field.name: str(field.type) for field in fields(ImageFinding)}
+del _FINDING["repaired"]
 
 
 class NearGroup(TypedDict):
@@ -202,20 +196,27 @@ def read_found(uri: str) -> ImageTable:
         ResourceError: There is no table, or it cannot be read.
     """
     tables = [read(file, with_findings=True) for file in _files(uri)]
-    if not tables:
-        raise ResourceError(
-            f"{uri} has no table of images ({FOLDER}/*{_SUFFIX}). Run the pipeline again."
-        )
     return ImageTable([row for table in tables for row in table.rows], tables[0].radius)
 
 
-def _files(uri: str) -> list[str]:
-    """Return the paths of the tables of a quarantine, in order."""
-    if "://" not in uri:  # commands that read it need no TensorFlow
-        return sorted(map(str, Path(uri, FOLDER).glob(f"*{_SUFFIX}")))
-    import tensorflow as tf
+def splits_of_kept(uri: str) -> dict[str, str]:
+    """Return the split of each image that is kept, by content hash; see `read_found`."""
+    return {row.image_hash: row.split for file in _files(uri) for row in read(file).kept}
 
-    return sorted(tf.io.gfile.glob(f"{uri}/{FOLDER}/*{_SUFFIX}"))
+
+def _files(uri: str) -> list[str]:
+    """Return the paths of the tables of a quarantine, in order, of which there must be one."""
+    if "://" not in uri:  # commands that read it need no TensorFlow
+        files = sorted(map(str, Path(uri, FOLDER).glob(f"*{_SUFFIX}")))
+    else:
+        import tensorflow as tf
+
+        files = sorted(tf.io.gfile.glob(f"{uri}/{FOLDER}/*{_SUFFIX}"))
+    if not files:
+        raise ResourceError(
+            f"{uri} has no table of images ({FOLDER}/*{_SUFFIX}). Run the pipeline again."
+        )
+    return files
 
 
 def _has_findings(table: pa.Table) -> pa.ChunkedArray:
@@ -233,6 +234,7 @@ def _schema() -> pa.Schema:
 
     kinds = {
         "str": pa.binary(),
+        "Severity": pa.binary(),
         "int": pa.int64(),
         "float": pa.float64(),
         "bool": pa.bool_(),

@@ -13,14 +13,16 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Final
 
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.storage.records import read_json, write_bytes, write_text
-from imgpipe.components.image_filter import quarantine_files
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.judge.image_row import ImageRow
 
+MANIFEST: Final = "manifest.jsonl"
+SUMMARY: Final = "counts.json"
 _OWNER_FOLDER = 0o700
 _OWNER_FILE = 0o600
 _NAME_LENGTH = 100  # characters of a file name kept in the stored name; file systems allow 255
@@ -62,11 +64,11 @@ def make_private(uri: str) -> None:
 def write(uri: str, images: ImageTable, summary: DataSummary) -> None:
     """Write the manifest and the summary of all images."""
     lines = (json.dumps(row) + "\n" for row in images.rejected)
-    write_text(f"{uri}/{quarantine_files.MANIFEST}", "".join(lines))
-    write_text(f"{uri}/{quarantine_files.SUMMARY}", json.dumps(summary, indent=1))
+    write_text(f"{uri}/{MANIFEST}", "".join(lines))
+    write_text(f"{uri}/{SUMMARY}", json.dumps(summary, indent=1))
 
 
 def read_summary(uri: str) -> DataSummary:
     """Read the summary of a quarantine."""
-    summary: DataSummary = read_json(f"{uri}/{quarantine_files.SUMMARY}")
+    summary: DataSummary = read_json(f"{uri}/{SUMMARY}")
     return summary

@@ -23,6 +23,7 @@ from tfx.utils import io_utils, path_utils
 
 from imgpipe.components.baseline_plan import ANSWERS_FOLDER
 from imgpipe.components.common import blessings
+from imgpipe.components.common.artifacts import Quarantine
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.image_evaluator.decision import DECISION_FILE
 from imgpipe.components.model_pusher.push import Candidate, Push, push
@@ -40,7 +41,7 @@ def ModelPusher(
     settings: Parameter[str],
     statistics: InputArtifact[ExampleStatistics] = None,
     schema: InputArtifact[Schema] = None,
-    images: InputArtifact[Examples] = None,
+    images: InputArtifact[Quarantine] = None,
     predictions: InputArtifact[Examples] = None,
 ) -> None:
     """Publish the model if all gates blessed it and it is not published already.
@@ -58,7 +59,7 @@ def ModelPusher(
         settings: Where the model is published, as `PusherPlan` writes it.
         statistics: Statistics of the data, stored beside the model for Baseline.
         schema: Schema that the data was validated against, stored beside the model for Baseline.
-        images: Examples of the kept images, which are listed beside the model for Baseline.
+        images: Quarantine of ImageFilter, whose table lists the kept images for Baseline.
         predictions: Predictions of the model, stored beside it, so that Predictor need not ask it
             again when it is the baseline.
 

@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.image_evaluator.decision import FOLDS, Decision
+from imgpipe.components.image_filter import image_table
 from imgpipe.components.model_pusher import versions
 
 #: Characters that Markdown gives a meaning to, so that a class name is shown as it is.
@@ -136,7 +137,7 @@ class Candidate:
         validated: Files of the validated model, as `manifest.describe` returns them. None skips
             the comparison.
         decision: Decision of ImageEvaluator, whose figures manifest and model card give.
-        images: URI of the Examples of the kept images, which are listed beside the model.
+        images: URI of the quarantine, in whose table the images to list beside the model are.
     """
 
     model: Path
@@ -218,7 +219,7 @@ def _texts(candidate: Candidate) -> dict[str, str]:
     """Return the text files to write beside the model by their path in the version."""
     texts = {manifest.CARD: model_card(candidate.facts, candidate.decision)}
     if candidate.images:
-        images = manifest.known_images_text(candidate.images)
+        images = manifest.known_images_text(image_table.splits_of_kept(candidate.images))
         texts[f"{manifest.PROVENANCE}/{manifest.KNOWN_IMAGES}"] = images
     return texts
 

@@ -20,7 +20,7 @@ from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.storage import records
 from imgpipe.components.data_gate.settings import GATE_FILE
 from imgpipe.components.image_evaluator.decision import DECISION_FILE, FOLDS
-from imgpipe.components.image_filter import image_table, quarantine_files
+from imgpipe.components.image_filter import image_table, quarantine
 from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.model_pusher.settings import PUSH_FILE
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabels, doubtful_labels
@@ -57,7 +57,7 @@ class ReportedArtifact:
 #: Artifacts by the name that `collect` uses for them.
 REPORTED = {
     "quarantine": ReportedArtifact(
-        "ImageFilter", "quarantine", "Quarantine", quarantine_files.SUMMARY, "data"
+        "ImageFilter", "quarantine", "Quarantine", quarantine.SUMMARY, "data"
     ),
     "data_blessing": ReportedArtifact(
         "DataGate", "blessing", "DataBlessing", GATE_FILE, "data_gate"

@@ -70,7 +70,7 @@ def list_(
 
 def quarantine_folder(path: Path) -> Path:
     """Find the quarantine folder of a run, a version, or the newest run of an output folder."""
-    from imgpipe.components.image_filter.quarantine_files import MANIFEST
+    from imgpipe.components.image_filter.quarantine import MANIFEST
     from imgpipe.pipeline.output import lookup
     from imgpipe.pipeline.output.output_folder import RUNS, OutputFolder, plain
 

@@ -175,7 +175,7 @@ def _model_nodes(plan: Plan, data: Mapping[str, BaseNode]) -> dict[str, BaseNode
         infra_blessing=validator.outputs["blessing"],
         statistics=data["StatisticsGen"].outputs["statistics"],
         schema=schema,
-        images=examples,  # the metadata has no hashes
+        images=data["ImageFilter"].outputs["quarantine"],
         predictions=predictor.outputs["predictions"],
         settings=plan.pusher,
     )

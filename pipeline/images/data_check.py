@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,20 +18,20 @@ from typing import TYPE_CHECKING, Annotated
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
+from imgpipe.components.common.image_file.pixels import ALL_BYTES
 from imgpipe.components.common.splits import Groups, SplitRule
 from imgpipe.components.data_gate import rules
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import Scan, Source, open_source
 from imgpipe.components.image_filter import comparison
-from imgpipe.components.image_filter.data_summary import DataSummary
+from imgpipe.components.image_filter.data_summary import DataSummary, check_conservation, summarise
 from imgpipe.components.image_filter.image_table import ImageTable, NearGroup
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.settings import FilterPlan
-from imgpipe.components.image_filter.summary import check_conservation, summarise
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.models.finding import Finding
 from imgpipe.models.machine import progress
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from imgpipe.components.report.page import Page
     from imgpipe.components.run_record.facts import Facts
 
+#: Bytes of the perceptual hashes of all images, above which they wait in a temporary file.
+_HASHES_IN_MEMORY = 16 << 20
 _ADVICE = "do what stands below each reason (--html shows the images)"
 
 
@@ -210,10 +213,14 @@ def judge(
     limit = plan.settings.pixel_limit
     records = inspect(source, scan.items, limit, options.store, rule, scan.vocabulary)
     progress.total(len(scan.items), "images")
-    with contextlib.closing(records):
-        examined = [*comparison.examine(records, plan)]
-    rows = [row for row, _ in examined]
-    images = comparison.compare(rows, (hashes for _, hashes in examined), plan, rule)
+    rows = []
+    with tempfile.SpooledTemporaryFile(_HASHES_IN_MEMORY) as hashes:
+        with contextlib.closing(records):
+            for row, of_image in comparison.examine(records, plan):
+                rows.append(row)
+                hashes.write(of_image)
+        hashes.seek(0)
+        images = comparison.compare(rows, iter(lambda: hashes.read(ALL_BYTES), b""), plan, rule)
     summary = summarise(images, plan, scan.notes)
     check_conservation(summary, len(scan.items))
     return CheckedSource(source, scan, images, summary, time.monotonic() - began)

@@ -18,7 +18,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy, Decision
-from imgpipe.components.image_filter import quarantine_files
+from imgpipe.components.image_filter import quarantine
 from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.components.report.commands import NextCommand, next_commands
 from imgpipe.components.run_record.facts import Facts
@@ -244,7 +244,7 @@ class PastRun:
     def quarantine(self) -> Path | None:
         """Folder of the files that the run rejected, None if it no longer exists."""
         uri = self.artifact("ImageFilter", "quarantine")
-        return Path(uri) if uri and (Path(uri) / quarantine_files.MANIFEST).is_file() else None
+        return Path(uri) if uri and (Path(uri) / quarantine.MANIFEST).is_file() else None
 
     def require_readable(self) -> None:
         """Refuse a run whose summary is damaged.

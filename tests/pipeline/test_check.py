@@ -20,7 +20,7 @@ from imgpipe.components.data_gate import accepted
 from imgpipe.components.example_gen.image_example_gen import ingest
 from imgpipe.components.example_gen.settings import ReadPlan, SourceOptions
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.image_filter import image_table, quarantine_files
+from imgpipe.components.image_filter import image_table, quarantine
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
@@ -122,7 +122,7 @@ def filtered(root, photos, ingested=None, **plan):
     ingest(pipeline(), f"{root}/examples", ingested)
     uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
     summary = filter_examples(pipeline(), uris, FilterPlan(vocabulary=scan.vocabulary, **plan))
-    lines = (root / "q" / quarantine_files.MANIFEST).read_text().splitlines()
+    lines = (root / "q" / quarantine.MANIFEST).read_text().splitlines()
     return summary, [json.loads(line) for line in lines], image_table.read_found(f"{root}/q")
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from imgpipe.components.common.storage.shards import Shard
-from imgpipe.components.image_filter import image_table, quarantine_files
+from imgpipe.components.image_filter import image_table
 from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.judge.check import ImageFinding
 from imgpipe.components.image_filter.judge.image_row import ImageRow
+from imgpipe.components.image_filter.quarantine import MANIFEST
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.commands import quarantine
 from tests.command import answered, ran
@@ -27,7 +28,7 @@ ROWS = [
 def write(folder, rows=ROWS):
     """Write a quarantine with these rows into a folder and return it."""
     (folder / image_table.FOLDER).mkdir(parents=True)
-    (folder / quarantine_files.MANIFEST).touch()
+    (folder / MANIFEST).touch()
     write_table(folder, [ImageRow(path, findings=(ImageFinding(*found),)) for path, *found in rows])
     return folder
 

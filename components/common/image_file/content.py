@@ -21,8 +21,7 @@ from imgpipe.components.common.image_file.header import (
     pillow,
     probe,
 )
-from imgpipe.components.common.image_file.perceptual_hash import perceptual_hashes
-from imgpipe.components.common.image_file.pixels import Pixels, measure
+from imgpipe.components.common.image_file.pixels import Pixels, measure, perceptual_hashes
 from imgpipe.models import preprocess
 from imgpipe.models.errors import ResourceError, first_line
 from imgpipe.serving.look import Look
@@ -114,9 +113,15 @@ class Content(Header):
         """Whether the pixels were decoded and measured."""
         return bool(self.figures)
 
-    def measured(self, pixels: Pixels) -> Content:
-        """Return this content with the size, measurements and perceptual hashes of its pixels."""
-        height, width = pixels.values.shape[:2]
+    def measured(self, values: np.ndarray, original: bytes) -> Content:
+        """Return this content with the size, measurements and perceptual hashes of its pixels.
+
+        Args:
+            values: The pixels, uint8 [H, W, 3].
+            original: The file that was found, which has the alpha channel.
+        """
+        height, width = values.shape[:2]
+        pixels = Pixels(values, alpha_channel(original, self.format, self.mode))
         return dataclasses.replace(
             self,
             width=width,
@@ -126,21 +131,15 @@ class Content(Header):
             perceptual_hash=perceptual_hashes(pixels),
         )
 
-    def rewritten(self, data: bytes, alpha: np.ndarray | None = None) -> Content:
-        """Return this content with the pixels of a file that replaces the one that was found.
+    def rewritten(self, data: bytes, original: bytes) -> Content:
+        """Return this content with the pixels of a file that replaces the original.
 
-        Args:
-            data: The new encoded file.
-            alpha: The alpha channel of the file that was found, as for `Pixels`.
-
-        Returns:
-            The content with the new measurements, or with `decode_error` and without measurements
-            when the serving op cannot decode the new file.
+        It has `decode_error` and no measurements if the serving op cannot decode the new file.
         """
         values, error = decode(Look(data))
         if values is None:
             return dataclasses.replace(self, decode_error=error, figures={}, perceptual_hash=None)
-        return self.measured(Pixels(values, alpha))
+        return self.measured(values, original)
 
 
 def inspected(look: Look, pixel_limit: int) -> Content:
@@ -154,12 +153,10 @@ def inspected(look: Look, pixel_limit: int) -> Content:
     error = content.hidden_cost or _why_not_decoded(content, look.pixels, pixel_limit)
     if error:
         return dataclasses.replace(content, decode_error=error)
-    pixels, error = decode(look)
+    values, error = decode(look)
     signs = damage(look, content.format, is_decoded=not error)
     content = dataclasses.replace(content, decode_error=error, damage=signs)
-    if pixels is None:
-        return content
-    return content.measured(Pixels(pixels, alpha_channel(look.data, content.format, content.mode)))
+    return content if values is None else content.measured(values, look.data)
 
 
 def _why_not_decoded(header: Header, pixels: int, pixel_limit: int) -> str:

@@ -63,11 +63,6 @@ def claims_to_be_image(path: str) -> bool:
     return is_image(path) or not suffix(path)
 
 
-def is_other(path: str) -> bool:
-    """Whether the suffix is that of a text, a table, a film, an archive or a program."""
-    return _is_other(suffix(path))
-
-
 @functools.cache
 def _types() -> mimetypes.MimeTypes:
     return mimetypes.MimeTypes()  # the table of Python, and not that of the system
@@ -75,6 +70,7 @@ def _types() -> mimetypes.MimeTypes:
 
 @functools.cache
 def _is_other(ending: str) -> bool:
+    """Whether a suffix is that of a text, a table, a film, an archive or a program."""
     if not ending or ending in _IMAGES:
         return False
     kind = _types().guess_type(f"x{ending}", strict=False)[0] or ""
@@ -99,7 +95,8 @@ def beside_images(paths: Iterable[str]) -> set[str]:
     return {
         path
         for path in asked
-        if suffix(path) and (is_other(path) or not stems.isdisjoint((stem(path), stem(stem(path)))))
+        if suffix(path)
+        and (_is_other(suffix(path)) or not stems.isdisjoint((stem(path), stem(stem(path)))))
     }
 
 

@@ -17,11 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components.common.storage import records
-from imgpipe.models.features.examples import columns
 from imgpipe.models.files import described_files, json_object
 from imgpipe.models.files.described_files import MANIFEST, MODEL_DIGEST, SAVED_MODEL, version_damage
-from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.model_names import DISTRIBUTION_FILE, OUT_OF_FOLD_FILE
 
 KNOWN_IMAGES = "images.txt"
@@ -30,16 +27,9 @@ KNOWN_IMAGES = "images.txt"
 _DIGITS = 16
 
 
-def known_images_text(uri: str) -> str:
-    """List the images in the Examples at `uri`: a line for each with its short hash and split."""
-    return "".join(
-        sorted(
-            f"{short_hash(image_hash.decode())} {split}\n"
-            for split in names.SPLITS
-            for batch in columns(records.shard_files(uri, split), names.IMAGE_HASH)
-            for image_hash in batch[names.IMAGE_HASH].tolist()
-        )
-    )
+def known_images_text(split_of: Mapping[str, str]) -> str:
+    """List images by their content hashes: a line for each with its short hash and split."""
+    return "".join(sorted(f"{short_hash(key)} {split}\n" for key, split in split_of.items()))
 
 
 def read_known_images(file: Path) -> Mapping[str, str] | None:

@@ -21,14 +21,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.common.image_file.perceptual_hash import (
+from imgpipe.components.common.image_file.pixels import (
     BITS,
     GREY_SIDE,
     SHAPE_FACTOR,
     SQUARE,
-    HashPairs,
 )
-from imgpipe.components.image_filter.copies.hamming import Effort, Words, neighbours
+from imgpipe.components.image_filter.copies.hamming import Effort, HashPairs, Words, neighbours
 from imgpipe.models.names.feature_names import Floats, Indices
 
 _SIDE = 12  # cells of the middle in each direction

@@ -20,9 +20,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.common.image_file.perceptual_hash import BITS, HashPairs
+from imgpipe.components.common.image_file.pixels import BITS, KINDS
 from imgpipe.components.common.splits import HELD_OUT_FIRST
-from imgpipe.components.image_filter.copies.hamming import differing_bits
+from imgpipe.components.image_filter.copies.hamming import HashPairs, differing_bits
 from imgpipe.components.image_filter.copies.search import Hashes, NearDuplicates
 from imgpipe.components.image_filter.judge.check import ImageFinding, Severity
 from imgpipe.components.image_filter.judge.checks.whole_set import (
@@ -48,7 +48,6 @@ _REMEDIES = {
     ),
     DUPLICATE_LABEL_CONFLICT: "keep the copy in the correct class, delete the others and run again",
 }
-_SHOWN = 10  # paths listed in a detail
 #: Number of images of a group that each image is compared with inside a split. Larger groups are
 #: frames of films, which have enough near-duplicates among these.
 _COMPARED = 2000
@@ -87,7 +86,8 @@ class Copy(NamedTuple):
         if reason in (DUPLICATE_ACROSS_SPLITS, NEAR_DUPLICATE_ACROSS_SPLITS):
             detail += f"; that one is in {self.other.split}, this one in {row.split}"
         remedy = _REMEDIES[reason] if is_same else near_duplicate_remedy(reason, severity)
-        return ImageFinding(reason, detail, severity, remedy=remedy, kept_copy=self.other.path)
+        kept_copy = "" if reason == DUPLICATE_LABEL_CONFLICT else self.other.path
+        return ImageFinding(reason, detail, severity, remedy=remedy, kept_copy=kept_copy)
 
 
 def reject_identical(copies: Sequence[ImageRow]) -> None:
@@ -95,22 +95,14 @@ def reject_identical(copies: Sequence[ImageRow]) -> None:
     by_path = sorted(copies, key=lambda row: row.path)
     if len({row.label for row in by_path}) > 1:
         for row in by_path:
-            row.add(_conflict(row, by_path))
+            other = next(other for other in by_path if other.label != row.label)
+            row.add(Copy(other, "identical").finding(row, DUPLICATE_LABEL_CONFLICT))
         return
     kept = min(by_path, key=lambda row: (HELD_OUT_FIRST.index(row.split), row.path))
     for row in by_path:
         if row is not kept:
             reason = DUPLICATE if row.split == kept.split else DUPLICATE_ACROSS_SPLITS
             row.add(Copy(kept, "identical").finding(row, reason))
-
-
-def _conflict(row: ImageRow, copies: Sequence[ImageRow]) -> ImageFinding:
-    """Return the finding about a file to which identical ones have other labels."""
-    others = [f"{other.path} ({other.label})" for other in copies if other is not row]
-    shown = ", ".join(others[:_SHOWN]) + (", …" if len(others) > _SHOWN else "")
-    detail = f"labelled {row.label}, but identical to {shown}"
-    remedy = _REMEDIES[DUPLICATE_LABEL_CONFLICT]
-    return ImageFinding(DUPLICATE_LABEL_CONFLICT, detail, remedy=remedy)
 
 
 def judge_group(
@@ -172,7 +164,7 @@ class _Group:
         self._altered_copies = similar.altered
         hashes = np.frombuffer(b"".join(similar.hashes[row.image_hash] for row in rows), np.uint8)
         self._hashes = Hashes(hashes.reshape(len(rows), -1))
-        kinds = [self._hashes.kind(number).T for number in range(self._hashes.kinds)]
+        kinds = [self._hashes.kind(number).T for number in range(KINDS)]
         self._kinds = np.stack(kinds, axis=-1)  # uint64 [4, n, kinds]
         self._splits = np.array([row.split for row in rows])
         self._labels = np.array([row.label for row in rows])
@@ -230,11 +222,10 @@ class _Group:
         ways = [
             HashPairs(this_image, rows, np.full(len(rows), kind), bits[:, kind]) for kind in (0, 1)
         ]
-        if bits.shape[1] > _FIRST_CROP:
-            own_crops = self._kinds[:, index, _FIRST_CROP:]
-            bits_of_own = differing_bits(own_crops, self._kinds[:, rows, :1])
-            ways.append(_nearest_crops(this_image, rows, bits[:, _FIRST_CROP:]))
-            ways.append(_nearest_crops(rows, this_image, bits_of_own))
+        own_crops = self._kinds[:, index, _FIRST_CROP:]
+        bits_of_own = differing_bits(own_crops, self._kinds[:, rows, :1])
+        ways.append(_nearest_crops(this_image, rows, bits[:, _FIRST_CROP:]))
+        ways.append(_nearest_crops(rows, this_image, bits_of_own))
         return HashPairs.join(ways)
 
     def _altered(self, index: int, rows: Indices) -> Copy | None:

@@ -13,16 +13,20 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.common.image_file import perceptual_hash
-from imgpipe.components.common.image_file.perceptual_hash import (
+from imgpipe.components.common.image_file.pixels import (
     ALL_BYTES,
     BYTES,
     GREY_BYTES,
     KINDS,
-    HashPairs,
 )
 from imgpipe.components.image_filter.copies.altered import VIEWS, ImageMiddles
-from imgpipe.components.image_filter.copies.hamming import Effort, Words, neighbours
+from imgpipe.components.image_filter.copies.hamming import (
+    Effort,
+    HashPairs,
+    Words,
+    alike,
+    neighbours,
+)
 from imgpipe.models.names.feature_names import Indices
 
 _OF_WHOLE_IMAGES = Effort(orders=32, window=16)
@@ -36,16 +40,10 @@ class Hashes:
     """The perceptual hashes of n images.
 
     Attributes:
-        table: As `perceptual_hashes` returns them, uint8 [n, `ALL_BYTES`]; or the hashes of some
-            kinds without the grey images, so that the hashes alone decide.
+        table: As `perceptual_hashes` returns them, uint8 [n, `ALL_BYTES`].
     """
 
     table: npt.NDArray[np.uint8]
-
-    @property
-    def kinds(self) -> int:
-        """Number of kinds of hashes: upright, mirrored, crops."""
-        return min(self.table.shape[1] // BYTES, KINDS)
 
     def kind(self, number: int) -> Words:
         """Return the hashes of one kind: uint64 [n, 4]."""
@@ -54,9 +52,7 @@ class Hashes:
 
     def alike(self, pairs: HashPairs) -> npt.NDArray[np.bool_]:
         """Tell which pairs of images with similar hashes are alike, bool [m]."""
-        if self.table.shape[1] < ALL_BYTES:
-            return np.ones(len(pairs), bool)
-        return perceptual_hash.alike(self.greys, pairs)
+        return alike(self.greys, pairs)
 
     @property
     def greys(self) -> npt.NDArray[np.uint8]:
@@ -149,7 +145,7 @@ def search(hashes: Hashes, radius: int) -> Indices:
     firsts = np.arange(len(upright))
     if len(upright) < 2:
         return firsts
-    for number in range(hashes.kinds):
+    for number in range(KINDS):
         effort = _OF_A_CROP if number > 1 else _OF_WHOLE_IMAGES
         for pairs in neighbours(upright, hashes.kind(number), number, radius, effort):
             firsts = _confirmed(pairs, hashes, firsts)

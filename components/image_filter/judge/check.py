@@ -7,7 +7,7 @@ finds the checks in the files of `checks/`. Checks need neither Beam nor TFX.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -91,9 +91,8 @@ class ImageCheck:
         threshold: Default threshold of a check that compares a number.
         setting: Setting of `[judge]` with which the check compares instead of a threshold.
         about: What the threshold is compared with.
-        counted: For a check that needs the set: function from a row to the number to count.
-        limits: For a check that needs the set: function that computes the limits from the counts
-            and the threshold.
+        limits: For a check that needs the set: function that computes the limits from all rows and
+            the threshold.
         choices: Further kinds of findings that the configuration may set.
         titles: In a few words, the findings whose reasons do not say what a person would see.
         unusable: Reasons of findings that no override can change, because the file cannot be used.
@@ -109,8 +108,7 @@ class ImageCheck:
     threshold: float | None = None
     setting: str = ""
     about: str = ""
-    counted: Callable[[Any], int] | None = None
-    limits: Callable[[Mapping[int, int], float], Limits] | None = None
+    limits: Callable[[Sequence[Any], float], Limits] | None = None
     choices: Mapping[str, SeverityChoice] = field(default_factory=dict)
     titles: Mapping[str, str] = field(default_factory=dict)
     unusable: tuple[str, ...] = ()

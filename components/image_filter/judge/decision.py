@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from imgpipe.components.common.image_file.content import alpha_channel, for_the_model
+from imgpipe.components.common.image_file.content import for_the_model
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.judge.check import ImageCheck, ImageFinding, Limits
 from imgpipe.components.image_filter.judge.checks import CHECKS, decodable, files
@@ -142,12 +142,7 @@ def readable(record: ImageRecord, pixel_limit: int) -> ImageRecord:
 
 
 def _transcoded(record: ImageRecord, png: bytes) -> ImageRecord:
-    """Return the record with the bytes of a PNG and what is measured of it.
-
-    The share of transparent pixels is that of the file that was found.
-    """
-    found = record.content
-    alpha = alpha_channel(record.image_bytes, found.format, found.mode)
-    content = found.rewritten(png, alpha)
+    """Return the record with the bytes of a PNG and what is measured of it."""
+    content = record.content.rewritten(png, record.image_bytes)
     reason = decodable.TRANSCODED
     return dataclasses.replace(record, image_bytes=png, repairs=reason, content=content)

@@ -83,33 +83,20 @@ _ONE_OF_SEVERAL = re.compile(r"[^\W\d_]+\d+")
 
 
 def by_content(images: Sequence[ImageRow]) -> dict[str, str]:
-    """Find the families of a set of images; see `by_path`.
-
-    Returns:
-        The name of its family by the content of each image that has one. Files with the same
-        content are one image, of the family of the first path.
-    """
-    families = by_path(images)
-    family_of: dict[str, str] = {}
-    for image in sorted(images, key=lambda image: image.path):
-        if image.path in families:
-            family_of.setdefault(image.image_hash, families[image.path])
-    return family_of
-
-
-def by_path(images: Sequence[ImageRow]) -> dict[str, str]:
     """Find the families of a set of images.
 
     Args:
         images: All images, in any order.
 
     Returns:
-        The name of its family by the path of each image that has one. A family has at least two
-        images, which may be of several classes.
+        The name of its family by the content of each image that has one. A family has at least two
+        files, which may be of several classes. Files with the same content are one image, of the
+        family of the first path.
 
     Examples:
         >>> frames = [f"rock/IMG_{film}_mp4-{n}.jpg" for film in range(20, 30) for n in range(3)]
-        >>> by_path([ImageRow(path, "rock") for path in frames])["rock/IMG_24_mp4-1.jpg"]
+        >>> images = [ImageRow(path, "rock", image_hash=path) for path in frames]
+        >>> by_content(images)["rock/IMG_24_mp4-1.jpg"]
         'IMG_24*'
     """
     families = _by_name(images)
@@ -123,7 +110,12 @@ def by_path(images: Sequence[ImageRow]) -> dict[str, str]:
             joined[max(first, second)] = min(first, second)
     families = {path: _joined(name, joined) for path, name in families.items()}
     sizes = Counter(families.values())
-    return {path: name for path, name in families.items() if sizes[name] > 1}
+    family_of: dict[str, str] = {}
+    for image in sorted(images, key=lambda image: image.path):
+        family = families.get(image.path, "")
+        if sizes[family] > 1:
+            family_of.setdefault(image.image_hash, family)
+    return family_of
 
 
 def _joined(name: str, joined: Mapping[str, str]) -> str:

@@ -19,7 +19,7 @@ from imgpipe.components.example_gen.settings import ReadPlan
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
-from imgpipe.components.image_filter.quarantine_files import MANIFEST
+from imgpipe.components.image_filter.quarantine import MANIFEST
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models.names import feature_names as names
 

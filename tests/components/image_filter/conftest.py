@@ -13,7 +13,7 @@ from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.settings import ReadPlan, SourceOptions
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.example_gen.sources.base import Item
-from imgpipe.components.image_filter import quarantine_files
+from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models.names import feature_names as names
@@ -59,7 +59,7 @@ class Run:
             beam_pipeline(*flags), uris, FilterPlan(vocabulary=scan.vocabulary, **plan)
         )
         assert not list((root / "q").glob(".*")), "nothing of the first pass is left"
-        lines = (root / "q" / quarantine_files.MANIFEST).read_text().splitlines()
+        lines = (root / "q" / quarantine.MANIFEST).read_text().splitlines()
         self.rejects = {reject["path"]: reject for reject in map(json.loads, lines)}
 
     def records(self, kind):

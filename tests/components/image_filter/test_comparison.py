@@ -8,8 +8,7 @@ import hashlib
 import numpy as np
 
 from imgpipe.components.common.image_file.content import Content
-from imgpipe.components.common.image_file.perceptual_hash import ALL_BYTES
-from imgpipe.components.common.image_file.pixels import MEASUREMENTS
+from imgpipe.components.common.image_file.pixels import ALL_BYTES, MEASUREMENTS
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter import comparison, image_table
 from imgpipe.components.image_filter.image_table import ImageTable
@@ -100,6 +99,7 @@ def test_a_group_of_similar_images_that_are_all_rejected_is_no_group():
     found = comparison.compare(*rows_and_hashes(records, PLAN), PLAN, None)
     assert {one["reason"] for one in found.rejected} == {"label_conflict"}
     assert [one["path"] for one in found.rejected] == sorted(path for _, path in takes)
+    assert found.rejected[0]["detail"] == "same bytes as dog/1.jpg (dog; this one is cat)"
     assert found.near_groups() == []
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from imgpipe.components.common.image_file.pixels import MEASUREMENTS
 from imgpipe.components.common.storage import records
-from imgpipe.components.image_filter import image_table, summary
+from imgpipe.components.image_filter import data_summary, image_table
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.models.names import feature_names as names
@@ -152,11 +152,11 @@ def test_images_that_a_server_does_not_take_are_counted(photos, run, monkeypatch
     assert JudgeSettings().pixel_limit == PIXEL_LIMIT == Settings().max_image_pixels
     plain = run(photos({"a": 3, "b": 3})).summary["findings"]
     assert not [one for one in plain if one["reason"] == "not_served"]
-    monkeypatch.setattr(summary, "PIXEL_LIMIT", 3_000)
+    monkeypatch.setattr(data_summary, "PIXEL_LIMIT", 3_000)
     large = encoded(Image.new("RGB", (61, 50), (9, 99, 9)))
     found = run(photos({"a": 3, "b": 3, "a/large.png": large}), name="large").summary
     assert found["too_large"] == 1
     [said] = [one for one in found["findings"] if one["reason"] == "not_served"]
     assert said["sentence"].startswith("1 of the 7 kept images has more pixels or bytes than")
-    assert said["sentence"].endswith("(125,000,000 pixels, 64 MiB)")
+    assert said["sentence"].endswith("(3,000 pixels, 64 MiB)")
     assert said["remedies"] == ["resize such images, also before they are sent"]

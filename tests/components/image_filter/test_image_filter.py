@@ -11,9 +11,9 @@ import pytest
 
 from imgpipe.components.common.storage.records import integer, shard_files, text
 from imgpipe.components.image_filter import image_filter
+from imgpipe.components.image_filter.data_summary import check_conservation
 from imgpipe.components.image_filter.image_filter import Uris
 from imgpipe.components.image_filter.settings import FilterPlan
-from imgpipe.components.image_filter.summary import check_conservation
 from imgpipe.models.names import feature_names as names
 from tests import images
 

@@ -65,7 +65,7 @@ def facts() -> dict[str, Any]:
                 detail="9 x 9",
                 **reject,
             ),
-            row("dog/2.png", reason="label_conflict", detail="labelled dog, but", **reject),
+            row("dog/2.png", reason="label_conflict", detail="same bytes as x", **reject),
             row("cat/2.png", reason="duplicate", detail="same bytes as x", **reject),
         ],
     }

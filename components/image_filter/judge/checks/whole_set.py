@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -59,21 +59,11 @@ def size(width: int, height: int) -> float:
     return math.sqrt(width) * math.sqrt(height)
 
 
-def limits(pixels: Mapping[int, int], factor: float) -> Limits:
-    """Compute the limits of the usual sizes from the quartiles.
-
-    Args:
-        pixels: Number of images for each width × height.
-        factor: How many interquartile ranges a size may lie below or above the quartiles.
-
-    Returns:
-        (smallest, largest) usual `size`, or None when there is no image.
-    """
-    if not pixels:
+def _usual_sizes(rows: Sequence[Any], factor: float) -> Limits:
+    """Return the least and the greatest usual `size`: `factor` ranges beyond the quartiles."""
+    if not rows:
         return None
-    areas = sorted(pixels)
-    sizes = np.repeat(np.sqrt(areas), [pixels[area] for area in areas])
-    q1, q3 = np.percentile(sizes, (25, 75)).tolist()
+    q1, q3 = np.percentile(np.sqrt([row.pixels for row in rows]), (25, 75)).tolist()
     return q1 - factor * (q3 - q1), q3 + factor * (q3 - q1)
 
 
@@ -83,8 +73,7 @@ def limits(pixels: Mapping[int, int], factor: float) -> Limits:
     severity="warn",
     threshold=3.0,
     about="interquartile ranges below or above the quartiles of the sizes",
-    counted=lambda row: row.pixels,
-    limits=limits,
+    limits=_usual_sizes,
     titles={"odd_size": "unusual size"},
 )
 def odd_size(row: Any, usual: Limits) -> Result:

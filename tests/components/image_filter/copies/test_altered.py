@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from imgpipe.components.common.image_file.perceptual_hash import ALL_BYTES, perceptual_hashes
-from imgpipe.components.common.image_file.pixels import Pixels
+from imgpipe.components.common.image_file.pixels import ALL_BYTES, Pixels, perceptual_hashes
 from imgpipe.components.image_filter.copies.search import find_near_duplicates
 from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
 from tests.images import encoded, scene

@@ -9,26 +9,24 @@ import random
 import numpy as np
 import pytest
 
+from imgpipe.components.common.image_file.pixels import ALL_BYTES
 from imgpipe.components.image_filter.copies.decisions import judge_group
 from imgpipe.components.image_filter.copies.search import NearDuplicates
 from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.judge.overrides import Override, by_hash
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 
-BASE = np.random.default_rng(0).integers(0, 2, (16, 16), np.uint8)
+BASE = np.random.default_rng(0).integers(0, 256, ALL_BYTES, np.uint8)
 
 
-def member(path, split="train", label="a", flips=0, mirrored=False, group=""):
-    """Return an image and its perceptual hashes, which are `flips` bits from the base.
+def member(path, split="train", label="a", flips=0, group=""):
+    """Return an image and its perceptual hashes, of which `flips` bits are not those of the base.
 
     The first bits are flipped, so that the distance of two images is the difference of their flips.
     """
-    bits = BASE.copy().reshape(-1)
+    bits = np.unpackbits(BASE)
     bits[:flips] ^= 1
-    bits = bits.reshape(16, 16)
-    ways = [1 - bits[:, ::-1], bits] if mirrored else [bits, 1 - bits[:, ::-1]]
-    hashes = np.packbits(ways).tobytes()
-    return ImageRow(path, label, 0, split, digest(path), group), hashes
+    return ImageRow(path, label, 0, split, digest(path), group), np.packbits(bits).tobytes()
 
 
 def digest(path):

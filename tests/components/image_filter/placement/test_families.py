@@ -9,7 +9,7 @@ import uuid
 import pytest
 
 from imgpipe.components.image_filter.judge.image_row import ImageRow
-from imgpipe.components.image_filter.placement.families import by_content, by_path
+from imgpipe.components.image_filter.placement.families import by_content
 
 RANDOM = random.Random(0)
 IDS = [uuid.UUID(int=RANDOM.getrandbits(128)) for _ in range(300)]
@@ -22,12 +22,12 @@ SPLITS = [(0, "train"), (1, "train"), (2, "train"), (3, "test"), (4, "test")]
 
 def named(paths):
     """Return images whose class is their first folder."""
-    return [ImageRow(path, path.partition("/")[0]) for path in paths]
+    return [ImageRow(path, path.partition("/")[0], image_hash=path) for path in paths]
 
 
 def sizes(paths):
     """Return the sizes of the families of files with these paths, the largest first."""
-    families = by_path(named(paths))
+    families = by_content(named(paths))
     return sorted(collections.Counter(families.values()).values(), reverse=True)
 
 
@@ -119,7 +119,7 @@ def test_names_that_begin_alike_are_families(paths, expected):
     ],
 )
 def test_names_of_other_forms_give_no_families(paths):
-    assert by_path(named(paths)) == {}
+    assert by_content(named(paths)) == {}
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_family_may_lie_in_several_classes():
         for n in range(2)
     ]
     assert sizes(paths) == [6] * 9
-    families = by_path(named(paths))
+    families = by_content(named(paths))
     assert families["x/x.s03_0.png"] == families["z/z.s03_1.png"] == "s03*"
 
 
@@ -167,13 +167,13 @@ def test_photographs_of_one_camera_within_seconds_are_a_burst():
         shot("a/other.jpg", 1001, "Phone 9"),
         ImageRow("a/unknown.jpg", "a"),
     ]
-    assert by_path(photographs) == dict.fromkeys(
+    assert by_content(photographs) == dict.fromkeys(
         ("a/u.jpg", "a/v.jpg", "a/w.jpg"), "burst of a/u.jpg"
     )
 
 
 def test_a_clock_that_stands_still_gives_no_burst():
-    assert by_path([shot(f"a/x{n}y.jpg", 1000) for n in range(40)]) == {}
+    assert by_content([shot(f"a/x{n}y.jpg", 1000) for n in range(40)]) == {}
 
 
 def test_a_burst_joins_the_families_of_its_images():

@@ -40,10 +40,15 @@ def animation(kind, count=3):
     return encoded(frames[0], kind, save_all=True, append_images=frames[1:])
 
 
+def rejection(data, settings=None, **about):
+    """Return the finding that rejects a file; None if it is kept."""
+    return decide(record(data, **about), settings or JudgeSettings()).row.rejection
+
+
 def reason(data, settings=None, **about):
     """Return the reason why a file is rejected, or "" if it is kept."""
-    found = decide(record(data, **about), settings or JudgeSettings())
-    return found.row.rejection.reason if found.row.rejection else ""
+    finding = rejection(data, settings, **about)
+    return finding.reason if finding else ""
 
 
 @pytest.mark.parametrize(
@@ -58,8 +63,8 @@ def test_a_file_that_exhausts_a_decoder_is_rejected_without_decoding_it(tmp_path
     source = open_source(str(tmp_path))
     found, _ = inspect(source, source.scan().items, JudgeSettings().pixel_limit)
     assert words in found.content.decode_error and not found.content.figures
-    rejection = decide(found, JudgeSettings()).row.rejection
-    assert rejection.reason == "hidden_cost" and words in rejection.detail
+    rejected = decide(found, JudgeSettings()).row.rejection
+    assert rejected.reason == "hidden_cost" and words in rejected.detail
     assert for_the_model(data, JudgeSettings().pixel_limit) == data
 
 
@@ -86,8 +91,7 @@ def test_files_that_are_no_images_are_rejected_with_the_cause(encode):
     assert reason(b"hello, I am text") == "not_an_image"
     assert reason(b"") == "zero_byte"
     assert reason(b"", read_error="Permission denied") == "unreadable"
-    found = decide(record(b"hello"), JudgeSettings()).row.rejection
-    assert found.detail == 'text that begins with "hello"'
+    assert rejection(b"hello").detail == 'text that begins with "hello"'
 
 
 @pytest.mark.parametrize(
@@ -130,7 +134,7 @@ def test_files_that_are_no_images_are_rejected_with_the_cause(encode):
     ],
 )
 def test_a_format_that_is_not_read_is_named_with_what_to_do(path, data, reason, detail, remedy):
-    found = decide(record(data, path=f"a/{path}"), JudgeSettings()).row.rejection
+    found = rejection(data, path=f"a/{path}")
     assert found.reason == reason and detail in found.detail and remedy in found.remedy
 
 
@@ -138,20 +142,17 @@ def test_a_format_that_is_not_read_is_named_with_what_to_do(path, data, reason, 
 def test_the_preview_in_a_camera_raw_file_is_no_photograph(tags):
     out = io.BytesIO()
     Image.new("RGB", (160, 120)).save(out, "TIFF", tiffinfo=tags)
-    found = decide(record(out.getvalue(), path="a/x.NEF"), JudgeSettings()).row.rejection
+    found = rejection(out.getvalue(), path="a/x.NEF")
     assert found.reason == "undecodable" and "its preview of 160 x 120 pixels" in found.detail
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "JPEG2000", "PPM", "AVIF"])
 def test_formats_that_only_pillow_reads_are_transcoded_to_png(encode, kind):
     found = decide(record(encode(kind)), JudgeSettings())
-    assert (
-        found.row.rejection is None and found.row.with_severity("repair")[0].reason == "transcoded"
-    )
+    (repair,) = found.row.findings
+    assert (repair.severity, repair.reason) == ("repair", "transcoded") and kind in repair.detail
     pixels, error = decode(Look(found.kept.image_bytes))
-    assert (pixels.shape, error) == ((32, 40, 3), "") and kind in found.row.with_severity("repair")[
-        0
-    ].detail
+    assert (pixels.shape, error) == ((32, 40, 3), "")
 
 
 def test_transparent_pixels_of_a_gif_are_reported(records):
@@ -159,11 +160,9 @@ def test_transparent_pixels_of_a_gif_are_reported(records):
     image.paste((0, 0, 0, 0), (0, 0, 20, 32))
     opaque = encoded(image.convert("RGB"), "GIF")
     inspected = records({"a/x.gif": encoded(image, "GIF"), "a/y.gif": opaque})
-    found = decide(inspected["a/x.gif"], JudgeSettings())
-    details = [
-        warning.detail for warning in found.row.with_severity("warn") if warning.reason == "alpha"
-    ]
-    assert details == ["50.0% of the pixels are not opaque"]
+    found = decide(inspected["a/x.gif"], JudgeSettings()).row.findings
+    details = {warning.reason: warning.detail for warning in found}
+    assert details["alpha"] == "50.0% of the pixels are not opaque"
     assert inspected["a/y.gif"].content.figures["transparency"] == 0
 
 
@@ -173,9 +172,8 @@ def test_transparent_pixels_of_a_gif_are_reported(records):
 )
 def test_images_whose_white_is_unknown_are_rejected(mode, value, advice):
     """Pillow would clip their values, and the model would see black or white images."""
-    found = decide(record(encoded(Image.new(mode, (40, 32), value), "TIFF")), JudgeSettings())
-    assert found.row.rejection is not None and found.row.rejection.reason == "undecodable"
-    assert advice in found.row.rejection.detail
+    found = rejection(encoded(Image.new(mode, (40, 32), value), "TIFF"))
+    assert found.reason == "undecodable" and advice in found.detail
 
 
 def test_images_outside_the_size_limits_are_rejected(encode):
@@ -194,7 +192,7 @@ def test_animations_are_rejected_unless_ignored(kind):
 
 def test_labels(encode):
     assert reason(encode(), label="", label_index=-1) == "no_label"
-    found = decide(record(encode(), label="q", label_index=-1), JudgeSettings()).row.rejection
+    found = rejection(encode(), label="q", label_index=-1)
     assert "'q' is not in the vocabulary" in found.detail
     assert reason(b"text", label="", label_index=-1) == "not_an_image"  # this reason says more
 
@@ -213,15 +211,14 @@ def test_damaged_images_pass_only_if_the_serving_op_decodes_them_or_they_are_rep
         found = decide(record((shared_data.parent / "data" / path).read_bytes()), kept)
         serves = entry["tf"].startswith("OK")
         name = found.row.rejection.reason if found.row.rejection else ""
+        repairs = found.row.with_severity("repair")
         if serves:
-            assert name in ("", "animated", "hidden_cost"), (path, name)
-            assert found.row.with_severity("repair") == [] and (
-                name != "hidden_cost" or "8eb03a3c11" in path
-            )
+            assert name in ("", "animated", "hidden_cost") and not repairs, (path, name)
+            assert name != "hidden_cost" or "8eb03a3c11" in path
         else:
-            assert name or found.row.with_severity("repair"), path
+            assert name or repairs, path
             readable += entry["pil"] == "OK" and name != "animated"
-        if found.row.with_severity("repair"):
+        if repairs:
             repaired += 1
             assert entry["pil"] == "OK", path
             assert decode(Look(found.kept.image_bytes))[1] == "", path
