@@ -61,7 +61,7 @@ class Inputs:
         log_dir: Folder for TensorBoard's event files; None writes none.
         folds: Number of folds that judge a solved head, so that it may learn from validation; 0 for
             none, and `limits.AUTOMATIC` for `folds.FOLDS` where folds may judge; see
-            `head_from_both_splits`.
+            `judging.head_from_both_splits`.
     """
 
     settings: ModelSettings
