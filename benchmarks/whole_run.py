@@ -5,8 +5,8 @@
 Each run is `imgpipe run` in a process of its own, measured from start to exit. The first run on
 all photographs is repeated twice. Nothing has changed then, so that a repetition finds the outcome
 of the first run and starts no component. A run in another output folder has all photographs but a
-few, which are then added. The last run must make one forward pass for each of the added images and each
-size of images that is tried, unless they decide for another size.
+few, which are then added. The last run must make one forward pass for each of the added images and
+each size of images that is tried, unless they decide for another size.
 """
 
 from __future__ import annotations

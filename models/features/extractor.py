@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -284,10 +284,21 @@ def describe(settings: ModelSettings, precision: str) -> str:
     return json.dumps({"model": model, "precision": precision}, sort_keys=True)
 
 
-def parse_description(description: str) -> tuple[ModelSettings, str]:
-    """Return the settings and the precision of a description that `describe` returned."""
-    content = json.loads(description)
-    return ModelSettings.from_mapping(content["model"]), content["precision"]
+class BankNetwork(NamedTuple):
+    """What a feature bank is computed with; see `FeatureExtractor`."""
+
+    settings: ModelSettings
+    precision: str
+
+    @classmethod
+    def parse(cls, description: str) -> BankNetwork:
+        """Return what `describe` has described."""
+        content = json.loads(description)
+        return cls(ModelSettings.from_mapping(content["model"]), content["precision"])
+
+    def changed(self, **settings: Any) -> BankNetwork:
+        """Return the same with other values of some settings."""
+        return self._replace(settings=replace(self.settings, **settings))
 
 
 def _float16(values: tf.Tensor) -> tf.Tensor:
