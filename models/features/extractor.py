@@ -254,7 +254,9 @@ class FeatureExtractor:
         )
         def forward(pixels: tf.Tensor, seeds: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
             shown = augmentation.augment(pixels, seeds, views, self.views)
-            return _float16(model(shown, training=False))
+            values = tf.cast(model(shown, training=False), tf.float32)
+            limited = tf.clip_by_value(values, -_FLOAT16_LARGEST, _FLOAT16_LARGEST)
+            return tf.cast(limited, tf.float16)
 
         return forward
 
@@ -299,14 +301,6 @@ class BankNetwork(NamedTuple):
     def changed(self, **settings: Any) -> BankNetwork:
         """Return the same with other values of some settings."""
         return self._replace(settings=replace(self.settings, **settings))
-
-
-def _float16(values: tf.Tensor) -> tf.Tensor:
-    """Return features or activations as float16, limited to the range of that type."""
-    import tensorflow as tf
-
-    limited = tf.clip_by_value(tf.cast(values, tf.float32), -_FLOAT16_LARGEST, _FLOAT16_LARGEST)
-    return tf.cast(limited, tf.float16)
 
 
 def weights_key(settings: ModelSettings, precision: str) -> str:
