@@ -252,7 +252,7 @@ def _whole_network(task: Task, augmented: keras.Model | None) -> keras.Model:
     shape = (settings.size, settings.size, 3)
     pixels = keras.Input(shape, dtype="float32")
     if task.options.folded:
-        frozen = keras.Model(pixels, task.backbone.build(pixels))
+        frozen = keras.Model(pixels, task.backbone.build(pixels)[0])
     elif task.backbone.name in efficientnet_lite.VARIANTS:
         frozen = with_norms(settings)
     else:
@@ -283,7 +283,7 @@ def with_norms(settings: ModelSettings) -> keras.Model:
     """
     pixels = keras.Input((settings.size, settings.size, 3), dtype="float32")
     backbone = replace(settings.backbone_spec(), weights="none")
-    network = keras.Model(pixels, backbone.build(pixels, trainable=True))
+    network = keras.Model(pixels, backbone.build(pixels, trainable=True)[0])
     variant = efficientnet_lite.VARIANTS[settings.backbone]
     weights = efficientnet_lite.read_weights(variant)
     for unit in efficientnet_lite.units(variant):

@@ -192,7 +192,7 @@ def main() -> None:
             speed = measure(measured, default, images)
             network = measured.build()
             megabytes = 4 * network.count_params() / 1e6
-            reached = 2 * layer_graph.multiplications(network) * speed.images / 1e9
+            reached = 2 * layer_graph.multiplications(network.layers) * speed.images / 1e9
             print(
                 f"{name:<46} {measured.image_size:>4} {megabytes:>5.0f} {speed.images:>9.1f} "
                 f"{speed.usual / speed.images:>12.1f} {speed.peak:>17.0f} "

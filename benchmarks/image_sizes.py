@@ -75,9 +75,7 @@ def tested_sizes(
     for size in larger:
         if size > usual_side or not choice.size_may_help:
             break
-        choice = feature_choice.choose_size(
-            choice, train[size], size, classes, settings, len(train[size])
-        )
+        choice = feature_choice.choose_size(choice, train[size], size)
     in_folds = {}
     in_test = {}
     for size in rows:

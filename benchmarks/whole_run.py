@@ -3,10 +3,10 @@
     python -m benchmarks.whole_run
 
 Each run is `imgpipe run` in a process of its own, measured from start to exit. The first run on
-all photographs is repeated twice: the first repetition has the published version as its baseline,
-and the second one changes nothing. A run in another output folder has all photographs but a few,
-which are then added. The last run must make one forward pass for each of the added images and each
-size of images that is tried, unless they decide for another size.
+all photographs is repeated twice. Nothing has changed then, so that a repetition finds the outcome
+of the first run and starts no component. A run in another output folder has all photographs but a
+few, which are then added. The last run must make one forward pass for each of the added images and
+each size of images that is tried, unless they decide for another size.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from benchmarks import common
 from benchmarks.common import Figure, Finished
 
 _HELP_ROUNDS = 5
+_REPETITIONS = ("first repetition", "second repetition")
 _SIZES = 3  # of images that a run may try: 224, 288 and 384 pixels
 _SHOWN_SECONDS = 0.05  # shorter times are printed as 0.0
 
@@ -39,7 +40,7 @@ def main() -> None:
         old = sorted(set(photographs) - set(new))
         every = common.copy(photographs, work / "photographs")
         runs = {}
-        for name in ("first run", "run again", "nothing changed"):
+        for name in ("first run", *_REPETITIONS):
             runs[name] = _run(name, every, work / "first")
         grown = common.copy(old, work / "growing")
         before = _run("all but those added", grown, work / "second")
@@ -137,15 +138,14 @@ def _first_figures(run: Finished, photographs: int) -> list[Figure]:
 
 def _again_figures(runs: dict[str, Finished]) -> list[Figure]:
     figures = []
-    whats = {"run again": "with the published version as baseline", "nothing changed": "no change"}
-    for name, what in whats.items():
+    for name in _REPETITIONS:
         run = runs[name]
         timings = run.summary["timings"]
         value = (
             f"{run.seconds:.1f} s (imports {timings['import_s']:.1f}); "
             f"{_cached(run)}, {run.forward_passes} forward passes"
         )
-        figures.append(Figure(f"re-run, {what}", value))
+        figures.append(Figure(name, value))
     return figures
 
 

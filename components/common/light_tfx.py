@@ -61,17 +61,14 @@ def _no_attribute(package: ModuleType, name: str) -> AttributeError:
 
 
 class _Finder(MetaPathFinder):
-    """Finds a package where Python does, and puts its execution off."""
-
-    def __init__(self, package: str) -> None:
-        self.package = package
+    """Finds the package where Python does, and puts its execution off."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if name == _EVALUATOR:
             _complete_tfma()
-        if name != self.package:
+        if name != PACKAGE:
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
@@ -97,7 +94,5 @@ def put_off() -> None:
 
     A package that is imported already stays as it is, and a second call changes nothing.
     """
-    if not any(
-        isinstance(finder, _Finder) and finder.package == PACKAGE for finder in sys.meta_path
-    ):
-        sys.meta_path.insert(0, _Finder(PACKAGE))
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())

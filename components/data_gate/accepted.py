@@ -20,7 +20,7 @@ SCHEMA_FILE: Final = "schema.pbtxt"  # the name that TFX's components give it
 
 
 class AcceptedState(TypedDict):
-    """What earlier runs accepted, by which data is judged; fields of `GatePlan`."""
+    """What earlier runs accepted, by which data is judged."""
 
     accepted_schema: Annotated[str, "The accepted schema as text; empty if there is none."]
     accepted_data: Annotated[str, "JSON of the data that was accepted last."]

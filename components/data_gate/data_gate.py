@@ -142,7 +142,8 @@ def DataGate(
     levels = plan.settings.levels
     now = read_statistics(statistics.uri)
     current = read_schema(schema.uri)
-    accepted_classes = schemas.classes(current, json.loads(plan.accepted_data).get("classes", {}))
+    last = json.loads(plan.judged_by["accepted_data"]).get("classes", {})
+    accepted_classes = schemas.classes(current, last)
     required = rules.Requirements(plan.settings, plan.vocabulary, accepted_classes)
     before = read_statistics(baseline_statistics.uri) if baseline_statistics else {}
     changes = comparison.changes(now, before, current)
@@ -152,7 +153,7 @@ def DataGate(
     summary = read_summary(quarantine.uri)
     reasons = rules.reasons_against(summary, anomalies_by_split, examples, required)
     reasons += [change for change in changes if levels[change["reason"]] == "reject"]
-    if plan.accept_changes:
+    if plan.judged_by["accept_changes"]:
         acceptable = [reason for reason in reasons if rules.ACCEPT in said(reason)]
         warned += acceptable
         reasons = [reason for reason in reasons if reason not in acceptable]
@@ -160,9 +161,7 @@ def DataGate(
         concerns_schema = any(reason["reason"] not in levels for reason in acceptable)
         if not reasons and concerns_schema:
             current = _revised(plan, current, now)
-    written = ""
-    if plan.accept_schema_to and not reasons:
-        written = _accept(plan, current, rules.by_class(summary))
+    written = "" if reasons else _accept(plan, current, rules.by_class(summary))
     decision: rules.DataDecision = {
         "blessed": not reasons,
         "reasons": reasons,
@@ -187,15 +186,12 @@ def _revised(
 def _accept(plan: GatePlan, schema: schema_pb2.Schema, classes: Mapping[str, int]) -> str:
     """Record the data, and return the path of the accepted schema if there was none before."""
     written = ""
+    if not plan.accept_schema_to:
+        return written
     if not tf.io.gfile.exists(plan.accept_schema_to):
         written = plan.accept_schema_to
         schemas.write(schemas.accepted(schema, plan.vocabulary), written)
-    judged_by: accepted.AcceptedState = {
-        "accepted_schema": plan.accepted_schema,
-        "accepted_data": plan.accepted_data,
-        "accept_changes": plan.accept_changes,
-    }
-    accepted.write(Path(plan.accept_schema_to), plan.data_key, classes, judged_by)
+    accepted.write(Path(plan.accept_schema_to), plan.data_key, classes, plan.judged_by)
     return written
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from imgpipe.components.common.settings import LARGEST, ComponentPlan, SettingsSection
+from imgpipe.components.data_gate.accepted import AcceptedState
 
 #: File with the decision of DataGate, in its artifact.
 GATE_FILE = "gate.json"
@@ -57,10 +58,8 @@ class GatePlan(ComponentPlan):
     Attributes:
         settings: Requirements on the images.
         vocabulary: Class names in sorted order.
-        accept_changes: 1 when a person accepts how this data differs from earlier data, otherwise
-            0. The accepted schema is then changed to allow the anomalies and the classes.
-        accepted_schema: The accepted schema as text, "" if the schema was inferred from this data.
-        accepted_data: JSON of the data that was accepted last; see `accepted.write`.
+        judged_by: What earlier runs accepted. Where a person accepts that the data differs, the
+            accepted schema is changed to allow the anomalies and the classes.
         accept_schema_to: Path of the accepted schema, which the first blessed run writes; each
             blessed run records its data beside it. "" writes nothing.
         data_key: Fingerprint of the data, its division into splits and its checks, for this record.
@@ -70,9 +69,7 @@ class GatePlan(ComponentPlan):
 
     settings: GateSettings
     vocabulary: tuple[str, ...]
-    accept_changes: int = 0
-    accepted_schema: str = ""
-    accepted_data: str = "{}"
+    judged_by: AcceptedState
     accept_schema_to: str = ""
     data_key: str = ""
     decision_to: str = ""

@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from imgpipe.components.common.storage import records
 from imgpipe.models import preprocess
 from imgpipe.models.features.bank import axes_file
 from imgpipe.models.features.examples import Labelled
-from imgpipe.models.features.extractor import FeatureExtractor, describe, parse_description
+from imgpipe.models.features.extractor import BankNetwork, FeatureExtractor
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.machine.process import images_at_once, one_blas_thread
 from imgpipe.models.names import feature_names as names
@@ -57,22 +57,22 @@ class RunAxes:
         """The training images."""
         return Labelled.read([f"{self.examples}/Split-{names.TRAIN}/{records.FILE_PREFIX}-*"])
 
-    def with_axes(self, network: str) -> str:
-        """Return the description of a network with the axes of its covariances, if it has any."""
-        settings, precision = parse_description(network)
-        if not settings.reads_covariances:
+    def with_axes(self, network: BankNetwork) -> BankNetwork:
+        """Return a network with the axes of its covariances, if it has any."""
+        if not network.settings.reads_covariances:
             return network
-        settings = replace(settings, axes="")  # those of images of another size
+        network = network.changed(axes="")  # those of images of another size
+        settings = network.settings
         # By another rule, images of which axes were made may be in validation or test.
         ingested = read_ingest_summary(self.examples)
-        parts = [FeatureExtractor(settings, precision).key(0), ingested and ingested["rule"]]
+        parts = [FeatureExtractor(*network).key(0), ingested and ingested["rule"]]
         key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         file = Path(axes_file(self.kept, settings.size))
         if not self._serves(file, key):
             atomic_write(file, self._made(settings, key))
         written = axes_file(self.features, settings.size)
         records.write_bytes(written, file.read_bytes())
-        return describe(replace(settings, axes=written), precision)
+        return network.changed(axes=written)
 
     def _serves(self, file: Path, key: str) -> bool:
         """Return whether a file, which may be missing or damaged, holds axes for this run."""

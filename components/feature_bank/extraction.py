@@ -30,7 +30,6 @@ from imgpipe.models.features.bank import (
     read_facts,
     read_rows,
 )
-from imgpipe.models.features.extractor import describe, parse_description
 from imgpipe.models.head import feature_choice
 from imgpipe.models.head.feature_choice import HeadInput
 from imgpipe.models.machine import progress
@@ -230,7 +229,7 @@ class ImageFeatures:
                 "mistakes that details may tell apart."
             )
             rows, sampled[size] = self._sample(pipeline, plan, classes)
-            choice = feature_choice.choose_size(choice, rows, size, classes, head, images)
+            choice = feature_choice.choose_size(choice, rows, size)
         tried: list[JudgedFeatures] = [
             {
                 **_stored(_plan_for(head_input, plans), self.images),
@@ -247,8 +246,7 @@ class ImageFeatures:
             )
         # Of many images, the store does not hold the other blocks either.
         if chosen.block is not None and images > feature_choice.MANY_IMAGES:
-            settings, precision = parse_description(chosen.network)
-            network = describe(replace(settings, features=chosen.kept), precision)
+            network = chosen.network.changed(features=chosen.kept)
             chosen = replace(chosen, network=network, sizes=chosen.recorded, kept="")
         replace(self, plan=chosen, tried=tried, sampled=sampled).extract(pipeline)
 
@@ -287,7 +285,7 @@ def _in_sample(record: bytes, share: float | None) -> bool:
 
 
 def _stored(plan: StoragePlan, images: Mapping[str, int]) -> StoredFeatures:
-    settings, _ = parse_description(plan.network)
+    settings = plan.network.settings
     return {
         "dim": sum(plan.recorded),
         "sizes": list(plan.recorded),

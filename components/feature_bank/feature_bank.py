@@ -9,7 +9,6 @@ reads the images.
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 
 import apache_beam as beam
 from tfx.dsl.component.experimental.annotations import (
@@ -36,7 +35,7 @@ from imgpipe.components.feature_bank.storage import (
     plan_one_block,
 )
 from imgpipe.models.features.bank import BankOrigin, read_facts
-from imgpipe.models.features.extractor import describe, parse_description, resolve_precision
+from imgpipe.models.features.extractor import BankNetwork, resolve_precision
 from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.settings.model import ModelSettings
@@ -76,22 +75,21 @@ def FeatureBank(
     progress.total(sum(images.values()), "images")  # shown while the network is compiled
     bank_plan = BankPlan.from_json(settings)
     axes = RunAxes(examples.uri, features.uri, images[names.TRAIN], bank_plan.axes)
-    network = axes.with_axes(bank_plan.network)
+    network = axes.with_axes(BankNetwork.parse(bank_plan.network))
     head = bank_plan.head
     store, budget = bank_plan.settings.store, bank_plan.settings.budget
     # Free space changes from run to run, so it is asked for here.
     allowed = free_budget(store, features.uri) if budget is None else budget * _GIBIBYTE
     plan, note = make_plan(network, store, images, allowed)
-    backbone, precision = parse_description(network)
     if head and not plan.sizes:  # those of one block may fit
         head = ""
         plan, note = plan_one_block(network, store, images, allowed, note)
     origin: BankOrigin = {
         "note": note,
         "budget_bytes": int(allowed),
-        "backbone": backbone.network,
+        "backbone": network.settings.network,
         "weights_key": bank_plan.weights_key,
-        "precision": resolve_precision(precision),
+        "precision": resolve_precision(network.precision),
         "validation_drawn": _validation_drawn(examples.uri),
     }
     bank = ImageFeatures(plan, examples.uri, features.uri, images, origin)
@@ -118,11 +116,10 @@ def _larger_plans(bank: ImageFeatures, head: ModelSettings, axes: RunAxes) -> It
     if not head.larger_sizes:
         return
     usual_side = axes.training.usual_side()
-    settings, precision = parse_description(bank.plan.network)
     for size in head.larger_sizes:
         if usual_side < size:
             return
-        network = axes.with_axes(describe(replace(settings, image_size=size), precision))
+        network = axes.with_axes(bank.plan.network.changed(image_size=size))
         budget = bank.origin["budget_bytes"]
         plan, why_less = make_plan(network, bank.plan.store, bank.images, budget)
         if why_less:

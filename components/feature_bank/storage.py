@@ -7,13 +7,13 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from imgpipe.components.common.storage.blob_store import BlobStore
-from imgpipe.models.features.extractor import FeatureExtractor, describe, parse_description
+from imgpipe.models.features.extractor import BankNetwork, FeatureExtractor
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.settings.network import one_block, single_blocks
 
@@ -64,7 +64,7 @@ class StoragePlan:
     """What is stored for each image, and where. It holds plain values that Beam can pickle.
 
     Attributes:
-        network: Description of the backbone, as `models.features.extractor.describe` returns it.
+        network: The network whose features are stored.
         store: Folder of the content-addressed store, as `BlobStore` takes it.
         views: Number of augmented views that are stored of each training image, beside the image
             itself.
@@ -73,7 +73,7 @@ class StoragePlan:
             for everything. The store has all blocks in any case.
     """
 
-    network: str
+    network: BankNetwork
     store: str
     views: int
     sizes: tuple[int, ...] = ()
@@ -92,7 +92,7 @@ class StoragePlan:
     @property
     def block(self) -> int | None:
         """Number of the only block of a record; None if it has all blocks of the store."""
-        return single_blocks(self._largest_kind).get(self.kept)
+        return single_blocks(self.network.settings.largest_kind).get(self.kept)
 
     @property
     def columns(self) -> slice:
@@ -103,30 +103,26 @@ class StoragePlan:
     @property
     def read(self) -> str:
         """What a head reads of the records, as the setting `features` names it."""
-        return self.kept or self._largest_kind
-
-    @property
-    def _largest_kind(self) -> str:
-        return parse_description(self.network)[0].largest_kind
+        return self.kept or self.network.settings.largest_kind
 
     def views_of(self, split: str) -> list[int]:
         """Numbers of the views of an image of a split."""
         return list(range(self.views + 1)) if split == names.TRAIN else [0]
 
 
-def shared_extractor(network: str) -> FeatureExtractor:
+def shared_extractor(network: BankNetwork) -> FeatureExtractor:
     """Return the extractor of a backbone, which all threads of a process share."""
     # A file of weights or an own network may change between two runs of a process.
-    return _shared(network, FeatureExtractor(*parse_description(network)).key(0))
+    return _shared(network, FeatureExtractor(*network).key(0))
 
 
 @functools.lru_cache(maxsize=2)
-def _shared(network: str, key: str) -> FeatureExtractor:
-    return FeatureExtractor(*parse_description(network))
+def _shared(network: BankNetwork, key: str) -> FeatureExtractor:
+    return FeatureExtractor(*network)
 
 
 def make_plan(
-    network: str, store: str, images: Mapping[str, int], budget: float
+    network: BankNetwork, store: str, images: Mapping[str, int], budget: float
 ) -> tuple[StoragePlan, str]:
     """Decide what to store within the budget.
 
@@ -134,9 +130,8 @@ def make_plan(
     needs no forward pass of every image in every epoch. The budget is in bytes. Beside the plan is
     the reason why it does not store everything; "" when it does.
     """
-    settings, _ = parse_description(network)
-    views = settings.views.count
-    if not settings.frozen:
+    views = network.settings.views.count
+    if not network.settings.frozen:
         note = "the backbone itself is trained, so that images are read"
         return StoragePlan(network, store, views), note
     sizes = FeatureStore(store).learn_sizes(shared_extractor(network))
@@ -150,16 +145,14 @@ def make_plan(
 
 
 def plan_one_block(
-    network: str, store: str, images: Mapping[str, int], budget: float, why: str
+    network: BankNetwork, store: str, images: Mapping[str, int], budget: float, why: str
 ) -> tuple[StoragePlan, str]:
     """Decide what to store if the head is to read one block, because all are over the budget.
 
     `why` is the reason of that; see `make_plan` for the rest.
     """
-    settings, precision = parse_description(network)
-    kind = one_block(settings.largest_kind)
-    described = describe(replace(settings, features=kind), precision)
-    plan, note = make_plan(described, store, images, budget)
+    kind = one_block(network.settings.largest_kind)
+    plan, note = make_plan(network.changed(features=kind), store, images, budget)
     return plan, note or f"{why}; the head reads {kind} features, and no others are tried"
 
 

@@ -150,8 +150,8 @@ class Backbone(registry.BackboneChoice):
         if downloaded or architecture.code_sha256 or architecture.preset:
             architecture.build(self, (image_size, image_size))
 
-    def build(self, pixels: KerasTensor, trainable: bool = False) -> KerasTensor:
-        """Build the network and return its feature map.
+    def build(self, pixels: KerasTensor, trainable: bool = False) -> list[KerasTensor]:
+        """Build the network.
 
         BatchNorm layers are folded into the convolutions, which does not change the result. Only a
         network with random weights that is to be trained keeps them.
@@ -160,18 +160,6 @@ class Backbone(registry.BackboneChoice):
             pixels: Symbolic input [N, H, W, 3], float, 0..255. The normalisation is part of the
                 network and uses float32 with every dtype policy.
             trainable: Value of `trainable` of every layer.
-
-        Returns:
-            The feature map, symbolic [N, h, w, C].
-
-        Raises:
-            ConfigError: See `outputs`.
-            ResourceError: See `outputs`.
-        """
-        return self.outputs(pixels, trainable)[0]
-
-    def outputs(self, pixels: KerasTensor, trainable: bool = False) -> list[KerasTensor]:
-        """Build the network; see `build`.
 
         Returns:
             The feature map, symbolic [N, h, w, C], and after it the class token [N, 1, 1, C] if
@@ -186,7 +174,6 @@ class Backbone(registry.BackboneChoice):
         from keras import tree
 
         from imgpipe.models.backbones import layer_graph, network_copy
-        from imgpipe.models.backbones.network_copy import name_stably, of_keras, rebuild
 
         side = (pixels.shape[1], pixels.shape[2])
         architecture = registry.architecture(self.name)
@@ -195,7 +182,9 @@ class Backbone(registry.BackboneChoice):
             if architecture.folded is not None and self.weights == "imagenet" and not self.cut:
                 return [architecture.folded(pixels, trainable)]
             source = architecture.build(self, side)
-            name_stably(source)  # before the weights, which files of older Keras hold by name
+            network_copy.name_stably(
+                source
+            )  # before the weights, which files of older Keras hold by name
             if self.local_file is not None:
                 file_sha256(self.local_file, self.weights_sha256)  # refuses any other file
                 network_copy.load(source, self.local_file)
@@ -212,11 +201,12 @@ class Backbone(registry.BackboneChoice):
                     "that imgpipe adds to the network. Rename the layers of the network. Received: "
                     f"{', '.join(taken)}"
                 )
-            if architecture.preset is not None and not of_keras(source):
+            if architecture.preset is not None and not network_copy.of_keras(source):
                 for layer in source.layers:
                     layer.trainable = trainable
                 return tree.flatten(source.call(pixels))
-            return rebuild(source, pixels, trainable, fold=self.trained or not trainable)
+            fold = self.trained or not trainable
+            return network_copy.rebuild(source, pixels, trainable, fold)
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def nodes(ends: Sequence[keras.KerasTensor]) -> list[GraphNode]:
     return order
 
 
-def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
+def cut_points(network: keras.Model) -> list[str]:
     """Return the layers whose output alone connects input and output, in their order.
 
     Everything above such a layer is a function of its activations, so it can be trained from them.
@@ -66,11 +66,10 @@ def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
     # An edge from node i to node j bypasses the nodes between them, so none of these is a cut
     # point. The edges are counted as differences, +1 at i + 1 and -1 at j, whose running sum is
     # the number of edges that bypass a node. An output is an edge to a node after the last one.
-    ends = _ends(network)
-    order = nodes(ends)
+    order = nodes(network.outputs)
     passed = [0] * (len(order) + 1)
     last = len(order)
-    outputs = {id(end) for end in ends}
+    outputs = {id(end) for end in network.outputs}
     for position, node in enumerate(order):
         targets = [(read, position) for read in node.reads]
         if any(id(tensor) in outputs for tensor in node.outputs):
@@ -99,12 +98,12 @@ def cut_points(network: keras.Model | keras.KerasTensor) -> list[str]:
 
 
 def cut_layer(
-    network: keras.Model | keras.KerasTensor, name: str, setting: str = "cut", tokens: bool = False
+    network: keras.Model, name: str, setting: str = "cut", tokens: bool = False
 ) -> GraphNode:
     """Return the call of the layer that `name` means.
 
     Args:
-        network: A functional model, or a tensor of one.
+        network: A functional model.
         name: Name of a layer, or of a block such as "block11", which means its last layer.
         setting: Setting that gives the name, which an error names.
         tokens: Whether the output may be tokens [N, T, C] instead of a feature map.
@@ -112,7 +111,7 @@ def cut_layer(
     Raises:
         ConfigError: There is no such layer, or its output is not one feature map.
     """
-    layers = {n.operation.name: n for n in nodes(_ends(network)) if _is_layer(n.operation)}
+    layers = {n.operation.name: n for n in nodes(network.outputs) if _is_layer(n.operation)}
     accepted = _is_activation if tokens else _is_map
     points = [point for point in cut_points(network) if accepted(layers[point])]
     if name in layers:
@@ -256,30 +255,25 @@ def _trainable_above(network: keras.Model) -> dict[str, GraphNode]:
 
 def share_above(network: keras.Model, cut: str) -> float:
     """Return the share of the network's multiplications that are above a cut, 0..1."""
-    total = multiplications(network)
-    return _multiplications(layers_above(network, cut)) / total if total else 1.0
+    total = multiplications(network.layers)
+    return multiplications(layers_above(network, cut)) / total if total else 1.0
 
 
-def multiplications(network: keras.Model) -> float:
-    """Return the multiplications of a forward pass of one image; 0 if no layer's are known.
+def multiplications(layers: Iterable[Any]) -> float:
+    """Return the multiplications of layers in a forward pass of one image; 0 if none's are known.
 
     Those of convolutions and dense layers count. Of a layer that contains others, such as the block
     of a transformer, each weight of a matrix is used at each position of its output. What attention
     multiplies besides is less than a tenth. The layers inside a model of a class of its own have no
     known outputs, so they count 0.
     """
-    return _multiplications(network.layers)
-
-
-def _multiplications(layers: Iterable[Any]) -> float:
-    """Return the multiplications of some layers; see `multiplications`."""
     import keras
 
     with_kernel = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
     total = 0.0
     for layer in layers:
         if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
-            total += _multiplications(layer.layers)
+            total += multiplications(layer.layers)
             continue
         if isinstance(layer, with_kernel):
             kernels = [layer.kernel]
@@ -300,12 +294,6 @@ def _multiplications(layers: Iterable[Any]) -> float:
 def _origin(tensor: keras.KerasTensor) -> tuple[Any, int]:
     history = tensor._keras_history
     return history.operation, history.node_index
-
-
-def _ends(network: keras.Model | keras.KerasTensor) -> list[keras.KerasTensor]:
-    import keras
-
-    return list(network.outputs) if isinstance(network, keras.Model) else [network]
 
 
 def _is_layer(operation: Any) -> bool:

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -254,7 +254,9 @@ class FeatureExtractor:
         )
         def forward(pixels: tf.Tensor, seeds: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
             shown = augmentation.augment(pixels, seeds, views, self.views)
-            return _float16(model(shown, training=False))
+            values = tf.cast(model(shown, training=False), tf.float32)
+            limited = tf.clip_by_value(values, -_FLOAT16_LARGEST, _FLOAT16_LARGEST)
+            return tf.cast(limited, tf.float16)
 
         return forward
 
@@ -284,18 +286,21 @@ def describe(settings: ModelSettings, precision: str) -> str:
     return json.dumps({"model": model, "precision": precision}, sort_keys=True)
 
 
-def parse_description(description: str) -> tuple[ModelSettings, str]:
-    """Return the settings and the precision of a description that `describe` returned."""
-    content = json.loads(description)
-    return ModelSettings.from_mapping(content["model"]), content["precision"]
+class BankNetwork(NamedTuple):
+    """What a feature bank is computed with; see `FeatureExtractor`."""
 
+    settings: ModelSettings
+    precision: str
 
-def _float16(values: tf.Tensor) -> tf.Tensor:
-    """Return features or activations as float16, limited to the range of that type."""
-    import tensorflow as tf
+    @classmethod
+    def parse(cls, description: str) -> BankNetwork:
+        """Return what `describe` has described."""
+        content = json.loads(description)
+        return cls(ModelSettings.from_mapping(content["model"]), content["precision"])
 
-    limited = tf.clip_by_value(tf.cast(values, tf.float32), -_FLOAT16_LARGEST, _FLOAT16_LARGEST)
-    return tf.cast(limited, tf.float16)
+    def changed(self, **settings: Any) -> BankNetwork:
+        """Return the same with other values of some settings."""
+        return self._replace(settings=replace(self.settings, **settings))
 
 
 def weights_key(settings: ModelSettings, precision: str) -> str:

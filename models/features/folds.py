@@ -23,28 +23,12 @@ FEW_IMAGES: Final = 200
 #: Up to this number of images of train and validation, folds judge a solved head at no cost: those
 #: that choose its penalty have all of these images.
 MOST_OF_HEADS: Final = 2000
-#: Number of folds that judge the networks of the search, up to a number of images of train and
-#: validation. A network is trained for each fold, so there are fewer than for heads. Of more
-#: images, one of the folds judges where the validation split could not.
-NETWORK_FOLDS: Final = 3
-_MOST_IN_FOLDS: Final = 700
 #: If the head over its folds reaches this accuracy, no better network is searched for: the minutes
 #: would bring little, or nothing that a few hundred images could distinguish from noise.
 ENOUGH: Final = 0.985
 #: With fewer mistakes of the head, the gain of better features or of a better network would hardly
 #: be seen: the standard error of four corrections is two.
 FEWEST_MISTAKES: Final = 5
-
-
-def network_folds(train: int, validation: int) -> int:
-    """Return how many folds judge the networks of the search; 0 if the validation split does.
-
-    Args:
-        train: Number of images of split train.
-        validation: Number of images of split validation.
-    """
-    few = validation < FEW_IMAGES and train + validation <= _MOST_IN_FOLDS
-    return NETWORK_FOLDS if few else 0
 
 
 def assign(

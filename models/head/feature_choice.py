@@ -39,6 +39,9 @@ class HeadInput(NamedTuple):
 class FeatureChoice:
     """The input of the head that was chosen so far."""
 
+    settings: ModelSettings  # of the head
+    classes: int
+    images: int  # number of those of all splits, whose features are to be stored
     chosen: HeadInput
     scores: Scores | None = None  # of a head with this input; None where there are too few images
     #: All inputs with which heads were judged, and how good these are.
@@ -74,22 +77,15 @@ def choose_blocks(
     """
     kinds = (*single_blocks(settings.largest_kind), settings.largest_kind)
     first, *others, everything = (HeadInput(kind, settings.size) for kind in kinds)
-    choice = _compared(FeatureChoice(first), first, rows, classes, settings, images)
+    choice = _compared(FeatureChoice(settings, classes, images, first), first, rows)
     for candidate in (*others, everything):
         if choice.mistakes < FEWEST_MISTAKES:
             break
-        choice = _compared(choice, candidate, rows, classes, settings, images)
+        choice = _compared(choice, candidate, rows)
     return choice
 
 
-def choose_size(
-    choice: FeatureChoice,
-    rows: BankRows,
-    image_size: int,
-    classes: int,
-    settings: ModelSettings,
-    images: int,
-) -> FeatureChoice:
+def choose_size(choice: FeatureChoice, rows: BankRows, image_size: int) -> FeatureChoice:
     """Choose between images of the size that was chosen so far and larger ones.
 
     Of the larger images, a head reads the features with the lowest loss so far. These may be others
@@ -99,38 +95,30 @@ def choose_size(
         choice: What was chosen so far.
         rows: Rows of the same images at the larger size, with all blocks of features.
         image_size: Side in pixels of these larger images.
-        classes: Number of classes.
-        settings: Settings of the head.
-        images: Number of images of all splits, whose features are to be stored.
     """
     lowest, _ = min(choice.tried, key=lambda tried: float(tried[1].scores.losses.mean()))
-    larger = lowest._replace(image_size=image_size)
-    return _compared(choice, larger, rows, classes, settings, images)
+    return _compared(choice, lowest._replace(image_size=image_size), rows)
 
 
-def _compared(
-    choice: FeatureChoice,
-    candidate: HeadInput,
-    rows: BankRows,
-    classes: int,
-    settings: ModelSettings,
-    images: int,
-) -> FeatureChoice:
+def _compared(choice: FeatureChoice, candidate: HeadInput, rows: BankRows) -> FeatureChoice:
     """Judge a head with another input, and choose this one if the head is better, or far better."""
+    settings = choice.settings
     blocks = single_blocks(settings.largest_kind)
     number = blocks.get(candidate.features)
     read = rows if number is None else rows.block(number)
-    judgement = HeadSolver(read, classes, settings).judge()
+    judgement = HeadSolver(read, choice.classes, settings).judge()
     if judgement is None:
         return choice
     tried = (*choice.tried, (candidate, judgement))
     scores = judgement.scores
+    better_choice = replace(choice, chosen=candidate, scores=scores, tried=tried)
     if choice.scores is None:
-        return FeatureChoice(candidate, scores, tried)
+        return better_choice
     is_larger = candidate.image_size != choice.chosen.image_size
     chance = CHANCE / max(1, len(settings.larger_sizes)) if is_larger else _ONE_ERROR
     is_better = better(scores, choice.scores, chance)
     dearer = candidate.features not in (*blocks, choice.chosen.features)
-    if dearer and images > MANY_IMAGES and scores.accuracy < choice.scores.accuracy + _FAR_BETTER:
+    many = choice.images > MANY_IMAGES
+    if dearer and many and scores.accuracy < choice.scores.accuracy + _FAR_BETTER:
         is_better = False
-    return FeatureChoice(candidate, scores, tried) if is_better else replace(choice, tried=tried)
+    return better_choice if is_better else replace(choice, tried=tried)

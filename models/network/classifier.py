@@ -187,7 +187,7 @@ def build_features(
     backbone = settings.backbone_spec()
     kind = settings.largest_kind
     pixels = keras.Input((settings.size, settings.size, 3), dtype="float32", name="pixels")
-    last, *class_token = backbone.outputs(pixels, trainable)
+    last, *class_token = backbone.build(pixels, trainable)
     maps = [last]
     if kind in (CLASS_TOKEN, TOKENS):
         if not class_token:

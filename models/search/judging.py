@@ -1,7 +1,9 @@
-"""The images that judge the networks of a search, and the heads with which they are compared.
+"""What judges: the validation split, or folds of train and validation.
 
-They are those of the validation split, or of few images all, in folds: the network of a fold is
-trained on the images of the others.
+Folds judge a solved head in a fraction of a second, because the features are stored already, and it
+then learns from both splits. The networks of a search are judged by the images of the validation
+split, or of few images by all, in folds: the network of a fold is trained on the images of the
+others.
 """
 
 from __future__ import annotations
@@ -11,20 +13,108 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from imgpipe.models.features.bank import BankRows, read_rows
+from imgpipe.models.errors import DataRefused
+from imgpipe.models.features.bank import BankRows, Regression, read_facts, read_rows
 from imgpipe.models.features.examples import Labelled
-from imgpipe.models.features.folds import FOLDS, NETWORK_FOLDS, network_folds
-from imgpipe.models.head.solved_head import HeadSolver
+from imgpipe.models.features.folds import FEW_IMAGES, FOLDS, MOST_OF_HEADS
+from imgpipe.models.head.answers import Answers
+from imgpipe.models.head.solved_head import HeadSolver, Solution
+from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.feature_names import Flags
+from imgpipe.models.settings.limits import AUTOMATIC
 from imgpipe.models.training import stages
-from imgpipe.models.training.history import JudgedBy
+from imgpipe.models.training.history import Folds, JudgedBy, NetworkHistory, summary
 from imgpipe.models.training.stages import Inputs, Part, Trained
 
 if TYPE_CHECKING:
     import keras
 
 _BOTH: Final[tuple[str, ...]] = (names.TRAIN, names.VALIDATION)
+#: Number of folds that judge the networks of the search, up to a number of images of train and
+#: validation. A network is trained for each fold, so there are fewer than for heads. Of more
+#: images, one of the folds judges where the validation split could not.
+NETWORK_FOLDS: Final = 3
+_MOST_IN_FOLDS: Final = 700
+
+
+def head_from_both_splits(inputs: Inputs) -> Trained | None:
+    """Solve the head on the images of train and validation, and judge it by folds, if these decide.
+
+    An image that judges nothing teaches. The folds that choose the penalty also judge, each image
+    by a head without it.
+
+    Returns:
+        The head; None where the validation split judges, or the network that is trained is not a
+        solved head.
+
+    Raises:
+        DataRefused: A setting gives a number of folds, and there are too few images for them.
+    """
+    settings = inputs.settings
+    automatic = inputs.folds == AUTOMATIC
+    if not (inputs.folds and settings.head_alone and read_facts(inputs.bank_uri)["dim"]):
+        return None
+    training, validation = stages.read_splits(inputs)
+    if automatic and not _folds_judge(inputs, training, validation):
+        return None
+    count = FOLDS if automatic else inputs.folds
+    rows = read_rows(inputs.bank_uri, _BOTH, inputs.classes, settings.views.count, count)
+    progress.part("the head")
+    # What suits the images of train suits them with those of validation, too.
+    regression = HeadSolver(training, inputs.classes, settings).earlier_choice
+    solver = HeadSolver(rows, inputs.classes, settings)
+    head = stages.fitted_head(solver, rows.select(rows.is_view_0), True, regression)
+    solution = head.history["solution"]
+    if solution is None:
+        return None
+    progress.part("the folds")
+    folds = solver.out_of_fold(Regression(solution["method"], solution["l2"]), count)
+    if not folds and automatic:  # nobody has asked for folds
+        return None
+    if not folds:
+        raise DataRefused(
+            f"evaluate.cross_validate = {count}: expected at least {2 * count} images, or groups "
+            f"of them, and a class of several groups. Received: {len(np.unique(rows.groups))} "
+            "groups. Lower it, or add images"
+        )
+    result = summary(folds, automatic, len(validation), rows.separated)
+    if count == FOLDS:  # there is one accuracy of five folds
+        solution = _as_judged(solution, result)
+    history: NetworkHistory = {
+        **head.history,
+        "solution": solution,
+        "epochs": [{**head.history["epochs"][0], "val_loss": None, "val_accuracy": None}],
+        "learned": {names.TRAIN: int(training.is_view_0.sum()), names.VALIDATION: len(validation)},
+        "cross_validation": result,
+    }
+    answers = Answers.joined([fold_answers for fold_answers, _ in folds])
+    distribution = stages.row_distribution(training, validation)
+    return Trained(head.layers, answers, history, distribution, by_folds=True)
+
+
+def _folds_judge(inputs: Inputs, training: BankRows, validation: BankRows) -> bool:
+    """Return whether folds judge instead of the validation split, if no setting says so.
+
+    They do where validation has few images. They also do where nobody has set these images aside
+    and the folds cost nothing, since what they teach is worth more than another judgement.
+    """
+    if len(np.unique(validation.groups)) < FEW_IMAGES:
+        return True
+    images = int(training.is_view_0.sum()) + len(validation)
+    return read_facts(inputs.bank_uri)["validation_drawn"] and images <= MOST_OF_HEADS
+
+
+def _as_judged(solution: Solution, folds: Folds) -> Solution:
+    """Return a solution with the accuracy of the folds that judge.
+
+    Of many images, those of the solution are answers of heads that have learned from a sample.
+    """
+    accuracy = folds["correct"] / folds["images"]
+    curve = solution["learning_curve"]
+    if curve:
+        curve = [*curve[:-1], {**curve[-1], "accuracy": accuracy}]
+    return {**solution, "accuracy": accuracy, "learning_curve": curve}
 
 
 class Judging(NamedTuple):
@@ -36,10 +126,29 @@ class Judging(NamedTuple):
     trial: Callable[[], Part]
     whole: Part  # the part of the network that ships, which has the images of the head
 
+    @property
+    def ships_another(self) -> bool:
+        """Whether the network that ships is none of those that are judged."""
+        return self.whole is not self.parts[0]
+
+    @property
+    def trainings(self) -> list[Part]:
+        """The parts of all networks, in the order in which they are trained."""
+        return [*self.parts, self.whole] if self.ships_another else self.parts
+
 
 def images_of(parts: Iterable[Part]) -> int:
     """Return how many images the networks of some parts are trained on."""
     return sum(len(part.training) for part in parts)
+
+
+def network_folds(train: int, validation: int) -> int:
+    """Return how many folds judge the networks of a search; 0 if the validation split does.
+
+    The arguments are the numbers of images of these splits.
+    """
+    few = validation < FEW_IMAGES and train + validation <= _MOST_IN_FOLDS
+    return NETWORK_FOLDS if few else 0
 
 
 def judging_parts(inputs: Inputs, head: Trained) -> Judging:

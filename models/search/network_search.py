@@ -19,14 +19,20 @@ import numpy as np
 from imgpipe.models.errors import Diverged
 from imgpipe.models.features.bank import read_facts
 from imgpipe.models.features.extractor import FeatureExtractor
-from imgpipe.models.features.folds import ENOUGH, FEWEST_MISTAKES, NETWORK_FOLDS
+from imgpipe.models.features.folds import ENOUGH, FEWEST_MISTAKES
 from imgpipe.models.finding import Finding
 from imgpipe.models.head.answers import Answers, Scores, better, gains
 from imgpipe.models.head.certainty import standard_error
 from imgpipe.models.machine import process, progress
 from imgpipe.models.machine.progress import TimeLeft
 from imgpipe.models.network.classifier import backbone_of
-from imgpipe.models.search.judging import Judging, images_of, judging_parts
+from imgpipe.models.search.judging import (
+    NETWORK_FOLDS,
+    Judging,
+    head_from_both_splits,
+    images_of,
+    judging_parts,
+)
 from imgpipe.models.search.training_plan import (
     Outcome,
     TrainingPlan,
@@ -44,14 +50,13 @@ from imgpipe.models.search.training_plan import (
     with_search,
 )
 from imgpipe.models.training import datasets, stages
-from imgpipe.models.training.head_from_both_splits import head_from_both_splits
 from imgpipe.models.training.history import (
     Epoch,
     JudgedBy,
     NetworkHistory,
     Tried,
     describe_tried,
-    summary_of_others,
+    summary,
 )
 from imgpipe.models.training.stages import Inputs, Part, Trained
 from imgpipe.models.training.training_loop import Watch
@@ -115,24 +120,14 @@ class _Search:
     """One search: the head, the parts that judge, and what was tried."""
 
     def __init__(
-        self,
-        inputs: Inputs,
-        head: Trained,
-        accuracy_in_folds: float,
-        judging: Judging,
+        self, inputs: Inputs, head: Trained, accuracy_in_folds: float, judging: Judging
     ) -> None:
         self._inputs = replace(inputs, settings=inputs.settings.with_one_block)
         self._head = head
         self._accuracy_in_folds = accuracy_in_folds
-        self._judged_by = judging.by
-        self._judging = judging.parts
-        self._trial = judging.trial
-        self._whole = judging.whole
-        # One that learns from all images.
-        self._ships_another = self._whole is not self._judging[0]
-        self._trainings = [*self._judging, self._whole] if self._ships_another else self._judging
-        self._before = Answers.joined([part.best.answers for part in self._judging])
-        self._tried = [_tried_head(self._whole.best, self._judged_by, self._before.accuracy)]
+        self._judging = judging
+        self._before = Answers.joined([part.best.answers for part in judging.parts])
+        self._tried = [_tried_head(judging.whole.best, judging.by, self._before.accuracy)]
         self._result = head
         self._until = math.inf  # when the minutes that were given are over
         if inputs.settings.minutes is not None:
@@ -145,7 +140,7 @@ class _Search:
         if len(self._tried) == 1:  # no network was compared with the heads of the parts
             of_folds = self._head.by_folds  # then they decide on the blessing
             accuracy = (self._head.answers if of_folds else self._before).accuracy
-            self._tried = [_tried_head(self._head, self._judged_by, accuracy)]
+            self._tried = [_tried_head(self._head, self._judging.by, accuracy)]
         return with_search(self._result, self._tried, ended)
 
     def _end(self) -> Finding:
@@ -163,15 +158,15 @@ class _Search:
         precision = read_facts(self._inputs.bank_uri)["precision"]
         # A step is planned by a share of the time of the whole network.
         timed_extractor = FeatureExtractor(most.settings(settings), precision)
-        here = datasets.seconds_a_view(self._whole.training, timed_extractor)
+        here = datasets.seconds_a_view(self._judging.whole.training, timed_extractor)
         plan, minutes = self._planned(most, network, here)
         if plan is None:
             return costly(most.smallest(), minutes, settings.minutes)
         extractor = FeatureExtractor(most.settings(settings), precision, most.cut)
-        if not datasets.have_space(extractor, len(self._whole.training), plan.views):
+        if not datasets.have_space(extractor, len(self._judging.whole.training), plan.views):
             return no_space(plan)
         self._image_seconds = plan.passes() * here
-        about = in_minutes(max(self._left(self._trainings).seconds / 60, 0.1))
+        about = in_minutes(max(self._left(self._judging.trainings).seconds / 60, 0.1))
         progress.say(
             f"The head alone reaches {self._accuracy_in_folds:.3f} in cross-validation. A network "
             f"that may be better is tried, for about {about} if it pays: {plan} (--minutes 0 skips "
@@ -189,11 +184,12 @@ class _Search:
         one view on this machine.
         """
         given = self._inputs.settings.minutes
+        judging = self._judging
         # Where one network judges and there is no clock, that of all images is not counted: it
         # takes as long again, but only where this pays.
-        counted = self._judging if given is None and len(self._judging) == 1 else self._trainings
+        counted = judging.parts if given is None and len(judging.parts) == 1 else judging.trainings
         if given is None:  # the images decide
-            distinct = np.union1d(self._whole.training.hashes, self._whole.held_out.hashes)
+            distinct = np.union1d(judging.whole.training.hashes, judging.whole.held_out.hashes)
             minutes = _PLANNED_SHARE * nominal_minutes(len(distinct))
             seconds = nominal_seconds_a_view(network, self._inputs.settings.size)
         else:
@@ -217,9 +213,9 @@ class _Search:
         """
         started = time.monotonic()
         trial = plan.trial()
-        steps = [(plan, self._judging)]
-        if len(self._judging) == 1 and trial != plan:
-            steps.insert(0, (trial, [self._trial()]))
+        steps = [(plan, self._judging.parts)]
+        if len(self._judging.parts) == 1 and trial != plan:
+            steps.insert(0, (trial, [self._judging.trial()]))
         _, first_parts = steps[0]
         outcome: Outcome = "judged"
         compared: list[tuple[Scores, Scores]] = []
@@ -234,7 +230,7 @@ class _Search:
                 if tried["judged_by"] == "folds" and len(networks) < NETWORK_FOLDS:
                     tried["what"] += f", in {len(networks)} of {NETWORK_FOLDS} folds"
                 new, old = after.scores(), before.scores()
-                if first_parts[0] is self._judging[0]:  # the same images
+                if first_parts[0] is self._judging.parts[0]:  # the same images
                     compared.clear()
                 compared.append((new, old))
                 if outcome != "judged":
@@ -267,14 +263,14 @@ class _Search:
         count = len(parts)
         for number, part in enumerate(parts, 1):
             name = f"fold {number} of {count}" if count > 1 else "a network"
-            progress.part(name, self._left(self._trainings[number - 1 :]))
+            progress.part(name, self._left(self._judging.trainings[number - 1 :]))
             network = self._fitted(plan, extractor, part, lambda: time.monotonic() > self._until)
             if network is None:
                 return networks, "late"
             networks.append(network)
             if network.history["stopped"] == "minutes":
                 # What stands for the network that ships must be trained to its end.
-                return networks, "late" if self._ships_another else "stopped"
+                return networks, "late" if self._judging.ships_another else "stopped"
             if number < count:
                 passed = time.monotonic() - started
                 self._image_seconds = passed / images_of(parts[:number])
@@ -290,10 +286,10 @@ class _Search:
 
         It takes the time that it needs: trained only in part, nothing would judge it.
         """
-        if not self._ships_another:
+        if not self._judging.ships_another:
             return networks[0]
-        progress.part("the network of all images", self._left([self._whole]))
-        whole = self._fitted(plan, extractor, self._whole, lambda: False)
+        progress.part("the network of all images", self._left([self._judging.whole]))
+        whole = self._fitted(plan, extractor, self._judging.whole, lambda: False)
         if whole is None:
             raise RuntimeError("expected a network, since this training has no limit of time")
         # The curve of validation shows images that this network has learned from.
@@ -302,7 +298,7 @@ class _Search:
         ]
         answers = Answers.joined([network.answers for network in networks])
         history: NetworkHistory = {**whole.history, "epochs": epochs}
-        by_folds = self._judged_by == "folds"
+        by_folds = self._judging.by == "folds"
         return replace(whole, answers=answers, by_folds=by_folds, history=history)
 
     def _fitted(
@@ -310,11 +306,11 @@ class _Search:
     ) -> Trained | None:
         """Trains the network of a part, from its head on; see `stages.train_above_cut`."""
         log_dir = None
-        if part is self._whole and self._inputs.log_dir:
+        if part is self._judging.whole and self._inputs.log_dir:
             log_dir = self._inputs.log_dir / "search"
         settings = plan.settings(self._inputs.settings).second_stage()
         # The network that is shipped is trained like those that stand for it.
-        watch = Watch(over, keep_last=self._ships_another)
+        watch = Watch(over, keep_last=self._judging.ships_another)
         classes = self._inputs.classes
         return stages.train_above_cut(
             part, classes, settings, extractor, plan.views, watch, log_dir
@@ -328,7 +324,7 @@ class _Search:
         `after` and `before` are for the same images in the same order.
         """
         corrections = after.right.astype(float) - before.right
-        judged_by: JudgedBy = self._judged_by if parts[0] is self._judging[0] else "folds"
+        judged_by: JudgedBy = self._judging.by if parts[0] is self._judging.parts[0] else "folds"
         return {
             **self._tried[0],
             "what": str(plan),
@@ -341,17 +337,22 @@ class _Search:
     def _keep(self, networks: Sequence[Trained], shipped: Trained) -> None:
         """Let a network be the result instead of the head."""
         of_head: NetworkHistory = {
-            **self._whole.best.history,
+            **self._judging.whole.best.history,
             "solution": self._head.history["solution"],
             "cross_validation": None,
         }
-        head = replace(self._whole.best, answers=self._before, history=of_head)
+        head = replace(self._judging.whole.best, answers=self._before, history=of_head)
         history = stages.fine_tuned_history(head, shipped)
         folds_of_head = self._head.history["cross_validation"]
         if shipped.by_folds and folds_of_head:  # the folds decide
-            parts = zip(networks, self._judging, strict=True)
+            parts = zip(networks, self._judging.parts, strict=True)
             answers = [(network.answers, len(part.training)) for network, part in parts]
-            history["cross_validation"] = summary_of_others(answers, folds_of_head)
+            history["cross_validation"] = summary(
+                answers,
+                folds_of_head["automatic"],
+                folds_of_head["validation_images"],
+                folds_of_head["alike_apart"],
+            )
         self._result = replace(shipped, history=history, features=self._inputs.settings.features)
 
 

@@ -112,7 +112,7 @@ def nominal_seconds_a_view(network: keras.Model, side: int) -> float:
 
     The network is the backbone, from pixels to its feature map, for images of this side in pixels.
     """
-    multiplications = layer_graph.multiplications(network) or _USUAL_A_PIXEL * side**2
+    multiplications = layer_graph.multiplications(network.layers) or _USUAL_A_PIXEL * side**2
     return multiplications / _MULTIPLICATIONS_A_SECOND
 
 

@@ -22,7 +22,6 @@ import numpy as np
 
 from imgpipe.models import augmentation, preprocess
 from imgpipe.models.errors import DataRefused
-from imgpipe.models.features import rows
 from imgpipe.models.features import rows as stored_rows
 from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.extractor import FeatureExtractor
@@ -175,11 +174,11 @@ def pixels(patterns: Sequence[str], side: int, classes: int, views: ViewSpec) ->
     def decoded(encoded: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.round(preprocess.batch_decode(encoded, side)), tf.uint8)
 
-    stored = rows.empty(len(images), (side, side, 3), np.uint8)
+    stored = stored_rows.empty(len(images), (side, side, 3), np.uint8)
     progress.total(len(images), "images")
     for places, encoded in images.values(names.IMAGE_BYTES):
         stored[places] = decoded(encoded)
-        rows.release(stored)
+        stored_rows.release(stored)
         progress.advance(len(places), "images")
     seeds = augmentation.seeds([digest.decode() for digest in images.hashes])
     return Rows(stored, images.labels, np.array(seeds, np.int64), views)
@@ -208,7 +207,7 @@ def activations(
     result is None.
     """
     per_image = views + 1  # rows of an image
-    stored = rows.empty(per_image * len(images), extractor.shape, np.float16)
+    stored = stored_rows.empty(per_image * len(images), extractor.shape, np.float16)
     progress.total(len(images), "images")
     for places, encoded in images.values(names.IMAGE_BYTES):
         if over():
@@ -217,7 +216,7 @@ def activations(
         batch = extractor.extract(encoded.tolist(), hashes, [range(per_image)] * len(places))
         numbers = per_image * places[:, None] + np.arange(per_image)
         stored[numbers.reshape(-1)] = np.concatenate(batch)
-        rows.release(stored)
+        stored_rows.release(stored)
         progress.advance(len(places), "images")
     return Rows(stored, np.repeat(images.labels, per_image))
 

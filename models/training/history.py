@@ -87,12 +87,6 @@ def summary(
     }
 
 
-def summary_of_others(folds: Sequence[tuple[Answers, int]], before: Folds) -> Folds:
-    """Return the summary of other networks on the same folds; see `summary`."""
-    apart = before["alike_apart"]
-    return summary(folds, before["automatic"], before["validation_images"], apart)
-
-
 #: Why a network was not trained to its end, by the word in `Tried`.
 FAILURES: Final = {
     "diverged": "diverged",

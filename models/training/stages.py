@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+import keras
 import numpy as np
 
 from imgpipe.models.backbones import layer_graph
@@ -36,13 +37,9 @@ from imgpipe.models.network.classifier import (
     copy_weights,
 )
 from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.training import datasets
+from imgpipe.models.training import datasets, fast_layers
 from imgpipe.models.training.history import FineTuned, NetworkHistory
 from imgpipe.models.training.training_loop import Fit, Watch, fit, solve_head
-
-if TYPE_CHECKING:
-    import keras
-
 
 #: The name in the history for a training of the head on stored features.
 HEAD: Final = "head"
@@ -61,7 +58,7 @@ class Inputs:
         log_dir: Folder for TensorBoard's event files; None writes none.
         folds: Number of folds that judge a solved head, so that it may learn from validation; 0 for
             none, and `limits.AUTOMATIC` for `folds.FOLDS` where folds may judge; see
-            `head_from_both_splits`.
+            `judging.head_from_both_splits`.
     """
 
     settings: ModelSettings
@@ -257,7 +254,14 @@ def train_above_cut(
         return None
     start = part.start or part.best.layers
     build = functools.partial(network, classes, settings, extractor.layer, start)
-    watch = replace(watch, judge=_calibrated_loss_on(held_out))
+
+    # A network that is fine-tuned on few images becomes too sure of itself: its loss rises from
+    # epoch to epoch while its accuracy still rises. The temperature corrects that before it is
+    # served.
+    def calibrated_loss(model: keras.Model) -> float:
+        return float(calibrated_losses(_logits(model, held_out), held_out.labels).mean())
+
+    watch = replace(watch, judge=calibrated_loss)
     fitted = fit(build, training, held_out, classes, settings, log_dir, watch)
     what = f"layers {fitted.layers.name.replace('_', ' ', 1)}"  # "above_block11" becomes two words
     tuned = _with_answers(fitted, held_out, what, len(part.training))
@@ -294,10 +298,6 @@ def network(
             "" for the network from pixels on.
         head: Layers with the initial weights of the layers of their names; None for new weights.
     """
-    import keras
-
-    from imgpipe.models.training import fast_layers  # imports Keras
-
     parts = build_parts(classes, settings)
     if head is not None:  # from random weights of the head, its gradients would spoil the layers
         copy_weights(head, keras.Model(parts.pixels, parts.logits))
@@ -322,8 +322,6 @@ def _with_answers(fitted: Fit, held_out: datasets.Rows, trained: str, images: in
 
     The history names what was trained, and the number of images of train that it was trained on.
     """
-    from imgpipe.models.training import fast_layers  # imports Keras
-
     layers = fast_layers.exact(fitted.layers)
     answers = Answers(_logits(layers, held_out), held_out.labels)
     history: NetworkHistory = {
@@ -338,19 +336,6 @@ def _with_answers(fitted: Fit, held_out: datasets.Rows, trained: str, images: in
         "reproducible": "plan" if has_gpu() else "weights",
     }
     return Trained(layers, answers, history)
-
-
-def _calibrated_loss_on(held_out: datasets.Rows) -> Callable[[keras.Model], float]:
-    """Return a function from a network to its loss with the best temperature.
-
-    A network that is fine-tuned on few images becomes too sure of itself: its loss rises from epoch
-    to epoch while its accuracy still rises. The temperature corrects that before it is served.
-    """
-
-    def loss(model: keras.Model) -> float:
-        return float(calibrated_losses(_logits(model, held_out), held_out.labels).mean())
-
-    return loss
 
 
 def _logits(model: keras.Model, rows: datasets.Rows) -> Floats:

@@ -205,6 +205,9 @@ def fit(
         with process.device_scope(settings.strategy):
             model = _built(build, train, classes, settings)
         watcher = Watcher(settings, watch or Watch())
+        callbacks: list[keras.callbacks.Callback] = [watcher]
+        if log_dir is not None:
+            callbacks.append(keras.callbacks.TensorBoard(str(log_dir), write_graph=False))
         progress.total(settings.epochs, "epochs")
         with warnings.catch_warnings():
             # NumPy warns of how Keras' TensorBoard callback reads the learning rate.
@@ -214,7 +217,7 @@ def fit(
                 validation_data=datasets.validation(validation, classes),
                 steps_per_epoch=datasets.steps_per_epoch(train, settings),  # of all epochs' dataset
                 epochs=settings.epochs,
-                callbacks=[watcher, *_tensorboard(log_dir)],
+                callbacks=callbacks,
                 shuffle=False,  # the dataset is already shuffled
                 verbose=0,
             )
@@ -227,15 +230,6 @@ def fit(
     return Fit(model, _course(watcher.epochs, watcher.best_epoch + 1, watcher.stopped, started))
 
 
-def _tensorboard(log_dir: Path | None) -> list[keras.callbacks.Callback]:
-    """Return the callback that writes TensorBoard's event files, if there is a folder for them."""
-    import keras
-
-    if log_dir is None:
-        return []
-    return [keras.callbacks.TensorBoard(str(log_dir), write_graph=False)]
-
-
 def _built(
     build: Callable[[], keras.Model], train: datasets.Rows, classes: int, settings: ModelSettings
 ) -> keras.Model:
@@ -244,8 +238,6 @@ def _built(
     An epoch of feature vectors is one call of one graph, because its steps are too short for a call
     each. Keras cannot run several steps at once with a distributed dataset.
     """
-    import keras
-
     with process.dtype_policy(settings.precision):  # layers take the policy when they are created
         model = build()
     steps = datasets.steps_per_epoch(train, settings)
@@ -264,8 +256,6 @@ def _built(
 
 def optimizer(settings: ModelSettings, steps: int) -> keras.optimizers.Optimizer:
     """Return the optimizer of the settings, for a training of at most so many steps."""
-    import keras
-
     kinds = {
         "auto": keras.optimizers.Adam,  # where the head cannot be solved
         "adam": keras.optimizers.Adam,
@@ -287,7 +277,6 @@ def optimizer(settings: ModelSettings, steps: int) -> keras.optimizers.Optimizer
 @contextlib.contextmanager
 def _deterministic(seed: int) -> Iterator[None]:
     """Set the seed, and deterministic ops in the block; later components may need other ops."""
-    import keras
     import tensorflow as tf
     from tensorflow.python.framework import config as tf_config  # the way back is not public
 

@@ -217,7 +217,7 @@ def _gate_plan(
     return GatePlan(
         settings=config.gate,
         vocabulary=vocabulary,
-        **judged_by,
+        judged_by=judged_by,
         accept_schema_to=str(config.places.schema),
         data_key=data_key,
         decision_to=str(config.places.decision),

@@ -182,16 +182,12 @@ def test_the_accepted_schema_is_part_of_the_plan(config: configs.Config):
     config.places.schema.write_text(text)
     before = _planned(config)
     gate = GatePlan.from_json(before["gate"])
-    assert before["accepted_schema"] == gate.accepted_schema == text
-    assert gate.accept_changes == 0
-    judged_by: accepted.AcceptedState = {
-        "accepted_schema": text,
-        "accepted_data": gate.accepted_data,
-        "accept_changes": 1,
-    }
+    assert before["accepted_schema"] == gate.judged_by["accepted_schema"] == text
+    assert gate.judged_by["accept_changes"] == 0
+    judged_by: accepted.AcceptedState = {**gate.judged_by, "accept_changes": 1}
     accepted.write(config.places.schema, gate.data_key, {"a": 1, "b": 1}, judged_by)
     after = _planned(config)
-    assert GatePlan.from_json(after["gate"]) == gate.model_copy(update={"accept_changes": 1})
+    assert GatePlan.from_json(after["gate"]) == gate.model_copy(update={"judged_by": judged_by})
     assert EvaluatorPlan.from_json(after["evaluator"]).accept_changes == 1
     assert _changed(before, after) == {"gate", "evaluator"}, "what was accepted stays so"
 

@@ -36,7 +36,8 @@ def package(tmp_path, monkeypatch):
     (folder / "broken.py").write_text("import no_such_module_at_all\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "executions", [], raising=False)
-    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    finders = [each for each in sys.meta_path if type(each).__module__ != light_tfx.__name__]
+    monkeypatch.setattr(sys, "meta_path", finders)
     monkeypatch.setattr(light_tfx, "PACKAGE", "put_off_package")
     light_tfx.put_off()
     light_tfx.put_off()

@@ -57,6 +57,7 @@ def run(tmp_path, tfx):
         )
         statistics = components.StatisticsGen(examples=judged.outputs["metadata"])
         judged_by = accepted.parameters(schema, scan.fingerprint)
+        judged_by["accept_changes"] |= accept_changes
         known = components.SchemaGen(
             statistics=statistics.outputs["statistics"],
             accepted_schema=judged_by["accepted_schema"],
@@ -67,7 +68,7 @@ def run(tmp_path, tfx):
         settings = GatePlan(
             settings=GateSettings(**{**_LOOSE, **section}),
             vocabulary=names,
-            **{**judged_by, "accept_changes": accept_changes or judged_by["accept_changes"]},
+            judged_by=judged_by,
             accept_schema_to=str(schema),
             data_key=scan.fingerprint,
             decision_to=str(tmp_path / "decision.json"),

@@ -15,7 +15,7 @@ from imgpipe.components.common.storage import records
 from imgpipe.components.feature_bank import axes as module
 from imgpipe.components.feature_bank.axes import RunAxes
 from imgpipe.models import preprocess
-from imgpipe.models.features.extractor import FeatureExtractor, describe, parse_description
+from imgpipe.models.features.extractor import BankNetwork, FeatureExtractor
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.network.classifier import backbone_of, build_classifier
 from imgpipe.models.network.covariance_pooling import axes_in, axes_sha256, read_axes
@@ -62,7 +62,7 @@ def _run(folder: Path, images: Sequence[bytes], seed: int = 0, held_out: int = 4
 
 def _made(run: RunAxes, settings: ModelSettings = _SETTINGS) -> ModelSettings:
     """Return settings with the axes of a run."""
-    return parse_description(run.with_axes(describe(settings, "float32")))[0]
+    return run.with_axes(BankNetwork(settings, "float32")).settings
 
 
 def _sha256(run: RunAxes, settings: ModelSettings = _SETTINGS) -> str:
@@ -145,7 +145,7 @@ def test_a_damaged_file_is_made_anew(tmp_path, damage: str) -> None:
 
 
 def test_a_head_without_covariances_has_none(tmp_path) -> None:
-    network = describe(replace(_SETTINGS, features="average"), "float32")
+    network = BankNetwork(replace(_SETTINGS, features="average"), "float32")
     assert _run(tmp_path, _IMAGES).with_axes(network) == network
     assert not (tmp_path / "axes").exists()
 

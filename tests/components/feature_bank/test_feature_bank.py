@@ -27,7 +27,7 @@ from imgpipe.components.feature_bank.storage import (
     shared_extractor,
 )
 from imgpipe.models.features.bank import BankOrigin, read_rows
-from imgpipe.models.features.extractor import FeatureExtractor, describe
+from imgpipe.models.features.extractor import BankNetwork, FeatureExtractor
 from imgpipe.models.head import feature_choice
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.settings.model import ModelSettings
@@ -48,7 +48,7 @@ _DIM = 8
 
 def _plan(settings: ModelSettings, budget: float, store: Path):
     """Plan a feature bank of `budget` bytes with its store in this folder."""
-    return make_plan(describe(settings, "float32"), str(store), _KEPT, budget)
+    return make_plan(BankNetwork(settings, "float32"), str(store), _KEPT, budget)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_as_much_as_fits_the_budget_is_stored(tmp_path, budget, dim, views, said
 
 
 def test_features_of_one_block_are_stored_where_those_of_all_are_over_the_budget(tmp_path) -> None:
-    network = describe(_SEVERAL_MAPS, "float32")
+    network = BankNetwork(_SEVERAL_MAPS, "float32")
     several, why = make_plan(network, str(tmp_path), _KEPT, 2 * _IMAGES * _DIM)
     assert not several.dim
     plan, note = plan_one_block(network, str(tmp_path), _KEPT, 2 * _IMAGES * _DIM, why)
@@ -192,7 +192,7 @@ def test_larger_images_are_used_where_they_make_the_head_better(
 )
 def test_records_have_the_blocks_that_the_head_reads(kept, sizes, columns) -> None:
     """The first block is the class token, and the second one the mean of the patches."""
-    network = describe(replace(_SETTINGS, features="tokens"), "float32")
+    network = BankNetwork(replace(_SETTINGS, features="tokens"), "float32")
     plan = StoragePlan(network, "store", 0, (3, 5), kept)
     assert (plan.recorded, plan.columns, plan.read) == (sizes, columns, kept or "tokens")
 
@@ -210,7 +210,7 @@ def test_a_replaced_file_of_weights_gives_another_extractor(tmp_path, monkeypatc
     """In a notebook, two runs share a process, and the second may have other weights."""
     keys = iter(["first", "first", "second"])
     monkeypatch.setattr(FeatureExtractor, "key", lambda *_: next(keys))
-    network = describe(_SETTINGS, "float32")
+    network = BankNetwork(_SETTINGS, "float32")
     first = shared_extractor(network)
     assert shared_extractor(network) is first
     assert shared_extractor(network) is not first

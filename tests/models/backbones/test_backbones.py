@@ -98,7 +98,7 @@ def test_the_same_seed_gives_the_same_weights_at_each_build(name: str, trainable
     def weights(seed: int) -> list[np.ndarray]:
         pixels = keras.Input((64, 64, 3))
         backbone = backbones.get(name, weights="none", seed=seed)
-        return keras.Model(pixels, backbone.build(pixels, trainable)).get_weights()
+        return keras.Model(pixels, backbone.build(pixels, trainable)[0]).get_weights()
 
     first, again, other = weights(3), weights(3), weights(4)
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
@@ -119,7 +119,7 @@ def test_batch_normalisation_is_kept_only_if_the_backbone_trains(
     name: str, trainable: bool, norms: int
 ) -> None:
     pixels = keras.Input((64, 64, 3))
-    model = keras.Model(pixels, backbones.get(name, weights="none").build(pixels, trainable))
+    model = keras.Model(pixels, backbones.get(name, weights="none").build(pixels, trainable)[0])
     found = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
     assert len(found) == norms
     assert bool(model.trainable_weights) == trainable

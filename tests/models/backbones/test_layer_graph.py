@@ -23,17 +23,21 @@ _SIZE = 32
 _PIXELS = np.random.default_rng(0).uniform(0, 255, (2, _SIZE, _SIZE, 3)).astype("float32")
 
 
+def _backbone(name: str, side: int = 64, **choice) -> keras.Model:
+    pixels = keras.Input((side, side, 3))
+    return keras.Model(pixels, backbones.get(name, **choice).build(pixels)[0])
+
+
 @pytest.fixture(scope="module")
 def lite0():
-    """Return the output tensor of EfficientNet-Lite0 for images of 64 px."""
-    return backbones.get("efficientnet_lite0").build(keras.Input((64, 64, 3)))
+    """Return EfficientNet-Lite0 for images of 64 px."""
+    return _backbone("efficientnet_lite0")
 
 
 @pytest.fixture(scope="module")
 def mobile():
-    """Return the output tensor of MobileNetV2 with random weights for images of 64 px."""
-    backbone = backbones.get("mobilenet_v2", weights="none", width=0.35)
-    return backbone.build(keras.Input((64, 64, 3)))
+    """Return MobileNetV2 with random weights for images of 64 px."""
+    return _backbone("mobilenet_v2", weights="none", width=0.35)
 
 
 def _network():
@@ -51,7 +55,8 @@ def _network():
 def test_a_skip_connection_and_a_second_output_leave_fewer_points() -> None:
     model = _network()
     assert layer_graph.cut_points(model) == ["a", "d", "e"]
-    assert layer_graph.cut_points(model.outputs[1]) == ["a", "d", "e", "f"]
+    logits = keras.Model(model.input, model.outputs[1])
+    assert layer_graph.cut_points(logits) == ["a", "d", "e", "f"]
 
 
 def test_no_cut_is_at_a_layer_that_is_called_twice_or_between_calls_with_the_same_weights() -> None:
@@ -68,14 +73,13 @@ def test_no_cut_is_at_a_layer_that_is_called_twice_or_between_calls_with_the_sam
 @pytest.mark.parametrize("network", ["lite0", "mobile"])
 def test_layers_above_a_cut_point_depend_on_it_alone(network: str, request) -> None:
     """At each cut point, the two halves together compute what the whole network computes."""
-    end = request.getfixturevalue(network)
-    whole = keras.Model(layer_graph.nodes([end])[0].outputs[0], end)
+    whole = request.getfixturevalue(network)
     pixels = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype("float32")
     expected = whole(pixels, training=False).numpy()
-    points = layer_graph.cut_points(end)
+    points = layer_graph.cut_points(whole)
     for point in points[:: len(points) // 6]:
-        lower = layer_graph.cut_layer(end, point).outputs[0]
-        below, above = keras.Model(whole.input, lower), keras.Model(lower, end)
+        lower = layer_graph.cut_layer(whole, point).outputs[0]
+        below, above = keras.Model(whole.input, lower), keras.Model(lower, whole.output)
         found = above(below(pixels, training=False), training=False).numpy()
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -112,19 +116,16 @@ def test_a_cut_at_a_layer_without_a_feature_map_is_refused() -> None:
 
 
 def test_a_backbone_ends_at_its_cut() -> None:
-    backbone = backbones.get("efficientnet_lite0", cut="block11")
-    pixels = keras.Input((64, 64, 3))
-    model = keras.Model(pixels, backbone.build(pixels))
+    model = _backbone("efficientnet_lite0", cut="block11")
     assert model.output.shape == (None, 2, 2, 192)
     assert model.layers[-1].name == "block11_project"
 
 
 @pytest.mark.slow
 def test_inception_can_be_cut_where_the_course_cuts_it() -> None:
-    backbone = backbones.get("inception_v3", weights="none", cut="mixed7")
-    end = backbone.build(keras.Input((150, 150, 3)))
-    assert end.shape == (None, 7, 7, 768)
-    points = layer_graph.cut_points(end)
+    network = _backbone("inception_v3", 150, weights="none", cut="mixed7")
+    assert network.output.shape == (None, 7, 7, 768)
+    points = layer_graph.cut_points(network)
     assert [point for point in points if point.startswith("mixed")] == [
         f"mixed{number}" for number in range(8)
     ]
@@ -133,9 +134,8 @@ def test_inception_can_be_cut_where_the_course_cuts_it() -> None:
 
 def test_layer_names_do_not_depend_on_networks_built_before() -> None:
     def names() -> list[str]:
-        pixels = keras.Input((96, 96, 3))
-        end = backbones.get("inception_v3", weights="none", cut="mixed2").build(pixels)
-        return [layer.name for layer in keras.Model(pixels, end).layers[1:]]
+        network = _backbone("inception_v3", 96, weights="none", cut="mixed2")
+        return [layer.name for layer in network.layers[1:]]
 
     first = names()
     assert first == names()

@@ -35,7 +35,7 @@ def _build(name: str) -> None:
     import keras
 
     backbone = backbones.get(name)
-    backbone.outputs(keras.Input((backbone.image_size, backbone.image_size, 3)))
+    backbone.build(keras.Input((backbone.image_size, backbone.image_size, 3)))
 
 
 def test_each_published_preset_is_of_one_class_and_has_a_licence() -> None:

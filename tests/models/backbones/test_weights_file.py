@@ -36,7 +36,7 @@ def _pixels(size: int) -> np.ndarray:
 def _model(size: int, **choice):
     """Return a Keras model of the backbone that `choice` describes, for images of `size` pixels."""
     pixels = keras.Input((size, size, 3))
-    return keras.Model(pixels, backbones.get(**choice).build(pixels))
+    return keras.Model(pixels, backbones.get(**choice).build(pixels)[0])
 
 
 @pytest.fixture(scope="module")

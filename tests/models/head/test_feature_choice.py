@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -71,10 +73,10 @@ def test_of_many_images_other_maps_have_to_be_far_better(monkeypatch) -> None:
 
 def test_larger_images_are_read_by_a_head_of_the_chosen_maps() -> None:
     choice = choose_blocks(_rows((1.1, 0.0)), 2, _SETTINGS, images=120)
-    better = choose_size(choice, _rows((2.0, 0.0)), 288, 2, _SETTINGS, 120)
+    better = choose_size(choice, _rows((2.0, 0.0)), 288)
     assert better.chosen == HeadInput("average", 288)
     assert len(better.tried) == 3
-    worse = choose_size(choice, _rows((0.0, 0.0)), 288, 2, _SETTINGS, 120)
+    worse = choose_size(choice, _rows((0.0, 0.0)), 288)
     assert worse.chosen == _LAST_MAP
 
 
@@ -82,27 +84,27 @@ def test_larger_images_are_read_with_the_features_of_the_lowest_loss() -> None:
     """At the usual size, the gain of both blocks was not beyond chance."""
     choice = choose_blocks(_rows((1.0, 0.3)), 2, _SETTINGS, images=120)
     assert choice.chosen == _LAST_MAP
-    larger = choose_size(choice, _rows((1.2, 1.2)), 288, 2, _SETTINGS, 120)
+    larger = choose_size(choice, _rows((1.2, 1.2)), 288)
     assert larger.chosen == HeadInput("covariance", 288)
-    many = choose_size(choice, _rows((1.2, 1.2)), 288, 2, _SETTINGS, 10**6)
+    many = choose_size(replace(choice, images=10**6), _rows((1.2, 1.2)), 288)
     assert many.chosen == larger.chosen, "which is better by more than a point"
 
 
 def test_the_next_size_is_tried_while_mistakes_are_left_and_the_last_one_was_better() -> None:
     choice = choose_blocks(_rows((0.8, 0.0)), 2, _SETTINGS, images=120)
     assert choice.size_may_help
-    better = choose_size(choice, _rows((1.1, 0.0)), 288, 2, _SETTINGS, 120)
+    better = choose_size(choice, _rows((1.1, 0.0)), 288)
     assert better.size_may_help
-    largest = choose_size(better, _rows((2.2, 0.0)), 384, 2, _SETTINGS, 120)
+    largest = choose_size(better, _rows((2.2, 0.0)), 384)
     assert largest.chosen.image_size == 384
-    assert not choose_size(choice, _rows((0.5, 0.0)), 288, 2, _SETTINGS, 120).size_may_help
-    assert not choose_size(choice, _rows((4.0, 0.0)), 288, 2, _SETTINGS, 120).size_may_help
+    assert not choose_size(choice, _rows((0.5, 0.0)), 288).size_may_help
+    assert not choose_size(choice, _rows((4.0, 0.0)), 288).size_may_help
 
 
 def test_the_next_size_is_not_tried_where_the_last_one_was_not_better() -> None:
     rows = _rows((1.1, 0.0))
     choice = choose_blocks(rows, 2, _SETTINGS, images=120)
-    same = choose_size(choice, rows, 288, 2, _SETTINGS, 120)
+    same = choose_size(choice, rows, 288)
     assert same.chosen == _LAST_MAP
     assert not same.size_may_help
 
@@ -139,9 +141,7 @@ def test_a_dearer_input_has_a_loss_that_is_lower_by_more_than_chance_and_no_lowe
         Scores(after, np.arange(100) < 90 + more),
     )
     choice = choose_blocks(_rows((1.0, 0.0)), 2, _SETTINGS, images=120)
-    assert (
-        choose_size(choice, _rows((1.0, 0.0)), 288, 2, _SETTINGS, 120).chosen.image_size == chosen
-    )
+    assert choose_size(choice, _rows((1.0, 0.0)), 288).chosen.image_size == chosen
 
 
 @pytest.mark.parametrize(

@@ -46,10 +46,6 @@ def _scale(features: np.ndarray) -> np.ndarray:
     return np.where(varies, np.maximum(scale, np.median(scale[varies])), 1.0)
 
 
-def _scaling(rows: BankRows) -> Scaling:
-    return Scaling.fit(rows)
-
-
 @pytest.mark.filterwarnings("ignore:scipy.optimize")  # scikit-learn passes a deprecated option
 @pytest.mark.filterwarnings("ignore:Unknown solver options")  # which a newer SciPy does not know
 @pytest.mark.parametrize("balance", ["none", "class_weights"])
@@ -59,7 +55,7 @@ def test_finds_the_minimum_that_scikit_learn_finds(classes, penalty, balance) ->
     rows = _rows(classes=classes)
     if balance == "class_weights":
         rows = rows.select((rows.labels != 0) | (np.arange(len(rows)) % 4 == 0))
-    problem = LogisticRegression(rows, classes, _scaling(rows), balance=balance, tolerance=1e-10)
+    problem = LogisticRegression(rows, classes, Scaling.fit(rows), balance=balance, tolerance=1e-10)
     found = problem.minimise(penalty)
     features = rows.features.astype(np.float64)
     scale = _scale(features)
@@ -81,7 +77,7 @@ def stored(monkeypatch) -> BankRows:
 
 
 def test_reading_rows_from_a_file_gives_the_same_classifier(stored, monkeypatch) -> None:
-    scaling = _scaling(stored)
+    scaling = Scaling.fit(stored)
     whole = LogisticRegression(_rows(), 3, scaling, 0.1, tolerance=1e-10).minimise(1.0)
     monkeypatch.setattr(logistic_regression, "ROWS_AT_ONCE", 64)
     assert stored_rows.mapped(stored.features)
@@ -97,7 +93,7 @@ def test_thousands_of_classes_take_bounded_memory() -> None:
     rows = _rows(count=5000, classes=12)
     tracemalloc.start()
     try:
-        found = LogisticRegression(rows, 5000, _scaling(rows), tolerance=1.0).minimise(1e9)
+        found = LogisticRegression(rows, 5000, Scaling.fit(rows), tolerance=1.0).minimise(1e9)
         blocks = [part for part, _ in found.in_blocks(rows.features)]
         _, peak = tracemalloc.get_traced_memory()
     finally:
@@ -110,7 +106,7 @@ def test_thousands_of_classes_take_bounded_memory() -> None:
 def test_features_of_a_file_that_are_not_finite_are_refused(stored, value) -> None:
     stored.features[7] = value
     with pytest.raises(DataRefused, match="not finite"):
-        _scaling(stored)
+        Scaling.fit(stored)
 
 
 def test_with_few_rows_faint_features_are_not_scaled_up_to_the_others() -> None:
@@ -122,7 +118,7 @@ def test_with_few_rows_faint_features_are_not_scaled_up_to_the_others() -> None:
     hashes = np.array([f"{one:064x}" for one in range(212)], "S64")
     rows = BankRows(features.astype(np.float16), labels, np.zeros(212, np.int64), hashes)
     few = rows.select(np.arange(212) < 12)
-    found = LogisticRegression(few, 2, _scaling(few)).minimise(0.25)
+    found = LogisticRegression(few, 2, Scaling.fit(few)).minimise(0.25)
     others = rows.select(np.arange(212) >= 12)
     predicted = found.log_probabilities(np.asarray(others.features)).argmax(axis=1)
     assert (predicted == others.labels).mean() > 0.95

@@ -27,16 +27,12 @@ def _rows(classes: int, each: int, width: int = 80, seed: int = 0) -> BankRows:
     return BankRows(features.astype(np.float16), labels, np.zeros_like(labels), hashes)
 
 
-def _scaling(rows: BankRows) -> Scaling:
-    return Scaling.fit(rows)
-
-
 @pytest.mark.parametrize("each", [1, 9])  # fewer rows than features, and more
 @pytest.mark.parametrize("balance", ["none", "class_weights"])
 def test_finds_the_minimum_that_scikit_learn_finds(each, balance) -> None:
     rows = _rows(40, each)
     rows = rows.select((rows.labels != 3) | (np.arange(len(rows)) % 3 == 0))
-    scaling = _scaling(rows)
+    scaling = Scaling.fit(rows)
     found = RidgeRegression(rows, 40, scaling, balance=balance).minimise(0.5)
     counts = np.bincount(rows.labels, minlength=40)
     weights = (len(rows) / (np.count_nonzero(counts) * np.maximum(counts, 1)))[rows.labels]
@@ -53,7 +49,7 @@ def test_finds_the_minimum_that_scikit_learn_finds(each, balance) -> None:
 
 def test_rows_in_a_file_give_the_same_classifier(monkeypatch) -> None:
     rows = _rows(40, 9)
-    scaling = _scaling(rows)
+    scaling = Scaling.fit(rows)
     whole = RidgeRegression(rows, 40, scaling).minimise(1.0)
     monkeypatch.setattr(stored_rows, "IN_MEMORY", 0)
     monkeypatch.setattr(ridge_regression, "ROWS_AT_ONCE", 50)
@@ -66,7 +62,7 @@ def test_rows_in_a_file_give_the_same_classifier(monkeypatch) -> None:
 def test_smoothed_targets_make_the_answers_less_sure() -> None:
     rows = _rows(40, 3)
     plain, smoothed = (
-        RidgeRegression(rows, 40, _scaling(rows), smoothing).minimise(1.0)
+        RidgeRegression(rows, 40, Scaling.fit(rows), smoothing).minimise(1.0)
         for smoothing in (0.0, 0.3)
     )
     np.testing.assert_allclose(smoothed.kernel, 0.7 * plain.kernel, atol=1e-4)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,3 +102,19 @@ def test_a_display_is_asked_for_on_linux_only(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("WAYLAND_DISPLAY")
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     assert system.has_display()
+
+
+def test_the_command_names_this_python() -> None:
+    words = shlex.split(system.install_command("one", "two[x]>=3"))
+    assert words == [sys.executable, "-m", "pip", "install", "one", "two[x]>=3"]
+
+
+def test_an_extra_is_installed_by_the_names_of_its_packages() -> None:
+    """pip refuses `imgpipe[heic]` where it finds no packages that meet imgpipe's requirements."""
+    assert system.install_extra("heic").endswith(" install 'pi-heif>=1.4'")
+    words = shlex.split(system.install_extra("onnx"))
+    assert {word.partition(">=")[0] for word in words[words.index("install") + 1 :]} == {
+        "onnx",
+        "onnxruntime",
+        "tf2onnx",
+    }

@@ -156,21 +156,21 @@ def test_the_saved_model_and_the_network_that_is_built_again_answer_alike(export
     np.testing.assert_allclose(network_file.load(folder).probabilities(images), expected, atol=1e-6)
 
 
-def test_a_keras_file_answers_alike(exported) -> None:
+@pytest.mark.parametrize(
+    ("form", "calibrated", "tolerance"),
+    [("keras", False, 3e-3), ("lite", False, 3e-3), ("lite", True, 0.03), ("onnx", False, 3e-3)],
+)
+def test_a_file_of_each_form_answers_alike(
+    exported, form: str, calibrated: bool, tolerance: float
+) -> None:
+    if form == "onnx":
+        pytest.importorskip("tf2onnx")
     classifier, folder = exported
     images, pixels = _images()
-    content = exchange_files.to_keras(folder)
+    calibration = [list(pixels)] if calibrated else []
+    content = getattr(exchange_files, f"to_{form}")(folder, *calibration)
     keras.utils.clear_session()  # another process reads the file
-    answer = exchange_files.open_keras(content)
-    np.testing.assert_allclose(answer(pixels), classifier.probabilities(images), atol=3e-3)
-
-
-@pytest.mark.parametrize(("calibrated", "tolerance"), [(False, 3e-3), (True, 0.03)])
-def test_a_lite_file_answers_alike(exported, calibrated: bool, tolerance: float) -> None:
-    classifier, folder = exported
-    images, pixels = _images()
-    calibration = list(pixels) if calibrated else []
-    answer = exchange_files.open_lite(exchange_files.to_lite(folder, calibration))
+    answer = getattr(exchange_files, f"open_{form}")(content)
     np.testing.assert_allclose(answer(pixels), classifier.probabilities(images), atol=tolerance)
 
 
@@ -188,11 +188,3 @@ def test_a_file_of_8_bits_has_whole_numbers_below_the_covariances(exported) -> N
     # The pixels are used unchanged, because their scale is 1.
     scales = {one["quantization"] for one in maps if one["shape"].tolist() == [1, 64, 64, 3]}
     assert (1.0, -128) in scales
-
-
-def test_an_onnx_file_answers_alike(exported) -> None:
-    pytest.importorskip("tf2onnx")
-    classifier, folder = exported
-    images, pixels = _images()
-    answer = exchange_files.open_onnx(exchange_files.to_onnx(folder))
-    np.testing.assert_allclose(answer(pixels), classifier.probabilities(images), atol=3e-3)

@@ -18,7 +18,6 @@ import pytest
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.examples import Labelled
-from imgpipe.models.features.folds import network_folds
 from imgpipe.models.finding import make_finding
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import Answers
@@ -27,7 +26,7 @@ from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.network.classifier import backbone_of, build_classifier
 from imgpipe.models.search import judging, network_search
-from imgpipe.models.search.judging import fold_parts
+from imgpipe.models.search.judging import fold_parts, network_folds
 from imgpipe.models.search.training_plan import (
     TrainingPlan,
     nominal_minutes,

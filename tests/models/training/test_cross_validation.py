@@ -14,10 +14,10 @@ import pytest
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features.bank import BANK_FILE, BankRows, Regression, read_facts
 from imgpipe.models.head.solved_head import HeadSolver
+from imgpipe.models.search import judging
+from imgpipe.models.search.judging import head_from_both_splits
 from imgpipe.models.settings.limits import AUTOMATIC
 from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.training import head_from_both_splits as module
-from imgpipe.models.training.head_from_both_splits import head_from_both_splits
 from imgpipe.models.training.history import Folds, summary
 from tests.models import noise_data
 from tests.models.banks import read_split
@@ -93,10 +93,10 @@ def test_folds_decide_where_validation_has_few_images_or_a_setting_asks(
     assert judged(3)["cross_validation"]["folds"] == 3
     with pytest.raises(DataRefused, match=r"= 40: expected at least 80 images.* Received: 60"):
         judged(40)
-    monkeypatch.setattr(module, "FEW_IMAGES", noise_data.VALIDATION)
+    monkeypatch.setattr(judging, "FEW_IMAGES", noise_data.VALIDATION)
     assert judged(AUTOMATIC)["learned"] == found["learned"], "few images to learn from"
     assert judged(3)["cross_validation"]["automatic"] is False
-    monkeypatch.setattr(module, "MOST_OF_HEADS", noise_data.TRAIN + noise_data.VALIDATION - 1)
+    monkeypatch.setattr(judging, "MOST_OF_HEADS", noise_data.TRAIN + noise_data.VALIDATION - 1)
     assert not judged(AUTOMATIC)
 
 
@@ -111,5 +111,5 @@ def test_enough_images_of_a_validation_that_the_source_names_judge_and_teach_not
     given = dataclasses.replace(given, folds=AUTOMATIC)
     found = head_from_both_splits(given)
     assert found is not None and "validation" in found.history["learned"], "few of them teach"
-    monkeypatch.setattr(module, "FEW_IMAGES", noise_data.VALIDATION)
+    monkeypatch.setattr(judging, "FEW_IMAGES", noise_data.VALIDATION)
     assert head_from_both_splits(given) is None

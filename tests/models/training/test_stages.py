@@ -72,7 +72,7 @@ def test_fine_tuning_from_the_bank_trains_what_is_above_the_cut(tuned, noise_ima
         "classifier",
     }
     pixels = keras.Input((SIZE, SIZE, 3))
-    network = keras.Model(pixels, _SETTINGS.backbone_spec().build(pixels))
+    network = keras.Model(pixels, _SETTINGS.backbone_spec().build(pixels)[0])
     old = network.get_layer("conv3").get_weights()
     new = tuned.layers.get_layer("conv3").get_weights()
     assert not np.allclose(old[0], new[0]), "the layer above the cut has learnt"

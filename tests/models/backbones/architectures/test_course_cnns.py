@@ -15,7 +15,7 @@ def _build(name: str, size: int):
 
     pixels = keras.Input((size, size, 3))
     backbone = backbones.get(name, weights="none")
-    return keras.Model(pixels, backbone.build(pixels, trainable=True))
+    return keras.Model(pixels, backbone.build(pixels, trainable=True)[0])
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_logits_of_photographs_equal_golden_values(name: str) -> None:
         pytest.skip(f"needs {variant.weights.distribution}, of the extra imgpipe[backbones]")
     size = variant.image_size
     pixels = keras.Input((size, size, 3))
-    network = keras.Model(pixels, backbones.get(name).build(pixels))
+    network = keras.Model(pixels, backbones.get(name).build(pixels)[0])
     weights = efficientnet_lite.read_weights(variant)
     for photograph, golden in GOLDEN[name].items():
         feature_map = network(_photograph(photograph, size), training=False).numpy()
@@ -124,7 +124,7 @@ def test_building_directly_gives_the_network_that_copying_gives(trainable) -> No
         return keras.Model(pixels, build(pixels))
 
     source = registry.architecture(backbone.name).build(backbone, (64, 64))
-    direct = built(lambda pixels: backbone.build(pixels, trainable))
+    direct = built(lambda pixels: backbone.build(pixels, trainable)[0])
     copied = built(lambda pixels: rebuild(source, pixels, trainable, fold=True)[0])
     settings = [[layer.get_config() for layer in one.layers] for one in (direct, copied)]
     assert settings[0] == settings[1]

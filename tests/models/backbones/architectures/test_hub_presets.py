@@ -72,7 +72,7 @@ def test_a_network_answers_as_in_keras_hub(family: str, folder: Path) -> None:
     assert size == hub_presets.FAMILIES[family]
     pixels = np.stack([preprocess.decode(image, size).numpy() for image in _IMAGES])
     entry = keras.Input((size, size, 3))
-    maps = keras.Model(entry, backbone.outputs(entry))(pixels)
+    maps = keras.Model(entry, backbone.build(entry))(pixels)
     maps = [np.asarray(one) for one in (maps if isinstance(maps, list) else [maps])]
     assert len(maps) == 1 + backbone.class_token == 1 + (family in _WITH_CLASS_TOKEN)
     expected = _expected(preset, size, pixels)
