@@ -49,9 +49,10 @@ def run(*command: str | Path, cwd: Path, status: int = 0) -> str:
 
 
 def failure(*command: str | Path, cwd: Path) -> str:
-    """Runs a program and returns what it wrote of its failure, or nothing."""
+    """Runs uv and returns what it wrote of its failure, or nothing."""
+    environment = os.environ | {"UV_SYSTEM_CERTS": "1"}
     done = subprocess.run(
-        list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=280
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=280
     )
     return (done.stderr.strip() or f"exit code {done.returncode}") if done.returncode else ""
 
