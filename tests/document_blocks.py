@@ -11,6 +11,8 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 #: Languages of the blocks that the tests run.
 RUN = ("sh", "bash", "console", "python")
 _FENCE = re.compile(
@@ -21,6 +23,17 @@ _FENCE = re.compile(
 _TITLE = re.compile(r'title="([^"]+)"')
 _NUMBER = re.compile(r"\d+(?:[.:,-]\d+)*")
 _WILD = "…"
+#: What a browser has, for examples in JavaScript.
+_BROWSER = """
+const [width, height, data] = [{}, {}, new Uint8ClampedArray({})];
+globalThis.createImageBitmap = async () => ({{ width, height }});
+globalThis.OffscreenCanvas = class {{
+  getContext() {{
+    return {{ drawImage() {{}}, getImageData: () => ({{ data, width, height }}) }};
+  }}
+}};
+{}
+"""
 
 
 @dataclass(frozen=True)
@@ -69,6 +82,18 @@ def blocks(document: Path) -> list[Block]:
         )
         for one in _FENCE.finditer(text)
     ]
+
+
+def in_a_browser(code: str, pixels: np.ndarray) -> str:
+    """Return a program for node in which code finds what a browser has, and these pixels.
+
+    Args:
+        code: JavaScript that draws an image and reads its pixels.
+        pixels: The pixels of the image, uint8 [height, width, 3].
+    """
+    height, width, _ = pixels.shape
+    with_alpha = np.dstack([pixels, np.full((height, width), 255, np.uint8)])
+    return _BROWSER.format(width, height, with_alpha.ravel().tolist(), code)
 
 
 def matches(quoted: str, printed: str) -> bool:

@@ -72,6 +72,12 @@ def scene(
     return Image.fromarray((np.mean(layers, 0).clip(0, 1) * 255).astype(np.uint8)).convert("RGB")
 
 
+def save(image: Image.Image, file: Path) -> None:
+    """Save an image, and make the folder for it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    image.save(file)
+
+
 def class_folders(root: Path, images: Mapping[str, Iterable[Image.Image]]) -> Path:
     """Write the images of each label as `root`/LABEL/0.png, 1.png and so on; return root."""
     for label, of_label in images.items():

@@ -1,24 +1,49 @@
-"""Runs Python programs in processes of their own, such as one that lists what it imports."""
+"""Runs programs in processes of their own, such as one that lists what it imports."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
+
+
+def ran(
+    *command: object, code: int = 0, cwd: Path | None = None, seconds: float = 280, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command that ends with an exit code, and return the process after its end.
+
+    Args:
+        *command: The program and its arguments.
+        code: The exit code that is expected.
+        cwd: The working folder.
+        seconds: How long the program may take.
+        **variables: Environment variables in addition to those of this process.
+    """
+    done = subprocess.run(
+        list(map(str, command)),
+        cwd=cwd,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout[-4000:] + done.stderr[-4000:]
+    return done
 
 
 def ended(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a program and return the process after its end."""
+    """Run a Python program and return the process after its end, whatever its exit code."""
     words = [sys.executable, "-c", program, *map(str, arguments)]
     return subprocess.run(words, capture_output=True, text=True, timeout=280, check=False)
+
+
+def printed(program: str, *arguments: object) -> str:
+    """Run a Python program that succeeds, and return what it prints on standard output."""
+    return ran(sys.executable, "-c", program, *arguments).stdout
 
 
 def imported(messages: str) -> set[str]:
     """Return the names of the modules that a process imported, which ran with `-X importtime`."""
     return {line.rpartition("|")[2].strip() for line in messages.splitlines()}
-
-
-def printed(program: str, *arguments: object) -> str:
-    """Run a program that succeeds, and return what it prints on standard output."""
-    done = ended(program, *arguments)
-    assert done.returncode == 0, done.stderr
-    return done.stdout

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-_ROOT = Path(__file__).resolve().parent.parent
+from tests import python_program
+from tests.conftest import REPOSITORY
+from tests.images import save
+
 _FILE = re.compile(r'^```python title="([^"]+)"\n(.*?)^```$', flags=re.M | re.S)
 
 #: Builds a classifier with the new backbone.
@@ -32,8 +33,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("contributing") / "copy"
     for name in ("src", "components", "models", "pipeline", "serving"):
         ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(_ROOT / name, folder / name, symlinks=True, ignore=ignore)
-    page = (_ROOT / "docs" / "contributing.md").read_text("utf-8")
+        shutil.copytree(REPOSITORY / name, folder / name, symlinks=True, ignore=ignore)
+    page = (REPOSITORY / "docs" / "contributing.md").read_text("utf-8")
     files = _FILE.findall(page)
     assert len(files) == 3  # a check, what it measures, and a backbone
     for name, code in files:
@@ -44,16 +45,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _run(copy: Path, folder: Path, *command: str) -> str:
     """Run Python on the copy of the code, in `folder`, and return what it prints."""
-    environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "COLUMNS": "200"}
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    return done.stdout + done.stderr
+    variables = {"PYTHONPATH": str(copy / "src"), "COLUMNS": "200"}
+    return python_program.ran(sys.executable, *command, cwd=folder, **variables).stdout
 
 
 @pytest.mark.slow
@@ -63,10 +56,10 @@ def test_the_check_of_the_page_is_used(copy: Path, tmp_path: Path) -> None:
             image = Image.effect_noise((64, 64), 20 + number).point(
                 lambda v, s=shade: v // 2 + s // 4
             )
-            _save(image, tmp_path / "PHOTOS" / label / f"{number}.png")
+            save(image.convert("RGB"), tmp_path / "PHOTOS" / label / f"{number}.png")
     noise = Image.effect_noise((64, 64), 60)
     red = Image.merge("RGB", [noise.point(lambda v: 215 + v // 8), noise, noise])
-    _save(red, tmp_path / "PHOTOS" / "dog" / "red.png")
+    save(red, tmp_path / "PHOTOS" / "dog" / "red.png")
     command = ["-m", "imgpipe.pipeline.cli", "check", "PHOTOS"]
     command += ["--set", "judge.severity.reddish=reject", "--set", "gate.max_rejected_share=1"]
     said = _run(copy, tmp_path, *command)
@@ -78,9 +71,3 @@ def test_the_check_of_the_page_is_used(copy: Path, tmp_path: Path) -> None:
 def test_the_backbone_of_the_page_is_used(copy: Path, tmp_path: Path) -> None:
     said = _run(copy, tmp_path, "-c", _PROGRAM)
     assert "96 (None, 2)" in said, said
-
-
-def _save(image: Image.Image, file: Path) -> None:
-    """Save an image in mode RGB and make the folder for it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    image.convert("RGB").save(file)

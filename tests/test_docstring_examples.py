@@ -15,9 +15,9 @@ import pytest
 
 import imgpipe
 from imgpipe.pipeline.demo import LABELS, draw, draw_hand
-from imgpipe.serving.server import ModelServer
+from tests.conftest import REPOSITORY
+from tests.serving.quick import running
 
-_ROOT = Path(__file__).resolve().parents[1]
 _FOLDERS = ("components", "models", "pipeline", "serving")
 #: The Python interface, whose first example is a run.
 _RUN = "imgpipe.pipeline.api"
@@ -29,9 +29,9 @@ _SERVER = "localhost:8500"
 
 def _modules() -> list[str]:
     """Return the names of all modules with examples."""
-    files = [file for folder in _FOLDERS for file in sorted((_ROOT / folder).rglob("*.py"))]
+    files = [file for folder in _FOLDERS for file in sorted((REPOSITORY / folder).rglob("*.py"))]
     with_examples = [file for file in files if ">>> " in file.read_text("utf-8")]
-    parts = [file.relative_to(_ROOT).with_suffix("").parts for file in with_examples]
+    parts = [file.relative_to(REPOSITORY).with_suffix("").parts for file in with_examples]
     return [".".join(("imgpipe", *names)) for names in parts]
 
 
@@ -72,11 +72,8 @@ def failures_of_run(folder: Path) -> str:
 @pytest.fixture(scope="module")
 def server(folder: Path, failures_of_run: str) -> Iterator[str]:
     """Serve the model; yield the address."""
-    server = ModelServer("imgpipe", folder / "imgpipe-out" / "model")
-    address = f"localhost:{server.start()}"
-    server.wait_until_available(60.0)
-    yield address
-    server.stop(grace=0.0)
+    with running(folder / "imgpipe-out" / "model", "imgpipe") as server:
+        yield server.target
 
 
 @pytest.mark.parametrize("module", [name for name in _modules() if name not in _NEED_MODEL])

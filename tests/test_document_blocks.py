@@ -23,13 +23,13 @@ from PIL import Image
 
 from imgpipe.models import preprocess
 from imgpipe.pipeline.application import app
-from tests import json_formats
-from tests.document_blocks import RUN, Block, blocks, matches
+from tests import json_formats, python_program
+from tests.conftest import REPOSITORY
+from tests.document_blocks import RUN, Block, blocks, in_a_browser, matches
 from tests.images import encoded, exif, noise
 
-_ROOT = Path(__file__).resolve().parent.parent
-_DOCS = _ROOT / "docs"
-_PAGES = [_ROOT / "README.md", *sorted(_DOCS.rglob("*.md"))]
+_DOCS = REPOSITORY / "docs"
+_PAGES = [REPOSITORY / "README.md", *sorted(_DOCS.rglob("*.md"))]
 _TUTORIAL = _DOCS / "tutorial.md"
 _TIMEOUT_S = 900
 #: Commands that run until they are interrupted, with the options for a test.
@@ -40,18 +40,6 @@ _UNTIL_STOPPED = {
 #: The search time of the tutorial, so that its results are reused and no page searches longer.
 _MINUTES = "--minutes 1"
 _BEST = {"JPEG": {"quality": 100, "subsampling": 0}, "PNG": {}}
-#: What a browser has, for the example in JavaScript.
-_PAGE = """
-{}
-const [width, height, data] = [{}, {}, {}];
-globalThis.createImageBitmap = async () => ({{ width, height }});
-globalThis.OffscreenCanvas = class {{
-  getContext() {{
-    return {{ drawImage() {{}}, getImageData: () => ({{ data, width, height }}) }};
-  }}
-}};
-console.log(JSON.stringify([...(await modelPixels(null, 24))]));
-"""
 
 
 def _to_run(page: Path) -> list[tuple[Block, str]]:
@@ -69,7 +57,7 @@ RUNNABLE = [page for page in _PAGES if _to_run(page)]
 
 
 def _name(page: Path) -> str:
-    return str(page.relative_to(_ROOT))
+    return str(page.relative_to(REPOSITORY))
 
 
 @pytest.mark.parametrize("page", _PAGES, ids=_name)
@@ -100,18 +88,14 @@ def _parse(line: str, where: str) -> None:
         raise AssertionError(f"{where}: {line}: {message}") from error
 
 
-def _save_files(folder: Path) -> None:
-    """Write the files that blocks of the how-to pages show under their names."""
-    for page in (_DOCS / "how-to").glob("*.md"):
-        for block in blocks(page):
-            if block.title:
-                (folder / block.title).write_text(block.text, "utf-8")
+_SHOWN = [block for page in (_DOCS / "how-to").glob("*.md") for block in blocks(page)]
+#: The files that the how-to pages show, by name.
+_FILES = {block.title: block.text for block in _SHOWN if block.title}
 
 
-def test_the_documents_resize_as_the_served_model_does(tmp_path: Path) -> None:
-    _save_files(tmp_path)
+def test_the_documents_resize_as_the_served_model_does() -> None:
     names: dict[str, Any] = {}
-    exec((tmp_path / "model_pixels.py").read_text("utf-8"), names)
+    exec(_FILES["model_pixels.py"], names)
     for shape in ((3, 5, 3), (480, 640, 3), (37, 999, 3), (224, 224, 3)):
         pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
         expected = preprocess.resize(pixels, 224).numpy()
@@ -123,9 +107,8 @@ def test_the_documents_resize_as_the_served_model_does(tmp_path: Path) -> None:
 def test_the_documents_turn_a_photograph_as_the_served_model_does(
     tmp_path: Path, kind: str, orientation: int
 ) -> None:
-    _save_files(tmp_path)
     names: dict[str, Any] = {}
-    exec((tmp_path / "model_pixels.py").read_text("utf-8"), names)
+    exec(_FILES["model_pixels.py"], names)
     smooth = Image.fromarray(noise(orientation, (5, 4))).resize((150, 90))
     photo = tmp_path / "photo"
     photo.write_bytes(encoded(smooth, kind, exif=exif(orientation), **_BEST[kind]))
@@ -137,16 +120,13 @@ def test_the_documents_turn_a_photograph_as_the_served_model_does(
 def test_the_documents_resize_in_a_browser_as_the_served_model_does(tmp_path: Path) -> None:
     if shutil.which("node") is None:
         pytest.skip("needs node")
-    found = blocks(_DOCS / "how-to" / "open-exports.md")
-    code = next(one.text for one in found if "async function modelPixels" in one.text)
+    code = next(one.text for one in _SHOWN if "async function modelPixels" in one.text)
+    call = "console.log(JSON.stringify([...(await modelPixels(null, 24))]));"
     function = code[: code.index("const model =")]
     for height, width in ((3, 5), (48, 64), (37, 99)):
         pixels = noise(width, (width, height))
-        with_alpha = np.dstack([pixels, np.full((height, width), 255, np.uint8)]).ravel().tolist()
-        (tmp_path / "page.mjs").write_text(_PAGE.format(function, width, height, with_alpha))
-        done = subprocess.run(
-            ["node", tmp_path / "page.mjs"], capture_output=True, text=True, check=True, timeout=60
-        )
+        (tmp_path / "page.mjs").write_text(in_a_browser(f"{function}\n{call}", pixels))
+        done = python_program.ran("node", tmp_path / "page.mjs")
         expected = preprocess.resize(pixels, 24).numpy()
         received = np.array(json.loads(done.stdout)).reshape(24, 24, 3)
         assert np.abs(received - expected).max() <= 0.51
@@ -169,7 +149,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         image.transpose(1).convert("L").save(root / "OTHER" / f"other-{seed}.jpg")
     stored = draw_hand("paper", 987_654, 200).transpose(Image.Transpose.ROTATE_90)
     stored.save(root / "picture.jpg", quality=90, exif=exif(6))  # as a phone writes it
-    _save_files(root)
+    for name, text in _FILES.items():
+        (root / name).write_text(text, "utf-8")
     return root
 
 

@@ -6,7 +6,6 @@ import ast
 import functools
 import http.server
 import json
-import os
 import re
 import subprocess
 import sys
@@ -21,11 +20,11 @@ import typer
 import yaml
 
 from imgpipe.pipeline.application import app
-from tests import browser
+from tests import browser, python_program
+from tests.conftest import REPOSITORY
 
-_ROOT = Path(__file__).resolve().parent.parent
-_DOCS = _ROOT / "docs"
-DOCUMENTS = [_ROOT / "README.md", *sorted(_DOCS.rglob("*.md"))]
+_DOCS = REPOSITORY / "docs"
+DOCUMENTS = [REPOSITORY / "README.md", *sorted(_DOCS.rglob("*.md"))]
 #: Elements that load something, each with the attribute that names what is loaded.
 _LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
 
@@ -53,7 +52,7 @@ def _nav(entries: object) -> set[str]:
 
 def _pages() -> set[str]:
     """Return the pages in the navigation of mkdocs.yml."""
-    text = (_ROOT / "mkdocs.yml").read_text("utf-8")
+    text = (REPOSITORY / "mkdocs.yml").read_text("utf-8")
     return _nav(yaml.safe_load(text)["nav"])
 
 
@@ -64,12 +63,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     The build is strict: it fails for a dead link, a dead anchor or a page outside the navigation.
     """
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder)]
-    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(
-        command, cwd=_ROOT, env=environment, capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == 0, done.stderr
+    command = (sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", folder)
+    python_program.ran(*command, cwd=REPOSITORY, NO_MKDOCS_2_WARNING="1")
     return folder
 
 
@@ -134,11 +129,7 @@ def test_the_reference_describes_all_exit_codes_json_fields_and_metrics(site: Pa
 
 def test_the_pages_of_the_reference_are_those_of_the_code(tmp_path: Path) -> None:
     program = "import pathlib, sys, reference; reference.main(pathlib.Path(sys.argv[1]))"
-    hooks = _DOCS / "hooks"
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)], cwd=hooks, capture_output=True, timeout=240
-    )
-    assert done.returncode == 0, done.stderr
+    python_program.ran(sys.executable, "-c", program, tmp_path, cwd=_DOCS / "hooks")
     for page in (_DOCS / "reference").iterdir():
         new = (tmp_path / page.name).read_text("utf-8")
         assert page.read_text("utf-8") == new, f"{page.name} is old: run `make docs`"
@@ -158,7 +149,7 @@ def test_the_functions_on_the_path_of_one_image_exist() -> None:
     rows = re.findall(r"^\| [^|]*\| `([^`]+\.py)` \| (.+) \|$", text, flags=re.M)
     assert len(rows) > 30
     for file, named in rows:
-        body = ast.parse((_ROOT / file).read_text("utf-8")).body
+        body = ast.parse((REPOSITORY / file).read_text("utf-8")).body
         found = {getattr(one, "name", "") for one in body}
         for one in body:
             if isinstance(one, ast.ClassDef):
@@ -167,7 +158,7 @@ def test_the_functions_on_the_path_of_one_image_exist() -> None:
 
 
 def _name(document: Path) -> str:
-    return str(document.relative_to(_ROOT))
+    return str(document.relative_to(REPOSITORY))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
@@ -233,7 +224,7 @@ def test_packages_are_installed_by_the_pip_of_the_environment(document: Path) ->
 def test_what_the_documents_install_replaces_no_package_of_imgpipe(tmp_path: Path) -> None:
     """Each `pip install` of the documents can be resolved, and leaves what imgpipe runs with."""
     pip = Path(sys.executable).with_name("pip")
-    project = tomllib.loads((_ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
     needed = {re.split(r"[<>=\[]", one)[0].lower() for one in project["dependencies"]}
     commands = {
         packages: where
@@ -299,15 +290,17 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 def test_the_first_commands_of_the_readme_work_in_a_clone():
     """Nothing is published on an index, so that only what the clone has can come first."""
-    readme = (_ROOT / "README.md").read_text("utf-8")
+    readme = (REPOSITORY / "README.md").read_text("utf-8")
     [_, first, *_] = re.split(r"^```.*$", readme, flags=re.MULTILINE)
     commands = [line.partition("#")[0].split() for line in first.strip().splitlines()]
-    targets = set(re.findall(r"^([\w-]+):", (_ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    targets = set(
+        re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.MULTILINE)
+    )
     assert commands[:2] == [["make", "demo"], ["make", "test"]]
     for program, *arguments in commands:
         if program == "make":
             assert set(arguments) <= targets
         else:
             assert [program, *arguments] == [".", ".venv/bin/activate"], "`make demo` makes it"
-    for page in [*DOCUMENTS, _ROOT / "packaging" / "client" / "README.md"]:
+    for page in [*DOCUMENTS, REPOSITORY / "packaging" / "client" / "README.md"]:
         assert not re.search(r"pip install '?imgpipe", page.read_text("utf-8")), page

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-_ROOT = Path(__file__).resolve().parent.parent
+from tests.conftest import REPOSITORY
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
 _TOP = ("models", "serving", "components", "pipeline")
 #: What each folder at the top may import besides itself: other folders, or some of their modules.
 _MAY_IMPORT = {
@@ -31,6 +33,7 @@ _MOST = {
     "files of more than 400 lines": 0,
     "names of files that are declared twice": 0,
     "variables and parameters whose names tell nothing": 12,
+    "public functions whose docstrings name none of the errors that they raise": 0,
 }
 #: Names that tell nothing about what they hold.
 _EMPTY_NAMES = {"found", "one", "some", "there", "known", "judged", "aside"}
@@ -39,6 +42,8 @@ _EMPTY_NAMES = {"found", "one", "some", "there", "known", "judged", "aside"}
 _DECLARES_PARAMETERS = re.compile(r"pipeline/commands/|components/.*:__init__")
 #: An alias of a type, such as `JudgedBy = Literal[…]`, has a name as a class has.
 _ALIAS = re.compile(r"[A-Z]\w*[a-z]\w*")
+#: What a docstring says of errors: a section, or in a function of one folder a sentence.
+_NAMES_AN_ERROR = re.compile(r"Raises:|(Error|Refused)\b")
 _FILE_NAME = re.compile(r"[\w.-]+\.(json|jsonl|toml|txt|html|pbtxt|npz|md)")
 
 
@@ -48,23 +53,23 @@ def _nodes(file: Path) -> list[ast.AST]:
     return list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
 
 
-def _functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+def _functions() -> Iterator[tuple[str, _Function]]:
     """Yield all functions of the product, each with its place."""
     for name, file in _modules().items():
         for node in _nodes(file):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                where = file.relative_to(_ROOT).as_posix()
+            if isinstance(node, _Function):
+                where = file.relative_to(REPOSITORY).as_posix()
                 yield f"{where}:{node.name} ({name})", node
 
 
-def _parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.arg]:
+def _parameters(function: _Function) -> list[ast.arg]:
     """Return the parameters of a function without self and cls."""
     arguments = function.args
     every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
     return [one for one in every if one.arg not in ("self", "cls")]
 
 
-def _declares_a_component(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+def _declares_a_component(function: _Function) -> bool:
     """Return whether the parameters of a function are those of a component of TFX."""
     return any(ast.unparse(one).startswith("component") for one in function.decorator_list)
 
@@ -136,6 +141,41 @@ def _empty_names() -> list[str]:
     return places
 
 
+def _silent_functions() -> list[str]:
+    """Return public functions and methods that raise an error of which their docstring is silent.
+
+    Ruff has a rule for this, DOC501, but it takes `raise invalid(...)` for an exception of the name
+    `invalid`. The docstrings of commands are the texts of `--help`.
+    """
+    silent = []
+    for name, file in _modules().items():
+        for parent in _nodes(file) if not name.startswith("pipeline.commands.") else ():
+            is_public = isinstance(parent, ast.ClassDef) and not parent.name.startswith("_")
+            body = parent.body if is_public or isinstance(parent, ast.Module) else []
+            functions = [one for one in body if isinstance(one, _Function)]
+            silent += [
+                f"{name}.{function.name}"
+                for function in functions
+                if not function.name.startswith("_")
+                and _raises(function)
+                and not _NAMES_AN_ERROR.search(ast.get_docstring(function) or "")
+            ]
+    return silent
+
+
+def _raises(function: _Function) -> bool:
+    """Return whether a function raises an error itself, other than one that it caught."""
+    nodes: list[ast.AST] = list(function.body)
+    while nodes:
+        node = nodes.pop()
+        error = node.exc if isinstance(node, ast.Raise) else None
+        if error is not None and not (isinstance(error, ast.Name) and error.id.islower()):
+            return True
+        if not isinstance(node, _Function | ast.ClassDef):
+            nodes += ast.iter_child_nodes(node)
+    return False
+
+
 _FOUND = {
     "public class names with several meanings": _doubled_class_names,
     "[str, Any] in annotations of arguments and returns": _untyped_mappings,
@@ -144,6 +184,7 @@ _FOUND = {
     "files of more than 400 lines": _long_files,
     "names of files that are declared twice": _doubled_file_names,
     "variables and parameters whose names tell nothing": _empty_names,
+    "public functions whose docstrings name none of the errors that they raise": _silent_functions,
 }
 
 
@@ -155,8 +196,8 @@ def test_a_form_that_is_to_go_becomes_rarer(form: str) -> None:
 
 def _modules() -> dict[str, Path]:
     """Return the files of all modules of imgpipe, by the names of the modules."""
-    files = [file for top in _TOP for file in (_ROOT / top).rglob("*.py")]
-    parts = {file: file.relative_to(_ROOT).with_suffix("").parts for file in files}
+    files = [file for top in _TOP for file in (REPOSITORY / top).rglob("*.py")]
+    parts = {file: file.relative_to(REPOSITORY).with_suffix("").parts for file in files}
     return {".".join(name).removesuffix(".__init__"): file for file, name in parts.items()}
 
 

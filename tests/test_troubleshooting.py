@@ -6,13 +6,17 @@ import shlex
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from tests import command
+from tests.conftest import REPOSITORY
 from tests.document_blocks import Block, blocks, matches
+from tests.images import save
 
-_PAGE = Path(__file__).resolve().parent.parent / "docs" / "troubleshooting.md"
-QUOTED = [block for block in blocks(_PAGE) if block.text.startswith("$ ")]
+QUOTED = [
+    block
+    for block in blocks(REPOSITORY / "docs" / "troubleshooting.md")
+    if block.text.startswith("$ ")
+]
 assert QUOTED
 
 
@@ -27,24 +31,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("troubles")
     images = [draw_hand("rock", seed, 96) for seed in range(5)]
     for name, image in zip(("a/1", "a/2", "b/1", "b/2", "b/3"), images, strict=True):
-        _save(image, root / "three" / f"{name}.png")
-    _save(images[0], root / "three" / "a" / "3.png")
-    _save(images[0], root / "one" / "cat" / "1.png")
+        save(image, root / "three" / f"{name}.png")
+    save(images[0], root / "three" / "a" / "3.png")
+    save(images[0], root / "one" / "cat" / "1.png")
     (root / "one" / "dog").mkdir()
     for name in ("berlin/cat", "berlin/dog", "rome/cat", "rome/dog"):
-        _save(images[0], root / "cities" / name / "1.png")
+        save(images[0], root / "cities" / name / "1.png")
     for name in ("flat/1.png", "flat/2.png", "PHOTOS/rock/1.png", "PHOTOS/paper/1.png"):
-        _save(images[1], root / name)
-    _save(images[2], root / "picture.jpg")
+        save(images[1], root / name)
+    save(images[2], root / "picture.jpg")
     (root / "labels.csv").write_text("id,breed,sex\n1,cat,m\n2,dog,m\n")
     (root / "typo.toml").write_text("[evaluate]\ntreshold = 0.9\n")
     return root
-
-
-def _save(image: Image.Image, file: Path) -> None:
-    """Save an image and make the folder for it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    image.save(file)
 
 
 @pytest.mark.parametrize("block", QUOTED, ids=lambda block: block.commands[0])

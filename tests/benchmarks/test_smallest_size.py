@@ -6,9 +6,6 @@ part of the product that it uses has changed.
 
 from __future__ import annotations
 
-import io
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +14,8 @@ import pytest
 from PIL import Image
 
 from benchmarks.common import ROOT
+from tests import python_program
+from tests.images import encoded
 
 _SHAPE = (120, 160)  # rows and columns
 _EACH = {  # drawn images of each class
@@ -72,10 +71,8 @@ def _drawn(kind: int, seed: int, quality: int) -> bytes:
     coarse = np.random.default_rng(seed).integers(0, 160, (9, 12, 3))
     coarse[..., kind] += 80
     rows, columns = _SHAPE
-    out = io.BytesIO()
     image = Image.fromarray(coarse.astype(np.uint8)).resize((columns, rows))
-    image.save(out, "JPEG", quality=quality)
-    return out.getvalue()
+    return encoded(image, "JPEG", quality=quality)
 
 
 def test_every_benchmark_has_a_smallest_size() -> None:
@@ -95,14 +92,5 @@ def test_a_benchmark_prints_its_figures(name: str, data: Path, tmp_path: Path) -
     command = [sys.executable, "-m", f"benchmarks.{module}", *_SMALLEST[name].split()]
     if module not in _WITHOUT_DATA:
         command += ["--data", str(data), "--work", str(tmp_path / "work")]
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-        timeout=1100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    done = python_program.ran(*command, cwd=ROOT, seconds=1100)
     assert "machine, at the end" in done.stdout

@@ -19,7 +19,8 @@ import pytest
 
 from imgpipe.components.common.storage import manifest
 from tests.conftest import REPOSITORY
-from tests.kubeflow.pipelines import compiled, draw, short_run
+from tests.e2e.case import as_assignments
+from tests.kubeflow.pipelines import compiled, draw
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3600)]
 
@@ -122,7 +123,7 @@ def _published_without_a_cluster(volume: Path) -> manifest.PublishedVersion:
     Rounding depends on the versions of packages and on the kernels that OpenBLAS chooses, and with
     it the digest of the weights; a person may have chosen other ones for this machine.
     """
-    words = [word for setting in short_run() for word in ("--set", setting)]
+    words = [word for setting in as_assignments() for word in ("--set", setting)]
     command = ["imgpipe", "run", "/data/photos", "--out", "/data/local", *words]
     subprocess.run([_HERE / "run.sh", volume, *command], check=True)
     [version] = manifest.versions(volume / "local" / "model")

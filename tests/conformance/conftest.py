@@ -24,6 +24,7 @@ import grpc
 import pytest
 
 from tests.ports import free_port
+from tests.serving.quick import ask
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -95,14 +96,10 @@ def wait_ready(server: Running) -> None:
 
     TensorFlow Serving's own test waits in the same way.
     """
-    from tensorflow_serving.apis import predict_pb2
-
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = "intentionally_missing_model"
     end = time.monotonic() + READY_S
     while server.process.poll() is None and time.monotonic() < end:
         try:
-            server.stub().Predict(request, timeout=5)
+            server.stub().Predict(ask(model="intentionally_missing_model"), timeout=5)
         except grpc.RpcError as error:
             if "Servable" in (error.details() or ""):
                 return

@@ -39,9 +39,9 @@ def product_of_variables(base: Path) -> Path:
 
     root = tf.train.Checkpoint()
     root.v1, root.v2 = tf.Variable(3.0), tf.Variable(2.0)
-    root.f = tf.function(lambda x: {"y": root.v1 * root.v2 * x})
-    concrete = root.f.get_concrete_function(tf.TensorSpec(None, tf.float32, name="x"))
-    tf.saved_model.save(root, str(base / FOLDER), concrete)
+    numbers = tf.TensorSpec(None, tf.float32, name="x")
+    root.f = tf.function(lambda x: {"y": root.v1 * root.v2 * x}, [numbers])
+    tf.saved_model.save(root, str(base / FOLDER), root.f)
     return base
 
 
@@ -63,18 +63,11 @@ def keras_sequential(base: Path) -> Path:
     import keras
     import tensorflow as tf
 
-    model = keras.Sequential(
-        [
-            keras.Input((1,), name="x"),
-            keras.layers.Dense(1, kernel_initializer="ones", bias_initializer="zeros"),
-        ]
-    )
+    dense = keras.layers.Dense(1, kernel_initializer="ones", bias_initializer="zeros")
+    model = keras.Sequential([keras.Input((1,), name="x"), dense])
     archive = keras.export.ExportArchive()
     archive.track(model)
-    archive.add_endpoint(
-        "serving_default",
-        lambda x: {"y": model(x)},
-        input_signature=[tf.TensorSpec([None, 1], tf.float32, name="x")],
-    )
+    numbers = tf.TensorSpec([None, 1], tf.float32, name="x")
+    archive.add_endpoint("serving_default", lambda x: {"y": model(x)}, input_signature=[numbers])
     archive.write_out(str(base / FOLDER), verbose=False)
     return base

@@ -110,13 +110,10 @@ def test_a_model_that_is_not_a_saved_model_is_not_served(tmp_path, serve):
         time.sleep(0.2)
 
 
-def config_text(**models: Path) -> str:
-    """Return the text of a ModelServerConfig with base paths by model name."""
-    entries = "".join(
-        f'config {{ name: "{name}" base_path: "{path}" model_platform: "tensorflow" }}\n'
-        for name, path in models.items()
-    )
-    return f"model_config_list {{ {entries} }}"
+def config_text(name: str, path: Path) -> str:
+    """Return the text of a ModelServerConfig with one model."""
+    model = f'name: "{name}" base_path: "{path}" model_platform: "tensorflow"'
+    return f"model_config_list {{ config {{ {model} }} }}"
 
 
 def test_bad_model_config(tmp_path):
@@ -138,13 +135,13 @@ def test_bad_model_config(tmp_path):
 def test_model_config_reload(model, serve, tmp_path, poll):
     """testModelConfigReload, testModelConfigReloadWithZeroPollPeriod"""
     file = tmp_path / "models.config"
-    file.write_text(config_text(half_plus_two=model("two")))
+    file.write_text(config_text("half_plus_two", model("two")))
     server = serve(
         f"--model_config_file={file}",
         f"--model_config_file_poll_wait_seconds={poll}",
     )
     ask(server.grpc, 3.0, model="half_plus_two", only_y=False)
-    file.write_text(config_text(half_plus_three=model("three")))
+    file.write_text(config_text("half_plus_three", model("three")))
     if not poll:
         time.sleep(2)
         ask(server.grpc, 3.0, model="half_plus_two", only_y=False)
@@ -179,27 +176,20 @@ def test_predict_over_a_unix_socket(model, serve):
         ask(server.grpc, 3.0)
 
 
-def test_saved_model_save(model, serve):
-    """test_tf_saved_model_save"""
-    ask(serve(f"--model_base_path={model('product')}").grpc, 12.0, only_y=False)
-
-
-def test_saved_model_save_with_several_signatures(model, serve):
-    """test_tf_saved_model_save_multiple_signatures"""
-    server = serve(f"--model_base_path={model('several')}")
-    ask(server.grpc, 2.0, signature="custom_signature_key")
-    ask(server.grpc, 1.0)
-
-
-def test_keras_export_archive(model, serve):
-    """test_sequential_keras_saved_model_save, but saved by ExportArchive as Keras 3 requires."""
-    ask(serve(f"--model_base_path={model('keras')}").grpc, 2.0, only_y=False, batch=True)
-
-
-def rest(server, method: str, body: dict) -> dict:
-    """Return the JSON of a REST request to a method of the default model."""
-    text = json.dumps(body).encode()
-    return json.loads(server.get(f"/v1/models/default:{method}", text))
+@pytest.mark.parametrize(
+    ("name", "expected", "given"),
+    [
+        # test_tf_saved_model_save
+        ("product", 12.0, {"only_y": False}),
+        # test_tf_saved_model_save_multiple_signatures
+        ("several", 1.0, {}),
+        ("several", 2.0, {"signature": "custom_signature_key"}),
+        # test_sequential_keras_saved_model_save, but saved by ExportArchive as Keras 3 requires
+        ("keras", 2.0, {"only_y": False, "batch": True}),
+    ],
+)
+def test_a_saved_model_answers(model, serve, name, expected, given):
+    ask(serve(f"--model_base_path={model(name)}").grpc, expected, **given)
 
 
 @pytest.fixture
@@ -208,39 +198,28 @@ def rest_server(model, serve):
     return serve(f"--model_base_path={model('two')}", rest=True)
 
 
-def test_predict_rest(rest_server):
-    """testPredictREST"""
-    body = {"instances": [2.0, 3.0, 4.0]}
-    assert rest(rest_server, "predict", body) == {"predictions": [3.0, 3.5, 4.0]}
-
-
-def test_predict_columnar_rest(rest_server):
-    """testPredictColumnarREST"""
-    body = {"inputs": [2.0, 3.0, 4.0]}
-    assert rest(rest_server, "predict", body) == {"outputs": [3.0, 3.5, 4.0]}
+@pytest.mark.parametrize(
+    ("asked", "answered"), [("instances", "predictions"), ("inputs", "outputs")]
+)
+def test_predict_rest(rest_server, asked, answered):
+    """testPredictREST, testPredictColumnarREST"""
+    body = json.dumps({asked: [2.0, 3.0, 4.0]}).encode()
+    reply = json.loads(rest_server.get("/v1/models/default:predict", body))
+    assert reply == {answered: [3.0, 3.5, 4.0]}
 
 
 def test_get_status_rest(rest_server):
     """testGetStatusREST"""
-    assert json.loads(rest_server.get("/v1/models/default")) == {
-        "model_version_status": [
-            {
-                "version": str(VERSION),
-                "state": "AVAILABLE",
-                "status": {"error_code": "OK", "error_message": ""},
-            }
-        ]
-    }
+    status = {"error_code": "OK", "error_message": ""}
+    line = {"version": str(VERSION), "state": "AVAILABLE", "status": status}
+    assert json.loads(rest_server.get("/v1/models/default")) == {"model_version_status": [line]}
 
 
 def test_get_model_metadata_rest(rest_server):
     """testGetModelMetadataREST"""
     found = json.loads(rest_server.get("/v1/models/default/metadata"))
-    assert found["model_spec"] == {
-        "name": "default",
-        "signature_name": "",
-        "version": str(VERSION),
-    }
+    spec = {"name": "default", "signature_name": "", "version": str(VERSION)}
+    assert found["model_spec"] == spec
     signature = found["metadata"]["signature_def"]["signature_def"]["classify_x_to_y"]
     assert signature["inputs"]["inputs"]["dtype"] == "DT_STRING"
     assert signature["method_name"] == "tensorflow/serving/predict"

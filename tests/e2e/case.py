@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,23 @@ SETTINGS = {
     "train": {"epochs": 8, "batch_size": 32, "minutes": 0.0},
     "evaluate": {"threshold": 0.5, "cross_validate": 0},
 }
+#: Settings with which the head learns almost nothing.
+UNTRAINED = ("train.optimizer=adam", "train.epochs=1", "train.learning_rate=1e-7")
+
+
+def as_assignments() -> list[str]:
+    """Return `SETTINGS` as `--set` takes them."""
+    return [
+        f"{section}.{key}={json.dumps(value)}"
+        for section, values in SETTINGS.items()
+        for key, value in values.items()
+    ]
+
+
+def newest_artifact(out: Path, component: str, output: str) -> Path:
+    """Return the newest artifact folder of an output of a component."""
+    folders = (out / "artifacts" / component / output).glob("[0-9]*/")
+    return max(folders, key=lambda path: int(path.name))
 
 
 @dataclass(frozen=True)
@@ -26,6 +44,22 @@ class Case:
     photos: Path
     out: Path
 
+    def config(self, *assignments: str) -> Any:
+        """Return the configuration of a run with `SETTINGS` and further ones."""
+        from imgpipe.pipeline.configuration import config as configs
+
+        tree = {**SETTINGS, "run": {"name": "hands", "out": str(self.out)}}
+        tree["data"] = {"source": str(self.photos)}
+        return configs.build(tree, assignments)
+
+    def config_file(self, folder: Path) -> Path:
+        """Write the configuration of a run with `SETTINGS` into a folder; return the file."""
+        from imgpipe.pipeline.configuration import toml_text
+
+        file = folder / "hands.toml"
+        file.write_text(toml_text.to_toml(self.config()))
+        return file
+
     def run(self, *assignments: str, start: str | None = None, accept: bool = False) -> Any:
         """Run the pipeline with `SETTINGS` and return the outcome.
 
@@ -34,12 +68,9 @@ class Case:
             start: The component from which on everything is executed again, as with `--from`.
             accept: Whether changes of the data are accepted, as with `--accept`.
         """
-        from imgpipe.pipeline.configuration import config as configs
         from imgpipe.pipeline.execution.pipeline_run import execute
 
-        tree = {**SETTINGS, "run": {"name": "hands", "out": str(self.out)}}
-        tree["data"] = {"source": str(self.photos)}
-        return execute(configs.build(tree, assignments), start, accept=accept)
+        return execute(self.config(*assignments), start, accept=accept)
 
     def copy(self, folder: Path) -> Case:
         """Return a case with a copy of the data and a new output folder, both below `folder`."""

@@ -14,7 +14,7 @@ import pytest
 from imgpipe.components.common.storage import integrity, manifest
 from imgpipe.models.files.described_files import version_damage
 from imgpipe.pipeline.output.output_folder import OutputFolder
-from tests.e2e.case import Case
+from tests.e2e.case import UNTRAINED, Case, newest_artifact
 
 pytestmark = pytest.mark.slow
 
@@ -26,16 +26,11 @@ def own(case: Case, tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Any
     return mine, mine.run()
 
 
-def _artifact(out: Path, node: str, key: str) -> Path:
-    """Return the folder of the newest artifact in the output `key` of a component."""
-    return max((out / "artifacts" / node / key).glob("[0-9]*/"), key=lambda path: int(path.name))
-
-
 def test_a_truncated_shard_of_examples_is_made_again(
     own: tuple[Case, Any], caplog: pytest.LogCaptureFixture
 ):
     mine, first = own
-    examples = _artifact(mine.out, "ImageFilter", "examples")
+    examples = newest_artifact(mine.out, "ImageFilter", "examples")
     [shard] = (examples / "Split-validation").iterdir()
     whole = shard.read_bytes()
     length = int.from_bytes(whole[:8], "little")
@@ -55,7 +50,7 @@ def test_a_truncated_shard_of_examples_is_made_again(
 def test_flipped_bytes_in_a_cached_input_are_noticed(own: tuple[Case, Any]):
     """The modification time does not change, as on a failing disk, so only the digests tell."""
     mine, _ = own
-    export = _artifact(mine.out, "ImageTrainer", "model") / "Format-Serving"
+    export = newest_artifact(mine.out, "ImageTrainer", "model") / "Format-Serving"
     data = export / "variables" / "variables.data-00000-of-00001"
     before, content = data.stat(), bytearray(data.read_bytes())
     content[len(content) // 2] ^= 255
@@ -73,10 +68,9 @@ def test_copies_that_a_later_run_has_emptied_are_made_again_where_they_are_neede
 ):
     mine = Case(case.photos, tmp_path / "out")
     first = mine.run()
-    images = _artifact(mine.out, "ImageExampleGen", "examples")
+    images = newest_artifact(mine.out, "ImageExampleGen", "examples")
     # Not blessed, or the first model would be compared with another version.
-    untrained = ("train.optimizer=adam", "train.epochs=1", "train.learning_rate=1e-7")
-    outcome = mine.run("split.seed=3", "evaluate.threshold=1", *untrained)
+    outcome = mine.run("split.seed=3", "evaluate.threshold=1", *UNTRAINED)
     assert outcome.freed > 0 and not list(images.glob("Split-*")) and images.is_dir()
     again = mine.run()
     assert {"ImageExampleGen", "ImageFilter"} <= set(again.summary["cached"])

@@ -15,17 +15,12 @@ from imgpipe.components.run_record.run_folder import FACTS
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
 from imgpipe.serving.served import Served
-from tests.e2e.case import Case
+from tests.e2e.case import Case, newest_artifact
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 _CLASSES = ("dandelion", "sunflower")
 _AUTOMATIC = ("evaluate.cross_validate=-1", "split.validation=0.1")
-
-
-def _newest(out: Path, component: str, output: str) -> Path:
-    folders = (out / "artifacts" / component / output).glob("[0-9]*/")
-    return max(folders, key=lambda path: int(path.name))
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +67,12 @@ def test_validation_images_are_judged_by_heads_without_them(few: tuple[Case, Any
     with np.load(case.out / "model" / "1" / OUT_OF_FOLD_FILE) as file:
         found = dict(zip(file["image_hash"].tolist(), file["probabilities"], strict=True))
     served = Served(str(case.out / "model" / "1"), outputs=(names.PROBABILITIES,))
+    kept = str(newest_artifact(case.out, "ImageFilter", "examples"))
     images = {
         records.raw(one, names.IMAGE_HASH): records.raw(one, names.IMAGE_BYTES)
-        for one in records.iterate(
-            str(_newest(case.out, "ImageFilter", "examples")), names.VALIDATION
-        )
+        for one in records.iterate(kept, names.VALIDATION)
     }
-    predictions = str(_newest(case.out, "Predictor", "predictions"))
+    predictions = str(newest_artifact(case.out, "Predictor", "predictions"))
     differences = []
     for example in records.iterate(predictions, names.VALIDATION):
         image_hash = records.raw(example, names.IMAGE_HASH)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from imgpipe.pipeline.configuration import config as configs
-from imgpipe.pipeline.configuration import toml_text
+from tests import python_program
 from tests.conftest import REPOSITORY
-from tests.e2e.case import SETTINGS, Case
+from tests.e2e.case import Case
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -37,27 +33,19 @@ for cell in json.load(open(sys.argv[1]))["cells"]:
 """
 
 
-def _execute(notebook: Path, variables: Mapping[str, str]) -> list[str]:
+def _execute(notebook: Path, **variables: str) -> list[str]:
     """Run all cells of a notebook and return the lines that they print.
 
     None of them is a warning of TFX about its own calls. `variables` are added to the environment.
     """
-    ended = subprocess.run(
-        [sys.executable, "-c", _RUN, str(notebook)],
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        timeout=850,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr[-3000:]
+    ended = python_program.ran(sys.executable, "-c", _RUN, notebook, seconds=850, **variables)
     assert "property_predicate" not in ended.stderr + ended.stdout
     return ended.stdout.splitlines()
 
 
 def test_every_cell_of_interactive_runs_and_a_model_is_pushed(case: Case, tmp_path: Path) -> None:
     places = {"IMGPIPE_PHOTOS": str(case.photos), "IMGPIPE_OUT": str(tmp_path / "out")}
-    page, pushed = _execute(_NOTEBOOK, {**places, "IMGPIPE_SET": _SET})[-2:]
+    page, pushed = _execute(_NOTEBOOK, IMGPIPE_SET=_SET, **places)[-2:]
     assert (Path(page) / "report.html").is_file()
     assert pushed == f"pushed {tmp_path / 'out' / 'model' / '1'}"
 
@@ -65,10 +53,9 @@ def test_every_cell_of_interactive_runs_and_a_model_is_pushed(case: Case, tmp_pa
 def test_every_cell_of_photographs_runs_and_a_model_is_served(
     case: Case, first: Any, tmp_path: Path
 ) -> None:
-    settings = configs.build({**SETTINGS, "run": {"name": "hands", "out": str(case.out)}})
-    (tmp_path / "hands.toml").write_text(toml_text.to_toml(settings))
     places = {"IMGPIPE_PHOTOS": str(case.photos), "IMGPIPE_OUT": str(case.out)}
-    printed = _execute(_PHOTOGRAPHS, {**places, "IMGPIPE_CONFIG": str(tmp_path / "hands.toml")})
+    config = str(case.config_file(tmp_path))
+    printed = _execute(_PHOTOGRAPHS, IMGPIPE_CONFIG=config, **places)
     assert any(line.startswith("usable: 76 of 87 images kept") for line in printed)
     accuracy = f"blessed: validation accuracy {first.summary['gate']['decided_by']['accuracy']:.3f}"
     assert any(line.startswith(accuracy) for line in printed)

@@ -17,21 +17,15 @@ import pytest
 from imgpipe.components.common.storage import manifest
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.output.output_folder import LOCK
-from tests.e2e.case import SETTINGS, Case
+from tests.e2e.case import Case
 
 _SECONDS = 240.0
 
 
 def _command(case: Case, tmp_path: Path, *more: str) -> list[str]:
     """Return the command that runs a case from a configuration file, with further arguments."""
-    from imgpipe.pipeline.configuration import config as configs
-    from imgpipe.pipeline.configuration import toml_text
-
-    config = configs.build({**SETTINGS, "data": {"source": str(case.photos)}})
-    file = tmp_path / "config.toml"
-    file.write_text(toml_text.to_toml(config))
-    program = [sys.executable, "-m", "imgpipe.pipeline.cli", "run", "--config", str(file)]
-    return [*program, "--out", str(case.out), "--set", "run.name=hands", *more]
+    config = str(case.config_file(tmp_path))
+    return [sys.executable, "-m", "imgpipe.pipeline.cli", "run", "--config", config, *more]
 
 
 def _kill_when(command: list[str], seen: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -117,10 +116,10 @@ def test_the_function_trains_the_weights_of_the_command(case: Case, tmp_path: Pa
     python_program.printed(program, case.photos, function, given)
     settings["bank.store"] = str(tmp_path / "features of the command")
     words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-    command_line = [sys.executable, "-m", "imgpipe.pipeline.cli", "run", str(case.photos)]
-    command_line += ["--out", str(out), "--minutes", "0", *words]
-    ended = subprocess.run(command_line, capture_output=True, timeout=280, check=False)
-    assert ended.returncode == 0, ended.stdout
+    python_program.ran(
+        *(sys.executable, "-m", "imgpipe.pipeline.cli", "run", case.photos),
+        *("--out", out, "--minutes", 0, *words),
+    )
     digests = [(place / "model" / "1" / MODEL_DIGEST).read_bytes() for place in (function, out)]
     assert digests[0] == digests[1]
 
@@ -148,14 +147,11 @@ def test_a_type_checker_knows_the_public_names(tmp_path: Path) -> None:
     """Mypy finds one error, in the last line, which passes a number as the source of images."""
     script = tmp_path / "script.py"
     script.write_text(_SCRIPT)
-    program = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir"]
-    ended = subprocess.run(
-        [*program, str(tmp_path / "cache"), "--follow-imports=silent", str(script)],
-        capture_output=True,
-        text=True,
-        timeout=600,
+    program = (sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir")
+    ended = python_program.ran(
+        *(*program, tmp_path / "cache", "--follow-imports=silent", script),
+        code=1,
         cwd=tmp_path,
-        check=False,
     )
     wrong = [line for line in ended.stdout.splitlines() if ": error:" in line]
     last = len(_SCRIPT.splitlines())

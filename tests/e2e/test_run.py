@@ -8,7 +8,6 @@ import html
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,17 +25,10 @@ from imgpipe.pipeline.definition.plan import NEVER_CACHED
 from imgpipe.pipeline.demo import FAULTS
 from imgpipe.pipeline.execution import repetition
 from tests import json_formats, python_program
-from tests.e2e.case import SETTINGS, Case
+from tests.e2e.case import SETTINGS, UNTRAINED, Case, newest_artifact
+from tests.serving.quick import running
 
-#: Settings with which the head learns almost nothing, and a threshold that is not reached.
-_UNTRAINED = ("train.optimizer=adam", "train.epochs=1", "train.learning_rate=1e-7")
 _UNREACHABLE = "evaluate.threshold=1.0"
-
-
-def _artifact(case: Case, component: str, output: str) -> Path:
-    """Return the newest artifact folder of an output of a component."""
-    folders = (case.out / "artifacts" / component / output).glob("[0-9]*/")
-    return max(folders, key=lambda path: int(path.name))
 
 
 def test_the_first_run_is_blessed_and_pushed(case: Case, first: Any):
@@ -72,7 +64,7 @@ def test_every_planted_fault_is_found_and_every_file_is_counted(drawn: Path, fir
 
 
 def test_quarantine_keeps_the_bytes_of_rejected_files(case: Case, drawn: Path, first: Any):
-    quarantine = _artifact(case, "ImageFilter", "quarantine")
+    quarantine = newest_artifact(case.out, "ImageFilter", "quarantine")
     lines = (quarantine / "manifest.jsonl").read_text().splitlines()
     rejects = [json.loads(line) for line in lines]
     assert len(rejects) == first.summary["data"]["rejected"]
@@ -103,25 +95,20 @@ def test_trained_model_export_and_server_give_the_same_answer(case: Case, first:
 
     One signature takes image bytes, the other tf.Examples.
     """
-    from imgpipe.components.common.storage import records
     from imgpipe.components.predictor import Served
     from imgpipe.components.serving_validator import parity_samples
     from imgpipe.serving.client import Client
-    from imgpipe.serving.server import ModelServer
 
-    images, trained, _ = parity_samples(str(_artifact(case, "ImageTrainer", "model_run")))
+    images, trained, _ = parity_samples(str(newest_artifact(case.out, "ImageTrainer", "model_run")))
     directory = str(case.out / "model" / "1")
     by_bytes = Served(directory).run(image_bytes=images)["probabilities"]
     examples = [records.make({names.IMAGE_BYTES: image}).SerializeToString() for image in images]
     by_example = Served(directory, "serving_examples").run(examples=examples)["probabilities"]
-    server = ModelServer("hands", case.out / "model")
-    port = server.start()
-    try:
-        server.wait_until_available(60)
-        with Client(f"127.0.0.1:{port}", model="hands") as client:
-            answer = client.predict({names.IMAGE_BYTES: images})
-    finally:
-        server.stop(grace=1)
+    with (
+        running(case.out / "model", "hands") as server,
+        Client(server.target, model="hands") as client,
+    ):
+        answer = client.predict({names.IMAGE_BYTES: images})
     for served in (by_bytes, by_example, answer.outputs["probabilities"]):
         np.testing.assert_allclose(served, trained, atol=1e-5)
     assert answer.version == 1
@@ -188,17 +175,10 @@ def test_again_without_changes_everything_is_cached(case: Case, first: Any):
 
 def test_a_repetition_starts_neither_tensorflow_nor_tfx(case: Case, first: Any):
     before = sorted(case.out.glob("runs/*"))
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-X", "importtime", "-m", "imgpipe.pipeline.cli", "run"),
-            *("--config", str(before[-1] / "config.toml"), "--json", "-"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+    ended = python_program.ran(
+        *(sys.executable, "-X", "importtime", "-m", "imgpipe.pipeline.cli", "run"),
+        *("--config", before[-1] / "config.toml", "--json", "-"),
     )
-    assert ended.returncode == 0, ended.stderr[-2000:]
     imported = python_program.imported(ended.stderr)
     assert "imgpipe.pipeline.execution.pipeline_run" in imported
     assert not imported & {"tensorflow", "tfx", "apache_beam", "keras"}
@@ -240,7 +220,7 @@ def grown(case: Case, first: Any, tmp_path_factory: pytest.TempPathFactory) -> t
     shutil.copytree(case.out, copy.out)
     draw_hand("rock", 4242, 112).save(copy.photos / "rock" / "new.png")
     # The features of another head would be others: this one reads what the first one stored.
-    return copy, copy.run(_UNREACHABLE, *_UNTRAINED, "model.features=covariance")
+    return copy, copy.run(_UNREACHABLE, *UNTRAINED, "model.features=covariance")
 
 
 def test_a_new_image_costs_forward_passes_for_its_own_views_only(
@@ -258,7 +238,8 @@ def test_a_new_image_costs_forward_passes_for_its_own_views_only(
     assert outcome.summary["bank"]["reused"] == first.summary["bank"]["forward_passes"]
     # Data is validated against the accepted schema, which is not inferred from this data.
     accepted = (copy.out / "schema" / "schema.pbtxt").read_text()
-    assert (_artifact(copy, "SchemaGen", "schema") / "schema.pbtxt").read_text() == accepted
+    used = newest_artifact(copy.out, "SchemaGen", "schema") / "schema.pbtxt"
+    assert used.read_text() == accepted
 
 
 def _probabilities(uri: Path, kind: str) -> dict[str, list[float]]:
@@ -275,9 +256,9 @@ def test_the_baseline_comes_with_the_answers_of_the_run_that_published_it(
     copy, _ = grown
     published = manifest.latest(copy.out / "model").path / "provenance" / ANSWERS_FOLDER
     before = _probabilities(published, names.PROBABILITIES)
-    baseline = _artifact(copy, "Baseline", "model") / ANSWERS_FOLDER
+    baseline = newest_artifact(copy.out, "Baseline", "model") / ANSWERS_FOLDER
     assert _probabilities(baseline, names.PROBABILITIES) == before
-    predictions = _artifact(copy, "Predictor", "predictions")
+    predictions = newest_artifact(copy.out, "Predictor", "predictions")
     now = _probabilities(predictions, names.BASELINE_PROBABILITIES)
     assert before and before.keys() <= now.keys()
     for path, row in before.items():
@@ -300,7 +281,7 @@ def test_a_model_below_threshold_is_not_blessed_and_not_pushed(
 
 @pytest.mark.slow
 def test_a_model_worse_than_the_baseline_is_refused(case: Case, first: Any):
-    outcome = case.run("evaluate.threshold=0.0", *_UNTRAINED)
+    outcome = case.run("evaluate.threshold=0.0", *UNTRAINED)
     assert outcome.exit_code == 3
     assert outcome.summary["gate"]["failed"] == ["last_version"]
     assert outcome.summary["push"]["status"] == "refused"

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from PIL import Image
 from imgpipe.models.features import feature_distribution
 from imgpipe.pipeline.demo import draw_hand
 from imgpipe.serving.server import ModelServer
-from tests import browser
+from tests import browser, python_program
 from tests.conftest import REPOSITORY
 from tests.serving.quick import quick
 
@@ -43,17 +42,8 @@ _SIZES = 0.05  # share by which the size of a picture may differ, with other fon
 
 def _imgpipe(folder: Path, *words: str) -> str:
     """Run a command in a folder, and return what it prints; it ends with exit code 0."""
-    done = subprocess.run(
-        [sys.executable, "-m", "imgpipe.pipeline.cli", *words],
-        cwd=folder,
-        env={**os.environ, "COLUMNS": "300"},
-        capture_output=True,
-        text=True,
-        timeout=1500,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    program = (sys.executable, "-m", "imgpipe.pipeline.cli")
+    return python_program.ran(*program, *words, cwd=folder, seconds=1500, COLUMNS="300").stdout
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import SHARED
 from tests.engines.runs import outcome, start
 
-_DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "cats_dogs"
+_DATA = SHARED / "cats_dogs"
 _EACH = 70  # number of photographs of each class
 
 

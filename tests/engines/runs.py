@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from imgpipe.models.names import feature_names as names
+from tests.e2e.case import newest_artifact
 
 _SETTINGS = (
     *("model.image_size=96", "views.count=1", "train.epochs=4", "run.name=engines"),
@@ -43,19 +44,16 @@ def read(out: Path) -> dict[str, Any]:
     """Return the Examples, features and status in an output folder, in canonical order."""
     from imgpipe.components.common.storage.records import iterate, serialise
 
-    def folder(component: str, output: str) -> Path:
-        made = (out / "artifacts" / component / output).glob("[0-9]*")
-        return max(made, key=lambda path: int(path.name))
+    def examples(component: str, output: str) -> list[Any]:
+        uri = str(newest_artifact(out, component, output))
+        return [example for split in names.SPLITS for example in iterate(uri, split)]
 
-    def examples(uri: Path) -> list[Any]:
-        return [example for split in names.SPLITS for example in iterate(str(uri), split)]
-
-    quarantine = folder("ImageFilter", "quarantine")
+    quarantine = newest_artifact(out, "ImageFilter", "quarantine")
     rejects = [json.loads(x) for x in (quarantine / "manifest.jsonl").read_text().splitlines()]
-    bank = examples(folder("FeatureBank", "features"))
+    bank = examples("FeatureBank", "features")
     return {
-        "ingested": sorted(map(serialise, examples(folder("ImageExampleGen", "examples")))),
-        "kept": sorted(map(serialise, examples(folder("ImageFilter", "examples")))),
+        "ingested": sorted(map(serialise, examples("ImageExampleGen", "examples"))),
+        "kept": sorted(map(serialise, examples("ImageFilter", "examples"))),
         "rejects": sorted(rejects, key=lambda reject: reject["path"]),
         "features": dict(sorted(map(_features, bank))),
         "status": json.loads(max(out.glob("runs/*/summary.json")).read_text())["status"],

@@ -61,24 +61,23 @@ def _kill_at(cluster: clusters.Cluster, task: str, seconds: float = 1500) -> Non
         time.sleep(0.1)
 
 
-def test_spark_gives_the_results_of_the_local_runner(photos, expected, tmp_path):
-    """The cluster is a standalone one with a master and two workers."""
+@pytest.mark.parametrize(
+    ("cluster", "settings"),
+    [
+        # A standalone one with a master and two workers.
+        pytest.param(clusters.spark, ("beam.runner=spark",), id="spark"),
+        # The workers of the job server are threads of the process of `imgpipe run`.
+        pytest.param(
+            clusters.job_service,
+            ("beam.runner=portable", "beam.args=['--environment_type=LOOPBACK']"),
+            id="loopback",
+        ),
+    ],
+)
+def test_other_engines_give_the_results_of_the_local_runner(
+    photos, expected, tmp_path, cluster, settings
+):
     out = tmp_path / "out"
-    with clusters.spark(tmp_path / "cluster") as cluster:
-        address = f"beam.job_endpoint={cluster.endpoint}"
-        require_same(outcome(start(photos, out, "beam.runner=spark", address), out), expected)
-
-
-def test_loopback_workers_give_the_results_of_the_local_runner(photos, expected, tmp_path):
-    """The workers of the job server are threads of the process of `imgpipe run`."""
-    out = tmp_path / "out"
-    with clusters.job_service(tmp_path / "service") as service:
-        address = f"beam.job_endpoint={service.endpoint}"
-        run = start(
-            photos,
-            out,
-            "beam.runner=portable",
-            "beam.args=['--environment_type=LOOPBACK']",
-            address,
-        )
+    with cluster(tmp_path / "cluster") as running:
+        run = start(photos, out, *settings, f"beam.job_endpoint={running.endpoint}")
         require_same(outcome(run, out), expected)

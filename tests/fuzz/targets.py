@@ -1,20 +1,27 @@
-"""The readers that are fuzzed: the files that each is given, and what counts as an answer."""
+"""The readers that are fuzzed: the files that each is given, and what counts as an answer.
+
+Strangers may have made any of the files. Each reader takes one, and returns what is compared.
+"""
 
 from __future__ import annotations
 
-import functools
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from imgpipe.models.errors import ImgpipeError
-from tests.fuzz import seeds, served, served_seeds
+from google.protobuf.message import DecodeError
+
+from imgpipe.models.errors import ConfigError, ImgpipeError
+from imgpipe.serving.client import ServingError
+from imgpipe.serving.server.status import StatusError
+from imgpipe.serving.tensors import TensorError
+from tests.fuzz import seeds
 
 CORPUS = Path(__file__).parent / "corpus"
+_OF_THE_SERVER = (ConfigError, StatusError)
 
 
 @dataclass(frozen=True)
@@ -85,16 +92,10 @@ def _data_set(file: Path) -> object:
         prepared.mkdir(parents=True)
         (prepared / "dataset_info.json").write_bytes(next(seeds.dataset_infos()))
         (prepared / "features.json").write_bytes(next(seeds.feature_descriptions()))
-        (prepared / "toy-train.tfrecord-00000-of-00001").write_bytes(_records_of_a_data_set())
+        (prepared / "toy-train.tfrecord-00000-of-00001").write_bytes(next(seeds.records()))
         shutil.copy(file, prepared)
         source = open_source("tfds:toy", SourceOptions(tfds_dir=folder))
         return [item.label for item in source.scan().items]
-
-
-@functools.cache
-def _records_of_a_data_set() -> bytes:
-    """Return a TFRecord file for the TFDS data set, made once."""
-    return next(seeds.records())
 
 
 def _header(file: Path) -> object:
@@ -112,13 +113,7 @@ def _weights(file: Path) -> object:
     """Load a file of weights into a small network."""
     from imgpipe.models.backbones import network_copy
 
-    return network_copy.load(_network(), file)
-
-
-@functools.cache
-def _network() -> Any:
-    """Return the network for the files of weights, made once."""
-    return seeds.network()
+    return network_copy.load(seeds.network(), file)
 
 
 def _config(file: Path) -> object:
@@ -154,6 +149,113 @@ def _json(file: Path) -> object:
     return f"{found['x'].ndim} {len(json_tensors.write(found, by_row=False)) > 20}"
 
 
+def _manifest(file: Path) -> object:
+    """Verify a version whose manifest is `file` and whose other files are undamaged."""
+    from imgpipe.components.common.storage import manifest as manifests
+    from imgpipe.models.files.described_files import version_damage
+    from imgpipe.serving.server import storage
+
+    with tempfile.TemporaryDirectory(dir=file.parent) as base:
+        version = Path(base) / "1"
+        version.mkdir()
+        (version / "saved_model.pb").write_bytes(b"a graph")
+        shutil.copy(file, version)
+        found = version_damage(version, "all")
+        read = [[*v.vocabulary, v.run_key, v.identity] for v in manifests.versions(Path(base))]
+        withdrawn = len(manifests.withdrawn(Path(base)))
+        try:
+            storage.verify(version)
+            verified = "verified"
+        except (StatusError, OSError) as error:
+            verified = type(error).__name__
+        return f"{found[:30]} {len(read)} {withdrawn} {verified}"
+
+
+def _schema(file: Path) -> object:
+    """Read a schema, which people may have edited."""
+    from imgpipe.components.data_gate import schema as schemas
+
+    return len(schemas.read(file).feature)
+
+
+def _request(file: Path) -> object:
+    """Parse a Predict request and decode its tensors."""
+    from tensorflow_serving.apis import predict_pb2
+
+    from imgpipe.serving import tensors
+
+    message = predict_pb2.PredictRequest.FromString(file.read_bytes())
+    return " ".join(tensors.to_array(tensor).dtype.name for tensor in message.inputs.values())
+
+
+def _request_log(file: Path) -> object:
+    """Read a request log as `imgpipe drift` does."""
+    from imgpipe.components.example_gen.sources.request_log import RequestLogSource
+    from imgpipe.models.finding import Finding
+
+    notes: list[Finding] = []
+    answers = list(RequestLogSource(str(file)).answers(notes))
+    places = sorted(
+        note["reason"] + example["detail"][:12] for note in notes for example in note["examples"]
+    )
+    return f"{bool(answers)} {' '.join(places)}"
+
+
+def _reply(file: Path) -> object:
+    """Decode the same bytes as each kind of gRPC reply."""
+    from imgpipe.serving.client import channel, messages
+
+    def classified(data: bytes) -> object:
+        answer = messages.prediction(channel.PredictResponse.FromString(data))
+        return messages.classifications(answer, 1, 3)
+
+    readers: dict[str, Callable[[bytes], object]] = {
+        "predict": classified,
+        "status": lambda data: messages.statuses(channel.GetModelStatusResponse.FromString(data)),
+    }
+    said = []
+    for name, reader in readers.items():
+        try:
+            reader(file.read_bytes())
+            said.append(name)
+        except (ServingError, DecodeError) as error:
+            said.append(f"{name} {type(error).__name__} {str(error)[-30:]}")
+    return ", ".join(said)
+
+
+def _inspected(file: Path) -> object:
+    """Read, decode and measure an image as ingestion does."""
+    from imgpipe.components.example_gen.inspection import inspect
+    from imgpipe.components.example_gen.sources.base import Item
+
+    class Given:
+        """A source whose only image is `file`."""
+
+        def read(self, item: Item) -> bytes:
+            return file.read_bytes()
+
+    (record,) = inspect(Given(), [Item("x.jpg", "a")], 1_000_000)  # type: ignore[arg-type]
+    content = record.content
+    return f"{content.format} {content.mode} {content.is_measured} {content.decode_error}"
+
+
+def _review_answer(file: Path) -> object:
+    """Send `file` as an answer to the web page of a review."""
+    from starlette.testclient import TestClient
+
+    from imgpipe.pipeline.commands import review
+    from imgpipe.pipeline.review import web
+    from tests.pipeline.review import run_to_review
+
+    with tempfile.TemporaryDirectory(dir=file.parent) as place:
+        run = run_to_review.leave(Path(place) / "out", Path(place))
+        asked = review.prepare(run, None)
+        client = TestClient(web.make_app(asked), "http://localhost")
+        headers = {web.TOKEN: asked.token}
+        answer = client.post("/review/answers", content=file.read_bytes(), headers=headers).json()
+        return f"{'error' in answer} {str(answer.get('error', ''))[:60]}"
+
+
 TARGETS = {
     target.name: target
     for target in (
@@ -171,16 +273,14 @@ TARGETS = {
         Target("x.keras", _weights, seeds.archives),
         Target("config.toml", _config, seeds.configs),
         Target("overrides.toml", _overrides, seeds.overrides),
-        Target(
-            "models.config", _model_config, seeds.model_configs, served.refusals_of_the_server()
-        ),
-        Target("body.json", _json, seeds.bodies, served.refusals_of_the_server()),
-        Target("photo.jpg", served.inspected, seeds.images),
-        Target("manifest.json", served.manifest, served_seeds.manifests),
-        Target("schema.pbtxt", served.schema, served_seeds.schemas),
-        Target("request.pb", served.request, served_seeds.requests, served.refusals_of_a_message()),
-        Target("requests.tfrecord", served.request_log, served_seeds.request_logs),
-        Target("reply.pb", served.reply, served_seeds.replies, served.refusals_of_the_client()),
-        Target("review_answer.json", served.review_answer, served_seeds.review_answers),
+        Target("models.config", _model_config, seeds.model_configs, _OF_THE_SERVER),
+        Target("body.json", _json, seeds.bodies, _OF_THE_SERVER),
+        Target("photo.jpg", _inspected, seeds.images),
+        Target("manifest.json", _manifest, seeds.manifests),
+        Target("schema.pbtxt", _schema, seeds.schemas),
+        Target("request.pb", _request, seeds.requests, (TensorError, DecodeError)),
+        Target("requests.tfrecord", _request_log, seeds.request_logs),
+        Target("reply.pb", _reply, seeds.replies, (ServingError, DecodeError)),
+        Target("review_answer.json", _review_answer, seeds.review_answers),
     )
 }

@@ -7,14 +7,14 @@ task, lists entries of the cache without names or states, and ends a cancelled r
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
-
-from tests.kubeflow import json_server
 
 RUN = "9f1c237b-dfad-4614-967f-54bd157d6502"
 _NODES = "hands-sn7ds.root"
@@ -125,6 +125,26 @@ class ApiServer:
 def running() -> Iterator[ApiServer]:
     """Serve the fakes on a free port of loopback until the block ends."""
     server = ApiServer()
-    with json_server.running(server.answer) as port:
-        server.host = f"http://127.0.0.1:{port}"
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer(None)
+
+        def do_POST(self) -> None:
+            self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+        def _answer(self, body: Any) -> None:
+            status, found = server.answer(self.path, self.headers, body)
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write((found if isinstance(found, str) else json.dumps(found)).encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True).start()
+        server.host = f"http://127.0.0.1:{http.server_port}"
         yield server
+        http.shutdown()

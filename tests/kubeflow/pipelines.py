@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from imgpipe.components.common.storage import manifest
 from imgpipe.models.files.described_files import version_damage
-from tests.e2e.case import SETTINGS, Case
+from tests.e2e.case import Case, as_assignments
 
 
 def draw(folder: Path) -> Path:
@@ -16,15 +15,6 @@ def draw(folder: Path) -> Path:
     from imgpipe.pipeline.demo import draw as drawn
 
     return drawn(folder, per_class=24, size=112)
-
-
-def short_run() -> list[str]:
-    """Return the settings of a run that takes seconds, as `--set` takes them."""
-    return [
-        f"{section}.{key}={json.dumps(value)}"
-        for section, values in SETTINGS.items()
-        for key, value in values.items()
-    ]
 
 
 def compiled(
@@ -47,7 +37,7 @@ def compiled(
     """
     from imgpipe.pipeline.commands.kubeflow.compile import command as compile_
 
-    given = [*short_run(), f"kubeflow.volumes=[{volumes}]", *settings]
+    given = [*as_assignments(), f"kubeflow.volumes=[{volumes}]", *settings]
     compile_(None, str(photos), output, image, root, given)
     return output
 

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from imgpipe.components.common.storage import manifest
+from tests.e2e.case import newest_artifact
 from tests.kubeflow.cluster import Cluster, records_of
 from tests.kubeflow.pipelines import compiled, draw, require_same_version
 
@@ -69,7 +70,7 @@ def test_a_run_on_a_cluster_pushes_the_model_of_a_local_run(
     assert {key: facts["gate"][key] for key in local.summary["gate"]} == local.summary["gate"]
     assert facts["data"]["by_split"] == local.summary["data"]["by_split"]
     for component in ("ImageExampleGen", "ImageFilter"):
-        (kept,) = (tmp_path / "local/artifacts" / component / "examples").glob("[0-9]*")
+        kept = newest_artifact(tmp_path / "local", component, "examples")
         found = records_of(first.stored(first.outputs["Data"][f"{component}_examples"]["uri"]))
         assert found["train"] and found == records_of(kept), component
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import subprocess
 import sys
 
 import pytest
@@ -70,8 +69,7 @@ def test_an_invalid_executor_input_is_named(capsys: pytest.CaptureFixture[str]):
 
 def test_a_missing_argument_ends_with_exit_code_2_without_loading_tensorflow():
     program = "-X", "importtime", "-m", "imgpipe.pipeline.kubeflow.entry_point"
-    ended = subprocess.run([sys.executable, *program], capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 2
+    ended = python_program.ran(sys.executable, *program, code=2)
     assert "--components" in ended.stderr
     imported = python_program.imported(ended.stderr)
     assert "imgpipe.pipeline.kubeflow.places" in imported

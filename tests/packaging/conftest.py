@@ -12,30 +12,21 @@ from pathlib import Path
 
 import pytest
 
+from tests import python_program
 from tests.conftest import REPOSITORY
 
-SITE_PACKAGES = Path(sysconfig.get_path("purelib"))
 
-
-def build(folder: Path, output: Path, *targets: str) -> Path:
-    """Builds the project in a folder without a network and returns its wheel."""
+def build(folder: Path, output: Path, *targets: str) -> None:
+    """Builds distributions of the project in a folder without a network."""
     arguments = [part for target in targets for part in ("-t", target)]
-    command = [sys.executable, "-m", "hatchling", "build", "-d", str(output), *arguments]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    return next(output.glob("*.whl"))
+    command = (sys.executable, "-m", "hatchling", "build", "-d", output, *arguments)
+    python_program.ran(*command, cwd=folder)
 
 
-def environment(folder: Path) -> Path:
-    """Creates a virtual environment with only pip and returns its Python."""
-    venv.create(folder, with_pip=True, symlinks=True)
-    python = folder / "bin" / "python"
-    run(python, "-m", "pip", "uninstall", "-q", "-y", "setuptools", cwd=folder)
-    return python
-
-
-def site_packages(python: Path) -> Path:
-    """Returns the folder of an environment's packages."""
-    return next(python.parent.parent.glob("lib/python3*/site-packages"))
+def build_all(project: Path, output: Path) -> None:
+    """Builds all distributions of a copy of the repository."""
+    build(project, output, "sdist", "wheel")
+    build(project / "packaging" / "client", output, "wheel")
 
 
 def run(*command: str | Path, cwd: Path, status: int = 0) -> str:
@@ -49,9 +40,10 @@ def run(*command: str | Path, cwd: Path, status: int = 0) -> str:
 
 
 def failure(*command: str | Path, cwd: Path) -> str:
-    """Runs a program and returns what it wrote of its failure, or nothing."""
+    """Runs uv and returns what it wrote of its failure, or nothing."""
+    environment = os.environ | {"UV_SYSTEM_CERTS": "1"}
     done = subprocess.run(
-        list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=280
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=280
     )
     return (done.stderr.strip() or f"exit code {done.returncode}") if done.returncode else ""
 
@@ -78,16 +70,22 @@ def install(python: Path, *arguments: str | Path) -> str:
 
 @pytest.fixture(scope="session")
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns the folder with the wheel and the source distribution of imgpipe."""
+    """Returns the folder with the distributions of imgpipe and of its client."""
     folder = tmp_path_factory.mktemp("dist")
-    build(REPOSITORY, folder, "sdist", "wheel")
+    build_all(REPOSITORY, folder)
     return folder
 
 
 @pytest.fixture(scope="session")
 def wheel(distributions: Path) -> Path:
     """Returns the wheel of imgpipe."""
-    return next(distributions.glob("*.whl"))
+    return next(distributions.glob("imgpipe-*.whl"))
+
+
+@pytest.fixture(scope="session")
+def client_wheel(distributions: Path) -> Path:
+    """Returns the wheel of imgpipe-client."""
+    return next(distributions.glob("imgpipe_client-*.whl"))
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +95,11 @@ def python(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
     The packages are those of the environment that runs the tests. Its `.pth` files are not read
     again, so the editable install of the repository is not found.
     """
-    interpreter = environment(tmp_path_factory.mktemp("user") / "venv")
-    (site_packages(interpreter) / "locked.pth").write_text(f"{SITE_PACKAGES}\n")
+    folder = tmp_path_factory.mktemp("user") / "venv"
+    venv.create(folder, with_pip=True, symlinks=True)
+    interpreter = folder / "bin" / "python"
+    run(interpreter, "-m", "pip", "uninstall", "-q", "-y", "setuptools", cwd=folder)
+    [packages] = folder.glob("lib/python3*/site-packages")
+    (packages / "locked.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     install(interpreter, "-q", "--no-deps", wheel)
     return interpreter

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests import python_program
 from tests.conftest import REPOSITORY
 
 from .conftest import make
@@ -53,8 +53,7 @@ def test_the_bill_names_every_locked_package_with_its_licence(tmp_path: Path):
 def test_a_package_that_is_not_installed_is_an_error(tmp_path: Path):
     program = REPOSITORY / "packaging" / "licenses.py"
     (tmp_path / "more.txt").write_text("numpy==2.0\nno-such-package==1.0\n")
-    command = (sys.executable, program, tmp_path / "more.txt", tmp_path / "LICENSES.md")
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    files = (tmp_path / "more.txt", tmp_path / "LICENSES.md")
+    done = python_program.ran(sys.executable, program, *files, code=1)
     assert "more.txt pins 2 packages, but 1 of them are installed." in done.stderr
     assert not (tmp_path / "LICENSES.md").exists()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import runpy
-import subprocess
 import sys
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
 
+from tests import python_program
 from tests.conftest import REPOSITORY
 
 _PROGRAM = REPOSITORY / "packaging" / "capabilities.py"
@@ -43,7 +43,7 @@ def test_a_file_and_its_test_have_one_capability() -> None:
 def test_the_map_has_all_lines_and_the_change(tmp_path: Path) -> None:
     def git(*arguments: str) -> None:
         author = ["-c", "user.name=A", "-c", "user.email=a@example.com"]
-        subprocess.run(["git", *author, "-C", str(tmp_path), *arguments], check=True)
+        python_program.ran("git", *author, "-C", tmp_path, *arguments)
 
     (tmp_path / "packaging").mkdir()
     for part in (_PROGRAM, _PROGRAM.with_suffix(".toml")):
@@ -57,8 +57,7 @@ def test_the_map_has_all_lines_and_the_change(tmp_path: Path) -> None:
     git("tag", "v1")
     (head / "solved.py").write_text("a = 1\nb = 2\nc = 3\nd = 4\n")
 
-    command = [sys.executable, tmp_path / "packaging" / _PROGRAM.name]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    printed = python_program.ran(sys.executable, tmp_path / "packaging" / _PROGRAM.name).stdout
     rows = {line[:52].strip(): line[52:].split() for line in printed.splitlines()}
 
     assert rows["the head"] == ["4", "+2", "0"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests import python_program
 from tests.conftest import REPOSITORY
 
 _CLUSTER = REPOSITORY / "tests" / "cluster"  # its scripts keep the image in .cluster
@@ -27,9 +27,7 @@ def test_the_image_gets_every_folder_of_the_package() -> None:
 
 def _printed(*command: str | Path) -> str:
     """Run a program and return what it printed."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.strip()
+    return python_program.ran(*command, seconds=_SECONDS).stdout.strip()
 
 
 @pytest.fixture(scope="module")

@@ -11,30 +11,16 @@ from pathlib import Path
 import pytest
 
 from imgpipe import __version__
+from tests import python_program
 from tests.conftest import REPOSITORY
 
-from .conftest import build, run
+from .conftest import build, build_all
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 
 
-def _everything(project: Path, output: Path) -> dict[str, bytes]:
-    """Build all distributions of a folder; return their bytes by name."""
-    build(project, output, "sdist", "wheel")
-    build(project / "packaging" / "client", output, "wheel")
-    return {path.name: path.read_bytes() for path in output.iterdir()}
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of all distributions."""
-    folder = tmp_path_factory.mktemp("built")
-    _everything(REPOSITORY, folder)
-    return folder
-
-
 def test_another_checkout_with_another_umask_gives_the_same_bytes(
-    built: Path, tmp_path: Path
+    distributions: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy"
     left_out = shutil.ignore_patterns(".?*", "__pycache__", "dist", "site")
@@ -45,21 +31,24 @@ def test_another_checkout_with_another_umask_gives_the_same_bytes(
             path.chmod(path.stat().st_mode & 0o700)
     previous = os.umask(0o077)
     try:
-        again = _everything(copy, tmp_path / "again")
+        build_all(copy, tmp_path / "again")
     finally:
         os.umask(previous)
-    assert len(again) == 3
-    for name, content in again.items():
-        assert content == (built / name).read_bytes(), name
+    assert len([*distributions.iterdir()]) == 3
+    for file in distributions.iterdir():
+        assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
-def test_the_source_distribution_builds_the_same_wheel(built: Path, tmp_path: Path) -> None:
-    with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
+def test_the_source_distribution_builds_the_same_wheel(
+    distributions: Path, wheel: Path, tmp_path: Path
+) -> None:
+    with tarfile.open(next(distributions.glob("*.tar.gz"))) as archive:
         archive.extractall(tmp_path, filter="data")
-    again = build(tmp_path / f"imgpipe-{__version__}", tmp_path / "again", "wheel")
-    assert again.read_bytes() == (built / again.name).read_bytes()
+    build(tmp_path / f"imgpipe-{__version__}", tmp_path / "again", "wheel")
+    assert (tmp_path / "again" / wheel.name).read_bytes() == wheel.read_bytes()
 
 
-def test_an_index_would_take_the_distributions(built: Path) -> None:
-    said = run(sys.executable, "-m", "twine", "check", "--strict", *built.iterdir(), cwd=built)
+def test_an_index_would_take_the_distributions(distributions: Path) -> None:
+    program = (sys.executable, "-m", "twine", "check", "--strict")
+    said = python_program.ran(*program, *distributions.iterdir()).stdout
     assert said.count("PASSED") == 3, said

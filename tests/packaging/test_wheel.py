@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from imgpipe import __version__
-from tests.e2e.case import SETTINGS
+from tests.e2e.case import as_assignments
 
 from .conftest import install, make, run
 
@@ -67,10 +67,8 @@ def test_check_and_run_work_in_a_project_with_packages_of_the_same_names(
 
     photos = draw(stranger / "photos", 24, 112)
     command = (python, "-m", "imgpipe.pipeline.cli")
-    settings = {
-        f"{section}.{key}": value for section, row in SETTINGS.items() for key, value in row.items()
-    } | {"train.epochs": 1, "evaluate.threshold": 0.1}
-    assignments = [part for item in settings.items() for part in ("--set", "{}={}".format(*item))]
+    given = [*as_assignments(), "train.epochs=1", "evaluate.threshold=0.1"]
+    assignments = [word for one in given for word in ("--set", one)]
 
     run(*command, "check", photos, "--json", "check.json", *assignments, cwd=stranger)
     assert json.loads((stranger / "check.json").read_text())["rejected"] > 0

@@ -7,36 +7,20 @@ with `onnxruntime-web` as npm installs it. Where one is missing, its example is 
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
 import imgpipe
-from tests.document_blocks import blocks
+from tests import python_program
+from tests.conftest import REPOSITORY
+from tests.document_blocks import blocks, in_a_browser
 from tests.images import encoded, exif, noise
 from tests.pipeline import small_version
 
-_ROOT = Path(__file__).resolve().parents[2]
-_TOOLS = _ROOT / ".tools"
-_PAGE = _ROOT / "docs" / "how-to" / "open-exports.md"
-#: What a page in a browser has, for the example in JavaScript.
-_BROWSER = """
-import * as ort from "onnxruntime-web";
-const [width, height, file] = [40, 30, null];
-const data = new Uint8ClampedArray(width * height * 4);
-globalThis.createImageBitmap = async () => ({{ width, height }});
-globalThis.OffscreenCanvas = class {{
-  getContext() {{
-    return {{ drawImage() {{}}, getImageData: () => ({{ data, width, height }}) }};
-  }}
-}};
-{}
-"""
-
-
+_TOOLS = REPOSITORY / ".tools"
+_PAGE = REPOSITORY / "docs" / "how-to" / "open-exports.md"
 #: What the examples do not print.
 _PROBABILITIES = {
     "import onnxruntime": "print(*probabilities)",
@@ -70,14 +54,8 @@ def test_a_turned_photograph_gets_the_label_and_the_probabilities_of_the_served_
     exported, out, part
 ):
     code = _example(part)
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", f"{code}\n{_PROBABILITIES.get(part, '')}"],
-        cwd=exported,
-        capture_output=True,
-        text=True,
-        timeout=250,
-    )
-    assert done.returncode == 0, done.stderr
+    program = f"{code}\n{_PROBABILITIES.get(part, '')}"
+    done = python_program.ran(sys.executable, "-W", "ignore", "-c", program, cwd=exported)
     with imgpipe.load(out) as model:
         [served] = model.predict(exported / "picture.jpg")
     label, *probabilities = done.stdout.split()
@@ -101,9 +79,7 @@ def test_an_older_program_opens_the_export_and_names_a_class(exported, environme
     python = _TOOLS / environment / "bin" / "python"
     if not python.exists():
         pytest.skip(f"needs a virtual environment with it in .tools/{environment}")
-    command = [python, "-W", "ignore", "-c", _example(part)]
-    done = subprocess.run(command, cwd=exported, capture_output=True, text=True, timeout=250)
-    assert done.returncode == 0, done.stderr
+    done = python_program.ran(python, "-W", "ignore", "-c", _example(part), cwd=exported)
     assert any(name in done.stdout for name in small_version.CLASSES)
 
 
@@ -113,8 +89,8 @@ def test_the_example_for_browsers_answers(exported):
     if not modules.exists() or shutil.which("node") is None:
         pytest.skip("needs node, and onnxruntime-web in .tools/onnxruntime-web")
     (exported / "node_modules").symlink_to(modules)
-    (exported / "page.mjs").write_text(_BROWSER.format(_example("ort.InferenceSession")))
-    command = ["node", "page.mjs"]
-    done = subprocess.run(command, cwd=exported, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    known = 'import * as ort from "onnxruntime-web";\nconst file = null;\n'
+    program = in_a_browser(known + _example("ort.InferenceSession"), noise(1, (40, 30)))
+    (exported / "page.mjs").write_text(program)
+    done = python_program.ran("node", "page.mjs", cwd=exported)
     assert done.stdout.startswith("Float32Array(2)")

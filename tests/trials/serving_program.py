@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,65 +82,51 @@ def request(signature: str = "", **inputs: Any) -> bytes:
 
 @dataclass
 class Tally:
-    """Counts of status codes and messages, and the durations of requests by status code."""
+    """The status code, the duration in seconds and the message of each request."""
 
-    codes: Counter = field(default_factory=Counter)
-    messages: Counter = field(default_factory=Counter)
-    seconds: dict[str, list[float]] = field(default_factory=dict)
+    requests: list[tuple[str, float, str]] = field(default_factory=list)
 
-    def add(self, code: str, seconds: float, message: str = "") -> None:
-        self.codes[code] += 1
-        self.seconds.setdefault(code, []).append(seconds)
-        if message:
-            self.messages[message[:200]] += 1
+    @property
+    def codes(self) -> Counter[str]:
+        """Number of requests by status code."""
+        return Counter(code for code, _, _ in self.requests)
 
-    def quantile(self, share: float, code: str = "OK") -> float:
-        """Return a quantile of the durations, in seconds."""
-        return float(np.quantile(self.seconds.get(code, [0.0]), share))
+    @property
+    def messages(self) -> Counter[str]:
+        """Number of refused requests by message."""
+        return Counter(message[:200] for _, _, message in self.requests if message)
 
+    def quantile(self, share: float) -> float:
+        """Return a quantile of the durations of the answered requests."""
+        seconds = [duration for code, duration, _ in self.requests if code == "OK"]
+        return float(np.quantile(seconds or [0.0], share))
 
-def call(raw, data: bytes, timeout: float, tally: Tally) -> bytes | None:
-    """Send one request, record its outcome in `tally`, and return the answer or None."""
-    began = time.monotonic()
-    try:
-        answer = raw(data, timeout=timeout)
-    except grpc.RpcError as error:
-        tally.add(error.code().name, time.monotonic() - began, error.details())
-        return None
-    tally.add("OK", time.monotonic() - began)
-    return answer
+    def ask(self, raw: Callable[..., bytes], data: bytes, timeout: float) -> bytes | None:
+        """Send one request, record its outcome, and return the answer or None."""
+        began = time.monotonic()
+        answer, code, message = None, "OK", ""
+        try:
+            answer = raw(data, timeout=timeout)
+        except grpc.RpcError as error:
+            code, message = error.code().name, error.details()
+        self.requests.append((code, time.monotonic() - began, message))  # one step for all threads
+        return answer
 
 
 def clients(
     target: str, count: int, work: Callable[[Callable[[bytes, float], bytes | None]], None]
 ) -> Tally:
-    """Run `work(ask)` in `count` threads, each with its own channel.
+    """Run `work(ask)` in `count` threads, each with its own channel, and return all outcomes.
 
-    Returns the tallies of all threads together; raises the first error of a thread.
+    Raises the first error of a thread.
     """
-    tallies = [Tally() for _ in range(count)]
-    failures: list[BaseException] = []
+    tally = Tally()
 
-    def one(tally: Tally) -> None:
+    def one(_: int) -> None:
         options = [("grpc.use_local_subchannel_pool", 1)]
         with grpc.insecure_channel(target, options) as channel:
-            raw = channel.unary_unary(PREDICT)
-            try:
-                work(lambda data, timeout: call(raw, data, timeout, tally))
-            except BaseException as error:
-                failures.append(error)
+            work(functools.partial(tally.ask, channel.unary_unary(PREDICT)))
 
-    threads = [threading.Thread(target=one, args=(tally,)) for tally in tallies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
-    total = Tally()
-    for tally in tallies:
-        total.codes.update(tally.codes)
-        total.messages.update(tally.messages)
-        for code, seconds in tally.seconds.items():
-            total.seconds.setdefault(code, []).extend(seconds)
-    return total
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(one, range(count)))
+    return tally
