@@ -21,7 +21,11 @@ from imgpipe.components.example_gen.sources import (
 )
 from imgpipe.components.example_gen.sources.base import EXPECTED_TREE, Item, NoClasses, Scan, listed
 from imgpipe.components.example_gen.sources.folder_tree import Folder, Layer, inside
-from imgpipe.components.example_gen.sources.readings import Ambiguity, SeveralReadings
+from imgpipe.components.example_gen.sources.readings import (
+    Ambiguity,
+    SeveralReadings,
+    those_that_read,
+)
 from imgpipe.models.finding import Finding
 from imgpipe.models.names import feature_names as names
 
@@ -43,14 +47,23 @@ def lay_out(
     `place` is the folder on this machine in which the files are. Paths that are not laid out as
     expected, or can be read in two ways, are a ConfigError.
     """
-    tree, left_out = folder_tree.of_images(items, frozenset(folders), options.skip)
-    layout = _Layout(where, tree, options, descend, [*notes, *left_out])
-    roots = layout.roots()
+    every_folder = frozenset(folders)
+
+    def read(chosen: SourceOptions) -> Scan:
+        tree, left_out = folder_tree.of_images(items, every_folder, chosen.skip)
+        return _Layout(where, tree, chosen, descend, [*notes, *left_out]).scan()
+
     try:
-        return layout.scan(roots)
+        return read(options)
+    except Ambiguity as question:
+        readings = list(those_that_read(question.readings, options, read))
+        why = str(question) + ("" if readings else "; data.class_level or data.skip says which")
+        raise SeveralReadings(where, options, why, readings) from None
     except NoClasses as error:
+        tree, _ = folder_tree.of_images(items, every_folder, options.skip)
         images = [item for folder in tree.walk() for item in folder.files]
-        readings = [*two_readings.by_names(images), *two_readings.levels(inside(roots))]
+        candidates = [*two_readings.by_names(images), *two_readings.levels([tree])]
+        readings = list(those_that_read(candidates, options, read))
         raise no_classes.explained(error, where, items, options, readings, place) from None
 
 
@@ -64,9 +77,10 @@ class _Layout:
     descend: bool
     notes: list[Finding] = field(default_factory=list)
 
-    def scan(self, roots: Layer) -> Scan:
-        """Read the tree; ConfigError where it is not as expected."""
+    def scan(self) -> Scan:
+        """Read the tree; ConfigError where it is not as expected, Ambiguity where it may be so."""
         options = self.options
+        roots = self._roots()
         pattern = options.label_pattern
         cells = {} if pattern else self._classes(roots)
         split_cells: _Cells = {folder: (None, split) for folder, split in roots}
@@ -89,7 +103,7 @@ class _Layout:
         least = options.least_classes
         return listed(self.where, items, expected, least, self.notes, labels, splits)
 
-    def roots(self) -> Layer:
+    def _roots(self) -> Layer:
         """Return the folders that hold the class folders: those of the splits, or the top."""
         top = self._passed(self.tree) if self.descend else self.tree
         roots = folder_tree.roots(top, self._given(), self._passed)
@@ -105,9 +119,7 @@ class _Layout:
     def _ask(self, question: Ambiguity | None) -> None:
         """Refuse the tree, if there is a question."""
         if question:
-            why, readings = question
-            why += "" if readings else "; data.class_level or data.skip says which"
-            raise SeveralReadings(self.where, self.options, why, readings)
+            raise question
 
     def _passed(self, folder: Folder, classes: Set[str] = frozenset()) -> Folder:
         """Return the folder that holds classes or splits, and note single folders around them."""
