@@ -26,6 +26,7 @@ from imgpipe.components.example_gen.sources.readings import (
     SeveralReadings,
     those_that_read,
 )
+from imgpipe.components.example_gen.sources.split_names import split_of
 from imgpipe.models.finding import Finding
 from imgpipe.models.names import feature_names as names
 
@@ -106,20 +107,24 @@ class _Layout:
     def _roots(self) -> Layer:
         """Return the folders that hold the class folders: those of the splits, or the top."""
         top = self._passed(self.tree) if self.descend else self.tree
-        roots = folder_tree.roots(top, self._given(), self._passed)
-        has_splits = any(split for _, split in roots)
-        if not has_splits and not self.options.class_level and not self.options.label_pattern:
-            self._ask(two_readings.about_splits(top))
-        return roots
+        folders = top.filled()
+        layer = folder_tree.named([(folder, None) for folder in folders], self._given())
+        # Alone, beside loose files.
+        if [split_of(folder.name) for folder in folders] == [names.TRAIN]:
+            layer = [(folders[0], names.TRAIN)]
+        splits = {split for _, split in layer}
+        if not splits or None in splits or len(splits) < len(layer):
+            if not self.options.class_level and not self.options.label_pattern:
+                two_readings.check_splits(top)
+            return [(top, None)]
+        # A single folder in a split is passed, unless it has the name of a class in another split.
+        several = [folder.names() for folder, _ in layer if len(folder.filled()) > 1]
+        classes = set[str]().union(*several)
+        return [(self._passed(folder, classes), split) for folder, split in layer]
 
     def _given(self) -> dict[str, str]:
         """Return the splits that `data.split_folders` gives to names of folders."""
         return dict(entry.rsplit("=", 1) for entry in self.options.split_folders)
-
-    def _ask(self, question: Ambiguity | None) -> None:
-        """Refuse the tree, if there is a question."""
-        if question:
-            raise question
 
     def _passed(self, folder: Folder, classes: Set[str] = frozenset()) -> Folder:
         """Return the folder that holds classes or splits, and note single folders around them."""
@@ -149,7 +154,9 @@ class _Layout:
         if any(split for _, split in splits):
             return cells | {part: (parts[part], split) for part, split in splits}
         if len({folder.name for folder, _ in classes}) >= self.options.least_classes:
-            self._ask(two_readings.about_classes(roots, classes))
+            two_readings.check_classes(
+                [root for root, _ in roots], [folder for folder, _ in classes]
+            )
         return cells
 
     def _items(self, cells: _Cells) -> list[Item]:

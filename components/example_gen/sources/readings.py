@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import shlex
 from collections.abc import Callable, Iterable, Iterator
@@ -76,8 +75,7 @@ class SeveralReadings(ConfigError):
         self, where: str, options: SourceOptions, why: str, readings: Iterable[Reading]
     ) -> None:
         """Say why, and show the command of each reading."""
-        shown = itertools.islice(readings, _MOST)
-        lines = [reading.command(where, options) for reading in shown]
+        lines = [reading.command(where, options) for reading in readings][:_MOST]
         choose = "\n  ".join([". Choose one:", *lines]) if lines else ""
         super().__init__(f"data source {where!r}: {why}{choose}")
 

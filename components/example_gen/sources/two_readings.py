@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file.file_names import claims_to_be_image, stem
 from imgpipe.components.example_gen.sources.base import Item
-from imgpipe.components.example_gen.sources.folder_tree import Folder, Layer
+from imgpipe.components.example_gen.sources.folder_tree import Folder
 from imgpipe.components.example_gen.sources.readings import Ambiguity, Reading
 from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
 from imgpipe.models.names import feature_names as names
@@ -29,8 +29,8 @@ _FEW_FILES = 5  # the names of fewer may be the same by chance
 _DEEPEST = 6  # level of folders that may be the classes
 
 
-def about_splits(top: Folder) -> Ambiguity | None:
-    """Ask about folders that hold folders and name splits, but not all, or not one for each."""
+def check_splits(top: Folder) -> None:
+    """Raise an Ambiguity for folders of which some name splits, or several name the same one."""
     folders = top.filled()
     named = [folder for folder in folders if split_of(folder.name)]
     others = [folder for folder in folders if not split_of(folder.name)]
@@ -39,7 +39,7 @@ def about_splits(top: Folder) -> Ambiguity | None:
     is_whole = any(are_splits([folder.name, names.TRAIN, names.TEST]) for folder in train)
     # Classes such as train_station, or folders without classes.
     if (is_one_split and not is_whole) or not any(map(_words, train if others else named)):
-        return None
+        return
     problem = "but not one folder for each, with train among them, and the same rest of the name"
     left_out = [[folder] for folder in named]
     if others:
@@ -47,24 +47,23 @@ def about_splits(top: Folder) -> Ambiguity | None:
         left_out = [others, named]
     why = f"{join_names([folder.name for folder in named])} name splits, {problem}"
     rest = map(_without, left_out)
-    return Ambiguity(why, [*_as_splits(folders), *rest, *levels(folders)])
+    raise Ambiguity(why, [*_as_splits(folders), *rest, *levels(folders)])
 
 
-def about_classes(roots: Layer, layer: Layer) -> Ambiguity | None:
-    """Ask about roots, the top or the splits, that do not say which folders are the classes."""
-    classes = [folder for folder, _ in layer]
+def check_classes(roots: Sequence[Folder], classes: Sequence[Folder]) -> None:
+    """Raise an Ambiguity for roots, the top or the splits, that do not say what the classes are."""
     beside = _companions(classes)
     if beside:
         why = f"many files, those of {beside}, are called as others of their class, as masks are"
-        return Ambiguity(why, [_without_named(beside), Reading({"class_level": 1})])
-    for root, _ in roots:
+        raise Ambiguity(why, [_without_named(beside), Reading({"class_level": 1})])
+    for root in roots:
         if _have_same_files(root.filled()):
-            return _about_same_files(root.filled(), classes)
-    return _about_inner_folders(classes)
+            raise _of_same_files(root.filled(), classes)
+    _check_inner_folders(classes)
 
 
-def _about_inner_folders(classes: Sequence[Folder]) -> Ambiguity | None:
-    """Ask about classes that hold several folders with names of their own."""
+def _check_inner_folders(classes: Sequence[Folder]) -> None:
+    """Raise an Ambiguity for classes that hold several folders with names of their own."""
     parts: set[str] = set()
     holding: list[Folder] = []
     for class_folder in classes:
@@ -72,7 +71,7 @@ def _about_inner_folders(classes: Sequence[Folder]) -> Ambiguity | None:
         parts.update(folder.name for words in inner for folder in words)
         holding += [class_folder] if inner else []
     if not parts or len({folder.name for folder in classes}) == 1:
-        return None
+        return
     around = sorted({folder.name for folder in holding})
     readings = [*_as_splits(classes), *levels(classes), _without(holding)]
     for name in around if len(around) <= _KINDS else ():
@@ -80,7 +79,7 @@ def _about_inner_folders(classes: Sequence[Folder]) -> Ambiguity | None:
     if len(parts) == 2 and not {folder.name for folder in classes} & parts:
         readings += map(_without_named, sorted(parts))  # as images and their masks in each class
     why = f"folders of images ({join_names(sorted(parts))}) are in {join_names(around)}"
-    return Ambiguity(f"{why}, so that either may be the classes", readings)
+    raise Ambiguity(f"{why}, so that either may be the classes", readings)
 
 
 def levels(folders: Sequence[Folder]) -> list[Reading]:
@@ -174,8 +173,8 @@ def _only_count(stems: Iterable[str]) -> bool:
     return len(words) == 1 and not has_gaps
 
 
-def _about_same_files(folders: Sequence[Folder], classes: Sequence[Folder]) -> Ambiguity:
-    """Ask about folders with files of the same names, which may hold the labels."""
+def _of_same_files(folders: Sequence[Folder], classes: Sequence[Folder]) -> Ambiguity:
+    """Return the question of folders with files of the same names, which may hold the labels."""
     shown = join_names([folder.name for folder in folders])
     why = f"the files of {shown} have the same names throughout, as images and their masks have"
     names_of_files = by_names(i for inner in folders[0].walk() for i in inner.files)
