@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import fnmatch
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from imgpipe.components.common.image_file import file_names
@@ -13,7 +13,6 @@ from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
 from imgpipe.models.finding import Finding
-from imgpipe.models.names import feature_names as names
 
 
 @dataclass(eq=False)
@@ -83,26 +82,6 @@ def named(layer: Layer, given: Mapping[str, str]) -> Layer:
     if not are_splits([called[folder] for folder, _ in layer if folder.total]):
         return layer
     return [(folder, split or split_of(called[folder])) for folder, split in layer]
-
-
-def roots(
-    top: Folder,
-    given: Mapping[str, str],
-    passed: Callable[[Folder, Set[str]], Folder],
-) -> Layer:
-    """Return the folders that hold the class folders: those of the splits, or the top."""
-    folders = top.filled()
-    layer = named([(folder, None) for folder in folders], given)
-    # Alone, beside loose files.
-    if [split_of(folder.name) for folder in folders] == [names.TRAIN]:
-        layer = [(folders[0], names.TRAIN)]
-    splits = {split for _, split in layer}
-    if not splits or None in splits or len(splits) < len(layer):
-        return [(top, None)]
-    # A single folder in a split is passed, unless it has the name of a class in another split.
-    several = [folder.names() for folder, _ in layer if len(folder.filled()) > 1]
-    classes = set[str]().union(*several)
-    return [(passed(folder, classes), split) for folder, split in layer]
 
 
 def of_images(

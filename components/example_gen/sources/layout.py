@@ -21,7 +21,12 @@ from imgpipe.components.example_gen.sources import (
 )
 from imgpipe.components.example_gen.sources.base import EXPECTED_TREE, Item, NoClasses, Scan, listed
 from imgpipe.components.example_gen.sources.folder_tree import Folder, Layer, inside
-from imgpipe.components.example_gen.sources.readings import Ambiguity, SeveralReadings
+from imgpipe.components.example_gen.sources.readings import (
+    Ambiguity,
+    SeveralReadings,
+    those_that_read,
+)
+from imgpipe.components.example_gen.sources.split_names import split_of
 from imgpipe.models.finding import Finding
 from imgpipe.models.names import feature_names as names
 
@@ -43,14 +48,23 @@ def lay_out(
     `place` is the folder on this machine in which the files are. Paths that are not laid out as
     expected, or can be read in two ways, are a ConfigError.
     """
-    tree, left_out = folder_tree.of_images(items, frozenset(folders), options.skip)
-    layout = _Layout(where, tree, options, descend, [*notes, *left_out])
-    roots = layout.roots()
+    every_folder = frozenset(folders)
+
+    def read(chosen: SourceOptions) -> Scan:
+        tree, left_out = folder_tree.of_images(items, every_folder, chosen.skip)
+        return _Layout(where, tree, chosen, descend, [*notes, *left_out]).scan()
+
     try:
-        return layout.scan(roots)
+        return read(options)
+    except Ambiguity as question:
+        readings = list(those_that_read(question.readings, options, read))
+        why = str(question) + ("" if readings else "; data.class_level or data.skip says which")
+        raise SeveralReadings(where, options, why, readings) from None
     except NoClasses as error:
+        tree, _ = folder_tree.of_images(items, every_folder, options.skip)
         images = [item for folder in tree.walk() for item in folder.files]
-        readings = [*two_readings.by_names(images), *two_readings.levels(inside(roots))]
+        candidates = [*two_readings.by_names(images), *two_readings.levels([tree])]
+        readings = list(those_that_read(candidates, options, read))
         raise no_classes.explained(error, where, items, options, readings, place) from None
 
 
@@ -64,9 +78,10 @@ class _Layout:
     descend: bool
     notes: list[Finding] = field(default_factory=list)
 
-    def scan(self, roots: Layer) -> Scan:
-        """Read the tree; ConfigError where it is not as expected."""
+    def scan(self) -> Scan:
+        """Read the tree; ConfigError where it is not as expected, Ambiguity where it may be so."""
         options = self.options
+        roots = self._roots()
         pattern = options.label_pattern
         cells = {} if pattern else self._classes(roots)
         split_cells: _Cells = {folder: (None, split) for folder, split in roots}
@@ -89,25 +104,27 @@ class _Layout:
         least = options.least_classes
         return listed(self.where, items, expected, least, self.notes, labels, splits)
 
-    def roots(self) -> Layer:
+    def _roots(self) -> Layer:
         """Return the folders that hold the class folders: those of the splits, or the top."""
         top = self._passed(self.tree) if self.descend else self.tree
-        roots = folder_tree.roots(top, self._given(), self._passed)
-        has_splits = any(split for _, split in roots)
-        if not has_splits and not self.options.class_level and not self.options.label_pattern:
-            self._ask(two_readings.about_splits(top))
-        return roots
+        folders = top.filled()
+        layer = folder_tree.named([(folder, None) for folder in folders], self._given())
+        # Alone, beside loose files.
+        if [split_of(folder.name) for folder in folders] == [names.TRAIN]:
+            layer = [(folders[0], names.TRAIN)]
+        splits = {split for _, split in layer}
+        if not splits or None in splits or len(splits) < len(layer):
+            if not self.options.class_level and not self.options.label_pattern:
+                two_readings.check_splits(top)
+            return [(top, None)]
+        # A single folder in a split is passed, unless it has the name of a class in another split.
+        several = [folder.names() for folder, _ in layer if len(folder.filled()) > 1]
+        classes = set[str]().union(*several)
+        return [(self._passed(folder, classes), split) for folder, split in layer]
 
     def _given(self) -> dict[str, str]:
         """Return the splits that `data.split_folders` gives to names of folders."""
         return dict(entry.rsplit("=", 1) for entry in self.options.split_folders)
-
-    def _ask(self, question: Ambiguity | None) -> None:
-        """Refuse the tree, if there is a question."""
-        if question:
-            why, readings = question
-            why += "" if readings else "; data.class_level or data.skip says which"
-            raise SeveralReadings(self.where, self.options, why, readings)
 
     def _passed(self, folder: Folder, classes: Set[str] = frozenset()) -> Folder:
         """Return the folder that holds classes or splits, and note single folders around them."""
@@ -137,7 +154,9 @@ class _Layout:
         if any(split for _, split in splits):
             return cells | {part: (parts[part], split) for part, split in splits}
         if len({folder.name for folder, _ in classes}) >= self.options.least_classes:
-            self._ask(two_readings.about_classes(roots, classes))
+            two_readings.check_classes(
+                [root for root, _ in roots], [folder for folder, _ in classes]
+            )
         return cells
 
     def _items(self, cells: _Cells) -> list[Item]:

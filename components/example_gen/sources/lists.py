@@ -197,7 +197,7 @@ class ListSource(Source):
             str(root / folder)
             for folder in folders_with((paths[first] or first, paths[last] or last), str(root))
         ]
-        readings = [Reading(f"the files in {folder}", {"root": folder}) for folder in roots]
+        readings = [Reading({"root": folder}, f"the files in {folder}") for folder in roots]
         why = (
             f"none of its {len(paths):,} files exists below {str(root)!r} (first: {shown}). Paths "
             f"start at the folder of the list, or at data.root, the folder of the images; "

@@ -17,7 +17,7 @@ from imgpipe.components.example_gen.sources.base import Item, NoClasses, Scan
 from imgpipe.components.example_gen.sources.readings import (
     Reading,
     SeveralReadings,
-    classes_of,
+    given_by,
 )
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
@@ -87,7 +87,7 @@ def check_lists(
         why = f"{join_names(lists or beside)} may give other labels than the folders"
         why += "" if lists else f"; if so, {_WRITE}"
         readings = _by_lists(place, where, lists)
-        readings.append(Reading(classes_of(scan.vocabulary), {"class_level": 1}))
+        readings.append(Reading({"class_level": 1}, given_by(scan)))
         raise SeveralReadings(where, options, why, readings)
     detail = "may give other labels than the folders"
     sheets = _outermost(files, _SHEETS)
@@ -136,7 +136,8 @@ def _by_lists(place: Path, where: str, lists: Sequence[str]) -> list[Reading]:
         folder = Path("unpacked")
         unpacked_to = ", when the archive is unpacked into the folder unpacked"
     if lists and tables.lists_of_splits(place):
-        return [Reading(f"a list for each split{unpacked_to}", source=f"manifest:{folder}")]
+        return [Reading(gives=f"a list for each split{unpacked_to}", source=f"manifest:{folder}")]
     return [
-        Reading(f"the labels of {file}{unpacked_to}", source=str(folder / file)) for file in lists
+        Reading(gives=f"the labels of {file}{unpacked_to}", source=str(folder / file))
+        for file in lists
     ]

@@ -1,20 +1,17 @@
-"""Finds trees of folders that can be read in two ways, by structure, and the readings.
-
-A reading follows from the names and the numbers of images of the folders; none is tried.
-"""
+"""Finds trees of folders that can be read in two ways, by structure, and what may read them."""
 
 from __future__ import annotations
 
 import collections
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file.file_names import claims_to_be_image, stem
 from imgpipe.components.example_gen.sources.base import Item
-from imgpipe.components.example_gen.sources.folder_tree import Folder, Layer, inside
-from imgpipe.components.example_gen.sources.readings import Ambiguity, Reading, classes_of
+from imgpipe.components.example_gen.sources.folder_tree import Folder
+from imgpipe.components.example_gen.sources.readings import Ambiguity, Reading
 from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
 from imgpipe.models.names import feature_names as names
 
@@ -29,11 +26,11 @@ _LEAST = 3  # files that each label of a guessed pattern needs at least
 _MANY = 3  # one in so many files shows that the names mean something
 _KINDS = 3  # folders of images, of their masks and, perhaps, of something else
 _FEW_FILES = 5  # the names of fewer may be the same by chance
-_STRAY = 10  # one in so many images may lie above the classes
+_DEEPEST = 6  # level of folders that may be the classes
 
 
-def about_splits(top: Folder) -> Ambiguity | None:
-    """Ask about folders that hold folders and name splits, but not all, or not one for each."""
+def check_splits(top: Folder) -> None:
+    """Raise an Ambiguity for folders of which some name splits, or several name the same one."""
     folders = top.filled()
     named = [folder for folder in folders if split_of(folder.name)]
     others = [folder for folder in folders if not split_of(folder.name)]
@@ -42,34 +39,31 @@ def about_splits(top: Folder) -> Ambiguity | None:
     is_whole = any(are_splits([folder.name, names.TRAIN, names.TEST]) for folder in train)
     # Classes such as train_station, or folders without classes.
     if (is_one_split and not is_whole) or not any(map(_words, train if others else named)):
-        return None
+        return
     problem = "but not one folder for each, with train among them, and the same rest of the name"
     left_out = [[folder] for folder in named]
     if others:
         problem = f"and {join_names([folder.name for folder in others])} beside them do not"
         left_out = [others, named]
     why = f"{join_names([folder.name for folder in named])} name splits, {problem}"
-    layer = inside([(top, None)])
-    rest = [reading for group in left_out for reading in _without(layer, group)]
-    return why, [*_as_splits(folders), *rest, *levels(layer)[:1]]
+    rest = map(_without, left_out)
+    raise Ambiguity(why, [*_as_splits(folders), *rest, *levels(folders)])
 
 
-def about_classes(roots: Layer, layer: Layer) -> Ambiguity | None:
-    """Ask about roots, the top or the splits, that do not say which folders are the classes."""
-    classes = [folder for folder, _ in layer]
+def check_classes(roots: Sequence[Folder], classes: Sequence[Folder]) -> None:
+    """Raise an Ambiguity for roots, the top or the splits, that do not say what the classes are."""
     beside = _companions(classes)
     if beside:
         why = f"many files, those of {beside}, are called as others of their class, as masks are"
-        return why, [_without_named(beside), *levels(layer)[:1]]
-    for root, _ in roots:
+        raise Ambiguity(why, [_without_named(beside), Reading({"class_level": 1})])
+    for root in roots:
         if _have_same_files(root.filled()):
-            return _about_same_files(root.filled(), layer)
-    return _about_inner_folders(layer)
+            raise _of_same_files(root.filled(), classes)
+    _check_inner_folders(classes)
 
 
-def _about_inner_folders(layer: Layer) -> Ambiguity | None:
-    """Ask about classes that hold several folders with names of their own."""
-    classes = [folder for folder, _ in layer]
+def _check_inner_folders(classes: Sequence[Folder]) -> None:
+    """Raise an Ambiguity for classes that hold several folders with names of their own."""
     parts: set[str] = set()
     holding: list[Folder] = []
     for class_folder in classes:
@@ -77,51 +71,30 @@ def _about_inner_folders(layer: Layer) -> Ambiguity | None:
         parts.update(folder.name for words in inner for folder in words)
         holding += [class_folder] if inner else []
     if not parts or len({folder.name for folder in classes}) == 1:
-        return None
+        return
     around = sorted({folder.name for folder in holding})
-    readings = [*_as_splits(classes), *levels(layer), *_without(layer, holding)]
+    readings = [*_as_splits(classes), *levels(classes), _without(holding)]
     for name in around if len(around) <= _KINDS else ():
-        readings += _without(layer, [folder for folder in classes if folder.name != name])
+        readings.append(_without([folder for folder in classes if folder.name != name]))
     if len(parts) == 2 and not {folder.name for folder in classes} & parts:
         readings += map(_without_named, sorted(parts))  # as images and their masks in each class
     why = f"folders of images ({join_names(sorted(parts))}) are in {join_names(around)}"
-    return f"{why}, so that either may be the classes", readings
+    raise Ambiguity(f"{why}, so that either may be the classes", readings)
 
 
-def levels(layer: Layer) -> list[Reading]:
-    """Return the readings in which the folders of a layer, or those at a depth below, are classes.
-
-    A level is none where its folders are splits, or many images lie above it.
-    """
-    readings: list[Reading] = []
-    for level, at in enumerate(_layers(layer), 1):
-        # A held-out split without a class of train has no labels.
-        classes = {folder.name for folder, split in at if split in (None, names.TRAIN)}
-        if len(classes) > 1 and not are_splits(classes):
-            readings.append(Reading(classes_of(classes), {"class_level": level}))
-    return readings
+def levels(folders: Sequence[Folder]) -> list[Reading]:
+    """Return the readings in which the folders of a level, down to the deepest, are the classes."""
+    depths = [inner.path.count("/") for folder in folders for inner in folder.walk()]
+    deepest = min(max(depths, default=0), _DEEPEST)
+    return [Reading({"class_level": level}) for level in range(1, deepest + 1)]
 
 
-def _layers(layer: Layer) -> Iterator[Layer]:
-    """Yield the folders with images of a layer, and those below, as long as few lie above."""
-    total = sum(folder.total for folder, _ in layer)
-    while layer and _STRAY * (total - sum(folder.total for folder, _ in layer)) <= total:
-        yield [(folder, split) for folder, split in layer if folder.total]
-        layer = inside(layer)
-
-
-def _without(layer: Layer, left_out: Sequence[Folder]) -> list[Reading]:
-    """Return the reading without some of the folders of a layer, if two classes are left."""
-    rest = [(folder, split) for folder, split in layer if folder not in left_out]
-    are_held_out = all(split_of(folder.name) not in (None, names.TRAIN) for folder, _ in rest)
-    if not left_out or not levels(rest) or (are_held_out and len(rest) > 1):
-        return []
-    skip = tuple(sorted(f"/{folder.path}"[:-1] for folder in left_out))
-    return [Reading(f"without {join_names([path[1:] for path in skip])}", {"skip": skip})]
+def _without(left_out: Sequence[Folder]) -> Reading:
+    return Reading({"skip": tuple(sorted(f"/{folder.path}"[:-1] for folder in left_out))})
 
 
 def _without_named(skipped: str) -> Reading:
-    return Reading(f"without {skipped}", {"skip": (skipped,), "class_level": 1})
+    return Reading({"skip": (skipped,), "class_level": 1})
 
 
 def _as_splits(folders: Sequence[Folder]) -> list[Reading]:
@@ -144,7 +117,7 @@ def _as_splits(folders: Sequence[Folder]) -> list[Reading]:
             continue
         pairs = zip([train, *others], [names.TRAIN, *splits], strict=True)
         entries = tuple(f"{folder.name}={split}" for folder, split in pairs)
-        readings.append(Reading(f"splits {join_names(entries)}", {"split_folders": entries}))
+        readings.append(Reading({"split_folders": entries}))
     return readings
 
 
@@ -200,23 +173,19 @@ def _only_count(stems: Iterable[str]) -> bool:
     return len(words) == 1 and not has_gaps
 
 
-def _about_same_files(folders: Sequence[Folder], layer: Layer) -> Ambiguity:
-    """Ask about folders with files of the same names, which may hold the labels."""
+def _of_same_files(folders: Sequence[Folder], classes: Sequence[Folder]) -> Ambiguity:
+    """Return the question of folders with files of the same names, which may hold the labels."""
     shown = join_names([folder.name for folder in folders])
     why = f"the files of {shown} have the same names throughout, as images and their masks have"
-    readings = by_names(i for inner in folders[0].walk() for i in inner.files)
-    if readings:
+    names_of_files = by_names(i for inner in folders[0].walk() for i in inner.files)
+    if names_of_files:
         why += "; they begin with several labels, so that the names may tell the classes"
-    alone: list[Reading] = []
+    readings: list[Reading] = []
     for folder in folders:
-        others = [beside for beside, _ in layer if beside.name != folder.name]
-        skip = {"skip": tuple(f"/{beside.path}"[:-1] for beside in others)}
-        by_name = [
-            Reading(f"{reading.gives} of {folder.name}", reading.settings | skip)
-            for reading in readings
-        ]
-        alone += [*by_name, *_without(layer, others)]
-    return why, [*alone, *readings, *levels(layer)]
+        alone = _without([beside for beside in classes if beside.name != folder.name])
+        by_name = [Reading(named.settings | alone.settings) for named in names_of_files]
+        readings += [*by_name, alone]
+    return Ambiguity(why, [*readings, *names_of_files, *levels(classes)])
 
 
 def by_names(items: Iterable[Item]) -> list[Reading]:
@@ -226,7 +195,7 @@ def by_names(items: Iterable[Item]) -> list[Reading]:
         labels = [item.label for item in labelled(images, pattern) if item.label]
         counts = collections.Counter(labels)
         if len(counts) > 1 and 2 * len(labels) > len(images) and min(counts.values()) >= _LEAST:
-            return [Reading(classes_of(counts), {"label_pattern": pattern})]
+            return [Reading({"label_pattern": pattern})]
     return []
 
 

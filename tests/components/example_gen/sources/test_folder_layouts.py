@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 
 import pytest
@@ -123,6 +124,8 @@ def test_a_tree_means_what_the_contract_says(tmp_path, tree, expected, noted):
         ),
         ("训练集/{a,b}/{1,2,3} 测试集/{a,b}/4", "are in 测试集, 训练集", SPLIT_3_TO_1),
         ("Training/{a,b}/{1,2} Prüfung/{a,b}/{3,4} Y/{a,b}/{5,6}", "Prüfung, Y beside", THREE),
+        ("gt/{x/{a,b},y}/1", "in x", "x=2 y=1"),
+        ("P/q/{a,b}/{1,2} train/q/c/{1,2} val/q/d/{1,2}", "P beside", "P=4 train=2 val=2"),
         ("{images,masks}/{3,5,6,8,9}.jpg", "same names throughout", "images=5 masks=5"),
         ("{cat,dog}.{1,2,3,4}.jpg", "found no class in 8 files", PETS),
         ("train/{a,b}_{1,2,3,4}.jpg test/{a,b}_{5,6,7}.jpg", "no class", NAMED),
@@ -133,8 +136,10 @@ def test_a_tree_with_two_meanings_is_refused_with_commands_that_work(
 ):
     with pytest.raises(ConfigError, match=message) as refused:
         read(tmp_path, tree)
-    found = [said(counted(scan)) for scan in followed_advice.scans(refused.value)]
-    assert set(readings.split(" | ")) <= set(found)
+    scans = followed_advice.scans(refused.value)
+    assert set(readings.split(" | ")) <= {said(counted(scan)) for scan in scans}
+    classes = re.findall(r"\n  classes (.*?)(?: in .*?)?: imgpipe", str(refused.value))
+    assert classes == [", ".join(scan.vocabulary) for scan in scans]
 
 
 def test_photographs_that_are_numbered_in_each_class_name_no_labels(tmp_path):
