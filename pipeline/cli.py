@@ -65,10 +65,13 @@ def _run() -> None:
 def _end(sentence: str, exit_code: int) -> None:
     import sys
 
-    from imgpipe.pipeline.command_line.terminal import escape, new_console
+    from rich.text import Text
 
-    errors = new_console(stderr=True)
-    errors.print(f"[bold red]imgpipe:[/] {escape(sentence, lines=True)}")
+    from imgpipe.models.errors import printable
+    from imgpipe.pipeline.command_line.terminal import new_console, say
+
+    words = Text.assemble(("imgpipe:", "bold red"), f" {printable(sentence, lines=True)}")
+    say(new_console(stderr=True), words)
     sys.exit(exit_code)
 
 

@@ -34,6 +34,7 @@ _MOST = {
     "names of files that are declared twice": 0,
     "variables and parameters whose names tell nothing": 12,
     "public functions whose docstrings name none of the errors that they raise": 0,
+    "names of a module with several values": 0,
 }
 #: Names that tell nothing about what they hold.
 _EMPTY_NAMES = {"found", "one", "some", "there", "known", "judged", "aside"}
@@ -176,6 +177,20 @@ def _raises(function: _Function) -> bool:
     return False
 
 
+def _names_with_several_values() -> list[str]:
+    """Return the names that a module gives twice, of which all functions see the last value."""
+    places = []
+    for module, file in _modules().items():
+        given: set[str] = set()
+        for statement in ast.parse(file.read_text(encoding="utf-8")).body:
+            targets = statement.targets if isinstance(statement, ast.Assign) else []
+            for node in [node for target in targets for node in ast.walk(target)]:
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                    places += [f"{node.id} ({module})"] if node.id in given else []
+                    given.add(node.id)
+    return places
+
+
 _FOUND = {
     "public class names with several meanings": _doubled_class_names,
     "[str, Any] in annotations of arguments and returns": _untyped_mappings,
@@ -185,6 +200,7 @@ _FOUND = {
     "names of files that are declared twice": _doubled_file_names,
     "variables and parameters whose names tell nothing": _empty_names,
     "public functions whose docstrings name none of the errors that they raise": _silent_functions,
+    "names of a module with several values": _names_with_several_values,
 }
 
 

@@ -75,7 +75,9 @@ def _urgency(group: NearGroup) -> int:
 
 
 _IMAGES = 600  # of all classes together, so that the page of any data set stays small
-_MOST, _FEWEST = 12, 4  # images of a class
+#: Images of a class: of few classes the most, of many the fewest.
+_MOST_OF_CLASS = 12
+_FEWEST_OF_CLASS = 4
 _ROWS = 4096  # that are in memory at once
 _WIDEST = 2048  # most features that are used, evenly drawn
 _TINY = 1e-12  # keeps a division finite
@@ -101,7 +103,7 @@ class Gallery(TypedDict):
 
 def row_length(classes: int) -> int:
     """Return the number of images in a row."""
-    return min(_MOST, max(_FEWEST, _IMAGES // max(classes, 1)))
+    return min(_MOST_OF_CLASS, max(_FEWEST_OF_CLASS, _IMAGES // max(classes, 1)))
 
 
 def galleries(rows: BankRows, bank_uri: str, vocabulary: Sequence[str]) -> list[Gallery]:
@@ -195,7 +197,7 @@ def _sampled(name: str, rows: Sequence[ImageRow], length: int) -> Gallery:
     }
 
 
-_FEWEST = 20  # images of which a map says something
+_FEWEST_ON_MAP = 20  # images of which a map says something
 _AXES = 30  # principal axes that are used; the neighbours in more of them are the same
 _FLAT = 1e-3  # length of an axis of features of length 1 that is left out
 _PLANE = 2  # axes of a plane
@@ -235,7 +237,7 @@ def image_map(rows: BankRows, sample: AnswerTable) -> ImageMap | None:
     """
     right = dict(zip(sample.hashes.tolist(), sample.right.tolist(), strict=True))
     places = np.flatnonzero(np.isin(rows.hashes, sample.hashes))
-    if len(places) < _FEWEST:
+    if len(places) < _FEWEST_ON_MAP:
         return None
     columns = math.ceil(math.sqrt(len(places) * _FREE * _ASPECT))
     lines = math.ceil(len(places) * _FREE / columns)

@@ -24,7 +24,7 @@ from rich.text import Text
 from imgpipe.components.run_record.run_folder import LOG, TASKS
 from imgpipe.models.machine import progress
 from imgpipe.pipeline.command_line import standard_streams, temporary_files
-from imgpipe.pipeline.command_line.terminal import wrapped
+from imgpipe.pipeline.command_line.terminal import say
 
 _WIDTH_PLAIN = 100  # columns when the output is not a terminal
 _WIDE = 90  # columns from which on the name of the component stands beside what it does
@@ -209,7 +209,7 @@ class Display:
 
     def say(self, text: str) -> None:
         """See `imgpipe.models.machine.progress.say`."""
-        self.console.print(wrapped(Text(f"   {text}"), self.console), soft_wrap=True)
+        say(self.console, f"   {text}")
 
     def _cells(self, step: _ProgressStep) -> list[tuple[str, str]]:
         """Return the parts of the line of a step, with their styles; the counts are the last."""

@@ -13,7 +13,7 @@ from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.machine.system import has_display
 from imgpipe.pipeline.command_line import standard_streams
-from imgpipe.pipeline.command_line.terminal import new_console
+from imgpipe.pipeline.command_line.terminal import new_console, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +25,7 @@ def show(address: str, console: Console) -> None:
 
     # Without a display, `webbrowser` would start a browser in the terminal.
     if not has_display() or not webbrowser.open(address):
-        console.print("No browser was found here. Open the page in one.")
+        say(console, "No browser was found here. Open the page in one.")
 
 
 STANDARD_OUTPUT = "-"

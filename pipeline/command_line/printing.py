@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from rich.measure import Measurement
+from rich.table import Table as RichTable
+from rich.text import Text
 
 from imgpipe.components.common.formatting import count, share
 from imgpipe.components.image_filter.findings import not_used
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.blocks import Figures, Span
-from imgpipe.pipeline.command_line.terminal import escape
+from imgpipe.models.errors import printable
+from imgpipe.pipeline.command_line import output_files
+from imgpipe.pipeline.command_line.terminal import say
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, JustifyMethod
 
     from imgpipe.components.report.blocks import NamedText, SpanLook
     from imgpipe.models.finding import Finding
@@ -26,68 +32,84 @@ _STYLES = {
     "warn": "yellow",
     "sentence": "bold",
 }
-_NAME = 8  # least width of the names of figures
+_NAME = 7  # least width of the names of figures
 _WIDEST = 10_000  # characters of a line of a table that no terminal shows
+
+
+def show_result(
+    blocks: Iterable[show.ResultBlock],
+    content: Mapping[str, Any] | Sequence[Any],
+    json_file: str | None,
+) -> None:
+    """Print a result, on standard error where standard output carries its JSON, and write that.
+
+    Args:
+        blocks: What is printed; see `print_blocks`.
+        content: The JSON object or list.
+        json_file: Value of `--json`; see `output_files.write_json`.
+    """
+    print_blocks(output_files.console_beside(json_file), blocks)
+    output_files.write_json(content, json_file)
 
 
 def print_blocks(console: Console, blocks: Iterable[show.ResultBlock]) -> None:
     """Print the blocks that are text."""
     for number, block in enumerate(blocks):
         if isinstance(block, show.Heading):
-            above = "\n" if number else ""
-            console.print(f"{above}[bold]{_markup(block.words)}[/]")
+            if number:
+                say(console, "")
+            say(console, _text(block.words, "strong"))
         elif isinstance(block, show.Sentence):
-            console.print(f"[{_STYLES.get(block.look, 'default')}]{_markup(block.words)}[/]")
+            say(console, _text(block.words, block.look))
         elif isinstance(block, show.Listed):
             for item in block.points:
-                console.print(f"  {_markup(item)}")
+                say(console, Text.assemble("  ", _text(item)))
         elif isinstance(block, show.Figures):
-            lengths = [len(name if isinstance(name, str) else name.text) for name, _ in block.rows]
-            for (name, value), length in zip(block.rows, lengths, strict=True):
-                space = " " * (max([_NAME, *lengths]) - length)
-                console.print(f"  {_markup(name)}{space} {_markup(value)}")
+            rows = [(_text(name), _text(value)) for name, value in block.rows]
+            width = max([_NAME, *(name.cell_len for name, _ in rows)])
+            for name, value in rows:
+                space = " " * (width - name.cell_len + 2)
+                say(console, Text.assemble("  ", name, space, value))
         elif isinstance(block, show.Table):
             _print_table(console, block)
 
 
 def _print_table(console: Console, block: show.Table) -> None:
     """Print a table below its caption. Where no terminal shows it, no cell is wrapped."""
-    from rich.measure import Measurement
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     first_row = block.rows[0] if block.rows else block.columns
     for title, cell in zip(block.columns, first_row, strict=True):
         is_number = cell is None or isinstance(cell, int | float)
-        table.add_column(escape(title), justify="right" if is_number else "left")
+        justify: JustifyMethod = "right" if is_number else "left"
+        table.add_column(_text(title), justify=justify, overflow="fold")
     for cells in filter(None, (*block.rows, block.total)):
-        table.add_row(*map(_markup, cells))
+        table.add_row(*map(_text, cells))
     if not console.is_terminal:
         unlimited = console.options.update(width=_WIDEST)
         table.width = Measurement.get(console, unlimited, table).maximum
     if block.caption:
-        console.print(f"[dim]{escape(block.caption)}[/]")
+        say(console, _text(block.caption, "muted"))
     console.print(table)
 
 
-def _markup(content: show.TableCell) -> str:
-    """Return words or a number as Rich's markup."""
+def _text(content: show.TableCell, look: str = "") -> Text:
+    """Return words or a number as a text in a look, without links and pictures."""
+    style = _STYLES.get(look, "")
     if content is None or isinstance(content, float):
-        return share(content)
+        return Text(share(content), style)
     if isinstance(content, int):
-        return count(content)
+        return Text(count(content), style)
     if isinstance(content, str):
-        return escape(content)
+        return Text(printable(content), style)
     if isinstance(content, show.Command):
-        return escape(content.text)
+        return Text(printable(content.text), style)
     if isinstance(content, show.Span):
-        text = escape(content.text)
-        return f"[{_STYLES[content.look]}]{text}[/]" if content.look in _STYLES else text
+        return Text.assemble(_text(content.text, content.look), style=style)
     if isinstance(content, show.MarkedCell):
-        return _markup(content.words)
+        return _text(content.words, look)
     if isinstance(content, show.Link | show.Picture | show.Bar):
-        return ""
-    return "".join(map(_markup, content))
+        return Text()
+    return Text.assemble(*map(_text, content), style=style)
 
 
 #: Words and looks by what happens to the files.
@@ -107,7 +129,7 @@ def listed(findings: Iterable[Finding]) -> Figures:
         if finding["examples"]:
             first = finding["examples"][0]
             example = ": ".join(filter(None, (first["path"], first["detail"])))
-            counted = f"{finding['title']:<32} {finding['count']:>8,}  "
+            counted = f"{finding['count']:,} {finding['title']}  "
             rows.append((_FATES[finding["fate"]], (counted, Span(example, "muted"))))
             rows += _ways(finding)
     return Figures(rows)

@@ -1,16 +1,14 @@
 """Prints text on the terminal: wraps it at words, and escapes what comes from untrusted data.
 
 Names of files, classes and columns come from the data. The terminal would interpret escape
-sequences in them, newlines would forge lines of output, and Rich would interpret `[bold]` as
-markup and `:x:` as an emoji.
+sequences in them, and newlines would forge lines of output. No text is read as Rich's markup.
 """
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from imgpipe.models.errors import printable
 
@@ -18,38 +16,37 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-#: A command in backticks, a command that ends its line, or a word; with the spaces around it.
-_PIECE = re.compile(r"\s*(?:`[^`]+`\S*|(?<![^\s])imgpipe [a-z-]+ .*|\S+)\s*")
+#: A command in backticks, a command that ends its line, a setting, or a word; with the spaces
+#: around it.
+_PIECE = re.compile(r"\s*(?:`[^`]+`\S*|(?<![^\s])imgpipe [a-z-]+ .*|--set \S+|\S+)\s*")
 #: What begins a line: a name or two and the spaces behind it, such as "  report   ".
 _HEADING = re.compile(r" *\S+(?: \S+)? {2,}(?=\S)")
 _DEEPEST = 1 / 3  # of the width: the deepest indentation of the lines after the first
 
 
 def new_console(stderr: bool = False) -> Console:
-    """Return a console without highlighting and emoji, which wraps lines at words on a terminal.
-
-    With `soft_wrap=True`, a line is printed as it is. So is every line where no terminal reads it.
+    """Return a console that prints texts as they are, without markup, highlighting and emoji.
 
     Args:
         stderr: Whether it writes to standard error instead of standard output.
     """
-    return _console_class()(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
-
-
-@functools.cache
-def _console_class() -> type[Console]:
-    """Return the class of the console, so that Rich is imported only when something is printed."""
     from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def say(console: Console, words: str | Text) -> None:
+    """Print a text, whose lines are wrapped at words where a terminal shows them.
+
+    Args:
+        console: Where it is printed.
+        words: A text of which nothing is trusted, or one with styles that is printable.
+    """
     from rich.text import Text
 
-    class WrappingConsole(Console):
-        def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
-            if soft_wrap is None and all(isinstance(item, str) for item in objects):
-                lines = self.render_str(" ".join(objects)).split("\n", allow_blank=True)
-                objects = (Text("\n").join(wrapped(line, self) for line in lines),)
-            super().print(*objects, soft_wrap=soft_wrap, **options)
-
-    return WrappingConsole
+    text = Text(printable(words)) if isinstance(words, str) else words
+    lines = text.split("\n", allow_blank=True)
+    console.print(Text("\n").join(wrapped(line, console) for line in lines), soft_wrap=True)
 
 
 def wrapped(line: Text, console: Console) -> Text:
@@ -105,10 +102,3 @@ def _indent(text: str, width: int) -> int:
         return heading.end()
     beginning = re.match(r" *(?:- )?", text)
     return beginning.end() if beginning else 0
-
-
-def escape(text: str, lines: bool = False) -> str:
-    """Return the text as `printable` does, and escape Rich's markup too."""
-    from rich.markup import escape as escape_markup
-
-    return escape_markup(printable(text, lines))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imgpipe.models.errors import DataRefused
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock
@@ -38,7 +38,7 @@ def check(
 ) -> None:
     """Report what a run would reject, repair and warn about, without training."""
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.command_line.printing import print_blocks
+    from imgpipe.pipeline.command_line.printing import show_result
     from imgpipe.pipeline.command_line.settings import configuration, one_source
     from imgpipe.pipeline.images.data_check import examine
     from imgpipe.pipeline.images.source import opened_with_classes
@@ -50,21 +50,14 @@ def check(
     if html_file is not None:
         with consoles.counted(to_stderr) as display, display.step("reading images for the page"):
             output_files.write(html_file, examined.html(), "--html ")
-    console = output_files.console_beside(json_file)
-    print_blocks(console, _blocks(examined))
-    images = examined.images
-    if html_file is not None:
-        console.print(f"  page     {escape(str(html_file))}")
-    elif images.rejected or images.repaired or images.warned:
-        console.print("  to see these images, add: --html check.html")
-    output_files.write_json(examined.summary(), json_file)
+    show_result(_blocks(examined, html_file), examined.summary(), json_file)
     if examined.refused:
         raise typer.Exit(DataRefused.exit_code)
 
 
-def _blocks(examined: CheckedSource) -> Iterator[ResultBlock]:
-    """Yield the findings, the kept images of each class, and the verdict."""
-    from imgpipe.components.report.blocks import Heading, Listed, Sentence, Span
+def _blocks(examined: CheckedSource, page: Path | None) -> Iterator[ResultBlock]:
+    """Yield the findings, the kept images of each class, the verdict, and how to see the images."""
+    from imgpipe.components.report.blocks import Figures, Heading, Listed, Sentence, Span
     from imgpipe.components.report.sections.images import class_counts
     from imgpipe.pipeline.command_line import printing
 
@@ -76,3 +69,8 @@ def _blocks(examined: CheckedSource) -> Iterator[ResultBlock]:
     yield printing.deciding(data["findings"])
     yield Heading(Span(examined.verdict, "warn" if examined.refused else "good"))
     yield Listed(examined.reasons())
+    images = examined.images
+    if page is not None:
+        yield Figures([("page", str(page))])
+    elif images.rejected or images.repaired or images.warned:
+        yield Listed(["to see these images, add: --html check.html"])

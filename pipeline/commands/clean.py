@@ -10,7 +10,7 @@ import typer
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.command_line import options
-from imgpipe.pipeline.command_line.terminal import escape, new_console
+from imgpipe.pipeline.command_line.terminal import new_console, say
 
 app = typer.Typer()
 
@@ -35,40 +35,43 @@ def command(
 
     Versions are never deleted.
     """
+    from imgpipe.components.report.blocks import Heading, Listed, ResultBlock, Span
+    from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.output import lookup, output_folder
 
     folder = lookup.output_folder(out)
     out = folder.path
     busy = f"a run is working in {out}. Wait until it has ended, then clean."
-    console = new_console()
+    blocks: list[ResultBlock] = []
     total = 0
     try:
         with folder.locked(busy):  # for the list too, which a working run would change
             removable, kept = folder.removable()
             for kind, paths in removable.items():
-                sizes = [output_folder.size(path) for path in paths]
-                total += sum(sizes)
+                sizes = {str(path.relative_to(out)): output_folder.size(path) for path in paths}
+                of_kind = sum(sizes.values())
+                total += of_kind
                 if paths:
-                    console.print(f"[bold]{kind}[/]  {_megabytes(sum(sizes))}")
-                for path, size in zip(paths, sizes, strict=True):
-                    name = escape(str(path.relative_to(out)))
-                    console.print(f"  {name}  [dim]{_megabytes(size)}[/]")
+                    blocks.append(Heading(f"{kind}  {_megabytes(of_kind)}"))
+                shown = [(f"{name}  ", Span(_megabytes(sizes[name]), "muted")) for name in sizes]
+                blocks.append(Listed(shown))
             if yes:
                 folder.sweep()
                 output_folder.remove(removable)
     except OSError as error:
         raise ResourceError(f"cannot clean {out}: {error.strerror}.") from None
+    console = new_console()
+    print_blocks(console, blocks)
     if kept:
-        console.print(f"note: {escape(kept)}.")
+        say(console, f"note: {kept}.")
     if not any(removable.values()):
-        console.print(f"Nothing in {escape(str(out))} can be removed.")
+        say(console, f"Nothing in {out} can be removed.")
     elif yes:
-        console.print(f"{_megabytes(total)} were freed. {_KEPT}")
+        say(console, f"{_megabytes(total)} were freed. {_KEPT}")
     else:
-        console.print(
-            f"{_megabytes(total)} can be freed. {_KEPT} Delete the files with: "
-            f"imgpipe clean {escape(shlex.quote(str(out)))} --yes"
-        )
+        command = f"imgpipe clean {shlex.quote(str(out))} --yes"
+        freed = f"{_megabytes(total)} can be freed. {_KEPT}"
+        say(console, f"{freed} Delete the files with: {command}")
 
 
 def _megabytes(count: int) -> str:

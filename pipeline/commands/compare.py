@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import new_console
+from imgpipe.pipeline.command_line import options
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock
@@ -51,15 +50,13 @@ def command(
 ) -> None:
     """Compare two runs: configuration, data, metrics, and images that only one gets right."""
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.command_line.printing import print_blocks
+    from imgpipe.pipeline.command_line.printing import show_result
     from imgpipe.pipeline.output import run_history
 
     a, b = _chosen(first, second)
     with consoles.quiet():  # without the messages that TensorFlow prints
         compared = run_history.compare(a, b)
-    output_files.write_json(compared, json_file)
-    if json_file != output_files.STANDARD_OUTPUT:
-        print_blocks(new_console(), _blocks(compared))
+    show_result(_blocks(compared), compared, json_file)
 
 
 def _chosen(first: Path, second: Path | None) -> tuple[PastRun, PastRun]:

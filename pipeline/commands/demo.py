@@ -14,7 +14,7 @@ import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.command_line import options
-from imgpipe.pipeline.command_line.terminal import escape, new_console
+from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,6 +39,8 @@ def demo(
     ] = Path("imgpipe-demo"),
 ) -> None:
     """Draw images of hands, some of them faulty, run the pipeline and query the served model."""
+    from imgpipe.components.report.commands import shown
+    from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.commands import run
     from imgpipe.pipeline.execution.pipeline_run import execute
 
@@ -47,17 +49,19 @@ def demo(
     with _folder(out) as photos:  # refuses a folder before NumPy and Pillow are imported
         config = _drawn(console, photos, out)
         outcome = execute(config)
-        run.tell(outcome, console, config.run)
+        print_blocks(console, run.blocks(outcome, config.run))
         if outcome.exit_code == 0:
             _ask(console, config)
-        run.propose(outcome, console)
+        print_blocks(console, [shown(outcome.summary["next"])])
     raise typer.Exit(outcome.exit_code)
 
 
 def _drawn(console: Console, photos: Path, out: Path) -> Config:
     """Draw the images, and return the configuration of the run."""
+    from imgpipe.components.report.blocks import Sentence
     from imgpipe.models.machine import progress
     from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.demo import FAULTS, LABELS, draw
 
@@ -68,10 +72,8 @@ def _drawn(console: Console, photos: Path, out: Path) -> Config:
     faults = ", ".join(
         f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(planted.items())
     )
-    console.print(
-        f"{len(LABELS) * _PER_CLASS} images of rock, paper and scissors in "
-        f"{escape(str(photos))}; planted: {faults}\n"
-    )
+    drawn = f"{len(LABELS) * _PER_CLASS} images of rock, paper and scissors in {photos}"
+    print_blocks(console, [Sentence(f"{drawn}; planted: {faults}"), Sentence("")])
     return configs.build(
         {
             "run": {"out": str(out / _RUN)},
@@ -110,7 +112,9 @@ def _folder(out: Path) -> Iterator[Path]:
 
 def _ask(console: Console, config: Config) -> None:
     """Serve the published model on this machine and classify an image that is new to it."""
+    from imgpipe.components.report.blocks import Sentence, Span
     from imgpipe.pipeline.command_line import temporary_files
+    from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.demo import draw_hand
     from imgpipe.serving.client import Client
     from imgpipe.serving.server import ModelServer
@@ -131,7 +135,7 @@ def _ask(console: Console, config: Config) -> None:
         finally:
             server.stop(grace=1.0)
     others = ", ".join(f"{name} {p:.3f}" for name, p in answer.top[1:])
-    console.print(
-        f"\nclassified a new image of {label} over gRPC: [bold]{answer.label}[/] "
-        f"{answer.probability:.3f} ({others}), version {answer.version}, {milliseconds:.0f} ms\n"
-    )
+    asked = f"classified a new image of {label} over gRPC: "
+    version = f" {answer.probability:.3f} ({others}), version {answer.version}"
+    words = (asked, Span(answer.label, "strong"), f"{version}, {milliseconds:.0f} ms")
+    print_blocks(console, [Sentence(""), Sentence(words), Sentence("")])

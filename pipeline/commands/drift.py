@@ -40,7 +40,7 @@ def drift(
     from imgpipe.components.example_gen.sources.request_log import KIND, RequestLogSource
     from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.command_line.printing import print_blocks
+    from imgpipe.pipeline.command_line.printing import show_result
     from imgpipe.pipeline.output import lookup
 
     source = RequestLogSource(str(log).removeprefix(f"{KIND}:"))
@@ -51,8 +51,7 @@ def drift(
             from imgpipe.pipeline.request_drift import examination
         with display.step("comparing"):
             summary = examination.examine(source, versions)
-    print_blocks(output_files.console_beside(json_file), _blocks(summary))
-    output_files.write_json(summary, json_file)
+    show_result(_blocks(summary), summary, json_file)
     if summary["drift"]:
         raise typer.Exit(DataRefused.exit_code)
 

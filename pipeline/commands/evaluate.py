@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock
@@ -48,7 +47,7 @@ def command(
 ) -> None:
     """Evaluate a model on labelled images that it was not trained on."""
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.command_line.printing import print_blocks
+    from imgpipe.pipeline.command_line.printing import show_result
     from imgpipe.pipeline.command_line.settings import configuration
     from imgpipe.pipeline.output import lookup
     from imgpipe.pipeline.published.evaluation import evaluate
@@ -60,16 +59,12 @@ def command(
         with consoles.counted(to_stderr) as display, display.step("explaining mistakes"):
             output_files.write(html_file, evaluation.html, "--html ")
     summary = cast("EvaluationSummary", evaluation.summary)
-    console = output_files.console_beside(json_file)
-    print_blocks(console, _blocks(summary))
-    if html_file is not None:
-        console.print(f"  page     {escape(str(html_file))}")
-    output_files.write_json(summary, json_file)
+    show_result(_blocks(summary, html_file), summary, json_file)
     if not summary["passed"]:
         raise typer.Exit(_BELOW)
 
 
-def _blocks(summary: EvaluationSummary) -> Iterator[ResultBlock]:
+def _blocks(summary: EvaluationSummary, page: Path | None) -> Iterator[ResultBlock]:
     """Yield the verdict, the figures, the findings, and where the model is wrong."""
     from imgpipe.components.report.blocks import Figures, Heading, Span, Table
     from imgpipe.components.report.sections.accuracy import class_figures
@@ -93,3 +88,5 @@ def _blocks(summary: EvaluationSummary) -> Iterator[ResultBlock]:
     ]
     if rows:
         yield Table("Confusions", ("most frequent confusions", "images"), rows)
+    if page is not None:
+        yield Figures([("page", str(page))])

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, printable
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape
+from imgpipe.pipeline.command_line.terminal import say
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from imgpipe.components.report.blocks import ResultBlock
     from imgpipe.models.names.feature_names import Array, PixelValues
     from imgpipe.models.network.classifier import ClassifierNetwork
     from imgpipe.serving.served import Served
@@ -61,6 +62,8 @@ def command(
     run: options.RunOption = None,
 ) -> None:
     """Draw Grad-CAM and feature maps of images, and list the sizes of all layers."""
+    from rich.text import Text
+
     from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.output import lookup
@@ -77,7 +80,7 @@ def command(
     refused = 0
     with consoles.counted() as display:
         if chosen_model.notice:
-            display.console.print(f"note: {escape(chosen_model.notice)}", soft_wrap=True)
+            say(display.console, f"note: {chosen_model.notice}")
         with display.step("loading TensorFlow"), quick_imports():
             import tensorflow  # noqa: F401  # so that the next step's time is that of the model
 
@@ -88,7 +91,7 @@ def command(
             classifier = network_file.load(chosen_model.folder)
         if layers:
             classifier.network.summary(
-                print_fn=lambda text: display.console.print(escape(text, lines=True))
+                print_fn=lambda text: say(display.console, Text(printable(text, lines=True)))
             )
         if images:
             maps = activation_images.choose(classifier.network, layer or [])
@@ -109,7 +112,9 @@ class _Drawing(NamedTuple):
 
 def _draw(console: Console, images: Sequence[Path], drawing: _Drawing, to: Path) -> int:
     """Draw all images, each into a folder of its own, and return how many could not be drawn."""
+    from imgpipe.components.report.blocks import Sentence, Span
     from imgpipe.models.machine import progress
+    from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.serving.client import InvalidArgument
     from imgpipe.serving.client.images import content_of
 
@@ -117,16 +122,14 @@ def _draw(console: Console, images: Sequence[Path], drawing: _Drawing, to: Path)
     progress.total(len(images), "images")
     for path, name in zip(images, _folders(images), strict=True):
         try:
-            said = _explain(content_of(path), drawing, to / name)
+            print_blocks(console, _explain(path, content_of(path), drawing, to / name))
         except InvalidArgument as error:
             refused += 1
-            said = f"[red]{escape(f'{path} could not be explained: {error}')}[/]"
-        else:
-            said = f"{escape(str(path))}  {said}"
-        console.print(said, soft_wrap=True)
+            why = Span(f"{path} could not be explained: {error}", "bad")
+            print_blocks(console, [Sentence(why)])
         progress.advance(1, "images")
     if refused:
-        console.print(f"{refused} of {len(images)} images could not be explained.")
+        say(console, f"{refused} of {len(images)} images could not be explained.")
     return refused
 
 
@@ -144,8 +147,8 @@ def _folders(images: Sequence[Path]) -> Iterator[str]:
         yield name
 
 
-def _explain(data: bytes, drawing: _Drawing, folder: Path) -> str:
-    """Draw one image into a folder, and return its most probable classes and the files as markup.
+def _explain(path: Path, data: bytes, drawing: _Drawing, folder: Path) -> Sequence[ResultBlock]:
+    """Draw one image into a folder, and return its most probable classes and the files.
 
     Raises:
         InvalidArgument: The model refuses the image.
@@ -153,6 +156,7 @@ def _explain(data: bytes, drawing: _Drawing, folder: Path) -> str:
     import numpy as np
     import tensorflow as tf
 
+    from imgpipe.components.report.blocks import Listed, Sentence, Span
     from imgpipe.models import preprocess
     from imgpipe.models.network import activation_images
     from imgpipe.pipeline.published.loaded_model import ask
@@ -176,8 +180,8 @@ def _explain(data: bytes, drawing: _Drawing, folder: Path) -> str:
     for file, content in drawings.items():
         output_files.write(folder / file, content)
     classes = ", ".join(f"{name} {probability:.3f}" for name, probability in top)
-    files = "".join(f"\n  {escape(str(folder / file))}" for file in drawings)
-    return f"[bold]{escape(label)}[/]  [dim]{escape(classes)}[/]{files}"
+    words = (Span(label, "strong"), "  ", Span(classes, "muted"))
+    return [Sentence((f"{path}  ", *words)), Listed([str(folder / file) for file in drawings])]
 
 
 def _shown(data: bytes, pixels: Array) -> PixelValues:

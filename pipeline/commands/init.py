@@ -12,7 +12,7 @@ import typer
 from imgpipe.models.errors import ConfigError, ResourceError, printable
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.pipeline.command_line import options
-from imgpipe.pipeline.command_line.terminal import escape, new_console
+from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.configuration.config import Config
@@ -62,7 +62,9 @@ def init(
     from imgpipe.components.common.formatting import plural
     from imgpipe.components.example_gen.settings import SourceOptions
     from imgpipe.components.example_gen.sources import absolute_spec, open_source
+    from imgpipe.components.report.blocks import Command, Figures
     from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.doctor.machine import installed_backbones
 
@@ -82,18 +84,19 @@ def init(
         atomic_write(output, _text(config, None if everything else output.name))
     except OSError as error:
         raise ResourceError(f"cannot write {output}: {error.strerror}.") from None
-    console = new_console()
-    counts = ", ".join(f"{name} {count}" for name, count in scan.counts().items())
     classes = plural(len(scan.vocabulary), "class", "classes")
-    console.print(f"{plural(len(scan.items), 'file')} in {classes}: {escape(counts)}")
-    if scan.groups():
-        console.print(f"{scan.groups()} groups, each of which stays in one split")
-    if scan.notes:
-        notes = ", ".join(f"{note['title']} {note['count']}" for note in scan.notes)
-        console.print(f"noted: {escape(notes)}")
-    console.print(f"installed backbones: {escape(installed_backbones())}")
-    command = f"imgpipe run --config {shlex.quote(str(output))}"
-    console.print(f"wrote {escape(str(output))}; next: {escape(command)}")
+    counts = ", ".join(f"{name} {count}" for name, count in scan.counts().items())
+    groups = f"{scan.groups()}, each of which stays in one split" if scan.groups() else ""
+    rows = {
+        "files": f"{plural(len(scan.items), 'file')} in {classes}: {counts}",
+        "groups": groups,
+        "noted": ", ".join(f"{note['title']} {note['count']}" for note in scan.notes),
+        "backbones": f"installed: {installed_backbones()}",
+        "wrote": str(output),
+        "next": Command(f"imgpipe run --config {shlex.quote(str(output))}"),
+    }
+    shown = [(name, words) for name, words in rows.items() if words]
+    print_blocks(new_console(), [Figures(shown)])
 
 
 def _text(config: Config, name: str | None) -> str:

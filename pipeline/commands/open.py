@@ -8,7 +8,7 @@ import typer
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape, new_console
+from imgpipe.pipeline.command_line.terminal import new_console, say
 
 app = typer.Typer()
 
@@ -26,7 +26,7 @@ def command(
     """Open the report of a run in a browser: the newest run, or one by its folder or version."""
     page = page_of(out)
     console = new_console()
-    console.print(escape(str(page)))
+    say(console, str(page))
     output_files.show(page.as_uri(), console)
 
 

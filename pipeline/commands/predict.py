@@ -15,11 +15,12 @@ import typer
 from imgpipe.models.errors import ConfigError, ImgpipeError
 from imgpipe.models.names.model_names import SERVED_NAME
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape, new_console
+from imgpipe.pipeline.command_line.terminal import new_console, say
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from imgpipe.components.report.blocks import Figures, NamedText, ResultBlock
     from imgpipe.pipeline.published.loaded_model import LoadedModel
     from imgpipe.pipeline.published.predicted_images import ImageAnswer
     from imgpipe.serving.client import Client, ServingError
@@ -110,11 +111,10 @@ def predict(
     answers = [done[number] for number in sorted(done)]
     if least_certain_first:
         answers.sort(key=_certainty)
-    if answers:
-        _hand_over(answers, json_file, csv_file)
+    exit_code = _hand_over(answers, json_file, csv_file) if answers else 0
     if failure is not None:
         raise _server_error(failure, server, model, version) from failure
-    raise typer.Exit(_refusals(answers))
+    raise typer.Exit(exit_code)
 
 
 def _classifier(
@@ -130,7 +130,7 @@ def _classifier(
 
         loaded = LoadedModel(Path(model).expanduser(), version, run)
         if loaded.notice:
-            new_console(stderr=True).print(f"note: {escape(loaded.notice)}")
+            say(new_console(stderr=True), f"note: {loaded.notice}")
         return loaded
     if run is not None:
         raise ConfigError(
@@ -204,55 +204,72 @@ def _progress(
         yield progress
 
 
-def _refusals(answers: Sequence[ImageAnswer]) -> int:
-    errors = [answer.error for answer in answers if answer.error]
-    if not errors:
-        return 0
-    console = new_console(stderr=True)
-    for error in errors:
-        console.print(f"[red]{escape(error)}[/]")
-    console.print(f"{len(errors)} of {len(answers)} images could not be classified.")
-    return _SOME_REFUSED
-
-
 def _certainty(answer: ImageAnswer) -> float:
     """Return the probability of the likeliest class; refused images are sorted behind all."""
     return math.inf if answer.error else answer.top[0][1]
 
 
-def _hand_over(answers: Sequence[ImageAnswer], json_file: str | None, csv_file: str | None) -> None:
-    """Write the answers to the files that were asked for, or print them; then count the labels."""
-    from imgpipe.components.common.formatting import plural
+def _hand_over(answers: Sequence[ImageAnswer], json_file: str | None, csv_file: str | None) -> int:
+    """Write the answers to the files that were asked for, or print them; return the exit code."""
+    from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.published.predicted_images import describe, table
 
-    printed = output_files.STANDARD_OUTPUT in (json_file, csv_file)
-    console = new_console(stderr=printed)
     output_files.write_json([describe(answer) for answer in answers], json_file)
     output_files.write_csv(table(answers), csv_file)
+    printed = output_files.STANDARD_OUTPUT in (json_file, csv_file)
+    console = new_console(stderr=printed)
     if not json_file and not csv_file:
-        _print_table(console, answers)
-    counts = Counter(answer.label for answer in answers if not answer.error)
-    if len(answers) > 1 and counts:
-        by_count = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        labels = ", ".join(f"{label} {count:,}" for label, count in by_count)
-        refused = len(answers) - counts.total()
-        of_all = f"{counts.total():,} of {plural(len(answers), 'image')}"
-        counted = of_all if refused else plural(len(answers), "image")
-        console.print(f"{counted}: {escape(labels)}")
+        print_blocks(console, [_labels(answers)])
+    print_blocks(console, _counts(answers))
+    refusals = [*_refusals(answers)]
+    print_blocks(new_console(stderr=True), refusals)
+    return _SOME_REFUSED if refusals else 0
 
 
-def _print_table(console: Console, answers: Sequence[ImageAnswer]) -> None:
+def _labels(answers: Sequence[ImageAnswer]) -> Figures:
+    """Return the label of each image that was classified, with the probabilities of others."""
+    from imgpipe.components.report.blocks import Figures, Span
     from imgpipe.pipeline.published.predicted_images import UNLIKE
 
-    width = max(len(answer.image) for answer in answers)
+    rows: list[NamedText] = []
     for answer in answers:
         if answer.error:
             continue
         is_class = answer.probability is not None
-        others = "".join(f"{name} {p:.3f}, " for name, p in answer.top[is_class:])
-        of_label = f" {answer.probability:.3f}" if is_class else ""
-        note = f"  [yellow]{UNLIKE}[/]" if answer.unlike else ""
-        console.print(
-            f"{escape(f'{answer.image:<{width}}')}  [bold]{escape(answer.label)}[/]{of_label}"
-            f"  [dim]{escape(others)}version {answer.version or 0}[/]{note}"
+        others = [f"{name} {p:.3f}" for name, p in answer.top[is_class:]]
+        if answer.version:
+            others.append(f"version {answer.version}")
+        of_label = f" {answer.probability:.3f}  " if is_class else "  "
+        words = (
+            Span(answer.label, "strong"),
+            of_label,
+            Span(", ".join(others), "muted"),
+            Span(f"  {UNLIKE}" if answer.unlike else "", "warn"),
         )
+        rows.append((answer.image, words))
+    return Figures(rows)
+
+
+def _counts(answers: Sequence[ImageAnswer]) -> Iterator[ResultBlock]:
+    """Yield how many of several images have which label, the most frequent one first."""
+    from imgpipe.components.common.formatting import plural
+    from imgpipe.components.report.blocks import Sentence
+
+    counts = Counter(answer.label for answer in answers if not answer.error)
+    if len(answers) > 1 and counts:
+        by_count = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        labels = ", ".join(f"{label} {count:,}" for label, count in by_count)
+        images = plural(len(answers), "image")
+        of = f"{counts.total():,} of " if counts.total() < len(answers) else ""
+        yield Sentence(f"{of}{images}: {labels}")
+
+
+def _refusals(answers: Sequence[ImageAnswer]) -> Iterator[ResultBlock]:
+    """Yield why images could not be classified."""
+    from imgpipe.components.report.blocks import Sentence, Span
+
+    errors = [answer.error for answer in answers if answer.error]
+    for error in errors:
+        yield Sentence(Span(error, "bad"))
+    if errors:
+        yield Sentence(f"{len(errors)} of {len(answers)} images could not be classified.")

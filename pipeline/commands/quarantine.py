@@ -10,7 +10,7 @@ import typer
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.json_object import SCHEMA
-from imgpipe.pipeline.command_line import options, output_files
+from imgpipe.pipeline.command_line import options
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock
@@ -49,13 +49,12 @@ def list_(
     from imgpipe.components.common.formatting import plural
     from imgpipe.components.image_filter import image_table
     from imgpipe.components.report.blocks import Heading, Listed, Sentence, Span
-    from imgpipe.pipeline.command_line.printing import print_blocks
+    from imgpipe.pipeline.command_line.printing import show_result
 
     folder = quarantine_folder(source)
     images = image_table.read_found(str(folder))
     rows = images.warned if warnings else images.rejected
     listed: list[QuarantineRow] = [{"schema": SCHEMA, **row} for row in rows]
-    output_files.write_json(listed, json_file)
     blocks: list[ResultBlock] = []
     for name, number in sorted(Counter(row["reason"] for row in rows).items()):
         blocks.append(Heading(f"{name}  {number}"))
@@ -65,7 +64,7 @@ def list_(
         )
     what = plural(len(rows), "file") + (" with a warning" if warnings else " rejected")
     blocks.append(Sentence(f"{what} in {folder}"))
-    print_blocks(output_files.console_beside(json_file), blocks)
+    show_result(blocks, listed, json_file)
 
 
 def quarantine_folder(path: Path) -> Path:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.pipeline.command_line import options
-from imgpipe.pipeline.command_line.terminal import escape, new_console
+from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.output.past_run import PastRun
@@ -52,7 +52,9 @@ def command(
     ] = True,
 ) -> None:
     """Decide about doubtful labels, near-duplicates and rejected images, in a browser."""
+    from imgpipe.components.report.blocks import Command, Figures, ResultBlock, Sentence, Span
     from imgpipe.pipeline.command_line import output_files, signals
+    from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.review import web
     from imgpipe.serving.server import ports
 
@@ -60,18 +62,22 @@ def command(
     review = prepare(run, to)
     console = new_console()
     asked = review.decisions.questions.asked
-    console.print(escape(_described(run.name, asked)))
+    print_blocks(console, [Sentence(_described(run.name, asked))])
     if not asked:
         return
-    console.print(f"decisions  {escape(str(review.decisions.file))}", soft_wrap=True)
     with web.running(review, host, port) as (address, served):
-        console.print(f"open       {escape(address)}", soft_wrap=True)
-        console.print("Every answer is saved at once. Ctrl-C ends the review.")
+        blocks: list[ResultBlock] = [
+            Figures([("decisions", str(review.decisions.file)), ("open", address)]),
+            Sentence("Every answer is saved at once. Ctrl-C ends the review."),
+        ]
         if not ports.is_loopback(host.strip("[]")):
-            console.print(
-                f"[yellow]Others can reach {escape(host)}.[/] The connection is not encrypted: "
-                "whoever reads the address of the page can see the images and decide."
+            others = Span(f"Others can reach {host}.", "warn")
+            warning = (
+                " The connection is not encrypted: whoever reads the address of the page can see "
+                "the images and decide."
             )
+            blocks.append(Sentence((others, warning)))
+        print_blocks(console, blocks)
         with _leading_to(address, run.folder) as file:
             if browser:
                 output_files.show(file, console)
@@ -81,9 +87,10 @@ def command(
                 if signals.exit_code() != 128 + signal.SIGINT:  # Ctrl-C is the usual end
                     raise
     decided = sum(answer.verdict != "skip" for answer in review.decisions.answers().values())
-    console.print(f"{decided} of {len(asked)} images are decided.")
+    blocks = [Sentence(f"{decided} of {len(asked)} images are decided.")]
     if decided:
-        console.print(f"Apply the decisions:\n  {escape(review.apply)}", soft_wrap=True)
+        blocks.append(Figures([("apply the decisions:", Command(review.apply))]))
+    print_blocks(console, blocks)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import typer
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.command_line import options
-from imgpipe.pipeline.command_line.terminal import new_console
+from imgpipe.pipeline.command_line.terminal import new_console, say
 
 if TYPE_CHECKING:
     from imgpipe.components.common.storage import manifest
@@ -66,9 +66,10 @@ def rollback(
             folder, {"": chosen.path}, facts, expected=chosen.manifest["files"]
         )
     gone = len(_later(folder, chosen) & set(published.withdrawn))
-    new_console().print(
+    say(
+        new_console(),
         f"version {published.number} now holds the model of version {chosen.number}; "
-        f"{plural(gone, 'newer model')} will not be published again"
+        f"{plural(gone, 'newer model')} will not be published again",
     )
 
 

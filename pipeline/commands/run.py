@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape
+from imgpipe.pipeline.command_line.terminal import say
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from imgpipe.components.image_filter.data_summary import DataSummary
     from imgpipe.components.report.blocks import NamedText, ResultBlock, SpanLook
     from imgpipe.models.training.history import History
@@ -82,38 +80,23 @@ def run_config(
 
     if start is not None:  # before imports that take time
         start = run_folder.full_name(start)
+    from imgpipe.components.report.commands import shown
     from imgpipe.models.machine.process import prefer_batches
+    from imgpipe.pipeline.command_line.printing import show_result
     from imgpipe.pipeline.configuration.toml_text import without_effect
     from imgpipe.pipeline.execution.pipeline_run import execute
 
     prefer_batches()
-    console = output_files.console_beside(json_file)
     for note in without_effect(config):
-        console.print(f"note: {escape(note)}")
+        say(output_files.console_beside(json_file), f"note: {note}")
     outcome = execute(config, start, json_file == output_files.STANDARD_OUTPUT, accept)
-    tell(outcome, console, config.run)
-    propose(outcome, console)
-    output_files.write_json(outcome.summary, json_file)
+    summary = outcome.summary
+    show_result([*blocks(outcome, config.run), shown(summary["next"])], summary, json_file)
     return outcome.exit_code
 
 
-def tell(outcome: Run, console: Console, settings: RunSettings) -> None:
-    """Print the outcome of a run with these settings."""
-    from imgpipe.pipeline.command_line.printing import print_blocks
-
-    print_blocks(console, _blocks(outcome, settings))
-
-
-def propose(outcome: Run, console: Console) -> None:
-    """Print what can be done after a run."""
-    from imgpipe.components.report.commands import shown
-    from imgpipe.pipeline.command_line.printing import print_blocks
-
-    print_blocks(console, [shown(outcome.summary["next"])])
-
-
-def _blocks(outcome: Run, settings: RunSettings) -> Iterator[ResultBlock]:
-    """Yield the verdict, with what has to be known before it, and the figures."""
+def blocks(outcome: Run, settings: RunSettings) -> Iterator[ResultBlock]:
+    """Yield the verdict of a run, with what has to be known before it, and the figures."""
     from imgpipe.components.image_filter.findings import joined
     from imgpipe.components.report import blocks as show
     from imgpipe.components.run_record import verdict

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import new_console
+from imgpipe.pipeline.command_line import options
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock, SpanLook, TableCell
@@ -40,16 +39,14 @@ def command(
     json_file: options.JsonOption = None,
 ) -> None:
     """List the runs of an output folder: verdict, accuracy, data and version."""
-    from imgpipe.pipeline.command_line.printing import print_blocks
+    from imgpipe.pipeline.command_line.printing import show_result
     from imgpipe.pipeline.output import lookup
     from imgpipe.pipeline.output.run_history import list_runs
 
     folder = lookup.output_folder(out)
     runs = folder.runs
     listed = list_runs(folder.path, runs, last)
-    output_files.write_json(listed, json_file)
-    if json_file != output_files.STANDARD_OUTPUT:
-        print_blocks(new_console(), _blocks(listed, len(runs)))
+    show_result(_blocks(listed, len(runs)), listed, json_file)
 
 
 def _blocks(listed: RunList, total: int) -> Iterator[ResultBlock]:

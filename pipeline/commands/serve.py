@@ -15,7 +15,7 @@ import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape, new_console
+from imgpipe.pipeline.command_line.terminal import new_console, say
 from imgpipe.serving.server.settings import Settings, flags
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _say_unpublished(model: Model) -> None:
 
     console = new_console(stderr=True)
     if model.notice:
-        console.print(f"note: {escape(model.notice)}")
+        say(console, f"note: {model.notice}")
     print_blocks(console, [shown(model.publish_commands)])
 
 

@@ -225,7 +225,7 @@ def test_clean_is_not_said_beside_images_that_were_left_out(clean, tmp_path):
     unused = "skipped masks (8 images)"
     *_, above, _, last = text.splitlines()
     assert code == 0 and last == f"usable: 16 of 16 images kept; not used: {unused}"
-    assert above == f"  not used 1 file that is no image, {unused}"
+    assert above == f"  not used  1 file that is no image, {unused}"
     found = json.loads((tmp_path / "c.json").read_text())
     assert [one["reason"] for one in found["findings"] if one["decides"]] == ["skipped"]
 
@@ -251,7 +251,7 @@ def test_data_is_refused_above_the_limit_of_rejected_images_only(faulty, tmp_pat
     )
     code, text, _ = check(faulty, "--set", "gate.max_rejected_share=0.6", *FEW)
     assert code == 0 and "usable:" in text
-    assert any(line.split()[:3] == ["rejected", "cut", "short"] for line in text.splitlines())
+    assert re.search(r"rejected +\d+ cut short  ", text)
 
 
 def test_classes_are_compared_with_the_data_that_the_output_folder_accepted(

@@ -90,7 +90,7 @@ def test_init_writes_a_configuration_for_the_folder(photos: Path, tmp_path: Path
     result = imgpipe("init", str(photos), "-o", str(tmp_path / "c.toml"))
     assert result.returncode == 0, result.stderr
     assert "16 files in 2 classes: a b 8, ü 8" in result.stdout
-    assert f"installed backbones: {machine.installed_backbones()}\n" in result.stdout
+    assert f"installed: {machine.installed_backbones()}\n" in result.stdout
     from imgpipe.pipeline.configuration import config as configs
 
     config = configs.load(tmp_path / "c.toml")
@@ -109,7 +109,7 @@ def test_init_writes_a_configuration_for_the_folder(photos: Path, tmp_path: Path
 def test_suggested_commands_can_be_copied_where_names_have_spaces(photos: Path, tmp_path: Path):
     file = tmp_path / "my photos.toml"
     result = imgpipe("init", str(photos), "-o", str(file))
-    assert f"next: imgpipe run --config '{file}'\n" in result.stdout
+    assert f"next       imgpipe run --config '{file}'\n" in result.stdout
     assert "imgpipe run --config 'my photos.toml'\n" in file.read_text()
     folder = tmp_path / "my photos"
     folder.mkdir()
@@ -263,7 +263,7 @@ def test_init_describes_an_archive_and_a_list(photos: Path, tmp_path: Path):
         archive.writestr("../outside.png", b"x")
     made = imgpipe("init", str(tmp_path / "set.zip"), "-o", str(tmp_path / "c.toml"))
     assert made.returncode == 0, made.stderr
-    assert "noted: folder around all others 1, unsafe name 1" in made.stdout
+    assert "noted      folder around all others 1, unsafe name 1" in made.stdout
     rows = [
         f"{file.relative_to(tmp_path).as_posix()},{file.parent.name},{file.stem}"
         for file in sorted(photos.rglob("*.png"))
@@ -271,7 +271,7 @@ def test_init_describes_an_archive_and_a_list(photos: Path, tmp_path: Path):
     (tmp_path / "list.csv").write_text("\n".join(["path,label,group", *rows, "gone.png,ü,9"]))
     listed = imgpipe("init", str(tmp_path / "list.csv"), "-o", str(tmp_path / "l.toml"))
     assert "17 files in 2 classes" in listed.stdout, listed.stderr
-    assert "9 groups, each of which stays in one split" in listed.stdout
+    assert "groups     9, each of which stays in one split" in listed.stdout
 
 
 def test_all_messages_can_be_printed_on_an_ascii_terminal():

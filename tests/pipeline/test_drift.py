@@ -97,7 +97,7 @@ def test_truncated_logs_missing_versions_and_undecodable_images_are_named(pushed
     assert run(tmp_path, pushed) == 0
     said = capfd.readouterr().out
     assert f"{file.name}: breaks off after 60 records: record 60 at byte" in said
-    assert "other answers                           8  version 7: there is no such version" in said
+    assert "8 other answers  version 7: there is no such version" in said
     assert re.search(
         r"\b1 of the \d+ images of the log that were looked at cannot be decoded", said
     )

@@ -92,7 +92,7 @@ def test_a_rollback_that_has_been_done_is_not_proposed_again(tmp_path):
     rollback.rollback(tmp_path / "model", 1)
     listed = invoke(tmp_path).stdout
     assert "imgpipe rollback" not in listed
-    assert f"use the model:      imgpipe serve {tmp_path}" in listed
+    assert f"use the model:       imgpipe serve {tmp_path}" in listed
 
 
 def test_runs_does_not_import_tensorflow(out):

@@ -12,7 +12,7 @@ import typer
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.machine.system import install_extra
 from imgpipe.pipeline.command_line import options, output_files
-from imgpipe.pipeline.command_line.terminal import escape, new_console
+from imgpipe.pipeline.command_line.terminal import new_console, say
 
 app = typer.Typer()
 
@@ -67,7 +67,7 @@ def command(
         pipeline = graph.create_pipeline(placed, plan, storage, given)
         written = compiler.compile_pipeline(pipeline, placed, output)
     image = placed.kubeflow.image
-    new_console().print(escape(f"wrote {written}: {len(groups.GROUPS)} tasks, image {image}"))
+    say(new_console(), f"wrote {written}: {len(groups.GROUPS)} tasks, image {image}")
 
 
 def require_kfp() -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from imgpipe.models.errors import ConfigError, DataRefused, ImgpipeError, ResourceError
-from imgpipe.pipeline.command_line.terminal import escape, new_console
+from imgpipe.pipeline.command_line.terminal import new_console, say
 from imgpipe.pipeline.commands.kubeflow import compile as compiling
 
 app = typer.Typer()
@@ -62,7 +62,7 @@ def command(
         with contextlib.redirect_stdout(io.StringIO()):  # kfp prints links
             client = Client(host, namespace=namespace, existing_token=token)
             run = client.create_run_from_pipeline_package(*described).run_id
-        new_console().print(f"submitted the run {escape(run)}")
+        say(new_console(), f"submitted the run {run}")
         if wait:
             raise typer.Exit(_wait(client, host, namespace, run))
 
@@ -107,7 +107,7 @@ def _wait(client: Any, host: str, namespace: str, run: str) -> int:
         if not hidden:
             raise
         why = getattr(error, "reason", error)
-        console.print(escape(f"no pods can be listed, so only the run's state is known: {why}"))
+        say(console, f"no pods can be listed, so only the run's state is known: {why}")
     state = told = ""
     started = answered = time.monotonic()
     while state not in ("SUCCEEDED", "FAILED", "CANCELED"):
@@ -125,7 +125,7 @@ def _wait(client: Any, host: str, namespace: str, run: str) -> int:
         cause = _waiting(pods) if answered - started > _PENDING_SECONDS else ""
         said = f"a task cannot start: {cause}" if cause else state.lower()
         if said != told:
-            console.print(escape(said))
+            say(console, said)
             told = said
     if {"CANCELING", "CANCELED"} & {change.state for change in answer.state_history or ()}:
         raise ResourceError(f"the run {run} was cancelled. Submit it again.")  # it is FAILED now
@@ -136,7 +136,7 @@ def _wait(client: Any, host: str, namespace: str, run: str) -> int:
         message = f"the run {run} {why}. See report.html or failure.json in its folder."
         raise (ImgpipeError if hidden else ResourceError)(message)
     published, verdict = _verdict(*pods[-1])
-    console.print(escape(verdict))
+    say(console, verdict)
     return 0 if published else 3
 
 

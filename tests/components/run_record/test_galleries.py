@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.run_record.shown_images import distances, galleries, sampled
@@ -56,3 +57,10 @@ def test_without_features_the_same_images_are_chosen_in_any_order():
     cats, dogs, _ = found
     assert (cats["count"], len(cats["sample"]), cats["least"]) == (50, 12, [])
     assert (dogs["count"], dogs["sample"]) == (0, [])
+
+
+@pytest.mark.parametrize(("classes", "images"), [(3, 12), (100, 6), (1000, 4)])
+def test_of_more_classes_fewer_images_are_shown(classes, images):
+    vocabulary = [f"{number:04}" for number in range(classes)]
+    listed = [ImageRow(f"{n}.jpg", "0000", image_hash=f"{n:064x}") for n in range(20)]
+    assert len(sampled(listed, vocabulary)[0]["sample"]) == images

@@ -22,7 +22,7 @@ def printed(
     def lines(text: str, width: int) -> list[str]:
         monkeypatch.setenv("FORCE_COLOR", "1")
         monkeypatch.setenv("COLUMNS", str(width))
-        terminal.new_console().print(text)
+        terminal.say(terminal.new_console(), text)
         return _STYLES.sub("", capsys.readouterr().out).splitlines()
 
     return lines
@@ -52,6 +52,10 @@ def test_paths_and_commands_stay_whole(printed):
     command = "imgpipe clean /photographs/OUT --yes"
     said = f"2.6 MB can be freed. Remove it with: {command}"
     assert printed(said, 60) == ["2.6 MB can be freed. Remove it with:", command]
+    assert printed("to leave them out: --set judge.severity.blurry=reject", 52) == [
+        "to leave them out:",
+        "--set judge.severity.blurry=reject",
+    ]
     assert printed("There is none. Start one with `imgpipe serve OUT`, or wait.", 46) == [
         "There is none. Start one with",
         "`imgpipe serve OUT`, or wait.",
@@ -62,7 +66,7 @@ def test_paths_and_commands_stay_whole(printed):
     ]
 
 
-def test_only_terminals_get_breaks_and_markup_stays(capsys, printed):
-    terminal.new_console().print("[bold]one[/] " + "two " * 60)
+def test_only_terminals_get_breaks_and_nothing_is_read_as_markup(capsys, printed):
+    terminal.say(terminal.new_console(), "[bold]one[/] " + "two " * 60)
     assert capsys.readouterr().out.count("\n") == 1
-    assert printed("[bold]one two[/] three", 8) == ["one two", "three"]
+    assert printed("[bold]one :x: \x1b[2J\nthree", 40) == ["[bold]one :x: \\x1b[2J\\nthree"]

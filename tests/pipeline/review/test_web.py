@@ -230,4 +230,4 @@ def test_the_command_runs_until_ctrl_c(tmp_path):
     assert process.returncode == 0
     assert "2 doubtful labels, 2 near-duplicates, 2 rejected images" in lines[0]
     assert "1 of 6 images are decided" in rest
-    assert "Apply the decisions:\n  imgpipe run --config" in rest
+    assert "apply the decisions:  imgpipe run --config" in rest

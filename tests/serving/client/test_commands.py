@@ -29,7 +29,7 @@ def test_a_folder_is_classified_and_files_that_are_not_images_are_named(folder, 
     *lines, counts = result.stdout.splitlines()
     assert len(lines) == 40
     assert counts.startswith("40 of 42 images: ")
-    assert lines[0].startswith(f"{folder}/a ö/00.jpg")
+    assert lines[0].startswith(f"  {folder}/a ö/00.jpg")
     assert lines[0].endswith("version 7")
     assert "notes.txt: the file is no image, but text." in result.stderr
     assert "empty.png: the file is empty" in result.stderr
