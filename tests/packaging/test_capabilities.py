@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import runpy
+import shutil
 import sys
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
+
+import pytest
 
 from tests import python_program
 from tests.conftest import REPOSITORY
@@ -40,6 +43,7 @@ def test_a_file_and_its_test_have_one_capability() -> None:
     assert capability("serving/server/server.py") == "the server"
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_the_map_has_all_lines_and_the_change(tmp_path: Path) -> None:
     def git(*arguments: str) -> None:
         author = ["-c", "user.name=A", "-c", "user.email=a@example.com"]
