@@ -186,10 +186,7 @@ class PastRun:
     @cached_property
     def facts(self) -> Facts | None:
         """What the page was drawn from; None if its file is missing or damaged."""
-        try:
-            facts = json_object.read(self.folder / FACTS)
-        except (OSError, ValueError):
-            return None
+        facts = json_object.read_or_empty(self.folder / FACTS)
         return cast(Facts, facts) if facts.keys() >= Facts.__required_keys__ else None
 
     @cached_property
