@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.storage import manifest
+from imgpipe.components.data_gate import rules
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy, Decision
 from imgpipe.components.image_filter import quarantine_files
 from imgpipe.components.model_pusher.settings import VERSIONS
@@ -165,13 +166,8 @@ class PastRun:
     @property
     def by_class(self) -> dict[str, int]:
         """Number of kept images by class, over all splits."""
-        counts: dict[str, int] = {}
-        if self.summary is None or self.summary["data"] is None:
-            return counts
-        for by_label in self.summary["data"]["by_split"].values():
-            for label, count in by_label.items():
-                counts[label] = counts.get(label, 0) + count
-        return counts
+        data = self.summary["data"] if self.summary is not None else None
+        return rules.by_class(data) if data is not None else {}
 
     @cached_property
     def config(self) -> dict[str, Any]:
