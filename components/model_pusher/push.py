@@ -178,12 +178,14 @@ def push(base: Path, candidate: Candidate, gates: Mapping[str, bool], keep: int)
             return _held_by(served, "unchanged")
         if _other_baseline(base, candidate.facts):
             return {**NOT_PUBLISHED, "refused_by": ["other_version"]}
+        provenance = candidate.provenance.items()
+        beside = {f"{manifest.PROVENANCE}/{name}": path for name, path in provenance}
         facts = {**candidate.facts, "withdrawn": withdrawn}
         if candidate.decision is not None:
             facts["figures"] = candidate.decision["figures"]
         published = versions.publish(
             base,
-            {"": candidate.model} | _beside(candidate.provenance),
+            {"": candidate.model, **beside},
             facts,
             keep,
             expected=candidate.validated,
@@ -208,11 +210,6 @@ def _version_of(base: Path, identity: str) -> str | None:
         version.number for version in manifest.versions(base) if version.identity == identity
     ]
     return str(min(numbers)) if numbers else None
-
-
-def _beside(provenance: Mapping[str, Path]) -> dict[str, Path]:
-    """Return the folders to store beside the model by their path in the version."""
-    return {f"{manifest.PROVENANCE}/{name}": path for name, path in provenance.items()}
 
 
 def _texts(candidate: Candidate) -> dict[str, str]:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final, cast
 
 from typing_extensions import TypedDict
 
@@ -36,11 +36,8 @@ class Timings(TypedDict):
 
 def read_timings(folder: str) -> Timings | None:
     """Read the timings of a run; None where the local runner has written none."""
-    file = Path(folder) / TIMINGS
-    try:
-        return json_object.read(file) if file.is_file() else None  # type: ignore[return-value]
-    except (OSError, ValueError):  # a page without timings is better than none
-        return None
+    # A page without timings is better than none.
+    return cast(Timings, json_object.read_or_empty(Path(folder) / TIMINGS)) or None
 
 
 #: Distributions whose versions can change a model or its evaluation.
@@ -74,9 +71,7 @@ def note_start(folder: Path, arguments: Sequence[str]) -> None:
 
 def read_identity(folder: str) -> Identity:
     """Read when and how a run was started from its folder; the date is now if none is noted."""
-    noted: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError):  # as if the start had not been noted
-        noted = json_object.read(Path(folder) / IDENTITY) if folder else {}
+    noted = json_object.read_or_empty(Path(folder) / IDENTITY) if folder else {}
     return {
         "date": str(noted.get("date", _now())),
         "command": str(noted.get("command", "")),

@@ -248,7 +248,8 @@ class RunRecord:
         plan = self.plan
         settings = json.loads(plan.report) if plan else plans.report_settings(self._config)
         facts = empty(settings)
-        page, unwritten = None, ""
+        page = None
+        unwritten = ""
         try:
             json_object.write(self._directory / run_folder.TIMINGS, self._timings())
             # Drawing the page needs the libraries whose loading was interrupted.

@@ -100,13 +100,13 @@ class Model:
         Raises:
             ResourceError: The file does not say it.
         """
-        try:
-            return int(json_object.read(self.folder / MODEL_DIGEST)["image_size"])
-        except (OSError, ValueError, KeyError, TypeError, OverflowError):
-            raise ResourceError(
-                f"{self.folder} does not say the size of its images. Expected: image_size in "
-                f"{MODEL_DIGEST}, which imgpipe writes. Run the pipeline again."
-            ) from None
+        size = json_object.read_or_empty(self.folder / MODEL_DIGEST).get("image_size")
+        if isinstance(size, int):
+            return size
+        raise ResourceError(
+            f"{self.folder} does not say the size of its images. Expected: image_size in "
+            f"{MODEL_DIGEST}, which imgpipe writes. Run the pipeline again."
+        )
 
     @property
     def unknown_below(self) -> float:

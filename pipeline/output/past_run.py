@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.storage import manifest
+from imgpipe.components.data_gate import rules
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy, Decision
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.model_pusher.settings import VERSIONS
@@ -165,13 +166,8 @@ class PastRun:
     @property
     def by_class(self) -> dict[str, int]:
         """Number of kept images by class, over all splits."""
-        counts: dict[str, int] = {}
-        if self.summary is None or self.summary["data"] is None:
-            return counts
-        for by_label in self.summary["data"]["by_split"].values():
-            for label, count in by_label.items():
-                counts[label] = counts.get(label, 0) + count
-        return counts
+        data = self.summary["data"] if self.summary is not None else None
+        return rules.by_class(data) if data is not None else {}
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -186,10 +182,7 @@ class PastRun:
     @cached_property
     def facts(self) -> Facts | None:
         """What the page was drawn from; None if its file is missing or damaged."""
-        try:
-            facts = json_object.read(self.folder / FACTS)
-        except (OSError, ValueError):
-            return None
+        facts = json_object.read_or_empty(self.folder / FACTS)
         return cast(Facts, facts) if facts.keys() >= Facts.__required_keys__ else None
 
     @cached_property

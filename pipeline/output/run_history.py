@@ -97,21 +97,21 @@ def list_runs(out: Path, runs: Sequence[PastRun], last: int) -> RunList:
 
     Args:
         out: The output folder.
-        runs: All runs of the folder, the oldest first.
+        runs: All runs of the folder, at least one, the oldest first.
         last: Number of runs that are described.
     """
     return {
         "schema": SCHEMA,
         "out": str(out),
         "runs": [run.described for run in runs[-last:]],
-        "next": runs[-1].next_commands if runs else [],
-        "newest_version": _newest_version(runs),
+        "next": runs[-1].next_commands,
+        "newest_version": _newest_version(runs[-1]),
     }
 
 
-def _newest_version(runs: Sequence[PastRun]) -> NewestVersion | None:
+def _newest_version(last: PastRun) -> NewestVersion | None:
     """Describe the version that a server loads, where the last run publishes."""
-    newest = manifest.latest(runs[-1].versions_folder) if runs else None
+    newest = manifest.latest(last.versions_folder)
     if newest is None:
         return None
     return {

@@ -111,9 +111,10 @@ def saved_model(folder: Path) -> Path:
     return folder
 
 
-def publish_two(out: Path) -> None:
-    """Publish versions 1 and 2, which hold two models."""
+def publish_two(out: Path) -> Path:
+    """Publish versions 1 and 2, which hold two models, into an output folder, and return it."""
     saved = saved_model(out / "saved")
     for content in ("first", "second"):
         (saved / "saved_model.pb").write_text(content)
         versions.publish(out / "model", {"": saved}, {})
+    return out

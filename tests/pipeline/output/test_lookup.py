@@ -11,7 +11,15 @@ from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.pipeline.output import lookup
 from imgpipe.serving.server import settings as server_settings
 from tests.command import ran
-from tests.pipeline.past_runs import FIRST, LAST, SECOND, leave, leave_three, saved_model
+from tests.pipeline.past_runs import (
+    FIRST,
+    LAST,
+    SECOND,
+    leave,
+    leave_three,
+    publish_two,
+    saved_model,
+)
 
 #: Every command that takes a model, with the path as its last argument.
 COMMANDS = (
@@ -132,8 +140,13 @@ def test_versions_that_do_not_exist_are_refused(out: Path):
         lookup.model(out, version=2)
 
 
-def test_of_a_folder_of_versions_the_newest_intact_one_is_meant(out: Path):
+def test_of_a_folder_of_versions_the_newest_intact_one_is_meant(tmp_path: Path):
+    out = publish_two(tmp_path)
     assert lookup.model(out).is_newest and not lookup.model(out / "model/2").is_newest
+    (out / "model/2/saved_model.pb").write_text("x")
+    assert lookup.model(out).version == 1
+    with pytest.raises(ResourceError, match=r"model/2 is damaged: saved_model\.pb has 1 bytes"):
+        lookup.model(out / "model/2")
     for number in (1, 2):
         (out / f"model/{number}/manifest.json").write_text("{")
     with pytest.raises(ResourceError, match=r"no version in .*model is intact .*version 1: .*2: "):
