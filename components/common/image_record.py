@@ -51,18 +51,10 @@ OUTSIDE_CLASSES = "outside_classes"
 GROUP_ACROSS_SPLITS = "group_across_splits"
 #: Features that have a distribution. Statistics, schema and anomalies are about these.
 METADATA: tuple[str, ...] = (*names.METADATA, *(measurement.name for measurement in MEASUREMENTS))
-#: Features that are omitted when they have this value.
+#: Features that are omitted when they have the default of their field.
 _OPTIONAL = {
-    names.PERCEPTUAL_HASH: None,
-    names.REPAIRS: "",
-    names.NEAR_GROUP: 0,
-    names.SEEN_FAMILY: 0,
-    "jpeg_tables": 0,
-    "subsampling": "",
-    "camera": "",
-    "captured": 0,
-    "damage": "",
-    "hidden_cost": "",
+    *(names.PERCEPTUAL_HASH, names.REPAIRS, names.NEAR_GROUP, names.SEEN_FAMILY, "jpeg_tables"),
+    *("subsampling", "camera", "captured", "damage", "hidden_cost"),
 }
 
 
@@ -96,7 +88,7 @@ class ImageRecord:
         """Values of all features of the record, by name."""
         values = {name: getattr(self, name) for name in _OF_THE_FILE}
         values |= {name: getattr(self.content, name) for name in _OF_ITS_CONTENT}
-        kept = {k: v for k, v in values.items() if k not in _OPTIONAL or v != _OPTIONAL[k]}
+        kept = {k: v for k, v in values.items() if k not in _OPTIONAL or v != _DEFAULTS[k]}
         return {**kept, names.ASPECT_RATIO: self.aspect_ratio, **self.content.figures}
 
     def to_example(self) -> tf.train.Example:
@@ -135,3 +127,4 @@ _OF_THE_FILE = {
 _OF_ITS_CONTENT = {
     field.name: field.default for field in dataclasses.fields(Content) if field.name != "figures"
 }
+_DEFAULTS = _OF_THE_FILE | _OF_ITS_CONTENT

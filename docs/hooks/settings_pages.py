@@ -50,20 +50,10 @@ def checks() -> str:
         "|---|---|---|---|---|",
     ]
     for check in registry.CHECKS:
-        own = {check.name: registry.SeverityChoice(check.severity, check.may_be, check.finds)}
-        for name, choice in {**own, **check.choices}.items():
-            may_be = ", ".join(choice.may_be) if len(choice.may_be) > 1 else "–"
-            about = choice.about or _first_sentence(check)
-            remedy = cell(check.remedy) if isinstance(check.remedy, str) else ""
-            row = (f"`{name}`", cell(about), choice.usual, may_be, remedy)
-            lines.append(f"| {' | '.join(row)} |")
+        may_be = ", ".join(check.may_be) if len(check.may_be) > 1 else "–"
+        row = (f"`{check.name}`", cell(check.finds), check.severity, may_be, cell(check.remedy))
+        lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines) + "\n"
-
-
-def _first_sentence(check: Any) -> str:
-    """Return the first line of the documentation of the module of a check."""
-    module = sys.modules[check.judge.__module__]
-    return (module.__doc__ or "").strip().splitlines()[0]
 
 
 def _section(name: str, section: Any) -> Iterator[str]:

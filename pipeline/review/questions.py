@@ -206,7 +206,7 @@ def _rejected(rejected: Iterable[Row], groups: Iterable[NearGroup]) -> Iterator[
 def _sentence(row: Row) -> str:
     """Return what was found as a sentence: the check's words, and its detail."""
     reason = row["reason"]
-    words = CHOICES[reason].about if reason in CHOICES else reason.replace("_", " ")
+    words = CHOICES[reason].finds if reason in CHOICES else reason.replace("_", " ")
     if reason == NEAR_DUPLICATE_LABEL_CONFLICT:  # no setting chooses its severity
         words = "Nearly the same image with another label"
     detail = row["detail"]

@@ -65,15 +65,6 @@ JudgeImage = Callable[[Any, Any], Result]
 
 
 @dataclass(frozen=True)
-class SeverityChoice:
-    """What the configuration may set for one kind of finding."""
-
-    usual: Severity
-    may_be: tuple[Severity, ...]
-    about: str  # description for the configuration file
-
-
-@dataclass(frozen=True)
 class ImageCheck:
     """A check.
 
@@ -93,7 +84,6 @@ class ImageCheck:
         about: What the threshold is compared with.
         limits: For a check that needs the set: function that computes the limits from all rows and
             the threshold.
-        choices: Further kinds of findings that the configuration may set.
         titles: In a few words, the findings whose reasons do not say what a person would see.
         unusable: Reasons of findings that no override can change, because the file cannot be used.
     """
@@ -109,7 +99,6 @@ class ImageCheck:
     setting: str = ""
     about: str = ""
     limits: Callable[[Sequence[Any], float], Limits] | None = None
-    choices: Mapping[str, SeverityChoice] = field(default_factory=dict)
     titles: Mapping[str, str] = field(default_factory=dict)
     unusable: tuple[str, ...] = ()
 

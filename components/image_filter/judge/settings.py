@@ -25,10 +25,10 @@ else:  # from the checks themselves, so that a new check needs no line here
         __doc__="What happens to an image with a finding: reject, warn or ignore.",
         **{
             name: (
-                Literal[choice.may_be],
-                Field(choice.usual, description=f"{choice.about} ({', '.join(choice.may_be)})."),
+                Literal[check.may_be],
+                Field(check.severity, description=f"{check.finds} ({', '.join(check.may_be)})."),
             )
-            for name, choice in CHOICES.items()
+            for name, check in CHOICES.items()
         },
     )
     Thresholds = create_model(

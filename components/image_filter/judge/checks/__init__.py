@@ -12,7 +12,7 @@ import itertools
 import pkgutil
 from collections.abc import Mapping
 
-from imgpipe.components.image_filter.judge.check import ImageCheck, SeverityChoice
+from imgpipe.components.image_filter.judge.check import ImageCheck
 from imgpipe.components.image_filter.judge.checks.files import NOT_ABOUT_LABEL
 from imgpipe.components.image_filter.judge.checks.whole_set import NEAR_DUPLICATE_ACROSS_SPLITS
 
@@ -28,21 +28,14 @@ _ORDER = (
     *("too_small", "animated", "source_problem", "no_label"),
     *("alpha", "orientation", "cmyk", "sixteen_bit"),
     *("dark", "light", "low_information", "blurry", "odd_aspect_ratio", "odd_size", "greyscale"),
-    "near_duplicate",
+    *("near_duplicate_across_splits", "near_duplicate"),
 )
 _listed = [_by_name[name] for name in _ORDER]
 _others = [_by_name[name] for name in sorted(_by_name) if name not in _ORDER]
 #: All checks, in the order in which they are run.
 CHECKS: tuple[ImageCheck, ...] = (*_listed, *_others)
-#: Kinds of findings that `judge.severity` may name.
-CHOICES: Mapping[str, SeverityChoice] = {
-    **{
-        check.name: SeverityChoice(check.severity, check.may_be, check.finds)
-        for check in CHECKS
-        if len(check.may_be) > 1
-    },
-    **{name: choice for check in CHECKS for name, choice in check.choices.items()},
-}
+#: Checks that `judge.severity` may name.
+CHOICES: Mapping[str, ImageCheck] = {check.name: check for check in CHECKS if len(check.may_be) > 1}
 #: Findings in a few words, by reason, where the reason itself is no such words.
 TITLES: Mapping[str, str] = {
     reason: title for check in CHECKS for reason, title in check.titles.items()

@@ -6,18 +6,10 @@ decodes (`common/image_file/pixels.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from imgpipe.components.common.image_file.content import Content
 from imgpipe.components.common.image_file.pixels import SHARP
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.image_filter.judge.check import (
-    WARN,
-    ImageCheck,
-    ImageFinding,
-    Result,
-    check,
-)
+from imgpipe.components.image_filter.judge.check import ImageFinding, Result, check
 from imgpipe.models.names import feature_names as names
 
 _BITS = 0.1  # scale of the entropy; images of three 8-bit channels always have less than ten bits
@@ -34,78 +26,65 @@ def remedy(name: str) -> str:
     )
 
 
-def low_value_check(
-    name: str,
-    measurement: str,
-    threshold: float,
-    about: str,
-    finds: str,
-    seen: str,
-    score: Callable[[float], float] = lambda value: value,
-) -> ImageCheck:
-    """Create a check that reports images whose score, made of a measurement, is below a threshold.
-
-    `about` and `finds` are for the configuration file. `seen` is what a person sees in such a
-    picture: in a few words, a colon, and more.
-    """
-    title, _, detail = seen.partition(": ")
-
-    def judge(record: ImageRecord, threshold: float) -> ImageFinding | None:
-        value = score(record.content.figures[measurement])
-        return None if value >= threshold else ImageFinding(name, detail, score=value)
-
-    return ImageCheck(
-        name,
-        "pixels",
-        judge,
-        remedy(name),
-        severity="warn",
-        may_be=WARN,
-        finds=finds,
-        threshold=threshold,
-        about=about,
-        titles={name: title},
-    )
+def _below(name: str, seen: str, value: float, least: float) -> Result:
+    """Return the finding that a value, which is its score, is below the least one."""
+    return None if value >= least else ImageFinding(name, seen, score=value)
 
 
-DARK = low_value_check(
-    "dark",
-    names.BRIGHTNESS_P99,
+@check(
+    "pixels",
+    remedy("dark"),
+    severity="warn",
     threshold=0.32,
     about="luminance that the brightest 1 % exceed",
-    finds="Too dark",
-    seen="almost black: even its brightest parts are dark",
+    titles={"dark": "almost black"},
 )
+def dark(record: ImageRecord, least: float) -> Result:
+    """Too dark."""
+    brightest = record.content.figures[names.BRIGHTNESS_P99]
+    return _below("dark", "even its brightest parts are dark", brightest, least)
 
-LIGHT = low_value_check(
-    "light",
-    names.BRIGHTNESS_P5,
-    score=lambda brightness: 1 - brightness,
+
+@check(
+    "pixels",
+    remedy("light"),
+    severity="warn",
     threshold=0.05,
     about="darkness that the darkest 5 % exceed",
-    finds="Too light",
-    seen="almost white: even its darkest parts are bright",
+    titles={"light": "almost white"},
 )
+def light(record: ImageRecord, least: float) -> Result:
+    """Too light."""
+    darkness = 1 - record.content.figures[names.BRIGHTNESS_P5]
+    return _below("light", "even its darkest parts are bright", darkness, least)
 
-LOW_INFORMATION = low_value_check(
-    "low_information",
-    names.ENTROPY,
-    score=lambda entropy: min(_BITS * entropy, 1.0),
+
+@check(
+    "pixels",
+    remedy("low_information"),
+    severity="warn",
     threshold=0.3,
     about="variety of tones (a tenth of their entropy in bits)",
-    finds="Few tones, such as blank pages",
-    seen="hardly anything to see: almost one tone, as a blank page",
+    titles={"low_information": "hardly anything to see"},
 )
+def low_information(record: ImageRecord, least: float) -> Result:
+    """Few tones, such as blank pages."""
+    variety = min(_BITS * record.content.figures[names.ENTROPY], 1.0)
+    return _below("low_information", "almost one tone, as a blank page", variety, least)
 
 
-BLURRY = low_value_check(
-    "blurry",
-    names.SHARPNESS,
+@check(
+    "pixels",
+    remedy("blurry"),
+    severity="warn",
     threshold=SHARP,
     about="sharpness",
-    finds="Blurred even when resized to 64 pixels",
-    seen="blurred: no sharp edge, even when it is shown at the size of a stamp",
+    titles={"blurry": "blurred"},
 )
+def blurry(record: ImageRecord, least: float) -> Result:
+    """Blurred even when resized to 64 pixels."""
+    seen = "no sharp edge, even when it is shown at the size of a stamp"
+    return _below("blurry", seen, record.content.figures[names.SHARPNESS], least)
 
 
 @check(

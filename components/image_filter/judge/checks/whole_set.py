@@ -18,7 +18,6 @@ from imgpipe.components.image_filter.judge.check import (
     Limits,
     Result,
     Severity,
-    SeverityChoice,
     check,
 )
 from imgpipe.components.image_filter.judge.checks.quality import remedy
@@ -32,12 +31,6 @@ RADIUS = 40
 
 _MEND_LABEL = "give both copies the right label, or delete the wrong one, and run again"
 _JOIN_SPLITS = "put both copies into one split (data.group_pattern keeps copies together)"
-_CHOICES = {
-    NEAR_DUPLICATE_ACROSS_SPLITS: SeverityChoice(
-        "reject", WARN, "Nearly the same image in another split"
-    ),
-    NEAR_DUPLICATE: SeverityChoice("warn", WARN, "Nearly the same image in the same split"),
-}
 
 
 def near_duplicate_remedy(reason: str, severity: Severity) -> str:
@@ -103,12 +96,21 @@ NEAR_DUPLICATE_CHECK = ImageCheck(
     None,
     near_duplicate_remedy(NEAR_DUPLICATE, "warn"),
     severity="warn",
+    may_be=WARN,
+    finds="Nearly the same image in the same split",
     threshold=RADIUS,
     about="bits of 256 in which near-duplicates may differ; 0: do not search",
-    choices=_CHOICES,
     titles={
         NEAR_DUPLICATE: "near-duplicate",
-        NEAR_DUPLICATE_ACROSS_SPLITS: "near-duplicate in another split",
         NEAR_DUPLICATE_LABEL_CONFLICT: "near-duplicate with another label",
     },
+)
+ACROSS_SPLITS_CHECK = ImageCheck(
+    NEAR_DUPLICATE_ACROSS_SPLITS,
+    "set",
+    None,
+    near_duplicate_remedy(NEAR_DUPLICATE_ACROSS_SPLITS, "reject"),
+    may_be=WARN,
+    finds="Nearly the same image in another split",
+    titles={NEAR_DUPLICATE_ACROSS_SPLITS: "near-duplicate in another split"},
 )

@@ -56,10 +56,10 @@ def solid(colour, size=(80, 60)):
 
 #: Feature → a function from its value to what a check compares, and the default threshold.
 COMPARED = {
-    names.BRIGHTNESS_P99: (lambda value: value, checks.quality.DARK.threshold),
-    names.BRIGHTNESS_P5: (lambda value: 1 - value, checks.quality.LIGHT.threshold),
-    names.ENTROPY: (lambda value: 0.1 * value, checks.quality.LOW_INFORMATION.threshold),
-    names.SHARPNESS: (lambda value: value, checks.quality.BLURRY.threshold),
+    names.BRIGHTNESS_P99: (lambda value: value, checks.quality.dark.threshold),
+    names.BRIGHTNESS_P5: (lambda value: 1 - value, checks.quality.light.threshold),
+    names.ENTROPY: (lambda value: 0.1 * value, checks.quality.low_information.threshold),
+    names.SHARPNESS: (lambda value: value, checks.quality.blurry.threshold),
 }
 
 
