@@ -20,7 +20,7 @@ _MODULES = {
     "ImageExampleGen": "imgpipe.components.example_gen.image_example_gen",
     "ImageFilter": "imgpipe.components.image_filter.image_filter",
     "StatisticsGen": "imgpipe.components.statistics_gen",
-    "SchemaGen": "imgpipe.components.schema_gen",
+    "SchemaGen": "imgpipe.components.data_gate.data_gate",
     "DataGate": "imgpipe.components.data_gate.data_gate",
     "FeatureBank": "imgpipe.components.feature_bank.feature_bank",
     "ImageTrainer": "imgpipe.components.image_trainer",

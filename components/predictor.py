@@ -100,11 +100,6 @@ class Predict(beam.DoFn):
                 for split, prediction in self._predictions(batch):
                     writer.write(split, prediction)
 
-    def write_nothing(self) -> None:
-        """Write splits without predictions."""
-        with records.ShardWriter(Shard((), 0, 1).outputs(self._uri, PREDICTED_SPLITS)):
-            pass
-
     def _predictions(self, batch: list[bytes]) -> Iterator[tuple[str, tf.train.Example]]:
         """Predict one batch in one session call of each model."""
         examples = [tf.train.Example.FromString(record) for record in batch]
@@ -259,7 +254,8 @@ def Predictor(
             raise
         _log.exception("the model, which ServingValidator refused, does not answer")
         records.remove_folder(predictions.uri)
-        predict.write_nothing()
+        with records.ShardWriter(Shard((), 0, 1).outputs(predictions.uri, PREDICTED_SPLITS)):
+            pass  # splits without predictions
 
 
 def baseline_model_of(directory: str, uri: str) -> str:

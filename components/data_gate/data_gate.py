@@ -1,6 +1,6 @@
-"""DataGate: decides whether the data may be trained on, and stops the run otherwise.
+"""DataGate decides whether the data may be trained on; SchemaGen gives it the schema to compare.
 
-TFX's ExampleValidator only records anomalies. This component reads them and the counts of images.
+TFX's ExampleValidator only records anomalies. DataGate reads them and the counts of images.
 The components that depend on the gate take its blessing as an input. The rules are in
 `imgpipe.components.data_gate.rules`, which needs no TFX.
 """
@@ -109,6 +109,34 @@ def infer_schema(statistics_uri: str) -> schema_pb2.Schema:
                 else tfdv.infer_schema(statistics, infer_feature_shape=True)
             )
     return schema
+
+
+@component
+def SchemaGen(
+    statistics: InputArtifact[ExampleStatistics],
+    schema: OutputArtifact[Schema],
+    accepted_schema: Parameter[str] = "",
+    code: Parameter[str] = "",
+) -> None:
+    """Write the schema that the data is validated against: the accepted one, or an inferred one.
+
+    TFX has one component that infers (SchemaGen) and another one that imports (ImportSchemaGen).
+    Which of them is needed changes from run to run, and a compiled pipeline cannot change its
+    tasks, so that one component does both.
+
+    Args:
+        statistics: Statistics of the metadata of the kept images.
+        schema: Output: the schema in protobuf's text format.
+        accepted_schema: The accepted schema in protobuf's text format. "" infers a schema from the
+            statistics.
+        code: Fingerprint of the source code that is used, which is part of TFX's cache key.
+
+    Raises:
+        ConfigError: `accepted_schema` is not a schema.
+        ResourceError: There are no statistics to infer a schema from.
+    """
+    inferred = schemas.parse(accepted_schema) if accepted_schema else infer_schema(statistics.uri)
+    schemas.write(inferred, f"{schema.uri}/{accepted.SCHEMA_FILE}")
 
 
 @component

@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import random
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from imgpipe.models.backbones import presets, registry
-from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.errors import ConfigError, ResourceError, nearest
 from imgpipe.models.files import regular_files
 from imgpipe.models.machine import progress
 from imgpipe.models.names import model_names
@@ -31,23 +32,61 @@ _MOST_BYTES: Final = 12 << 30
 _BUILDING: Final = threading.RLock()
 
 
+_NAMED: Final = ("imagenet", "none")  # weights that are not a file
+_FILE_ENDINGS: Final = (".h5", ".keras")
+_SHA256: Final = re.compile("[0-9a-fA-F]{64}")
+
+
 @dataclass(frozen=True)
 class Backbone(registry.BackboneChoice):
     """A network, or the lower part of one, that turns pixels into a feature map.
 
-    `backbones.get` creates backbones and checks their values. TensorFlow is not imported before
-    `build` is called.
+    TensorFlow is not imported before `build` is called.
 
     Attributes:
         weights_sha256: Expected SHA-256 (hex) of a local weights file or of the weights of a
             preset; "" skips the check.
         cut: Layer or block whose output is the feature map; "" is the last one.
         seed: Seed of random weights.
+
+    Raises:
+        ConfigError: There is no such architecture, or it does not support these values.
     """
 
     weights_sha256: str = ""
     cut: str = ""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        architecture = registry.architecture(self.name)
+        preset = architecture.preset
+        is_named = self.weights in _NAMED
+        if preset is not None and not is_named:
+            raise ConfigError(
+                f'weights: those of {self.name} are in its preset. Expected "imagenet", which '
+                f'means these, or "none". Received: {self.weights!r}'
+            )
+        if not is_named and not self.weights.endswith(_FILE_ENDINGS):
+            raise ConfigError(
+                'weights: expected "imagenet", "none" or the path of a file (.weights.h5, .h5, '
+                f".keras). Received: {self.weights!r}{nearest(self.weights, _NAMED)}"
+            )
+        if self.weights == "imagenet" and not architecture.imagenet:
+            raise ConfigError(
+                f'weights: {self.name} has no ImageNet weights. Expected: weights = "none", to '
+                "train it from scratch, or the path of a file. Received: 'imagenet'"
+            )
+        is_file = not is_named or (preset is not None and self.trained)
+        if self.weights_sha256 and not (is_file and _SHA256.fullmatch(self.weights_sha256)):
+            raise ConfigError(
+                "weights_sha256: expected 64 hexadecimal digits, beside weights that are a file. "
+                f"Received: {self.weights_sha256!r} beside {self.weights!r}"
+            )
+        if self.width <= 0 or (self.width != 1.0 and not architecture.widths):
+            raise ConfigError(
+                f"width: expected {'a number over 0' if architecture.widths else '1.0'} for "
+                f"{self.name}. Received: {self.width!r}"
+            )
 
     @property
     def image_size(self) -> int:
@@ -78,7 +117,7 @@ class Backbone(registry.BackboneChoice):
     @property
     def local_file(self) -> Path | None:
         """Path of the weights file; None unless `weights` is a path."""
-        return None if self.weights in ("imagenet", "none") else Path(self.weights)
+        return None if self.weights in _NAMED else Path(self.weights)
 
     def key(self) -> str:
         """Return a hash (hex) of everything that determines the feature map of given pixels.

@@ -208,12 +208,13 @@ def levels(network: keras.Model) -> list[str]:
     """Return two layers whose feature maps a head may read beside the last one, the highest first.
 
     They are those with most channels near five sixths and two thirds of the way through the maps,
-    without those of one position, over which nothing varies.
+    without those of one position, such as what squeeze-and-excitation computes of the means of a
+    map: nothing varies over it.
     """
     order = [
         node
         for node in nodes(network.outputs)
-        if _is_layer(node.operation) and _has_positions(node)
+        if _is_layer(node.operation) and _is_map(node) and node.outputs[0].shape[1:3] != (1, 1)
     ]
     last = len(order) - 1
     chosen = []
@@ -223,14 +224,6 @@ def levels(network: keras.Model) -> list[str]:
         if near:
             chosen.append(max(reversed(near), key=lambda node: node.outputs[0].shape[-1]))
     return list(dict.fromkeys(node.operation.name for node in chosen))
-
-
-def _has_positions(node: GraphNode) -> bool:
-    """Return whether an operation gives a map of several positions.
-
-    What squeeze-and-excitation computes of the means of a map has one, over which nothing varies.
-    """
-    return _is_map(node) and node.outputs[0].shape[1:3] != (1, 1)
 
 
 def _points(network: keras.Model) -> dict[str, GraphNode]:

@@ -108,15 +108,8 @@ _SHARPNESS: Final = 10.0
 class RidgeRegression:
     """The squared error of a linear classifier on some rows, and its minimum.
 
-    As in `LogisticRegression`, the penalty acts on the weights of scaled features, and the error is
-    a sum over rows. The bias has no penalty.
-
-    Args:
-        rows: Rows to train on; at least one.
-        classes: Number of classes.
-        scaling: Scaling of their features; None for features that are scaled already.
-        smoothing: Share of each target that is spread over all classes, 0..1.
-        balance: "class_weights" gives each class the same weight; see `class_weights`.
+    As in `LogisticRegression`, which has the same arguments, the penalty acts on the weights of
+    scaled features, and the error is a sum over rows. The bias has no penalty.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -103,16 +103,9 @@ class ClassifierNetwork:
             yield self._outputs(tf.constant(list(images[start : start + count])))
 
 
-class Parts(NamedTuple):
-    """The tensors of a whole network, from which models of its parts are made."""
-
-    pixels: keras.KerasTensor  # input, [N, S, S, 3]
-    maps: list[keras.KerasTensor]  # feature maps of the backbone, [N, h, w, C], the last one first
-    features: keras.KerasTensor  # what the head reads of them, [N, D]
-    logits: keras.KerasTensor  # output of the head, [N, C]
-
-
-def head(features: keras.KerasTensor, classes: int, settings: ModelSettings) -> keras.KerasTensor:
+def add_head(
+    features: keras.KerasTensor, classes: int, settings: ModelSettings
+) -> keras.KerasTensor:
     """Add the head: dropout, a hidden layer if the settings have one, and a dense layer.
 
     The one unit z of a binary head becomes the logits [0, z]. Their softmax is [1 - sigmoid(z),
@@ -231,18 +224,12 @@ def backbone_of(settings: ModelSettings) -> keras.Model:
     return keras.Model(pixels, maps)
 
 
-def build_parts(classes: int, settings: ModelSettings) -> Parts:
-    """Build the whole network of the settings, with newly initialised weights in its head."""
-    pixels, maps, features = build_features(settings, not settings.frozen)
-    return Parts(pixels, maps, features, head(features, classes, settings))
-
-
 def build_head(dim: int, classes: int, settings: ModelSettings) -> keras.Model:
     """Build the head alone, from features [N, dim] to logits [N, C]."""
     import keras
 
     features = keras.Input((dim,), dtype="float32", name=FEATURES)
-    return keras.Model(features, head(features, classes, settings), name="head")
+    return keras.Model(features, add_head(features, classes, settings), name="head")
 
 
 def build_classifier(
@@ -265,40 +252,41 @@ def build_classifier(
     import keras
 
     names = check_vocabulary(vocabulary)
-    parts = build_parts(len(names), settings)
+    pixels, maps, features = build_features(settings, not settings.frozen)
+    logits = add_head(features, len(names), settings)
     # The temperature is a constant of the graph, so that every server applies it.
     softmax = keras.layers.Softmax(dtype="float32", name=PROBABILITIES)
     outputs: dict[str, Any] = {
-        FEATURES: parts.features,
-        LOGITS: parts.logits,
-        PROBABILITIES: softmax(parts.logits / temperature),
+        FEATURES: features,
+        LOGITS: logits,
+        PROBABILITIES: softmax(logits / temperature),
     }
-    network = keras.Model(parts.pixels, outputs, name=settings.name)
+    network = keras.Model(pixels, outputs, name=settings.name)
     if trained is not None:
         copy_weights(trained, network)
-    ends = _ends(parts)
+    ends = _ends(maps)
     return ClassifierNetwork(
         network,
-        keras.Model(parts.pixels, ends),
+        keras.Model(pixels, ends),
         keras.Model(ends, outputs),
         names,
-        int(parts.pixels.shape[1]),
+        int(pixels.shape[1]),
         temperature,
         unknown_below,
     )
 
 
-def _ends(parts: Parts) -> list[keras.KerasTensor]:
+def _ends(maps: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
     """Return where a network is divided into trunk and tail: at the maps that its head reads.
 
     A class token says nothing about places. The last block computes it from the patches below, so
     that the network is divided there.
     """
-    if parts.maps[0].shape[1:3] != (1, 1):
-        return parts.maps
-    calls = {node.operation.name: node for node in layer_graph.nodes(parts.maps)}
+    if maps[0].shape[1:3] != (1, 1):
+        return maps
+    calls = {node.operation.name: node for node in layer_graph.nodes(maps)}
     below = token_maps.below_last_block(list(calls))
-    return [calls[name].outputs[0] for name in below] or parts.maps
+    return [calls[name].outputs[0] for name in below] or maps
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:

@@ -20,7 +20,7 @@ from imgpipe.models.errors import Diverged
 from imgpipe.models.features.bank import read_facts
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import ENOUGH, FEWEST_MISTAKES
-from imgpipe.models.finding import Finding
+from imgpipe.models.finding import Finding, make_finding
 from imgpipe.models.head.answers import Answers, Scores, better, gains
 from imgpipe.models.head.certainty import standard_error
 from imgpipe.models.machine import process, progress
@@ -42,7 +42,6 @@ from imgpipe.models.search.training_plan import (
     few_mistakes,
     head_is_enough,
     in_minutes,
-    no_layers,
     no_space,
     nominal_minutes,
     nominal_seconds_a_view,
@@ -149,7 +148,9 @@ class _Search:
         network = backbone_of(settings)
         most = training_plan(settings, network)
         if most is None:
-            return no_layers()
+            return make_finding(
+                "all", "The network has no layer above which others could be trained"
+            )
         held_out = int(self._before.answerable.sum())
         # So few mistakes are expected, and not counted: their number is a matter of chance.
         if (1 - self._accuracy_in_folds) * held_out < FEWEST_MISTAKES:

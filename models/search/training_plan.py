@@ -143,11 +143,6 @@ def few_images(images: int, most: int) -> Finding:
     )
 
 
-def no_layers() -> Finding:
-    """Say that no layers can be trained."""
-    return make_finding("all", "The network has no layer above which others could be trained")
-
-
 def few_mistakes(in_folds: float, held_out: int, least: int) -> Finding:
     """Say that fewer than `least` mistakes of the head are expected on the images that judge."""
     return make_finding(

@@ -9,7 +9,6 @@ from typing import Any, Final
 from pydantic import Field, ValidationError
 from pydantic.dataclasses import dataclass
 
-from imgpipe.models import backbones
 from imgpipe.models.backbones import Backbone
 from imgpipe.models.backbones.registry import architecture
 from imgpipe.models.errors import ConfigError
@@ -55,8 +54,13 @@ class ModelSettings(TrainSettings, NetworkSettings):
 
     def backbone_spec(self) -> Backbone:
         """Return the backbone with its weights and its cut. TensorFlow is not imported."""
-        return backbones.get(
-            self.network, self.weights, self.weights_sha256, self.cut, self.width, self.seed
+        return Backbone(
+            self.network,
+            self.weights,
+            self.width,
+            weights_sha256=self.weights_sha256,
+            cut=self.cut,
+            seed=self.seed,
         )
 
     @property

@@ -31,9 +31,10 @@ from imgpipe.models.machine.process import has_gpu
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.feature_names import Floats
 from imgpipe.models.network.classifier import (
+    add_head,
     backbone_of,
+    build_features,
     build_head,
-    build_parts,
     copy_weights,
 )
 from imgpipe.models.settings.model import ModelSettings
@@ -298,18 +299,19 @@ def network(
             "" for the network from pixels on.
         head: Layers with the initial weights of the layers of their names; None for new weights.
     """
-    parts = build_parts(classes, settings)
+    pixels, maps, features = build_features(settings, not settings.frozen)
+    logits = add_head(features, classes, settings)
     if head is not None:  # from random weights of the head, its gradients would spoil the layers
-        copy_weights(head, keras.Model(parts.pixels, parts.logits))
-    start = parts.pixels
+        copy_weights(head, keras.Model(pixels, logits))
+    start = pixels
     name = "whole"
     if cut:
-        backbone = keras.Model(parts.pixels, parts.maps)
+        backbone = keras.Model(pixels, maps)
         for layer in layer_graph.layers_above(backbone, cut):
             layer.trainable = True
         start = layer_graph.layer_at(backbone, cut).outputs[0]
         name = f"above_{start._keras_history.operation.name}"
-    model = keras.Model(start, parts.logits, name=name)
+    model = keras.Model(start, logits, name=name)
     if has_gpu():
         return model
     automatic = settings.precision == "auto"

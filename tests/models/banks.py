@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from imgpipe.models.features.bank import BANK_FILE, BankFacts, BankRows, read_rows
+from imgpipe.models.features.bank import BANK_FILE, BankFacts, BankRows
 from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.network.classifier import build_head
 from imgpipe.models.settings.model import ModelSettings
@@ -44,11 +44,6 @@ def write_facts(
         "reused": 0,
     }
     Path(folder, BANK_FILE).write_text(json.dumps(facts))
-
-
-def read_split(bank_uri: str, split: str | tuple[str, ...], classes: int) -> BankRows:
-    """Read all labelled rows of a split or of several; see `read_rows`."""
-    return read_rows(bank_uri, split, classes)
 
 
 def fit_head(

@@ -11,13 +11,14 @@ import pytest
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features import feature_distribution
+from imgpipe.models.features.bank import read_rows
 from imgpipe.models.head.calibration import softmax
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import build_classifier, build_head
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.trainer import image_distribution, run_fn, some_images, stored_answers
-from tests.models.banks import clean, read_split
+from tests.models.banks import clean
 
 _VOCABULARY = ["paper", "rock", "scissors"]
 
@@ -99,7 +100,7 @@ def test_the_same_images_are_picked_in_any_order(ran: Path, write_records, draw)
 
 def test_a_head_answers_for_the_stored_features_of_some_images(write_bank, tmp_path) -> None:
     bank = write_bank(tmp_path / "bank")
-    rows = clean(read_split(bank, names.TRAIN, 3))
+    rows = clean(read_rows(bank, names.TRAIN, 3))
     head = build_head(16, 3, ModelSettings())
     chosen = [7, 3]
     found = stored_answers(head, bank, rows.hashes[chosen].tolist(), temperature=2.0)
@@ -113,7 +114,7 @@ def test_the_distribution_of_the_features_is_exported(ran: Path) -> None:
     """It is computed from the bank if only the head was trained."""
     found = feature_distribution.load(str(ran / "model"))
     assert found is not None and found.held_out == 90
-    validation = read_split(str(ran / "bank"), names.VALIDATION, 3).features
+    validation = read_rows(str(ran / "bank"), names.VALIDATION, 3).features
     above = found.scores(validation) > found.threshold
     assert above.sum() == found.held_out_above == 1
     others = np.random.default_rng(0).normal(size=(50, 1280))

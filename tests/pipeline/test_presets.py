@@ -115,8 +115,7 @@ def test_fine_tuning_begins_where_the_tutorial_does_at_a_tenth_of_the_rate():
     assert len(whole.layers) == 154
     tutorial = {layer.name for layer in whole.layers[100:]}
     settings = preset("mobilenet_fine_tune", "model.weights=none").settings
-    parts = classifier.build_parts(2, settings)
-    trained = layer_graph.layers_above(keras.Model(parts.pixels, parts.maps), stage.cut)
+    trained = layer_graph.layers_above(classifier.backbone_of(settings), stage.cut)
     names = {layer.name for layer in trained}
     assert names <= tutorial | {"block_11_expand"}
     convolutions = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)

@@ -16,7 +16,7 @@ from tests import python_program
 
 def test_every_backbone_describes_itself() -> None:
     for name in backbones.registry.names():
-        backbone = backbones.get(name, weights="none")
+        backbone = backbones.Backbone(name, weights="none")
         assert backbone.name == name
         assert 28 <= backbone.image_size <= 600
         assert len(backbone.key()) == 64
@@ -46,14 +46,14 @@ def test_every_application_of_keras_is_registered() -> None:
 )
 def test_an_invalid_setting_is_named(arguments: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        backbones.get(**arguments)
+        backbones.Backbone(**arguments)
 
 
 def test_the_fingerprint_changes_with_every_setting_that_changes_the_feature_map(tmp_path) -> None:
     one, two = tmp_path / "one.weights.h5", tmp_path / "two.weights.h5"
     one.write_bytes(b"one")
     two.write_bytes(b"two")
-    base = backbones.get("mobilenet_v2")
+    base = backbones.Backbone("mobilenet_v2")
     others = [
         replace(base, name="mobilenet"),
         replace(base, weights="none"),
@@ -71,8 +71,8 @@ def test_the_fingerprint_depends_on_the_content_of_the_weights_file(tmp_path) ->
     here, there = tmp_path / "here.h5", tmp_path / "there.weights.h5"
     here.write_bytes(b"same")
     there.write_bytes(b"same")
-    first = backbones.get("vgg16", weights=str(here))
-    assert first.key() == backbones.get("vgg16", weights=str(there)).key()
+    first = backbones.Backbone("vgg16", weights=str(here))
+    assert first.key() == backbones.Backbone("vgg16", weights=str(there)).key()
     before = first.key()
     here.write_bytes(b"else")  # the size is the same as before
     os.utime(here, ns=(1, 1))
@@ -81,7 +81,7 @@ def test_the_fingerprint_depends_on_the_content_of_the_weights_file(tmp_path) ->
 
 def test_a_missing_file_and_a_wrong_digest_are_named(tmp_path) -> None:
     path = tmp_path / "weights.h5"
-    backbone = backbones.get("vgg16", weights=str(path), weights_sha256="0" * 64)
+    backbone = backbones.Backbone("vgg16", weights=str(path), weights_sha256="0" * 64)
     with pytest.raises(ResourceError, match=r"cannot read .*weights\.h5: No such file"):
         backbone.key()
     path.write_bytes(b"something")
@@ -97,7 +97,7 @@ def test_a_missing_file_and_a_wrong_digest_are_named(tmp_path) -> None:
 def test_the_same_seed_gives_the_same_weights_at_each_build(name: str, trainable: bool) -> None:
     def weights(seed: int) -> list[np.ndarray]:
         pixels = keras.Input((64, 64, 3))
-        backbone = backbones.get(name, weights="none", seed=seed)
+        backbone = backbones.Backbone(name, weights="none", seed=seed)
         return keras.Model(pixels, backbone.build(pixels, trainable)[0]).get_weights()
 
     first, again, other = weights(3), weights(3), weights(4)
@@ -119,7 +119,9 @@ def test_batch_normalisation_is_kept_only_if_the_backbone_trains(
     name: str, trainable: bool, norms: int
 ) -> None:
     pixels = keras.Input((64, 64, 3))
-    model = keras.Model(pixels, backbones.get(name, weights="none").build(pixels, trainable)[0])
+    model = keras.Model(
+        pixels, backbones.Backbone(name, weights="none").build(pixels, trainable)[0]
+    )
     found = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
     assert len(found) == norms
     assert bool(model.trainable_weights) == trainable
@@ -129,7 +131,7 @@ def test_batch_normalisation_is_kept_only_if_the_backbone_trains(
 def test_computing_fingerprints_imports_no_tensorflow() -> None:
     code = (
         "import sys; from imgpipe.models import backbones; "
-        "[backbones.get(name, weights='none').key() for name in backbones.registry.names()]; "
+        "[backbones.Backbone(name, weights='none').key() for name in backbones.registry.names()]; "
         "from imgpipe.models.features.extractor import FeatureExtractor; "
         "from imgpipe.models.settings.model import ModelSettings; "
         "FeatureExtractor(ModelSettings(), 'float32').key(1); "

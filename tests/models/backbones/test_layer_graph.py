@@ -25,7 +25,7 @@ _PIXELS = np.random.default_rng(0).uniform(0, 255, (2, _SIZE, _SIZE, 3)).astype(
 
 def _backbone(name: str, side: int = 64, **choice) -> keras.Model:
     pixels = keras.Input((side, side, 3))
-    return keras.Model(pixels, backbones.get(name, **choice).build(pixels)[0])
+    return keras.Model(pixels, backbones.Backbone(name, **choice).build(pixels)[0])
 
 
 @pytest.fixture(scope="module")

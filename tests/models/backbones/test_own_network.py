@@ -148,10 +148,10 @@ def test_changed_code_of_an_imported_module_changes_the_fingerprint(
     )
     for name in ("own_importing", "own_blocks", "own_blocks.block"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    before = backbones.get("own_importing:build", weights="none").key()
-    assert backbones.get("own_importing:build", weights="none").key() == before
+    before = backbones.Backbone("own_importing:build", weights="none").key()
+    assert backbones.Backbone("own_importing:build", weights="none").key() == before
     block.write_text("WIDTH = 16\n")
-    changed = backbones.get("own_importing:build", weights="none")
+    changed = backbones.Backbone("own_importing:build", weights="none")
     assert changed.key() != before
     pixels = keras.Input((32, 32, 3))
     assert changed.build(pixels)[0].shape[-1] == 16, "this process imports the code again"
@@ -200,7 +200,7 @@ def nested(module: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def _copy(**choice: Any) -> Any:
     """Return a Keras model of the backbone that `choice` describes, for images of 32 px."""
     pixels = keras.Input((32, 32, 3))
-    return keras.Model(pixels, backbones.get(**choice).build(pixels)[0])
+    return keras.Model(pixels, backbones.Backbone(**choice).build(pixels)[0])
 
 
 # When it saves weights, Keras converts TensorFlow variables in a way that NumPy 2 deprecates.
@@ -220,7 +220,7 @@ def test_layers_inside_the_layers_of_an_own_network_load_their_weights(
 def test_a_module_whose_code_fails_is_refused(module: Path, code: str) -> None:
     module.write_text(code)
     with pytest.raises(ConfigError, match="own_net cannot be imported, because its code raises"):
-        backbones.get("own_net:build", weights="none").key()
+        backbones.Backbone("own_net:build", weights="none").key()
 
 
 def test_loading_an_exported_model_does_not_run_its_builder(module: Path, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def copy(vit: Path, tmp_path: Path) -> Path:
 def _build(name: str) -> None:
     import keras
 
-    backbone = backbones.get(name)
+    backbone = backbones.Backbone(name)
     backbone.build(keras.Input((backbone.image_size, backbone.image_size, 3)))
 
 
@@ -52,13 +52,13 @@ def test_each_published_preset_is_of_one_class_and_has_a_licence() -> None:
 def test_a_wrong_name_of_a_preset_says_what_is_expected(name: str) -> None:
     message = "name of a published preset, which `imgpipe doctor --presets` lists"
     with pytest.raises(ResourceError, match=message):
-        _ = backbones.get(name).image_size
+        _ = backbones.Backbone(name).image_size
 
 
 def test_a_preset_is_named_without_importing_tensorflow(vit: Path) -> None:
     code = (
         "import sys; from imgpipe.models import backbones; "
-        f"backbones.get('hub:{vit}'); backbones.get('hub:dinov2_small'); "
+        f"backbones.Backbone('hub:{vit}'); backbones.Backbone('hub:dinov2_small'); "
         "print('tensorflow' in sys.modules, 'keras_hub' in sys.modules)"
     )
     assert python_program.printed(code).split() == ["False", "False"]
@@ -67,9 +67,9 @@ def test_a_preset_is_named_without_importing_tensorflow(vit: Path) -> None:
 def test_the_fingerprint_covers_every_file_of_a_preset_and_its_own_copy_is_the_same(
     vit: Path, copy: Path
 ) -> None:
-    original = backbones.get(f"hub:{vit}").key()
-    random = backbones.get(f"hub:{vit}", "none").key()
-    assert backbones.get(f"hub:{vit}", "none", seed=1).key() != random != original
+    original = backbones.Backbone(f"hub:{vit}").key()
+    random = backbones.Backbone(f"hub:{vit}", "none").key()
+    assert backbones.Backbone(f"hub:{vit}", "none", seed=1).key() != random != original
     for name in (KERAS_CONFIG, presets.CONVERTER_FILE, presets.WEIGHTS_FILE):
         file = copy / name
         content = file.read_bytes()
@@ -81,11 +81,11 @@ def test_the_fingerprint_covers_every_file_of_a_preset_and_its_own_copy_is_the_s
 
 def _after_the_name(folder: Path) -> list[str]:
     """Return what decides the features, without the path of the folder."""
-    return backbones.get(f"hub:{folder}")._weights_key()
+    return backbones.Backbone(f"hub:{folder}")._weights_key()
 
 
 def test_weights_are_pinned_by_their_sha256(vit: Path) -> None:
-    backbone = backbones.get(f"hub:{vit}", weights_sha256="0" * 64)
+    backbone = backbones.Backbone(f"hub:{vit}", weights_sha256="0" * 64)
     with pytest.raises(ResourceError, match="is not the expected file"):
         backbone.key()
 
@@ -142,12 +142,12 @@ def test_weights_that_are_cut_short_are_found_before_the_images_are_read(copy: P
     weights.write_bytes(weights.read_bytes()[:5000])
     message = "expected a whole file.*download it again.*damaged"
     with pytest.raises(UnsafeWeightsError, match=message):
-        backbones.get(f"hub:{copy}").fetch(64)
+        backbones.Backbone(f"hub:{copy}").fetch(64)
     for ending in (".weights.h5", ".keras"):
         local = copy / f"own{ending}"
         local.write_bytes(weights.read_bytes())
         with pytest.raises(UnsafeWeightsError, match=message):
-            backbones.get("vgg16", str(local)).fetch(224)
+            backbones.Backbone("vgg16", str(local)).fetch(224)
 
 
 @pytest.mark.parametrize("name", [presets.CONVERTER_FILE, KERAS_CONFIG])
@@ -173,13 +173,13 @@ def test_a_size_that_a_network_does_not_take_is_refused(vit: Path, tmp_path: Pat
             rf"no images of {side} pixels\. Expected: 0 for its own size, {own}; or a multiple"
         )
         with pytest.raises(ConfigError, match=message):
-            backbones.get(f"hub:{folder}").fetch(side)
-    backbones.get(f"hub:{tmp_path / 'dinov2'}").fetch(70)
+            backbones.Backbone(f"hub:{folder}").fetch(side)
+    backbones.Backbone(f"hub:{tmp_path / 'dinov2'}").fetch(70)
 
 
 def test_weights_of_a_preset_are_its_own(vit: Path) -> None:
     with pytest.raises(ConfigError, match="are in its preset"):
-        backbones.get(f"hub:{vit}", "other.weights.h5")
+        backbones.Backbone(f"hub:{vit}", "other.weights.h5")
 
 
 def test_without_a_network_a_download_ends_with_what_to_do(
@@ -204,7 +204,7 @@ def test_a_downloaded_preset_is_found_in_the_cache(
     complete.mkdir(parents=True)
     for file in vit.iterdir():
         (complete / f"{file.name}.complete").touch()
-    backbone = backbones.get("hub:kaggle://keras/vit/keras/vit_small/2")
+    backbone = backbones.Backbone("hub:kaggle://keras/vit/keras/vit_small/2")
     assert backbone.image_size == 64
     assert backbone._weights_key() == _after_the_name(vit)
 

@@ -36,7 +36,7 @@ def _pixels(size: int) -> np.ndarray:
 def _model(size: int, **choice):
     """Return a Keras model of the backbone that `choice` describes, for images of `size` pixels."""
     pixels = keras.Input((size, size, 3))
-    return keras.Model(pixels, backbones.get(**choice).build(pixels)[0])
+    return keras.Model(pixels, backbones.Backbone(**choice).build(pixels)[0])
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +174,7 @@ def test_missing_imagenet_weights_say_what_to_do(monkeypatch, tmp_path) -> None:
         r"Put that file into .*/models, or name it: model\.weights = \"PATH/inception"
     )
     with pytest.raises(ResourceError, match=message):
-        backbones.get("inception_v3").build(keras.Input((_SIZE, _SIZE, 3)))
+        backbones.Backbone("inception_v3").build(keras.Input((_SIZE, _SIZE, 3)))
 
 
 def test_an_image_size_that_the_network_does_not_accept_is_a_config_error() -> None:

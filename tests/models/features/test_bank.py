@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from imgpipe.models.errors import DataRefused, ResourceError
-from imgpipe.models.features.bank import read_facts
+from imgpipe.models.features.bank import read_facts, read_rows
 from imgpipe.models.names import feature_names as names
-from tests.models.banks import read_split, write_facts
+from tests.models.banks import write_facts
 
 
 def test_rows_are_sorted_whatever_the_order_of_the_examples(write_bank, tmp_path) -> None:
-    plain = read_split(write_bank(tmp_path / "a"), names.TRAIN, 3)
+    plain = read_rows(write_bank(tmp_path / "a"), names.TRAIN, 3)
     # the same rows, written in another order
-    other = read_split(write_bank(tmp_path / "b", shuffle=1), names.TRAIN, 3)
+    other = read_rows(write_bank(tmp_path / "b", shuffle=1), names.TRAIN, 3)
     for column in ("features", "labels", "views", "hashes"):
         np.testing.assert_array_equal(getattr(plain, column), getattr(other, column))
     assert plain.features.shape == (180, 16) and plain.features.dtype == np.float16
@@ -42,25 +42,25 @@ def _bank(write_records, directory, *rows: dict[str, object]) -> str:
 
 def test_examples_without_a_label_are_left_out(write_records, tmp_path) -> None:
     bank = _bank(write_records, tmp_path, _row(label_index=-1), _row(label_index=1))
-    assert read_split(bank, names.TRAIN, 2).labels.tolist() == [1]
+    assert read_rows(bank, names.TRAIN, 2).labels.tolist() == [1]
 
 
 def test_an_empty_or_absent_split_has_no_rows(write_records, tmp_path) -> None:
     bank = _bank(write_records, tmp_path)
-    assert len(read_split(bank, names.TRAIN, 2)) == 0
-    assert len(read_split(bank, names.TEST, 2)) == 0
+    assert len(read_rows(bank, names.TRAIN, 2)) == 0
+    assert len(read_rows(bank, names.TEST, 2)) == 0
 
 
 def test_features_of_a_wrong_length_are_refused(write_records, tmp_path) -> None:
     bank = _bank(write_records, tmp_path, _row(), _row(features=bytes(30)))
     with pytest.raises(ResourceError, match=r"expected 32 bytes .* Received: 30"):
-        read_split(bank, names.TRAIN, 2)
+        read_rows(bank, names.TRAIN, 2)
 
 
 def test_a_label_beyond_the_vocabulary_is_refused(write_records, tmp_path) -> None:
     bank = _bank(write_records, tmp_path, _row(label_index=2))
     with pytest.raises(DataRefused, match="label index 2, the vocabulary has 2 names"):
-        read_split(bank, names.TRAIN, 2)
+        read_rows(bank, names.TRAIN, 2)
 
 
 @pytest.mark.parametrize("text", [None, "{", "{}", '{"sizes": null}'])

@@ -13,7 +13,7 @@ from imgpipe.models.features.folds import assign, find_groups
 from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.settings.model import ModelSettings
-from tests.models.banks import read_split, write_facts
+from tests.models.banks import write_facts
 
 ALL = np.array([letter.encode() for letter in "abcdefghij"])
 
@@ -81,7 +81,7 @@ def films(write_records, tmp_path: Path) -> str:
 
 
 def test_rows_of_a_bank_have_their_groups(films):
-    rows = read_split(films, names.TRAIN, 2)
+    rows = read_rows(films, names.TRAIN, 2)
     assert len(np.unique(rows.groups)) == 30
     assert rows.separated == 0
     numbers = [int(digest, 16) % 30 for digest in rows.hashes]
@@ -92,7 +92,7 @@ def test_rows_of_a_bank_have_their_groups(films):
 
 def test_random_labels_of_films_are_not_learnt_across_folds(films):
     """If folds divided films, nearly all frames would be classified correctly."""
-    rows = read_split(films, names.TRAIN, 2)
+    rows = read_rows(films, names.TRAIN, 2)
     settings = ModelSettings()
     divided = type(rows)(rows.features, rows.labels, rows.views, rows.hashes)
     assert HeadSolver(divided, 2, settings).judge().scores.accuracy > 0.9

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from imgpipe.models.features.bank import BankRows, Regression
+from imgpipe.models.features.bank import BankRows, Regression, read_rows
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head import logistic_regression, solved_head
 from imgpipe.models.head.answers import Answers
@@ -18,7 +18,7 @@ from imgpipe.models.head.solved_head import PENALTIES, HeadSolver, SolvedHead
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training.training_loop import Fit, solve_head
-from tests.models.banks import best, fit_head, read_split
+from tests.models.banks import best, fit_head
 from tests.models.banks import clean as clean_rows
 
 _LOGISTIC_ALONE = {**PENALTIES, "ridge_regression": ()}
@@ -33,7 +33,7 @@ def _fit(rows: tuple[BankRows, BankRows], classes: int = 3, **settings: object) 
 def rows(write_bank, tmp_path_factory) -> tuple[BankRows, BankRows]:
     """Return the training and validation rows of a bank of three overlapping classes."""
     bank = write_bank(tmp_path_factory.mktemp("bank"), spread=2.0)
-    return read_split(bank, names.TRAIN, 3), read_split(bank, names.VALIDATION, 3)
+    return read_rows(bank, names.TRAIN, 3), read_rows(bank, names.VALIDATION, 3)
 
 
 def _accuracy(fit: Fit, rows: BankRows) -> float:
@@ -47,7 +47,7 @@ def test_the_keras_head_classifies_like_the_solution(
     write_bank, tmp_path, classes, activation, units
 ) -> None:
     bank = write_bank(tmp_path, classes=classes, spread=2.0)
-    rows = read_split(bank, names.TRAIN, classes), read_split(bank, names.VALIDATION, classes)
+    rows = read_rows(bank, names.TRAIN, classes), read_rows(bank, names.VALIDATION, classes)
     fit = _fit(rows, classes, activation=activation)
     assert fit.layers.get_layer("classifier").units == units
     assert _accuracy(fit, rows[1]) == best(fit)["val_accuracy"]

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imgpipe.models.features.bank import read_rows
 from imgpipe.models.machine import process
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.settings.model import ModelSettings
-from tests.models.banks import fit_head, read_split
+from tests.models.banks import fit_head
 
 _SECONDS = 240
 _PROGRAM = """
@@ -26,9 +27,10 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 two = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpu, two)
 from imgpipe.models.names import feature_names as names
-from tests.models.banks import fit_head, read_split
+from imgpipe.models.features.bank import read_rows
+from tests.models.banks import fit_head
 from imgpipe.models.settings.model import ModelSettings
-rows = [read_split(bank, split, 3) for split in (names.TRAIN, names.VALIDATION)]
+rows = [read_rows(bank, split, 3) for split in (names.TRAIN, names.VALIDATION)]
 settings = ModelSettings(
     optimizer="adam",
     epochs=5,
@@ -53,7 +55,7 @@ def bank(write_bank, tmp_path_factory) -> str:
 
 def _alone(bank: str) -> tuple[list[np.ndarray], list[float]]:
     """Return the weights and losses of a training on one device."""
-    rows = [read_split(bank, split, 3) for split in (names.TRAIN, names.VALIDATION)]
+    rows = [read_rows(bank, split, 3) for split in (names.TRAIN, names.VALIDATION)]
     settings = ModelSettings(
         optimizer="adam", epochs=5, batch_size=20, dropout=0.0, learning_rate=0.01
     )

@@ -7,7 +7,7 @@ import pytest
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.network import activation_images as activations
-from imgpipe.models.network.classifier import build_parts
+from imgpipe.models.network.classifier import add_head, build_features
 from imgpipe.models.settings.model import ModelSettings
 
 
@@ -15,8 +15,9 @@ def _network(backbone: str, **settings: object):
     """Return a Keras model of two classes from pixels to logits, with random weights."""
     import keras
 
-    parts = build_parts(2, ModelSettings(backbone=backbone, weights="none", **settings))
-    return keras.Model(parts.pixels, parts.logits)
+    given = ModelSettings(backbone=backbone, weights="none", **settings)
+    pixels, _, features = build_features(given, trainable=True)
+    return keras.Model(pixels, add_head(features, 2, given))
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from imgpipe.models.errors import DataRefused, Diverged
-from imgpipe.models.features.bank import BankRows
+from imgpipe.models.features.bank import BankRows, read_rows
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.network.classifier import build_head
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import datasets
 from imgpipe.models.training.training_loop import Fit, Watch, fit, optimizer
-from tests.models.banks import best, fit_head, read_split
+from tests.models.banks import best, fit_head
 
 _QUICK = {
     "optimizer": "adam",
@@ -30,7 +30,7 @@ _BASE = {"epochs": 2, "batch_size": 16, "hidden_units": 8, "patience": 5, "learn
 
 def _rows(bank: str, classes: int) -> tuple[BankRows, BankRows]:
     """Return the training and validation rows of a bank."""
-    return read_split(bank, names.TRAIN, classes), read_split(bank, names.VALIDATION, classes)
+    return read_rows(bank, names.TRAIN, classes), read_rows(bank, names.VALIDATION, classes)
 
 
 @pytest.fixture(scope="module")

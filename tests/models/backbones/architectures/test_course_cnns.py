@@ -14,7 +14,7 @@ def _build(name: str, size: int):
     import keras
 
     pixels = keras.Input((size, size, 3))
-    backbone = backbones.get(name, weights="none")
+    backbone = backbones.Backbone(name, weights="none")
     return keras.Model(pixels, backbone.build(pixels, trainable=True)[0])
 
 
@@ -30,7 +30,7 @@ def _build(name: str, size: int):
     ],
 )
 def test_sizes_and_parameters_are_those_of_the_course(name, size, end, parameters) -> None:
-    assert backbones.get(name, weights="none").image_size == size
+    assert backbones.Backbone(name, weights="none").image_size == size
     model = _build(name, size)
     assert model.output.shape == (None, *end)
     assert model.count_params() == parameters
@@ -47,7 +47,7 @@ def test_pixels_are_divided_by_255() -> None:
 
 def test_a_name_with_other_numbers_of_filters_is_a_network_too() -> None:
     assert _build("conv_8_16", 28).output.shape == (None, 5, 5, 16)
-    assert backbones.get("conv_8_16", weights="none").image_size == 150
+    assert backbones.Backbone("conv_8_16", weights="none").image_size == 150
 
 
 def test_an_image_that_is_too_small_is_refused_with_the_least_size() -> None:

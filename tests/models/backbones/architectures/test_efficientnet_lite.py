@@ -62,7 +62,7 @@ def test_logits_of_photographs_equal_golden_values(name: str) -> None:
         pytest.skip(f"needs {variant.weights.distribution}, of the extra imgpipe[backbones]")
     size = variant.image_size
     pixels = keras.Input((size, size, 3))
-    network = keras.Model(pixels, backbones.get(name).build(pixels)[0])
+    network = keras.Model(pixels, backbones.Backbone(name).build(pixels)[0])
     weights = efficientnet_lite.read_weights(variant)
     for photograph, golden in GOLDEN[name].items():
         feature_map = network(_photograph(photograph, size), training=False).numpy()
@@ -117,7 +117,7 @@ def test_building_directly_gives_the_network_that_copying_gives(trainable) -> No
     """Both have the same layers, settings and weights; copying takes twice the time."""
     from imgpipe.models.backbones.network_copy import rebuild
 
-    backbone = backbones.get("efficientnet_lite0")
+    backbone = backbones.Backbone("efficientnet_lite0")
 
     def built(build):
         pixels = keras.Input((64, 64, 3), dtype="float32", name="pixels")

@@ -67,7 +67,7 @@ def _expected(preset: Path, size: int, pixels: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("family", [_case(family) for family in hub_presets.FAMILIES])
 def test_a_network_answers_as_in_keras_hub(family: str, folder: Path) -> None:
     preset = hub_presets.write(family, folder)
-    backbone = backbones.get(f"hub:{preset}")
+    backbone = backbones.Backbone(f"hub:{preset}")
     size = backbone.image_size
     assert size == hub_presets.FAMILIES[family]
     pixels = np.stack([preprocess.decode(image, size).numpy() for image in _IMAGES])
@@ -98,7 +98,7 @@ def test_photographs_are_normalised_as_in_keras_hub(
     files = sorted((shared_data / "cats_dogs").glob("*/*.jpg"))[:: 1240 // 20][:20]
     pixels = np.stack([preprocess.decode(file.read_bytes(), size).numpy() for file in files])
     entry = keras.Input((size, size, 3))
-    network = keras.Model(entry, backbones.get(f"hub:{preset}").outputs(entry))
+    network = keras.Model(entry, backbones.Backbone(f"hub:{preset}").build(entry))
     normalised = network.get_layer("normalise")(pixels)
     expected = keras_hub.layers.ImageConverter.from_preset(str(preset))(pixels)
     assert len(files) == 20 and np.std(expected) > 0.2
@@ -184,7 +184,9 @@ def test_random_weights_depend_on_the_seed_alone(folder: Path) -> None:
     def weights(seed: int) -> list[np.ndarray]:
         preset = hub_presets.write("vit", folder)
         entry = keras.Input((64, 64, 3))
-        outputs = backbones.get(f"hub:{preset}", "none", seed=seed).outputs(entry, trainable=True)
+        outputs = backbones.Backbone(f"hub:{preset}", "none", seed=seed).build(
+            entry, trainable=True
+        )
         model = keras.Model(entry, outputs)
         assert all(layer.trainable for layer in model.layers if layer.weights)
         return model.get_weights()

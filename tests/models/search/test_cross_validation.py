@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from imgpipe.models.errors import DataRefused
-from imgpipe.models.features.bank import BANK_FILE, BankRows, Regression, read_facts
+from imgpipe.models.features.bank import BANK_FILE, BankRows, Regression, read_facts, read_rows
 from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.search import judging
 from imgpipe.models.search.judging import head_from_both_splits
@@ -20,7 +20,6 @@ from imgpipe.models.settings.limits import AUTOMATIC
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training.history import Folds, summary
 from tests.models import noise_data
-from tests.models.banks import read_split
 
 SETTINGS = ModelSettings()
 _RIDGE = Regression("ridge_regression", 1.0)
@@ -30,7 +29,7 @@ _RIDGE = Regression("ridge_regression", 1.0)
 def rows(write_bank, tmp_path_factory) -> BankRows:
     """Return rows of three classes: 60 training images with three views each, 18 for validation."""
     uri = write_bank(tmp_path_factory.mktemp("bank"), sizes={"validation": 6})
-    return read_split(uri, ("train", "validation"), 3)
+    return read_rows(uri, ("train", "validation"), 3)
 
 
 def _judged(rows: BankRows, folds: int) -> Folds:
