@@ -17,13 +17,17 @@ from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import (
     folder_tree,
     no_classes,
-    two_readings,
 )
 from imgpipe.components.example_gen.sources.base import EXPECTED_TREE, Item, NoClasses, Scan, listed
 from imgpipe.components.example_gen.sources.folder_tree import Folder, Layer, inside
 from imgpipe.components.example_gen.sources.readings import (
     Ambiguity,
     SeveralReadings,
+    by_names,
+    check_classes,
+    check_splits,
+    labelled,
+    levels,
     those_that_read,
 )
 from imgpipe.components.example_gen.sources.split_names import split_of
@@ -63,7 +67,7 @@ def lay_out(
     except NoClasses as error:
         tree, _ = folder_tree.of_images(items, every_folder, options.skip)
         images = [item for folder in tree.walk() for item in folder.files]
-        candidates = [*two_readings.by_names(images), *two_readings.levels([tree])]
+        candidates = [*by_names(images), *levels([tree])]
         readings = list(those_that_read(candidates, options, read))
         raise no_classes.explained(error, where, items, options, readings, place) from None
 
@@ -87,7 +91,7 @@ class _Layout:
         split_cells: _Cells = {folder: (None, split) for folder, split in roots}
         items = self._items(split_cells | cells)
         if pattern:
-            items = two_readings.labelled(items, pattern)
+            items = labelled(items, pattern)
         unlabelled = self._without_labels(roots, items)
         items = [item for item in items if item.split not in unlabelled]
         if pattern:
@@ -115,7 +119,7 @@ class _Layout:
         splits = {split for _, split in layer}
         if not splits or None in splits or len(splits) < len(layer):
             if not self.options.class_level and not self.options.label_pattern:
-                two_readings.check_splits(top)
+                check_splits(top)
             return [(top, None)]
         # A single folder in a split is passed, unless it has the name of a class in another split.
         several = [folder.names() for folder, _ in layer if len(folder.filled()) > 1]
@@ -154,9 +158,7 @@ class _Layout:
         if any(split for _, split in splits):
             return cells | {part: (parts[part], split) for part, split in splits}
         if len({folder.name for folder, _ in classes}) >= self.options.least_classes:
-            two_readings.check_classes(
-                [root for root, _ in roots], [folder for folder, _ in classes]
-            )
+            check_classes([root for root, _ in roots], [folder for folder, _ in classes])
         return cells
 
     def _items(self, cells: _Cells) -> list[Item]:

@@ -97,6 +97,7 @@ def test_csv_and_json_lines_give_the_same_items(folder, kind, delimiter):
         ),
         ("list.csv", "path,label\n['x/1.jpg'],cat\n['x/2.jpg'],dog\n", "cat dog", {}),
         ("list.csv", "path,label\nx\\1.jpg,cat\nx\\2.jpg,dog\n", "cat dog", {}),
+        ("list.csv", "path,label\n./x/1.jpg,cat\n.\\x\\2.jpg,dog\n", "cat dog", {}),
     ],
 )
 def test_columns_are_found_by_settings_usual_names_and_cells(folder, name, text, expected, options):
@@ -173,19 +174,29 @@ def test_rows_that_contradict_each_other_are_problems_by_name(folder):
 
 def test_listed_paths_that_lead_out_of_the_folder_are_unreadable_items(folder):
     inside = str(folder / "x/1.jpg")
-    bad = ["../secret", "/etc/passwd", "x/../../b", "https://example.com/a.jpg", "..", "C:\\x\\a.p"]
+    bad = [
+        "../secret",
+        "/etc/passwd",
+        "x/../../b",
+        "https://example.com/a.jpg",
+        "..",
+        "C:\\x\\a.p",
+        "/gone/a.p",
+    ]
     rows = [dict(ROWS[0], path=inside), *ROWS[1:], *(dict(ROWS[0], path=path) for path in bad)]
     scan = open_source(write(folder, rows)).scan()
     by_path = {i.path: i.sha256 for i in scan.items}
-    assert by_path["x/1.jpg"] and len(by_path) == 9
+    assert by_path["x/1.jpg"] and len(by_path) == 10
     said = details(scan, "unreadable_file")
     assert sorted(said) == [
         *("row-000005/secret", "row-000006/passwd", "row-000007/b", "row-000008/a.jpg"),
-        *("row-000009/unnamed", "row-000010/a.p"),
+        *("row-000009/unnamed", "row-000010/a.p", "row-000011/a.p"),
     ]
     assert "'/etc/passwd' leads out of" in said["row-000006/passwd"]
     assert "set data.root" in said["row-000005/secret"]
     assert "is a URL; only files are read" in said["row-000008/a.jpg"]
+    assert r"'C:\\x\\a.p' is a path of another machine" in said["row-000010/a.p"]
+    assert "'/gone/a.p' is a path of another machine" in said["row-000011/a.p"]
 
 
 @pytest.mark.parametrize(
@@ -272,6 +283,8 @@ def test_names_are_found_without_regard_to_suffix_case_accents_and_spaces(tmp_pa
         (["p/8.jpg", "p/9.jpg"], ["8", "9"], ["p"]),
         (["p/q/owl/8.jpg", "p/q/tit/9.jpg"], ["owl/8.jpg", "tit/9.jpg"], ["p/q"]),
         (["p/8.jpg", "p/9.jpg", "q/8.jpg", "q/9.jpg"], ["8.jpg", "9.jpg"], ["p", "q"]),
+        (["p/i/8.jpg", "p/i/9.jpg"], ["./i/8.jpg", "./i/9.jpg"], ["p"]),
+        (["p/i/8.jpg", "p/i/9.jpg"], ["i\\8.jpg", "i\\9.jpg"], ["p"]),
         (["p/8.jpg", "q/9.jpg"], ["8", "9"], []),
         (["8.jpg", "9.jpg"], ["/mnt/other/8.jpg", "/mnt/other/9.jpg"], []),
         (["8.jpg", "9.jpg"], ["C:\\me\\8.jpg", "C:\\me\\9.jpg"], []),

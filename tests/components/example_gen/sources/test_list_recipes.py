@@ -60,6 +60,15 @@ _CAT_DOG = {":cat": 1, ":dog": 1}
             _CAT_DOG,
         ),
         (
+            "A table of Google AutoML",
+            "birds/{a,b,c}.jpg",
+            {
+                "list.csv": "TRAIN,gs://BUCKET/birds/a.jpg,cat\nTEST,gs://BUCKET/birds/b.jpg,dog\n"
+                "UNASSIGNED,gs://BUCKET/birds/c.jpg,dog\n"
+            },
+            {"train:cat": 1, "test:dog": 1, ":dog": 1},
+        ),
+        (
             "Another encoding",
             _IMAGES,
             {"list.csv": "path,label\na.jpg,Gr\u00fcn\nb.jpg,Wei\u00df\n".encode("cp1252")},
