@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import typing
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 from pydantic import ValidationError
 
-from imgpipe.pipeline.application import app
 from imgpipe.pipeline.demo import draw_hand
 from imgpipe.pipeline.json_formats import FORMATS
 from tests import json_formats
+from tests.command import commands
 from tests.images import class_folders
 from tests.pipeline import small_version
 
@@ -26,22 +24,10 @@ def photos(tmp_path: Path) -> Path:
     return class_folders(tmp_path / "photos", drawn)
 
 
-def _leaves(group: Any, prefix: str = "") -> dict[str, Any]:
-    """Return all commands that are no groups, by their full names."""
-    found: dict[str, Any] = {}
-    for name, command in group.commands.items():
-        if getattr(command, "commands", None):
-            found |= _leaves(command, f"{prefix}{name} ")
-        else:
-            found[f"{prefix}{name}"] = command
-    return found
-
-
 def test_every_json_has_a_schema_number() -> None:
-    commands = _leaves(typer.main.get_command(app))
     with_json = {
-        name
-        for name, command in commands.items()
+        name.removeprefix("imgpipe ")
+        for name, command in commands().items()
         if any("--json" in parameter.opts for parameter in command.params)
     }
     assert with_json == set(FORMATS)
