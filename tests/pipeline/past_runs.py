@@ -7,6 +7,7 @@ from pathlib import Path
 
 from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.image_filter.data_summary import DataSummary
+from imgpipe.components.model_pusher import versions
 from imgpipe.components.model_pusher.push import Push
 from imgpipe.components.run_record.facts import empty, page_settings
 from imgpipe.components.run_record.run_folder import Identity, Timings
@@ -100,6 +101,14 @@ def leave_three(out: Path) -> Path:
     for number in (1, 2):
         saved_model(out / "model" / str(number))
     return out
+
+
+def publish_two(out: Path) -> None:
+    """Publish versions 1 and 2 with different content, as two runs do."""
+    saved = saved_model(out / "saved")
+    for content in ("first", "second"):
+        (saved / "saved_model.pb").write_text(content)
+        versions.publish(out / "model", {"": saved}, {})
 
 
 def saved_model(folder: Path) -> Path:

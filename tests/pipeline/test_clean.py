@@ -8,14 +8,13 @@ import shutil
 import pytest
 
 from imgpipe.components.common.storage import integrity
-from imgpipe.components.model_pusher import versions
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.commands import clean, rollback
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.output.output_folder import COPIES, OutputFolder, remove
 from imgpipe.pipeline.runners import local
 from tests.command import ran
-from tests.pipeline.past_runs import leave
+from tests.pipeline.past_runs import leave, publish_two
 
 
 def artifact(out, component, output, number):
@@ -83,13 +82,9 @@ def test_yes_removes_what_neither_runs_nor_versions_need(out):
 
 
 def test_the_run_whose_model_was_rolled_back_to_is_found_and_keeps_its_artifacts(out):
-    model, saved = out / "model", out / "saved"
+    model = out / "model"
     shutil.rmtree(model)
-    (saved / "assets").mkdir(parents=True)
-    (saved / "assets" / "vocabulary.txt").write_text("a\nb\n")
-    for content in ("first", "second"):
-        (saved / "saved_model.pb").write_text(content)
-        versions.publish(model, {"": saved}, {})
+    publish_two(out)
     rollback.rollback(model, 1)
     rollback.rollback(model, 3)
     for number in (1, 2, 3):  # as runs that publish remove them

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import typing
-from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from imgpipe.pipeline.demo import draw_hand
 from imgpipe.pipeline.json_formats import FORMATS
 from tests import json_formats
 from tests.command import commands
-from tests.images import class_folders
-from tests.pipeline import small_version
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Return a folder with three images of each of two classes."""
-    classes = small_version.CLASSES
-    drawn = {label: [draw_hand(label, seed=n, size=64) for n in range(3)] for label in classes}
-    return class_folders(tmp_path / "photos", drawn)
 
 
 def test_every_json_has_a_schema_number() -> None:

@@ -6,11 +6,10 @@ import json
 
 import pytest
 
-from imgpipe.components.model_pusher import versions
 from imgpipe.pipeline.commands import rollback
 from tests import python_program
 from tests.command import answered, ran
-from tests.pipeline.past_runs import leave
+from tests.pipeline.past_runs import leave, publish_two
 from tests.run_facts import decided_by
 
 invoke = functools.partial(ran, "runs")
@@ -69,13 +68,8 @@ def test_the_newest_run_is_working_while_the_folder_is_locked(out):
 
 
 def test_after_a_rollback_the_model_of_the_newest_version_is_named(out):
-    saved = out / "saved"
-    (saved / "assets").mkdir(parents=True)
-    (saved / "assets" / "vocabulary.txt").write_text("cat\ndog\n")
     assert answered("runs", out)["newest_version"] is None
-    for content in ("first", "second"):
-        (saved / "saved_model.pb").write_text(content)
-        versions.publish(out / "model", {"": saved}, {})
+    publish_two(out)
     assert "is the newest" not in invoke(out).stdout
     rollback.rollback(out / "model", 1)
     assert "version 3 is the newest, and holds the model of version 1" in invoke(out).stdout
@@ -93,12 +87,7 @@ def test_a_rollback_that_has_been_done_is_not_proposed_again(tmp_path):
     facts = json.loads((folder / "facts.json").read_text())
     facts["push"] |= {"refused_by": ["rollback"], "withdrawn": "1"}
     (folder / "facts.json").write_text(json.dumps(facts))
-    saved = tmp_path / "saved"
-    (saved / "assets").mkdir(parents=True)
-    (saved / "assets" / "vocabulary.txt").write_text("cat\ndog\n")
-    for content in ("first", "second"):
-        (saved / "saved_model.pb").write_text(content)
-        versions.publish(tmp_path / "model", {"": saved}, {})
+    publish_two(tmp_path)
     assert f"imgpipe rollback {tmp_path} --to 1" in invoke(tmp_path).stdout
     rollback.rollback(tmp_path / "model", 1)
     listed = invoke(tmp_path).stdout
