@@ -26,6 +26,7 @@ _MAY_IMPORT = {
 #: Places in the code that do not have the form that they should have. A number may only fall:
 #: whoever makes it smaller writes the smaller number here.
 _MOST = {
+    "public functions whose docstrings name none of the errors that they raise": 0,
     "public class names with several meanings": 0,
     "[str, Any] in annotations of arguments and returns": 73,
     "functions of more than 60 lines": 0,
@@ -33,7 +34,6 @@ _MOST = {
     "files of more than 400 lines": 0,
     "names of files that are declared twice": 0,
     "variables and parameters whose names tell nothing": 12,
-    "public functions whose docstrings name none of the errors that they raise": 0,
 }
 #: Names that tell nothing about what they hold.
 _EMPTY_NAMES = {"found", "one", "some", "there", "known", "judged", "aside"}
