@@ -6,12 +6,14 @@ import contextlib
 import gc
 import io
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from imgpipe.pipeline import cli
@@ -42,6 +44,23 @@ def imgpipe(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
         gc.enable()  # which the command line disables for its imports
     printed, said = (stream.buffer.getvalue().decode() for stream in (out, errors))
     return subprocess.CompletedProcess(arguments, code, printed, said)
+
+
+def commands(group: Any = None, name: str = "imgpipe") -> dict[str, Any]:
+    """Return all commands that are no groups by their full names, such as "imgpipe runs"."""
+    found: dict[str, Any] = {}
+    for word, command in (group or typer.main.get_command(app)).commands.items():
+        full = f"{name} {word}"
+        found |= commands(command, full) if hasattr(command, "commands") else {full: command}
+    return found
+
+
+def command_of(line: str) -> tuple[Any, list[str]]:
+    """Return the command of a command line of imgpipe, and the words behind its name."""
+    known = commands()
+    name = max((one for one in known if f"{line} ".startswith(f"{one} ")), key=len, default="")
+    assert name, f"{line}: no such command"
+    return known[name], shlex.split(line.removeprefix(name))
 
 
 def ran(*words: object) -> Result:

@@ -18,12 +18,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
 from PIL import Image
 
 from imgpipe.models import preprocess
-from imgpipe.pipeline.application import app
 from tests import json_formats, python_program
+from tests.command import command_of
 from tests.conftest import REPOSITORY
 from tests.document_blocks import RUN, Block, blocks, in_a_browser, matches
 from tests.images import encoded, exif, noise
@@ -74,15 +73,11 @@ def _parse(line: str, where: str) -> None:
     words = shlex.split(line.split(" | ")[0].split(" || ")[0].split(" > ")[0])
     if words[:2] == ["docker", "run"] and "imgpipe" in words:  # the name of the image
         words = words[words.index("imgpipe") :]
-    if words[:1] != ["imgpipe"]:
-        return
-    command, words = typer.main.get_command(app), words[1:]
-    while getattr(command, "commands", None) and words and words[0] in command.commands:
-        command, words = command.commands[words[0]], words[1:]
-    if words in (["--help"], ["--version"]):
+    if words[:1] != ["imgpipe"] or words[-1] in ("--help", "--version"):
         return
     try:
-        command.make_context("imgpipe", list(words), resilient_parsing=False)
+        command, words = command_of(shlex.join(words))
+        command.make_context("imgpipe", words, resilient_parsing=False)
     except Exception as error:
         message = getattr(error, "message", error)
         raise AssertionError(f"{where}: {line}: {message}") from error

@@ -26,6 +26,7 @@ _MAY_IMPORT = {
 #: Places in the code that do not have the form that they should have. A number may only fall:
 #: whoever makes it smaller writes the smaller number here.
 _MOST = {
+    "public functions whose docstrings name none of the errors that they raise": 0,
     "public class names with several meanings": 0,
     "[str, Any] in annotations of arguments and returns": 73,
     "functions of more than 60 lines": 0,

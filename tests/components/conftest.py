@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +13,6 @@ from imgpipe.components.common.storage import records
 from imgpipe.models.names import feature_names as names
 from tests.images import encoded, noise
 from tests.models.banks import write_facts
-
-_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 @pytest.fixture
@@ -67,14 +64,6 @@ def beam_pipeline():
         return beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner", *flags]))
 
     return make
-
-
-@pytest.fixture(scope="session")
-def shared_data():
-    """Return the folder of real images; skip the test if there is none."""
-    if not _DATA.is_dir():
-        pytest.skip("needs ../shared/data, the real images for measurements")
-    return _DATA
 
 
 @pytest.fixture(scope="session")

@@ -72,23 +72,6 @@ def test_folds_bless_and_the_summary_has_their_figures(gated: tuple[Case, Any]):
     assert "Cross-validation" in page
 
 
-def test_again_without_changes_everything_is_cached(gated: tuple[Case, Any]):
-    case, _ = gated
-    outcome = case.run(*FOLDS)
-    assert "ImageTrainer" in set(outcome.summary["cached"])
-    assert outcome.summary["push"]["status"] == "unchanged"
-
-
-def test_a_cross_validation_below_the_threshold_refuses_the_model(gated: tuple[Case, Any]):
-    case, _ = gated
-    outcome = case.run("evaluate.cross_validate=2", "evaluate.threshold=1.0", "train.epochs=1")
-    assert outcome.exit_code == 3
-    assert "2 folds from" in outcome.verdict and "is below the threshold 1" in outcome.verdict
-    assert outcome.summary["gate"]["failed"] == ["threshold"]
-    assert outcome.summary["push"]["status"] == "refused"
-    assert any("threshold 1" in reason for reason in outcome.summary["gate"]["reasons"])
-
-
 def test_decisions_of_a_review_count_and_a_withdrawn_model_ends_with_3(gated: tuple[Case, Any]):
     case, _ = gated
     photos = sorted((case.photos / "rock").iterdir())[-3:]

@@ -41,6 +41,9 @@ def photo(case: Case) -> Path:
 
 def test_the_run_ends_with_commands_that_look_try_and_publish(refused: tuple[Path, Any]):
     out, outcome = refused
+    assert (outcome.exit_code, outcome.summary["gate"]["failed"]) == (3, ["threshold"])
+    assert "2 folds from" in outcome.verdict and "is below the threshold 1" in outcome.verdict
+    assert outcome.summary["push"]["status"] == "refused"
     named = {one["purpose"]: one["command"] for one in outcome.next}
     assert named["look"] == f"imgpipe open {out}"
     assert named["try"] == f"imgpipe serve {out} --run newest"

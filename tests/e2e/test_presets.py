@@ -145,12 +145,3 @@ def _weights(settings: list[str], shared_data: Path, folder: Path) -> list[str]:
         words[words.index("INCEPTION")] = f"model.weights={file}"
         words.append(f"model.weights_sha256={digest}")
     return words
-
-
-def test_a_preset_is_not_blessed_below_its_threshold(shared_data: Path, tmp_path: Path):
-    photos = _images(shared_data, "cats", tmp_path / "cats")
-    given = ["train.epochs=1", "evaluate.threshold=1"]
-    outcome = execute(configuration("cats_vs_dogs_cnn", str(photos), tmp_path / "out", given))
-    assert outcome.exit_code == 3
-    assert outcome.verdict.startswith("not blessed: validation accuracy")
-    assert outcome.summary["push"]["status"] == "refused"

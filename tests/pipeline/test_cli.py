@@ -16,7 +16,7 @@ from imgpipe.pipeline.output import run_summary
 from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.pipeline.output.run_summary import summarised
 from tests import python_program, run_facts
-from tests.command import imgpipe
+from tests.command import command_of, commands, imgpipe
 from tests.images import class_folders
 
 
@@ -283,33 +283,16 @@ def test_all_messages_can_be_printed_on_an_ascii_terminal():
     assert result.stderr.isascii() and b"Traceback" not in result.stderr
 
 
-def _leaves(group, words=("imgpipe",)):
-    """Yield the words and the command of every command that is no group."""
-    for name, command in getattr(group, "commands", {}).items():
-        yield from _leaves(command, (*words, name))
-    if not hasattr(group, "commands"):
-        yield words, group
-
-
 def test_every_command_shows_examples_that_its_options_allow():
-    import typer
-
-    from imgpipe.pipeline.application import app
-
-    root = typer.main.get_command(app)
-    commands = dict(_leaves(root))
-    assert len(commands) > 15
-    for words, command in commands.items():
-        name = " ".join(words)
+    assert len(commands()) > 15
+    for name, command in commands().items():
         heading, *examples = [line.strip() for line in (command.epilog or "").splitlines() if line]
         examples = [line for line in examples if line]
         assert heading == "Examples:" and examples, f"{name} --help has no examples"
         assert any(line.startswith(f"{name} ") or line == name for line in examples), name
         for line in examples:
-            given = shlex.split(line)
-            known = max((one for one in commands if given[: len(one)] == list(one)), key=len)
-            target = commands[known]
-            with target.make_context(" ".join(known), given[len(known) :], parent=None) as context:
+            target, words = command_of(line)
+            with target.make_context(name, words, parent=None) as context:
                 assert context.params is not None
 
 

@@ -3,45 +3,19 @@
 from __future__ import annotations
 
 import typing
-from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 from pydantic import ValidationError
 
-from imgpipe.pipeline.application import app
-from imgpipe.pipeline.demo import draw_hand
 from imgpipe.pipeline.json_formats import FORMATS
 from tests import json_formats
-from tests.images import class_folders
-from tests.pipeline import small_version
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Return a folder with three images of each of two classes."""
-    classes = small_version.CLASSES
-    drawn = {label: [draw_hand(label, seed=n, size=64) for n in range(3)] for label in classes}
-    return class_folders(tmp_path / "photos", drawn)
-
-
-def _leaves(group: Any, prefix: str = "") -> dict[str, Any]:
-    """Return all commands that are no groups, by their full names."""
-    found: dict[str, Any] = {}
-    for name, command in group.commands.items():
-        if getattr(command, "commands", None):
-            found |= _leaves(command, f"{prefix}{name} ")
-        else:
-            found[f"{prefix}{name}"] = command
-    return found
+from tests.command import commands
 
 
 def test_every_json_has_a_schema_number() -> None:
-    commands = _leaves(typer.main.get_command(app))
     with_json = {
-        name
-        for name, command in commands.items()
+        name.removeprefix("imgpipe ")
+        for name, command in commands().items()
         if any("--json" in parameter.opts for parameter in command.params)
     }
     assert with_json == set(FORMATS)

