@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from functools import lru_cache, partial
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from starlette.requests import Request
@@ -22,11 +23,13 @@ from starlette.routing import Route
 
 from imgpipe.models.files.described_files import FEATURE_VECTORS, MANIFEST, VOCABULARY
 from imgpipe.serving.server.calls import Call, Calls
-from imgpipe.serving.server.manager import Core
-from imgpipe.serving.server.predict import Handle, Spec
 from imgpipe.serving.server.rest.requests import Bodies, json_response, plain_route
 from imgpipe.serving.server.settings import Distribution, ReadDistribution
 from imgpipe.serving.server.status import invalid
+
+if TYPE_CHECKING:  # the page of a review needs no TensorFlow
+    from imgpipe.serving.server.manager import Core
+    from imgpipe.serving.server.predict import Handle, Spec
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -114,6 +117,8 @@ class Knowledge:
 
     async def answer(self, request: Request) -> Response:
         """Answer a request to `PATH`."""
+        from imgpipe.serving.server.predict import Spec
+
         model, version = (request.query_params.get(name, "") for name in ("model", "version"))
         call = Call("REST", "Knowledge", model=model)
 
