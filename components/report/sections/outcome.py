@@ -8,11 +8,10 @@ from typing import Any
 
 from imgpipe.components.common.formatting import count, seconds
 from imgpipe.components.report import blocks as show
-from imgpipe.components.report.advice import advice
-from imgpipe.components.report.commands import next_commands
+from imgpipe.components.report.commands import advice, next_commands
 from imgpipe.components.report.section import Context, said, section
 from imgpipe.components.run_record import verdict
-from imgpipe.components.run_record.run_findings import all_findings, run_findings
+from imgpipe.components.run_record.verdict import all_findings, run_findings
 from imgpipe.models.finding import Finding
 
 #: Beginnings of a verdict that are left out, because the heading says the same.
