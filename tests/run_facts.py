@@ -25,8 +25,8 @@ from imgpipe.components.run_record.metrics import (
     DecidingAnswers,
     SliceGroup,
     SplitMetrics,
+    deciding_answers,
     metrics,
-    summarise,
 )
 from imgpipe.components.run_record.run_folder import Identity
 from imgpipe.components.run_record.shown_images import (
@@ -73,7 +73,7 @@ def deciding(
     classes: Sequence[str], count: int, accuracy: float, judged_by: AnsweredBy = "folds"
 ) -> DecidingAnswers:
     """Return `count` answers that decide, of about this accuracy."""
-    return summarise(judged_by, 0.9, answers(classes, count, accuracy, 3))
+    return deciding_answers(judged_by, 0.9, answers(classes, count, accuracy, 3))
 
 
 def gallery(name: str, count: int = 60) -> Gallery:

@@ -16,7 +16,7 @@ from imgpipe.components.report.page import Page
 from imgpipe.components.report.section import Context, Section, said
 from imgpipe.components.report.sections import accuracy, images, outcome, pictures
 from imgpipe.components.run_record.facts import Facts, empty, page_settings
-from imgpipe.components.run_record.metrics import metrics, summarise
+from imgpipe.components.run_record.metrics import deciding_answers, metrics
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.names import feature_names as names
 
@@ -125,7 +125,7 @@ def page(evaluation: Mapping[str, Any], answers: AnswerTable) -> Page:
     facts: Facts = {
         **empty(settings),
         "metrics": {names.TEST: metrics(answers)},
-        "deciding": summarise("evaluation", evaluation["threshold"], answers),
+        "deciding": deciding_answers("evaluation", evaluation["threshold"], answers),
         "slices": evaluation["slices"],
     }
     status = "evaluated" if evaluation["passed"] else "below_threshold"

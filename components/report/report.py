@@ -130,7 +130,7 @@ def _images(page: Page, uris: Mapping[str, str]) -> dict[str, bytes]:
             wanted = shown | {image["image_hash"] for image in on_map}
             for image_hash, data in collect.encoded_images(uris["examples"], wanted):
                 side = thumbnails.SIDE if image_hash in shown else plots.TILE_SOURCE
-                files[image_hash] = thumbnails.kept_small(data, side)
+                files[image_hash] = thumbnails.shrunk(data, side)
         return files | explanations.result()
 
 
@@ -154,5 +154,5 @@ def _rejected_files(facts: Facts) -> dict[str, bytes]:
         path = f"{facts['quarantine']}/{reject['stored']}"
         if reject["stored"] and tf.io.gfile.exists(path):
             with tf.io.gfile.GFile(path, "rb") as file:
-                files[reject["image_hash"]] = thumbnails.kept_small(file.read())
+                files[reject["image_hash"]] = thumbnails.shrunk(file.read())
     return files

@@ -25,7 +25,13 @@ from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.model_pusher.settings import PUSH_FILE
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabels, doubtful_labels
 from imgpipe.components.run_record.facts import Facts, ShownSettings, empty, folds_of
-from imgpipe.components.run_record.metrics import AnsweredBy, metrics, sample, slices, summarise
+from imgpipe.components.run_record.metrics import (
+    AnsweredBy,
+    deciding_answers,
+    metrics,
+    sample,
+    slices,
+)
 from imgpipe.components.run_record.shown_images import condensed, galleries, image_map
 from imgpipe.models.features.bank import BANK_FILE, BankRows, read_rows
 from imgpipe.models.head.answers import OutOfFold
@@ -150,7 +156,7 @@ def _add_metrics(facts: Facts, answers: AnswerTable) -> None:
     if len(deciding):
         judged_by: AnsweredBy = names.VALIDATION if folds_of(facts) is None else FOLDS
         threshold = facts["gate"]["threshold"] if facts["gate"] is not None else None
-        facts["deciding"] = summarise(judged_by, threshold, deciding)
+        facts["deciding"] = deciding_answers(judged_by, threshold, deciding)
         # The images of validation are among those of the folds, and say nothing by themselves.
         facts["metrics"][judged_by] = metrics(deciding)
     if len(test):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -186,7 +186,7 @@ def mistakes(table: AnswerTable) -> list[Mistake]:
     ]
 
 
-def summarise(
+def deciding_answers(
     judged_by: AnsweredBy, threshold: float | None, table: AnswerTable
 ) -> DecidingAnswers:
     """Return the answers that decide, as they are written as JSON.
@@ -241,12 +241,17 @@ def most_confused(confusion: Sequence[Cell], classes: int) -> list[int]:
     """Return the classes of the matrix: all of a few, or those of the most frequent mistakes."""
     if classes <= MATRIX:
         return list(range(classes))
+    chosen: set[int] = set()
+    for pair, _ in confused_pairs(confusion).most_common():
+        if len(chosen | set(pair)) <= MATRIX:
+            chosen |= set(pair)
+    return sorted(chosen)
+
+
+def confused_pairs(confusion: Iterable[Cell]) -> Counter[tuple[int, int]]:
+    """Count the mistakes by the two classes that were taken for each other."""
     wrong: Counter[tuple[int, int]] = Counter()
     for label, predicted, count in confusion:
         if label != predicted:
             wrong[min(label, predicted), max(label, predicted)] += count
-    chosen: set[int] = set()
-    for pair, _ in wrong.most_common():
-        if len(chosen | set(pair)) <= MATRIX:
-            chosen |= set(pair)
-    return sorted(chosen)
+    return wrong

@@ -17,14 +17,27 @@ SOURCE_HELP = (
 
 
 def writable_file(param: typer.CallbackParam, value: Any) -> Any:
-    """Refuse a file whose folder does not exist before any work is done, as an option's callback.
+    """Refuse a file that cannot be written before any work is done, as an option's callback.
 
     Raises:
-        ConfigError: The folder does not exist, or the file is a folder itself.
+        ConfigError: Its folder does not exist, or it is a folder itself, or it is `-` for a page or
+            a picture, which no other program reads.
     """
-    from imgpipe.pipeline.command_line import output_files
+    from imgpipe.models.errors import ConfigError
+    from imgpipe.pipeline.command_line.output_files import STANDARD_OUTPUT
 
-    output_files.check_folder(param.opts[0], value)
+    option = param.opts[0]
+    if value == Path(STANDARD_OUTPUT):
+        raise ConfigError(
+            f"{option} takes the name of a file and prints nothing. Received: {STANDARD_OUTPUT}."
+        )
+    if value in (None, "", STANDARD_OUTPUT):
+        return value
+    path = Path(str(value))
+    if path.is_dir():
+        raise ConfigError(f"{option} {value} is a folder. Name a file, such as one in it.")
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"{option} {value}: its folder does not exist.")
     return value
 
 

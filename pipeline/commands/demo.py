@@ -112,10 +112,11 @@ def _folder(out: Path) -> Iterator[Path]:
 
 def _ask(console: Console, config: Config) -> None:
     """Serve the published model on this machine and classify an image that is new to it."""
-    from imgpipe.components.report.blocks import Sentence, Span
+    from imgpipe.components.report.blocks import Sentence
     from imgpipe.pipeline.command_line import temporary_files
     from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.demo import draw_hand
+    from imgpipe.pipeline.published.predicted_images import answer_words
     from imgpipe.serving.client import Client
     from imgpipe.serving.server import ModelServer
 
@@ -134,8 +135,7 @@ def _ask(console: Console, config: Config) -> None:
                 milliseconds = (time.monotonic() - start) * 1000
         finally:
             server.stop(grace=1.0)
-    others = ", ".join(f"{name} {p:.3f}" for name, p in answer.top[1:])
-    asked = f"classified a new image of {label} over gRPC: "
-    version = f" {answer.probability:.3f} ({others}), version {answer.version}"
-    words = (asked, Span(answer.label, "strong"), f"{version}, {milliseconds:.0f} ms")
-    print_blocks(console, [Sentence(""), Sentence(words), Sentence("")])
+    more = (f"version {answer.version}", f"{milliseconds:.0f} ms")
+    words = answer_words(answer.label, answer.probability, answer.top, *more)
+    said = Sentence((f"classified a new image of {label} over gRPC: ", *words))
+    print_blocks(console, [Sentence(""), said, Sentence("")])

@@ -156,10 +156,11 @@ def _explain(path: Path, data: bytes, drawing: _Drawing, folder: Path) -> Sequen
     import numpy as np
     import tensorflow as tf
 
-    from imgpipe.components.report.blocks import Listed, Sentence, Span
+    from imgpipe.components.report.blocks import Listed, Sentence
     from imgpipe.models import preprocess
     from imgpipe.models.network import activation_images
     from imgpipe.pipeline.published.loaded_model import ask
+    from imgpipe.pipeline.published.predicted_images import answer_words
 
     classifier = drawing.classifier
     answer, [decodable] = ask(drawing.served, [data])
@@ -179,8 +180,7 @@ def _explain(path: Path, data: bytes, drawing: _Drawing, folder: Path) -> Sequen
     # After all are drawn, so that an image has all of its drawings or none.
     for file, content in drawings.items():
         output_files.write(folder / file, content)
-    classes = ", ".join(f"{name} {probability:.3f}" for name, probability in top)
-    words = (Span(label, "strong"), "  ", Span(classes, "muted"))
+    words = answer_words(label, top[0][1] if label == top[0][0] else None, top)
     return [Sentence((f"{path}  ", *words)), Listed([str(folder / file) for file in drawings])]
 
 

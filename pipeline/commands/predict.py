@@ -229,24 +229,15 @@ def _hand_over(answers: Sequence[ImageAnswer], json_file: str | None, csv_file: 
 def _labels(answers: Sequence[ImageAnswer]) -> Figures:
     """Return the label of each image that was classified, with the probabilities of others."""
     from imgpipe.components.report.blocks import Figures, Span
-    from imgpipe.pipeline.published.predicted_images import UNLIKE
+    from imgpipe.pipeline.published.predicted_images import UNLIKE, answer_words
 
     rows: list[NamedText] = []
     for answer in answers:
         if answer.error:
             continue
-        is_class = answer.probability is not None
-        others = [f"{name} {p:.3f}" for name, p in answer.top[is_class:]]
-        if answer.version:
-            others.append(f"version {answer.version}")
-        of_label = f" {answer.probability:.3f}  " if is_class else "  "
-        words = (
-            Span(answer.label, "strong"),
-            of_label,
-            Span(", ".join(others), "muted"),
-            Span(f"  {UNLIKE}" if answer.unlike else "", "warn"),
-        )
-        rows.append((answer.image, words))
+        version = [f"version {answer.version}"] if answer.version else []
+        words = answer_words(answer.label, answer.probability, answer.top, *version)
+        rows.append((answer.image, [*words, Span(f"  {UNLIKE}" if answer.unlike else "", "warn")]))
     return Figures(rows)
 
 

@@ -173,7 +173,7 @@ class CheckedSource:
                 data = self.source.read(item)
             except OSError:  # what is gone now is not shown
                 continue
-            shown[item.path] = shown[hashes[item.path]] = thumbnails.kept_small(data)
+            shown[item.path] = shown[hashes[item.path]] = thumbnails.shrunk(data)
         return page.html(shown)
 
 

@@ -16,9 +16,8 @@ from imgpipe.components.model_pusher.push import NOT_PUBLISHED, Push
 from imgpipe.components.report.commands import NextCommand, next_commands
 from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.metrics import SplitMetrics
-from imgpipe.components.run_record.run_findings import run_findings
 from imgpipe.components.run_record.run_folder import Timings
-from imgpipe.components.run_record.verdict import Expected, RunState, expected
+from imgpipe.components.run_record.verdict import Expected, RunState, expected, run_findings
 from imgpipe.models.finding import Finding
 from imgpipe.models.training.history import History
 

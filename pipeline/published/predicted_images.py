@@ -10,6 +10,7 @@ from typing import Annotated
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
+from imgpipe.components.report.blocks import Inline, Span
 from imgpipe.models.errors import printable
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.serving.client import Classification
@@ -75,6 +76,23 @@ class RefusedImage(TypedDict):
     schema: SchemaNumber
     image: Annotated[str, "Path of the image."]
     error: Annotated[str, "Why the image was refused."]
+
+
+def answer_words(
+    label: str, probability: float | None, top: Sequence[tuple[str, float]], *more: str
+) -> list[Inline]:
+    """Return an answer in words: the label, other classes, and what else is said of it.
+
+    Args:
+        label: The label; `unknown` is no class.
+        probability: Probability of the label; None where it is no class.
+        top: The most probable classes, of which the first is the label if that is a class.
+        *more: What is said behind the classes, such as the version.
+    """
+    is_class = probability is not None
+    of_label = f" {probability:.3f}  " if is_class else "  "
+    others = [f"{name} {share:.3f}" for name, share in top[is_class:]]
+    return [Span(label, "strong"), of_label, Span(", ".join([*others, *more]), "muted")]
 
 
 def describe(answer: ImageAnswer) -> PredictedImage | RefusedImage:

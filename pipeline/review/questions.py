@@ -53,24 +53,14 @@ TEST_LABEL = (
 
 
 @dataclass(frozen=True)
-class Shown:
-    """An image on the page."""
-
-    image_hash: str
-    path: str
-    label: str = ""
-    split: str = ""
-
-
-@dataclass(frozen=True)
 class Question:
     """An image to decide about."""
 
-    image: Shown
+    image: PlacedImage
     kind: QuestionKind  # what was found in it first
     why: tuple[str, ...]  # what was found, one sentence or clause each
     suggestion: str = ""  # the class that the image looks like
-    beside: tuple[Shown, ...] = ()  # similar images, to compare with
+    beside: tuple[PlacedImage, ...] = ()  # similar images, to compare with
     rejected: bool = False  # whether the run rejected it
     no_accept: str = ""  # why it cannot be accepted, "" when it can
     no_relabel: str = ""  # why it cannot be given another label, "" when it can
@@ -82,20 +72,20 @@ class Questions:
 
     classes: tuple[str, ...]  # in sorted order
     asked: tuple[Question, ...]
-    typical: Mapping[str, tuple[Shown, ...]]  # by class: images that show what it looks like
+    typical: Mapping[str, tuple[PlacedImage, ...]]  # by class: images that show what it looks like
     not_asked: int = 0  # rejected files about which there is nothing to decide
 
     @cached_property
     def by_hash(self) -> Mapping[str, Question]:
         """The questions by the hash of their image."""
-        return {question.image.image_hash: question for question in self.asked}
+        return {question.image["image_hash"]: question for question in self.asked}
 
-    def images(self) -> dict[str, Shown]:
+    def images(self) -> dict[str, PlacedImage]:
         """Return every image that the page shows, by its hash."""
-        beside = {image.image_hash: image for question in self.asked for image in question.beside}
-        typical = {image.image_hash: image for row in self.typical.values() for image in row}
-        asked = {question.image.image_hash: question.image for question in self.asked}
-        return typical | beside | asked
+        shown = [image for images in self.typical.values() for image in images]
+        shown += [image for question in self.asked for image in question.beside]
+        shown += [question.image for question in self.asked]
+        return {image["image_hash"]: image for image in shown}
 
 
 def read(run: PastRun) -> Questions:
@@ -128,19 +118,19 @@ def collect(facts: Facts, groups: Sequence[NearGroup]) -> Questions:
     rejected = facts["rejected"]
     questions: dict[str, Question] = {}
     for new in (*_contradicted(facts), *_near(groups), *_rejected(rejected, groups)):
-        old = questions.get(new.image.image_hash)
-        questions[new.image.image_hash] = new if old is None else _merged(old, new)
+        old = questions.get(new.image["image_hash"])
+        questions[new.image["image_hash"]] = new if old is None else _merged(old, new)
     classes = tuple(facts["settings"]["vocabulary"])
     not_asked = sum(not can_be_reviewed(row) for row in rejected)
     typical = {row["name"]: _typical(row, questions) for row in facts["galleries"]}
     return Questions(classes, tuple(questions.values()), typical, not_asked)
 
 
-def _typical(row: Gallery, asked: Mapping[str, Question]) -> tuple[Shown, ...]:
+def _typical(row: Gallery, asked: Mapping[str, Question]) -> tuple[PlacedImage, ...]:
     """Return the typical images of a class, without those that are themselves in question."""
     images = [image for image in row["typical"] if image["image_hash"] not in asked]
     shown = images[:_TYPICAL]
-    return tuple(Shown(image["image_hash"], image["path"], row["name"]) for image in shown)
+    return tuple({**image, "label": row["name"], "split": ""} for image in shown)
 
 
 def _merged(first: Question, more: Question) -> Question:
@@ -150,14 +140,10 @@ def _merged(first: Question, more: Question) -> Question:
     return replace(first, why=tuple(dict.fromkeys((*first.why, *more.why))), **filled)
 
 
-def _shown(row: PlacedImage) -> Shown:
-    return Shown(row["image_hash"], row["path"], row["label"], row["split"])
-
-
 def _question(row: PlacedImage, kind: QuestionKind, why: str, **more: Any) -> Question:
     if row["split"] == names.TEST:
         more["no_relabel"] = TEST_LABEL
-    return Question(_shown(row), kind, (why,), **more)
+    return Question(row, kind, (why,), **more)
 
 
 def _contradicted(facts: Facts) -> Iterator[Question]:
@@ -178,7 +164,7 @@ def _near(groups: Iterable[NearGroup]) -> Iterator[Question]:
         others = [member for member in members if member["path"] != row["path"]]
         # The image to which it is similar, or others of its group if that one is not listed.
         similar = [member for member in others if member["path"] == row["kept_copy"]]
-        beside = tuple(map(_shown, (similar or others)[:3]))
+        beside = tuple((similar or others)[:3])
         is_rejected = row["severity"] == "reject"
         yield _question(row, "near", _sentence(row), beside=beside, rejected=is_rejected)
 
@@ -196,7 +182,7 @@ def _rejected(rejected: Iterable[Row], groups: Iterable[NearGroup]) -> Iterator[
             row,
             "rejected",
             _sentence(row),
-            beside=(_shown(copy),) if copy else (),
+            beside=(copy,) if copy else (),
             rejected=True,
             no_accept=obstacle(reason, remedy, relabel=False),
             no_relabel=obstacle(reason, remedy, relabel=True),
@@ -328,8 +314,8 @@ class Decisions:
         elif label not in self.questions.classes:
             raise RefusedAnswer(f"{label[:80]!r} is not a class of this run.")
         image = question.image
-        path = os.fsencode(image.path).decode("utf-8", "replace")  # only for readers of the file
-        return (Override(image.image_hash, verdict, label, path, _NOTE),)
+        path = os.fsencode(image["path"]).decode("utf-8", "replace")  # only for readers of the file
+        return (Override(image["image_hash"], verdict, label, path, _NOTE),)
 
     def _entries(self) -> Sequence[Override]:
         return overrides.load(self.file) if self.file.exists() else ()

@@ -23,10 +23,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from imgpipe.components.common.image_record import PlacedImage
 from imgpipe.components.example_gen.sources import Item, Source
 from imgpipe.components.report.pictures import thumbnails
 from imgpipe.models.errors import ImgpipeError
-from imgpipe.pipeline.review.questions import Decisions, RefusedAnswer, Shown
+from imgpipe.pipeline.review.questions import Decisions, RefusedAnswer
 from imgpipe.serving.server.rest.port import HttpPort, host_to_open
 from imgpipe.serving.server.rest.requests import is_of_another_site
 from imgpipe.serving.server.web import pages
@@ -47,7 +48,7 @@ class Images:
         shown: The images that may be read, by hash.
     """
 
-    def __init__(self, source: Source, shown: Mapping[str, Shown]) -> None:
+    def __init__(self, source: Source, shown: Mapping[str, PlacedImage]) -> None:
         self._source = source
         self._shown = shown
         self._listing = threading.Lock()
@@ -77,10 +78,10 @@ class Images:
     def _content(self, image_hash: str) -> bytes:
         with self._listing:  # the browser asks for several images at the same time
             if self._items is None:
-                wanted = {image.path for image in self._shown.values()}
+                wanted = {image["path"] for image in self._shown.values()}
                 items = self._source.listing().items
                 self._items = {item.path: item for item in items if item.path in wanted}
-        item = self._items.get(self._shown[image_hash].path)
+        item = self._items.get(self._shown[image_hash]["path"])
         if item is None:
             raise RefusedAnswer("The file is no longer in the source. Run the pipeline again.", 404)
         try:
@@ -164,12 +165,9 @@ def describe(review: Review) -> dict[str, Any]:
         "apply": review.apply,
         "classes": list(asked.classes),
         "not_asked": asked.not_asked,
-        "typical": {
-            name: [dataclasses.asdict(image) for image in images]
-            for name, images in asked.typical.items()
-        },
+        "typical": dict(asked.typical),
         "questions": [
-            dataclasses.asdict(question) | {"answer": answers.get(question.image.image_hash)}
+            dataclasses.asdict(question) | {"answer": answers.get(question.image["image_hash"])}
             for question in asked.asked
         ],
     }

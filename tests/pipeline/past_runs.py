@@ -103,14 +103,6 @@ def leave_three(out: Path) -> Path:
     return out
 
 
-def publish_two(out: Path) -> None:
-    """Publish versions 1 and 2 with different content, as two runs do."""
-    saved = saved_model(out / "saved")
-    for content in ("first", "second"):
-        (saved / "saved_model.pb").write_text(content)
-        versions.publish(out / "model", {"": saved}, {})
-
-
 def saved_model(folder: Path) -> Path:
     """Make the files of a model by which it is recognised."""
     (folder / "assets").mkdir(parents=True)

@@ -79,36 +79,29 @@ def _slope(before: CurvePoint, after: CurvePoint) -> float:
     return fewer / math.log(after["images"] / before["images"])
 
 
-def images_for(solution: Solution, accuracy: float) -> int | None:
-    """Return about how many training images would reach an accuracy.
-
-    Returns:
-        The number with two digits; None if the curve reaches the accuracy already, or too far from
-        the images that were measured.
-    """
-    law = power_law(solution)
-    curve: Sequence[CurvePoint] = solution["learning_curve"] or []
-    if law is None or not curve[-1]["accuracy"] < accuracy < 1:
-        return None
-    images = law.images(accuracy)
-    if images > _FARTHEST * curve[-1]["images"]:
-        return None
-    step = 10 ** (math.floor(math.log10(images)) + 1 - _DIGITS)
-    return math.ceil(images / step) * step
-
-
 def images_to_threshold(training: History | None, gate: Decision | None) -> int | None:
     """Return about how many training images would reach a threshold that was missed.
 
     Returns:
-        As `images_for`; also None if the threshold was reached, or if the model is not the solved
-        head, to which the learning curve belongs.
+        The number with two digits; None if the threshold was reached, if it is too far from the
+        images that were measured, or if the model is not the solved head, to which the learning
+        curve belongs.
     """
     if training is None or gate is None or "threshold" not in gate["failed"]:
         return None
-    if training["solution"] is None or training["fine_tune"] is not None:
+    solution = training["solution"]
+    accuracy = gate["threshold"]
+    law = power_law(solution) if solution is not None else None
+    if solution is None or law is None or training["fine_tune"] is not None:
         return None
-    return images_for(training["solution"], gate["threshold"])
+    last = (solution["learning_curve"] or [])[-1]
+    if not last["accuracy"] < accuracy < 1:
+        return None
+    images = law.images(accuracy)
+    if images > _FARTHEST * last["images"]:
+        return None
+    step = 10 ** (math.floor(math.log10(images)) + 1 - _DIGITS)
+    return math.ceil(images / step) * step
 
 
 #: Colours that matplotlib writes, by the name of the page's colour that replaces each of them. They

@@ -98,8 +98,12 @@ def thumbnail(data: bytes, side: int = SIDE) -> str:
     return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode("ascii")
 
 
-def shrunk(data: bytes, side: int, quality: int = _KEPT_QUALITY) -> bytes:
-    """Make a JPEG file as `thumbnail` does; empty when the bytes are not an image."""
+def shrunk(data: bytes, side: int = SIDE, quality: int = _KEPT_QUALITY) -> bytes:
+    """Make a JPEG file as `thumbnail` does; empty when the bytes are not an image.
+
+    It is kept in memory until the page is drawn, and a thumbnail of at most this side is made from
+    it, which is not visibly worse than one of the image itself.
+    """
     small = small_picture(data, side)
     return b"" if small is None else _jpeg(small, quality)
 
@@ -116,15 +120,6 @@ def small_picture(data: bytes, side: int) -> Image.Image | None:
             return upright(image).convert("RGB")
     except Exception:  # Pillow's plugins raise exceptions of any type
         return None
-
-
-def kept_small(data: bytes, side: int = SIDE) -> bytes:
-    """Return what is kept of an encoded image until the page is drawn, so that memory stays small.
-
-    A thumbnail of at most this side is made from it, which is not visibly worse than one of the
-    image itself.
-    """
-    return shrunk(data, side)
 
 
 def _jpeg(image: Image.Image, quality: int = _KEPT_QUALITY) -> bytes:
@@ -184,7 +179,7 @@ def _drawn(model: str, images: Mapping[str, bytes]) -> Iterator[tuple[str, bytes
             files = np.array([images[digest] for digest in batch], object)
             cams = served.run(image_bytes=files)[CAM]
             for digest, cam in zip(batch, cams, strict=True):
-                if small := shrunk(images[digest], SIDE):  # Pillow may not read what the model can
+                if small := shrunk(images[digest]):  # Pillow may not read what the model can
                     with pillow(small) as image:
                         pixels = np.asarray(image.convert("RGB"))
                     overlay = Image.fromarray(activation_images.overlay(pixels, cam))

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from imgpipe.components.common.formatting import count, seconds
+from imgpipe.components.image_filter.findings import joined
 from imgpipe.components.report import blocks as show
-from imgpipe.components.report.advice import advice
-from imgpipe.components.report.commands import next_commands
+from imgpipe.components.report.commands import advice, next_commands
 from imgpipe.components.report.section import Context, said, section
 from imgpipe.components.run_record import verdict
-from imgpipe.components.run_record.run_findings import all_findings, run_findings
+from imgpipe.components.run_record.verdict import run_findings
 from imgpipe.models.finding import Finding
 
 #: Beginnings of a verdict that are left out, because the heading says the same.
@@ -76,12 +76,10 @@ def _how_it_ended(context: Context) -> Iterator[show.ResultBlock]:
 
 def _findings(context: Context) -> list[Finding]:
     """Return what decides, and what concerns the result."""
-    about_result = {finding["reason"] for finding in run_findings(context.facts)}
-    return [
-        finding
-        for finding in all_findings(context.facts)
-        if finding["decides"] or finding["reason"] in about_result
-    ]
+    data = context.facts["data"]
+    about_images = data["findings"] if data is not None else []
+    deciding = (finding for finding in about_images if finding["decides"])
+    return joined(deciding, run_findings(context.facts))
 
 
 def _sentence(context: Context) -> str:

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from imgpipe.components.common.formatting import join_names, plural, seconds, share
 from imgpipe.components.report import blocks as show
-from imgpipe.components.report.advice import would_more_help
-from imgpipe.components.report.commands import serve_command
+from imgpipe.components.report.commands import serve_command, would_more_help
 from imgpipe.components.report.pictures import plots
 from imgpipe.components.report.section import Context, section
 from imgpipe.models.features.bank import BankFacts

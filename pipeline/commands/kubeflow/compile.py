@@ -11,7 +11,7 @@ import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.machine.system import install_extra
-from imgpipe.pipeline.command_line import options, output_files
+from imgpipe.pipeline.command_line import options
 from imgpipe.pipeline.command_line.terminal import new_console, say
 
 app = typer.Typer()
@@ -32,7 +32,14 @@ def command(
     config: options.ConfigArgument = None,
     data: options.DataOption = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="File for the PipelineSpec.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="File for the PipelineSpec.",
+            callback=options.writable_file,
+        ),
     ] = Path("imgpipe-pipeline.yaml"),
     image: ImageOption = "",
     root: Annotated[
@@ -52,7 +59,6 @@ def command(
     from imgpipe.pipeline.command_line.settings import configuration
     from imgpipe.pipeline.kubeflow import places
 
-    output_files.check_folder("--output", output)
     check_root(root)
     if image:
         settings = [*(settings or []), f"kubeflow.image={json.dumps(image)}"]

@@ -27,7 +27,7 @@ from imgpipe.serving.server.rest.requests import Bodies, json_response, plain_ro
 from imgpipe.serving.server.settings import Distribution, ReadDistribution
 from imgpipe.serving.server.status import invalid
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the page of a review needs no TensorFlow
     from imgpipe.serving.server.manager import Core
     from imgpipe.serving.server.predict import Handle, Spec
 

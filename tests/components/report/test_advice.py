@@ -2,10 +2,10 @@
 
 import pytest
 
-from imgpipe.components.report import advice
+from imgpipe.components.report import commands
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
 from imgpipe.components.run_record.facts import empty, page_settings
-from imgpipe.components.run_record.metrics import summarise
+from imgpipe.components.run_record.metrics import deciding_answers
 from imgpipe.components.run_record.run_folder import Identity
 from imgpipe.models.finding import Finding
 from imgpipe.models.head.solved_head import Solution
@@ -51,7 +51,7 @@ def trained_on(**counts):
 
 def confused(*cells):
     """Return facts of a run with these cells (label, prediction, count) of the confusion matrix."""
-    answers = summarise("folds", None, of_cells("abc", *cells))
+    answers = deciding_answers("folds", None, of_cells("abc", *cells))
     return run(settings=page_settings("run", "", "abc"), deciding=answers)
 
 
@@ -90,7 +90,7 @@ EPOCHS = [made(Epoch)] * 4
         ),
         (
             trained(search_ended=made(Finding, reason="minutes")),
-            "With more time, the search may find a network that is better than this one.",
+            "With more time, a search may find a network that is better than this one.",
         ),
         (
             solved(learning_curve=curve(lambda n: n / 1000), gain_error=0.02),
@@ -123,7 +123,7 @@ EPOCHS = [made(Epoch)] * 4
     ],
 )
 def test_a_fact_leads_to_its_advice(given, words):
-    assert any(words in said["sentence"] for said in advice.advice(given))
+    assert any(words in said["sentence"] for said in commands.advice(given))
 
 
 @pytest.mark.parametrize(
@@ -145,19 +145,19 @@ def test_a_fact_leads_to_its_advice(given, words):
     ],
 )
 def test_without_its_fact_there_is_no_advice(given):
-    assert advice.advice(given) == []
+    assert commands.advice(given) == []
 
 
 def test_the_page_gives_at_most_three_pieces_of_advice_after_the_verdict():
     head = solved(accuracy=0.9, learning_curve=curve(lambda n: n / 1000))
     given = facts() | {"training": head["training"], "suspects": doubted(1)["suspects"]}
     given["data"]["by_split"]["train"]["rock"] = 2
-    assert len(advice.advice(given)) == advice.MOST
+    assert len(commands.advice(given)) == commands.MOST_ADVICE
     page = render(given, None, {}, BLESSED)
     positions = [page.index(f'id="{name}"') for name in ("verdict", "next_steps", "by_class")]
     assert positions == sorted(positions)
     steps = page[positions[1] : positions[2]]
-    assert steps.count("<li>") == advice.MOST
+    assert steps.count("<li>") == commands.MOST_ADVICE
     assert 'href="#doubtful_labels"' in steps
     words = "<span>imgpipe</span> <span>review</span> <span>/work/out</span>"
     assert f"<pre>{words}</pre>" in steps, "the folder of the run, and no break inside a word"
@@ -172,6 +172,6 @@ def test_the_page_gives_at_most_three_pieces_of_advice_after_the_verdict():
     ],
 )
 def test_advice_has_the_whole_command_where_the_folder_of_the_run_is_known(given, command):
-    assert [said["remedies"] for said in advice.advice(given)] == [[]]
-    (said,) = advice.advice(given | {"identity": made(Identity, folder="/a b/runs/1")})
+    assert [said["remedies"] for said in commands.advice(given)] == [[]]
+    (said,) = commands.advice(given | {"identity": made(Identity, folder="/a b/runs/1")})
     assert said["remedies"] == [command]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from imgpipe.components.common.answer_table import AnswerTable
-from imgpipe.components.run_record.metrics import most_confused, summarise
+from imgpipe.components.run_record.metrics import deciding_answers, most_confused
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.head.certainty import wilson
@@ -18,7 +18,7 @@ CLASSES = ("cat", "dog", "owl")
 
 def summary(rows):
     """Return the summary of these answers."""
-    return summarise("folds", 0.9, table(CLASSES, *rows))
+    return deciding_answers("folds", 0.9, table(CLASSES, *rows))
 
 
 def test_every_answer_is_counted_and_the_surest_of_each_cell_are_shown():

@@ -8,7 +8,7 @@ from imgpipe.components.image_filter.file_clues import FileClues
 from imgpipe.components.image_filter.findings import of_source
 from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.facts import empty
-from imgpipe.components.run_record.run_findings import all_findings, run_findings
+from imgpipe.components.run_record.verdict import all_findings, run_findings
 from imgpipe.models.finding import Finding
 from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.training.history import FineTuned

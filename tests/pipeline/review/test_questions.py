@@ -31,7 +31,7 @@ def asked(run):
 
 
 def test_each_image_is_asked_about_once(asked):
-    assert [(one.kind, one.image.path) for one in asked.asked] == [
+    assert [(one.kind, one.image["path"]) for one in asked.asked] == [
         ("doubtful", "cat/0.png"),
         ("doubtful", "dog/test.png"),
         ("near", "dog/0.png"),
@@ -45,11 +45,11 @@ def test_each_image_is_asked_about_once(asked):
         "A model that has not seen this image says dog.",
         "Nearly the same image with another label: similar to dog/0.png.",
     )
-    assert [image.path for image in first.beside] == ["dog/0.png"]
+    assert [image["path"] for image in first.beside] == ["dog/0.png"]
 
 
 def test_typical_images_are_not_themselves_in_question(asked):
-    typical = {name: [image.path for image in row] for name, row in asked.typical.items()}
+    typical = {name: [image["path"] for image in row] for name, row in asked.typical.items()}
     assert typical == {"cat": ["cat/2.png"], "dog": ["dog/1.png"]}
     assert digest("cat/2.png") in asked.images()
 
@@ -90,8 +90,8 @@ def test_all_groups_of_the_quarantine_are_read_also_after_the_folder_was_moved(t
     (run.folder / "facts.json").write_text(json.dumps(facts() | {"suspects": None, "rejected": []}))
     run.out.rename(tmp_path / "moved")
     (question,) = questions.read(PastRun(tmp_path / "moved/runs" / run.name, None)).asked
-    assert question.image.path == "cat/0.png"
-    assert [image.path for image in question.beside] == ["dog/1.png"]
+    assert question.image["path"] == "cat/0.png"
+    assert [image["path"] for image in question.beside] == ["dog/1.png"]
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"suspects": {"rows": [1]}}'])

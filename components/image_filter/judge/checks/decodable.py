@@ -57,8 +57,10 @@ def decodable(record: ImageRecord, _: object) -> Result:
     look = Look(data)
     if not look.format and not record.content.format:
         return _unknown(record, look, said)
+    if look.is_cut_short:
+        return ImageFinding(TRUNCATED, f"{said}.")
     detail = f"{said}. Pillow: {problem}."
-    if look.is_cut_short or "truncated" in problem or "unexpected end" in problem.lower():
+    if "truncated" in problem or "unexpected end" in problem.lower():
         return ImageFinding(TRUNCATED, detail)
     return ImageFinding(UNDECODABLE, detail)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from imgpipe.components.image_evaluator.decision import Decision
-from imgpipe.components.report.pictures.plots import images_for, images_to_threshold, power_law
+from imgpipe.components.report.pictures.plots import images_to_threshold, power_law
 from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.training.history import FineTuned, History
 from tests.declared import made
@@ -16,6 +16,12 @@ def curve(*accuracies, error=0.005):
         for place, accuracy in enumerate(accuracies)
     ]
     return made(Solution, learning_curve=points, gain_error=error)
+
+
+def images_for(solution, accuracy):
+    """Return how many images would reach an accuracy that the solved head has missed."""
+    training = made(History, solution=solution, fine_tune=None)
+    return images_to_threshold(training, made(Decision, failed=["threshold"], threshold=accuracy))
 
 
 def test_the_curve_goes_on_from_its_last_point_as_it_came():
@@ -55,7 +61,6 @@ def test_the_number_has_two_digits():
 def test_only_a_threshold_that_the_solved_head_has_missed_is_spoken_of():
     training = made(History, solution=curve(0.6, 0.8, 0.9), fine_tune=None)
     missed = made(Decision, failed=["threshold"], threshold=0.95)
-    assert images_to_threshold(training, missed) == 800
     assert images_to_threshold(training, made(Decision, failed=[], threshold=0.95)) is None
     tuned = made(History, solution=curve(0.6, 0.8, 0.9), fine_tune=made(FineTuned))
     assert images_to_threshold(tuned, missed) is None
