@@ -10,7 +10,7 @@ from typing import Annotated, TypeAlias
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.models.errors import printable
+from imgpipe.models.errors import printable, without_secrets
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.serving.client.classifier import Answer
 from imgpipe.serving.client.errors import InvalidArgument
@@ -69,7 +69,7 @@ def describe(path: Path, answer: Answer) -> PredictedImage | RefusedImage:
         answer: Its classification, or why it was refused.
     """
     if isinstance(answer, Exception):
-        return {"schema": SCHEMA, "image": str(path), "error": str(answer)}
+        return {"schema": SCHEMA, "image": without_secrets(str(path)), "error": str(answer)}
     return {
         "schema": SCHEMA,
         "image": str(path),
@@ -92,7 +92,7 @@ def table(answers: Sequence[AnsweredFile]) -> str:
     writer.writerow(_COLUMNS)
     for path, answer in answers:
         if isinstance(answer, Exception):
-            cells = [str(path), "", "", "", "", first_line(answer)]
+            cells = [without_secrets(str(path)), "", "", "", "", first_line(answer)]
         else:
             version = str(answer.version or 0)
             of_label = "" if answer.probability is None else f"{answer.probability:.6f}"
