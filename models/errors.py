@@ -11,13 +11,14 @@ from collections.abc import Iterable
 from typing import Final
 
 _LONGEST: Final = 4_000  # characters of a message, which may repeat what other people wrote
-_USER_INFO: Final = re.compile(r"(?<=://)[^\s'\"]*@")
-_QUERY: Final = re.compile(r"(://[^\s?'\"]*\?)[^\s'\"]+")
+# An address that was taken for a path has one slash of two. A drive of Windows has one letter.
+_USER_INFO: Final = re.compile(r"(?<=\w\w:/)(/?)[^\s'\"]*@")
+_QUERY: Final = re.compile(r"(?<=\w\w:/)([^\s?'\"]*\?)[^\s'\"]+")
 
 
 def without_secrets(text: str) -> str:
     """Return a text in which no address has user, password or query, which may be a signature."""
-    return _QUERY.sub(r"\1…", _USER_INFO.sub("…@", text))
+    return _QUERY.sub(r"\1…", _USER_INFO.sub(r"\1…@", text))
 
 
 class ImgpipeError(Exception):

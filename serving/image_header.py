@@ -202,11 +202,15 @@ def _jpeg(data: bytes) -> tuple[int, int]:
     return largest
 
 
+def scan_markers(data: bytes) -> int:
+    """Count the markers of scans, also of those in a preview or after the image, which is fast."""
+    starts = range(0, len(data), _AT_ONCE)
+    return sum(data.count(b"\xff\xda", at, at + _AT_ONCE + 1) for at in starts)
+
+
 def _jpeg_cost(data: bytes) -> str:
     """Count the scans before the end, and look for the frame header."""
-    # To count the bytes is fast, but they may also be in a preview or after the image.
-    starts = range(0, len(data), _AT_ONCE)
-    if sum(data.count(b"\xff\xda", at, at + _AT_ONCE + 1) for at in starts) <= MAX_SCANS:
+    if scan_markers(data) <= MAX_SCANS:
         _jpeg(data)
         return ""
     scans = sum(marker == _SOS for marker, _ in _segments(data, MOST_PARTS, len(data)))

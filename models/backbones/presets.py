@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, cast
 
 import numpy as np
 
-from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
+from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError, nearest
 from imgpipe.models.files import json_object
 from imgpipe.models.machine.process import quick_imports
 from imgpipe.models.machine.system import install_extra
@@ -115,7 +115,7 @@ class Preset:
 
     @property
     def class_token(self) -> bool:
-        """Whether a vector describes the whole image. It raises the errors of `file`."""
+        """Whether a vector describes the whole image. It raises the errors of `image_size`."""
         kind, config = self._kind()
         return kind.class_token and bool(config.get("use_class_token", True))
 
@@ -137,24 +137,20 @@ class Preset:
         """
         kind, _ = self._kind()
         size = self.image_size
-        wrong_side = ConfigError(
-            f"model.image_size: {self._about} takes no images of {side} pixels. Expected: 0 "
-            f"for its own size, {size}; or a multiple of its patches, if the network has no "
-            f"position embeddings of one size. Received: {side}"
-        )
-        if kind.fixed and side != size:
-            raise wrong_side
         weights = self.file(WEIGHTS_FILE) if trained else None
         with self._explained():
             try:
-                network = self._built(kind, side, weights)
-            except ValueError as error:  # of a layer, such as one of fewer pixels than a patch
-                if side == size:
-                    raise
-                raise wrong_side from error
+                network = self._built(kind, size if kind.fixed else side, weights)
+            except ValueError:  # of a layer, such as one of fewer pixels than a patch
+                # A preset that is broken fails at its own size, too.
+                network = self._built(kind, size, weights)
         patch = int(np.max(getattr(network, "patch_size", 1)))
         if network.inputs[0].shape[1] != side or side % patch > 0:
-            raise wrong_side
+            raise ConfigError(
+                f"model.image_size: {self._about} takes no images of {side} pixels. Expected: 0 "
+                f"for its own size, {size}; or a multiple of its patches, if the network has no "
+                f"position embeddings of one size. Received: {side}"
+            )
         return network
 
     def _built(self, kind: NetworkKind, side: int, weights: Path | None) -> keras.Model:
@@ -180,12 +176,18 @@ class Preset:
         """Return the path of a file of the preset, after downloading it if need be.
 
         Raises:
+            ConfigError: There is no preset of this name.
             ResourceError: KerasHub cannot find or download the file.
         """
         with self._explained():
             if folder_of(f"{PREFIX}{self.given}") and not Path(self.given).is_dir():
                 raise FileNotFoundError(f"there is no folder {self.given}")
-            _keras_hub()
+            if "/" not in self.given and self.given not in published():
+                raise ConfigError(
+                    f"{self._about}: expected the name of a published preset of images, which "
+                    "`imgpipe doctor --presets` lists; hub:./FOLDER for a folder; kaggle://… or "
+                    f"hf://…. Received: {self.given!r}{nearest(self.given, published())}"
+                )
             from keras_hub.src.utils.preset_utils import get_file  # by which KerasHub finds it
 
             return Path(get_file(self.given, name))

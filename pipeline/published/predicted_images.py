@@ -11,7 +11,7 @@ from typing import Annotated
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.report.blocks import Inline, Span
-from imgpipe.models.errors import printable
+from imgpipe.models.errors import printable, without_secrets
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.serving.client import Classification
 from imgpipe.serving.client.classifier import Answer
@@ -39,7 +39,7 @@ class ImageAnswer(Classification):
             values = (answer.label, answer.probability, answer.top, answer.version, answer.unlike)
             return cls(*values, image)
         why = str(answer).split("\n", 1)[0].strip()  # without the trace of TensorFlow's graph
-        return cls("", None, (), 0, None, image, why)
+        return cls("", None, (), 0, None, without_secrets(image), why)
 
 
 class LabelProbability(TypedDict):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imgpipe.models.errors import printable
+from imgpipe.models.errors import printable, without_secrets
 from imgpipe.serving.client.errors import InvalidArgument
 from imgpipe.serving.look import IPHONE_REMEDY, PIXEL_LIMIT, Look, too_many_pixels
 
@@ -35,7 +35,9 @@ _PNG_LEVEL = 1  # level 6 takes four times as long to save a tenth of the size
 
 def name_of(image: Any, index: int) -> str:
     """Return the name of an image in errors: its path, or its index in the list."""
-    return printable(str(image)) if isinstance(image, (str, Path)) else f"image {index}"
+    if isinstance(image, (str, Path)):
+        return without_secrets(printable(str(image)))
+    return f"image {index}"
 
 
 def size_of(image: Any, index: int) -> int:

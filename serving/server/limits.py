@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from imgpipe.serving.image_header import JXL, parts_together
+from imgpipe.serving.image_header import JXL, parts_together, scan_markers
 from imgpipe.serving.look import UNKNOWN_PIXELS, Look, too_many_pixels
 from imgpipe.serving.server.status import invalid
 from imgpipe.serving.server.storage import IMAGE_INPUT
@@ -150,6 +150,9 @@ SLICE_PIXELS = 20 * _MEGA
 image is a slice of its own."""
 SMALL_PIXELS = 2 * _MEGA
 """Pixels of a request that are decoded in about 0.02 s, as long as the default network takes."""
+_SCANS_AT_ONCE = 10
+"""Scans of a JPEG, as encoders write them, with which it takes as long as one of a single scan. A
+decoder reads all pixels for each further scan, and a hundred are allowed."""
 _SLICE_S = 0.1
 """Seconds that a slice of rows should take."""
 _FIRST_ROWS = 4
@@ -165,7 +168,7 @@ def check_rows(count: int) -> None:
 
 
 def row_pixels(alias: str, value: np.ndarray, most: int) -> list[int]:
-    """Return how many pixels the images in each row of an input have; 0 for other strings.
+    """Return how many pixels are decoded in each row of an input; 0 for strings that are no images.
 
     Args:
         alias: Name of the input in the signature.
@@ -173,12 +176,13 @@ def row_pixels(alias: str, value: np.ndarray, most: int) -> list[int]:
         most: Largest allowed number of pixels of an image; 0 for any, and then none are counted.
 
     Returns:
-        One number for each row; a single value counts as one row.
+        One number for each row; a single value, or an array without values, counts as one row.
 
     Raises:
         StatusError: INVALID_ARGUMENT, an image or all of them together are too large.
     """
-    rows = value.reshape(len(value), -1) if value.ndim and len(value) else value.reshape(1, -1)
+    # An array without values may have any number of rows: 40 bytes of a request say so.
+    rows = value.reshape(len(value), -1) if value.ndim and value.size else value.reshape(1, -1)
     if value.dtype != object:  # pixels that are decoded already cost more than those of a file
         return [rows.shape[1]] * len(rows)
     if not (most and _holds_images(alias, value)):
@@ -230,7 +234,8 @@ def _holds_images(alias: str, value: np.ndarray) -> bool:
 def _pixels(alias: str, item: bytes, most: int) -> int:
     total = 0
     for _, image in _images(alias, item):
-        count = Look(image).pixels
+        look = Look(image)
+        count = look.pixels
         if count == UNKNOWN_PIXELS:
             raise invalid(
                 "the images of the request have too many parts, such as the blocks of a GIF. Send "
@@ -238,7 +243,8 @@ def _pixels(alias: str, item: bytes, most: int) -> int:
             )
         if count > most:
             raise invalid(too_many_pixels(count, most))
-        total += count
+        scans = scan_markers(image) if look.format == "JPEG" else 1
+        total += count * max(scans // _SCANS_AT_ONCE, 1)
     return total
 
 

@@ -157,18 +157,19 @@ def _now() -> str:
 
 
 def _run_until_signalled(server: ModelServer, drain_seconds: float, lines: StateLines) -> bool:
-    """Serve until SIGTERM, SIGINT or SIGHUP; return whether all requests have finished then.
+    """Serve until SIGTERM, SIGINT, SIGQUIT or SIGHUP; return whether all requests finish then.
 
-    A second signal ends the wait for them at once. SIGUSR1, with which programs that rotate logs
-    ask for new files, is ignored: the log goes to standard error.
+    A second signal ends the wait for them at once. SIGUSR1 and SIGUSR2, with which programs ask for
+    new log files or a reload, are ignored: the log goes to standard error.
     """
     # A SimpleQueue, because its `put` is reentrant and so may be called in a signal handler.
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-    stops = [signal.SIGTERM, signal.SIGINT]
+    stops = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as with nohup
         stops.append(signal.SIGHUP)
     before = {number: signal.signal(number, lambda n, _: signals.put(n)) for number in stops}
-    before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    ignored = (signal.SIGUSR1, signal.SIGUSR2)
+    before |= {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
     finished: list[bool] = []
     try:
         server.start()

@@ -203,6 +203,10 @@ def _is_b64(value: Any) -> bool:
 def _array(name: str, value: Any, dtype: DType) -> np.ndarray:
     # As objects first: numpy would make numbers of texts, and texts of the size of the longest.
     objects = np.array(value, dtype=object)
+    if objects.ndim > tensors.MAX_RANK:
+        raise invalid(
+            f"{name} has {objects.ndim} dimensions; at most {tensors.MAX_RANK} are allowed."
+        )
     kind = dtype.numpy.kind
     flat = objects.ravel().tolist()
     if dtype.number == tensors.STRING:
@@ -211,10 +215,10 @@ def _array(name: str, value: Any, dtype: DType) -> np.ndarray:
         return objects
     allowed: set[type] = {bool} if kind == "b" else {int} if kind in "iu" else {int, float}
     others = sorted(received.__name__ for received in set(map(type, flat)) - allowed)
-    if objects.ndim > tensors.MAX_RANK or others:
+    if others:
         raise invalid(
             f"{name} is a tensor of {dtype.name}: numbers of this type, in lists of equal length "
-            f"and depth. Received: {', '.join(others) or 'too many dimensions'}."
+            f"and depth. Received: {', '.join(others)}."
         )
     try:
         with np.errstate(over="ignore"):  # numbers that are too large become infinite

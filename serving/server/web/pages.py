@@ -129,7 +129,7 @@ class Knowledge:
                 raise invalid(
                     f"A version is a whole number. Received: {version[:40]!r}."
                 ) from error
-            work = partial(self._is_unlike, spec, data)
+            work = partial(self._is_unlike, spec, data, call)
             if request.method != "POST":
                 work = partial(self._describe, spec)
             return json_response(await self._calls.answer(call, work, len(data)))
@@ -149,7 +149,7 @@ class Knowledge:
             "tells_unlike": tells,
         }
 
-    def _is_unlike(self, spec: Spec, data: bytes) -> dict[str, object]:
+    def _is_unlike(self, spec: Spec, data: bytes, call: Call) -> dict[str, object]:
         """Return whether an image is unlike all images from which the version has learned.
 
         The measure is that of `imgpipe drift`: of held-out images of the training data, one in a
@@ -163,7 +163,7 @@ class Knowledge:
                 return {"unlike": False}
             (name,) = handle.runtime.signatures[FEATURE_VECTORS].inputs
             image = {name: np.array([data], dtype=object)}
-            features = handle.predict(image, FEATURE_VECTORS)[FEATURE_VECTORS]
+            features = handle.predict(image, FEATURE_VECTORS, call=call)[FEATURE_VECTORS]
         return {"unlike": bool(distribution.is_unlike(features)[0])}
 
     def _distribution(self, handle: Handle) -> Distribution | None:

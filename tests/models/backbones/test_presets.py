@@ -48,11 +48,14 @@ def test_each_published_preset_is_of_one_class_and_has_a_licence() -> None:
     assert all(preset.licence for preset in found.values())
 
 
-@pytest.mark.parametrize("name", ["hub:dinov2_smal", "hub:"])
-def test_a_wrong_name_of_a_preset_says_what_is_expected(name: str) -> None:
-    message = "name of a published preset, which `imgpipe doctor --presets` lists"
-    with pytest.raises(ResourceError, match=message):
-        _ = backbones.Backbone(name).image_size
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    [("dinov2_smal", "'dinov2_smal'; nearest: dinov2_small"), ("", "''"), ("bert_tiny_en", "")],
+)
+def test_a_wrong_name_of_a_preset_is_a_bad_setting(name: str, ending: str) -> None:
+    message = f"published preset of images, which `imgpipe doctor --presets` lists.*{ending}"
+    with pytest.raises(ConfigError, match=message):
+        _ = backbones.Backbone(f"hub:{name}").image_size
 
 
 def test_a_preset_is_named_without_importing_tensorflow(vit: Path) -> None:
@@ -175,6 +178,13 @@ def test_a_size_that_a_network_does_not_take_is_refused(vit: Path, tmp_path: Pat
         with pytest.raises(ConfigError, match=message):
             backbones.Backbone(f"hub:{folder}").fetch(side)
     backbones.Backbone(f"hub:{tmp_path / 'dinov2'}").fetch(70)
+    for folder in (vit, folders["dinov2"]):
+        broken = Path(shutil.copytree(folder, tmp_path / f"broken_{folder.name}"))
+        described = json.loads((broken / KERAS_CONFIG).read_text())
+        described["config"]["patch_size"] = []
+        (broken / KERAS_CONFIG).write_text(json.dumps(described))
+        with pytest.raises(ResourceError, match="cannot read this preset"):
+            backbones.Backbone(f"hub:{broken}").fetch(72)
 
 
 def test_weights_of_a_preset_are_its_own(vit: Path) -> None:

@@ -75,6 +75,19 @@ def test_the_parts_of_all_images_of_a_request_are_limited_together():
     assert limits.row_pixels("image_bytes", photos, 1_000_000) == [40_000] * 64
 
 
+def test_a_jpeg_counts_for_each_ten_scans_that_decode_its_pixels():
+    """Twelve clients with files of 13 kB and 100 scans held up another for five seconds."""
+    for added, times in ((0, 1), (20, 2), (94, 10)):
+        file = np.array([many_scans(added)], object)
+        assert limits.row_pixels("image_bytes", file, 1000) == [256 * times], added
+
+
+@pytest.mark.parametrize("kind", [object, np.uint8])
+def test_an_array_without_values_has_one_row_whatever_its_shape_says(kind):
+    """A request of 55 bytes took 36 seconds and 4 GB."""
+    assert limits.row_pixels("image_bytes", np.zeros((1 << 40, 0), kind), 1000) == [0]
+
+
 def test_a_decompression_bomb_is_refused_without_using_memory(images, make_image):
     good = ask(model="imgpipe", image_bytes=[make_image()])
     bomb = ask(model="imgpipe", image_bytes=[make_image(), png_bomb(12_000, 12_000)])

@@ -103,9 +103,9 @@ def test_a_server_needs_no_folder_for_temporary_files(push, tmp_path):
     assert "model imgpipe version 1 is available" in said and "Traceback" not in said
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_a_signal_lets_running_requests_finish(program, stop):
-    """No running request fails, and the program ends with exit code 0. SIGUSR1 changes nothing."""
+    """No running request fails, and the program ends with exit code 0. Others change nothing."""
     process, target = program
     with Client(target, "half", timeout=60) as client, ThreadPoolExecutor(4) as pool:
         client.wait_until_available(60)
@@ -113,7 +113,8 @@ def test_a_signal_lets_running_requests_finish(program, stop):
         running = [
             pool.submit(client.predict, {"seconds": np.float32(1.5)}, "slow") for _ in range(4)
         ]
-        process.send_signal(signal.SIGUSR1)
+        for ignored in (signal.SIGUSR1, signal.SIGUSR2):
+            process.send_signal(ignored)
         time.sleep(0.4)
         process.send_signal(stop)
         assert [future.result().version for future in running] == [1] * 4

@@ -79,6 +79,7 @@ def test_values_become_arrays_of_the_type_of_the_input(kind, value, expected):
         ("int64", [2**63]),
         ("int64", [2**70]),
         ("bool", [1]),
+        ("string", json.loads("[" * 40 + "]" * 40)),
         ("string", [1]),
         ("string", [{"b64": "A"}]),
         ("string", [{"b64": 1}]),
