@@ -224,7 +224,7 @@ def advice(facts: Facts) -> list[Finding]:
     has_folder = facts["identity"] is not None and facts["identity"]["folder"]
     proposals = []
     for rule, section, command in _RULES:
-        remedies = [command(facts)] if has_folder and command(facts) else []
+        remedies = [command(facts)] if has_folder and command is not None else []
         proposals.append(make_finding(section, rule(facts), remedies))
     return [proposal for proposal in proposals if proposal["sentence"]][:MOST_ADVICE]
 
@@ -287,7 +287,8 @@ def _small_class(facts: Facts) -> str:
 def _fine_tuning(facts: Facts) -> str:
     """Propose what lets more layers train if the head on the frozen features is not enough."""
     training = facts["training"]
-    accuracy = _head_accuracy(facts)
+    solution = training["solution"] if training is not None else None
+    accuracy = solution["accuracy"] if solution is not None else None
     if training is None or accuracy is None or accuracy >= _HEAD_ALONE:
         return ""
     settings = facts["settings"]
@@ -331,10 +332,6 @@ def _confused_classes(facts: Facts) -> str:
     )
 
 
-def _nothing(facts: Facts) -> str:
-    return ""
-
-
 def _longer(facts: Facts) -> str:
     return _run(facts, "--minutes", str(_MINUTES))
 
@@ -344,28 +341,17 @@ def _run(facts: Facts, *arguments: str) -> str:
     return run_command(folder, arguments)
 
 
-def _solution(facts: Facts) -> Solution | None:
-    """Return how the head was solved; None for another model, or without one."""
-    return facts["training"]["solution"] if facts["training"] is not None else None
-
-
-def _head_accuracy(facts: Facts) -> float | None:
-    """Return the accuracy of the solved head over the folds of the training images."""
-    solution = _solution(facts)
-    return solution["accuracy"] if solution is not None else None
-
-
 def _more_images(facts: Facts) -> str:
-    solution = _solution(facts)
+    solution = facts["training"]["solution"] if facts["training"] is not None else None
     return would_more_help(solution) if solution is not None else ""
 
 
 #: Rules with the section that shows their fact, and the command that follows their advice.
-_RULES: tuple[tuple[Callable[[Facts], str], str, Callable[[Facts], str]], ...] = (
+_RULES: tuple[tuple[Callable[[Facts], str], str, Callable[[Facts], str] | None], ...] = (
     (_doubtful_labels, "doubtful_labels", review_command),
     (_small_class, "data", _run),
     (_fine_tuning, "training", _longer),
     (_more_time, "training", _longer),
-    (_more_images, "more_images", _nothing),
+    (_more_images, "more_images", None),
     (_confused_classes, "taken_for", _run),
 )
