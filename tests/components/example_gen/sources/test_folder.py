@@ -11,17 +11,8 @@ import pytest
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models.errors import ConfigError
 from tests import python_program
-from tests.components.example_gen.sources import followed_advice, trees
-from tests.components.example_gen.sources.trees import details, noted, remedies
-
-
-def fill(root, *paths):
-    """Write files whose content is their path, and return the folder."""
-    for path in paths:
-        file = root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(path.encode())
-    return str(root)
+from tests.components.example_gen.sources import followed_advice
+from tests.components.example_gen.sources.trees import details, fill, noted, remedies
 
 
 def test_labels_come_from_folder_names_in_sorted_order(tmp_path):
@@ -129,7 +120,7 @@ LISTS = {
 def test_a_list_beside_images_is_named_with_the_command_that_reads_it(tmp_path, case):
     tree, lists = LISTS[case]
     folder = tmp_path / "flat pics"
-    trees.fill(folder, tree)
+    fill(folder, tree)
     for name, text in lists.items():
         (folder / name).write_text(text)
     with pytest.raises(ConfigError, match=r"found|may give other labels than the f") as refused:

@@ -19,12 +19,13 @@ def paths(*patterns):
     return found
 
 
-def fill(folder, tree):
-    """Write files whose content is their path; a plus in a pattern is a space."""
-    for path in paths(*tree.split()):
+def fill(folder, *trees):
+    """Write files whose content is their path, and return the folder; a plus is a space."""
+    for path in paths(*" ".join(trees).split()):
         file = folder / path.replace("+", " ")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(path.encode())
+    return str(folder)
 
 
 def counted(scan):
