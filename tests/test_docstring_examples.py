@@ -15,7 +15,7 @@ import pytest
 
 import imgpipe
 from imgpipe.pipeline.demo import LABELS, draw, draw_hand
-from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.server import ModelServer
 
 _ROOT = Path(__file__).resolve().parents[1]
 _FOLDERS = ("components", "models", "pipeline", "serving")

@@ -107,7 +107,7 @@ def test_trained_model_export_and_server_give_the_same_answer(case: Case, first:
     from imgpipe.components.predictor import Served
     from imgpipe.components.serving_validator import parity_samples
     from imgpipe.serving.client import Client
-    from imgpipe.serving.server import ModelServer
+    from imgpipe.serving.server.server import ModelServer
 
     images, trained, _ = parity_samples(str(_artifact(case, "ImageTrainer", "model_run")))
     directory = str(case.out / "model" / "1")

@@ -20,7 +20,7 @@ from PIL import Image
 
 from imgpipe.models.features import feature_distribution
 from imgpipe.pipeline.demo import draw_hand
-from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.server import ModelServer
 from tests import browser
 from tests.conftest import REPOSITORY
 from tests.serving.quick import quick
