@@ -28,8 +28,8 @@ from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.model_names import PARITY_FILE
 from imgpipe.serving.client import Client, ServingError
 from imgpipe.serving.client.images import chunks
-from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.runtime import Runtime
+from imgpipe.serving.server.server import ModelServer
 from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import StatusError
 

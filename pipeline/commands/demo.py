@@ -118,7 +118,7 @@ def _ask(console: Console, config: Config) -> None:
     from imgpipe.pipeline.demo import draw_hand
     from imgpipe.pipeline.published.predicted_images import answer_words
     from imgpipe.serving.client import Client
-    from imgpipe.serving.server import ModelServer
+    from imgpipe.serving.server.server import ModelServer
 
     label, seed = _ASKED
     with temporary_files.folder() as folder:

@@ -5,29 +5,12 @@ tensorflow/serving itself. TensorFlow is only imported when a server is created.
 
 The modules, from the lowest layer to the highest; `predict` is a good one to read first:
 
-* `settings`, which are the flags, and which all others receive; `model_config`, what is served;
+* `settings`, which are the flags and the served model, and which all others receive;
 * version directories: `storage`;
 * one loaded model: `runtime`, a TensorFlow session;
 * one request: `limits`, `predict`, which gRPC and REST share, and `calls` around it, which
   `metrics` observes and `request_log` records;
-* the versions of the model: `version`, `manager`; and access to them: `core`;
+* the versions of the model, and access to them: `version`, `manager`;
 * the interfaces: `services` and `grpc_port` (gRPC), `rest` (HTTP), `web` (the page);
 * `server` with `ModelServer`, and the program `model_server`.
 """
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from imgpipe.serving.server.server import ModelServer
-
-__all__ = ["ModelServer"]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "ModelServer":
-        from imgpipe.serving.server.server import ModelServer
-
-        return ModelServer
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -153,6 +153,10 @@ SMALL_PIXELS = 2 * _MEGA
 _SCANS_AT_ONCE = 10
 """Scans of a JPEG, as encoders write them, with which it takes as long as one of a single scan. A
 decoder reads all pixels for each further scan, and a hundred are allowed."""
+_LOSSLESS_PIXELS_PER_BYTE = 55
+_MOST_LOSSLESS_PIXELS = 32 * _MEGA
+"""Pixels that take as long as a lossless WebP file of many tables of codes. One of 0.6 MB and a
+million pixels had the 65,536 that are possible, and took 0.3 s and 370 MB."""
 _SLICE_S = 0.1
 """Seconds that a slice of rows should take."""
 _FIRST_ROWS = 4
@@ -168,7 +172,7 @@ def check_rows(count: int) -> None:
 
 
 def row_pixels(alias: str, value: np.ndarray, most: int) -> list[int]:
-    """Return how many pixels are decoded in each row of an input; 0 for strings that are no images.
+    """Return how many pixels each row of an input costs; 0 for strings that are no images.
 
     Args:
         alias: Name of the input in the signature.
@@ -196,7 +200,7 @@ def row_pixels(alias: str, value: np.ndarray, most: int) -> list[int]:
         counts = [sum(_pixels(alias, item, most) for item in row) for row in rows]
     if sum(counts) > _IMAGES * most:
         raise invalid(
-            f"The images of the request have {sum(counts) / _MEGA:,.0f} million pixels together; "
+            f"The images of the request count as {sum(counts) / _MEGA:,.0f} million pixels; "
             f"{_IMAGES * most / _MEGA:,.0f} million are allowed. Send fewer images at once."
         )
     return counts
@@ -243,9 +247,18 @@ def _pixels(alias: str, item: bytes, most: int) -> int:
             )
         if count > most:
             raise invalid(too_many_pixels(count, most))
-        scans = scan_markers(image) if look.format == "JPEG" else 1
-        total += count * max(scans // _SCANS_AT_ONCE, 1)
+        total += _cost(look)
     return total
+
+
+def _cost(look: Look) -> int:
+    """Return how many pixels of a usual file take as long to decode as an image."""
+    if look.format == "JPEG":
+        return look.pixels * max(scan_markers(look.data) // _SCANS_AT_ONCE, 1)
+    if look.format == "WEBP" and b"VP8L" in look.data:
+        of_tables = len(look.data) * _LOSSLESS_PIXELS_PER_BYTE
+        return max(look.pixels, min(of_tables, _MOST_LOSSLESS_PIXELS))
+    return look.pixels
 
 
 def images_of(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes]:

@@ -1,6 +1,6 @@
 """The gRPC services: conversion of messages, deadlines, and errors as status codes.
 
-`core` and `predict` execute the requests; this module only converts the messages.
+`manager` and `predict` execute the requests; this module only converts the messages.
 """
 
 from __future__ import annotations

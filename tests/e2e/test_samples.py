@@ -19,7 +19,7 @@ from PIL import Image
 
 from imgpipe.models.features import feature_distribution
 from imgpipe.pipeline.demo import draw_hand
-from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.server import ModelServer
 from tests import browser, python_program
 from tests.conftest import REPOSITORY
 from tests.serving.quick import quick

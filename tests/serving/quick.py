@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from imgpipe.serving.server.settings import Settings
 
 if TYPE_CHECKING:
-    from imgpipe.serving.server import ModelServer
+    from imgpipe.serving.server.server import ModelServer
 
 POLL_S = 0.05
 
@@ -33,7 +33,7 @@ def quick(**changes: Any) -> Settings:
 @contextmanager
 def running(base: Path, name: str = "m", **changes: Any) -> Iterator[ModelServer]:
     """Serve the versions below a folder, and wait until one of them answers."""
-    from imgpipe.serving.server import ModelServer
+    from imgpipe.serving.server.server import ModelServer
 
     with ModelServer(name, base, quick(**changes)) as server:
         server.wait_until_available(120)

@@ -21,7 +21,7 @@ from imgpipe.serving.client import (
     Unavailable,
 )
 from imgpipe.serving.client.classifier import Classifier
-from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.server import ModelServer
 from tests.ports import free_port
 from tests.serving.quick import quick
 

@@ -17,8 +17,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.serving.client import Client
-from imgpipe.serving.server import ModelServer, ports
+from imgpipe.serving.server import ports
 from imgpipe.serving.server.grpc_port import HEALTH_SERVICES, MAX_STREAMS
+from imgpipe.serving.server.server import ModelServer
 from tests.serving.quick import quick, running
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # first bytes of a connection of HTTP/2

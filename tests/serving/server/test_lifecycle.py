@@ -22,9 +22,9 @@ from imgpipe.serving.client import (
     ServingError,
     Unavailable,
 )
-from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.manager import ModelManager
 from imgpipe.serving.server.runtime import Runtime
+from imgpipe.serving.server.server import ModelServer
 from imgpipe.serving.server.settings import ModelConfig
 from imgpipe.serving.server.status import StatusError
 from imgpipe.serving.server.version import State

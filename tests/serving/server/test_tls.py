@@ -14,7 +14,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.serving.server import ModelServer, grpc_port
+from imgpipe.serving.server import grpc_port
+from imgpipe.serving.server.server import ModelServer
 from tests.serving.quick import quick
 
 

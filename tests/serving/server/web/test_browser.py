@@ -14,7 +14,7 @@ import pytest
 
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.network.activation_images import HEAT, HEAT_SHARE
-from imgpipe.serving.server import ModelServer
+from imgpipe.serving.server.server import ModelServer
 from tests import axe, browser
 from tests.images import encoded
 from tests.serving.quick import quick, running

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.serving.server import ModelServer
 from imgpipe.serving.server.rest.requests import MAX_BODY_BYTES
+from imgpipe.serving.server.server import ModelServer
 from imgpipe.serving.server.web import pages
 from tests.serving.quick import quick
 
