@@ -68,10 +68,10 @@ class Reading:
 
 
 class Ambiguity(Exception):
-    """A tree can be read in several ways, and `readings` may be some of them."""
+    """A tree can be read in several ways; those of `readings` that give classes are offered."""
 
     def __init__(self, why: str, readings: Iterable[Reading]) -> None:
-        """Say why."""
+        """Keep the readings to be tried; the message says why."""
         super().__init__(why)
         self.readings = readings
 
