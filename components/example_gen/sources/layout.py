@@ -14,10 +14,7 @@ from pathlib import Path
 from imgpipe.components.common.image_file import file_names
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources import (
-    folder_tree,
-    no_classes,
-)
+from imgpipe.components.example_gen.sources import folder_tree, no_classes
 from imgpipe.components.example_gen.sources.base import EXPECTED_TREE, Item, NoClasses, Scan, listed
 from imgpipe.components.example_gen.sources.folder_tree import Folder, Layer, inside
 from imgpipe.components.example_gen.sources.readings import (
@@ -55,6 +52,7 @@ def lay_out(
     every_folder = frozenset(folders)
 
     def read(chosen: SourceOptions) -> Scan:
+        """Return the scan with these options."""
         tree, left_out = folder_tree.of_images(items, every_folder, chosen.skip)
         return _Layout(where, tree, chosen, descend, [*notes, *left_out]).scan()
 
@@ -83,7 +81,7 @@ class _Layout:
     notes: list[Finding] = field(default_factory=list)
 
     def scan(self) -> Scan:
-        """Read the tree; ConfigError where it is not as expected, Ambiguity where it may be so."""
+        """Read the tree; ConfigError where it is not as expected, Ambiguity for several ways."""
         options = self.options
         roots = self._roots()
         pattern = options.label_pattern

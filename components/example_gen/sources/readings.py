@@ -68,10 +68,10 @@ class Reading:
 
 
 class Ambiguity(Exception):
-    """A tree can be read in several ways, and `readings` may be some of them."""
+    """A tree can be read in several ways; those of `readings` that give classes are offered."""
 
     def __init__(self, why: str, readings: Iterable[Reading]) -> None:
-        """Say why."""
+        """Keep the readings to be tried; the message says why."""
         super().__init__(why)
         self.readings = readings
 
@@ -109,7 +109,11 @@ def given_by(scan: Scan) -> str:
 
 
 def check_splits(top: Folder) -> None:
-    """Raise an Ambiguity for folders of which some name splits, or several name the same one."""
+    """Check that the folders of a tree name splits or classes.
+
+    Raises:
+        Ambiguity: Some of them name splits, or several name the same one.
+    """
     folders = top.filled()
     named = [folder for folder in folders if split_of(folder.name)]
     others = [folder for folder in folders if not split_of(folder.name)]
@@ -130,7 +134,11 @@ def check_splits(top: Folder) -> None:
 
 
 def check_classes(roots: Sequence[Folder], classes: Sequence[Folder]) -> None:
-    """Raise an Ambiguity for roots, the top or the splits, that do not say what the classes are."""
+    """Check that the folders in the roots, the top or the splits, are the classes.
+
+    Raises:
+        Ambiguity: Other folders or only some of them may be the classes.
+    """
     beside = _companions(classes)
     if beside:
         why = f"many files, those of {beside}, are called as others of their class, as masks are"
