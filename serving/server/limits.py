@@ -150,9 +150,11 @@ SLICE_PIXELS = 20 * _MEGA
 image is a slice of its own."""
 SMALL_PIXELS = 2 * _MEGA
 """Pixels of a request that are decoded in about 0.02 s, as long as the default network takes."""
-_SCANS_AT_ONCE = 10
-"""Scans of a JPEG, as encoders write them, with which it takes as long as one of a single scan. A
-decoder reads all pixels for each further scan, and a hundred are allowed."""
+_USUAL_SCANS = 10
+"""Scans that encoders write, with which a JPEG takes less than twice as long as with one."""
+_SCANS_AT_ONCE = 5
+"""Scans of a JPEG of more that take as long as a usual file: a decoder reads all pixels for each,
+and a hundred took 20 times as long."""
 _LOSSLESS_PIXELS_PER_BYTE = 55
 _MOST_LOSSLESS_PIXELS = 32 * _MEGA
 """Pixels that take as long as a lossless WebP file of many tables of codes. One of 0.6 MB and a
@@ -254,7 +256,8 @@ def _pixels(alias: str, item: bytes, most: int) -> int:
 def _cost(look: Look) -> int:
     """Return how many pixels of a usual file take as long to decode as an image."""
     if look.format == "JPEG":
-        return look.pixels * max(scan_markers(look.data) // _SCANS_AT_ONCE, 1)
+        scans = scan_markers(look.data)
+        return look.pixels * (scans // _SCANS_AT_ONCE if scans > _USUAL_SCANS else 1)
     if look.format == "WEBP" and b"VP8L" in look.data:
         of_tables = len(look.data) * _LOSSLESS_PIXELS_PER_BYTE
         return max(look.pixels, min(of_tables, _MOST_LOSSLESS_PIXELS))
