@@ -53,8 +53,16 @@ GROUP_ACROSS_SPLITS = "group_across_splits"
 METADATA: tuple[str, ...] = (*names.METADATA, *(measurement.name for measurement in MEASUREMENTS))
 #: Features that are omitted when they have the default of their field.
 _OPTIONAL = {
-    *(names.PERCEPTUAL_HASH, names.REPAIRS, names.NEAR_GROUP, names.SEEN_FAMILY, "jpeg_tables"),
-    *("subsampling", "camera", "captured", "damage", "hidden_cost"),
+    names.PERCEPTUAL_HASH,
+    names.REPAIRS,
+    names.NEAR_GROUP,
+    names.SEEN_FAMILY,
+    "jpeg_tables",
+    "subsampling",
+    "camera",
+    "captured",
+    "damage",
+    "hidden_cost",
 }
 
 

@@ -1,7 +1,7 @@
 """What was found out about the images, and how findings are grouped and named.
 
 What is found in single files becomes a `Finding` here, what follows from counts in
-`summary_findings`, and what concerns the model in `run_record.verdict`.
+`data_summary`, and what concerns the model in `run_record.verdict`.
 """
 
 from __future__ import annotations

@@ -38,8 +38,9 @@ _SUFFIX = ".arrow"
 _RADIUS = "radius"  # name in the metadata of a file
 #: Types of the fields of a row, and of those of its findings; the table has no bytes of files.
 _FIELDS = {field.name: str(field.type) for field in fields(ImageRow)}
-_FINDING = {field.name: str(field.type) for field in fields(ImageFinding)}
-del _FINDING["repaired"]
+_FINDING = {
+    field.name: str(field.type) for field in fields(ImageFinding) if field.name != "repaired"
+}
 
 
 class NearGroup(TypedDict):

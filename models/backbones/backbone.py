@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 _MOST_BYTES: Final = 12 << 30
 #: Without this lock, two simultaneous builds would draw from one random generator in turns.
 _BUILDING: Final = threading.RLock()
-
-
 _NAMED: Final = ("imagenet", "none")  # weights that are not a file
 _FILE_ENDINGS: Final = (".h5", ".keras")
 _SHA256: Final = re.compile("[0-9a-fA-F]{64}")
@@ -221,9 +219,8 @@ class Backbone(registry.BackboneChoice):
             if architecture.folded is not None and self.weights == "imagenet" and not self.cut:
                 return [architecture.folded(pixels, trainable)]
             source = architecture.build(self, side)
-            network_copy.name_stably(
-                source
-            )  # before the weights, which files of older Keras hold by name
+            # Before the weights, which files of older Keras hold by name.
+            network_copy.name_stably(source)
             if self.local_file is not None:
                 file_sha256(self.local_file, self.weights_sha256)  # refuses any other file
                 network_copy.load(source, self.local_file)

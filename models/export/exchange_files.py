@@ -15,8 +15,8 @@ Keras writes all of them, and what was measured to be wrong with its files is me
 writes GELU into an ONNX file with an operation that ONNX does not have (`_without_erfc`), and
 constants as inputs (`_keep_constants`); it converts square roots of covariances to 8 bits, with
 which a model of five flowers had 89 instead of 96 of 100 images right (`_in_8_and_32_bits`); it
-names the classes in no file (`lite_metadata`); and older versions of Keras do not read its own
-files (`keras_file`).
+names the classes in no file (`class_names.with_classes`); and older versions of Keras do not read
+its own files (`class_names.content`).
 
 A function `to_…` returns the content of a file, and a function `open_…` returns a function from
 resized images, uint8 [N, S, S, 3], to the probabilities [N, C] that such a file gives.
@@ -96,7 +96,8 @@ def to_onnx(version: Path) -> bytes:
 def to_keras(version: Path) -> bytes:
     """Build the Keras network of a published version again, and return the `.keras` file.
 
-    Keras reads the file without imgpipe, and finds the class names in it; see `keras_file`.
+    Keras reads the file without imgpipe, and finds the names of the classes in it; see
+    `class_names.content`.
 
     Raises:
         ConfigError: The network has layers of KerasHub, of which Keras cannot read all from a file.

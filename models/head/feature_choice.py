@@ -1,6 +1,6 @@
 """Chooses the features that a solved head reads, by heads on a sample of the training images.
 
-A head reads the first of the kinds in `feature_kinds.single_blocks` alone, such as the last feature
+A head reads the first of the kinds in `single_blocks` alone, such as the last feature
 map, unless another block or all of them lower its log loss by a standard error, and sees images of
 the usual size unless larger ones make it better. These cost more in every request, so that they
 have to be better by more than chance; see `answers.better`. Nothing else is tried where a head

@@ -55,7 +55,7 @@ def execute(
 
     Args:
         config: The validated configuration.
-        start: Component from which on cached outputs are not used, as `component_names.full_name`
+        start: Component from which on cached outputs are not used, as `run_folder.full_name`
             returns it. None to use all of them.
         to_stderr: Whether progress is printed to standard error instead of standard output.
         accept: Whether anomalies and drift of the data are accepted.

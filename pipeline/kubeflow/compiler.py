@@ -103,7 +103,7 @@ _TFX_FILE = "pipeline.yaml"  # TFX's part, which would replace an earlier file b
 
 
 def run_directory(config: Config) -> str:
-    """Folder of a run on a volume, in which `mounts.RUN` stands for the id of the run."""
+    """Folder of a run on a volume, in which `places.RUN` stands for the id of the run."""
     return f"{config.places.out}/runs/{places.RUN}"
 
 

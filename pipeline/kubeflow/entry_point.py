@@ -10,7 +10,7 @@ of Kubeflow Pipelines 2.17 send something else, which is translated here:
   the command line repeats.
 - There is an output artifact `executor-logs` of Kubeflow's own type `system.Artifact`. It
   belongs to the launcher, which writes it itself.
-- URIs name an object store; the files lie in folders of the container (see `mounts`).
+- URIs name an object store; the files lie in folders of the container (see `places`).
 - The output parameters of Plan are the fields of a file in its artifact.
 """
 

@@ -45,7 +45,7 @@ def artifact_name(component: str, key: str) -> str:
 def group(spec: Spec, directory: str) -> None:
     """Replace the tasks of a PipelineSpec, one for each component, by one for each group.
 
-    In `directory`, the folder of the run, `mounts.RUN` stands for the id of the run.
+    In `directory`, the folder of the run, `places.RUN` stands for the id of the run.
     """
     dag = spec["root"]["dag"]
     deployment = spec["deploymentSpec"]

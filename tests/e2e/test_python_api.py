@@ -53,7 +53,9 @@ def test_wrong_arguments_are_refused_by_name_before_anything_starts(
 
 
 @pytest.mark.parametrize("threshold", [None, "0.5", 90])
-def test_a_threshold_that_is_no_share_is_refused(first: Any, tmp_path: Path, threshold: Any) -> None:
+def test_a_threshold_that_is_no_share_is_refused(
+    first: Any, tmp_path: Path, threshold: Any
+) -> None:
     with pytest.raises(ConfigError, match=f"from 0 to 1. Received: {threshold!r}"):
         imgpipe.evaluate(first, tmp_path, threshold=threshold)
 

@@ -92,12 +92,11 @@ def beside_images(paths: Iterable[str]) -> set[str]:
     if not asked:
         return set()
     stems = {stem(path) for path in files if suffix(path) in _SURE}
-    return {
-        path
-        for path in asked
-        if suffix(path)
-        and (_is_other(suffix(path)) or not stems.isdisjoint((stem(path), stem(stem(path)))))
-    }
+
+    def is_beside_an_image(path: str) -> bool:
+        return suffix(path) != "" and not stems.isdisjoint((stem(path), stem(stem(path))))
+
+    return {path for path in asked if _is_other(suffix(path)) or is_beside_an_image(path)}
 
 
 def stem(path: str) -> str:

@@ -20,6 +20,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file.pixels import BITS, KINDS
 from imgpipe.components.common.splits import HELD_OUT_FIRST
 from imgpipe.components.image_filter.copies.hamming import HashPairs, differing_bits
@@ -96,7 +97,9 @@ def reject_identical(copies: Sequence[ImageRow]) -> None:
     if len({row.label for row in by_path}) > 1:
         for row in by_path:
             other = next(other for other in by_path if other.label != row.label)
-            row.add(Copy(other, "identical").finding(row, DUPLICATE_LABEL_CONFLICT))
+            also = [f"{copy.path} ({copy.label})" for copy in by_path if copy not in (row, other)]
+            how = f"also {join_names(also)}" if also else ""
+            row.add(Copy(other, "identical", how).finding(row, DUPLICATE_LABEL_CONFLICT))
         return
     kept = min(by_path, key=lambda row: (HELD_OUT_FIRST.index(row.split), row.path))
     for row in by_path:

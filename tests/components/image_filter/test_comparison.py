@@ -103,6 +103,17 @@ def test_a_group_of_similar_images_that_are_all_rejected_is_no_group():
     assert found.near_groups() == []
 
 
+def test_a_conflict_of_labels_names_all_identical_files():
+    paths = ("cat/1.jpg", "cat/2.jpg", "dog/1.jpg", "owl/1.jpg")
+    records = [dataclasses.replace(image(path, 1), label=path[:3]) for path in paths]
+    plan = FilterPlan(settings=JudgeSettings(), vocabulary=("cat", "dog", "owl"))
+    found = comparison.compare(*rows_and_hashes(records, plan), plan, None)
+    details = {one["path"]: one["detail"] for one in found.rejected}
+    assert details["cat/1.jpg"] == (
+        "same bytes as dog/1.jpg (dog; this one is cat): also cat/2.jpg (cat), owl/1.jpg (owl)"
+    )
+
+
 def image(path, number=0, **changes):
     """Return the record of a PNG of 100 x 100 pixels, with these changes of its content."""
     values = {"width": 100, "height": 100, "mode": "RGB", "format": "PNG", "figures": FIGURES}
