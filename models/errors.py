@@ -11,14 +11,18 @@ from collections.abc import Iterable
 from typing import Final
 
 _LONGEST: Final = 4_000  # characters of a message, which may repeat what other people wrote
-# An address that was taken for a path has one slash of two. A drive of Windows has one letter.
-_USER_INFO: Final = re.compile(r"(?<=\w\w:/)(/?)[^\s'\"]*@")
-_QUERY: Final = re.compile(r"(?<=\w\w:/)([^\s?'\"]*\?)[^\s'\"]+")
+# The beginning of an address. One that was taken for a path has a single slash; other words before
+# such a slash are kinds of sources, as in csv:/home/me@work/list.csv.
+_BEGINNING: Final = (
+    r"(://|\b(?:https?|s?ftps?|s3[an]?|gc?s|az|adl|abfss?|wasbs?|hdfs|oss|swift|minio):/)"
+)
+_USER_INFO: Final = re.compile(_BEGINNING + r"[^\s'\"]*@")
+_QUERY: Final = re.compile(_BEGINNING + r"([^\s?'\"]*\?)[^\s'\"]+")
 
 
 def without_secrets(text: str) -> str:
     """Return a text in which no address has user, password or query, which may be a signature."""
-    return _QUERY.sub(r"\1…", _USER_INFO.sub(r"\1…@", text))
+    return _QUERY.sub(r"\1\2…", _USER_INFO.sub(r"\1…@", text))
 
 
 class ImgpipeError(Exception):

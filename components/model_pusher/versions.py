@@ -52,6 +52,8 @@ def next_number(base: Path) -> int:
 def exclusive(base: Path) -> Iterator[None]:
     """Within the block, be the only publisher in `base`; `publish` holds the same lock.
 
+    What a publisher left that was killed is removed first.
+
     What is decided by the versions that are there is decided in such a block, because another
     publisher may have changed them since. The operating system releases the lock if the process
     dies.
@@ -74,6 +76,7 @@ def exclusive(base: Path) -> Iterator[None]:
     except OSError as error:
         raise _failed(base, error) from error
     with lock:
+        _remove_leftovers(base)
         yield
 
 
@@ -101,7 +104,6 @@ def publish(
             expected one. Nothing is left behind, and existing versions are unchanged.
     """
     with exclusive(base):
-        _remove_leftovers(base)
         version = _publish(base, sources, facts, expected or {}, texts or {})
         if keep is not None:
             _remove_old(base, keep)

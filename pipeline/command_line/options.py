@@ -27,6 +27,7 @@ def writable_file(param: typer.CallbackParam, value: Any) -> Any:
     from imgpipe.pipeline.command_line.output_files import STANDARD_OUTPUT
 
     option = param.opts[0]
+    # A page or a picture is a Path; the text of a table or of JSON may go to standard output.
     if value == Path(STANDARD_OUTPUT):
         raise ConfigError(
             f"{option} takes the name of a file and prints nothing. Received: {STANDARD_OUTPUT}."

@@ -63,9 +63,10 @@ def write_csv(text: str, csv_file: str | None) -> None:
 
 def _hand_over(text: str, file: str | None, option: str) -> None:
     """Write to standard output, where a reader that has gone is not an error, or to a file."""
+    if not file:
+        return
     if file != STANDARD_OUTPUT:
-        if file:
-            write(Path(file), text, option)
+        write(Path(file), text, option)
         return
     sys.stdout.write(text)
     sys.stdout.flush()

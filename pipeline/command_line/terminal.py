@@ -85,9 +85,9 @@ def wrapped(line: Text, console: Console) -> Text:
 def _pieces(text: str) -> Iterator[tuple[int, str]]:
     """Yield where each piece that stays whole begins, and the piece with the spaces behind it."""
     heading = _HEADING.match(text)
-    begin = heading.end() if heading else 0
-    if heading:
-        yield 0, heading.group()
+    begin = heading.end() if heading else len(text) - len(text.lstrip())
+    if begin:
+        yield 0, text[:begin]
     if text[begin:].startswith("/"):  # a path, which may contain spaces
         yield begin, text[begin:]
         return

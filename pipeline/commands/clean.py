@@ -44,6 +44,7 @@ def command(
     busy = f"a run is working in {out}. Wait until it has ended, then clean."
     blocks: list[ResultBlock] = []
     total = 0
+    console = new_console()
     try:
         with folder.locked(busy):  # for the list too, which a working run would change
             removable, kept = folder.removable()
@@ -51,17 +52,15 @@ def command(
                 sizes = {str(path.relative_to(out)): output_folder.size(path) for path in paths}
                 of_kind = sum(sizes.values())
                 total += of_kind
-                if paths:
-                    blocks.append(Heading(f"{kind}  {_megabytes(of_kind)}"))
                 shown = [(f"{name}  ", Span(_megabytes(sizes[name]), "muted")) for name in sizes]
-                blocks.append(Listed(shown))
+                if paths:
+                    blocks += [Heading(f"{kind}  {_megabytes(of_kind)}"), Listed(shown)]
+            print_blocks(console, blocks)
             if yes:
                 folder.sweep()
                 output_folder.remove(removable)
     except OSError as error:
         raise ResourceError(f"cannot clean {out}: {error.strerror}.") from None
-    console = new_console()
-    print_blocks(console, blocks)
     if kept:
         say(console, f"note: {kept}.")
     if not any(removable.values()):

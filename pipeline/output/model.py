@@ -111,8 +111,8 @@ class Model:
     @property
     def unknown_below(self) -> float:
         """Probability below which the model answers "unknown" instead of a class; 0 for never."""
-        described = json_object.read_or_empty(self.folder / MODEL_DIGEST)
-        return float(described.get("unknown_below", 0.0))
+        share = json_object.read_or_empty(self.folder / MODEL_DIGEST).get("unknown_below")
+        return float(share) if isinstance(share, int | float) else 0.0
 
     @property
     def run(self) -> PastRun | None:

@@ -119,7 +119,7 @@ def table(answers: Sequence[ImageAnswer]) -> str:
         if answer.error:
             cells = [answer.image, "", "", "", "", answer.error]
         else:
-            version = str(answer.version or 0)
+            version = str(answer.version or "")
             of_label = "" if answer.probability is None else f"{answer.probability:.6f}"
             note = UNLIKE if answer.unlike else ""
             cells = [answer.image, answer.label, of_label, version, note, ""]

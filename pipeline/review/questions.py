@@ -143,7 +143,17 @@ def _merged(first: Question, more: Question) -> Question:
 def _question(row: PlacedImage, kind: QuestionKind, why: str, **more: Any) -> Question:
     if row["split"] == names.TEST:
         more["no_relabel"] = TEST_LABEL
-    return Question(row, kind, (why,), **more)
+    return Question(_placed(row), kind, (why,), **more)
+
+
+def _placed(row: PlacedImage) -> PlacedImage:
+    """Return what the page shows of an image of which more is known."""
+    return {
+        "image_hash": row["image_hash"],
+        "path": row["path"],
+        "label": row["label"],
+        "split": row["split"],
+    }
 
 
 def _contradicted(facts: Facts) -> Iterator[Question]:
@@ -164,7 +174,7 @@ def _near(groups: Iterable[NearGroup]) -> Iterator[Question]:
         others = [member for member in members if member["path"] != row["path"]]
         # The image to which it is similar, or others of its group if that one is not listed.
         similar = [member for member in others if member["path"] == row["kept_copy"]]
-        beside = tuple((similar or others)[:3])
+        beside = tuple(_placed(member) for member in (similar or others)[:3])
         is_rejected = row["severity"] == "reject"
         yield _question(row, "near", _sentence(row), beside=beside, rejected=is_rejected)
 
@@ -182,7 +192,7 @@ def _rejected(rejected: Iterable[Row], groups: Iterable[NearGroup]) -> Iterator[
             row,
             "rejected",
             _sentence(row),
-            beside=(copy,) if copy else (),
+            beside=(_placed(copy),) if copy else (),
             rejected=True,
             no_accept=obstacle(reason, remedy, relabel=False),
             no_relabel=obstacle(reason, remedy, relabel=True),

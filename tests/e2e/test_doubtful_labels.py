@@ -60,5 +60,5 @@ def test_planted_labels_come_first_and_are_asked_about(planted: tuple[Case, Any]
     (run,) = OutputFolder(case.out).runs
     asked = questions.read(run).asked
     assert set(ranking) == {
-        Path(one.image.path).name for one in asked if one.kind in ("doubtful", "mistake")
+        Path(one.image["path"]).name for one in asked if one.kind in ("doubtful", "mistake")
     }

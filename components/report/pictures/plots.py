@@ -90,11 +90,14 @@ def images_to_threshold(training: History | None, gate: Decision | None) -> int 
     if training is None or gate is None or "threshold" not in gate["failed"]:
         return None
     solution = training["solution"]
-    accuracy = gate["threshold"]
-    law = power_law(solution) if solution is not None else None
-    if solution is None or law is None or training["fine_tune"] is not None:
+    if solution is None or training["fine_tune"] is not None:
         return None
-    last = (solution["learning_curve"] or [])[-1]
+    law = power_law(solution)
+    curve = solution["learning_curve"]
+    if law is None or not curve:
+        return None
+    accuracy = gate["threshold"]
+    last = curve[-1]
     if not last["accuracy"] < accuracy < 1:
         return None
     images = law.images(accuracy)
