@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from imgpipe.serving.image_header import JXL, parts_together, scan_markers
+from imgpipe.serving.image_header import JXL, TooManyParts, parts_together, scan_count
 from imgpipe.serving.look import UNKNOWN_PIXELS, Look, too_many_pixels
 from imgpipe.serving.server.status import invalid
 from imgpipe.serving.server.storage import IMAGE_INPUT
@@ -242,21 +242,25 @@ def _pixels(alias: str, item: bytes, most: int) -> int:
     for _, image in _images(alias, item):
         look = Look(image)
         count = look.pixels
-        if count == UNKNOWN_PIXELS:
+        cost = _cost(look)
+        if UNKNOWN_PIXELS in (count, cost):
             raise invalid(
                 "the images of the request have too many parts, such as the blocks of a GIF. Send "
                 "fewer images at once, or save them again."
             )
         if count > most:
             raise invalid(too_many_pixels(count, most))
-        total += _cost(look)
+        total += cost
     return total
 
 
 def _cost(look: Look) -> int:
     """Return how many pixels of a usual file take as long to decode as an image."""
     if look.format == "JPEG":
-        scans = scan_markers(look.data)
+        try:
+            scans = scan_count(look.data, _USUAL_SCANS)
+        except TooManyParts:
+            return UNKNOWN_PIXELS
         return look.pixels * (scans // _SCANS_AT_ONCE if scans > _USUAL_SCANS else 1)
     if look.format == "WEBP" and b"VP8L" in look.data:
         of_tables = len(look.data) * _LOSSLESS_PIXELS_PER_BYTE

@@ -65,6 +65,7 @@ def test_the_parts_of_all_images_of_a_request_are_limited_together():
         "GIF": comments,
         "PNG": png_bomb(1, 1)[:8] + chunk(b"abCd", b"") * 200_000 + png_bomb(1, 1)[8:],
         "JPEG": b"\xff\xd8" + b"\xff\xe1\0\2" * 9_000 + encoded(noise(1, (8, 8)), "JPEG")[2:],
+        "scans": many_scans(20)[:-2] + b"\xff\xd0" * 200_000,
     }
     for kind, file in files.items():
         assert limits.row_pixels("image_bytes", np.array([file], object), 1000) != [0], kind
@@ -80,6 +81,15 @@ def test_a_jpeg_of_unusually_many_scans_counts_for_each_five_of_them():
     for added, times in ((0, 1), (4, 1), (20, 5), (94, 20)):
         file = np.array([many_scans(added)], object)
         assert limits.row_pixels("image_bytes", file, 1000) == [256 * times], added
+
+
+def test_scans_behind_the_image_or_in_a_preview_do_not_count():
+    """A photograph with five megabytes of a film behind it counted 13 times."""
+    preview = many_scans(20)
+    photo = encoded(noise(1, (40, 40)), "JPEG", comment=preview) + preview
+    assert limits.row_pixels("image_bytes", np.array([photo], object), 10_000) == [1600]
+    cut = many_scans(20)[:-2] + b"\xff\xda\0"
+    assert limits.row_pixels("image_bytes", np.array([cut], object), 1000) == [5 * 256]
 
 
 def test_a_lossless_webp_counts_by_its_bytes_as_it_may_have_many_tables():
