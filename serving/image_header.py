@@ -177,7 +177,7 @@ def _segments(data: bytes, most: int, reach: int) -> Iterator[tuple[int, int]]:
         at = match.end()
         if marker not in _STANDALONE:
             yield marker, at
-            at += max(struct.unpack_from(">H", data, at)[0], 2)
+            at += max(int.from_bytes(data[at : at + 2], "big"), 2)
 
 
 def _find(pattern: re.Pattern[bytes], data: bytes, begin: int, end: int) -> re.Match[bytes] | None:
@@ -202,19 +202,29 @@ def _jpeg(data: bytes) -> tuple[int, int]:
     return largest
 
 
-def scan_markers(data: bytes) -> int:
-    """Count the markers of scans, also of those in a preview or after the image, which is fast."""
+def scan_count(data: bytes, few: int) -> int:
+    """Return the number of scans before the end of a JPEG, or one that is larger but at most `few`.
+
+    The search for their markers is fast, but also finds those in a preview or after the image. Only
+    if it finds more than `few`, the segments are followed.
+
+    Raises:
+        TooManyParts: See `followed`.
+    """
     starts = range(0, len(data), _AT_ONCE)
-    return sum(data.count(b"\xff\xda", at, at + _AT_ONCE + 1) for at in starts)
+    found = sum(data.count(b"\xff\xda", at, at + _AT_ONCE + 1) for at in starts)
+    if found <= few:
+        return found
+    return sum(marker == _SOS for marker, _ in _segments(data, MOST_PARTS, len(data)))
 
 
 def _jpeg_cost(data: bytes) -> str:
     """Count the scans before the end, and look for the frame header."""
-    if scan_markers(data) <= MAX_SCANS:
-        _jpeg(data)
-        return ""
-    scans = sum(marker == _SOS for marker, _ in _segments(data, MOST_PARTS, len(data)))
-    return f"{scans:,} scans, more than {MAX_SCANS}" if scans > MAX_SCANS else ""
+    scans = scan_count(data, MAX_SCANS)
+    if scans > MAX_SCANS:
+        return f"{scans:,} scans, more than {MAX_SCANS}"
+    _jpeg(data)
+    return ""
 
 
 def _gif_canvas(data: bytes) -> tuple[int, int]:

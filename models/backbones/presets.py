@@ -135,15 +135,17 @@ class Preset:
             ConfigError: It is no preset of images, or takes no images of that size.
             ResourceError: See `file`.
         """
+        from imgpipe.models.backbones import network_copy
+
         kind, _ = self._kind()
         size = self.image_size
-        weights = self.file(WEIGHTS_FILE) if trained else None
         with self._explained():
             try:
-                network = self._built(kind, size if kind.fixed else side, weights)
+                whole = self._built(kind, size if kind.fixed else side)
             except ValueError:  # of a layer, such as one of fewer pixels than a patch
                 # A preset that is broken fails at its own size, too.
-                network = self._built(kind, size, weights)
+                whole = self._built(kind, size)
+        network = getattr(whole, kind.vision) if kind.vision else whole
         patch = int(np.max(getattr(network, "patch_size", 1)))
         if network.inputs[0].shape[1] != side or side % patch > 0:
             raise ConfigError(
@@ -151,19 +153,17 @@ class Preset:
                 f"for its own size, {size}; or a multiple of its patches, if the network has no "
                 f"position embeddings of one size. Received: {side}"
             )
+        if trained:  # only now, as weights may be a large download
+            with self._explained():
+                network_copy.load(whole, self.file(WEIGHTS_FILE))  # with the checks of all weights
         return network
 
-    def _built(self, kind: NetworkKind, side: int, weights: Path | None) -> keras.Model:
-        from imgpipe.models.backbones import network_copy
-
+    def _built(self, kind: NetworkKind, side: int) -> keras.Model:
         # The name would be a part of the names of the layers.
         given: dict[str, Any] = {"name": None}
         if not kind.vision:
             given["image_shape"] = (side, side, 3)
-        whole = _keras_hub().models.Backbone.from_preset(self.given, load_weights=False, **given)
-        if weights is not None:
-            network_copy.load(whole, weights)  # with the checks of all weights
-        return getattr(whole, kind.vision) if kind.vision else whole
+        return _keras_hub().models.Backbone.from_preset(self.given, load_weights=False, **given)
 
     def described(self) -> dict[str, object]:
         """Return the content of the files that describe the network, by their names."""

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from imgpipe.serving.image_header import JXL, parts_together, scan_markers
+from imgpipe.serving.image_header import JXL, TooManyParts, parts_together, scan_count
 from imgpipe.serving.look import UNKNOWN_PIXELS, Look, too_many_pixels
 from imgpipe.serving.server.status import invalid
 from imgpipe.serving.server.storage import IMAGE_INPUT
@@ -152,13 +152,15 @@ SMALL_PIXELS = 2 * _MEGA
 """Pixels of a request that are decoded in about 0.02 s, as long as the default network takes."""
 _USUAL_SCANS = 10
 """Scans that encoders write, with which a JPEG takes less than twice as long as with one."""
-_SCANS_AT_ONCE = 5
-"""Scans of a JPEG of more that take as long as a usual file: a decoder reads all pixels for each,
-and a hundred took 20 times as long."""
+_SCANS_PER_COST = 5
+"""Scans of a JPEG of more than `_USUAL_SCANS` that cost as much as a usual file: a decoder reads
+all pixels for each scan, and a hundred took 20 times as long."""
 _LOSSLESS_PIXELS_PER_BYTE = 55
+"""Pixels of a usual file that cost as much as a byte of a lossless WebP file of many tables of
+codes."""
 _MOST_LOSSLESS_PIXELS = 32 * _MEGA
-"""Pixels that take as long as a lossless WebP file of many tables of codes. One of 0.6 MB and a
-million pixels had the 65,536 that are possible, and took 0.3 s and 370 MB."""
+"""Pixels of a usual file that cost as much as all tables that a lossless WebP file can have. One of
+0.6 MB and a million pixels had these 65,536, and took 0.3 s and 370 MB."""
 _SLICE_S = 0.1
 """Seconds that a slice of rows should take."""
 _FIRST_ROWS = 4
@@ -199,13 +201,14 @@ def row_pixels(alias: str, value: np.ndarray, most: int) -> list[int]:
 
         check_fields(value.flat, example_pb2.Example.DESCRIPTOR, counts_packed=True)
     with parts_of(value):
-        counts = [sum(_pixels(alias, item, most) for item in row) for row in rows]
-    if sum(counts) > _IMAGES * most:
+        counts = [_pixels_and_cost(alias, row, most) for row in rows]
+    total = sum(pixels for pixels, _ in counts)
+    if total > _IMAGES * most:
         raise invalid(
-            f"The images of the request count as {sum(counts) / _MEGA:,.0f} million pixels; "
+            f"The images of the request have {total / _MEGA:,.0f} million pixels; "
             f"{_IMAGES * most / _MEGA:,.0f} million are allowed. Send fewer images at once."
         )
-    return counts
+    return [cost for _, cost in counts]
 
 
 def check_hidden_costs(arrays: Mapping[str, np.ndarray]) -> None:
@@ -237,27 +240,33 @@ def _holds_images(alias: str, value: np.ndarray) -> bool:
     return value.dtype == object and alias in (IMAGE_INPUT, _EXAMPLES)
 
 
-def _pixels(alias: str, item: bytes, most: int) -> int:
-    total = 0
-    for _, image in _images(alias, item):
+def _pixels_and_cost(alias: str, row: Iterable[bytes], most: int) -> tuple[int, int]:
+    """Return the pixels of the images of a row, and those that they cost; see `_cost`."""
+    pixels = 0
+    total_cost = 0
+    for _, image in (found for item in row for found in _images(alias, item)):
         look = Look(image)
-        count = look.pixels
-        if count == UNKNOWN_PIXELS:
+        cost = _cost(look)
+        if UNKNOWN_PIXELS in (look.pixels, cost):
             raise invalid(
                 "the images of the request have too many parts, such as the blocks of a GIF. Send "
                 "fewer images at once, or save them again."
             )
-        if count > most:
-            raise invalid(too_many_pixels(count, most))
-        total += _cost(look)
-    return total
+        if look.pixels > most:
+            raise invalid(too_many_pixels(look.pixels, most))
+        pixels += look.pixels
+        total_cost += cost
+    return pixels, total_cost
 
 
 def _cost(look: Look) -> int:
     """Return how many pixels of a usual file take as long to decode as an image."""
     if look.format == "JPEG":
-        scans = scan_markers(look.data)
-        return look.pixels * (scans // _SCANS_AT_ONCE if scans > _USUAL_SCANS else 1)
+        try:
+            scans = scan_count(look.data, _USUAL_SCANS)
+        except TooManyParts:
+            return UNKNOWN_PIXELS
+        return look.pixels * (scans // _SCANS_PER_COST if scans > _USUAL_SCANS else 1)
     if look.format == "WEBP" and b"VP8L" in look.data:
         of_tables = len(look.data) * _LOSSLESS_PIXELS_PER_BYTE
         return max(look.pixels, min(of_tables, _MOST_LOSSLESS_PIXELS))

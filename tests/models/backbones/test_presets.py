@@ -187,6 +187,12 @@ def test_a_size_that_a_network_does_not_take_is_refused(vit: Path, tmp_path: Pat
             backbones.Backbone(f"hub:{broken}").fetch(72)
 
 
+def test_a_size_is_refused_before_the_weights_are_downloaded(copy: Path) -> None:
+    (copy / presets.WEIGHTS_FILE).unlink()
+    with pytest.raises(ConfigError, match=r"takes no images of 80 pixels"):
+        presets.preset(f"hub:{copy}").network(80, trained=True)
+
+
 def test_weights_of_a_preset_are_its_own(vit: Path) -> None:
     with pytest.raises(ConfigError, match="are in its preset"):
         backbones.Backbone(f"hub:{vit}", "other.weights.h5")

@@ -65,6 +65,7 @@ def test_the_parts_of_all_images_of_a_request_are_limited_together():
         "GIF": comments,
         "PNG": png_bomb(1, 1)[:8] + chunk(b"abCd", b"") * 200_000 + png_bomb(1, 1)[8:],
         "JPEG": b"\xff\xd8" + b"\xff\xe1\0\2" * 9_000 + encoded(noise(1, (8, 8)), "JPEG")[2:],
+        "scans": many_scans(20)[:-2] + b"\xff\xd0" * 200_000,
     }
     for kind, file in files.items():
         assert limits.row_pixels("image_bytes", np.array([file], object), 1000) != [0], kind
@@ -82,11 +83,22 @@ def test_a_jpeg_of_unusually_many_scans_counts_for_each_five_of_them():
         assert limits.row_pixels("image_bytes", file, 1000) == [256 * times], added
 
 
+def test_scans_behind_the_image_or_in_a_preview_do_not_count():
+    """A photograph with five megabytes of a film behind it counted 13 times."""
+    preview = many_scans(20)
+    photo = encoded(noise(1, (40, 40)), "JPEG", comment=preview) + preview
+    assert limits.row_pixels("image_bytes", np.array([photo], object), 10_000) == [1600]
+    cut = many_scans(20)[:-2] + b"\xff\xda\0"
+    assert limits.row_pixels("image_bytes", np.array([cut], object), 1000) == [5 * 256]
+
+
 def test_a_lossless_webp_counts_by_its_bytes_as_it_may_have_many_tables():
     """Twelve clients with files of 0.6 MB and a million pixels held up another for five seconds."""
     file = encoded(noise(1, (100, 100)), "WEBP", lossless=True)
     row = np.array([file], object)
     assert limits.row_pixels("image_bytes", row, 1_000_000) == [55 * len(file)]
+    many = np.repeat(row, 100)
+    assert len(limits.row_pixels("image_bytes", many, 100_000)) == 100, "of 1 million pixels"
     usual = np.array([encoded(noise(1, (100, 100)), "WEBP")], object)
     assert limits.row_pixels("image_bytes", usual, 1_000_000) == [10_000]
 
@@ -110,7 +122,7 @@ def test_a_decompression_bomb_is_refused_without_using_memory(images, make_image
             with pytest.raises(grpc.RpcError, match=r"144\.0 million pixels") as error:
                 stub.Predict(bomb, timeout=30)
             assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        with pytest.raises(grpc.RpcError, match="count as 2,940 million pixels; 2,000 million are"):
+        with pytest.raises(grpc.RpcError, match="have 2,940 million pixels; 2,000 million are"):
             stub.Predict(many, timeout=30)
         assert process.memory_info().rss - before < 64 << 20
         assert outcome(stub, good) == "OK"
