@@ -14,11 +14,7 @@ from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import tables, unpacked
 from imgpipe.components.example_gen.sources.base import Item, NoClasses, Scan
-from imgpipe.components.example_gen.sources.readings import (
-    Reading,
-    SeveralReadings,
-    given_by,
-)
+from imgpipe.components.example_gen.sources.readings import Reading, SeveralReadings
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
 
@@ -87,7 +83,7 @@ def check_lists(
         why = f"{join_names(lists or beside)} may give other labels than the folders"
         why += "" if lists else f"; if so, {_WRITE}"
         readings = _by_lists(place, where, lists)
-        readings.append(Reading({"class_level": 1}, given_by(scan)))
+        readings.append(Reading({"class_level": 1}).tried(scan))
         raise SeveralReadings(where, options, why, readings)
     detail = "may give other labels than the folders"
     sheets = _outermost(files, _SHEETS)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from imgpipe.components.common.formatting import join_names
+from imgpipe.components.common.formatting import join_names, plural
 from imgpipe.components.common.image_file.file_names import claims_to_be_image, stem
 from imgpipe.components.example_gen.settings import DataSettings, SourceOptions
 from imgpipe.components.example_gen.sources.base import Item, Scan
@@ -39,6 +39,13 @@ _MANY = 3  # one in so many files shows that the names mean something
 _KINDS = 3  # folders of images, of their masks and, perhaps, of something else
 _FEW_FILES = 5  # the names of fewer may be the same by chance
 _DEEPEST = 6  # level of folders that may be the classes
+#: What a message says of a setting of a reading.
+_SAYS = {
+    "class_level": "level {}",
+    "label_pattern": "labels in the names",
+    "skip": "without {}",
+    "split_folders": "{}",
+}
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,16 @@ class Reading:
                 words.append(f"--set {shlex.quote(f'data.{name}={text}')}")
         return f"{self.gives}: {' '.join(words)}"
 
+    def tried(self, scan: Scan) -> Reading:
+        """Return the reading that says what its scan gives, and how it differs from others."""
+        splits = f" in {join_names(scan.given_splits)}" if scan.given_splits else ""
+        facts = [plural(sum(bool(item.label) for item in scan.items), "image")]
+        for name, value in self.settings.items():
+            shown = join_names(value) if isinstance(value, tuple) else value
+            facts.append(_SAYS[name].format(shown))
+        gives = f"classes {join_names(scan.vocabulary)}{splits} ({', '.join(facts)})"
+        return dataclasses.replace(self, gives=gives)
+
 
 class Ambiguity(Exception):
     """A tree can be read in several ways; those of `readings` that give classes are offered."""
@@ -87,7 +104,7 @@ def those_that_read(
             continue
         unlabelled = sum(not item.label for item in scan.items)
         if 2 * unlabelled <= len(scan.items) and not are_splits(scan.vocabulary):
-            yield dataclasses.replace(reading, gives=given_by(scan))
+            yield reading.tried(scan)
 
 
 class SeveralReadings(ConfigError):
@@ -100,12 +117,6 @@ class SeveralReadings(ConfigError):
         lines = [reading.command(where, options) for reading in readings][:_MOST]
         choose = "\n  ".join([". Choose one:", *lines]) if lines else ""
         super().__init__(f"data source {where!r}: {why}{choose}")
-
-
-def given_by(scan: Scan) -> str:
-    """Say which classes and splits a scan gives."""
-    splits = f" in {join_names(scan.given_splits)}" if scan.given_splits else ""
-    return f"classes {join_names(scan.vocabulary)}{splits}"
 
 
 def check_splits(top: Folder) -> None:

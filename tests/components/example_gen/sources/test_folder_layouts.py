@@ -138,8 +138,11 @@ def test_a_tree_with_two_meanings_is_refused_with_commands_that_work(
         read(tmp_path, tree)
     scans = followed_advice.scans(refused.value)
     assert set(readings.split(" | ")) <= {said(counted(scan)) for scan in scans}
-    classes = re.findall(r"\n  classes (.*?)(?: in .*?)?: imgpipe", str(refused.value))
-    assert classes == [", ".join(scan.vocabulary) for scan in scans]
+    texts = re.findall(r"\n  (classes .*?): imgpipe", str(refused.value))
+    assert len(set(texts)) == len(texts) == len(scans)
+    for text, scan in zip(texts, scans, strict=True):
+        labelled = sum(item.label is not None for item in scan.items)
+        assert re.match(rf"classes {', '.join(scan.vocabulary)}( in .*)? \({labelled} image", text)
 
 
 def test_photographs_that_are_numbered_in_each_class_name_no_labels(tmp_path):
@@ -176,6 +179,35 @@ def test_a_refusal_names_whole_commands_with_the_settings_that_were_given(tmp_pa
     sets = [set(options) for _, options in followed_advice.commands(refused.value)]
     assert all({"group_pattern", "skip"} <= given for given in sets), command
     assert '--set \'data.skip=["x", "/oslo"]\'' in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("tree", "texts"),
+    [
+        (
+            "{oslo,rome}/{a,b}/{1,2}",
+            "a, b (4 images, without /oslo) | a, b (4 images, without /rome) | "
+            "a, b (8 images, level 2) | oslo, rome (4 images, without a, level 1) | "
+            "oslo, rome (4 images, without b, level 1) | oslo, rome (8 images, level 1)",
+        ),
+        (
+            "{cat,dog}/{1,2,3,4}{,_mask}.png",
+            "cat, dog (16 images, level 1) | cat, dog (8 images, without *_mask*, level 1)",
+        ),
+        (
+            "{train,x}/{a,b}/{1,2}",
+            "a, b (4 images, without /train) | a, b (4 images, without /x) | "
+            "a, b (8 images, level 2) | a, b in train, test (8 images, train=train, x=test) | "
+            "a, b in train, validation (8 images, train=train, x=validation) | "
+            "train, x (8 images, level 1)",
+        ),
+    ],
+)
+def test_a_refusal_says_how_its_readings_differ(tmp_path, tree, texts):
+    with pytest.raises(ConfigError, match="Choose one") as refused:
+        read(tmp_path, tree)
+    shown = re.findall(r"\n  classes (.*?): imgpipe", str(refused.value))
+    assert sorted(shown) == texts.split(" | ")
 
 
 @pytest.mark.parametrize(
