@@ -83,7 +83,7 @@ def check_lists(
         why = f"{join_names(lists or beside)} may give other labels than the folders"
         why += "" if lists else f"; if so, {_WRITE}"
         readings = _by_lists(place, where, lists)
-        readings.append(Reading({"class_level": 1}).tried(scan))
+        readings.append(Reading({"class_level": 1}, f"classes {join_names(scan.vocabulary)}"))
         raise SeveralReadings(where, options, why, readings)
     detail = "may give other labels than the folders"
     sheets = _outermost(files, _SHEETS)

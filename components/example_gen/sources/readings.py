@@ -141,7 +141,8 @@ def check_splits(top: Folder) -> None:
         left_out = [others, named]
     why = f"{join_names([folder.name for folder in named])} name splits, {problem}"
     rest = map(_without, left_out)
-    raise Ambiguity(why, [*_as_splits(folders), *rest, *levels(folders)])
+    # Levels below these folders would mix a split that is named with the others.
+    raise Ambiguity(why, [*_as_splits(folders), *rest, *levels(folders)[:1]])
 
 
 def check_classes(roots: Sequence[Folder], classes: Sequence[Folder]) -> None:

@@ -197,7 +197,7 @@ def test_a_refusal_names_whole_commands_with_the_settings_that_were_given(tmp_pa
         (
             "{train,x}/{a,b}/{1,2}",
             "a, b (4 images, without /train) | a, b (4 images, without /x) | "
-            "a, b (8 images, level 2) | a, b in train, test (8 images, train=train, x=test) | "
+            "a, b in train, test (8 images, train=train, x=test) | "
             "a, b in train, validation (8 images, train=train, x=validation) | "
             "train, x (8 images, level 1)",
         ),
