@@ -14,7 +14,7 @@ _LONGEST: Final = 4_000  # characters of a message, which may repeat what other 
 # The beginning of an address. One that was taken for a path has a single slash; other words before
 # such a slash are kinds of sources, as in csv:/home/me@work/list.csv.
 _BEGINNING: Final = (
-    r"(://|\b(?:https?|s?ftps?|s3[an]?|gc?s|az|adl|abfss?|wasbs?|hdfs|oss|swift|minio):/)"
+    r"(://|\b(?:https?|s?ftps?|s3[an]?|gc?s|az|adl|abfss?|wasbs?|hdfs|oss|swift|minio)://?)"
 )
 _USER_INFO: Final = re.compile(_BEGINNING + r"[^\s'\"]*@")
 _QUERY: Final = re.compile(_BEGINNING + r"([^\s?'\"]*\?)[^\s'\"]+")

@@ -230,6 +230,14 @@ def test_a_secret_in_an_address_is_refused_and_not_repeated(address, shown):
         assert str(ConfigError(f"no {path} here")) == f"no {words[1:-1]} here"
 
 
+@pytest.mark.parametrize(
+    "source", ["csv:/home/me@work/list.csv", "tfrecord:/data/part-??.tfrecord"]
+)
+def test_a_path_with_the_signs_of_an_address_is_none(source: str) -> None:
+    assert configs.build({"data": {"source": source}}).data.source == source
+    assert str(ConfigError(source)) == source
+
+
 def test_minutes_and_folds_decide_whether_there_is_a_search() -> None:
     def searches(**tree: dict[str, object]) -> bool:
         return configs.build({"data": {"source": "photos"}, **tree}).settings.searches
