@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.formatting import plural, seconds
 from imgpipe.components.image_evaluator.rules import NO_THRESHOLD, PASSING
@@ -208,7 +208,7 @@ _SMALL_SHARE = 0.25
 _ALIKE_SHARE = 0.5  # classes with at least this share of the largest one are about equally large
 #: Below this accuracy of the head in cross-validation, fine-tuning often helps.
 _HEAD_ALONE = 0.97
-_MINUTES = 15  # for the search for a better network, where the run gave it no time
+_SEARCH_MINUTES = 15  # for the search for a better network, where the run gave it no time
 _FEWEST_CONFUSED = 2  # one mistake between two classes may be chance
 _WORTHWHILE = 0.5  # points of accuracy for twice the images
 _SHOWN = 0.05  # points; less is shown as 0.0
@@ -304,8 +304,8 @@ def _fine_tuning(facts: Facts) -> str:
     if training["fine_tune"] or training["search"] or unwanted:
         return ""
     return (
-        f"{reached}. In {_MINUTES} minutes further layers are trained too, which often helps where "
-        f"the head alone reaches less than {_HEAD_ALONE:g}."
+        f"{reached}. In {_SEARCH_MINUTES} minutes further layers are trained too, which often "
+        f"helps where the head alone reaches less than {_HEAD_ALONE:g}."
     )
 
 
@@ -333,7 +333,7 @@ def _confused_classes(facts: Facts) -> str:
 
 
 def _longer(facts: Facts) -> str:
-    return _run(facts, "--minutes", str(_MINUTES))
+    return _run(facts, "--minutes", str(_SEARCH_MINUTES))
 
 
 def _run(facts: Facts, *arguments: str) -> str:
