@@ -16,7 +16,7 @@ light_tfx.put_off()  # before anything below is imported, which imports some of 
 _ARTIFACTS = ("Quarantine", "DataBlessing", "RunReport", "RunPlan")
 _MODULES = {
     **dict.fromkeys(_ARTIFACTS, "imgpipe.components.common.artifacts"),
-    "Plan": "imgpipe.components.plan.plan",
+    "Plan": "imgpipe.components.plan",
     "ImageExampleGen": "imgpipe.components.example_gen.image_example_gen",
     "ImageFilter": "imgpipe.components.image_filter.image_filter",
     "StatisticsGen": "imgpipe.components.statistics_gen",
@@ -24,7 +24,7 @@ _MODULES = {
     "DataGate": "imgpipe.components.data_gate.data_gate",
     "FeatureBank": "imgpipe.components.feature_bank.feature_bank",
     "ImageTrainer": "imgpipe.components.image_trainer",
-    "Baseline": "imgpipe.components.baseline",
+    "Baseline": "imgpipe.components.image_evaluator.baseline",
     "ImageEvaluator": "imgpipe.components.image_evaluator.image_evaluator",
     "Predictor": "imgpipe.components.predictor",
     "ServingValidator": "imgpipe.components.serving_validator",

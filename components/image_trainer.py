@@ -17,8 +17,7 @@ from tfx.types.component_spec import ChannelParameter
 from tfx.types.standard_artifacts import Examples, Model, ModelRun
 from tfx.types.standard_component_specs import TrainerSpec
 
-from imgpipe.components.common.artifacts import DataBlessing
-from imgpipe.components.common.blessings import require_data_blessing
+from imgpipe.components.common.artifacts import DataBlessing, require_data_blessing
 from imgpipe.models.names import feature_names as names
 
 #: Dotted path of our own training function.

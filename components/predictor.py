@@ -21,13 +21,13 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, InfraBlessing, Model
 from tfx.utils import path_utils
 
-from imgpipe.components.baseline import is_empty
-from imgpipe.components.baseline_plan import ANSWERS_FOLDER, BASELINE_FILE
-from imgpipe.components.common import blessings, loaded_model
+from imgpipe.components.common import artifacts, loaded_model
 from imgpipe.components.common.answer_table import DESCRIBED, PREDICTED_SPLITS
 from imgpipe.components.common.artifacts import mark_examples
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.common.storage.shards import Shard, batches, shards
+from imgpipe.components.image_evaluator.baseline import is_empty
+from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER, BASELINE_FILE
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.machine import progress
@@ -229,8 +229,8 @@ def Predictor(
         beam_pipeline: Beam pipeline, supplied by TFX.
     """
     mark_examples(predictions)
-    serves = infra_blessing is None or blessings.is_blessed(
-        infra_blessing.uri, blessings.INFRA_BLESSED
+    serves = infra_blessing is None or artifacts.is_blessed(
+        infra_blessing.uri, artifacts.INFRA_BLESSED
     )
     directory = path_utils.serving_model_path(model.uri)
     baseline = ""

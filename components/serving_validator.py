@@ -19,7 +19,7 @@ from tfx.types.standard_artifacts import InfraBlessing, Model, ModelRun
 from tfx.utils import path_utils
 from typing_extensions import TypedDict
 
-from imgpipe.components.common import blessings, loaded_model
+from imgpipe.components.common import artifacts, loaded_model
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.regular_files import local_path
@@ -240,9 +240,9 @@ def ServingValidator(
     passed = all(check["passed"] for check in checks)
     if not passed:
         loaded_model.drop()
-    records.write_json(f"{blessing.uri}/{blessings.VALIDATED}", files)
-    records.write_json(f"{blessing.uri}/{blessings.VALIDATION}", checks)
+    records.write_json(f"{blessing.uri}/{artifacts.VALIDATED}", files)
+    records.write_json(f"{blessing.uri}/{artifacts.VALIDATION}", checks)
     # TFX's own Pusher reads the marker file as well.
-    marker = blessings.INFRA_BLESSED if passed else blessings.INFRA_NOT_BLESSED
-    blessings.write(blessing.uri, marker)
+    marker = artifacts.INFRA_BLESSED if passed else artifacts.INFRA_NOT_BLESSED
+    artifacts.mark(blessing.uri, marker)
     blessing.set_int_custom_property("blessed", int(passed))

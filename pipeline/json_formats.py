@@ -17,7 +17,7 @@ from imgpipe.pipeline.output.run_history import RunComparison, RunList
 from imgpipe.pipeline.output.run_summary import RunSummary
 from imgpipe.pipeline.published.evaluation_summary import EvaluationSummary
 from imgpipe.pipeline.published.predicted_images import PredictedImage, RefusedImage
-from imgpipe.pipeline.request_drift.examination import DriftSummary
+from imgpipe.pipeline.request_drift.comparison import DriftSummary
 from imgpipe.serving.server.model_server import ServerLine
 
 

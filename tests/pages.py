@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from imgpipe.components.report.blocks import Context
 from imgpipe.components.report.page import Page
-from imgpipe.components.report.section import Context
 from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.run_folder import Timings
 from imgpipe.components.run_record.verdict import RunState

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from imgpipe.components.baseline import BaselineState
 from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.image_record import NamedImage
 from imgpipe.components.data_gate.rules import DataDecision
+from imgpipe.components.image_evaluator.baseline import BaselineState
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy, Decision, Ruling
 from imgpipe.components.image_filter.data_summary import DataSummary, Families, of_counts
 from imgpipe.components.image_filter.findings import title_of

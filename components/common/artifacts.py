@@ -1,15 +1,19 @@
-"""The artifact types that this package adds to the standard ones of TFX, and marks on Examples.
+"""The artifact types that this package adds to those of TFX, and what marks artifacts.
 
 Kubeflow's compiler accepts a custom type only when it is importable as
 `<top-level package>.<Name>`, its TYPE_NAME is `<package>.<Name>` and it declares no
 PROPERTIES. Custom properties are allowed.
+
+A gate holds by data: each component that depends on a gate reads the marker file of its blessing.
 """
 
 from __future__ import annotations
 
+import tensorflow as tf
 from tfx.types.artifact import Artifact
 
 from imgpipe.components.common.storage.records import SPLIT_NAMES_JSON
+from imgpipe.models.errors import DataRefused
 
 
 class RunPlan(Artifact):
@@ -43,3 +47,50 @@ def mark_examples(artifact: Artifact) -> None:
 
     artifact.split_names = SPLIT_NAMES_JSON
     examples_utils.set_payload_format(artifact, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+
+
+BLESSED = "BLESSED"
+NOT_BLESSED = "NOT_BLESSED"
+INFRA_BLESSED = "INFRA_BLESSED"
+INFRA_NOT_BLESSED = "INFRA_NOT_BLESSED"
+#: File of an infra blessing that lists the validated files, as `manifest.describe` returns them.
+VALIDATED = "validated.json"
+VALIDATION = "validation.json"  # the checks of ServingValidator
+
+
+def is_blessed(uri: str, name: str = BLESSED) -> bool:
+    """Check whether a blessing artifact holds a marker file.
+
+    Args:
+        uri: URI of the blessing artifact.
+        name: Name of the marker file. Default: `BLESSED`.
+    """
+    return bool(tf.io.gfile.exists(f"{uri}/{name}"))
+
+
+def mark(uri: str, name: str) -> None:
+    """Write an empty marker file, as TFX's own gates do.
+
+    Args:
+        uri: URI of the blessing artifact, which is created when absent.
+        name: Name of the marker file.
+    """
+    tf.io.gfile.makedirs(uri)
+    with tf.io.gfile.GFile(f"{uri}/{name}", "w") as file:
+        file.write("")
+
+
+def require_data_blessing(uri: str) -> None:
+    """Check that DataGate blessed the data.
+
+    Args:
+        uri: URI of the DataBlessing artifact.
+
+    Raises:
+        DataRefused: The artifact holds no `BLESSED` file.
+    """
+    if not is_blessed(uri):
+        raise DataRefused(
+            f"the data was not blessed: no {BLESSED} file in {uri}. Look at gate.json there for "
+            "the reasons, correct the data or the limits under [gate], and run again."
+        )

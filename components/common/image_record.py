@@ -1,4 +1,4 @@
-"""An image as components write it to tf.Examples, and as results name it.
+"""An image as components write it to tf.Examples and as results name it, and the summary of all.
 
 Inspection creates the record, the checks read it, and the Examples artifacts store it. TensorFlow
 is imported only when an Example is created.
@@ -9,14 +9,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import numpy as np
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.image_file.content import Content
 from imgpipe.components.common.image_file.pixels import MEASUREMENTS
-from imgpipe.components.common.storage.records import Value, first, make, text
+from imgpipe.components.common.storage.records import Value, first, make, read_json, text
+from imgpipe.models.finding import Finding
 from imgpipe.models.names import feature_names as names
 
 if TYPE_CHECKING:
@@ -136,3 +137,27 @@ _OF_ITS_CONTENT = {
     field.name: field.default for field in dataclasses.fields(Content) if field.name != "figures"
 }
 _DEFAULTS = _OF_THE_FILE | _OF_ITS_CONTENT
+
+
+INGEST_SUMMARY: Final = "ingest.json"
+
+
+class IngestSummary(TypedDict):
+    """What was read of a source."""
+
+    images: Annotated[int, "Number of files."]
+    splits: Annotated[dict[str, int], "Number of files by split."]
+    fingerprint: Annotated[str, "SHA-256 of the keys of all files."]
+    notes: Annotated[list[Finding], "What the source did not read, by reason."]
+    rule: Annotated[dict[str, Any], "The rule of the splits, as `SplitRule.from_json` reads it."]
+
+
+def read_ingest_summary(examples_uri: str) -> IngestSummary | None:
+    """Read the summary beside Examples; None if there is none."""
+    import tensorflow as tf
+
+    path = f"{examples_uri}/{INGEST_SUMMARY}"
+    if not tf.io.gfile.exists(path):
+        return None
+    summary: IngestSummary = read_json(path)
+    return summary

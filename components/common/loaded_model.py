@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from imgpipe.components.common.storage import manifest
-from imgpipe.models.export.signatures import SERVING_DEFAULT
+from imgpipe.models.export.saved_model import SERVING_DEFAULT
 from imgpipe.models.files.described_files import DescribedFiles
 from imgpipe.serving.served import Served
 from imgpipe.serving.server.runtime import Runtime

@@ -16,6 +16,8 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
+#: Name of the file with the texts, which the component Plan writes.
+PLAN_FILE = "plan.json"
 LARGEST = 2**63 - 1  # integer that a parameter of a component can be: they are stored as int64
 
 

@@ -18,7 +18,7 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import ExampleAnomalies, ExampleStatistics, Schema
 
-from imgpipe.components.common import blessings
+from imgpipe.components.common import artifacts
 from imgpipe.components.common.artifacts import DataBlessing, Quarantine
 from imgpipe.components.common.storage.records import write_text
 from imgpipe.components.data_gate import accepted, rules
@@ -227,4 +227,4 @@ def _write_decision(decision: rules.DataDecision, uri: str, copy: str) -> None:
     """Write `gate.json`, a copy unless `copy` is "", and then BLESSED or NOT_BLESSED."""
     for path in filter(None, (f"{uri}/{GATE_FILE}", copy)):
         write_text(path, json.dumps(decision, indent=1))
-    blessings.write(uri, blessings.BLESSED if decision["blessed"] else blessings.NOT_BLESSED)
+    artifacts.mark(uri, artifacts.BLESSED if decision["blessed"] else artifacts.NOT_BLESSED)

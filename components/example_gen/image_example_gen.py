@@ -24,7 +24,7 @@ from tfx.types import standard_artifacts
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.artifacts import mark_examples
-from imgpipe.components.common.ingest_summary import (
+from imgpipe.components.common.image_record import (
     INGEST_SUMMARY,
     IngestSummary,
     read_ingest_summary,

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from imgpipe.components.common.ingest_summary import read_ingest_summary
+from imgpipe.components.common.image_record import read_ingest_summary
 from imgpipe.components.common.storage import records
 from imgpipe.models import preprocess
 from imgpipe.models.features.bank import axes_file

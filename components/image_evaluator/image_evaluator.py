@@ -31,14 +31,13 @@ from tfx.types.standard_artifacts import (
 from tfx.types.standard_component_specs import EvaluatorSpec
 from tfx.utils import json_utils, path_utils
 
-from imgpipe.components.baseline import is_empty
-from imgpipe.components.baseline_plan import BASELINE_FILE
-from imgpipe.components.common import blessings
+from imgpipe.components.common import artifacts
 from imgpipe.components.common.answer_table import PREDICTED_SPLITS, AnswerTable
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.image_evaluator import new_images, rules
+from imgpipe.components.image_evaluator.baseline import is_empty
 from imgpipe.components.image_evaluator.decision import DECISION_FILE, Decision
-from imgpipe.components.image_evaluator.settings import EvaluatorPlan
+from imgpipe.components.image_evaluator.settings import BASELINE_FILE, EvaluatorPlan
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.model_names import HISTORY_FILE
@@ -166,9 +165,9 @@ def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> rules.Evidence:
 
 def _unserved(uri: str | None) -> str:
     """Return why ServingValidator did not bless the export; "" if it did, or was not asked."""
-    if not uri or blessings.is_blessed(uri, blessings.INFRA_BLESSED):
+    if not uri or artifacts.is_blessed(uri, artifacts.INFRA_BLESSED):
         return ""
-    checks = records.read_json(f"{uri}/{blessings.VALIDATION}")
+    checks = records.read_json(f"{uri}/{artifacts.VALIDATION}")
     broken = next(check for check in checks if not check["passed"])
     return f"the serving check {broken['name']!r} failed: {broken['detail']}"
 
@@ -177,7 +176,7 @@ def _bless(blessing: Any, decision: Decision, model: Any) -> None:
     """Write the decision, and what TFX's own Evaluator writes for the components after it."""
     records.write_json(f"{blessing.uri}/{DECISION_FILE}", decision)
     blessed = decision["blessed"]
-    blessings.write(blessing.uri, blessings.BLESSED if blessed else blessings.NOT_BLESSED)
+    artifacts.mark(blessing.uri, artifacts.BLESSED if blessed else artifacts.NOT_BLESSED)
     blessing.set_int_custom_property("blessed", int(blessed))
     blessing.set_string_custom_property("current_model", model.uri)
     blessing.set_int_custom_property("current_model_id", model.id)

@@ -20,8 +20,12 @@ from tfx.types.standard_artifacts import Examples
 
 from imgpipe.components.common.artifacts import Quarantine, mark_examples
 from imgpipe.components.common.image_file.pixels import ALL_BYTES
-from imgpipe.components.common.image_record import METADATA, ImageRecord
-from imgpipe.components.common.ingest_summary import INGEST_SUMMARY, read_ingest_summary
+from imgpipe.components.common.image_record import (
+    INGEST_SUMMARY,
+    METADATA,
+    ImageRecord,
+    read_ingest_summary,
+)
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import (
     ShardWriter,

@@ -21,11 +21,11 @@ from tfx.types.standard_artifacts import (
 )
 from tfx.utils import io_utils, path_utils
 
-from imgpipe.components.baseline_plan import ANSWERS_FOLDER
-from imgpipe.components.common import blessings
+from imgpipe.components.common import artifacts
 from imgpipe.components.common.artifacts import Quarantine
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.image_evaluator.decision import DECISION_FILE
+from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER
 from imgpipe.components.model_pusher.push import Candidate, Push, push
 from imgpipe.components.model_pusher.settings import PUSH_FILE, PusherPlan
 from imgpipe.models.files import json_object
@@ -70,7 +70,7 @@ def ModelPusher(
     """
     local_path(model.uri, "ModelPusher")
     plan = PusherPlan.from_json(settings)
-    validated = f"{infra_blessing.uri}/{blessings.VALIDATED}"  # TFX's InfraValidator writes none
+    validated = f"{infra_blessing.uri}/{artifacts.VALIDATED}"  # TFX's InfraValidator writes none
     decision = f"{model_blessing.uri}/{DECISION_FILE}"  # TFX's Evaluator writes none
     exported = path_utils.serving_model_path(model.uri)
     beside = {"statistics": statistics, "schema": schema, ANSWERS_FOLDER: predictions}
@@ -83,8 +83,8 @@ def ModelPusher(
         images=images.uri if images else "",
     )
     gates = {
-        "model": blessings.is_blessed(model_blessing.uri),
-        "serving": blessings.is_blessed(infra_blessing.uri, blessings.INFRA_BLESSED),
+        "model": artifacts.is_blessed(model_blessing.uri),
+        "serving": artifacts.is_blessed(infra_blessing.uri, artifacts.INFRA_BLESSED),
     }
     versions = local_path(plan.settings.directory, "ModelPusher")
     outcome = push(versions, candidate, gates, plan.settings.keep)

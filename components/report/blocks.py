@@ -1,18 +1,26 @@
-"""The blocks that a result is shown as: sentences, tables, pictures, curves and commands.
+"""The blocks that a result is shown as, and the sections of a page that are made of them.
 
-`page` draws them as HTML, and `pipeline.command_line.printing` prints them on the terminal, without
-the pictures. Texts are plain: whoever draws a block escapes them, and formats its numbers.
+Blocks are sentences, tables, pictures, curves and commands. `page` draws them as HTML, and
+`pipeline.command_line.printing` prints them on the terminal, without the pictures. Texts are plain:
+whoever draws a block escapes them, and formats its numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from imgpipe.components.data_gate import rules
+from imgpipe.models.finding import Finding
 
 if TYPE_CHECKING:
     import markupsafe
 
+    from imgpipe.components.run_record.facts import Facts
+    from imgpipe.components.run_record.run_folder import Timings
     from imgpipe.components.run_record.shown_images import ImageMap
+    from imgpipe.components.run_record.verdict import RunState
 
 #: How a part of a text is drawn; a `name` and a `path` come from the data.
 SpanLook = Literal["", "strong", "muted", "good", "bad", "warn", "unseen", "name", "path", "code"]
@@ -178,3 +186,67 @@ def pictures(parts: object) -> Iterator[Picture]:
     elif isinstance(parts, list | tuple):
         for part in parts:
             yield from pictures(part)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a section is built from.
+
+    Attributes:
+        facts: Facts of the run, and what its pictures show.
+        timings: Durations of the components; None if they are not known.
+        state: How the run ended.
+    """
+
+    facts: Facts
+    timings: Timings | None
+    state: RunState
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """Class names, in the order of the probabilities."""
+        return self.facts["settings"]["vocabulary"]
+
+    @property
+    def data_reasons(self) -> list[str]:
+        """DataGate's reasons for refusing the data as sentences, grouped when there are many."""
+        gate = self.facts["data_gate"]
+        return rules.summarised(gate["reasons"]) if gate is not None else []
+
+
+#: Yields what a section shows. The page has no section without content.
+Build = Callable[[Context], Iterable[ResultBlock]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of the page.
+
+    Attributes:
+        id: Its anchor.
+        order: Sections appear on the page in ascending order.
+        numbers: Whether it lies in the closed part "Numbers", below the pictures.
+    """
+
+    id: str
+    title: str
+    build: Build
+    order: int = 0
+    numbers: bool = False
+
+
+def section(
+    anchor: str, title: str, order: int = 0, numbers: bool = False
+) -> Callable[[Build], Section]:
+    """Return a decorator that makes a section of the function that builds it."""
+    return lambda build: Section(anchor, title, build, order, numbers)
+
+
+def said(findings: Iterable[Finding]) -> Iterator[Sentence]:
+    """Yield the findings that are sentences, each with what to do."""
+    for finding in findings:
+        if finding["sentence"]:
+            not_used = finding["fate"] == "not_used"
+            text = f"Not used: {finding['sentence']}" if not_used else finding["sentence"]
+            parts = [text, *finding["remedies"]]
+            yield Sentence(" ".join(f"{capitalised(part)}." for part in parts), "muted")

@@ -12,8 +12,8 @@ from imgpipe.components.common.formatting import count, share
 from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.report import blocks as show
+from imgpipe.components.report.blocks import Context, Section, said
 from imgpipe.components.report.page import Page
-from imgpipe.components.report.section import Context, Section, said
 from imgpipe.components.report.sections import accuracy, images, outcome, pictures
 from imgpipe.components.run_record.facts import Facts, empty, page_settings
 from imgpipe.components.run_record.metrics import deciding_answers, metrics

@@ -18,10 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.common import formatting as text
-from imgpipe.components.report.blocks import Picture, ResultBlock, Sentence, pictures
+from imgpipe.components.report.blocks import (
+    Context,
+    Picture,
+    ResultBlock,
+    Section,
+    Sentence,
+    pictures,
+)
 from imgpipe.components.report.pictures import plots
 from imgpipe.components.report.pictures.thumbnails import Thumbnails
-from imgpipe.components.report.section import Context, Section
 from imgpipe.components.report.sections import SECTIONS
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from imgpipe.components.common import artifacts
 from imgpipe.components.common.storage import records
+from imgpipe.components.report.blocks import Context
 from imgpipe.components.report.page import Page
 from imgpipe.components.report.pictures import plots, thumbnails
-from imgpipe.components.report.section import Context
 from imgpipe.components.report.sections import images
 from imgpipe.components.run_record import collect, run_folder, verdict
 from imgpipe.components.run_record.collect import REPORTED

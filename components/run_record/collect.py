@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from imgpipe.components.baseline_plan import BASELINE_FILE
-from imgpipe.components.common import blessings
+from imgpipe.components.common import artifacts
 from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.storage import records
 from imgpipe.components.data_gate.settings import GATE_FILE
 from imgpipe.components.image_evaluator.decision import DECISION_FILE, FOLDS
+from imgpipe.components.image_evaluator.settings import BASELINE_FILE
 from imgpipe.components.image_filter import image_table, quarantine
 from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.model_pusher.settings import PUSH_FILE
@@ -79,7 +79,7 @@ REPORTED = {
     ),
     "predictions": ReportedArtifact("Predictor", "predictions", "Examples"),
     "infra_blessing": ReportedArtifact(
-        "ServingValidator", "blessing", "InfraBlessing", blessings.VALIDATION, "serving"
+        "ServingValidator", "blessing", "InfraBlessing", artifacts.VALIDATION, "serving"
     ),
     "pushed_model": ReportedArtifact(
         "ModelPusher", "pushed_model", "PushedModel", PUSH_FILE, "push"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import TypedDict
 
 if TYPE_CHECKING:
-    from imgpipe.components.baseline import BaselineState
     from imgpipe.components.data_gate.rules import DataDecision
+    from imgpipe.components.image_evaluator.baseline import BaselineState
     from imgpipe.components.image_evaluator.decision import Decision
     from imgpipe.components.image_filter.data_summary import DataSummary
     from imgpipe.components.image_filter.judge.check import Row

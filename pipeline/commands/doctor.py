@@ -32,13 +32,13 @@ def doctor(
     """Check this machine, and say how to solve each problem."""
     from imgpipe.components.report.blocks import Figures, Heading, Span
     from imgpipe.pipeline.command_line.printing import print_blocks
-    from imgpipe.pipeline.doctor import machine
+    from imgpipe.pipeline.machine_checks import CHECKS
 
     if presets:
         print_blocks(new_console(), [_presets()])
         return
     rows: list[NamedText] = []
-    findings = [check() for check in machine.CHECKS]
+    findings = [check() for check in CHECKS]
     for finding in findings:
         mark = Span("!", "warn") if finding["remedies"] else Span("✓", "good")
         if finding["decides"]:  # no run and no server can work

@@ -84,7 +84,7 @@ def command(
         with display.step("loading TensorFlow"), quick_imports():
             import tensorflow  # noqa: F401  # so that the next step's time is that of the model
 
-            from imgpipe.models.export.signatures import CAM
+            from imgpipe.models.export.saved_model import CAM
             from imgpipe.models.network import activation_images, network_file
             from imgpipe.serving.served import Served
         with display.step("loading the model"):

@@ -38,14 +38,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
 
-from imgpipe.components.baseline_plan import BaselinePlan
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.data_gate import accepted
 from imgpipe.components.data_gate.settings import GatePlan
 from imgpipe.components.example_gen.settings import ReadPlan, SourceOptions
 from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.feature_bank.settings import BankPlan
-from imgpipe.components.image_evaluator.settings import EvaluatorPlan
+from imgpipe.components.image_evaluator.settings import BaselinePlan, EvaluatorPlan
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.settings import FilterPlan

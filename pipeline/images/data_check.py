@@ -138,9 +138,9 @@ class CheckedSource:
 
     def page(self) -> Page:
         """Return what the page shows, without its images."""
+        from imgpipe.components.report.blocks import Context
         from imgpipe.components.report.other_pages import check_sections
         from imgpipe.components.report.page import Page
-        from imgpipe.components.report.section import Context
         from imgpipe.components.run_record.facts import empty, page_settings
         from imgpipe.components.run_record.shown_images import condensed, sampled
         from imgpipe.components.run_record.verdict import RunState

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.common.beam import worker_start
-from imgpipe.components.plan import FILE as PLAN_FILE
+from imgpipe.components.common.settings import PLAN_FILE
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import json_object
 from imgpipe.models.machine.process import prefer_batches, quick_imports

@@ -24,7 +24,7 @@ from imgpipe.components.image_evaluator.rules import SLACK
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.models.export import exchange_files as files
 from imgpipe.models.export.exchange_files import Answering, Probabilities
-from imgpipe.models.export.signatures import SERVING_DEFAULT, SERVING_PIXELS
+from imgpipe.models.export.saved_model import SERVING_DEFAULT, SERVING_PIXELS
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.system import install_extra
 from imgpipe.models.names import feature_names as names

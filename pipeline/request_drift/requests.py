@@ -23,7 +23,7 @@ from imgpipe.components.example_gen.sources.request_log import (
     RequestLogSource,
 )
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.models.export.signatures import FEATURE_VECTORS
+from imgpipe.models.export.saved_model import FEATURE_VECTORS
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.finding import Finding
 from imgpipe.models.machine import progress

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from imgpipe.components import predictor
-from imgpipe.components.baseline_plan import ANSWERS_FOLDER
-from imgpipe.components.common import blessings, loaded_model
+from imgpipe.components.common import artifacts, loaded_model
 from imgpipe.components.common.answer_table import PREDICTED_SPLITS
 from imgpipe.components.common.storage import manifest, records
+from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER
 from imgpipe.components.serving_validator import Samples, validate
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.export.signatures import CAM
+from imgpipe.models.export.saved_model import CAM
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
@@ -243,8 +243,8 @@ def test_a_refused_model_that_cannot_be_loaded_has_no_predictions(made: Path, tm
     broken = made / "broken"
     shutil.copytree(made / "model", broken)
     (broken / "Format-Serving" / "saved_model.pb").write_bytes(b"")
-    blessings.write(f"{tmp_path}/refused", blessings.INFRA_NOT_BLESSED)
-    blessings.write(f"{tmp_path}/blessed", blessings.INFRA_BLESSED)
+    artifacts.mark(f"{tmp_path}/refused", artifacts.INFRA_NOT_BLESSED)
+    artifacts.mark(f"{tmp_path}/blessed", artifacts.INFRA_BLESSED)
     refused = _artifact("InfraBlessing", tmp_path / "refused")
     out = _predict(made, tmp_path / "out", "broken", "empty", infra_blessing=refused)
     assert [records.count(str(out), split) for split in names.SPLITS] == [0, 0, 0]

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import imgpipe
-from imgpipe.components.baseline_plan import ANSWERS_FOLDER
 from imgpipe.components.common.storage import manifest, records
+from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.files.described_files import version_damage
 from imgpipe.models.names import feature_names as names

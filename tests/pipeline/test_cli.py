@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.pipeline.doctor import machine
+from imgpipe.pipeline import machine_checks
 from imgpipe.pipeline.output import run_summary
 from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.pipeline.output.run_summary import summarised
@@ -90,7 +90,7 @@ def test_init_writes_a_configuration_for_the_folder(photos: Path, tmp_path: Path
     result = imgpipe("init", str(photos), "-o", str(tmp_path / "c.toml"))
     assert result.returncode == 0, result.stderr
     assert "16 files in 2 classes: a b 8, ü 8" in result.stdout
-    assert f"installed: {machine.installed_backbones()}\n" in result.stdout
+    assert f"installed: {machine_checks.installed_backbones()}\n" in result.stdout
     from imgpipe.pipeline.configuration import config as configs
 
     config = configs.load(tmp_path / "c.toml")

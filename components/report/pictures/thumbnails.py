@@ -169,7 +169,7 @@ def encoded_cams(
 
 def _drawn(model: str, images: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
     from imgpipe.components.common import loaded_model
-    from imgpipe.models.export.signatures import CAM
+    from imgpipe.models.export.saved_model import CAM
     from imgpipe.models.network import activation_images
 
     hashes = list(images)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from imgpipe.components.report.section import Section
+from imgpipe.components.report.blocks import Section
 
 __all__ = ["SECTIONS"]
 

@@ -8,8 +8,8 @@ from imgpipe.components.common.answer_table import ClassMetrics
 from imgpipe.components.common.formatting import capped, plural, share
 from imgpipe.components.image_evaluator.decision import FOLDS
 from imgpipe.components.report import blocks as show
+from imgpipe.components.report.blocks import Context, section
 from imgpipe.components.report.pictures.thumbnails import cam_key
-from imgpipe.components.report.section import Context, section
 from imgpipe.components.run_record.facts import folds_of
 from imgpipe.components.run_record.metrics import Mistake
 from imgpipe.models.head.certainty import AccuracyFigures

@@ -13,8 +13,8 @@ from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.findings import not_used, title_of
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.report import blocks as show
+from imgpipe.components.report.blocks import Context, said, section
 from imgpipe.components.report.commands import can_be_reviewed, review_command
-from imgpipe.components.report.section import Context, said, section
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel
 from imgpipe.models.finding import Finding
 from imgpipe.models.names import feature_names as names

@@ -9,8 +9,8 @@ from typing import Any
 from imgpipe.components.common.formatting import count, seconds
 from imgpipe.components.image_filter.findings import joined
 from imgpipe.components.report import blocks as show
+from imgpipe.components.report.blocks import Context, said, section
 from imgpipe.components.report.commands import advice, next_commands
-from imgpipe.components.report.section import Context, said, section
 from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.verdict import run_findings
 from imgpipe.models.finding import Finding

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from imgpipe.components.common.answer_table import ClassMetrics
 from imgpipe.components.common.formatting import plural, share
 from imgpipe.components.report import blocks as show
+from imgpipe.components.report.blocks import Context, section
 from imgpipe.components.report.pictures import plots
 from imgpipe.components.report.pictures.plots import images_to_threshold, power_law
-from imgpipe.components.report.section import Context, section
 from imgpipe.components.run_record.metrics import MATRIX, DecidingAnswers
 from imgpipe.components.run_record.shown_images import Gallery
 

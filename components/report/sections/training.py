@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from imgpipe.components.common.formatting import join_names, plural, seconds, share
 from imgpipe.components.report import blocks as show
+from imgpipe.components.report.blocks import Context, section
 from imgpipe.components.report.commands import serve_command, would_more_help
 from imgpipe.components.report.pictures import plots
-from imgpipe.components.report.section import Context, section
 from imgpipe.models.features.bank import BankFacts
 from imgpipe.models.features.folds import FEWEST_MISTAKES
 from imgpipe.models.head.calibration import Calibration

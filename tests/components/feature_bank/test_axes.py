@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgpipe.components.common.ingest_summary import INGEST_SUMMARY
+from imgpipe.components.common.image_record import INGEST_SUMMARY
 from imgpipe.components.common.storage import records
 from imgpipe.components.feature_bank import axes as module
 from imgpipe.components.feature_bank.axes import RunAxes

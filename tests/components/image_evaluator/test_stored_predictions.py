@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgpipe.components.common import blessings
+from imgpipe.components.common import artifacts
 from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.storage import records
 from imgpipe.components.image_evaluator import image_evaluator
@@ -96,7 +96,7 @@ def _evaluated(folder: Path, predictions: Any, classes: int, baseline: bool = Fa
         "baseline_model": [artifact(kinds.Model, "baseline")],
         "infra_blessing": [artifact(kinds.InfraBlessing, "infra")],
     }
-    blessings.write(str(folder / "infra"), blessings.INFRA_BLESSED)
+    artifacts.mark(str(folder / "infra"), artifacts.INFRA_BLESSED)
     state = {"version": 7, "compared": baseline, "why": "", "columns": list(range(classes))}
     records.write_json(f"{folder}/baseline/baseline.json", state)
     if baseline:
@@ -120,8 +120,8 @@ def _evaluated(folder: Path, predictions: Any, classes: int, baseline: bool = Fa
     }
     image_evaluator.ImageEvaluatorExecutor(context).Do(inputs, outputs, properties)
     decision = records.read_json(f"{folder}/blessing/{DECISION_FILE}")
-    marked = blessings.is_blessed(f"{folder}/blessing")
-    assert marked != blessings.is_blessed(f"{folder}/blessing", blessings.NOT_BLESSED)
+    marked = artifacts.is_blessed(f"{folder}/blessing")
+    assert marked != artifacts.is_blessed(f"{folder}/blessing", artifacts.NOT_BLESSED)
     assert marked == decision["blessed"] == bool(blessing.get_int_custom_property("blessed"))
     return decision
 

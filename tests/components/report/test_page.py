@@ -8,7 +8,7 @@ import pytest
 from imgpipe.components.data_gate.rules import DataDecision
 from imgpipe.components.image_filter.data_summary import Families
 from imgpipe.components.report import page
-from imgpipe.components.report.section import Section
+from imgpipe.components.report.blocks import Section
 from imgpipe.components.report.sections import SECTIONS, images
 from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.facts import empty

@@ -1,7 +1,7 @@
 """Accuracy by slices of images: counts add up."""
 
 from imgpipe.components.common.answer_table import DESCRIBED
-from imgpipe.components.report.section import Context
+from imgpipe.components.report.blocks import Context
 from imgpipe.components.report.sections import accuracy
 from imgpipe.components.run_record.metrics import slices
 from imgpipe.components.run_record.verdict import RunState

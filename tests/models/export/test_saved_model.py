@@ -192,7 +192,7 @@ def test_the_signature_cam_weights_the_feature_map_by_the_top_class(
 
 def test_the_evidence_in_all_maps_adds_up_at_the_size_of_the_largest(images) -> None:
     from imgpipe.models import preprocess
-    from imgpipe.models.export.signatures import grad_cam
+    from imgpipe.models.export.saved_model import grad_cam
 
     several = _classifier(3, features="covariance")
     found = grad_cam(several, preprocess.batch_decode(images, _SIZE))

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from tensorflow_serving.apis import predict_pb2
 
-from imgpipe.components.baseline_plan import ANSWERS_FOLDER
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.data_gate import schema as schemas
 from imgpipe.components.example_gen.sources.request_log import RequestLogSource
+from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER
 from imgpipe.components.model_pusher import versions
 from imgpipe.models.files.described_files import VOCABULARY
 from imgpipe.models.names import feature_names as names

@@ -12,8 +12,8 @@ from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 
 from imgpipe.components.common.artifacts import RunPlan
+from imgpipe.components.common.settings import PLAN_FILE
 from imgpipe.components.common.storage import records
-from imgpipe.components.plan import FILE
 
 
 @component
@@ -47,4 +47,4 @@ def Plan(
     """
     given = {"source": source, "threshold": threshold, "epochs": epochs, "image_size": image_size}
     values = json.loads(parameters) if parameters else pkgutil.resolve_name(plan_fn)(config, given)
-    records.write_json(f"{plan.uri}/{FILE}", values)
+    records.write_json(f"{plan.uri}/{PLAN_FILE}", values)

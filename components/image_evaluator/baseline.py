@@ -14,12 +14,8 @@ from tfx.types.standard_artifacts import ExampleStatistics, Model, Schema
 from tfx.utils import path_utils
 from typing_extensions import TypedDict
 
-from imgpipe.components.baseline_plan import (
-    ANSWERS_FOLDER,
-    BASELINE_FILE,
-    BaselinePlan,
-)
 from imgpipe.components.common.storage import manifest, records
+from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER, BASELINE_FILE, BaselinePlan
 from imgpipe.models.errors import ResourceError
 
 #: Files that publishing has added to the SavedModel of a version.

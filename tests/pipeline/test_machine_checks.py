@@ -1,4 +1,4 @@
-"""What `imgpipe doctor` finds out about the machine."""
+"""What `imgpipe doctor` finds out about the machine_checks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from imgpipe.models.backbones.registry import PackagedWeights
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.finding import Finding
 from imgpipe.models.machine import system
-from imgpipe.pipeline.doctor import machine
+from imgpipe.pipeline import machine_checks
 
 
 def _found(name: str) -> Finding:
     """Return what a check of the machine finds."""
-    (check,) = (check for check in machine.CHECKS if check.__name__ == name)
+    (check,) = (check for check in machine_checks.CHECKS if check.__name__ == name)
     return check()
 
 
