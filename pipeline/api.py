@@ -233,9 +233,9 @@ def _configuration(
 ) -> Config:
     """Build the configuration from arguments, as the command line does."""
     from imgpipe.pipeline.command_line import options
-    from imgpipe.pipeline.command_line import settings as arguments
+    from imgpipe.pipeline.configuration import given_settings
 
     source = None if config is None else os.fsdecode(config)
     images = None if data is None else os.fsdecode(data)
     folder = None if out is None else options.output_folder(os.fsdecode(out))
-    return arguments.configuration(source, images, folder, arguments.assignments(settings))
+    return given_settings.configuration(source, images, folder, given_settings.named(settings))

@@ -30,7 +30,7 @@ from imgpipe.models.machine.process import quick_imports
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals
 from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.configuration.toml_text import to_toml
+from imgpipe.pipeline.configuration.given_settings import to_toml
 from imgpipe.pipeline.definition import plan as plans
 from imgpipe.pipeline.execution import failures, repetition
 from imgpipe.pipeline.images import source

@@ -17,8 +17,7 @@ from pathlib import Path, PurePosixPath
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings.limits import INPUT, OUTPUT, PLACE
-from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config, marked
-from imgpipe.pipeline.configuration.dotted_keys import flat
+from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config, flat, marked
 from imgpipe.pipeline.configuration.sections import Volume
 from imgpipe.pipeline.images.source import among_images
 

@@ -278,7 +278,7 @@ def _trained(run: PastRun) -> Path:
     uri = run.artifact("ImageTrainer", "model")
     model = Path(uri) / SAVED_MODEL_FOLDER
     if not uri or not (model / SAVED_MODEL).is_file():
-        kept = run.config.get("run.keep")
+        kept = run.setting("run", "keep")
         raise ResourceError(
             f"the model of run {run.name} was removed to save space: only the last {kept} runs "
             f"(run.keep) and published versions keep theirs. {again}"

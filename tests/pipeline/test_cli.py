@@ -133,6 +133,7 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
     from imgpipe.components.example_gen.sources import Item, Scan
     from imgpipe.components.run_record import run_folder
     from imgpipe.pipeline.configuration import config as configs
+    from imgpipe.pipeline.configuration.given_settings import assigned
     from imgpipe.pipeline.definition import graph, plan
 
     found = Scan("p", (Item("a/1.jpg", "a", sha256="0" * 64),), ("a", "b"), fingerprint="f")
@@ -140,7 +141,7 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
         ("evaluate.cross_validate=3",),
         ("model.freeze='none'", "model.weights='none'"),
     ):
-        config = configs.build({"run": {"out": str(tmp_path)}}, settings)
+        config = configs.build({"run": {"out": str(tmp_path)}}, assigned(settings))
         known = plan.make(config, found)
         pipeline = graph.create_pipeline(config, known, graph.Storage("root"))
         built = {node.id for node in pipeline.components}

@@ -12,6 +12,7 @@ import pytest
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.network import classifier
 from imgpipe.pipeline.configuration import config as configs
+from imgpipe.pipeline.configuration.given_settings import assigned
 from imgpipe.pipeline.execution import failures, repetition
 from imgpipe.pipeline.execution.pipeline_run import execute
 from imgpipe.pipeline.output import metadata_file, past_run
@@ -110,7 +111,7 @@ def test_names_of_layers_are_checked_before_the_images(settings: tuple[str, ...]
     model = {"backbone": "conv_8_8_8", "weights": "none", "freeze": "all", "image_size": 32}
     refused = pytest.raises(ConfigError, match=expected) if expected else contextlib.nullcontext()
     with refused:
-        classifier.require_layers(configs.build({"model": model}, settings).settings)
+        classifier.require_layers(configs.build({"model": model}, assigned(settings)).settings)
 
 
 @pytest.fixture
