@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Final
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.formatting import plural
-from imgpipe.components.common.storage.manifest import PublishedVersion
+from imgpipe.components.common.storage import manifest
 from imgpipe.components.data_gate.drift import FeatureDistance
 from imgpipe.components.example_gen.notes import gathered
 from imgpipe.components.example_gen.sources.request_log import KIND, RequestLogSource
@@ -44,12 +45,12 @@ class DriftSummary(TypedDict):
     findings: Annotated[list[Finding], "What was not compared, and why."]
 
 
-def examine(source: RequestLogSource, versions: Mapping[int, PublishedVersion]) -> DriftSummary:
+def examine(source: RequestLogSource, base: Path) -> DriftSummary:
     """Compare the requests in a log with the training data of the version that answered.
 
     Args:
         source: The log.
-        versions: Versions of the model by number.
+        base: Folder of the versions of the model, of which the intact ones count.
 
     Raises:
         ConfigError: There is no log, or it is the log of another model.
@@ -57,6 +58,7 @@ def examine(source: RequestLogSource, versions: Mapping[int, PublishedVersion]) 
             no statistics of its training data.
     """
     log = f"{KIND}:{source.locator}"
+    versions = {version.number: version for version in manifest.versions(base)}
     vocabularies = {number: {*version.vocabulary} for number, version in versions.items()}
     number, answers, notes = requests.read(source, vocabularies)
     reference = comparison.load(versions[number])

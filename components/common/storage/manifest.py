@@ -167,6 +167,12 @@ def versions(base: Path) -> Iterator[PublishedVersion]:
     return (version for version in readable(base) if not version_damage(version.path))
 
 
+def intact(base: Path, number: int) -> PublishedVersion | None:
+    """Return the intact version of a number below `base`, or None; no other one is read whole."""
+    chosen = (version for version in readable(base) if version.number == number)
+    return next((version for version in chosen if not version_damage(version.path)), None)
+
+
 def latest(base: Path) -> PublishedVersion | None:
     """Return the newest intact version below `base`, or None."""
     return next(versions(base), None)

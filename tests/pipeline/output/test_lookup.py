@@ -197,7 +197,7 @@ def test_versions_that_no_run_published_have_nothing_to_compare_or_publish_again
     model = lookup.model(tmp_path)
     assert model.version == 1
     with pytest.raises(ResourceError, match=r"intact .* \(version 1: manifest.json is missing"):
-        _ = model.intact_versions
+        _ = model.published
 
 
 def test_a_version_with_zeros_before_its_number_is_none(out: Path):
