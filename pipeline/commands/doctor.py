@@ -31,8 +31,8 @@ def doctor(
 ) -> None:
     """Check this machine, and say how to solve each problem."""
     from imgpipe.components.report.blocks import Figures, Heading, Span
+    from imgpipe.pipeline import machine
     from imgpipe.pipeline.command_line.printing import print_blocks
-    from imgpipe.pipeline.doctor import machine
 
     if presets:
         print_blocks(new_console(), [_presets()])

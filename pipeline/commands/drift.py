@@ -13,7 +13,7 @@ from imgpipe.pipeline.command_line import options, output_files
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import NamedText, ResultBlock, SpanLook
-    from imgpipe.pipeline.request_drift.examination import DriftSummary
+    from imgpipe.pipeline.request_drift.comparison import DriftSummary
 
 app = typer.Typer()
 
@@ -48,9 +48,9 @@ def drift(
     answering = lookup.model(model, published=True).published
     with consoles.counted(to_stderr=json_file == output_files.STANDARD_OUTPUT) as display:
         with display.step("loading TensorFlow, TFX"), quick_imports():
-            from imgpipe.pipeline.request_drift import examination
+            from imgpipe.pipeline.request_drift import comparison
         with display.step("comparing"):
-            summary = examination.examine(source, answering.path.parent)
+            summary = comparison.examine(source, answering.path.parent)
     show_result(_blocks(summary), summary, json_file)
     if summary["drift"]:
         raise typer.Exit(DataRefused.exit_code)

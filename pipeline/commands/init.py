@@ -67,7 +67,7 @@ def init(
     from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.configuration.given_settings import assigned
-    from imgpipe.pipeline.doctor.machine import installed_backbones
+    from imgpipe.pipeline.machine import installed_backbones
 
     if output.exists() and not force:
         raise ConfigError(

@@ -32,9 +32,9 @@ from imgpipe.pipeline.command_line import signals
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.configuration.given_settings import to_toml
 from imgpipe.pipeline.definition import plan as plans
+from imgpipe.pipeline.definition import source
+from imgpipe.pipeline.definition.source import RunInputs
 from imgpipe.pipeline.execution import failures, repetition
-from imgpipe.pipeline.images import source
-from imgpipe.pipeline.images.source import RunInputs
 from imgpipe.pipeline.output import metadata_file
 from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.pipeline.output.past_run import ARTIFACT_ROOT, PastRun
@@ -42,7 +42,7 @@ from imgpipe.pipeline.output.run_summary import summarised
 from imgpipe.pipeline.results import Run
 
 if TYPE_CHECKING:
-    from imgpipe.pipeline.runners.local import NodeResult
+    from imgpipe.pipeline.execution.local import NodeResult
 
 #: Step of the display in which the libraries are imported.
 _LOADING = "loading TensorFlow, TFX"
@@ -167,7 +167,7 @@ class RunRecord:
         with self._step(_LOADING), quick_imports():
             from imgpipe.models import augmentation
             from imgpipe.models.network import classifier
-            from imgpipe.pipeline.runners import local  # noqa: F401  # with the graph and TFX
+            from imgpipe.pipeline.execution import local  # noqa: F401  # with the graph and TFX
         self._import_seconds = round(time.monotonic() - loading, 3)
         with self._step("finding the images"):
             progress.advance(len(listed.result().items))
@@ -183,7 +183,7 @@ class RunRecord:
         """Run the components; from `start` on, cached outputs are not used."""
         from imgpipe.components.data_gate import schema
         from imgpipe.pipeline.definition import graph
-        from imgpipe.pipeline.runners import local
+        from imgpipe.pipeline.execution import local
 
         places = self._config.places
         # What an earlier run decided must not be taken for the decision of this one.
@@ -212,14 +212,14 @@ class RunRecord:
         self._failed_step = ""
 
     def started(self, name: str) -> None:
-        """See `runners.local.Observer`."""
+        """See `local.Observer`."""
         signals.check()  # the node before may have swallowed the exception of a signal
         if name == "Report":  # which reads the timings from this file
             json_object.write(self._directory / run_folder.TIMINGS, self._timings())
         self._display.started(name)
 
     def finished(self, result: NodeResult) -> None:
-        """See `runners.local.Observer`."""
+        """See `local.Observer`."""
         self._seconds[result.name] = round(result.seconds, 3)
         self._outputs[result.name] = result.outputs
         # A component that made a damaged artifact again has finished before, from the cache.
@@ -231,13 +231,13 @@ class RunRecord:
         self._display.ended("cached" if result.cached else "done")
 
     def failed(self, name: str, seconds: float) -> None:
-        """See `runners.local.Observer`."""
+        """See `local.Observer`."""
         self._seconds[name] = round(seconds, 3)
         self._failed_step = name
         self._display.ended("failed")
 
     def damaged(self, name: str, what: str) -> None:
-        """See `runners.local.Observer`."""
+        """See `local.Observer`."""
         self._display.ended("damaged")
         self._display.say(f"{what}. It is made again.")
 

@@ -19,7 +19,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings.limits import INPUT, OUTPUT, PLACE
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config, flat, marked
 from imgpipe.pipeline.configuration.sections import Volume
-from imgpipe.pipeline.images.source import among_images
+from imgpipe.pipeline.definition.source import among_images
 
 #: Environment variable that moves the folders below another one than `/`.
 ROOT = "IMGPIPE_KUBEFLOW_MOUNTS"

@@ -38,7 +38,7 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import TEMPORARY, atomic_write
 from imgpipe.models.files.described_files import MANIFEST
-from imgpipe.pipeline.command_line import temporary_files
+from imgpipe.pipeline.command_line import command_process
 from imgpipe.pipeline.output import metadata_file, past_run
 from imgpipe.pipeline.output.past_run import ARTIFACT_PARTS, ARTIFACT_ROOT, TIME, PastRun
 
@@ -218,7 +218,7 @@ class OutputFolder:
 
     def _left(self) -> list[Path]:
         """List the temporary files and folders of killed runs, while no run is working."""
-        folders = (self.path / RUNS).glob(f"*/{temporary_files.FOLDER}")
+        folders = (self.path / RUNS).glob(f"*/{command_process.TEMPORARY_FILES}")
         unfinished = (self.path.glob(f"{pattern}{TEMPORARY}*") for pattern in _UNFINISHED)
         return [*folders, *itertools.chain.from_iterable(unfinished)]
 

@@ -1,4 +1,4 @@
-"""Compares the requests to one version with its training data, property by property.
+"""Compares the requests in a log with the training data of the version that answered.
 
 Measurements of images, labels and confidence are compared by the distances and the limits of the
 data gate, and the features of the images with the distribution of those that were trained on.
@@ -7,25 +7,36 @@ data gate, and the features of the images with the distribution of those that we
 from __future__ import annotations
 
 import math
+import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final
 
 import numpy as np
 from tensorflow_metadata.proto.v0 import schema_pb2
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.baseline_plan import ANSWERS_FOLDER
 from imgpipe.components.common.formatting import plural, text_below
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.data_gate import data_gate, drift
 from imgpipe.components.data_gate.drift import FeatureDistance, feature_distance
-from imgpipe.components.example_gen.sources.request_log import LoggedAnswer
+from imgpipe.components.example_gen.notes import gathered
+from imgpipe.components.example_gen.sources.request_log import (
+    KIND,
+    LoggedAnswer,
+    RequestLogSource,
+)
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.feature_distribution import FAR_SHARE, FeatureDistribution
 from imgpipe.models.finding import Finding, make_finding
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.feature_names import Floats
-from imgpipe.pipeline.request_drift.requests import FEWEST, MeasuredImages
+from imgpipe.pipeline.request_drift.requests import FEWEST, MeasuredImages, measure, read
 
 CONFIDENCE = "confidence"
 _CONFIDENCE_LIMIT = 0.3  # Jensen-Shannon divergence in bits, as for the measurements of images
@@ -199,3 +210,105 @@ def _statistics(columns: Mapping[str, object]) -> drift.Statistics:
     import tensorflow_data_validation as tfdv
 
     return tfdv.generate_statistics_from_dataframe(pd.DataFrame(dict(columns)))
+
+
+#: Version of the format `DriftSummary`.
+SCHEMA: Final = 3
+
+
+class DriftSummary(TypedDict):
+    """The comparison of requests with the training data."""
+
+    schema: Annotated[int, f"Version of this format, {SCHEMA}."]
+    drift: Annotated[
+        bool | None, "Whether there is drift; null if there were too few requests to compare."
+    ]
+    verdict: Annotated[str, "The decision as a sentence."]
+    source: Annotated[str, "The request log, as a source of images."]
+    version: Annotated[int, "The version whose requests were compared."]
+    answers: Annotated[int, "Number of its answers."]
+    images: Annotated[int, "Number of its answers whose image the log holds."]
+    different_images: Annotated[int, "Number of different images among these."]
+    measured: Annotated[int, "Number of different images that were measured."]
+    first: Annotated[str, "Time of the first answer."]
+    last: Annotated[str, "Time of the last answer."]
+    labels: Annotated[dict[str, int], "Number of answers by label."]
+    comparisons: Annotated[list[FeatureDistance], "The comparisons of all properties."]
+    findings: Annotated[list[Finding], "What was not compared, and why."]
+
+
+def examine(source: RequestLogSource, base: Path) -> DriftSummary:
+    """Compare the requests in a log with the training data of the version that answered.
+
+    Args:
+        source: The log.
+        base: Folder of the versions of the model, of which the intact ones count.
+
+    Raises:
+        ConfigError: There is no log, or it is the log of another model.
+        ResourceError: The log is empty, the versions that answered were removed, or the version has
+            no statistics of its training data.
+    """
+    log = f"{KIND}:{source.locator}"
+    versions = {version.number: version for version in manifest.versions(base)}
+    vocabularies = {number: {*version.vocabulary} for number, version in versions.items()}
+    number, answers, notes = read(source, vocabularies)
+    reference = load(versions[number])
+    logged = [answer.item for answer in answers if answer.item is not None]
+    items = list({item.sha256: item for item in logged}.values())
+    measured = measure(source, items, versions[number].path, reference.features)
+    comparisons, missing = compare(answers, measured, reference)
+    drift, verdict = _verdict(number, len(answers), comparisons, missing)
+    findings = [*gathered(notes), *missing]
+    if measured.undecodable:
+        looked_at = len(measured.rows) + measured.undecodable
+        number_of_all = f"{measured.undecodable:,} of the {plural(looked_at, 'image')} of the log"
+        sentence = f"{number_of_all} that were looked at cannot be decoded"
+        way = f"to see them, run: imgpipe check {shlex.quote(log)}"
+        findings.append(make_finding("undecodable", sentence, [way], count=measured.undecodable))
+    return {
+        "schema": SCHEMA,
+        "drift": drift,
+        "verdict": verdict,
+        "source": log,
+        "version": number,
+        "answers": len(answers),
+        "images": len(logged),
+        "different_images": len(items),
+        "measured": len(measured.rows),
+        "first": _time(min(answer.time for answer in answers)),
+        "last": _time(max(answer.time for answer in answers)),
+        "labels": dict(Counter(answer.label for answer in answers).most_common()),
+        "comparisons": comparisons,
+        "findings": findings,
+    }
+
+
+def _time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def _verdict(
+    number: int,
+    answers: int,
+    comparisons: Sequence[FeatureDistance],
+    missing: Sequence[Finding],
+) -> tuple[bool | None, str]:
+    """Return whether there is drift, None if nothing could be judged, and a sentence about it."""
+    over = [
+        f"{row['feature'].replace('_', ' ')} ({row['was']} → {row['now']})"
+        for row in comparisons
+        if row["over"]
+    ]
+    if over:
+        return True, (
+            f"drift: version {number} receives requests unlike its training data: {', '.join(over)}"
+        )
+    if not comparisons:
+        return None, f"not compared: {missing[0]['sentence']}"
+    on_images = any(row["reference"] != VALIDATION for row in comparisons)
+    where = "" if on_images else " in the answers"
+    return False, (
+        f"no drift{where}: {answers:,} answers of version {number}, none of "
+        f"{len(comparisons)} comparisons over its limit"
+    )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.pipeline.doctor import machine
+from imgpipe.pipeline import machine
 from imgpipe.pipeline.output import run_summary
 from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.pipeline.output.run_summary import summarised

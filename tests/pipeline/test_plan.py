@@ -22,7 +22,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.sections import DECISIONS
 from imgpipe.pipeline.definition import plan as plans
-from imgpipe.pipeline.images.source import usable
+from imgpipe.pipeline.definition.source import usable
 from tests.images import class_folders
 
 

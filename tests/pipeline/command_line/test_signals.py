@@ -56,7 +56,7 @@ def test_sigterm_ends_another_command_with_a_message(tmp_path: Path):
     program = (
         "import signal, sys, os, time\n"
         "from imgpipe.pipeline import cli; from imgpipe.pipeline.command_line import signals\n"
-        "from imgpipe.pipeline.doctor import machine\n"
+        "from imgpipe.pipeline import machine\n"
         "stop = lambda: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(9)\n"
         "machine.CHECKS = (stop,)\n"
         "sys.argv = ['imgpipe', 'doctor']\n"
@@ -71,7 +71,7 @@ def test_a_signal_in_a_destructor_is_neither_lost_nor_a_traceback():
     program = (
         "import os, signal, sys, time\n"
         "from imgpipe.pipeline import cli\n"
-        "from imgpipe.pipeline.doctor import machine\n"
+        "from imgpipe.pipeline import machine\n"
         "class Collected:\n"
         "    def __del__(self):\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"

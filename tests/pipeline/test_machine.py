@@ -13,7 +13,7 @@ from imgpipe.models.backbones.registry import PackagedWeights
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.finding import Finding
 from imgpipe.models.machine import system
-from imgpipe.pipeline.doctor import machine
+from imgpipe.pipeline import machine
 
 
 def _found(name: str) -> Finding:

@@ -1,1 +1,0 @@
-"""The checks of `imgpipe doctor`: this machine, and the output folder of earlier runs."""
