@@ -114,7 +114,7 @@ class CheckedSource:
 
     def reasons(self) -> list[str]:
         """Return why a run would refuse the data in a few sentences."""
-        return rules.summarised(self.refused)
+        return rules.first_sentences(self.refused)
 
     def summary(self) -> CheckSummary:
         """Return what `--json` writes."""

@@ -15,7 +15,7 @@ from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.training.history import History
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration import given_settings
-from imgpipe.pipeline.output.run_summary import summarised
+from imgpipe.pipeline.output.run_summary import summarise
 from tests.declared import made
 from tests.run_facts import decided_by
 
@@ -85,7 +85,7 @@ def leave(
     state = RunState(status, f"{status}: a sentence", log="run.log")
     timings = made(Timings, total_s=63.0, import_s=1.0)
     page = str(folder / "report.html")
-    summary = summarised(facts, timings, [], page, state)
+    summary = summarise(facts, timings, [], page, state)
     (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "report.html").write_text("<p>page")
     facts["identity"] = made(Identity, folder=str(folder))

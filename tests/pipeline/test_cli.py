@@ -14,7 +14,7 @@ import pytest
 from imgpipe.pipeline import machine
 from imgpipe.pipeline.output import run_summary
 from imgpipe.pipeline.output.output_folder import OutputFolder
-from imgpipe.pipeline.output.run_summary import summarised
+from imgpipe.pipeline.output.run_summary import summarise
 from tests import python_program, run_facts
 from tests.command import command_of, commands, imgpipe
 from tests.images import class_folders
@@ -246,7 +246,7 @@ def test_summary_of_a_complete_run_has_what_its_facts_say():
     found["bank"]["features"] = "covariance"
     found["training"]["features"] = "average"  # the search has kept a network
     timings = {"total_s": 1.0, "import_s": 0.5, "components": {}}
-    built = summarised(found, timings, ["FeatureBank"], "p/\udcff", run_facts.BLESSED)
+    built = summarise(found, timings, ["FeatureBank"], "p/\udcff", run_facts.BLESSED)
     for part in ("gate", "data", "training", "push", "metrics"):
         assert built[part] == found[part], part
     assert built["bank"] == {"forward_passes": 0, "reused": 680}, "cached: none of this run"
