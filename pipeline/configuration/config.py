@@ -169,14 +169,8 @@ class Config(SettingsSection):
     def with_absolute_paths(self) -> Config:
         """Return the same configuration with absolute paths, which do not depend on a folder."""
         names = marked(INPUT, OUTPUT, PLACE)
-        return self.replaced(_absolute_paths(self.model_dump(), names, Path.cwd()))
-
-    def replaced(self, values: Mapping[str, object]) -> Config:
-        """Return the same configuration with other values of some settings, by `section.key`."""
         tree = self.model_dump()
-        for name, value in values.items():
-            put(tree, name, value)
-        return Config.model_validate(tree)
+        return build(tree, _absolute_paths(tree, names, Path.cwd()))
 
 
 def flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -243,7 +243,9 @@ class RunRecord:
                 from imgpipe.components.report import report
                 from imgpipe.components.run_record.collect import collect
 
-                drawn = self._drawn(error)
+                run = PastRun(self._directory, None)
+                # Facts of the page that the component Report has drawn, if it has.
+                drawn = run.facts if error is None and run.page.exists() else None
                 uris = self._uris()
                 facts = drawn or collect(uris, settings)
                 if drawn is None:
@@ -260,11 +262,6 @@ class RunRecord:
         json_object.write(self._directory / run_folder.SUMMARY, content)
         code = _exit_code(content["push"]) if error is None else failures.exit_code(error)
         return Run(self._directory, content, exit_code=code)
-
-    def _drawn(self, error: BaseException | None) -> Facts | None:
-        """Return the facts of the page that the component Report has drawn, None if it has not."""
-        run = PastRun(self._directory, None)
-        return run.facts if error is None and run.page.exists() else None
 
     def _uris(self) -> dict[str, str]:
         """Return the artifacts that the report reads, by the names of `collect.REPORTED`."""
