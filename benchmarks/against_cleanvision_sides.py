@@ -41,7 +41,7 @@ def imgpipe(folder: str) -> Callable[[], Checked]:
     import tensorflow as tf  # noqa: F401 - the import is not measured
 
     from imgpipe.components.example_gen.settings import SourceOptions
-    from imgpipe.pipeline.images.data_check import judge
+    from imgpipe.pipeline.data_check import judge
 
     def check() -> Checked:
         checked = judge(SourceOptions(source=folder))

@@ -45,8 +45,8 @@ from imgpipe.models.backbones.architectures import efficientnet_lite, keras_appl
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.network.classifier import read
 from imgpipe.models.settings.model import ModelSettings
-from imgpipe.pipeline.command_line.settings import configuration
 from imgpipe.pipeline.configuration.config import Config
+from imgpipe.pipeline.configuration.given_settings import assigned, configuration
 
 GOALS = {"the course's way": 40, "plain Keras": 30}
 COURSE_BATCH, COURSE_RATE = 20, 1e-4  # as in its notebook on transfer learning
@@ -114,14 +114,14 @@ def _configuration(preset: str | None, work: Path) -> tuple[Config, list[str]]:
     """
     if not preset:
         return Config(), [_NO_SEARCH]
-    name = configuration(preset, None, None, []).model.backbone
+    name = configuration(preset, None, None, {}).model.backbone
     if name not in keras_applications.APPLICATIONS:
         raise SystemExit(f"--preset: expected one with transfer learning. {preset} trains {name}")
     function = getattr(keras.applications, keras_applications.APPLICATIONS[name].function)
     file = work / "random.weights.h5"
     function(include_top=False, weights=None).save_weights(file)
     given = [f"model.weights={file}"]
-    return configuration(preset, None, None, given), given
+    return configuration(preset, None, None, assigned(given)), given
 
 
 def _divide(cats: Path, count: int | None, work: Path) -> tuple[Path, Path]:

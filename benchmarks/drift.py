@@ -36,9 +36,10 @@ class Asker:
         from imgpipe.pipeline.output import lookup
         from imgpipe.serving.served import Served
 
-        self.versions = lookup.model(out, published=True).intact_versions
-        self._number = max(self.versions)
-        self._served = Served(str(self.versions[self._number].path))
+        published = lookup.model(out, published=True).published
+        self.versions = published.path.parent
+        self._number = published.number
+        self._served = Served(str(published.path))
 
     def log(self, images: Sequence[Path], prefix: Path) -> Path:
         """Ask for all images; return the prefix of their log."""

@@ -34,7 +34,7 @@ from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.image_filter.copies.search import find_near_duplicates
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
-from imgpipe.pipeline.images.data_check import CheckedSource, judge
+from imgpipe.pipeline.data_check import CheckedSource, judge
 from imgpipe.serving.look import Look
 
 _HELD_OUT = 6  # every sixth photograph is in test or validation

@@ -95,8 +95,8 @@ def check(
         >>> check.summary["rejected"], check.summary["by_reason"]["truncated"]
         (11, 3)
     """
-    from imgpipe.pipeline.images.data_check import examine
-    from imgpipe.pipeline.images.source import opened_with_classes
+    from imgpipe.pipeline.data_check import examine
+    from imgpipe.pipeline.definition.source import opened_with_classes
 
     _prepare()
     chosen = _configuration(config, data, settings, out)
@@ -218,9 +218,9 @@ def _folder(path: str | Path | Run) -> Path:
 def _prepare() -> None:
     """Prepare the process as `imgpipe run` does, before TensorFlow is imported."""
     from imgpipe.models.machine.process import prefer_batches
-    from imgpipe.pipeline.command_line import standard_streams
+    from imgpipe.pipeline.command_line import command_process
 
-    standard_streams.open_descriptors()
+    command_process.open_descriptors()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     prefer_batches()  # for a check, too: a run that follows it computes as the command does
 
@@ -233,9 +233,9 @@ def _configuration(
 ) -> Config:
     """Build the configuration from arguments, as the command line does."""
     from imgpipe.pipeline.command_line import options
-    from imgpipe.pipeline.command_line import settings as arguments
+    from imgpipe.pipeline.configuration import given_settings
 
     source = None if config is None else os.fsdecode(config)
     images = None if data is None else os.fsdecode(data)
     folder = None if out is None else options.output_folder(os.fsdecode(out))
-    return arguments.configuration(source, images, folder, arguments.assignments(settings))
+    return given_settings.configuration(source, images, folder, given_settings.named(settings))

@@ -39,10 +39,10 @@ def _run() -> None:
     import os
 
     from imgpipe.models.errors import ImgpipeError, ResourceError
-    from imgpipe.pipeline.command_line import standard_streams
+    from imgpipe.pipeline.command_line import command_process
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # no INFO lines, such as those of the build
-    standard_streams.prepare()
+    command_process.prepare()
     # The collector would visit the objects of the imported modules again and again, which takes a
     # twentieth of the time of --help. It is enabled again before the body of a command runs.
     gc.disable()

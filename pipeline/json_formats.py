@@ -12,7 +12,7 @@ from typing import Any
 
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.models.files.json_object import SchemaNumber
-from imgpipe.pipeline.images.data_check import CheckSummary
+from imgpipe.pipeline.data_check import CheckSummary
 from imgpipe.pipeline.output.run_history import RunComparison, RunList
 from imgpipe.pipeline.output.run_summary import RunSummary
 from imgpipe.pipeline.published.evaluation_summary import EvaluationSummary

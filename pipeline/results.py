@@ -191,8 +191,8 @@ class Evaluation(_Page):
         """
         from imgpipe.components.run_record.metrics import SplitMetrics
 
-        figures: dict[str, Any] = dict(self.summary)
-        return {"evaluation": {name: figures[name] for name in SplitMetrics.__annotations__}}
+        names = SplitMetrics.__annotations__
+        return {"evaluation": {name: self.summary[name] for name in names}}
 
     @property
     def passed(self) -> bool:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from imgpipe.pipeline import cli
 from imgpipe.pipeline.application import app
-from imgpipe.pipeline.command_line import signals, standard_streams
+from imgpipe.pipeline.command_line import command_process, signals
 from tests import json_formats
 
 
@@ -26,12 +26,12 @@ def imgpipe(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
     """Run a command in the folder `cwd` and return its exit code, output and messages.
 
     What a process of its own prepares, the handlers of signals and the standard streams, is left
-    out; test_signals.py and test_standard_streams.py test it.
+    out; test_signals.py and test_process.py test it.
     """
     out, errors = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(signals, "install", lambda: None)
-        patch.setattr(standard_streams, "prepare", lambda: None)
+        patch.setattr(command_process, "prepare", lambda: None)
         patch.setattr(sys, "argv", ["imgpipe", *arguments])
         if cwd is not None:
             patch.chdir(cwd)

@@ -84,8 +84,7 @@ def test_the_site_has_every_page_and_loads_nothing_from_the_network(site: Path) 
 
 @pytest.mark.slow
 def test_the_reference_describes_all_commands_and_settings(site: Path) -> None:
-    from imgpipe.pipeline.configuration.config import Config
-    from imgpipe.pipeline.configuration.dotted_keys import flat
+    from imgpipe.pipeline.configuration.config import Config, flat
 
     page = (site / "reference" / "commands.html").read_text("utf-8")
     assert not [name for name in commands() if f'id="{name.replace(" ", "-")}"' not in page]

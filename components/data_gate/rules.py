@@ -280,7 +280,7 @@ def reasons_against(
     return reasons
 
 
-def summarised(reasons: Sequence[Finding]) -> list[str]:
+def first_sentences(reasons: Sequence[Finding]) -> list[str]:
     """Summarise any number of reasons in a few lines.
 
     These are the sentences of the first reasons of each kind, and the number of the others.
@@ -300,5 +300,5 @@ def summarised(reasons: Sequence[Finding]) -> list[str]:
 def refusal(reasons: Sequence[Finding]) -> str:
     """Return the message of an error that refuses the data, with grouped reasons."""
     number = f"{len(reasons):,} reason{'s' * (len(reasons) > 1)}"
-    lines = [f"- {line}" for line in summarised(reasons)]
+    lines = [f"- {line}" for line in first_sentences(reasons)]
     return "\n".join([f"the data was refused for {number}:", *lines])

@@ -103,9 +103,9 @@ def Baseline(
 def _published(base: Path, version: int) -> manifest.PublishedVersion | None:
     if not version:
         return None
-    for published in manifest.versions(base):
-        if published.number == version:
-            return published
+    published = manifest.intact(base, version)
+    if published is not None:
+        return published
     raise ResourceError(
         f"version {version} in {base} was the last blessed model when this run began, and is now "
         "missing or damaged. Run again to compare with the version that is there now."

@@ -103,11 +103,35 @@ def publish(
         ResourceError: The disk is full, the directory cannot be written, or a file is not the
             expected one. Nothing is left behind, and existing versions are unchanged.
     """
+    # On the same file system as its final place, because only there a rename is atomic.
+    staging = base / f"{TEMPORARY}{uuid.uuid4().hex}"
     with exclusive(base):
-        version = _publish(base, sources, facts, expected or {}, texts or {})
+        try:
+            _stage(staging, sources, texts or {})
+            # The copies are compared, because the originals may change while they are read.
+            files = manifest.describe(staging)
+            copied = {name: files.get(name) for name in expected or {}}  # without card, provenance
+            if expected is not None and copied != expected:
+                raise changed_files_error(base, copied, expected)
+            number = next_number(base)
+            guarded = {name: entry for name, entry in files.items() if manifest.is_guarded(name)}
+            described = {"schema": 1, "version": number, **facts, "files": guarded}
+            json_object.write(staging / manifest.MANIFEST, described)
+            # Before the rename: if the process dies between, a number is skipped, never reused.
+            atomic_write(base / _LAST, str(number))
+            # With this name, servers may load the version from now on.
+            move_folder(staging, base / str(number), last=(SAVED_MODEL, manifest.MANIFEST))
+        except OSError as error:
+            raise _failed(base, error) from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)  # exists only if something failed
+        try:
+            sync(base)
+        except OSError as error:  # a power loss may undo the rename; the next run publishes again
+            _log.warning("could not sync the name of version %d of %s: %s", number, base, error)
         if keep is not None:
             _remove_old(base, keep)
-        return version
+    return manifest.PublishedVersion(number, base / str(number), described)
 
 
 def changed_files_error(
@@ -121,52 +145,22 @@ def changed_files_error(
     )
 
 
-def _publish(
-    base: Path,
-    sources: Mapping[str, Path],
-    facts: Mapping[str, Any],
-    expected: Mapping[str, Mapping[str, Any]],
-    texts: Mapping[str, str],
-) -> manifest.PublishedVersion:
-    # On the same file system as its final place, because only there a rename is atomic.
-    staging = base / f"{TEMPORARY}{uuid.uuid4().hex}"
-    try:
-        staging.mkdir()
-        skipped = shutil.ignore_patterns(manifest.MANIFEST)
-        for path, source in sources.items():
-            # Without the modes: Kubeflow's launcher lets everybody change the files that it copies.
-            shutil.copytree(
-                source,
-                staging / path,
-                ignore=skipped,
-                copy_function=shutil.copyfile,
-                dirs_exist_ok=True,
-            )
-        sync_tree(staging)
-        for name, text in texts.items():
-            atomic_write(staging / name, text)
-        number = next_number(base)
-        # The copies are compared, because the originals may change while they are read.
-        files = manifest.describe(staging)
-        copied = {name: files.get(name) for name in expected}  # without card and provenance
-        if copied != expected:
-            raise changed_files_error(base, copied, expected)
-        guarded = {name: entry for name, entry in files.items() if manifest.is_guarded(name)}
-        described = {"schema": 1, "version": number, **facts, "files": guarded}
-        json_object.write(staging / manifest.MANIFEST, described)
-        # Before the rename: if the process dies between the two, a number is skipped, never reused.
-        atomic_write(base / _LAST, str(number))
-        # With this name, servers may load the version from now on.
-        move_folder(staging, base / str(number), last=(SAVED_MODEL, manifest.MANIFEST))
-    except OSError as error:
-        raise _failed(base, error) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)  # exists only if something failed
-    try:
-        sync(base)
-    except OSError as error:  # a power loss may undo the rename; then the next run publishes again
-        _log.warning("could not sync the name of version %d of %s: %s", number, base, error)
-    return manifest.PublishedVersion(number, base / str(number), described)
+def _stage(staging: Path, sources: Mapping[str, Path], texts: Mapping[str, str]) -> None:
+    """Copy the files of a version into a new folder, and write its texts there."""
+    staging.mkdir()
+    skipped = shutil.ignore_patterns(manifest.MANIFEST)
+    for path, source in sources.items():
+        # Without the modes: Kubeflow's launcher lets everybody change the files that it copies.
+        shutil.copytree(
+            source,
+            staging / path,
+            ignore=skipped,
+            copy_function=shutil.copyfile,
+            dirs_exist_ok=True,
+        )
+    sync_tree(staging)
+    for name, text in texts.items():
+        atomic_write(staging / name, text)
 
 
 def _failed(base: Path, error: OSError) -> ResourceError:

@@ -211,7 +211,7 @@ class Context:
     def data_reasons(self) -> list[str]:
         """DataGate's reasons for refusing the data as sentences, grouped when there are many."""
         gate = self.facts["data_gate"]
-        return rules.summarised(gate["reasons"]) if gate is not None else []
+        return rules.first_sentences(gate["reasons"]) if gate is not None else []
 
 
 #: Yields what a section shows. The page has no section without content.

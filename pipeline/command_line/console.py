@@ -23,7 +23,7 @@ from rich.text import Text
 
 from imgpipe.components.run_record.run_folder import LOG, TASKS
 from imgpipe.models.machine import progress
-from imgpipe.pipeline.command_line import standard_streams, temporary_files
+from imgpipe.pipeline.command_line import command_process
 from imgpipe.pipeline.command_line.terminal import say
 
 _WIDTH_PLAIN = 100  # columns when the output is not a terminal
@@ -49,9 +49,9 @@ def quiet(directory: Path | None = None, to_stderr: bool = False) -> Iterator[Co
     """
     with contextlib.ExitStack() as stack:
         if directory is None:
-            directory = stack.enter_context(temporary_files.folder())
+            directory = stack.enter_context(command_process.temporary_folder())
         else:
-            stack.enter_context(temporary_files.temporary_folder_in(directory))
+            stack.enter_context(command_process.temporary_folder_in(directory))
         yield stack.enter_context(_redirected(directory / LOG, to_stderr))
 
 
@@ -68,7 +68,7 @@ def _redirected(log: Path, to_stderr: bool) -> Iterator[Console]:
         os.dup2(file.fileno(), 2)
     shown = saved_err if to_stderr else saved_out
     encoding = getattr(sys.stderr if to_stderr else sys.stdout, "encoding", None)
-    terminal = standard_streams.open_text(os.dup(shown), encoding, close=True)
+    terminal = command_process.open_text(os.dup(shown), encoding, close=True)
     try:
         width = None if terminal.isatty() else _WIDTH_PLAIN
         yield Console(file=terminal, width=width, highlight=False, emoji=False)

@@ -70,7 +70,7 @@ def _settings(incomplete: str) -> list[str]:
 
 def _presets(incomplete: str) -> list[str]:
     """Return the presets that complete a word in the shell."""
-    from imgpipe.pipeline.command_line.settings import presets
+    from imgpipe.pipeline.configuration.given_settings import presets
 
     return [name for name in presets() if name.startswith(incomplete)]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.machine.system import has_display
-from imgpipe.pipeline.command_line import standard_streams
+from imgpipe.pipeline.command_line import command_process
 from imgpipe.pipeline.command_line.terminal import new_console, say
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _hand_over(text: str, file: str | None, option: str) -> None:
         return
     sys.stdout.write(text)
     sys.stdout.flush()
-    error = standard_streams.failure(sys.stdout)
+    error = command_process.failure(sys.stdout)
     if error is not None and error.errno != errno.EPIPE:
         raise ResourceError(f"cannot write to standard output: {error.strerror}.")
 

@@ -13,7 +13,7 @@ from imgpipe.pipeline.command_line import options, output_files
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock
-    from imgpipe.pipeline.images.data_check import CheckedSource
+    from imgpipe.pipeline.data_check import CheckedSource
 
 app = typer.Typer()
 
@@ -39,11 +39,11 @@ def check(
     """Report what a run would reject, repair and warn about, without training."""
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line.printing import show_result
-    from imgpipe.pipeline.command_line.settings import configuration, one_source
-    from imgpipe.pipeline.images.data_check import examine
-    from imgpipe.pipeline.images.source import opened_with_classes
+    from imgpipe.pipeline.configuration.given_settings import assigned, configuration, one_source
+    from imgpipe.pipeline.data_check import examine
+    from imgpipe.pipeline.definition.source import opened_with_classes
 
-    built = configuration(one_source(config, preset), data, out, settings or [])
+    built = configuration(one_source(config, preset), data, out, assigned(settings or []))
     opened_with_classes(built)  # before the imports, which take seconds
     to_stderr = json_file == output_files.STANDARD_OUTPUT
     examined = examine(built, to_stderr)

@@ -37,9 +37,9 @@ def command(
     """
     from imgpipe.components.report.blocks import Heading, Listed, ResultBlock, Span
     from imgpipe.pipeline.command_line.printing import print_blocks
-    from imgpipe.pipeline.output import lookup, output_folder
+    from imgpipe.pipeline.output import output_folder
 
-    folder = lookup.output_folder(out)
+    folder = output_folder.OutputFolder.find(out)
     out = folder.path
     busy = f"a run is working in {out}. Wait until it has ended, then clean."
     blocks: list[ResultBlock] = []

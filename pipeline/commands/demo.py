@@ -113,7 +113,7 @@ def _folder(out: Path) -> Iterator[Path]:
 def _ask(console: Console, config: Config) -> None:
     """Serve the published model on this machine and classify an image that is new to it."""
     from imgpipe.components.report.blocks import Sentence
-    from imgpipe.pipeline.command_line import temporary_files
+    from imgpipe.pipeline.command_line import command_process
     from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.demo import draw_hand
     from imgpipe.pipeline.published.predicted_images import answer_words
@@ -121,7 +121,7 @@ def _ask(console: Console, config: Config) -> None:
     from imgpipe.serving.server.server import ModelServer
 
     label, seed = _ASKED
-    with temporary_files.folder() as folder:
+    with command_process.temporary_folder() as folder:
         image = folder / f"{label}.jpg"
         draw_hand(label, seed, 200).save(image, quality=90)
         # In this process; `start` takes any free port, so that a server on 8500 is not in the way.

@@ -45,12 +45,12 @@ def drift(
 
     source = RequestLogSource(str(log).removeprefix(f"{KIND}:"))
     source.files()  # reports a missing log before the imports
-    versions = lookup.model(model, published=True).intact_versions
+    answering = lookup.model(model, published=True).published
     with consoles.counted(to_stderr=json_file == output_files.STANDARD_OUTPUT) as display:
         with display.step("loading TensorFlow, TFX"), quick_imports():
             from imgpipe.pipeline.request_drift import comparison
         with display.step("comparing"):
-            summary = comparison.examine(source, versions)
+            summary = comparison.examine(source, answering.path.parent)
     show_result(_blocks(summary), summary, json_file)
     if summary["drift"]:
         raise typer.Exit(DataRefused.exit_code)

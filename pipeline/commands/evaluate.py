@@ -48,11 +48,11 @@ def command(
     """Evaluate a model on labelled images that it was not trained on."""
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line.printing import show_result
-    from imgpipe.pipeline.command_line.settings import configuration
+    from imgpipe.pipeline.configuration.given_settings import assigned, configuration
     from imgpipe.pipeline.output import lookup
     from imgpipe.pipeline.published.evaluation import evaluate
 
-    built = configuration(config, data, None, settings or [])
+    built = configuration(config, data, None, assigned(settings or []))
     to_stderr = json_file == output_files.STANDARD_OUTPUT
     evaluation = evaluate(lookup.model(model, run, version), built, threshold, to_stderr)
     if html_file is not None:

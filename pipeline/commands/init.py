@@ -66,6 +66,7 @@ def init(
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.configuration import config as configs
+    from imgpipe.pipeline.configuration.given_settings import assigned
     from imgpipe.pipeline.machine_checks import installed_backbones
 
     if output.exists() and not force:
@@ -75,11 +76,12 @@ def init(
     if not source.strip():
         raise ConfigError("SRC is empty; expected a folder of images or another source.")
     source = absolute_spec(source, Path.cwd())
-    given = SourceOptions.of(configs.build({}, settings or []).data)
+    values = assigned(settings or [])
+    given = SourceOptions.of(configs.build({}, values).data)
     with consoles.quiet():  # without the messages of TensorFlow, which reads TFRecord files
         scan = open_source(source, given).scan()
     own = {"run": {"name": _name(source)}, "data": {"source": source}}
-    config = configs.build(own, settings or [])
+    config = configs.build(own, values)
     try:
         atomic_write(output, _text(config, None if everything else output.name))
     except OSError as error:
@@ -101,14 +103,14 @@ def init(
 
 def _text(config: Config, name: str | None) -> str:
     """Write the settings that matter most or differ from their defaults; without a name, all."""
-    from imgpipe.pipeline.configuration import toml_text
-    from imgpipe.pipeline.configuration.dotted_keys import flat
+    from imgpipe.pipeline.configuration.config import flat
+    from imgpipe.pipeline.configuration.given_settings import to_toml
 
     if name is None:
-        return toml_text.to_toml(config)
+        return to_toml(config)
     different = flat(config.model_dump(mode="json", exclude_defaults=True))
     only = {*_SETTINGS, *(key for key, _ in different)}
-    return _HEADER.format(name=printable(shlex.quote(name))) + toml_text.to_toml(config, only)
+    return _HEADER.format(name=printable(shlex.quote(name))) + to_toml(config, only)
 
 
 def _name(source: str) -> str:

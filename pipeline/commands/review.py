@@ -134,7 +134,7 @@ def prepare(run: PastRun, to: Path | None) -> Review:
     from imgpipe.components.run_record.run_folder import CONFIG
     from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.configuration.sections import DECISIONS
-    from imgpipe.pipeline.images import source
+    from imgpipe.pipeline.definition import source
     from imgpipe.pipeline.review import questions
     from imgpipe.pipeline.review.web import Images, Review
 

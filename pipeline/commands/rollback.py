@@ -8,7 +8,6 @@ its baseline.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,9 +50,9 @@ def rollback(
 
     model = lookup.model(model_dir, version=to, published=True)
     folder = model.versions
-    intact = model.intact_versions
-    earlier = to is None and model.is_newest
-    chosen = _earlier(folder, intact) if earlier else intact[int(model.folder.name)]
+    chosen = model.published
+    if to is None and model.is_newest:
+        chosen = _earlier(folder)
     facts = {key: value for key, value in chosen.manifest.items() if key not in _COMPUTED}
     facts["rolled_back_to"] = chosen.number
     facts.setdefault("pushed_as", chosen.number)  # a second rollback keeps the number of the run
@@ -89,18 +88,16 @@ def _later(folder: Path, chosen: manifest.PublishedVersion) -> set[str]:
     return identities
 
 
-def _earlier(
-    folder: Path, intact: Mapping[int, manifest.PublishedVersion]
-) -> manifest.PublishedVersion:
+def _earlier(folder: Path) -> manifest.PublishedVersion:
     """Return the newest version with other content than the highest, and not withdrawn."""
     from imgpipe.components.common.storage import manifest
 
     highest = manifest.version_numbers(folder)[-1]
     passed = set(manifest.withdrawn(folder))
-    # A damaged version with the highest number is replaced by any intact one.
-    if highest in intact:
-        passed.add(intact[highest].identity)
-    for version in intact.values():
+    for version in manifest.versions(folder):
+        # A damaged version with the highest number is replaced by any intact one.
+        if version.number == highest:
+            passed.add(version.identity)
         if version.identity not in passed:
             return version
     raise ConfigError(

@@ -66,9 +66,9 @@ def command(
     given = list(settings or [])
     if minutes is not None:
         given.append(f"train.minutes={minutes}")
-    from imgpipe.pipeline.command_line.settings import configuration, one_source
+    from imgpipe.pipeline.configuration.given_settings import assigned, configuration, one_source
 
-    built = configuration(one_source(config, preset), data, out, given)
+    built = configuration(one_source(config, preset), data, out, assigned(given))
     raise typer.Exit(run_config(built, json_file, start, accept))
 
 
@@ -83,7 +83,7 @@ def run_config(
     from imgpipe.components.report.commands import shown
     from imgpipe.models.machine.process import prefer_batches
     from imgpipe.pipeline.command_line.printing import show_result
-    from imgpipe.pipeline.configuration.toml_text import without_effect
+    from imgpipe.pipeline.configuration.given_settings import without_effect
     from imgpipe.pipeline.execution.pipeline_run import execute
 
     prefer_batches()

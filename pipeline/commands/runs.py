@@ -40,10 +40,10 @@ def command(
 ) -> None:
     """List the runs of an output folder: verdict, accuracy, data and version."""
     from imgpipe.pipeline.command_line.printing import show_result
-    from imgpipe.pipeline.output import lookup
+    from imgpipe.pipeline.output.output_folder import OutputFolder
     from imgpipe.pipeline.output.run_history import list_runs
 
-    folder = lookup.output_folder(out)
+    folder = OutputFolder.find(out)
     runs = folder.runs
     listed = list_runs(folder.path, runs, last)
     show_result(_blocks(listed, len(runs)), listed, json_file)

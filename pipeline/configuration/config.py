@@ -1,4 +1,4 @@
-"""Reads and validates the configuration; `toml_text.py` writes it.
+"""Reads and validates the configuration; `given_settings.py` writes it.
 
 Each section is declared where it acts: beside its component, in `models/settings/`, or in this
 folder. An unknown key is an error that names the most similar known key, so that a typo never leads
@@ -13,10 +13,12 @@ import functools
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from imgpipe.components.common.settings import SettingsSection
 from imgpipe.components.common.splits import SplitRule, SplitSettings
@@ -29,10 +31,9 @@ from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.model_pusher.settings import VERSIONS, PushSettings
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError, without_secrets
-from imgpipe.models.settings.limits import AUTOMATIC, INPUT, OUTPUT, PLACE, describe
+from imgpipe.models.settings.limits import AUTOMATIC, INPUT, OUTPUT, PLACE, declared, describe
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.settings.network import FineTune, NetworkSettings, TrainSettings, ViewSettings
-from imgpipe.pipeline.configuration.dotted_keys import fields, flat, put
 from imgpipe.pipeline.configuration.sections import (
     DECISIONS,
     BeamSettings,
@@ -168,14 +169,41 @@ class Config(SettingsSection):
     def with_absolute_paths(self) -> Config:
         """Return the same configuration with absolute paths, which do not depend on a folder."""
         names = marked(INPUT, OUTPUT, PLACE)
-        return self.replaced(_absolute_paths(self.model_dump(), names, Path.cwd()))
-
-    def replaced(self, values: Mapping[str, object]) -> Config:
-        """Return the same configuration with other values of some settings, by `section.key`."""
         tree = self.model_dump()
-        for name, value in values.items():
-            put(tree, name, value)
-        return Config.model_validate(tree)
+        return build(tree, _absolute_paths(tree, names, Path.cwd()))
+
+
+def flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested tables with their dotted keys, such as `("train.epochs", 30)`."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def put(tree: dict[str, object], name: str, value: object) -> None:
+    """Set the value of a name such as `train.epochs` in nested tables.
+
+    Raises:
+        ConfigError: A section of the name is not a table.
+    """
+    *tables, key = name.split(".")
+    for table in tables:
+        below = tree.setdefault(table, {})
+        if not isinstance(below, dict):
+            raise ConfigError(f"{table!r} is a section with keys below it. Received: {below!r}.")
+        tree = below
+    tree[key] = value
+
+
+def fields(section: Any, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Yield all settings below a section with their dotted keys, in the order of declaration."""
+    for name, field in declared(section).items():
+        if declared(field.annotation):
+            yield from fields(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field
 
 
 def known_keys() -> list[str]:
@@ -230,39 +258,16 @@ def _explain(error: ValidationError, where: str) -> ConfigError:
     return ConfigError(f"{where}: " + "\n".join(lines))
 
 
-def _set(tree: dict[str, object], assignment: str) -> None:
-    """Apply one assignment `a.b=v`, in which `v` is a TOML value or a plain string."""
-    key, equals, text = assignment.partition("=")
-    key = key.strip()
-    if not equals or not key:
-        raise ConfigError(f"--set takes section.key=value. Received: {assignment!r}.")
-    field = dict(fields(Config)).get(key)
-    if field is None:
-        raise ConfigError(f"--set {assignment}: {unknown(key)}")
-    try:
-        value = tomllib.loads(f"v = {text}")["v"]
-    # A text without quotes, such as --set run.name=flowers; or more brackets than Python's stack.
-    except (ValueError, RecursionError):
-        value = text.strip()
-        quote = value[:1]
-        if quote in ('"', "'") and value.endswith(quote) and value.count(quote) == 2:
-            raise ConfigError(
-                f"--set {assignment}: the value in quotes is not valid TOML. Use single "
-                "quotes, in which a backslash stands for itself, or no quotes at all."
-            ) from None
-    if not isinstance(value, str) and field.annotation is str:
-        value = text.strip()  # such as --set data.label_column=0
-    put(tree, key, value)
-
-
 def build(
-    tree: Mapping[str, object], assignments: Iterable[str] = (), where: str = "config"
+    tree: Mapping[str, object],
+    given: Mapping[str, object] | None = None,
+    where: str = "config",
 ) -> Config:
-    """Validate a nested mapping after applying `--set` assignments to a copy of it.
+    """Validate a nested mapping, with other values of some settings.
 
     Args:
         tree: Sections and settings by name.
-        assignments: Assignments of the form `section.key=value`.
+        given: Values by `section.key`, which replace those of the mapping.
         where: Name of the mapping in messages, such as the path of a file.
 
     Returns:
@@ -270,7 +275,7 @@ def build(
 
     Raises:
         ConfigError: A key is unknown or a value is wrong. The message names all that are wrong in
-            the mapping, or, if nothing is, all that are wrong with the assignments.
+            the mapping, or, if nothing is, all that are wrong with the values of `given`.
     """
     # A deep copy through JSON, in which TOML's dates are texts; no setting is a date.
     copy: dict[str, object] = json.loads(json.dumps(tree, default=str))
@@ -280,18 +285,18 @@ def build(
                 f"{where}: {section!r} is a section: write [{section}] with keys below it. "
                 f"Received: {value!r}."
             )
-    for assignment in assignments:
-        _set(copy, assignment)
+    for name, value in (given or {}).items():
+        put(copy, name, value)
     try:
         return Config.model_validate(copy)
     except ValidationError as error:
-        if assignments:
-            build(tree, (), where)
+        if given:
+            build(tree, where=where)
             where = "arguments"
         raise _explain(error, where) from None
 
 
-def load(path: Path, assignments: Iterable[str] = ()) -> Config:
+def load(path: Path, given: Mapping[str, object] | None = None) -> Config:
     """Read a TOML file.
 
     Relative paths of inputs, which are those in `[data]`, `model.weights`, `judge.overrides` and
@@ -299,7 +304,7 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
 
     Args:
         path: The TOML file.
-        assignments: Assignments of the form `section.key=value` that are applied to it.
+        given: Values by `section.key`, which replace those of the file.
 
     Returns:
         The validated configuration.
@@ -311,7 +316,7 @@ def load(path: Path, assignments: Iterable[str] = ()) -> Config:
     paths = _absolute_paths(tree, marked(INPUT, PLACE), path.absolute().parent)
     for name, value in paths.items():
         put(tree, name, value)
-    return build(tree, assignments, str(path))
+    return build(tree, given, str(path))
 
 
 def _absolute_paths(

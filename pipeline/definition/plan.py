@@ -53,9 +53,8 @@ from imgpipe.components.run_record.facts import Expectation, ShownSettings
 from imgpipe.models.features.extractor import describe, weights_key
 from imgpipe.models.files import source_code
 from imgpipe.pipeline.configuration import config as configs
-from imgpipe.pipeline.configuration.config import Config, changed
-from imgpipe.pipeline.configuration.dotted_keys import flat, put
-from imgpipe.pipeline.images import source
+from imgpipe.pipeline.configuration.config import Config, changed, flat, put
+from imgpipe.pipeline.definition import source
 
 #: Components whose cache each runner turns off, because they depend on folders that others change
 #: too: Plan would miss new images, and a cached push would report a version that somebody has

@@ -2,6 +2,11 @@
 
 The run leaves timings, artifacts, report and summary in its folder, also after an error. TensorFlow
 and TFX are imported inside of functions, while a thread hashes the images.
+
+A run that has ended with a model leaves `plan.outcome_key`, too. If the next run has the same
+settings and key, and everything that the earlier one made is still there, then it would take every
+component from the cache and end in the same way, so that its outcome is known without TensorFlow
+and TFX.
 """
 
 from __future__ import annotations
@@ -9,43 +14,47 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from imgpipe.components.common.beam import worker_start
-from imgpipe.components.example_gen.sources import Scan, Source
+from imgpipe.components.common.storage import integrity, manifest
+from imgpipe.components.example_gen.sources import Scan
+from imgpipe.components.model_pusher.push import Push
 from imgpipe.components.run_record import run_folder, verdict
 from imgpipe.components.run_record.facts import Facts, empty
 from imgpipe.components.run_record.run_folder import Timings
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.files import json_object
+from imgpipe.models.files.regular_files import sha256
 from imgpipe.models.finding import make_finding
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import quick_imports
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals
 from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.configuration.toml_text import to_toml
+from imgpipe.pipeline.configuration.given_settings import to_toml
 from imgpipe.pipeline.definition import plan as plans
-from imgpipe.pipeline.execution import failures, repetition
-from imgpipe.pipeline.images import source
-from imgpipe.pipeline.images.source import RunInputs
-from imgpipe.pipeline.output import metadata_file
+from imgpipe.pipeline.definition import source
+from imgpipe.pipeline.definition.source import RunInputs
+from imgpipe.pipeline.execution import failures
+from imgpipe.pipeline.output import metadata_file, past_run
 from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.pipeline.output.past_run import ARTIFACT_ROOT, PastRun
-from imgpipe.pipeline.output.run_summary import summarised
+from imgpipe.pipeline.output.run_summary import RunSummary, summarise
 from imgpipe.pipeline.results import Run
 
 if TYPE_CHECKING:
-    from imgpipe.pipeline.runners.local import NodeResult
+    from imgpipe.pipeline.execution.local import NodeResult
 
 #: Step of the display in which the libraries are imported.
 _LOADING = "loading TensorFlow, TFX"
+#: File with what decides whether a run can be repeated, in its folder.
+REPEAT = "repeat.json"
 
 
 def execute(
@@ -78,58 +87,27 @@ def execute(
 def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -> Run:
     began = time.monotonic()
     config = config.with_absolute_paths()  # workers may have other current folders
+    places = config.places
     inputs = source.usable(config)
-    folder = OutputFolder(config.places.out)
+    folder = OutputFolder(places.out)
     settings = to_toml(config)
     with folder.begin():
-        ended = repetition.candidate(folder, settings)
-        listed = _listed(inputs.images)
+        ended = repeatable(folder.started, settings)
+        listed = source.scanned(inputs.images)
         # With these arguments, some components are executed in any case.
         if ended is not None and start is None and not accept:
             plan = plans.make(config, listed.result(), inputs.overrides)
-            outcome_key = plans.outcome_key(plan, config.places.schema)
-            repeated = repetition.outcome(ended, outcome_key, config.places.versions, began)
+            key = plans.outcome_key(plan, places.schema)
+            repeated = outcome_again(ended, key, places.versions, began)
             if repeated is not None:
                 return repeated
-        with _begun(folder.new_run(settings), config, to_stderr, began) as run:
-            plan = run.plan_while_loading(inputs, listed, accept)
-            run.run_components(plan, start)
+        directory = folder.new_run(settings)
+        with consoles.counted(to_stderr, directory) as display:
+            run = RunRecord(config, directory, display, began)
+            outcome = run.run(inputs, listed, start, accept)
         if run.plan is not None:
-            repetition.remember(run.outcome, plans.outcome_key(run.plan, config.places.schema))
-        return dataclasses.replace(run.outcome, freed=folder.clean(config.run.keep))
-
-
-@contextlib.contextmanager
-def _begun(directory: Path, config: Config, to_stderr: bool, began: float) -> Iterator[RunRecord]:
-    """Begin a run in its folder, and end it with its outcome, also after an error in the block."""
-    with consoles.counted(to_stderr, directory) as display:
-        run = RunRecord(config, directory, display, began)
-        error: BaseException | None = None
-        try:
-            yield run
-        except (KeyboardInterrupt, signals.Stopped):
-            error = failures.Interrupted()
-        except Exception as caught:
-            traceback.print_exc()  # into the log
-            error = failures.actionable(caught, config.places.out)
-        with progress.silent():
-            run.outcome = run.close(error)
-
-
-def _listed(images: Source) -> Future[Scan]:
-    """List and hash the images in a thread, while the display shows the loading of libraries."""
-    listed: Future[Scan] = Future()
-
-    def work() -> None:
-        try:
-            with progress.silent():
-                listed.set_result(images.scan())
-        except BaseException as error:  # Python would only print it; `result` raises it
-            listed.set_exception(error)
-
-    # A daemon, so that an interrupted run does not wait until all images are hashed.
-    threading.Thread(target=work, name="scan", daemon=True).start()
-    return listed
+            remember(outcome, plans.outcome_key(run.plan, places.schema))
+        return dataclasses.replace(outcome, freed=folder.clean(config.run.keep))
 
 
 class RunRecord:
@@ -139,10 +117,7 @@ class RunRecord:
 
     Attributes:
         plan: The plan of the run, None until the run has made it.
-        outcome: The outcome, as soon as the run has ended.
     """
-
-    outcome: Run
 
     def __init__(
         self, config: Config, directory: Path, display: consoles.Display, began: float
@@ -159,15 +134,28 @@ class RunRecord:
         self._failed_step = ""
 
     # --- steps ---------------------------------------------------------------------------------
-    def plan_while_loading(
-        self, inputs: RunInputs, listed: Future[Scan], accept: bool
-    ) -> plans.Plan:
-        """Load the libraries while the images are listed; make the plan and return it."""
+    def run(self, inputs: RunInputs, listed: Future[Scan], start: str | None, accept: bool) -> Run:
+        """Plan the run and run the components; return the outcome, also after an error."""
+        error: BaseException | None = None
+        try:
+            self._load(listed)
+            self.plan = plans.make(self._config, listed.result(), inputs.overrides, accept)
+            self._run_components(self.plan, start)
+        except (KeyboardInterrupt, signals.Stopped):
+            error = failures.Interrupted()
+        except Exception as caught:
+            traceback.print_exc()  # into the log
+            error = failures.actionable(caught, self._config.places.out)
+        with progress.silent():
+            return self._close(error)
+
+    def _load(self, listed: Future[Scan]) -> None:
+        """Load the libraries while the images are listed, and find the weights."""
         loading = time.monotonic()
         with self._step(_LOADING), quick_imports():
             from imgpipe.models import augmentation
             from imgpipe.models.network import classifier
-            from imgpipe.pipeline.runners import local  # noqa: F401  # with the graph and TFX
+            from imgpipe.pipeline.execution import local  # noqa: F401  # with the graph and TFX
         self._import_seconds = round(time.monotonic() - loading, 3)
         with self._step("finding the images"):
             progress.advance(len(listed.result().items))
@@ -176,14 +164,12 @@ class RunRecord:
             settings.backbone_spec().fetch(settings.size)
             classifier.require_layers(settings)
             augmentation.require_builder(settings.views, settings.size)
-        self.plan = plans.make(self._config, listed.result(), inputs.overrides, accept)
-        return self.plan
 
-    def run_components(self, plan: plans.Plan, start: str | None) -> None:
+    def _run_components(self, plan: plans.Plan, start: str | None) -> None:
         """Run the components; from `start` on, cached outputs are not used."""
         from imgpipe.components.data_gate import schema
         from imgpipe.pipeline.definition import graph
-        from imgpipe.pipeline.runners import local
+        from imgpipe.pipeline.execution import local
 
         places = self._config.places
         # What an earlier run decided must not be taken for the decision of this one.
@@ -212,14 +198,14 @@ class RunRecord:
         self._failed_step = ""
 
     def started(self, name: str) -> None:
-        """See `runners.local.Observer`."""
+        """See `local.Observer`."""
         signals.check()  # the node before may have swallowed the exception of a signal
         if name == "Report":  # which reads the timings from this file
             json_object.write(self._directory / run_folder.TIMINGS, self._timings())
         self._display.started(name)
 
     def finished(self, result: NodeResult) -> None:
-        """See `runners.local.Observer`."""
+        """See `local.Observer`."""
         self._seconds[result.name] = round(result.seconds, 3)
         self._outputs[result.name] = result.outputs
         # A component that made a damaged artifact again has finished before, from the cache.
@@ -231,18 +217,18 @@ class RunRecord:
         self._display.ended("cached" if result.cached else "done")
 
     def failed(self, name: str, seconds: float) -> None:
-        """See `runners.local.Observer`."""
+        """See `local.Observer`."""
         self._seconds[name] = round(seconds, 3)
         self._failed_step = name
         self._display.ended("failed")
 
     def damaged(self, name: str, what: str) -> None:
-        """See `runners.local.Observer`."""
+        """See `local.Observer`."""
         self._display.ended("damaged")
         self._display.say(f"{what}. It is made again.")
 
     # --- the end -------------------------------------------------------------------------------
-    def close(self, error: BaseException | None) -> Run:
+    def _close(self, error: BaseException | None) -> Run:
         """Write report and summary of the run that this error ended, if any; return the outcome."""
         # Without a plan, the classes are not known.
         plan = self.plan
@@ -257,7 +243,9 @@ class RunRecord:
                 from imgpipe.components.report import report
                 from imgpipe.components.run_record.collect import collect
 
-                drawn = self._drawn(error)
+                run = PastRun(self._directory, None)
+                # Facts of the page that the component Report has drawn, if it has.
+                drawn = run.facts if error is None and run.page.exists() else None
                 uris = self._uris()
                 facts = drawn or collect(uris, settings)
                 if drawn is None:
@@ -269,18 +257,11 @@ class RunRecord:
             unwritten = f"the report could not be written: {failures.cause(caught)}"
             error = error or failures.actionable(caught, self._config.places.out)
         state = self._state(error, facts)
-        content = summarised(facts, self._timings(), self._cached, page, state)
+        content = summarise(facts, self._timings(), self._cached, page, state)
         content["findings"] += [make_finding("no_report", unwritten)] if unwritten else []
         json_object.write(self._directory / run_folder.SUMMARY, content)
-        code = 3 if content["push"]["status"] == "refused" else 0
-        if error is not None:
-            code = failures.exit_code(error)
+        code = _exit_code(content["push"]) if error is None else failures.exit_code(error)
         return Run(self._directory, content, exit_code=code)
-
-    def _drawn(self, error: BaseException | None) -> Facts | None:
-        """Return the facts of the page that the component Report has drawn, None if it has not."""
-        run = PastRun(self._directory, None)
-        return run.facts if error is None and run.page.exists() else None
 
     def _uris(self) -> dict[str, str]:
         """Return the artifacts that the report reads, by the names of `collect.REPORTED`."""
@@ -308,3 +289,86 @@ class RunRecord:
         interrupted = isinstance(error, failures.Interrupted)
         cause, log = failures.cause(error), str(self._directory / run_folder.LOG)
         return verdict.state(facts, cause, self._failed_step, log, interrupted)
+
+
+# --- a run that would repeat the last one ------------------------------------------------------
+def remember(run: Run, outcome_key: str) -> None:
+    """Write the key of a run that ended with a model into its folder."""
+    # Where another version is served now, the verdict asks for a new run.
+    if run.exit_code in (0, 3) and "other_version" not in run.summary["push"]["refused_by"]:
+        keys = {"key": outcome_key, "files": _digests(run.folder)}
+        json_object.write(run.folder / REPEAT, keys)
+
+
+def repeatable(started: Sequence[Path], settings: str) -> PastRun | None:
+    """Return the newest run of those that have started, if it had these settings and a model.
+
+    After any other run, DataGate's last decision and the newest run are not those of a run that is
+    repeated. `settings` is the configuration as TOML.
+    """
+    if not started:
+        return None
+    newest = started[-1]
+    # The digests are compared too, because an edited summary would be reported as this outcome.
+    if json_object.read_or_empty(newest / REPEAT).get("files") != _digests(newest):
+        return None
+    written = settings.encode("utf-8", "backslashreplace")  # as `atomic_write` does
+    try:
+        settings_then = (newest / run_folder.CONFIG).read_bytes()
+    except OSError:  # a run is begun
+        return None
+    return past_run.read(newest) if settings_then == written else None
+
+
+def outcome_again(run: PastRun, outcome_key: str, versions: Path, began: float) -> Run | None:
+    """Return the outcome of a run with this key that repeats `run`.
+
+    `versions` is the folder of the published versions, and `began` when this run began, as a time
+    of `time.monotonic`. None if the images differ, or something that the earlier run made is not
+    intact or no longer served.
+    """
+    summary = run.summary
+    artifacts = run.artifacts or {}
+    # By size and time, as a run compares the artifacts that it takes from the cache.
+    folders = [Path(uri) for outputs in artifacts.values() for uri in outputs.values()]
+    if (
+        summary is None
+        or outcome_key != json_object.read_or_empty(run.folder / REPEAT).get("key")
+        or summary["status"] not in ("blessed", "not_blessed", "not_published")
+        or not _is_served(summary, versions)
+        or not folders
+        or any(integrity.damage(folder, complete=False) for folder in folders)
+        or not summary["report"]
+        or not Path(summary["report"]).is_file()
+    ):
+        return None
+    push = summary["push"]
+    bank = summary["bank"]
+    total = round(time.monotonic() - began, 3)
+    content = {
+        **summary,
+        "push": {**push, "status": push["status"].replace("pushed", "unchanged")},
+        "cached": sorted(artifacts),
+        # The repetition would find the features that the run computed in the bank.
+        "bank": {"forward_passes": 0, "reused": bank["forward_passes"] + bank["reused"]},
+        "timings": {"total_s": total, "import_s": 0.0, "components": {}},
+    }
+    return Run(run.folder, cast(RunSummary, content), exit_code=_exit_code(push), repeated=True)
+
+
+def _exit_code(push: Push) -> int:
+    """Return the exit code of a run that ended without an error."""
+    return 3 if push["status"] == "refused" else 0
+
+
+def _is_served(summary: RunSummary, versions: Path) -> bool:
+    """Whether the version that a run published is served now, or none was published."""
+    push = summary["push"]
+    served = manifest.served(versions) if push["status"] != "refused" else None
+    return push["version"] == (str(served.number) if served else None)
+
+
+def _digests(directory: Path) -> dict[str, str]:
+    """Return digests of the files from which a repetition takes its outcome."""
+    files = [directory / name for name in (run_folder.SUMMARY, run_folder.ARTIFACTS)]
+    return {file.name: sha256(file) for file in files if file.is_file()}

@@ -17,10 +17,9 @@ from pathlib import Path, PurePosixPath
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings.limits import INPUT, OUTPUT, PLACE
-from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config, marked
-from imgpipe.pipeline.configuration.dotted_keys import flat
+from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config, build, flat, marked
 from imgpipe.pipeline.configuration.sections import Volume
-from imgpipe.pipeline.images.source import among_images
+from imgpipe.pipeline.definition.source import among_images
 
 #: Environment variable that moves the folders below another one than `/`.
 ROOT = "IMGPIPE_KUBEFLOW_MOUNTS"
@@ -93,7 +92,7 @@ def on_volumes(config: Config) -> Config:
     folder = paths.get("model.backbone")
     if folder:
         paths["model.backbone"] = presets.PREFIX + folder
-    placed = config.replaced(paths)
+    placed = build(config.model_dump(), paths)
     images = placed.data.source
     for name, path in placed.places.outputs.items():  # which exist in the containers only
         if path.is_relative_to(images):

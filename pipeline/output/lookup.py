@@ -25,28 +25,12 @@ from imgpipe.models.files.described_files import (
 )
 from imgpipe.models.files.regular_files import pattern_in
 from imgpipe.pipeline.output.model import Model, not_intact
-from imgpipe.pipeline.output.output_folder import RUNS, OutputFolder, plain, pushed_as
+from imgpipe.pipeline.output.output_folder import RUNS, OutputFolder, plain, pushed_as, received
 from imgpipe.pipeline.output.past_run import PastRun
 
 #: Stands for the newest run that evaluated a model.
 NEWEST = "newest"
 _NAMED = 3  # runs that a message names
-
-
-def output_folder(path: Path) -> OutputFolder:
-    """Return the output folder to which a path belongs.
-
-    Raises:
-        ResourceError: Neither the folder nor those above it hold a run.
-    """
-    folder = OutputFolder.above(path)
-    if folder.started:
-        return folder
-    raise ResourceError(
-        f"no run in {folder.path}. Expected: the output folder of a run, one of its versions, or "
-        f"the folder of a run. Received: {_received(folder.path)}. Run `imgpipe run`, or name "
-        "another folder."
-    )
 
 
 def run(
@@ -65,7 +49,7 @@ def run(
     Raises:
         ResourceError: There is no such run, or its summary is damaged.
     """
-    folder = output_folder(path)
+    folder = OutputFolder.find(path)
     out = folder.path
     path = plain(path)
     runs = folder.runs
@@ -136,7 +120,7 @@ def model(
         _nothing_published(path)
         or f"no model in {path}. Expected: the output folder of a run that published one, a folder "
         f"of numbered versions such as {path / '1'}, or one version. Received: "
-        f"{_received(path)}. Run `imgpipe run`, or name another folder."
+        f"{received(path)}. Run `imgpipe run`, or name another folder."
     )
 
 
@@ -144,9 +128,9 @@ def _chosen_run(path: Path, name: str | None) -> PastRun | None:
     """Return the run whose model is meant; None where a published version is meant."""
     path = plain(path)
     if name == NEWEST:
-        return run(output_folder(path).path)
+        return run(OutputFolder.find(path).path)
     if name is not None:
-        return run(output_folder(path).path / RUNS / name)
+        return run(OutputFolder.find(path).path / RUNS / name)
     is_run = (path / CONFIG).is_file() or not path.exists()
     if is_run and path.parent.name == RUNS and OutputFolder(path.parent.parent).started:
         return run(path)
@@ -278,7 +262,7 @@ def _trained(run: PastRun) -> Path:
     uri = run.artifact("ImageTrainer", "model")
     model = Path(uri) / SAVED_MODEL_FOLDER
     if not uri or not (model / SAVED_MODEL).is_file():
-        kept = run.config.get("run.keep")
+        kept = run.setting("run", "keep")
         raise ResourceError(
             f"the model of run {run.name} was removed to save space: only the last {kept} runs "
             f"(run.keep) and published versions keep theirs. {again}"
@@ -294,11 +278,3 @@ def _ended(run: PastRun) -> str:
     if run.summary is None:
         return f"it is {run.status}" if run.status == "working" else f"it was {run.status}"
     return run.summary["verdict"].splitlines()[0]
-
-
-def _received(path: Path) -> str:
-    """Say what is at a path at which neither a run nor a model was found."""
-    if not path.is_dir():
-        return "a file" if path.is_file() else "there is no such folder"
-    names = sorted(child.name for child in path.iterdir())[:5]  # enough to recognise the folder
-    return f"it holds {', '.join(names) or 'nothing'}"

@@ -52,16 +52,16 @@ class Model:
         return self.folder.parent
 
     @property
-    def intact_versions(self) -> dict[int, PublishedVersion]:
-        """The intact versions beside it and itself by number, the newest first.
+    def published(self) -> PublishedVersion:
+        """The published version with its manifest.
 
         Raises:
-            ResourceError: It is not among them, because no run published it.
+            ResourceError: It is not intact, or no run published it.
         """
-        intact = {version.number: version for version in manifest.versions(self.versions)}
-        if self.version not in intact:
+        version = manifest.intact(self.versions, int(self.folder.name))
+        if version is None:
             raise not_intact(self.versions, self.version)
-        return intact
+        return version
 
     @property
     def notice(self) -> str:

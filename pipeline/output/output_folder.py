@@ -38,7 +38,7 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import TEMPORARY, atomic_write
 from imgpipe.models.files.described_files import MANIFEST
-from imgpipe.pipeline.command_line import temporary_files
+from imgpipe.pipeline.command_line import command_process
 from imgpipe.pipeline.output import metadata_file, past_run
 from imgpipe.pipeline.output.past_run import ARTIFACT_PARTS, ARTIFACT_ROOT, TIME, PastRun
 
@@ -79,6 +79,22 @@ class OutputFolder:
         # OUT, OUT/model or OUT/runs, and OUT/model/3 or OUT/runs/NAME.
         folders = [cls(folder) for folder in (path, path.parent, path.parent.parent)]
         return next((folder for folder in folders if folder.started), folders[0])
+
+    @classmethod
+    def find(cls, path: Path) -> OutputFolder:
+        """Return the output folder to which a path belongs.
+
+        Raises:
+            ResourceError: Neither the folder nor those above it hold a run.
+        """
+        folder = cls.above(path)
+        if folder.started:
+            return folder
+        raise ResourceError(
+            f"no run in {folder.path}. Expected: the output folder of a run, one of its versions, "
+            f"or the folder of a run. Received: {received(folder.path)}. Run `imgpipe run`, or "
+            "name another folder."
+        )
 
     # --- who works in it -----------------------------------------------------------------------
     @contextlib.contextmanager
@@ -218,7 +234,7 @@ class OutputFolder:
 
     def _left(self) -> list[Path]:
         """List the temporary files and folders of killed runs, while no run is working."""
-        folders = (self.path / RUNS).glob(f"*/{temporary_files.FOLDER}")
+        folders = (self.path / RUNS).glob(f"*/{command_process.TEMPORARY_FILES}")
         unfinished = (self.path.glob(f"{pattern}{TEMPORARY}*") for pattern in _UNFINISHED)
         return [*folders, *itertools.chain.from_iterable(unfinished)]
 
@@ -301,6 +317,14 @@ def size(path: Path) -> int:
 def plain(path: Path) -> Path:
     """Return an absolute path without `~` and `..`; links in it stay, unlike in a resolved one."""
     return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100
+
+
+def received(path: Path) -> str:
+    """Say what is at a path at which neither a run nor a model was found."""
+    if not path.is_dir():
+        return "a file" if path.is_file() else "there is no such folder"
+    names = sorted(child.name for child in path.iterdir())[:5]  # enough to recognise the folder
+    return f"it holds {', '.join(names) or 'nothing'}"
 
 
 def pushed_as(version: Path) -> int:

@@ -26,7 +26,6 @@ from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.run_folder import ARTIFACTS, CONFIG, FACTS, PAGE, SUMMARY
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.pipeline.configuration.dotted_keys import flat
 from imgpipe.pipeline.output import run_summary
 from imgpipe.pipeline.output.run_summary import RunSummary, Status
 
@@ -141,7 +140,7 @@ class PastRun:
     @property
     def versions_folder(self) -> Path:
         """Folder into which the run publishes; the default one if its settings cannot be read."""
-        named = self.config.get("push.directory")
+        named = self.setting("push", "directory")
         return Path(named) if named else self.out / VERSIONS
 
     @property
@@ -171,13 +170,19 @@ class PastRun:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The settings by `section.key`; empty if the configuration cannot be read."""
+        """The settings by section; empty if the configuration cannot be read."""
         try:
             content = tomllib.loads((self.folder / CONFIG).read_text(encoding="utf-8"))
             # No setting is a date, which JSON has no value for, but a damaged file may hold one.
-            return dict(flat(json.loads(json.dumps(content, default=str))))
+            settings: dict[str, Any] = json.loads(json.dumps(content, default=str))
+            return settings
         except (OSError, ValueError, RecursionError):
             return {}
+
+    def setting(self, section: str, key: str) -> Any:
+        """Return a setting; None if it is not set or cannot be read."""
+        table = self.config.get(section)
+        return table.get(key) if isinstance(table, dict) else None
 
     @cached_property
     def facts(self) -> Facts | None:
@@ -231,7 +236,7 @@ class PastRun:
     @property
     def moved(self) -> list[str]:
         """Arguments with which it runs again where its output folder is now; [] if not moved."""
-        return [] if self.config.get("run.out") == str(self.out) else ["--out", str(self.out)]
+        return [] if self.setting("run", "out") == str(self.out) else ["--out", str(self.out)]
 
     @property
     def quarantine(self) -> Path | None:

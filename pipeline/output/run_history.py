@@ -17,7 +17,6 @@ from imgpipe.components.run_record.metrics import SplitMetrics
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.models.head.certainty import PairedAnswers, paired_answers
 from imgpipe.models.settings.limits import OUTPUT
-from imgpipe.pipeline.configuration.dotted_keys import flat
 from imgpipe.pipeline.output.past_run import DescribedRun, PastRun
 
 _METRICS = ("accuracy", "loss", "ece")
@@ -156,14 +155,16 @@ def compare(first: PastRun, second: PastRun) -> RunComparison:
 
 def _changed_settings(first: PastRun, second: PastRun) -> list[Change]:
     """Return the settings that differ, except those that only name folders for outputs."""
-    from imgpipe.pipeline.configuration.config import Config, marked
+    from imgpipe.pipeline.configuration.config import Config, flat, marked
 
     # A run does not write settings that are not set.
     unset = {name for name, value in flat(Config().model_dump()) if value is None}
+    settings = dict(flat(first.config))
+    settings_now = dict(flat(second.config))
     # All other settings are in both files, unless one of these cannot be read.
-    in_both = first.config.keys() & second.config.keys()
+    in_both = settings.keys() & settings_now.keys()
     comparable = (unset | in_both) - set(marked(OUTPUT))
-    differing = _differing(first.config, second.config)
+    differing = _differing(settings, settings_now)
     return [change for change in differing if change["name"] in comparable]
 
 

@@ -98,7 +98,7 @@ def read(content: object) -> RunSummary:
         raise ValueError(f"{field}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
 
 
-def summarised(
+def summarise(
     facts: Facts,
     timings: Timings,
     cached: list[str],

@@ -22,7 +22,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.images.source import listed, opened, require_labels
+from imgpipe.pipeline.definition.source import listed, opened, require_labels
 from imgpipe.pipeline.output.model import Model
 from imgpipe.pipeline.published.evaluation_summary import (
     EvaluationSummary,

@@ -182,13 +182,13 @@ def _correct(figures: AccuracyFigures) -> str:
     return correct_text(figures["correct"], figures["count"])
 
 
-def _verdict(figures: EvaluationSummary) -> str:
-    accuracy = figures["correct"] / figures["count"]
-    threshold = figures["threshold"]
-    interval = interval_text(figures["ci95"])
-    missed = threshold is not None and not figures["passed"]
+def _verdict(summary: EvaluationSummary) -> str:
+    accuracy = summary["correct"] / summary["count"]
+    threshold = summary["threshold"]
+    interval = interval_text(summary["ci95"])
+    missed = threshold is not None and not summary["passed"]
     number = text_below(accuracy, threshold) if threshold and missed else f"{accuracy:.3f}"
-    sentence = f"accuracy {number} ({_correct(figures)}, {interval})"
+    sentence = f"accuracy {number} ({_correct(summary)}, {interval})"
     if threshold is None:
         return sentence
     return f"{sentence} {'is below' if missed else 'reaches'} the threshold {threshold:g}"
@@ -248,9 +248,9 @@ def _about_classes(per_class: Mapping[str, ClassMetrics]) -> Iterator[Finding]:
         yield make_finding("missing_classes", f"There are no images of {which} {named}")
 
 
-def _about_seen(figures: EvaluationSummary) -> Iterator[Finding]:
+def _about_seen(summary: EvaluationSummary) -> Iterator[Finding]:
     """Yield what images of the run mean for the accuracy; those of its test split do not."""
-    seen = figures["seen"]
+    seen = summary["seen"]
     if seen is None:
         yield make_finding(
             "seen",
@@ -263,7 +263,7 @@ def _about_seen(figures: EvaluationSummary) -> Iterator[Finding]:
     used = sum(counts.values())
     if used:
         rest = "No image is new to the model"
-        without = figures["unseen"]
+        without = summary["unseen"]
         if without is not None and without["accuracy"] is not None:
             rest = f"Without them the accuracy is {without['accuracy']:.3f} ({_correct(without)})"
         listed = ", ".join(f"{count:,} in {split}" for split, count in counts.items())

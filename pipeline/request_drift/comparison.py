@@ -1,4 +1,4 @@
-"""Examines a log of requests: compares its images with the training data, property by property.
+"""Compares the requests in a log with the training data of the version that answered.
 
 Measurements of images, labels and confidence are compared by the distances and the limits of the
 data gate, and the features of the images with the distribution of those that were trained on.
@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Final
 
 import numpy as np
@@ -20,11 +21,14 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.formatting import plural, text_below
 from imgpipe.components.common.storage import manifest, records
-from imgpipe.components.common.storage.manifest import PublishedVersion
 from imgpipe.components.data_gate import data_gate, drift
 from imgpipe.components.data_gate.drift import FeatureDistance, feature_distance
 from imgpipe.components.example_gen.notes import gathered
-from imgpipe.components.example_gen.sources.request_log import KIND, LoggedAnswer, RequestLogSource
+from imgpipe.components.example_gen.sources.request_log import (
+    KIND,
+    LoggedAnswer,
+    RequestLogSource,
+)
 from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import feature_distribution
@@ -32,8 +36,7 @@ from imgpipe.models.features.feature_distribution import FAR_SHARE, FeatureDistr
 from imgpipe.models.finding import Finding, make_finding
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.feature_names import Floats
-from imgpipe.pipeline.request_drift import requests
-from imgpipe.pipeline.request_drift.requests import FEWEST, MeasuredImages, measure
+from imgpipe.pipeline.request_drift.requests import FEWEST, MeasuredImages, measure, read
 
 CONFIDENCE = "confidence"
 _CONFIDENCE_LIMIT = 0.3  # Jensen-Shannon divergence in bits, as for the measurements of images
@@ -234,12 +237,12 @@ class DriftSummary(TypedDict):
     findings: Annotated[list[Finding], "What was not compared, and why."]
 
 
-def examine(source: RequestLogSource, versions: Mapping[int, PublishedVersion]) -> DriftSummary:
+def examine(source: RequestLogSource, base: Path) -> DriftSummary:
     """Compare the requests in a log with the training data of the version that answered.
 
     Args:
         source: The log.
-        versions: Versions of the model by number.
+        base: Folder of the versions of the model, of which the intact ones count.
 
     Raises:
         ConfigError: There is no log, or it is the log of another model.
@@ -247,8 +250,9 @@ def examine(source: RequestLogSource, versions: Mapping[int, PublishedVersion]) 
             no statistics of its training data.
     """
     log = f"{KIND}:{source.locator}"
+    versions = {version.number: version for version in manifest.versions(base)}
     vocabularies = {number: {*version.vocabulary} for number, version in versions.items()}
-    number, answers, notes = requests.read(source, vocabularies)
+    number, answers, notes = read(source, vocabularies)
     reference = load(versions[number])
     logged = [answer.item for answer in answers if answer.item is not None]
     items = list({item.sha256: item for item in logged}.values())

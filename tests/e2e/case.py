@@ -47,17 +47,18 @@ class Case:
     def config(self, *assignments: str) -> Any:
         """Return the configuration of a run with `SETTINGS` and further ones."""
         from imgpipe.pipeline.configuration import config as configs
+        from imgpipe.pipeline.configuration import given_settings
 
         tree = {**SETTINGS, "run": {"name": "hands", "out": str(self.out)}}
         tree["data"] = {"source": str(self.photos)}
-        return configs.build(tree, assignments)
+        return configs.build(tree, given_settings.assigned(assignments))
 
     def config_file(self, folder: Path) -> Path:
         """Write the configuration of a run with `SETTINGS` into a folder; return the file."""
-        from imgpipe.pipeline.configuration import toml_text
+        from imgpipe.pipeline.configuration import given_settings
 
         file = folder / "hands.toml"
-        file.write_text(toml_text.to_toml(self.config()))
+        file.write_text(given_settings.to_toml(self.config()))
         return file
 
     def run(self, *assignments: str, start: str | None = None, accept: bool = False) -> Any:

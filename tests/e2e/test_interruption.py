@@ -69,7 +69,7 @@ def _running(out: Path) -> int:
     import ml_metadata as mlmd
     from ml_metadata.proto import metadata_store_pb2
 
-    from imgpipe.pipeline.runners import local
+    from imgpipe.pipeline.execution import local
 
     store = mlmd.MetadataStore(local.metadata_config(out / "metadata.sqlite"))
     running = metadata_store_pb2.Execution.RUNNING

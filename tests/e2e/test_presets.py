@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from imgpipe.components.common.storage import manifest
-from imgpipe.pipeline.command_line.settings import configuration
+from imgpipe.pipeline.configuration.given_settings import assigned, configuration
 from imgpipe.pipeline.execution.pipeline_run import execute
 
 pytestmark = [
@@ -106,7 +106,7 @@ def test_a_preset_publishes_a_model(
 ):
     given = ["evaluate.threshold=0", "train.epochs=2", *_weights(settings, shared_data, tmp_path)]
     photos = _images(shared_data, data, tmp_path / data)
-    config = configuration(preset, str(photos), tmp_path / "out", given)
+    config = configuration(preset, str(photos), tmp_path / "out", assigned(given))
     outcome = execute(config)
     assert outcome.exit_code == 0, outcome.verdict
     summary = outcome.summary

@@ -23,7 +23,7 @@ from imgpipe.models.files.described_files import version_damage
 from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.definition.plan import NEVER_CACHED
 from imgpipe.pipeline.demo import FAULTS
-from imgpipe.pipeline.execution import repetition
+from imgpipe.pipeline.execution import pipeline_run
 from tests import json_formats, python_program
 from tests.e2e.case import SETTINGS, UNTRAINED, Case, newest_artifact
 from tests.serving.quick import running
@@ -161,7 +161,7 @@ def test_an_export_is_compared_on_the_validation_images(case: Case, first: Any, 
 
 
 def test_again_without_changes_everything_is_cached(case: Case, first: Any):
-    for file in case.out.glob(f"runs/*/{repetition.FILE}"):
+    for file in case.out.glob(f"runs/*/{pipeline_run.REPEAT}"):
         file.unlink()  # so that the run is not repeated from its record
     outcome = case.run()
     assert outcome.exit_code == 0

@@ -23,6 +23,7 @@ from imgpipe.components.common.storage import manifest
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.pipeline import api
 from imgpipe.pipeline.configuration import config as configs
+from imgpipe.pipeline.configuration.given_settings import assigned
 from imgpipe.pipeline.execution.pipeline_run import execute
 from tests.command import imgpipe
 
@@ -57,7 +58,7 @@ class _Year:
     def run(self, *assignments: str, accept: bool = False) -> Any:
         """Run on the photographs as they are now, and return the outcome."""
         tree = {"run": {"out": str(self.out)}, "data": {"source": str(self.photos)}}
-        return execute(configs.build(tree, (*_SETTINGS, *assignments)), accept=accept)
+        return execute(configs.build(tree, assigned((*_SETTINGS, *assignments))), accept=accept)
 
     @property
     def served(self) -> int:

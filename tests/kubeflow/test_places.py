@@ -11,7 +11,7 @@ import pytest
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration import config as configs
-from imgpipe.pipeline.configuration import toml_text
+from imgpipe.pipeline.configuration import given_settings
 from imgpipe.pipeline.kubeflow import entry_point, places
 from tests import python_program
 
@@ -97,7 +97,7 @@ def test_settings_that_kubernetes_would_refuse_are_refused(kubeflow: Any, expect
 def test_the_section_kubeflow_is_written_and_read_again(tmp_path):
     given = {**VOLUMES, "resources": {"Training": {"cpu": 4, "memory": "8Gi", "gpu": 1}}}
     config = _config(kubeflow=given)
-    (tmp_path / "c.toml").write_text(toml_text.to_toml(config))
+    (tmp_path / "c.toml").write_text(given_settings.to_toml(config))
     assert configs.load(tmp_path / "c.toml") == config
     assert config.kubeflow.resources["Training"].cpu == "4"
 

@@ -14,8 +14,8 @@ from imgpipe.components.run_record.run_folder import Identity, Timings
 from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.training.history import History
 from imgpipe.pipeline.configuration import config as configs
-from imgpipe.pipeline.configuration import toml_text
-from imgpipe.pipeline.output.run_summary import summarised
+from imgpipe.pipeline.configuration import given_settings
+from imgpipe.pipeline.output.run_summary import summarise
 from tests.declared import made
 from tests.run_facts import decided_by
 
@@ -56,8 +56,8 @@ def leave(
     """
     folder = out / "runs" / name
     folder.mkdir(parents=True)
-    config = configs.build({}, [f"run.out={json.dumps(str(out))}", *settings])
-    (folder / "config.toml").write_text(toml_text.to_toml(config))
+    config = configs.build({"run": {"out": str(out)}}, given_settings.assigned(settings))
+    (folder / "config.toml").write_text(given_settings.to_toml(config))
     if artifacts is not None:
         (folder / "artifacts.json").write_text(json.dumps(artifacts))
     if not status:
@@ -85,7 +85,7 @@ def leave(
     state = RunState(status, f"{status}: a sentence", log="run.log")
     timings = made(Timings, total_s=63.0, import_s=1.0)
     page = str(folder / "report.html")
-    summary = summarised(facts, timings, [], page, state)
+    summary = summarise(facts, timings, [], page, state)
     (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "report.html").write_text("<p>page")
     facts["identity"] = made(Identity, folder=str(folder))

@@ -25,9 +25,9 @@ from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.settings import FilterPlan
+from imgpipe.pipeline import data_check
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.demo import FAULTS, draw, draw_hand
-from imgpipe.pipeline.images import data_check
 from tests import json_formats, python_program
 
 # With these settings, sixteen images are enough for a run.

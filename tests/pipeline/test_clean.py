@@ -10,9 +10,9 @@ import pytest
 from imgpipe.components.common.storage import integrity
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.commands import clean, rollback
+from imgpipe.pipeline.execution import local
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.output.output_folder import COPIES, OutputFolder, remove
-from imgpipe.pipeline.runners import local
 from tests.command import ran
 from tests.pipeline.past_runs import leave, publish_two
 

@@ -14,7 +14,7 @@ import pytest
 from imgpipe.pipeline import machine_checks
 from imgpipe.pipeline.output import run_summary
 from imgpipe.pipeline.output.output_folder import OutputFolder
-from imgpipe.pipeline.output.run_summary import summarised
+from imgpipe.pipeline.output.run_summary import summarise
 from tests import python_program, run_facts
 from tests.command import command_of, commands, imgpipe
 from tests.images import class_folders
@@ -133,6 +133,7 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
     from imgpipe.components.example_gen.sources import Item, Scan
     from imgpipe.components.run_record import run_folder
     from imgpipe.pipeline.configuration import config as configs
+    from imgpipe.pipeline.configuration.given_settings import assigned
     from imgpipe.pipeline.definition import graph, plan
 
     found = Scan("p", (Item("a/1.jpg", "a", sha256="0" * 64),), ("a", "b"), fingerprint="f")
@@ -140,7 +141,7 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
         ("evaluate.cross_validate=3",),
         ("model.freeze='none'", "model.weights='none'"),
     ):
-        config = configs.build({"run": {"out": str(tmp_path)}}, settings)
+        config = configs.build({"run": {"out": str(tmp_path)}}, assigned(settings))
         known = plan.make(config, found)
         pipeline = graph.create_pipeline(config, known, graph.Storage("root"))
         built = {node.id for node in pipeline.components}
@@ -245,7 +246,7 @@ def test_summary_of_a_complete_run_has_what_its_facts_say():
     found["bank"]["features"] = "covariance"
     found["training"]["features"] = "average"  # the search has kept a network
     timings = {"total_s": 1.0, "import_s": 0.5, "components": {}}
-    built = summarised(found, timings, ["FeatureBank"], "p/\udcff", run_facts.BLESSED)
+    built = summarise(found, timings, ["FeatureBank"], "p/\udcff", run_facts.BLESSED)
     for part in ("gate", "data", "training", "push", "metrics"):
         assert built[part] == found[part], part
     assert built["bank"] == {"forward_passes": 0, "reused": 680}, "cached: none of this run"

@@ -13,7 +13,7 @@ from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.output.output_folder import OutputFolder
-from imgpipe.pipeline.output.run_summary import summarised
+from imgpipe.pipeline.output.run_summary import summarise
 from tests import run_facts
 from tests.command import answered, ran
 from tests.declared import made
@@ -40,7 +40,7 @@ def damage(out: Path, file: str, content: bytes) -> Path:
 def _summary(**changes: dict[str, Any]) -> bytes:
     """Return the summary of a run in which fields of some parts have another value."""
     state = RunState("blessed", "blessed: a sentence", log="run.log")
-    summary = summarised(run_facts.facts(), made(Timings), [], None, state)
+    summary = summarise(run_facts.facts(), made(Timings), [], None, state)
     for part, values in changes.items():
         summary[part] |= values
     return json.dumps(summary).encode()

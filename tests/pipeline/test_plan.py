@@ -22,7 +22,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.sections import DECISIONS
 from imgpipe.pipeline.definition import plan as plans
-from imgpipe.pipeline.images.source import usable
+from imgpipe.pipeline.definition.source import usable
 from tests.images import class_folders
 
 
@@ -121,14 +121,16 @@ _FEATURES = {"bank", "training", *_RESULT}
 def test_a_setting_invalidates_the_components_that_depend_on_it(
     config: configs.Config, settings: dict[str, Any], fields: set[str]
 ):
-    assert _changed(_planned(config), _planned(config.replaced(settings))) == fields
+    assert (
+        _changed(_planned(config), _planned(configs.build(config.model_dump(), settings))) == fields
+    )
 
 
 def test_settings_of_a_head_do_not_invalidate_features_that_are_not_chosen_for_it(
     config: configs.Config,
 ):
-    config = config.replaced({"model.features": "average"})
-    after = _planned(config.replaced({"train.seed": 2}))
+    config = configs.build(config.model_dump(), {"model.features": "average"})
+    after = _planned(configs.build(config.model_dump(), {"train.seed": 2}))
     assert _changed(_planned(config), after) == {"training", *_RESULT}
 
 
@@ -197,7 +199,9 @@ def _decided(config: configs.Config, *decisions: Override, place: str = DECISION
     file = config.places.out / place
     file.parent.mkdir(exist_ok=True)
     file.write_text(overrides.to_toml(decisions), encoding="utf-8")
-    named = config.replaced({"judge.overrides": "" if place == DECISIONS else str(file)})
+    named = configs.build(
+        config.model_dump(), {"judge.overrides": "" if place == DECISIONS else str(file)}
+    )
     inputs = usable(named)
     return plans.make(named, inputs.images.scan(), inputs.overrides)
 

@@ -16,7 +16,7 @@ from imgpipe.models import augmentation
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.network import classifier
 from imgpipe.models.training import stages
-from imgpipe.pipeline.command_line import settings as commands
+from imgpipe.pipeline.configuration import given_settings
 
 #: Number of classes and of parameters that the network trains; then optimizer, learning rate, batch
 #: size, epochs, and steps of an epoch (0 for as many as there is data).
@@ -46,11 +46,11 @@ AUGMENTED = {
 
 def preset(name, *assignments):
     """Return the configuration of a preset, with further settings."""
-    return commands.configuration(name, None, None, assignments)
+    return given_settings.configuration(name, None, None, given_settings.assigned(assignments))
 
 
 def test_every_row_of_the_table_is_a_preset():
-    assert set(commands.presets()) == {*TABLE, "transfer"}
+    assert set(given_settings.presets()) == {*TABLE, "transfer"}
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -137,7 +137,7 @@ def test_inception_is_cut_at_mixed7():
     assert model.get_layer("classifier_dropout").rate == 0.2
 
 
-@pytest.mark.parametrize("name", commands.presets())
+@pytest.mark.parametrize("name", given_settings.presets())
 def test_the_file_of_a_preset_begins_with_how_to_use_it(name):
     """The comment at the top has the command, the expected result and the time."""
     text = (resources.files("imgpipe.pipeline") / "presets" / f"{name}.toml").read_text()

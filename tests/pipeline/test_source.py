@@ -10,7 +10,7 @@ import pytest
 from imgpipe.components.example_gen.sources import Scan, Source
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration.config import build
-from imgpipe.pipeline.images import source
+from imgpipe.pipeline.definition import source
 
 
 def _require_outside(data: dict[str, str], outputs: dict[str, dict[str, str]]) -> None:

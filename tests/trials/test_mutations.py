@@ -14,8 +14,8 @@ import pytest
 from imgpipe.components.common.image_file.header import probe
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
+from imgpipe.pipeline.data_check import judge
 from imgpipe.pipeline.demo import draw_hand
-from imgpipe.pipeline.images.data_check import judge
 from imgpipe.serving.look import Look
 from tests.fuzz.mutation import mutate
 from tests.images import encoded

@@ -167,6 +167,12 @@ def versions(base: Path) -> Iterator[PublishedVersion]:
     return (version for version in readable(base) if not version_damage(version.path))
 
 
+def intact(base: Path, number: int) -> PublishedVersion | None:
+    """Return the intact version of a number below `base`, or None; no other one is read whole."""
+    chosen = (version for version in readable(base) if version.number == number)
+    return next((version for version in chosen if not version_damage(version.path)), None)
+
+
 def latest(base: Path) -> PublishedVersion | None:
     """Return the newest intact version below `base`, or None."""
     return next(versions(base), None)
@@ -217,8 +223,8 @@ def baseline_for(
 def why_no_baseline(base: Path) -> str:
     """Say that there is no version to compare with, and why those that are there do not count."""
     why = "there is no earlier blessed model to compare with"
+    rollbacks = ["a rollback has withdrawn others"] if withdrawn(base) else []
     damages = {number: version_damage(base / str(number)) for number in version_numbers(base)}
     reasons = [f"version {number} is damaged: {what}" for number, what in damages.items() if what]
-    if withdrawn(base):
-        reasons.append("a rollback has withdrawn others")
+    reasons += rollbacks
     return f"{why} ({'; '.join(reasons)})" if reasons else why

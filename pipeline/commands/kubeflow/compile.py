@@ -56,13 +56,13 @@ def command(
     require_kfp()
     from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.command_line.settings import configuration
+    from imgpipe.pipeline.configuration.given_settings import assigned, configuration
     from imgpipe.pipeline.kubeflow import places
 
     check_root(root)
     if image:
         settings = [*(settings or []), f"kubeflow.image={json.dumps(image)}"]
-    placed = places.on_volumes(configuration(config, data, None, settings or []))
+    placed = places.on_volumes(configuration(config, data, None, assigned(settings or [])))
     with consoles.quiet():
         with quick_imports():
             from imgpipe.pipeline.definition import graph

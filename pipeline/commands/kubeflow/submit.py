@@ -72,6 +72,7 @@ def _read(file: Path, given: Sequence[str]) -> tuple[str, dict[str, Any]]:
     import yaml
 
     from imgpipe.pipeline.configuration import config
+    from imgpipe.pipeline.configuration.given_settings import assigned
     from imgpipe.pipeline.definition import plan
 
     try:
@@ -89,8 +90,8 @@ def _read(file: Path, given: Sequence[str]) -> tuple[str, dict[str, Any]]:
             f"--param {min(unknown)}: expected NAME=VALUE with one of the pipeline's parameters: "
             f"{', '.join(sorted(parameters))}. Other settings are fixed by the compilation."
         )
-    assigned = [f"{plan.RUN_SETTINGS[name]}={value}" for name, value in values.items()]
-    checked = plan.settings(config.build({}, assigned, "--param"))
+    assignments = [f"{plan.RUN_SETTINGS[name]}={value}" for name, value in values.items()]
+    checked = plan.settings(config.build({}, assigned(assignments), "--param"))
     return root, {name: checked[name] for name in values}
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from imgpipe.models.errors import ResourceError
+from imgpipe.pipeline.command_line import command_process
 from imgpipe.pipeline.command_line import console as consoles
-from imgpipe.pipeline.command_line import temporary_files
 from imgpipe.pipeline.output.output_folder import OutputFolder
 
 
@@ -62,5 +62,5 @@ def test_no_folder_for_temporary_files_is_an_error_with_advice(monkeypatch: pyte
     """As on a full disk, and in a container whose file system is read-only."""
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/none"])
-    with pytest.raises(ResourceError, match="TMPDIR"), temporary_files.folder():
+    with pytest.raises(ResourceError, match="TMPDIR"), command_process.temporary_folder():
         pass

@@ -12,7 +12,8 @@ import pytest
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.network import classifier
 from imgpipe.pipeline.configuration import config as configs
-from imgpipe.pipeline.execution import failures, repetition
+from imgpipe.pipeline.configuration.given_settings import assigned
+from imgpipe.pipeline.execution import failures, pipeline_run
 from imgpipe.pipeline.execution.pipeline_run import execute
 from imgpipe.pipeline.output import metadata_file, past_run
 from imgpipe.pipeline.output.output_folder import OutputFolder
@@ -110,7 +111,7 @@ def test_names_of_layers_are_checked_before_the_images(settings: tuple[str, ...]
     model = {"backbone": "conv_8_8_8", "weights": "none", "freeze": "all", "image_size": 32}
     refused = pytest.raises(ConfigError, match=expected) if expected else contextlib.nullcontext()
     with refused:
-        classifier.require_layers(configs.build({"model": model}, settings).settings)
+        classifier.require_layers(configs.build({"model": model}, assigned(settings)).settings)
 
 
 @pytest.fixture
@@ -134,14 +135,14 @@ def test_a_file_in_the_way_in_the_output_folder_is_named(photos: Path, tmp_path:
 def _ended(out: Path, name: str, changed: int) -> Path:
     """Write the folder of a finished run, whose record was modified at `changed` seconds."""
     folder = leave(out, name, artifacts={})
-    repetition.remember(Run(folder, past_run.read(folder).summary), "outcome")
-    os.utime(folder / repetition.FILE, (changed, changed))
+    pipeline_run.remember(Run(folder, past_run.read(folder).summary), "outcome")
+    os.utime(folder / pipeline_run.REPEAT, (changed, changed))
     return folder
 
 
 def _candidate(out: Path, more: str = "") -> Path | None:
     settings = next(out.glob("runs/*/config.toml"), Path("/dev/null")).read_text()
-    run = repetition.candidate(OutputFolder(out), settings + more)
+    run = pipeline_run.repeatable(OutputFolder(out).started, settings + more)
     return run and run.folder
 
 
@@ -173,11 +174,11 @@ def test_a_failed_run_and_one_during_which_another_version_was_published_are_not
     folder = leave(tmp_path, "20260101-120000", artifacts={})
     summary = past_run.read(folder).summary
     summary["push"]["refused_by"] = refused_by
-    repetition.remember(Run(folder, summary, exit_code=code), "outcome")
+    pipeline_run.remember(Run(folder, summary, exit_code=code), "outcome")
     assert _candidate(tmp_path) is None
 
 
 def test_a_run_with_another_key_or_whose_artifacts_are_gone_is_not_repeated(tmp_path: Path):
     run = past_run.read(_ended(tmp_path, "20260101-120000", 1))
     for key in ("another", "outcome"):
-        assert repetition.outcome(run, key, tmp_path / "model", began=0.0) is None
+        assert pipeline_run.outcome_again(run, key, tmp_path / "model", began=0.0) is None

@@ -9,6 +9,7 @@ import pytest
 
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.pipeline.output import lookup
+from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.serving.server import settings as server_settings
 from tests.command import ran
 from tests.pipeline.past_runs import (
@@ -84,7 +85,7 @@ def test_what_is_at_a_path_without_runs_is_named(tmp_path: Path, path: str, rece
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
     with pytest.raises(ResourceError, match=rf"no run in .*Received: {received}"):
-        lookup.output_folder(tmp_path / path)
+        OutputFolder.find(tmp_path / path)
 
 
 def test_the_run_of_a_version_in_another_folder_is_found(out: Path):
@@ -197,7 +198,7 @@ def test_versions_that_no_run_published_have_nothing_to_compare_or_publish_again
     model = lookup.model(tmp_path)
     assert model.version == 1
     with pytest.raises(ResourceError, match=r"intact .* \(version 1: manifest.json is missing"):
-        _ = model.intact_versions
+        _ = model.published
 
 
 def test_a_version_with_zeros_before_its_number_is_none(out: Path):

@@ -27,26 +27,16 @@ def clock(monkeypatch: pytest.MonkeyPatch):
     return at
 
 
-def test_runs_that_start_in_one_second_are_numbered(tmp_path: Path, clock):
-    clock(2)
-    names = [OutputFolder(tmp_path).new_run("").name for _ in range(11)]
-    assert names[:2] == ["20261025-023000", "20261025-023000-2"]
-    assert names[-1] == "20261025-023000-11"
-    assert [folder.name for folder in OutputFolder(tmp_path).started] == names
-
-
-def test_a_run_after_the_clock_went_back_is_the_newest(tmp_path: Path, clock):
+def test_a_run_is_named_by_its_start_with_a_number_where_the_clock_stands_or_went_back(
+    tmp_path: Path, clock
+):
     """The clock goes back at the end of daylight saving time."""
     made = []
-    for hour in (2, 1, 1, 3):
+    for hour in (2, *[1] * 10, 3):
         clock(hour)
         made.append(OutputFolder(tmp_path).new_run(""))
-    assert [folder.name for folder in made] == [
-        "20261025-023000",
-        "20261025-023000-2",
-        "20261025-023000-3",
-        "20261025-033000",
-    ]
+    again = [f"20261025-023000-{number}" for number in range(2, 12)]
+    assert [folder.name for folder in made] == ["20261025-023000", *again, "20261025-033000"]
     assert OutputFolder(tmp_path).started == made
 
 
@@ -61,33 +51,25 @@ def test_only_the_owner_of_a_new_output_folder_can_read_its_artifacts(tmp_path: 
     assert kept == 0o750, "a folder keeps the access rights that a person gave it"
 
 
-def test_the_artifacts_of_a_moved_output_folder_are_found(tmp_path: Path) -> None:
+def test_artifacts_are_found_in_a_moved_output_folder_and_outside(tmp_path: Path) -> None:
     """Another project at the former place has an artifact of the same number."""
+    kept = tmp_path / "elsewhere" / "model" / "7"
+    kept.mkdir(parents=True)
     former, moved = tmp_path / "out", tmp_path / "moved"
     recorded = former / "artifacts" / "ImageFilter" / "examples" / "7"
     recorded.mkdir(parents=True)
-    artifacts = {"ImageFilter": {"examples": str(recorded)}}
+    artifacts = {
+        "ImageFilter": {"examples": str(recorded)},
+        "ImageTrainer": {"model": str(kept)},
+        "FeatureBank": {"features": "/removed/features/8"},
+    }
     leave(former, "20260101-100000", artifacts=artifacts)
     former.rename(moved)
     recorded.mkdir(parents=True)
     [run] = OutputFolder(moved).runs
     assert run.artifact("ImageFilter", "examples") == str(moved / recorded.relative_to(former))
-    assert run.artifact("FeatureBank", "features") == ""
-
-
-def test_an_artifact_outside_of_the_output_folder_is_found_as_long_as_it_exists(
-    tmp_path: Path,
-) -> None:
-    kept = tmp_path / "elsewhere" / "examples" / "7"
-    kept.mkdir(parents=True)
-    elsewhere = {
-        "ImageFilter": {"examples": str(kept)},
-        "FeatureBank": {"features": "/removed/features/8"},
-    }
-    leave(tmp_path / "out", "20260101-100000", artifacts=elsewhere)
-    [run] = OutputFolder(tmp_path / "out").runs
-    assert run.artifact("ImageFilter", "examples") == str(kept)
-    assert run.artifact("FeatureBank", "features") == ""
+    assert run.artifact("ImageTrainer", "model") == str(kept)
+    assert run.artifact("FeatureBank", "features") == run.artifact("Predictor", "predictions") == ""
 
 
 def test_the_next_commands_of_a_moved_run_name_where_it_is_now(tmp_path: Path) -> None:

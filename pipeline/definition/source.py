@@ -7,6 +7,8 @@ loading.
 from __future__ import annotations
 
 import os
+import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.regular_files import pattern_in
+from imgpipe.models.machine import progress
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
@@ -115,6 +118,22 @@ def listed(images: Source) -> Scan:
     """
     with consoles.quiet():
         return images.listing()
+
+
+def scanned(images: Source) -> Future[Scan]:
+    """List and hash images in a thread, while libraries are loaded."""
+    scan: Future[Scan] = Future()
+
+    def work() -> None:
+        try:
+            with progress.silent():
+                scan.set_result(images.scan())
+        except BaseException as error:  # Python would only print it; `result` raises it
+            scan.set_exception(error)
+
+    # A daemon, so that an interrupted run does not wait until all images are hashed.
+    threading.Thread(target=work, name="scan", daemon=True).start()
+    return scan
 
 
 def _check_network_files(model: ModelSettings) -> None:

@@ -11,7 +11,7 @@ from tfx.types.standard_artifacts import Model, ModelRun
 
 from imgpipe.components.common.storage import integrity
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.runners import local
+from imgpipe.pipeline.execution import local
 from tests.pipeline.past_runs import leave
 
 # TFX and TensorFlow warn about their own dependencies, which this project cannot change.

@@ -114,7 +114,7 @@ class CheckedSource:
 
     def reasons(self) -> list[str]:
         """Return why a run would refuse the data in a few sentences."""
-        return rules.summarised(self.refused)
+        return rules.first_sentences(self.refused)
 
     def summary(self) -> CheckSummary:
         """Return what `--json` writes."""
@@ -276,7 +276,7 @@ def _accepted_classes(config: Config) -> dict[str, int | None]:
     file = config.places.schema
     source = config.with_absolute_paths().data.source
     chosen = "out" in config.run.model_fields_set or any(
-        run.config.get("data.source") == source for run in OutputFolder(config.places.out).runs
+        run.setting("data", "source") == source for run in OutputFolder(config.places.out).runs
     )
     if not chosen or not file.is_file():
         return {}

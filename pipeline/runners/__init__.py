@@ -1,1 +1,0 @@
-"""The runner of the graph on this machine."""
