@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from imgpipe.components.common.image_file.pixels import ALL_BYTES
 from imgpipe.components.common.image_record import ImageRecord
@@ -28,27 +28,20 @@ from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
 
 
-def examine(
-    records: Iterable[ImageRecord],
-    plan: FilterPlan,
-    keep: Callable[[ImageRecord], None] | None = None,
-) -> Iterator[tuple[ImageRow, bytes]]:
+def examine(records: Iterable[ImageRecord], plan: FilterPlan) -> Iterator[tuple[ImageRow, bytes]]:
     """Decide about each image on its own.
 
     Args:
         records: The inspected images.
         plan: What ImageFilter gets.
-        keep: Function that stores a repaired record, which is written in the end; None for none.
 
     Yields:
         The row of each image, and its perceptual hashes; zeros if it cannot be compared.
     """
     for record in records:
-        decision = decide(record, plan.settings, plan.overrides_by_hash)
-        if decision.row.is_rewritten and keep is not None:
-            keep(decision.kept)
+        row = decide(record, plan.settings, plan.overrides_by_hash)
         progress.advance(1, "images")
-        yield decision.row, decision.kept.content.perceptual_hash or bytes(ALL_BYTES)
+        yield row, record.content.perceptual_hash or bytes(ALL_BYTES)
 
 
 def compare(

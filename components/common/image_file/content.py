@@ -1,7 +1,8 @@
 """The content of an image file: what is measured in its pixels, and the file as PNG.
 
-A run trains on the converted images. Whoever asks its model about a file of such a format therefore
-has to convert it in the same way, which the commands and the Python functions do.
+A file that only Pillow reads is converted to PNG without loss, and measured as the model then reads
+it. A run trains on the converted images. Whoever asks its model about a file of such a format
+therefore has to convert it in the same way, which the commands and the Python functions do.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from imgpipe.components.common.image_file.header import (
     Header,
@@ -31,10 +32,8 @@ _IS_REDUCED = 1  # bit of NewSubfileType: a smaller version of another image (TI
 _SUBFILE_TYPE = 254
 _DNG_VERSION = 50706
 _MAKE = 271  # who made the camera
-
-
-class PreviewError(ValueError):
-    """The image that can be read is the preview of another one in the same file."""
+#: What `Content.pillow_error` says of a file whose photograph Pillow cannot read.
+ONLY_PREVIEW = "all that can be read is its preview"
 
 
 def _check_photograph(image: Image.Image, data: bytes) -> None:
@@ -45,7 +44,7 @@ def _check_photograph(image: Image.Image, data: bytes) -> None:
         return
     kind = "camera raw" if is_raw or tags.get(_MAKE) else "a TIFF file that begins with a thumbnail"
     width, height = image.size
-    raise PreviewError(f"{kind}: all that can be read is its preview of {width} x {height} pixels")
+    raise ValueError(f"{kind}: {ONLY_PREVIEW} of {width} x {height} pixels")
 
 
 def transcode(data: bytes) -> tuple[bytes, str]:
@@ -97,6 +96,9 @@ class Content(Header):
 
     Attributes:
         decode_error: Why the serving op cannot decode the file, "" when it can.
+        converted: The file as Pillow describes it, such as "TIFF (RGB)", if only Pillow reads it,
+            so that it is measured, and given to the model, as PNG; otherwise "".
+        pillow_error: Why Pillow cannot read such a file either; "" when it can, or was not asked.
         damage: Sign that the pixels of a readable file are wrong; "" for none.
         figures: Values by measurement, rounded to 32 bits as an Example stores them; empty when
             the file was not decoded.
@@ -104,6 +106,8 @@ class Content(Header):
     """
 
     decode_error: str = ""
+    converted: str = ""
+    pillow_error: str = ""
     damage: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
     perceptual_hash: bytes | None = field(default=None, repr=False)
@@ -126,24 +130,15 @@ class Content(Header):
             self,
             width=width,
             height=height,
-            decode_error="",
             figures=measure(pixels),
             perceptual_hash=perceptual_hashes(pixels),
         )
 
-    def rewritten(self, data: bytes, original: bytes) -> Content:
-        """Return this content with the pixels of a file that replaces the original.
-
-        It has `decode_error` and no measurements if the serving op cannot decode the new file.
-        """
-        values, error = decode(Look(data))
-        if values is None:
-            return dataclasses.replace(self, decode_error=error, figures={}, perceptual_hash=None)
-        return self.measured(values, original)
-
 
 def inspected(look: Look, pixel_limit: int) -> Content:
     """Read the header of a file, decode it, look for damage and measure its pixels.
+
+    A file that the serving op refuses is converted to PNG if Pillow reads it.
 
     Args:
         look: The look at the file.
@@ -151,12 +146,31 @@ def inspected(look: Look, pixel_limit: int) -> Content:
     """
     content = Content(**vars(probe(look, pixel_limit)))
     error = content.hidden_cost or _why_not_decoded(content, look.pixels, pixel_limit)
+    values = None
+    if not error:
+        values, error = decode(look)
+        signs = damage(look, content.format, is_decoded=not error)
+        content = dataclasses.replace(content, damage=signs)
     if error:
-        return dataclasses.replace(content, decode_error=error)
-    values, error = decode(look)
-    signs = damage(look, content.format, is_decoded=not error)
-    content = dataclasses.replace(content, decode_error=error, damage=signs)
+        content = dataclasses.replace(content, decode_error=error)
+        if not content.hidden_cost and content.pixels <= pixel_limit:
+            content, values = _converted(content, look.data)
     return content if values is None else content.measured(values, look.data)
+
+
+def _converted(content: Content, data: bytes) -> tuple[Content, np.ndarray | None]:
+    """Return what Pillow says of a file, and its pixels as the model gets them; None without."""
+    try:
+        png, described = transcode(data)
+    except UnidentifiedImageError:
+        return dataclasses.replace(content, pillow_error="unknown image format"), None
+    except Exception as error:  # Pillow's plugins raise exceptions of any type for broken files
+        problem = str(error) or type(error).__name__
+        return dataclasses.replace(content, pillow_error=problem), None
+    values, why = decode(Look(png))
+    if values is None:
+        return dataclasses.replace(content, pillow_error=f"even as PNG: {why}"), None
+    return dataclasses.replace(content, converted=described), values
 
 
 def _why_not_decoded(header: Header, pixels: int, pixel_limit: int) -> str:

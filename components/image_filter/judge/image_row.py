@@ -29,7 +29,6 @@ class ImageRow:
         source_label: The label in the source.
         source_index: Index of that label in the vocabulary, -1 when it is not in it.
         verdict: The verdict of its override; "" without one.
-        is_rewritten: Whether it is stored as PNG.
         findings: What was found: the repair and all warnings of an image that is kept, and the one
             finding that rejects another.
         stored: Path of the stored bytes of a rejected file, relative to the quarantine.
@@ -47,7 +46,6 @@ class ImageRow:
     source_label: str = ""
     source_index: int = -1
     verdict: str = ""
-    is_rewritten: bool = False
     byte_size: int = 0
     format: str = ""
     mode: str = ""

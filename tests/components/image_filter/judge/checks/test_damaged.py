@@ -62,12 +62,12 @@ def test_a_damaged_file_is_rejected_with_the_sign_of_its_damage(
 ):
     record = records({"a/x": damage(encoded(_PHOTO, kind, quality=90, **options))})["a/x"]
     found = decide(record, JudgeSettings())
-    assert found.row.rejection is not None and found.row.rejection.reason == "damaged"
-    assert said in found.row.rejection.detail
+    assert found.rejection is not None and found.rejection.reason == "damaged"
+    assert said in found.rejection.detail
     warned = decide(record, JudgeSettings(severity={"damaged": "warn"}))
     assert (
-        warned.row.rejection is None
-        and warned.row.with_severity("warn")[0].detail == found.row.rejection.detail
+        warned.rejection is None
+        and warned.with_severity("warn")[0].detail == found.rejection.detail
     )
 
 
