@@ -47,6 +47,17 @@ def _check_photograph(image: Image.Image, data: bytes) -> None:
     raise ValueError(f"{kind}: {ONLY_PREVIEW} of {width} x {height} pixels")
 
 
+def _by_pillow(look: Look) -> tuple[Image.Image, str]:
+    """Return the image that Pillow reads, upright in 8-bit RGB, and the description of the file."""
+    with pillow(look.data) as image:
+        described = f"{image.format} ({image.mode})"
+        _check_photograph(image, look.data)
+        if image.format == "JPEG" and look.is_cut_short:
+            raise ValueError("the end is missing")  # zeros behind a cut would be read as pixels
+        image.load()
+        return eight_bits(upright(image)), described
+
+
 def transcode(data: bytes) -> tuple[bytes, str]:
     """Convert a file to PNG with 8-bit RGB.
 
@@ -56,13 +67,7 @@ def transcode(data: bytes) -> tuple[bytes, str]:
     Raises:
         Exception: Pillow cannot read the file; its plugins raise exceptions of any type.
     """
-    with pillow(data) as image:
-        described = f"{image.format} ({image.mode})"
-        _check_photograph(image, data)
-        if image.format == "JPEG" and Look(data).is_cut_short:
-            raise ValueError("the end is missing")  # zeros behind a cut would be read as pixels
-        image.load()
-        plain = eight_bits(upright(image))
+    plain, described = _by_pillow(Look(data))
     out = io.BytesIO()
     plain.save(out, format="PNG")
     return out.getvalue(), described
@@ -77,7 +82,7 @@ def for_the_model(data: bytes, pixel_limit: int) -> bytes:
     """
     look = Look(data)
     header = probe(look, pixel_limit)
-    if header.hidden_cost or header.pixels > pixel_limit or not decode(look)[1]:
+    if header.hidden_cost or header.pixels > pixel_limit or decode(look) is not None:
         return data
     try:
         return transcode(data)[0]
@@ -145,32 +150,30 @@ def inspected(look: Look, pixel_limit: int) -> Content:
         pixel_limit: Largest number of pixels, according to the header, that is decoded.
     """
     content = Content(**vars(probe(look, pixel_limit)))
-    error = content.hidden_cost or _why_not_decoded(content, look.pixels, pixel_limit)
+    why = content.hidden_cost or _why_not_decoded(content, look.pixels, pixel_limit)
     values = None
-    if not error:
-        values, error = decode(look)
-        signs = damage(look, content.format, is_decoded=not error)
+    if not why:
+        values = decode(look)
+        signs = damage(look, content.format, is_decoded=values is not None)
         content = dataclasses.replace(content, damage=signs)
-    if error:
-        content = dataclasses.replace(content, decode_error=error)
-        if not content.hidden_cost and content.pixels <= pixel_limit:
-            content, values = _converted(content, look.data)
-    return content if values is None else content.measured(values, look.data)
+    if values is not None:
+        return content.measured(values, look.data)
+    if not content.hidden_cost and content.pixels <= pixel_limit:
+        content = _converted(content, look)
+    return dataclasses.replace(content, decode_error=why or look.refusal(converted_formats()))
 
 
-def _converted(content: Content, data: bytes) -> tuple[Content, np.ndarray | None]:
-    """Return what Pillow says of a file, and its pixels as the model gets them; None without."""
+def _converted(content: Content, look: Look) -> Content:
+    """Return the content of a file that the serving op refuses, with what Pillow reads of it."""
     try:
-        png, described = transcode(data)
+        plain, described = _by_pillow(look)
     except UnidentifiedImageError:
-        return dataclasses.replace(content, pillow_error="unknown image format"), None
+        return dataclasses.replace(content, pillow_error="unknown image format")
     except Exception as error:  # Pillow's plugins raise exceptions of any type for broken files
-        problem = str(error) or type(error).__name__
-        return dataclasses.replace(content, pillow_error=problem), None
-    values, why = decode(Look(png))
-    if values is None:
-        return dataclasses.replace(content, pillow_error=f"even as PNG: {why}"), None
-    return dataclasses.replace(content, converted=described), values
+        return dataclasses.replace(content, pillow_error=str(error) or type(error).__name__)
+    # Writing them as PNG and decoding that gives the same pixels.
+    measured = content.measured(np.asarray(plain), look.data)
+    return dataclasses.replace(measured, converted=described)
 
 
 def _why_not_decoded(header: Header, pixels: int, pixel_limit: int) -> str:
@@ -182,26 +185,27 @@ def _why_not_decoded(header: Header, pixels: int, pixel_limit: int) -> str:
     return f"not decoded: {size} pixels are over the limit of {pixel_limit:,}"
 
 
-def decode(look: Look) -> tuple[np.ndarray | None, str]:
+def decode(look: Look) -> np.ndarray | None:
     """Decode an encoded image as the served model does.
 
     Returns:
-        (pixels as uint8 [H, W, 3], ""), or (None, why the file is refused).
+        The pixels, uint8 [H, W, 3], or None if the file is refused, as `Look.refusal` explains.
 
     Raises:
         ResourceError: There is not enough memory.
     """
     import tensorflow as tf
 
-    if why := look.certain_refusal(converted_formats()):
-        return None, why
+    if look.certain_refusal(converted_formats()):
+        return None
     try:
         with tf.device("cpu"):
-            return preprocess.decode(tf.constant(look.data)).numpy(), ""
+            pixels: np.ndarray = preprocess.decode(tf.constant(look.data)).numpy()
+            return pixels
     except tf.errors.ResourceExhaustedError as error:
         raise _no_memory(error) from error
     except tf.errors.OpError:
-        return None, look.refusal(converted_formats())
+        return None
 
 
 def alpha_channel(data: bytes, kind: str, mode: str) -> np.ndarray | None:

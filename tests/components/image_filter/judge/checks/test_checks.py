@@ -151,8 +151,7 @@ def test_formats_that_only_pillow_reads_are_transcoded_to_png(encode, kind):
     inspected = record(encode(kind))
     (repair,) = decide(inspected, JudgeSettings()).findings
     assert (repair.severity, repair.reason) == ("repair", "transcoded") and kind in repair.detail
-    pixels, error = decode(Look(inspected.as_served().image_bytes))
-    assert (pixels.shape, error) == ((32, 40, 3), "")
+    assert decode(Look(inspected.as_served().image_bytes)).shape == (32, 40, 3)
 
 
 def test_transparent_pixels_of_a_gif_are_reported(records):
@@ -222,5 +221,5 @@ def test_damaged_images_pass_only_if_the_serving_op_decodes_them_or_they_are_rep
         if repairs:
             repaired += 1
             assert entry["pil"] == "OK", path
-            assert decode(Look(inspected.as_served().image_bytes))[1] == "", path
+            assert decode(Look(inspected.as_served().image_bytes)) is not None, path
     assert repaired == readable > 40
