@@ -19,8 +19,7 @@ from imgpipe.components.image_filter.copies import decisions
 from imgpipe.components.image_filter.copies.search import find_near_duplicates
 from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.judge.checks import CHECKS
-from imgpipe.components.image_filter.judge.decision import decide, finding_of
-from imgpipe.components.image_filter.judge.image_row import ImageRow
+from imgpipe.components.image_filter.judge.image_row import ImageRow, decide, finding_of
 from imgpipe.components.image_filter.judge.overrides import override_of
 from imgpipe.components.image_filter.placement import families, placement
 from imgpipe.components.image_filter.settings import FilterPlan

@@ -25,6 +25,7 @@ from imgpipe.components.common.image_file.header import (
 from imgpipe.components.common.image_file.pixels import Pixels, measure, perceptual_hashes
 from imgpipe.models import preprocess
 from imgpipe.models.errors import ResourceError, first_line
+from imgpipe.models.names import feature_names as names
 from imgpipe.serving.look import Look
 from imgpipe.serving.pillow_pixels import eight_bits, upright
 
@@ -90,6 +91,10 @@ def for_the_model(data: bytes, pixel_limit: int) -> bytes:
         return data
 
 
+#: Pillow's modes of grey images.
+GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
+#: Four levels of 255: JPEG changes grey by that much. A faded photograph has 20 or more.
+_COLOURED = 0.016
 _WITH_ALPHA = ("RGBA", "LA", "PA")  # Pillow's modes
 
 
@@ -121,6 +126,11 @@ class Content(Header):
     def is_measured(self) -> bool:
         """Whether the pixels were decoded and measured."""
         return bool(self.figures)
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether the image is grey, even if it is stored with colour channels."""
+        return self.mode in GREY_MODES or self.figures.get(names.COLOUR, 1.0) <= _COLOURED
 
     def measured(self, values: np.ndarray, original: bytes) -> Content:
         """Return this content with the size, measurements and perceptual hashes of its pixels.

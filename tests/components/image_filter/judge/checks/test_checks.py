@@ -12,7 +12,7 @@ from imgpipe.components.common.image_file.content import decode, for_the_model, 
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.image_filter.judge.decision import decide
+from imgpipe.components.image_filter.judge.image_row import decide
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.serving.look import Look
 from tests.images import encoded, noise

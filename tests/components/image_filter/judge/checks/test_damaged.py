@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from imgpipe.components.common.image_file.content import decode
-from imgpipe.components.image_filter.judge.decision import decide
+from imgpipe.components.image_filter.judge.image_row import decide
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.pipeline.application import app
 from imgpipe.serving.look import Look

@@ -12,8 +12,7 @@ from PIL import Image, ImageFilter
 from imgpipe.components.common.image_file.content import transcode
 from imgpipe.components.image_filter.judge import checks
 from imgpipe.components.image_filter.judge.checks import whole_set
-from imgpipe.components.image_filter.judge.decision import decide
-from imgpipe.components.image_filter.judge.image_row import ImageRow
+from imgpipe.components.image_filter.judge.image_row import ImageRow, decide
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from tests.images import encoded, exif, turned
 
