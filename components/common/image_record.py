@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from typing_extensions import TypedDict
 
-from imgpipe.components.common.image_file.content import Content, transcode
+from imgpipe.components.common.image_file.content import Content
+from imgpipe.components.common.image_file.header import as_png, by_pillow
 from imgpipe.components.common.image_file.pixels import MEASUREMENTS
 from imgpipe.components.common.storage.records import Value, first, make, text
 from imgpipe.models.names import feature_names as names
+from imgpipe.serving.look import Look
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -98,11 +100,12 @@ class ImageRecord:
 
     def as_served(self) -> ImageRecord:
         """Return the record of an image that is used, as PNG if only Pillow reads the file."""
-        if not self.content.converted:
+        image, _ = by_pillow(Look(self.image_bytes)) if self.content.converted else (None, "")
+        if image is None:
             return self
-        png, _ = transcode(self.image_bytes)
         content = dataclasses.replace(self.content, decode_error="", converted="")
-        return dataclasses.replace(self, image_bytes=png, repairs=TRANSCODED, content=content)
+        stored = as_png(image)
+        return dataclasses.replace(self, image_bytes=stored, repairs=TRANSCODED, content=content)
 
     def features(self) -> dict[str, Value]:
         """Values of all features of the record, by name."""

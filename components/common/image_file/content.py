@@ -8,15 +8,15 @@ therefore has to convert it in the same way, which the commands and the Python f
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from imgpipe.components.common.image_file.header import (
     Header,
+    as_png,
+    by_pillow,
     converted_formats,
     damage,
     pillow,
@@ -27,51 +27,6 @@ from imgpipe.models import preprocess
 from imgpipe.models.errors import ResourceError, first_line
 from imgpipe.models.names import feature_names as names
 from imgpipe.serving.look import Look
-from imgpipe.serving.pillow_pixels import eight_bits, upright
-
-_IS_REDUCED = 1  # bit of NewSubfileType: a smaller version of another image (TIFF 6.0, page 36)
-_SUBFILE_TYPE = 254
-_DNG_VERSION = 50706
-_MAKE = 271  # who made the camera
-#: What `Content.pillow_error` says of a file whose photograph Pillow cannot read.
-ONLY_PREVIEW = "all that can be read is its preview"
-
-
-def _check_photograph(image: Image.Image, data: bytes) -> None:
-    """Refuse camera raw, whose first image is a small preview of the photograph."""
-    tags = getattr(image, "tag_v2", {})
-    is_raw = _DNG_VERSION in tags or data[8:10] == b"CR"
-    if image.format != "TIFF" or not (is_raw or tags.get(_SUBFILE_TYPE, 0) & _IS_REDUCED):
-        return
-    kind = "camera raw" if is_raw or tags.get(_MAKE) else "a TIFF file that begins with a thumbnail"
-    width, height = image.size
-    raise ValueError(f"{kind}: {ONLY_PREVIEW} of {width} x {height} pixels")
-
-
-def _by_pillow(look: Look) -> tuple[Image.Image, str]:
-    """Return the image that Pillow reads, upright in 8-bit RGB, and the description of the file."""
-    with pillow(look.data) as image:
-        described = f"{image.format} ({image.mode})"
-        _check_photograph(image, look.data)
-        if image.format == "JPEG" and look.is_cut_short:
-            raise ValueError("the end is missing")  # zeros behind a cut would be read as pixels
-        image.load()
-        return eight_bits(upright(image)), described
-
-
-def transcode(data: bytes) -> tuple[bytes, str]:
-    """Convert a file to PNG with 8-bit RGB.
-
-    Returns:
-        (PNG file, description of the original).
-
-    Raises:
-        Exception: Pillow cannot read the file; its plugins raise exceptions of any type.
-    """
-    plain, described = _by_pillow(Look(data))
-    out = io.BytesIO()
-    plain.save(out, format="PNG")
-    return out.getvalue(), described
 
 
 def for_the_model(data: bytes, pixel_limit: int) -> bytes:
@@ -85,10 +40,8 @@ def for_the_model(data: bytes, pixel_limit: int) -> bytes:
     header = probe(look, pixel_limit)
     if header.hidden_cost or header.pixels > pixel_limit or decode(look) is not None:
         return data
-    try:
-        return transcode(data)[0]
-    except Exception:  # Pillow's plugins raise exceptions of any type for broken files
-        return data
+    image, _ = by_pillow(look)
+    return data if image is None else as_png(image)
 
 
 #: Pillow's modes of grey images.
@@ -166,24 +119,20 @@ def inspected(look: Look, pixel_limit: int) -> Content:
         values = decode(look)
         signs = damage(look, content.format, is_decoded=values is not None)
         content = dataclasses.replace(content, damage=signs)
+    is_refused = values is None
+    if is_refused and not content.hidden_cost and content.pixels <= pixel_limit:
+        image, said = by_pillow(look)
+        if image is None:
+            content = dataclasses.replace(content, pillow_error=said)
+        else:  # writing it as PNG and decoding that gives the same pixels
+            content = dataclasses.replace(content, converted=said)
+            values = np.asarray(image)
     if values is not None:
-        return content.measured(values, look.data)
-    if not content.hidden_cost and content.pixels <= pixel_limit:
-        content = _converted(content, look)
-    return dataclasses.replace(content, decode_error=why or look.refusal(converted_formats()))
-
-
-def _converted(content: Content, look: Look) -> Content:
-    """Return the content of a file that the serving op refuses, with what Pillow reads of it."""
-    try:
-        plain, described = _by_pillow(look)
-    except UnidentifiedImageError:
-        return dataclasses.replace(content, pillow_error="unknown image format")
-    except Exception as error:  # Pillow's plugins raise exceptions of any type for broken files
-        return dataclasses.replace(content, pillow_error=str(error) or type(error).__name__)
-    # Writing them as PNG and decoding that gives the same pixels.
-    measured = content.measured(np.asarray(plain), look.data)
-    return dataclasses.replace(measured, converted=described)
+        content = content.measured(values, look.data)
+    if is_refused:
+        refusal = why or look.refusal(converted_formats())
+        content = dataclasses.replace(content, decode_error=refusal)
+    return content
 
 
 def _why_not_decoded(header: Header, pixels: int, pixel_limit: int) -> str:

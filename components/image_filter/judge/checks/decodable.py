@@ -7,8 +7,11 @@ otherwise rejected as `not_an_image`, `truncated`, `undecodable` or, by their na
 from __future__ import annotations
 
 from imgpipe.components.common.image_file import file_names
-from imgpipe.components.common.image_file.content import ONLY_PREVIEW
-from imgpipe.components.common.image_file.header import HEIC_REMEDY, converted_formats
+from imgpipe.components.common.image_file.header import (
+    HEIC_REMEDY,
+    ONLY_PREVIEW,
+    converted_formats,
+)
 from imgpipe.components.common.image_record import TRANSCODED, ImageRecord
 from imgpipe.components.image_filter.judge.check import ImageFinding, Result, check
 from imgpipe.serving.look import HEIC, Look

@@ -9,11 +9,12 @@ import pydantic
 import pytest
 from PIL import Image, ImageFilter
 
-from imgpipe.components.common.image_file.content import transcode
+from imgpipe.components.common.image_file.header import by_pillow
 from imgpipe.components.image_filter.judge import checks
 from imgpipe.components.image_filter.judge.checks import whole_set
 from imgpipe.components.image_filter.judge.image_row import ImageRow, decide
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
+from imgpipe.serving.look import Look
 from tests.images import encoded, exif, turned
 
 QUALITY = ("dark", "light", "low_information", "blurry", "odd_aspect_ratio", "greyscale")
@@ -190,9 +191,9 @@ def test_a_jpeg_is_measured_and_transcoded_upright(look, turn):
     assert (record.content.width, record.content.height) == upright.size
     copy = look(encoded(upright, "PNG"), "png")
     assert np.bitwise_count(hashed(record) ^ hashed(copy)).sum() <= 8
-    transcoded, _ = transcode(data)
+    transcoded, _ = by_pillow(Look(data))
     stored = np.asarray(Image.open(io.BytesIO(data)))
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(transcoded))), turned(stored, turn))
+    assert np.array_equal(np.asarray(transcoded), turned(stored, turn))
 
 
 def hashed(record):
