@@ -222,9 +222,7 @@ def by_pillow(look: Look) -> tuple[Image.Image | None, str]:
     try:
         with pillow(look.data) as image:
             described = f"{image.format} ({image.mode})"
-            _check_photograph(image, look.data)
-            if image.format == "JPEG" and look.is_cut_short:
-                raise ValueError("the end is missing")  # zeros behind a cut would be read as pixels
+            _check_photograph(image, look)
             image.load()
             return eight_bits(upright(image)), described
     except UnidentifiedImageError:
@@ -240,10 +238,12 @@ def as_png(image: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def _check_photograph(image: Image.Image, data: bytes) -> None:
-    """Refuse camera raw, whose first image is a small preview of the photograph."""
+def _check_photograph(image: Image.Image, look: Look) -> None:
+    """Refuse a part of a JPEG, and camera raw, whose first image is a preview of the photograph."""
+    if image.format == "JPEG" and look.is_cut_short:
+        raise ValueError("the end is missing")  # zeros behind a cut would be read as pixels
     tags = getattr(image, "tag_v2", {})
-    is_raw = _DNG_VERSION in tags or data[8:10] == b"CR"
+    is_raw = _DNG_VERSION in tags or look.data[8:10] == b"CR"
     if image.format != "TIFF" or not (is_raw or tags.get(_SUBFILE_TYPE, 0) & _IS_REDUCED):
         return
     kind = "camera raw" if is_raw or tags.get(_MAKE) else "a TIFF file that begins with a thumbnail"
