@@ -20,7 +20,6 @@ from imgpipe.components.image_filter.copies.search import find_near_duplicates
 from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.judge.checks import CHECKS
 from imgpipe.components.image_filter.judge.image_row import ImageRow, decide, finding_of
-from imgpipe.components.image_filter.judge.overrides import override_of
 from imgpipe.components.image_filter.placement import families, placement
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models.machine import progress
@@ -85,7 +84,7 @@ def compare(
         elif row.near_group:
             groups[row.near_group].append(row)
     for group in groups.values():
-        decisions.judge_group(group, similar, plan.settings, plan.overrides_by_hash)
+        decisions.judge_group(group, similar, plan.settings)
     return ImageTable(rows, radius)
 
 
@@ -96,8 +95,7 @@ def _check_in_the_set(rows: Sequence[ImageRow], plan: FilterPlan) -> None:
             continue
         limits = check.limits(rows, plan.settings.limit_of(check))
         for row in rows:
-            override = override_of(row.image_hash, plan.overrides_by_hash)
-            finding = finding_of(check, row, plan.settings, limits, override)
+            finding = finding_of(check, row, plan.settings, limits, row.is_accepted)
             if finding is not None:
                 row.add(finding)
 

@@ -21,6 +21,7 @@ from imgpipe.components.image_filter.judge.check import (
 from imgpipe.components.image_filter.judge.checks import CHECKS, files
 from imgpipe.components.image_filter.judge.overrides import Override, override_of
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
+from imgpipe.models.names import feature_names as names
 
 REVIEWED = "reviewed"  # reason of files that an override rejects
 _REVIEWED_REMEDY = "remove its entry from the overrides file"
@@ -99,6 +100,14 @@ class ImageRow:
         return self.label_index != self.source_index
 
     @property
+    def is_accepted(self) -> bool:
+        """Whether a person keeps the image although a check rejects it, also by giving it a label.
+
+        Nothing is decided about an image of test that is relabelled; see `Override.relabels`.
+        """
+        return self.verdict == "accept" or (self.verdict == "relabel" and self.split != names.TEST)
+
+    @property
     def pixels(self) -> int:
         """Number of pixels; 0 when the size is unknown."""
         return self.width * self.height
@@ -161,7 +170,7 @@ def finding_of(
     image: ImageRecord | ImageRow,
     settings: JudgeSettings,
     limit: float | Limits,
-    override: Override | None,
+    is_accepted: bool,
 ) -> ImageFinding | None:
     """Run a check; None when it finds nothing, is ignored or is overridden.
 
@@ -170,13 +179,10 @@ def finding_of(
         image: The record; for a check that needs the set, the row.
         settings: Settings of the checks.
         limit: What the check compares with; see `ImageCheck.run`.
-        override: The override of the image, or None.
+        is_accepted: See `ImageRow.is_accepted`.
     """
     severity = settings.severity_of(check.name, check.severity)
-    accepted = override is not None and override.accepts(image.split)
-    if severity == "ignore":
-        return None
-    if accepted and "ignore" in check.may_be:
+    if severity == "ignore" or (is_accepted and "ignore" in check.may_be):
         return None
     finding = check.run(image, limit)
     if finding is None or finding.severity == "repair":  # `decodable` sets it itself
@@ -228,7 +234,8 @@ def decide(
             continue  # `comparison` runs it
         if check.needs == "pixels" and not record.content.is_measured:
             continue  # the image was not decoded
-        finding = finding_of(check, record, settings, settings.limit_of(check), override)
+        limit = settings.limit_of(check)
+        finding = finding_of(check, record, settings, limit, row.is_accepted)
         if finding is not None:
             row.add(finding)
         if row.rejection is not None:
