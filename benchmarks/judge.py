@@ -262,7 +262,7 @@ def crops_found(photographs: Sequence[Path]) -> Figure:
 
 
 def _hash(data: bytes) -> bytes:
-    pixels, _ = decode(Look(data))
+    pixels = decode(Look(data))
     if pixels is None:
         raise SystemExit("a photograph cannot be decoded")
     return perceptual_hashes(Pixels(pixels))

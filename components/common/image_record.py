@@ -15,10 +15,12 @@ import numpy as np
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.image_file.content import Content
+from imgpipe.components.common.image_file.header import as_png, by_pillow
 from imgpipe.components.common.image_file.pixels import MEASUREMENTS
 from imgpipe.components.common.storage.records import Value, first, make, read_json, text
 from imgpipe.models.finding import Finding
 from imgpipe.models.names import feature_names as names
+from imgpipe.serving.look import Look
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -50,6 +52,8 @@ TWO_SPLITS = "two_splits"
 TWO_GROUPS = "two_groups"
 OUTSIDE_CLASSES = "outside_classes"
 GROUP_ACROSS_SPLITS = "group_across_splits"
+#: What `ImageRecord.repairs` says of an image that is stored as PNG.
+TRANSCODED = "transcoded"
 #: Features that have a distribution. Statistics, schema and anomalies are about these.
 METADATA: tuple[str, ...] = (*names.METADATA, *(measurement.name for measurement in MEASUREMENTS))
 #: Features that are omitted when they have the default of their field.
@@ -64,6 +68,8 @@ _OPTIONAL = {
     "captured",
     "damage",
     "hidden_cost",
+    "converted",
+    "pillow_error",
 }
 
 
@@ -92,6 +98,15 @@ class ImageRecord:
         """Width / height, rounded as an Example stores it; 0 when the size is unknown."""
         width, height = self.content.width, self.content.height
         return float(np.float32(width / height)) if height else 0.0
+
+    def as_served(self) -> ImageRecord:
+        """Return the record of an image that is used, as PNG if only Pillow reads the file."""
+        image, _ = by_pillow(Look(self.image_bytes)) if self.content.converted else (None, "")
+        if image is None:
+            return self
+        content = dataclasses.replace(self.content, decode_error="", converted="")
+        stored = as_png(image)
+        return dataclasses.replace(self, image_bytes=stored, repairs=TRANSCODED, content=content)
 
     def features(self) -> dict[str, Value]:
         """Values of all features of the record, by name."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from imgpipe.components.common.image_file.pixels import ALL_BYTES
 from imgpipe.components.common.image_record import ImageRecord
@@ -19,36 +19,27 @@ from imgpipe.components.image_filter.copies import decisions
 from imgpipe.components.image_filter.copies.search import find_near_duplicates
 from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.judge.checks import CHECKS
-from imgpipe.components.image_filter.judge.decision import decide, finding_of
-from imgpipe.components.image_filter.judge.image_row import ImageRow
-from imgpipe.components.image_filter.judge.overrides import override_of
+from imgpipe.components.image_filter.judge.image_row import ImageRow, decide, finding_of
 from imgpipe.components.image_filter.placement import families, placement
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models.machine import progress
 from imgpipe.models.names import feature_names as names
 
 
-def examine(
-    records: Iterable[ImageRecord],
-    plan: FilterPlan,
-    keep: Callable[[ImageRecord], None] | None = None,
-) -> Iterator[tuple[ImageRow, bytes]]:
+def examine(records: Iterable[ImageRecord], plan: FilterPlan) -> Iterator[tuple[ImageRow, bytes]]:
     """Decide about each image on its own.
 
     Args:
         records: The inspected images.
         plan: What ImageFilter gets.
-        keep: Function that stores a repaired record, which is written in the end; None for none.
 
     Yields:
         The row of each image, and its perceptual hashes; zeros if it cannot be compared.
     """
     for record in records:
-        decision = decide(record, plan.settings, plan.overrides_by_hash)
-        if decision.row.is_rewritten and keep is not None:
-            keep(decision.kept)
+        row = decide(record, plan.settings, plan.overrides_by_hash)
         progress.advance(1, "images")
-        yield decision.row, decision.kept.content.perceptual_hash or bytes(ALL_BYTES)
+        yield row, record.content.perceptual_hash or bytes(ALL_BYTES)
 
 
 def compare(
@@ -93,7 +84,7 @@ def compare(
         elif row.near_group:
             groups[row.near_group].append(row)
     for group in groups.values():
-        decisions.judge_group(group, similar, plan.settings, plan.overrides_by_hash)
+        decisions.judge_group(group, similar, plan.settings)
     return ImageTable(rows, radius)
 
 
@@ -104,8 +95,7 @@ def _check_in_the_set(rows: Sequence[ImageRow], plan: FilterPlan) -> None:
             continue
         limits = check.limits(rows, plan.settings.limit_of(check))
         for row in rows:
-            override = override_of(row.image_hash, plan.overrides_by_hash)
-            finding = finding_of(check, row, plan.settings, limits, override)
+            finding = finding_of(check, row, plan.settings, limits, row.is_accepted)
             if finding is not None:
                 row.add(finding)
 

@@ -9,11 +9,11 @@ from typing import Annotated
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.formatting import plural
+from imgpipe.components.common.image_record import TRANSCODED
 from imgpipe.components.image_filter import file_clues, findings
 from imgpipe.components.image_filter.file_clues import FileClues
 from imgpipe.components.image_filter.image_table import NOT_RELABELLED, ImageTable
 from imgpipe.components.image_filter.judge.check import Row
-from imgpipe.components.image_filter.judge.checks.decodable import TRANSCODED
 from imgpipe.components.image_filter.judge.overrides import override_of
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models.finding import Finding, make_finding

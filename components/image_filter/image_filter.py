@@ -72,11 +72,6 @@ class _Job:
         return f"{self.uris.quarantine}/{_PARTS}/{self.shard.number}"
 
     @property
-    def repaired(self) -> str:
-        """Path of the repaired records."""
-        return f"{self.part}.repaired"
-
-    @property
     def hashes(self) -> str:
         """Path of the perceptual hashes, `ALL_BYTES` of each image; zeros for none."""
         return f"{self.part}.hashes"
@@ -98,19 +93,13 @@ class _Job:
 
 def _examine(job: _Job, plan: FilterPlan) -> str:
     """Decide about each image of a shard on its own, and return the path of the rows."""
-    with ShardWriter({"repaired": job.repaired}) as writer:
-        examined = comparison.examine(
-            _records(job.shard.files),
-            plan,
-            lambda record: writer.write("repaired", record.to_example()),
-        )
-        rows = []
-        hashes = []
-        for row, of_image in examined:
-            rows.append(row)
-            hashes.append(of_image)
-        image_table.write(job.part, ImageTable(rows, plan.settings.radius))
-        write_bytes(job.hashes, b"".join(hashes))
+    rows = []
+    hashes = []
+    for row, of_image in comparison.examine(_records(job.shard.files), plan):
+        rows.append(row)
+        hashes.append(of_image)
+    image_table.write(job.part, ImageTable(rows, plan.settings.radius))
+    write_bytes(job.hashes, b"".join(hashes))
     return job.part
 
 
@@ -133,13 +122,11 @@ def _compare(parts: Iterable[str], uris: Uris, plan: FilterPlan) -> int:
 
 def _write_shard(job: _Job, compared: int) -> None:
     """Write the outputs of a shard, when all images are compared."""
-    repaired = _records([job.repaired])
     rows = image_table.read(job.rows).rows
     with ShardWriter(job.outputs) as writer:
         for record, row in zip(_records(job.shard.files), rows, strict=True):
-            usable = next(repaired) if row.is_rewritten else record
             if row.rejection is None:
-                _write(writer, row.written(usable))
+                _write(writer, row.written(record.as_served()))
             elif row.stored:
                 quarantine.store(job.uris.quarantine, row.stored, record)
 

@@ -36,11 +36,9 @@ NOT_RELABELLED = "kept_test_label"
 FOLDER = "images"  # of the tables, in the quarantine
 _SUFFIX = ".arrow"
 _RADIUS = "radius"  # name in the metadata of a file
-#: Types of the fields of a row, and of those of its findings; the table has no bytes of files.
+#: Types of the fields of a row, and of those of its findings.
 _FIELDS = {field.name: str(field.type) for field in fields(ImageRow)}
-_FINDING = {
-    field.name: str(field.type) for field in fields(ImageFinding) if field.name != "repaired"
-}
+_FINDING = {field.name: str(field.type) for field in fields(ImageFinding)}
 
 
 class NearGroup(TypedDict):

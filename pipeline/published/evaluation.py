@@ -126,14 +126,13 @@ def _classified(
 ) -> Iterator[tuple[ImageRecord, Floats]]:
     """Yield each image that can be judged, without its pixels, and its probabilities, [C]."""
     from imgpipe.components.example_gen.inspection import inspect
-    from imgpipe.components.image_filter.judge.decision import readable
     from imgpipe.serving.served import Served
 
     outputs = (names.PROBABILITIES,)
     with contextlib.closing(Served(str(model.folder), outputs=outputs)) as served:
         progress.total(len(items), "images")
         inspected = inspect(source, items, limit, vocabulary=model.vocabulary)
-        usable = _usable((readable(record, limit) for record in inspected), excluded)
+        usable = _usable((record.as_served() for record in inspected), excluded)
         while batch := list(itertools.islice(usable, _BATCH)):
             answers = served.run(image_bytes=[record.image_bytes for record in batch])
             for record, row in zip(batch, answers[names.PROBABILITIES], strict=True):

@@ -1,21 +1,22 @@
 """The content of an image file: what is measured in its pixels, and the file as PNG.
 
-A run trains on the converted images. Whoever asks its model about a file of such a format therefore
-has to convert it in the same way, which the commands and the Python functions do.
+A file that only Pillow reads is converted to PNG without loss, and measured as the model then reads
+it. A run trains on the converted images. Whoever asks its model about a file of such a format
+therefore has to convert it in the same way, which the commands and the Python functions do.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image
 
 from imgpipe.components.common.image_file.header import (
     Header,
+    as_png,
+    by_pillow,
     converted_formats,
     damage,
     pillow,
@@ -24,49 +25,8 @@ from imgpipe.components.common.image_file.header import (
 from imgpipe.components.common.image_file.pixels import Pixels, measure, perceptual_hashes
 from imgpipe.models import preprocess
 from imgpipe.models.errors import ResourceError, first_line
+from imgpipe.models.names import feature_names as names
 from imgpipe.serving.look import Look
-from imgpipe.serving.pillow_pixels import eight_bits, upright
-
-_IS_REDUCED = 1  # bit of NewSubfileType: a smaller version of another image (TIFF 6.0, page 36)
-_SUBFILE_TYPE = 254
-_DNG_VERSION = 50706
-_MAKE = 271  # who made the camera
-
-
-class PreviewError(ValueError):
-    """The image that can be read is the preview of another one in the same file."""
-
-
-def _check_photograph(image: Image.Image, data: bytes) -> None:
-    """Refuse camera raw, whose first image is a small preview of the photograph."""
-    tags = getattr(image, "tag_v2", {})
-    is_raw = _DNG_VERSION in tags or data[8:10] == b"CR"
-    if image.format != "TIFF" or not (is_raw or tags.get(_SUBFILE_TYPE, 0) & _IS_REDUCED):
-        return
-    kind = "camera raw" if is_raw or tags.get(_MAKE) else "a TIFF file that begins with a thumbnail"
-    width, height = image.size
-    raise PreviewError(f"{kind}: all that can be read is its preview of {width} x {height} pixels")
-
-
-def transcode(data: bytes) -> tuple[bytes, str]:
-    """Convert a file to PNG with 8-bit RGB.
-
-    Returns:
-        (PNG file, description of the original).
-
-    Raises:
-        Exception: Pillow cannot read the file; its plugins raise exceptions of any type.
-    """
-    with pillow(data) as image:
-        described = f"{image.format} ({image.mode})"
-        _check_photograph(image, data)
-        if image.format == "JPEG" and Look(data).is_cut_short:
-            raise ValueError("the end is missing")  # zeros behind a cut would be read as pixels
-        image.load()
-        plain = eight_bits(upright(image))
-    out = io.BytesIO()
-    plain.save(out, format="PNG")
-    return out.getvalue(), described
 
 
 def for_the_model(data: bytes, pixel_limit: int) -> bytes:
@@ -78,14 +38,16 @@ def for_the_model(data: bytes, pixel_limit: int) -> bytes:
     """
     look = Look(data)
     header = probe(look, pixel_limit)
-    if header.hidden_cost or header.pixels > pixel_limit or not decode(look)[1]:
+    if header.hidden_cost or header.pixels > pixel_limit or decode(look) is not None:
         return data
-    try:
-        return transcode(data)[0]
-    except Exception:  # Pillow's plugins raise exceptions of any type for broken files
-        return data
+    image, _ = by_pillow(look)
+    return data if image is None else as_png(image)
 
 
+#: Pillow's modes of grey images.
+GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
+#: Four levels of 255: JPEG changes grey by that much. A faded photograph has 20 or more.
+_COLOURED = 0.016
 _WITH_ALPHA = ("RGBA", "LA", "PA")  # Pillow's modes
 
 
@@ -97,6 +59,9 @@ class Content(Header):
 
     Attributes:
         decode_error: Why the serving op cannot decode the file, "" when it can.
+        converted: The file as Pillow describes it, such as "TIFF (RGB)", if only Pillow reads it,
+            so that it is measured, and given to the model, as PNG; otherwise "".
+        pillow_error: Why Pillow cannot read such a file either; "" when it can, or was not asked.
         damage: Sign that the pixels of a readable file are wrong; "" for none.
         figures: Values by measurement, rounded to 32 bits as an Example stores them; empty when
             the file was not decoded.
@@ -104,6 +69,8 @@ class Content(Header):
     """
 
     decode_error: str = ""
+    converted: str = ""
+    pillow_error: str = ""
     damage: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
     perceptual_hash: bytes | None = field(default=None, repr=False)
@@ -112,6 +79,11 @@ class Content(Header):
     def is_measured(self) -> bool:
         """Whether the pixels were decoded and measured."""
         return bool(self.figures)
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether the image is grey, even if it is stored with colour channels."""
+        return self.mode in GREY_MODES or self.figures.get(names.COLOUR, 1.0) <= _COLOURED
 
     def measured(self, values: np.ndarray, original: bytes) -> Content:
         """Return this content with the size, measurements and perceptual hashes of its pixels.
@@ -126,37 +98,41 @@ class Content(Header):
             self,
             width=width,
             height=height,
-            decode_error="",
             figures=measure(pixels),
             perceptual_hash=perceptual_hashes(pixels),
         )
 
-    def rewritten(self, data: bytes, original: bytes) -> Content:
-        """Return this content with the pixels of a file that replaces the original.
-
-        It has `decode_error` and no measurements if the serving op cannot decode the new file.
-        """
-        values, error = decode(Look(data))
-        if values is None:
-            return dataclasses.replace(self, decode_error=error, figures={}, perceptual_hash=None)
-        return self.measured(values, original)
-
 
 def inspected(look: Look, pixel_limit: int) -> Content:
     """Read the header of a file, decode it, look for damage and measure its pixels.
+
+    A file that the serving op refuses is converted to PNG if Pillow reads it.
 
     Args:
         look: The look at the file.
         pixel_limit: Largest number of pixels, according to the header, that is decoded.
     """
     content = Content(**vars(probe(look, pixel_limit)))
-    error = content.hidden_cost or _why_not_decoded(content, look.pixels, pixel_limit)
-    if error:
-        return dataclasses.replace(content, decode_error=error)
-    values, error = decode(look)
-    signs = damage(look, content.format, is_decoded=not error)
-    content = dataclasses.replace(content, decode_error=error, damage=signs)
-    return content if values is None else content.measured(values, look.data)
+    why = content.hidden_cost or _why_not_decoded(content, look.pixels, pixel_limit)
+    values = None
+    if not why:
+        values = decode(look)
+        signs = damage(look, content.format, is_decoded=values is not None)
+        content = dataclasses.replace(content, damage=signs)
+    is_refused = values is None
+    if is_refused and not content.hidden_cost and content.pixels <= pixel_limit:
+        image, said = by_pillow(look)
+        if image is None:
+            content = dataclasses.replace(content, pillow_error=said)
+        else:  # writing it as PNG and decoding that gives the same pixels
+            content = dataclasses.replace(content, converted=said)
+            values = np.asarray(image)
+    if values is not None:
+        content = content.measured(values, look.data)
+    if is_refused:
+        refusal = why or look.refusal(converted_formats())
+        content = dataclasses.replace(content, decode_error=refusal)
+    return content
 
 
 def _why_not_decoded(header: Header, pixels: int, pixel_limit: int) -> str:
@@ -168,26 +144,27 @@ def _why_not_decoded(header: Header, pixels: int, pixel_limit: int) -> str:
     return f"not decoded: {size} pixels are over the limit of {pixel_limit:,}"
 
 
-def decode(look: Look) -> tuple[np.ndarray | None, str]:
+def decode(look: Look) -> np.ndarray | None:
     """Decode an encoded image as the served model does.
 
     Returns:
-        (pixels as uint8 [H, W, 3], ""), or (None, why the file is refused).
+        The pixels, uint8 [H, W, 3], or None if the file is refused, as `Look.refusal` explains.
 
     Raises:
         ResourceError: There is not enough memory.
     """
     import tensorflow as tf
 
-    if why := look.certain_refusal(converted_formats()):
-        return None, why
+    if look.certain_refusal(converted_formats()):
+        return None
     try:
         with tf.device("cpu"):
-            return preprocess.decode(tf.constant(look.data)).numpy(), ""
+            pixels: np.ndarray = preprocess.decode(tf.constant(look.data)).numpy()
+            return pixels
     except tf.errors.ResourceExhaustedError as error:
         raise _no_memory(error) from error
     except tf.errors.OpError:
-        return None, look.refusal(converted_formats())
+        return None
 
 
 def alpha_channel(data: bytes, kind: str, mode: str) -> np.ndarray | None:

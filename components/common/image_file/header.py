@@ -24,10 +24,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import simplejpeg
-from PIL import ExifTags, Image, JpegImagePlugin
+from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 
 from imgpipe.models.machine.system import install_extra
 from imgpipe.serving.look import HEIC, IPHONE_REMEDY, Look
+from imgpipe.serving.pillow_pixels import eight_bits, upright
 
 #: Camera files with a second image for previews: every reader treats them as JPEG, and they are not
 #: animations.
@@ -48,6 +49,12 @@ HEIC_REMEDY = (
     + install_extra("heic"),
     IPHONE_REMEDY,
 )
+_IS_REDUCED = 1  # bit of NewSubfileType: a smaller version of another image (TIFF 6.0, page 36)
+_SUBFILE_TYPE = 254
+_DNG_VERSION = 50706
+_MAKE = 271  # who made the camera
+#: What `by_pillow` says of a file whose photograph Pillow cannot read.
+ONLY_PREVIEW = "all that can be read is its preview"
 _PALETTE_CHANNELS = {"P": 3, "PA": 4}
 #: Names of the subsampling by the number that Pillow gives it; -1 is none that it knows.
 _SUBSAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
@@ -203,6 +210,45 @@ def _frames(image: Image.Image) -> int:
         return int(getattr(image, "n_frames", 1))
     except Exception:  # a later frame is broken, but only the first one is used
         return 1
+
+
+def by_pillow(look: Look) -> tuple[Image.Image | None, str]:
+    """Read an image as the model gets it if only Pillow reads it: upright, in 8-bit RGB.
+
+    Returns:
+        (the image, a description of the file such as "TIFF (RGB)"), or (None, why Pillow cannot
+        read it).
+    """
+    try:
+        with pillow(look.data) as image:
+            described = f"{image.format} ({image.mode})"
+            _check_photograph(image, look)
+            image.load()
+            return eight_bits(upright(image)), described
+    except UnidentifiedImageError:
+        return None, "unknown image format"
+    except Exception as error:  # Pillow's plugins raise exceptions of any type for broken files
+        return None, str(error) or type(error).__name__
+
+
+def as_png(image: Image.Image) -> bytes:
+    """Return an image as a PNG file."""
+    out = io.BytesIO()
+    image.save(out, format="PNG")
+    return out.getvalue()
+
+
+def _check_photograph(image: Image.Image, look: Look) -> None:
+    """Refuse a part of a JPEG, and camera raw, whose first image is a preview of the photograph."""
+    if image.format == "JPEG" and look.is_cut_short:
+        raise ValueError("the end is missing")  # zeros behind a cut would be read as pixels
+    tags = getattr(image, "tag_v2", {})
+    is_raw = _DNG_VERSION in tags or look.data[8:10] == b"CR"
+    if image.format != "TIFF" or not (is_raw or tags.get(_SUBFILE_TYPE, 0) & _IS_REDUCED):
+        return
+    kind = "camera raw" if is_raw or tags.get(_MAKE) else "a TIFF file that begins with a thumbnail"
+    width, height = image.size
+    raise ValueError(f"{kind}: {ONLY_PREVIEW} of {width} x {height} pixels")
 
 
 def damage(look: Look, kind: str, is_decoded: bool) -> str:

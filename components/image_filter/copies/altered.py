@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,31 +90,16 @@ def _views() -> Iterator[View]:
         fitted = math.cos(angle) + math.sin(angle)
         name = f"tilted by about {abs(degrees)} degrees and fitted"
         yield View(name, fitted * _rotation(degrees))
-    steps = (-2, -1, 0, 1, 2)
-    shifts = [(right, down) for right, down in itertools.product(steps, steps) if down >= 0]
-    # The inverse of a shift goes the other way, but that of a mirrored one only up or down.
-    one_way = [(right, down) for right, down in shifts if down > 0 or right > 0]
-    both_ways = [(right, down) for right, down in shifts if down > 0 or right != 0]
-    yield from _moved("", upright, (5, 10, 15), one_way)
-    yield from _moved(f"{_MIRRORED} and ", mirror, (5, 10, 15, -5, -10, -15), both_ways)
-
-
-def _moved(
-    also: str,
-    side: npt.NDArray[np.float64],
-    tilts: Iterable[int],
-    shifts: Iterable[tuple[int, int]],
-) -> Iterator[View]:
-    """Yield views of the upright or the mirrored image, whose matrix is `side` [2, 2].
-
-    They were tilted by degrees, zoomed, or shifted by steps of `_SHIFT` to the right and down.
-    """
-    for degrees in tilts:
-        yield View(f"{also}tilted by about {abs(degrees)} degrees", _rotation(degrees) @ side)
-    for zoom in (0.8, 0.9):
-        yield View(f"{also}zoomed or put into a frame", zoom * side)
-    for right, down in shifts:
-        yield View(f"{also}shifted", side, (right * _SHIFT, down * _SHIFT))
+    for also, side in (("", upright), (f"{_MIRRORED} and ", mirror)):
+        # The inverse of a tilt or a shift goes the other way. A mirrored tilt is its own inverse,
+        # and that of a mirrored shift goes the other way only up or down.
+        for degrees in (5, 10, 15, -5, -10, -15) if also else (5, 10, 15):
+            yield View(f"{also}tilted by about {abs(degrees)} degrees", _rotation(degrees) @ side)
+        for zoom in (0.8, 0.9):
+            yield View(f"{also}zoomed or put into a frame", zoom * side)
+        for right, down in itertools.product(range(-2, 3), range(3)):
+            if down > 0 or right > 0 or (also and right < 0):
+                yield View(f"{also}shifted", side, (right * _SHIFT, down * _SHIFT))
 
 
 VIEWS: tuple[View, ...] = tuple(_views())
@@ -161,8 +146,8 @@ class ImageMiddles:
 
     def _shows(self, first: Indices, second: Indices, view: View) -> npt.NDArray[np.bool_]:
         """Tell which first images show in their middle a view of the second, or one nearby."""
-        middles = _unit(self._differences(first, VIEWS[0]))
-        scores = (middles * _unit(self._differences(second, view))).sum(axis=1)
+        middles = unit_rows(self._differences(first, VIEWS[0]))
+        scores = (middles * unit_rows(self._differences(second, view))).sum(axis=1)
         shown = scores >= _ALIKE
         (doubtful,) = np.nonzero(~shown & (scores >= _DOUBTFUL))
         if not len(doubtful):
@@ -171,7 +156,7 @@ class ImageMiddles:
             for down in (-_FINE_SHIFT, 0.0, _FINE_SHIFT):
                 shift = (view.shift[0] + right, view.shift[1] + down)
                 nearby = self._differences(second[doubtful], View(view.name, view.turn, shift))
-                shown[doubtful] |= (middles[doubtful] * _unit(nearby)).sum(axis=1) >= _ALIKE
+                shown[doubtful] |= (middles[doubtful] * unit_rows(nearby)).sum(axis=1) >= _ALIKE
         return shown
 
     def _signs(self, rows: Indices, view: View) -> Words:
@@ -235,8 +220,8 @@ def _smoothed(greys: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return down.round().astype(np.uint8).reshape(greys.shape)
 
 
-def _unit(differences: Floats) -> Floats:
-    """Scale each row to a length of 1."""
+def unit_rows(differences: Floats) -> Floats:
+    """Scale each row to a length of 1; the rows of plain images, without differences, stay zero."""
     lengths = np.sqrt((differences * differences).sum(axis=1, keepdims=True))
     scaled: Floats = differences / np.maximum(lengths, np.float32(1e-3))
     return scaled

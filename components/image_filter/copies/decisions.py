@@ -14,7 +14,7 @@ between them is not enough.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -33,7 +33,6 @@ from imgpipe.components.image_filter.judge.checks.whole_set import (
     near_duplicate_remedy,
 )
 from imgpipe.components.image_filter.judge.image_row import ImageRow
-from imgpipe.components.image_filter.judge.overrides import Override, override_of
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.feature_names import Flags, Indices
@@ -109,10 +108,7 @@ def reject_identical(copies: Sequence[ImageRow]) -> None:
 
 
 def judge_group(
-    copies: Sequence[ImageRow],
-    similar: NearDuplicates,
-    settings: JudgeSettings,
-    overrides: Mapping[str, Override],
+    copies: Sequence[ImageRow], similar: NearDuplicates, settings: JudgeSettings
 ) -> None:
     """Add what is found to the images of a group of near-duplicates, at most one finding each.
 
@@ -124,7 +120,6 @@ def judge_group(
         copies: The images, in any order.
         similar: The near-duplicates of the set, with their hashes.
         settings: Settings of the checks.
-        overrides: Decisions of people, as `override_of` takes them.
     """
     rows = sorted(copies, key=lambda row: row.path)
     group = _Group(rows, settings.radius, similar)
@@ -141,21 +136,14 @@ def judge_group(
             copy = group.nearest(index, group.others(index, reason, left_out))
             if copy is None:
                 continue
-            keeps = _keeps(override_of(row.image_hash, overrides), reason)
+            across = reason == NEAR_DUPLICATE_ACROSS_SPLITS
+            keeps = row.verdict == "accept" or (row.verdict == "relabel" and not across)
             # The model is not trained on a held-out image.
-            is_held_out = reason == NEAR_DUPLICATE_ACROSS_SPLITS and row.split != names.TRAIN
+            is_held_out = across and row.split != names.TRAIN
             is_rejected = severity == "reject" and not keeps and not is_held_out
             row.add(copy.finding(row, reason, "reject" if is_rejected else "warn"))
             is_judged[index] = True
             rejected[index] = is_rejected
-
-
-def _keeps(override: Override | None, reason: str) -> bool:
-    """Return whether a person keeps an image that is to be rejected."""
-    if override is None:
-        return False
-    is_relabelled = override.verdict == "relabel" and reason != NEAR_DUPLICATE_ACROSS_SPLITS
-    return override.verdict == "accept" or is_relabelled
 
 
 class _Group:

@@ -1,15 +1,10 @@
-"""Pairs of images with similar perceptual hashes, without comparing all pairs, and which are alike.
+"""Pairs of images with similar perceptual hashes, without comparing all pairs.
 
 Hashes are sorted by a random choice of their bits, and each hash is compared exactly with its next
 neighbours. Similar hashes are neighbours in some of many such orders. This is locality-sensitive
 hashing in which the number of bits depends on the number of images (Charikar 2002, Lv et al. 2007).
 Apart from sorting, the time is linear in the number of images. Every pair was compared bit by bit,
 so pairs may only be missed. The orders come from a fixed seed, so the result is repeatable.
-
-The bits of a hash say which of two neighbouring cells is darker, but not by how much. In front of a
-plain background most differences are small, so that the hashes of different images may be similar.
-`alike` compares the differences themselves, in both directions. What copies and different images
-reach is in docs/benchmarks.md, "Constants of the code".
 """
 
 from __future__ import annotations
@@ -21,13 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.common.image_file.pixels import (
-    BITS,
-    GREY_SIDE,
-    SIDE,
-    WINDOWS,
-    weights,
-)
+from imgpipe.components.common.image_file.pixels import BITS
 from imgpipe.models.names.feature_names import Indices
 
 #: Number of images up to which all pairs are compared, which is exact and as fast.
@@ -39,19 +28,8 @@ _ORDERED = 1 << 18
 _WAITING = 1 << 20  # pairs that are passed on at once, of 32 bytes each
 _SPARE_BITS = 6  # additional bits of a sort key, because the bits of hashes are not independent
 _SEED = 256
-#: Similarity from which two images are alike.
-SIMILAR = 0.9
-#: Hashes of whole images that differ in at most so many bits belong to copies, whatever they show:
-#: saving again changes fewer bits, while the grey of a much brighter copy may differ.
-CERTAIN = 8
-_MIRRORED = 1  # kind of the hash of the mirror image; upright is 0, and those of the crops follow
-#: Number of pairs whose images are taken at once, which needs 40 MB at most; and of those whose
-#: differences are multiplied at once, in the processor's cache.
-_AT_ONCE = 8192
-_MULTIPLIED = 256
 
 Words = npt.NDArray[np.uint64]
-Greys = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -216,64 +194,3 @@ def _pairs(first: Indices, second: Indices, kinds: Indices, bits: Indices) -> Ha
     """Create pairs, without those of an image with itself."""
     apart = first != second
     return HashPairs(first[apart], second[apart], kinds[apart], bits[apart])
-
-
-def alike(greys: Greys, pairs: HashPairs) -> npt.NDArray[np.bool_]:
-    """Tell which pairs of images with similar hashes are alike.
-
-    Args:
-        greys: Grey images, uint8 [n, `GREY_BYTES`].
-        pairs: The m pairs, with indices of grey images.
-
-    Returns:
-        bool [m].
-    """
-    is_alike = (pairs.bits <= CERTAIN) & (pairs.kinds <= _MIRRORED)
-    for kind in np.unique(pairs.kinds[~is_alike]).tolist():
-        (rows,) = np.nonzero(~is_alike & (pairs.kinds == kind))
-        for start in range(0, len(rows), _AT_ONCE):
-            part = rows[start : start + _AT_ONCE]
-            scores = similarity(greys, pairs.first[part], pairs.second[part], kind)
-            is_alike[part] = scores >= SIMILAR
-    return is_alike
-
-
-def similarity(greys: Greys, first: Indices, second: Indices, kind: int) -> npt.NDArray[np.float32]:
-    """Compute the correlation of the differences between neighbouring cells.
-
-    The differences of an image are computed once, in however many pairs it is.
-
-    Args:
-        greys: Grey images, uint8 [n, `GREY_BYTES`].
-        first: Indices of the images that are seen upright, [m].
-        second: Indices of the images that they are compared with, [m].
-        kind: Kind in which these are seen: 0 upright, 1 mirrored, then crops.
-
-    Returns:
-        float32 [m], -1..1.
-    """
-    scores = np.empty(len(first), np.float32)
-    first_images, first_rows = np.unique(first, return_inverse=True)
-    second_images, second_rows = np.unique(second, return_inverse=True)
-    upright = _differences(greys[first_images], 0)
-    seen = _differences(greys[second_images], kind)
-    for start in range(0, len(scores), _MULTIPLIED):
-        part = slice(start, start + _MULTIPLIED)
-        scores[part] = np.einsum("ij,ij->i", upright[first_rows[part]], seen[second_rows[part]])
-    return scores
-
-
-def _differences(greys: Greys, kind: int) -> npt.NDArray[np.float32]:
-    """Differences between the cells of images, each row scaled to a length of 1."""
-    pixels = greys.reshape(-1, GREY_SIDE, GREY_SIDE).astype(np.float32)
-    if kind == _MIRRORED:
-        pixels = pixels[:, :, ::-1]
-    # Pair 0 of windows shows the whole image (kinds 0 and 1); kind 2 is pair 1, the first crop.
-    down, across = divmod(max(kind - _MIRRORED, 0), len(WINDOWS))
-    table = weights(SIDE + 1, GREY_SIDE).reshape(len(WINDOWS), SIDE + 1, GREY_SIDE)
-    cells = table[down] @ pixels @ table[across].T
-    steps = (np.diff(cells, axis=2), np.diff(cells, axis=1))
-    rows = np.concatenate([step.reshape(len(cells), -1) for step in steps], axis=1)
-    # The smallest length keeps the rows of plain images, which have no differences, at zero.
-    rows /= np.maximum(np.sqrt((rows * rows).sum(axis=1, keepdims=True)), np.float32(1e-3))
-    return rows

@@ -3,6 +3,11 @@
 The hashes of whole images are compared with those of mirrored images and of each crop, and the
 middles of the images with altered ones (`altered`). Every pair that connects two images was
 confirmed by their grey images, so pairs may only be missed. The radius is the same for every set.
+
+The bits of a hash say which of two neighbouring cells is darker, but not by how much. In front of a
+plain background most differences are small, so that the hashes of different images may be similar.
+`Hashes.alike` compares the differences themselves, in both directions. What copies and different
+images reach is in docs/benchmarks.md, "Constants of the code".
 """
 
 from __future__ import annotations
@@ -17,22 +22,30 @@ from imgpipe.components.common.image_file.pixels import (
     ALL_BYTES,
     BYTES,
     GREY_BYTES,
+    GREY_SIDE,
     KINDS,
+    SIDE,
+    WINDOWS,
+    weights,
 )
-from imgpipe.components.image_filter.copies.altered import VIEWS, ImageMiddles
-from imgpipe.components.image_filter.copies.hamming import (
-    Effort,
-    HashPairs,
-    Words,
-    alike,
-    neighbours,
-)
-from imgpipe.models.names.feature_names import Indices
+from imgpipe.components.image_filter.copies.altered import VIEWS, ImageMiddles, unit_rows
+from imgpipe.components.image_filter.copies.hamming import Effort, HashPairs, Words, neighbours
+from imgpipe.models.names.feature_names import Floats, Indices
 
 _OF_WHOLE_IMAGES = Effort(orders=32, window=16)
 #: A cropped copy is similar to several crops.
 _OF_A_CROP = Effort(orders=12, window=8)
 _CONFIRMED = 1 << 14  # pairs that are confirmed at once
+#: Correlation of the differences between neighbouring cells from which two images are alike.
+_SIMILAR = 0.9
+#: Hashes of whole images that differ in at most so many bits belong to copies, whatever they show:
+#: saving again changes fewer bits, while the grey of a much brighter copy may differ.
+_CERTAIN = 8
+_MIRRORED = 1  # kind of the hash of the mirror image; upright is 0, and those of the crops follow
+#: Number of pairs whose images are taken at once, which needs 40 MB at most; and of those whose
+#: differences are multiplied at once, in the processor's cache.
+_AT_ONCE = 8192
+_MULTIPLIED = 256
 
 
 @dataclass(frozen=True)
@@ -52,17 +65,47 @@ class Hashes:
 
     def alike(self, pairs: HashPairs) -> npt.NDArray[np.bool_]:
         """Tell which pairs of images with similar hashes are alike, bool [m]."""
-        return alike(self.greys, pairs)
+        is_alike = (pairs.bits <= _CERTAIN) & (pairs.kinds <= _MIRRORED)
+        for kind in np.unique(pairs.kinds[~is_alike]).tolist():
+            (rows,) = np.nonzero(~is_alike & (pairs.kinds == kind))
+            for start in range(0, len(rows), _AT_ONCE):
+                part = rows[start : start + _AT_ONCE]
+                scores = self._similarity(pairs.first[part], pairs.second[part], kind)
+                is_alike[part] = scores >= _SIMILAR
+        return is_alike
+
+    def _similarity(self, first: Indices, second: Indices, kind: int) -> Floats:
+        """Return the similarity of upright images with others that are seen in one kind, [m].
+
+        The differences of an image are computed once, in however many pairs it is.
+        """
+        scores = np.empty(len(first), np.float32)
+        first_images, first_rows = np.unique(first, return_inverse=True)
+        second_images, second_rows = np.unique(second, return_inverse=True)
+        upright = self._differences(first_images, 0)
+        seen = self._differences(second_images, kind)
+        for start in range(0, len(scores), _MULTIPLIED):
+            part = slice(start, start + _MULTIPLIED)
+            scores[part] = np.einsum("ij,ij->i", upright[first_rows[part]], seen[second_rows[part]])
+        return scores
+
+    def _differences(self, images: Indices, kind: int) -> Floats:
+        """Return the differences between the cells of images, [m, d], see `unit_rows`."""
+        pixels = self.greys[images].reshape(-1, GREY_SIDE, GREY_SIDE).astype(np.float32)
+        if kind == _MIRRORED:
+            pixels = pixels[:, :, ::-1]
+        # Pair 0 of windows shows the whole image (kinds 0 and 1); kind 2 is pair 1, the first crop.
+        down, across = divmod(max(kind - _MIRRORED, 0), len(WINDOWS))
+        table = weights(SIDE + 1, GREY_SIDE).reshape(len(WINDOWS), SIDE + 1, GREY_SIDE)
+        cells = table[down] @ pixels @ table[across].T
+        steps = (np.diff(cells, axis=2), np.diff(cells, axis=1))
+        return unit_rows(np.concatenate([step.reshape(len(cells), -1) for step in steps], axis=1))
 
     @property
     def greys(self) -> npt.NDArray[np.uint8]:
         """The grey images, uint8 [n, `GREY_BYTES`]."""
         start = KINDS * BYTES
         return self.table[:, start : start + GREY_BYTES]
-
-    def middles(self) -> ImageMiddles:
-        """Return the middles of the images."""
-        return ImageMiddles(self.greys, self.table[:, -1])
 
 
 @dataclass(frozen=True)
@@ -104,7 +147,7 @@ def find_near_duplicates(
         names = [names[place] for place in comparable.tolist()]
     table = Hashes(rows)
     firsts = search(table, radius)
-    links = _links(table.middles(), firsts)
+    links = _links(ImageMiddles(table.greys, rows[:, -1]), firsts)
     firsts = _joined(firsts, links)
     sizes = np.bincount(firsts, minlength=len(firsts))
     (grouped,) = np.nonzero(sizes[firsts] > 1)
@@ -169,7 +212,10 @@ def _unique(pairs: HashPairs) -> HashPairs:
     high = np.maximum(pairs.first, pairs.second)
     order = np.lexsort((pairs.bits, pairs.first > pairs.second, pairs.kinds, high, low))
     pairs = pairs.select(order)
-    return pairs.select(_changes(pairs.first, pairs.second, pairs.kinds))
+    columns = np.stack([pairs.first, pairs.second, pairs.kinds])
+    is_new = np.ones(len(pairs), bool)
+    is_new[1:] = (columns[:, 1:] != columns[:, :-1]).any(axis=0)
+    return pairs.select(is_new)
 
 
 def _joined(firsts: Indices, pairs: HashPairs) -> Indices:
@@ -188,11 +234,3 @@ def _joined(firsts: Indices, pairs: HashPairs) -> Indices:
     now[groups] = groups[np.unique(parts, return_index=True)[1]][parts]
     joined: Indices = now[firsts]
     return joined
-
-
-def _changes(*columns: Indices) -> npt.NDArray[np.bool_]:
-    """Tell which rows of sorted columns differ from the row before."""
-    new = np.ones(len(columns[0]), bool)
-    if len(new):
-        new[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
-    return new

@@ -51,7 +51,6 @@ class ImageFinding:
     score: float = 0.0  # lower is worse; 0 when the finding has no degree
     remedy: str = ""  # what to do to keep the image
     kept_copy: str = ""  # path of the image of which it is a copy
-    repaired: bytes | None = field(default=None, repr=False)  # the file as PNG
 
 
 #: What the function of a check returns: what was found in words, a finding if it has a score or

@@ -1,15 +1,30 @@
-"""An image file as a row of the table of images: what its file tells, and what became of it."""
+"""An image file as a row of the table of images: what its file tells, and what became of it.
+
+`decide` makes the row of an image on its own, with what the checks found.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.image_filter.judge.check import ImageFinding, Row, Severity
-from imgpipe.components.image_filter.judge.checks.quality import is_grey
-from imgpipe.components.image_filter.judge.overrides import Override
+from imgpipe.components.image_filter.judge.check import (
+    ImageCheck,
+    ImageFinding,
+    Limits,
+    Row,
+    Severity,
+)
+from imgpipe.components.image_filter.judge.checks import CHECKS, files
+from imgpipe.components.image_filter.judge.overrides import Override, override_of
+from imgpipe.components.image_filter.judge.settings import JudgeSettings
+from imgpipe.models.names import feature_names as names
+
+REVIEWED = "reviewed"  # reason of files that an override rejects
+_REVIEWED_REMEDY = "remove its entry from the overrides file"
 
 
 @dataclass(slots=True)
@@ -29,7 +44,6 @@ class ImageRow:
         source_label: The label in the source.
         source_index: Index of that label in the vocabulary, -1 when it is not in it.
         verdict: The verdict of its override; "" without one.
-        is_rewritten: Whether it is stored as PNG.
         findings: What was found: the repair and all warnings of an image that is kept, and the one
             finding that rejects another.
         stored: Path of the stored bytes of a rejected file, relative to the quarantine.
@@ -47,7 +61,6 @@ class ImageRow:
     source_label: str = ""
     source_index: int = -1
     verdict: str = ""
-    is_rewritten: bool = False
     byte_size: int = 0
     format: str = ""
     mode: str = ""
@@ -71,7 +84,7 @@ class ImageRow:
             **{name: getattr(record, name) for name in same},
             **{name: getattr(content, name) for name in inside},
             captured=content.captured,
-            is_grey=is_grey(content),
+            is_grey=content.is_grey,
             **values,
         )
 
@@ -85,6 +98,14 @@ class ImageRow:
     def is_relabelled(self) -> bool:
         """Whether an override gives the image another label than the source."""
         return self.label_index != self.source_index
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether a person keeps the image although a check rejects it, also by giving it a label.
+
+        Nothing is decided about an image of test that is relabelled; see `Override.relabels`.
+        """
+        return self.verdict == "accept" or (self.verdict == "relabel" and self.split != names.TEST)
 
     @property
     def pixels(self) -> int:
@@ -142,3 +163,84 @@ class ImageRow:
             near_group=self.near_group,
             seen_family=int(self.seen_family),
         )
+
+
+def finding_of(
+    check: ImageCheck,
+    image: ImageRecord | ImageRow,
+    settings: JudgeSettings,
+    limit: float | Limits,
+    is_accepted: bool,
+) -> ImageFinding | None:
+    """Run a check; None when it finds nothing, is ignored or is overridden.
+
+    Args:
+        check: The check.
+        image: The record; for a check that needs the set, the row.
+        settings: Settings of the checks.
+        limit: What the check compares with; see `ImageCheck.run`.
+        is_accepted: See `ImageRow.is_accepted`.
+    """
+    severity = settings.severity_of(check.name, check.severity)
+    if severity == "ignore" or (is_accepted and "ignore" in check.may_be):
+        return None
+    finding = check.run(image, limit)
+    if finding is None or finding.severity == "repair":  # `decodable` sets it itself
+        return finding
+    remedy = finding.remedy or check.remedy
+    if severity == "reject" and check.severity == "warn":
+        remedy = f"to keep them: --set judge.severity.{check.name}=warn"
+    return dataclasses.replace(finding, severity=severity, remedy=remedy)
+
+
+def relabelled(record: ImageRecord, override: Override | None) -> ImageRecord:
+    """Apply an override to the label of a record, and drop the problems that concern the old label.
+
+    Labels of the test split never change; see `Override.relabels`.
+    """
+    if override is None or not override.relabels(record.split):
+        return record
+    return dataclasses.replace(
+        record,
+        label=override.label,
+        label_index=override.label_index,
+        problem="" if files.is_about_label(record.problem) else record.problem,
+    )
+
+
+def decide(
+    inspected: ImageRecord, settings: JudgeSettings, overrides: Mapping[str, Override] = {}
+) -> ImageRow:
+    """Run the checks in order until one rejects the image, and return its row.
+
+    For an image that an override accepts or relabels, checks that may be ignored are skipped. A
+    file that cannot be used is rejected regardless of overrides.
+
+    Args:
+        inspected: The record as the inspection created it.
+        settings: Settings of the checks.
+        overrides: Decisions of people, as `override_of` takes them.
+    """
+    override = override_of(inspected.image_hash, overrides)
+    record = relabelled(inspected, override)
+    row = ImageRow.of(
+        record,
+        source_label=inspected.label,
+        source_index=inspected.label_index,
+        verdict=override.verdict if override is not None else "",
+    )
+    for check in CHECKS:
+        if check.needs == "set":
+            continue  # `comparison` runs it
+        if check.needs == "pixels" and not record.content.is_measured:
+            continue  # the image was not decoded
+        limit = settings.limit_of(check)
+        finding = finding_of(check, record, settings, limit, row.is_accepted)
+        if finding is not None:
+            row.add(finding)
+        if row.rejection is not None:
+            return row
+    # The checks come first, so that a file that cannot be used keeps the reason for it.
+    if override is not None and override.verdict == "reject":
+        row.add(ImageFinding(REVIEWED, "rejected by an override", remedy=_REVIEWED_REMEDY))
+    return row

@@ -75,13 +75,6 @@ class Override:
         """The decision without what is for the reader."""
         return self.image_hash, self.verdict, self.label
 
-    def accepts(self, split: str) -> bool:
-        """Whether an image of this split is kept although a check rejects it.
-
-        A person who gives an image its label wants it to be kept.
-        """
-        return self.verdict == "accept" or self.relabels(split)
-
     def relabels(self, split: str) -> bool:
         """Whether an image of this split gets another label.
 

@@ -6,19 +6,19 @@ otherwise rejected as `not_an_image`, `truncated`, `undecodable` or, by their na
 
 from __future__ import annotations
 
-from PIL import UnidentifiedImageError
-
 from imgpipe.components.common.image_file import file_names
-from imgpipe.components.common.image_file.content import PreviewError, transcode
-from imgpipe.components.common.image_file.header import HEIC_REMEDY, converted_formats
-from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.common.image_file.header import (
+    HEIC_REMEDY,
+    ONLY_PREVIEW,
+    converted_formats,
+)
+from imgpipe.components.common.image_record import TRANSCODED, ImageRecord
 from imgpipe.components.image_filter.judge.check import ImageFinding, Result, check
 from imgpipe.serving.look import HEIC, Look
 
 NOT_AN_IMAGE = "not_an_image"
 TRUNCATED = "truncated"
 UNDECODABLE = "undecodable"
-TRANSCODED = "transcoded"
 OTHER_FILE = "other_file"
 _EXPORT_RAW = (
     "export the photographs as JPEG in the program of the camera, or with darktable-cli FILE x.jpg"
@@ -38,24 +38,18 @@ _EXPORT_RAW = (
 )
 def decodable(record: ImageRecord, _: object) -> Result:
     """Files that nobody reads, and those that only Pillow reads."""
-    why = record.content.decode_error
-    if not why:
+    content = record.content
+    if not content.decode_error:
         return None
-    data = record.image_bytes
-    try:
-        png, original = transcode(data)
-    except UnidentifiedImageError:
-        problem = "unknown image format"
-    except PreviewError as error:
-        return ImageFinding(UNDECODABLE, str(error), remedy=_EXPORT_RAW)
-    except Exception as error:  # Pillow's plugins raise exceptions of any type for broken files
-        problem = str(error) or type(error).__name__
-    else:
-        detail = f"{original}, which the served model does not decode, is stored as PNG"
-        return ImageFinding(TRANSCODED, detail, "repair", repaired=png)
-    said = why.split(". ")[0].removesuffix(".")
-    look = Look(data)
-    if not look.format and not record.content.format:
+    if content.converted:
+        detail = f"{content.converted}, which the served model does not decode, is stored as PNG"
+        return ImageFinding(TRANSCODED, detail, "repair")
+    problem = content.pillow_error
+    if ONLY_PREVIEW in problem:
+        return ImageFinding(UNDECODABLE, problem, remedy=_EXPORT_RAW)
+    said = content.decode_error.split(". ")[0].removesuffix(".")
+    look = Look(record.image_bytes)
+    if not look.format and not content.format:
         return _unknown(record, look, said)
     if look.is_cut_short:
         return ImageFinding(TRUNCATED, f"{said}.")

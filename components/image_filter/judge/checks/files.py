@@ -1,7 +1,16 @@
-"""Checks of the file, of what its header says, and of what its source says about it."""
+"""Checks of the file, of what its header says, and of what its source says about it.
+
+The last ones are about images that the model sees otherwise than people do. Such images are not
+repaired, because a model should be trained on the images that it will see.
+"""
 
 from __future__ import annotations
 
+import contextlib
+
+from PIL import ExifTags
+
+from imgpipe.components.common.image_file.header import pillow
 from imgpipe.components.common.image_record import (
     GROUP_ACROSS_SPLITS,
     OUTSIDE_CLASSES,
@@ -12,12 +21,15 @@ from imgpipe.components.common.image_record import (
 )
 from imgpipe.components.image_filter.judge.check import ImageFinding, Result, check
 from imgpipe.components.image_filter.judge.checks.quality import remedy
+from imgpipe.models.names import feature_names as names
 
 _ABOUT_LABEL = (TWO_LABELS, OUTSIDE_CLASSES)
 #: Problems that another label for the file does not solve.
 NOT_ABOUT_LABEL = (TWO_SPLITS, TWO_GROUPS, GROUP_ACROSS_SPLITS)
 _PNG = b"\x89PNG\r\n\x1a\n"  # the first bytes of every PNG file
 _PNG_DEPTH = 24  # the depth is its 25th byte
+_TURNED_BY_VIEWERS = ("PNG", "WEBP")
+_EXIF = (b"eXIf", b"EXIF", b"Raw profile type")  # of PNG, of WebP, and of older programs in PNG
 
 
 def is_about_label(problem: str) -> bool:
@@ -180,3 +192,37 @@ def odd_aspect_ratio(record: ImageRecord, threshold: float) -> Result:
     shape = f"1 to {sides[1] / sides[0]:.1f}"
     detail = f"{record.content.size_in_words} pixels, an aspect ratio of {shape}"
     return ImageFinding("odd_aspect_ratio", detail, score=ratio)
+
+
+@check(
+    "pixels",
+    "put such images on a white background, as `magick mogrify -background white -alpha remove "
+    "-alpha off FILES` does",
+    severity="warn",
+    titles={"alpha": "transparent pixels"},
+)
+def alpha(record: ImageRecord, _: object) -> Result:
+    """Transparent pixels, whose hidden colours the model sees."""
+    hidden = record.content.figures[names.TRANSPARENCY]
+    if not hidden:
+        return None
+    return ImageFinding("alpha", f"{hidden:.1%} of the pixels are not opaque", score=-hidden)
+
+
+@check(
+    "pixels",
+    "save such images again as JPEG, or upright, as `magick mogrify -auto-orient FILES` does",
+    severity="warn",
+    titles={"orientation": "not upright for the model"},
+)
+def orientation(record: ImageRecord, _: object) -> Result:
+    """PNG and WebP files with an orientation, which viewers turn, and the model does not."""
+    data = record.image_bytes
+    if record.content.format not in _TURNED_BY_VIEWERS or not any(map(data.__contains__, _EXIF)):
+        return None
+    with contextlib.suppress(Exception), pillow(data) as image:  # Pillow raises any for odd blocks
+        image.info.pop("xmp", None)  # where viewers do not look for it
+        turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+        if turn in range(2, 9):
+            return ImageFinding("orientation", f"orientation {turn} of 1 to 8 is not upright")
+    return None

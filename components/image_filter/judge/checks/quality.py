@@ -6,16 +6,13 @@ decodes (`common/image_file/pixels.py`).
 
 from __future__ import annotations
 
-from imgpipe.components.common.image_file.content import Content
+from imgpipe.components.common.image_file.content import GREY_MODES
 from imgpipe.components.common.image_file.pixels import SHARP
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.judge.check import ImageFinding, Result, check
 from imgpipe.models.names import feature_names as names
 
 _BITS = 0.1  # scale of the entropy; images of three 8-bit channels always have less than ten bits
-#: Four levels of 255: JPEG changes grey by that much. A faded photograph has 20 or more.
-_COLOURED = 0.016
-_GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
 
 
 def remedy(name: str) -> str:
@@ -96,15 +93,9 @@ def blurry(record: ImageRecord, least: float) -> Result:
 def greyscale(record: ImageRecord, _: object) -> Result:
     """Grey, even if stored with colour channels."""
     content = record.content
-    if not is_grey(content):
+    if not content.is_grey:
         return None
-    if content.mode in _GREY_MODES:
+    if content.mode in GREY_MODES:
         return f"{content.format} in grey ({content.mode})"
     colour = content.figures[names.COLOUR]
     return ImageFinding("greyscale", f"grey, stored as {content.mode}", score=colour)
-
-
-def is_grey(content: Content) -> bool:
-    """Return whether an image is grey, even if it is stored with colour channels."""
-    grey = names.COLOUR in content.figures and content.figures[names.COLOUR] <= _COLOURED
-    return content.mode in _GREY_MODES or grey

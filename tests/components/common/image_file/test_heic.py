@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from imgpipe.components.common.image_file import header
-from imgpipe.components.common.image_file.content import for_the_model, transcode
-from imgpipe.components.common.image_file.header import probe
+from imgpipe.components.common.image_file.content import for_the_model
+from imgpipe.components.common.image_file.header import as_png, by_pillow, probe
 from imgpipe.serving.look import Look
 from tests.command import imgpipe
 from tests.images import encoded, noise
@@ -47,7 +47,8 @@ def test_a_photograph_is_read_upright():
     pytest.importorskip("pi_heif", reason="the extra heic is not installed")
     found = probe(Look(PHOTOGRAPH), LIMIT)
     assert (found.width, found.height, found.format, found.frames) == (48, 64, "HEIF", 1)
-    png, described = transcode(PHOTOGRAPH)
+    upright, described = by_pillow(Look(PHOTOGRAPH))
+    png = as_png(upright)
     assert described == "HEIF (RGB)"
     with Image.open(io.BytesIO(png)) as image:
         assert image.size == (48, 64)

@@ -13,7 +13,6 @@ from imgpipe.components.common.image_file.pixels import ALL_BYTES
 from imgpipe.components.image_filter.copies.decisions import judge_group
 from imgpipe.components.image_filter.copies.search import NearDuplicates
 from imgpipe.components.image_filter.judge.image_row import ImageRow
-from imgpipe.components.image_filter.judge.overrides import Override, by_hash
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 
 BASE = np.random.default_rng(0).integers(0, 256, ALL_BYTES, np.uint8)
@@ -36,14 +35,10 @@ def digest(path):
 
 def near(members, radius=48, severity=None, altered=None, **verdicts):
     """Return the findings about a group; `verdicts` are those of overrides, by path."""
-    decided = [
-        Override(digest(path), verdict, "x" if verdict == "relabel" else "")
-        for path, verdict in verdicts.items()
-    ]
     settings = JudgeSettings(severity=severity or {}, threshold={"near_duplicate": radius})
     hashes = {row.image_hash: of_image for row, of_image in members}
-    members = [dataclasses.replace(row) for row, _ in members]
-    judge_group(members, NearDuplicates({}, altered or {}, hashes), settings, by_hash(decided))
+    members = [dataclasses.replace(row, verdict=verdicts.get(row.path, "")) for row, _ in members]
+    judge_group(members, NearDuplicates({}, altered or {}, hashes), settings)
     members.sort(key=lambda row: row.path)
     return [row.described(finding) for row in members for finding in row.findings]
 

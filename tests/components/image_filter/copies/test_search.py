@@ -103,7 +103,7 @@ def test_images_with_the_same_background_are_not_near_duplicates(count):
 def _hashes(*folders):
     """Return the JPEG files of the folders and their hashes."""
     paths = sorted(path for folder in folders for path in folder.rglob("*.jpg"))
-    rows = [perceptual_hashes(Pixels(decode(Look(path.read_bytes()))[0])) for path in paths]
+    rows = [perceptual_hashes(Pixels(decode(Look(path.read_bytes())))) for path in paths]
     return paths, np.frombuffer(b"".join(rows), np.uint8).reshape(len(paths), -1)
 
 

@@ -12,8 +12,10 @@ import pytest
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.checks import obstacle
 from imgpipe.components.image_filter.judge.checks.files import is_about_label
+from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.names import feature_names as names
 
 A, B = "a" * 64, "b" * 64
 
@@ -149,11 +151,10 @@ def test_a_first_entry_is_appended_and_a_later_one_replaces_it(file):
 
 
 def test_a_new_label_keeps_an_image_except_in_test():
-    relabel = Override("ab" * 32, "relabel", "dog")
-    assert relabel.accepts("train") and relabel.accepts("validation")
-    assert not relabel.accepts("test"), "labels of test never change"
-    assert Override("ab" * 32, "accept").accepts("test")
-    assert not Override("ab" * 32, "reject").accepts("train")
+    rows = [ImageRow("x", split=split, verdict="relabel") for split in names.SPLITS]
+    assert [row.is_accepted for row in rows] == [True, True, False], "labels of test never change"
+    assert ImageRow("x", split="test", verdict="accept").is_accepted
+    assert not ImageRow("x", split="train", verdict="reject").is_accepted
 
 
 @pytest.mark.parametrize("reason", ["two_splits", "two_groups", "group_across_splits"])

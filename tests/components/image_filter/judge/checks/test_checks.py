@@ -12,7 +12,7 @@ from imgpipe.components.common.image_file.content import decode, for_the_model, 
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.image_filter.judge.decision import decide
+from imgpipe.components.image_filter.judge.image_row import decide
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.serving.look import Look
 from tests.images import encoded, noise
@@ -42,7 +42,7 @@ def animation(kind, count=3):
 
 def rejection(data, settings=None, **about):
     """Return the finding that rejects a file; None if it is kept."""
-    return decide(record(data, **about), settings or JudgeSettings()).row.rejection
+    return decide(record(data, **about), settings or JudgeSettings()).rejection
 
 
 def reason(data, settings=None, **about):
@@ -63,7 +63,7 @@ def test_a_file_that_exhausts_a_decoder_is_rejected_without_decoding_it(tmp_path
     source = open_source(str(tmp_path))
     found, _ = inspect(source, source.scan().items, JudgeSettings().pixel_limit)
     assert words in found.content.decode_error and not found.content.figures
-    rejected = decide(found, JudgeSettings()).row.rejection
+    rejected = decide(found, JudgeSettings()).rejection
     assert rejected.reason == "hidden_cost" and words in rejected.detail
     assert for_the_model(data, JudgeSettings().pixel_limit) == data
 
@@ -71,7 +71,7 @@ def test_a_file_that_exhausts_a_decoder_is_rejected_without_decoding_it(tmp_path
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
 def test_good_images_pass_without_repairs_or_warnings(encode, kind):
     found = decide(record(encode(kind), path=f"a/x.{kind.lower()}"), JudgeSettings())
-    assert found.row.rejection is None and found.row.findings == ()
+    assert found.rejection is None and found.findings == ()
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
@@ -148,11 +148,10 @@ def test_the_preview_in_a_camera_raw_file_is_no_photograph(tags):
 
 @pytest.mark.parametrize("kind", ["TIFF", "JPEG2000", "PPM", "AVIF"])
 def test_formats_that_only_pillow_reads_are_transcoded_to_png(encode, kind):
-    found = decide(record(encode(kind)), JudgeSettings())
-    (repair,) = found.row.findings
+    inspected = record(encode(kind))
+    (repair,) = decide(inspected, JudgeSettings()).findings
     assert (repair.severity, repair.reason) == ("repair", "transcoded") and kind in repair.detail
-    pixels, error = decode(Look(found.kept.image_bytes))
-    assert (pixels.shape, error) == ((32, 40, 3), "")
+    assert decode(Look(inspected.as_served().image_bytes)).shape == (32, 40, 3)
 
 
 def test_transparent_pixels_of_a_gif_are_reported(records):
@@ -160,7 +159,7 @@ def test_transparent_pixels_of_a_gif_are_reported(records):
     image.paste((0, 0, 0, 0), (0, 0, 20, 32))
     opaque = encoded(image.convert("RGB"), "GIF")
     inspected = records({"a/x.gif": encoded(image, "GIF"), "a/y.gif": opaque})
-    found = decide(inspected["a/x.gif"], JudgeSettings()).row.findings
+    found = decide(inspected["a/x.gif"], JudgeSettings()).findings
     details = {warning.reason: warning.detail for warning in found}
     assert details["alpha"] == "50.0% of the pixels are not opaque"
     assert inspected["a/y.gif"].content.figures["transparency"] == 0
@@ -208,10 +207,11 @@ def test_damaged_images_pass_only_if_the_serving_op_decodes_them_or_they_are_rep
     kept = JudgeSettings(min_side=1, severity={"damaged": "ignore"})
     repaired = readable = 0
     for path, entry in broken_images.items():
-        found = decide(record((shared_data.parent / "data" / path).read_bytes()), kept)
+        inspected = record((shared_data.parent / "data" / path).read_bytes())
+        found = decide(inspected, kept)
         serves = entry["tf"].startswith("OK")
-        name = found.row.rejection.reason if found.row.rejection else ""
-        repairs = found.row.with_severity("repair")
+        name = found.rejection.reason if found.rejection else ""
+        repairs = found.with_severity("repair")
         if serves:
             assert name in ("", "animated", "hidden_cost") and not repairs, (path, name)
             assert name != "hidden_cost" or "8eb03a3c11" in path
@@ -221,5 +221,5 @@ def test_damaged_images_pass_only_if_the_serving_op_decodes_them_or_they_are_rep
         if repairs:
             repaired += 1
             assert entry["pil"] == "OK", path
-            assert decode(Look(found.kept.image_bytes))[1] == "", path
+            assert decode(Look(inspected.as_served().image_bytes)) is not None, path
     assert repaired == readable > 40

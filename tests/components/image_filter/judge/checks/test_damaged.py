@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from imgpipe.components.common.image_file.content import decode
-from imgpipe.components.image_filter.judge.decision import decide
+from imgpipe.components.image_filter.judge.image_row import decide
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.pipeline.application import app
 from imgpipe.serving.look import Look
@@ -62,12 +62,12 @@ def test_a_damaged_file_is_rejected_with_the_sign_of_its_damage(
 ):
     record = records({"a/x": damage(encoded(_PHOTO, kind, quality=90, **options))})["a/x"]
     found = decide(record, JudgeSettings())
-    assert found.row.rejection is not None and found.row.rejection.reason == "damaged"
-    assert said in found.row.rejection.detail
+    assert found.rejection is not None and found.rejection.reason == "damaged"
+    assert said in found.rejection.detail
     warned = decide(record, JudgeSettings(severity={"damaged": "warn"}))
     assert (
-        warned.row.rejection is None
-        and warned.row.with_severity("warn")[0].detail == found.row.rejection.detail
+        warned.rejection is None
+        and warned.with_severity("warn")[0].detail == found.rejection.detail
     )
 
 
@@ -88,7 +88,7 @@ def test_a_jpeg_whose_pixels_are_right_is_not_damaged(records, insert):
     data = encoded(_PHOTO, "JPEG", quality=90)
     padded = data[:-2] + bytes(300) + data[-2:]  # as some cameras write it
     for changed in (data[:2] + insert + data[2:] + data, data[:2] + insert + padded[2:]):
-        assert (decode(Look(changed))[0] == decode(Look(data))[0]).all()
+        assert (decode(Look(changed)) == decode(Look(data))).all()
         assert records({"x.jpg": changed})["x.jpg"].content.damage == ""
 
 

@@ -9,12 +9,12 @@ import pydantic
 import pytest
 from PIL import Image, ImageFilter
 
+from imgpipe.components.common.image_file.header import by_pillow
 from imgpipe.components.image_filter.judge import checks
 from imgpipe.components.image_filter.judge.checks import whole_set
-from imgpipe.components.image_filter.judge.checks.decodable import transcode
-from imgpipe.components.image_filter.judge.decision import decide
-from imgpipe.components.image_filter.judge.image_row import ImageRow
+from imgpipe.components.image_filter.judge.image_row import ImageRow, decide
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
+from imgpipe.serving.look import Look
 from tests.images import encoded, exif, turned
 
 QUALITY = ("dark", "light", "low_information", "blurry", "odd_aspect_ratio", "greyscale")
@@ -35,8 +35,8 @@ def scene(size=(160, 120), light=1.0, seed=0):
 def warned(record, settings=None):
     """Return the reasons of the warnings about an image, which must not be rejected."""
     found = decide(record, settings or JudgeSettings())
-    assert found.row.rejection is None
-    return {warning.reason for warning in found.row.with_severity("warn")}
+    assert found.rejection is None
+    return {warning.reason for warning in found.with_severity("warn")}
 
 
 @pytest.fixture
@@ -73,8 +73,10 @@ def test_each_fault_is_warned_of_and_the_image_is_kept(look, reason, image):
 
 
 def test_a_fault_that_a_setting_rejects_says_how_the_image_is_kept(look):
-    rejection = decide(look(scene(light=0.25)), JudgeSettings(severity={"dark": "reject"})).row
-    assert rejection.rejection.remedy == "to keep them: --set judge.severity.dark=warn"
+    rejection = decide(
+        look(scene(light=0.25)), JudgeSettings(severity={"dark": "reject"})
+    ).rejection
+    assert rejection.remedy == "to keep them: --set judge.severity.dark=warn"
 
 
 def test_thresholds_decide_and_are_exact_at_the_edge(look):
@@ -150,7 +152,7 @@ def test_transparent_pixels_are_warned_of(look):
     alpha = Image.new("L", image.size, 255)
     alpha.paste(0, (0, 0, 80, 120))
     image.putalpha(alpha)
-    (finding,) = decide(look(image), JudgeSettings()).row.with_severity("warn")
+    (finding,) = decide(look(image), JudgeSettings()).with_severity("warn")
     assert finding.detail == "50.0% of the pixels are not opaque"
     assert "magick mogrify -background white" in finding.remedy
 
@@ -184,14 +186,14 @@ def test_a_jpeg_is_measured_and_transcoded_upright(look, turn):
     data = encoded(scene((480, 320)), "JPEG", exif=exif(turn), quality=95)
     record = look(data, "jpg")
     found = decide(record, JudgeSettings())
-    assert not found.row.with_severity("warn") and found.kept.image_bytes == data
+    assert not found.with_severity("warn") and record.as_served() is record
     upright = Image.fromarray(turned(np.asarray(scene((480, 320))), turn))
     assert (record.content.width, record.content.height) == upright.size
     copy = look(encoded(upright, "PNG"), "png")
     assert np.bitwise_count(hashed(record) ^ hashed(copy)).sum() <= 8
-    transcoded, _ = transcode(data)
+    transcoded, _ = by_pillow(Look(data))
     stored = np.asarray(Image.open(io.BytesIO(data)))
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(transcoded))), turned(stored, turn))
+    assert np.array_equal(np.asarray(transcoded), turned(stored, turn))
 
 
 def hashed(record):
