@@ -11,6 +11,7 @@ from imgpipe.models.errors import ConfigError
 from tests.components.example_gen.sources import followed_advice
 from tests.components.example_gen.sources.trees import details, remedies
 
+GUIDE = r"\. docs/how-to/lists\.md has short pandas programs"
 ROWS = [
     {"path": "x/1.jpg", "label": "cat", "split": "training", "group": "ann"},
     {"path": "x/2.jpg", "label": "dog", "split": "val", "group": "bob"},
@@ -203,46 +204,41 @@ def test_listed_paths_that_lead_out_of_the_folder_are_unreadable_items(folder):
     ("name", "text", "message"),
     [
         ("a.jsonl", '{"path": "1", "label": "a"}\n{"path"', "row 2: Expecting .* delimiter"),
-        ("a.jsonl", '["x"]\n', "row 1: expected a JSON object, received list; expected a .csv"),
+        ("a.jsonl", '["x"]\n', f"row 1: expected a JSON object, received list{GUIDE}"),
         (
             "a.jsonl",
             '{"label": "a"}',
-            "no column for the path. Its columns are label; its first row is a. Name the column",
+            f"for the path; name .* are label; its first row is a{GUIDE}",
         ),
-        ("a.csv", "path,label\n1.jpg,a\n,b\n", "row 3: no path"),
+        ("a.csv", "path,label\n1.jpg,a\n,b\n", f"row 3 has no path{GUIDE}"),
         ("a.csv", "path,label,split\n1,a,blue\n2,b,\n", "row 2: split 'blue'; expected train, val"),
         ("a.csv", "path,label\n1,a\n2,a\n", r"one class only \(a\)"),
         ("a.csv", "path,label,split\n1,a,val\n2,b,test\n", "no image for train; leave the split"),
         (
             "a.csv",
             "path,label\n1,a,\n2,b,c\n",
-            "has 3 cells in row 2, and 2 in the rows above: a cell .* quotation marks",
+            f"has 3 cells in row 2, and 2 in the rows above: a cell .* quotation marks .*{GUIDE}",
         ),
         (
             "a.csv",
             "path,breed,x\n1,a,3\n2,b,3\n",
-            r"path, breed, x; its first row is 1, a, 3\. Name .* label by data\.label_column; if",
+            r"label; name it by data\.label_column. .* path, breed, x; its first row is 1, a, 3\.",
         ),
         (
             "a.csv",
             "image; elm; oak\nx/1.jpg; 1.0; 0.0\nx/2.jpg; 0.0; 1.0\n",
-            r"columns are image, elm, oak; its first row is x/1\.jpg, 1\.0, 0\.0\. .*lists\.md has",
+            rf"columns are image, elm, oak; its first row is x/1\.jpg, 1\.0, 0\.0{GUIDE}",
         ),
         (
             "a.csv",
             "path,label,fold\nx/1.jpg,a,test\nx/2.jpg,b,0\ny/3.jpg,b,1\n",
             "column fold names the split test in some rows, and has 0, 1 in others",
         ),
-        (
-            "a.csv",
-            b"path,label\n1,a\n\xff,b\n",
-            r"is not UTF-8 text \(byte 15\): write it again .*docs/how-to/lists\.md has short",
-        ),
         *(
-            ("a.csv", "path,label\nx/1.jpg,Gr\u00fcn\n".encode(page), "is not UTF-8 text")
+            ("a.csv", "path,label\nx/1.jpg,Gr\u00fcn\n".encode(page), rf"UTF-8 .*byte 21.*{GUIDE}")
             for page in ("cp1250", "cp1252", "mac_roman")
         ),
-        ("gone.jsonl", None, "cannot be read: No such file"),
+        ("gone.jsonl", None, "cannot be opened: No such file"),
     ],
 )
 def test_a_list_that_cannot_be_read_is_refused_in_words(folder, name, text, message):
