@@ -43,52 +43,39 @@ _MAX_PATH, _MAX_NAME = 4096, 64  # characters; the first is the limit of Linux
 _ROLES = ("path", "label", "split", "group")
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where a listed name leads.
-
-    Attributes:
-        path: Path below the root, with the suffix and the accents of the file; "" if refused.
-        refused: Why the file must not be read; "" if it may.
-    """
-
-    path: str
-    refused: str = ""
-
-
-def _place(name: str, root: str) -> _Place:
-    """Return where a name leads from the absolute `root`, before any file is looked for."""
+def _place(name: str, root: str) -> tuple[str, str]:
+    """Return the path below the absolute `root` that a name means, or "" and why it is refused."""
     if len(name) > _MAX_PATH:
         shown = repr(name[:_MAX_NAME])
-        return _Place("", f"{shown}… has {len(name):,} characters, more than a path may have")
+        return "", f"{shown}… has {len(name):,} characters, more than a path may have"
     if "://" in name:
-        return _Place("", f"{name!r} is a URL; only files are read")
+        return "", f"{name!r} is a URL; only files are read"
     # A list from Windows has backslashes alone; beside slashes they are a part of the name.
     path = name if "/" in name else name.replace("\\", "/")
     path = posixpath.normpath(posixpath.join(f"{root}/", path))
     elsewhere = _DRIVE.match(name) is not None
     if path.startswith(f"{root}/") and "\0" not in name and not elsewhere:
-        return _Place(path[len(root) + 1 :])
+        return path[len(root) + 1 :], ""
     if elsewhere or (name.startswith("/") and not os.path.lexists(name)):
-        return _Place("", f"{name!r} is a path of another machine")
-    return _Place("", f"{name!r} leads out of {root!r}; set data.root to the folder of all files")
+        return "", f"{name!r} is a path of another machine"
+    return "", f"{name!r} leads out of {root!r}; set data.root to the folder of all files"
 
 
-def _find(names: Iterable[str], root: str) -> dict[str, _Place]:
-    """Return the place of each name; one of no file is looked for in other forms."""
+def _places(names: Iterable[str], root: str) -> dict[str, tuple[str, str]]:
+    """Return the `_place` of each name; a name of no file is looked for in other forms."""
     places = {name: _place(name, root) for name in names}
-    missing = [name for name, place in places.items() if place.path and not _exists(root, place)]
+    missing = [name for name, (path, _) in places.items() if path and not _exists(root, path)]
     files = _files_below(root) if missing else {}
     for name in missing:
-        key = _as_written(places[name].path)
+        key = _as_written(places[name][0])
         alike = files.get(key) or files.get(posixpath.splitext(key)[0], [])
         if len({posixpath.splitext(path)[0] for path in alike}) == 1:
-            places[name] = _Place(min(alike))  # a photograph has its mask as a PNG beside it
+            places[name] = min(alike), ""  # a photograph has its mask as a PNG beside it
     return places
 
 
-def _exists(root: str, place: _Place) -> bool:
-    return os.path.lexists(f"{root}/{place.path}")
+def _exists(root: str, path: str) -> bool:
+    return os.path.lexists(f"{root}/{path}")
 
 
 def _as_written(path: str) -> str:
@@ -172,16 +159,15 @@ class ListSource(Source):
             )
         rows, notes = self._rows()
         root = os.path.normpath(folder).rstrip("/")
-        places = _find(dict.fromkeys(row.name for row in rows), root)
+        places = _places(dict.fromkeys(row.name for row in rows), root)
         rows_of: dict[tuple[str, str], list[_Row]] = collections.defaultdict(list)
         for row in rows:
-            place = places[row.name]
-            path = place.path
-            if place.refused:
+            path, refused = places[row.name]
+            if refused:
                 # Refused rows may name the same file; each is rejected as an item of its own.
                 name = row.name.replace("\\", "/").rstrip("/.").rpartition("/")[2] or "unnamed"
                 path = f"row-{row.number.zfill(6)}/{name[-_MAX_NAME:]}"
-            rows_of[path, place.refused and REFUSED + place.refused].append(row)
+            rows_of[path, refused and REFUSED + refused].append(row)
         notes += [
             noted("listed_twice", path, f"in rows {join_names([row.number for row in same])}")
             for (path, _), same in rows_of.items()
@@ -191,21 +177,21 @@ class ListSource(Source):
         tables.check_single_labels(self.file, labels, self.options.classes)
         items = [_item(path, locator, same) for (path, locator), same in rows_of.items()]
         scan = listed(self.file, items, _EXPECTED, self.options.least_classes, notes, labels)
-        if not any(place.path and _exists(root, place) for place in places.values()):
+        if not any(path and _exists(root, path) for path, _ in places.values()):
             raise self._nothing_found(root, places)
         return scan
 
-    def _nothing_found(self, root: str, places: Mapping[str, _Place]) -> ConfigError:
+    def _nothing_found(self, root: str, places: Mapping[str, tuple[str, str]]) -> ConfigError:
         """Say that no file is there, and which folder below has the first and the last of them."""
         first, *_, last = [*places, *places]
-        folders = _folders_with((places[name].path or name for name in (first, last)), root)
+        folders = _folders_with((places[name][0] or name for name in (first, last)), root)
         readings = [
             Reading({"root": f"{root}/{folder}"}, f"the files in {root}/{folder}")
             for folder in folders
         ]
         why = (
             f"none of its {len(places):,} files exists below {root!r} (first: "
-            f"{places[first].refused or repr(first)}). Paths start at the folder of the list, or "
+            f"{places[first][1] or repr(first)}). Paths start at the folder of the list, or "
             f"at data.root, the folder of the images; {tables.GUIDE}"
         )
         return SeveralReadings(self.file, self.options, why, readings)

@@ -21,7 +21,7 @@ from urllib.parse import quote, unquote
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file.file_names import is_hidden
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources import local_files, tables, unpacked
+from imgpipe.components.example_gen.sources import local_files, tables
 from imgpipe.components.example_gen.sources.base import Item, Scan, Source, SourceKind, listed_files
 from imgpipe.components.example_gen.sources.split_names import split_word
 from imgpipe.models.errors import ConfigError
@@ -170,7 +170,7 @@ def index(path: str, features: Features, name: str) -> tuple[Item, ...]:
     """
     items = []
     for offset, length, example in _examples(path, name):
-        file, unsafe = unpacked.safe_path(_text(example, features.name))
+        file, unsafe = local_files.safe_path(_text(example, features.name))
         item = Item(
             "" if unsafe else file,
             _label(example, features.label) or None,
@@ -266,10 +266,10 @@ def _parse(record: bytes, path: str, number: int) -> tf.train.Example:
 def _plain(file: str, store: str) -> str:
     """Return the path of a file, or of an unpacked copy of one that is compressed with gzip."""
     with open_regular(Path(file)) as stream:
-        if stream.read(len(unpacked.GZIP_MAGIC)) != unpacked.GZIP_MAGIC:
+        if stream.read(len(local_files.GZIP_MAGIC)) != local_files.GZIP_MAGIC:
             return file
     try:
-        return str(unpacked.inflated(Path(file), store))
+        return str(local_files.inflated(Path(file), store))
     except OSError as error:
         raise ConfigError(f"data source {file!r}: {error}; write or download it again") from None
 

@@ -85,16 +85,8 @@ def find_columns(
 ) -> dict[str, int]:
     """Return the index of the column or feature of each role, -1 for none.
 
-    A setting gives its name or index; otherwise it has one of the usual names.
-
-    Args:
-        where: The source, for messages.
-        titles: Names of the columns or features; empty where a table has no header.
-        options: Options with the settings.
-        roles: Roles, such as "path" and "label".
-
-    Raises:
-        ConfigError: There is no column that a setting names.
+    A setting gives its name or index, and it is a ConfigError if there is no such column; otherwise
+    it has one of the usual names. `titles` are empty where a table has no header.
     """
     words = [_word(title) for title in titles]
     columns = {}
@@ -231,13 +223,9 @@ def _combinations(labels: set[str]) -> Iterator[str]:
 def not_read(
     where: str, why: str | Exception, titles: Sequence[str] = (), first: Sequence[str] = ()
 ) -> ConfigError:
-    """Return the refusal of a table.
+    """Return the refusal of a table, with its columns and its first row where they are the reason.
 
-    Args:
-        where: The source.
-        why: Why it is not read, or what its reader raised.
-        titles: Its columns, where they are the reason.
-        first: Its first row.
+    `why` may be what its reader raised.
     """
     ragged = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(why))
     if ragged:
@@ -258,18 +246,10 @@ def not_read(
 
 
 def read_rows(file: Path, by_number: bool) -> tuple[list[str], pandas.DataFrame]:
-    """Read a list as text.
+    """Return the columns of a list, none without a header, and its cells by the number of the row.
 
-    Args:
-        file: A table, or a JSON Lines file, whose columns are all keys.
-        by_number: Whether columns are given by their numbers, so that there may be no header.
-
-    Returns:
-        The names of the columns, none without a header, and the cells by the numbers of the rows.
-
-    Raises:
-        OSError: It cannot be opened.
-        ValueError: It is no such file, or has very many columns.
+    The columns of JSON Lines are all keys. `by_number` says that columns are given by numbers, so
+    that there may be no header. A file that is no such list is an OSError or a ValueError.
     """
     import pandas
 

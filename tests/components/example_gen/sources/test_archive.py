@@ -13,7 +13,7 @@ import pytest
 
 from imgpipe.components.example_gen.image_example_gen import ingest
 from imgpipe.components.example_gen.settings import ReadPlan
-from imgpipe.components.example_gen.sources import SourceOptions, open_source, unpacked
+from imgpipe.components.example_gen.sources import SourceOptions, local_files, open_source
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY
 from tests.components.example_gen.sources import followed_advice
@@ -285,7 +285,7 @@ def test_two_members_of_one_path_are_refused(pack, kind, name):
 def test_an_unpacking_that_ends_early_leaves_nothing_that_counts(pack, tmp_path, kind, monkeypatch):
     spec, store = str(pack(kind, FILES)), tmp_path / "store"
     killed = RuntimeError("killed")
-    monkeypatch.setattr(unpacked, "move_folder", lambda *_, **__: (_ for _ in ()).throw(killed))
+    monkeypatch.setattr(local_files, "move_folder", lambda *_, **__: (_ for _ in ()).throw(killed))
     with pytest.raises(RuntimeError, match="killed"):
         open_source(spec, SourceOptions(store=str(store))).listing()
     monkeypatch.undo()
@@ -293,5 +293,5 @@ def test_an_unpacking_that_ends_early_leaves_nothing_that_counts(pack, tmp_path,
     os.utime(store / "unpacked" / f"{TEMPORARY}left", (0, 0))  # by a process that was killed
     assert contents(spec, SourceOptions(store=str(store))) == FILES
     (folder,) = (store / "unpacked").iterdir()
-    (folder / unpacked.NOTES).unlink()  # as where a file system moves files one by one
+    (folder / local_files.NOTES).unlink()  # as where a file system moves files one by one
     assert contents(spec, SourceOptions(store=str(store))) == FILES
