@@ -20,11 +20,11 @@ def writable_file(param: typer.CallbackParam, value: Any) -> Any:
     """Refuse a file that cannot be written before any work is done, as an option's callback.
 
     Raises:
-        ConfigError: Its folder does not exist, or it is a folder itself, or it is `-` for a page or
-            a picture, which no other program reads.
+        ConfigError: Its folder does not exist, or it is a folder itself or an address, or it is `-`
+            for a page or a picture, which no other program reads.
     """
     from imgpipe.models.errors import ConfigError
-    from imgpipe.pipeline.command_line.output_files import STANDARD_OUTPUT
+    from imgpipe.pipeline.command_line.output_files import STANDARD_OUTPUT, local_file
 
     option = param.opts[0]
     # A page or a picture is a Path; the text of a table or of JSON may go to standard output.
@@ -34,7 +34,7 @@ def writable_file(param: typer.CallbackParam, value: Any) -> Any:
         )
     if value in (None, "", STANDARD_OUTPUT):
         return value
-    path = Path(str(value))
+    path = local_file(value, f"{option} ")
     if path.is_dir():
         raise ConfigError(f"{option} {value} is a folder. Name a file, such as one in it.")
     if not path.absolute().parent.is_dir():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imgpipe.models.errors import ResourceError
+from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.machine.system import has_display
 from imgpipe.pipeline.command_line import command_process
@@ -30,6 +31,7 @@ def show(address: str, console: Console) -> None:
 
 #: Value of an option for a file that stands for standard output.
 STANDARD_OUTPUT = "-"
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # of a bucket or a web page
 
 
 def console_beside(json_file: str | None) -> Console:
@@ -75,6 +77,23 @@ def _hand_over(text: str, file: str | None, option: str) -> None:
         raise ResourceError(f"cannot write to standard output: {error.strerror}.")
 
 
+def local_file(given: str | Path, option: str) -> Path:
+    """Return the path of a file to write, unless it is an address.
+
+    Args:
+        given: Value of the option; a `Path` has one slash of the two of `gs://`.
+        option: The option that named it and a space, for the message.
+
+    Raises:
+        ConfigError: It is an address, which Python would take for a folder `gs:`.
+    """
+    if _ADDRESS.match(str(given)):
+        raise ConfigError(
+            f"{option}{given} is an address. Name a file on this machine, and copy it there."
+        )
+    return Path(given)
+
+
 def write(path: Path, content: str | bytes, option: str = "") -> None:
     """Write a file that a person asked for, atomically.
 
@@ -84,9 +103,10 @@ def write(path: Path, content: str | bytes, option: str = "") -> None:
         option: The option that named it and a space, for the message.
 
     Raises:
+        ConfigError: It is an address.
         ResourceError: The file cannot be written.
     """
     try:
-        atomic_write(path, content)
+        atomic_write(local_file(path, option), content)
     except OSError as error:
         raise ResourceError(f"cannot write {option}{path}: {error.strerror or error}.") from None

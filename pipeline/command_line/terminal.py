@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 #: A command in backticks, a command that ends its line, a setting, or a word; with the spaces
 #: around it.
 _PIECE = re.compile(r"\s*(?:`[^`]+`\S*|(?<![^\s])imgpipe [a-z-]+ .*|--set \S+|\S+)\s*")
-#: What begins a line: a name or two and the spaces behind it, such as "  report   ".
-_HEADING = re.compile(r" *\S+(?: \S+)? {2,}(?=\S)")
+#: What begins a line: a name and the spaces behind it, such as "  report   ".
+_HEADING = re.compile(r" *\S+(?: \S+)* {2,}(?=\S)")
 _DEEPEST = 1 / 3  # of the width: the deepest indentation of the lines after the first
 
 

@@ -82,17 +82,23 @@ def split_spec(spec: str, options: SourceOptions) -> tuple[str, str]:
     Raises:
         ConfigError: The kind is unknown.
     """
-    match = _PREFIX.match(spec)
-    if match is None:
-        taken = (kind for kind, entry in SOURCES.items() if entry.takes(spec, options))
-        return next(taken, _DEFAULT), spec
-    kind = match.group(1).lower()
+    prefix, locator = _parts(spec)
+    kind = prefix.lower()
+    if not kind:
+        taken = (name for name, entry in SOURCES.items() if entry.takes(spec, options))
+        kind = next(taken, _DEFAULT)
     if kind not in SOURCES:
         raise ConfigError(
             f"data source {spec!r}: unknown kind {kind!r}; expected a folder or one of "
             + ", ".join(f"{name}:…" for name in sorted(SOURCES))
         )
-    return kind, spec[match.end() :]
+    return kind, locator
+
+
+def _parts(spec: str) -> tuple[str, str]:
+    """Return the prefix of a spec, "" for none, and its locator."""
+    match = _PREFIX.match(spec)
+    return (match[1], spec[match.end() :]) if match else ("", spec)
 
 
 def absolute_spec(spec: str, folder: Path) -> str:
@@ -110,20 +116,14 @@ def absolute_spec(spec: str, folder: Path) -> str:
             f"data source {spec[:60]!r}… has {len(spec):,} characters or a NUL character; expected "
             f"a path of {_MAX_LENGTH:,} characters at most"
         )
-    match = _PREFIX.match(spec)
-    if match is None:
-        return _absolute_path(spec, folder)
-    kind = SOURCES.get(match.group(1).lower())
-    if kind is None or not kind.is_path or "://" in spec:
+    prefix, path = _parts(spec)
+    if prefix and ("://" in spec or not getattr(SOURCES.get(prefix.lower()), "is_path", False)):
         return spec
-    return match.group(0) + _absolute_path(spec[match.end() :], folder)
-
-
-def _absolute_path(path: str, folder: Path) -> str:
-    """Make a path absolute; links stay, because a container may have other ones."""
     try:
         joined = folder / Path(path).expanduser()
-        # After a link, ".." is in the folder that the link leads to.
-        return str(joined.resolve() if ".." in joined.parts else joined.absolute())
+        # Links stay, because a container may have other ones. After a link, ".." is in the folder
+        # that the link leads to.
+        absolute = str(joined.resolve() if ".." in joined.parts else joined.absolute())
     except (OSError, RuntimeError) as error:  # no such user, or a loop of links
         raise ConfigError(f"data source {path!r} is not a valid path: {error}") from None
+    return f"{prefix}:{absolute}" if prefix else absolute

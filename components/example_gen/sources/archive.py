@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources import local_files, unpacked
+from imgpipe.components.example_gen.sources import local_files
 from imgpipe.components.example_gen.sources.base import Item, Scan, Source, SourceKind
 from imgpipe.components.example_gen.sources.folder import listed_tree
 from imgpipe.models.errors import ConfigError
@@ -22,7 +22,7 @@ _AGAIN = "If the images are your own, download the archive again, or unpack it a
 
 def takes(locator: str, options: SourceOptions) -> bool:
     """Whether a plain path names an archive."""
-    return locator.lower().endswith(unpacked.READ) and not Path(locator).expanduser().is_dir()
+    return locator.lower().endswith(local_files.READ) and not Path(locator).expanduser().is_dir()
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class ArchiveSource(Source):
         """
         if not self._path().is_file():
             what = "is a folder" if self._path().is_dir() else "does not exist"
-            raise ConfigError(f"data source {self.file!r} {what}; {unpacked.EXPECTED}")
+            raise ConfigError(f"data source {self.file!r} {what}; {local_files.EXPECTED}")
         try:
-            files, notes = self._unpacked()
+            files, notes = _unpacked(str(self._path()), self.options.store)
         except OSError as error:
             why = f"data source {self.file!r} cannot be read: {error.strerror or error}"
             raise ConfigError(f"{why}. {_AGAIN}") from None
@@ -51,27 +51,24 @@ class ArchiveSource(Source):
             left_out = notes[0]["examples"][0]
             raise ConfigError(
                 f"data source {self.file!r}: found no file in it, but {left_out['path']!r} "
-                f"({left_out['detail']}); {unpacked.EXPECTED}"
+                f"({left_out['detail']}); {local_files.EXPECTED}"
             )
         return listed_tree(files, self.file, self.options, notes)
 
     def read(self, item: Item) -> bytes:
         """Read one file; see `Source.read`."""
-        files, _ = self._unpacked()
+        files, _ = _unpacked(str(self._path()), self.options.store)
         return regular_files.read_bytes(files / item.path, local_files.BYTE_LIMIT)
 
     def _path(self) -> Path:
         return Path(self.file).expanduser().absolute()
 
-    def _unpacked(self) -> tuple[Path, list[Finding]]:
-        """Return the folder of the archive, and notes of what was left out."""
-        return _unpacked(str(self._path()), self.options.store)
-
 
 @local_files.cached_until_changed(4)
 def _unpacked(path: str, store: str) -> tuple[Path, list[Finding]]:
+    """Return the folder of an archive, and notes of what was left out."""
     file = Path(path)
-    return unpacked.kept(file, store, lambda folder: unpacked.unpack_archive(file, folder))
+    return local_files.kept(file, store, lambda folder: local_files.unpack_archive(file, folder))
 
 
 KINDS = (SourceKind("archive", ArchiveSource, takes, order=10),)

@@ -12,7 +12,7 @@ from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file import file_names
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources import tables, unpacked
+from imgpipe.components.example_gen.sources import local_files, tables
 from imgpipe.components.example_gen.sources.base import Item, NoClasses, Scan
 from imgpipe.components.example_gen.sources.readings import Reading, SeveralReadings
 from imgpipe.models.errors import ConfigError
@@ -48,7 +48,7 @@ def explained(
 
 def _situation(files: Sequence[str]) -> str:
     """Say what a source holds that no setting reads, and what to do."""
-    packed = [file for file in files if file.lower().endswith(unpacked.ENDINGS)]
+    packed = [file for file in files if file.lower().endswith(local_files.ENDINGS)]
     if packed:
         return f". It holds archives ({join_names(packed)}): unpack each into a folder of its name"
     images = [file for file in files if file_names.claims_to_be_image(file)]

@@ -14,7 +14,6 @@ from typing import Any
 
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources import unpacked
 from imgpipe.components.example_gen.sources.base import (
     EXPECTED_TREE,
     Item,
@@ -24,7 +23,7 @@ from imgpipe.components.example_gen.sources.base import (
     hashed,
 )
 from imgpipe.components.example_gen.sources.layout import lay_out
-from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT
+from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, safe_path
 from imgpipe.models.errors import ConfigError, ResourceError, first_line
 from imgpipe.models.finding import Finding
 from imgpipe.models.machine.system import install_extra
@@ -57,7 +56,7 @@ class ObjectStoreSource(Source):
         items: dict[str, Item] = {}
         for name, about in objects.items():
             key = name.removeprefix(root)
-            path, unsafe = unpacked.safe_path(key.lstrip("/"))
+            path, unsafe = safe_path(key.lstrip("/"))
             if unsafe:
                 notes.append(noted("unsafe_name", name, unsafe))
             # A name with a slash at its end is an empty object that stands for a folder.
@@ -75,7 +74,7 @@ class ObjectStoreSource(Source):
         The contents are read only if the store lists no checksums.
         """
         listing = self.listing()
-        if all(item.version or _size(item) > BYTE_LIMIT for item in listing.items):
+        if all(item.version or _size_and_key(item)[0] > BYTE_LIMIT for item in listing.items):
             return listing
         return hashed(listing, self.digest)
 
@@ -86,8 +85,7 @@ class ObjectStoreSource(Source):
             OSError: The object cannot be read, is larger than 256 MiB, or has another size than
                 when it was listed.
         """
-        size = _size(item)
-        key = item.locator.partition(":")[2]
+        size, key = _size_and_key(item)
         if size > BYTE_LIMIT:
             raise OSError(f"larger than {BYTE_LIMIT >> 20} MiB ({size:,} bytes)")
         system, root = _opened(self.uri)
@@ -138,9 +136,10 @@ def _item(path: str, key: str, about: dict[str, Any]) -> Item:
     return Item(path, version=version, locator=f"{about['size']}:{key}")
 
 
-def _size(item: Item) -> int:
-    """Return the size of an object in bytes."""
-    return int(item.locator.partition(":")[0])
+def _size_and_key(item: Item) -> tuple[int, str]:
+    """Return the size of an object in bytes, and its key below the root."""
+    size, _, key = item.locator.partition(":")
+    return int(size), key
 
 
 def _kind(scheme: str) -> SourceKind:

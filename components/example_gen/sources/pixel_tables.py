@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imgpipe.components.common.formatting import join_names
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import local_files, tables
 from imgpipe.components.example_gen.sources.base import (
@@ -73,8 +72,7 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
     delimiter, (first, second) = tables.first_rows(open_regular(Path(path)))
     header = _is_header(first, second, options)
     sample, titles = (second, first) if header else (first, [])
-    wanted = {"label": options.label_column, "group": options.group_column}
-    roles = [tables.find_column(path, titles, role, wanted.get(role, "")) for role in _ROLES]
+    roles = [*tables.find_columns(path, titles, options, _ROLES).values()]
     roles[0] = max(roles[0], 0)  # a label without a name is in the first column
     lower = [title.lower() for title in titles]
     # Several columns without a name are pixels.
@@ -82,14 +80,13 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
     others = {*roles, *(n for n, title in enumerate(lower) if title in numbers and n != roles[0])}
     columns = [number for number in range(len(sample)) if number not in others]
     shape = _square(len(columns))
-    if titles and (not shape or not all(tables.is_number(sample[number]) for number in columns)):
-        raise _not_pixels(path, titles)
-    if not shape:
-        contents = f"{len(sample)} columns, {len(columns)} of them pixels" if sample else "no row"
-        raise ConfigError(
-            f"data source {path!r}: found {contents}, which is neither a square nor three times "
-            f"one; {_EXPECTED}; name another column of the label by data.label_column"
+    if not shape or (titles and not all(tables.is_number(sample[number]) for number in columns)):
+        why = (
+            f"it has {len(sample)} columns, which are neither names of images nor the pixels of a "
+            f"square one; {_EXPECTED}. Name the column of the label by data.label_column, or that "
+            "of the paths of a list by data.image_column"
         )
+        raise tables.not_read(path, why if sample else "it has no row", titles, sample)
     kept: list[np.ndarray] = []
     readable: list[bool] = []
     texts: list[tuple[str, ...]] = []
@@ -115,15 +112,6 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
             cells = (part[n].fillna("").str.strip() if n >= 0 else empty for n in roles)
             texts += zip(*cells, strict=True)
     return _Pixels(np.concatenate(kept).reshape(-1, *shape), readable, texts, 1 + header)
-
-
-def _not_pixels(path: str, titles: Sequence[str]) -> ConfigError:
-    """Say that a table holds no pixels, and how it is read as a list of files."""
-    return ConfigError(
-        f"data source {path!r}: found the columns {join_names(titles)}, which hold neither names "
-        f"of images nor their pixels; {_EXPECTED}. If it lists files, name the column of their "
-        f"paths: --set data.image_column=NAME; {tables.GUIDE}, or such a table"
-    )
 
 
 def _is_header(first: Sequence[str], second: Sequence[str], options: SourceOptions) -> bool:
@@ -197,7 +185,7 @@ class PixelSource(Source):
         try:
             table = _pixels(str(file), self.options)
         except (OSError, ValueError) as error:
-            raise tables.unreadable_table(error, str(file), _EXPECTED) from None
+            raise tables.not_read(str(file), error) from None
         count = table.images[0].size if len(table.images) else 0
         wrong = f"{REFUSED}expected {count} pixels, each a whole number from 0 to 255"
         for row, (readable, roles) in enumerate(zip(table.readable, table.roles, strict=True)):

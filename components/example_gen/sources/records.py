@@ -13,15 +13,15 @@ import re
 import shlex
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote
 
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file.file_names import is_hidden
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources import local_files, tables, unpacked
+from imgpipe.components.example_gen.sources import local_files, tables
 from imgpipe.components.example_gen.sources.base import Item, Scan, Source, SourceKind, listed_files
 from imgpipe.components.example_gen.sources.split_names import split_word
 from imgpipe.models.errors import ConfigError
@@ -30,8 +30,6 @@ from imgpipe.models.files.regular_files import open_regular
 if TYPE_CHECKING:
     import tensorflow as tf
 
-#: Roles of the features by the field that names them.
-_ROLES = {"image": "image", "label": "label", "path": "name", "split": "split", "group": "group"}
 #: Bytes before a TFRecord, its length with a checksum
 #: (https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details).
 _HEADER = 12
@@ -60,41 +58,14 @@ def takes(locator: str, options: SourceOptions) -> bool:
     return is_named_so or ".tfrecord" in locator.lower()
 
 
-@dataclass(frozen=True)
-class Fields:
-    """Names of the features of a record, "" for features that are absent."""
+class Features(NamedTuple):
+    """Names of the features of a record by their roles, "" for features that are absent."""
 
     image: str
-    label: str = ""
-    path: str = ""
-    split: str = ""
-    group: str = ""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Position of a record, and its features besides the image."""
-
-    offset: int  # first byte of the data in the unpacked file
-    length: int  # bytes
-    label: str | int | None
-    path: str
+    label: str
+    name: str
     split: str
     group: str
-
-    def item(self, path: str, file: str, fields: Fields, split: str | None) -> Item:
-        """Return the item of this record of `file`.
-
-        `path` is that of the item, to which the file name in the record, if any, is appended.
-        """
-        name, unsafe = unpacked.safe_path(self.path) if self.path else ("", "")
-        return Item(
-            f"{path}/{name}" if name and not unsafe else path,
-            None if self.label is None else str(self.label),
-            split,
-            group=self.group or None,
-            locator=f"{self.offset}:{self.length}:{quote(fields.image)}:{file}",
-        )
 
 
 @dataclass(frozen=True)
@@ -117,13 +88,12 @@ class TFRecordSource(Source):
 
     def _items(self, name: str, file: Path) -> Iterator[Item]:
         plain = _plain(str(file), self.options.store)
-        fields = _fields(plain, str(file), self.options)
-        if fields is None:
+        features = _features(plain, str(file), self.options)
+        if features is None:
             return
-        for number, entry in enumerate(index(plain, fields, str(file))):
-            said = f"{name!r}, record {number}"
-            split = split_word(entry.split, said) if entry.split else None
-            yield entry.item(f"{name}/{number:08d}", str(file), fields, split)
+        for number, item in enumerate(index(plain, features, str(file))):
+            split = split_word(item.split, f"{name!r}, record {number}") if item.split else None
+            yield placed_record(item, f"{name}/{number:08d}", item.label, split)
 
     def _files(self) -> tuple[Path, list[Path]]:
         """Return the folder that names are relative to, and the record files in order."""
@@ -192,73 +162,92 @@ def read_part(file: Path, offset: int, length: int) -> bytes:
 
 
 @local_files.cached_until_changed(_FILES_KEPT)
-def index(path: str, fields: Fields, name: str) -> tuple[Entry, ...]:
-    """Index all records of an unpacked file, which has this name in messages.
+def index(path: str, features: Features, name: str) -> tuple[Item, ...]:
+    """Return an item for each record of an unpacked file, which has this name in messages.
 
-    A file that is cut off or damaged is a ConfigError.
+    The path of an item is the name of its image in the record, "" for none, and its label and split
+    are the texts in the record. A file that is cut off or damaged is a ConfigError.
     """
-    entries = []
-    for number, (offset, record) in enumerate(_records(path, name)):
-        example = _parse(record, name, number)
-        features = (fields.path, fields.split, fields.group)
-        values = [_value(_values(example, feature)) for feature in features]
-        texts = ["" if value is None else str(value) for value in values]
-        entries.append(Entry(offset, len(record), _label(_values(example, fields.label)), *texts))
-    return tuple(entries)
+    items = []
+    for offset, length, example in _examples(path, name):
+        file, unsafe = local_files.safe_path(_text(example, features.name))
+        item = Item(
+            "" if unsafe else file,
+            _label(example, features.label) or None,
+            _text(example, features.split) or None,
+            group=_text(example, features.group) or None,
+            locator=f"{offset}:{length}:{quote(features.image)}:{name}",
+        )
+        items.append(item)
+    return tuple(items)
 
 
-def _fields(path: str, name: str, options: SourceOptions) -> Fields | None:
+def placed_record(item: Item, path: str, label: str | None, split: str | None) -> Item:
+    """Return an item of `index` below a path, and in a class and a split."""
+    return replace(item, path=f"{path}/{item.path}".rstrip("/"), label=label, split=split)
+
+
+def _features(path: str, name: str, options: SourceOptions) -> Features | None:
     """Find the names of the features in the first records of a file; None if it has no record."""
-    features: dict[str, None] = {}
-    number = -1
+    seen: dict[str, None] = {}
+    count = 0
     # Several, because records may omit features that have no value.
-    for number, (_, record) in enumerate(itertools.islice(_records(path, name), _FIRST)):
-        features |= dict.fromkeys(sorted(_parse(record, name, number).features.feature))
-    if number < 0:
+    for _, _, example in itertools.islice(_examples(path, name), _FIRST):
+        seen |= dict.fromkeys(sorted(example.features.feature))
+        count += 1
+    if not count:
         return None
-    fields = find_fields(name, list(features), options.image_column, options.label_column)
-    if not fields.image:
-        shown = join_names(list(features), 12)
+    features = find_features(name, list(seen), options)
+    if not features.image:
+        shown = join_names(list(seen), 12)
         raise ConfigError(
             f"data source {name!r}: none of its features {shown} is an image; {_EXPECTED}"
         )
     # Later records may have the only feature of a role.
-    return Fields(*(getattr(fields, field) or field for field in _ROLES))
+    return Features(*(feature or role for role, feature in features._asdict().items()))
 
 
-def find_fields(where: str, features: Sequence[str], image: str, label: str) -> Fields:
-    """Find the features of a record by given or usual names; "" for those that are absent."""
-    wanted = {"image": image, "label": label}
-    names: dict[str, str] = {}
-    for field, role in _ROLES.items():
-        place = tables.find_column(where, features, role, wanted.get(field, ""))
-        names[field] = features[place] if place >= 0 else ""
-    return Fields(**names)
+def find_features(where: str, names: Sequence[str], options: SourceOptions) -> Features:
+    """Find the features of a record by settings or usual names; "" for those that are absent."""
+    places = tables.find_columns(where, names, options, Features._fields)
+    return Features(*(names[place] if place >= 0 else "" for place in places.values()))
 
 
-def _values(example: tf.train.Example, name: str) -> Sequence[Any]:
-    """Return the values of a feature, none when it is absent."""
-    feature = example.features.feature.get(name) if name else None
-    kind = feature.WhichOneof("kind") if feature is not None else None
-    return getattr(feature, kind).value if kind else ()
+def _values(example: tf.train.Example, feature: str) -> list[str]:
+    """Return the first values of a feature as texts, none when it is absent."""
+    values = example.features.feature.get(feature)
+    kind = values.WhichOneof("kind") if values is not None else None
+    texts = []
+    for value in getattr(values, kind).value[:_SHOWN] if kind else ():
+        if isinstance(value, bytes):
+            texts.append(value.decode("utf-8", "replace"))
+        else:
+            texts.append(str(int(value) if float(value).is_integer() else value))
+    return texts
 
 
-def _value(values: Sequence[Any]) -> str | int | None:
-    """Return the value of a feature as text or number, None for none or several."""
-    if len(values) != 1:
-        return None
-    value = values[0]
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace") or None
-    return int(value) if float(value).is_integer() else str(value)
+def _text(example: tf.train.Example, feature: str) -> str:
+    """Return the value of a feature; "" for none or several."""
+    values = _values(example, feature)
+    return values[0] if len(values) == 1 else ""
 
 
-def _label(values: Sequence[Any]) -> str | int | None:
+def _label(example: tf.train.Example, feature: str) -> str:
     """Return the label; several values become one text, which is refused by its brackets."""
-    if len(values) > 1:
-        return f"[{', '.join(str(_value([value])) for value in values[:_SHOWN])}]"
-    value = _value(values)
-    return (tables.cell_text(value) or None) if isinstance(value, str) else value
+    values = _values(example, feature)
+    return tables.cell_text(f"[{', '.join(values)}]" if len(values) > 1 else "".join(values))
+
+
+def _examples(path: str, name: str) -> Iterator[tuple[int, int, tf.train.Example]]:
+    """Iterate over the records of a file that has to be whole: offset, length and content."""
+    try:
+        for number, (offset, record) in enumerate(verified(Path(path))):
+            yield offset, len(record), _parse(record, name, number)
+    except DamagedRecordError as error:
+        raise ConfigError(
+            f"data source {name!r} is cut off, damaged or not a TFRecord file: {error}; write or "
+            "download it again"
+        ) from None
 
 
 def _parse(record: bytes, path: str, number: int) -> tf.train.Example:
@@ -277,23 +266,12 @@ def _parse(record: bytes, path: str, number: int) -> tf.train.Example:
 def _plain(file: str, store: str) -> str:
     """Return the path of a file, or of an unpacked copy of one that is compressed with gzip."""
     with open_regular(Path(file)) as stream:
-        if stream.read(len(unpacked.GZIP_MAGIC)) != unpacked.GZIP_MAGIC:
+        if stream.read(len(local_files.GZIP_MAGIC)) != local_files.GZIP_MAGIC:
             return file
     try:
-        return str(unpacked.inflated(Path(file), store))
+        return str(local_files.inflated(Path(file), store))
     except OSError as error:
         raise ConfigError(f"data source {file!r}: {error}; write or download it again") from None
-
-
-def _records(path: str, name: str) -> Iterator[tuple[int, bytes]]:
-    """Iterate over the records of a file that has to be whole; see `verified`."""
-    try:
-        yield from verified(Path(path))
-    except DamagedRecordError as error:
-        raise ConfigError(
-            f"data source {name!r} is cut off, damaged or not a TFRecord file: {error}; write or "
-            "download it again"
-        ) from None
 
 
 class DamagedRecordError(Exception):

@@ -1,7 +1,8 @@
-"""What all tables of images share, and which files are lists.
+"""What all tables of images share: their columns, their text, their refusal; and which are lists.
 
 Lists of files, tables of pixels, TFRecord files and TensorFlow Datasets find their columns or
-features here, so that all of them know the same words.
+features here, so that all of them know the same words. A table that is not as `docs/data.md` says
+is refused in one form, and `docs/how-to/lists.md` has short programs that write one that is read.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import itertools
 import json
 import re
 import shlex
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file import file_names
@@ -23,8 +24,12 @@ from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources.local_files import visible
 from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.files import json_object
 from imgpipe.models.files.regular_files import open_regular
 from imgpipe.models.finding import Finding
+
+if TYPE_CHECKING:
+    import pandas
 
 #: Usual names of columns and features by role, the surest first. Case and everything that is
 #: neither a letter nor a digit are ignored: "Class Name", "class_name" and "ClassName" are one.
@@ -60,8 +65,10 @@ _LINE_LIMIT = 1 << 26  # characters of one of the first lines; 2048 x 2048 RGB p
 _EMPTY = {"None", "NA", "", "nan", "-nan", "null", "n/a", "<na>", "#n/a", "#na"}
 _BETWEEN = re.compile(r"[][\"'|;,+&/\s]+")  # characters between several labels
 _SEVERAL = re.compile(r"[^\W][|;]|^\[.*[,.\s].*\]$|^[\d\s]+$")  # surely several labels
-#: Where a message sends a person whose list is not read.
-GUIDE = "docs/how-to/lists.md has short pandas programs that write such a list"
+_MAX_COLUMNS = 200  # rows of JSON may have different keys, so that a table may be very large
+_SHOWN = 12  # columns and cells that a message shows
+#: Where a message sends a person whose table is not read.
+GUIDE = "docs/how-to/lists.md has short pandas programs that write a table that is read"
 
 
 def _word(name: str) -> str:
@@ -73,57 +80,64 @@ def is_usual(name: str, role: str) -> bool:
     return _word(name) in _USUAL[role]
 
 
-def find_column(where: str, titles: Sequence[str], role: str, wanted: str = "") -> int:
-    """Return the index of a column or feature by its name or index, or its usual names.
+def find_columns(
+    where: str, titles: Sequence[str], options: SourceOptions, roles: Iterable[str]
+) -> dict[str, int]:
+    """Return the index of the column or feature of each role, -1 for none.
 
-    It is -1 for none. `titles` are empty where the file has no header. If the `wanted` one is
-    missing, it is a ConfigError.
+    A setting gives its name or index, and it is a ConfigError if there is no such column; otherwise
+    it has one of the usual names. `titles` are empty where a table has no header.
     """
-    cells = [title.strip() for title in titles]
-    words = [_word(cell) for cell in cells]
-    if not wanted:
-        return next((words.index(word) for word in _USUAL[role] if word in words), -1)
-    if wanted in cells:
-        return cells.index(wanted)
-    if wanted.isdecimal() and (not cells or int(wanted) < len(cells)):
-        return int(wanted)
-    if words.count(_word(wanted)) == 1:
-        return words.index(_word(wanted))
-    there = f"; found {join_names(cells, 12)}" if cells else ""
-    raise ConfigError(f"data source {where!r} has no column or feature {wanted!r}{there}")
+    words = [_word(title) for title in titles]
+    columns = {}
+    for role in roles:
+        wanted = getattr(options, SETTINGS[role]) if role in SETTINGS else ""
+        if not wanted:
+            usual = (words.index(word) for word in _USUAL[role] if word in words)
+            columns[role] = next(usual, -1)
+        elif wanted in titles:
+            columns[role] = titles.index(wanted)
+        elif wanted.isdecimal() and (not titles or int(wanted) < len(titles)):
+            columns[role] = int(wanted)
+        elif words.count(_word(wanted)) == 1:
+            columns[role] = words.index(_word(wanted))
+        else:
+            others = f"; found {join_names(titles, _SHOWN)}" if titles else ""
+            raise ConfigError(f"data source {where!r} has no column or feature {wanted!r}{others}")
+    return columns
 
 
-def split_column(where: str, titles: Sequence[str], columns: Mapping[int, Sequence[str]]) -> int:
+def find_splits(where: str, titles: Sequence[str], columns: Mapping[int, Sequence[str]]) -> int:
     """Return the index of the column whose cells name splits, train among them; -1 for none.
 
     A column in which some cells name splits, and the others are numbers of folds, is a ConfigError.
     """
     for number, cells in columns.items():
-        words = {cell for cell in map(split_cell, cells) if cell}
+        words = {word for word in map(split_text, cells) if word}
         if are_splits(words):
             return number
         folds = sorted(filter(str.isdecimal, words))
         splits = sorted(words.difference(folds))
         if folds and splits and all(map(split_of, splits)):
-            raise ConfigError(
-                f"data source {where!r}: the column {titles[number] if titles else number} names "
-                f"the split {join_names(splits)} in some rows, and has {join_names(folds, 4)} in "
-                "others: write train, validation or test into all of them"
+            name = titles[number] if titles else number
+            why = (
+                f"the column {name} names the split {join_names(splits)} in some rows, and has "
+                f"{join_names(folds, 4)} in others: write train, validation or test into all"
             )
+            raise not_read(where, why)
     return -1
 
 
-def split_cell(cell: str) -> str:
-    """Return the word of a cell of a split, "" for none, as the tables of Google AutoML say it."""
-    word = cell_text(cell)
-    return "" if word.upper() == "UNASSIGNED" else word
+def split_text(text: str) -> str:
+    """Return the word in the text of a cell of a split; tables of Google AutoML name none so."""
+    return "" if text.upper() == "UNASSIGNED" else text
 
 
 def unread_columns(header: Sequence[str], columns: Mapping[int, Sequence[str]]) -> list[Finding]:
     """Note columns whose cells repeat, and which nothing reads, with what they may be."""
     notes = []
     for number, cells in columns.items():
-        values = sorted({cell for cell in map(cell_text, cells) if cell})
+        values = sorted({cell for cell in cells if cell})
         if 1 < len(values) <= _REPEATED * len(cells):
             name = header[number] if header else str(number)
             detail = f"{len(values):,} values ({join_names(values, 3)})"
@@ -206,22 +220,81 @@ def _combinations(labels: set[str]) -> Iterator[str]:
     yield from spaced if len(spaced) > 1 or re.search("[,+&/]", "".join(spaced)) else ()
 
 
-def unreadable_table(error: Exception, file: str, expected: str) -> ConfigError:
-    """Say why a table cannot be read."""
-    ragged = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
-    if isinstance(error, UnicodeDecodeError):
-        what = f"is not UTF-8 text (byte {error.start}): write it again in UTF-8; {GUIDE}"
-    elif isinstance(error, OSError):
-        what = f"cannot be read: {error.strerror or error}; {expected}"
-    elif ragged:
+def not_read(
+    where: str, why: str | Exception, titles: Sequence[str] = (), first: Sequence[str] = ()
+) -> ConfigError:
+    """Return the refusal of a table, with its columns and its first row where they are the reason.
+
+    `why` may be what its reader raised.
+    """
+    ragged = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(why))
+    if ragged:
         width, row, cells = ragged.groups()
-        what = (
-            f"has {cells} cells in row {row}, and {width} in the rows above: a cell in which the "
-            "character stands that divides cells needs quotation marks around it"
+        why = (
+            f"it has {cells} cells in row {row}, and {width} in the rows above: a cell with the "
+            "character that divides cells needs quotation marks around it"
         )
-    else:
-        what = f"is not read: {str(error).strip()}; {expected}"
-    return ConfigError(f"data source {file!r} {what}")
+    elif isinstance(why, UnicodeDecodeError):
+        why = f"it is not UTF-8 text (byte {why.start}): write it again in UTF-8"
+    elif isinstance(why, OSError):
+        why = f"it cannot be opened: {why.strerror or why}"
+    columns = f". Its columns are {join_names(titles, _SHOWN)}" if titles else ""
+    row = f"; its first row is {join_names(first, _SHOWN)}" if first else ""
+    return ConfigError(
+        f"data source {where!r} is not read: {str(why).strip()}{columns}{row}. {GUIDE}"
+    )
+
+
+def read_rows(file: Path, by_number: bool) -> tuple[list[str], pandas.DataFrame]:
+    """Return the columns of a list, none without a header, and its cells by the number of the row.
+
+    The columns of JSON Lines are all keys. `by_number` says that columns are given by numbers, so
+    that there may be no header. A file that is no such list is an OSError or a ValueError.
+    """
+    import pandas
+
+    if file.name.lower().endswith(JSON_LINES):
+        objects = dict(_objects(file))
+        titles = list(dict.fromkeys(key for value in objects.values() for key in value))
+        _check_width(titles)
+        rows = [[_json_text(value.get(title)) for title in titles] for value in objects.values()]
+        return titles, pandas.DataFrame(rows, index=list(objects), columns=range(len(titles)))
+    delimiter, (first, _) = first_rows(open_regular(file))
+    _check_width(first)
+    with open_regular(file) as stream:
+        text = {"dtype": str, "na_filter": False, "encoding": encoding(stream)}
+        table = pandas.read_csv(stream, sep=delimiter, header=None, **text).fillna("")
+    table = table.apply(lambda column: column.str.strip())
+    table.index += 1
+    first = table.iloc[0].tolist()
+    titled = any(is_usual(cell, role) for cell in first for role in ("path", "label"))
+    if not titled and (by_number or any(map(file_names.is_image, first))):
+        return [], table
+    return first, table[1:]
+
+
+def _objects(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects of a JSON Lines file with the numbers of their lines."""
+    with open_regular(file) as stream, io.TextIOWrapper(stream, encoding(stream)) as lines:
+        for row, line in enumerate(lines, 1):
+            try:
+                value = json_object.parse(line) if line.strip() else {}
+            except ValueError as error:
+                raise ValueError(f"row {row}: {error}") from None
+            if value:
+                yield row, value
+
+
+def _json_text(value: Any) -> str:
+    """Return a JSON value as text; null and objects are "", and several values are JSON."""
+    if isinstance(value, list):
+        return json.dumps(value, ensure_ascii=False)
+    return "" if value is None or isinstance(value, dict) else str(value).strip()
+
+
+def _check_width(titles: Sequence[str]) -> None:
+    if len(titles) > _MAX_COLUMNS:
+        raise ValueError(f"it has {len(titles):,} columns")
 
 
 JSON_LINES = (".jsonl", ".ndjson")

@@ -18,9 +18,10 @@ from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources.base import Item, Scan, Source, SourceKind, listed
 from imgpipe.components.example_gen.sources.records import (
-    Fields,
-    find_fields,
+    Features,
+    find_features,
     index,
+    placed_record,
     read_locator,
 )
 from imgpipe.components.example_gen.sources.split_names import split_of
@@ -65,14 +66,14 @@ class TfdsSource(Source):
             ) from error
 
     def _listing(self, builder: Any, wanted: str | None) -> Scan:
-        fields = self._fields(builder)
+        features = self._features(builder)
         splits, notes = self._splits(builder, wanted)
         items = [
             item
             for name, split in splits.items()
-            for item in self._items(builder, fields, name, split)
+            for item in self._items(builder, features, name, split)
         ]
-        class_names = getattr(builder.info.features[fields.label], "names", None) or ()
+        class_names = getattr(builder.info.features[features.label], "names", None) or ()
         labels = {item.label for item in items if item.label}
         notes += [noted("empty_class", c, "no image in it") for c in class_names if c not in labels]
         source = f"tfds:{self.locator}"
@@ -85,28 +86,31 @@ class TfdsSource(Source):
         """Read the encoded image of one record; see `Source.read`."""
         return read_locator(item.locator)
 
-    def _fields(self, builder: Any) -> Fields:
+    def _features(self, builder: Any) -> Features:
         """Names of the features that hold the image, its label and its file name."""
         import tensorflow_datasets as tfds
 
-        features = builder.info.features
+        declared = builder.info.features
         keys = builder.info.supervised_keys or ("", "")
-        images = [k for k, f in features.items() if isinstance(f, tfds.features.Image)]
-        labels = [k for k, f in features.items() if isinstance(f, tfds.features.ClassLabel)]
+        images = [k for k, f in declared.items() if isinstance(f, tfds.features.Image)]
+        labels = [k for k, f in declared.items() if isinstance(f, tfds.features.ClassLabel)]
         # Their types say more than their names.
         image = next((name for name in (keys[0], *images) if name in images), "")
-        label = next((name for name in (keys[1], *labels) if name in features), "")
-        image = self.options.image_column or image
-        label = self.options.label_column or label
+        label = next((name for name in (keys[1], *labels) if name in declared), "")
+        options = replace(
+            self.options,
+            image_column=self.options.image_column or image,
+            label_column=self.options.label_column or label,
+        )
         source = f"tfds:{self.locator}"
-        fields = find_fields(source, list(features), image, label)
-        if fields.image not in images or not fields.label:
+        features = find_features(source, list(declared), options)
+        if features.image not in images or not features.label:
             raise ConfigError(
                 f"data source {source!r} is not a labelled set of images: its features "
-                f"are {join_names(list(features), 12)}; name them by data.image_column and "
+                f"are {join_names(list(declared), 12)}; name them by data.image_column and "
                 "data.label_column"
             )
-        return fields
+        return features
 
     def _splits(
         self, builder: Any, wanted: str | None
@@ -130,21 +134,23 @@ class TfdsSource(Source):
         # A set with train alone is divided by the rule of the run, like folders of classes.
         return dict(ours if len(ours) > 1 else dict.fromkeys(ours)), notes
 
-    def _items(self, builder: Any, fields: Fields, name: str, split: str | None) -> Iterator[Item]:
+    def _items(
+        self, builder: Any, features: Features, name: str, split: str | None
+    ) -> Iterator[Item]:
         """Return the records of one split, in the order of its files."""
-        feature = builder.info.features[fields.label]
+        feature = builder.info.features[features.label]
+        is_class = hasattr(feature, "int2str")
         # Slices such as train[:10%] would make odd names of folders.
         folder = re.sub(r"[^\w.+-]", "_", name)
         number = 0
         for part in builder.info.splits[name].file_instructions:
             file = str(part.filename)
-            for entry in index(file, fields, file)[part.skip : part.skip + part.take]:
-                label = entry.label
-                if isinstance(label, int) and hasattr(feature, "int2str"):
-                    is_class = 0 <= label < (feature.num_classes or 0)
-                    label = feature.int2str(label) if is_class else None
-                entry = replace(entry, label=label)
-                yield entry.item(f"{folder}/{number:08d}", file, fields, split)
+            for item in index(file, features, file)[part.skip : part.skip + part.take]:
+                label = item.label
+                if label and is_class:
+                    is_known = label.isdecimal() and int(label) < (feature.num_classes or 0)
+                    label = feature.int2str(int(label)) if is_known else None
+                yield placed_record(item, f"{folder}/{number:08d}", label, split)
                 number += 1
 
 

@@ -49,6 +49,8 @@ def test_text_behind_a_heading_continues_below_its_beginning(printed):
 
 def test_paths_and_commands_stay_whole(printed):
     assert printed(f"  report   {PATH}", 60) == [f"  report   {PATH}"], "no line can hold it"
+    folder = "  old runs/those of our friends/first  "
+    assert printed(f"{folder}2.6 MB", 40) == [folder.rstrip(), "  2.6 MB"]
     command = "imgpipe clean /photographs/OUT --yes"
     said = f"2.6 MB can be freed. Remove it with: {command}"
     assert printed(said, 60) == ["2.6 MB can be freed. Remove it with:", command]

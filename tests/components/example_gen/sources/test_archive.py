@@ -13,7 +13,7 @@ import pytest
 
 from imgpipe.components.example_gen.image_example_gen import ingest
 from imgpipe.components.example_gen.settings import ReadPlan
-from imgpipe.components.example_gen.sources import SourceOptions, open_source, unpacked
+from imgpipe.components.example_gen.sources import SourceOptions, local_files, open_source
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY
 from tests.components.example_gen.sources import followed_advice
@@ -28,8 +28,8 @@ FILTER = {"filter": "data"}
 def pack(tmp_path):
     """Return a function that writes files {member: bytes} into an archive and returns its path."""
 
-    def make(kind, files, name="photos"):
-        path = tmp_path / f"{name}.{kind}"
+    def make(kind, files):
+        path = tmp_path / f"photos.{kind}"
         if kind == "zip":
             with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
                 for member, content in files.items():
@@ -53,14 +53,10 @@ def contents(path, options=None):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_archive_has_the_items_of_the_unpacked_folder(pack, tmp_path, kind):
-    folder = tmp_path / "unpacked"
-    for name, content in FILES.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
     packed = pack(kind, FILES)
-    unpacked = open_source(str(folder)).scan()
+    shutil.unpack_archive(packed, tmp_path / "unpacked", **({} if kind == "zip" else FILTER))
     scan = open_source(str(packed)).scan()
-    assert scan.fingerprint == unpacked.fingerprint and scan.vocabulary == ("cat", "dog")
+    assert scan.fingerprint == open_source(str(tmp_path / "unpacked")).scan().fingerprint
     assert contents(packed) == FILES
     assert open_source(f"archive:{packed}").listing().counts() == {"cat": 2, "dog": 2}
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"photos.{kind}", "unpacked"]
@@ -98,16 +94,7 @@ def test_links_and_devices_of_a_tar_are_refused_by_name(tmp_path, pack):
 
 def encrypted(data):
     """Say in the central directory of a zip that its first member is encrypted."""
-    start = data.index(b"PK\1\2") + 8
-    return data[:start] + bytes([data[start] | 1]) + data[start + 1 :]
-
-
-def outside(_):
-    """Return a zip whose only member leads out of it."""
-    data = io.BytesIO()
-    with zipfile.ZipFile(data, "w") as archive:
-        archive.writestr("../out.jpg", b"x")
-    return data.getvalue()
+    return flipped(data, data.index(b"PK\1\2") + 8)
 
 
 def flipped(data, at):
@@ -115,58 +102,44 @@ def flipped(data, at):
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
-NO_END = r"end mark is missing.*ignore-zeros"
+DAMAGES = [
+    ("zip", lambda data: flipped(data, 100), r"'cat/0\.jpg' cannot be .*download the arch"),
+    ("zip", encrypted, r"'cat/0\.jpg' cannot be unpacked .*encrypted"),
+    ("zip", lambda data: data[:5000], "the zip is broken"),
+    ("zip", lambda data: b"no zip", r"it is no archive, .*; expected a \.zip, \.tar"),
+    ("zip", lambda data: b"PK no zip at all", "the zip is broken"),
+    ("tar", lambda data: data[:9000], r"cut off|end of data"),
+    ("tar", lambda data: bytes(10240), "It holds no file"),
+    ("tar.gz", lambda data: data[:5000], "cut off or broken"),
+    ("tar.gz", lambda data: gzip.compress(b"no tar" * 500), "cut off or broken"),
+    # `tarfile` takes any block that is no header for the end of the archive.
+    *(
+        (kind, spoil, r"end mark is missing.*ignore-zeros")
+        for kind in ("tar", "in gzip")
+        for spoil in (
+            lambda data: data[: 6 * 1536],
+            lambda data: flipped(data, 6 * 1536),
+            lambda data: data + data,
+        )
+    ),
+]
 
 
-@pytest.mark.parametrize(
-    ("kind", "spoil", "message"),
-    [
-        (
-            "zip",
-            lambda data: flipped(data, 100),
-            r"'cat/0\.jpg' cannot be .*download the arch",
-        ),
-        ("zip", encrypted, r"'cat/0\.jpg' cannot be unpacked .*encrypted"),
-        ("zip", lambda data: data[:5000], "the zip is broken"),
-        (
-            "zip",
-            lambda data: b"no zip",
-            r"it is no archive, .*; expected a \.zip, \.tar",
-        ),
-        ("zip", lambda data: b"PK no zip at all", "the zip is broken"),
-        ("tar", lambda data: data[:9000], r"cut off|end of data"),
-        ("tar", lambda data: bytes(10240), "It holds no file"),
-        ("zip", outside, r"found no file in it, but '\.\./out\.jpg' \(leads out of the archive\)"),
-        # `tarfile` takes any block that is no header for the end of the archive.
-        *(
-            ("tar" + packed, spoil, NO_END)
-            for packed in ("", ".gz")
-            for spoil in (
-                lambda data: data[: 6 * 1536],
-                lambda data: flipped(data, 6 * 1536),
-                lambda data: data + data,
-            )
-        ),
-    ],
-)
+@pytest.mark.parametrize(("kind", "spoil", "message"), DAMAGES)
 def test_a_damaged_archive_is_refused_with_the_cause(pack, kind, spoil, message):
     """The files are 600 bytes long, so that each begins at a multiple of 1,536 in a tar."""
     files = {f"{label}/{n}.jpg": os.urandom(600) for label in ("cat", "dog") for n in range(5)}
-    path = pack(kind, files)
-    data = path.read_bytes()
-    packed = kind == "tar.gz"
-    damaged = spoil(gzip.decompress(data) if packed else data)
-    path.write_bytes(gzip.compress(damaged) if packed else damaged)
+    path = pack("tar" if kind == "in gzip" else kind, files)
+    damaged = spoil(path.read_bytes())
+    path.write_bytes(gzip.compress(damaged) if kind == "in gzip" else damaged)
     with pytest.raises(ConfigError, match=message):
         open_source(str(path)).listing()
 
 
-def test_a_stream_of_gzip_that_ends_early_holds_no_tar_or_is_no_file_is_refused(pack, tmp_path):
-    path = pack("tar.gz", {"cat/a.jpg": os.urandom(40_000), "dog/b.jpg": os.urandom(40_000)})
-    for data in (path.read_bytes()[:60_000], gzip.compress(b"no tar" * 500, mtime=0)):
-        path.write_bytes(data)
-        with pytest.raises(ConfigError, match="cut off or broken"):
-            open_source(str(path)).listing()
+def test_an_archive_that_is_not_there_or_has_no_safe_member_is_refused(pack, tmp_path):
+    said = r"found no file in it, but '\.\./out\.jpg' \(leads out of the archive\)"
+    with pytest.raises(ConfigError, match=said):
+        open_source(str(pack("zip", {"../out.jpg": b"x"}))).listing()
     with pytest.raises(ConfigError, match="does not exist"):
         open_source(str(tmp_path / "gone.zip")).listing()
 
@@ -245,7 +218,7 @@ def test_names_in_utf_8_without_its_mark_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("page", "folders"), [("cp437", ["\u00c4pfel"]), ("gbk", ["\u96cf\u83ca", "\u73ab\u7470"])]
+    ("page", "folders"), [("cp437", ["\u00c4"]), ("gbk", ["\u96cf", "\u73ab"])]
 )
 def test_names_that_are_not_utf_8_are_refused(pack, tmp_path, page, folders):
     in_zip = pack_in(page, tmp_path / "x.zip", folders)
@@ -285,7 +258,7 @@ def test_two_members_of_one_path_are_refused(pack, kind, name):
 def test_an_unpacking_that_ends_early_leaves_nothing_that_counts(pack, tmp_path, kind, monkeypatch):
     spec, store = str(pack(kind, FILES)), tmp_path / "store"
     killed = RuntimeError("killed")
-    monkeypatch.setattr(unpacked, "move_folder", lambda *_, **__: (_ for _ in ()).throw(killed))
+    monkeypatch.setattr(local_files, "move_folder", lambda *_, **__: (_ for _ in ()).throw(killed))
     with pytest.raises(RuntimeError, match="killed"):
         open_source(spec, SourceOptions(store=str(store))).listing()
     monkeypatch.undo()
@@ -293,5 +266,5 @@ def test_an_unpacking_that_ends_early_leaves_nothing_that_counts(pack, tmp_path,
     os.utime(store / "unpacked" / f"{TEMPORARY}left", (0, 0))  # by a process that was killed
     assert contents(spec, SourceOptions(store=str(store))) == FILES
     (folder,) = (store / "unpacked").iterdir()
-    (folder / unpacked.NOTES).unlink()  # as where a file system moves files one by one
+    (folder / local_files.NOTES).unlink()  # as where a file system moves files one by one
     assert contents(spec, SourceOptions(store=str(store))) == FILES

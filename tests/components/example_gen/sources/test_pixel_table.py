@@ -112,8 +112,11 @@ def test_the_names_of_csv_files_in_a_folder_give_the_splits(table, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "found no row"),
-        ("1,2,3,4\n", "found 4 columns, 3 of them pixels, which is neither a square nor three"),
+        ("", "it has no row"),
+        (
+            "1,2,3,4\n",
+            "4 columns, which are neither names .* nor the pixels of a square.* is 1, 2, 3, 4",
+        ),
         ("a,1,2,3,4\na,1,2,3,4\n", r"one class only \(a\) in 2 files"),
     ],
 )

@@ -91,16 +91,15 @@ def test_a_word_that_names_no_split_is_refused(tmp_path, encode):
 
 
 def test_features_may_be_named_and_labels_may_be_integers(tmp_path, encode):
-    rows = [{"pic": encode(seed=n), "kind": n % 2, "label": "x"} for n in range(3)]
+    rows = [{"pic": encode(seed=n), "kind": n % 2, "label": "x", "who": "ab"[n]} for n in (0, 1)]
     spec = write(tmp_path / "x.tfrecord", rows)
-    words = (
-        "none of its features kind, label, pic is an image; expected .* by data.image_column and"
-    )
+    words = "features kind, label, pic, who is an image; expected .* by data.image_column and"
     with pytest.raises(ConfigError, match=words):
         open_source(spec).listing()
-    options = SourceOptions(image_column="pic", label_column="kind")
-    assert open_source(spec, options).listing().counts() == {"0": 2, "1": 1}
-    with pytest.raises(ConfigError, match="no column or feature 'nope'"):
+    named = {"image_column": "pic", "label_column": "kind", "group_column": "who"}
+    scan = open_source(spec, SourceOptions(**named)).listing()
+    assert scan.counts() == {"0": 1, "1": 1} and [i.group for i in scan.items] == ["a", "b"]
+    with pytest.raises(ConfigError, match="no column or feature 'nope'; found kind, label, pic"):
         open_source(spec, SourceOptions(image_column="nope")).listing()
 
 

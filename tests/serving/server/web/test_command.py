@@ -66,6 +66,10 @@ def test_an_unwritable_json_file_is_refused_at_once(tmp_path):
     for file, words in (
         (tmp_path / "gone" / "lines", "--json .*its folder does not exist"),
         (tmp_path, r"--json .* is a folder\. Name a file"),
+        (
+            "gs://bucket/lines",
+            "--json gs://bucket/lines is an address. Name a file on this machine",
+        ),
     ):
         arguments = ["serve", str(tmp_path / "1"), "--port", "0", "--json", str(file)]
         with pytest.raises(ConfigError, match=words):
