@@ -15,7 +15,6 @@ from pathlib import Path
 from imgpipe.components.common.image_file.file_names import hidden_kind, is_hidden
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources import no_classes
 from imgpipe.components.example_gen.sources.base import (
     EXPECTED_TREE,
     Item,
@@ -23,8 +22,8 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceKind,
 )
-from imgpipe.components.example_gen.sources.layout import lay_out
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, check_inside
+from imgpipe.components.example_gen.sources.readings import lay_out
 from imgpipe.components.example_gen.sources.split_names import split_of
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import regular_files
@@ -133,8 +132,7 @@ def listed_tree(
     tree = Walk(str(root), options.follow_links)
     tree.collect()
     every_note = [*notes, *tree.notes]
-    scan = lay_out(where, tree.items, tree.folders, every_note, options, descend, root)
-    return no_classes.check_lists(root, where, tree.items, scan, options)
+    return lay_out(where, tree.items, tree.folders, every_note, options, descend, root)
 
 
 @dataclass(frozen=True)

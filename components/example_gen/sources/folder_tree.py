@@ -44,6 +44,10 @@ class Folder:
         """Return the names of `filled` in lower case."""
         return {folder.name.lower() for folder in self.filled()}
 
+    def words(self) -> list[Folder]:
+        """Return those of `filled` that may be classes by their names: digits name none."""
+        return [folder for folder in self.filled() if any(map(str.isalpha, folder.name))]
+
     def passed(self, classes: Set[str] = frozenset()) -> Folder:
         """Return the folder below single folders; one that has the name of a class is not passed.
 
@@ -76,7 +80,7 @@ def inside(layer: Layer) -> Layer:
     return [(inner, split) for folder, split in layer for inner in folder.folders.values()]
 
 
-def named(layer: Layer, given: Mapping[str, str]) -> Layer:
+def with_splits(layer: Layer, given: Mapping[str, str]) -> Layer:
     """Return folders with the splits that they name, or are given by their names, if all do."""
     called = {folder: given.get(folder.name, folder.name) for folder, _ in layer}
     if not are_splits([called[folder] for folder, _ in layer if folder.total]):
@@ -84,10 +88,12 @@ def named(layer: Layer, given: Mapping[str, str]) -> Layer:
     return [(folder, split or split_of(called[folder])) for folder, split in layer]
 
 
-def of_images(
-    items: Iterable[Item], folders: Set[str], skip: Sequence[str]
-) -> tuple[Folder, list[Finding]]:
-    """Return the tree of images, and notes of what is hidden, skipped or no image by its name."""
+#: The tree of images, the files that are none by their names, and notes of what is not used.
+Contents = tuple[Folder, list[str], list[Finding]]
+
+
+def of_images(items: Iterable[Item], folders: Set[str], skip: Sequence[str]) -> Contents:
+    """Return what is neither hidden nor skipped, and notes of all that is no image."""
 
     @functools.cache
     def left_out(path: str) -> tuple[str, str] | None:
@@ -122,7 +128,7 @@ def of_images(
     for path in sorted(folders - of_others):  # a class without a file
         if not left_out(path):
             root.at(path)
-    return root, notes
+    return root, sorted(others), notes
 
 
 def _is_named(pattern: str, path: str, name: str) -> bool:

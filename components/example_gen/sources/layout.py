@@ -1,123 +1,91 @@
-"""How a tree of folders is read: which folders are splits and classes, and what is not used.
+"""What the folders of a tree are: splits and classes, and where they may be others.
 
-`docs/data.md` describes it in half a page, for all sources with paths. Nothing is concluded from
-what words mean, but for the names of splits. Where the structure can be read in two ways, the
-source is refused, with a command for each of them.
+Nothing is concluded from what words mean, but for the names of splits: the settings say it, and the
+structure. What else it may be is tried in `readings`.
 """
 
 from __future__ import annotations
 
+import collections
+import math
+import re
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file import file_names
+from imgpipe.components.common.image_file.file_names import stem
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources import folder_tree, no_classes
-from imgpipe.components.example_gen.sources.base import EXPECTED_TREE, Item, NoClasses, Scan, listed
-from imgpipe.components.example_gen.sources.folder_tree import Folder, Layer, inside
-from imgpipe.components.example_gen.sources.readings import (
-    Ambiguity,
-    SeveralReadings,
-    by_names,
-    check_classes,
-    check_splits,
-    labelled,
-    levels,
-    those_that_read,
-)
-from imgpipe.components.example_gen.sources.split_names import split_of
+from imgpipe.components.example_gen.sources.base import EXPECTED_TREE, Item, Scan, listed
+from imgpipe.components.example_gen.sources.folder_tree import Folder, Layer, inside, with_splits
+from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
 from imgpipe.models.finding import Finding
 from imgpipe.models.names import feature_names as names
 
 _Cells = dict[Folder, tuple[str | None, str | None]]  # label and split of what is in a folder
 
+#: The end of a name that says that the file belongs to another one: x_mask and x_mask_1 beside x.
+_ENDING = re.compile(r"[-_. ]+[^\W\d_]+(?=(?:[-_. ]?\d+)?$)")
+_MANY = 3  # one in so many files shows that the names mean something
+_KINDS = 3  # folders of images, of their masks and, perhaps, of something else
+_FEW_FILES = 5  # the names of fewer may be the same by chance
 
-def lay_out(
-    where: str,
-    items: Sequence[Item],
-    folders: Iterable[str],
-    notes: Iterable[Finding],
-    options: SourceOptions,
-    descend: bool = True,
-    place: Path | None = None,
-) -> Scan:
-    """Return the scan of items with labels and splits by the folders in which they lie.
 
-    Folders may hold no item; `descend` says whether a single folder around all others is passed;
-    `place` is the folder on this machine in which the files are. Paths that are not laid out as
-    expected, or can be read in two ways, are a ConfigError.
-    """
-    every_folder = frozenset(folders)
-
-    def read(chosen: SourceOptions) -> Scan:
-        """Return the scan with these options."""
-        tree, left_out = folder_tree.of_images(items, every_folder, chosen.skip)
-        return _Layout(where, tree, chosen, descend, [*notes, *left_out]).scan()
-
-    try:
-        return read(options)
-    except Ambiguity as question:
-        readings = list(those_that_read(question.readings, options, read))
-        why = str(question) + ("" if readings else "; data.class_level or data.skip says which")
-        raise SeveralReadings(where, options, why, readings) from None
-    except NoClasses as error:
-        tree, _ = folder_tree.of_images(items, every_folder, options.skip)
-        images = [item for folder in tree.walk() for item in folder.files]
-        candidates = [*by_names(images), *levels([tree])]
-        readings = list(those_that_read(candidates, options, read))
-        raise no_classes.explained(error, where, items, options, readings, place) from None
+class Ambiguity(Exception):
+    """A tree can be read in several ways; the message says why."""
 
 
 @dataclass
-class _Layout:
-    """The reading of a tree."""
+class Layout:
+    """The reading of a tree with the settings of [data]."""
 
-    where: str
+    where: str  # the source, for messages
     tree: Folder
     options: SourceOptions
-    descend: bool
+    descend: bool  # whether a single folder around all others is passed
     notes: list[Finding] = field(default_factory=list)
 
     def scan(self) -> Scan:
-        """Read the tree; ConfigError where it is not as expected, Ambiguity for several ways."""
-        options = self.options
+        """Read the tree.
+
+        Raises:
+            ConfigError: It is not laid out as expected.
+            Ambiguity: It can be read in several ways.
+        """
         roots = self._roots()
-        pattern = options.label_pattern
-        cells = {} if pattern else self._classes(roots)
-        split_cells: _Cells = {folder: (None, split) for folder, split in roots}
-        items = self._items(split_cells | cells)
+        pattern = self.options.label_pattern
+        cells: _Cells = {folder: (None, split) for folder, split in roots}
+        cells |= {} if pattern else self._class_cells(roots)
+        items = self._items(cells)
         if pattern:
             items = labelled(items, pattern)
         unlabelled = self._without_labels(roots, items)
         items = [item for item in items if item.split not in unlabelled]
         if pattern:
             missed = [item.path for item in items if not item.label]
-            self.notes += [
-                noted("unlabelled_file", path, "no label in its name") for path in missed
-            ]
+            self.notes += [noted("unlabelled_file", p, "no label in its name") for p in missed]
             items = [item for item in items if item.label]
         labels = {label for label, split in cells.values() if label and split not in unlabelled}
-        splits = {split for _, split in (*roots, *cells.values())} - {None, *unlabelled}
-        settings = {name: getattr(options, name) for name in ("class_level", "label_pattern")}
+        splits = {split for _, split in cells.values()} - {None, *unlabelled}
+        settings = {name: getattr(self.options, name) for name in ("class_level", "label_pattern")}
         given = [f"data.{name} is {value}" for name, value in settings.items() if value]
         expected = "; ".join([EXPECTED_TREE, *given])
-        least = options.least_classes
+        least = self.options.least_classes
         return listed(self.where, items, expected, least, self.notes, labels, splits)
+
+    def classes(self) -> list[Folder]:
+        """Return the folders with images that are the classes where no level is given."""
+        return [folder for folder, _ in inside(self._roots()) if folder.total]
 
     def _roots(self) -> Layer:
         """Return the folders that hold the class folders: those of the splits, or the top."""
         top = self._passed(self.tree) if self.descend else self.tree
-        folders = top.filled()
-        layer = folder_tree.named([(folder, None) for folder in folders], self._given())
-        # Alone, beside loose files.
-        if [split_of(folder.name) for folder in folders] == [names.TRAIN]:
-            layer = [(folders[0], names.TRAIN)]
+        layer = with_splits([(folder, None) for folder in top.filled()], self._given())
+        if [split_of(folder.name) for folder, _ in layer] == [names.TRAIN]:
+            layer = [(layer[0][0], names.TRAIN)]  # alone, beside loose files
         splits = {split for _, split in layer}
         if not splits or None in splits or len(splits) < len(layer):
-            if not self.options.class_level and not self.options.label_pattern:
-                check_splits(top)
             return [(top, None)]
         # A single folder in a split is passed, unless it has the name of a class in another split.
         several = [folder.names() for folder, _ in layer if len(folder.filled()) > 1]
@@ -138,25 +106,25 @@ class _Layout:
     def _note(self, kind: str, folder: Folder, detail: str, count: int = 1) -> None:
         self.notes.append(noted(kind, folder.path.rstrip("/"), detail, count))
 
-    def _classes(self, roots: Layer) -> _Cells:
+    def _class_cells(self, roots: Layer) -> _Cells:
         """Return label and split of the class folders, and of the splits in them."""
         layer = inside(roots)
         for _ in range(self.options.class_level - 1):
-            layer = inside(folder_tree.named(layer, self._given()))
+            layer = inside(with_splits(layer, self._given()))
         cells: _Cells = {folder: (folder.name, split) for folder, split in layer}
         for folder in cells:
             if not folder.total:
                 self._note("empty_class", folder, "no file in it")
+        classes = [folder for folder in cells if folder.total]
         if self.options.class_level:
             return cells
-        classes = [(folder, split) for folder, split in layer if folder.total]
-        parts = {part: folder.name for folder, _ in classes for part in folder.filled()}
-        is_deep = any(folder.files for folder, _ in classes) or any(part.filled() for part in parts)
-        splits = [] if is_deep else folder_tree.named([(p, None) for p in parts], self._given())
-        if any(split for _, split in splits):
+        parts = {part: folder.name for folder in classes for part in folder.filled()}
+        is_deep = any(folder.files for folder in classes) or any(part.filled() for part in parts)
+        splits = [] if is_deep else with_splits([(part, None) for part in parts], self._given())
+        if any(split for _, split in splits) and not named(classes):
             return cells | {part: (parts[part], split) for part, split in splits}
-        if len({folder.name for folder, _ in classes}) >= self.options.least_classes:
-            check_classes([root for root, _ in roots], [folder for folder, _ in classes])
+        if len({folder.name for folder in classes}) >= self.options.least_classes:
+            check_folders([root for root, _ in roots], classes)
         return cells
 
     def _items(self, cells: _Cells) -> list[Item]:
@@ -195,3 +163,109 @@ class _Layout:
                 detail = "in no folder of a class of train, so that they have no label"
                 self._note("unlabelled_folder", folder, detail, folder.total)
         return unlabelled
+
+
+def labelled(items: Sequence[Item], pattern: str) -> list[Item]:
+    """Return the items with the labels that a pattern finds in their paths, None for none."""
+    expression = re.compile(pattern)
+    matches = ((item, expression.search(item.path)) for item in items)
+    return [item.placed((match and match[1]) or None, item.split) for item, match in matches]
+
+
+def check_folders(roots: Iterable[Folder], classes: Sequence[Folder]) -> None:
+    """Check that the folders in the roots, the top or the splits, are the classes.
+
+    Raises:
+        Ambiguity: Other folders or only some of them may be the classes.
+    """
+    inner = parts(classes)
+    splits = sorted({folder.name for folder in named(classes)})
+    others = sorted({folder.name for folder in classes}.difference(splits))
+    if inner and splits:
+        problem = "but not one folder for each, with train among them, and the same rest of the "
+        problem += "name"
+        if others:
+            problem = f"and {join_names(others)} beside them do not"
+        raise Ambiguity(f"{join_names(splits)} name splits, {problem}")
+    if inner:
+        shown = sorted({part.name for folders in inner.values() for part in folders})
+        around = join_names(sorted({folder.name for folder in inner}))
+        why = f"folders of images ({join_names(shown)}) are in {around}"
+        raise Ambiguity(f"{why}, so that either may be the classes")
+    for beside in companions(classes):
+        files = f"many files, those of {beside},"
+        raise Ambiguity(f"{files} are called as others of their class, as masks are")
+    for folders in (root.filled() for root in roots):
+        if _have_same_files(folders):
+            shown = [folder.name for folder in folders]
+            why = f"the files of {join_names(shown)} have the same names throughout"
+            raise Ambiguity(f"{why}, as images and their masks have")
+
+
+def named(folders: Sequence[Folder]) -> list[Folder]:
+    """Return the folders that name splits; none where they may be classes.
+
+    Such classes are those of a single split that is not plainly train, as in train_station, or as
+    in test beside dog.
+    """
+    called = [folder for folder in folders if split_of(folder.name)]
+    is_train = any(are_splits([folder.name, names.TEST]) for folder in called)
+    return called if is_train or len({split_of(folder.name) for folder in called}) > 1 else []
+
+
+def parts(classes: Sequence[Folder]) -> dict[Folder, list[Folder]]:
+    """Return the folders in each of these that may be classes, too.
+
+    There are several of them side by side at any depth, or one in a folder that names a split.
+    """
+    if len({folder.name for folder in classes}) < 2:
+        return {}
+    inner: dict[Folder, list[Folder]] = {}
+    splits = named(classes)
+    for folder in classes:
+        beside = [words for words in map(Folder.words, folder.walk()) if len(words) > 1]
+        beside += [folder.words()] if folder in splits and not beside else []
+        inner |= {folder: [part for words in beside for part in words]} if any(beside) else {}
+    return inner
+
+
+def companions(classes: Sequence[Folder]) -> list[str]:
+    """Return what a third of the files, called as others of their class, have in common.
+
+    It is "*_mask*" where x_mask lies beside x, or the name of a folder.
+    """
+    counts: collections.Counter[str] = collections.Counter()
+    for class_folder in classes:
+        direct_stems = {stem(item.path) for item in class_folder.files}
+        stems = set(_stems(class_folder))
+        for folder in class_folder.walk():
+            may_hold_masks = folder is not class_folder and not folder.name.isdigit()
+            for name in (stem(item.path) for item in folder.files):
+                match = _ENDING.search(name)
+                if match and name[: match.start()] in stems:
+                    counts[f"*{match[0]}*"] += 1
+                elif name in direct_stems and may_hold_masks:
+                    counts[folder.name] += 1
+    total = sum(class_folder.total for class_folder in classes)
+    return [name for name, count in counts.most_common(1) if _MANY * count >= total]
+
+
+def _have_same_files(folders: Sequence[Folder]) -> bool:
+    """Whether folders hold files of the same names throughout, as images and their masks do.
+
+    Names that differ in numbers only, and leave out none, are those of photographs in every class.
+    """
+    totals = {folder.total for folder in folders}
+    if not 1 < len(folders) <= _KINDS or len(totals) > 1 or min(totals) < _FEW_FILES:
+        return False
+    first_stems, *other_stems = map(_stems, folders)
+    numbers = {tuple(map(int, re.findall(r"\d+", name))) for name in first_stems}
+    differ_in_numbers = len({re.sub(r"\d+", "#", name) for name in first_stems}) == 1
+    spans = [max(column) - min(column) + 1 for column in zip(*numbers, strict=False)]
+    only_count = differ_in_numbers and math.prod(spans) == len(numbers)
+    return all(first_stems == stems for stems in other_stems) and not only_count
+
+
+def _stems(folder: Folder) -> list[str]:
+    """Return the names of all files in a folder without suffixes, sorted."""
+    return sorted(stem(item.path) for inner in folder.walk() for item in inner.files)

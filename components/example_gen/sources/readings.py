@@ -1,48 +1,67 @@
-"""The readings of a source: the settings that say how it is read, and trees with several of them.
+"""How a tree of folders is read: in the one way that it has, or refused with a command for each.
 
-A tree of folders that can be read in two ways is found by its structure. Whatever may read it is
-tried, and offered with its command if it gives classes.
+`docs/data.md` describes it in half a page, for all sources with paths. Where `layout` or the lists
+beside the folders ask a question, all readings that a tree may have are tried, in the same way for
+every tree, and those that give classes are offered.
 """
 
 from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import itertools
 import json
+import posixpath
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from imgpipe.components.common.formatting import join_names, plural
-from imgpipe.components.common.image_file.file_names import claims_to_be_image, stem
+from imgpipe.components.common.image_file.file_names import claims_to_be_image, is_image
+from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import DataSettings, SourceOptions
-from imgpipe.components.example_gen.sources.base import Item, Scan
+from imgpipe.components.example_gen.sources import folder_tree, tables
+from imgpipe.components.example_gen.sources.base import Item, NoClasses, Scan
 from imgpipe.components.example_gen.sources.folder_tree import Folder
+from imgpipe.components.example_gen.sources.layout import (
+    Ambiguity,
+    Layout,
+    companions,
+    labelled,
+    named,
+    parts,
+)
 from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
+from imgpipe.components.example_gen.sources.validation import check_class_names
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.files.regular_files import open_regular
+from imgpipe.models.finding import Finding
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.settings.limits import declared
 
+_LISTS = (".csv", ".tsv", ".jsonl", ".ndjson")
+_SHEETS = (".xlsx", ".xls", ".ods")
+_LABELS = ".cls"  # a file beside each image that holds its label, as WebDataset writes
+_MOST_LISTS = 4  # with more, none of them is read
+_WRITE = f"write a list (.csv) with the columns path and label ({tables.GUIDE})"
 _MOST = 6  # readings that a message shows
-#: The end of a name that says that the file belongs to another one: x_mask and x_mask_1 beside x.
-_ENDING = re.compile(r"[-_. ]+[^\W\d_]+(?=(?:[-_. ]?\d+)?$)")
-_NUMBER = re.compile(r"\d+(?=\D*$)")
-#: The name of a file up to its number, as in cat.12.jpg and Abyssinian_12.jpg.
-_BEFORE_NUMBER = r"([^/\d]*?[^/\d\W_])[-_. (]*\d+[^/\d]*\.\w+$"
-#: The name behind its number, as in 12_frog.png.
-_BEHIND_NUMBER = r"(?:^|/)\d+[-_. ]+([^/\d\W][^/\d]*)\.\w+$"
+#: The name of a file up to its number, as in cat.12.jpg, or behind it, as in 12_frog.png.
+_LABELS_IN_NAMES = (
+    r"([^/\d]*?[^/\d\W_])[-_. (]*\d+[^/\d]*\.\w+$",
+    r"(?:^|/)\d+[-_. ]+([^/\d\W][^/\d]*)\.\w+$",
+)
 _LEAST = 3  # files that each label of a guessed pattern needs at least
-_MANY = 3  # one in so many files shows that the names mean something
-_KINDS = 3  # folders of images, of their masks and, perhaps, of something else
-_FEW_FILES = 5  # the names of fewer may be the same by chance
+_FEW = 4  # folders of which any may be left out
 _DEEPEST = 6  # level of folders that may be the classes
 #: What a message says of a setting of a reading.
 _SAYS = {
     "class_level": "level {}",
     "label_pattern": "labels in the names",
+    "root": "files in {}",
     "skip": "without {}",
     "split_folders": "{}",
 }
@@ -54,7 +73,7 @@ class Reading:
 
     #: Settings of [data] by name; entries of `skip` are added to those of the user.
     settings: dict[str, Any] = field(default_factory=dict)
-    gives: str = ""  # such as its classes; "" before it is tried
+    gives: str = ""  # such as its classes
     source: str = ""  # another source than the one that is refused, such as a list in it
 
     def chosen(self, options: SourceOptions) -> SourceOptions:
@@ -78,33 +97,17 @@ class Reading:
         splits = f" in {join_names(scan.given_splits)}" if scan.given_splits else ""
         facts = [plural(sum(bool(item.label) for item in scan.items), "image")]
         for name, value in self.settings.items():
-            shown = join_names(value) if isinstance(value, tuple) else value
+            shown = ", ".join(value) if isinstance(value, tuple) else value
             facts.append(_SAYS[name].format(shown))
+        facts += filter(None, [self.gives])
         gives = f"classes {join_names(scan.vocabulary)}{splits} ({', '.join(facts)})"
         return dataclasses.replace(self, gives=gives)
 
-
-class Ambiguity(Exception):
-    """A tree can be read in several ways; those of `readings` that give classes are offered."""
-
-    def __init__(self, why: str, readings: Iterable[Reading]) -> None:
-        """Keep the readings to be tried; the message says why."""
-        super().__init__(why)
-        self.readings = readings
-
-
-def those_that_read(
-    readings: Iterable[Reading], options: SourceOptions, read: Callable[[SourceOptions], Scan]
-) -> Iterator[Reading]:
-    """Yield the readings with which `read` returns classes, with the classes and splits of each."""
-    for reading in readings:
-        try:
-            scan = read(reading.chosen(options))
-        except (ConfigError, Ambiguity):
-            continue
-        unlabelled = sum(not item.label for item in scan.items)
-        if 2 * unlabelled <= len(scan.items) and not are_splits(scan.vocabulary):
-            yield reading.tried(scan)
+    def leaves_more_out(self, other: Reading) -> bool:
+        """Whether the reading is another one without folders that the other reads."""
+        skipped = set(other.settings.get("skip", ()))
+        is_alike = {**self.settings, "skip": ()} == {**other.settings, "skip": ()}
+        return is_alike and bool(skipped) and skipped < set(self.settings.get("skip", ()))
 
 
 class SeveralReadings(ConfigError):
@@ -114,183 +117,173 @@ class SeveralReadings(ConfigError):
         self, where: str, options: SourceOptions, why: str, readings: Iterable[Reading]
     ) -> None:
         """Say why, and show the command of each reading."""
-        lines = [reading.command(where, options) for reading in readings][:_MOST]
+        self.readings = list(readings)[:_MOST]
+        lines = [reading.command(where, options) for reading in self.readings]
         choose = "\n  ".join([". Choose one:", *lines]) if lines else ""
         super().__init__(f"data source {where!r}: {why}{choose}")
 
 
-def check_splits(top: Folder) -> None:
-    """Check that the folders of a tree name splits or classes.
+def lay_out(
+    where: str,
+    items: Sequence[Item],
+    folders: Iterable[str],
+    notes: Iterable[Finding],
+    options: SourceOptions,
+    descend: bool = True,
+    place: Path | None = None,
+) -> Scan:
+    """Return the scan of items with labels and splits by the folders in which they lie.
 
-    Raises:
-        Ambiguity: Some of them name splits, or several name the same one.
+    Folders may hold no item; `descend` says whether a single folder around all others is passed;
+    `place` is the folder on this machine in which the files are. Paths that are not laid out as
+    expected, or can be read in two ways, are a ConfigError.
     """
-    folders = top.filled()
-    named = [folder for folder in folders if split_of(folder.name)]
-    others = [folder for folder in folders if not split_of(folder.name)]
-    train = [folder for folder in named if split_of(folder.name) == names.TRAIN]
-    is_one_split = len({split_of(folder.name) for folder in named}) == 1
-    is_whole = any(are_splits([folder.name, names.TRAIN, names.TEST]) for folder in train)
-    # Classes such as train_station, or folders without classes.
-    if (is_one_split and not is_whole) or not any(map(_words, train if others else named)):
-        return
-    problem = "but not one folder for each, with train among them, and the same rest of the name"
-    left_out = [[folder] for folder in named]
-    if others:
-        problem = f"and {join_names([folder.name for folder in others])} beside them do not"
-        left_out = [others, named]
-    why = f"{join_names([folder.name for folder in named])} name splits, {problem}"
-    rest = map(_without, left_out)
-    # Levels below these folders would mix a split that is named with the others.
-    raise Ambiguity(why, [*_as_splits(folders), *rest, *levels(folders)[:1]])
+    every_folder = frozenset(folders)
+
+    @functools.cache
+    def tree_without(skip: tuple[str, ...]) -> folder_tree.Contents:
+        return folder_tree.of_images(items, every_folder, skip)
+
+    def read(reading: Reading) -> Scan:
+        """Return the scan of a reading, by the folders or by the list that is its source."""
+        chosen = reading.chosen(options)
+        if reading.source:
+            from imgpipe.components.example_gen.sources import open_source
+
+            return open_source(reading.source, chosen).listing()
+        tree, others, left_out = tree_without(chosen.skip)
+        scan = Layout(where, tree, chosen, descend, [*notes, *left_out]).scan()
+        if place is None or chosen.class_level or chosen.label_pattern:
+            return scan
+        more = check_lists(place, others, scan)
+        return dataclasses.replace(scan, notes=(*scan.notes, *more))
+
+    try:
+        return read(Reading())
+    except (Ambiguity, NoClasses) as question:
+        tree, others, _ = tree_without(options.skip)
+        classes = Layout(where, tree, options, descend).classes()
+        is_packed = not Path(where).expanduser().is_dir()
+        by_lists = _by_lists(place, others, is_packed) if place else ()
+        readings = list(those_that_read([*by_lists, *candidates(tree, classes, others)], read))
+        why = str(question).removeprefix(f"data source {where!r}: ")
+        why += "" if readings else what_it_holds(tree, others)
+        error = SeveralReadings(where, options, why, readings)
+        # Nobody looks for the list of an archive in the folder of the cache.
+        raise (
+            ConfigError(str(error).replace(str(place), "unpacked")) if is_packed else error
+        ) from None
 
 
-def check_classes(roots: Sequence[Folder], classes: Sequence[Folder]) -> None:
-    """Check that the folders in the roots, the top or the splits, are the classes.
+def those_that_read(
+    readings: Iterable[Reading], read: Callable[[Reading], Scan]
+) -> Iterator[Reading]:
+    """Yield the readings with which `read` returns classes, with the classes and splits of each.
 
-    Raises:
-        Ambiguity: Other folders or only some of them may be the classes.
+    Of several that give the same, the first one counts, and of those that leave out folders, those
+    that leave out the fewest.
     """
-    beside = _companions(classes)
-    if beside:
-        why = f"many files, those of {beside}, are called as others of their class, as masks are"
-        raise Ambiguity(why, [_without_named(beside), Reading({"class_level": 1})])
-    for root in roots:
-        if _have_same_files(root.filled()):
-            raise _of_same_files(root.filled(), classes)
-    _check_inner_folders(classes)
+    before: list[tuple[Reading, Sequence[Item]]] = []
+    waiting = collections.deque(readings)
+    while waiting:
+        reading = waiting.popleft()
+        if any(reading.leaves_more_out(other) for other, _ in before):
+            continue
+        try:
+            scan = read(reading)
+            check_class_names(scan.source, scan.vocabulary)
+        except SeveralReadings as further:  # a list may lie elsewhere than its images
+            answers = [dataclasses.replace(reading, settings=r.settings) for r in further.readings]
+            waiting.extendleft(reversed(answers))
+            continue
+        except (ConfigError, Ambiguity):
+            continue
+        unlabelled = sum(not item.label for item in scan.items)
+        is_sensible = 2 * unlabelled <= len(scan.items) and not are_splits(scan.vocabulary)
+        if is_sensible and all(scan.items != other for _, other in before):
+            before.append((reading, scan.items))
+            yield reading.tried(scan)
 
 
-def _check_inner_folders(classes: Sequence[Folder]) -> None:
-    """Raise an Ambiguity for classes that hold several folders with names of their own."""
-    parts: set[str] = set()
-    holding: list[Folder] = []
-    for class_folder in classes:
-        inner = [words for words in map(_words, class_folder.walk()) if len(words) > 1]
-        parts.update(folder.name for words in inner for folder in words)
-        holding += [class_folder] if inner else []
-    if not parts or len({folder.name for folder in classes}) == 1:
-        return
-    around = sorted({folder.name for folder in holding})
-    readings = [*_as_splits(classes), *levels(classes), _without(holding)]
-    for name in around if len(around) <= _KINDS else ():
-        readings.append(_without([folder for folder in classes if folder.name != name]))
-    if len(parts) == 2 and not {folder.name for folder in classes} & parts:
-        readings += map(_without_named, sorted(parts))  # as images and their masks in each class
-    why = f"folders of images ({join_names(sorted(parts))}) are in {join_names(around)}"
-    raise Ambiguity(f"{why}, so that either may be the classes", readings)
+def _by_lists(place: Path, others: Sequence[str], is_packed: bool) -> Iterator[Reading]:
+    """Yield the readings by lists in a folder; those that each hold a split are one."""
+    packed = ", when the archive is unpacked into the folder unpacked" if is_packed else ""
+    if tables.lists_of_splits(place):
+        yield Reading(gives=f"a list for each split{packed}", source=f"manifest:{place}")
+    else:
+        for file in possible_lists(others):
+            yield Reading(gives=f"the labels of {file}{packed}", source=str(place / file))
 
 
-def levels(folders: Sequence[Folder]) -> list[Reading]:
-    """Return the readings in which the folders of a level, down to the deepest, are the classes."""
-    depths = [inner.path.count("/") for folder in folders for inner in folder.walk()]
-    deepest = min(max(depths, default=0), _DEEPEST)
-    return [Reading({"class_level": level}) for level in range(1, deepest + 1)]
+def candidates(tree: Folder, classes: Sequence[Folder], others: Sequence[str]) -> Iterator[Reading]:
+    """Yield every reading that folders may have, to be tried.
+
+    Args:
+        tree: All images.
+        classes: The folders that are the classes where nothing else is said.
+        others: Files that are no images by their names.
+    """
+    asking = parts(classes)
+    splits = named(classes)
+    # Deeper levels, or names of files, would mix a split that is named with the others.
+    depth = max(folder.path.count("/") for folder in tree.walk())
+    levels = range(1, 1 + (1 if splits else min(depth, _DEEPEST)))
+    patterns = [] if splits else _by_names(i.path for folder in tree.walk() for i in folder.files)
+    left_out = [Reading({"skip": paths}) for paths in _left_out(classes, (splits, asking))]
+    inner = {folder.name for folders in asking.values() for folder in folders}
+    is_pair = len(inner) == 2 and not splits and inner.isdisjoint(folder.name for folder in classes)
+    beside = {*companions(classes), *(inner if is_pair else ())}  # as masks in a class
+    lists = tuple(f"/{file}" for file in _outermost(others, _LISTS))
+    yield from [Reading({"skip": lists})] if lists else []
+    yield from _as_splits(classes)
+    yield from (Reading({"class_level": level}) for level in levels)
+    yield from left_out
+    yield from (Reading({"skip": (name,), "class_level": 1}) for name in sorted(beside))
+    yield from patterns
+    for pattern, reading in itertools.product(patterns, left_out):
+        yield Reading(pattern.settings | reading.settings)
 
 
-def _without(left_out: Sequence[Folder]) -> Reading:
-    return Reading({"skip": tuple(sorted(f"/{folder.path}"[:-1] for folder in left_out))})
+def _left_out(
+    classes: Sequence[Folder], groups: Iterable[Iterable[Folder]]
+) -> Iterator[tuple[str, ...]]:
+    """Yield paths of folders without which the others may be read, the fewest folders first."""
+    called = sorted({folder.name for folder in classes})
+    in_groups = [{folder.name for folder in group} for group in groups]
+    ways: list[Iterable[str]] = [*in_groups, *({*called} - group for group in in_groups)]
+    if len(called) <= _FEW:
+        sizes = range(1, len(called))
+        ways = [way for size in sizes for way in itertools.combinations(called, size)]
+    for way in ways:
+        paths = tuple(sorted(f"/{folder.path}"[:-1] for folder in classes if folder.name in way))
+        if 0 < len(paths) < len(classes):
+            yield paths
 
 
-def _without_named(skipped: str) -> Reading:
-    return Reading({"skip": (skipped,), "class_level": 1})
-
-
-def _as_splits(folders: Sequence[Folder]) -> list[Reading]:
-    """Return the readings of two or three folders of the same classes as splits.
+def _as_splits(folders: Sequence[Folder]) -> Iterator[Reading]:
+    """Yield the readings of two or three folders of the same classes as splits.
 
     Train is the one that is called so, or has at least twice as many images as any other.
     """
     train, *others = sorted(
         folders, key=lambda folder: (split_of(folder.name) != names.TRAIN, -folder.total)
-    )
+    ) or [Folder("", "")]
     is_larger = all(train.total >= 2 * folder.total for folder in others)
-    is_train = is_larger if split_of(train.name) is None else split_of(train.name) == names.TRAIN
+    is_train = split_of(train.name) == names.TRAIN or (is_larger and not split_of(train.name))
     are_alike = all(folder.names() == train.names() for folder in others)
     if not is_train or not are_alike or len(train.names()) < 2 or len(others) not in (1, 2):
-        return []
-    called = [split_of(folder.name) for folder in others]
-    readings = []
+        return
     for splits in itertools.permutations((names.VALIDATION, names.TEST), len(others)):
-        if any(word not in (None, split) for word, split in zip(called, splits, strict=True)):
-            continue
-        pairs = zip([train, *others], [names.TRAIN, *splits], strict=True)
-        entries = tuple(f"{folder.name}={split}" for folder, split in pairs)
-        readings.append(Reading({"split_folders": entries}))
-    return readings
+        pairs = list(zip(others, splits, strict=True))
+        if all(split_of(folder.name) in (None, split) for folder, split in pairs):
+            entries = [f"{folder.name}={split}" for folder, split in pairs]
+            yield Reading({"split_folders": (f"{train.name}={names.TRAIN}", *entries)})
 
 
-def _words(folder: Folder) -> list[Folder]:
-    """Return the folders in one that may be classes by their names: digits name none."""
-    return [inner for inner in folder.filled() if any(map(str.isalpha, inner.name))]
-
-
-def _companions(classes: Sequence[Folder]) -> str:
-    """Return what a third of the files, called as others of their class, have in common.
-
-    It is "*_mask*" where x_mask lies beside x, or the name of a folder; "" for no such files.
-    """
-    counts: collections.Counter[str] = collections.Counter()
-    total = sum(class_folder.total for class_folder in classes)
-    for class_folder in classes:
-        direct_stems = set(_stems([class_folder]))  # in the folder itself
-        stems = direct_stems.union(_stems(class_folder.walk()))
-        for folder in class_folder.walk():
-            may_hold_masks = folder is not class_folder and not folder.name.isdigit()
-            for name in _stems([folder]):
-                match = _ENDING.search(name)
-                if match and name[: match.start()] in stems:
-                    counts[f"*{match[0]}*"] += 1
-                elif name in direct_stems and may_hold_masks:
-                    counts[folder.name] += 1
-    usual = [name for name, count in counts.most_common(1) if _MANY * count >= total]
-    return usual[0] if usual else ""
-
-
-def _have_same_files(folders: Sequence[Folder]) -> bool:
-    """Whether folders hold files of the same names throughout, as images and their masks do.
-
-    Names that only count, such as 1.jpg to 9.jpg, are those of photographs in every class.
-    """
-    totals = {folder.total for folder in folders}
-    if not 1 < len(folders) <= _KINDS or len(totals) > 1 or min(totals) < _FEW_FILES:
-        return False
-    first_stems, *other_stems = (sorted(_stems(folder.walk())) for folder in folders)
-    return all(first_stems == stems for stems in other_stems) and not _only_count(first_stems)
-
-
-def _only_count(stems: Iterable[str]) -> bool:
-    """Whether names differ in numbers only, and leave out none: IMG_1 to IMG_9."""
-    series: dict[str, list[int]] = collections.defaultdict(list)
-    for name in stems:
-        match = _NUMBER.search(name)
-        if match is None:
-            return False
-        series[_NUMBER.sub("#", name)].append(int(match[0]))
-    words = {re.sub(r"\d", "", name) for name in series}
-    has_gaps = any(max(numbers) - min(numbers) >= len(numbers) for numbers in series.values())
-    return len(words) == 1 and not has_gaps
-
-
-def _of_same_files(folders: Sequence[Folder], classes: Sequence[Folder]) -> Ambiguity:
-    """Return the question of folders with files of the same names, which may hold the labels."""
-    shown = join_names([folder.name for folder in folders])
-    why = f"the files of {shown} have the same names throughout, as images and their masks have"
-    names_of_files = by_names(i for inner in folders[0].walk() for i in inner.files)
-    if names_of_files:
-        why += "; they begin with several labels, so that the names may tell the classes"
-    readings: list[Reading] = []
-    for folder in folders:
-        alone = _without([beside for beside in classes if beside.name != folder.name])
-        by_name = [Reading(named.settings | alone.settings) for named in names_of_files]
-        readings += [*by_name, alone]
-    return Ambiguity(why, [*readings, *names_of_files, *levels(classes)])
-
-
-def by_names(items: Iterable[Item]) -> list[Reading]:
+def _by_names(paths: Iterable[str]) -> list[Reading]:
     """Return the reading by the labels that most images have in their names; none without them."""
-    images = [item for item in items if claims_to_be_image(item.path)]
-    for pattern in (_BEFORE_NUMBER, _BEHIND_NUMBER):
+    images = [Item(path) for path in paths if claims_to_be_image(path)]
+    for pattern in _LABELS_IN_NAMES:
         labels = [item.label for item in labelled(images, pattern) if item.label]
         counts = collections.Counter(labels)
         if len(counts) > 1 and 2 * len(labels) > len(images) and min(counts.values()) >= _LEAST:
@@ -298,12 +291,75 @@ def by_names(items: Iterable[Item]) -> list[Reading]:
     return []
 
 
-def labelled(items: Sequence[Item], pattern: str) -> list[Item]:
-    """Return the items with the labels that a pattern finds in their paths, None for none."""
-    expression = re.compile(pattern)
-    matches = ((item, expression.search(item.path)) for item in items)
-    return [item.placed((match and match[1]) or None, item.split) for item, match in matches]
+def check_lists(place: Path, others: Sequence[str], scan: Scan) -> list[Finding]:
+    """Return notes of spreadsheets and texts that may give labels.
+
+    Args:
+        place: Folder on this machine in which the files are.
+        others: Files that are no images by their names.
+        scan: What the folders give.
+
+    Raises:
+        Ambiguity: A list gives other labels. Its first row names an image, and not the folder that
+            it is in.
+    """
+    lists = [file for file in _outermost(others, _LISTS) if _differs(place / file, scan)]
+    lists = lists or [file for file in others if file.endswith(_LABELS)]
+    if lists:
+        why = f"{join_names(lists)} may give other labels than the folders"
+        raise Ambiguity(f"{why}; if no command below reads them, {_WRITE}")
+    detail = "may give other labels than the folders"
+    remedy = "save it as CSV, and name that instead"
+    sheets = _outermost(others, _SHEETS)
+    notes = [noted("unread_list", file, detail, remedies=[remedy]) for file in sheets]
+    return [*notes, *tables.texts_of_images(place)]
 
 
-def _stems(folders: Iterable[Folder]) -> list[str]:
-    return [stem(item.path) for folder in folders for item in folder.files]
+def _differs(file: Path, scan: Scan) -> bool:
+    """Whether the first row of a list names an image, and its other cells not the folder of it."""
+    try:
+        _, (_, row) = tables.first_rows(open_regular(file))
+    except OSError:
+        return False
+    labels = [(_inside_out(item.path), item.label.lower()) for item in scan.items if item.label]
+    images = {image[0] for image, _ in labels}
+    path = next((cell for cell in row if _inside_out(cell)[0] in images), "")
+    wanted = _inside_out(path)
+    given: set[str] = set()
+    for count in range(len(wanted), 0, -1):  # the same name may stand in every folder
+        given = given or {label for image, label in labels if image[:count] == wanted[:count]}
+    cells = [cell.lower() for cell in row if cell != path]
+    said = {part for cell in cells for part in re.split(r"[\\/]", cell)}
+    return bool(given and said) and given.isdisjoint(said)
+
+
+def _inside_out(path: str) -> list[str]:
+    """Return the name in a path, without its suffix, and the folders from the innermost on."""
+    return posixpath.splitext(path.replace("\\", "/"))[0].lower().split("/")[::-1]
+
+
+def possible_lists(others: Sequence[str]) -> list[str]:
+    """Return the files of which each may be a list of the labels."""
+    return [*_outermost(others, _LISTS), *_outermost(others, (tables.TEXT,))]
+
+
+def _outermost(files: Sequence[str], endings: tuple[str, ...]) -> list[str]:
+    """Return the files of a kind that lie above all others; none where they are many."""
+    lists = [file for file in files if file.lower().endswith(endings)]
+    depth = min((file.count("/") for file in lists), default=0)
+    lists = [file for file in lists if file.count("/") == depth]
+    return lists if len(lists) <= _MOST_LISTS else []
+
+
+def what_it_holds(tree: Folder, others: Sequence[str]) -> str:
+    """Say what a source holds that no setting reads, and what to do."""
+    files = [*(item.path for folder in tree.walk() for item in folder.files), *others]
+    images = sorted(filter(claims_to_be_image, files), key=is_image, reverse=True)
+    holds = f"images such as {images[0]}" if images else "no file that is an image"
+    rest = sorted(set(files).difference(images), key=lambda file: (file.count("/"), file))
+    holds += f"; labels, or packed images, may be in {join_names(rest)}" if rest else ""
+    return (
+        f". It holds {holds}. Make a folder for each class, and move its images into it; or unpack "
+        f"each archive into a folder of its name; or {_WRITE}, and name it instead of the folder; "
+        "or say by data.label_pattern which part of the names is the label"
+    )

@@ -133,23 +133,23 @@ def test_a_list_beside_images_is_named_with_the_command_that_reads_it(tmp_path, 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"x.xml": b"", "y.xml": b""}, r"None of its files is an image: x\.xml, y\.xml"),
-        ({"one.jpg": b"", "two.jpg": b""}, r"such as one\.jpg: make a folder for each class, and"),
+        ({"x.xml": b"", "y.xml": b""}, r"no file that is an image; .* in x\.xml, y\.xml\. Make"),
+        ({"one.jpg": b"", "two.jpg": b""}, r"such as one\.jpg\. Make a folder for each class, and"),
         (
             {"cat/1.jpg": b""},
-            r"one class only \(cat\) in 1 file, .* such as cat/1\.jpg: make",
+            r"one class only \(cat\) in 1 file, .* such as cat/1\.jpg\. Make",
         ),
         (
             {"1.jpg": b"", "x.xlsx": b"PK"},
-            r"the labels may be in x\.xlsx: .* or write a list \(.csv\)",
+            r"labels, .* may be in x\.xlsx\. .* or write a list \(.csv\)",
         ),
-        ({"i/1.jpg": b"", "labels.mat": b""}, r"may be in labels\.mat: make a folder for each"),
-        ({"1.jpg": b"", "1.cls": b"0"}, r"the labels may be in 1\.cls: make a folder for each"),
+        ({"i/1.jpg": b"", "labels.mat": b""}, r"may be in labels\.mat\. Make a folder for each"),
+        ({"1.jpg": b"", "1.cls": b"0"}, r"may be in 1\.cls\. Make a folder for each"),
         (
             {f"p{n}/{n}.{kind}": b"" for n in "12" for kind in ("jpg", "cls")},
-            r"p2/2\.cls.* may give other labels than the folders; if so, write a list \(\.csv\)",
+            r"p2/2\.cls.* may give other labels than the folders; if .* write a list \(\.csv\)",
         ),
-        ({"train/1.jpg": b"", "test/2.jpg": b""}, "in 2 files.* make a folder for each class"),
+        ({"train/1.jpg": b"", "test/2.jpg": b""}, "in 2 files.* Make a folder for each class"),
         ({}, "found no class in 0 files, at least two are needed; expected .* It holds no file"),
     ],
 )

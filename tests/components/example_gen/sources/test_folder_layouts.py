@@ -119,7 +119,7 @@ def test_a_tree_means_what_the_contract_says(tmp_path, tree, expected, noted):
         ("train/{a,b}/1 {val,validation}/a/1", "one folder", "train:a=1 train:b=1 validation:a=1"),
         (
             "images/{cat,pug}_{1,2,3}.jpg maps/{cat,pug}_{1,2,3}.png",
-            "begin with several labels",
+            "same names throughout",
             PUGS,
         ),
         ("训练集/{a,b}/{1,2,3} 测试集/{a,b}/4", "are in 测试集, 训练集", SPLIT_3_TO_1),
@@ -151,7 +151,7 @@ def test_photographs_that_are_numbered_in_each_class_name_no_labels(tmp_path):
 
 
 def test_skipped_folders_are_not_searched_for_labels_in_names(tmp_path):
-    with pytest.raises(ConfigError, match="begin with several labels"):
+    with pytest.raises(ConfigError, match="same names throughout"):
         read(tmp_path, "images/{cat,pug}_{1,2,3}.jpg maps/{cat,pug}_{1,2,3}.png")
     options = SourceOptions(label_pattern=r"([a-z]+)_\d", skip=("maps",))
     scan = open_source(str(tmp_path), options).listing()
