@@ -158,11 +158,6 @@ class Page:
         feature = {"name": "prefers-color-scheme", "value": scheme}
         self.call("Emulation.setEmulatedMedia", features=[feature])
 
-    def screenshot(self, file: Path) -> None:
-        """Write a screenshot of the whole page to a file."""
-        shot = self.call("Page.captureScreenshot", captureBeyondViewport=True)
-        file.write_bytes(base64.b64decode(shot["data"]))
-
     def picture(self, first: str, last: str, file: Path) -> None:
         """Write a picture of the page from one element to another, named by CSS selectors."""
         boxes = self.run(

@@ -173,11 +173,6 @@ def test_rulings_name_what_was_measured_the_worst_first() -> None:
     assert decision["balanced"] == 0.5
 
 
-def test_good_and_defect_drawn_at_random_are_not_blessed() -> None:
-    constant = _good([38, 2], [38, 0])
-    assert decide(constant)["failed"] == ["commonest_class"]
-
-
 @pytest.mark.parametrize(
     "evidence",
     [

@@ -16,7 +16,6 @@ from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.features.bank import JudgedFeatures
 from imgpipe.models.finding import Finding, in_files, make_finding
 from imgpipe.models.training.history import FineTuned, Tried
-from tests import python_program
 from tests.answer_tables import figures
 from tests.declared import made
 from tests.pages import render
@@ -198,12 +197,6 @@ def test_a_cell_shows_four_images_and_a_row_of_the_gallery_frames_the_least_typi
         for name in ("paper", "rock", "scissors")
         for i in (9, 10, 11)
     ]
-
-
-def test_the_page_says_where_the_groups_are_that_it_does_not_show(timings):
-    values = facts()
-    values["near"]["groups"] = 60
-    assert "The table of images in the quarantine lists all groups." in read(values, timings).text
 
 
 def test_the_sections_with_figures_have_their_content(timings):
@@ -407,14 +400,6 @@ def test_what_cannot_be_drawn_leaves_the_others_on_the_page(monkeypatch, build, 
     text = render(facts(), None, {}, BLESSED)
     assert f"Could not be drawn ({error}" in text
     assert "Serving checks" in text
-
-
-def test_importing_the_page_imports_nothing_heavy():
-    code = (
-        "import sys, imgpipe.components.report.page, imgpipe.components.run_record.verdict\n"
-        "print({'tensorflow', 'tfx', 'matplotlib', 'jinja2'} & set(sys.modules))"
-    )
-    assert python_program.printed(code).strip() == "set()"
 
 
 def test_the_networks_that_were_tried_and_the_stages_are_listed():
