@@ -198,6 +198,18 @@ def test_many_classes_with_too_few_images_are_one_line_for_each_split():
     ]
 
 
+def test_several_classes_without_images_are_one_reason():
+    found = summary(train=(0, 0), validation=(0, 0))
+    found["kept"] = 1  # an image of another class
+    required = Requirements(GateSettings(min_train=10), ("cat", "cow", "dog"))
+    (reason,) = rules.too_few(found, required)
+    assert said(reason) == (
+        "missing class: expected images of each class, found none of 3 classes: 'cat', 'cow', "
+        "'dog'; add images, remove their folders, or accept classes without images "
+        "with --set gate.allow_missing_classes=true"
+    )
+
+
 def test_a_refusal_with_thousands_of_reasons_is_a_few_lines():
     before = {f"c{n:04}": 10 for n in range(5000)}
     required = Requirements(GateSettings(), ("cat", "dog"), before)
