@@ -54,7 +54,6 @@ def counted(
     images: Sequence[int],
     right: Sequence[int],
     vocabulary: Sequence[str] = ("good", "defect"),
-    family_size: int = 1,
 ) -> AnswerTable:
     """Return a table with these numbers for each class.
 
@@ -63,27 +62,17 @@ def counted(
         right: Number of images with each label for which it is predicted. For the others the first
             class is predicted, and for those of the first class the second.
         vocabulary: Class names.
-        family_size: Number of images that are of one family.
     """
     pairs: list[tuple[int, int]] = []
     for label, (count, correct) in enumerate(zip(images, right, strict=True)):
         pairs += [(label, label)] * correct
         pairs += [(label, 0 if label else 1)] * (count - correct)
-    rows = [
-        answer(number, label, predicted, group=_family(number, family_size))
-        for number, (label, predicted) in enumerate(pairs)
-    ]
-    return table(vocabulary, *rows)
-
-
-def _family(number: int, size: int) -> bytes:
-    return b"" if size == 1 else b"family %d" % (number // size)
+    return table(vocabulary, *[answer(number, *pair) for number, pair in enumerate(pairs)])
 
 
 def compared(
     *cells: tuple[int, int, bool, bool],
     vocabulary: Sequence[str] = ("good", "defect"),
-    family_size: int = 1,
 ) -> tuple[AnswerTable, AnswerTable]:
     """Return the answers of a model and of the last version to the same images of two classes.
 
@@ -91,13 +80,11 @@ def compared(
         *cells: Number of images, their label, whether the model is right for them, and whether the
             last version is.
         vocabulary: Class names.
-        family_size: Number of images that are of one family.
     """
     rows = itertools.chain.from_iterable([cell[1:]] * cell[0] for cell in cells)
     now: list[AnswerRow] = []
     before: list[AnswerRow] = []
     for number, (label, is_right, was_right) in enumerate(rows):
-        family = _family(number, family_size)
-        now.append(answer(number, label, label if is_right else 1 - label, group=family))
-        before.append(answer(number, label, label if was_right else 1 - label, group=family))
+        now.append(answer(number, label, label if is_right else 1 - label))
+        before.append(answer(number, label, label if was_right else 1 - label))
     return table(vocabulary, *now), table(vocabulary, *before)

@@ -108,11 +108,11 @@ class Page:
                 "Input.dispatchDragEvent", type=kind, x=box["x"] + 9, y=box["y"] + 9, data=data
             )
 
-    def press(self, key: str, modifiers: int = 0) -> None:
+    def press(self, key: str) -> None:
         """Press a key: one character, or a name such as `Tab`."""
         code = _KEYS.get(key) or ord(key.upper())
         text = {"Enter": "\r"}.get(key, key if len(key) == 1 else None)
-        shared = {"key": key, "windowsVirtualKeyCode": code, "modifiers": modifiers}
+        shared = {"key": key, "windowsVirtualKeyCode": code}
         kind = "keyDown" if text else "rawKeyDown"
         extra = {"text": text} if text else {}
         self.call("Input.dispatchKeyEvent", type=kind, **shared, **extra)
@@ -157,11 +157,6 @@ class Page:
         self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
         feature = {"name": "prefers-color-scheme", "value": scheme}
         self.call("Emulation.setEmulatedMedia", features=[feature])
-
-    def screenshot(self, file: Path) -> None:
-        """Write a screenshot of the whole page to a file."""
-        shot = self.call("Page.captureScreenshot", captureBeyondViewport=True)
-        file.write_bytes(base64.b64decode(shot["data"]))
 
     def picture(self, first: str, last: str, file: Path) -> None:
         """Write a picture of the page from one element to another, named by CSS selectors."""

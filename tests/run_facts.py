@@ -50,9 +50,9 @@ BLESSED = RunState(
 )
 
 
-def jpeg(colour: tuple[int, int, int] = (200, 30, 30), size: tuple[int, int] = (320, 200)) -> bytes:
-    """Return a JPEG of one colour; `size` is (width, height)."""
-    return encoded(Image.new("RGB", size, colour), "JPEG")
+def jpeg(size: tuple[int, int] = (320, 200)) -> bytes:
+    """Return a red JPEG; `size` is (width, height)."""
+    return encoded(Image.new("RGB", size, (200, 30, 30)), "JPEG")
 
 
 def answers(classes: Sequence[str], count: int, accuracy: float, seed: int) -> AnswerTable:
@@ -76,10 +76,10 @@ def deciding(
     return deciding_answers(judged_by, 0.9, answers(classes, count, accuracy, 3))
 
 
-def gallery(name: str, count: int = 60) -> Gallery:
+def gallery(name: str) -> Gallery:
     """Return twelve images of a class, of which three are not typical."""
     rows = [NamedImage(path=f"{name}/{i}.jpg", image_hash=f"{name}-{i}") for i in range(12)]
-    return made(Gallery, name=name, count=count, sample=rows[:9], least=rows[9:])
+    return made(Gallery, name=name, count=60, sample=rows[:9], least=rows[9:])
 
 
 def grid(classes: Sequence[str]) -> ImageMap:
@@ -349,9 +349,9 @@ def facts(
     }
 
 
-def by_validation(found: Facts | None = None) -> Facts:
+def by_validation() -> Facts:
     """Return facts of a run about which 60 images of validation decided, not the folds."""
-    found = found or facts()
+    found = facts()
     classes = found["settings"]["vocabulary"]
     every = metrics(answers(classes, 60, 0.95, 1))
     return {

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 _FORMATS = ("jpeg", "png", "gif")
 
 
-def _metadata(uri, counts, classes=2):
+def _metadata(uri, counts):
     """Write an Examples artifact of metadata and return its URI.
 
     `counts` is the number of rows of each split. A row has numbers, a text of three different
@@ -23,7 +23,7 @@ def _metadata(uri, counts, classes=2):
         with records.ShardWriter({split: records.shard_path(uri, split, 0, 1)}) as writer:
             for number in range(counts.get(split, 0)):
                 row = {
-                    names.LABEL: f"class {number % classes}",
+                    names.LABEL: f"class {number % 2}",
                     "format": _FORMATS[number % 7 % 3],
                     "width": 100 + number * 37 % 91,
                     "brightness": (number * 61 % 97) / 97,

@@ -128,9 +128,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     makers = {
         "two": models.half_plus_two,
         "three": lambda base: models.half_plus_two(base, 3.0),
-        "product": models.product_of_variables,
-        "several": models.several_signatures,
-        "keras": models.keras_sequential,
     }
     made: dict[str, Path] = {}
 

@@ -34,9 +34,7 @@ def ask(
     expected: float,
     *,
     model: str = "default",
-    signature: str = "",
     only_y: bool = True,
-    batch: bool = False,
 ) -> None:
     """Predict x = 2.0 as upstream does, and check the output.
 
@@ -45,11 +43,9 @@ def ask(
     """
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model
-    request.model_spec.signature_name = signature
     request.inputs["x"].dtype = 1
     request.inputs["x"].float_val.append(2.0)
-    for _ in range(2 if batch else 1):
-        request.inputs["x"].tensor_shape.dim.add().size = 1
+    request.inputs["x"].tensor_shape.dim.add().size = 1
     if only_y:
         request.output_filter.append("y")
     with grpc.insecure_channel(target) as channel:
@@ -58,7 +54,7 @@ def ask(
     assert reply.outputs["y"].dtype == 1
     assert list(reply.outputs["y"].float_val) == [expected]
     spec = reply.model_spec
-    assert (spec.name, spec.signature_name) == (model, signature or "serving_default")
+    assert (spec.name, spec.signature_name) == (model, "serving_default")
     assert spec.version.value == VERSION
 
 
@@ -174,22 +170,6 @@ def test_predict_over_a_unix_socket(model, serve):
         server = serve(f"--model_base_path={model('two')}", f"--grpc_socket_path={path}")
         ask(f"unix:{path}", 3.0, only_y=False)
         ask(server.grpc, 3.0)
-
-
-@pytest.mark.parametrize(
-    ("name", "expected", "given"),
-    [
-        # test_tf_saved_model_save
-        ("product", 12.0, {"only_y": False}),
-        # test_tf_saved_model_save_multiple_signatures
-        ("several", 1.0, {}),
-        ("several", 2.0, {"signature": "custom_signature_key"}),
-        # test_sequential_keras_saved_model_save, but saved by ExportArchive as Keras 3 requires
-        ("keras", 2.0, {"only_y": False, "batch": True}),
-    ],
-)
-def test_a_saved_model_answers(model, serve, name, expected, given):
-    ask(serve(f"--model_base_path={model(name)}").grpc, expected, **given)
 
 
 @pytest.fixture

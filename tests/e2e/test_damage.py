@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import zlib
 from pathlib import Path
@@ -11,9 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgpipe.components.common.storage import integrity, manifest
-from imgpipe.models.files.described_files import version_damage
-from imgpipe.pipeline.output.output_folder import OutputFolder
 from tests.e2e.case import UNTRAINED, Case, newest_artifact
 
 pytestmark = pytest.mark.slow
@@ -47,21 +43,6 @@ def test_a_truncated_shard_of_examples_is_made_again(
     assert "ImageFilter makes it again" in caplog.text
 
 
-def test_flipped_bytes_in_a_cached_input_are_noticed(own: tuple[Case, Any]):
-    """The modification time does not change, as on a failing disk, so only the digests tell."""
-    mine, _ = own
-    export = newest_artifact(mine.out, "ImageTrainer", "model") / "Format-Serving"
-    data = export / "variables" / "variables.data-00000-of-00001"
-    before, content = data.stat(), bytearray(data.read_bytes())
-    content[len(content) // 2] ^= 255
-    data.write_bytes(content)
-    os.utime(data, ns=(before.st_atime_ns, before.st_mtime_ns))
-    outcome = mine.run(start="ModelPusher")
-    assert outcome.exit_code == 0, outcome.verdict
-    for version in manifest.version_numbers(mine.out / "model"):
-        assert version_damage(mine.out / "model" / str(version), "all") == ""
-
-
 @pytest.mark.timeout(900)
 def test_copies_that_a_later_run_has_emptied_are_made_again_where_they_are_needed(
     case: Case, tmp_path: Path
@@ -81,20 +62,6 @@ def test_copies_that_a_later_run_has_emptied_are_made_again_where_they_are_neede
     stricter = mine.run("judge.min_side=17")  # ImageFilter reads the images again
     assert stricter.exit_code == 0, stricter.verdict
     assert not images.exists() and stricter.summary["data"]["in"] == first.summary["data"]["in"]
-
-
-def test_a_run_without_metadata_leaves_the_artifacts_of_earlier_runs(own: tuple[Case, Any]):
-    mine, first = own
-    (mine.out / "metadata.sqlite").unlink()
-    folders = mine.out.glob("artifacts/[A-Z]*/*/[0-9]*/")
-    before = {folder: integrity.damage(folder, complete=True) for folder in folders}
-    outcome = mine.run("evaluate.threshold=0.48", "run.keep=100")
-    assert outcome.exit_code == 0, outcome.verdict
-    assert outcome.summary["data"]["in"] == first.summary["data"]["in"]
-    for folder, damage in before.items():
-        assert integrity.damage(folder, complete=True) in (damage, integrity.EMPTIED), folder
-    used = OutputFolder(mine.out).runs[-1].artifacts
-    assert not before.keys() & {Path(uri) for outputs in used.values() for uri in outputs.values()}
 
 
 def test_a_run_with_damaged_metadata_sets_it_aside_and_keeps_the_versions(

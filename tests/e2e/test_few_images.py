@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 
 from imgpipe.components.common.storage import records
-from imgpipe.components.run_record.run_folder import FACTS
 from imgpipe.models.names import feature_names as names
 from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
 from imgpipe.serving.served import Served
@@ -47,19 +45,6 @@ def test_at_least_20_of_24_images_teach(few: tuple[Case, Any]):
     assert learned == {split: counts[split] for split in (names.TRAIN, names.VALIDATION)}
     assert sum(learned.values()) >= 20
     assert outcome.summary["training"]["cross_validation"]["images"] == sum(learned.values())
-
-
-def test_the_pictures_of_the_report_are_of_all_images_that_teach(few: tuple[Case, Any]):
-    _, outcome = few
-    facts = json.loads((Path(outcome.summary["report"]).parent / FACTS).read_text("utf-8"))
-    deciding = facts["deciding"]
-    assert deciding["judged_by"] == "folds"
-    folds = outcome.summary["training"]["cross_validation"]
-    assert deciding["count"] == folds["images"] > 15
-    assert deciding["correct"] == folds["correct"]
-    assert all(image["path"] for image in deciding["images"])
-    assert [row["name"] for row in facts["galleries"]] == list(_CLASSES)
-    assert facts["map"]["images"]
 
 
 def test_validation_images_are_judged_by_heads_without_them(few: tuple[Case, Any]):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,23 +52,6 @@ def test_the_accuracy_that_decided_is_the_one_that_is_told_everywhere(gated: tup
     assert said in outcome.verdict
     assert said[1:] in (outcome.model / CARD).read_text("utf-8")
     assert f"{folds['correct']} of {folds['images']}" in outcome.report.read_text("utf-8")
-
-
-def test_folds_bless_and_the_summary_has_their_figures(gated: tuple[Case, Any]):
-    _, outcome = gated
-    assert outcome.exit_code == 0, outcome.verdict
-    assert outcome.summary["push"]["status"] == "pushed"
-    folds = outcome.summary["training"]["cross_validation"]
-    assert folds["folds"] == len(folds["per_fold"]) == 3
-    data = outcome.summary["data"]["by_split"]
-    assert folds["images"] == sum(sum(data[split].values()) for split in ("train", "validation"))
-    assert folds["correct"] == sum(one["correct"] for one in folds["per_fold"])
-    assert outcome.summary["findings"] == []
-    found = {one["reason"]: one for one in outcome.summary["data"]["findings"]}
-    unreadable = "1 of the 76 kept images is in a file that the served model cannot decode"
-    assert found["not_served"]["sentence"].startswith(unreadable)
-    page = Path(outcome.summary["report"]).read_text(encoding="utf-8")
-    assert "Cross-validation" in page
 
 
 def test_decisions_of_a_review_count_and_a_withdrawn_model_ends_with_3(gated: tuple[Case, Any]):

@@ -6,8 +6,6 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import imgpipe
 from imgpipe.models.errors import ConfigError, ResourceError
 from tests import command, json_formats
 from tests.e2e.case import Case
+from tests.serving.quick import served_by_program
 
 pytestmark = pytest.mark.slow
 
@@ -103,19 +102,7 @@ def test_python_loads_the_model_of_a_run_or_of_its_folder(refused: tuple[Path, A
 
 def test_serve_shows_the_model_with_a_notice_and_publishes_nothing(refused: tuple[Path, Any]):
     out, outcome = refused
-    program = [sys.executable, "-m", "imgpipe.pipeline.cli", "serve", str(out), "--run", "newest"]
-    process = subprocess.Popen(
-        [*program, "--port", "0", "--json", "-"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    lines = []
-    for text in process.stdout:
-        lines.append(json.loads(text))
-        if lines[-1].get("state") == "AVAILABLE":
-            break
+    process, lines = served_by_program(out, "--run", "newest")
     with urllib.request.urlopen(lines[0]["page"], timeout=20) as answer:
         page = answer.read().decode()
     assert Path(lines[0]["models"]["imgpipe"]).is_relative_to(out / "artifacts")

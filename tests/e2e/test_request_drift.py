@@ -78,14 +78,3 @@ def test_dark_images_are_drift(served: Case, tmp_path: Path):
     ask(served, tmp_path / "log", drawn(0.35))
     code, found = drift(served, tmp_path / "log")
     assert code == 4 and "brightness" in found["verdict"]
-
-
-def test_without_images_the_log_holds_predictions_alone(served: Case, tmp_path: Path):
-    images = drawn(1.0)
-    ask(served, tmp_path / "log", images, log_images=False)
-    content = b"".join(path.read_bytes() for path in tmp_path.glob("log-*.tfrecord"))
-    assert images[0] not in content and len(content) < 100_000
-    _, found = drift(served, tmp_path / "log")
-    assert found["images"] == 0 and found["answers"] == _IMAGES
-    features = {comparison["feature"].split(" under")[0] for comparison in found["comparisons"]}
-    assert features == {"label", "confidence"}

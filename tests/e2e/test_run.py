@@ -82,14 +82,6 @@ def test_the_feature_bank_makes_one_forward_pass_for_each_image_and_view(first: 
     assert first.summary["bank"] == {"forward_passes": 3 * train + others, "reused": 0}
 
 
-def test_evaluator_and_predictor_report_the_same_accuracy(case: Case, first: Any):
-    """TFMA and the report count the same number of correct predictions."""
-    accuracy = first.summary["metrics"]["validation"]["accuracy"]
-    assert first.summary["gate"]["decided_by"]["accuracy"] == pytest.approx(accuracy, abs=1e-6)
-    low, high = first.summary["gate"]["decided_by"]["ci95"]
-    assert low <= accuracy <= high
-
-
 def test_trained_model_export_and_server_give_the_same_answer(case: Case, first: Any):
     """The Keras model, both signatures of the export and the gRPC server give the same answers.
 
@@ -280,21 +272,6 @@ def test_a_model_below_threshold_is_not_blessed_and_not_pushed(
 
 
 @pytest.mark.slow
-def test_a_model_worse_than_the_baseline_is_refused(case: Case, first: Any):
-    outcome = case.run("evaluate.threshold=0.0", *UNTRAINED)
-    assert outcome.exit_code == 3
-    assert outcome.summary["gate"]["failed"] == ["last_version"]
-    assert outcome.summary["push"]["status"] == "refused"
-
-
-@pytest.mark.slow
-def test_an_accuracy_equal_to_the_threshold_passes(case: Case, first: Any):
-    """TFMA computes in float32, in which 9 of 10 is 0.89999998."""
-    figures = first.summary["metrics"]["validation"]
-    assert case.run(f"evaluate.threshold={figures['accuracy']!r}").exit_code == 0
-
-
-@pytest.mark.slow
 def test_a_model_with_other_splits_is_compared_on_what_the_baseline_was_not_trained_on(
     case: Case, first: Any
 ):
@@ -303,15 +280,6 @@ def test_a_model_with_other_splits_is_compared_on_what_the_baseline_was_not_trai
     (text,) = (one["text"] for one in gate["rulings"] if one["rule"] == "last_version")
     compared = int(text.partition(" validation images")[0].rpartition(" of ")[2].replace(",", ""))
     assert 0 < compared < sum(first.summary["data"]["by_split"]["validation"].values())
-
-
-@pytest.mark.slow
-def test_a_deleted_schema_is_written_again(case: Case, first: Any):
-    schema = case.out / "schema" / "schema.pbtxt"
-    before = schema.read_bytes()
-    schema.unlink()
-    case.run()
-    assert schema.read_bytes() == before
 
 
 def test_a_closed_gate_stops_the_run_before_anything_is_trained(case: Case, first: Any):

@@ -149,7 +149,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def flink(
-    folder: Path, master: Host = Host(), workers: Sequence[Host] = (Host(), Host()), slots: int = 2
+    folder: Path, master: Host = Host(), workers: Sequence[Host] = (Host(), Host())
 ) -> Iterator[Cluster]:
     """Run a standalone Flink cluster until the block ends.
 
@@ -176,7 +176,7 @@ def flink(
         "pekko.startup-timeout": "120 s",
         "pekko.ask.timeout": "60 s",
         # Flink's start scripts, which are not used here, would compute these sizes.
-        "taskmanager.numberOfTaskSlots": slots,
+        "taskmanager.numberOfTaskSlots": 2,
         "taskmanager.load-balance.mode": "SLOTS",  # otherwise Flink fills one TaskManager first
         "taskmanager.cpu.cores": 1,
         "taskmanager.memory.framework.heap.size": "128m",

@@ -57,10 +57,6 @@ def _view(images: np.ndarray, hashes: np.ndarray, view: object, spec: ViewSpec) 
     return augment(tf.constant(images), tf.constant(hashes, tf.int64), view, spec).numpy()
 
 
-def test_view_0_is_the_image(images, hashes) -> None:
-    np.testing.assert_array_equal(_view(images, hashes, 0, ViewSpec()), images)
-
-
 def test_view_0_is_unchanged_in_a_batch_with_warped_views(images, hashes) -> None:
     mixed = _view(images, hashes, [0, 1, 0, 2, 3, 0, 4], ViewSpec())
     np.testing.assert_array_equal(mixed[[0, 2, 5]], images[[0, 2, 5]])

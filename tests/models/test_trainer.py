@@ -23,19 +23,21 @@ from tests.models.banks import clean
 _VOCABULARY = ["paper", "rock", "scissors"]
 
 
+def _row(draw, seed: int, digest: int) -> dict[str, object]:
+    """Return the columns of an image."""
+    return {
+        names.IMAGE_BYTES: draw(seed),
+        names.IMAGE_HASH: f"{digest:064x}".encode(),
+        names.LABEL_INDEX: seed % 3,
+    }
+
+
 @pytest.fixture(scope="module")
 def ran(write_bank, write_records, draw, tmp_path_factory) -> Path:
     """Return the folder of a run with bank/, images, model/ and run/."""
     directory = tmp_path_factory.mktemp("training")
     bank = write_bank(directory / "bank", dim=1280, images=30, views=2)
-    rows = [
-        {
-            names.IMAGE_BYTES: draw(seed),
-            names.IMAGE_HASH: f"{seed * 7919 % 31:064x}".encode(),
-            names.LABEL_INDEX: seed % 3,
-        }
-        for seed in range(9)
-    ]
+    rows = [_row(draw, seed, seed * 7919 % 31) for seed in range(9)]
     write_records(directory / "images-00000-of-00001", rows)
     config = {
         "model": {
@@ -124,14 +126,7 @@ def test_the_distribution_of_the_features_is_exported(ran: Path) -> None:
 def test_the_distribution_of_a_trained_backbone_is_computed_from_images(
     write_records, draw, tmp_path
 ) -> None:
-    rows = [
-        {
-            names.IMAGE_BYTES: draw(seed),
-            names.IMAGE_HASH: f"{seed:064x}".encode(),
-            names.LABEL_INDEX: seed % 3,
-        }
-        for seed in range(130)
-    ]
+    rows = [_row(draw, seed, seed) for seed in range(130)]
     write_records(tmp_path / "train-00000-of-00001", rows[:70])
     write_records(tmp_path / "eval-00000-of-00001", rows[70:])
     settings = ModelSettings.from_mapping(

@@ -144,15 +144,6 @@ def assert_same(root, photos, settings, ingested=None, **plan):
     return judged
 
 
-def test_findings_equal_those_of_image_filter_on_the_drawn_set(faulty, tmp_path):
-    judged = assert_same(tmp_path, faulty, JudgeSettings(min_side=16))
-    reasons = {row["path"]: row["reason"] for row in judged.images.rejected}
-    for fault in FAULTS:
-        if fault.reason in ("zero_byte", "truncated", "not_an_image", "duplicate"):
-            assert reasons.get(fault.path) == fault.reason
-    assert judged.data["in"] == 3 * 8 + len(FAULTS)
-
-
 def test_classes_from_two_sources_are_told_apart_by_their_files_on_every_driver(tmp_path):
     photos = tmp_path / "photos"
     for number in range(40):

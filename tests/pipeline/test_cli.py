@@ -62,15 +62,6 @@ def test_the_shell_completes_exports_presets_and_settings(monkeypatch, words, co
     assert imgpipe().stdout.split() == completed
 
 
-def test_scanning_reviews_and_the_client_do_not_import_tensorflow():
-    program = (
-        "import sys, imgpipe.components, imgpipe.pipeline.execution.pipeline_run\n"
-        "import imgpipe.pipeline.review.web, imgpipe.serving.client\n"
-        "print(sorted({'tensorflow', 'tfx', 'apache_beam', 'keras'} & set(sys.modules)))\n"
-    )
-    assert python_program.printed(program).strip() == "[]"
-
-
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Return a folder with eight images of each of the classes "a b" and "ü"."""

@@ -79,13 +79,6 @@ def test_drift_writes_only_json_to_standard_output(pushed, logs, capfd):
     assert "no drift in the answers" in streams.err
 
 
-def test_few_requests_are_not_judged(pushed, tmp_path, capfd):
-    write_log(tmp_path / "r", probabilities(10))
-    assert run(tmp_path / "r", pushed) == 0
-    said = capfd.readouterr().out
-    assert "not compared: 10 answers are too few to compare: 50 are needed" in said
-
-
 def test_truncated_logs_missing_versions_and_undecodable_images_are_named(pushed, tmp_path, capfd):
     sent = [image(number) for number in range(60)]
     sent[3] = b"no image"

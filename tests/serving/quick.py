@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,6 +40,23 @@ def running(base: Path, name: str = "m", **changes: Any) -> Iterator[ModelServer
     with ModelServer(name, base, quick(**changes)) as server:
         server.wait_until_available(120)
         yield server
+
+
+def served_by_program(*words: str | Path) -> tuple[subprocess.Popen[str], list[dict[str, Any]]]:
+    """Start `imgpipe serve`; return the process and its JSON lines until a version answers."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "imgpipe", "serve", *words, "--port", "0", "--json", "-"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines = []
+    for text in process.stdout:
+        lines.append(json.loads(text))
+        if lines[-1].get("state") == "AVAILABLE":
+            break
+    return process, lines
 
 
 def ask(

@@ -25,17 +25,6 @@ def test_a_file_that_is_no_schema_is_named_in_the_error(tmp_path: Path, content:
         schema.read(path)
 
 
-def test_a_written_schema_is_read_back_unchanged(tmp_path: Path):
-    from tensorflow_metadata.proto.v0 import schema_pb2
-
-    from imgpipe.components.data_gate import schema
-
-    wanted = schema_pb2.Schema()
-    wanted.feature.add(name="label", domain="label")
-    schema.write(wanted, str(tmp_path / "schema.pbtxt"))
-    assert schema.read(tmp_path / "schema.pbtxt") == wanted
-
-
 @pytest.fixture
 def schema(tmp_path: Path) -> Path:
     """Return the path of a schema with one feature."""

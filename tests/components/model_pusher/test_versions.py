@@ -1,13 +1,10 @@
 """Versions and manifests: a version is published whole or not at all, and numbers only grow."""
 
-import contextlib
 import errno
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,25 +12,12 @@ import pytest
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.model_pusher import versions
 from imgpipe.components.model_pusher.push import Candidate, push
-from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.described_files import version_damage
 from imgpipe.models.files.regular_files import sha256
-from imgpipe.pipeline.commands import rollback
 from imgpipe.serving.server import storage
-from tests import python_program
+from tests.components.model_pusher.conftest import GATES
 from tests.folder_renames import refused
-
-
-@pytest.fixture
-def saved_model(tmp_path: Path) -> Path:
-    """Return the folder of an export with a graph and variables."""
-    folder = tmp_path / "export"
-    (folder / "variables").mkdir(parents=True)
-    (folder / "saved_model.pb").write_bytes(b"graph")
-    (folder / "assets").mkdir()
-    (folder / "assets" / "vocabulary.txt").write_text("a\nb\n")
-    (folder / "variables" / "variables.data").write_bytes(b"weights" * 1000)
-    return folder
 
 
 def test_a_published_version_is_described_file_by_file(tmp_path: Path, saved_model: Path):
@@ -144,9 +128,6 @@ def test_a_broken_manifest_is_no_version(tmp_path: Path, text: str):
     assert manifest.latest(tmp_path) is None
 
 
-GATES = {"model": True, "serving": True}
-
-
 def test_a_version_with_flipped_bytes_is_not_whole_and_is_pushed_again(
     tmp_path: Path, saved_model: Path
 ):
@@ -253,33 +234,8 @@ def test_publishing_without_permission_names_the_file_and_what_to_do(
     monkeypatch.setattr(versions.filelock.FileLock, "acquire", acquire)
     with pytest.raises(ResourceError, match="could not publish a version") as found:
         versions.publish(base, {"": saved_model}, {})
-    assert f"Permission denied: '{base}/.lock'. Nothing was changed there" in str(found.value)
-
-
-def test_publishing_on_a_full_disk_fails_with_a_message_and_changes_nothing(
-    tmp_path: Path, saved_model: Path
-):
-    """A limit on the file size of the process stands in for a full disk: a write fails half-way."""
-    base = tmp_path / "model"
-    versions.publish(base, {"": saved_model}, {"run_key": "before"})
-    (saved_model / "variables" / "variables.data").write_bytes(os.urandom(3_000_000))
-    program = (
-        "import resource, signal, sys\nfrom pathlib import Path\n"
-        "from imgpipe.components.model_pusher import versions\n"
-        "from imgpipe.models.errors import ResourceError\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))\n"
-        "try: versions.publish(Path(sys.argv[1]), {'': Path(sys.argv[2])}, {})\n"
-        "except ResourceError as error: print(error); sys.exit(error.exit_code)\n"
-    )
-    result = python_program.ended(program, base, saved_model)
-    assert result.returncode == ResourceError.exit_code, result.stderr
-    assert "could not publish a version" in result.stdout
-    assert "free space" in result.stdout
-    assert "Nothing was changed" in result.stdout
-    assert manifest.version_numbers(base) == [1]
-    assert manifest.latest(base).run_key == "before"
-    assert not list(base.glob(".tmp-*"))
+    said = f"Permission denied: '{base}/.lock'. Nothing was changed there; free space"
+    assert said in str(found.value)
 
 
 def test_concurrent_publishers_of_one_folder_lose_no_version(tmp_path: Path, saved_model: Path):
@@ -295,161 +251,3 @@ def test_concurrent_publishers_of_one_folder_lose_no_version(tmp_path: Path, sav
     assert [process.wait(timeout=60) for process in processes] == [0, 0]
     assert manifest.version_numbers(base) == list(range(1, 11))
     assert len(list(manifest.versions(base))) == 10
-
-
-def _publish(base: Path, graph: bytes, run_key: str) -> None:
-    """Publish a version with this graph and otherwise the files of `saved_model`."""
-    other = base.parent / "other"
-    shutil.copytree(base.parent / "export", other)
-    (other / "saved_model.pb").write_bytes(graph)
-    versions.publish(base, {"": other}, {"run_key": run_key})
-    shutil.rmtree(other)
-
-
-class TestRollback:
-    """A rollback publishes an earlier model under a new number and withdraws the later one."""
-
-    @pytest.fixture
-    def base(self, tmp_path: Path, saved_model: Path) -> Path:
-        """Return a folder of versions after a rollback.
-
-        Version 1 is of run "good", version 2 of run "bad" with another graph, and version 3 is
-        version 1 again.
-        """
-        base = tmp_path / "model"
-        versions.publish(base, {"": saved_model}, {"run_key": "good", "vocabulary": ["a", "b"]})
-        (saved_model / "saved_model.pb").write_bytes(b"worse")
-        versions.publish(base, {"": saved_model}, {"run_key": "bad"})
-        rollback.rollback(base, None)
-        return base
-
-    def test_publishes_the_earlier_model(self, base: Path):
-        newest = manifest.latest(base)
-        assert newest.number == 3
-        assert newest.run_key == "good"
-        assert (newest.path / "saved_model.pb").read_bytes() == b"graph"
-        assert newest.manifest["rolled_back_to"] == 1
-        assert manifest.baseline_for(base, "bad").number == 3
-        assert manifest.baseline_for(base, "good") is None, "version 2 was withdrawn"
-        assert manifest.why_no_baseline(base).endswith("(a rollback has withdrawn others)")
-
-    def test_a_withdrawn_model_stays_away_and_others_are_published(
-        self, base: Path, saved_model: Path
-    ):
-        (base / "3" / "saved_model.pb").write_bytes(b"broken")
-        withdrawn = Candidate(saved_model, {"run_key": "bad"})
-        assert push(base, withdrawn, GATES, 5)["refused_by"] == ["rollback"]
-        (saved_model / "saved_model.pb").write_bytes(b"better")
-        assert push(base, Candidate(saved_model), GATES, 5)["status"] == "pushed"
-        assert push(base, Candidate(saved_model), GATES, 5)["status"] == "unchanged"
-        (saved_model / "saved_model.pb").write_bytes(b"worse")
-        assert push(base, withdrawn, GATES, 5)["refused_by"] == ["rollback"]
-
-    @pytest.fixture
-    def before_the_lock(self, monkeypatch: pytest.MonkeyPatch):
-        """Return a function that sets what another process does just before a publisher locks."""
-        original = versions.exclusive
-
-        def do(other: Callable[[], object]) -> None:
-            @contextlib.contextmanager
-            def exclusive(base: Path) -> Iterator[None]:
-                monkeypatch.setattr(versions, "exclusive", original)
-                other()
-                with original(base):
-                    yield
-
-            monkeypatch.setattr(versions, "exclusive", exclusive)
-
-        return do
-
-    @pytest.mark.parametrize(("graph", "refused_by"), [(b"worst", ["rollback"]), (b"other", [])])
-    def test_a_rollback_during_a_push_is_not_undone(
-        self, base: Path, saved_model: Path, before_the_lock, graph: bytes, refused_by: list[str]
-    ):
-        _publish(base, b"worst", "worst")
-        before_the_lock(lambda: rollback.rollback(base, 1))
-        (saved_model / "saved_model.pb").write_bytes(graph)
-        outcome = push(base, Candidate(saved_model, {"run_key": "mine"}), GATES, 9)
-        assert outcome["refused_by"] == refused_by
-        assert manifest.latest(base).run_key == ("good" if refused_by else "mine")
-        worst = next(version for version in manifest.versions(base) if version.run_key == "worst")
-        assert worst.identity in manifest.withdrawn(base)
-
-    @pytest.mark.parametrize(
-        ("meanwhile", "status"),
-        [
-            (lambda base: rollback.rollback(base, 3), "refused"),
-            (lambda base: _publish(base, b"theirs", "theirs"), "refused"),
-            (lambda base: _publish(base, b"mine", "mine"), "unchanged"),
-            (lambda base: None, "pushed"),
-        ],
-        ids=["a rollback", "another model", "the same model at the same time", "nothing"],
-    )
-    def test_a_model_is_published_only_if_the_version_it_was_compared_with_is_still_the_one(
-        self, base: Path, saved_model: Path, before_the_lock, meanwhile, status: str
-    ):
-        _publish(base, b"compared", "another day")
-        facts = {"run_key": "mine", "baseline_version": 4}
-        (saved_model / "saved_model.pb").write_bytes(b"mine")
-        before_the_lock(lambda: meanwhile(base))
-        outcome = push(base, Candidate(saved_model, facts), GATES, 9)
-        assert outcome["status"] == status
-        assert outcome["refused_by"] == (["other_version"] if status == "refused" else [])
-        now = {"run_key": "mine", "baseline_version": 5}  # as when it is run again
-        again = push(base, Candidate(saved_model, now), GATES, 9)["status"]
-        assert again == ("pushed" if status == "refused" else "unchanged")
-
-    def test_of_two_first_runs_at_once_one_publishes(self, tmp_path: Path, saved_model: Path):
-        base, first = tmp_path / "none yet", {"baseline_version": 0}
-        for run_key, refused_by in (("a", []), ("b", ["other_version"])):
-            (saved_model / "saved_model.pb").write_text(run_key)
-            facts = first | {"run_key": run_key}
-            outcome = push(base, Candidate(saved_model, facts), GATES, 9)
-            assert outcome["refused_by"] == refused_by
-
-    def test_a_push_during_a_rollback_is_withdrawn(
-        self, base: Path, saved_model: Path, before_the_lock
-    ):
-        (saved_model / "saved_model.pb").write_bytes(b"other")
-        before_the_lock(lambda: versions.publish(base, {"": saved_model}, {"run_key": "other"}))
-        rollback.rollback(base, 1)
-        assert manifest.latest(base).number == 5
-        assert manifest.versions(base)
-        other = next(version for version in manifest.versions(base) if version.number == 4)
-        assert other.identity in manifest.withdrawn(base)
-
-    def test_the_version_to_publish_may_be_named_by_its_folder(self, base: Path):
-        with pytest.raises(ConfigError, match=r"2 is one model, and version 1 is another one"):
-            rollback.rollback(base / "2", 1)
-        rollback.rollback(base / "2", None)
-        newest = manifest.latest(base)
-        assert (newest.path / "saved_model.pb").read_bytes() == b"worse"
-        assert newest.manifest["rolled_back_to"] == 2
-
-    def test_a_rollback_to_a_version_that_cannot_be_is_refused(
-        self, base: Path, tmp_path: Path, saved_model: Path
-    ):
-        (base / "1" / "saved_model.pb").write_bytes(b"grapH")
-        with pytest.raises(ResourceError, match=r"1 is damaged: saved_model\.pb has changed"):
-            rollback.rollback(base, 1)
-        base = tmp_path / "other"
-        versions.publish(base, {"": saved_model}, {})
-        with pytest.raises(ConfigError, match="there is no earlier model"):
-            rollback.rollback(base, None)
-        with pytest.raises(ConfigError, match=r"has no version 9\. Versions: 1\."):
-            rollback.rollback(base, 9)
-
-    @pytest.mark.parametrize(("intact", "to"), [(1, None), (1, 1), (2, None)])
-    def test_a_damaged_newest_version_is_replaced_and_its_model_withdrawn(
-        self, tmp_path: Path, saved_model: Path, intact: int, to: int | None
-    ):
-        base = tmp_path / "other"
-        for number in range(1, intact + 2):
-            (saved_model / "saved_model.pb").write_bytes(b"graph %d" % number)
-            versions.publish(base, {"": saved_model}, {})
-        (base / str(intact + 1) / "saved_model.pb").write_bytes(b"broken!")
-        rollback.rollback(base, to)
-        newest = manifest.latest(base)
-        assert newest.manifest["rolled_back_to"] == intact
-        assert len(newest.withdrawn) == 1
-        assert push(base, Candidate(saved_model), GATES, 5)["refused_by"] == ["rollback"]

@@ -1,6 +1,5 @@
 """The page of the report: its text, what it says if facts are missing, and that it is safe."""
 
-import html.parser
 import re
 
 import pytest
@@ -16,76 +15,10 @@ from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.features.bank import JudgedFeatures
 from imgpipe.models.finding import Finding, in_files, make_finding
 from imgpipe.models.training.history import FineTuned, Tried
-from tests import python_program
 from tests.answer_tables import figures
 from tests.declared import made
-from tests.pages import render
+from tests.pages import read, render
 from tests.run_facts import BLESSED, data_summary, facts, in_file, jpeg, reject, solved
-
-VOID = {"meta", "img", "br", "link", "input", "hr"}
-
-
-class Page(html.parser.HTMLParser):
-    """A parser of the page, which fails if tags are not balanced.
-
-    It collects the ids, the links, the tags, the alternative texts and the visible text.
-    """
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.ids, self.links, self.tags, self.texts = [], [], [], [], []
-        self.captions = self.tables = 0
-        self.alts = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        values = dict(attrs)
-        self.tags.append(tag)
-        if "id" in values:
-            self.ids.append(values["id"])
-        self.links += [v for k, v in attrs if k in ("href", "src", "xlink:href")]
-        self.tables += tag == "table"
-        self.captions += tag == "caption"
-        if tag == "img" and values.get("alt") != "":  # a caption says what an enlarged one is
-            self.alts.append(values.get("alt"))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if not self.open or self.open[-1] != "style":
-            self.texts.append(data)
-
-    @property
-    def text(self):
-        """Return the visible text with single spaces."""
-        return re.sub(r"\s+", " ", " ".join(self.texts))
-
-
-def read(found, timings=None, images=None, state=BLESSED):
-    """Return the parsed page after assertions that hold for every page."""
-    text = render(found, timings, {} if images is None else images, state)
-    parsed = Page(text)
-    assert len(parsed.ids) == len(set(parsed.ids))
-    assert not {"script", "iframe", "link", "object", "form"} & set(parsed.tags)
-    for link in parsed.links:
-        assert link.startswith(("#", "data:image/")), link
-        assert not link.startswith("#") or link[1:] in parsed.ids
-    assert "url(http" not in text
-    assert parsed.captions == parsed.tables
-    assert all(parsed.alts)
-    assert "could not be drawn" not in parsed.text.lower()
-    text.encode("utf-8")
-    return parsed
 
 
 def ids(parsed):
@@ -198,12 +131,6 @@ def test_a_cell_shows_four_images_and_a_row_of_the_gallery_frames_the_least_typi
         for name in ("paper", "rock", "scissors")
         for i in (9, 10, 11)
     ]
-
-
-def test_the_page_says_where_the_groups_are_that_it_does_not_show(timings):
-    values = facts()
-    values["near"]["groups"] = 60
-    assert "The table of images in the quarantine lists all groups." in read(values, timings).text
 
 
 def test_the_sections_with_figures_have_their_content(timings):
@@ -407,14 +334,6 @@ def test_what_cannot_be_drawn_leaves_the_others_on_the_page(monkeypatch, build, 
     text = render(facts(), None, {}, BLESSED)
     assert f"Could not be drawn ({error}" in text
     assert "Serving checks" in text
-
-
-def test_importing_the_page_imports_nothing_heavy():
-    code = (
-        "import sys, imgpipe.components.report.page, imgpipe.components.run_record.verdict\n"
-        "print({'tensorflow', 'tfx', 'matplotlib', 'jinja2'} & set(sys.modules))"
-    )
-    assert python_program.printed(code).strip() == "set()"
 
 
 def test_the_networks_that_were_tried_and_the_stages_are_listed():

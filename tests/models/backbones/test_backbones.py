@@ -11,7 +11,6 @@ import pytest
 
 from imgpipe.models import backbones
 from imgpipe.models.errors import ConfigError, ResourceError
-from tests import python_program
 
 
 def test_every_backbone_describes_itself() -> None:
@@ -126,15 +125,3 @@ def test_batch_normalisation_is_kept_only_if_the_backbone_trains(
     assert len(found) == norms
     assert bool(model.trainable_weights) == trainable
     assert all(layer.trainable == trainable for layer in model.layers if layer.weights)
-
-
-def test_computing_fingerprints_imports_no_tensorflow() -> None:
-    code = (
-        "import sys; from imgpipe.models import backbones; "
-        "[backbones.Backbone(name, weights='none').key() for name in backbones.registry.names()]; "
-        "from imgpipe.models.features.extractor import FeatureExtractor; "
-        "from imgpipe.models.settings.model import ModelSettings; "
-        "FeatureExtractor(ModelSettings(), 'float32').key(1); "
-        "print('tensorflow' in sys.modules, 'keras' in sys.modules, 'h5py' in sys.modules)"
-    )
-    assert python_program.printed(code).split() == ["False", "False", "False"]

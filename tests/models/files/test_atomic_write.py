@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import stat
 import subprocess
 import sys
 import threading
@@ -88,28 +87,6 @@ def test_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path):
         thread.join(timeout=30)
     assert target.read_bytes() in contents
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_file_and_folder_are_forced_to_disk_around_the_rename(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """The order survives a power loss: first the content, then the rename, then the folder."""
-    calls: list[str] = []
-    fsync, replace = os.fsync, Path.replace
-
-    def noted_fsync(descriptor: int) -> None:
-        kind = "folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
-        calls.append(kind)
-        fsync(descriptor)
-
-    def noted_replace(self: Path, target: Path) -> Path:
-        calls.append("rename")
-        return replace(self, target)
-
-    monkeypatch.setattr(os, "fsync", noted_fsync)
-    monkeypatch.setattr(Path, "replace", noted_replace)
-    atomic_write(tmp_path / "file", "content")
-    assert calls == ["file", "rename", "folder"]
 
 
 @pytest.fixture

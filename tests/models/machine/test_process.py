@@ -14,7 +14,6 @@ import tensorflow as tf
 
 from imgpipe.models.machine import process
 from imgpipe.models.machine.process import computed_ahead, quick_imports
-from tests import python_program
 
 
 @pytest.fixture
@@ -34,25 +33,6 @@ def test_objects_of_the_block_are_not_visited_by_the_collector() -> None:
     assert gc.isenabled()
     assert gc.get_freeze_count() > 0
     assert not any(one is created for one in gc.get_objects())
-
-
-def test_nothing_changes_once_tensorflow_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tensorflow", sys)
-    before = gc.get_freeze_count()
-    with quick_imports():
-        assert gc.isenabled()
-    assert gc.get_freeze_count() == before
-
-
-@pytest.mark.parametrize("argument", ["--version", "--no-such-option"])
-def test_the_exit_of_the_program_visits_no_objects(argument: str) -> None:
-    program = (
-        "import atexit, gc, sys, imgpipe\n"
-        "atexit.register(lambda: print(gc.get_freeze_count() > 0, len(gc.get_objects()) < 1000))\n"
-        f"sys.argv[1:] = [{argument!r}]\n"
-        "imgpipe._main()\n"
-    )
-    assert python_program.ended(program).stdout.splitlines()[-1] == "True True"
 
 
 def test_results_come_in_order_and_few_are_computed_ahead() -> None:

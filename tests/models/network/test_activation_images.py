@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from imgpipe.models.errors import ConfigError
 from imgpipe.models.network import activation_images as activations
 from imgpipe.models.network.classifier import add_head, build_features
 from imgpipe.models.settings.model import ModelSettings
@@ -44,11 +43,6 @@ def test_outputs_are_those_of_each_layer(network) -> None:
 
 def test_chosen_layers_are_in_the_order_of_the_network(network) -> None:
     assert activations.choose(network, ["pool2", "conv1"]) == ["conv1", "pool2"]
-
-
-def test_an_unknown_layer_is_refused_with_the_nearest_and_all_names(network) -> None:
-    with pytest.raises(ConfigError, match=r"normalise, conv1.*Received: 'conv_1'; nearest: conv1"):
-        activations.choose(network, ["conv_1"])
 
 
 def test_the_overlay_has_the_size_of_the_image_and_the_colours_of_the_map() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -126,12 +125,6 @@ def test_the_best_weights_are_those_with_the_lowest_judged_loss(rows) -> None:
     assert found.stage["best_epoch"] == 2
     for restored, of_epoch in zip(found.layers.get_weights(), weights[1], strict=True):
         np.testing.assert_array_equal(restored, of_epoch)
-
-
-def test_training_writes_tensorboard_files(rows, tmp_path: Path) -> None:
-    fit_head(*rows, 3, ModelSettings(optimizer="adam", epochs=1), tmp_path)
-    found = {path.parent.name for path in tmp_path.rglob("events.out.tfevents.*")}
-    assert found == {"train", "validation"}
 
 
 @pytest.mark.parametrize("split", [0, 1])

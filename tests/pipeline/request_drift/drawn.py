@@ -52,7 +52,6 @@ def write_log(
     classes=CLASSES,
     labels=None,
     batch=1,
-    outputs=("label", "classes", "probabilities"),
     max_bytes=256 << 20,
 ):
     """Write requests in batches with the server's log writer; return its files, oldest first."""
@@ -73,8 +72,8 @@ def write_log(
         }
         response = predict_pb2.PredictResponse()
         sent = list(images[rows]) or [b"left out"]
-        for name in outputs:
-            tensors.fill_typed(response.outputs[name], said[name])
+        for name, values in said.items():
+            tensors.fill_typed(response.outputs[name], values)
         response.model_spec.name, response.model_spec.version.value = "m", version
         log.record({names.IMAGE_BYTES: np.array(sent, object)}, response)
     log.close()

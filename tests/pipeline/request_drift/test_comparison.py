@@ -137,28 +137,24 @@ def test_a_version_without_its_answers_gets_a_note(reference):
     assert "answers of this version to the validation images" in findings[0]["sentence"]
 
 
-def test_a_share_of_images_with_unusual_features_is_drift(known, measured):
-    """A smaller version of 181 images of hands among 1,969 images for a model of flowers."""
-    usual, unlike = known.features.threshold / 2, known.features.threshold * 1.01
+@pytest.mark.parametrize(
+    ("limit", "feature", "few", "many", "was"),
+    [
+        # A smaller version of 181 images of hands among 1,969 images for a model of flowers.
+        ("threshold", "features unlike the training data", 3, 18, "1 of 100"),
+        # A share of 4 % says little with few held-out images; their distance says more.
+        ("far", "features far from the training data", 4, 8, "1 of 1,000"),
+    ],
+)
+def test_a_share_of_images_with_unusual_features_is_drift(
+    known, measured, limit, feature, few, many, was
+):
+    usual, unusual = known.features.threshold / 2, getattr(known.features, limit) * 1.01
     requests = asked(probabilities(200), 200)
-    over, _ = compare(requests, measured(200, scores=[unlike] * 3 + [usual] * 197), known)
-    assert over == {}
-    over, _ = compare(requests, measured(200, scores=[unlike] * 18 + [usual] * 182), known)
-    (row,) = over.values()
-    assert row["feature"] == "features unlike the training data"
-    assert (row["was"], row["now"]) == ("1 of 100", "18 of 200")
-
-
-def test_a_few_images_far_from_the_training_data_are_drift(known, measured):
-    """A share of 4 % says little with few held-out images; the distance of the images says more."""
-    usual, far = known.features.threshold / 2, known.features.far * 1.01
-    requests = asked(probabilities(200), 200)
-    over, _ = compare(requests, measured(200, scores=[far] * 4 + [usual] * 196), known)
-    assert over == {}
-    over, _ = compare(requests, measured(200, scores=[far] * 8 + [usual] * 192), known)
-    (row,) = over.values()
-    assert row["feature"] == "features far from the training data"
-    assert (row["was"], row["now"]) == ("1 of 1,000", "8 of 200")
+    for count, expected in ((few, []), (many, [(feature, was, f"{many} of 200")])):
+        scores = [unusual] * count + [usual] * (200 - count)
+        over, _ = compare(requests, measured(200, scores=scores), known)
+        assert [(row["feature"], row["was"], row["now"]) for row in over.values()] == expected
 
 
 def test_a_model_without_a_distribution_of_features_gets_a_note(reference, measured):

@@ -20,7 +20,6 @@ from imgpipe.components.image_filter.judge import overrides
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import review as command
 from imgpipe.pipeline.review import web
-from tests import python_program
 from tests.pipeline.review import run_to_review
 from tests.pipeline.review.run_to_review import IMAGES, digest
 
@@ -195,11 +194,6 @@ def start(tmp_path, *options, **more):
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, **more)
     assert process.stdout is not None
     return process, [process.stdout.readline() for _ in range(4)]
-
-
-def test_the_page_needs_no_tensorflow():
-    program = "import sys, imgpipe.pipeline.review.web; print('tensorflow' in sys.modules)"
-    assert python_program.printed(program) == "False\n"
 
 
 def test_the_browser_is_not_told_the_token(tmp_path):

@@ -5,6 +5,9 @@ Replies are read in both encodings of tensors: typed fields and tensor_content.
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,6 +16,8 @@ from tensorflow_serving.apis import predict_pb2
 from imgpipe.serving.client import channel, messages
 from imgpipe.serving.client.errors import InvalidArgument, ServingError
 from imgpipe.serving.client.messages import Prediction
+from tests import python_program
+from tests.conftest import REPOSITORY
 from tests.serving.quick import ask
 
 
@@ -111,3 +116,11 @@ def test_a_label_that_is_no_class_is_kept(labels, expected):
 def test_outputs_that_are_not_classifications_are_refused(outputs):
     with pytest.raises(InvalidArgument, match="expected"):
         messages.classifications(Prediction(outputs, "m", 1, "serving_default"), 1, 5)
+
+
+def test_the_checked_in_descriptors_are_those_of_the_locked_packages(tmp_path):
+    program, file = REPOSITORY / "packaging" / "client_protos.py", tmp_path / "protos.binpb"
+    python_program.ran(sys.executable, program, file)
+    assert file.read_bytes() == Path(channel.__file__).with_name("protos.binpb").read_bytes(), (
+        "stale: run python packaging/client_protos.py serving/client/protos.binpb"
+    )

@@ -12,7 +12,6 @@ import tensorflow as tf
 from imgpipe.models import backbones, preprocess
 from imgpipe.models.backbones import layer_graph, presets
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.export import exchange_files
 from imgpipe.models.export.saved_model import export
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import (
@@ -87,24 +86,6 @@ def test_a_network_answers_as_in_keras_hub(family: str, folder: Path) -> None:
         np.testing.assert_allclose(maps[1][:, 0, 0], tokens[:, 0], atol=1e-5)
 
 
-@pytest.mark.parametrize("family", [_case(family) for family in hub_presets.FAMILIES])
-def test_photographs_are_normalised_as_in_keras_hub(
-    family: str, folder: Path, shared_data: Path
-) -> None:
-    import keras_hub
-
-    preset = hub_presets.write(family, folder)
-    size = hub_presets.FAMILIES[family]
-    files = sorted((shared_data / "cats_dogs").glob("*/*.jpg"))[:: 1240 // 20][:20]
-    pixels = np.stack([preprocess.decode(file.read_bytes(), size).numpy() for file in files])
-    entry = keras.Input((size, size, 3))
-    network = keras.Model(entry, backbones.Backbone(f"hub:{preset}").build(entry))
-    normalised = network.get_layer("normalise")(pixels)
-    expected = keras_hub.layers.ImageConverter.from_preset(str(preset))(pixels)
-    assert len(files) == 20 and np.std(expected) > 0.2
-    np.testing.assert_allclose(normalised, expected, atol=2e-6)
-
-
 def _exported(settings: ModelSettings, target: Path) -> ClassifierNetwork:
     """Export a network with a random head."""
     classifier = build_classifier(None, _CLASSES, settings, temperature=1.3)
@@ -137,27 +118,6 @@ def test_what_is_served_explained_and_read_again_is_what_was_trained(
     assert (cam.std(axis=(1, 2)) > 0).any(), "it shows places, also for a class token"
     again = network_file.load(tmp_path / "1")
     np.testing.assert_allclose(again.probabilities(_IMAGES), expected, atol=1e-6)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("family", "features"),
-    [("dinov2", "class_token"), ("siglip", "tokens"), ("swin", "average")],
-)
-def test_a_network_is_exported_or_refused(
-    family: str, features: str, folder: Path, tmp_path: Path
-) -> None:
-    settings = _settings(family, folder, features=features)
-    classifier = _exported(settings, tmp_path / "1")
-    pixels = np.random.default_rng(0).integers(0, 256, (2, settings.size, settings.size, 3))
-    pixels = pixels.astype(np.uint8)
-    expected = classifier.network(pixels.astype(np.float32))["probabilities"]
-    onnx = exchange_files.open_onnx(exchange_files.to_onnx(tmp_path / "1"))
-    np.testing.assert_allclose(onnx(pixels), expected, atol=1e-5)
-    lite = exchange_files.open_lite(exchange_files.to_lite(tmp_path / "1"))
-    np.testing.assert_allclose(lite(pixels), expected, atol=5e-3)
-    with pytest.raises(ConfigError, match="cannot read all layers of KerasHub"):
-        exchange_files.to_keras(tmp_path / "1")
 
 
 @pytest.mark.parametrize("family", [_case(family) for family in ("dinov2", "dinov3", "swin")])

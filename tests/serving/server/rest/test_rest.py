@@ -289,17 +289,6 @@ def test_any_host_is_answered_if_the_settings_say_so(serve):
     assert server.ask("GET", "/v1/models/half", headers={"Host": "evil.example"}).status == 200
 
 
-def test_a_version_of_19_digits_is_asked_as_over_grpc(models, tmp_path):
-    number = (1 << 63) - 1
-    shutil.copytree(models / "half_plus_two", tmp_path / str(number))
-    with running(tmp_path, "half", rest_api_port=-1) as server:
-        rest = Rest(server)
-        answer = rest.predict({"instances": [1]}, f"half/versions/{number}")
-        assert answer.json() == {"predictions": [2.5]}
-        missing = rest.predict({"instances": [1]}, "half/versions/9999999999999999999")
-        assert missing.status == 404 and "Specific(half, 9999999999999999999)" in missing.error()
-
-
 def test_a_signature_of_operations_cannot_be_asked(rest):
     answer = rest.predict({"signature_name": "__saved_model_init_op", "instances": [1]})
     assert answer.status == 400 and '"__saved_model_init_op" not found' in answer.error()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -419,7 +418,7 @@ def test_the_page_can_be_used_with_the_keyboard(page, images):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_fits_a_phone_without_horizontal_scrolling(page, images, scheme, tmp_path):
+def test_the_page_fits_a_phone_without_horizontal_scrolling(page, images, scheme):
     page.look(390, 844, scheme)
     choose(page, images / "half.png")
     page.choose("#folder", images)
@@ -435,8 +434,6 @@ def test_the_page_fits_a_phone_without_horizontal_scrolling(page, images, scheme
         " && e.getBoundingClientRect().height < 40).length"
     )
     assert small == 0, "a finger can hit every control"
-    if folder := os.environ.get("IMGPIPE_SCREENSHOTS"):
-        page.screenshot(Path(folder) / f"phone-{scheme}.png")
 
 
 def test_a_model_that_loads_later_appears_without_a_reload(window, base, tmp_path, images):

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from imgpipe.pipeline.application import app
 from imgpipe.pipeline.commands.serve import serve
 from imgpipe.pipeline.published.copies import example_images
 from tests import json_formats
+from tests.serving.quick import served_by_program
 
 
 def _name_classes(model: Path) -> None:
@@ -33,20 +31,9 @@ def _name_classes(model: Path) -> None:
 def test_a_program_reads_the_ports_and_the_states_of_the_versions(models, tmp_path):
     shutil.copytree(models / "images", tmp_path / "model" / "3")
     _name_classes(tmp_path / "model" / "3")
-    command = [sys.executable, "-m", "imgpipe", "serve", str(tmp_path)]
-    process = subprocess.Popen(
-        [*command, "--port", "0", "--json", "-"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    lines = []
-    for text in process.stdout:
-        lines.append(json.loads(text))
-        json_formats.conform("serve", lines[-1])
-        if lines[-1].get("state") == "AVAILABLE":
-            break
+    process, lines = served_by_program(tmp_path)
+    for line in lines:
+        json_formats.conform("serve", line)
     with urllib.request.urlopen(lines[0]["page"], timeout=20) as answer:
         assert b"<title>Try the model</title>" in answer.read()
     process.terminate()
