@@ -40,9 +40,8 @@ from keras._tf_keras.keras.preprocessing.image import ImageDataGenerator
 from benchmarks import common
 from benchmarks.common import Figure, Trained
 from imgpipe.components.common.splits import SplitRule
-from imgpipe.models import backbones
+from imgpipe.models import backbones, names
 from imgpipe.models.backbones.architectures import efficientnet_lite, keras_applications
-from imgpipe.models.names import feature_names as names
 from imgpipe.models.network.classifier import read
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.pipeline.configuration.config import Config

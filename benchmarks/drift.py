@@ -46,7 +46,7 @@ class Asker:
         import numpy as np
         from tensorflow_serving.apis import predict_pb2
 
-        from imgpipe.models.names import feature_names as names
+        from imgpipe.models import names
         from imgpipe.serving import tensors
         from imgpipe.serving.server.request_log import RequestLog
         from imgpipe.serving.server.settings import Settings

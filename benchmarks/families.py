@@ -23,9 +23,9 @@ import numpy as np
 from imgpipe.components.common.answer_table import AnswerRow, AnswerTable
 from imgpipe.components.image_evaluator.rules import Evidence, decide
 from imgpipe.components.image_evaluator.settings import EvaluateSettings
+from imgpipe.models import names
 from imgpipe.models.head.certainty import CHANCE, interval, paired_answers
-from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.feature_names import Flags
+from imgpipe.models.names import Flags
 
 _ACCURACY: Final = 0.9
 _ALIKE: Final = (1.0, 0.5, 0.2)

@@ -27,13 +27,13 @@ from benchmarks import common
 from benchmarks.common import Figure
 from benchmarks.load import noise
 from benchmarks.transfer import SETS, SPLITS, GroupedImages
+from imgpipe.models import names
 from imgpipe.models.export.saved_model import export
 from imgpipe.models.features import folds
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.files.described_files import SERVING_DEFAULT
 from imgpipe.models.head import feature_choice
 from imgpipe.models.head.solved_head import HeadSolver
-from imgpipe.models.names import feature_names as names
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.settings.network import COVARIANCE

@@ -39,9 +39,8 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks import against_course, common, training
 from benchmarks.common import Figure, Finished, ImageSet
 from imgpipe.components.common.storage import records
-from imgpipe.models import preprocess
+from imgpipe.models import names, preprocess
 from imgpipe.models.features.extractor import FeatureExtractor
-from imgpipe.models.names import feature_names as names
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.settings.network import AVERAGE
 

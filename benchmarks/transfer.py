@@ -38,7 +38,7 @@ from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.head.certainty import standard_error
 from imgpipe.models.head.solved_head import HeadSolver
-from imgpipe.models.names.feature_names import Flags, Integers, Names
+from imgpipe.models.names import Flags, Integers, Names
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.settings.network import COVARIANCE
 

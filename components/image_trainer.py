@@ -18,7 +18,7 @@ from tfx.types.standard_artifacts import Examples, Model, ModelRun
 from tfx.types.standard_component_specs import TrainerSpec
 
 from imgpipe.components.common.artifacts import DataBlessing, require_data_blessing
-from imgpipe.models.names import feature_names as names
+from imgpipe.models import names
 
 #: Dotted path of our own training function.
 RUN_FN = "imgpipe.models.trainer.run_fn"

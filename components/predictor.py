@@ -28,11 +28,11 @@ from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.common.storage.shards import Shard, batches, shards
 from imgpipe.components.image_evaluator.baseline import is_empty
 from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER, BASELINE_FILE
+from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import images_at_once
-from imgpipe.models.names import feature_names as names
 from imgpipe.serving.served import Served
 
 _log = logging.getLogger(__name__)

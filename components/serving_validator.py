@@ -21,11 +21,11 @@ from typing_extensions import TypedDict
 
 from imgpipe.components.common import artifacts, loaded_model
 from imgpipe.components.common.storage import manifest, records
+from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.regular_files import local_path
 from imgpipe.models.machine import process
-from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.model_names import PARITY_FILE
+from imgpipe.models.names import PARITY_FILE
 from imgpipe.serving.client import Client, ServingError
 from imgpipe.serving.client.images import chunks
 from imgpipe.serving.server.runtime import Runtime

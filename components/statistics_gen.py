@@ -16,7 +16,7 @@ from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
 from imgpipe.components.common.storage import records
 from imgpipe.components.data_gate.data_gate import STATISTICS_FILE
-from imgpipe.models.names import feature_names as names
+from imgpipe.models import names
 
 
 @component

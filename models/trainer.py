@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from imgpipe.models import names
 from imgpipe.models.export.saved_model import export, write_digest
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.bank import settings_of_bank
@@ -24,14 +25,13 @@ from imgpipe.models.files.regular_files import local_path
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.head.calibration import calibrate, softmax
 from imgpipe.models.machine import progress
-from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.feature_names import Floats
-from imgpipe.models.names.model_names import (
+from imgpipe.models.names import (
     FEATURES,
     HISTORY_FILE,
     PARITY_FILE,
     PROBABILITIES,
     TENSORBOARD_FOLDER,
+    Floats,
 )
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier

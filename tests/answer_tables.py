@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from imgpipe.components.common.answer_table import AnswerRow, AnswerTable, Cell
+from imgpipe.models import names
 from imgpipe.models.head.certainty import AccuracyFigures, accuracy_figures
-from imgpipe.models.names import feature_names as names
 
 
 def answer(

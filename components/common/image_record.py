@@ -18,8 +18,8 @@ from imgpipe.components.common.image_file.content import Content
 from imgpipe.components.common.image_file.header import as_png, by_pillow
 from imgpipe.components.common.image_file.pixels import MEASUREMENTS
 from imgpipe.components.common.storage.records import Value, first, make, read_json, text
+from imgpipe.models import names
 from imgpipe.models.finding import Finding
-from imgpipe.models.names import feature_names as names
 from imgpipe.serving.look import Look
 
 if TYPE_CHECKING:

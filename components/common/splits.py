@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from imgpipe.components.common.settings import LARGEST
-from imgpipe.models.names import feature_names as names
+from imgpipe.models import names
 from imgpipe.models.settings.limits import STRICT
 
 #: Where several splits claim an image or a group, it stays in the first of these, so that no model

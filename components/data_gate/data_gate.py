@@ -26,9 +26,9 @@ from imgpipe.components.data_gate import drift as comparison
 from imgpipe.components.data_gate import schema as schemas
 from imgpipe.components.data_gate.settings import GATE_FILE, GatePlan
 from imgpipe.components.image_filter.quarantine import read_summary
+from imgpipe.models import names
 from imgpipe.models.errors import DataRefused, ResourceError
 from imgpipe.models.finding import said
-from imgpipe.models.names import feature_names as names
 
 _ANOMALIES_FILE = "SchemaDiff.pb"  # written by TFX's ExampleValidator
 STATISTICS_FILE = "FeatureStats.pb"  # written by StatisticsGen, with the name of TFX

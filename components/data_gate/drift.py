@@ -17,9 +17,9 @@ from tensorflow_metadata.proto.v0.statistics_pb2 import Histogram
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.data_gate.rules import ACCEPT, against
+from imgpipe.models import names
 from imgpipe.models.finding import Finding
-from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.feature_names import Floats
+from imgpipe.models.names import Floats
 
 DriftKind = Literal["drift", "skew"]
 Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList

@@ -19,9 +19,9 @@ from imgpipe.components.data_gate.settings import GateSettings
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.findings import title_of
 from imgpipe.components.image_filter.judge.checks import decodable, whole_set
+from imgpipe.models import names
 from imgpipe.models.finding import Finding, make_finding, said
 from imgpipe.models.head.certainty import wilson
-from imgpipe.models.names import feature_names as names
 
 if TYPE_CHECKING:
     from tensorflow_metadata.proto.v0 import anomalies_pb2

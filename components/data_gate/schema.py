@@ -15,8 +15,8 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from imgpipe.components.common.storage.records import write_text
 from imgpipe.components.data_gate.drift import Statistics, with_comparators
+from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.names import feature_names as names
 
 #: Share of the images that must have a known format and mode. A first PNG among JPEG files must
 #: not stop a run, but a change of most files must.

@@ -40,10 +40,10 @@ from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.settings import ReadPlan
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.example_gen.sources.base import KEY_BYTES, Item, fingerprint
+from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.regular_files import local_path
 from imgpipe.models.machine import progress
-from imgpipe.models.names import feature_names as names
 
 
 @dataclass(frozen=True)

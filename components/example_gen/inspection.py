@@ -18,10 +18,10 @@ from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.blob_store import BlobStore
 from imgpipe.components.example_gen.sources.base import Item, Source
+from imgpipe.models import names
 from imgpipe.models.files import source_code
 from imgpipe.models.machine.process import computed_ahead
 from imgpipe.models.machine.system import processors
-from imgpipe.models.names import feature_names as names
 from imgpipe.serving.look import Look
 
 #: Threads at most. Each may hold a file of 256 MiB and the pixels of `PIXEL_LIMIT`, 375 MB.

@@ -20,6 +20,7 @@ from imgpipe.components.feature_bank.storage import (
     record_key,
     shared_extractor,
 )
+from imgpipe.models import names
 from imgpipe.models.features.bank import (
     BANK_FILE,
     BankFacts,
@@ -33,7 +34,6 @@ from imgpipe.models.features.bank import (
 from imgpipe.models.head import feature_choice
 from imgpipe.models.head.feature_choice import HeadInput
 from imgpipe.models.machine import progress
-from imgpipe.models.names import feature_names as names
 from imgpipe.models.network.covariance_pooling import axes_sha256, read_axes
 from imgpipe.models.settings.model import ModelSettings
 

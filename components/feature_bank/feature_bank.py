@@ -33,10 +33,10 @@ from imgpipe.components.feature_bank.storage import (
     make_plan,
     plan_one_block,
 )
+from imgpipe.models import names
 from imgpipe.models.features.bank import BankOrigin, read_facts
 from imgpipe.models.features.extractor import BankNetwork, resolve_precision
 from imgpipe.models.machine import progress
-from imgpipe.models.names import feature_names as names
 from imgpipe.models.settings.model import ModelSettings
 
 _GIBIBYTE = 2**30

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from imgpipe.components.common.storage.blob_store import BlobStore
+from imgpipe.models import names
 from imgpipe.models.features.extractor import BankNetwork, FeatureExtractor
-from imgpipe.models.names import feature_names as names
 from imgpipe.models.settings.network import one_block, single_blocks
 
 #: Name of the `BlobStore`.

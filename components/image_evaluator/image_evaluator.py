@@ -38,9 +38,9 @@ from imgpipe.components.image_evaluator import new_images, rules
 from imgpipe.components.image_evaluator.baseline import is_empty
 from imgpipe.components.image_evaluator.decision import DECISION_FILE, Decision
 from imgpipe.components.image_evaluator.settings import BASELINE_FILE, EvaluatorPlan
+from imgpipe.models import names
 from imgpipe.models.head.answers import OutOfFold
-from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.model_names import HISTORY_FILE
+from imgpipe.models.names import HISTORY_FILE
 from imgpipe.models.training.history import History
 
 MODEL_RUN = "model_run"

@@ -25,8 +25,8 @@ from imgpipe.components.image_evaluator.decision import (
     UnlikeImages,
 )
 from imgpipe.components.image_evaluator.settings import EvaluateSettings
+from imgpipe.models import names
 from imgpipe.models.head.certainty import CHANCE, interval, paired_answers
-from imgpipe.models.names import feature_names as names
 from imgpipe.models.training.history import Folds
 
 #: Tolerance of every comparison with a limit: 0.97 - 0.01 is less than 0.96 in float64.

@@ -22,8 +22,8 @@ from imgpipe.components.image_filter.judge.checks import CHECKS
 from imgpipe.components.image_filter.judge.image_row import ImageRow, decide, finding_of
 from imgpipe.components.image_filter.placement import families, placement
 from imgpipe.components.image_filter.settings import FilterPlan
+from imgpipe.models import names
 from imgpipe.models.machine import progress
-from imgpipe.models.names import feature_names as names
 
 
 def examine(records: Iterable[ImageRecord], plan: FilterPlan) -> Iterator[tuple[ImageRow, bytes]]:

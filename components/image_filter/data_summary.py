@@ -16,8 +16,8 @@ from imgpipe.components.image_filter.image_table import NOT_RELABELLED, ImageTab
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.judge.overrides import override_of
 from imgpipe.components.image_filter.settings import FilterPlan
+from imgpipe.models import names
 from imgpipe.models.finding import Finding, make_finding
-from imgpipe.models.names import feature_names as names
 from imgpipe.serving.look import PIXEL_LIMIT
 from imgpipe.serving.server.settings import DEFAULT_MAX_MESSAGE_BYTES
 

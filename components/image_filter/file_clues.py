@@ -20,10 +20,10 @@ import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.image_filter.judge.image_row import ImageRow
+from imgpipe.models import names
 from imgpipe.models.features import folds
 from imgpipe.models.head.certainty import interval
-from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.feature_names import Array, Floats, Integers
+from imgpipe.models.names import Array, Floats, Integers
 
 #: Images that are asked about at most. They give the accuracy within 1.5 points and take seconds.
 MOST_IMAGES: Final = 5_000

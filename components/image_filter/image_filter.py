@@ -42,8 +42,8 @@ from imgpipe.components.image_filter import comparison, image_table, quarantine
 from imgpipe.components.image_filter.data_summary import DataSummary, check_conservation, summarise
 from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.settings import FilterPlan
+from imgpipe.models import names
 from imgpipe.models.machine import progress
-from imgpipe.models.names import feature_names as names
 
 _PARTS = ".parts"  # folder for the rows of single images while the filter runs
 _STATISTICS_FEATURES = (*METADATA, names.SPLIT)

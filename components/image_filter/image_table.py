@@ -25,8 +25,8 @@ from imgpipe.components.common.storage.shards import Shard
 from imgpipe.components.image_filter.copies.decisions import NEAR_DUPLICATES
 from imgpipe.components.image_filter.judge.check import ImageFinding, Row, Severity
 from imgpipe.components.image_filter.judge.image_row import ImageRow
+from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.names import feature_names as names
 
 if TYPE_CHECKING:
     import pyarrow as pa

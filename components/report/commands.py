@@ -23,9 +23,9 @@ from imgpipe.components.image_filter.judge.checks import UNUSABLE
 from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.components.report.blocks import Command, Figures
 from imgpipe.components.run_record.run_folder import CONFIG
+from imgpipe.models import names
 from imgpipe.models.finding import Finding, make_finding
-from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.model_names import SERVED_NAME
+from imgpipe.models.names import SERVED_NAME
 
 if TYPE_CHECKING:
     from imgpipe.components.image_evaluator.decision import Decision

@@ -18,7 +18,7 @@ from imgpipe.components.report.sections import accuracy, images, outcome, pictur
 from imgpipe.components.run_record.facts import Facts, empty, page_settings
 from imgpipe.components.run_record.metrics import deciding_answers, metrics
 from imgpipe.components.run_record.verdict import RunState
-from imgpipe.models.names import feature_names as names
+from imgpipe.models import names
 
 
 def check_sections(checked: ImageTable, reasons: Sequence[str]) -> tuple[Section, ...]:

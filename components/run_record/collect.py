@@ -33,11 +33,11 @@ from imgpipe.components.run_record.metrics import (
     slices,
 )
 from imgpipe.components.run_record.shown_images import condensed, galleries, image_map
+from imgpipe.models import names
 from imgpipe.models.features.bank import BANK_FILE, BankRows, read_rows
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.machine.process import one_blas_thread
-from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.model_names import HISTORY_FILE
+from imgpipe.models.names import HISTORY_FILE
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from imgpipe.models.features.bank import BankRows, Regression
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.calibration import fit_temperature, softmax, wrong_label_probabilities
 from imgpipe.models.head.solved_head import HeadSolver
-from imgpipe.models.names.feature_names import Flags, Floats, Integers
+from imgpipe.models.names import Flags, Floats, Integers
 from imgpipe.models.settings.model import ModelSettings
 
 #: A label that is wrong with a higher probability is doubtful; see docs/benchmarks.md, "Wrong

@@ -13,9 +13,9 @@ from typing_extensions import TypedDict
 
 from imgpipe.components.common.answer_table import DESCRIBED, AnswerTable, Cell, ClassMetrics
 from imgpipe.components.common.image_record import LabelledImage, NamedImage
+from imgpipe.models import names
 from imgpipe.models.head.calibration import confidence_error, error_by_chance
 from imgpipe.models.head.certainty import AccuracyFigures
-from imgpipe.models.names import feature_names as names
 
 _MOST_VALUES = 12  # formats or folders; the rest of many folders says little
 

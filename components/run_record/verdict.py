@@ -13,9 +13,9 @@ from imgpipe.components.image_filter.data_summary import DIVIDED_FAMILIES
 from imgpipe.components.image_filter.findings import joined, not_used, titles
 from imgpipe.components.run_record.facts import folds_of
 from imgpipe.components.run_record.run_folder import step_name
+from imgpipe.models import names
 from imgpipe.models.features.folds import FEW_IMAGES, FOLDS
 from imgpipe.models.finding import Finding, make_finding
-from imgpipe.models.names import feature_names as names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

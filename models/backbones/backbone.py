@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from imgpipe.models import names
 from imgpipe.models.backbones import presets, registry
 from imgpipe.models.errors import ConfigError, ResourceError, nearest
 from imgpipe.models.files import regular_files
 from imgpipe.models.machine import progress
-from imgpipe.models.names import model_names
 
 if TYPE_CHECKING:
     from keras import KerasTensor
@@ -230,10 +230,10 @@ class Backbone(registry.BackboneChoice):
                 source = keras.Model(
                     source.input, layer_graph.cut_layer(source, self.cut).outputs[0]
                 )
-            taken = sorted({layer.name for layer in source.layers} & set(model_names.ADDED))
+            taken = sorted({layer.name for layer in source.layers} & set(names.ADDED))
             if taken:
                 raise ConfigError(
-                    f"{self.name}: the names {', '.join(model_names.ADDED)} belong to the layers "
+                    f"{self.name}: the names {', '.join(names.ADDED)} belong to the layers "
                     "that imgpipe adds to the network. Rename the layers of the network. Received: "
                     f"{', '.join(taken)}"
                 )

@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ResourceError, UnsafeWeightsError
-from imgpipe.models.names.feature_names import Floats
+from imgpipe.models.names import Floats
 
 if TYPE_CHECKING:
     import h5py

@@ -25,7 +25,7 @@ from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError, near
 from imgpipe.models.files import json_object
 from imgpipe.models.machine.process import quick_imports
 from imgpipe.models.machine.system import install_extra
-from imgpipe.models.names.model_names import KERAS_CONFIG
+from imgpipe.models.names import KERAS_CONFIG
 
 if TYPE_CHECKING:
     import keras

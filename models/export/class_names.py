@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 import flatbuffers
 import numpy as np
 
-from imgpipe.models.names.model_names import HEAD, KERAS_CONFIG, PROBABILITIES
+from imgpipe.models.names import HEAD, KERAS_CONFIG, PROBABILITIES
 from imgpipe.models.network.classifier import ClassifierNetwork
 
 if TYPE_CHECKING:

@@ -40,8 +40,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.export import class_names
 from imgpipe.models.files.described_files import SERVING_DEFAULT
 from imgpipe.models.machine.system import processors
-from imgpipe.models.names.feature_names import PixelValues
-from imgpipe.models.names.model_names import PROBABILITIES
+from imgpipe.models.names import PROBABILITIES, PixelValues
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import ClassifierNetwork
 from imgpipe.models.network.covariance_pooling import axes_in

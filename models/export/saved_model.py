@@ -30,15 +30,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from imgpipe.models import preprocess
+from imgpipe.models import names, preprocess
 from imgpipe.models.files.described_files import (
     FEATURE_VECTORS,
     MODEL_DIGEST,
     SERVING_DEFAULT,
     VOCABULARY,
 )
-from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.model_names import FEATURES, LOGITS, PROBABILITIES
+from imgpipe.models.names import FEATURES, LOGITS, PROBABILITIES
 from imgpipe.models.network.classifier import ClassifierNetwork
 from imgpipe.models.network.covariance_pooling import axes_in, axes_sha256
 

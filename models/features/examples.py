@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.feature_names import Array, Flags, Integers, Names
+from imgpipe.models import names
+from imgpipe.models.names import Array, Flags, Integers, Names
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -20,8 +20,7 @@ import numpy as np
 
 from imgpipe.models.features import folds, rows
 from imgpipe.models.machine.process import one_blas_thread
-from imgpipe.models.names.feature_names import Array, Floats, Integers
-from imgpipe.models.names.model_names import DISTRIBUTION_FILE
+from imgpipe.models.names import DISTRIBUTION_FILE, Array, Floats, Integers
 
 #: Largest number of principal components; more do not detect other kinds of images better. See
 #: docs/benchmarks.md, "Constants of the code".

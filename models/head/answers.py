@@ -18,12 +18,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.head.calibration import Calibration, calibrated_losses, softmax
 from imgpipe.models.head.certainty import CHANCE, standard_error
-from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.feature_names import Flags, Floats, Integers, Names
-from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
+from imgpipe.models.names import OUT_OF_FOLD_FILE, Flags, Floats, Integers, Names
 
 #: Largest loss of one image, so that a single image does not decide the comparison.
 _MOST_LOSS: Final = -math.log(1e-12)
@@ -166,7 +165,7 @@ class OutOfFold:
         hashes: Content hash of each image, bytes [n].
         labels: Label index of each image, int64 [n].
         probabilities: Calibrated probabilities, float32 [n, C].
-        predicted: Label that would be served, which may be `feature_names.UNKNOWN`, bytes [n].
+        predicted: Label that would be served, which may be `names.UNKNOWN`, bytes [n].
         families: Name of the family of each image, which stays in one fold, bytes [n].
     """
 

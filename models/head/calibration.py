@@ -20,7 +20,7 @@ import numpy as np
 from typing_extensions import TypedDict
 
 from imgpipe.models.features.rows import blocks
-from imgpipe.models.names.feature_names import Flags, Floats, Integers
+from imgpipe.models.names import Flags, Floats, Integers
 
 BINS: Final = 15
 

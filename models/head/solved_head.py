@@ -29,7 +29,7 @@ from imgpipe.models.head.logistic_regression import Linear, LogisticRegression, 
 from imgpipe.models.head.ridge_regression import WIDEST, RidgeRegression, Rotation
 from imgpipe.models.machine.process import one_blas_thread
 from imgpipe.models.machine.system import processors
-from imgpipe.models.names.feature_names import Integers
+from imgpipe.models.names import Integers
 from imgpipe.models.settings.model import ModelSettings
 
 #: Penalties that are tried with each method, from the strongest to the weakest: decades, and half

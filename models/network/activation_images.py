@@ -12,7 +12,7 @@ import numpy as np
 
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ConfigError, nearest
-from imgpipe.models.names.feature_names import Array, PixelValues
+from imgpipe.models.names import Array, PixelValues
 
 if TYPE_CHECKING:
     import keras

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imgpipe.models import preprocess
+from imgpipe.models import names, preprocess
 from imgpipe.models.backbones import layer_graph, token_maps
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.machine.process import images_at_once
-from imgpipe.models.names import model_names
-from imgpipe.models.names.feature_names import Floats
-from imgpipe.models.names.model_names import FEATURES, HEAD, LOGITS, PROBABILITIES
+from imgpipe.models.names import FEATURES, HEAD, LOGITS, PROBABILITIES, Floats
 from imgpipe.models.network import covariance_pooling
 from imgpipe.models.settings.model import ModelSettings, check_vocabulary
 from imgpipe.models.settings.network import AUTO, AVERAGE, CLASS_TOKEN, COVARIANCE, FLATTEN, TOKENS
@@ -122,12 +120,12 @@ def add_head(
     seeded = {"seed": settings.seed, "dtype": "float32"}
     if settings.hidden_units:
         share = settings.feature_dropout
-        name = model_names.FEATURE_DROPOUT
+        name = names.FEATURE_DROPOUT
         x = layers.Dropout(share, name=name, **seeded)(x)
         units = settings.hidden_units
-        name = model_names.HIDDEN
+        name = names.HIDDEN
         x = layers.Dense(units, activation="relu", dtype="float32", name=name)(x)
-    x = layers.Dropout(settings.dropout, name=model_names.DROPOUT, **seeded)(x)
+    x = layers.Dropout(settings.dropout, name=names.DROPOUT, **seeded)(x)
     # float32 with every policy, because 16 bits are too few for the softmax and its loss.
     if not settings.one_unit(classes):
         return layers.Dense(classes, dtype="float32", name=HEAD)(x)

@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from imgpipe.models.names.feature_names import Floats
-from imgpipe.models.names.model_names import AXES
+from imgpipe.models.names import AXES, Floats
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.settings.network import COVARIANCE_AXES
 

@@ -26,7 +26,7 @@ from imgpipe.models.backbones.network_copy import of_keras, set_weights
 from imgpipe.models.backbones.registry import architecture
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.models.names.feature_names import Array
+from imgpipe.models.names import Array
 from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier
 from imgpipe.models.settings.model import ModelSettings
 

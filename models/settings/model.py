@@ -12,8 +12,7 @@ from pydantic.dataclasses import dataclass
 from imgpipe.models.backbones import Backbone
 from imgpipe.models.backbones.registry import architecture
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.names.feature_names import UNKNOWN
-from imgpipe.models.names.model_names import SERVED_NAME
+from imgpipe.models.names import SERVED_NAME, UNKNOWN
 from imgpipe.models.settings import network
 from imgpipe.models.settings.limits import STRICT, problems
 from imgpipe.models.settings.network import FineTune, NetworkSettings, TrainSettings, ViewSpec

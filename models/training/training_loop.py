@@ -23,7 +23,7 @@ from imgpipe.models.head.logistic_regression import Linear
 from imgpipe.models.head.solved_head import HeadSolver, Solution
 from imgpipe.models.machine import process, progress
 from imgpipe.models.machine.process import one_blas_thread
-from imgpipe.models.names.model_names import HEAD
+from imgpipe.models.names import HEAD
 from imgpipe.models.network.classifier import build_head
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import datasets

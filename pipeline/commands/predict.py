@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError, ImgpipeError
-from imgpipe.models.names.model_names import SERVED_NAME
+from imgpipe.models.names import SERVED_NAME
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import new_console, say
 

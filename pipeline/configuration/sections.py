@@ -13,7 +13,7 @@ from imgpipe.components.common.beam import worker_start
 from imgpipe.components.common.settings import LARGEST, SettingsSection
 from imgpipe.components.data_gate.accepted import SCHEMA_FILE
 from imgpipe.components.data_gate.settings import GATE_FILE
-from imgpipe.models.names.model_names import SERVED_NAME
+from imgpipe.models.names import SERVED_NAME
 from imgpipe.models.settings.limits import OUTPUT
 
 

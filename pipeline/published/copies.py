@@ -11,11 +11,11 @@ import uuid
 from pathlib import Path
 
 from imgpipe.components.common.storage import manifest
+from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import TEMPORARY, move_folder, sync_tree
 from imgpipe.models.files.described_files import MANIFEST, SAVED_MODEL, files_below, version_damage
-from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.output.model import Model
 
 KIND = "saved_model"  # the kind of `imgpipe export`

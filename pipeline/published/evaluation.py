@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.example_gen.sources import Item, Scan, Source
 from imgpipe.components.example_gen.sources.validation import check_class_names
+from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.machine import progress
-from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.definition.source import listed, opened, require_labels
 from imgpipe.pipeline.output.model import Model
@@ -33,7 +33,7 @@ from imgpipe.pipeline.published.evaluation_summary import (
 if TYPE_CHECKING:
     from imgpipe.components.common.answer_table import AnswerTable
     from imgpipe.components.common.image_record import ImageRecord
-    from imgpipe.models.names.feature_names import Floats
+    from imgpipe.models.names import Floats
     from imgpipe.pipeline.results import Evaluation
 
 _BATCH = 32  # images in one call of the signature

@@ -26,11 +26,11 @@ from imgpipe.components.run_record.metrics import (
     mistakes,
     slices,
 )
+from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.models.finding import Example, Finding, in_files, make_finding
 from imgpipe.models.head.certainty import AccuracyFigures
-from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.output.model import Model
 
 _NAMED = 20  # images and labels of each kind that are named

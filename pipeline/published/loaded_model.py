@@ -17,10 +17,10 @@ import numpy as np
 
 from imgpipe.components.common.image_file.content import for_the_model
 from imgpipe.components.common.image_file.header import converted_formats, probe
+from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.described_files import FEATURE_VECTORS, SERVING_DEFAULT
 from imgpipe.models.machine.process import quick_imports
-from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.published.predicted_images import ImageAnswer

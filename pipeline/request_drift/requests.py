@@ -22,12 +22,12 @@ from imgpipe.components.example_gen.sources.request_log import (
     LoggedAnswer,
     RequestLogSource,
 )
+from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.export.saved_model import FEATURE_VECTORS
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.finding import Finding
 from imgpipe.models.machine import progress
-from imgpipe.models.names import feature_names as names
 from imgpipe.serving.look import PIXEL_LIMIT
 from imgpipe.serving.served import Served
 

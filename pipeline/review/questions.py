@@ -36,9 +36,9 @@ from imgpipe.components.run_record.doubtful_labels import DOUBTFUL
 from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.run_folder import FACTS
 from imgpipe.components.run_record.shown_images import Gallery
+from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.output.past_run import PastRun
 
 QuestionKind = Literal["doubtful", "mistake", "near", "rejected"]

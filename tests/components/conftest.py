@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from imgpipe.components.common.storage import records
-from imgpipe.models.names import feature_names as names
+from imgpipe.models import names
 from tests.images import encoded, noise
 from tests.models.banks import write_facts
 

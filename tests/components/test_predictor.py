@@ -16,11 +16,11 @@ from imgpipe.components.common.answer_table import PREDICTED_SPLITS
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER
 from imgpipe.components.serving_validator import Samples, validate
+from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.export.saved_model import CAM
 from imgpipe.models.head.answers import OutOfFold
-from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
+from imgpipe.models.names import OUT_OF_FOLD_FILE
 from imgpipe.serving.served import Served
 from imgpipe.serving.server import runtime
 from tests.images import encoded, soft

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imgpipe.components.common.storage import records
-from imgpipe.models.names import feature_names as names
+from imgpipe.models import names
 
 # TFX, TFDV and Beam warn about their own dependencies; none of these warnings can be fixed here.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -14,7 +14,7 @@ from imgpipe import components
 from imgpipe.components.common.artifacts import DataBlessing
 from imgpipe.components.common.storage import records
 from imgpipe.components.model_pusher.settings import PusherPlan, PushSettings
-from imgpipe.models.names import feature_names as names
+from imgpipe.models import names
 from tests.images import encoded, soft
 
 # TFX and ML Metadata warn about their own dependencies; none of these warnings can be fixed here.

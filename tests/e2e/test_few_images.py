@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from imgpipe.components.common.storage import records
-from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
+from imgpipe.models import names
+from imgpipe.models.names import OUT_OF_FOLD_FILE
 from imgpipe.serving.served import Served
 from tests.e2e.case import Case, newest_artifact
 

@@ -18,9 +18,9 @@ import pytest
 import imgpipe
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER
+from imgpipe.models import names
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.files.described_files import version_damage
-from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.definition.plan import NEVER_CACHED
 from imgpipe.pipeline.demo import FAULTS
 from imgpipe.pipeline.execution import pipeline_run

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from imgpipe.models.names import feature_names as names
+from imgpipe.models import names
 from tests.e2e.case import newest_artifact
 
 _SETTINGS = (

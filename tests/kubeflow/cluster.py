@@ -165,11 +165,11 @@ class Cluster:
 def records_of(examples: Path) -> dict[str, list[bytes]]:
     """Return the records of an Examples artifact by split, in an order that is always the same."""
     from imgpipe.components.common.storage import records
-    from imgpipe.models.names import feature_names
+    from imgpipe.models import names
 
     return {
         split: sorted(map(records.serialise, records.iterate(str(examples), split)))
-        for split in feature_names.SPLITS
+        for split in names.SPLITS
     }
 
 

@@ -11,7 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import pytest
 
-from imgpipe.models.names import feature_names as names
+from imgpipe.models import names
 from tests.images import encoded, soft
 from tests.models import noise_data
 from tests.models.banks import write_facts

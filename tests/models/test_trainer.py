@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.bank import read_rows
 from imgpipe.models.head.calibration import softmax
-from imgpipe.models.names import feature_names as names
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import build_classifier, build_head
 from imgpipe.models.settings.model import ModelSettings

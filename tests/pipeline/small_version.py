@@ -16,7 +16,7 @@ def push(out: Path, seed: int = 1, unknown_below: float = 0.0, learned: bool = F
 
     from imgpipe.components.model_pusher import versions
     from imgpipe.models.export.saved_model import export, write_digest
-    from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
+    from imgpipe.models.names import OUT_OF_FOLD_FILE
     from imgpipe.models.network import network_file
     from imgpipe.models.network.classifier import build_classifier
     from imgpipe.models.settings.model import ModelSettings

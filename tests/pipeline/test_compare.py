@@ -3,8 +3,8 @@
 import pytest
 
 from imgpipe.components.common.storage import integrity, records
+from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.commands import compare
 from imgpipe.pipeline.commands import open as open_command
 from tests.command import answered, ran

@@ -14,8 +14,8 @@ import imgpipe
 from imgpipe.components.common.storage import records
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
+from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.demo import draw_hand
 from tests.command import answered, ran
 from tests.images import class_folders

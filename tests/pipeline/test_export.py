@@ -15,10 +15,10 @@ import pytest
 
 import imgpipe
 from imgpipe.components.common.storage import manifest, records
+from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.described_files import version_damage
-from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
+from imgpipe.models.names import OUT_OF_FOLD_FILE
 from imgpipe.pipeline.output.model import Model
 from imgpipe.pipeline.published import exports
 from tests import python_program

@@ -23,9 +23,8 @@ from imgpipe.components.common.image_file.header import (
     probe,
 )
 from imgpipe.components.common.image_file.pixels import Pixels, measure, perceptual_hashes
-from imgpipe.models import preprocess
+from imgpipe.models import names, preprocess
 from imgpipe.models.errors import ResourceError, first_line
-from imgpipe.models.names import feature_names as names
 from imgpipe.serving.look import Look
 
 

@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageChops, ImageFilter
 
-from imgpipe.models.names import feature_names as names
+from imgpipe.models import names
 
 #: The luminance of R, G and B in 0..255 is sqrt(.241 R² + .691 G² + .068 B²) / 255. These are the
 #: factors that each channel is multiplied by before it is squared.

@@ -19,7 +19,7 @@ from typing import Any
 
 from imgpipe.models.files import described_files, json_object
 from imgpipe.models.files.described_files import MANIFEST, MODEL_DIGEST, SAVED_MODEL, version_damage
-from imgpipe.models.names.model_names import DISTRIBUTION_FILE, OUT_OF_FOLD_FILE
+from imgpipe.models.names import DISTRIBUTION_FILE, OUT_OF_FOLD_FILE
 
 KNOWN_IMAGES = "images.txt"
 #: Hexadecimal digits of a content hash that are kept: two of a million images share them with a

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features.examples import columns, record_batches
 from imgpipe.models.files.atomic_write import TEMPORARY, atomic_write
-from imgpipe.models.names import feature_names as names
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from imgpipe.components.common.storage.records import read_records, shard_files, shard_path
-from imgpipe.models.names import feature_names as names
+from imgpipe.models import names
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources.split_names import split_of
 from imgpipe.components.example_gen.sources.tables import check_single_labels
+from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.finding import Finding
 from imgpipe.models.machine import progress
-from imgpipe.models.names import feature_names as names
 
 #: Length of an `Item.key`, which is a SHA-256.
 KEY_BYTES = 32

@@ -20,8 +20,8 @@ from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources.base import EXPECTED_TREE, Item, Scan, listed
 from imgpipe.components.example_gen.sources.folder_tree import Folder, Layer, inside, with_splits
 from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
+from imgpipe.models import names
 from imgpipe.models.finding import Finding
-from imgpipe.models.names import feature_names as names
 
 _Cells = dict[Folder, tuple[str | None, str | None]]  # label and split of what is in a folder
 
@@ -182,8 +182,7 @@ def check_folders(roots: Iterable[Folder], classes: Sequence[Folder]) -> None:
     splits = sorted({folder.name for folder in named(classes)})
     others = sorted({folder.name for folder in classes}.difference(splits))
     if inner and splits:
-        problem = "but not one folder for each, with train among them, and the same rest of the "
-        problem += "name"
+        problem = "but there is not one folder for each split, train among them, of the same name"
         if others:
             problem = f"and {join_names(others)} beside them do not"
         raise Ambiguity(f"{join_names(splits)} name splits, {problem}")

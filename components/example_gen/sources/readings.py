@@ -37,10 +37,10 @@ from imgpipe.components.example_gen.sources.layout import (
 )
 from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
 from imgpipe.components.example_gen.sources.validation import check_class_names
+from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
 from imgpipe.models.finding import Finding
-from imgpipe.models.names import feature_names as names
 from imgpipe.models.settings.limits import declared
 
 _LISTS = (".csv", ".tsv", ".jsonl", ".ndjson")

@@ -20,9 +20,9 @@ from imgpipe.components.common.formatting import plural
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.sources import records
 from imgpipe.components.example_gen.sources.base import Item, Scan, Source, SourceKind, listed
+from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.finding import Finding
-from imgpipe.models.names import feature_names as names
 from imgpipe.serving import request_log_files, tensors
 
 KIND = "log"  # prefix of the spec

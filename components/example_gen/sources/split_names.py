@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.names import feature_names as names
 
 _LETTER = r"[^\W\d_]"
 _WORD = re.compile(

@@ -26,9 +26,9 @@ from imgpipe.components.example_gen.sources.records import (
 )
 from imgpipe.components.example_gen.sources.split_names import split_of
 from imgpipe.components.example_gen.sources.tables import check_single_labels
+from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError, first_line
 from imgpipe.models.finding import Finding
-from imgpipe.models.names import feature_names as names
 
 _EXPECTED = "expected tfds:NAME or tfds:NAME:SPLIT, such as tfds:cats_vs_dogs"
 #: name[/config][:version][:split]; a version is three numbers.

@@ -21,7 +21,7 @@ from imgpipe.components.image_filter.judge.check import (
 from imgpipe.components.image_filter.judge.checks import CHECKS, files
 from imgpipe.components.image_filter.judge.overrides import Override, override_of
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
-from imgpipe.models.names import feature_names as names
+from imgpipe.models import names
 
 REVIEWED = "reviewed"  # reason of files that an override rejects
 _REVIEWED_REMEDY = "remove its entry from the overrides file"

@@ -28,10 +28,10 @@ import pydantic
 import tomli_w
 
 from imgpipe.components.common.formatting import plural
+from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.files.regular_files import read_bytes
-from imgpipe.models.names import feature_names as names
 
 OverrideVerdict = Literal["accept", "reject", "relabel"]
 VERDICTS: tuple[OverrideVerdict, ...] = get_args(OverrideVerdict)

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.judge.overrides import Override, override_of
-from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.feature_names import Array, Indices
+from imgpipe.models import names
+from imgpipe.models.names import Array, Indices
 
 _ALL = range(len(names.SPLITS))
 _TRAIN = names.SPLITS.index(names.TRAIN)

@@ -12,8 +12,8 @@ from imgpipe.components.report.blocks import Context, section
 from imgpipe.components.report.pictures.thumbnails import cam_key
 from imgpipe.components.run_record.facts import folds_of
 from imgpipe.components.run_record.metrics import Mistake
+from imgpipe.models import names
 from imgpipe.models.head.certainty import AccuracyFigures
-from imgpipe.models.names import feature_names as names
 
 #: What was judged, and what it decided.
 _ROLES = {

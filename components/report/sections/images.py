@@ -16,8 +16,8 @@ from imgpipe.components.report import blocks as show
 from imgpipe.components.report.blocks import Context, said, section
 from imgpipe.components.report.commands import can_be_reviewed, review_command
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel
+from imgpipe.models import names
 from imgpipe.models.finding import Finding
-from imgpipe.models.names import feature_names as names
 
 #: Number of images shown for each kind of warning, the worst first.
 IMAGES = 6

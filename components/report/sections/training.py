@@ -10,12 +10,12 @@ from imgpipe.components.report import blocks as show
 from imgpipe.components.report.blocks import Context, section
 from imgpipe.components.report.commands import serve_command, would_more_help
 from imgpipe.components.report.pictures import plots
+from imgpipe.models import names
 from imgpipe.models.features.bank import BankFacts
 from imgpipe.models.features.folds import FEWEST_MISTAKES
 from imgpipe.models.head.calibration import Calibration
 from imgpipe.models.head.solved_head import Solution
-from imgpipe.models.names import feature_names as names
-from imgpipe.models.names.model_names import SERVED_NAME
+from imgpipe.models.names import SERVED_NAME
 from imgpipe.models.settings.network import AVERAGE, CLASS_TOKEN, COVARIANCE, TOKENS
 from imgpipe.models.training.history import FAILURES, JUDGES, History, Stage, Tried
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from imgpipe.models.backbones.registry import Architecture, BackboneChoice, PackagedWeights
 from imgpipe.models.errors import UnsafeWeightsError
-from imgpipe.models.names.feature_names import Floats
+from imgpipe.models.names import Floats
 
 if TYPE_CHECKING:
     import keras

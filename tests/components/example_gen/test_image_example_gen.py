@@ -16,9 +16,9 @@ from imgpipe.components.common.storage.records import first, read_examples, shar
 from imgpipe.components.example_gen.image_example_gen import ingest
 from imgpipe.components.example_gen.settings import ReadPlan
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
+from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY
-from imgpipe.models.names import feature_names as names
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.quarantine import MANIFEST
 from imgpipe.components.image_filter.settings import FilterPlan
-from imgpipe.models.names import feature_names as names
+from imgpipe.models import names
 
 COUNT = 12
 

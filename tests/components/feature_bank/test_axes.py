@@ -14,9 +14,8 @@ from imgpipe.components.common.image_record import INGEST_SUMMARY
 from imgpipe.components.common.storage import records
 from imgpipe.components.feature_bank import axes as module
 from imgpipe.components.feature_bank.axes import RunAxes
-from imgpipe.models import preprocess
+from imgpipe.models import names, preprocess
 from imgpipe.models.features.extractor import BankNetwork, FeatureExtractor
-from imgpipe.models.names import feature_names as names
 from imgpipe.models.network.classifier import backbone_of, build_classifier
 from imgpipe.models.network.covariance_pooling import axes_in, axes_sha256, read_axes
 from imgpipe.models.settings.model import ModelSettings

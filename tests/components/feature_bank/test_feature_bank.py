@@ -26,10 +26,10 @@ from imgpipe.components.feature_bank.storage import (
     plan_one_block,
     shared_extractor,
 )
+from imgpipe.models import names
 from imgpipe.models.features.bank import BankOrigin, read_rows
 from imgpipe.models.features.extractor import BankNetwork, FeatureExtractor
 from imgpipe.models.head import feature_choice
-from imgpipe.models.names import feature_names as names
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.settings.network import ViewSpec
 from tests.images import encoded

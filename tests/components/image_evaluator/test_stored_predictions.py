@@ -15,8 +15,8 @@ from imgpipe.components.common.storage import records
 from imgpipe.components.image_evaluator import image_evaluator
 from imgpipe.components.image_evaluator.decision import DECISION_FILE
 from imgpipe.components.image_evaluator.settings import EvaluateSettings, EvaluatorPlan
+from imgpipe.models import names
 from imgpipe.models.head.certainty import wilson
-from imgpipe.models.names import feature_names as names
 
 # TFX and TFMA warn about their own dependencies; none of these warnings can be fixed here.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -16,7 +16,7 @@ from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.settings import FilterPlan
-from imgpipe.models.names import feature_names as names
+from imgpipe.models import names
 from tests.components.memory_source import Memory
 
 

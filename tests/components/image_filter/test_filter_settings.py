@@ -12,7 +12,7 @@ from imgpipe.components.common.storage import records
 from imgpipe.components.image_filter import data_summary, image_table
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
-from imgpipe.models.names import feature_names as names
+from imgpipe.models import names
 from imgpipe.serving.look import PIXEL_LIMIT
 from imgpipe.serving.server.settings import Settings
 from tests.images import encoded

@@ -14,7 +14,7 @@ from imgpipe.components.image_filter import image_filter
 from imgpipe.components.image_filter.data_summary import check_conservation
 from imgpipe.components.image_filter.image_filter import Uris
 from imgpipe.components.image_filter.settings import FilterPlan
-from imgpipe.models.names import feature_names as names
+from imgpipe.models import names
 from tests import images
 
 

@@ -10,7 +10,7 @@ from imgpipe.components.run_record.metrics import deciding_answers, most_confuse
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.head.certainty import wilson
-from imgpipe.models.names.model_names import OUT_OF_FOLD_FILE
+from imgpipe.models.names import OUT_OF_FOLD_FILE
 from tests.answer_tables import answer, table
 
 CLASSES = ("cat", "dog", "owl")

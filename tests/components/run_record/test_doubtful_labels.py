@@ -7,8 +7,8 @@ import pytest
 
 from imgpipe.components.common.storage import records
 from imgpipe.components.run_record.doubtful_labels import doubtful_labels
+from imgpipe.models import names
 from imgpipe.models.features.bank import read_rows
-from imgpipe.models.names import feature_names as names
 from tests.answer_tables import answer, table
 
 CLASSES = ("cat", "dog", "owl")

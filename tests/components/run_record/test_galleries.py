@@ -7,8 +7,8 @@ import pytest
 
 from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.run_record.shown_images import distances, galleries, sampled
+from imgpipe.models import names
 from imgpipe.models.features.bank import read_rows
-from imgpipe.models.names import feature_names as names
 
 CLASSES = ("cat", "dog", "owl")
 

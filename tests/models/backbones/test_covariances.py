@@ -17,7 +17,7 @@ from imgpipe.models.backbones import presets, registry
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.export import exchange_files
 from imgpipe.models.export.saved_model import export
-from imgpipe.models.names.model_names import FEATURES, HEAD, PROBABILITIES
+from imgpipe.models.names import FEATURES, HEAD, PROBABILITIES
 from imgpipe.models.network import covariance_pooling, network_file
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.settings.model import ModelSettings

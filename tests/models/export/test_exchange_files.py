@@ -14,7 +14,7 @@ import pytest
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.export import exchange_files
 from imgpipe.models.export.saved_model import export
-from imgpipe.models.names.model_names import HEAD
+from imgpipe.models.names import HEAD
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.settings.model import ModelSettings

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imgpipe.models import names
 from imgpipe.models.export.saved_model import export
-from imgpipe.models.names import feature_names as names
 from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier, build_head
 from imgpipe.models.settings.model import ModelSettings
 from tests.images import encoded, exif, soft, turned

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from imgpipe.models import names
 from imgpipe.models.errors import DataRefused, ResourceError
 from imgpipe.models.features.bank import read_facts, read_rows
-from imgpipe.models.names import feature_names as names
 from tests.models.banks import write_facts
 
 

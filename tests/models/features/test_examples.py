@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from imgpipe.models import names
 from imgpipe.models.features.examples import Labelled, record_batches
-from imgpipe.models.names import feature_names as names
 
 
 def _row(number: int, **changes: object) -> dict[str, object]:

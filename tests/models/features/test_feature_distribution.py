@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from imgpipe.models.features import feature_distribution
-from imgpipe.models.names.model_names import DISTRIBUTION_FILE
+from imgpipe.models.names import DISTRIBUTION_FILE
 
 
 def features(kind, count, seed):

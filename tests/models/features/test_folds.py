@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imgpipe.models import names
 from imgpipe.models.features.bank import read_rows
 from imgpipe.models.features.folds import assign, find_groups
 from imgpipe.models.head.solved_head import HeadSolver
-from imgpipe.models.names import feature_names as names
 from imgpipe.models.settings.model import ModelSettings
 from tests.models.banks import write_facts
 

@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 
+from imgpipe.models import names
 from imgpipe.models.features.bank import BankRows, Regression, read_rows
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head import logistic_regression, solved_head
@@ -15,7 +16,6 @@ from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.logistic_regression import LogisticRegression
 from imgpipe.models.head.ridge_regression import RidgeRegression
 from imgpipe.models.head.solved_head import PENALTIES, HeadSolver, SolvedHead
-from imgpipe.models.names import feature_names as names
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training.training_loop import Fit, solve_head
 from tests.models.banks import best, fit_head

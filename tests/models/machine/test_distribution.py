@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imgpipe.models import names
 from imgpipe.models.features.bank import read_rows
 from imgpipe.models.machine import process
-from imgpipe.models.names import feature_names as names
 from imgpipe.models.settings.model import ModelSettings
 from tests.models.banks import fit_head
 
@@ -26,7 +26,7 @@ from imgpipe.models.machine import process
 cpu = tf.config.list_physical_devices("CPU")[0]
 two = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpu, two)
-from imgpipe.models.names import feature_names as names
+from imgpipe.models import names
 from imgpipe.models.features.bank import read_rows
 from tests.models.banks import fit_head
 from imgpipe.models.settings.model import ModelSettings

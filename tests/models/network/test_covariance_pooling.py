@@ -15,7 +15,7 @@ from imgpipe.models.export.saved_model import export
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.files.described_files import SERVING_DEFAULT
 from imgpipe.models.machine import process
-from imgpipe.models.names.model_names import HEAD
+from imgpipe.models.names import HEAD
 from imgpipe.models.network import covariance_pooling, network_file
 from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier
 from imgpipe.models.settings.model import ModelSettings

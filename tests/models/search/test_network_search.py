@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import pytest
 
+from imgpipe.models import names
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.examples import Labelled
@@ -23,7 +24,6 @@ from imgpipe.models.head import solved_head
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.solved_head import PENALTIES
 from imgpipe.models.machine import progress
-from imgpipe.models.names import feature_names as names
 from imgpipe.models.network.classifier import backbone_of, build_classifier
 from imgpipe.models.search import judging, network_search
 from imgpipe.models.search.judging import fold_parts, network_folds

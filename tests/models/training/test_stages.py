@@ -14,10 +14,10 @@ import keras
 import numpy as np
 import pytest
 
+from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.features import rows
 from imgpipe.models.features.examples import Labelled
-from imgpipe.models.names import feature_names as names
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.settings.network import FineTune

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from imgpipe.models import names
 from imgpipe.models.errors import DataRefused, Diverged
 from imgpipe.models.features.bank import BankRows, read_rows
-from imgpipe.models.names import feature_names as names
 from imgpipe.models.network.classifier import build_head
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import datasets

@@ -17,8 +17,8 @@ from imgpipe.components.data_gate import schema as schemas
 from imgpipe.components.example_gen.sources.request_log import RequestLogSource
 from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER
 from imgpipe.components.model_pusher import versions
+from imgpipe.models import names
 from imgpipe.models.files.described_files import VOCABULARY
-from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.request_drift import requests
 from imgpipe.serving import tensors
 from imgpipe.serving.server.request_log import RequestLog

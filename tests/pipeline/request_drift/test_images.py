@@ -14,8 +14,8 @@ from imgpipe.components.common.storage.records import first
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.example_gen.sources.request_log import RequestLogSource
+from imgpipe.models import names
 from imgpipe.models.export.saved_model import FEATURE_VECTORS
-from imgpipe.models.names import feature_names as names
 from imgpipe.pipeline.request_drift import requests
 from tests.pipeline.request_drift.drawn import image, probabilities, write_log
 

@@ -21,7 +21,7 @@ from imgpipe.components.common.image_record import (
 )
 from imgpipe.components.image_filter.judge.check import ImageFinding, Result, check
 from imgpipe.components.image_filter.judge.checks.quality import remedy
-from imgpipe.models.names import feature_names as names
+from imgpipe.models import names
 
 _ABOUT_LABEL = (TWO_LABELS, OUTSIDE_CLASSES)
 #: Problems that another label for the file does not solve.

@@ -10,7 +10,7 @@ from imgpipe.components.common.image_file.content import GREY_MODES
 from imgpipe.components.common.image_file.pixels import SHARP
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter.judge.check import ImageFinding, Result, check
-from imgpipe.models.names import feature_names as names
+from imgpipe.models import names
 
 _BITS = 0.1  # scale of the entropy; images of three 8-bit channels always have less than ten bits
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageStat
 from imgpipe.components.common.image_file import pixels as measurements
 from imgpipe.components.common.image_file.pixels import Pixels
 from imgpipe.components.image_filter.judge import checks
-from imgpipe.models.names import feature_names as names
+from imgpipe.models import names
 
 
 def measure(values, alpha=None):

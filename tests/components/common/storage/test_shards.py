@@ -28,7 +28,7 @@ _MIB = 1 << 20
 def _artifact(folder: Path, mebibytes: int, count: int = 1) -> str:
     """Write an Examples artifact of records of 1 MiB, spread over shards and splits."""
     from imgpipe.components.common.storage.records import ShardWriter, make, shard_path
-    from imgpipe.models.names import feature_names as names
+    from imgpipe.models import names
 
     for number in range(count):
         paths = {split: shard_path(str(folder), split, number, count) for split in names.SPLITS}

@@ -14,8 +14,8 @@ from imgpipe.components.image_filter.judge.checks import obstacle
 from imgpipe.components.image_filter.judge.checks.files import is_about_label
 from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.judge.overrides import Override
+from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.models.names import feature_names as names
 
 A, B = "a" * 64, "b" * 64
 

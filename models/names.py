@@ -1,4 +1,4 @@
-"""Names that several rooms share: features of tf.Examples, and types of arrays.
+"""Names that several rooms share: features of tf.Examples, parts of a model, and types of arrays.
 
 The pipeline's components, the training code and the served `serving_examples` signature read and
 write the same records, so they all use these names. Images have a few features more, which no code
@@ -59,11 +59,11 @@ PERCEPTUAL_HASH: Final = "perceptual_hash"  # bytes: see `components/common/imag
 REPAIRS: Final = "repairs"  # bytes: "transcoded" of a file that is stored as PNG; else absent
 
 # --- the feature bank -------------------------------------------------------------------------
-FEATURES: Final = "features"  # bytes: little-endian float16 vector
+FEATURES: Final = "features"  # also a layer and an output; bytes: little-endian float16 vector
 VIEW: Final = "view"  # int64: 0 is the image itself, 1..K the augmented ones
 
 # --- predictions ------------------------------------------------------------------------------
-PROBABILITIES: Final = "probabilities"  # float list [C]
+PROBABILITIES: Final = "probabilities"  # also a layer and an output; float list [C]
 #: float list [C]: probabilities of the baseline; absent without one.
 BASELINE_PROBABILITIES: Final = "baseline_probabilities"
 #: float list [C]: probabilities that a head gives for stored features; absent without such a head.
@@ -90,3 +90,24 @@ METADATA: Final = (
     FRAMES,
     ASPECT_RATIO,
 )
+
+# --- a model: its layers and outputs, and the files of its training ----------------------------
+SERVED_NAME: Final = "imgpipe"  # in requests, unless `run.name` or `--model` gives another
+
+HEAD: Final = "classifier"  # the layer that computes the logits
+HIDDEN: Final = "classifier_hidden"
+DROPOUT: Final = "classifier_dropout"
+FEATURE_DROPOUT: Final = "classifier_feature_dropout"
+AXES: Final = "covariance_axes"  # beginning of the names of layers, one for each map
+LOGITS: Final = "logits"
+
+#: The layers of a backbone must have other names.
+ADDED: Final = (FEATURES, HEAD, PROBABILITIES, HIDDEN, DROPOUT, FEATURE_DROPOUT)
+
+#: Files that training writes to the ModelRun artifact.
+HISTORY_FILE: Final = "history.json"
+DISTRIBUTION_FILE: Final = "assets.extra/feature_distribution.npz"  # below the SavedModel
+OUT_OF_FOLD_FILE: Final = "assets.extra/out_of_fold.npz"  # below the SavedModel
+PARITY_FILE: Final = "parity.tfrecord"
+TENSORBOARD_FOLDER: Final = "tensorboard"
+KERAS_CONFIG: Final = "config.json"  # in a preset of KerasHub, and in a .keras archive
