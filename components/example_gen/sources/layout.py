@@ -182,9 +182,11 @@ def check_folders(roots: Iterable[Folder], classes: Sequence[Folder]) -> None:
     splits = sorted({folder.name for folder in named(classes)})
     others = sorted({folder.name for folder in classes}.difference(splits))
     if inner and splits:
-        problem = "but there is not one folder for each split, train among them, of the same name"
-        if others:
-            problem = f"and {join_names(others)} beside them do not"
+        problem = f"and {join_names(others)} beside them do not"
+        if not others:
+            problem = (
+                "but not one folder for each, with train among them, and the same rest of the name"
+            )
         raise Ambiguity(f"{join_names(splits)} name splits, {problem}")
     if inner:
         shown = sorted({part.name for folders in inner.values() for part in folders})

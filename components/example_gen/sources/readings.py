@@ -357,9 +357,12 @@ def what_it_holds(tree: Folder, others: Sequence[str]) -> str:
     images = sorted(filter(claims_to_be_image, files), key=is_image, reverse=True)
     holds = f"images such as {images[0]}" if images else "no file that is an image"
     rest = sorted(set(files).difference(images), key=lambda file: (file.count("/"), file))
-    holds += f"; labels, or packed images, may be in {join_names(rest)}" if rest else ""
+    unpacking = ""
+    if rest:
+        holds += f"; labels, or packed images, may be in {join_names(rest)}"
+        unpacking = "unpack each archive into a folder of its name; or "
     return (
-        f". It holds {holds}. Make a folder for each class, and move its images into it; or unpack "
-        f"each archive into a folder of its name; or {_WRITE}, and name it instead of the folder; "
-        "or say by data.label_pattern which part of the names is the label"
+        f". It holds {holds}. Make a folder for each class, and move its images into it; or "
+        f"{unpacking}{_WRITE}, and name it instead of the folder; or say by data.label_pattern "
+        "which part of the names is the label"
     )

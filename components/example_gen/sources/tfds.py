@@ -147,8 +147,8 @@ class TfdsSource(Source):
             file = str(part.filename)
             for item in index(file, features, file)[part.skip : part.skip + part.take]:
                 label = item.label
-                if label and is_class:
-                    is_known = label.isdecimal() and int(label) < (feature.num_classes or 0)
+                if label and label.isdecimal() and is_class:
+                    is_known = int(label) < (feature.num_classes or 0)
                     label = feature.int2str(int(label)) if is_known else None
                 yield placed_record(item, f"{folder}/{number:08d}", label, split)
                 number += 1
