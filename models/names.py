@@ -1,4 +1,4 @@
-"""Names that several rooms share: features of tf.Examples, parts of a model, and types of arrays.
+"""Names that several rooms share: features of tf.Examples, and parts of a model.
 
 The pipeline's components, the training code and the served `serving_examples` signature read and
 write the same records, so they all use these names. Images have a few features more, which no code
@@ -7,21 +7,7 @@ needs by name: they are fields of `ImageRecord` in `components/common/image_reco
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-import numpy as np
-import numpy.typing as npt
-
-Array = npt.NDArray[Any]
-Flags = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.floating[Any]]
-Indices = npt.NDArray[np.int64]
-Integers = npt.NDArray[np.integer[Any]]
-#: Pixels of images in 8 bits.
-PixelValues = npt.NDArray[np.uint8]
-#: Names, paths and hashes, as bytes.
-Names = npt.NDArray[np.bytes_]
-
+from typing import Final
 
 # --- the image and its label ------------------------------------------------------------------
 IMAGE_BYTES: Final = "image_bytes"  # bytes: the encoded file; also the served signature's input

@@ -16,10 +16,10 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.storage import records
 from imgpipe.models import names
+from imgpipe.models.arrays import Array, Flags, Floats, Integers, Names
 from imgpipe.models.features import folds
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.head.certainty import AccuracyFigures, accuracy_figures
-from imgpipe.models.names import Array, Flags, Floats, Integers, Names
 
 #: Features that are copied to the prediction of an image, so that the report can say on which kinds
 #: of images the model is weak without reading the images again.

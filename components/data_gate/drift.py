@@ -18,8 +18,8 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.data_gate.rules import ACCEPT, against
 from imgpipe.models import names
+from imgpipe.models.arrays import Floats
 from imgpipe.models.finding import Finding
-from imgpipe.models.names import Floats
 
 DriftKind = Literal["drift", "skew"]
 Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList

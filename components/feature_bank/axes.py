@@ -21,12 +21,12 @@ import tensorflow as tf
 from imgpipe.components.common.image_record import read_ingest_summary
 from imgpipe.components.common.storage import records
 from imgpipe.models import names, preprocess
+from imgpipe.models.arrays import Array, Floats
 from imgpipe.models.features.bank import axes_file
 from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.extractor import BankNetwork, FeatureExtractor
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.machine.process import images_at_once, one_blas_thread
-from imgpipe.models.names import Array, Floats
 from imgpipe.models.network.classifier import backbone_of
 from imgpipe.models.network.covariance_pooling import number_of_axes
 from imgpipe.models.settings.model import ModelSettings

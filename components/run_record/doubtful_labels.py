@@ -19,11 +19,11 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.image_record import PlacedImage
 from imgpipe.components.common.storage import records
+from imgpipe.models.arrays import Flags, Floats, Integers
 from imgpipe.models.features.bank import BankRows, Regression
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.calibration import fit_temperature, softmax, wrong_label_probabilities
 from imgpipe.models.head.solved_head import HeadSolver
-from imgpipe.models.names import Flags, Floats, Integers
 from imgpipe.models.settings.model import ModelSettings
 
 #: A label that is wrong with a higher probability is doubtful; see docs/benchmarks.md, "Wrong

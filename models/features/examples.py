@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from imgpipe.models import names
-from imgpipe.models.names import Array, Flags, Integers, Names
+from imgpipe.models.arrays import Array, Flags, Integers, Names
 
 if TYPE_CHECKING:
     import tensorflow as tf

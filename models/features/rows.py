@@ -16,8 +16,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models.arrays import Array, Integers
 from imgpipe.models.machine.system import reserve
-from imgpipe.models.names import Array, Integers
 
 #: Largest size in bytes of an array that is kept in memory, and of rows that are copied at once.
 #: Both are small compared with the gigabyte of TensorFlow and TFX.

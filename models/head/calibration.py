@@ -19,8 +19,8 @@ from typing import Annotated, Final, Literal
 import numpy as np
 from typing_extensions import TypedDict
 
+from imgpipe.models.arrays import Flags, Floats, Integers
 from imgpipe.models.features.rows import blocks
-from imgpipe.models.names import Flags, Floats, Integers
 
 BINS: Final = 15
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from imgpipe.components.report.blocks import ResultBlock
-    from imgpipe.models.names import Array, PixelValues
+    from imgpipe.models.arrays import Array, PixelValues
     from imgpipe.models.network.classifier import ClassifierNetwork
     from imgpipe.serving.served import Served
 

@@ -33,7 +33,7 @@ from imgpipe.pipeline.published.evaluation_summary import (
 if TYPE_CHECKING:
     from imgpipe.components.common.answer_table import AnswerTable
     from imgpipe.components.common.image_record import ImageRecord
-    from imgpipe.models.names import Floats
+    from imgpipe.models.arrays import Floats
     from imgpipe.pipeline.results import Evaluation
 
 _BATCH = 32  # images in one call of the signature

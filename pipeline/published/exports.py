@@ -22,13 +22,14 @@ import numpy as np
 from imgpipe.components.common.storage import records
 from imgpipe.components.image_evaluator.rules import SLACK
 from imgpipe.models import names
+from imgpipe.models.arrays import PixelValues
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.models.export import exchange_files as files
 from imgpipe.models.export.exchange_files import Answering, Probabilities
 from imgpipe.models.export.saved_model import SERVING_DEFAULT, SERVING_PIXELS
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.system import install_extra
-from imgpipe.models.names import OUT_OF_FOLD_FILE, PixelValues
+from imgpipe.models.names import OUT_OF_FOLD_FILE
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.output.model import Model
 from imgpipe.pipeline.published import copies

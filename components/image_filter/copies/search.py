@@ -30,7 +30,7 @@ from imgpipe.components.common.image_file.pixels import (
 )
 from imgpipe.components.image_filter.copies.altered import VIEWS, ImageMiddles, unit_rows
 from imgpipe.components.image_filter.copies.hamming import Effort, HashPairs, Words, neighbours
-from imgpipe.models.names import Floats, Indices
+from imgpipe.models.arrays import Floats, Indices
 
 _OF_WHOLE_IMAGES = Effort(orders=32, window=16)
 #: A cropped copy is similar to several crops.
