@@ -317,6 +317,7 @@ def test_a_class_folder_that_is_gone_refuses_the_data_as_check_says(
 
 @pytest.mark.slow
 def test_from_executes_the_component_and_those_after_it_again(case: Case, first: Any):
+    case.run()  # the tests before changed the schema
     outcome = case.run(start="ImageTrainer")
     assert {"FeatureBank", "Baseline"} <= set(outcome.summary["cached"])
     assert "ImageTrainer" not in outcome.summary["cached"]
