@@ -35,6 +35,9 @@ _LONGEST = 112  # characters of a line of the sample; what follows is left out
 _RUN = "20260131-140559"  # stands for the name of the run, which is its time
 _TIME = re.compile(r"\b\d+(?:\.\d+)? (?:s|min|minutes|MB)\b")
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
+#: What there is to review: the most doubtful label has a probability near the limit, and may be
+#: a doubtful label on one machine and the surest mistake on another.
+_DOUBTS = re.compile(r"^.*:(?=  +imgpipe review)", flags=re.M)
 #: By how much a share may differ on a machine with other instructions.
 _TOLERANCE = 0.01
 _SIZES = 0.05  # share by which the size of a picture may differ, with other fonts
@@ -140,10 +143,11 @@ def _cut(line: str) -> str:
 
 def _without_numbers(text: str) -> list[str]:
     """Return the lines with one space between words, and each number as 0."""
+    text = _DOUBTS.sub("what to review:", text)
     return [_NUMBER.sub("0", " ".join(line.split())) for line in text.splitlines()]
 
 
 def _numbers(text: str) -> list[float]:
     """Return the numbers but the times and sizes on disk, which differ from run to run."""
-    without_times = _TIME.sub("", text)
+    without_times = _TIME.sub("", _DOUBTS.sub("", text))
     return [float(one.replace(",", "")) for one in _NUMBER.findall(without_times)]
