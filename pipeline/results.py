@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import html
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.finding import said
@@ -16,11 +16,6 @@ from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import output_files
 from imgpipe.pipeline.command_line.terminal import new_console
 from imgpipe.pipeline.output.past_run import PastRun
-
-if TYPE_CHECKING:
-    from imgpipe.components.report.commands import NextCommand
-    from imgpipe.components.run_record.metrics import SplitMetrics
-    from imgpipe.pipeline.output.run_summary import RunSummary
 
 
 @dataclass(frozen=True)
@@ -35,29 +30,14 @@ class Run(PastRun):
         freed: Bytes of artifacts that were removed at the end, because they are no longer needed.
     """
 
-    summary: RunSummary = field(repr=False)
     exit_code: int = 0
     repeated: bool = False
     freed: int = 0
 
     @property
-    def verdict(self) -> str:
-        """The sentence that the command prints."""
-        return self.summary["verdict"]
-
-    @property
     def blessed(self) -> bool:
         """Whether the model passed all gates."""
         return self.summary["blessed"]
-
-    @property
-    def metrics(self) -> Mapping[str, SplitMetrics]:
-        """Metrics such as `accuracy` and `per_class`, of what decided and of the test split.
-
-        Their keys are `folds` or `validation`, whichever decided, and `test`. It is empty without a
-        model.
-        """
-        return self.summary["metrics"]
 
     @property
     def accuracy(self) -> float | None:
@@ -75,16 +55,6 @@ class Run(PastRun):
             return None
         low, high = self.decided_by["ci95"]
         return float(low), float(high)
-
-    @property
-    def next(self) -> Sequence[NextCommand]:
-        """The commands that look at the report, mend the data, and try, publish or use a model."""
-        return self.summary["next"]
-
-    @property
-    def report(self) -> Path | None:
-        """Path of the page; None if none was written."""
-        return Path(self.summary["report"]) if self.summary["report"] else None
 
     def raise_for_status(self) -> Run:
         """Return the run itself if its model is published, otherwise raise the verdict.

@@ -32,12 +32,13 @@ def command(
 
 def page_of(path: Path) -> Path:
     """Return the page of a run, or that of the newest run in an output folder that has one."""
-    from imgpipe.components.run_record.run_folder import LOG
+    from imgpipe.components.run_record.run_folder import LOG, PAGE
     from imgpipe.pipeline.output import lookup
 
-    run = lookup.run(path, lambda run: run.page.is_file(), "has a report yet")
-    if not run.page.is_file():
+    run = lookup.run(path, lambda run: run.report, "has a report yet")
+    if run.report is None:
+        page = run.folder / PAGE
         raise ResourceError(
-            f"run {run.name} has no report: expected {run.page}. Its log is {run.folder / LOG}."
+            f"run {run.name} has no report: expected {page}. Its log is {run.folder / LOG}."
         )
-    return run.page
+    return run.report

@@ -243,9 +243,9 @@ class RunRecord:
                 from imgpipe.components.report import report
                 from imgpipe.components.run_record.collect import collect
 
-                run = PastRun(self._directory, None)
+                run = past_run.read(self._directory)
                 # Facts of the page that the component Report has drawn, if it has.
-                drawn = run.facts if error is None and run.page.exists() else None
+                drawn = run.facts if error is None and run.report is not None else None
                 uris = self._uris()
                 facts = drawn or collect(uris, settings)
                 if drawn is None:
@@ -332,14 +332,12 @@ def outcome_again(run: PastRun, outcome_key: str, versions: Path, began: float) 
     # By size and time, as a run compares the artifacts that it takes from the cache.
     folders = [Path(uri) for outputs in artifacts.values() for uri in outputs.values()]
     if (
-        summary is None
-        or outcome_key != json_object.read_or_empty(run.folder / REPEAT).get("key")
+        outcome_key != json_object.read_or_empty(run.folder / REPEAT).get("key")
         or summary["status"] not in ("blessed", "not_blessed", "not_published")
         or not _is_served(summary, versions)
         or not folders
         or any(integrity.damage(folder, complete=False) for folder in folders)
-        or not summary["report"]
-        or not Path(summary["report"]).is_file()
+        or run.report is None
     ):
         return None
     push = summary["push"]

@@ -253,7 +253,7 @@ def _trained(run: PastRun) -> Path:
     """Return the folder of the SavedModel that a run has trained, in its artifacts."""
     if why := pattern_in(run.out):
         raise ConfigError(why)
-    if run.decision is None:
+    if run.summary["gate"] is None:
         raise ResourceError(
             f"run {run.name} has evaluated no model: {_ended(run)}. Expected: a run that did. "
             f"`imgpipe runs {shlex.quote(str(run.out))}` lists the runs."
@@ -275,6 +275,6 @@ def _trained(run: PastRun) -> Path:
 
 def _ended(run: PastRun) -> str:
     """Say how a run ended, without a full stop."""
-    if run.summary is None:
+    if not run.verdict:
         return f"it is {run.status}" if run.status == "working" else f"it was {run.status}"
-    return run.summary["verdict"].splitlines()[0]
+    return run.verdict.splitlines()[0]

@@ -66,9 +66,9 @@ class Model:
     @property
     def notice(self) -> str:
         """Why the model is not published, as a sentence; "" for a published version."""
-        if self._trained_by is None or self._trained_by.summary is None:
+        if self._trained_by is None:
             return ""
-        verdict = self._trained_by.summary["verdict"]
+        verdict = self._trained_by.verdict
         if self._trained_by.status in _DECIDED:  # with which the verdict begins
             return f"This model was {verdict}."
         return f"This model was not published. Its run ended: {verdict}."

@@ -8,29 +8,28 @@ from __future__ import annotations
 import json
 import time
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, cast
+from typing import Annotated, Any, cast
 
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.data_gate import rules
-from imgpipe.components.image_evaluator.decision import DecidingAccuracy, Decision
+from imgpipe.components.image_evaluator.decision import DecidingAccuracy
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.components.report.commands import NextCommand, next_commands
 from imgpipe.components.run_record.facts import Facts
+from imgpipe.components.run_record.metrics import SplitMetrics
 from imgpipe.components.run_record.run_folder import ARTIFACTS, CONFIG, FACTS, PAGE, SUMMARY
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.pipeline.output import run_summary
-from imgpipe.pipeline.output.run_summary import RunSummary, Status
-
-#: How a run ended, also one that left no summary.
-RunStatus: TypeAlias = Status | Literal["working", "killed", "damaged"]
+from imgpipe.pipeline.output.run_summary import RunStatus, RunSummary
 
 #: Root of the artifacts, below the output folder.
 ARTIFACT_ROOT = "artifacts"
@@ -68,16 +67,14 @@ class PastRun:
     """A run that has started at some time.
 
     Attributes:
-        folder: Folder of the run, below `runs` of the output folder.
-        summary: The summary; None for a run that is working or was killed, or whose summary is
-            damaged.
-        working: Whether the run is working now.
+        folder: Folder of the run with its report, summary, log and configuration.
+        summary: The summary that `--json` writes, which the reference documents; of a run that is
+            working or was killed, or whose summary is damaged, only the status is known.
         fault: Why the summary cannot be read, "" if it can or if there is none.
     """
 
     folder: Path
-    summary: RunSummary | None
-    working: bool = field(default=False, repr=False)
+    summary: RunSummary = field(repr=False)
     fault: str = field(default="", repr=False)
 
     @property
@@ -96,18 +93,29 @@ class PastRun:
         return None if self.version is None else self.versions_folder / str(self.version)
 
     @property
-    def page(self) -> Path:
-        """Path of the page, which exists unless the run ended too early."""
-        return self.folder / PAGE
+    def report(self) -> Path | None:
+        """Path of the page; None if none was written."""
+        page = self.folder / PAGE
+        return page if page.is_file() else None
 
     @property
     def status(self) -> RunStatus:
         """How the run ended: a status of the summary, or `working`, `killed` or `damaged`."""
-        if self.fault:
-            return "damaged"
-        if self.summary is not None:
-            return self.summary["status"]
-        return "working" if self.working else "killed"
+        return self.summary["status"]
+
+    @property
+    def verdict(self) -> str:
+        """The sentence that the command prints; "" if the run left none."""
+        return self.summary["verdict"]
+
+    @property
+    def metrics(self) -> Mapping[str, SplitMetrics]:
+        """Metrics such as `accuracy` and `per_class`, of what decided and of the test split.
+
+        Their keys are `folds` or `validation`, whichever decided, and `test`. It is empty without a
+        model.
+        """
+        return self.summary["metrics"]
 
     @property
     def started(self) -> str:
@@ -119,21 +127,16 @@ class PastRun:
         return time.strftime("%Y-%m-%d %H:%M:%S", moment)
 
     @property
-    def decision(self) -> Decision | None:
-        """The decision about the model; None for a run that evaluated none."""
-        return self.summary["gate"] if self.summary is not None else None
-
-    @property
     def decided_by(self) -> DecidingAccuracy | None:
         """The accuracy that decided about the model; None for a run that evaluated none."""
-        decided_by = self.decision["decided_by"] if self.decision is not None else None
-        return decided_by if decided_by is not None and decided_by["count"] else None
+        gate = self.summary["gate"]
+        return gate["decided_by"] if gate is not None and gate["decided_by"]["count"] else None
 
     @property
     def version(self) -> int | None:
         """Number of the version that serves the model of this run, None if there is none."""
-        push = self.summary["push"] if self.summary is not None else None
-        if push is None or push["status"] == "refused" or push["version"] is None:
+        push = self.summary["push"]
+        if push["status"] == "refused" or push["version"] is None:
             return None
         return int(push["version"])
 
@@ -147,25 +150,24 @@ class PastRun:
     def described(self) -> DescribedRun:
         """The run as `imgpipe runs` and `imgpipe compare` write it."""
         counts = self.by_class
-        summary = self.summary
         return {
             "run": self.name,
             "folder": str(self.folder),
             "started": self.started,
             "status": self.status,
-            "verdict": summary["verdict"] if summary else None,
+            "verdict": self.verdict or None,
             "decided_by": self.decided_by,
             "images": sum(counts.values()) if counts else None,
             "classes": len(counts) if counts else None,
             "version": self.version,
-            "seconds": summary["timings"]["total_s"] if summary else None,
-            "report": summary["report"] if summary else None,
+            "seconds": self.summary["timings"]["total_s"] or None,
+            "report": self.summary["report"],
         }
 
     @property
     def by_class(self) -> dict[str, int]:
         """Number of kept images by class, over all splits."""
-        data = self.summary["data"] if self.summary is not None else None
+        data = self.summary["data"]
         return rules.by_class(data) if data is not None else {}
 
     @cached_property
@@ -210,10 +212,13 @@ class PastRun:
         return next((str(path) for path in (here, Path(uri)) if uri and path.is_dir()), "")
 
     @property
-    def next_commands(self) -> list[NextCommand]:
-        """The commands that go on from the run; empty without a page or its facts."""
+    def next(self) -> list[NextCommand]:
+        """The commands that look at the report, mend the data, and try, publish or use a model.
+
+        There are none without a report or its facts.
+        """
         facts = self.facts
-        if self.summary is None or facts is None or not self.page.is_file():
+        if not self.verdict or facts is None or self.report is None:
             return []
         identity = facts["identity"]
         if identity is not None:  # the folders may have been moved since
@@ -231,7 +236,7 @@ class PastRun:
     @property
     def publish_commands(self) -> list[NextCommand]:
         """The commands that publish its model; empty if it is published, or if none can."""
-        return [command for command in self.next_commands if command["purpose"] == "publish"]
+        return [command for command in self.next if command["purpose"] == "publish"]
 
     @property
     def moved(self) -> list[str]:
@@ -260,8 +265,8 @@ class PastRun:
 def read(folder: Path, working: bool = False) -> PastRun:
     """Read a run from its folder; `working` says whether it is working now."""
     try:
-        return PastRun(folder, run_summary.read(json_object.read(folder / SUMMARY)), working)
+        return PastRun(folder, run_summary.read(json_object.read(folder / SUMMARY)))
     except FileNotFoundError:
-        return PastRun(folder, None, working)
+        return PastRun(folder, run_summary.unknown("working" if working else "killed"))
     except (OSError, ValueError) as error:
-        return PastRun(folder, None, working, str(error))
+        return PastRun(folder, run_summary.unknown("damaged"), str(error))

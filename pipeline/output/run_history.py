@@ -103,7 +103,7 @@ def list_runs(out: Path, runs: Sequence[PastRun], last: int) -> RunList:
         "schema": SCHEMA,
         "out": str(out),
         "runs": [run.described for run in runs[-last:]],
-        "next": runs[-1].next_commands,
+        "next": runs[-1].next,
         "newest_version": _newest_version(runs[-1]),
     }
 
@@ -127,7 +127,9 @@ def compare(first: PastRun, second: PastRun) -> RunComparison:
     only_b: list[Disagreement] = []
     folders, missing = _prediction_folders(first, second)
     if folders:
-        a, b = _same_images(_answers(folders[0], first), _answers(folders[1], second))
+        of_first = AnswerTable.read(folders[0], first.summary["model"]["classes"])
+        of_second = AnswerTable.read(folders[1], second.summary["model"]["classes"])
+        a, b = _same_images(of_first, of_second)
         for split in PREDICTED_SPLITS:
             in_both = (a.splits == split) & (b.splits == split)
             if in_both.any():
@@ -170,7 +172,7 @@ def _changed_settings(first: PastRun, second: PastRun) -> list[Change]:
 
 def _counts(run: PastRun) -> dict[str, int]:
     """Return the kept images of each class, and the rejected and the relabelled images."""
-    data = run.summary["data"] if run.summary is not None else None
+    data = run.summary["data"]
     if data is None:
         return {}
     counts = {f"images of {name}": count for name, count in run.by_class.items()}
@@ -180,7 +182,7 @@ def _counts(run: PastRun) -> dict[str, int]:
 
 def _choices(run: PastRun) -> dict[str, object]:
     summary = run.summary
-    if summary is None or summary["training"] is None:
+    if summary["training"] is None:
         return {}
     return {
         "features of the head": summary["model"]["features"],
@@ -199,14 +201,15 @@ def _differing(first: Mapping[str, object], second: Mapping[str, object]) -> lis
 
 def _metrics(first: PastRun, second: PastRun) -> dict[str, dict[str, MetricPair]]:
     """Return the values of both runs by what was measured, and by the name of the metric."""
-    a = first.summary["metrics"] if first.summary else {}
-    b = second.summary["metrics"] if second.summary else {}
     return {
         split: {
-            name: {"a": _value(a.get(split), name), "b": _value(b.get(split), name)}
+            name: {
+                "a": _value(first.metrics.get(split), name),
+                "b": _value(second.metrics.get(split), name),
+            }
             for name in _METRICS
         }
-        for split in dict.fromkeys([*a, *b])
+        for split in dict.fromkeys([*first.metrics, *second.metrics])
     }
 
 
@@ -221,7 +224,7 @@ def _prediction_folders(first: PastRun, second: PastRun) -> tuple[list[str], str
     folders = []
     for run in (first, second):
         uri = run.artifact("Predictor", "predictions")
-        if run.summary is None or not uri:
+        if not run.summary["model"]["classes"] or not uri:
             why = "it made or recorded none, or they were removed (run.keep)"
             return [], f"run {run.name} has no predictions: {why}"
         damage = integrity.damage(Path(uri), complete=True)
@@ -229,10 +232,6 @@ def _prediction_folders(first: PastRun, second: PastRun) -> tuple[list[str], str
             return [], f"the predictions of run {run.name} are damaged: {damage}"
         folders.append(uri)
     return folders, ""
-
-
-def _answers(uri: str, run: PastRun) -> AnswerTable:
-    return AnswerTable.read(uri, run.summary["model"]["classes"] if run.summary is not None else [])
 
 
 def _same_images(a: AnswerTable, b: AnswerTable) -> tuple[AnswerTable, AnswerTable]:

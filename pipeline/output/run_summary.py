@@ -5,7 +5,7 @@ It is composed of the results of the components, each as it is declared where it
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias, cast
 
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
@@ -14,7 +14,7 @@ from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.model_pusher.push import NOT_PUBLISHED, Push
 from imgpipe.components.report.commands import NextCommand, next_commands
-from imgpipe.components.run_record.facts import Facts
+from imgpipe.components.run_record.facts import Facts, empty, page_settings
 from imgpipe.components.run_record.metrics import SplitMetrics
 from imgpipe.components.run_record.run_folder import Timings
 from imgpipe.components.run_record.verdict import Expected, RunState, expected, run_findings
@@ -22,6 +22,8 @@ from imgpipe.models.finding import Finding
 from imgpipe.models.training.history import History
 
 Status = Literal["blessed", "not_blessed", "not_published", "refused", "failed", "interrupted"]
+#: How a run ended, also one that left no summary.
+RunStatus: TypeAlias = Status | Literal["working", "killed", "damaged"]
 
 
 class RunModel(TypedDict):
@@ -144,6 +146,14 @@ def summarise(
             "next": next_commands(facts, state.status, timings, cached),
         },
     )
+
+
+def unknown(status: RunStatus) -> RunSummary:
+    """Return a summary for a run that left none: nothing is known but its status."""
+    timings: Timings = {"total_s": 0.0, "import_s": 0.0, "components": {}}
+    facts = empty(page_settings("", "", ()))
+    summary = summarise(facts, timings, [], None, RunState("failed", ""))
+    return cast(RunSummary, {**summary, "status": status})
 
 
 def _bank_work(facts: Facts, cached: bool) -> BankWork:

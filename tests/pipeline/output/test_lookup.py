@@ -61,7 +61,7 @@ def test_a_run_is_found_by_its_folder_its_version_or_the_output_folder(
 
 
 def test_of_an_output_folder_the_newest_run_that_fits_is_taken(out: Path):
-    assert lookup.run(out, lambda run: run.page.is_file(), "has a report").name == LAST
+    assert lookup.run(out, lambda run: run.report, "has a report").name == LAST
     with pytest.raises(
         ResourceError, match=r"no run in .* has a page\. .* newest are: .*, 20260103"
     ):

@@ -13,6 +13,7 @@ from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
 from imgpipe.components.run_record.facts import empty, page_settings
 from imgpipe.components.run_record.shown_images import Gallery, ShownNearDuplicates
+from imgpipe.pipeline.output import past_run
 from imgpipe.pipeline.output.past_run import PastRun
 from tests.declared import made
 from tests.images import encoded, noise, soft
@@ -108,4 +109,4 @@ def leave(out: Path, source: Path | str, settings: Sequence[str] = ()) -> PastRu
         settings=(f"data.source={json.dumps(str(source))}", *settings),
     )
     (folder / "facts.json").write_text(json.dumps(facts()))
-    return PastRun(folder, None)
+    return past_run.read(folder)

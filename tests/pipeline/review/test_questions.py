@@ -12,7 +12,7 @@ from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.judge.check import ImageFinding
 from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.output.past_run import PastRun
+from imgpipe.pipeline.output import past_run
 from imgpipe.pipeline.review import questions
 from tests.pipeline.review import run_to_review
 from tests.pipeline.review.run_to_review import digest, facts
@@ -89,7 +89,7 @@ def test_all_groups_of_the_quarantine_are_read_also_after_the_folder_was_moved(t
     (run.folder / "artifacts.json").write_text(json.dumps(recorded))
     (run.folder / "facts.json").write_text(json.dumps(facts() | {"suspects": None, "rejected": []}))
     run.out.rename(tmp_path / "moved")
-    (question,) = questions.read(PastRun(tmp_path / "moved/runs" / run.name, None)).asked
+    (question,) = questions.read(past_run.read(tmp_path / "moved/runs" / run.name)).asked
     assert question.image["path"] == "cat/0.png"
     assert [image["path"] for image in question.beside] == ["dog/1.png"]
 
