@@ -96,12 +96,9 @@ def check(
         (11, 3)
     """
     from imgpipe.pipeline.data_check import examine
-    from imgpipe.pipeline.definition.source import opened_with_classes
 
     _prepare()
-    chosen = _configuration(config, data, settings, out)
-    opened_with_classes(chosen)  # before TensorFlow is imported
-    examined = examine(chosen, to_stderr=True)
+    examined = examine(_configuration(config, data, settings, out), to_stderr=True)
     return Check(examined.verdict, examined.summary(), examined.html)
 
 

@@ -239,11 +239,13 @@ def examine(config: Config, to_stderr: bool) -> CheckedSource:
         to_stderr: Whether progress is printed to standard error instead of standard output.
 
     Raises:
-        ConfigError: The source or a setting is wrong.
+        ConfigError: The source, a class or a setting is wrong.
     """
     from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.definition.source import opened_with_classes
 
+    opened_with_classes(config)  # before the imports, which take seconds
     store = str(config.places.judge) if config.judge.store else ""
     file = config.places.overrides
     decisions = overrides.load(file) if file else ()

@@ -41,10 +41,8 @@ def check(
     from imgpipe.pipeline.command_line.printing import show_result
     from imgpipe.pipeline.configuration.given_settings import assigned, configuration, one_source
     from imgpipe.pipeline.data_check import examine
-    from imgpipe.pipeline.definition.source import opened_with_classes
 
     built = configuration(one_source(config, preset), data, out, assigned(settings or []))
-    opened_with_classes(built)  # before the imports, which take seconds
     to_stderr = json_file == output_files.STANDARD_OUTPUT
     examined = examine(built, to_stderr)
     if html_file is not None:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from imgpipe.components.image_filter.data_summary import DataSummary
     from imgpipe.components.report.blocks import NamedText, ResultBlock, SpanLook
     from imgpipe.models.training.history import History
-    from imgpipe.pipeline.configuration.config import Config
     from imgpipe.pipeline.configuration.sections import RunSettings
     from imgpipe.pipeline.results import Run
 
@@ -63,36 +62,28 @@ def command(
     ] = False,
 ) -> None:
     """Run the pipeline: from images to a blessed, published model."""
-    given = list(settings or [])
-    if minutes is not None:
-        given.append(f"train.minutes={minutes}")
-    from imgpipe.pipeline.configuration.given_settings import assigned, configuration, one_source
-
-    built = configuration(one_source(config, preset), data, out, assigned(given))
-    raise typer.Exit(run_config(built, json_file, start, accept))
-
-
-def run_config(
-    config: Config, json_file: str | None = None, start: str | None = None, accept: bool = False
-) -> int:
-    """Run the pipeline, print the outcome, and return the exit code."""
     from imgpipe.components.run_record import run_folder
+    from imgpipe.pipeline.configuration import given_settings
 
+    given = given_settings.assigned(settings or [])
+    if minutes is not None:
+        given["train.minutes"] = minutes
+    source = given_settings.one_source(config, preset)
+    built = given_settings.configuration(source, data, out, given)
     if start is not None:  # before imports that take time
         start = run_folder.full_name(start)
     from imgpipe.components.report.commands import shown
     from imgpipe.models.machine.process import prefer_batches
     from imgpipe.pipeline.command_line.printing import show_result
-    from imgpipe.pipeline.configuration.given_settings import without_effect
     from imgpipe.pipeline.execution.pipeline_run import execute
 
     prefer_batches()
-    for note in without_effect(config):
+    for note in given_settings.without_effect(built):
         say(output_files.console_beside(json_file), f"note: {note}")
-    outcome = execute(config, start, json_file == output_files.STANDARD_OUTPUT, accept)
+    outcome = execute(built, start, json_file == output_files.STANDARD_OUTPUT, accept)
     summary = outcome.summary
-    show_result([*blocks(outcome, config.run), shown(summary["next"])], summary, json_file)
-    return outcome.exit_code
+    show_result([*blocks(outcome, built.run), shown(summary["next"])], summary, json_file)
+    raise typer.Exit(outcome.exit_code)
 
 
 def blocks(outcome: Run, settings: RunSettings) -> Iterator[ResultBlock]:

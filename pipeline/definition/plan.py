@@ -117,24 +117,25 @@ class Plan:
         return _json(asdict(self))
 
 
-def make(config: Config, scan: Scan, given: Sequence[Override] = (), accept: bool = False) -> Plan:
+def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
     """Determine the plan of a run from its data, versions and schema.
 
     Args:
         config: The configuration.
         scan: Files of the source with their hashes.
-        given: The decisions of people about single images.
         accept: Whether a person accepts changes of the data, as with `--accept`.
 
     Returns:
         The settings of the components.
 
     Raises:
-        ConfigError: An image is relabelled to a class that the source does not have.
+        ConfigError: The decisions about single images cannot be read, or relabel one to a class
+            that the source does not have.
     """
     vocabulary = tuple(scan.vocabulary)
     code = source_code.fingerprint()
     places = config.places
+    given = overrides.load(places.overrides) if places.overrides is not None else ()
     decisions = overrides.decisions(given, vocabulary, places.overrides)
     data_key = _data_key(config, scan, decisions)
     judged_by = accepted.parameters(places.schema, data_key)
@@ -318,8 +319,7 @@ def plan(config: str, given: Mapping[str, object]) -> dict[str, str]:
         put(tree, setting, given[name])
     # Validated again, because people choose the values of `given` when they start a run.
     built = configs.build(tree, where="the parameters of the pipeline")
-    inputs = source.usable(built)
-    return asdict(make(built, inputs.images.scan(), inputs.overrides))
+    return asdict(make(built, source.usable(built).scan()))
 
 
 def to_json(config: Config) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 
 from imgpipe.components.example_gen.settings import DataSettings, SourceOptions
@@ -21,7 +20,6 @@ from imgpipe.components.example_gen.sources import (
     split_spec,
 )
 from imgpipe.components.image_filter.judge import overrides
-from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.regular_files import pattern_in
 from imgpipe.models.machine import progress
@@ -53,21 +51,8 @@ def opened(data: DataSettings, store: Path, least_classes: int = 2) -> Source:
     return open_source(data.source, SourceOptions.of(data, str(store), least_classes))
 
 
-@dataclass(frozen=True)
-class RunInputs:
-    """What a run reads, which was checked before anything was loaded or written.
-
-    Attributes:
-        images: The source of the images.
-        overrides: The decisions of people about single images, in the order of their file.
-    """
-
-    images: Source
-    overrides: tuple[Override, ...]
-
-
-def usable(config: Config) -> RunInputs:
-    """Check the files, folders and classes of a run.
+def usable(config: Config) -> Source:
+    """Check what a run reads before anything is loaded or written, and return its images.
 
     Args:
         config: The configuration, with absolute paths.
@@ -80,9 +65,10 @@ def usable(config: Config) -> RunInputs:
     require_labels(config.data)
     require_outside(config.data, places)
     images = opened_with_classes(config)
-    decisions = overrides.load(places.overrides) if places.overrides is not None else ()
+    if places.overrides is not None:
+        overrides.load(places.overrides)
     _check_network_files(config.settings)
-    return RunInputs(images, decisions)
+    return images
 
 
 def require_labels(data: DataSettings) -> None:

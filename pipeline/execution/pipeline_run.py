@@ -40,7 +40,6 @@ from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.configuration.given_settings import to_toml
 from imgpipe.pipeline.definition import plan as plans
 from imgpipe.pipeline.definition import source
-from imgpipe.pipeline.definition.source import RunInputs
 from imgpipe.pipeline.execution import failures
 from imgpipe.pipeline.output import metadata_file, past_run
 from imgpipe.pipeline.output.output_folder import OutputFolder
@@ -88,15 +87,15 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
     began = time.monotonic()
     config = config.with_absolute_paths()  # workers may have other current folders
     places = config.places
-    inputs = source.usable(config)
+    images = source.usable(config)
     folder = OutputFolder(places.out)
     settings = to_toml(config)
     with folder.begin():
         ended = repeatable(folder.started, settings)
-        listed = source.scanned(inputs.images)
+        listed = source.scanned(images)
         # With these arguments, some components are executed in any case.
         if ended is not None and start is None and not accept:
-            plan = plans.make(config, listed.result(), inputs.overrides)
+            plan = plans.make(config, listed.result())
             key = plans.outcome_key(plan, places.schema)
             repeated = outcome_again(ended, key, places.versions, began)
             if repeated is not None:
@@ -104,7 +103,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
         directory = folder.new_run(settings)
         with consoles.counted(to_stderr, directory) as display:
             run = RunRecord(config, directory, display, began)
-            outcome = run.run(inputs, listed, start, accept)
+            outcome = run.run(listed, start, accept)
         if run.plan is not None:
             remember(outcome, plans.outcome_key(run.plan, places.schema))
         return dataclasses.replace(outcome, freed=folder.clean(config.run.keep))
@@ -134,12 +133,12 @@ class RunRecord:
         self._failed_step = ""
 
     # --- steps ---------------------------------------------------------------------------------
-    def run(self, inputs: RunInputs, listed: Future[Scan], start: str | None, accept: bool) -> Run:
+    def run(self, listed: Future[Scan], start: str | None, accept: bool) -> Run:
         """Plan the run and run the components; return the outcome, also after an error."""
         error: BaseException | None = None
         try:
             self._load(listed)
-            self.plan = plans.make(self._config, listed.result(), inputs.overrides, accept)
+            self.plan = plans.make(self._config, listed.result(), accept)
             self._run_components(self.plan, start)
         except (KeyboardInterrupt, signals.Stopped):
             error = failures.Interrupted()

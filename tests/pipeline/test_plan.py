@@ -46,7 +46,7 @@ def _planned(config: configs.Config, **given: Any) -> dict[str, Any]:
 
 
 def test_plan_determines_what_the_local_runner_knows(config: configs.Config):
-    known = plans.make(config, usable(config).images.scan())
+    known = plans.make(config, usable(config).scan())
     assert _planned(config) == asdict(known) == json.loads(known.to_json())
 
 
@@ -202,8 +202,7 @@ def _decided(config: configs.Config, *decisions: Override, place: str = DECISION
     named = configs.build(
         config.model_dump(), {"judge.overrides": "" if place == DECISIONS else str(file)}
     )
-    inputs = usable(named)
-    return plans.make(named, inputs.images.scan(), inputs.overrides)
+    return plans.make(named, usable(named).scan())
 
 
 def test_a_decision_about_an_image_changes_the_run_key_but_its_note_does_not(
