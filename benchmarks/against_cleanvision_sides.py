@@ -40,11 +40,11 @@ def imgpipe(folder: str) -> Callable[[], Checked]:
     """Return a function that checks a folder as `imgpipe check` does."""
     import tensorflow as tf  # noqa: F401 - the import is not measured
 
-    from imgpipe.components.example_gen.settings import SourceOptions
+    from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.data_check import judge
 
     def check() -> Checked:
-        checked = judge(SourceOptions(source=folder))
+        checked = judge(configs.build({"data": {"source": folder}}))
         images = checked.images
         return {
             "images": len(checked.scan.items),

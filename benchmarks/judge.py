@@ -30,10 +30,10 @@ from benchmarks import common
 from benchmarks.common import Figure
 from imgpipe.components.common.image_file.content import decode
 from imgpipe.components.common.image_file.pixels import Pixels, perceptual_hashes
-from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.image_filter.copies.search import find_near_duplicates
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
+from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.data_check import CheckedSource, judge
 from imgpipe.serving.look import Look
 
@@ -279,8 +279,8 @@ def main() -> None:
     cats = common.data_set(options.data, "cats_dogs")
     with common.workplace(options.work) as work:
         planted = plant(options.data, work / "photos", options.each, options.seed)
-        checked = judge(SourceOptions(source=str(work / "photos")))
-        alone = judge(SourceOptions(source=str(cats)))
+        checked = judge(configs.build({"data": {"source": str(work / "photos")}}))
+        alone = judge(configs.build({"data": {"source": str(cats)}}))
     rows = figures(planted, checked)
     images = sum(1 for row in alone.scan.items if row.path.endswith(".jpg"))
     pairs = sum(len(line["members"]) - 1 for line in alone.images.near_groups() or ())

@@ -13,13 +13,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.image_file.pixels import ALL_BYTES
-from imgpipe.components.common.splits import Groups, SplitRule
 from imgpipe.components.data_gate import rules
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.settings import SourceOptions
@@ -27,15 +25,13 @@ from imgpipe.components.example_gen.sources import Scan, Source, open_source
 from imgpipe.components.image_filter import comparison
 from imgpipe.components.image_filter.data_summary import DataSummary, check_conservation, summarise
 from imgpipe.components.image_filter.image_table import ImageTable, NearGroup
-from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.check import Row
-from imgpipe.components.image_filter.judge.overrides import Override
-from imgpipe.components.image_filter.judge.settings import JudgeSettings
-from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.models.finding import Finding
 from imgpipe.models.machine import progress
 from imgpipe.pipeline.configuration.config import Config
+from imgpipe.pipeline.definition.plan import filter_plan
+from imgpipe.pipeline.definition.source import opened_with_classes
 
 if TYPE_CHECKING:
     from imgpipe.components.report.page import Page
@@ -177,39 +173,24 @@ class CheckedSource:
         return page.html(shown)
 
 
-def judge(
-    options: SourceOptions,
-    settings: JudgeSettings | None = None,
-    groups: Groups = "auto",
-    rule: SplitRule | None = None,
-    decisions: Sequence[Override] = (),
-    decisions_file: Path | None = None,
-) -> CheckedSource:
+def judge(config: Config) -> CheckedSource:
     """Check all images of a source, without asking whether a run would refuse the data.
 
-    Args:
-        options: How the source is read.
-        settings: Settings of the checks. Default: `JudgeSettings()`.
-        groups: How images that belong together are found.
-        rule: The rule that draws the splits. Default: `SplitRule()`.
-        decisions: People's decisions about single images.
-        decisions_file: The file that holds them.
+    The inspection cache is used only if `judge.store` names its folder, so that a check writes
+    only the files that were asked for.
 
     Raises:
-        ConfigError: The source or the settings are invalid.
+        ConfigError: The source, or a decision about an image, is refused.
         RuntimeError: The numbers of kept and rejected files do not add up to the number of files,
             which is a defect.
     """
     began = time.monotonic()
+    store = str(config.places.judge) if config.judge.store else ""
+    options = SourceOptions.of(config.data, store)
     source = open_source(options.source, options)
     scan = source.listing()
-    plan = FilterPlan(
-        settings=settings or JudgeSettings(),
-        groups=groups,
-        vocabulary=tuple(scan.vocabulary),
-        overrides=overrides.decisions(decisions, scan.vocabulary, decisions_file),
-    )
-    rule = dataclasses.replace(rule or SplitRule(), given=scan.given_splits)
+    plan = filter_plan(config, scan.vocabulary)
+    rule = dataclasses.replace(config.split_rule, given=scan.given_splits)
     limit = plan.settings.pixel_limit
     records = inspect(source, scan.items, limit, options.store, rule, scan.vocabulary)
     progress.total(len(scan.items), "images")
@@ -231,9 +212,6 @@ def examine(config: Config, to_stderr: bool) -> CheckedSource:
 
     They are compared with the data that the output folder accepted last.
 
-    The inspection cache is used only if `judge.store` names its folder, so that a check writes
-    only the files that were asked for.
-
     Args:
         config: The validated configuration.
         to_stderr: Whether progress is printed to standard error instead of standard output.
@@ -243,20 +221,13 @@ def examine(config: Config, to_stderr: bool) -> CheckedSource:
     """
     from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.definition.source import opened_with_classes
 
     opened_with_classes(config)  # before the imports, which take seconds
-    store = str(config.places.judge) if config.judge.store else ""
-    file = config.places.overrides
-    decisions = overrides.load(file) if file else ()
-    options = SourceOptions.of(config.data, store)
     with consoles.counted(to_stderr) as display:
         with display.step("loading TensorFlow"), quick_imports():
             import tensorflow  # noqa: F401  # so that the next step's rate is that of the inspection
         with display.step("inspecting images"):
-            checked = judge(
-                options, config.judge, config.split.groups, config.split_rule, decisions, file
-            )
+            checked = judge(config)
         accepted_classes = _accepted_classes(config)
         demanded = rules.Requirements(config.gate, checked.scan.vocabulary, accepted_classes)
         refused = rules.counted(checked.data, demanded)

@@ -135,9 +135,8 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
     vocabulary = tuple(scan.vocabulary)
     code = source_code.fingerprint()
     places = config.places
-    given = overrides.load(places.overrides) if places.overrides is not None else ()
-    decisions = overrides.decisions(given, vocabulary, places.overrides)
-    data_key = _data_key(config, scan, decisions)
+    filtering = filter_plan(config, vocabulary)
+    data_key = _data_key(config, scan, filtering.overrides)
     judged_by = accepted.parameters(places.schema, data_key)
     judged_by["accept_changes"] |= int(accept)
     bank = _bank_plan(config, vocabulary)
@@ -154,7 +153,7 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
         code=code,
         baseline=compared.to_json(),
         examples=_read_plan(config, scan).to_json(),
-        image_filter=_filter_plan(config, vocabulary, decisions).to_json(),
+        image_filter=filtering.to_json(),
         accepted_schema=judged_by["accepted_schema"],
         gate=_gate_plan(config, vocabulary, data_key, judged_by).to_json(),
         bank=bank.to_json(),
@@ -196,14 +195,20 @@ def _read_plan(config: Config, scan: Scan) -> ReadPlan:
     )
 
 
-def _filter_plan(
-    config: Config, vocabulary: tuple[str, ...], decisions: tuple[Override, ...]
-) -> FilterPlan:
+def filter_plan(config: Config, vocabulary: Sequence[str]) -> FilterPlan:
+    """Return what ImageFilter gets, with the decisions of people about single images.
+
+    Raises:
+        ConfigError: The decisions cannot be read, or relabel an image to a class that the
+            vocabulary lacks.
+    """
+    file = config.places.overrides
+    given = overrides.load(file) if file is not None else ()
     return FilterPlan(
         settings=config.judge.model_copy(update=dict.fromkeys(_PATHS["judge"], "")),
         groups=config.split.groups,
-        vocabulary=vocabulary,
-        overrides=decisions,
+        vocabulary=tuple(vocabulary),
+        overrides=overrides.decisions(given, vocabulary, file),
     )
 
 

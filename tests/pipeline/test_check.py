@@ -14,19 +14,20 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import iterate, text
 from imgpipe.components.data_gate import accepted
 from imgpipe.components.example_gen.image_example_gen import ingest
-from imgpipe.components.example_gen.settings import ReadPlan, SourceOptions
-from imgpipe.components.example_gen.sources import open_source
+from imgpipe.components.example_gen.settings import ReadPlan
 from imgpipe.components.image_filter import image_table, quarantine
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples
+from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.overrides import Override
-from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.pipeline import data_check
 from imgpipe.pipeline.application import app
+from imgpipe.pipeline.configuration import config as configs
+from imgpipe.pipeline.definition import plan as plans
+from imgpipe.pipeline.definition.source import usable
 from imgpipe.pipeline.demo import FAULTS, draw, draw_hand
 from tests import json_formats, python_program
 
@@ -61,9 +62,6 @@ def clean(tmp_path):
     return tmp_path / "clean"
 
 
-RULE = SplitRule(validation=0.2, test=0.2, min_validation=3, min_test=1)
-
-
 @pytest.fixture
 def films(tmp_path):
     """Return a folder with five films of each of two classes.
@@ -81,10 +79,8 @@ def films(tmp_path):
 
 
 def test_frames_of_a_film_stay_together_and_none_is_rejected(films, tmp_path):
-    rules = ReadPlan(
-        options=SourceOptions(source=str(films)), vocabulary=("paper", "rock"), rule=RULE
-    )
-    judged = assert_same(tmp_path, films, JudgeSettings(), ingested=rules, groups="none")
+    split = {"validation": 0.2, "test": 0.2, "groups": "none"}
+    judged = assert_same(tmp_path, films, split=split, gate={"min_validation": 3})
     assert judged.images.rejected == []
     groups = judged.images.near_groups()
     assert groups
@@ -104,8 +100,8 @@ def test_frames_of_a_film_stay_together_and_none_is_rejected(films, tmp_path):
         assert written[split] == labels | {split: sum(labels.values())}
 
 
-def filtered(root, photos, ingested=None, **plan):
-    """Run ImageFilter's Beam pipeline on a folder; `plan` has fields of `FilterPlan`.
+def filtered(root, config):
+    """Run ImageFilter's Beam pipeline with the plan of a run.
 
     Returns its summary, the manifest of its quarantine, and its table.
     """
@@ -115,24 +111,23 @@ def filtered(root, photos, ingested=None, **plan):
     def pipeline():
         return beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"]))
 
-    scan = open_source(str(photos)).scan()
-    ingested = ingested or ReadPlan(
-        options=SourceOptions(source=str(photos)), vocabulary=scan.vocabulary
-    )
-    ingest(pipeline(), f"{root}/examples", ingested)
+    plan = plans.make(config, usable(config).scan())
+    ingest(pipeline(), f"{root}/examples", ReadPlan.from_json(plan.examples))
     uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
-    summary = filter_examples(pipeline(), uris, FilterPlan(vocabulary=scan.vocabulary, **plan))
+    summary = filter_examples(pipeline(), uris, FilterPlan.from_json(plan.image_filter))
     lines = (root / "q" / quarantine.MANIFEST).read_text().splitlines()
     return summary, [json.loads(line) for line in lines], image_table.read_found(f"{root}/q")
 
 
-def assert_same(root, photos, settings, ingested=None, **plan):
-    """Assert that `imgpipe check` and ImageFilter agree on every file; return check's result."""
-    rule = ingested.rule if ingested else SplitRule()
-    decisions = plan.get("overrides", ())
-    groups = plan.get("groups", "auto")
-    judged = data_check.judge(SourceOptions(source=str(photos)), settings, groups, rule, decisions)
-    summary, rejects, table = filtered(root, photos, ingested, settings=settings, **plan)
+def assert_same(root, photos, **sections):
+    """Assert that `imgpipe check` and ImageFilter agree on every file; return check's result.
+
+    `sections` are those of the configuration.
+    """
+    places = {"run": {"out": str(root / "out")}, "data": {"source": str(photos)}}
+    config = configs.build({**places, **sections})
+    judged = data_check.judge(config)
+    summary, rejects, table = filtered(root, config)
     images = judged.images
     assert rejects == table.rejected
     found = [row | {"stored": ""} for row in images.rejected]
@@ -152,7 +147,7 @@ def test_classes_from_two_sources_are_told_apart_by_their_files_on_every_driver(
         file.parent.mkdir(parents=True, exist_ok=True)
         scene = draw_hand("rock", seed=number, size=80)
         (scene.resize((80, 60)) if number % 2 else scene.convert("L")).save(file)
-    judged = assert_same(tmp_path, photos, JudgeSettings())
+    judged = assert_same(tmp_path, photos)
     clues = judged.data["file_clues"]
     assert clues is not None and clues["right"] == clues["images"] >= 30
     code, output, _ = check(photos, *FEW, "--html", tmp_path / "check.html")
@@ -169,7 +164,7 @@ def test_classes_from_two_sources_are_told_apart_by_their_files_on_every_driver(
 def test_findings_equal_those_of_image_filter_with_other_severities(faulty, tmp_path):
     files = sorted((faulty / "rock").glob("IMG_000?.jpg"))
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-    overrides = (
+    decisions = (
         Override(digests[0], "accept"),
         Override(digests[1], "reject"),
         Override(digests[2][:16], "relabel", "paper"),
@@ -177,8 +172,10 @@ def test_findings_equal_those_of_image_filter_with_other_severities(faulty, tmp_
     )
     names = ("odd_size", "near_duplicate", "greyscale", "blurry")
     severity = dict.fromkeys(names, "reject")
-    settings = JudgeSettings(severity=severity, threshold={"odd_size": 0.5})
-    judged = assert_same(tmp_path, faulty, settings, overrides=overrides)
+    file = tmp_path / "overrides.toml"
+    file.write_text(overrides.to_toml(decisions))
+    judge = {"severity": severity, "threshold": {"odd_size": 0.5}, "overrides": str(file)}
+    judged = assert_same(tmp_path, faulty, judge=judge)
     assert "odd_size" in {row["reason"] for row in judged.images.rejected}
     assert {row["reason"] for row in judged.images.reviewed} == {"accept", "reject", "relabel"}
     assert judged.data["overrides"]["unknown"] == ["0" * 64]
@@ -191,7 +188,7 @@ def test_findings_equal_those_of_image_filter_on_broken_files(shared_data, tmp_p
         place = folder / "ab"[number % 2] / Path(entry["path"]).name
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(shared_data / entry["path"], place)
-    judged = assert_same(tmp_path, folder, JudgeSettings(min_side=1))
+    judged = assert_same(tmp_path, folder, judge={"min_side": 1})
     assert judged.data["in"] == len(entries)
 
 
@@ -331,7 +328,7 @@ def test_a_file_that_vanishes_during_the_check_is_rejected_as_unreadable(clean, 
         return real(*args)
 
     monkeypatch.setattr(data_check, "inspect", vanishing)
-    (reject,) = data_check.judge(SourceOptions(source=str(clean))).images.rejected
+    (reject,) = data_check.judge(configs.build({"data": {"source": str(clean)}})).images.rejected
     assert (reject["path"], reject["reason"]) == ("rock/0.png", "unreadable")
 
 

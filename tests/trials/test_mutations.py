@@ -12,8 +12,7 @@ import random
 import pytest
 
 from imgpipe.components.common.image_file.header import probe
-from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.image_filter.judge.settings import JudgeSettings
+from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.data_check import judge
 from imgpipe.pipeline.demo import draw_hand
 from imgpipe.serving.look import Look
@@ -78,11 +77,14 @@ def test_the_checks_agree_with_the_decode_operation_on_every_file(tmp_path, coun
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
     ignored = {"damaged": "ignore"}  # the op decodes such files
-    settings = JudgeSettings(
-        min_side=1, pixel_limit=_PIXELS, severity=ignored, threshold={"near_duplicate": 0}
-    )
-    options = SourceOptions(source=str(tmp_path / "photos"))
-    judged = judge(options, settings)
+    settings = {
+        "min_side": 1,
+        "pixel_limit": _PIXELS,
+        "severity": ignored,
+        "threshold": {"near_duplicate": 0},
+    }
+    data = {"source": str(tmp_path / "photos")}
+    judged = judge(configs.build({"data": data, "judge": settings}))
     assert judged.data["in"] == count
     assert judged.data["kept"] + judged.data["rejected"] == count
     rejected = {row["path"][2:]: row["reason"] for row in judged.images.rejected}
