@@ -129,8 +129,7 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
         The settings of the components.
 
     Raises:
-        ConfigError: The decisions about single images cannot be read, or relabel one to a class
-            that the source does not have.
+        ConfigError: The decisions about single images are refused; see `overrides.decisions`.
     """
     vocabulary = tuple(scan.vocabulary)
     code = source_code.fingerprint()
@@ -199,16 +198,13 @@ def filter_plan(config: Config, vocabulary: Sequence[str]) -> FilterPlan:
     """Return what ImageFilter gets, with the decisions of people about single images.
 
     Raises:
-        ConfigError: The decisions cannot be read, or relabel an image to a class that the
-            vocabulary lacks.
+        ConfigError: The decisions are refused; see `overrides.decisions`.
     """
-    file = config.places.overrides
-    given = overrides.load(file) if file is not None else ()
     return FilterPlan(
         settings=config.judge.model_copy(update=dict.fromkeys(_PATHS["judge"], "")),
         groups=config.split.groups,
         vocabulary=tuple(vocabulary),
-        overrides=overrides.decisions(given, vocabulary, file),
+        overrides=overrides.decisions(config.places.overrides, vocabulary),
     )
 
 

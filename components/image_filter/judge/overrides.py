@@ -175,15 +175,15 @@ def of_image(overrides: Iterable[Override], image_hash: str) -> tuple[Override, 
     return tuple(o for o in overrides if image_hash.startswith(o.image_hash))
 
 
-def decisions(
-    overrides: Iterable[Override], vocabulary: Sequence[str], file: Path | None
-) -> tuple[Override, ...]:
+def decisions(file: Path | None, vocabulary: Sequence[str]) -> tuple[Override, ...]:
     """Return the overrides of a file in order, without what is for the reader, for a component.
 
     Raises:
-        ConfigError: Images are relabelled to a class that the vocabulary lacks.
+        ConfigError: The file is refused; see `load`. Or images are relabelled to a class that the
+            vocabulary lacks.
     """
-    bare = [dataclasses.replace(override, path="", note="") for override in overrides]
+    entries = load(file) if file is not None else ()
+    bare = [dataclasses.replace(entry, path="", note="") for entry in entries]
     lost = collections.Counter(o.label for o in bare if o.label and o.label not in vocabulary)
     for label, count in lost.items():
         raise ConfigError(

@@ -117,15 +117,15 @@ def test_decisions_for_a_class_that_is_gone_are_named_with_the_commands_that_go_
     for number, expected in enumerate((read, dropped)):
         file.write_text("# Mine.\n" + overrides.to_toml(given), encoding="utf-8")
         with pytest.raises(ConfigError, match=r"relabels 2 images to .* is not a class") as refused:
-            overrides.decisions(given, classes, file)
+            overrides.decisions(file, classes)
         command = re.findall(r": (perl .*)", str(refused.value))[number]
         subprocess.run(command, shell=True, check=True)
-        left = overrides.load(file)
-        assert [override.verdict for override in left] == expected
-        assert len(overrides.decisions(left, classes, file)) == len(expected)
+        assert [override.verdict for override in overrides.load(file)] == expected
+        assert len(overrides.decisions(file, classes)) == len(expected)
         assert file.read_text(encoding="utf-8").startswith("# Mine.")
+    file.write_text(overrides.to_toml([Override(A, "relabel", "cow")]), encoding="utf-8")
     with pytest.raises(ConfigError, match="to 'cow', which is not a class") as refused:
-        overrides.decisions([Override(A, "relabel", "cow")], ["rock", "paper"], file)
+        overrides.decisions(file, ["rock", "paper"])
     assert re.findall("  (.*?): perl", str(refused.value)) == ["drop these decisions"]
 
 
