@@ -219,13 +219,10 @@ def examine(config: Config, to_stderr: bool) -> CheckedSource:
     Raises:
         ConfigError: The source, a class or a setting is wrong.
     """
-    from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
 
     opened_with_classes(config)  # before the imports, which take seconds
-    with consoles.counted(to_stderr) as display:
-        with display.step("loading TensorFlow"), quick_imports():
-            import tensorflow  # noqa: F401  # so that the next step's rate is that of the inspection
+    with consoles.computing(to_stderr) as display:
         with display.step("inspecting images"):
             checked = judge(config)
         accepted_classes = _accepted_classes(config)

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from imgpipe.components.run_record.run_folder import LOG, TASKS
 from imgpipe.models.machine import progress
+from imgpipe.models.machine.process import quick_imports
 from imgpipe.pipeline.command_line import command_process
 from imgpipe.pipeline.command_line.terminal import say
 
@@ -280,6 +281,16 @@ def _duration(seconds: float) -> str:
     if seconds < _MINUTES_FROM:
         return f"{max(seconds, 1):.0f} s"
     return f"{seconds / 60:.0f} min"
+
+
+@contextlib.contextmanager
+def computing(to_stderr: bool = False) -> Iterator[Display]:
+    """Load TensorFlow, and show the steps of a command that computes with it; see `counted`."""
+    with counted(to_stderr) as display:
+        # A step of its own, so that the rate of the next step is that of the images.
+        with display.step("loading TensorFlow"), quick_imports():
+            import tensorflow  # noqa: F401
+        yield display
 
 
 @contextlib.contextmanager

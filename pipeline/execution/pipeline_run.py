@@ -97,7 +97,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
         if ended is not None and start is None and not accept:
             plan = plans.make(config, listed.result())
             key = plans.outcome_key(plan, places.schema)
-            repeated = outcome_again(ended, key, places.versions, began)
+            repeated = outcome_again(ended, key, began)
             if repeated is not None:
                 return repeated
         directory = folder.new_run(settings)
@@ -319,21 +319,20 @@ def repeatable(started: Sequence[Path], settings: str) -> PastRun | None:
     return past_run.read(newest) if settings_then == written else None
 
 
-def outcome_again(run: PastRun, outcome_key: str, versions: Path, began: float) -> Run | None:
+def outcome_again(run: PastRun, outcome_key: str, began: float) -> Run | None:
     """Return the outcome of a run with this key that repeats `run`.
 
-    `versions` is the folder of the published versions, and `began` when this run began, as a time
-    of `time.monotonic`. None if the images differ, or something that the earlier run made is not
-    intact or no longer served.
+    `began` is when this run began, as a time of `time.monotonic`. None if the images differ, or
+    something that the earlier run made is not intact or no longer served.
     """
     summary = run.summary
     artifacts = run.artifacts or {}
     # By size and time, as a run compares the artifacts that it takes from the cache.
     folders = [Path(uri) for outputs in artifacts.values() for uri in outputs.values()]
+    served = manifest.served(run.versions_folder)
     if (
         outcome_key != json_object.read_or_empty(run.folder / REPEAT).get("key")
-        or summary["status"] not in ("blessed", "not_blessed", "not_published")
-        or not _is_served(summary, versions)
+        or run.version not in (None, served and served.number)
         or not folders
         or any(integrity.damage(folder, complete=False) for folder in folders)
         or run.report is None
@@ -356,13 +355,6 @@ def outcome_again(run: PastRun, outcome_key: str, versions: Path, began: float) 
 def _exit_code(push: Push) -> int:
     """Return the exit code of a run that ended without an error."""
     return 3 if push["status"] == "refused" else 0
-
-
-def _is_served(summary: RunSummary, versions: Path) -> bool:
-    """Whether the version that a run published is served now, or none was published."""
-    push = summary["push"]
-    served = manifest.served(versions) if push["status"] != "refused" else None
-    return push["version"] == (str(served.number) if served else None)
 
 
 def _digests(directory: Path) -> dict[str, str]:

@@ -53,7 +53,6 @@ def evaluate(model: Model, config: Config, threshold: float, to_stderr: bool) ->
         ConfigError: The threshold or the source is wrong, no label is a class of the model, one
             only looks like a class, or no image could be judged.
     """
-    from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.results import Evaluation
 
@@ -65,9 +64,7 @@ def evaluate(model: Model, config: Config, threshold: float, to_stderr: bool) ->
     scan = listed(source)
     _require_classes(model, scan)
     limit = config.judge.pixel_limit
-    with consoles.counted(to_stderr) as display:
-        with display.step("loading TensorFlow"), quick_imports():
-            import tensorflow  # noqa: F401  # so that the next step's rate is that of the images
+    with consoles.computing(to_stderr) as display:
         excluded = NotEvaluated()
         with display.step("classifying images"):
             answered = [*_classified(model, source, scan.items, limit, excluded)]

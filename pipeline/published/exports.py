@@ -168,7 +168,6 @@ def write(
         ResourceError: There is no model, or the file cannot be written.
         NotEqual: The file would not answer as the model does, or not as well.
     """
-    from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line import output_files
 
@@ -180,11 +179,8 @@ def write(
         target = copies.place(model, target)
         size = copies.write(model, target)
     else:
-        with consoles.counted(to_stderr) as display:
-            with display.step("loading TensorFlow"), quick_imports():
-                import tensorflow  # noqa: F401  # takes longer than most conversions
-            with display.step("converting, judging"):
-                content, parity = export(name, kind, model, max_loss)
+        with consoles.computing(to_stderr) as display, display.step("converting, judging"):
+            content, parity = export(name, kind, model, max_loss)
         output_files.write(target, content, "--to ")
         size = len(content)
     return {

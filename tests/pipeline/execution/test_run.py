@@ -181,4 +181,4 @@ def test_a_failed_run_and_one_during_which_another_version_was_published_are_not
 def test_a_run_with_another_key_or_whose_artifacts_are_gone_is_not_repeated(tmp_path: Path):
     run = past_run.read(_ended(tmp_path, "20260101-120000", 1))
     for key in ("another", "outcome"):
-        assert pipeline_run.outcome_again(run, key, tmp_path / "model", began=0.0) is None
+        assert pipeline_run.outcome_again(run, key, began=0.0) is None
