@@ -184,6 +184,11 @@ class Display:
         if self._live is None:
             self.console.print(Text.assemble(*self._cells(step)), soft_wrap=True)
 
+    @property
+    def failed_step(self) -> str:
+        """Name of the step that failed; "" if none did."""
+        return next((step.name for step in self._steps if step.state == "failed"), "")
+
     def advance(self, count: int, unit: str) -> None:
         """See `imgpipe.models.machine.progress.advance`."""
         with self._lock:

@@ -57,18 +57,18 @@ def rollback(
     facts["rolled_back_to"] = chosen.number
     facts.setdefault("pushed_as", chosen.number)  # a second rollback keeps the number of the run
     with versions.exclusive(folder):  # another run may just have published a model
-        newer = _later(folder, chosen) | set(manifest.withdrawn(folder))
+        newer = _later(folder, chosen) - {chosen.identity}
         # A second rollback may return to a withdrawn version.
-        facts["withdrawn"] = sorted(newer - {chosen.identity})
+        withdrawn = newer.union(manifest.withdrawn(folder)) - {chosen.identity}
+        facts["withdrawn"] = sorted(withdrawn)
         # The digests are compared while the files are copied, so that no damage is published.
         published = versions.publish(
             folder, {"": chosen.path}, facts, expected=chosen.manifest["files"]
         )
-    gone = len(_later(folder, chosen) & set(published.withdrawn))
     say(
         new_console(),
         f"version {published.number} now holds the model of version {chosen.number}; "
-        f"{plural(gone, 'newer model')} will not be published again",
+        f"{plural(len(newer), 'newer model')} will not be published again",
     )
 
 

@@ -11,12 +11,11 @@ and TFX.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -88,9 +87,8 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
     config = config.with_absolute_paths()  # workers may have other current folders
     places = config.places
     images = source.usable(config)
-    folder = OutputFolder(places.out)
     settings = to_toml(config)
-    with folder.begin():
+    with OutputFolder(places.out).begin() as folder:
         ended = repeatable(folder.started, settings)
         listed = source.scanned(images)
         # With these arguments, some components are executed in any case.
@@ -102,14 +100,14 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
                 return repeated
         directory = folder.new_run(settings)
         with consoles.counted(to_stderr, directory) as display:
-            run = RunRecord(config, directory, display, began)
+            run = WorkingRun(config, directory, display, began)
             outcome = run.run(listed, start, accept)
         if run.plan is not None:
             remember(outcome, plans.outcome_key(run.plan, places.schema))
         return dataclasses.replace(outcome, freed=folder.clean(config.run.keep))
 
 
-class RunRecord:
+class WorkingRun:
     """The steps of a run, and what they find out, which is written to the folder of the run.
 
     It is the observer of the runner.
@@ -130,7 +128,6 @@ class RunRecord:
         self._outputs: dict[str, dict[str, str]] = {}  # URIs by component and name of the output
         self._seconds: dict[str, float] = {}
         self._cached: list[str] = []
-        self._failed_step = ""
 
     # --- steps ---------------------------------------------------------------------------------
     def run(self, listed: Future[Scan], start: str | None, accept: bool) -> Run:
@@ -151,14 +148,14 @@ class RunRecord:
     def _load(self, listed: Future[Scan]) -> None:
         """Load the libraries while the images are listed, and find the weights."""
         loading = time.monotonic()
-        with self._step(_LOADING), quick_imports():
+        with self._display.step(_LOADING), quick_imports():
             from imgpipe.models import augmentation
             from imgpipe.models.network import classifier
             from imgpipe.pipeline.execution import local  # noqa: F401  # with the graph and TFX
         self._import_seconds = round(time.monotonic() - loading, 3)
-        with self._step("finding the images"):
+        with self._display.step("finding the images"):
             progress.advance(len(listed.result().items))
-        with self._step("finding weights"):  # before time is spent on the images
+        with self._display.step("finding weights"):  # before time is spent on the images
             settings = self._config.settings
             settings.backbone_spec().fetch(settings.size)
             classifier.require_layers(settings)
@@ -188,14 +185,6 @@ class RunRecord:
         local.run(pipeline, self, fresh)
 
     # --- events --------------------------------------------------------------------------------
-    @contextlib.contextmanager
-    def _step(self, name: str) -> Iterator[None]:
-        """Show a step of the run itself, such as loading libraries, while its body runs."""
-        self._failed_step = name
-        with self._display.step(name):
-            yield
-        self._failed_step = ""
-
     def started(self, name: str) -> None:
         """See `local.Observer`."""
         signals.check()  # the node before may have swallowed the exception of a signal
@@ -218,7 +207,6 @@ class RunRecord:
     def failed(self, name: str, seconds: float) -> None:
         """See `local.Observer`."""
         self._seconds[name] = round(seconds, 3)
-        self._failed_step = name
         self._display.ended("failed")
 
     def damaged(self, name: str, what: str) -> None:
@@ -238,7 +226,7 @@ class RunRecord:
         try:
             json_object.write(self._directory / run_folder.TIMINGS, self._timings())
             # Drawing the page needs the libraries whose loading was interrupted.
-            if not isinstance(error, failures.Interrupted) or self._failed_step != _LOADING:
+            if not isinstance(error, failures.Interrupted) or self._display.failed_step != _LOADING:
                 from imgpipe.components.report import report
                 from imgpipe.components.run_record.collect import collect
 
@@ -271,7 +259,7 @@ class RunRecord:
             for name, row in REPORTED.items()
             if row.output in self._outputs.get(row.component, {})
         }
-        if self._failed_step == "DataGate" and self._config.places.decision.exists():
+        if self._display.failed_step == "DataGate" and self._config.places.decision.exists():
             # The copy of its decision, since the output of a component that failed is not kept.
             uris["data_blessing"] = str(self._config.places.out)
         return uris
@@ -287,7 +275,7 @@ class RunRecord:
         """Status and verdict of the run that this error ended, if there is one."""
         interrupted = isinstance(error, failures.Interrupted)
         cause, log = failures.cause(error), str(self._directory / run_folder.LOG)
-        return verdict.state(facts, cause, self._failed_step, log, interrupted)
+        return verdict.state(facts, cause, self._display.failed_step, log, interrupted)
 
 
 # --- a run that would repeat the last one ------------------------------------------------------

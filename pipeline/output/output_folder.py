@@ -132,7 +132,7 @@ class OutputFolder:
         return False
 
     @contextlib.contextmanager
-    def begin(self) -> Iterator[None]:
+    def begin(self) -> Iterator[OutputFolder]:
         """Create the folder, hold its lock for a run, and mend what killed runs have left.
 
         Raises:
@@ -158,7 +158,7 @@ class OutputFolder:
             if note:
                 print(f"note: {note}", file=sys.stderr)
             self.sweep()
-            yield
+            yield self
 
     # --- its runs ------------------------------------------------------------------------------
     def new_run(self, settings: str) -> Path:
