@@ -135,10 +135,10 @@ def require_outside(data: DataSettings, places: Places) -> None:
         ConfigError: A folder of outputs lies in the folder of the images, or is this folder, or its
             path has a character that Beam and TensorFlow take for a pattern.
     """
+    _, place = split_spec(data.source, SourceOptions.of(data))
     for name, path in places.outputs.items():
         if why := pattern_in(path):
             raise ConfigError(f"{name}: {why}")
-    _, place = split_spec(data.source, SourceOptions.of(data))
     images = os.path.realpath(place)
     if not data.source or not os.path.isdir(images):  # noqa: PTH112  # `Path.is_dir` may raise
         return

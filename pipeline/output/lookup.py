@@ -25,7 +25,7 @@ from imgpipe.models.files.described_files import (
 )
 from imgpipe.models.files.regular_files import pattern_in
 from imgpipe.pipeline.output.model import Model, not_intact
-from imgpipe.pipeline.output.output_folder import RUNS, OutputFolder, plain, pushed_as, received
+from imgpipe.pipeline.output.output_folder import RUNS, OutputFolder, plain, received
 from imgpipe.pipeline.output.past_run import PastRun
 
 #: Stands for the newest run that evaluated a model.
@@ -64,17 +64,17 @@ def run(
             f"its newest run. `imgpipe runs {shlex.quote(str(out))}` lists the runs."
         )
     if path != out and path.name.isdecimal():
-        chosen = folder.publishers(path)
-        missing = f"no run in {out} published version {pushed_as(path)}"
+        chosen = folder.publisher(path)
+        missing = f"no run in {out} published version {manifest.pushed_as(path)}"
     else:
-        chosen = [past_run for past_run in runs if fit(past_run)]
+        chosen = next(filter(fit, reversed(runs)), None)
         missing = f"no run in {out} {done}"
-    if not chosen:
+    if chosen is None:
         names = ", ".join(past_run.name for past_run in runs[-_NAMED:])
         for past_run in runs:  # one of these may be the run that is meant
             past_run.require_readable()
         raise ResourceError(f"{missing}. Name the folder of a run. The newest are: {names}.")
-    return chosen[-1]
+    return chosen
 
 
 def model(

@@ -119,8 +119,7 @@ class Model:
         """The run that made the model; None if it cannot be found."""
         if self._trained_by is not None or self.version is None:
             return self._trained_by
-        publishers = OutputFolder.above(self.folder).publishers(plain(self.folder))
-        return publishers[-1] if publishers else None
+        return OutputFolder.above(self.folder).publisher(plain(self.folder))
 
     @property
     def training_images(self) -> str | None:

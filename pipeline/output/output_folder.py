@@ -35,9 +35,7 @@ from imgpipe.components.common.storage import integrity, manifest
 from imgpipe.components.run_record import run_folder
 from imgpipe.components.run_record.run_folder import ARTIFACTS, CONFIG
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import TEMPORARY, atomic_write
-from imgpipe.models.files.described_files import MANIFEST
 from imgpipe.pipeline.command_line import command_process
 from imgpipe.pipeline.output import metadata_file, past_run
 from imgpipe.pipeline.output.past_run import ARTIFACT_PARTS, ARTIFACT_ROOT, TIME, PastRun
@@ -208,16 +206,17 @@ class OutputFolder:
         # The lock belongs to the output folder; of its runs, only the newest can hold it.
         return [past_run.read(run, is_working and run == folders[-1]) for run in folders]
 
-    def publishers(self, version: Path) -> list[PastRun]:
-        """Return the runs that published a version, the oldest first.
+    def publisher(self, version: Path) -> PastRun | None:
+        """Return the newest run that published a version; None if there is none.
 
         Args:
             version: Absolute path of the version, which may be gone. Runs may publish into several
                 folders of versions.
         """
-        number = pushed_as(version)
+        number = manifest.pushed_as(version)
         chosen = [run for run in self.runs if run.version == number]
-        return [run for run in chosen if run.versions_folder == version.parent] or chosen
+        here = [run for run in chosen if run.versions_folder == version.parent]
+        return next(reversed(here or chosen), None)
 
     # --- what can be removed -------------------------------------------------------------------
     def sweep(self) -> None:
@@ -327,16 +326,6 @@ def received(path: Path) -> str:
     return f"it holds {', '.join(names) or 'nothing'}"
 
 
-def pushed_as(version: Path) -> int:
-    """Return the number under which a run published the model of a version, also after rollbacks.
-
-    Args:
-        version: Folder of a version, which may be gone.
-    """
-    rolled_back = json_object.read_or_empty(version / MANIFEST).get("pushed_as")
-    return rolled_back if isinstance(rolled_back, int) else int(version.name)
-
-
 def _start(folder: Path) -> tuple[str, int]:
     """Return the start of a run, and its number among the runs of that second."""
     name = _NAME.fullmatch(folder.name)
@@ -356,7 +345,7 @@ def _may_be_published(run: PastRun) -> bool:
     if not run.config or not folder.is_dir():
         return True
     numbers = manifest.version_numbers(folder)
-    return run.version in {pushed_as(folder / str(number)) for number in numbers}
+    return run.version in {manifest.pushed_as(folder / str(number)) for number in numbers}
 
 
 def _used(run: PastRun) -> Iterator[str]:

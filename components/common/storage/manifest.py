@@ -151,6 +151,16 @@ def version_numbers(base: Path) -> list[int]:
     return sorted(int(name) for name in names if str(int(name)) == name)
 
 
+def pushed_as(path: Path) -> int:
+    """Return the number under which a run published the model of a version, also after rollbacks.
+
+    Args:
+        path: Folder of a version, which may be gone.
+    """
+    rolled_back = json_object.read_or_empty(path / MANIFEST).get("pushed_as")
+    return rolled_back if isinstance(rolled_back, int) else int(path.name)
+
+
 def readable(base: Path) -> Iterator[PublishedVersion]:
     """Iterate over the versions whose manifest can be read, newest first, also over damaged ones.
 
