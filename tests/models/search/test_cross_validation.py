@@ -16,8 +16,8 @@ from imgpipe.models.features.bank import BANK_FILE, BankRows, Regression, read_f
 from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.search import judging
 from imgpipe.models.search.judging import head_from_both_splits
-from imgpipe.models.settings.limits import AUTOMATIC
 from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.section import AUTOMATIC
 from imgpipe.models.training.history import Folds, summary
 from tests.models import noise_data
 

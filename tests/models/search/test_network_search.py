@@ -33,9 +33,9 @@ from imgpipe.models.search.training_plan import (
     nominal_seconds_a_view,
     training_plan,
 )
-from imgpipe.models.settings.limits import AUTOMATIC
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.settings.network import FineTune
+from imgpipe.models.settings.section import AUTOMATIC
 from imgpipe.models.training import datasets, stages
 from imgpipe.models.training.history import describe_tried, summary
 from imgpipe.models.training.stages import HEAD, Inputs, Trained
