@@ -164,19 +164,6 @@ def test_a_layer_that_the_file_lacks_is_named(tmp_path) -> None:
         _model(46, name="conv_64_64_64_grey", weights=str(path))
 
 
-def test_missing_imagenet_weights_say_what_to_do(monkeypatch, tmp_path) -> None:
-    """Keras' cache is empty, and no download is possible."""
-    monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    message = (
-        r"inception_v3_weights_tf_dim_ordering_tf_kernels_notop\.h5\. "
-        r"Put that file into .*/models, or name it: model\.weights = \"PATH/inception"
-    )
-    with pytest.raises(ResourceError, match=message):
-        backbones.Backbone("inception_v3").build(keras.Input((_SIZE, _SIZE, 3)))
-
-
 def test_an_image_size_that_the_network_does_not_accept_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="inception_v3: Input size must be at least 75x75"):
         _model(64, name="inception_v3", weights="none")
