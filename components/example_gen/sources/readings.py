@@ -292,12 +292,7 @@ def _by_names(paths: Iterable[str]) -> list[Reading]:
 
 
 def check_lists(place: Path, others: Sequence[str], scan: Scan) -> list[Finding]:
-    """Return notes of spreadsheets and texts that may give labels.
-
-    Args:
-        place: Folder on this machine in which the files are.
-        others: Files that are no images by their names.
-        scan: What the folders give.
+    """Return notes of the files in `place`, no images by their names, that may give labels.
 
     Raises:
         Ambiguity: A list gives other labels. Its first row names an image, and not the folder that
