@@ -1,7 +1,5 @@
 """Whole runs of the pipeline on the drawn data set, in the order in which a user makes them."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import html

@@ -3,8 +3,6 @@
 The form may be set by an augmentation of the user's own.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import sys

@@ -3,8 +3,6 @@
 No code in a file runs: the file `canary` is what the code of an exploit would write.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import pickle

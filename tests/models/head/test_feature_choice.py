@@ -1,7 +1,5 @@
 """Tests of the choice of features for a solved head, without a bank and without Beam."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Tests that ridge regression finds the minimum, and when a head is solved by it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

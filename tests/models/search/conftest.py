@@ -1,7 +1,5 @@
 """Fixtures of the tests of folds and of the search for a network."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

@@ -1,7 +1,5 @@
 """Tests of cross-validation: the folds, that no head has seen its test fold, and the scores."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import json

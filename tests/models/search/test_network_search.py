@@ -3,8 +3,6 @@
 The penalty leaves the head so weak that any other network is better.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import re

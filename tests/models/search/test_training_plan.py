@@ -1,7 +1,5 @@
 """Tests of the plan of a training: its cut, its cost, and what is left of it in little time."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import keras

@@ -4,8 +4,6 @@ The networks have random weights. The images are noise of three brightnesses, so
 network learns them.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

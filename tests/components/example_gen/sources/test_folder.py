@@ -1,7 +1,5 @@
 """Folder sources: layouts, splits, links, fingerprints, and errors that say what was found."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from pathlib import Path

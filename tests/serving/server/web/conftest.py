@@ -1,7 +1,5 @@
 """A model of colours, a server with its page, and the page in a real Chromium."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The web page in a real Chromium, used with a mouse, with a keyboard and on a phone."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
