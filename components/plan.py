@@ -12,8 +12,8 @@ from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 
 from imgpipe.components.common.artifacts import RunPlan
-from imgpipe.components.common.settings import PLAN_FILE
 from imgpipe.components.common.storage import records
+from imgpipe.models.settings.section import PLAN_FILE
 
 
 @component

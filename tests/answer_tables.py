@@ -1,7 +1,5 @@
 """Made-up tables of answers."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from typing import Any

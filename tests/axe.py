@@ -1,7 +1,5 @@
 """Checks the accessibility of a page with axe-core, whose rules the browsers' own checks use."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -5,8 +5,6 @@ of the same version as the browser.
 `websocket-client` comes with the Kubernetes client of the development group.
 """
 
-from __future__ import annotations
-
 import base64
 import itertools
 import json

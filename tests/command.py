@@ -1,7 +1,5 @@
 """Runs commands of imgpipe in this process, which spares the time of importing the libraries."""
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import io

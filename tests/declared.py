@@ -1,7 +1,5 @@
 """Makes values of declared results for tests, so that no test knows a field that does not exist."""
 
-from __future__ import annotations
-
 import functools
 import types
 import typing

@@ -4,8 +4,6 @@ Code blocks are blocks of shell commands and of Python. A block that no test can
 in the line above it, `<!-- not run: REASON -->`, which the built page shows to readers as well.
 """
 
-from __future__ import annotations
-
 import re
 import textwrap
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A file system that cannot rename folders, as a mounted bucket."""
 
-from __future__ import annotations
-
 import errno
 import os
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Makes image files for the tests: noise and soft colours, in any format that Pillow writes."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Compares the JSON that a command writes with its declared format."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pydantic import TypeAdapter

@@ -1,7 +1,5 @@
 """Draws pages for tests, and reads them."""
 
-from __future__ import annotations
-
 import html.parser
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Finds free ports of this machine, and asks whether something listens on one."""
 
-from __future__ import annotations
-
 import socket
 
 

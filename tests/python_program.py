@@ -1,7 +1,5 @@
 """Runs programs in processes of their own, such as one that lists what it imports."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

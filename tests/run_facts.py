@@ -1,7 +1,5 @@
 """Made-up facts of a run, from the declarations of its parts."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Tests of the examples in docs/contributing.md, which are added to a copy of the code."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import sys

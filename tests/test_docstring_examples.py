@@ -4,8 +4,6 @@ They share a folder with images. Of the examples of the Python interface, the fi
 the pipeline, whose model is used by the others and by the examples of some other modules.
 """
 
-from __future__ import annotations
-
 import doctest
 import importlib
 from collections.abc import Iterator

@@ -3,8 +3,6 @@
 All pages that need a run of the pipeline share the run of the tutorial.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import os

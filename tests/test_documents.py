@@ -1,7 +1,5 @@
 """Checks that links and commands in the documents exist, and that the site builds and works."""
 
-from __future__ import annotations
-
 import ast
 import functools
 import http.server

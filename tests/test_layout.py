@@ -1,7 +1,5 @@
 """Checks the forms of the code, and that neither modules nor folders import in circles."""
 
-from __future__ import annotations
-
 import ast
 import functools
 import graphlib

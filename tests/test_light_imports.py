@@ -1,7 +1,5 @@
 """What answers quickly, or is small, imports none of the large libraries."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests import python_program

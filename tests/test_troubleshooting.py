@@ -1,7 +1,5 @@
 """Checks that the messages quoted in docs/troubleshooting.md are those that the program prints."""
 
-from __future__ import annotations
-
 import shlex
 from pathlib import Path
 

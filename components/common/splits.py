@@ -1,29 +1,79 @@
-"""Assigns images to splits by a salted hash, so that adding files does not move other images.
+"""The splits: the names by which a source gives them, and the rule that assigns all other images.
 
-ImageFilter may move an image afterwards, when all images are known: near-duplicates are placed in
-one split, and each class gets its minimum of images (`image_filter.placement`).
+Names of folders and files and cells of tables say train, validation and test in their usual forms,
+in any case, or the same longer name for all of them with the word exchanged: training_set and
+test_set, seg_train and seg_test. The public test of a competition, as that of FER2013, is what
+people validate with; the private one is the test.
+
+The rule is a salted hash, so that adding files does not move other images. ImageFilter may move an
+image afterwards, when all images are known: near-duplicates are placed in one split, and each class
+gets its minimum of images (`image_filter.placement`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from imgpipe.components.common.settings import LARGEST
 from imgpipe.models import names
-from imgpipe.models.settings.limits import STRICT
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.settings.section import LARGEST, STRICT
 
 #: Where several splits claim an image or a group, it stays in the first of these, so that no model
 #: is evaluated on an image that it was trained on.
 HELD_OUT_FIRST = (names.TEST, names.VALIDATION, names.TRAIN)
 
-
 #: How images that belong together are found, where the source gives no groups.
 Groups = Literal["auto", "none"]
+
+_LETTER = r"[^\W\d_]"
+_WORD = re.compile(
+    rf"(?<!{_LETTER})(?:(?P<{names.TRAIN}>train(?:ings?)?)"
+    rf"|(?P<{names.VALIDATION}>val(?:id(?:at(?:e|ion))?)?|dev|eval(?:uation)?|public[_ ]?test)"
+    rf"|(?P<{names.TEST}>(?:private[_ ]?)?test(?:ing)?))"
+    rf"(?=(?:s|set|data|daten|split|folder|images?|imgs?)?(?!{_LETTER}))"
+)
+
+
+def split_of(name: str) -> str | None:
+    """Return the split that a name says; None for none or several."""
+    splits = {match.lastgroup for match in _WORD.finditer(_apart(name))}
+    return splits.pop() if len(splits) == 1 else None
+
+
+def are_splits(several: Collection[str]) -> bool:
+    """Whether several names are those of splits, train and another one among them.
+
+    All have to be the same name with the word of the split exchanged: test_tube and train_track
+    are none. Digits make no difference, as in train2017 and test1.
+    """
+    splits = set(map(split_of, several))
+    rests = {re.sub(r"[\W\d_]", "", _WORD.sub("", _apart(name))) for name in several}
+    return len(rests) == 1 and None not in splits and names.TRAIN in splits and len(splits) > 1
+
+
+def _apart(name: str) -> str:
+    """Return a name in lower case with its words apart: dsTrain is "ds train"."""
+    return re.sub(r"([^\W\d_A-Z])([A-Z])", r"\1 \2", name).lower()
+
+
+def split_word(word: str, where: str) -> str:
+    """Return the split that a row or a record names, which the message calls `where`.
+
+    Another word is a ConfigError, because it may mean a held-out image.
+    """
+    split = split_of(word)
+    if split is None:
+        raise ConfigError(
+            f"data source {where}: split {word!r}; expected train, validation or test, or nothing "
+            "where it is to be assigned. If it holds something else, rename the column or feature"
+        )
+    return split
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from imgpipe.components.common.settings import LARGEST, ComponentPlan, SettingsSection
 from imgpipe.components.data_gate.accepted import AcceptedState
+from imgpipe.models.settings.section import LARGEST, ComponentPlan, SettingsSection
 
 #: File with the decision of DataGate, in its artifact.
 GATE_FILE = "gate.json"

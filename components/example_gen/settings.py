@@ -9,9 +9,8 @@ from typing import Annotated, Self
 import pydantic.dataclasses
 from pydantic import Field, field_validator, model_validator
 
-from imgpipe.components.common.settings import ComponentPlan
 from imgpipe.components.common.splits import SplitRule
-from imgpipe.models.settings.limits import PLACE, STRICT
+from imgpipe.models.settings.section import PLACE, STRICT, ComponentPlan
 from imgpipe.serving.look import PIXEL_LIMIT
 
 SHARD_SIZE = 256  # files in one element, few enough for a worker to lose little when it fails

@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from imgpipe.components.common.settings import ComponentPlan, SettingsSection
-from imgpipe.models.settings.limits import OUTPUT
+from imgpipe.models.settings.section import OUTPUT, ComponentPlan, SettingsSection
 
 
 class BankSettings(SettingsSection):

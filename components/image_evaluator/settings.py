@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from imgpipe.components.common.settings import ComponentPlan, SettingsSection
-from imgpipe.models.settings.limits import AUTOMATIC
+from imgpipe.models.settings.section import AUTOMATIC, ComponentPlan, SettingsSection
 
 
 class EvaluateSettings(SettingsSection):

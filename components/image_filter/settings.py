@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
-from imgpipe.components.common.settings import ComponentPlan
 from imgpipe.components.common.splits import Groups
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
+from imgpipe.models.settings.section import ComponentPlan
 
 
 class FilterPlan(ComponentPlan):

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from imgpipe.components.common.settings import LARGEST, ComponentPlan, SettingsSection
-from imgpipe.models.settings.limits import OUTPUT
+from imgpipe.models.settings.section import LARGEST, OUTPUT, ComponentPlan, SettingsSection
 
 VERSIONS = "model"  # usual folder of the versions, in the output folder
 #: File with the outcome, in the artifact of ModelPusher.

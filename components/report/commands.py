@@ -230,14 +230,7 @@ def advice(facts: Facts) -> list[Finding]:
 
 
 def would_more_help(solution: Solution) -> str:
-    """Say what the last doubling of the number of training images gained.
-
-    Args:
-        solution: How the head was found, with the points of its learning curve.
-
-    Returns:
-        A sentence; "" when the curve has fewer than two points.
-    """
+    """Say what the last doubling of the training images gained, if the curve has two points."""
     curve = solution["learning_curve"] or []
     if len(curve) < 2:
         return ""

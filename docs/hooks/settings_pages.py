@@ -58,7 +58,7 @@ def checks() -> str:
 
 def _section(name: str, section: Any) -> Iterator[str]:
     """Yield the heading and the table of a section, and those of the sections in it."""
-    from imgpipe.models.settings.limits import declared
+    from imgpipe.models.settings.section import declared
 
     rows, below = [], []
     for key, info in declared(section).items():

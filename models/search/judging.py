@@ -22,7 +22,7 @@ from imgpipe.models.features.folds import FEW_IMAGES, FOLDS, MOST_OF_HEADS
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.solved_head import HeadSolver, Solution
 from imgpipe.models.machine import progress
-from imgpipe.models.settings.limits import AUTOMATIC
+from imgpipe.models.settings.section import AUTOMATIC
 from imgpipe.models.training import stages
 from imgpipe.models.training.history import Folds, JudgedBy, NetworkHistory, summary
 from imgpipe.models.training.stages import Inputs, Part, Trained

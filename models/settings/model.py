@@ -14,8 +14,8 @@ from imgpipe.models.backbones.registry import architecture
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.names import SERVED_NAME, UNKNOWN
 from imgpipe.models.settings import network
-from imgpipe.models.settings.limits import STRICT, problems
 from imgpipe.models.settings.network import FineTune, NetworkSettings, TrainSettings, ViewSpec
+from imgpipe.models.settings.section import STRICT, problems
 
 _LARGER: Final = (9 / 7, 12 / 7)  # 288 and 384 instead of 224 pixels
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from imgpipe.models.files import source_code
-from imgpipe.models.settings.limits import AUTOMATIC, STRICT, ShareBelowOne, declared
+from imgpipe.models.settings.section import AUTOMATIC, STRICT, ShareBelowOne, declared
 
 AUTO: Final = "auto"  # folds choose
 AVERAGE: Final = "average"  # the mean of the last feature map over its positions

@@ -20,7 +20,6 @@ from typing import Any
 from pydantic import ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
-from imgpipe.components.common.settings import SettingsSection
 from imgpipe.components.common.splits import SplitRule, SplitSettings
 from imgpipe.components.data_gate.settings import GateSettings
 from imgpipe.components.example_gen.settings import DataSettings
@@ -31,9 +30,17 @@ from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.model_pusher.settings import VERSIONS, PushSettings
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError, without_secrets
-from imgpipe.models.settings.limits import AUTOMATIC, INPUT, OUTPUT, PLACE, declared, describe
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.settings.network import FineTune, NetworkSettings, TrainSettings, ViewSettings
+from imgpipe.models.settings.section import (
+    AUTOMATIC,
+    INPUT,
+    OUTPUT,
+    PLACE,
+    SettingsSection,
+    declared,
+    describe,
+)
 from imgpipe.pipeline.configuration.sections import (
     DECISIONS,
     BeamSettings,

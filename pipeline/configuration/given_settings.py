@@ -16,8 +16,8 @@ from typing import Any
 
 from imgpipe.components.example_gen.sources import absolute_spec
 from imgpipe.models.errors import ConfigError, nearest
-from imgpipe.models.settings.limits import declared
 from imgpipe.models.settings.network import ViewSpec
+from imgpipe.models.settings.section import declared
 from imgpipe.pipeline.configuration.config import Config, build, changed, fields, load, unknown
 
 

@@ -10,11 +10,10 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from imgpipe.components.common.beam import worker_start
-from imgpipe.components.common.settings import LARGEST, SettingsSection
 from imgpipe.components.data_gate.accepted import SCHEMA_FILE
 from imgpipe.components.data_gate.settings import GATE_FILE
 from imgpipe.models.names import SERVED_NAME
-from imgpipe.models.settings.limits import OUTPUT
+from imgpipe.models.settings.section import LARGEST, OUTPUT, SettingsSection
 
 
 class RunSettings(SettingsSection):

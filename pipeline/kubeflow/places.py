@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.settings.limits import INPUT, OUTPUT, PLACE
+from imgpipe.models.settings.section import INPUT, OUTPUT, PLACE
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config, build, flat, marked
 from imgpipe.pipeline.configuration.sections import Volume
 from imgpipe.pipeline.definition.source import among_images

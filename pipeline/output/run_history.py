@@ -16,7 +16,7 @@ from imgpipe.components.report.commands import NextCommand
 from imgpipe.components.run_record.metrics import SplitMetrics
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.models.head.certainty import PairedAnswers, paired_answers
-from imgpipe.models.settings.limits import OUTPUT
+from imgpipe.models.settings.section import OUTPUT
 from imgpipe.pipeline.output.past_run import DescribedRun, PastRun
 
 _METRICS = ("accuracy", "loss", "ece")

@@ -81,11 +81,7 @@ class Call:
 
 
 class LongCall(Exception):
-    """A request that has just been found to be long, and therefore begins again in another thread.
-
-    Args:
-        call: The call, which is long from now on.
-    """
+    """A call that has just been found to be long, and therefore begins again in another thread."""
 
     def __init__(self, call: Call) -> None:
         super().__init__("a long request")
@@ -257,11 +253,7 @@ class SheddingPool(futures.ThreadPoolExecutor):
             del fn, answer, waiting
 
     def check_open(self) -> None:
-        """Check that new requests are accepted.
-
-        Raises:
-            StatusError: UNAVAILABLE, the server stops.
-        """
+        """Raise the StatusError UNAVAILABLE for new requests while the server stops."""
         if self._draining:
             raise StatusError(Code.UNAVAILABLE, "The server is shutting down. Use another server.")
 

@@ -309,8 +309,7 @@ def _images(alias: str, item: bytes) -> Iterator[tuple[bytes, bytes]]:
 class Pace:
     """How many rows of each signature of a version run at once, by the time that others took.
 
-    Args:
-        at_once: Number of calls that the cores compute at the same time.
+    The cores compute `at_once` calls at the same time.
     """
 
     def __init__(self, at_once: int) -> None:

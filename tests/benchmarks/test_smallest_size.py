@@ -4,8 +4,6 @@ The figures are not looked at. A benchmark that nobody starts for weeks ends in 
 part of the product that it uses has changed.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

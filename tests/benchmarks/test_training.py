@@ -1,7 +1,5 @@
 """Tests of the training benchmark: its recipes are valid, and its subsets do not overlap."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Serves ML Metadata over gRPC, with its own library and a file: `metadata.py HOST:PORT FILE`."""
 
-from __future__ import annotations
-
 import sys
 import threading
 from concurrent import futures

@@ -3,8 +3,6 @@
 `make test-cluster` builds what they need. They need root, for a network namespace and containers.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

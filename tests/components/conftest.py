@@ -1,7 +1,5 @@
 """Fixtures for the tests of the components: noise images, Beam pipelines and real images."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 

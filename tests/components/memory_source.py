@@ -1,7 +1,5 @@
 """A source whose files are in memory."""
 
-from __future__ import annotations
-
 
 class Memory:
     """A source that returns the bytes of `files` by path and records the paths read in `paths`."""

@@ -1,7 +1,5 @@
 """Predictor stores the answers of the served signature and, beside them, those of the baseline."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """ServingValidator: large images are served, and a lack of time or memory is no result."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 from typing import Any
 

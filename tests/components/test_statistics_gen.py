@@ -1,7 +1,5 @@
 """Statistics computed without Beam equal those of TFX's executor."""
 
-from __future__ import annotations
-
 import pytest
 
 from imgpipe.components.common.storage import records

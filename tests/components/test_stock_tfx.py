@@ -3,8 +3,6 @@
 The pipeline has TFX's LocalDagRunner, BulkInferrer and Pusher, and a `run_fn` of the user.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -6,8 +6,6 @@ Without the variable the suite starts `imgpipe serve`. Either server is started 
 flags of TensorFlow Serving, called with the official stubs, and stopped.
 """
 
-from __future__ import annotations
-
 import os
 import shlex
 import subprocess

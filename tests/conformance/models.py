@@ -4,8 +4,6 @@ The models named half_plus_two compute y = x / 2 + 2 (or + 3), so that 2.0 becom
 models have the version 123.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 VERSION = 123

@@ -4,8 +4,6 @@ A name in a docstring is that of the upstream test to which the test here corres
 `conftest` describes how to run the suite against a real server.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 import tempfile

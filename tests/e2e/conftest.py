@@ -1,7 +1,5 @@
 """Fixtures of the end-to-end tests, which share one drawn data set and its first run."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ TensorFlow and Python stay those of this machine. The test starts this file as a
 OUT`, because what it takes away is gone for good.
 """
 
-from __future__ import annotations
-
 import errno
 import faulthandler
 import os

@@ -1,7 +1,5 @@
 """Tests that ServingValidator refuses an export that can be loaded but does not answer."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

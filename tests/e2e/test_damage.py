@@ -1,7 +1,5 @@
 """Tests that damaged artifacts and versions are noticed, and are made again or not served."""
 
-from __future__ import annotations
-
 import shutil
 import zlib
 from pathlib import Path

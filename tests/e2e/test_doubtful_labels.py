@@ -1,7 +1,5 @@
 """Planted wrong labels: those that the folds get wrong are asked about, and come first."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

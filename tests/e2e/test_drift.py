@@ -1,7 +1,5 @@
 """Tests that drift is refused until a person accepts it, after which the data is trained on."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Few images: those of validation teach, and what is said about them is said without them."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any

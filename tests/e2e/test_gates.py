@@ -1,7 +1,5 @@
 """Whole runs with cross-validation in place of the validation split."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from typing import Any

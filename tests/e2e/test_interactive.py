@@ -1,7 +1,5 @@
 """Executes the notebooks of the documentation, cell by cell, in IPython's shell."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

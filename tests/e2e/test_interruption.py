@@ -1,7 +1,5 @@
 """Tests of runs that are killed with SIGKILL, run at the same time, or cannot write a version."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

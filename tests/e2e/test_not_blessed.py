@@ -1,7 +1,5 @@
 """A run that is not blessed leads on: its model can be tried, and one command publishes it."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

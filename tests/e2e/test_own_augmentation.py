@@ -1,7 +1,5 @@
 """A run whose views are made by the function that the how-to page shows, and a change of it."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator
 from pathlib import Path

@@ -4,8 +4,6 @@ The images and epochs are too few for an accuracy that means something. The test
 parts of a preset fit together; the accuracies are measured by the benchmarks.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import json

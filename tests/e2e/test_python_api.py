@@ -1,7 +1,5 @@
 """Tests that `imgpipe.run`, `imgpipe.check` and `imgpipe.load` agree with the commands."""
 
-from __future__ import annotations
-
 import html
 import json
 import sys

@@ -1,7 +1,5 @@
 """Tests that `imgpipe drift` tells ordinary from dark images that were sent to a server."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,12 +1,11 @@
 """Whole runs of the pipeline on the drawn data set, in the order in which a user makes them."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import html
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -340,6 +339,7 @@ def test_missing_weights_end_a_run_before_the_images_are_checked(
     outcome = apart.run("model.backbone=mobilenet_v2", "model.image_size=96")
     assert outcome.exit_code == 5
     assert "its ImageNet weights are not on this machine" in outcome.verdict
+    assert re.search(r"_no_top\.h5\. Put that file into .*/models, or name it", outcome.verdict)
     assert not list((tmp_path / "out" / "artifacts").iterdir())
 
 

@@ -7,8 +7,6 @@ are written anew:
     IMGPIPE_RENEW_SAMPLES=1 .venv/bin/pytest -m slow tests/e2e/test_samples.py
 """
 
-from __future__ import annotations
-
 import os
 import re
 import sys

@@ -3,8 +3,6 @@
 MLflow is no dependency of imgpipe, so that it comes from the package index.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Any

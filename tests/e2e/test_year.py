@@ -3,8 +3,6 @@
 The events are those in the table of docs/concepts.md, on real photographs of flowers.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import random

@@ -4,8 +4,6 @@ Each cluster has a master, two workers and Beam's job server. A host is this mac
 namespace with an address of its own.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

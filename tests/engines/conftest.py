@@ -1,7 +1,5 @@
 """Images, and the results of the local runner on them, which the tests of all engines share."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any

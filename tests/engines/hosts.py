@@ -1,7 +1,5 @@
 """Two hosts on one machine: network namespaces with an address each and the same file system."""
 
-from __future__ import annotations
-
 import contextlib
 import subprocess
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Whole runs in processes of their own, and their results in canonical order."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

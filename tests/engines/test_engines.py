@@ -4,8 +4,6 @@ Every run is a process of its own on the same images. Workers are processes of
 `imgpipe-beam-worker` that the cluster starts.
 """
 
-from __future__ import annotations
-
 import contextlib
 import threading
 import time

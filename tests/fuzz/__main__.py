@@ -4,8 +4,6 @@ The exit code is 1 if a reader did not answer. Each target runs in a process of 
 crash or a hang ends only that process, and the input that caused it is known.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import random

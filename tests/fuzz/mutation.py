@@ -1,7 +1,5 @@
 """Mutates inputs as failing disks, broken transfers and attackers change files."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from random import Random

@@ -3,8 +3,6 @@
 The files are small, and every call gives the same ones.
 """
 
-from __future__ import annotations
-
 import functools
 import gzip
 import hashlib

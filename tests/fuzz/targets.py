@@ -3,8 +3,6 @@
 Strangers may have made any of the files. Each reader takes one, and returns what is compared.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import tempfile

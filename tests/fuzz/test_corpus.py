@@ -1,7 +1,5 @@
 """Replays the corpus: every input that fuzzing kept is read, or refused with a message."""
 
-from __future__ import annotations
-
 import random
 
 import pytest

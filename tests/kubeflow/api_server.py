@@ -4,8 +4,6 @@ They answer as the real ones did, about runs on a cluster: Kubeflow Pipelines 2.
 task, lists entries of the cache without names or states, and ends a cancelled run as FAILED.
 """
 
-from __future__ import annotations
-
 import json
 import threading
 from collections.abc import Iterator, Mapping

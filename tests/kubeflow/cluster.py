@@ -6,8 +6,6 @@ store, only files travel between tasks, and no empty folders. The cache, other u
 runs are left to the real cluster of `tests/cluster`.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import os

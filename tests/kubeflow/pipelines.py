@@ -1,7 +1,5 @@
 """The pipeline that the tests compile and run."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -3,8 +3,6 @@
 What needs a real cluster, such as the cache, other users and cancelled runs, is in `tests/cluster`.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Tests that the compiled PipelineSpec is valid and that Kubeflow accepts it."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Tests of what containers share: paths on volumes, URIs, and the program that they run."""
 
-from __future__ import annotations
-
 import errno
 import re
 import sys

@@ -1,7 +1,5 @@
 """Tests of `imgpipe kubeflow submit` against fakes of Kubeflow Pipelines and Kubernetes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Helpers of the tests of `models/` that read feature banks."""
 
-from __future__ import annotations
-
 import functools
 import json
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Fixtures of the tests of `models/` that draw images and write Examples and banks."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path

@@ -3,8 +3,6 @@
 Even a small network with random weights learns them. One training image has no label.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace

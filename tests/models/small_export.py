@@ -1,7 +1,5 @@
 """A SavedModel that is small enough for a test: it predicts an image's dominant colour."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

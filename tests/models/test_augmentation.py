@@ -3,8 +3,6 @@
 The form may be set by an augmentation of the user's own.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import sys
@@ -20,9 +18,9 @@ from imgpipe.models import augmentation
 from imgpipe.models.augmentation import augment, require_builder, seeds
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.extractor import weights_key
-from imgpipe.models.settings.limits import declared
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.settings.network import ViewSpec
+from imgpipe.models.settings.section import declared
 from imgpipe.pipeline.configuration.config import Config, build
 
 _STILL = ViewSpec(rotation=0, shifts=0, shear=0, zoom=0, horizontal_flip=False)

@@ -1,7 +1,5 @@
 """Tests of decoding and resizing, which is one function for all formats."""
 
-from __future__ import annotations
-
 import io
 import random
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Tests of `run_fn` as TFX calls it, with a bank and images, from which it writes a model."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """The built distributions, and virtual environments like those of users."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Tests of `make bill`: the bill of materials and the licences have every locked package."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys

@@ -1,7 +1,5 @@
 """The map that `make lint` prints: each file has one capability, and no pattern is left over."""
 
-from __future__ import annotations
-
 import runpy
 import shutil
 import sys

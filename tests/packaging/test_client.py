@@ -1,7 +1,5 @@
 """Tests of imgpipe-client: it works with its own requirements and beside imgpipe."""
 
-from __future__ import annotations
-
 import sys
 import zipfile
 from collections.abc import Iterator

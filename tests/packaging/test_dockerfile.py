@@ -1,7 +1,5 @@
 """Tests of the Dockerfile, whose image is built and used without Docker."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Tests that NOTICE and the list of licences name the licence of every backbone's weights."""
 
-from __future__ import annotations
-
 import importlib.util
 import tomllib
 from fnmatch import fnmatchcase

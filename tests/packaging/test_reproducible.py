@@ -1,7 +1,5 @@
 """The distributions have the same bytes whoever builds them, and an index would take them."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

@@ -1,7 +1,5 @@
 """What a person runs in a shell needs only what a Mac has: make 3.81 and the tools of BSD."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

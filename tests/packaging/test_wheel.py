@@ -1,7 +1,5 @@
 """Tests of imgpipe's wheel: its files, and that it works beside packages of the same names."""
 
-from __future__ import annotations
-
 import json
 import sys
 import zipfile

@@ -1,7 +1,5 @@
 """Fixtures that write small SavedModels and start real servers on free loopback ports."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Lines of image decoders are dropped from standard error, and no others."""
 
-from __future__ import annotations
-
 import os
 
 from imgpipe.serving import decoder_lines

@@ -3,8 +3,6 @@
 Data that is not an image is left to the decoder.
 """
 
-from __future__ import annotations
-
 import random
 import struct
 import zlib

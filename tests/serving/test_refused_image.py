@@ -1,7 +1,5 @@
 """Words for files that no model decodes, which the server, the client and predict share."""
 
-from __future__ import annotations
-
 import io
 
 import pytest

@@ -1,7 +1,5 @@
 """Conversion between arrays and TensorProtos equals that of TensorFlow."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import tensorflow as tf

@@ -1,7 +1,5 @@
 """Run `imgpipe serve` as a process, and many clients of it at the same time."""
 
-from __future__ import annotations
-
 import functools
 import os
 import re

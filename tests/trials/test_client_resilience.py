@@ -1,7 +1,5 @@
 """A server is restarted again and again while clients call it."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

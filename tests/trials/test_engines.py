@@ -1,7 +1,5 @@
 """A whole run with Beam's worker processes gives the records of a run in one process."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

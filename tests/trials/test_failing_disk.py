@@ -7,8 +7,6 @@ what it is allowed to see. Then the calls are replayed as a disk would keep them
 where only what was forced to disk survives.
 """
 
-from __future__ import annotations
-
 import ctypes
 import errno
 import os

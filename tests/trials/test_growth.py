@@ -5,8 +5,6 @@ begins anew at each byte takes four times as long. Ratios of processor time are 
 machine may be busy.
 """
 
-from __future__ import annotations
-
 import contextlib
 import struct
 import time

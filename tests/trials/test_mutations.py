@@ -4,8 +4,6 @@ TensorFlow's own decode operation is run on every file for the comparison. The b
 kinds that cameras, editors and browsers write.
 """
 
-from __future__ import annotations
-
 import collections
 import random
 

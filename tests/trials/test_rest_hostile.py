@@ -4,8 +4,6 @@ The requests are deep JSON (CVE-2025-0649 ends TensorFlow Serving 2.19), JSON bo
 connections that never finish.
 """
 
-from __future__ import annotations
-
 import http.client
 import json
 import re

@@ -3,8 +3,6 @@
 The requests are 10,000 mutated images.
 """
 
-from __future__ import annotations
-
 import random
 import time
 from pathlib import Path

@@ -3,8 +3,6 @@
 A version is loaded and unloaded 100 times, and 100,000 requests are answered.
 """
 
-from __future__ import annotations
-
 import shutil
 import time
 

@@ -1,7 +1,5 @@
 """Ten times the load that the server can handle: the excess is refused, memory does not grow."""
 
-from __future__ import annotations
-
 import time
 
 import numpy as np

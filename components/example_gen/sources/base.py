@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from imgpipe.components.common.formatting import join_names, plural
+from imgpipe.components.common.splits import split_of
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources.split_names import split_of
 from imgpipe.components.example_gen.sources.tables import check_single_labels
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError

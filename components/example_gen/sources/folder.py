@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imgpipe.components.common.image_file.file_names import hidden_kind, is_hidden
+from imgpipe.components.common.splits import split_of
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources.base import (
@@ -24,7 +25,6 @@ from imgpipe.components.example_gen.sources.base import (
 )
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, check_inside
 from imgpipe.components.example_gen.sources.readings import lay_out
-from imgpipe.components.example_gen.sources.split_names import split_of
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import regular_files
 from imgpipe.models.finding import Finding

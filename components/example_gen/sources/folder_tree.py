@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from imgpipe.components.common.image_file import file_names
+from imgpipe.components.common.splits import are_splits, split_of
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.sources.base import Item
-from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
 from imgpipe.models.finding import Finding
 
 

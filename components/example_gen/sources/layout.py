@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file import file_names
 from imgpipe.components.common.image_file.file_names import stem
+from imgpipe.components.common.splits import are_splits, split_of
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources.base import EXPECTED_TREE, Item, Scan, listed
 from imgpipe.components.example_gen.sources.folder_tree import Folder, Layer, inside, with_splits
-from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
 from imgpipe.models import names
 from imgpipe.models.finding import Finding
 

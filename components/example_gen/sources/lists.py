@@ -19,6 +19,7 @@ from pathlib import Path
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file.file_names import is_hidden, is_image
 from imgpipe.components.common.image_record import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
+from imgpipe.components.common.splits import split_word
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import tables
@@ -32,7 +33,6 @@ from imgpipe.components.example_gen.sources.base import (
 )
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, check_inside
 from imgpipe.components.example_gen.sources.readings import Reading, SeveralReadings
-from imgpipe.components.example_gen.sources.split_names import split_word
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import read_bytes
 from imgpipe.models.finding import Finding

@@ -43,9 +43,8 @@ Unpacker = Callable[[Path], list[Finding]]
 _Member = tuple[str, str, Callable[[], "IO[bytes]"]]  # name, kind, and what opens it
 
 EXPECTED = "expected a .zip, .tar, .tar.gz or .tgz of a folder tree"
-#: Endings of archives that are read, and of those that have to be unpacked.
+#: Endings of archives that are read.
 READ = (".zip", ".tar", ".tar.gz", ".tgz")
-ENDINGS = (*READ, ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".tzst", ".7z", ".rar")
 GZIP_MAGIC = b"\x1f\x8b\x08"  # RFC 1952, 2.3.1: two fixed bytes, and 8 for deflate
 #: Unpacked bytes above which a compression ratio over `_BOMB_RATIO` is refused.
 _BOMB_BYTES = 1 << 30

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imgpipe.components.common.splits import split_word
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import local_files, tables
 from imgpipe.components.example_gen.sources.base import (
@@ -23,7 +24,6 @@ from imgpipe.components.example_gen.sources.base import (
     SourceKind,
     listed_files,
 )
-from imgpipe.components.example_gen.sources.split_names import split_word
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
 

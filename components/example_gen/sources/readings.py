@@ -22,6 +22,7 @@ from typing import Any
 
 from imgpipe.components.common.formatting import join_names, plural
 from imgpipe.components.common.image_file.file_names import claims_to_be_image, is_image
+from imgpipe.components.common.splits import are_splits, split_of
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import DataSettings, SourceOptions
 from imgpipe.components.example_gen.sources import folder_tree, tables
@@ -35,13 +36,12 @@ from imgpipe.components.example_gen.sources.layout import (
     named,
     parts,
 )
-from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
 from imgpipe.components.example_gen.sources.validation import check_class_names
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
 from imgpipe.models.finding import Finding
-from imgpipe.models.settings.limits import declared
+from imgpipe.models.settings.section import declared
 
 _LISTS = (".csv", ".tsv", ".jsonl", ".ndjson")
 _SHEETS = (".xlsx", ".xls", ".ods")
@@ -292,12 +292,7 @@ def _by_names(paths: Iterable[str]) -> list[Reading]:
 
 
 def check_lists(place: Path, others: Sequence[str], scan: Scan) -> list[Finding]:
-    """Return notes of spreadsheets and texts that may give labels.
-
-    Args:
-        place: Folder on this machine in which the files are.
-        others: Files that are no images by their names.
-        scan: What the folders give.
+    """Return notes of the files in `place`, no images by their names, that may give labels.
 
     Raises:
         Ambiguity: A list gives other labels. Its first row names an image, and not the folder that

@@ -20,10 +20,10 @@ from urllib.parse import quote, unquote
 
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file.file_names import is_hidden
+from imgpipe.components.common.splits import split_word
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import local_files, tables
 from imgpipe.components.example_gen.sources.base import Item, Scan, Source, SourceKind, listed_files
-from imgpipe.components.example_gen.sources.split_names import split_word
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
 

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file import file_names
+from imgpipe.components.common.splits import are_splits, split_of
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources.local_files import visible
-from imgpipe.components.example_gen.sources.split_names import are_splits, split_of
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.regular_files import open_regular

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from imgpipe.components.common.formatting import join_names
+from imgpipe.components.common.splits import split_of
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources.base import Item, Scan, Source, SourceKind, listed
@@ -24,7 +25,6 @@ from imgpipe.components.example_gen.sources.records import (
     placed_record,
     read_locator,
 )
-from imgpipe.components.example_gen.sources.split_names import split_of
 from imgpipe.components.example_gen.sources.tables import check_single_labels
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError, first_line

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, create_model
 
-from imgpipe.components.common.settings import LARGEST, SettingsSection
 from imgpipe.components.image_filter.judge.check import ImageCheck, Severity
 from imgpipe.components.image_filter.judge.checks import CHOICES, THRESHOLDS
 from imgpipe.components.image_filter.judge.checks.whole_set import NEAR_DUPLICATE_CHECK
-from imgpipe.models.settings.limits import INPUT, OUTPUT
+from imgpipe.models.settings.section import INPUT, LARGEST, OUTPUT, SettingsSection
 from imgpipe.serving.look import PIXEL_LIMIT
 
 if TYPE_CHECKING:

@@ -54,10 +54,8 @@ class PowerLaw(NamedTuple):
 def power_law(solution: Solution) -> PowerLaw | None:
     """Return the power law that continues the learning curve from its last point.
 
-    Its slope is that of the last three points, or of the last two where the curve flattens.
-
-    Returns:
-        The curve; None if it cannot be said, because the last gain may be chance.
+    Its slope is that of the last three points, or of the last two where the curve flattens. It is
+    None where the last gain may be chance.
     """
     curve = solution["learning_curve"] or []
     error = solution["gain_error"]
@@ -242,13 +240,7 @@ def map_colours(labels: Sequence[int]) -> dict[int, str]:
 
 
 def draw_map(image_map: ImageMap, files: Mapping[str, bytes], chosen: Mapping[int, str]) -> str:
-    """Draw the map as a data URI.
-
-    Args:
-        image_map: The images and their fields.
-        files: Encoded images by content hash; any bytes are safe.
-        chosen: Colours by label.
-    """
+    """Draw the map as a data URI, of files by content hash (any bytes) and colours by label."""
     size = (image_map["columns"] * _FIELD, image_map["rows"] * _FIELD)
     picture = Image.new("RGBA", size, (0, 0, 0, 0))
     pen = ImageDraw.Draw(picture)

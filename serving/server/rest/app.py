@@ -166,8 +166,7 @@ class RestApi:
 def _target(verb: str, path: str) -> tuple[Spec, str]:
     """Return the version that a request names, and `:predict`, `/metadata` or nothing.
 
-    Raises:
-        StatusError: The server does not answer requests to this path, or not with this method.
+    Other paths and methods are a StatusError.
     """
     if path[:4].lower() != "/v1/":
         raise StatusError(Code.NOT_FOUND, f"There is nothing at {path}. Expected: {_FORMS}.")

@@ -238,11 +238,7 @@ class HttpPort:
             self.running -= 1
 
     def _check(self, request: Request) -> None:
-        """Check what does not depend on the path of a request.
-
-        Raises:
-            StatusError: It has two lengths, names another host, or comes over too many connections.
-        """
+        """Refuse a request of two lengths, for another host, or over too many connections."""
         if {"content-length", "transfer-encoding"} <= set(request.headers):  # RFC 9112, section 6.1
             raise invalid("A request has one length.")
         check_host(request, self._allowed)

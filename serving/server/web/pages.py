@@ -98,14 +98,7 @@ _KEPT = 8
 
 
 class Knowledge:
-    """Answers what a version has learned.
-
-    Args:
-        read: Reads the distribution of a version's training images; None if nothing does.
-        core: The served models.
-        calls: Runs the requests.
-        bodies: Reads the bodies of requests.
-    """
+    """Answers what a version has learned, if `read` reads the distribution of its images."""
 
     def __init__(
         self, read: ReadDistribution | None, core: Core, calls: Calls, bodies: Bodies

@@ -3,8 +3,6 @@
 Importing a submodule does not execute it.
 """
 
-from __future__ import annotations
-
 import pytest
 
 from tests import python_program

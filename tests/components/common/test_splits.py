@@ -1,7 +1,5 @@
 """Splits depend on content and seed, have the configured shares, and keep those of the source."""
 
-from __future__ import annotations
-
 import collections
 import hashlib
 

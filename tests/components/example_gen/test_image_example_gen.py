@@ -3,8 +3,6 @@
 A source that changed since it was planned is refused.
 """
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import os

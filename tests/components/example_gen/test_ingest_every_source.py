@@ -3,8 +3,6 @@
 The same images give the same Examples, and every image is either kept or rejected.
 """
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import json

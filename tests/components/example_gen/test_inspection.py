@@ -3,8 +3,6 @@
 This is also tested on real damaged files.
 """
 
-from __future__ import annotations
-
 import io
 
 import pytest

@@ -1,7 +1,5 @@
 """The inspection cache answers for content that is known; changed content is inspected again."""
 
-from __future__ import annotations
-
 import dataclasses
 import io
 from unittest.mock import Mock

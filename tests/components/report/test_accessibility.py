@@ -1,7 +1,5 @@
 """In a real Chromium, axe-core finds no barrier in the report, and it fits a phone's width."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests import axe, browser

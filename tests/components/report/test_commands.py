@@ -1,7 +1,5 @@
 """The commands after a run: each whole, and only those that lead somewhere."""
 
-from __future__ import annotations
-
 import shlex
 from pathlib import Path
 from typing import Any

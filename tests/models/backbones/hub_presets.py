@@ -1,7 +1,5 @@
 """Small presets of KerasHub with random weights, written as a person would write them."""
 
-from __future__ import annotations
-
 import warnings
 from pathlib import Path
 

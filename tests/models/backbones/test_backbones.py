@@ -1,7 +1,5 @@
 """Tests of the registry of backbones: valid names, refused settings, and fingerprints."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 

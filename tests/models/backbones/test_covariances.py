@@ -5,8 +5,6 @@ that nothing is said about how good their features are. A small network of our o
 `tests/models/network/test_covariance_pooling.py`, among the fast tests.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import keras

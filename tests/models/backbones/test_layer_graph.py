@@ -1,7 +1,5 @@
 """Tests of the points at which networks can be cut, also if they contain other models."""
 
-from __future__ import annotations
-
 import sys
 from types import ModuleType
 

@@ -1,7 +1,5 @@
 """Tests that folding BatchNorm keeps what a network computes, for every kind of network."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

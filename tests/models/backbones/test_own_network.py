@@ -1,7 +1,5 @@
 """Tests of a user's own network as backbone: `model.builder = "my_module:build"`."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 from pathlib import Path

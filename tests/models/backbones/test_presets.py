@@ -1,7 +1,5 @@
 """Tests of presets of KerasHub: how they are named, and what a person sees where one is wrong."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -3,8 +3,6 @@
 No code in a file runs: the file `canary` is what the code of an exploit would write.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import pickle
@@ -162,19 +160,6 @@ def test_a_layer_that_the_file_lacks_is_named(tmp_path) -> None:
     _model(28, name="conv_64_64_grey", weights="none").save_weights(path)
     with pytest.raises(ResourceError, match=r"Layer 'conv3' expected 2 variables, but received 0"):
         _model(46, name="conv_64_64_64_grey", weights=str(path))
-
-
-def test_missing_imagenet_weights_say_what_to_do(monkeypatch, tmp_path) -> None:
-    """Keras' cache is empty, and no download is possible."""
-    monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    message = (
-        r"inception_v3_weights_tf_dim_ordering_tf_kernels_notop\.h5\. "
-        r"Put that file into .*/models, or name it: model\.weights = \"PATH/inception"
-    )
-    with pytest.raises(ResourceError, match=message):
-        backbones.Backbone("inception_v3").build(keras.Input((_SIZE, _SIZE, 3)))
 
 
 def test_an_image_size_that_the_network_does_not_accept_is_a_config_error() -> None:

@@ -3,8 +3,6 @@
 The other files are tried through `imgpipe export`.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import keras

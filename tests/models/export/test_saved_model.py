@@ -3,8 +3,6 @@
 Models are loaded into a graph session, as TensorFlow Serving does it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Tests that a bank is read in one order, and that inconsistent Examples are refused."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Tests that labelled images are read in the order of their hashes, and TFRecord files whole."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Tests of the feature extractor: fingerprints, order of views, batches and bfloat16."""
 
-from __future__ import annotations
-
 import hashlib
 import sys
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Tests of the distribution of features: known and other kinds of images, and its file."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Tests of folds, and of groups that none may divide: of the source, and of near-duplicates."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

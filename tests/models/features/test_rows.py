@@ -1,12 +1,11 @@
 """Tests of rows in a mapped file, which equal those in memory."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from imgpipe.models.arrays import Array
 from imgpipe.models.features import rows
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import datasets
@@ -21,7 +20,7 @@ def in_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "COPIED", 28)
 
 
-def _filled() -> rows.Rows:
+def _filled() -> Array:
     """Return 50 rows [index, -index]."""
     found = rows.empty(_COUNT, (2,), np.float16)
     found[:] = np.stack([np.arange(_COUNT), -np.arange(_COUNT)], axis=1)

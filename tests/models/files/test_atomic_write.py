@@ -1,7 +1,5 @@
 """Tests that a file is replaced, and a folder moved, as a whole or not at all."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

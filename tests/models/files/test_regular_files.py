@@ -1,7 +1,5 @@
 """Tests that only regular files are read, up to a limit, and only JSON objects from JSON files."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import tracemalloc

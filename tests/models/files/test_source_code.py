@@ -1,7 +1,5 @@
 """Tests that no code that decides a stored result can change without changing its fingerprint."""
 
-from __future__ import annotations
-
 import ast
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Tests of the rule for which of two networks is better."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

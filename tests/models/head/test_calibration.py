@@ -1,7 +1,5 @@
 """Tests of temperature, threshold and doubtful labels, with cases whose results are known."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Intervals and comparisons hold where images come in families."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

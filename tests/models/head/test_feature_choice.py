@@ -1,7 +1,5 @@
 """Tests of the choice of features for a solved head, without a bank and without Beam."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -58,12 +56,6 @@ def test_a_head_reads_the_class_token_the_mean_of_the_patches_or_both(signal, fe
     assert choice.chosen == HeadInput(features, 224)
 
 
-def test_nothing_else_is_tried_where_the_head_is_good_enough() -> None:
-    choice = choose_blocks(_rows((4.0, 4.0)), 2, _SETTINGS, images=120)
-    assert [head_input for head_input, _ in choice.tried] == [_LAST_MAP]
-    assert choice.mistakes < feature_choice.FEWEST_MISTAKES
-
-
 def test_of_many_images_other_maps_have_to_be_far_better(monkeypatch) -> None:
     monkeypatch.setattr(feature_choice, "_FAR_BETTER", 1.0)
     rows = _rows((0.3, 1.0))
@@ -99,14 +91,6 @@ def test_the_next_size_is_tried_while_mistakes_are_left_and_the_last_one_was_bet
     assert largest.chosen.image_size == 384
     assert not choose_size(choice, _rows((0.5, 0.0)), 288).size_may_help
     assert not choose_size(choice, _rows((4.0, 0.0)), 288).size_may_help
-
-
-def test_the_next_size_is_not_tried_where_the_last_one_was_not_better() -> None:
-    rows = _rows((1.1, 0.0))
-    choice = choose_blocks(rows, 2, _SETTINGS, images=120)
-    same = choose_size(choice, rows, 288)
-    assert same.chosen == _LAST_MAP
-    assert not same.size_may_help
 
 
 def test_with_too_few_images_to_judge_the_last_map_is_read() -> None:

@@ -1,7 +1,5 @@
 """Tests that logistic regression finds scikit-learn's minimum, at any scale and size."""
 
-from __future__ import annotations
-
 import tracemalloc
 
 import numpy as np

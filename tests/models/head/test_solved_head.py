@@ -1,7 +1,5 @@
 """Tests that the solved head is as good as a trained one, repeatable and judged without bias."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 

@@ -1,7 +1,5 @@
 """Tests of tf.distribute with two devices of one process."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

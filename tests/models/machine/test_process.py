@@ -1,7 +1,5 @@
 """Tests of imports without the garbage collector, of work ahead, and of what a machine lacks."""
 
-from __future__ import annotations
-
 import errno
 import gc
 import os

@@ -1,7 +1,5 @@
 """What the system has, asked as on Linux and as on a Mac."""
 
-from __future__ import annotations
-
 import os
 import platform
 import resource

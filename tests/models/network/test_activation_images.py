@@ -1,7 +1,5 @@
 """Tests of the activations of a network: the values are right, and the default layers useful."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

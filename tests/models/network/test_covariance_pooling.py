@@ -1,7 +1,5 @@
 """Tests of covariance pooling against NumPy, of its axes, and of its form in exported files."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Tests of the network file of an export: it restores every bit or raises a clear error."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Tests of cross-validation: the folds, that no head has seen its test fold, and the scores."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import json
@@ -13,13 +11,15 @@ import pytest
 
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features.bank import BANK_FILE, BankRows, Regression, read_facts, read_rows
+from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.search import judging
-from imgpipe.models.search.judging import head_from_both_splits
-from imgpipe.models.settings.limits import AUTOMATIC
+from imgpipe.models.search.judging import fold_parts, head_from_both_splits, network_folds
 from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.section import AUTOMATIC
 from imgpipe.models.training.history import Folds, summary
 from tests.models import noise_data
+from tests.models.noise_data import TRAIN, VALIDATION
 
 SETTINGS = ModelSettings()
 _RIDGE = Regression("ridge_regression", 1.0)
@@ -86,16 +86,16 @@ def test_folds_decide_where_validation_has_few_images_or_a_setting_asks(
 
     assert not judged(0)
     found = judged(AUTOMATIC)
-    assert found["learned"] == {"train": noise_data.TRAIN, "validation": noise_data.VALIDATION}
+    assert found["learned"] == {"train": TRAIN, "validation": VALIDATION}
     folds = found["cross_validation"]
     assert (folds["folds"], folds["automatic"], folds["validation_images"]) == (5, True, 24)
     assert judged(3)["cross_validation"]["folds"] == 3
     with pytest.raises(DataRefused, match=r"= 40: expected at least 80 images.* Received: 60"):
         judged(40)
-    monkeypatch.setattr(judging, "FEW_IMAGES", noise_data.VALIDATION)
+    monkeypatch.setattr(judging, "FEW_IMAGES", VALIDATION)
     assert judged(AUTOMATIC)["learned"] == found["learned"], "few images to learn from"
     assert judged(3)["cross_validation"]["automatic"] is False
-    monkeypatch.setattr(judging, "MOST_OF_HEADS", noise_data.TRAIN + noise_data.VALIDATION - 1)
+    monkeypatch.setattr(judging, "MOST_OF_HEADS", TRAIN + VALIDATION - 1)
     assert not judged(AUTOMATIC)
 
 
@@ -110,5 +110,45 @@ def test_enough_images_of_a_validation_that_the_source_names_judge_and_teach_not
     given = dataclasses.replace(given, folds=AUTOMATIC)
     found = head_from_both_splits(given)
     assert found is not None and "validation" in found.history["learned"], "few of them teach"
-    monkeypatch.setattr(judging, "FEW_IMAGES", noise_data.VALIDATION)
+    monkeypatch.setattr(judging, "FEW_IMAGES", VALIDATION)
     assert head_from_both_splits(given) is None
+
+
+def test_networks_train_on_the_other_images_alone(noise_images, noise_bank):
+    every = fold_parts(noise_data.inputs(noise_images, noise_bank, noise_data.SETTINGS), 3)
+    held_out = np.concatenate([part.held_out.hashes for part in every])
+    assert len(every) == 3
+    assert len(set(held_out)) == len(held_out) == TRAIN + VALIDATION
+    for part in every:
+        assert set(part.training.hashes) == set(held_out) - set(part.held_out.hashes)
+        assert part.best.answers.labels.tolist() == part.held_out.labels.tolist()
+
+
+def test_a_group_is_in_one_fold(grouped):
+    found = fold_parts(grouped(lambda split, i, label: b"film %d" % (i // 3)), 3)  # of both splits
+    assert sum(len(part.held_out.labels) for part in found) == TRAIN + VALIDATION
+    films = [set(part.best.answers.groups.tolist()) for part in found]
+    assert fold_parts(grouped(lambda split, i, label: b"film %d" % (i % 5)), 3) == [], (
+        "too few groups"
+    )
+    assert sum(map(len, films)) == len(set().union(*films)) == 12
+
+
+def test_a_class_in_one_fold_decides_nothing(grouped):
+    """All images of class 2 are of one film: no network can learn it and be judged on it."""
+    found = fold_parts(
+        grouped(lambda split, i, label: b"film" if label == 2 else f"{split} {i}".encode()), 3
+    )
+    answers = [part.best.answers for part in found]
+    assert sorted((one.labels[~one.learnable] == 2).sum() for one in answers) == [0, 0, 12 + 8]
+    every = Answers.joined(answers)
+    scores = every.scores()
+    assert not scores.right[~every.learnable].any()
+    assert not scores.losses[~every.learnable].any()
+    assert summary([(one, 0) for one in answers], True, 0, 0)["unlearned"] == [[2, 20]]
+
+
+def test_folds_judge_if_there_are_few_images():
+    assert network_folds(train=501, validation=199) == 3
+    assert network_folds(train=502, validation=199) == 0
+    assert network_folds(train=300, validation=200) == 0

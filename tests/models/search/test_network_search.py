@@ -3,45 +3,32 @@
 The penalty leaves the head so weak that any other network is better.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-import keras
 import numpy as np
 import pytest
 
 from imgpipe.models import names
-from imgpipe.models.backbones import layer_graph
-from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.examples import Labelled
 from imgpipe.models.finding import make_finding
 from imgpipe.models.head import solved_head
-from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.solved_head import PENALTIES
 from imgpipe.models.machine import progress
-from imgpipe.models.network.classifier import backbone_of, build_classifier
+from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.search import judging, network_search
-from imgpipe.models.search.judging import fold_parts, network_folds
-from imgpipe.models.search.training_plan import (
-    TrainingPlan,
-    nominal_minutes,
-    nominal_seconds_a_view,
-    training_plan,
-)
-from imgpipe.models.settings.limits import AUTOMATIC
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.search.judging import network_folds
 from imgpipe.models.settings.network import FineTune
+from imgpipe.models.settings.section import AUTOMATIC
 from imgpipe.models.training import datasets, stages
-from imgpipe.models.training.history import describe_tried, summary
+from imgpipe.models.training.history import describe_tried
 from imgpipe.models.training.stages import HEAD, Inputs, Trained
-from imgpipe.models.training.training_loop import Fit, Watch, fit
+from imgpipe.models.training.training_loop import Fit, fit
 from tests.models import noise_data
-from tests.models.noise_data import CUT, EXTRACTOR, TRAIN, VALIDATION
+from tests.models.noise_data import CUT, TRAIN, VALIDATION
 
 _STAGE = replace(noise_data.SETTINGS.fine_tune, learning_rate=0.05, epochs=25, schedule="constant")
 _SETTINGS = replace(noise_data.SETTINGS, minutes=5.0, fine_tune=_STAGE)
@@ -73,30 +60,12 @@ def given(noise_images, noise_bank) -> Given:
     return lambda **changed: noise_data.inputs(noise_images, noise_bank, _SETTINGS, **changed)
 
 
-@pytest.fixture(scope="module")
-def grouped(noise_images, write_records, tmp_path_factory) -> Callable[..., Inputs]:
-    """Return a function that returns inputs whose bank has groups, by split, number and label."""
-
-    def inputs(group_of: Callable[[str, int, int], bytes]) -> Inputs:
-        folder = tmp_path_factory.mktemp("grouped")
-        bank = noise_data.write_features(noise_images, folder, write_records, group_of)
-        return noise_data.inputs(noise_images, bank, _SETTINGS)
-
-    return inputs
-
-
-class _Said:
+class _Said(progress.Listener):
     """A display that keeps what is said, and the time that is left."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
         self.left: list[progress.TimeLeft] = []
-
-    def advance(self, count: int, unit: str) -> None:
-        """Ignore the count."""
-
-    def total(self, count: int, unit: str) -> None:
-        """Ignore the total."""
 
     def part(self, text: str, left: progress.TimeLeft | None) -> None:
         """Keep the time that is left, in the order of the parts that know it."""
@@ -140,6 +109,7 @@ def test_a_better_network_than_the_head_is_found_and_kept(searched) -> None:
     assert not trained.by_folds
     assert trained.history["fine_tune"]["accuracy"] == trained.answers.accuracy
     assert trained.history["solution"]["accuracy"] < network_search.ENOUGH
+    assert display.left[0].is_limit and 0 < display.left[0].seconds <= 300, "the minutes given"
     assert len(said) == 2, "one line before the training, and one after it"
     assert re.fullmatch(
         r"The head alone reaches 0\.\d{3} in cross-validation\. A network that may be better is "
@@ -315,46 +285,6 @@ def test_few_validation_images_leave_the_judgement_to_folds(given, by_folds) -> 
     assert trained.history["trained"] == f"layers above {CUT}"
 
 
-def test_folds_train_on_the_other_images_alone(given) -> None:
-    every = fold_parts(given(), 3)
-    held_out = np.concatenate([part.held_out.hashes for part in every])
-    assert len(every) == 3
-    assert len(set(held_out)) == len(held_out) == _ALL
-    for part in every:
-        assert set(part.training.hashes) == set(held_out) - set(part.held_out.hashes)
-        assert part.best.answers.labels.tolist() == part.held_out.labels.tolist()
-
-
-def test_a_group_is_in_one_fold(grouped) -> None:
-    found = fold_parts(grouped(lambda split, i, label: b"film %d" % (i // 3)), 3)  # of both splits
-    assert sum(len(part.held_out.labels) for part in found) == _ALL
-    films = [set(part.best.answers.groups.tolist()) for part in found]
-    assert fold_parts(grouped(lambda split, i, label: b"film %d" % (i % 5)), 3) == [], (
-        "too few groups"
-    )
-    assert sum(map(len, films)) == len(set().union(*films)) == 12
-
-
-def test_a_class_in_one_fold_decides_nothing(grouped) -> None:
-    """All images of class 2 are of one film: no network can learn it and be judged on it."""
-    found = fold_parts(
-        grouped(lambda split, i, label: b"film" if label == 2 else f"{split} {i}".encode()), 3
-    )
-    answers = [part.best.answers for part in found]
-    assert sorted((one.labels[~one.learnable] == 2).sum() for one in answers) == [0, 0, 12 + 8]
-    every = Answers.joined(answers)
-    scores = every.scores()
-    assert not scores.right[~every.learnable].any()
-    assert not scores.losses[~every.learnable].any()
-    assert summary([(one, 0) for one in answers], True, 0, 0)["unlearned"] == [[2, 20]]
-
-
-def test_folds_judge_if_there_are_few_images() -> None:
-    assert network_folds(train=501, validation=199) == 3
-    assert network_folds(train=502, validation=199) == 0
-    assert network_folds(train=300, validation=200) == 0
-
-
 def test_the_search_ends_when_the_given_minutes_are_over(given, monkeypatch) -> None:
     """The clock jumps as soon as the training is planned."""
     jump = [0.0]
@@ -434,12 +364,6 @@ def test_without_minutes_a_slow_machine_trains_the_same_and_counts_down_how_long
     assert display.left[0].seconds == pytest.approx(60 * float(printed[1]), abs=3)
 
 
-def test_minutes_that_were_given_are_a_limit(searched) -> None:
-    _, display = searched
-    assert display.left[0].is_limit
-    assert 0 < display.left[0].seconds <= 300
-
-
 def test_without_minutes_the_cost_of_the_data_limits_views_and_epochs(many, monkeypatch) -> None:
     monkeypatch.setattr(network_search, "nominal_seconds_a_view", lambda *given: 1.0)
     trained = network_search.train(many(minutes=None))
@@ -460,86 +384,12 @@ def test_minutes_that_allow_less_than_the_whole_training_have_decided(given, mon
     assert "it would have been layers above pool2, 25 epochs of 2 views" in ended["sentence"]
 
 
-def test_the_cost_of_reference_follows_images_size_and_network(network) -> None:
-    assert [nominal_minutes(images) for images in (1, 1800, 3600, 10**6)] == [3, 3, 6, 15]
-    seconds = nominal_seconds_a_view(network, 224)
-    assert seconds == pytest.approx(1 / 248, rel=0.01)
-    larger = backbone_of(ModelSettings(weights="none", freeze="all", image_size=288))
-    assert nominal_seconds_a_view(larger, 288) == pytest.approx(seconds * (288 / 224) ** 2, rel=0.1)
-    pixels = keras.Input((224, 224, 3))
-    unknown = keras.Model(pixels, keras.layers.Rescaling(1 / 255)(pixels))
-    assert nominal_seconds_a_view(unknown, 224) == pytest.approx(seconds, rel=0.01)
-
-
 @pytest.mark.slow
 def test_a_gain_in_one_film_is_not_kept(grouped) -> None:
     """All validation images are one film, whose error cannot be known."""
-    inputs = grouped(lambda split, i, label: f"{i if split == names.TRAIN else split}".encode())
-    trained = network_search.train(inputs)
+
+    def group_of(split: str, i: int, label: int) -> bytes:
+        return f"{i if split == names.TRAIN else split}".encode()
+
+    trained = network_search.train(grouped(group_of, _SETTINGS))
     assert [row["kept"] for row in trained.history["search"][1:]] == [False]
-
-
-def test_training_stops_with_the_best_weights_when_the_time_is_over(noise_images) -> None:
-    settings = replace(_SETTINGS, fine_tune=replace(_STAGE, epochs=50)).second_stage()
-    images = Labelled.read([str(noise_images / f"{names.TRAIN}-*")])
-    assert datasets.activations(images, EXTRACTOR, 1, lambda: True) is None
-    maps = datasets.activations(images, EXTRACTOR, 0)
-    watch = Watch(over=lambda: True)
-    found = fit(lambda: stages.network(3, settings, CUT), maps, maps, 3, settings, watch=watch)
-    assert found.stage["stopped"] == "minutes"
-    assert len(found.stage["epochs"]) == found.stage["best_epoch"] == 1
-
-
-@pytest.fixture(scope="module")
-def network() -> keras.Model:
-    """Return the backbone's network with random weights."""
-    return backbone_of(ModelSettings(weights="none", freeze="all"))
-
-
-def test_the_plan_follows_the_settings(network) -> None:
-    plan = training_plan(ModelSettings(), network)
-    assert plan is not None
-    assert plan.cut == "block8_project"
-    assert 0.3 < plan.share < 0.6
-    plan = training_plan(ModelSettings(fine_tune=FineTune(cut="block11", epochs=2)), network)
-    assert plan is not None
-    assert (plan.cut, plan.epochs) == ("block11", 2)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        ModelSettings(image_size=160),
-        ModelSettings(weights="none", freeze="all"),
-        ModelSettings(builder="my_module:build", weights="none"),
-        ModelSettings(backbone="mobilenet_v2"),
-    ],
-    ids=["a size", "random weights", "a builder", "weights of one size"],
-)
-def test_an_image_size_that_is_set_is_not_varied(settings) -> None:
-    assert not settings.larger_sizes
-
-
-def test_two_larger_sizes_of_the_images_are_multiples_of_32() -> None:
-    assert ModelSettings().larger_sizes == (288, 384)
-    assert ModelSettings(backbone="efficientnet_lite1").larger_sizes == (320, 416)
-
-
-def test_a_network_without_a_cut_is_not_searched() -> None:
-    pixels = keras.Input((32, 32, 3))
-    x = pixels / 255.0
-    both = keras.layers.Conv2D(4, 3)(x) + keras.layers.Conv2D(4, 3)(x)
-    network = keras.Model(pixels, both)
-    assert training_plan(ModelSettings(), network) is None
-    with pytest.raises(ConfigError, match="no layer above which layers could be trained"):
-        layer_graph.usual_cut(network)
-
-
-def test_views_and_epochs_are_reduced_to_the_time_that_is_left() -> None:
-    plan = TrainingPlan("block8", share=0.5, epochs=4, views=4)
-    every = plan.passes()
-    assert every == pytest.approx(5 * (1 + 4 * 0.5 * 4))
-    assert plan.within(every) == plan
-    assert plan.within(0.9 * every) == replace(plan, views=3)
-    assert plan.within(0.3 * every) == replace(plan, views=3, epochs=1)
-    assert plan.within(1.0) is None

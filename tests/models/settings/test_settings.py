@@ -1,7 +1,5 @@
 """Tests that invalid settings and vocabularies are refused where they are read."""
 
-from __future__ import annotations
-
 import pytest
 
 from imgpipe.models.errors import ConfigError

@@ -1,7 +1,5 @@
 """Tests of training datasets: order of epochs, class balance and augmentation."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Tests of training the head: it learns, stops, restores the best weights, and is repeatable."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -8,7 +8,7 @@ import pytest
 
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.settings.limits import AUTOMATIC, declared
+from imgpipe.models.settings.section import AUTOMATIC, declared
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration import given_settings, sections
 from imgpipe.pipeline.configuration.given_settings import assigned

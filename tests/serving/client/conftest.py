@@ -1,7 +1,5 @@
 """Fixtures for clients, scripted gRPC servers and certificates."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The methods of the client against a real server, and their errors."""
 
-from __future__ import annotations
-
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """Options of a connection: retries, deadlines, several servers and TLS."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 import threading

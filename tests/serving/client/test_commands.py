@@ -1,7 +1,5 @@
 """The command `imgpipe predict` against a real server."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

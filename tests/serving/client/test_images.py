@@ -1,7 +1,5 @@
 """Arrays and Pillow images are sent to the server with exactly the expected pixels."""
 
-from __future__ import annotations
-
 import io
 import os
 import sys

@@ -3,8 +3,6 @@
 Replies are read in both encodings of tensors: typed fields and tensor_content.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

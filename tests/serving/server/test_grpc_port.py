@@ -1,7 +1,5 @@
 """Connections of the gRPC port: streams without a request, health, and Unix sockets."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import tempfile

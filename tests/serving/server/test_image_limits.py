@@ -1,7 +1,5 @@
 """Limits for the images of a request, from their headers alone."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import tensorflow as tf

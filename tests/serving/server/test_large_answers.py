@@ -1,7 +1,5 @@
 """The client asks a model of many classes for their names once, as they are most of an answer."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Versions and models come, go and fail to load; what is available keeps serving."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

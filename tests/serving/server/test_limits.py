@@ -1,7 +1,5 @@
 """Limits of a running server for messages, queue and deadlines."""
 
-from __future__ import annotations
-
 import itertools
 import time
 from collections import Counter

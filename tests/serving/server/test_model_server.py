@@ -1,7 +1,5 @@
 """The program `imgpipe serve`, with the flags of TensorFlow Serving: ports and signals."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal

@@ -1,7 +1,5 @@
 """The request log: which images it leaves out, and the size of its files."""
 
-from __future__ import annotations
-
 import os
 import shutil
 

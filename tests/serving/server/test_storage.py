@@ -1,7 +1,5 @@
 """Versions on local storage: their names, completeness and manifests."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """TLS of both ports: which clients are accepted, and nothing older than TLS 1.2."""
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import socket

@@ -1,7 +1,5 @@
 """Long requests run in slices and take turns, so that they hold up no short one."""
 
-from __future__ import annotations
-
 import asyncio
 import functools
 import threading

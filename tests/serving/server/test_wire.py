@@ -1,7 +1,5 @@
 """Calls with the official stubs get the codes, messages and replies of TensorFlow Serving."""
 
-from __future__ import annotations
-
 import functools
 
 import grpc

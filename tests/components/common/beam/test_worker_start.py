@@ -1,7 +1,5 @@
 """`imgpipe-beam-worker` is started by a runner, or by a worker pool."""
 
-from __future__ import annotations
-
 import contextlib
 import subprocess
 import threading

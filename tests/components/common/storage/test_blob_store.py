@@ -1,7 +1,5 @@
 """The store returns what was stored, and treats damaged values as absent."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

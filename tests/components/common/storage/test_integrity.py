@@ -1,7 +1,5 @@
 """A seal reveals every difference between the files that were written and those that are there."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Shard files sort by their number however many there are, and damaged ones are named."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

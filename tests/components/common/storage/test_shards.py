@@ -1,7 +1,5 @@
 """Records are streamed from their files, so that memory does not grow with the data set."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Follows the advice of a message: reads the source that each of its commands names."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

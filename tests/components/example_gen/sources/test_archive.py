@@ -1,7 +1,5 @@
 """Archives hold the items of the unpacked folder, and everything dangerous is refused by name."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import os

@@ -1,7 +1,5 @@
 """Lists of files as CSV or JSON Lines: which are read, what they give, and why others are not."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """Folder sources: layouts, splits, links, fingerprints, and errors that say what was found."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from pathlib import Path
@@ -177,14 +175,12 @@ def test_a_list_is_compared_with_the_folders_by_path(tmp_path, front):
     assert open_source(spec).listing().counts() == {"crow": 2, "dove": 2}
 
 
-def test_missing_folders_files_and_unknown_kinds_are_refused(tmp_path):
+def test_missing_folders_and_files_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="does not exist; expected a folder with one sub-folder"):
         open_source(str(tmp_path / "no")).listing()
     fill(tmp_path, "photos.txt")
     with pytest.raises(ConfigError, match="is a file"):
         open_source(str(tmp_path / "photos.txt")).listing()
-    with pytest.raises(ConfigError, match="unknown kind 'ftp'"):
-        open_source("ftp://host/photos")
     with pytest.raises(ConfigError, match="no data source given"):
         open_source(" ")
 

@@ -1,7 +1,5 @@
 """Which folders are splits and classes, what is not used, and which trees are refused."""
 
-from __future__ import annotations
-
 import re
 import zipfile
 

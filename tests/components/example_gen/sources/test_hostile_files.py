@@ -1,7 +1,5 @@
 """Files made to hang, to exhaust memory or to lead out of the source are refused and named."""
 
-from __future__ import annotations
-
 import json
 import os
 import resource

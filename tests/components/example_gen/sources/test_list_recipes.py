@@ -1,7 +1,5 @@
 """The programs of docs/how-to/lists.md write lists that are read, each for a table of its form."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Object stores: what is listed and read, and the errors without the package or the network."""
 
-from __future__ import annotations
-
 import hashlib
 import threading
 from collections.abc import Iterator

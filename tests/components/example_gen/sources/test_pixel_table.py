@@ -3,8 +3,6 @@
 The label column is given by name or position, and bad rows are named by line.
 """
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A request log is found, and its images are read with the answers, as far as it is intact."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import tensorflow as tf

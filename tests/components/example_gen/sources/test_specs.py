@@ -1,7 +1,5 @@
 """The specification of a source determines its kind and the folder at which its path starts."""
 
-from __future__ import annotations
-
 import hashlib
 import random
 

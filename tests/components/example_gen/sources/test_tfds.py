@@ -1,7 +1,5 @@
 """TensorFlow Datasets as a source: builders defined here and prepared on disk, and errors."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import numpy as np

@@ -1,7 +1,5 @@
 """TFRecord files: names of features and files, gzip, the pipeline's own Examples, and damage."""
 
-from __future__ import annotations
-
 import pytest
 import tensorflow as tf
 

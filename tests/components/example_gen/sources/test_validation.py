@@ -1,7 +1,5 @@
 """Groups, allowed classes and unusual names follow the same rules for every source."""
 
-from __future__ import annotations
-
 import pydantic
 import pytest
 

@@ -1,7 +1,5 @@
 """Trees of files by short patterns, and what a scan of them has."""
 
-from __future__ import annotations
-
 import collections
 import re
 

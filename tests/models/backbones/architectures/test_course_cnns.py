@@ -1,7 +1,5 @@
 """Tests of the course's own networks, layer by layer."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

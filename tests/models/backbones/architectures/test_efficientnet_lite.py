@@ -4,8 +4,6 @@ A wrong normalisation or padding leaves the top class the same most of the time,
 compare numbers.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import io
 import os

@@ -1,7 +1,5 @@
 """Tests of networks of KerasHub: they answer as in KerasHub, and everything works on their maps."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import keras

@@ -1,7 +1,5 @@
 """The requests in docs/serving.md, run in each language with the tool that people have for it."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

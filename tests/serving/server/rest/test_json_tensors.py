@@ -1,7 +1,5 @@
 """JSON of requests and answers: what becomes which array, and what is refused."""
 
-from __future__ import annotations
-
 import base64
 import json
 import math

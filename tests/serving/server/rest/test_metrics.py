@@ -1,7 +1,5 @@
 """The page for Prometheus has the names and labels of TensorFlow Serving."""
 
-from __future__ import annotations
-
 import re
 
 from prometheus_client.parser import text_string_to_metric_families

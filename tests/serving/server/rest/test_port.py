@@ -1,7 +1,5 @@
 """Connections: slow, large and malformed ones, TLS, a port in use, and stopping the server."""
 
-from __future__ import annotations
-
 import http.client
 import socket
 import threading

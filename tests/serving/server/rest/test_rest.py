@@ -1,7 +1,5 @@
 """The REST interface: formats, paths, errors, limits, pages of other sites, health and logs."""
 
-from __future__ import annotations
-
 import base64
 import json
 import shutil

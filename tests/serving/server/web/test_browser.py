@@ -1,7 +1,5 @@
 """The web page in a real Chromium, used with a mouse, with a keyboard and on a phone."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
@@ -11,134 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgpipe.models.features import feature_distribution
 from imgpipe.models.network.activation_images import HEAT, HEAT_SHARE
 from imgpipe.serving.server.server import ModelServer
 from tests import axe, browser
 from tests.images import encoded
 from tests.serving.quick import quick, running
+from tests.serving.server.web.conftest import CLASSES, HOSTILE, PAGED
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not browser.PROGRAM, reason="Chromium is not installed"),
 ]
 
-HOSTILE = "<img src=x onerror=document.title='run'>"
-CLASSES = (HOSTILE, "green", "=1+1")
 ANSWERED = "document.querySelector('.classes li') && !document.querySelector('.answers.old')"
 NO_REGION = "document.querySelector('#whole').disabled && !document.querySelector('.answers.old')"
-
-
-_PAGED = {"rest_api_port": -1, "web_page": True}
-
-
-def write_colours(directory: Path, shift: float) -> None:
-    """Write a model whose three probabilities are the shares of red, green and blue.
-
-    `shift` is added to the mean of each channel.
-    """
-    import tensorflow as tf
-
-    names = tf.constant(CLASSES)
-
-    def shares(data):
-        image = tf.io.decode_image(data, channels=3, expand_animations=False)
-        mean = tf.reduce_mean(tf.cast(image, tf.float32), axis=[0, 1]) + shift
-        return mean / tf.reduce_sum(mean)
-
-    spec = [tf.TensorSpec([None], tf.string, name="image_bytes")]
-
-    @tf.function(input_signature=spec)
-    def serve(image_bytes):
-        found = tf.map_fn(shares, image_bytes, fn_output_signature=tf.TensorSpec([3]))
-        count = tf.shape(found)[0]
-        return {
-            "label": tf.gather(names, tf.argmax(found, axis=-1)),
-            "classes": tf.tile(names[None], [count, 1]),
-            "probabilities": found,
-        }
-
-    @tf.function(input_signature=spec)
-    def cam(image_bytes):
-        return {"cam": tf.ones([tf.size(image_bytes), 1, 1]) * tf.linspace(0.0, 1.0, 4)[None, None]}
-
-    def colours(data):
-        image = tf.io.decode_image(data, channels=3, expand_animations=False)
-        return tf.reduce_mean(tf.cast(image, tf.float32), axis=[0, 1])
-
-    @tf.function(input_signature=spec)
-    def features(image_bytes):
-        found = tf.map_fn(colours, image_bytes, fn_output_signature=tf.TensorSpec([3]))
-        return {"features": found}
-
-    module = tf.Module()
-    module.serve, module.cam, module.features, module.names = serve, cam, features, names
-    signatures = {"serving_default": serve, "cam": cam, "features": features}
-    tf.saved_model.save(module, str(directory), signatures=signatures)
-    write_knowledge(directory)
-
-
-def write_knowledge(directory: Path) -> None:
-    """Write the classes of a version, and the distribution of training images in red and green."""
-    (directory / "assets").mkdir(exist_ok=True)
-    (directory / "assets" / "vocabulary.txt").write_text("\n".join(CLASSES))
-    random = np.random.default_rng(0)
-    reddish = random.uniform(0, 255, 300)
-    features = np.stack([reddish, 255 - reddish, random.uniform(0, 9, 300)], axis=1)
-    known = feature_distribution.fit(features[:200], (reddish[:200] < 128) * 1, features[200:])
-    assert known is not None
-    known.save(str(directory))
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory) -> Path:
-    """Return a base path with two versions of the colour model."""
-    base = tmp_path_factory.mktemp("colours")
-    write_colours(base / "1", 1.0)
-    write_colours(base / "2", 100.0)
-    return base
-
-
-@pytest.fixture(scope="module")
-def server(base):
-    """Serve both versions with the web page."""
-    red = np.zeros((20, 20, 3), np.uint8)
-    red[..., 0] = 255
-    examples = (encoded(red, "JPEG"), encoded(red[..., ::-1], "JPEG"))
-    known = {"versions": 2, "examples": examples, "read_distribution": feature_distribution.load}
-    with running(base, "colours", **_PAGED, **known) as server:
-        yield server
-
-
-@pytest.fixture
-def page(window, server):
-    """Open the page; afterwards fail if a script failed or the policy refused something."""
-    window.look()
-    window.complaints.clear()
-    window.open(server.rest_target + "/")
-    window.wait("document.querySelector('#version').value")
-    yield window
-    refused = [text for text in window.complaints if '"source": "network"' not in text]
-    assert not refused, "no script failed, and the policy refused nothing"
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory) -> Path:
-    """Return a folder with four images.
-
-    One is red on the left and green on the right, one is blue and has a hostile name, one is
-    broken, and one is empty.
-    """
-    folder = tmp_path_factory.mktemp("images")
-    half = np.zeros((200, 400, 3), np.uint8)
-    half[:, :210, 0] = half[:, 210:, 1] = 255
-    (folder / "half.png").write_bytes(encoded(half, "PNG"))
-    blue = np.zeros((20, 20, 3), np.uint8)
-    blue[..., 2] = 255
-    (folder / "-<b>blue&.png").write_bytes(encoded(blue, "PNG"))
-    (folder / "broken.jpg").write_bytes(b"no image")
-    (folder / "empty.jpg").touch()
-    return folder
 
 
 def share(page: browser.Page, name: str) -> str:
@@ -163,9 +47,9 @@ def drag(page: browser.Page, left: float, top: float, right: float, bottom: floa
     )
 
 
-def test_the_prediction_follows_the_region(page, images):
+def test_the_prediction_follows_the_region(page, photos):
     page.run("document.querySelector('#version').value = '1'")
-    choose(page, images / "half.png")
+    choose(page, photos / "half.png")
     assert page.text(".label") == HOSTILE and share(page, "green") == "47.3 %"
     assert page.run("document.querySelectorAll('#answers img').length") == 0
     assert page.run("document.title") == "Try the model", "names are text and no HTML"
@@ -192,7 +76,7 @@ def test_the_prediction_follows_the_region(page, images):
     page.wait("document.querySelector('#heat').hidden")
 
 
-def test_the_page_says_what_the_model_knows_and_which_image_is_unlike_that(page, images):
+def test_the_page_says_what_the_model_knows_and_which_image_is_unlike_that(page, photos):
     page.wait("document.querySelector('#knows').innerText")
     known = f"Model colours, version 2. Knows: {', '.join(CLASSES)}."
     assert page.text("#knows") == known, "no manifest tells its accuracy"
@@ -201,16 +85,16 @@ def test_the_page_says_what_the_model_knows_and_which_image_is_unlike_that(page,
     )
     assert page.run("document.querySelectorAll('#knows *').length") == 0
     page.run("document.querySelector('#version').value = '1'")
-    choose(page, images / "half.png")
+    choose(page, photos / "half.png")
     assert not page.run("document.querySelector('.unlike')")
-    choose(page, images / "-<b>blue&.png")
+    choose(page, photos / "-<b>blue&.png")
     assert page.text(".unlike").startswith("This image is unlike all images from which the model")
     assert "unlike all images" in page.text("#status"), "it is said to people who hear the page"
 
 
-def test_a_row_opens_with_its_image_and_grad_cam_and_leads_back(page, images):
+def test_a_row_opens_with_its_image_and_grad_cam_and_leads_back(page, photos):
     page.run("document.querySelector('#version').value = '1'")
-    page.choose("#folder", images)
+    page.choose("#folder", photos)
     page.wait("document.querySelector('#stop').hidden && document.querySelectorAll('#rows tr')[3]")
     row = "[...document.querySelectorAll('#rows tr')].find((e) => e.innerText.includes('half'))"
     assert "unlike" not in page.run(f"{row}.innerText")
@@ -246,9 +130,9 @@ def test_an_example_is_classified_by_a_click(page):
     assert page.text(".label") == HOSTILE and page.text("#name") == "Example 1"
 
 
-def test_all_versions_are_shown_side_by_side(page, images):
+def test_all_versions_are_shown_side_by_side(page, photos):
     page.run("document.querySelector('#version').value = 'all'")
-    choose(page, images / "half.png")
+    choose(page, photos / "half.png")
     titles = "[...document.querySelectorAll('#answers h3')].map((title) => title.innerText)"
     assert page.run(titles) == ["Version 2", "Version 1"]
     lefts = (
@@ -258,15 +142,15 @@ def test_all_versions_are_shown_side_by_side(page, images):
     assert "Version 2: " in page.text("#status") and "Version 1: " in page.text("#status")
 
 
-def test_errors_are_shown_in_one_sentence(page, images, tmp_path):
+def test_errors_are_shown_in_one_sentence(page, photos, tmp_path):
     shown = "!document.querySelector('#alert').hidden"
-    page.choose("#file", images / "broken.jpg")
+    page.choose("#file", photos / "broken.jpg")
     page.wait(shown)
     assert "The file is no image" in page.text("#alert") and "\n" not in page.text("#alert")
     assert "this browser cannot show it" in page.text("#name")
-    choose(page, images / "half.png")
+    choose(page, photos / "half.png")
     assert not page.run(shown)
-    page.choose("#file", images / "empty.jpg")
+    page.choose("#file", photos / "empty.jpg")
     page.wait(shown)
     assert page.text("#alert") == "empty.jpg is empty."
     (tmp_path / "large.tif").write_bytes(bytes(30_000_000))
@@ -295,7 +179,7 @@ def test_a_format_that_the_browser_decodes_and_the_model_does_not_is_converted(p
     assert "Most Compatible" in page.text("#alert")
 
 
-def test_an_image_can_be_pasted_and_dropped(page, images):
+def test_an_image_can_be_pasted_and_dropped(page, photos):
     made = """
       (async () => {
         const canvas = document.createElement('canvas');
@@ -318,9 +202,9 @@ def test_an_image_can_be_pasted_and_dropped(page, images):
     assert page.text("#name") == "some.png"
 
 
-def test_a_folder_becomes_a_table_and_a_csv_file_without_formulas(page, images, tmp_path):
+def test_a_folder_becomes_a_table_and_a_csv_file_without_formulas(page, photos, tmp_path):
     page.run("document.querySelector('#version').value = '1'")
-    page.choose("#folder", images)
+    page.choose("#folder", photos)
     page.wait("document.querySelector('#stop').hidden && document.querySelectorAll('#rows tr')[3]")
     assert page.text("#done") == "4 of 4 images, 2 refused"
     page.run(
@@ -348,16 +232,16 @@ def test_a_folder_becomes_a_table_and_a_csv_file_without_formulas(page, images, 
     assert written == ["'=1", "'+1", "'-1", "'@a", "'\t=1", '"', "a,b"]
 
 
-def test_several_images_after_one_come_into_view_and_are_sorted(page, images):
-    choose(page, images / "half.png")
-    page.drop("#input", images)
+def test_several_images_after_one_come_into_view_and_are_sorted(page, photos):
+    choose(page, photos / "half.png")
+    page.drop("#input", photos)
     page.wait("document.querySelector('#stop').hidden && document.querySelectorAll('#rows tr')[3]")
     assert page.run("document.querySelectorAll('#answers *').length") == 0, "the old answer is gone"
     assert page.run("document.querySelector('#image-frame').hidden")
     assert page.run("document.querySelector('#many').getBoundingClientRect().top < innerHeight / 2")
     assert page.text("#shown") == f"2 of 4 images: =1+1 1, {HOSTILE} 1"
     files = "[...document.querySelectorAll('#rows tr')].map((row) => row.cells[3].innerText)"
-    half, blue = f"{images.name}/half.png", f"{images.name}/-<b>blue&.png"
+    half, blue = f"{photos.name}/half.png", f"{photos.name}/-<b>blue&.png"
     assert {half, blue} < set(page.run(files)), "files of a dropped folder have its name"
     page.run("document.querySelector('[data-sort=probability]').click()")
     assert page.run(files)[:2] == [half, blue], "the least certain is the first, refused are last"
@@ -387,9 +271,9 @@ def test_the_labels_follow_the_camera_until_a_picture_is_kept(page):
     page.wait("document.querySelector('#live').hidden && !document.querySelector('.classes li')")
 
 
-def test_the_page_can_be_used_with_the_keyboard(page, images):
+def test_the_page_can_be_used_with_the_keyboard(page, photos):
     """Tab reaches every control in the order of the page, and every control has a name."""
-    choose(page, images / "half.png")
+    choose(page, photos / "half.png")
     page.run("document.querySelector('details').open = true; document.activeElement.blur()")
     reached = []
     for _ in range(30):
@@ -418,10 +302,10 @@ def test_the_page_can_be_used_with_the_keyboard(page, images):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_fits_a_phone_without_horizontal_scrolling(page, images, scheme):
+def test_the_page_fits_a_phone_without_horizontal_scrolling(page, photos, scheme):
     page.look(390, 844, scheme)
-    choose(page, images / "half.png")
-    page.choose("#folder", images)
+    choose(page, photos / "half.png")
+    page.choose("#folder", photos)
     page.wait("document.querySelector('#stop').hidden && document.querySelectorAll('#rows tr')[3]")
     wide = "[...document.querySelectorAll('body *')].filter((e) => !e.closest('.scroll')"
     wide += " && e.getBoundingClientRect().right > 390).map((e) => e.outerHTML)"
@@ -436,13 +320,13 @@ def test_the_page_fits_a_phone_without_horizontal_scrolling(page, images, scheme
     assert small == 0, "a finger can hit every control"
 
 
-def test_a_model_that_loads_later_appears_without_a_reload(window, base, tmp_path, images):
-    with ModelServer("later", tmp_path / "later", quick(**_PAGED)) as server:
+def test_a_model_that_loads_later_appears_without_a_reload(window, base, tmp_path, photos):
+    with ModelServer("later", tmp_path / "later", quick(**PAGED)) as server:
         window.look()
         window.open(server.rest_target + "/")
         window.wait("!document.querySelector('#alert').hidden")
         assert window.text("#alert").startswith("No version of later is available.")
-        window.choose("#file", images / "half.png")
+        window.choose("#file", photos / "half.png")
         window.wait("document.querySelector('#name').innerText == 'half.png'")
         shutil.copytree(base / "1", tmp_path / "staged")
         (tmp_path / "later").mkdir()
@@ -452,13 +336,13 @@ def test_a_model_that_loads_later_appears_without_a_reload(window, base, tmp_pat
         window.wait("document.querySelector('#alert').hidden")
 
 
-def test_the_page_says_that_the_server_cannot_be_reached(window, base, images):
-    with running(base, "colours", **_PAGED) as server:
+def test_the_page_says_that_the_server_cannot_be_reached(window, base, photos):
+    with running(base, "colours", **PAGED) as server:
         window.look()
         window.open(server.rest_target + "/")
         window.wait("document.querySelector('#version').value")
-        choose(window, images / "half.png")
-    window.choose("#file", images / "-<b>blue&.png")
+        choose(window, photos / "half.png")
+    window.choose("#file", photos / "-<b>blue&.png")
     window.wait("!document.querySelector('#alert').hidden")
     assert window.text("#alert").startswith("The server cannot be reached.")
     assert window.run("document.querySelectorAll('.classes li').length") == 0
@@ -466,12 +350,12 @@ def test_the_page_says_that_the_server_cannot_be_reached(window, base, images):
 
 @axe.needed
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (1200, "dark"), (390, "light")])
-def test_there_is_no_barrier(page, images, width, scheme):
+def test_there_is_no_barrier(page, photos, width, scheme):
     page.look(width, 900, scheme)
     assert axe.violations(page) == []
-    choose(page, images / "half.png")
+    choose(page, photos / "half.png")
     page.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     assert axe.violations(page) == []
-    page.choose("#file", images / "half.png", images / "broken.jpg")
+    page.choose("#file", photos / "half.png", photos / "broken.jpg")
     page.wait("document.querySelectorAll('#rows tr').length == 2")
     assert axe.violations(page) == []

@@ -1,7 +1,5 @@
 """`imgpipe serve`: the web page, versions, JSON lines and invalid arguments."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """What the page is told of a version: its classes, and whether an image is unlike all of them."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from urllib.parse import urlencode

@@ -1,7 +1,5 @@
 """The web page over HTTP: its files and headers; other paths do not change."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

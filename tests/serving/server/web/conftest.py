@@ -1,0 +1,116 @@
+"""A model of colours, a server with its page, and the page in a real Chromium."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imgpipe.models.features import feature_distribution
+from tests.images import encoded
+from tests.serving.quick import running
+
+HOSTILE = "<img src=x onerror=document.title='run'>"
+CLASSES = (HOSTILE, "green", "=1+1")
+PAGED = {"rest_api_port": -1, "web_page": True}
+
+
+def write_colours(directory: Path, shift: float) -> None:
+    """Write a model whose three probabilities are the shares of red, green and blue.
+
+    `shift` is added to the mean of each channel.
+    """
+    import tensorflow as tf
+
+    names = tf.constant(CLASSES)
+    spec = [tf.TensorSpec([None], tf.string, name="image_bytes")]
+
+    def mean(data):
+        image = tf.io.decode_image(data, channels=3, expand_animations=False)
+        return tf.reduce_mean(tf.cast(image, tf.float32), axis=[0, 1])
+
+    @tf.function(input_signature=spec)
+    def features(image_bytes):
+        means = tf.map_fn(mean, image_bytes, fn_output_signature=tf.TensorSpec([3]))
+        return {"features": means}
+
+    @tf.function(input_signature=spec)
+    def serve(image_bytes):
+        means = features(image_bytes)["features"] + shift
+        return {
+            "label": tf.gather(names, tf.argmax(means, axis=-1)),
+            "classes": tf.tile(names[None], [tf.size(image_bytes), 1]),
+            "probabilities": means / tf.reduce_sum(means, axis=-1, keepdims=True),
+        }
+
+    @tf.function(input_signature=spec)
+    def cam(image_bytes):
+        return {"cam": tf.ones([tf.size(image_bytes), 1, 1]) * tf.linspace(0.0, 1.0, 4)[None, None]}
+
+    module = tf.Module()
+    module.serve, module.cam, module.features, module.names = serve, cam, features, names
+    signatures = {"serving_default": serve, "cam": cam, "features": features}
+    tf.saved_model.save(module, str(directory), signatures=signatures)
+    write_knowledge(directory)
+
+
+def write_knowledge(directory: Path) -> None:
+    """Write the classes of a version, and the distribution of training images in red and green."""
+    (directory / "assets").mkdir(exist_ok=True)
+    (directory / "assets" / "vocabulary.txt").write_text("\n".join(CLASSES))
+    random = np.random.default_rng(0)
+    reddish = random.uniform(0, 255, 300)
+    features = np.stack([reddish, 255 - reddish, random.uniform(0, 9, 300)], axis=1)
+    known = feature_distribution.fit(features[:200], (reddish[:200] < 128) * 1, features[200:])
+    assert known is not None
+    known.save(str(directory))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    """Return a base path with two versions of the colour model."""
+    base = tmp_path_factory.mktemp("colours")
+    write_colours(base / "1", 1.0)
+    write_colours(base / "2", 100.0)
+    return base
+
+
+@pytest.fixture(scope="module")
+def server(base):
+    """Serve both versions with the web page."""
+    red = np.zeros((20, 20, 3), np.uint8)
+    red[..., 0] = 255
+    examples = (encoded(red, "JPEG"), encoded(red[..., ::-1], "JPEG"))
+    known = {"versions": 2, "examples": examples, "read_distribution": feature_distribution.load}
+    with running(base, "colours", **PAGED, **known) as server:
+        yield server
+
+
+@pytest.fixture
+def page(window, server):
+    """Open the page; afterwards fail if a script failed or the policy refused something."""
+    window.look()
+    window.complaints.clear()
+    window.open(server.rest_target + "/")
+    window.wait("document.querySelector('#version').value")
+    yield window
+    refused = [text for text in window.complaints if '"source": "network"' not in text]
+    assert not refused, "no script failed, and the policy refused nothing"
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """Return a folder with four images.
+
+    One is red on the left and green on the right, one is blue and has a hostile name, one is
+    broken, and one is empty.
+    """
+    folder = tmp_path_factory.mktemp("images")
+    half = np.zeros((200, 400, 3), np.uint8)
+    half[:, :210, 0] = half[:, 210:, 1] = 255
+    (folder / "half.png").write_bytes(encoded(half, "PNG"))
+    blue = np.zeros((20, 20, 3), np.uint8)
+    blue[..., 2] = 255
+    (folder / "-<b>blue&.png").write_bytes(encoded(blue, "PNG"))
+    (folder / "broken.jpg").write_bytes(b"no image")
+    (folder / "empty.jpg").touch()
+    return folder
