@@ -22,7 +22,7 @@ from imgpipe.components.example_gen.settings import ReadPlan, SourceOptions
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.image_filter import image_table, quarantine
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples
-from imgpipe.components.image_filter.judge.overrides import Override
+from imgpipe.components.image_filter.judge.overrides import Override, decisions
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.pipeline import data_check
@@ -120,6 +120,7 @@ def filtered(root, photos, ingested=None, **plan):
         options=SourceOptions(source=str(photos)), vocabulary=scan.vocabulary
     )
     ingest(pipeline(), f"{root}/examples", ingested)
+    plan["overrides"] = decisions(plan.get("overrides", ()), scan.vocabulary, None)
     uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
     summary = filter_examples(pipeline(), uris, FilterPlan(vocabulary=scan.vocabulary, **plan))
     lines = (root / "q" / quarantine.MANIFEST).read_text().splitlines()
