@@ -19,7 +19,7 @@ from imgpipe.components.image_filter.copies import decisions
 from imgpipe.components.image_filter.copies.search import find_near_duplicates
 from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.judge.checks import CHECKS
-from imgpipe.components.image_filter.judge.image_row import ImageRow, decide, finding_of
+from imgpipe.components.image_filter.judge.image_row import ImageRow, decide, judge
 from imgpipe.components.image_filter.placement import families, placement
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models import names
@@ -37,7 +37,7 @@ def examine(records: Iterable[ImageRecord], plan: FilterPlan) -> Iterator[tuple[
         The row of each image, and its perceptual hashes; zeros if it cannot be compared.
     """
     for record in records:
-        row = decide(record, plan.settings, plan.overrides_by_hash)
+        row = decide(record, plan.settings, plan.override_of(record.image_hash))
         progress.advance(1, "images")
         yield row, record.content.perceptual_hash or bytes(ALL_BYTES)
 
@@ -69,7 +69,7 @@ def compare(
     for row in passed:
         row.near_group = 1 + similar.groups.get(row.image_hash, -1)
     if rule is not None and rule.drawn:
-        placement.place(passed, rule, plan.overrides_by_hash)
+        placement.place(passed, rule, plan.override_of)
     in_train = {row.group for row in passed if row.is_family and row.split == names.TRAIN}
     by_content: dict[str, list[ImageRow]] = defaultdict(list)
     for row in passed:
@@ -95,9 +95,7 @@ def _check_in_the_set(rows: Sequence[ImageRow], plan: FilterPlan) -> None:
             continue
         limits = check.limits(rows, plan.settings.limit_of(check))
         for row in rows:
-            finding = finding_of(check, row, plan.settings, limits, row.is_accepted)
-            if finding is not None:
-                row.add(finding)
+            judge(row, check, row, plan.settings, limits)
 
 
 def _find_families(rows: Sequence[ImageRow]) -> None:

@@ -14,7 +14,6 @@ from imgpipe.components.image_filter import file_clues, findings
 from imgpipe.components.image_filter.file_clues import FileClues
 from imgpipe.components.image_filter.image_table import NOT_RELABELLED, ImageTable
 from imgpipe.components.image_filter.judge.check import Row
-from imgpipe.components.image_filter.judge.overrides import override_of
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models import names
 from imgpipe.models.finding import Finding, make_finding
@@ -276,7 +275,7 @@ def _overrides(images: ImageTable, plan: FilterPlan) -> Overrides:
     relabelled = Counter(row.split for row in images.kept if row.label != row.source_label)
     unknown = {override.image_hash for override in plan.overrides_by_hash.values()}
     for effect in images.reviewed:
-        override = override_of(effect["image_hash"], plan.overrides_by_hash)
+        override = plan.override_of(effect["image_hash"])
         if override is not None:
             unknown.discard(override.image_hash)
     return {

@@ -126,7 +126,7 @@ def _write_shard(job: _Job, compared: int) -> None:
     with ShardWriter(job.outputs) as writer:
         for record, row in zip(_records(job.shard.files), rows, strict=True):
             if row.rejection is None:
-                _write(writer, row.written(record.as_served()))
+                _write(writer, row.recorded(record.as_served()))
             elif row.stored:
                 quarantine.store(job.uris.quarantine, row.stored, record)
 

@@ -19,7 +19,7 @@ class FilterPlan(ComponentPlan):
         settings: Rules of the checks, without paths.
         groups: How images that belong together are found.
         vocabulary: Class names in sorted order.
-        overrides: Decisions of people about single images, without paths and notes.
+        overrides: Decisions of people about single images, as `overrides.decisions` returns them.
     """
 
     settings: JudgeSettings = JudgeSettings()
@@ -30,4 +30,8 @@ class FilterPlan(ComponentPlan):
     @functools.cached_property
     def overrides_by_hash(self) -> Mapping[str, Override]:
         """The overrides as `overrides.override_of` takes them."""
-        return overrides.with_indices(self.overrides, self.vocabulary)
+        return overrides.by_hash(self.overrides)
+
+    def override_of(self, image_hash: str) -> Override | None:
+        """Return the override of an image, None if there is none."""
+        return overrides.override_of(image_hash, self.overrides_by_hash)

@@ -27,7 +27,7 @@ from imgpipe.components.common.image_file.pixels import (
     SHAPE_FACTOR,
     SQUARE,
 )
-from imgpipe.components.image_filter.copies.hamming import Effort, HashPairs, Words, neighbours
+from imgpipe.components.image_filter.copies.hamming import Effort, Pairs, Words, neighbours
 from imgpipe.models.arrays import Floats, Indices
 
 _SIDE = 12  # cells of the middle in each direction
@@ -119,7 +119,7 @@ class ImageMiddles:
             self._pictures[part] = _smoothed(greys[part])
         self._shapes = shapes
 
-    def neighbours(self) -> Iterator[HashPairs]:
+    def neighbours(self) -> Iterator[Pairs]:
         """Yield pairs of images whose middle and view have similar signs; see `alike`.
 
         The kind of a pair is the number of the view of its second image.
@@ -133,15 +133,18 @@ class ImageMiddles:
         for number, view in enumerate(VIEWS):
             views = self._signs(usable, view) if number else middles
             for pairs in neighbours(middles, views, number, _RADIUS, _EFFORT):
-                near = pairs.select(pairs.kinds == number)
-                yield HashPairs(usable[near.first], usable[near.second], near.kinds, near.bits)
+                of_view = pairs[pairs["kind"] == number]
+                of_view["first"] = usable[of_view["first"]]
+                of_view["second"] = usable[of_view["second"]]
+                yield of_view
 
-    def alike(self, pairs: HashPairs) -> npt.NDArray[np.bool_]:
+    def alike(self, pairs: Pairs) -> npt.NDArray[np.bool_]:
         """Tell which first images show in their middle the view of the second, bool [m]."""
         alike = np.zeros(len(pairs), bool)
-        for number in np.unique(pairs.kinds).tolist():
-            rows = np.flatnonzero(pairs.kinds == number)
-            alike[rows] = self._shows(pairs.first[rows], pairs.second[rows], VIEWS[number])
+        for number in np.unique(pairs["kind"]).tolist():
+            of_view = pairs["kind"] == number
+            compared = pairs[of_view]
+            alike[of_view] = self._shows(compared["first"], compared["second"], VIEWS[number])
         return alike
 
     def _shows(self, first: Indices, second: Indices, view: View) -> npt.NDArray[np.bool_]:

@@ -18,12 +18,11 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file.pixels import BITS, KINDS
 from imgpipe.components.common.splits import HELD_OUT_FIRST
-from imgpipe.components.image_filter.copies.hamming import HashPairs, differing_bits
+from imgpipe.components.image_filter.copies.hamming import Pairs, differing_bits, pairs_of
 from imgpipe.components.image_filter.copies.search import Hashes, NearDuplicates
 from imgpipe.components.image_filter.judge.check import ImageFinding, Severity
 from imgpipe.components.image_filter.judge.checks.whole_set import (
@@ -193,31 +192,33 @@ class _Group:
     def _most_similar(self, index: int, rows: Indices) -> Copy | None:
         """Return the image with the nearest hash whose grey image is alike, or None."""
         pairs = self._compared(index, rows)
-        (near,) = np.nonzero(pairs.bits <= self._radius)
+        (near,) = np.nonzero(pairs["bits"] <= self._radius)
         ways, places = np.divmod(near, len(rows))
         is_crop = ways >= _FIRST_CROP
-        near = near[np.lexsort((ways, places, pairs.bits[near], is_crop))]  # by the last key first
+        near = near[
+            np.lexsort((ways, places, pairs["bits"][near], is_crop))
+        ]  # by the last key first
         for start in range(0, len(near), _CONFIRMED):  # mostly one of the first pairs is alike
             candidates = near[start : start + _CONFIRMED]
-            alike = candidates[self._hashes.alike(pairs.select(candidates))]
+            alike = candidates[self._hashes.alike(pairs[candidates])]
             if len(alike):
                 way, place = divmod(int(alike[0]), len(rows))
-                bits = f"{pairs.bits[alike[0]]} of {BITS} bits of the perceptual hash differ"
+                bits = f"{pairs[alike[0]]['bits']} of {BITS} bits of the perceptual hash differ"
                 return Copy(self._rows[rows[place]], "near", f"{_WAYS[way]}{bits}")
         return None
 
-    def _compared(self, index: int, rows: Indices) -> HashPairs:
+    def _compared(self, index: int, rows: Indices) -> Pairs:
         """Compare the hashes of an image and of others, in a block of pairs for each of `_WAYS`."""
-        this_image = np.full(len(rows), index)
         bits = differing_bits(self._kinds[:, index, 0], self._kinds[:, rows])  # [m, kinds]
-        ways = [
-            HashPairs(this_image, rows, np.full(len(rows), kind), bits[:, kind]) for kind in (0, 1)
-        ]
         own_crops = self._kinds[:, index, _FIRST_CROP:]
         bits_of_own = differing_bits(own_crops, self._kinds[:, rows, :1])
-        ways.append(_nearest_crops(this_image, rows, bits[:, _FIRST_CROP:]))
-        ways.append(_nearest_crops(rows, this_image, bits_of_own))
-        return HashPairs.join(ways)
+        return np.concatenate(
+            [
+                *(pairs_of(index, rows, kind, bits[:, kind]) for kind in range(_FIRST_CROP)),
+                _nearest_crops(index, rows, bits[:, _FIRST_CROP:]),
+                _nearest_crops(rows, index, bits_of_own),
+            ]
+        )
 
     def _altered(self, index: int, rows: Indices) -> Copy | None:
         """Return the first of these images that is an altered copy of one, or None."""
@@ -229,6 +230,6 @@ class _Group:
         return None
 
 
-def _nearest_crops(images: Indices, cropped: Indices, bits: npt.NDArray[np.int64]) -> HashPairs:
+def _nearest_crops(images: Indices | int, cropped: Indices | int, bits: Indices) -> Pairs:
     """Pair images with the nearest crop of the others, of which `bits` [m, crops] differ."""
-    return HashPairs(images, cropped, _FIRST_CROP + bits.argmin(axis=1), bits.min(axis=1))
+    return pairs_of(images, cropped, _FIRST_CROP + bits.argmin(axis=1), bits.min(axis=1))

@@ -9,8 +9,7 @@ so pairs may only be missed. The orders come from a fixed seed, so the result is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -32,41 +31,22 @@ _SEED = 256
 Words = npt.NDArray[np.uint64]
 
 
-@dataclass(frozen=True)
-class HashPairs:
-    """Pairs of images with similar hashes, each array [m].
+#: Two images with similar hashes: the one whose upright hash was compared, the other one, the kind
+#: of the hash of the other one, and the number of bits in which these hashes differ.
+_PAIR = np.dtype([("first", "i8"), ("second", "i8"), ("kind", "i8"), ("bits", "i8")])
+Pairs = npt.NDArray[np.void]
 
-    Attributes:
-        first: Index of the image whose upright hash was compared.
-        second: Index of the other image.
-        kinds: Kind of the hash of the other image.
-        bits: Number of bits in which the hashes differ.
-    """
 
-    first: Indices
-    second: Indices
-    kinds: Indices
-    bits: Indices
-
-    def __len__(self) -> int:
-        return len(self.first)
-
-    @classmethod
-    def none(cls) -> HashPairs:
-        """Return no pair."""
-        return cls(*np.empty((4, 0), np.int64))
-
-    @classmethod
-    def join(cls, parts: Iterable[HashPairs]) -> HashPairs:
-        """Return the pairs of all parts, one after the other."""
-        columns = zip(
-            *((pairs.first, pairs.second, pairs.kinds, pairs.bits) for pairs in parts), strict=True
-        )
-        return cls(*map(np.concatenate, columns))
-
-    def select(self, rows: Indices | npt.NDArray[np.bool_]) -> HashPairs:
-        """Return some of the pairs."""
-        return HashPairs(self.first[rows], self.second[rows], self.kinds[rows], self.bits[rows])
+def pairs_of(
+    first: Indices | int, second: Indices | int, kind: Indices | int, bits: Indices
+) -> Pairs:
+    """Return pairs, [m]; a number is that of all pairs."""
+    pairs = np.empty(len(bits), _PAIR)
+    pairs["first"] = first
+    pairs["second"] = second
+    pairs["kind"] = kind
+    pairs["bits"] = bits
+    return pairs
 
 
 class Effort(NamedTuple):
@@ -82,7 +62,7 @@ class Effort(NamedTuple):
 
 def neighbours(
     upright: Words, other: Words, number: int, radius: int, effort: Effort
-) -> Iterator[HashPairs]:
+) -> Iterator[Pairs]:
     """Yield pairs of images whose hashes differ in few bits.
 
     Args:
@@ -96,23 +76,23 @@ def neighbours(
         Pairs of an upright and another hash, many at a time. Of many images also pairs of upright
         hashes, which are of the kind 0.
     """
-    waiting: list[HashPairs] = []
+    waiting: list[Pairs] = []
     count = 0
     find = _all_near if len(upright) <= ALL_PAIRS else _near
     for pairs in find(upright, other, number, radius, effort):
         waiting.append(pairs)
         count += len(pairs)
         if count >= _WAITING:
-            yield HashPairs.join(waiting)
+            yield np.concatenate(waiting)
             waiting.clear()
             count = 0
     if waiting:
-        yield HashPairs.join(waiting)
+        yield np.concatenate(waiting)
 
 
 def _near(
     upright: Words, other: Words, number: int, radius: int, effort: Effort
-) -> Iterator[HashPairs]:
+) -> Iterator[Pairs]:
     """Yield the pairs of several orders at a time."""
     n = len(upright)
     rng = np.random.default_rng([_SEED, number])
@@ -134,23 +114,20 @@ def _near(
             # Pairs with at least one upright hash; the others do not count.
             low = np.minimum(first, second)
             high = np.maximum(first, second)
-            wanted = low < n
-            low = low[wanted]
-            high = high[wanted]
-            yield _pairs(low, high % n, np.where(high < n, 0, number), bits[wanted])
+            pairs = pairs_of(low, high % n, np.where(high < n, 0, number), bits)
+            yield _apart(pairs[low < n])
 
 
 def _all_near(
     upright: Words, other: Words, number: int, radius: int, effort: Effort
-) -> Iterator[HashPairs]:
+) -> Iterator[Pairs]:
     """Do the same as `_near` by comparing all pairs."""
     columns = np.ascontiguousarray(other.T)[:, None]
     for start in range(0, len(upright), _BLOCK):
         block = np.ascontiguousarray(upright[start : start + _BLOCK].T)[..., None]
         differing = differing_bits(block, columns)
         first, second = np.nonzero(differing <= radius)
-        kinds = np.full(len(first), number)
-        yield _pairs(first + start, second, kinds, differing[first, second])
+        yield _apart(pairs_of(first + start, second, number, differing[first, second]))
 
 
 def differing_bits(first: Words, second: Words) -> Indices:
@@ -190,7 +167,6 @@ def _order(hashes: Words, bits: Indices) -> Indices:
     return keys.view(np.int64)
 
 
-def _pairs(first: Indices, second: Indices, kinds: Indices, bits: Indices) -> HashPairs:
-    """Create pairs, without those of an image with itself."""
-    apart = first != second
-    return HashPairs(first[apart], second[apart], kinds[apart], bits[apart])
+def _apart(pairs: Pairs) -> Pairs:
+    """Return the pairs without those of an image with itself."""
+    return pairs[pairs["first"] != pairs["second"]]

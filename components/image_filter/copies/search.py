@@ -29,8 +29,14 @@ from imgpipe.components.common.image_file.pixels import (
     weights,
 )
 from imgpipe.components.image_filter.copies.altered import VIEWS, ImageMiddles, unit_rows
-from imgpipe.components.image_filter.copies.hamming import Effort, HashPairs, Words, neighbours
-from imgpipe.models.arrays import Floats, Indices
+from imgpipe.components.image_filter.copies.hamming import (
+    Effort,
+    Pairs,
+    Words,
+    neighbours,
+    pairs_of,
+)
+from imgpipe.models.arrays import Flags, Floats, Indices
 
 _OF_WHOLE_IMAGES = Effort(orders=32, window=16)
 #: A cropped copy is similar to several crops.
@@ -63,14 +69,15 @@ class Hashes:
         column = self.table[:, number * BYTES : (number + 1) * BYTES]
         return np.ascontiguousarray(column).view(np.uint64)
 
-    def alike(self, pairs: HashPairs) -> npt.NDArray[np.bool_]:
+    def alike(self, pairs: Pairs) -> Flags:
         """Tell which pairs of images with similar hashes are alike, bool [m]."""
-        is_alike = (pairs.bits <= _CERTAIN) & (pairs.kinds <= _MIRRORED)
-        for kind in np.unique(pairs.kinds[~is_alike]).tolist():
-            (rows,) = np.nonzero(~is_alike & (pairs.kinds == kind))
+        is_alike: Flags = (pairs["bits"] <= _CERTAIN) & (pairs["kind"] <= _MIRRORED)
+        for kind in np.unique(pairs["kind"][~is_alike]).tolist():
+            (rows,) = np.nonzero(~is_alike & (pairs["kind"] == kind))
             for start in range(0, len(rows), _AT_ONCE):
                 part = rows[start : start + _AT_ONCE]
-                scores = self._similarity(pairs.first[part], pairs.second[part], kind)
+                compared = pairs[part]
+                scores = self._similarity(compared["first"], compared["second"], kind)
                 is_alike[part] = scores >= _SIMILAR
         return is_alike
 
@@ -152,8 +159,8 @@ def find_near_duplicates(
     sizes = np.bincount(firsts, minlength=len(firsts))
     (grouped,) = np.nonzero(sizes[firsts] > 1)
     altered: dict[str, dict[str, str]] = {}
-    links = links.select(np.argsort(-links.bits, kind="stable"))  # the nearest view comes last
-    for first, second, view in zip(links.first, links.second, links.kinds, strict=True):
+    links = links[np.argsort(-links["bits"], kind="stable")]  # the nearest view comes last
+    for first, second, view, _ in links.tolist():
         first_name = names[first]
         second_name = names[second]
         altered.setdefault(first_name, {})[second_name] = VIEWS[view].name
@@ -163,14 +170,13 @@ def find_near_duplicates(
     return NearDuplicates(groups, altered, hashes_of)
 
 
-def _links(middles: ImageMiddles, firsts: Indices) -> HashPairs:
+def _links(middles: ImageMiddles, firsts: Indices) -> Pairs:
     """Return the pairs of altered copies that are not in one group already."""
-    links = [HashPairs.none()]
+    links = [pairs_of(0, 0, 0, np.empty(0, np.int64))]
     for pairs in middles.neighbours():
-        apart = pairs.select(firsts[pairs.first] != firsts[pairs.second])
-        apart = _unique(apart)
-        links.append(apart.select(middles.alike(apart)))
-    return HashPairs.join(links)
+        apart = _unique(_in_two_groups(pairs, firsts))
+        links.append(apart[middles.alike(apart)])
+    return np.concatenate(links)
 
 
 def search(hashes: Hashes, radius: int) -> Indices:
@@ -195,37 +201,35 @@ def search(hashes: Hashes, radius: int) -> Indices:
     return firsts
 
 
-def _confirmed(pairs: HashPairs, hashes: Hashes, firsts: Indices) -> Indices:
+def _confirmed(pairs: Pairs, hashes: Hashes, firsts: Indices) -> Indices:
     """Join the groups of pairs whose grey images are alike, the nearest first."""
     pairs = _unique(pairs)
-    pairs = pairs.select(np.argsort(pairs.bits, kind="stable"))
+    pairs = pairs[np.argsort(pairs["bits"], kind="stable")]
     for start in range(0, len(pairs), _CONFIRMED):
-        part = pairs.select(np.arange(start, min(start + _CONFIRMED, len(pairs))))
-        part = part.select(firsts[part.first] != firsts[part.second])
-        firsts = _joined(firsts, part.select(hashes.alike(part)))
+        part = _in_two_groups(pairs[start : start + _CONFIRMED], firsts)
+        firsts = _joined(firsts, part[hashes.alike(part)])
     return firsts
 
 
-def _unique(pairs: HashPairs) -> HashPairs:
+def _in_two_groups(pairs: Pairs, firsts: Indices) -> Pairs:
+    """Return the pairs whose images are not in one group already."""
+    return pairs[firsts[pairs["first"]] != firsts[pairs["second"]]]
+
+
+def _unique(pairs: Pairs) -> Pairs:
     """Return each pair of a kind once."""
-    low = np.minimum(pairs.first, pairs.second)
-    high = np.maximum(pairs.first, pairs.second)
-    order = np.lexsort((pairs.bits, pairs.first > pairs.second, pairs.kinds, high, low))
-    pairs = pairs.select(order)
-    columns = np.stack([pairs.first, pairs.second, pairs.kinds])
-    is_new = np.ones(len(pairs), bool)
-    is_new[1:] = (columns[:, 1:] != columns[:, :-1]).any(axis=0)
-    return pairs.select(is_new)
+    pairs = pairs[np.lexsort((pairs["kind"], pairs["second"], pairs["first"]))]
+    return pairs[np.r_[True, pairs[1:] != pairs[:-1]]] if len(pairs) else pairs
 
 
-def _joined(firsts: Indices, pairs: HashPairs) -> Indices:
+def _joined(firsts: Indices, pairs: Pairs) -> Indices:
     """Return the first image of each image's group, when these pairs are connected too."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     if not len(pairs):
         return firsts
-    ends = np.stack([firsts[pairs.first], firsts[pairs.second]])
+    ends = np.stack([firsts[pairs["first"]], firsts[pairs["second"]]])
     groups, (start, end) = np.unique(ends, return_inverse=True)
     shape = (len(groups), len(groups))
     graph = coo_array((np.ones(len(pairs), bool), (start, end)), shape)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,7 @@ from imgpipe.components.image_filter.judge.check import (
     Severity,
 )
 from imgpipe.components.image_filter.judge.checks import CHECKS, files
-from imgpipe.components.image_filter.judge.overrides import Override, override_of
+from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.models import names
 
@@ -76,7 +75,7 @@ class ImageRow:
 
     @classmethod
     def of(cls, record: ImageRecord, **values: Any) -> ImageRow:
-        """Return the row of an inspected image, with further values."""
+        """Return the row of an inspected image with the label of the source, and further values."""
         content = record.content
         same = ("path", "label", "label_index", "split", "image_hash", "group", "byte_size")
         inside = ("format", "mode", "width", "height", "jpeg_tables", "subsampling", "camera")
@@ -85,6 +84,8 @@ class ImageRow:
             **{name: getattr(content, name) for name in inside},
             captured=content.captured,
             is_grey=content.is_grey,
+            source_label=record.label,
+            source_index=record.label_index,
             **values,
         )
 
@@ -126,14 +127,14 @@ class ImageRow:
         self.findings = (finding,) if rejects else (*self.findings, finding)
 
     def move_to(self, split: str, override: Override | None) -> None:
-        """Move the image to another split, where its override may hold or no longer hold."""
+        """Move the image to a split, where its override may hold or no longer hold."""
         self.split = split
-        if self.source_index >= 0:
-            self.label = self.source_label
-            self.label_index = self.source_index
         if override is not None and override.relabels(split):
             self.label = override.label
             self.label_index = override.label_index
+        elif self.source_index >= 0:
+            self.label = self.source_label
+            self.label_index = self.source_index
 
     def described(self, finding: ImageFinding) -> Row:
         """Return a finding with the image that it is about."""
@@ -151,11 +152,15 @@ class ImageRow:
             "stored": self.stored if finding.severity == "reject" else "",
         }
 
-    def written(self, record: ImageRecord) -> ImageRecord:
-        """Return the record of the image as it is written when it is kept."""
+    def recorded(self, record: ImageRecord) -> ImageRecord:
+        """Return the record of the image with its label, its split and what belongs to it.
+
+        Problems that concern its old label are dropped.
+        """
+        is_solved = self.verdict == "relabel" and files.is_about_label(record.problem)
         return dataclasses.replace(
             record,
-            problem="" if self.is_relabelled else record.problem,
+            problem="" if is_solved and self.is_accepted else record.problem,
             label=self.label,
             label_index=self.label_index,
             split=self.split,
@@ -165,51 +170,38 @@ class ImageRow:
         )
 
 
-def finding_of(
+def judge(
+    row: ImageRow,
     check: ImageCheck,
     image: ImageRecord | ImageRow,
     settings: JudgeSettings,
     limit: float | Limits,
-    is_accepted: bool,
-) -> ImageFinding | None:
-    """Run a check; None when it finds nothing, is ignored or is overridden.
+) -> None:
+    """Add what a check finds in an image to its row, unless it is ignored or overridden.
 
     Args:
+        row: The row.
         check: The check.
         image: The record; for a check that needs the set, the row.
         settings: Settings of the checks.
         limit: What the check compares with; see `ImageCheck.run`.
-        is_accepted: See `ImageRow.is_accepted`.
     """
     severity = settings.severity_of(check.name, check.severity)
-    if severity == "ignore" or (is_accepted and "ignore" in check.may_be):
-        return None
+    if severity == "ignore" or (row.is_accepted and "ignore" in check.may_be):
+        return
     finding = check.run(image, limit)
-    if finding is None or finding.severity == "repair":  # `decodable` sets it itself
-        return finding
-    remedy = finding.remedy or check.remedy
-    if severity == "reject" and check.severity == "warn":
-        remedy = f"to keep them: --set judge.severity.{check.name}=warn"
-    return dataclasses.replace(finding, severity=severity, remedy=remedy)
-
-
-def relabelled(record: ImageRecord, override: Override | None) -> ImageRecord:
-    """Apply an override to the label of a record, and drop the problems that concern the old label.
-
-    Labels of the test split never change; see `Override.relabels`.
-    """
-    if override is None or not override.relabels(record.split):
-        return record
-    return dataclasses.replace(
-        record,
-        label=override.label,
-        label_index=override.label_index,
-        problem="" if files.is_about_label(record.problem) else record.problem,
-    )
+    if finding is None:
+        return
+    if finding.severity != "repair":  # `decodable` sets it itself
+        remedy = finding.remedy or check.remedy
+        if severity == "reject" and check.severity == "warn":
+            remedy = f"to keep them: --set judge.severity.{check.name}=warn"
+        finding = dataclasses.replace(finding, severity=severity, remedy=remedy)
+    row.add(finding)
 
 
 def decide(
-    inspected: ImageRecord, settings: JudgeSettings, overrides: Mapping[str, Override] = {}
+    inspected: ImageRecord, settings: JudgeSettings, override: Override | None = None
 ) -> ImageRow:
     """Run the checks in order until one rejects the image, and return its row.
 
@@ -219,25 +211,17 @@ def decide(
     Args:
         inspected: The record as the inspection created it.
         settings: Settings of the checks.
-        overrides: Decisions of people, as `override_of` takes them.
+        override: Decision of a person about the image.
     """
-    override = override_of(inspected.image_hash, overrides)
-    record = relabelled(inspected, override)
-    row = ImageRow.of(
-        record,
-        source_label=inspected.label,
-        source_index=inspected.label_index,
-        verdict=override.verdict if override is not None else "",
-    )
+    row = ImageRow.of(inspected, verdict=override.verdict if override is not None else "")
+    row.move_to(row.split, override)
+    record = row.recorded(inspected)
     for check in CHECKS:
         if check.needs == "set":
             continue  # `comparison` runs it
         if check.needs == "pixels" and not record.content.is_measured:
             continue  # the image was not decoded
-        limit = settings.limit_of(check)
-        finding = finding_of(check, record, settings, limit, row.is_accepted)
-        if finding is not None:
-            row.add(finding)
+        judge(row, check, record, settings, settings.limit_of(check))
         if row.rejection is not None:
             return row
     # The checks come first, so that a file that cannot be used keeps the reason for it.

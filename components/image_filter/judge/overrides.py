@@ -62,7 +62,7 @@ class Override:
     label: str = ""  # the right class, for relabel
     path: str = ""
     note: str = ""
-    label_index: int = -1  # index of `label` in the vocabulary, which `with_indices` sets
+    label_index: int = -1  # index of `label` in the vocabulary, which `decisions` sets
 
     @pydantic.model_validator(mode="after")
     def _has_label(self) -> Self:
@@ -141,17 +141,6 @@ def _contradictions(overrides: Iterable[Override], path: Path) -> None:
             )
 
 
-def with_indices(
-    overrides: Iterable[Override], vocabulary: Sequence[str]
-) -> Mapping[str, Override]:
-    """Return the overrides `by_hash`, with the vocabulary indices of their labels."""
-    indices = {name: index for index, name in enumerate(vocabulary)}
-    return by_hash(
-        dataclasses.replace(override, label_index=indices.get(override.label, -1))
-        for override in overrides
-    )
-
-
 def by_hash(overrides: Iterable[Override]) -> Mapping[str, Override]:
     """Return the overrides by the first digits of their hashes, for `override_of`."""
     return {override.image_hash[:_LEAST]: override for override in overrides}
@@ -176,15 +165,20 @@ def of_image(overrides: Iterable[Override], image_hash: str) -> tuple[Override, 
 
 
 def decisions(file: Path | None, vocabulary: Sequence[str]) -> tuple[Override, ...]:
-    """Return the overrides of a file in order, without what is for the reader, for a component.
+    """Return the overrides of a file in order, for a component.
+
+    They have the indices of their labels, and not what is for the reader.
 
     Raises:
         ConfigError: The file is refused; see `load`. Or images are relabelled to a class that the
             vocabulary lacks.
     """
-    entries = load(file) if file is not None else ()
-    bare = [dataclasses.replace(entry, path="", note="") for entry in entries]
-    lost = collections.Counter(o.label for o in bare if o.label and o.label not in vocabulary)
+    indices = {name: index for index, name in enumerate(vocabulary)}
+    bare = [
+        dataclasses.replace(entry, path="", note="", label_index=indices.get(entry.label, -1))
+        for entry in (load(file) if file is not None else ())
+    ]
+    lost = collections.Counter(o.label for o in bare if o.label and o.label_index < 0)
     for label, count in lost.items():
         raise ConfigError(
             f"judge.overrides: {file} relabels {plural(count, 'image')} to {label!r}, which is not "

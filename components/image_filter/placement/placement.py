@@ -10,7 +10,7 @@ depends on the set of images alone, not on their order. One worker places all im
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.image_filter.judge.image_row import ImageRow
-from imgpipe.components.image_filter.judge.overrides import Override, override_of
+from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.models import names
 from imgpipe.models.arrays import Array, Indices
 
@@ -44,14 +44,14 @@ _ROW = np.dtype(
 def place(
     rows: Iterable[ImageRow],
     rule: SplitRule,
-    overrides: Mapping[str, Override],
+    override_of: Callable[[str], Override | None],
 ) -> None:
     """Move images to other splits, where the rule decides about them.
 
     Args:
         rows: The images that passed the checks, with their families and groups, in any order.
         rule: The rule that has drawn the splits.
-        overrides: Decisions of people, as `override_of` takes them.
+        override_of: Function from the hash of an image to the decision of a person about it.
     """
     drawn = [row for row in rows if row.split in rule.drawn and row.image_hash]
     table = np.fromiter((_values(row, rule) for row in drawn), _ROW, len(drawn))
@@ -77,7 +77,7 @@ def place(
             continue
         split = names.SPLITS[placement.splits[place]]
         if split != row.split:
-            row.move_to(split, override_of(row.image_hash, overrides))
+            row.move_to(split, override_of(row.image_hash))
 
 
 def _values(row: ImageRow, rule: SplitRule) -> tuple[Any, ...]:

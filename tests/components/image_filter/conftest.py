@@ -15,6 +15,7 @@ from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples
+from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models import names
 from tests.components.memory_source import Memory
@@ -46,6 +47,9 @@ class Run:
     def __init__(self, root, photos, beam_pipeline, rule=None, shard_size=256, flags=(), **plan):
         scan = open_source(str(photos)).scan()
         rule = rule or SplitRule()
+        file = root / "overrides.toml"
+        file.write_text(overrides.to_toml(plan.get("overrides", ())), encoding="utf-8")
+        plan["overrides"] = overrides.decisions(file, scan.vocabulary)
         reading = ReadPlan(
             options=SourceOptions(source=str(photos)),
             vocabulary=scan.vocabulary,

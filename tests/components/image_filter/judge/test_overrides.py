@@ -129,9 +129,9 @@ def test_decisions_for_a_class_that_is_gone_are_named_with_the_commands_that_go_
     assert re.findall("  (.*?): perl", str(refused.value)) == ["drop these decisions"]
 
 
-def test_an_image_is_found_by_its_hash_or_by_the_first_digits():
-    decided = [Override(A[:12], "relabel", "dog"), Override(B, "reject")]
-    known = overrides.with_indices(decided, ["cat", "dog"])
+def test_an_image_is_found_by_its_hash_or_by_the_first_digits(file):
+    decided = file(entry(A[:12], "relabel", label="dog") + entry(B, "reject"))
+    known = overrides.by_hash(overrides.decisions(decided, ["cat", "dog"]))
     assert overrides.override_of(A, known).label_index == 1
     assert overrides.override_of(B, known).verdict == "reject"
     assert (

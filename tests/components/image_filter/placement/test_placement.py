@@ -13,7 +13,7 @@ import pytest
 
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.image_filter.judge.image_row import ImageRow
-from imgpipe.components.image_filter.judge.overrides import Override, by_hash
+from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.placement import placement
 
 RULE = SplitRule(min_validation=3, min_test=1)
@@ -44,8 +44,8 @@ def placed(records, near=(), rule=RULE, relabelled=()):
         if row.path in relabelled:
             row.source_index = -1
     other_way = [dataclasses.replace(row) for row in rows[::-1]]
-    placement.place(rows, rule, {})
-    placement.place(other_way, rule, {})
+    placement.place(rows, rule, {}.get)
+    placement.place(other_way, rule, {}.get)
     assert rows == other_way[::-1], "the order of the images does not matter"
     drawn = {row.path: row.split for row in records}
     splits = {row.path: row.split for row in rows}
@@ -140,7 +140,6 @@ def test_a_test_image_of_the_source_stays_where_a_copy_of_it_is_moved():
 def test_a_moved_image_has_the_label_of_its_override_except_in_test():
     for split, label in (("validation", "b"), ("test", "a")):
         row = image("x")
-        override = by_hash([Override(row.image_hash, "relabel", "b", label_index=1)])
         row.label, row.label_index = "b", 1
-        row.move_to(split, override[row.image_hash[:12]])
+        row.move_to(split, Override(row.image_hash, "relabel", "b", label_index=1))
         assert (row.split, row.label) == (split, label)
