@@ -47,6 +47,7 @@ class Run:
     def __init__(self, root, photos, beam_pipeline, rule=None, shard_size=256, flags=(), **plan):
         scan = open_source(str(photos)).scan()
         rule = rule or SplitRule()
+        root.mkdir(exist_ok=True)
         file = root / "overrides.toml"
         file.write_text(overrides.to_toml(plan.get("overrides", ())), encoding="utf-8")
         plan["overrides"] = overrides.decisions(file, scan.vocabulary)
