@@ -66,7 +66,8 @@ def _unused(reason: str, path: str, count: int) -> str:
     if reason in _COUNTED:
         return plural(count, *_COUNTED[reason])
     if reason in LEFT_OUT:
-        return f"{LEFT_OUT[reason]} {path} ({plural(count, 'image')})"
+        what = plural(count, "file" if reason == "skipped" else "image")
+        return f"{LEFT_OUT[reason]} {path} ({what})"
     if reason == "folder_without_images":
         return f"folder {path} ({plural(count, 'file')}, no image)"
     return f"{_UNUSED[reason]} {path}" if reason in _UNUSED else ""

@@ -43,7 +43,7 @@ class ArchiveSource(Source):
             what = "is a folder" if self._path().is_dir() else "does not exist"
             raise ConfigError(f"data source {self.file!r} {what}; {local_files.EXPECTED}")
         try:
-            files, notes = _unpacked(str(self._path()), self.options.store)
+            files, notes = self._unpacked()
         except OSError as error:
             why = f"data source {self.file!r} cannot be read: {error.strerror or error}"
             raise ConfigError(f"{why}. {_AGAIN}") from None
@@ -57,18 +57,22 @@ class ArchiveSource(Source):
 
     def read(self, item: Item) -> bytes:
         """Read one file; see `Source.read`."""
-        files, _ = _unpacked(str(self._path()), self.options.store)
+        files, _ = self._unpacked()
         return regular_files.read_bytes(files / item.path, local_files.BYTE_LIMIT)
+
+    def _unpacked(self) -> tuple[Path, list[Finding]]:
+        """Return the folder with the files of the archive, and notes of what was left out."""
+        return _unpacked(str(self._path()), local_files.cache_folder(self.options.store))
 
     def _path(self) -> Path:
         return Path(self.file).expanduser().absolute()
 
 
 @local_files.cached_until_changed(4)
-def _unpacked(path: str, store: str) -> tuple[Path, list[Finding]]:
+def _unpacked(path: str, cache: Path) -> tuple[Path, list[Finding]]:
     """Return the folder of an archive, and notes of what was left out."""
     file = Path(path)
-    return local_files.kept(file, store, lambda folder: local_files.unpack_archive(file, folder))
+    return local_files.kept(file, cache, lambda folder: local_files.unpack_archive(file, folder))
 
 
 KINDS = (SourceKind("archive", ArchiveSource, takes, order=10),)

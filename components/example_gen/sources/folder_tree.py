@@ -112,11 +112,14 @@ def of_images(items: Iterable[Item], folders: Set[str], skip: Sequence[str]) -> 
         by_folder[item.path.rpartition("/")[0]].append(item)
     root = Folder("", "")
     others: list[str] = []
+    skipped: list[str] = []
     unread: collections.Counter[tuple[str, str]] = collections.Counter()
     for path, files in by_folder.items():
         kept = [item for item in files if not left_out(item.path)]
-        if len(kept) < len(files):
-            unread.update(filter(None, (left_out(item.path) for item in files)))
+        for item in files if len(kept) < len(files) else ():
+            if why := left_out(item.path):
+                unread[why] += 1
+                skipped += [item.path] if why[0] == "skipped" else []
         beside = file_names.beside_images([item.path for item in kept])
         others += sorted(beside)
         images = [item for item in kept if item.path not in beside]
@@ -124,7 +127,7 @@ def of_images(items: Iterable[Item], folders: Set[str], skip: Sequence[str]) -> 
             root.at(path, len(images)).files += images
     notes = [noted(kind, what, "", count) for (kind, what), count in unread.items()]
     notes += _notes(others, {folder.path.rstrip("/") for folder in root.walk()})
-    of_others = {above for file in others for above in _above(file)}
+    of_others = {above for file in (*others, *skipped) for above in _above(file)}
     for path in sorted(folders - of_others):  # a class without a file
         if not left_out(path):
             root.at(path)

@@ -7,7 +7,6 @@ structure. What else it may be is tried in `readings`.
 from __future__ import annotations
 
 import collections
-import math
 import re
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
@@ -224,8 +223,9 @@ def parts(classes: Sequence[Folder]) -> dict[Folder, list[Folder]]:
     inner: dict[Folder, list[Folder]] = {}
     splits = named(classes)
     for folder in classes:
+        inside = folder.filled() if folder in splits else folder.words()
         beside = [words for words in map(Folder.words, folder.walk()) if len(words) > 1]
-        beside += [folder.words()] if folder in splits and not beside else []
+        beside += [inside] if folder in splits and not beside else []
         inner |= {folder: [part for words in beside for part in words]} if any(beside) else {}
     return inner
 
@@ -254,7 +254,7 @@ def companions(classes: Sequence[Folder]) -> list[str]:
 def _have_same_files(folders: Sequence[Folder]) -> bool:
     """Whether folders hold files of the same names throughout, as images and their masks do.
 
-    Names that differ in numbers only, and leave out none, are those of photographs in every class.
+    Names that differ in numbers only, and count, are those of photographs in every class.
     """
     totals = {folder.total for folder in folders}
     if not 1 < len(folders) <= _KINDS or len(totals) > 1 or min(totals) < _FEW_FILES:
@@ -262,9 +262,22 @@ def _have_same_files(folders: Sequence[Folder]) -> bool:
     first_stems, *other_stems = map(_stems, folders)
     numbers = {tuple(map(int, re.findall(r"\d+", name))) for name in first_stems}
     differ_in_numbers = len({re.sub(r"\d+", "#", name) for name in first_stems}) == 1
-    spans = [max(column) - min(column) + 1 for column in zip(*numbers, strict=False)]
-    only_count = differ_in_numbers and math.prod(spans) == len(numbers)
+    only_count = differ_in_numbers and _count(numbers)
     return all(first_stems == stems for stems in other_stems) and not only_count
+
+
+def _count(names: Iterable[tuple[int, ...]]) -> bool:
+    """Whether the numbers in names count: behind equal ones, the next numbers leave out none.
+
+    Where each number has one behind it only, as in 0_0, 1_3 and 2_6, these do not count.
+    """
+    following: dict[tuple[int, ...], set[int]] = collections.defaultdict(set)
+    for numbers in names:
+        for place, number in enumerate(numbers):
+            following[numbers[:place]].add(number)
+    alone = {(len(before), *after) for before, after in following.items() if len(after) == 1}
+    have_gaps = any(max(after) - min(after) >= len(after) for after in following.values())
+    return not have_gaps and len(alone) == len({place for place, _ in alone})
 
 
 def _stems(folder: Folder) -> list[str]:

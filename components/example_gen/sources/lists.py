@@ -15,6 +15,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file.file_names import is_hidden, is_image
@@ -36,6 +37,9 @@ from imgpipe.components.example_gen.sources.readings import Reading, SeveralRead
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import read_bytes
 from imgpipe.models.finding import Finding
+
+if TYPE_CHECKING:
+    import pandas
 
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 _EXPECTED = "expected a .csv with the columns path,label[,split,group], or a .jsonl of those"
@@ -136,6 +140,11 @@ def _item(path: str, locator: str, rows: Sequence[_Row]) -> Item:
             problem = f"{reason}: listed as {' and '.join(values_in_rows)}"
     split, group, label = values
     return Item(path, label, split, group=group, problem=problem, locator=locator)
+
+
+def _numbered(columns: Iterable[int]) -> list[str]:
+    """Return the titles of columns without a header, which are called by their numbers."""
+    return list(map(str, columns))
 
 
 @dataclass(frozen=True)
@@ -245,17 +254,14 @@ class ListSource(Source):
         Of several lists, each has its path in their folder as a name, and a split for its rows.
         """
         where = str(file)
-        try:
-            titles, cells = tables.read_rows(file, self.options.image_column.isdecimal())
-        except (OSError, ValueError) as error:
-            raise tables.not_read(where, error) from None
+        if not where.lower().endswith(tables.JSON_LINES):  # whose rows may have other keys
+            self._check_header(file)
+        titles, cells = self._cells(file)
         text = {number: list(map(tables.cell_text, cells[number])) for number in cells.columns}
         columns = self._columns(where, titles, text)
         for role in ("path", "label"):
             if columns[role] < 0:
-                why = f"it has no column for the {role}; name it by data.{tables.SETTINGS[role]}"
-                first = cells[:1].to_numpy().ravel().tolist()
-                raise tables.not_read(where, why, titles or list(map(str, text)), first)
+                raise self._without(role, where, titles, cells)
         absent = [""] * len(cells)
         said = zip(cells.index, *(text.get(columns[role], absent) for role in _ROLES), strict=True)
         above = name.rpartition("/")[0]
@@ -271,11 +277,37 @@ class ListSource(Source):
         unread = {n: cells for n, cells in text.items() if n not in columns.values()}
         return rows, tables.unread_columns(titles, unread)
 
+    def _cells(self, file: Path, most: int | None = None) -> tuple[list[str], pandas.DataFrame]:
+        """Return the columns of a list, and the cells of its first rows, or of all."""
+        try:
+            return tables.read_rows(file, self.options.image_column.isdecimal(), most)
+        except (OSError, ValueError) as error:
+            raise tables.not_read(str(file), error) from None
+
+    def _check_header(self, file: Path) -> None:
+        """Refuse a table, which may be large, if its header says that none of it is the label."""
+        titles, cells = self._cells(file, 2)
+        columns = tables.find_columns(
+            str(file), titles or _numbered(cells.columns), self.options, _ROLES
+        )
+        others = [number for number in cells.columns if number not in columns.values()]
+        by_cells = sum(columns[role] < 0 for role in ("path", "label", "split"))
+        if columns["label"] < 0 and len(others) > by_cells:
+            raise self._without("label", str(file), titles, cells)
+
+    def _without(
+        self, role: str, where: str, titles: Sequence[str], cells: pandas.DataFrame
+    ) -> ConfigError:
+        """Return the refusal of a list that has no column of a role."""
+        why = f"it has no column for the {role}; name it by data.{tables.SETTINGS[role]}"
+        first = cells[:1].to_numpy().ravel().tolist()
+        return tables.not_read(where, why, titles or _numbered(cells.columns), first)
+
     def _columns(
         self, where: str, titles: Sequence[str], text: Mapping[int, Sequence[str]]
     ) -> dict[str, int]:
         """Return the column of each role by settings, usual names and cells; -1 for none."""
-        columns = tables.find_columns(where, titles, self.options, _ROLES)
+        columns = tables.find_columns(where, titles or _numbered(text), self.options, _ROLES)
         named = [n for n, cells in text.items() if cells and all(map(is_image, cells))]
         if columns["path"] < 0 and len(named) == 1:
             columns["path"] = named[0]

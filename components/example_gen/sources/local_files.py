@@ -126,11 +126,19 @@ def cached_until_changed(results: int) -> Callable[[_Function], _Function]:
     return decorate
 
 
-def kept(file: Path, store: str, unpack: Unpacker) -> tuple[Path, list[Finding]]:
-    """Unpack a file, unless it is in the cache as it is now, where it replaces older ones.
+def cache_folder(store: str) -> Path:
+    """Return the cache in the folder `store`, or a temporary one of this process without it."""
+    if store:
+        return Path(store) / "unpacked"
+    if not Path(_temporary_folder().name).is_dir():  # it was in the folder of an earlier command
+        _temporary_folder.cache_clear()
+    return Path(_temporary_folder().name)
 
-    The cache is in the folder `store`, or in a temporary one, which is removed when this process
-    ends. Returns the folder of the unpacked files, and notes of what was left out.
+
+def kept(file: Path, folder: Path, unpack: Unpacker) -> tuple[Path, list[Finding]]:
+    """Unpack a file, unless it is in the cache `folder` as it is now, where it replaces older ones.
+
+    Returns the folder of the unpacked files, and notes of what was left out.
 
     Raises:
         OSError: It cannot be read, is damaged, or unpacks to far more data than images do.
@@ -139,7 +147,6 @@ def kept(file: Path, store: str, unpack: Unpacker) -> tuple[Path, list[Finding]]
     status = file.stat()
     state = f"{status.st_mtime_ns}:{status.st_size}:{status.st_ino}"
     name, ending = (hashlib.sha256(text.encode()).hexdigest()[:16] for text in (str(file), state))
-    folder = Path(store) / "unpacked" if store else Path(_temporary_folder().name)
     target = folder / f"{name}-{ending}"
     with _one_at_a_time:
         if not (target / NOTES).is_file():
@@ -190,13 +197,13 @@ def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
 
 
 def inflated(file: Path, store: str) -> Path:
-    """Unpack a gzip file of one or several members once; `kept` has the arguments and errors."""
+    """Unpack a gzip file of one or several members once; `kept` has the errors."""
 
     def unpack(folder: Path) -> list[Finding]:
         _inflate(file, folder / "plain")
         return []
 
-    folder, _ = kept(file, store, unpack)
+    folder, _ = kept(file, cache_folder(store), unpack)
     return folder / "plain"
 
 

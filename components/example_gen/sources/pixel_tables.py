@@ -82,9 +82,9 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
     shape = _square(len(columns))
     if not shape or (titles and not all(tables.is_number(sample[number]) for number in columns)):
         why = (
-            f"it has {len(sample)} columns, which are neither names of images nor the pixels of a "
-            f"square one; {_EXPECTED}. Name the column of the label by data.label_column, or that "
-            "of the paths of a list by data.image_column"
+            f"it has {len(titles or sample)} columns, which are neither names of images nor the "
+            f"pixels of a square one; {_EXPECTED}. Name the column of the label by "
+            "data.label_column, or that of the paths of a list by data.image_column"
         )
         raise tables.not_read(path, why if sample else "it has no row", titles, sample)
     kept: list[np.ndarray] = []

@@ -38,7 +38,7 @@ from imgpipe.components.example_gen.sources.layout import (
 )
 from imgpipe.components.example_gen.sources.validation import check_class_names
 from imgpipe.models import names
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, printable
 from imgpipe.models.files.regular_files import open_regular
 from imgpipe.models.finding import Finding
 from imgpipe.models.settings.section import declared
@@ -46,6 +46,8 @@ from imgpipe.models.settings.section import declared
 _LISTS = (".csv", ".tsv", ".jsonl", ".ndjson")
 _SHEETS = (".xlsx", ".xls", ".ods")
 _LABELS = ".cls"  # a file beside each image that holds its label, as WebDataset writes
+_LISTS_OF = "manifest:"  # before a folder with a list for each split
+_PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar")
 _MOST_LISTS = 4  # with more, none of them is read
 _WRITE = f"write a list (.csv) with the columns path and label ({tables.GUIDE})"
 _MOST = 6  # readings that a message shows
@@ -103,8 +105,16 @@ class Reading:
         gives = f"classes {join_names(scan.vocabulary)}{splits} ({', '.join(facts)})"
         return dataclasses.replace(self, gives=gives)
 
-    def leaves_more_out(self, other: Reading) -> bool:
-        """Whether the reading is another one without folders that the other reads."""
+    def can_be_typed(self) -> bool:
+        """Whether a terminal passes on what the reading names; other names are not UTF-8."""
+        named = json.dumps([self.source, self.settings], ensure_ascii=False)
+        return printable(named) == named
+
+    def reads_less(self, other: Reading) -> bool:
+        """Whether the reading is the other one without some of its folders or lists."""
+        if self.source:
+            folder = other.source.removeprefix(_LISTS_OF)
+            return other.source.startswith(_LISTS_OF) and self.source.startswith(f"{folder}/")
         skipped = set(other.settings.get("skip", ()))
         is_alike = {**self.settings, "skip": ()} == {**other.settings, "skip": ()}
         return is_alike and bool(skipped) and skipped < set(self.settings.get("skip", ()))
@@ -114,13 +124,20 @@ class SeveralReadings(ConfigError):
     """A source can be read in several ways, each with other settings of [data]."""
 
     def __init__(
-        self, where: str, options: SourceOptions, why: str, readings: Iterable[Reading]
+        self,
+        where: str,
+        options: SourceOptions,
+        why: str,
+        readings: Iterable[Reading],
+        refused: Iterable[str] = (),
     ) -> None:
-        """Say why, and show the command of each reading."""
-        self.readings = list(readings)[:_MOST]
+        """Say why, and show the command of each reading, or of the first ones."""
+        first = list(itertools.islice(readings, _MOST + 1))
+        self.readings = first[:_MOST]
         lines = [reading.command(where, options) for reading in self.readings]
+        lines += ["or in more ways, which are not shown"] if len(first) > _MOST else []
         choose = "\n  ".join([". Choose one:", *lines]) if lines else ""
-        super().__init__(f"data source {where!r}: {why}{choose}")
+        super().__init__("\n".join([f"data source {where!r}: {why}{choose}", *refused]))
 
 
 def lay_out(
@@ -165,10 +182,12 @@ def lay_out(
         classes = Layout(where, tree, options, descend).classes()
         is_packed = not Path(where).expanduser().is_dir()
         by_lists = _by_lists(place, others, is_packed) if place else ()
-        readings = list(those_that_read([*by_lists, *candidates(tree, classes, others)], read))
+        ways = itertools.chain(by_lists, candidates(tree, classes, others))
+        refused: dict[str, None] = {}
+        readings = list(itertools.islice(those_that_read(ways, read, refused), _MOST + 1))
         why = str(question).removeprefix(f"data source {where!r}: ")
         why += "" if readings else what_it_holds(tree, others)
-        error = SeveralReadings(where, options, why, readings)
+        error = SeveralReadings(where, options, why, readings, refused)
         # Nobody looks for the list of an archive in the folder of the cache.
         raise (
             ConfigError(str(error).replace(str(place), "unpacked")) if is_packed else error
@@ -176,43 +195,50 @@ def lay_out(
 
 
 def those_that_read(
-    readings: Iterable[Reading], read: Callable[[Reading], Scan]
+    readings: Iterable[Reading], read: Callable[[Reading], Scan], refused: dict[str, None]
 ) -> Iterator[Reading]:
     """Yield the readings with which `read` returns classes, with the classes and splits of each.
 
     Of several that give the same, the first one counts, and of those that leave out folders, those
-    that leave out the fewest.
+    that leave out the fewest. What is said of lists that are not read is added to `refused`.
     """
     before: list[tuple[Reading, Sequence[Item]]] = []
-    waiting = collections.deque(readings)
-    while waiting:
-        reading = waiting.popleft()
-        if any(reading.leaves_more_out(other) for other, _ in before):
+    waiting = iter(readings)
+    while reading := next(waiting, None):
+        if any(reading.reads_less(other) for other, _ in before) or not reading.can_be_typed():
             continue
         try:
             scan = read(reading)
             check_class_names(scan.source, scan.vocabulary)
-        except SeveralReadings as further:  # a list may lie elsewhere than its images
-            answers = [dataclasses.replace(reading, settings=r.settings) for r in further.readings]
-            waiting.extendleft(reversed(answers))
-            continue
-        except (ConfigError, Ambiguity):
+        except (ConfigError, Ambiguity) as error:
+            # A list may lie elsewhere than its images.
+            further = error.readings if isinstance(error, SeveralReadings) else []
+            answers = [dataclasses.replace(reading, settings=r.settings) for r in further]
+            waiting = itertools.chain(answers, waiting)
+            refused |= {str(error): None} if reading.source and not further else {}
             continue
         unlabelled = sum(not item.label for item in scan.items)
         is_sensible = 2 * unlabelled <= len(scan.items) and not are_splits(scan.vocabulary)
-        if is_sensible and all(scan.items != other for _, other in before):
+        root = reading.settings.get("root")  # from which the paths of items start
+        is_other = all(
+            items != scan.items or other.settings.get("root") != root for other, items in before
+        )
+        if is_sensible and is_other:
             before.append((reading, scan.items))
             yield reading.tried(scan)
 
 
 def _by_lists(place: Path, others: Sequence[str], is_packed: bool) -> Iterator[Reading]:
-    """Yield the readings by lists in a folder; those that each hold a split are one."""
+    """Yield the readings by lists in a folder: by those that each hold a split, and by each."""
     packed = ", when the archive is unpacked into the folder unpacked" if is_packed else ""
-    if tables.lists_of_splits(place):
-        yield Reading(gives=f"a list for each split{packed}", source=f"manifest:{place}")
-    else:
-        for file in possible_lists(others):
-            yield Reading(gives=f"the labels of {file}{packed}", source=str(place / file))
+    lists = _outermost(others, _LISTS)
+    around = place / posixpath.commonpath([posixpath.dirname(file) for file in lists or [""]])
+    if tables.lists_of_splits(around):
+        yield Reading(gives=f"a list for each split{packed}", source=f"{_LISTS_OF}{around}")
+    texts = _outermost(others, (tables.TEXT,))
+    texts = [file for file in texts if tables.lists_files(str(place / file), SourceOptions())]
+    for file in (*lists, *texts):
+        yield Reading(gives=f"the labels of {file}{packed}", source=str(place / file))
 
 
 def candidates(tree: Folder, classes: Sequence[Folder], others: Sequence[str]) -> Iterator[Reading]:
@@ -232,32 +258,36 @@ def candidates(tree: Folder, classes: Sequence[Folder], others: Sequence[str]) -
     left_out = [Reading({"skip": paths}) for paths in _left_out(classes, (splits, asking))]
     inner = {folder.name for folders in asking.values() for folder in folders}
     is_pair = len(inner) == 2 and not splits and inner.isdisjoint(folder.name for folder in classes)
-    beside = {*companions(classes), *(inner if is_pair else ())}  # as masks in a class
+    masks = companions(classes)
+    in_a_class = sorted(inner.difference(masks)) if is_pair else []
     lists = tuple(f"/{file}" for file in _outermost(others, _LISTS))
     yield from [Reading({"skip": lists})] if lists else []
     yield from _as_splits(classes)
+    yield from (Reading({"skip": (name,), "class_level": 1}) for name in masks)
+    for pattern, reading in itertools.product(patterns, left_out):
+        if len(reading.settings["skip"]) == len(classes) - 1:  # the labels are in one folder
+            yield Reading(pattern.settings | reading.settings)
+    yield from left_out if splits else ()
     yield from (Reading({"class_level": level}) for level in levels)
     yield from left_out
-    yield from (Reading({"skip": (name,), "class_level": 1}) for name in sorted(beside))
+    yield from (Reading({"skip": (name,), "class_level": 1}) for name in in_a_class)
     yield from patterns
-    for pattern, reading in itertools.product(patterns, left_out):
-        yield Reading(pattern.settings | reading.settings)
 
 
 def _left_out(
     classes: Sequence[Folder], groups: Iterable[Iterable[Folder]]
 ) -> Iterator[tuple[str, ...]]:
-    """Yield paths of folders without which the others may be read, the fewest folders first."""
+    """Yield paths of folders without which the others may be read, the fewest images first."""
     called = sorted({folder.name for folder in classes})
     in_groups = [{folder.name for folder in group} for group in groups]
     ways: list[Iterable[str]] = [*in_groups, *({*called} - group for group in in_groups)]
     if len(called) <= _FEW:
         sizes = range(1, len(called))
         ways = [way for size in sizes for way in itertools.combinations(called, size)]
-    for way in ways:
-        paths = tuple(sorted(f"/{folder.path}"[:-1] for folder in classes if folder.name in way))
-        if 0 < len(paths) < len(classes):
-            yield paths
+    skipped = [[folder for folder in classes if folder.name in way] for way in ways]
+    for folders in sorted(skipped, key=lambda folders: sum(folder.total for folder in folders)):
+        if 0 < len(folders) < len(classes):
+            yield tuple(sorted(f"/{folder.path}"[:-1] for folder in folders))
 
 
 def _as_splits(folders: Sequence[Folder]) -> Iterator[Reading]:
@@ -333,11 +363,6 @@ def _inside_out(path: str) -> list[str]:
     return posixpath.splitext(path.replace("\\", "/"))[0].lower().split("/")[::-1]
 
 
-def possible_lists(others: Sequence[str]) -> list[str]:
-    """Return the files of which each may be a list of the labels."""
-    return [*_outermost(others, _LISTS), *_outermost(others, (tables.TEXT,))]
-
-
 def _outermost(files: Sequence[str], endings: tuple[str, ...]) -> list[str]:
     """Return the files of a kind that lie above all others; none where they are many."""
     lists = [file for file in files if file.lower().endswith(endings)]
@@ -350,14 +375,17 @@ def what_it_holds(tree: Folder, others: Sequence[str]) -> str:
     """Say what a source holds that no setting reads, and what to do."""
     files = [*(item.path for folder in tree.walk() for item in folder.files), *others]
     images = sorted(filter(claims_to_be_image, files), key=is_image, reverse=True)
-    holds = f"images such as {images[0]}" if images else "no file that is an image"
     rest = sorted(set(files).difference(images), key=lambda file: (file.count("/"), file))
-    unpacking = ""
-    if rest:
-        holds += f"; labels, or packed images, may be in {join_names(rest)}"
-        unpacking = "unpack each archive into a folder of its name; or "
+    packed = [file for file in rest if file.lower().endswith(_PACKED)]
+    if packed:
+        return f". It holds archives ({join_names(packed)}): unpack each into a folder of its name"
+    if not images:
+        return (
+            f". None of its files is an image: {join_names(rest)}" if rest else ". It holds no file"
+        )
+    labels = f"; labels may be in {join_names(rest)}" if rest else ""
     return (
-        f". It holds {holds}. Make a folder for each class, and move its images into it; or "
-        f"{unpacking}{_WRITE}, and name it instead of the folder; or say by data.label_pattern "
-        "which part of the names is the label"
+        f". It holds images such as {images[0]}{labels}. Make a folder for each class, and move "
+        f"its images into it; or {_WRITE}, and name it instead of the folder; or say by "
+        "data.label_pattern which part of the names is the label"
     )

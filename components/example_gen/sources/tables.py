@@ -63,10 +63,13 @@ _LINE_LIMIT = 1 << 26  # characters of one of the first lines; 2048 x 2048 RGB p
 #: Words for an empty cell, as `pandas.read_csv` knows them. "none" and "na" in lower case may be
 #: classes: no gesture, and a syllable.
 _EMPTY = {"None", "NA", "", "nan", "-nan", "null", "n/a", "<na>", "#n/a", "#na"}
+_ONE_LABEL = re.compile(r"^\[\s*(?:'([^']*)'|\"([^\"]*)\"|([^'\",\s]*))\s*\]$")
 _BETWEEN = re.compile(r"[][\"'|;,+&/\s]+")  # characters between several labels
 _SEVERAL = re.compile(r"[^\W][|;]|^\[.*[,.\s].*\]$|^[\d\s]+$")  # surely several labels
 _MAX_COLUMNS = 200  # rows of JSON may have different keys, so that a table may be very large
+_MOST_SPLITS = 50  # words for splits and folds in a column
 _SHOWN = 12  # columns and cells that a message shows
+_LONGEST_CELL = 40  # characters of a cell that a message shows
 #: Where a message sends a person whose table is not read.
 GUIDE = "docs/how-to/lists.md has short pandas programs that write a table that is read"
 
@@ -113,7 +116,9 @@ def find_splits(where: str, titles: Sequence[str], columns: Mapping[int, Sequenc
     A column in which some cells name splits, and the others are numbers of folds, is a ConfigError.
     """
     for number, cells in columns.items():
-        words = {word for word in map(split_text, cells) if word}
+        words = {word for word in map(split_text, set(cells)) if word}
+        if len(words) > _MOST_SPLITS:
+            continue
         if are_splits(words):
             return number
         folds = sorted(filter(str.isdecimal, words))
@@ -188,11 +193,11 @@ def cell_text(cell: str) -> str:
     Spreadsheets add decimals ("3.0" becomes "3"), and programs write words for an empty cell.
     """
     cell = cell.strip()
-    # A list of one label.
-    cell = re.sub(r"^\[\s*(?:'([^']*)'|\"([^\"]*)\"|([^'\",\s]*))\s*\]$", r"\1\2\3", cell)
+    if cell.startswith("["):  # a list of one label
+        cell = _ONE_LABEL.sub(r"\1\2\3", cell)
     if cell in _EMPTY or (cell.lower() in _EMPTY and cell.lower() not in ("none", "na")):
         return ""
-    return cell[:-2] if re.fullmatch(r"\d+\.0", cell) else cell
+    return cell[:-2] if cell.endswith(".0") and cell[:-2].isdecimal() else cell
 
 
 def check_single_labels(where: str, labels: Collection[str], allowed: Collection[str]) -> None:
@@ -238,6 +243,7 @@ def not_read(
         why = f"it is not UTF-8 text (byte {why.start}): write it again in UTF-8"
     elif isinstance(why, OSError):
         why = f"it cannot be opened: {why.strerror or why}"
+    titles, first = ([_shortened(cell) for cell in cells] for cells in (titles, first))
     columns = f". Its columns are {join_names(titles, _SHOWN)}" if titles else ""
     row = f"; its first row is {join_names(first, _SHOWN)}" if first else ""
     return ConfigError(
@@ -245,11 +251,18 @@ def not_read(
     )
 
 
-def read_rows(file: Path, by_number: bool) -> tuple[list[str], pandas.DataFrame]:
+def _shortened(cell: str) -> str:
+    return cell if len(cell) <= _LONGEST_CELL else f"{cell[:_LONGEST_CELL]}…"
+
+
+def read_rows(
+    file: Path, by_number: bool, most: int | None = None
+) -> tuple[list[str], pandas.DataFrame]:
     """Return the columns of a list, none without a header, and its cells by the number of the row.
 
     The columns of JSON Lines are all keys. `by_number` says that columns are given by numbers, so
-    that there may be no header. A file that is no such list is an OSError or a ValueError.
+    that there may be no header, and `most` how many lines of a table are read, with that of the
+    header. A file that is no such list is an OSError or a ValueError.
     """
     import pandas
 
@@ -263,7 +276,7 @@ def read_rows(file: Path, by_number: bool) -> tuple[list[str], pandas.DataFrame]
     _check_width(first)
     with open_regular(file) as stream:
         text = {"dtype": str, "na_filter": False, "encoding": encoding(stream)}
-        table = pandas.read_csv(stream, sep=delimiter, header=None, **text).fillna("")
+        table = pandas.read_csv(stream, sep=delimiter, header=None, nrows=most, **text).fillna("")
     table = table.apply(lambda column: column.str.strip())
     table.index += 1
     first = table.iloc[0].tolist()

@@ -187,7 +187,7 @@ def test_archives_that_are_not_read_are_named(pack, tmp_path, kind):
     with pytest.raises(ConfigError, match=r"a file that is not read; expected .* or an archive"):
         open_source(str(tmp_path / f"pets.{kind}")).listing()
     outer = pack("zip", {f"x/pets.{kind}": b"x", "owls.zip": b"x"})
-    said = rf"may be in owls\.zip, x/pets\.{kind}\. .* unpack each archive into a folder"
+    said = rf"holds archives \(owls\.zip, x/pets\.{kind}\): unpack each into a folder of its name"
     with pytest.raises(ConfigError, match=said):
         open_source(str(outer)).listing()
 
