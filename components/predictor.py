@@ -21,7 +21,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, InfraBlessing, Model
 from tfx.utils import path_utils
 
-from imgpipe.components.common import artifacts, loaded_model
+from imgpipe.components.common import artifacts, kept_model
 from imgpipe.components.common.answer_table import DESCRIBED, PREDICTED_SPLITS
 from imgpipe.components.common.artifacts import mark_examples
 from imgpipe.components.common.storage import manifest, records
@@ -82,7 +82,7 @@ class Predict(beam.DoFn):
     def setup(self) -> None:
         """Load the models on the worker, the baseline only when it is asked."""
         # The output with the names of all classes is omitted; the vocabulary has them already.
-        self._served = loaded_model.served(self._directory, (names.LABEL, names.PROBABILITIES))
+        self._served = kept_model.served(self._directory, (names.LABEL, names.PROBABILITIES))
         self._served_baseline: Served | None = None
         self._learned = _learned(self._directory)
         self._baseline_answers = {**_stored(self._answers), **_learned(self._baseline)}

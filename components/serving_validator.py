@@ -19,7 +19,7 @@ from tfx.types.standard_artifacts import InfraBlessing, Model, ModelRun
 from tfx.utils import path_utils
 from typing_extensions import TypedDict
 
-from imgpipe.components.common import artifacts, loaded_model
+from imgpipe.components.common import artifacts, kept_model
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
@@ -236,10 +236,10 @@ def ServingValidator(
     directory = path_utils.serving_model_path(model.uri)
     # The digests are taken before the checks, so that ModelPusher notices a file changed later.
     files = manifest.describe(Path(directory))
-    checks = validate(directory, samples, loaded_model.keep(files))
+    checks = validate(directory, samples, kept_model.keep(files))
     passed = all(check["passed"] for check in checks)
     if not passed:
-        loaded_model.drop()
+        kept_model.drop()
     records.write_json(f"{blessing.uri}/{artifacts.VALIDATED}", files)
     records.write_json(f"{blessing.uri}/{artifacts.VALIDATION}", checks)
     # TFX's own Pusher reads the marker file as well.

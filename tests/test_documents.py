@@ -229,7 +229,7 @@ def test_what_the_documents_install_replaces_no_package_of_imgpipe(tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(browser.PROGRAM is None, reason="needs Chromium")
+@browser.needed
 def test_the_site_works_in_a_browser(site: Path, tmp_path: Path) -> None:
     """Check every page and the search in Chromium.
 

@@ -35,7 +35,7 @@ from tfx.orchestration.portable import (
 )
 from tfx.proto.orchestration import executable_spec_pb2
 
-from imgpipe.components.common import loaded_model
+from imgpipe.components.common import kept_model
 from imgpipe.components.common.storage import integrity
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.definition.plan import NEVER_CACHED
@@ -182,7 +182,7 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
     reported: set[str] = set()
     while True:
         try:
-            with _without_arguments(), loaded_model.dropped_at_end():
+            with _without_arguments(), kept_model.dropped_at_end():
                 # A copy, because launching writes the id of the run into the compiled pipeline.
                 return _launch_all(copy.deepcopy(ir), observer, not_cached, reported, root)
         except Damaged as found:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from imgpipe.components import predictor
-from imgpipe.components.common import artifacts, loaded_model
+from imgpipe.components.common import artifacts, kept_model
 from imgpipe.components.common.answer_table import PREDICTED_SPLITS
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER
@@ -211,7 +211,7 @@ def test_the_validated_session_is_reused_in_the_same_process(
     directory = made / "model" / "Format-Serving"
     images = _IMAGES["v"]
     expected = _answers(made / "model", images)
-    wrap = loaded_model.keep(manifest.describe(directory))
+    wrap = kept_model.keep(manifest.describe(directory))
     assert all(
         check["passed"] for check in validate(str(directory), Samples(images, expected), wrap)
     )
@@ -222,12 +222,12 @@ def test_the_validated_session_is_reused_in_the_same_process(
     with monkeypatch.context() as patch:
         patch.setattr(runtime, "Runtime", refuse)
         with pytest.raises(AssertionError, match="loaded again"):
-            loaded_model.served(str(made / "earlier" / "Format-Serving"), [names.PROBABILITIES])
-        with loaded_model.dropped_at_end():
+            kept_model.served(str(made / "earlier" / "Format-Serving"), [names.PROBABILITIES])
+        with kept_model.dropped_at_end():
             out = _predict(made, tmp_path / "out", "model", "empty")
-            cams = loaded_model.served(str(directory), [CAM], CAM).run(image_bytes=images)
+            cams = kept_model.served(str(directory), [CAM], CAM).run(image_bytes=images)
         with pytest.raises(AssertionError, match="loaded again"):
-            loaded_model.served(str(directory), [names.PROBABILITIES])
+            kept_model.served(str(directory), [names.PROBABILITIES])
     expected_cams = Served(str(directory), CAM, [CAM]).run(image_bytes=images)
     np.testing.assert_allclose(cams[CAM], expected_cams[CAM], atol=1e-5)
     found = sorted(

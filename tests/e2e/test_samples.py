@@ -65,7 +65,7 @@ def test_the_demo_publishes_a_model_and_classifies_a_new_image(demo: tuple[Path,
     assert (folder / "run/model/1/saved_model.pb").exists()
 
 
-@pytest.mark.skipif(browser.PROGRAM is None, reason="needs Chromium")
+@browser.needed
 def test_the_picture_of_the_report_is_what_the_report_shows(
     demo: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -77,7 +77,7 @@ def test_the_picture_of_the_report_is_what_the_report_shows(
     _compare(tmp_path / "report.png")
 
 
-@pytest.mark.skipif(browser.PROGRAM is None, reason="needs Chromium")
+@browser.needed
 def test_the_picture_of_the_web_page_is_what_the_page_shows(
     demo: tuple[Path, str], tmp_path: Path
 ) -> None:

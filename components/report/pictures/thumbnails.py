@@ -168,12 +168,12 @@ def encoded_cams(
 
 
 def _drawn(model: str, images: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
-    from imgpipe.components.common import loaded_model
+    from imgpipe.components.common import kept_model
     from imgpipe.models.export.saved_model import CAM
     from imgpipe.models.network import activation_images
 
     hashes = list(images)
-    with contextlib.closing(loaded_model.served(model, (CAM,), CAM)) as served:
+    with contextlib.closing(kept_model.served(model, (CAM,), CAM)) as served:
         for start in range(0, len(hashes), _BATCH):
             batch = hashes[start : start + _BATCH]
             files = np.array([images[digest] for digest in batch], object)

@@ -6,10 +6,7 @@ from tests import axe, browser
 from tests.pages import render
 from tests.run_facts import BLESSED, facts, jpeg, reject, solved
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not browser.PROGRAM, reason="Chromium is not installed"),
-]
+pytestmark = [pytest.mark.slow, browser.needed]
 LONG = "a class with a very long name " * 4
 OPEN_ALL = "document.querySelectorAll('details').forEach((one) => { one.open = true; })"
 VIEWS = [(1200, "light"), (1200, "dark"), (390, "light")]

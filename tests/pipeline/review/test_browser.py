@@ -15,10 +15,7 @@ from tests import axe, browser
 from tests.pipeline.review import run_to_review
 from tests.pipeline.review.run_to_review import digest
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not browser.PROGRAM, reason="Chromium is not installed"),
-]
+pytestmark = [pytest.mark.slow, browser.needed]
 
 LOADED = "document.querySelector('#images figure.subject img')?.naturalWidth"
 

@@ -2,8 +2,6 @@
 
 import base64
 import io
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +11,9 @@ from PIL import Image, ImageFile
 from imgpipe.components.report.blocks import Picture
 from imgpipe.components.report.pictures import thumbnails
 from imgpipe.components.report.pictures.thumbnails import SIDE, Thumbnails, thumbnail
-from tests.images import encoded, exif, soft, turned
+from tests.images import encoded, exif, noise, soft, turned
 from tests.run_facts import jpeg
+from tests.serving.test_image_header import png_bomb
 
 BROKEN = Path(__file__).parents[4] / "shared" / "data" / "broken_images"
 
@@ -42,14 +41,13 @@ def test_a_jpeg_is_shown_upright_as_the_model_sees_it(orientation):
         assert image.size == (SIDE, 320)
 
 
-def noise(side):
+def noisy(side):
     """Return a JPEG of noise, of which a thumbnail has as many bytes as it can have."""
-    random = np.random.default_rng(0)
-    return encoded(Image.fromarray(random.integers(0, 256, (side, side, 3), np.uint8)), "JPEG")
+    return encoded(noise(size=(side, side)), "JPEG")
 
 
 def test_an_enlarged_picture_is_sharp_or_has_the_size_of_its_file():
-    files = {"large": noise(600), "small": noise(200)}
+    files = {"large": noisy(600), "small": noisy(200)}
     made = Thumbnails(files, [Picture(key, key) for key in files])
     sizes = [opened(picture.large).size for picture in made.enlarged()]
     assert sizes == [(480, 480), (200, 200)]
@@ -57,12 +55,12 @@ def test_an_enlarged_picture_is_sharp_or_has_the_size_of_its_file():
 
 def test_an_enlarged_picture_says_what_each_of_its_places_says():
     places = [Picture("a", "rock: a.jpg"), Picture("a", "a.jpg: answered paper")]
-    (picture,) = Thumbnails({"a": noise(200)}, [*places, places[0]]).enlarged()
+    (picture,) = Thumbnails({"a": noisy(200)}, [*places, places[0]]).enlarged()
     assert picture.title == "rock: a.jpg; a.jpg: answered paper"
 
 
 def test_pictures_become_smaller_once_the_page_holds_many_large_ones():
-    data = noise(500)
+    data = noisy(500)
     pictures = [Picture(str(number), "noise") for number in range(600)]
     made = Thumbnails({picture.key: data for picture in pictures}, pictures)
     shown = [made.shown(picture) for picture in pictures]
@@ -85,11 +83,7 @@ def test_a_truncated_file_has_a_thumbnail_and_the_pillow_setting_is_restored():
 
 
 def test_a_pixel_bomb_is_not_decoded():
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    chunk = (
-        struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
-    )
-    assert thumbnail(b"\x89PNG\r\n\x1a\n" + chunk) == ""
+    assert thumbnail(png_bomb(60_000, 60_000)) == ""
 
 
 def test_damaged_files_have_a_thumbnail_or_none_and_raise_nothing():

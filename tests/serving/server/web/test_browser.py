@@ -16,10 +16,7 @@ from tests.images import encoded
 from tests.serving.quick import quick, running
 from tests.serving.server.web.conftest import CLASSES, HOSTILE, PAGED
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not browser.PROGRAM, reason="Chromium is not installed"),
-]
+pytestmark = [pytest.mark.slow, browser.needed]
 
 ANSWERED = "document.querySelector('.classes li') && !document.querySelector('.answers.old')"
 NO_REGION = "document.querySelector('#whole').disabled && !document.querySelector('.answers.old')"
