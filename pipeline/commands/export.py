@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgpipe.pipeline.command_line import options
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def command(
     from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.published import exports
 
+    output_files.local_file(to, "--to ")
     described = exports.write(kind, out, to, version, max_loss, to_stderr=False)
     print_blocks(new_console(), _blocks(kind, described))
 

@@ -24,7 +24,7 @@ from imgpipe.models.files.described_files import (
     version_damage,
 )
 from imgpipe.models.files.regular_files import pattern_in
-from imgpipe.pipeline.output.model import Model, not_intact
+from imgpipe.pipeline.output.model import Model, damaged, not_intact
 from imgpipe.pipeline.output.output_folder import RUNS, OutputFolder, plain, received
 from imgpipe.pipeline.output.past_run import PastRun
 
@@ -189,10 +189,7 @@ def _intact(folder: Path) -> Model:
     """Return a model after comparing its files with its manifest, if it has one."""
     damage = version_damage(folder) if (folder / manifest.MANIFEST).exists() else ""
     if damage:
-        raise ResourceError(
-            f"{folder} is damaged: {damage}. Choose another version, or publish an intact one "
-            f"with: imgpipe rollback {shlex.quote(str(folder.parent))}"
-        )
+        raise damaged(folder, damage)
     return Model(folder)
 
 
@@ -277,4 +274,4 @@ def _ended(run: PastRun) -> str:
     """Say how a run ended, without a full stop."""
     if not run.verdict:
         return f"it is {run.status}" if run.status == "working" else f"it was {run.status}"
-    return run.verdict.splitlines()[0]
+    return run.verdict.splitlines()[0].removesuffix(".")

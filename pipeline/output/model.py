@@ -60,7 +60,7 @@ class Model:
         """
         version = manifest.intact(self.versions, int(self.folder.name))
         if version is None:
-            raise not_intact(self.versions, self.version)
+            raise damaged(self.folder, version_damage(self.folder))
         return version
 
     @property
@@ -127,9 +127,21 @@ class Model:
         return (self.run.artifact("ImageFilter", "examples") if self.run else "") or None
 
 
-def not_intact(base: Path, number: int | None = None) -> ResourceError:
-    """Build the error for a folder of versions of which none, or not this one, is intact."""
-    numbers = manifest.version_numbers(base)[-_NAMED:] if number is None else [number]
+def damaged(folder: Path, damage: str) -> ResourceError:
+    """Build the error for a model that is damaged, with what can be used instead."""
+    base = folder.parent
+    others = [str(version.number) for version in manifest.versions(base)]
+    way = f"Choose another version: {', '.join(others)}"
+    if not others:
+        way = "Run `imgpipe run`, which publishes one."
+    elif folder.name == str(manifest.version_numbers(base)[-1]):  # it is served
+        way += f"; or publish an intact one again with: imgpipe rollback {shlex.quote(str(base))}"
+    return ResourceError(f"{folder} is not intact as a run published it: {damage}. {way}")
+
+
+def not_intact(base: Path) -> ResourceError:
+    """Build the error for a folder of versions of which none is intact."""
+    numbers = manifest.version_numbers(base)[-_NAMED:]
     damage = (f"version {number}: {version_damage(base / str(number))}" for number in numbers)
     return ResourceError(
         f"no version in {base} is intact as a run published it ({'; '.join(damage)}). Run "

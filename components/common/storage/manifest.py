@@ -127,8 +127,8 @@ class PublishedVersion:
 
     def holds(self, number: int) -> bool:
         """Whether this is the model of another version, too."""
-        others = readable(self.path.parent)
-        return any(other.number == number and other.identity == self.identity for other in others)
+        other = intact(self.path.parent, number)
+        return other is not None and other.identity == self.identity
 
     @property
     def withdrawn(self) -> list[str]:

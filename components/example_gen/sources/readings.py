@@ -264,7 +264,7 @@ def candidates(tree: Folder, classes: Sequence[Folder], others: Sequence[str]) -
     yield from [Reading({"skip": lists})] if lists else []
     yield from _as_splits(classes)
     yield from (Reading({"skip": (name,), "class_level": 1}) for name in masks)
-    for pattern, reading in itertools.product(patterns, left_out):
+    for pattern, reading in itertools.product([] if asking else patterns, left_out):
         if len(reading.settings["skip"]) == len(classes) - 1:  # the labels are in one folder
             yield Reading(pattern.settings | reading.settings)
     yield from left_out if splits else ()

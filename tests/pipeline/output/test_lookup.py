@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -137,7 +138,7 @@ def test_versions_that_do_not_exist_are_refused(out: Path):
         with pytest.raises(ConfigError, match=r"is one model, and version 2 is another .* or name"):
             lookup.model(out / path, version=2)
     (out / "model/2/manifest.json").write_text("{")
-    with pytest.raises(ResourceError, match=r"model/2 is damaged: .*imgpipe rollback"):
+    with pytest.raises(ResourceError, match=r"model/2 is not intact .* Run `imgpipe run`"):
         lookup.model(out, version=2)
 
 
@@ -146,8 +147,12 @@ def test_of_a_folder_of_versions_the_newest_intact_one_is_meant(tmp_path: Path):
     assert lookup.model(out).is_newest and not lookup.model(out / "model/2").is_newest
     (out / "model/2/saved_model.pb").write_text("x")
     assert lookup.model(out).version == 1
-    with pytest.raises(ResourceError, match=r"model/2 is damaged: saved_model\.pb has 1 bytes"):
+    with pytest.raises(ResourceError, match=r"model/2 .*: saved_model\.pb .* rollback .*model"):
         lookup.model(out / "model/2")
+    shutil.copytree(out / "model/1", out / "model/3")
+    with pytest.raises(ResourceError, match=r"has 1 bytes.* Choose another version: 3, 1$"):
+        lookup.model(out / "model/2")
+    shutil.rmtree(out / "model/3")
     for number in (1, 2):
         (out / f"model/{number}/manifest.json").write_text("{")
     with pytest.raises(ResourceError, match=r"no version in .*model is intact .*version 1: .*2: "):
@@ -197,7 +202,7 @@ def test_versions_that_no_run_published_have_nothing_to_compare_or_publish_again
     saved_model(tmp_path / "1")
     model = lookup.model(tmp_path)
     assert model.version == 1
-    with pytest.raises(ResourceError, match=r"intact .* \(version 1: manifest.json is missing"):
+    with pytest.raises(ResourceError, match=r"1 is not intact .*: manifest.json is missing"):
         _ = model.published
 
 
