@@ -17,18 +17,15 @@ from typer.testing import CliRunner
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import iterate, text
 from imgpipe.components.data_gate import accepted
-from imgpipe.components.example_gen.image_example_gen import ingest
-from imgpipe.components.example_gen.settings import ReadPlan, SourceOptions
-from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.image_filter import image_table, quarantine
-from imgpipe.components.image_filter.image_filter import Uris, filter_examples
-from imgpipe.components.image_filter.judge.overrides import Override, decisions
+from imgpipe.components.example_gen.settings import SourceOptions
+from imgpipe.components.image_filter import image_table
+from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
-from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.pipeline import data_check
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.demo import FAULTS, draw, draw_hand
 from tests import json_formats, python_program
+from tests.components.filtered import Run
 
 # With these settings, sixteen images are enough for a run.
 FEW = ("gate.min_train=1", "gate.min_validation=1", "split.validation=0.4")
@@ -81,10 +78,7 @@ def films(tmp_path):
 
 
 def test_frames_of_a_film_stay_together_and_none_is_rejected(films, tmp_path):
-    rules = ReadPlan(
-        options=SourceOptions(source=str(films)), vocabulary=("paper", "rock"), rule=RULE
-    )
-    judged = assert_same(tmp_path, films, JudgeSettings(), ingested=rules, groups="none")
+    judged = assert_same(tmp_path, films, JudgeSettings(), RULE, groups="none")
     assert judged.images.rejected == []
     groups = judged.images.near_groups()
     assert groups
@@ -104,36 +98,17 @@ def test_frames_of_a_film_stay_together_and_none_is_rejected(films, tmp_path):
         assert written[split] == labels | {split: sum(labels.values())}
 
 
-def filtered(root, photos, ingested=None, **plan):
-    """Run ImageFilter's Beam pipeline on a folder; `plan` has fields of `FilterPlan`.
+def assert_same(root, photos, settings, rule=None, **plan):
+    """Assert that `imgpipe check` and ImageFilter agree on every file; return check's result.
 
-    Returns its summary, the manifest of its quarantine, and its table.
+    `plan` has fields of `FilterPlan`.
     """
-    import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions
-
-    def pipeline():
-        return beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"]))
-
-    scan = open_source(str(photos)).scan()
-    ingested = ingested or ReadPlan(
-        options=SourceOptions(source=str(photos)), vocabulary=scan.vocabulary
-    )
-    ingest(pipeline(), f"{root}/examples", ingested)
-    plan["overrides"] = decisions(plan.get("overrides", ()), scan.vocabulary, None)
-    uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
-    summary = filter_examples(pipeline(), uris, FilterPlan(vocabulary=scan.vocabulary, **plan))
-    lines = (root / "q" / quarantine.MANIFEST).read_text().splitlines()
-    return summary, [json.loads(line) for line in lines], image_table.read_found(f"{root}/q")
-
-
-def assert_same(root, photos, settings, ingested=None, **plan):
-    """Assert that `imgpipe check` and ImageFilter agree on every file; return check's result."""
-    rule = ingested.rule if ingested else SplitRule()
     decisions = plan.get("overrides", ())
     groups = plan.get("groups", "auto")
     judged = data_check.judge(SourceOptions(source=str(photos)), settings, groups, rule, decisions)
-    summary, rejects, table = filtered(root, photos, ingested, settings=settings, **plan)
+    done = Run(root, photos, rule, settings=settings, **plan)
+    rejects = list(done.rejects.values())
+    table = image_table.read_found(f"{root}/q")
     images = judged.images
     assert rejects == table.rejected
     found = [row | {"stored": ""} for row in images.rejected]
@@ -141,7 +116,7 @@ def assert_same(root, photos, settings, ingested=None, **plan):
     assert images.repaired == table.repaired and images.warned == table.warned
     assert images.reviewed == table.reviewed
     assert images.near_groups() == table.near_groups()
-    assert judged.data == summary
+    assert judged.data == done.summary
     return judged
 
 
