@@ -137,7 +137,7 @@ class InspectionCache:
 
     def get(self, image_hash: str) -> Content | None:
         """Return the stored content of a file by its hash; None when there is none."""
-        if self._blobs is None or not image_hash:
+        if self._blobs is None:
             return None
         import tensorflow as tf
 
@@ -149,7 +149,7 @@ class InspectionCache:
 
     def put(self, image_hash: str, content: Content) -> None:
         """Store what a file contains."""
-        if self._blobs is None or not image_hash:
+        if self._blobs is None:
             return
         record = ImageRecord("", content=content)
         self._unwritten[self._key(image_hash)] = serialise(record.to_example())

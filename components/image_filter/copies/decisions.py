@@ -200,9 +200,8 @@ class _Group:
         (near,) = np.nonzero(pairs["bits"] <= self._radius)
         ways, places = np.divmod(near, len(rows))
         is_crop = ways >= _FIRST_CROP
-        near = near[
-            np.lexsort((ways, places, pairs["bits"][near], is_crop))
-        ]  # by the last key first
+        # The last key decides first.
+        near = near[np.lexsort((ways, places, pairs["bits"][near], is_crop))]
         # Mostly one of the first pairs is alike.
         for candidates in np.split(near, range(_CONFIRMED, len(near), _CONFIRMED)):
             alike = candidates[self._hashes.alike(pairs[candidates])]
