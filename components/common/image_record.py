@@ -55,7 +55,7 @@ GROUP_ACROSS_SPLITS = "group_across_splits"
 #: What `ImageRecord.repairs` says of an image that is stored as PNG.
 TRANSCODED = "transcoded"
 #: Features that have a distribution. Statistics, schema and anomalies are about these.
-METADATA: tuple[str, ...] = (*names.METADATA, *(measurement.name for measurement in MEASUREMENTS))
+METADATA: tuple[str, ...] = (*names.METADATA, *MEASUREMENTS)
 #: Features that are omitted when they have the default of their field.
 _OPTIONAL = {
     names.PERCEPTUAL_HASH,
@@ -84,7 +84,6 @@ class ImageRecord:
     image_hash: str = ""  # hex SHA-256 of the file as found, "" when it could not be read
     byte_size: int = 0
     read_error: str = ""  # why the file could not be read
-    symlink: int = 0  # 1 when the file was reached through a symbolic link
     group: str = ""  # images of one group share a split; "" when the image has no group
     near_group: int = 0  # number of the group of near-duplicates, from 1 on; 0 for none
     seen_family: int = 0  # 1 for a held-out image if train has images of its group

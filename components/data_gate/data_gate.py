@@ -20,7 +20,7 @@ from tfx.types.standard_artifacts import ExampleAnomalies, ExampleStatistics, Sc
 
 from imgpipe.components.common import artifacts
 from imgpipe.components.common.artifacts import DataBlessing, Quarantine
-from imgpipe.components.common.storage.records import write_text
+from imgpipe.components.common.storage.records import read_bytes, write_text
 from imgpipe.components.data_gate import accepted, rules
 from imgpipe.components.data_gate import drift as comparison
 from imgpipe.components.data_gate import schema as schemas
@@ -34,11 +34,6 @@ _ANOMALIES_FILE = "SchemaDiff.pb"  # written by TFX's ExampleValidator
 STATISTICS_FILE = "FeatureStats.pb"  # written by StatisticsGen, with the name of TFX
 
 
-def _read(path: str) -> bytes:
-    with tf.io.gfile.GFile(path, "rb") as file:
-        return file.read()
-
-
 def _by_split(uri: str, file: str, message: Any) -> dict[str, Any]:
     """Read a protobuf message of each split that has the file; a damaged one is a ResourceError."""
     messages = {}
@@ -46,7 +41,7 @@ def _by_split(uri: str, file: str, message: Any) -> dict[str, Any]:
         path = f"{uri}/Split-{split}/{file}"
         if tf.io.gfile.exists(path):
             try:
-                messages[split] = message.FromString(_read(path))
+                messages[split] = message.FromString(read_bytes(path))
             except DecodeError as error:
                 raise _damaged(path, error) from error
     return messages
@@ -75,7 +70,7 @@ def read_schema(uri: str) -> schema_pb2.Schema:
     """
     (path,) = tf.io.gfile.glob(f"{uri}/*.pbtxt")
     try:
-        return text_format.Parse(_read(path).decode(), schema_pb2.Schema())
+        return text_format.Parse(read_bytes(path).decode(), schema_pb2.Schema())
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise _damaged(path, error) from error
 

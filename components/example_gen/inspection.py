@@ -6,19 +6,17 @@ time, because reading, the serving op and the measurements release the interpret
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
 import hashlib
-import json
 from collections.abc import Generator, Iterable, Sequence
 
 from imgpipe.components.common.image_file.content import Content, inspected
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.blob_store import BlobStore
+from imgpipe.components.common.storage.records import serialise
 from imgpipe.components.example_gen.sources.base import Item, Source
-from imgpipe.models import names
 from imgpipe.models.files import source_code
 from imgpipe.models.machine.process import computed_ahead
 from imgpipe.models.machine.system import processors
@@ -29,9 +27,10 @@ _THREADS = 8
 _WAITING = 2  # files that are inspected or wait for their turn, for each thread
 #: Name of the `BlobStore`.
 STORE = "verdicts"
-#: Part of every key: the code that reads, decodes and measures a file.
+#: Part of every key: the code that reads, decodes and measures a file, and stores the result.
 CODE = (
     "components/common/image_file",
+    "components/common/image_record.py",
     "models/preprocess.py",
     "serving/image_header.py",
     "serving/pillow_pixels.py",
@@ -109,7 +108,6 @@ def _read(source: Source, item: Item, rule: SplitRule, vocabulary: Sequence[str]
         image_hash=image_hash,
         byte_size=len(data),
         read_error=read_error,
-        symlink=int(item.symlink),
         group=item.group or "",
         problem=item.problem,
         image_bytes=data,
@@ -139,29 +137,22 @@ class InspectionCache:
 
     def get(self, image_hash: str) -> Content | None:
         """Return the stored content of a file by its hash; None when there is none."""
-        if self._blobs is None or not image_hash:
+        if self._blobs is None:
             return None
+        import tensorflow as tf
+
         key = self._key(image_hash)
         value = self._blobs.get([key]).get(key)
         if value is None:
             return None
-        fields = json.loads(value)
-        hashes = fields.pop(names.PERCEPTUAL_HASH)
-        return Content(
-            **fields, perceptual_hash=None if hashes is None else base64.b64decode(hashes)
-        )
+        return ImageRecord.from_example(tf.train.Example.FromString(value)).content
 
     def put(self, image_hash: str, content: Content) -> None:
         """Store what a file contains."""
-        if self._blobs is None or not image_hash:
+        if self._blobs is None:
             return
-        values = dataclasses.asdict(content)
-        hashes = content.perceptual_hash
-        values[names.PERCEPTUAL_HASH] = (
-            None if hashes is None else base64.b64encode(hashes).decode()
-        )
-        key = self._key(image_hash)
-        self._unwritten[key] = json.dumps(values, sort_keys=True).encode()
+        record = ImageRecord("", content=content)
+        self._unwritten[self._key(image_hash)] = serialise(record.to_example())
         if len(self._unwritten) >= _WRITE_AT_ONCE:
             self._flush()
 

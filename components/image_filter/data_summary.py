@@ -273,15 +273,12 @@ def _overrides(images: ImageTable, plan: FilterPlan) -> Overrides:
     # A decision about an image is one, however many identical files there are.
     applied = {(effect["reason"], effect["image_hash"]): effect for effect in images.reviewed}
     relabelled = Counter(row.split for row in images.kept if row.label != row.source_label)
-    unknown = {override.image_hash for override in plan.overrides_by_hash.values()}
-    for effect in images.reviewed:
-        override = plan.override_of(effect["image_hash"])
-        if override is not None:
-            unknown.discard(override.image_hash)
+    matched = {plan.override_of(effect["image_hash"]) for effect in images.reviewed}
+    overrides = plan.overrides_by_hash.values()
     return {
         "applied": _by_reason(applied.values()),
         "relabelled": {split: relabelled[split] for split in names.SPLITS},
-        "unknown": sorted(unknown),
+        "unknown": sorted(each.image_hash for each in overrides if each not in matched),
     }
 
 

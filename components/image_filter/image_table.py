@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -176,7 +176,7 @@ def read(file: str, with_findings: bool = False) -> ImageTable:
         if with_findings:
             table = table.filter(_has_findings(table))
         radius = int(table.schema.metadata[_RADIUS.encode()])
-        columns = [_read(name, table[name].to_pylist()) for name in _FIELDS]
+        columns = [map(_loaded, table[name].to_pylist()) for name in _FIELDS]
         return ImageTable([ImageRow(*values) for values in zip(*columns, strict=True)], radius)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise ResourceError(
@@ -251,20 +251,13 @@ def _stored(value: Any) -> Any:
     return value
 
 
-def _read(name: str, values: Iterable[Any]) -> Iterable[Any]:
-    """Return the values of a field from those that are stored."""
-    if _FIELDS[name] == "str":
-        return map(_text, values)
-    if name == "findings":
-        return (tuple(map(_finding, findings)) for findings in values)
-    return values
-
-
-def _finding(stored: Mapping[str, Any]) -> ImageFinding:
-    values: dict[str, Any] = {
-        name: _text(value) if isinstance(value, bytes) else value for name, value in stored.items()
-    }
-    return ImageFinding(**values)
+def _loaded(stored: Any) -> Any:
+    """Return the value of a field from the one that is stored."""
+    if isinstance(stored, bytes):
+        return _text(stored)
+    if isinstance(stored, list):
+        return tuple(ImageFinding(*map(_loaded, finding.values())) for finding in stored)
+    return stored
 
 
 @functools.lru_cache(1024)  # most rows have the same labels, formats and cameras

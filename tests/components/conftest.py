@@ -9,6 +9,7 @@ from PIL import Image
 
 from imgpipe.components.common.storage import records
 from imgpipe.models import names
+from tests.components import filtered
 from tests.images import encoded, noise
 from tests.models.banks import write_facts
 
@@ -55,13 +56,7 @@ def beam_pipeline():
 
     Its runner runs in this process and never uses the network.
     """
-    import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions
-
-    def make(*flags):
-        return beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner", *flags]))
-
-    return make
+    return filtered.beam_pipeline
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,6 @@
 A test that changes the version works on a copy.
 """
 
-from __future__ import annotations
-
 import importlib
 
 import pytest

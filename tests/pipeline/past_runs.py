@@ -1,7 +1,5 @@
 """Makes folders of past runs as `imgpipe run` leaves them, without running anything."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

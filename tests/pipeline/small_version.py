@@ -1,7 +1,5 @@
 """Pushes a version of a small network without a run."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 CLASSES = ("paper", "rock")

@@ -1,7 +1,5 @@
 """Tests of `imgpipe check`: exit codes, output, and the same findings as ImageFilter's."""
 
-from __future__ import annotations
-
 import collections
 import hashlib
 import json
@@ -210,7 +208,7 @@ def test_clean_is_not_said_beside_images_that_were_left_out(clean, tmp_path):
     (clean / "rock/notes.txt").write_text("x")
     skip = ("--set", 'data.skip=["masks"]')
     code, text, _ = check(clean, *FEW, *skip, "--json", tmp_path / "c.json")
-    unused = "skipped masks (8 images)"
+    unused = "skipped masks (8 files)"
     *_, above, _, last = text.splitlines()
     assert code == 0 and last == f"usable: 16 of 16 images kept; not used: {unused}"
     assert above == f"  not used  1 file that is no image, {unused}"

@@ -1,7 +1,5 @@
 """Tests that the commands about past runs name damaged files in the folder of a run."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

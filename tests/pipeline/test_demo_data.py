@@ -1,7 +1,5 @@
 """Tests of the drawn demo data set: reproducible, varied, with the planted faults."""
 
-from __future__ import annotations
-
 import io
 import itertools
 from pathlib import Path

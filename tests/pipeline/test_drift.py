@@ -1,7 +1,5 @@
 """Tests of `imgpipe drift`: verdict, exit code, written files and refused arguments."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

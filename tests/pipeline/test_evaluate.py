@@ -1,7 +1,5 @@
 """Tests of `imgpipe evaluate`: a version on labelled images, and what metrics do not show."""
 
-from __future__ import annotations
-
 import functools
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Tests of `imgpipe explain`: the written images, the output and refused arguments."""
 
-from __future__ import annotations
-
 import shutil
 import tracemalloc
 from pathlib import Path

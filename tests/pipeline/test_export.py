@@ -1,7 +1,5 @@
 """Tests of `imgpipe export`, whose files must answer as the published version does."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib

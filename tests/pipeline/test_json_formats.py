@@ -1,7 +1,5 @@
 """Tests that `--json -` writes the declared JSON, and nothing else, to standard output."""
 
-from __future__ import annotations
-
 import typing
 
 import pytest

@@ -1,7 +1,5 @@
 """What `imgpipe doctor` finds out about the machine_checks."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import shutil
 import sys

@@ -4,8 +4,6 @@ They are in `.tools`, each as a virtual environment with the packages of its exa
 with `onnxruntime-web` as npm installs it. Where one is missing, its example is skipped.
 """
 
-from __future__ import annotations
-
 import shutil
 import sys
 

@@ -1,7 +1,5 @@
 """Tests that Plan determines in a task what the local runner knows before it builds the graph."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, fields
 from pathlib import Path

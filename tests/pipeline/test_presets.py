@@ -4,8 +4,6 @@ The table of the course is written out here as data, with the numbers of paramet
 `summary` counts in the networks of the course's own code.
 """
 
-from __future__ import annotations
-
 import re
 from importlib import resources
 

@@ -1,7 +1,5 @@
 """Tests of `imgpipe quarantine`: how it is found, and what it lists."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What a run refuses about its source before it reads an image."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The answer "unknown" of `model.unknown_rate`: in predict, in evaluate and in exported files."""
 
-from __future__ import annotations
-
 import io
 import json
 import shutil

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -111,27 +112,21 @@ def inspected(look: Look, pixel_limit: int) -> Content:
         look: The look at the file.
         pixel_limit: Largest number of pixels, according to the header, that is decoded.
     """
-    content = Content(**vars(probe(look, pixel_limit)))
-    why = content.hidden_cost or _why_not_decoded(content, look.pixels, pixel_limit)
-    values = None
+    header = probe(look, pixel_limit)
+    texts: dict[str, Any] = {}
+    why = header.hidden_cost or _why_not_decoded(header, look.pixels, pixel_limit)
+    values = None if why else decode(look)
     if not why:
-        values = decode(look)
-        signs = damage(look, content.format, is_decoded=values is not None)
-        content = dataclasses.replace(content, damage=signs)
-    is_refused = values is None
-    if is_refused and not content.hidden_cost and content.pixels <= pixel_limit:
-        image, said = by_pillow(look)
-        if image is None:
-            content = dataclasses.replace(content, pillow_error=said)
-        else:  # writing it as PNG and decoding that gives the same pixels
-            content = dataclasses.replace(content, converted=said)
-            values = np.asarray(image)
-    if values is not None:
-        content = content.measured(values, look.data)
-    if is_refused:
-        refusal = why or look.refusal(converted_formats())
-        content = dataclasses.replace(content, decode_error=refusal)
-    return content
+        texts["damage"] = damage(look, header.format, is_decoded=values is not None)
+    if values is None:
+        texts["decode_error"] = why or look.refusal(converted_formats())
+        if not header.hidden_cost and header.pixels <= pixel_limit:
+            image, said = by_pillow(look)
+            texts["pillow_error" if image is None else "converted"] = said
+            # Writing it as PNG and decoding that gives the same pixels.
+            values = None if image is None else np.asarray(image)
+    content = Content(**vars(header), **texts)
+    return content if values is None else content.measured(values, look.data)
 
 
 def _why_not_decoded(header: Header, pixels: int, pixel_limit: int) -> str:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -218,19 +218,6 @@ def shrink(pixels: np.ndarray) -> Small:
     return Small(image, (0, 0, width / across, height / down), thumbnail)
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """A number computed from the pixels of an image.
-
-    Attributes:
-        name: Name of the feature that stores it in an Example.
-        of: Function that computes the value from the pixels.
-    """
-
-    name: str
-    of: Callable[[Pixels], float]
-
-
 def sharpness(pixels: Pixels) -> float:
     """Compute the sharpness, 0..1, from the edges and the histogram of a thumbnail.
 
@@ -268,23 +255,23 @@ def transparency(pixels: Pixels) -> float:
     return 0.0 if pixels.alpha is None else 1 - float(np.mean(pixels.alpha == _OPAQUE))
 
 
-#: What is measured of each image. The checks compare these figures, and the statistics of the data
-#: have a distribution of each.
-MEASUREMENTS = (
-    Measurement(names.BRIGHTNESS, lambda pixels: pixels.tones.brightness),
-    Measurement(names.CONTRAST, lambda pixels: pixels.tones.contrast),
-    Measurement(names.TRANSPARENCY, transparency),
-    Measurement(names.BRIGHTNESS_P99, lambda pixels: pixels.tones.percentile(0.99)),
-    Measurement(names.BRIGHTNESS_P5, lambda pixels: pixels.tones.percentile(0.05)),
-    Measurement(names.ENTROPY, lambda pixels: pixels.tones.entropy),
-    Measurement(names.SHARPNESS, sharpness),
-    Measurement(names.COLOUR, lambda pixels: pixels.colour),
-)
+#: What is measured in the pixels of each image, by the name of the feature that stores it. Checks
+#: compare these figures, and the statistics of the data have a distribution of each.
+MEASUREMENTS: Mapping[str, Callable[[Pixels], float]] = {
+    names.BRIGHTNESS: lambda pixels: pixels.tones.brightness,
+    names.CONTRAST: lambda pixels: pixels.tones.contrast,
+    names.TRANSPARENCY: transparency,
+    names.BRIGHTNESS_P99: lambda pixels: pixels.tones.percentile(0.99),
+    names.BRIGHTNESS_P5: lambda pixels: pixels.tones.percentile(0.05),
+    names.ENTROPY: lambda pixels: pixels.tones.entropy,
+    names.SHARPNESS: sharpness,
+    names.COLOUR: lambda pixels: pixels.colour,
+}
 
 
 def measure(pixels: Pixels) -> dict[str, float]:
     """Compute all measurements of an image, by name, rounded to float32 as in an Example."""
-    return {row.name: float(np.float32(row.of(pixels))) for row in MEASUREMENTS}
+    return {name: float(np.float32(value_of(pixels))) for name, value_of in MEASUREMENTS.items()}
 
 
 def perceptual_hashes(image: Pixels) -> bytes:

@@ -124,9 +124,9 @@ class ImageMiddles:
 
         The kind of a pair is the number of the view of its second image.
         """
-        every = np.arange(len(self._pictures))
-        textured = [_is_textured(self._differences(part, VIEWS[0])) for part in _cut(every)]
-        usable = np.flatnonzero(np.concatenate(textured)) if len(every) else every
+        parts = _cut(np.arange(len(self._pictures)))
+        textured = [_is_textured(self._differences(part, VIEWS[0])) for part in parts]
+        usable = np.flatnonzero(np.concatenate(textured))
         if len(usable) < 2:
             return
         middles = self._signs(usable, VIEWS[0])
@@ -169,23 +169,29 @@ class ImageMiddles:
 
     def _differences(self, rows: Indices, view: View) -> Floats:
         """Return the differences between neighbouring cells of a view of some images, [m, d]."""
-        across = _SIDE * (_SIDE - 1)
-        differences = np.empty((len(rows), 2 * across), np.float32)
+        differences = np.empty((len(rows), 2 * _SIDE * (_SIDE - 1)), np.float32)
         for shape in np.unique(self._shapes[rows]).tolist():
             (of_shape,) = np.nonzero(self._shapes[rows] == shape)
             pictures = self._pictures[rows[of_shape]]
             cells = np.zeros((len(of_shape), _SIDE * _SIDE), np.float32)
             for place, share in _samples(view, SHAPE_FACTOR ** (shape - SQUARE)):
                 cells += pictures.take(place, axis=1) * share
-            grid = cells.reshape(-1, _SIDE, _SIDE)
-            differences[of_shape, :across] = np.diff(grid, axis=2).reshape(-1, across)
-            differences[of_shape, across:] = np.diff(grid, axis=1).reshape(-1, across)
+            differences[of_shape] = steps_between(cells.reshape(-1, _SIDE, _SIDE))
         return differences
 
 
 def _cut(rows: Indices) -> list[Indices]:
     """Cut rows into parts that are computed at once."""
-    return [rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE)]
+    return np.split(rows, range(_AT_ONCE, len(rows), _AT_ONCE))
+
+
+def steps_between(cells: Floats) -> Floats:
+    """Return the differences between neighbouring cells of images [n, h, w], [n, d].
+
+    Those between columns come first.
+    """
+    steps = (np.diff(cells, axis=2), np.diff(cells, axis=1))
+    return np.concatenate([step.reshape(len(cells), -1) for step in steps], axis=1)
 
 
 def _samples(view: View, aspect: float) -> list[tuple[Indices, Floats]]:

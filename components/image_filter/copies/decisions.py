@@ -14,7 +14,7 @@ between them is not enough.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -29,7 +29,7 @@ from imgpipe.components.image_filter.judge.checks.whole_set import (
     NEAR_DUPLICATE,
     NEAR_DUPLICATE_ACROSS_SPLITS,
     NEAR_DUPLICATE_LABEL_CONFLICT,
-    near_duplicate_remedy,
+    NEAR_REMEDIES,
 )
 from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
@@ -39,13 +39,18 @@ from imgpipe.models.arrays import Flags, Indices
 DUPLICATE = "duplicate"
 DUPLICATE_ACROSS_SPLITS = "duplicate_across_splits"
 DUPLICATE_LABEL_CONFLICT = "label_conflict"
-#: What to do about a rejected file of which there are identical ones, by reason.
-_REMEDIES = {
-    DUPLICATE: "nothing is lost, because one copy is kept; delete the copy that you do not need",
-    DUPLICATE_ACROSS_SPLITS: (
+#: What to do about a copy, by the reason and what happens to the image.
+_REMEDIES: Mapping[tuple[str, Severity], str] = {
+    **NEAR_REMEDIES,
+    (DUPLICATE, "reject"): (
+        "nothing is lost, because one copy is kept; delete the copy that you do not need"
+    ),
+    (DUPLICATE_ACROSS_SPLITS, "reject"): (
         "nothing is lost, because one copy is kept; delete that one to use this one"
     ),
-    DUPLICATE_LABEL_CONFLICT: "keep the copy in the correct class, delete the others and run again",
+    (DUPLICATE_LABEL_CONFLICT, "reject"): (
+        "keep the copy in the correct class, delete the others and run again"
+    ),
 }
 #: Number of images of a group that each image is compared with inside a split. Larger groups are
 #: frames of films, which have enough near-duplicates among these.
@@ -76,15 +81,15 @@ class Copy(NamedTuple):
 
     def finding(self, row: ImageRow, reason: str, severity: Severity = "reject") -> ImageFinding:
         """Return the finding about an image that is this copy."""
-        is_same = self.kind == "identical"
-        detail = f"{'same bytes as' if is_same else 'similar to'} {self.other.path}"
+        relation = "same bytes as" if self.kind == "identical" else "similar to"
+        detail = f"{relation} {self.other.path}"
         if self.other.label != row.label:
             detail += f" ({self.other.label}; this one is {row.label})"
         if self.how:
             detail += f": {self.how}"
         if reason in (DUPLICATE_ACROSS_SPLITS, NEAR_DUPLICATE_ACROSS_SPLITS):
             detail += f"; that one is in {self.other.split}, this one in {row.split}"
-        remedy = _REMEDIES[reason] if is_same else near_duplicate_remedy(reason, severity)
+        remedy = _REMEDIES[reason, severity]
         kept_copy = "" if reason == DUPLICATE_LABEL_CONFLICT else self.other.path
         return ImageFinding(reason, detail, severity, remedy=remedy, kept_copy=kept_copy)
 
@@ -195,11 +200,10 @@ class _Group:
         (near,) = np.nonzero(pairs["bits"] <= self._radius)
         ways, places = np.divmod(near, len(rows))
         is_crop = ways >= _FIRST_CROP
-        near = near[
-            np.lexsort((ways, places, pairs["bits"][near], is_crop))
-        ]  # by the last key first
-        for start in range(0, len(near), _CONFIRMED):  # mostly one of the first pairs is alike
-            candidates = near[start : start + _CONFIRMED]
+        # The last key decides first.
+        near = near[np.lexsort((ways, places, pairs["bits"][near], is_crop))]
+        # Mostly one of the first pairs is alike.
+        for candidates in np.split(near, range(_CONFIRMED, len(near), _CONFIRMED)):
             alike = candidates[self._hashes.alike(pairs[candidates])]
             if len(alike):
                 way, place = divmod(int(alike[0]), len(rows))

@@ -12,6 +12,7 @@ images reach is in docs/benchmarks.md, "Constants of the code".
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -28,7 +29,12 @@ from imgpipe.components.common.image_file.pixels import (
     WINDOWS,
     weights,
 )
-from imgpipe.components.image_filter.copies.altered import VIEWS, ImageMiddles, unit_rows
+from imgpipe.components.image_filter.copies.altered import (
+    VIEWS,
+    ImageMiddles,
+    steps_between,
+    unit_rows,
+)
 from imgpipe.components.image_filter.copies.hamming import (
     Effort,
     Pairs,
@@ -74,8 +80,7 @@ class Hashes:
         is_alike: Flags = (pairs["bits"] <= _CERTAIN) & (pairs["kind"] <= _MIRRORED)
         for kind in np.unique(pairs["kind"][~is_alike]).tolist():
             (rows,) = np.nonzero(~is_alike & (pairs["kind"] == kind))
-            for start in range(0, len(rows), _AT_ONCE):
-                part = rows[start : start + _AT_ONCE]
+            for part in np.split(rows, range(_AT_ONCE, len(rows), _AT_ONCE)):
                 compared = pairs[part]
                 scores = self._similarity(compared["first"], compared["second"], kind)
                 is_alike[part] = scores >= _SIMILAR
@@ -105,8 +110,7 @@ class Hashes:
         down, across = divmod(max(kind - _MIRRORED, 0), len(WINDOWS))
         table = weights(SIDE + 1, GREY_SIDE).reshape(len(WINDOWS), SIDE + 1, GREY_SIDE)
         cells = table[down] @ pixels @ table[across].T
-        steps = (np.diff(cells, axis=2), np.diff(cells, axis=1))
-        return unit_rows(np.concatenate([step.reshape(len(cells), -1) for step in steps], axis=1))
+        return unit_rows(steps_between(cells))
 
     @property
     def greys(self) -> npt.NDArray[np.uint8]:
@@ -158,13 +162,11 @@ def find_near_duplicates(
     firsts = _joined(firsts, links)
     sizes = np.bincount(firsts, minlength=len(firsts))
     (grouped,) = np.nonzero(sizes[firsts] > 1)
-    altered: dict[str, dict[str, str]] = {}
+    altered: dict[str, dict[str, str]] = defaultdict(dict)
     links = links[np.argsort(-links["bits"], kind="stable")]  # the nearest view comes last
     for first, second, view, _ in links.tolist():
-        first_name = names[first]
-        second_name = names[second]
-        altered.setdefault(first_name, {})[second_name] = VIEWS[view].name
-        altered.setdefault(second_name, {})[first_name] = VIEWS[view].name
+        altered[names[first]][names[second]] = VIEWS[view].name
+        altered[names[second]][names[first]] = VIEWS[view].name
     groups = {names[index]: int(firsts[index]) for index in grouped.tolist()}
     hashes_of = {names[index]: table.table[index].tobytes() for index in grouped.tolist()}
     return NearDuplicates(groups, altered, hashes_of)
@@ -205,9 +207,9 @@ def _confirmed(pairs: Pairs, hashes: Hashes, firsts: Indices) -> Indices:
     """Join the groups of pairs whose grey images are alike, the nearest first."""
     pairs = _unique(pairs)
     pairs = pairs[np.argsort(pairs["bits"], kind="stable")]
-    for start in range(0, len(pairs), _CONFIRMED):
-        part = _in_two_groups(pairs[start : start + _CONFIRMED], firsts)
-        firsts = _joined(firsts, part[hashes.alike(part)])
+    for part in np.split(pairs, range(_CONFIRMED, len(pairs), _CONFIRMED)):
+        apart = _in_two_groups(part, firsts)
+        firsts = _joined(firsts, apart[hashes.alike(apart)])
     return firsts
 
 

@@ -112,7 +112,15 @@ class ImageCheck:
         return ImageFinding(self.name, result) if isinstance(result, str) else result
 
 
-def check(needs: Needs, remedy: str, **options: Any) -> Callable[[JudgeImage], ImageCheck]:
+def usual_remedy(name: str) -> str:
+    """Return what to do about the findings of a check that only warns."""
+    return (
+        f"look at them (--html FILE); to leave them out: --set judge.severity.{name}=reject; to "
+        f"hear no more of them: --set judge.severity.{name}=ignore"
+    )
+
+
+def check(needs: Needs, remedy: str = "", **options: Any) -> Callable[[JudgeImage], ImageCheck]:
     """Make a check of a function, whose name is that of the check.
 
     The first line of its docstring says what the check finds, also in the configuration file. The
@@ -120,13 +128,15 @@ def check(needs: Needs, remedy: str, **options: Any) -> Callable[[JudgeImage], I
 
     Args:
         needs: See `ImageCheck`.
-        remedy: See `ImageCheck`.
+        remedy: See `ImageCheck`. Default: `usual_remedy`.
         **options: The other attributes of `ImageCheck`.
     """
 
     def check_of(judge: JudgeImage) -> ImageCheck:
         finds = (judge.__doc__ or "").partition("\n")[0].removesuffix(".")
-        made_check = ImageCheck(judge.__name__, needs, judge, remedy, finds=finds, **options)
+        name = judge.__name__
+        todo = remedy or usual_remedy(name)
+        made_check = ImageCheck(name, needs, judge, todo, finds=finds, **options)
         only_warns = made_check.severity == "warn" and "may_be" not in options
         return dataclasses.replace(made_check, may_be=WARN) if only_warns else made_check
 

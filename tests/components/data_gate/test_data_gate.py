@@ -3,8 +3,6 @@
 The data passes, passes with new images, or is refused.
 """
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """Changes of a distribution are reported as drift or skew, and chance differences are not."""
 
-from __future__ import annotations
-
 import importlib
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The rules by which the data gate refuses data, and the schema that is accepted."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pytest

@@ -1,7 +1,5 @@
 """The accepted schema is a file that people edit; the accepted data is recorded beside it."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -4,22 +4,17 @@ The same images give the same Examples, and every image is either kept or reject
 """
 
 import csv
-import dataclasses
 import json
 import shutil
 
 import numpy as np
 import pytest
 
-from imgpipe.components.common.storage.records import iterate, make, raw, text
-from imgpipe.components.example_gen.image_example_gen import ingest
-from imgpipe.components.example_gen.settings import ReadPlan
-from imgpipe.components.example_gen.sources import SourceOptions, open_source
-from imgpipe.components.image_filter.image_filter import Uris, filter_examples
+from imgpipe.components.common.storage.records import make, raw, text
+from imgpipe.components.example_gen.sources import SourceOptions
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
-from imgpipe.components.image_filter.quarantine import MANIFEST
-from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models import names
+from tests.components.filtered import Run
 
 COUNT = 12
 
@@ -52,55 +47,37 @@ def written(root, images, kind):
     return root / "files"
 
 
-def run(beam_pipeline, root, spec, options=None):
+def run(root, spec, **options):
     """Ingest and filter a source, and return what was kept and what was rejected.
 
     The kept images are {image hash: (label, bytes)}; the rejected ones are {path: reason}.
     """
-    scan = open_source(spec, options).scan()
-    settings = ReadPlan(
-        options=dataclasses.replace(options or SourceOptions(), source=spec),
-        vocabulary=scan.vocabulary,
-        fingerprint=scan.fingerprint,
-        shard_size=5,
-    )
-    uris = {name: str(root / name) for name in ("in", "kept", "metadata", "quarantine")}
-    ingested = ingest(beam_pipeline(), uris["in"], settings)
-    summary = filter_examples(
-        beam_pipeline(),
-        Uris(*uris.values()),
-        FilterPlan(settings=JudgeSettings(min_side=4), vocabulary=scan.vocabulary),
-    )
-    assert ingested["images"] == len(scan.items) == summary["kept"] + summary["rejected"]
+    done = Run(root, spec, shard_size=5, settings=JudgeSettings(min_side=4), **options)
     kept = {
         text(example, names.IMAGE_HASH): (text(example, names.LABEL), raw(example, "image_bytes"))
-        for split in names.SPLITS
-        for example in iterate(uris["kept"], split)
+        for example in done.records("kept")
     }
-    lines = (root / "quarantine" / MANIFEST).read_text().splitlines()
-    return kept, {row["path"]: row["reason"] for row in map(json.loads, lines)}
+    return kept, {path: row["reason"] for path, row in done.rejects.items()}
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "gztar", "jsonl", "tfrecord"])
-def test_every_kind_of_source_gives_the_same_images(tmp_path, images, beam_pipeline, kind):
-    kept, rejected = run(beam_pipeline, tmp_path, str(written(tmp_path / "data", images, kind)))
+def test_every_kind_of_source_gives_the_same_images(tmp_path, images, kind):
+    kept, rejected = run(tmp_path, written(tmp_path / "data", images, kind))
     assert rejected == {}
     assert sorted(kept.values()) == sorted((path[0], data) for path, data in images.items())
 
 
-def test_rows_of_pixels_are_ingested_and_a_short_row_is_rejected(tmp_path, beam_pipeline):
+def test_rows_of_pixels_are_ingested_and_a_short_row_is_rejected(tmp_path):
     values = np.random.default_rng(0).integers(0, 256, (COUNT, 64))
     with (tmp_path / "x.csv").open("w", newline="") as file:
         csv.writer(file).writerows([n % 2, *row] for n, row in enumerate(values))
     with (tmp_path / "x.csv").open("a") as file:
         file.write("1,2,3\n")
-    kept, rejected = run(beam_pipeline, tmp_path, str(tmp_path / "x.csv"))
+    kept, rejected = run(tmp_path, tmp_path / "x.csv")
     assert rejected == {f"x/{COUNT + 1:07d}.png": "unreadable"} and len(kept) == COUNT
 
 
-def test_rows_that_contradict_the_source_are_rejected_by_name(
-    tmp_path, images, beam_pipeline, encode
-):
+def test_rows_that_contradict_the_source_are_rejected_by_name(tmp_path, images, encode):
     root = written(tmp_path, images, "folder")
     rows = [f"{path},{path[0]}," for path in images]
     rows += ["a/00.png,b,", "../out.png,a,", "gone.png,a,", "b/01.png,q,", "a/02.png,,"]
@@ -110,7 +87,7 @@ def test_rows_that_contradict_the_source_are_rejected_by_name(
     with (root / "x.csv").open("a") as file:
         file.write("\nc/99.png,c,")
     options = SourceOptions(classes=("a", "b"))
-    _, rejected = run(beam_pipeline, tmp_path, str(root / "x.csv"), options)
+    _, rejected = run(tmp_path, root / "x.csv", options=options)
     assert rejected == {
         "a/00.png": "two_labels",
         "b/01.png": "two_labels",

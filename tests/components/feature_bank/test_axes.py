@@ -1,7 +1,5 @@
 """Tests of the axes of covariances: of which images they are, and when they are made anew."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace

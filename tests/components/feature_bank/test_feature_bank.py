@@ -3,8 +3,6 @@
 That is features, with as many views as fit, or nothing.
 """
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 from collections.abc import Sequence

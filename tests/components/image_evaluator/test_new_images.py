@@ -1,7 +1,5 @@
 """New images of another kind are named with their paths, and those of the same kind are not."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Mapping
 

@@ -1,7 +1,5 @@
 """The decision about a model: each rule refuses with its reason, and nothing else does."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """ImageEvaluator on stored predictions: metrics and decision are those of the answers."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Any

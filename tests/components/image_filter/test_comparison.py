@@ -1,7 +1,5 @@
 """The comparison of all images, and the table that holds what was found."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 
@@ -16,7 +14,7 @@ from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.settings import FilterPlan
 
 #: Of a colourful photograph, about which no check says anything.
-FIGURES = {row.name: 0.5 for row in MEASUREMENTS} | {
+FIGURES = dict.fromkeys(MEASUREMENTS, 0.5) | {
     "brightness_p99": 0.9,
     "brightness_p5": 0.1,
     "entropy": 7.0,

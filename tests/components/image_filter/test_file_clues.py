@@ -1,7 +1,5 @@
 """What format, size, quality and camera of files tell of their classes, and when it is said."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 

@@ -1,7 +1,5 @@
 """Severities, repairs, thresholds that depend on the whole set, and overrides, on Beam."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 
@@ -53,9 +51,7 @@ def test_measurements_are_written_to_examples_and_metadata(photos, run):
     example = kept(done, "a/black.png")
     assert records.floats(example, names.BRIGHTNESS) == [0.0]
     for other in (*done.records("kept"), *done.records("metadata")):
-        assert all(
-            len(records.floats(other, name)) == 1 for name in (one.name for one in MEASUREMENTS)
-        )
+        assert all(len(records.floats(other, name)) == 1 for name in MEASUREMENTS)
     assert warned(done)["dark"] == ["a/black.png"]
     (found,) = [finding for finding in table(done).warned if finding["reason"] == "dark"]
     assert (found["label"], found["split"]) == ("a", records.text(example, names.SPLIT))

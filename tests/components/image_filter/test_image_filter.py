@@ -3,8 +3,6 @@
 No image is lost, and other engines and shards give the same result.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

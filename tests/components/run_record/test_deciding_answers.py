@@ -1,7 +1,5 @@
 """The answers that decide are counted by class, and the surest of each cell are shown."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

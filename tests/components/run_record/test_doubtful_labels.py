@@ -1,7 +1,5 @@
 """Wrong labels are ranked first."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

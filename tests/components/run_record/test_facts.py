@@ -1,7 +1,5 @@
 """The facts of a run, read from the artifacts that `collect.REPORTED` names."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

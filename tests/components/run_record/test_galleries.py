@@ -1,7 +1,5 @@
 """A row of each class has random images and the least typical ones."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

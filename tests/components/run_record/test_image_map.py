@@ -1,7 +1,5 @@
 """On the map, similar images lie side by side."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from imgpipe.components.run_record.shown_images import image_map

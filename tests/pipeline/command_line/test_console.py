@@ -1,7 +1,5 @@
 """Tests of the progress display, on a pseudo-terminal and together with `--json -`."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import io

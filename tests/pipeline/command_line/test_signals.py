@@ -1,7 +1,5 @@
 """Tests that Ctrl-C and SIGTERM end a command with a message, and a run with a summary too."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess

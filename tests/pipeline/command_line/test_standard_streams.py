@@ -1,7 +1,5 @@
 """Tests that a closed, full or Latin-1 standard output does not change a command's outcome."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

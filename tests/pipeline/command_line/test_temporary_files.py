@@ -1,7 +1,5 @@
 """Tests that temporary files of killed runs and commands are removed by the next one."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Tests that lines on a terminal break at words, and neither inside paths nor inside commands."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 

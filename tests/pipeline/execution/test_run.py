@@ -1,7 +1,5 @@
 """Tests of how a run ends: exit codes and messages of failures, and which run is repeated."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

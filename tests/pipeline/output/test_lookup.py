@@ -1,7 +1,5 @@
 """Tests of which run and which model a path means, and that all commands agree about it."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

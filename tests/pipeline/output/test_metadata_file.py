@@ -1,7 +1,5 @@
 """Tests that an unusable metadata database is set aside, and one in use is left alone."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sqlite3

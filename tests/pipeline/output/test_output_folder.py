@@ -1,7 +1,5 @@
 """Tests of the folders of runs: their names, rights, and what is found in a moved folder."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import time

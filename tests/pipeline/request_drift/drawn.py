@@ -4,8 +4,6 @@ Images are noise of a chosen brightness, and the answers are made up. The record
 and the manifest are real.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Tests of what counts as drift and what as chance, in images and in predictions."""
 
-from __future__ import annotations
-
 import dataclasses
 import shutil
 

@@ -1,7 +1,5 @@
 """Tests that logged images are measured as at ingestion, and which of them."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from types import SimpleNamespace

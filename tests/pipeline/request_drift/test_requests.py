@@ -1,7 +1,5 @@
 """Tests of which answers in a log count, and of which version is compared."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

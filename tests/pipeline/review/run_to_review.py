@@ -1,7 +1,5 @@
 """Makes a past run with doubtful labels, near-duplicates and rejected files, for a review."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

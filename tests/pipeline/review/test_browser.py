@@ -1,7 +1,5 @@
 """Tests of a review in Chromium: with keys only, on a phone, and after the command has ended."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 

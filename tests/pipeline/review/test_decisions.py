@@ -1,7 +1,5 @@
 """Tests that decisions are written to the overrides file at once and can be undone."""
 
-from __future__ import annotations
-
 import pytest
 
 from imgpipe.components.image_filter.judge import overrides

@@ -1,7 +1,5 @@
 """Tests of which images a review asks about, and which answers are possible."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

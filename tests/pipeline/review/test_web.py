@@ -1,7 +1,5 @@
 """Tests of the HTTP interface of a review, on a real port."""
 
-from __future__ import annotations
-
 import http.client
 import io
 import json

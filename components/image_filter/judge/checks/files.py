@@ -20,14 +20,12 @@ from imgpipe.components.common.image_record import (
     ImageRecord,
 )
 from imgpipe.components.image_filter.judge.check import ImageFinding, Result, check
-from imgpipe.components.image_filter.judge.checks.quality import remedy
 from imgpipe.models import names
 
 _ABOUT_LABEL = (TWO_LABELS, OUTSIDE_CLASSES)
 #: Problems that another label for the file does not solve.
 NOT_ABOUT_LABEL = (TWO_SPLITS, TWO_GROUPS, GROUP_ACROSS_SPLITS)
-_PNG = b"\x89PNG\r\n\x1a\n"  # the first bytes of every PNG file
-_PNG_DEPTH = 24  # the depth is its 25th byte
+_PNG_DEPTH = 24  # place of the depth in a PNG file
 _TURNED_BY_VIEWERS = ("PNG", "WEBP")
 _EXIF = (b"eXIf", b"EXIF", b"Raw profile type")  # of PNG, of WebP, and of older programs in PNG
 
@@ -168,16 +166,16 @@ def cmyk(record: ImageRecord, _: object) -> Result:
 )
 def sixteen_bit(record: ImageRecord, _: object) -> Result:
     """More than 8 bits per channel; only the upper 8 are used."""
-    head = record.image_bytes[: _PNG_DEPTH + 1]  # Pillow does not tell it of every PNG
-    png = head.startswith(_PNG) and head[_PNG_DEPTH:] == b"\x10"
-    if not png and not record.content.mode.startswith(("I", "F")):
+    content = record.content
+    depth = record.image_bytes[_PNG_DEPTH:][:1]  # Pillow does not tell it of every PNG
+    is_deep_png = content.format == "PNG" and depth == b"\x10"
+    if not is_deep_png and not content.mode.startswith(("I", "F")):
         return None
-    return f"{record.content.format} with more than 8 bits per channel; 8 are used"
+    return f"{content.format} with more than 8 bits per channel; 8 are used"
 
 
 @check(
     "header",
-    remedy("odd_aspect_ratio"),
     severity="warn",
     threshold=0.35,
     about="shorter side / longer side",

@@ -15,14 +15,6 @@ from imgpipe.models import names
 _BITS = 0.1  # scale of the entropy; images of three 8-bit channels always have less than ten bits
 
 
-def remedy(name: str) -> str:
-    """Return what to do about a finding of the check `name`."""
-    return (
-        f"look at them (--html FILE); to leave them out: --set judge.severity.{name}=reject; to "
-        f"hear no more of them: --set judge.severity.{name}=ignore"
-    )
-
-
 def _below(name: str, seen: str, value: float, least: float) -> Result:
     """Return the finding that a value, which is its score, is below the least one."""
     return None if value >= least else ImageFinding(name, seen, score=value)
@@ -30,7 +22,6 @@ def _below(name: str, seen: str, value: float, least: float) -> Result:
 
 @check(
     "pixels",
-    remedy("dark"),
     severity="warn",
     threshold=0.32,
     about="luminance that the brightest 1 % exceed",
@@ -44,7 +35,6 @@ def dark(record: ImageRecord, least: float) -> Result:
 
 @check(
     "pixels",
-    remedy("light"),
     severity="warn",
     threshold=0.05,
     about="darkness that the darkest 5 % exceed",
@@ -58,7 +48,6 @@ def light(record: ImageRecord, least: float) -> Result:
 
 @check(
     "pixels",
-    remedy("low_information"),
     severity="warn",
     threshold=0.3,
     about="variety of tones (a tenth of their entropy in bits)",
@@ -72,7 +61,6 @@ def low_information(record: ImageRecord, least: float) -> Result:
 
 @check(
     "pixels",
-    remedy("blurry"),
     severity="warn",
     threshold=SHARP,
     about="sharpness",
@@ -84,12 +72,7 @@ def blurry(record: ImageRecord, least: float) -> Result:
     return _below("blurry", seen, record.content.figures[names.SHARPNESS], least)
 
 
-@check(
-    "pixels",
-    remedy("greyscale"),
-    severity="warn",
-    titles={"greyscale": "grey"},
-)
+@check("pixels", severity="warn", titles={"greyscale": "grey"})
 def greyscale(record: ImageRecord, _: object) -> Result:
     """Grey, even if stored with colour channels."""
     content = record.content

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,8 @@ from imgpipe.components.image_filter.judge.check import (
     Result,
     Severity,
     check,
+    usual_remedy,
 )
-from imgpipe.components.image_filter.judge.checks.quality import remedy
 
 NEAR_DUPLICATE = "near_duplicate"
 NEAR_DUPLICATE_ACROSS_SPLITS = "near_duplicate_across_splits"
@@ -29,22 +29,22 @@ NEAR_DUPLICATE_LABEL_CONFLICT = "near_duplicate_label_conflict"
 #: within it. So are different images before the same background; the grey images refuse these.
 RADIUS = 40
 
-_MEND_LABEL = "give both copies the right label, or delete the wrong one, and run again"
 _JOIN_SPLITS = "put both copies into one split (data.group_pattern keeps copies together)"
-
-
-def near_duplicate_remedy(reason: str, severity: Severity) -> str:
-    """Return what to do about a near-duplicate, which `severity` rejects or only warns of."""
-    if reason == NEAR_DUPLICATE_LABEL_CONFLICT:
-        return _MEND_LABEL
-    allow = f'set judge.severity.{reason} to "warn"'
-    if reason == NEAR_DUPLICATE_ACROSS_SPLITS:
-        if severity != "reject":
-            return _JOIN_SPLITS
-        return f"{_JOIN_SPLITS}, or {allow} and evaluate on training images"
-    if severity == "reject":
-        return f"{allow}, or delete the copy that you do not need"
-    return remedy(reason)
+#: What to do about a near-duplicate, by the reason and what happens to the image.
+NEAR_REMEDIES: Mapping[tuple[str, Severity], str] = {
+    (NEAR_DUPLICATE_ACROSS_SPLITS, "reject"): (
+        f"{_JOIN_SPLITS}, or set judge.severity.{NEAR_DUPLICATE_ACROSS_SPLITS} to "
+        '"warn" and evaluate on training images'
+    ),
+    (NEAR_DUPLICATE_ACROSS_SPLITS, "warn"): _JOIN_SPLITS,
+    (NEAR_DUPLICATE_LABEL_CONFLICT, "warn"): (
+        "give both copies the right label, or delete the wrong one, and run again"
+    ),
+    (NEAR_DUPLICATE, "reject"): (
+        f'set judge.severity.{NEAR_DUPLICATE} to "warn", or delete the copy that you do not need'
+    ),
+    (NEAR_DUPLICATE, "warn"): usual_remedy(NEAR_DUPLICATE),
+}
 
 
 def size(width: int, height: int) -> float:
@@ -62,7 +62,6 @@ def _usual_sizes(rows: Sequence[Any], factor: float) -> Limits:
 
 @check(
     "set",
-    remedy("odd_size"),
     severity="warn",
     threshold=3.0,
     about="interquartile ranges below or above the quartiles of the sizes",
@@ -94,7 +93,7 @@ NEAR_DUPLICATE_CHECK = ImageCheck(
     NEAR_DUPLICATE,
     "set",
     None,
-    near_duplicate_remedy(NEAR_DUPLICATE, "warn"),
+    NEAR_REMEDIES[NEAR_DUPLICATE, "warn"],
     severity="warn",
     may_be=WARN,
     finds="Nearly the same image in the same split",
@@ -109,7 +108,7 @@ ACROSS_SPLITS_CHECK = ImageCheck(
     NEAR_DUPLICATE_ACROSS_SPLITS,
     "set",
     None,
-    near_duplicate_remedy(NEAR_DUPLICATE_ACROSS_SPLITS, "reject"),
+    NEAR_REMEDIES[NEAR_DUPLICATE_ACROSS_SPLITS, "reject"],
     may_be=WARN,
     finds="Nearly the same image in another split",
     titles={NEAR_DUPLICATE_ACROSS_SPLITS: "near-duplicate in another split"},

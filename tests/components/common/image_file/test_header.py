@@ -1,7 +1,5 @@
 """The header probe reads the size before the image is decoded, and survives any bytes."""
 
-from __future__ import annotations
-
 import io
 import struct
 import zlib

@@ -1,7 +1,5 @@
 """Photographs of iPhones: transcoded with pi-heif, otherwise rejected with a remedy."""
 
-from __future__ import annotations
-
 import base64
 import io
 import sys

@@ -1,7 +1,5 @@
 """Measurements of images are compared with a plain implementation of the published formulas."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Copies that were saved again, cropped or altered are found, and other images are not."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

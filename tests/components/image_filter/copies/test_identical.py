@@ -1,7 +1,5 @@
 """Which of several identical files is kept."""
 
-from __future__ import annotations
-
 import random
 
 import pytest

@@ -1,7 +1,5 @@
 """How near-duplicates are treated, by split and label."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import random

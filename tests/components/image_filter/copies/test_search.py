@@ -1,7 +1,5 @@
 """The search finds all groups within a radius and no others, in any order of the images."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """The file of overrides: what it may hold, what is refused, and how it is edited."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor

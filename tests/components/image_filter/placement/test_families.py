@@ -1,7 +1,5 @@
 """Families are found where names or capture times tell them, and nowhere else."""
 
-from __future__ import annotations
-
 import collections
 import random
 import uuid

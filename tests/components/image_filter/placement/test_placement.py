@@ -3,8 +3,6 @@
 Near-duplicates and groups stay together, classes get their minimum, and nothing else moves.
 """
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import hashlib

@@ -1,7 +1,5 @@
 """Each check by itself, and the order in which the checks are applied."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 

@@ -1,7 +1,5 @@
 """Files that decode although they are damaged, and healthy ones with unusual bytes."""
 
-from __future__ import annotations
-
 import re
 import struct
 

@@ -1,7 +1,5 @@
 """The quality checks, tested on hand-made images with thresholds and severities."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

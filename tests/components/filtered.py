@@ -1,0 +1,71 @@
+"""A folder that was ingested and filtered on Beam."""
+
+import dataclasses
+import json
+
+from imgpipe.components.common.splits import SplitRule
+from imgpipe.components.common.storage.records import read_examples, shard_files, text
+from imgpipe.components.example_gen.image_example_gen import ingest
+from imgpipe.components.example_gen.settings import ReadPlan, SourceOptions
+from imgpipe.components.example_gen.sources import open_source
+from imgpipe.components.image_filter import quarantine
+from imgpipe.components.image_filter.image_filter import Uris, filter_examples
+from imgpipe.components.image_filter.judge import overrides
+from imgpipe.components.image_filter.settings import FilterPlan
+from imgpipe.models import names
+
+SOURCE = SourceOptions()
+
+
+def beam_pipeline(*flags):
+    """Return a Beam pipeline with these flags; its runner runs in this process."""
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    return beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner", *flags]))
+
+
+class Run:
+    """Ingest and filter a source on Beam.
+
+    `plan` has fields of `FilterPlan`. `summary` is the summary of the filter, and `rejects` are the
+    entries of the quarantine by path.
+    """
+
+    def __init__(self, root, source, rule=None, shard_size=256, flags=(), options=SOURCE, **plan):
+        options = dataclasses.replace(options, source=str(source))
+        scan = open_source(options.source, options).scan()
+        root.mkdir(exist_ok=True)
+        file = root / "overrides.toml"
+        file.write_text(overrides.to_toml(plan.get("overrides", ())), encoding="utf-8")
+        plan["overrides"] = overrides.decisions(file, scan.vocabulary)
+        reading = ReadPlan(
+            options=options,
+            vocabulary=scan.vocabulary,
+            fingerprint=scan.fingerprint,
+            rule=rule or SplitRule(),
+            shard_size=shard_size,
+        )
+        ingested = ingest(beam_pipeline(), f"{root}/examples", reading)
+        uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
+        self.root = root
+        self.summary = filter_examples(
+            beam_pipeline(*flags), uris, FilterPlan(vocabulary=scan.vocabulary, **plan)
+        )
+        files = self.summary["kept"] + self.summary["rejected"]
+        assert ingested["images"] == len(scan.items) == files
+        assert not list((root / "q").glob(".*")), "nothing of the first pass is left"
+        lines = (root / "q" / quarantine.MANIFEST).read_text().splitlines()
+        self.rejects = {reject["path"]: reject for reject in map(json.loads, lines)}
+
+    def records(self, kind):
+        """Return the Examples of an artifact, which is "kept" or "metadata"."""
+        found = []
+        for split in names.SPLITS:
+            for path in shard_files(f"{self.root}/{kind}", split):
+                found += read_examples(path)
+        return found
+
+    def paths(self):
+        """Return the paths of the kept images."""
+        return [text(example, names.PATH) for example in self.records("kept")]
