@@ -35,7 +35,7 @@ def test_what_is_not_used_is_one_line():
     found = of_source(gathered(notes), {"a": 900, "b": 900})
     assert not_used(found) == (
         "1 image whose name begins with a dot, 40 files that are no images, "
-        "skipped masks (400 images), column lesion_id"
+        "skipped masks (400 files), column lesion_id"
     )
     assert not_used(of_source([noted("hidden", ".DS_Store")], PETS)) == ""
     many = [noted("unused_column", f"c{n}") for n in range(6)]

@@ -235,9 +235,9 @@ def test_blessed_is_not_said_beside_much_that_was_left_out():
     left_out = of_source([noted("skipped", "mask", count=60)], {"rock": 60, "paper": 60})
     found = facts() | {"data": data_summary(findings=left_out)}
     assert verdict.sentence(found).startswith(
-        "blessed for the images that were used (not used: skipped mask (60 images)): "
+        "blessed for the images that were used (not used: skipped mask (60 files)): "
     )
-    assert "Not used: skipped mask (60 images)." in render(found, None, {}, BLESSED)
+    assert "Not used: skipped mask (60 files)." in render(found, None, {}, BLESSED)
     few = of_source([noted("skipped", "mask", count=9)], {"rock": 60, "paper": 60})
     found["data"] = data_summary(findings=few)
     assert verdict.sentence(found).startswith("blessed: ")
