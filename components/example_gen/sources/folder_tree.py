@@ -115,11 +115,15 @@ def of_images(items: Iterable[Item], folders: Set[str], skip: Sequence[str]) -> 
     skipped: list[str] = []
     unread: collections.Counter[tuple[str, str]] = collections.Counter()
     for path, files in by_folder.items():
-        kept = [item for item in files if not left_out(item.path)]
-        for item in files if len(kept) < len(files) else ():
-            if why := left_out(item.path):
-                unread[why] += 1
-                skipped += [item.path] if why[0] == "skipped" else []
+        kept = []
+        for item in files:
+            why = left_out(item.path)
+            if why is None:
+                kept.append(item)
+                continue
+            unread[why] += 1
+            if why[0] == "skipped":
+                skipped.append(item.path)
         beside = file_names.beside_images([item.path for item in kept])
         others += sorted(beside)
         images = [item for item in kept if item.path not in beside]

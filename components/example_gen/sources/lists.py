@@ -142,11 +142,6 @@ def _item(path: str, locator: str, rows: Sequence[_Row]) -> Item:
     return Item(path, label, split, group=group, problem=problem, locator=locator)
 
 
-def _numbered(columns: Iterable[int]) -> list[str]:
-    """Return the titles of columns without a header, which are called by their numbers."""
-    return list(map(str, columns))
-
-
 @dataclass(frozen=True)
 class ListSource(Source):
     """A list of files, or a folder with one list for each split, on a mounted file system."""
@@ -278,7 +273,7 @@ class ListSource(Source):
         return rows, tables.unread_columns(titles, unread)
 
     def _cells(self, file: Path, most: int | None = None) -> tuple[list[str], pandas.DataFrame]:
-        """Return the columns of a list, and the cells of its first rows, or of all."""
+        """Return the titles of a list's columns, and the cells of its first rows, or of all."""
         try:
             return tables.read_rows(file, self.options.image_column.isdecimal(), most)
         except (OSError, ValueError) as error:
@@ -287,9 +282,7 @@ class ListSource(Source):
     def _check_header(self, file: Path) -> None:
         """Refuse a table, which may be large, if its header says that none of it is the label."""
         titles, cells = self._cells(file, 2)
-        columns = tables.find_columns(
-            str(file), titles or _numbered(cells.columns), self.options, _ROLES
-        )
+        columns = tables.find_columns(str(file), titles, self.options, _ROLES)
         others = [number for number in cells.columns if number not in columns.values()]
         by_cells = sum(columns[role] < 0 for role in ("path", "label", "split"))
         if columns["label"] < 0 and len(others) > by_cells:
@@ -301,13 +294,13 @@ class ListSource(Source):
         """Return the refusal of a list that has no column of a role."""
         why = f"it has no column for the {role}; name it by data.{tables.SETTINGS[role]}"
         first = cells[:1].to_numpy().ravel().tolist()
-        return tables.not_read(where, why, titles or _numbered(cells.columns), first)
+        return tables.not_read(where, why, titles, first)
 
     def _columns(
         self, where: str, titles: Sequence[str], text: Mapping[int, Sequence[str]]
     ) -> dict[str, int]:
         """Return the column of each role by settings, usual names and cells; -1 for none."""
-        columns = tables.find_columns(where, titles or _numbered(text), self.options, _ROLES)
+        columns = tables.find_columns(where, titles, self.options, _ROLES)
         named = [n for n, cells in text.items() if cells and all(map(is_image, cells))]
         if columns["path"] < 0 and len(named) == 1:
             columns["path"] = named[0]

@@ -25,7 +25,7 @@ from imgpipe.components.common.image_file.file_names import claims_to_be_image, 
 from imgpipe.components.common.splits import are_splits, split_of
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import DataSettings, SourceOptions
-from imgpipe.components.example_gen.sources import folder_tree, tables
+from imgpipe.components.example_gen.sources import folder_tree, local_files, tables
 from imgpipe.components.example_gen.sources.base import Item, NoClasses, Scan
 from imgpipe.components.example_gen.sources.folder_tree import Folder
 from imgpipe.components.example_gen.sources.layout import (
@@ -43,11 +43,10 @@ from imgpipe.models.files.regular_files import open_regular
 from imgpipe.models.finding import Finding
 from imgpipe.models.settings.section import declared
 
-_LISTS = (".csv", ".tsv", ".jsonl", ".ndjson")
 _SHEETS = (".xlsx", ".xls", ".ods")
 _LABELS = ".cls"  # a file beside each image that holds its label, as WebDataset writes
 _LISTS_OF = "manifest:"  # before a folder with a list for each split
-_PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar")
+_PACKED = (*local_files.READ, ".gz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar")
 _MOST_LISTS = 4  # with more, none of them is read
 _WRITE = f"write a list (.csv) with the columns path and label ({tables.GUIDE})"
 _MOST = 6  # readings that a message shows
@@ -203,8 +202,9 @@ def those_that_read(
     that leave out the fewest. What is said of lists that are not read is added to `refused`.
     """
     before: list[tuple[Reading, Sequence[Item]]] = []
-    waiting = iter(readings)
-    while reading := next(waiting, None):
+    waiting = collections.deque(readings)
+    while waiting:
+        reading = waiting.popleft()
         if any(reading.reads_less(other) for other, _ in before) or not reading.can_be_typed():
             continue
         try:
@@ -214,8 +214,9 @@ def those_that_read(
             # A list may lie elsewhere than its images.
             further = error.readings if isinstance(error, SeveralReadings) else []
             answers = [dataclasses.replace(reading, settings=r.settings) for r in further]
-            waiting = itertools.chain(answers, waiting)
-            refused |= {str(error): None} if reading.source and not further else {}
+            waiting.extendleft(reversed(answers))
+            if reading.source and not further:
+                refused.setdefault(str(error))
             continue
         unlabelled = sum(not item.label for item in scan.items)
         is_sensible = 2 * unlabelled <= len(scan.items) and not are_splits(scan.vocabulary)
@@ -231,7 +232,7 @@ def those_that_read(
 def _by_lists(place: Path, others: Sequence[str], is_packed: bool) -> Iterator[Reading]:
     """Yield the readings by lists in a folder: by those that each hold a split, and by each."""
     packed = ", when the archive is unpacked into the folder unpacked" if is_packed else ""
-    lists = _outermost(others, _LISTS)
+    lists = _outermost(others, tables.LISTS)
     around = place / posixpath.commonpath([posixpath.dirname(file) for file in lists or [""]])
     if tables.lists_of_splits(around):
         yield Reading(gives=f"a list for each split{packed}", source=f"{_LISTS_OF}{around}")
@@ -260,16 +261,16 @@ def candidates(tree: Folder, classes: Sequence[Folder], others: Sequence[str]) -
     is_pair = len(inner) == 2 and not splits and inner.isdisjoint(folder.name for folder in classes)
     masks = companions(classes)
     in_a_class = sorted(inner.difference(masks)) if is_pair else []
-    lists = tuple(f"/{file}" for file in _outermost(others, _LISTS))
+    lists = tuple(f"/{file}" for file in _outermost(others, tables.LISTS))
     yield from [Reading({"skip": lists})] if lists else []
     yield from _as_splits(classes)
     yield from (Reading({"skip": (name,), "class_level": 1}) for name in masks)
     for pattern, reading in itertools.product([] if asking else patterns, left_out):
         if len(reading.settings["skip"]) == len(classes) - 1:  # the labels are in one folder
             yield Reading(pattern.settings | reading.settings)
-    yield from left_out if splits else ()
-    yield from (Reading({"class_level": level}) for level in levels)
-    yield from left_out
+    by_level = [Reading({"class_level": level}) for level in levels]
+    # A folder beside splits is rather left out than a class beside them.
+    yield from [*left_out, *by_level] if splits else [*by_level, *left_out]
     yield from (Reading({"skip": (name,), "class_level": 1}) for name in in_a_class)
     yield from patterns
 
@@ -328,7 +329,7 @@ def check_lists(place: Path, others: Sequence[str], scan: Scan) -> list[Finding]
         Ambiguity: A list gives other labels. Its first row names an image, and not the folder that
             it is in.
     """
-    lists = [file for file in _outermost(others, _LISTS) if _differs(place / file, scan)]
+    lists = [file for file in _outermost(others, tables.LISTS) if _differs(place / file, scan)]
     lists = lists or [file for file in others if file.endswith(_LABELS)]
     if lists:
         why = f"{join_names(lists)} may give other labels than the folders"

@@ -124,10 +124,10 @@ def find_splits(where: str, titles: Sequence[str], columns: Mapping[int, Sequenc
         folds = sorted(filter(str.isdecimal, words))
         splits = sorted(words.difference(folds))
         if folds and splits and all(map(split_of, splits)):
-            name = titles[number] if titles else number
             why = (
-                f"the column {name} names the split {join_names(splits)} in some rows, and has "
-                f"{join_names(folds, 4)} in others: write train, validation or test into all"
+                f"the column {titles[number]} names the split {join_names(splits)} in some rows, "
+                f"and has {join_names(folds, 4)} in others: write train, validation or test into "
+                "all"
             )
             raise not_read(where, why)
     return -1
@@ -144,7 +144,7 @@ def unread_columns(header: Sequence[str], columns: Mapping[int, Sequence[str]]) 
     for number, cells in columns.items():
         values = sorted({cell for cell in cells if cell})
         if 1 < len(values) <= _REPEATED * len(cells):
-            name = header[number] if header else str(number)
+            name = header[number]
             detail = f"{len(values):,} values ({join_names(values, 3)})"
             column = shlex.quote(name)
             ways = (
@@ -258,11 +258,12 @@ def _shortened(cell: str) -> str:
 def read_rows(
     file: Path, by_number: bool, most: int | None = None
 ) -> tuple[list[str], pandas.DataFrame]:
-    """Return the columns of a list, none without a header, and its cells by the number of the row.
+    """Return the titles of a list's columns, and its cells by the number of the row.
 
-    The columns of JSON Lines are all keys. `by_number` says that columns are given by numbers, so
-    that there may be no header, and `most` how many lines of a table are read, with that of the
-    header. A file that is no such list is an OSError or a ValueError.
+    Without a header, the titles are the numbers of the columns. The columns of JSON Lines are all
+    keys. `by_number` says that columns are given by numbers, so that there may be no header, and
+    `most` how many lines of a table are read, with that of the header. A file that is no such list
+    is an OSError or a ValueError.
     """
     import pandas
 
@@ -282,7 +283,7 @@ def read_rows(
     first = table.iloc[0].tolist()
     titled = any(is_usual(cell, role) for cell in first for role in ("path", "label"))
     if not titled and (by_number or any(map(file_names.is_image, first))):
-        return [], table
+        return list(map(str, table.columns)), table
     return first, table[1:]
 
 
@@ -312,8 +313,9 @@ def _check_width(titles: Sequence[str]) -> None:
 
 JSON_LINES = (".jsonl", ".ndjson")
 TEXT = ".txt"
-_TABLE = (".csv", ".tsv", TEXT)
-_LISTS = (*_TABLE, *JSON_LINES)
+_TABLE = (".csv", ".tsv")
+#: Endings of lists; a text may be one, too.
+LISTS = (*_TABLE, *JSON_LINES)
 _MIN_PIXELS = 4  # two by two
 _MOST_TEXTS = 20  # text files beside a list that are looked into
 
@@ -323,7 +325,7 @@ def lists_files(locator: str, options: SourceOptions) -> bool:
     path = Path(locator).expanduser()
     if locator.lower().endswith(JSON_LINES):
         return True
-    if not locator.lower().endswith(_TABLE) or not path.is_file():
+    if not locator.lower().endswith((*_TABLE, TEXT)) or not path.is_file():
         return False
     try:
         _, (titles, second) = first_rows(open_regular(path))
@@ -357,11 +359,12 @@ def lists_of_splits(folder: Path) -> dict[str, str]:
 
     Their names say it (train.csv, val.csv), or the folders say it that hold lists of one name.
     """
+    endings = (*LISTS, TEXT)
     inside = sorted(visible(folder))
-    here = [file for file in inside if file.suffix.lower() in _LISTS and split_of(file.name)]
+    here = [file for file in inside if file.suffix.lower() in endings and split_of(file.name)]
     if are_splits([file.name for file in here]):
         return {file.name: split_of(file.name) or "" for file in here}
-    below = [file for inner in inside for file in visible(inner) if file.suffix.lower() in _LISTS]
+    below = [file for inner in inside for file in visible(inner) if file.suffix.lower() in endings]
     parents = [file.parent.name for file in below]
     if are_splits(parents) and len({file.name for file in below}) == 1:
         return {f"{name}/{below[0].name}": split_of(name) or "" for name in parents}
