@@ -1,11 +1,11 @@
-"""What the name of a file says: that it is hidden, an image, or something else."""
+"""What the name of a file says: whether it is hidden, its stem, and its kind by its ending."""
 
 from __future__ import annotations
 
 import functools
 import mimetypes
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 
 #: Camera raw: the values of the sensor, with a small preview that other programs show.
 RAW = frozenset(
@@ -35,7 +35,9 @@ SYSTEM_NAMES = {
     *("__pycache__", "@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"),
     *("@__thumb", "@tmp"),
 }
-_SUFFIX = re.compile(r"\.\d?[a-z][a-z0-9_-]*")  # .jpg, .7z
+#: What may be the ending of an unknown kind of files: .foo, and not .2023.
+_MAY_BE_ENDING = re.compile(r"(?<=.)\.\d?[a-z][a-z0-9_-]*$", re.IGNORECASE)
+_SHORTEST = 3  # characters of an ending with its dot: leaf.a and leaf.b have none
 
 
 def is_hidden(name: str) -> bool:
@@ -48,33 +50,65 @@ def hidden_kind(name: str) -> str:
     return "hidden_image" if is_image(name) and not name.startswith("._") else "hidden"
 
 
-def suffix(path: str) -> str:
-    """Return the suffix of a file's name in lower case; "" for none, as in `IMG.2023`."""
-    return _checked(_parts(path)[1])
+def stem_and_ending(path: str) -> tuple[str, str]:
+    """Take the name of a file apart. All that a name tells of an image is read from its stem.
+
+    An ending is that of a known kind of files; other points in a name are a part of it. A stem has
+    no ending, so that files that belong to each other (x.jpg, x.png, x.jpg.json, x) have the same.
+
+    Args:
+        path: Name of a file, with or without its folders.
+
+    Returns:
+        (stem, last ending in lower case or "").
+
+    Examples:
+        >>> stem_and_ending("cat/elk.7.JPG"), stem_and_ending("cat/elk.7")
+        (('elk.7', '.jpg'), ('elk.7', ''))
+        >>> stem_and_ending("x.jpg.json")
+        ('x', '.json')
+    """
+    name = path.rpartition("/")[2]
+    last = ""
+    while True:
+        before, dot, behind = name.rpartition(".")
+        ending = dot + behind.lower()
+        if not before or ending not in _endings():
+            return name, last
+        name = before
+        last = last or ending
+
+
+def without_ending(path: str) -> str:
+    """Return a path whose file has no ending."""
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}{stem_and_ending(name)[0]}"
+
+
+def ending_of(path: str) -> str:
+    """Return the ending of a file's name in lower case; "" for none, as in `IMG.2023`."""
+    return stem_and_ending(path)[1]
 
 
 def is_image(path: str) -> bool:
-    """Whether the suffix of a file's name is that of an image."""
-    return suffix(path) in _IMAGES
+    """Whether the ending of a file's name is that of an image."""
+    return ending_of(path) in _IMAGES
 
 
 def claims_to_be_image(path: str) -> bool:
-    """Whether a file counts as an image by its name: its suffix says so, or it has none."""
-    return is_image(path) or not suffix(path)
+    """Whether a file counts as an image by its name: its ending says so, or it has none."""
+    return is_image(path) or not _MAY_BE_ENDING.search(path.rpartition("/")[2])
 
 
 @functools.cache
-def _types() -> mimetypes.MimeTypes:
-    return mimetypes.MimeTypes()  # the table of Python, and not that of the system
-
-
-@functools.cache
-def _is_other(ending: str) -> bool:
-    """Whether a suffix is that of a text, a table, a film, an archive or a program."""
-    if not ending or ending in _IMAGES:
-        return False
-    kind = _types().guess_type(f"x{ending}", strict=False)[0] or ""
-    return ending in _OTHERS or bool(kind and not kind.startswith("image/"))
+def _endings() -> Mapping[str, bool]:
+    """Return the endings of all known kinds of files, each with whether it is that of a picture."""
+    types = mimetypes.MimeTypes()  # the table of Python, and not that of the system
+    kinds = types.types_map[0] | types.types_map[1]
+    endings = {ending: kind.startswith("image/") for ending, kind in kinds.items()}
+    endings |= dict.fromkeys((*types.encodings_map, *types.suffix_map, *_OTHERS), False)
+    endings |= dict.fromkeys(_IMAGES, True)
+    return {ending: kind for ending, kind in endings.items() if len(ending) >= _SHORTEST}
 
 
 def beside_images(paths: Iterable[str]) -> set[str]:
@@ -87,30 +121,20 @@ def beside_images(paths: Iterable[str]) -> set[str]:
         Those of another kind, and those of an unknown kind or camera raw that have the name of an
         image beside them, as x.foo and x.jpg.foo beside x.jpg.
     """
-    files = list(paths)
-    asked = [path for path in files if suffix(path) not in _SURE]
-    if not asked:
-        return set()
-    stems = {stem(path) for path in files if suffix(path) in _SURE}
-
-    def is_beside_an_image(path: str) -> bool:
-        return suffix(path) != "" and not stems.isdisjoint((stem(path), stem(stem(path))))
-
-    return {path for path in asked if _is_other(suffix(path)) or is_beside_an_image(path)}
-
-
-def stem(path: str) -> str:
-    """Return the name of a file in lower case, without its folders and its suffix."""
-    return _parts(path)[0]
+    asked: list[tuple[str, str]] = []
+    stems: set[str] = set()
+    for path in paths:
+        stem, ending = stem_and_ending(path)
+        if ending in _SURE:
+            stems.add(stem.lower())
+        else:
+            asked.append((path, ending))
+    return {path for path, ending in asked if _is_no_image(path, ending, stems)}
 
 
-def _parts(path: str) -> tuple[str, str]:
-    """Return what is before the last dot of a name, and the rest; twice as fast as `posixpath`."""
-    name = path.rpartition("/")[2].lower()
-    before, dot, behind = name.rpartition(".")
-    return (before, dot + behind) if before else (name, "")
-
-
-@functools.cache
-def _checked(ending: str) -> str:
-    return ending if _SUFFIX.fullmatch(ending) else ""
+def _is_no_image(path: str, ending: str, stems: Set[str]) -> bool:
+    """Whether a file is of another kind than an image, or belongs to one of these beside it."""
+    if not _endings().get(ending, True):
+        return True
+    before = _MAY_BE_ENDING.sub("", path)
+    return before != path and stem_and_ending(before)[0].lower() in stems

@@ -151,12 +151,12 @@ def _notes(others: Iterable[str], filled: Set[str]) -> list[Finding]:
     files_by_note: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
     for file in others:
         empty = next((above for above in _above(file) if above not in filled), "")
-        files_by_note[empty, "" if empty else file_names.suffix(file)].append(file)
+        files_by_note[empty, "" if empty else file_names.ending_of(file)].append(file)
     return [
         noted("folder_without_images", folder, "holds no file that is an image", len(files))
         if folder
-        else noted("other_files", min(files), f"{suffix} is no image", len(files))
-        for (folder, suffix), files in files_by_note.items()
+        else noted("other_files", min(files), f"{ending} is no image", len(files))
+        for (folder, ending), files in files_by_note.items()
     ]
 
 

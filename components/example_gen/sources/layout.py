@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file import file_names
-from imgpipe.components.common.image_file.file_names import stem
 from imgpipe.components.common.splits import are_splits, split_of
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
@@ -237,11 +236,11 @@ def companions(classes: Sequence[Folder]) -> list[str]:
     """
     counts: collections.Counter[str] = collections.Counter()
     for class_folder in classes:
-        direct_stems = {stem(item.path) for item in class_folder.files}
+        direct_stems = {_stem(item) for item in class_folder.files}
         stems = set(_stems(class_folder))
         for folder in class_folder.walk():
             may_hold_masks = folder is not class_folder and not folder.name.isdigit()
-            for name in (stem(item.path) for item in folder.files):
+            for name in map(_stem, folder.files):
                 match = _ENDING.search(name)
                 if match and name[: match.start()] in stems:
                     counts[f"*{match[0]}*"] += 1
@@ -281,5 +280,9 @@ def _count(names: Iterable[tuple[int, ...]]) -> bool:
 
 
 def _stems(folder: Folder) -> list[str]:
-    """Return the names of all files in a folder without suffixes, sorted."""
-    return sorted(stem(item.path) for inner in folder.walk() for item in inner.files)
+    """Return the names of all files in a folder without endings, sorted."""
+    return sorted(_stem(item) for inner in folder.walk() for item in inner.files)
+
+
+def _stem(item: Item) -> str:
+    return file_names.stem_and_ending(item.path)[0].lower()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import join_names
-from imgpipe.components.common.image_file.file_names import is_hidden, is_image
+from imgpipe.components.common.image_file.file_names import is_hidden, is_image, without_ending
 from imgpipe.components.common.image_record import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
 from imgpipe.components.common.splits import split_word
 from imgpipe.components.example_gen.notes import noted
@@ -72,8 +72,8 @@ def _places(names: Iterable[str], root: str) -> dict[str, tuple[str, str]]:
     files = _files_below(root) if missing else {}
     for name in missing:
         key = _as_written(places[name][0])
-        alike = files.get(key) or files.get(posixpath.splitext(key)[0], [])
-        if len({posixpath.splitext(path)[0] for path in alike}) == 1:
+        alike = files.get(key) or files.get(without_ending(key), [])
+        if len(set(map(without_ending, alike))) == 1:
             places[name] = min(alike), ""  # a photograph has its mask as a PNG beside it
     return places
 
@@ -89,7 +89,7 @@ def _as_written(path: str) -> str:
 
 
 def _files_below(root: str) -> dict[str, list[str]]:
-    """Return all files that are not hidden by their paths, with and without the suffix."""
+    """Return all files that are not hidden by their paths, with and without their endings."""
     by_path: dict[str, list[str]] = collections.defaultdict(list)
     for folder, folders, names in os.walk(root) if root else ():  # not through the whole machine
         folders[:] = sorted(name for name in folders if not is_hidden(name))
@@ -98,7 +98,7 @@ def _files_below(root: str) -> dict[str, list[str]]:
             if not is_hidden(file):
                 path = f"{inside}/{file}".lstrip("/")
                 key = _as_written(path)
-                for written in {key, posixpath.splitext(key)[0]}:
+                for written in {key, without_ending(key)}:
                     by_path[written].append(path)
     return by_path
 

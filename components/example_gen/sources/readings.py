@@ -21,7 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.components.common.formatting import join_names, plural
-from imgpipe.components.common.image_file.file_names import claims_to_be_image, is_image
+from imgpipe.components.common.image_file.file_names import (
+    claims_to_be_image,
+    is_image,
+    without_ending,
+)
 from imgpipe.components.common.splits import are_splits, split_of
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import DataSettings, SourceOptions
@@ -52,8 +56,8 @@ _WRITE = f"write a list (.csv) with the columns path and label ({tables.GUIDE})"
 _MOST = 6  # readings that a message shows
 #: The name of a file up to its number, as in cat.12.jpg, or behind it, as in 12_frog.png.
 _LABELS_IN_NAMES = (
-    r"([^/\d]*?[^/\d\W_])[-_. (]*\d+[^/\d]*\.\w+$",
-    r"(?:^|/)\d+[-_. ]+([^/\d\W][^/\d]*)\.\w+$",
+    r"([^/\d]*?[^/\d\W_])[-_. (]*\d+[^/\d]*(?:\.\w+)?$",
+    r"(?:^|/)\d+[-_ ]+([^/\d\W][^/\d.]*)(?:\.\w+)?$",
 )
 _LEAST = 3  # files that each label of a guessed pattern needs at least
 _FEW = 4  # folders of which any may be left out
@@ -360,8 +364,8 @@ def _differs(file: Path, scan: Scan) -> bool:
 
 
 def _inside_out(path: str) -> list[str]:
-    """Return the name in a path, without its suffix, and the folders from the innermost on."""
-    return posixpath.splitext(path.replace("\\", "/"))[0].lower().split("/")[::-1]
+    """Return the name in a path, without its ending, and the folders from the innermost on."""
+    return without_ending(path.replace("\\", "/")).lower().split("/")[::-1]
 
 
 def _outermost(files: Sequence[str], endings: tuple[str, ...]) -> list[str]:

@@ -345,7 +345,7 @@ def lists_files(locator: str, options: SourceOptions) -> bool:
 
 def texts_of_images(folder: Path, but: Path | None = None) -> list[Finding]:
     """Note the text files in a folder that name images, `but` one: they may hold their splits."""
-    files = sorted(file for file in visible(folder) if file.suffix.lower() == TEXT)
+    files = sorted(file for file in visible(folder) if file_names.ending_of(file.name) == TEXT)
     detail = "names images: it may hold labels or splits"
     return [
         noted("unread_list", file.name, detail, remedies=[GUIDE])
@@ -361,10 +361,19 @@ def lists_of_splits(folder: Path) -> dict[str, str]:
     """
     endings = (*LISTS, TEXT)
     inside = sorted(visible(folder))
-    here = [file for file in inside if file.suffix.lower() in endings and split_of(file.name)]
+    here = [
+        file
+        for file in inside
+        if file_names.ending_of(file.name) in endings and split_of(file.name)
+    ]
     if are_splits([file.name for file in here]):
         return {file.name: split_of(file.name) or "" for file in here}
-    below = [file for inner in inside for file in visible(inner) if file.suffix.lower() in endings]
+    below = [
+        file
+        for inner in inside
+        for file in visible(inner)
+        if file_names.ending_of(file.name) in endings
+    ]
     parents = [file.parent.name for file in below]
     if are_splits(parents) and len({file.name for file in below}) == 1:
         return {f"{name}/{below[0].name}": split_of(name) or "" for name in parents}

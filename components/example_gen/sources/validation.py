@@ -19,6 +19,8 @@ from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources.base import Item, Scan, Source, fingerprint
 from imgpipe.models.errors import ConfigError
 
+_FORMAT = "Cf"  # Unicode category of characters that only direct how others are shown
+
 
 @dataclass(frozen=True)
 class ValidatedSource(Source):
@@ -74,16 +76,17 @@ def validated(scan: Scan, options: SourceOptions) -> Scan:
 def check_class_names(where: str, classes: Iterable[str]) -> None:
     """Check whether a model can answer with names of classes, and people can tell them apart.
 
-    macOS separates letters and accents in the names of files; other systems keep what was typed.
-    Single characters may differ in case, because there are sets of letters.
+    They are compared in the form NFKC and without case, characters that only direct how others are
+    shown, and spaces at the ends. macOS separates letters and accents in the names of files; other
+    systems keep what was typed. Single characters may differ in case, because there are sets of
+    letters. Letters of other alphabets that look alike are different names.
 
     Args:
         where: The source, for messages.
         classes: Names of the classes.
 
     Raises:
-        ConfigError: A name is not UTF-8, or names differ only in case, in spaces or in the form of
-            their accents.
+        ConfigError: A name is not UTF-8, or names differ only in what nobody sees.
     """
     alike: dict[str, list[str]] = collections.defaultdict(list)
     for name in sorted(classes):
@@ -94,14 +97,16 @@ def check_class_names(where: str, classes: Iterable[str]) -> None:
                 f"data source {where!r}: the class name {name!r} is not UTF-8; rename the class, "
                 "because the model answers with its name"
             ) from None
-        seen = " ".join(unicodedata.normalize("NFC", name.replace("\u200b", "")).split())
+        shown = (sign for sign in name if unicodedata.category(sign) != _FORMAT)
+        seen = " ".join(unicodedata.normalize("NFKC", "".join(shown)).split())
         alike[seen if len(seen) == 1 else seen.casefold()].append(name)
     pairs = [" and ".join(map(repr, names)) for names in alike.values() if len(names) > 1]
     if pairs:
         raise ConfigError(
             f"data source {where!r}: two names of a class look the same, {join_names(pairs)}; they "
-            "differ only in case, in spaces or in Unicode normalisation (NFC and NFD). Give both "
-            "the same name: rename one of the folders, or correct the list of labels"
+            "differ only in case, in spaces, in characters that are not shown or in the Unicode "
+            "form of letters. Give both the same name: rename one of the folders, or correct the "
+            "list of labels"
         )
 
 

@@ -72,6 +72,9 @@ def test_training_items_of_a_group_that_is_also_in_validation_are_a_problem():
         ("cafe\u0301", "look the same.*Give both the same name: rename one of the folders"),
         ("caf\u00e9 ", "look the same, 'caf\u00e9' and 'caf\u00e9 '; they differ only in case"),
         ("Caf\u00e9", "look the same, 'Caf\u00e9' and 'caf\u00e9'"),
+        ("\uff43af\u00e9", "look the same.*in characters that are not shown"),
+        ("\u200ecaf\u00e9\ufeff", "look the same"),
+        ("caf\u00ad\u00e9\u3000", "look the same"),
     ],
 )
 def test_class_names_that_cannot_be_answered_or_told_apart_are_refused(other, message):
