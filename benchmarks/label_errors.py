@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks import common, transfer
 from benchmarks.common import Figure
 from benchmarks.transfer import GroupedImages
-from imgpipe.components.run_record.doubtful_labels import DOUBTFUL
+from imgpipe.components.run_record.doubtful_labels import DOUBTFUL, SURELY_WRONG
 from imgpipe.models.features.bank import BankRows, Regression
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.calibration import fit_temperature, softmax, wrong_label_probabilities
@@ -57,6 +57,8 @@ def changed(rows: BankRows, classes: int, share: float) -> str:
     accuracies = []
     doubtful = 0
     found = 0
+    proposed = 0
+    proposed_right = 0
     first = 0
     count = round(share * len(rows))
     for draw in range(DRAWS if count else 1):
@@ -79,11 +81,15 @@ def changed(rows: BankRows, classes: int, share: float) -> str:
         accuracies.append(answers.accuracy)
         doubtful += int((in_doubt > DOUBTFUL).sum())
         found += int(is_wrong[in_doubt > DOUBTFUL].sum())
+        is_proposed = in_doubt > SURELY_WRONG
+        proposed += int(is_proposed.sum())
+        proposed_right += int(is_wrong[is_proposed].sum())
         first += int(is_wrong[np.argsort(-in_doubt)[: round(FIRST * len(rows))]].sum())
     planted = count * len(accuracies)
     return (
         f"accuracy {np.mean(accuracies):.3f}: {found} of {doubtful} doubtful labels are changed "
-        f"ones, of {planted}; {first} of these are in the first {FIRST:.0%} of the ranking"
+        f"ones, of {planted}; {first} of these are in the first {FIRST:.0%} of the ranking; "
+        f"{proposed_right} of {proposed} labels above {SURELY_WRONG:g} are changed ones"
     )
 
 

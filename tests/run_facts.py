@@ -18,6 +18,7 @@ from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.model_pusher.push import Push
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
 from imgpipe.components.run_record.facts import Facts, ShownSettings, page_settings
+from imgpipe.components.run_record.image_answers import ImageAnswers
 from imgpipe.components.run_record.metrics import (
     AnsweredBy,
     DecidingAnswers,
@@ -317,6 +318,7 @@ def facts(
             rows=[{"size": 2, "members": [again]}],
         ),
         "suspects": made(DoubtfulLabels, images=180, disagree=3, doubtful=1, rows=[doubtful]),
+        "answers": made(ImageAnswers),
         "training": history(),
         "baseline": made(BaselineState, version=3, compared=True),
         "serving": [

@@ -185,22 +185,28 @@ def read(file: str, with_findings: bool = False) -> ImageTable:
         ) from error
 
 
-def read_found(uri: str) -> ImageTable:
-    """Read the images of a quarantine in which something was found, or which are in a group.
+def read_all(uri: str, with_findings: bool = False) -> ImageTable:
+    """Read the images of a quarantine.
 
     Args:
         uri: URI of the quarantine.
+        with_findings: See `read`.
 
     Raises:
         ResourceError: There is no table, or it cannot be read.
     """
-    tables = [read(file, with_findings=True) for file in _files(uri)]
+    tables = [read(file, with_findings) for file in _files(uri)]
     return ImageTable([row for table in tables for row in table.rows], tables[0].radius)
 
 
+def read_found(uri: str) -> ImageTable:
+    """Read the images in which something was found, or which are in a group; see `read_all`."""
+    return read_all(uri, with_findings=True)
+
+
 def splits_of_kept(uri: str) -> dict[str, str]:
-    """Return the split of each image that is kept, by content hash; see `read_found`."""
-    return {row.image_hash: row.split for file in _files(uri) for row in read(file).kept}
+    """Return the split of each image that is kept, by content hash; see `read_all`."""
+    return {row.image_hash: row.split for row in read_all(uri).kept}
 
 
 def _files(uri: str) -> list[str]:

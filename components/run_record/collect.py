@@ -23,8 +23,9 @@ from imgpipe.components.image_evaluator.settings import BASELINE_FILE
 from imgpipe.components.image_filter import image_table, quarantine
 from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.model_pusher.settings import PUSH_FILE
-from imgpipe.components.run_record.doubtful_labels import DoubtfulLabels, doubtful_labels
+from imgpipe.components.run_record.doubtful_labels import ComparedLabels, compared_labels
 from imgpipe.components.run_record.facts import Facts, ShownSettings, empty, folds_of
+from imgpipe.components.run_record.image_answers import image_answers
 from imgpipe.components.run_record.metrics import (
     AnsweredBy,
     deciding_answers,
@@ -32,7 +33,7 @@ from imgpipe.components.run_record.metrics import (
     sample,
     slices,
 )
-from imgpipe.components.run_record.shown_images import condensed, galleries, image_map
+from imgpipe.components.run_record.shown_images import condensed, distances, galleries, image_map
 from imgpipe.models import names
 from imgpipe.models.features.bank import BANK_FILE, BankRows, read_rows
 from imgpipe.models.head.answers import OutOfFold
@@ -110,12 +111,17 @@ def collect(uris: Mapping[str, str], settings: ShownSettings) -> Facts:
     _add_metrics(facts, answers)
     if facts["bank"] is not None and facts["bank"]["dim"]:
         bank = read_rows(uris["bank"], names.SPLITS, len(settings["vocabulary"]), 0)
-        facts["suspects"] = _doubtful_labels(facts, uris, bank, answers, images)
+        vocabulary = settings["vocabulary"]
+        compared = _compared_labels(facts, bank, answers, images)
+        if compared is not None:
+            facts["suspects"] = compared.ranking(uris["bank"], vocabulary)
+        far = distances(bank.first_block(), len(vocabulary))
+        facts["answers"] = image_answers(bank.hashes, far, compared)
         # The map takes as long as the rest. The limit of one BLAS thread is set here too, because
         # both threads enter and leave it.
         with one_blas_thread(), ThreadPoolExecutor(1) as threads:
             placed = threads.submit(image_map, bank, sample(answers.deciding()))
-            facts["galleries"] = galleries(bank, uris["bank"], settings["vocabulary"])
+            facts["galleries"] = galleries(bank, uris["bank"], vocabulary, far.own)
             facts["map"] = placed.result()
     training = facts["training"]
     if training is not None:
@@ -163,22 +169,18 @@ def _add_metrics(facts: Facts, answers: AnswerTable) -> None:
         facts["metrics"][names.TEST] = metrics(test)
 
 
-def _doubtful_labels(
-    facts: Facts,
-    uris: Mapping[str, str],
-    bank: BankRows,
-    answers: AnswerTable,
-    images: ImageTable | None,
-) -> DoubtfulLabels | None:
-    """Rank the doubtful labels of the feature bank."""
+def _compared_labels(
+    facts: Facts, bank: BankRows, answers: AnswerTable, images: ImageTable | None
+) -> ComparedLabels | None:
+    """Compare the labels of the feature bank with the answers."""
     # A label that a person has accepted or corrected is not doubted again.
     reviewed = images.reviewed if images is not None else []
     settled = {row["image_hash"] for row in reviewed if row["reason"] in ("accept", "relabel")}
     folds = folds_of(facts)
     unlearned = [label for label, _ in folds["unlearned"]] if folds is not None else []
-    vocabulary = facts["settings"]["vocabulary"]
+    classes = len(facts["settings"]["vocabulary"])
     with one_blas_thread():
-        return doubtful_labels(bank, uris["bank"], vocabulary, answers, unlearned, settled)
+        return compared_labels(bank, classes, answers, unlearned, settled)
 
 
 def encoded_images(examples_uri: str, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:

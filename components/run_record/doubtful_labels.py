@@ -10,7 +10,7 @@ wrong than right. All others are mistakes of the models.
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -19,7 +19,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.image_record import PlacedImage
 from imgpipe.components.common.storage import records
-from imgpipe.models.arrays import Flags, Floats, Integers
+from imgpipe.models.arrays import Flags, Floats, Integers, Names
 from imgpipe.models.features.bank import BankRows, Regression
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.calibration import fit_temperature, softmax, wrong_label_probabilities
@@ -29,6 +29,10 @@ from imgpipe.models.settings.model import ModelSettings
 #: A label that is wrong with a higher probability is doubtful; see docs/benchmarks.md, "Wrong
 #: labels".
 DOUBTFUL = 0.5
+#: A label that is wrong with a higher probability is proposed to be changed. Of 223 such labels of
+#: seven sets 219 were wrong (docs/how-to/bad-labels.md); of those between 0.8 and 0.9, one of two
+#: where no label had been changed.
+SURELY_WRONG = 0.9
 #: In closed form, so that two passes over the features are enough for the head of a fold.
 _REGRESSION = Regression("ridge_regression", 1.0)
 #: Most features that these heads read, evenly drawn. Backbones that flatten their map have more.
@@ -53,70 +57,100 @@ class DoubtfulLabels(TypedDict):
     rows: Annotated[list[DoubtfulLabel], "The first of these, the most likely label errors first."]
 
 
-def doubtful_labels(
+@dataclass(frozen=True)
+class ComparedLabels:
+    """Labels beside the answers of networks that have not seen the images, as arrays [n].
+
+    Attributes:
+        hashes: Content hash of each image.
+        labels: Index of its label.
+        predicted: Index of the answered class; -1 where no such network has answered.
+        sure: Probability of that class.
+        wrong: Probability that the label is wrong; 0 where the label was answered, where a person
+            has confirmed it, and where no network could learn the class.
+    """
+
+    hashes: Names
+    labels: Integers
+    predicted: Integers
+    sure: Floats
+    wrong: Floats
+
+    def ranking(self, bank_uri: str, vocabulary: Sequence[str]) -> DoubtfulLabels:
+        """Return the images that look like another class, the most likely label errors first."""
+        disagreeing = np.flatnonzero(self.wrong)
+        worst = disagreeing[np.argsort(-self.wrong[disagreeing], kind="stable")][:LIMIT]
+        split_and_path = records.places(bank_uri, self.hashes[worst])
+        listed: list[DoubtfulLabel] = [
+            {
+                "path": split_and_path[self.hashes[place]][1],
+                "label": vocabulary[self.labels[place]],
+                "image_hash": self.hashes[place].decode(),
+                "split": split_and_path[self.hashes[place]][0],
+                "looks_like": vocabulary[self.predicted[place]],
+                "wrong": round(float(self.wrong[place]), 4),
+            }
+            for place in worst
+        ]
+        return {
+            "images": len(self.hashes),
+            "disagree": len(disagreeing),
+            "doubtful": int((self.wrong > DOUBTFUL).sum()),
+            "rows": listed,
+        }
+
+
+def compared_labels(
     rows: BankRows,
-    bank_uri: str,
-    vocabulary: Sequence[str],
+    classes: int,
     answers: AnswerTable,
     unlearned: Sequence[int] = (),
     confirmed: Set[str] = frozenset(),
-) -> DoubtfulLabels | None:
-    """Rank the doubtful labels of a feature bank, the most likely label errors first.
+) -> ComparedLabels | None:
+    """Compare the labels of a feature bank with answers by networks that have not seen the images.
 
-    The answers are those by networks that have not seen the images: those that decided about the
-    model, and those for the test split. No fold could learn the classes of `unlearned`, so that
-    their mistakes say nothing about the labels, and the labels of the `confirmed` hashes have been
-    confirmed by a person. None where there are too few images, groups or classes for a ranking.
+    The answers are those that decided about the model, and those for the test split. No fold could
+    learn the classes of `unlearned`, so that their mistakes say nothing about the labels, and the
+    labels of the `confirmed` hashes have been confirmed by a person. None where there are too few
+    images, groups or classes.
     """
     if len(rows) < _FEWEST or len(np.unique(rows.labels)) < 2:
         return None
+    labels = np.asarray(rows.labels)
+    predicted = np.full(len(rows), -1)
+    sure = np.zeros(len(rows))
     wrong = np.zeros(len(rows))
-    looks_like = np.asarray(rows.labels).copy()
     settled = np.isin(rows.hashes, [digest.encode() for digest in confirmed])
-    settled |= np.isin(rows.labels, unlearned)
+    settled |= np.isin(labels, unlearned)
+    _, places, answers_at = np.intersect1d(rows.hashes, answers.hashes, return_indices=True)
+    answered = answers.select(answers_at)
+    answerers: list[tuple[Integers, Integers, Floats, Floats]] = [
+        (places, answered.predicted, answered.confidence, answered.of_label)
+    ]
     others = ~np.isin(rows.hashes, answers.hashes)
     if others.any():  # images of train, where the validation split decides
-        of_folds = _by_folds(rows, others & ~settled, len(vocabulary))
+        of_folds = _by_folds(rows, others, classes)
         if of_folds is None:  # one large group, such as a film
             return None
-        places, seen_as, in_doubt = of_folds
-        looks_like[places] = seen_as
-        wrong[places] = in_doubt
-    answered = answers.select(np.isin(answers.hashes, rows.hashes[~settled]))
-    _, places, answers_at = np.intersect1d(rows.hashes, answered.hashes, return_indices=True)
-    looks_like[places] = answered.predicted[answers_at]
-    of_other = np.where(answered.right, 0, answered.confidence)
-    in_doubt = wrong_label_probabilities(answered.of_label, of_other, len(vocabulary))
-    wrong[places] = in_doubt[answers_at]
-    disagreeing = np.flatnonzero((looks_like != rows.labels) & ~settled)
-    worst = disagreeing[np.argsort(-wrong[disagreeing], kind="stable")][:LIMIT]
-    split_and_path = records.places(bank_uri, rows.hashes[worst])
-    listed: list[DoubtfulLabel] = [
-        {
-            "path": split_and_path[rows.hashes[place]][1],
-            "label": vocabulary[rows.labels[place]],
-            "image_hash": rows.hashes[place].decode(),
-            "split": split_and_path[rows.hashes[place]][0],
-            "looks_like": vocabulary[looks_like[place]],
-            "wrong": round(float(wrong[place]), 4),
-        }
-        for place in worst
-    ]
-    return {
-        "images": len(rows),
-        "disagree": len(disagreeing),
-        "doubtful": int((wrong[disagreeing] > DOUBTFUL).sum()),
-        "rows": listed,
-    }
+        answerers.append(of_folds)
+    for of_rows, seen_as, confidence, of_label in answerers:
+        predicted[of_rows] = seen_as
+        sure[of_rows] = confidence
+        asked = ~settled[of_rows]
+        of_other = np.where(seen_as == labels[of_rows], 0, confidence)
+        in_doubt = wrong_label_probabilities(of_label[asked], of_other[asked], classes)
+        wrong[of_rows[asked]] = in_doubt
+    wrong[predicted == labels] = 0
+    return ComparedLabels(rows.hashes, labels, predicted, sure, wrong)
 
 
 def _by_folds(
     rows: BankRows, wanted: Flags, classes: int
-) -> tuple[Integers, Integers, Floats] | None:
+) -> tuple[Integers, Integers, Floats, Floats] | None:
     """Return which of the wanted images the heads of folds know, and what they answer.
 
-    The answers are the class that each of these images looks like, and the probability that its
-    label is wrong. None without folds.
+    The answers are the class that each of these images looks like, its probability, and that of the
+    label. None without folds.
     """
     first = rows.first_block()
     step = -(-first.features.shape[1] // _WIDEST)
@@ -130,8 +164,5 @@ def _by_folds(
     order = np.argsort(np.asarray(answers.hashes), kind="stable")  # that of the rows
     places = np.flatnonzero(wanted & learned[order])
     shares = softmax(answers.logits[order[places]] / temperature)
-    labels = rows.labels[places]
-    looks_like = shares.argmax(axis=1)
-    of_label = shares[np.arange(len(places)), labels]
-    of_other = np.where(looks_like == labels, 0, shares.max(axis=1))
-    return places, looks_like, wrong_label_probabilities(of_label, of_other, classes)
+    of_label = shares[np.arange(len(places)), rows.labels[places]]
+    return places, shares.argmax(axis=1), shares.max(axis=1), of_label

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from imgpipe.components.image_filter.judge.check import Row
     from imgpipe.components.model_pusher.push import Push
     from imgpipe.components.run_record.doubtful_labels import DoubtfulLabels
+    from imgpipe.components.run_record.image_answers import ImageAnswers
     from imgpipe.components.run_record.metrics import DecidingAnswers, SliceGroup, SplitMetrics
     from imgpipe.components.run_record.run_folder import Identity
     from imgpipe.components.run_record.shown_images import Gallery, ImageMap, ShownNearDuplicates
@@ -78,6 +79,7 @@ class Facts(TypedDict):
     quarantine: str  # URI of the quarantine; "" without one
     bank: BankFacts | None
     suspects: DoubtfulLabels | None  # None with too few images for a ranking
+    answers: ImageAnswers | None  # to every image; None without a feature bank
     training: History | None
     baseline: BaselineState | None
     gate: Decision | None
@@ -102,6 +104,7 @@ def empty(settings: ShownSettings) -> Facts:
         "quarantine": "",
         "bank": None,
         "suspects": None,
+        "answers": None,
         "training": None,
         "baseline": None,
         "gate": None,

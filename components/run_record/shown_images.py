@@ -6,7 +6,7 @@ import heapq
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from imgpipe.components.common.storage import records
 from imgpipe.components.image_filter.image_table import NearGroup
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.judge.image_row import ImageRow
+from imgpipe.models.arrays import Floats
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.feature_distribution import unit
 from imgpipe.models.features.rows import blocks
@@ -106,16 +107,18 @@ def row_length(classes: int) -> int:
     return min(_MOST_OF_CLASS, max(_FEWEST_OF_CLASS, _IMAGES // max(classes, 1)))
 
 
-def galleries(rows: BankRows, bank_uri: str, vocabulary: Sequence[str]) -> list[Gallery]:
+def galleries(
+    rows: BankRows, bank_uri: str, vocabulary: Sequence[str], far: Floats
+) -> list[Gallery]:
     """Choose images of each class of a feature bank.
 
     Args:
         rows: Rows of view 0 of all splits.
         bank_uri: URI of the bank, which tells the paths.
         vocabulary: Class names in sorted order.
+        far: Distance of each row from its class, as `distances` returns it.
     """
     length = row_length(len(vocabulary))
-    far = distances(rows.first_block(), len(vocabulary))
     sample: list[npt.NDArray[np.int64]] = []
     least: list[npt.NDArray[np.int64]] = []
     typical: list[npt.NDArray[np.int64]] = []
@@ -149,8 +152,15 @@ def galleries(rows: BankRows, bank_uri: str, vocabulary: Sequence[str]) -> list[
     ]
 
 
-def distances(rows: BankRows, classes: int) -> npt.NDArray[np.float64]:
-    """Return the cosine distance of each row from the mean of the others of its class, [n].
+class Distances(NamedTuple):
+    """Cosine distances of images from the means of classes, without the image itself, [n] each."""
+
+    own: Floats  # from the mean of its class
+    nearest: Floats  # from the nearest mean
+
+
+def distances(rows: BankRows, classes: int) -> Distances:
+    """Return how far each row is from the mean of the others of its class, and of any class.
 
     Only a few thousand rows are in memory at a time.
     """
@@ -163,13 +173,19 @@ def distances(rows: BankRows, classes: int) -> npt.NDArray[np.float64]:
         ones = np.ones(len(labels))
         members = csr_matrix((ones, (labels, np.arange(len(labels)))), (classes, len(labels)))
         sums += members @ unit(block)
-    distance = np.empty(len(rows))
+    own = np.empty(len(rows))
+    nearest = np.empty(len(rows))
+    means = sums / np.maximum(np.linalg.norm(sums, axis=1), _TINY)[:, None]
     for part, block in blocks(features, _ROWS):
         features_of_rows = unit(block)
-        others = sums[rows.labels[part]] - features_of_rows
+        labels = rows.labels[part]
+        others = sums[labels] - features_of_rows
         lengths = np.maximum(np.linalg.norm(others, axis=1), _TINY)
-        distance[part] = 1 - np.einsum("ij,ij->i", features_of_rows, others) / lengths
-    return distance
+        own[part] = 1 - np.einsum("ij,ij->i", features_of_rows, others) / lengths
+        from_means = 1 - features_of_rows @ means.T
+        from_means[np.arange(len(labels)), labels] = own[part]
+        nearest[part] = from_means.min(axis=1)
+    return Distances(own, nearest)
 
 
 def sampled(kept: Iterable[ImageRow], vocabulary: Sequence[str]) -> list[Gallery]:

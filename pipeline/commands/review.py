@@ -1,4 +1,4 @@
-"""`imgpipe review`: shows doubtful labels, near-duplicates and rejects, and keeps the decisions.
+"""`imgpipe review`: shows the images of a run in a browser, and keeps the decisions about them.
 
 It needs no TensorFlow, unless the source of the images does.
 """
@@ -8,8 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,14 +19,18 @@ from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.output.past_run import PastRun
-    from imgpipe.pipeline.review.questions import Question
     from imgpipe.pipeline.review.web import Review
 
 app = typer.Typer()
 
 PORT = 8502
+_NOT_ENCRYPTED = (
+    " The connection is not encrypted: whoever reads the address of the page can see the images "
+    "and decide."
+)
 _EXAMPLES = """Examples:\n
   imgpipe review imgpipe-out\n
+  imgpipe review imgpipe-out --show tulips:roses\n
   imgpipe review imgpipe-out/runs/20260131-140559 --to overrides.toml
 """
 
@@ -35,6 +38,14 @@ _EXAMPLES = """Examples:\n
 @app.command("review", rich_help_panel=options.DATA_AND_TRAINING, epilog=_EXAMPLES)
 def command(
     out: options.OutArgument = Path("imgpipe-out"),
+    show: Annotated[
+        str,
+        typer.Option(
+            "--show",
+            metavar="WHAT",
+            help="What comes first: a kind such as doubtful, a class, or LABEL:ANSWER.",
+        ),
+    ] = "",
     to: Annotated[
         Path | None,
         typer.Option(
@@ -51,7 +62,8 @@ def command(
         bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
     ] = True,
 ) -> None:
-    """Decide about doubtful labels, near-duplicates and rejected images, in a browser."""
+    """See the images of a run in a browser, and decide about their labels."""
+    from imgpipe.components.common.formatting import plural
     from imgpipe.components.report.blocks import Command, Figures, ResultBlock, Sentence, Span
     from imgpipe.pipeline.command_line import output_files, signals
     from imgpipe.pipeline.command_line.printing import print_blocks
@@ -59,24 +71,17 @@ def command(
     from imgpipe.serving.server import ports
 
     run = run_to_review(out)
-    review = prepare(run, to)
+    review = prepare(run, to, show)
     console = new_console()
-    asked = review.decisions.questions.asked
-    print_blocks(console, [Sentence(_described(run.name, asked))])
-    if not asked:
-        return
+    counts = review.decisions.images.counts(())
+    print_blocks(console, [Sentence(f"run {run.name}: {_described(counts)}")])
     with web.running(review, host, port) as (address, served):
         blocks: list[ResultBlock] = [
             Figures([("decisions", str(review.decisions.file)), ("open", address)]),
             Sentence("Every answer is saved at once. Ctrl-C ends the review."),
         ]
         if not ports.is_loopback(host.strip("[]")):
-            others = Span(f"Others can reach {host}.", "warn")
-            warning = (
-                " The connection is not encrypted: whoever reads the address of the page can see "
-                "the images and decide."
-            )
-            blocks.append(Sentence((others, warning)))
+            blocks.append(Sentence((Span(f"Others can reach {host}.", "warn"), _NOT_ENCRYPTED)))
         print_blocks(console, blocks)
         with _leading_to(address, run.folder) as file:
             if browser:
@@ -86,8 +91,8 @@ def command(
             except signals.Stopped:
                 if signals.exit_code() != 128 + signal.SIGINT:  # Ctrl-C is the usual end
                     raise
-    decided = sum(answer.verdict != "skip" for answer in review.decisions.answers().values())
-    blocks = [Sentence(f"{decided} of {len(asked)} images are decided.")]
+    decided = len(review.decisions.made())
+    blocks = [Sentence(f"{decided} of {plural(counts['all'], 'image')} are decided.")]
     if decided:
         blocks.append(Figures([("apply the decisions:", Command(review.apply))]))
     print_blocks(console, blocks)
@@ -126,8 +131,8 @@ def run_to_review(path: Path) -> PastRun:
     return lookup.run(path, lambda run: (run.folder / FACTS).is_file(), reached)
 
 
-def prepare(run: PastRun, to: Path | None) -> Review:
-    """Read what there is to decide about a run; `to` is the overrides file, or None."""
+def prepare(run: PastRun, to: Path | None, show: str = "") -> Review:
+    """Read the images of a run; `to` is the overrides file, or None; `show` is what comes first."""
     import secrets
 
     from imgpipe.components.report.commands import run_command
@@ -135,10 +140,11 @@ def prepare(run: PastRun, to: Path | None) -> Review:
     from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.configuration.sections import DECISIONS
     from imgpipe.pipeline.definition import source
-    from imgpipe.pipeline.review import questions
+    from imgpipe.pipeline.review import decisions, images
     from imgpipe.pipeline.review.web import Images, Review
 
-    asked = questions.read(run)
+    reviewed = images.read(run)
+    view = images.parse_view(show, reviewed.classes) if show else reviewed.first_view()
     kept = run.folder / CONFIG
     config = configs.load(kept)
     out = config.places.out
@@ -146,27 +152,28 @@ def prepare(run: PastRun, to: Path | None) -> Review:
     if file.is_relative_to(out):  # which may have been moved or copied since
         file = run.out / file.relative_to(out)
     file = (to or file).expanduser().absolute()
-    questions.check(file)
+    decisions.check(file)
     named = ["--set", f"judge.overrides={file}"] if to or config.judge.overrides else []
     return Review(
         run.name,
         run_command(str(run.folder), [*run.moved, *named]),
-        questions.Decisions(asked, file),
-        Images(source.opened(config.data, config.places.judge), asked.images()),
+        decisions.Decisions(reviewed, file),
+        Images(source.opened(config.data, config.places.judge), reviewed.by_hash),
         secrets.token_urlsafe(16),  # 128 random bits
+        view,
     )
 
 
-def _described(name: str, asked: Sequence[Question]) -> str:
-    """Say what there is to decide."""
+def _described(counts: Mapping[str, int]) -> str:
+    """Say how many images there are, and how many of each kind."""
     from imgpipe.components.common.formatting import plural
 
-    words = {
-        "doubtful": "doubtful label",
-        "mistake": "mistake",
-        "near": "near-duplicate",
-        "rejected": "rejected image",
+    words: dict[str, tuple[str, str]] = {
+        "doubtful": ("doubtful label", "doubtful labels"),
+        "mistakes": ("mistake", "mistakes"),
+        "unlike": ("unlike its class", "unlike their class"),
+        "copies": ("copy", "copies"),
+        "rejected": ("rejected", "rejected"),
     }
-    counts = Counter[str](question.kind for question in asked)
-    parts = [plural(counts[kind], word) for kind, word in words.items() if counts[kind]]
-    return f"run {name}: {', '.join(parts) or 'there is nothing to decide'}"
+    parts = [plural(counts[kind], *word) for kind, word in words.items() if counts[kind]]
+    return ", ".join([plural(counts["all"], "image"), *parts])

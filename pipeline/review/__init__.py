@@ -1,6 +1,7 @@
-"""The page of `imgpipe review`: images about which a person decides, one after the other.
+"""The page of `imgpipe review`: the images of a run, and what a person decides about them.
 
-`questions` reads from a run which images there are, `decisions` keeps the answers in the file
-of overrides, and `web` shows the images and answers the browser. `index.html`, `review.css`
-and `review.js` are the page.
+`images` reads the images from a run and makes the views of them, `decisions` keeps the answers in
+the file of overrides, and `web` shows the images and answers the browser. `index.html` and
+`review.css` are the page, `review.js` its behaviour, `gallery.js` shows many images, and
+`viewer.js` one.
 """

@@ -1,17 +1,14 @@
-// Requests of the page of a review, its images, and words that all its parts use.
+// Requests of the page of a review, and its pictures.
+
+import { $, element } from "./elements.js";
 
 const GONE = "The review cannot be reached. Check that imgpipe review is still running, then try again.";
-const KEPT = 24; // large images that are kept in memory
-export const $ = (id) => document.getElementById(id);
+const KEPT = { "": 24, "?small": 600 }; // large and small pictures that are kept in memory
 export const token = decodeURIComponent(location.hash.slice(1));
 
 /** Characters of names that cannot be shown or that change the direction of writing. */
 const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]/gu;
 export const plain = (text) => text.replace(HIDDEN, "\ufffd");
-export const count = (number, one, many) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
-
-const images = new Map(); // hash → promise of an address
-const small = new Map(); // the same for small images, of which all are kept
 
 export async function ask(path, options = {}) {
   let answer;
@@ -27,35 +24,46 @@ export async function ask(path, options = {}) {
   return answer;
 }
 
-export const post = async (path, content) =>
-  (await ask(path, { method: "POST", body: JSON.stringify(content) })).json();
+export const read = async (path, content) =>
+  (await ask(path, content && { method: "POST", body: JSON.stringify(content) })).json();
 
 export function complain(error) {
   $("alert").textContent = error.message;
   $("alert").hidden = false;
 }
 
-const address = (path) => ask(path).then((answer) => answer.blob()).then(URL.createObjectURL);
+const kept = { "": new Map(), "?small": new Map() }; // by size: hash → promise of an address
 
-/** The address of an image in this browser. One that could not be loaded is asked for again. */
-export function load(hash) {
-  if (!images.has(hash)) {
-    images.set(hash, address(`review/images/${hash}`));
-    images.get(hash).catch(() => images.delete(hash));
-    if (images.size > KEPT) {
-      const [oldest, made] = images.entries().next().value;
-      images.delete(oldest);
+/** The address of a picture in this browser. One that could not be loaded is asked for again. */
+export function load(hash, size = "") {
+  const addresses = kept[size];
+  if (!addresses.has(hash)) {
+    const address = ask(`review/pictures/${hash}${size}`).then((answer) => answer.blob()).then(URL.createObjectURL);
+    addresses.set(hash, address);
+    address.catch(() => addresses.delete(hash));
+    if (addresses.size > KEPT[size]) {
+      const [oldest, made] = addresses.entries().next().value;
+      addresses.delete(oldest);
       made.then(URL.revokeObjectURL, () => {});
     }
   }
-  return images.get(hash);
+  return addresses.get(hash);
 }
 
-/** The address of an image of at most 320 pixels. */
-export function loadSmall(hash) {
-  if (!small.has(hash)) {
-    small.set(hash, address(`review/images/${hash}/small`));
-    small.get(hash).catch(() => small.delete(hash));
+/** Pictures are asked for when they are about to come into view. */
+const seen = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (!isIntersecting) continue;
+    seen.unobserve(target);
+    load(target.dataset.hash, "?small").then((address) => { target.src = address; }, (error) => { target.alt = error.message; });
   }
-  return small.get(hash);
+}, { rootMargin: "400px" });
+
+/** A picture of at most 320 pixels; a file that could not be read has none. */
+export function smallPicture(image, words) {
+  const shown = element("img", { alt: words, title: plain(image.path) });
+  if (!image.image_hash) return element("span", { text: "no picture", className: "muted" });
+  shown.dataset.hash = image.image_hash;
+  seen.observe(shown);
+  return shown;
 }

@@ -1,179 +1,44 @@
-// The page of a review: shows one image after the other and saves each answer at once.
+// The page of a review: views of the images of a run, and decisions about them.
 
-import * as pairs from "./pairs.js";
-import { $, ask, complain, count, load, plain, post, token } from "./requests.js";
+import { $, count, element } from "./elements.js";
+import { Gallery } from "./gallery.js";
+import { complain, load, plain, read, smallPicture, token } from "./requests.js";
+import { showImage } from "./viewer.js";
 
 const LOST = "Open the page at the address that imgpipe review prints: this one has no token.";
 const NAMED = 9; // classes with a button and a digit
-
-let questions = []; // those of all kinds, in order
-let classes = [];
-let kind = "";
-let current = null; // the question that is shown
-let busy = false;
-let typical = {}; // images by class
-let pair = null; // the pair of classes that is shown instead of a question
-let rounds = []; // number of images of each answer, of which an answer for a pair has several
-let shown = 0; // counts the questions that were shown, so that a late image is not drawn
-
-const mine = () => questions.filter((question) => question.kind === kind);
-const open = (question) => !question.answer || question.answer.verdict === "skip";
-const words = { accept: "The label is right", reject: "Left out", skip: "Skipped" };
-/** What accepting means, on the button and afterwards. */
-const accepted = {
-  doubtful: ["The label is right", "The label is right"],
-  mistake: ["The label is right", "The label is right"],
-  near: ["Keep it as it is", "Kept as it is"],
-  rejected: ["Use it as it is", "Used as it is"],
+const KINDS = {
+  doubtful: "Doubtful labels", mistakes: "Mistakes of the model", unlike: "Unlike their class", copies: "Copies",
+  rejected: "Rejected", decided: "Decided", all: "All images",
 };
-const told = ({ verdict, label }) => (verdict === "relabel" ? `Relabelled to ${plain(label)}` : words[verdict]);
+const TOLD = { accept: "Kept as it is", reject: "Left out", "": "Undecided" };
 
-function draw() {
-  const all = mine();
-  for (const button of $("kinds").querySelectorAll("button")) {
-    const some = questions.filter((question) => question.kind === button.dataset.kind);
-    button.hidden = !some.length;
-    button.setAttribute("aria-pressed", String(button.dataset.kind === kind));
-    button.querySelector("span").textContent = `${some.filter((question) => !open(question)).length} of ${some.length}`;
-  }
-  pairs.offer(["doubtful", "mistake"].includes(kind) && !pair ? pairs.pairsOf(all.filter(open)) : [], showPair);
-  $("pair").hidden = !pair;
-  $("question").hidden = !current || Boolean(pair);
-  drawEnd();
-  if (!current) return;
-  const { image, answer, why, suggestion } = current;
-  $("label").textContent = image.label ? `Labelled ${plain(image.label)}` : "No label";
-  $("why").replaceChildren(...why.map((text) => Object.assign(document.createElement("li"), { textContent: plain(text) })));
-  $("path").textContent = plain(image.path);
-  [$("accept-words").textContent, words.accept] = accepted[current.kind];
-  const state = answer ? `${told(answer)}.` : "Not decided yet.";
-  $("given").textContent = `${all.indexOf(current) + 1} of ${all.length} · ${image.split || "no split"} · ${state}`;
-  explain("no-accept", current.no_accept && `It cannot be used as it is. ${current.no_accept}.${current.no_relabel ? "" : " Or choose its right class here."}`);
-  explain("no-relabel", current.no_relabel);
-  $("relabel").hidden = Boolean(current.no_relabel);
-  $("accept").disabled = Boolean(current.no_accept);
-  // Blue is what Enter does: to change a doubtful label to the class that is suggested.
-  for (const verdict of ["accept", "skip"]) {
-    $(verdict).classList.toggle("main", byEnter() === verdict);
-    $(`${verdict}-enter`).hidden = byEnter() !== verdict;
-  }
-  for (const verdict of ["accept", "reject", "skip"]) $(verdict).classList.toggle("chosen", answer?.verdict === verdict);
-  drawClasses(image, byEnter() ? "" : suggestion, answer, Boolean(current.no_accept));
-}
+let state = {}; // what the review says of the run
+let view = {}; // the kind, label, answer and order of the images that are shown
+let page = { total: 0, start: 0, images: [] }; // the part of the view that is loaded
+let alone = null; // number in the page of the image that is shown alone
+let ended = false; // whether the last image of a view was passed
+let busy = false;
 
-/** What Enter does besides changing a label: a doubtful label that cannot be changed is skipped. */
-function byEnter() {
-  if (!current || (current.kind === "doubtful" && !current.no_relabel)) return null;
-  if (current.kind === "doubtful") return "skip";
-  return current.no_accept ? null : "accept";
-}
+const told = ({ verdict, label }) => TOLD[verdict] ?? `Label is ${plain(label)}`;
+const isDecided = (image) => Boolean(image.decision.verdict);
+const targets = () => (alone === null ? gallery.chosenItems : [page.images[alone]]);
 
-/** After the last answer: what was decided, and the command that applies it. */
-function drawEnd() {
-  const ended = !current && !pair;
-  const given = questions.map((question) => question.answer?.verdict).filter(Boolean);
-  const times = (verdict) => given.filter((one) => one === verdict).length;
-  const decided = given.length - times("skip");
-  $("end-title").textContent = ended ? `${decided} of ${count(questions.length, "image is", "images are")} decided` : "Apply the decisions";
-  $("apply-words").textContent = ended ? "Run the pipeline with them:" : "When you have decided, run the pipeline with them:";
-  const lines = [
-    [times("relabel"), "label is", "labels are", "changed"],
-    [times("accept"), "image is", "images are", "kept as labelled"],
-    [times("reject"), "image is", "images are", "left out"],
-    [times("skip"), "image is", "images are", "skipped and undecided"],
+/** The content of a tile: the image, its label, another answer, and what is decided. */
+function tile(image) {
+  const differs = image.answer && image.answer !== image.label;
+  const sure = Math.round(100 * image.sure);
+  const answer = image.answer && `${differs ? `answer ${plain(image.answer)} ` : ""}${sure}\u00a0%`;
+  const parts = [
+    smallPicture(image, plain(image.path)),
+    element("span", { className: "name", text: plain(image.label) || "no label" }),
+    element("span", { className: differs ? "name bad" : "muted", text: answer || plain(image.why[0] ?? "") }),
   ];
-  $("decided").replaceChildren(...lines.filter(([number]) => number).map(([number, one, many, what]) =>
-    Object.assign(document.createElement("li"), { textContent: `${count(number, one, many)} ${what}` })));
-  $("decided").hidden = !ended;
-  $("after").hidden = !ended;
-  $("apply-part").hidden = ended && !decided;
-  if (ended) $("end-title").focus();
+  if (isDecided(image)) parts.push(element("span", { className: "decision", text: `✓ ${told(image.decision)}` }));
+  return parts;
 }
 
-function explain(id, text) {
-  $(id).hidden = !text;
-  $(id).textContent = plain(text);
-}
-
-/**
- * The first classes as buttons, each with the same digit on every image, and all others in a list.
- * The suggested class is the first one and has Enter, too. The own label is among them only if it
- * cannot be accepted, as where an identical file has another label.
- */
-function drawClasses(image, suggestion, answer, withOwn) {
-  const offered = classes.filter((name) => withOwn || name !== image.label);
-  const suggested = offered.includes(suggestion) ? [suggestion] : [];
-  const named = [...suggested, ...classes.slice(0, NAMED).filter((name) => offered.includes(name) && name !== suggestion)];
-  $("classes").replaceChildren(...named.map((name) => {
-    const button = Object.assign(document.createElement("button"), { type: "button" });
-    const place = classes.indexOf(name);
-    const keys = [...(name === suggestion ? ["Enter"] : []), ...(place < NAMED ? [String(place + 1)] : [])];
-    button.append(plain(name));
-    for (const key of keys) button.append(" ", Object.assign(document.createElement("kbd"), { textContent: key }));
-    button.dataset.label = name;
-    button.dataset.keys = keys.join(" ");
-    button.classList.toggle("main", name === suggestion);
-    button.classList.toggle("chosen", answer?.verdict === "relabel" && answer.label === name);
-    button.addEventListener("click", () => decide("relabel", name));
-    return button;
-  }));
-  const listed = offered.filter((name) => !named.includes(name));
-  $("more").hidden = !listed.length;
-  $("class").replaceChildren(...listed.map((name) => Object.assign(document.createElement("option"), { value: name, textContent: plain(name) })));
-  if (answer?.verdict === "relabel" && listed.includes(answer.label)) $("class").value = answer.label;
-}
-
-function figure(image, subject) {
-  const box = document.createElement("figure");
-  const frame = Object.assign(document.createElement("div"), { className: "frame" });
-  const caption = document.createElement("figcaption");
-  const name = `${image.label ? plain(image.label) : "no label"}${image.split ? `, ${image.split}` : ""}`;
-  caption.textContent = subject ? `To decide: ${name}` : `Similar image: ${name}, ${plain(image.path)}`;
-  box.classList.toggle("subject", subject);
-  box.append(frame, caption);
-  const round = shown;
-  load(image.image_hash).then(
-    (address) => {
-      if (round === shown) frame.replaceChildren(Object.assign(document.createElement("img"), { src: address, alt: caption.textContent }));
-    },
-    (error) => {
-      frame.replaceChildren(Object.assign(document.createElement("p"), { textContent: error.message }));
-    },
-  );
-  return box;
-}
-
-function show(question) {
-  current = question;
-  pair = null;
-  shown += 1;
-  $("images").replaceChildren();
-  $("typical").replaceChildren();
-  if (current) {
-    $("images").append(figure(current.image, true), ...current.beside.map((image) => figure(image, false)));
-    if (current.suggestion) $("typical").append(...pairs.typicalRows([current.image.label, current.suggestion], typical));
-    const all = mine();
-    const following = all[all.indexOf(current) + 1];
-    if (following) for (const image of [following.image, ...following.beside]) load(image.image_hash).catch(() => {});
-  }
-  draw();
-}
-
-/** Show the next question without an answer, from a position on and then from the start. */
-function advance(from) {
-  const all = mine();
-  const rest = [...all.slice(from), ...all.slice(0, from)];
-  const following = rest.find((question) => !question.answer);
-  if (following) return show(following);
-  const elsewhere = questions.find((question) => !question.answer);
-  if (elsewhere) {
-    kind = elsewhere.kind;
-    return show(elsewhere);
-  }
-  const skipped = questions.filter(open).length;
-  $("status").textContent = skipped ? `All images were seen; ${count(skipped, "was", "were")} skipped.` : "All images are decided.";
-  return show(null);
-}
+const gallery = new Gallery($("gallery"), { draw: tile, opened: look, changed: draw });
 
 async function exclusive(work) {
   if (busy) return;
@@ -188,110 +53,213 @@ async function exclusive(work) {
   }
 }
 
-const decide = (verdict, label = "") => exclusive(async () => {
-  if (!current || (verdict === "accept" && current.no_accept) || (verdict === "relabel" && current.no_relabel)) return;
-  const decided = current;
-  const { answer } = await post("review/answers", { image: decided.image.image_hash, verdict, label });
-  decided.answer = answer;
-  rounds.push(1);
-  $("status").textContent = `${told(answer)}: ${plain(decided.image.path)}`;
-  advance(mine().indexOf(decided) + 1);
-});
-
-function showPair(chosen) {
-  pair = chosen;
-  draw();
-  pairs.showPair(pair, typical);
+/** Load the images of the view from a place on. */
+async function fetchPage(start) {
+  page = await read(`review/images?${new URLSearchParams({ ...view, start })}`);
+  gallery.show(page.images);
 }
 
-/** Save an answer for each image of the pair that is shown; one undo takes all of them back. */
-const decidePair = () => exclusive(async () => {
-  const chosen = pairs.chosenTiles();
-  const { suggestion } = pair;
-  const decided = pair.questions.slice(0, chosen.length);
-  let saved = 0;
-  try {
-    for (const [place, question] of decided.entries()) {
-      const given = chosen[place] ? { verdict: "relabel", label: suggestion } : { verdict: "accept", label: "" };
-      const { answer } = await post("review/answers", { image: question.image.image_hash, ...given });
-      question.answer = answer;
-      saved += 1;
-    }
-  } finally {
-    if (saved) rounds.push(saved);
-  }
-  const changed = chosen.filter(Boolean).length;
-  $("status").textContent = `${count(saved, "label is", "labels are")} decided, ${changed} of them changed to ${plain(suggestion)}.`;
-  advance(0);
+/** Show the images of a view from a place on. */
+const open = (changes, start = 0) => exclusive(async () => {
+  view = { ...view, ...changes };
+  [alone, ended] = [null, false];
+  await fetchPage(start);
+  say("");
+  draw();
 });
+
+/** Show one image alone; beyond the page, the first or the last one of the next page. */
+async function look(number) {
+  if (!page.images.length) return;
+  const place = page.start + number;
+  ended = place >= page.total;
+  if (!ended && place >= 0) {
+    if (number >= page.images.length) await fetchPage(place);
+    else if (number < 0) await fetchPage(Math.max(0, place + 1 - state.page));
+    alone = place - page.start;
+    const next = page.images[alone + 1];
+    if (next?.image_hash) load(next.image_hash).catch(() => {});
+    const image = page.images[alone];
+    const where = `${(place + 1).toLocaleString("en")} of ${page.total.toLocaleString("en")}`;
+    showImage(image, state.typical, `${where} · ${told(image.decision)}`);
+  } else if (ended) alone = null;
+  draw();
+}
+
+const step = (by) => alone !== null && exclusive(() => look(alone + by));
+
+/** Show the next image that is not decided, or the end of the view. */
+async function advance() {
+  do await look(alone + 1);
+  while (alone !== null && isDecided(page.images[alone]));
+}
+
+const decide = (verdict, label = "") => exclusive(async () => {
+  const images = targets().filter((image) => image.image_hash);
+  if (!images.length) return say("Choose images first.");
+  const hashes = [...new Set(images.map((image) => image.image_hash))];
+  const answer = await read("review/answers", { images: hashes, verdict, label });
+  const left = hashes.length - Object.keys(answer.decisions).length;
+  note(answer);
+  say(`${images.length > 1 ? count(hashes.length - left, "image", "images") : plain(images[0].path)}: ${told({ verdict, label })}.` +
+    (left ? ` Not possible for ${left}.` : ""));
+  if (alone !== null) await advance();
+  else gallery.chooseNone();
+});
+
+/** Take what the review says of decisions over into the page. */
+function note({ decisions, decided }) {
+  state.decided = decided;
+  for (const image of page.images) image.decision = decisions[image.image_hash] ?? image.decision;
+  gallery.redraw((image) => image.image_hash in decisions);
+  draw();
+}
 
 const undo = () => exclusive(async () => {
-  let image = "";
-  for (let left = rounds.pop() ?? 1; left > 0; left -= 1) ({ image } = await post("review/undo", {}));
-  if (!image) {
-    $("status").textContent = "There is nothing to undo.";
-    return;
-  }
-  await refresh();
-  const undone = questions.find((question) => question.image.image_hash === image);
-  if (undone) {
-    kind = undone.kind;
-    show(undone);
-    $("status").textContent = `Undone: ${plain(undone.image.path)}`;
-  }
+  const answer = await read("review/undo", {});
+  const hashes = Object.keys(answer.decisions);
+  note(answer);
+  say(hashes.length ? `Undone: ${count(hashes.length, "decision", "decisions")}.` : "There is nothing to undo.");
+  const number = page.images.findIndex((image) => hashes.includes(image.image_hash));
+  if ((alone !== null || ended) && number >= 0) await look(number);
 });
 
-function step(by) {
-  const all = mine();
-  const at = current ? all.indexOf(current) + by : 0;
-  const to = all[at];
-  if (to) show(to);
+/** Do what is proposed for the image that is shown alone: to skip it, unless it is surely wrong. */
+function propose() {
+  const { verdict, label } = page.images[alone].proposal;
+  if (verdict) decide(verdict, label);
+  else step(1);
 }
 
-async function refresh() {
-  const state = await (await ask("review")).json();
-  ({ questions, classes, typical } = state);
-  return state;
+function say(text) {
+  $("status").textContent = text;
 }
 
-for (const verdict of ["accept", "reject", "skip"]) $(verdict).addEventListener("click", () => decide(verdict));
-for (const id of ["undo", "undo-last"]) $(id).addEventListener("click", undo);
-$("again").addEventListener("click", () => show(mine()[0]));
-$("pair-save").addEventListener("click", decidePair);
-$("pair-back").addEventListener("click", () => show(current));
-$("previous").addEventListener("click", () => step(-1));
-$("next").addEventListener("click", () => step(1));
+/** Draw all that is not the images. */
+function draw() {
+  const image = alone === null ? null : page.images[alone];
+  const chosen = gallery.chosen.size;
+  $("many").hidden = Boolean(image) || ended;
+  $("viewer").hidden = !image;
+  $("actions").hidden = ended;
+  for (const part of document.querySelectorAll("[data-in]")) part.hidden = (part.dataset.in === "viewer") !== Boolean(image);
+  drawViews();
+  drawEnd();
+  const [first, last] = [page.start + 1, page.start + page.images.length];
+  $("shown").textContent = page.total ? `${first.toLocaleString("en")} to ${last.toLocaleString("en")} of ${count(page.total, "image", "images")}` : "No image is in this view.";
+  $("before").disabled = page.start === 0;
+  $("after").disabled = last >= page.total;
+  $("chosen").textContent = `${chosen} chosen`;
+  $("range").ariaPressed = String(gallery.range);
+  $("accept-words").textContent = view.kind === "rejected" ? "Use it as it is" : "The label is right";
+  drawActions(image, image ? 1 : chosen);
+}
+
+/** The buttons that decide; blue is what Enter does to an image that is shown alone. */
+function drawActions(image, number) {
+  const proposal = image?.proposal ?? { verdict: "none" };
+  const isMain = (verdict, label = "") => proposal.verdict === verdict && proposal.label === label;
+  const key = (text) => element("kbd", { text });
+  $("accept").disabled = !number || Boolean(image?.no_accept);
+  for (const [id, verdict] of [["reject", "reject"], ["skip", ""]]) {
+    $(id).classList.toggle("main", isMain(verdict));
+    $(id).querySelector("[data-enter]").hidden = !isMain(verdict);
+  }
+  for (const id of ["reject", "forget"]) $(id).disabled = !number || image?.image_hash === "";
+  const suggested = proposal.label && state.classes.indexOf(proposal.label) >= NAMED ? [proposal.label] : [];
+  $("classes").replaceChildren(...[...state.classes.slice(0, NAMED), ...suggested].map((name, place) => {
+    const keys = [...(isMain("relabel", name) ? ["Enter"] : []), ...(place < NAMED ? [String(place + 1)] : [])];
+    const button = element("button", { type: "button", className: isMain("relabel", name) ? "main" : "", text: plain(name) });
+    button.append(...keys.flatMap((text) => [" ", key(text)]));
+    button.disabled = !number || Boolean(image?.no_relabel);
+    button.addEventListener("click", () => decide("relabel", name));
+    return button;
+  }));
+  $("more").hidden = state.classes.length <= NAMED;
+}
+
+/** The kinds of images, and the labels and answers, with their numbers. */
+function drawViews() {
+  const decided = Object.values(state.decided).reduce((sum, each) => sum + each, 0);
+  const kinds = { ...state.kinds, decided };
+  $("kinds").replaceChildren(...Object.entries(KINDS).filter(([kind]) => kinds[kind] || kind === view.kind).map(([kind, title]) => {
+    const button = element("button", { type: "button", ariaPressed: String(kind === view.kind), text: `${title} ${kinds[kind].toLocaleString("en")}` });
+    button.addEventListener("click", () => open({ kind, label: "", answer: "", order: "" }));
+    return button;
+  }));
+  const other = view.kind !== "all"; // the numbers are those of all images
+  const add = (cells, by) => cells.reduce((sums, cell) => sums.set(cell[by], (sums.get(cell[by]) ?? 0) + cell[2]), new Map());
+  const labels = add(state.cells, 0);
+  const answers = add(state.cells.filter(([label]) => !view.label || label === view.label), 1);
+  for (const [id, sums] of [["label", labels], ["answer", answers]]) {
+    const options = state.classes.map((name) => new Option(other ? plain(name) : `${plain(name)} (${sums.get(name) ?? 0})`, name));
+    $(`by-${id}`).replaceChildren(new Option("any", ""), ...options);
+    $(`by-${id}`).value = view[id];
+  }
+  $("by-order").value = view.order;
+}
+
+/** What was decided, the command that applies it, and after a view the one that follows. */
+function drawEnd() {
+  const { accept = 0, relabel = 0, reject = 0 } = state.decided;
+  const lines = [
+    [relabel, "label is", "labels are", "changed"], [accept, "image is", "images are", "kept as labelled"],
+    [reject, "image is", "images are", "left out"],
+  ];
+  $("decided").replaceChildren(...lines.filter(([number]) => number).map(([number, one, many, what]) =>
+    element("li", { text: `${count(number, one, many)} ${what}` })));
+  $("apply-part").hidden = !(accept + relabel + reject);
+  $("end-title").textContent = ended ? `End of: ${KINDS[view.kind]}` : "What is decided";
+  $("end").hidden = !ended && $("apply-part").hidden;
+  $("following").hidden = !ended;
+  if (!ended) return;
+  const kinds = Object.keys(KINDS);
+  const next = kinds.slice(kinds.indexOf(view.kind) + 1).find((kind) => kind !== "decided" && state.kinds[kind]);
+  $("go-on").hidden = !next;
+  $("go-on").textContent = next ? `Go on with: ${KINDS[next]} ${state.kinds[next].toLocaleString("en")}` : "";
+  $("go-on").onclick = () => open({ kind: next, label: "", answer: "", order: "" });
+  $("end-title").focus();
+}
+
+for (const verdict of ["accept", "reject"]) $(verdict).addEventListener("click", () => decide(verdict));
+for (const id of ["label", "answer", "order"]) $(`by-${id}`).addEventListener("change", (event) => open({ [id]: event.target.value }));
+const clicks = {
+  undo, skip: () => step(1), forget: () => decide(""), every: () => gallery.chooseAll(), none: () => gallery.chooseNone(),
+  previous: () => step(-1), close: leave, back: () => open({}), "look-at": () => look(gallery.at),
+  before: () => open({}, Math.max(0, page.start - state.page)), after: () => open({}, page.start + page.images.length),
+  range: () => { gallery.range = !gallery.range; draw(); },
+};
+for (const [id, act] of Object.entries(clicks)) $(id).addEventListener("click", act);
 $("more").addEventListener("submit", (event) => {
   event.preventDefault();
   decide("relabel", $("class").value);
 });
-$("kinds").addEventListener("click", (event) => {
-  const chosen = event.target.closest("button")?.dataset.kind;
-  if (!chosen) return;
-  kind = chosen;
-  show(mine().find((question) => !question.answer) ?? mine()[0]);
-});
+
+/** Go back from one image to all of them. */
+function leave() {
+  const number = alone;
+  alone = null;
+  draw();
+  if (number !== null) gallery.focus(number);
+}
+
 document.addEventListener("click", (event) => {
   // Enter is the blue button, and not the one that the mouse has pressed before.
   if (event.detail) event.target.closest("button")?.blur();
 });
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || !$("keys").checked) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || !$("keys").checked || ended) return;
   if (event.repeat && !event.key.startsWith("Arrow")) return; // a held key decides only one image
   if (event.target.matches("select, input:not([type=checkbox])")) return;
-  if (pair) {
-    if (event.key === "Escape") show(current);
-    return;
-  }
-  const keys = {
-    a: () => decide("accept"), x: () => decide("reject"), s: () => decide("skip"), u: undo,
-    Enter: byEnter() ? () => decide(byEnter()) : null,
-    r: () => $("more").hidden || $("class").focus(), ArrowLeft: () => step(-1), ArrowRight: () => step(1),
+  const everywhere = {
+    a: () => $("accept").disabled || decide("accept"), x: () => $("reject").disabled || decide("reject"),
+    u: undo, d: () => decide(""), Escape: alone === null ? () => gallery.chooseNone() : leave,
   };
+  const inViewer = { s: () => step(1), ArrowLeft: () => step(-1), ArrowRight: () => step(1), Enter: propose };
   if (event.key === "Enter" && event.target.closest("button, summary, a")) return; // which it presses
-  const offered = $("relabel").hidden ? [] : [...$("classes").children];
-  const button = offered.find(({ dataset }) => dataset.keys.split(" ").includes(event.key));
-  const act = button ? () => decide("relabel", button.dataset.label) : keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const button = /^[1-9]$/.test(key) ? $("classes").children[key - 1] : null;
+  const act = button ? () => button.click() : everywhere[key] ?? (alone === null ? null : inViewer[key]);
   if (!act) return;
   event.preventDefault();
   act();
@@ -299,21 +267,16 @@ document.addEventListener("keydown", (event) => {
 
 async function start() {
   if (!token) throw new Error(LOST);
-  const state = await refresh();
+  state = await read("review");
   $("run").textContent = `Run ${state.run}`;
   $("file").textContent = plain(state.file);
   $("apply").textContent = plain(state.apply);
-  const notes = ["Labels of the test split never change.", "An image that is skipped stays undecided."];
-  if (state.not_asked) notes.push(`${count(state.not_asked, "rejected file is", "rejected files are")} not asked about: no decision makes a damaged file readable, and of identical files one is used. imgpipe quarantine list shows all rejected files.`);
-  $("notes").textContent = notes.join(" ");
-  $("end").hidden = false;
-  $("kinds").hidden = false;
-  $("status").textContent = "";
-  kind = questions[0].kind;
-  advance(0);
+  $("class").replaceChildren(...state.classes.map((name) => new Option(plain(name), name)));
+  await open(state.view);
+  $("views").hidden = false;
 }
 
 start().catch((error) => {
-  $("status").textContent = "";
+  say("");
   complain(error);
 });

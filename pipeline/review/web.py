@@ -8,14 +8,12 @@ machine can read images or answer.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import hmac
 import json
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -23,11 +21,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from imgpipe.components.common.image_record import PlacedImage
 from imgpipe.components.example_gen.sources import Item, Source
+from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.report.pictures import thumbnails
 from imgpipe.models.errors import ImgpipeError
-from imgpipe.pipeline.review.questions import Decisions, RefusedAnswer
+from imgpipe.pipeline.review.decisions import Decisions, RefusedAnswer
+from imgpipe.pipeline.review.images import UNDECIDED, ImageView, ReviewDecision
 from imgpipe.serving.server.rest.port import HttpPort, host_to_open
 from imgpipe.serving.server.rest.requests import is_of_another_site
 from imgpipe.serving.server.web import pages
@@ -36,6 +35,7 @@ from imgpipe.serving.server.web import pages
 _SIDE = 1280
 _SMALL_SIDE = 320  # of one of many images
 _QUALITY = 88
+PAGE = 120  # images that the page shows at once
 TOKEN = "X-Imgpipe-Token"
 _STOP_S = 5.0  # seconds for the last answers
 
@@ -48,7 +48,7 @@ class Images:
         shown: The images that may be read, by hash.
     """
 
-    def __init__(self, source: Source, shown: Mapping[str, PlacedImage]) -> None:
+    def __init__(self, source: Source, shown: Mapping[str, ImageRow]) -> None:
         self._source = source
         self._shown = shown
         self._listing = threading.Lock()
@@ -78,10 +78,8 @@ class Images:
     def _content(self, image_hash: str) -> bytes:
         with self._listing:  # the browser asks for several images at the same time
             if self._items is None:
-                wanted = {image["path"] for image in self._shown.values()}
-                items = self._source.listing().items
-                self._items = {item.path: item for item in items if item.path in wanted}
-        item = self._items.get(self._shown[image_hash]["path"])
+                self._items = {item.path: item for item in self._source.listing().items}
+        item = self._items.get(self._shown[image_hash].path)
         if item is None:
             raise RefusedAnswer("The file is no longer in the source. Run the pipeline again.", 404)
         try:
@@ -104,6 +102,7 @@ class Review:
     decisions: Decisions
     images: Images
     token: str  # the secret in the address of the page
+    view: ImageView  # what the page shows first
 
 
 def make_app(review: Review) -> Starlette:
@@ -113,31 +112,22 @@ def make_app(review: Review) -> Starlette:
     async def state(request: Request) -> Response:
         return _json(await run_in_threadpool(describe, review))
 
-    async def image(request: Request) -> Response:
-        return await jpeg(request.path_params["hash"], _SIDE)
+    async def images(request: Request) -> Response:
+        return _json(await run_in_threadpool(describe_page, review, request.query_params))
 
-    async def small_image(request: Request) -> Response:
-        return await jpeg(request.path_params["hash"], _SMALL_SIDE)
-
-    async def jpeg(image_hash: str, side: int) -> Response:
-        data = await run_in_threadpool(review.images.jpeg, image_hash, side)
+    async def picture(request: Request) -> Response:
+        side = _SMALL_SIDE if "small" in request.query_params else _SIDE
+        data = await run_in_threadpool(review.images.jpeg, request.path_params["hash"], side)
         return Response(data, headers=pages.HEADERS, media_type="image/jpeg")
 
     async def answer(request: Request) -> Response:
-        try:
-            given = await request.json()  # of a person who knows the token
-            values = [given.get(key, "") for key in ("image", "verdict", "label")]
-        except (ValueError, AttributeError, RecursionError):
-            values = [None]
-        if not all(isinstance(value, str) for value in values):
-            raise RefusedAnswer(
-                'An answer is JSON: {"image": HASH, "verdict": WORD, "label": CLASS}.'
-            )
-        made = await run_in_threadpool(review.decisions.answer, *values)
-        return _json({"answer": dataclasses.asdict(made)})
+        hashes, decision = _given(await request.body())
+        changed = await run_in_threadpool(review.decisions.answer, hashes, decision)
+        return _json(await run_in_threadpool(describe_decisions, review, changed))
 
     async def undo(request: Request) -> Response:
-        return _json({"image": await run_in_threadpool(review.decisions.undo)})
+        changed = await run_in_threadpool(review.decisions.undo)
+        return _json(await run_in_threadpool(describe_decisions, review, changed))
 
     def route(path: str, handle: _Handler, method: str) -> Route:
         return Route(path, _guarded(review.token, handle), methods=[method])
@@ -146,31 +136,71 @@ def make_app(review: Review) -> Starlette:
         routes=[
             *pages.routes("imgpipe.pipeline.review"),
             route("/review", state, "GET"),
-            route("/review/images/{hash}", image, "GET"),
-            route("/review/images/{hash}/small", small_image, "GET"),
+            route("/review/images", images, "GET"),
+            route("/review/pictures/{hash}", picture, "GET"),
             route("/review/answers", answer, "POST"),
             route("/review/undo", undo, "POST"),
         ]
     )
 
 
-def describe(review: Review) -> dict[str, Any]:
-    """Return the questions and the answers so far, as the page reads them."""
+def _given(body: bytes) -> tuple[list[str], ReviewDecision]:
+    """Return the images and the decision of an answer, of a person who knows the token."""
+    try:
+        answer = json.loads(body)
+        hashes = answer["images"]
+        decision: ReviewDecision = {"verdict": answer["verdict"], "label": answer["label"]}
+        texts = [*hashes, *decision.values()]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        texts = [None]
+    if not all(isinstance(text, str) for text in texts):
+        raise RefusedAnswer(
+            'An answer is JSON: {"images": [HASH, …], "verdict": WORD, "label": CLASS}.'
+        )
+    return hashes, decision
+
+
+def describe(review: Review) -> dict[str, object]:
+    """Return the run, the kinds of its images and what is decided, as the page reads them."""
     decisions = review.decisions
-    asked = decisions.questions
-    answers = {name: dataclasses.asdict(answer) for name, answer in decisions.answers().items()}
+    images = decisions.images
     return {
         "run": review.run,
         "file": str(decisions.file),
         "apply": review.apply,
-        "classes": list(asked.classes),
-        "not_asked": asked.not_asked,
-        "typical": dict(asked.typical),
-        "questions": [
-            dataclasses.asdict(question) | {"answer": answers.get(question.image["image_hash"])}
-            for question in asked.asked
-        ],
+        "classes": images.classes,
+        "kinds": images.counts(decisions.made()),
+        "cells": images.cells,
+        "decided": decisions.counts(),
+        "typical": images.typical,
+        "view": review.view._asdict(),
+        "page": PAGE,
     }
+
+
+def describe_decisions(review: Review, hashes: Sequence[str]) -> dict[str, object]:
+    """Return what is decided about some images, and the number of all images by verdict."""
+    made = review.decisions.made()
+    decided = {image_hash: made.get(image_hash, UNDECIDED) for image_hash in hashes}
+    return {"decisions": decided, "decided": review.decisions.counts()}
+
+
+def describe_page(review: Review, query: Mapping[str, str]) -> dict[str, object]:
+    """Return some images of a view with their decisions, and the number of all of them.
+
+    Raises:
+        RefusedAnswer: There is no such view.
+    """
+    try:
+        view = ImageView(**{name: query[name] for name in ImageView._fields if name in query})
+        start = max(0, int(query.get("start", "0")))
+        made = review.decisions.made()
+        rows = review.decisions.images.view(view, made)
+    except (ValueError, KeyError) as error:
+        raise RefusedAnswer(f"There is no such view of the images: {error}.") from error
+    shown = map(review.decisions.images.shown, rows[start : start + PAGE])
+    listed = [{**image, "decision": made.get(image["image_hash"], UNDECIDED)} for image in shown]
+    return {"total": len(rows), "start": start, "images": listed}
 
 
 _Handler = Callable[[Request], Awaitable[Response]]
@@ -197,7 +227,7 @@ def _guarded(token: str, handle: _Handler) -> _Handler:
     return guarded
 
 
-def _json(content: Any, status: int = 200) -> Response:
+def _json(content: object, status: int = 200) -> Response:
     # Names that are not UTF-8 hold lone surrogates, which only JSON's escapes can express.
     text = json.dumps(content, separators=(",", ":"))
     return Response(text, status, pages.HEADERS, "application/json")

@@ -9,7 +9,8 @@ import pytest
 
 from imgpipe.components.run_record.run_folder import FACTS
 from imgpipe.pipeline.output.output_folder import OutputFolder
-from imgpipe.pipeline.review import questions
+from imgpipe.pipeline.review import images
+from imgpipe.pipeline.review.images import ImageView
 from tests.e2e.case import Case
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -56,7 +57,7 @@ def test_planted_labels_come_first_and_are_asked_about(planted: tuple[Case, Any]
     assert len(found) == 2 * _PLANTED, ranking
     assert set(found) <= set(ranking[: 2 * _PLANTED + 2]), ranking
     (run,) = OutputFolder(case.out).runs
-    asked = questions.read(run).asked
-    assert set(ranking) == {
-        Path(one.image["path"]).name for one in asked if one.kind in ("doubtful", "mistake")
-    }
+    reviewed = images.read(run)
+    shown = [*reviewed.view(ImageView("doubtful")), *reviewed.view(ImageView("mistakes"))]
+    assert [Path(row.path).name for row in shown] == ranking
+    assert len(reviewed.view(ImageView())) == 2 * _IMAGES

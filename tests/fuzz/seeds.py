@@ -282,6 +282,6 @@ def review_answers() -> Iterator[bytes]:
     """One answer of each kind in a review."""
     from tests.pipeline.review.run_to_review import digest
 
-    for verdict, label in (("relabel", "dog"), ("skip", ""), ("reject", "")):
-        answer = {"image": digest("cat/0.png"), "verdict": verdict, "label": label}
+    for verdict, label in (("relabel", "dog"), ("", ""), ("reject", "")):
+        answer = {"images": [digest("cat/0.png")], "verdict": verdict, "label": label}
         yield json.dumps(answer).encode()

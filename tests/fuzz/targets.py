@@ -247,9 +247,9 @@ def _review_answer(file: Path) -> object:
 
     with tempfile.TemporaryDirectory(dir=file.parent) as place:
         run = run_to_review.leave(Path(place) / "out", Path(place))
-        asked = review.prepare(run, None)
-        client = TestClient(web.make_app(asked), "http://localhost")
-        headers = {web.TOKEN: asked.token}
+        prepared = review.prepare(run, None)
+        client = TestClient(web.make_app(prepared), "http://localhost")
+        headers = {web.TOKEN: prepared.token}
         answer = client.post("/review/answers", content=file.read_bytes(), headers=headers).json()
         return f"{'error' in answer} {str(answer.get('error', ''))[:60]}"
 

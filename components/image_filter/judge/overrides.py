@@ -159,9 +159,21 @@ def override_of(image_hash: str, overrides: Mapping[str, Override]) -> Override 
     return override
 
 
-def of_image(overrides: Iterable[Override], image_hash: str) -> tuple[Override, ...]:
-    """Return the entries of one image by its whole hash."""
-    return tuple(o for o in overrides if image_hash.startswith(o.image_hash))
+def of_images(
+    overrides: Iterable[Override], hashes: Iterable[str]
+) -> dict[str, tuple[Override, ...]]:
+    """Return the entries of images by their whole hashes."""
+    by_digits: dict[str, list[Override]] = collections.defaultdict(list)
+    for override in overrides:
+        by_digits[override.image_hash[:_LEAST]].append(override)
+    return {
+        image_hash: tuple(
+            override
+            for override in by_digits.get(image_hash[:_LEAST], ())
+            if image_hash.startswith(override.image_hash)
+        )
+        for image_hash in hashes
+    }
 
 
 def decisions(file: Path | None, vocabulary: Sequence[str]) -> tuple[Override, ...]:
@@ -217,20 +229,19 @@ def to_toml(overrides: Iterable[Override]) -> str:
 
 
 def replace_entries(
-    path: Path, image_hash: str, entries: Sequence[Override]
-) -> tuple[Override, ...]:
-    """Replace all entries of one image in a file, which is created if it does not exist.
+    path: Path, changes: Mapping[str, Sequence[Override]]
+) -> dict[str, tuple[Override, ...]]:
+    """Replace all entries of some images in a file, which is created if it does not exist.
 
-    A first entry of an image is appended, so that comments and the order of the file are kept.
+    First entries of images are appended, so that comments and the order of the file are kept.
     Otherwise the file is written again without its comments.
 
     Args:
         path: Path of the TOML file.
-        image_hash: The whole hash of the image.
-        entries: The new entries of the image; empty to remove the decision.
+        changes: The new entries of each image by its whole hash; empty to remove a decision.
 
     Returns:
-        The entries of the image that were in the file.
+        The entries of the images that were in the file.
 
     Raises:
         ConfigError: The file is invalid.
@@ -240,11 +251,14 @@ def replace_entries(
     try:
         with filelock.FileLock(file.with_name(f".{file.name}.lock"), timeout=_LOCK_SECONDS):
             entries_before = load(path) if path.exists() else ()
-            old = of_image(entries_before, image_hash)
+            old = of_images(entries_before, changes)
+            replaced = {entry for entries in old.values() for entry in entries}
             before = path.read_text(encoding="utf-8") if entries_before else ""
-            if old or f"[[{_TABLE}]]" not in before:  # inline tables cannot be appended to
-                before = _HEADER + to_toml(entry for entry in entries_before if entry not in old)
-            atomic_write(path, before.rstrip("\n") + "\n" + to_toml(entries))
+            if replaced or f"[[{_TABLE}]]" not in before:  # inline tables cannot be appended to
+                left = (entry for entry in entries_before if entry not in replaced)
+                before = _HEADER + to_toml(left)
+            new = [entry for entries in changes.values() for entry in entries]
+            atomic_write(path, before.rstrip("\n") + "\n" + to_toml(new))
     except filelock.Timeout:
         raise ResourceError(
             f"{path}: another process has been writing this file for {_LOCK_SECONDS:.0f} s. Wait "

@@ -1,19 +1,10 @@
 // Labels with their probabilities as bars, one column for each version.
 
+import { element, percent } from "./elements.js";
+
 const FIRST = 10; // classes shown before "Show all"
 export const UNPUBLISHED = "0"; // number of a model that no run has published
 const UNLIKE = "This image is unlike all images from which the model has learned. It knows no other answers than these, so do not rely on them.";
-
-/** An element with text, which is never read as markup. */
-export function element(tag, { text = "", className = "", ...properties } = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), { className, ...properties });
-  if (text !== "") made.textContent = text;
-  made.append(...children);
-  return made;
-}
-
-export const percent = (probability) =>
-  probability > 0 && probability < 0.001 ? "< 0.1 %" : `${(probability * 100).toFixed(1)} %`;
 
 function row({ name, probability }) {
   const fill = element("span");

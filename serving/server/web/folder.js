@@ -1,6 +1,6 @@
 // Many images at once: a table that can be sorted, filtered and downloaded as CSV.
 
-import { element, percent } from "./answers.js";
+import { element, percent } from "./elements.js";
 import { orientation } from "./encoding.js";
 import { Gone, classify } from "./server.js";
 

@@ -44,8 +44,8 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 """Headers of every file: nothing from other sites, no inline code, and no frame around the page."""
-STYLE = "style.css"
-"""The style of all pages, also of the reports of runs."""
+_SHARED = ("style.css", "elements.js")
+"""What all pages share."""
 _NOTICE, _EXAMPLES = "<!-- notice -->", "<!-- examples -->"
 """Places of the notice and of the example images in a page."""
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
@@ -58,7 +58,7 @@ def routes(
 
     Args:
         package: Package whose `.html`, `.css` and `.js` files are the page: `index.html` at
-            `/`, and the others below `/web/`. The style of all pages is added.
+            `/`, and the others below `/web/`. What all pages share is added.
         notice: Sentence in the head of the page; "" for none.
         examples: JPEG files that everybody at the page can try.
     """
@@ -72,8 +72,8 @@ def routes(
         f'<img src="web/examples/{number}" alt="Example {number}"></button>'
         for number in range(1, len(examples) + 1)
     )
-    shared_style = files(__package__) / STYLE
-    by_name = {file.name: file for file in (shared_style, *files(package).iterdir())}
+    shared = [files(__package__) / name for name in _SHARED]
+    by_name = {file.name: file for file in (*shared, *files(package).iterdir())}
     for file in by_name.values():
         suffix = file.name[file.name.rfind(".") :]
         if suffix in _TYPES:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from imgpipe.components.common.storage import records
-from imgpipe.components.run_record.doubtful_labels import doubtful_labels
+from imgpipe.components.run_record.doubtful_labels import compared_labels
 from imgpipe.models import names
 from imgpipe.models.features.bank import read_rows
 from tests.answer_tables import answer, table
@@ -35,9 +35,9 @@ def flipped(labels, share, seed=1):
 def ranked(uri, answers=None, **more):
     """Return the doubtful labels of a bank; without answers, heads are fitted."""
     rows = read_rows(uri, names.SPLITS, len(CLASSES), 0)
-    return doubtful_labels(
-        rows, uri, CLASSES, table(CLASSES) if answers is None else answers, **more
-    )
+    answers = table(CLASSES) if answers is None else answers
+    compared = compared_labels(rows, len(CLASSES), answers, **more)
+    return None if compared is None else compared.ranking(uri, CLASSES)
 
 
 def answered(uri, labels, mistakes):

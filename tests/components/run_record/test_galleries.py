@@ -19,12 +19,18 @@ def clouds(count=120, dim=24, seed=0):
     return random.normal(0, 1, (count, dim)) + centres[labels], labels
 
 
+def galleries_of(uri):
+    """Return the galleries of a bank."""
+    rows = read_rows(uri, names.SPLITS, 3, 0)
+    return galleries(rows, uri, CLASSES, distances(rows, 3).own)
+
+
 def test_the_least_typical_images_come_last_and_no_image_comes_twice(bank):
     features, labels = clouds()
     strange = int(np.flatnonzero(labels == 1)[5])
     features[strange] *= -1
     uri = bank(features, labels)
-    found = galleries(read_rows(uri, names.SPLITS, 3, 0), uri, CLASSES)
+    found = galleries_of(uri)
     assert [row["count"] for row in found] == np.bincount(labels).tolist()
     dogs = found[1]
     assert len(dogs["sample"]) == 9 and len(dogs["least"]) == 3
@@ -42,7 +48,7 @@ def test_a_class_of_one_image_has_a_row_and_no_distance_is_a_number_that_is_none
     uri = bank(features, labels)
     rows = read_rows(uri, names.SPLITS, 3, 0)
     assert np.isfinite(distances(rows, 3)).all()
-    assert [len(row["sample"]) for row in galleries(rows, uri, CLASSES)] == [9, 9, 1]
+    assert [len(row["sample"]) for row in galleries_of(uri)] == [9, 9, 1]
 
 
 def test_without_features_the_same_images_are_chosen_in_any_order():

@@ -7,16 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.components.common.image_record import NamedImage
-from imgpipe.components.image_filter.judge.check import Row
-from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
+from imgpipe.components.common.storage.shards import Shard
+from imgpipe.components.image_filter import image_table
+from imgpipe.components.image_filter.image_table import ImageTable
+from imgpipe.components.image_filter.judge.check import ImageFinding
+from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.run_record.facts import empty, page_settings
-from imgpipe.components.run_record.shown_images import Gallery, ShownNearDuplicates
+from imgpipe.components.run_record.image_answers import ImageAnswers
+from imgpipe.components.run_record.shown_images import Gallery
 from imgpipe.pipeline.output import past_run
 from imgpipe.pipeline.output.past_run import PastRun
 from tests.declared import made
 from tests.images import encoded, noise, soft
 from tests.pipeline import past_runs
 
+CLASSES = ("cat", "dog")
 #: Content by path. The labels of `cat/0.png` and, in the test split, `dog/test.png` are doubtful.
 IMAGES = {
     f"{label}/{n}.png": encoded(soft(n + 10 * i), "PNG")
@@ -33,40 +38,61 @@ def digest(path: str) -> str:
     return hashlib.sha256(IMAGES[path]).hexdigest()
 
 
-def row(path: str, split: str = "train", **more: Any) -> dict[str, Any]:
+def row(path: str, split: str = "train", **more: Any) -> ImageRow:
     """Return what a run records about an image."""
-    return {
-        "path": path,
-        "image_hash": digest(path),
-        "label": path.split("/")[0],
-        "split": split,
-        **more,
-    }
+    label = path.split("/")[0]
+    labels = {"label": label, "label_index": CLASSES.index(label)}
+    source = {"source_label": label, "source_index": CLASSES.index(label)}
+    return ImageRow(path, split=split, image_hash=digest(path), **labels, **source, **more)
+
+
+def reject(path: str, reason: str, detail: str, copy: str = "", **more: Any) -> ImageRow:
+    """Return the row of a rejected file."""
+    finding = ImageFinding(reason, detail, remedy="look at it", kept_copy=copy)
+    return row(path, findings=(finding,), **more)
+
+
+def similar(reason: str, to: str) -> dict[str, Any]:
+    """Return what a near-duplicate of another image has."""
+    finding = ImageFinding(reason, f"similar to {to}", "warn", kept_copy=to)
+    return {"near_group": 1, "findings": (finding,)}
+
+
+CONFLICT = "near_duplicate_label_conflict"
+#: The rows of the run, by path. The content of `cat/2.png` is that of a rejected copy, too.
+ROWS = {
+    image.path: image
+    for image in (
+        row("cat/0.png", **similar(CONFLICT, "dog/0.png")),
+        row("cat/1.png", **similar("near_duplicate", "cat/0.png")),
+        row("cat/2.png"),
+        row("dog/0.png", **similar(CONFLICT, "cat/0.png")),
+        row("dog/1.png"),
+        reject("dog/2.png", "label_conflict", "same bytes as x"),
+        row("dog/test.png", "test"),
+        reject("cat/hostile <img src=x onerror=alert(1)>.png", "too_small", "9 x 9"),
+        reject("cat/broken.jpg", "not_an_image", "unknown"),
+    )
+}
+#: Answer, its probability, the probability that the label is wrong, and the distances, by path.
+ANSWERS = {
+    "cat/0.png": (1, 0.99, 0.95, 0.5, 0.5),
+    "cat/1.png": (1, 0.8, 0.2, 0.1, 0.1),
+    "cat/2.png": (0, 0.9, 0.0, 0.2, 0.2),
+    "dog/0.png": (1, 0.6, 0.0, 3.0, 0.2),
+    "dog/1.png": (1, 0.7, 0.0, 0.3, 0.3),
+    "dog/test.png": (0, 0.97, 0.7, 3.5, 3.5),
+}
 
 
 def facts() -> dict[str, Any]:
     """Return the facts of the run."""
-    reject = {"override": "look at it", "kept_copy": "", "stored": "", "score": 0.0}
-    doubtful = [
-        made(DoubtfulLabel, **row("cat/0.png", looks_like="dog", wrong=0.9)),
-        made(DoubtfulLabel, **row("dog/test.png", "test", looks_like="cat", wrong=0.7)),
-    ]
     galleries = [typical("cat", "cat/2.png", "cat/0.png"), typical("dog", "dog/1.png")]
-    return empty(page_settings("run", "", ["cat", "dog"])) | {
+    names = ("predicted", "sure", "wrong", "unlike_class", "unlike_all")
+    columns = dict(zip(names, map(list, zip(*ANSWERS.values(), strict=True)), strict=True))
+    return empty(page_settings("run", "", CLASSES)) | {
         "galleries": galleries,
-        "suspects": made(DoubtfulLabels, rows=doubtful),
-        "near": made(ShownNearDuplicates, rows=[{"size": 3, "members": near()}]),
-        "rejected": [
-            row("cat/broken.jpg", reason="not_an_image", detail="unknown", **reject),
-            row(
-                "cat/hostile <img src=x onerror=alert(1)>.png",
-                reason="too_small",
-                detail="9 x 9",
-                **reject,
-            ),
-            row("dog/2.png", reason="label_conflict", detail="same bytes as x", **reject),
-            row("cat/2.png", reason="duplicate", detail="same bytes as x", **reject),
-        ],
+        "answers": made(ImageAnswers, image_hash=[*map(digest, ANSWERS)], **columns),
     }
 
 
@@ -74,20 +100,6 @@ def typical(label: str, *paths: str) -> Gallery:
     """Return the gallery of a class with some typical images."""
     images: list[NamedImage] = [{"path": path, "image_hash": digest(path)} for path in paths]
     return made(Gallery, name=label, typical=images)
-
-
-def near() -> list[dict[str, Any]]:
-    """Return a group of near-duplicates, of which one also has a doubtful label."""
-    conflict, copy = "near_duplicate_label_conflict", "near_duplicate"
-    similar = (
-        ("cat/0.png", conflict, "dog/0.png"),
-        ("cat/1.png", copy, "cat/0.png"),
-        ("dog/0.png", conflict, "cat/0.png"),
-    )
-    return [
-        made(Row, **row(path, reason=reason, detail=f"similar to {to}", kept_copy=to))
-        for path, reason, to in similar
-    ]
 
 
 def write(folder: Path) -> Path:
@@ -101,10 +113,17 @@ def write(folder: Path) -> Path:
 
 def leave(out: Path, source: Path | str, settings: Sequence[str] = ()) -> PastRun:
     """Write the folder of a past run on a source, and return the run."""
+    place = out / "artifacts/ImageFilter/quarantine/7"
+    place.mkdir(parents=True)
+    (place / "manifest.jsonl").touch()
+    (place / image_table.FOLDER).mkdir()
+    file = image_table.shard_path(str(place), Shard((), 0, 1))
+    image_table.write(file, ImageTable([*ROWS.values()], 40))
     folder = past_runs.leave(
         out,
         "20260101-000000",
         settings=(f"data.source={json.dumps(str(source))}", *settings),
+        artifacts={"ImageFilter": {"quarantine": str(place)}},
     )
     (folder / "facts.json").write_text(json.dumps(facts()))
     return past_run.read(folder)

@@ -1,4 +1,4 @@
-"""Tests of a review in Chromium: with keys only, on a phone, and after the command has ended."""
+"""Tests of a review in Chromium: by mouse and keys, on a phone, and after the command has ended."""
 
 import contextlib
 import json
@@ -8,14 +8,14 @@ import pytest
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.pipeline.commands import review as command
 from imgpipe.pipeline.review import web
-from imgpipe.pipeline.review.questions import ReviewAnswer
 from tests import axe, browser
 from tests.pipeline.review import run_to_review
 from tests.pipeline.review.run_to_review import digest
 
 pytestmark = [pytest.mark.slow, browser.needed]
 
-LOADED = "document.querySelector('#images figure.subject img')?.naturalWidth"
+LOADED = "document.querySelector('#gallery img')?.naturalWidth"
+ALONE = "document.querySelector('.subject img')?.naturalWidth"
 
 
 @pytest.fixture
@@ -24,14 +24,10 @@ def review(tmp_path):
     return prepared(tmp_path)
 
 
-def prepared(folder, change=None):
-    """Prepare a review of the past run, in which a function may change the doubtful labels."""
+def prepared(folder, show=""):
+    """Prepare a review of the past run."""
     run = run_to_review.leave(folder / "out", run_to_review.write(folder / "photos"))
-    if change is not None:
-        facts = json.loads((run.folder / "facts.json").read_text())
-        change(facts["suspects"]["rows"])
-        (run.folder / "facts.json").write_text(json.dumps(facts))
-    return command.prepare(run, None)
+    return command.prepare(run, None, show)
 
 
 @contextlib.contextmanager
@@ -55,182 +51,182 @@ def page(window, review):
     assert not refused, "no script failed, and the policy refused nothing"
 
 
-def decide(page, key):
-    """Press a key, and wait until the page shows another image."""
-    path = page.text("#path")
-    page.press(key)
-    page.wait(f"document.querySelector('#path').innerText != {json.dumps(path)}")
-
-
-def test_images_are_decided_and_undone_with_keys(page, review):
-    assert page.text("#label") == "Labelled cat" and page.text("#path") == "cat/0.png"
-    page.press("1")  # means cat on every image, and cat is the own label of this one
-    assert page.text("#path") == "cat/0.png"
-    assert page.text("#classes") == "dog Enter 2"
-    decide(page, "Enter")
-    assert page.text("#path") == "dog/test.png"
-    page.press("1")
-    assert page.run("document.querySelector('#relabel').hidden")
-    assert "never change a label of the test split" in page.text("#no-relabel")
-    decide(page, "a")
-    assert page.text("#path") == "dog/0.png"
-    assert page.run("document.querySelectorAll('#images figure').length") == 2
-    decide(page, "x")
-    decide(page, "s")
-    assert page.text("#path") == "dog/2.png"
-    assert page.run("document.querySelector('#accept').disabled")
-    assert "Or choose its right class here." in page.text("#no-accept")
-    choices = page.run(
-        "[...document.querySelectorAll('#classes button')].map((b) => b.dataset.label)"
+def choose_kind(page, name):
+    """Show the images of a kind by its button."""
+    page.run(
+        "[...document.querySelectorAll('#kinds button')]"
+        f".find((one) => one.innerText.startsWith({json.dumps(name)})).click()"
     )
-    assert choices == ["cat", "dog"], "its own label can be confirmed against that of its copy"
-    decide(page, "u")
-    assert page.text("#path") == "cat/1.png"
-    found = {
-        entry.path: (entry.verdict, entry.label) for entry in overrides.load(review.decisions.file)
-    }
-    assert found == {
-        "cat/0.png": ("relabel", "dog"),
-        "dog/test.png": ("accept", ""),
-        "dog/0.png": ("reject", ""),
-    }
-    page.press("ArrowLeft")
-    page.wait("document.querySelector('#path').innerText == 'dog/0.png'")
-    assert "Left out" in page.text("#given")
+    page.wait(
+        "document.querySelector('#kinds [aria-pressed=true]')"
+        f"?.innerText.startsWith({json.dumps(name)})"
+    )
+
+
+def tiles(page):
+    """Return the texts of the tiles, a list of lines each."""
+    texts = page.run("[...document.querySelectorAll('#gallery li')].map((one) => one.innerText)")
+    return [text.splitlines() for text in texts]
 
 
 def blue(page):
-    """Return the texts of the visible blue buttons of the question."""
+    """Return the texts of the visible blue buttons."""
     return page.run(
-        "[...document.querySelectorAll('#judge button.main')]"
+        "[...document.querySelectorAll('#actions button.main')]"
         ".filter((one) => one.checkVisibility()).map((one) => one.innerText)"
     )
 
 
-def test_blue_is_what_enter_does(page, review):
-    assert blue(page) == ["dog Enter 2"], "it changes the label"
-    decide(page, "Enter")
-    assert review.decisions.answers()[digest("cat/0.png")] == ReviewAnswer("relabel", "dog")
+def told(page, text):
+    """Wait until the page has told something."""
+    page.wait(f"document.querySelector('#status').innerText.includes({json.dumps(text)})")
+
+
+def test_images_of_every_kind_are_seen_with_labels_and_answers(page):
+    kinds = page.run("[...document.querySelectorAll('#kinds button')].map((one) => one.innerText)")
+    assert kinds == [
+        "Doubtful labels 2",
+        "Mistakes of the model 1",
+        "Unlike their class 2",
+        "Copies 3",
+        "Rejected 3",
+        "All images 9",
+    ]
+    assert tiles(page) == [["cat", "answer dog 99\xa0%"], ["dog", "answer cat 97\xa0%"]]
+    choose_kind(page, "Rejected")
+    assert "cat/hostile <img src=x onerror=alert(1)>.png" in page.run(
+        "[...document.querySelectorAll('#gallery img')].map((one) => one.alt)"
+    )
+    choose_kind(page, "All")
+    page.run("document.querySelector('#by-label').value = 'cat'")
+    page.run("document.querySelector('#by-label').dispatchEvent(new Event('change'))")
+    page.wait("document.querySelector('#shown').innerText == '1 to 5 of 5 images'")
+    answers = page.run("[...document.querySelector('#by-answer').options].map((one) => one.text)")
+    assert answers == ["any", "cat (1)", "dog (2)"], "the cells of the row of this label"
+
+
+def test_one_many_and_a_range_are_chosen_by_mouse_and_keys(page, review):
+    choose_kind(page, "All")
+    page.click("#gallery li:nth-child(2)")
+    page.click("#gallery li:nth-child(4)")
+    assert page.text("#chosen") == "2 chosen"
+    page.click("#range")
+    page.click("#gallery li:nth-child(6)")
+    assert page.text("#chosen") == "4 chosen", "from the one chosen before up to this one"
+    page.press("Escape")
+    assert page.text("#chosen") == "0 chosen"
+    for key in (" ", "ArrowRight", "ArrowRight", " "):
+        page.press(key)
+    assert page.text("#chosen") == "2 chosen"
+    page.press("x")
+    told(page, "2 images: Left out.")
+    assert len(overrides.load(review.decisions.file)) == 2
+    assert sum("✓ Left out" in tile for tile in tiles(page)) == 2
+    page.press("u")
+    told(page, "Undone: 2 decisions.")
+    assert overrides.load(review.decisions.file) == ()
+    assert not any("✓ Left out" in tile for tile in tiles(page))
+
+
+def test_one_by_one_enter_changes_only_a_label_that_is_surely_wrong(page, review):
+    page.click("#look-at")
+    page.wait(ALONE)
+    assert page.text("#label") == "Labelled cat" and page.text("#path") == "cat/0.png"
+    assert blue(page) == ["dog Enter 2"]
+    page.press("Enter")
+    page.wait("document.querySelector('#path').innerText == 'dog/test.png'")
+    assert blue(page) == ["Leave out Enter X"], "it is unlike the images of every class"
+    assert "never change a label of the test split" in page.text("#obstacles")
+    page.press("1")
     assert page.text("#path") == "dog/test.png"
-    assert blue(page) == ["Skip Enter S"], "the label of a test image cannot be changed"
-    decide(page, "Enter")
-    assert page.text("#path") == "dog/0.png"
-    assert blue(page) == ["Keep it as it is Enter A"], "no other class is suggested"
-    decide(page, "Enter")
-    assert review.decisions.answers() == {
-        digest("cat/0.png"): ReviewAnswer("relabel", "dog"),
-        digest("dog/test.png"): ReviewAnswer("skip"),
-        digest("dog/0.png"): ReviewAnswer("accept"),
-    }
+    page.press("s")
+    page.wait("!document.querySelector('#end').hidden")
+    assert review.decisions.made() == {digest("cat/0.png"): {"verdict": "relabel", "label": "dog"}}
 
 
-def test_for_a_mistake_of_the_model_blue_is_that_the_label_is_right(window, tmp_path):
-    mistake = run_to_review.row("cat/1.png", looks_like="dog", wrong=0.2)
-    review = prepared(tmp_path, lambda rows: rows.__setitem__(slice(None), [mistake]))
-    with opened(window, review):
-        assert "Mistakes of the model 0 of 1" in window.text("#kinds")
-        assert blue(window) == ["The label is right Enter A"]
-        decide(window, "Enter")
-        assert review.decisions.answers() == {digest("cat/1.png"): ReviewAnswer("accept")}
+def test_the_doubtful_labels_end_with_what_was_decided_and_enter_decides_nothing_more(page, review):
+    page.click("#look-at")
+    page.wait(ALONE)
+    page.press("a")
+    page.wait("document.querySelector('#path').innerText == 'dog/test.png'")
+    page.press("Enter")
+    page.wait("!document.querySelector('#following').hidden")
+    assert page.text("#end-title") == "End of: Doubtful labels"
+    assert page.text("#decided").splitlines() == [
+        "1 image is kept as labelled",
+        "1 image is left out",
+    ]
+    assert page.text("#apply") == review.apply
+    page.press("Enter")
+    assert len(review.decisions.made()) == 2
+    assert page.text("#go-on") == "Go on with: Mistakes of the model 1"
+    page.run("document.querySelector('#go-on').click()")
+    page.wait("!document.querySelector('#many').hidden")
+    page.click("#look-at")
+    page.wait(ALONE)
+    assert page.text("#path") == "cat/1.png" and blue(page) == ["Skip Enter S"]
+    page.press("Escape")
+    page.wait("!document.querySelector('#many').hidden")
 
 
 def test_after_a_click_enter_is_the_blue_button_all_the_same(page, review):
-    page.click("#skip")
-    page.wait("document.querySelector('#path').innerText == 'dog/test.png'")
-    page.click("#accept")
-    page.wait("document.querySelector('#path').innerText == 'dog/0.png'")
-    page.click("#next")
-    page.click("#previous")
+    choose_kind(page, "Mistakes")
+    page.click("#look-at")
+    page.wait(ALONE)
+    page.run("document.querySelector('#keys').focus()")
+    page.click("#undo")
+    told(page, "There is nothing to undo.")
     page.press("Enter")
-    page.wait("document.querySelector('#path').innerText != 'dog/0.png'")
-    assert review.decisions.answers()[digest("dog/0.png")] == ReviewAnswer("accept")
+    page.wait("!document.querySelector('#following').hidden")
+    assert review.decisions.made() == {}
 
 
-def test_after_the_last_answer_the_page_says_what_was_decided_and_how_to_apply_it(page, review):
-    decide(page, "Enter")
-    for key in "sxas":
-        decide(page, key)
-    page.press("x")
-    page.wait("document.querySelector('#question').hidden")
-    assert page.text("#end-title") == "4 of 6 images are decided"
-    assert page.text("#decided").splitlines() == [
-        "1 label is changed",
-        "1 image is kept as labelled",
-        "2 images are left out",
-        "2 images are skipped and undecided",
+def test_similar_and_typical_images_lie_beside_an_image(page):
+    page.click("#look-at")
+    page.wait(ALONE)
+    captions = page.run("[...document.querySelectorAll('figcaption')].map((one) => one.innerText)")
+    assert captions == [
+        "To decide: cat, train",
+        "Similar image: dog, train, dog/0.png",
+        "Typical of cat",
+        "Typical of dog",
     ]
-    assert page.text("#apply") == review.apply
-    page.press("Enter")  # decides nothing more
-    assert len(review.decisions.answers()) == 6
-    page.run("document.querySelector('#again').click()")
-    page.wait("!document.querySelector('#question').hidden")
-    assert page.text("#end-title") == "Apply the decisions"
+    page.wait("[...document.querySelectorAll('#typical img')].every((one) => one.naturalWidth)")
+
+
+def test_what_show_names_comes_first_and_pages_follow_each_other(window, tmp_path, monkeypatch):
+    monkeypatch.setattr(web, "PAGE", 1)
+    with opened(window, prepared(tmp_path, "cat:dog")):
+        assert window.text("#shown") == "1 to 1 of 2 images"
+        window.click("#after")
+        window.wait("document.querySelector('#shown').innerText == '2 to 2 of 2 images'")
+        window.click("#look-at")
+        window.wait("document.querySelector('#path').innerText == 'cat/1.png'")
+        window.press("ArrowLeft")
+        window.wait("document.querySelector('#path').innerText == 'cat/0.png'")
+        window.press("a")
+        window.wait("document.querySelector('#path').innerText == 'cat/1.png'")
 
 
 def test_on_a_phone_image_and_answers_fit_into_the_window(page):
     page.look(390, 800)
-    page.press("ArrowRight")
-    page.press("ArrowLeft")
-    page.wait(LOADED)
+    page.run("document.querySelector('#look-at').click()")
+    page.wait(ALONE)
     bottoms = page.run(
-        "[...document.querySelectorAll('#images img, #accept, #reject, #skip, #classes button')]"
+        "[...document.querySelectorAll('.subject img, #accept, #reject, #skip, #classes button')]"
         ".map((one) => one.getBoundingClientRect().bottom)"
     )
-    assert len(bottoms) == 6, "the image, a similar one, three verdicts and a class"
+    assert len(bottoms) == 6, "the image, three verdicts and two classes"
     assert max(bottoms) <= 800
-
-
-def test_typical_images_of_both_classes_lie_beside_a_doubtful_one(page):
-    page.wait("[...document.querySelectorAll('#typical img')].every((one) => one.naturalWidth)")
-    captions = "[...document.querySelectorAll('#typical figcaption')].map((one) => one.innerText)"
-    assert page.run(captions) == ["Typical of cat", "Typical of dog"]
-    assert page.run("document.querySelectorAll('#typical img').length") == 2
-
-
-def test_a_pair_of_classes_is_answered_and_undone_in_one_go(window, tmp_path):
-    doubtful = run_to_review.row("cat/1.png", looks_like="dog", wrong=0.6)
-    review = prepared(tmp_path, lambda rows: rows.insert(1, doubtful))
-    with opened(window, review):
-        window.wait("!document.querySelector('#pairs').hidden")
-        assert window.text("#pair-buttons") == "cat taken for dog: 2"
-        window.run("document.querySelector('#pair-buttons button').click()")
-        window.wait("[...document.querySelectorAll('#pair img')].every((one) => one.naturalWidth)")
-        assert window.text("#pair-words") == "Choose the images that are dog. All others are cat."
-        if axe.SCRIPT.is_file():
-            assert axe.violations(window) == []
-        window.run("document.querySelectorAll('.tile')[1].click()")
-        assert window.text("#pair-save") == "Save: 1 is dog, 1 is cat"
-        window.press("x")
-        assert not review.decisions.answers(), "keys mean nothing where several images are shown"
-        window.run("document.querySelector('#pair-save').click()")
-        window.wait("document.querySelector('#path').innerText == 'dog/test.png'")
-        assert review.decisions.answers() == {
-            digest("cat/0.png"): ReviewAnswer("accept"),
-            digest("cat/1.png"): ReviewAnswer("relabel", "dog"),
-        }
-        assert window.run("document.querySelector('#pairs').hidden")
-        window.press("u")
-        window.wait("document.querySelector('#path').innerText == 'cat/0.png'")
-        assert not review.decisions.answers()
-
-
-def test_a_hostile_name_is_shown_as_text_and_a_reload_keeps_the_state(page, review):
-    for _ in range(5):
-        decide(page, "s")
-    assert "cat/hostile <img src=x onerror=alert(1)>.png" in page.text("#path")
-    page.press("a")
-    page.wait("document.querySelector('#status').innerText.includes('All images were seen')")
-    page.call("Page.reload")
-    page.wait("document.querySelector('#status')?.innerText.includes('5 were skipped')")
-    assert list(review.decisions.answers().values()).count(ReviewAnswer("accept")) == 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_a_phone(page, scheme):
     page.look(390, 800, scheme)
-    for _ in range(3):
-        assert page.run("document.documentElement.scrollWidth") == 390
-        page.press("ArrowRight")
+    assert page.run("document.documentElement.scrollWidth") == 390
+    page.run("document.querySelector('#look-at').click()")
+    page.wait(ALONE)
+    assert page.run("document.documentElement.scrollWidth") == 390
 
 
 def test_a_missing_token_and_an_ended_command_are_reported(window, review):
@@ -242,23 +238,19 @@ def test_a_missing_token_and_an_ended_command_are_reported(window, review):
         window.call("Page.navigate", url="about:blank")
         window.open(address)
         window.wait(LOADED)
+    window.press(" ")
+    window.click("#gallery li")
     window.press("a")
     window.wait("!document.querySelector('#alert').hidden")
     assert "Check that imgpipe review is still running" in window.text("#alert")
-    assert window.text("#path") == "cat/0.png", "the image is still to be decided"
-    assert not review.decisions.answers()
+    assert not review.decisions.made()
 
 
 @axe.needed
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (1200, "dark"), (390, "light")])
-def test_there_is_no_barrier(page, width, scheme):
-    page.look(width, 900, scheme)
+def test_axe_finds_nothing(page, width, scheme):
+    page.look(width, 800, scheme)
     assert axe.violations(page) == []
-    page.press("a")
-    page.wait("document.querySelector('#path').innerText != 'cat/0.png'")
-    page.press("ArrowLeft")
-    page.wait("document.querySelectorAll('#judge button.chosen').length == 1")
-    assert axe.violations(page) == [], "of the pressed button"
-    page.press("ArrowRight")  # an image of test, which cannot be relabelled
-    page.wait("document.querySelector('#relabel').hidden")
+    page.run("document.querySelector('#look-at').click()")
+    page.wait(ALONE)
     assert axe.violations(page) == []

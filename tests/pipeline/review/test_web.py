@@ -63,38 +63,59 @@ def browser(review):
         yield Browser(address)
 
 
+ACCEPTED = {"images": [CAT], "verdict": "accept", "label": ""}
+
+
 def test_an_answer_is_written_to_the_overrides_file_and_can_be_undone(browser, review):
     _, state = browser.json("GET", "/review")
-    assert [one["kind"] for one in state["questions"]].count("near") == 2
+    assert state["kinds"]["rejected"] == 3 and state["view"]["kind"] == "doubtful"
     assert state["apply"].endswith("config.toml"), "the next run finds the decisions by itself"
-    answer = {"image": CAT, "verdict": "relabel", "label": "dog"}
-    assert browser.json("POST", "/review/answers", answer) == (
+    decision = {"verdict": "relabel", "label": "dog"}
+    assert browser.json("POST", "/review/answers", {"images": [CAT], **decision}) == (
         200,
-        {"answer": {"verdict": "relabel", "label": "dog"}},
+        {"decisions": {CAT: decision}, "decided": {"relabel": 1}},
     )
-    assert browser.json("GET", "/review")[1]["questions"][0]["answer"]["label"] == "dog"
+    assert browser.json("GET", "/review/images?kind=doubtful")[1]["images"][0]["decision"] == (
+        decision
+    )
     (entry,) = overrides.load(review.decisions.file)
     assert (entry.image_hash, entry.label) == (CAT, "dog")
-    assert browser.json("POST", "/review/undo", {}) == (200, {"image": CAT})
-    assert browser.json("POST", "/review/undo", {}) == (200, {"image": ""})
+    undone = {"decisions": {CAT: {"verdict": "", "label": ""}}, "decided": {}}
+    assert browser.json("POST", "/review/undo", {}) == (200, undone)
+    assert browser.json("POST", "/review/undo", {}) == (200, {"decisions": {}, "decided": {}})
     assert overrides.load(review.decisions.file) == ()
 
 
+def test_a_view_comes_in_pages(browser, monkeypatch):
+    monkeypatch.setattr(web, "PAGE", 4)
+    _, first = browser.json("GET", "/review/images?kind=all&order=file")
+    _, rest = browser.json("GET", "/review/images?kind=all&order=file&start=4")
+    paths = [image["path"] for page in (first, rest) for image in page["images"]]
+    assert first["total"] == 9 and paths == sorted(run_to_review.ROWS)[:8]
+    for query in ("kind=x", "start=x", "order=x"):
+        status, content = browser.json("GET", f"/review/images?{query}")
+        assert status == 400 and "no such view" in content["error"]
+
+
 def test_images_come_from_the_source_by_hash_and_no_other_file_does(browser, tmp_path):
-    status, body, headers = browser.ask("GET", f"/review/images/{CAT}")
+    status, body, headers = browser.ask("GET", f"/review/pictures/{CAT}")
     assert (status, headers["content-type"]) == (200, "image/jpeg")
     assert Image.open(io.BytesIO(body)).size == Image.open(io.BytesIO(IMAGES["cat/0.png"])).size
-    for other in (digest("cat/broken.jpg"), "0" * 64, "..%2f..%2fetc%2fpasswd"):
-        assert browser.ask("GET", f"/review/images/{other}")[0] == 404
+    small = browser.ask("GET", f"/review/pictures/{CAT}?small")[1]
+    assert max(Image.open(io.BytesIO(small)).size) <= 320
+    status, content = browser.json("GET", f"/review/pictures/{digest('cat/broken.jpg')}")
+    assert status == 404 and "because it is damaged" in content["error"]
+    for other in ("0" * 64, "..%2f..%2fetc%2fpasswd"):
+        assert browser.ask("GET", f"/review/pictures/{other}")[0] == 404
     (tmp_path / "photos" / "cat" / "0.png").write_bytes(IMAGES["dog/1.png"])
-    status, content = browser.json("GET", f"/review/images/{CAT}")
+    status, content = browser.json("GET", f"/review/pictures/{CAT}")
     assert status == 404 and "has changed since the run" in content["error"]
     (tmp_path / "photos" / "dog" / "0.png").unlink()
-    assert browser.ask("GET", f"/review/images/{digest('dog/0.png')}")[0] == 404
+    assert browser.ask("GET", f"/review/pictures/{digest('dog/0.png')}")[0] == 404
 
 
 def test_requests_without_the_token_or_from_another_site_are_refused(browser, review):
-    answer = {"image": CAT, "verdict": "accept"}
+    answer = ACCEPTED
     host = browser.host
     for headers in (
         {"X-Imgpipe-Token": ""},
@@ -108,12 +129,13 @@ def test_requests_without_the_token_or_from_another_site_are_refused(browser, re
             ("POST", "/review/answers"),
             ("POST", "/review/undo"),
             ("GET", "/review"),
+            ("GET", "/review/images"),
         ):
             status, content = browser.json(verb, path, answer, **headers)
             assert status == 403, headers
             assert re.search("imgpipe review prints|names the host", content["error"])
-        assert browser.ask("GET", f"/review/images/{CAT}", **headers)[0] == 403
-    assert not review.decisions.answers()
+        assert browser.ask("GET", f"/review/pictures/{CAT}", **headers)[0] == 403
+    assert not review.decisions.made()
     assert browser.json("POST", "/review/answers", answer, Origin=f"http://{host}")[0] == 200
 
 
@@ -122,12 +144,16 @@ def test_requests_without_the_token_or_from_another_site_are_refused(browser, re
     [
         (b"{", "An answer is JSON"),
         (b"[" * 9000, "An answer is JSON"),
-        ({"image": 3, "verdict": "accept"}, "An answer is JSON"),
-        ({"image": CAT, "verdict": "relabel", "label": "../cow"}, "'../cow' is not a class"),
-        ({"image": CAT, "verdict": "keep"}, "one of accept, reject, relabel, skip"),
-        ({"image": "0" * 64, "verdict": "accept"}, "does not ask about this image"),
+        ({"images": [3], "verdict": "accept", "label": ""}, "An answer is JSON"),
+        ({"images": [CAT], "verdict": "accept"}, "An answer is JSON"),
         (
-            {"image": digest("dog/test.png"), "verdict": "relabel", "label": "cat"},
+            {"images": [CAT], "verdict": "relabel", "label": "../cow"},
+            "'../cow' is not a class",
+        ),
+        (ACCEPTED | {"verdict": "keep"}, "one of accept, reject, relabel"),
+        (ACCEPTED | {"images": ["0" * 64]}, "has no such image"),
+        (
+            {"images": [digest("dog/test.png")], "verdict": "relabel", "label": "cat"},
             "test split",
         ),
     ],
@@ -140,7 +166,7 @@ def test_a_wrong_answer_is_refused_and_writes_nothing(browser, review, content, 
 
 def test_a_damaged_overrides_file_is_reported(browser, review):
     review.decisions.file.write_text("x = [")
-    status, content = browser.json("POST", "/review/answers", {"image": CAT, "verdict": "accept"})
+    status, content = browser.json("POST", "/review/answers", ACCEPTED)
     assert status == 409 and "is not valid TOML" in content["error"]
 
 
@@ -222,10 +248,10 @@ def test_the_command_runs_until_ctrl_c(tmp_path):
     address = re.search(r"http://127\.0\.0\.1:\d+/#\S+", lines[2])
     assert address, lines
     page = Browser(address[0])
-    assert page.json("POST", "/review/answers", {"image": CAT, "verdict": "accept"})[0] == 200
+    assert page.json("POST", "/review/answers", ACCEPTED)[0] == 200
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert "2 doubtful labels, 2 near-duplicates, 2 rejected images" in lines[0]
-    assert "1 of 6 images are decided" in rest
+    assert "9 images, 2 doubtful labels, 1 mistake, 2 unlike their class" in lines[0]
+    assert "1 of 9 images are decided" in rest
     assert "apply the decisions:  imgpipe run --config" in rest

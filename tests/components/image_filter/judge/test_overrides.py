@@ -84,7 +84,7 @@ def test_several_writers_lose_no_entry(tmp_path):
     hashes = [f"{number:064x}" for number in range(40)]
 
     def write(digest):
-        overrides.replace_entries(path, digest, [Override(digest, "accept")])
+        overrides.replace_entries(path, {digest: [Override(digest, "accept")]})
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(write, hashes))
@@ -98,7 +98,7 @@ def test_a_writer_that_does_not_finish_is_named(tmp_path, monkeypatch):
         filelock.FileLock(tmp_path / ".overrides.toml.lock"),
         pytest.raises(ResourceError, match=r"overrides.toml: another process .* try again"),
     ):
-        overrides.replace_entries(path, A, [Override(A, "accept")])
+        overrides.replace_entries(path, {A: [Override(A, "accept")]})
 
 
 def test_decisions_for_a_class_that_is_gone_are_named_with_the_commands_that_go_on(tmp_path):
@@ -140,10 +140,10 @@ def test_an_image_is_found_by_its_hash_or_by_the_first_digits(file):
 def test_a_first_entry_is_appended_and_a_later_one_replaces_it(file):
     path = file("# Mine.\n" + entry(B, note="it's"))
     odd = Override(A, "relabel", 'a "b" \\ ü', path="x/\n.jpg", note="it's")
-    assert overrides.replace_entries(path, A, [odd]) == ()
+    assert overrides.replace_entries(path, {A: [odd]}) == {A: ()}
     assert path.read_text().startswith("# Mine.\n[[override]]")
     assert overrides.load(path) == (Override(B, "accept", note="it's"), odd)
-    assert overrides.replace_entries(path, A, []) == (odd,)
+    assert overrides.replace_entries(path, {A: []}) == {A: (odd,)}
     assert overrides.load(path) == (Override(B, "accept", note="it's"),)
     assert path.read_text().startswith("# Decisions about single images")
 
