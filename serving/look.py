@@ -241,6 +241,8 @@ def _webp_kind(data: bytes) -> str:
 
 
 def _beginning(data: bytes) -> str:
+    if not data.strip(b"\0"):
+        return "nothing but zeros, as a file that was not downloaded"
     if text := text_of(data):
         return f'text that begins with "{text}"'
     return f"a file that begins with the bytes {data[:_QUOTED].hex(' ')}"

@@ -8,7 +8,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
-from imgpipe.components.common.formatting import plural
+from imgpipe.components.common.formatting import join_names, plural
+from imgpipe.components.common.image_file.file_kinds import MAY_STAND_FOR, NOUNS
+from imgpipe.components.common.image_file.file_names import Kind
 from imgpipe.models.finding import Fate, Finding, in_files, make_finding, usual_ways
 
 #: Images that nothing used, and how their paths are called.
@@ -17,17 +19,20 @@ LEFT_OUT: Mapping[str, str] = {
     "unlabelled_folder": "folder",
     "unlabelled_file": "file",
     "hidden_image": "file",
+    "other_file": "file",
 }
 #: What else nothing used.
 _UNUSED = {"folder_without_images": "folder", "unused_column": "column", "unused_split": "split"}
+#: The reason of files that are no images, by their kind.
+NO_IMAGES: Mapping[Kind, str] = {kind: f"{kind}_file" for kind in NOUNS}
 #: Reasons of which the number says enough, in the singular and the plural.
 _COUNTED = {
-    "other_files": ("file that is no image", "files that are no images"),
+    **{NO_IMAGES[kind]: nouns for kind, nouns in NOUNS.items()},
     "unlabelled_file": ("image whose name has no label", "images whose names have no label"),
     "hidden_image": ("image whose name begins with a dot", "images whose names begin with a dot"),
 }
 _TITLES = {
-    "other_files": "no image by its name",
+    **{NO_IMAGES[kind]: single for kind, (single, _) in NOUNS.items()},
     "unlabelled_file": "no label in its name",
     "unlabelled_folder": "folder without a class of train",
     "hidden_image": "name begins with a dot",
@@ -35,9 +40,12 @@ _TITLES = {
     "unused_column": "column that nothing reads",
     "unused_split": "split that nothing reads",
     "single_folder": "folder around all others",
+    "inner_folder": "in a folder of a class folder",
     "no_group": "no group in its name",
     "skipped": "left out by data.skip",
 }
+#: Reasons of files that somebody has to know of, with what they may be.
+_MAY_STAND_FOR = {NO_IMAGES[kind]: what for kind, what in MAY_STAND_FOR.items()}
 _NAMED = 4  # folders and columns that the line of what is not used names
 _EXAMPLES = 20  # of each finding
 
@@ -57,7 +65,8 @@ def noted(
     is_unused = reason in (*LEFT_OUT, *_UNUSED, *_COUNTED)
     fate: Fate = "not_used" if is_unused else "noted"
     title = _TITLES.get(reason, "")
-    about = make_finding(reason, _unused(reason, path, count), remedies, title, count=count)
+    decides = reason in _MAY_STAND_FOR
+    about = make_finding(reason, _unused(reason, path, count), remedies, title, decides, count)
     return in_files(fate, about, [{"path": path, "detail": detail, "image_hash": ""}])
 
 
@@ -92,9 +101,14 @@ def _of_reason(reason: str, notes: list[Finding]) -> Finding:
     sentences = [note["sentence"] for note in notes if note["sentence"]]
     more = [f"{len(sentences) - _NAMED} more"] if len(sentences) > _NAMED else []
     named = ", ".join([*sentences[:_NAMED], *more])
+    if reason in _COUNTED:
+        named = plural(count, *_COUNTED[reason])
+    if reason in _MAY_STAND_FOR:
+        paths = [note["examples"][0]["path"] for note in notes]
+        named += f" ({join_names(paths, _NAMED)}), {_MAY_STAND_FOR[reason]}"
     return {
         **notes[0],
-        "sentence": plural(count, *_COUNTED[reason]) if reason in _COUNTED else named,
+        "sentence": named,
         "remedies": usual_ways(note["remedies"] for note in notes),
         "count": count,
         "examples": [example for note in notes[:_EXAMPLES] for example in note["examples"]],

@@ -51,18 +51,22 @@ def _of_reason(fate: Fate, reason: str, rows: Sequence[Row]) -> Finding:
 def of_source(notes: Sequence[Finding], classes: Mapping[str, int]) -> list[Finding]:
     """Return the notes of a source, by the number of images that are kept of each class.
 
-    What was left out decides, where it is a third of all images, or as many as a class has.
+    What was left out decides, where it is a third of all images, or as many as a class has, and
+    what may hold images in any case.
     """
     left_out = sum(note["count"] for note in notes if note["reason"] in LEFT_OUT)
     smallest = min(filter(None, classes.values()), default=0)
     much = left_out > 0 and (
         left_out >= smallest or _SHARE * left_out >= sum(classes.values()) + left_out
     )
-    return [{**note, "decides": much and note["reason"] in LEFT_OUT} for note in notes]
+    return [
+        {**note, "decides": note["decides"] or (much and note["reason"] in LEFT_OUT)}
+        for note in notes
+    ]
 
 
 def not_used(findings: Iterable[Finding], decides: bool = False) -> str:
-    """Say what was not used: "folder masks (400 images), column lesion_id".
+    """Say what was not used: "folder masks (400 images); column lesion_id".
 
     Args:
         findings: Findings about the images.
@@ -72,7 +76,7 @@ def not_used(findings: Iterable[Finding], decides: bool = False) -> str:
         A line without a full stop; "" where everything was used.
     """
     unused = (finding for finding in findings if finding["fate"] == "not_used")
-    return ", ".join(finding["sentence"] for finding in unused if finding["decides"] or not decides)
+    return "; ".join(finding["sentence"] for finding in unused if finding["decides"] or not decides)
 
 
 def titles(findings: Iterable[Finding]) -> list[str]:

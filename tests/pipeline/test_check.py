@@ -211,7 +211,7 @@ def test_clean_is_not_said_beside_images_that_were_left_out(clean, tmp_path):
     unused = "skipped masks (8 files)"
     *_, above, _, last = text.splitlines()
     assert code == 0 and last == f"usable: 16 of 16 images kept; not used: {unused}"
-    assert above == f"  not used  1 file that is no image, {unused}"
+    assert above == f"  not used  {unused}; 1 text"
     found = json.loads((tmp_path / "c.json").read_text())
     assert [one["reason"] for one in found["findings"] if one["decides"]] == ["skipped"]
 

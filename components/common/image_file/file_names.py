@@ -5,28 +5,41 @@ from __future__ import annotations
 import functools
 import mimetypes
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
-#: Camera raw: the values of the sensor, with a small preview that other programs show.
-RAW = frozenset(
-    (".dng", ".nef", ".nrw", ".cr2", ".cr3", ".crw", ".arw", ".sr2", ".srf", ".orf", ".rw2")
-) | {".raf", ".pef", ".srw", ".x3f", ".3fr", ".iiq", ".dcr", ".kdc", ".mrw", ".rwl"}
-_IMAGES = RAW | {
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".apng", ".gif", ".webp", ".avif"),
-    *(".bmp", ".dib", ".tif", ".tiff", ".jp2", ".j2k", ".jpx", ".jpf", ".jpm", ".j2c", ".jxl"),
-    *(".heic", ".heif", ".hif", ".ppm", ".pgm", ".pbm", ".pnm", ".pcx", ".sgi", ".rgb", ".qoi"),
-    *(".tga", ".psd", ".svg", ".ico", ".icns", ".exr", ".hdr", ".dcm", ".eps", ".fits"),
-}
-_SURE = _IMAGES - RAW  # a raw file may also belong to the image that was made of it
-#: Kinds of files that the table of `mimetypes` lacks.
-_OTHERS = {
-    *(".md", ".rst", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".log", ".jsonl", ".ndjson"),
-    *(".docx", ".xlsx", ".pptx", ".odt", ".ods", ".odp"),
-    *(".ipynb", ".pkl", ".npy", ".npz", ".mat", ".parquet", ".feather", ".db", ".sqlite"),
-    *(".tfrecord", ".tfrec", ".h5", ".keras", ".pt", ".pth", ".onnx", ".tflite", ".safetensors"),
-    *(".aae", ".xmp", ".lrcat", ".pp3", ".cls", ".lst", ".rar", ".7z", ".gz", ".xz", ".zst"),
-    *(".mkv", ".m2ts", ".mts", ".3gp", ".wmv", ".flv", ".m4a", ".ogg", ".flac"),
-    *(".geojson", ".gpx", ".kml", ".lnk", ".url", ".torrent"),
+#: What a file is, which `file_kinds` tells.
+Kind = Literal[
+    "image",
+    "archive",
+    "archive_part",
+    "table",
+    "text",
+    "document",
+    "film",
+    "camera_raw",
+    "link",
+    "empty",
+    "zeros",
+    "other",
+]
+#: Endings by kind, also those that the table of `mimetypes` lacks or calls otherwise. Camera raw is
+#: the values of the sensor, with a small preview that other programs show.
+_ENDINGS: Mapping[Kind, str] = {
+    "image": ".jpg .jpeg .jpe .jfif .jif .mpo .png .apng .gif .webp .avif .bmp .dib .tif .tiff "
+    ".jp2 .j2k .jpx .jpf .jpm .j2c .jxl .heic .heif .hif .ppm .pgm .pbm .pnm .pcx .sgi .rgb .qoi "
+    ".tga .psd .svg .ico .icns .exr .hdr .dcm .eps .fits",
+    "camera_raw": ".dng .nef .nrw .cr2 .cr3 .crw .arw .sr2 .srf .orf .rw2 .raf .pef .srw .x3f .3fr "
+    ".iiq .dcr .kdc .mrw .rwl",
+    "archive": ".zip .tar .tgz .gz .bz2 .tbz2 .xz .txz .zst .7z .rar",
+    "table": ".csv .tsv .jsonl .ndjson .xlsx .xls .ods .parquet .feather .lst .manifest",
+    "text": ".md .rst .yaml .yml .toml .ini .cfg .log .json .xml .geojson .gpx .kml .ipynb .aae "
+    ".xmp .pp3 .cls .js .sh .py",
+    "document": ".pdf .doc .docx .ppt .pptx .odt .odp .rtf .ps .tex",
+    "film": ".mkv .m2ts .mts .3gp .wmv .flv",
+    "link": ".lnk .url .webloc",
+    "other": ".pkl .npy .npz .mat .db .sqlite .tfrecord .tfrec .h5 .keras .pt .pth .onnx .tflite "
+    ".safetensors .lrcat .m4a .ogg .flac .torrent .bin",
 }
 #: Names, in lower case, of what systems, network storage and archivers leave among files.
 SYSTEM_NAMES = {
@@ -69,11 +82,12 @@ def stem_and_ending(path: str) -> tuple[str, str]:
         ('x', '.json')
     """
     name = path.rpartition("/")[2]
+    endings = _endings()
     last = ""
     while True:
         before, dot, behind = name.rpartition(".")
         ending = dot + behind.lower()
-        if not before or ending not in _endings():
+        if not before or ending not in endings:
             return name, last
         name = before
         last = last or ending
@@ -92,7 +106,7 @@ def ending_of(path: str) -> str:
 
 def is_image(path: str) -> bool:
     """Whether the ending of a file's name is that of an image."""
-    return ending_of(path) in _IMAGES
+    return kind_by_ending(path) in ("image", "camera_raw")
 
 
 def claims_to_be_image(path: str) -> bool:
@@ -100,41 +114,46 @@ def claims_to_be_image(path: str) -> bool:
     return is_image(path) or not _MAY_BE_ENDING.search(path.rpartition("/")[2])
 
 
+def kind_by_ending(path: str) -> Kind | None:
+    """Return what the ending of a file's name says that it is; None for an unknown one, or none."""
+    return _endings().get(ending_of(path))
+
+
+def is_surely_image(path: str) -> bool:
+    """Whether a file is called an image; a raw file may belong to the image made of it."""
+    return kind_by_ending(path) == "image"
+
+
 @functools.cache
-def _endings() -> Mapping[str, bool]:
-    """Return the endings of all known kinds of files, each with whether it is that of a picture."""
+def _endings() -> Mapping[str, Kind]:
+    """Return the endings of all known kinds of files."""
     types = mimetypes.MimeTypes()  # the table of Python, and not that of the system
-    kinds = types.types_map[0] | types.types_map[1]
-    endings = {ending: kind.startswith("image/") for ending, kind in kinds.items()}
-    endings |= dict.fromkeys((*types.encodings_map, *types.suffix_map, *_OTHERS), False)
-    endings |= dict.fromkeys(_IMAGES, True)
+    of_type: Mapping[str, Kind] = {"image": "image", "video": "film", "text": "text"}
+    endings: dict[str, Kind] = {
+        ending: of_type.get(kind.partition("/")[0], "other")
+        for kinds in types.types_map
+        for ending, kind in kinds.items()
+    }
+    for kind, named in _ENDINGS.items():
+        endings |= dict.fromkeys(named.split(), kind)
     return {ending: kind for ending, kind in endings.items() if len(ending) >= _SHORTEST}
 
 
 def beside_images(paths: Iterable[str]) -> set[str]:
-    """Return the files of one folder that are no images by their names.
+    """Return the files of one folder that have the name of an image beside them.
 
-    Args:
-        paths: Paths of the files of a folder.
-
-    Returns:
-        Those of another kind, and those of an unknown kind or camera raw that have the name of an
-        image beside them, as x.foo and x.jpg.foo beside x.jpg.
+    They are camera raw or have an ending of no known kind, as x.foo and x.jpg.foo beside x.jpg.
     """
-    asked: list[tuple[str, str]] = []
+    asked: list[str] = []
     stems: set[str] = set()
     for path in paths:
-        stem, ending = stem_and_ending(path)
-        if ending in _SURE:
-            stems.add(stem.lower())
+        if is_surely_image(path):
+            stems.add(stem_and_ending(path)[0].lower())
         else:
-            asked.append((path, ending))
-    return {path for path, ending in asked if _is_no_image(path, ending, stems)}
-
-
-def _is_no_image(path: str, ending: str, stems: Set[str]) -> bool:
-    """Whether a file is of another kind than an image, or belongs to one of these beside it."""
-    if not _endings().get(ending, True):
-        return True
-    before = _MAY_BE_ENDING.sub("", path)
-    return before != path and stem_and_ending(before)[0].lower() in stems
+            asked.append(path)
+    before = {path: _MAY_BE_ENDING.sub("", path) for path in asked}
+    return {
+        path
+        for path, rest in before.items()
+        if rest != path and stem_and_ending(rest)[0].lower() in stems
+    }

@@ -42,6 +42,7 @@ class ArchiveSource(Source):
         if not self._path().is_file():
             what = "is a folder" if self._path().is_dir() else "does not exist"
             raise ConfigError(f"data source {self.file!r} {what}; {local_files.EXPECTED}")
+        local_files.refuse_parts(self.file)
         try:
             files, notes = self._unpacked()
         except OSError as error:

@@ -7,6 +7,7 @@ rejected later. Hidden files, cycles, unreadable folders and special files becom
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from imgpipe.components.common.image_file.file_names import hidden_kind, is_hidd
 from imgpipe.components.common.splits import split_of
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
+from imgpipe.components.example_gen.sources import list_files
 from imgpipe.components.example_gen.sources.base import (
     EXPECTED_TREE,
     Item,
@@ -23,8 +25,13 @@ from imgpipe.components.example_gen.sources.base import (
     Source,
     SourceKind,
 )
-from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, check_inside
-from imgpipe.components.example_gen.sources.readings import lay_out
+from imgpipe.components.example_gen.sources.local_files import (
+    BYTE_LIMIT,
+    check_inside,
+    described,
+    refuse_parts,
+)
+from imgpipe.components.example_gen.sources.refusal import lay_out
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import regular_files
 from imgpipe.models.finding import Finding
@@ -173,10 +180,14 @@ class FolderSource(Source):
     def _root(self) -> Path:
         root = self._path()
         if root.is_file():
+            refuse_parts(self.directory)
+            is_list = list_files.names_images(root)
+            command = shlex.quote(f"{list_files.KIND}:{self.directory}")
+            way = f". It names images; to read it as a list: imgpipe check {command}"
             raise ConfigError(
-                f"data source {self.directory!r} is a file that is not read; {EXPECTED_TREE}, or "
-                "an archive of it (.zip, .tar, .tar.gz), or a list (.csv, .tsv, .txt, .jsonl; save "
-                "spreadsheets as CSV)"
+                f"data source {self.directory!r} is a file that is not read ({described(root)}); "
+                f"{EXPECTED_TREE}, or an archive of it (.zip, .tar, .tar.gz), or a list (.csv, "
+                f".tsv, .txt, .jsonl; save spreadsheets as CSV){way if is_list else ''}"
             )
         if not root.is_dir():
             raise ConfigError(f"data source {self.directory!r} does not exist; {EXPECTED_TREE}")

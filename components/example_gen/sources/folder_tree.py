@@ -5,13 +5,16 @@ from __future__ import annotations
 import collections
 import fnmatch
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from imgpipe.components.common.image_file import file_names
+from imgpipe.components.common.image_file import file_kinds, file_names
+from imgpipe.components.common.image_file.file_names import Kind
 from imgpipe.components.common.splits import are_splits, split_of
-from imgpipe.components.example_gen.notes import noted
+from imgpipe.components.example_gen.notes import NO_IMAGES, noted
 from imgpipe.components.example_gen.sources.base import Item
+from imgpipe.models.files.regular_files import open_regular
 from imgpipe.models.finding import Finding
 
 
@@ -49,15 +52,14 @@ class Folder:
         return [folder for folder in self.filled() if any(map(str.isalpha, folder.name))]
 
     def passed(self, classes: Set[str] = frozenset()) -> Folder:
-        """Return the folder below single folders; one that has the name of a class is not passed.
+        """Return the folder below single folders without an image beside them.
 
-        Files beside a single folder have to be few, and no images by their names, as README.
+        One that has the name of a class is not passed.
         """
         top = self
-        while len(top.folders) == 1 and 2 * len(top.files) < top.total:
+        while len(top.folders) == 1 and not top.files:
             (inner,) = top.folders.values()
-            has_images = any(file_names.is_image(item.path) for item in top.files)
-            if has_images or not inner.filled() or inner.name.lower() in classes:
+            if not inner.filled() or inner.name.lower() in classes:
                 break
             top = inner
         return top
@@ -88,11 +90,44 @@ def with_splits(layer: Layer, given: Mapping[str, str]) -> Layer:
     return [(folder, split or split_of(called[folder])) for folder, split in layer]
 
 
-#: The tree of images, the files that are none by their names, and notes of what is not used.
-Contents = tuple[Folder, list[str], list[Finding]]
+#: Tells what a file is, by its path; None if only its ending would tell it, which says nothing.
+KindOf = Callable[[str], Kind | None]
 
 
-def of_images(items: Iterable[Item], folders: Set[str], skip: Sequence[str]) -> Contents:
+def kinds_below(place: Path) -> KindOf:
+    """Return the function that tells what files in a folder of this machine are."""
+
+    def kind_of(path: str) -> Kind | None:
+        try:
+            with open_regular(place / path) as file:
+                return file_kinds.kind_of(file.read(file_kinds.HEAD), path)
+        except OSError:
+            return file_names.kind_by_ending(path)
+
+    return kind_of
+
+
+def kinds_by_name(items: Iterable[Item]) -> KindOf:
+    """Return the function that tells what files are of which only the names are known.
+
+    A name without an ending is that of no image beside folders: README.
+    """
+    around = {item.path.rpartition("/")[0].rpartition("/")[0] for item in items}
+
+    def kind_of(path: str) -> Kind | None:
+        is_beside_folders = path.rpartition("/")[0] in around and not file_names.ending_of(path)
+        return "other" if is_beside_folders else file_names.kind_by_ending(path)
+
+    return kind_of
+
+
+#: The tree of images, the files that are none with their kinds, and notes of what is not used.
+Contents = tuple[Folder, Mapping[str, Kind], list[Finding]]
+
+
+def of_images(
+    items: Iterable[Item], folders: Set[str], skip: Sequence[str], kind_of: KindOf
+) -> Contents:
     """Return what is neither hidden nor skipped, and notes of all that is no image."""
 
     @functools.cache
@@ -111,7 +146,7 @@ def of_images(items: Iterable[Item], folders: Set[str], skip: Sequence[str]) -> 
     for item in items:
         by_folder[item.path.rpartition("/")[0]].append(item)
     root = Folder("", "")
-    others: list[str] = []
+    others: dict[str, Kind] = {}
     skipped: list[str] = []
     unread: collections.Counter[tuple[str, str]] = collections.Counter()
     for path, files in by_folder.items():
@@ -124,8 +159,8 @@ def of_images(items: Iterable[Item], folders: Set[str], skip: Sequence[str]) -> 
             unread[why] += 1
             if why[0] == "skipped":
                 skipped.append(item.path)
-        beside = file_names.beside_images([item.path for item in kept])
-        others += sorted(beside)
+        beside = file_kinds.no_images([item.path for item in kept], kind_of)
+        others |= beside
         images = [item for item in kept if item.path not in beside]
         if images:
             root.at(path, len(images)).files += images
@@ -135,7 +170,7 @@ def of_images(items: Iterable[Item], folders: Set[str], skip: Sequence[str]) -> 
     for path in sorted(folders - of_others):  # a class without a file
         if not left_out(path):
             root.at(path)
-    return root, sorted(others), notes
+    return root, dict(sorted(others.items())), notes
 
 
 def _is_named(pattern: str, path: str, name: str) -> bool:
@@ -146,18 +181,35 @@ def _is_named(pattern: str, path: str, name: str) -> bool:
     return name.lower() == pattern.lower() or fnmatch.fnmatchcase(name.lower(), pattern.lower())
 
 
-def _notes(others: Iterable[str], filled: Set[str]) -> list[Finding]:
-    """Note files that are no images: by their suffix, or the folder that holds only such."""
-    files_by_note: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
-    for file in others:
+def _notes(others: Mapping[str, Kind], filled: Set[str]) -> list[Finding]:
+    """Note files that are no images: by their kind, or the folder that holds only such.
+
+    Each file that may hold images has a note of its own, in which a person is told what to do.
+    """
+    notes: list[Finding] = []
+    files_by_note: dict[tuple[str, Kind], list[str]] = collections.defaultdict(list)
+    for file, kind in others.items():
         empty = next((above for above in _above(file) if above not in filled), "")
-        files_by_note[empty, "" if empty else file_names.ending_of(file)].append(file)
-    return [
-        noted("folder_without_images", folder, "holds no file that is an image", len(files))
-        if folder
-        else noted("other_files", min(files), f"{ending} is no image", len(files))
-        for (folder, ending), files in files_by_note.items()
-    ]
+        if kind in file_kinds.MAY_STAND_FOR:
+            notes.append(noted(NO_IMAGES[kind], file, remedies=_ways(file, kind, others)))
+        else:
+            files_by_note[empty, "other" if empty else kind].append(file)
+    for (folder, kind), files in files_by_note.items():
+        if folder:
+            detail = f"no image, but {file_kinds.counted(others[file] for file in files)}"
+            notes.append(noted("folder_without_images", folder, detail, len(files)))
+        else:
+            notes.append(noted(NO_IMAGES[kind], min(files), count=len(files)))
+    return notes
+
+
+def _ways(file: str, kind: Kind, others: Iterable[str]) -> list[str]:
+    """Return what to do about a file that may hold images, or the images of which it stands for."""
+    folder, _, name = file.rpartition("/")
+    if kind not in ("archive", "archive_part"):
+        return ["download it again, or remove it"]
+    beside = [path.rpartition("/")[2] for path in others if path.rpartition("/")[0] == folder]
+    return [file_kinds.joined(name, beside) or "unpack each into a folder of its name"]
 
 
 def _above(path: str) -> list[str]:

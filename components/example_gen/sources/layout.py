@@ -1,17 +1,18 @@
 """What the folders of a tree are: splits and classes, and where they may be others.
 
 Nothing is concluded from what words mean, but for the names of splits: the settings say it, and the
-structure. What else it may be is tried in `readings`.
+structure. Where it can be read in two ways, the settings of the likeliest ones follow from it, too.
 """
 
 from __future__ import annotations
 
 import collections
 import re
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from typing import Any
 
-from imgpipe.components.common.formatting import join_names
+from imgpipe.components.common.formatting import join_names, plural
 from imgpipe.components.common.image_file import file_names
 from imgpipe.components.common.splits import are_splits, split_of
 from imgpipe.components.example_gen.notes import noted
@@ -25,13 +26,28 @@ _Cells = dict[Folder, tuple[str | None, str | None]]  # label and split of what 
 
 #: The end of a name that says that the file belongs to another one: x_mask and x_mask_1 beside x.
 _ENDING = re.compile(r"[-_. ]+[^\W\d_]+(?=(?:[-_. ]?\d+)?$)")
+#: The name of a file up to its number, as in cat.12.jpg, or behind it, as in 12_frog.png.
+_LABELS_IN_NAMES = (
+    r"([^/\d]*?[^/\d\W_])[-_. (]*\d+[^/\d]*(?:\.\w+)?$",
+    r"(?:^|/)\d+[-_ ]+([^/\d\W][^/\d.]*)(?:\.\w+)?$",
+)
+_LEAST = 3  # files that each label of a guessed pattern needs at least
 _MANY = 3  # one in so many files shows that the names mean something
 _KINDS = 3  # folders of images, of their masks and, perhaps, of something else
 _FEW_FILES = 5  # the names of fewer may be the same by chance
 
 
+#: Settings of [data] with which a source is read in one way.
+Way = Mapping[str, Any]
+
+
 class Ambiguity(Exception):
     """A tree can be read in several ways; the message says why."""
+
+    def __init__(self, why: str, *ways: Way) -> None:
+        """Remember the likeliest ways, the likeliest first."""
+        super().__init__(why)
+        self.ways = ways
 
 
 @dataclass
@@ -51,7 +67,7 @@ class Layout:
             ConfigError: It is not laid out as expected.
             Ambiguity: It can be read in several ways.
         """
-        roots = self._roots()
+        roots = self.roots()
         pattern = self.options.label_pattern
         cells: _Cells = {folder: (None, split) for folder, split in roots}
         cells |= {} if pattern else self._class_cells(roots)
@@ -72,11 +88,7 @@ class Layout:
         least = self.options.least_classes
         return listed(self.where, items, expected, least, self.notes, labels, splits)
 
-    def classes(self) -> list[Folder]:
-        """Return the folders with images that are the classes where no level is given."""
-        return [folder for folder, _ in inside(self._roots()) if folder.total]
-
-    def _roots(self) -> Layer:
+    def roots(self) -> Layer:
         """Return the folders that hold the class folders: those of the splits, or the top."""
         top = self._passed(self.tree) if self.descend else self.tree
         layer = with_splits([(folder, None) for folder in top.filled()], self._given())
@@ -115,6 +127,7 @@ class Layout:
                 self._note("empty_class", folder, "no file in it")
         classes = [folder for folder in cells if folder.total]
         if self.options.class_level:
+            self._note_inner(classes)
             return cells
         parts = {part: folder.name for folder in classes for part in folder.filled()}
         is_deep = any(folder.files for folder in classes) or any(part.filled() for part in parts)
@@ -123,29 +136,25 @@ class Layout:
             return cells | {part: (parts[part], split) for part, split in splits}
         if len({folder.name for folder in classes}) >= self.options.least_classes:
             check_folders([root for root, _ in roots], classes)
+        self._note_inner(classes)
         return cells
 
-    def _items(self, cells: _Cells) -> list[Item]:
-        """Return the items with the label and the split of the folder that they are in.
+    def _note_inner(self, classes: Iterable[Folder]) -> None:
+        """Note the folders in class folders, whose images are of the class, too."""
+        for folder in classes:
+            for inner in folder.filled():
+                images = plural(inner.total, "image")
+                self._note("inner_folder", inner, f"{images} of {folder.name}", inner.total)
 
-        A file beside the class folders counts as an image only if its name says so: README is none.
-        """
+    def _items(self, cells: _Cells) -> list[Item]:
+        """Return the items with the label and the split of the folder that they are in."""
         items: list[Item] = []
-        others: list[str] = []
         waiting: list[tuple[Folder, str | None, str | None]] = [(self.tree, None, None)]
         while waiting:
             folder, label, split = waiting.pop()
             label, split = cells.get(folder, (label, split))
-            inner = folder.filled()
-            for item in folder.files:
-                if label or not inner or file_names.is_image(item.path):
-                    items.append(item.placed(label, split))
-                else:
-                    others.append(item.path)
-            waiting += [(below, label, split) for below in inner]
-        if others:
-            detail = "beside the folders, and no image by its name"
-            self.notes.append(noted("other_files", min(others), detail, len(others)))
+            items += [item.placed(label, split) for item in folder.files]
+            waiting += [(below, label, split) for below in folder.filled()]
         return items
 
     def _without_labels(self, roots: Layer, items: Iterable[Item]) -> set[str]:
@@ -170,35 +179,122 @@ def labelled(items: Sequence[Item], pattern: str) -> list[Item]:
     return [item.placed((match and match[1]) or None, item.split) for item, match in matches]
 
 
-def check_folders(roots: Iterable[Folder], classes: Sequence[Folder]) -> None:
+def check_folders(roots: Sequence[Folder], classes: Sequence[Folder]) -> None:
     """Check that the folders in the roots, the top or the splits, are the classes.
 
     Raises:
         Ambiguity: Other folders or only some of them may be the classes.
     """
     inner = parts(classes)
-    splits = sorted({folder.name for folder in named(classes)})
-    others = sorted({folder.name for folder in classes}.difference(splits))
+    splits = named(classes)
+    others = [folder for folder in classes if folder not in splits]
     if inner and splits:
-        problem = f"and {join_names(others)} beside them do not"
+        problem = f"and {join_names(_names(others))} beside them do not"
         if not others:
             problem = (
                 "but not one folder for each, with train among them, and the same rest of the name"
             )
-        raise Ambiguity(f"{join_names(splits)} name splits, {problem}")
+        why = f"{join_names(_names(splits))} name splits, {problem}"
+        # A split without two classes is rather one of the classes.
+        is_filled = any(len(folder.passed().names()) > 1 for folder in splits)
+        ways = [_way_to_splits(splits, others)] if is_filled else []
+        raise Ambiguity(why, *ways, _FIRST_LEVEL)
     if inner:
-        shown = sorted({part.name for folders in inner.values() for part in folders})
-        around = join_names(sorted({folder.name for folder in inner}))
+        shown = _names([part for folders in inner.values() for part in folders])
+        around = join_names(_names(inner))
         why = f"folders of images ({join_names(shown)}) are in {around}"
-        raise Ambiguity(f"{why}, so that either may be the classes")
+        ways = _ways_inside(roots[0], classes, inner)
+        raise Ambiguity(f"{why}, so that either may be the classes", *ways)
     for beside in companions(classes):
         files = f"many files, those of {beside},"
-        raise Ambiguity(f"{files} are called as others of their class, as masks are")
+        why = f"{files} are called as others of their class, as masks are"
+        raise Ambiguity(why, _FIRST_LEVEL | {"skip": (beside,)}, _FIRST_LEVEL)
     for folders in (root.filled() for root in roots):
         if _have_same_files(folders):
             shown = [folder.name for folder in folders]
             why = f"the files of {join_names(shown)} have the same names throughout"
-            raise Ambiguity(f"{why}, as images and their masks have")
+            pattern = label_pattern(item.path for folder in folders for item in folder.files)
+            ways = [{"label_pattern": pattern, "skip": _paths(folders[1:])}] if pattern else []
+            raise Ambiguity(f"{why}, as images and their masks have", *ways, _FIRST_LEVEL)
+
+
+_FIRST_LEVEL: dict[str, Any] = {"class_level": 1}
+
+
+def _names(folders: Iterable[Folder]) -> list[str]:
+    return sorted({folder.name for folder in folders})
+
+
+def _paths(folders: Iterable[Folder]) -> tuple[str, ...]:
+    """Return folders as entries of `data.skip`."""
+    return tuple(sorted(f"/{folder.path}"[:-1] for folder in folders))
+
+
+def _way_to_splits(splits: Sequence[Folder], others: Sequence[Folder]) -> Way:
+    """Return the likeliest way to read folders of which some name splits, or not one for each."""
+    is_train = _names(splits) == [splits[0].name] and split_of(splits[0].name) == names.TRAIN
+    if is_train and len({folder.name for folder in others}) == len(others):
+        way = _as_splits([*splits, *others])
+        if way:
+            return way
+    if others:
+        return {"skip": _paths(others)}
+    for folder in sorted(splits, key=lambda folder: folder.total):
+        rest = [other for other in splits if other is not folder]
+        said = [split_of(other.name) for other in rest]
+        if are_splits([other.name for other in rest]) and len(set(said)) == len(said):
+            return {"skip": _paths([folder])}
+    train = max(splits, key=lambda folder: (split_of(folder.name) == names.TRAIN, folder.total))
+    given = {folder: "train" if folder is train else split_of(folder.name) for folder in splits}
+    return {"split_folders": tuple(f"{folder.name}={split}" for folder, split in given.items())}
+
+
+def _ways_inside(
+    root: Folder, classes: Sequence[Folder], inner: Mapping[Folder, Sequence[Folder]]
+) -> list[Way]:
+    """Return the likeliest ways to read class folders that hold folders of images."""
+    beside = [folder for folder in classes if folder not in inner]
+    called = [{part.name.lower() for part in folders} for folders in inner.values()]
+    if beside and {folder.name.lower() for folder in beside} <= set().union(*called):
+        return [{"skip": _paths(inner)}, _FIRST_LEVEL]  # the tree stands again in itself
+    as_splits = [] if beside else [_as_splits(classes)]
+    above = root.path.count("/")
+    depths = {part.path.count("/") - above for folders in inner.values() for part in folders}
+    by_level: Way = {"class_level": max(depths)}
+    if beside or not set.intersection(*called):
+        return [_FIRST_LEVEL, by_level]
+    if _have_same_files(classes):  # one image in several forms
+        as_splits.append({"skip": _paths(classes[1:])})
+    return [*filter(None, as_splits), by_level, _FIRST_LEVEL]
+
+
+def _as_splits(folders: Sequence[Folder]) -> Way | None:
+    """Return the way to read two or three folders of the same classes as splits.
+
+    Train is the one that is called so, or has at least twice as many images as any other.
+    """
+    train, *others = sorted(
+        folders, key=lambda folder: (split_of(folder.name) != names.TRAIN, -folder.total)
+    )
+    is_larger = all(train.total >= 2 * folder.total for folder in others)
+    is_train = split_of(train.name) == names.TRAIN or (is_larger and not split_of(train.name))
+    are_alike = all(folder.names() == train.names() for folder in others)
+    if not is_train or not are_alike or len(train.names()) < 2 or len(others) not in (1, 2):
+        return None
+    splits = (names.TEST, names.VALIDATION)
+    entries = [f"{folder.name}={split}" for folder, split in zip(others, splits, strict=False)]
+    return {"split_folders": (f"{train.name}={names.TRAIN}", *entries)}
+
+
+def label_pattern(paths: Iterable[str]) -> str:
+    """Return the pattern of the labels that most files have in their names; "" without them."""
+    items = [Item(path) for path in paths]
+    for pattern in _LABELS_IN_NAMES:
+        labels = [item.label for item in labelled(items, pattern) if item.label]
+        counts = collections.Counter(labels)
+        if len(counts) > 1 and 2 * len(labels) > len(items) and min(counts.values()) >= _LEAST:
+            return pattern
+    return ""
 
 
 def named(folders: Sequence[Folder]) -> list[Folder]:

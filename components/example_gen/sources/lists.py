@@ -23,7 +23,7 @@ from imgpipe.components.common.image_record import TWO_GROUPS, TWO_LABELS, TWO_S
 from imgpipe.components.common.splits import split_word
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources import tables
+from imgpipe.components.example_gen.sources import list_files, tables
 from imgpipe.components.example_gen.sources.base import (
     REFUSED,
     Item,
@@ -33,7 +33,7 @@ from imgpipe.components.example_gen.sources.base import (
     listed,
 )
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, check_inside
-from imgpipe.components.example_gen.sources.readings import Reading, SeveralReadings
+from imgpipe.components.example_gen.sources.refusal import commands
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import read_bytes
 from imgpipe.models.finding import Finding
@@ -189,16 +189,14 @@ class ListSource(Source):
         """Say that no file is there, and which folder below has the first and the last of them."""
         first, *_, last = [*places, *places]
         folders = _folders_with((places[name][0] or name for name in (first, last)), root)
-        readings = [
-            Reading({"root": f"{root}/{folder}"}, f"the files in {root}/{folder}")
-            for folder in folders
-        ]
+        ways = [{"root": f"{root}/{folder}"} for folder in folders]
         why = (
             f"none of its {len(places):,} files exists below {root!r} (first: "
             f"{places[first][1] or repr(first)}). Paths start at the folder of the list, or "
             f"at data.root, the folder of the images; {tables.GUIDE}"
         )
-        return SeveralReadings(self.file, self.options, why, readings)
+        lines = commands(self.file, self.options, ways)
+        return ConfigError("\n".join([f"data source {self.file!r}: {why}", *lines]))
 
     def read(self, item: Item) -> bytes:
         """Read one file; see `Source.read`.
@@ -229,10 +227,10 @@ class ListSource(Source):
         path = self._path()
         if not path.is_dir():
             rows, notes = self._rows_of(path)
-            return rows, [*notes, *tables.texts_of_images(path.parent, path)]
+            return rows, [*notes, *list_files.texts_of_images(path.parent, path)]
         rows = []
         notes = []
-        for name, split in tables.lists_of_splits(path).items():
+        for name, split in list_files.lists_of_splits(path).items():
             of_list, unread = self._rows_of(path / name, name, split)
             rows += of_list
             notes += unread
@@ -249,7 +247,7 @@ class ListSource(Source):
         Of several lists, each has its path in their folder as a name, and a split for its rows.
         """
         where = str(file)
-        if not where.lower().endswith(tables.JSON_LINES):  # whose rows may have other keys
+        if not tables.is_json_lines(file):  # whose rows may have other keys
             self._check_header(file)
         titles, cells = self._cells(file)
         text = {number: list(map(tables.cell_text, cells[number])) for number in cells.columns}
@@ -316,4 +314,4 @@ class ListSource(Source):
 
 
 #: Before the tables of pixels, since a .csv with a column of paths is a list of files.
-KINDS = (SourceKind("manifest", ListSource, tables.lists_files, order=20),)
+KINDS = (SourceKind(list_files.KIND, ListSource, list_files.lists_files, order=20),)

@@ -28,12 +28,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PureWindowsPath
 from typing import IO, Any, TypeVar, cast
 
+from imgpipe.components.common.image_file import file_kinds
 from imgpipe.components.common.image_file.file_names import is_hidden
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files import regular_files
 from imgpipe.models.files.atomic_write import TEMPORARY, move_folder, sync_tree
 from imgpipe.models.finding import Finding
+from imgpipe.serving.look import Look
 
 #: Largest size in bytes of a file that is read (256 MiB). Folders of images may contain videos.
 BYTE_LIMIT = 1 << 28
@@ -85,6 +87,23 @@ def check_inside(file: Path, root: Path) -> None:
             f"is a link to {target!r}, outside of the data source; use "
             "--set data.follow_links=true to read it",
         )
+
+
+def described(file: Path) -> str:
+    """Return what a file is in the words in which a rejected image is described."""
+    try:
+        with regular_files.open_regular(file) as stream:
+            return Look(stream.read(_CHUNK)).described()[0]
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def refuse_parts(source: str) -> None:
+    """Raise a ConfigError if a file is one of several parts, with how they are joined."""
+    path = Path(source).expanduser()
+    beside = [entry.name for entry in visible(path.parent)]
+    if said := file_kinds.joined(path.name, beside):
+        raise ConfigError(f"data source {source!r} is not whole: {said}, and name that instead")
 
 
 def visible(folder: Path) -> list[Path]:

@@ -23,7 +23,7 @@ from imgpipe.components.example_gen.sources.base import (
     hashed,
 )
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, safe_path
-from imgpipe.components.example_gen.sources.readings import lay_out
+from imgpipe.components.example_gen.sources.refusal import lay_out
 from imgpipe.models.errors import ConfigError, ResourceError, first_line
 from imgpipe.models.finding import Finding
 from imgpipe.models.machine.system import install_extra

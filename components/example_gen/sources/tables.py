@@ -1,4 +1,4 @@
-"""What all tables of images share: their columns, their text, their refusal; and which are lists.
+"""What all tables of images share: their columns, their text, and their refusal.
 
 Lists of files, tables of pixels, TFRecord files and TensorFlow Datasets find their columns or
 features here, so that all of them know the same words. A table that is not as `docs/data.md` says
@@ -22,7 +22,6 @@ from imgpipe.components.common.image_file import file_names
 from imgpipe.components.common.splits import are_splits, split_of
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources.local_files import visible
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.regular_files import open_regular
@@ -70,6 +69,9 @@ _MAX_COLUMNS = 200  # rows of JSON may have different keys, so that a table may 
 _MOST_SPLITS = 50  # words for splits and folds in a column
 _SHOWN = 12  # columns and cells that a message shows
 _LONGEST_CELL = 40  # characters of a cell that a message shows
+#: Endings of JSON Lines.
+JSON_LINES = (".jsonl", ".ndjson")
+_START = 200  # bytes in which the first character of a file is
 #: Where a message sends a person whose table is not read.
 GUIDE = "docs/how-to/lists.md has short pandas programs that write a table that is read"
 
@@ -267,8 +269,8 @@ def read_rows(
     """
     import pandas
 
-    if file.name.lower().endswith(JSON_LINES):
-        objects = dict(_objects(file))
+    if is_json_lines(file):
+        objects = dict(json_rows(file))
         titles = list(dict.fromkeys(key for value in objects.values() for key in value))
         _check_width(titles)
         rows = [[_json_text(value.get(title)) for title in titles] for value in objects.values()]
@@ -287,8 +289,12 @@ def read_rows(
     return first, table[1:]
 
 
-def _objects(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the objects of a JSON Lines file with the numbers of their lines."""
+def json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects of a JSON Lines file with the numbers of their lines.
+
+    Raises:
+        ValueError: A line is no object in JSON.
+    """
     with open_regular(file) as stream, io.TextIOWrapper(stream, encoding(stream)) as lines:
         for row, line in enumerate(lines, 1):
             try:
@@ -311,70 +317,12 @@ def _check_width(titles: Sequence[str]) -> None:
         raise ValueError(f"it has {len(titles):,} columns")
 
 
-JSON_LINES = (".jsonl", ".ndjson")
-TEXT = ".txt"
-_TABLE = (".csv", ".tsv")
-#: Endings of lists; a text may be one, too.
-LISTS = (*_TABLE, *JSON_LINES)
-_MIN_PIXELS = 4  # two by two
-_MOST_TEXTS = 20  # text files beside a list that are looked into
-
-
-def lists_files(locator: str, options: SourceOptions) -> bool:
-    """Whether a plain path names a list of files: JSON Lines, or a table with a path column."""
-    path = Path(locator).expanduser()
-    if locator.lower().endswith(JSON_LINES):
+def is_json_lines(file: Path) -> bool:
+    """Whether a file is JSON Lines, by its ending or by its first character."""
+    if file_names.ending_of(file.name) in JSON_LINES:
         return True
-    if not locator.lower().endswith((*_TABLE, TEXT)) or not path.is_file():
-        return False
     try:
-        _, (titles, second) = first_rows(open_regular(path))
+        with open_regular(file) as stream:
+            return stream.read(_START).decode("utf-8-sig", "replace").lstrip().startswith("{")
     except OSError:
         return False
-    if any(file_names.is_image(cell) for cell in (*titles, *second)):
-        return True
-    if locator.lower().endswith(TEXT):
-        return False
-    if options.image_column:
-        return True
-    # The names of pixels are numbered, and those of classes in one-hot columns are not.
-    pixels = [title for title, cell in zip(titles, second, strict=False) if is_number(cell)]
-    has_pixels = sum(any(map(str.isdigit, title)) for title in pixels) >= _MIN_PIXELS
-    return not has_pixels and any(is_usual(title, "path") for title in titles)
-
-
-def texts_of_images(folder: Path, but: Path | None = None) -> list[Finding]:
-    """Note the text files in a folder that name images, `but` one: they may hold their splits."""
-    files = sorted(file for file in visible(folder) if file_names.ending_of(file.name) == TEXT)
-    detail = "names images: it may hold labels or splits"
-    return [
-        noted("unread_list", file.name, detail, remedies=[GUIDE])
-        for file in files[:_MOST_TEXTS]
-        if file != but and lists_files(str(file), SourceOptions())
-    ]
-
-
-def lists_of_splits(folder: Path) -> dict[str, str]:
-    """Return the lists of a folder that each hold one split, with the split; {} for none.
-
-    Their names say it (train.csv, val.csv), or the folders say it that hold lists of one name.
-    """
-    endings = (*LISTS, TEXT)
-    inside = sorted(visible(folder))
-    here = [
-        file
-        for file in inside
-        if file_names.ending_of(file.name) in endings and split_of(file.name)
-    ]
-    if are_splits([file.name for file in here]):
-        return {file.name: split_of(file.name) or "" for file in here}
-    below = [
-        file
-        for inner in inside
-        for file in visible(inner)
-        if file_names.ending_of(file.name) in endings
-    ]
-    parents = [file.parent.name for file in below]
-    if are_splits(parents) and len({file.name for file in below}) == 1:
-        return {f"{name}/{below[0].name}": split_of(name) or "" for name in parents}
-    return {}

@@ -28,14 +28,14 @@ def test_what_is_not_used_is_one_line():
     notes = [
         noted("skipped", "masks", count=400),
         noted("unused_column", "lesion_id"),
-        noted("other_files", "a/1.txt", count=40),
+        noted("text_file", "a/1.txt", count=40),
         noted("hidden", ".DS_Store"),
         noted("hidden_image", "a/.pending-1.jpg"),
     ]
     found = of_source(gathered(notes), {"a": 900, "b": 900})
     assert not_used(found) == (
-        "1 image whose name begins with a dot, 40 files that are no images, "
-        "skipped masks (400 files), column lesion_id"
+        "1 image whose name begins with a dot; skipped masks (400 files); 40 texts; "
+        "column lesion_id"
     )
     assert not_used(of_source([noted("hidden", ".DS_Store")], PETS)) == ""
     many = [noted("unused_column", f"c{n}") for n in range(6)]
@@ -53,8 +53,11 @@ def test_what_is_not_used_is_one_line():
         ("unlabelled_file", 80, True),  # a third of all
         ("hidden_image", 60, True),
         ("skipped", 59, False),
-        ("other_files", 400, False),  # no images
+        ("text_file", 400, False),  # no images
         ("folder_without_images", 400, False),
+        ("other_file", 400, True),  # images that nobody reads, perhaps
+        ("archive_file", 1, True),
+        ("empty_file", 1, True),
     ],
 )
 def test_left_out_images_decide_if_they_are_many(kind, count, decides):

@@ -62,7 +62,7 @@ def decodable(record: ImageRecord, _: object) -> Result:
 def _unknown(record: ImageRecord, look: Look, detail: str) -> ImageFinding:
     """Name the reason of a file that is none of those that are read, and what to do."""
     name, remedy = look.described()
-    if file_names.ending_of(record.path) in file_names.RAW:
+    if file_names.kind_by_ending(record.path) == "camera_raw":
         return ImageFinding(UNDECODABLE, f"camera raw ({name})", remedy=_EXPORT_RAW)
     if look.other_format in converted_formats():  # the file is damaged
         return ImageFinding(UNDECODABLE, detail)

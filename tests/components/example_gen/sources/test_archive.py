@@ -66,7 +66,7 @@ def test_member_paths_that_lead_out_of_the_archive_are_refused_by_name(pack, kin
     path = pack(kind, {**FILES, **dict.fromkeys(bad, b"x"), "./dog//e.jpg": b"e"})
     scan = open_source(str(path)).listing()
     assert {item.path for item in scan.items} == {*FILES, "dog/e.jpg"}
-    assert set(noted(scan)) == {("unsafe_name", name) for name in bad}
+    assert {*noted(scan)} - {("inner_folder", "cat/deep")} == {("unsafe_name", n) for n in bad}
 
 
 def test_links_and_devices_of_a_tar_are_refused_by_name(tmp_path, pack):
@@ -84,7 +84,7 @@ def test_links_and_devices_of_a_tar_are_refused_by_name(tmp_path, pack):
             archive.addfile(info)
     scan = open_source(str(path)).listing()
     assert {item.path for item in scan.items} == set(FILES)
-    assert set(noted(scan)) == {
+    assert {*noted(scan)} - {("inner_folder", "cat/deep")} == {
         *(("link", f"cat/{name}") for name in ("soft", "hard")),
         *(("special_file", f"cat/{name}") for name in ("char", "block", "pipe")),
     }
@@ -184,10 +184,12 @@ def test_an_archive_is_unpacked_once_into_the_store(pack, tmp_path, beam_pipelin
 @pytest.mark.parametrize("kind", ["tar.bz2", "tar.xz", "tar.zst", "7z", "rar"])
 def test_archives_that_are_not_read_are_named(pack, tmp_path, kind):
     (tmp_path / f"pets.{kind}").write_bytes(bytes(300))
-    with pytest.raises(ConfigError, match=r"a file that is not read; expected .* or an archive"):
+    with pytest.raises(
+        ConfigError, match=r"a file that is not read \(.*\); expected .* or an archive"
+    ):
         open_source(str(tmp_path / f"pets.{kind}")).listing()
-    outer = pack("zip", {f"x/pets.{kind}": b"x", "owls.zip": b"x"})
-    said = rf"holds archives \(owls\.zip, x/pets\.{kind}\): unpack each into a folder of its name"
+    outer = pack("zip", {f"x/pets.{kind}": b"", "owls.zip": b"PK\x03\x04"})
+    said = rf"found 2 archives \(owls\.zip, x/pets\.{kind}\): unpack each into a folder of its na"
     with pytest.raises(ConfigError, match=said):
         open_source(str(outer)).listing()
 
@@ -234,7 +236,9 @@ def test_a_list_in_an_archive_is_named_and_read_when_it_is_unpacked(
     files = {f"{place}{'' if '/' in place else f'{n % 2}/'}{n}.jpg": b"x" for n in range(6)}
     rows = "".join(f"{name},{'cat' if n < 3 else 'dog'}\n" for n, name in enumerate(files))
     path = pack(kind, {**files, "labels.csv": f"filename,label\n{rows}".encode()})
-    said = "the labels of labels.csv, when the archive is unpacked into the folder unpacked"
+    said = (
+        "likeliest, when the archive is unpacked into the folder unpacked: imgpipe check unpacked"
+    )
     with pytest.raises(ConfigError, match=said) as refused:
         open_source(str(path)).listing()
     shutil.unpack_archive(path, tmp_path / "unpacked", **({} if kind == "zip" else FILTER))

@@ -131,7 +131,10 @@ def test_a_list_beside_images_is_named_with_the_command_that_reads_it(tmp_path, 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"x.xml": b"", "y.xml": b""}, r"None of its files is an image: x\.xml, y\.xml"),
+        (
+            {"x.xml": b"", "y.xml": b""},
+            r"2 files \(x\.xml, y\.xml\), none of which is an image: x",
+        ),
         ({"one.jpg": b"", "two.jpg": b""}, r"such as one\.jpg\. Make a folder for each class, and"),
         (
             {"cat/1.jpg": b""},
@@ -164,7 +167,7 @@ def test_lists_that_are_not_read_are_named(tmp_path):
     scan = open_source(spec).listing()
     assert [*details(scan, "unread_list")] == ["labels.xlsx"]
     assert remedies(scan, "unread_list") == ["save it as CSV, and name that instead"]
-    assert ("other_files", "labels.xlsx") in noted(scan) and len(scan.items) == 4
+    assert ("table_file", "labels.xlsx") in noted(scan) and len(scan.items) == 4
 
 
 @pytest.mark.parametrize("front", ["/data/", ""])

@@ -3,6 +3,8 @@
 import collections
 import re
 
+from imgpipe.components.common.image_file import file_names
+
 
 def paths(*patterns):
     """Return the paths that patterns such as `{cat,dog}/{1,2}.jpg` stand for."""
@@ -17,12 +19,23 @@ def paths(*patterns):
     return found
 
 
+#: What a file begins with that is an image, though not a whole one.
+IMAGE = b"\xff\xd8\xff\xe0"
+_TEXTS = re.compile(r"README|LICENSE|CITATION|MD5SUMS|Makefile")
+
+
+def content(path):
+    """Return the content of a file that is an image if its name does not say something else."""
+    is_image = file_names.kind_by_ending(path) in (None, "image", "camera_raw")
+    return IMAGE + path.encode() if is_image and not _TEXTS.search(path) else path.encode()
+
+
 def fill(folder, *trees):
-    """Write files whose content is their path, and return the folder; a plus is a space."""
+    """Write files whose content ends with their path, and return the folder; a plus is a space."""
     for path in paths(*" ".join(trees).split()):
         file = folder / path.replace("+", " ")
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(path.encode())
+        file.write_bytes(content(path))
     return str(folder)
 
 

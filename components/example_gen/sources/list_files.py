@@ -1,0 +1,175 @@
+"""Which files are lists of images, and what those beside images say.
+
+A list is a table that names images, or JSON Lines. One beside folders that gives other labels than
+these asks a question; others are named, because they may hold labels or splits.
+"""
+
+from __future__ import annotations
+
+import csv
+import posixpath
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from imgpipe.components.common.formatting import join_names
+from imgpipe.components.common.image_file import file_names
+from imgpipe.components.common.image_file.file_names import without_ending
+from imgpipe.components.common.splits import are_splits, split_of
+from imgpipe.components.example_gen.notes import noted
+from imgpipe.components.example_gen.settings import SourceOptions
+from imgpipe.components.example_gen.sources import tables
+from imgpipe.components.example_gen.sources.base import Scan
+from imgpipe.components.example_gen.sources.layout import Ambiguity, Way
+from imgpipe.components.example_gen.sources.local_files import visible
+from imgpipe.models.files.regular_files import open_regular
+from imgpipe.models.finding import Finding
+
+KIND = "manifest"  # prefix of the spec of a list
+TEXT = ".txt"
+_TABLE = (".csv", ".tsv")
+#: Endings of lists; a text may be one, too.
+LISTS = (*_TABLE, *tables.JSON_LINES)
+_SHEETS = (".xlsx", ".xls", ".ods")
+_LABELS = ".cls"  # a file beside each image that holds its label, as WebDataset writes
+_MOST_LISTS = 4  # with more, none of them is read
+_MIN_PIXELS = 4  # two by two
+_MOST_TEXTS = 20  # text files beside a list that are looked into
+#: What to do where no list is read.
+WRITE = f"write a list (.csv) with the columns path and label ({tables.GUIDE})"
+
+
+def names_images(file: Path) -> bool:
+    """Whether one of the first two rows of a table or of JSON Lines names an image."""
+    try:
+        if tables.is_json_lines(file):
+            _, first = next(tables.json_rows(file), (0, {}))
+            return any(file_names.is_image(str(value)) for value in first.values())
+        _, rows = tables.first_rows(open_regular(file))
+    except (OSError, ValueError, csv.Error):
+        return False
+    return any(file_names.is_image(cell) for row in rows for cell in row)
+
+
+def lists_files(locator: str, options: SourceOptions) -> bool:
+    """Whether a plain path names a list of files: JSON Lines, or a table with a path column."""
+    path = Path(locator).expanduser()
+    if locator.lower().endswith(tables.JSON_LINES):
+        return True
+    if not locator.lower().endswith((*_TABLE, TEXT)) or not path.is_file():
+        return False
+    try:
+        _, (titles, second) = tables.first_rows(open_regular(path))
+    except OSError:
+        return False
+    if any(file_names.is_image(cell) for cell in (*titles, *second)):
+        return True
+    if locator.lower().endswith(TEXT):
+        return False
+    if options.image_column:
+        return True
+    # The names of pixels are numbered, and those of classes in one-hot columns are not.
+    pixels = [title for title, cell in zip(titles, second, strict=False) if tables.is_number(cell)]
+    has_pixels = sum(any(map(str.isdigit, title)) for title in pixels) >= _MIN_PIXELS
+    return not has_pixels and any(tables.is_usual(title, "path") for title in titles)
+
+
+def texts_of_images(folder: Path, but: Path | None = None) -> list[Finding]:
+    """Note the text files in a folder that name images, `but` one: they may hold their splits."""
+    files = sorted(file for file in visible(folder) if file_names.ending_of(file.name) == TEXT)
+    detail = "names images: it may hold labels or splits"
+    return [
+        noted("unread_list", file.name, detail, remedies=[tables.GUIDE])
+        for file in files[:_MOST_TEXTS]
+        if file != but and lists_files(str(file), SourceOptions())
+    ]
+
+
+def lists_of_splits(folder: Path) -> dict[str, str]:
+    """Return the lists of a folder that each hold one split, with the split; {} for none.
+
+    Their names say it (train.csv, val.csv), or the folders say it that hold lists of one name.
+    """
+    endings = (*LISTS, TEXT)
+    inside = sorted(visible(folder))
+    here = [
+        file
+        for file in inside
+        if file_names.ending_of(file.name) in endings and split_of(file.name)
+    ]
+    if are_splits([file.name for file in here]):
+        return {file.name: split_of(file.name) or "" for file in here}
+    below = [
+        file
+        for inner in inside
+        for file in visible(inner)
+        if file_names.ending_of(file.name) in endings
+    ]
+    parents = [file.parent.name for file in below]
+    if are_splits(parents) and len({file.name for file in below}) == 1:
+        return {f"{name}/{below[0].name}": split_of(name) or "" for name in parents}
+    return {}
+
+
+def check_lists(place: Path, others: Iterable[str], scan: Scan) -> list[Finding]:
+    """Return notes of the files in `place`, no images by their names, that may give labels.
+
+    Raises:
+        Ambiguity: A list gives other labels. Its first row names an image, and not the folder that
+            it is in.
+    """
+    lists = [file for file in outermost(others, LISTS) if _differs(place / file, scan)]
+    lists = lists or [file for file in others if file.endswith(_LABELS)]
+    if lists:
+        why = f"{join_names(lists)} may give other labels than the folders"
+        skip = tuple(f"/{file}" for file in lists)
+        raise Ambiguity(
+            f"{why}; if it is not read, {WRITE}", *sources(place, others), {"skip": skip}
+        )
+    detail = "may give other labels than the folders"
+    remedy = "save it as CSV, and name that instead"
+    sheets = outermost(others, _SHEETS)
+    notes = [noted("unread_list", file, detail, remedies=[remedy]) for file in sheets]
+    return [*notes, *texts_of_images(place)]
+
+
+def _differs(file: Path, scan: Scan) -> bool:
+    """Whether the first row of a list names an image, and its other cells not the folder of it."""
+    try:
+        _, (_, row) = tables.first_rows(open_regular(file))
+    except OSError:
+        return False
+    labels = [(_inside_out(item.path), item.label.lower()) for item in scan.items if item.label]
+    images = {image[0] for image, _ in labels}
+    path = next((cell for cell in row if _inside_out(cell)[0] in images), "")
+    wanted = _inside_out(path)
+    given: set[str] = set()
+    for count in range(len(wanted), 0, -1):  # the same name may stand in every folder
+        given = given or {label for image, label in labels if image[:count] == wanted[:count]}
+    cells = [cell.lower() for cell in row if cell != path]
+    said = {part for cell in cells for part in re.split(r"[\\/]", cell)}
+    return bool(given and said) and given.isdisjoint(said)
+
+
+def _inside_out(path: str) -> list[str]:
+    """Return the name in a path, without its ending, and the folders from the innermost on."""
+    return without_ending(path.replace("\\", "/")).lower().split("/")[::-1]
+
+
+def outermost(files: Iterable[str], endings: tuple[str, ...]) -> list[str]:
+    """Return the files of a kind that lie above all others; none where they are many."""
+    lists = [file for file in files if file.lower().endswith(endings)]
+    depth = min((file.count("/") for file in lists), default=0)
+    lists = [file for file in lists if file.count("/") == depth]
+    return lists if len(lists) <= _MOST_LISTS else []
+
+
+def sources(place: Path, others: Iterable[str]) -> list[Way]:
+    """Return the ways to read the lists in a folder: those that each hold a split, or the first."""
+    lists = outermost(others, LISTS)
+    around = place / posixpath.commonpath([posixpath.dirname(file) for file in lists or [""]])
+    if lists_of_splits(around):
+        return [{"source": f"{KIND}:{around}"}]
+    texts = outermost(others, (TEXT,))
+    texts = [file for file in texts if lists_files(str(place / file), SourceOptions())]
+    return [{"source": str(place / file)} for file in (*lists, *texts)[:1]]

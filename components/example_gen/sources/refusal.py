@@ -1,0 +1,182 @@
+"""How a tree of folders is read: in the one way that it has, or refused once.
+
+`docs/data.md` describes it in half a page, for all sources with paths. Where `layout` or the lists
+beside the folders ask a question, the refusal shows what stands at each level, the settings that
+choose, and the likeliest command or two, which follow from the structure and are not tried.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from imgpipe.components.common.formatting import join_names, plural
+from imgpipe.components.common.image_file import file_kinds
+from imgpipe.components.common.image_file.file_names import Kind
+from imgpipe.components.example_gen.settings import DataSettings, SourceOptions
+from imgpipe.components.example_gen.sources import folder_tree, list_files, local_files
+from imgpipe.components.example_gen.sources.base import (
+    EXPECTED_TREE,
+    Item,
+    NoClasses,
+    Scan,
+)
+from imgpipe.components.example_gen.sources.folder_tree import Folder
+from imgpipe.components.example_gen.sources.layout import Ambiguity, Layout, Way, label_pattern
+from imgpipe.models.errors import ConfigError, printable
+from imgpipe.models.finding import Finding
+from imgpipe.models.settings.section import declared
+
+_MOST = 2  # commands that a refusal shows
+_LEVELS = 5  # that a refusal shows
+_SHOWN = 6  # folders of a level that it names
+_SETTINGS = (
+    "  data.class_level, data.skip, data.split_folders and data.label_pattern choose; see "
+    'docs/data.md, "How a folder is read"'
+)
+
+
+def lay_out(
+    where: str,
+    items: Sequence[Item],
+    folders: Iterable[str],
+    notes: Iterable[Finding],
+    options: SourceOptions,
+    descend: bool = True,
+    place: Path | None = None,
+) -> Scan:
+    """Return the scan of items with labels and splits by the folders in which they lie.
+
+    Folders may hold no item; `descend` says whether a single folder around all others is passed;
+    `place` is the folder on this machine in which the files are. Paths that are not laid out as
+    expected, or can be read in two ways, are a ConfigError.
+    """
+    kind_of = folder_tree.kinds_below(place) if place else folder_tree.kinds_by_name(items)
+    tree, others, left_out = folder_tree.of_images(items, set(folders), options.skip, kind_of)
+    layout = Layout(where, tree, options, descend, [*notes, *left_out])
+    try:
+        scan = layout.scan()
+        if place is None or options.class_level or options.label_pattern:
+            return scan
+        more = list_files.check_lists(place, others, scan)
+        return dataclasses.replace(scan, notes=(*scan.notes, *more))
+    except (Ambiguity, NoClasses) as question:
+        ways: list[Way] = [*question.ways] if isinstance(question, Ambiguity) else []
+        if isinstance(question, NoClasses):
+            ways += list_files.sources(place, others) if place else []
+            ways += _without_classes(layout)
+        why = str(question).removeprefix(f"data source {where!r}: ")
+        if others and not layout.tree.total:
+            why = f"found {_no_image(others, place)}; {EXPECTED_TREE}"
+        elif not ways:
+            why += _what_it_holds(layout.tree, others)
+        levels = _levels(layout) if ways else []
+        is_packed = place is not None and not Path(where).expanduser().is_dir()
+        lines = commands(where, options, ways, place if is_packed else None)
+    raise ConfigError("\n".join([f"data source {where!r}: {why}", *levels, *lines]))
+
+
+def commands(
+    where: str, options: SourceOptions, ways: Iterable[Way], unpacked: Path | None = None
+) -> list[str]:
+    """Return the lines with the likeliest commands that read a source that is refused.
+
+    Args:
+        where: The source.
+        options: The settings of the user, to which those of a way are added.
+        ways: Settings of each way, the likeliest first.
+        unpacked: Folder of the cache in which an archive is, where nobody looks for a list.
+    """
+    lines: list[str] = []
+    for way in ways:
+        source = str(way.get("source", where))
+        words = ["imgpipe check", shlex.quote(source)]
+        skip = (*options.skip, *way.get("skip", ()))
+        chosen = dataclasses.replace(options, **{**way, "skip": skip})
+        for name, declaration in declared(DataSettings).items():
+            value = getattr(chosen, name)
+            if name != "source" and value != declaration.default:
+                text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+                words.append(f"--set {shlex.quote(f'data.{name}={text}')}")
+        command = " ".join(words)
+        when = ""
+        if unpacked and source != where:
+            command = command.replace(str(unpacked), "unpacked")
+            when = ", when the archive is unpacked into the folder unpacked"
+        if printable(command) == command:  # a terminal does not pass on other names
+            lines.append(f"  {'or' if lines else 'likeliest'}{when}: {command}")
+    return lines[:_MOST]
+
+
+def _levels(layout: Layout) -> list[str]:
+    """Say which folders stand at each level, as `data.class_level` counts them."""
+    lines = []
+    layer = [folder for folder, _ in layout.roots()]
+    splits = [folder.name for folder, split in layout.roots() if split]
+    lines += [f"  splits: {join_names(splits, _SHOWN)}"] if splits else []
+    for level in range(1, _LEVELS + 1):
+        loose = sum(len(folder.files) for folder in layer)
+        layer = [inner for folder in layer for inner in folder.filled()]
+        if not layer:
+            break
+        images = Counter[str]()
+        for folder in layer:
+            images[folder.name] += folder.total
+        named = join_names(
+            [f"{name} ({count:,})" for name, count in sorted(images.items())], _SHOWN
+        )
+        beside = f"; {plural(loose, 'image')} beside them" if loose else ""
+        lines.append(f"  level {level}: {named} of {plural(images.total(), 'image')}{beside}")
+    return [*lines, _SETTINGS]
+
+
+def _without_classes(layout: Layout) -> list[Way]:
+    """Return the ways to read a tree in which no folders are classes: a deeper level, or names."""
+    ways: list[Way] = []
+    layer = [folder for folder, _ in layout.roots()]
+    for level in range(1, _LEVELS + 1):
+        layer = [inner for folder in layer for inner in folder.filled()]
+        if (
+            level > 1
+            and len({folder.name for folder in layer}) > 1
+            and not layout.options.class_level
+        ):
+            ways.append({"class_level": level})
+            break
+    pattern = label_pattern(item.path for folder in layout.tree.walk() for item in folder.files)
+    ways += [{"label_pattern": pattern}] if pattern and not layout.options.label_pattern else []
+    return ways
+
+
+def _no_image(others: Mapping[str, Kind], place: Path | None) -> str:
+    """Say what a source holds that has no image."""
+    files = _outermost_first(others)
+    packed = [file for file in files if others[file] in ("archive", "archive_part")]
+    if packed:
+        beside = [file.rpartition("/")[2] for file in packed]
+        way = file_kinds.joined(beside[0], beside) or "unpack each into a folder of its name"
+        return f"{file_kinds.counted(others.values())} ({join_names(packed)}): {way}"
+    said = f": {files[0]} is {local_files.described(place / files[0])}" if place else ""
+    return f"{plural(len(files), 'file')} ({join_names(files)}), none of which is an image{said}"
+
+
+def _outermost_first(files: Iterable[str]) -> list[str]:
+    return sorted(files, key=lambda file: (file.count("/"), file))
+
+
+def _what_it_holds(tree: Folder, others: Iterable[str]) -> str:
+    """Say what a source holds that no setting reads, and what to do."""
+    images = sorted(item.path for folder in tree.walk() for item in folder.files)
+    if not images:
+        return ". It holds no file"
+    rest = _outermost_first(others)
+    labels = f"; labels may be in {join_names(rest)}" if rest else ""
+    return (
+        f". It holds images such as {images[0]}{labels}. Make a folder for each class, and move "
+        f"its images into it; or {list_files.WRITE}, and name it instead of the folder; or say by "
+        "data.label_pattern which part of the names is the label"
+    )

@@ -1,0 +1,144 @@
+"""What a file is by its first bytes and its ending, and how the parts of an archive are joined."""
+
+import io
+import random
+import re
+import zipfile
+
+import pytest
+from PIL import Image
+
+from imgpipe.components.common.image_file.file_kinds import joined, kind_of, no_images
+from imgpipe.components.example_gen.sources import open_source
+from imgpipe.models.errors import ConfigError
+from tests.components.example_gen.sources.trees import counted, fill, noted
+
+_NOISE = random.Random(1).randbytes(400)
+
+
+def packed():
+    """Return a small zip."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("a", "b")
+    return out.getvalue()
+
+
+def encoded(kind):
+    """Return an image in a format of Pillow."""
+    out = io.BytesIO()
+    Image.new("RGB", (9, 9)).save(out, kind)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "kind"),
+    [
+        *((encoded(kind), "1", "image") for kind in ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "PPM")),
+        (encoded("JPEG"), "x.txt", "image"),
+        (bytes(128) + b"DICM" + _NOISE, "IM0001", "image"),
+        (b"\0\0\0\x1cftypheic" + _NOISE, "IMG_1", "image"),
+        (b"II*\0" + _NOISE, "x.nef", "camera_raw"),
+        (packed(), "x", "archive"),
+        (packed(), "x.docx", "document"),
+        (packed(), "x.xlsx", "table"),
+        (packed(), "x.npz", "other"),
+        (b"path,label\n", "x.csv", "table"),
+        (b"path,label\n", "x", "text"),
+        (b"<annotation></annotation>", "n02085620_10", "text"),
+        (b"\0\0\0\x20ftypisom" + _NOISE, "x", "film"),
+        (b"%PDF-1.7", "x", "document"),
+        (b"XSym\n0012\n", "x", "link"),
+        (b"", "x", "empty"),
+        (b"", "x.jpg.cloudf", "empty"),
+        (b"", "x.txt", "text"),
+        (bytes(512), "x", "zeros"),
+        (b"\x80\x04\x95" + _NOISE, "data_batch_1", "other"),
+        (b"\0\0\x08\x03" + _NOISE, "train-images-idx3-ubyte", "other"),
+    ],
+)
+def test_a_file_is_what_its_first_bytes_say_and_only_then_its_ending(content, name, kind):
+    assert kind_of(content[:512], name) == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "others", "said"),
+    [
+        ("x.zip", ["x.z01", "x.z02"], "x.zip is one of 3 parts .* zip -s 0 x.zip --out"),
+        ("x.z01", ["x.zip"], "x.z01 is one of 2 parts .* zip -s 0 x.zip"),
+        ("a b.zip.001", ["a b.zip.002"], r"one of 2 parts .* cat 'a b.zip'\?\* > 'a b.zip'"),
+        ("x.tar.gz.aa", ["x.tar.gz.ab"], r"cat x.tar.gz\?\* > x.tar.gz"),
+        ("x.part1.rar", ["x.part2.rar"], "unpack the first one beside all others"),
+        ("x-001.zip", ["x-002.zip"], r"download \(x-001.zip, x-002.zip\); unpack all of them into"),
+        ("x-001.zip", ["y-002.zip"], "^$"),
+        ("x.tar.gz", ["y.tar.gz"], "^$"),
+        ("x.zip", ["y.zip", "x.jpg"], "^$"),
+        ("IMG.001", ["IMG.002"], "^$"),
+    ],
+)
+def test_parts_of_an_archive_are_named_with_how_they_are_joined(name, others, said):
+    assert re.search(said, joined(name, others))
+
+
+def test_files_belong_to_the_image_of_their_name():
+    kinds = {"1.NEF": "camera_raw", "1.foo": "image", "1.jpg.foo": "other", "2.foo": "image"}
+    assert no_images(["1.jpg", *kinds, "3.NEF"], lambda path: kinds.get(path, "camera_raw")) == {
+        "1.NEF": "camera_raw",
+        "1.foo": "other",
+        "1.jpg.foo": "other",
+    }
+
+
+def test_what_may_hold_images_is_named_with_what_to_do(tmp_path):
+    folder = fill(tmp_path / "set", "{cat,dog}/{1,2}.jpg notes/{a,b}.txt")
+    for name in ("bird.zip", "dog/more.zip"):
+        (tmp_path / "set" / name).write_bytes(packed())
+        (tmp_path / f"set/{name[0]}.mp4").write_bytes(b"\0\0\0\x20ftypisom" + _NOISE)
+    (tmp_path / "set/cat/3.jpg.cloudf").write_bytes(b"")
+    scan = open_source(folder).listing()
+    assert counted(scan) == {":cat": 2, ":dog": 2}
+    notes = {note["reason"]: note for note in scan.notes}
+    assert notes["archive_file"]["sentence"] == (
+        "2 archives (bird.zip, dog/more.zip), which may hold images"
+    )
+    assert notes["archive_file"]["remedies"] == ["unpack each into a folder of its name"]
+    assert notes["empty_file"]["sentence"].endswith("which may not have been downloaded")
+    assert notes["archive_file"]["decides"] and notes["empty_file"]["decides"]
+    assert notes["film_file"]["sentence"] == "2 films" and not notes["film_file"]["decides"]
+    assert ("folder_without_images", "notes") in noted(scan)
+    assert sum(note["count"] for note in scan.notes) == 2 + 1 + 2 + 2  # all files but the images
+
+
+def test_label_files_beside_images_are_no_images_whatever_they_are_called(tmp_path):
+    folder = fill(tmp_path, "Images/{pug,cat}/n_{1,2,3}.jpg")
+    for name in ("pug/n_1", "pug/n_2", "cat/n_3"):
+        (tmp_path / "Annotation" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "Annotation" / name).write_text("<annotation></annotation>")
+    scan = open_source(folder).listing()
+    assert counted(scan) == {":pug": 3, ":cat": 3}
+    assert ("folder_without_images", "Annotation") in noted(scan)
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (
+            ["data_batch_1", "data_batch_2"],
+            r"found 2 files \(.*\), none of which is an image: data_b.* bytes 80 04 95",
+        ),
+        (["x.zip.001", "x.zip.002"], r"found 2 parts of archives .*cat x\.zip\?\* > x\.zip"),
+    ],
+)
+def test_a_source_without_images_says_what_its_files_are(tmp_path, files, said):
+    for name in files:
+        (tmp_path / name).write_bytes(b"\x80\x04\x95" + _NOISE)
+    with pytest.raises(ConfigError, match=said):
+        open_source(str(tmp_path)).listing()
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.z01", "y.zip.001", "z-001.zip"])
+def test_a_part_of_an_archive_is_no_source(tmp_path, name):
+    for part in ("x.zip", "x.z01", "y.zip.001", "y.zip.002", "z-001.zip", "z-002.zip"):
+        (tmp_path / part).write_bytes(packed())
+    with pytest.raises(ConfigError, match=r"is not whole: .* parts"):
+        open_source(str(tmp_path / name)).listing()
