@@ -23,7 +23,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from benchmarks import common
 from benchmarks.common import Figure
 from imgpipe.components.common.image_file.pixels import Pixels, perceptual_hashes
-from imgpipe.components.image_filter.copies.search import find_near_duplicates
+from imgpipe.components.image_filter.copies.search import find_near_duplicates, hash_table
 from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
 
 SETS = ("cats_dogs", "flowers_128", "sign_digits")
@@ -112,13 +112,15 @@ def measure(folder: Path) -> tuple[dict[str, int], int, int]:
     with ProcessPoolExecutor() as pool:
         originals = list(pool.map(_hashed, [(file, "") for file in files], chunksize=64))
         original_hashes = {f"original {n}": hashes for n, hashes in enumerate(originals)}
-        alone = find_near_duplicates(original_hashes, originals, RADIUS).groups
+        alone = find_near_duplicates(*hash_table(original_hashes, originals), RADIUS).groups
         counts = {}
         for change in CHANGES:
             copies = pool.map(_hashed, [(files[n], change) for n in chosen], chunksize=8)
             named = {f"copy {n}": hashes for n, hashes in zip(chosen, copies, strict=True)}
             all_hashes = {**original_hashes, **named}
-            groups = find_near_duplicates(all_hashes, all_hashes.values(), RADIUS).groups
+            groups = find_near_duplicates(
+                *hash_table(all_hashes, all_hashes.values()), RADIUS
+            ).groups
             counts[change] = sum(
                 groups.get(f"copy {n}", -1) == groups.get(f"original {n}", -2) for n in chosen
             )

@@ -30,7 +30,7 @@ from benchmarks import common
 from benchmarks.common import Figure
 from imgpipe.components.common.image_file.content import decode
 from imgpipe.components.common.image_file.pixels import Pixels, perceptual_hashes
-from imgpipe.components.image_filter.copies.search import find_near_duplicates
+from imgpipe.components.image_filter.copies.search import find_near_duplicates, hash_table
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
 from imgpipe.pipeline.configuration import config as configs
@@ -254,7 +254,7 @@ def crops_found(photographs: Sequence[Path]) -> Figure:
     crops = [_saved(_crop(_opened(data), rng), 88) for data in originals]
     names = [hashlib.sha256(data).hexdigest() for data in (*originals, *crops)]
     hashes = map(_hash, [*originals, *crops])
-    near = find_near_duplicates(names, hashes, RADIUS).groups
+    near = find_near_duplicates(*hash_table(names, hashes), RADIUS).groups
     groups = [near.get(name, -1 - n) for n, name in enumerate(names)]
     count = len(originals)
     grouped = sum(map(operator.eq, groups[:count], groups[count:]))

@@ -28,7 +28,7 @@ from benchmarks import common
 from benchmarks.common import Figure, ImageSet
 from imgpipe.components.common.image_file.pixels import Pixels, perceptual_hashes
 from imgpipe.components.feature_bank.axes import principal_axes
-from imgpipe.components.image_filter.copies.search import find_near_duplicates
+from imgpipe.components.image_filter.copies.search import find_near_duplicates, hash_table
 from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
 from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.placement import families
@@ -102,12 +102,14 @@ class GroupedImages:
             ImageRow(str(path.relative_to(folder)), path.parent.name, image_hash=digest)
             for path, digest in zip(paths, everything.hashes, strict=True)
         ]
-        family_of = families.by_content(named)
         _, first = np.unique(everything.hashes, return_index=True)  # in the order of the hashes
         images = everything.rows(first[:count].tolist())
         with ProcessPoolExecutor() as pool:
             hashed = pool.map(_perceptual, [paths[row] for row in first[:count]], chunksize=32)
-            near = find_near_duplicates(images.hashes, hashed, RADIUS).groups
+            contents, table = hash_table(images.hashes, hashed)
+        near = find_near_duplicates(contents, table, RADIUS).groups
+        known = [row for row in named if row.image_hash in {*contents}]
+        family_of = families.find(known, contents, table).by_content
         sources = [family_of.get(digest, "").encode() for digest in images.hashes]
         groups, _ = folds.find_groups(
             np.array([digest.encode() for digest in images.hashes]),

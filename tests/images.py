@@ -46,6 +46,12 @@ def noise(seed: int = 0, size: tuple[int, int] = (40, 32)) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), np.uint8)
 
 
+def frame(film: int, seed: int) -> bytes:
+    """Return a frame of a film, as PNG: noise of its own in the colour of the film."""
+    colour = np.random.default_rng([7, film]).uniform(0.2, 1, 3)
+    return encoded((noise(seed) * colour).astype(np.uint8))
+
+
 def soft(seed: int = 0, size: tuple[int, int] = (80, 60)) -> Image.Image:
     """Return an image of soft random colours, which JPEG compression changes less than noise."""
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)

@@ -101,10 +101,10 @@ class SplitSettings(SplitShares):
     groups: Groups = Field(
         default="auto",
         description="How images that belong together are found if neither `data.group_pattern` "
-        "nor a column names them. auto: by the names of the files (frames of one film, visits of "
-        "one patient, copies that an augmentation program has written) and by the camera and time "
-        "of the photographs (bursts). none: not at all. Similar images are found in any case; see "
-        "`judge.threshold.near_duplicate`.",
+        "nor a column names them. auto: parts of the file names, and the camera and time of "
+        "photographs, propose groups, such as the frames of one film, and pictures decide whether "
+        "images of a group are more alike than others. none: not at all. Similar images are found "
+        "in any case; see `judge.threshold.near_duplicate`.",
     )
 
     @model_validator(mode="after")

@@ -19,6 +19,7 @@ from imgpipe.components.data_gate.settings import GateSettings
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.findings import title_of
 from imgpipe.components.image_filter.judge.checks import decodable, whole_set
+from imgpipe.components.image_filter.placement.families import UNCLEAR
 from imgpipe.models import names
 from imgpipe.models.finding import Finding, make_finding, said
 from imgpipe.models.head.certainty import wilson
@@ -261,7 +262,8 @@ def counted(summary: DataSummary, required: Requirements) -> list[Finding]:
     shares = rejected_share(summary, required)
     if not summary["kept"]:
         return shares
-    return [*shares, *too_few(summary, required), *changed_classes(summary, required)]
+    unclear = [each for each in summary["findings"] if each["reason"] == UNCLEAR]
+    return [*shares, *unclear, *too_few(summary, required), *changed_classes(summary, required)]
 
 
 def reasons_against(

@@ -16,11 +16,12 @@ from imgpipe.components.common.image_file.pixels import ALL_BYTES
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.image_filter.copies import decisions
-from imgpipe.components.image_filter.copies.search import find_near_duplicates
+from imgpipe.components.image_filter.copies.search import find_near_duplicates, hash_table
 from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.judge.checks import CHECKS
 from imgpipe.components.image_filter.judge.image_row import ImageRow, decide, judge
 from imgpipe.components.image_filter.placement import families, placement
+from imgpipe.components.image_filter.placement.families import FoundFamilies
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models import names
 from imgpipe.models.machine import progress
@@ -59,13 +60,17 @@ def compare(
     _check_in_the_set([row for row in rows if row.rejection is None], plan)
     has_passed = [row.rejection is None for row in rows]
     passed = [*itertools.compress(rows, has_passed)]
+    digests = [row.image_hash for row in passed]
+    contents, table = hash_table(digests, itertools.compress(hashes, has_passed))
+    of_set = FoundFamilies()
     # Groups that a pattern or a column gives are the only ones.
     if plan.groups == "auto" and not any(row.group for row in passed):
-        _find_families(passed)
+        of_set = families.find(passed, contents, table)
+        for row in passed:
+            row.group = of_set.by_content.get(row.image_hash, "")
+            row.is_family = row.image_hash in of_set.by_content
     radius = plan.settings.radius
-    of_passed = itertools.compress(hashes, has_passed)
-    digests = [row.image_hash for row in passed] if radius else []
-    similar = find_near_duplicates(digests, of_passed, radius)
+    similar = find_near_duplicates(contents, table, radius)
     for row in passed:
         row.near_group = 1 + similar.groups.get(row.image_hash, -1)
     if rule is not None and rule.drawn:
@@ -85,7 +90,7 @@ def compare(
             groups[row.near_group].append(row)
     for group in groups.values():
         decisions.judge_group(group, similar, plan.settings)
-    return ImageTable(rows, radius)
+    return ImageTable(rows, radius, of_set)
 
 
 def _check_in_the_set(rows: Sequence[ImageRow], plan: FilterPlan) -> None:
@@ -96,11 +101,3 @@ def _check_in_the_set(rows: Sequence[ImageRow], plan: FilterPlan) -> None:
         limits = check.limits(rows, plan.settings.limit_of(check))
         for row in rows:
             judge(row, check, row, plan.settings, limits)
-
-
-def _find_families(rows: Sequence[ImageRow]) -> None:
-    """Give the images of families the name of their family."""
-    family_of = families.by_content(rows)
-    for row in rows:
-        row.group = family_of.get(row.image_hash, "")
-        row.is_family = row.image_hash in family_of

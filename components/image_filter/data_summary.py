@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
@@ -41,8 +42,11 @@ class Families(TypedDict):
 
     found: Annotated[
         bool,
-        "Whether file names and capture times tell the families; if not, a pattern or a column "
-        "gives them.",
+        "Whether names or capture times propose the families, and pictures confirm them; if not, "
+        "a pattern or a column gives them.",
+    ]
+    pattern: Annotated[
+        str, "Value of `data.group_pattern` that gives the families of the names; empty for none."
     ]
     families: Annotated[int, "Number of families."]
     images: Annotated[int, "Number of images in families."]
@@ -129,14 +133,16 @@ def _families(families: Families) -> Iterator[Finding]:
         f"{family['name']}: {plural(family['images'], 'image')}"
         for family in families["examples"][:2]
     )
-    source = "file names and capture times" if families["found"] else "the groups of the source"
+    source = "names propose and pictures confirm"
+    if not families["found"]:
+        source = "the groups of the source tell"
     images = plural(families["images"], "image belongs", "images belong")
     yield make_finding(
         "families",
         f"{images} to {plural(families['families'], 'family', 'families')} of images that show "
-        f"the same thing, as {source} tell ({shown}); each family stays in one fold, and in one "
-        "split where splits are drawn",
-        ["if that is wrong: --set split.groups=none"] if families["found"] else [],
+        f"the same thing, as {source} ({shown}); each family stays in one fold, and in one split "
+        "where splits are drawn",
+        _other_families(families["pattern"]) if families["found"] else [],
         count=families["images"],
     )
     divided = [
@@ -164,6 +170,16 @@ def _families(families: Families) -> Iterator[Finding]:
                 f"{split} has only {what}, so that its accuracy varies much by chance",
                 count=number,
             )
+
+
+def _other_families(pattern: str) -> list[str]:
+    """Say how families are named that are not the right ones."""
+    setting = shlex.quote(f"data.group_pattern={pattern or '([^/]+)_'}")
+    ways = f"if another part of the path says what belongs together: --set {setting}"
+    return [
+        f"{ways}, with its parentheses around that part",
+        "if images of a family show different things: --set split.groups=none",
+    ]
 
 
 def _not_served(counts: DataCounts) -> Iterator[Finding]:
@@ -240,6 +256,7 @@ def summarise(images: ImageTable, plan: FilterPlan, notes: Sequence[Finding]) ->
         *findings.of_images("warned", images.warned),
         *findings.of_source(notes, by_class),
         *of_counts(counts),
+        *images.families.findings,
     ]
     return {**counts, "findings": listed}
 
@@ -299,6 +316,7 @@ def _counted_families(images: ImageTable) -> Families:
     largest = sorted(several.items(), key=lambda item: (-item[1], item[0]))
     return {
         "found": any(row.is_family for row in images.kept),
+        "pattern": images.families.pattern,
         "families": len(several),
         "images": several.total(),
         "examples": [{"name": name, "images": count} for name, count in largest[:_FAMILIES_SHOWN]],

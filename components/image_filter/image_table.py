@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +25,7 @@ from imgpipe.components.common.storage.shards import Shard
 from imgpipe.components.image_filter.copies.decisions import NEAR_DUPLICATES
 from imgpipe.components.image_filter.judge.check import ImageFinding, Row, Severity
 from imgpipe.components.image_filter.judge.image_row import ImageRow
+from imgpipe.components.image_filter.placement.families import FoundFamilies
 from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
 
@@ -55,10 +56,12 @@ class ImageTable:
     Attributes:
         rows: The images, in any order.
         radius: Bits within which images are near-duplicates; 0 if they were not searched for.
+        families: The families that were found; no file has them.
     """
 
     rows: Sequence[ImageRow]
     radius: int
+    families: FoundFamilies = field(default_factory=FoundFamilies)
 
     @property
     def kept(self) -> Iterator[ImageRow]:

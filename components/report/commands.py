@@ -18,6 +18,8 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.formatting import plural, seconds
 from imgpipe.components.image_evaluator.rules import NO_THRESHOLD, PASSING
+from imgpipe.components.image_filter.copies.decisions import DUPLICATE, DUPLICATE_ACROSS_SPLITS
+from imgpipe.components.image_filter.judge.checks import UNUSABLE
 from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.components.report.blocks import Command, Figures
 from imgpipe.components.run_record.run_folder import CONFIG
@@ -27,6 +29,7 @@ from imgpipe.models.names import SERVED_NAME
 
 if TYPE_CHECKING:
     from imgpipe.components.image_evaluator.decision import Decision
+    from imgpipe.components.image_filter.judge.check import Row
     from imgpipe.components.run_record.facts import Facts
     from imgpipe.components.run_record.run_folder import Timings
     from imgpipe.models.head.solved_head import Solution
@@ -36,6 +39,8 @@ ACCEPT = "--accept"  # option of `imgpipe run`
 #: Components that run again if only a setting of [evaluate] is changed. The others are cached.
 _AGAIN = ("Plan", "ImageEvaluator", "ModelPusher", "Report")
 _MINUTE = 60  # seconds
+#: Reasons of rejected copies, of which another copy is used: there is nothing to decide.
+_USED_ELSEWHERE = (DUPLICATE, DUPLICATE_ACROSS_SPLITS)
 
 
 class NextCommand(TypedDict):
@@ -99,16 +104,16 @@ def next_commands(
     return commands
 
 
-def review_command(facts: Facts, show: str = "") -> str:
-    """Return the command that reviews the images of a run; with OUT if its folder is not known.
-
-    Args:
-        facts: The facts of the run.
-        show: What comes first: a kind of images, a class, or `LABEL:ANSWER`; "" for the usual.
-    """
+def review_command(facts: Facts) -> str:
+    """Return the command that reviews the images of a run; with OUT if its folder is not known."""
     folder = facts["identity"]["folder"] if facts["identity"] is not None else ""
-    what = f" --show {shlex.quote(show)}" if show else ""
-    return f"imgpipe review {_out(folder) if folder else 'OUT'}{what}"
+    return f"imgpipe review {_out(folder) if folder else 'OUT'}"
+
+
+def can_be_reviewed(row: Row) -> bool:
+    """Return whether an override can make a rejected file usable, and no copy of it is used."""
+    reason = row["reason"]
+    return not (reason in UNUSABLE or reason in _USED_ELSEWHERE) and bool(row["image_hash"])
 
 
 def _out(folder: str) -> str:

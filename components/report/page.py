@@ -8,7 +8,6 @@ security policy of the page forbids scripts and external resources that it might
 from __future__ import annotations
 
 import functools
-import itertools
 import logging
 import numbers
 import re
@@ -104,7 +103,6 @@ class Page:
                 "images": images,
                 "thumbnails": thumbnails,
                 "draw_map": plots.draw_map,
-                "next_number": itertools.count().__next__,
             }
         )
 

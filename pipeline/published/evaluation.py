@@ -162,7 +162,7 @@ def _seen_images(
     near-duplicate. Where the images of the run are gone, the list beside the model tells the same
     files alone; None without one.
     """
-    from imgpipe.components.image_filter.copies.search import find_near_duplicates
+    from imgpipe.components.image_filter.copies.search import find_near_duplicates, hash_table
     from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
 
     uri = model.training_images or ""
@@ -175,7 +175,7 @@ def _seen_images(
             hashes[image_hash] = records.raw(example, names.PERCEPTUAL_HASH)
             progress.advance(1, "images")
     every_hash = {**images, **hashes}
-    near = find_near_duplicates(every_hash.keys(), every_hash.values(), RADIUS).groups
+    near = find_near_duplicates(*hash_table(every_hash.keys(), every_hash.values()), RADIUS).groups
     if not uri:
         file = model.folder / manifest.PROVENANCE / manifest.KNOWN_IMAGES
         known = manifest.read_known_images(file)
@@ -201,12 +201,14 @@ def _table(
 ) -> AnswerTable:
     """Return the answers; the families of the images are found as in a run."""
     from imgpipe.components.common.answer_table import AnswerRow, AnswerTable
+    from imgpipe.components.image_filter.copies.search import hash_table
     from imgpipe.components.image_filter.judge.image_row import ImageRow
     from imgpipe.components.image_filter.placement import families
 
-    family_of = families.by_content(
-        [ImageRow.of(record) for record, _ in answered if not record.group]
-    )
+    ungrouped = [record for record, _ in answered if not record.group]
+    hashes = [record.content.perceptual_hash or b"" for record in ungrouped]
+    contents, table = hash_table([record.image_hash for record in ungrouped], hashes)
+    family_of = families.find([*map(ImageRow.of, ungrouped)], contents, table).by_content
     rows = [
         AnswerRow(
             path=record.path,

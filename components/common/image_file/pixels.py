@@ -12,7 +12,8 @@ resizing or brightening it changes only a few bits, while the hashes of unrelate
 about 128 bits. Cropping 5 % of the image changes more bits. Therefore the hashes of such crops are
 computed too, and the hash of a cropped copy is close to one of them. One matrix product computes
 all hashes from a small grey image, so no library is needed. Half of that image in each direction is
-kept beside the hashes, by which copies are confirmed. An image that is too plain for such hashes
+kept beside the hashes, by which copies are confirmed, and so are the shares of its colours, by
+which images of one family are told. An image that is too plain for such hashes
 has the SHA-256 of its pixels in their place, which is as long, so that only copies with the same
 pixels are near it.
 """
@@ -38,7 +39,7 @@ _LEVELS = 256  # bins of the luminance histogram
 #: Images with more pixels than this are sampled: every n-th row and column. Measuring all pixels of
 #: a 24-megapixel photograph would take longer than decoding it.
 _SAMPLE = 1_000_000
-_COLOURED = 64  # pixels of the longer side at which colour is measured; noise has no colour there
+_COLOURED = 64  # pixels of the longer side at which colour is measured
 #: Pixels of the longer side at which sharpness is measured, so that noise does not count.
 THUMBNAIL = 64
 SHARP = 0.29  # the sharpness below which an image is blurred
@@ -62,8 +63,13 @@ WINDOWS = ((1.0, 0.0), (0.95, 0.0), (0.95, 0.025), (0.95, 0.05))
 CROPS = len(WINDOWS) ** 2 - 1
 #: Number of hashes of an image: upright, mirrored, crops.
 KINDS = 2 + CROPS
-#: Number of bytes of all hashes of an image, of its grey image and of its shape.
-ALL_BYTES = KINDS * BYTES + GREY_BYTES + 1
+#: Levels of each channel, and bytes of the shares of all colours.
+_COLOUR_LEVELS = 4
+_COLOUR_BYTES = _COLOUR_LEVELS**3
+#: Number of bytes of all hashes of an image, of its grey image, its colours and its shape, in this
+#: order; the hashes are before the grey image.
+GREYS = KINDS * BYTES
+ALL_BYTES = GREYS + GREY_BYTES + _COLOUR_BYTES + 1
 #: The shape of an image is width / height as the power of this factor, plus `SQUARE`.
 SHAPE_FACTOR = 1.05
 SQUARE = 128
@@ -97,12 +103,17 @@ class Pixels:
         return shrink(self.values)
 
     @functools.cached_property
-    def colour(self) -> float:
-        """Greatest difference between the channels of any pixel of the thumbnail, 0..1."""
+    def thumbnail(self) -> Image.Image:
+        """The image at which colour is measured: noise has no colour there."""
         image = self.small.image
         factor = max(image.size) // _COLOURED
+        return image.reduce(factor) if factor > 1 else image
+
+    @functools.cached_property
+    def colour(self) -> float:
+        """Greatest difference between the channels of any pixel of the thumbnail, 0..1."""
         # Pillow works on whole planes, while `np.ptp` would reduce an axis of three values.
-        red, green, blue = (image.reduce(factor) if factor > 1 else image).split()
+        red, green, blue = self.thumbnail.split()
         lightest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
         darkest = ImageChops.darker(ImageChops.darker(red, green), blue)
         return float(np.asarray(ImageChops.subtract(lightest, darkest)).max()) / 255
@@ -279,8 +290,8 @@ def perceptual_hashes(image: Pixels) -> bytes:
 
     Returns:
         `ALL_BYTES` bytes: the hashes of the upright image, the mirrored image and `CROPS` crops,
-        the grey image, and its shape. When the image is too plain or too smooth to be told
-        from others, each hash is that of its size and pixels.
+        the grey image, its colours and its shape. When the image is too plain or too smooth to be
+        told from others, each hash is that of its size and pixels.
     """
     small = image.small
     grey = small.grey.resize((_GRID, _GRID), Image.Resampling.HAMMING, box=small.box)
@@ -298,7 +309,24 @@ def perceptual_hashes(image: Pixels) -> bytes:
         bits = np.concatenate([steps[:1] > 0, steps[:1, :, ::-1] < 0, steps[1:] > 0])
         hashes = np.packbits(bits).tobytes()
     kept = pixels.reshape(GREY_SIDE, 2, GREY_SIDE, 2).mean(axis=(1, 3)).round()
-    return hashes + kept.astype(np.uint8).tobytes() + _shape(image.values)
+    return hashes + kept.astype(np.uint8).tobytes() + _colours(image) + _shape(image.values)
+
+
+def colours_of(table: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return the colours of images, uint8 [n, `_COLOUR_BYTES`], from [n, `ALL_BYTES`]."""
+    start = GREYS + GREY_BYTES
+    return table[:, start : start + _COLOUR_BYTES]
+
+
+def _colours(image: Pixels) -> bytes:
+    """Return the root of the share of each colour, `_COLOUR_BYTES` bytes.
+
+    They tell pictures of one scene, however they are cut, turned or mirrored.
+    """
+    levels = np.asarray(image.thumbnail).reshape(-1, 3) // (_LEVELS // _COLOUR_LEVELS)
+    places = levels @ np.array([_COLOUR_LEVELS**2, _COLOUR_LEVELS, 1], np.uint8)
+    counts = np.bincount(places, minlength=_COLOUR_BYTES)
+    return (np.sqrt(counts / len(places)) * 255).round().astype(np.uint8).tobytes()
 
 
 def _shape(values: np.ndarray) -> bytes:

@@ -24,6 +24,7 @@ from imgpipe.components.common.image_file.pixels import (
     BYTES,
     GREY_BYTES,
     GREY_SIDE,
+    GREYS,
     KINDS,
     SIDE,
     WINDOWS,
@@ -115,8 +116,7 @@ class Hashes:
     @property
     def greys(self) -> npt.NDArray[np.uint8]:
         """The grey images, uint8 [n, `GREY_BYTES`]."""
-        start = KINDS * BYTES
-        return self.table[:, start : start + GREY_BYTES]
+        return self.table[:, GREYS : GREYS + GREY_BYTES]
 
 
 @dataclass(frozen=True)
@@ -135,16 +135,15 @@ class NearDuplicates:
     hashes: Mapping[str, bytes]
 
 
-def find_near_duplicates(
-    images: Collection[str], hashes: Iterable[bytes], radius: int
-) -> NearDuplicates:
-    """Find the near-duplicates among images.
+def hash_table(
+    images: Collection[str], hashes: Iterable[bytes]
+) -> tuple[list[str], npt.NDArray[np.uint8]]:
+    """Return the names of images in order, and a table of their perceptual hashes.
 
     Args:
         images: Names of the images; what has the same name is one image.
         hashes: Perceptual hashes of each, in the same order; no bytes, or zeros, for an image that
             cannot be compared. One is read at a time, so that memory holds all of them once.
-        radius: See `search`.
     """
     names = sorted({*images})
     places = {name: place for place, name in enumerate(names)}
@@ -152,6 +151,21 @@ def find_near_duplicates(
     for name, value in zip(images, hashes, strict=False):
         if value:
             rows[places[name]] = np.frombuffer(value, np.uint8)
+    return names, rows
+
+
+def find_near_duplicates(
+    names: list[str], rows: npt.NDArray[np.uint8], radius: int
+) -> NearDuplicates:
+    """Find the near-duplicates among images.
+
+    Args:
+        names: Names of the images in order, as `hash_table` returns them.
+        rows: Their perceptual hashes, uint8 [n, `ALL_BYTES`].
+        radius: See `search`; 0 finds none.
+    """
+    if not radius:
+        return NearDuplicates({}, {}, {})
     (comparable,) = np.nonzero(rows.any(axis=1))
     if len(comparable) < len(names):
         rows = rows[comparable]

@@ -1,298 +1,349 @@
-"""Families: images that show the same thing, as their file names and capture times say.
+"""Families: images that show the same thing, such as the frames of a film or visits of a person.
 
-Frames of a film, visits of a patient, tiles of a slide, photographs of a burst and copies that an
-augmentation program has written have names that begin alike: `IMG_5567_mp4-90.jpg`,
-`00000061_012.png`, `rock01-017.png`, `13_left.jpg`. What programs append is dropped first,
-and so is whatever follows the whole name of another file of the class, as in `x.jpg` and
-`x - Kopia.jpg`. Then the family of an image is the shortest beginning of its name that ends at a
-number and that few images share: no family holds more than a fifth of its class, and at least one
-holds two images of it. Names such as `cat.123.jpg`, `glass (17).jpg` or `IMG_1121.JPG` give
-no families, and dates, sizes of images and coordinates are no numbers of a family. Photographs that
-one camera took within seconds of each other are a family, too.
-
-A wrong family costs little while it is small, but images of one family on both sides of a split
-make every accuracy too high.
+Names propose, pictures decide. Each part and each beginning of the file names is a candidate for
+the family, and so are the moments at which a camera took photographs. A candidate holds if images
+of its groups are more alike than other images of their class, by more than chance; no word and no
+program is known here. Of two that hold, the one is taken that joins images which the other
+separates, if these are alike, too. If each of two does so, as the film and the scene that all films
+show, the one with the clearly greater likeness is taken, or else a person is asked.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
+import shlex
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+import numpy as np
+
+from imgpipe.components.common.formatting import plural
+from imgpipe.components.common.image_file.file_names import without_ending
+from imgpipe.components.common.splits import split_of
 from imgpipe.components.image_filter.judge.image_row import ImageRow
+from imgpipe.components.image_filter.placement.likeness import Likeness, Pictures
+from imgpipe.models.arrays import Indices, PixelValues
+from imgpipe.models.finding import Finding, make_finding
 
-#: Share of the images of its class that a family may hold.
-_LARGEST = 0.2
-#: Copies of one file have a counter, such as `x (2).jpg`, and so have the downloads of a browser,
-#: such as `images (2).jpg`. More than so many of a name without a number are different images.
-_MOST_COPIES = 5
-#: Seconds between two photographs of a burst.
-_BURST_SECONDS = 3
-#: Images of a burst at least that are too many, if they are a fifth of all images: a clock that
-#: stands still gives all photographs the same moment.
-_LONG_BURST = 10
-#: Words after which the number of a frame or of a part of an image follows.
-_BEFORE_PARTS = {"mov", "avi", "mkv", "webm", "mpg", "mpeg", "wmv", "flv"}
-_BEFORE_PARTS |= {"frame", "slice", "tile", "patch"}
-_PART = re.compile(r"(?<![^\W\d_])(frame|slice|tile|patch)(?=\d)", re.IGNORECASE)
-_CHANGES = (
-    "aug(?:mented)?|orig(?:inal)?|rot(?:at(?:ed?|ion))?|turn(?:ed)?|[hv]?flip(?:ped)?|"
-    "mirror(?:ed)?|bright(?:en|er|ness)?|dark(?:en|er)?|contrast|gamma|noisy?|noise|gauss(?:ian)?|"
-    "blur(?:red)?|sharp(?:en)?|crop(?:ped)?|zoom(?:ed)?|shift(?:ed)?|translat(?:ed?|ion)|"
-    "shear(?:ed)?|scaled?|gr[ae]y(?:scale)?|hue|saturation|jitter|elastic|cutout|affine|warp(?:ed)?"
-)
-_DETAILS = r"(?:[\W_]*(?:\d+|deg(?:rees)?|left|right|horizontal|vertical|up|down|lr|ud|[hvlrxy]))*"
-#: What programs add to the name of a file: Roboflow's hash; what Augmentor writes around it; the
-#: suffix of the original; the words of augmentation programs; a letter for a variant; what comes
-#: before the moment of a burst, the number of an edited photograph, and the patient of a tile.
-_ADDED = (
-    re.compile(r"\.rf\.[0-9a-f]{4,}(?:_\d+)?$", re.IGNORECASE),
-    re.compile(r"(?<=[a-z])_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$"),
-    re.compile(r"^[^/]+?_original_(?=.)"),
-    re.compile(r"[._](?:jpe?g|png|bmp|gif|tiff?|webp|heic|avif)$", re.IGNORECASE),
-    re.compile(rf"[\W_]+(?:{_CHANGES}){_DETAILS}$", re.IGNORECASE),
-    re.compile(rf"^(?:{_CHANGES})\d*[\W_]+(?:\d+[\W_]+(?=[^\W\d_]))?(?=\w*\d)", re.IGNORECASE),
-    re.compile(r"(?<=[0-9a-f])[_-][a-z]$", re.IGNORECASE),
-    re.compile(r"^\d{5}[A-Za-z]+_\d{5}_(?=BURST\d)"),
-    re.compile(r"(?<=IMG_)E(?=\d{4}$)"),
-    re.compile(r"^blk-[A-Z]+-(?=TCGA-)"),
-)
-_DATE = r"(?<!\d)((?:19|20)\d\d)[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01])"
-#: What is one number: a date with a time, a date, and a latitude with a longitude.
-_ONE_NUMBER = (
-    re.compile(
-        _DATE + r"[-_. T]*(?:at|um)?[-_. T]*([01]?\d|2[0-3])[-_.h:]?([0-5]\d)[-_.m:]?([0-5]\d)"
-        r"(?:[._]?\d{3})?(?!\d)"
-    ),
-    re.compile(_DATE + r"(?!\d)"),
-    re.compile(r"(?<![\d.])(\d{1,3})\.(\d{3,})[,_ a-z]+-?(\d{1,3})\.(\d{3,})(?![\d.])", re.I),
-)
-#: Numbers that images of different things share: a date or a year, because the photographs of a day
-#: or a year are no family; width and height; the synset of ImageNet.
-_SHARED = re.compile(r"(?:19[5-9]|20[0-3])\d(?:[01]\d[0-3]\d)?|\d{2,4}x\d{2,4}|n\d{8}")
-_SEPARATORS = " _.,~()[]+–—-"
-#: A place between two words, and one after which a word of another script begins.
-_BETWEEN_WORDS = re.compile(r"(?<=\w)(?=[\W_])|(?<=[\W_])(?=\W)|(?<=[!-~])(?=[^\x00-\x7f])")
+#: Shares of pairs in which the image of the same group must be more alike; the second one for
+#: numbers that begin alike. See docs/benchmarks.md, "Families".
+_ALIKE = 0.6
+_ALIKE_NUMBERS = 0.75
+#: Probability that images without families get some, and that they are said to have nearly some.
+_CHANCE = 1e-3
+_NEARLY = 0.02
+_LARGE = 0.2  # share of its class from which a family is too large for three splits
+#: Images with names of one form that are looked at on their own: their number, and share of all.
+_FEWEST = 20
+_SHARE = 0.05
+_MOST_PARTS = 16  # of a name, from its beginning and from its end
+_MOST_RUNS = 4  # of letters or digits in a word, as in patient12slide3; a hash has more
+_BURST_SECONDS = 3  # between two photographs of a burst
+UNCLEAR = "unclear_families"
 _WORD = re.compile(r"[^\W_]+")
-#: Words with a number in turn, such as `patient12slide3`. A hash mixes single letters and digits.
-_SEVERAL = re.compile(r"(?:[^\W\d_]{2,}\d+){2,}$")
-_ONE_OF_SEVERAL = re.compile(r"[^\W\d_]+\d+")
+_RUN = re.compile(r"\d+|[^\W\d_]+")
+_CHARACTER = re.compile(r"\d|[^\W\d_]+")  # each digit by itself
+_Span = tuple[int, int]
 
 
-def by_content(images: Sequence[ImageRow]) -> dict[str, str]:
+@dataclass
+class FoundFamilies:
+    """The families of a set of images.
+
+    Attributes:
+        by_content: Name of its family by the content of each image that has one.
+        pattern: Value of `data.group_pattern` that gives those that names tell; "" for none.
+        findings: What to know about them.
+    """
+
+    by_content: dict[str, str] = field(default_factory=dict)
+    pattern: str = ""
+    findings: list[Finding] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A part of the names of m files, which divides them into groups.
+
+    Attributes:
+        names: The names.
+        spans: Where the part stands in each of them.
+        groups: Number of the group of each, in the order of the groups' names, [m].
+        in_number: Whether the part ends inside of a number.
+        likeness: How much images of a group are alike.
+    """
+
+    names: Sequence[str]
+    spans: Sequence[_Span]
+    groups: Indices
+    in_number: bool
+    likeness: Likeness
+
+    def holds(self, likeness: Likeness, chance: float) -> bool:
+        """Whether the groups are alike enough for families."""
+        return likeness.reaches(_ALIKE_NUMBERS if self.in_number else _ALIKE, chance)
+
+    def shown(self, place: int) -> str:
+        """Return the part of a name, with stars for the rest."""
+        start, end = self.spans[place]
+        return f"{'*' if start else ''}{self.names[place][start:end]}*"
+
+    @property
+    def largest(self) -> str:
+        """The name of the largest group, with its size."""
+        [(group, count)] = Counter(self.groups.tolist()).most_common(1)
+        return f"{self.shown(int(np.argmax(self.groups == group)))}: {plural(count, 'image')}"
+
+    @property
+    def pattern(self) -> str:
+        """A regular expression of the part, after a name with the usual number of runs."""
+        runs = [len(_RUN.findall(name)) for name in self.names]
+        place = runs.index(Counter(runs).most_common(1)[0][0])
+        name, (start, end) = self.names[place], self.spans[place]
+        rest = re.match(r"\d+", name[end:]) if self.in_number else None
+        after = rf"(?=\d{{{len(rest.group())}}}(?!\d))" if rest else ""
+        to_end = "[^/]*" + "/[^/]*" * name[end:].count("/") + "$"
+        return rf"(?:^|/){_general(name[:start])}({_general(name[start:end])}{after}){to_end}"
+
+    @property
+    def command(self) -> str:
+        """The setting that makes the groups those of the source."""
+        return f"--set {shlex.quote(f'data.group_pattern={self.pattern}')}"
+
+
+def _general(text: str) -> str:
+    """Return a regular expression of texts with other words and numbers in the same places."""
+    pattern = ""
+    last = 0
+    for start, end in _divided(text, _RUN):
+        part = text[start:end]
+        letters = r"[^\W\d_]+" if part.isalpha() else r"[^\W_]+"
+        pattern += re.escape(text[last:start]) + (r"\d+" if part.isdigit() else letters)
+        last = end
+    return pattern + re.escape(text[last:])
+
+
+def find(images: Sequence[ImageRow], contents: Sequence[str], table: PixelValues) -> FoundFamilies:
     """Find the families of a set of images.
 
     Args:
         images: All images, in any order.
+        contents: Hashes of their contents in order, [m].
+        table: What the inspection keeps of each content, uint8 [m, `ALL_BYTES`].
 
     Returns:
-        The name of its family by the content of each image that has one. A family has at least two
-        files, which may be of several classes. Files with the same content are one image, of the
-        family of the first path.
-
-    Examples:
-        >>> frames = [f"rock/IMG_{film}_mp4-{n}.jpg" for film in range(20, 30) for n in range(3)]
-        >>> images = [ImageRow(path, "rock", image_hash=path) for path in frames]
-        >>> by_content(images)["rock/IMG_24_mp4-1.jpg"]
-        'IMG_24*'
+        The families, of at least two files each, which may be of several classes. Files with the
+        same content are one image, of the family of the first path.
     """
-    families = _by_name(images)
-    bursts = _bursts(images)
-    # A burst joins the families of its images.
-    joined: dict[str, str] = {}
-    for path, burst in sorted(bursts.items()):
-        first = _joined(families.setdefault(path, burst), joined)
-        second = _joined(burst, joined)
-        if first != second:
-            joined[max(first, second)] = min(first, second)
-    families = {path: _joined(name, joined) for path, name in families.items()}
-    sizes = Counter(families.values())
-    family_of: dict[str, str] = {}
-    for image in sorted(images, key=lambda image: image.path):
-        family = families.get(image.path, "")
-        if sizes[family] > 1:
-            family_of.setdefault(image.image_hash, family)
-    return family_of
-
-
-def _joined(name: str, joined: Mapping[str, str]) -> str:
-    """Follow a family to the one into which it was joined."""
-    while name in joined:
-        name = joined[name]
-    return name
-
-
-@dataclass(frozen=True)
-class _Name:
-    """The name of a file without what programs add.
-
-    Attributes:
-        path: Path of the file.
-        text: The name.
-        ends: Places in the text at which a number ends, and the end of the text.
-        form: The text up to the last number, without its numbers; names of one form are compared
-            with each other.
-    """
-
-    path: str
-    text: str
-    ends: tuple[int, ...]
-    form: str
-
-    def beginning(self, place: int) -> str:
-        """Return the text up to a place."""
-        return self.text[: self.ends[place]]
-
-    def word(self, place: int) -> str:
-        """Return the word at whose end a place is."""
-        return re.split(r"[\W_]", self.beginning(place))[-1]
-
-
-def _by_name(images: Iterable[ImageRow]) -> dict[str, str]:
-    """Return the families that the names of the files tell, by path."""
-    by_class: dict[str, list[ImageRow]] = defaultdict(list)
-    for image in images:
-        by_class[image.label].append(image)
-    family_of: dict[str, str] = {}
-    for label, members in by_class.items():
-        most = max(2, int(_LARGEST * len(members)))
-        by_form: dict[str, list[_Name]] = defaultdict(list)
-        for name in _names(members):
-            by_form[name.form].append(name)
-        for names in by_form.values():
-            family_of.update(_of_one_form(names, label, most))
-    return family_of
-
-
-def _names(members: Sequence[ImageRow]) -> list[_Name]:
-    """Return the names of the files of a class; with their folders, if names recur in several."""
-    folders = Counter(image.path.rpartition("/")[0] for image in members)
-    files = Counter(_file(image.path) for image in members)
-    largest = max(folders, key=folders.__getitem__)
-    elsewhere = [image.path for image in members if image.path.rpartition("/")[0] != largest]
-    recurring = sum(files[_file(path)] > 1 for path in elsewhere)
-    with_folders = recurring > len(elsewhere) / 2
-    texts = {image.path: _text(image, with_folders) for image in members}
-    whole_names = set(texts.values())
-    return [_name(path, _original(text, whole_names)) for path, text in texts.items()]
-
-
-def _file(path: str) -> str:
-    return path.rpartition("/")[2]
-
-
-def _text(image: ImageRow, with_folders: bool) -> str:
-    text = _without_additions(_file(image.path).rpartition(".")[0], image.label)
-    if with_folders:
-        folders = [part for part in image.path.split("/")[:-1] if part != image.label]
-        text = "/".join([*folders, text])
-    return text
-
-
-def _original(text: str, whole_names: Set[str]) -> str:
-    """Return the shortest name of a class from which a name was made by adding words to it."""
-    for match in _BETWEEN_WORDS.finditer(text):
-        if text[: match.start()] in whole_names:
-            return text[: match.start()]
-    for match in _BETWEEN_WORDS.finditer(text):
-        before = text[: match.start()]
-        after = text[match.start() :].lstrip(_SEPARATORS)
-        if re.search(r"\d", before):
-            break
-        if after in whole_names and re.search(r"[^\W\d_]", after):
-            return after
-    return text
-
-
-def _name(path: str, text: str) -> _Name:
-    ends: list[int] = []
-    form = ""
-    last = 0
-    for start, end in _words(text):
-        word = text[start:end]
-        if re.search(r"\d", word):
-            form += f"{text[last:start]}#"
-        elif word.lower() in _BEFORE_PARTS:
-            form += text[last:end]
-        else:
+    families = FoundFamilies()
+    if not images:
+        return families
+    rows = sorted(images, key=lambda row: row.path)
+    labels = np.unique([row.label for row in rows], return_inverse=True)[1]
+    places = np.searchsorted(contents, [row.image_hash for row in rows])
+    pictures = Pictures(table, places, labels)
+    names = [_name(row) for row in rows]
+    family_of: dict[int, str] = {}
+    for own in _forms(names):
+        candidates = _candidates(pictures, own, labels[own], [names[place] for place in own])
+        best = _best(pictures, own, candidates, families)
+        if best is None:
             continue
-        last = end
-        ends.append(end)
-    return _Name(path, text, (*ends, len(text)), form or text)
-
-
-def _without_additions(stem: str, label: str) -> str:
-    """Return the name of the file of which this one may be a copy, without the class before it."""
-    text = _PART.sub(r"\1_", stem)
-    for pattern in _ONE_NUMBER:
-        text = pattern.sub(lambda match: "".join(match.groups()), text)
-    before = ""
-    while text != before:
-        before = text
-        for pattern in _ADDED:
-            text = pattern.sub("", text) or text
-    named = re.match(rf"{re.escape(label)}[\W_]+(?=\w)", text, re.IGNORECASE) if label else None
-    return text[named.end() :] if named else text
-
-
-def _words(text: str) -> list[tuple[int, int]]:
-    """Return where the words of a name begin and end."""
-    words: list[tuple[int, int]] = []
-    for word in _WORD.finditer(text):
-        if _SEVERAL.match(word.group()):
-            parts = _ONE_OF_SEVERAL.finditer(word.group())
-            words += [(word.start() + part.start(), word.start() + part.end()) for part in parts]
-        else:
-            words.append(word.span())
-    return words
-
-
-def _of_one_form(names: Sequence[_Name], label: str, most: int) -> dict[str, str]:
-    """Return the families of names of one form, by path, of at most `most` images each."""
-    last = len(names[0].ends) - 1
-    for place in range(last + 1):
-        sizes = Counter(name.beginning(place) for name in names)
-        largest = max(sizes.values())
-        if largest == 1:
-            return {}
-        is_shared = all(_SHARED.fullmatch(name.word(place)) for name in names)
-        if place == last or (largest <= most and not is_shared):
-            return _at_place(names, place, sizes, label, most)
-    return {}
-
-
-def _at_place(
-    names: Sequence[_Name], place: int, sizes: Mapping[str, int], label: str, most: int
-) -> dict[str, str]:
-    """Return the families of names that begin alike up to a place, by path."""
-    longer = {name.beginning(place) for name in names if name.text != name.beginning(place)}
-    families: dict[str, str] = {}
-    for name in names:
-        beginning = name.beginning(place)
-        # Whole names are equal where one file is a copy of the other, which is of the same class.
-        copies = most if re.search(r"\d", beginning) else _MOST_COPIES
-        if beginning in longer:
-            families[name.path] = f"{beginning}*"
-        elif sizes[beginning] <= copies:
-            families[name.path] = f"{label}/{beginning}"
+        families.pattern = families.pattern or best.pattern
+        # Equal names in several classes are one family, if these images are alike, too.
+        across = pictures.likeness(own, best.groups, across=True)
+        is_shared = best.holds(across, _CHANCE)
+        for number, place in enumerate(own.tolist()):
+            label = "" if is_shared else f"{rows[place].label}/"
+            if best.spans[number] != (0, 0):
+                family_of.setdefault(place, f"{label}{best.shown(number)}")
+    several = _several(family_of)
+    for burst in _bursts(rows, pictures):
+        named = (several[place] for place in burst if place in several)
+        name = next(named, f"burst of {rows[burst[0]].path}")
+        for place in burst:
+            several.setdefault(place, name)
+    for place, family in sorted(several.items()):
+        families.by_content.setdefault(rows[place].image_hash, family)
+    families.findings += _large(rows, families)
     return families
 
 
-def _bursts(images: Sequence[ImageRow]) -> dict[str, str]:
-    """Return the bursts of photographs that a camera took within seconds, by path."""
-    shots = sorted(
-        (image for image in images if image.captured),
-        key=lambda image: (image.camera, image.captured, image.path),
+def _several(family_of: Mapping[int, str]) -> dict[int, str]:
+    """Return the families of several files, by the place of each."""
+    files = Counter(family_of.values())
+    return {place: family for place, family in sorted(family_of.items()) if files[family] > 1}
+
+
+def _name(row: ImageRow) -> str:
+    """Return the path of a file below the folder of its class, without splits and its ending."""
+    *folders, name = without_ending(row.path).split("/")
+    if row.source_label in folders:
+        folders = folders[len(folders) - folders[::-1].index(row.source_label) :]
+    return "/".join([*(folder for folder in folders if split_of(folder) is None), name])
+
+
+def _forms(names: Sequence[str]) -> Iterator[Indices]:
+    """Yield the places of names of one form, such as word_number, of several; then of all names."""
+    forms: dict[str, list[int]] = defaultdict(list)
+    for place, name in enumerate(names):
+        form = _WORD.sub(lambda word: "0" if re.search(r"\d", word.group()) else "w", name)
+        forms[form].append(place)
+    for places in forms.values():
+        if max(_FEWEST, _SHARE * len(names)) <= len(places) < len(names):
+            yield np.array(places)
+    yield np.arange(len(names))
+
+
+def _candidates(
+    pictures: Pictures, images: Indices, labels: Indices, names: Sequence[str]
+) -> list[_Candidate]:
+    """Return a candidate for each division of the images of a class, with what pictures say of it.
+
+    Of several that divide each class alike, it is the one that joins most images of several.
+    """
+    seen: dict[bytes, _Candidate] = {}
+    unknown = Likeness()
+    for spans in _parts(names):
+        texts = [name[start:end] for name, (start, end) in zip(names, spans, strict=True)]
+        texts = [text or f"\0{place}" for place, text in enumerate(texts)]  # like no other
+        number = {text: place for place, text in enumerate(sorted({*texts}))}
+        groups = np.array([number[text] for text in texts])
+        _, first, inverse, sizes = np.unique(
+            labels * len(names) + groups, return_index=True, return_inverse=True, return_counts=True
+        )
+        in_number = any(
+            name[end - 1 : end].isdigit() and name[end : end + 1].isdigit()
+            for name, (_, end) in zip(names, spans, strict=True)
+        )
+        is_large = sizes > _LARGE * np.bincount(labels)[labels[first]]
+        if sizes.max() == 1 or (in_number and is_large.any()):
+            continue
+        division = first[inverse].tobytes()
+        if division not in seen or groups.max() < seen[division].groups.max():
+            seen[division] = _Candidate(names, spans, groups, in_number, unknown)
+    return [
+        replace(each, likeness=pictures.likeness(images, each.groups, is_near=each.in_number))
+        for each in seen.values()
+    ]
+
+
+def _parts(names: Sequence[str]) -> Iterator[Sequence[_Span]]:
+    """Yield where a part stands in each name: one of its words or numbers, or a beginning."""
+    columns, runs, characters = (
+        [[*_divided(name, kind)] or [(0, 0)] for name in names]
+        for kind in (_WORD, _RUN, _CHARACTER)
     )
-    burst_of: dict[str, str] = {}
-    for earlier, later in itertools.pairwise(shots):
-        same_camera = earlier.camera == later.camera
-        if same_camera and later.captured - earlier.captured <= _BURST_SECONDS:
-            burst = burst_of.setdefault(earlier.path, f"burst of {earlier.path}")
-            burst_of[later.path] = burst
-    sizes = Counter(burst_of.values())
-    most = max(_LONG_BURST, int(_LARGEST * len(images)))
-    return {path: burst for path, burst in burst_of.items() if sizes[burst] <= most}
+    for count in range(1, 1 + min(_MOST_PARTS, max(map(len, characters)))):
+        for at, parts in itertools.product((count - 1, -count), (columns, runs)):
+            yield [own[at] if len(own) >= count else (0, 0) for own in parts]
+        yield [(0, own[min(count, len(own)) - 1][1]) for own in characters]
+        yield [
+            (0, own[-count - 1][1] if len(own) > count else len(name))
+            for name, own in zip(names, characters, strict=True)
+        ]
+
+
+def _divided(name: str, kind: re.Pattern[str]) -> Iterator[_Span]:
+    """Yield where the words of a name stand, or their parts of some kind; a hash is one part."""
+    for word in _WORD.finditer(name):
+        if len(_RUN.findall(word.group())) <= _MOST_RUNS:
+            yield from (part.span() for part in kind.finditer(name, *word.span()))
+        else:
+            yield word.span()
+
+
+def _best(
+    pictures: Pictures, images: Indices, candidates: Sequence[_Candidate], families: FoundFamilies
+) -> _Candidate | None:
+    """Return the candidate that is the family; None for none, or if a person has to say it."""
+    chance = _CHANCE / max(len(candidates), 1)
+    holding = [each for each in candidates if each.holds(each.likeness, chance)]
+    if not holding:
+        nearly = _NEARLY / max(len(candidates), 1)
+        close = [each for each in candidates if each.holds(each.likeness, nearly)]
+        close.sort(key=lambda each: -each.likeness.groups)
+        families.findings += [_nearly(each) for each in close[:1]]
+        return None
+    holding.sort(key=lambda each: -int(each.groups.max()))
+    best = holding[0]
+    rival: _Candidate | None = None
+    for other in holding[1:]:
+        joins = pictures.likeness(images, other.groups, best.groups, is_near=other.in_number)
+        if not other.holds(joins, chance):
+            continue
+        divides = pictures.likeness(images, best.groups, other.groups)
+        if not best.holds(divides, chance):
+            best, rival = other, None
+        elif other.in_number or best.in_number:
+            best = other if best.in_number else best
+        elif abs(joins.share - divides.share) > 2 * (joins.error + divides.error):
+            best = other if joins.share > divides.share else best
+        else:
+            rival = other
+    if rival is not None:
+        families.findings.append(_unclear(best, rival))
+        return None
+    return best
+
+
+def _bursts(rows: Sequence[ImageRow], pictures: Pictures) -> list[list[int]]:
+    """Return the images that one camera took within seconds, if they are alike."""
+    shots = sorted(
+        (place for place, row in enumerate(rows) if row.captured),
+        key=lambda place: (rows[place].camera, rows[place].captured),
+    )
+    groups = np.arange(len(rows))
+    for before, after in itertools.pairwise(shots):
+        seconds = rows[after].captured - rows[before].captured
+        if rows[before].camera == rows[after].camera and seconds <= _BURST_SECONDS:
+            groups[after] = groups[before]
+    if not pictures.likeness(np.arange(len(rows)), groups).reaches(_ALIKE, _CHANCE):
+        return []
+    bursts: dict[int, list[int]] = defaultdict(list)
+    for place, group in enumerate(groups.tolist()):
+        bursts[group].append(place)
+    return [burst for burst in bursts.values() if len(burst) > 1]
+
+
+def _nearly(candidate: _Candidate) -> Finding:
+    groups = plural(candidate.likeness.groups, "group")
+    return make_finding(
+        "nearly_families",
+        f"images of {groups} with names that have a part in common ({candidate.largest}) are more "
+        "alike than others, but too few were compared to be sure; each counts by itself",
+        [f"if they show the same thing: {candidate.command}"],
+    )
+
+
+def _unclear(*candidates: _Candidate) -> Finding:
+    title = "two parts of the names tell what belongs together"
+    shown = "; ".join(each.largest for each in candidates)
+    return make_finding(
+        UNCLEAR,
+        f"{title} ({shown}), and the pictures do not say which one is the family",
+        [f"for families such as {each.largest}: {each.command}" for each in candidates],
+        title,
+        decides=True,
+    )
+
+
+def _large(rows: Sequence[ImageRow], families: FoundFamilies) -> Iterator[Finding]:
+    """Say which families hold so much of a class that it cannot be divided well."""
+    of_class = Counter(row.label for row in rows)
+    parts = Counter((row.label, families.by_content.get(row.image_hash, "")) for row in rows)
+    large = [
+        f"{family}: {count:,} of {of_class[label]:,} images of {label!r}"
+        for (label, family), count in parts.most_common()
+        if family and count > max(2, _LARGE * of_class[label])
+    ]
+    if large:
+        yield make_finding(
+            "large_families",
+            f"{plural(len(large), 'family is', 'families are')} too large for a split "
+            f"({'; '.join(large[:2])})",
+            ["add images of other films, persons or places to these classes"],
+            count=len(large),
+        )

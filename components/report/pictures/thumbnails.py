@@ -17,7 +17,6 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from imgpipe.components.common.image_file.header import pillow
-from imgpipe.components.report.blocks import titled
 from imgpipe.serving.look import PIXEL_LIMIT
 from imgpipe.serving.pillow_pixels import upright
 
@@ -59,19 +58,17 @@ class Thumbnails:
 
     def __init__(self, images: Mapping[str, bytes], pictures: Iterable[Picture]) -> None:
         self._made: dict[str, Thumbnail] = {}
-        paths: dict[str, str] = {}
-        notes: dict[str, list[str]] = {}
+        titles: dict[str, dict[str, None]] = {}
         for picture in pictures:
-            paths.setdefault(picture.key, picture.path)
-            notes.setdefault(picture.key, []).extend(picture.notes)
+            titles.setdefault(picture.key, {})[picture.title] = None
         total = 0
-        for number, (key, path) in enumerate(paths.items()):
+        for number, (key, of_places) in enumerate(titles.items()):
             data = images.get(key) if key else None
             large = thumbnail(data) if data and total < _LARGE_BYTES else ""
             small = thumbnail(data, SMALL_SIDE if large else _FEWER_PIXELS) if data else ""
             total += len(large) + len(small)
             if small:
-                title = titled(path, notes[key])
+                title = "; ".join(of_places)
                 self._made[key] = Thumbnail(f"picture-{number}", title, small, large)
 
     def shown(self, picture: Picture) -> Thumbnail | None:

@@ -14,7 +14,7 @@ from imgpipe.components.image_filter.findings import not_used, title_of
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.blocks import Context, said, section
-from imgpipe.components.report.commands import review_command
+from imgpipe.components.report.commands import can_be_reviewed, review_command
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel
 from imgpipe.models import names
 from imgpipe.models.finding import Finding
@@ -118,8 +118,8 @@ def _examples(finding: Finding) -> show.Folded:
         blocks.append(show.Sentence(f"What to do: {'; '.join(finding['remedies'])}.", "muted"))
     cards: list[show.Card] = []
     for number, example in enumerate(finding["examples"]):
-        notes = (finding["title"],)
-        picture = show.Picture(example["image_hash"], example["path"], notes, optional=True)
+        title = f"{finding['title']}: {example['path']}"
+        picture = show.Picture(example["image_hash"], title, optional=True)
         lines = [show.Span(example["path"], "path"), example["detail"]]
         cards.append(([picture] if number < IMAGES else [], lines))
     blocks.append(show.Cards(cards))
@@ -178,9 +178,10 @@ def grouped(rows: Sequence[Row], fate: str = "") -> Iterator[show.Folded]:
 
 def _file(row: Row, with_way: bool) -> show.Card:
     """Return a file with what was found, and with what to do where that differs."""
-    pictures = [show.Picture(row["image_hash"], row["path"], (title_of(row["reason"]),))]
+    pictures = [show.Picture(row["image_hash"], f"file {row['path']}")]
     if row["kept_copy"]:  # a check has the images by their paths, too
-        pictures.append(show.Picture(row["kept_copy"], row["kept_copy"], optional=True))
+        kept = f"file {row['kept_copy']}"
+        pictures.append(show.Picture(row["kept_copy"], kept, optional=True))
     place = ", ".join(filter(None, (row["label"], row["split"])))
     lines = [show.Span(row["path"], "path"), show.Span(place, "muted"), row["detail"]]
     return pictures, [*lines, row["override"]] if with_way else lines
@@ -202,9 +203,9 @@ def rejected(context: Context) -> Iterator[show.ResultBlock]:
         f"{plural(len(rejected), 'file')}{of} {'was' if len(rejected) == 1 else 'were'} rejected. "
         "Your files are unchanged, and the quarantine has copies of these."
     ]
-    if context.facts["identity"] is not None:
-        words.append(" See them, and decide which are used, with ")
-        words += [show.Span(review_command(context.facts, "rejected"), "code"), "."]
+    if any(map(can_be_reviewed, rejected)):
+        words.append(" Those that a decision can make usable are asked about by ")
+        words += [show.Span(review_command(context.facts), "code"), "."]
     if len(rejected) > LIMIT:
         words.append(
             f" {LIMIT} of {len(rejected):,} are shown, some for each reason; manifest.jsonl in the "
@@ -253,7 +254,7 @@ def _copy(member: Row) -> show.Card:
     lines.append(show.Span(member["path"], "path"))
     if member["detail"]:
         lines.append(show.Span(member["detail"], "muted"))
-    return [show.Picture(member["image_hash"], member["path"], (member["detail"],))], lines
+    return [show.Picture(member["image_hash"], f"image {member['path']}")], lines
 
 
 #: Images on the page; the file for review holds more.
@@ -292,8 +293,7 @@ def doubtful_labels(context: Context) -> Iterator[show.ResultBlock]:
         )
     if len(rows) < suspects["disagree"]:
         words += f" {len(rows)} are shown."
-    kind = "doubtful" if doubtful else "mistakes"
-    command = show.Span(review_command(context.facts, kind), "code")
+    command = show.Span(review_command(context.facts), "code")
     yield show.Sentence((f"{words} Decide with ", command, "."))
     if doubtful:
         yield _labels(rows[:doubtful])
@@ -307,10 +307,10 @@ def _labels(rows: Sequence[DoubtfulLabel]) -> show.Cards:
     cards: list[show.Card] = []
     for row in rows:
         label, looks_like = row["label"], row["looks_like"]
-        notes = (f"labelled {label}", f"answered {looks_like}")
+        title = f"{row['path']}, labelled {label}, looks like {looks_like}"
         other = (show.Span("or ", "bad"), show.Span(looks_like, "name"))
         lines: list[show.Text] = [show.Span(label, "name"), other, show.Span(row["path"], "path")]
-        cards.append(([show.Picture(row["image_hash"], row["path"], notes)], lines))
+        cards.append(([show.Picture(row["image_hash"], title)], lines))
     return show.Cards(cards)
 
 
@@ -337,7 +337,8 @@ def unlike_images(context: Context) -> Iterator[show.ResultBlock]:
         yield show.Heading(f"{of_class['class']}: {of_new}{hidden}")
         cards: list[show.Card] = []
         for row in rows:
-            notes = ("new", f"labelled {row['label']}")
-            picture = show.Picture(row["image_hash"], row["path"], notes)
-            cards.append(([picture], [show.Span(row["path"], "path")]))
+            title = f"{row['path']}: new, labelled {row['label']}"
+            cards.append(
+                ([show.Picture(row["image_hash"], title)], [show.Span(row["path"], "path")])
+            )
         yield show.Cards(cards)

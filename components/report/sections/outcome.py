@@ -47,17 +47,11 @@ def run_verdict(context: Context) -> Iterator[show.ResultBlock]:
 
 
 def class_photos(context: Context) -> Iterator[show.Photos]:
-    """Yield a row with a typical image of each of the first classes, whose label is not doubted."""
-    suspects = context.facts["suspects"]
-    doubted = {row["image_hash"] for row in suspects["rows"]} if suspects is not None else set()
+    """Yield a row with an image of each of the first classes, if there are images."""
     shown = []
     for gallery in context.facts["galleries"][:_PHOTOS]:
-        name = gallery["name"]
-        images = [*gallery["typical"], *gallery["sample"]]
-        undoubted = [image for image in images if image["image_hash"] not in doubted]
-        for image in undoubted[:1]:
-            notes = (f"labelled {name}",)
-            shown.append(show.Picture(image["image_hash"], image["path"], notes, caption=name))
+        for image in gallery["sample"][:1]:
+            shown.append(show.Picture(image["image_hash"], f"{gallery['name']}: {image['path']}"))
     if shown:
         yield show.Photos(shown)
 

@@ -9,7 +9,6 @@ from imgpipe.components.common.answer_table import ClassMetrics
 from imgpipe.components.common.formatting import plural, share
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.blocks import Context, section
-from imgpipe.components.report.commands import review_command
 from imgpipe.components.report.pictures import plots
 from imgpipe.components.report.pictures.plots import images_to_threshold, power_law
 from imgpipe.components.run_record.metrics import MATRIX, DecidingAnswers
@@ -44,33 +43,19 @@ def by_class(context: Context) -> Iterator[show.ResultBlock]:
     yield show.Table(
         "Right answers by class",
         ("Class", "Share", "Right"),
-        [
-            _bar(_seen_with(context, name, name), figures, threshold)
-            for name, figures in classes[:_BARS]
-        ],
-        total=_bar(show.Span("all classes", "name"), deciding, threshold),
+        [_bar(name, figures, threshold) for name, figures in classes[:_BARS]],
+        total=_bar("all classes", deciding, threshold),
         caption=f"{caption}.",
         look="bars",
     )
 
 
-def _seen_with(context: Context, text: str, what: str) -> show.CommandLink | show.Span:
-    """Return a text of which a click shows the command that shows all images of a class or cell.
-
-    A page without a run, as that of an evaluation, has only the text.
-    """
-    if context.facts["identity"] is None:
-        return show.Span(text, "name")
-    command = review_command(context.facts, what)
-    return show.CommandLink(text, f"See all images of {what}", command)
-
-
 def _bar(
-    name: show.Inline, figures: ClassMetrics | DecidingAnswers, threshold: float | None
+    name: str, figures: ClassMetrics | DecidingAnswers, threshold: float | None
 ) -> list[show.TableCell]:
     low, high = figures["ci95"]
     bar = show.Bar(figures["correct"] / figures["count"], low, high, threshold or None)
-    return [name, bar, f"{figures['correct']:,} of {figures['count']:,}"]
+    return [show.Span(name, "name"), bar, f"{figures['correct']:,} of {figures['count']:,}"]
 
 
 @section("more_images", "Would more images help?", order=22)
@@ -116,8 +101,7 @@ def taken_for(context: Context) -> Iterator[show.ResultBlock]:
     of = plural(deciding["count"], "image")
     words = (
         f"{wrong:,} of {of} {'is' if wrong == 1 else 'are'} taken for another class. Rows are "
-        "labels, columns are answers; the surest images are shown. A click on a number shows the "
-        "command that shows all of them."
+        "labels, columns are answers; the surest images are shown."
     )
     columns = ["", *(classes[label] for label in shown)]
     if len(classes) > MATRIX:
@@ -136,15 +120,14 @@ def _matrix_row(context: Context, deciding: DecidingAnswers, label: int) -> list
     total = deciding["per_class"][classes[label]]["count"]
     for predicted in deciding["matrix"]:
         count = counts.pop(predicted, 0)
-        answer = (f"labelled {classes[label]}", f"answered {classes[predicted]}")
+        answer = f"{classes[label]}, answered {classes[predicted]}"
         photos = [
-            show.Picture(image["image_hash"], image["path"], answer, many=True)
+            show.Picture(image["image_hash"], f"{image['path']}: {answer}", many=True)
             for image in deciding["images"]
             if (image["label"], image["predicted"]) == (label, predicted)
         ]
         strength = _STRONGEST * math.sqrt(count / total) if total else 0.0
-        cell = f"{classes[label]}:{classes[predicted]}"
-        words: list[show.Inline] = [_seen_with(context, f"{count:,}", cell)] if count else []
+        words: list[show.Inline] = [f"{count:,}"] if count else []
         words += photos[:_IMAGES_OF_A_CELL]
         right = label == predicted
         cells.append(show.MarkedCell(words, "right" if right else "wrong", strength))
@@ -167,30 +150,29 @@ def gallery(context: Context) -> Iterator[show.ResultBlock]:
             "muted",
         )
     for label in first:
-        yield _gallery_row(context, galleries[label])
+        yield _gallery_row(galleries[label])
     if others:
         summary = plural(len(others), "more class", "more classes")
-        yield show.Folded(summary, [_gallery_row(context, galleries[label]) for label in others])
+        yield show.Folded(summary, [_gallery_row(galleries[label]) for label in others])
     left_out = len(galleries) - len(first) - len(others)
     if left_out:
         classes = plural(left_out, "class has", "classes have")
         yield show.Sentence(f"{classes} no row.", "muted")
 
 
-def _gallery_row(context: Context, gallery: Gallery) -> show.Photos:
+def _gallery_row(gallery: Gallery) -> show.Photos:
     """Return some images of a class, and those that are least typical of it."""
     name = gallery["name"]
-    label = f"labelled {name}"
     pictures = [
-        show.Picture(image["image_hash"], image["path"], notes, framed, many=True)
-        for notes, framed, images in (
-            ((label,), False, gallery["sample"]),
-            ((label, "least like the others of its class"), True, gallery["least"]),
+        show.Picture(image["image_hash"], f"{name}{what}: {image['path']}", framed, many=True)
+        for what, framed, images in (
+            ("", False, gallery["sample"]),
+            (", least typical", True, gallery["least"]),
         )
         for image in images
     ]
     count = show.Span(f" {plural(gallery['count'], 'image')}", "muted")
-    return show.Photos(pictures, (_seen_with(context, name, name), count))
+    return show.Photos(pictures, (show.Span(name, "name"), count))
 
 
 def _gallery_classes(

@@ -9,7 +9,8 @@ from imgpipe.components.data_gate import rules
 from imgpipe.components.data_gate.rules import Requirements
 from imgpipe.components.data_gate.schema import MIN_KNOWN_SHARE, accepted
 from imgpipe.components.data_gate.settings import GateSettings
-from imgpipe.models.finding import said
+from imgpipe.components.image_filter.placement.families import UNCLEAR
+from imgpipe.models.finding import make_finding, said
 
 LEAST = {"min_train": 10, "min_validation": 2}
 REQUIRED = Requirements(GateSettings(**LEAST), ("cat", "dog"))
@@ -30,6 +31,7 @@ def summary(train=(20, 20), validation=(5, 5), test=(0, 0), rejected=0, reasons=
         "rejected": rejected,
         "by_reason": reasons or {},
         "by_split": by_split,
+        "findings": [],
     }
 
 
@@ -181,7 +183,8 @@ def test_many_classes_with_too_few_images_are_one_line_for_each_split():
     names = tuple(f"c{n:04}" for n in range(5000))
     by_split = {split: dict.fromkeys(names, 2) for split in ("train", "validation", "test")}
     by_split["validation"]["c4321"] = 1
-    found = {"in": 30_000, "kept": 29_999, "rejected": 1, "by_reason": {}, "by_split": by_split}
+    counts = {"in": 30_000, "kept": 29_999, "rejected": 1, "by_reason": {}}
+    found = {**counts, "by_split": by_split, "findings": []}
     reasons = decide(found, Requirements(GateSettings(min_train=10, min_validation=3), names))
     assert rules.refusal(reasons).splitlines() == [
         "the data was refused for 2 reasons:",
@@ -234,3 +237,9 @@ def test_accepted_schema_is_exact_on_classes_and_lenient_on_formats():
     assert not label.HasField("distribution_constraints")
     assert width.WhichOneof("domain_info") is None and width.presence.min_fraction == 1.0
     assert inferred.feature[2].int_domain.max == 640
+
+
+def test_families_that_a_person_has_to_name_are_refused():
+    question = make_finding(UNCLEAR, "two parts", ["--set data.group_pattern=x"], decides=True)
+    found = {**summary(), "findings": [question, make_finding("families", "z")]}
+    assert decide(found) == [question]

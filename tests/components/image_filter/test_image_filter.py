@@ -3,6 +3,7 @@
 No image is lost, and other engines and shards give the same result.
 """
 
+import re
 from pathlib import Path
 
 import pytest
@@ -114,7 +115,7 @@ def test_turned_copies_and_families_are_drawn_into_one_split(photos, run):
                 files[f"{label}/{hash((seed, quarter)) % 10**9}.jpg"] = images.encoded(turned)
             for frame in range(2):
                 name = f"{label}/film{number:02d}_{frame}.png"
-                files[name] = images.encoded(images.noise(1000 + 60 * frame + seed))
+                files[name] = images.frame(number, 1000 + 60 * frame + seed)
     done = run(photos(files))
     split_of = {text(one, names.PATH): text(one, names.SPLIT) for one in done.records("kept")}
     group_of = {text(one, names.PATH): text(one, names.GROUP) for one in done.records("kept")}
@@ -134,29 +135,22 @@ def test_turned_copies_and_families_are_drawn_into_one_split(photos, run):
     assert families["divided"] == {"validation": 0, "test": 0}
 
 
-def test_families_that_the_source_divides_are_kept_and_marked(photos, encode, run):
-    files = {
-        f"train/{label}/f{n}_1.jpg": encode(seed=n + 50 * (label == "a"))
-        for n in range(9)
-        for label in "ab"
-    }
-    files |= {
-        f"test/{label}/f{n}_2.jpg": encode(seed=200 + n + 50 * (label == "a"))
-        for n in range(4, 12)
-        for label in "ab"
-    }
-    files |= {
-        f"validation/{label}/v{n}.jpg": encode(seed=400 + n + 50 * (label == "a"))
-        for n in range(5)
-        for label in "ab"
-    }
+def test_families_that_the_source_divides_are_kept_and_marked(photos, run):
+    numbers = {"train": range(9), "test": range(4, 12), "validation": range(20, 25)}
+    files = {}
+    for split, of_split in numbers.items():
+        for n in of_split:
+            for at, label in enumerate("ab"):
+                seed = 1000 * len(split) + 100 * at + n
+                files[f"{split}/{label}/f{n}_{seed}.png"] = images.frame(n + 50 * at, seed)
     done = run(photos(files))
     assert not done.rejects
     assert done.summary["families"]["divided"] == {"validation": 0, "test": 10}
     seen = {
         text(one, names.PATH) for one in done.records("kept") if integer(one, names.SEEN_FAMILY)
     }
-    assert seen == {f"test/{label}/f{n}_2.jpg" for n in range(4, 9) for label in "ab"}
+    divided = {4000 + 100 * at + n for at in range(2) for n in range(4, 9)}
+    assert {int(re.search(r"(\d+)\.", path).group(1)) for path in seen} == divided
     plain = run(photos(files), "plain", groups="none")
     assert plain.summary["families"]["families"] == 0
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from imgpipe.components.common.image_file.pixels import ALL_BYTES, Pixels, perceptual_hashes
-from imgpipe.components.image_filter.copies.search import find_near_duplicates
+from imgpipe.components.image_filter.copies.search import find_near_duplicates, hash_table
 from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
 from tests.images import encoded, scene
 
@@ -41,7 +41,7 @@ def noisy(image):
 
 def near_duplicates(hashes):
     """Return the near-duplicates among images with these hashes by name."""
-    return find_near_duplicates(hashes, hashes.values(), RADIUS)
+    return find_near_duplicates(*hash_table(hashes, hashes.values()), RADIUS)
 
 
 @pytest.mark.parametrize(

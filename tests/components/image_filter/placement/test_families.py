@@ -1,182 +1,210 @@
-"""Families are found where names or capture times tell them, and nowhere else."""
+"""Names propose families and pictures decide, whatever the names look like."""
 
 import collections
+import functools
 import random
+import re
+import shlex
 import uuid
 
+import numpy as np
 import pytest
 
+from imgpipe.components.common.image_file.pixels import Pixels, perceptual_hashes
+from imgpipe.components.image_filter.copies.search import hash_table
 from imgpipe.components.image_filter.judge.image_row import ImageRow
-from imgpipe.components.image_filter.placement.families import by_content
+from imgpipe.components.image_filter.placement import families
+from imgpipe.components.image_filter.placement.families import UNCLEAR
 
 RANDOM = random.Random(0)
-IDS = [uuid.UUID(int=RANDOM.getrandbits(128)) for _ in range(300)]
-TIMES = [
-    f"{2018 + n % 6}{1 + n % 12:02d}{1 + n % 28:02d}_{n % 24:02d}{n % 60:02d}30" for n in range(300)
+IDS = [uuid.UUID(int=RANDOM.getrandbits(128)).hex for _ in range(300)]
+FILMS = ("cooking", "garden", "street", "beach", "park", "zoo", "harbour", "attic", "wood", "lake")
+
+
+@functools.cache
+def scene(*seeds):
+    """Return a scene: coloured patches, [48, 48, 3]."""
+    patches = np.random.default_rng(seeds).integers(0, 256, (6, 6, 3), np.uint8)
+    return patches.repeat(8, axis=0).repeat(8, axis=1)
+
+
+def shown(pixels, frame):
+    """Return what the inspection keeps of a cut of a scene, which may be turned and mirrored."""
+    rng = np.random.default_rng(frame)
+    top, left = rng.integers(0, 16, 2)
+    cut = np.rot90(pixels[top : top + 32, left : left + 32], rng.integers(4))
+    return perceptual_hashes(Pixels(np.ascontiguousarray(cut[:, :: rng.choice([-1, 1])])))
+
+
+def found(paths, seeds, **attributes):
+    """Find the families of files of which each shows a scene; their class is the first folder."""
+    rows = [
+        ImageRow(path, label, image_hash=path, source_label=label)
+        for path in paths
+        for label in [path.partition("/")[0]]
+    ]
+    for name, values in attributes.items():
+        for row, value in zip(rows, values, strict=True):
+            setattr(row, name, value)
+    pictures = [shown(scene(seed), frame) for frame, seed in enumerate(seeds)]
+    return families.find(rows, *hash_table(paths, pictures))
+
+
+def sizes(result):
+    """Return the sizes of families, the largest first."""
+    return sorted(collections.Counter(result.by_content.values()).values(), reverse=True)
+
+
+NAMED = [
+    "a/IMG_{film:03d}_mp4-{n}.jpg",
+    "a/{film:08d}_{n:03d}.png",
+    "a/rock{film:02d}-{n:03d}.png",
+    "a/P{film:03d}-S01-T{n}.tif",
+    "a/patient{film}slide{n}.png",
+    "a/take {film}/frame{n:04d}.jpg",
+    "a/NAME{film}_jpg.rf.{id}.jpg",
+    "a/a_original_IMG_{film}.jpg_{id}.jpg",
+    "a/{word}_frame{n}.jpg",
+    "a/{word}{end}.jpg",
+    "a/frame{n:03d}_film{film}a.jpg",
+    "a/afilm{film}_frame{n:03d}",
+    "a/{id}.{n}.{film}.webp",
+    "a/Фильм {film} кадр {n}.jpg",
+    "a/映画{film}コマ{n}.png",
+    "a/{n:03d}–{film:02d}.jpg",
+    "a/{number:05d}.jpg",
 ]
-FILMS = ("cooking", "garden", "street", "beach", "park", "zoo")
-SPLITS = [(0, "train"), (1, "train"), (2, "train"), (3, "test"), (4, "test")]
 
 
-def named(paths):
-    """Return images whose class is their first folder."""
-    return [ImageRow(path, path.partition("/")[0], image_hash=path) for path in paths]
-
-
-def sizes(paths):
-    """Return the sizes of the families of files with these paths, the largest first."""
-    families = by_content(named(paths))
-    return sorted(collections.Counter(families.values()).values(), reverse=True)
-
-
-@pytest.mark.parametrize(
-    ("paths", "expected"),
-    [
-        ([f"p/IMG_{film}_mp4-{n}.jpg" for film in range(5567, 5579) for n in range(9)], [9] * 12),
-        (
-            [f"x/{p:08d}_{n:03d}.png" for p in range(40) for n in range(1 + p % 3)],
-            [3] * 13 + [2] * 13,
-        ),
-        ([f"r/rock{take:02d}-{n:03d}.png" for take in range(8) for n in range(20)], [20] * 8),
-        ([f"t/P{p:03d}-S01-T{n}.tif" for p in range(10) for n in range(4)], [4] * 10),
-        ([f"t/patient{p}slide{n}.png" for p in range(10) for n in range(4)], [4] * 10),
-        ([f"b/SOB_B_A-14-{s}CD-100-{n:03d}.png" for s in range(30) for n in range(6)], [6] * 30),
-        ([f"v/VID_{TIMES[t]}_frame_{n}.jpg" for t in range(12) for n in range(5)], [5] * 12),
-        ([f"v/take {t}/frame{n:04d}.jpg" for t in range(12) for n in range(30)], [30] * 12),
-        ([f"y/talk_mov-{n}.jpg" for n in range(8)] + [f"y/{one}.jpg" for one in IDS], [8]),
-        (
-            [
-                f"f/NAME{n}_jpg.rf.{one.hex}.jpg"
-                for n in range(20)
-                for one in IDS[3 * n : 3 * n + 3]
-            ],
-            [3] * 20,
-        ),
-        (
-            [f"f/plum{c}{s}.jpg" for c in "abcdefgh" for s in ("", "_rot90", "_flip_h", "-aug-3")],
-            [4] * 8,
-        ),
-        (
-            [f"f/IMG_{n}{s}.jpg" for n in range(9) for s in ("", " (2)", " - Copy", "_bright1")],
-            [4] * 9,
-        ),
-        (
-            [f"k/aug_{n}_{RANDOM.randrange(9999)}.jpeg" for n in range(20) for _ in range(4)],
-            [4] * 20,
-        ),
-        ([f"e/{one}_{s}.jpg" for one in range(7000, 7030) for s in "lr"], [2] * 30),
-        ([f"e/{one}_{s}.jpg" for one in range(30) for s in ("left", "right")], [2] * 30),
-        ([f"b/b ({n}){s}.png" for n in range(30) for s in ("", "_mask", " (2)")], [3] * 30),
-        ([f"v/{film}_frame{n}.jpg" for film in FILMS for n in range(4)], [4] * 6),
-        (
-            [
-                f"b/{n:05d}IMG_{n:05d}_BURST{time.replace('_', '')}{end}.jpg"
-                for time in TIMES[:20]
-                for n, end in enumerate(("_COVER", "", ""))
-            ],
-            [3] * 20,
-        ),
-        (
-            [f"a/a_original_IMG_{n}.jpg_{one}.jpg" for n in range(20) for one in IDS[:3]],
-            [3] * 20,
-        ),
-        ([f"{split}/a/p{p:02d}_{n}.jpg" for p in range(9) for n, split in SPLITS], [5] * 9),
-    ],
-)
-def test_names_that_begin_alike_are_families(paths, expected):
-    assert sizes(paths) == expected
-
-
-@pytest.mark.parametrize(
-    "paths",
-    [
-        [f"{kind}/{kind}.{n}.jpg" for kind in ("cat", "dog") for n in range(500)],
-        [f"{kind}/{kind} ({n}).jpg" for kind in ("glass", "paper") for n in range(500)],
-        [f"3/IMG_{n}.JPG" for n in range(1000, 1245)],
-        [f"cats/{breed}_{n}.jpg" for breed in ("Abyssinian", "Bengal") for n in range(200)],
-        [f"{kind}/{n}.jpg" for kind in "abcdef" for n in range(50)],
-        [f"a/{one}.jpg" for one in IDS],
-        [f"a/{one.hex}.jpg" for one in IDS],
-        [f"a/{one.hex[:10]}.jpg" for one in IDS],
-        [f"a/{n}_{one.hex[:10]}_n.jpg" for n, one in enumerate(IDS)],
-        [f"a/IMG_{time}.jpg" for time in TIMES],
-        [f"a/n020856{n % 20:02d}_{n}.JPEG" for n in range(150)],
-        [f"a/IMG-{time[:8]}-WA{n:04d}.jpg" for n, time in enumerate(TIMES)],
-        [f"a/{2010 + n % 9}_{n}.jpg" for n in range(90)],
-        [f"a/{640 + n % 7}x480_{n}.jpg" for n in range(90)],
-        [f"a/{40 + n % 7}.{n + 1000}_11.{n + 2000}.jpg" for n in range(90)],
-        [f"a/COCO_train2014_{n:012d}.jpg" for n in range(0, 90000, 311)],
-        [f"{split}/{n}.jpg" for split, count in (("a/x", 90), ("a/y", 20)) for n in range(count)],
-        [f"a/images ({n}).jpg" for n in range(20)] + [f"a/b{n}.jpg" for n in range(80)],
-        [
-            f"{kind}/{year}/IMG_{year}{n}.jpg"
-            for kind in "ab"
-            for year in (2022, 2023)
-            for n in range(30)
-        ],
-    ],
-)
-def test_names_of_other_forms_give_no_families(paths):
-    assert by_content(named(paths)) == {}
-
-
-@pytest.mark.parametrize(
-    "copied",
-    [
-        *(
-            "{} - Копия",
-            "{} - コピー",
-            "{}的副本",
-            "{} – kopia",
-            "{} (another copy)",
-            "Kopie von {}",
-        ),
-        *("{} 2", "{}-2", "{}(1)", "{}~2", "{}_90", "{}-edited"),
-    ],
-)
-@pytest.mark.parametrize("original", ["IMG_12{}", "plum{}x"])
-def test_a_copy_is_of_the_family_of_its_original_in_any_language(copied, original):
-    names = [original.format(letter) for letter in range(30, 60)]
-    copies = [copied.format(name) for name in names[:9]]
-    assert sizes([f"a/{name}.jpg" for name in (*names, *copies)]) == [2] * 9
-
-
-def test_a_family_may_lie_in_several_classes():
+def films(template, count=10, frames=10):
+    """Return the paths of the frames of films, and the film of each."""
+    ends = ("", "_rot90", "_flip_h", "-aug-3", " (2)", "_bright1", "_grey", " - Kopia", "-x", "~")
+    numbers = [(film, n) for film in range(count) for n in range(frames)]
     paths = [
-        f"{sign}/{sign}.s{signer:02d}_{n}.png"
-        for sign in "xyz"
-        for signer in range(9)
-        for n in range(2)
+        template.format(
+            film=film,
+            n=n,
+            id=IDS[place % 300],
+            word=FILMS[film],
+            end=ends[n % 10],
+            number=10 * film + n,
+        )
+        for place, (film, n) in enumerate(numbers)
     ]
-    assert sizes(paths) == [6] * 9
-    families = by_content(named(paths))
-    assert families["x/x.s03_0.png"] == families["z/z.s03_1.png"] == "s03*"
+    return paths, [film for film, _ in numbers]
 
 
-def shot(path, captured, camera="Phone 8"):
-    """Return a photograph that was taken at a moment."""
-    return ImageRow(path, "a", image_hash=path, camera=camera, captured=captured)
+@pytest.mark.parametrize("template", NAMED)
+def test_frames_of_films_are_families_whatever_they_are_called(template):
+    paths, film_of = films(template)
+    result = found(paths, film_of)
+    assert sizes(result) == [10] * 10
+    by_film = {(film, result.by_content[path]) for path, film in zip(paths, film_of, strict=True)}
+    assert len(by_film) == 10
+    assert result.findings == []
 
 
-def test_photographs_of_one_camera_within_seconds_are_a_burst():
-    photographs = [
-        *(shot(f"a/{name}.jpg", 1000 + second) for name, second in (("u", 0), ("v", 2), ("w", 4))),
-        shot("a/late.jpg", 1030),
-        shot("a/other.jpg", 1001, "Phone 9"),
-        ImageRow("a/unknown.jpg", "a"),
+@pytest.mark.parametrize("template", NAMED)
+def test_names_alone_are_no_families(template):
+    paths, _ = films(template)
+    assert found(paths, range(1000, 1100)).by_content == {}
+
+
+@pytest.mark.parametrize("template", [name for name in NAMED if "{end}" not in name])
+def test_the_pattern_of_the_families_gives_them_again(template):
+    paths, film_of = films(template)
+    pattern = found(paths, film_of).pattern
+    groups = [re.search(pattern, path).group(1) for path in paths]
+    assert len({*zip(groups, film_of, strict=True)}) == len({*groups}) == 10
+
+
+def test_random_names_over_unlike_pictures_give_no_families():
+    rng = random.Random(1)
+    paths, _ = films("a/f{film}_{n}.jpg")
+    pictures = [shown(scene(2000 + number), number) for number in range(len(paths))]
+    given = 0
+    for _ in range(50):
+        rng.shuffle(pictures)
+        rows = [ImageRow(path, rng.choice("ab"), image_hash=path) for path in paths]
+        given += bool(families.find(rows, *hash_table(paths, pictures)).by_content)
+    assert given == 0
+
+
+def test_the_numbers_of_a_class_that_changes_slowly_are_no_families():
+    # The first half of the files comes from one source and the second half from another one.
+    paths = [f"a/cat.{number:04d}.jpg" for number in range(240)]
+    sources = [scene(3000 + number // 120) // 4 * 3 for number in range(240)]
+    pictures = [
+        shown(np.maximum(source, scene(4000 + number) // 2), number)
+        for number, source in enumerate(sources)
     ]
-    assert by_content(photographs) == dict.fromkeys(
-        ("a/u.jpg", "a/v.jpg", "a/w.jpg"), "burst of a/u.jpg"
-    )
+    rows = [ImageRow(path, "a", image_hash=path) for path in paths]
+    assert families.find(rows, *hash_table(paths, pictures)).by_content == {}
 
 
-def test_a_clock_that_stands_still_gives_no_burst():
-    assert by_content([shot(f"a/x{n}y.jpg", 1000) for n in range(40)]) == {}
+def test_a_family_lies_in_several_classes_if_its_images_are_alike_there():
+    paths = [
+        f"{sign}/{sign}.s{n:02d}_{k}.png" for sign in "xyz" for n in range(12) for k in range(3)
+    ]
+    persons = [int(path[5:7]) for path in paths]
+    assert sizes(found(paths, persons)) == [9] * 12
+    other_persons = [100 * "xyz".index(path[0]) + int(path[5:7]) for path in paths]
+    assert sizes(found(paths, other_persons)) == [3] * 36
 
 
-def test_a_burst_joins_the_families_of_its_images():
-    paths = [f"a/f{film}_{n}.jpg" for film in range(10) for n in range(3)]
-    images = [shot(path, 1000 if path in ("a/f1_2.jpg", "a/f2_0.jpg") else 0) for path in paths]
-    families = by_content(images)
-    assert families["a/f1_0.jpg"] == families["a/f2_2.jpg"]
-    assert len(set(families.values())) == 9
+def test_two_parts_that_tell_as_much_are_asked_about_with_a_command_each():
+    paths = [f"a/person{p}_room{r}_{k}.jpg" for p in range(8) for r in range(8) for k in range(2)]
+    pictures = []
+    for number, path in enumerate(paths):
+        person, room = (int(text) for text in re.findall(r"\d+", path)[:2])
+        both = np.concatenate([scene(5000 + person)[:, :24], scene(6000 + room)[:, 24:]], axis=1)
+        pictures.append(shown(both, number))
+    rows = [ImageRow(path, "a", image_hash=path) for path in paths]
+    result = families.find(rows, *hash_table(paths, pictures))
+    assert result.by_content == {}
+    [finding] = result.findings
+    assert finding["reason"] == UNCLEAR
+    assert finding["decides"]
+    commands = [shlex.split(remedy)[-1] for remedy in finding["remedies"]]
+    patterns = [command.removeprefix("data.group_pattern=") for command in commands]
+    assert {re.search(pattern, paths[0]).group(1) for pattern in patterns} == {"person0", "room0"}
+
+
+def test_families_too_large_for_a_split_are_used_and_said():
+    paths, film_of = films("a/film{film}-{n}.jpg", count=4, frames=30)
+    result = found(paths, film_of)
+    assert sizes(result) == [30] * 4
+    [finding] = result.findings
+    assert finding["sentence"].startswith("4 families are too large for a split (a/film0*: 30 of")
+
+
+def test_too_few_groups_to_be_sure_are_said():
+    paths, film_of = films("a/film{film}-{n}.jpg", count=3, frames=2)
+    singles = [f"a/{name}.jpg" for name in IDS[:40]]
+    result = found([*paths, *singles], [*film_of, *range(7000, 7040)])
+    assert result.by_content == {}
+    [finding] = result.findings
+    assert finding["reason"] == "nearly_families"
+    assert "data.group_pattern" in finding["remedies"][0]
+
+
+def test_photographs_that_one_camera_took_within_seconds_are_a_burst():
+    paths = [f"a/{name}.jpg" for name in IDS[:60]]
+    bursts = [number // 3 for number in range(30)]
+    seeds = [*bursts, *range(100, 130)]
+    times = [1000 * seed + 1 + number % 3 for number, seed in enumerate(seeds)]
+    result = found(paths, seeds, captured=times, camera=["Phone 8"] * 60)
+    assert sizes(result) == [3] * 10
+    still = found(paths, range(60), captured=[1000] * 60, camera=["Phone 8"] * 60)
+    assert still.by_content == {}
+
+
+def test_a_burst_joins_the_family_of_its_images():
+    paths, film_of = films("a/film{film}-{n}.jpg")
+    paths = [*paths, *(f"a/{name}.jpg" for name in IDS[100:110])]
+    seeds = [*film_of, *range(10)]
+    times = [0] * len(paths)
+    for film in range(10):
+        times[10 * film] = times[100 + film] = 1000 * (film + 1)
+    result = found(paths, seeds, captured=times)
+    assert sizes(result) == [11] * 10
