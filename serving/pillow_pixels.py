@@ -10,15 +10,17 @@ import numpy as np
 from PIL import Image, ImageOps
 
 #: Formats that are turned. MPO files are those of cameras with a second image for previews; a
-#: converted or resized image has no format, but still the Exif orientation of its file.
-_TURNED = ("JPEG", "MPO", None)
+#: converted or resized image has no format, but still the Exif orientation of its file. AVIF files
+#: have the turn of their container there, which no decoder of TensorFlow reads.
+_TURNED = ("JPEG", "MPO", "AVIF", None)
 _SIXTEEN_BITS = 65535  # the largest value
 
 
 def upright(image: Image.Image) -> Image.Image:
     """Turn an image by its Exif orientation, as `preprocess.decode` does with TensorFlow.
 
-    Other formats than JPEG stay as they are stored, and so does an image with a broken Exif block.
+    Files of other formats than JPEG and AVIF stay as they are stored, and so does an image with a
+    broken Exif block.
     """
     if image.format not in _TURNED:
         return image

@@ -80,8 +80,7 @@ def compare(
     for row in passed:
         row.seen_family = row.split != names.TRAIN and row.group in in_train
         by_content[row.image_hash].append(row)
-    for files in by_content.values():
-        decisions.reject_identical(files)
+    decisions.reject_identical(by_content.values())
     groups: dict[int, list[ImageRow]] = defaultdict(list)
     for row in passed:
         if row.rejection is not None:

@@ -5,7 +5,8 @@ bytes, images that are `near` have similar perceptual hashes and grey images tha
 `altered` ones were turned, tilted, shifted, zoomed or framed.
 
 Of identical files the one for evaluation is kept, so that no model is evaluated on an image that it
-was trained on; if they have different labels, none is kept, because the correct label is unknown.
+was trained on; if they have different labels, none is kept, because the correct label is unknown,
+but for a class that holds nothing but images of others, which alone is rejected (`conflicts`).
 Near and altered copies may really differ, so they are kept with a warning; but a training image
 with such a copy in validation or test is rejected. Two images of a group are such copies only if
 their own distance is within the radius and their grey images are alike; a chain of other images
@@ -14,7 +15,8 @@ between them is not enough.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -22,6 +24,7 @@ import numpy as np
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file.pixels import BITS, KINDS
 from imgpipe.components.common.splits import HELD_OUT_FIRST
+from imgpipe.components.image_filter.copies.conflicts import Conflicts
 from imgpipe.components.image_filter.copies.hamming import Pairs, differing_bits, pairs_of
 from imgpipe.components.image_filter.copies.search import Hashes, NearDuplicates
 from imgpipe.components.image_filter.judge.check import ImageFinding, Severity
@@ -47,9 +50,6 @@ _REMEDIES: Mapping[tuple[str, Severity], str] = {
     ),
     (DUPLICATE_ACROSS_SPLITS, "reject"): (
         "nothing is lost, because one copy is kept; delete that one to use this one"
-    ),
-    (DUPLICATE_LABEL_CONFLICT, "reject"): (
-        "keep the copy in the correct class, delete the others and run again"
     ),
 }
 #: Number of images of a group that each image is compared with inside a split. Larger groups are
@@ -89,21 +89,45 @@ class Copy(NamedTuple):
             detail += f": {self.how}"
         if reason in (DUPLICATE_ACROSS_SPLITS, NEAR_DUPLICATE_ACROSS_SPLITS):
             detail += f"; that one is in {self.other.split}, this one in {row.split}"
-        remedy = _REMEDIES[reason, severity]
+        remedy = _REMEDIES.get((reason, severity), "")  # `conflicts` has that of a label
         kept_copy = "" if reason == DUPLICATE_LABEL_CONFLICT else self.other.path
         return ImageFinding(reason, detail, severity, remedy=remedy, kept_copy=kept_copy)
 
 
-def reject_identical(copies: Sequence[ImageRow]) -> None:
-    """Reject all but one of the files with the same content, in any order, or all of them."""
-    by_path = sorted(copies, key=lambda row: row.path)
-    if len({row.label for row in by_path}) > 1:
-        for row in by_path:
-            other = next(other for other in by_path if other.label != row.label)
-            also = [f"{copy.path} ({copy.label})" for copy in by_path if copy not in (row, other)]
-            how = f"also {join_names(also)}" if also else ""
-            row.add(Copy(other, "identical", how).finding(row, DUPLICATE_LABEL_CONFLICT))
-        return
+def reject_identical(contents: Collection[Sequence[ImageRow]]) -> None:
+    """Reject all but one of the files with each content, or all of them if their labels differ.
+
+    Args:
+        contents: All images that passed the checks, those with one content together.
+    """
+    conflicts = Conflicts(contents)
+    for copies in contents:
+        by_path = sorted(copies, key=lambda row: row.path)
+        if len({row.label for row in by_path}) > 1:
+            by_path = _reject_conflicts(by_path, conflicts)
+        if len({row.label for row in by_path}) == 1:
+            _reject_copies(by_path)
+
+
+def _reject_conflicts(by_path: Sequence[ImageRow], conflicts: Conflicts) -> list[ImageRow]:
+    """Reject identical images of several classes, and return those that are of no pool."""
+    labels = {row.label for row in by_path}
+    outside = labels.difference(conflicts.pools)
+    rejected = conflicts.pools if len(outside) == 1 else labels
+    for row in by_path:
+        if row.label not in rejected:
+            continue
+        other = next(other for other in by_path if other.label != row.label)
+        also = [f"{copy.path} ({copy.label})" for copy in by_path if copy not in (row, other)]
+        how = f"also {join_names(also)}" if also else ""
+        finding = Copy(other, "identical", how).finding(row, DUPLICATE_LABEL_CONFLICT)
+        remedy = conflicts.remedy(outside if row.label in outside and len(outside) > 1 else labels)
+        row.add(dataclasses.replace(finding, remedy=remedy))
+    return [row for row in by_path if row.label not in rejected]
+
+
+def _reject_copies(by_path: Sequence[ImageRow]) -> None:
+    """Reject all but one of the files with one content and one label."""
     kept = min(by_path, key=lambda row: (HELD_OUT_FIRST.index(row.split), row.path))
     for row in by_path:
         if row is not kept:

@@ -12,6 +12,7 @@ from imgpipe.components.common.image_file.header import (
     ONLY_PREVIEW,
     converted_formats,
 )
+from imgpipe.components.common.image_file.tiff_tags import MOST_BANDS, bands_and_bits
 from imgpipe.components.common.image_record import TRANSCODED, ImageRecord
 from imgpipe.components.image_filter.judge.check import ImageFinding, Result, check
 from imgpipe.serving.look import HEIC, Look
@@ -23,6 +24,7 @@ OTHER_FILE = "other_file"
 _EXPORT_RAW = (
     "export the photographs as JPEG in the program of the camera, or with darktable-cli FILE x.jpg"
 )
+_THREE_BANDS = "save the three bands that show what you are looking for as an RGB image"
 
 
 @check(
@@ -41,6 +43,10 @@ def decodable(record: ImageRecord, _: object) -> Result:
     content = record.content
     if not content.decode_error:
         return None
+    bands, _ = bands_and_bits(record.image_bytes)
+    if bands > MOST_BANDS:
+        detail = f"TIFF with {bands} bands; files with at most {MOST_BANDS} are read"
+        return ImageFinding(UNDECODABLE, detail, remedy=_THREE_BANDS)
     if content.converted:
         detail = f"{content.converted}, which the served model does not decode, is stored as PNG"
         return ImageFinding(TRANSCODED, detail, "repair")

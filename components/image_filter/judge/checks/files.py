@@ -11,6 +11,7 @@ import contextlib
 from PIL import ExifTags
 
 from imgpipe.components.common.image_file.header import pillow
+from imgpipe.components.common.image_file.tiff_tags import bands_and_bits
 from imgpipe.components.common.image_record import (
     GROUP_ACROSS_SPLITS,
     OUTSIDE_CLASSES,
@@ -25,6 +26,8 @@ from imgpipe.models import names
 _ABOUT_LABEL = (TWO_LABELS, OUTSIDE_CLASSES)
 #: Problems that another label for the file does not solve.
 NOT_ABOUT_LABEL = (TWO_SPLITS, TWO_GROUPS, GROUP_ACROSS_SPLITS)
+_BITS, _BANDS = 8, 3  # that a model is given of each pixel
+_WITH_A_FOURTH = ("RGBA", "RGBX", "RGBa", "LA", "La")  # Pillow's modes with a band more
 _PNG_DEPTH = 24  # place of the depth in a PNG file
 _TURNED_BY_VIEWERS = ("PNG", "WEBP")
 _EXIF = (b"eXIf", b"EXIF", b"Raw profile type")  # of PNG, of WebP, and of older programs in PNG
@@ -42,7 +45,9 @@ def is_about_label(problem: str) -> bool:
 )
 def unreadable(record: ImageRecord, _: object) -> Result:
     """Files that cannot be read."""
-    return record.read_error or None
+    leads_outside = "data.follow_links" in record.read_error
+    way = "if you trust where the links lead: --set data.follow_links=true" if leads_outside else ""
+    return ImageFinding("unreadable", record.read_error, remedy=way) if record.read_error else None
 
 
 @check(
@@ -169,9 +174,26 @@ def sixteen_bit(record: ImageRecord, _: object) -> Result:
     content = record.content
     depth = record.image_bytes[_PNG_DEPTH:][:1]  # Pillow does not tell it of every PNG
     is_deep_png = content.format == "PNG" and depth == b"\x10"
-    if not is_deep_png and not content.mode.startswith(("I", "F")):
+    is_deep_tiff = content.format == "TIFF" and bands_and_bits(record.image_bytes)[1] > _BITS
+    if not is_deep_png and not is_deep_tiff and not content.mode.startswith(("I", "F")):
         return None
     return f"{content.format} with more than 8 bits per channel; 8 are used"
+
+
+@check(
+    "header",
+    "save the three bands that you want as an RGB image; until then the first three are used",
+    titles={"unused_bands": "bands that are not used"},
+    **_ONLY_WARN,
+)
+def unused_bands(record: ImageRecord, _: object) -> Result:
+    """More bands than the three that are used, in a file that is stored as PNG."""
+    content = record.content
+    if not content.converted or content.mode not in _WITH_A_FOURTH:
+        return None
+    bands = bands_and_bits(record.image_bytes)[0] or content.channels
+    used = min(bands - 1, _BANDS)
+    return f"{content.format} with {bands} bands; {used} {'is' if used == 1 else 'are'} used"
 
 
 @check(

@@ -1,19 +1,21 @@
 """The quality checks, tested on hand-made images with thresholds and severities."""
 
 import io
+import struct
 
 import numpy as np
 import pydantic
 import pytest
 from PIL import Image, ImageFilter
 
+from imgpipe.components.common.image_file.content import inspected
 from imgpipe.components.common.image_file.header import by_pillow
 from imgpipe.components.image_filter.judge import checks
 from imgpipe.components.image_filter.judge.checks import whole_set
 from imgpipe.components.image_filter.judge.image_row import ImageRow, decide
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.serving.look import Look
-from tests.images import encoded, exif, turned
+from tests.images import encoded, exif, noise, turned
 
 QUALITY = ("dark", "light", "low_information", "blurry", "odd_aspect_ratio", "greyscale")
 
@@ -197,3 +199,64 @@ def test_a_jpeg_is_measured_and_transcoded_upright(look, turn):
 def hashed(record):
     """Return the hash of the whole image."""
     return np.frombuffer(record.content.perceptual_hash[:32], np.uint8)
+
+
+def tiff(mode, **tags):
+    """Return a TIFF file of noise in a mode of Pillow, in which a model sees three bands."""
+    pixels = Image.fromarray(noise()).convert(mode)
+    return encoded(pixels, "TIFF", **tags)
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ("RGBA", "TIFF with 4 bands; 3 are used"),
+        ("LA", "TIFF with 2 bands; 1 is used"),
+        ("RGB", ""),
+        ("CMYK", ""),
+    ],
+)
+def test_bands_that_are_not_used_are_said(look, mode, said):
+    row = decide(look(tiff(mode)), JudgeSettings())
+    assert row.rejection is None and row.has("transcoded")
+    details = [one.detail for one in row.findings if one.reason == "unused_bands"]
+    assert details == ([said] if said else [])
+
+
+def test_more_than_eight_bits_of_colours_in_a_tiff_are_said(look):
+    deep = many_bands(3, 16)
+    assert "sixteen_bit" in warned(look(deep))
+
+
+def many_bands(bands, bits):
+    """Return a TIFF file of 32 x 32 pixels with bands of some bits, as satellites write it."""
+    values = bytes(range(256)) * (32 * 32 * bands * bits // 8 // 256)
+    numbers = struct.pack(f"<{bands}H", *[bits] * bands)
+    first = 8 + len(values)
+    entries = [
+        (256, 3, 1, 32),
+        (257, 3, 1, 32),
+        (258, 3, bands, first),
+        (259, 3, 1, 1),
+        (262, 3, 1, 2 if bands == 3 else 1),
+        (273, 4, 1, 8),
+        (277, 3, 1, bands),
+        (278, 3, 1, 32),
+        (279, 4, 1, len(values)),
+    ]
+    table = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    directory = struct.pack("<H", len(entries)) + table + bytes(4)
+    return b"II*\0" + struct.pack("<I", first + len(numbers)) + values + numbers + directory
+
+
+def test_a_file_with_more_than_four_bands_is_out_of_scope_in_a_sentence(look):
+    found = decide(look(many_bands(8, 8)), JudgeSettings()).rejection
+    assert found.detail == "TIFF with 8 bands; files with at most 4 are read"
+    assert "save the three bands" in found.remedy
+
+
+def test_an_avif_that_lies_on_its_side_is_turned():
+    flat = Image.fromarray(noise())
+    data = encoded(flat, "AVIF", exif=exif(6))
+    content = inspected(Look(data), 10**6)
+    assert (content.width, content.height) == flat.size[::-1] and content.converted
