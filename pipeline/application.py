@@ -82,7 +82,7 @@ app = typer.Typer(
     name="imgpipe",
     help="From a folder of images to a blessed, served image classifier.",
     epilog=_EXAMPLES,
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -104,6 +104,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -113,3 +114,5 @@ def _main(
 ) -> None:
     """From a folder of images to a blessed, served image classifier."""
     gc.enable()  # see cli._run
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())

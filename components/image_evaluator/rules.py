@@ -153,8 +153,8 @@ def _class_recall(evidence: Evidence) -> Ruling | None:
     name = answers.vocabulary[label]
     of_class = by_class[label]
     text = (
-        f"lowest recall of a class {evidence.judged_by} {recall:.3f}, of {name!r} "
-        f"({_recall_of(of_class)}); it must not be surely below {floor:g}"
+        f"the class with the fewest right answers {evidence.judged_by} is {name!r}: {recall:.3f} "
+        f"({_recall_of(of_class)}); a model is refused where that is surely below {floor:g}"
     )
     reason = ""
     others = len({label for _, label, _ in (*low, *never)}) - 1

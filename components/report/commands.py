@@ -88,6 +88,9 @@ def next_commands(
     if push is not None and push["path"]:
         name = facts["settings"]["name"]
         commands.append(_next("use", "use the model", serve_command(push["path"], name)))
+    elif folder and status == "refused" and _is_acceptable(facts):
+        command = run_command(folder, [*moved, ACCEPT])
+        commands.append(_next("again", "accept the change, and run it again", command))
     elif folder and status in ("failed", "interrupted"):
         commands.append(_next("again", "run it again", run_command(folder, moved)))
     elif folder and push is not None and push["withdrawn"]:
@@ -95,13 +98,20 @@ def next_commands(
         commands.append(_next("publish", "publish it again", command))
     elif folder:
         arguments = _publishing(facts)
-        if arguments is not None:
-            text = f"publish it as it is{_duration(timings, cached, arguments)}"
-            commands.append(_next("publish", text, run_command(folder, [*moved, *arguments])))
         if arguments:
             text = "try it without publishing it"
             commands.append(_next("try", text, f"imgpipe serve {out} --run newest"))
+        if arguments is not None:
+            text = f"publish it as it is{_duration(timings, cached, arguments)}"
+            commands.append(_next("publish", text, run_command(folder, [*moved, *arguments])))
     return commands
+
+
+def _is_acceptable(facts: Facts) -> bool:
+    """Return whether a person can accept the images that DataGate has refused."""
+    gate = facts["data_gate"]
+    reasons = gate["reasons"] if gate is not None else []
+    return any(ACCEPT in remedy for reason in reasons for remedy in reason["remedies"])
 
 
 def review_command(facts: Facts) -> str:

@@ -252,12 +252,18 @@ def sentence(facts: Facts) -> str:
     if unpublished:
         text = f"not published: {unpublished}; its {reached}"
     elif gate["blessed"]:
-        text = f"blessed{_for_what(facts)}: {reached}"
+        text = f"blessed{_by_few(gate)}{_for_what(facts)}: {reached}"
     else:
         text = f"not blessed: {gate['figures']}{_reasons(gate)}{_published_before(facts)}"
     text += _time_decided(facts)
     used = [finding for finding in all_findings(facts) if finding["fate"] != "not_used"]
     return "; ".join([text, *titles(used)])
+
+
+def _by_few(gate: Decision) -> str:
+    """Say that the accuracy may have reached the threshold by chance."""
+    is_sure = gate["decided_by"]["ci95"][0] >= gate["threshold"]
+    return "" if is_sure else " by few images, of which chance may be a part"
 
 
 def _for_what(facts: Facts) -> str:

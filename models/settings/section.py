@@ -89,4 +89,14 @@ def describe(problem: ErrorDetails, most: int | None = None) -> str:
         return text
     given = repr(problem["input"])
     shown = given[:most]
-    return f"{text}. Received: {shown}{'' if shown == given else '…'}"
+    more = "" if shown == given else "…"
+    return f"{text}. Received: {shown}{more}{_as_a_share(problem)}"
+
+
+def _as_a_share(problem: ErrorDetails) -> str:
+    """Ask whether a percentage was meant, where a share of at most 1 is expected."""
+    value = problem["input"]
+    is_share = problem["type"] == "less_than_equal" and problem["ctx"]["le"] == 1
+    if not is_share or not isinstance(value, int | float) or not 1 < value <= 100:
+        return ""
+    return f"; {value / 100:g}?"

@@ -27,6 +27,7 @@ _PER_CLASS = 110  # images; enough for about 35 validation images
 _ASKED = ("paper", 987_654)  # label and seed of the image that the server classifies
 _RUN = "run"  # output folder of the run, below that of the demo
 _MARK = ".imgpipe-demo"  # a folder that holds this file may be overwritten
+_YOUR_OWN = "now your own photographs, in a folder for each class:"
 _EXAMPLES = """Examples:\n
   imgpipe demo
 """
@@ -39,6 +40,7 @@ def demo(
     ] = Path("imgpipe-demo"),
 ) -> None:
     """Draw images of hands, some of them faulty, run the pipeline and query the served model."""
+    from imgpipe.components.report.blocks import Command, Figures
     from imgpipe.components.report.commands import shown
     from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.commands import run
@@ -52,7 +54,8 @@ def demo(
         print_blocks(console, run.blocks(outcome, config.run))
         if outcome.exit_code == 0:
             _ask(console, config)
-        print_blocks(console, [shown(outcome.summary["next"])])
+        own = Figures([(_YOUR_OWN, Command("imgpipe check PHOTOS"))])
+        print_blocks(console, [shown(outcome.summary["next"]), own])
     raise typer.Exit(outcome.exit_code)
 
 

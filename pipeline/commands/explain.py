@@ -42,7 +42,8 @@ _EXAMPLES = """Examples:\n
 @app.command("explain", rich_help_panel=options.SERVING, epilog=_EXAMPLES)
 def command(
     images: Annotated[
-        list[Path] | None, typer.Argument(metavar="IMAGE", help="Images to explain.")
+        list[Path] | None,
+        typer.Argument(metavar="IMAGE", help="Images, or folders of images, to explain."),
     ] = None,
     model: options.ModelFolderOption = Path("imgpipe-out"),
     layer: Annotated[
@@ -68,7 +69,7 @@ def command(
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.output import lookup
 
-    images = images or []
+    images = _files_of(images or [])
     if not images and not layers:
         raise ConfigError("explain: expected an image, or --layers for the network's sizes.")
     if layer and not images:
@@ -100,6 +101,17 @@ def command(
                 refused = _draw(display.console, images, drawing, to)
     if refused:
         raise typer.Exit(_SOME_REFUSED)
+
+
+def _files_of(images: Sequence[Path]) -> list[Path]:
+    """Return the files among some paths and in the folders among them."""
+    from imgpipe.serving.client import InvalidArgument
+    from imgpipe.serving.client.images import files_of
+
+    try:
+        return files_of(images)
+    except InvalidArgument as error:
+        raise ConfigError(f"explain: {error}") from error
 
 
 class _Drawing(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -204,9 +203,10 @@ def _progress(
         yield progress
 
 
-def _certainty(answer: ImageAnswer) -> float:
-    """Return the probability of the likeliest class; refused images are sorted behind all."""
-    return math.inf if answer.error else answer.top[0][1]
+def _certainty(answer: ImageAnswer) -> tuple[bool, bool, float]:
+    """Return a key that sorts images unlike all that was learned first, and refused ones last."""
+    certainty = 0.0 if answer.error else answer.top[0][1]
+    return bool(answer.error), not answer.unlike, certainty
 
 
 def _hand_over(answers: Sequence[ImageAnswer], json_file: str | None, csv_file: str | None) -> int:

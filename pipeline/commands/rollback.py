@@ -8,6 +8,7 @@ its baseline.
 from __future__ import annotations
 
 import contextlib
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,34 +58,43 @@ def rollback(
     facts["rolled_back_to"] = chosen.number
     facts.setdefault("pushed_as", chosen.number)  # a second rollback keeps the number of the run
     with versions.exclusive(folder):  # another run may just have published a model
-        newer = _later(folder, chosen) - {chosen.identity}
+        newer = {
+            identity: number
+            for identity, number in _later(folder, chosen).items()
+            if identity != chosen.identity
+        }
         # A second rollback may return to a withdrawn version.
-        withdrawn = newer.union(manifest.withdrawn(folder)) - {chosen.identity}
+        withdrawn = {*newer, *manifest.withdrawn(folder)} - {chosen.identity}
         facts["withdrawn"] = sorted(withdrawn)
         # The digests are compared while the files are copied, so that no damage is published.
         published = versions.publish(
             folder, {"": chosen.path}, facts, expected=chosen.manifest["files"]
         )
+    console = new_console()
     say(
-        new_console(),
+        console,
         f"version {published.number} now holds the model of version {chosen.number}; "
         f"{plural(len(newer), 'newer model')} will not be published again",
     )
+    if newer:
+        number = max(newer.values())
+        command = f"imgpipe rollback {shlex.quote(str(model_dir))} --to {number}"
+        say(console, f"  publish version {number} after all:  {command}")
 
 
-def _later(folder: Path, chosen: manifest.PublishedVersion) -> set[str]:
-    """Return the identities of the models that were published after a version.
+def _later(folder: Path, chosen: manifest.PublishedVersion) -> dict[str, int]:
+    """Return the models that were published after a version, each with its highest number.
 
     Damaged versions are among them, because a run may make the same model again.
     """
     from imgpipe.components.common.storage import manifest
 
-    identities = set()
+    identities: dict[str, int] = {}
     for version in manifest.readable(folder):
         # The list of files may be damaged itself.
         with contextlib.suppress(LookupError, TypeError, AttributeError):
             if version.number > chosen.number:
-                identities.add(version.identity)
+                identities.setdefault(version.identity, version.number)
     return identities
 
 

@@ -108,7 +108,7 @@ def blocks(outcome: Run, settings: RunSettings) -> Iterator[ResultBlock]:
     yield show.Figures([*_figures(outcome)])
     yield printing.notes(findings)
     files = {"report": summary["report"] or "", "summary": str(outcome.folder / SUMMARY)}
-    if outcome.freed:
+    if outcome.freed and len([*outcome.folder.parent.iterdir()]) > 1:  # not in a first run
         size = f"{outcome.freed / 1e6:,.1f} MB of files"
         files["removed"] = f"{size} that no later run reads (run.keep = {settings.keep})"
     if outcome.exit_code:
@@ -119,7 +119,7 @@ def blocks(outcome: Run, settings: RunSettings) -> Iterator[ResultBlock]:
 def _figures(outcome: Run) -> Iterator[NamedText]:
     """Yield what the rules say, the figures of the run, and what of the model differs."""
     from imgpipe.components.report.blocks import Span
-    from imgpipe.components.report.pictures.plots import images_to_threshold
+    from imgpipe.components.report.pictures.plots import photographs_to_add
     from imgpipe.components.run_record import verdict
 
     summary = outcome.summary
@@ -135,9 +135,12 @@ def _figures(outcome: Run) -> Iterator[NamedText]:
         state = summary["push"]["status"].replace("pushed", "published")
         yield "model", f"{outcome.model} ({state})"
     yield from _training(summary["training"])
-    images = images_to_threshold(summary["training"], gate)
-    if images is not None and gate is not None:
-        yield "images", f"about {images:,} training images would reach {gate['threshold']:g}"
+    data = summary["data"]
+    if data is not None and gate is not None:
+        classes = sum(map(bool, data["by_split"]["train"].values()))
+        more = photographs_to_add(summary["training"], gate, data["kept"], classes)
+        if more:
+            yield "images", more
     yield from verdict.expected_lines(summary["expected"])
 
 
@@ -145,11 +148,11 @@ def _data(data: DataSummary | None) -> str:
     """Count the files that were kept, repaired and rejected."""
     if data is None or not data["in"]:
         return "no file was inspected"
-    rejected = (finding for finding in data["findings"] if finding["fate"] == "rejected")
-    reasons = ", ".join(f"{finding['count']:,} {finding['title']}" for finding in rejected)
-    quarantine = f"{data['rejected']:,} in quarantine" + (f" ({reasons})" if reasons else "")
+    refused = (finding for finding in data["findings"] if finding["fate"] == "rejected")
+    reasons = ", ".join(f"{finding['count']:,} {finding['title']}" for finding in refused)
+    rejected = f"{data['rejected']:,} rejected" + (f" ({reasons})" if reasons else "")
     repaired = f", {data['repaired']:,} repaired" if data["repaired"] else ""
-    return f"{data['in']:,} files: {data['kept']:,} kept{repaired}, {quarantine}"
+    return f"{data['in']:,} files: {data['kept']:,} kept{repaired}, {rejected}"
 
 
 def _training(training: History | None) -> Iterator[tuple[str, str]]:

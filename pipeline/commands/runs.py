@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,12 +53,12 @@ def command(
 def _blocks(listed: RunList, total: int) -> Iterator[ResultBlock]:
     """Yield the table of the runs, what is served, and the commands that go on from the newest."""
     from imgpipe.components.common.formatting import plural
-    from imgpipe.components.report.blocks import Sentence, Table
+    from imgpipe.components.report.blocks import Command, Figures, Sentence, Table
     from imgpipe.components.report.commands import shown
 
     runs = listed["runs"]
     columns = ("started", "verdict", "accuracy", "images", "version", "time")
-    yield Table("Runs", columns, [_cells(run) for run in runs])
+    yield Table("Runs", columns, [_cells(run, listed["withdrawn"]) for run in runs])
     for run in runs:
         if run["status"] == "damaged":
             file = f"{run['folder']}/summary.json"
@@ -70,10 +71,13 @@ def _blocks(listed: RunList, total: int) -> Iterator[ResultBlock]:
             f"version {newest['number']} is the newest, and holds the model of version "
             f"{newest['rolled_back_to']} since a rollback"
         )
+    for number in listed["withdrawn"][:1]:
+        command = Command(f"imgpipe rollback {shlex.quote(listed['out'])} --to {number}")
+        yield Figures([(f"publish version {number} after all:", command)])
     yield shown(listed["next"])
 
 
-def _cells(run: DescribedRun) -> tuple[TableCell, ...]:
+def _cells(run: DescribedRun, withdrawn: Sequence[int]) -> tuple[TableCell, ...]:
     """Return the cells of a run."""
     from imgpipe.components.common.formatting import NONE, seconds, share
     from imgpipe.components.report.blocks import Span
@@ -86,4 +90,6 @@ def _cells(run: DescribedRun) -> tuple[TableCell, ...]:
     verdict = Span(status, _LOOKS.get(run["status"], "warn"))
     images = NONE if run["images"] is None else f"{run['images']:,}"
     version = NONE if run["version"] is None else str(run["version"])
+    if run["version"] in withdrawn:
+        version = f"{version}, withdrawn"
     return run["started"], verdict, accuracy, images, version, seconds(run["seconds"])

@@ -51,6 +51,7 @@ class RunList(TypedDict):
         NewestVersion | None,
         "The newest intact version where the last run publishes; servers load it. Null if none.",
     ]
+    withdrawn: Annotated[list[int], "Versions whose models a rollback has withdrawn."]
 
 
 class MetricPair(TypedDict):
@@ -105,7 +106,18 @@ def list_runs(out: Path, runs: Sequence[PastRun], last: int) -> RunList:
         "runs": [run.described for run in runs[-last:]],
         "next": runs[-1].next,
         "newest_version": _newest_version(runs[-1]),
+        "withdrawn": _withdrawn(runs[-1]),
     }
+
+
+def _withdrawn(last: PastRun) -> list[int]:
+    """Return the numbers of the versions whose models a rollback has withdrawn."""
+    identities = set(manifest.withdrawn(last.versions_folder))
+    return [
+        version.number
+        for version in manifest.readable(last.versions_folder)
+        if identities and version.identity in identities
+    ]
 
 
 def _newest_version(last: PastRun) -> NewestVersion | None:

@@ -45,11 +45,11 @@ def test_the_list_ends_with_the_commands_that_go_on_from_the_newest_run(tmp_path
     config = tmp_path / "runs/20260101-100000/config.toml"
     assert [line.strip().partition(":")[0] for line in lines[-3:]] == [
         "look at the report",
-        "publish it as it is",
         "try it without publishing it",
+        "publish it as it is",
     ]
     assert lines[-3].endswith(f" imgpipe open {tmp_path}")
-    assert lines[-2].endswith(f" imgpipe run --config {config} --set evaluate.threshold=0.85")
+    assert lines[-1].endswith(f" imgpipe run --config {config} --set evaluate.threshold=0.85")
 
 
 def test_runs_writes_json_with_every_field_and_nothing_else(out):
@@ -81,6 +81,14 @@ def test_after_a_rollback_the_model_of_the_newest_version_is_named(out):
     }
 
 
+def test_what_a_rollback_has_withdrawn_is_marked_with_the_way_back(out):
+    publish_two(out)
+    rollback.rollback(out / "model", 1)
+    assert answered("runs", out)["withdrawn"] == [2]
+    listed = invoke(out).stdout
+    assert "2, withdrawn" in listed and f"imgpipe rollback {out} --to 2" in listed
+
+
 def test_a_rollback_that_has_been_done_is_not_proposed_again(tmp_path):
     """The last run made the model of version 1 again, which a rollback had withdrawn."""
     folder = leave(tmp_path, "20260101-100000", status="not_published")
@@ -91,7 +99,7 @@ def test_a_rollback_that_has_been_done_is_not_proposed_again(tmp_path):
     assert f"imgpipe rollback {tmp_path} --to 1" in invoke(tmp_path).stdout
     rollback.rollback(tmp_path / "model", 1)
     listed = invoke(tmp_path).stdout
-    assert "imgpipe rollback" not in listed
+    assert "--to 1" not in listed
     assert f"use the model:       imgpipe serve {tmp_path}" in listed
 
 

@@ -32,7 +32,7 @@ from imgpipe.components.example_gen.sources.local_files import (
     refuse_parts,
 )
 from imgpipe.components.example_gen.sources.refusal import lay_out
-from imgpipe.models.errors import ConfigError
+from imgpipe.models.errors import ConfigError, nearest
 from imgpipe.models.files import regular_files
 from imgpipe.models.finding import Finding
 
@@ -190,7 +190,11 @@ class FolderSource(Source):
                 f".tsv, .txt, .jsonl; save spreadsheets as CSV){way if is_list else ''}"
             )
         if not root.is_dir():
-            raise ConfigError(f"data source {self.directory!r} does not exist; {EXPECTED_TREE}")
+            beside = root.parent.iterdir() if root.parent.is_dir() else ()
+            near = nearest(root.name, [path.name for path in beside if path.is_dir()])
+            raise ConfigError(
+                f"data source {self.directory!r} does not exist{near}; {EXPECTED_TREE}"
+            )
         if not os.access(root, os.R_OK | os.X_OK):
             raise ConfigError(
                 f"data source {self.directory!r} cannot be read by this user; {EXPECTED_TREE}"

@@ -175,6 +175,13 @@ def _what_it_holds(tree: Folder, others: Iterable[str]) -> str:
         return ". It holds no file"
     rest = _outermost_first(others)
     labels = f"; labels may be in {join_names(rest)}" if rest else ""
+    folders = {image.rpartition("/")[0] for image in images}
+    if len(folders) == 1 and "" not in folders and not rest:
+        folder = folders.pop()
+        return (
+            f". All of its images are in {folder}/, which is one class. Add a second folder beside "
+            "it, with the images of another class"
+        )
     return (
         f". It holds images such as {images[0]}{labels}. Make a folder for each class, and move "
         f"its images into it; or {list_files.WRITE}, and name it instead of the folder; or say by "

@@ -115,7 +115,7 @@ class ImageCheck:
 def usual_remedy(name: str) -> str:
     """Return what to do about the findings of a check that only warns."""
     return (
-        f"look at them (--html FILE); to leave them out: --set judge.severity.{name}=reject; to "
+        f"look at them; to leave them out: --set judge.severity.{name}=reject; to "
         f"hear no more of them: --set judge.severity.{name}=ignore"
     )
 

@@ -105,6 +105,26 @@ def images_to_threshold(training: History | None, gate: Decision | None) -> int 
     return math.ceil(images / step) * step
 
 
+def photographs_to_add(
+    training: History | None, gate: Decision | None, kept: int, classes: int
+) -> str:
+    """Say about how many more photographs would reach a threshold that was missed; "" if unknown.
+
+    Args:
+        training: How the model was trained.
+        gate: The decision about it.
+        kept: Images of all splits, of which the learning curve has a part: those of a fold.
+        classes: Number of classes.
+    """
+    images = images_to_threshold(training, gate)
+    if images is None or training is None or gate is None or training["solution"] is None:
+        return ""
+    last = (training["solution"]["learning_curve"] or [])[-1]["images"]
+    of_class = math.ceil((images - last) * kept / last / classes)
+    more = f"about {of_class * classes:,} more photographs, {of_class:,} of each class"
+    return f"{more}, would reach {gate['threshold']:g}"
+
+
 #: Colours that matplotlib writes, by the name of the page's colour that replaces each of them. They
 #: occur nowhere else in an SVG, so that replacing text is safe.
 _COLOURS = {

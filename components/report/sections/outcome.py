@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from imgpipe.components.common.formatting import count, seconds
@@ -39,9 +39,14 @@ def run_verdict(context: Context) -> Iterator[show.ResultBlock]:
     for name, text in verdict.expected_lines(verdict.expected(context.facts)):
         yield show.Sentence((show.Span(f"{show.capitalised(name)}:", "strong"), f" {text}"))
     yield show.Figures(_keys(context), key=True)
+    yield from _commands(context, ("use", "again", "mend"))
+
+
+def _commands(context: Context, purposes: Sequence[str]) -> Iterator[show.ResultBlock]:
+    """Yield the commands of some purposes, without those of the advice."""
     advised = {command for proposal in advice(context.facts) for command in proposal["remedies"]}
     for command in next_commands(context.facts, context.state.status):
-        if command["purpose"] != "look" and command["command"] not in advised:
+        if command["purpose"] in purposes and command["command"] not in advised:
             yield show.Sentence(f"{show.capitalised(command['text'])}:")
             yield show.Command(command["command"])
 
@@ -63,6 +68,15 @@ def _how_it_ended(context: Context) -> Iterator[show.ResultBlock]:
         yield show.Sentence(
             "The model has passed every check on its accuracy and on how it is served, so that it "
             "may be published.",
+            "muted",
+        )
+    gate = context.facts["gate"]
+    if state.status == "not_blessed" and gate is not None:
+        is_set = "evaluate.threshold" in context.facts["settings"]["changed"]
+        whose = "which a setting asks for" if is_set else "which imgpipe asks for by itself"
+        yield show.Sentence(
+            "Nothing was published. A model is blessed, and published, if it passes every check "
+            f"below. One is the accuracy {gate['threshold']:g}, {whose} (evaluate.threshold).",
             "muted",
         )
     refused = state.status == "refused"
@@ -114,16 +128,16 @@ def _keys(context: Context) -> list[tuple[str, str]]:
 
 @section("next_steps", "What to do next", order=15)
 def next_steps(context: Context) -> Iterator[show.ResultBlock]:
-    """Yield the advice."""
+    """Yield the advice, and then how the model is tried and published as it is."""
     proposals = advice(context.facts)
-    if not proposals:
-        return
     steps: list[list[show.Inline]] = []
     for proposal in proposals:
         commands = map(show.Command, proposal["remedies"])
         link = show.Link("Show", proposal["reason"])
         steps.append([f"{proposal['sentence']} ", link, *commands])
-    yield show.Listed(steps, "steps")
+    if steps:
+        yield show.Listed(steps, "steps")
+    yield from _commands(context, ("try", "publish"))
 
 
 @section("identity", "Identity", order=180, numbers=True)

@@ -10,7 +10,11 @@ from imgpipe.components.common.formatting import plural, share
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.blocks import Context, section
 from imgpipe.components.report.pictures import plots
-from imgpipe.components.report.pictures.plots import images_to_threshold, power_law
+from imgpipe.components.report.pictures.plots import (
+    images_to_threshold,
+    photographs_to_add,
+    power_law,
+)
 from imgpipe.components.run_record.metrics import MATRIX, DecidingAnswers
 from imgpipe.components.run_record.shown_images import Gallery
 
@@ -78,9 +82,11 @@ def more_images(context: Context) -> Iterator[show.ResultBlock]:
     points = [(float(point["images"]), point["accuracy"]) for point in curve]
     plot = plots.learning_curve(points, beyond, threshold, "more-images")
     caption: list[show.Inline] = []
-    if images:
-        reached = f"About {images:,} training images would reach {threshold:g}."
-        caption += [show.Span(reached, "strong"), " "]
+    data = context.facts["data"]
+    kept = data["kept"] if data is not None else last
+    more = photographs_to_add(training, gate, kept, len(context.vocabulary))
+    if more:
+        caption += [show.Span(f"{show.capitalised(more)}.", "strong"), " "]
     of_head = "of the head " if training["fine_tune"] is not None else ""
     caption.append(f"Accuracy {of_head}by number of training images")
     values = ", ".join(f"{point['images']:,}: {share(point['accuracy'])}" for point in curve)

@@ -157,8 +157,8 @@ def test_rulings_name_what_was_measured_the_worst_first() -> None:
         *("class_recall", "commonest_class", "threshold", "last_version", "serving")
     ]
     assert decision["rulings"][0]["text"] == (
-        "lowest recall of a class in cross-validation 0.000, of 'defect' (0 of 18 images, 95 % "
-        "interval 0.00–0.18); it must not be surely below 0.225"
+        "the class with the fewest right answers in cross-validation is 'defect': 0.000 (0 of 18 "
+        "images, 95 % interval 0.00–0.18); a model is refused where that is surely below 0.225"
     )
     assert "balanced accuracy 0.500" in decision["rulings"][2]["text"]
     assert decision["rulings"][3]["text"] == evidence.not_compared

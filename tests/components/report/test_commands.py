@@ -72,7 +72,7 @@ def test_a_refused_model_is_published_by_what_its_rules_ask_for(
     failed: tuple[str, ...], arguments: str
 ):
     found = by_purpose(next_commands(facts(failed), "not_blessed"))
-    assert list(found) == ["look", "mend", "publish", "try"]
+    assert list(found) == ["look", "mend", "try", "publish"]
     assert found["try"] == "imgpipe serve '/my out' --run newest"
     assert found["publish"] == f"imgpipe run --config '{FOLDER}/config.toml' {arguments}"
 
@@ -80,16 +80,16 @@ def test_a_refused_model_is_published_by_what_its_rules_ask_for(
 def test_the_time_is_that_of_the_components_that_are_not_cached():
     refused = facts(("threshold",))
     texts = [command["text"] for command in next_commands(refused, "not_blessed", _TIMINGS)]
-    assert texts[2] == "publish it as it is, in about 15 s"  # all but the 20 s of the training
+    assert texts[3] == "publish it as it is, in about 15 s"  # all but the 20 s of the training
     cached = next_commands(refused, "not_blessed", _TIMINGS, ["ImageEvaluator"])
-    assert cached[2]["text"] == "publish it as it is"
+    assert cached[3]["text"] == "publish it as it is"
 
 
 def test_the_lines_end_in_commands_that_a_shell_divides_as_they_are_meant():
     found = next_commands(facts(("threshold",)), "not_blessed", _TIMINGS)
     for (name, shown), command in zip(commands.shown(found).rows, found, strict=True):
         assert (name, shown) == (f"{command['text']}:", Command(command["command"]))
-    config = shlex.split(found[2]["command"])[3]
+    config = shlex.split(found[3]["command"])[3]
     assert Path(config) == Path(FOLDER) / "config.toml"
 
 

@@ -100,13 +100,25 @@ def damaged(record: ImageRecord, _: object) -> Result:
     return record.content.damage or None
 
 
-@check("header", "lower judge.min_side", setting="min_side", may_be=("reject", "warn", "ignore"))
+_SHOWS_NOTHING = 8  # pixels of the shorter side of an image in which nobody sees a thing
+
+
+@check(
+    "header",
+    "use a larger copy of the image; if so small images are meant, lower judge.min_side",
+    setting="min_side",
+    may_be=("reject", "warn", "ignore"),
+)
 def too_small(record: ImageRecord, least: int) -> Result:
     """Side shorter than judge.min_side."""
     if min(record.content.width, record.content.height) >= least:
         return None
-    size = record.content.size_in_words
-    return f"{size} pixels, the shorter side is below {least}"
+    content = record.content
+    detail = f"{content.size_in_words} pixels, the shorter side is below {least}"
+    if min(content.width, content.height) >= _SHOWS_NOTHING:
+        return detail
+    remedy = "use the original of the image, or delete the file: so few pixels show nothing"
+    return ImageFinding("too_small", detail, remedy=remedy)
 
 
 @check(

@@ -138,7 +138,7 @@ def test_a_list_beside_images_is_named_with_the_command_that_reads_it(tmp_path, 
         ({"one.jpg": b"", "two.jpg": b""}, r"such as one\.jpg\. Make a folder for each class, and"),
         (
             {"cat/1.jpg": b""},
-            r"one class only \(cat\) in 1 file, .* such as cat/1\.jpg\. Make",
+            r"one class only \(cat\) in 1 file, .* in cat/, .* Add a second folder beside",
         ),
         (
             {"1.jpg": b"", "x.xlsx": b"PK"},

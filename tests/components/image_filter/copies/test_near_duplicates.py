@@ -102,7 +102,7 @@ def test_a_relabelled_copy_of_a_test_image_stays_rejected():
 @pytest.mark.parametrize(
     ("split", "severity", "verdicts", "remedy"),
     [
-        ("train", "warn", {}, "look at them (--html FILE); to leave them out: --set judge.sev"),
+        ("train", "warn", {}, "look at them; to leave them out: --set judge.sev"),
         ("train", "reject", {}, 'set judge.severity.near_duplicate to "warn", or delete the copy'),
         ("test", "reject", {}, "keeps copies together), or set judge.severity.near_duplicate_ac"),
         ("test", "warn", {}, "put both copies into one split (data.group_pattern keeps copies"),
