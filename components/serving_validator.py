@@ -40,6 +40,7 @@ PARITY = 1e-4  # largest allowed difference of a probability between trained and
 #: computes instead of the stored ones, as a share of their size. With stored features of bfloat16
 #: it was at most .05 on six sets; with 1,280 features in another order .40 and .48.
 STORED = 0.15
+_ANY_BYTES = (1 << 31) - 1  # largest message of gRPC
 _TINY = 1e-6  # smallest probability that is compared: smaller ones decide nothing
 #: Status codes for a lack of time or memory, in the server or in loading the model.
 _SHORTAGES = ("DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
@@ -176,7 +177,8 @@ def validate(
         file_system_poll_wait_seconds=0.2,
         max_load_retries=0,
         max_image_pixels=0,
-        max_message_bytes=-1,
+        max_body_bytes=_ANY_BYTES,
+        max_bytes_in_flight=_ANY_BYTES,
     )
     server = ModelServer(NAME, model_directory, settings, loaded=loaded)
     port = server.start()

@@ -1,7 +1,6 @@
 """The formats of images that are read, how their headers are followed, and how far.
 
-Python follows each of them alone. Files with very many are made to take time, one by one or in the
-many rows of a request.
+Python follows each of them alone. Files with very many are made to take time.
 
 These are JPEG, PNG, GIF, BMP and WebP; JPEG XL is refused. No memory is allocated for pixels.
 
@@ -13,18 +12,15 @@ from __future__ import annotations
 
 import re
 import struct
-import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 MOST_PARTS = 300_000
 """Parts of a file that are followed, except in large GIFs; see `LEAST_PART`."""
 LEAST_PART = 200
-"""Mean size in bytes of the parts of a GIF, or of the files of a request, from which any number of
-them is followed. Sub-blocks that an encoder writes have 255 bytes."""
-_together = threading.local()
+"""Mean size in bytes of the parts of a GIF from which any number of them is followed. Those that an
+encoder writes have 255 bytes."""
 
 
 class NotFollowed(Exception):
@@ -42,35 +38,14 @@ class TooManyParts(NotFollowed):
         super().__init__(f"more than {most:,} parts")
 
 
-@contextmanager
-def parts_together(size: int) -> Iterator[None]:
-    """Limit the parts of all files that this thread looks at in the block, together.
-
-    Args:
-        size: Number of bytes of all files.
-    """
-    _together.left = MOST_PARTS + size // LEAST_PART
-    try:
-        yield
-    finally:
-        del _together.left
-
-
 def followed(most: int) -> Iterator[None]:
-    """Yield once for each part of a file that may be followed.
+    """Yield once for each of the parts of a file that may be followed.
 
     Raises:
-        TooManyParts: There are more than `most`, or than `parts_together` leaves.
+        TooManyParts: There are more than `most`.
     """
-    allowed = min(most, getattr(_together, "left", most))
-    left = allowed
-    try:
-        while left > 0:
-            left -= 1
-            yield
-    finally:
-        if hasattr(_together, "left"):
-            _together.left -= allowed - left
+    for _ in range(most):
+        yield
     raise TooManyParts(most)
 
 
@@ -202,25 +177,16 @@ def _jpeg(data: bytes) -> tuple[int, int]:
     return largest
 
 
-def scan_count(data: bytes, few: int) -> int:
-    """Return the number of scans before the end of a JPEG, or one that is larger but at most `few`.
+def _jpeg_cost(data: bytes) -> str:
+    """Count the scans before the end, and look for the frame header.
 
     The search for their markers is fast, but also finds those in a preview or after the image. Only
-    if it finds more than `few`, the segments are followed.
-
-    Raises:
-        TooManyParts: See `followed`.
+    if it finds many, the segments are followed.
     """
     starts = range(0, len(data), _AT_ONCE)
-    found = sum(data.count(b"\xff\xda", at, at + _AT_ONCE + 1) for at in starts)
-    if found <= few:
-        return found
-    return sum(marker == _SOS for marker, _ in _segments(data, MOST_PARTS, len(data)))
-
-
-def _jpeg_cost(data: bytes) -> str:
-    """Count the scans before the end, and look for the frame header."""
-    scans = scan_count(data, MAX_SCANS)
+    scans = sum(data.count(b"\xff\xda", at, at + _AT_ONCE + 1) for at in starts)
+    if scans > MAX_SCANS:
+        scans = sum(kind == _SOS for kind, _ in _segments(data, MOST_PARTS, len(data)))
     if scans > MAX_SCANS:
         return f"{scans:,} scans, more than {MAX_SCANS}"
     _jpeg(data)

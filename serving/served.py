@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ class Served:
     Args:
         directory: Folder of the SavedModel.
         signature: Name of the signature.
-        outputs: Names of the outputs to compute; None computes all of them.
+        outputs: Names of the outputs to return; None for all of them.
         runtime: The model as a server has loaded it, which stays open; None loads it.
     """
 
@@ -39,14 +39,11 @@ class Served:
 
             runtime = Runtime(Path(directory))
         self._runtime = runtime
-        definition = runtime.signatures[signature]
-        self._inputs = dict(definition.inputs)
-        wanted = definition.outputs if outputs is None else outputs
-        self._outputs = {name: definition.outputs[name].name for name in wanted}
-        # In the order in which a server fetches them, so that its prepared call is used again.
-        self._fetches = sorted(set(self._outputs.values()))
+        self._signature = signature
+        self._definition = runtime.signatures[signature]
+        self._outputs = set(self._definition.outputs if outputs is None else outputs)
 
-    def run(self, **inputs: Any) -> dict[str, Any]:
+    def run(self, **inputs: Any) -> dict[str, np.ndarray]:
         """Run the signature once.
 
         A session computes each request on a quarter of the cores (`runtime.default_intra_op`).
@@ -61,25 +58,24 @@ class Served:
         """
         from imgpipe.serving.server.runtime import calls_at_once
 
-        feeds = [self._inputs[name].name for name in inputs]
-        columns = [_array(value, self._inputs[name].dtype) for name, value in inputs.items()]
+        infos = self._definition.inputs
+        columns = {name: _array(value, infos[name].dtype) for name, value in inputs.items()}
+        first = next(iter(columns))
+        rows = tensors.row_count(columns[first], infos[first])
         count = 1
-        rows = tensors.row_count(columns[0], self._inputs[next(iter(inputs))])
         if self._runtime.by_row and rows:
             count = max(1, min(calls_at_once(), rows))
-
-        def answered(part: Sequence[np.ndarray]) -> list[np.ndarray]:
-            return self._runtime.run(feeds, part, self._fetches)
-
         if count == 1:
-            values = answered(columns)
-        else:
-            parts = zip(*(np.array_split(column, count) for column in columns), strict=True)
-            with ThreadPoolExecutor(count) as threads:
-                pieces = zip(*threads.map(answered, parts), strict=True)
-                values = [np.concatenate(rows) for rows in pieces]
-        by_tensor = dict(zip(self._fetches, values, strict=True))
-        return {name: by_tensor[tensor] for name, tensor in self._outputs.items()}
+            return self._answered(columns)
+        divided = [np.array_split(column, count) for column in columns.values()]
+        parts = [dict(zip(columns, part, strict=True)) for part in zip(*divided, strict=True)]
+        with ThreadPoolExecutor(count) as threads:
+            pieces = list(threads.map(self._answered, parts))
+        return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+    def _answered(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        answers = self._runtime.run(self._signature, inputs)
+        return {name: value for name, value in answers.items() if name in self._outputs}
 
     def close(self) -> None:
         """Free the session, unless another object owns it."""

@@ -114,17 +114,6 @@ def limit_kept_memory(size: int) -> None:
         set_parameter(_TRIM_THRESHOLD, size)
 
 
-def give_memory_back() -> None:
-    """Return freed memory to the system, which the memory allocator of glibc keeps otherwise.
-
-    It does not return the end of an arena, which `limit_kept_memory` bounds. Where the C library
-    has no such function, nothing happens.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
-
-
 def has_gpu_device() -> bool:
     """Return whether there is the device file of a GPU that TensorFlow could use."""
     return any(Path(device).exists() for device in _GPU_DEVICES)

@@ -80,11 +80,10 @@ def serve(
     if examples and not settings.shows_page:
         raise ConfigError("--examples needs the web page. Leave out --no-web and --rest-port 0.")
     _quiet_tensorflow()
-    if settings.model_base_path or settings.model_config_file:
+    if settings.model_base_path:
         if out is not None or run is not None or examples:
             raise ConfigError(
-                "--model_base_path and --model_config_file name the model. Leave out OUT, --run "
-                "and --examples."
+                "--model_base_path names the model. Leave out OUT, --run and --examples."
             )
     else:
         settings = _with_model(

@@ -69,8 +69,7 @@ def _answer(served: Served, images: Sequence[bytes]) -> dict[str, np.ndarray]:
 
     encoded = np.array(images, dtype=object)
     try:
-        limits.row_pixels(names.IMAGE_BYTES, encoded, PIXEL_LIMIT)
-        limits.check_hidden_costs({names.IMAGE_BYTES: encoded})
+        limits.checked_pixels({names.IMAGE_BYTES: encoded}, PIXEL_LIMIT)
         return served.run(image_bytes=encoded)
     except (status.StatusError, tf.errors.InvalidArgumentError) as error:
         formats = converted_formats()

@@ -99,6 +99,8 @@ _LOOPBACK = ("localhost", "127.", "[::1]", "ipv4:127.", "unix:")
 _SCHEMES = ("dns", "ipv4", "ipv6")
 _OTHER_SCHEMES = ("unix", "unix-abstract", "vsock", "xds", "google-c2p")
 _ADDRESS = re.compile(r"(?:[^][:/,@?\s]+|\[[0-9A-Fa-f:.%\w]+\])(?::([0-9]{1,5}))?")
+_USER_INFO = re.compile(r"[^/,]*@")
+"""User and password of an address, which no message repeats."""
 _LAST_PORT = 65535
 _HEADER_NAME = re.compile(r"[0-9A-Za-z_.-]+")
 _HEADER_VALUE = re.compile(r"[ -~]*")
@@ -188,9 +190,10 @@ def _check_target(target: str, is_encrypted: bool) -> None:
     ports = [match[1] or usual_port for match in matches if match]
     if len(ports) == len(addresses) and all(0 < int(port) <= _LAST_PORT for port in ports):
         return
+    shown = _USER_INFO.sub("…@", target)
     raise InvalidArgument(
         "The client speaks gRPC. Expected: HOST:PORT of the server's gRPC port, such as "
-        f"localhost:8500 or [::1]:8500. Received: {target!r}."
+        f"localhost:8500 or [::1]:8500. Received: {shown!r}."
     )
 
 

@@ -9,7 +9,7 @@ The modules, from the lowest layer to the highest; `predict` is a good one to re
 * version directories: `storage`;
 * one loaded model: `runtime`, a TensorFlow session;
 * one request: `limits`, `predict`, which gRPC and REST share, and `calls` around it, which
-  `metrics` observes and `request_log` records;
+  `metrics` observes and `request_log` records through the `writer`;
 * the versions of the model, and access to them: `version`, `manager`;
 * the interfaces: `services` and `grpc_port` (gRPC), `rest` (HTTP), `web` (the page);
 * `server` with `ModelServer`, and the program `model_server`.

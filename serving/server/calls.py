@@ -1,11 +1,11 @@
-"""Execution of requests: threads, turns and conversions.
+"""Requests of both protocols: how many there are, the bytes that they hold, and their threads.
 
-With an unbounded queue, an overload would fill memory and make all clients wait for minutes. A
-client that is refused can retry later or on another server. A request whose client has gone is not
-run. Long requests have threads of their own, so that short ones never wait for a thread.
+A request has a place from its head on. Before its body is read, it holds as many bytes of one room
+as the body may have; where there are not so many, it waits, and the body stays with its client. It
+then runs in a thread. A request whose client has gone while it waited for one is not run.
 
-A conversion holds Python's interpreter lock. Other requests need this lock several times each, and
-would wait for every thread that converts.
+Places and bytes belong to the event loop of the ports, so that they need no lock. The threads exist
+before the ports listen, because a machine that can start no more of them could not answer.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent import futures
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
-from imgpipe.models.machine.system import give_memory_back
+from imgpipe.models.machine import process
 from imgpipe.serving.server import status
+from imgpipe.serving.server.runtime import calls_at_once
+from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import Code, StatusError, overloaded
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
-LARGE_BYTES = 8 << 20
-"""Size of a block of memory, or of a request, that is worth giving back when it is freed. Blocks of
-this size in a photograph's computation are few: its time was the same."""
-HUGE_BYTES = 20 << 20
-"""Size from which requests wait for each other. It is more than our client sends at once."""
-_HUGE_AT_ONCE = 128 << 20
-"""Size of all huge requests that run at once. Each takes about four times its size meanwhile."""
-_GIVEN_BACK_S = 2.0
-"""Seconds after a large request in which gRPC frees its copies, too."""
+_THREADS_PER_CORE = 4
+LARGE_BYTES = 1 << 20
+"""Size from which a request runs in the threads for large ones, one for each core. So photographs
+hold up no small image, and few requests take several times their size at once."""
+SILENT_S = 5.0
+"""Seconds after which a body that sends nothing is ended while others wait for its bytes."""
+_SHORTAGE_S = 60.0
+"""Seconds between two lines of the log about the same shortage of the machine."""
 
 
 @dataclass
@@ -48,13 +48,11 @@ class Call:
     """Method of TensorFlow Serving, also over REST."""
     deadline: float | None = None
     """Deadline on the monotonic clock; None for no deadline."""
-    is_long: bool = False
-    """Whether the request is computed in several slices, and runs in a thread for such requests."""
+    has_arrived: bool = False
+    """Whether its body has been read."""
     is_abandoned: bool = False
     """Whether nobody waits for the answer any more."""
 
-    size: int = 0
-    """Bytes of the request."""
     model: str = ""
     version: int | None = None
     signature: str = ""
@@ -63,278 +61,255 @@ class Call:
     code: Code = Code.OK
     seconds: float = 0.0
 
-    def left(self) -> float | None:
-        """Return the seconds until the deadline; None without a deadline."""
-        return None if self.deadline is None else self.deadline - time.monotonic()
-
     def check(self) -> None:
         """Check that somebody still waits for the answer.
 
         Raises:
             StatusError: DEADLINE_EXCEEDED, the time is over; CANCELLED, the client has gone.
         """
-        left = self.left()
-        if left is not None and left <= 0:
+        if self.deadline is not None and self.deadline <= time.monotonic():
             raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded.")
         if self.is_abandoned:
             raise StatusError(Code.CANCELLED, "Cancelled by the client.")
 
 
-class LongCall(Exception):
-    """A call that has just been found to be long, and therefore begins again in another thread."""
+class Room:
+    """The bytes that all requests may hold together; what finds none waits in its order.
 
-    def __init__(self, call: Call) -> None:
-        super().__init__("a long request")
-        call.is_long = True
+    Args:
+        size: Number of bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a request waits for bytes."""
+        return bool(self._waiting)
+
+    async def take(self, size: int) -> None:
+        """Wait until there are `size` bytes, and hold them."""
+        if not self._waiting and size <= self._free:
+            self._free -= size
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((size, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.give(size)  # its turn has come at the same time
+            else:
+                self._waiting.remove((size, turn))
+                self.give(0)  # those behind it may need less
+            raise
+
+    def give(self, size: int) -> None:
+        """Give bytes back, to those who wait."""
+        self._free += size
+        while self._waiting and self._waiting[0][0] <= self._free:
+            wanted, turn = self._waiting.popleft()
+            self._free -= wanted
+            turn.set_result(None)
+
+
+class Place:
+    """One request among those that the server has accepted, and the bytes that it holds."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._held = 0
+        self.runs = False
+        """Whether a thread has the request, which then gives the place back."""
+
+    async def hold(self, size: int) -> None:
+        """Wait for the bytes of a body that is about to be read."""
+        await self._calls.room.take(size)
+        self._held = size
+
+    def keep(self, size: int) -> None:
+        """Give back all bytes but those of a body that has arrived."""
+        self._calls.room.give(self._held - size)
+        self._held = size
+
+    async def arriving(self, part: Awaitable[T]) -> T:
+        """Await the next part of a body, which may not be silent for long while others wait.
+
+        Raises:
+            StatusError: DEADLINE_EXCEEDED, it was.
+        """
+        arrival = asyncio.ensure_future(part)
+        try:
+            while not (await asyncio.wait([arrival], timeout=SILENT_S))[0]:
+                if self._calls.room.is_wanted:
+                    raise StatusError(
+                        Code.DEADLINE_EXCEEDED,
+                        f"The body of the request did not go on for {SILENT_S:g} s, while other "
+                        "requests wait.",
+                    )
+            return await arrival
+        finally:
+            arrival.cancel()
+
+    def end(self) -> None:
+        """Give the place and its bytes back, once."""
+        self._calls.room.give(self._held)
+        self._calls.accepted -= 1
+        self._calls.running -= self.runs
 
 
 class Calls:
-    """Runs requests of both protocols, and notifies the observers, such as the metrics.
+    """Runs the requests of a server, and notifies the observers, such as the metrics.
 
     Args:
-        pool: The threads that do the work.
+        settings: How many requests run and wait, and the bytes that they hold together.
         observers: See `observers`.
     """
 
     def __init__(
-        self, pool: SheddingPool, observers: Sequence[Callable[[Call], None]] = ()
+        self, settings: Settings, observers: tuple[Callable[[Call], None], ...] = ()
     ) -> None:
-        self.pool = pool
+        cores = calls_at_once()
+        threads = settings.grpc_max_threads or _THREADS_PER_CORE * cores
+        self._small = _started(threads, "request")
+        self._large = _started(min(threads, cores), "large-request")
+        waiting = settings.max_queued_requests
+        self._most = threads + waiting if waiting else 0
+        self.room = Room(settings.max_bytes_in_flight)
         self.observers: list[Callable[[Call], None]] = list(observers)
-        """Called after each request, in its thread. Their exceptions are logged and ignored."""
-        self._giving_back = threading.Timer(_GIVEN_BACK_S, give_memory_back)
+        """Called after each request. Their exceptions are logged and ignored."""
+        self.accepted = 0
+        """Number of requests that arrive, wait or run."""
+        self.running = 0
+        """Number of those that have arrived, which wait for a thread or have one."""
+        self._draining = False
+        self._told_shortage = -_SHORTAGE_S
 
-    async def answer(self, call: Call, work: Callable[[], T], size: int = 0) -> T:
-        """Run `work` in a thread, and await its result.
+    def drain(self) -> None:
+        """Finish the requests that have arrived, and refuse new ones with UNAVAILABLE."""
+        self._draining = True
 
-        A request that is still in the queue when the caller is cancelled is not run.
+    def shutdown(self) -> None:
+        """End all threads when they have finished."""
+        for pool in (self._small, self._large):
+            pool.shutdown(wait=False, cancel_futures=True)
 
-        Args:
-            call: The request.
-            work: Makes the answer; it is called again in another thread if it raises `LongCall`.
-            size: Size of the request in bytes, which the pool limits.
+    @contextlib.contextmanager
+    def place(self, call: Call) -> Iterator[Place]:
+        """Accept a request for the block.
 
         Raises:
-            StatusError: The request failed, or the pool has no room for it.
+            StatusError: UNAVAILABLE, the server stops; RESOURCE_EXHAUSTED, it has too many
+                requests; or what the block raises, of which the observers are told.
         """
         try:
-            return await self.pool.run(lambda: self.run(call, work), size)
+            if self._draining:
+                raise StatusError(
+                    Code.UNAVAILABLE, "The server is shutting down. Use another server."
+                )
+            if self._most and self.accepted >= self._most:
+                raise overloaded("its queue is full")
+            self.accepted += 1
+            place = Place(self)
+            try:
+                yield place
+            finally:
+                if not place.runs:
+                    place.end()
         except StatusError as error:
-            self.refuse(call, error)
+            self._refuse(call, error)
             raise
         finally:
             call.is_abandoned = True
 
-    def run(self, call: Call, work: Callable[[], T]) -> T:
-        """Run `work` in this thread, and return its result.
+    async def answer(self, call: Call, place: Place, work: Callable[[], T], size: int) -> T:
+        """Run `work` in a thread, and await its result.
+
+        Args:
+            call: The request.
+            place: Its place, which is given back when the thread has ended, also if the caller is
+                cancelled before.
+            work: Makes the answer.
+            size: Size of the request in bytes.
 
         Raises:
-            LongCall: The request is long and has to run again in another thread.
-            StatusError: The request failed; other exceptions are converted.
+            StatusError: The request failed.
         """
+        loop = asyncio.get_running_loop()
+        pool = self._large if size > LARGE_BYTES else self._small
+        running = pool.submit(self._run, call, work)
+        place.runs = True
+        self.running += 1
+
+        def end(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and with it the server
+                loop.call_soon_threadsafe(place.end)
+
+        running.add_done_callback(end)
+        return await asyncio.wrap_future(running)
+
+    def _run(self, call: Call, work: Callable[[], T]) -> T:
         began = time.monotonic()
-        failure: StatusError | None = None
         try:
             call.check()  # the client may have gone while the request waited in the queue
             result = work()
-        except LongCall:
-            raise
         except Exception as error:
-            failure = status.from_exception(error)
-            # Only an unexpected exception is logged with its traceback.
-            if failure.code == Code.INTERNAL and not isinstance(error, StatusError):
-                _log.exception("internal error")
+            call.seconds = time.monotonic() - began
+            failure = self._failure(error)
+            self._refuse(call, failure)
+            # Without the frames of `work`, which hold the content of the request.
+            failure.__cause__ = failure.__context__ = None
+            raise failure.with_traceback(None) from None
         call.seconds = time.monotonic() - began
-        if call.size > LARGE_BYTES:
-            self._give_memory_back_soon()
-        if failure is None:
-            self._tell(call)
-            return result
-        self.refuse(call, failure)
-        # Without the frames of `work`, which hold the content of the request.
-        failure.__cause__ = failure.__context__ = None
-        raise failure.with_traceback(None)
+        self._tell(call)
+        return result
 
-    def refuse(self, call: Call, error: StatusError) -> None:
+    def _failure(self, error: Exception) -> StatusError:
+        if isinstance(error, StatusError):
+            return error
+        if process.lacking(error) or isinstance(error, OSError):
+            now = time.monotonic()
+            if now - self._told_shortage >= _SHORTAGE_S:
+                self._told_shortage = now
+                _log.error("requests are refused, because the machine lacks something: %s", error)
+            return StatusError(Code.UNAVAILABLE, f"The server lacks memory or files: {error}")
+        failure = status.from_exception(error)
+        if failure.code == Code.INTERNAL:
+            _log.error("internal error: %s", failure.message)
+            _log.debug("internal error", exc_info=error)
+        return failure
+
+    def _refuse(self, call: Call, error: StatusError) -> None:
         """Notify the observers, once, of a request that has failed, or does not run at all."""
         if call.code is Code.OK:
             call.code = error.code
             self._tell(call)
 
-    def _give_memory_back_soon(self) -> None:
-        """Give memory back once there has been no large request for a while."""
-        self._giving_back.cancel()
-        self._giving_back = threading.Timer(_GIVEN_BACK_S, give_memory_back)
-        self._giving_back.daemon = True
-        self._giving_back.start()
-
     def _tell(self, call: Call) -> None:
         for observer in self.observers:
             try:
                 observer(call)
-            except Exception:  # the answer does not depend on it
-                _log.exception("observer of requests")
+            except Exception as error:  # the answer does not depend on it
+                _log.error("observer of requests: %s", error)
 
 
-class SheddingPool(futures.ThreadPoolExecutor):
-    """A thread pool that refuses requests when its queue or its memory is full.
+def _started(count: int, name: str) -> futures.ThreadPoolExecutor:
+    """Return a pool whose threads all exist.
 
-    Huge requests wait for each other, in the order in which they have come.
-
-    Args:
-        max_workers: Number of threads, and of further threads for long requests.
-        max_waiting: Largest number of requests in the queue; 0 for any.
-        max_bytes: Largest size of all requests together that wait or run; 0 for any. A larger
-            request is accepted while there is no other.
+    Raises:
+        RuntimeError: The machine can start no more threads.
     """
-
-    def __init__(self, max_workers: int, max_waiting: int, max_bytes: int = 0) -> None:
-        super().__init__(max_workers, thread_name_prefix="request")
-        self._max_waiting = max_waiting
-        self._max_bytes = max_bytes
-        self._bytes = self._accepted = self._running = 0
-        self._huge_bytes = 0
-        """Size of all huge requests that run."""
-        self._huge: deque[tuple[Callable[[], Any], int, futures.Future[Any]]] = deque()
-        """The huge requests that wait, as the arguments of `_take`."""
-        self._lock = threading.Lock()
-        self._draining = False
-        self._long = futures.ThreadPoolExecutor(max_workers, thread_name_prefix="long-request")
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End all threads when they have finished."""
-        super().shutdown(wait, cancel_futures=cancel_futures)
-        self._long.shutdown(wait, cancel_futures=cancel_futures)
-
-    def drain(self) -> None:
-        """Finish the accepted requests, and refuse new requests with UNAVAILABLE."""
-        with self._lock:
-            self._draining = True
-
-    def load(self) -> tuple[int, int]:
-        """Return the number of requests that wait for a thread, and of those that have one."""
-        with self._lock:
-            return self._accepted - self._running, self._running
-
-    def idle(self) -> bool:
-        """Return whether no request waits or runs."""
-        return self.load() == (0, 0)
-
-    async def run(self, fn: Callable[[], T], size: int = 0) -> T:
-        """Run `fn` in a thread and await it. It runs to its end if the caller is cancelled.
-
-        Args:
-            fn: Answers the request; it is called again in another thread if it raises `LongCall`.
-            size: Size of the request in bytes, which `max_bytes` limits.
-
-        Raises:
-            StatusError: RESOURCE_EXHAUSTED if the queue is full or the requests are too large
-                together, UNAVAILABLE if the server stops.
-        """
-        with self._lock:
-            self._check_room(size)
-            self._bytes += size
-            self._accepted += 1
-        answer: futures.Future[T] = futures.Future()
-        if size > HUGE_BYTES:
-            self._huge.append((fn, size, answer))
-            self._begin_huge()
-        else:
-            self.submit(self._take, fn, size, answer)
-        waiting = asyncio.wrap_future(answer)
-        # asyncio would log the error of a request whose caller has gone.
-        waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
-        try:
-            # Without the shield, a queued request would be dropped together with its caller, and
-            # would count as waiting for ever.
-            return await asyncio.shield(waiting)
-        finally:
-            # They hold an error whose traceback holds them, and with them the bytes of the request.
-            del fn, answer, waiting
-
-    def check_open(self) -> None:
-        """Raise the StatusError UNAVAILABLE for new requests while the server stops."""
-        if self._draining:
-            raise StatusError(Code.UNAVAILABLE, "The server is shutting down. Use another server.")
-
-    def _check_room(self, size: int) -> None:
-        held = self._bytes
-        if self._max_bytes and held and held + size > self._max_bytes:
-            raise overloaded(
-                f"{held:,} bytes of requests wait or run, and this request of {size:,} bytes would "
-                f"exceed the limit of {self._max_bytes:,}"
-            )
-        self.check_open()
-        if self._max_waiting and self._accepted >= self._max_workers + self._max_waiting:
-            raise overloaded("its queue is full")
-
-    def _begin_huge(self, ended: int = 0) -> None:
-        """Begin the huge requests for which there is room after one of some bytes has ended."""
-        # A pool that is shut down takes nothing more, and nobody waits for an answer.
-        with self._lock, contextlib.suppress(RuntimeError):
-            self._huge_bytes -= ended
-            while self._huge:
-                total = self._huge_bytes + self._huge[0][1]
-                if self._huge_bytes and total > _HUGE_AT_ONCE:
-                    return
-                self._huge_bytes = total
-                fn, size, answer = self._huge.popleft()
-                self.submit(self._take, fn, size, answer)
-
-    def _take(self, fn: Callable[[], T], size: int, answer: futures.Future[T]) -> None:
-        with self._lock:
-            self._running += 1
-        try:
-            result = fn()
-        except LongCall:
-            with self._lock:
-                self._running -= 1
-            self._long.submit(self._take, fn, size, answer)
-        except BaseException as error:
-            self._end(size)
-            # Without the frames of this thread, which hold the bytes of the request.
-            answer.set_exception(error.with_traceback(None))
-        else:
-            self._end(size)
-            answer.set_result(result)
-
-    def _end(self, size: int) -> None:
-        with self._lock:
-            self._running -= 1
-            self._bytes -= size
-            self._accepted -= 1
-        if size > HUGE_BYTES:
-            self._begin_huge(ended=size)
-
-
-_SMALL_BYTES = 64 << 10
-"""Size of a request whose conversion takes a millisecond at most."""
-_PAUSE_PER_BYTE_S = 4e-9
-"""Pause in seconds for each byte of a large message that has just arrived. gRPC's thread, which
-serves all connections, copies it; see docs/benchmarks.md, "Constants of the code"."""
-_one_at_a_time = threading.Lock()
-"""Held while a large request is converted."""
-
-
-@contextmanager
-def conversion(size: int, *, arrived: bool = False) -> Iterator[None]:
-    """Hold the conversion of some bytes of a request in the block.
-
-    Where they are many, wait for the turn of this thread, and pause after the block for as long as
-    it took. Without the pause, other requests would wait for the next conversion each time that
-    they need the interpreter lock.
-
-    Args:
-        size: Number of bytes that are converted.
-        arrived: Whether these are the bytes of a message that has just arrived.
-    """
-    if size <= _SMALL_BYTES:
-        yield
-        return
-    with _one_at_a_time:
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            copied = size * _PAUSE_PER_BYTE_S if arrived and size > LARGE_BYTES else 0.0
-            time.sleep(max(time.monotonic() - began, copied))
+    pool = futures.ThreadPoolExecutor(count, thread_name_prefix=name)
+    # A pool starts a thread for each task until it has all of them; here all wait for each other.
+    everyone = threading.Barrier(count + 1)
+    try:
+        for _ in range(count):
+            pool.submit(everyone.wait)
+    except RuntimeError:
+        everyone.abort()
+        pool.shutdown(wait=False)
+        raise
+    everyone.wait()
+    return pool

@@ -1,12 +1,11 @@
-"""The model of a server, and its versions.
+"""The versions of the model of a server.
 
 The manager polls the base path and applies TensorFlow Serving's availability-preserving policy: a
 new version is loaded and warmed up before the old one is unloaded, and the old one stays while the
 new one fails. There are two deliberate differences: an incomplete directory is not loaded, and a
 base path without a complete version keeps the loaded version.
 
-Every request uses `acquire` (see `predict`). The polling of the config file and
-HandleReloadConfigRequest use `reload`.
+Every request uses `acquire` (see `predict`).
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 from imgpipe.serving.server import storage
 from imgpipe.serving.server.predict import Handle, Spec
-from imgpipe.serving.server.settings import ELSEWHERE, ModelConfig, Settings
+from imgpipe.serving.server.settings import ELSEWHERE, Settings
 from imgpipe.serving.server.status import Code, StatusError
 from imgpipe.serving.server.version import Loader, State, Version, VersionState
 
@@ -30,48 +29,50 @@ _LEAST_PAUSE_S = 0.1
 """Where a poll fails before a retry that is due, the polls after it must not fill a core."""
 
 
+_STOP_LOADING_S = 5.0
+"""Time in seconds to wait for an unfinished load; a longer load ends by itself."""
+
+
 class ModelManager:
-    """Keeps the versions of one model in line with its base path, in a thread of its own.
+    """Keeps the versions of the model in line with its base path, in a thread of its own.
 
     Args:
-        config: The model, and how many of its versions are served.
         loader: Function that loads a version directory.
-        settings: How often the base path is read, and how often a load is tried.
+        settings: The model, how many of its versions are served, how often the base path is read,
+            and how often a load is tried.
+
+    Attributes:
+        name: Name of the model.
+        base_path: Folder of its versions.
     """
 
-    def __init__(self, config: ModelConfig, loader: Loader, settings: Settings) -> None:
-        self.config = config
+    def __init__(self, loader: Loader, settings: Settings) -> None:
+        self.name = settings.model_name
+        self.base_path = settings.base_path
         self._loader = loader
         self._settings = settings
         # Replaced as a whole, never changed: requests read them without a lock.
         self._versions: dict[int, Version] = {}
         self._problem = ""
-        self._settled: ModelConfig | None = None
-        """The configuration for which all was done at the last poll, or waits for a retry."""
+        self._settled = False
+        """Whether all was done at the last poll, or waits for a retry."""
         self.tried = False
         """Whether the first load is over: a version has been available, or every one failed."""
         self._stop = threading.Event()
-        self._wake = threading.Event()
         self._changed = threading.Condition()
         self._thread = threading.Thread(
-            target=self._run, name=f"versions-of-{config.name}", daemon=True
+            target=self._run, name=f"versions-of-{self.name}", daemon=True
         )
 
     def start(self) -> None:
         """Start to poll."""
         self._thread.start()
 
-    def update(self, config: ModelConfig) -> None:
-        """Use another configuration, and read the base path at once even where polling is off."""
-        self.config = config
-        self._wake.set()
-
-    def stop(self, timeout: float) -> None:
-        """Stop polling and retire every version; wait up to `timeout` s for a load."""
+    def stop(self) -> None:
+        """Stop polling, and retire every version."""
         self._stop.set()
-        self._wake.set()
         if self._thread.is_alive():
-            self._thread.join(timeout)
+            self._thread.join(_STOP_LOADING_S)
         self._retire_all()
 
     def _retire_all(self) -> None:
@@ -80,12 +81,12 @@ class ModelManager:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._wake.clear()
             try:
                 self.poll()
-            except Exception:  # the next poll may do better; this thread must not end
-                _log.exception("poll of model %s", self.config.name)
-            self._wake.wait(self._pause())
+            except Exception as error:  # the next poll may do better; this thread must not end
+                _log.error("poll of model %s: %s", self.name, error)
+                _log.debug("poll of model %s", self.name, exc_info=error)
+            self._stop.wait(self._pause())
         self._retire_all()  # also what was still loading when stop() gave up waiting
 
     def _pause(self) -> float | None:
@@ -99,7 +100,6 @@ class ModelManager:
 
     def poll(self) -> None:
         """Read the base path once, and load and unload versions accordingly."""
-        config = self.config
         problem = ""
         paths: dict[int, Path] = {}
         looked: dict[int, Version] = {}
@@ -108,10 +108,10 @@ class ModelManager:
             """Look at a version once a poll, and only at those that may be served."""
             if number not in looked:
                 if number not in self._versions:
-                    version = Version(config.name, number, self._settings)
+                    version = Version(self.name, number, self._settings)
                     self._versions = {**self._versions, number: version}
                 looked[number] = self._versions[number]
-                looked[number].look(paths[number], first=self._settled is None)
+                looked[number].look(paths[number], first=not self._settled)
             return looked[number]
 
         def wanted() -> list[Version]:
@@ -122,22 +122,22 @@ class ModelManager:
             """
             chosen: list[Version] = []
             for number in sorted(paths, reverse=True):
-                if sum(not version.failing for version in chosen) == config.versions:
+                if sum(not version.failing for version in chosen) == self._settings.versions:
                     break
                 if not look(number).missing:
                     chosen.append(looked[number])
             return chosen
 
         try:
-            paths = storage.versions(config.base_path)
+            paths = storage.versions(self.base_path)
         except OSError as error:
-            problem = f"base path {config.base_path} cannot be read ({error.strerror})"
+            problem = f"base path {self.base_path} cannot be read ({error.strerror})"
         for number, version in self._versions.items():
             if number not in paths:
                 version.vanish()
         if not problem and not wanted():
             why = "; ".join(f"{number}: {version.missing}" for number, version in looked.items())
-            problem = f"no complete version under {config.base_path}{why and f' ({why})'}"
+            problem = f"no complete version under {self.base_path}{why and f' ({why})'}"
         self._warn_of(problem)
         # TensorFlow Serving unloads every version where there is none to serve. A folder that is
         # being replaced or mounted, or a disk out of reach, would end the service.
@@ -150,7 +150,7 @@ class ModelManager:
             for n, version in self._versions.items()
             if n in told or State.START < version.state < State.END
         }
-        self._settled = config
+        self._settled = True
         self.tried = self.tried or self._first_load_is_over()
         self._notify()
 
@@ -158,7 +158,7 @@ class ModelManager:
         # The same problem is logged once and not at every poll.
         if problem and problem != self._problem:
             stay = "; the loaded versions stay" if self.available() else ""
-            _log.warning("model %s: %s%s", self.config.name, problem, stay)
+            _log.warning("model %s: %s%s", self.name, problem, stay)
         self._problem = problem
 
     def _first_load_is_over(self) -> bool:
@@ -196,24 +196,72 @@ class ModelManager:
             self._changed.notify_all()
 
     @contextmanager
-    def acquire(self, version: int | None) -> Iterator[Handle | None]:
-        """Hold `version` (None: the newest available) in a block; None if it is not available."""
+    def acquire(self, spec: Spec) -> Iterator[Handle]:
+        """Hold the version that `spec` selects until the block ends.
+
+        Raises:
+            StatusError: NOT_FOUND, or UNAVAILABLE in its place while the server starts.
+        """
+        version = self._acquired(spec.version) if spec.name == self.name else None
+        if version is None:
+            raise self._absent(self._missing(spec))
+        held, handle = version
+        try:
+            yield handle
+        finally:
+            held.release()
+
+    def _acquired(self, number: int | None) -> tuple[Version, Handle] | None:
+        """Acquire a version (None: the newest available); None if it is not available."""
         while True:
             versions = self._versions
-            for number in sorted(versions, reverse=True) if version is None else [version]:
-                candidate = versions.get(number)
-                handle = candidate.acquire() if candidate else None
-                if candidate and handle is not None:
-                    try:
-                        yield handle
-                    finally:
-                        candidate.release()
-                    return
+            for candidate in sorted(versions, reverse=True) if number is None else [number]:
+                version = versions.get(candidate)
+                handle = version.acquire() if version else None
+                if version and handle is not None:
+                    return version, handle
             # If the newest version was wanted and there is one now, a swap happened meanwhile.
-            swapped = version is None and self.available()
+            swapped = number is None and self.available()
             if versions is self._versions and not swapped:
-                yield None
-                return
+                return None
+
+    def _missing(self, spec: Spec) -> str:
+        """Return why the version that `spec` selects does not answer, and what does."""
+        number = spec.version
+        which = f"Latest({spec.name})" if number is None else f"Specific({spec.name}, {number})"
+        reason = f"Servable not found for request: {which}"
+        if spec.name != self.name:
+            return f"{reason}. This server serves one model: {self.name}. {ELSEWHERE}"
+        cause = self._trouble(number)
+        if number is None:
+            return f"{reason}{cause}"
+        answering = ", ".join(map(str, self.available())) or "none"
+        newest = "" if cause else " This server answers with the newest ones in the folder."
+        return f"{reason}{cause}. Versions of {spec.name} that answer: {answering}.{newest}"
+
+    def _absent(self, message: str) -> StatusError:
+        """Return a NOT_FOUND error, or UNAVAILABLE while the server starts, which clients retry."""
+        if self.tried:
+            return StatusError(Code.NOT_FOUND, message)
+        return StatusError(
+            Code.UNAVAILABLE,
+            f"The server is still loading its model ({self.name}{self._trouble()}). Try again "
+            "later.",
+        )
+
+    def states_of(self, spec: Spec) -> list[VersionState]:
+        """Return the states of all known versions, newest first, or of the one that is selected.
+
+        Raises:
+            StatusError: NOT_FOUND, or UNAVAILABLE in its place while the server starts.
+        """
+        lines = self.states() if spec.name == self.name else []
+        if spec.version is not None:
+            lines = [line for line in lines if line.version == spec.version]
+        if not lines:
+            which = "any versions" if spec.version is None else f"version {spec.version}"
+            raise self._absent(f"Could not find {which} of model {spec.name}")
+        return lines
 
     def available(self) -> list[int]:
         """Return the available versions, newest first."""
@@ -224,151 +272,42 @@ class ModelManager:
         """Return every known version, newest first; incomplete directories are in state START."""
         return [version.line for _, version in sorted(self._versions.items(), reverse=True)]
 
-    def trouble(self, version: int | None = None) -> str:
+    def _trouble(self, version: int | None = None) -> str:
         """Return why `version` (None: the newest) does not answer, to follow other words."""
         asked = (line for line in self.states() if version in (None, line.version))
         return next((f": {line}" for line in asked if line.message), "")
 
-    def wait_until_available(self, timeout: float, *, may_come_later: bool = True) -> int:
-        """Wait until the server has tried all configured versions, and one is available.
+    def wait_until_available(self, timeout: float) -> int:
+        """Wait until the server has tried all versions, and one is available.
 
         Args:
-            timeout: Time to wait in seconds.
-            may_come_later: Whether to wait for a base path that is empty or does not exist yet.
+            timeout: Time to wait in seconds, also for a base path that does not exist yet.
 
         Returns:
             The number of the newest available version.
 
         Raises:
-            StatusError: Every version failed to load; NOT_FOUND, there is no version to wait for;
-                DEADLINE_EXCEEDED, no version is available within `timeout` seconds.
+            StatusError: Every version failed to load; DEADLINE_EXCEEDED, no version is available
+                within `timeout` seconds.
         """
-        name = self.config.name
         deadline = time.monotonic() + timeout
         with self._changed:
             while True:
                 available = self.available()
                 lines = self.states()
-                settled = self._settled is self.config and not any(
-                    version.coming for version in self._versions.values()
-                )
+                coming = any(version.coming for version in self._versions.values())
+                settled = self._settled and not coming
                 if available and settled:
                     return available[0]
                 if settled and lines and lines[0].code and lines[0].state is State.END:
-                    words = f"Version {lines[0].version} of model {name} failed to load: "
+                    words = f"Version {lines[0].version} of model {self.name} failed to load: "
                     raise StatusError(lines[0].code, words + lines[0].message)
-                if settled and self._problem and not (available or lines or may_come_later):
-                    raise StatusError(Code.NOT_FOUND, self._problem)
                 left = deadline - time.monotonic()
                 if left <= 0:
                     states = ", ".join(map(str, lines))
                     raise StatusError(
                         Code.DEADLINE_EXCEEDED,
-                        f"Model {name} is not available after {timeout:g} s: "
+                        f"Model {self.name} is not available after {timeout:g} s: "
                         f"{self._problem or states or 'not looked at yet'}.",
                     )
                 self._changed.wait(left)
-
-
-_STOP_LOADING_S = 5.0
-"""Time in seconds to wait for an unfinished load; a longer load ends by itself."""
-
-
-class Core:
-    """The model of a server.
-
-    Args:
-        config: The model.
-        loader: Function that loads a version directory.
-        settings: How versions are found and loaded, and the largest number of pixels of an image.
-
-    Attributes:
-        model: The versions of the model.
-    """
-
-    def __init__(self, config: ModelConfig, loader: Loader, settings: Settings) -> None:
-        self._loader = loader
-        self._settings = settings
-        # Replaced as a whole, never changed: requests read it without a lock.
-        self.model = ModelManager(config, loader, settings)
-        self._changing = threading.Lock()
-
-    @contextmanager
-    def acquire(self, spec: Spec) -> Iterator[Handle]:
-        """Hold the version that `spec` selects until the block ends.
-
-        Raises:
-            StatusError: NOT_FOUND, or UNAVAILABLE in its place while the server starts.
-        """
-        model = self._named(spec.name)
-        with model.acquire(spec.version) if model else nullcontext() as handle:
-            if handle is None:
-                raise self._absent(self._missing(spec))
-            yield handle
-
-    def _named(self, name: str) -> ModelManager | None:
-        model = self.model
-        return model if name == model.config.name else None
-
-    def _missing(self, spec: Spec) -> str:
-        """Return why the version that `spec` selects does not answer, and what does."""
-        number = spec.version
-        which = f"Latest({spec.name})" if number is None else f"Specific({spec.name}, {number})"
-        reason = f"Servable not found for request: {which}"
-        model = self._named(spec.name)
-        if model is None:
-            return f"{reason}. This server serves one model: {self.model.config.name}. {ELSEWHERE}"
-        cause = model.trouble(number)
-        if number is None:
-            return f"{reason}{cause}"
-        answering = ", ".join(map(str, model.available())) or "none"
-        newest = "" if cause else " This server answers with the newest ones in the folder."
-        return f"{reason}{cause}. Versions of {spec.name} that answer: {answering}.{newest}"
-
-    def states(self, name: str, version: int | None = None) -> list[VersionState]:
-        """Return the states of all known versions of a model, newest first, or of one version.
-
-        Raises:
-            StatusError: NOT_FOUND, or UNAVAILABLE in its place while the server starts.
-        """
-        model = self._named(name)
-        lines = model.states() if model else []
-        if version is not None:
-            lines = [line for line in lines if line.version == version]
-        if not lines:
-            which = "any versions" if version is None else f"version {version}"
-            raise self._absent(f"Could not find {which} of model {name}")
-        return lines
-
-    def _absent(self, message: str) -> StatusError:
-        """Return a NOT_FOUND error, or UNAVAILABLE while the server starts, which clients retry."""
-        model = self.model
-        if model.tried:
-            return StatusError(Code.NOT_FOUND, message)
-        return StatusError(
-            Code.UNAVAILABLE,
-            f"The server is still loading its model ({model.config.name}{model.trouble()}). Try "
-            "again later.",
-        )
-
-    def reload(self, wanted: ModelConfig) -> ModelManager:
-        """Serve another model, or other versions of the model, and return it.
-
-        It may still have to be loaded. A model of the same name answers meanwhile.
-        """
-        with self._changing:
-            before = self.model
-            if wanted.name == before.config.name:
-                before.update(wanted)
-                return before
-            model = ModelManager(wanted, self._loader, self._settings)
-            model.tried = before.tried
-            self.model = model
-            model.start()
-        # In a thread, because an unfinished load may take long and nothing waits for it.
-        threading.Thread(target=before.stop, args=(_STOP_LOADING_S,), daemon=True).start()
-        return model
-
-    def stop(self) -> None:
-        """Retire every version."""
-        self.model.stop(_STOP_LOADING_S)

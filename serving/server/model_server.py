@@ -22,13 +22,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, cast
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.models.machine.process import quick_imports
 from imgpipe.models.machine.system import limit_kept_memory, raise_open_files
 from imgpipe.serving import decoder_lines
-from imgpipe.serving.server.calls import LARGE_BYTES
 from imgpipe.serving.server.settings import Settings
+from imgpipe.serving.server.writer import LineHandler, Writer
 
 if TYPE_CHECKING:
     from imgpipe.serving.server.server import ModelServer
@@ -38,6 +37,11 @@ _POLL_S = 0.05
 #: Limit of open files, more than the server needs: the usual one of 1,024 is for `select`. Some
 #: systems allow a billion, and selectors allocate memory for all of them.
 _OPEN_FILES = 65_536
+_KEPT_BYTES = 8 << 20
+"""Size of a block of memory that is given back when it is freed. A photograph's computation has few
+of this size: its time was the same."""
+_LAST_LINES_S = 1.0
+"""Seconds for the last lines of the log."""
 _log = logging.getLogger(__name__)
 
 
@@ -101,7 +105,6 @@ class StateLines:
     def listening(self, server: ModelServer) -> None:
         """Write the addresses of a server that has started."""
         rest = server.rest_target if server.rest_port > 0 else None
-        config = server.core.model.config
         self._write_line(
             {
                 "schema": SCHEMA,
@@ -110,15 +113,14 @@ class StateLines:
                 "grpc": server.target if server.port else None,
                 "rest": rest,
                 "page": f"{rest}/" if rest and server.shows_page else None,
-                "models": {config.name: str(config.base_path)},
+                "models": {server.model.name: str(server.model.base_path)},
             }
         )
 
     def write_changes(self, server: ModelServer) -> None:
         """Write the versions whose state has changed since the last call."""
-        model = server.core.model
-        name = model.config.name
-        for status in model.states():
+        name = server.model.name
+        for status in server.model.states():
             state = (status.state.name, status.message)
             if self._written.get((name, status.version)) == state:
                 continue
@@ -178,13 +180,7 @@ def _run_until_signalled(server: ModelServer, drain_seconds: float, lines: State
         # when that thread is awake, and a signal just before the wait would not wake it.
         loaded = False
         while signals.empty():
-            if server.has_failed:
-                server.stop(0)
-                raise ResourceError(
-                    "the gRPC port has ended because of an error in gRPC, which the log shows. "
-                    "Start the server again."
-                )
-            if not loaded and server.core.model.tried:
+            if not loaded and server.model.tried:
                 loaded = True
                 # A request with many lists starts several garbage collections, and each of them
                 # stopped all threads for a second while it visited the objects of TensorFlow.
@@ -249,29 +245,32 @@ def run(settings: Settings, write_states: Callable[[str], object] | None = None)
         write_states: Writes a line of `StateLines`; None for nowhere.
 
     Raises:
-        ConfigError: The model, a setting or a file of TLS cannot be used.
-        ResourceError: A port is taken, or has ended by itself.
+        ConfigError: The model or a setting cannot be used.
+        ResourceError: A port is taken.
     """
+    writer = Writer()
     logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", stream=sys.stderr
+        level=logging.INFO,
+        format="%(asctime)s %(levelname).1s %(message)s",
+        handlers=[LineHandler(writer, sys.stderr)],
     )
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
     # gRPC's Python part logs each header that is not UTF-8, with a traceback.
     logging.getLogger("grpc").setLevel(logging.CRITICAL)
     raise_open_files(_OPEN_FILES)
-    limit_kept_memory(LARGE_BYTES)
+    limit_kept_memory(_KEPT_BYTES)
     _import_tensorflow()  # takes seconds: after the flags
     from imgpipe.serving.server.server import ModelServer
 
-    server = ModelServer(settings=settings)
+    server = ModelServer(settings=settings, writer=writer)
     lines = StateLines(write_states)
     with decoder_lines.dropped():
         finished = _run_until_signalled(server, settings.drain_seconds, lines)
     if not finished:
-        # Threads of TensorFlow still run, and an ordinary exit would wait for them.
         _log.warning("requests were cut off")
-        logging.shutdown()
+    writer.close(_LAST_LINES_S)
+    if not finished:
+        # Threads of TensorFlow still run, and an ordinary exit would wait for them.
         sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(0)

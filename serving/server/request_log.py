@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import os
 import random
 import tempfile
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,8 +24,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 from imgpipe.models.errors import ConfigError
 from imgpipe.serving import request_log_files, tensors
 from imgpipe.serving.server.settings import Settings
+from imgpipe.serving.server.writer import Writer
 
-_log = logging.getLogger(__name__)
 _FILES = 8
 """A file may have an eighth of the size limit, because the oldest file is deleted whole."""
 _FRAME_BYTES = 16
@@ -39,9 +37,10 @@ _SIDES = 3
 
 
 class RequestLog:
-    """The request log of a server; safe for use from several threads.
+    """The request log of a server; requests are recorded in any thread, and one writes them.
 
     Args:
+        writer: Writes the records; where it has no room, they are dropped and counted.
         settings: The prefix of the files, the share of the requests, and whether images are kept.
             Otherwise strings, which may be or hold encoded images, and pixels are left out.
 
@@ -49,10 +48,10 @@ class RequestLog:
         ConfigError: The log cannot be written.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, writer: Writer) -> None:
         self._settings = settings
+        self._writer = writer
         self._numbers = itertools.count()
-        self._lock = threading.RLock()
         self._file: Any = None
         self._path = Path()
         self._left = 0
@@ -86,8 +85,6 @@ class RequestLog:
     ) -> None:
         """Record a request with the probability of the sampling rate.
 
-        Errors are only logged.
-
         Args:
             inputs: The inputs of the request by name.
             response: Its PredictResponse, which names the model and the version that answered.
@@ -107,35 +104,32 @@ class RequestLog:
         log.log_metadata.model_spec.CopyFrom(response.model_spec)
         log.log_metadata.sampling_config.sampling_rate = rate
         log.log_metadata.timestamp_secs = int(time.time())
-        try:
-            self.write(log.SerializeToString())
-        except (OSError, tf.errors.OpError) as error:
-            _log.warning("request log %s: %s", self._settings.request_log_prefix, error)
+        record = log.SerializeToString()
+        self._writer.put(lambda: self.write(record), len(record))
 
     def write(self, record: bytes) -> None:
         """Write a record, which is on disk when this returns.
 
         Raises:
-            OSError, tf.errors.OpError: It is too large, or the disk fails.
+            OSError: It is too large, or the disk fails.
         """
         size = len(record) + _FRAME_BYTES
         most = self._settings.request_log_max_bytes // _FILES
         if size > most:
             raise OSError(f"a record of {size} bytes exceeds the limit of a file, {most}")
-        with self._lock:
-            if time.monotonic() < self._resumes:
-                return
-            try:
-                # The user may delete the files at any time.
-                if self._file is None or size > self._left or not self._path.exists():
-                    self._next(most)
-                self._file.write(record)
-                self._file.flush()
-                self._left -= size
-            except BaseException:
-                self._resumes = time.monotonic() + _PAUSE_S
-                self._abandon()
-                raise
+        if time.monotonic() < self._resumes:
+            raise OSError("the disk has failed just before")
+        try:
+            # The user may delete the files at any time.
+            if self._file is None or size > self._left or not self._path.exists():
+                self._next(most)
+            self._file.write(record)
+            self._file.flush()
+            self._left -= size
+        except (OSError, tf.errors.OpError) as error:
+            self._resumes = time.monotonic() + _PAUSE_S
+            self._abandon()
+            raise OSError(f"request log {self._settings.request_log_prefix}: {error}") from error
 
     def _next(self, size: int) -> None:
         """Begin a file, and delete the oldest ones until `size` bytes fit beside the rest."""
@@ -167,11 +161,10 @@ class RequestLog:
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            file = self._file
-            self._file = None
-            if file is not None:
-                file.close()
+        file = self._file
+        self._file = None
+        if file is not None:
+            file.close()
 
 
 def _may_be_image(value: np.ndarray) -> bool:

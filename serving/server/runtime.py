@@ -9,8 +9,9 @@ clients.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,10 @@ from tensorflow.python.util import deprecation
 
 from imgpipe.models.files.described_files import MODEL_DIGEST
 from imgpipe.models.machine.system import processors
+from imgpipe.serving import tensors
 from imgpipe.serving.server import status
 from imgpipe.serving.server.status import Code, StatusError
 
-MAX_PREPARED = 64
-"""How many combinations of inputs and outputs are kept prepared. Clients choose the combination
-with `output_filter`, so their number must be limited."""
 _PYTHON = frozenset(["PyFunc", "PyFuncStateless", "EagerPyFunc"])
 """Operations that call a Python function of the process that made the graph."""
 
@@ -56,7 +55,7 @@ class Runtime:
 
     Attributes:
         signatures: SignatureDef by key, as stored in the model.
-        by_row: Whether each row of an input is computed alone, so that a few rows may run at once.
+        by_row: Whether each row of an input is computed alone, so that rows may be divided.
         is_kept: Whether `close` leaves the session open, because others still use it.
 
     Raises:
@@ -87,43 +86,77 @@ class Runtime:
         # Only of a model of imgpipe is it known that it computes each row alone.
         self.by_row = (directory / MODEL_DIGEST).is_file()
         self.is_kept = False
-        prepared = functools.partial(_prepared, self._session)
-        self._prepared = functools.lru_cache(MAX_PREPARED)(prepared)
+        self._prepared: dict[str, Callable[..., list[Any]]] = {}
+        self._preparing = {key: threading.Lock() for key in self.signatures}
 
-    def run(
-        self, feeds: Sequence[str], values: Sequence[np.ndarray], fetches: Sequence[str]
-    ) -> list[np.ndarray]:
-        """Return the tensors named `fetches` for values of those named `feeds`; thread-safe.
+    def prepare(self) -> None:
+        """Prepare all signatures that can be asked, so that no request waits for it."""
+        with ThreadPoolExecutor(calls_at_once()) as threads:
+            list(threads.map(self._callable, filter(self.can_be_asked, self.signatures)))
+
+    def can_be_asked(self, key: str) -> bool:
+        """Return whether there is a signature of this name with tensors as inputs and outputs.
+
+        That by which a SavedModel is initialised names operations instead.
+        """
+        signature = self.signatures.get(key)
+        if signature is None:
+            return False
+        return all(info.dtype for info in (*signature.inputs.values(), *signature.outputs.values()))
+
+    def run(self, key: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run a signature, and return all of its outputs by name; thread-safe.
 
         Dtypes are not converted.
+
+        Args:
+            key: Name of the signature.
+            inputs: Value of each of its inputs, by name.
 
         Raises:
             tf.errors.OpError: The graph fails, or a type is wrong.
             StatusError: INVALID_ARGUMENT, the graph fails with a message that is not UTF-8.
         """
+        signature = self.signatures[key]
+        values = [inputs[name] for name in sorted(signature.inputs)]
         try:
-            return self._prepared(tuple(feeds), tuple(fetches))(*values)
+            found = self._callable(key)(*values)
         except UnicodeDecodeError as error:  # messages of TensorFlow quote the bytes of a request
             message = error.object.decode("utf-8", "replace")
             raise status.invalid(status.tidy(message)) from error
+        # A session returns a string of shape [] as plain `bytes`.
+        arrays = (v if isinstance(v, np.ndarray) else tensors.as_array(v) for v in found)
+        by_tensor = dict(zip(_fetched(signature), arrays, strict=True))
+        return {name: by_tensor[info.name] for name, info in signature.outputs.items()}
+
+    def _callable(self, key: str) -> Callable[..., list[Any]]:
+        """Return a function of the inputs of a signature that returns its outputs, each by name.
+
+        `Session.run` would convert the types of the values and so hide a client's mistake. This
+        callable is stricter and faster, but TensorFlow has no public function for it. To make one
+        takes up to a second, in which the graph is optimised.
+        """
+        with self._preparing[key]:
+            if key not in self._prepared:
+                signature = self.signatures[key]
+                options = config_pb2.CallableOptions(
+                    feed=[signature.inputs[name].name for name in sorted(signature.inputs)],
+                    fetch=_fetched(signature),
+                )
+                self._prepared[key] = self._session._make_callable_from_options(options)
+            return self._prepared[key]
 
     def close(self) -> None:
         """Free the model's memory, unless `is_kept`. No call may be running or follow."""
         if self.is_kept:
             return
-        self._prepared.cache_clear()
+        self._prepared.clear()
         self._session.close()
 
 
-def _prepared(session: Any, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Any:
-    """Return a function of the values of `feeds` that returns those of `fetches`.
-
-    `Session.run` would convert the types of the values and so hide a client's mistake. This
-    callable is stricter and faster, but TensorFlow has no public function for it.
-    """
-    return session._make_callable_from_options(
-        config_pb2.CallableOptions(feed=feeds, fetch=fetches)
-    )
+def _fetched(signature: Any) -> list[str]:
+    """Return the names of the tensors of all outputs, of which several may be the same."""
+    return sorted({info.name for info in signature.outputs.values()})
 
 
 def _refuse_python(graph: Any) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -21,17 +22,15 @@ from tensorflow_serving.apis.get_model_status_pb2 import (
     GetModelStatusRequest,
     GetModelStatusResponse,
 )
-from tensorflow_serving.apis.model_management_pb2 import ReloadConfigRequest, ReloadConfigResponse
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
-from imgpipe.models.errors import ConfigError
 from imgpipe.serving import tensors
 from imgpipe.serving.server import limits
-from imgpipe.serving.server.calls import LARGE_BYTES, Call, Calls, LongCall, conversion
-from imgpipe.serving.server.manager import Core
+from imgpipe.serving.server.calls import Call, Calls, Place
+from imgpipe.serving.server.manager import ModelManager
 from imgpipe.serving.server.predict import Handle, Spec
 from imgpipe.serving.server.request_log import RequestLog
-from imgpipe.serving.server.settings import Settings, of_message
+from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import Code, StatusError, invalid
 from imgpipe.serving.server.version import VersionState
 
@@ -39,8 +38,6 @@ from imgpipe.serving.server.version import VersionState
 _GRPC_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 SIGNATURE_DEF = "signature_def"
 _PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
-_RELOAD_WAIT_S = 600.0
-"""Time that a reload waits for its models if the request has no deadline."""
 
 
 class Services:
@@ -50,10 +47,9 @@ class Services:
     the response message.
     """
 
-    def __init__(self, core: Core, log: RequestLog, settings: Settings) -> None:
-        self._core = core
+    def __init__(self, model: ModelManager, log: RequestLog) -> None:
+        self._model = model
         self._log = log
-        self._settings = settings
 
     def predict(self, request: Any, call: Call) -> Any:
         """Run any signature with tensors as inputs and outputs; return a PredictResponse.
@@ -65,10 +61,10 @@ class Services:
         call.model = spec.name
         name = request.model_spec.signature_name
         wanted = list(request.output_filter)
-        with self._core.acquire(spec) as handle:
+        with self._model.acquire(spec) as handle:
             call.version = handle.version
             # `predict` looks at the arrays again, as at those of REST; none is converted twice.
-            inputs = handle.arrays(name, request.inputs, call)
+            inputs = handle.arrays(name, request.inputs)
             del request  # which holds the values of the inputs once more
             outputs = handle.predict(inputs, name, wanted, call=call)
         response = predict_response(handle, call.signature, outputs)
@@ -87,7 +83,7 @@ class Services:
                 f"GetModelMetadata has one metadata_field, {SIGNATURE_DEF}. Received: "
                 f"{list(request.metadata_field)}."
             )
-        with self._core.acquire(spec) as handle:
+        with self._model.acquire(spec) as handle:
             return metadata_response(handle)
 
     def status(self, request: Any, call: Call) -> Any:
@@ -96,35 +92,7 @@ class Services:
         Raises:
             StatusError: The server does not know the model or the version.
         """
-        spec = Spec.of(request)
-        return status_message(self._core.states(spec.name, spec.version))
-
-    def reload(self, request: Any, call: Call) -> Any:
-        """Serve another model, and wait until it is available; a StatusError says why it is not."""
-        if not self._settings.enable_reload_config_rpc:
-            raise StatusError(
-                Code.PERMISSION_DENIED,
-                "HandleReloadConfigRequest is not enabled on this server: whoever reaches the port "
-                "could serve any directory. Start it with --enable_reload_config_rpc to allow it.",
-            )
-        try:
-            model = self._core.reload(of_message(request.config))
-        except ConfigError as error:
-            raise invalid(str(error)) from error
-        left = call.left()
-        try:
-            model.wait_until_available(
-                _RELOAD_WAIT_S if left is None else left, may_come_later=False
-            )
-        except StatusError as error:
-            raise StatusError(
-                Code.UNKNOWN,
-                f"The model did not become available: {model.config.name}: {error.code.name}: "
-                f"{error.message}",
-            ) from error
-        response = ReloadConfigResponse()
-        response.status.SetInParent()
-        return response
+        return status_message(self._model.states_of(Spec.of(request)))
 
 
 def predict_response(handle: Handle, signature: str, outputs: Mapping[str, np.ndarray]) -> Any:
@@ -160,12 +128,15 @@ def status_message(states: Sequence[VersionState]) -> Any:
     return response
 
 
-def handlers(services: Services, calls: Calls) -> dict[str, dict[str, grpc.RpcMethodHandler]]:
+def handlers(
+    services: Services, calls: Calls, settings: Settings
+) -> dict[str, dict[str, grpc.RpcMethodHandler]]:
     """Return the gRPC handlers of all services, by method by service.
 
     Args:
         services: What answers.
         calls: Runs the requests; the handlers themselves are coroutines.
+        settings: The largest size of a request, and its time.
     """
     answered: dict[str, dict[str, tuple[Any, _Work]]] = {
         _PREDICTION_SERVICE: {
@@ -174,11 +145,12 @@ def handlers(services: Services, calls: Calls) -> dict[str, dict[str, grpc.RpcMe
         },
         "tensorflow.serving.ModelService": {
             "GetModelStatus": (GetModelStatusRequest, services.status),
-            "HandleReloadConfigRequest": (ReloadConfigRequest, services.reload),
         },
     }
     return {
-        service: {name: _handler(name, *method, calls) for name, method in methods.items()}
+        service: {
+            name: _handler(name, *method, calls, settings) for name, method in methods.items()
+        }
         for service, methods in answered.items()
     }
 
@@ -187,46 +159,61 @@ _Work: TypeAlias = Callable[[Any, Call], Any]
 """Makes the response to a request, and tells the call what ran."""
 
 
-def _handler(name: str, message: Any, work: _Work, calls: Calls) -> grpc.RpcMethodHandler:
+def _handler(
+    name: str, message: Any, work: _Work, calls: Calls, settings: Settings
+) -> grpc.RpcMethodHandler:
     """Return the handler of a method, which takes and returns bytes.
 
-    There are two reasons for bytes: malformed messages become INVALID_ARGUMENT, where the generated
-    registration answers INTERNAL and logs a stack trace; and a large message is parsed by the
-    thread of its request, not the event loop.
+    Malformed messages thereby become INVALID_ARGUMENT, where the generated registration answers
+    INTERNAL and logs a stack trace, and a message is parsed by the thread of its request. To gRPC
+    it is a method with a stream of requests, of which there is one: so the handler begins before
+    the message is read, and waits for room for it.
     """
 
-    async def answer(data: bytes, context: Any) -> bytes:
+    async def answer(_: Any, context: Any) -> bytes:
         left = context.time_remaining()
-        deadline = None if left is None else time.monotonic() + left
-        call = Call("GRPC", name, deadline)
+        call = Call("GRPC", name, None if left is None else time.monotonic() + left)
         try:
-            return await calls.answer(call, lambda: _answer(message, work, data, call), len(data))
+            with calls.place(call) as place:
+                data = await _message(context, place, settings)
+                size = len(data)
+                # The only reference to the bytes, which are freed when they have been parsed.
+                arrived = [data]
+                del data
+                return await calls.answer(
+                    call, place, lambda: _answer(message, work, arrived, call), size
+                )
         except StatusError as failure:
-            code = _GRPC_CODES[failure.code]
-            await context.abort(code, failure.message)
+            await context.abort(_GRPC_CODES[failure.code], failure.message)
             raise  # never reached, because abort raises
-        finally:
-            # gRPC keeps the error of `abort` together with this frame until the next collection
-            # of garbage, and would keep the bytes of the request.
-            data = b""
 
-    return grpc.unary_unary_rpc_method_handler(answer)
+    return grpc.stream_unary_rpc_method_handler(answer)
 
 
-def _answer(message: Any, work: _Work, data: bytes, call: Call) -> bytes:
-    """Return the serialized response to a serialized request."""
-    if len(data) > LARGE_BYTES and not call.is_long:
-        raise LongCall(call)  # it may wait for its turn to be converted
-    call.size = len(data)
-    response = work(_parsed(message, data), call)
-    with conversion(response.ByteSize()):
-        return bytes(response.SerializeToString())
+async def _message(context: Any, place: Place, settings: Settings) -> bytes:
+    """Return the message of a request, of which gRPC does not tell the size before it is read."""
+    seconds = settings.rest_api_timeout_in_ms / 1000
+    try:
+        async with asyncio.timeout(seconds):
+            await place.hold(settings.max_body_bytes)
+            data = await place.arriving(context.read())
+    except TimeoutError:
+        raise StatusError(
+            Code.DEADLINE_EXCEEDED, f"The request was not complete within {seconds:g} s."
+        ) from None
+    if data is grpc.aio.EOF:
+        raise invalid("The request has no message.")
+    place.keep(len(data))
+    return data
 
 
-def _parsed(message: Any, data: bytes) -> Any:
-    with conversion(len(data), arrived=True):
-        limits.check_fields([data], message.DESCRIPTOR)
-        try:
-            return message.FromString(data)
-        except DecodeError as error:
-            raise invalid(f"The request is not the message of this method: {error}") from error
+def _answer(message: Any, work: _Work, arrived: list[bytes], call: Call) -> bytes:
+    """Return the serialized response to a serialized request, which is taken from a list."""
+    data = arrived.pop()
+    limits.check_fields(data, message.DESCRIPTOR)
+    try:
+        request = message.FromString(data)
+    except DecodeError as error:
+        raise invalid(f"The request is not the message of this method: {error}") from error
+    del data
+    return bytes(work(request, call).SerializeToString())

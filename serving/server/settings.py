@@ -22,100 +22,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-PLATFORM = "tensorflow"
-"""The only supported platform, as in the open-source version of TensorFlow Serving."""
 ELSEWHERE = (
     "TensorFlow Serving reads the same folders, and serves several models, version labels and "
     "other version policies."
 )
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """The model that is served, and how many of its versions.
-
-    Raises:
-        ConfigError: The name is empty, or the base path is relative or a pattern.
-    """
-
-    name: str
-    base_path: Path
-    """Folder of the numbered versions, which need not exist yet; or one version, which is the only
-    one that is served."""
-    versions: int = 1
-    """Number of the newest versions that are served."""
-
-    def __post_init__(self) -> None:
-        if not self.name:
-            raise ConfigError("a model needs a name. Received an empty one.")
-        if not self.base_path.is_absolute():
-            raise ConfigError(
-                f"expected an absolute path of a folder on this machine. Received: "
-                f"{self.base_path}. Folders in object stores need to be mounted, or TensorFlow "
-                "Serving itself."
-            )
-        if self.base_path.exists() and not self.base_path.is_dir():
-            raise ConfigError(f"the base path is a folder. Received a file: {self.base_path}.")
-        why = pattern_in(self.base_path)
-        if why:
-            raise ConfigError(f"model {self.name}: {why}")
-
-
-def of_settings(settings: Settings) -> ModelConfig:
-    """Return the model of the config file or the flags; a ConfigError says what is wrong."""
-    if settings.model_config_file:
-        return _of_file(Path(settings.model_config_file))
-    path = settings.model_base_path
-    if not path:
-        raise ConfigError("a server needs a model: model_base_path is empty.")
-    base_path = Path(path) if "://" in path else Path(path).absolute()
-    return ModelConfig(settings.model_name, base_path, settings.versions)
-
-
-def _of_file(file: Path) -> ModelConfig:
-    from google.protobuf import text_format
-    from tensorflow_serving.config import model_server_config_pb2
-
-    config = model_server_config_pb2.ModelServerConfig()
-    try:
-        text_format.Parse(file.read_text("utf-8"), config)
-        return of_message(config)
-    except ConfigError as error:
-        raise ConfigError(f"{file}: {error}") from error
-    except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}.") from error
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"Invalid protobuf file: '{file}'. Error parsing text-format "
-            f"{config.DESCRIPTOR.full_name}: {error}"
-        ) from error
-
-
-def of_message(config: Any) -> ModelConfig:
-    """Return the model of a `ModelServerConfig`; a ConfigError refuses all other things in it."""
-    entries = config.model_config_list.config
-    if len(entries) != 1:
-        raise ConfigError(
-            "expected a model_config_list with one model, which is what this server serves. "
-            f"Received: {', '.join(entry.name for entry in entries) or 'none'}. {ELSEWHERE}"
-        )
-    (entry,) = entries
-    # 1 is ModelType.TENSORFLOW, the deprecated way to name the platform.
-    if entry.model_platform != PLATFORM and entry.model_type != 1:
-        raise ConfigError(
-            f"the platform of model {entry.name} is not served. Expected: model_platform: "
-            f'"{PLATFORM}". Received: {entry.model_platform or "none"}.'
-        )
-    policy = entry.model_version_policy
-    allowed = {"name", "base_path", "model_platform", "model_type", "model_version_policy"}
-    fields = {field.name for field, _ in (*entry.ListFields(), *policy.ListFields())}
-    others = fields - allowed - {"latest"}
-    if others:
-        raise ConfigError(
-            f"this server does not serve {', '.join(sorted(others))} of model {entry.name}. "
-            f"{ELSEWHERE}"
-        )
-    return ModelConfig(entry.name, Path(entry.base_path), policy.latest.num_versions or 1)
 
 
 class Distribution(Protocol):
@@ -127,9 +37,9 @@ class Distribution(Protocol):
 
 ReadDistribution: TypeAlias = Callable[[str], Distribution | None]
 """Reads the distribution of a version from its folder; None if it has none."""
-DEFAULT_MAX_MESSAGE_BYTES = 64 << 20
-"""Largest size of a gRPC request, four times what our client sends at once. TensorFlow Serving has
-no limit below gRPC's limit of 2 GiB: a request of 0.6 MB made it allocate 1.45 GiB."""
+DEFAULT_MAX_BODY_BYTES = 64 << 20
+"""Largest size of a request, four times what our client sends at once. TensorFlow Serving has no
+limit below gRPC's limit of 2 GiB: a request of 0.6 MB made it allocate 1.45 GiB."""
 _LAST_PORT = 65535
 _USUAL_SHARE = 0.1
 """Share of the requests that is logged."""
@@ -152,12 +62,12 @@ class Settings:
     """The settings of a server; for a file or a folder, an empty text means none.
 
     Raises:
-        ConfigError: Two settings contradict each other.
+        ConfigError: The name of the model is empty, or two settings contradict each other.
     """
 
     port: int = _flag(
         8500,
-        "gRPC port; 0 for any free one, or for none with --grpc_socket_path.",
+        "gRPC port; 0 for any free one.",
         min=0,
         max=_LAST_PORT,
     )
@@ -200,18 +110,8 @@ class Settings:
         min=0,
     )
     drain_seconds: float = _flag(30.0, "Seconds to finish running requests on SIGTERM.", min=0)
-    ssl_key_file: str = _flag("", "Private key of the server for TLS on both ports, as PEM.")
-    ssl_certificate_file: str = _flag("", "Certificate chain of the server for TLS, as PEM.")
-    enable_reload_config_rpc: bool = _flag(
-        False,
-        "Let clients change the served model (HandleReloadConfigRequest).",
-    )
 
     model_base_path: str = _flag("", "Folder of the numbered versions, in place of OUT.")
-    model_config_file: str = _flag("", "ModelServerConfig in text format, of one model.")
-    model_config_file_poll_wait_seconds: float = _flag(
-        0.0, "Seconds between two reads of the config file; 0 reads it once.", min=0
-    )
     file_system_poll_wait_seconds: float = _flag(
         1.0, "Seconds between two searches for versions; 0 searches once.", min=0
     )
@@ -219,12 +119,7 @@ class Settings:
         30_000, "Time limit of a REST request in milliseconds, from its head to its answer.", min=1
     )
     # TensorFlow releases Python's lock while it runs.
-    grpc_max_threads: int = _flag(0, "Number of requests at once; 0 for 16 for each core.", min=0)
-    grpc_socket_path: str = _flag("", "Unix socket to listen on in addition.")
-    grpc_channel_arguments: str = _flag("", "Arguments of the gRPC server as name=value,….")
-    monitoring_config_file: str = _flag(
-        "", "Not read: the metrics are always at /monitoring/prometheus/metrics of the REST port."
-    )
+    grpc_max_threads: int = _flag(0, "Number of requests at once; 0 for 4 for each core.", min=0)
 
     # The following settings are no flags.
     notice: str = ""
@@ -239,23 +134,45 @@ class Settings:
     load_retry_seconds: float = 60.0
     """Seconds between two attempts."""
     max_bytes_in_flight: int = 1 << 30
-    """Largest size of all requests together that wait or run: 16 of the largest of gRPC; 0 for any.
-    Requests that are still arriving are not counted."""
-    max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
-    """Largest size of a gRPC request; -1 for gRPC's own limit of 2 GiB. Times
-    `grpc_port.MAX_STREAMS`, it is the most memory that arriving requests of a connection take."""
+    """Largest size of all requests together that arrive, wait or run, over both protocols: 16 of
+    the largest. A request that finds no room waits, and its bytes stay with its client."""
+    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+    """Largest size of a request. It is at most `max_bytes_in_flight`."""
     request_log_max_bytes: int = 256 << 20
     """Largest total size of the files of the request log; the oldest are deleted first."""
 
     def __post_init__(self) -> None:
-        if bool(self.ssl_key_file) != bool(self.ssl_certificate_file):
-            raise ConfigError("TLS needs both --ssl_key_file and --ssl_certificate_file.")
+        if not self.model_name:
+            raise ConfigError("a model needs a name. Received an empty one.")
         logs = self.request_log_images or self.request_log_sampling_rate != _USUAL_SHARE
         if logs and not self.request_log_prefix:
             raise ConfigError(
                 "--log-images and --log-share need --request-log PREFIX, the prefix of the log "
                 "files."
             )
+
+    @property
+    def base_path(self) -> Path:
+        """Folder of the numbered versions, which need not exist yet; or one version.
+
+        Raises:
+            ConfigError: There is none, or it is no folder of this machine.
+        """
+        text = self.model_base_path
+        if not text:
+            raise ConfigError("a server needs a model: model_base_path is empty.")
+        if "://" in text:
+            raise ConfigError(
+                f"expected an absolute path of a folder on this machine. Received: {text}. Folders "
+                "in object stores need to be mounted, or TensorFlow Serving itself."
+            )
+        path = Path(text).absolute()
+        if path.exists() and not path.is_dir():
+            raise ConfigError(f"the base path is a folder. Received a file: {path}.")
+        why = pattern_in(path)
+        if why:
+            raise ConfigError(f"model {self.model_name}: {why}")
+        return path
 
     @property
     def rest_port(self) -> int:

@@ -87,7 +87,7 @@ _NODE_PREFIX = re.compile(r"^(?:\{\{(?:function_)?node [^}]*\}\}\s*)+")
 _NODE_SUFFIX = re.compile(r"\s*(?:\[\[\{\{|\[Op:|\[\[\{?node).*$", re.S)
 # What follows is the value, which may be an image of megabytes.
 _NO_EXAMPLE = re.compile("Could not parse example input, value: .*", re.DOTALL)
-_EXPECTED_EXAMPLES = (
+EXPECTED_EXAMPLES = (
     "expected serialized tf.Examples. Received: other bytes. Send image files to the signature "
     "serving_default."
 )
@@ -104,7 +104,7 @@ def tidy(message: str) -> str:
     """
     text = _ROOT_ERROR.sub("", message.strip())
     text = _NODE_PREFIX.sub("", text)
-    text = _NO_EXAMPLE.sub(_EXPECTED_EXAMPLES, text)
+    text = _NO_EXAMPLE.sub(EXPECTED_EXAMPLES, text)
     text = _NODE_SUFFIX.sub("", text)
     line = text.strip().split("\n", 1)[0].strip() or message.strip().split("\n", 1)[0]
     assertion = _ASSERTION.fullmatch(line)

@@ -123,18 +123,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """
     from tests.conformance import models
 
-    makers = {
-        "two": models.half_plus_two,
-        "three": lambda base: models.half_plus_two(base, 3.0),
-    }
-    made: dict[str, Path] = {}
-
-    def get(name: str) -> Path:
-        if name not in made:
-            made[name] = makers[name](tmp_path_factory.mktemp(name))
-        return made[name]
-
-    return get
+    made = models.half_plus_two(tmp_path_factory.mktemp("two"))
+    return lambda name: made
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,7 @@ A name in a docstring is that of the upstream test to which the test here corres
 """
 
 import json
-import subprocess
-import tempfile
 import time
-from pathlib import Path
 
 import grpc
 import numpy as np
@@ -21,7 +18,6 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from .conftest import command
 from .models import VERSION
 
 pytestmark = pytest.mark.slow  # it starts a process for each set of flags
@@ -104,72 +100,6 @@ def test_a_model_that_is_not_a_saved_model_is_not_served(tmp_path, serve):
         time.sleep(0.2)
 
 
-def config_text(name: str, path: Path) -> str:
-    """Return the text of a ModelServerConfig with one model."""
-    model = f'name: "{name}" base_path: "{path}" model_platform: "tensorflow"'
-    return f"model_config_list {{ config {{ {model} }} }}"
-
-
-def test_bad_model_config(tmp_path):
-    """testBadModelConfig: the program ends and logs why."""
-    file = tmp_path / "bad.config"
-    file.write_text("improperly formatted file")
-    done = subprocess.run(
-        [*command(), "--port=0", f"--model_config_file={file}"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert "Error parsing text-format tensorflow.serving.ModelServerConfig" in done.stderr
-
-
-@pytest.mark.parametrize("poll", [1, 0])
-def test_model_config_reload(model, serve, tmp_path, poll):
-    """testModelConfigReload, testModelConfigReloadWithZeroPollPeriod"""
-    file = tmp_path / "models.config"
-    file.write_text(config_text("half_plus_two", model("two")))
-    server = serve(
-        f"--model_config_file={file}",
-        f"--model_config_file_poll_wait_seconds={poll}",
-    )
-    ask(server.grpc, 3.0, model="half_plus_two", only_y=False)
-    file.write_text(config_text("half_plus_three", model("three")))
-    if not poll:
-        time.sleep(2)
-        ask(server.grpc, 3.0, model="half_plus_two", only_y=False)
-        return
-    end = time.monotonic() + 20
-    while True:  # three is served, and two is not
-        try:
-            ask(server.grpc, 4.0, model="half_plus_three", only_y=False)
-            with pytest.raises(grpc.RpcError, match=r"StatusCode\.NOT_FOUND"):
-                ask(server.grpc, 3.0, model="half_plus_two")
-            return
-        except (grpc.RpcError, pytest.fail.Exception):
-            assert time.monotonic() < end
-            time.sleep(0.2)
-
-
-def test_good_grpc_channel_arguments(model, serve):
-    """testGoodGrpcChannelArgs"""
-    server = serve(
-        f"--model_base_path={model('two')}",
-        "--grpc_channel_arguments=grpc.max_connection_age_ms=2000,grpc.lb_policy_name=grpclb",
-    )
-    ask(server.grpc, 3.0, only_y=False)
-
-
-def test_predict_over_a_unix_socket(model, serve):
-    """testPredictUDS"""
-    with tempfile.TemporaryDirectory(prefix="s") as folder:  # a path of at most 107 bytes
-        path = f"{folder}/tfs.sock"
-        server = serve(f"--model_base_path={model('two')}", f"--grpc_socket_path={path}")
-        ask(f"unix:{path}", 3.0, only_y=False)
-        ask(server.grpc, 3.0)
-
-
 @pytest.fixture
 def rest_server(model, serve):
     """Serve half_plus_two with a REST port."""
@@ -203,11 +133,6 @@ def test_get_model_metadata_rest(rest_server):
     assert signature["method_name"] == "tensorflow/serving/predict"
 
 
-def test_prometheus_endpoint(model, serve, tmp_path_factory):
+def test_prometheus_endpoint(rest_server):
     """testPrometheusEndpoint"""
-    file = tmp_path_factory.getbasetemp() / "monitoring.config"
-    file.write_text('prometheus_config { enable: true path: "/monitoring/prometheus/metrics" }\n')
-    server = serve(
-        f"--model_base_path={model('two')}", f"--monitoring_config_file={file}", rest=True
-    )
-    assert b"# TYPE" in server.get("/monitoring/prometheus/metrics")
+    assert b"# TYPE" in rest_server.get("/monitoring/prometheus/metrics")

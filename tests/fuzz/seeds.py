@@ -147,14 +147,6 @@ def overrides() -> Iterator[bytes]:
     yield b'[[override]]\nimage_hash = "%s"\nverdict = "accept"\nnote = "x"\n' % (b"a1" * 32)
 
 
-def model_configs() -> Iterator[bytes]:
-    """A model configuration of TensorFlow Serving."""
-    yield (
-        b"model_config_list { config { name: 'x' base_path: '/x' model_platform: 'tensorflow'\n"
-        b"  model_version_policy { latest { num_versions: 2 } } } }\n"
-    )
-
-
 def bodies() -> Iterator[bytes]:
     """Bodies of REST requests."""
     yield b'{"instances": [[1.5, -2e3], [3, 0]], "signature_name": "serving_default"}'

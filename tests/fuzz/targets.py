@@ -128,14 +128,6 @@ def _overrides(file: Path) -> object:
     return ", ".join(sorted({override.verdict for override in overrides.load(file)}))
 
 
-def _model_config(file: Path) -> object:
-    """Read a model configuration of TensorFlow Serving."""
-    from imgpipe.serving.server import settings
-    from imgpipe.serving.server.settings import Settings
-
-    return settings.of_settings(Settings(model_config_file=str(file))).versions
-
-
 def _json(file: Path) -> object:
     """Read the body of a REST request, and write its values as an answer."""
     from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
@@ -271,7 +263,6 @@ TARGETS = {
         Target("x.keras", _weights, seeds.archives),
         Target("config.toml", _config, seeds.configs),
         Target("overrides.toml", _overrides, seeds.overrides),
-        Target("models.config", _model_config, seeds.model_configs, _OF_THE_SERVER),
         Target("body.json", _json, seeds.bodies, _OF_THE_SERVER),
         Target("photo.jpg", _inspected, seeds.images),
         Target("manifest.json", _manifest, seeds.manifests),

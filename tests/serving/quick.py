@@ -136,5 +136,5 @@ class Rest:
 
     def predict(self, body: Any, model: str = "", **options: Any) -> Answer:
         """Ask a model; without a name, the one that is served."""
-        model = model or self.server.core.model.config.name
+        model = model or self.server.model.name
         return self.ask("POST", f"/v1/models/{model}:predict", body, **options)

@@ -62,7 +62,7 @@ IMAGES = {
 
 
 def _example(row: bytes) -> None:
-    limits.row_pixels("examples", np.array([row], object), 1_000_000)
+    limits.checked_pixels({"examples": np.array([row], object)}, 1_000_000)
 
 
 def _body(data: bytes) -> None:
@@ -72,7 +72,7 @@ def _body(data: bytes) -> None:
 
 
 def _message(data: bytes) -> None:
-    limits.check_fields([data], PredictRequest.DESCRIPTOR)
+    limits.check_fields(data, PredictRequest.DESCRIPTOR)
 
 
 IMAGE_READERS = {
@@ -106,7 +106,6 @@ LINES = {
     "x.jsonl": (b"", b'{"path": "a/1.jpg", "label": "a"}\n'),
     "overrides.toml": (b"", b"#" * 40 + b"\n"),
     "config.toml": (b"", b"#" * 40 + b"\n"),
-    "models.config": (b"", b"#\n"),
     "manifest.json": (b'{"files": ', b"["),
     "request.pb": (b"", b"\x12\0"),
     "reply.pb": (b"", b"\x12\0"),

@@ -6,7 +6,7 @@
     GET  /v1/health/live, /v1/health/ready    whether the process, and the model, answers
     GET  /monitoring/prometheus/metrics, /metrics
 
-Requests share the core, the threads and the limits of gRPC. Those that describe a model need no
+Requests share the model, the threads and the limits of gRPC. Those that describe a model need no
 thread, and are answered while all threads are busy.
 """
 
@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote
@@ -27,23 +26,18 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route, request_response
 
 from imgpipe.serving.server import services
-from imgpipe.serving.server.calls import Call, Calls, conversion
-from imgpipe.serving.server.manager import Core
+from imgpipe.serving.server.calls import Call, Calls, Place
+from imgpipe.serving.server.manager import ModelManager
 from imgpipe.serving.server.metrics import Metrics
 from imgpipe.serving.server.predict import Handle, Spec
 from imgpipe.serving.server.request_log import RequestLog
 from imgpipe.serving.server.rest import json_tensors
-from imgpipe.serving.server.rest.requests import (
-    HEALTH,
-    Bodies,
-    json_response,
-    plain_route,
-    refusal,
-)
+from imgpipe.serving.server.rest.requests import Bodies, json_response, plain_route, refusal
 from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import Code, StatusError, invalid
 from imgpipe.serving.server.version import VersionState
 
+HEALTH = "/v1/health/"
 METRICS = "/monitoring/prometheus/metrics"
 """Path of the metrics in TensorFlow Serving. `/metrics`, where Prometheus looks, has them too."""
 VERSION_HEADER = "Model-Version"
@@ -70,19 +64,19 @@ class RestApi:
 
     def __init__(
         self,
-        core: Core,
+        model: ModelManager,
         calls: Calls,
         log: RequestLog,
         metrics: Metrics,
         is_ready: Callable[[], bool],
         settings: Settings,
     ) -> None:
-        self._core = core
+        self._model = model
         self._calls = calls
         self._log = log
         self._is_ready = is_ready
         self._metrics = metrics
-        self.bodies = Bodies(settings.rest_api_timeout_in_ms / 1000, calls)
+        self.bodies = Bodies(calls, settings)
 
     def app(self, pages: Sequence[Route] = ()) -> Starlette:
         """Return the ASGI application, with the routes of pages."""
@@ -114,22 +108,22 @@ class RestApi:
                 return self._describe(spec, action)
         except StatusError as error:
             return refusal(error)
-        deadline = time.monotonic() + self.bodies.seconds
-        call = Call("REST", "Predict", deadline, model=spec.name)
+        call = Call("REST", model=spec.name)
         work = functools.partial(self._run, request, call, spec)
         return await self.bodies.answer(request, call, work)
 
     def _describe(self, spec: Spec, action: str) -> Response:
         if not action:
-            return json_response(_status(self._core.states(spec.name, spec.version)))
-        with self._core.acquire(spec) as handle:
+            return json_response(_status(self._model.states_of(spec)))
+        with self._model.acquire(spec) as handle:
             return json_response(_metadata(handle), {VERSION_HEADER: str(handle.version)})
 
     def _models(self) -> dict[str, Any]:
-        model = self._core.model
-        return {"models": [{"name": model.config.name, **_status(model.states())}]}
+        return {"models": [{"name": self._model.name, **_status(self._model.states())}]}
 
-    async def _run(self, request: Request, call: Call, spec: Spec, body: bytes) -> Response:
+    async def _run(
+        self, request: Request, call: Call, spec: Spec, place: Place, body: bytes
+    ) -> Response:
         """Answer a request in a thread; it is not run if its client leaves before."""
 
         async def watch() -> None:
@@ -140,24 +134,21 @@ class RestApi:
 
         watcher = asyncio.create_task(watch())
         try:
-            text = await self._calls.answer(
-                call, lambda: self._predict(request, call, spec, body), len(body)
-            )
+            work = functools.partial(self._predict, str(request.url), call, spec, body)
+            text = await self._calls.answer(call, place, work, len(body))
         finally:
             watcher.cancel()
         headers = {VERSION_HEADER: str(call.version)}
         return Response(text, headers=headers, media_type="application/json")
 
-    def _predict(self, request: Request, call: Call, spec: Spec, data: bytes) -> bytes:
-        call.size = len(data)
-        body = json_tensors.parse(data, str(request.url))
-        with self._core.acquire(spec) as handle:
+    def _predict(self, url: str, call: Call, spec: Spec, data: bytes) -> bytes:
+        body = json_tensors.parse(data, url)
+        with self._model.acquire(spec) as handle:
             call.version = handle.version
             signature = handle.signature(body.signature_name)
             inputs = json_tensors.read(body, signature.inputs)
             outputs = handle.predict(inputs, body.signature_name, call=call)
-        with conversion(sum(value.nbytes for value in outputs.values())):
-            text = json_tensors.write(outputs, by_row=body.by_row)
+        text = json_tensors.write(outputs, by_row=body.by_row)
         if self._log.enabled:
             self._log.record(inputs, services.predict_response(handle, call.signature, outputs))
         return text

@@ -25,8 +25,7 @@ import orjson
 
 from imgpipe.serving import tensors
 from imgpipe.serving.look import IS_TEXT, Look, text_of
-from imgpipe.serving.server.calls import conversion
-from imgpipe.serving.server.limits import MAX_NAME_BYTES
+from imgpipe.serving.server.limits import MAX_NAME_CHARACTERS
 from imgpipe.serving.server.rest.requests import too_large
 from imgpipe.serving.server.status import invalid, listed
 from imgpipe.serving.server.storage import IMAGE_INPUT
@@ -88,8 +87,6 @@ MAX_VALUES = 450_000
 docs/benchmarks.md, "Constants of the code"."""
 _KEY = 4
 """Values as which a key counts, because it takes longer to parse than a number."""
-_AT_ONCE = 50_000
-"""Number of values that are written without a pause for other threads: about a millisecond."""
 _ROWS, _COLUMNS = "instances", "inputs"
 _BYTES_SUFFIX = "_bytes"
 _ALPHABET = bytes.maketrans(b"-_", b"+/")
@@ -107,8 +104,6 @@ class PredictBody:
     """Whether the values come in rows, as the answer does."""
     value: Any
     """The rows or the columns."""
-    size: int
-    """Bytes of the body."""
 
 
 def parse(data: bytes, url: str) -> PredictBody:
@@ -127,9 +122,8 @@ def parse(data: bytes, url: str) -> PredictBody:
     # Lists without an empty one hold one number more than they have commas. Lists are counted
     # apart, so that it makes no difference how many of them hold the numbers. Commas, colons and
     # brackets inside of strings count too; there are few.
-    with conversion(len(data)):
-        values = data.count(b",") + data.count(b"{") + _KEY * data.count(b":")
-        lists = data.count(b"[")
+    values = data.count(b",") + data.count(b"{") + _KEY * data.count(b":")
+    lists = data.count(b"[")
     if max(values, lists) > MAX_VALUES:
         raise too_large(
             f"holds more than {MAX_VALUES:,} values (numbers, strings and objects; a key counts as "
@@ -137,8 +131,7 @@ def parse(data: bytes, url: str) -> PredictBody:
             "use gRPC."
         )
     try:
-        with conversion(len(data)):
-            document = orjson.loads(data)
+        document = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise invalid(f"JSON Parse error: {error}. Expected: {IMAGE_FORM}.") from error
     keys = [key for key in (_ROWS, _COLUMNS) if isinstance(document, dict) and key in document]
@@ -148,9 +141,9 @@ def parse(data: bytes, url: str) -> PredictBody:
             f"{' and '.join(keys) if keys else 'neither'}. For an image, send {IMAGE_FORM}."
         )
     name = document.get("signature_name", "")
-    if not isinstance(name, str) or len(name) > MAX_NAME_BYTES:
+    if not isinstance(name, str) or len(name) > MAX_NAME_CHARACTERS:
         raise invalid(f"'signature_name' must be a short string. Received: {_described(name)}.")
-    return PredictBody(name, keys == [_ROWS], document[keys[0]], len(data))
+    return PredictBody(name, keys == [_ROWS], document[keys[0]])
 
 
 def read(body: PredictBody, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -168,8 +161,7 @@ def read(body: PredictBody, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         dtype = tensors.dtype_of(inputs[name].dtype)
         if dtype is None:
             raise invalid(f"JSON has no values for the type of {name}.")
-        with conversion(body.size):
-            arrays[name] = _array(name, value, dtype)
+        arrays[name] = _array(name, value, dtype)
     return arrays
 
 
@@ -278,16 +270,8 @@ def write(outputs: Mapping[str, np.ndarray], *, by_row: bool) -> bytes:
         StatusError: INVALID_ARGUMENT, the outputs differ in their number of rows.
     """
     columns = {name: _plain(name, value) for name, value in outputs.items()}
-    values = max((value.size for value in outputs.values()), default=0)
     if not by_row:
-        texts = {
-            name: _list_text(columns[name], values) if value.ndim else _dumps(columns[name])
-            for name, value in outputs.items()
-        }
-        if len(texts) == 1:
-            return b'{"outputs":' + texts.popitem()[1] + b"}"
-        named = (_dumps(name) + b":" + text for name, text in texts.items())
-        return b'{"outputs":{' + b",".join(named) + b"}}"
+        return _dumps({"outputs": next(iter(columns.values())) if len(columns) == 1 else columns})
     counts = {value.shape[:1] for value in outputs.values()}
     if len(counts) != 1 or () in counts:
         raise invalid(
@@ -295,11 +279,9 @@ def write(outputs: Mapping[str, np.ndarray], *, by_row: bool) -> bytes:
             f"{_ROWS!r}."
         )
     if len(columns) == 1:
-        rows = columns.popitem()[1]
-    else:
-        values *= len(columns)
-        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    return b'{"predictions":' + _list_text(rows, values) + b"}"
+        return _dumps({"predictions": next(iter(columns.values()))})
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return _dumps({"predictions": rows})
 
 
 def _plain(name: str, value: np.ndarray) -> Any:
@@ -307,13 +289,6 @@ def _plain(name: str, value: np.ndarray) -> Any:
     if value.dtype.kind == "O":
         return _texts(value.tolist(), name.endswith(_BYTES_SUFFIX))
     return np.asarray(value, order="C") if value.ndim else value[()]
-
-
-def _list_text(rows: Any, values: int) -> bytes:
-    """Write a list with `values` values in pieces, between which other threads can run."""
-    step = max(_AT_ONCE * len(rows) // max(values, 1), 1)
-    parts = (_dumps(rows[start : start + step])[1:-1] for start in range(0, len(rows), step))
-    return b"[" + b",".join(parts) + b"]"
 
 
 def _texts(value: Any, as_bytes: bool) -> Any:

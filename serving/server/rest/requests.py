@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,14 +16,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from imgpipe.serving.server import ports, status
-from imgpipe.serving.server.calls import Call, Calls
+from imgpipe.serving.server.calls import Call, Calls, Place
+from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import Code, StatusError
 
-HEALTH = "/v1/health/"
-"""Paths that are answered even if too many connections are open."""
-MAX_BODY_BYTES = 32 << 20
-_BODIES_AT_ONCE = 4
-"""Number of bodies of the largest allowed size that fit into memory at once."""
 _HOST_SHOWN = 100
 """Characters of the name of a host that a message quotes."""
 _DISCARD_S = 1.0
@@ -129,22 +126,24 @@ def host_name(address: str) -> str:
     return (urlsplit(f"//{address}").hostname or "").rstrip(".")
 
 
+Work = Callable[[Place, bytes], Awaitable[Response]]
+"""Makes the answer of a request in its place and of its body."""
+
+
 class Bodies:
-    """Reads bodies, of limited size each and together.
+    """Reads bodies, of limited size each, for which there is room.
 
     Args:
-        seconds: Time from the head of a request to its answer.
-        calls: Learns of requests that are refused, and may be closed.
+        calls: Accepts requests, and has the room.
+        settings: The largest size of a body, and the time from the head of a request to its answer.
     """
 
-    def __init__(self, seconds: float, calls: Calls) -> None:
-        self.seconds = seconds
+    def __init__(self, calls: Calls, settings: Settings) -> None:
+        self.seconds = settings.rest_api_timeout_in_ms / 1000
+        self._most = settings.max_body_bytes
         self._calls = calls
-        self._held = 0
 
-    async def answer(
-        self, request: Request, call: Call, work: Callable[[bytes], Awaitable[Response]]
-    ) -> Response:
+    async def answer(self, request: Request, call: Call, work: Work) -> Response:
         """Return what `work` makes of the body of a request, or the refusal.
 
         Args:
@@ -152,57 +151,71 @@ class Bodies:
             call: The same request, for the observers of `Calls`.
             work: Makes the answer.
         """
-        body: bytes | None = None
-        error: StatusError
+        call.deadline = time.monotonic() + self.seconds
         try:
-            async with asyncio.timeout(self.seconds):
-                self._calls.pool.check_open()
-                _check_site(request)
-                body = await self._read(request)
-                return await work(body)
+            with self._calls.place(call) as place:
+                return await self._in_time(request, call, place, work)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
-        except TimeoutError:
-            what = "answered" if body is not None else "complete"
-            text = f"The request was not {what} within {self.seconds:g} s."
-            error = HttpError(504 if body is not None else 408, Code.DEADLINE_EXCEEDED, text)
-        except StatusError as caught:
-            error = caught.with_traceback(None)  # whose frames hold the body, and this error
-        finally:
-            self._held -= len(body or b"")
-        answer = refusal(error)
-        if body is None:
-            self._calls.refuse(call, error)
+        except StatusError as error:
+            answer = refusal(error)
+        if not call.has_arrived:
             await _discard(request)
             answer.headers["Connection"] = "close"  # the rest of the body may be endless
         return answer
 
-    async def _read(self, request: Request) -> bytes:
-        announced = request.headers.get("content-length", "")
-        # 20 digits are more than any limit; int() raises ValueError for more than 4,300 digits.
-        size = int(announced[:20]) if announced.isdecimal() else 0
-        encoding = request.headers.get("content-encoding", "identity").lower()
+    async def _in_time(self, request: Request, call: Call, place: Place, work: Work) -> Response:
+        try:
+            async with asyncio.timeout(self.seconds):
+                _check_site(request)
+                body = await self._read(request, place)
+                call.has_arrived = True
+                return await work(place, body)
+        except TimeoutError:
+            what = "answered" if call.has_arrived else "complete"
+            text = f"The request was not {what} within {self.seconds:g} s."
+            code = 504 if call.has_arrived else 408
+            raise HttpError(code, Code.DEADLINE_EXCEEDED, text) from None
+
+    async def _read(self, request: Request, place: Place) -> bytes:
+        size = self._announced(request)
+        # Without its length, a body may be of any size that is allowed.
+        await place.hold(self._most if size is None else size)
+        parts: list[bytes] = []
+        held = 0
+        stream = request.stream()
+        with contextlib.suppress(StopAsyncIteration):
+            while True:
+                part = await place.arriving(anext(stream))
+                held += len(part)
+                self._check_size(held)
+                parts.append(part)
+        place.keep(held)
+        return b"".join(parts)
+
+    def _announced(self, request: Request) -> int | None:
+        """Return the length that a request announces; None without one."""
+        headers = request.headers
+        if {"content-length", "transfer-encoding"} <= set(headers):  # RFC 9112, section 6.1
+            raise status.invalid("A request has one length.")
+        encoding = headers.get("content-encoding", "identity").lower()
         if encoding != "identity":
             raise status.invalid(
                 f"The body of a request is not compressed. Received: Content-Encoding: "
                 f"{encoding[:40]}. Send the body as it is, without this header, or let a proxy in "
                 "front of the server decompress it."
             )
-        parts: list[bytes] = []
-        held = 0
-        try:
-            _check_size(size)
-            async for part in request.stream():
-                held += len(part)
-                self._held += len(part)
-                _check_size(held)
-                if self._held > _BODIES_AT_ONCE * MAX_BODY_BYTES:
-                    raise status.overloaded("large requests fill its memory")
-                parts.append(part)
-            return b"".join(parts)
-        except BaseException:
-            self._held -= held
-            raise
+        if "transfer-encoding" in headers:
+            return None
+        announced = headers.get("content-length", "")
+        # 20 digits are more than any limit; int() raises ValueError for more than 4,300 digits.
+        size = int(announced[:20]) if announced.isdecimal() else 0
+        self._check_size(size)
+        return size
+
+    def _check_size(self, size: int) -> None:
+        if size > self._most:
+            raise too_large(f"is larger than {self._most >> 20} MiB. Send fewer rows at once.")
 
 
 def _check_site(request: Request) -> None:
@@ -212,12 +225,6 @@ def _check_site(request: Request) -> None:
             "The request seems to come from a page of another site. If it is your own, let a "
             "proxy on another machine keep the Host header, or use HTTPS.",
         )
-
-
-def _check_size(size: int) -> None:
-    if size > MAX_BODY_BYTES:
-        most = MAX_BODY_BYTES >> 20
-        raise too_large(f"is larger than {most} MiB. Send fewer rows at once, or use gRPC.")
 
 
 async def _discard(request: Request) -> None:

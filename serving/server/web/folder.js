@@ -15,10 +15,10 @@ const UNLIKE = "unlike all that the model has learned";
 
 const pathOf = (file) => file.webkitRelativePath || file.name;
 
-/** A cell of a CSV file that no spreadsheet runs as a formula. */
+/** A cell of a CSV file that no spreadsheet runs as a formula, and no terminal as a command. */
 function cell(value) {
-  const text = String(value);
-  const safe = /^[=+\-@\t\r\n]/.test(text) ? `'${text}` : text;
+  const text = String(value).replace(/\p{Cc}/gu, "\ufffd"); // such as ESC and BEL in the name of a file
+  const safe = /^[=+\-@]/.test(text) ? `'${text}` : text;
   return `"${safe.replaceAll('"', '""')}"`;
 }
 

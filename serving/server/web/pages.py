@@ -22,13 +22,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from imgpipe.models.files.described_files import FEATURE_VECTORS, MANIFEST, VOCABULARY
-from imgpipe.serving.server.calls import Call, Calls
+from imgpipe.serving.server.calls import Call, Calls, Place
 from imgpipe.serving.server.rest.requests import Bodies, json_response, plain_route
 from imgpipe.serving.server.settings import Distribution, ReadDistribution
 from imgpipe.serving.server.status import invalid
 
 if TYPE_CHECKING:  # the page of a review needs no TensorFlow
-    from imgpipe.serving.server.manager import Core
+    from imgpipe.serving.server.manager import ModelManager
     from imgpipe.serving.server.predict import Handle, Spec
 
 HEADERS = {
@@ -101,9 +101,9 @@ class Knowledge:
     """Answers what a version has learned, if `read` reads the distribution of its images."""
 
     def __init__(
-        self, read: ReadDistribution | None, core: Core, calls: Calls, bodies: Bodies
+        self, read: ReadDistribution | None, model: ModelManager, calls: Calls, bodies: Bodies
     ) -> None:
-        self._core = core
+        self._model = model
         self._calls = calls
         self._bodies = bodies
         self._read = None if read is None else lru_cache(_KEPT)(read)
@@ -115,7 +115,7 @@ class Knowledge:
         model, version = (request.query_params.get(name, "") for name in ("model", "version"))
         call = Call("REST", "Knowledge", model=model)
 
-        async def answered(data: bytes) -> Response:
+        async def answered(place: Place, data: bytes) -> Response:
             try:
                 spec = Spec(model, int(version) if version else None)
             except ValueError as error:
@@ -125,13 +125,13 @@ class Knowledge:
             work = partial(self._is_unlike, spec, data, call)
             if request.method != "POST":
                 work = partial(self._describe, spec)
-            return json_response(await self._calls.answer(call, work, len(data)))
+            return json_response(await self._calls.answer(call, place, work, len(data)))
 
         return await self._bodies.answer(request, call, answered)
 
     def _describe(self, spec: Spec) -> dict[str, object]:
         """Return what `GET` answers."""
-        with self._core.acquire(spec) as handle:
+        with self._model.acquire(spec) as handle:
             classes = _classes(handle.folder)
             tells = self._distribution(handle) is not None
             figures = _figures(handle.folder)
@@ -150,7 +150,7 @@ class Knowledge:
         `FeatureDistribution.far`, the limit for single images in a log of thousands, would let
         plain photographs of other things pass, because few held-out images set it far away.
         """
-        with self._core.acquire(spec) as handle:
+        with self._model.acquire(spec) as handle:
             distribution = self._distribution(handle)
             if distribution is None:
                 return {"unlike": False}

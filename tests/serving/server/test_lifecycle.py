@@ -8,11 +8,8 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import grpc
 import numpy as np
 import pytest
-from google.protobuf import text_format
-from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 
 from imgpipe.serving.client import (
     Client,
@@ -21,9 +18,9 @@ from imgpipe.serving.client import (
     Unavailable,
 )
 from imgpipe.serving.server.manager import ModelManager
+from imgpipe.serving.server.predict import Spec
 from imgpipe.serving.server.runtime import Runtime
 from imgpipe.serving.server.server import ModelServer
-from imgpipe.serving.server.settings import ModelConfig
 from imgpipe.serving.server.status import StatusError
 from imgpipe.serving.server.version import State
 from tests.serving.quick import POLL_S, Rest, quick
@@ -69,10 +66,9 @@ def served(serve, push, base):
 
 @pytest.fixture
 def bases(push, base, tmp_path):
-    """Return a folder with two base paths: `base` has the versions 1 to 3, `other` has 1."""
+    """Return a folder whose base path `base` has the versions 1 to 3."""
     for version in (1, 2, 3):
         push("half_plus_two", base, version)
-    push("half_plus_three", tmp_path / "other", 1)
     return tmp_path
 
 
@@ -139,7 +135,7 @@ def test_a_version_that_stays_incomplete_says_that_it_cannot_be_loaded_until_it_
 def test_a_request_during_a_swap_finds_the_new_version(push, base):
     """The new version becomes available, and the old one leaves, between two looks at them."""
     push("half_plus_two", base, 1)
-    manager = ModelManager(ModelConfig("m", base), Runtime, quick())
+    manager = ModelManager(Runtime, quick(model_name="m", model_base_path=str(base)))
     manager.poll()
     old = manager._versions[1]
 
@@ -158,10 +154,10 @@ def test_a_request_during_a_swap_finds_the_new_version(push, base):
             pass
 
     manager._versions = {1: old, 2: Arriving()}
-    with manager.acquire(None) as found:
+    with manager.acquire(Spec("m")) as found:
         assert found == "version 2"
     manager._versions = {}
-    manager.stop(5)
+    manager.stop()
 
 
 def test_swaps_under_load_fail_no_request(served, push, base, eventually):
@@ -373,92 +369,6 @@ def test_a_folder_of_one_model_is_served_alone(serve, push, base, tmp_path, name
     server, client = serve(base / name)
     server.wait_until_available(60)
     assert ask(server) == (number, 3.0) and states(client) == [(number, "AVAILABLE")]
-
-
-def config_of(name, path, more="") -> str:
-    return f'config {{ name: "{name}" base_path: "{path}" model_platform: "tensorflow" {more} }}'
-
-
-def reload(server, *models) -> None:
-    """Reload the texts of models, with the stub of TensorFlow Serving."""
-    request = model_management_pb2.ReloadConfigRequest()
-    text_format.Parse(f"model_config_list {{ {' '.join(models)} }}", request.config)
-    with grpc.insecure_channel(server.target) as channel:
-        model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest(request)
-
-
-@pytest.fixture
-def reloading(serve, bases):
-    """Return a server that allows reloads, with version 3 of `m`, and the folder."""
-    server, _ = serve(enable_reload_config_rpc=True)
-    server.wait_until_available(60)
-    return server, bases
-
-
-def test_reload_swaps_the_model_and_blocks_until_it_answers(reloading):
-    server, bases = reloading
-    two = "model_version_policy { latest { num_versions: 2 } }"
-    reload(server, config_of("m", bases / "base", two))
-    assert ask(server) == (3, 3.0) and ask(server, version=2) == (2, 3.0)
-    reload(server, config_of("other", bases / "other"))
-    assert ask(server, "other") == (1, 4.0), "available at once"
-    with pytest.raises(NotFound, match=r"Latest\(m\)"):
-        ask(server)
-
-
-def test_what_tensorflow_serving_can_do_alone_is_refused_and_changes_nothing(reloading):
-    server, bases = reloading
-    m = config_of("m", bases / "base")
-    specific = "model_version_policy { specific { versions: 1 } }"
-    label = 'version_labels { key: "stable" value: 3 }'
-    for models, words in (
-        ([m, config_of("other", bases / "other")], "one model, .* Received: m, other. TensorFlow"),
-        ([], "Received: none. TensorFlow Serving"),
-        ([config_of("m", bases / "base", specific)], "does not serve specific of model m. Tensor"),
-        ([config_of("m", bases / "base", label)], "does not serve version_labels of model m. Ten"),
-        ([config_of("m", "base")], "expected an absolute path"),
-        ([m.replace("tensorflow", "torch")], 'model_platform: "tensorflow". Received: torch'),
-    ):
-        with pytest.raises(grpc.RpcError, match=words) as refused:
-            reload(server, *models)
-        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        assert ask(server) == (3, 3.0)
-
-
-def test_reload_says_why_the_model_does_not_answer(reloading):
-    server, bases = reloading
-    (bases / "bad" / "1").mkdir(parents=True)
-    (bases / "bad" / "1" / "saved_model.pb").write_bytes(b"no graph")
-    (bases / "empty").mkdir()
-    for name, words in (
-        ("bad", "INVALID_ARGUMENT"),
-        ("nope", "nope cannot be read .No such file"),
-        ("empty", "no complete version"),
-    ):
-        with pytest.raises(grpc.RpcError, match=rf"did not become available: {name}: .*{words}"):
-            reload(server, config_of(name, bases / name))
-
-
-def test_changes_of_the_config_file_apply_unless_it_is_invalid(bases, eventually):
-    file = bases / "models.config"
-
-    def write(name: str) -> None:
-        file.write_text(f"model_config_list {{ {config_of(name, bases / name)} }}")
-
-    write("base")
-    settings = quick(model_config_file=str(file), model_config_file_poll_wait_seconds=POLL_S)
-    with ModelServer(settings=settings) as server:
-        server.wait_until_available(60)
-        for invalid in ("model_config_list { nonsense", ""):  # an editor may empty the file first
-            file.write_text(invalid)
-            time.sleep(3 * POLL_S)
-            assert ask(server, "base") == (3, 3.0)
-        write("other")
-        eventually(lambda: server.core.model.config.name == "other")
-        server.wait_until_available(60)
-        assert ask(server, "other") == (1, 4.0)
-        with pytest.raises(NotFound, match="base"):
-            ask(server, "base")
 
 
 def test_the_server_listens_on_127_0_0_1_only(half):

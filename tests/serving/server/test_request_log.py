@@ -12,21 +12,24 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.serving import tensors
 from imgpipe.serving.server import request_log
 from imgpipe.serving.server.request_log import RequestLog
+from imgpipe.serving.server.writer import Writer
 from tests.serving.quick import quick
 
+WRITER = Writer()
 _SECRET = b"\xff\xd8\xff a face"
 
 
 def log_of(folder, **changes):
     """Return a log in a folder that keeps all requests."""
     usual = {"request_log_prefix": str(folder / "m"), "request_log_sampling_rate": 1.0}
-    return RequestLog(quick(**usual | changes))
+    return RequestLog(quick(**usual | changes), WRITER)
 
 
 def record(log, times: int, **inputs) -> None:
     arrays = {name: tensors.as_array(value) for name, value in inputs.items()}
     for _ in range(times):
         log.record(arrays, predict_pb2.PredictResponse())
+    WRITER.flush()
 
 
 def records(folder):
@@ -70,6 +73,7 @@ def test_images_are_left_out_unless_the_option_is_set(tmp_path, images):
 def test_the_outputs_that_a_request_asks_for_are_recorded(tmp_path):
     log = log_of(tmp_path)
     log.record({}, predict_pb2.PredictResponse(), ["label"])
+    WRITER.flush()
     log.close()
     ((content,), _) = records(tmp_path)
     logged = prediction_log_pb2.PredictionLog.FromString(content).predict_log
@@ -122,9 +126,10 @@ def test_a_full_disk_costs_no_earlier_record(tmp_path, monkeypatch, caplog):
         assert len(records(tmp_path)[0]) == 10
         assert all(file.stat().st_size for file in tmp_path.glob("*.tfrecord"))
         disk.setattr(request_log, "_PAUSE_S", 60.0)
-        caplog.clear()
+        before = WRITER.dropped
         record(log, 3)
-        assert caplog.text.count("No space left") == 1
+        assert WRITER.dropped == before + 3
+    assert caplog.text.count("No space left") == 1, "they are counted, and told once"
     record(log, 1)
     assert len(records(tmp_path)[0]) == 10, "nothing is written during the pause"
     log.close()
@@ -134,4 +139,4 @@ def test_a_log_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").touch()
     for prefix, words in ((tmp_path, "Received a folder"), (tmp_path / "file" / "m", "cannot be")):
         with pytest.raises(ConfigError, match=words):
-            RequestLog(quick(request_log_prefix=str(prefix)))
+            RequestLog(quick(request_log_prefix=str(prefix)), WRITER)

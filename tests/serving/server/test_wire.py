@@ -8,8 +8,6 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
-    model_management_pb2,
-    model_service_pb2_grpc,
     prediction_service_pb2_grpc,
 )
 
@@ -30,11 +28,6 @@ def channel(half):
 @pytest.fixture(scope="module")
 def stub(channel):
     return prediction_service_pb2_grpc.PredictionServiceStub(channel)
-
-
-@pytest.fixture(scope="module")
-def models_stub(channel):
-    return model_service_pb2_grpc.ModelServiceStub(channel)
 
 
 def refusal(call, request) -> tuple[Code, str]:
@@ -111,6 +104,7 @@ def test_invalid_images_are_refused_with_a_message_of_one_line(images, data, wor
         "tensorflow.serving.PredictionService/Regress",
         "tensorflow.serving.PredictionService/MultiInference",
         "inference.GRPCInferenceService/ModelInfer",
+        "tensorflow.serving.ModelService/HandleReloadConfigRequest",
         "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     ],
 )
@@ -165,13 +159,6 @@ def test_refused_metadata(stub, fields, model, code, words):
     request.model_spec.name = model
     found, message = refusal(stub.GetModelMetadata, request)
     assert found is code and words in message
-
-
-def test_reload_is_refused_unless_enabled(models_stub):
-    code, message = refusal(
-        models_stub.HandleReloadConfigRequest, model_management_pb2.ReloadConfigRequest()
-    )
-    assert code is Code.PERMISSION_DENIED and "not enabled" in message
 
 
 def test_long_messages_are_cut_at_1024_bytes(stub):

@@ -1,15 +1,13 @@
-"""Connections: slow, large and malformed ones, TLS, a port in use, and stopping the server."""
+"""Connections: slow, large and malformed ones, a port in use, and stopping the server."""
 
 import http.client
 import socket
 import threading
 import time
 
-import grpc
 import pytest
 
 from imgpipe.serving.server import ports
-from imgpipe.serving.server.rest import port, requests
 
 GOOD = {"instances": [1]}
 HEAD = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: localhost\r\n"
@@ -29,62 +27,14 @@ def talk(port: int, *parts: bytes, timeout: float = 20.0) -> bytes:
         return found
 
 
-def test_connections_with_an_incomplete_head_are_closed(serve, monkeypatch):
-    monkeypatch.setattr(port, "HEAD_S", 0.3)
-    server = serve()
-    for parts in ([], [HEAD], [b"G"]):
-        assert talk(server.port, *parts) == b""
-    assert server.predict(GOOD).status == 200
-    # A connection that has served a request may be idle for longer than HEAD_S.
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
-    for _ in range(2):
-        connection.request("GET", "/v1/health/live")
-        assert connection.getresponse().read() == b'{"live":true}'
-        time.sleep(0.5)
-    connection.close()
-
-
-def test_connections_without_a_request_make_room_for_new_ones(serve, monkeypatch, eventually):
+def test_too_many_connections_are_answered_503(serve, monkeypatch):
     monkeypatch.setattr(ports, "MAX_CONNECTIONS", 4)
     server = serve()
-    silent = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(3)]
-    eventually(lambda: server.server._rest.connections == 3)
-    assert server.predict(GOOD).status == 200
-    assert silent[0].recv(1) == b"", "the oldest one was closed"
-    for connection in silent[1:]:
-        connection.sendall(b"GET /v1/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    silent = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(4)]
+    assert server.predict(GOOD).status == 503
     for connection in silent:
         connection.close()
-
-
-def test_health_checks_are_answered_while_all_connections_have_a_request(
-    serve, monkeypatch, eventually
-):
-    monkeypatch.setattr(ports, "MAX_CONNECTIONS", 3)
-    server = serve()
-    body = b"Content-Length: 17\r\n\r\n"
-    busy = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(2)]
-    for connection in busy:
-        connection.sendall(HEAD + body)
-    eventually(lambda: server.server._rest.running == 2)
-    refused = server.predict(GOOD)
-    assert refused.status == 503 and refused.error() == "Too many connections. Try again later."
-    assert server.get("/v1/health/ready").status == 200
-    for connection in busy:
-        connection.sendall(b'{"instances":[1]}')
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
-        connection.close()
-
-
-def test_readiness_tells_that_grpc_accepts_no_more_connections(serve, eventually):
-    server = serve(grpc_channel_arguments="grpc.max_allowed_incoming_connections=1")
-    assert server.get("/v1/health/ready").status == 200
-    with grpc.insecure_channel(server.server.target) as channel:
-        grpc.channel_ready_future(channel).result(10)
-        eventually(lambda: server.get("/v1/health/ready").status == 503)
-        assert server.get("/v1/health/live").status == 200
-    eventually(lambda: server.get("/v1/health/ready").status == 200)
+    assert server.predict(GOOD).status == 200
 
 
 def test_a_body_that_does_not_arrive_is_answered_408(serve):
@@ -94,30 +44,12 @@ def test_a_body_that_does_not_arrive_is_answered_408(serve):
     assert server.predict(GOOD).status == 200
 
 
-def test_chunks_beyond_the_limit_are_answered_413(rest, monkeypatch):
-    monkeypatch.setattr(requests, "MAX_BODY_BYTES", 100_000)
-    server = rest
+def test_chunks_beyond_the_limit_are_answered_413(serve):
+    server = serve(max_body_bytes=100_000)
     chunk = b"ffff\r\n" + b" " * 0xFFFF + b"\r\n"
     answer = talk(server.port, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", chunk, chunk)
     assert answer.startswith(b"HTTP/1.1 413")
     assert server.predict(GOOD).status == 200
-
-
-@pytest.mark.parametrize(
-    "sent",
-    [
-        HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * 5000,
-        HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1;extension=1\r\n \r\n" * 5000,
-        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"a:b\r\n" * 1500 + b"\r\n",
-    ],
-    ids=["chunks", "extensions", "headers"],
-)
-def test_requests_of_very_many_small_parts_are_refused(rest, sent):
-    """Chunks of a byte, 7 MB together, held up all other clients for a minute."""
-    answer = talk(rest.port, sent)
-    assert answer.startswith(b"HTTP/1.1 400")
-    assert b"more than 1,000 headers, or as many chunks of less than 1,024 bytes" in answer
-    assert rest.predict(GOOD).status == 200
 
 
 @pytest.mark.parametrize("size", [1, 4096])

@@ -222,11 +222,11 @@ def test_a_folder_becomes_a_table_and_a_csv_file_without_formulas(page, photos, 
     assert head == ["file", "label", "probability", "version", "note", "error"]
     assert found[1] == "'=1+1" and float(found[2]) > 0.9 and found[3] == "1"
     assert found[4] == "unlike all that the model has learned"
-    names = ["=1", "+1", "-1", "@a", "\t=1", '"', "a,b"]
+    names = ["=1", "+1", "-1", "@a", "\t=1", '"', "a,b", "\x1b]0;x\x07"]
     rows = json.dumps([{"path": name} for name in names])
     text = page.run(f"import('/web/folder.js').then((module) => module.csv({rows}))")
     written = [row[0] for row in csv.reader(io.StringIO(text, newline=""))][1:]
-    assert written == ["'=1", "'+1", "'-1", "'@a", "'\t=1", '"', "a,b"]
+    assert written == ["'=1", "'+1", "'-1", "'@a", "\ufffd=1", '"', "a,b", "\ufffd]0;x\ufffd"]
 
 
 def test_several_images_after_one_come_into_view_and_are_sorted(page, photos):
