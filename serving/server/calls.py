@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from imgpipe.models.machine import process
+from imgpipe.models.machine.system import processors
 from imgpipe.serving.server import status
-from imgpipe.serving.server.runtime import calls_at_once
 from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import Code, StatusError, overloaded
 
@@ -171,7 +171,7 @@ class Calls:
     def __init__(
         self, settings: Settings, observers: tuple[Callable[[Call], None], ...] = ()
     ) -> None:
-        cores = calls_at_once()
+        cores = processors()
         threads = settings.grpc_max_threads or _THREADS_PER_CORE * cores
         self._small = _started(threads, "request")
         self._large = _started(min(threads, cores), "large-request")
