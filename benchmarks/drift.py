@@ -50,15 +50,14 @@ class Asker:
         from imgpipe.serving import tensors
         from imgpipe.serving.server.request_log import RequestLog
         from imgpipe.serving.server.settings import Settings
-        from imgpipe.serving.server.writer import Writer
 
-        settings = Settings(
-            request_log_prefix=str(prefix),
-            request_log_sampling_rate=1.0,
-            request_log_images=True,
+        log = RequestLog(
+            Settings(
+                request_log_prefix=str(prefix),
+                request_log_sampling_rate=1.0,
+                request_log_images=True,
+            )
         )
-        writer = Writer()
-        log = RequestLog(settings, writer)
         for start in range(0, len(images), _BATCH):
             batch = [path.read_bytes() for path in images[start : start + _BATCH]]
             response = predict_pb2.PredictResponse()
@@ -67,7 +66,6 @@ class Asker:
             response.model_spec.name = "imgpipe"
             response.model_spec.version.value = self._number
             log.record({names.IMAGE_BYTES: np.array(batch, object)}, response)
-            writer.flush()
         log.close()
         return prefix
 

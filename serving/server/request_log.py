@@ -40,7 +40,8 @@ class RequestLog:
     """The request log of a server; requests are recorded in any thread, and one writes them.
 
     Args:
-        writer: Writes the records; where it has no room, they are dropped and counted.
+        writer: Writes the records, and drops and counts those for which it has no room; None writes
+            each at once.
         settings: The prefix of the files, the share of the requests, and whether images are kept.
             Otherwise strings, which may be or hold encoded images, and pixels are left out.
 
@@ -48,7 +49,7 @@ class RequestLog:
         ConfigError: The log cannot be written.
     """
 
-    def __init__(self, settings: Settings, writer: Writer) -> None:
+    def __init__(self, settings: Settings, writer: Writer | None = None) -> None:
         self._settings = settings
         self._writer = writer
         self._numbers = itertools.count()
@@ -105,7 +106,10 @@ class RequestLog:
         log.log_metadata.sampling_config.sampling_rate = rate
         log.log_metadata.timestamp_secs = int(time.time())
         record = log.SerializeToString()
-        self._writer.put(lambda: self.write(record), len(record))
+        if self._writer is None:
+            self.write(record)
+        else:
+            self._writer.put(lambda: self.write(record), len(record))
 
     def write(self, record: bytes) -> None:
         """Write a record, which is on disk when this returns.

@@ -83,12 +83,6 @@ class Writer:
         _log.warning("%d records or lines were not written: %s", dropped - self._told, why)
         self._told = dropped
 
-    def flush(self) -> None:
-        """Wait until all that waits has been written."""
-        written = threading.Event()
-        self._queue.put((written.set, 0))
-        written.wait()
-
     def close(self, seconds: float) -> None:
         """Write what waits, for at most some seconds."""
         try:

@@ -4,8 +4,8 @@ import { forTheModel } from "./encoding.js";
 
 const GONE = "The server cannot be reached. Check that it is still running, then try again.";
 const SIGNATURE = "serving_default";
-// The server takes 32 MiB (MAX_BODY_BYTES), in which base64 makes four bytes of three.
-const MOST_BYTES = ((32 << 20) * 3) / 4 - 1024;
+// The server takes 64 MiB (DEFAULT_MAX_BODY_BYTES), in which base64 makes four bytes of three.
+const MOST_BYTES = ((64 << 20) * 3) / 4 - 1024;
 
 /** An error whose message is written for the person at the page. */
 export class Refused extends Error {

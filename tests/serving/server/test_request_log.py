@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -10,26 +11,23 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.serving import tensors
-from imgpipe.serving.server import request_log
 from imgpipe.serving.server.request_log import RequestLog
 from imgpipe.serving.server.writer import Writer
 from tests.serving.quick import quick
 
-WRITER = Writer()
 _SECRET = b"\xff\xd8\xff a face"
 
 
 def log_of(folder, **changes):
     """Return a log in a folder that keeps all requests."""
     usual = {"request_log_prefix": str(folder / "m"), "request_log_sampling_rate": 1.0}
-    return RequestLog(quick(**usual | changes), WRITER)
+    return RequestLog(quick(**usual | changes))
 
 
 def record(log, times: int, **inputs) -> None:
     arrays = {name: tensors.as_array(value) for name, value in inputs.items()}
     for _ in range(times):
         log.record(arrays, predict_pb2.PredictResponse())
-    WRITER.flush()
 
 
 def records(folder):
@@ -73,7 +71,6 @@ def test_images_are_left_out_unless_the_option_is_set(tmp_path, images):
 def test_the_outputs_that_a_request_asks_for_are_recorded(tmp_path):
     log = log_of(tmp_path)
     log.record({}, predict_pb2.PredictResponse(), ["label"])
-    WRITER.flush()
     log.close()
     ((content,), _) = records(tmp_path)
     logged = prediction_log_pb2.PredictionLog.FromString(content).predict_log
@@ -112,31 +109,43 @@ def test_the_log_continues_after_its_files_are_deleted(tmp_path):
 
 
 def test_a_full_disk_costs_no_earlier_record(tmp_path, monkeypatch, caplog):
-    log = log_of(tmp_path, request_log_max_bytes=2_000)
+    """What cannot be written is dropped and counted, and told once."""
+    writer = Writer()
+    usual = {"request_log_prefix": str(tmp_path / "m"), "request_log_sampling_rate": 1.0}
+    log = RequestLog(quick(**usual), writer)
+    log.write(b"earlier")
 
     def fail(writer) -> None:
         raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
 
-    record(log, 10)
     with monkeypatch.context() as disk:
         disk.setattr(tf.io.TFRecordWriter, "write", lambda writer, record: None)
         disk.setattr(tf.io.TFRecordWriter, "flush", fail)
-        disk.setattr(request_log, "_PAUSE_S", 0.0)
         record(log, 100)
-        assert len(records(tmp_path)[0]) == 10
-        assert all(file.stat().st_size for file in tmp_path.glob("*.tfrecord"))
-        disk.setattr(request_log, "_PAUSE_S", 60.0)
-        before = WRITER.dropped
-        record(log, 3)
-        assert WRITER.dropped == before + 3
-    assert caplog.text.count("No space left") == 1, "they are counted, and told once"
-    record(log, 1)
-    assert len(records(tmp_path)[0]) == 10, "nothing is written during the pause"
+        writer.close(60)
+    assert writer.dropped == 100
+    assert caplog.text.count("No space left on device") == 1
+    assert len(records(tmp_path)[0]) == 1
+    assert all(file.stat().st_size for file in tmp_path.glob("*.tfrecord"))
+
+
+def test_a_stalled_disk_holds_no_request(tmp_path, monkeypatch):
+    """It held every answer."""
+    writer, released = Writer(), threading.Event()
+    usual = {"request_log_prefix": str(tmp_path / "m"), "request_log_sampling_rate": 1.0}
+    log = RequestLog(quick(**usual), writer)
+    with monkeypatch.context() as disk:
+        disk.setattr(tf.io.TFRecordWriter, "flush", lambda writer: released.wait(60))
+        record(log, 1200)  # more than wait at a time
+        assert 0 < writer.dropped < 300
+        released.set()
+        writer.close(60)
     log.close()
+    assert len(records(tmp_path)[0]) == 1200 - writer.dropped
 
 
 def test_a_log_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").touch()
     for prefix, words in ((tmp_path, "Received a folder"), (tmp_path / "file" / "m", "cannot be")):
         with pytest.raises(ConfigError, match=words):
-            RequestLog(quick(request_log_prefix=str(prefix)), WRITER)
+            RequestLog(quick(request_log_prefix=str(prefix)))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.serving.server.rest.requests import MAX_BODY_BYTES
 from imgpipe.serving.server.server import ModelServer
+from imgpipe.serving.server.settings import DEFAULT_MAX_BODY_BYTES
 from imgpipe.serving.server.web import pages
 from tests.serving.quick import quick
 
@@ -81,7 +81,7 @@ def test_no_example_and_no_notice_is_shown_unless_the_settings_say_so(page):
 
 def test_the_page_knows_the_largest_body_that_the_server_takes():
     script = (FOLDER / "server.js").read_text()
-    assert f"const MOST_BYTES = (({MAX_BODY_BYTES >> 20} << 20) * 3) / 4 - 1024;" in script
+    assert f"const MOST_BYTES = (({DEFAULT_MAX_BODY_BYTES >> 20} << 20) * 3) / 4 - 1024;" in script
 
 
 def test_other_files_of_the_package_cannot_be_read(page):
