@@ -42,8 +42,7 @@ _EXAMPLES = """Examples:\n
 @app.command("explain", rich_help_panel=options.SERVING, epilog=_EXAMPLES)
 def command(
     images: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="IMAGE", help="Images, or folders of images, to explain."),
+        list[Path] | None, typer.Argument(metavar="IMAGE", help="Images, or folders of images.")
     ] = None,
     model: options.ModelFolderOption = Path("imgpipe-out"),
     layer: Annotated[
