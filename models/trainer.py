@@ -24,7 +24,7 @@ from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.files.regular_files import local_path
 from imgpipe.models.head.answers import OutOfFold
-from imgpipe.models.head.calibration import calibrate, softmax
+from imgpipe.models.head.calibration import Calibration, calibrate, softmax
 from imgpipe.models.machine import progress
 from imgpipe.models.names import (
     FEATURES,
@@ -82,25 +82,20 @@ def run_fn(fn_args: Any) -> None:
     )
     # The search may have trained a network on other features.
     settings = replace(settings, features=trained.features or settings.features)
-    answers = trained.answers
-    answerable = answers.answerable
-    calibration = calibrate(
-        answers.logits[answerable],
-        answers.labels[answerable],
-        settings.unknown_rate,
-        "folds" if trained.by_folds else "validation",
-    )
+    calibration = _calibrated(trained, settings.unknown_rate)
+    progress.part("the export")
+    chosen = (calibration["temperature"], calibration["unknown_below"])
+    classifier = build_classifier(trained.layers, vocabulary, settings, *chosen)
+    distribution = trained.distribution or image_distribution(classifier, *files)
     history: History = {
         **trained.history,
         "calibration": calibration,
         "image_size": settings.size,
         "features": settings.largest_kind,
+        "tells_unlike": distribution is not None,
     }
     # JSON has no NaN, and readers other than Python's refuse a file that contains one.
     (run_dir / HISTORY_FILE).write_text(json.dumps(history, indent=1, allow_nan=False), "utf-8")
-    chosen = (calibration["temperature"], calibration["unknown_below"])
-    progress.part("the export")
-    classifier = build_classifier(trained.layers, vocabulary, settings, *chosen)
     write_parity(classifier, trained, fn_args.train_files, bank_uri, run_dir / PARITY_FILE)
     target = fn_args.serving_model_dir
     warmup_images = list(some_images(fn_args.eval_files, WARMUP_IMAGES).values())
@@ -109,10 +104,22 @@ def run_fn(fn_args: Any) -> None:
     write_digest(classifier, target, top_k=TOP_K, source=source, features=history["features"])
     network_file.save(classifier, settings, target)
     if names.VALIDATION in history["learned"]:
-        OutOfFold.of(answers, vocabulary, calibration).write(target)
-    distribution = trained.distribution or image_distribution(classifier, *files)
+        OutOfFold.of(trained.answers, vocabulary, calibration).write(target)
     if distribution is not None:
         distribution.save(target)
+
+
+def _calibrated(trained: Trained, unknown_rate: float) -> Calibration:
+    """Calibrate a network on its answers for images that it has not learned from."""
+    answers = trained.answers
+    answerable = answers.answerable
+    return calibrate(
+        answers.logits[answerable],
+        answers.labels[answerable],
+        unknown_rate,
+        "folds" if trained.by_folds else "validation",
+        None if answers.groups is None else answers.groups[answerable],
+    )
 
 
 def image_distribution(

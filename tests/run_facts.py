@@ -174,6 +174,7 @@ def history(**values: Any) -> History:
         "seconds": 4.2,
         "trained": "head",
         "image_size": 224,
+        "tells_unlike": True,
         "learned": {"train": 123},
         "cross_validation": folds(),
     }

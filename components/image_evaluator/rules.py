@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.formatting import interval_text, plural, text_below
 from imgpipe.components.image_evaluator.decision import (
@@ -26,11 +28,15 @@ from imgpipe.components.image_evaluator.decision import (
 )
 from imgpipe.components.image_evaluator.settings import EvaluateSettings
 from imgpipe.models import names
-from imgpipe.models.head.certainty import CHANCE, interval, paired_answers
+from imgpipe.models.head.certainty import CHANCE, interval, paired_answers, wanted_size
 from imgpipe.models.training.history import Folds
 
 #: Tolerance of every comparison with a limit: 0.97 - 0.01 is less than 0.96 in float64.
 SLACK = 1e-6
+#: How far below the threshold the interval of an accuracy that reaches it may begin: 20 independent
+#: images then bless one in six models of 0.85 at 0.9, and 100 one in ten; see docs/benchmarks.md,
+#: "Intervals and refusals".
+WIDEST: Final = 0.15
 #: Lowest recall that every class must be able to have, as a share of the threshold.
 _FLOOR = 0.25
 #: Lowest recall that a class must be able to have if it is never predicted, as a share of the
@@ -119,6 +125,32 @@ def _threshold(evidence: Evidence) -> Ruling:
         accuracy,
         accuracy - threshold,
     )
+
+
+def _evidence(evidence: Evidence) -> Ruling | None:
+    """Refuse an accuracy that is high enough, but whose interval cannot carry the decision.
+
+    The interval has to begin above the accuracy of always answering the commonest class, and not
+    far below the threshold.
+    """
+    answers = evidence.deciding
+    if evidence.demands_nothing or not len(answers):
+        return None
+    threshold = evidence.settings.threshold
+    accuracy = float(answers.right.mean())
+    commonest = np.bincount(answers.labels).max() / len(answers)
+    least = max(threshold - WIDEST, float(commonest))
+    low = evidence.decided_by["ci95"][0]
+    text = f"the interval begins at {low:.2f}; it has to begin above {least:.2f}"
+    if low > least or accuracy < threshold - SLACK or accuracy <= commonest:
+        return _ruling(text, "", low, low - least)
+    known = answers.independent()
+    in_families = known < len(answers)
+    nouns = ("family", "families") if in_families else ("image", "images")
+    more = plural(max(wanted_size(accuracy, least, in_families) - known, 1), *nouns)
+    judged_by = f"{plural(known, *nouns)} {evidence.judged_by}"
+    reason = f"it cannot be judged: {judged_by}; about {more} more would do"
+    return _ruling(f"{text}: {_figures(evidence)}", reason, low, low - least)
 
 
 def _class_recall(evidence: Evidence) -> Ruling | None:
@@ -262,6 +294,7 @@ def _served(evidence: Evidence) -> Ruling:
 #: The rules by the name under which a decision lists them, in the order of its reasons.
 RULES: dict[str, Callable[[Evidence], Ruling | None]] = {
     "threshold": _threshold,
+    "evidence": _evidence,
     "class_recall": _class_recall,
     "commonest_class": _commonest_class,
     "last_version": _last_version,
@@ -274,6 +307,7 @@ NO_THRESHOLD: Final = ("--set", "evaluate.threshold=0")
 #: publishes a model that cannot be served.
 PASSING: dict[str, tuple[str, ...]] = {
     "threshold": ("--set", "evaluate.threshold={reached:g}"),
+    "evidence": NO_THRESHOLD,
     "class_recall": NO_THRESHOLD,
     "commonest_class": NO_THRESHOLD,
     "last_version": ("--set", "evaluate.max_drop=1"),

@@ -46,6 +46,7 @@ def run_findings(facts: Facts) -> list[Finding]:
         *_never_right(facts),
         *_test_below(facts),
         *_divided_families(facts),
+        *_tells_no_unlike(facts),
         *_bank(facts),
     ]
 
@@ -168,6 +169,18 @@ def _bank(facts: Facts) -> Iterator[Finding]:
     bank = facts["bank"]
     if bank is not None and "bank.budget" in bank["note"]:
         yield make_finding("bank", bank["note"])
+
+
+def _tells_no_unlike(facts: Facts) -> Iterator[Finding]:
+    """Say that the model answers for any image as if it were of one of its classes."""
+    training = facts["training"]
+    if training is not None and not training["tells_unlike"]:
+        yield make_finding(
+            "tells_no_unlike",
+            "the model cannot mark images that are unlike all from which it has learned, because "
+            "it has learned from too few images, or its features are too many",
+            ["add images: from ten of each class on, it can"],
+        )
 
 
 @dataclass(frozen=True)

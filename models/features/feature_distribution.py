@@ -26,9 +26,15 @@ from imgpipe.models.names import DISTRIBUTION_FILE
 #: Largest number of principal components; more do not detect other kinds of images better. See
 #: docs/benchmarks.md, "Constants of the code".
 _COMPONENTS: Final = 64
-_FEWEST_TRAIN: Final = 64
+#: Fewer images have no distribution: ten of each of two classes, without those of a fold.
+_FEWEST_TRAIN: Final = 12
 MOST: Final = 8_000  # images that are used, sampled evenly: 41 MB of the default features
-_FEWEST_HELD_OUT: Final = 50  # fewer images do not show which scores are usual
+#: With fewer held-out images, training images are held out in turn, too; with fewer scores in all,
+#: none are usual, and with fewer than the last number, the highest ones are extrapolated.
+_ENOUGH_HELD_OUT: Final = 50
+_FEWEST_SCORES: Final = 10
+_FEW_SCORES: Final = 100
+_MANY: Final = 500  # training images from which each fold has enough
 #: Most features of an image; the covariance of more takes over 130 MB.
 LONGEST: Final = 4096
 _SHRINKAGE: Final = 0.1  # share by which the covariance moves towards a multiple of the identity
@@ -147,17 +153,19 @@ def fit(
     names = np.arange(len(features)) if groups is None else groups[::step]
     described = _described(features, labels, names)
     scores = described.scores(held_out)
-    if len(scores) < _FEWEST_HELD_OUT and groups is not None:
+    if len(scores) < _ENOUGH_HELD_OUT and groups is not None:
         scores = np.concatenate([scores, _scores_in_turn(features, labels, names)])
-    if len(scores) < _FEWEST_HELD_OUT:
+    if len(scores) < (_FEWEST_SCORES if groups is not None else _ENOUGH_HELD_OUT):
         return None
     threshold = float(np.quantile(scores, _QUANTILE))
+    if len(scores) < _FEW_SCORES:
+        threshold = max(threshold, _exceeded_by(scores, 1 - _QUANTILE))
     return replace(
         described,
         threshold=threshold,
         held_out=len(scores),
         held_out_above=int((scores > threshold).sum()),
-        far=_far(scores),
+        far=_exceeded_by(scores, FAR_SHARE),
     )
 
 
@@ -166,10 +174,12 @@ def _scores_in_turn(features: Floats, labels: Integers, groups: Array) -> Floats
 
     Images of a group look alike, so that all of them are held out together and one has a score.
     """
-    fold = folds.assign(labels, groups.astype("S"), folds.FOLDS)
+    # With a tenth left out, a distribution of few images is more like that of all of them.
+    turns = folds.FOLDS if len(labels) > _MANY else 2 * folds.FOLDS
+    fold = folds.assign(labels, groups.astype("S"), turns)
     first = np.isin(np.arange(len(groups)), np.unique(groups, return_index=True)[1])
     scores: list[Floats] = [np.empty(0)]
-    for number in range(folds.FOLDS):
+    for number in range(turns):
         train = fold != number
         if train.sum() < _FEWEST_TRAIN:
             return scores[0]
@@ -222,14 +232,14 @@ def _divided(centred: Floats, axes: Floats) -> tuple[Floats, Floats]:
     return inside, _squared_lengths(centred) - _squared_lengths(inside)
 
 
-def _far(scores: Floats) -> float:
-    """Extrapolates the score that `FAR_SHARE` of the images of the same kind exceed.
+def _exceeded_by(scores: Floats, share: float) -> float:
+    """Extrapolates the score that a share of the images of the same kind exceed.
 
     The excesses over a high quantile are nearly exponential (peaks over threshold; Pickands 1975).
     """
     start = float(np.quantile(scores, 1 - _TAIL))
     excess = scores[scores > start] - start
-    return start + float(excess.mean()) * math.log(_TAIL / FAR_SHARE) if len(excess) else start
+    return start + float(excess.mean()) * math.log(_TAIL / share) if len(excess) else start
 
 
 def unit(features: Floats) -> Floats:

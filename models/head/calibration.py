@@ -1,7 +1,8 @@
 """What a probability means: temperature, threshold, and how probably a label is wrong.
 
 A calibrated classifier that answers with a probability of 0.8 is right in 80 % of these cases. The
-temperature and the threshold are both chosen on the held-out images that have judged the network.
+temperature and the threshold are both chosen on the held-out images that have judged the network. A
+temperature is used only if those of other folds lower the loss of these images by more than chance.
 Temperature scaling and the expected calibration error follow Guo et al. 2017; the error uses 15
 bins of equal width over the highest probability.
 
@@ -19,8 +20,10 @@ from typing import Annotated, Final, Literal
 import numpy as np
 from typing_extensions import TypedDict
 
-from imgpipe.models.arrays import Flags, Floats, Integers
+from imgpipe.models.arrays import Array, Flags, Floats, Integers
+from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.features.rows import blocks
+from imgpipe.models.head.certainty import CHANCE, standard_error
 
 BINS: Final = 15
 
@@ -34,6 +37,7 @@ _SPREAD: Final = 0.5
 #: classes, too; see docs/benchmarks.md, "Constants of the code". Also the number of logits that are
 #: converted at once, so that memory does not grow with the images.
 _MOST_LOGITS: Final = 2_000_000
+_MOST_JUDGED: Final = _MOST_LOGITS // FOLDS  # that tell whether a temperature is better
 
 
 class Calibration(TypedDict):
@@ -43,7 +47,10 @@ class Calibration(TypedDict):
         Literal["validation", "folds"],
         "The images that judged: validation, with a fifth of train or without, or all folds.",
     ]
-    temperature: Annotated[float, "Number by which the logits are divided."]
+    temperature: Annotated[
+        float,
+        "Number by which the logits are divided; 1 if none lowers the loss by more than chance.",
+    ]
     error_before: Annotated[float, "Expected calibration error without the division."]
     error_after: Annotated[float, "Expected calibration error with the division."]
     unknown_below: Annotated[
@@ -60,6 +67,7 @@ def calibrate(
     labels: Integers,
     unknown_rate: float,
     chosen_on: Literal["validation", "folds"] = "validation",
+    groups: Array | None = None,
 ) -> Calibration:
     """Chooses the temperature and the threshold on held-out images.
 
@@ -68,8 +76,11 @@ def calibrate(
         labels: Their label indices, integers [N], 0..C-1.
         unknown_rate: Largest share of images whose label may become "unknown", 0..1.
         chosen_on: What the images are, as it is recorded.
+        groups: Group of each image, [N]; None if each is a group by itself.
     """
-    temperature = fit_temperature(logits, labels)
+    groups = np.arange(len(labels)) if groups is None else groups
+    is_better = _lowers_loss(logits, labels, groups)
+    temperature = fit_temperature(logits, labels) if is_better else 1.0
     top, right = _answers(logits, labels, temperature)
     below = threshold(top, unknown_rate)
     is_known = top >= below
@@ -82,6 +93,29 @@ def calibrate(
         "unknown_share": float(1 - is_known.mean()),
         "known_accuracy": float(right[is_known].mean()) if is_known.any() else None,
     }
+
+
+def _lowers_loss(logits: Floats, labels: Integers, groups: Array) -> bool:
+    """Whether temperatures of other groups lower the loss of images by more than chance.
+
+    The temperature of all images is fitted to these, so that it always seems to lower their loss.
+    """
+    from scipy.special import ndtri
+
+    step = -(-logits.size // _MOST_JUDGED) or 1
+    logits = logits[::step]
+    labels = labels[::step]
+    names, number = np.unique(groups[::step], return_inverse=True)
+    if len(names) < FOLDS:
+        return False
+    gains = np.empty(len(labels))
+    for fold in range(FOLDS):
+        held = number % FOLDS == fold
+        temperature = fit_temperature(logits[~held], labels[~held])
+        before = cross_entropies(logits[held], labels[held])
+        gains[held] = before - cross_entropies(logits[held], labels[held], temperature)
+    by_chance = float(ndtri(1 - CHANCE)) * standard_error(gains, number)
+    return bool(gains.mean() > by_chance)
 
 
 def _answers(logits: Floats, labels: Integers, temperature: float) -> tuple[Floats, Flags]:

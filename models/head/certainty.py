@@ -18,6 +18,7 @@ from imgpipe.models.arrays import Array, Flags
 #: Probability with which an interval of 95 % misses the true value, and below which a difference
 #: is more than chance.
 CHANCE: Final = 0.05
+_MOST_WANTED: Final = 1_000  # images or families that are asked for
 
 
 class AccuracyFigures(TypedDict):
@@ -152,6 +153,24 @@ def interval(right: Flags, families: Array, chance: float = CHANCE) -> tuple[flo
     """
     size = effective_size(right, families, chance)
     return wilson(float(right.mean()) * size if size else 0, size, chance)
+
+
+def wanted_size(accuracy: float, least: float, in_families: bool) -> int:
+    """Return how many images, or equal families, have an interval that begins above a value.
+
+    Args:
+        accuracy: Accuracy of the answers, greater than `least`.
+        least: The value.
+        in_families: Whether families are counted, whose images are right or wrong together.
+    """
+    size = 1
+    low = 0.0
+    while low <= least and size < _MOST_WANTED:
+        size += 1
+        families = np.arange(size).repeat(2 if in_families else 1)
+        independent = effective_size(np.ones(len(families), np.bool_), families)
+        low = wilson(accuracy * independent, independent)[0]
+    return size
 
 
 def accuracy_figures(right: Flags, families: Array) -> AccuracyFigures:

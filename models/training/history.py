@@ -202,6 +202,9 @@ class History(NetworkHistory):
         str,
         "What the head of the exported network reads, as the setting `model.features` names it.",
     ]
+    tells_unlike: Annotated[
+        bool, "Whether the model can mark images that are unlike all from which it has learned."
+    ]
 
 
 def describe_tried(tried: Tried) -> str:

@@ -130,6 +130,12 @@ def _classifier(
         loaded = LoadedModel(Path(model).expanduser(), version, run)
         if loaded.notice:
             say(new_console(stderr=True), f"note: {loaded.notice}")
+        if not loaded.tells_unlike:
+            say(
+                new_console(stderr=True),
+                "note: this model cannot mark images that are unlike all that it has learned; it "
+                "learned from too few images for that",
+            )
         return loaded
     if run is not None:
         raise ConfigError(

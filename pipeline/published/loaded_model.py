@@ -152,6 +152,11 @@ class LoadedModel(Classifier):
         return self._model.notice
 
     @property
+    def tells_unlike(self) -> bool:
+        """Whether an answer says that an image is unlike all that the model has learned."""
+        return self._learned is not None
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Class names, in the order of the probabilities."""
         return self._model.vocabulary

@@ -224,11 +224,19 @@ def _calibrated(calibration: Calibration) -> str:
     answers = "the answers of a network that has not learned from the images"
     if calibration["chosen_on"] == "folds":
         answers = "the folds of train and validation"
-    text = (
-        f"The model was calibrated on {answers}: dividing the logits by a temperature of "
-        f"{calibration['temperature']:.2f} changed the expected calibration error from "
-        f"{share(calibration['error_before'])} to {share(calibration['error_after'])}."
-    )
+    if calibration["temperature"] == 1:
+        text = (
+            f"On {answers}, no temperature lowers the log loss by more than chance, so that none "
+            "is used; the expected calibration error is "
+            f"{share(calibration['error_after'])}."
+        )
+    else:
+        text = (
+            f"The model was calibrated on {answers}: dividing the logits by a temperature of "
+            f"{calibration['temperature']:.2f} lowers the log loss by more than chance; the "
+            f"expected calibration error was {share(calibration['error_before'])} and is "
+            f"{share(calibration['error_after'])}."
+        )
     if calibration["unknown_below"]:
         text += (
             f" If the highest probability is below {share(calibration['unknown_below'])}, the "

@@ -127,12 +127,13 @@ async function showKnowledge() {
   const name = $("model").value;
   const [newestVersion] = models.find((model) => model.name === name)?.versions ?? [];
   const version = $("version").value === ALL ? newestVersion : $("version").value;
-  const unknown = { classes: [], count: 0, figures: "" };
-  const { classes, count, figures } = version ? await knowledge({ model: name, version }) : unknown;
+  const unknown = { classes: [], count: 0, figures: "", tellsUnlike: false };
+  const { classes, count, figures, tellsUnlike } = version ? await knowledge({ model: name, version }) : unknown;
   const others = count > classes.length ? ` and ${count - classes.length} others` : "";
   const of = version === UNPUBLISHED ? "not published" : `version ${version}`;
   const accuracy = figures && ` ${figures[0].toUpperCase()}${figures.slice(1)}.`;
-  $("knows").textContent = count ? `Model ${name}, ${of}. Knows: ${classes.join(", ")}${others}.${accuracy}` : "";
+  const limit = tellsUnlike ? "" : " It cannot tell what is unlike all that it has learned.";
+  $("knows").textContent = count ? `Model ${name}, ${of}. Knows: ${classes.join(", ")}${others}.${accuracy}${limit}` : "";
   const either = new Intl.ListFormat("en", { type: "disjunction" }).format(classes);
   const what = count ? `photographs of ${either}${others}` : "images";
   $("invitation").textContent = `Drop ${what} here, or folders of them, or paste an image.`;

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.image_evaluator.rules import RULES, Evidence, decide
 from imgpipe.components.image_evaluator.settings import EvaluateSettings
 from imgpipe.models.training.history import Folds
-from tests.answer_tables import compared, counted
+from tests.answer_tables import answer, compared, counted, table
 from tests.declared import made
 
 _GOOD = Evidence(
@@ -37,6 +39,16 @@ def _good(
 ) -> Evidence:
     """Return the evidence of a model with these counts that is not compared; see `counted`."""
     return replace(_GOOD, answers=counted(images, right, vocabulary), compared=None)
+
+
+def _of_families(sizes: Sequence[int]) -> AnswerTable:
+    """Return right answers for families of these sizes, whose labels are 0 and 1 in turn."""
+    rows = []
+    for family, size in enumerate(sizes):
+        label = family % 2
+        group = b"film %d" % family
+        rows += [answer(len(rows) + n, label, label, group=group) for n in range(size)]
+    return table(("good", "defect"), *rows)
 
 
 def test_a_model_that_passes_every_rule_is_blessed_with_its_figures() -> None:
@@ -96,7 +108,22 @@ def _refused(evidence: Evidence) -> tuple[list[str], list[str]]:
             "342 of 360 images",
         ),
         (
-            _good([95, 5, 5], [95, 5, 0], _THREE),
+            _good([6, 5], [6, 5]),
+            "evidence",
+            "it cannot be judged: 11 images in validation; about 1 image more would do",
+        ),
+        (
+            _good([18, 2], [17, 2]),
+            "evidence",
+            "it cannot be judged: 20 images in validation; about 119 images more would do",
+        ),
+        (
+            replace(_GOOD, answers=_of_families([60, 60]), compared=None),
+            "evidence",
+            "it cannot be judged: 2 families in validation; about 13 families more would do",
+        ),
+        (
+            _good([60, 45, 5], [60, 45, 0], _THREE),
             "class_recall",
             "it never predicts 'defect', although 5 images of it were held out",
         ),
@@ -107,7 +134,7 @@ def _refused(evidence: Evidence) -> tuple[list[str], list[str]]:
             "of 30 images, 95 % interval 0.01–0.17",
         ),
         (
-            _good([300, 2, 30], [300, 0, 1], _THREE),
+            _good([200, 2, 30, 100], [200, 0, 1, 100], (*_THREE, "scratch")),
             "class_recall",
             "the recall of 'defect' in validation is surely below 0.225 (evaluate.min_recall): 1 "
             "of 30 images, 95 % interval 0.01–0.17",
@@ -154,26 +181,26 @@ def test_rulings_name_what_was_measured_the_worst_first() -> None:
     )
     decision = decide(evidence)
     assert [one["rule"] for one in decision["rulings"]] == [
-        *("class_recall", "commonest_class", "threshold", "last_version", "serving")
+        *("class_recall", "commonest_class", "evidence", "threshold", "last_version", "serving")
     ]
     assert decision["rulings"][0]["text"] == (
         "the class with the fewest right answers in cross-validation is 'defect': 0.000 (0 of 18 "
         "images, 95 % interval 0.00–0.18); a model is refused where that is surely below 0.225"
     )
-    assert "balanced accuracy 0.500" in decision["rulings"][2]["text"]
-    assert decision["rulings"][3]["text"] == evidence.not_compared
+    assert "balanced accuracy 0.500" in decision["rulings"][3]["text"]
+    assert decision["rulings"][4]["text"] == evidence.not_compared
     assert decision["balanced"] == 0.5
 
 
 @pytest.mark.parametrize(
     "evidence",
     [
-        _good([18, 2], [17, 2]),
+        _good([10, 10], [9, 10]),
         _good([40, 20], [36, 18]),
         _good([45, 4, 11], [45, 0, 11], _THREE),
         _folds([70, 70, 10], [70, 70, 0], _THREE, unlearned=[[2, 10]]),
     ],
-    ids=["commonest by one", "at the threshold", "four images", "unlearned"],
+    ids=["narrow enough", "at the threshold", "four images", "unlearned"],
 )
 def test_a_model_at_a_limit_passes(evidence: Evidence) -> None:
     assert decide(evidence)["failed"] == []
@@ -209,3 +236,25 @@ def test_images_unlike_their_class_refuse_the_model_until_they_are_accepted() ->
     accepted = decide(replace(_GOOD, unlike=unlike, accepted=True))
     assert accepted["blessed"] is True
     assert f"{text}; they were accepted" in [one["text"] for one in accepted["rulings"]]
+
+
+def test_labels_by_chance_are_never_blessed() -> None:
+    """The labels of families are random, and a model answers alike for the images of a family."""
+    random = np.random.default_rng(0)
+    for draw in range(1000):
+        classes = int(random.integers(2, 6))
+        count = int(random.integers(1, 60))
+        sizes = np.ceil(random.pareto(random.uniform(0.5, 3), count) + 1).astype(int)
+        sizes = np.minimum(sizes, 200)
+        of_families = random.integers(0, classes, (2, count))
+        labels, predicted = (values.repeat(sizes) for values in of_families)
+        families = np.arange(count).repeat(sizes)
+        rows = [
+            answer(number, int(label), int(predicted[number]), group=b"%d" % families[number])
+            for number, label in enumerate(labels)
+        ]
+        vocabulary = [f"class {number}" for number in range(classes)]
+        threshold = float(random.choice([0.9, 0.8, 0.7]))
+        settings = EvaluateSettings(threshold=threshold)
+        decision = decide(Evidence(settings, table(vocabulary, *rows)))
+        assert not decision["blessed"], (draw, decision["figures"])

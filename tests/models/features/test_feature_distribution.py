@@ -59,6 +59,19 @@ def test_training_images_are_held_out_in_turn_if_there_are_too_few_others():
     assert feature_distribution.fit(rows, labels, others) is None
 
 
+@pytest.mark.parametrize("images", [20, 30, 60])
+def test_ten_images_of_a_class_tell_other_kinds(images):
+    shares = []
+    for seed in range(6):
+        rows, labels = features(1, images, 100 + seed)
+        found = feature_distribution.fit(rows, labels, rows[:0], np.arange(images))
+        same, other = (features(kind, 300, 300 + seed)[0] for kind in (1, 2 + seed))
+        shares.append((above(found, same) / 300, above(found, other) / 300))
+    false, detected = np.mean(shares, axis=0)
+    assert false < 0.1
+    assert detected > 0.9
+
+
 def test_images_of_a_group_are_held_out_together_and_counted_once():
     rows, labels = features(1, 100, seed=0)
     alone = feature_distribution.fit(rows, labels, rows[:0], np.arange(100))
@@ -69,7 +82,7 @@ def test_images_of_a_group_are_held_out_together_and_counted_once():
 
 
 @pytest.mark.parametrize(
-    ("train", "held_out", "dim"), [(63, 60, 8), (100, 49, 8), (100, 60, 0), (100, 60, 4097)]
+    ("train", "held_out", "dim"), [(11, 60, 8), (100, 49, 8), (100, 60, 0), (100, 60, 4097)]
 )
 def test_too_few_images_or_too_long_features_give_no_distribution(train, held_out, dim):
     rows, others = np.ones((train, dim)), np.ones((held_out, dim))

@@ -37,6 +37,21 @@ def test_an_overconfident_classifier_is_calibrated() -> None:
     assert (found["unknown_below"], found["unknown_share"]) == (0.0, 0.0)
 
 
+@pytest.mark.parametrize("count", [4, 30, 400, 4000])
+def test_a_calibrated_classifier_is_left_as_it_is(count: int) -> None:
+    temperatures = [
+        calibrate(*_drawn(count, 1.0, seed), unknown_rate=0.0)["temperature"] for seed in range(20)
+    ]
+    assert temperatures.count(1.0) >= 17  # one in twenty differs by chance
+
+
+def test_few_groups_give_no_temperature() -> None:
+    logits, labels = _drawn(400, 4.0)
+    films = np.arange(400) // 100
+    assert calibrate(logits, labels, 0.0, groups=films)["temperature"] == 1.0
+    assert calibrate(logits, labels, 0.0)["temperature"] > 2
+
+
 def test_the_calibration_error_is_the_mean_gap_by_bin() -> None:
     probabilities = np.array([[0.9, 0.1]] * 10 + [[0.4, 0.6]] * 10)
     labels = np.array([0] * 5 + [1] * 5 + [1] * 6 + [0] * 4)
