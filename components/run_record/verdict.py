@@ -175,12 +175,9 @@ def _tells_no_unlike(facts: Facts) -> Iterator[Finding]:
     """Say that the model answers for any image as if it were of one of its classes."""
     training = facts["training"]
     if training is not None and not training["tells_unlike"]:
-        yield make_finding(
-            "tells_no_unlike",
-            "the model cannot mark images that are unlike all from which it has learned, because "
-            "it has learned from too few images, or its features are too many",
-            ["add images: from ten of each class on, it can"],
-        )
+        sentence = "the model learned from too few images to mark those that are unlike all of them"
+        ways = ["add images: from ten of each class on, it can"]
+        yield make_finding("tells_no_unlike", sentence, ways)
 
 
 @dataclass(frozen=True)
