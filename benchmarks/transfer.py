@@ -27,7 +27,7 @@ from PIL import Image, ImageOps
 from benchmarks import common
 from benchmarks.common import Figure, ImageSet
 from imgpipe.components.common.image_file.pixels import Pixels, perceptual_hashes
-from imgpipe.components.feature_bank.axes import principal_axes
+from imgpipe.components.feature_bank.kept import principal_axes
 from imgpipe.components.image_filter.copies.search import find_near_duplicates, hash_table
 from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
 from imgpipe.components.image_filter.judge.image_row import ImageRow
@@ -133,7 +133,7 @@ class GroupedImages:
         with tempfile.TemporaryDirectory(prefix="imgpipe-bench-") as folder:
             file = Path(folder) / "axes.npz"
             pixels = preprocess.batch_decode(self.images.images[:_OF_AXES], settings.size)
-            np.savez(file, *principal_axes(pixels.numpy(), settings))
+            np.savez(file, *principal_axes(pixels.numpy(), FeatureExtractor(settings).feature_maps))
             return self._rows(FeatureExtractor(replace(settings, axes=str(file))))
 
     def _rows(self, extractor: FeatureExtractor) -> tuple[BankRows, float]:

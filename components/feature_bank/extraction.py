@@ -4,7 +4,7 @@ For a head that is solved, heads on a sample decide which features it reads.
 """
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import apache_beam as beam
@@ -26,6 +26,7 @@ from imgpipe.models.features.bank import (
     BankFacts,
     BankOrigin,
     BankRows,
+    FeatureDecision,
     JudgedFeatures,
     StoredFeatures,
     read_facts,
@@ -160,7 +161,7 @@ class ImageFeatures:
         features: URI of the artifact that is written.
         images: Number of images by split.
         origin: What the bank is made with.
-        tried: Features of which those of the bank were chosen.
+        decision: How the features were chosen; None without a choice.
         sampled: Views of samples, by the size of their images.
     """
 
@@ -169,7 +170,7 @@ class ImageFeatures:
     features: str
     images: Mapping[str, int]
     origin: BankOrigin
-    tried: Sequence[JudgedFeatures] = ()
+    decision: FeatureDecision | None = None
     sampled: Mapping[int, _Views] = field(default_factory=dict)
 
     def extract(self, pipeline: beam.Pipeline, share: float | None = None) -> None:
@@ -182,7 +183,7 @@ class ImageFeatures:
         facts: BankFacts = {
             **self.origin,
             **_stored(self.plan, self.images),
-            "tried": list(self.tried),
+            "decision": self.decision,
             "forward_passes": 0,
             "reused": 0,
         }
@@ -205,12 +206,13 @@ class ImageFeatures:
         head: ModelSettings,
         classes: int,
         larger: Iterator[StoragePlan],
+        keep: Callable[[HeadInput, list[JudgedFeatures]], FeatureDecision],
     ) -> None:
         """Extract the features with which a head is best over folds of a sample.
 
         The sample are at most `_SAMPLE` training images. Of the plans `larger`, for images that are
         larger from plan to plan, each is made and tried only where this is worth it; see
-        `feature_choice`.
+        `feature_choice`. What was decided is passed to `keep`.
         """
         rows, views = self._sample(pipeline, self.plan, classes)
         images = sum(self.images.values())
@@ -238,17 +240,23 @@ class ImageFeatures:
             }
             for head_input, judgement in choice.tried
         ]
-        chosen = _plan_for(choice.chosen, plans)
+        decision = keep(choice.chosen, tried)
         progress.part("")
         if len(plans) > 1:
-            progress.say(
-                f"Images of {_stored(chosen, self.images)['image_size']} pixels are taken."
-            )
+            progress.say(f"Images of {choice.chosen.image_size} pixels are taken.")
+        chosen = replace(self, plan=plans[choice.chosen.image_size], sampled=sampled)
+        chosen.extract_chosen(pipeline, choice.chosen.features, decision)
+
+    def extract_chosen(
+        self, pipeline: beam.Pipeline, features: str, decision: FeatureDecision
+    ) -> None:
+        """Extract the features that a head reads, which were chosen now or by an earlier run."""
+        chosen = replace(self.plan, kept=features)
         # Of many images, the store does not hold the other blocks either.
-        if chosen.block is not None and images > feature_choice.MANY_IMAGES:
+        if chosen.block is not None and sum(self.images.values()) > feature_choice.MANY_IMAGES:
             network = chosen.network.changed(features=chosen.kept)
             chosen = replace(chosen, network=network, sizes=chosen.recorded, kept="")
-        replace(self, plan=chosen, tried=tried, sampled=sampled).extract(pipeline)
+        replace(self, plan=chosen, decision=decision).extract(pipeline)
 
     def _expect(self, splits: Sequence[str], share: float | None) -> None:
         """Tell the display how many images there are, and the extractor how many views at most."""

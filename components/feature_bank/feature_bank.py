@@ -7,8 +7,10 @@ exceed the budget or the backbone itself is trained, the records hold no feature
 reads the images.
 """
 
+import functools
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import apache_beam as beam
 from tfx.dsl.component.experimental.annotations import (
@@ -24,8 +26,8 @@ from imgpipe.components.common.artifacts import DataBlessing, mark_examples, req
 from imgpipe.components.common.image_record import read_ingest_summary
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage import records
-from imgpipe.components.feature_bank.axes import RunAxes
 from imgpipe.components.feature_bank.extraction import ImageFeatures
+from imgpipe.components.feature_bank.kept import Kept
 from imgpipe.components.feature_bank.settings import BankPlan
 from imgpipe.components.feature_bank.storage import (
     StoragePlan,
@@ -73,8 +75,8 @@ def FeatureBank(
     images = {split: records.count(metadata.uri, split) for split in names.SPLITS}
     progress.total(sum(images.values()), "images")  # shown while the network is compiled
     bank_plan = BankPlan.from_json(settings)
-    axes = RunAxes(examples.uri, features.uri, images[names.TRAIN], bank_plan.axes)
-    network = axes.with_axes(BankNetwork.parse(bank_plan.network))
+    kept = Kept(examples.uri, features.uri, images[names.TRAIN], bank_plan.kept)
+    network = kept.with_axes(BankNetwork.parse(bank_plan.network))
     head = bank_plan.head
     store, budget = bank_plan.settings.store, bank_plan.settings.budget
     # Free space changes from run to run, so it is asked for here.
@@ -93,9 +95,7 @@ def FeatureBank(
     }
     bank = ImageFeatures(plan, examples.uri, features.uri, images, origin)
     if head:
-        solved = ModelSettings.from_mapping(json.loads(head))
-        larger = _larger_plans(bank, solved, axes)
-        bank.choose(beam_pipeline, solved, len(bank_plan.vocabulary), larger)
+        _extract_chosen(bank, kept, bank_plan, beam_pipeline)
     else:
         bank.extract(beam_pipeline)
     features.set_string_custom_property("covariance_axes", read_facts(features.uri)["axes"])
@@ -107,20 +107,47 @@ def _validation_drawn(examples_uri: str) -> bool:
     return ingested is not None and names.VALIDATION in SplitRule.from_json(ingested["rule"]).drawn
 
 
-def _larger_plans(bank: ImageFeatures, head: ModelSettings, axes: RunAxes) -> Iterator[StoragePlan]:
-    """Yield the plans for the larger sizes that at least half of the images have and that fit.
+def _extract_chosen(
+    bank: ImageFeatures, kept: Kept, bank_plan: BankPlan, pipeline: beam.Pipeline
+) -> None:
+    """Extract the features that an earlier run has chosen, or else choose them."""
+    earlier = kept.decision(bank_plan)
+    if earlier is not None:
+        chosen, decision = earlier
+        same_size = chosen.image_size == bank.plan.network.settings.size
+        plan = bank.plan if same_size else _plan_for_size(bank, kept, chosen.image_size)
+        if plan is not None:
+            progress.say(
+                f"The head reads {chosen.features} features of images of {chosen.image_size} "
+                f"pixels, as decided on {decision['time']} by {decision['images']:,} training "
+                "images."
+            )
+            replace(bank, plan=plan).extract_chosen(pipeline, chosen.features, decision)
+            return
+    head = ModelSettings.from_mapping(json.loads(bank_plan.head))
+    keep = functools.partial(kept.keep, bank_plan)
+    larger = _larger_plans(bank, head, kept)
+    bank.choose(pipeline, head, len(bank_plan.vocabulary), larger, keep)
 
-    A plan needs the network of its size, which takes seconds to build.
-    """
+
+def _larger_plans(bank: ImageFeatures, head: ModelSettings, kept: Kept) -> Iterator[StoragePlan]:
+    """Yield the plans for the larger sizes that at least half of the images have and that fit."""
     if not head.larger_sizes:
         return
-    usual_side = axes.training.usual_side()
+    usual_side = kept.training.usual_side()
     for size in head.larger_sizes:
-        if usual_side < size:
-            return
-        network = axes.with_axes(bank.plan.network.changed(image_size=size))
-        budget = bank.origin["budget_bytes"]
-        plan, why_less = make_plan(network, bank.plan.store, bank.images, budget)
-        if why_less:
+        plan = None if usual_side < size else _plan_for_size(bank, kept, size)
+        if plan is None:
             return
         yield plan
+
+
+def _plan_for_size(bank: ImageFeatures, kept: Kept, size: int) -> StoragePlan | None:
+    """Return the plan for another size of the images; None if its features exceed the budget.
+
+    It needs the network of its size, which takes seconds to build.
+    """
+    network = kept.with_axes(bank.plan.network.changed(image_size=size))
+    budget = bank.origin["budget_bytes"]
+    plan, why_less = make_plan(network, bank.plan.store, bank.images, budget)
+    return None if why_less else plan

@@ -39,7 +39,7 @@ class BankPlan(ComponentPlan):
         network: Description of the backbone, as `models.features.extractor.describe` returns it.
         weights_key: Fingerprint of weights and preprocessing: everything but the images, and the
             axes that are made of them, that decides the features.
-        axes: Folder of the axes of covariances, which are kept as the accepted schema is.
+        kept: Folder of what an output folder decides once; see `feature_bank.kept`.
         vocabulary: Class names in sorted order.
         head: JSON of the `ModelSettings` of a head that is solved, for which the features are
             chosen; "" when they are not.
@@ -48,6 +48,6 @@ class BankPlan(ComponentPlan):
     settings: BankSettings
     network: str
     weights_key: str
-    axes: str
+    kept: str
     vocabulary: tuple[str, ...]
     head: str = ""

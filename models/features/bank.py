@@ -61,6 +61,14 @@ class JudgedFeatures(StoredFeatures):
     ]
 
 
+class FeatureDecision(TypedDict):
+    """How the features of a bank were chosen, which later runs in the output folder keep."""
+
+    time: Annotated[str, "When, in local time: the run that was working then has decided."]
+    images: Annotated[int, "Number of training images by which it was decided."]
+    tried: Annotated[list[JudgedFeatures], "The features of which these were chosen."]
+
+
 class BankOrigin(TypedDict):
     """What a bank was made with."""
 
@@ -77,9 +85,8 @@ class BankOrigin(TypedDict):
 class BankFacts(BankOrigin, StoredFeatures):
     """The content of `bank.json`, which describes a feature bank."""
 
-    tried: Annotated[
-        list[JudgedFeatures],
-        "The features of which those of the bank were chosen; none if there was no choice.",
+    decision: Annotated[
+        FeatureDecision | None, "How the features were chosen; none if there was no choice."
     ]
     forward_passes: Annotated[int, "Images and views that went through the backbone."]
     reused: Annotated[int, "Images and views whose features were already stored."]
@@ -290,8 +297,12 @@ def read_rows(
         groups,
         separated,
         tuple(facts["sizes"]),
-        tuple(candidate["chosen"] for candidate in facts["tried"]),
+        tuple(candidate["chosen"] for candidate in _tried(facts)),
     )
+
+
+def _tried(facts: BankFacts) -> list[JudgedFeatures]:
+    return [] if facts["decision"] is None else facts["decision"]["tried"]
 
 
 def _read_features(table: Labelled, dim: int, folder: str) -> Array:

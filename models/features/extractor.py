@@ -15,7 +15,8 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -29,11 +30,12 @@ from imgpipe.models.machine import process, progress
 from imgpipe.models.machine.process import computed_ahead, has_gpu, images_at_once
 from imgpipe.models.machine.system import processor_features, processors
 from imgpipe.models.names import FEATURES
-from imgpipe.models.network.classifier import build_features
+from imgpipe.models.network.classifier import build_maps, features_of
 from imgpipe.models.network.covariance_pooling import axes_sha256, read_axes
 from imgpipe.models.settings.model import ModelSettings
 
 if TYPE_CHECKING:
+    import keras
     import tensorflow as tf
 
 _LONG: Final = 30.0  # seconds of work of which people are told before
@@ -215,11 +217,22 @@ class FeatureExtractor:
         return on_processor
 
     def _built(self) -> tuple[Any, Callable[..., tf.Tensor]]:
+        """Return the model that gives the features or activations, and the forward pass."""
         with self._lock:
             if self._model is None:
-                model = self.build()
-                self._model = model, self._compiled(model)
+                if self.layer:
+                    model = self.build()
+                    self._model = model, self._compiled(functools.partial(model, training=False))
+                else:
+                    model = self._pooling()
+                    self._model = model, self._compiled(self._pooled(model))
             return self._model
+
+    @property
+    def feature_maps(self) -> FeatureMaps:
+        """The backbone, which all extractors of the same weights, size and precision share."""
+        network = BankNetwork(replace(self.settings, axes=""), self.precision)
+        return _feature_maps(network, FeatureExtractor(*network).key(0))
 
     def build(self) -> Any:
         """Build a Keras model from pixels float32 [N, S, S, 3], 0..255, to float32 [N, dim].
@@ -228,21 +241,43 @@ class FeatureExtractor:
         """
         import keras
 
-        # A head that is trained on features of bfloat16 loses nothing when it is served on those of
-        # float32; what it gains is in docs/benchmarks.md, "Constants of the code".
-        with process.dtype_policy("mixed_bfloat16" if self.precision == "bfloat16" else "float32"):
-            pixels, maps, outputs = build_features(self.settings)
-            if self.layer:
-                outputs = layer_at(keras.Model(pixels, maps), self.layer).outputs[0]
-            return keras.Model(pixels, outputs)  # the name of an own network may be none for Keras
+        pixels, maps = self.feature_maps.pixels, self.feature_maps.maps
+        if self.layer:
+            outputs = layer_at(keras.Model(pixels, maps), self.layer).outputs[0]
+        else:
+            with _policy(self.precision):
+                outputs = features_of(self.settings, maps)
+        return keras.Model(pixels, outputs)  # the name of an own network may be none for Keras
 
-    def _compiled(self, model: Any) -> Callable[..., tf.Tensor]:
+    def _pooling(self) -> Any:
+        """Build the part from the feature maps to the features, float32 [N, dim]."""
+        import keras
+
+        with _policy(self.precision):
+            maps = [
+                keras.Input(each.shape[1:], dtype=each.dtype) for each in self.feature_maps.maps
+            ]
+            return keras.Model(maps, features_of(self.settings, maps))
+
+    def _pooled(self, pooling: Any) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Return the features of pixels as a function that uses the graph of the feature maps.
+
+        The graph is there already where axes were made of these maps.
+        """
+        graph = self.feature_maps.graph
+
+        def features(pixels: tf.Tensor) -> tf.Tensor:
+            maps = graph(pixels)
+            return pooling(maps if len(maps) > 1 else maps[0], training=False)
+
+        return features
+
+    def _compiled(self, compute: Callable[[tf.Tensor], tf.Tensor]) -> Callable[..., tf.Tensor]:
+        """Return the forward pass as a graph, with the augmentation before it."""
         import tensorflow as tf
 
         side = self.image_size
 
-        # On a CPU, XLA is slower for convolutions (tensorflow/tensorflow#62808); see
-        # docs/benchmarks.md, "Constants of the code".
         @tf.function(
             autograph=False,
             jit_compile=False,
@@ -254,7 +289,7 @@ class FeatureExtractor:
         )
         def forward(pixels: tf.Tensor, seeds: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
             shown = augmentation.augment(pixels, seeds, views, self.views)
-            values = tf.cast(model(shown, training=False), tf.float32)
+            values = tf.cast(compute(shown), tf.float32)
             limited = tf.clip_by_value(values, -_FLOAT16_LARGEST, _FLOAT16_LARGEST)
             return tf.cast(limited, tf.float16)
 
@@ -268,6 +303,51 @@ def _batch(rows: Sequence[tuple[tf.Tensor, int, int]]) -> tuple[tf.Tensor, list[
     pixels, seeds, numbers = zip(*rows, strict=True)
     with tf.device("CPU"):
         return tf.stack(pixels), list(seeds), list(numbers)
+
+
+@dataclass(frozen=True)
+class FeatureMaps:
+    """A frozen backbone in the precision in which features are computed.
+
+    Attributes:
+        pixels: Symbolic pixels [N, S, S, 3], 0..255.
+        maps: The feature maps of these that a head reads, as `classifier.build_maps` returns them.
+    """
+
+    pixels: keras.KerasTensor
+    maps: list[keras.KerasTensor]
+
+    @functools.cached_property
+    def graph(self) -> Callable[[tf.Tensor], list[tf.Tensor]]:
+        """The backbone as one graph, which is traced once: from pixels, float32, to the maps."""
+        import keras
+        import tensorflow as tf
+
+        network = keras.Model(self.pixels, self.maps)
+        # On a CPU, XLA is slower for convolutions (tensorflow/tensorflow#62808); see
+        # docs/benchmarks.md, "Constants of the code".
+        traced = tf.function(
+            lambda pixels: tf.nest.flatten(network(pixels, training=False)),  # one is no list
+            autograph=False,
+            jit_compile=False,
+        )
+        shape = [None, *self.pixels.shape[1:]]
+        return traced.get_concrete_function(tf.TensorSpec(shape, tf.float32))
+
+
+@functools.lru_cache(maxsize=2)  # two sizes of the images are compared at a time
+def _feature_maps(network: BankNetwork, key: str) -> FeatureMaps:
+    with _policy(network.precision):
+        return FeatureMaps(*build_maps(network.settings))
+
+
+def _policy(precision: str) -> AbstractContextManager[None]:
+    """Return the block in which layers are built for a precision.
+
+    A head that is trained on features of bfloat16 loses nothing when it is served on those of
+    float32; what it gains is in docs/benchmarks.md, "Constants of the code".
+    """
+    return process.dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
 
 
 #: The settings that determine the content of a feature bank.

@@ -162,14 +162,14 @@ def read(maps: Sequence[keras.KerasTensor], kind: str, axes: Sequence[Floats]) -
     return layers.Concatenate(dtype="float32", name=FEATURES)(blocks)
 
 
-def build_features(
+def build_maps(
     settings: ModelSettings, trainable: bool = False
-) -> tuple[keras.KerasTensor, list[keras.KerasTensor], keras.KerasTensor]:
-    """Build the network of the settings below the head.
+) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
+    """Build the backbone of the settings.
 
     Returns:
-        Pixels [N, S, S, 3], 0..255; the feature maps that the head reads, the last one first, or a
-        class token before it; and its features [N, D].
+        Pixels [N, S, S, 3], 0..255; and the feature maps that the head reads, the last one first,
+        or a class token before it.
 
     Raises:
         ConfigError: The head would read a class token, and the network has none.
@@ -196,7 +196,24 @@ def build_features(
         maps += [
             layer_graph.cut_layer(network, name, "model.features").outputs[0] for name in names
         ]
-    return pixels, maps, read(maps, kind, covariance_pooling.read_axes(settings))
+    return pixels, maps
+
+
+def build_features(
+    settings: ModelSettings, trainable: bool = False
+) -> tuple[keras.KerasTensor, list[keras.KerasTensor], keras.KerasTensor]:
+    """Build the network of the settings below the head: see `build_maps`, and its features [N, D].
+
+    Raises:
+        ConfigError: See `build_maps`.
+    """
+    pixels, maps = build_maps(settings, trainable)
+    return pixels, maps, features_of(settings, maps)
+
+
+def features_of(settings: ModelSettings, maps: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
+    """Return the features [N, D] that the head of the settings reads of feature maps."""
+    return read(maps, settings.largest_kind, covariance_pooling.read_axes(settings))
 
 
 def require_layers(settings: ModelSettings) -> None:
@@ -219,8 +236,7 @@ def backbone_of(settings: ModelSettings) -> keras.Model:
     """Build the backbone of the settings, from pixels to the maps that the head reads."""
     import keras
 
-    pixels, maps, _ = build_features(settings)
-    return keras.Model(pixels, maps)
+    return keras.Model(*build_maps(settings))
 
 
 def build_head(dim: int, classes: int, settings: ModelSettings) -> keras.Model:

@@ -262,9 +262,9 @@ class Places:
         return self.out / "schema" / SCHEMA_FILE
 
     @property
-    def axes(self) -> Path:
-        """Folder of the axes of covariances that FeatureBank has made."""
-        return self.out / "axes"
+    def features(self) -> Path:
+        """Folder of what FeatureBank decides once: axes of covariances, and what a head reads."""
+        return self.out / "features"
 
     @property
     def decision(self) -> Path:

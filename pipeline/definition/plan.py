@@ -19,8 +19,8 @@ What a change invalidates is decided here alone:
 A component also runs again where an artifact that it reads has changed. Which setting is in which
 field of `Plan` is listed in `tests/pipeline/test_plan.py`. Two stores are addressed by content, so
 that they need no key of a run: the inspection cache (`example_gen.inspection`) and the store of the
-feature bank (`models.features.extractor.FeatureExtractor.key`). The axes of covariances that a run
-keeps have a key beside them (`components.feature_bank.axes`).
+feature bank (`models.features.extractor.FeatureExtractor.key`). What FeatureBank decides once for
+an output folder has a key beside it (`components.feature_bank.kept`).
 
 TFX's resolvers, drivers and dynamic execution properties do not serve for this; docs/design.md says
 why.
@@ -253,7 +253,7 @@ def _bank_plan(config: Config, vocabulary: tuple[str, ...]) -> BankPlan:
         settings=config.bank.model_copy(update={"store": str(config.places.bank)}),
         network=describe(config.stored_features, config.bank.precision),
         weights_key=weights_key(config.stored_features, config.bank.precision),
-        axes=str(config.places.axes),
+        kept=str(config.places.features),
         vocabulary=vocabulary,
         # Without a choice of features, another setting of the head must not miss the cache.
         head=_json(asdict(config.settings)) if config.settings.chooses_features else "",

@@ -334,7 +334,7 @@ def outcome_again(run: PastRun, outcome_key: str, began: float) -> Run | None:
         "push": {**push, "status": push["status"].replace("pushed", "unchanged")},
         "cached": sorted(artifacts),
         # The repetition would find the features that the run computed in the bank.
-        "bank": {"forward_passes": 0, "reused": bank["forward_passes"] + bank["reused"]},
+        "bank": {**bank, "forward_passes": 0, "reused": bank["forward_passes"] + bank["reused"]},
         "timings": {"total_s": total, "import_s": 0.0, "components": {}},
     }
     return Run(run.folder, cast(RunSummary, content), exit_code=_exit_code(push), repeated=True)

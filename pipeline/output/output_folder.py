@@ -48,8 +48,8 @@ UNUSED = "artifacts of earlier runs"
 COPIES = "copies of images and models that have been read"
 LEFT = "temporary files of killed runs"
 _NAME = re.compile(r"(\d{8}-\d{6})(?:-(\d+))?")
-#: Folders in which a run writes files atomically: decisions, seals, schemas, axes, checkpoints.
-_UNFINISHED = ("", f"{ARTIFACT_ROOT}/*/*/", f"{RUNS}/*/", "schema/**/", "axes/")
+#: Folders in which a run writes files atomically: decisions, seals, schemas, features, checkpoints.
+_UNFINISHED = ("", f"{ARTIFACT_ROOT}/*/*/", f"{RUNS}/*/", "schema/**/", "features/")
 #: Outputs that are copies, with the last component of a run that reads them.
 _READERS = {
     "ImageExampleGen/examples": "ImageFilter",

@@ -78,7 +78,8 @@ class RunComparison(TypedDict):
     choices: Annotated[
         list[Change],
         "What differs of the models, decided by the images or by settings: features, size of the "
-        "images, and what was trained; see `model` and `training` of the summary.",
+        "images, when these were chosen, and what was trained; see `model`, `bank` and `training` "
+        "of the summary.",
     ]
     metrics: Annotated[
         dict[str, dict[str, MetricPair]],
@@ -199,6 +200,7 @@ def _choices(run: PastRun) -> dict[str, object]:
     return {
         "features of the head": summary["model"]["features"],
         "side of the images in pixels": summary["model"]["image_size"],
+        "when these were chosen": summary["bank"]["decided"],
         "trained": summary["training"]["trained"],
     }
 

@@ -45,6 +45,11 @@ class BankWork(TypedDict):
 
     forward_passes: Annotated[int, "Images and views that went through the backbone."]
     reused: Annotated[int, "Images and views whose features were already stored."]
+    decided: Annotated[
+        str,
+        "When the features that the head reads were chosen, in local time, by this run or an "
+        "earlier one in the output folder; empty if there was no choice.",
+    ]
 
 
 class RunSummary(TypedDict):
@@ -160,7 +165,12 @@ def _bank_work(facts: Facts, cached: bool) -> BankWork:
     """Count the forward passes of this run and the features that were reused."""
     bank = facts["bank"]
     if bank is None:
-        return {"forward_passes": 0, "reused": 0}
-    if cached:  # what an earlier run computed is read again by this one
-        return {"forward_passes": 0, "reused": bank["reused"] + bank["forward_passes"]}
-    return {"forward_passes": bank["forward_passes"], "reused": bank["reused"]}
+        return {"forward_passes": 0, "reused": 0, "decided": ""}
+    passes, reused = bank["forward_passes"], bank["reused"]
+    decision = bank["decision"]
+    return {
+        # What an earlier run computed is read again by this one.
+        "forward_passes": 0 if cached else passes,
+        "reused": reused + passes if cached else reused,
+        "decided": "" if decision is None else decision["time"],
+    }

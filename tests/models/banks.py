@@ -37,7 +37,7 @@ def write_facts(
         "views": 0,
         "bytes": 2 * sum(sizes),
         "axes": "",
-        "tried": [],
+        "decision": None,
         "forward_passes": 0,
         "reused": 0,
     }

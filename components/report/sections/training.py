@@ -11,7 +11,7 @@ from imgpipe.components.report.blocks import Context, section
 from imgpipe.components.report.commands import serve_command, would_more_help
 from imgpipe.components.report.pictures import plots
 from imgpipe.models import names
-from imgpipe.models.features.bank import BankFacts
+from imgpipe.models.features.bank import BankFacts, FeatureDecision
 from imgpipe.models.features.folds import FEWEST_MISTAKES
 from imgpipe.models.head.calibration import Calibration
 from imgpipe.models.head.solved_head import Solution
@@ -143,8 +143,8 @@ def _solved(
     more = would_more_help(solution)
     if more:
         yield show.Sentence(more)
-    if bank is not None and bank["tried"]:
-        yield show.Sentence(_choice_of_features(bank))
+    if bank is not None and bank["decision"] is not None and bank["decision"]["tried"]:
+        yield show.Sentence(_choice_of_features(bank, bank["decision"]))
     epoch = training["epochs"][0]
     reached = f"accuracy {share(epoch['accuracy'])}, loss {share(epoch['loss'])}"
     held_out = f"accuracy {share(epoch['val_accuracy'])}, loss {share(epoch['val_loss'])}"
@@ -155,12 +155,12 @@ def _solved(
     yield show.Sentence(f"Training images: {reached}. {others}")
 
 
-def _choice_of_features(bank: BankFacts) -> str:
+def _choice_of_features(bank: BankFacts, decision: FeatureDecision) -> str:
     """Say on which features heads were compared, and which were chosen.
 
     Larger images let the backbone compute more, by the square of their side.
     """
-    tried = bank["tried"]
+    tried = decision["tried"]
     size, first = bank["image_size"], tried[0]["image_size"]
     compared = ", ".join(
         f"“{one['features']}” at {one['image_size']} pixels {share(one['accuracy'])}"
@@ -170,7 +170,9 @@ def _choice_of_features(bank: BankFacts) -> str:
     meanings = " ".join(f"“{kind}” is {_KINDS[kind]}." for kind in kinds)
     text = (
         "Heads on different features were compared in cross-validation over training images: "
-        f"{compared}. {meanings} The run chose “{bank['features']}” at {size} pixels for the head. "
+        f"{compared}. {meanings} “{bank['features']}” at {size} pixels were chosen for the head, "
+        f"on {decision['time']} with {plural(decision['images'], 'training image')}. They are "
+        "chosen again when there are twice as many, or with other classes, splits or settings. "
         f"Features that cost more are tried only where it makes {FEWEST_MISTAKES} mistakes or "
         "more, and they have to be better by more than chance."
     )

@@ -25,9 +25,10 @@ from imgpipe.components.feature_bank.storage import (
     shared_extractor,
 )
 from imgpipe.models import names
-from imgpipe.models.features.bank import BankOrigin, read_rows
+from imgpipe.models.features.bank import BankOrigin, FeatureDecision, JudgedFeatures, read_rows
 from imgpipe.models.features.extractor import BankNetwork, FeatureExtractor
 from imgpipe.models.head import feature_choice
+from imgpipe.models.head.feature_choice import HeadInput
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.settings.network import ViewSpec
 from tests.images import encoded
@@ -128,6 +129,10 @@ _HALF, _NOISE = np.arange(60) % 2, np.random.default_rng(1).integers(0, 2, 60)
 _SEVERAL_MAPS = replace(_SETTINGS, features="conv1", views=ViewSpec(count=0))
 
 
+def _decided(chosen: HeadInput, tried: list[JudgedFeatures]) -> FeatureDecision:
+    return {"time": "2026-01-31 14:05:59", "images": _KEPT["train"], "tried": tried}
+
+
 def _chosen(folder: Path, labels: np.ndarray, larger: Sequence[int] = ()) -> tuple[str, dict]:
     """Choose the features of a bank of these labels; return the bank's folder and its facts."""
     store = folder / "store"
@@ -135,7 +140,7 @@ def _chosen(folder: Path, labels: np.ndarray, larger: Sequence[int] = ()) -> tup
     others = (_plan(replace(_SEVERAL_MAPS, image_size=size), 1e12, store)[0] for size in larger)
     uri = str(folder / "features")
     bank = ImageFeatures(plan, _examples(folder, labels), uri, _KEPT, _ORIGIN)
-    bank.choose(beam.Pipeline(), _SEVERAL_MAPS, 2, others)
+    bank.choose(beam.Pipeline(), _SEVERAL_MAPS, 2, others, _decided)
     return uri, records.read_json(f"{uri}/bank.json")
 
 
@@ -152,7 +157,7 @@ def test_the_head_reads_several_maps_where_they_make_it_better(
     assert facts["features"] == ("conv1" if sizes[1:] else "average")
     assert facts["image_size"] == 32
     assert facts["bytes"] == bytes_of(_KEPT, 0, sum(sizes)), "only what was kept"
-    assert [one["features"] for one in facts["tried"]] == ["average", "conv1"]
+    assert [one["features"] for one in facts["decision"]["tried"]] == ["average", "conv1"]
     assert (facts["forward_passes"], facts["reused"]) == (68, 0), "the sample is not repeated"
     assert read_rows(uri, "train", 2).features.shape == (60, sum(sizes))
     assert not Path(uri, "sample").exists()
@@ -163,7 +168,7 @@ def test_nothing_else_is_tried_where_the_head_on_the_last_map_is_good_enough(
 ) -> None:
     monkeypatch.setattr(feature_choice, "FEWEST_MISTAKES", 60)
     _, facts = _chosen(tmp_path, _HALF, larger=[48])
-    assert [one["features"] for one in facts["tried"]] == ["average"]
+    assert [one["features"] for one in facts["decision"]["tried"]] == ["average"]
 
 
 @pytest.mark.parametrize("chosen", [48, 64])
@@ -174,7 +179,7 @@ def test_larger_images_are_used_where_they_make_the_head_better(
     answers = [True, True, chosen == 64]
     monkeypatch.setattr(feature_choice, "better", lambda new, old, chance: answers.pop(0))
     uri, facts = _chosen(tmp_path, _NOISE, larger=[48, 64])
-    assert [one["image_size"] for one in facts["tried"]] == [32, 32, 48, 64]
+    assert [one["image_size"] for one in facts["decision"]["tried"]] == [32, 32, 48, 64]
     assert facts["image_size"] == chosen
     assert len(read_rows(uri, "validation", 2)) == 4
 

@@ -107,15 +107,17 @@ def test_the_features_that_were_tried_and_the_cost_of_larger_images_are_said():
     found = whole()
     tried = (("class_token", 224), ("tokens", 384))
     found["bank"] |= {"features": "tokens", "image_size": 384}
-    found["bank"]["tried"] = [
+    judged = [
         made(JudgedFeatures, features=kind, image_size=size, accuracy=0.9) for kind, size in tried
     ]
+    decided = {"time": "2026-01-31 14:05:59", "images": 1234, "tried": judged}
+    found["bank"]["decision"] = decided
     found["training"]["learned"] = {"train": 123, "validation": 40}
     text = read(found).text
     for words in (
         "“class_token” at 224 pixels 0.900, “tokens” at 384 pixels 0.900. “class_token” is the",
         "“tokens” is the class token and the mean of the last feature map",
-        "The run chose “tokens” at 384 pixels for the head.",
+        "“tokens” at 384 pixels were chosen for the head, on 2026-01-31 14:05:59 with 1,234",
         "For images of 384 instead of 224 pixels, the backbone computes 2.9 times as much",
         "images of train and validation: each image was answered",
     ):

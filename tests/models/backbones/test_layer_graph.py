@@ -151,7 +151,8 @@ def _called(side: int) -> keras.Model:
 @pytest.fixture
 def settings(request, monkeypatch) -> ModelSettings:
     """Return the settings of an own network that the function in `request.param` builds."""
-    module = ModuleType("networks_to_cut")
+    # By the name, since a network is built once in a process, and this module has no file.
+    module = ModuleType(f"networks_to_cut{request.param.__name__}")
     module.build = request.param
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return ModelSettings.from_mapping(

@@ -140,10 +140,11 @@ def test_features_that_float16_cannot_hold_are_refused(
         mean = keras.initializers.Constant(back / 3)
         return keras.Model(pixels, keras.layers.Conv2D(3, 1, kernel_initializer=mean)(x))
 
-    own = ModuleType("large_values")
+    # By another name, since a network is built once in a process, and this module has no file.
+    own = ModuleType("large_values" if refused else "usual_values")
     own.build = build
     monkeypatch.setitem(sys.modules, own.__name__, own)
-    settings = ModelSettings(builder="large_values:build", weights="none", image_size=8)
+    settings = ModelSettings(builder=f"{own.__name__}:build", weights="none", image_size=8)
     extractor = FeatureExtractor(settings, "float32")
     if not refused:
         extractor.extract(images, hashes, [[0]] * len(images))

@@ -1,4 +1,4 @@
-"""Tests of the axes of covariances: of which images they are, and when they are made anew."""
+"""Tests of what an output folder decides once: axes of covariances, and what a head reads."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,10 +10,12 @@ import pytest
 
 from imgpipe.components.common.image_record import INGEST_SUMMARY
 from imgpipe.components.common.storage import records
-from imgpipe.components.feature_bank import axes as module
-from imgpipe.components.feature_bank.axes import RunAxes
+from imgpipe.components.feature_bank import kept as module
+from imgpipe.components.feature_bank.kept import Kept
+from imgpipe.components.feature_bank.settings import BankPlan, BankSettings
 from imgpipe.models import names, preprocess
 from imgpipe.models.features.extractor import BankNetwork, FeatureExtractor
+from imgpipe.models.head.feature_choice import HeadInput
 from imgpipe.models.network.classifier import backbone_of, build_classifier
 from imgpipe.models.network.covariance_pooling import axes_in, axes_sha256, read_axes
 from imgpipe.models.settings.model import ModelSettings
@@ -29,7 +31,7 @@ _SETTINGS = ModelSettings(
 _IMAGES = [encoded(soft(seed, (32, 32))) for seed in range(40)]
 
 
-def _run(folder: Path, images: Sequence[bytes], seed: int = 0, held_out: int = 4) -> RunAxes:
+def _run(folder: Path, images: Sequence[bytes], seed: int = 0, held_out: int = 4) -> Kept:
     """Return the axes of a run of training images in an output folder, before they are made.
 
     Args:
@@ -54,15 +56,15 @@ def _run(folder: Path, images: Sequence[bytes], seed: int = 0, held_out: int = 4
                 }
                 writer.write(split, records.make(content))
     records.write_json(f"{uri}/{INGEST_SUMMARY}", {"rule": {"seed": seed}})
-    return RunAxes(uri, bank, len(images), str(folder / "axes"))
+    return Kept(uri, bank, len(images), str(folder / "features"))
 
 
-def _made(run: RunAxes, settings: ModelSettings = _SETTINGS) -> ModelSettings:
+def _made(run: Kept, settings: ModelSettings = _SETTINGS) -> ModelSettings:
     """Return settings with the axes of a run."""
     return run.with_axes(BankNetwork(settings, "float32")).settings
 
 
-def _sha256(run: RunAxes, settings: ModelSettings = _SETTINGS) -> str:
+def _sha256(run: Kept, settings: ModelSettings = _SETTINGS) -> str:
     return axes_sha256(read_axes(_made(run, settings)))
 
 
@@ -85,7 +87,7 @@ def test_they_are_the_principal_axes_of_the_training_images_with_the_lowest_hash
         np.testing.assert_allclose(projected, lengths[:12], rtol=1e-3, atol=1e-3)
         largest = columns[np.abs(columns).argmax(axis=0), np.arange(12)]
         assert (largest > 0).all()
-    with np.load(tmp_path / "axes" / "axes-32.npz") as kept:
+    with np.load(tmp_path / "features" / "axes-32.npz") as kept:
         digests = [hashlib.sha256(image).hexdigest().encode() for image in lowest]
         assert kept["hashes"].tolist() == digests
         assert kept["images"] == len(_IMAGES)
@@ -133,7 +135,7 @@ def test_images_that_may_be_held_out_in_another_division_have_no_part(tmp_path) 
 @pytest.mark.parametrize("damage", ["cut off", "another byte", "empty"])
 def test_a_damaged_file_is_made_anew(tmp_path, damage: str) -> None:
     first = _sha256(_run(tmp_path, _IMAGES))
-    file = tmp_path / "axes" / "axes-32.npz"
+    file = tmp_path / "features" / "axes-32.npz"
     content = bytearray(file.read_bytes())
     content[300] ^= 1  # in the first array
     damaged = {"cut off": content[:-100], "another byte": content, "empty": b""}
@@ -144,7 +146,7 @@ def test_a_damaged_file_is_made_anew(tmp_path, damage: str) -> None:
 def test_a_head_without_covariances_has_none(tmp_path) -> None:
     network = BankNetwork(replace(_SETTINGS, features="average"), "float32")
     assert _run(tmp_path, _IMAGES).with_axes(network) == network
-    assert not (tmp_path / "axes").exists()
+    assert not (tmp_path / "features").exists()
 
 
 def test_the_key_of_covariances_depends_on_them_and_that_of_the_mean_does_not(tmp_path) -> None:
@@ -163,3 +165,45 @@ def test_the_network_and_the_stored_features_have_them(tmp_path) -> None:
     [[stored]] = extractor.extract(_IMAGES[:1], ["0" * 64], [[0]])
     [served] = classifier.outputs(_IMAGES[:1])
     np.testing.assert_allclose(stored, served["features"].numpy()[0], rtol=2e-3, atol=2e-3)
+
+
+def _plan(**others: object) -> BankPlan:
+    given = {"vocabulary": ("a", "b"), "head": "{}", "weights_key": "w", **others}
+    settings = BankSettings(store="store")
+    return BankPlan(settings=settings, network="{}", kept="features", **given)
+
+
+_CHOSEN = HeadInput("covariance", 48)
+
+
+def test_what_a_head_reads_is_kept_until_the_training_images_have_doubled(tmp_path) -> None:
+    assert _run(tmp_path, _IMAGES[:10]).decision(_plan()) is None
+    made = _run(tmp_path, _IMAGES[:10]).keep(_plan(), _CHOSEN, [])
+    assert made["images"] == 10
+    assert _run(tmp_path, _IMAGES[:19]).decision(_plan()) == (_CHOSEN, made)
+    assert _run(tmp_path, _IMAGES[:9]).decision(_plan()) == (_CHOSEN, made)
+    assert _run(tmp_path, _IMAGES[:20]).decision(_plan()) is None
+
+
+@pytest.mark.parametrize(
+    "other", [{"vocabulary": ("a", "c")}, {"head": '{"balance": true}'}, {"weights_key": "v"}]
+)
+def test_it_is_decided_again_for_other_classes_settings_or_weights(tmp_path, other) -> None:
+    _run(tmp_path, _IMAGES[:10]).keep(_plan(), _CHOSEN, [])
+    assert _run(tmp_path, _IMAGES[:10]).decision(_plan(**other)) is None
+
+
+def test_it_is_decided_again_for_other_splits_and_where_the_file_is_damaged(tmp_path) -> None:
+    _run(tmp_path, _IMAGES[:10]).keep(_plan(), _CHOSEN, [])
+    assert _run(tmp_path, _IMAGES[:10], seed=1).decision(_plan()) is None
+    file = tmp_path / "features" / "choice.json"
+    file.write_bytes(file.read_bytes()[:-20])
+    assert _run(tmp_path, _IMAGES[:10]).decision(_plan()) is None
+
+
+def test_the_features_are_computed_by_the_graph_of_which_the_axes_were_made(tmp_path) -> None:
+    settings = _made(_run(tmp_path, _IMAGES))
+    before = FeatureExtractor(replace(settings, axes=""), "float32")
+    after = FeatureExtractor(settings, "float32")
+    assert after.feature_maps is before.feature_maps
+    assert after.feature_maps.graph is before.feature_maps.graph
