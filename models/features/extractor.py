@@ -220,13 +220,13 @@ class FeatureExtractor:
         """Return the model that gives the features or activations, and the forward pass."""
         with self._lock:
             if self._model is None:
-                if self.layer:
-                    model = self.build()
-                    self._model = model, self._compiled(functools.partial(model, training=False))
-                else:
-                    model = self._pooling()
-                    self._model = model, self._compiled(self._pooled(model))
+                model, compute = self._activations() if self.layer else self._pooled()
+                self._model = model, self._compiled(compute)
             return self._model
+
+    def _activations(self) -> tuple[Any, Callable[[tf.Tensor], tf.Tensor]]:
+        model = self.build()
+        return model, functools.partial(model, training=False)
 
     @property
     def feature_maps(self) -> FeatureMaps:
@@ -249,28 +249,20 @@ class FeatureExtractor:
                 outputs = features_of(self.settings, maps)
         return keras.Model(pixels, outputs)  # the name of an own network may be none for Keras
 
-    def _pooling(self) -> Any:
-        """Build the part from the feature maps to the features, float32 [N, dim]."""
+    def _pooled(self) -> tuple[Any, Callable[[tf.Tensor], tf.Tensor]]:
+        """Return the part above the feature maps as a model, and all as a function of pixels."""
         import keras
 
+        shared = self.feature_maps
         with _policy(self.precision):
-            maps = [
-                keras.Input(each.shape[1:], dtype=each.dtype) for each in self.feature_maps.maps
-            ]
-            return keras.Model(maps, features_of(self.settings, maps))
-
-    def _pooled(self, pooling: Any) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Return the features of pixels as a function that uses the graph of the feature maps.
-
-        The graph is there already where axes were made of these maps.
-        """
-        graph = self.feature_maps.graph
+            maps = [keras.Input(each.shape[1:], dtype=each.dtype) for each in shared.maps]
+            pooling = keras.Model(maps, features_of(self.settings, maps))
 
         def features(pixels: tf.Tensor) -> tf.Tensor:
-            maps = graph(pixels)
-            return pooling(maps if len(maps) > 1 else maps[0], training=False)
+            values = shared.graph(pixels)
+            return pooling(values if len(values) > 1 else values[0], training=False)
 
-        return features
+        return pooling, features
 
     def _compiled(self, compute: Callable[[tf.Tensor], tf.Tensor]) -> Callable[..., tf.Tensor]:
         """Return the forward pass as a graph, with the augmentation before it."""
