@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 TOP_K: Final = 5  # labels in an answer of the exported model, the most probable ones
 WARMUP_IMAGES: Final = 4  # in the requests with which a server warms up
-PARITY_IMAGES: Final = 32  # of train, whose probabilities are recorded; see `write_parity`
+PARITY_IMAGES: Final = 16  # of train, whose probabilities are recorded; see `write_parity`
 #: Number of images of a split from which those for warm-up and parity are chosen.
 _IMAGES_LOOKED_AT: Final = 1000
 #: Number of training images whose features are computed for their distribution. Half as many
