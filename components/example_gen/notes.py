@@ -42,6 +42,7 @@ _TITLES = {
     "single_folder": "folder around all others",
     "inner_folder": "in a folder of a class folder",
     "no_group": "no group in its name",
+    "doubtful_label": "label that may be several",
     "skipped": "left out by data.skip",
 }
 #: Reasons of files that somebody has to know of, with what they may be.

@@ -49,7 +49,7 @@ SYSTEM_NAMES = {
     *("@__thumb", "@tmp"),
 }
 #: What may be the ending of an unknown kind of files: .foo, and not .2023.
-_MAY_BE_ENDING = re.compile(r"(?<=.)\.\d?[a-z][a-z0-9_-]*$", re.IGNORECASE)
+_MAY_BE_ENDING = re.compile(r"(?<=.)\.\d?[a-z][a-z0-9_~-]*$", re.IGNORECASE)
 _SHORTEST = 3  # characters of an ending with its dot: leaf.a and leaf.b have none
 
 
@@ -59,8 +59,12 @@ def is_hidden(name: str) -> bool:
 
 
 def hidden_kind(name: str) -> str:
-    """Return the kind of note about a hidden file; macOS writes ._x.jpg beside x.jpg."""
-    return "hidden_image" if is_image(name) and not name.startswith("._") else "hidden"
+    """Return the kind of note about a hidden file; macOS writes ._x.jpg beside x.jpg.
+
+    It writes .x.jpg.icloud instead of a photograph that is only in the cloud.
+    """
+    stands_for_image = is_image(name) or is_image(_MAY_BE_ENDING.sub("", name))
+    return "hidden_image" if stands_for_image and not name.startswith("._") else "hidden"
 
 
 def stem_and_ending(path: str) -> tuple[str, str]:

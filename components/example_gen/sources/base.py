@@ -274,5 +274,5 @@ def listed_files(
         for item in items
     ]
     labels = {item.label for item in every_item if item.label}
-    check_single_labels(source, labels, options.classes)
-    return listed(source, every_item, expected, options.least_classes)
+    notes = check_single_labels(source, labels, options.classes)
+    return listed(source, every_item, expected, options.least_classes, notes)

@@ -178,7 +178,7 @@ class ListSource(Source):
             if len(same) > 1
         ]
         labels = {row.said[TWO_LABELS] for row in rows} - {""}
-        tables.check_single_labels(self.file, labels, self.options.classes)
+        notes += tables.check_single_labels(self.file, labels, self.options.classes)
         items = [_item(path, locator, same) for (path, locator), same in rows_of.items()]
         scan = listed(self.file, items, _EXPECTED, self.options.least_classes, notes, labels)
         if not any(path and _exists(root, path) for path, _ in places.values()):
@@ -262,6 +262,8 @@ class ListSource(Source):
         for number, path, label, word, group in said:
             if not path:
                 raise tables.not_read(where, f"row {number} has no path")
+            if nested := next((cell for cell in (path, label) if cell.startswith("{")), ""):
+                raise tables.not_read(where, f"row {number} has a table in a cell: {nested}")
             word = tables.split_text(word)
             in_split = split_word(word, f"{where!r}, row {number}") if word else split
             row = {TWO_SPLITS: in_split, TWO_GROUPS: group, TWO_LABELS: label}

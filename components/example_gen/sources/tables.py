@@ -7,6 +7,7 @@ is refused in one form, and `docs/how-to/lists.md` has short programs that write
 
 from __future__ import annotations
 
+import collections
 import csv
 import io
 import itertools
@@ -63,7 +64,8 @@ _LINE_LIMIT = 1 << 26  # characters of one of the first lines; 2048 x 2048 RGB p
 #: classes: no gesture, and a syllable.
 _EMPTY = {"None", "NA", "", "nan", "-nan", "null", "n/a", "<na>", "#n/a", "#na"}
 _ONE_LABEL = re.compile(r"^\[\s*(?:'([^']*)'|\"([^\"]*)\"|([^'\",\s]*))\s*\]$")
-_BETWEEN = re.compile(r"[][\"'|;,+&/\s]+")  # characters between several labels
+_SEPARATORS = re.compile(r"[][\"'|;,+&/]+|(?<=\d)\s+(?=\d)")  # between several labels
+_WORDS = re.compile(r"\s+(?:and\s+)?")  # between words, which may be labels
 _SEVERAL = re.compile(r"[^\W][|;]|^\[.*[,.\s].*\]$|^[\d\s]+$")  # surely several labels
 _MAX_COLUMNS = 200  # rows of JSON may have different keys, so that a table may be very large
 _MOST_SPLITS = 50  # words for splits and folds in a column
@@ -181,9 +183,9 @@ def first_rows(file: BinaryIO) -> tuple[str, list[list[str]]]:
 
 
 def is_number(cell: str) -> bool:
-    """Whether a cell holds a number."""
+    """Whether a cell holds a number, with a point or a comma."""
     try:
-        float(cell)
+        float(cell.replace(",", ".", 1))
     except ValueError:
         return False
     return True
@@ -202,29 +204,55 @@ def cell_text(cell: str) -> str:
     return cell[:-2] if cell.endswith(".0") and cell[:-2].isdecimal() else cell
 
 
-def check_single_labels(where: str, labels: Collection[str], allowed: Collection[str]) -> None:
-    """Raise a ConfigError if labels list others, unless `allowed` as names of classes."""
-    examples = sorted(set(_combinations(set(labels) - set(allowed))))
-    if examples:
+def check_single_labels(
+    where: str, labels: Collection[str], allowed: Collection[str]
+) -> list[Finding]:
+    """Check that no label lists several, but for those that are `allowed` as names of classes.
+
+    Returns:
+        Notes of labels that are made of the words of others, as a water bird beside bird and water.
+
+    Raises:
+        ConfigError: Labels list others.
+    """
+    several, doubtful = _of_several(set(labels) - set(allowed))
+    if several:
         raise ConfigError(
-            f"data source {where!r} gives several labels to an image: {join_names(examples)}. "
+            f"data source {where!r} gives several labels to an image: {join_names(several)}. "
             "Expected one label in each row, because the answer of the model is one class; "
             f"{GUIDE}. Labels that are the name of one class nevertheless go in data.classes"
         )
+    detail = "made of the names of other classes"
+    way = "if it lists several labels: keep one in each row, as docs/how-to/lists.md shows"
+    return [noted("doubtful_label", label, detail, remedies=[way]) for label in doubtful]
 
 
-def _combinations(labels: set[str]) -> Iterator[str]:
-    """Yield the labels that are made of others: elm|moss, and "elm, oak" beside elm and oak."""
-    folded_labels = {label.casefold() for label in labels}
-    spaced: list[str] = []
-    for label in labels:
-        parts = list(filter(None, _BETWEEN.split(label.casefold())))
-        if len(parts) > 1 and _SEVERAL.search(label):
-            yield label
-        elif len(parts) > 1 and folded_labels.issuperset(parts):
-            spaced.append(label)
-    # One name with spaces may be that of a class: a water bird, beside a bird and water.
-    yield from spaced if len(spaced) > 1 or re.search("[,+&/]", "".join(spaced)) else ()
+def _of_several(labels: set[str]) -> tuple[list[str], list[str]]:
+    """Return the labels that list several, and those that may.
+
+    A label is divided at any separator. It lists several if each part recurs in other company:
+    clear/road beside clear/sea and fog/road. Animal/cat and animal/dog are names, and so are black
+    cat and white cat; words that are each a class of their own are doubtful.
+    """
+    parts_of = {label: _parts(_SEPARATORS, label) for label in labels if not is_number(label)}
+    company: dict[str, set[frozenset[str]]] = collections.defaultdict(set)
+    for parts in parts_of.values():
+        for part in parts:
+            company[part].add(parts)
+    several = {
+        label
+        for label, parts in parts_of.items()
+        if len(parts) > 1
+        and (_SEVERAL.search(label) or all(len(company[part]) > 1 for part in parts))
+    }
+    words_of = {label: _parts(_WORDS, label) for label in labels - several}
+    folded = {label.casefold() for label in labels}
+    doubtful = [label for label, words in words_of.items() if len(words) > 1 and words <= folded]
+    return sorted(several), sorted(doubtful)
+
+
+def _parts(separators: re.Pattern[str], label: str) -> frozenset[str]:
+    return frozenset(filter(None, map(str.strip, separators.split(label.casefold()))))
 
 
 def not_read(
@@ -306,10 +334,10 @@ def json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _json_text(value: Any) -> str:
-    """Return a JSON value as text; null and objects are "", and several values are JSON."""
-    if isinstance(value, list):
+    """Return a JSON value as text; null is "", and what holds other values is JSON."""
+    if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False)
-    return "" if value is None or isinstance(value, dict) else str(value).strip()
+    return "" if value is None else str(value).strip()
 
 
 def _check_width(titles: Sequence[str]) -> None:

@@ -77,7 +77,7 @@ class TfdsSource(Source):
         labels = {item.label for item in items if item.label}
         notes += [noted("empty_class", c, "no image in it") for c in class_names if c not in labels]
         source = f"tfds:{self.locator}"
-        check_single_labels(source, labels, class_names)
+        notes += check_single_labels(source, labels, class_names)
         expected = "expected a labelled set of images"
         least = self.options.least_classes
         return listed(source, items, expected, least, notes, class_names, splits.values())

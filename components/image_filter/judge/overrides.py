@@ -17,7 +17,6 @@ import collections
 import dataclasses
 import difflib
 import re
-import shlex
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -192,30 +191,14 @@ def decisions(file: Path | None, vocabulary: Sequence[str]) -> tuple[Override, .
     ]
     lost = collections.Counter(o.label for o in bare if o.label and o.label_index < 0)
     for label, count in lost.items():
+        alike = "".join(difflib.get_close_matches(label, vocabulary, 1))
+        renamed = f" If it is {alike!r} now, write that into these entries." if alike else ""
         raise ConfigError(
             f"judge.overrides: {file} relabels {plural(count, 'image')} to {label!r}, which is not "
-            f"a class; expected one of {', '.join(vocabulary)}. "
-            + "\n  ".join(["Choose one:", *_without_class(label, vocabulary, str(file))])
+            f"a class; expected one of {', '.join(vocabulary)}.{renamed} Otherwise remove these "
+            "entries, or name a file without them: --set judge.overrides=FILE"
         )
     return tuple(sorted(bare, key=lambda override: override.decision))
-
-
-def _without_class(label: str, vocabulary: Sequence[str], file: str) -> list[str]:
-    """Return the commands for decisions about a class that is gone: its new name, or drop them."""
-    said = r"^label\s*=\s*" + re.escape(_toml_string(label)).replace("@", r"\@")
-    entry = rf"^\x5b{{2}}{_TABLE}"
-    inside = f"(?:(?!{entry}).)*"  # up to the next entry
-    drop = f"s{{{entry}{inside}{said}{inside}}}{{}}gms"
-    lines = [f"drop these decisions: perl -0777 -pi -e {shlex.quote(drop)} {shlex.quote(file)}"]
-    for other in difflib.get_close_matches(label, vocabulary, 1):
-        new = re.sub(r"([\\$@{}])", r"\\\1", _toml_string(other))
-        read = shlex.quote(f"s{{{said}}}{{label = {new}}}")
-        lines.insert(0, f"read {label!r} as {other!r}: perl -pi -e {read} {shlex.quote(file)}")
-    return lines
-
-
-def _toml_string(text: str) -> str:
-    return tomli_w.dumps({"x": text}).removeprefix("x = ").strip()
 
 
 def to_toml(overrides: Iterable[Override]) -> str:

@@ -9,6 +9,7 @@ from imgpipe.models.errors import ConfigError
 from tests.components.example_gen.sources import followed_advice
 from tests.components.example_gen.sources.trees import details, remedies
 
+_JSON = ("manifest", "json")
 GUIDE = r"\. docs/how-to/lists\.md has short pandas programs"
 ROWS = [
     {"path": "x/1.jpg", "label": "cat", "split": "training", "group": "ann"},
@@ -244,7 +245,11 @@ def test_a_list_of_files_that_lie_elsewhere_is_refused_with_the_folders_that_hol
         (["elm", "oak", "elm|moss"], r"several labels to an image: elm\|moss\. Expected one label"),
         (["elm;wet", "oak;wet"], "elm;wet, oak;wet"),
         (["elm", "oak", '"elm, oak"'], "elm, oak"),
-        (["elm", "oak", "fir", "elm oak", "oak fir"], "elm oak, oak fir"),
+        (['"clear, road"', '"clear, sea"', '"fog, road"'], "clear, road"),
+        (["clear/road", "clear/sea", "fog/road"], r"image: clear/road\."),
+        (["clear & road", "clear & sea", "fog & road", "fog & sea"], "clear & road, clear & sea"),
+        (["animal/cat", "animal/dog", "plant/rose"], None),
+        (["black cat", "black dog", "white cat", "white dog"], None),
         (["water bird", "bird", "water"], None),
         (["3", "7 3", "11 7 2"], "11 7 2, 7 3"),
         (["elm", "\"['oak', 'moss']\""], r"\['oak', 'moss'\]"),
@@ -267,6 +272,50 @@ def test_several_labels_an_image_are_refused_and_names_of_classes_are_not(folder
         source.listing()
     named = tuple(label.strip('"') for label in labels)
     open_source(str(folder / "list.csv"), SourceOptions(classes=named)).listing()
+
+
+@pytest.mark.parametrize(
+    ("labels", "doubtful"),
+    [
+        (["elm", "oak", "fir", "elm oak", "oak fir"], ["elm oak", "oak fir"]),
+        (["salt and pepper", "salt", "pepper"], ["salt and pepper"]),
+        (["water bird", "bird", "water"], ["water bird"]),
+        (["hot dog", "dog"], []),
+    ],
+)
+def test_a_label_made_of_the_names_of_other_classes_is_noted(folder, labels, doubtful):
+    rows = "".join(f"x/{n}.jpg,{label}\n" for n, label in enumerate(labels))
+    scan = scanned(folder, f"path,label\n{rows}")
+    assert list(details(scan, "doubtful_label")) == doubtful
+    assert set(scan.vocabulary) == set(labels)
+
+
+def test_nested_cells_of_json_lines_are_shown_as_json(folder):
+    text = '{"path": "x/1.jpg", "label": {"name": "cat"}}\n'
+    with pytest.raises(ConfigError, match=r'row 1 has a table in a cell: \{"name": "cat"\}'):
+        scanned(folder, text, "list.jsonl")
+    text = '{"id": {"file": "x/1.jpg"}, "kind": ["cat"], "area": 3}\n'
+    with pytest.raises(ConfigError, match=r'first row is \{"file": "x/1\.jpg"\}, \["cat"\], 3'):
+        scanned(folder, text, "list.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("train.lst", "x/1.jpg\tcat\nx/2.jpg\tdog\n"),
+        (
+            "rows.manifest",
+            '{"path": "x/1.jpg", "label": "cat"}\n{"path": "x/2.jpg", "label": "dog"}',
+        ),
+        ("rows.json", '{"path": "x/1.jpg", "label": "cat"}\n{"path": "x/2.jpg", "label": "dog"}'),
+    ],
+)
+def test_a_list_with_another_ending_is_named_with_the_command_that_reads_it(folder, name, text):
+    (folder / name).write_text(text)
+    with pytest.raises(ConfigError, match="It names images; to read it as a list") as refused:
+        open_source(str(folder / name)).listing()
+    [scan] = followed_advice.scans(refused.value)
+    assert scan.counts() == {"cat": 1, "dog": 1}
 
 
 def test_a_column_that_nothing_reads_is_named_with_what_it_may_be(folder):
