@@ -40,7 +40,7 @@ _TITLES = {
     "unused_column": "column that nothing reads",
     "unused_split": "split that nothing reads",
     "single_folder": "folder around all others",
-    "inner_folder": "in a folder of a class folder",
+    "inner_folder": "in folders of class folders",
     "no_group": "no group in its name",
     "doubtful_label": "label that may be several",
     "skipped": "left out by data.skip",

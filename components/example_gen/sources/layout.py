@@ -144,7 +144,8 @@ class Layout:
         for folder in classes:
             for inner in folder.filled():
                 images = plural(inner.total, "image")
-                self._note("inner_folder", inner, f"{images} of {folder.name}", inner.total)
+                detail = f"{folder.name} holds the folder {inner.name}: {images}"
+                self._note("inner_folder", inner, detail, inner.total)
 
     def _items(self, cells: _Cells) -> list[Item]:
         """Return the items with the label and the split of the folder that they are in."""

@@ -1,7 +1,7 @@
 """A list of files as a source, and where its files are.
 
-A list may leave out the suffix, or write it, an accent or a space in another way. Folders are
-walked once, and only when a file is not where the list says. Contradictions (two labels for one
+A list may leave out the endings of files, or have others. Folders are walked once, and only when a
+file is not where the list says. Contradictions (two labels for one
 file) and paths that lead out of its folder become problems of the item, with their rows.
 """
 
@@ -11,7 +11,6 @@ import collections
 import os
 import posixpath
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,14 +65,13 @@ def _place(name: str, root: str) -> tuple[str, str]:
 
 
 def _places(names: Iterable[str], root: str) -> dict[str, tuple[str, str]]:
-    """Return the `_place` of each name; a name of no file is looked for in other forms."""
+    """Return the `_place` of each name; that of no file may have another ending, or none."""
     places = {name: _place(name, root) for name in names}
     missing = [name for name, (path, _) in places.items() if path and not _exists(root, path)]
     files = _files_below(root) if missing else {}
     for name in missing:
-        key = _as_written(places[name][0])
-        alike = files.get(key) or files.get(without_ending(key), [])
-        if len(set(map(without_ending, alike))) == 1:
+        alike = files.get(without_ending(places[name][0]), [])
+        if alike:
             places[name] = min(alike), ""  # a photograph has its mask as a PNG beside it
     return places
 
@@ -82,14 +80,8 @@ def _exists(root: str, path: str) -> bool:
     return os.path.lexists(f"{root}/{path}")
 
 
-def _as_written(path: str) -> str:
-    """Return a path without the differences that people do not see."""
-    # Names of screenshots have a narrow no-break space, which spreadsheets make a space.
-    return " ".join(unicodedata.normalize("NFC", path).casefold().split())
-
-
 def _files_below(root: str) -> dict[str, list[str]]:
-    """Return all files that are not hidden by their paths, with and without their endings."""
+    """Return all files that are not hidden by their paths without endings."""
     by_path: dict[str, list[str]] = collections.defaultdict(list)
     for folder, folders, names in os.walk(root) if root else ():  # not through the whole machine
         folders[:] = sorted(name for name in folders if not is_hidden(name))
@@ -97,9 +89,7 @@ def _files_below(root: str) -> dict[str, list[str]]:
         for file in names:
             if not is_hidden(file):
                 path = f"{inside}/{file}".lstrip("/")
-                key = _as_written(path)
-                for written in {key, without_ending(key)}:
-                    by_path[written].append(path)
+                by_path[without_ending(path)].append(path)
     return by_path
 
 
@@ -108,7 +98,7 @@ def _folders_with(names: Iterable[str], root: str) -> list[str]:
     files = _files_below(root)
     folders: list[set[str]] = []
     for name in names:
-        end = f"/{_as_written(name)}"
+        end = f"/{without_ending(name)}"
         paths = [path for key, alike in files.items() if key.endswith(end) for path in alike]
         folders.append({path.rsplit("/", end.count("/"))[0] for path in paths})
     return sorted(set.intersection(*folders))
@@ -284,7 +274,7 @@ class ListSource(Source):
         titles, cells = self._cells(file, 2)
         columns = tables.find_columns(str(file), titles, self.options, _ROLES)
         others = [number for number in cells.columns if number not in columns.values()]
-        by_cells = sum(columns[role] < 0 for role in ("path", "label", "split"))
+        by_cells = sum(columns[role] < 0 for role in ("path", "label"))
         if columns["label"] < 0 and len(others) > by_cells:
             raise self._without("label", str(file), titles, cells)
 
@@ -306,10 +296,8 @@ class ListSource(Source):
             columns["path"] = named[0]
         used = {columns[role] for role in ("path", "label", "group")}
         rest = {number: cells for number, cells in text.items() if number not in used}
-        by_cells = tables.find_splits(where, titles, rest)
-        if by_cells >= 0:
-            columns["split"] = by_cells
         rest.pop(columns["split"], None)
+        tables.refuse_splits(where, titles, rest)
         if columns["label"] < 0 and len(rest) == 1:
             (columns["label"],) = rest
         return columns

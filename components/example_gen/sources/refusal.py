@@ -34,6 +34,7 @@ from imgpipe.models.settings.section import declared
 _MOST = 2  # commands that a refusal shows
 _LEVELS = 5  # that a refusal shows
 _SHOWN = 6  # folders of a level that it names
+_MAY_HOLD_LABELS = ("table", "text", "document", "other")
 _SETTINGS = (
     "  data.class_level, data.skip, data.split_folders and data.label_pattern choose; see "
     'docs/data.md, "How a folder is read"'
@@ -168,12 +169,12 @@ def _outermost_first(files: Iterable[str]) -> list[str]:
     return sorted(files, key=lambda file: (file.count("/"), file))
 
 
-def _what_it_holds(tree: Folder, others: Iterable[str]) -> str:
+def _what_it_holds(tree: Folder, others: Mapping[str, Kind]) -> str:
     """Say what a source holds that no setting reads, and what to do."""
     images = sorted(item.path for folder in tree.walk() for item in folder.files)
     if not images:
         return ". It holds no file"
-    rest = _outermost_first(others)
+    rest = _outermost_first(file for file, kind in others.items() if kind in _MAY_HOLD_LABELS)
     labels = f"; labels may be in {join_names(rest)}" if rest else ""
     folders = {image.rpartition("/")[0] for image in images}
     if len(folders) == 1 and "" not in folders and not rest:
@@ -182,6 +183,8 @@ def _what_it_holds(tree: Folder, others: Iterable[str]) -> str:
             f". All of its images are in {folder}/, which is one class. Add a second folder beside "
             "it, with the images of another class"
         )
+    lost = [kind for kind in others.values() if kind in file_kinds.MAY_STAND_FOR]
+    labels += f". Beside them are {file_kinds.counted(lost)}" if lost else ""
     return (
         f". It holds images such as {images[0]}{labels}. Make a folder for each class, and move "
         f"its images into it; or {list_files.WRITE}, and name it instead of the folder; or say by "

@@ -69,6 +69,7 @@ _WORDS = re.compile(r"\s+(?:and\s+)?")  # between words, which may be labels
 _SEVERAL = re.compile(r"[^\W][|;]|^\[.*[,.\s].*\]$|^[\d\s]+$")  # surely several labels
 _MAX_COLUMNS = 200  # rows of JSON may have different keys, so that a table may be very large
 _MOST_SPLITS = 50  # words for splits and folds in a column
+_FOLDS_SHOWN = 5  # words for splits and folds that a message shows
 _SHOWN = 12  # columns and cells that a message shows
 _LONGEST_CELL = 40  # characters of a cell that a message shows
 #: Endings of JSON Lines.
@@ -114,27 +115,29 @@ def find_columns(
     return columns
 
 
-def find_splits(where: str, titles: Sequence[str], columns: Mapping[int, Sequence[str]]) -> int:
-    """Return the index of the column whose cells name splits, train among them; -1 for none.
+def refuse_splits(where: str, titles: Sequence[str], columns: Mapping[int, Sequence[str]]) -> None:
+    """Refuse a table with a column that names splits and is not called so.
 
-    A column in which some cells name splits, and the others are numbers of folds, is a ConfigError.
+    Args:
+        where: The source, for messages.
+        titles: Names of all columns.
+        columns: Cells of the columns that nothing reads.
+
+    Raises:
+        ConfigError: All cells of a column name splits, train among them, or some do and the others
+            are the numbers of folds.
     """
     for number, cells in columns.items():
         words = {word for word in map(split_text, set(cells)) if word}
-        if len(words) > _MOST_SPLITS:
-            continue
-        if are_splits(words):
-            return number
-        folds = sorted(filter(str.isdecimal, words))
-        splits = sorted(words.difference(folds))
-        if folds and splits and all(map(split_of, splits)):
-            why = (
-                f"the column {titles[number]} names the split {join_names(splits)} in some rows, "
-                f"and has {join_names(folds, 4)} in others: write train, validation or test into "
-                "all"
+        folds = set(filter(str.isdecimal, words))
+        splits = sorted(words - folds) if len(words) <= _MOST_SPLITS else []
+        if are_splits(words if splits else ()) or (folds and splits and all(map(split_of, splits))):
+            shown = join_names([*splits, *sorted(folds)], _FOLDS_SHOWN)
+            raise not_read(
+                where,
+                f"the column {titles[number]} names splits ({shown}): call it split, and write "
+                "train, validation or test into each cell",
             )
-            raise not_read(where, why)
-    return -1
 
 
 def split_text(text: str) -> str:

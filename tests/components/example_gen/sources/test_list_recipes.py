@@ -43,6 +43,16 @@ _LISTS = {
         "image_id,dx\n1,cat\n3.jpg,dog\n",
         _CAT_DOG,
     ),
+    "Names with accents, spaces or capital letters that were changed": (
+        "\u00fc/{A,b}.jpg",
+        "path,label\nu\u0308/a.JPG,cat\nu\u0308/b.jpg,dog\n",
+        _CAT_DOG,
+    ),
+    "A column of splits with another name": (
+        _IMAGES,
+        "path,label,Usage\na.jpg,cat,Training\nb.jpg,dog,Training\nc.jpg,dog,PrivateTest\n",
+        {"train:cat": 1, "train:dog": 1, "test:dog": 1},
+    ),
     "Paths of another machine": (
         "owl/{a,b}.jpg",
         "path,label\n/kaggle/input/birds/owl/a.jpg,cat\nowl/b.jpg,dog\n",
