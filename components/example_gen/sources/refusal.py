@@ -176,14 +176,14 @@ def _what_it_holds(tree: Folder, others: Mapping[str, Kind]) -> str:
         return ". It holds no file"
     rest = _outermost_first(file for file, kind in others.items() if kind in _MAY_HOLD_LABELS)
     labels = f"; labels may be in {join_names(rest)}" if rest else ""
+    lost = [kind for kind in others.values() if kind in file_kinds.MAY_STAND_FOR]
     folders = {image.rpartition("/")[0] for image in images}
-    if len(folders) == 1 and "" not in folders and not rest:
+    if len(folders) == 1 and "" not in folders and not rest and not lost:
         folder = folders.pop()
         return (
             f". All of its images are in {folder}/, which is one class. Add a second folder beside "
             "it, with the images of another class"
         )
-    lost = [kind for kind in others.values() if kind in file_kinds.MAY_STAND_FOR]
     labels += f". Beside them are {file_kinds.counted(lost)}" if lost else ""
     return (
         f". It holds images such as {images[0]}{labels}. Make a folder for each class, and move "
