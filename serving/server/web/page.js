@@ -34,7 +34,7 @@ const folder = new Folder(
     open(file);
     $("back").hidden = false;
     $("back").focus({ preventScroll: true });
-    $("input").scrollIntoView();
+    $("input-title").scrollIntoView();
   },
 );
 const camera = new LiveCamera($("live"), classifyLive);

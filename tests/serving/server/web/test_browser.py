@@ -317,6 +317,17 @@ def test_the_page_fits_a_phone_without_horizontal_scrolling(page, photos, scheme
     assert small == 0, "a finger can hit every control"
 
 
+def test_on_a_phone_the_answer_stands_directly_under_its_image(page, photos):
+    page.look(390, 844)
+    choose(page, photos / "half.png")
+    edges = page.run(
+        "['#image', '.label', '.bar', '#choose'].map((each) => "
+        "document.querySelector(each).getBoundingClientRect().top)"
+    )
+    assert edges == sorted(edges), "the buttons are below both"
+    assert page.run("document.querySelector('.bar').getBoundingClientRect().bottom") <= 844
+
+
 def test_a_model_that_loads_later_appears_without_a_reload(window, base, tmp_path, photos):
     with ModelServer("later", tmp_path / "later", quick(**PAGED)) as server:
         window.look()
