@@ -57,10 +57,11 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_the_demo_publishes_a_model_and_classifies_a_new_image(demo: tuple[Path, str]) -> None:
     folder, printed = demo
     assert "classified a new image of paper over gRPC: paper" in printed
-    look, mend, use = printed.splitlines()[-3:]
+    look, mend, use, own = printed.splitlines()[-4:]
     assert look.endswith(f" imgpipe open {folder}/run")
     assert mend.endswith(f" imgpipe review {folder}/run")
     assert use.endswith(f" imgpipe serve {folder}/run")
+    assert own.endswith(" imgpipe check PHOTOS")
     assert printed.count("imgpipe serve") == 1
     assert (folder / "run/model/1/saved_model.pb").exists()
 
