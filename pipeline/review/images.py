@@ -113,8 +113,8 @@ class ReviewedImages:
         return sorted(rows, key=lambda row: order(row, self.answer_to(row)))
 
     def answer_to(self, row: ImageRow) -> _Answer:
-        """Return what is known of an image."""
-        return self.answers.get(row.image_hash, _NOTHING)
+        """Return what is known of an image that is kept; a rejected copy has no answer."""
+        return _NOTHING if row.rejection else self.answers.get(row.image_hash, _NOTHING)
 
     def _is_in(self, view: ImageView, row: ImageRow) -> bool:
         label_is_right = not view.label or row.label == view.label
@@ -134,9 +134,9 @@ class ReviewedImages:
             answer = self.answer_to(row)
             if row.rejection is not None:
                 by_kind["rejected"].append(row)
-            elif answer.wrong > 0:
+            if answer.wrong > 0:
                 by_kind["doubtful" if answer.wrong > DOUBTFUL else "mistakes"].append(row)
-            if row.rejection is None and answer.unlike_class > UNLIKE:
+            if answer.unlike_class > UNLIKE:
                 by_kind["unlike"].append(row)
             if row.near_group in self._groups or _kept_copy(row):
                 by_kind["copies"].append(row)
@@ -177,9 +177,9 @@ class ReviewedImages:
         answer = self.answer_to(row)
         no_accept, no_relabel = obstacles(row)
         proposal = UNDECIDED
-        if row.rejection is None and answer.wrong > DOUBTFUL and answer.unlike_all > UNLIKE:
+        if answer.wrong > DOUBTFUL and answer.unlike_all > UNLIKE:
             proposal = {"verdict": "reject", "label": ""}
-        elif row.rejection is None and answer.wrong > SURELY_WRONG and not no_relabel:
+        elif answer.wrong > SURELY_WRONG and not no_relabel:
             proposal = {"verdict": "relabel", "label": answer.predicted}
         return {
             **placed(row),
@@ -251,7 +251,7 @@ def _kept_copy(row: ImageRow) -> str:
 def _why(row: ImageRow, answer: _Answer) -> list[str]:
     """Return what was found in an image, a sentence each."""
     sentences = []
-    if answer.wrong > 0 and row.rejection is None:
+    if answer.wrong > 0:
         sentences.append(f"A model that has not seen this image says {answer.predicted}.")
     if answer.unlike_all > UNLIKE:
         sentences.append("It is unlike the images of every class.")
@@ -262,7 +262,7 @@ def _why(row: ImageRow, answer: _Answer) -> list[str]:
         words = CHOICES[reason].finds if reason in CHOICES else reason.replace("_", " ")
         if reason == NEAR_DUPLICATE_LABEL_CONFLICT:  # no setting chooses its severity
             words = "Nearly the same image with another label"
-        detail = f": {finding.detail}" if finding.detail else ""
+        detail = f": {finding.detail.removesuffix('.')}" if finding.detail else ""
         sentences.append(f"{words[:1].upper()}{words[1:]}{detail}.")
     return sentences
 
