@@ -22,6 +22,7 @@ HEAD = 512
 NOUNS: Mapping[Kind, tuple[str, str]] = {
     "archive": ("archive", "archives"),
     "archive_part": ("part of an archive", "parts of archives"),
+    "placeholder": ("file in place of an image", "files in place of images"),
     "empty": ("empty file", "empty files"),
     "zeros": ("file of nothing but zeros", "files of nothing but zeros"),
     "film": ("film", "films"),
@@ -36,6 +37,7 @@ NOUNS: Mapping[Kind, tuple[str, str]] = {
 MAY_STAND_FOR: Mapping[Kind, str] = {
     "archive": "which may hold images",
     "archive_part": "which may hold images",
+    "placeholder": "which may not have been downloaded",
     "empty": "which may not have been downloaded",
     "zeros": "which may not have been downloaded",
 }
@@ -113,7 +115,8 @@ def no_images(paths: Sequence[str], kind: Callable[[str], Kind | None]) -> dict[
     """Return the files of one folder that are no images, with their kinds.
 
     An image may have others of its name beside it that belong to it: camera raw, and files of an
-    unknown kind such as x.foo and x.jpg.foo beside x.jpg.
+    unknown kind such as x.foo and x.jpg.foo beside x.jpg. Where x.jpg is not there, x.jpg.foo is in
+    its place, as clouds write it for an image that is to be downloaded.
 
     Args:
         paths: Paths of the files.
@@ -128,6 +131,8 @@ def no_images(paths: Sequence[str], kind: Callable[[str], Kind | None]) -> dict[
         of_file = "archive_part" if part_of(name, files) else kind(path)
         if of_file is None or (of_file in ("image", "camera_raw") and not is_companion):
             continue
+        if not is_companion and file_names.stands_for_image(path):
+            of_file = "placeholder"
         kinds[path] = "other" if of_file == "image" else of_file
     return kinds
 

@@ -19,6 +19,7 @@ Kind = Literal[
     "film",
     "camera_raw",
     "link",
+    "placeholder",
     "empty",
     "zeros",
     "other",
@@ -63,8 +64,8 @@ def hidden_kind(name: str) -> str:
 
     It writes .x.jpg.icloud instead of a photograph that is only in the cloud.
     """
-    stands_for_image = is_image(name) or is_image(_MAY_BE_ENDING.sub("", name))
-    return "hidden_image" if stands_for_image and not name.startswith("._") else "hidden"
+    may_be_image = is_image(name) or stands_for_image(name)
+    return "hidden_image" if may_be_image and not name.startswith("._") else "hidden"
 
 
 def stem_and_ending(path: str) -> tuple[str, str]:
@@ -116,6 +117,12 @@ def is_image(path: str) -> bool:
 def claims_to_be_image(path: str) -> bool:
     """Whether a file counts as an image by its name: its ending says so, or it has none."""
     return is_image(path) or not _MAY_BE_ENDING.search(path.rpartition("/")[2])
+
+
+def stands_for_image(path: str) -> bool:
+    """Whether an ending of no known kind follows that of an image: x.jpg.cloud, x.jpg.icloud."""
+    before = _MAY_BE_ENDING.sub("", path)
+    return before != path and kind_by_ending(path) is None and is_image(before)
 
 
 def kind_by_ending(path: str) -> Kind | None:

@@ -82,10 +82,13 @@ def test_parts_of_an_archive_are_named_with_how_they_are_joined(name, others, sa
 
 def test_files_belong_to_the_image_of_their_name():
     kinds = {"1.NEF": "camera_raw", "1.foo": "image", "1.jpg.foo": "other", "2.foo": "image"}
+    kinds |= {"2.jpg.cloud": "text", "3.jpg.json": "text"}
     assert no_images(["1.jpg", *kinds, "3.NEF"], lambda path: kinds.get(path, "camera_raw")) == {
         "1.NEF": "camera_raw",
         "1.foo": "other",
         "1.jpg.foo": "other",
+        "2.jpg.cloud": "placeholder",
+        "3.jpg.json": "text",
     }
 
 
@@ -102,8 +105,10 @@ def test_what_may_hold_images_is_named_with_what_to_do(tmp_path):
         "2 archives (bird.zip, dog/more.zip), which may hold images"
     )
     assert notes["archive_file"]["remedies"] == ["unpack each into a folder of its name"]
-    assert notes["empty_file"]["sentence"].endswith("which may not have been downloaded")
-    assert notes["archive_file"]["decides"] and notes["empty_file"]["decides"]
+    assert notes["placeholder_file"]["sentence"] == (
+        "1 file in place of an image (cat/3.jpg.cloudf), which may not have been downloaded"
+    )
+    assert notes["archive_file"]["decides"] and notes["placeholder_file"]["decides"]
     assert notes["film_file"]["sentence"] == "2 films" and not notes["film_file"]["decides"]
     assert ("folder_without_images", "notes") in noted(scan)
     assert sum(note["count"] for note in scan.notes) == 2 + 1 + 2 + 2  # all files but the images
