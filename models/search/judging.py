@@ -31,11 +31,9 @@ if TYPE_CHECKING:
     import keras
 
 _BOTH: Final[tuple[str, ...]] = (names.TRAIN, names.VALIDATION)
-#: Number of folds that judge the networks of the search, up to a number of images of train and
-#: validation. A network is trained for each fold, so there are fewer than for heads. Of more
-#: images, one of the folds judges where the validation split could not.
+#: Number of folds that judge the networks of the search, of as many images as those of heads. A
+#: network is trained for each fold, so there are fewer than for heads.
 NETWORK_FOLDS: Final = 3
-_MOST_IN_FOLDS: Final = 700
 
 
 def head_from_both_splits(inputs: Inputs) -> Trained | None:
@@ -142,13 +140,14 @@ def images_of(parts: Iterable[Part]) -> int:
     return sum(len(part.training) for part in parts)
 
 
-def network_folds(train: int, validation: int) -> int:
+def network_folds(images: int, independent: int) -> int:
     """Return how many folds judge the networks of a search; 0 if the validation split does.
 
-    The arguments are the numbers of images of these splits.
+    Args:
+        images: Number of images of train and validation.
+        independent: Number of independent images of validation, of which a group is one.
     """
-    few = validation < FEW_IMAGES and train + validation <= _MOST_IN_FOLDS
-    return NETWORK_FOLDS if few else 0
+    return NETWORK_FOLDS if independent < FEW_IMAGES and images <= MOST_OF_HEADS else 0
 
 
 def judging_parts(inputs: Inputs, head: Trained) -> Judging:
@@ -162,7 +161,10 @@ def judging_parts(inputs: Inputs, head: Trained) -> Judging:
         splits = _BOTH
     rows = read_rows(inputs.bank_uri, splits, inputs.classes, 0)
     whole = Part(images, held_out, head, _start(inputs, rows))
-    several = fold_parts(inputs, network_folds(len(training), len(held_out)))
+    independent = len(held_out)
+    if head.by_folds:
+        independent = len(np.unique(rows.groups[np.isin(rows.hashes, held_out.hashes)]))
+    several = fold_parts(inputs, network_folds(len(training) + len(held_out), independent))
     if several:
         return Judging("folds", several, lambda: several[0], whole)
     if not head.by_folds:

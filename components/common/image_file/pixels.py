@@ -63,9 +63,7 @@ WINDOWS = ((1.0, 0.0), (0.95, 0.0), (0.95, 0.025), (0.95, 0.05))
 CROPS = len(WINDOWS) ** 2 - 1
 #: Number of hashes of an image: upright, mirrored, crops.
 KINDS = 2 + CROPS
-#: Levels of each channel, and bytes of the shares of all colours.
-_COLOUR_LEVELS = 4
-_COLOUR_BYTES = _COLOUR_LEVELS**3
+_COLOUR_BYTES = 64  # of the shares of all colours, of four levels (two bits) in each channel
 #: Number of bytes of all hashes of an image, of its grey image, its colours and its shape, in this
 #: order; the hashes are before the grey image.
 GREYS = KINDS * BYTES
@@ -308,7 +306,8 @@ def perceptual_hashes(image: Pixels) -> bytes:
         # In the mirror image the order of the pixels and the sign of each difference are reversed.
         bits = np.concatenate([steps[:1] > 0, steps[:1, :, ::-1] < 0, steps[1:] > 0])
         hashes = np.packbits(bits).tobytes()
-    kept = pixels.reshape(GREY_SIDE, 2, GREY_SIDE, 2).mean(axis=(1, 3)).round()
+    pairs = pixels[::2] + pixels[1::2]  # four times as fast as `mean` over two axes
+    kept = ((pairs[:, ::2] + pairs[:, 1::2]) / 4).round()
     return hashes + kept.astype(np.uint8).tobytes() + _colours(image) + _shape(image.values)
 
 
@@ -323,10 +322,10 @@ def _colours(image: Pixels) -> bytes:
 
     They tell pictures of one scene, however they are cut, turned or mirrored.
     """
-    levels = np.asarray(image.thumbnail).reshape(-1, 3) // (_LEVELS // _COLOUR_LEVELS)
-    places = levels @ np.array([_COLOUR_LEVELS**2, _COLOUR_LEVELS, 1], np.uint8)
-    counts = np.bincount(places, minlength=_COLOUR_BYTES)
-    return (np.sqrt(counts / len(places)) * 255).round().astype(np.uint8).tobytes()
+    red, green, blue = np.moveaxis(np.asarray(image.thumbnail) >> 6, 2, 0)
+    places = (red << 4) | (green << 2) | blue
+    counts = np.bincount(places.ravel(), minlength=_COLOUR_BYTES)
+    return (np.sqrt(counts / places.size) * 255).round().astype(np.uint8).tobytes()
 
 
 def _shape(values: np.ndarray) -> bytes:

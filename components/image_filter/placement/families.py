@@ -206,7 +206,7 @@ def _candidates(
     """
     seen: dict[bytes, _Candidate] = {}
     unknown = Likeness()
-    for spans in _parts(names):
+    for is_beginning, spans in _parts(names):
         texts = [name[start:end] for name, (start, end) in zip(names, spans, strict=True)]
         texts = [text or f"\0{place}" for place, text in enumerate(texts)]  # like no other
         number = {text: place for place, text in enumerate(sorted({*texts}))}
@@ -214,7 +214,7 @@ def _candidates(
         _, first, inverse, sizes = np.unique(
             labels * len(names) + groups, return_index=True, return_inverse=True, return_counts=True
         )
-        in_number = any(
+        in_number = is_beginning and any(
             name[end - 1 : end].isdigit() and name[end : end + 1].isdigit()
             for name, (_, end) in zip(names, spans, strict=True)
         )
@@ -230,20 +230,21 @@ def _candidates(
     ]
 
 
-def _parts(names: Sequence[str]) -> Iterator[Sequence[_Span]]:
-    """Yield where a part stands in each name: one of its words or numbers, or a beginning."""
+def _parts(names: Sequence[str]) -> Iterator[tuple[bool, Sequence[_Span]]]:
+    """Yield whether a part is a beginning, or else a word or a number, and where it is in names."""
     columns, runs, characters = (
         [[*_divided(name, kind)] or [(0, 0)] for name in names]
         for kind in (_WORD, _RUN, _CHARACTER)
     )
     for count in range(1, 1 + min(_MOST_PARTS, max(map(len, characters)))):
         for at, parts in itertools.product((count - 1, -count), (columns, runs)):
-            yield [own[at] if len(own) >= count else (0, 0) for own in parts]
-        yield [(0, own[min(count, len(own)) - 1][1]) for own in characters]
-        yield [
+            yield False, [own[at] if len(own) >= count else (0, 0) for own in parts]
+        yield True, [(0, own[min(count, len(own)) - 1][1]) for own in characters]
+        shorter = [
             (0, own[-count - 1][1] if len(own) > count else len(name))
             for name, own in zip(names, characters, strict=True)
         ]
+        yield True, shorter
 
 
 def _divided(name: str, kind: re.Pattern[str]) -> Iterator[_Span]:

@@ -149,6 +149,6 @@ def test_a_class_in_one_fold_decides_nothing(grouped):
 
 
 def test_folds_judge_if_there_are_few_images():
-    assert network_folds(train=501, validation=199) == 3
-    assert network_folds(train=502, validation=199) == 0
-    assert network_folds(train=300, validation=200) == 0
+    assert network_folds(images=2000, independent=199) == 3
+    assert network_folds(images=2001, independent=199) == 0
+    assert network_folds(images=500, independent=200) == 0

@@ -40,7 +40,7 @@ Given = Callable[..., Inputs]
 def judged_on_validation() -> Iterator[None]:
     """Let the validation split judge, although it is small (or `by_folds`), a head that is bad."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judging, "network_folds", lambda train, validation: 0)
+        patch.setattr(judging, "network_folds", lambda images, independent: 0)
         strong = dict.fromkeys(PENALTIES, (1e20,))  # of a head that is no better than chance
         usual = ("logistic_regression", 1e20)
         for name, value in (("PENALTIES", strong), ("_USUAL", usual)):
@@ -240,7 +240,7 @@ def test_a_third_of_the_work_shows_that_a_network_is_worse(
     given, monkeypatch, head_folds: int, folds: int, what: str
 ) -> None:
     """The head is good, and the learning rate spoils the network that begins with it."""
-    monkeypatch.setattr(judging, "network_folds", lambda train, validation: folds)
+    monkeypatch.setattr(judging, "network_folds", lambda images, independent: folds)
     monkeypatch.setattr(solved_head, "PENALTIES", PENALTIES)
     monkeypatch.setattr(network_search, "ENOUGH", 2.0)
     monkeypatch.setattr(network_search, "FEWEST_MISTAKES", 0)
