@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import config_pb2
+from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 from tensorflow.python.util import deprecation
 
 from imgpipe.models.files.described_files import MODEL_DIGEST
@@ -71,6 +71,9 @@ class Runtime:
             inter_op_parallelism_threads=cores,
         )
         config.gpu_options.allow_growth = True
+        # A second pass over the graph makes nothing faster, and doubles the time of `prepare`.
+        rewriting = config.graph_options.rewrite_options
+        rewriting.meta_optimizer_iterations = rewriter_config_pb2.RewriterConfig.ONE
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph, config=config)
         try:

@@ -1,5 +1,6 @@
 """Limits of a running server for messages, queue and deadlines."""
 
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -117,6 +118,18 @@ def test_a_full_queue_refuses_and_health_still_answers(narrow, stub):
     assert set(codes) == {"OK", "RESOURCE_EXHAUSTED"}
     assert 5 <= codes["OK"] <= 8
     assert outcome(stub, slow) == "OK"
+
+
+def test_requests_are_answered_where_no_thread_can_be_started(narrow, stub, monkeypatch):
+    """They got 500, and the log 50 kB of tracebacks."""
+    with monkeypatch.context() as machine:
+
+        def refuse(thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        machine.setattr(threading.Thread, "start", refuse)
+        found = [stub.Predict(ask(x=np.float32([1])), timeout=30) for _ in range(3)]
+    assert [list(answer.outputs["y"].float_val) for answer in found] == [[2.5]] * 3
 
 
 def test_a_cancelled_request_in_the_queue_does_not_run(narrow, stub):
