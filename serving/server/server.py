@@ -37,6 +37,8 @@ _ANSWERS_S = 1.0
 """Time in seconds to send answers after the last request has ended."""
 _LOOP_S = 20.0
 """Time in seconds for what the event loop does at once."""
+_AGAIN_S = 60.0
+"""Seconds between two lines of the log about the same error of the event loop."""
 
 
 class ModelServer:
@@ -116,7 +118,7 @@ class ModelServer:
         """
         settings = self._settings
         self._loop = asyncio.new_event_loop()
-        self._loop.set_exception_handler(_tell_loop_error)
+        self._loop.set_exception_handler(_LoopErrors())
         self._thread = threading.Thread(
             target=_answer, args=(self._loop,), name="ports", daemon=True
         )
@@ -252,10 +254,20 @@ def _answer(loop: asyncio.AbstractEventLoop) -> None:
     loop.close()
 
 
-def _tell_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an error of the ports in one line, such as that there are no more files."""
-    error = context.get("exception")
-    # All event loops of a process that use gRPC are woken for each event, and one of them gets it
-    # (https://github.com/grpc/grpc/issues/25364).
-    if not isinstance(error, BlockingIOError):
-        _log.error("%s: %s", context.get("message"), error)
+class _LoopErrors:
+    """Logs errors of the event loop, such as that there are no more files, in one line a minute."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, float] = {}
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        # All event loops of a process that use gRPC are woken for each event, and one of them gets
+        # it (https://github.com/grpc/grpc/issues/25364).
+        if isinstance(error, BlockingIOError):
+            return
+        message = str(context.get("message"))
+        now = time.monotonic()
+        if now - self._told.get(message, -_AGAIN_S) >= _AGAIN_S:
+            self._told[message] = now
+            _log.error("%s: %s", message, error)
