@@ -150,11 +150,11 @@ def test_errors_are_shown_in_one_sentence(page, photos, tmp_path):
     page.choose("#file", photos / "empty.jpg")
     page.wait(shown)
     assert page.text("#alert") == "empty.jpg is empty."
-    (tmp_path / "large.tif").write_bytes(bytes(30_000_000))
+    (tmp_path / "large.tif").write_bytes(bytes(60_000_000))
     page.choose("#file", tmp_path / "large.tif")
     page.wait("document.querySelector('#alert').innerText.startsWith('large')")
     assert page.text("#alert") == (
-        "large.tif has 30.0 MB, and this page takes images of up to 25.2 MB. Save it as JPEG, or "
+        "large.tif has 60.0 MB, and this page takes images of up to 50.3 MB. Save it as JPEG, or "
         "smaller, and choose it again."
     )
 
