@@ -75,6 +75,12 @@ def tested_sizes(
     for size in larger:
         if size > usual_side or not choice.size_may_help:
             break
+        part = feature_choice.first_part(train[choice.chosen.image_size])
+        if part is not None:
+            same = np.isin(train[size].hashes, part.hashes)
+            larger_part = train[size].select(same)
+            if not feature_choice.may_be_better(choice, part, larger_part, size):
+                break
         choice = feature_choice.choose_size(choice, train[size], size)
     in_folds = {}
     in_test = {}

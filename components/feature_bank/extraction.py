@@ -6,6 +6,7 @@ For a head that is solved, heads on a sample decide which features it reads.
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import apache_beam as beam
 import numpy as np
@@ -52,6 +53,33 @@ class _Views:
     computed: int
     reused: int
 
+    def then(self, all_views: Self) -> Self:
+        """Return the numbers of a sample of which these were a part, whose views it has reused."""
+        computed = self.computed + all_views.computed
+        return replace(self, computed=computed, reused=all_views.reused - self.computed)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Training images of which features are extracted, to choose among these.
+
+    Attributes:
+        share: Share of all training images, by their content hashes.
+        hashes: The content hashes of a part of these; None is all of them.
+    """
+
+    share: float
+    hashes: frozenset[str] | None = None
+
+    def has(self, record: bytes) -> bool:
+        """Return whether a serialized Example is that of an image of the sample."""
+        if self.share >= 1 and self.hashes is None:
+            return True
+        digest = records.content_hash(tf.train.Example.FromString(record))
+        if self.hashes is not None:
+            return digest in self.hashes
+        return int(digest[:8], 16) < self.share * 2**32
+
 
 class ExtractFeatures(beam.DoFn):
     """Writes the features of the images of a shard, and yields the numbers of their views.
@@ -60,17 +88,16 @@ class ExtractFeatures(beam.DoFn):
         plan: What is stored.
         uri: URI of the artifact that is written.
         splits: Splits that are written.
-        share: Share of the images of which features are extracted, by their content hashes; None
-            is all of them.
+        sample: The images of which features are extracted; None is all of them.
     """
 
     def __init__(
-        self, plan: StoragePlan, uri: str, splits: tuple[str, ...], share: float | None
+        self, plan: StoragePlan, uri: str, splits: tuple[str, ...], sample: Sample | None
     ) -> None:
         self._plan = plan
         self._uri = uri
         self._splits = splits
-        self._share = share
+        self._sample = sample
 
     def setup(self) -> None:
         """Create the store and the extractor, which builds its model on first use."""
@@ -83,7 +110,8 @@ class ExtractFeatures(beam.DoFn):
         """Look up every image and view, compute and store what is missing, and write all."""
         computed = 0
         reused = 0
-        sampled = (record for record in shard.records() if _in_sample(record, self._share))
+        sample = self._sample
+        sampled = (record for record in shard.records() if sample is None or sample.has(record))
         with records.ShardWriter(shard.outputs(self._uri, self._splits)) as writer:
             for batch in batches(sampled, _BATCH_IMAGES, _BATCH_BYTES):
                 examples = [tf.train.Example.FromString(record) for record in batch]
@@ -173,13 +201,13 @@ class ImageFeatures:
     decision: FeatureDecision | None = None
     sampled: Mapping[int, _Views] = field(default_factory=dict)
 
-    def extract(self, pipeline: beam.Pipeline, share: float | None = None) -> None:
-        """Extract the features of all images, or of a share of the training images."""
-        splits = names.SPLITS if share is None else (names.TRAIN,)
+    def extract(self, pipeline: beam.Pipeline, sample: Sample | None = None) -> None:
+        """Extract the features of all images, or of a sample of the training images."""
+        splits = names.SPLITS if sample is None else (names.TRAIN,)
         if self.plan.dim:
-            self._expect(splits, share)
+            self._expect(splits, sample)
         every = shards(self.examples, splits)
-        extract = ExtractFeatures(self.plan, self.features, splits, share)
+        extract = ExtractFeatures(self.plan, self.features, splits, sample)
         facts: BankFacts = {
             **self.origin,
             **_stored(self.plan, self.images),
@@ -214,7 +242,7 @@ class ImageFeatures:
         larger from plan to plan, each is made and tried only where this is worth it; see
         `feature_choice`. What was decided is passed to `keep`.
         """
-        rows, views = self._sample(pipeline, self.plan, classes)
+        rows, views = self._sampled(pipeline, self.plan, classes)
         images = sum(self.images.values())
         choice = feature_choice.choose_blocks(rows, classes, head, images)
         plans = {choice.chosen.image_size: self.plan}
@@ -230,7 +258,16 @@ class ImageFeatures:
                 f"Features of images of {size} pixels are tried, too, because the head makes "
                 "mistakes that details may tell apart."
             )
-            rows, sampled[size] = self._sample(pipeline, plan, classes)
+            sampled[size] = _Views(0, 0)
+            part = feature_choice.first_part(rows)
+            if part is not None:
+                hashes = frozenset(digest.decode() for digest in part.hashes.tolist())
+                larger_part, sampled[size] = self._sampled(pipeline, plan, classes, hashes)
+                if not feature_choice.may_be_better(choice, part, larger_part, size):
+                    break
+            rows, views = self._sampled(pipeline, plan, classes)
+            sampled[size] = sampled[size].then(views)
+            # No other size is tried if this one is not better; `rows` are those of the best one.
             choice = feature_choice.choose_size(choice, rows, size)
         tried: list[JudgedFeatures] = [
             {
@@ -258,21 +295,32 @@ class ImageFeatures:
             chosen = replace(chosen, network=network, sizes=chosen.recorded, kept="")
         replace(self, plan=chosen, decision=decision).extract(pipeline)
 
-    def _expect(self, splits: Sequence[str], share: float | None) -> None:
+    def _expect(self, splits: Sequence[str], sample: Sample | None) -> None:
         """Tell the display how many images there are, and the extractor how many views at most."""
         images = sum(self.images.get(split, 0) for split in splits)
         views = sum(self.images.get(split, 0) * len(self.plan.views_of(split)) for split in splits)
-        sampled = 1.0 if share is None else min(share, 1.0)
-        progress.total(round(images * sampled))
-        shared_extractor(self.plan.network).expected = round(views * sampled)  # some may be stored
+        share = 1.0
+        if sample is not None:
+            part = sample.hashes
+            share = min(sample.share, 1.0) if part is None else len(part) / max(1, images)
+        progress.total(round(images * share))
+        shared_extractor(self.plan.network).expected = round(views * share)  # some may be stored
 
-    def _sample(
-        self, pipeline: beam.Pipeline, plan: StoragePlan, classes: int
+    def _sampled(
+        self,
+        pipeline: beam.Pipeline,
+        plan: StoragePlan,
+        classes: int,
+        hashes: frozenset[str] | None = None,
     ) -> tuple[BankRows, _Views]:
-        """Return the rows of the sample, and how many views were computed and reused for them."""
+        """Return the rows of the sample, and how many views were computed and reused for them.
+
+        Of a part of the sample, the content hashes of the images are given.
+        """
         bank = replace(self, plan=plan, features=f"{self.features}/sample")
         share = _SAMPLE / max(1, self.images.get(names.TRAIN, 0))
-        bank.extract(beam.Pipeline(runner=pipeline.runner, options=pipeline.options), share)
+        sample = Sample(share, hashes)
+        bank.extract(beam.Pipeline(runner=pipeline.runner, options=pipeline.options), sample)
         rows = read_rows(bank.features, names.TRAIN, classes)
         facts = read_facts(bank.features)
         tf.io.gfile.rmtree(bank.features)
@@ -282,14 +330,6 @@ class ImageFeatures:
 def _plan_for(head_input: HeadInput, plans: Mapping[int, StoragePlan]) -> StoragePlan:
     """Return the plan, of those by size of the images, that stores what a head reads."""
     return replace(plans[head_input.image_size], kept=head_input.features)
-
-
-def _in_sample(record: bytes, share: float | None) -> bool:
-    """Return whether an image is in a sample of a share of all images, by its content hash."""
-    if share is None or share >= 1:
-        return True
-    digest = records.content_hash(tf.train.Example.FromString(record))
-    return int(digest[:8], 16) < share * 2**32
 
 
 def _stored(plan: StoragePlan, images: Mapping[str, int]) -> StoredFeatures:

@@ -5,6 +5,7 @@ map, unless another block or all of them lower its log loss by a standard error,
 the usual size unless larger ones make it better. These cost more in every request, so that they
 have to be better by more than chance; see `answers.better`. Nothing else is tried where a head
 makes so few mistakes that no gain could be seen, and no larger size where the last was not better.
+A quarter of the images tells first whether a larger size may be better.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from imgpipe.models.features.bank import BankRows
-from imgpipe.models.features.folds import FEWEST_MISTAKES
-from imgpipe.models.head.answers import Scores, better
+from imgpipe.models.features.folds import FEWEST_MISTAKES, FOLDS
+from imgpipe.models.head.answers import Scores, better, gains
 from imgpipe.models.head.certainty import CHANCE
 from imgpipe.models.head.solved_head import HeadSolver, Judgement
 from imgpipe.models.settings.model import ModelSettings
@@ -24,6 +27,9 @@ from imgpipe.models.settings.network import single_blocks
 #: the default network take 15 kB an image instead of 2.6.
 MANY_IMAGES: Final = 100_000
 _FAR_BETTER: Final = 0.01  # in accuracy
+#: Share of the images that tells whether a larger size may be better, and the fewest that do.
+_PART: Final = 0.25
+_LEAST_PART: Final = 50
 #: Chance that what is only as good is taken where it costs a request nothing: a standard error.
 _ONE_ERROR: Final = 0.16
 
@@ -63,6 +69,10 @@ class FeatureChoice:
             return False
         return self.tried[-1][0].image_size == self.chosen.image_size
 
+    def chance(self, is_larger: bool) -> float:
+        """Return how probable it may be that an input that is only as good passes for better."""
+        return CHANCE / max(1, len(self.settings.larger_sizes)) if is_larger else _ONE_ERROR
+
 
 def choose_blocks(
     rows: BankRows, classes: int, settings: ModelSettings, images: int
@@ -96,17 +106,51 @@ def choose_size(choice: FeatureChoice, rows: BankRows, image_size: int) -> Featu
         rows: Rows of the same images at the larger size, with all blocks of features.
         image_size: Side in pixels of these larger images.
     """
+    return _compared(choice, _candidate(choice, image_size), rows)
+
+
+def _candidate(choice: FeatureChoice, image_size: int) -> HeadInput:
+    """Return what a head would read of images of a larger size."""
     lowest, _ = min(choice.tried, key=lambda tried: float(tried[1].scores.losses.mean()))
-    return _compared(choice, lowest._replace(image_size=image_size), rows)
+    return lowest._replace(image_size=image_size)
+
+
+def first_part(rows: BankRows) -> BankRows | None:
+    """Return the part of a sample that tells whether a larger size of the images may be better.
+
+    It has whole groups. There is none of few images, of which all are computed at once.
+    """
+    count = round(_PART * len(np.unique(rows.hashes)))
+    return rows.some_groups(count, 2 * FOLDS) if count >= _LEAST_PART else None
+
+
+def may_be_better(choice: FeatureChoice, part: BankRows, larger: BankRows, image_size: int) -> bool:
+    """Return whether a larger size would be chosen if all images were like those of a part.
+
+    Args:
+        choice: What was chosen so far.
+        part: Rows of the part at the size that was chosen so far; see `first_part`.
+        larger: Rows of the same images at the larger size.
+        image_size: Side in pixels of the larger images.
+    """
+    before = _judged(choice, choice.chosen, part)
+    after = _judged(choice, _candidate(choice, image_size), larger)
+    if before is None or after is None:
+        return True  # too few images for folds
+    return gains(after.scores, before.scores, choice.chance(is_larger=True), _PART)
+
+
+def _judged(choice: FeatureChoice, head_input: HeadInput, rows: BankRows) -> Judgement | None:
+    """Judge a head with an input; None where there are too few images."""
+    number = single_blocks(choice.settings.largest_kind).get(head_input.features)
+    read = rows if number is None else rows.block(number)
+    return HeadSolver(read, choice.classes, choice.settings).judge()
 
 
 def _compared(choice: FeatureChoice, candidate: HeadInput, rows: BankRows) -> FeatureChoice:
     """Judge a head with another input, and choose this one if the head is better, or far better."""
     settings = choice.settings
-    blocks = single_blocks(settings.largest_kind)
-    number = blocks.get(candidate.features)
-    read = rows if number is None else rows.block(number)
-    judgement = HeadSolver(read, choice.classes, settings).judge()
+    judgement = _judged(choice, candidate, rows)
     if judgement is None:
         return choice
     tried = (*choice.tried, (candidate, judgement))
@@ -115,8 +159,8 @@ def _compared(choice: FeatureChoice, candidate: HeadInput, rows: BankRows) -> Fe
     if choice.scores is None:
         return better_choice
     is_larger = candidate.image_size != choice.chosen.image_size
-    chance = CHANCE / max(1, len(settings.larger_sizes)) if is_larger else _ONE_ERROR
-    is_better = better(scores, choice.scores, chance)
+    is_better = better(scores, choice.scores, choice.chance(is_larger))
+    blocks = single_blocks(settings.largest_kind)
     dearer = candidate.features not in (*blocks, choice.chosen.features)
     many = choice.images > MANY_IMAGES
     if dearer and many and scores.accuracy < choice.scores.accuracy + _FAR_BETTER:

@@ -217,3 +217,18 @@ def test_a_replaced_file_of_weights_gives_another_extractor(tmp_path, monkeypatc
     first = shared_extractor(network)
     assert shared_extractor(network) is first
     assert shared_extractor(network) is not first
+
+
+def test_a_larger_size_is_left_after_a_part_of_the_images_that_does_not_promise_a_gain(
+    tmp_path, monkeypatch
+) -> None:
+    """Whether it promises one is set here; `test_feature_choice` has tests of it."""
+    monkeypatch.setattr(feature_choice, "better", lambda *_: False)
+    monkeypatch.setattr(feature_choice, "_LEAST_PART", 15)
+    passes = {}
+    for promises in (False, True):
+        monkeypatch.setattr(feature_choice, "may_be_better", lambda *_, it=promises: it)
+        _, facts = _chosen(tmp_path / str(promises), _NOISE, larger=[48])
+        assert facts["image_size"] == 32
+        passes[promises] = (facts["forward_passes"], facts["reused"])
+    assert passes == {False: (68 + 15, 0), True: (68 + 60, 0)}, "the part is not repeated"

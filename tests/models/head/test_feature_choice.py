@@ -141,3 +141,20 @@ def test_few_mistakes_end_the_choice_and_twice_as_many_let_larger_images_be_trie
     choice = choose_blocks(_rows((1.0, 0.0)), 2, _SETTINGS, images=1000)
     assert len(choice.tried) == tried
     assert choice.size_may_help == size_may_help
+
+
+@pytest.mark.parametrize(("signal", "promises"), [(3.0, True), (1.0, False), (0.3, False)])
+def test_a_quarter_of_the_images_tells_whether_a_larger_size_may_be_better(
+    signal: float, promises: bool
+) -> None:
+    rows = _rows((1.0, 0.0), images=400)
+    choice = choose_blocks(rows, 2, _SETTINGS, images=400)
+    part = feature_choice.first_part(rows)
+    assert len(part) == 100
+    larger = _rows((signal, 0.0), images=400)
+    larger = larger.select(np.isin(larger.hashes, part.hashes))
+    assert feature_choice.may_be_better(choice, part, larger, 288) is promises
+
+
+def test_of_few_images_no_part_tells_it() -> None:
+    assert feature_choice.first_part(_rows((1.0, 0.0), images=190)) is None
