@@ -152,8 +152,8 @@ def export(
     """Write a published model for other programs, as `imgpipe export` does.
 
     A file takes resized pixels, and is written only if its answers are those of the served model.
-    LiteRT files are judged on the validation images: they have to reach the threshold, and may lose
-    little accuracy. A SavedModel is the version without the images in it.
+    LiteRT files are judged on the validation images, and may lose little accuracy. A SavedModel is
+    the version without the images in it.
 
     Args:
         kind: `onnx`, `keras`, `tflite` (weights of 16 bits), `tflite-int8` or

@@ -10,14 +10,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
-
-
-class TimeLeft(NamedTuple):
-    """How long a step may still take."""
-
-    seconds: float
-    is_limit: bool  # a person has limited the time; otherwise it is an estimate
+from typing import Protocol
 
 
 class Listener(Protocol):
@@ -29,8 +22,8 @@ class Listener(Protocol):
     def total(self, count: int, unit: str) -> None:
         """Report of how many units the count begins anew."""
 
-    def part(self, text: str, left: TimeLeft | None) -> None:
-        """Report which part of the current step begins, and the time for the rest of the step."""
+    def part(self, text: str, left: float | None) -> None:
+        """Report which part of the current step begins, and how many seconds are left for all."""
 
     def say(self, text: str) -> None:
         """Show a sentence about the current step."""
@@ -75,12 +68,12 @@ def total(count: int, unit: str = "images") -> None:
         listener.total(count, unit)
 
 
-def part(text: str, left: TimeLeft | None = None) -> None:
+def part(text: str, left: float | None = None) -> None:
     """Report which part of the current step begins.
 
     Args:
         text: What is being done, such as `fold 2 of 5`.
-        left: How long the step may still take, from this part on; None if nothing tells.
+        left: Estimated seconds of the step from this part on; None if nothing tells.
     """
     listener = _current_listener()
     if listener:

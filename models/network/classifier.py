@@ -304,8 +304,13 @@ def _ends(maps: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
     return [calls[name].outputs[0] for name in below] or maps
 
 
-def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Copy the weights of every layer to the layer of the same name in another model."""
+def copy_weights(source: keras.Model, target: keras.Model, common: bool = False) -> None:
+    """Copy the weights of every layer to the layer of the same name in another model.
+
+    `common` leaves out the layers that the other model does not have.
+    """
+    of_target = {layer.name for layer in target.layers}
     for layer in source.layers:
-        if layer.weights:  # others, such as an addition, may have another name in each build
+        # Layers without weights, such as an addition, may have another name in each build.
+        if layer.weights and (layer.name in of_target or not common):
             target.get_layer(layer.name).set_weights(layer.get_weights())

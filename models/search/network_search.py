@@ -8,23 +8,20 @@ on held-out images by more than chance. The test split is never used.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from imgpipe.models.errors import Diverged
 from imgpipe.models.features.bank import read_facts
+from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import ENOUGH, FEWEST_MISTAKES
 from imgpipe.models.finding import Finding, make_finding
 from imgpipe.models.head.answers import Answers, Scores, better, gains
 from imgpipe.models.head.certainty import standard_error
 from imgpipe.models.machine import process, progress
-from imgpipe.models.machine.progress import TimeLeft
 from imgpipe.models.network.classifier import backbone_of
 from imgpipe.models.search.judging import (
     NETWORK_FOLDS,
@@ -34,37 +31,35 @@ from imgpipe.models.search.judging import (
     judging_parts,
 )
 from imgpipe.models.search.training_plan import (
-    Outcome,
     TrainingPlan,
-    after_trial,
     costly,
     few_images,
     few_mistakes,
     head_is_enough,
     in_minutes,
+    no_gain,
     no_space,
     nominal_minutes,
     nominal_seconds_a_view,
     training_plan,
+    whole_plan,
     with_search,
 )
 from imgpipe.models.training import datasets, stages
 from imgpipe.models.training.history import (
-    Epoch,
     JudgedBy,
     NetworkHistory,
     Tried,
     describe_tried,
     summary,
 )
-from imgpipe.models.training.stages import Inputs, Part, Trained
-from imgpipe.models.training.training_loop import Watch
+from imgpipe.models.training.stages import AboveCut, Inputs, Part, Trained
 
 if TYPE_CHECKING:
     import keras
 
-#: Share of the minutes for which a training is planned. Of those that a person gives, the trial
-#: before it takes another quarter.
+#: Share of the minutes for which a training is planned. Of those that a person gives, less is: the
+#: speed of this machine was measured for a moment only.
 _PLANNED_SHARE: Final = 0.9
 _PLANNED_SHARE_OF_GIVEN: Final = 0.7
 #: Up to this number of images there is no search unless minutes are given: in a minute, a network
@@ -128,10 +123,7 @@ class _Search:
         self._before = Answers.joined([part.best.answers for part in judging.parts])
         self._tried = [_tried_head(judging.whole.best, judging.by, self._before.accuracy)]
         self._result = head
-        self._until = math.inf  # when the minutes that were given are over
-        if inputs.settings.minutes is not None:
-            self._until = time.monotonic() + 60 * inputs.settings.minutes
-        self._image_seconds = 0.0  # training on one image by the plan that is tried
+        self._pass_seconds = 0.0  # of one image through the whole network
 
     def run(self) -> Trained:
         """Try to find a better network, and return the best one with its history."""
@@ -157,178 +149,154 @@ class _Search:
             return few_mistakes(self._accuracy_in_folds, held_out, FEWEST_MISTAKES)
         progress.part("measuring how fast this machine is")
         precision = read_facts(self._inputs.bank_uri)["precision"]
-        # A step is planned by a share of the time of the whole network.
-        timed_extractor = FeatureExtractor(most.settings(settings), precision)
-        here = datasets.seconds_a_view(self._judging.whole.training, timed_extractor)
-        plan, minutes = self._planned(most, network, here)
+        extractor = FeatureExtractor(most.settings(settings), precision, most.cut)
+        images = Labelled.read([*self._inputs.train_files, *self._inputs.validation_files])
+        self._pass_seconds = most.seconds_a_pass(datasets.seconds_a_view(images, extractor))
+        plan, minutes = self._planned(most, network, len(images))
         if plan is None:
             return costly(most.smallest(), minutes, settings.minutes)
-        extractor = FeatureExtractor(most.settings(settings), precision, most.cut)
-        if not datasets.have_space(extractor, len(self._judging.whole.training), plan.views):
+        if not datasets.have_space(extractor, len(images), plan.views):
             return no_space(plan)
-        self._image_seconds = plan.passes() * here
-        about = in_minutes(max(self._left(self._judging.trainings).seconds / 60, 0.1))
+        about = in_minutes(max(self._seconds_left(plan, self._judging.parts) / 60, 0.1))
         progress.say(
             f"The head alone reaches {self._accuracy_in_folds:.3f} in cross-validation. A network "
             f"that may be better is tried, for about {about} if it pays: {plan} (--minutes 0 skips "
             "it)."
         )
-        outcome = self._try(plan, extractor)
-        return after_trial(outcome, plan, most, settings.minutes)
+        activations = datasets.Activations(images, extractor, plan.views)
+        of_plan = plan.settings(settings).second_stage()
+        above_cut = AboveCut(self._inputs.classes, of_plan, activations)
+        if not self._try(plan, above_cut):
+            return no_gain()
+        return whole_plan(plan, most, settings.minutes)
 
     def _planned(
-        self, most: TrainingPlan, network: keras.Model, here: float
+        self, most: TrainingPlan, network: keras.Model, images: int
     ) -> tuple[TrainingPlan | None, float]:
         """Return the plan that the minutes allow, and how many minutes the smallest one takes.
 
-        `most` has all views and epochs of the settings; `here` are the seconds of a forward pass of
-        one view on this machine.
+        `most` has all views and epochs of the settings; the images are those of both splits.
         """
         given = self._inputs.settings.minutes
         judging = self._judging
-        # Where one network judges and there is no clock, that of all images is not counted: it
-        # takes as long again, but only where this pays.
+        # Where one network judges and nobody has given minutes, that of all images is not counted:
+        # it takes as long again, but only where this pays.
         counted = judging.parts if given is None and len(judging.parts) == 1 else judging.trainings
         if given is None:  # the images decide
-            distinct = np.union1d(judging.whole.training.hashes, judging.whole.held_out.hashes)
-            minutes = _PLANNED_SHARE * nominal_minutes(len(distinct))
+            minutes = _PLANNED_SHARE * nominal_minutes(images)
             seconds = nominal_seconds_a_view(network, self._inputs.settings.size)
         else:
             minutes = _PLANNED_SHARE_OF_GIVEN * given
-            seconds = here
+            seconds = self._pass_seconds
         minutes_a_pass = seconds * images_of(counted) / 60
         plan = most.within(minutes / minutes_a_pass)
         return plan, most.smallest().passes() * minutes_a_pass
 
-    def _left(self, parts: Iterable[Part]) -> TimeLeft:
-        """Return how long the training on some parts takes, or may take."""
-        if self._until < math.inf:
-            return TimeLeft(self._until - time.monotonic(), is_limit=True)
-        return TimeLeft(self._image_seconds * images_of(parts), is_limit=False)
+    def _seconds_left(self, plan: TrainingPlan, parts: Sequence[Part]) -> float:
+        """Estimate how long the networks of some parts take, with that of all images."""
+        passes = plan.passes() * images_of(parts)
+        if self._judging.ships_another:
+            passes += plan.passes() * len(self._judging.whole.training)
+        return self._pass_seconds * passes
 
-    def _try(self, plan: TrainingPlan, extractor: FeatureExtractor) -> Outcome:
-        """Train by a plan, and keep the network if it is better by more than chance.
+    def _try(self, plan: TrainingPlan, above_cut: AboveCut) -> bool:
+        """Train by a plan, keep the network if it is better, and record it.
 
-        A third of the work, a smaller training or one of three folds, shows whether that may be. If
-        the images of a fold have shown it, they decide with those of validation, which are few.
+        Returns:
+            Whether all of the plan was trained, or as much as memory and disk allowed.
         """
         started = time.monotonic()
-        trial = plan.trial()
-        steps = [(plan, self._judging.parts)]
-        if len(self._judging.parts) == 1 and trial != plan:
-            steps.insert(0, (trial, [self._judging.trial()]))
-        _, first_parts = steps[0]
-        outcome: Outcome = "judged"
-        compared: list[tuple[Scores, Scores]] = []
+        failed: Tried = {**self._tried[0], "what": str(plan), "accuracy": None}
+        complete = True
         try:
-            for trained, parts in steps:
-                tried: Tried = {**self._tried[0], "what": str(trained), "accuracy": None}
-                networks, outcome = self._fitted_parts(trained, parts, extractor)
-                if outcome == "late":
-                    return outcome
-                after, before = _answers(networks, parts)
-                tried = self._compared(trained, parts, after, before)
-                if tried["judged_by"] == "folds" and len(networks) < NETWORK_FOLDS:
-                    tried["what"] += f", in {len(networks)} of {NETWORK_FOLDS} folds"
-                new, old = after.scores(), before.scores()
-                if first_parts[0] is self._judging.parts[0]:  # the same images
-                    compared.clear()
-                compared.append((new, old))
-                if outcome != "judged":
-                    break
-                if trained != plan and new.losses.mean() >= old.losses.mean():
-                    outcome = "early"
-                    break
-            of_all = [Scores.joined(scores) for scores in zip(*compared, strict=True)]
-            if outcome != "early" and better(of_all[0], of_all[1]):
-                self._keep(networks, self._shipped(plan, extractor, networks))
+            tried, complete = self._trained(plan, above_cut)
         except Diverged:
-            tried["failure"] = "diverged"
+            tried = {**failed, "failure": "diverged"}
         except Exception as error:
-            tried["failure"] = process.lacking(error)  # the head needs no more
-            if tried["failure"] is None:
+            failure = process.lacking(error)  # the head needs no more
+            if failure is None:
                 raise
+            tried = {**failed, "failure": failure}
         tried["kept"] = self._result is not self._head
         self._tried[0]["kept"] = not tried["kept"]
         tried["seconds"] = round(time.monotonic() - started, 1)
         self._tried.append(tried)
         progress.say(describe_tried(tried))
-        return outcome
+        return complete
 
-    def _fitted_parts(
-        self, plan: TrainingPlan, parts: Sequence[Part], extractor: FeatureExtractor
-    ) -> tuple[list[Trained], Outcome]:
-        """Train the network of each part, as long as they may be better than the heads."""
-        started = time.monotonic()
-        networks: list[Trained] = []
-        count = len(parts)
+    def _trained(self, plan: TrainingPlan, above_cut: AboveCut) -> tuple[Tried, bool]:
+        """Train by a plan, and keep the network if it is better by more than chance.
+
+        Where images of a fold have shown whether that may be, they decide with those of validation,
+        which are few.
+
+        Returns:
+            The record of the network, and whether all of the plan was trained.
+        """
+        parts = self._judging.parts
+        shown: list[tuple[Scores, Scores]] = []
+        if plan.trial() != plan:
+            first = [self._judging.trial()]
+            progress.part("whether a network may be better", self._seconds_left(plan, parts))
+            networks = [self._fitted(above_cut, first[0], plan.trial())]
+            new, old = (answers.scores() for answers in _answers(networks, first))
+            if new.losses.mean() >= old.losses.mean():
+                return self._compared(plan.trial(), first, networks), False
+            if first[0] is not parts[0]:
+                shown.append((new, old))
+        networks = []
         for number, part in enumerate(parts, 1):
-            name = f"fold {number} of {count}" if count > 1 else "a network"
-            progress.part(name, self._left(self._judging.trainings[number - 1 :]))
-            network = self._fitted(plan, extractor, part, lambda: time.monotonic() > self._until)
-            if network is None:
-                return networks, "late"
-            networks.append(network)
-            if network.history["stopped"] == "minutes":
-                # What stands for the network that ships must be trained to its end.
-                return networks, "late" if self._judging.ships_another else "stopped"
-            if number < count:
-                passed = time.monotonic() - started
-                self._image_seconds = passed / images_of(parts[:number])
-                after, before = _answers(networks, parts)
-                if not gains(after.scores(), before.scores(), share=number / count):
-                    return networks, "early"
-        return networks, "judged"
+            name = f"fold {number} of {len(parts)}" if len(parts) > 1 else "a network"
+            progress.part(name, self._seconds_left(plan, parts[number - 1 :]))
+            networks.append(self._fitted(above_cut, part, plan))
+            new, old = (answers.scores() for answers in _answers(networks, parts))
+            if number < len(parts) and not gains(new, old, share=number / len(parts)):
+                return self._compared(plan, parts, networks), False
+        shown.append((new, old))
+        new, old = (Scores.joined(scores) for scores in zip(*shown, strict=True))
+        if better(new, old):
+            self._keep(networks, self._shipped(plan, above_cut, networks))
+        return self._compared(plan, parts, networks), True
 
     def _shipped(
-        self, plan: TrainingPlan, extractor: FeatureExtractor, networks: Sequence[Trained]
+        self, plan: TrainingPlan, above_cut: AboveCut, networks: Sequence[Trained]
     ) -> Trained:
         """Return the network that is shipped, for which those that were judged have answered.
 
-        It takes the time that it needs: trained only in part, nothing would judge it.
+        It begins with the head, as they did: with their weights, it was worse on new images.
         """
         if not self._judging.ships_another:
-            return networks[0]
-        progress.part("the network of all images", self._left([self._judging.whole]))
-        whole = self._fitted(plan, extractor, self._judging.whole, lambda: False)
-        if whole is None:
-            raise RuntimeError("expected a network, since this training has no limit of time")
-        # The curve of validation shows images that this network has learned from.
-        epochs: list[Epoch] = [
-            {**epoch, "val_loss": None, "val_accuracy": None} for epoch in whole.history["epochs"]
-        ]
+            return networks[-1]
+        progress.part("the network of all images", self._seconds_left(plan, []))
+        whole = self._fitted(above_cut, self._judging.whole, plan)
         answers = Answers.joined([network.answers for network in networks])
-        history: NetworkHistory = {**whole.history, "epochs": epochs}
-        by_folds = self._judging.by == "folds"
-        return replace(whole, answers=answers, by_folds=by_folds, history=history)
+        return replace(whole, answers=answers, by_folds=self._judging.by == "folds")
 
-    def _fitted(
-        self, plan: TrainingPlan, extractor: FeatureExtractor, part: Part, over: Callable[[], bool]
-    ) -> Trained | None:
-        """Trains the network of a part, from its head on; see `stages.train_above_cut`."""
+    def _fitted(self, above_cut: AboveCut, part: Part, plan: TrainingPlan) -> Trained:
+        """Train the network of a part, from its head on."""
         log_dir = None
         if part is self._judging.whole and self._inputs.log_dir:
             log_dir = self._inputs.log_dir / "search"
-        settings = plan.settings(self._inputs.settings).second_stage()
         # The network that is shipped is trained like those that stand for it.
-        watch = Watch(over, keep_last=self._judging.ships_another)
-        classes = self._inputs.classes
-        return stages.train_above_cut(
-            part, classes, settings, extractor, plan.views, watch, log_dir
-        )
+        keep_last = self._judging.ships_another
+        return above_cut.trained(part, plan.epochs, plan.views, keep_last, log_dir)
 
     def _compared(
-        self, plan: TrainingPlan, parts: Sequence[Part], after: Answers, before: Answers
+        self, plan: TrainingPlan, parts: Sequence[Part], networks: Sequence[Trained]
     ) -> Tried:
         """Return the record of networks that a plan has trained, beside the heads of their parts.
 
-        `after` and `before` are for the same images in the same order.
+        There may be fewer networks than parts.
         """
+        after, before = _answers(networks, parts)
         corrections = after.right.astype(float) - before.right
         judged_by: JudgedBy = self._judging.by if parts[0] is self._judging.parts[0] else "folds"
+        what = str(plan)
+        if judged_by == "folds" and len(networks) < NETWORK_FOLDS:
+            what += f", in {len(networks)} of {NETWORK_FOLDS} folds"
         return {
             **self._tried[0],
-            "what": str(plan),
+            "what": what,
             "judged_by": judged_by,
             "accuracy": after.accuracy,
             "gain": float(corrections.mean()),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.finding import Finding, make_finding
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: A step of training costs this many forward passes of the layers that train, as measured: see
 #: docs/benchmarks.md, "Constants of the code".
 _PASSES_A_STEP: Final = 4.0
+#: Share of a forward pass below a cut, at least, from which the time of a whole one is estimated.
+_LEAST_BELOW_CUT: Final = 0.1
+_ROUNDING: Final = 1e-9  # so that a plan is within its own cost
 
 #: Seconds of reference for each image of train and validation, and the fewest and the most minutes
 #: of a search. What more of them gain is in docs/benchmarks.md, "Where the search pays".
@@ -65,14 +68,14 @@ class TrainingPlan:
 
     def within(self, passes: float) -> TrainingPlan | None:
         """Return the plan with as many steps as a cost allows; None if it allows none."""
-        smaller = (
-            replace(self, views=views, epochs=epochs)
-            for views in range(self.views + 1)
-            for epochs in range(1, self.epochs + 1)
-        )
-        allowed = [plan for plan in smaller if plan.passes() <= passes]
+        plans = []
+        for views in range(self.views + 1):
+            affordable = (passes / (views + 1) - 1) / (_PASSES_A_STEP * self.share)
+            epochs = min(self.epochs, int(affordable + _ROUNDING))
+            if epochs > 0:
+                plans.append(replace(self, views=views, epochs=epochs))
         # Of as many steps, those with more views, which differ.
-        return max(allowed, key=lambda plan: (plan.steps, plan.views), default=None)
+        return max(plans, key=lambda plan: (plan.steps, plan.views), default=None)
 
     def smallest(self) -> TrainingPlan:
         """Return the plan with the fewest views and epochs that `within` allows."""
@@ -81,6 +84,10 @@ class TrainingPlan:
     def trial(self) -> TrainingPlan:
         """Return a plan of one epoch for a third of the cost, or the smallest one."""
         return replace(self, epochs=1).within(self.passes() / 3) or self.smallest()
+
+    def seconds_a_pass(self, below_cut: float) -> float:
+        """Estimate the seconds of a forward pass from those of one that ends at the cut."""
+        return below_cut / max(1 - self.share, _LEAST_BELOW_CUT)
 
     def __str__(self) -> str:
         epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
@@ -114,12 +121,6 @@ def nominal_seconds_a_view(network: keras.Model, side: int) -> float:
     """
     multiplications = layer_graph.multiplications(network.layers) or _USUAL_A_PIXEL * side**2
     return multiplications / _MULTIPLICATIONS_A_SECOND
-
-
-#: How the trial of a network ended. "judged": the network was compared with the head. "stopped": so
-#: it was, but the time ended before its last epoch. "early": it showed no gain, and was trained no
-#: further. "late": the time ended before it could be compared.
-Outcome = Literal["judged", "stopped", "early", "late"]
 
 
 def head_is_enough(in_folds: float, on_validation: float | None) -> Finding:
@@ -179,30 +180,28 @@ def no_space(plan: TrainingPlan) -> Finding:
     )
 
 
-def after_trial(
-    outcome: Outcome, plan: TrainingPlan, most: TrainingPlan, given: float | None
-) -> Finding:
-    """Say why the search ended after a network was tried.
+def no_gain() -> Finding:
+    """Say that a part of the training has shown no gain."""
+    return make_finding(
+        "no_gain",
+        "The training ended after a part of the work, which showed no gain that the rest would "
+        "make certain",
+    )
+
+
+def whole_plan(plan: TrainingPlan, most: TrainingPlan, given: float | None) -> Finding:
+    """Say that all of a plan was trained.
 
     `most` is the plan with all views and epochs of the settings; minutes are None if nobody has
     given any.
     """
-    if outcome == "late":
-        return make_finding("minutes", f"The time ran out before {plan} was evaluated (--minutes)")
-    if outcome == "early":
-        return make_finding(
-            "no_gain",
-            "The training ended after a part of the work, which showed no gain that the rest "
-            "would make certain",
-        )
-    if given is not None and (outcome == "stopped" or plan != most):
-        return make_finding(
-            "minutes",
-            f"The minutes that were given ({in_minutes(given)}) have decided what was "
-            f"trained. With enough of them, it would have been {most}; another run may end with "
-            "another network",
-        )
-    return make_finding("all", "")
+    if given is None or plan == most:
+        return make_finding("all", "")
+    return make_finding(
+        "minutes",
+        f"The minutes that were given ({in_minutes(given)}) have decided what was trained. With "
+        f"enough of them, it would have been {most}; another run may end with another network",
+    )
 
 
 def in_minutes(minutes: float) -> str:

@@ -196,11 +196,11 @@ class TrainSettings:
         examples=[15],
         ge=0,
         le=100_000,
-        description="Minutes for training a network that may be better than the solved head; see "
-        "fine_tune.mode. 0: none is tried. Not set: the images decide, and no clock: none is tried "
-        "for up to 500 images to learn from; otherwise it is trained for as many views and epochs "
-        "as two ordinary cores train in a tenth of a second for each image, but in at least 3 and "
-        "at most 15 minutes. It ends after a third of them if it shows no gain by then.",
+        description="Minutes for which the training of a network that may be better than the "
+        "solved head is planned; see fine_tune.mode. 0: none is tried. Not set: the images decide. "
+        "None is tried for up to 500 images to learn from; otherwise it is trained for as many "
+        "views and epochs as two ordinary cores train in a tenth of a second for each image, but "
+        "in at least 3 and at most 15 minutes. It ends early if a part of them shows no gain.",
     )
 
 

@@ -14,14 +14,14 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from imgpipe.models import augmentation, names, preprocess
-from imgpipe.models.arrays import Array, Integers
+from imgpipe.models.arrays import Array, Flags, Integers
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features import rows as stored_rows
 from imgpipe.models.features.examples import Labelled
@@ -40,12 +40,14 @@ if TYPE_CHECKING:
 class Rows:
     """Labelled rows of any shape, as they are stored and as inputs of a network."""
 
-    stored: Array  # [n, ...]: features or activations as float16, or pixels as uint8
+    #: Features or activations as float16, or pixels as uint8, [n, ...]; of more rows with `places`.
+    stored: Array
     labels: Integers  # label index of each row, int64 [n], 0..classes-1
     seeds: Integers | None = None  # of images, int64 [n]; see `augmentation.seeds`
     #: Settings of the augmentation of images, which show another view in each epoch. None, or a
     #: `count` of 0, leaves the rows unchanged.
     views: ViewSpec | None = None
+    places: Integers | None = None  # where each row is in `stored`, [n]; None for their order
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -71,7 +73,7 @@ class Rows:
             return tf.gather(self._constant, index)
 
         def gather(index: Integers) -> Array:
-            taken = self.stored[index]
+            taken = self.stored[index if self.places is None else self.places[index]]
             stored_rows.release(self.stored)
             return taken
 
@@ -193,40 +195,66 @@ def have_space(extractor: FeatureExtractor, images: int, views: int) -> bool:
     return 2 * math.prod(extractor.shape) * images * (views + 1) <= free  # float16
 
 
-def activations(
-    images: Labelled,
-    extractor: FeatureExtractor,
-    views: int,
-    over: Callable[[], bool] = lambda: False,
-) -> Rows | None:
-    """Compute the activations of images at a cut, sorted by content hash and view.
+class Activations:
+    """The activations of images and of at most so many augmented views of each at a cut.
 
-    They are float16 [n · (views + 1), h, w, C]: those of each image and of so many augmented views
-    of it. `over` is called before each batch and returns whether the time is over, at which the
-    result is None.
+    Each is computed when a training first asks for it, and kept for the others.
     """
-    per_image = views + 1  # rows of an image
-    stored = stored_rows.empty(per_image * len(images), extractor.shape, np.float16)
-    progress.total(len(images), "images")
-    for places, encoded in images.values(names.IMAGE_BYTES):
-        if over():
-            return None
-        hashes = [digest.decode() for digest in images.hashes[places]]
-        batch = extractor.extract(encoded.tolist(), hashes, [range(per_image)] * len(places))
-        numbers = per_image * places[:, None] + np.arange(per_image)
-        stored[numbers.reshape(-1)] = np.concatenate(batch)
-        stored_rows.release(stored)
-        progress.advance(len(places), "images")
-    return Rows(stored, np.repeat(images.labels, per_image))
+
+    def __init__(self, images: Labelled, extractor: FeatureExtractor, views: int) -> None:
+        self.extractor = extractor
+        self._images = images
+        rows = len(images) * (views + 1)
+        self._stored = stored_rows.empty(rows, extractor.shape, np.float16)
+        self._computed = np.zeros((len(images), views + 1), np.bool_)
+
+    def rows(self, images: Labelled, views: int) -> Rows:
+        """Return the activations of some of the images, sorted by content hash and view.
+
+        They are float16 [n · (views + 1), h, w, C]: those of each image and of so many augmented
+        views of it.
+        """
+        of_images = np.searchsorted(self._images.hashes, images.hashes)
+        self._compute(of_images, views)
+        count = self._computed.shape[1]
+        places = count * of_images[:, None] + np.arange(views + 1)
+        labels = np.repeat(images.labels, views + 1)
+        return Rows(self._stored, labels, places=places.reshape(-1))
+
+    def _compute(self, wanted: Integers, views: int) -> None:
+        """Compute the activations of images by number, as far as they are not there yet."""
+        missing = np.zeros_like(self._computed)
+        missing[wanted, : views + 1] = True
+        missing &= ~self._computed
+        incomplete: Flags = np.asarray(missing.any(axis=1))
+        numbers = np.flatnonzero(incomplete)
+        if not len(numbers):
+            return
+        progress.total(len(numbers), "images")
+        for places, encoded in self._images.select(incomplete).values(names.IMAGE_BYTES):
+            here = numbers[places]
+            hashes = [digest.decode() for digest in self._images.hashes[here]]
+            wanted_views = [np.flatnonzero(missing[number]).tolist() for number in here]
+            batch = self.extractor.extract(encoded.tolist(), hashes, wanted_views)
+            image, view = np.nonzero(missing[here])
+            self._stored[self._computed.shape[1] * here[image] + view] = np.concatenate(batch)
+            stored_rows.release(self._stored)
+            progress.advance(len(places), "images")
+        self._computed |= missing
+
+
+#: Images and views of each by which the speed of this machine is measured.
+_TIMED_IMAGES: Final = 8
+_TIMED_VIEWS: Final = 4
 
 
 def seconds_a_view(images: Labelled, extractor: FeatureExtractor) -> float:
     """Measures the seconds of a forward pass of one view, after a pass that compiles it."""
     places, encoded = next(images.values(names.IMAGE_BYTES))
-    hashes = [digest.decode() for digest in images.hashes[places]]
-    extractor.extract(encoded.tolist(), hashes, [[0]] * len(places))
-    # So many that the start of tf.data hardly counts; augmentation is part of the cost of a view.
+    timed = encoded.tolist()[:_TIMED_IMAGES]
+    hashes = [digest.decode() for digest in images.hashes[places[: len(timed)]]]
+    extractor.extract(timed, hashes, [[0]] * len(timed))
     started = time.perf_counter()
-    views = range(8)
-    extractor.extract(encoded.tolist(), hashes, [views] * len(places))
-    return (time.perf_counter() - started) / (len(views) * len(places))
+    # Augmentation is part of the cost of a view.
+    extractor.extract(timed, hashes, [range(_TIMED_VIEWS)] * len(timed))
+    return (time.perf_counter() - started) / (_TIMED_VIEWS * len(timed))

@@ -64,7 +64,9 @@ def _replaced(model: keras.Model, replacement: Callable[[Any], Any]) -> keras.Mo
     new = {old.name: layer for old, layer in pairs if layer is not old}
     if not new:
         return model
-    copy = keras.models.clone_model(model, clone_function=lambda layer: new.get(layer.name, layer))
+    # A compiled model would be copied with its optimizer.
+    layers = keras.Model(model.input, model.output, name=model.name)
+    copy = keras.models.clone_model(layers, clone_function=lambda layer: new.get(layer.name, layer))
     for name, layer in new.items():
         layer.set_weights(model.get_layer(name).get_weights())
     return copy

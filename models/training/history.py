@@ -108,7 +108,7 @@ JudgedBy = Literal["validation", "folds"]
 #: disk, have decided on views and epochs.
 Reproducible = Literal["weights", "plan", "nothing"]
 #: Why a training ended.
-StopReason = Literal["target", "plateau", "epochs", "minutes", "diverged", "solved"]
+StopReason = Literal["target", "plateau", "epochs", "diverged", "solved"]
 
 
 class Epoch(TypedDict):

@@ -35,12 +35,11 @@ from imgpipe.models.network.classifier import (
     backbone_of,
     build_features,
     build_head,
-    copy_weights,
 )
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import datasets, fast_layers
 from imgpipe.models.training.history import FineTuned, NetworkHistory
-from imgpipe.models.training.training_loop import Fit, Watch, fit, solve_head
+from imgpipe.models.training.training_loop import Fit, Training, solve_head
 
 #: The name in the history for a training of the head on stored features.
 HEAD: Final = "head"
@@ -158,7 +157,8 @@ def _head(inputs: Inputs) -> Trained:
         rows, held_out = (
             datasets.Rows(part.features, part.labels) for part in (training, validation)
         )
-        fitted = fit(build, rows, held_out, classes, settings, inputs.log_dir)
+        by_epochs = Training(build, classes, settings)
+        fitted = by_epochs.fit(rows, held_out, settings.epochs, log_dir=inputs.log_dir)
         head = _with_answers(fitted, held_out, HEAD, int(training.is_view_0.sum()))
         head = replace(head, answers=replace(head.answers, groups=validation.groups))
     return replace(head, distribution=row_distribution(training, validation))
@@ -206,71 +206,66 @@ def _fine_tuned(inputs: Inputs, head: Trained, precision: str) -> Trained:
     part = Part(training, held_out, head)
     extractor = FeatureExtractor(settings, precision, cut)
     views = settings.views.count
-    if not datasets.have_space(extractor, len(part.training), views):
+    images = Labelled.read([*inputs.train_files, *inputs.validation_files])
+    if not datasets.have_space(extractor, len(images), views):
         raise ResourceError(
-            f"fine_tune: the activations of {len(part.training):,} images and {views} views of "
+            f"fine_tune: the activations of {len(images):,} images and {views} views of "
             f"each above {cut} would take more than a quarter of the free space in "
             f"{tempfile.gettempdir()}. Free some space, choose a higher cut (fine_tune.cut) or "
             "fewer views (views.count), or let TMPDIR name a folder on another disk"
         )
+    above_cut = AboveCut(inputs.classes, settings, datasets.Activations(images, extractor, views))
     log_dir = inputs.log_dir and inputs.log_dir / "fine_tune"
-    tuned = train_above_cut(part, inputs.classes, settings, extractor, views, Watch(), log_dir)
-    if tuned is None:
-        raise RuntimeError("expected a network, since this training has no limit of time")
-    return tuned
+    return above_cut.trained(part, settings.epochs, views, log_dir=log_dir)
 
 
-def train_above_cut(
-    part: Part,
-    classes: int,
-    settings: ModelSettings,
-    extractor: FeatureExtractor,
-    views: int,
-    watch: Watch,
-    log_dir: Path | None = None,
-) -> Trained | None:
+class AboveCut:
     """Trains the layers above a cut, on activations that are computed once for each view.
 
-    Args:
-        part: Images to train and to judge on, and the network to start from.
-        classes: Number of classes.
-        settings: Settings of this training.
-        extractor: Extractor of the activations at the cut; see `FeatureExtractor`.
-        views: Number of augmented views of each training image.
-        watch: When the training ends, and which weights it keeps. Those of the last epoch are kept
-            if the held-out images judge the network afterwards: with those of the best one, its
-            result would be too good, and a few images cannot choose an epoch.
-        log_dir: Folder for TensorBoard's event files; None writes none.
-
-    Returns:
-        The network with its answers for the held-out images; None if its time ended before there
-        was a network.
+    The network is built and traced once for all trainings.
     """
-    over = watch.over or (lambda: False)
-    training = datasets.activations(part.training, extractor, views, over)
-    if training is None:
-        return None
-    held_out = datasets.activations(part.held_out, extractor, 0, over)
-    if held_out is None:
-        return None
-    start = part.start or part.best.layers
-    build = functools.partial(network, classes, settings, extractor.layer, start)
 
-    # A network that is fine-tuned on few images becomes too sure of itself: its loss rises from
-    # epoch to epoch while its accuracy still rises. The temperature corrects that before it is
-    # served.
-    def calibrated_loss(model: keras.Model) -> float:
-        return float(calibrated_losses(_logits(model, held_out), held_out.labels).mean())
+    def __init__(
+        self, classes: int, settings: ModelSettings, activations: datasets.Activations
+    ) -> None:
+        self._activations = activations
+        build = functools.partial(network, classes, settings, activations.extractor.layer)
+        self._training = Training(build, classes, settings)
 
-    watch = replace(watch, judge=calibrated_loss)
-    fitted = fit(build, training, held_out, classes, settings, log_dir, watch)
-    what = f"layers {fitted.layers.name.replace('_', ' ', 1)}"  # "above_block11" becomes two words
-    tuned = _with_answers(fitted, held_out, what, len(part.training))
-    best = part.best.answers
-    answers = replace(
-        tuned.answers, groups=best.groups, learnable=best.learnable, hashes=part.held_out.hashes
-    )
-    return replace(tuned, answers=answers)
+    def trained(
+        self,
+        part: Part,
+        epochs: int,
+        views: int,
+        keep_last: bool = False,
+        log_dir: Path | None = None,
+    ) -> Trained:
+        """Trains the network for some epochs, on so many views of each image of a part.
+
+        It begins with the head of the part; the next training changes the layers. `keep_last` keeps
+        the weights of the last epoch, because the held-out images judge the network afterwards:
+        with those of the best one, its result would be too good, and a few images cannot choose an
+        epoch.
+        """
+        training = self._activations.rows(part.training, views)
+        held_out = self._activations.rows(part.held_out, 0)
+        start = part.start or part.best.layers
+
+        # A network that is fine-tuned on few images becomes too sure of itself: its loss rises from
+        # epoch to epoch while its accuracy still rises. The temperature corrects that before it is
+        # served.
+        def calibrated_loss(model: keras.Model) -> float:
+            return float(calibrated_losses(_logits(model, held_out), held_out.labels).mean())
+
+        judging = None if keep_last else held_out
+        fitted = self._training.fit(training, judging, epochs, calibrated_loss, log_dir, start)
+        what = f"layers {fitted.layers.name.replace('_', ' ', 1)}"  # "above_block11" is two words
+        tuned = _with_answers(fitted, held_out, what, len(part.training))
+        best = part.best.answers
+        answers = replace(
+            tuned.answers, groups=best.groups, learnable=best.learnable, hashes=part.held_out.hashes
+        )
+        return replace(tuned, answers=answers)
 
 
 def _on_images(inputs: Inputs, note: str) -> Trained:
@@ -281,15 +276,13 @@ def _on_images(inputs: Inputs, note: str) -> Trained:
         datasets.pixels(files, settings.size, classes, settings.views)
         for files in (inputs.train_files, inputs.validation_files)
     )
-    build = functools.partial(network, classes, settings)
-    fitted = fit(build, training, validation, classes, settings, inputs.log_dir)
+    on_images = Training(functools.partial(network, classes, settings), classes, settings)
+    fitted = on_images.fit(training, validation, settings.epochs, log_dir=inputs.log_dir)
     what = "head" if settings.frozen else "all layers"
     return _with_answers(fitted, validation, f"{what}, on the fly ({note})", len(training.labels))
 
 
-def network(
-    classes: int, settings: ModelSettings, cut: str = "", head: keras.Model | None = None
-) -> keras.Model:
+def network(classes: int, settings: ModelSettings, cut: str = "") -> keras.Model:
     """Return the network to logits, with layers that train fast on this machine.
 
     Args:
@@ -297,12 +290,9 @@ def network(
         settings: Settings of the network, which determine the layers that are trained.
         cut: Layer from whose activations on the network is returned; all of its layers are trained.
             "" for the network from pixels on.
-        head: Layers with the initial weights of the layers of their names; None for new weights.
     """
     pixels, maps, features = build_features(settings, not settings.frozen)
     logits = add_head(features, classes, settings)
-    if head is not None:  # from random weights of the head, its gradients would spoil the layers
-        copy_weights(head, keras.Model(pixels, logits))
     start = pixels
     name = "whole"
     if cut:
@@ -342,5 +332,14 @@ def _with_answers(fitted: Fit, held_out: datasets.Rows, trained: str, images: in
 
 def _logits(model: keras.Model, rows: datasets.Rows) -> Floats:
     """Return the logits of all rows, [n, C]."""
+    import tensorflow as tf
+
+    # To trace the layers takes less time than to call each of them for a few batches.
+    answered = tf.function(
+        lambda inputs: model(inputs, training=False),
+        input_signature=[tf.TensorSpec(model.inputs[0].shape, tf.float32)],
+        autograph=False,
+        jit_compile=False,
+    )
     dataset = datasets.validation(rows, model.outputs[0].shape[-1])
-    return np.concatenate([model(inputs, training=False).numpy() for inputs, _ in dataset])
+    return np.concatenate([answered(inputs).numpy() for inputs, _ in dataset])

@@ -7,41 +7,33 @@ begins again in the next run.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sized
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import keras
 import numpy as np
+from keras.optimizers.schedules import CosineDecay
 
+from imgpipe.models import names
+from imgpipe.models.arrays import Array
 from imgpipe.models.errors import DataRefused, Diverged
 from imgpipe.models.features.bank import BankRows, Regression
 from imgpipe.models.head.logistic_regression import Linear
 from imgpipe.models.head.solved_head import HeadSolver, Solution
 from imgpipe.models.machine import process, progress
 from imgpipe.models.machine.process import one_blas_thread
-from imgpipe.models.names import HEAD
-from imgpipe.models.network.classifier import build_head
+from imgpipe.models.network.classifier import build_head, copy_weights
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import datasets
 from imgpipe.models.training.history import Epoch, Stage, StopReason
 
-
-@dataclass(frozen=True)
-class Watch:
-    """When a training ends early, and which weights it keeps."""
-
-    #: Called after each step: if it returns true, training ends with the best weights so far.
-    over: Callable[[], bool] | None = None
-    #: Returns after each epoch the loss by which the best weights are chosen, else that of
-    #: validation.
-    judge: Callable[[keras.Model], float] | None = None
-    keep_last: bool = False  # whether the weights are those of the last epoch, not of the best one
-
-
+#: Returns after an epoch the loss by which it is compared with others.
+Judge = Callable[[keras.Model], float]
 #: A validation loss counts as lower only if it is lower by this value. Otherwise a plateau would
 #: never be recognised.
 MIN_DELTA: Final = 1e-4
@@ -49,23 +41,18 @@ _COMPARED: Final = "compared_loss"  # name of the loss by which epochs are compa
 
 
 class Watcher(keras.callbacks.EarlyStopping):
-    """Keras' early stopping, which also records the epochs, and ends at a target or a time.
+    """Keras' early stopping, which also records the epochs, and ends at a target.
 
-    Its arguments are those of `training_loop.fit`. Keras restores the weights of the best epoch.
+    See `Training.fit`. Keras restores the weights of the best epoch.
     """
 
-    def __init__(self, settings: ModelSettings, watch: Watch) -> None:
+    def __init__(self, settings: ModelSettings, judge: Judge | None) -> None:
         patience = settings.patience
         super().__init__(_COMPARED, MIN_DELTA, patience, mode="min", restore_best_weights=True)
         self.epochs: list[Epoch] = []
         self.stopped: StopReason = "epochs"
         self._settings = settings
-        self._watch = watch
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """End the training if its time is over."""
-        if self._watch.over is not None and self._watch.over():
-            self._stop("minutes")
+        self._judge = judge
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Record an epoch, and keep its weights if they are the best. This may end the training."""
@@ -77,12 +64,12 @@ class Watcher(keras.callbacks.EarlyStopping):
                 "epoch": epoch + 1,
                 "loss": finite["loss"],
                 "accuracy": finite["accuracy"],
-                "val_loss": finite["val_loss"],
-                "val_accuracy": finite["val_accuracy"],
+                "val_loss": finite.get("val_loss"),
+                "val_accuracy": finite.get("val_accuracy"),
             }
         )
         progress.advance(1, "epochs")
-        super().on_epoch_end(epoch, {_COMPARED: self._compared_loss(epoch, values["val_loss"])})
+        super().on_epoch_end(epoch, {_COMPARED: self._compared_loss(epoch, values)})
         # The target ends the training but chooses no weights: the last ones may be far worse than
         # the best ones; see docs/benchmarks.md, "Constants of the code".
         if 0 < self._settings.target_accuracy <= values["accuracy"]:
@@ -92,13 +79,13 @@ class Watcher(keras.callbacks.EarlyStopping):
         elif self.stopped_epoch:
             self._stop("plateau")
 
-    def _compared_loss(self, epoch: int, loss: float) -> float:
+    def _compared_loss(self, epoch: int, values: dict[str, float]) -> float:
         """Return the loss by which the epoch is compared with others."""
-        if not np.isfinite(loss):
-            return loss
-        if self._watch.keep_last:
+        if not np.isfinite(values.get("val_loss", values["loss"])):
+            return math.nan
+        if "val_loss" not in values:  # the last weights are kept
             return float(-epoch)
-        return loss if self._watch.judge is None else self._watch.judge(self.model)
+        return values["val_loss"] if self._judge is None else self._judge(self.model)
 
     def _stop(self, why: StopReason) -> None:
         self.stopped = why
@@ -125,12 +112,14 @@ def solve_head(
 ) -> Fit:
     """Solves a head, evaluates it on rows of view 0, and records it like a training of one epoch.
 
-    Without a regression, folds choose method and penalty. It raises the DataRefused of `fit`.
+    Without a regression, folds choose method and penalty. It raises the DataRefused of
+    `Training.fit`.
     """
     train = solver.rows
     classes = solver.classes
     settings = solver.settings
-    _require_rows(train, validation)
+    _require_rows(train, names.TRAIN)
+    _require_rows(validation, names.VALIDATION)
     started = time.perf_counter()
     with one_blas_thread():
         linear, solution = solver.solve(learning_curve, regression)
@@ -142,7 +131,7 @@ def solve_head(
         loss, accuracy = _evaluated(linear, train, settings.label_smoothing)
         val_loss, val_accuracy = _evaluated(linear, validation, settings.label_smoothing)
     head = build_head(train.features.shape[1], classes, settings)
-    head.get_layer(HEAD).set_weights([kernel, bias])
+    head.get_layer(names.HEAD).set_weights([kernel, bias])
     epoch: Epoch = {
         "epoch": 1,
         "loss": loss,
@@ -159,7 +148,7 @@ def _course(epochs: list[Epoch], best_epoch: int, stopped: StopReason, started: 
 
 
 def _evaluated(linear: Linear, rows: BankRows, smoothing: float) -> tuple[float, float]:
-    """Return the mean loss and the accuracy of all rows; the loss is that of `fit`."""
+    """Return the mean loss and the accuracy of all rows; the loss is that of `Training`."""
     losses = 0.0
     right = 0
     for part, logarithms in linear.in_blocks(rows.features):
@@ -171,91 +160,148 @@ def _evaluated(linear: Linear, rows: BankRows, smoothing: float) -> tuple[float,
     return losses / len(rows), right / len(rows)
 
 
-def _require_rows(train: Sized, validation: Sized) -> None:
-    for name, rows in (("train", train), ("validation", validation)):
-        if not len(rows):
-            raise DataRefused(f"training needs labelled images in split {name}. Received: none")
+def _require_rows(rows: Sized, split: str) -> None:
+    if not len(rows):
+        raise DataRefused(f"training needs labelled images in split {split}. Received: none")
 
 
-def fit(
-    build: Callable[[], keras.Model],
-    train: datasets.Rows,
-    validation: datasets.Rows,
-    classes: int,
-    settings: ModelSettings,
-    log_dir: Path | None = None,
-    watch: Watch | None = None,
-) -> Fit:
-    """Trains the model that `build` returns, from inputs to logits [N, classes].
+class Training:
+    """A network that is trained once or several times. It is built, compiled and traced once.
 
-    Training ends when the accuracy on the training data reaches the target. At the end, the weights
-    with the lowest loss on validation are restored.
-
-    `build` is called with the seed set and in the scope of the strategy. Without a `watch`, the
-    weights with the lowest loss on validation are kept. TensorBoard's event files are written if
-    there is a folder for them.
-
-    Raises:
-        DataRefused: A split has no labelled row.
-        Diverged: The validation loss was never finite.
+    `build` returns it, from inputs to logits [N, classes]. It is called with the seed set and in
+    the scope of the strategy.
     """
-    _require_rows(train, validation)
-    started = time.perf_counter()
-    with _deterministic(settings.seed):
-        with process.device_scope(settings.strategy):
-            model = _built(build, train, classes, settings)
-        watcher = Watcher(settings, watch or Watch())
+
+    def __init__(
+        self, build: Callable[[], keras.Model], classes: int, settings: ModelSettings
+    ) -> None:
+        self._build = build
+        self._classes = classes
+        self._settings = settings
+        self._model: keras.Model | None = None
+        self._rate: float | CosineDecay = settings.learning_rate
+        self._random_states: list[tuple[keras.Variable, Array]] = []  # of dropout, before training
+
+    def fit(
+        self,
+        train: datasets.Rows,
+        validation: datasets.Rows | None,
+        epochs: int,
+        judge: Judge | None = None,
+        log_dir: Path | None = None,
+        start: keras.Model | None = None,
+    ) -> Fit:
+        """Trains the network for some epochs, from the weights of the last training on.
+
+        Training ends earlier when the accuracy on the training data reaches the target. The weights
+        are those of the epoch with the lowest loss on validation, or by `judge`. Without
+        validation, no epoch is evaluated, and they are those of the last one. `start` gives the
+        first weights of the layers of its names. TensorBoard's event files are written if there is
+        a folder for them.
+
+        Raises:
+            DataRefused: A split has no labelled row.
+            Diverged: The loss was never finite.
+        """
+        _require_rows(train, names.TRAIN)
+        if validation is not None:
+            _require_rows(validation, names.VALIDATION)
+        settings = replace(self._settings, epochs=epochs)
+        steps = datasets.steps_per_epoch(train, settings)
+        watcher = Watcher(settings, judge)
         callbacks: list[keras.callbacks.Callback] = [watcher]
         if log_dir is not None:
             callbacks.append(keras.callbacks.TensorBoard(str(log_dir), write_graph=False))
-        progress.total(settings.epochs, "epochs")
-        with warnings.catch_warnings():
+        started = time.perf_counter()
+        with _deterministic(settings.seed), warnings.catch_warnings():
             # NumPy warns of how Keras' TensorBoard callback reads the learning rate.
             warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+            model = self._ready(steps, epochs, train.vectors)
+            if start is not None:
+                copy_weights(start, model, common=True)
+            progress.total(epochs, "epochs")
             model.fit(
-                datasets.training(train, classes, settings),
-                validation_data=datasets.validation(validation, classes),
-                steps_per_epoch=datasets.steps_per_epoch(train, settings),  # of all epochs' dataset
-                epochs=settings.epochs,
+                datasets.training(train, self._classes, settings),
+                validation_data=validation and datasets.validation(validation, self._classes),
+                steps_per_epoch=steps,  # of a dataset of all epochs
+                epochs=epochs,
                 callbacks=callbacks,
                 shuffle=False,  # the dataset is already shuffled
                 verbose=0,
             )
-    if watcher.epochs[0]["val_loss"] is None:  # after which training has ended
-        raise Diverged(
-            "training diverged: the validation loss was not finite in any epoch. Lower the "
-            "learning rate (train.learning_rate, fine_tune.learning_rate). Received: "
-            f"{settings.learning_rate:g}"
+        if not np.isfinite(watcher.best):  # that of the first epoch, after which training has ended
+            raise Diverged(
+                "training diverged: the loss was not finite in any epoch. Lower the learning rate "
+                "(train.learning_rate, fine_tune.learning_rate). Received: "
+                f"{settings.learning_rate:g}"
+            )
+        course = _course(watcher.epochs, watcher.best_epoch + 1, watcher.stopped, started)
+        return Fit(model, course)
+
+    def _ready(self, steps: int, epochs: int, vectors: bool) -> keras.Model:
+        """Return the compiled network, with an optimizer and a schedule at their first step."""
+        if self._model is None:
+            with process.device_scope(self._settings.strategy):
+                self._model = self._compiled(steps, epochs, vectors)
+            weights = {id(variable) for variable in self._model.weights}
+            others = [v for v in self._model.variables if id(v) not in weights]
+            self._random_states = [(variable, variable.numpy()) for variable in others]
+            return self._model
+        for variable in self._model.optimizer.variables:
+            variable.assign(keras.ops.zeros_like(variable))
+        for variable, value in self._random_states:
+            variable.assign(value)
+        if isinstance(self._rate, CosineDecay):
+            _stretch(self._rate, steps * epochs)
+        else:
+            self._model.optimizer.learning_rate = self._rate
+        return self._model
+
+    def _compiled(self, steps: int, epochs: int, vectors: bool) -> keras.Model:
+        """Build and compile the network. The head alone is in float32 with every policy."""
+        settings = self._settings
+        with process.dtype_policy(settings.precision):  # layers take it when they are created
+            model = self._build()
+        self._rate = learning_rate(settings, steps * epochs)
+        # The steps of feature vectors are too short for a call each, so that an epoch of them is
+        # one call. Keras cannot do this with a distributed dataset.
+        at_once = vectors and settings.strategy == "none"
+        model.compile(
+            optimizer=optimizer(settings, self._rate),
+            loss=keras.losses.CategoricalCrossentropy(
+                from_logits=True, label_smoothing=settings.label_smoothing
+            ),
+            metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+            steps_per_execution=steps if at_once else 1,
+            jit_compile=False,  # XLA is much slower on a CPU (tensorflow/tensorflow#62808)
         )
-    return Fit(model, _course(watcher.epochs, watcher.best_epoch + 1, watcher.stopped, started))
+        # If the first step made these variables, TensorFlow would trace it twice, for seconds.
+        model.optimizer.build(model.trainable_variables)
+        return model
 
 
-def _built(
-    build: Callable[[], keras.Model], train: datasets.Rows, classes: int, settings: ModelSettings
-) -> keras.Model:
-    """Build and compile the model. The head alone is trained in float32 with every policy.
-
-    An epoch of feature vectors is one call of one graph, because its steps are too short for a call
-    each. Keras cannot run several steps at once with a distributed dataset.
-    """
-    with process.dtype_policy(settings.precision):  # layers take the policy when they are created
-        model = build()
-    steps = datasets.steps_per_epoch(train, settings)
-    at_once = train.vectors and settings.strategy == "none"
-    model.compile(
-        optimizer=optimizer(settings, steps * settings.epochs),
-        loss=keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=settings.label_smoothing
-        ),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-        steps_per_execution=steps if at_once else 1,
-        jit_compile=False,  # XLA is much slower on a CPU (tensorflow/tensorflow#62808)
-    )
-    return model
+def learning_rate(settings: ModelSettings, steps: int) -> float | CosineDecay:
+    """Return the learning rate of the settings, for a training of at most so many steps."""
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    # It rises from 0 to the rate and then falls to 0 along half a cosine (Loshchilov and Hutter
+    # 2017), without restarts. Its steps are variables, so that they can be changed after a step of
+    # training was traced.
+    falling, warm = (keras.Variable(1, trainable=False, dtype="int64") for _ in range(2))
+    schedule = CosineDecay(0.0, falling, warmup_target=settings.learning_rate, warmup_steps=warm)
+    _stretch(schedule, steps)
+    return schedule
 
 
-def optimizer(settings: ModelSettings, steps: int) -> keras.optimizers.Optimizer:
-    """Return the optimizer of the settings, for a training of at most so many steps."""
+def _stretch(schedule: CosineDecay, steps: int) -> None:
+    """Let a schedule take a number of steps."""
+    warm = max(1, round(_WARM * steps))
+    schedule.warmup_steps.assign(warm)
+    schedule.decay_steps.assign(max(1, steps - warm))
+
+
+def optimizer(settings: ModelSettings, rate: float | CosineDecay) -> keras.optimizers.Optimizer:
+    """Return the optimizer of the settings with a learning rate."""
     kinds = {
         "auto": keras.optimizers.Adam,  # where the head cannot be solved
         "adam": keras.optimizers.Adam,
@@ -263,14 +309,6 @@ def optimizer(settings: ModelSettings, steps: int) -> keras.optimizers.Optimizer
         "rmsprop": keras.optimizers.RMSprop,
         "sgd": lambda rate: keras.optimizers.SGD(rate, momentum=_MOMENTUM),
     }
-    rate: Any = settings.learning_rate
-    if settings.schedule == "cosine":
-        # It rises from 0 to the rate and then falls to 0 along half a cosine (Loshchilov and Hutter
-        # 2017), without restarts.
-        warm = max(1, round(_WARM * steps))
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0, max(1, steps - warm), warmup_target=rate, warmup_steps=warm
-        )
     return kinds[settings.optimizer](rate)
 
 

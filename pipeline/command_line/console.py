@@ -110,7 +110,7 @@ class _ProgressStep:
     goals: dict[str, _Goal] = field(default_factory=dict)
     part: str = ""  # what the step is doing
     part_began: float = 0.0
-    left: progress.TimeLeft | None = None  # when the part began
+    left: float | None = None  # seconds that were left when the part began
 
     def forget(self, unit: str) -> None:
         """Forget what was counted of a unit, and of the units of which all is done."""
@@ -204,7 +204,7 @@ class Display:
                 step.forget(unit)
                 step.goals[unit] = _Goal(count, time.monotonic())
 
-    def part(self, text: str, left: progress.TimeLeft | None) -> None:
+    def part(self, text: str, left: float | None) -> None:
         """See `imgpipe.models.machine.progress.part`."""
         with self._lock:
             if self._steps:
@@ -270,9 +270,7 @@ def _counts(step: _ProgressStep, seconds: float) -> str:
 def _time_left(step: _ProgressStep) -> str:
     """Return the time that a running step still takes; "" if nothing tells."""
     if step.left is not None:
-        rest = step.left.seconds - (time.monotonic() - step.part_began)
-        if step.left.is_limit:
-            return f"at most {_duration(rest)} left"
+        rest = step.left - (time.monotonic() - step.part_began)
         return f"about {_duration(rest)} left" if rest > 0 else "it takes longer than estimated"
     for unit, goal in reversed(step.goals.items()):
         left = goal.seconds_left(step.counts.get(unit, 0))

@@ -1,4 +1,4 @@
-"""`imgpipe explain`: draws Grad-CAM and the feature maps of a network, and lists its layers.
+"""`imgpipe explain`: draws Grad-CAM and the feature maps of a network.
 
 Label and Grad-CAM come from the served signature, feature maps from the Keras network of the same
 version. It needs neither TFX nor Beam.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from imgpipe.models.errors import ConfigError, printable
+from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import say
 
@@ -34,7 +34,6 @@ _SHOWN_SIDE = 512  # pixels of the longer side of the image in a drawing, which 
 _EXAMPLES = """Examples:\n
   imgpipe explain --model imgpipe-out photo.jpg\n
   imgpipe explain --model imgpipe-out --layer all photo.jpg\n
-  imgpipe explain --model imgpipe-out/model/2 --layers\n
   imgpipe explain --model imgpipe-out --run newest photo.jpg
 """
 
@@ -42,8 +41,8 @@ _EXAMPLES = """Examples:\n
 @app.command("explain", rich_help_panel=options.SERVING, epilog=_EXAMPLES)
 def command(
     images: Annotated[
-        list[Path] | None, typer.Argument(metavar="IMAGE", help="Images, or folders of images.")
-    ] = None,
+        list[Path], typer.Argument(metavar="IMAGE", help="Images, or folders of images.")
+    ],
     model: options.ModelFolderOption = Path("imgpipe-out"),
     layer: Annotated[
         list[str] | None,
@@ -53,31 +52,23 @@ def command(
             help="Layer whose feature maps are drawn, too; may be repeated.",
         ),
     ] = None,
-    layers: Annotated[
-        bool, typer.Option("--layers", help="Print every layer with its size.")
-    ] = False,
     to: Annotated[
         Path, typer.Option("--to", metavar="DIR", help="Folder for the drawings.")
     ] = Path("imgpipe-explain"),
     run: options.RunOption = None,
 ) -> None:
-    """Draw Grad-CAM and feature maps of images, and list the sizes of all layers."""
-    from rich.text import Text
-
+    """Draw Grad-CAM and feature maps of images."""
     from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.output import lookup
 
-    images = _files_of(images or [])
-    if not images and not layers:
-        raise ConfigError("explain: expected an image, or --layers for the network's sizes.")
-    if layer and not images:
-        raise ConfigError("--layer needs an image, whose feature maps are drawn. Name one.")
+    images = _files_of(images)
+    if not images:
+        raise ConfigError("explain: expected an image. Received: folders without one.")
     # A few missing files are reported beside the others; if all are missing, nothing is imported.
-    if images and not any(path.exists() for path in images):
+    if not any(path.exists() for path in images):
         raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")
     chosen_model = lookup.model(model, run)
-    refused = 0
     with consoles.counted() as display:
         if chosen_model.notice:
             say(display.console, f"note: {chosen_model.notice}")
@@ -89,15 +80,10 @@ def command(
             from imgpipe.serving.served import Served
         with display.step("loading the model"):
             classifier = network_file.load(chosen_model.folder)
-        if layers:
-            classifier.network.summary(
-                print_fn=lambda text: say(display.console, Text(printable(text, lines=True)))
-            )
-        if images:
-            maps = activation_images.choose(classifier.network, layer or [])
-            drawing = _Drawing(classifier, Served(str(chosen_model.folder), CAM), maps)
-            with display.step("drawing images"):
-                refused = _draw(display.console, images, drawing, to)
+        maps = activation_images.choose(classifier.network, layer or [])
+        drawing = _Drawing(classifier, Served(str(chosen_model.folder), CAM), maps)
+        with display.step("drawing images"):
+            refused = _draw(display.console, images, drawing, to)
     if refused:
         raise typer.Exit(_SOME_REFUSED)
 

@@ -60,9 +60,8 @@ def command(
 
     The files map resized pixels to probabilities. They are written only if they answer as the
     served model does. LiteRT files are judged on the validation images, or on those of test if the
-    model has learned from validation: they have to reach the threshold, and may lose little
-    accuracy. A saved_model is the version as it is served, without
-    the images in it and what is known of those that it was trained on.
+    model has learned from validation: they may lose little accuracy. A saved_model is the version
+    as it is served, without the images in it and what is known of those that it was trained on.
     """
     from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.published import exports

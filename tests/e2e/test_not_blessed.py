@@ -112,9 +112,7 @@ def test_serve_shows_the_model_with_a_notice_and_publishes_nothing(refused: tupl
     assert not (out / "model").exists()
 
 
-@pytest.mark.parametrize(
-    "words", [("serve",), ("predict", "a.jpg", "--model"), ("explain", "--layers", "--model")]
-)
+@pytest.mark.parametrize("words", [("serve",), ("predict", "a.jpg", "--model")])
 def test_without_naming_the_run_both_ways_on_are_named(
     refused: tuple[Path, Any], words: tuple[str, ...]
 ):

@@ -11,7 +11,7 @@ from imgpipe.models.network.classifier import build_head
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import datasets
 from imgpipe.models.training.history import Epoch
-from imgpipe.models.training.training_loop import Fit, fit, solve_head
+from imgpipe.models.training.training_loop import Fit, Training, solve_head
 
 
 def write_facts(
@@ -56,7 +56,7 @@ def fit_head(
         return solve_head(HeadSolver(train, classes, settings), validation)
     build = functools.partial(build_head, train.features.shape[1], classes, settings)
     rows = (datasets.Rows(part.features, part.labels) for part in (train, validation))
-    return fit(build, *rows, classes, settings, log_dir)
+    return Training(build, classes, settings).fit(*rows, settings.epochs, log_dir=log_dir)
 
 
 def clean(rows: BankRows) -> BankRows:

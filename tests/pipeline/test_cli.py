@@ -173,7 +173,7 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
         ("init ''", 2, "SRC is empty"),
         ("runs --json .", 2, "--json . is a folder. Name a file"),
         ("explain a.png b.png", 2, "there is no file a.png, b.png"),
-        ("explain --layers --layer nosuch", 2, "--layer needs an image"),
+        ("explain --layer nosuch", 2, "Missing argument 'IMAGE"),
         ("predict missing.jpg", 2, "missing.jpg: there is no such file"),
         ("predict IMAGE --server 127.0.0.1:9 --timeout 2", 5, "127.0.0.1:9"),
     ],

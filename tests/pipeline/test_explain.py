@@ -34,7 +34,7 @@ def _names(folder: Path) -> list[str]:
 
 def test_an_image_gets_its_label_and_grad_cam(run_folder, photo, tmp_path, capfd) -> None:
     out = tmp_path / "out"
-    explain.command([photo], run_folder, [], False, out)
+    explain.command([photo], run_folder, [], out)
     said = capfd.readouterr().out
     assert str(photo) in said
     first = next(line for line in said.splitlines() if str(photo) in line)
@@ -54,7 +54,7 @@ def test_images_with_the_same_name_get_folders_of_their_own(
     other.parent.mkdir()
     shutil.copy(photo, other)
     out = tmp_path / "out"
-    explain.command([photo, other], run_folder, ["conv2"], False, out)
+    explain.command([photo, other], run_folder, ["conv2"], out)
     assert _names(out) == ["photo", "photo-2"]
     for name in _names(out):
         assert _names(out / name) == ["001_conv2.png", "grad_cam.png"]
@@ -67,7 +67,7 @@ def test_drawings_of_a_file_whose_name_begins_with_dots_stay_in_the_folder(
     run_folder, photo, tmp_path
 ) -> None:
     dots = photo.rename(tmp_path / "...png")
-    explain.command([dots], run_folder, ["conv1"], False, tmp_path / "out" / "new")
+    explain.command([dots], run_folder, ["conv1"], tmp_path / "out" / "new")
     assert _names(tmp_path / "out") == ["new"]
     assert _names(tmp_path / "out" / "new") == ["...png"]
 
@@ -79,7 +79,7 @@ def test_a_photograph_of_a_phone_is_drawn_small(run_folder, tmp_path) -> None:
     large.convert("RGB").save(tmp_path / "page.tif")
     photos = [tmp_path / "turned.jpg", tmp_path / "page.tif"]
     tracemalloc.start()
-    explain.command(photos, run_folder, ["conv1"], False, tmp_path / "out")
+    explain.command(photos, run_folder, ["conv1"], tmp_path / "out")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert _names(tmp_path / "out") == ["page", "turned"]
@@ -87,7 +87,7 @@ def test_a_photograph_of_a_phone_is_drawn_small(run_folder, tmp_path) -> None:
 
 
 def test_all_feature_maps_are_drawn(run_folder, photo, tmp_path, capfd) -> None:
-    explain.command([photo], run_folder, ["all"], False, tmp_path / "out")
+    explain.command([photo], run_folder, ["all"], tmp_path / "out")
     names = _names(tmp_path / "out" / "photo")
     said = capfd.readouterr().out
     assert all(f"photo/{name}" in said for name in names)
@@ -96,23 +96,15 @@ def test_all_feature_maps_are_drawn(run_folder, photo, tmp_path, capfd) -> None:
     assert not any("probabilities" in name for name in names), "it is no map"
 
 
-def test_the_table_of_layers_has_sizes_and_parameters(run_folder, capfd) -> None:
-    explain.command([], run_folder, [], True, Path("unused"))
-    said = capfd.readouterr().out
-    assert "conv2 (Conv2D)" in said and "(None, 9, 9, 8)" in said
-    assert "Total params: 417" in said
-    assert not Path("unused").exists()
-
-
 def test_an_unknown_layer_is_a_bad_argument(run_folder, photo, tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"Received: 'conv3'; nearest: conv"):
-        explain.command([photo], run_folder, ["conv3"], False, tmp_path / "out")
+        explain.command([photo], run_folder, ["conv3"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_explain_without_images_is_a_bad_argument(tmp_path) -> None:
-    with pytest.raises(ConfigError, match="expected an image, or --layers"):
-        explain.command([], tmp_path / "no model", [], False, tmp_path / "out")
+    with pytest.raises(ConfigError, match="expected an image"):
+        explain.command([], tmp_path / "no model", [], tmp_path / "out")
 
 
 def test_files_that_are_no_images_are_named_and_the_others_are_explained(
@@ -123,7 +115,7 @@ def test_files_that_are_no_images_are_named_and_the_others_are_explained(
     out = tmp_path / "out"
     images = [text, tmp_path / "nowhere.png", photo]
     with pytest.raises(typer.Exit, match=r"^2$"):
-        explain.command(images, run_folder, ["conv1"], False, out)
+        explain.command(images, run_folder, ["conv1"], out)
     said = capfd.readouterr().out
     assert "notes.txt could not be explained: the file is no image, but text." in said
     assert "nowhere.png could not be explained: there is no such file." in said
@@ -135,10 +127,10 @@ def test_a_version_without_its_network_is_refused(run_folder, photo, tmp_path) -
     version = Path(shutil.copytree(run_folder / "made-1", tmp_path / "old"))
     shutil.rmtree(version / "assets.extra" / "network")
     with pytest.raises(ResourceError, match="Only versions that a run has published"):
-        explain.command([photo], version, [], False, tmp_path / "out")
+        explain.command([photo], version, [], tmp_path / "out")
 
 
 def test_an_unwritable_target_folder_is_a_missing_resource(run_folder, photo, tmp_path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(ResourceError, match="cannot write"):
-        explain.command([photo], run_folder, ["conv1"], False, tmp_path / "out")
+        explain.command([photo], run_folder, ["conv1"], tmp_path / "out")

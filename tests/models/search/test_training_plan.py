@@ -82,3 +82,13 @@ def test_views_and_epochs_are_reduced_to_the_time_that_is_left() -> None:
     assert plan.within(0.9 * every) == replace(plan, views=3)
     assert plan.within(0.3 * every) == replace(plan, views=3, epochs=1)
     assert plan.within(1.0) is None
+    endless = replace(plan, epochs=100_000, views=32)
+    assert endless.within(endless.passes()) == endless
+
+
+def test_a_trial_is_one_epoch_for_a_third_of_the_cost() -> None:
+    plan = TrainingPlan("block8", share=0.5, epochs=4, views=4)
+    trial = plan.trial()
+    assert trial == replace(plan, epochs=1)
+    assert trial.passes() <= plan.passes() / 3
+    assert replace(plan, epochs=1, views=0).trial() == plan.smallest()

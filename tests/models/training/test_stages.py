@@ -20,9 +20,8 @@ from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.settings.network import FineTune
 from imgpipe.models.training import stages
-from imgpipe.models.training.datasets import activations, pixels
+from imgpipe.models.training.datasets import Activations, pixels
 from imgpipe.models.training.stages import Inputs, Trained, train
-from imgpipe.models.training.training_loop import Watch, fit
 from tests.models import noise_data
 from tests.models.banks import write_facts
 from tests.models.noise_data import CUT, EXTRACTOR, SIZE, TRAIN
@@ -138,7 +137,7 @@ def test_activations_without_space_are_refused(noise_bank, noise_images, monkeyp
     usage = type("Usage", (), {"free": 0})
     monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
     with pytest.raises(
-        ResourceError, match=r"activations of 36 images and \d views of each above pool2 .* quarter"
+        ResourceError, match=r"activations of 60 images and \d views of each above pool2 .* quarter"
     ):
         train(_inputs(_tuned(epochs=2), noise_bank, noise_images))
 
@@ -160,22 +159,16 @@ def test_images_are_decoded_in_the_order_of_their_hashes(noise_images, monkeypat
 
 def test_activations_are_those_of_the_extractor(noise_images) -> None:
     images = Labelled.read([str(noise_images / f"{names.TRAIN}-*")])
-    maps = activations(images, EXTRACTOR, 1)
-    assert len(maps) == 2 * TRAIN
+    both = Labelled.read([str(noise_images / "*")])
+    kept = Activations(both, EXTRACTOR, 2)
+    without_views = kept.rows(images, 0)
+    maps = kept.rows(images, 1)
+    assert (len(without_views), len(maps)) == (TRAIN, 2 * TRAIN)
     assert maps.labels.tolist() == np.repeat(images.labels, 2).tolist()
     for places, encoded in images.values(names.IMAGE_BYTES):
         hashes = [digest.decode() for digest in images.hashes[places]]
         found = EXTRACTOR.extract(encoded.tolist(), hashes, [[0, 1]] * len(hashes))
         for place, rows_of_image in zip(places, found, strict=True):
-            np.testing.assert_array_equal(maps.stored[2 * place : 2 * place + 2], rows_of_image)
-
-
-def test_training_stops_with_the_best_weights_when_the_time_is_over(noise_images) -> None:
-    settings = _tuned(epochs=50).second_stage()
-    images = Labelled.read([str(noise_images / f"{names.TRAIN}-*")])
-    assert activations(images, EXTRACTOR, 1, lambda: True) is None
-    maps = activations(images, EXTRACTOR, 0)
-    watch = Watch(over=lambda: True)
-    found = fit(lambda: stages.network(3, settings, CUT), maps, maps, 3, settings, watch=watch)
-    assert found.stage["stopped"] == "minutes"
-    assert len(found.stage["epochs"]) == found.stage["best_epoch"] == 1
+            of_image = maps.places[2 * place : 2 * place + 2]
+            assert without_views.places[place] == of_image[0], "each is computed once"
+            np.testing.assert_array_equal(maps.stored[of_image], rows_of_image)

@@ -12,7 +12,12 @@ from imgpipe.models.features.bank import BankRows, read_rows
 from imgpipe.models.network.classifier import build_head
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import datasets
-from imgpipe.models.training.training_loop import Fit, Watch, fit, optimizer
+from imgpipe.models.training.training_loop import (
+    Fit,
+    Training,
+    learning_rate,
+    optimizer,
+)
 from tests.models.banks import best, fit_head
 
 _QUICK = {
@@ -68,7 +73,8 @@ def test_the_same_data_gives_the_same_weights(rows) -> None:
 def test_the_cosine_schedule_rises_and_falls_to_zero(rows) -> None:
     settings = {"schedule": "cosine", "epochs": 4, "learning_rate": 0.02}
     steps = 4 * -(-len(rows[0]) // _QUICK["batch_size"])
-    made = optimizer(ModelSettings.from_mapping({**_QUICK, **settings}), steps)
+    given = ModelSettings.from_mapping({**_QUICK, **settings})
+    made = optimizer(given, learning_rate(given, steps))
     rates = []
     for step in range(steps + 1):
         made.iterations.assign(step)
@@ -110,14 +116,9 @@ def test_the_best_weights_are_those_with_the_lowest_judged_loss(rows) -> None:
         weights.append(model.get_weights())
         return next(judged)
 
-    found = fit(
-        lambda: build_head(train.features.shape[1], 3, settings),
-        datasets.Rows(train.features, train.labels),
-        datasets.Rows(validation.features, validation.labels),
-        3,
-        settings,
-        watch=Watch(judge=judge),
-    )
+    training = Training(lambda: build_head(train.features.shape[1], 3, settings), 3, settings)
+    labelled = [datasets.Rows(part.features, part.labels) for part in (train, validation)]
+    found = training.fit(*labelled, settings.epochs, judge)
     losses = [epoch["val_loss"] for epoch in found.stage["epochs"]]
     assert losses == sorted(losses, reverse=True)
     assert found.stage["best_epoch"] == 2
@@ -197,3 +198,29 @@ def test_infinite_features_are_refused(rows, optimizer, error, message) -> None:
     broken = replace(rows[0], features=np.full_like(rows[0].features, np.inf))
     with pytest.raises(error, match=message):
         _fit((broken, rows[1]), optimizer=optimizer)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_a_network_is_trained_again_as_if_it_was_new(rows, schedule: str) -> None:
+    """It is built once, and begins with the weights that it is given, or goes on with its own."""
+    train, validation = rows
+    settings = ModelSettings.from_mapping({**_QUICK, "schedule": schedule})
+    labelled = [datasets.Rows(part.features, part.labels) for part in (train, validation)]
+    start = build_head(train.features.shape[1], 3, settings)
+    built: list[Any] = []
+
+    def build() -> Any:
+        built.append(build_head(train.features.shape[1], 3, settings))
+        return built[-1]
+
+    training = Training(build, 3, settings)
+    first = training.fit(*labelled, 2, start=start)
+    weights = first.layers.get_weights()
+    further = training.fit(labelled[0], None, 3)
+    assert further.stage["epochs"][0]["loss"] < first.stage["epochs"][0]["loss"]
+    assert [epoch["val_loss"] for epoch in further.stage["epochs"]] == [None] * 3
+    again = training.fit(*labelled, 2, start=start)
+    assert again.stage["epochs"] == first.stage["epochs"]
+    for new, old in zip(again.layers.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(new, old)
+    assert len(built) == 1

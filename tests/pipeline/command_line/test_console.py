@@ -140,9 +140,9 @@ def test_time_left_is_at_least_a_second_and_of_the_minutes_given(clock: list[flo
         clock[0] += 4
         progress.advance(300)
         assert "4 s left, 300 of 600 images" in _rows(display)[-1], "each image is counted once"
-        progress.part("fold 2 of 5", progress.TimeLeft(60, is_limit=True))
-        clock[0] += 137
-        assert "at most 1 s left, fold 2 of 5" in _rows(display)[-1]
+        progress.part("fold 2 of 5", 60)
+        clock[0] += 48
+        assert "about 12 s left, fold 2 of 5" in _rows(display)[-1]
         progress.advance(300)
         progress.total(4, "epochs")
         assert "fold 2 of 5, 0 of 4 epochs" in _rows(display)[-1], "done images are forgotten"
@@ -151,7 +151,7 @@ def test_time_left_is_at_least_a_second_and_of_the_minutes_given(clock: list[flo
 def test_an_estimate_is_counted_down_and_nothing_is_cut_off_at_80_columns(clock: list[float]):
     display = console.Display(Console(file=io.StringIO(), width=80, force_terminal=True))
     with progress.shown_by(display), display.step("ImageTrainer"):
-        progress.part("fold 2 of 3", progress.TimeLeft(222, is_limit=False))
+        progress.part("fold 2 of 3", 222)
         progress.total(600)
         progress.advance(153)
         clock[0] += 1
