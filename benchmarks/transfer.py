@@ -51,6 +51,7 @@ SETS: Final = {
     "rps_cgi_28": "*/*/*",
     "sign_digits": "*/*",
     "flowers_128": "*/*",
+    "flowers_large": "*/*",
 }
 SPLITS: Final = 3  # each tests another third of the images
 _OF_AXES: Final = 128  # images of which axes are made

@@ -69,10 +69,6 @@ class FeatureChoice:
             return False
         return self.tried[-1][0].image_size == self.chosen.image_size
 
-    def chance(self, is_larger: bool) -> float:
-        """Return how probable it may be that an input that is only as good passes for better."""
-        return CHANCE / max(1, len(self.settings.larger_sizes)) if is_larger else _ONE_ERROR
-
 
 def choose_blocks(
     rows: BankRows, classes: int, settings: ModelSettings, images: int
@@ -125,7 +121,7 @@ def first_part(rows: BankRows) -> BankRows | None:
 
 
 def may_be_better(choice: FeatureChoice, part: BankRows, larger: BankRows, image_size: int) -> bool:
-    """Return whether a larger size would be chosen if all images were like those of a part.
+    """Return whether a larger size would be better if all images were like those of a part.
 
     Args:
         choice: What was chosen so far.
@@ -137,7 +133,8 @@ def may_be_better(choice: FeatureChoice, part: BankRows, larger: BankRows, image
     after = _judged(choice, _candidate(choice, image_size), larger)
     if before is None or after is None:
         return True  # too few images for folds
-    return gains(after.scores, before.scores, choice.chance(is_larger=True), _PART)
+    # By a standard error, which is less than the choice asks for: a part must not hide a gain.
+    return gains(after.scores, before.scores, _ONE_ERROR, _PART)
 
 
 def _judged(choice: FeatureChoice, head_input: HeadInput, rows: BankRows) -> Judgement | None:
@@ -159,7 +156,8 @@ def _compared(choice: FeatureChoice, candidate: HeadInput, rows: BankRows) -> Fe
     if choice.scores is None:
         return better_choice
     is_larger = candidate.image_size != choice.chosen.image_size
-    is_better = better(scores, choice.scores, choice.chance(is_larger))
+    chance = CHANCE / max(1, len(settings.larger_sizes)) if is_larger else _ONE_ERROR
+    is_better = better(scores, choice.scores, chance)
     blocks = single_blocks(settings.largest_kind)
     dearer = candidate.features not in (*blocks, choice.chosen.features)
     many = choice.images > MANY_IMAGES
