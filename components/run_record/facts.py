@@ -29,15 +29,6 @@ if TYPE_CHECKING:
     from imgpipe.models.training.history import Folds, History
 
 
-class Expectation(TypedDict):
-    """The section `[expect]` of the configuration: the result that a person expects."""
-
-    text: str
-    low: float | None
-    high: float | None
-    split: str
-
-
 class ShownSettings(TypedDict):
     """The settings of a run that its page and its verdict name."""
 
@@ -47,7 +38,6 @@ class ShownSettings(TypedDict):
     cross_validate: int
     backbone: str
     image_size: int
-    expect: Expectation
     fingerprint: str
     seeds: dict[str, int]
     changed: dict[str, Any]
@@ -62,7 +52,6 @@ def page_settings(name: str, source: str, vocabulary: Sequence[str]) -> ShownSet
         "cross_validate": 0,
         "backbone": "",
         "image_size": 0,
-        "expect": {"text": "", "low": None, "high": None, "split": ""},
         "fingerprint": "",
         "seeds": {},
         "changed": {},

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from typing_extensions import TypedDict
+from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import interval_text, join_names, plural
 from imgpipe.components.image_filter.data_summary import DIVIDED_FAMILIES
@@ -199,21 +197,6 @@ class RunState:
     failed: str = ""
 
 
-class Expected(TypedDict):
-    """The expected result, and the result of this run."""
-
-    text: Annotated[str, "What is expected, in words."]
-    low: Annotated[float | None, "Lowest accuracy that is expected."]
-    high: Annotated[float | None, "Highest accuracy that is expected."]
-    split: Annotated[str, "Split on which the accuracies are compared."]
-    value: Annotated[float | None, "Accuracy of this run."]
-    compared: Annotated[
-        Literal["within", "above", "below"] | None,
-        "Whether the accuracy of this run is within, above or below the expected range; null if "
-        "there is nothing to compare.",
-    ]
-
-
 def state(
     facts: Facts,
     error: str = "",
@@ -343,57 +326,3 @@ def _unpublished(facts: Facts) -> str:
             return f"version {compared}, which it was compared with, is no longer the served one"
         return "another version was published meanwhile"
     return ""
-
-
-def expected(facts: Facts) -> Expected | None:
-    """Compare the accuracy of the run with the [expect] section of the configuration.
-
-    Args:
-        facts: Facts from `imgpipe.components.run_record.collect.collect`.
-
-    Returns:
-        The comparison; None when nothing is expected.
-    """
-    expect = facts["settings"]["expect"]
-    low = expect["low"]
-    high = expect["high"]
-    if not expect["text"] and low is None and high is None:
-        return None
-    gate = facts["gate"]
-    split = expect["split"]
-    if split not in facts["metrics"]:
-        split = gate["decided_by"]["kind"] if gate is not None else names.VALIDATION
-    value = facts["metrics"][split]["accuracy"] if split in facts["metrics"] else None
-    compared: Literal["within", "above", "below"] | None = None
-    if value is not None and (low, high) != (None, None):
-        compared = "below" if low is not None and value < low else "within"
-        compared = "above" if high is not None and value > high else compared
-    return {
-        "text": expect["text"],
-        "low": low,
-        "high": high,
-        "split": split,
-        "value": value,
-        "compared": compared,
-    }
-
-
-def expected_lines(comparison: Expected | None) -> list[tuple[str, str]]:
-    """Return (heading, text) of the expected result and of the result of this run."""
-    if comparison is None:
-        return []
-    wanted = _range(comparison["low"], comparison["high"])
-    lines = [("expected", "; ".join(filter(None, (wanted, comparison["text"]))))]
-    if comparison["value"] is not None:
-        compared = f": {comparison['compared']}" if comparison["compared"] else ""
-        lines.append(("this run", f"{comparison['value']:.3f} on {comparison['split']}{compared}"))
-    return lines
-
-
-def _range(low: float | None, high: float | None) -> str:
-    """Format a range: `0.95 to 0.97`, `0.8 or more`, `0.84`; "" when there is none."""
-    if low is None:
-        return "" if high is None else f"up to {high:g}"
-    if high is None:
-        return f"{low:g} or more"
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"

@@ -141,7 +141,6 @@ def _figures(outcome: Run) -> Iterator[NamedText]:
         more = photographs_to_add(summary["training"], gate, data["kept"], classes)
         if more:
             yield "images", more
-    yield from verdict.expected_lines(summary["expected"])
 
 
 def _data(data: DataSummary | None) -> str:

@@ -44,7 +44,6 @@ from imgpipe.models.settings.section import (
 from imgpipe.pipeline.configuration.sections import (
     DECISIONS,
     BeamSettings,
-    ExpectSettings,
     KubeflowSettings,
     Places,
     RunSettings,
@@ -73,7 +72,6 @@ class Config(SettingsSection):
     push: PushSettings = PushSettings()
     beam: BeamSettings = BeamSettings()
     kubeflow: KubeflowSettings = KubeflowSettings()
-    expect: ExpectSettings = ExpectSettings()
 
     @model_validator(mode="after")
     def _go_together(self) -> Config:

@@ -41,31 +41,6 @@ class RunSettings(SettingsSection):
     )
 
 
-class ExpectSettings(SettingsSection):
-    """The expected result, which is shown next to the actual one and decides nothing."""
-
-    text: str = Field(
-        "",
-        description="The expected result in words, with its data, its source and the duration.",
-    )
-    low: float | None = Field(
-        None, ge=0, le=1, examples=[0.9], description="Lower end of the expected accuracy."
-    )
-    high: float | None = Field(
-        None, ge=0, le=1, examples=[0.98], description="Upper end of the expected accuracy."
-    )
-    split: Literal["validation", "test"] = Field(
-        "validation",
-        description="Split whose accuracy is compared; validation if the data has no test split.",
-    )
-
-    @model_validator(mode="after")
-    def _low_is_not_above_high(self) -> ExpectSettings:
-        if self.low is not None and self.high is not None and self.low > self.high:
-            raise ValueError(f"low must not be above high, received {self.low} and {self.high}")
-        return self
-
-
 _CLUSTERS = ("flink", "spark", "portable")
 #: The types of the steps of our components and of TFX's are checked by the tests, which run them on
 #: other engines too. Checked again in each run, they take a sixth of ImageEvaluator's time.

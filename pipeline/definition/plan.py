@@ -36,7 +36,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
 
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.data_gate import accepted
@@ -49,7 +48,7 @@ from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.components.model_pusher.settings import PusherPlan
-from imgpipe.components.run_record.facts import Expectation, ShownSettings
+from imgpipe.components.run_record.facts import ShownSettings
 from imgpipe.models.features.extractor import describe, weights_key
 from imgpipe.models.files import source_code
 from imgpipe.pipeline.configuration import config as configs
@@ -288,7 +287,6 @@ def report_settings(
         "cross_validate": config.folds,
         "backbone": config.model.network,
         "image_size": config.settings.size,
-        "expect": cast(Expectation, config.expect.model_dump()),
         "fingerprint": fingerprint,
         "seeds": {"split": config.split.seed, "train": config.train.seed},
         "changed": changed(config),

@@ -17,7 +17,7 @@ from imgpipe.components.report.commands import NextCommand, next_commands
 from imgpipe.components.run_record.facts import Facts, empty, page_settings
 from imgpipe.components.run_record.metrics import SplitMetrics
 from imgpipe.components.run_record.run_folder import Timings
-from imgpipe.components.run_record.verdict import Expected, RunState, expected, run_findings
+from imgpipe.components.run_record.verdict import RunState, run_findings
 from imgpipe.models.finding import Finding
 from imgpipe.models.training.history import History
 
@@ -70,7 +70,6 @@ class RunSummary(TypedDict):
     findings: Annotated[
         list[Finding], "Findings about the result; those about the images are in `data`."
     ]
-    expected: Annotated[Expected | None, "The expected result; null if nothing is expected."]
     push: Annotated[Push, "Whether the model was published, and where it is."]
     model: Annotated[RunModel, "The model."]
     data: Annotated[DataSummary | None, "The images; null if none was inspected."]
@@ -131,7 +130,6 @@ def summarise(
             "verdict": state.verdict,
             "gate": facts["gate"],
             "findings": run_findings(facts),
-            "expected": expected(facts),
             "push": facts["push"] or NOT_PUBLISHED,
             "model": {
                 "name": settings["name"],

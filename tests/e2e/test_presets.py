@@ -70,7 +70,7 @@ def _images(shared_data: Path, name: str, place: Path) -> Path:
 @pytest.mark.parametrize(
     ("preset", "data", "settings", "trained", "told"),
     [
-        ("cats_vs_dogs_cnn", "cats", [], "all layers", {"expected.split": "validation"}),
+        ("cats_vs_dogs_cnn", "cats", [], "all layers", {}),
         (
             *("cats_vs_dogs_full", "PetImages"),
             ["gate.min_validation=1", "split.validation=0.3", _ONE_VIEW],
@@ -81,7 +81,7 @@ def _images(shared_data: Path, name: str, place: Path) -> Path:
         ("horses_or_humans_augmented", "horses", [], "", {"model.image_size": 300}),
         (
             *("cats_vs_dogs_inception", "cats", ["model.weights=none", _ONE_VIEW], "head"),
-            {"bank.forward_passes": 40 * 2 + 20, "expected.low": 0.95},
+            {"bank.forward_passes": 40 * 2 + 20},
         ),
         ("horses_or_humans_inception", "horses", ["INCEPTION", _ONE_VIEW], "", {}),
         (
@@ -89,8 +89,8 @@ def _images(shared_data: Path, name: str, place: Path) -> Path:
             ["MOBILENET", _ONE_VIEW, "fine_tune.epochs=2", "train.epochs=6"],
             *("", {"training.fine_tune.trained": "layers above block_10_project"}),
         ),
-        ("rock_paper_scissors_cnn", "hands", [], "", {"expected.split": "test"}),
-        ("sign_mnist", "signs", _SIGNS, "", {"data.in": 199, "expected.low": 0.8425}),
+        ("rock_paper_scissors_cnn", "hands", [], "", {}),
+        ("sign_mnist", "signs", _SIGNS, "", {"data.in": 199}),
     ],
 )
 def test_a_preset_publishes_a_model(
@@ -109,13 +109,10 @@ def test_a_preset_publishes_a_model(
     assert outcome.exit_code == 0, outcome.verdict
     summary = outcome.summary
     assert summary["gate"]["decided_by"]["accuracy"] >= 0
-    assert summary["expected"]["value"] is not None
     for path, value in told.items():
         found = functools.reduce(lambda part, key: part[key], path.split("."), summary)
         assert found == value, path
     assert len(summary["model"]["classes"]) == 26 or preset != "sign_mnist"
-    assert config.expect.text == summary["expected"]["text"]
-    assert "Expected:" in Path(summary["report"]).read_text(encoding="utf-8")
     assert summary["push"]["status"] == "pushed"
     version = manifest.latest(tmp_path / "out" / "model")
     described = manifest.describe(version.path).items()

@@ -113,7 +113,6 @@ _FEATURES = {"bank", "training", *_RESULT}
         ({"run.name": "hands"}, _FEATURES),
         ({"run.out": "/elsewhere"}, {"baseline", "examples", "gate", "bank", "pusher"}),
         ({"beam.runner": "processes"}, _SHOWN),
-        ({"expect.text": "words"}, _SHOWN),
     ],
 )
 def test_a_setting_invalidates_the_components_that_depend_on_it(

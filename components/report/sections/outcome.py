@@ -36,8 +36,6 @@ def run_verdict(context: Context) -> Iterator[show.ResultBlock]:
     marked = [(signs[bool(rule["reason"])], text) for rule, text in zip(rules, texts, strict=True)]
     yield show.Listed(marked, "rulings")
     yield from said(_findings(context))
-    for name, text in verdict.expected_lines(verdict.expected(context.facts)):
-        yield show.Sentence((show.Span(f"{show.capitalised(name)}:", "strong"), f" {text}"))
     yield show.Figures(_keys(context), key=True)
     yield from _commands(context, ("use", "again", "mend"))
 

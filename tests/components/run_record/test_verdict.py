@@ -200,37 +200,6 @@ def test_a_run_without_evaluation_has_no_hint():
     assert run_findings(empty(settings(["cat", "dog"]))) == []
 
 
-def run_of(accuracy, **expect):
-    """Return facts of a run whose splits all have this accuracy, and which expects something."""
-    course = {"text": "the course, after 20 epochs", "low": 0.95, "high": 0.97}
-    found = by_validation()
-    found["settings"]["expect"] = course | {"split": "validation"} | expect
-    for split in found["metrics"]:
-        found["metrics"][split]["accuracy"] = accuracy
-    return found
-
-
-@pytest.mark.parametrize(
-    ("found", "expected", "reached"),
-    [
-        (run_of(0.949), "0.95 to 0.97", "0.949 on validation: below"),
-        (run_of(0.95), "0.95 to 0.97", "0.950 on validation: within"),
-        (run_of(0.971), "0.95 to 0.97", "0.971 on validation: above"),
-        (run_of(1.0, high=None), "0.95 or more", "1.000 on validation: within"),
-        (run_of(0.4, low=None, high=0.5), "up to 0.5", "0.400 on validation: within"),
-        (run_of(0.9, low=0.8425, high=0.8425), "0.8425", "0.900 on validation: above"),
-        (run_of(0.9, low=None, high=None), "the course", "0.900 on validation"),
-        (run_of(0.96, split="test"), "0.95 to 0.97", "0.960 on test: within"),
-    ],
-)
-def test_the_result_is_compared_with_the_expected_one(found, expected, reached):
-    (first, said), second = verdict.expected_lines(verdict.expected(found))
-    assert first == "expected" and said.startswith(expected)
-    assert said.endswith("the course, after 20 epochs")
-    assert second == ("this run", reached)
-    assert reached in render(found, None, {}, BLESSED)
-
-
 def test_blessed_is_not_said_beside_much_that_was_left_out():
     left_out = of_source([noted("skipped", "mask", count=60)], {"rock": 60, "paper": 60})
     found = facts() | {"data": data_summary(findings=left_out)}
