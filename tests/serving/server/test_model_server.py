@@ -1,5 +1,6 @@
 """The program `imgpipe serve`, with the flags of TensorFlow Serving: ports and signals."""
 
+import functools
 import os
 import re
 import signal
@@ -24,6 +25,8 @@ def launch(*flags: str) -> subprocess.Popen:
         stdout=subprocess.DEVNULL,
         text=True,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"},
+        # Where `nohup` has started the tests, the program would ignore this signal, as it should.
+        preexec_fn=functools.partial(signal.signal, signal.SIGHUP, signal.SIG_DFL),
     )
 
 
