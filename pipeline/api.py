@@ -156,7 +156,7 @@ def export(
     the version without the images in it.
 
     Args:
-        kind: `onnx`, `keras`, `tflite` (weights of 16 bits), `tflite-int8` or
+        kind: `onnx`, `keras`, `tflite` (weights of 16 bits, with a file of labels beside it) or
             `saved_model`.
         path: Output folder of a run, folder of numbered versions, or one version; or a run, or its
             folder, for the version that it published.

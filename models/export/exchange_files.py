@@ -8,15 +8,11 @@ the image; `preprocess.whole_pixels` does this like the exported graph and round
 | ONNX | pixels uint8 [N, S, S, 3] | probabilities float32 [N, C] |
 | Keras | pixels [N, S, S, 3] of any number type, 0..255 | the same |
 | LiteRT, weights of 16 bits | pixels uint8 [N, S, S, 3] | the same |
-| LiteRT, 8 bits | pixels uint8 [N, S, S, 3] | probabilities uint8 [N, C] in 1/256 |
-| LiteRT, 8 bits, a head that reads covariances | pixels uint8 [N, S, S, 3] | float32 [N, C] |
 
-Keras writes all of them, and what was measured to be wrong with its files is mended. Keras 3.15
-writes GELU into an ONNX file with an operation that ONNX does not have (`_without_erfc`), and
-constants as inputs (`_keep_constants`); it converts square roots of covariances to 8 bits, with
-which a model of five flowers had 89 instead of 96 of 100 images right (`_in_8_and_32_bits`); it
-names the classes in no file (`class_names.with_classes`); and older versions of Keras do not read
-its own files (`class_names.content`).
+Keras writes all of them, and what was measured to be wrong with its ONNX files is mended: Keras
+3.15 writes GELU with an operation that ONNX does not have (`_without_erfc`), and constants as
+inputs (`_keep_constants`). An ONNX and a Keras file hold the names of the classes. A LiteRT file
+holds none; they stand in a file beside it.
 
 A function `to_…` returns the content of a file, and a function `open_…` returns a function from
 resized images, uint8 [N, S, S, 3], to the probabilities [N, C] that such a file gives.
@@ -24,11 +20,12 @@ resized images, uint8 [N, S, S, 3], to the probabilities [N, C] that such a file
 
 from __future__ import annotations
 
-import itertools
+import io
 import json
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,13 +35,11 @@ import numpy.typing as npt
 from imgpipe.models.arrays import PixelValues
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.export import class_names
 from imgpipe.models.files.described_files import SERVING_DEFAULT
 from imgpipe.models.machine.system import processors
-from imgpipe.models.names import PROBABILITIES
+from imgpipe.models.names import KERAS_CONFIG, PROBABILITIES
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import ClassifierNetwork
-from imgpipe.models.network.covariance_pooling import axes_in
 
 if TYPE_CHECKING:
     import keras
@@ -53,19 +48,6 @@ if TYPE_CHECKING:
 OPSET: Final = 17
 #: Packages of the extra `onnx`, by the names under which they are imported.
 ONNX_PACKAGES: Final = ("tf2onnx", "onnx", "onnxruntime")
-#: Number of training images from which the ranges of the int8 activations are measured.
-#: TensorFlow's guide recommends 100 to 500.
-CALIBRATION_IMAGES: Final = 200
-
-#: Operations of LiteRT that stay in float32 in a file of 8 bits if the head reads covariances.
-#: Products of matrices of 8 bits do not converge to a square root, and the blocks of features would
-#: have to share one scale; see docs/benchmarks.md, "Constants of the code".
-_FLOAT_OPERATIONS: Final = (
-    *("BATCH_MATMUL", "CONCATENATION", "DIV", "FULLY_CONNECTED", "GATHER", "MUL", "PACK"),
-    *("RESHAPE", "RSQRT", "SOFTMAX", "SPLIT", "SQRT", "SQUARE", "SQUARED_DIFFERENCE", "SUB"),
-    *("SUM", "TRANSPOSE"),
-)
-
 Probabilities = npt.NDArray[np.float32]
 Answering = Callable[[PixelValues], Probabilities]
 
@@ -85,10 +67,8 @@ def to_onnx(version: Path) -> bytes:
     _keep_constants(classifier.network)
     model = onnx.load_from_string(_exported(classifier, "onnx", opset_version=OPSET))
     _without_erfc(model.graph)
-    facts: dict[str, object] = {class_names.CLASSES: list(classifier.vocabulary)}
-    if classifier.unknown_below:
-        facts[class_names.UNKNOWN_BELOW] = classifier.unknown_below
-    texts = {key: json.dumps(value, ensure_ascii=False) for key, value in facts.items()}
+    facts = _facts(classifier).items()
+    texts = {key: json.dumps(value, ensure_ascii=False) for key, value in facts}
     onnx.helper.set_model_props(model, texts)
     return bytes(model.SerializeToString())
 
@@ -96,13 +76,15 @@ def to_onnx(version: Path) -> bytes:
 def to_keras(version: Path) -> bytes:
     """Build the Keras network of a published version again, and return the `.keras` file.
 
-    Keras reads the file without imgpipe, and finds the names of the classes in it; see
-    `class_names.content`.
+    Keras of this version and later ones reads it without imgpipe. Its `config.json` holds the facts
+    that the metadata of an ONNX file hold, which Keras ignores.
 
     Raises:
         ConfigError: The network has layers of KerasHub, of which Keras cannot read all from a file.
         ResourceError: See `network_file.load`.
     """
+    import keras
+
     classifier = network_file.load(version)
     of_hub = {type(layer).__name__ for layer in classifier.network.layers if presets.of_hub(layer)}
     if of_hub:
@@ -111,19 +93,25 @@ def to_keras(version: Path) -> bytes:
             "network of Keras' own layers; export onnx and export tflite take any. Received: "
             f"{', '.join(sorted(of_hub))}"
         )
-    with warnings.catch_warnings(action="ignore"):
-        return class_names.content(
-            class_names.plain_network(classifier), classifier.vocabulary, classifier.unknown_below
-        )
+    whole = classifier.network
+    network = keras.Model(whole.input, whole.output[PROBABILITIES], name=whole.name)
+    written = io.BytesIO()
+    with tempfile.TemporaryDirectory(prefix="imgpipe-") as folder:
+        file = Path(folder) / "model.keras"  # Keras saves to paths only, and looks at the ending
+        with warnings.catch_warnings(action="ignore"):
+            network.save(file)
+        with zipfile.ZipFile(file) as saved, zipfile.ZipFile(written, "w") as archive:
+            for entry in saved.infolist():
+                part = saved.read(entry)
+                if entry.filename == KERAS_CONFIG:
+                    configuration = {**json.loads(part), **_facts(classifier)}
+                    part = json.dumps(configuration, ensure_ascii=False).encode("utf-8")
+                archive.writestr(entry, part)
+    return written.getvalue()
 
 
-def to_lite(version: Path, calibration: Sequence[PixelValues] = ()) -> bytes:
-    """Convert a published version to the content of a `.tflite` file, which names its classes.
-
-    Args:
-        version: Folder of the version.
-        calibration: Pixels uint8 [S, S, 3] of training images, for a file of 8 bits. Without any,
-            its weights have 16 bits.
+def to_lite(version: Path) -> bytes:
+    """Convert a published version to the content of a `.tflite` file with weights of 16 bits.
 
     Raises:
         ResourceError: See `network_file.load`.
@@ -132,66 +120,36 @@ def to_lite(version: Path, calibration: Sequence[PixelValues] = ()) -> bytes:
     """
     import tensorflow as tf
 
-    classifier = network_file.load(version)
-    options: dict[str, Any] = {"optimizations": [tf.lite.Optimize.DEFAULT]}
-    if not calibration:
-        options["target_spec"] = {"supported_types": [tf.float16]}
-        content = _exported(classifier, "litert", **options)
-    elif axes_in(classifier.network):
-        content = _in_8_and_32_bits(classifier, calibration)
-    else:
-        # An operation that has no int8 kernel is an error then, instead of one of floats.
-        options["target_spec"] = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]}
-        options["representative_dataset"] = lambda: _representative(calibration, np.float32)
-        options |= dict.fromkeys(("inference_input_type", "inference_output_type"), tf.uint8)
-        # The converter expects floats and makes the input uint8 itself.
-        content = _exported(classifier, "litert", "float32", **options)
-    return class_names.with_classes(content, classifier.vocabulary, classifier.unknown_below)
+    return _exported(
+        network_file.load(version),
+        "litert",
+        optimizations=[tf.lite.Optimize.DEFAULT],
+        target_spec={"supported_types": [tf.float16]},
+    )
 
 
-def _exported(
-    classifier: ClassifierNetwork, kind: str, taken: str = "uint8", **options: Any
-) -> bytes:
-    """Let Keras write the network from pixels of a type to {probabilities [N, C]}."""
-    with tempfile.TemporaryDirectory(prefix="imgpipe-") as folder:
-        file = Path(folder) / "network.tflite"  # an ending that Keras demands of LiteRT alone
-        _write(classifier, file, kind, taken, **options)
-        return file.read_bytes()
+def _facts(classifier: ClassifierNetwork) -> dict[str, object]:
+    """Return what a file says of its network beside the graph."""
+    facts: dict[str, object] = {"classes": list(classifier.vocabulary)}
+    if classifier.unknown_below:
+        facts["unknown_below"] = classifier.unknown_below
+    return facts
 
 
-def _write(
-    classifier: ClassifierNetwork, target: Path, kind: str, taken: str, **options: Any
-) -> None:
+def _exported(classifier: ClassifierNetwork, kind: str, **options: Any) -> bytes:
+    """Let Keras write the network from pixels uint8 to {probabilities [N, C]}."""
     import keras
     import tensorflow as tf
 
     outputs = {PROBABILITIES: classifier.network.output[PROBABILITIES]}
     network = keras.Model(classifier.network.input, outputs)
     side = classifier.image_size
-    pixels = tf.TensorSpec([None, side, side, 3], taken, name="pixels")
-    with warnings.catch_warnings(action="ignore"):  # of functions that its own code uses
-        network.export(str(target), kind, verbose=False, input_signature=[pixels], **options)
-
-
-def _in_8_and_32_bits(classifier: ClassifierNetwork, calibration: Sequence[PixelValues]) -> bytes:
-    """Convert a network to a LiteRT file of 8 bits, but for `_FLOAT_OPERATIONS`.
-
-    Keras' export has no choice of operations, and TensorFlow offers one in its debugger alone.
-    """
-    import tensorflow as tf
-
-    lite = tf.lite
+    pixels = tf.TensorSpec([None, side, side, 3], "uint8", name="pixels")
     with tempfile.TemporaryDirectory(prefix="imgpipe-") as folder:
-        _write(classifier, Path(folder), "tf_saved_model", "uint8")
-        converter = lite.TFLiteConverter.from_saved_model(folder)
-        converter.optimizations = [lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: _representative(calibration, np.uint8)
-        kept = lite.experimental.QuantizationDebugOptions(denylisted_ops=list(_FLOAT_OPERATIONS))
-        with warnings.catch_warnings(action="ignore"):
-            debugger = lite.experimental.QuantizationDebugger(
-                converter=converter, debug_options=kept
-            )
-        return bytes(debugger.get_nondebug_quantized_model())
+        file = Path(folder) / "network.tflite"  # an ending that Keras demands of LiteRT alone
+        with warnings.catch_warnings(action="ignore"):  # of functions that its own code uses
+            network.export(str(file), kind, verbose=False, input_signature=[pixels], **options)
+        return file.read_bytes()
 
 
 def _keep_constants(network: keras.Model) -> None:
@@ -230,19 +188,6 @@ def _without_erfc(graph: Any) -> None:
     graph.initializer.append(numpy_helper.from_array(np.array(1, np.float32), "one"))
 
 
-def _representative(images: Sequence[PixelValues], kind: Any) -> Iterator[list[Any]]:
-    """Yield the images as the converter reads them, as numbers of a type.
-
-    One pixel of the first image becomes black and one white. With 0 and 255 among the values, the
-    scale of the input is exactly 1, so that pixels are used unchanged.
-    """
-    first = images[0].copy()
-    first[0, 0] = 0
-    first[0, 1] = 255
-    for image in itertools.chain([first], images[1:]):
-        yield [image[None].astype(kind)]
-
-
 def open_onnx(content: bytes) -> Answering:
     """Load an ONNX file into onnxruntime."""
     import onnxruntime
@@ -270,16 +215,7 @@ def open_lite(content: bytes) -> Answering:
     threads = processors()
     interpreter = Interpreter(model_content=content, num_threads=threads)
     runner = interpreter.get_signature_runner(SERVING_DEFAULT)
-    [output] = runner.get_output_details().values()
-    scale, zero = output["quantization"]  # of probabilities as whole numbers
-
-    def answer(image: PixelValues) -> npt.NDArray[Any]:
-        probabilities = runner(pixels=image)[PROBABILITIES]
-        if probabilities.dtype == np.float32:
-            return probabilities
-        return (probabilities.astype(np.float32) - zero) * scale
-
-    return _one_by_one(answer)
+    return _one_by_one(lambda image: runner(pixels=image)[PROBABILITIES])
 
 
 def _one_by_one(answer: Callable[[PixelValues], npt.NDArray[Any]]) -> Answering:

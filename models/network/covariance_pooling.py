@@ -45,8 +45,7 @@ def pooled(maps: Sequence[keras.KerasTensor], axes: Sequence[Floats]) -> list[ke
     are random ones, which give way to the weights of a stored network. The upper triangle of each
     square root is returned, float32 [N, d (d + 1) / 2].
     """
-    # The layers have names of their own. In a `.keras` file the operations have none, and what
-    # Keras calls the operations when it reads the file might be the name of a layer.
+    # The layers have names of their own, so that a network that is built again has the same ones.
     from keras import initializers, layers, ops
 
     dimension = axes[0].shape[1] if axes else number_of_axes(maps)

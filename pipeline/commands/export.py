@@ -20,8 +20,7 @@ app = typer.Typer()
 _EXAMPLES = """Examples:\n
   imgpipe export onnx imgpipe-out --to model.onnx\n
   imgpipe export keras imgpipe-out/model/2 --to model.keras\n
-  imgpipe export tflite imgpipe-out --to model.tflite\n
-  imgpipe export tflite-int8 imgpipe-out --to small.tflite --max-loss 0.01\n
+  imgpipe export tflite imgpipe-out --to model.tflite --max-loss 0.01\n
   imgpipe export saved_model imgpipe-out --to copy
 """
 
@@ -38,8 +37,10 @@ def command(
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="onnx|keras|tflite|tflite-int8|saved_model",
-            help="Kind of export.",
+            metavar="onnx|keras|tflite|saved_model",
+            help="Kind of export. For LiteRT of 8 bits use tflite, whose weights have 16 bits. Its "
+            "classes are in the file of labels beside it. Open a keras file with the Keras version "
+            "that wrote it, or a later one.",
             autocompletion=_kinds,
         ),
     ],
@@ -83,6 +84,8 @@ def _blocks(kind: str, described: Written) -> Iterator[ResultBlock]:
         rows.append(("note", "without images, and without their digests and statistics"))
     else:
         rows += _compared(kind, parity)
+    if described["labels"]:
+        rows.append(("labels", described["labels"]))
     rows.append(("classes", ", ".join(described["classes"][:20])))
     if described["unknown_below"] and parity is not None:
         rows.append(
@@ -90,7 +93,7 @@ def _blocks(kind: str, described: Written) -> Iterator[ResultBlock]:
                 "note",
                 "the model answers unknown where no probability reaches "
                 f"{described['unknown_below']:g} (model.unknown_rate), and this file only gives "
-                "probabilities: compare the highest with unknown_below in its metadata",
+                "probabilities: compare the highest with this number",
             )
         )
     yield Figures(rows)

@@ -37,7 +37,6 @@ from imgpipe.pipeline.published import copies
 ONNX = "onnx"
 KERAS = "keras"
 TFLITE = "tflite"
-INT8 = "tflite-int8"
 MAX_LOSS = 0.005  # accuracy that a LiteRT file may lose, unless another limit is given
 _JUDGED = 1000  # images that judge a file, at most; half a point of accuracy are five of them
 _COMPARED = 64  # images with which a file is compared that need not be judged, at most
@@ -45,6 +44,7 @@ _SHOWN = 200  # characters of the error of another library
 _NOISE: Final = "noise"  # where the images of a comparison are from, if those of the run are gone
 _NOISE_IMAGES = 16
 LITE_SUFFIX = ".tflite"
+LABELS_SUFFIX = ".labels.txt"  # of the file beside a LiteRT file, which names no class itself
 _BATCH = 16  # images in one call of a signature
 
 
@@ -54,9 +54,8 @@ class ExportKind:
 
     Attributes:
         suffix: End of the file's name.
-        tolerance: Largest difference of a probability on the same pixels; infinite for a file that
-            is only judged by its labels.
-        make: Function from a version to the content of the file.
+        tolerance: Largest difference of a probability on the same pixels.
+        make: Function from the folder of a version to the content of the file.
         open: Function from the content to a function from pixels uint8 [N, S, S, 3] to
             probabilities [N, C].
         packages: Packages that it needs, which are those of the extra of the same name.
@@ -64,7 +63,7 @@ class ExportKind:
 
     suffix: str
     tolerance: float
-    make: Callable[[Model], bytes]
+    make: Callable[[Path], bytes]
     open: Callable[[bytes], Answering]
     packages: tuple[str, ...] = ()
 
@@ -86,6 +85,7 @@ class Written(TypedDict):
 
     kind: str
     file: str  # absolute path of the file, or of the folder of a SavedModel
+    labels: str | None  # absolute path of the labels beside a LiteRT file
     bytes: int
     model: str  # folder of the version
     version: int | None
@@ -102,23 +102,9 @@ class NotEqual(ImgpipeError):
 
 #: The kinds of files by name. Sums of float32 are rounded otherwise in another order.
 KINDS = {
-    ONNX: ExportKind(
-        ".onnx",
-        1e-3,
-        lambda model: files.to_onnx(model.folder),
-        files.open_onnx,
-        files.ONNX_PACKAGES,
-    ),
-    KERAS: ExportKind(".keras", 1e-3, lambda model: files.to_keras(model.folder), files.open_keras),
-    TFLITE: ExportKind(
-        LITE_SUFFIX, 2e-2, lambda model: files.to_lite(model.folder), files.open_lite
-    ),
-    INT8: ExportKind(
-        LITE_SUFFIX,
-        float("inf"),
-        lambda model: files.to_lite(model.folder, _calibration(model)),
-        files.open_lite,
-    ),
+    ONNX: ExportKind(".onnx", 1e-3, files.to_onnx, files.open_onnx, files.ONNX_PACKAGES),
+    KERAS: ExportKind(".keras", 1e-3, files.to_keras, files.open_keras),
+    TFLITE: ExportKind(LITE_SUFFIX, 2e-2, files.to_lite, files.open_lite),
 }
 
 
@@ -157,8 +143,9 @@ def write(
     Args:
         name: Name of the kind.
         path: See `lookup.model`.
-        target: The file to write; one that exists is replaced. For a SavedModel, a folder of
-            numbered versions, or the folder of one.
+        target: The file to write; one that exists is replaced. Beside a LiteRT file, a file of
+            labels is written. For a SavedModel, a folder of numbered versions, or the folder of
+            one.
         version: Number of the version, None for the newest intact one.
         max_loss: Accuracy that a LiteRT file may lose, from 0 to 1.
         to_stderr: Whether progress is printed to standard error instead of standard output.
@@ -175,6 +162,7 @@ def write(
     kind = None if name == copies.KIND else require(name, target)
     model = lookup.model(path, version=version, published=True)
     parity = None
+    labels = target.with_suffix(LABELS_SUFFIX) if name == TFLITE else None
     if kind is None:
         target = copies.place(model, target)
         size = copies.write(model, target)
@@ -182,10 +170,13 @@ def write(
         with consoles.computing(to_stderr) as display, display.step("converting, judging"):
             content, parity = export(name, kind, model, max_loss)
         output_files.write(target, content, "--to ")
+        if labels:
+            output_files.write(labels, _lines(model.vocabulary), "--to ")
         size = len(content)
     return {
         "kind": name,
         "file": str(target.absolute()),
+        "labels": str(labels.absolute()) if labels else None,
         "bytes": size,
         "model": str(model.folder),
         "version": model.version,
@@ -193,6 +184,11 @@ def write(
         "unknown_below": model.unknown_below or None,
         "parity": parity,
     }
+
+
+def _lines(vocabulary: Sequence[str]) -> bytes:
+    """Return the content of a file of labels: a class a line, in the order of the output."""
+    return "".join(f"{name}\n" for name in vocabulary).encode("utf-8")
 
 
 def export(
@@ -203,7 +199,7 @@ def export(
     Raises:
         NotEqual: The file does not answer as the version does, or not as well.
     """
-    content = kind.make(model)
+    content = kind.make(model.folder)
     is_judged = kind.suffix == LITE_SUFFIX
     most = _JUDGED if is_judged else _COMPARED
     parity = _compare(_opened_again(name, kind, content), model, most)
@@ -231,17 +227,6 @@ def _opened_again(name: str, kind: ExportKind, content: bytes) -> Answering:
             f"has an operation that {name} has no form for. Export another kind, or serve the "
             f"SavedModel. Received: {type(error).__name__}: {lines[0][:_SHOWN]}"
         ) from error
-
-
-def _calibration(model: Model) -> list[PixelValues]:
-    """Return the pixels of training images of the run that made a version."""
-    images = [*_sample(model, names.TRAIN, files.CALIBRATION_IMAGES)]
-    if not images:
-        raise ResourceError(
-            f"{INT8}: a file of 8 bits is calibrated and judged on the images of the run that made "
-            f"{model.folder}, which no longer exist. Run the pipeline again, or export {TFLITE}."
-        )
-    return list(_resized([image for image, _ in images], model.image_size))
 
 
 def _sample(model: Model, split: str, most: int) -> Iterator[tuple[bytes, int]]:

@@ -67,9 +67,7 @@ def test_a_turned_photograph_gets_the_label_and_the_probabilities_of_the_served_
 @pytest.mark.parametrize(
     ("environment", "part"),
     [
-        ("mediapipe", "from mediapipe"),
         ("onnxruntime-1.12", "import onnxruntime"),
-        ("keras-3.4", "import keras"),
         ("tensorflow-2.10", "import tensorflow"),
     ],
 )
