@@ -19,7 +19,7 @@ from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER, BASELINE
 from imgpipe.models.errors import ResourceError
 
 #: Files that publishing has added to the SavedModel of a version.
-_ADDED = shutil.ignore_patterns(manifest.MANIFEST, manifest.PROVENANCE, manifest.CARD)
+_ADDED = shutil.ignore_patterns(manifest.MANIFEST, manifest.PROVENANCE)
 
 
 class BaselineState(TypedDict):

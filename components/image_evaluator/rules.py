@@ -1,8 +1,8 @@
 """Whether a model is blessed: the one place where this is decided.
 
 `decide` is a pure function from the evidence of a run to a `Decision`, which ImageEvaluator writes
-beside its blessing. Verdict, summary, report and model card read it there, and
-ModelPusher the marker file that follows from it.
+beside its blessing. Verdict, summary, report and manifest read it there, and ModelPusher the marker
+file that follows from it.
 
 A rule is one function in `RULES`. It says what was measured, with its interval, and why the model
 is refused. A setting of a rule is a field of the section `[evaluate]`, which arrives as it is.

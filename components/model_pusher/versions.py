@@ -110,7 +110,7 @@ def publish(
             _stage(staging, sources, texts or {})
             # The copies are compared, because the originals may change while they are read.
             files = manifest.describe(staging)
-            copied = {name: files.get(name) for name in expected or {}}  # without card, provenance
+            copied = {name: files.get(name) for name in expected or {}}  # without provenance
             if expected is not None and copied != expected:
                 raise changed_files_error(base, copied, expected)
             number = next_number(base)

@@ -82,8 +82,8 @@ class Model:
     def vocabulary(self) -> tuple[str, ...]:
         """Class names, in the order of the probabilities.
 
-        The file in the assets of the SavedModel decides. The manifest, the schema and the model
-        card repeat the names for people and for programs that do not open the model.
+        The file in the assets of the SavedModel decides. The manifest and the schema
+        repeat the names for people and for programs that do not open the model.
         """
         return tuple((self.folder / VOCABULARY).read_text("utf-8").splitlines())
 

@@ -20,7 +20,7 @@ from imgpipe.pipeline.output.model import Model
 
 KIND = "saved_model"  # the kind of `imgpipe export`
 #: Files that do not answer, and tell nothing of the images.
-_HARMLESS = (manifest.CARD, MANIFEST, "fingerprint.pb")
+_HARMLESS = (MANIFEST, "fingerprint.pb")
 
 
 def place(model: Model, target: Path) -> Path:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from imgpipe.components.common.storage.manifest import CARD
+from imgpipe.components.common.storage import manifest
 from imgpipe.components.image_filter.judge.overrides import Override, to_toml
 from imgpipe.components.run_record.run_folder import FACTS
 from imgpipe.models.head.certainty import AccuracyFigures
@@ -48,7 +48,7 @@ def test_the_accuracy_that_decided_is_the_one_that_is_told_everywhere(gated: tup
     assert listed["decided_by"] == decided_by
     said = f"cross-validation accuracy {accuracy:.3f} ({folds['correct']} of {folds['images']}"
     assert said in outcome.verdict
-    assert said[1:] in (outcome.model / CARD).read_text("utf-8")
+    assert said in manifest.latest(outcome.model.parent).manifest["figures"]
     assert f"{folds['correct']} of {folds['images']}" in outcome.report.read_text("utf-8")
 
 

@@ -110,7 +110,7 @@ def test_the_pushed_version_is_complete_and_has_its_provenance(case: Case, first
     described = manifest.describe(version.path)
     guarded = {name: file for name, file in described.items() if manifest.is_guarded(name)}
     assert version.manifest["files"] == guarded
-    assert "saved_model.pb" in guarded and "README.md" not in guarded
+    assert "saved_model.pb" in guarded
     assert version.vocabulary == ["paper", "rock", "scissors"]
     assert version.run_key
     for kept in ("statistics", "schema", ANSWERS_FOLDER):

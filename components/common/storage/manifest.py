@@ -48,10 +48,8 @@ def short_hash(image_hash: str) -> str:
 
 #: Folder of statistics and schema in a version directory; TensorFlow Serving ignores it.
 PROVENANCE = "provenance"
-#: The model card, which people and the Hugging Face Hub read.
-CARD = "README.md"
 #: Files that can differ between exports although the same model is served.
-_INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/", CARD)
+_INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/")
 #: Files, and folders of files, from which a server or Keras computes answers.
 _ANSWERING = (SAVED_MODEL, "variables/", "assets/", MODEL_DIGEST, "assets.extra/network/")
 #: Files with which the answers to other images, and the next version, are compared. All others

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from imgpipe.models.files.regular_files import sha256
 from imgpipe.serving.server import storage
 from tests.components.model_pusher.conftest import GATES
 from tests.folder_renames import refused
+from tests.run_facts import decided_by, decision
 
 
 def test_a_published_version_is_described_file_by_file(tmp_path: Path, saved_model: Path):
@@ -37,6 +39,20 @@ def test_a_published_version_is_described_file_by_file(tmp_path: Path, saved_mod
     assert sorted(path.name for path in base.iterdir()) == [".last-version", ".lock", "1"]
 
 
+def test_the_manifest_has_the_facts_and_figures_which_are_not_part_of_the_identity(
+    tmp_path: Path, saved_model: Path
+):
+    base, decided = tmp_path / "model", decision(decided_by(57, 60, "validation"))
+    candidate = Candidate(saved_model, {"backbone": "conv_4"}, decision=decided)
+    assert push(base, candidate, GATES, 9)["status"] == "pushed"
+    version = manifest.latest(base)
+    assert version.manifest["backbone"] == "conv_4"
+    assert version.manifest["figures"] == decided["figures"]
+    other = replace(candidate, decision=decided | {"figures": "accuracy 0.5"})
+    assert push(base, other, GATES, 9)["status"] == "unchanged"
+    assert version.identity == manifest.identity(manifest.describe(saved_model))
+
+
 @pytest.mark.parametrize(
     ("file", "guarded"),
     [
@@ -49,7 +65,6 @@ def test_a_published_version_is_described_file_by_file(tmp_path: Path, saved_mod
         ("assets.extra/out_of_fold.npz", True),
         ("assets.extra/feature_distribution.npz", True),
         ("provenance/images.txt", False),
-        ("README.md", False),
         ("fingerprint.pb", False),
     ],
 )
