@@ -4,7 +4,6 @@ The local runner calls `draw` itself when a run is refused or fails before this 
 """
 
 import json
-import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,8 +29,6 @@ from imgpipe.components.run_record.collect import REPORTED
 from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.run_folder import FACTS, LOG, PAGE
 from imgpipe.components.run_record.verdict import RunState
-
-_log = logging.getLogger(__name__)
 
 
 def _artifact_type(name: str) -> type[Artifact]:
@@ -68,9 +65,6 @@ class ReportExecutor(BaseExecutor):
         folders = [artifact_utils.get_single_uri(output_dict["report"]), run_directory]
         log = f"{run_directory}/{LOG}"
         facts = collect.collect(uris, json.loads(exec_properties["settings"]))
-        # `imgpipe kubeflow submit --wait` reads the verdict from this line.
-        status = facts["push"]["status"] if facts["push"] is not None else "refused"
-        _log.info("the model is %s: %s", status, verdict.sentence(facts))
         draw(facts, uris, folders, verdict.state(facts, log=log if Path(log).is_file() else ""))
 
 

@@ -35,7 +35,6 @@ class Cluster:
     Attributes:
         spec: The parsed PipelineSpec.
         folder: Folder below which all files of the run are written.
-        logs: Standard output and standard error of each task that ran, by name.
         outputs: Artifacts that the tasks published, by task and output: ``{"name", "uri",
             "metadata"}``. The name is the number of the artifact in ML Metadata.
         values: Output parameters of each task, by name.
@@ -43,7 +42,6 @@ class Cluster:
 
     spec: dict[str, Any]
     folder: Path
-    logs: dict[str, str] = field(default_factory=dict)
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     values: dict[str, dict[str, Any]] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -93,7 +91,6 @@ class Cluster:
             timeout=_SECONDS,
             check=False,
         )
-        self.logs[name] = done.stdout
         assert done.returncode == 0, f"{name} {done.returncode}: {done.stdout[-3000:]}"
         for uri in _uris(given["outputs"]):
             _copy_files(_mounted(pod, uri), self.stored(uri))

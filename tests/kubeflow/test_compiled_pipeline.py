@@ -56,6 +56,8 @@ def test_every_task_is_a_plain_container_that_runs_the_entry_point(spec: dict[st
         assert "lifecycle" not in container, f"{name} wants a driver"
         assert container["image"] == "image:1"
         assert container["command"] == ["python", "-m", "imgpipe.pipeline.kubeflow.entry_point"]
+        place = container["args"].index("--run_directory") + 1  # where `submit` looks for the end
+        assert container["args"][place].endswith("/imgpipe-out/runs/<run>")
 
 
 def test_guarded_tasks_depend_on_their_gates(spec: dict[str, Any]):

@@ -1,4 +1,4 @@
-"""Tests of `imgpipe kubeflow submit` against fakes of Kubeflow Pipelines and Kubernetes."""
+"""Tests of `imgpipe kubeflow submit` against a fake of Kubeflow Pipelines."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,10 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from imgpipe.models.errors import ConfigError, DataRefused, ImgpipeError, ResourceError
+from imgpipe.models.files import json_object
 from imgpipe.pipeline.commands.kubeflow import app, submit
+from imgpipe.pipeline.kubeflow import places
+from tests import run_facts
 from tests.kubeflow.api_server import RUN, ApiServer, running
 
 PARAMETERS = {
@@ -23,25 +26,13 @@ SPEC: dict[str, Any] = {
     "defaultPipelineRoot": "minio://b/default",
     "root": {"dag": {"tasks": {}}, "inputDefinitions": {"parameters": PARAMETERS}},
 }
-#: What the launcher and Argo write after a component that failed.
-LAUNCHER = """I1124 23:09:25.968378      15 launcher_v2.go:206] publish success.
-F1124 23:09:25.970234      15 main.go:130] failed to execute component: exit status {}
-time=2026-11-24T23:09:26.823Z level=INFO msg="sub-process exited" argo=true error="exit status 1"
-Error: exit status 1
-"""
-_DEFAULT = "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION"
-_NO_PODS: dict[str, tuple[str, str, str]] = {}
-_KILLED = "failed to execute component: signal: killed"
-_DRIVER = {"Plan": ("Succeeded", "", ""), "Data-driver": ("Failed", "F1124 KFP driver: no", "")}
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ApiServer]:
-    """Return running fakes, which the kubeconfig names, and do not wait between requests."""
-    monkeypatch.setattr(submit.time, "sleep", lambda _: None)
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
+    """Return a running fake, which is asked without pauses."""
+    monkeypatch.setattr("kfp.client.client.time.sleep", lambda _: None)
     with running() as started:
-        # kubernetes reads the variable KUBECONFIG only when it is imported.
-        monkeypatch.setattr(_DEFAULT, str(started.kubeconfig(tmp_path / "kubeconfig")))
         yield started
 
 
@@ -49,8 +40,15 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ApiServe
 def file(tmp_path: Path) -> Path:
     """Return the path of a small compiled pipeline."""
     path = tmp_path / "pipeline.yaml"
-    path.write_text(yaml.safe_dump_all([SPEC, {"platforms": {"kubernetes": {}}}]))
+    container = {"args": ["--run_directory", f"{tmp_path}/out/runs/{places.RUN}"]}
+    executors = {"deploymentSpec": {"executors": {"exec-plan": {"container": container}}}}
+    path.write_text(yaml.safe_dump_all([SPEC | executors, {"platforms": {"kubernetes": {}}}]))
     return path
+
+
+def _run_folder(file: Path, name: str, content: object) -> None:
+    """Write a file of the folder of the run, as a task does on a volume that both mount."""
+    json_object.write(file.parent / "out" / "runs" / RUN / name, content)
 
 
 def _submit(server: ApiServer, file: Path, *more: str) -> Result:
@@ -66,7 +64,8 @@ def test_a_run_is_submitted_with_its_parameters_and_root(server: ApiServer, file
     given = ["--param", "epochs=12", "--param", "source=7", "--token", "secret"]
     ended = _submit(server, file, *given)
     assert ended.exit_code == 0, ended.output
-    assert f"submitted the run {RUN}" in ended.output
+    words = " ".join(ended.output.split())
+    assert words == f"submitted the run {RUN}: {server.host}/#/runs/details/{RUN}"
     runtime = server.posted["runtime_config"]
     # The API server of Kubeflow Pipelines 2.17 reads no default from the pipeline.
     parameters = {"epochs": 12, "source": "7"}
@@ -76,83 +75,48 @@ def test_a_run_is_submitted_with_its_parameters_and_root(server: ApiServer, file
 
 
 @pytest.mark.parametrize(
-    ("push", "verdict", "code"),
+    ("blessed", "refused_by", "code", "told"),
     [
-        ("pushed", "blessed: 0.91 reaches 0.5", 0),
-        ("refused", "not blessed: 0.41 is under 0.5", 3),
-        ("refused", "blessed: 0.91; not published, because a rollback withdrew it", 3),
+        (True, [], 0, "blessed"),
+        (False, ["evaluator"], 3, "not blessed: "),
+        (True, ["rollback"], 3, "not published: a rollback has withdrawn this model"),
     ],
 )
-def test_waiting_ends_with_the_verdict_of_the_report(
-    server: ApiServer, file: Path, push: str, verdict: str, code: int
+def test_waiting_ends_with_the_verdict_in_the_folder_of_the_run(
+    server: ApiServer, file: Path, blessed: bool, refused_by: list[str], code: int, told: str
 ):
-    server.states = ["PENDING", "RUNNING", "", "RUNNING", "SUCCEEDED"]
-    line = f"I1121 01:00:00.000000 7 component.py:70] the model is {push}: {verdict}\n"
-    server.pods = {"Plan": ("Succeeded", "", "")}
-    server.pods |= {"Publishing": ("Succeeded", f"first\n{line}last\n", "")}
+    server.states = ["PENDING", "RUNNING", "SUCCEEDED"]
+    found = run_facts.facts()
+    found["gate"]["blessed"] = blessed
+    found["push"] |= {"status": "refused" if refused_by else "pushed", "refused_by": refused_by}
+    _run_folder(file, "facts.json", found)
     ended = _submit(server, file, "--wait")
     assert ended.exit_code == code, ended.output
-    assert ended.output.splitlines()[1:] == ["pending", "running", "succeeded", verdict]
+    assert told in " ".join(ended.output.split())
 
 
 @pytest.mark.parametrize(
     ("code", "error"), [(1, ImgpipeError), (2, ConfigError), (4, DataRefused), (5, ResourceError)]
 )
-def test_a_failed_task_raises_the_error_of_a_local_run_with_its_log(
+def test_a_failed_task_raises_the_error_of_a_local_run_from_the_folder_of_the_run(
     server: ApiServer, file: Path, code: int, error: type[ImgpipeError]
 ):
-    server.states = ["FAILED"]
-    said = "imgpipe: too few 'scissors' in train: expected at least 1000"
-    log = "\n".join(["line"] * 50) + f"\n{said}\n" + LAUNCHER.format(code)
-    server.pods = {"Plan": ("Succeeded", "", ""), "Data": ("Failed", log, "")}
+    server.states = ["RUNNING", "FAILED"]
+    cause = "too few 'scissors' in train: expected at least 1000"
+    _run_folder(file, "failure.json", {"component": "Data", "cause": cause, "exit_code": code})
     raised = _error(_submit(server, file, "--wait"))
-    first, *lines = str(raised).splitlines()
     assert type(raised) is error and raised.exit_code == code
-    assert first == "the last task, Data, failed. The last lines of its log:"
-    assert lines == [*["line"] * 11, said]
+    assert str(raised) == f"{cause}\nIts logs: {server.host}/#/runs/details/{RUN}"
 
 
-@pytest.mark.parametrize(
-    ("states", "pods", "code", "told"),
-    [
-        (["FAILED"], {"Training": ("Failed", _KILLED, "")}, 5, "Training.memory: memory"),
-        (["FAILED"], _DRIVER, 1, "last task, Data-driver, failed.*\n.*KFP driver"),
-        (["SUCCEEDED"], _NO_PODS, 5, "its pods are gone"),
-        (["CANCELING", "FAILED"], _NO_PODS, 5, "was cancelled"),
-    ],
-)
-def test_runs_that_end_in_other_ways_are_named(
-    server: ApiServer, file: Path, states: list[str], pods: Any, code: int, told: str
-):
-    server.states, server.history, server.pods = states[-1:], states[:-1], pods
+def test_without_the_folder_of_the_run_its_state_is_the_exit_code(server: ApiServer, file: Path):
+    ended = _submit(server, file, "--wait")
+    assert ended.exit_code == 0, ended.output
+    assert f"/out/runs/{RUN} has the verdict" in ended.output.replace("\n", " ")
+    server.states = ["FAILED"]
     raised = _error(_submit(server, file, "--wait"))
-    assert raised.exit_code == code
-    with pytest.raises(ImgpipeError, match=told):
-        raise raised
-
-
-def test_a_task_that_cannot_start_is_said(
-    server: ApiServer, file: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(submit, "_PENDING_SECONDS", -1)
-    server.states = ["RUNNING", "RUNNING", "FAILED"]
-    server.pods = {"Plan": ("Pending", "", "ImagePullBackOff")}
-    ended = _submit(server, file, "--wait")
-    assert ended.output.count("a task cannot start: Plan: ImagePullBackOff no such image") == 1
-
-
-@pytest.mark.parametrize(("state", "code"), [("SUCCEEDED", 0), ("FAILED", 1)])
-@pytest.mark.parametrize("forbidden", [False, True])
-def test_without_pods_the_state_of_the_run_is_told(
-    server: ApiServer, file: Path, monkeypatch: Any, state: str, code: int, forbidden: bool
-):
-    server.pods = None if forbidden else {}
-    if not forbidden:
-        monkeypatch.setattr(_DEFAULT, str(file.parent / "none"))
-    server.states = ["RUNNING", state]
-    ended = _submit(server, file, "--wait")
-    assert ended.exit_code == 0 if code == 0 else _error(ended).exit_code == code
-    assert "no pods can be listed, so only the run's state is known: " in ended.output
+    assert type(raised) is ImgpipeError and raised.exit_code == 1
+    assert "a task has failed, or the run was cancelled" in str(raised)
 
 
 @pytest.mark.parametrize(
