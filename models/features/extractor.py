@@ -241,13 +241,15 @@ class FeatureExtractor:
         """
         import keras
 
-        pixels, maps = self.feature_maps.pixels, self.feature_maps.maps
+        shared = self.feature_maps
         if self.layer:
-            outputs = layer_at(keras.Model(pixels, maps), self.layer).outputs[0]
+            outputs = layer_at(keras.Model(shared.pixels, shared.maps), self.layer).outputs[0]
         else:
             with _policy(self.precision):
-                outputs = features_of(self.settings, maps)
-        return keras.Model(pixels, outputs)  # the name of an own network may be none for Keras
+                outputs = features_of(self.settings, shared.maps)
+        return keras.Model(
+            shared.pixels, outputs
+        )  # the name of an own network may be none for Keras
 
     def _pooled(self) -> tuple[Any, Callable[[tf.Tensor], tf.Tensor]]:
         """Return the part above the feature maps as a model, and all as a function of pixels."""

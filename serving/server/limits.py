@@ -165,15 +165,24 @@ def checked_pixels(arrays: Mapping[str, np.ndarray], most: int) -> int:
 
 
 def images_of(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes]:
-    """Yield the encoded images of a request that are no part of a tf.Example, in their order."""
+    """Yield the encoded images that the graph reads of a request, in their order."""
+    from tensorflow.core.example import example_pb2  # the package imports TensorFlow
+
     value = arrays.get(IMAGE_INPUT)
     if value is not None and value.dtype == object:
         yield from value.flat
+    examples = arrays.get(_EXAMPLES)
+    if examples is not None and examples.dtype == object:
+        for data in examples.flat:
+            feature = example_pb2.Example.FromString(data).features.feature[IMAGE_INPUT]
+            yield from feature.bytes_list.value
 
 
 def _images(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes]:
     """Yield what may be an image: each value, and all bytes in tf.Examples."""
-    yield from images_of(arrays)
+    value = arrays.get(IMAGE_INPUT)
+    if value is not None and value.dtype == object:
+        yield from value.flat
     examples = arrays.get(_EXAMPLES)
     if examples is not None and examples.dtype == object:
         for example in examples.flat:

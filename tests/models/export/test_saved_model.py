@@ -80,10 +80,8 @@ def session(directory) -> Iterator[Answer]:
     def ask(signature: str, values: object) -> dict[str, np.ndarray]:
         """Run a signature on its only input and return its outputs by name."""
         definition = running.signatures[signature]
-        (entry,) = definition.inputs.values()
-        names = list(definition.outputs)
-        fetches = [definition.outputs[name].name for name in names]
-        return dict(zip(names, running.run([entry.name], [values], fetches), strict=True))
+        (name,) = definition.inputs
+        return running.run(signature, {name: values})
 
     yield ask
     running.close()

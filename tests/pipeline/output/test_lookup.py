@@ -221,7 +221,7 @@ def test_a_path_that_tensorflow_takes_for_a_pattern_is_refused_also_by_a_server(
         with pytest.raises(ConfigError, match=words):
             lookup.model(path)
     with pytest.raises(ConfigError, match=words):
-        server_settings.of_settings(server_settings.Settings(model_base_path=str(version.parent)))
+        _ = server_settings.Settings(model_base_path=str(version.parent)).base_path
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=[command[0] for command in COMMANDS])
