@@ -74,6 +74,18 @@ class HttpPort:
 
     async def serve(self, app: Any) -> None:
         """Answer requests with an ASGI application until the port is stopped."""
+        await self._serve(self._listening(app))
+
+    def start(self, app: Any) -> None:
+        """Answer requests in a thread of its own."""
+        server = self._listening(app)  # here, so that `stop` finds it, however early it is called
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve(server)), name="http", daemon=True
+        )
+        self._thread.start()
+
+    def _listening(self, app: Any) -> uvicorn.Server:
+        """Listen, and return the server that answers with an ASGI application."""
         self._app = app
         config = uvicorn.Config(
             self._answer,
@@ -93,17 +105,13 @@ class HttpPort:
         )
         self._server = uvicorn.Server(config)
         self._socket.listen(ports.BACKLOG)
+        return self._server
+
+    async def _serve(self, server: uvicorn.Server) -> None:
         try:
-            await self._server.serve(sockets=[self._socket])
+            await server.serve(sockets=[self._socket])
         finally:
             self._socket.close()
-
-    def start(self, app: Any) -> None:
-        """Answer requests in a thread of its own."""
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self.serve(app)), name="http", daemon=True
-        )
-        self._thread.start()
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         app = self._app
