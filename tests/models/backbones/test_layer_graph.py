@@ -153,7 +153,8 @@ def settings(request, monkeypatch) -> ModelSettings:
     """Return the settings of an own network that the function in `request.param` builds."""
     # By the name, since a network is built once in a process, and this module has no file.
     module = ModuleType(f"networks_to_cut{request.param.__name__}")
-    module.build = request.param
+    module.build = lambda side: request.param(side)
+    module.build.__module__ = module.__name__  # else its code would be that of the tests
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return ModelSettings.from_mapping(
         {

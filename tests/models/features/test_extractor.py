@@ -143,6 +143,7 @@ def test_features_that_float16_cannot_hold_are_refused(
     # By another name, since a network is built once in a process, and this module has no file.
     own = ModuleType("large_values" if refused else "usual_values")
     own.build = build
+    build.__module__ = own.__name__  # else its code would be that of the tests
     monkeypatch.setitem(sys.modules, own.__name__, own)
     settings = ModelSettings(builder=f"{own.__name__}:build", weights="none", image_size=8)
     extractor = FeatureExtractor(settings, "float32")
