@@ -50,7 +50,7 @@ def test_the_run_ends_with_commands_that_look_try_and_publish(refused: tuple[Pat
     page = re.sub("</?span>", "", outcome.report.read_text("utf-8"))  # around each word
     assert f"<pre>{named['publish']}</pre>" in page
     told = command.imgpipe("runs", str(out)).stdout
-    assert named["publish"] in told and told.rstrip().endswith(named["try"])
+    assert named["try"] in told and told.rstrip().endswith(named["publish"])
 
 
 @pytest.mark.parametrize("by_name", [True, False])
