@@ -7,6 +7,7 @@ that opened streams and sent nothing on them blocked all other clients.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -120,6 +121,7 @@ class GrpcPort:
             ("grpc.per_message_decompression", 0),
         ]
         self._server: Any = None
+        self._tasks: set[asyncio.Future[Any]] = set()
         self._stopping = False
         self._following: asyncio.Task[None] | None = None
 
@@ -150,21 +152,25 @@ class GrpcPort:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         server.add_generic_rpc_handlers((_Unknown(),))
         port = int(server.add_insecure_port(target))
+        before = asyncio.all_tasks()
         await server.start()
+        # gRPC's own tasks are compiled. Where one of them fails, the server has ended, and
+        # `wait_for_termination` alone does not tell it.
+        begun = asyncio.all_tasks() - before
+        self._tasks = {task for task in begun if not inspect.iscoroutine(task.get_coro())}
+        self._tasks.add(asyncio.ensure_future(server.wait_for_termination()))
         self._server = server
         return port
 
     async def _follow(self, target: str) -> None:
         """Open the port again whenever gRPC's server has ended by itself."""
         while True:
-            try:
-                await self._server.wait_for_termination()
-            except Exception as error:
-                _log.debug("gRPC", exc_info=error)
+            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
             if self._stopping:
                 return
             _log.error("gRPC's server has ended because of a malformed request; it begins anew")
             await self._server.stop(0)
+            await asyncio.gather(*self._tasks, return_exceptions=True)  # the failure is told above
             while not self._stopping:
                 try:
                     await self._open(target)

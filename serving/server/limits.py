@@ -168,25 +168,24 @@ def images_of(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes]:
     """Yield the encoded images that the graph reads of a request, in their order."""
     from tensorflow.core.example import example_pb2  # the package imports TensorFlow
 
-    value = arrays.get(IMAGE_INPUT)
-    if value is not None and value.dtype == object:
-        yield from value.flat
-    examples = arrays.get(_EXAMPLES)
-    if examples is not None and examples.dtype == object:
-        for data in examples.flat:
-            feature = example_pb2.Example.FromString(data).features.feature[IMAGE_INPUT]
-            yield from feature.bytes_list.value
+    yield from _strings(arrays, IMAGE_INPUT)
+    for data in _strings(arrays, _EXAMPLES):
+        feature = example_pb2.Example.FromString(data).features.feature[IMAGE_INPUT]
+        yield from feature.bytes_list.value
 
 
 def _images(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes]:
     """Yield what may be an image: each value, and all bytes in tf.Examples."""
-    value = arrays.get(IMAGE_INPUT)
+    yield from _strings(arrays, IMAGE_INPUT)
+    for data in _strings(arrays, _EXAMPLES):
+        yield from _images_of_example(data)
+
+
+def _strings(arrays: Mapping[str, np.ndarray], name: str) -> Iterator[bytes]:
+    """Yield the values of an input; none if it was not sent, or has no strings."""
+    value = arrays.get(name)
     if value is not None and value.dtype == object:
         yield from value.flat
-    examples = arrays.get(_EXAMPLES)
-    if examples is not None and examples.dtype == object:
-        for example in examples.flat:
-            yield from _images_of_example(example)
 
 
 def _images_of_example(data: bytes) -> Iterator[bytes]:

@@ -1,6 +1,6 @@
 """Predict on a loaded version that a request holds while it uses it, for gRPC and REST.
 
-    with core.acquire(Spec("imgpipe", version=3)) as handle:            # manager.Core
+    with manager.acquire(Spec("imgpipe", version=3)) as handle:  # manager.ModelManager
         outputs = handle.predict({"image_bytes": array}, call=call)  # {alias: numpy array}
         handle.name, handle.version   # what answered
 
