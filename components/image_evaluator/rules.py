@@ -128,29 +128,41 @@ def _threshold(evidence: Evidence) -> Ruling:
 
 
 def _evidence(evidence: Evidence) -> Ruling | None:
-    """Refuse an accuracy that is high enough, but whose interval cannot carry the decision.
-
-    The interval has to begin above the accuracy of always answering the commonest class, and not
-    far below the threshold.
-    """
     answers = evidence.deciding
     if evidence.demands_nothing or not len(answers):
         return None
-    threshold = evidence.settings.threshold
-    accuracy = float(answers.right.mean())
-    commonest = np.bincount(answers.labels).max() / len(answers)
-    least = max(threshold - WIDEST, float(commonest))
-    low = evidence.decided_by["ci95"][0]
-    text = f"the interval begins at {low:.2f}; it has to begin above {least:.2f}"
+    return interval_ruling(answers, evidence.settings.threshold, evidence.judged_by)
+
+
+def interval_ruling(answers: AnswerTable, threshold: float, judged_by: str) -> Ruling:
+    """Refuse an accuracy that is high enough, but whose interval cannot carry the decision.
+
+    The interval has to begin above the accuracy of always answering the commonest of several
+    classes, and not far below the threshold.
+
+    Args:
+        answers: The answers that decide; at least one.
+        threshold: Accuracy that is asked for.
+        judged_by: Which images they are, in words, such as "in validation".
+    """
+    figures = answers.figures()
+    accuracy = figures["correct"] / len(answers)
+    images = np.bincount(answers.labels)
+    commonest = float(images.max() / len(answers)) if np.count_nonzero(images) > 1 else 0.0
+    least = max(threshold - WIDEST, commonest)
+    low = figures["ci95"][0]
+    text = (
+        f"the 95 % interval of the accuracy {judged_by} begins at {low:.2f}; it has to begin above "
+        f"{least:.2f}"
+    )
     if low > least or accuracy < threshold - SLACK or accuracy <= commonest:
         return _ruling(text, "", low, low - least)
     known = answers.independent()
     in_families = known < len(answers)
     nouns = ("family", "families") if in_families else ("image", "images")
     more = plural(max(wanted_size(accuracy, least, in_families) - known, 1), *nouns)
-    judged_by = f"{plural(known, *nouns)} {evidence.judged_by}"
-    reason = f"it cannot be judged: {judged_by}; about {more} more would do"
-    return _ruling(f"{text}: {_figures(evidence)}", reason, low, low - least)
+    reason = f"it cannot be judged: {plural(known, *nouns)} {judged_by}; about {more} more would do"
+    return _ruling(text, reason, low, low - least)
 
 
 def _class_recall(evidence: Evidence) -> Ruling | None:

@@ -54,7 +54,7 @@ STATUS = {
     "clean": ("Data accepted", "✓"),
     "usable": ("Data accepted", "✓"),
     "evaluated": ("Evaluated", "✓"),
-    "below_threshold": ("Below the threshold", "✕"),
+    "below_threshold": ("Threshold not shown to be reached", "✕"),
 }
 
 

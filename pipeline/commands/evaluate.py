@@ -32,7 +32,8 @@ def command(
     model: options.ModelFolderOption = Path("imgpipe-out"),
     version: options.VersionOption = None,
     threshold: Annotated[
-        float, typer.Option("--threshold", help="Accuracy below which the exit code is 3.")
+        float,
+        typer.Option("--threshold", help="Accuracy to be shown; the exit code is 3 if it is not."),
     ] = 0.0,
     config: Annotated[
         str | None,

@@ -18,6 +18,7 @@ from imgpipe.components.common.formatting import (
     plural,
     text_below,
 )
+from imgpipe.components.image_evaluator.rules import interval_ruling
 from imgpipe.components.run_record.metrics import (
     Mistake,
     SliceGroup,
@@ -92,7 +93,9 @@ class EvaluationSummary(SplitMetrics):
     threshold: Annotated[
         float | None, "Accuracy that the model has to reach; null if it has to reach none."
     ]
-    passed: Annotated[bool, "Whether the accuracy reaches the threshold."]
+    passed: Annotated[
+        bool, "Whether the accuracy reaches the threshold, and its interval can carry that."
+    ]
     verdict: Annotated[str, "The result as a sentence."]
     findings: Annotated[list[Finding], "What the metrics do not show."]
 
@@ -159,6 +162,10 @@ def summarise(
         "findings": [],
     }
     summary["verdict"] = _verdict(summary)
+    doubt = interval_ruling(answers, threshold, "in this source")["reason"] if threshold else ""
+    if doubt:
+        summary["passed"] = False
+        summary["verdict"] += f", but {doubt}"
     summary["findings"] += _findings(summary, model, not_evaluated)
     return summary
 

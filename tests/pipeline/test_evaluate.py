@@ -105,6 +105,20 @@ def test_a_threshold_decides_the_exit_code(out, photos, tmp_path):
     assert "Could not be drawn" not in html and html.count("data:image/webp;base64,") >= 2
 
 
+def test_few_images_cannot_show_that_a_threshold_is_reached(out, photos):
+    recalls = {
+        c: row["recall"] for c, row in answer("--model", out, "--data", photos)["per_class"].items()
+    }
+    best = max(CLASSES, key=recalls.__getitem__)
+    for label in {*CLASSES} - {best}:
+        shutil.rmtree(photos / label)
+    ended = evaluate("--model", out, "--data", photos, "--threshold", recalls[best])
+    assert ended.exit_code == 3
+    assert "but it cannot be judged: 6 images in this source; about" in " ".join(
+        ended.stdout.split()
+    )
+
+
 def test_images_of_one_class_are_judged_by_their_recall(out, photos, tmp_path):
     shutil.rmtree(photos / "paper")
     for source in (photos, Path(shutil.make_archive(str(tmp_path / "new"), "zip", photos))):
