@@ -176,7 +176,6 @@ def validate(
         port=0,
         rest_api_port=0,
         file_system_poll_wait_seconds=0.2,
-        max_load_retries=0,
         max_image_pixels=0,
         max_body_bytes=_ANY_BYTES,
         max_bytes_in_flight=_ANY_BYTES,

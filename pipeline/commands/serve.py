@@ -27,7 +27,6 @@ _DEFAULT_OUT = Path("imgpipe-out")
 _EXAMPLES = """Examples:\n
   imgpipe serve imgpipe-out\n
   imgpipe serve imgpipe-out/model/3 --port 9000\n
-  imgpipe serve imgpipe-out --versions 2\n
   imgpipe serve imgpipe-out --run newest\n
   imgpipe serve imgpipe-out --port 0 --json -\n
   imgpipe serve imgpipe-out --request-log logs/requests\n
@@ -86,9 +85,9 @@ def serve(
                 "--model_base_path names the model. Leave out OUT, --run and --examples."
             )
     else:
-        settings = _with_model(
-            settings, _named(out or _DEFAULT_OUT, run, settings.versions), examples
-        )
+        from imgpipe.pipeline.output import lookup
+
+        settings = _with_model(settings, lookup.model(out or _DEFAULT_OUT, run), examples)
     from imgpipe.models.features import feature_distribution
     from imgpipe.serving.server import model_server
 
@@ -119,19 +118,6 @@ def _with_model(settings: Settings, model: Model, examples: bool) -> Settings:
         with consoles.quiet():  # without the messages that TensorFlow prints
             images = example_images(model.folder)
     return replace(settings, model_base_path=str(folder), notice=model.notice, examples=images)
-
-
-def _named(path: Path, run: str | None, versions: int) -> Model:
-    """Find what is served: a folder of versions, one of them, or the model of a run."""
-    from imgpipe.pipeline.output import lookup
-
-    model = lookup.model(path, run)
-    if versions > 1 and not model.is_newest:
-        raise ConfigError(
-            f"--versions needs a folder of versions. Received one model: {path}. Name the "
-            "output folder instead, or leave out --versions."
-        )
-    return model
 
 
 def _say_unpublished(model: Model) -> None:

@@ -48,8 +48,8 @@ class ModelServer:
         model_name: Name of the model in requests; empty for that of the settings.
         base_path: Folder of the numbered versions, which need not exist yet; empty for that of the
             settings.
-        settings: All other settings; None for the defaults, with any free gRPC port, no REST port
-            and one attempt to load a version.
+        settings: All other settings; None for the defaults, with any free gRPC port and no REST
+            port.
         loaded: Is called with the session of each version that is loaded.
         writer: Writes what stands beside answers; None for one of its own.
 
@@ -66,7 +66,7 @@ class ModelServer:
         loaded: Callable[[Runtime], object] | None = None,
         writer: Writer | None = None,
     ) -> None:
-        settings = settings or Settings(port=0, rest_api_port=0, max_load_retries=0)
+        settings = settings or Settings(port=0, rest_api_port=0)
         if model_name or base_path:
             settings = replace(settings, model_name=model_name, model_base_path=str(base_path))
         self._settings = settings
@@ -100,7 +100,7 @@ class ModelServer:
 
     def _is_ready(self) -> bool:
         """Return whether the model answers, and the server goes on."""
-        return bool(self.model.available()) and not self._stopping.is_set()
+        return self.model.available is not None and not self._stopping.is_set()
 
     @property
     def target(self) -> str:

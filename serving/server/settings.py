@@ -88,9 +88,6 @@ class Settings:
         "passes it on; .example.com for all names that end with it, * for any. May be repeated.",
         "--allowed-host",
     )
-    versions: int = _flag(
-        1, "Serve the newest N versions, which the page can show side by side.", min=1
-    )
     model_name: str = _flag("imgpipe", "Name of the served model.", "--model", "--model_name")
     request_log_prefix: str = _flag(
         "", "Prefix of the files to which requests are logged, for imgpipe drift.", "--request-log"
@@ -129,10 +126,6 @@ class Settings:
     read_distribution: ReadDistribution | None = None
     """Reads the distribution of the training images from the folder of a version, by which the page
     says that an image is unlike all that the model has learned; None if the page does not."""
-    max_load_retries: int = 5
-    """Attempts to load a version after the first failure, as many as in TensorFlow Serving."""
-    load_retry_seconds: float = 60.0
-    """Seconds between two attempts."""
     max_bytes_in_flight: int = 1 << 30
     """Largest size of all requests together that arrive, wait or run, over both protocols: 16 of
     the largest. A request that finds no room waits, and its bytes stay with its client."""

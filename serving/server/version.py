@@ -22,7 +22,6 @@ from tensorflow_serving.apis import prediction_log_pb2
 from imgpipe.serving.server import status, storage
 from imgpipe.serving.server.predict import Handle
 from imgpipe.serving.server.runtime import Runtime
-from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import Code, StatusError
 
 _log = logging.getLogger(__name__)
@@ -32,6 +31,10 @@ _SETTLE_S = 0.5
 _STALLED_S = 10.0
 """Incomplete files that no longer change for this long are no copy in progress. If they do change
 later, the version is looked at anew."""
+RETRY_S = 60.0
+"""Seconds until the load of a version that failed is tried again."""
+_ATTEMPTS = 6
+"""Attempts to load the same files, as many as in TensorFlow Serving."""
 WARM_UP_FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_WARM_UP_RECORDS = 1000
 """Number of requests that are run, the largest in TensorFlow Serving, whose file this is."""
@@ -68,17 +71,16 @@ class Version:
     The thread of the manager looks, loads and retires; any thread acquires and releases.
     """
 
-    def __init__(self, model: str, number: int, settings: Settings) -> None:
+    def __init__(self, model: str, number: int) -> None:
         self.number = number
         self._title = f"model {model} version {number}"
         self._model = model
-        self._settings = settings
         self.state = State.START
         self.error: StatusError | None = None
-        """The error of the last attempt to load it, also while the next attempt waits or runs."""
+        """The error of the last attempt to load it."""
         self.missing = ""
         """The reason why its files cannot be loaded yet; empty when they are complete."""
-        self.retry_at: float | None = None
+        self._retry_at: float | None = None
         """On the monotonic clock, while it waits for its next attempt to load."""
         self.references = 0
         """Number of requests that hold the version."""
@@ -91,7 +93,7 @@ class Version:
         self._handle: Handle | None = None
         self._lock = threading.Lock()
 
-    def look(self, path: Path, *, first: bool) -> None:
+    def look(self, path: Path, *, first: bool, pause: float) -> None:
         """Look at the files, by which a failed version is allowed another attempt.
 
         The files of an available version are not read again, which many versions would make costly;
@@ -104,6 +106,7 @@ class Version:
             path: The folder of the version.
             first: Whether this is the first look at all versions, at which files count as complete
                 at once. A version that fails then is loaded again when its files change.
+            pause: Seconds between two looks; 0 if there is only one.
         """
         if self.state is State.AVAILABLE:
             self.missing = ""
@@ -118,19 +121,18 @@ class Version:
         if files != self._files:
             self._files = files
             self._unchanged_since = now
-        poll = self._settings.file_system_poll_wait_seconds
         settled = (
             first
             or files.vouched_for
             or files == self._tried
-            or poll <= 0
-            or now - self._unchanged_since >= max(poll, _SETTLE_S)
+            or pause <= 0
+            or now - self._unchanged_since >= max(pause, _SETTLE_S)
         )
         self.missing = files.missing or ("" if settled else _CHANGING)
-        if self.failing and files != self._tried:
+        if self.error is not None and files != self._tried:
             self.state = State.START
             self.error = None
-            self.retry_at = None
+            self._retry_at = None
             self._failures = 0
         if self.state is State.START and files.missing:
             self._fail_if_stalled(files, now - self._unchanged_since)
@@ -151,26 +153,13 @@ class Version:
     def vanish(self) -> None:
         """Note that its folder is gone. When it is back, even a failed version is tried again."""
         self._tried = self._files = None
-        self.give_up()
-
-    @property
-    def failing(self) -> bool:
-        """Whether its files cannot be loaded, so that an older version serves instead."""
-        return self.error is not None and self.error.code != Code.CANCELLED
-
-    @property
-    def coming(self) -> bool:
-        """Whether it loads now, or soon: its files are complete, or were just written."""
-        if self.state is State.START:
-            return self.missing in ("", _CHANGING)
-        return self.state is State.LOADING and self.retry_at is None
 
     @property
     def is_due(self) -> bool:
-        """Whether it should be loaded now, if it is wanted and complete."""
-        if self.retry_at is not None:
-            return self.retry_at <= time.monotonic()
-        return self.state is State.START or (self.state is State.END and not self.failing)
+        """Whether it should be loaded now, if it is complete."""
+        if self.error is not None:
+            return self._retry_at is not None and self._retry_at <= time.monotonic()
+        return self.state in (State.START, State.END)
 
     @property
     def line(self) -> VersionState:
@@ -181,13 +170,9 @@ class Version:
             return VersionState(self.number, self.state, Code.UNAVAILABLE, self.missing)
         return VersionState(self.number, self.state)
 
-    def load(self, loader: Loader) -> None:
-        """Verify, load and warm up; then AVAILABLE, or END with `error`. Never raises.
-
-        While attempts are left, a failure leaves it LOADING with `retry_at` set.
-        """
+    def load(self, loader: Loader, max_pixels: int) -> None:
+        """Verify, load and warm up; then AVAILABLE, or END with `error`. Never raises."""
         self.state = State.LOADING
-        self.retry_at = None
         self._tried = self._files
         began = time.monotonic()
         runtime: Runtime | None = None
@@ -195,8 +180,7 @@ class Version:
             storage.verify(self._path)
             runtime = loader(self._path)
             runtime.prepare()
-            most = self._settings.max_image_pixels
-            handle = Handle(self._model, self.number, runtime, most, folder=self._path)
+            handle = Handle(self._model, self.number, runtime, max_pixels, folder=self._path)
             replayed = _warm_up(handle, self._path)
         except Exception as error:  # a model can raise any exception
             _log.debug("load of %s", self._title, exc_info=True)
@@ -215,24 +199,12 @@ class Version:
     def _failed(self, error: StatusError) -> None:
         self._failures += 1
         self.error = error
-        attempts = self._settings.max_load_retries + 1
-        pause = self._settings.load_retry_seconds
-        if self._failures < attempts:
-            self.retry_at = time.monotonic() + pause
-            words = f"failed (attempt {self._failures} of {attempts}, next in {pause:g} s)"
-            _log.error("%s %s: %s", self._title, words, error)
-            return
         self.state = State.END
-        _log.error("%s failed: %s", self._title, error)
-
-    def give_up(self) -> None:
-        """Make no further attempts to load, because the version is gone or no longer needed."""
-        if self.retry_at is not None:
-            self.retry_at = None
-            self._failures = 0
-            self.state = State.END
-            words = "Its load was cancelled, because the version is gone or no longer needed"
-            self.error = StatusError(Code.CANCELLED, words)
+        is_last = self._failures == _ATTEMPTS
+        self._retry_at = None if is_last else time.monotonic() + RETRY_S
+        _log.error(
+            "%s failed (attempt %d of %d): %s", self._title, self._failures, _ATTEMPTS, error
+        )
 
     def acquire(self) -> Handle | None:
         """Add a reference and return the handle; None if the version is not available."""
@@ -253,7 +225,6 @@ class Version:
         with self._lock:
             if self.state is State.AVAILABLE:
                 self.state = State.UNLOADING
-        self.give_up()
         self._close_if_idle()
 
     def _close_if_idle(self) -> None:

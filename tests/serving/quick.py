@@ -21,13 +21,12 @@ POLL_S = 0.05
 
 
 def quick(**changes: Any) -> Settings:
-    """Return settings of a server that finds versions quickly and loads each of them once."""
+    """Return settings of a server that finds versions quickly."""
     usual = {
         "port": 0,
         "rest_api_port": 0,
         "web_page": False,
         "file_system_poll_wait_seconds": POLL_S,
-        "max_load_retries": 0,
     }
     return Settings(**usual | changes)
 

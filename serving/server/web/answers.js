@@ -1,4 +1,4 @@
-// Labels with their probabilities as bars, one column for each version.
+// Labels with their probabilities as bars.
 
 import { element, percent } from "./elements.js";
 
@@ -19,10 +19,11 @@ function row({ name, probability }) {
 
 const named = (version) => (version === UNPUBLISHED ? "Not published" : `Version ${version}`);
 
-function column(answer, title) {
+/** Show an answer. */
+export function showAnswer(place, answer) {
   const list = element("ol", { className: "classes" }, ...answer.classes.slice(0, FIRST).map(row));
   const parts = [
-    element("h3", { text: title }),
+    element("h3", { text: named(answer.version) }),
     element("p", { text: answer.label, className: "label", dir: "auto" }),
   ];
   if (answer.unlike) parts.push(element("p", { text: UNLIKE, className: "alert unlike" }));
@@ -35,20 +36,11 @@ function column(answer, title) {
     });
     parts.push(all);
   }
-  return element("div", {}, ...parts);
+  place.replaceChildren(...parts);
 }
 
-/** Show the answers of one or several versions side by side. */
-export function showAnswers(place, answers) {
-  place.replaceChildren(...answers.map((answer) => column(answer, named(answer.version))));
-}
-
-/** The answers in one sentence for people who do not see the bars. */
-export function spoken(answers) {
-  return answers
-    .map(({ version, label, unlike, classes: [{ name, probability }] }) => {
-      const most = name === label ? "" : `, and most probably ${name}`; // where the label is no class, as "unknown"
-      return `${named(version)}: ${label}${most}, ${percent(probability)}.${unlike ? ` ${UNLIKE}` : ""}`;
-    })
-    .join(" ");
+/** An answer in one sentence for people who do not see the bars. */
+export function spoken({ version, label, unlike, classes: [{ name, probability }] }) {
+  const most = name === label ? "" : `, and most probably ${name}`; // where the label is no class, as "unknown"
+  return `${named(version)}: ${label}${most}, ${percent(probability)}.${unlike ? ` ${UNLIKE}` : ""}`;
 }

@@ -1,17 +1,16 @@
-// The page: takes images in, asks the chosen versions, and shows what they answer.
+// The page: takes images in, asks the newest version of the model, and shows what it answers.
 
-import { UNPUBLISHED, showAnswers, spoken } from "./answers.js";
+import { UNPUBLISHED, showAnswer, spoken } from "./answers.js";
 import { droppedFiles } from "./dropped_files.js";
 import { Folder } from "./folder.js";
 import { LiveCamera, hasCamera } from "./live_camera.js";
-import { Refused, classify, describe, explain, knowledge, listModels } from "./server.js";
+import { Refused, classify, describe, explain, knowledge, servedModel } from "./server.js";
 import { ShownImage } from "./shown_image.js";
 
 const $ = (id) => document.getElementById(id);
-const ALL = "all";
 const RETRY_MS = 2000; // between two looks for a model that is still loading
 
-let models = [];
+let model = null; // the served one: its name, its newest version, and why others failed
 let running = null; // the request whose answer is awaited
 let again = false; // the region has changed since it was sent
 
@@ -56,77 +55,43 @@ function quiet() {
   $("alert").hidden = true;
 }
 
-/** The chosen versions, each with its input. */
-async function targets() {
-  const model = models.find(({ name }) => name === $("model").value);
-  if (!model?.versions.length) {
-    await refresh();
-    if (!models.find(({ name }) => name === $("model").value)?.versions.length) throw new Refused(unavailable());
-    return targets();
-  }
-  const chosen = $("version").value;
-  const versions = chosen === ALL ? model.versions : [chosen];
-  return Promise.all(
-    versions.map(async (version) => {
-      const target = { model: model.name, version };
-      return { ...target, ...(await describe(target)) };
-    }),
-  );
+/** The newest version, with its input. */
+async function target() {
+  if (!model?.version) await refresh();
+  if (!model.version) throw new Refused(unavailable());
+  const { name, version } = model;
+  return { model: name, version, ...(await describe({ model: name, version })) };
 }
 
-/** Do something with the chosen versions; once more if the server has replaced them meanwhile. */
-async function withTargets(work) {
+/** Do something with the newest version; once more if the server has replaced it meanwhile. */
+async function withTarget(work) {
   try {
-    return await work(await targets());
+    return await work(await target());
   } catch (error) {
     if (error.status !== 404) throw error;
-    await refresh();
-    return work(await targets());
+    return work(await newest());
   }
 }
 
-/** The newest version of a model, where the server has replaced the one that was asked. */
-async function newest({ model }) {
+/** The newest version, where the server has replaced the one that was asked. */
+async function newest() {
   await refresh();
-  const [version] = models.find(({ name }) => name === model)?.versions ?? [];
-  if (!version) throw new Refused(`No version of ${model} is available. Try again in a moment.`);
-  return { model, version, ...(await describe({ model, version })) };
+  return target();
 }
 
 function unavailable() {
-  const model = models.find(({ name }) => name === $("model").value);
-  if (!model) return "The server has no model.";
   const why = model.failures.length ? ` ${model.failures[0]}` : " It may still be loading; try again in a moment.";
   return `No version of ${model.name} is available.${why}`;
 }
 
-function offer(select, options) {
-  const chosen = select.value;
-  select.replaceChildren(...options.map(([value, text]) => new Option(text, value)));
-  if (options.some(([value]) => value === chosen)) select.value = chosen;
-  select.parentElement.hidden = options.length < 2; // there is nothing to choose
-}
-
-function offerVersions() {
-  const versions = models.find(({ name }) => name === $("model").value)?.versions ?? [];
-  const options = versions.map((version, index) => [version, index ? version : `${version} (newest)`]);
-  if (versions[0] === UNPUBLISHED) options[0][1] = "not published";
-  if (versions.length > 1) options.push([ALL, "all, side by side"]);
-  offer($("version"), options);
-}
-
 async function refresh() {
-  models = await listModels();
-  offer($("model"), models.map(({ name }) => [name, name]));
-  offerVersions();
+  model = await servedModel();
   await showKnowledge();
 }
 
-/** Say what the chosen version, or the newest one, has learned, and what can be dropped. */
+/** Say what the newest version has learned, and what can be dropped. */
 async function showKnowledge() {
-  const name = $("model").value;
-  const [newestVersion] = models.find((model) => model.name === name)?.versions ?? [];
-  const version = $("version").value === ALL ? newestVersion : $("version").value;
+  const { name, version } = model;
   const unknown = { classes: [], count: 0, figures: "", tellsUnlike: false };
   const { classes, count, figures, tellsUnlike } = version ? await knowledge({ model: name, version }) : unknown;
   const others = count > classes.length ? ` and ${count - classes.length} others` : "";
@@ -149,17 +114,16 @@ async function update(announce = true) {
   $("answers").classList.add("old");
   try {
     const blob = await shownImage.encoded();
-    const ask = (target) => classify(target, blob, control.signal);
-    const [chosen, answers] = await withTargets(async (all) => [all, await Promise.all(all.map(ask))]);
+    const [asked, answer] = await withTarget(async (each) => [each, await classify(each, blob, control.signal)]);
     if (!isLatest()) return;
     quiet();
-    showAnswers($("answers"), answers);
+    showAnswer($("answers"), answer);
     $("answers").classList.remove("old");
-    if (announce) say(spoken(answers), "unseen");
-    $("heat-choice").hidden = !chosen[0].hasCam || !shownImage.bitmap;
+    if (announce) say(spoken(answer), "unseen");
+    $("heat-choice").hidden = !asked.hasCam || !shownImage.bitmap;
     shownImage.clearHeat();
-    if ($("heat-on").checked && chosen[0].hasCam && shownImage.bitmap) {
-      const rows = await explain(chosen[0], blob, control.signal);
+    if ($("heat-on").checked && asked.hasCam && shownImage.bitmap) {
+      const rows = await explain(asked, blob, control.signal);
       if (isLatest()) shownImage.drawHeat(rows);
     }
   } catch (error) {
@@ -203,8 +167,8 @@ async function startCamera() {
 /** Show the labels of the picture of the camera; an error ends it, or it would come again and again. */
 async function classifyLive(picture) {
   try {
-    const answers = await withTargets((all) => Promise.all(all.map((target) => classify(target, picture))));
-    if (camera.stream) showAnswers($("answers"), answers);
+    const answer = await withTarget((each) => classify(each, picture));
+    if (camera.stream) showAnswer($("answers"), answer);
   } catch (error) {
     endCamera();
     complain(error);
@@ -253,12 +217,12 @@ async function take(files) {
   if (files.length === 1) return void open(files[0]);
   try {
     quiet();
-    const [target] = await withTargets((chosen) => chosen);
+    const asked = await withTarget((each) => each);
     clear();
     say("The labels are in the table below.");
     $("many").hidden = false;
     $("many").scrollIntoView();
-    await folder.classify(target, files, () => newest(target));
+    await folder.classify(asked, files, newest);
   } catch (error) {
     complain(error);
   }
@@ -292,16 +256,6 @@ $("stop-camera").addEventListener("click", () => {
   clear();
   say("The labels of your image will appear here.");
 });
-$("served").addEventListener("submit", (event) => event.preventDefault());
-$("model").addEventListener("change", () => {
-  offerVersions();
-  showKnowledge().catch(complain);
-  update();
-});
-$("version").addEventListener("change", () => {
-  showKnowledge().catch(complain);
-  update();
-});
 $("back").addEventListener("click", () => folder.back());
 $("whole").addEventListener("click", () => shownImage.reset());
 $("heat-on").addEventListener("change", () => update());
@@ -318,11 +272,11 @@ function offerExamples() {
   }
 }
 
-/** Read the list of models, again and again until one can be asked. */
+/** Look for the model, again and again until it can be asked. */
 async function start() {
   try {
     await refresh();
-    if (!models.some(({ versions }) => versions.length)) throw new Refused(unavailable());
+    if (!model.version) throw new Refused(unavailable());
     if (shownImage.blob) update(); // chosen before there was a model to ask
     else quiet();
   } catch (error) {

@@ -49,17 +49,15 @@ const post = (path, body, signal) =>
 /** Class names are text, or {"b64": …} where they are not UTF-8. */
 const named = (value) => (typeof value === "object" && value !== null ? atob(value.b64 ?? "") : String(value));
 
-/** The served models: their available versions, newest first, and why others failed. */
-export async function listModels() {
-  const { content } = await ask("v1/server/models");
-  return content.models.map((model) => {
-    const states = model.model_version_status;
-    return {
-      name: model.name,
-      versions: states.filter((state) => state.state === "AVAILABLE").map((state) => state.version),
-      failures: states.map((state) => state.status.error_message).filter(Boolean),
-    };
-  });
+/** The served model: its newest available version, and why others failed. */
+export async function servedModel() {
+  const [model] = (await ask("v1/server/models")).content.models;
+  const states = model.model_version_status;
+  return {
+    name: model.name,
+    version: states.find(({ state }) => state === "AVAILABLE")?.version,
+    failures: states.map(({ status }) => status.error_message).filter(Boolean),
+  };
 }
 
 const at = (target, action) =>

@@ -14,7 +14,7 @@ from imgpipe.serving.server.server import ModelServer
 from tests import axe, browser
 from tests.images import encoded
 from tests.serving.quick import quick, running
-from tests.serving.server.web.conftest import CLASSES, HOSTILE, PAGED
+from tests.serving.server.web.conftest import CLASSES, HOSTILE, KNOWN, PAGED
 
 pytestmark = [pytest.mark.slow, browser.needed]
 
@@ -45,7 +45,6 @@ def drag(page: browser.Page, left: float, top: float, right: float, bottom: floa
 
 
 def test_the_prediction_follows_the_region(page, photos):
-    page.run("document.querySelector('#version').value = '1'")
     choose(page, photos / "half.png")
     assert page.text(".label") == HOSTILE and share(page, "green") == "47.3 %"
     assert page.run("document.querySelectorAll('#answers img').length") == 0
@@ -75,13 +74,12 @@ def test_the_prediction_follows_the_region(page, photos):
 
 def test_the_page_says_what_the_model_knows_and_which_image_is_unlike_that(page, photos):
     page.wait("document.querySelector('#knows').innerText")
-    known = f"Model colours, version 2. Knows: {', '.join(CLASSES)}."
+    known = f"Model colours, version 1. Knows: {', '.join(CLASSES)}."
     assert page.text("#knows") == known, "no manifest tells its accuracy"
     assert page.text("#invitation").startswith(
         f"Drop photographs of {HOSTILE}, green, or =1+1 here"
     )
     assert page.run("document.querySelectorAll('#knows *').length") == 0
-    page.run("document.querySelector('#version').value = '1'")
     choose(page, photos / "half.png")
     assert not page.run("document.querySelector('.unlike')")
     choose(page, photos / "-<b>blue&.png")
@@ -90,7 +88,6 @@ def test_the_page_says_what_the_model_knows_and_which_image_is_unlike_that(page,
 
 
 def test_a_row_opens_with_its_image_and_grad_cam_and_leads_back(page, photos):
-    page.run("document.querySelector('#version').value = '1'")
     page.choose("#folder", photos)
     page.wait("document.querySelector('#stop').hidden && document.querySelectorAll('#rows tr')[3]")
     row = "[...document.querySelectorAll('#rows tr')].find((e) => e.innerText.includes('half'))"
@@ -119,24 +116,11 @@ def test_a_row_opens_with_its_image_and_grad_cam_and_leads_back(page, photos):
 
 
 def test_an_example_is_classified_by_a_click(page):
-    page.run("document.querySelector('#version').value = '1'")
     page.wait("document.querySelectorAll('.example').length == 2")
     page.wait("[...document.querySelectorAll('.example img')].every((one) => one.naturalWidth)")
     page.run("document.querySelector('.example').click()")
     page.wait(ANSWERED)
     assert page.text(".label") == HOSTILE and page.text("#name") == "Example 1"
-
-
-def test_all_versions_are_shown_side_by_side(page, photos):
-    page.run("document.querySelector('#version').value = 'all'")
-    choose(page, photos / "half.png")
-    titles = "[...document.querySelectorAll('#answers h3')].map((title) => title.innerText)"
-    assert page.run(titles) == ["Version 2", "Version 1"]
-    lefts = (
-        "[...document.querySelectorAll('#answers > div')].map((e) => e.getBoundingClientRect().x)"
-    )
-    assert len(set(page.run(lefts))) == 2
-    assert "Version 2: " in page.text("#status") and "Version 1: " in page.text("#status")
 
 
 def test_errors_are_shown_in_one_sentence(page, photos, tmp_path):
@@ -161,7 +145,6 @@ def test_errors_are_shown_in_one_sentence(page, photos, tmp_path):
 
 def test_a_format_that_the_browser_decodes_and_the_model_does_not_is_converted(page, tmp_path):
     """AVIF stands for HEIC here, which only Safari decodes."""
-    page.run("document.querySelector('#version').value = '1'")
     green = np.zeros((40, 60, 3), np.uint8)
     green[..., 1] = 255
     for name in ("one.avif", "other.avif"):
@@ -192,7 +175,7 @@ def test_an_image_can_be_pasted_and_dropped(page, photos):
     )
     page.wait(ANSWERED)
     page.open(page.run("location.href"))
-    page.wait("document.querySelector('#version').value")
+    page.wait(KNOWN)
     drop = "new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true})"
     assert page.run(made.replace("EVENT", drop)), "the browser does not leave the page"
     page.wait(ANSWERED)
@@ -200,7 +183,6 @@ def test_an_image_can_be_pasted_and_dropped(page, photos):
 
 
 def test_a_folder_becomes_a_table_and_a_csv_file_without_formulas(page, photos, tmp_path):
-    page.run("document.querySelector('#version').value = '1'")
     page.choose("#folder", photos)
     page.wait("document.querySelector('#stop').hidden && document.querySelectorAll('#rows tr')[3]")
     assert page.text("#done") == "4 of 4 images, 2 refused"
@@ -279,10 +261,9 @@ def test_the_page_can_be_used_with_the_keyboard(page, photos):
         if name in reached:
             break
         reached.append(name)
-    wanted = ["select version", "button choose", "button choose-folder"]
+    wanted = ["button choose", "button choose-folder"]
     wanted += ["input heat-on", "summary ", "input left", "input top", "input width"]
     assert [name for name in reached if name in wanted] == wanted
-    page.run("document.querySelector('#version').value = '1'")
     page.run("document.querySelector('[name=left]').focus(); document.activeElement.select()")
     page.call("Input.insertText", text="60")
     page.wait("document.querySelector('.label').innerText == 'green'")
@@ -339,7 +320,7 @@ def test_a_model_that_loads_later_appears_without_a_reload(window, base, tmp_pat
         shutil.copytree(base / "1", tmp_path / "staged")
         (tmp_path / "later").mkdir()
         (tmp_path / "staged").rename(tmp_path / "later" / "1")
-        window.wait("document.querySelector('#version').value == '1'")
+        window.wait(KNOWN)
         window.wait(ANSWERED)  # for the image that was chosen before a version was available
         window.wait("document.querySelector('#alert').hidden")
 
@@ -348,7 +329,7 @@ def test_the_page_says_that_the_server_cannot_be_reached(window, base, photos):
     with running(base, "colours", **PAGED) as server:
         window.look()
         window.open(server.rest_target + "/")
-        window.wait("document.querySelector('#version').value")
+        window.wait(KNOWN)
         choose(window, photos / "half.png")
     window.choose("#file", photos / "-<b>blue&.png")
     window.wait("!document.querySelector('#alert').hidden")

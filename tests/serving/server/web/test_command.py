@@ -74,9 +74,6 @@ def test_invalid_folders_and_options_are_refused(tmp_path):
         (tmp_path / name / "saved_model.pb").touch()
     with pytest.raises(ResourceError, match="serves the models of other programs"):
         serve(tmp_path / "other", port=0)
-    _name_classes(tmp_path / "1")
-    with pytest.raises(ConfigError, match="--versions needs a folder of"):
-        serve(tmp_path / "1", port=0, versions=2)
     for options, words in (
         (
             {"web_page": False, "examples": True},
