@@ -65,7 +65,7 @@ def Baseline(
         "why": "",
         "columns": [],
     }
-    published = _published(Path(plan.push_directory), version)
+    published = _published(Path(plan.versions), version)
     images_file = (
         Path()
         if published is None

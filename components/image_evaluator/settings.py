@@ -79,7 +79,7 @@ class BaselinePlan(ComponentPlan):
     """What Baseline gets.
 
     Attributes:
-        push_directory: Base path of the published versions.
+        versions: Base path of the published versions.
         version: Number of the version to compare with, 0 for none.
         digest: Fingerprint of that version, so that a changed version invalidates the cached copy.
         why_none: Why there is none; "" if there is one.
@@ -87,7 +87,7 @@ class BaselinePlan(ComponentPlan):
             that both know, if there are several.
     """
 
-    push_directory: str
+    versions: str
     version: int
     digest: str
     why_none: str

@@ -86,7 +86,7 @@ def ModelPusher(
         "model": artifacts.is_blessed(model_blessing.uri),
         "serving": artifacts.is_blessed(infra_blessing.uri, artifacts.INFRA_BLESSED),
     }
-    versions = local_path(plan.settings.directory, "ModelPusher")
+    versions = local_path(plan.versions, "ModelPusher")
     outcome = push(versions, candidate, gates, plan.settings.keep)
     if outcome["status"] != "refused":
         io_utils.copy_dir(exported, pushed_model.uri)

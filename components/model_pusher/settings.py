@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field
 
-from imgpipe.models.settings.section import LARGEST, OUTPUT, ComponentPlan, SettingsSection
+from imgpipe.models.settings.section import LARGEST, ComponentPlan, SettingsSection
 
-VERSIONS = "model"  # usual folder of the versions, in the output folder
+VERSIONS = "model"  # folder of the versions, in the output folder
 #: File with the outcome, in the artifact of ModelPusher.
 PUSH_FILE = "push.json"
 
 
 class PushSettings(SettingsSection):
-    """Destination of blessed models."""
+    """Published versions of blessed models."""
 
-    directory: Annotated[str, OUTPUT] = Field(
-        "", description="Folder of the versions, from which a server reads. Empty: <out>/model."
-    )
     keep: int = Field(
         3,
         ge=1,
@@ -33,11 +30,13 @@ class PusherPlan(ComponentPlan):
     """What ModelPusher gets.
 
     Attributes:
-        settings: Destination, with the absolute path of the folder.
+        settings: How many versions are kept.
+        versions: Absolute path of the folder of the versions.
         facts: Further fields of the manifest, such as run key and vocabulary. With `run_key` and
             `baseline_version`, the model is only published while that version is still the one to
             compare with.
     """
 
     settings: PushSettings
+    versions: str
     facts: Mapping[str, Any] = {}

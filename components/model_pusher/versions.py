@@ -169,7 +169,7 @@ def _failed(base: Path, error: OSError) -> ResourceError:
     why = error.args[0][0][-1] if listed else error
     return ResourceError(
         f"could not publish a version in {base}: {why}. Nothing was changed there; free space, "
-        "give this user the permission or choose another push.directory, and run again."
+        "or give this user the permission, and run again."
     )
 
 

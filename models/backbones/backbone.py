@@ -80,11 +80,6 @@ class Backbone(registry.BackboneChoice):
                 "weights_sha256: expected 64 hexadecimal digits, beside weights that are a file. "
                 f"Received: {self.weights_sha256!r} beside {self.weights!r}"
             )
-        if self.width <= 0 or (self.width != 1.0 and not architecture.widths):
-            raise ConfigError(
-                f"width: expected {'a number over 0' if architecture.widths else '1.0'} for "
-                f"{self.name}. Received: {self.width!r}"
-            )
 
     @property
     def image_size(self) -> int:
@@ -127,7 +122,6 @@ class Backbone(registry.BackboneChoice):
             "architecture": self.name,
             "weights": self._weights_key(),
             "cut": self.cut,
-            "width": self.width,
         }
         code_sha256 = registry.architecture(self.name).code_sha256
         if code_sha256 is not None:

@@ -121,10 +121,7 @@ def _damaged(path: Path, error: Exception) -> UnsafeWeightsError:
 
 
 def _of_another_network(model: keras.Model, path: Path, reason: str) -> ResourceError:
-    return ResourceError(
-        f"model.weights: {path} is not of {model.name} as it was set (name, width): "
-        f"{_short(reason)}"
-    )
+    return ResourceError(f"model.weights: {path} is not of {model.name}: {_short(reason)}")
 
 
 def _short(text: str) -> str:

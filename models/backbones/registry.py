@@ -30,12 +30,10 @@ class BackboneChoice:
     Attributes:
         name: Name of the architecture, as `names` lists it.
         weights: "imagenet", "none" (random weights) or the path of a local weights file.
-        width: Multiplier of the number of filters, where the architecture has one.
     """
 
     name: str
     weights: str = "imagenet"
-    width: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,6 @@ class Architecture:
             BatchNorm to fold, so that it need not be copied. With None, a copy of what `build`
             returns is used.
         imagenet: Whether ImageNet weights exist for it.
-        widths: Whether its number of filters can be multiplied.
         weights_by_size: Whether it has other ImageNet weights for some sizes of the images.
         packaged: Its ImageNet weights in an installed package; None when Keras downloads them.
         code_sha256: Returns the SHA-256 (hex) of code outside this package that builds the network;
@@ -117,7 +114,6 @@ class Architecture:
     build: Callable[[BackboneChoice, tuple[int, int]], keras.Model]
     folded: Callable[[keras.KerasTensor, bool], keras.KerasTensor] | None = None
     imagenet: bool = True
-    widths: bool = False
     weights_by_size: bool = False
     packaged: PackagedWeights | None = None
     code_sha256: Callable[[], str] | None = None

@@ -346,7 +346,7 @@ def _policy(precision: str) -> AbstractContextManager[None]:
 
 #: The settings that determine the content of a feature bank.
 _SETTINGS_OF_BANK: Final = (
-    *("backbone", "builder", "weights", "weights_sha256", "cut", "width", "freeze", "image_size"),
+    *("backbone", "builder", "weights", "weights_sha256", "cut", "freeze", "image_size"),
     *("seed", "views", "axes"),
 )
 

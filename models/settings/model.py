@@ -56,7 +56,6 @@ class ModelSettings(TrainSettings, NetworkSettings):
         return Backbone(
             self.network,
             self.weights,
-            self.width,
             weights_sha256=self.weights_sha256,
             cut=self.cut,
             seed=self.seed,

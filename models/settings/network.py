@@ -76,9 +76,6 @@ class NetworkSettings:
         default="",
         description="Layer of the backbone whose output is the feature map. Empty: the last layer.",
     )
-    width: Annotated[float, Field(ge=0.01, le=10)] = Field(
-        default=1.0, description="Multiplier of the number of filters, for backbones that have one."
-    )
     freeze: Literal["auto", "all", "none"] = Field(
         default="auto",
         description="Layers that are not trained. all: the whole backbone, so that only the head "

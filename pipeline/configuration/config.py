@@ -165,7 +165,7 @@ class Config(SettingsSection):
         overrides = absolute_path(self.judge.overrides or out / DECISIONS)
         return Places(
             out,
-            versions=absolute_path(self.push.directory or out / VERSIONS),
+            versions=out / VERSIONS,
             bank=absolute_path(self.bank.store or out / "bank"),
             judge=absolute_path(self.judge.store or out / "judge"),
             overrides=overrides if self.judge.overrides or overrides.is_file() else None,

@@ -226,7 +226,6 @@ class Places:
         """The folders to which a run writes, by the setting that names each of them."""
         return {
             "run.out": self.out,
-            "push.directory": self.versions,
             "bank.store": self.bank,
             "judge.store": self.judge,
         }

@@ -175,7 +175,7 @@ def _data_key(config: Config, scan: Scan, decisions: Sequence[Override]) -> str:
 def _baseline_plan(versions: Path, run_key: str, vocabulary: tuple[str, ...]) -> BaselinePlan:
     baseline = manifest.baseline_for(versions, run_key, vocabulary)
     return BaselinePlan(
-        push_directory=str(versions),
+        versions=str(versions),
         version=baseline.number if baseline else 0,
         digest=baseline.digest if baseline else "",
         why_none="" if baseline else manifest.why_no_baseline(versions),
@@ -243,8 +243,7 @@ def _pusher_plan(config: Config, scan: Scan, run_key: str, baseline_version: int
         "run_key": run_key,
         "baseline_version": baseline_version,
     }
-    place = {"directory": str(config.places.versions)}
-    return PusherPlan(settings=config.push.model_copy(update=place), facts=facts)
+    return PusherPlan(settings=config.push, versions=str(config.places.versions), facts=facts)
 
 
 def _bank_plan(config: Config, vocabulary: tuple[str, ...]) -> BankPlan:

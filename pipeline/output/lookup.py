@@ -197,9 +197,6 @@ def _folders_of_versions(path: Path) -> Iterator[Path]:
     """Yield the folders that may hold the versions, the nearest first."""
     yield path
     yield path / VERSIONS
-    published = [run for run in OutputFolder(path).runs if run.version is not None]
-    if published:  # into the folder of `push.directory`
-        yield published[-1].versions_folder
 
 
 def _refuse_other_programs(folder: Path) -> None:

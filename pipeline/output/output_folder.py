@@ -210,13 +210,10 @@ class OutputFolder:
         """Return the newest run that published a version; None if there is none.
 
         Args:
-            version: Absolute path of the version, which may be gone. Runs may publish into several
-                folders of versions.
+            version: Absolute path of the version, which may be gone.
         """
         number = manifest.pushed_as(version)
-        chosen = [run for run in self.runs if run.version == number]
-        here = [run for run in chosen if run.versions_folder == version.parent]
-        return next(reversed(here or chosen), None)
+        return next((run for run in reversed(self.runs) if run.version == number), None)
 
     # --- what can be removed -------------------------------------------------------------------
     def sweep(self) -> None:
@@ -336,13 +333,12 @@ def _start(folder: Path) -> tuple[str, int]:
 def _may_be_published(run: PastRun) -> bool:
     """Whether the model of a run may still be published.
 
-    That is unknown if no setting can be read, and if the recorded folder of versions is not there:
-    it may have been moved, or lie on a disk that is not mounted.
+    That is unknown if the folder of versions is not there, which may have been moved.
     """
     if run.version is None:
         return False
     folder = run.versions_folder
-    if not run.config or not folder.is_dir():
+    if not folder.is_dir():
         return True
     numbers = manifest.version_numbers(folder)
     return run.version in {manifest.pushed_as(folder / str(number)) for number in numbers}

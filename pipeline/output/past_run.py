@@ -142,9 +142,8 @@ class PastRun:
 
     @property
     def versions_folder(self) -> Path:
-        """Folder into which the run publishes; the default one if its settings cannot be read."""
-        named = self.setting("push", "directory")
-        return Path(named) if named else self.out / VERSIONS
+        """Folder into which the run publishes."""
+        return self.out / VERSIONS
 
     @property
     def described(self) -> DescribedRun:

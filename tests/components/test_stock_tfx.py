@@ -97,7 +97,7 @@ def ran(images: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     to_stock = pusher_pb2.PushDestination(filesystem=filesystem)
     blessings = {name: given[name] for name in ("model_blessing", "infra_blessing")}
     stock = tfx.components.Pusher(model=model, push_destination=to_stock, **blessings)
-    pushing = PusherPlan(settings=PushSettings(directory=str(folder / "ours"))).to_json()
+    pushing = PusherPlan(settings=PushSettings(), versions=str(folder / "ours")).to_json()
     ours = components.ModelPusher(model=model, settings=pushing, **blessings)
     pipeline = tfx.dsl.Pipeline(
         "stock",

@@ -95,11 +95,11 @@ def test_a_second_run_in_the_same_folder_is_refused(case: Case):
 
 
 @pytest.mark.slow
-def test_a_run_that_cannot_write_its_version_ends_with_exit_code_5(fresh: Case, tmp_path: Path):
-    """The parent of the push directory is a file, so not even root can write there."""
-    blocked = tmp_path / "file"
-    blocked.write_text("in the way")
-    outcome = fresh.run(f"push.directory='{blocked}/model'")
+def test_a_run_that_cannot_write_its_version_ends_with_exit_code_5(fresh: Case):
+    """The folder of the versions is a file, so not even root can write there."""
+    fresh.out.mkdir(exist_ok=True)
+    (fresh.out / "model").write_text("in the way")
+    outcome = fresh.run()
     assert outcome.exit_code == 5
     assert "could not publish a version" in outcome.verdict
     assert Path(outcome.summary["log"]).is_file()

@@ -30,9 +30,9 @@ def test_relative_paths_are_below_the_first_volume_and_others_on_any():
     assert str(found.places.schema) == "/data/imgpipe-out/schema/schema.pbtxt"
 
     volumes = [*VOLUMES["volumes"], {"claim": "models", "path": "/models/"}]
-    push, source = {"directory": "/models/hands"}, {"source": "gs://bucket/photos"}
-    found = places.on_volumes(_config(kubeflow={"volumes": volumes}, push=push, data=source))
-    assert str(found.places.versions) == "/models/hands"
+    bank, source = {"store": "/models/hands"}, {"source": "gs://bucket/photos"}
+    found = places.on_volumes(_config(kubeflow={"volumes": volumes}, bank=bank, data=source))
+    assert str(found.places.bank) == "/models/hands"
     assert found.data.source == "gs://bucket/photos", "an object store is no volume"
 
     with pytest.raises(ConfigError, match=r"Mounted: none\.") as refused:

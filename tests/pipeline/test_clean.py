@@ -2,7 +2,6 @@
 
 import fcntl
 import functools
-import json
 import shutil
 
 import pytest
@@ -92,20 +91,6 @@ def test_the_run_whose_model_was_rolled_back_to_is_found_and_keeps_its_artifacts
     assert lookup.run(model / "4").name == "20260103-100000"
     invoke(out, "--yes")
     assert exists(out, "Predictor/predictions/3") and not exists(out, "Predictor/predictions/5")
-
-
-def test_runs_that_published_into_another_folder_keep_their_artifacts(out):
-    """The newest run published version 1 of a folder that it alone uses."""
-    other = out / "staging"
-    (other / "1").mkdir(parents=True)
-    own = artifact(out, "Predictor", "predictions", 9)
-    settings = (f"push.directory={json.dumps(str(other))}",)
-    leave(out, "20260109-100000", version=1, artifacts=own, settings=settings)
-    leave(out, "20260110-100000", artifacts=artifact(out, "Predictor", "predictions", 10))
-    invoke(out, "--yes")
-    for kept in (3, 9, 10):
-        assert exists(out, "Predictor/predictions", kept)
-    assert not exists(out, "Predictor/predictions/5")
 
 
 def test_an_interrupted_run_keeps_its_artifacts(out):

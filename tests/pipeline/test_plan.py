@@ -108,7 +108,6 @@ _FEATURES = {"bank", "training", *_RESULT}
         ({"evaluate.max_drop": 0.5}, {"evaluator", *_RESULT}),
         ({"evaluate.cross_validate": 2}, {"evaluator", *_FEATURES}),
         ({"push.keep": 2}, _RESULT),
-        ({"push.directory": "/elsewhere"}, {"baseline", "pusher"}),
         ({"run.keep": 1}, _SHOWN),
         ({"run.name": "hands"}, _FEATURES),
         ({"run.out": "/elsewhere"}, {"baseline", "examples", "gate", "bank", "pusher"}),

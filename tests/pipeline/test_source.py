@@ -22,10 +22,8 @@ def test_outputs_among_the_images_are_refused_with_every_spelling(tmp_path: Path
     with pytest.raises(ConfigError, match=r"run.out: .* lies in the folder of the images"):
         _require_outside(data, {"run": {"out": str(tmp_path / "out")}})
     _require_outside(data, {"run": {"out": f"{tmp_path}-out"}})
-    with pytest.raises(
-        ConfigError, match=r"push.directory: expected a path without \*, \?, \[ and"
-    ):
-        _require_outside(data, {"push": {"directory": "/models [new]"}})
+    with pytest.raises(ConfigError, match=r"bank.store: expected a path without \*, \?, \[ and"):
+        _require_outside(data, {"bank": {"store": "/features [new]"}})
 
 
 def test_what_libraries_print_while_images_are_listed_is_not_shown(

@@ -45,16 +45,15 @@ class Application(NamedTuple):
     #: "tf" is -1..1, "torch" and "caffe" subtract the mean of ImageNet, and "inside" means that its
     #: own first layers normalise.
     normalisation: Normalisation
-    widths: bool = False  # whether it takes `alpha`, a multiplier of the number of filters
     weights_by_size: bool = False  # whether it has other weights for some sizes
 
 
 APPLICATIONS: Final[dict[str, Application]] = {
     "inception_v3": Application("InceptionV3", 299, "tf"),
-    "mobilenet_v2": Application("MobileNetV2", 224, "tf", widths=True, weights_by_size=True),
-    "mobilenet": Application("MobileNet", 224, "tf", widths=True, weights_by_size=True),
-    "mobilenet_v3_small": Application("MobileNetV3Small", 224, "inside", widths=True),
-    "mobilenet_v3_large": Application("MobileNetV3Large", 224, "inside", widths=True),
+    "mobilenet_v2": Application("MobileNetV2", 224, "tf", weights_by_size=True),
+    "mobilenet": Application("MobileNet", 224, "tf", weights_by_size=True),
+    "mobilenet_v3_small": Application("MobileNetV3Small", 224, "inside"),
+    "mobilenet_v3_large": Application("MobileNetV3Large", 224, "inside"),
     "inception_resnet_v2": Application("InceptionResNetV2", 299, "tf"),
     "xception": Application("Xception", 299, "tf"),
     "vgg16": Application("VGG16", 224, "caffe"),
@@ -86,14 +85,13 @@ def build(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
     """Build the network with ImageNet or random weights; see `Architecture`.
 
     Raises:
-        ConfigError: The network does not support images of that size, or that width.
+        ConfigError: The network does not support images of that size.
         ResourceError: Its ImageNet weights are not in Keras' cache and cannot be downloaded.
     """
     import keras
 
     application = APPLICATIONS[choice.name]
     pixels = keras.Input((*side, 3), dtype="float32")
-    settings: dict[str, Any] = {"alpha": choice.width} if application.widths else {}
     imagenet = choice.weights == "imagenet"
     # Keras downloads with `urlretrieve`, which takes no time limit and would wait without end.
     timeout_before = socket.getdefaulttimeout()
@@ -108,7 +106,6 @@ def build(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
                 weights="imagenet" if imagenet else None,
                 input_tensor=_normalised(pixels, application.normalisation),
                 input_shape=(*side, 3),
-                **settings,
             )
     except Exception as error:
         failure = _explained(choice, error, imagenet)
@@ -162,7 +159,6 @@ ARCHITECTURES: Final = tuple(
         name,
         application.image_size,
         build,
-        widths=application.widths,
         weights_by_size=application.weights_by_size,
     )
     for name, application in APPLICATIONS.items()

@@ -37,8 +37,6 @@ def test_every_application_of_keras_is_registered() -> None:
         ({"name": "conv_16_32_64"}, 'has no ImageNet weights.*weights = "none"'),
         ({"name": "vgg16", "weights_sha256": "0" * 64}, "beside weights that are a file"),
         ({"name": "vgg16", "weights": "a.h5", "weights_sha256": "12"}, "64 hexadecimal digits"),
-        ({"name": "vgg16", "width": 0.5}, r"width: expected 1\.0 for vgg16"),
-        ({"name": "mobilenet_v2", "width": 0.0}, "width: expected a number over 0"),
     ],
 )
 def test_an_invalid_setting_is_named(arguments: dict, message: str) -> None:
@@ -58,7 +56,6 @@ def test_the_fingerprint_changes_with_every_setting_that_changes_the_feature_map
         replace(base, weights=str(one)),
         replace(base, weights=str(two)),
         replace(base, cut="block11"),
-        replace(base, width=0.35),
     ]
     assert len({base.key(), *(other.key() for other in others)}) == len(others) + 1
     assert replace(base, seed=1).key() == base.key(), "of trained weights"

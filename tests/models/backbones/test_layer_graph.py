@@ -35,7 +35,7 @@ def lite0():
 @pytest.fixture(scope="module")
 def mobile():
     """Return MobileNetV2 with random weights for images of 64 px."""
-    return _backbone("mobilenet_v2", weights="none", width=0.35)
+    return _backbone("mobilenet_v2", weights="none")
 
 
 def _network():
@@ -199,7 +199,6 @@ def test_a_cut_above_all_weights_is_refused(settings) -> None:
 @pytest.mark.parametrize(
     ("settings", "names", "axes"),
     [
-        ({"backbone": "mobilenet_v2", "width": 0.35}, 3, 64),
         ({"backbone": "mobilenet_v2"}, 3, 64),
         ({"backbone": "conv_4_8_16_32"}, 3, 16),
         ({"backbone": "conv_4", "image_size": 16}, 2, 4),

@@ -39,7 +39,7 @@ def test_paths_of_inputs_start_at_the_file_and_all_others_at_the_current_folder(
     file.parent.mkdir()
     file.write_text(
         '[data]\nsource = "csv:rows.csv"\nroot = "../all"\n[judge]\noverrides = "mine.toml"\n'
-        '[push]\ndirectory = "served"\n'
+        '[bank]\nstore = "features"\n'
     )
     monkeypatch.chdir(tmp_path)
     config = configs.load(file)
@@ -48,11 +48,11 @@ def test_paths_of_inputs_start_at_the_file_and_all_others_at_the_current_folder(
         f"{tmp_path}/all",
     )
     assert config.places.overrides == file.parent / "mine.toml"
-    assert config.places.versions == tmp_path / "served"
+    assert config.places.bank == tmp_path / "features"
     absolute = config.with_absolute_paths()
-    assert absolute.push.directory == str(tmp_path / "served")
+    assert absolute.bank.store == str(tmp_path / "features")
     assert absolute.run.out == str(tmp_path / "imgpipe-out")
-    assert (absolute.bank.store, configs.Config().places.overrides) == ("", None), "not given"
+    assert (absolute.judge.store, configs.Config().places.overrides) == ("", None), "not given"
     given = assigned(["data.source=list.csv", "data.tfds_dir=td", "model.weights=w.keras"])
     file.write_text(given_settings.to_toml(configs.build({}, given).with_absolute_paths()))
     read = configs.load(file)
@@ -219,7 +219,7 @@ def test_the_folder_of_a_preset_starts_at_the_folder_of_the_file(tmp_path: Path)
     assert here.with_absolute_paths().model.backbone == f"hub:{Path.cwd()}/a/b"
 
 
-@pytest.mark.parametrize("name", ["run.out", "push.directory", "judge.overrides"])
+@pytest.mark.parametrize("name", ["run.out", "bank.store", "judge.overrides"])
 @pytest.mark.parametrize("address", ["gs://b/m", str(Path("gs://b/m"))])
 def test_an_address_of_a_bucket_is_no_folder(name, address):
     section, key = name.split(".")

@@ -1,6 +1,5 @@
 """Tests of which run and which model a path means, and that all commands agree about it."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -87,14 +86,6 @@ def test_what_is_at_a_path_without_runs_is_named(tmp_path: Path, path: str, rece
         OutputFolder.find(tmp_path / path)
 
 
-def test_the_run_of_a_version_in_another_folder_is_found(out: Path):
-    """Both folders have a version 1."""
-    other = out / "staging"
-    leave(out, "20260109-100000", version=1, settings=(f"push.directory={json.dumps(str(other))}",))
-    assert lookup.run(out / "model/1").name == FIRST
-    assert lookup.run(out / "staging/1").name == "20260109-100000"
-
-
 @pytest.mark.parametrize(
     ("path", "number", "expected"),
     [
@@ -118,15 +109,6 @@ def test_a_run_is_named_beside_its_output_folder(out: Path):
     assert lookup.model(out, FIRST).version == 1
     assert lookup.model(out, lookup.NEWEST).version == 2
     assert lookup.model(out / "runs" / SECOND).versions == out / "model"
-
-
-def test_the_versions_are_found_where_the_newest_run_has_published_them(out: Path):
-    other = out.parent / "served"
-    leave(out, "20260109-100000", version=7, settings=(f"push.directory={json.dumps(str(other))}",))
-    saved_model(other / "7")
-    assert lookup.model(out).version == 2, "those below the output folder come first"
-    (out / "model").rename(out / "archive")
-    assert lookup.model(out).folder == other / "7"
 
 
 def test_versions_that_do_not_exist_are_refused(out: Path):
