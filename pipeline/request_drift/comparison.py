@@ -24,11 +24,7 @@ from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.data_gate import data_gate, drift
 from imgpipe.components.data_gate.drift import FeatureDistance, feature_distance
 from imgpipe.components.example_gen.notes import gathered
-from imgpipe.components.example_gen.sources.request_log import (
-    KIND,
-    LoggedAnswer,
-    RequestLogSource,
-)
+from imgpipe.components.example_gen.sources.request_log import LoggedAnswer, LogReader
 from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER
 from imgpipe.models import names
 from imgpipe.models.arrays import Floats
@@ -237,7 +233,7 @@ class DriftSummary(TypedDict):
     findings: Annotated[list[Finding], "What was not compared, and why."]
 
 
-def examine(source: RequestLogSource, base: Path) -> DriftSummary:
+def examine(source: LogReader, base: Path) -> DriftSummary:
     """Compare the requests in a log with the training data of the version that answered.
 
     Args:
@@ -249,7 +245,7 @@ def examine(source: RequestLogSource, base: Path) -> DriftSummary:
         ResourceError: The log is empty, the versions that answered were removed, or the version has
             no statistics of its training data.
     """
-    log = f"{KIND}:{source.locator}"
+    log = source.source
     versions = {version.number: version for version in manifest.versions(base)}
     vocabularies = {number: {*version.vocabulary} for number, version in versions.items()}
     number, answers, notes = read(source, vocabularies)

@@ -16,12 +16,9 @@ from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_record import METADATA
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.notes import noted
-from imgpipe.components.example_gen.sources.base import Item, Source
-from imgpipe.components.example_gen.sources.request_log import (
-    SKIPPED,
-    LoggedAnswer,
-    RequestLogSource,
-)
+from imgpipe.components.example_gen.sources.base import Item
+from imgpipe.components.example_gen.sources.request_log import SKIPPED, LoggedAnswer, LogReader
+from imgpipe.components.example_gen.sources.rows import RowsSource
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.export.saved_model import FEATURE_VECTORS
@@ -49,7 +46,7 @@ class MeasuredImages:
 
 
 def measure(
-    source: Source, items: Sequence[Item], model: Path, distribution: FeatureDistribution | None
+    source: LogReader, items: Sequence[Item], model: Path, distribution: FeatureDistribution | None
 ) -> MeasuredImages:
     """Measure images as ImageExampleGen does, with the colours that the served model sees.
 
@@ -61,7 +58,8 @@ def measure(
     progress.total(len(chosen), "images")
     measured = MeasuredImages()
     with contextlib.ExitStack() as opened:
-        records = opened.enter_context(contextlib.closing(inspect(source, chosen, PIXEL_LIMIT)))
+        inspected = inspect(RowsSource(source), chosen, PIXEL_LIMIT)
+        records = opened.enter_context(contextlib.closing(inspected))
         is_scored = distribution is not None and chosen
         served = Served(str(model), FEATURE_VECTORS) if is_scored else None
         opened.callback(lambda: served.close() if served else None)
@@ -93,7 +91,7 @@ _FOREIGN = "answers_of_another_model"  # reason of a finding
 
 
 def read(
-    source: RequestLogSource, vocabularies: Mapping[int, Set[str]]
+    source: LogReader, vocabularies: Mapping[int, Set[str]]
 ) -> tuple[int, list[LoggedAnswer], list[Finding]]:
     """Return the newest version with enough answers, its answers, and notes about all others.
 

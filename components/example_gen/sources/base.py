@@ -12,15 +12,13 @@ import dataclasses
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from imgpipe.components.common.formatting import join_names, plural
-from imgpipe.components.common.splits import split_of
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources.tables import check_single_labels
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.finding import Finding
@@ -28,8 +26,6 @@ from imgpipe.models.machine import progress
 
 #: Length of an `Item.key`, which is a SHA-256.
 KEY_BYTES = 32
-#: First character of the locator of an item that must not be read; the reason follows.
-REFUSED = "!"
 _HASH_THREADS = 8  # reading waits for the disk, and hashing releases the interpreter lock
 _AHEAD = 128  # items passed to the threads at once, which are hashed even after an interruption
 
@@ -246,33 +242,3 @@ def listed(
             "leave the split empty where it is to be assigned"
         )
     return Scan(source, ordered, tuple(vocabulary), given, tuple(notes))
-
-
-def listed_files(
-    source: str, by_file: Mapping[str, Sequence[Item]], expected: str, options: SourceOptions
-) -> Scan:
-    """Create the scan of the rows of files, by the files' names, which may say the splits.
-
-    The name of a file that is the whole source need not: crash_test_photos.tfrecord. Of several,
-    all have to that hold rows without a split, or none, because such rows would count as train;
-    otherwise it is a ConfigError, besides those of `listed`.
-    """
-    files = [name for name, items in by_file.items() if not all(item.split for item in items)]
-    given = {name: split_of(name) if len(by_file) > 1 else None for name in files}
-    named = [f"{name} ({split})" for name, split in given.items() if split]
-    others = [name for name in files if given[name] is None]
-    if named and others:
-        raise ConfigError(
-            f"data source {source!r}: some files name a split ({join_names(named)}) and others "
-            f"do not ({join_names(others)}). "
-            "Expected a word such as train, validation or test in the name of each file, or in "
-            "none. Rename the files, or give the split in a column or feature named split."
-        )
-    every_item = [
-        item if item.split else item.placed(item.label, given[name])
-        for name, items in by_file.items()
-        for item in items
-    ]
-    labels = {item.label for item in every_item if item.label}
-    notes = check_single_labels(source, labels, options.classes)
-    return listed(source, every_item, expected, options.least_classes, notes)

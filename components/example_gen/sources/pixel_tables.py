@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imgpipe.components.common.splits import split_word
+from imgpipe.components.common.image_file.file_names import without_ending
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import local_files, tables
-from imgpipe.components.example_gen.sources.base import (
-    REFUSED,
-    Item,
-    Scan,
-    Source,
-    SourceKind,
-    listed_files,
-)
-from imgpipe.models.errors import ConfigError
+from imgpipe.components.example_gen.sources.base import Item, SourceKind
+from imgpipe.components.example_gen.sources.rows import REFUSED, FilesReader, RowsSource, SourceRow
 from imgpipe.models.files.regular_files import open_regular
 
 if TYPE_CHECKING:
@@ -46,26 +40,12 @@ def holds_pixels(locator: str, options: SourceOptions) -> bool:
     return locator.lower().endswith(".csv")
 
 
-@dataclass(frozen=True)
-class _Pixels:
-    """The images of one table.
-
-    Attributes:
-        images: The pixels, uint8 [rows, side, side] or [rows, side, side, 3].
-        readable: Whether the pixels of each row are whole numbers from 0 to 255.
-        roles: Label, split and group of each row, "" where there is none.
-        line: Line of the first row.
-    """
-
-    images: np.ndarray
-    readable: list[bool]
-    roles: list[tuple[str, ...]]
-    line: int
-
-
 @local_files.cached_until_changed(8)
-def _pixels(path: str, options: SourceOptions) -> _Pixels:
-    """Read a table; ConfigError when its rows hold no square images."""
+def _pixels(path: str, options: SourceOptions) -> tuple[np.ndarray, list[SourceRow]]:
+    """Read a table: images, uint8 [rows, side, side] or [rows, side, side, 3], and their rows.
+
+    The locator of a row is its number. A table without square images is a ConfigError.
+    """
     import numpy as np
     import pandas
 
@@ -88,8 +68,8 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
         )
         raise tables.not_read(path, why if sample else "it has no row", titles, sample)
     kept: list[np.ndarray] = []
-    readable: list[bool] = []
-    texts: list[tuple[str, ...]] = []
+    rows: list[SourceRow] = []
+    wrong = f"{REFUSED}expected {len(columns)} pixels, each a whole number from 0 to 255"
     with open_regular(Path(path)) as file:
         parts = pandas.read_csv(
             file,
@@ -107,11 +87,14 @@ def _pixels(path: str, options: SourceOptions) -> _Pixels:
             values = part[columns].apply(pandas.to_numeric, errors="coerce").to_numpy(np.float64)
             right = ((values >= 0) & (values <= 255) & (values % 1 == 0)).all(axis=1)
             kept.append(np.where(right[:, None], values, 0).astype(np.uint8))
-            readable += right.tolist()
             empty = [""] * len(part)
             cells = (part[n].fillna("").str.strip() if n >= 0 else empty for n in roles)
-            texts += zip(*cells, strict=True)
-    return _Pixels(np.concatenate(kept).reshape(-1, *shape), readable, texts, 1 + header)
+            for is_right, *texts in zip(right.tolist(), *cells, strict=True):
+                number = len(rows)
+                line = 1 + header + number
+                locator = str(number) if is_right else wrong
+                rows.append(SourceRow(f"line {line}", f"{line:07d}.png", locator, *texts))
+    return np.concatenate(kept).reshape(-1, *shape), rows
 
 
 def _is_header(first: Sequence[str], second: Sequence[str], options: SourceOptions) -> bool:
@@ -137,67 +120,28 @@ def _square(count: int) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class PixelSource(Source):
-    """One CSV file, or a folder of them (named after splits: sign_mnist_train.csv)."""
+class PixelReader(FilesReader):
+    """Reads one CSV file, or a folder of them (named after splits: sign_mnist_train.csv)."""
 
-    locator: str
-    options: SourceOptions
+    names = re.compile(r"\.csv$", re.IGNORECASE)
+    expected = _EXPECTED
 
-    def listing(self) -> Scan:
-        """Read the tables; see `Source.listing`.
-
-        Raises:
-            ConfigError: A table cannot be read, or has no rows of pixels.
-        """
-        items = {file.name: list(self._items(file)) for file in self._files()}
-        return listed_files(self.locator, items, _EXPECTED, self.options)
+    def rows(self, file: Path, name: str) -> Iterator[SourceRow]:
+        """Yield the rows of a table; the path of each has the number of its line."""
+        for row in _pixels(str(file), self.options)[1]:
+            is_right = not row.locator.startswith(REFUSED)
+            locator = f"{row.locator}:{name}" if is_right else row.locator
+            yield row._replace(path=f"{without_ending(name)}/{row.path}", locator=locator)
 
     def read(self, item: Item) -> bytes:
-        """Read one row as PNG; see `Source.read`.
-
-        Raises:
-            OSError: The row names no image, or it cannot be read.
-        """
+        """Read one row as PNG; see `Source.read`."""
         from PIL import Image
 
-        if item.locator.startswith(REFUSED):
-            raise OSError(item.locator[1:])
         row, _, name = item.locator.partition(":")
-        path = Path(self.locator).expanduser().absolute()
-        table = _pixels(str(path / name if path.is_dir() else path), self.options)
+        images, _ = _pixels(str(self.folder() / name), self.options)
         out = io.BytesIO()
-        Image.fromarray(table.images[int(row)]).save(out, "PNG")
+        Image.fromarray(images[int(row)]).save(out, "PNG")
         return out.getvalue()
 
-    def _files(self) -> list[Path]:
-        path = Path(self.locator).expanduser().absolute()
-        if path.is_dir():
-            entries = sorted(local_files.visible(path))
-            files = [file for file in entries if file.name.lower().endswith(".csv")]
-            local_files.check_all(self.locator, files, path, self.options.follow_links)
-            return files
-        if not path.exists():
-            raise ConfigError(f"data source {self.locator!r} does not exist; {_EXPECTED}")
-        return [path]
 
-    def _items(self, file: Path) -> Iterator[Item]:
-        """One item for each row; its path has the number of the line in a folder of the table."""
-        try:
-            table = _pixels(str(file), self.options)
-        except (OSError, ValueError) as error:
-            raise tables.not_read(str(file), error) from None
-        count = table.images[0].size if len(table.images) else 0
-        wrong = f"{REFUSED}expected {count} pixels, each a whole number from 0 to 255"
-        for row, (readable, roles) in enumerate(zip(table.readable, table.roles, strict=True)):
-            line = row + table.line
-            label, word, group = map(tables.cell_text, roles)
-            yield Item(
-                f"{file.stem}/{line:07d}.png",
-                label or None,
-                split_word(word, f"{str(file)!r}, line {line}") if word else None,
-                group=group or None,
-                locator=f"{row}:{file.name}" if readable else wrong,
-            )
-
-
-KINDS = (SourceKind("csv", PixelSource, holds_pixels, order=30),)
+KINDS = (SourceKind("csv", lambda *place: RowsSource(PixelReader(*place)), holds_pixels, order=30),)

@@ -13,17 +13,16 @@ import re
 import shlex
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote
 
 from imgpipe.components.common.formatting import join_names
-from imgpipe.components.common.image_file.file_names import is_hidden
-from imgpipe.components.common.splits import split_word
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import local_files, tables
-from imgpipe.components.example_gen.sources.base import Item, Scan, Source, SourceKind, listed_files
+from imgpipe.components.example_gen.sources.base import Item, SourceKind
+from imgpipe.components.example_gen.sources.rows import FilesReader, RowsSource, SourceRow
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
 
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 _HEADER = 12
 _FOOTER = 4  # bytes after a TFRecord, a checksum of the data
 _FIRST = 100  # records in which the features are looked for
-_SHOWN = 8  # values of a label with several
+_SHOWN = 8  # of several values
 _FILES_KEPT = 1024  # cached indexes of files, because a source is listed up to three times
 #: Names of record files: x.tfrecord, x.tfrec, data_tfrecord-00000-of-00010.gz.
 RECORD_FILE = re.compile(r"(tfrecords?|\.tfrec)(-[\d?*]+-of-[\d?*]+)?(\.gz)?$", re.IGNORECASE)
@@ -69,55 +68,28 @@ class Features(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TFRecordSource(Source):
-    """Files on a local or mounted file system, with or without gzip compression."""
+class RecordReader(FilesReader):
+    """Reads files on a local or mounted file system, with or without gzip compression.
 
-    locator: str
-    options: SourceOptions
+    Folders below count, too, as in Examples artifacts: Split-train/data_tfrecord-….
+    """
 
-    def listing(self) -> Scan:
-        """Read all records once; see `Source.listing`."""
-        base, files = self._files()
-        by_file = {file.relative_to(base).as_posix(): file for file in files}
-        items = {name: list(self._items(name, file)) for name, file in by_file.items()}
-        return listed_files(self.locator, items, _EXPECTED, self.options)
+    names = RECORD_FILE
+    expected = _EXPECTED
+
+    def rows(self, file: Path, name: str) -> Iterator[SourceRow]:
+        """Yield a row for each record of a file."""
+        plain = _plain(str(file), self.options.store)
+        features = _features(plain, str(file), self.options)
+        for number, row in enumerate(index(plain, features, str(file)) if features else ()):
+            yield placed(row, name, number)
 
     def read(self, item: Item) -> bytes:
         """Read the encoded image of one record; see `Source.read`."""
         return read_locator(item.locator, self.options.store)
 
-    def _items(self, name: str, file: Path) -> Iterator[Item]:
-        plain = _plain(str(file), self.options.store)
-        features = _features(plain, str(file), self.options)
-        if features is None:
-            return
-        for number, item in enumerate(index(plain, features, str(file))):
-            split = split_word(item.split, f"{name!r}, record {number}") if item.split else None
-            yield placed_record(item, f"{name}/{number:08d}", item.label, split)
-
-    def _files(self) -> tuple[Path, list[Path]]:
-        """Return the folder that names are relative to, and the record files in order."""
-        path = Path(self.locator).expanduser().absolute()
-        if path.is_file():
-            return path.parent, [path]
-        if path.is_dir():
-            # Folders below count too, as in Examples artifacts: Split-train/data_tfrecord-….
-            named = [file for file in sorted(path.rglob("*")) if RECORD_FILE.search(file.name)]
-            regular = [file for file in named if file.is_file()]
-            inside = ((file, file.relative_to(path).parts) for file in regular)
-            files = [file for file, parts in inside if not any(map(is_hidden, parts))]
-            if not files:
-                raise ConfigError(f"data source {self.locator!r} holds no record file; {_EXPECTED}")
-            local_files.check_all(self.locator, files, path, self.options.follow_links)
-            self._check_parts(files)
-            return path, files
-        files = sorted(file for file in path.parent.glob(path.name) if file.is_file())
-        if not files:
-            raise ConfigError(f"data source {self.locator!r} does not exist; {_EXPECTED}")
-        return path.parent, files
-
-    def _check_parts(self, files: Sequence[Path]) -> None:
-        """Refuse a folder that lacks parts that the names of the others tell; a pattern may."""
+    def check(self, files: Sequence[Path]) -> None:
+        """Raise a ConfigError if parts are missing of which the names of the others tell."""
         present: dict[tuple[str, ...], set[int]] = collections.defaultdict(set)
         for file in files:
             match = _PART.fullmatch(str(file))
@@ -162,29 +134,24 @@ def read_part(file: Path, offset: int, length: int) -> bytes:
 
 
 @local_files.cached_until_changed(_FILES_KEPT)
-def index(path: str, features: Features, name: str) -> tuple[Item, ...]:
-    """Return an item for each record of an unpacked file, which has this name in messages.
+def index(path: str, features: Features, name: str) -> tuple[SourceRow, ...]:
+    """Return a row for each record of an unpacked file, which has this name in messages.
 
-    The path of an item is the name of its image in the record, "" for none, and its label and split
-    are the texts in the record. A file that is cut off or damaged is a ConfigError.
+    The path of a row is the name of its image in the record, "" for none. A file that is cut off or
+    damaged is a ConfigError.
     """
-    items = []
-    for offset, length, example in _examples(path, name):
-        file, unsafe = local_files.safe_path(_text(example, features.name))
-        item = Item(
-            "" if unsafe else file,
-            _label(example, features.label) or None,
-            _text(example, features.split) or None,
-            group=_text(example, features.group) or None,
-            locator=f"{offset}:{length}:{quote(features.image)}:{name}",
-        )
-        items.append(item)
-    return tuple(items)
+    rows = []
+    for number, (offset, length, example) in enumerate(_examples(path, name)):
+        file, _ = local_files.safe_path(_text(example, features.name))
+        locator = f"{offset}:{length}:{quote(features.image)}:{name}"
+        said = (_text(example, name) for name in (features.label, features.split, features.group))
+        rows.append(SourceRow(f"record {number}", file, locator, *said))
+    return tuple(rows)
 
 
-def placed_record(item: Item, path: str, label: str | None, split: str | None) -> Item:
-    """Return an item of `index` below a path, and in a class and a split."""
-    return replace(item, path=f"{path}/{item.path}".rstrip("/"), label=label, split=split)
+def placed(row: SourceRow, folder: str, number: int) -> SourceRow:
+    """Return a row of `index` with the path of the record with a number in a folder."""
+    return row._replace(path=f"{folder}/{number:08d}/{row.path}".rstrip("/"))
 
 
 def _features(path: str, name: str, options: SourceOptions) -> Features | None:
@@ -213,8 +180,8 @@ def find_features(where: str, names: Sequence[str], options: SourceOptions) -> F
     return Features(*(names[place] if place >= 0 else "" for place in places.values()))
 
 
-def _values(example: tf.train.Example, feature: str) -> list[str]:
-    """Return the first values of a feature as texts, none when it is absent."""
+def _text(example: tf.train.Example, feature: str) -> str:
+    """Return the value of a feature, "" for none; of several the first ones, in brackets."""
     values = example.features.feature.get(feature)
     kind = values.WhichOneof("kind") if values is not None else None
     texts = []
@@ -223,19 +190,7 @@ def _values(example: tf.train.Example, feature: str) -> list[str]:
             texts.append(value.decode("utf-8", "replace"))
         else:
             texts.append(str(int(value) if float(value).is_integer() else value))
-    return texts
-
-
-def _text(example: tf.train.Example, feature: str) -> str:
-    """Return the value of a feature; "" for none or several."""
-    values = _values(example, feature)
-    return values[0] if len(values) == 1 else ""
-
-
-def _label(example: tf.train.Example, feature: str) -> str:
-    """Return the label; several values become one text, which is refused by its brackets."""
-    values = _values(example, feature)
-    return tables.cell_text(f"[{', '.join(values)}]" if len(values) > 1 else "".join(values))
+    return f"[{', '.join(texts)}]" if len(texts) > 1 else "".join(texts)
 
 
 def _examples(path: str, name: str) -> Iterator[tuple[int, int, tf.train.Example]]:
@@ -314,4 +269,4 @@ def _checksum(data: bytes) -> bytes:
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
-KINDS = (SourceKind("tfrecord", TFRecordSource, takes, order=40),)
+KINDS = (SourceKind("tfrecord", lambda *place: RowsSource(RecordReader(*place)), takes, order=40),)

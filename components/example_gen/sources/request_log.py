@@ -10,7 +10,7 @@ from __future__ import annotations
 import collections
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ import numpy as np
 
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.example_gen.notes import noted
+from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import records
-from imgpipe.components.example_gen.sources.base import Item, Scan, Source, SourceKind, listed
+from imgpipe.components.example_gen.sources.base import Item, SourceKind
+from imgpipe.components.example_gen.sources.rows import Reader, RowsSource, SourceRow, SourceTable
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.finding import Finding
@@ -58,19 +60,28 @@ class LoggedAnswer:
 
 
 @dataclass(frozen=True)
-class RequestLogSource(Source):
-    """The log at a locator: a file, a folder of files, or the prefix that the server was given."""
+class LogReader(Reader):
+    """Reads the log at a path: a file, a folder of files, or the prefix that a server was given."""
 
-    locator: str
+    options: SourceOptions = field(default_factory=SourceOptions)
+    expected = _EXPECTED
+    prefix = f"{KIND}:"
 
-    def listing(self) -> Scan:
-        """Read all records once; see `Source.listing`."""
+    def tables(self) -> list[SourceTable]:
+        """Read all records once; see `Reader.tables`."""
         notes: list[Finding] = []
-        items = [answer.item for answer in self.answers(notes) if answer.item is not None]
+        rows = [
+            SourceRow("", answer.item.path, answer.item.locator, answer.label)
+            for answer in self.answers(notes)
+            if answer.item is not None
+        ]
         why = "nobody has confirmed these answers of a model, so that a run refuses them"
-        notes.append(noted("answers_as_labels", self.locator, why, len(items)))
-        # A model may have answered all requests with one class.
-        return listed(f"{KIND}:{self.locator}", items, _EXPECTED, 1, notes)
+        notes.append(noted("answers_as_labels", self.locator, why, len(rows)))
+        return [
+            SourceTable(
+                self.locator, rows, notes=notes, classes=sorted({row.label for row in rows})
+            )
+        ]
 
     def read(self, item: Item) -> bytes:
         """Read one image; see `Source.read`."""
@@ -185,4 +196,9 @@ def _images(request: Any, rows: int) -> list[bytes]:
     return images if len(images) == rows else [b""] * rows
 
 
-KINDS = (SourceKind(KIND, lambda locator, options: RequestLogSource(locator)),)
+def _opened(locator: str, options: SourceOptions) -> RowsSource:
+    # A model may have answered all requests with one class.
+    return RowsSource(LogReader(locator, replace(options, least_classes=1)))
+
+
+KINDS = (SourceKind(KIND, _opened),)

@@ -288,15 +288,12 @@ def _shortened(cell: str) -> str:
     return cell if len(cell) <= _LONGEST_CELL else f"{cell[:_LONGEST_CELL]}…"
 
 
-def read_rows(
-    file: Path, by_number: bool, most: int | None = None
-) -> tuple[list[str], pandas.DataFrame]:
+def read_rows(file: Path, by_number: bool) -> tuple[list[str], pandas.DataFrame]:
     """Return the titles of a list's columns, and its cells by the number of the row.
 
     Without a header, the titles are the numbers of the columns. The columns of JSON Lines are all
-    keys. `by_number` says that columns are given by numbers, so that there may be no header, and
-    `most` how many lines of a table are read, with that of the header. A file that is no such list
-    is an OSError or a ValueError.
+    keys. `by_number` says that columns are given by numbers, so that there may be no header. A file
+    that is no such list is an OSError or a ValueError.
     """
     import pandas
 
@@ -310,7 +307,7 @@ def read_rows(
     _check_width(first)
     with open_regular(file) as stream:
         text = {"dtype": str, "na_filter": False, "encoding": encoding(stream)}
-        table = pandas.read_csv(stream, sep=delimiter, header=None, nrows=most, **text).fillna("")
+        table = pandas.read_csv(stream, sep=delimiter, header=None, **text).fillna("")
     table = table.apply(lambda column: column.str.strip())
     table.index += 1
     first = table.iloc[0].tolist()

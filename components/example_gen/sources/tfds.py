@@ -16,16 +16,15 @@ from typing import Any
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.splits import split_of
 from imgpipe.components.example_gen.notes import noted
-from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources.base import Item, Scan, Source, SourceKind, listed
+from imgpipe.components.example_gen.sources.base import Item, SourceKind
 from imgpipe.components.example_gen.sources.records import (
     Features,
     find_features,
     index,
-    placed_record,
+    placed,
     read_locator,
 )
-from imgpipe.components.example_gen.sources.tables import check_single_labels
+from imgpipe.components.example_gen.sources.rows import Reader, RowsSource, SourceRow, SourceTable
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError, first_line
 from imgpipe.models.finding import Finding
@@ -38,14 +37,14 @@ _SPEC = re.compile(
 
 
 @dataclass(frozen=True)
-class TfdsSource(Source):
-    """A data set of labelled images from TensorFlow Datasets."""
+class TfdsReader(Reader):
+    """Reads a data set of labelled images from TensorFlow Datasets."""
 
-    locator: str
-    options: SourceOptions
+    expected = "expected a labelled set of images"
+    prefix = "tfds:"
 
-    def listing(self) -> Scan:
-        """Read the prepared records once; see `Source.listing`.
+    def tables(self) -> list[SourceTable]:
+        """Read the prepared records once; see `Reader.tables`.
 
         Raises:
             ConfigError: The data set is unknown, damaged or has no labelled images.
@@ -55,32 +54,22 @@ class TfdsSource(Source):
         try:
             if match is None:
                 raise ValueError("no such name")
-            return self._listing(_builder(match["name"], self.options.tfds_dir), match["split"])
+            builder = _builder(match["name"], self.options.tfds_dir)
+            features = self._features(builder)
+            splits, notes = self._splits(builder, match["split"])
+            class_names = getattr(builder.info.features[features.label], "names", None) or ()
+            return [
+                SourceTable(name, [*_rows(builder, features, name)], split, notes, class_names)
+                for name, split in splits.items()
+            ]
         except ImgpipeError:
             raise
         except Exception as error:  # TFDS uses a damaged description unchecked
             why = first_line(error).rstrip(".")
             raise ConfigError(
-                f"data source 'tfds:{self.locator}' cannot be used: {why}; "
-                f"{_EXPECTED}. If it is prepared, remove its folder and prepare it again"
+                f"data source {self.source!r} cannot be used: {why}; {_EXPECTED}. If it is "
+                "prepared, remove its folder and prepare it again"
             ) from error
-
-    def _listing(self, builder: Any, wanted: str | None) -> Scan:
-        features = self._features(builder)
-        splits, notes = self._splits(builder, wanted)
-        items = [
-            item
-            for name, split in splits.items()
-            for item in self._items(builder, features, name, split)
-        ]
-        class_names = getattr(builder.info.features[features.label], "names", None) or ()
-        labels = {item.label for item in items if item.label}
-        notes += [noted("empty_class", c, "no image in it") for c in class_names if c not in labels]
-        source = f"tfds:{self.locator}"
-        notes += check_single_labels(source, labels, class_names)
-        expected = "expected a labelled set of images"
-        least = self.options.least_classes
-        return listed(source, items, expected, least, notes, class_names, splits.values())
 
     def read(self, item: Item) -> bytes:
         """Read the encoded image of one record; see `Source.read`."""
@@ -102,12 +91,11 @@ class TfdsSource(Source):
             image_column=self.options.image_column or image,
             label_column=self.options.label_column or label,
         )
-        source = f"tfds:{self.locator}"
-        features = find_features(source, list(declared), options)
+        features = find_features(self.source, list(declared), options)
         if features.image not in images or not features.label:
             raise ConfigError(
-                f"data source {source!r} is not a labelled set of images: its features "
-                f"are {join_names(list(declared), 12)}; name them by data.image_column and "
+                f"data source {self.source!r} is not a labelled set of images: its features are "
+                f" {join_names(list(declared), 12)}; name them by data.image_column and "
                 "data.label_column"
             )
         return features
@@ -122,7 +110,7 @@ class TfdsSource(Source):
                 builder.info.splits[wanted]
             except (KeyError, ValueError):
                 raise ConfigError(
-                    f"data source 'tfds:{self.locator}': no split {wanted!r}; the set has "
+                    f"data source {self.source!r}: no split {wanted!r}; the set has "
                     f"{join_names(split_names, 12)}, and slices such as train[:10%]"
                 ) from None
             return {wanted: None}, []
@@ -134,24 +122,23 @@ class TfdsSource(Source):
         # A set with train alone is divided by the rule of the run, like folders of classes.
         return dict(ours if len(ours) > 1 else dict.fromkeys(ours)), notes
 
-    def _items(
-        self, builder: Any, features: Features, name: str, split: str | None
-    ) -> Iterator[Item]:
-        """Return the records of one split, in the order of its files."""
-        feature = builder.info.features[features.label]
-        is_class = hasattr(feature, "int2str")
-        # Slices such as train[:10%] would make odd names of folders.
-        folder = re.sub(r"[^\w.+-]", "_", name)
-        number = 0
-        for part in builder.info.splits[name].file_instructions:
-            file = str(part.filename)
-            for item in index(file, features, file)[part.skip : part.skip + part.take]:
-                label = item.label
-                if label and label.isdecimal() and is_class:
-                    is_known = int(label) < (feature.num_classes or 0)
-                    label = feature.int2str(int(label)) if is_known else None
-                yield placed_record(item, f"{folder}/{number:08d}", label, split)
-                number += 1
+
+def _rows(builder: Any, features: Features, name: str) -> Iterator[SourceRow]:
+    """Yield the records of one split, in the order of its files, with the names of classes."""
+    feature = builder.info.features[features.label]
+    is_class = hasattr(feature, "int2str")
+    # Slices such as train[:10%] would make odd names of folders.
+    folder = re.sub(r"[^\w.+-]", "_", name)
+    number = 0
+    for part in builder.info.splits[name].file_instructions:
+        file = str(part.filename)
+        for row in index(file, features, file)[part.skip : part.skip + part.take]:
+            label = row.label
+            if label.isdecimal() and is_class:
+                is_known = int(label) < (feature.num_classes or 0)
+                label = feature.int2str(int(label)) if is_known else ""
+            yield placed(row, folder, number)._replace(label=label, split="")
+            number += 1
 
 
 @functools.lru_cache(maxsize=8)
@@ -177,4 +164,4 @@ def _builder(name: str, folder: str) -> Any:
     return builder
 
 
-KINDS = (SourceKind("tfds", TfdsSource, is_path=False),)
+KINDS = (SourceKind("tfds", lambda *place: RowsSource(TfdsReader(*place)), is_path=False),)

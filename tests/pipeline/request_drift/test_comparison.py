@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from imgpipe.components.example_gen.sources.base import Item
-from imgpipe.components.example_gen.sources.request_log import LoggedAnswer, RequestLogSource
+from imgpipe.components.example_gen.sources.request_log import LoggedAnswer, LogReader
 from imgpipe.components.model_pusher import versions
 from imgpipe.models.features import feature_distribution
 from imgpipe.pipeline.commands import rollback
@@ -36,8 +36,10 @@ def measured(tmp_path_factory):
             prefix = tmp_path_factory.mktemp("measured") / "r"
             sent = [image(number, brightness) for number in range(count)]
             write_log(prefix, probabilities(count), sent)
-            source = RequestLogSource(str(prefix))
-            known[count, brightness] = measure(source, source.listing().items, prefix, None)
+            source = LogReader(str(prefix))
+            known[count, brightness] = measure(
+                source, [answer.item for answer in source.answers([])], prefix, None
+            )
         return dataclasses.replace(known[count, brightness], scores=list(scores))
 
     return make

@@ -11,7 +11,7 @@ from PIL import Image
 from imgpipe.components.common.storage.records import first
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.example_gen.sources.request_log import RequestLogSource
+from imgpipe.components.example_gen.sources.request_log import LogReader
 from imgpipe.models import names
 from imgpipe.models.export.saved_model import FEATURE_VECTORS
 from imgpipe.pipeline.request_drift import requests
@@ -21,7 +21,7 @@ from tests.pipeline.request_drift.drawn import image, probabilities, write_log
 def measure(prefix, sent, distribution=None):
     """Log some images and measure them."""
     write_log(prefix, probabilities(len(sent)), sent)
-    source = RequestLogSource(str(prefix))
+    source = LogReader(str(prefix))
     items = [answer.item for answer in source.answers([])]
     return requests.measure(source, items, Path("model/1"), distribution)
 
@@ -52,7 +52,7 @@ def test_images_are_measured_with_the_colours_that_the_served_model_sees(tmp_pat
 def test_images_that_cannot_be_decoded_are_counted_and_removed_ones_are_not(tmp_path):
     write_log(tmp_path / "r", probabilities(3), [image(1), b"no image", image(2)])
     (file,) = write_log(tmp_path / "s", probabilities(2), [image(3), b"no image"])
-    source = RequestLogSource(str(tmp_path))
+    source = LogReader(str(tmp_path))
     items = [answer.item for answer in source.answers([])]
     file.unlink()
     measured = requests.measure(source, items, Path(), None)

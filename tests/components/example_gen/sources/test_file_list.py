@@ -136,7 +136,7 @@ def test_rows_that_contradict_each_other_are_problems_by_name(folder):
         ("dog", "bob"),
         ("dog", "eve"),
     ]
-    assert details(scan)["y/3.jpg"] == "in rows 4, 7, 8"
+    assert details(scan)["y/3.jpg"] == "in row 4, row 7, row 8"
 
 
 def test_listed_paths_that_lead_out_of_the_folder_are_unreadable_items(folder):
@@ -167,9 +167,15 @@ def test_listed_paths_that_lead_out_of_the_folder_are_unreadable_items(folder):
         ('{"path": 1}\n["x"]\n', f"row 2: expected a JSON object, received list{GUIDE}"),
         ('{"label": "a"}', f"for the path; name .* are label; its first row is a{GUIDE}"),
         ("path,label\n1.jpg,a\n,b\n", f"row 3 has no path{GUIDE}"),
-        ("path,label,split\n1,a,blue\n2,b,\n", "row 2: split 'blue'; expected train, val"),
-        ("path,label\n1,a\n2,a\n", r"one class only \(a\)"),
-        ("path,label,split\n1,a,val\n2,b,test\n", "no image for train; leave the split"),
+        (
+            "path,label,split\nx/1.jpg,a,blue\nx/2.jpg,b,\n",
+            "row 2: split 'blue'; expected train, val",
+        ),
+        ("path,label\nx/1.jpg,a\nx/2.jpg,a\n", r"one class only \(a\)"),
+        (
+            "path,label,split\nx/1.jpg,a,val\nx/2.jpg,b,test\n",
+            "no image for train; leave the split",
+        ),
         ("path,label\n1,a,\n2,b,c\n", f"3 cells in row 2, and 2 .* quotation marks .*{GUIDE}"),
         ("path,breed,x\n1,a,3\n2,b,3\n", r"data\.label_column.* path, breed, x; .* is 1, a, 3\."),
         ("image; elm; oak\nx.jpg; 1.0; 0.0\n", rf"image, elm, oak; .* x\.jpg, 1\.0, 0\.0{GUIDE}"),

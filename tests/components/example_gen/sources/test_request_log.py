@@ -7,7 +7,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.example_gen.sources.request_log import RequestLogSource
+from imgpipe.components.example_gen.sources.request_log import LogReader
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.finding import Finding
 from imgpipe.pipeline import api
@@ -19,13 +19,13 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 def files(path):
     """Return the files of the log at a path."""
-    return RequestLogSource(str(path)).files()
+    return LogReader(str(path)).files()
 
 
 def read(path):
     """Return the answers in the log at a path, and the notes about it."""
     notes: list[Finding] = []
-    return list(RequestLogSource(str(path)).answers(notes)), notes
+    return list(LogReader(str(path)).answers(notes)), notes
 
 
 def test_a_log_is_found_by_file_folder_and_prefix(tmp_path):
@@ -67,7 +67,7 @@ def test_the_images_of_a_log_are_items_with_the_answers_as_labels(tmp_path):
     sent = [image(0), b"no image", image(1), image(0), image(2)]
     (file,) = write_log(tmp_path / "r", probabilities(5), sent, batch=3)
     source = open_source(f"log:{tmp_path}/r")
-    scan = source.listing()
+    scan = source.scan()
     begin = file.read_bytes().index(b"no image")
     assert scan.items[1].path == f"{file.name}/{begin:012d}"
     assert [source.read(item) for item in scan.items] == sent
@@ -126,7 +126,7 @@ def test_answers_before_a_damaged_record_count_and_its_position_is_noted(tmp_pat
 def test_a_file_that_the_server_removes_is_noted(tmp_path, monkeypatch):
     (file,) = write_log(tmp_path / "r", probabilities(2))
     gone = tmp_path / "gone.tfrecord"
-    monkeypatch.setattr(RequestLogSource, "files", lambda source: [gone, file])
+    monkeypatch.setattr(LogReader, "files", lambda source: [gone, file])
     answers, (note,) = read(tmp_path / "r")
     (place,) = note["examples"]
     assert len(answers) == 2 and place["path"] == gone.name

@@ -146,6 +146,6 @@ def test_files_that_hold_no_examples_are_refused_with_the_cause(tmp_path):
         open_source(str(tmp_path / "x.tfrecord")).listing()
     with pytest.raises(ConfigError, match="does not exist; expected TFRecord"):
         open_source(str(tmp_path / "gone.tfrecord")).listing()
-    with pytest.raises(ConfigError, match="holds no record file"):
+    with pytest.raises(ConfigError, match="holds no such file"):
         (tmp_path / "empty").mkdir()
         open_source(f"tfrecord:{tmp_path / 'empty'}").listing()

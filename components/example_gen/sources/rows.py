@@ -1,0 +1,223 @@
+"""Rows as a source: a list, a table, a record file or a log says what each image is.
+
+A reader finds the rows of one kind of source. `RowsSource` takes what they say in the words of all
+kinds: labels, splits and groups, rows that contradict each other, and names of files that say the
+split of their rows.
+"""
+
+from __future__ import annotations
+
+import abc
+import collections
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+from imgpipe.components.common.formatting import join_names
+from imgpipe.components.common.image_file.file_names import is_hidden
+from imgpipe.components.common.image_record import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
+from imgpipe.components.common.splits import split_of, split_word
+from imgpipe.components.example_gen.notes import noted
+from imgpipe.components.example_gen.settings import SourceOptions
+from imgpipe.components.example_gen.sources import local_files, tables
+from imgpipe.components.example_gen.sources.base import Item, Scan, Source, listed
+from imgpipe.models.errors import ConfigError
+from imgpipe.models.finding import Finding
+
+#: First character of the locator of a row that names no image; the reason follows.
+REFUSED = "!"
+_REASONS = (TWO_SPLITS, TWO_GROUPS, TWO_LABELS)
+
+
+class SourceRow(NamedTuple):
+    """What a row says of an image, in the texts of its cells; "" for nothing."""
+
+    place: str  # for messages, such as "row 7"
+    path: str  # `Item.path`
+    locator: str  # `Item.locator`
+    label: str = ""
+    split: str = ""
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """The rows of one file, or of one part of a data set.
+
+    Attributes:
+        name: Its name, for messages.
+        rows: Its rows.
+        split: Split of the rows that name none; None if it is to be assigned.
+        notes: What is not read of it.
+        classes: Names of classes that the source declares, also of those without a row.
+    """
+
+    name: str
+    rows: Sequence[SourceRow]
+    split: str | None = None
+    notes: Sequence[Finding] = ()
+    classes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Reader(abc.ABC):
+    """Reads the rows of one kind of source. Instances can be pickled, as sources can."""
+
+    locator: str
+    options: SourceOptions
+    expected: ClassVar[str]  # for messages
+    prefix: ClassVar[str] = ""  # of a locator that is no path, for messages
+
+    @property
+    def source(self) -> str:
+        """The source, for messages."""
+        return f"{self.prefix}{self.locator}"
+
+    @abc.abstractmethod
+    def tables(self) -> Iterable[SourceTable]:
+        """Return all rows; raises as `Source.listing` does."""
+
+    @abc.abstractmethod
+    def read(self, item: Item) -> bytes:
+        """Read the image of an item; see `Source.read`."""
+
+
+@dataclass(frozen=True)
+class RowsSource(Source):
+    """The images of which rows tell."""
+
+    reader: Reader
+
+    def listing(self) -> Scan:
+        """Read all rows; see `Source.listing`."""
+        options = self.reader.options
+        read = [*self.reader.tables()]
+        rows_of: dict[tuple[str, str], list[tuple[str, tuple[str, ...]]]]
+        rows_of = collections.defaultdict(list)
+        for table in read:
+            for row in table.rows:
+                split, group, label = map(tables.cell_text, (row.split, row.group, row.label))
+                split = tables.split_text(split)
+                split = split_word(split, f"{table.name!r}, {row.place}") if split else ""
+                said = (split or table.split or "", group, label)
+                rows_of[row.path, row.locator].append((row.place, said))
+        labels = {said[-1] for rows in rows_of.values() for _, said in rows} - {""}
+        declared = {name for table in read for name in table.classes}
+        notes = [note for table in read for note in table.notes]
+        notes += [noted("empty_class", name, "no image in it") for name in declared - labels]
+        notes += [
+            noted("listed_twice", path, f"in {join_names([place for place, _ in same])}")
+            for (path, _), same in rows_of.items()
+            if len(same) > 1
+        ]
+        source = self.reader.source
+        notes += tables.check_single_labels(source, labels, {*options.classes, *declared})
+        return listed(
+            source,
+            [_item(path, locator, same) for (path, locator), same in rows_of.items()],
+            self.reader.expected,
+            options.least_classes,
+            notes,
+            labels | declared,
+            {table.split for table in read} - {None},
+        )
+
+    def read(self, item: Item) -> bytes:
+        """Read one image; a row that names none is an OSError, as what cannot be read."""
+        if item.locator.startswith(REFUSED):
+            raise OSError(item.locator[1:])
+        return self.reader.read(item)
+
+
+def _item(path: str, locator: str, rows: Sequence[tuple[str, tuple[str, ...]]]) -> Item:
+    """Return the item of an image, with a problem if its rows contradict each other."""
+    problem = ""
+    values: list[str | None] = []
+    # The label comes last, because a person may correct it, and the other problems would remain.
+    for number, reason in enumerate(_REASONS):
+        places: dict[str, str] = {}
+        for place, said in rows:
+            places.setdefault(said[number], place)
+        places.pop("", None)
+        values.append(next(iter(places)) if len(places) == 1 else None)
+        if len(places) > 1 and not problem:
+            in_rows = (f"{value!r} ({place})" for value, place in places.items())
+            problem = f"{reason}: listed as {' and '.join(in_rows)}"
+    split, group, label = values
+    return Item(path, label, split, group=group, problem=problem, locator=locator)
+
+
+@dataclass(frozen=True)
+class FilesReader(Reader):
+    """Reads files that each hold rows: one file, those below a folder, or those of a pattern."""
+
+    names: ClassVar[re.Pattern[str]]  # of such files
+
+    @abc.abstractmethod
+    def rows(self, file: Path, name: str) -> Iterable[SourceRow]:
+        """Return the rows of a file; an OSError or a ValueError is the reason of a refusal."""
+
+    def check(self, files: Sequence[Path]) -> None:
+        """Refuse a folder whose files, here in order, are not all that it should hold."""
+
+    def folder(self) -> Path:
+        """Return the folder to which the names of the files are relative."""
+        path = Path(self.locator).expanduser().absolute()
+        return path if path.is_dir() else path.parent
+
+    def tables(self) -> list[SourceTable]:
+        """Return a table for each file, with the split that its name says.
+
+        A file that cannot be read or that is not as expected is a ConfigError.
+        """
+        folder = self.folder()
+        read = []
+        for file in self._files(folder):
+            name = file.relative_to(folder).as_posix()
+            try:
+                read.append(SourceTable(name, [*self.rows(file, name)]))
+            except (OSError, ValueError) as error:
+                raise tables.not_read(str(file), error) from None
+        return _with_splits(self.locator, read)
+
+    def _files(self, folder: Path) -> list[Path]:
+        path = Path(self.locator).expanduser().absolute()
+        if path.is_file():
+            return [path]
+        found = sorted(path.rglob("*") if path == folder else folder.glob(path.name))
+        files = [file for file in found if file.is_file()]
+        if path == folder:
+            inside = ((file, file.relative_to(path).parts) for file in files)
+            files = [
+                file
+                for file, parts in inside
+                if self.names.search(file.name) and not any(map(is_hidden, parts))
+            ]
+            local_files.check_all(self.locator, files, path, self.options.follow_links)
+            self.check(files)
+        if not files:
+            why = "holds no such file" if path == folder else "does not exist"
+            raise ConfigError(f"data source {self.locator!r} {why}; {self.expected}")
+        return files
+
+
+def _with_splits(source: str, read: Sequence[SourceTable]) -> list[SourceTable]:
+    """Return the tables of files with the splits that the names of several files say.
+
+    The name of a file that is the whole source need not: crash_test_photos.tfrecord. Of several,
+    all have to that hold rows without a split, or none, because such rows would count as train.
+    """
+    unsaid = [table.name for table in read if not all(row.split for row in table.rows)]
+    given = {name: split_of(name) if len(read) > 1 else None for name in unsaid}
+    named = [f"{name} ({split})" for name, split in given.items() if split]
+    others = [name for name in unsaid if not given[name]]
+    if named and others:
+        raise ConfigError(
+            f"data source {source!r}: some files name a split ({join_names(named)}) and others "
+            f"do not ({join_names(others)}). "
+            "Expected a word such as train, validation or test in the name of each file, or in "
+            "none. Rename the files, or give the split in a column or feature named split."
+        )
+    return [replace(table, split=given.get(table.name)) for table in read]
