@@ -19,7 +19,7 @@ def metrics() -> str:
     from imgpipe.serving.server.metrics import Metrics
 
     rows = []
-    for metric in Metrics(lambda _: True).of_requests:
+    for metric in Metrics("").of_requests:
         labels = ", ".join(f"`{label}`" for label in metric._labelnames)
         rows.append(f"| `{metric._name}` | {labels} | {metric._documentation} |")
     return HEADING + "\n".join(rows) + "\n"

@@ -62,11 +62,7 @@ class Call:
     seconds: float = 0.0
 
     def check(self) -> None:
-        """Check that somebody still waits for the answer.
-
-        Raises:
-            StatusError: DEADLINE_EXCEEDED, the time is over; CANCELLED, the client has gone.
-        """
+        """Check that somebody still waits for the answer; otherwise it is a StatusError."""
         if self.deadline is not None and self.deadline <= time.monotonic():
             raise StatusError(Code.DEADLINE_EXCEEDED, "Deadline exceeded.")
         if self.is_abandoned:
@@ -74,11 +70,7 @@ class Call:
 
 
 class Room:
-    """The bytes that all requests may hold together; what finds none waits in its order.
-
-    Args:
-        size: Number of bytes.
-    """
+    """The bytes that all requests may hold together; what finds none waits in its order."""
 
     def __init__(self, size: int) -> None:
         self._free = size
@@ -121,6 +113,7 @@ class Place:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._held = 0
+        self._began = 0.0
         self.runs = False
         """Whether a thread has the request, which then gives the place back."""
 
@@ -128,30 +121,35 @@ class Place:
         """Wait for the bytes of a body that is about to be read."""
         await self._calls.room.take(size)
         self._held = size
+        self._began = time.monotonic()
 
     def keep(self, size: int) -> None:
         """Give back all bytes but those of a body that has arrived."""
         self._calls.room.give(self._held - size)
         self._held = size
 
-    async def arriving(self, part: Awaitable[T]) -> T:
-        """Await the next part of a body, which may not be silent for long while others wait.
+    async def arriving(self, part: Awaitable[T], so_far: int = 0) -> T:
+        """Await the next part of a body, which may not be silent or slow while others wait.
 
-        Raises:
-            StatusError: DEADLINE_EXCEEDED, it was.
+        Slow is a body that would not be complete in time if it went on as it did `so_far`.
         """
         arrival = asyncio.ensure_future(part)
         try:
             while not (await asyncio.wait([arrival], timeout=SILENT_S))[0]:
-                if self._calls.room.is_wanted:
-                    raise StatusError(
-                        Code.DEADLINE_EXCEEDED,
-                        f"The body of the request did not go on for {SILENT_S:g} s, while other "
-                        "requests wait.",
-                    )
+                self._end_if_others_wait(f"did not go on for {SILENT_S:g} s")
+            seconds = time.monotonic() - self._began
+            if seconds > SILENT_S and so_far * self._calls.body_seconds < self._held * seconds:
+                self._end_if_others_wait("came too slowly to be complete in time")
             return await arrival
         finally:
             arrival.cancel()
+
+    def _end_if_others_wait(self, why: str) -> None:
+        if self._calls.room.is_wanted:
+            raise StatusError(
+                Code.DEADLINE_EXCEEDED,
+                f"The body of the request {why}, while other requests wait.",
+            )
 
     def end(self) -> None:
         """Give the place and its bytes back, once."""
@@ -161,12 +159,7 @@ class Place:
 
 
 class Calls:
-    """Runs the requests of a server, and notifies the observers, such as the metrics.
-
-    Args:
-        settings: How many requests run and wait, and the bytes that they hold together.
-        observers: See `observers`.
-    """
+    """Runs the requests of a server, and notifies the observers, such as the metrics."""
 
     def __init__(
         self, settings: Settings, observers: tuple[Callable[[Call], None], ...] = ()
@@ -178,6 +171,8 @@ class Calls:
         waiting = settings.max_queued_requests
         self._most = threads + waiting if waiting else 0
         self.room = Room(settings.max_bytes_in_flight)
+        self.body_seconds = settings.rest_api_timeout_in_ms / 1000
+        """Seconds in which a body is complete."""
         self.observers: list[Callable[[Call], None]] = list(observers)
         """Called after each request. Their exceptions are logged and ignored."""
         self.accepted = 0
@@ -198,11 +193,9 @@ class Calls:
 
     @contextlib.contextmanager
     def place(self, call: Call) -> Iterator[Place]:
-        """Accept a request for the block.
+        """Accept a request for the block, or refuse it with a StatusError.
 
-        Raises:
-            StatusError: UNAVAILABLE, the server stops; RESOURCE_EXHAUSTED, it has too many
-                requests; or what the block raises, of which the observers are told.
+        The observers are told of a StatusError, also of one that the block raises.
         """
         try:
             if self._draining:
@@ -225,17 +218,9 @@ class Calls:
             call.is_abandoned = True
 
     async def answer(self, call: Call, place: Place, work: Callable[[], T], size: int) -> T:
-        """Run `work` in a thread, and await its result.
+        """Run `work` for a request of `size` bytes in a thread, and await its result.
 
-        Args:
-            call: The request.
-            place: Its place, which is given back when the thread has ended, also if the caller is
-                cancelled before.
-            work: Makes the answer.
-            size: Size of the request in bytes.
-
-        Raises:
-            StatusError: The request failed.
+        The place is given back when the thread has ended, also if the caller is cancelled before.
         """
         loop = asyncio.get_running_loop()
         pool = self._large if size > LARGE_BYTES else self._small
@@ -296,11 +281,7 @@ class Calls:
 
 
 def _started(count: int, name: str) -> futures.ThreadPoolExecutor:
-    """Return a pool whose threads all exist.
-
-    Raises:
-        RuntimeError: The machine can start no more threads.
-    """
+    """Return a pool whose threads all exist; RuntimeError if the machine starts no more."""
     pool = futures.ThreadPoolExecutor(count, thread_name_prefix=name)
     # A pool starts a thread for each task until it has all of them; here all wait for each other.
     everyone = threading.Barrier(count + 1)

@@ -47,11 +47,7 @@ HEALTH_SERVICES = frozenset(["", "PredictionService", "ModelService"])
 
 
 class Health(health_pb2_grpc.HealthServicer):
-    """The method Check of `grpc.health.v1`, which needs neither a thread nor a place.
-
-    Args:
-        is_up: Returns whether the server serves.
-    """
+    """The method Check of `grpc.health.v1`, which needs neither a thread nor a place."""
 
     def __init__(self, is_up: Callable[[], bool]) -> None:
         self._is_up = is_up
@@ -85,11 +81,6 @@ class GrpcPort:
     gRPC's server ends when a request names its method in bytes that are no UTF-8
     (https://github.com/grpc/grpc, aio/server.pyx.pxi, 1.85). A new one then takes its place, and
     clients connect again by themselves.
-
-    Args:
-        services: Handlers of methods, which are coroutines, by method by service.
-        health: The health service.
-        settings: The largest message.
     """
 
     def __init__(
@@ -126,13 +117,9 @@ class GrpcPort:
         self._following: asyncio.Task[None] | None = None
 
     async def start(self, target: str) -> int:
-        """Listen on an address and answer requests; return the port.
+        """Listen on `host:port` and answer requests; return the port.
 
-        Args:
-            target: `host:port`.
-
-        Raises:
-            ResourceError: The server cannot listen on the address.
+        ResourceError means that the server cannot listen there.
         """
         try:
             port = await self._open(target)

@@ -44,11 +44,7 @@ _VARINTS = "varints"
 
 
 def check_fields(message: bytes, descriptor: Any) -> None:
-    """Check that a message is not made of very many small parts, before it is parsed.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, it is.
-    """
+    """Raise a StatusError if a message is made of very many small parts, before it is parsed."""
     count = 0
     varint_bytes = 0
     nested = [(descriptor, 0, len(message))]
@@ -136,13 +132,8 @@ def check_rows(count: int) -> None:
 def checked_pixels(arrays: Mapping[str, np.ndarray], most: int) -> int:
     """Return how many pixels the encoded images of a request have together.
 
-    Args:
-        arrays: The inputs by name; strings and encoded images are object arrays of bytes.
-        most: Largest allowed number of pixels of an image; 0 for any, and then none are counted.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, an image or all of them together are too large, or an image
-            costs more than its number of pixels tells, for the reason in the message.
+    A StatusError says which of them has more than `most` pixels, which is 0 for any, or costs more
+    than its number of pixels tells, or that all of them have too many.
     """
     if not most:
         return 0

@@ -30,16 +30,7 @@ _STOP_LOADING_S = 5.0
 
 
 class ModelManager:
-    """Keeps the newest version below the base path loaded, in a thread of its own.
-
-    Args:
-        loader: Function that loads a version directory.
-        settings: The model, and how often the base path is read.
-
-    Attributes:
-        name: Name of the model.
-        base_path: Folder of its versions.
-    """
+    """Keeps the newest version below the base path loaded, in a thread of its own."""
 
     def __init__(self, loader: Loader, settings: Settings) -> None:
         self.name = settings.model_name
@@ -159,8 +150,8 @@ class ModelManager:
     def acquire(self, spec: Spec) -> Iterator[Handle]:
         """Hold the version that `spec` selects until the block ends.
 
-        Raises:
-            StatusError: NOT_FOUND, or UNAVAILABLE in its place while the server starts.
+        If it does not answer, this is a StatusError: NOT_FOUND, or UNAVAILABLE while the server
+        starts, which clients retry.
         """
         version, handle = self._acquired(spec)
         try:
@@ -195,7 +186,6 @@ class ModelManager:
         return f"{reason}{cause}. {answering}"
 
     def _absent(self, message: str) -> StatusError:
-        """Return a NOT_FOUND error, or UNAVAILABLE while the server starts, which clients retry."""
         if self.tried:
             return StatusError(Code.NOT_FOUND, message)
         return StatusError(
@@ -207,8 +197,7 @@ class ModelManager:
     def states_of(self, spec: Spec) -> list[VersionState]:
         """Return the states of all known versions, newest first, or of the one that is selected.
 
-        Raises:
-            StatusError: NOT_FOUND, or UNAVAILABLE in its place while the server starts.
+        Where there is none, this is a StatusError as of `acquire`.
         """
         lines = self.states() if spec.name == self.name else []
         if spec.version is not None:

@@ -7,7 +7,6 @@ process stand beside them, under the names that all clients of Prometheus have.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any, TypeVar
 
 from prometheus_client import (
@@ -34,16 +33,15 @@ _SERVING = ":tensorflow:serving:"
 class Metrics:
     """Observer of `calls.Calls`; Prometheus reads the result of `page`.
 
-    Args:
-        is_model: Returns whether a model of this name is served. All other names in requests share
-            one line, because each line would take memory for as long as the server runs.
+    All names in requests but that of the model share one line, because each line would take memory
+    for as long as the server runs.
 
     Attributes:
         of_requests: The metrics with the names of TensorFlow Serving.
     """
 
-    def __init__(self, is_model: Callable[[str], bool]) -> None:
-        self._is_model = is_model
+    def __init__(self, model: str) -> None:
+        self._model = model
         self._registry = CollectorRegistry(auto_describe=False)
         self.of_requests: list[Gauge | Histogram] = []
         ProcessCollector(registry=self._registry)
@@ -74,7 +72,7 @@ class Metrics:
         """Count a request of Predict."""
         if call.method != _METHOD:
             return
-        model = call.model if self._is_model(call.model) else ""
+        model = call.model if call.model == self._model else ""
         self._requests.labels(model, call.code.name).inc()
         if call.run_seconds:
             self._runtime.labels(model, _METHOD, "TF1").observe(call.run_seconds * _MICRO)

@@ -90,12 +90,7 @@ ServerLine: TypeAlias = ListeningLine | VersionLine | StoppedLine
 class StateLines:
     """Writes one JSON object a line for each change of a server.
 
-    The first line says where the server listens, one line follows whenever a version has entered
-    another state, and the last line says that the server has stopped.
-
-    Args:
-        write: Writes a line, which ends in a line feed; None writes nothing. After it raised
-            OSError, no further line is written, and the server goes on.
+    After `write` raised OSError, no further line is written, and the server goes on.
     """
 
     def __init__(self, write: Callable[[str], object] | None) -> None:

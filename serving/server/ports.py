@@ -18,11 +18,7 @@ BACKLOG = 2048
 
 
 def connections(share: float) -> int:
-    """Return the number of connections that a port may accept.
-
-    Args:
-        share: Fraction of the open files that the connections of the port may use.
-    """
+    """Return how many connections a port may have, which use a `share` of the open files."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     system = MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else int(soft * share)
     return min(system, MAX_CONNECTIONS)

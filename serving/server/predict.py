@@ -45,12 +45,7 @@ class Spec:
 
     @classmethod
     def of(cls, request: Any) -> Spec:
-        """Return the spec of a request message with a `model_spec`.
-
-        Raises:
-            StatusError: INVALID_ARGUMENT, the `model_spec` or its name is missing, or it has a
-                label.
-        """
+        """Return the spec of a message with a `model_spec`; a StatusError if it has no name."""
         spec = request.model_spec
         if not spec.name:
             raise invalid("ModelSpec has no name specified.")
@@ -75,11 +70,7 @@ class Handle:
     """The folder of the version."""
 
     def signature(self, key: str) -> Any:
-        """Return the SignatureDef of a key, empty for the default.
-
-        Raises:
-            StatusError: FAILED_PRECONDITION, the model has no such signature.
-        """
+        """Return the SignatureDef of a key, empty for the default; a StatusError without one."""
         name = key or SERVING_DEFAULT
         if not self.runtime.can_be_asked(name):
             raise StatusError(
@@ -97,16 +88,13 @@ class Handle:
         *,
         call: Call | None = None,
     ) -> dict[str, np.ndarray]:
-        """Run one signature on tensors.
+        """Run one signature, and return its outputs by name, or those of the filter.
 
         Args:
             inputs: TensorProto or array by input name.
             signature_name: Name of the signature; empty for `serving_default`.
             output_filter: Names of the outputs to return; empty for all.
-            call: The call, which learns what ran; None for none.
-
-        Returns:
-            The outputs by name.
+            call: The call, which learns what ran.
 
         Raises:
             StatusError: The request does not fit the model, or the graph fails on its values.
@@ -132,14 +120,9 @@ class Handle:
         return {alias: outputs[alias] for alias in wanted}
 
     def arrays(self, key: str, sent: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Return the inputs of a signature as arrays, in the order of their names.
+        """Return the inputs of a signature, TensorProtos or arrays, as arrays sorted by name.
 
-        Args:
-            key: Name of the signature; empty for `serving_default`.
-            sent: TensorProto or array by input name.
-
-        Raises:
-            StatusError: The inputs do not fit the signature.
+        If they do not fit the signature, this is a StatusError.
         """
         signature = self.signature(key)
         if set(sent) != set(signature.inputs):

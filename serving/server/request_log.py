@@ -84,13 +84,7 @@ class RequestLog:
     def record(
         self, inputs: Mapping[str, np.ndarray], response: Any, output_filter: Sequence[str] = ()
     ) -> None:
-        """Record a request with the probability of the sampling rate.
-
-        Args:
-            inputs: The inputs of the request by name.
-            response: Its PredictResponse, which names the model and the version that answered.
-            output_filter: Names of the outputs that it asks for; empty for all.
-        """
+        """Record a request and its PredictResponse with the probability of the sampling rate."""
         rate = self._settings.request_log_sampling_rate
         if not self.enabled or random.random() >= rate:
             return
@@ -112,11 +106,7 @@ class RequestLog:
             self._writer.put(lambda: self.write(record), len(record))
 
     def write(self, record: bytes) -> None:
-        """Write a record, which is on disk when this returns.
-
-        Raises:
-            OSError: It is too large, or the disk fails.
-        """
+        """Write a record; OSError means that it is too large, or that the disk fails."""
         size = len(record) + _FRAME_BYTES
         most = self._settings.request_log_max_bytes // _FILES
         if size > most:

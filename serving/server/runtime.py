@@ -108,13 +108,9 @@ class Runtime:
         return all(info.dtype for info in (*signature.inputs.values(), *signature.outputs.values()))
 
     def run(self, key: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run a signature, and return all of its outputs by name; thread-safe.
+        """Run a signature on the value of each input, and return all of its outputs by name.
 
-        Dtypes are not converted.
-
-        Args:
-            key: Name of the signature.
-            inputs: Value of each of its inputs, by name.
+        Threads may share it. Dtypes are not converted.
 
         Raises:
             tf.errors.OpError: The graph fails, or a type is wrong.

@@ -83,7 +83,7 @@ class ModelServer:
             return runtime
 
         self.model = ModelManager(load, settings)
-        metrics = Metrics(lambda name: name == self.model.name)
+        metrics = Metrics(self.model.name)
         self._owns_writer = writer is None
         self._writer = writer or Writer()
         self._log = RequestLog(settings, self._writer)
@@ -188,18 +188,7 @@ class ModelServer:
         return self._settings.shows_page
 
     def wait_until_available(self, timeout: float = 60.0) -> int:
-        """Wait until the model can answer.
-
-        Args:
-            timeout: Seconds to wait.
-
-        Returns:
-            The newest available version.
-
-        Raises:
-            StatusError: The model failed to load, for the reason in the message, or the time is
-                over.
-        """
+        """Wait until the model can answer; see `ModelManager.wait_until_available`."""
         return self.model.wait_until_available(timeout)
 
     def stop(self, grace: float = 30.0) -> bool:

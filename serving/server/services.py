@@ -1,7 +1,4 @@
-"""The gRPC services: conversion of messages, deadlines, and errors as status codes.
-
-`manager` and `predict` execute the requests; this module only converts the messages.
-"""
+"""The gRPC services: conversion of messages, deadlines, and errors as status codes."""
 
 from __future__ import annotations
 
@@ -43,8 +40,7 @@ _PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 class Services:
     """The methods of PredictionService and ModelService.
 
-    Each takes a request message and its call, which receives for the metrics what ran, and returns
-    the response message.
+    Each returns the response to a request, and tells its call what ran. Errors are StatusErrors.
     """
 
     def __init__(self, model: ModelManager, log: RequestLog) -> None:
@@ -52,11 +48,7 @@ class Services:
         self._log = log
 
     def predict(self, request: Any, call: Call) -> Any:
-        """Run any signature with tensors as inputs and outputs; return a PredictResponse.
-
-        Raises:
-            StatusError: The request does not fit the model, or the model fails.
-        """
+        """Run any signature with tensors as inputs and outputs; return a PredictResponse."""
         spec = Spec.of(request)
         call.model = spec.name
         name = request.model_spec.signature_name
@@ -72,11 +64,7 @@ class Services:
         return response
 
     def metadata(self, request: Any, call: Call) -> Any:
-        """Return the signatures as the model stores them.
-
-        Raises:
-            StatusError: The request asks for another field, or the version is not available.
-        """
+        """Return the signatures as the model stores them; a StatusError for another field."""
         spec = Spec.of(request)
         if list(request.metadata_field) != [SIGNATURE_DEF]:
             raise invalid(
@@ -87,11 +75,7 @@ class Services:
             return metadata_response(handle)
 
     def status(self, request: Any, call: Call) -> Any:
-        """Return a GetModelStatusResponse with all versions, newest first, or the requested one.
-
-        Raises:
-            StatusError: The server does not know the model or the version.
-        """
+        """Return a GetModelStatusResponse with all versions, newest first, or the requested one."""
         return status_message(self._model.states_of(Spec.of(request)))
 
 
@@ -131,13 +115,7 @@ def status_message(states: Sequence[VersionState]) -> Any:
 def handlers(
     services: Services, calls: Calls, settings: Settings
 ) -> dict[str, dict[str, grpc.RpcMethodHandler]]:
-    """Return the gRPC handlers of all services, by method by service.
-
-    Args:
-        services: What answers.
-        calls: Runs the requests; the handlers themselves are coroutines.
-        settings: The largest size of a request, and its time.
-    """
+    """Return the gRPC handlers of all services, by method by service."""
     answered: dict[str, dict[str, tuple[Any, _Work]]] = {
         _PREDICTION_SERVICE: {
             "Predict": (PredictRequest, services.predict),
@@ -149,7 +127,8 @@ def handlers(
     }
     return {
         service: {
-            name: _handler(name, *method, calls, settings) for name, method in methods.items()
+            name: _handler(name, *method, calls, settings.max_body_bytes)
+            for name, method in methods.items()
         }
         for service, methods in answered.items()
     }
@@ -160,7 +139,7 @@ _Work: TypeAlias = Callable[[Any, Call], Any]
 
 
 def _handler(
-    name: str, message: Any, work: _Work, calls: Calls, settings: Settings
+    name: str, message: Any, work: _Work, calls: Calls, most: int
 ) -> grpc.RpcMethodHandler:
     """Return the handler of a method, which takes and returns bytes.
 
@@ -175,7 +154,7 @@ def _handler(
         call = Call("GRPC", name, None if left is None else time.monotonic() + left)
         try:
             with calls.place(call) as place:
-                data = await _message(context, place, settings)
+                data = await _message(context, place, most, calls.body_seconds)
                 size = len(data)
                 # The only reference to the bytes, which are freed when they have been parsed.
                 arrived = [data]
@@ -190,12 +169,11 @@ def _handler(
     return grpc.stream_unary_rpc_method_handler(answer)
 
 
-async def _message(context: Any, place: Place, settings: Settings) -> bytes:
+async def _message(context: Any, place: Place, most: int, seconds: float) -> bytes:
     """Return the message of a request, of which gRPC does not tell the size before it is read."""
-    seconds = settings.rest_api_timeout_in_ms / 1000
     try:
         async with asyncio.timeout(seconds):
-            await place.hold(settings.max_body_bytes)
+            await place.hold(most)
             data = await place.arriving(context.read())
     except TimeoutError:
         raise StatusError(

@@ -3,7 +3,8 @@
 TensorFlow Serving loads any directory that is named by a number at once, even if it is only copied
 in part (https://github.com/tensorflow/serving/issues/1086). Here a version is loaded only when it
 is complete: it has all files of its manifest, which the ModelPusher of imgpipe writes, or without a
-manifest all files of a SavedModel. Directories of other names (`.tmp-…`) are ignored.
+manifest a graph, and no file that has just changed. Directories of other names (`.tmp-…`) are
+ignored.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ IMAGE_INPUT = "image_bytes"
 # As in TensorFlow Serving, a version is any int64, which has at most 19 digits. \d would also match
 # the digits of other scripts.
 _VERSION = re.compile(r"-?[0-9]{1,19}")
-_SHARD = re.compile(r"variables\.data-[0-9]{5}-of-([0-9]{5})")
 _INT64 = range(-(1 << 63), 1 << 63)
 
 
@@ -47,10 +47,7 @@ def versions(base_path: Path) -> dict[int, Path]:
     A base path that is itself a model is the only version; without a number as its name it is
     version 0, since versions begin with 1. Of two names with the same number (`1` and `001`) the
     last in sorted order is used, as in TensorFlow Serving. This must be cheap, as every poll calls
-    it.
-
-    Raises:
-        OSError: The base path does not exist or cannot be read.
+    it. OSError means that the base path does not exist or cannot be read.
     """
     if (base_path / SAVED_MODEL).is_file():
         return {_number(base_path.name) or 0: base_path}
@@ -104,32 +101,16 @@ def look(path: Path) -> Files | None:
     names = {name for name, _, _ in files}
     if others:
         return Files(tuple(files), others[0])
-    missing = version_damage(path, "none") if MANIFEST in names else _missing_variables(names)
+    missing = version_damage(path, "none") if MANIFEST in names else ""
     return Files(tuple(files), missing)
-
-
-def _missing_variables(names: set[str]) -> str:
-    """Say which file of the variables is missing, which a SavedModel without a manifest needs."""
-    variables = [name for name in names if name.startswith("variables/")]
-    if not variables:
-        return ""  # the model has none
-    if "variables/variables.index" not in names:
-        return "variables/variables.index is not there"
-    # Every shard names their number, as in variables.data-00000-of-00002.
-    shards = list(filter(None, map(_SHARD.search, variables)))
-    if not shards or len(shards) < int(shards[0][1]):
-        return "shards of variables/variables.data are not all there"
-    return ""
 
 
 def verify(path: Path) -> None:
     """Compare every file with the manifest's SHA-256, where there is a manifest.
 
     TensorFlow does not detect all damage: it loads some SavedModels that were altered, and runs
-    them with altered values; see docs/benchmarks.md, "Constants of the code".
-
-    Raises:
-        StatusError: DATA_LOSS, a file is not the one that was published; the message names it.
+    them with altered values; see docs/benchmarks.md, "Constants of the code". A file that is not
+    the one that was published is a StatusError, DATA_LOSS.
     """
     if not (path / MANIFEST).exists():
         return

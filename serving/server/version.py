@@ -25,12 +25,8 @@ from imgpipe.serving.server.runtime import Runtime
 from imgpipe.serving.server.status import Code, StatusError
 
 _log = logging.getLogger(__name__)
-_CHANGING = "its files are still changing"
 _SETTLE_S = 0.5
 """Files without a manifest must be unchanged for this long, or for one poll, to be loaded."""
-_STALLED_S = 10.0
-"""Incomplete files that no longer change for this long are no copy in progress. If they do change
-later, the version is looked at anew."""
 RETRY_S = 60.0
 """Seconds until the load of a version that failed is tried again."""
 _ATTEMPTS = 6
@@ -100,13 +96,8 @@ class Version:
         see docs/benchmarks.md, "Constants of the code". A manifest tells whether all files are
         there. Without one, new files that look complete may be partly copied, so they count as
         complete once they have not changed for a while; times of files do not tell, because a copy
-        may keep those of the original.
-
-        Args:
-            path: The folder of the version.
-            first: Whether this is the first look at all versions, at which files count as complete
-                at once. A version that fails then is loaded again when its files change.
-            pause: Seconds between two looks; 0 if there is only one.
+        may keep those of the original. At the `first` look they count as complete at once, and
+        where the `pause` between two looks is 0.
         """
         if self.state is State.AVAILABLE:
             self.missing = ""
@@ -128,27 +119,12 @@ class Version:
             or pause <= 0
             or now - self._unchanged_since >= max(pause, _SETTLE_S)
         )
-        self.missing = files.missing or ("" if settled else _CHANGING)
+        self.missing = files.missing or ("" if settled else "its files are still changing")
         if self.error is not None and files != self._tried:
             self.state = State.START
             self.error = None
             self._retry_at = None
             self._failures = 0
-        if self.state is State.START and files.missing:
-            self._fail_if_stalled(files, now - self._unchanged_since)
-
-    def _fail_if_stalled(self, files: storage.Files, unchanged: float) -> None:
-        """End a version whose files are not complete and do not become so."""
-        if unchanged < _STALLED_S:
-            return
-        self._tried = files
-        self.state = State.END
-        self.error = StatusError(
-            Code.DATA_LOSS,
-            f"{files.missing}, and no file of the version has changed for {_STALLED_S:g} s, so it "
-            "cannot be loaded. Copy or publish the version again.",
-        )
-        _log.error("%s: %s", self._title, self.error)
 
     def vanish(self) -> None:
         """Note that its folder is gone. When it is back, even a failed version is tried again."""
@@ -171,7 +147,7 @@ class Version:
         return VersionState(self.number, self.state)
 
     def load(self, loader: Loader, max_pixels: int) -> None:
-        """Verify, load and warm up; then AVAILABLE, or END with `error`. Never raises."""
+        """Verify, load and warm up; then AVAILABLE, or END with `error`. It raises nothing."""
         self.state = State.LOADING
         self._tried = self._files
         began = time.monotonic()

@@ -23,28 +23,23 @@ _TELL_S = 10.0
 
 
 class Writer:
-    """Writes in its own thread, in the order in which it is told to.
-
-    Attributes:
-        dropped: Number of lines and records that were not written.
-    """
+    """Writes in its own thread, in the order in which it is told to."""
 
     def __init__(self) -> None:
         self._queue: queue.Queue[tuple[Callable[[], object], int] | None] = queue.Queue(_MOST)
         self._bytes = 0
         self._lock = threading.Lock()
         self.dropped = 0
+        """Number of lines and records that were not written."""
         self._told = 0
         self._tell_at = 0.0
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
         self._thread.start()
 
     def put(self, write: Callable[[], object], size: int = 0) -> None:
-        """Call `write` soon, unless too much waits already.
+        """Call `write`, which holds `size` bytes of memory, soon, unless too much waits already.
 
-        Args:
-            write: Writes something. OSError means that it could not.
-            size: Bytes that it holds in memory.
+        An OSError of it means that it could not write.
         """
         with self._lock:
             if self._bytes + size > MOST_BYTES:
@@ -93,12 +88,7 @@ class Writer:
 
 
 class LineHandler(logging.Handler):
-    """Hands the lines of the log to a writer.
-
-    Args:
-        writer: The writer.
-        stream: Where the lines go.
-    """
+    """Hands the lines of the log to a writer."""
 
     def __init__(self, writer: Writer, stream: TextIO) -> None:
         super().__init__()

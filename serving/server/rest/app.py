@@ -76,7 +76,7 @@ class RestApi:
         self._log = log
         self._is_ready = is_ready
         self._metrics = metrics
-        self.bodies = Bodies(calls, settings)
+        self.bodies = Bodies(calls, settings.max_body_bytes)
 
     def app(self, pages: Sequence[Route] = ()) -> Starlette:
         """Return the ASGI application, with the routes of pages."""

@@ -52,14 +52,9 @@ _START = 256
 
 
 def check(data: bytes, url: str) -> None:
-    """Check that a body may be JSON, by its first byte.
+    """Raise a StatusError if a body is no JSON, by its first byte.
 
-    Args:
-        data: The body.
-        url: Address of the request, for the command in the message.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, it is something else.
+    Its command has the `url` of the request.
     """
     if data[:_START].lstrip()[:1] not in (b"{", b"["):
         raise invalid(
@@ -107,15 +102,9 @@ class PredictBody:
 
 
 def parse(data: bytes, url: str) -> PredictBody:
-    """Parse the body of a request.
+    """Parse the body of a request, JSON in UTF-8.
 
-    Args:
-        data: JSON in UTF-8.
-        url: Address of the request, for the command that an error shows.
-
-    Raises:
-        HttpError: There are too many values.
-        StatusError: INVALID_ARGUMENT, the body is no JSON or not in the format of Predict.
+    A StatusError says what is not in the format of Predict, with a command for the `url`.
     """
     data = data.removeprefix(codecs.BOM_UTF8)  # which Windows writes
     check(data, url)
@@ -147,14 +136,9 @@ def parse(data: bytes, url: str) -> PredictBody:
 
 
 def read(body: PredictBody, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Convert the values of a request to one array for each input.
+    """Convert the values of a request to one array for each input, of which `inputs` has the type.
 
-    Args:
-        body: The body of the request.
-        inputs: TensorInfo by name of the input.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, the values do not fit the inputs.
+    A StatusError says which values do not fit.
     """
     arrays = {}
     for name, value in _columns(body, sorted(inputs)).items():
@@ -260,14 +244,8 @@ def _described(value: Any) -> str:
 def write(outputs: Mapping[str, np.ndarray], *, by_row: bool) -> bytes:
     """Write an answer: one value for each row, or one for each output.
 
-    NaN and infinity become `null`. A single output stands without its name.
-
-    Args:
-        outputs: Output arrays by name.
-        by_row: Whether the answer is in rows, which need the same first dimension of all outputs.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT, the outputs differ in their number of rows.
+    NaN and infinity become `null`. A single output stands without its name. Rows need the same
+    first dimension of all outputs: otherwise, this is a StatusError.
     """
     columns = {name: _plain(name, value) for name, value in outputs.items()}
     if not by_row:

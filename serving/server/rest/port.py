@@ -14,7 +14,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from starlette.requests import Request
@@ -28,6 +28,8 @@ _SHARE = 0.5
 quarter, so that a quarter is left for the files of models and logs."""
 _ACCEPTED_AT_ONCE = 16
 """Connections that are accepted before other tasks run; 1,500 at once take 0.4 s."""
+_LOOK_S = 5.0
+"""Seconds between two looks for silent connections."""
 _POLL_S = 0.01
 _END_S = 5.0
 """Seconds for the last answers."""
@@ -37,11 +39,7 @@ _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def host_to_open(host: str) -> str:
-    """Return the host in the address of a page, with brackets around an IPv6 address.
-
-    Args:
-        host: The address to which the server is bound, with or without brackets.
-    """
+    """Return the host in the address of a page, with brackets around an IPv6 address."""
     bare = host.strip("[]")
     bare = _LOOPBACK.get(bare, bare)
     return f"[{bare}]" if ":" in bare else bare
@@ -67,6 +65,7 @@ class HttpPort:
         self.port: int = self._socket.getsockname()[1]
         self.running = 0
         """Number of requests without an answer so far."""
+        self._most = ports.connections(_SHARE)
         # People copy the name out of an address, with its scheme and port.
         self._allowed = [host_name(name.rpartition("//")[2]) for name in allowed_hosts]
         self._server: uvicorn.Server | None = None
@@ -98,7 +97,7 @@ class HttpPort:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=ports.connections(_SHARE),
+            limit_concurrency=self._most,
             backlog=_ACCEPTED_AT_ONCE,  # asyncio accepts as many before other tasks run
             timeout_keep_alive=ports.IDLE_S,
             timeout_graceful_shutdown=1,  # `stop` has waited for the requests before
@@ -108,10 +107,32 @@ class HttpPort:
         return self._server
 
     async def _serve(self, server: uvicorn.Server) -> None:
+        ending = asyncio.create_task(self._end_silent(server))
         try:
             await server.serve(sockets=[self._socket])
         finally:
+            ending.cancel()
             self._socket.close()
+
+    async def _end_silent(self, server: uvicorn.Server) -> None:
+        """End connections that begin no request; uvicorn ends only those that have had an answer.
+
+        Where there are too many connections, which get 503 by then, it ends them soon.
+        """
+        last: dict[Any, tuple[object, float]] = {}
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            now = time.monotonic()
+            connections = cast("set[Any]", server.server_state.connections)
+            patience = ports.IDLE_S if len(connections) < self._most else _LOOK_S
+            begun = {each: (each.cycle, now) for each in connections}
+            last = {
+                each: last[each] if each in last and last[each][0] is request[0] else request
+                for each, request in begun.items()
+            }
+            for connection, (_, since) in last.items():
+                if now - since >= patience:
+                    connection.shutdown()  # after its answer, where it waits for one
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         app = self._app

@@ -17,7 +17,6 @@ from starlette.routing import Route
 
 from imgpipe.serving.server import ports, status
 from imgpipe.serving.server.calls import Call, Calls, Place
-from imgpipe.serving.server.settings import Settings
 from imgpipe.serving.server.status import Code, StatusError
 
 _HOST_SHOWN = 100
@@ -131,27 +130,15 @@ Work = Callable[[Place, bytes], Awaitable[Response]]
 
 
 class Bodies:
-    """Reads bodies, of limited size each, for which there is room.
+    """Reads bodies, of at most `most` bytes each, for which there is room."""
 
-    Args:
-        calls: Accepts requests, and has the room.
-        settings: The largest size of a body, and the time from the head of a request to its answer.
-    """
-
-    def __init__(self, calls: Calls, settings: Settings) -> None:
-        self.seconds = settings.rest_api_timeout_in_ms / 1000
-        self._most = settings.max_body_bytes
+    def __init__(self, calls: Calls, most: int) -> None:
+        self._most = most
         self._calls = calls
 
     async def answer(self, request: Request, call: Call, work: Work) -> Response:
-        """Return what `work` makes of the body of a request, or the refusal.
-
-        Args:
-            request: The request.
-            call: The same request, for the observers of `Calls`.
-            work: Makes the answer.
-        """
-        call.deadline = time.monotonic() + self.seconds
+        """Return what `work` makes of the body of a request, or the refusal."""
+        call.deadline = time.monotonic() + self._calls.body_seconds
         try:
             with self._calls.place(call) as place:
                 return await self._in_time(request, call, place, work)
@@ -165,15 +152,16 @@ class Bodies:
         return answer
 
     async def _in_time(self, request: Request, call: Call, place: Place, work: Work) -> Response:
+        seconds = self._calls.body_seconds
         try:
-            async with asyncio.timeout(self.seconds):
+            async with asyncio.timeout(seconds):
                 _check_site(request)
                 body = await self._read(request, place)
                 call.has_arrived = True
                 return await work(place, body)
         except TimeoutError:
             what = "answered" if call.has_arrived else "complete"
-            text = f"The request was not {what} within {self.seconds:g} s."
+            text = f"The request was not {what} within {seconds:g} s."
             code = 504 if call.has_arrived else 408
             raise HttpError(code, Code.DEADLINE_EXCEEDED, text) from None
 
@@ -186,7 +174,7 @@ class Bodies:
         stream = request.stream()
         with contextlib.suppress(StopAsyncIteration):
             while True:
-                part = await place.arriving(anext(stream))
+                part = await place.arriving(anext(stream), held)
                 held += len(part)
                 self._check_size(held)
                 parts.append(part)

@@ -1,6 +1,7 @@
 """The bytes of all requests together: what finds no room waits, and a silent body is ended."""
 
 import contextlib
+import select
 import socket
 import threading
 import time
@@ -65,6 +66,29 @@ def test_a_request_that_finds_no_room_waits_and_the_silent_body_is_ended(small_r
             assert time.monotonic() - began > 0.2, "it has waited"
             said = read_to_its_end(one)
             assert said.startswith(b"HTTP/1.1 504") and b"did not go on for 0.5 s" in said
+
+
+def test_a_body_that_is_too_slow_to_be_complete_in_time_is_ended_while_others_wait(
+    small_room, monkeypatch
+):
+    monkeypatch.setattr(calls, "SILENT_S", 0.5)
+    over = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while not over.wait(0.1):
+                connection.sendall(b" ")
+
+    with silent_bodies(small_room.port, 2) as slow:
+        drips = [threading.Thread(target=drip, args=[connection]) for connection in slow]
+        for one in drips:
+            one.start()
+        assert small_room.predict(GOOD).status == 200
+        over.set()
+        for one in drips:
+            one.join()
+        ended, _, _ = select.select(slow, [], [], 20)
+        assert b"came too slowly" in read_to_its_end(ended[0])
 
 
 def test_a_slow_body_that_keeps_nobody_waiting_is_read_to_its_end(small_room, monkeypatch):

@@ -72,9 +72,6 @@ def test_only_folders_named_by_an_integer_are_versions(tmp_path):
         (("saved_model.pbtxt",), ""),
         ((), "saved_model.pb is not there"),
         (WHOLE[1:], "saved_model.pb is not there"),
-        ((WHOLE[0], WHOLE[2]), "variables/variables.index is not there"),
-        (WHOLE[:2], "shards"),
-        ((*WHOLE[:2], "variables/variables.data-00000-of-00002"), "shards"),
     ],
 )
 def test_completeness_without_a_manifest(tmp_path, names, missing):

@@ -8,14 +8,15 @@ import time
 import pytest
 
 from imgpipe.serving.server import ports
+from imgpipe.serving.server.rest import port
 
 GOOD = {"instances": [1]}
 HEAD = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: localhost\r\n"
 
 
-def talk(port: int, *parts: bytes, timeout: float = 20.0) -> bytes:
+def talk(address: int, *parts: bytes, timeout: float = 20.0) -> bytes:
     """Send parts without closing the connection, and read until the server closes it."""
-    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
+    with socket.create_connection(("127.0.0.1", address), timeout=timeout) as connection:
         found = b""
         try:
             for part in parts:
@@ -27,14 +28,25 @@ def talk(port: int, *parts: bytes, timeout: float = 20.0) -> bytes:
         return found
 
 
-def test_too_many_connections_are_answered_503(serve, monkeypatch):
+def test_too_many_connections_are_answered_503_until_the_silent_ones_are_ended(
+    serve, monkeypatch, eventually
+):
     monkeypatch.setattr(ports, "MAX_CONNECTIONS", 4)
+    monkeypatch.setattr(port, "_LOOK_S", 1.0)
     server = serve()
     silent = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(4)]
     assert server.predict(GOOD).status == 503
+    eventually(lambda: server.predict(GOOD).status == 200)
     for connection in silent:
+        assert connection.recv(1) == b"", "it was ended"
         connection.close()
-    assert server.predict(GOOD).status == 200
+
+
+@pytest.mark.parametrize("sent", [b"", HEAD])
+def test_a_connection_that_begins_no_request_is_ended(serve, monkeypatch, sent):
+    monkeypatch.setattr(ports, "IDLE_S", 1)
+    monkeypatch.setattr(port, "_LOOK_S", 0.1)
+    assert talk(serve().port, sent, timeout=5) == b""
 
 
 def test_a_body_that_does_not_arrive_is_answered_408(serve):
