@@ -54,8 +54,8 @@ def check(folder: Path, work: Path, count: int, options: argparse.Namespace) -> 
 
 def run(folder: Path, work: Path, count: int, options: argparse.Namespace) -> Ended:
     """Measure `imgpipe run`, and print the seconds of each component."""
-    network = f"model.image_size={options.size}", f"views.count={options.views}"
-    settings = (*network, "train.epochs=10", "evaluate.threshold=0")
+    network = f"model.image_size={options.size}", f"course.views.count={options.views}"
+    settings = (*network, "course.epochs=10", "evaluate.threshold=0")
     ran = common.run_imgpipe(folder, work / f"out{count}", settings)
     data = ran.summary["data"]
     if not data["in"] == count == data["kept"] + data["rejected"]:

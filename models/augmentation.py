@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import source_code
-from imgpipe.models.settings.network import BUILDER, ViewSpec
+from imgpipe.models.settings.course import BUILDER, ViewSpec
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -303,7 +303,7 @@ def _fine_tuning(facts: Facts) -> str:
             "better. Add images, so that the search for a better network can run."
         )
     # A search has tried it, a person does not want it, or a run with folds does not search.
-    unwanted = "fine_tune.mode" in settings["changed"] or settings["cross_validate"] > 0
+    unwanted = "course.fine_tune.mode" in settings["changed"] or settings["cross_validate"] > 0
     if training["fine_tune"] or training["search"] or unwanted:
         return ""
     return (

@@ -150,11 +150,11 @@ def layer_at(network: keras.Model, cut: str) -> GraphNode:
             of them has weights.
     """
     points = _trainable_above(network)
-    name = cut_layer(network, cut, "fine_tune.cut", tokens=True).operation.name
+    name = cut_layer(network, cut, "course.fine_tune.cut", tokens=True).operation.name
     if name not in points:
         raise ConfigError(
-            "fine_tune.cut: expected a layer below others with weights, whose output is all that "
-            f"the layers above it need: {', '.join(points)}. Received: {cut!r}"
+            "course.fine_tune.cut: expected a layer below others with weights, whose output is all "
+            f"that the layers above it need: {', '.join(points)}. Received: {cut!r}"
         )
     return points[name]
 
@@ -190,9 +190,9 @@ def usual_cut(network: keras.Model) -> str:
     points = map_points(network)
     if not points:
         raise ConfigError(
-            "fine_tune.mode: this network has no layer above which layers could be trained, "
+            "course.fine_tune.mode: this network has no layer above which layers could be trained, "
             "because no layer separates the network into two parts. "
-            'Set fine_tune.mode = "off", or freeze = "none" to train all layers'
+            'Set course.fine_tune.mode = "off", or course.freeze = "none" to train all layers'
         )
     last = len(maps) - 1
 

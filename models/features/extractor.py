@@ -161,7 +161,7 @@ class FeatureExtractor:
                     f"{_FLOAT16_LARGEST:,.0f}, which the feature bank can store as float16. "
                     "Received: features that are NaN or too large. Normalise the feature map of "
                     "the network, for example with a LayerNormalization layer, or set "
-                    'model.freeze = "none"'
+                    'course.freeze = "none"'
                 )
             rows[done : done + len(features)] = features
             if finished:

@@ -220,7 +220,7 @@ def require_layers(settings: ModelSettings) -> None:
     """Refuse names of layers that the network does not have; see `layer_graph.layer_at`.
 
     Raises:
-        ConfigError: `model.cut`, `model.features` or `fine_tune.cut` names no layer.
+        ConfigError: `model.cut`, `model.features` or `course.fine_tune.cut` names no layer.
     """
     looked_at = settings.frozen and (settings.fine_tune.mode == "on" or settings.searches)
     tuned = settings.fine_tune.cut if looked_at else ""

@@ -14,14 +14,15 @@ from imgpipe.models.backbones.registry import architecture
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.names import SERVED_NAME, UNKNOWN
 from imgpipe.models.settings import network
-from imgpipe.models.settings.network import FineTune, NetworkSettings, TrainSettings, ViewSpec
-from imgpipe.models.settings.section import STRICT, problems
+from imgpipe.models.settings.course import EpochSettings, FineTune, StageSettings, ViewSpec
+from imgpipe.models.settings.network import NetworkSettings, TrainSettings
+from imgpipe.models.settings.section import STRICT, declared, problems
 
 _LARGER: Final = (9 / 7, 12 / 7)  # 288 and 384 instead of 224 pixels
 
 
 @dataclass(frozen=True, config=STRICT)
-class ModelSettings(TrainSettings, NetworkSettings):
+class ModelSettings(EpochSettings, TrainSettings, NetworkSettings):
     """Settings of a network and of its training.
 
     Attributes:
@@ -139,17 +140,8 @@ class ModelSettings(TrainSettings, NetworkSettings):
 
     def second_stage(self) -> ModelSettings:
         """Return the settings of fine-tuning in the form of settings of a training."""
-        stage = self.fine_tune
-        return replace(
-            self,
-            learning_rate=stage.learning_rate,
-            schedule=stage.schedule,
-            epochs=stage.epochs,
-            patience=stage.patience,
-            batch_size=stage.batch_size,
-            steps_per_epoch=0,
-            target_accuracy=0.0,
-        )
+        stage = {name: getattr(self.fine_tune, name) for name in declared(StageSettings)}
+        return replace(self, **stage, steps_per_epoch=0, target_accuracy=0.0)
 
     def check_together(self) -> None:
         """Raise an error when one setting would leave another without effect.
@@ -160,13 +152,13 @@ class ModelSettings(TrainSettings, NetworkSettings):
         self.backbone_spec()
         if self.fine_tune.mode == "on" and not self.frozen:
             raise ConfigError(
-                "fine_tune.mode trains layers of a frozen backbone after the head, but here every "
-                'layer trains from the start. Set it to "off", or model.freeze to "all"'
+                "course.fine_tune.mode trains layers of a frozen backbone after the head, but here "
+                'every layer trains from the start. Set it to "off", or course.freeze to "all"'
             )
         if self.feature_dropout and not self.hidden_units:
             raise ConfigError(
-                "model.feature_dropout comes before a hidden layer, but model.hidden_units is 0. "
-                "Use model.dropout for a linear head"
+                "course.feature_dropout comes before a hidden layer, but course.hidden_units is 0. "
+                "Use course.dropout for a linear head"
             )
 
     def check_classes(self, vocabulary: Sequence[str]) -> tuple[str, ...]:
@@ -199,7 +191,7 @@ class ModelSettings(TrainSettings, NetworkSettings):
         """
         if self.activation == "sigmoid" and classes != 2:
             raise ConfigError(
-                f"model.activation: sigmoid needs two classes, the vocabulary has {classes}. "
+                f"course.activation: sigmoid needs two classes, the vocabulary has {classes}. "
                 "Use softmax or auto"
             )
         return classes == 2 and self.activation != "softmax"

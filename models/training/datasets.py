@@ -29,8 +29,8 @@ from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.head.logistic_regression import class_weights
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import untuned
+from imgpipe.models.settings.course import ViewSpec
 from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.settings.network import ViewSpec
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -211,8 +211,8 @@ def _fine_tuned(inputs: Inputs, head: Trained, precision: str) -> Trained:
         raise ResourceError(
             f"fine_tune: the activations of {len(images):,} images and {views} views of "
             f"each above {cut} would take more than a quarter of the free space in "
-            f"{tempfile.gettempdir()}. Free some space, choose a higher cut (fine_tune.cut) or "
-            "fewer views (views.count), or let TMPDIR name a folder on another disk"
+            f"{tempfile.gettempdir()}. Free some space, choose a higher cut (course.fine_tune.cut) "
+            "or fewer views (course.views.count), or let TMPDIR name a folder on another disk"
         )
     above_cut = AboveCut(inputs.classes, settings, datasets.Activations(images, extractor, views))
     log_dir = inputs.log_dir and inputs.log_dir / "fine_tune"

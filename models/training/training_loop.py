@@ -232,7 +232,7 @@ class Training:
         if not np.isfinite(watcher.best):  # that of the first epoch, after which training has ended
             raise Diverged(
                 "training diverged: the loss was not finite in any epoch. Lower the learning rate "
-                "(train.learning_rate, fine_tune.learning_rate). Received: "
+                "(course.learning_rate, course.fine_tune.learning_rate). Received: "
                 f"{settings.learning_rate:g}"
             )
         course = _course(watcher.epochs, watcher.best_epoch + 1, watcher.stopped, started)

@@ -23,8 +23,7 @@ app = typer.Typer()
 _SETTINGS = (
     *("run.name", "run.out", "data.source", "data.group_pattern"),
     *("split.validation", "split.test", "gate.min_train", "gate.min_validation"),
-    *("model.backbone", "model.image_size", "train.minutes", "fine_tune.mode"),
-    "evaluate.threshold",
+    *("model.backbone", "model.image_size", "train.minutes", "evaluate.threshold"),
 )
 _HEADER = """\
 # The settings that matter most, for: imgpipe run --config {name}

@@ -30,8 +30,9 @@ from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.model_pusher.settings import VERSIONS, PushSettings
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError, without_secrets
+from imgpipe.models.settings.course import CourseSettings, EpochSettings
 from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.settings.network import FineTune, NetworkSettings, TrainSettings, ViewSettings
+from imgpipe.models.settings.network import NetworkSettings, TrainSettings
 from imgpipe.models.settings.section import (
     AUTOMATIC,
     INPUT,
@@ -63,15 +64,14 @@ class Config(SettingsSection):
     split: SplitSettings = SplitSettings()
     judge: JudgeSettings = JudgeSettings()
     gate: GateSettings = GateSettings()
-    views: ViewSettings = ViewSettings()
     bank: BankSettings = BankSettings()
     model: NetworkSettings = NetworkSettings()
     train: TrainSettings = TrainSettings()
-    fine_tune: FineTune = FineTune()
     evaluate: EvaluateSettings = EvaluateSettings()
     push: PushSettings = PushSettings()
     beam: BeamSettings = BeamSettings()
     kubeflow: KubeflowSettings = KubeflowSettings()
+    course: CourseSettings = CourseSettings()
 
     @model_validator(mode="after")
     def _go_together(self) -> Config:
@@ -83,8 +83,8 @@ class Config(SettingsSection):
         if self.evaluate.cross_validate > 0 and not self.settings.head_alone:
             raise ValueError(
                 "evaluate.cross_validate evaluates heads that are solved on the features of a "
-                "frozen backbone, but here layers are trained by epochs (model.freeze, "
-                "model.hidden_units, train.optimizer, fine_tune.mode …). Set it to 0"
+                "frozen backbone, but here layers are trained by epochs (course.freeze, "
+                "course.hidden_units, course.optimizer, course.fine_tune.mode …). Set it to 0"
             )
         return self
 
@@ -118,7 +118,7 @@ class Config(SettingsSection):
         Folds judge heads, so no other network is searched for if they decide.
         """
         model = dataclasses.asdict(self.model)
-        fine_tune = self.fine_tune
+        fine_tune = self.course.fine_tune
         if self.evaluate.cross_validate > 0 and fine_tune.mode == "search":
             fine_tune = dataclasses.replace(fine_tune, mode="off")
         for name, path in _absolute_paths({"model": model}, (), Path.cwd()).items():
@@ -127,8 +127,9 @@ class Config(SettingsSection):
             name=self.run.name,
             **model,
             **dataclasses.asdict(self.train),
+            **{name: getattr(self.course, name) for name in declared(EpochSettings)},
             fine_tune=fine_tune,
-            views=self.views.spec,
+            views=self.course.views.spec,
         )
 
     @property
@@ -147,8 +148,8 @@ class Config(SettingsSection):
         A solved head gains nothing from augmented views beside covariances, so that it has them
         only where their number or a function that makes them is given.
         """
-        settings = self.settings
-        if self.views.count != AUTOMATIC or self.views.builder or not settings.solved:
+        settings, views = self.settings, self.course.views
+        if views.count != AUTOMATIC or views.builder or not settings.solved:
             return settings
         return dataclasses.replace(settings, views=dataclasses.replace(settings.views, count=0))
 
@@ -179,7 +180,7 @@ class Config(SettingsSection):
 
 
 def flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values of nested tables with their dotted keys, such as `("train.epochs", 30)`."""
+    """Yield the values of nested tables with their dotted keys, such as `("course.epochs", 30)`."""
     for key, value in table.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{key}.")
@@ -188,7 +189,7 @@ def flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def put(tree: dict[str, object], name: str, value: object) -> None:
-    """Set the value of a name such as `train.epochs` in nested tables.
+    """Set the value of a name such as `course.epochs` in nested tables.
 
     Raises:
         ConfigError: A section of the name is not a table.

@@ -16,7 +16,7 @@ from typing import Any
 
 from imgpipe.components.example_gen.sources import absolute_spec
 from imgpipe.models.errors import ConfigError, nearest
-from imgpipe.models.settings.network import ViewSpec
+from imgpipe.models.settings.course import StageSettings, ViewSpec
 from imgpipe.models.settings.section import declared
 from imgpipe.pipeline.configuration.config import Config, build, changed, fields, load, unknown
 
@@ -233,10 +233,6 @@ def _toml(value: Any) -> str:
     return text.replace("\x7f", "\\u007f")  # the only character that JSON allows and TOML does not
 
 
-#: Settings of a training by epochs, in [train] and in [fine_tune].
-_BY_EPOCHS = ("epochs", "learning_rate", "schedule", "batch_size", "patience")
-
-
 def without_effect(config: Config) -> list[str]:
     """Return a sentence for each setting that somebody gave and that does nothing beside others.
 
@@ -247,16 +243,16 @@ def without_effect(config: Config) -> list[str]:
     given = changed(config)
     reasons: dict[str, str] = {}
     if settings.solved:
-        solved = 'the head is solved. Set train.optimizer = "adam" to train it by epochs'
-        reasons |= {f"train.{name}": solved for name in _BY_EPOCHS}
+        solved = 'the head is solved. Set course.optimizer = "adam" to train it by epochs'
+        reasons |= {f"course.{name}": solved for name in declared(StageSettings)}
     if settings.views.builder:
-        own = "views.builder makes the views"
+        own = "course.views.builder makes the views"
         made_by_settings = {field.name for field in fields_of(ViewSpec)} - {"count", "builder"}
-        reasons |= {f"views.{name}": own for name in made_by_settings}
+        reasons |= {f"course.views.{name}": own for name in made_by_settings}
     if not settings.views.count:
-        none = "views.count is 0, so that no image is augmented"
-        reasons |= {f"views.{field.name}": none for field in fields_of(ViewSpec)}
-        del reasons["views.count"]
+        none = "course.views.count is 0, so that no image is augmented"
+        reasons |= {f"course.views.{field.name}": none for field in fields_of(ViewSpec)}
+        del reasons["course.views.count"]
     if not settings.frozen:
         reasons["bank.budget"] = "all layers are trained, so that no features are stored"
     if not settings.searches:
@@ -264,5 +260,6 @@ def without_effect(config: Config) -> list[str]:
             reasons["train.minutes"] = "no better network is looked for beside the other settings"
         if settings.fine_tune.mode != "on":
             head = "only the head is trained beside the other settings"
-            reasons |= {f"fine_tune.{name}": head for name in (*_BY_EPOCHS, "cut")}
+            of_stage = [*declared(StageSettings), "cut"]
+            reasons |= {f"course.fine_tune.{name}": head for name in of_stage}
     return [f"{name} has no effect: {why}." for name, why in reasons.items() if name in given]

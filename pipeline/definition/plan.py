@@ -65,7 +65,7 @@ PLAN_FN = f"{__name__}:plan"
 RUN_SETTINGS = {
     "source": "data.source",
     "threshold": "evaluate.threshold",
-    "epochs": "train.epochs",
+    "epochs": "course.epochs",
     "image_size": "model.image_size",
 }
 #: Settings that say where files lie and do not change any result. Images count by the fingerprint
@@ -75,7 +75,7 @@ _PATHS = {
     "judge": {"overrides", "store"},
 }
 #: Settings that decide the result of a run, without `_PATHS`: these sections, and one of `[bank]`.
-_SECTIONS = ("data", "split", "judge", "gate", "views", "model", "train", "fine_tune", "evaluate")
+_SECTIONS = ("data", "split", "judge", "gate", "model", "train", "evaluate", "course")
 _DECIDING: Mapping[str, bool | set[str]] = {**dict.fromkeys(_SECTIONS, True), "bank": {"budget"}}
 
 

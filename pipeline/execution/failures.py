@@ -25,8 +25,8 @@ _FAILING = (
 _READ_ONLY = "the disk is read-only ({}). Choose a folder on another disk with --out OUT."
 _MEMORY = "memory ran out ({}). Close other programs or use a larger machine. " + _KEPT
 _BATCH = (
-    "memory ran out ({}). Lower train.batch_size and fine_tune.batch_size, or use a larger "
-    "machine. " + _KEPT
+    "memory ran out ({}). Lower course.batch_size and course.fine_tune.batch_size, or use a "
+    "larger machine. " + _KEPT
 )
 _BY_NUMBER = {
     errno.ENOSPC: _FULL,

@@ -13,22 +13,20 @@ SETTINGS = {
     "run": {"name": "hands"},
     "split": {"validation": 0.25, "test": 0.1},
     "gate": {"min_train": 5, "min_validation": 1, "max_rejected_share": 0.3},
-    "views": {"count": 2},
     "model": {"image_size": 112},
-    "train": {"epochs": 8, "batch_size": 32, "minutes": 0.0},
+    "train": {"minutes": 0.0},
+    "course": {"epochs": 8, "batch_size": 32, "views": {"count": 2}},
     "evaluate": {"threshold": 0.5, "cross_validate": 0},
 }
 #: Settings with which the head learns almost nothing.
-UNTRAINED = ("train.optimizer=adam", "train.epochs=1", "train.learning_rate=1e-7")
+UNTRAINED = ("course.optimizer=adam", "course.epochs=1", "course.learning_rate=1e-7")
 
 
 def as_assignments() -> list[str]:
     """Return `SETTINGS` as `--set` takes them."""
-    return [
-        f"{section}.{key}={json.dumps(value)}"
-        for section, values in SETTINGS.items()
-        for key, value in values.items()
-    ]
+    from imgpipe.pipeline.configuration.config import flat
+
+    return [f"{name}={json.dumps(value)}" for name, value in flat(SETTINGS)]
 
 
 def newest_artifact(out: Path, component: str, output: str) -> Path:
@@ -65,7 +63,7 @@ class Case:
         """Run the pipeline with `SETTINGS` and return the outcome.
 
         Args:
-            assignments: Further settings, such as `train.epochs=2`.
+            assignments: Further settings, such as `course.epochs=2`.
             start: The component from which on everything is executed again, as with `--from`.
             accept: Whether changes of the data are accepted, as with `--accept`.
         """

@@ -19,7 +19,7 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Any]:
     folder = tmp_path_factory.mktemp("drift")
     draw(folder / "photos", per_class=60, size=96, faults=False)
     case = Case(folder / "photos", folder / "out")
-    first = case.run("views.count=1", "train.epochs=3", "evaluate.threshold=0.0")
+    first = case.run("course.views.count=1", "course.epochs=3", "evaluate.threshold=0.0")
     for path in case.photos.rglob("*.*"):
         with Image.open(path) as image:
             dark = ImageEnhance.Brightness(image.convert("RGB")).enhance(0.35)
@@ -30,7 +30,12 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Any]:
 def test_data_with_drift_is_refused_until_it_is_accepted(changed: tuple[Case, Any]):
     case, first = changed
     assert first.exit_code == 0, first.verdict
-    settings = ("views.count=1", "train.epochs=3", "evaluate.threshold=0.0", "evaluate.max_drop=1")
+    settings = (
+        "course.views.count=1",
+        "course.epochs=3",
+        "evaluate.threshold=0.0",
+        "evaluate.max_drop=1",
+    )
     refused = case.run(*settings)
     assert refused.exit_code == 4, refused.verdict
     assert "drift 'brightness' in train: expected as in the last blessed run" in refused.verdict

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 _NOTEBOOK = REPOSITORY / "docs" / "interactive.ipynb"
 _PHOTOGRAPHS = REPOSITORY / "docs" / "photographs.ipynb"
 _SET = (
-    "model.backbone=conv_8_16 model.weights=none model.freeze=all model.image_size=32 "
+    "model.backbone=conv_8_16 model.weights=none course.freeze=all model.image_size=32 "
     "evaluate.threshold=0 split.validation=0.25 gate.min_train=1 gate.min_validation=1 "
     "gate.max_rejected_share=0.9"
 )

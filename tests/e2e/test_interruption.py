@@ -52,10 +52,10 @@ def fresh(case: Case, first: Any, tmp_path: Path) -> Case:
 def test_a_run_after_one_that_was_killed_in_the_trainer_succeeds(fresh: Case, tmp_path: Path):
     folder = fresh.out / "artifacts" / "ImageTrainer" / "model_run"
     before = {path.name for path in folder.iterdir()}
-    command = _command(fresh, tmp_path, "--from", "ImageTrainer", "--set", "train.epochs=9")
+    command = _command(fresh, tmp_path, "--from", "ImageTrainer", "--set", "course.epochs=9")
     _kill_when(command, lambda: {path.name for path in folder.iterdir()} - before)
     [dead] = {path.name for path in folder.iterdir()} - before
-    outcome = fresh.run("train.epochs=9")
+    outcome = fresh.run("course.epochs=9")
     assert outcome.exit_code in (0, 3), outcome.verdict
     assert {"ImageFilter", "FeatureBank"} <= set(outcome.summary["cached"])
     assert not (folder / dead).exists(), "what the dead execution left is removed"

@@ -25,7 +25,7 @@ _NOTICE = "This model was not blessed: cross-validation accuracy "
 def refused(case: Case, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """Run the shared images with a threshold that no model reaches; return OUT and the outcome."""
     own = Case(case.photos, tmp_path_factory.mktemp("refused") / "out")
-    outcome = own.run("evaluate.threshold=1.0", "evaluate.cross_validate=2", "train.epochs=1")
+    outcome = own.run("evaluate.threshold=1.0", "evaluate.cross_validate=2", "course.epochs=1")
     assert outcome.status == "not_blessed", outcome.verdict
     return own.out, outcome
 

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 _PAGE = REPOSITORY / "docs" / "how-to" / "own-augmentation.md"
 _FILE = "my_views.py"
-_VIEWS = "views.builder=my_views:make"
+_VIEWS = "course.views.builder=my_views:make"
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ _COPIED = {
 }
 _EMPTY = {"PetImages": ("Cat/666.jpg", "Dog/11702.jpg")}
 _MOBILENET = "weights/mobilenet_v2_1.0_224_no_top_from_coral_ptq.weights.h5"
-_ONE_VIEW = "views.count=1"
+_ONE_VIEW = "course.views.count=1"
 #: With this seed, both splits of the 188 rows have images of each letter.
 _SIGNS = ("gate.min_train=1", "gate.min_validation=1", "split.validation=0.3", "split.seed=106")
 
@@ -86,7 +86,7 @@ def _images(shared_data: Path, name: str, place: Path) -> Path:
         ("horses_or_humans_inception", "horses", ["INCEPTION", _ONE_VIEW], "", {}),
         (
             *("mobilenet_fine_tune", "cats"),
-            ["MOBILENET", _ONE_VIEW, "fine_tune.epochs=2", "train.epochs=6"],
+            ["MOBILENET", _ONE_VIEW, "course.fine_tune.epochs=2", "course.epochs=6"],
             *("", {"training.fine_tune.trained": "layers above block_10_project"}),
         ),
         ("rock_paper_scissors_cnn", "hands", [], "", {}),
@@ -102,7 +102,7 @@ def test_a_preset_publishes_a_model(
     shared_data: Path,
     tmp_path: Path,
 ):
-    given = ["evaluate.threshold=0", "train.epochs=2", *_weights(settings, shared_data, tmp_path)]
+    given = ["evaluate.threshold=0", "course.epochs=2", *_weights(settings, shared_data, tmp_path)]
     photos = _images(shared_data, data, tmp_path / data)
     config = configuration(preset, str(photos), tmp_path / "out", assigned(given))
     outcome = execute(config)

@@ -26,7 +26,7 @@ _CHECK, _RUN = imgpipe.check, imgpipe.run
     [
         (
             _CHECK,
-            {"model": {"image_size": np.int64(5000), "dropout": np.float32(0.5)}},
+            {"model.image_size": np.int64(5000), "course.dropout": np.float32(0.5)},
             r"^arguments: model.image_size: .* Received: 5000\.$",
         ),
         (_CHECK, {"data.classes": np.array(["cat"])}, r"two or more different names: \('cat',\)"),
@@ -105,7 +105,7 @@ def test_the_package_imports_nothing_until_it_is_used() -> None:
 def test_the_function_trains_the_weights_of_the_command(case: Case, tmp_path: Path) -> None:
     """Both in processes of their own, which import TensorFlow, and with features of their own."""
     settings: dict[str, Any] = {f"gate.{name}": value for name, value in SETTINGS["gate"].items()}
-    settings |= {"views.count": 1, "model.image_size": 112, "evaluate.threshold": 0.0}
+    settings |= {"course.views.count": 1, "model.image_size": 112, "evaluate.threshold": 0.0}
     function, out = tmp_path / "function", tmp_path / "command"
     program = (
         "import json, sys, imgpipe\n"

@@ -26,7 +26,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Case:
     draw(folder / "photos", per_class=70, size=96, faults=False)
     case = Case(folder / "photos", folder / "out")
     # There are enough held-out images to estimate the distribution of the features.
-    more = ("split.validation=0.3", "views.count=1", "train.epochs=4")
+    more = ("split.validation=0.3", "course.views.count=1", "course.epochs=4")
     outcome = case.run(*more, "evaluate.threshold=0.0")
     assert outcome.exit_code == 0, outcome.verdict
     return case

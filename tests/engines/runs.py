@@ -12,8 +12,8 @@ from imgpipe.models import names
 from tests.e2e.case import newest_artifact
 
 _SETTINGS = (
-    *("model.image_size=96", "views.count=1", "train.epochs=4", "run.name=engines"),
-    *("evaluate.threshold=0.5", "gate.max_rejected_share=0.5", "fine_tune.mode=off"),
+    *("model.image_size=96", "course.views.count=1", "course.epochs=4", "run.name=engines"),
+    *("evaluate.threshold=0.5", "gate.max_rejected_share=0.5", "course.fine_tune.mode=off"),
 )
 #: Tolerance of features, whose last bits differ because the batches are divided differently.
 _TOLERANCE = 2e-2

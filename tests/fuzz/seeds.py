@@ -138,7 +138,7 @@ def archives() -> Iterator[bytes]:
 def configs() -> Iterator[bytes]:
     """Configurations of a run."""
     data = b'[data]\nsource = "photos"\nclasses = ["a", "b"]\n'
-    yield b'[run]\nname = "x"\n' + data + b"[train]\nepochs = 3\n"
+    yield b'[run]\nname = "x"\n' + data + b"[course]\nepochs = 3\n"
     yield b'[judge]\nmin_side = 16\n[judge.severity]\nblurry = "reject"\n'
 
 

@@ -30,7 +30,7 @@ def compiled(
         output: File for the pipeline.
         root: URI below which artifacts are written.
         volumes: Entries of the list `kubeflow.volumes`, in TOML.
-        settings: Further settings, such as `train.epochs=2`.
+        settings: Further settings, such as `course.epochs=2`.
         image: Container image of the tasks.
     """
     from imgpipe.pipeline.commands.kubeflow.compile import command as compile_

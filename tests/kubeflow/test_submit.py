@@ -140,7 +140,7 @@ def test_a_refusal_of_the_server_is_told(
     ("given", "told"),
     [
         ("epoch=3", r"expected NAME=VALUE .*epochs, source, threshold"),
-        ("epochs=many", "train.epochs: input should be a valid integer"),
+        ("epochs=many", "course.epochs: input should be a valid integer"),
         ("threshold=2.5", r"evaluate.threshold: input should be less than or equal to 1"),
     ],
 )

@@ -18,8 +18,8 @@ from imgpipe.models import augmentation
 from imgpipe.models.augmentation import augment, require_builder, seeds
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.extractor import weights_key
+from imgpipe.models.settings.course import ViewSpec
 from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.settings.network import ViewSpec
 from imgpipe.models.settings.section import declared
 from imgpipe.pipeline.configuration.config import Config, build
 
@@ -159,23 +159,25 @@ def test_the_transforms_of_the_course_warp_equal_golden_values() -> None:
 
 
 def test_the_section_views_has_the_settings_of_views() -> None:
-    section = Config().views
+    section = Config().course.views
     assert section.spec == ViewSpec()
     assert list(declared(section)) == list(declared(ViewSpec))
     assert all(info.description for info in declared(section).values())
-    with pytest.raises(ConfigError, match=r"views\.rotation: input should be less .*Received: 181"):
-        build({"views": {"rotation": 181}})
+    with pytest.raises(
+        ConfigError, match=r"course\.views\.rotation: input should be less .*Received: 181"
+    ):
+        build({"course": {"views": {"rotation": 181}}})
 
 
 @pytest.mark.parametrize(
     ("changed", "count", "stored"),
     [
         ({}, 4, 0),
-        ({"model": {"hidden_units": 64}}, 4, 4),
-        ({"fine_tune": {"mode": "on"}}, 4, 0),
-        ({"train": {"optimizer": "adam"}}, 4, 4),
-        ({"views": {"count": 2}}, 2, 2),
-        ({"views": {"count": 0}}, 0, 0),
+        ({"course": {"hidden_units": 64}}, 4, 4),
+        ({"course": {"fine_tune": {"mode": "on"}}}, 4, 0),
+        ({"course": {"optimizer": "adam"}}, 4, 4),
+        ({"course": {"views": {"count": 2}}}, 2, 2),
+        ({"course": {"views": {"count": 0}}}, 0, 0),
     ],
     ids=str,
 )
@@ -251,4 +253,4 @@ def test_errors_name_the_setting_and_what_was_expected(
     module.write_text(source)
     with pytest.raises(ConfigError, match=words) as refused:
         require_builder(ViewSpec(builder=f"{_MODULE}:make"), 8)
-    assert str(refused.value).startswith("views.builder: ")
+    assert str(refused.value).startswith("course.views.builder: ")

@@ -65,7 +65,7 @@ def test_check_and_run_work_in_a_project_with_packages_of_the_same_names(
 
     photos = draw(stranger / "photos", 24, 112)
     command = (python, "-m", "imgpipe.pipeline.cli")
-    given = [*as_assignments(), "train.epochs=1", "evaluate.threshold=0.1"]
+    given = [*as_assignments(), "course.epochs=1", "evaluate.threshold=0.1"]
     assignments = [word for one in given for word in ("--set", one)]
 
     run(*command, "check", photos, "--json", "check.json", *assignments, cwd=stranger)

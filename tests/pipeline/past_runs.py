@@ -47,7 +47,7 @@ def leave(
         of: How many images were judged.
         images: How many training images the classes cat and dog have.
         version: Number of the version that the run published, or None.
-        settings: Settings of the run, such as `train.epochs=33`.
+        settings: Settings of the run, such as `course.epochs=33`.
         artifacts: Paths of the artifacts by component and output; None if they were not recorded.
         by_folds: Whether these are the images of folds, which decided, and not of validation.
         chosen: What the head reads, and the size of its images; None if none was trained.

@@ -130,7 +130,7 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
     found = Scan("p", (Item("a/1.jpg", "a", sha256="0" * 64),), ("a", "b"), fingerprint="f")
     for settings in (
         ("evaluate.cross_validate=3",),
-        ("model.freeze='none'", "model.weights='none'"),
+        ("course.freeze='none'", "model.weights='none'"),
     ):
         config = configs.build({"run": {"out": str(tmp_path)}}, assigned(settings))
         known = plan.make(config, found)
@@ -151,7 +151,7 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
         ("run PHOTOS --out out --from evaluator", 2, "; nearest: ImageEvaluator."),
         ("run PHOTOS --out out --from Nothing", 2, "Components: Plan, Baseline, ImageExampleGen"),
         ("run --set 'run.name=a b'", 2, "run.name: expected: Name of the pipeline"),
-        ("run --set train.epoch=1", 2, "did you mean 'train.epochs'"),
+        ("run --set course.epoch=1", 2, "did you mean 'course.epochs'"),
         ("run --preset no_such_preset", 2, "no configuration file and no preset named 'no_such_pr"),
         ("run --config missing.toml", 2, "cannot read config"),
         ("run c.toml", 2, "source of images. For its settings: imgpipe run --config c.toml"),

@@ -52,7 +52,7 @@ def out(tmp_path):
         artifacts=b,
         correct=19,
         images=(44, 40),
-        settings=("train.epochs=33",),
+        settings=("course.epochs=33",),
     )
     return tmp_path
 
@@ -64,7 +64,7 @@ def test_two_versions_are_compared_on_their_common_images(out):
         *("paired_missing", "only_a", "only_b"),
     }
     assert (answer["a"]["version"], answer["b"]["version"]) == (1, 2)
-    assert answer["configuration"] == [{"name": "train.epochs", "before": 60, "after": 33}]
+    assert answer["configuration"] == [{"name": "course.epochs", "before": 60, "after": 33}]
     assert {"name": "images of cat", "before": 40, "after": 44} in answer["data"]
     pair = answer["paired"]["validation"]
     assert (pair["images"], pair["both"], pair["only_a"], pair["only_b"]) == (9, 6, 1, 2)
@@ -77,7 +77,7 @@ def test_the_newest_two_evaluated_runs_of_a_folder_are_compared(out):
     result = ran("compare", out)
     assert result.exit_code == 0, result.output
     for expected in (
-        "train.epochs: 60 → 33",
+        "course.epochs: 60 → 33",
         "images of cat: 40 → 44",
         "Of the 9 images of validation that both classified, A is right for 7 and B for 8: the "
         "difference may be chance (95 % interval of the difference -0.",
@@ -100,7 +100,7 @@ def test_what_the_images_decided_in_another_way_is_named(tmp_path):
 def test_runs_without_predictions_are_compared_without_paired_accuracy(out):
     (out / "runs/20260101-100000/artifacts.json").unlink()
     result = ran("compare", out)
-    assert "train.epochs: 60 → 33" in result.stdout
+    assert "course.epochs: 60 → 33" in result.stdout
     assert "cannot be compared: run 20260101-100000 has no predictions: it" in result.stdout
 
 

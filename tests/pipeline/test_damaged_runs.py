@@ -78,6 +78,6 @@ def test_a_damaged_list_of_artifacts_is_treated_as_not_recorded(out: Path):
 
 
 def test_a_configuration_with_a_date_can_be_compared(out: Path):
-    damage(out, "config.toml", b"[train]\nepochs = 2026-01-31\n")
+    damage(out, "config.toml", b"[course]\nepochs = 2026-01-31\n")
     (change,) = answered("compare", out)["configuration"]
-    assert (change["name"], change["after"]) == ("train.epochs", "2026-01-31")
+    assert (change["name"], change["after"]) == ("course.epochs", "2026-01-31")

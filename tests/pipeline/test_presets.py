@@ -64,17 +64,17 @@ def test_every_row_of_the_table_is_a_preset():
 @pytest.mark.parametrize("name", TABLE)
 def test_a_preset_trains_as_the_course_does(name):
     config, (_, _, *training) = preset(name), TABLE[name]
-    train, settings = config.train, config.settings
+    course, settings = config.course, config.settings
     assert training == [
-        *(train.optimizer, train.learning_rate, train.batch_size, train.epochs),
-        train.steps_per_epoch,
+        *(course.optimizer, course.learning_rate, course.batch_size, course.epochs),
+        course.steps_per_epoch,
     ]
     lowest, _ = REACHED.get(name, (1, 1))
     assert 0 < config.evaluate.threshold <= lowest
     assert (config.split.validation, config.split.test) == (0.1, 0.0), "of undivided data"
-    assert (config.views.count > 0) is (name in AUGMENTED)
+    assert (course.views.count > 0) is (name in AUGMENTED)
     for key, value in AUGMENTED.get(name, {}).items():
-        assert getattr(config.views, key) == value, key
+        assert getattr(course.views, key) == value, key
     assert (settings.fine_tune.mode == "on") is (name == "mobilenet_fine_tune")
     if settings.target_accuracy:
         assert settings.patience >= settings.epochs, "the target stops it, and nothing before"

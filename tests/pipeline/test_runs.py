@@ -22,7 +22,7 @@ def out(tmp_path):
     leave(tmp_path, "20260102-100000", status="refused", correct=None, images=(40, 38))
     leave(tmp_path, "20260103-100000", status="interrupted", correct=None)
     leave(tmp_path, "20260104-100000", status="not_blessed", correct=17, images=(44, 38))
-    leave(tmp_path, "20260105-100000", correct=19, version=2, settings=("train.epochs=33",))
+    leave(tmp_path, "20260105-100000", correct=19, version=2, settings=("course.epochs=33",))
     leave(tmp_path, "20260106-100000", status="")
     return tmp_path
 

@@ -73,7 +73,7 @@ _KINDS = {
     TOKENS: "the class token and the mean of the last feature map, which are the patches",
 }
 _STOPPED = {
-    "target": "it reached the target accuracy (train.target_accuracy)",
+    "target": "it reached the target accuracy (course.target_accuracy)",
     "plateau": "the validation loss had not improved for {section}.patience epochs",
     "diverged": "the loss was no longer finite; lower the learning rate",
     "minutes": "the time for training ran out (train.minutes)",
@@ -105,9 +105,9 @@ def training(context: Context) -> Iterator[show.ResultBlock]:
         yield from _solved(training, training["solution"], bank)
     yield from _search(training, search)
     if not training["solution"]:
-        yield from _stage("", training, "train", stands_in)
+        yield from _stage("", training, "course", stands_in)
     if tuned is not None and tuned["epochs"]:
-        yield from _stage("Fine-tuning", tuned, "fine_tune", stands_in)
+        yield from _stage("Fine-tuning", tuned, "course.fine_tune", stands_in)
     outcome = ""
     if tuned is not None and not search:
         before, after = share(tuned["head_accuracy"]), share(tuned["accuracy"])
@@ -263,7 +263,7 @@ def _stage(title: str, stage: Stage, section: str, stands_in: bool) -> Iterator[
     drawings = []
     for what, values in (("accuracy", accuracies), ("loss", losses)):
         train, validation = zip(*values, strict=True)
-        plot = plots.curves(numbers, train, validation, best, f"{section}-{what}")
+        plot = plots.curves(numbers, train, validation, best, f"{section.replace('.', '-')}-{what}")
         drawings.append((plot, f"{what.capitalize()} by epoch"))
     yield show.Curves(drawings)
     mark = f"; the dot marks the best epoch, {best}" if best is not None else ""
@@ -272,7 +272,7 @@ def _stage(title: str, stage: Stage, section: str, stands_in: bool) -> Iterator[
     took = f" in {seconds(stage['seconds'])}" if stage["seconds"] is not None else ""
     ended = _STOPPED[stage["stopped"]].format(section=section)
     kept = _KEPT
-    if section == "fine_tune":
+    if section == "course.fine_tune":
         kept = _LAST_KEPT if stands_in else _BY_CALIBRATED_LOSS
     count = plural(len(epochs), "epoch")
     yield show.Sentence(f"{count}{took}; training ended because {ended}. {kept}")

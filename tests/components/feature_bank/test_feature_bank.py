@@ -29,8 +29,8 @@ from imgpipe.models.features.bank import BankOrigin, FeatureDecision, JudgedFeat
 from imgpipe.models.features.extractor import BankNetwork, FeatureExtractor
 from imgpipe.models.head import feature_choice
 from imgpipe.models.head.feature_choice import HeadInput
+from imgpipe.models.settings.course import ViewSpec
 from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.settings.network import ViewSpec
 from tests.images import encoded
 
 _KEPT = {"train": 100, "validation": 10, "test": 10}

@@ -138,7 +138,7 @@ def test_a_fact_leads_to_its_advice(given, words):
         solved({"fine_tune": made(FineTuned, epochs=EPOCHS)}, accuracy=0.9),
         solved({"search": [made(Tried)] * 2}, accuracy=0.9),
         changed(solved(accuracy=0.8), cross_validate=5),
-        changed(solved(accuracy=0.8), changed={"fine_tune.mode": "off"}),
+        changed(solved(accuracy=0.8), changed={"course.fine_tune.mode": "off"}),
         trained(search_ended=made(Finding, reason="all")),
         solved(learning_curve=[{"images": 400, "accuracy": 0.9}]),
         confused((0, 0, 9), (0, 1, 1)),

@@ -142,7 +142,7 @@ def test_the_sections_with_figures_have_their_content(timings):
     for words in (
         "181 read = 180 kept + 1 rejected ✓",
         "the dot marks the best epoch, 7",
-        "had not improved for train.patience epochs",
+        "had not improved for course.patience epochs",
         "Location /out/model/4",
         "imgpipe serve /out --model rps",
         "imgpipe predict photo.jpg --server localhost:8500 --model rps",
@@ -360,7 +360,7 @@ def test_the_networks_that_were_tried_and_the_stages_are_listed():
         "layers above block3 diverged",
         "Everything was tried.",
         "Validation accuracy in training Gain",
-        "had not improved for fine_tune.patience epochs",
+        "had not improved for course.fine_tune.patience epochs",
         "The best epoch has the lowest validation loss after calibration",
     ):
         assert words in text

@@ -12,8 +12,8 @@ from imgpipe.models import preprocess
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features import extractor as module
 from imgpipe.models.features.extractor import FeatureExtractor, resolve_precision
+from imgpipe.models.settings.course import ViewSpec
 from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.settings.network import ViewSpec
 
 _SIZE = 64  # pixels; small, so that the tests are quick
 _SETTINGS = ModelSettings(image_size=_SIZE)

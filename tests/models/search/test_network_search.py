@@ -21,7 +21,7 @@ from imgpipe.models.machine import progress
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.search import judging, network_search
 from imgpipe.models.search.judging import network_folds
-from imgpipe.models.settings.network import FineTune
+from imgpipe.models.settings.course import FineTune
 from imgpipe.models.settings.section import AUTOMATIC
 from imgpipe.models.training import datasets
 from imgpipe.models.training.history import describe_tried

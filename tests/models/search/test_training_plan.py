@@ -14,8 +14,8 @@ from imgpipe.models.search.training_plan import (
     nominal_seconds_a_view,
     training_plan,
 )
+from imgpipe.models.settings.course import FineTune
 from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.settings.network import FineTune
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,7 @@ def test_a_vocabulary_may_contain_any_script() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"feature_dropout": 0.2}, "model.hidden_units is 0"),
+        ({"feature_dropout": 0.2}, "course.hidden_units is 0"),
         (
             {"backbone": "conv_8_8", "weights": "none", "fine_tune": {"mode": "on"}},
             "every layer trains from the start",

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from imgpipe.models.settings.course import ViewSpec
 from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.settings.network import ViewSpec
 from imgpipe.models.training import datasets
 
 

@@ -17,8 +17,8 @@ from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.features import rows
 from imgpipe.models.features.examples import Labelled
 from imgpipe.models.network.classifier import build_classifier
+from imgpipe.models.settings.course import FineTune
 from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.settings.network import FineTune
 from imgpipe.models.training import stages
 from imgpipe.models.training.datasets import Activations, pixels
 from imgpipe.models.training.stages import Inputs, Trained, train

@@ -14,7 +14,7 @@ from imgpipe.pipeline.configuration import given_settings, sections
 from imgpipe.pipeline.configuration.given_settings import assigned
 
 FLINK = {"runner": "flink", "job_endpoint": "h:8099"}
-SOLVED = 'the head is solved. Set train.optimizer = "adam" to train it by epochs.'
+SOLVED = 'the head is solved. Set course.optimizer = "adam" to train it by epochs.'
 NO_SEARCH = "train.minutes has no effect: no better network is looked for beside"
 
 
@@ -70,17 +70,17 @@ def test_names_and_addresses_of_sources_are_no_paths(name: str):
 @pytest.mark.parametrize(
     ("tree", "expected"),
     [
-        ({"train": {"epoch": 3}}, "unknown key 'train.epoch'; did you mean 'train.epochs'?"),
+        ({"course": {"epoch": 3}}, "unknown key 'course.epoch'; did you mean 'course.epochs'?"),
         ({"trian": {}}, "unknown key 'trian'; did you mean 'train'?"),
         ({"train": {"treshold": 1}}, "did you mean 'evaluate.threshold'?"),
-        ({"train": {"epochs": "many"}}, "train.epochs: input should be a valid integer"),
-        ({"train": {"epochs": 0}}, "train.epochs: input should be greater than or equal to 1"),
+        ({"course": {"epochs": "many"}}, "course.epochs: input should be a valid integer"),
+        ({"course": {"epochs": 0}}, "course.epochs: input should be greater than or equal to 1"),
         ({"split": {"validation": 0.6, "test": 0.5}}, "must leave something to train on"),
         ({"train": 3}, "'train' is a section"),
         ({"run": {"name": "a b"}}, "run.name"),
-        ({"views": {"fill": "black"}}, "Received: 'black'"),
+        ({"course": {"views": {"fill": "black"}}}, "Received: 'black'"),
         (
-            {"evaluate": {"cross_validate": 5}, "model": {"freeze": "none"}},
+            {"evaluate": {"cross_validate": 5}, "course": {"freeze": "none"}},
             "features of a frozen backbone",
         ),
         (
@@ -107,7 +107,7 @@ def test_what_is_wrong_is_named(tree, expected):
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("train.epochs", "--set"),
+        ("course.epochs", "--set"),
         ("=3", "--set"),
         ("epochs=3", "--set"),
         ("data.group_pattern='('", "not a regular expression"),
@@ -136,9 +136,9 @@ def test_impossible_assignments_are_refused(assignment, message):
 @pytest.mark.parametrize(
     ("assignment", "value"),
     [
-        ("train.epochs=3", 3),
+        ("course.epochs=3", 3),
         ("run.name=plain", "plain"),
-        ("views.horizontal_flip=false", False),
+        ("course.views.horizontal_flip=false", False),
         ("beam.args=['--a=b']", ("--a=b",)),
         ("data.label_column=0", "0"),
         ("run.name=2024", "2024"),
@@ -146,19 +146,18 @@ def test_impossible_assignments_are_refused(assignment, message):
     ],
 )
 def test_a_value_is_toml_or_a_text_and_a_text_where_the_setting_is_one(assignment, value):
-    section, key = assignment.partition("=")[0].split(".")
-    config = configs.build({"train": {"epochs": 9}}, assigned([assignment]))
-    assert getattr(getattr(config, section), key) == value
+    config = configs.build({"course": {"epochs": 9}}, assigned([assignment]))
+    assert dict(configs.flat(config.model_dump()))[assignment.partition("=")[0]] == value
 
 
 def test_a_wrong_argument_is_not_blamed_on_the_file(tmp_path: Path):
     file = tmp_path / "c.toml"
-    file.write_text("[train]\nepochs = 3\n")
-    with pytest.raises(ConfigError, match=r"^arguments: train\.epochs: .*-1"):
-        configs.load(file, {"train.epochs": -1})
-    file.write_text("[train]\nepochs = 0\n")
-    with pytest.raises(ConfigError, match=r"^.*c\.toml: train\.epochs: .*0"):
-        configs.load(file, {"train.patience": -1})
+    file.write_text("[course]\nepochs = 3\n")
+    with pytest.raises(ConfigError, match=r"^arguments: course\.epochs: .*-1"):
+        configs.load(file, {"course.epochs": -1})
+    file.write_text("[course]\nepochs = 0\n")
+    with pytest.raises(ConfigError, match=r"^.*c\.toml: course\.epochs: .*0"):
+        configs.load(file, {"course.patience": -1})
 
 
 @pytest.mark.parametrize(
@@ -185,8 +184,8 @@ def test_unreadable_files_are_named(tmp_path: Path, content, expected):
         ([], AUTOMATIC),
         (["evaluate.cross_validate=0"], 0),
         (["evaluate.cross_validate=4"], 4),
-        (["model.freeze=none"], 0),
-        (["fine_tune.mode=on"], 0),
+        (["course.freeze=none"], 0),
+        (["course.fine_tune.mode=on"], 0),
     ],
     ids=str,
 )
@@ -262,25 +261,31 @@ def test_minutes_and_folds_decide_whether_there_is_a_search() -> None:
 
 def test_only_settings_that_differ_from_the_defaults_are_changed() -> None:
     assert configs.changed(configs.build({})) == {}
-    settings = {"train.epochs": 3, "judge.severity.alpha": "reject", "run.out": "/elsewhere"}
+    settings = {"course.epochs": 3, "judge.severity.alpha": "reject", "run.out": "/elsewhere"}
     changed = configs.changed(configs.build({}, settings))
-    assert changed == {"train.epochs": 3, "judge.severity.alpha": "reject"}
+    assert changed == {"course.epochs": 3, "judge.severity.alpha": "reject"}
 
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
         ((), []),
-        (("train.epochs=9",), [f"train.epochs has no effect: {SOLVED}"]),
-        (("fine_tune.cut=block10", "fine_tune.mode=off"), ["fine_tune.cut has no effect: only"]),
-        (("fine_tune.cut=block10", "fine_tune.epochs=2"), []),
+        (("course.epochs=9",), [f"course.epochs has no effect: {SOLVED}"]),
+        (
+            ("course.fine_tune.cut=block10", "course.fine_tune.mode=off"),
+            ["course.fine_tune.cut has no effect: only"],
+        ),
+        (("course.fine_tune.cut=block10", "course.fine_tune.epochs=2"), []),
         (("train.minutes=0",), []),
-        (("train.minutes=0", "train.optimizer=adam"), []),
-        (("train.minutes=30", "train.optimizer=adam"), [NO_SEARCH]),
+        (("train.minutes=0", "course.optimizer=adam"), []),
+        (("train.minutes=30", "course.optimizer=adam"), [NO_SEARCH]),
         (("train.minutes=30", "evaluate.cross_validate=10"), [NO_SEARCH]),
-        (("train.minutes=30", "model.freeze=none"), [NO_SEARCH]),
-        (("views.count=0", "views.rotation=5"), ["views.rotation has no effect: views.count is 0"]),
-        (("bank.budget=3", "model.freeze=none"), ["bank.budget has no effect: all layers"]),
+        (("train.minutes=30", "course.freeze=none"), [NO_SEARCH]),
+        (
+            ("course.views.count=0", "course.views.rotation=5"),
+            ["course.views.rotation has no effect: course.views.count is 0"],
+        ),
+        (("bank.budget=3", "course.freeze=none"), ["bank.budget has no effect: all layers"]),
     ],
 )
 def test_a_given_setting_without_effect_is_mentioned(

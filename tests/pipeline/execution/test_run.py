@@ -97,19 +97,21 @@ def test_a_database_that_stays_locked_is_no_defect(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        (("model.cut=conv2", "fine_tune.cut=conv1"), ""),
+        (("model.cut=conv2", "course.fine_tune.cut=conv1"), ""),
         (("model.cut=nowhere",), "expected the name of a layer. Received: 'nowhere'"),
-        (("fine_tune.cut=nowhere",), "expected the name of a layer. Received: 'nowhere'"),
-        (("fine_tune.cut=nowhere", "fine_tune.mode=off"), ""),
+        (("course.fine_tune.cut=nowhere",), "expected the name of a layer. Received: 'nowhere'"),
+        (("course.fine_tune.cut=nowhere", "course.fine_tune.mode=off"), ""),
         (("model.features=nowhere",), "model.features: expected the name of a layer"),
-        (("model.features=conv1", "fine_tune.cut=conv2"), ""),  # networks read the last map alone
+        # Networks read the last map alone.
+        (("model.features=conv1", "course.fine_tune.cut=conv2"), ""),
     ],
 )
 def test_names_of_layers_are_checked_before_the_images(settings: tuple[str, ...], expected: str):
-    model = {"backbone": "conv_8_8_8", "weights": "none", "freeze": "all", "image_size": 32}
+    model = {"backbone": "conv_8_8_8", "weights": "none", "image_size": 32}
     refused = pytest.raises(ConfigError, match=expected) if expected else contextlib.nullcontext()
     with refused:
-        classifier.require_layers(configs.build({"model": model}, assigned(settings)).settings)
+        tree = {"model": model, "course": {"freeze": "all"}}
+        classifier.require_layers(configs.build(tree, assigned(settings)).settings)
 
 
 @pytest.fixture
