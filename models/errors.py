@@ -1,5 +1,16 @@
 """Errors that a person can act on, each with the exit code of the command line.
 
+    ImgpipeError
+    ├── ConfigError               2  arguments, settings, a source that is not what it should be
+    │   └── NoClasses                a source without folders of classes
+    ├── Interrupted               the code of a program that a signal ended
+    ├── DataRefused               4  the data do not make a model
+    │   └── Diverged                 no epoch had a finite loss
+    ├── ResourceError             5  something outside of the run is missing or busy
+    │   └── UnsafeWeightsError       a file of weights is damaged or holds code
+    ├── NotEqual                  3  an export does not answer as its version does
+    └── ServerError               the client's code: a server did not answer, or refused
+
 A message names the thing, what was expected, what was received and what to do. Any other exception
 is a defect of the program and leads to exit code 1.
 """

@@ -42,7 +42,7 @@ _DECLARES_PARAMETERS = re.compile(r"pipeline/commands/|components/.*:__init__")
 #: An alias of a type, such as `JudgedBy = Literal[…]`, has a name as a class has.
 _ALIAS = re.compile(r"[A-Z]\w*[a-z]\w*")
 #: What a docstring says of errors: a section, or in a function of one folder a sentence.
-_NAMES_AN_ERROR = re.compile(r"\bRaises?\b|(Error|Refused)\b")
+_NAMES_AN_ERROR = re.compile(r"\bRaises?\b|Error\b|\b(DataRefused|RefusedAnswer)\b")
 _FILE_NAME = re.compile(r"[\w.-]+\.(json|jsonl|toml|txt|html|pbtxt|npz|md)")
 
 

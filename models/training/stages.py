@@ -57,7 +57,7 @@ class Inputs:
         validation_files: File patterns of the image examples of split validation.
         log_dir: Folder for TensorBoard's event files; None writes none.
         folds: Number of folds that judge a solved head, so that it may learn from validation; 0 for
-            none, and `limits.AUTOMATIC` for `folds.FOLDS` where folds may judge; see
+            none, and `section.AUTOMATIC` for `folds.FOLDS` where folds may judge; see
             `judging.head_from_both_splits`.
     """
 

@@ -218,7 +218,7 @@ def known_keys() -> list[str]:
 
 
 def marked(*marks: str) -> list[str]:
-    """Return the keys of settings that are paths with one of these marks; see `limits.py`."""
+    """Return the keys of settings that are paths with one of these marks; see `section.py`."""
     return [key for key, field in fields(Config) if set(marks) & set(map(str, field.metadata))]
 
 

@@ -62,7 +62,7 @@ class Images:
             side: Length of its longer side in pixels; a smaller image is not enlarged.
 
         Raises:
-            Refused: It is not one of the images, or its file is gone, has changed or is damaged.
+            RefusedAnswer: It is none of the images, or its file is gone, has changed or is damaged.
             ImgpipeError: The source of the images cannot be read.
         """
         # The hash comes from the browser, and must not become a way to read other files.
