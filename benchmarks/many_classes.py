@@ -134,7 +134,7 @@ def figures(classes: int, run: Finished) -> list[Figure]:
     said = f"folds {solution['accuracy']:.3f} ± {solution['standard_error']:.3f}"
     accuracies.append(said)
     parts = [f"{node} {seconds:.1f}" for node, seconds in times.items() if seconds >= 1]
-    page = Path(run.summary["report"]).stat().st_size / MIB
+    page = Path(run.summary["out"], run.summary["report"]).stat().st_size / MIB
     what = f"{classes} classes"
     return [
         Figure(

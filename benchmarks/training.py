@@ -185,12 +185,11 @@ def _say(name: str, run: Finished, what: str) -> None:
         said.append(f"expected calibration error {metrics['ece']:.4f} ({by_chance})")
     solution = training.get("solution")
     if solution and solution["accuracy"] is not None:
-        model = run.summary["model"]
-        chosen = f"{model['features']} at {model['image_size']} pixels"
+        chosen = f"{training['features']} at {run.summary['image_size']} pixels"
         said.append(f"folds of a head {solution['accuracy']:.4f} ({chosen})")
     if tuned:
         said.append(f"head alone {tuned['head_accuracy']:.4f} of held-out images")
-    blessed = "blessed" if run.summary["blessed"] else "not blessed"
+    blessed = "blessed" if run.summary["status"] == "blessed" else "not blessed"
     print(f"{name}: {', '.join(said)}; {run.seconds:.0f} s, {blessed}", flush=True)
 
 

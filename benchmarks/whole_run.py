@@ -95,7 +95,7 @@ def _idle(run: Finished) -> float:
 
 
 def _check(before: Finished, added: Finished, new: list[Path]) -> None:
-    size, size_before = (run.summary["model"]["image_size"] for run in (added, before))
+    size, size_before = (run.summary["image_size"] for run in (added, before))
     if size != size_before:  # validation and test have no features of the other size
         print(f"images of {size} pixels are taken instead of {size_before}")
         return

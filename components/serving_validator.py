@@ -17,10 +17,10 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import InfraBlessing, Model, ModelRun
 from tfx.utils import path_utils
-from typing_extensions import TypedDict
 
 from imgpipe.components.common import artifacts, kept_model
 from imgpipe.components.common.storage import manifest, records
+from imgpipe.components.image_evaluator.decision import ServingCheck
 from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.regular_files import local_path
@@ -46,14 +46,6 @@ _TINY = 1e-6  # smallest probability that is compared: smaller ones decide nothi
 _SHORTAGES = ("DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
 _FEW = 4  # images that are sent alone, and once more after invalid input
 GARBAGE = b"this is not an image"
-
-
-class ServingCheck(TypedDict):
-    """The result of one check of the served model, as ServingValidator writes it."""
-
-    name: str
-    passed: bool
-    detail: str
 
 
 class Samples(NamedTuple):

@@ -92,14 +92,14 @@ def check(
         >>> check = imgpipe.check("photos")
         >>> check.refused
         False
-        >>> check.summary["rejected"], check.summary["by_reason"]["truncated"]
+        >>> check.result["data"]["rejected"], check.result["data"]["by_reason"]["truncated"]
         (11, 3)
     """
     from imgpipe.pipeline.data_check import examine
 
     _prepare()
     examined = examine(_configuration(config, data, settings, out), to_stderr=True)
-    return Check(examined.verdict, examined.summary(), examined.html)
+    return Check(examined.result(), examined.html)
 
 
 def evaluate(
@@ -129,7 +129,7 @@ def evaluate(
 
     Examples:
         >>> evaluation = imgpipe.evaluate("imgpipe-out", "new-photos", threshold=0.8)
-        >>> evaluation.passed, evaluation.summary["count"]
+        >>> evaluation.passed, evaluation.metrics["evaluation"]["count"]
         (True, 12)
     """
     from imgpipe.pipeline.output import lookup

@@ -13,9 +13,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
-
-from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.image_file.pixels import ALL_BYTES
 from imgpipe.components.data_gate import rules
@@ -24,47 +21,20 @@ from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import Scan, Source, open_source
 from imgpipe.components.image_filter import comparison
 from imgpipe.components.image_filter.data_summary import DataSummary, check_conservation, summarise
-from imgpipe.components.image_filter.image_table import ImageTable, NearGroup
-from imgpipe.components.image_filter.judge.check import Row
-from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
+from imgpipe.components.image_filter.image_table import ImageTable
+from imgpipe.components.run_record import result as results
+from imgpipe.components.run_record.result import Result
+from imgpipe.components.run_record.run_folder import UNTIMED
+from imgpipe.components.run_record.shown_images import condensed, sampled
 from imgpipe.models.finding import Finding
 from imgpipe.models.machine import progress
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.definition.plan import filter_plan
 from imgpipe.pipeline.definition.source import opened_with_classes
 
-if TYPE_CHECKING:
-    from imgpipe.components.report.page import Page
-    from imgpipe.components.run_record.facts import Facts
-
 #: Bytes of the perceptual hashes of all images, above which they wait in a temporary file.
 _HASHES_IN_MEMORY = 16 << 20
 _ADVICE = "do what stands below each reason (--html shows the images)"
-
-
-class CheckedFiles(TypedDict):
-    """Files by what happens to them."""
-
-    rejected: Annotated[list[Row], "Files that a run would put into quarantine."]
-    repaired: Annotated[list[Row], "Files that a run would re-encode."]
-    warned: Annotated[list[Row], "Kept files with a warning."]
-    reviewed: Annotated[list[Row], "Files with an override."]
-
-
-class CheckSummary(DataSummary):
-    """What a run would reject, repair and warn about."""
-
-    schema: SchemaNumber
-    source: Annotated[str, "The source of the images."]
-    classes: Annotated[list[str], "Class names."]
-    refused: Annotated[bool, "Whether a run would refuse the data (exit code 4)."]
-    verdict: Annotated[str, "The decision as a sentence."]
-    reasons: Annotated[list[Finding], "Why a run would refuse the data."]
-    files: Annotated[CheckedFiles, "All files with a finding."]
-    near_duplicates: Annotated[
-        list[NearGroup] | None, "Groups of near-duplicates; null if they were not searched for."
-    ]
-    seconds: Annotated[float, "Duration of the checks, without the start of TensorFlow."]
 
 
 @dataclass(frozen=True)
@@ -108,57 +78,41 @@ class CheckedSource:
             return f"refused: a run would refuse this data ({outcome})"
         return f"usable: {outcome}"
 
-    def reasons(self) -> list[str]:
-        """Return why a run would refuse the data in a few sentences."""
-        return rules.first_sentences(self.refused)
-
-    def summary(self) -> CheckSummary:
-        """Return what `--json` writes."""
-        return {
-            "schema": SCHEMA,
-            "source": self.scan.source,
-            "classes": list(self.scan.vocabulary),
-            "refused": bool(self.refused),
-            "verdict": self.verdict,
-            "reasons": list(self.refused),
-            **self.data,
-            "files": {
-                "rejected": self.images.rejected,
+    def result(self) -> Result:
+        """Return what `--json` writes and the page shows."""
+        groups = self.images.near_groups()
+        return results.new(
+            status="refused" if self.refused else self.verdict.split(":", 1)[0],
+            verdict=self.verdict,
+            name="imgpipe check",
+            source=self.scan.source,
+            classes=list(self.scan.vocabulary),
+            data=self.data,
+            data_gate={
+                "blessed": not self.refused,
+                "reasons": list(self.refused),
+                "accepted_schema": "",
+                "warnings": [],
+            },
+            rejected=self.images.rejected,
+            files={
                 "repaired": self.images.repaired,
                 "warned": self.images.warned,
                 "reviewed": self.images.reviewed,
+                "near_duplicates": groups,
             },
-            "near_duplicates": self.images.near_groups(),
-            "seconds": round(self.seconds, 3),
-        }
-
-    def page(self) -> Page:
-        """Return what the page shows, without its images."""
-        from imgpipe.components.report.blocks import Context
-        from imgpipe.components.report.other_pages import check_sections
-        from imgpipe.components.report.page import Page
-        from imgpipe.components.run_record.facts import empty, page_settings
-        from imgpipe.components.run_record.shown_images import condensed, sampled
-        from imgpipe.components.run_record.verdict import RunState
-
-        scan = self.scan
-        groups = self.images.near_groups()
-        facts: Facts = {
-            **empty(page_settings("imgpipe check", scan.source, scan.vocabulary)),
-            "data": self.data,
-            "near": None if groups is None else condensed(groups, self.images.radius),
-            "galleries": sampled(self.images.kept, scan.vocabulary),
-        }
-        status = "refused" if self.refused else self.verdict.split(":", 1)[0]
-        state = RunState(status, self.verdict)
-        sections = check_sections(self.images, self.reasons())
-        return Page.of(Context(facts, None, state), sections)
+            near=None if groups is None else condensed(groups, self.images.radius),
+            galleries=sampled(self.images.kept, self.scan.vocabulary),
+            timings={**UNTIMED, "total_s": round(self.seconds, 3)},
+        )
 
     def html(self) -> str:
         """Draw the page as one HTML file, for which the images are read again."""
+        from imgpipe.components.report.other_pages import OF_CHECK
+        from imgpipe.components.report.page import Page
         from imgpipe.components.report.pictures import thumbnails
 
-        page = self.page()
+        page = Page.of(self.result(), OF_CHECK)
         keys = {picture.key for picture in page.pictures()}
         hashes = {row.path: row.image_hash for row in self.images.rows}
         shown = {}

@@ -11,11 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from imgpipe.components.image_filter.judge.check import Row
+from imgpipe.components.run_record.result import Result
 from imgpipe.models.files.json_object import SchemaNumber
-from imgpipe.pipeline.data_check import CheckSummary
 from imgpipe.pipeline.output.run_history import RunComparison, RunList
-from imgpipe.pipeline.output.run_summary import RunSummary
-from imgpipe.pipeline.published.evaluation_summary import EvaluationSummary
 from imgpipe.pipeline.published.predicted_images import PredictedImage, RefusedImage
 from imgpipe.pipeline.request_drift.comparison import DriftSummary
 from imgpipe.serving.server.model_server import ServerLine
@@ -29,12 +27,12 @@ class QuarantineRow(Row):
 
 #: The format of each command by its name, in the order of the reference.
 FORMATS: dict[str, Any] = {
-    "run": RunSummary,
-    "check": CheckSummary,
+    "run": Result,
+    "check": Result,
     "quarantine list": list[QuarantineRow],
     "runs": RunList,
     "compare": RunComparison,
-    "evaluate": EvaluationSummary,
+    "evaluate": Result,
     "predict": list[PredictedImage | RefusedImage],
     "serve": ServerLine,
     "drift": DriftSummary,

@@ -10,6 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from imgpipe.components.run_record.metrics import SplitMetrics
+from imgpipe.components.run_record.result import Result
+from imgpipe.components.run_record.run_folder import LOG
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.finding import said
 from imgpipe.pipeline.command_line import console as consoles
@@ -23,8 +26,8 @@ class Run(PastRun):
     """The outcome of a run that has just ended.
 
     Attributes:
-        folder: Folder of the run with its report, summary, log and configuration.
-        summary: The summary that `--json` writes, which the reference documents.
+        folder: Folder of the run with its report, result, log and configuration.
+        result: The result that `--json` writes, which the reference documents.
         exit_code: Exit code that `imgpipe run` would have ended with; 0 for a published model.
         repeated: Whether it is the outcome of an earlier run, because nothing has changed since.
         freed: Bytes of artifacts that were removed at the end, because they are no longer needed.
@@ -37,13 +40,13 @@ class Run(PastRun):
     @property
     def blessed(self) -> bool:
         """Whether the model passed all gates."""
-        return self.summary["blessed"]
+        return self.status in ("blessed", "not_published")
 
     @property
     def accuracy(self) -> float | None:
         """The accuracy that decided about the model, from 0 to 1; None if none was evaluated.
 
-        `summary["gate"]["decided_by"]` says whether it is that of the folds or of the validation
+        `result["gate"]["decided_by"]` says whether it is that of the folds or of the validation
         split, and on how many images.
         """
         return self.decided_by["accuracy"] if self.decided_by is not None else None
@@ -63,7 +66,7 @@ class Run(PastRun):
             ImgpipeError: The model is not published; `exit_code` is that of the command line.
         """
         if self.exit_code:
-            error = ImgpipeError(f"{self.verdict}. Log: {self.summary['log']}")
+            error = ImgpipeError(f"{self.verdict}. Log: {self.folder / LOG}")
             error.exit_code = self.exit_code
             raise error
         return self
@@ -82,13 +85,16 @@ class _Page:
     """A result with a page.
 
     Attributes:
-        verdict: The sentence that the command prints.
-        summary: What the command writes with `--json`, which the reference documents.
+        result: What the command writes with `--json`, which the reference documents.
     """
 
-    verdict: str
-    summary: Mapping[str, Any] = field(repr=False)
+    result: Result = field(repr=False)
     _draw: Callable[[], str] = field(repr=False, compare=False)
+
+    @property
+    def verdict(self) -> str:
+        """The sentence that the command prints."""
+        return self.result["verdict"]
 
     @cached_property
     def html(self) -> str:
@@ -115,59 +121,47 @@ class _Page:
 
 @dataclass(frozen=True)
 class Check(_Page):
-    """The result of a check.
-
-    Attributes:
-        verdict: The sentence that the command prints.
-        summary: What `imgpipe check --json` writes, which the reference documents.
-    """
+    """The result of a check."""
 
     @property
     def refused(self) -> bool:
         """Whether a run would refuse the data."""
-        return bool(self.summary["refused"])
+        return self.result["status"] == "refused"
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why it would, as sentences."""
-        return tuple(map(said, self.summary["reasons"]))
+        gate = self.result["data_gate"]
+        return tuple(map(said, gate["reasons"])) if gate is not None else ()
 
 
 @dataclass(frozen=True)
 class Evaluation(_Page):
-    """What a published model answers for labelled images.
-
-    Attributes:
-        verdict: The sentence that the command prints.
-        summary: What `imgpipe evaluate --json` writes, which the reference documents.
-    """
+    """What a published model answers for labelled images."""
 
     @property
     def accuracy(self) -> float:
         """Share of the judged images that are predicted correctly, from 0 to 1."""
-        return float(self.summary["accuracy"])
+        return float(self.metrics["evaluation"]["accuracy"] or 0.0)
 
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson interval of the accuracy, 95 %."""
-        low, high = self.summary["ci95"]
+        low, high = self.metrics["evaluation"]["ci95"]
         return float(low), float(high)
 
     @property
-    def metrics(self) -> Mapping[str, Any]:
+    def metrics(self) -> Mapping[str, SplitMetrics]:
         """Metrics such as `accuracy` and `per_class`, by the names that `Run.metrics` has for them.
 
         Its only key is `evaluation`.
         """
-        from imgpipe.components.run_record.metrics import SplitMetrics
-
-        names = SplitMetrics.__annotations__
-        return {"evaluation": {name: self.summary[name] for name in names}}
+        return self.result["metrics"]
 
     @property
     def passed(self) -> bool:
         """Whether the accuracy reaches the threshold."""
-        return bool(self.summary["passed"])
+        return self.result["status"] == "evaluated"
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,13 @@ import html.parser
 import re
 from collections.abc import Mapping
 
-from imgpipe.components.report.blocks import Context
 from imgpipe.components.report.page import Page
-from imgpipe.components.run_record.facts import Facts
-from imgpipe.components.run_record.run_folder import Timings
-from imgpipe.components.run_record.verdict import RunState
-from tests.run_facts import BLESSED
+from imgpipe.components.run_record.result import Result
 
 
-def render(
-    facts: Facts, timings: Timings | None, images: Mapping[str, bytes], state: RunState
-) -> str:
+def render(result: Result, images: Mapping[str, bytes]) -> str:
     """Return the page of a run as HTML."""
-    return Page.of(Context(facts, timings, state)).html(images)
+    return Page.of(result).html(images)
 
 
 _VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -68,9 +62,9 @@ class ParsedPage(html.parser.HTMLParser):
         return re.sub(r"\s+", " ", " ".join(self.texts))
 
 
-def read(found, timings=None, images=None, state=BLESSED):
+def read(found, images=None):
     """Return the parsed page after assertions that hold for every page."""
-    text = render(found, timings, {} if images is None else images, state)
+    text = render(found, {} if images is None else images)
     parsed = ParsedPage(text)
     assert len(parsed.ids) == len(set(parsed.ids))
     assert not {"script", "iframe", "link", "object", "form"} & set(parsed.tags)

@@ -211,7 +211,7 @@ def test_the_tutorial_runs_and_prints_what_it_quotes(
     folder, printed_blocks = after_the_tutorial
     for block, quoted, printed in printed_blocks:
         assert matches(quoted, printed), f"line {block.line} prints:\n{printed}"
-    found = sorted(folder.glob("OUT/runs/*/summary.json"))
+    found = sorted(folder.glob("OUT/runs/*/result.json"))
     assert len(found) > 1
     for file in found:
         json_formats.conform("run", json.loads(file.read_text("utf-8")))

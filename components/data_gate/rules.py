@@ -10,7 +10,7 @@ import collections
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from typing_extensions import TypedDict
 
@@ -81,10 +81,12 @@ def against(kind: str, subject: str, split: str, expected: str, seen: str, advic
 class DataDecision(TypedDict):
     """What DataGate has decided, as it writes it to `gate.json`."""
 
-    blessed: bool
-    reasons: list[Finding]  # against the data
-    accepted_schema: str  # path of the accepted schema that this run wrote; "" if it wrote none
-    warnings: list[Finding]
+    blessed: Annotated[bool, "Whether the data is accepted."]
+    reasons: Annotated[list[Finding], "Why it is not."]
+    accepted_schema: Annotated[
+        str, "Path of the accepted schema that this run wrote; empty if it wrote none."
+    ]
+    warnings: Annotated[list[Finding], "What differs and does not refuse it."]
 
 
 def too_few(summary: DataSummary, required: Requirements) -> list[Finding]:

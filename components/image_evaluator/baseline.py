@@ -12,24 +12,14 @@ from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import ExampleStatistics, Model, Schema
 from tfx.utils import path_utils
-from typing_extensions import TypedDict
 
 from imgpipe.components.common.storage import manifest, records
+from imgpipe.components.image_evaluator.decision import BaselineState
 from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER, BASELINE_FILE, BaselinePlan
 from imgpipe.models.errors import ResourceError
 
 #: Files that publishing has added to the SavedModel of a version.
 _ADDED = shutil.ignore_patterns(manifest.MANIFEST, manifest.PROVENANCE)
-
-
-class BaselineState(TypedDict):
-    """The version that a run is compared with, as Baseline writes it."""
-
-    version: int  # 0 if there is none
-    digest: str  # of the version
-    compared: bool  # whether the models are compared
-    why: str  # why they are not compared; "" if they are
-    columns: list[int]  # column of each class in the answers of the version; -1 for unknown classes
 
 
 def is_empty(uri: str) -> bool:

@@ -26,6 +26,26 @@ UnlikeImages = TypedDict(
 )
 
 
+class BaselineState(TypedDict):
+    """The version that a run is compared with, as Baseline writes it."""
+
+    version: Annotated[int, "Its number; 0 if there is none."]
+    digest: Annotated[str, "Digest of the version."]
+    compared: Annotated[bool, "Whether the models are compared."]
+    why: Annotated[str, "Why they are not compared; empty if they are."]
+    columns: Annotated[
+        list[int], "Column of each class in the answers of the version; -1 for unknown classes."
+    ]
+
+
+class ServingCheck(TypedDict):
+    """The result of one check of the served model, as ServingValidator writes it."""
+
+    name: Annotated[str, "What is checked."]
+    passed: Annotated[bool, "Whether it holds."]
+    detail: Annotated[str, "What was found."]
+
+
 class Ruling(TypedDict):
     """What one rule says about the model."""
 

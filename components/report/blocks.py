@@ -17,10 +17,8 @@ from imgpipe.models.finding import Finding
 if TYPE_CHECKING:
     import markupsafe
 
-    from imgpipe.components.run_record.facts import Facts
-    from imgpipe.components.run_record.run_folder import Timings
+    from imgpipe.components.run_record.result import Result
     from imgpipe.components.run_record.shown_images import ImageMap
-    from imgpipe.components.run_record.verdict import RunState
 
 #: How a part of a text is drawn; a `name` and a `path` come from the data.
 SpanLook = Literal["", "strong", "muted", "good", "bad", "warn", "unseen", "name", "path", "code"]
@@ -188,34 +186,14 @@ def pictures(parts: object) -> Iterator[Picture]:
             yield from pictures(part)
 
 
-@dataclass(frozen=True)
-class Context:
-    """What a section is built from.
-
-    Attributes:
-        facts: Facts of the run, and what its pictures show.
-        timings: Durations of the components; None if they are not known.
-        state: How the run ended.
-    """
-
-    facts: Facts
-    timings: Timings | None
-    state: RunState
-
-    @property
-    def vocabulary(self) -> list[str]:
-        """Class names, in the order of the probabilities."""
-        return self.facts["settings"]["vocabulary"]
-
-    @property
-    def data_reasons(self) -> list[str]:
-        """DataGate's reasons for refusing the data as sentences, grouped when there are many."""
-        gate = self.facts["data_gate"]
-        return rules.first_sentences(gate["reasons"]) if gate is not None else []
+def data_reasons(result: Result) -> list[str]:
+    """Return DataGate's reasons for refusing the data as sentences, grouped when there are many."""
+    gate = result["data_gate"]
+    return rules.first_sentences(gate["reasons"]) if gate is not None else []
 
 
 #: Yields what a section shows. The page has no section without content.
-Build = Callable[[Context], Iterable[ResultBlock]]
+Build = Callable[["Result"], Iterable[ResultBlock]]
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,7 @@ import math
 import shlex
 import statistics
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
+from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import plural, seconds
 from imgpipe.components.image_evaluator.rules import NO_THRESHOLD, PASSING
@@ -22,6 +19,7 @@ from imgpipe.components.image_filter.copies.decisions import DUPLICATE, DUPLICAT
 from imgpipe.components.image_filter.judge.checks import UNUSABLE
 from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.components.report.blocks import Command, Figures
+from imgpipe.components.run_record.result import whole
 from imgpipe.components.run_record.run_folder import CONFIG
 from imgpipe.models import names
 from imgpipe.models.finding import Finding, make_finding
@@ -30,8 +28,7 @@ from imgpipe.models.names import SERVED_NAME
 if TYPE_CHECKING:
     from imgpipe.components.image_evaluator.decision import Decision
     from imgpipe.components.image_filter.judge.check import Row
-    from imgpipe.components.run_record.facts import Facts
-    from imgpipe.components.run_record.run_folder import Timings
+    from imgpipe.components.run_record.result import Result
     from imgpipe.models.head.solved_head import Solution
 
 
@@ -43,81 +40,63 @@ _MINUTE = 60  # seconds
 _USED_ELSEWHERE = (DUPLICATE, DUPLICATE_ACROSS_SPLITS)
 
 
-class NextCommand(TypedDict):
-    """A command that goes on from a run."""
-
-    purpose: Annotated[
-        Literal["look", "mend", "use", "try", "publish", "again"],
-        "`look` at the report, `mend` the data, `use` the model, `publish` or `try` a model that "
-        "was not published, or run `again`.",
-    ]
-    text: Annotated[str, "What the command does, in words."]
-    command: Annotated[str, "The whole command."]
-
-
-def next_commands(
-    facts: Facts,
-    status: str,
-    timings: Timings | None = None,
-    cached: Sequence[str] = (),
-    moved: Sequence[str] = (),
-) -> list[NextCommand]:
-    """Return the commands that go on from a run, with which it ends.
+def next_commands(result: Result, moved: Sequence[str] = ()) -> list[Finding]:
+    """Return the commands that go on from a run, with which it ends; see `Result`.
 
     Args:
-        facts: The facts of the run. Without the folder of the run in its identity, as on Kubeflow,
-            only the command that serves the model is known.
-        status: How the run ended, a status of its summary.
-        timings: How long its parts took, from which follows how long publishing the model will
-            take; None leaves that out.
-        cached: Components whose outputs were taken from an earlier run.
+        result: The result of the run. Where its folder is not known, as on Kubeflow, only the
+            command that serves the model is.
         moved: Arguments of a run whose output folder was moved since, such as `--out OUT`.
     """
-    folder = facts["identity"]["folder"] if facts["identity"] is not None else ""
-    commands: list[NextCommand] = []
-    if folder:
-        out = _out(folder)
+    out = shlex.quote(result["out"])
+    status, push = result["status"], result["push"]
+    commands: list[Finding] = []
+    if result["folder"]:
         commands.append(_next("look", "look at the report", f"imgpipe open {out}"))
-        suspects = facts["suspects"]
+        suspects = result["suspects"]
         if suspects is not None and suspects["disagree"]:
             text = f"look at {plural(suspects['disagree'], 'mistake')}, the surest first"
             if suspects["doubtful"]:
                 text = f"decide about {plural(suspects['doubtful'], 'doubtful label')}"
-            commands.append(_next("mend", text, review_command(facts)))
-    push = facts["push"]
-    if push is not None and push["path"]:
-        name = facts["settings"]["name"]
-        commands.append(_next("use", "use the model", serve_command(push["path"], name)))
-    elif folder and status == "refused" and _is_acceptable(facts):
-        command = run_command(folder, [*moved, ACCEPT])
+            commands.append(_next("mend", text, review_command(result)))
+    if push["path"]:
+        served = serve_command(whole(result, push["path"]), result["name"])
+        commands.append(_next("use", "use the model", served))
+    elif not result["folder"]:
+        return commands
+    elif status == "refused" and _is_acceptable(result):
+        command = run_command(result, [*moved, ACCEPT])
         commands.append(_next("again", "accept the change, and run it again", command))
-    elif folder and status in ("failed", "interrupted"):
-        commands.append(_next("again", "run it again", run_command(folder, moved)))
-    elif folder and push is not None and push["withdrawn"]:
+    elif status in ("failed", "interrupted"):
+        commands.append(_next("again", "run it again", run_command(result, moved)))
+    elif push["withdrawn"]:
         command = f"imgpipe rollback {out} --to {push['withdrawn']}"
         commands.append(_next("publish", "publish it again", command))
-    elif folder:
-        arguments = _publishing(facts)
+    else:
+        arguments = _publishing(result)
         if arguments:
             text = "try it without publishing it"
             commands.append(_next("try", text, f"imgpipe serve {out} --run newest"))
         if arguments is not None:
-            text = f"publish it as it is{_duration(timings, cached, arguments)}"
-            commands.append(_next("publish", text, run_command(folder, [*moved, *arguments])))
+            text = f"publish it as it is{_duration(result, arguments)}"
+            commands.append(_next("publish", text, run_command(result, [*moved, *arguments])))
     return commands
 
 
-def _is_acceptable(facts: Facts) -> bool:
+def _next(purpose: str, text: str, command: str) -> Finding:
+    return make_finding(purpose, text, [command])
+
+
+def _is_acceptable(result: Result) -> bool:
     """Return whether a person can accept the images that DataGate has refused."""
-    gate = facts["data_gate"]
+    gate = result["data_gate"]
     reasons = gate["reasons"] if gate is not None else []
     return any(ACCEPT in remedy for reason in reasons for remedy in reason["remedies"])
 
 
-def review_command(facts: Facts) -> str:
+def review_command(result: Result) -> str:
     """Return the command that reviews the images of a run; with OUT if its folder is not known."""
-    folder = facts["identity"]["folder"] if facts["identity"] is not None else ""
-    return f"imgpipe review {_out(folder) if folder else 'OUT'}"
+    return f"imgpipe review {shlex.quote(result['out']) or 'OUT'}"
 
 
 def can_be_reviewed(row: Row) -> bool:
@@ -126,24 +105,20 @@ def can_be_reviewed(row: Row) -> bool:
     return not (reason in UNUSABLE or reason in _USED_ELSEWHERE) and bool(row["image_hash"])
 
 
-def _out(folder: str) -> str:
-    """Return the output folder of a run, quoted for a shell."""
-    return shlex.quote(str(Path(folder).parent.parent))
-
-
-def shown(commands: Sequence[NextCommand]) -> Figures:
+def shown(commands: Sequence[Finding]) -> Figures:
     """Return each command behind what it does."""
-    return Figures([(f"{each['text']}:", Command(each["command"])) for each in commands])
+    return Figures([(f"{each['sentence']}:", Command(*each["remedies"])) for each in commands])
 
 
-def run_command(folder: str, arguments: Sequence[str] = ()) -> str:
+def run_command(result: Result, arguments: Sequence[str] = ()) -> str:
     """Return the command that runs the pipeline again with the settings of a run.
 
     Args:
-        folder: Folder of the run on this machine.
+        result: The result of the run.
         arguments: Further arguments, such as `--accept`.
     """
-    return shlex.join(["imgpipe", "run", "--config", f"{folder}/{CONFIG}", *arguments])
+    config = f"{whole(result, result['folder'])}/{CONFIG}"
+    return shlex.join(["imgpipe", "run", "--config", config, *arguments])
 
 
 def serve_command(version: str, model: str) -> str:
@@ -161,20 +136,14 @@ def serve_command(version: str, model: str) -> str:
     return f"imgpipe serve {shlex.quote(folder)}{named}"
 
 
-def _next(
-    purpose: Literal["look", "mend", "use", "try", "publish", "again"], text: str, command: str
-) -> NextCommand:
-    return {"purpose": purpose, "text": text, "command": command}
-
-
-def _publishing(facts: Facts) -> list[str] | None:
+def _publishing(result: Result) -> list[str] | None:
     """Return the arguments with which the same run publishes its model; None if there are none.
 
     Nothing publishes a model that cannot be served, that could not be evaluated, or that a
     rollback withdrew: `imgpipe rollback --to` serves that one again.
     """
-    gate, push = facts["gate"], facts["push"]
-    if gate is None or push is None or gate["decided_by"]["accuracy"] is None:
+    gate, push = result["gate"], result["push"]
+    if gate is None or gate["decided_by"]["accuracy"] is None:
         return None
     if "rollback" in push["refused_by"] or "serving" in push["refused_by"]:
         return None
@@ -193,15 +162,14 @@ def _reached(gate: Decision) -> float:
     return math.floor(100 * (gate["decided_by"]["accuracy"] or 0.0)) / 100
 
 
-def _duration(timings: Timings | None, cached: Sequence[str], arguments: Sequence[str]) -> str:
+def _duration(result: Result, arguments: Sequence[str]) -> str:
     """Say how long the run takes with other settings of [evaluate]; "" if that is not known.
 
     With `ACCEPT` the components after DataGate run again, too.
     """
-    if timings is None or ACCEPT in arguments:
-        return ""
+    timings = result["timings"]
     components = timings["components"]
-    if "ImageEvaluator" not in components or "ImageEvaluator" in cached:
+    if ACCEPT in arguments or "ImageEvaluator" not in components.keys() - {*result["cached"]}:
         return ""
     others = sum(time for name, time in components.items() if name not in _AGAIN)
     left = timings["total_s"] - others
@@ -224,18 +192,17 @@ _WORTHWHILE = 0.5  # points of accuracy for twice the images
 _SHOWN = 0.05  # points; less is shown as 0.0
 
 
-def advice(facts: Facts) -> list[Finding]:
+def advice(result: Result) -> list[Finding]:
     """Return at most `MOST_ADVICE` things to do, those that help most first.
 
     The reason of each is the section of the page that shows the fact, the sentence is the fact and
     what to do, and the remedy is the whole command that does it. There is none where no command
     does, or where the folder of the run is not known, as on Kubeflow.
     """
-    has_folder = facts["identity"] is not None and facts["identity"]["folder"]
     proposals = []
     for rule, section, command in _RULES:
-        remedies = [command(facts)] if has_folder and command is not None else []
-        proposals.append(make_finding(section, rule(facts), remedies))
+        remedies = [command(result)] if result["folder"] and command is not None else []
+        proposals.append(make_finding(section, rule(result), remedies))
     return [proposal for proposal in proposals if proposal["sentence"]][:MOST_ADVICE]
 
 
@@ -259,8 +226,8 @@ def would_more_help(solution: Solution) -> str:
     return f"{seen}{change}, so that more such images would help little."
 
 
-def _doubtful_labels(facts: Facts) -> str:
-    suspects = facts["suspects"]
+def _doubtful_labels(result: Result) -> str:
+    suspects = result["suspects"]
     if suspects is None or not suspects["doubtful"]:
         return ""
     verb = "is" if suspects["doubtful"] == 1 else "are"
@@ -270,9 +237,9 @@ def _doubtful_labels(facts: Facts) -> str:
     )
 
 
-def _small_class(facts: Facts) -> str:
+def _small_class(result: Result) -> str:
     """Name the class with far fewer training images than the others, or with few of them."""
-    counts = facts["data"]["by_split"][names.TRAIN] if facts["data"] is not None else {}
+    counts = result["data"]["by_split"][names.TRAIN] if result["data"] is not None else {}
     if len(counts) < 2 or not any(counts.values()):
         return ""
     name, least = min(counts.items(), key=lambda entry: entry[1])
@@ -287,14 +254,13 @@ def _small_class(facts: Facts) -> str:
     return f"Class {name} has only {few}{median_of_classes}. Add images of it first."
 
 
-def _fine_tuning(facts: Facts) -> str:
+def _fine_tuning(result: Result) -> str:
     """Propose what lets more layers train if the head on the frozen features is not enough."""
-    training = facts["training"]
+    training = result["training"]
     solution = training["solution"] if training is not None else None
     accuracy = solution["accuracy"] if solution is not None else None
     if training is None or accuracy is None or accuracy >= _HEAD_ALONE:
         return ""
-    settings = facts["settings"]
     search_ended = training["search_ended"]
     reached = f"In cross-validation the head alone reaches {accuracy:.3f}"
     if search_ended is not None and search_ended["reason"] == "few_mistakes":
@@ -303,7 +269,7 @@ def _fine_tuning(facts: Facts) -> str:
             "better. Add images, so that the search for a better network can run."
         )
     # A search has tried it, a person does not want it, or a run with folds does not search.
-    unwanted = "course.fine_tune.mode" in settings["changed"] or settings["cross_validate"] > 0
+    unwanted = "course.fine_tune.mode" in result["changed"] or result["cross_validate"] > 0
     if training["fine_tune"] or training["search"] or unwanted:
         return ""
     return (
@@ -312,19 +278,19 @@ def _fine_tuning(facts: Facts) -> str:
     )
 
 
-def _more_time(facts: Facts) -> str:
-    search_ended = facts["training"]["search_ended"] if facts["training"] is not None else None
+def _more_time(result: Result) -> str:
+    search_ended = result["training"]["search_ended"] if result["training"] is not None else None
     if search_ended is None or search_ended["reason"] not in ("few_images", "cost", "minutes"):
         return ""
     return "With more time, a search may find a network that is better than this one."
 
 
-def _confused_classes(facts: Facts) -> str:
+def _confused_classes(result: Result) -> str:
     """Name the two classes that are most often taken for each other."""
     from imgpipe.components.run_record.metrics import confused_pairs  # not for a list of runs
 
-    classes = facts["settings"]["vocabulary"]
-    cells = facts["deciding"]["confusion"] if facts["deciding"] is not None else []
+    classes = result["classes"]
+    cells = result["answers"]["confusion"] if result["answers"] is not None else []
     wrong = confused_pairs(cells)
     [((first, second), count)] = wrong.most_common(1) or [((0, 0), 0)]
     if count < _FEWEST_CONFUSED or len(classes) < 3:
@@ -335,22 +301,21 @@ def _confused_classes(facts: Facts) -> str:
     )
 
 
-def _longer(facts: Facts) -> str:
-    return _run(facts, "--minutes", str(_SEARCH_MINUTES))
+def _longer(result: Result) -> str:
+    return _run(result, "--minutes", str(_SEARCH_MINUTES))
 
 
-def _run(facts: Facts, *arguments: str) -> str:
-    folder = facts["identity"]["folder"] if facts["identity"] is not None else ""
-    return run_command(folder, arguments)
+def _run(result: Result, *arguments: str) -> str:
+    return run_command(result, arguments)
 
 
-def _more_images(facts: Facts) -> str:
-    solution = facts["training"]["solution"] if facts["training"] is not None else None
+def _more_images(result: Result) -> str:
+    solution = result["training"]["solution"] if result["training"] is not None else None
     return would_more_help(solution) if solution is not None else ""
 
 
 #: Rules with the section that shows their fact, and the command that follows their advice.
-_RULES: tuple[tuple[Callable[[Facts], str], str, Callable[[Facts], str] | None], ...] = (
+_RULES: tuple[tuple[Callable[[Result], str], str, Callable[[Result], str] | None], ...] = (
     (_doubtful_labels, "doubtful_labels", review_command),
     (_small_class, "data", _run),
     (_fine_tuning, "training", _longer),

@@ -1,4 +1,4 @@
-"""A page: one self-contained HTML file, drawn from facts.
+"""A page: one self-contained HTML file, drawn from a result.
 
 The page has no scripts and no external resources, so that it can be mailed, archived and opened
 from disk. Paths and labels are not trusted: the template engine escapes all text, and the content
@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.common import formatting as text
 from imgpipe.components.report.blocks import (
-    Context,
     Picture,
     ResultBlock,
     Section,
@@ -29,6 +28,7 @@ from imgpipe.components.report.blocks import (
 from imgpipe.components.report.pictures import plots
 from imgpipe.components.report.pictures.thumbnails import Thumbnails
 from imgpipe.components.report.sections import SECTIONS
+from imgpipe.components.run_record.result import Result, whole
 
 if TYPE_CHECKING:
     import jinja2
@@ -63,25 +63,25 @@ class Page:
     """What a page shows; `html` draws it.
 
     Attributes:
-        context: What it is built from.
+        result: What it shows.
         present: Its sections with their blocks. The one called "verdict" is the heading.
     """
 
-    context: Context
+    result: Result
     present: Sequence[tuple[Section, Sequence[ResultBlock]]]
 
     @classmethod
-    def of(cls, context: Context, sections: Sequence[Section] | None = None) -> Page:
+    def of(cls, result: Result, sections: Sequence[Section] | None = None) -> Page:
         """Build the sections of a page, those of a run by default."""
         present: list[tuple[Section, Sequence[ResultBlock]]] = []
         for section in sections or SECTIONS:
             try:
-                content = [*section.build(context)]
+                content = [*section.build(result)]
             except Exception as error:  # a section that fails must not prevent the page
                 content = [Sentence(_failure(section, error))]
             if content:
                 present.append((section, content))
-        return cls(context, present)
+        return cls(result, present)
 
     def pictures(self) -> list[Picture]:
         """Return the pictures that the page shows, those last of which there are many."""
@@ -95,7 +95,7 @@ class Page:
             images: Encoded files of the images that are shown, by the keys of the pictures; any
                 bytes are safe.
         """
-        status, sign = STATUS[self.context.state.status]
+        status, sign = STATUS[self.result["status"]]
         environment = _environment()
         thumbnails = Thumbnails(images, self.pictures())
         macros: Any = environment.get_template("blocks.html").make_module(
@@ -115,8 +115,8 @@ class Page:
 
         html = environment.get_template("page.html").render(
             page=self,
-            settings=self.context.facts["settings"],
-            state=self.context.state,
+            result=self.result,
+            log=whole(self.result, self.result["log"]),
             status=status,
             sign=sign,
             drawn=drawn,

@@ -6,7 +6,6 @@ The local runner calls `draw` itself when a run is refused or fails before this 
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -20,15 +19,15 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from imgpipe.components.common import artifacts
 from imgpipe.components.common.storage import records
-from imgpipe.components.report.blocks import Context
+from imgpipe.components.report.commands import next_commands
 from imgpipe.components.report.page import Page
 from imgpipe.components.report.pictures import plots, thumbnails
 from imgpipe.components.report.sections import images
-from imgpipe.components.run_record import collect, run_folder, verdict
+from imgpipe.components.run_record import collect, verdict
 from imgpipe.components.run_record.collect import REPORTED
-from imgpipe.components.run_record.facts import Facts
-from imgpipe.components.run_record.run_folder import FACTS, LOG, PAGE
-from imgpipe.components.run_record.verdict import RunState
+from imgpipe.components.run_record.image_answers import ImageAnswers
+from imgpipe.components.run_record.result import Result, placed, whole
+from imgpipe.components.run_record.run_folder import ANSWERS, PAGE, RESULT
 
 
 def _artifact_type(name: str) -> type[Artifact]:
@@ -49,7 +48,7 @@ class ReportSpec(ComponentSpec):
 
 
 class ReportExecutor(BaseExecutor):
-    """Writes `report.html` and `facts.json`, also to the folder of the run if there is one."""
+    """Writes `report.html` and `result.json`, also to the folder of the run if there is one."""
 
     def Do(
         self,
@@ -61,11 +60,10 @@ class ReportExecutor(BaseExecutor):
         uris = {
             name: artifact_utils.get_single_uri(of_input) for name, of_input in input_dict.items()
         }
-        run_directory = exec_properties["run_directory"]
-        folders = [artifact_utils.get_single_uri(output_dict["report"]), run_directory]
-        log = f"{run_directory}/{LOG}"
-        facts = collect.collect(uris, json.loads(exec_properties["settings"]))
-        draw(facts, uris, folders, verdict.state(facts, log=log if Path(log).is_file() else ""))
+        folder = exec_properties["run_directory"]
+        folders = [artifact_utils.get_single_uri(output_dict["report"]), folder]
+        result, answers = collect.collect(uris, json.loads(exec_properties["settings"]))
+        draw(verdict.ended(result), answers, uris, folders)
 
 
 class Report(BaseComponent):
@@ -88,25 +86,32 @@ class Report(BaseComponent):
         )
 
 
-def draw(facts: Facts, uris: Mapping[str, str], folders: list[str], state: RunState) -> Facts:
-    """Draw the page and write it and the facts to every folder that is not "".
+def draw(
+    result: Result, answers: ImageAnswers | None, uris: Mapping[str, str], folders: list[str]
+) -> Result:
+    """Draw the page and write it and the result to every folder that is not "".
 
     Args:
-        facts: Facts from `run_record.collect.collect`.
+        result: The result with its verdict.
+        answers: The answers to every image, which a review reads.
         uris: Artifact URIs by name.
-        folders: Folders to write to. Timings, date and command are read from the last one.
-        state: How the run ended, as `verdict.state` returns it.
+        folders: Folders to write to. The last one is that of the run, with timings, date, command
+            and log.
 
     Returns:
-        The facts with the identity of the run.
+        The result with what the folder of the run tells.
     """
-    facts = {**facts, "identity": run_folder.read_identity(folders[-1])}
-    page = Page.of(Context(facts, run_folder.read_timings(folders[-1]), state))
+    result = placed(result, folders[-1])
+    result["next"] = next_commands(result)
+    result["report"] = f"{result['folder']}/{PAGE}" if result["folder"] else PAGE
+    page = Page.of(result)
     html = page.html(_images(page, uris))
     for folder in filter(None, folders):
-        records.write_json(f"{folder}/{FACTS}", facts)
+        if answers is not None:
+            records.write_json(f"{folder}/{ANSWERS}", answers)
+        records.write_json(f"{folder}/{RESULT}", result)
         records.write_text(f"{folder}/{PAGE}", html)
-    return facts
+    return result
 
 
 def _images(page: Page, uris: Mapping[str, str]) -> dict[str, bytes]:
@@ -114,13 +119,13 @@ def _images(page: Page, uris: Mapping[str, str]) -> dict[str, bytes]:
 
     They are made small at once, so that memory does not grow with their number.
     """
-    facts = page.context.facts
-    files = _rejected_files(facts)
+    result = page.result
+    files = _rejected_files(result)
     with ThreadPoolExecutor(1) as threads:  # half of the time is spent in TensorFlow
-        explanations = threads.submit(_explanations, facts, uris)
+        explanations = threads.submit(_explanations, result, uris)
         if "examples" in uris:
             shown = {picture.key for picture in page.pictures()}
-            on_map = facts["map"]["images"] if facts["map"] is not None else []
+            on_map = result["map"]["images"] if result["map"] is not None else []
             wanted = shown | {image["image_hash"] for image in on_map}
             for image_hash, data in collect.encoded_images(uris["examples"], wanted):
                 side = thumbnails.SIDE if image_hash in shown else plots.TILE_SOURCE
@@ -128,9 +133,9 @@ def _images(page: Page, uris: Mapping[str, str]) -> dict[str, bytes]:
         return files | explanations.result()
 
 
-def _explanations(facts: Facts, uris: Mapping[str, str]) -> dict[str, bytes]:
+def _explanations(result: Result, uris: Mapping[str, str]) -> dict[str, bytes]:
     """Draw the Grad-CAM of the first mistakes."""
-    mistakes = facts["deciding"]["mistakes"] if facts["deciding"] is not None else []
+    mistakes = result["answers"]["mistakes"] if result["answers"] is not None else []
     explained = [mistake["image_hash"] for mistake in mistakes[: thumbnails.EXPLAINED]]
     if not explained or not {"examples", "model"} <= uris.keys():
         return {}
@@ -141,11 +146,11 @@ def _explanations(facts: Facts, uris: Mapping[str, str]) -> dict[str, bytes]:
     return thumbnails.encoded_cams(folder, originals, explained)
 
 
-def _rejected_files(facts: Facts) -> dict[str, bytes]:
+def _rejected_files(result: Result) -> dict[str, bytes]:
     """Read the rejected files that the page shows from the quarantine, by image hash."""
     files: dict[str, bytes] = {}
-    for reject in images.shown(facts["rejected"]):
-        path = f"{facts['quarantine']}/{reject['stored']}"
+    for reject in images.shown(result["rejected"]):
+        path = f"{whole(result, result['quarantine'])}/{reject['stored']}"
         if reject["stored"] and tf.io.gfile.exists(path):
             with tf.io.gfile.GFile(path, "rb") as file:
                 files[reject["image_hash"]] = thumbnails.shrunk(file.read())

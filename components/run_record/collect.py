@@ -1,6 +1,6 @@
-"""The facts of a run, read from its artifacts.
+"""The result of a run, read from its artifacts.
 
-Any artifact may be missing. A part from a new artifact needs a field of `Facts` and a row in
+Any artifact may be missing. A part from a new artifact needs a field of `Result` and a row in
 `REPORTED`, which graph and component share.
 """
 
@@ -24,15 +24,15 @@ from imgpipe.components.image_filter import image_table, quarantine
 from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.model_pusher.settings import PUSH_FILE
 from imgpipe.components.run_record.doubtful_labels import ComparedLabels, compared_labels
-from imgpipe.components.run_record.facts import Facts, ShownSettings, empty, folds_of
-from imgpipe.components.run_record.image_answers import image_answers
+from imgpipe.components.run_record.image_answers import ImageAnswers, image_answers
 from imgpipe.components.run_record.metrics import (
     AnsweredBy,
-    deciding_answers,
+    judged_answers,
     metrics,
     sample,
     slices,
 )
+from imgpipe.components.run_record.result import Result, folds_of, new
 from imgpipe.components.run_record.shown_images import condensed, distances, galleries, image_map
 from imgpipe.models import names
 from imgpipe.models.features.bank import BANK_FILE, BankRows, read_rows
@@ -50,15 +50,15 @@ class ReportedArtifact:
         output: Key of the component's output.
         type: Name of the artifact type, one of TFX's standard artifacts or of
             `components/common/artifacts.py`.
-        file: JSON file in the artifact that is part of the facts as it is; "" if there is none.
-        fact: Name of the file's content in the facts; "" for the name of the artifact.
+        file: JSON file in the artifact that is part of the result as it is; "" if there is none.
+        part: Name of the file's content in the result; "" for the name of the artifact.
     """
 
     component: str
     output: str
     type: str
     file: str = ""
-    fact: str = ""
+    part: str = ""
 
 
 #: Artifacts by the name that `collect` uses for them.
@@ -89,63 +89,62 @@ REPORTED = {
 }
 
 
-def collect(uris: Mapping[str, str], settings: ShownSettings) -> Facts:
-    """Collect the facts of a run; they can be written as JSON.
+def collect(
+    uris: Mapping[str, str], settings: Mapping[str, Any]
+) -> tuple[Result, ImageAnswers | None]:
+    """Collect the result of a run, and the answers to every image if there is a feature bank.
 
     Args:
         uris: Artifact URIs by the names of `REPORTED`.
         settings: What `pipeline.definition.plan.report_settings` returns.
     """
-    facts = empty(settings)
-    for name, row in REPORTED.items():
-        if row.file:
-            facts[row.fact or name] = _json(uris, name, row.file)  # type: ignore[literal-required]
+    result = new(**settings, **dict(_read_parts(uris)))
     images = None
-    if facts["data"] is not None:
+    if result["data"] is not None:
         images = image_table.read_found(uris["quarantine"])
-        facts["rejected"] = images.rejected
+        result["rejected"] = images.rejected
         groups = images.near_groups()
-        facts["near"] = None if groups is None else condensed(groups, images.radius)
-    facts["quarantine"] = uris.get("quarantine", "")
-    answers = _answers(facts, uris)
-    _add_metrics(facts, answers)
-    if facts["bank"] is not None and facts["bank"]["dim"]:
-        bank = read_rows(uris["bank"], names.SPLITS, len(settings["vocabulary"]), 0)
-        vocabulary = settings["vocabulary"]
-        compared = _compared_labels(facts, bank, answers, images)
+        result["near"] = None if groups is None else condensed(groups, images.radius)
+    result["quarantine"] = uris.get("quarantine", "")
+    answers = _answers(result, uris)
+    every_answer = None
+    _add_metrics(result, answers)
+    if result["bank"] is not None and result["bank"]["dim"]:
+        vocabulary = result["classes"]
+        bank = read_rows(uris["bank"], names.SPLITS, len(vocabulary), 0)
+        compared = _compared_labels(result, bank, answers, images)
         if compared is not None:
-            facts["suspects"] = compared.ranking(uris["bank"], vocabulary)
+            result["suspects"] = compared.ranking(uris["bank"], vocabulary)
         far = distances(bank.first_block(), len(vocabulary))
-        facts["answers"] = image_answers(bank.hashes, far, compared)
+        every_answer = image_answers(bank.hashes, far, compared)
         # The map takes as long as the rest. The limit of one BLAS thread is set here too, because
         # both threads enter and leave it.
         with one_blas_thread(), ThreadPoolExecutor(1) as threads:
             placed = threads.submit(image_map, bank, sample(answers.deciding()))
-            facts["galleries"] = galleries(bank, uris["bank"], vocabulary, far.own)
-            facts["map"] = placed.result()
-    training = facts["training"]
+            result["galleries"] = galleries(bank, uris["bank"], vocabulary, far.own)
+            result["map"] = placed.result()
+    training = result["training"]
     if training is not None:
-        # A search may choose another size.
-        facts["settings"] = {**settings, "image_size": training["image_size"]}
-    return facts
+        result["image_size"] = training["image_size"]  # a search may choose another size
+    return result, every_answer
 
 
-def _json(uris: Mapping[str, str], artifact: str, file: str) -> Any:
-    """Read a file of an artifact; None when the artifact or the file is missing."""
-    path = f"{uris.get(artifact)}/{file}"
-    if not uris.get(artifact) or not tf.io.gfile.exists(path):
-        return None
-    return records.read_json(path)
+def _read_parts(uris: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    """Yield the parts of the result that are files of artifacts, each with its name."""
+    for name, row in REPORTED.items():
+        path = f"{uris.get(name)}/{row.file}"
+        if row.file and name in uris and tf.io.gfile.exists(path):
+            yield row.part or name, records.read_json(path)
 
 
-def _answers(facts: Facts, uris: Mapping[str, str]) -> AnswerTable:
+def _answers(result: Result, uris: Mapping[str, str]) -> AnswerTable:
     """Return the answers by networks that have not seen the images."""
     from tfx.utils import path_utils
 
     learned = None
-    if folds_of(facts) is not None and "model" in uris:
+    if folds_of(result) is not None and "model" in uris:
         learned = OutOfFold.read(path_utils.serving_model_path(uris["model"]))
-    answers = AnswerTable.read(uris.get("predictions"), facts["settings"]["vocabulary"], learned)
+    answers = AnswerTable.read(uris.get("predictions"), result["classes"], learned)
     # The folds do not know the paths of the images that they alone have answered.
     unnamed = np.flatnonzero(answers.paths == "")
     place_of = records.places(uris["bank"], answers.hashes[unnamed]) if len(unnamed) else {}
@@ -154,31 +153,31 @@ def _answers(facts: Facts, uris: Mapping[str, str]) -> AnswerTable:
     return replace(answers, paths=paths)
 
 
-def _add_metrics(facts: Facts, answers: AnswerTable) -> None:
+def _add_metrics(result: Result, answers: AnswerTable) -> None:
     """Add what follows from the answers of the model."""
     deciding = answers.deciding()
     test = answers.of_split(names.TEST)
-    facts["slices"] = slices(answers)
+    result["slices"] = slices(answers)
     if len(deciding):
-        judged_by: AnsweredBy = names.VALIDATION if folds_of(facts) is None else FOLDS
-        threshold = facts["gate"]["threshold"] if facts["gate"] is not None else None
-        facts["deciding"] = deciding_answers(judged_by, threshold, deciding)
+        judged_by: AnsweredBy = names.VALIDATION if folds_of(result) is None else FOLDS
+        threshold = result["gate"]["threshold"] if result["gate"] is not None else None
+        result["answers"] = judged_answers(judged_by, threshold, deciding)
         # The images of validation are among those of the folds, and say nothing by themselves.
-        facts["metrics"][judged_by] = metrics(deciding)
+        result["metrics"][judged_by] = metrics(deciding)
     if len(test):
-        facts["metrics"][names.TEST] = metrics(test)
+        result["metrics"][names.TEST] = metrics(test)
 
 
 def _compared_labels(
-    facts: Facts, bank: BankRows, answers: AnswerTable, images: ImageTable | None
+    result: Result, bank: BankRows, answers: AnswerTable, images: ImageTable | None
 ) -> ComparedLabels | None:
     """Compare the labels of the feature bank with the answers."""
     # A label that a person has accepted or corrected is not doubted again.
     reviewed = images.reviewed if images is not None else []
     settled = {row["image_hash"] for row in reviewed if row["reason"] in ("accept", "relabel")}
-    folds = folds_of(facts)
+    folds = folds_of(result)
     unlearned = [label for label, _ in folds["unlearned"]] if folds is not None else []
-    classes = len(facts["settings"]["vocabulary"])
+    classes = len(result["classes"])
     with one_blas_thread():
         return compared_labels(bank, classes, answers, unlearned, settled)
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from typing_extensions import TypedDict
 
-from imgpipe.components.common.answer_table import DESCRIBED, AnswerTable, Cell, ClassMetrics
+from imgpipe.components.common.answer_table import DESCRIBED, AnswerTable, ClassMetrics
 from imgpipe.components.common.image_record import LabelledImage, NamedImage
 from imgpipe.models import names
 from imgpipe.models.head.calibration import confidence_error, error_by_chance
@@ -136,12 +136,16 @@ class CellImage(NamedImage):
     predicted: Annotated[int, "Index of the predicted class."]
 
 
-class DecidingAnswers(SplitMetrics):
-    """The answers that decide, with their metrics."""
+class JudgedAnswers(TypedDict):
+    """The answers that decide; their figures are in the metrics."""
 
     judged_by: Annotated[AnsweredBy, "Whose answers they are."]
     threshold: Annotated[float | None, "Accuracy that is asked for; null if none is."]
-    confusion: Annotated[list[Cell], "Cells of the confusion matrix that are not 0."]
+    confusion: Annotated[
+        list[list[int]],
+        "Index of the label, index of the predicted class, and number of images, for each pair "
+        "that occurs.",
+    ]
     matrix: Annotated[list[int], "Indices of the classes of the matrix, in ascending order."]
     images: Annotated[list[CellImage], "The first images of each of its cells, the surest first."]
     mistakes: Annotated[list[Mistake], "The most confident mistakes."]
@@ -186,9 +190,9 @@ def mistakes(table: AnswerTable) -> list[Mistake]:
     ]
 
 
-def deciding_answers(
+def judged_answers(
     judged_by: AnsweredBy, threshold: float | None, table: AnswerTable
-) -> DecidingAnswers:
+) -> JudgedAnswers:
     """Return the answers that decide, as they are written as JSON.
 
     Args:
@@ -196,10 +200,9 @@ def deciding_answers(
         threshold: Accuracy that is asked for; None if none is.
         table: The answers.
     """
-    confusion = table.confusion()
+    confusion = [list(cell) for cell in table.confusion()]
     matrix = most_confused(confusion, len(table.vocabulary))
     return {
-        **metrics(table),
         "judged_by": judged_by,
         "threshold": threshold,
         "confusion": confusion,
@@ -237,7 +240,7 @@ def _cell_images(table: AnswerTable, matrix: Sequence[int]) -> list[CellImage]:
     return [image for _, of_cell in sorted(images.items()) for image in of_cell]
 
 
-def most_confused(confusion: Sequence[Cell], classes: int) -> list[int]:
+def most_confused(confusion: Sequence[Sequence[int]], classes: int) -> list[int]:
     """Return the classes of the matrix: all of a few, or those of the most frequent mistakes."""
     if classes <= MATRIX:
         return list(range(classes))
@@ -248,7 +251,7 @@ def most_confused(confusion: Sequence[Cell], classes: int) -> list[int]:
     return sorted(chosen)
 
 
-def confused_pairs(confusion: Iterable[Cell]) -> Counter[tuple[int, int]]:
+def confused_pairs(confusion: Iterable[Sequence[int]]) -> Counter[tuple[int, int]]:
     """Count the mistakes by the two classes that were taken for each other."""
     wrong: Counter[tuple[int, int]] = Counter()
     for label, predicted, count in confusion:

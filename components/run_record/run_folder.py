@@ -21,8 +21,8 @@ TIMINGS: Final = "timings.json"  # the local runner updates it during the run
 IDENTITY: Final = "identity.json"  # when and how the run was started
 LOG: Final = "run.log"
 PAGE: Final = "report.html"
-FACTS: Final = "facts.json"
-SUMMARY: Final = "summary.json"
+RESULT: Final = "result.json"
+ANSWERS: Final = "answers.json"  # to every image, for a review
 ARTIFACTS: Final = "artifacts.json"  # where each output of a component is
 
 
@@ -34,10 +34,14 @@ class Timings(TypedDict):
     components: Annotated[dict[str, float], "Components by name."]
 
 
-def read_timings(folder: str) -> Timings | None:
-    """Read the timings of a run; None where the local runner has written none."""
+#: Timings where they are not known.
+UNTIMED: Final[Timings] = {"total_s": 0.0, "import_s": 0.0, "components": {}}
+
+
+def read_timings(folder: str) -> Timings:
+    """Read the timings of a run; `UNTIMED` where the local runner has written none."""
     # A page without timings is better than none.
-    return cast(Timings, json_object.read_or_empty(Path(folder) / TIMINGS)) or None
+    return cast(Timings, json_object.read_or_empty(Path(folder) / TIMINGS)) or UNTIMED
 
 
 #: Distributions whose versions can change a model or its evaluation.
@@ -50,10 +54,9 @@ _PACKAGES = (
 class Identity(TypedDict):
     """When and how a run was started, and the packages that it used."""
 
-    date: str  # local time with its offset from UTC
-    command: str  # "" if it is not known
-    folder: str  # of the run on this machine; "" if there is none
-    packages: dict[str, str]  # versions by name
+    date: Annotated[str, "Local time with its offset from UTC."]
+    command: Annotated[str, "The command line; empty if it is not known."]
+    packages: Annotated[dict[str, str], "Versions by the name of the package."]
 
 
 def note_start(folder: Path, arguments: Sequence[str]) -> None:
@@ -75,7 +78,6 @@ def read_identity(folder: str) -> Identity:
     return {
         "date": str(noted.get("date", _now())),
         "command": str(noted.get("command", "")),
-        "folder": folder,
         "packages": packages(),
     }
 

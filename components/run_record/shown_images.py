@@ -32,10 +32,10 @@ MEMBERS = 4
 class ShownNearDuplicates(TypedDict):
     """The groups of near-duplicates, condensed to what the page shows."""
 
-    groups: int
-    images: int  # in all groups
-    radius: int  # largest number of differing bits between near-duplicates
-    rows: list[NearGroup]
+    groups: Annotated[int, "Number of groups."]
+    images: Annotated[int, "Number of images in all groups."]
+    radius: Annotated[int, "Largest number of differing bits between near-duplicates."]
+    rows: Annotated[list[NearGroup], "The first groups, with their first images."]
 
 
 def condensed(groups: Iterable[NearGroup], radius: int) -> ShownNearDuplicates:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import interval_text, join_names, plural
 from imgpipe.components.image_filter.data_summary import DIVIDED_FAMILIES
 from imgpipe.components.image_filter.findings import joined, not_used, titles
-from imgpipe.components.run_record.facts import folds_of
+from imgpipe.components.run_record.result import folds_of, judged
 from imgpipe.components.run_record.run_folder import step_name
 from imgpipe.models import names
 from imgpipe.models.features.folds import FEW_IMAGES, FOLDS
@@ -19,47 +18,47 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from imgpipe.components.image_evaluator.decision import Decision, Ruling
-    from imgpipe.components.run_record.facts import Facts
     from imgpipe.components.run_record.metrics import SplitMetrics
+    from imgpipe.components.run_record.result import Result, Status
 
 
 _NAMED = 4  # classes that a finding names
 
 
-def all_findings(facts: Facts) -> list[Finding]:
+def all_findings(result: Result) -> list[Finding]:
     """Return the findings about the images, and those about the result; see `run_findings`."""
-    data = facts["data"]
-    return joined(data["findings"] if data is not None else (), run_findings(facts))
+    data = result["data"]
+    return joined(data["findings"] if data is not None else (), run_findings(result))
 
 
-def run_findings(facts: Facts) -> list[Finding]:
+def run_findings(result: Result) -> list[Finding]:
     """Return the findings about the result of a run.
 
     Args:
-        facts: Facts from `imgpipe.components.run_record.collect.collect`.
+        result: Result from `imgpipe.components.run_record.collect.collect`.
     """
     return [
-        *_few_images(facts),
-        *_unlearned(facts),
-        *_never_right(facts),
-        *_test_below(facts),
-        *_divided_families(facts),
-        *_tells_no_unlike(facts),
-        *_bank(facts),
+        *_few_images(result),
+        *_unlearned(result),
+        *_never_right(result),
+        *_test_below(result),
+        *_divided_families(result),
+        *_tells_no_unlike(result),
+        *_bank(result),
     ]
 
 
-def _few_images(facts: Facts) -> Iterator[Finding]:
+def _few_images(result: Result) -> Iterator[Finding]:
     """Say how much one image of a small validation split changes the accuracy."""
-    gate: Decision | None = facts["gate"]
+    gate: Decision | None = result["gate"]
     count = gate["decided_by"]["count"] if gate is not None else 0
-    if not 0 < count < FEW_IMAGES or folds_of(facts) is not None:
+    if not 0 < count < FEW_IMAGES or folds_of(result) is not None:
         return
-    training = facts["training"]
+    training = result["training"]
     # Folds evaluate solved heads, and automatic ones lack independent images.
     solved = training is not None and training["solution"] and not training["fine_tune"]
     remedies = ["add images, or give more of them to validation with split.validation"]
-    if solved and not facts["settings"]["cross_validate"]:
+    if solved and not result["cross_validate"]:
         remedies = [
             f"set evaluate.cross_validate = {FOLDS}, which evaluates on all images of train and "
             "validation instead and takes a few seconds"
@@ -73,12 +72,12 @@ def _few_images(facts: Facts) -> Iterator[Finding]:
     )
 
 
-def _unlearned(facts: Facts) -> Iterator[Finding]:
+def _unlearned(result: Result) -> Iterator[Finding]:
     """Name the classes of which all images are in one fold, so that none of them can be right."""
-    folds = folds_of(facts)
+    folds = folds_of(result)
     if folds is None or not folds["unlearned"]:
         return
-    classes = facts["settings"]["vocabulary"]
+    classes = result["classes"]
     named = join_names([classes[label] for label, _ in folds["unlearned"]], _NAMED)
     images = sum(count for _, count in folds["unlearned"])
     yield make_finding(
@@ -93,17 +92,17 @@ def _unlearned(facts: Facts) -> Iterator[Finding]:
     )
 
 
-def _never_right(facts: Facts) -> Iterator[Finding]:
+def _never_right(result: Result) -> Iterator[Finding]:
     """Name the classes of which no image was right, where the gate did not refuse the model."""
-    gate: Decision | None = facts["gate"]
-    deciding = facts["deciding"]
-    if gate is None or deciding is None or "class_recall" in gate["failed"]:
+    gate: Decision | None = result["gate"]
+    figures = judged(result)
+    if gate is None or figures is None or "class_recall" in gate["failed"]:
         return
-    folds = folds_of(facts)
+    folds = folds_of(result)
     unlearned = {label for label, _ in folds["unlearned"]} if folds is not None else set()
     never = {
         name: answers["count"]
-        for label, (name, answers) in enumerate(deciding["per_class"].items())
+        for label, (name, answers) in enumerate(figures["per_class"].items())
         if answers["count"] and not answers["correct"] and label not in unlearned
     }
     if not never:
@@ -122,10 +121,10 @@ def _never_right(facts: Facts) -> Iterator[Finding]:
     )
 
 
-def _test_below(facts: Facts) -> Iterator[Finding]:
+def _test_below(result: Result) -> Iterator[Finding]:
     """Say that the test accuracy is surely below the accuracy that decided."""
-    gate: Decision | None = facts["gate"]
-    test = facts["metrics"].get(names.TEST)
+    gate: Decision | None = result["gate"]
+    test = result["metrics"].get(names.TEST)
     if gate is None or test is None or test["accuracy"] is None:
         return
     decided = gate["decided_by"]
@@ -142,9 +141,9 @@ def _test_below(facts: Facts) -> Iterator[Finding]:
     )
 
 
-def _divided_families(facts: Facts) -> Iterator[Finding]:
+def _divided_families(result: Result) -> Iterator[Finding]:
     """Say in the verdict which accuracy to believe if the source's splits divide families."""
-    for split, summary in facts["metrics"].items():
+    for split, summary in result["metrics"].items():
         unseen = summary["unseen"]
         if unseen is None:
             continue
@@ -162,94 +161,74 @@ def _divided_families(facts: Facts) -> Iterator[Finding]:
         yield make_finding(DIVIDED_FAMILIES, "", title=title, decides=True)
 
 
-def _bank(facts: Facts) -> Iterator[Finding]:
+def _bank(result: Result) -> Iterator[Finding]:
     """Say that the feature bank holds less than was asked for."""
-    bank = facts["bank"]
+    bank = result["bank"]
     if bank is not None and "bank.budget" in bank["note"]:
         yield make_finding("bank", bank["note"])
 
 
-def _tells_no_unlike(facts: Facts) -> Iterator[Finding]:
+def _tells_no_unlike(result: Result) -> Iterator[Finding]:
     """Say that the model answers for any image as if it were of one of its classes."""
-    training = facts["training"]
+    training = result["training"]
     if training is not None and not training["tells_unlike"]:
         sentence = "the model learned from too few images to mark those that are unlike all of them"
         ways = ["add images: from ten of each class on, it can"]
         yield make_finding("tells_no_unlike", sentence, ways)
 
 
-@dataclass(frozen=True)
-class RunState:
-    """How a run ended.
-
-    Attributes:
-        status: A key of `page.STATUS`.
-        verdict: The sentence at the top of the page.
-        error: Why the run stopped; "" if it did not.
-        log: Path of the run's log.
-        failed: The step that stopped the run, as the display shows it; "" if none did.
-    """
-
-    status: str
-    verdict: str
-    error: str = ""
-    log: str = ""
-    failed: str = ""
-
-
-def state(
-    facts: Facts,
-    error: str = "",
-    failed: str = "",
-    log: str = "",
-    interrupted: bool = False,
-) -> RunState:
-    """Return the status and the verdict of a run.
+def ended(result: Result, error: str = "", failed: str = "", interrupted: bool = False) -> Result:
+    """Return a result with its status, its verdict and the findings about it.
 
     Args:
-        facts: Facts from `imgpipe.components.run_record.collect.collect`.
+        result: Result from `run_record.collect.collect`.
         error: Why the run stopped, "" when it did not.
         failed: The component that stopped the run.
-        log: Path of the log of the run.
         interrupted: Whether a person or the system stopped the run, which is not a failure.
     """
-    gate = facts["data_gate"]
+    gate = result["data_gate"]
+    status: Status = "failed"  # DataGate, too, may fail with an error before it decides
+    text = f"failed in {step_name(failed) or 'start-up'}: {error}"
     if interrupted:
         status = "interrupted"
         text = error
     elif not error:
-        status = "blessed" if is_blessed(facts) else "not_blessed"
-        status = "not_published" if _unpublished(facts) else status
-        text = sentence(facts)
+        status = "blessed" if is_blessed(result) else "not_blessed"
+        status = "not_published" if _unpublished(result) else status
+        text = sentence(result)
     elif failed == "DataGate" and gate is not None and not gate["blessed"]:
         status = "refused"
         text = error
-    else:  # DataGate, too, may fail with an error before it decides
-        status = "failed"
-        text = f"failed in {step_name(failed) or 'start-up'}: {error}"
-    return RunState(status, text, error, log, step_name(failed) if error else "")
+    return {
+        **result,
+        "status": status,
+        "verdict": text,
+        "error": error,
+        "failed": step_name(failed) if error else "",
+        "findings": run_findings(result),
+    }
 
 
-def is_blessed(facts: Facts) -> bool:
+def is_blessed(result: Result) -> bool:
     """Return whether ImageEvaluator has blessed the model; see `image_evaluator.rules`."""
-    return facts["gate"] is not None and facts["gate"]["blessed"]
+    return result["gate"] is not None and result["gate"]["blessed"]
 
 
-def sentence(facts: Facts) -> str:
+def sentence(result: Result) -> str:
     """Return the verdict with the accuracy, the reasons and the number of changed labels."""
-    gate = facts["gate"]
+    gate = result["gate"]
     if gate is None:
         return "not blessed: the model was not evaluated"
     reached = f"{gate['figures']} reaches the threshold {gate['threshold']:g}"
-    unpublished = _unpublished(facts)
+    unpublished = _unpublished(result)
     if unpublished:
         text = f"not published: {unpublished}; its {reached}"
     elif gate["blessed"]:
-        text = f"blessed{_by_few(gate)}{_for_what(facts)}: {reached}"
+        text = f"blessed{_by_few(gate)}{_for_what(result)}: {reached}"
     else:
-        text = f"not blessed: {gate['figures']}{_reasons(gate)}{_published_before(facts)}"
-    text += _time_decided(facts)
-    used = [finding for finding in all_findings(facts) if finding["fate"] != "not_used"]
+        text = f"not blessed: {gate['figures']}{_reasons(gate)}{_published_before(result)}"
+    text += _time_decided(result)
+    used = [finding for finding in all_findings(result) if finding["fate"] != "not_used"]
     return "; ".join([text, *titles(used)])
 
 
@@ -259,9 +238,9 @@ def _by_few(gate: Decision) -> str:
     return "" if is_sure else " by few images, of which chance may be a part"
 
 
-def _for_what(facts: Facts) -> str:
+def _for_what(result: Result) -> str:
     """Say what the model does not stand for, where much of the source was not used."""
-    unused = not_used(all_findings(facts), decides=True)
+    unused = not_used(all_findings(result), decides=True)
     return f" for the images that were used (not used: {unused})" if unused else ""
 
 
@@ -297,31 +276,29 @@ def test_line(metrics: Mapping[str, SplitMetrics]) -> str:
     return f"{test['accuracy']:.3f} ({of}); it decided nothing"
 
 
-def _published_before(facts: Facts) -> str:
+def _published_before(result: Result) -> str:
     """Say that a version that was published before is still served."""
-    version = facts["baseline"]["version"] if facts["baseline"] is not None else 0
+    version = result["baseline"]["version"] if result["baseline"] is not None else 0
     return f"; version {version} stays published" if version else ""
 
 
-def _time_decided(facts: Facts) -> str:
+def _time_decided(result: Result) -> str:
     """Say that minutes which a person gave have decided which network was trained."""
-    training = facts["training"]
+    training = result["training"]
     ended = training["search_ended"] if training is not None else None
     if ended is None or ended["reason"] != "minutes":
         return ""
     return "; the minutes that were given for the search have decided what was trained"
 
 
-def _unpublished(facts: Facts) -> str:
+def _unpublished(result: Result) -> str:
     """Say why a blessed model was not published; "" if it was, or is not blessed."""
-    push = facts["push"]
-    if push is None:
-        return ""
+    push = result["push"]
     if "rollback" in push["refused_by"]:
         version = f"version {push['withdrawn']}" if push["withdrawn"] else "an earlier version"
         return f"a rollback has withdrawn this model, which is that of {version}"
     if "other_version" in push["refused_by"]:
-        compared = facts["baseline"]["version"] if facts["baseline"] is not None else 0
+        compared = result["baseline"]["version"] if result["baseline"] is not None else 0
         if compared:
             return f"version {compared}, which it was compared with, is no longer the served one"
         return "another version was published meanwhile"

@@ -12,8 +12,8 @@ from imgpipe.models.errors import DataRefused
 from imgpipe.pipeline.command_line import options, output_files
 
 if TYPE_CHECKING:
-    from imgpipe.components.report.blocks import ResultBlock
-    from imgpipe.pipeline.data_check import CheckedSource
+    from imgpipe.components.report.blocks import ResultBlock, SpanLook
+    from imgpipe.components.run_record.result import Result
 
 app = typer.Typer()
 
@@ -48,27 +48,37 @@ def check(
     if html_file is not None:
         with consoles.counted(to_stderr) as display, display.step("reading images for the page"):
             output_files.write(html_file, examined.html(), "--html ")
-    show_result(_blocks(examined, html_file), examined.summary(), json_file)
+    result = examined.result()
+    show_result(_blocks(result, html_file), result, json_file)
     if examined.refused:
         raise typer.Exit(DataRefused.exit_code)
 
 
-def _blocks(examined: CheckedSource, page: Path | None) -> Iterator[ResultBlock]:
+def _blocks(result: Result, page: Path | None) -> Iterator[ResultBlock]:
     """Yield the findings, the kept images of each class, the verdict, and how to see the images."""
-    from imgpipe.components.report.blocks import Figures, Heading, Listed, Sentence, Span
+    from imgpipe.components.report.blocks import (
+        Figures,
+        Heading,
+        Listed,
+        Sentence,
+        Span,
+        data_reasons,
+    )
     from imgpipe.components.report.sections.images import class_counts
     from imgpipe.pipeline.command_line import printing
 
-    data = examined.data
+    data, files = result["data"], result["files"]
+    if data is None or files is None:
+        return
     yield printing.listed(data["findings"])
     yield Sentence("")
-    yield from class_counts(data, examined.scan.vocabulary)
+    yield from class_counts(data, result["classes"])
     yield printing.notes(data["findings"])
     yield printing.deciding(data["findings"])
-    yield Heading(Span(examined.verdict, "warn" if examined.refused else "good"))
-    yield Listed(examined.reasons())
-    images = examined.images
+    look: SpanLook = "warn" if result["status"] == "refused" else "good"
+    yield Heading(Span(result["verdict"], look))
+    yield Listed(data_reasons(result))
     if page is not None:
         yield Figures([("page", str(page))])
-    elif images.rejected or images.repaired or images.warned:
+    elif result["rejected"] or files["repaired"] or files["warned"]:
         yield Listed(["to see these images, add: --html check.html"])

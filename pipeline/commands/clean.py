@@ -15,7 +15,7 @@ from imgpipe.pipeline.command_line.terminal import new_console, say
 app = typer.Typer()
 
 _KEPT = (
-    "Versions, reports and summaries are kept. The predictions of these runs, which "
+    "Versions, reports and results are kept. The predictions of these runs, which "
     "`imgpipe compare` needs for single images, and the files in their quarantine are not."
 )
 _EXAMPLES = """Examples:\n

@@ -55,7 +55,7 @@ def demo(
         if outcome.exit_code == 0:
             _ask(console, config)
         own = Figures([(_YOUR_OWN, Command("imgpipe check PHOTOS"))])
-        print_blocks(console, [shown(outcome.summary["next"]), own])
+        print_blocks(console, [shown(outcome.next), own])
     raise typer.Exit(outcome.exit_code)
 
 

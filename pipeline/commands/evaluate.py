@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,7 @@ from imgpipe.pipeline.command_line import options, output_files
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock
-    from imgpipe.pipeline.published.evaluation_summary import EvaluationSummary
+    from imgpipe.pipeline.results import Evaluation
 
 app = typer.Typer()
 
@@ -59,33 +59,33 @@ def command(
     if html_file is not None:
         with consoles.counted(to_stderr) as display, display.step("explaining mistakes"):
             output_files.write(html_file, evaluation.html, "--html ")
-    summary = cast("EvaluationSummary", evaluation.summary)
-    show_result(_blocks(summary, html_file), summary, json_file)
-    if not summary["passed"]:
+    show_result(_blocks(evaluation, html_file), evaluation.result, json_file)
+    if not evaluation.passed:
         raise typer.Exit(_BELOW)
 
 
-def _blocks(summary: EvaluationSummary, page: Path | None) -> Iterator[ResultBlock]:
+def _blocks(evaluation: Evaluation, page: Path | None) -> Iterator[ResultBlock]:
     """Yield the verdict, the figures, the findings, and where the model is wrong."""
     from imgpipe.components.report.blocks import Figures, Heading, Span, Table
     from imgpipe.components.report.sections.accuracy import class_figures
     from imgpipe.pipeline.command_line import printing
 
-    yield Heading(Span(summary["verdict"], "good" if summary["passed"] else "warn"))
-    figures = [("model", summary["model"])]
-    if summary["loss"] is not None:
-        calibration = f"expected calibration error {summary['ece']:.3f}"
-        by_chance = f"{summary['ece_by_chance']:.3f} by chance on this number of images"
-        metrics = f"log loss {summary['loss']:.3f}, {calibration} ({by_chance})"
-        figures.append(("metrics", metrics))
+    result = evaluation.result
+    measured = evaluation.metrics["evaluation"]
+    yield Heading(Span(evaluation.verdict, "good" if evaluation.passed else "warn"))
+    figures = [("model", result["evaluation"]["model"])] if result["evaluation"] else []
+    calibration = f"expected calibration error {measured['ece']:.3f}"
+    by_chance = f"{measured['ece_by_chance']:.3f} by chance on this number of images"
+    figures.append(("metrics", f"log loss {measured['loss']:.3f}, {calibration} ({by_chance})"))
     yield Figures(figures)
-    yield printing.notes(summary["findings"])
-    yield class_figures("the evaluated images", summary["per_class"])
-    wrong = [cell for cell in summary["confusion"] if cell["label"] != cell["predicted"]]
-    wrong.sort(key=lambda cell: -cell["count"])
+    yield printing.notes(result["findings"])
+    yield class_figures("the evaluated images", measured["per_class"])
+    classes = result["classes"]
+    cells = result["answers"]["confusion"] if result["answers"] is not None else []
+    wrong = sorted((cell for cell in cells if cell[0] != cell[1]), key=lambda cell: -cell[2])
     rows = [
-        (f"{cell['label']} predicted as {cell['predicted']}", cell["count"])
-        for cell in wrong[:_CONFUSIONS]
+        (f"{classes[label]} predicted as {classes[predicted]}", count)
+        for label, predicted, count in wrong[:_CONFUSIONS]
     ]
     if rows:
         yield Table("Confusions", ("most frequent confusions", "images"), rows)

@@ -123,12 +123,11 @@ def _leading_to(address: str, folder: Path) -> Iterator[str]:
 
 
 def run_to_review(path: Path) -> PastRun:
-    """Find the run to review: of an output folder, the newest run that wrote its facts."""
-    from imgpipe.components.run_record.run_folder import FACTS
+    """Find the run to review: of an output folder, the newest run that judged its images."""
     from imgpipe.pipeline.output import lookup
 
     reached = "has come far enough to be reviewed"
-    return lookup.run(path, lambda run: (run.folder / FACTS).is_file(), reached)
+    return lookup.run(path, lambda run: run.result["data"] is not None, reached)
 
 
 def prepare(run: PastRun, to: Path | None, show: str = "") -> Review:
@@ -156,7 +155,7 @@ def prepare(run: PastRun, to: Path | None, show: str = "") -> Review:
     named = ["--set", f"judge.overrides={file}"] if to or config.judge.overrides else []
     return Review(
         run.name,
-        run_command(str(run.folder), [*run.moved, *named]),
+        run_command(run.result, [*run.moved, *named]),
         decisions.Decisions(reviewed, file),
         Images(source.opened(config.data, config.places.judge), reviewed.by_hash),
         secrets.token_urlsafe(16),  # 128 random bits

@@ -81,8 +81,7 @@ def command(
     for note in given_settings.without_effect(built):
         say(output_files.console_beside(json_file), f"note: {note}")
     outcome = execute(built, start, json_file == output_files.STANDARD_OUTPUT, accept)
-    summary = outcome.summary
-    show_result([*blocks(outcome, built.run), shown(summary["next"])], summary, json_file)
+    show_result([*blocks(outcome, built.run), shown(outcome.next)], outcome.result, json_file)
     raise typer.Exit(outcome.exit_code)
 
 
@@ -91,28 +90,28 @@ def blocks(outcome: Run, settings: RunSettings) -> Iterator[ResultBlock]:
     from imgpipe.components.image_filter.findings import joined
     from imgpipe.components.report import blocks as show
     from imgpipe.components.run_record import verdict
-    from imgpipe.components.run_record.run_folder import SUMMARY
+    from imgpipe.components.run_record.run_folder import LOG, RESULT
     from imgpipe.pipeline.command_line import printing
 
-    summary = outcome.summary
-    about_images = summary["data"]["findings"] if summary["data"] is not None else ()
-    findings = joined(about_images, summary["findings"])
+    result = outcome.result
+    about_images = result["data"]["findings"] if result["data"] is not None else ()
+    findings = joined(about_images, result["findings"])
     yield printing.deciding(findings)
     if outcome.repeated:
         yield show.Sentence(f"nothing has changed since the run {outcome.folder.name}")
-    headline, *more = verdict.headline(outcome.verdict, summary["gate"]).splitlines() or [""]
+    headline, *more = verdict.headline(outcome.verdict, result["gate"]).splitlines() or [""]
     look = _LOOKS.get(outcome.exit_code, "bad")
     yield show.Heading(show.Span(headline, look))
     for line in more:
         yield show.Sentence(show.Span(line, look), "sentence")
     yield show.Figures([*_figures(outcome)])
     yield printing.notes(findings)
-    files = {"report": summary["report"] or "", "summary": str(outcome.folder / SUMMARY)}
+    files = {"report": str(outcome.report or ""), "result": str(outcome.folder / RESULT)}
     if outcome.freed and len([*outcome.folder.parent.iterdir()]) > 1:  # not in a first run
         size = f"{outcome.freed / 1e6:,.1f} MB of files"
         files["removed"] = f"{size} that no later run reads (run.keep = {settings.keep})"
     if outcome.exit_code:
-        files["log"] = summary["log"]
+        files["log"] = str(outcome.folder / LOG)
     yield show.Figures([(name, text) for name, text in files.items() if text])
 
 
@@ -122,23 +121,23 @@ def _figures(outcome: Run) -> Iterator[NamedText]:
     from imgpipe.components.report.pictures.plots import photographs_to_add
     from imgpipe.components.run_record import verdict
 
-    summary = outcome.summary
-    gate = summary["gate"]
+    result = outcome.result
+    gate = result["gate"]
     for ruling in verdict.rulings(gate) if gate is not None else []:
         heading = Span("failed", "strong") if ruling["reason"] else "passed"
         yield heading, ruling["reason"] or ruling["text"]
-    test = verdict.test_line(summary["metrics"])
+    test = verdict.test_line(result["metrics"])
     if test:
         yield "test", test
-    yield "data", _data(summary["data"])
+    yield "data", _data(result["data"])
     if outcome.model is not None:
-        state = summary["push"]["status"].replace("pushed", "published")
+        state = result["push"]["status"].replace("pushed", "published")
         yield "model", f"{outcome.model} ({state})"
-    yield from _training(summary["training"])
-    data = summary["data"]
+    yield from _training(result["training"])
+    data = result["data"]
     if data is not None and gate is not None:
         classes = sum(map(bool, data["by_split"]["train"].values()))
-        more = photographs_to_add(summary["training"], gate, data["kept"], classes)
+        more = photographs_to_add(result["training"], gate, data["kept"], classes)
         if more:
             yield "images", more
 

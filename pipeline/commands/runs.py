@@ -55,14 +55,15 @@ def _blocks(listed: RunList, total: int) -> Iterator[ResultBlock]:
     from imgpipe.components.common.formatting import plural
     from imgpipe.components.report.blocks import Command, Figures, Sentence, Table
     from imgpipe.components.report.commands import shown
+    from imgpipe.components.run_record.run_folder import RESULT
 
     runs = listed["runs"]
     columns = ("started", "verdict", "accuracy", "images", "version", "time")
     yield Table("Runs", columns, [_cells(run, listed["withdrawn"]) for run in runs])
     for run in runs:
         if run["status"] == "damaged":
-            file = f"{run['folder']}/summary.json"
-            yield Sentence(f"  {run['started']}: its summary cannot be read: {file}", "muted")
+            file = f"{run['folder']}/{RESULT}"
+            yield Sentence(f"  {run['started']}: its result cannot be read: {file}", "muted")
     counted = plural(total, "run") if len(runs) == total else f"{len(runs)} of {total:,} runs"
     yield Sentence(f"{counted} in {listed['out']}")
     newest = listed["newest_version"]

@@ -48,7 +48,6 @@ from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.components.model_pusher.settings import PusherPlan
-from imgpipe.components.run_record.facts import ShownSettings
 from imgpipe.models.features.extractor import describe, weights_key
 from imgpipe.models.files import source_code
 from imgpipe.pipeline.configuration import config as configs
@@ -271,8 +270,8 @@ def _training(config: Config, vocabulary: tuple[str, ...], code: str) -> str:
 
 def report_settings(
     config: Config, vocabulary: Sequence[str] = (), fingerprint: str = ""
-) -> ShownSettings:
-    """Select the settings that the report shows.
+) -> dict[str, object]:
+    """Select the settings that the result of a run has, by its names for them.
 
     Args:
         config: The validated configuration.
@@ -282,7 +281,7 @@ def report_settings(
     return {
         "name": config.run.name,
         "source": config.data.source,
-        "vocabulary": list(vocabulary),
+        "classes": list(vocabulary),
         "cross_validate": config.folds,
         "backbone": config.model.network,
         "image_size": config.settings.size,

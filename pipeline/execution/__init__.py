@@ -1,1 +1,1 @@
-"""One run on this machine, from the scan of the images to the summary."""
+"""One run on this machine, from the scan of the images to the result."""

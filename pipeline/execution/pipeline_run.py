@@ -1,6 +1,6 @@
 """Executes one run on this machine, from the scan of the source to the report.
 
-The run leaves timings, artifacts, report and summary in its folder, also after an error. TensorFlow
+The run leaves timings, artifacts, report and result in its folder, also after an error. TensorFlow
 and TFX are imported inside of functions, while a thread hashes the images.
 
 A run that has ended with a model leaves `plan.outcome_key`, too. If the next run has the same
@@ -18,16 +18,18 @@ import traceback
 from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from imgpipe.components.common.beam import worker_start
 from imgpipe.components.common.storage import integrity, manifest
 from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.model_pusher.push import Push
+from imgpipe.components.report.commands import next_commands
+from imgpipe.components.run_record import result as results
 from imgpipe.components.run_record import run_folder, verdict
-from imgpipe.components.run_record.facts import Facts, empty
-from imgpipe.components.run_record.run_folder import Timings
-from imgpipe.components.run_record.verdict import RunState
+from imgpipe.components.run_record.result import Result
+from imgpipe.components.run_record.run_folder import UNTIMED, Timings
+from imgpipe.models.features.bank import BankFacts
 from imgpipe.models.files import json_object
 from imgpipe.models.files.regular_files import sha256
 from imgpipe.models.finding import make_finding
@@ -43,7 +45,6 @@ from imgpipe.pipeline.execution import failures
 from imgpipe.pipeline.output import metadata_file, past_run
 from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.pipeline.output.past_run import ARTIFACT_ROOT, PastRun
-from imgpipe.pipeline.output.run_summary import RunSummary, summarise
 from imgpipe.pipeline.results import Run
 
 if TYPE_CHECKING:
@@ -216,37 +217,44 @@ class WorkingRun:
 
     # --- the end -------------------------------------------------------------------------------
     def _close(self, error: BaseException | None) -> Run:
-        """Write report and summary of the run that this error ended, if any; return the outcome."""
+        """Write report and result of the run that this error ended, if any; return the outcome."""
         # Without a plan, the classes are not known.
         plan = self.plan
         settings = json.loads(plan.report) if plan else plans.report_settings(self._config)
-        facts = empty(settings)
-        page = None
-        unwritten = ""
+        run = past_run.read(self._directory)
+        # Whether the component Report has drawn the page.
+        is_drawn = error is None and run.report is not None
+        result = run.result if is_drawn else self._ended(results.new(**settings), error)
+        unwritten = []
         try:
             json_object.write(self._directory / run_folder.TIMINGS, self._timings())
             # Drawing the page needs the libraries whose loading was interrupted.
-            if not isinstance(error, failures.Interrupted) or self._display.failed_step != _LOADING:
+            is_loaded = not isinstance(error, failures.Interrupted) or (
+                self._display.failed_step != _LOADING
+            )
+            if is_loaded and not is_drawn:
                 from imgpipe.components.report import report
                 from imgpipe.components.run_record.collect import collect
 
-                run = past_run.read(self._directory)
-                # Facts of the page that the component Report has drawn, if it has.
-                drawn = run.facts if error is None and run.report is not None else None
                 uris = self._uris()
-                facts = drawn or collect(uris, settings)
-                if drawn is None:
-                    state = self._state(error, facts)
-                    facts = report.draw(facts, uris, [str(self._directory)], state)
-                page = str(self._directory / run_folder.PAGE)
+                collected, answers = collect(uris, settings)
+                result = self._ended(collected, error)
+                result = report.draw(result, answers, uris, [str(self._directory)])
         except (Exception, KeyboardInterrupt, signals.Stopped) as caught:
             traceback.print_exc()  # into the log
-            unwritten = f"the report could not be written: {failures.cause(caught)}"
+            sentence = f"the report could not be written: {failures.cause(caught)}"
+            unwritten = [make_finding("no_report", sentence)]
             error = error or failures.actionable(caught, self._config.places.out)
-        state = self._state(error, facts)
-        content = summarise(facts, self._timings(), self._cached, page, state)
-        content["findings"] += [make_finding("no_report", unwritten)] if unwritten else []
-        json_object.write(self._directory / run_folder.SUMMARY, content)
+            result = self._ended(result, error)
+        result = results.placed(result, str(self._directory))
+        result["findings"] += unwritten
+        result["timings"] = self._timings()
+        result["cached"] = self._cached
+        if "FeatureBank" in self._cached:
+            result["bank"] = _read_again(result["bank"])
+        result["next"] = next_commands(result) if result["report"] else []
+        content = results.read(result)
+        json_object.write(self._directory / run_folder.RESULT, content)
         code = _exit_code(content["push"]) if error is None else failures.exit_code(error)
         return Run(self._directory, content, exit_code=code)
 
@@ -271,18 +279,17 @@ class WorkingRun:
             "components": self._seconds,
         }
 
-    def _state(self, error: BaseException | None, facts: Facts) -> RunState:
-        """Status and verdict of the run that this error ended, if there is one."""
+    def _ended(self, result: Result, error: BaseException | None) -> Result:
+        """Return the result with the verdict of the run that this error ended, if there is one."""
         interrupted = isinstance(error, failures.Interrupted)
-        cause, log = failures.cause(error), str(self._directory / run_folder.LOG)
-        return verdict.state(facts, cause, self._display.failed_step, log, interrupted)
+        return verdict.ended(result, failures.cause(error), self._display.failed_step, interrupted)
 
 
 # --- a run that would repeat the last one ------------------------------------------------------
 def remember(run: Run, outcome_key: str) -> None:
     """Write the key of a run that ended with a model into its folder."""
     # Where another version is served now, the verdict asks for a new run.
-    if run.exit_code in (0, 3) and "other_version" not in run.summary["push"]["refused_by"]:
+    if run.exit_code in (0, 3) and "other_version" not in run.result["push"]["refused_by"]:
         keys = {"key": outcome_key, "files": _digests(run.folder)}
         json_object.write(run.folder / REPEAT, keys)
 
@@ -296,7 +303,7 @@ def repeatable(started: Sequence[Path], settings: str) -> PastRun | None:
     if not started:
         return None
     newest = started[-1]
-    # The digests are compared too, because an edited summary would be reported as this outcome.
+    # The digests are compared too, because an edited result would be reported as this outcome.
     if json_object.read_or_empty(newest / REPEAT).get("files") != _digests(newest):
         return None
     written = settings.encode("utf-8", "backslashreplace")  # as `atomic_write` does
@@ -313,7 +320,7 @@ def outcome_again(run: PastRun, outcome_key: str, began: float) -> Run | None:
     `began` is when this run began, as a time of `time.monotonic`. None if the images differ, or
     something that the earlier run made is not intact or no longer served.
     """
-    summary = run.summary
+    result = run.result
     artifacts = run.artifacts or {}
     # By size and time, as a run compares the artifacts that it takes from the cache.
     folders = [Path(uri) for outputs in artifacts.values() for uri in outputs.values()]
@@ -326,18 +333,22 @@ def outcome_again(run: PastRun, outcome_key: str, began: float) -> Run | None:
         or run.report is None
     ):
         return None
-    push = summary["push"]
-    bank = summary["bank"]
-    total = round(time.monotonic() - began, 3)
-    content = {
-        **summary,
-        "push": {**push, "status": push["status"].replace("pushed", "unchanged")},
+    push = result["push"]
+    content: Result = {
+        **result,
+        "push": {**push, "status": "unchanged" if push["status"] == "pushed" else push["status"]},
         "cached": sorted(artifacts),
-        # The repetition would find the features that the run computed in the bank.
-        "bank": {**bank, "forward_passes": 0, "reused": bank["forward_passes"] + bank["reused"]},
-        "timings": {"total_s": total, "import_s": 0.0, "components": {}},
+        "bank": _read_again(result["bank"]),
+        "timings": {**UNTIMED, "total_s": round(time.monotonic() - began, 3)},
     }
-    return Run(run.folder, cast(RunSummary, content), exit_code=_exit_code(push), repeated=True)
+    return Run(run.folder, content, exit_code=_exit_code(push), repeated=True)
+
+
+def _read_again(bank: BankFacts | None) -> BankFacts | None:
+    """Return what describes a bank from which a run reads what an earlier one has computed."""
+    if bank is None:
+        return None
+    return {**bank, "forward_passes": 0, "reused": bank["reused"] + bank["forward_passes"]}
 
 
 def _exit_code(push: Push) -> int:
@@ -347,5 +358,5 @@ def _exit_code(push: Push) -> int:
 
 def _digests(directory: Path) -> dict[str, str]:
     """Return digests of the files from which a repetition takes its outcome."""
-    files = [directory / name for name in (run_folder.SUMMARY, run_folder.ARTIFACTS)]
+    files = [directory / name for name in (run_folder.RESULT, run_folder.ARTIFACTS)]
     return {file.name: sha256(file) for file in files if file.is_file()}

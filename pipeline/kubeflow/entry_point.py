@@ -74,8 +74,8 @@ def fail(component: str, artifacts: Mapping[str, str], run: Path, cause: str, co
             name: artifact_name(row.component, row.output) for name, row in collect.REPORTED.items()
         }
         uris = {name: artifacts[key] for name, key in made.items() if key in artifacts}
-        facts = collect.collect(uris, json.loads(plan["report"]))
-        page.draw(facts, uris, [str(run)], verdict.state(facts, cause, component))
+        result, answers = collect.collect(uris, json.loads(plan["report"]))
+        page.draw(verdict.ended(result, cause, component), answers, uris, [str(run)])
     except Exception:
         traceback.print_exc()
 

@@ -47,7 +47,7 @@ def run(
         done: What none of the runs has done if none fits, for the message.
 
     Raises:
-        ResourceError: There is no such run, or its summary is damaged.
+        ResourceError: There is no such run, or its result is damaged.
     """
     folder = OutputFolder.find(path)
     out = folder.path
@@ -239,7 +239,7 @@ def _ways_on(run: PastRun, name: str) -> str:
         f"--run, too):\n  imgpipe serve {out} --run {shlex.quote(name)}"
     )
     for command in run.publish_commands:
-        said += f"\nOr {command['text']}:\n  {command['command']}"
+        said += f"\nOr {command['sentence']}:\n  {command['remedies'][0]}"
     return said
 
 
@@ -247,12 +247,12 @@ def _trained(run: PastRun) -> Path:
     """Return the folder of the SavedModel that a run has trained, in its artifacts."""
     if why := pattern_in(run.out):
         raise ConfigError(why)
-    if run.summary["gate"] is None:
+    if run.result["gate"] is None:
         raise ResourceError(
             f"run {run.name} has evaluated no model: {_ended(run)}. Expected: a run that did. "
             f"`imgpipe runs {shlex.quote(str(run.out))}` lists the runs."
         )
-    again = f"Make it again: {run_command(str(run.folder), run.moved)}"
+    again = f"Make it again: {run_command(run.result, run.moved)}"
     uri = run.artifact("ImageTrainer", "model")
     model = Path(uri) / SAVED_MODEL_FOLDER
     if not uri or not (model / SAVED_MODEL).is_file():

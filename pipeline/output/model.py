@@ -8,10 +8,10 @@ from pathlib import Path
 
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.common.storage.manifest import PublishedVersion
-from imgpipe.components.report.commands import NextCommand
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.described_files import MODEL_DIGEST, VOCABULARY, version_damage
+from imgpipe.models.finding import Finding
 from imgpipe.pipeline.output.output_folder import OutputFolder, plain
 from imgpipe.pipeline.output.past_run import PastRun
 
@@ -74,7 +74,7 @@ class Model:
         return f"This model was not published. Its run ended: {verdict}."
 
     @property
-    def publish_commands(self) -> list[NextCommand]:
+    def publish_commands(self) -> list[Finding]:
         """The commands that publish it; empty for a published version, or if none can."""
         return self._trained_by.publish_commands if self._trained_by is not None else []
 

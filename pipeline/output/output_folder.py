@@ -6,7 +6,7 @@ TensorFlow or TFX, so that commands which only look at runs answer at once.
 A run removes what later runs do not need when it has ended, and `imgpipe clean` on demand. The
 following are kept:
 
-- all versions, and the pages and summaries of all runs;
+- all versions, and the pages and results of all runs;
 - the feature bank and the inspection cache;
 - the artifacts of the newest run that judged a model and of all later runs, because the next run
   takes cached outputs from them; at the end of a run, of that one and of the last `run.keep`;

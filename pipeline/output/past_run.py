@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
@@ -22,14 +22,14 @@ from imgpipe.components.data_gate import rules
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.model_pusher.settings import VERSIONS
-from imgpipe.components.report.commands import NextCommand, next_commands
-from imgpipe.components.run_record.facts import Facts
+from imgpipe.components.report.commands import next_commands
+from imgpipe.components.run_record import result as results
 from imgpipe.components.run_record.metrics import SplitMetrics
-from imgpipe.components.run_record.run_folder import ARTIFACTS, CONFIG, FACTS, PAGE, SUMMARY
+from imgpipe.components.run_record.result import Result, Status
+from imgpipe.components.run_record.run_folder import ARTIFACTS, CONFIG, PAGE, RESULT
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.pipeline.output import run_summary
-from imgpipe.pipeline.output.run_summary import RunStatus, RunSummary
+from imgpipe.models.finding import Finding
 
 #: Root of the artifacts, below the output folder.
 ARTIFACT_ROOT = "artifacts"
@@ -45,11 +45,7 @@ class DescribedRun(TypedDict):
     run: Annotated[str, "Name of the folder of the run."]
     folder: Annotated[str, "Path of the folder of the run."]
     started: Annotated[str, "Local time of the start."]
-    status: Annotated[
-        RunStatus,
-        "How the run ended, as in the summary, or `working`, `killed`, or `damaged` where the "
-        "summary cannot be read.",
-    ]
+    status: Annotated[Status, "How the run ended, as in its result."]
     verdict: Annotated[str | None, "The decision as a sentence."]
     decided_by: Annotated[
         DecidingAccuracy | None,
@@ -67,14 +63,14 @@ class PastRun:
     """A run that has started at some time.
 
     Attributes:
-        folder: Folder of the run with its report, summary, log and configuration.
-        summary: The summary that `--json` writes, which the reference documents; of a run that is
-            working or was killed, or whose summary is damaged, only the status is known.
-        fault: Why the summary cannot be read, "" if it can or if there is none.
+        folder: Folder of the run with its report, result, log and configuration.
+        result: The result that `--json` writes, which the reference documents; of a run that is
+            working or was killed, or whose result cannot be read, only the status is known.
+        fault: Why the result cannot be read, "" if it can or if there is none.
     """
 
     folder: Path
-    summary: RunSummary = field(repr=False)
+    result: Result = field(repr=False)
     fault: str = field(default="", repr=False)
 
     @property
@@ -99,14 +95,14 @@ class PastRun:
         return page if page.is_file() else None
 
     @property
-    def status(self) -> RunStatus:
-        """How the run ended: a status of the summary, or `working`, `killed` or `damaged`."""
-        return self.summary["status"]
+    def status(self) -> Status:
+        """How the run ended, or that it is `working`, was `killed`, or cannot be read."""
+        return self.result["status"]
 
     @property
     def verdict(self) -> str:
         """The sentence that the command prints; "" if the run left none."""
-        return self.summary["verdict"]
+        return self.result["verdict"]
 
     @property
     def metrics(self) -> Mapping[str, SplitMetrics]:
@@ -115,7 +111,7 @@ class PastRun:
         Their keys are `folds` or `validation`, whichever decided, and `test`. It is empty without a
         model.
         """
-        return self.summary["metrics"]
+        return self.result["metrics"]
 
     @property
     def started(self) -> str:
@@ -129,13 +125,13 @@ class PastRun:
     @property
     def decided_by(self) -> DecidingAccuracy | None:
         """The accuracy that decided about the model; None for a run that evaluated none."""
-        gate = self.summary["gate"]
+        gate = self.result["gate"]
         return gate["decided_by"] if gate is not None and gate["decided_by"]["count"] else None
 
     @property
     def version(self) -> int | None:
         """Number of the version that serves the model of this run, None if there is none."""
-        push = self.summary["push"]
+        push = self.result["push"]
         if push["status"] == "refused" or push["version"] is None:
             return None
         return int(push["version"])
@@ -159,14 +155,14 @@ class PastRun:
             "images": sum(counts.values()) if counts else None,
             "classes": len(counts) if counts else None,
             "version": self.version,
-            "seconds": self.summary["timings"]["total_s"] or None,
-            "report": self.summary["report"],
+            "seconds": self.result["timings"]["total_s"] or None,
+            "report": None if self.report is None else str(self.report),
         }
 
     @property
     def by_class(self) -> dict[str, int]:
         """Number of kept images by class, over all splits."""
-        data = self.summary["data"]
+        data = self.result["data"]
         return rules.by_class(data) if data is not None else {}
 
     @cached_property
@@ -184,12 +180,6 @@ class PastRun:
         """Return a setting; None if it is not set or cannot be read."""
         table = self.config.get(section)
         return table.get(key) if isinstance(table, dict) else None
-
-    @cached_property
-    def facts(self) -> Facts | None:
-        """What the page was drawn from; None if its file is missing or damaged."""
-        facts = json_object.read_or_empty(self.folder / FACTS)
-        return cast(Facts, facts) if facts.keys() >= Facts.__required_keys__ else None
 
     @cached_property
     def artifacts(self) -> dict[str, dict[str, str]] | None:
@@ -211,31 +201,24 @@ class PastRun:
         return next((str(path) for path in (here, Path(uri)) if uri and path.is_dir()), "")
 
     @property
-    def next(self) -> list[NextCommand]:
+    def next(self) -> list[Finding]:
         """The commands that look at the report, mend the data, and try, publish or use a model.
 
-        There are none without a report or its facts.
+        There are none without a report.
         """
-        facts = self.facts
-        if not self.verdict or facts is None or self.report is None:
+        if not self.verdict or self.report is None:
             return []
-        identity = facts["identity"]
-        if identity is not None:  # the folders may have been moved since
-            facts = {**facts, "identity": {**identity, "folder": str(self.folder)}}
-        push = facts["push"]
-        if push is not None and self.model is not None:
-            facts = {**facts, "push": {**push, "path": str(self.model)}}
-        elif push is not None and push["withdrawn"] is not None:
-            served = manifest.served(self.versions_folder)
-            if served is not None and served.holds(int(push["withdrawn"])):  # published again since
-                facts = {**facts, "push": {**push, "path": str(served.path), "withdrawn": None}}
-        timings, cached = self.summary["timings"], self.summary["cached"]
-        return next_commands(facts, self.status, timings, cached, self.moved)
+        result = self.result
+        push = result["push"]
+        served = manifest.served(self.versions_folder) if push["withdrawn"] is not None else None
+        if served is not None and served.holds(int(push["withdrawn"] or 0)):  # published again
+            result = {**result, "push": {**push, "path": str(served.path), "withdrawn": None}}
+        return next_commands(result, self.moved)
 
     @property
-    def publish_commands(self) -> list[NextCommand]:
+    def publish_commands(self) -> list[Finding]:
         """The commands that publish its model; empty if it is published, or if none can."""
-        return [command for command in self.next if command["purpose"] == "publish"]
+        return [command for command in self.next if command["reason"] == "publish"]
 
     @property
     def moved(self) -> list[str]:
@@ -249,14 +232,14 @@ class PastRun:
         return Path(uri) if uri and (Path(uri) / quarantine.MANIFEST).is_file() else None
 
     def require_readable(self) -> None:
-        """Refuse a run whose summary is damaged.
+        """Refuse a run whose result is damaged.
 
         Raises:
-            ResourceError: The summary cannot be read.
+            ResourceError: The result cannot be read.
         """
         if self.fault:
             raise ResourceError(
-                f"cannot read {self.folder / SUMMARY} ({self.fault}). Expected the summary that a "
+                f"cannot read {self.folder / RESULT} ({self.fault}). Expected the result that a "
                 "run leaves in its folder. Restore the file, or name another run."
             )
 
@@ -264,8 +247,17 @@ class PastRun:
 def read(folder: Path, working: bool = False) -> PastRun:
     """Read a run from its folder; `working` says whether it is working now."""
     try:
-        return PastRun(folder, run_summary.read(json_object.read(folder / SUMMARY)))
+        result = results.read(json_object.read(folder / RESULT))
     except FileNotFoundError:
-        return PastRun(folder, run_summary.unknown("working" if working else "killed"))
+        return _unknown(folder, "working" if working else "killed")
     except (OSError, ValueError) as error:
-        return PastRun(folder, run_summary.unknown("damaged"), str(error))
+        return _unknown(folder, "damaged", str(error))
+    # The output folder may have been moved since.
+    return PastRun(folder, {**result, "out": str(folder.parent.parent)})
+
+
+def _unknown(folder: Path, status: Status, fault: str = "") -> PastRun:
+    """Return a run of which only the status is known."""
+    out = folder.parent.parent
+    placed = {"out": str(out), "folder": str(folder.relative_to(out))}
+    return PastRun(folder, results.new(status=status, **placed), fault)

@@ -12,9 +12,9 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 from imgpipe.components.common.answer_table import PREDICTED_SPLITS, AnswerTable
 from imgpipe.components.common.image_record import PlacedImage
 from imgpipe.components.common.storage import integrity, manifest
-from imgpipe.components.report.commands import NextCommand
 from imgpipe.components.run_record.metrics import SplitMetrics
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
+from imgpipe.models.finding import Finding
 from imgpipe.models.head.certainty import PairedAnswers, paired_answers
 from imgpipe.models.settings.section import OUTPUT
 from imgpipe.pipeline.output.past_run import DescribedRun, PastRun
@@ -46,7 +46,7 @@ class RunList(TypedDict):
     schema: SchemaNumber
     out: Annotated[str, "The output folder."]
     runs: Annotated[list[DescribedRun], "The runs of the folder, the newest last."]
-    next: Annotated[list[NextCommand], "The commands that go on from the newest run."]
+    next: Annotated[list[Finding], "The commands that go on from the newest run."]
     newest_version: Annotated[
         NewestVersion | None,
         "The newest intact version where the last run publishes; servers load it. Null if none.",
@@ -78,8 +78,8 @@ class RunComparison(TypedDict):
     choices: Annotated[
         list[Change],
         "What differs of the models, decided by the images or by settings: features, size of the "
-        "images, when these were chosen, and what was trained; see `model`, `bank` and `training` "
-        "of the summary.",
+        "images, when these were chosen, and what was trained; see `bank` and `training` of the "
+        "result.",
     ]
     metrics: Annotated[
         dict[str, dict[str, MetricPair]],
@@ -140,8 +140,8 @@ def compare(first: PastRun, second: PastRun) -> RunComparison:
     only_b: list[Disagreement] = []
     folders, missing = _prediction_folders(first, second)
     if folders:
-        of_first = AnswerTable.read(folders[0], first.summary["model"]["classes"])
-        of_second = AnswerTable.read(folders[1], second.summary["model"]["classes"])
+        of_first = AnswerTable.read(folders[0], first.result["classes"])
+        of_second = AnswerTable.read(folders[1], second.result["classes"])
         a, b = _same_images(of_first, of_second)
         for split in PREDICTED_SPLITS:
             in_both = (a.splits == split) & (b.splits == split)
@@ -185,7 +185,7 @@ def _changed_settings(first: PastRun, second: PastRun) -> list[Change]:
 
 def _counts(run: PastRun) -> dict[str, int]:
     """Return the kept images of each class, and the rejected and the relabelled images."""
-    data = run.summary["data"]
+    data = run.result["data"]
     if data is None:
         return {}
     counts = {f"images of {name}": count for name, count in run.by_class.items()}
@@ -194,14 +194,15 @@ def _counts(run: PastRun) -> dict[str, int]:
 
 
 def _choices(run: PastRun) -> dict[str, object]:
-    summary = run.summary
-    if summary["training"] is None:
+    training, bank = run.result["training"], run.result["bank"]
+    if training is None:
         return {}
+    decision = bank["decision"] if bank is not None else None
     return {
-        "features of the head": summary["model"]["features"],
-        "side of the images in pixels": summary["model"]["image_size"],
-        "when these were chosen": summary["bank"]["decided"],
-        "trained": summary["training"]["trained"],
+        "features of the head": training["features"],
+        "side of the images in pixels": run.result["image_size"],
+        "when these were chosen": decision["time"] if decision is not None else "",
+        "trained": training["trained"],
     }
 
 
@@ -238,7 +239,7 @@ def _prediction_folders(first: PastRun, second: PastRun) -> tuple[list[str], str
     folders = []
     for run in (first, second):
         uri = run.artifact("Predictor", "predictions")
-        if not run.summary["model"]["classes"] or not uri:
+        if not run.result["classes"] or not uri:
             why = "it made or recorded none, or they were removed (run.keep)"
             return [], f"run {run.name} has no predictions: {why}"
         damage = integrity.damage(Path(uri), complete=True)

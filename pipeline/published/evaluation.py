@@ -24,15 +24,12 @@ from imgpipe.models.machine import progress
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.definition.source import listed, opened, require_labels
 from imgpipe.pipeline.output.model import Model
-from imgpipe.pipeline.published.evaluation_summary import (
-    EvaluationSummary,
-    NotEvaluated,
-    summarise,
-)
+from imgpipe.pipeline.published.evaluation_summary import NotEvaluated, summarise
 
 if TYPE_CHECKING:
     from imgpipe.components.common.answer_table import AnswerTable
     from imgpipe.components.common.image_record import ImageRecord
+    from imgpipe.components.run_record.result import Result
     from imgpipe.models.arrays import Floats
     from imgpipe.pipeline.results import Evaluation
 
@@ -74,9 +71,9 @@ def evaluate(model: Model, config: Config, threshold: float, to_stderr: bool) ->
             }
             near, splits = _seen_images(model, hashes)
         answers = _table(model, answered, near, splits or {})
-        summary = summarise(model, scan.source, answers, excluded, splits, threshold)
-    draw = functools.partial(_page, source, scan.items, limit, answers, summary)
-    return Evaluation(summary["verdict"], summary, draw)
+        result = summarise(model, scan.source, answers, excluded, splits, threshold)
+    draw = functools.partial(_page, model, source, scan.items, limit, answers, result)
+    return Evaluation(result, draw)
 
 
 def _require_classes(model: Model, scan: Scan) -> None:
@@ -93,18 +90,20 @@ def _require_classes(model: Model, scan: Scan) -> None:
 
 
 def _page(
+    model: Model,
     source: Source,
     items: Sequence[Item],
     limit: int,
     answers: AnswerTable,
-    summary: EvaluationSummary,
+    result: Result,
 ) -> str:
     """Draw the page as one HTML file, for which images are read again and explained."""
     from imgpipe.components.common.image_file.content import for_the_model
-    from imgpipe.components.report import other_pages
+    from imgpipe.components.report.other_pages import OF_EVALUATION
+    from imgpipe.components.report.page import Page
     from imgpipe.components.report.pictures import thumbnails
 
-    page = other_pages.page(summary, answers)
+    page = Page.of(result, OF_EVALUATION)
     keys = {picture.key for picture in page.pictures()}
     hashes = dict(zip(answers.paths, answers.hashes.astype(str), strict=True))
     images: dict[str, bytes] = {}
@@ -114,8 +113,9 @@ def _page(
             # The page shows an answer without its image if the file was removed since.
             with contextlib.suppress(OSError):
                 images[image_hash] = for_the_model(source.read(item), limit)
-    explained = [row["image_hash"] for row in summary["mistakes"][: thumbnails.EXPLAINED]]
-    return page.html(images | thumbnails.encoded_cams(summary["model"], images, explained))
+    mistakes = result["answers"]["mistakes"] if result["answers"] is not None else []
+    explained = [row["image_hash"] for row in mistakes[: thumbnails.EXPLAINED]]
+    return page.html(images | thumbnails.encoded_cams(str(model.folder), images, explained))
 
 
 def _classified(

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from typing_extensions import TypedDict
 
@@ -22,9 +22,8 @@ from imgpipe.components.image_filter.judge.checks import CHOICES, obstacle
 from imgpipe.components.image_filter.judge.checks.whole_set import NEAR_DUPLICATE_LABEL_CONFLICT
 from imgpipe.components.image_filter.judge.image_row import REVIEWED, ImageRow
 from imgpipe.components.run_record.doubtful_labels import DOUBTFUL, SURELY_WRONG
-from imgpipe.components.run_record.facts import Facts
 from imgpipe.components.run_record.image_answers import UNLIKE
-from imgpipe.components.run_record.run_folder import FACTS
+from imgpipe.components.run_record.run_folder import ANSWERS
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ResourceError, nearest
 from imgpipe.models.files import json_object
@@ -271,17 +270,16 @@ def read(run: PastRun) -> ReviewedImages:
     """Read the images of a run.
 
     Raises:
-        ResourceError: The facts of the run, or its table of images, cannot be read.
+        ResourceError: The result of the run, or what it tells of its images, cannot be read.
     """
-    file = run.folder / FACTS
+    run.require_readable()
+    classes = tuple(run.result["classes"])
+    file = run.folder / ANSWERS
     try:
-        facts: Facts = json_object.read(file)  # type: ignore[assignment]
-        classes = tuple(facts["settings"]["vocabulary"])
-        answers = _answers(facts, classes)
-        galleries = facts["galleries"]
-    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        answers = _answers(json_object.read(file), classes) if file.exists() else {}
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise ResourceError(
-            f"cannot read {file} ({type(error).__name__}: {error}). Expected the facts that "
+            f"cannot read {file} ({type(error).__name__}: {error}). Expected the answers that "
             "a run leaves beside its page. Run the pipeline again."
         ) from None
     if run.quarantine is None:
@@ -297,16 +295,13 @@ def read(run: PastRun) -> ReviewedImages:
             for image in gallery["typical"]
             if image["image_hash"] not in doubted
         ][:_TYPICAL]
-        for gallery in galleries
+        for gallery in run.result["galleries"]
     }
     return ReviewedImages(classes, rows, answers, typical)
 
 
-def _answers(facts: Facts, classes: Sequence[str]) -> dict[str, _Answer]:
-    """Return the columns of the answers by image."""
-    columns = facts["answers"]
-    if columns is None:
-        return {}
+def _answers(columns: Mapping[str, Any], classes: Sequence[str]) -> dict[str, _Answer]:
+    """Return the answers by image; `columns` are `ImageAnswers`."""
     predicted = [classes[label] if label >= 0 else "" for label in columns["predicted"]]
     figures = (columns["sure"], columns["wrong"], columns["unlike_class"], columns["unlike_all"])
     values = zip(predicted, *figures, strict=True)

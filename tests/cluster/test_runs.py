@@ -143,7 +143,7 @@ def test_a_run_publishes_the_model_of_a_run_without_a_cluster_and_a_repeated_run
     file = _compiled(tmp_path, "out")
     first = _Run(file)
     assert first.ended() == 0, first.text
-    assert first.left(volume / "out", "facts.json")["push"]["status"] == "pushed"
+    assert first.left(volume / "out", "result.json")["push"]["status"] == "pushed"
     [version] = manifest.versions(volume / "out" / "model")
     files = [version.path, *version.path.rglob("*")]
     assert not [path for path in files if path.stat().st_mode & 0o022], "others may write"
@@ -156,7 +156,7 @@ def test_a_run_publishes_the_model_of_a_run_without_a_cluster_and_a_repeated_run
     _mix(volume / "photos", volume / "mixed")
     mixed = _Run(file, "--param", "source=/data/mixed")
     assert mixed.ended() == 0, "the run has succeeded, without a model"
-    assert mixed.left(volume / "out", "facts.json")["push"]["status"] == "refused"
+    assert mixed.left(volume / "out", "result.json")["push"]["status"] == "refused"
     assert manifest.version_numbers(volume / "out" / "model") == [1]
 
 

@@ -31,10 +31,10 @@ def test_a_truncated_shard_of_examples_is_made_again(
     shard.write_bytes(whole[: 12 + length + 4])  # only the first record is left
     outcome = mine.run(start="FeatureBank")
     assert outcome.exit_code == 0, outcome.verdict
-    assert outcome.summary["data"]["by_split"] == first.summary["data"]["by_split"]
+    assert outcome.result["data"]["by_split"] == first.result["data"]["by_split"]
     assert (
-        outcome.summary["gate"]["decided_by"]["accuracy"]
-        == first.summary["gate"]["decided_by"]["accuracy"]
+        outcome.result["gate"]["decided_by"]["accuracy"]
+        == first.result["gate"]["decided_by"]["accuracy"]
     )
     assert not examples.exists()
     assert f"{examples} is damaged: " in caplog.text
@@ -52,14 +52,14 @@ def test_copies_that_a_later_run_has_emptied_are_made_again_where_they_are_neede
     outcome = mine.run("split.seed=3", "evaluate.threshold=1", *UNTRAINED)
     assert outcome.freed > 0 and not list(images.glob("Split-*")) and images.is_dir()
     again = mine.run()
-    assert {"ImageExampleGen", "ImageFilter"} <= set(again.summary["cached"])
+    assert {"ImageExampleGen", "ImageFilter"} <= set(again.result["cached"])
     assert (
-        again.summary["gate"]["decided_by"]["accuracy"]
-        == first.summary["gate"]["decided_by"]["accuracy"]
+        again.result["gate"]["decided_by"]["accuracy"]
+        == first.result["gate"]["decided_by"]["accuracy"]
     )
     stricter = mine.run("judge.min_side=17")  # ImageFilter reads the images again
     assert stricter.exit_code == 0, stricter.verdict
-    assert not images.exists() and stricter.summary["data"]["in"] == first.summary["data"]["in"]
+    assert not images.exists() and stricter.result["data"]["in"] == first.result["data"]["in"]
 
 
 def test_a_run_with_damaged_metadata_sets_it_aside_and_keeps_the_versions(
@@ -72,8 +72,8 @@ def test_a_run_with_damaged_metadata_sets_it_aside_and_keeps_the_versions(
     outcome = mine.run("evaluate.threshold=0.49")  # or the outcome is repeated
     assert "It was renamed to metadata.damaged-" in capsys.readouterr().err
     assert outcome.exit_code == 0, outcome.verdict
-    assert outcome.summary["data"] == first.summary["data"]
-    assert outcome.summary["bank"]["forward_passes"] == 0
+    assert outcome.result["data"] == first.result["data"]
+    assert outcome.result["bank"]["forward_passes"] == 0
     after = {path: path.stat().st_mtime_ns for path in base.rglob("*") if path.is_file()}
     assert before.items() <= after.items()
 
@@ -91,6 +91,6 @@ def test_stored_features_that_the_model_does_not_compute_are_refused(own: tuple[
     assert refused.exit_code == 3
     assert "the model computes other features than those by which it was judged" in refused.verdict
     assert "and run again with --from FeatureBank" in refused.verdict
-    assert "serving" in refused.summary["gate"]["failed"]
+    assert "serving" in refused.result["gate"]["failed"]
     shutil.rmtree(mine.out / "bank")
     assert mine.run(start="FeatureBank").exit_code == 0

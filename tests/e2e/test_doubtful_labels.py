@@ -1,13 +1,11 @@
 """Planted wrong labels: those that the folds get wrong are asked about, and come first."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from imgpipe.components.run_record.run_folder import FACTS
 from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.pipeline.review import images
 from imgpipe.pipeline.review.images import ImageView
@@ -41,18 +39,18 @@ def _is_class(folder: Path) -> bool:
 
 def test_what_the_folds_and_the_model_get_wrong_is_the_ranking(planted: tuple[Case, Any]):
     _, outcome = planted
-    facts = json.loads((outcome.folder / FACTS).read_text("utf-8"))
+    result = outcome.result
     mistakes = sum(one["count"] - one["correct"] for one in outcome.metrics.values())
     assert list(outcome.metrics) == ["folds", "test"]
-    assert facts["suspects"]["disagree"] == len(facts["suspects"]["rows"]) == mistakes
-    of_folds = {one["path"] for one in facts["deciding"]["mistakes"]}
-    assert of_folds <= {row["path"] for row in facts["suspects"]["rows"]}
+    assert result["suspects"]["disagree"] == len(result["suspects"]["rows"]) == mistakes
+    of_folds = {one["path"] for one in result["answers"]["mistakes"]}
+    assert of_folds <= {row["path"] for row in result["suspects"]["rows"]}
 
 
 def test_planted_labels_come_first_and_are_asked_about(planted: tuple[Case, Any]):
     case, outcome = planted
-    facts = json.loads((outcome.folder / FACTS).read_text("utf-8"))
-    ranking = [Path(row["path"]).name for row in facts["suspects"]["rows"]]
+    result = outcome.result
+    ranking = [Path(row["path"]).name for row in result["suspects"]["rows"]]
     found = [name for name in ranking if name.startswith("planted_")]
     assert len(found) == 2 * _PLANTED, ranking
     assert set(found) <= set(ranking[: 2 * _PLANTED + 2]), ranking

@@ -38,11 +38,11 @@ def _add(case: Case, shared_data: Path, first: int, count: int) -> None:
 def test_at_least_20_of_24_images_teach(few: tuple[Case, Any]):
     _, outcome = few
     assert outcome.exit_code == 0, outcome.verdict
-    learned = outcome.summary["training"]["learned"]
-    counts = {split: sum(n.values()) for split, n in outcome.summary["data"]["by_split"].items()}
+    learned = outcome.result["training"]["learned"]
+    counts = {split: sum(n.values()) for split, n in outcome.result["data"]["by_split"].items()}
     assert learned == {split: counts[split] for split in (names.TRAIN, names.VALIDATION)}
     assert sum(learned.values()) >= 20
-    assert outcome.summary["training"]["cross_validation"]["images"] == sum(learned.values())
+    assert outcome.result["training"]["cross_validation"]["images"] == sum(learned.values())
 
 
 def test_validation_images_are_judged_by_heads_without_them(few: tuple[Case, Any]):
@@ -75,7 +75,7 @@ def test_the_second_version_is_compared_by_the_folds_of_both(
     outcome = case.run(*_AUTOMATIC)
     assert outcome.exit_code == 0, outcome.verdict
     text = next(
-        one["text"] for one in outcome.summary["gate"]["rulings"] if one["rule"] == "last_version"
+        one["text"] for one in outcome.result["gate"]["rulings"] if one["rule"] == "last_version"
     )
-    held_out = sum(outcome.summary["data"]["by_split"][names.VALIDATION].values())
+    held_out = sum(outcome.result["data"]["by_split"][names.VALIDATION].values())
     assert f"of {held_out} validation images, where version 1 is right for " in text

@@ -1,14 +1,12 @@
 """Whole runs with cross-validation in place of the validation split."""
 
 import hashlib
-import json
 from typing import Any
 
 import pytest
 
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.image_filter.judge.overrides import Override, to_toml
-from imgpipe.components.run_record.run_folder import FACTS
 from imgpipe.models.head.certainty import AccuracyFigures
 from imgpipe.pipeline.commands import rollback
 from imgpipe.pipeline.output.output_folder import OutputFolder
@@ -29,8 +27,8 @@ def gated(case: Case, tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, A
 
 def test_the_accuracy_that_decided_is_the_one_that_is_told_everywhere(gated: tuple[Case, Any]):
     case, outcome = gated
-    folds = outcome.summary["training"]["cross_validation"]
-    decided_by = outcome.summary["gate"]["decided_by"]
+    folds = outcome.result["training"]["cross_validation"]
+    decided_by = outcome.result["gate"]["decided_by"]
     accuracy = folds["correct"] / folds["images"]
     assert (decided_by["kind"], decided_by["accuracy"]) == ("folds", accuracy)
     assert (decided_by["count"], decided_by["correct"]) == (folds["images"], folds["correct"])
@@ -40,10 +38,6 @@ def test_the_accuracy_that_decided_is_the_one_that_is_told_everywhere(gated: tup
     assert {name: metrics["folds"][name] for name in AccuracyFigures.__annotations__} == {
         name: decided_by[name] for name in AccuracyFigures.__annotations__
     }
-    facts = json.loads((outcome.folder / FACTS).read_text("utf-8"))
-    assert all(
-        facts["deciding"][name] == decided_by[name] for name in AccuracyFigures.__annotations__
-    )
     (listed,) = list_runs(case.out, OutputFolder(case.out).runs, 1)["runs"]
     assert listed["decided_by"] == decided_by
     said = f"cross-validation accuracy {accuracy:.3f} ({folds['correct']} of {folds['images']}"
@@ -61,7 +55,7 @@ def test_decisions_of_a_review_count_and_a_withdrawn_model_ends_with_3(gated: tu
     outcome = case.run(*FOLDS)
     assert (outcome.exit_code, outcome.repeated) == (0, False), outcome.verdict
     assert "a person has decided about 3 images: 1 accepted, 2 rejected" in outcome.verdict
-    assert outcome.summary["data"]["overrides"]["applied"] == {"accept": 1, "reject": 2}
+    assert outcome.result["data"]["overrides"]["applied"] == {"accept": 1, "reject": 2}
     rollback.rollback(case.out / "model", None)
     for repeated in (False, True):
         outcome = case.run(*FOLDS)
@@ -70,6 +64,6 @@ def test_decisions_of_a_review_count_and_a_withdrawn_model_ends_with_3(gated: tu
             "not published: a rollback has withdrawn this model, which is that of version "
         )
         assert outcome.status == "not_published"
-        withdrawn = outcome.summary["push"]["withdrawn"]
+        withdrawn = outcome.result["push"]["withdrawn"]
         (again,) = (one["command"] for one in outcome.next if one["purpose"] == "publish")
         assert again == f"imgpipe rollback {case.out} --to {withdrawn}"

@@ -57,7 +57,7 @@ def test_a_run_after_one_that_was_killed_in_the_trainer_succeeds(fresh: Case, tm
     [dead] = {path.name for path in folder.iterdir()} - before
     outcome = fresh.run("course.epochs=9")
     assert outcome.exit_code in (0, 3), outcome.verdict
-    assert {"ImageFilter", "FeatureBank"} <= set(outcome.summary["cached"])
+    assert {"ImageFilter", "FeatureBank"} <= set(outcome.result["cached"])
     assert not (folder / dead).exists(), "what the dead execution left is removed"
     assert _running(fresh.out) == 0
 
@@ -102,5 +102,5 @@ def test_a_run_that_cannot_write_its_version_ends_with_exit_code_5(fresh: Case):
     outcome = fresh.run()
     assert outcome.exit_code == 5
     assert "could not publish a version" in outcome.verdict
-    assert Path(outcome.summary["log"]).is_file()
-    assert Path(outcome.summary["report"]).is_file()
+    assert (outcome.out / outcome.result["log"]).is_file()
+    assert outcome.report.is_file()

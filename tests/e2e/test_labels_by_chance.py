@@ -31,5 +31,5 @@ def test_films_with_labels_by_chance_are_not_blessed(
             cut.save(folder / name.format(film=film, frame=frame), "JPEG")
     outcome = case.run("evaluate.threshold=0.9", "evaluate.cross_validate=-1")
     assert outcome.exit_code == 3, outcome.verdict
-    families = outcome.summary["data"]["families"]
+    families = outcome.result["data"]["families"]
     assert (families["families"], families["images"]) == (_FILMS, _FILMS * _FRAMES)

@@ -38,9 +38,9 @@ def photo(case: Case) -> Path:
 
 def test_the_run_ends_with_commands_that_look_try_and_publish(refused: tuple[Path, Any]):
     out, outcome = refused
-    assert (outcome.exit_code, outcome.summary["gate"]["failed"]) == (3, ["threshold"])
+    assert (outcome.exit_code, outcome.result["gate"]["failed"]) == (3, ["threshold"])
     assert "2 folds from" in outcome.verdict and "is below the threshold 1" in outcome.verdict
-    assert outcome.summary["push"]["status"] == "refused"
+    assert outcome.result["push"]["status"] == "refused"
     named = {one["purpose"]: one["command"] for one in outcome.next}
     assert named["look"] == f"imgpipe open {out}"
     assert named["try"] == f"imgpipe serve {out} --run newest"
@@ -82,9 +82,9 @@ def test_explain_and_evaluate_use_the_model_of_a_run(
     )
     assert _NOTICE in capfd.readouterr().out and list(drawn.rglob("grad_cam.png"))
     evaluated = imgpipe.evaluate(outcome, case.photos)
-    assert evaluated.summary["version"] is None
-    assert evaluated.summary["findings"][0]["sentence"].startswith(_NOTICE)
-    seen = evaluated.summary["seen"]
+    assert evaluated.result["evaluation"]["version"] is None
+    assert evaluated.result["findings"][0]["sentence"].startswith(_NOTICE)
+    seen = evaluated.result["evaluation"]["seen"]
     assert seen is not None and seen["count"] > 50  # the images of the run are known
 
 
@@ -142,7 +142,7 @@ def test_a_run_whose_model_was_removed_says_how_it_is_made_again(
 def test_the_command_that_publishes_it_does_so_from_the_cache(refused: tuple[Path, Any]):
     """It is the last test, because the run publishes a version."""
     out, outcome = refused
-    [publish] = [one["command"] for one in outcome.next if one["purpose"] == "publish"]
+    [publish] = [one["remedies"][0] for one in outcome.next if one["reason"] == "publish"]
     words = shlex.split(publish)
     done = command.imgpipe(*words[1:], "--json", str(out / "summary.json"))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -150,7 +150,7 @@ def test_the_command_that_publishes_it_does_so_from_the_cache(refused: tuple[Pat
     again = set(summary["timings"]["components"]) - set(summary["cached"])
     assert again == {"Plan", "ImageEvaluator", "ModelPusher", "Report"}
     assert summary["push"]["version"] == "1"
-    assert summary["next"][-1]["command"] == f"imgpipe serve {out} --model hands"
+    assert summary["next"][-1]["remedies"][0] == f"imgpipe serve {out} --model hands"
     # The name of the run now stands for the version that was published.
-    with imgpipe.load(summary["report"].removesuffix("/report.html")) as model:
+    with imgpipe.load(out / summary["folder"]) as model:
         assert (model.version, model.notice) == (1, "")

@@ -34,18 +34,18 @@ def test_a_change_of_an_own_augmentation_trains_again(drawn: Path, module: Path)
     case = Case(drawn, module.parent / "out")
     first = case.run(_VIEWS)
     assert first.exit_code == 0, first.verdict
-    images = first.summary["data"]["by_split"]
+    images = first.result["data"]["by_split"]
     views = 2 * sum(images["train"].values())  # `case.SETTINGS` asks for two
-    kept = first.summary["data"]["kept"]
-    assert first.summary["bank"] == {"forward_passes": kept + views, "reused": 0}
+    kept = first.result["data"]["kept"]
+    assert first.result["bank"] == {"forward_passes": kept + views, "reused": 0}
     assert case.run(_VIEWS).repeated
 
     module.write_text(module.read_text().replace("0.2", "0.5"))
     changed = case.run(_VIEWS)
     assert not changed.repeated
-    assert {"FeatureBank", "ImageTrainer"}.isdisjoint(changed.summary["cached"])
-    assert "ImageFilter" in changed.summary["cached"], "the images are the same"
-    assert changed.summary["bank"]["forward_passes"] == views, "the images themselves are reused"
+    assert {"FeatureBank", "ImageTrainer"}.isdisjoint(changed.result["cached"])
+    assert "ImageFilter" in changed.result["cached"], "the images are the same"
+    assert changed.result["bank"]["forward_passes"] == views, "the images themselves are reused"
     first_model, second_model = (
         (case.out / "model" / version / MODEL_DIGEST).read_text() for version in ("1", "2")
     )

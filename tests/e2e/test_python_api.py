@@ -63,8 +63,8 @@ def test_check_gives_the_findings_of_the_command(case: Case, tmp_path: Path) -> 
     words = ("check", str(case.photos), "--set", "gate.max_rejected_share=0.3", "--json", "-")
     found = json.loads(command.imgpipe(*words).stdout)
     json_formats.conform("check", found)
-    assert {**check.summary, "seconds": 0} == {**found, "seconds": 0}
-    assert (check.verdict, check.refused) == (found["verdict"], found["refused"])
+    assert {**check.result, "timings": 0} == {**found, "timings": 0}
+    assert (check.verdict, check.refused) == (found["verdict"], found["status"] == "refused")
     page = check.save(tmp_path / "page.html").read_text("utf-8")
     assert "data:image/webp;base64," in page and html.escape(page) in check._repr_html_()
 

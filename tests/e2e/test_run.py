@@ -31,27 +31,27 @@ _UNREACHABLE = "evaluate.threshold=1.0"
 
 
 def test_the_first_run_is_blessed_and_pushed(case: Case, first: Any):
-    summary = first.summary
+    summary = first.result
     assert first.exit_code == 0, first.verdict
     assert first.verdict.startswith("blessed: validation accuracy")
     texts = [ruling["text"] for ruling in summary["gate"]["rulings"]]
     assert "there is no earlier blessed model to compare with" in texts
-    assert summary["blessed"] is True
+    assert first.blessed
     assert summary["push"] == {
         "status": "pushed",
         "version": "1",
-        "path": str(case.out / "model" / "1"),
+        "path": "model/1",
         "refused_by": [],
         "withdrawn": None,
     }
     assert set(NEVER_CACHED) < set(summary["timings"]["components"])
     assert summary["cached"] == []
     json_formats.conform("run", summary)
-    assert json.loads((first.folder / "summary.json").read_text()) == summary
+    assert json.loads((first.folder / "result.json").read_text()) == summary
 
 
 def test_every_planted_fault_is_found_and_every_file_is_counted(drawn: Path, first: Any):
-    data = first.summary["data"]
+    data = first.result["data"]
     assert data["in"] == data["kept"] + data["rejected"]
     files = [path for path in drawn.rglob("*") if path.is_file()]
     assert data["in"] == len(files)
@@ -66,7 +66,7 @@ def test_quarantine_keeps_the_bytes_of_rejected_files(case: Case, drawn: Path, f
     quarantine = newest_artifact(case.out, "ImageFilter", "quarantine")
     lines = (quarantine / "manifest.jsonl").read_text().splitlines()
     rejects = [json.loads(line) for line in lines]
-    assert len(rejects) == first.summary["data"]["rejected"]
+    assert len(rejects) == first.result["data"]["rejected"]
     for reject in rejects:
         kept = (quarantine / reject["stored"]).read_bytes()
         assert kept == (drawn / reject["path"]).read_bytes()
@@ -75,10 +75,10 @@ def test_quarantine_keeps_the_bytes_of_rejected_files(case: Case, drawn: Path, f
 
 
 def test_the_feature_bank_makes_one_forward_pass_for_each_image_and_view(first: Any):
-    data = first.summary["data"]["by_split"]
+    data = first.result["data"]["by_split"]
     train = sum(data["train"].values())
     others = sum(data["validation"].values()) + sum(data["test"].values())
-    bank = first.summary["bank"]
+    bank = first.result["bank"]
     assert (bank["forward_passes"], bank["reused"]) == (3 * train + others, 0)
 
 
@@ -118,8 +118,8 @@ def test_the_pushed_version_is_complete_and_has_its_provenance(case: Case, first
         assert (version.path / "provenance" / kept).is_dir(), kept
     assert (version.path / "assets.extra").is_dir()
     known = manifest.read_known_images(version.path / "provenance" / manifest.KNOWN_IMAGES)
-    assert len(known) == first.summary["data"]["kept"], "each image with a hash of its own"
-    page = Path(first.summary["report"]).read_text(encoding="utf-8")
+    assert len(known) == first.result["data"]["kept"], "each image with a hash of its own"
+    page = first.report.read_text(encoding="utf-8")
     assert first.verdict in page
     served = "http://localhost:8501/"  # the report names this address but loads nothing from it
     assert "http://" not in page.replace("http://www.w3.org", "").replace(served, "")
@@ -130,16 +130,16 @@ def test_the_python_function_gives_the_outcome_of_the_command(case: Case, first:
     run = imgpipe.run(case.photos, case.out, **SETTINGS)
     assert run.repeated and run.folder == first.folder
     assert run.status == "blessed" and run.blessed and run.exit_code == 0
-    decided_by = first.summary["gate"]["decided_by"]
+    decided_by = first.result["gate"]["decided_by"]
     assert (run.verdict, run.accuracy) == (first.verdict, decided_by["accuracy"])
     assert run.interval == tuple(decided_by["ci95"])
     assert run.metrics["validation"]["accuracy"] == run.accuracy
     assert run.model == case.out / "model" / "1"
     assert run.raise_for_status() is run
     assert html.escape(run.report.read_text("utf-8")) in run._repr_html_()
-    push = {**run.summary["push"], "status": "refused"}
-    summary = {**run.summary, "verdict": "not blessed", "push": push}
-    refused = dataclasses.replace(run, summary=summary, exit_code=3)
+    push = {**run.result["push"], "status": "refused"}
+    result = {**run.result, "verdict": "not blessed", "push": push}
+    refused = dataclasses.replace(run, result=result, exit_code=3)
     assert refused.model is None
     with pytest.raises(ImgpipeError, match=r"not blessed. Log: .*run\.log") as caught:
         refused.raise_for_status()
@@ -148,7 +148,7 @@ def test_the_python_function_gives_the_outcome_of_the_command(case: Case, first:
 
 def test_an_export_is_compared_on_the_validation_images(case: Case, first: Any, tmp_path: Path):
     found = imgpipe.export("keras", case.out, tmp_path / "model.keras").summary
-    validation = sum(first.summary["data"]["by_split"]["validation"].values())
+    validation = sum(first.result["data"]["by_split"]["validation"].values())
     assert (found["parity"]["origin"], found["parity"]["images"]) == ("validation", validation)
 
 
@@ -158,11 +158,11 @@ def test_again_without_changes_everything_is_cached(case: Case, first: Any):
     outcome = case.run()
     assert outcome.exit_code == 0
     assert not outcome.repeated
-    executed = set(first.summary["timings"]["components"]) - set(outcome.summary["cached"])
+    executed = set(first.result["timings"]["components"]) - set(outcome.result["cached"])
     assert executed == set(NEVER_CACHED)
-    assert outcome.summary["push"]["status"] == "unchanged"
+    assert outcome.result["push"]["status"] == "unchanged"
     assert manifest.version_numbers(case.out / "model") == [1]
-    assert outcome.summary["bank"]["forward_passes"] == 0
+    assert outcome.result["bank"]["forward_passes"] == 0
 
 
 def test_a_repetition_starts_neither_tensorflow_nor_tfx(case: Case, first: Any):
@@ -175,7 +175,7 @@ def test_a_repetition_starts_neither_tensorflow_nor_tfx(case: Case, first: Any):
     assert "imgpipe.pipeline.execution.pipeline_run" in imported
     assert not imported & {"tensorflow", "tfx", "apache_beam", "keras"}
     summary = json.loads(ended.stdout)
-    assert set(summary["cached"]) == set(first.summary["timings"]["components"])
+    assert set(summary["cached"]) == set(first.result["timings"]["components"])
     assert summary["verdict"] == first.verdict
     assert sorted(case.out.glob("runs/*")) == before
 
@@ -192,7 +192,7 @@ def test_deleted_files_are_made_again(case: Case, first: Any, tmp_path: Path, lo
     outcome = copy.run()
     assert not outcome.repeated
     assert outcome.exit_code == 0
-    assert outcome.summary["push"]["status"] in ("pushed", "unchanged")
+    assert outcome.result["push"]["status"] in ("pushed", "unchanged")
     assert copy.run().repeated
 
 
@@ -200,7 +200,7 @@ def test_a_touched_file_changes_nothing(case: Case, first: Any):
     for path in case.photos.rglob("*.jpg"):
         os.utime(path, (1, 1))
     outcome = case.run()
-    assert {"ImageExampleGen", "FeatureBank", "ImageTrainer"} <= set(outcome.summary["cached"])
+    assert {"ImageExampleGen", "FeatureBank", "ImageTrainer"} <= set(outcome.result["cached"])
 
 
 @pytest.fixture(scope="module")
@@ -219,15 +219,15 @@ def test_a_new_image_costs_forward_passes_for_its_own_views_only(
     first: Any, grown: tuple[Case, Any]
 ):
     copy, outcome = grown
-    before, after = first.summary["data"], outcome.summary["data"]
+    before, after = first.result["data"], outcome.result["data"]
     assert after["in"] == before["in"] + 1
     more = {
         split: sum(after["by_split"][split].values()) - sum(before["by_split"][split].values())
         for split in names.SPLITS
     }
     assert sum(more.values()) == 1
-    assert outcome.summary["bank"]["forward_passes"] == (3 if more["train"] else 1)
-    assert outcome.summary["bank"]["reused"] == first.summary["bank"]["forward_passes"]
+    assert outcome.result["bank"]["forward_passes"] == (3 if more["train"] else 1)
+    assert outcome.result["bank"]["reused"] == first.result["bank"]["forward_passes"]
     # Data is validated against the accepted schema, which is not inferred from this data.
     accepted = (copy.out / "schema" / "schema.pbtxt").read_text()
     used = newest_artifact(copy.out, "SchemaGen", "schema") / "schema.pbtxt"
@@ -264,36 +264,36 @@ def test_a_model_below_threshold_is_not_blessed_and_not_pushed(
     assert outcome.exit_code == 3
     assert outcome.verdict.startswith("not blessed: validation accuracy")
     assert "is below the threshold 1" in outcome.verdict
-    assert outcome.summary["gate"]["baseline"] is not None, "compared with the published version 1"
-    assert outcome.summary["gate"]["failed"][0] == "threshold"
-    assert outcome.summary["push"]["status"] == "refused"
+    assert outcome.result["gate"]["baseline"] is not None, "compared with the published version 1"
+    assert outcome.result["gate"]["failed"][0] == "threshold"
+    assert outcome.result["push"]["status"] == "refused"
     assert manifest.version_numbers(copy.out / "model") == [1]
-    assert Path(outcome.summary["report"]).is_file()
+    assert outcome.report.is_file()
 
 
 @pytest.mark.slow
 def test_a_model_with_other_splits_is_compared_on_what_the_baseline_was_not_trained_on(
     case: Case, first: Any
 ):
-    gate = case.run("split.seed=5", "evaluate.threshold=0.0").summary["gate"]
+    gate = case.run("split.seed=5", "evaluate.threshold=0.0").result["gate"]
     assert gate["baseline"] is not None
     (text,) = (one["text"] for one in gate["rulings"] if one["rule"] == "last_version")
     compared = int(text.partition(" validation images")[0].rpartition(" of ")[2].replace(",", ""))
-    assert 0 < compared < sum(first.summary["data"]["by_split"]["validation"].values())
+    assert 0 < compared < sum(first.result["data"]["by_split"]["validation"].values())
 
 
 def test_a_closed_gate_stops_the_run_before_anything_is_trained(case: Case, first: Any):
     outcome = case.run("gate.min_validation=500")
     assert outcome.exit_code == 4
-    json_formats.conform("run", outcome.summary)
+    json_formats.conform("run", outcome.result)
     assert outcome.verdict.startswith(
         "the data was refused for 1 reason:\n- too few in validation:"
     )
     assert "500" in outcome.verdict
-    assert "ImageTrainer" not in outcome.summary["timings"]["components"]
-    page = Path(outcome.summary["report"]).read_text(encoding="utf-8")
+    assert "ImageTrainer" not in outcome.result["timings"]["components"]
+    page = outcome.report.read_text(encoding="utf-8")
     assert "refused" in page
-    assert outcome.summary["data"]["in"] == first.summary["data"]["in"]
+    assert outcome.result["data"]["in"] == first.result["data"]["in"]
 
 
 def test_a_class_folder_that_is_gone_refuses_the_data_as_check_says(
@@ -319,14 +319,14 @@ def test_a_class_folder_that_is_gone_refuses_the_data_as_check_says(
 def test_from_executes_the_component_and_those_after_it_again(case: Case, first: Any):
     case.run()  # the tests before changed the schema
     outcome = case.run(start="ImageTrainer")
-    assert {"FeatureBank", "Baseline"} <= set(outcome.summary["cached"])
-    assert "ImageTrainer" not in outcome.summary["cached"]
+    assert {"FeatureBank", "Baseline"} <= set(outcome.result["cached"])
+    assert "ImageTrainer" not in outcome.result["cached"]
     assert (
-        outcome.summary["gate"]["decided_by"]["accuracy"]
-        == first.summary["gate"]["decided_by"]["accuracy"]
+        outcome.result["gate"]["decided_by"]["accuracy"]
+        == first.result["gate"]["decided_by"]["accuracy"]
     ), "same seed"
-    assert outcome.summary["push"]["status"] == "unchanged", "the same model, exported again"
-    assert outcome.summary["bank"]["forward_passes"] == 0
+    assert outcome.result["push"]["status"] == "unchanged", "the same model, exported again"
+    assert outcome.result["bank"]["forward_passes"] == 0
 
 
 def test_missing_weights_end_a_run_before_the_images_are_checked(
@@ -347,7 +347,7 @@ def test_missing_weights_end_a_run_before_the_images_are_checked(
 def test_a_removed_model_folder_is_filled_again(case: Case, first: Any):
     base = case.out / "model"
     shutil.rmtree(base)
-    assert case.run().summary["push"]["status"] == "pushed"
+    assert case.run().result["push"]["status"] == "pushed"
     assert version_damage(base / "1", "all") == ""
 
 
@@ -355,5 +355,5 @@ def test_a_damaged_version_is_pushed_again_under_a_new_number(case: Case, first:
     base = case.out / "model"
     with (base / "1" / "saved_model.pb").open("r+b") as file:
         file.write(b"\x00\x00\x00")
-    assert case.run().summary["push"]["status"] == "pushed"
+    assert case.run().result["push"]["status"] == "pushed"
     assert manifest.latest(base).number == 2

@@ -67,7 +67,7 @@ class _Year:
 
 def _ruling(outcome: Any, rule: str) -> str:
     """Return what a rule says about the model of a run."""
-    rulings = outcome.summary["gate"]["rulings"]
+    rulings = outcome.result["gate"]["rulings"]
     return str(next(one["text"] for one in rulings if one["rule"] == rule))
 
 
@@ -123,7 +123,7 @@ def test_images_of_another_kind_are_named_and_nothing_is_published(year: _Year, 
     copies = [Path(shutil.copy(cat, year.photos / "daisy")) for cat in cats]
     outcome = year.run()
     assert (outcome.exit_code, year.served) == (3, before), outcome.verdict
-    assert "unlike_images" in outcome.summary["gate"]["failed"]
+    assert "unlike_images" in outcome.result["gate"]["failed"]
     assert "'daisy'" in outcome.verdict
     for copy in copies:
         copy.unlink()
@@ -144,7 +144,7 @@ def test_decisions_of_a_review_count_by_themselves(year: _Year):
     (year.out / "overrides.toml").write_text(overrides.to_toml([made]))
     outcome = year.run()
     assert outcome.exit_code in (0, 3)
-    assert outcome.summary["data"]["overrides"]["applied"] == {"relabel": 1}
+    assert outcome.result["data"]["overrides"]["applied"] == {"relabel": 1}
     assert "1 relabelled (1 of " in outcome.verdict
 
 
@@ -186,7 +186,7 @@ def test_a_model_that_never_predicts_a_class_is_not_blessed(tmp_path: Path, shar
     }
     outcome = execute(configs.build(tree))
     assert outcome.exit_code == 3, outcome.verdict
-    assert {"commonest_class", "class_recall"} & set(outcome.summary["gate"]["failed"])
+    assert {"commonest_class", "class_recall"} & set(outcome.result["gate"]["failed"])
 
 
 def test_photographs_from_a_phone_held_sideways_cost_no_accuracy(year: _Year, tmp_path: Path):

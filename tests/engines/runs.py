@@ -54,7 +54,7 @@ def read(out: Path) -> dict[str, Any]:
         "kept": sorted(map(serialise, examples("ImageFilter", "examples"))),
         "rejects": sorted(rejects, key=lambda reject: reject["path"]),
         "features": dict(sorted(map(_features, bank))),
-        "status": json.loads(max(out.glob("runs/*/summary.json")).read_text())["status"],
+        "status": json.loads(max(out.glob("runs/*/result.json")).read_text())["status"],
         "leftovers": [str(path) for path in (out / "artifacts").rglob(".tmp-*")],
     }
 

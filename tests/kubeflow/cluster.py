@@ -54,11 +54,11 @@ class Cluster:
                 if set(task.get("dependentTasks", ())) <= set(self.outputs):
                     self._task(name, waiting.pop(name))
 
-    def facts(self) -> dict[str, Any]:
-        """Return the facts of the report, which has a page."""
+    def result(self) -> dict[str, Any]:
+        """Return the result beside the report, which has a page."""
         page = self.stored(self.outputs["Publishing"]["Report_report"]["uri"])
         assert (page / "report.html").is_file()
-        return dict(json.loads((page / "facts.json").read_text()))
+        return dict(json.loads((page / "result.json").read_text()))
 
     def stored(self, uri: str) -> Path:
         """Return the folder of the object store that holds an artifact."""

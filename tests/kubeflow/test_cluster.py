@@ -34,13 +34,13 @@ def test_a_run_on_a_cluster_pushes_the_model_of_a_local_run(tmp_path: Path):
     photos, mounted = draw(tmp_path / "photos"), tmp_path / "results"
     cluster = _compiled(photos, mounted)
     cluster.run()
-    facts = cluster.facts()
+    result = cluster.result()
     # From the folder of the run, `imgpipe kubeflow submit --wait` has the verdict.
-    [told] = (mounted / "out" / "runs").glob("*/facts.json")
+    [told] = (mounted / "out" / "runs").glob("*/result.json")
     assert json.loads(told.read_text())["push"]["status"] == "pushed"
     local = require_same_version(mounted / "out" / "model", photos, tmp_path / "local", _LENIENT)
-    assert {key: facts["gate"][key] for key in local.summary["gate"]} == local.summary["gate"]
-    assert facts["data"]["by_split"] == local.summary["data"]["by_split"]
+    assert {key: result["gate"][key] for key in local.result["gate"]} == local.result["gate"]
+    assert result["data"]["by_split"] == local.result["data"]["by_split"]
     for component in ("ImageExampleGen", "ImageFilter"):
         kept = newest_artifact(tmp_path / "local", component, "examples")
         found = records_of(cluster.stored(cluster.outputs["Data"][f"{component}_examples"]["uri"]))

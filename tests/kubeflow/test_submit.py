@@ -8,11 +8,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from imgpipe.components.run_record import verdict
 from imgpipe.models.errors import ConfigError, DataRefused, ImgpipeError, ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.pipeline.commands.kubeflow import app, submit
 from imgpipe.pipeline.kubeflow import places
-from tests import run_facts
+from tests import run_results
 from tests.kubeflow.api_server import RUN, ApiServer, running
 
 PARAMETERS = {
@@ -86,10 +87,10 @@ def test_waiting_ends_with_the_verdict_in_the_folder_of_the_run(
     server: ApiServer, file: Path, blessed: bool, refused_by: list[str], code: int, told: str
 ):
     server.states = ["PENDING", "RUNNING", "SUCCEEDED"]
-    found = run_facts.facts()
+    found = run_results.result()
     found["gate"]["blessed"] = blessed
     found["push"] |= {"status": "refused" if refused_by else "pushed", "refused_by": refused_by}
-    _run_folder(file, "facts.json", found)
+    _run_folder(file, "result.json", verdict.ended(found))
     ended = _submit(server, file, "--wait")
     assert ended.exit_code == code, ended.output
     assert told in " ".join(ended.output.split())

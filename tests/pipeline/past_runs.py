@@ -7,15 +7,13 @@ from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.model_pusher import versions
 from imgpipe.components.model_pusher.push import Push
-from imgpipe.components.run_record.facts import empty, page_settings
-from imgpipe.components.run_record.run_folder import Identity, Timings
-from imgpipe.components.run_record.verdict import RunState
+from imgpipe.components.run_record.result import new
+from imgpipe.components.run_record.run_folder import Timings
 from imgpipe.models.training.history import History
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration import given_settings
-from imgpipe.pipeline.output.run_summary import summarise
 from tests.declared import made
-from tests.run_facts import decided_by
+from tests.run_results import decided_by
 
 CLASSES = ("cat", "dog")
 #: Names of the runs of `leave_three`.
@@ -42,7 +40,7 @@ def leave(
     Args:
         out: The output folder, below which the run is `runs/NAME`.
         name: The name of the run.
-        status: Status of the run, such as "blessed" or "refused". If it is "", there is no summary.
+        status: Status of the run, such as "blessed" or "refused". If it is "", there is no result.
         correct: How many of the judged images were classified correctly; None for no evaluation.
         of: How many images were judged.
         images: How many training images the classes cat and dog have.
@@ -60,34 +58,36 @@ def leave(
         (folder / "artifacts.json").write_text(json.dumps(artifacts))
     if not status:
         return folder
-    facts = empty(page_settings("n", "", CLASSES))
-    facts["settings"] |= {"backbone": config.model.network, "image_size": 224}
+    parts = {"backbone": config.model.network, "image_size": 224, "classes": list(CLASSES)}
     counts = {"in": 99, "kept": sum(images), "rejected": 99 - sum(images)}
     by_split = {"train": dict(zip(CLASSES, images, strict=True))}
-    facts["data"] = made(DataSummary, **counts, by_split=by_split)
+    parts["data"] = made(DataSummary, **counts, by_split=by_split)
     if correct is not None:
-        facts["gate"] = made(
+        parts["gate"] = made(
             Decision,
             threshold=_THRESHOLD,
             decided_by=decided_by(correct, of, "folds" if by_folds else "validation"),
             failed=[] if correct / of >= _THRESHOLD else ["threshold"],
         )
     if chosen is not None:
-        facts["settings"]["image_size"] = chosen[1]
-        facts["training"] = made(History, trained="head", image_size=chosen[1], features=chosen[0])
+        parts["image_size"] = chosen[1]
+        parts["training"] = made(History, trained="head", image_size=chosen[1], features=chosen[0])
     if version is not None:
-        path = str(out / "model" / str(version))
-        facts["push"] = made(Push, status="pushed", version=str(version), path=path)
+        path = f"model/{version}"
+        parts["push"] = made(Push, status="pushed", version=str(version), path=path)
     elif correct is not None:
-        facts["push"] = made(Push, status="refused", refused_by=["model"])
-    state = RunState(status, f"{status}: a sentence", log="run.log")
-    timings = made(Timings, total_s=63.0, import_s=1.0)
-    page = str(folder / "report.html")
-    summary = summarise(facts, timings, [], page, state)
-    (folder / "summary.json").write_text(json.dumps(summary))
+        parts["push"] = made(Push, status="refused", refused_by=["model"])
+    result = new(
+        status=status,
+        verdict=f"{status}: a sentence",
+        name="n",
+        folder=f"runs/{name}",
+        report=f"runs/{name}/report.html",
+        timings=made(Timings, total_s=63.0, import_s=1.0),
+        **parts,
+    )
+    (folder / "result.json").write_text(json.dumps(result))
     (folder / "report.html").write_text("<p>page")
-    facts["identity"] = made(Identity, folder=str(folder))
-    (folder / "facts.json").write_text(json.dumps(facts))
     return folder
 
 

@@ -197,8 +197,9 @@ def test_a_source_without_problems_is_reported_as_clean(clean, tmp_path):
     assert [name for name, _ in table] == ["Class", "paper", "rock", "all classes"]
     assert table[-1][1].split()[-1] == "16"
     found = json.loads((tmp_path / "c.json").read_text())
-    assert (found["schema"], found["refused"], found["in"], found["kept"]) == (1, False, 16, 16)
-    assert found["files"] == {"rejected": [], "repaired": [], "warned": [], "reviewed": []}
+    assert (found["status"], found["data"]["in"], found["data"]["kept"]) == ("clean", 16, 16)
+    nothing = {"repaired": [], "warned": [], "reviewed": [], "near_duplicates": []}
+    assert (found["rejected"], found["files"]) == ([], nothing)
 
 
 def test_clean_is_not_said_beside_images_that_were_left_out(clean, tmp_path):
@@ -213,7 +214,7 @@ def test_clean_is_not_said_beside_images_that_were_left_out(clean, tmp_path):
     assert code == 0 and last == f"usable: 16 of 16 images kept; not used: {unused}"
     assert above == f"  not used  {unused}; 1 text"
     found = json.loads((tmp_path / "c.json").read_text())
-    assert [one["reason"] for one in found["findings"] if one["decides"]] == ["skipped"]
+    assert [one["reason"] for one in found["data"]["findings"] if one["decides"]] == ["skipped"]
 
 
 def test_files_that_clients_have_to_convert_are_counted_by_format(clean):
@@ -252,7 +253,7 @@ def test_classes_are_compared_with_the_data_that_the_output_folder_accepted(
     accepted.write(schema, "data", {"paper": 9, "rock": 30, "well": 8}, judged_by)
     assert check(clean, *FEW, "--out", out, "--json", tmp_path / "c.json")[0] == 4
     found = json.loads((tmp_path / "c.json").read_text())
-    said = [reason["title"] for reason in found["reasons"]]
+    said = [reason["title"] for reason in found["data_gate"]["reasons"]]
     assert said == ["shrunken class 'rock'", "lost class 'well'"]
     # By default, the folder counts only where a run into it had this source.
     assert check(clean, *FEW)[0] == 0
@@ -276,7 +277,7 @@ def test_json_to_standard_output_is_the_only_output_there(faulty):
     result = CliRunner().invoke(app, ["check", str(faulty), "--json", "-"])
     json_formats.conform("check", json.loads(result.stdout))
     assert result.exit_code == 4, result.output
-    found = json.loads(result.stdout)
+    found = json.loads(result.stdout)["data"]
     assert found["in"] == 3 * 8 + len(FAULTS) == found["kept"] + found["rejected"]
     assert {"fate", "reason", "title", "count", "remedies"} <= set(found["findings"][0])
     assert "rejected" in result.stderr
@@ -300,7 +301,7 @@ def test_file_names_of_any_bytes_are_escaped(clean, tmp_path):
     assert code == 4, (text, error)
     assert "\x1b[31m" not in text
     found = json.loads((tmp_path / "c.json").read_text())
-    paths = {row["path"] for row in found["files"]["rejected"]}
+    paths = {row["path"] for row in found["rejected"]}
     assert paths == {"rock/\udcff.jpg", "rock/\x1b[31mred.jpg", "rock/<b>[red].jpg"}
     assert "<b>[red]" not in (tmp_path / "c.html").read_text()
 

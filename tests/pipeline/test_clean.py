@@ -69,14 +69,14 @@ def test_without_yes_nothing_is_removed(out):
 def test_yes_removes_what_neither_runs_nor_versions_need(out):
     result = invoke(out / "model", "--yes")
     assert result.exit_code == 0, result.output
-    assert "were freed. Versions, reports and summaries are kept." in result.stdout
+    assert "were freed. Versions, reports and results are kept." in result.stdout
     assert "The predictions of these runs, which `imgpipe compare` needs" in result.stdout
     assert not exists(out, "Predictor/predictions/5") and not exists(out, "ImageTrainer/model/6")
     assert not (out / "artifacts/Predictor/predictions/.seal-5.json").exists()
     for kept in ("Predictor/predictions/3", "Predictor/predictions/7", "ImageFilter/examples/2"):
         assert exists(out, kept) and not integrity.damage(out / "artifacts" / kept, complete=True)
     assert (out / "model/1/saved_model.pb").exists()
-    assert len(list(out.glob("runs/*/summary.json"))) == 3
+    assert len(list(out.glob("runs/*/result.json"))) == 3
     assert "can be removed" in invoke(out).stdout
 
 

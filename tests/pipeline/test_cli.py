@@ -1,6 +1,5 @@
 """Tests of the command line: exit codes, messages and imported modules."""
 
-import json
 import os
 import shlex
 import subprocess
@@ -12,10 +11,8 @@ from pathlib import Path
 import pytest
 
 from imgpipe.pipeline import machine_checks
-from imgpipe.pipeline.output import run_summary
 from imgpipe.pipeline.output.output_folder import OutputFolder
-from imgpipe.pipeline.output.run_summary import summarise
-from tests import python_program, run_facts
+from tests import python_program
 from tests.command import command_of, commands, imgpipe
 from tests.images import class_folders
 
@@ -234,23 +231,6 @@ def test_doctor_checks_this_machine():
     names = ("Python", "packages", "processor", "memory", "disk", "backbones", "weights")
     for name in names:
         assert name in result.stdout
-
-
-def test_summary_of_a_complete_run_has_what_its_facts_say():
-    found = run_facts.facts()
-    found["metrics"]["test"] |= {"accuracy": 0.95, "loss": float("inf")}
-    found["bank"]["features"] = "covariance"
-    found["training"]["features"] = "average"  # the search has kept a network
-    timings = {"total_s": 1.0, "import_s": 0.5, "components": {}}
-    built = summarise(found, timings, ["FeatureBank"], "p/\udcff", run_facts.BLESSED)
-    for part in ("gate", "data", "training", "push", "metrics"):
-        assert built[part] == found[part], part
-    of_bank = {"forward_passes": 0, "reused": 680, "decided": ""}
-    assert built["bank"] == of_bank, "cached: none of this run"
-    assert built["model"]["features"] == "average"
-    assert built["findings"] == [], "the folds decide, so that few images need no warning"
-    written = json.loads(json.dumps(built))
-    assert written == built and run_summary.read(written) == built
 
 
 def test_init_describes_an_archive_and_a_list(photos: Path, tmp_path: Path):

@@ -6,15 +6,11 @@ from typing import Any
 
 import pytest
 
-from imgpipe.components.run_record.run_folder import Timings
-from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.output.output_folder import OutputFolder
-from imgpipe.pipeline.output.run_summary import summarise
-from tests import run_facts
+from tests import run_results
 from tests.command import answered, ran
-from tests.declared import made
 from tests.pipeline.past_runs import leave
 
 FIRST, SECOND = "20260101-100000", "20260102-100000"
@@ -35,35 +31,34 @@ def damage(out: Path, file: str, content: bytes) -> Path:
     return out / "runs" / SECOND
 
 
-def _summary(**changes: dict[str, Any]) -> bytes:
-    """Return the summary of a run in which fields of some parts have another value."""
-    state = RunState("blessed", "blessed: a sentence", log="run.log")
-    summary = summarise(run_facts.facts(), made(Timings), [], None, state)
+def _result(**changes: dict[str, Any]) -> bytes:
+    """Return the result of a run in which fields of some parts have another value."""
+    result: Any = run_results.result()
     for part, values in changes.items():
-        summary[part] |= values
-    return json.dumps(summary).encode()
+        result[part] |= values
+    return json.dumps(result).encode()
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (b'{"status": ', "Expecting value"),
-        (b'{"schema": 2, "status": "fine"}', "status: input should be 'blessed'"),
-        (b'{"schema": 2, "status": "blessed"}', "blessed: field required"),
-        (_summary(gate={"threshold": "high"}), r"gate\.threshold: input should be"),
-        (_summary(push={"version": "two"}), r"push\.version"),
+        (b'{"schema": 3, "status": "fine"}', "status: input should be 'blessed'"),
+        (b'{"schema": 3, "status": "blessed"}', "verdict: field required"),
+        (_result(gate={"threshold": "high"}), r"gate\.threshold: input should be"),
+        (_result(push={"version": "two"}), r"push\.version"),
     ],
 )
-def test_a_damaged_summary_is_listed_by_runs_and_refused_elsewhere(
+def test_a_damaged_result_is_listed_by_runs_and_refused_elsewhere(
     out: Path, content: bytes, words: str
 ):
-    folder = damage(out, "summary.json", content)
+    folder = damage(out, "result.json", content)
     listed = ran("runs", out)
-    assert f"its summary cannot be read: {folder / 'summary.json'}" in listed.stdout
+    assert f"its result cannot be read: {folder / 'result.json'}" in listed.stdout
     answer = answered("runs", out)
     assert [row["status"] for row in answer["runs"]] == ["blessed", "damaged"]
     for path in (folder, out / "model" / "2"):
-        with pytest.raises(ResourceError, match=rf"cannot read .*summary\.json \({words}"):
+        with pytest.raises(ResourceError, match=rf"cannot read .*result\.json \({words}"):
             lookup.run(path)
     assert lookup.run(out / "model" / "1").version == 1
 

@@ -32,23 +32,28 @@ evaluate = functools.partial(ran, "evaluate")
 answer = functools.partial(answered, "evaluate")
 
 
+def figures(*words):
+    """Return the metrics that an evaluation writes."""
+    return answer(*words)["metrics"]["evaluation"]
+
+
 def test_metrics_agree_with_the_answers_of_predict(out, photos):
     palette = draw_hand("rock", seed=9, size=96).convert("P")
     palette.save(photos / "rock" / "9.bmp")  # a run would repair its colours; the model answers it
     found = answer("--model", out, "--data", photos)
     rows = answered("predict", "--model", out, photos)
     right = sum(Path(row["image"]).parent.name == row["label"] for row in rows)
-    assert (found["count"], found["correct"]) == (13, right)
-    assert found["accuracy"] == pytest.approx(right / 13)
-    assert found["ci95"][0] < found["accuracy"] < found["ci95"][1]
-    assert sum(cell["count"] for cell in found["confusion"]) == 13
-    recalls = [found["per_class"][label]["recall"] for label in CLASSES]
-    assert np.average(recalls, weights=[6, 7]) == pytest.approx(found["accuracy"])
-    assert len(found["mistakes"]) == 13 - right
-    assert (found["version"], found["passed"], found["threshold"]) == (1, True, None)
-    assert (
-        found["seen"] is None and "It is not known which images" in found["findings"][0]["sentence"]
-    )
+    measured, answers = found["metrics"]["evaluation"], found["answers"]
+    assert (measured["count"], measured["correct"]) == (13, right)
+    assert measured["accuracy"] == pytest.approx(right / 13)
+    assert measured["ci95"][0] < measured["accuracy"] < measured["ci95"][1]
+    assert sum(count for _, _, count in answers["confusion"]) == 13
+    recalls = [measured["per_class"][label]["recall"] for label in CLASSES]
+    assert np.average(recalls, weights=[6, 7]) == pytest.approx(measured["accuracy"])
+    assert len(answers["mistakes"]) == 13 - right
+    assert (found["status"], answers["threshold"]) == ("evaluated", None)
+    assert (found["evaluation"]["version"], found["evaluation"]["seen"]) == (1, None)
+    assert "It is not known which images" in found["findings"][0]["sentence"]
 
 
 def test_unknown_labels_and_undecodable_images_are_counted(out, photos):
@@ -58,8 +63,9 @@ def test_unknown_labels_and_undecodable_images_are_counted(out, photos):
     for file in (photos / "rock").iterdir():
         file.unlink()
     found = answer("--model", out / "model" / "1", "--data", photos)
-    assert (found["images"], found["count"]) == (8, 6)
-    assert found["unknown_labels"] == {"lizard": 1}
+    measured = found["metrics"]["evaluation"]
+    assert (found["evaluation"]["images"], measured["count"]) == (8, 6)
+    assert found["evaluation"]["unknown_labels"] == {"lizard": 1}
     undecodable = found["findings"][0]
     assert (undecodable["reason"], undecodable["count"]) == ("undecodable", 1)
     assert undecodable["examples"][0]["path"] == "paper/broken.jpg"
@@ -72,7 +78,7 @@ def test_unknown_labels_and_undecodable_images_are_counted(out, photos):
     assert found["findings"][-1]["sentence"].startswith(
         "All evaluated images are of the class paper"
     )
-    assert found["per_class"]["rock"]["recall"] is None
+    assert measured["per_class"]["rock"]["recall"] is None
 
 
 def test_files_that_a_run_transcodes_are_evaluated_as_png(out, photos, tmp_path):
@@ -86,8 +92,8 @@ def test_files_that_a_run_transcodes_are_evaluated_as_png(out, photos, tmp_path)
         file.unlink()
     found = answer(*asked)
     assert "undecodable" not in [finding["reason"] for finding in found["findings"]]
-    same = ("count", "accuracy", "loss", "per_class", "confusion")
-    assert {name: found[name] for name in same} == {name: expected[name] for name in same}
+    assert found["metrics"] == expected["metrics"]
+    assert found["answers"]["confusion"] == expected["answers"]["confusion"]
     assert page.read_text("utf-8").count("data:image/") == pictures > 1
 
 
@@ -95,9 +101,11 @@ def test_a_threshold_decides_the_exit_code(out, photos, tmp_path):
     page = tmp_path / "page.html"
     ended = evaluate("--model", out, "--data", photos, "--threshold", 1, "--html", page)
     found = answer("--model", out, "--data", photos, "--threshold", 1)
-    assert 0 < found["correct"] < 12 and not found["passed"], "the network is not trained"
+    measured = found["metrics"]["evaluation"]
+    assert 0 < measured["correct"] < 12, "the network is not trained"
+    assert found["status"] == "below_threshold"
     assert ended.exit_code == 3 and "is below the threshold 1" in ended.stdout
-    passed = evaluate("--model", out, "--data", photos, "--threshold", found["accuracy"])
+    passed = evaluate("--model", out, "--data", photos, "--threshold", measured["accuracy"])
     assert passed.exit_code == 0 and "reaches the threshold" in passed.stdout
     html = page.read_text("utf-8")
     assert found["verdict"][1:] in html and "<script" not in html
@@ -106,9 +114,8 @@ def test_a_threshold_decides_the_exit_code(out, photos, tmp_path):
 
 
 def test_few_images_cannot_show_that_a_threshold_is_reached(out, photos):
-    recalls = {
-        c: row["recall"] for c, row in answer("--model", out, "--data", photos)["per_class"].items()
-    }
+    per_class = figures("--model", out, "--data", photos)["per_class"]
+    recalls = {name: row["recall"] for name, row in per_class.items()}
     best = max(CLASSES, key=recalls.__getitem__)
     for label in {*CLASSES} - {best}:
         shutil.rmtree(photos / label)
@@ -123,7 +130,9 @@ def test_images_of_one_class_are_judged_by_their_recall(out, photos, tmp_path):
     shutil.rmtree(photos / "paper")
     for source in (photos, Path(shutil.make_archive(str(tmp_path / "new"), "zip", photos))):
         found = answer("--model", out, "--data", source)
-        assert found["count"] == 6 and found["per_class"]["rock"]["recall"] == found["accuracy"]
+        measured = found["metrics"]["evaluation"]
+        assert measured["count"] == 6
+        assert measured["per_class"]["rock"]["recall"] == measured["accuracy"]
         assert found["findings"][-1]["sentence"] == (
             "All evaluated images are of the class rock, so the accuracy is its recall, and "
             "precision and F1 say nothing"
@@ -131,18 +140,18 @@ def test_images_of_one_class_are_judged_by_their_recall(out, photos, tmp_path):
     table = tmp_path / "new.csv"
     rows = [f"{file},rock,test" for file in sorted(photos.glob("rock/*"))]
     table.write_text("\n".join(["path,label,split", *rows]))
-    assert answer("--model", out, "--data", table)["count"] == 6
+    assert figures("--model", out, "--data", table)["count"] == 6
 
 
 def test_the_python_function_gives_the_result_of_the_command(out, photos, tmp_path):
     words = ("--model", out, "--data", photos, "--threshold", 1)
     command = answer(*words)
     found = imgpipe.evaluate(out, photos, threshold=1)
-    assert dict(found.summary) == command
-    assert (found.accuracy, list(found.interval)) == (command["accuracy"], command["ci95"])
+    assert found.result == command
+    measured = command["metrics"]["evaluation"]
+    assert (found.accuracy, list(found.interval)) == (measured["accuracy"], measured["ci95"])
     assert (found.passed, found.verdict) == (False, command["verdict"])
-    metrics = found.metrics["evaluation"]
-    assert metrics["accuracy"] == found.accuracy and metrics["per_class"] == command["per_class"]
+    assert found.metrics == command["metrics"]
     evaluate(*words, "--html", tmp_path / "command.html")
     assert found.save(tmp_path / "page.html").read_text("utf-8") == (
         (tmp_path / "command.html").read_text("utf-8")
@@ -153,7 +162,7 @@ def test_the_python_function_gives_the_result_of_the_command(out, photos, tmp_pa
 
 def test_the_page_is_drawn_without_images_that_were_removed(out, photos):
     found = imgpipe.evaluate(out, photos)
-    mistakes = {row["path"] for row in found.summary["mistakes"]}
+    mistakes = {row["path"] for row in found.result["answers"]["mistakes"]}
     (photos / min(mistakes)).unlink()
     assert "Could not be drawn" not in found.html and min(mistakes) in found.html
 
@@ -184,10 +193,12 @@ def test_images_that_were_in_the_training_data_are_found(out, photos, tmp_path):
     shutil.copy(trained / "50.png", photos / "rock" / "same.png")
     Image.open(trained / "51.png").resize((100, 100)).save(photos / "rock" / "near.jpg")
     found = answer("--model", copy, "--data", photos)
-    assert found["seen"]["by_split"] == {"train": 2}
-    seen = {row["path"] for row in found["seen"]["first"]}
+    seen = found["evaluation"]["seen"]
+    assert seen["by_split"] == {"train": 2}
+    seen = {row["path"] for row in seen["first"]}
     assert seen == {"rock/same.png", "rock/near.jpg"}
-    assert (found["count"], found["unseen"]["count"]) == (14, 12)
+    measured = found["metrics"]["evaluation"]
+    assert (measured["count"], measured["unseen"]["count"]) == (14, 12)
     assert (
         "2 of these images, or near-duplicates of them, were in the data of the run"
         in found["findings"][0]["sentence"]
@@ -198,8 +209,8 @@ def test_images_of_the_test_split_do_not_make_the_accuracy_too_high(out, photos,
     copy = shutil.copytree(out / "model", tmp_path / "out" / "model").parent
     _as_training_data(copy, photos, names.TEST)
     found = answer("--model", copy, "--data", photos)
-    assert found["seen"]["by_split"] == {"test": 12}
-    assert found["unseen"] is None and found["findings"] == []
+    assert found["evaluation"]["seen"]["by_split"] == {"test": 12}
+    assert found["metrics"]["evaluation"]["unseen"] is None and found["findings"] == []
 
 
 def test_what_cannot_be_is_refused(out, photos, tmp_path):

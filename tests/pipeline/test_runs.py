@@ -10,7 +10,7 @@ from imgpipe.pipeline.commands import rollback
 from tests import python_program
 from tests.command import answered, ran
 from tests.pipeline.past_runs import leave, publish_two
-from tests.run_facts import decided_by
+from tests.run_results import decided_by
 
 invoke = functools.partial(ran, "runs")
 
@@ -92,9 +92,9 @@ def test_what_a_rollback_has_withdrawn_is_marked_with_the_way_back(out):
 def test_a_rollback_that_has_been_done_is_not_proposed_again(tmp_path):
     """The last run made the model of version 1 again, which a rollback had withdrawn."""
     folder = leave(tmp_path, "20260101-100000", status="not_published")
-    facts = json.loads((folder / "facts.json").read_text())
-    facts["push"] |= {"refused_by": ["rollback"], "withdrawn": "1"}
-    (folder / "facts.json").write_text(json.dumps(facts))
+    result = json.loads((folder / "result.json").read_text())
+    result["push"] |= {"refused_by": ["rollback"], "withdrawn": "1"}
+    (folder / "result.json").write_text(json.dumps(result))
     publish_two(tmp_path)
     assert f"imgpipe rollback {tmp_path} --to 1" in invoke(tmp_path).stdout
     rollback.rollback(tmp_path / "model", 1)

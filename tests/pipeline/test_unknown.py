@@ -54,10 +54,11 @@ def test_predict_gives_unknown_no_probability_and_hides_no_class(unsure, photos)
 
 
 def test_the_most_probable_class_is_judged_as_in_a_run(unsure, photos):
-    found = imgpipe.evaluate(unsure, photos).summary
+    found = imgpipe.evaluate(unsure, photos).result
     assert found["classes"] == list(small_version.CLASSES)
-    assert (found["count"], found["answered_unknown"]) == (2, 2)
-    assert found["unknown_labels"] == {"unknown": 3}
+    assert found["metrics"]["evaluation"]["count"] == 2
+    assert found["evaluation"]["answered_unknown"] == 2
+    assert found["evaluation"]["unknown_labels"] == {"unknown": 3}
     assert "(model.unknown_rate). As in a run, the most" in found["findings"][1]["sentence"]
     shutil.rmtree(photos / "rock")
     with pytest.raises(ConfigError, match=r"no label is a class of the model.*Received: unknown"):

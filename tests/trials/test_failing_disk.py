@@ -93,7 +93,7 @@ def _artifact(folder: Path) -> None:
     """Write an artifact without a seal."""
     artifact = folder / "Node" / "output" / "1"
     (artifact / "Split-train").mkdir(parents=True)
-    (artifact / "facts.json").write_text("{}")
+    (artifact / "result.json").write_text("{}")
     (artifact / "Split-train" / "data").write_bytes(b"records" * 1000)
 
 

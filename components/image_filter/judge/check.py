@@ -55,12 +55,12 @@ class ImageFinding:
 
 #: What the function of a check returns: what was found in words, a finding if it has a score or
 #: another reason than the name of the check, or None if there is no problem.
-Result = ImageFinding | str | None
+CheckResult = ImageFinding | str | None
 #: The usual values of a set of images, the least and the greatest; None for no image.
 Limits = tuple[float, float] | None
 #: Function from a record, or from a row for a check that needs the set, and from what the check
 #: compares with, to what it found.
-JudgeImage = Callable[[Any, Any], Result]
+JudgeImage = Callable[[Any, Any], CheckResult]
 
 
 @dataclass(frozen=True)

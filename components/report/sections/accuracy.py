@@ -8,10 +8,10 @@ from imgpipe.components.common.answer_table import ClassMetrics
 from imgpipe.components.common.formatting import capped, plural, share
 from imgpipe.components.image_evaluator.decision import FOLDS
 from imgpipe.components.report import blocks as show
-from imgpipe.components.report.blocks import Context, section
+from imgpipe.components.report.blocks import section
 from imgpipe.components.report.pictures.thumbnails import cam_key
-from imgpipe.components.run_record.facts import folds_of
 from imgpipe.components.run_record.metrics import Mistake
+from imgpipe.components.run_record.result import Result, folds_of, judged
 from imgpipe.models import names
 from imgpipe.models.head.certainty import AccuracyFigures
 
@@ -20,19 +20,17 @@ _ROLES = {
     FOLDS: "models that have not seen the image; they decided",
     names.VALIDATION: "the exported model; it decided",
     names.TEST: "the exported model; it decided nothing",
+    "evaluation": "the served model",
 }
 
 
 @section("figures", "Accuracy and calibration", order=130, numbers=True)
-def figures(context: Context) -> Iterator[show.ResultBlock]:
+def figures(result: Result) -> Iterator[show.ResultBlock]:
     """Yield one row for what decided, and one for the test split, each with its interval."""
-    deciding = context.facts["deciding"]
-    is_evaluation = deciding is not None and deciding["judged_by"] == "evaluation"
     rows: list[list[show.TableCell]] = []
-    for split, summary in context.facts["metrics"].items():
-        role = "the served model" if is_evaluation else _ROLES[split]
+    for split, summary in result["metrics"].items():
         others = [summary["loss"], summary["ece"], summary["ece_by_chance"]]
-        rows.append([split, *_reached(summary), *others, show.Span(role, "muted")])
+        rows.append([split, *_reached(summary), *others, show.Span(_ROLES[split], "muted")])
         unseen = summary["unseen"]
         if unseen is not None:
             believed = show.Span("the number to believe: train has none of these families", "muted")
@@ -59,9 +57,9 @@ def _reached(figures: AccuracyFigures) -> list[show.TableCell]:
 
 
 @section("folds", "Cross-validation", order=132, numbers=True)
-def cross_validation(context: Context) -> Iterator[show.ResultBlock]:
+def cross_validation(result: Result) -> Iterator[show.ResultBlock]:
     """Yield the mean and one row for each fold."""
-    folds = folds_of(context.facts)
+    folds = folds_of(result)
     if folds is None:
         return
     spread = (
@@ -73,7 +71,7 @@ def cross_validation(context: Context) -> Iterator[show.ResultBlock]:
         few = plural(folds["validation_images"], "image")
         spread += f" The folds decided, because the validation split has only {few}."
     yield show.Sentence(spread)
-    training = context.facts["training"]
+    training = result["training"]
     learned = training is not None and names.VALIDATION in training["learned"]
     served = "all of these images" if learned else "the images of train alone"
     estimate = (
@@ -97,9 +95,9 @@ def cross_validation(context: Context) -> Iterator[show.ResultBlock]:
 
 
 @section("per_class", "Classes", order=134, numbers=True)
-def per_class(context: Context) -> Iterator[show.ResultBlock]:
+def per_class(result: Result) -> Iterator[show.ResultBlock]:
     """Yield the explanation, and for each split a table; see `class_figures`."""
-    metrics = context.facts["metrics"]
+    metrics = result["metrics"]
     if not metrics:
         return
     yield show.Sentence(
@@ -131,12 +129,12 @@ def _f1(figures: ClassMetrics) -> float:
 
 
 @section("slices", "Accuracy by slice", order=136, numbers=True)
-def slices(context: Context) -> Iterator[show.ResultBlock]:
+def slices(result: Result) -> Iterator[show.ResultBlock]:
     """Yield one row for each slice, with its interval and whether it is clearly weaker."""
-    slices = context.facts["slices"]
+    slices = result["slices"]
     if not slices:
         return
-    several = len(context.facts["metrics"]) > 1
+    several = len(result["metrics"]) > 1
     together = "Images of validation and test together. " if several else ""
     marked = "A slice is marked if its 95 % interval lies below the accuracy of all images."
     yield show.Sentence(f"{together}{marked}", "muted")
@@ -159,17 +157,17 @@ MOST_MISTAKES = 24
 
 
 @section("mistakes", "Confident mistakes", order=128, numbers=True)
-def mistakes(context: Context) -> Iterator[show.ResultBlock]:
+def mistakes(result: Result) -> Iterator[show.ResultBlock]:
     """Yield the most confident mistakes, those between the same classes side by side."""
-    deciding = context.facts["deciding"]
-    if deciding is None:
+    answers, judged_by = result["answers"], judged(result)
+    if answers is None or judged_by is None:
         return
-    images = plural(deciding["count"], "image")
-    mistakes = deciding["mistakes"][:MOST_MISTAKES]
+    images = plural(judged_by["count"], "image")
+    mistakes = answers["mistakes"][:MOST_MISTAKES]
     if not mistakes:
         yield show.Sentence(f"None of {images} was misclassified.")
         return
-    wrong = deciding["count"] - deciding["correct"]
+    wrong = judged_by["count"] - judged_by["correct"]
     shown = f"; the {len(mistakes)} most confident are shown" if wrong > len(mistakes) else ""
     yield show.Sentence(
         f"{wrong:,} of {images} misclassified{shown}. First check whether they are labelled "

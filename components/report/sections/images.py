@@ -13,9 +13,10 @@ from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.findings import not_used, title_of
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.report import blocks as show
-from imgpipe.components.report.blocks import Context, said, section
+from imgpipe.components.report.blocks import data_reasons, said, section
 from imgpipe.components.report.commands import can_be_reviewed, review_command
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel
+from imgpipe.components.run_record.result import Result
 from imgpipe.models import names
 from imgpipe.models.finding import Finding
 
@@ -24,9 +25,9 @@ IMAGES = 6
 
 
 @section("data", "Data", order=120, numbers=True)
-def data(context: Context) -> Iterator[show.ResultBlock]:
+def data(result: Result) -> Iterator[show.ResultBlock]:
     """Yield counts, images by split and class, findings and DataGate's decision."""
-    data = context.facts["data"]
+    data = result["data"]
     if data is None:
         return
     yield show.Sentence(_conservation(data))
@@ -36,9 +37,9 @@ def data(context: Context) -> Iterator[show.ResultBlock]:
         yield show.Sentence(f"Not used: {unused}.")
     noted = [finding for finding in findings if finding["fate"] == "noted"]
     yield from said(finding for finding in noted if not finding["decides"])
-    if context.facts["data_gate"] is not None:
-        yield from _gate(context, context.facts["data_gate"])
-    yield from class_counts(data, context.vocabulary)
+    if result["data_gate"] is not None:
+        yield from _gate(result, result["data_gate"])
+    yield from class_counts(data, result["classes"])
     for finding in findings:
         if finding["examples"] and finding["fate"] not in ("rejected", "repaired"):
             yield _examples(finding)
@@ -64,13 +65,13 @@ def _conservation(data: DataSummary) -> list[show.Inline]:
     return [show.Span(counts, "strong"), " ", adds_up, f".{repaired}"]
 
 
-def _gate(context: Context, gate: DataDecision) -> Iterator[show.ResultBlock]:
+def _gate(result: Result, gate: DataDecision) -> Iterator[show.ResultBlock]:
     """Yield what DataGate decided, with its reasons if the verdict has not named them."""
-    refused = context.state.status == "refused"
+    refused = result["status"] == "refused"
     if gate["blessed"]:
         yield show.Sentence((show.Span("✓", "good"), " DataGate accepted the data."))
     else:
-        above = "; the reasons are listed above" if refused and context.data_reasons else ""
+        above = "; the reasons are listed above" if refused and data_reasons(result) else ""
         yield show.Sentence(show.Span(f"✕ DataGate refused the data{above}.", "bad"))
     warnings = [
         (
@@ -79,7 +80,7 @@ def _gate(context: Context, gate: DataDecision) -> Iterator[show.ResultBlock]:
         )
         for warning in gate["warnings"]
     ]
-    yield show.Listed([*([] if refused else context.data_reasons), *warnings])
+    yield show.Listed([*([] if refused else data_reasons(result)), *warnings])
 
 
 def class_counts(data: DataSummary, vocabulary: Sequence[str]) -> Iterator[show.Table]:
@@ -188,10 +189,10 @@ def _file(row: Row, with_way: bool) -> show.Card:
 
 
 @section("rejected", "Rejected files", order=50)
-def rejected(context: Context) -> Iterator[show.ResultBlock]:
+def rejected(result: Result) -> Iterator[show.ResultBlock]:
     """Group the rejected files, the most frequent reason first."""
-    data = context.facts["data"]
-    rejected = context.facts["rejected"]
+    data = result["data"]
+    rejected = result["rejected"]
     if data is None and not rejected:
         return
     if not rejected:
@@ -205,7 +206,7 @@ def rejected(context: Context) -> Iterator[show.ResultBlock]:
     ]
     if any(map(can_be_reviewed, rejected)):
         words.append(" Those that a decision can make usable are asked about by ")
-        words += [show.Span(review_command(context.facts), "code"), "."]
+        words += [show.Span(review_command(result), "code"), "."]
     if len(rejected) > LIMIT:
         words.append(
             f" {LIMIT} of {len(rejected):,} are shown, some for each reason; manifest.jsonl in the "
@@ -216,9 +217,9 @@ def rejected(context: Context) -> Iterator[show.ResultBlock]:
 
 
 @section("near", "Near-duplicates", order=122, numbers=True)
-def near_duplicates(context: Context) -> Iterator[show.ResultBlock]:
+def near_duplicates(result: Result) -> Iterator[show.ResultBlock]:
     """Yield the groups with their images."""
-    near = context.facts["near"]
+    near = result["near"]
     if near is None:
         return
     if not near["rows"]:
@@ -232,7 +233,7 @@ def near_duplicates(context: Context) -> Iterator[show.ResultBlock]:
     )
     if len(near["rows"]) < near["groups"]:
         listed_in = "The file that --json writes"
-        if context.facts["quarantine"]:
+        if result["quarantine"]:
             listed_in = "The table of images in the quarantine"
         words += (
             f" {len(near['rows'])} groups are shown; those with images in different splits come "
@@ -262,9 +263,9 @@ DOUBTFUL = 24
 
 
 @section("doubtful_labels", "Doubtful labels", order=40)
-def doubtful_labels(context: Context) -> Iterator[show.ResultBlock]:
+def doubtful_labels(result: Result) -> Iterator[show.ResultBlock]:
     """Yield the first rows of the ranking: doubtful labels, and then mistakes of the models."""
-    suspects = context.facts["suspects"]
+    suspects = result["suspects"]
     if suspects is None:
         return
     rows = suspects["rows"][:DOUBTFUL]
@@ -293,7 +294,7 @@ def doubtful_labels(context: Context) -> Iterator[show.ResultBlock]:
         )
     if len(rows) < suspects["disagree"]:
         words += f" {len(rows)} are shown."
-    command = show.Span(review_command(context.facts), "code")
+    command = show.Span(review_command(result), "code")
     yield show.Sentence((f"{words} Decide with ", command, "."))
     if doubtful:
         yield _labels(rows[:doubtful])
@@ -315,9 +316,9 @@ def _labels(rows: Sequence[DoubtfulLabel]) -> show.Cards:
 
 
 @section("unlike_images", "Unlike their class", order=38)
-def unlike_images(context: Context) -> Iterator[show.ResultBlock]:
+def unlike_images(result: Result) -> Iterator[show.ResultBlock]:
     """Yield the new images that are unlike the old ones of their class, class by class."""
-    gate = context.facts["gate"]
+    gate = result["gate"]
     unlike = gate["unlike"] if gate is not None else []
     if not unlike:
         return

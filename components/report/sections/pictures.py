@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from imgpipe.components.common.answer_table import ClassMetrics
 from imgpipe.components.common.formatting import plural, share
 from imgpipe.components.report import blocks as show
-from imgpipe.components.report.blocks import Context, section
+from imgpipe.components.report.blocks import section
 from imgpipe.components.report.pictures import plots
 from imgpipe.components.report.pictures.plots import (
     images_to_threshold,
     photographs_to_add,
     power_law,
 )
-from imgpipe.components.run_record.metrics import MATRIX, DecidingAnswers
+from imgpipe.components.run_record.metrics import MATRIX, JudgedAnswers, SplitMetrics
+from imgpipe.components.run_record.result import Result, judged
 from imgpipe.components.run_record.shown_images import Gallery
 
 _IMAGES_OF_A_CELL = 4
@@ -30,13 +31,13 @@ _JUDGED = {
 
 
 @section("by_class", "Right answers by class", order=20)
-def by_class(context: Context) -> Iterator[show.ResultBlock]:
+def by_class(result: Result) -> Iterator[show.ResultBlock]:
     """Yield one bar for each class, the lowest first, and one for all classes."""
-    deciding = context.facts["deciding"]
-    if deciding is None:
+    deciding, every = result["answers"], judged(result)
+    if deciding is None or every is None:
         return
     threshold = deciding["threshold"]
-    classes = [entry for entry in deciding["per_class"].items() if entry[1]["count"]]
+    classes = [entry for entry in every["per_class"].items() if entry[1]["count"]]
     classes.sort(key=lambda entry: (entry[1]["correct"] / entry[1]["count"], entry[0]))
     caption = _JUDGED[deciding["judged_by"]]
     if len(classes) > _BARS:
@@ -48,14 +49,14 @@ def by_class(context: Context) -> Iterator[show.ResultBlock]:
         "Right answers by class",
         ("Class", "Share", "Right"),
         [_bar(name, figures, threshold) for name, figures in classes[:_BARS]],
-        total=_bar("all classes", deciding, threshold),
+        total=_bar("all classes", every, threshold),
         caption=f"{caption}.",
         look="bars",
     )
 
 
 def _bar(
-    name: str, figures: ClassMetrics | DecidingAnswers, threshold: float | None
+    name: str, figures: ClassMetrics | SplitMetrics, threshold: float | None
 ) -> list[show.TableCell]:
     low, high = figures["ci95"]
     bar = show.Bar(figures["correct"] / figures["count"], low, high, threshold or None)
@@ -63,9 +64,9 @@ def _bar(
 
 
 @section("more_images", "Would more images help?", order=22)
-def more_images(context: Context) -> Iterator[show.ResultBlock]:
+def more_images(result: Result) -> Iterator[show.ResultBlock]:
     """Plot the learning curve, and say how many images would reach the threshold."""
-    training, gate = context.facts["training"], context.facts["gate"]
+    training, gate = result["training"], result["gate"]
     solution = training["solution"] if training is not None else None
     curve = (solution["learning_curve"] or []) if solution is not None else []
     if training is None or solution is None or len(curve) < 2:
@@ -82,9 +83,9 @@ def more_images(context: Context) -> Iterator[show.ResultBlock]:
     points = [(float(point["images"]), point["accuracy"]) for point in curve]
     plot = plots.learning_curve(points, beyond, threshold, "more-images")
     caption: list[show.Inline] = []
-    data = context.facts["data"]
+    data = result["data"]
     kept = data["kept"] if data is not None else last
-    more = photographs_to_add(training, gate, kept, len(context.vocabulary))
+    more = photographs_to_add(training, gate, kept, len(result["classes"]))
     if more:
         caption += [show.Span(f"{show.capitalised(more)}.", "strong"), " "]
     of_head = "of the head " if training["fine_tune"] is not None else ""
@@ -94,17 +95,17 @@ def more_images(context: Context) -> Iterator[show.ResultBlock]:
 
 
 @section("taken_for", "What is taken for what", order=24)
-def taken_for(context: Context) -> Iterator[show.ResultBlock]:
+def taken_for(result: Result) -> Iterator[show.ResultBlock]:
     """Yield one matrix of all answers that decide, with images in its cells."""
-    deciding = context.facts["deciding"]
-    if deciding is None:
+    deciding, figures = result["answers"], judged(result)
+    if deciding is None or figures is None:
         return
-    classes = context.vocabulary
+    classes = result["classes"]
     shown = deciding["matrix"]
     if not shown:
         return
-    wrong = deciding["count"] - deciding["correct"]
-    of = plural(deciding["count"], "image")
+    wrong = figures["count"] - figures["correct"]
+    of = plural(figures["count"], "image")
     words = (
         f"{wrong:,} of {of} {'is' if wrong == 1 else 'are'} taken for another class. Rows are "
         "labels, columns are answers; the surest images are shown."
@@ -114,16 +115,20 @@ def taken_for(context: Context) -> Iterator[show.ResultBlock]:
         words += f" The {len(shown)} of {len(classes):,} classes that are confused most."
         columns.append("others")
     yield show.Sentence(words, "muted")
-    rows = [_matrix_row(context, deciding, label) for label in shown]
+    rows = [_matrix_row(classes, deciding, figures["per_class"], label) for label in shown]
     yield show.Table("What is taken for what", columns, rows, look="matrix")
 
 
-def _matrix_row(context: Context, deciding: DecidingAnswers, label: int) -> list[show.TableCell]:
+def _matrix_row(
+    classes: Sequence[str],
+    deciding: JudgedAnswers,
+    per_class: Mapping[str, ClassMetrics],
+    label: int,
+) -> list[show.TableCell]:
     """Return the row of a label, with a cell for each answer and one for answers of others."""
-    classes = context.vocabulary
     counts = {predicted: count for of, predicted, count in deciding["confusion"] if of == label}
     cells: list[show.TableCell] = [show.Span(classes[label], "name")]
-    total = deciding["per_class"][classes[label]]["count"]
+    total = per_class[classes[label]]["count"]
     for predicted in deciding["matrix"]:
         count = counts.pop(predicted, 0)
         answer = f"{classes[label]}, answered {classes[predicted]}"
@@ -143,12 +148,12 @@ def _matrix_row(context: Context, deciding: DecidingAnswers, label: int) -> list
 
 
 @section("gallery", "Your images", order=26)
-def gallery(context: Context) -> Iterator[show.ResultBlock]:
+def gallery(result: Result) -> Iterator[show.ResultBlock]:
     """Yield a row of images for each class; of many classes, some rows are folded away."""
-    galleries = context.facts["galleries"]
+    galleries = result["galleries"]
     if not any(gallery["count"] for gallery in galleries):
         return
-    first, others = _gallery_classes(galleries, context.facts["deciding"])
+    first, others = _gallery_classes(galleries, result["answers"])
     if any(gallery["least"] for gallery in galleries):
         yield show.Sentence(
             "Some images of each class, chosen at random; framed: those that are least like the "
@@ -182,7 +187,7 @@ def _gallery_row(gallery: Gallery) -> show.Photos:
 
 
 def _gallery_classes(
-    galleries: Sequence[Gallery], deciding: DecidingAnswers | None
+    galleries: Sequence[Gallery], deciding: JudgedAnswers | None
 ) -> tuple[list[int], list[int]]:
     """Return the classes with a row of images, those of the matrix first, and the others."""
     first = list(range(min(MATRIX, len(galleries))))
@@ -193,15 +198,15 @@ def _gallery_classes(
 
 
 @section("map", "Map", order=28)
-def map_of_images(context: Context) -> Iterator[show.ResultBlock]:
+def map_of_images(result: Result) -> Iterator[show.ResultBlock]:
     """Yield the map, with the colours of its classes."""
-    image_map = context.facts["map"]
+    image_map = result["map"]
     if image_map is None:
         return
-    classes = context.vocabulary
+    classes = result["classes"]
     coloured: Sequence[int] = range(len(classes))
     if len(classes) > MATRIX:
-        deciding = context.facts["deciding"]
+        deciding = result["answers"]
         coloured = deciding["matrix"] if deciding is not None else []
     colours = plots.map_colours(coloured)
     legend = [(colour, classes[label]) for label, colour in colours.items()]

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from imgpipe.components.common.formatting import join_names, plural, seconds, share
 from imgpipe.components.report import blocks as show
-from imgpipe.components.report.blocks import Context, section
+from imgpipe.components.report.blocks import section
 from imgpipe.components.report.commands import serve_command, would_more_help
 from imgpipe.components.report.pictures import plots
+from imgpipe.components.run_record.result import Result, whole
 from imgpipe.models import names
 from imgpipe.models.features.bank import BankFacts, FeatureDecision
 from imgpipe.models.features.folds import FEWEST_MISTAKES
@@ -24,22 +25,23 @@ _PORT = 8500  # TensorFlow Serving's default for gRPC; the REST interface has th
 
 
 @section("model", "Model", order=150, numbers=True)
-def model(context: Context) -> Iterator[show.ResultBlock]:
+def model(result: Result) -> Iterator[show.ResultBlock]:
     """Yield where the model is and what it is made of, with the commands that serve it."""
-    push, settings = context.facts["push"], context.facts["settings"]
-    if push is None:
+    push = result["push"]
+    if result["training"] is None:
         return
     rows: list[show.NamedText] = []
+    location = whole(result, push["path"] or "")
     if push["path"]:
-        rows.append(("Location", show.Span(push["path"], "path")))
-    if settings["backbone"]:
-        size = settings["image_size"]
+        rows.append(("Location", show.Span(location, "path")))
+    if result["backbone"]:
+        size = result["image_size"]
         pixels = f", {size} × {size} pixels" if size else ""
-        rows.append(("Backbone", f"{settings['backbone']}{pixels}"))
-    rows.append(("Classes", show.Span(join_names(context.vocabulary, _MOST_NAMES), "name")))
+        rows.append(("Backbone", f"{result['backbone']}{pixels}"))
+    rows.append(("Classes", show.Span(join_names(result["classes"], _MOST_NAMES), "name")))
     yield show.Figures(rows)
     if push["path"]:
-        for purpose, command in _commands(push["path"].rstrip("/"), settings["name"]):
+        for purpose, command in _commands(location.rstrip("/"), result["name"]):
             yield show.Heading(purpose)
             yield show.Command(command)
 
@@ -92,9 +94,9 @@ _LAST_KEPT = (
 
 
 @section("training", "Training", order=140, numbers=True)
-def training(context: Context) -> Iterator[show.ResultBlock]:
+def training(result: Result) -> Iterator[show.ResultBlock]:
     """Yield the stages with their plots, and the results of fine-tuning and calibration."""
-    training, bank = context.facts["training"], context.facts["bank"]
+    training, bank = result["training"], result["bank"]
     if training is None:
         return
     tuned, search = training["fine_tune"], training["search"] or []
@@ -286,9 +288,9 @@ def _stage(title: str, stage: Stage, section: str, stands_in: bool) -> Iterator[
 
 
 @section("serving", "Serving checks", order=152, numbers=True)
-def serving(context: Context) -> Iterator[show.ResultBlock]:
+def serving(result: Result) -> Iterator[show.ResultBlock]:
     """Yield one row for each check."""
-    checks = context.facts["serving"]
+    checks = result["serving"]
     if checks is None:
         return
     results = {True: show.Span("✓ passed", "good"), False: show.Span("✕ failed", "bad")}

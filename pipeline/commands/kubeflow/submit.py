@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
@@ -16,9 +16,6 @@ from imgpipe.models.errors import ConfigError, DataRefused, ImgpipeError, Resour
 from imgpipe.models.files import json_object
 from imgpipe.pipeline.command_line.terminal import new_console, say
 from imgpipe.pipeline.commands.kubeflow import compile as compiling
-
-if TYPE_CHECKING:
-    from imgpipe.components.run_record.facts import Facts
 
 app = typer.Typer()
 
@@ -106,7 +103,7 @@ def _end(directory: Path, state: str, link: str) -> int:
     The folder of the run lies on a volume of the cluster. If this machine has it at another path or
     not at all, the state alone is known, which says nothing about the model.
     """
-    from imgpipe.components.run_record import run_folder, verdict
+    from imgpipe.components.run_record import run_folder
     from imgpipe.pipeline.kubeflow import entry_point
 
     if state != "SUCCEEDED":
@@ -114,12 +111,12 @@ def _end(directory: Path, state: str, link: str) -> int:
         unknown = f"a task has failed, or the run was cancelled. Tasks say why in {directory}."
         told = f"{failure.get('cause', unknown)}\nIts logs: {link}"
         raise _ERRORS.get(failure.get("exit_code", 1), ImgpipeError)(told)
-    facts = json_object.read_or_empty(directory / run_folder.FACTS)
-    if not facts:
+    result = json_object.read_or_empty(directory / run_folder.RESULT)
+    if not result:
         say(new_console(), f"the run has ended; report.html in {directory} has the verdict")
         return 0
-    say(new_console(), verdict.sentence(cast("Facts", facts)))
-    return 3 if facts["push"] is None or facts["push"]["status"] == "refused" else 0
+    say(new_console(), result["verdict"])
+    return 3 if result["push"]["status"] == "refused" else 0
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from imgpipe.models.files.regular_files import sha256
 from imgpipe.serving.server import storage
 from tests.components.model_pusher.conftest import GATES
 from tests.folder_renames import refused
-from tests.run_facts import decided_by, decision
+from tests.run_results import decided_by, decision
 
 
 def test_a_published_version_is_described_file_by_file(tmp_path: Path, saved_model: Path):

@@ -4,7 +4,7 @@ import pytest
 
 from tests import axe, browser
 from tests.pages import render
-from tests.run_facts import BLESSED, facts, jpeg, reject, solved
+from tests.run_results import jpeg, reject, result, solved
 
 pytestmark = [pytest.mark.slow, browser.needed]
 LONG = "a class with a very long name " * 4
@@ -23,10 +23,10 @@ class Everywhere(dict):
 def page(request, window, tmp_path_factory):
     """Open a report with every section in the browser and return the browser window."""
     classes = [LONG, *(f"class {i}" for i in range(1, request.param))]
-    found = facts(classes, [reject(i, path=f"{'folder/' * 20}{i}.jpg") for i in range(20)], 0.6)
+    found = result(classes, [reject(i, path=f"{'folder/' * 20}{i}.jpg") for i in range(20)], 0.6)
     found["training"] = solved()
     file = tmp_path_factory.mktemp("page") / "report.html"
-    file.write_text(render(found, None, Everywhere(), BLESSED))
+    file.write_text(render(found, Everywhere()))
     window.open(file.as_uri())
     return window
 

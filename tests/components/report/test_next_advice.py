@@ -4,60 +4,54 @@ import pytest
 
 from imgpipe.components.report import commands
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
-from imgpipe.components.run_record.facts import empty, page_settings
-from imgpipe.components.run_record.metrics import deciding_answers
-from imgpipe.components.run_record.run_folder import Identity
+from imgpipe.components.run_record.metrics import judged_answers
+from imgpipe.components.run_record.result import new
 from imgpipe.models.finding import Finding
 from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.training.history import Epoch, FineTuned, Tried
 from tests.answer_tables import of_cells
 from tests.declared import made
 from tests.pages import render
-from tests.run_facts import BLESSED, data_summary, facts, history
+from tests.run_results import data_summary, history, result
 
 
 def run(**parts):
-    """Return facts of a run of which nothing is known but these parts."""
-    return empty(page_settings("run", "", ["cat", "dog", "owl"])) | parts
+    """Return the result of a run of which nothing is known but these parts."""
+    return new(**{"name": "run", "classes": ["cat", "dog", "owl"], **parts})
 
 
 def trained(**values):
-    """Return facts of a run with this history of its training."""
+    """Return the result of a run with this history of its training."""
     return run(training=history(**values))
 
 
 def solved(history_values=None, **values):
-    """Return facts of a run whose head was solved, with further facts about the solution."""
+    """Return the result of a run whose head was solved, with further facts about the solution."""
     solution = made(Solution, folds=5, images=100, **values)
     return trained(stopped="solved", solution=solution, **history_values or {})
 
 
 def unseen(**values):
-    """Return facts of a run whose head made too few mistakes for a search."""
+    """Return the result of a run whose head made too few mistakes for a search."""
     end = made(Finding, reason="few_mistakes")
     return solved({"search": [made(Tried)], "search_ended": end}, **values)
 
 
 def doubted(count):
-    """Return facts of a run with a number of doubtful labels among three mistakes."""
+    """Return the result of a run with a number of doubtful labels among three mistakes."""
     rows = [made(DoubtfulLabel) for _ in range(3)]
     return run(suspects=made(DoubtfulLabels, images=373, doubtful=count, rows=rows))
 
 
 def trained_on(**counts):
-    """Return facts of a run with these numbers of training images by class."""
+    """Return the result of a run with these numbers of training images by class."""
     return run(data=data_summary(by_split={"train": counts}))
 
 
 def confused(*cells):
-    """Return facts of a run with these cells (label, prediction, count) of the confusion matrix."""
-    answers = deciding_answers("folds", None, of_cells("abc", *cells))
-    return run(settings=page_settings("run", "", "abc"), deciding=answers)
-
-
-def changed(found, **values):
-    """Return facts of a run with other settings."""
-    return found | {"settings": found["settings"] | values}
+    """Return the result of a run with these cells of the matrix: label, prediction, count."""
+    answers = judged_answers("folds", None, of_cells("abc", *cells))
+    return run(classes=["a", "b", "c"], answers=answers)
 
 
 def curve(accuracy):
@@ -137,8 +131,8 @@ def test_a_fact_leads_to_its_advice(given, words):
         unseen(accuracy=0.99),
         solved({"fine_tune": made(FineTuned, epochs=EPOCHS)}, accuracy=0.9),
         solved({"search": [made(Tried)] * 2}, accuracy=0.9),
-        changed(solved(accuracy=0.8), cross_validate=5),
-        changed(solved(accuracy=0.8), changed={"course.fine_tune.mode": "off"}),
+        solved(accuracy=0.8) | {"cross_validate": 5},
+        solved(accuracy=0.8) | {"changed": {"course.fine_tune.mode": "off"}},
         trained(search_ended=made(Finding, reason="all")),
         solved(learning_curve=[{"images": 400, "accuracy": 0.9}]),
         confused((0, 0, 9), (0, 1, 1)),
@@ -150,10 +144,10 @@ def test_without_its_fact_there_is_no_advice(given):
 
 def test_the_page_gives_at_most_three_pieces_of_advice_after_the_verdict():
     head = solved(accuracy=0.9, learning_curve=curve(lambda n: n / 1000))
-    given = facts() | {"training": head["training"], "suspects": doubted(1)["suspects"]}
+    given = result() | {"training": head["training"], "suspects": doubted(1)["suspects"]}
     given["data"]["by_split"]["train"]["rock"] = 2
     assert len(commands.advice(given)) == commands.MOST_ADVICE
-    page = render(given, None, {}, BLESSED)
+    page = render(given, {})
     positions = [page.index(f'id="{name}"') for name in ("verdict", "next_steps", "by_class")]
     assert positions == sorted(positions)
     steps = page[positions[1] : positions[2]]
@@ -173,5 +167,5 @@ def test_the_page_gives_at_most_three_pieces_of_advice_after_the_verdict():
 )
 def test_advice_has_the_whole_command_where_the_folder_of_the_run_is_known(given, command):
     assert [said["remedies"] for said in commands.advice(given)] == [[]]
-    (said,) = commands.advice(given | {"identity": made(Identity, folder="/a b/runs/1")})
+    (said,) = commands.advice(given | {"out": "/a b", "folder": "runs/1"})
     assert said["remedies"] == [command]

@@ -1,4 +1,4 @@
-"""The page of the report: its text, what it says if facts are missing, and that it is safe."""
+"""The page of the report: its text, what it says if parts are missing, and that it is safe."""
 
 import re
 
@@ -10,15 +10,14 @@ from imgpipe.components.report import page
 from imgpipe.components.report.blocks import Section
 from imgpipe.components.report.sections import SECTIONS, images
 from imgpipe.components.run_record import verdict
-from imgpipe.components.run_record.facts import empty
-from imgpipe.components.run_record.verdict import RunState
+from imgpipe.components.run_record.result import new
 from imgpipe.models.features.bank import JudgedFeatures
 from imgpipe.models.finding import Finding, in_files, make_finding
 from imgpipe.models.training.history import FineTuned, Tried
 from tests.answer_tables import figures
 from tests.declared import made
 from tests.pages import read, render
-from tests.run_facts import BLESSED, data_summary, facts, in_file, jpeg, reject, solved
+from tests.run_results import data_summary, in_file, jpeg, reject, result, solved
 
 
 def ids(parsed):
@@ -30,14 +29,14 @@ PICTURES = ["by_class", "more_images", "taken_for", "gallery", "map"]
 
 
 def whole(classes=("paper", "rock", "scissors"), **values):
-    """Return facts with all sections."""
-    return facts(classes, [reject(1)], **values) | {"training": solved()}
+    """Return a result with all sections."""
+    return result(classes, [reject(1)], **values) | {"training": solved()}
 
 
 def test_the_page_shows_pictures_then_what_is_doubtful_and_closes_all_figures(timings):
-    found = whole()
-    text = render(found, timings, {}, BLESSED)
-    parsed = read(found, timings)
+    found = whole() | {"timings": timings}
+    text = render(found, {})
+    parsed = read(found)
     assert ids(parsed) == [section.id for section in SECTIONS]
     order = ["verdict", "next_steps", *PICTURES, "unlike_images", "doubtful_labels", "rejected"]
     assert ids(parsed)[: len(order)] == order
@@ -56,10 +55,11 @@ def visible_words(text):
 
 def test_a_page_of_nine_classes_with_many_findings_has_fewer_than_900_words(timings):
     classes = [f"class {number}" for number in range(9)]
-    found = facts(classes, [reject(i) for i in range(12)], 0.7) | {"training": solved()}
+    found = result(classes, [reject(i) for i in range(12)], 0.7)
+    found |= {"training": solved(), "timings": timings}
     doubtful = found["suspects"]["rows"][0]
     found["suspects"]["rows"] = [doubtful | {"wrong": 1 - i / 50} for i in range(48)]
-    assert 300 < visible_words(render(found, timings, Everything(), BLESSED)) < 900
+    assert 300 < visible_words(render(found, Everything())) < 900
 
 
 class Everything(dict):
@@ -70,10 +70,9 @@ class Everything(dict):
 
 
 def test_where_folds_decide_the_pictures_and_the_head_are_of_the_folds():
-    found = facts(accuracy=0.8)
-    every = found["deciding"]
-    assert found["metrics"]["folds"]["correct"] == every["correct"]
-    text = render(found, None, {}, BLESSED).partition('<details id="numbers"')[0]
+    found = result(accuracy=0.8)
+    every = found["metrics"]["folds"]
+    text = render(found, {}).partition('<details id="numbers"')[0]
     assert f"{every['correct']} of 150" in text
     assert f"{150 - every['correct']} of 150 images are taken for another class" in text
     for row in every["per_class"].values():
@@ -82,10 +81,12 @@ def test_where_folds_decide_the_pictures_and_the_head_are_of_the_folds():
 
 
 def test_the_bars_begin_with_the_lowest_class_and_show_the_threshold():
-    found = facts()
+    found = result()
     answers = (("paper", 40, 39), ("rock", 32, 17), ("scissors", 0, 0))
-    found["deciding"]["per_class"] = {name: figures(right, count) for name, count, right in answers}
-    text = render(found, None, {}, BLESSED)
+    found["metrics"]["folds"]["per_class"] = {
+        name: figures(right, count) for name, count, right in answers
+    }
+    text = render(found, {})
     bars = text[text.index('<section id="by_class"') : text.index('<section id="taken_for"')]
     assert bars.index("17 of 32") < bars.index("39 of 40") < bars.index("all classes")
     assert "width:53.1%" in bars and "left:90.0%" in bars
@@ -126,7 +127,7 @@ def test_the_features_that_were_tried_and_the_cost_of_larger_images_are_said():
 
 
 def test_a_cell_shows_four_images_and_a_row_of_the_gallery_frames_the_least_typical():
-    parsed = read(facts(accuracy=0.4), images=Everything())
+    parsed = read(result(accuracy=0.4), images=Everything())
     wrong = [alt for alt in parsed.alts if alt.endswith(": paper, answered rock")]
     assert len(wrong) == 4
     least = [alt for alt in parsed.alts if "least typical" in alt]
@@ -138,13 +139,13 @@ def test_a_cell_shows_four_images_and_a_row_of_the_gallery_frames_the_least_typi
 
 
 def test_the_sections_with_figures_have_their_content(timings):
-    parsed = read(facts(rejected=[reject(1)]), timings)
+    parsed = read(result(rejected=[reject(1)]) | {"timings": timings})
     for words in (
         "181 read = 180 kept + 1 rejected ✓",
         "the dot marks the best epoch, 7",
         "had not improved for course.patience epochs",
-        "Location /out/model/4",
-        "imgpipe serve /out --model rps",
+        "Location /work/out/model/4",
+        "imgpipe serve /work/out --model rps",
         "imgpipe predict photo.jpg --server localhost:8500 --model rps",
         "2 images in 1 group of near-duplicates",
         "… and 1 more of this group.",
@@ -166,49 +167,53 @@ def test_the_sections_with_figures_have_their_content(timings):
 def test_the_page_of_a_refused_run_names_the_reasons_and_has_no_empty_section(timings):
     sentence = "too few 'rock' in validation: expected at least 3, seen 1; add images of rock"
     reason = made(Finding, reason="too_few", sentence=sentence)
-    found = empty(facts()["settings"]) | {
-        "data": facts()["data"],
-        "data_gate": made(DataDecision, blessed=False, reasons=[reason]),
-    }
     error = f"the data was refused for 1 reason:\n- {sentence}"
-    state = RunState("refused", f"data refused: {error}", error, "", "DataGate")
-    parsed = read(found, timings, state=state)
+    parsed = read(
+        new(
+            status="refused",
+            verdict=f"data refused: {error}",
+            error=error,
+            failed="DataGate",
+            classes=result()["classes"],
+            data=result()["data"],
+            data_gate=made(DataDecision, blessed=False, reasons=[reason]),
+            timings=timings,
+        )
+    )
     assert "Data refused" in parsed.text
     assert parsed.text.count(sentence) == 1
     assert ids(parsed) == ["verdict", "rejected", "data"]
 
 
 def test_a_run_that_failed_or_was_interrupted_has_a_page():
-    found = empty(facts()["settings"])
+    found = new(classes=["cat", "dog"], log="/l.log")
     cause = "interrupted by Ctrl-C. Finished work is kept, and a new run continues from it."
-    text = read(found, state=verdict.state(found, cause, "ImageTrainer", "", interrupted=True)).text
+    text = read(verdict.ended(found, cause, "ImageTrainer", interrupted=True)).text
     assert "Interrupted" in text and "stopped in Train the model · ImageTrainer ." in text
     assert "ailed" not in text
-    state = RunState("failed", "failed in start-up: no such folder", "no such folder", "/l.log", "")
-    parsed = read(found, state=state)
+    parsed = read(verdict.ended(found, "no such folder"))
     assert "Failed in start-up: no such folder" in parsed.text
     assert "/l.log" in parsed.text
 
 
-@pytest.mark.parametrize("name", sorted(set(facts()) - {"settings"}))
-def test_any_part_of_the_facts_may_be_missing(name, timings):
-    missing = empty(facts()["settings"])[name]
-    read(facts() | {name: missing}, timings)
+@pytest.mark.parametrize("name", sorted(set(result()) - {"status", "classes", "metrics"}))
+def test_any_part_of_the_result_may_be_missing(name, timings):
+    read(result() | {"timings": timings} | {name: new()[name]})
 
 
 def with_parts(**parts):
-    """Return facts of a run, in which some parts have other entries."""
-    found = facts()
+    """Return the result of a run, in which some parts have other entries."""
+    found = result()
     return found | {name: found[name] | more for name, more in parts.items()}
 
 
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (facts(), "None of 180 files was rejected."),
+        (result(), "None of 180 files was rejected."),
         (with_parts(data={"kept": 179}), "do not add up"),
         (
-            facts()
+            result()
             | {
                 "data": data_summary(
                     repaired=3,
@@ -229,9 +234,9 @@ def test_a_fact_is_said_in_a_sentence(found, words):
 def test_the_accuracy_to_believe_where_families_are_divided_is_said_once():
     of_splits = {"train": 1, "validation": 0, "test": 8}
     families = made(Families, families=2, images=9, divided=of_splits, independent=of_splits)
-    found = facts() | {"data": data_summary(families=families)}
+    found = result() | {"data": data_summary(families=families)}
     found["metrics"]["test"] |= {"accuracy": 0.9, "unseen": figures(11, 22)}
-    text = read(found, state=verdict.state(found)).text
+    text = read(verdict.ended(found)).text
     said = "train has images of the same families as 8 images of test: believe the accuracy 0.500"
     assert said in text and text.count("the same families") == 1
     assert "divide families" not in text
@@ -244,7 +249,7 @@ def test_a_warning_shows_its_first_images():
         for n in range(9)
     ]
     warning = in_files("warned", make_finding("blurry", "", title="blurred", count=40), examples)
-    found = facts() | {"data": data_summary(findings=[warning])}
+    found = result() | {"data": data_summary(findings=[warning])}
     parsed = read(found, images=dict.fromkeys(hashes, jpeg()))
     assert len([alt for alt in parsed.alts if alt.startswith("blurred: cat/")]) == images.IMAGES
     assert "40 blurred" in parsed.text and "sharpness 0.8" in parsed.text
@@ -263,12 +268,12 @@ def test_hostile_names_are_escaped():
         reject(1, path=odd, label=classes[0], reason="<b>bold</b>", override="</table>&amp;"),
         reject(2, path="a\u202egpj.exe", detail="nul\0bell\a"),
     ]
-    found = facts(classes, bad)
-    found["settings"]["name"] = "</title><script>"
-    found["settings"]["source"] = "javascript:alert(1)"
+    found = result(classes, bad)
+    found["name"] = "</title><script>"
+    found["source"] = "javascript:alert(1)"
     found["push"]["path"] = "/out/$(reboot)/4"
-    state = RunState("failed", "<script>1</script>", "<script>1</script>", "<i>", "<u>")
-    parsed = read(found, state=state)
+    found |= {"status": "failed", "verdict": "<script>1</script>", "error": "<script>1</script>"}
+    parsed = read(found | {"log": "<i>", "failed": "<u>"})
     assert {"b", "i", "u"}.isdisjoint(parsed.tags)
     assert "<script>alert(1)</script>" in parsed.text
     assert "\\xff\\xfe.jpg" in parsed.text
@@ -280,7 +285,7 @@ def test_hostile_names_are_escaped():
 
 def test_rejects_are_grouped_with_image_detail_and_override():
     bad = [reject(1), reject(2), reject(3, "animated", override="add it to judge.skip")]
-    parsed = read(facts(rejected=bad), images={"bad1": jpeg(), "bad2": b"no image"})
+    parsed = read(result(rejected=bad), images={"bad1": jpeg(), "bad2": b"no image"})
     assert "file rock/bad-1.jpg" in parsed.alts
     assert "too small 2 files" in parsed.text
     assert "1 x 4 pixels, the shorter side is under 16" in parsed.text
@@ -290,7 +295,7 @@ def test_rejects_are_grouped_with_image_detail_and_override():
 
 def test_of_thousands_of_rejected_files_the_page_shows_200_and_says_so():
     bad = [reject(i) for i in range(4990)] + [reject(i, "animated") for i in range(10)]
-    text = render(facts(rejected=bad), None, {"bad1": jpeg()}, BLESSED)
+    text = render(result(rejected=bad), {"bad1": jpeg()})
     assert "200 of 5,000 are shown" in text
     assert "4,990 files, 190 shown" in text
     assert text.count('<span class="path">rock/bad-') == images.LIMIT
@@ -300,10 +305,10 @@ def test_of_thousands_of_rejected_files_the_page_shows_200_and_says_so():
 
 
 def test_mistakes_with_labels_that_are_probably_right_are_folded_away():
-    found = facts()
+    found = result()
     row = found["suspects"]["rows"][0]
     found["suspects"]["rows"] = [row, row | {"wrong": 0.1, "path": "rock/hard.jpg"}]
-    text = render(found, None, {}, BLESSED)
+    text = render(found, {})
     doubtful = text.index('<section id="doubtful_labels"')
     folded = text.index("<summary>1 mistake</summary>")
     assert doubtful < text.index("rock/9.jpg", doubtful) < folded
@@ -311,9 +316,9 @@ def test_mistakes_with_labels_that_are_probably_right_are_folded_away():
 
 
 def test_of_many_classes_those_that_are_confused_most_are_shown():
-    found = facts([f"class {i}" for i in range(250)], accuracy=0.5)
+    found = result([f"class {i}" for i in range(250)], accuracy=0.5)
     parsed = read(found)
-    shown = len(found["deciding"]["matrix"])
+    shown = len(found["answers"]["matrix"])
     assert 11 <= shown <= 12
     assert f"The {shown} of 250 classes that are confused most." in parsed.text
     assert "The 30 lowest of 150 classes." in parsed.text
@@ -330,18 +335,18 @@ def broken(_):
 
 @pytest.mark.parametrize(
     ("build", "error"),
-    [(broken, "ValueError: a figure is missing"), (lambda context: [object()], "UndefinedError: ")],
+    [(broken, "ValueError: a figure is missing"), (lambda _: [object()], "UndefinedError: ")],
     ids=["a section", "a block"],
 )
 def test_what_cannot_be_drawn_leaves_the_others_on_the_page(monkeypatch, build, error):
     monkeypatch.setattr(page, "SECTIONS", (*SECTIONS, Section("broken", "Broken", build)))
-    text = render(facts(), None, {}, BLESSED)
+    text = render(result(), {})
     assert f"Could not be drawn ({error}" in text
     assert "Serving checks" in text
 
 
 def test_the_networks_that_were_tried_and_the_stages_are_listed():
-    found = facts()
+    found = result()
     head = made(Tried, what="the head", seconds=8.0, kept=True, accuracy=0.898)
     gain = {"gain": 0.0967, "standard_error": 0.015, "seconds": 150.0, "accuracy": 0.995}
     stage = {key: found["training"][key] for key in ("epochs", "best_epoch", "stopped")}
@@ -374,6 +379,6 @@ def test_the_networks_that_were_tried_and_the_stages_are_listed():
 
 @pytest.mark.parametrize(("reason", "asked"), [("too_small", True), ("truncated", False)])
 def test_a_review_is_promised_only_if_it_asks_about_a_rejected_file(reason: str, asked: bool):
-    text = read(facts(rejected=[reject(1, reason)])).text
+    text = read(result(rejected=[reject(1, reason)])).text
     rejected = text[text.index(" was rejected.") :]
     assert ("asked about by imgpipe review" in rejected) == asked

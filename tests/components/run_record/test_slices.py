@@ -1,13 +1,11 @@
 """Accuracy by slices of images: counts add up."""
 
 from imgpipe.components.common.answer_table import DESCRIBED
-from imgpipe.components.report.blocks import Context
 from imgpipe.components.report.sections import accuracy
 from imgpipe.components.run_record.metrics import slices
-from imgpipe.components.run_record.verdict import RunState
 from imgpipe.models.head.certainty import wilson
 from tests.answer_tables import answer, table
-from tests.run_facts import facts
+from tests.run_results import result
 
 
 def row(path, label=0, correct=True, **described):
@@ -72,8 +70,7 @@ def test_folders_are_slices_only_if_they_are_not_the_classes():
 def test_slices_are_compared_with_all_images_not_with_those_shown():
     rows = [row(f"a{i}/{n}", n % 2, correct=n < 70) for i in range(12) for n in range(100)]
     rows += [row(f"b{i}/{n}", n % 2) for i in range(100) for n in range(50)]
-    context = Context(facts() | {"slices": sliced(rows)}, None, RunState("blessed", ""))
-    [_, shown] = accuracy.slices.build(context)
+    [_, shown] = accuracy.slices.build(result() | {"slices": sliced(rows)})
     assert [cells[3].words for cells in shown.rows] == ["0.700 weaker"] * 12
 
 

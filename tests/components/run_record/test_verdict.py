@@ -7,7 +7,7 @@ from imgpipe.components.image_evaluator.decision import Ruling
 from imgpipe.components.image_filter.file_clues import FileClues
 from imgpipe.components.image_filter.findings import of_source
 from imgpipe.components.run_record import verdict
-from imgpipe.components.run_record.facts import empty
+from imgpipe.components.run_record.result import new
 from imgpipe.components.run_record.verdict import all_findings, run_findings
 from imgpipe.models.finding import Finding
 from imgpipe.models.head.solved_head import Solution
@@ -15,7 +15,7 @@ from imgpipe.models.training.history import FineTuned
 from tests.answer_tables import figures
 from tests.declared import made
 from tests.pages import render
-from tests.run_facts import BLESSED, by_validation, data_summary, facts, history, settings
+from tests.run_results import by_validation, data_summary, history, result
 
 
 def said_of(found, reason):
@@ -24,20 +24,22 @@ def said_of(found, reason):
 
 
 def test_the_verdict_of_a_blessed_model_names_the_figures_and_the_threshold():
-    found = facts()
-    state = verdict.state(found)
-    assert state.status == "blessed"
-    assert state.verdict == ("blessed: cross-validation accuracy 0.948 reaches the threshold 0.9")
+    found = result()
+    found = verdict.ended(found)
+    assert found["status"] == "blessed"
+    assert found["verdict"] == (
+        "blessed: cross-validation accuracy 0.948 reaches the threshold 0.9"
+    )
 
 
 def test_the_accuracy_on_test_stands_in_one_line():
-    found = facts()
+    found = result()
     found["metrics"]["test"] |= figures(68, 73)
     assert verdict.test_line(found["metrics"]) == (
         "0.932 (68 of 73, 0.85–0.97); it decided nothing"
     )
     assert verdict.test_line({}) == ""
-    head = render(found, None, {}, BLESSED).partition('<details id="numbers"')[0]
+    head = render(found, {}).partition('<details id="numbers"')[0]
     assert "accuracy 0.932 (68 of 73, 0.85–0.97); it decided nothing." in head
 
 
@@ -58,39 +60,42 @@ def test_the_accuracy_on_test_stands_in_one_line():
     ],
 )
 def test_the_verdict_says_why_a_blessed_model_is_not_published(push, compared, said):
-    found = facts()
+    found = result()
     found["push"] |= {"status": "refused", **push}
     found["baseline"]["version"] = compared
-    state = verdict.state(found)
+    found = verdict.ended(found)
     reached = "its cross-validation accuracy 0.948 reaches the threshold 0.9"
-    assert (state.status, state.verdict) == ("not_published", f"not published: {said}; {reached}")
-    assert ">✕</span> Not published</h1>" in render(found, None, {}, state)
+    assert (found["status"], found["verdict"]) == (
+        "not_published",
+        f"not published: {said}; {reached}",
+    )
+    assert ">✕</span> Not published</h1>" in render(found, {})
 
 
 def test_the_verdict_of_a_refused_model_gives_every_reason():
     found = by_validation()
     found["gate"] |= {"blessed": False, "figures": "validation accuracy 0.95 (…)"}
     found["gate"] |= {"failed": ["a", "b"], "reasons": ["it never predicts 'x'", "it is bad"]}
-    state = verdict.state(found)
-    assert (state.status, state.verdict) == (
+    found = verdict.ended(found)
+    assert (found["status"], found["verdict"]) == (
         "not_blessed",
         "not blessed: validation accuracy 0.95 (…): it never predicts 'x'; it is bad; version 3 "
         "stays published",
     )
-    assert verdict.headline(state.verdict, found["gate"]) == (
+    assert verdict.headline(found["verdict"], found["gate"]) == (
         "not blessed: validation accuracy 0.95 (…); version 3 stays published"
     )
 
 
 def test_the_verdict_says_that_files_tell_the_classes_apart():
     clues = made(FileClues, images=150, right=147, properties=["format"])
-    found = facts()
+    found = result()
     found["data"] = data_summary(file_clues=clues)
     assert verdict.sentence(found).endswith("; format alone tells 98 % of the images apart")
 
 
 def test_every_rule_has_a_line_but_the_threshold_that_was_reached():
-    gate = facts()["gate"]
+    gate = result()["gate"]
     assert gate is not None
     reached = Ruling(rule="threshold", text="0.95 of 0.9", reason="", margin=0.05)
     below: Ruling = {**reached, "reason": "it is below"}
@@ -120,7 +125,7 @@ def test_the_verdict_states_the_number_of_changed_labels():
 
 
 def test_a_class_that_no_fold_could_learn_gives_a_hint():
-    found = facts()
+    found = result()
     found["training"]["cross_validation"]["unlearned"] = [[1, 40]]
     (said,) = run_findings(found)
     assert said["remedies"][0] == "add images of rock in other groups"
@@ -133,9 +138,9 @@ def test_a_class_that_no_fold_could_learn_gives_a_hint():
 
 
 def test_a_class_that_was_never_right_and_did_not_refuse_the_model_is_named():
-    found = facts()
+    found = result()
     assert not said_of(found, "never_right")
-    found["deciding"]["per_class"] = {f"c{n}": figures(0, 2) for n in range(6)}
+    found["metrics"]["folds"]["per_class"] = {f"c{n}": figures(0, 2) for n in range(6)}
     [said] = said_of(found, "never_right")
     assert said["sentence"] == (
         "no image of c0, c1, c2, c3, … (2 more) was answered correctly (0 of 12), so that the "
@@ -145,13 +150,13 @@ def test_a_class_that_was_never_right_and_did_not_refuse_the_model_is_named():
     found["gate"]["failed"] = ["class_recall"]
     assert not said_of(found, "never_right"), "the verdict says so"
     found["gate"]["failed"] = []
-    found["deciding"]["per_class"] = {"c0": figures(0, 2)}
+    found["metrics"]["folds"]["per_class"] = {"c0": figures(0, 2)}
     found["training"]["cross_validation"]["unlearned"] = [[0, 2]]
     assert not said_of(found, "never_right"), "the finding about the fold says so"
 
 
 def test_a_test_accuracy_that_is_surely_below_what_decided_stands_in_the_verdict():
-    found = facts()
+    found = result()
     assert not said_of(found, "test_below")
     found["metrics"]["test"] |= figures(6, 16)
     [said] = said_of(found, "test_below")
@@ -168,7 +173,7 @@ def test_a_small_validation_split_gives_a_hint_unless_folds_decide(count, hints)
     found = by_validation()
     found["gate"]["decided_by"]["count"] = count
     assert len(run_findings(found)) == hints
-    assert run_findings(facts()) == [], "folds decide already"
+    assert run_findings(result()) == [], "folds decide already"
 
 
 _MORE = "add images, or give more of them to validation with split.validation"
@@ -188,25 +193,25 @@ def test_the_hint_states_the_weight_of_an_image_and_what_can_be_done(
     training, cross_validate, remedy
 ):
     found = by_validation() | {"training": history(**training, cross_validation=None)}
-    found["settings"] |= {"cross_validate": cross_validate}
+    found["cross_validate"] = cross_validate
     (said,) = run_findings(found)
     assert "has only 60 images, so each of them changes the accuracy by 1.7" in said["sentence"]
     assert said["remedies"][0].startswith(remedy)
-    html = render(found, None, {}, BLESSED)
+    html = render(verdict.ended(found), {})
     assert said["sentence"][1:] in html and said["remedies"][0][1:] in html
 
 
 def test_a_run_without_evaluation_has_no_hint():
-    assert run_findings(empty(settings(["cat", "dog"]))) == []
+    assert run_findings(new(classes=["cat", "dog"])) == []
 
 
 def test_blessed_is_not_said_beside_much_that_was_left_out():
     left_out = of_source([noted("skipped", "mask", count=60)], {"rock": 60, "paper": 60})
-    found = facts() | {"data": data_summary(findings=left_out)}
+    found = result() | {"data": data_summary(findings=left_out)}
     assert verdict.sentence(found).startswith(
         "blessed for the images that were used (not used: skipped mask (60 files)): "
     )
-    assert "Not used: skipped mask (60 files)." in render(found, None, {}, BLESSED)
+    assert "Not used: skipped mask (60 files)." in render(found, {})
     few = of_source([noted("skipped", "mask", count=9)], {"rock": 60, "paper": 60})
     found["data"] = data_summary(findings=few)
     assert verdict.sentence(found).startswith("blessed: ")

@@ -135,7 +135,7 @@ def test_a_file_in_the_way_in_the_output_folder_is_named(photos: Path, tmp_path:
 def _ended(out: Path, name: str, changed: int) -> Path:
     """Write the folder of a finished run, whose record was modified at `changed` seconds."""
     folder = leave(out, name, artifacts={})
-    pipeline_run.remember(Run(folder, past_run.read(folder).summary), "outcome")
+    pipeline_run.remember(Run(folder, past_run.read(folder).result), "outcome")
     os.utime(folder / pipeline_run.REPEAT, (changed, changed))
     return folder
 
@@ -152,9 +152,9 @@ def test_the_last_run_is_the_candidate_even_if_the_clock_was_set_back(tmp_path: 
     last = _ended(tmp_path, "20260101-120000-2", changed=1_000)
     assert _candidate(tmp_path) == last
     assert _candidate(tmp_path, "# other settings") is None
-    summary = last / "summary.json"
-    summary.write_text(summary.read_text() + "\n")
-    assert _candidate(tmp_path) is None, "an edited summary is no outcome"
+    result = last / "result.json"
+    result.write_text(result.read_text() + "\n")
+    assert _candidate(tmp_path) is None, "an edited result is no outcome"
 
 
 def test_no_run_is_repeated_after_another_one_that_was_refused(tmp_path: Path):
@@ -172,9 +172,9 @@ def test_a_failed_run_and_one_during_which_another_version_was_published_are_not
     tmp_path: Path, code: int, refused_by: list[str]
 ):
     folder = leave(tmp_path, "20260101-120000", artifacts={})
-    summary = past_run.read(folder).summary
-    summary["push"]["refused_by"] = refused_by
-    pipeline_run.remember(Run(folder, summary, exit_code=code), "outcome")
+    result = past_run.read(folder).result
+    result["push"]["refused_by"] = refused_by
+    pipeline_run.remember(Run(folder, result, exit_code=code), "outcome")
     assert _candidate(tmp_path) is None
 
 

@@ -76,7 +76,7 @@ def test_the_next_commands_of_a_moved_run_name_where_it_is_now(tmp_path: Path) -
     leave(former, "20260102-100000", status="not_blessed", correct=16)
     former.rename(moved)
     published, refused = (
-        {command["purpose"]: command["command"] for command in run.next}
+        {step["reason"]: step["remedies"][0] for step in run.next}
         for run in OutputFolder(moved).runs
     )
     assert published["use"] == f"imgpipe serve {moved} --model n"

@@ -12,7 +12,6 @@ from imgpipe.components.image_filter import image_table
 from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.judge.check import ImageFinding
 from imgpipe.components.image_filter.judge.image_row import ImageRow
-from imgpipe.components.run_record.facts import empty, page_settings
 from imgpipe.components.run_record.image_answers import ImageAnswers
 from imgpipe.components.run_record.shown_images import Gallery
 from imgpipe.pipeline.output import past_run
@@ -85,17 +84,6 @@ ANSWERS = {
 }
 
 
-def facts() -> dict[str, Any]:
-    """Return the facts of the run."""
-    galleries = [typical("cat", "cat/2.png", "cat/0.png"), typical("dog", "dog/1.png")]
-    names = ("predicted", "sure", "wrong", "unlike_class", "unlike_all")
-    columns = dict(zip(names, map(list, zip(*ANSWERS.values(), strict=True)), strict=True))
-    return empty(page_settings("run", "", CLASSES)) | {
-        "galleries": galleries,
-        "answers": made(ImageAnswers, image_hash=[*map(digest, ANSWERS)], **columns),
-    }
-
-
 def typical(label: str, *paths: str) -> Gallery:
     """Return the gallery of a class with some typical images."""
     images: list[NamedImage] = [{"path": path, "image_hash": digest(path)} for path in paths]
@@ -125,5 +113,11 @@ def leave(out: Path, source: Path | str, settings: Sequence[str] = ()) -> PastRu
         settings=(f"data.source={json.dumps(str(source))}", *settings),
         artifacts={"ImageFilter": {"quarantine": str(place)}},
     )
-    (folder / "facts.json").write_text(json.dumps(facts()))
+    names = ("predicted", "sure", "wrong", "unlike_class", "unlike_all")
+    columns = dict(zip(names, map(list, zip(*ANSWERS.values(), strict=True)), strict=True))
+    answers = made(ImageAnswers, image_hash=[*map(digest, ANSWERS)], **columns)
+    (folder / "answers.json").write_text(json.dumps(answers))
+    result = past_run.read(folder).result
+    result["galleries"] = [typical("cat", "cat/2.png", "cat/0.png"), typical("dog", "dog/1.png")]
+    (folder / "result.json").write_text(json.dumps(result))
     return past_run.read(folder)

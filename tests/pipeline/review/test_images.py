@@ -129,10 +129,10 @@ def test_the_images_are_read_also_after_the_folder_was_moved(tmp_path, run):
     assert len(moved.rows) == len(run_to_review.ROWS)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"settings": {"vocabulary": [1]}, "answers": 1}'])
-def test_damaged_facts_are_named(run, content):
-    (run.folder / "facts.json").write_text(content)
-    with pytest.raises(ResourceError, match=r"cannot read .*facts\.json .* Run the pipeline again"):
+@pytest.mark.parametrize("content", ["{", "[]", '{"image_hash": 1}'])
+def test_damaged_answers_are_named(run, content):
+    (run.folder / "answers.json").write_text(content)
+    with pytest.raises(ResourceError, match=r"cannot read .*answers\.json .* Run the pipeline"):
         images.read(run)
 
 

@@ -196,7 +196,7 @@ def test_the_newest_run_and_its_overrides_file_are_used(tmp_path):
     assert command.prepare(run, tmp_path / "x.toml").decisions.file == tmp_path / "x.toml"
     with pytest.raises(ConfigError, match=r"--to .*/none/x\.toml: there is no folder"):
         command.prepare(run, tmp_path / "none" / "x.toml")
-    (run.folder / "facts.json").unlink()
+    (run.folder / "result.json").unlink()
     with pytest.raises(ResourceError, match="has come far enough to be reviewed"):
         command.run_to_review(tmp_path / "out")
 

@@ -14,7 +14,7 @@ from imgpipe.components.common.image_file.header import (
 )
 from imgpipe.components.common.image_file.tiff_tags import MOST_BANDS, bands_and_bits
 from imgpipe.components.common.image_record import TRANSCODED, ImageRecord
-from imgpipe.components.image_filter.judge.check import ImageFinding, Result, check
+from imgpipe.components.image_filter.judge.check import CheckResult, ImageFinding, check
 from imgpipe.serving.look import HEIC, Look
 
 NOT_AN_IMAGE = "not_an_image"
@@ -38,7 +38,7 @@ _THREE_BANDS = "save the three bands that show what you are looking for as an RG
         OTHER_FILE: "no image by its name",
     },
 )
-def decodable(record: ImageRecord, _: object) -> Result:
+def decodable(record: ImageRecord, _: object) -> CheckResult:
     """Files that nobody reads, and those that only Pillow reads."""
     content = record.content
     if not content.decode_error:

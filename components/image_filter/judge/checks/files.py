@@ -20,7 +20,7 @@ from imgpipe.components.common.image_record import (
     TWO_SPLITS,
     ImageRecord,
 )
-from imgpipe.components.image_filter.judge.check import ImageFinding, Result, check
+from imgpipe.components.image_filter.judge.check import CheckResult, ImageFinding, check
 from imgpipe.models import names
 
 _ABOUT_LABEL = (TWO_LABELS, OUTSIDE_CLASSES)
@@ -43,7 +43,7 @@ def is_about_label(problem: str) -> bool:
     "make the file readable (permissions, target of a link, path in a list) and run again",
     unusable=("unreadable",),
 )
-def unreadable(record: ImageRecord, _: object) -> Result:
+def unreadable(record: ImageRecord, _: object) -> CheckResult:
     """Files that cannot be read."""
     leads_outside = "data.follow_links" in record.read_error
     way = "if you trust where the links lead: --set data.follow_links=true" if leads_outside else ""
@@ -56,7 +56,7 @@ def unreadable(record: ImageRecord, _: object) -> Result:
     unusable=("zero_byte",),
     titles={"zero_byte": "empty file"},
 )
-def zero_byte(record: ImageRecord, _: object) -> Result:
+def zero_byte(record: ImageRecord, _: object) -> CheckResult:
     """Empty files."""
     return None if record.byte_size else "the file is empty (0 bytes)"
 
@@ -68,7 +68,7 @@ def zero_byte(record: ImageRecord, _: object) -> Result:
     unusable=("pixel_limit",),
     titles={"pixel_limit": "too many pixels"},
 )
-def pixel_limit(record: ImageRecord, limit: int) -> Result:
+def pixel_limit(record: ImageRecord, limit: int) -> CheckResult:
     """More pixels in the header than judge.pixel_limit."""
     if record.content.pixels <= limit:
         return None
@@ -84,7 +84,7 @@ def pixel_limit(record: ImageRecord, limit: int) -> Result:
     unusable=("hidden_cost",),
     titles={"hidden_cost": "too costly to decode"},
 )
-def hidden_cost(record: ImageRecord, _: object) -> Result:
+def hidden_cost(record: ImageRecord, _: object) -> CheckResult:
     """More scans or texts than programs write, to exhaust a decoder."""
     return record.content.hidden_cost or None
 
@@ -95,7 +95,7 @@ def hidden_cost(record: ImageRecord, _: object) -> Result:
     ".gitattributes, or git lfs); keep it anyway with judge.severity.damaged or `imgpipe review`",
     may_be=("reject", "warn", "ignore"),
 )
-def damaged(record: ImageRecord, _: object) -> Result:
+def damaged(record: ImageRecord, _: object) -> CheckResult:
     """Damaged, although it can be decoded: a part of the pixels is wrong."""
     return record.content.damage or None
 
@@ -109,7 +109,7 @@ _SHOWS_NOTHING = 8  # pixels of the shorter side of an image in which nobody see
     setting="min_side",
     may_be=("reject", "warn", "ignore"),
 )
-def too_small(record: ImageRecord, least: int) -> Result:
+def too_small(record: ImageRecord, least: int) -> CheckResult:
     """Side shorter than judge.min_side."""
     if min(record.content.width, record.content.height) >= least:
         return None
@@ -128,7 +128,7 @@ def too_small(record: ImageRecord, least: int) -> Result:
     may_be=("reject", "warn", "ignore"),
     titles={"animated": "several frames or pages"},
 )
-def animated(record: ImageRecord, _: object) -> Result:
+def animated(record: ImageRecord, _: object) -> CheckResult:
     """More than one frame or page; only the first one is used."""
     if record.content.frames <= 1:
         return None
@@ -136,7 +136,7 @@ def animated(record: ImageRecord, _: object) -> Result:
 
 
 @check("header", "correct the source (manifest, folders) or [data] in the configuration")
-def source_problem(record: ImageRecord, _: object) -> Result:
+def source_problem(record: ImageRecord, _: object) -> CheckResult:
     """Problems that the source reports, with the reason that it gives."""
     if not record.problem:
         return None
@@ -149,7 +149,7 @@ def source_problem(record: ImageRecord, _: object) -> Result:
     "move the file into the folder of its class, or give it a label in the list or with imgpipe "
     "review, and run again",
 )
-def no_label(record: ImageRecord, _: object) -> Result:
+def no_label(record: ImageRecord, _: object) -> CheckResult:
     """Images without a known label, which cannot be used for training."""
     if record.label_index >= 0:
         return None
@@ -167,7 +167,7 @@ _ONLY_WARN = {"severity": "warn", "may_be": ("warn",)}
     titles={"cmyk": "colours for printing (CMYK)"},
     **_ONLY_WARN,
 )
-def cmyk(record: ImageRecord, _: object) -> Result:
+def cmyk(record: ImageRecord, _: object) -> CheckResult:
     """CMYK colours, decoded without their colour profile."""
     if record.content.mode not in ("CMYK", "YCCK"):
         return None
@@ -181,7 +181,7 @@ def cmyk(record: ImageRecord, _: object) -> Result:
     titles={"sixteen_bit": "more than 8 bits per channel"},
     **_ONLY_WARN,
 )
-def sixteen_bit(record: ImageRecord, _: object) -> Result:
+def sixteen_bit(record: ImageRecord, _: object) -> CheckResult:
     """More than 8 bits per channel; only the upper 8 are used."""
     content = record.content
     depth = record.image_bytes[_PNG_DEPTH:][:1]  # Pillow does not tell it of every PNG
@@ -198,7 +198,7 @@ def sixteen_bit(record: ImageRecord, _: object) -> Result:
     titles={"unused_bands": "bands that are not used"},
     **_ONLY_WARN,
 )
-def unused_bands(record: ImageRecord, _: object) -> Result:
+def unused_bands(record: ImageRecord, _: object) -> CheckResult:
     """More bands than the three that are used, in a file that is stored as PNG."""
     content = record.content
     if not content.converted or content.mode not in _WITH_A_FOURTH:
@@ -215,7 +215,7 @@ def unused_bands(record: ImageRecord, _: object) -> Result:
     about="shorter side / longer side",
     titles={"odd_aspect_ratio": "very long or very wide"},
 )
-def odd_aspect_ratio(record: ImageRecord, threshold: float) -> Result:
+def odd_aspect_ratio(record: ImageRecord, threshold: float) -> CheckResult:
     """Very long or very wide, such as strips and banners."""
     sides = sorted((record.content.width, record.content.height))
     ratio = sides[0] / sides[1] if sides[0] else 1.0  # an unknown size is not odd
@@ -233,7 +233,7 @@ def odd_aspect_ratio(record: ImageRecord, threshold: float) -> Result:
     severity="warn",
     titles={"alpha": "transparent pixels"},
 )
-def alpha(record: ImageRecord, _: object) -> Result:
+def alpha(record: ImageRecord, _: object) -> CheckResult:
     """Transparent pixels, whose hidden colours the model sees."""
     hidden = record.content.figures[names.TRANSPARENCY]
     if not hidden:
@@ -247,7 +247,7 @@ def alpha(record: ImageRecord, _: object) -> Result:
     severity="warn",
     titles={"orientation": "not upright for the model"},
 )
-def orientation(record: ImageRecord, _: object) -> Result:
+def orientation(record: ImageRecord, _: object) -> CheckResult:
     """PNG and WebP files with an orientation, which viewers turn, and the model does not."""
     data = record.image_bytes
     if record.content.format not in _TURNED_BY_VIEWERS or not any(map(data.__contains__, _EXIF)):

@@ -9,13 +9,13 @@ from __future__ import annotations
 from imgpipe.components.common.image_file.content import GREY_MODES
 from imgpipe.components.common.image_file.pixels import SHARP
 from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.image_filter.judge.check import ImageFinding, Result, check
+from imgpipe.components.image_filter.judge.check import CheckResult, ImageFinding, check
 from imgpipe.models import names
 
 _BITS = 0.1  # scale of the entropy; images of three 8-bit channels always have less than ten bits
 
 
-def _below(name: str, seen: str, value: float, least: float) -> Result:
+def _below(name: str, seen: str, value: float, least: float) -> CheckResult:
     """Return the finding that a value, which is its score, is below the least one."""
     return None if value >= least else ImageFinding(name, seen, score=value)
 
@@ -27,7 +27,7 @@ def _below(name: str, seen: str, value: float, least: float) -> Result:
     about="luminance that the brightest 1 % exceed",
     titles={"dark": "almost black"},
 )
-def dark(record: ImageRecord, least: float) -> Result:
+def dark(record: ImageRecord, least: float) -> CheckResult:
     """Too dark."""
     brightest = record.content.figures[names.BRIGHTNESS_P99]
     return _below("dark", "even its brightest parts are dark", brightest, least)
@@ -40,7 +40,7 @@ def dark(record: ImageRecord, least: float) -> Result:
     about="darkness that the darkest 5 % exceed",
     titles={"light": "almost white"},
 )
-def light(record: ImageRecord, least: float) -> Result:
+def light(record: ImageRecord, least: float) -> CheckResult:
     """Too light."""
     darkness = 1 - record.content.figures[names.BRIGHTNESS_P5]
     return _below("light", "even its darkest parts are bright", darkness, least)
@@ -53,7 +53,7 @@ def light(record: ImageRecord, least: float) -> Result:
     about="variety of tones (a tenth of their entropy in bits)",
     titles={"low_information": "hardly anything to see"},
 )
-def low_information(record: ImageRecord, least: float) -> Result:
+def low_information(record: ImageRecord, least: float) -> CheckResult:
     """Few tones, such as blank pages."""
     variety = min(_BITS * record.content.figures[names.ENTROPY], 1.0)
     return _below("low_information", "almost one tone, as a blank page", variety, least)
@@ -66,14 +66,14 @@ def low_information(record: ImageRecord, least: float) -> Result:
     about="sharpness",
     titles={"blurry": "blurred"},
 )
-def blurry(record: ImageRecord, least: float) -> Result:
+def blurry(record: ImageRecord, least: float) -> CheckResult:
     """Blurred even when resized to 64 pixels."""
     seen = "no sharp edge, even when it is shown at the size of a stamp"
     return _below("blurry", seen, record.content.figures[names.SHARPNESS], least)
 
 
 @check("pixels", severity="warn", titles={"greyscale": "grey"})
-def greyscale(record: ImageRecord, _: object) -> Result:
+def greyscale(record: ImageRecord, _: object) -> CheckResult:
     """Grey, even if stored with colour channels."""
     content = record.content
     if not content.is_grey:

@@ -13,10 +13,10 @@ import numpy as np
 
 from imgpipe.components.image_filter.judge.check import (
     WARN,
+    CheckResult,
     ImageCheck,
     ImageFinding,
     Limits,
-    Result,
     Severity,
     check,
     usual_remedy,
@@ -68,7 +68,7 @@ def _usual_sizes(rows: Sequence[Any], factor: float) -> Limits:
     limits=_usual_sizes,
     titles={"odd_size": "unusual size"},
 )
-def odd_size(row: Any, usual: Limits) -> Result:
+def odd_size(row: Any, usual: Limits) -> CheckResult:
     """Much smaller or larger than the rest of the set."""
     if usual is None:
         return None

@@ -88,9 +88,11 @@ def test_check_reads_a_log_and_a_run_refuses_it(tmp_path):
     sent = [*(image(number) for number in range(8)), b"no image", image(0)]
     write_log(tmp_path / "r", probabilities(10), sent, batch=4)
     check = api.check(f"log:{tmp_path}/r", tmp_path / "out")
-    assert check.summary["in"] == 10
-    assert "answers_as_labels" in {finding["reason"] for finding in check.summary["findings"]}
-    assert check.summary["by_reason"] == {"not_an_image": 1, "duplicate": 1}
+    assert check.result["data"]["in"] == 10
+    assert "answers_as_labels" in {
+        finding["reason"] for finding in check.result["data"]["findings"]
+    }
+    assert check.result["data"]["by_reason"] == {"not_an_image": 1, "duplicate": 1}
     with pytest.raises(ConfigError, match="nobody has confirmed the labels"):
         api.run(f"log:{tmp_path}/r", tmp_path / "out")
 

@@ -12,7 +12,7 @@ from imgpipe.components.report.blocks import Picture
 from imgpipe.components.report.pictures import thumbnails
 from imgpipe.components.report.pictures.thumbnails import SIDE, Thumbnails, thumbnail
 from tests.images import encoded, exif, noise, soft, turned
-from tests.run_facts import jpeg
+from tests.run_results import jpeg
 from tests.serving.test_image_header import png_bomb
 
 BROKEN = Path(__file__).parents[4] / "shared" / "data" / "broken_images"

@@ -1,4 +1,4 @@
-"""Made-up facts of a run, from the declarations of its parts."""
+"""Made-up results of a run, from the declarations of its parts."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,23 +10,27 @@ from PIL import Image
 from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.image_record import NamedImage
 from imgpipe.components.data_gate.rules import DataDecision
-from imgpipe.components.image_evaluator.baseline import BaselineState
-from imgpipe.components.image_evaluator.decision import DecidingAccuracy, Decision, Ruling
+from imgpipe.components.image_evaluator.decision import (
+    BaselineState,
+    DecidingAccuracy,
+    Decision,
+    Ruling,
+    ServingCheck,
+)
 from imgpipe.components.image_filter.data_summary import DataSummary, Families, of_counts
 from imgpipe.components.image_filter.findings import title_of
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.model_pusher.push import Push
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
-from imgpipe.components.run_record.facts import Facts, ShownSettings, page_settings
-from imgpipe.components.run_record.image_answers import ImageAnswers
 from imgpipe.components.run_record.metrics import (
     AnsweredBy,
-    DecidingAnswers,
+    JudgedAnswers,
     SliceGroup,
     SplitMetrics,
-    deciding_answers,
+    judged_answers,
     metrics,
 )
+from imgpipe.components.run_record.result import Result, new
 from imgpipe.components.run_record.run_folder import Identity
 from imgpipe.components.run_record.shown_images import (
     Gallery,
@@ -34,8 +38,6 @@ from imgpipe.components.run_record.shown_images import (
     MapImage,
     ShownNearDuplicates,
 )
-from imgpipe.components.run_record.verdict import RunState
-from imgpipe.components.serving_validator import ServingCheck
 from imgpipe.models.features.bank import BankFacts
 from imgpipe.models.finding import Example, Fate, Finding, in_files, make_finding
 from imgpipe.models.head.solved_head import Solution
@@ -43,10 +45,6 @@ from imgpipe.models.training.history import Epoch, Fold, Folds, History
 from tests.answer_tables import answer, figures, table
 from tests.declared import made
 from tests.images import encoded
-
-BLESSED = RunState(
-    "blessed", "blessed: validation accuracy 0.950 reaches 0.9", "", "/out/runs/1/run.log", ""
-)
 
 
 def jpeg(size: tuple[int, int] = (320, 200)) -> bytes:
@@ -70,9 +68,9 @@ def answers(classes: Sequence[str], count: int, accuracy: float, seed: int) -> A
 
 def deciding(
     classes: Sequence[str], count: int, accuracy: float, judged_by: AnsweredBy = "folds"
-) -> DecidingAnswers:
+) -> JudgedAnswers:
     """Return `count` answers that decide, of about this accuracy."""
-    return deciding_answers(judged_by, 0.9, answers(classes, count, accuracy, 3))
+    return judged_answers(judged_by, 0.9, answers(classes, count, accuracy, 3))
 
 
 def gallery(name: str) -> Gallery:
@@ -244,25 +242,12 @@ def decision(decided: DecidingAccuracy, **values: Any) -> Decision:
     return made(Decision, **fields | values)
 
 
-def settings(classes: Sequence[str]) -> ShownSettings:
-    """Return the settings of the run."""
-    return {
-        **page_settings("rps", "/photos", classes),
-        "cross_validate": 5,
-        "backbone": "efficientnet_lite0",
-        "image_size": 224,
-        "fingerprint": "5e1f" * 16,
-        "seeds": {"split": 0, "train": 7},
-        "changed": {"data.source": "/photos", "train.seed": 7},
-    }
-
-
-def facts(
+def result(
     classes: Sequence[str] = ("paper", "rock", "scissors"),
     rejected: Sequence[Row] = (),
     accuracy: float = 0.95,
-) -> Facts:
-    """Return the facts of a run of these classes and rejected files that folds have blessed."""
+) -> Result:
+    """Return the result of a run of these classes and rejected files that folds have blessed."""
     measured: dict[str, SplitMetrics] = {
         name: metrics(answers(classes, count, accuracy, seed))
         for name, count, seed in (("folds", 150, 3), ("test", 30, 2))
@@ -285,18 +270,30 @@ def facts(
         wrong=0.8,
         image_hash="doubt",
     )
-    return {
-        "settings": settings(classes),
+    parts = {
+        "status": "blessed",
+        "verdict": "blessed: validation accuracy 0.950 reaches 0.9",
+        "out": "/work/out",
+        "folder": "runs/20260131-140559",
+        "log": "runs/20260131-140559/run.log",
+        "name": "rps",
+        "source": "/photos",
+        "classes": list(classes),
+        "cross_validate": 5,
+        "backbone": "efficientnet_lite0",
+        "image_size": 224,
+        "fingerprint": "5e1f" * 16,
+        "seeds": {"split": 0, "train": 7},
+        "changed": {"data.source": "/photos", "train.seed": 7},
         "identity": made(
             Identity,
             date="2026-01-31 14:05:59 +0100",
-            folder="/work/out/runs/20260131-140559",
             command="imgpipe run /photos --set train.seed=7",
             packages={"python": "3.11.9", "keras": "3.15.0"},
         ),
         "data": data_summary(classes, rejected),
         "rejected": list(rejected),
-        "quarantine": "/out/quarantine",
+        "quarantine": "artifacts/ImageFilter/quarantine/3",
         "data_gate": made(DataDecision, blessed=True),
         "bank": made(
             BankFacts,
@@ -319,7 +316,6 @@ def facts(
             rows=[{"size": 2, "members": [again]}],
         ),
         "suspects": made(DoubtfulLabels, images=180, disagree=3, doubtful=1, rows=[doubtful]),
-        "answers": made(ImageAnswers),
         "training": history(),
         "baseline": made(BaselineState, version=3, compared=True),
         "serving": [
@@ -330,9 +326,9 @@ def facts(
                 ServingCheck, name="rejects invalid input", passed=True, detail="INVALID_ARGUMENT"
             ),
         ],
-        "push": made(Push, status="pushed", version="4", path="/out/model/4"),
+        "push": made(Push, status="pushed", version="4", path="model/4"),
         "metrics": measured,
-        "deciding": deciding(classes, 150, accuracy),
+        "answers": deciding(classes, 150, accuracy),
         "galleries": [gallery(name) for name in classes],
         "map": grid(classes),
         "slices": [
@@ -348,18 +344,19 @@ def facts(
         ],
         "gate": decision(decided_by(every["correct"], every["count"])),
     }
+    return new(**parts)
 
 
-def by_validation() -> Facts:
-    """Return facts of a run about which 60 images of validation decided, not the folds."""
-    found = facts()
-    classes = found["settings"]["vocabulary"]
+def by_validation() -> Result:
+    """Return the result of a run about which 60 images of validation decided, not the folds."""
+    found = result()
+    classes = found["classes"]
     every = metrics(answers(classes, 60, 0.95, 1))
     return {
         **found,
-        "settings": {**found["settings"], "cross_validate": 0},
+        "cross_validate": 0,
         "training": history(cross_validation=None),
         "metrics": {"validation": every, "test": found["metrics"]["test"]},
-        "deciding": deciding(classes, 60, 0.95, "validation"),
+        "answers": deciding(classes, 60, 0.95, "validation"),
         "gate": decision(decided_by(every["correct"], every["count"], "validation")),
     }

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from imgpipe.components.common.answer_table import AnswerTable
-from imgpipe.components.run_record.metrics import deciding_answers, most_confused
+from imgpipe.components.run_record.metrics import judged_answers, metrics, most_confused
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.head.certainty import wilson
@@ -14,18 +14,19 @@ from tests.answer_tables import answer, table
 CLASSES = ("cat", "dog", "owl")
 
 
-def summary(rows):
-    """Return the summary of these answers."""
-    return deciding_answers("folds", 0.9, table(CLASSES, *rows))
+def measured(rows):
+    """Return the metrics of these answers."""
+    return metrics(table(CLASSES, *rows))
 
 
 def test_every_answer_is_counted_and_the_surest_of_each_cell_are_shown():
     wrong = [answer(number, 0, 1, 0.5 + number / 100) for number in range(9)]
     right = [answer(100 + number, 2, 2) for number in range(3)]
-    found = summary([*wrong, *right])
-    assert found["count"] == 12 and found["correct"] == 3
-    assert [row["correct"] for row in found["per_class"].values()] == [0, 0, 3]
-    assert found["confusion"] == [(0, 1, 9), (2, 2, 3)]
+    figures = measured([*wrong, *right])
+    assert figures["count"] == 12 and figures["correct"] == 3
+    assert [row["correct"] for row in figures["per_class"].values()] == [0, 0, 3]
+    found = judged_answers("folds", 0.9, table(CLASSES, *wrong, *right))
+    assert found["confusion"] == [[0, 1, 9], [2, 2, 3]]
     cell = [image["path"] for image in found["images"] if image["predicted"] == 1]
     assert cell == ["8.jpg", "7.jpg", "6.jpg", "5.jpg"]
     assert len(found["mistakes"]) == 9
@@ -34,11 +35,11 @@ def test_every_answer_is_counted_and_the_surest_of_each_cell_are_shown():
 def test_the_images_of_a_family_are_not_independent_in_the_interval():
     alone = [answer(number, 0, 0) for number in range(20)]
     family = [row._replace(group=b"film") for row in alone]
-    assert summary(alone)["per_class"]["cat"]["ci95"] == list(wilson(20, 20))
-    assert summary(family)["per_class"]["cat"]["ci95"] == [0.0, 1.0]
+    assert measured(alone)["per_class"]["cat"]["ci95"] == list(wilson(20, 20))
+    assert measured(family)["per_class"]["cat"]["ci95"] == [0.0, 1.0]
     pairs = [row._replace(group=b"pair %d" % (number // 2)) for number, row in enumerate(alone)]
-    low = summary(pairs)["per_class"]["cat"]["ci95"][0]
-    assert 0.6 < low < summary(alone)["per_class"]["cat"]["ci95"][0]
+    low = measured(pairs)["per_class"]["cat"]["ci95"][0]
+    assert 0.6 < low < measured(alone)["per_class"]["cat"]["ci95"][0]
 
 
 def test_of_many_classes_the_matrix_has_those_of_the_most_frequent_mistakes():

@@ -1,4 +1,4 @@
-"""The facts of a run, read from the artifacts that `collect.REPORTED` names."""
+"""The result of a run, read from the artifacts that `collect.REPORTED` names."""
 
 import json
 from pathlib import Path
@@ -10,13 +10,13 @@ from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.judge.check import ImageFinding
 from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.run_record.collect import REPORTED, collect
-from imgpipe.components.run_record.facts import Facts, empty
+from imgpipe.components.run_record.result import Result, new, read
 from tests.declared import made
-from tests.run_facts import facts, history, settings
+from tests.run_results import history, result
 
 
-def test_the_file_of_each_artifact_is_a_fact_and_none_where_it_is_missing(tmp_path: Path):
-    # The bank is left out, because its facts stand for the features beside them.
+def test_the_file_of_each_artifact_is_a_part_and_none_where_it_is_missing(tmp_path: Path):
+    # The bank is left out, because its part stands for the features beside them.
     rows = {name: row for name, row in REPORTED.items() if row.file and name != "bank"}
     contents = {"model_run": history(), "model_blessing": made(Decision, threshold=0.9)}
     for name, row in rows.items():
@@ -28,15 +28,18 @@ def test_the_file_of_each_artifact_is_a_fact_and_none_where_it_is_missing(tmp_pa
     file = Path(image_table.shard_path(str(tmp_path / "quarantine"), Shard((), 0, 1)))
     file.parent.mkdir()
     image_table.write(str(file), images)
-    given = settings(["cat", "dog"])
-    found = collect({name: str(tmp_path / name) for name in rows}, given)
+    given = {"name": "n", "classes": ["cat", "dog"]}
+    found, answers = collect({name: str(tmp_path / name) for name in rows}, given)
     assert [row["path"] for row in found["rejected"]] == ["a.jpg"]
     assert found["near"] is not None and found["near"]["groups"] == 0
     assert found["training"] == history()
     assert found["gate"] == contents["model_blessing"]
     assert found["push"] == {"of": "pushed_model"}
-    assert collect({}, given) == empty(given)
+    assert answers is None, "there is no feature bank"
+    assert collect({}, given) == (new(**given), None)
 
 
-def test_the_made_up_facts_of_tests_have_all_parts():
-    assert facts().keys() == empty(settings([])).keys() == Facts.__annotations__.keys()
+def test_a_new_result_has_all_parts_and_can_be_read():
+    assert new().keys() == Result.__annotations__.keys()
+    for made_up in (new(), result()):
+        assert read(json.loads(json.dumps(made_up))) == made_up
