@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -27,9 +27,6 @@ from imgpipe.models.settings.section import LARGEST, STRICT
 #: Where several splits claim an image or a group, it stays in the first of these, so that no model
 #: is evaluated on an image that it was trained on.
 HELD_OUT_FIRST = (names.TEST, names.VALIDATION, names.TRAIN)
-
-#: How images that belong together are found, where the source gives no groups.
-Groups = Literal["auto", "none"]
 
 _LETTER = r"[^\W\d_]"
 _WORD = re.compile(
@@ -97,15 +94,6 @@ class SplitShares:
 @dataclass(frozen=True, config=STRICT)
 class SplitSettings(SplitShares):
     """How images are divided for training, validation and test; new images rarely move others."""
-
-    groups: Groups = Field(
-        default="auto",
-        description="How images that belong together are found if neither `data.group_pattern` "
-        "nor a column names them. auto: parts of the file names, and the camera and time of "
-        "photographs, propose groups, such as the frames of one film, and pictures decide whether "
-        "images of a group are more alike than others. none: not at all. Similar images are found "
-        "in any case; see `judge.threshold.near_duplicate`.",
-    )
 
     @model_validator(mode="after")
     def _leaves_training_images(self) -> Self:

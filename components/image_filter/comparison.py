@@ -63,8 +63,9 @@ def compare(
     digests = [row.image_hash for row in passed]
     contents, table = hash_table(digests, itertools.compress(hashes, has_passed))
     of_set = FoundFamilies()
-    # Groups that a pattern or a column gives are the only ones.
-    if plan.groups == "auto" and not any(row.group for row in passed):
+    # Groups that a pattern or a column gives are the only ones, if any has several images.
+    given = {row.group: row.image_hash for row in passed if row.group}
+    if all(given.get(row.group, row.image_hash) == row.image_hash for row in passed):
         of_set = families.find(passed, contents, table)
         for row in passed:
             row.group = of_set.by_content.get(row.image_hash, "")

@@ -133,16 +133,22 @@ def _families(families: Families) -> Iterator[Finding]:
         f"{family['name']}: {plural(family['images'], 'image')}"
         for family in families["examples"][:2]
     )
-    source = "names propose and pictures confirm"
-    if not families["found"]:
-        source = "the groups of the source tell"
+    source = "the groups of the source tell"
+    ways = []
+    if families["found"]:
+        source = "names propose and pictures confirm"
+        setting = shlex.quote(f"data.group_pattern={families['pattern'] or '([^/]+)_'}")
+        ways = [
+            f"if another part of the path says what belongs together: --set {setting}, with its "
+            "parentheses around that part"
+        ]
     images = plural(families["images"], "image belongs", "images belong")
     yield make_finding(
         "families",
         f"{images} to {plural(families['families'], 'family', 'families')} of images that show "
         f"the same thing, as {source} ({shown}); each family stays in one fold, and in one split "
         "where splits are drawn",
-        _other_families(families["pattern"]) if families["found"] else [],
+        ways,
         count=families["images"],
     )
     divided = [
@@ -170,16 +176,6 @@ def _families(families: Families) -> Iterator[Finding]:
                 f"{split} has only {what}, so that its accuracy varies much by chance",
                 count=number,
             )
-
-
-def _other_families(pattern: str) -> list[str]:
-    """Say how families are named that are not the right ones."""
-    setting = shlex.quote(f"data.group_pattern={pattern or '([^/]+)_'}")
-    ways = f"if another part of the path says what belongs together: --set {setting}"
-    return [
-        f"{ways}, with its parentheses around that part",
-        "if images of a family show different things: --set split.groups=none",
-    ]
 
 
 def _not_served(counts: DataCounts) -> Iterator[Finding]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
-from imgpipe.components.common.splits import Groups
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
@@ -17,13 +16,11 @@ class FilterPlan(ComponentPlan):
 
     Attributes:
         settings: Rules of the checks, without paths.
-        groups: How images that belong together are found.
         vocabulary: Class names in sorted order.
         overrides: Decisions of people about single images, as `overrides.decisions` returns them.
     """
 
     settings: JudgeSettings = JudgeSettings()
-    groups: Groups = "auto"
     vocabulary: tuple[str, ...]
     overrides: tuple[Override, ...] = ()
 

@@ -200,7 +200,6 @@ def filter_plan(config: Config, vocabulary: Sequence[str]) -> FilterPlan:
     """
     return FilterPlan(
         settings=config.judge.model_copy(update=dict.fromkeys(_PATHS["judge"], "")),
-        groups=config.split.groups,
         vocabulary=tuple(vocabulary),
         overrides=overrides.decisions(config.places.overrides, vocabulary),
     )

@@ -76,8 +76,16 @@ def films(tmp_path):
     return tmp_path / "films"
 
 
+def test_a_pattern_that_groups_no_images_leaves_the_families(films, tmp_path):
+    data = {"source": str(films), "group_pattern": "(.+)"}
+    judged = assert_same(tmp_path, films, data=data)
+    assert judged.data["families"]["found"] and judged.data["families"]["images"] == 40
+
+
 def test_frames_of_a_film_stay_together_and_none_is_rejected(films, tmp_path):
-    split = {"validation": 0.2, "test": 0.2, "groups": "none"}
+    for file in films.rglob("*.png"):  # names that tell nothing
+        file.rename(file.with_stem(hashlib.sha256(str(file).encode()).hexdigest()))
+    split = {"validation": 0.2, "test": 0.2}
     judged = assert_same(tmp_path, films, split=split, gate={"min_validation": 3})
     assert judged.images.rejected == []
     groups = judged.images.near_groups()

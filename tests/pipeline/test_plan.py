@@ -80,7 +80,6 @@ _FEATURES = {"bank", "training", *_RESULT}
         ({"data.skip": ("masks",)}, _READ),
         ({"data.split_folders": ("rome=test",)}, _READ),
         ({"data.group_pattern": "(.)"}, {"fingerprint", "gate", *_READ}),
-        ({"split.groups": "none"}, _CHECKED),
         # Where files lie does not change the result.
         ({"data.root": "/elsewhere"}, {"examples", *_SHOWN}),
         ({"data.follow_links": True}, {"examples", *_SHOWN}),

@@ -10,6 +10,7 @@ show, the one with the clearly greater likeness is taken, or else a person is as
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import shlex
@@ -85,16 +86,30 @@ class _Candidate:
         """Whether the groups are alike enough for families."""
         return likeness.reaches(_ALIKE_NUMBERS if self.in_number else _ALIKE, chance)
 
-    def shown(self, place: int) -> str:
-        """Return the part of a name, with stars for the rest."""
-        start, end = self.spans[place]
-        return f"{'*' if start else ''}{self.names[place][start:end]}*"
+    @functools.cached_property
+    def titles(self) -> dict[int, str]:
+        """The part by group, with what all names of the group have around it, and with stars."""
+        around: dict[int, list[tuple[str, str, str]]] = defaultdict(list)
+        for group, name, (start, end) in zip(
+            self.groups.tolist(), self.names, self.spans, strict=True
+        ):
+            around[group].append(
+                (name[start - 1 :: -1] if start else "", name[start:end], name[end:])
+            )
+        titles = {}
+        for group, texts in around.items():
+            before, (part, *_), after = zip(*texts, strict=True)
+            left = _common(before)
+            title = f"{left[::-1]}{part}{_common(after)}".strip("-_. ")
+            star = "*" if any(text != left for text in before) else ""
+            titles[group] = f"{star}{title}*"
+        return titles
 
     @property
     def largest(self) -> str:
         """The name of the largest group, with its size."""
         [(group, count)] = Counter(self.groups.tolist()).most_common(1)
-        return f"{self.shown(int(np.argmax(self.groups == group)))}: {plural(count, 'image')}"
+        return f"{self.titles[group]}: {plural(count, 'image')}"
 
     @property
     def pattern(self) -> str:
@@ -111,6 +126,12 @@ class _Candidate:
     def command(self) -> str:
         """The setting that makes the groups those of the source."""
         return f"--set {shlex.quote(f'data.group_pattern={self.pattern}')}"
+
+
+def _common(texts: Sequence[str]) -> str:
+    """Return the beginning that all texts have."""
+    same = itertools.takewhile(lambda signs: len({*signs}) == 1, zip(*texts, strict=False))
+    return "".join(signs[0] for signs in same)
 
 
 def _general(text: str) -> str:
@@ -158,7 +179,7 @@ def find(images: Sequence[ImageRow], contents: Sequence[str], table: PixelValues
         for number, place in enumerate(own.tolist()):
             label = "" if is_shared else f"{rows[place].label}/"
             if best.spans[number] != (0, 0):
-                family_of.setdefault(place, f"{label}{best.shown(number)}")
+                family_of.setdefault(place, f"{label}{best.titles[best.groups[number]]}")
     several = _several(family_of)
     for burst in _bursts(rows, pictures):
         named = (several[place] for place in burst if place in several)

@@ -151,8 +151,6 @@ def test_families_that_the_source_divides_are_kept_and_marked(photos, run):
     }
     divided = {4000 + 100 * at + n for at in range(2) for n in range(4, 9)}
     assert {int(re.search(r"(\d+)\.", path).group(1)) for path in seen} == divided
-    plain = run(photos(files), "plain", groups="none")
-    assert plain.summary["families"]["families"] == 0
 
 
 def test_a_second_attempt_at_a_shard_writes_the_same_files(faulty, run):
