@@ -73,6 +73,7 @@ class _Candidate:
         spans: Where the part stands in each of them.
         groups: Number of the group of each, in the order of the groups' names, [m].
         in_number: Whether the part ends inside of a number.
+        across: Whether the images of each group are of different classes.
         likeness: How much images of a group are alike.
     """
 
@@ -80,6 +81,7 @@ class _Candidate:
     spans: Sequence[_Span]
     groups: Indices
     in_number: bool
+    across: bool
     likeness: Likeness
 
     def holds(self, likeness: Likeness, chance: float) -> bool:
@@ -240,13 +242,19 @@ def _candidates(
             for name, (_, end) in zip(names, spans, strict=True)
         )
         is_large = sizes > _LARGE * np.bincount(labels)[labels[first]]
-        if sizes.max() == 1 or (in_number and is_large.any()):
+        across = sizes.max() == 1  # such as persons with an image of each class
+        if in_number and (across or is_large.any()):
             continue
-        division = first[inverse].tobytes()
+        division = (groups if across else first[inverse]).tobytes()
         if division not in seen or groups.max() < seen[division].groups.max():
-            seen[division] = _Candidate(names, spans, groups, in_number, unknown)
+            seen[division] = _Candidate(names, spans, groups, in_number, across, unknown)
     return [
-        replace(each, likeness=pictures.likeness(images, each.groups, is_near=each.in_number))
+        replace(
+            each,
+            likeness=pictures.likeness(
+                images, each.groups, is_near=each.in_number, across=each.across
+            ),
+        )
         for each in seen.values()
     ]
 
@@ -322,7 +330,9 @@ def _bursts(rows: Sequence[ImageRow], pictures: Pictures) -> list[list[int]]:
         seconds = rows[after].captured - rows[before].captured
         if rows[before].camera == rows[after].camera and seconds <= _BURST_SECONDS:
             groups[after] = groups[before]
-    if not pictures.likeness(np.arange(len(rows)), groups).reaches(_ALIKE, _CHANCE):
+    every = np.arange(len(rows))
+    alike = (pictures.likeness(every, groups, across=across) for across in (False, True))
+    if not any(likeness.reaches(_ALIKE, _CHANCE / 2) for likeness in alike):
         return []
     bursts: dict[int, list[int]] = defaultdict(list)
     for place, group in enumerate(groups.tolist()):

@@ -152,6 +152,19 @@ def test_a_family_lies_in_several_classes_if_its_images_are_alike_there():
     assert sizes(found(paths, other_persons)) == [3] * 36
 
 
+@pytest.mark.parametrize("told_by", ["names", "moments"])
+def test_persons_with_one_image_of_each_class_are_families(told_by):
+    persons = [person for _ in "xyz" for person in range(20)]
+    template = "{sign}/p{person:02d}.png" if told_by == "names" else "{sign}/{id}.png"
+    paths = [
+        template.format(sign="xyz"[place // 20], person=person, id=IDS[place])
+        for place, person in enumerate(persons)
+    ]
+    times = [1000 * (person + 1) if told_by == "moments" else 0 for person in persons]
+    assert sizes(found(paths, persons, captured=times)) == [3] * 20
+    assert found(paths, range(60), captured=times).by_content == {}
+
+
 def test_two_parts_that_tell_as_much_are_asked_about_with_a_command_each():
     paths = [f"a/person{p}_room{r}_{k}.jpg" for p in range(8) for r in range(8) for k in range(2)]
     pictures = []
