@@ -31,10 +31,10 @@ class _Filter:
         self._lines, pipe = os.pipe()
         # A thread that waited for room in the pipe might hold the lock that the copying needs.
         os.set_blocking(pipe, False)
-        os.dup2(pipe, 2)
-        os.close(pipe)
         self._thread = threading.Thread(target=self._copy, name="decoder-lines", daemon=True)
         self._thread.start()
+        os.dup2(pipe, 2)  # from here on, where the machine could start the thread
+        os.close(pipe)
 
     def _copy(self) -> None:
         with os.fdopen(self._lines, "rb") as lines:

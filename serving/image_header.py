@@ -72,8 +72,6 @@ _MOST_SEGMENTS = 10_000
 _HEADER_REACH = 1 << 16
 """Bytes in no segment that are skipped before the frame header of a JPEG. Cameras write none, and
 programs a few when they remove a segment."""
-_AT_ONCE = 1 << 20
-"""Bytes that are searched without a pause for other threads: up to 10 ms."""
 _COMPRESSED = {
     b"zTXt": re.compile(b"[^\0]*\0.", re.DOTALL),
     b"iCCP": re.compile(b"[^\0]*\0.", re.DOTALL),
@@ -138,9 +136,9 @@ def _segments(data: bytes, most: int, reach: int) -> Iterator[tuple[int, int]]:
     at = 2
     for _ in followed(most):
         end = min(at + reach, len(data))
-        match = _find(_MARKER, data, at, end)
+        match = _MARKER.search(data, at, end + 1)  # one byte more, for a marker that begins there
         # Decoders skip any number of bytes, and then allocate what the header asks for.
-        if match is None and _find(_FRAME, data, end, len(data)):
+        if match is None and _FRAME.search(data, end):
             raise NotFollowed(
                 f"a frame header behind more than {reach:,} bytes that belong to nothing"
             )
@@ -153,16 +151,6 @@ def _segments(data: bytes, most: int, reach: int) -> Iterator[tuple[int, int]]:
         if marker not in _STANDALONE:
             yield marker, at
             at += max(int.from_bytes(data[at : at + 2], "big"), 2)
-
-
-def _find(pattern: re.Pattern[bytes], data: bytes, begin: int, end: int) -> re.Match[bytes] | None:
-    """Find two bytes of which the first is between two places."""
-    for start in range(begin, end, _AT_ONCE):
-        # One byte more, because the two may be divided.
-        match = pattern.search(data, start, min(start + _AT_ONCE, end) + 1)
-        if match:
-            return match
-    return None
 
 
 def _jpeg(data: bytes) -> tuple[int, int]:
@@ -183,8 +171,7 @@ def _jpeg_cost(data: bytes) -> str:
     The search for their markers is fast, but also finds those in a preview or after the image. Only
     if it finds many, the segments are followed.
     """
-    starts = range(0, len(data), _AT_ONCE)
-    scans = sum(data.count(b"\xff\xda", at, at + _AT_ONCE + 1) for at in starts)
+    scans = data.count(b"\xff\xda")
     if scans > MAX_SCANS:
         scans = sum(kind == _SOS for kind, _ in _segments(data, MOST_PARTS, len(data)))
     if scans > MAX_SCANS:

@@ -140,11 +140,7 @@ class Look:
         return self.other_format or name, ending
 
     def described(self) -> tuple[str, str]:
-        """Return the name or the beginning of a file that is no image, and what to do with it.
-
-        Returns:
-            For a person, such as ("MPEG-4 video file", "replace it by the image, or remove it").
-        """
+        """Return the name or the beginning of a file that is no image, and what to do with it."""
         name, ending = self._name_and_ending
         if name == _LFS_POINTER:
             remedy = "fetch the images: git lfs pull"

@@ -17,13 +17,9 @@ if TYPE_CHECKING:
 
 
 class Served:
-    """One signature of a SavedModel.
+    """One signature of a SavedModel, with some of its outputs, or all of them.
 
-    Args:
-        directory: Folder of the SavedModel.
-        signature: Name of the signature.
-        outputs: Names of the outputs to return; None for all of them.
-        runtime: The model as a server has loaded it, which stays open; None loads it.
+    A `runtime` is the model as a server has loaded it, which stays open.
     """
 
     def __init__(
@@ -49,12 +45,6 @@ class Served:
         A session computes each request on a quarter of the cores (`runtime.default_intra_op`).
         Therefore the rows of a model of imgpipe are divided into as many requests as the cores
         compute at the same time.
-
-        Args:
-            **inputs: Value of each input of the signature, by its name.
-
-        Returns:
-            The outputs by name, as numpy arrays.
         """
         from imgpipe.serving.server.runtime import calls_at_once
 

@@ -40,21 +40,16 @@ class TensorError(ValueError):
 
 @dataclass(frozen=True)
 class DType:
-    """A data type of TensorFlow.
-
-    Attributes:
-        number: Number of the type in a TensorProto.
-        name: Name of the type in messages of TensorFlow.
-        numpy: The same type in NumPy.
-        field: Field of a TensorProto with the typed values.
-        view: Type of the values in `field` if they are bit patterns; otherwise empty.
-    """
+    """A data type of TensorFlow."""
 
     number: int
     name: str
+    """Name of the type in messages of TensorFlow."""
     numpy: np.dtype
     field: str
+    """Field of a TensorProto with the typed values."""
     view: str = ""
+    """Type of the values in `field` if they are bit patterns; otherwise empty."""
 
 
 _DTYPES = (
@@ -103,19 +98,16 @@ def _dtype_of_array(array: np.ndarray) -> DType:
 def number_of(value: Any) -> int:
     """Return the number of the data type of an array or of a TensorProto.
 
-    Raises:
-        TensorError: TensorFlow has no type for the dtype of the array.
+    It is a TensorError if TensorFlow has no type for the dtype of the array.
     """
     return _dtype_of_array(value).number if isinstance(value, np.ndarray) else int(value.dtype)
 
 
 def row_count(value: Any, info: Any) -> int | None:
-    """Return how many rows an input has; None where it is no list of rows.
+    """Return how many rows an input, an array or a TensorProto, has; None if it is no list of rows.
 
-    Args:
-        value: An array or a TensorProto. The pixels of a single image, for example, have an axis
-            less than the signature says, and their first axis counts lines and not images.
-        info: TensorInfo of the input in the signature.
+    The pixels of a single image, for example, have an axis less than the TensorInfo of the
+    signature says, and their first axis counts lines and not images.
     """
     if isinstance(value, np.ndarray):
         shape = value.shape
@@ -128,20 +120,12 @@ def row_count(value: Any, info: Any) -> int | None:
 
 
 def as_array(value: Any) -> np.ndarray:
-    """Convert `value` to an array with the dtype that `tf.make_tensor_proto` would choose.
+    """Convert a value, or nested lists, to an array as `tf.make_tensor_proto` would.
 
     Arrays keep their dtype. Python floats become float32, and ints become int32, or int64 where
     they do not fit. `bytes` and `str` become an object array of bytes, because numpy's own
-    `S` type would drop trailing zeros of an image.
-
-    Args:
-        value: An array, a single value, or nested lists of values.
-
-    Returns:
-        An array of the shape of `value`; [] for a single value.
-
-    Raises:
-        TensorError: The rows of a list differ in length, or the type does not exist in TensorFlow.
+    `S` type would drop trailing zeros of an image. A TensorError says that the rows of a list
+    differ in length, or that TensorFlow has no such type.
     """
     if isinstance(value, (np.ndarray, np.generic)):
         array = np.asarray(value)
@@ -187,11 +171,7 @@ def _begin(proto: Any, array: np.ndarray, dtype: DType) -> None:
 
 
 def fill_typed(proto: Any, array: np.ndarray) -> None:
-    """Write an array into an empty TensorProto as typed fields, as TensorFlow Serving answers.
-
-    Raises:
-        TensorError: TensorFlow has no type for the dtype of the array.
-    """
+    """Write an array into an empty TensorProto as typed fields, as TensorFlow Serving answers."""
     dtype = _dtype_of_array(array)
     _begin(proto, array, dtype)
     # The bytes of an array may be in the other order, for example those of a file in FITS format.

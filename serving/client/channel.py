@@ -125,11 +125,7 @@ class Tls:
             )
 
     def credentials(self) -> Any:
-        """Return the credentials for a gRPC channel.
-
-        Raises:
-            InvalidArgument: A file cannot be read, or holds something else.
-        """
+        """Return the credentials for a gRPC channel. Raises InvalidArgument for other files."""
         return grpc.ssl_channel_credentials(
             _pem(self.ca, "CERTIFICATE"),
             private_key=_pem(self.key, "PRIVATE KEY"),
@@ -150,10 +146,9 @@ def _pem(value: str | Path | bytes | None, kind: str) -> bytes | None:
 
 
 def opened(target: str, attempts: int, tls: Tls | None, headers: Mapping[str, str]) -> Any:
-    """Return a gRPC channel, which connects with the first call; see `Client` for the arguments.
+    """Return a gRPC channel, which connects with the first call.
 
-    Raises:
-        InvalidArgument: A setting is not valid, or a file of the TLS settings cannot be read.
+    The arguments are those of `Client`. Raises InvalidArgument if one of them is not valid.
     """
     if not 1 <= attempts <= MAX_ATTEMPTS:
         raise InvalidArgument(
@@ -200,8 +195,7 @@ def _check_target(target: str, is_encrypted: bool) -> None:
 def metadata(headers: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return headers as metadata of a gRPC call, without Host, which the channel sets.
 
-    Raises:
-        InvalidArgument: A name or a value has characters that a header must not have.
+    Raises InvalidArgument if a name or a value has characters that a header must not have.
     """
     for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):

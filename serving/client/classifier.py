@@ -46,11 +46,7 @@ class ClassifyQuestion:
     strict: bool
 
     def load(self, index: int, image: Image) -> _Loaded | InvalidArgument:
-        """Read one image; return its error if it cannot be read.
-
-        Raises:
-            InvalidArgument: The image cannot be read, and `strict` is set.
-        """
+        """Read one image; return its InvalidArgument, or raise it if `strict` is set."""
         name = image_files.name_of(image, index)
         try:
             return _Loaded(name, image_files.content_of(image))
@@ -68,8 +64,7 @@ class Classifier(ABC):
     def _predict_images(self, images: Sequence[bytes], question: ClassifyQuestion) -> Prediction:
         """Answer encoded images with the outputs `classes` and `probabilities`.
 
-        Raises:
-            InvalidArgument: The model refuses the images, or one of them.
+        InvalidArgument says that the model refuses the images, or one of them.
         """
 
     def _check_question(  # noqa: B027 (a model without such a check needs no method)

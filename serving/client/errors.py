@@ -6,9 +6,6 @@ for a server that is missing or busy, 1 for a defect of the server.
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-
 import grpc
 
 
@@ -48,8 +45,12 @@ class ResourceExhausted(ServingError, code="RESOURCE_EXHAUSTED", exit_code=5):
     """The server is overloaded, or a message exceeds its limit."""
 
 
-_PROBE_S = 1.0
-"""Seconds in which a port is expected to accept a connection, and to answer over HTTP/1."""
+_ADVICE = (
+    "Start one with `imgpipe serve OUT`, or wait until it has loaded its model. Otherwise check "
+    "the address, whose port is that of gRPC, 8500 by default, and not that of REST. If the server "
+    "has TLS, name the authority of its certificate with `tls=Tls(ca=...)`, and a certificate and "
+    "its key if it demands them."
+)
 _CLASSES = {kind.code: kind for kind in ServingError.__subclasses__()}
 _EXIT_CODES = {
     "FAILED_PRECONDITION": 2,
@@ -74,9 +75,7 @@ def from_rpc(error: grpc.RpcError, target: str, timeout: float) -> ServingError:
     name = error.code().name
     details = error.details() or name
     if name == Unavailable.code and any(text in details.lower() for text in _NOT_REACHED):
-        return Unavailable(
-            f"No model server is available at {target} ({details}). {_advice(target)}"
-        )
+        return Unavailable(f"No model server is available at {target} ({details}). {_ADVICE}")
     if name == DeadlineExceeded.code:  # the deadline of the call, which gRPC tells the server
         return DeadlineExceeded(
             f"No answer from {target} within {timeout:g} s ({details}). Allow more time with "
@@ -87,34 +86,3 @@ def from_rpc(error: grpc.RpcError, target: str, timeout: float) -> ServingError:
     answered.exit_code = _EXIT_CODES.get(name, answered.exit_code)
     answered.from_server = True
     return answered
-
-
-def _advice(target: str) -> str:
-    """Return what to do about a failed connection, by what listens at an address `HOST:PORT`.
-
-    gRPC tells the error of one address only, and `localhost` usually has another one, which is
-    refused.
-    """
-    host, _, port = target.rpartition("/")[2].rpartition(":")
-    try:
-        probe = http.client.HTTPConnection(host.strip("[]"), int(port), _PROBE_S)
-        probe.connect()
-    except (OSError, ValueError):
-        return (
-            "Start one with `imgpipe serve OUT`, check the address, or wait until the server has "
-            "loaded its models."
-        )
-    with contextlib.closing(probe):
-        try:
-            probe.request("HEAD", "/")
-            probe.getresponse()
-        except (OSError, http.client.HTTPException):
-            return (
-                "Something listens there. Name the gRPC port of a server, which is 8500 by "
-                "default. If the server has TLS, name the authority of its certificate with "
-                "`tls=Tls(ca=...)`, and a certificate and its key if it demands them."
-            )
-    return (
-        f"{target} is the port of a REST server. The client speaks gRPC: name the gRPC port, "
-        "which is 8500 by default."
-    )

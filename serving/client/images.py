@@ -43,8 +43,7 @@ def name_of(image: Any, index: int) -> str:
 def size_of(image: Any, index: int) -> int:
     """Return the approximate encoded size of an image in bytes; 0 for a file that is not there.
 
-    Raises:
-        InvalidArgument: This is no image.
+    Raises InvalidArgument if this is no image.
     """
     if isinstance(image, (str, Path)):
         try:
@@ -64,14 +63,9 @@ def size_of(image: Any, index: int) -> int:
 
 
 def chunks(sizes: Sequence[int]) -> Iterator[slice]:
-    """Divide images among requests.
+    """Divide images of some sizes in bytes among requests.
 
-    Args:
-        sizes: Size of each image in bytes.
-
-    Yields:
-        The images of each request: at most `CHUNK_IMAGES` of together at most `CHUNK_BYTES`, or
-        one larger image.
+    Each has at most `CHUNK_IMAGES` of together at most `CHUNK_BYTES`, or one larger image.
     """
     start = 0
     total = 0
@@ -86,12 +80,7 @@ def chunks(sizes: Sequence[int]) -> Iterator[slice]:
 
 
 def content_of(image: Any) -> bytes:
-    """Return the encoded bytes of an image.
-
-    Raises:
-        InvalidArgument: The image cannot be read, or the array does not have the dtype and shape of
-            pixels.
-    """
+    """Return the encoded bytes of an image. Raises InvalidArgument if it cannot be read."""
     if isinstance(image, np.ndarray):
         return _encoded_array(image)
     try:

@@ -102,11 +102,7 @@ def predict_request(
     output_filter: Sequence[str] = (),
     version: int | None = None,
 ) -> Any:
-    """Return a PredictRequest.
-
-    Raises:
-        InvalidArgument: An input cannot become a tensor; the message names the input.
-    """
+    """Return a PredictRequest. Raises InvalidArgument if an input cannot become a tensor."""
     request = channel.PredictRequest()
     select(request.model_spec, model, version)
     request.model_spec.signature_name = signature_name
@@ -120,11 +116,7 @@ def predict_request(
 
 
 def prediction(response: Any) -> Prediction:
-    """Convert a PredictResponse.
-
-    Raises:
-        ServingError: An output is malformed; the message names the output.
-    """
+    """Convert a PredictResponse; a ServingError names an output that is malformed."""
     outputs: dict[str, np.ndarray] = {}
     for name, tensor in response.outputs.items():
         try:
@@ -138,10 +130,7 @@ def prediction(response: Any) -> Prediction:
 def classifications(answer: Prediction, count: int, top: int) -> list[Classification]:
     """Convert the outputs `classes` and `probabilities`, [count, classes], to one result an image.
 
-    Each has at most `top` labels.
-
-    Raises:
-        InvalidArgument: The signature has other outputs.
+    Each has at most `top` labels. Raises InvalidArgument if there are others.
     """
     classes = answer.outputs.get("classes")
     probabilities = answer.outputs.get("probabilities")

@@ -21,6 +21,7 @@ from concurrent import futures
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.machine import process
 from imgpipe.models.machine.system import processors
 from imgpipe.serving.server import status
@@ -195,7 +196,8 @@ class Calls:
     def place(self, call: Call) -> Iterator[Place]:
         """Accept a request for the block, or refuse it with a StatusError.
 
-        The observers are told of a StatusError, also of one that the block raises.
+        So is what the block lacks. The observers are told of a StatusError, also of one that the
+        block raises.
         """
         try:
             if self._draining:
@@ -211,9 +213,12 @@ class Calls:
             finally:
                 if not place.runs:
                     place.end()
-        except StatusError as error:
-            self._refuse(call, error)
-            raise
+        except Exception as error:
+            failure = error if isinstance(error, StatusError) else self._shortage(error)
+            if failure is None:
+                raise
+            self._refuse(call, failure)
+            raise failure from None
         finally:
             call.is_abandoned = True
 
@@ -254,17 +259,25 @@ class Calls:
     def _failure(self, error: Exception) -> StatusError:
         if isinstance(error, StatusError):
             return error
-        if process.lacking(error) or isinstance(error, OSError):
-            now = time.monotonic()
-            if now - self._told_shortage >= _SHORTAGE_S:
-                self._told_shortage = now
-                _log.error("requests are refused, because the machine lacks something: %s", error)
-            return StatusError(Code.UNAVAILABLE, f"The server lacks memory or files: {error}")
+        shortage = self._shortage(error)
+        if shortage is not None:
+            return shortage
         failure = status.from_exception(error)
         if failure.code == Code.INTERNAL:
             _log.error("internal error: %s", failure.message)
             _log.debug("internal error", exc_info=error)
         return failure
+
+    def _shortage(self, error: Exception) -> StatusError | None:
+        """Return the refusal where the machine lacks something, which one line of the log tells."""
+        if not process.lacking(error) and not isinstance(error, OSError):
+            return None
+        why = str(error) or "not enough memory"  # a MemoryError has no text
+        now = time.monotonic()
+        if now - self._told_shortage >= _SHORTAGE_S:
+            self._told_shortage = now
+            _log.error("requests are refused, because the machine lacks something: %s", why)
+        return StatusError(Code.UNAVAILABLE, f"The server lacks memory or files: {why}")
 
     def _refuse(self, call: Call, error: StatusError) -> None:
         """Notify the observers, once, of a request that has failed, or does not run at all."""
@@ -281,16 +294,19 @@ class Calls:
 
 
 def _started(count: int, name: str) -> futures.ThreadPoolExecutor:
-    """Return a pool whose threads all exist; RuntimeError if the machine starts no more."""
+    """Return a pool whose threads all exist."""
     pool = futures.ThreadPoolExecutor(count, thread_name_prefix=name)
     # A pool starts a thread for each task until it has all of them; here all wait for each other.
     everyone = threading.Barrier(count + 1)
     try:
         for _ in range(count):
             pool.submit(everyone.wait)
-    except RuntimeError:
+    except RuntimeError as error:
         everyone.abort()
         pool.shutdown(wait=False)
-        raise
+        raise ResourceError(
+            f"the machine starts no more threads ({error}). The server needs {count} for requests: "
+            "give it fewer with --grpc_max_threads, or allow more (ulimit -u)."
+        ) from error
     everyone.wait()
     return pool

@@ -223,17 +223,10 @@ class ModelManager:
         return next((f": {line}" for line in asked if line.message), "")
 
     def wait_until_available(self, timeout: float) -> int:
-        """Wait until the server has tried all versions, and one is available.
+        """Wait until the server has tried all versions; return the number of the available one.
 
-        Args:
-            timeout: Time to wait in seconds, also for a base path that does not exist yet.
-
-        Returns:
-            The number of the available version.
-
-        Raises:
-            StatusError: The newest version failed to load; DEADLINE_EXCEEDED, no version is
-                available within `timeout` seconds.
+        A base path that does not exist yet is waited for, too. A StatusError says that the newest
+        version failed to load, or that none is available within `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
         with self._changed:

@@ -25,15 +25,10 @@ def connections(share: float) -> int:
 
 
 def bound(host: str, port: int, another: str) -> socket.socket:
-    """Return a TCP socket that listens on an address.
+    """Return a TCP socket that listens on an address, with or without the brackets of IPv6.
 
-    Args:
-        host: The address, with or without the brackets of IPv6.
-        port: Number of the port; 0 for any free one.
-        another: The option with which a person chooses another port.
-
-    Raises:
-        ResourceError: The socket cannot listen; the message says why, and what to do.
+    Port 0 is any free one. A ResourceError says why it cannot listen, and that the option
+    `another` chooses another port.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio only turns off Nagle's algorithm (40 ms between head and body) where the protocol

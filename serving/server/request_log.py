@@ -39,14 +39,9 @@ _SIDES = 3
 class RequestLog:
     """The request log of a server; requests are recorded in any thread, and one writes them.
 
-    Args:
-        writer: Writes the records, and drops and counts those for which it has no room; None writes
-            each at once.
-        settings: The prefix of the files, the share of the requests, and whether images are kept.
-            Otherwise strings, which may be or hold encoded images, and pixels are left out.
-
-    Raises:
-        ConfigError: The log cannot be written.
+    Unless the settings ask for images, strings, which may be or hold encoded images, and pixels
+    are left out. Without a writer, each record is written at once. A ConfigError says that the log
+    cannot be written.
     """
 
     def __init__(self, settings: Settings, writer: Writer | None = None) -> None:

@@ -50,9 +50,6 @@ def calls_at_once() -> int:
 class Runtime:
     """A SavedModel in a TF1 session.
 
-    Args:
-        directory: The folder of the SavedModel.
-
     Attributes:
         signatures: SignatureDef by key, as stored in the model.
         by_row: Whether each row of an input is computed alone, so that rows may be divided.

@@ -108,10 +108,7 @@ class ModelServer:
         return f"{self.host}:{self.port}"
 
     def start(self) -> int:
-        """Open the ports and begin to load the model.
-
-        Returns:
-            The gRPC port.
+        """Open the ports and begin to load the model; return the gRPC port.
 
         Raises:
             ResourceError: The server cannot listen on the address.
@@ -192,11 +189,10 @@ class ModelServer:
         return self.model.wait_until_available(timeout)
 
     def stop(self, grace: float = 30.0) -> bool:
-        """Stop the server: refuse new requests and let running requests finish within `grace` s.
+        """Refuse new requests, and let running ones finish in `grace` s; return whether all have.
 
-        Returns:
-            Whether all requests have finished. Otherwise the remaining requests are cancelled for
-            their clients, and their versions are unloaded once TensorFlow has finished them.
+        Otherwise the remaining requests are cancelled for their clients, and their version is
+        unloaded once TensorFlow has finished them.
         """
         # tensorflow_model_server does none of this: it has no handler for SIGTERM
         # (https://github.com/tensorflow/serving/issues/1853).

@@ -61,8 +61,7 @@ def _flag(default: Any, help: str, *names: str, **limits: float) -> Any:
 class Settings:
     """The settings of a server; for a file or a folder, an empty text means none.
 
-    Raises:
-        ConfigError: The name of the model is empty, or two settings contradict each other.
+    A ConfigError says that a setting is missing, or contradicts another one.
     """
 
     port: int = _flag(
@@ -148,8 +147,7 @@ class Settings:
     def base_path(self) -> Path:
         """Folder of the numbered versions, which need not exist yet; or one version.
 
-        Raises:
-            ConfigError: There is none, or it is no folder of this machine.
+        A ConfigError says that there is none, or that it is no folder of this machine.
         """
         text = self.model_base_path
         if not text:

@@ -122,6 +122,8 @@ def parse(data: bytes, url: str) -> PredictBody:
     try:
         document = orjson.loads(data)
     except orjson.JSONDecodeError as error:
+        if "memory" in error.msg:
+            raise MemoryError(error.msg) from error
         raise invalid(f"JSON Parse error: {error}. Expected: {IMAGE_FORM}.") from error
     keys = [key for key in (_ROWS, _COLUMNS) if isinstance(document, dict) and key in document]
     if len(keys) != 1:

@@ -49,13 +49,10 @@ class HttpPort:
     """A port that answers with an ASGI application.
 
     Args:
-        host: Address to listen on.
+        host: Address to listen on, with ResourceError if that is not possible.
         port: Number of the port; 0 for any free one.
         another: How a person chooses another port, for the error.
         allowed_hosts: Names of this machine in requests, as `requests.check_host` has them.
-
-    Raises:
-        ResourceError: The address cannot be listened on.
     """
 
     def __init__(
@@ -155,8 +152,7 @@ class HttpPort:
     def stop(self, grace: float) -> bool:
         """Wait at most `grace` seconds for running requests, then let `serve` end.
 
-        Returns:
-            Whether all requests have finished.
+        It returns whether all requests have finished.
         """
         end = time.monotonic() + grace
         while self.running and time.monotonic() < end:

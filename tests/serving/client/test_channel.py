@@ -1,7 +1,6 @@
 """Options of a connection: retries, deadlines, several servers and TLS."""
 
 import contextlib
-import socket
 import threading
 import time
 
@@ -147,28 +146,6 @@ def test_addresses_as_grpc_writes_them_are_taken(tmp_path):
     ):
         Client(target).close()
     Client("a.example", tls=Tls()).close()  # the port of HTTPS, as at a gateway
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "dns:///localhost"])
-def test_the_port_of_a_rest_server_is_named(host):
-    """`localhost` has an IPv6 address, too, at which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        target = f"{host}:{listener.getsockname()[1]}"
-
-        def answer():
-            for _ in range(9):  # gRPC connects several times, and then the client
-                with contextlib.suppress(OSError):
-                    connection, _ = listener.accept()
-                    with connection:
-                        connection.recv(100)
-                        connection.sendall(b"HTTP/1.1 404 Not Found\r\n\r\n")
-
-        threading.Thread(target=answer, daemon=True).start()
-        with (
-            Client(target, attempts=1, timeout=10) as client,
-            pytest.raises(Unavailable, match=rf" {target} is the port of a REST server"),
-        ):
-            client.status()
 
 
 def test_headers_become_metadata_and_host_the_authority(scripted, ask):

@@ -116,15 +116,6 @@ def test_methods_of_other_servers_are_refused_with_the_one_that_answers(channel,
     )
 
 
-def test_the_reply_names_signature_and_version_and_has_typed_values(stub):
-    reply = stub.Predict(of_half(x=X), timeout=20)
-    spec = reply.model_spec
-    assert (spec.name, spec.signature_name, spec.version.value) == ("half", "serving_default", 123)
-    assert list(reply.outputs["y"].float_val) == [2.5, 3.0, 4.5]
-    assert reply.outputs["y"].tensor_content == b""
-    np.testing.assert_array_equal(tf.make_ndarray(reply.outputs["y"]), [2.5, 3.0, 4.5])
-
-
 def test_the_output_filter_selects_outputs(stub):
     everything = stub.Predict(of_half("pair", **PAIR), timeout=20)
     assert set(everything.outputs) == {"sum", "count", "same"}
@@ -132,18 +123,6 @@ def test_the_output_filter_selects_outputs(stub):
     some = stub.Predict(of_half("pair", outputs=["count"], version=123, **PAIR), timeout=20)
     assert set(some.outputs) == {"count"}
     assert list(some.outputs["count"].int_val) == [3]
-
-
-def test_metadata(stub):
-    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-    request.model_spec.name = "half"
-    reply = stub.GetModelMetadata(request, timeout=20)
-    assert (reply.model_spec.name, reply.model_spec.version.value) == ("half", 123)
-    assert reply.model_spec.signature_name == ""
-    signatures = get_model_metadata_pb2.SignatureDefMap()
-    assert reply.metadata["signature_def"].Unpack(signatures)
-    assert {"serving_default", "pair", "slow"} <= set(signatures.signature_def)
-    assert signatures.signature_def["serving_default"].inputs["x"].dtype == 1
 
 
 @pytest.mark.parametrize(
