@@ -25,6 +25,7 @@ _AGAIN = 2  # photographs of each class that others have saved again
 #: Arguments of the smallest measurement, by module and, after a space, what it measures.
 _SMALLEST = {
     "additions": "--set cats_dogs --images 40 --chains 1 --additions 1",
+    "against_commit": f"{ROOT} --rounds 1 --added 2",
     "against_course": "--epochs 1",
     "against_cleanvision": f"--images 8 --target {ROOT / '.tools/cleanvision'}",  # which pip fills
     "client": "--rounds 1",
