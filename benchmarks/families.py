@@ -23,7 +23,7 @@ from typing import Final
 import numpy as np
 from scipy.stats import binom
 
-from imgpipe.components.common.answer_table import AnswerRow, AnswerTable
+from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.image_evaluator.rules import SLACK, WIDEST, Evidence, decide
 from imgpipe.components.image_evaluator.settings import EvaluateSettings
 from imgpipe.models import names
@@ -103,11 +103,16 @@ def refused_classes(classes: int, draws: int) -> float:
         right = random.random(len(labels)) < recalls[labels]
         others = (labels + random.integers(1, classes, len(labels))) % classes
         predicted = np.where(right, labels, others)
-        rows = [
-            AnswerRow("", b"%d" % row, names.VALIDATION, int(labels[row]), int(answer), 0.9, 0.9)
-            for row, answer in enumerate(predicted)
-        ]
-        decision = decide(Evidence(settings, AnswerTable.of(vocabulary, rows)))
+        sure = np.full(len(labels), 0.9)
+        answers = {
+            "hashes": np.arange(len(labels)).astype(np.bytes_),
+            "splits": np.full(len(labels), names.VALIDATION),
+            "labels": labels,
+            "predicted": predicted,
+            "confidence": sure,
+            "of_label": sure,
+        }
+        decision = decide(Evidence(settings, AnswerTable.of(vocabulary, [answers])))
         refused += "class_recall" in decision["failed"]
     return refused / draws
 

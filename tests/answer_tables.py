@@ -2,13 +2,35 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from imgpipe.components.common.answer_table import AnswerRow, AnswerTable, Cell
+from imgpipe.components.common.answer_table import AnswerTable, Cell
 from imgpipe.models import names
 from imgpipe.models.head.certainty import AccuracyFigures, accuracy_figures
+
+
+class Answer(NamedTuple):
+    """The answer to an image of validation."""
+
+    path: str
+    image_hash: bytes
+    label: int
+    predicted: int
+    confidence: float
+    of_label: float
+    split: str = names.VALIDATION
+    group: bytes = b""
+    near: int = 0
+    seen_family: bool = False
+    format: bytes = b""
+    shorter_side: int = 0
+    brightness: float = 0.0
+
+
+_COLUMNS = {"path": "paths", "image_hash": "hashes", "label": "labels", "split": "splits"}
+_COLUMNS |= {"group": "groups", "format": "formats", "shorter_side": "shorter_sides"}
 
 
 def answer(
@@ -18,23 +40,23 @@ def answer(
     sure: float = 0.9,
     of_label: float | None = None,
     **values: Any,
-) -> AnswerRow:
+) -> Answer:
     """Return the answer to the image `{number}.jpg` of validation, with these other values."""
-    row = AnswerRow(
-        f"{number}.jpg",
-        f"{number:064x}".encode(),
-        names.VALIDATION,
-        label,
-        predicted,
-        sure,
-        sure if of_label is None else of_label,
-    )
-    return row._replace(**values)
+    image_hash = f"{number:064x}".encode()
+    probability = sure if of_label is None else of_label
+    made = Answer(f"{number}.jpg", image_hash, label, predicted, sure, probability)
+    return made._replace(**values)
 
 
-def table(vocabulary: Sequence[str], *rows: AnswerRow) -> AnswerTable:
+def table(vocabulary: Sequence[str], *rows: Answer) -> AnswerTable:
     """Return a table of these rows."""
-    return AnswerTable.of(vocabulary, rows)
+    columns = {_COLUMNS.get(name, name): [] for name in Answer._fields}
+    for row in rows:
+        for column, value in zip(columns.values(), row, strict=True):
+            column.append(value)
+    return AnswerTable.of(
+        vocabulary, [{name: np.array(column) for name, column in columns.items()}] if rows else []
+    )
 
 
 def of_cells(vocabulary: Sequence[str], *cells: Cell) -> AnswerTable:
@@ -80,8 +102,8 @@ def compared(
         vocabulary: Class names.
     """
     rows = itertools.chain.from_iterable([cell[1:]] * cell[0] for cell in cells)
-    now: list[AnswerRow] = []
-    before: list[AnswerRow] = []
+    now: list[Answer] = []
+    before: list[Answer] = []
     for number, (label, is_right, was_right) in enumerate(rows):
         now.append(answer(number, label, label if is_right else 1 - label))
         before.append(answer(number, label, label if was_right else 1 - label))

@@ -7,9 +7,10 @@ family that it belongs to, so that no figure counts the frames of one film as in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any, NamedTuple, TypeAlias
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
@@ -18,6 +19,8 @@ from imgpipe.components.common.storage import records
 from imgpipe.models import names
 from imgpipe.models.arrays import Array, Flags, Floats, Integers, Names
 from imgpipe.models.features import folds
+from imgpipe.models.features.column_table import ColumnTable
+from imgpipe.models.features.examples import columns
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.head.certainty import AccuracyFigures, accuracy_figures
 
@@ -26,6 +29,24 @@ from imgpipe.models.head.certainty import AccuracyFigures, accuracy_figures
 DESCRIBED = (names.FORMAT, names.WIDTH, names.HEIGHT, names.BRIGHTNESS, names.SHARPNESS)
 #: Splits whose images are predicted.
 PREDICTED_SPLITS = (names.VALIDATION, names.TEST)
+_STORED = (names.PATH, names.IMAGE_HASH, names.LABEL_INDEX, names.GROUP, names.NEAR_GROUP)
+#: Columns from which a table is made, with the value of an image of which nothing is said.
+_COLUMNS: Mapping[str, Any] = {
+    "paths": "",
+    "hashes": b"",
+    "splits": "",
+    "labels": 0,
+    "predicted": 0,
+    "confidence": 0.0,
+    "of_label": 0.0,
+    "groups": b"",
+    "near": 0,
+    "seen_family": False,
+    "formats": b"",
+    "shorter_sides": 0,
+    "brightness": 0.0,
+    "sharpness": 0.0,
+}
 
 #: (label, predicted, count), with classes as indices in the vocabulary.
 Cell: TypeAlias = tuple[int, int, int]
@@ -42,46 +63,25 @@ class ClassMetrics(TypedDict):
     f1: Annotated[float, "Harmonic mean of recall and precision; 0 if one is missing."]
 
 
-class AnswerRow(NamedTuple):
-    """The answer to one image, before it is known which images are of one family.
-
-    Attributes:
-        path: Path of the image in its source.
-        image_hash: Content hash of the image.
-        split: Its split; "" for an image of an evaluation.
-        label: Index of its label in the vocabulary.
-        predicted: Index of the most probable class.
-        confidence: Probability of the most probable class.
-        of_label: Probability of the label.
-        group: Group of the image that the source gives; b"" for none.
-        near: Number of its group of near-duplicates; 0 for none.
-        seen_family: Whether train has images of the same family.
-        described: The features `DESCRIBED` in their order, each None if it is not known; () if the
-            image was not described.
-    """
-
-    path: str
-    image_hash: bytes
-    split: str
-    label: int
-    predicted: int
-    confidence: float
-    of_label: float
-    group: bytes = b""
-    near: int = 0
-    seen_family: bool = False
-    described: tuple[Any, ...] = ()
-
-
 @dataclass(frozen=True)
-class AnswerTable:
-    """Answers of a model to n labelled images: the columns of `AnswerRow` as arrays [n].
+class AnswerTable(ColumnTable):
+    """Answers of a model to n labelled images, as arrays [n].
 
     Attributes:
         vocabulary: Class names in sorted order, C of them.
-        splits: Split of each image; train where only the folds have answered.
-        families: Name of the family of each image, bytes [n]: images of one family are not
-            independent of each other.
+        paths: Path of each image in its source; "" where only the folds have answered.
+        hashes: Its content hash.
+        splits: Its split; train where only the folds have answered, "" in an evaluation.
+        labels: Index of its label in the vocabulary.
+        predicted: Index of the most probable class.
+        confidence: Probability of the most probable class.
+        of_label: Probability of the label.
+        families: Name of the family of each image: images of one family are not independent of each
+            other.
+        seen_family: Whether train has images of the same family.
+        formats: Format of the file; b"" where the image was not described.
+        shorter_sides: Shorter side of the image in pixels; 0 if it is not known, as all that
+            follows.
     """
 
     vocabulary: Sequence[str]
@@ -94,47 +94,45 @@ class AnswerTable:
     of_label: Floats
     families: Names
     seen_family: Flags
-    described: Array
+    formats: Names
+    shorter_sides: Integers
+    brightness: Floats
+    sharpness: Floats
 
     @classmethod
     def of(
         cls,
         vocabulary: Sequence[str],
-        answers: Iterable[AnswerRow],
+        parts: Iterable[Mapping[str, Array]],
         family_of: Mapping[bytes, bytes] | None = None,
     ) -> AnswerTable:
-        """Return the table of some answers, which are read once.
+        """Return the table of some answers.
 
         Args:
             vocabulary: Class names in sorted order.
-            answers: The answers.
+            parts: Columns of some images each, by the names of the attributes; the families follow
+                from `groups`, those of the source, and `near`, the numbers of the groups of
+                near-duplicates. What is missing is "" or 0.
             family_of: Families that are known already, by the content hash of the image. Those of
                 other images are found by the rule that divides images into folds.
         """
-        columns: list[Any] = [*zip(*answers, strict=True)] or [()] * len(AnswerRow._fields)
-        column = dict(zip(AnswerRow._fields, columns, strict=True))
-        hashes = np.array(column["image_hash"], np.bytes_)
-        groups = np.array(column["group"], np.bytes_)
-        near = np.array(column["near"], np.int64)
-        found, _ = folds.find_groups(hashes, groups, near, len(hashes) // folds.FOLDS)
+        every_part = [{"labels": np.empty(0, np.int64)}, *parts]
+        column = {
+            name: np.concatenate(
+                [part.get(name, np.full(len(part["labels"]), usual)) for part in every_part]
+            )
+            for name, usual in _COLUMNS.items()
+        }
+        hashes = column["hashes"]
+        largest = len(hashes) // folds.FOLDS
+        found, _ = folds.find_groups(hashes, column.pop("groups"), column.pop("near"), largest)
         known = family_of or {}
         families = [
             known.get(image, family)
             for image, family in zip(hashes.tolist(), found.tolist(), strict=True)
         ]
-        return cls(
-            vocabulary,
-            _objects(column["path"]),
-            hashes,
-            np.array(column["split"], np.str_),
-            np.array(column["label"], np.int64),
-            np.array(column["predicted"], np.int64),
-            np.array(column["confidence"], np.float64),
-            np.array(column["of_label"], np.float64),
-            np.array(families, np.bytes_),
-            np.array(column["seen_family"], np.bool_),
-            _objects(column["described"]),
-        )
+        column["paths"] = column["paths"].astype(np.object_)
+        return cls(vocabulary, families=np.array(families, np.bytes_), **column)
 
     @classmethod
     def read(
@@ -147,15 +145,17 @@ class AnswerTable:
             vocabulary: Class names in sorted order.
             learned: Answers of the folds, where these decide; otherwise None.
         """
-        answers: list[AnswerRow] = []
-        if uri is not None:
-            answers = [row for split in PREDICTED_SPLITS for row in _stored(uri, split)]
+        stored = [part for split in PREDICTED_SPLITS if uri for part in _stored(uri, split)]
         if learned is None:
-            return cls.of(vocabulary, answers)
-        family_of = learned.family_of()
-        predicted = {answer.image_hash for answer in answers}
-        answers += [row for row in _of_folds(learned) if row.image_hash not in predicted]
-        table = cls.of(vocabulary, answers, family_of)
+            return cls.of(vocabulary, stored)
+        predicted = np.concatenate([[b""], *(part["hashes"] for part in stored)])
+        others = learned.select(~np.isin(learned.hashes, predicted))
+        of_folds = {
+            "hashes": others.hashes,
+            "splits": np.full(len(others), names.TRAIN),
+            **answered(others.probabilities, others.labels),
+        }
+        table = cls.of(vocabulary, [*stored, of_folds], learned.family_of())
         # The network of a fold has not seen the families of the images for which it answers.
         in_folds = np.isin(table.hashes, learned.hashes)
         return replace(table, seen_family=table.seen_family & ~in_folds)
@@ -182,18 +182,10 @@ class AnswerTable:
         )
         return now, before
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
     @property
     def right(self) -> Flags:
         """Whether the label of each image was predicted, bool [n]."""
         return np.asarray(self.predicted == self.labels)
-
-    def select(self, rows: Flags | Integers) -> AnswerTable:
-        """Return some rows, by flags, bool [n], or by their numbers, in their order."""
-        arrays = [field.name for field in fields(self) if field.name != "vocabulary"]
-        return replace(self, **{name: getattr(self, name)[rows] for name in arrays})
 
     def of_split(self, split: str) -> AnswerTable:
         """Return the rows of a split."""
@@ -263,30 +255,22 @@ def _class_metrics(of_class: AnswerTable, predictions: int) -> ClassMetrics:
     }
 
 
-def _objects(values: Sequence[Any]) -> Array:
-    """Return an array of objects, [n], also where these are sequences."""
-    array = np.empty(len(values), np.object_)
-    array[:] = values
-    return array
-
-
-def _of_folds(learned: OutOfFold) -> Iterable[AnswerRow]:
-    """Yield the answers of the folds, without the paths, which they do not have."""
-    best = learned.probabilities.argmax(axis=1)
-    for place, digest in enumerate(learned.hashes.tolist()):
-        label = int(learned.labels[place])
-        predicted = int(best[place])
-        probabilities = learned.probabilities[place]
-        confidence = float(probabilities[predicted])
-        yield AnswerRow(
-            "", digest, names.TRAIN, label, predicted, confidence, float(probabilities[label])
-        )
+def answered(probabilities: Floats, labels: Integers) -> dict[str, Array]:
+    """Return the columns of an `AnswerTable` that follow from probabilities, [n, C]."""
+    rows = np.arange(len(labels))
+    predicted = probabilities.argmax(axis=1)
+    return {
+        "labels": labels,
+        "predicted": predicted,
+        "confidence": probabilities[rows, predicted],
+        "of_label": probabilities[rows, labels],
+    }
 
 
 def _stored(
     uri: str, split: str, feature: str = names.PROBABILITIES, shared: Flags | None = None
-) -> Iterable[AnswerRow]:
-    """Yield the stored answers to the images of a split that have a label.
+) -> Iterator[dict[str, Array]]:
+    """Yield the stored answers to the images of a split that have a label, batch by batch.
 
     Args:
         uri: URI of the predictions.
@@ -295,24 +279,24 @@ def _stored(
         shared: The classes among which is chosen, bool [C]; None for all. Images of other classes
             are left out.
     """
-    for example in records.iterate(uri, split):
-        label = records.integer(example, names.LABEL_INDEX, -1)
-        if label < 0 or (shared is not None and not shared[label]):
-            continue
-        probabilities = np.array(records.floats(example, feature))
+    wanted = (*_STORED, names.SEEN_FAMILY, *DESCRIBED, feature)
+    batches = columns(records.shard_files(uri, split), *wanted)
+    for batch in itertools.islice(batches, 1, None):  # the first one is empty
+        has_label = batch[names.LABEL_INDEX] >= 0
         if shared is not None:
-            probabilities[~shared] = -1
-        best = int(probabilities.argmax())
-        yield AnswerRow(
-            records.text(example, names.PATH),
-            records.raw(example, names.IMAGE_HASH),
-            split,
-            label,
-            best,
-            float(probabilities[best]),
-            float(probabilities[label]),
-            records.raw(example, names.GROUP),
-            records.integer(example, names.NEAR_GROUP),
-            bool(records.integer(example, names.SEEN_FAMILY)),
-            tuple(records.first(example, name) for name in DESCRIBED),
-        )
+            has_label &= shared[batch[names.LABEL_INDEX]]
+            batch[feature][:, ~shared] = -1
+        kept = {name: column[has_label] for name, column in batch.items()}
+        paths = [path.decode("utf-8", "surrogateescape") for path in kept[names.PATH]]
+        yield answered(kept[feature], kept[names.LABEL_INDEX]) | {
+            "paths": np.array(paths, np.object_),
+            "hashes": kept[names.IMAGE_HASH],
+            "splits": np.full(len(paths), split),
+            "groups": kept[names.GROUP],
+            "near": kept[names.NEAR_GROUP],
+            "seen_family": kept[names.SEEN_FAMILY] > 0,
+            "formats": kept[names.FORMAT],
+            "shorter_sides": np.minimum(kept[names.WIDTH], kept[names.HEIGHT]),
+            "brightness": kept[names.BRIGHTNESS],
+            "sharpness": kept[names.SHARPNESS],
+        }

@@ -6,14 +6,14 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from typing_extensions import TypedDict
 
-from imgpipe.components.common.answer_table import DESCRIBED, AnswerTable, ClassMetrics
+from imgpipe.components.common.answer_table import AnswerTable, ClassMetrics
 from imgpipe.components.common.image_record import LabelledImage, NamedImage
-from imgpipe.models import names
+from imgpipe.models.arrays import Array
 from imgpipe.models.head.calibration import confidence_error, error_by_chance
 from imgpipe.models.head.certainty import AccuracyFigures
 
@@ -36,19 +36,17 @@ class SliceGroup(TypedDict):
 
 def slices(table: AnswerTable) -> list[SliceGroup]:
     """Return a list of slices for each attribute in which the described images differ."""
-    table = table.select(np.array([bool(values) for values in table.described], np.bool_))
+    table = table.select(table.formats != b"")
     groups: list[SliceGroup] = []
     for name, values in _attributes(table):
-        # 0 and "" stand for an unknown value.
-        known = np.flatnonzero([bool(value) for value in values])
-        if not len(known):
+        known = values.astype(np.bool_)  # 0 and "" stand for an unknown value
+        if not known.any():
             continue
         with_value = table.select(known)
-        given = [values[row] for row in known.tolist()]
-        kinds, ordered = _frequent(given) if isinstance(given[0], str) else _thirds(given)
+        divided = _frequent if values.dtype == np.object_ else _thirds
+        kind_of, ordered = divided(values[known])
         if len(ordered) < 2:
             continue
-        kind_of = np.array(kinds, np.object_)
         rows: list[Slice] = [
             {"value": kind, **with_value.select(kind_of == kind).figures()} for kind in ordered
         ]
@@ -57,25 +55,24 @@ def slices(table: AnswerTable) -> list[SliceGroup]:
     return groups
 
 
-def _attributes(table: AnswerTable) -> Iterator[tuple[str, list[Any]]]:
-    """Yield the name of each attribute, and its value for each image."""
-    seen = [dict(zip(DESCRIBED, values, strict=True)) for values in table.described]
-    yield "format", [bytes(of[names.FORMAT] or b"").decode("ascii", "replace") for of in seen]
+def _attributes(table: AnswerTable) -> Iterator[tuple[str, Array]]:
+    """Yield the name of each attribute, and its value for each image, [n]."""
+    yield "format", np.char.decode(table.formats, "ascii", "replace").astype(np.object_)
     folders = [str(PurePosixPath(path).parent) for path in table.paths]
     if len(set(zip(folders, table.labels.tolist(), strict=True))) > len(set(folders)):
-        yield "folder", folders  # otherwise a folder is a class
-    yield "shorter side", [min(of[names.WIDTH] or 0, of[names.HEIGHT] or 0) for of in seen]
-    yield "brightness", [of[names.BRIGHTNESS] or 0.0 for of in seen]
-    yield "sharpness", [of[names.SHARPNESS] or 0.0 for of in seen]
+        yield "folder", np.array(folders, np.object_)  # otherwise a folder is a class
+    yield "shorter side", table.shorter_sides
+    yield "brightness", table.brightness
+    yield "sharpness", table.sharpness
 
 
-def _frequent(values: Sequence[str]) -> tuple[Sequence[str], list[str]]:
+def _frequent(values: Array) -> tuple[Array, list[str]]:
     """Return the values, and the most frequent ones."""
     most = sorted(Counter(values).items(), key=lambda entry: (-entry[1], entry[0]))
     return values, [value for value, _ in most[:_MOST_VALUES]]
 
 
-def _thirds(values: Sequence[float]) -> tuple[Sequence[str], list[str]]:
+def _thirds(values: Array) -> tuple[Array, list[str]]:
     """Return the third of each number, with about as many images each, and the thirds in order."""
     edges = np.unique(np.quantile(values, [1 / 3, 2 / 3], method="lower"))
     texts = [f"{edge:.3g}" if edge < 100 else f"{edge:,.0f}" for edge in edges]
@@ -85,7 +82,7 @@ def _thirds(values: Sequence[float]) -> tuple[Sequence[str], list[str]]:
         f"above {texts[-1]}",
     ]
     places = np.searchsorted(edges, values)
-    return [thirds[place] for place in places], [thirds[place] for place in np.unique(places)]
+    return np.array(thirds)[places], [thirds[place] for place in np.unique(places)]
 
 
 _TINY = 1e-7  # smallest probability, which keeps its logarithm finite

@@ -15,6 +15,7 @@ from imgpipe.models import names
 from imgpipe.models.arrays import Array, Flags, Integers, Names
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.features import folds, rows
+from imgpipe.models.features.column_table import ColumnTable
 from imgpipe.models.features.examples import Labelled
 from imgpipe.models.settings.model import ModelSettings
 
@@ -93,7 +94,7 @@ class BankFacts(BankOrigin, StoredFeatures):
 
 
 @dataclass(frozen=True)
-class BankRows:
+class BankRows(ColumnTable):
     """The labelled rows of some splits, sorted by image hash and view.
 
     Attributes:
@@ -124,24 +125,10 @@ class BankRows:
             # A frozen dataclass can set its fields only in this way.
             object.__setattr__(self, "groups", self.hashes)
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
     @property
     def is_view_0(self) -> Flags:
         """Whether each row is that of an image itself, and not of an augmented view, bool [n]."""
         return np.asarray(self.views == 0)
-
-    def select(self, keep: Flags) -> BankRows:
-        """Return the rows for which `keep`, bool [n], is true; see `rows.take`."""
-        return replace(
-            self,
-            features=rows.take(self.features, np.flatnonzero(keep)),
-            labels=self.labels[keep],
-            views=self.views[keep],
-            hashes=self.hashes[keep],
-            groups=self.groups[keep],
-        )
 
     def block(self, number: int) -> BankRows:
         """Return the rows with the features of one block alone, by its number from 0 on."""
@@ -157,9 +144,7 @@ class BankRows:
         """Return at most `count` rows of view 0, evenly sampled."""
         # Rows are sorted by content hash, so evenly spaced ones are a random sample of the images.
         originals = np.flatnonzero(self.is_view_0)
-        keep = np.zeros(len(self), np.bool_)
-        keep[originals[:: max(1, -(-len(originals) // count))]] = True
-        return self.select(keep)
+        return self.select(originals[:: max(1, -(-len(originals) // count))])
 
     def some_groups(self, count: int, least: int = 1) -> BankRows:
         """Return all views of `count` images: whole groups, where these are small.

@@ -6,21 +6,38 @@ from the rows is the same in each run, and neighbouring rows are a random sample
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from imgpipe.models import names
-from imgpipe.models.arrays import Array, Flags, Integers, Names
+from imgpipe.models.arrays import Array, Integers, Names
+from imgpipe.models.features.column_table import ColumnTable
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-_NUMBERS: Final = (names.LABEL_INDEX, names.VIEW, names.NEAR_GROUP, names.WIDTH, names.HEIGHT)
 #: Values of features that a record need not have.
-_DEFAULTS: Final = {names.GROUP: "", **dict.fromkeys(_NUMBERS[1:], 0)}
+_DEFAULTS: Final = {
+    **dict.fromkeys((names.PATH, names.GROUP, names.FORMAT), ""),
+    **dict.fromkeys((names.VIEW, names.NEAR_GROUP, names.SEEN_FAMILY), 0),
+    **dict.fromkeys((names.WIDTH, names.HEIGHT), 0),
+    **dict.fromkeys((names.BRIGHTNESS, names.SHARPNESS), 0.0),
+}
+_VECTORS: Final = (names.PROBABILITIES, names.BASELINE_PROBABILITIES)
+_NAMES: Final = (names.IMAGE_HASH, names.GROUP, names.FORMAT)
+_LABELLED: Final = (
+    names.IMAGE_HASH,
+    names.LABEL_INDEX,
+    names.VIEW,
+    names.GROUP,
+    names.NEAR_GROUP,
+    names.WIDTH,
+    names.HEIGHT,
+)
 _RECORDS_AT_ONCE: Final = 64
 _IMAGES_AT_ONCE: Final = 32  # encoded images, which may be large
 
@@ -57,35 +74,43 @@ def columns(
 ) -> Iterator[dict[str, Array]]:
     """Yield batches of records, each as a mapping from the feature's name to its column, [m].
 
+    The first batch is empty, so that there are columns of these types without any record.
+
     Args:
         files: TFRecord files of tf.Examples, which are read in this order; there may be none.
-        *wanted: Names of features that every record has: int64 for numbers, and bytes for others.
-            The groups, the view and the sides may be missing; they are then "" and 0.
+        *wanted: Names of features: numbers, probabilities [m, C], hashes and other names as bytes
+            of one length, and images, paths and stored features as objects. What a record need not
+            have is "" or 0 where it is missing.
         at_once: Largest number of records in a batch.
     """
     import tensorflow as tf
 
-    if not files:
-        return
-    spec = {
-        name: tf.io.FixedLenFeature(
-            [], tf.int64 if name in _NUMBERS else tf.string, _DEFAULTS.get(name)
-        )
-        for name in wanted
-    }
-    for records in record_batches(files, at_once):
-        parsed = tf.io.parse_example(records, spec)
-        yield {name: column.numpy() for name, column in parsed.items()}
+    spec = {name: _feature(name) for name in wanted}
+    for records in itertools.chain([tf.constant([], tf.string)], record_batches(files, at_once)):
+        batch = {name: part.numpy() for name, part in tf.io.parse_example(records, spec).items()}
+        yield batch | {name: batch[name].astype("S") for name in _NAMES if name in batch}
+
+
+def _feature(name: str) -> Any:
+    """Return how a feature is read."""
+    import tensorflow as tf
+
+    if name in _VECTORS:
+        return tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True)
+    if name == names.LABEL_INDEX:
+        return tf.io.FixedLenFeature([], tf.int64)
+    default = _DEFAULTS.get(name)
+    kind = {int: tf.int64, float: tf.float32}.get(type(default), tf.string)
+    return tf.io.FixedLenFeature([], kind, default)
 
 
 @dataclass(frozen=True)
-class Labelled:
+class Labelled(ColumnTable):
     """The labelled records of some files, sorted by the hash of the image and by the view.
 
     Attributes:
         files: The record files.
-        places: For each record its row in this order, or -1 for a record that is left out, int64
-            [records].
+        numbers: Number of the record of each row, int64 [n], in the order of the files.
         hashes: Content hash of the image of each row, bytes [n].
         labels: Label index of each row, int64 [n].
         views: Number of the view of each row, int16 [n]; 0 is the image itself.
@@ -95,7 +120,7 @@ class Labelled:
     """
 
     files: Sequence[str]
-    places: Integers
+    numbers: Integers
     hashes: Names
     labels: Integers
     views: Integers
@@ -116,42 +141,32 @@ class Labelled:
         """
         import tensorflow as tf
 
-        wanted = (names.IMAGE_HASH, names.GROUP, *_NUMBERS)
-        none: list[Array] = [np.empty(0, "S1")] * 2 + [np.empty(0, np.int64)] * 5
-        parts = [none]
         files = sorted(tf.io.gfile.glob(list(patterns)))
+        parts: list[dict[str, Array]] = []
         count = 0
-        for batch in columns(files, *wanted):
-            parts.append([batch[n] if n in _NUMBERS else batch[n].astype("S") for n in wanted])
+        for batch in columns(files, *_LABELLED):
+            parts.append(batch)
             count += len(batch[names.VIEW])
             if at_most is not None and count >= at_most:
                 break
-        hashes, groups, labels, views, near, widths, heights = (
-            np.concatenate(column)[:at_most] for column in zip(*parts, strict=True)
+        column = {name: np.concatenate([part[name] for part in parts]) for name in _LABELLED}
+        table = cls(
+            files,
+            np.arange(count),
+            column[names.IMAGE_HASH],
+            column[names.LABEL_INDEX],
+            column[names.VIEW].astype(np.int16),
+            column[names.GROUP],
+            column[names.NEAR_GROUP],
+            np.maximum(column[names.WIDTH], column[names.HEIGHT]),
         )
-        order = np.lexsort((views, hashes))
-        kept = labels[order] >= 0
+        wanted = table.labels >= 0
+        if at_most is not None:
+            wanted[at_most:] = False
         if most_view is not None:
-            kept &= views[order] <= most_view
-        order = order[kept]
-        places = np.full(len(labels), -1, np.int64)
-        places[order] = np.arange(len(order))
-        given = (hashes, labels, views.astype(np.int16), groups, near, np.maximum(widths, heights))
-        rows: list[Any] = [column[order] for column in given]
-        return cls(files, places, *rows)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def select(self, keep: Flags) -> Labelled:
-        """Return the rows for which `keep`, bool [n], is true."""
-        # The last number is that of records that are left out, whose place is -1.
-        new = np.append(np.where(keep, np.cumsum(keep) - 1, -1), -1)
-        kept = {
-            name: getattr(self, name)[keep]
-            for name in ("hashes", "labels", "views", "groups", "near", "sides")
-        }
-        return replace(self, places=new[self.places], **kept)
+            wanted &= table.views <= most_view
+        order = np.lexsort((table.views, table.hashes))
+        return table.select(order[wanted[order]])
 
     def first(self, count: int) -> Labelled:
         """Return the first rows, at most `count`."""
@@ -163,15 +178,15 @@ class Labelled:
 
     def values(self, name: str) -> Iterator[tuple[Integers, Array]]:
         """Yield row numbers [m] and the values [m] of a feature, in the order of the files."""
-        size = _IMAGES_AT_ONCE if name == names.IMAGE_BYTES else _RECORDS_AT_ONCE
+        at_once = _IMAGES_AT_ONCE if name == names.IMAGE_BYTES else _RECORDS_AT_ONCE
+        row_of = np.full(self.numbers.max(initial=-1) + 1, -1)  # of each record
+        row_of[self.numbers] = np.arange(len(self))
         done = 0
-        left = len(self)
-        for batch in columns(self.files, name, at_once=size):
-            here = self.places[done : done + size]
-            done += size
+        for batch in columns(self.files, name, at_once=at_once):
+            here = row_of[done : done + len(batch[name])]
+            done += len(batch[name])
             kept = np.flatnonzero(here >= 0)
             if len(kept):
                 yield here[kept], batch[name][kept]
-            left -= len(kept)
-            if not left:
+            if done >= len(row_of):
                 return

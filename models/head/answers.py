@@ -13,14 +13,14 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from imgpipe.models import names
 from imgpipe.models.arrays import Flags, Floats, Integers, Names
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.features.column_table import ColumnTable
 from imgpipe.models.head.calibration import Calibration, calibrated_losses, softmax
 from imgpipe.models.head.certainty import CHANCE, standard_error
 from imgpipe.models.names import OUT_OF_FOLD_FILE
@@ -29,31 +29,28 @@ from imgpipe.models.names import OUT_OF_FOLD_FILE
 _MOST_LOSS: Final = -math.log(1e-12)
 
 
-class Scores(NamedTuple):
-    """How well each image was answered."""
+@dataclass(frozen=True)
+class Scores(ColumnTable):
+    """How well each of n images was answered.
 
-    losses: Floats  # loss of each image, [n]
-    right: Flags  # whether the label of each image was predicted correctly, bool [n]
-    groups: Names | None = None  # group of each image, [n]; None if each is a group by itself
+    Attributes:
+        losses: Loss of each image, [n].
+        right: Whether its label was predicted, bool [n].
+        groups: Its group, [n]; None if each image is a group by itself.
+    """
+
+    losses: Floats
+    right: Flags
+    groups: Names | None = None
 
     @property
     def accuracy(self) -> float:
         """Share of images that were answered correctly."""
         return float(self.right.mean())
 
-    @classmethod
-    def joined(cls, parts: Sequence[Scores]) -> Scores:
-        """Return the scores of several parts, each with its own temperature and its groups."""
-        groups = [part.groups for part in parts if part.groups is not None]
-        return cls(
-            np.concatenate([part.losses for part in parts]),
-            np.concatenate([part.right for part in parts]),
-            np.concatenate(groups) if len(groups) == len(parts) else None,
-        )
-
 
 @dataclass(frozen=True)
-class Answers:
+class Answers(ColumnTable):
     """Logits of a network for held-out images.
 
     Attributes:
@@ -71,17 +68,6 @@ class Answers:
     groups: Names | None = None
     learnable: Flags | None = None
     hashes: Names | None = None
-
-    @classmethod
-    def joined(cls, parts: Sequence[Answers]) -> Answers:
-        """Return the answers for the images of several folds, with the same attributes."""
-
-        def column(name: str) -> Any:
-            values = [getattr(part, name) for part in parts]
-            return None if values[0] is None else np.concatenate(values)
-
-        names = ("logits", "labels", "groups", "learnable", "hashes")
-        return cls(*(column(name) for name in names))
 
     @property
     def answerable(self) -> Flags:
@@ -148,18 +134,8 @@ def gains(new: Scores, old: Scores, chance: float = CHANCE, share: float = 1.0) 
     return float(differences.mean()) > errors * error
 
 
-#: Fields of `OutOfFold` in their order by the names under which they are stored.
-_COLUMNS = {
-    names.IMAGE_HASH: "hashes",
-    names.LABEL_INDEX: "labels",
-    names.PROBABILITIES: "probabilities",
-    names.PREDICTED: "predicted",
-    names.GROUP: "families",
-}
-
-
 @dataclass(frozen=True)
-class OutOfFold:
+class OutOfFold(ColumnTable):
     """The answers of the folds as the served model would give them.
 
     Attributes:
@@ -170,11 +146,11 @@ class OutOfFold:
         families: Name of the family of each image, which stays in one fold, bytes [n].
     """
 
-    hashes: npt.NDArray[np.bytes_]
+    hashes: Names
     labels: Integers
-    probabilities: npt.NDArray[np.float32]
-    predicted: npt.NDArray[np.bytes_]
-    families: npt.NDArray[np.bytes_]
+    probabilities: Floats
+    predicted: Names
+    families: Names
 
     @classmethod
     def of(cls, answers: Answers, vocabulary: Sequence[str], calibration: Calibration) -> OutOfFold:
@@ -215,7 +191,7 @@ class OutOfFold:
             return None
         try:
             with tf.io.gfile.GFile(path, "rb") as file, np.load(io.BytesIO(file.read())) as stored:
-                return cls(*(stored[name] for name in _COLUMNS))
+                return cls(**stored)
         except Exception as error:  # NumPy, zipfile and zlib raise errors of many kinds
             raise ResourceError(
                 f"{path} is damaged ({type(error).__name__}: {error}). It holds the answers for "
@@ -226,9 +202,8 @@ class OutOfFold:
         """Write the answers beside a SavedModel."""
         import tensorflow as tf
 
-        columns = {column: getattr(self, field) for column, field in _COLUMNS.items()}
         content = io.BytesIO()
-        np.savez(content, **columns)
+        np.savez(content, allow_pickle=False, **self.columns)
         path = _path(directory)
         tf.io.gfile.makedirs(path.rpartition("/")[0])
         with tf.io.gfile.GFile(path, "wb") as file:

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.example_gen.sources import Item, Scan, Source
 from imgpipe.components.example_gen.sources.validation import check_class_names
@@ -195,42 +197,40 @@ def _seen_images(
 
 def _table(
     model: Model,
-    answered: Sequence[tuple[ImageRecord, Floats]],
+    rows: Sequence[tuple[ImageRecord, Floats]],
     near: Mapping[str, int],
     splits: Mapping[str, str],
 ) -> AnswerTable:
     """Return the answers; the families of the images are found as in a run."""
-    from imgpipe.components.common.answer_table import AnswerRow, AnswerTable
+    from imgpipe.components.common.answer_table import AnswerTable, answered
     from imgpipe.components.image_filter.copies.search import hash_table
     from imgpipe.components.image_filter.judge.image_row import ImageRow
     from imgpipe.components.image_filter.placement import families
 
-    ungrouped = [record for record, _ in answered if not record.group]
-    hashes = [record.content.perceptual_hash or b"" for record in ungrouped]
-    contents, table = hash_table([record.image_hash for record in ungrouped], hashes)
+    images = [image for image, _ in rows]
+    ungrouped = [image for image in images if not image.group]
+    perceptual = [image.content.perceptual_hash or b"" for image in ungrouped]
+    contents, table = hash_table([image.image_hash for image in ungrouped], perceptual)
     family_of = families.find([*map(ImageRow.of, ungrouped)], contents, table).by_content
-    rows = [
-        AnswerRow(
-            path=record.path,
-            image_hash=record.image_hash.encode(),
-            split="",
-            label=record.label_index,
-            predicted=int(probabilities.argmax()),
-            confidence=float(probabilities.max()),
-            of_label=float(probabilities[record.label_index]),
-            group=(record.group or family_of.get(record.image_hash, "")).encode(),
-            near=1 + near.get(record.image_hash, -1),
-            seen_family=splits.get(record.image_hash, names.TEST) != names.TEST,
-            described=_described(record),
-        )
-        for record, probabilities in answered
-    ]
-    return AnswerTable.of(model.vocabulary, rows)
-
-
-def _described(record: ImageRecord) -> tuple[object, ...]:
-    """Return the features by which the page divides the answers into kinds of images."""
-    from imgpipe.components.common.answer_table import DESCRIBED
-
-    features = {**record.features(), names.FORMAT: record.content.format.encode()}
-    return tuple(features.get(name) for name in DESCRIBED)
+    hashes = [image.image_hash for image in images]
+    groups = [image.group or family_of.get(image.image_hash, "") for image in images]
+    seen = [splits.get(image, names.TEST) != names.TEST for image in hashes]
+    probabilities = np.reshape([row for _, row in rows], (len(images), len(model.vocabulary)))
+    inside = [image.content for image in images]
+    return AnswerTable.of(
+        model.vocabulary,
+        [
+            answered(probabilities, np.array([image.label_index for image in images], np.int64))
+            | {
+                "paths": np.array([image.path for image in images], np.object_),
+                "hashes": np.array(hashes, np.bytes_),
+                "groups": np.array([group.encode() for group in groups], np.bytes_),
+                "near": np.array([1 + near.get(image, -1) for image in hashes]),
+                "seen_family": np.array(seen),
+                "formats": np.array([content.format for content in inside], np.bytes_),
+                "shorter_sides": np.array([min(image.width, image.height) for image in inside]),
+                "brightness": np.array([image.figures[names.BRIGHTNESS] for image in inside]),
+                "sharpness": np.array([image.figures[names.SHARPNESS] for image in inside]),
+            }
+        ],
+    )

@@ -122,7 +122,7 @@ def places(uri: str, hashes: npt.NDArray[np.bytes_]) -> dict[bytes, tuple[str, s
     places_by_hash = {}
     for split in names.SPLITS:
         for batch in columns(shard_files(uri, split), names.IMAGE_HASH, names.PATH):
-            digests = batch[names.IMAGE_HASH].astype("S")
+            digests = batch[names.IMAGE_HASH]
             wanted = np.isin(digests, hashes)
             for digest, path in zip(digests[wanted], batch[names.PATH][wanted], strict=True):
                 places_by_hash[digest] = split, path.decode("utf-8", "surrogateescape")

@@ -1,6 +1,5 @@
 """Accuracy by slices of images: counts add up."""
 
-from imgpipe.components.common.answer_table import DESCRIBED
 from imgpipe.components.report.sections import accuracy
 from imgpipe.components.run_record.metrics import slices
 from imgpipe.models.head.certainty import wilson
@@ -11,9 +10,8 @@ from tests.run_results import result
 def row(path, label=0, correct=True, **described):
     """Return the answer to an image with these measurements."""
     predicted = label if correct else label + 1
-    values = tuple(described.get(name) for name in DESCRIBED)
-    image_hash = path.encode()
-    return answer(0, label, predicted, path=path, image_hash=image_hash, described=values)
+    values = {"format": b"JPEG", "path": path, "image_hash": path.encode()} | described
+    return answer(0, label, predicted, **values)
 
 
 def sliced(rows):
@@ -75,7 +73,7 @@ def test_slices_are_compared_with_all_images_not_with_those_shown():
 
 
 def test_large_numbers_are_written_in_full():
-    rows = [row(f"a/{i}", width=1000 + 10 * i, height=5000) for i in range(300)]
+    rows = [row(f"a/{i}", shorter_side=1000 + 10 * i) for i in range(300)]
     assert [one["value"] for one in summary(rows)["shorter side"]] == [
         "up to 1,990",
         "1,990 to 2,990",
@@ -84,4 +82,4 @@ def test_large_numbers_are_written_in_full():
 
 
 def test_images_without_measurements_are_in_no_slice():
-    assert summary([row("a/1"), row("a/2", brightness=0.0, width=0, height=9)]) == {}
+    assert summary([row("a/1"), row("a/2", brightness=0.0, shorter_side=0)]) == {}

@@ -1,5 +1,7 @@
 """Tests of the rule for which of two networks is better."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -31,7 +33,7 @@ def test_one_of_equally_good_networks_is_rarely_taken_for_better(
 
 def test_a_better_network_is_found_by_its_loss_where_the_accuracies_are_equal() -> None:
     old = _drawn(np.random.default_rng(0), 400, 1)
-    assert better(old._replace(losses=0.9 * old.losses), old, CHANCE / 3)
+    assert better(replace(old, losses=0.9 * old.losses), old, CHANCE / 3)
     assert not better(old, old)
 
 
@@ -53,7 +55,7 @@ def test_a_few_families_tell_a_gain_only_with_those_of_a_fold() -> None:
     pairs = []
     for films in (2, 30):
         old = _drawn(np.random.default_rng(films), films, 10)
-        pairs.append((old._replace(losses=old.losses * 0.8), old))
+        pairs.append((replace(old, losses=old.losses * 0.8), old))
     assert not better(*pairs[0])
     new, old = (Scores.joined(scores) for scores in zip(*pairs, strict=True))
     assert len(new.losses) == len(new.right) == len(new.groups) == 320
