@@ -6,31 +6,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from imgpipe.components.common.answer_table import AnswerTable, Cell
+from imgpipe.components.common.answer_table import COLUMNS, AnswerTable, Cell
 from imgpipe.models import names
 from imgpipe.models.head.certainty import AccuracyFigures, accuracy_figures
 
 
 class Answer(NamedTuple):
-    """The answer to an image of validation."""
+    """The answer to an image, in the order of the columns of a table."""
 
     path: str
     image_hash: bytes
+    split: str
     label: int
     predicted: int
     confidence: float
     of_label: float
-    split: str = names.VALIDATION
     group: bytes = b""
     near: int = 0
     seen_family: bool = False
     format: bytes = b""
     shorter_side: int = 0
     brightness: float = 0.0
-
-
-_COLUMNS = {"path": "paths", "image_hash": "hashes", "label": "labels", "split": "splits"}
-_COLUMNS |= {"group": "groups", "format": "formats", "shorter_side": "shorter_sides"}
+    sharpness: float = 0.0
 
 
 def answer(
@@ -42,21 +39,22 @@ def answer(
     **values: Any,
 ) -> Answer:
     """Return the answer to the image `{number}.jpg` of validation, with these other values."""
-    image_hash = f"{number:064x}".encode()
-    probability = sure if of_label is None else of_label
-    made = Answer(f"{number}.jpg", image_hash, label, predicted, sure, probability)
-    return made._replace(**values)
+    row = Answer(
+        f"{number}.jpg",
+        f"{number:064x}".encode(),
+        names.VALIDATION,
+        label,
+        predicted,
+        sure,
+        sure if of_label is None else of_label,
+    )
+    return row._replace(**values)
 
 
 def table(vocabulary: Sequence[str], *rows: Answer) -> AnswerTable:
     """Return a table of these rows."""
-    columns = {_COLUMNS.get(name, name): [] for name in Answer._fields}
-    for row in rows:
-        for column, value in zip(columns.values(), row, strict=True):
-            column.append(value)
-    return AnswerTable.of(
-        vocabulary, [{name: np.array(column) for name, column in columns.items()}] if rows else []
-    )
+    columns = dict(zip(COLUMNS, map(np.array, zip(*rows, strict=True)), strict=bool(rows)))
+    return AnswerTable.of(vocabulary, [columns] if rows else [])
 
 
 def of_cells(vocabulary: Sequence[str], *cells: Cell) -> AnswerTable:

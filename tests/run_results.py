@@ -297,13 +297,8 @@ def result(
         "data_gate": made(DataDecision, blessed=True),
         "bank": made(
             BankFacts,
-            dim=1280,
             sizes=[1280],
-            bytes=900_000,
-            budget_bytes=2**30,
-            backbone="efficientnet_lite0",
             image_size=224,
-            views=4,
             precision="float32",
             forward_passes=610,
             reused=70,

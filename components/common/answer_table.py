@@ -31,7 +31,7 @@ DESCRIBED = (names.FORMAT, names.WIDTH, names.HEIGHT, names.BRIGHTNESS, names.SH
 PREDICTED_SPLITS = (names.VALIDATION, names.TEST)
 _STORED = (names.PATH, names.IMAGE_HASH, names.LABEL_INDEX, names.GROUP, names.NEAR_GROUP)
 #: Columns from which a table is made, with the value of an image of which nothing is said.
-_COLUMNS: Mapping[str, Any] = {
+COLUMNS: Mapping[str, Any] = {
     "paths": "",
     "hashes": b"",
     "splits": "",
@@ -121,15 +121,14 @@ class AnswerTable(ColumnTable):
             name: np.concatenate(
                 [part.get(name, np.full(len(part["labels"]), usual)) for part in every_part]
             )
-            for name, usual in _COLUMNS.items()
+            for name, usual in COLUMNS.items()
         }
         hashes = column["hashes"]
         largest = len(hashes) // folds.FOLDS
-        found, _ = folds.find_groups(hashes, column.pop("groups"), column.pop("near"), largest)
-        known = family_of or {}
+        by_folds, _ = folds.find_groups(hashes, column.pop("groups"), column.pop("near"), largest)
         families = [
-            known.get(image, family)
-            for image, family in zip(hashes.tolist(), found.tolist(), strict=True)
+            (family_of or {}).get(image, family)
+            for image, family in zip(hashes.tolist(), by_folds.tolist(), strict=True)
         ]
         column["paths"] = column["paths"].astype(np.object_)
         return cls(vocabulary, families=np.array(families, np.bytes_), **column)

@@ -17,7 +17,6 @@ from imgpipe.components.common.storage.shards import Shard, batches, shards
 from imgpipe.components.feature_bank.storage import (
     FeatureStore,
     StoragePlan,
-    bytes_of,
     record_key,
     shared_extractor,
 )
@@ -25,14 +24,13 @@ from imgpipe.models import names
 from imgpipe.models.features.bank import (
     BANK_FILE,
     BankFacts,
-    BankOrigin,
     BankRows,
     FeatureDecision,
     JudgedFeatures,
-    StoredFeatures,
     read_facts,
     read_rows,
 )
+from imgpipe.models.features.extractor import resolve_precision
 from imgpipe.models.head import feature_choice
 from imgpipe.models.head.feature_choice import HeadInput
 from imgpipe.models.machine import progress
@@ -188,7 +186,7 @@ class ImageFeatures:
         examples: URI of the kept images.
         features: URI of the artifact that is written.
         images: Number of images by split.
-        origin: What the bank is made with.
+        validation_drawn: Whether the run has drawn the images of validation.
         decision: How the features were chosen; None without a choice.
         sampled: Views of samples, by the size of their images.
     """
@@ -197,7 +195,7 @@ class ImageFeatures:
     examples: str
     features: str
     images: Mapping[str, int]
-    origin: BankOrigin
+    validation_drawn: bool
     decision: FeatureDecision | None = None
     sampled: Mapping[int, _Views] = field(default_factory=dict)
 
@@ -208,9 +206,15 @@ class ImageFeatures:
             self._expect(splits, sample)
         every = shards(self.examples, splits)
         extract = ExtractFeatures(self.plan, self.features, splits, sample)
+        plan = self.plan
         facts: BankFacts = {
-            **self.origin,
-            **_stored(self.plan, self.images),
+            "sizes": list(plan.recorded),
+            "note": plan.note,
+            "features": plan.read,
+            "image_size": plan.network.settings.size,
+            "axes": axes_sha256(read_axes(replace(plan.network.settings, features=plan.read))),
+            "precision": resolve_precision(plan.network.precision),
+            "validation_drawn": self.validation_drawn,
             "decision": self.decision,
             "forward_passes": 0,
             "reused": 0,
@@ -251,7 +255,7 @@ class ImageFeatures:
             plan = next(larger, None)
             if plan is None:
                 break
-            size = _stored(plan, self.images)["image_size"]
+            size = plan.network.settings.size
             plans[size] = plan
             progress.part(f"images of {size} pixels")
             progress.say(
@@ -269,15 +273,16 @@ class ImageFeatures:
             sampled[size] = sampled[size].then(views)
             # No other size is tried if this one is not better; `rows` are those of the best one.
             choice = feature_choice.choose_size(choice, rows, size)
-        tried: list[JudgedFeatures] = [
+        judgements: list[JudgedFeatures] = [
             {
-                **_stored(_plan_for(head_input, plans), self.images),
+                "features": tried.features,
+                "image_size": tried.image_size,
                 "accuracy": judgement.scores.accuracy,
                 "chosen": judgement.chosen,
             }
-            for head_input, judgement in choice.tried
+            for tried, judgement in choice.tried
         ]
-        decision = keep(choice.chosen, tried)
+        decision = keep(choice.chosen, judgements)
         progress.part("")
         if len(plans) > 1:
             progress.say(f"Images of {choice.chosen.image_size} pixels are taken.")
@@ -325,24 +330,6 @@ class ImageFeatures:
         facts = read_facts(bank.features)
         tf.io.gfile.rmtree(bank.features)
         return rows, _Views(facts["forward_passes"], facts["reused"])
-
-
-def _plan_for(head_input: HeadInput, plans: Mapping[int, StoragePlan]) -> StoragePlan:
-    """Return the plan, of those by size of the images, that stores what a head reads."""
-    return replace(plans[head_input.image_size], kept=head_input.features)
-
-
-def _stored(plan: StoragePlan, images: Mapping[str, int]) -> StoredFeatures:
-    settings = plan.network.settings
-    return {
-        "dim": sum(plan.recorded),
-        "sizes": list(plan.recorded),
-        "features": plan.read,
-        "image_size": settings.size,
-        "views": plan.views,
-        "bytes": bytes_of(images, plan.views, sum(plan.recorded)),
-        "axes": axes_sha256(read_axes(replace(settings, features=plan.read))),
-    }
 
 
 def _write_facts(

@@ -36,8 +36,8 @@ from imgpipe.components.feature_bank.storage import (
     plan_one_block,
 )
 from imgpipe.models import names
-from imgpipe.models.features.bank import BankOrigin, read_facts
-from imgpipe.models.features.extractor import BankNetwork, resolve_precision
+from imgpipe.models.features.bank import read_facts
+from imgpipe.models.features.extractor import BankNetwork
 from imgpipe.models.machine import progress
 from imgpipe.models.settings.model import ModelSettings
 
@@ -81,21 +81,14 @@ def FeatureBank(
     store, budget = bank_plan.settings.store, bank_plan.settings.budget
     # Free space changes from run to run, so it is asked for here.
     allowed = free_budget(store, features.uri) if budget is None else budget * _GIBIBYTE
-    plan, note = make_plan(network, store, images, allowed)
+    plan = make_plan(network, store, images, allowed)
     if head and not plan.sizes:  # those of one block may fit
         head = ""
-        plan, note = plan_one_block(network, store, images, allowed, note)
-    origin: BankOrigin = {
-        "note": note,
-        "budget_bytes": int(allowed),
-        "backbone": network.settings.network,
-        "weights_key": bank_plan.weights_key,
-        "precision": resolve_precision(network.precision),
-        "validation_drawn": _validation_drawn(examples.uri),
-    }
-    bank = ImageFeatures(plan, examples.uri, features.uri, images, origin)
+        plan = plan_one_block(network, store, images, allowed, plan.note)
+    drawn = _validation_drawn(examples.uri)
+    bank = ImageFeatures(plan, examples.uri, features.uri, images, drawn)
     if head:
-        _extract_chosen(bank, kept, bank_plan, beam_pipeline)
+        _extract_chosen(bank, kept, bank_plan, allowed, beam_pipeline)
     else:
         bank.extract(beam_pipeline)
     features.set_string_custom_property("covariance_axes", read_facts(features.uri)["axes"])
@@ -108,14 +101,14 @@ def _validation_drawn(examples_uri: str) -> bool:
 
 
 def _extract_chosen(
-    bank: ImageFeatures, kept: Kept, bank_plan: BankPlan, pipeline: beam.Pipeline
+    bank: ImageFeatures, kept: Kept, bank_plan: BankPlan, budget: float, pipeline: beam.Pipeline
 ) -> None:
     """Extract the features that an earlier run has chosen, or else choose them."""
     earlier = kept.decision(bank_plan)
     if earlier is not None:
         chosen, decision = earlier
         same_size = chosen.image_size == bank.plan.network.settings.size
-        plan = bank.plan if same_size else _plan_for_size(bank, kept, chosen.image_size)
+        plan = bank.plan if same_size else _plan_for_size(bank, kept, chosen.image_size, budget)
         if plan is not None:
             progress.say(
                 f"The head reads {chosen.features} features of images of {chosen.image_size} "
@@ -126,28 +119,29 @@ def _extract_chosen(
             return
     head = ModelSettings.from_mapping(json.loads(bank_plan.head))
     keep = functools.partial(kept.keep, bank_plan)
-    larger = _larger_plans(bank, head, kept)
+    larger = _larger_plans(bank, head, kept, budget)
     bank.choose(pipeline, head, len(bank_plan.vocabulary), larger, keep)
 
 
-def _larger_plans(bank: ImageFeatures, head: ModelSettings, kept: Kept) -> Iterator[StoragePlan]:
+def _larger_plans(
+    bank: ImageFeatures, head: ModelSettings, kept: Kept, budget: float
+) -> Iterator[StoragePlan]:
     """Yield the plans for the larger sizes that at least half of the images have and that fit."""
     if not head.larger_sizes:
         return
     usual_side = kept.training.usual_side()
     for size in head.larger_sizes:
-        plan = None if usual_side < size else _plan_for_size(bank, kept, size)
+        plan = None if usual_side < size else _plan_for_size(bank, kept, size, budget)
         if plan is None:
             return
         yield plan
 
 
-def _plan_for_size(bank: ImageFeatures, kept: Kept, size: int) -> StoragePlan | None:
+def _plan_for_size(bank: ImageFeatures, kept: Kept, size: int, budget: float) -> StoragePlan | None:
     """Return the plan for another size of the images; None if its features exceed the budget.
 
     It needs the network of its size, which takes seconds to build.
     """
     network = kept.with_axes(bank.plan.network.changed(image_size=size))
-    budget = bank.origin["budget_bytes"]
-    plan, why_less = make_plan(network, bank.plan.store, bank.images, budget)
-    return None if why_less else plan
+    plan = make_plan(network, bank.plan.store, bank.images, budget)
+    return None if plan.note else plan

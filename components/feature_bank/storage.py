@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +69,7 @@ class StoragePlan:
         views: Number of augmented views that are stored of each training image, beside the image
             itself.
         sizes: Number of features in each block of a view; with () nothing is stored.
+        note: Why it does not store everything; "" when it does.
         kept: What a head reads of each record of the bank, as the setting `features` names it; ""
             for everything. The store has all blocks in any case.
     """
@@ -77,6 +78,7 @@ class StoragePlan:
     store: str
     views: int
     sizes: tuple[int, ...] = ()
+    note: str = ""
     kept: str = ""
 
     @property
@@ -123,37 +125,37 @@ def _shared(network: BankNetwork, key: str) -> FeatureExtractor:
 
 def make_plan(
     network: BankNetwork, store: str, images: Mapping[str, int], budget: float
-) -> tuple[StoragePlan, str]:
-    """Decide what to store within the budget.
+) -> StoragePlan:
+    """Decide what to store within the budget, in bytes.
 
     If not everything fits, fewer augmented views are stored. Training then has one view less, but
-    needs no forward pass of every image in every epoch. The budget is in bytes. Beside the plan is
-    the reason why it does not store everything; "" when it does.
+    needs no forward pass of every image in every epoch.
     """
     views = network.settings.views.count
     if not network.settings.frozen:
         note = "the backbone itself is trained, so that images are read"
-        return StoragePlan(network, store, views), note
+        return StoragePlan(network, store, views, note=note)
     sizes = FeatureStore(store).learn_sizes(shared_extractor(network))
     needed = {count: bytes_of(images, count, sum(sizes)) for count in range(views, -1, -1)}
     over = f"features would take {_size(needed[views])}, over bank.budget, which is {_size(budget)}"
     count = next((count for count, size in needed.items() if size <= budget), None)
     if count is None:
-        return StoragePlan(network, store, views), over
+        return StoragePlan(network, store, views, note=over)
     stored = f"{over}; those of {count} augmented views of each training image are stored"
-    return StoragePlan(network, store, count, sizes), stored if count < views else ""
+    return StoragePlan(network, store, count, sizes, stored if count < views else "")
 
 
 def plan_one_block(
     network: BankNetwork, store: str, images: Mapping[str, int], budget: float, why: str
-) -> tuple[StoragePlan, str]:
+) -> StoragePlan:
     """Decide what to store if the head is to read one block, because all are over the budget.
 
     `why` is the reason of that; see `make_plan` for the rest.
     """
     kind = one_block(network.settings.largest_kind)
-    plan, note = make_plan(network.changed(features=kind), store, images, budget)
-    return plan, note or f"{why}; the head reads {kind} features, and no others are tried"
+    plan = make_plan(network.changed(features=kind), store, images, budget)
+    note = plan.note or f"{why}; the head reads {kind} features, and no others are tried"
+    return replace(plan, note=note)
 
 
 def _size(count: float) -> str:

@@ -61,7 +61,7 @@ def unlike_images(
         vocabulary: Class names in sorted order.
         known_hashes: Images that the served version knows, by their short hashes; or None.
     """
-    if not known_hashes or not bank.read_facts(bank_uri)["dim"]:
+    if not known_hashes or not bank.read_facts(bank_uri)["sizes"]:
         return []
     images = bank.read_rows(bank_uri, names.SPLITS, len(vocabulary), 0)
     old = np.array([manifest.short_hash(name.decode()) in known_hashes for name in images.hashes])

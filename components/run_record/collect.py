@@ -109,7 +109,7 @@ def collect(
     answers = _answers(result, uris)
     every_answer = None
     _add_metrics(result, answers)
-    if result["bank"] is not None and result["bank"]["dim"]:
+    if result["bank"] is not None and result["bank"]["sizes"]:
         vocabulary = result["classes"]
         bank = read_rows(uris["bank"], names.SPLITS, len(vocabulary), 0)
         compared = _compared_labels(result, bank, answers, images)

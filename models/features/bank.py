@@ -22,18 +22,6 @@ from imgpipe.models.settings.model import ModelSettings
 BANK_FILE: Final = "bank.json"
 
 
-class StoredFeatures(TypedDict):
-    """Features that a bank holds, or could hold."""
-
-    dim: Annotated[int, "Number of features of a view; 0 if nothing is stored."]
-    sizes: Annotated[list[int], "Number of features in each block; none if nothing is stored."]
-    features: Annotated[str, "What a head reads of them, as the setting `model.features` names it."]
-    image_size: Annotated[int, "Width and height of the images that the backbone receives."]
-    views: Annotated[int, "Augmented views of each training image, beside the image itself."]
-    bytes: Annotated[int, "Size of all of them."]
-    axes: Annotated[str, "SHA-256 of the axes of covariances; empty without covariances."]
-
-
 HeadMethod = Literal["logistic_regression", "ridge_regression"]
 
 
@@ -52,9 +40,11 @@ class ChosenRegression(TypedDict):
     l2: Annotated[float, "Penalty of the weights. Both have the lowest loss over the folds."]
 
 
-class JudgedFeatures(StoredFeatures):
+class JudgedFeatures(TypedDict):
     """Features with which a head was judged."""
 
+    features: Annotated[str, "What the head read, as the setting `model.features` names it."]
+    image_size: Annotated[int, "Width and height of the images that the backbone received."]
     accuracy: Annotated[float, "Accuracy of the head over the folds of a sample."]
     chosen: Annotated[
         ChosenRegression,
@@ -70,22 +60,18 @@ class FeatureDecision(TypedDict):
     tried: Annotated[list[JudgedFeatures], "The features of which these were chosen."]
 
 
-class BankOrigin(TypedDict):
-    """What a bank was made with."""
+class BankFacts(TypedDict):
+    """The content of `bank.json`, which describes a feature bank."""
 
+    sizes: Annotated[list[int], "Number of features in each block; none if nothing is stored."]
     note: Annotated[str, "Why it holds less than was asked for; empty if it holds everything."]
-    budget_bytes: Annotated[int, "Bytes that the features might take."]
-    backbone: Annotated[str, "Name of the backbone, or of the function that replaces it."]
-    weights_key: Annotated[str, "Fingerprint of weights and preprocessing."]
+    features: Annotated[str, "What a head reads of them, as the setting `model.features` names it."]
+    image_size: Annotated[int, "Width and height of the images that the backbone receives."]
+    axes: Annotated[str, "SHA-256 of the axes of covariances; empty without covariances."]
     precision: Annotated[str, "Precision of the forward passes: float32 or bfloat16."]
     validation_drawn: Annotated[
         bool, "Whether the run has drawn the images of validation; else the source names them."
     ]
-
-
-class BankFacts(BankOrigin, StoredFeatures):
-    """The content of `bank.json`, which describes a feature bank."""
-
     decision: Annotated[
         FeatureDecision | None, "How the features were chosen; none if there was no choice."
     ]
@@ -255,7 +241,7 @@ def read_rows(
     """
     facts = read_facts(bank_uri)
     folder = bank_uri.rstrip("/")
-    dim = facts["dim"]
+    dim = sum(facts["sizes"])
     if not dim:
         raise ConfigError(
             f"the feature bank holds no features: {facts['note']}. Folds (evaluate.cross_validate) "
@@ -272,6 +258,7 @@ def read_rows(
             f"has {classes} names. The bank and the vocabulary come from different runs"
         )
     features = _read_features(table, dim, folder)
+    tried = [] if facts["decision"] is None else facts["decision"]["tried"]
     largest = len(np.unique(table.hashes)) // count
     groups, separated = folds.find_groups(table.hashes, table.groups, table.near, largest)
     return BankRows(
@@ -282,12 +269,8 @@ def read_rows(
         groups,
         separated,
         tuple(facts["sizes"]),
-        tuple(candidate["chosen"] for candidate in _tried(facts)),
+        tuple(candidate["chosen"] for candidate in tried),
     )
-
-
-def _tried(facts: BankFacts) -> list[JudgedFeatures]:
-    return [] if facts["decision"] is None else facts["decision"]["tried"]
 
 
 def _read_features(table: Labelled, dim: int, folder: str) -> Array:

@@ -51,7 +51,7 @@ def head_from_both_splits(inputs: Inputs) -> Trained | None:
     """
     settings = inputs.settings
     automatic = inputs.folds == AUTOMATIC
-    if not (inputs.folds and settings.head_alone and read_facts(inputs.bank_uri)["dim"]):
+    if not (inputs.folds and settings.head_alone and read_facts(inputs.bank_uri)["sizes"]):
         return None
     training, validation = stages.read_splits(inputs)
     if automatic and not _folds_judge(inputs, training, validation):

@@ -118,7 +118,7 @@ def train(inputs: Inputs) -> Trained:
     """
     facts = read_facts(inputs.bank_uri)
     # Where the bank holds no features, `note` says why.
-    head = _head(inputs) if facts["dim"] else _on_images(inputs, facts["note"])
+    head = _head(inputs) if facts["sizes"] else _on_images(inputs, facts["note"])
     if inputs.settings.fine_tune.mode != "on":
         return head
     tuned = _fine_tuned(inputs, head, facts["precision"])

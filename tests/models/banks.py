@@ -24,19 +24,13 @@ def write_facts(
 ) -> None:
     """Write the description of a bank as FeatureBank does, with features of these sizes."""
     facts: BankFacts = {
-        "note": note,
-        "budget_bytes": 10**9,
-        "backbone": "efficientnet_lite0",
-        "weights_key": "0" * 16,
-        "precision": "float32",
-        "validation_drawn": validation_drawn,
-        "dim": sum(sizes),
         "sizes": list(sizes),
+        "note": note,
         "features": features,
         "image_size": image_size,
-        "views": 0,
-        "bytes": 2 * sum(sizes),
         "axes": "",
+        "precision": "float32",
+        "validation_drawn": validation_drawn,
         "decision": None,
         "forward_passes": 0,
         "reused": 0,

@@ -18,14 +18,13 @@ from imgpipe.components.common.storage import records
 from imgpipe.components.feature_bank.extraction import ImageFeatures
 from imgpipe.components.feature_bank.storage import (
     StoragePlan,
-    bytes_of,
     free_budget,
     make_plan,
     plan_one_block,
     shared_extractor,
 )
 from imgpipe.models import names
-from imgpipe.models.features.bank import BankOrigin, FeatureDecision, JudgedFeatures, read_rows
+from imgpipe.models.features.bank import FeatureDecision, JudgedFeatures, read_rows
 from imgpipe.models.features.extractor import BankNetwork, FeatureExtractor
 from imgpipe.models.head import feature_choice
 from imgpipe.models.head.feature_choice import HeadInput
@@ -61,22 +60,22 @@ def _plan(settings: ModelSettings, budget: float, store: Path):
     ids=["all", "a view less", "images", "nothing"],
 )
 def test_as_much_as_fits_the_budget_is_stored(tmp_path, budget, dim, views, said) -> None:
-    plan, note = _plan(_SETTINGS, budget, tmp_path)
+    plan = _plan(_SETTINGS, budget, tmp_path)
     assert (plan.dim, plan.views) == (dim, views)
-    assert said in note
-    assert bool(note) == bool(said)
+    assert said in plan.note
+    assert bool(plan.note) == bool(said)
 
 
 def test_features_of_one_block_are_stored_where_those_of_all_are_over_the_budget(tmp_path) -> None:
     network = BankNetwork(_SEVERAL_MAPS, "float32")
-    several, why = make_plan(network, str(tmp_path), _KEPT, 2 * _IMAGES * _DIM)
+    several = make_plan(network, str(tmp_path), _KEPT, 2 * _IMAGES * _DIM)
     assert not several.dim
-    plan, note = plan_one_block(network, str(tmp_path), _KEPT, 2 * _IMAGES * _DIM, why)
+    plan = plan_one_block(network, str(tmp_path), _KEPT, 2 * _IMAGES * _DIM, several.note)
     assert (plan.dim, plan.read) == (_DIM, "average")
-    assert note == f"{why}; the head reads average features, and no others are tried"
-    nothing, note = plan_one_block(network, str(tmp_path), _KEPT, 2 * _IMAGES * _DIM - 1, why)
+    assert plan.note == f"{several.note}; the head reads average features, and no others are tried"
+    nothing = plan_one_block(network, str(tmp_path), _KEPT, 2 * _IMAGES * _DIM - 1, several.note)
     assert not nothing.dim
-    assert note.startswith("features would take 0.001831 MiB, over bank.budget")
+    assert nothing.note.startswith("features would take 0.001831 MiB, over bank.budget")
 
 
 def test_without_a_budget_a_quarter_of_the_free_disk_is_used(tmp_path, monkeypatch) -> None:
@@ -86,9 +85,9 @@ def test_without_a_budget_a_quarter_of_the_free_disk_is_used(tmp_path, monkeypat
 
 def test_features_of_a_backbone_that_is_trained_are_not_stored(tmp_path) -> None:
     trains = replace(_SETTINGS, freeze="auto")
-    plan, note = _plan(trains, 1e12, tmp_path)
+    plan = _plan(trains, 1e12, tmp_path)
     assert plan.dim == 0
-    assert note == "the backbone itself is trained, so that images are read"
+    assert plan.note == "the backbone itself is trained, so that images are read"
 
 
 def _examples(folder: Path, labels: np.ndarray) -> str:
@@ -117,14 +116,6 @@ def _examples(folder: Path, labels: np.ndarray) -> str:
     return uri
 
 
-_ORIGIN: BankOrigin = {
-    "note": "",
-    "budget_bytes": 10**12,
-    "backbone": "conv_4_8",
-    "weights_key": "",
-    "precision": "float32",
-    "validation_drawn": True,
-}
 _HALF, _NOISE = np.arange(60) % 2, np.random.default_rng(1).integers(0, 2, 60)
 _SEVERAL_MAPS = replace(_SETTINGS, features="conv1", views=ViewSpec(count=0))
 
@@ -136,10 +127,10 @@ def _decided(chosen: HeadInput, tried: list[JudgedFeatures]) -> FeatureDecision:
 def _chosen(folder: Path, labels: np.ndarray, larger: Sequence[int] = ()) -> tuple[str, dict]:
     """Choose the features of a bank of these labels; return the bank's folder and its facts."""
     store = folder / "store"
-    plan, _ = _plan(_SEVERAL_MAPS, 1e12, store)
-    others = (_plan(replace(_SEVERAL_MAPS, image_size=size), 1e12, store)[0] for size in larger)
+    plan = _plan(_SEVERAL_MAPS, 1e12, store)
+    others = (_plan(replace(_SEVERAL_MAPS, image_size=size), 1e12, store) for size in larger)
     uri = str(folder / "features")
-    bank = ImageFeatures(plan, _examples(folder, labels), uri, _KEPT, _ORIGIN)
+    bank = ImageFeatures(plan, _examples(folder, labels), uri, _KEPT, validation_drawn=True)
     bank.choose(beam.Pipeline(), _SEVERAL_MAPS, 2, others, _decided)
     return uri, records.read_json(f"{uri}/bank.json")
 
@@ -156,7 +147,6 @@ def test_the_head_reads_several_maps_where_they_make_it_better(
     assert facts["sizes"] == sizes
     assert facts["features"] == ("conv1" if sizes[1:] else "average")
     assert facts["image_size"] == 32
-    assert facts["bytes"] == bytes_of(_KEPT, 0, sum(sizes)), "only what was kept"
     assert [one["features"] for one in facts["decision"]["tried"]] == ["average", "conv1"]
     assert (facts["forward_passes"], facts["reused"]) == (68, 0), "the sample is not repeated"
     assert read_rows(uri, "train", 2).features.shape == (60, sum(sizes))
@@ -196,7 +186,7 @@ def test_larger_images_are_used_where_they_make_the_head_better(
 def test_records_have_the_blocks_that_the_head_reads(kept, sizes, columns) -> None:
     """The first block is the class token, and the second one the mean of the patches."""
     network = BankNetwork(replace(_SETTINGS, features="tokens"), "float32")
-    plan = StoragePlan(network, "store", 0, (3, 5), kept)
+    plan = StoragePlan(network, "store", 0, (3, 5), kept=kept)
     assert (plan.recorded, plan.columns, plan.read) == (sizes, columns, kept or "tokens")
 
 
