@@ -114,7 +114,8 @@ class Place:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._held = 0
-        self._began = 0.0
+        self._looked = 0.0
+        self._seen = 0
         self.runs = False
         """Whether a thread has the request, which then gives the place back."""
 
@@ -122,7 +123,7 @@ class Place:
         """Wait for the bytes of a body that is about to be read."""
         await self._calls.room.take(size)
         self._held = size
-        self._began = time.monotonic()
+        self._looked = time.monotonic()
 
     def keep(self, size: int) -> None:
         """Give back all bytes but those of a body that has arrived."""
@@ -132,15 +133,19 @@ class Place:
     async def arriving(self, part: Awaitable[T], so_far: int = 0) -> T:
         """Await the next part of a body, which may not be silent or slow while others wait.
 
-        Slow is a body that would not be complete in time if it went on as it did `so_far`.
+        Slow is a body that would not be complete in time at the pace of the last seconds.
         """
         arrival = asyncio.ensure_future(part)
         try:
             while not (await asyncio.wait([arrival], timeout=SILENT_S))[0]:
                 self._end_if_others_wait(f"did not go on for {SILENT_S:g} s")
-            seconds = time.monotonic() - self._began
-            if seconds > SILENT_S and so_far * self._calls.body_seconds < self._held * seconds:
-                self._end_if_others_wait("came too slowly to be complete in time")
+            seconds = time.monotonic() - self._looked
+            if seconds > SILENT_S:
+                pace = (so_far - self._seen) / seconds
+                if pace * self._calls.body_seconds < self._held:
+                    self._end_if_others_wait("came too slowly to be complete in time")
+                self._looked += seconds
+                self._seen = so_far
             return await arrival
         finally:
             arrival.cancel()
