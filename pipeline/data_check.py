@@ -11,8 +11,9 @@ import contextlib
 import dataclasses
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from imgpipe.components.common.image_file.pixels import ALL_BYTES
 from imgpipe.components.data_gate import rules
@@ -91,6 +92,7 @@ class CheckedSource:
             data_gate={
                 "blessed": not self.refused,
                 "reasons": list(self.refused),
+                "changes": [],  # which are among the findings about the images
                 "accepted_schema": "",
                 "warnings": [],
             },
@@ -173,13 +175,20 @@ def examine(config: Config, to_stderr: bool) -> CheckedSource:
     Raises:
         ConfigError: The source, a class or a setting is wrong.
     """
+    from imgpipe.components.data_gate import accepted, changes
+    from imgpipe.components.data_gate import schema as schemas
     from imgpipe.pipeline.command_line import console as consoles
 
     opened_with_classes(config)  # before the imports, which take seconds
     with consoles.computing(to_stderr) as display:
         with display.step("inspecting images"):
             checked = judge(config)
-        accepted_classes = _accepted_classes(config)
+        schema = _accepted_schema(config)
+        accepted_classes: Mapping[str, int | None] = {}
+        if schema is not None:
+            accepted_classes = schemas.classes(schemas.read(schema), accepted.classes(schema))
+            kept = [*checked.images.kept]
+            checked.data["findings"] += changes.since_accepted(schema, kept)
         demanded = rules.Requirements(config.gate, checked.scan.vocabulary, accepted_classes)
         refused = rules.counted(checked.data, demanded)
         for reason in refused:  # whose remedies name the quarantine, which a check does not write
@@ -188,13 +197,12 @@ def examine(config: Config, to_stderr: bool) -> CheckedSource:
     return dataclasses.replace(checked, refused=refused)
 
 
-def _accepted_classes(config: Config) -> dict[str, int | None]:
-    """Return the classes that the output folder accepts; see `Requirements.accepted`.
+def _accepted_schema(config: Config) -> Path | None:
+    """Return the path of the schema that the output folder has accepted; None if it has none.
 
     The folder of that name may belong to other images. If nobody chose it, it therefore counts only
     if a run into it had the same source.
     """
-    from imgpipe.components.data_gate import accepted, schema
     from imgpipe.pipeline.output.output_folder import OutputFolder
 
     file = config.places.schema
@@ -202,6 +210,4 @@ def _accepted_classes(config: Config) -> dict[str, int | None]:
     chosen = "out" in config.run.model_fields_set or any(
         run.setting("data", "source") == source for run in OutputFolder(config.places.out).runs
     )
-    if not chosen or not file.is_file():
-        return {}
-    return schema.classes(schema.read(file), accepted.classes(file))
+    return file if chosen and file.is_file() else None

@@ -6,7 +6,7 @@ The components that depend on the gate take its blessing as an input. The rules 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,17 @@ from tfx.types.standard_artifacts import ExampleAnomalies, ExampleStatistics, Sc
 from imgpipe.components.common import artifacts
 from imgpipe.components.common.artifacts import DataBlessing, Quarantine
 from imgpipe.components.common.storage.records import read_bytes, write_text
-from imgpipe.components.data_gate import accepted, rules
+from imgpipe.components.data_gate import accepted, changes, rules
 from imgpipe.components.data_gate import drift as comparison
 from imgpipe.components.data_gate import schema as schemas
 from imgpipe.components.data_gate.settings import GATE_FILE, GatePlan
+from imgpipe.components.image_filter import image_table
+from imgpipe.components.image_filter.data_summary import DataSummary
+from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.quarantine import read_summary
 from imgpipe.models import names
 from imgpipe.models.errors import DataRefused, ResourceError
-from imgpipe.models.finding import said
+from imgpipe.models.finding import Finding, said
 
 _ANOMALIES_FILE = "SchemaDiff.pb"  # written by TFX's ExampleValidator
 STATISTICS_FILE = "FeatureStats.pb"  # written by StatisticsGen, with the name of TFX
@@ -169,13 +172,13 @@ def DataGate(
     accepted_classes = schemas.classes(current, last)
     required = rules.Requirements(plan.settings, plan.vocabulary, accepted_classes)
     before = read_statistics(baseline_statistics.uri) if baseline_statistics else {}
-    changes = comparison.changes(now, before, current)
-    warned = [change for change in changes if levels[change["reason"]] == "warn"]
+    drifts = comparison.changes(now, before, current)
+    warned = [change for change in drifts if levels[change["reason"]] == "warn"]
     anomalies_by_split = _by_split(anomalies.uri, _ANOMALIES_FILE, anomalies_pb2.Anomalies)
     examples = {split: comparison.image_count(of_split) for split, of_split in now.items()}
     summary = read_summary(quarantine.uri)
     reasons = rules.reasons_against(summary, anomalies_by_split, examples, required)
-    reasons += [change for change in changes if levels[change["reason"]] == "reject"]
+    reasons += [change for change in drifts if levels[change["reason"]] == "reject"]
     if plan.judged_by["accept_changes"]:
         acceptable = [reason for reason in reasons if rules.ACCEPT in said(reason)]
         warned += acceptable
@@ -184,11 +187,12 @@ def DataGate(
         concerns_schema = any(reason["reason"] not in levels for reason in acceptable)
         if not reasons and concerns_schema:
             current = _revised(plan, current, now)
-    written = "" if reasons else _accept(plan, current, rules.by_class(summary))
+    images = [*image_table.read_all(quarantine.uri).kept]
     decision: rules.DataDecision = {
         "blessed": not reasons,
         "reasons": reasons,
-        "accepted_schema": written,
+        "changes": _since_accepted(plan, images),  # before these images are accepted
+        "accepted_schema": "" if reasons else _accept(plan, current, summary, images),
         "warnings": warned,
     }
     _write_decision(decision, blessing.uri, plan.decision_to)
@@ -206,7 +210,16 @@ def _revised(
     return revised
 
 
-def _accept(plan: GatePlan, schema: schema_pb2.Schema, classes: Mapping[str, int]) -> str:
+def _since_accepted(plan: GatePlan, images: Sequence[ImageRow]) -> list[Finding]:
+    """Return what changed since the data that was accepted last."""
+    schema = plan.accept_schema_to
+    accepts = bool(plan.judged_by["accept_changes"])
+    return changes.since_accepted(Path(schema), images, accepts) if schema else []
+
+
+def _accept(
+    plan: GatePlan, schema: schema_pb2.Schema, summary: DataSummary, images: Sequence[ImageRow]
+) -> str:
     """Record the data, and return the path of the accepted schema if there was none before."""
     written = ""
     if not plan.accept_schema_to:
@@ -214,7 +227,9 @@ def _accept(plan: GatePlan, schema: schema_pb2.Schema, classes: Mapping[str, int
     if not tf.io.gfile.exists(plan.accept_schema_to):
         written = plan.accept_schema_to
         schemas.write(schemas.accepted(schema, plan.vocabulary), written)
-    accepted.write(Path(plan.accept_schema_to), plan.data_key, classes, plan.judged_by)
+    path = Path(plan.accept_schema_to)
+    accepted.write(path, plan.data_key, rules.by_class(summary), plan.judged_by)
+    changes.write(path, images)
     return written
 
 

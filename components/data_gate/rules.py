@@ -83,6 +83,7 @@ class DataDecision(TypedDict):
 
     blessed: Annotated[bool, "Whether the data is accepted."]
     reasons: Annotated[list[Finding], "Why it is not."]
+    changes: Annotated[list[Finding], "What changed since the accepted data, if anything did."]
     accepted_schema: Annotated[
         str, "Path of the accepted schema that this run wrote; empty if it wrote none."
     ]

@@ -115,7 +115,7 @@ def publish(
                 raise changed_files_error(base, copied, expected)
             number = next_number(base)
             guarded = {name: entry for name, entry in files.items() if manifest.is_guarded(name)}
-            described = {"schema": 1, "version": number, **facts, "files": guarded}
+            described = {"schema": manifest.LAYOUT, "version": number, **facts, "files": guarded}
             json_object.write(staging / manifest.MANIFEST, described)
             # Before the rename: if the process dies between, a number is skipped, never reused.
             atomic_write(base / _LAST, str(number))

@@ -9,11 +9,12 @@ its folder.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
+from imgpipe.components.common.storage.manifest import LAYOUT
 from imgpipe.components.data_gate.rules import DataDecision
 from imgpipe.components.image_evaluator.decision import BaselineState, Decision, ServingCheck
 from imgpipe.components.image_filter.data_summary import DataSummary
@@ -29,9 +30,6 @@ from imgpipe.models.features.bank import BankFacts
 from imgpipe.models.finding import Finding
 from imgpipe.models.training.history import Folds, History
 
-#: Version of the format. A run whose result has another one is of an earlier or later layout.
-SCHEMA: Final = 3
-
 Status = Literal[
     "blessed",
     "not_blessed",
@@ -42,7 +40,7 @@ Status = Literal[
     "working",
     "killed",
     "damaged",
-    "other_layout",
+    "earlier_layout",
     "clean",
     "usable",
     "evaluated",
@@ -108,12 +106,12 @@ class Result(TypedDict):
     to the output folder of a run, if they lie in it.
     """
 
-    schema: Annotated[int, f"Version of this format, {SCHEMA}."]
+    schema: Annotated[int, f"Version of this format, {LAYOUT}."]
     status: Annotated[
         Status,
         "How it ended. not_published: the model is blessed, but a rollback has withdrawn it, or "
         "another version was published meanwhile. Of a run that is `working`, was `killed`, whose "
-        "result is `damaged` or of an `other_layout`, nothing else is known.",
+        "result is `damaged` or of an `earlier_layout`, nothing else is known.",
     ]
     verdict: Annotated[str, "The decision as a sentence."]
     error: Annotated[str, "Why the run stopped; empty if it did not."]
@@ -177,10 +175,10 @@ class Result(TypedDict):
 _RESULT = TypeAdapter(Result)
 
 
-def new(**known: Any) -> Result:
+def new(**parts: Any) -> Result:
     """Return a result of which only some parts are known."""
     unknown: dict[str, Any] = {
-        "schema": SCHEMA,
+        "schema": LAYOUT,
         "status": "failed",
         **dict.fromkeys(("verdict", "error", "failed", "name", "source", "backbone"), ""),
         **dict.fromkeys(("fingerprint", "quarantine", "out", "folder", "log"), ""),
@@ -194,7 +192,7 @@ def new(**known: Any) -> Result:
         "push": NOT_PUBLISHED,
         "timings": UNTIMED,
     }
-    return cast("Result", {**unknown, **known})
+    return cast("Result", {**unknown, **parts})
 
 
 def read(content: object) -> Result:

@@ -13,6 +13,7 @@ from typing import Annotated, Final, cast
 
 from typing_extensions import TypedDict
 
+from imgpipe.components.common.storage.manifest import LAYOUT
 from imgpipe.models.errors import ConfigError, nearest
 from imgpipe.models.files import json_object
 
@@ -60,7 +61,7 @@ class Identity(TypedDict):
 
 
 def note_start(folder: Path, arguments: Sequence[str]) -> None:
-    """Write the time and the command line of a run to its folder.
+    """Write the layout, the time and the command line of a run to its folder.
 
     Args:
         folder: Folder of the run.
@@ -69,7 +70,13 @@ def note_start(folder: Path, arguments: Sequence[str]) -> None:
     """
     program = Path(arguments[0]).name if arguments else ""
     command = shlex.join([program, *arguments[1:]]) if program == "imgpipe" else ""
-    json_object.write(folder / IDENTITY, {"date": _now(), "command": command})
+    noted = {"layout": LAYOUT, "date": _now(), "command": command}
+    json_object.write(folder / IDENTITY, noted)
+
+
+def is_readable(folder: Path) -> bool:
+    """Return whether a run has the layout of today; see `LAYOUT`."""
+    return json_object.read_or_empty(folder / IDENTITY).get("layout") == LAYOUT
 
 
 def read_identity(folder: str) -> Identity:

@@ -37,7 +37,9 @@ def run_findings(result: Result) -> list[Finding]:
     Args:
         result: Result from `imgpipe.components.run_record.collect.collect`.
     """
+    gate = result["data_gate"]
     return [
+        *(gate["changes"] if gate is not None else []),
         *_few_images(result),
         *_unlearned(result),
         *_never_right(result),

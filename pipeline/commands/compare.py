@@ -80,6 +80,7 @@ def _chosen(first: Path, second: Path | None) -> tuple[PastRun, PastRun]:
 def _blocks(compared: RunComparison) -> Iterator[ResultBlock]:
     """Yield what differs, and the first images that only one of the models predicts correctly."""
     from imgpipe.components.common.formatting import plural
+    from imgpipe.components.data_gate.changes import sentence
     from imgpipe.components.report.blocks import Heading, Listed, Sentence, Span
 
     for letter, run in (("A", compared["a"]), ("B", compared["b"])):
@@ -94,6 +95,8 @@ def _blocks(compared: RunComparison) -> Iterator[ResultBlock]:
     ):
         yield Heading(heading)
         yield Listed([_described(change) for change in changes] or ["no difference"])
+        if heading == "Data" and compared["images"] is not None:
+            yield Listed([f"images: {sentence(compared['images']) or 'the same'}"])
     yield Heading("Metrics")
     yield Listed(
         [

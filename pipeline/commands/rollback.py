@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-_COMPUTED = ("schema", "version", "files", "withdrawn")  # not copied from the earlier manifest
+_COMPUTED = ("version", "files", "withdrawn")  # not copied from the earlier manifest
 _EXAMPLES = """Examples:\n
   imgpipe rollback imgpipe-out\n
   imgpipe rollback imgpipe-out/model/2\n

@@ -24,6 +24,7 @@ _LOOKS: dict[str, SpanLook] = {
     "failed": "bad",
     "killed": "bad",
     "damaged": "bad",
+    "earlier_layout": "muted",
 }
 _EXAMPLES = """Examples:\n
   imgpipe runs imgpipe-out\n
@@ -88,6 +89,7 @@ def _cells(run: DescribedRun, withdrawn: Sequence[int]) -> tuple[TableCell, ...]
         low, high = run["decided_by"]["ci95"]
         accuracy = f"{share(run['decided_by']['accuracy'])} ({low:.2f}–{high:.2f})"
     status = run["status"].replace("_", " ").replace("refused", "data refused")
+    status = status.replace("earlier", "of an earlier")
     verdict = Span(status, _LOOKS.get(run["status"], "warn"))
     images = NONE if run["images"] is None else f"{run['images']:,}"
     version = NONE if run["version"] is None else str(run["version"])

@@ -43,6 +43,12 @@ from imgpipe.pipeline.output.past_run import ARTIFACT_PARTS, ARTIFACT_ROOT, TIME
 LOCK = ".lock"
 #: Folder of all runs, below the output folder.
 RUNS = "runs"
+#: What runs compute again, below the output folder, and where it lies after an earlier layout.
+_COMPUTED = (
+    *(ARTIFACT_ROOT, "features", "bank", "judge", metadata_file.NAME),
+    *("schema/accepted.json", "schema/accepted_images.json"),
+)
+EARLIER = "earlier-layout"
 #: Kinds of what can be removed.
 UNUSED = "artifacts of earlier runs"
 COPIES = "copies of images and models that have been read"
@@ -140,11 +146,12 @@ class OutputFolder:
         with contextlib.ExitStack() as stack:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
-                # Images may be private. A folder that exists keeps the mode that a person gave it.
-                (self.path / ARTIFACT_ROOT).mkdir(mode=0o700, exist_ok=True)
                 advice = "Wait for it, or use another folder: --out OUT."
                 busy = f"another run is working in {self.path}. {advice}"
                 stack.enter_context(self.locked(busy))
+                earlier = self._set_earlier_aside()
+                # Images may be private. A folder that exists keeps the mode that a person gave it.
+                (self.path / ARTIFACT_ROOT).mkdir(mode=0o700, exist_ok=True)
             except OSError as error:
                 is_folder = self.path.is_dir() or not self.path.exists()
                 why = error.strerror if is_folder else "it is a file"
@@ -152,11 +159,30 @@ class OutputFolder:
                     f"cannot write to {self.path}: {why}. Expected a folder that can be written; "
                     "name another one with --out OUT."
                 ) from None
-            note = metadata_file.set_aside_if_damaged(self.path / metadata_file.NAME)
-            if note:
+            damaged = metadata_file.set_aside_if_damaged(self.path / metadata_file.NAME)
+            for note in filter(None, (earlier, damaged)):
                 print(f"note: {note}", file=sys.stderr)
             self.sweep()
             yield self
+
+    def _set_earlier_aside(self) -> str:
+        """Move what another version of imgpipe has computed, if it ran last, and say so.
+
+        Runs, versions, the accepted schema and decisions stay, which every layout has.
+        """
+        started = self.started
+        computed = [self.path / name for name in _COMPUTED if (self.path / name).exists()]
+        if not started or run_folder.is_readable(started[-1]) or not computed:
+            return ""
+        folder = self.path / f"{EARLIER}-{started[-1].name}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for path in computed:
+            path.rename(folder / path.name)
+        return (
+            f"the runs in {self.path} are of an earlier layout: they stay listed, their versions "
+            "stay served and can be rolled back to, and everything is computed again. What they "
+            f"computed is in {folder}, which can be deleted"
+        )
 
     # --- its runs ------------------------------------------------------------------------------
     def new_run(self, settings: str) -> Path:

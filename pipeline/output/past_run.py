@@ -24,6 +24,7 @@ from imgpipe.components.image_filter import quarantine
 from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.components.report.commands import next_commands
 from imgpipe.components.run_record import result as results
+from imgpipe.components.run_record import run_folder
 from imgpipe.components.run_record.metrics import SplitMetrics
 from imgpipe.components.run_record.result import Result, Status
 from imgpipe.components.run_record.run_folder import ARTIFACTS, CONFIG, PAGE, RESULT
@@ -34,6 +35,8 @@ from imgpipe.models.finding import Finding
 #: Root of the artifacts, below the output folder.
 ARTIFACT_ROOT = "artifacts"
 ARTIFACT_PARTS = 3  # parts of an artifact's path below its root: component, output, number
+#: Why the result of a run of an earlier layout is not read.
+_EARLIER = "the run is of an earlier layout, of which only the page is shown"
 TIME = "%Y%m%d-%H%M%S"  # of the start, with which the name of a run begins
 _LENGTH = len("20260101-000000")
 _ARTIFACTS = TypeAdapter(dict[str, dict[str, str]])
@@ -232,7 +235,7 @@ class PastRun:
         return Path(uri) if uri and (Path(uri) / quarantine.MANIFEST).is_file() else None
 
     def require_readable(self) -> None:
-        """Refuse a run whose result is damaged.
+        """Refuse a run whose result is damaged, or of an earlier layout.
 
         Raises:
             ResourceError: The result cannot be read.
@@ -240,12 +243,14 @@ class PastRun:
         if self.fault:
             raise ResourceError(
                 f"cannot read {self.folder / RESULT} ({self.fault}). Expected the result that a "
-                "run leaves in its folder. Restore the file, or name another run."
+                "run of this imgpipe leaves in its folder. Restore the file, or run again."
             )
 
 
 def read(folder: Path, working: bool = False) -> PastRun:
     """Read a run from its folder; `working` says whether it is working now."""
+    if not run_folder.is_readable(folder):
+        return _unknown(folder, "earlier_layout", _EARLIER)
     try:
         result = results.read(json_object.read(folder / RESULT))
     except FileNotFoundError:

@@ -12,6 +12,8 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 from imgpipe.components.common.answer_table import PREDICTED_SPLITS, AnswerTable
 from imgpipe.components.common.image_record import PlacedImage
 from imgpipe.components.common.storage import integrity, manifest
+from imgpipe.components.data_gate.changes import Changes, by_content, changes
+from imgpipe.components.image_filter import image_table
 from imgpipe.components.run_record.metrics import SplitMetrics
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.models.finding import Finding
@@ -75,6 +77,9 @@ class RunComparison(TypedDict):
     b: Annotated[DescribedRun, "The second run."]
     configuration: Annotated[list[Change], "Settings that differ."]
     data: Annotated[list[Change], "Numbers of images that differ."]
+    images: Annotated[
+        Changes | None, "What changed in the images; null if those of a run were removed."
+    ]
     choices: Annotated[
         list[Change],
         "What differs of the models, decided by the images or by settings: features, size of the "
@@ -159,6 +164,7 @@ def compare(first: PastRun, second: PastRun) -> RunComparison:
         "b": second.described,
         "configuration": _changed_settings(first, second),
         "data": _differing(_counts(first), _counts(second)),
+        "images": _changes(first, second),
         "choices": _differing(_choices(first), _choices(second)),
         "metrics": _metrics(first, second),
         "paired": pairs,
@@ -181,6 +187,13 @@ def _changed_settings(first: PastRun, second: PastRun) -> list[Change]:
     comparable = (unset | in_both) - set(marked(OUTPUT))
     differing = _differing(settings, settings_now)
     return [change for change in differing if change["name"] in comparable]
+
+
+def _changes(first: PastRun, second: PastRun) -> Changes | None:
+    """Compare the images of both runs; None if the table of one was removed."""
+    uris = [run.quarantine for run in (first, second)]
+    kept = [by_content(image_table.read_all(str(uri)).kept) for uri in uris if uri is not None]
+    return changes(*kept) if len(kept) == len(uris) else None
 
 
 def _counts(run: PastRun) -> dict[str, int]:

@@ -7,6 +7,7 @@ from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.model_pusher import versions
 from imgpipe.components.model_pusher.push import Push
+from imgpipe.components.run_record import run_folder
 from imgpipe.components.run_record.result import new
 from imgpipe.components.run_record.run_folder import Timings
 from imgpipe.models.training.history import History
@@ -54,6 +55,7 @@ def leave(
     folder.mkdir(parents=True)
     config = configs.build({"run": {"out": str(out)}}, given_settings.assigned(settings))
     (folder / "config.toml").write_text(given_settings.to_toml(config))
+    run_folder.note_start(folder, [])
     if artifacts is not None:
         (folder / "artifacts.json").write_text(json.dumps(artifacts))
     if not status:

@@ -13,12 +13,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from imgpipe.components.common.storage.records import iterate, text
-from imgpipe.components.data_gate import accepted
+from imgpipe.components.data_gate import accepted, changes
 from imgpipe.components.example_gen.image_example_gen import ingest
 from imgpipe.components.example_gen.settings import ReadPlan
 from imgpipe.components.image_filter import image_table, quarantine
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.judge import overrides
+from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.pipeline import data_check
@@ -259,10 +260,18 @@ def test_classes_are_compared_with_the_data_that_the_output_folder_accepted(
     schema.write_text('string_domain { name: "label" value: "paper" value: "rock" value: "well" }')
     judged_by = accepted.parameters(schema, "data")
     accepted.write(schema, "data", {"paper": 9, "rock": 30, "well": 8}, judged_by)
+    moved = clean / "rock" / "0.png"
+    digest = hashlib.sha256(moved.read_bytes()).hexdigest()
+    changes.write(schema, [ImageRow("paper/0.png", "paper", 0, "train", digest)])
     assert check(clean, *FEW, "--out", out, "--json", tmp_path / "c.json")[0] == 4
     found = json.loads((tmp_path / "c.json").read_text())
     said = [reason["title"] for reason in found["data_gate"]["reasons"]]
     assert said == ["shrunken class 'rock'", "lost class 'well'"]
+    [finding] = [one for one in found["data"]["findings"] if one["reason"] == "since_accepted"]
+    assert finding["sentence"].startswith(
+        "since the accepted data: 1 has another label (1 paper → rock), 15 new, 0 gone"
+    )
+    assert finding["title"] in found["verdict"], "it changed without a review"
     # By default, the folder counts only where a run into it had this source.
     assert check(clean, *FEW)[0] == 0
     run = out / "runs" / "20260131-120000"

@@ -60,8 +60,8 @@ def out(tmp_path):
 def test_two_versions_are_compared_on_their_common_images(out):
     answer = answered("compare", out / "model/1", out / "model/2")
     assert set(answer) == {
-        *("schema", "a", "b", "configuration", "data", "choices", "metrics", "paired"),
-        *("paired_missing", "only_a", "only_b"),
+        *("schema", "a", "b", "configuration", "data", "images", "choices", "metrics"),
+        *("paired", "paired_missing", "only_a", "only_b"),
     }
     assert (answer["a"]["version"], answer["b"]["version"]) == (1, 2)
     assert answer["configuration"] == [{"name": "course.epochs", "before": 60, "after": 33}]

@@ -15,12 +15,16 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from imgpipe.models.files import described_files, json_object
 from imgpipe.models.files.described_files import MANIFEST, MODEL_DIGEST, SAVED_MODEL, version_damage
 from imgpipe.models.names import DISTRIBUTION_FILE, OUT_OF_FOLD_FILE
 
+#: Layout of an output folder: the number of what a run leaves in its own folder, in artifacts and
+#: caches, beside the accepted data and beside a version. It rises where a file of an earlier layout
+#: can no longer be read.
+LAYOUT: Final = 3
 KNOWN_IMAGES = "images.txt"
 #: Hexadecimal digits of a content hash that are kept: two of a million images share them with a
 #: probability of 1 in 37 million.
@@ -113,6 +117,11 @@ class PublishedVersion:
     def vocabulary(self) -> list[str]:
         """Class names, in the order of the probabilities."""
         return list(self.manifest.get("vocabulary", []))
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether what lies beside the model has the layout of today, so that it is compared."""
+        return self.manifest.get("schema") == LAYOUT
 
     def comparable(self, vocabulary: Sequence[str]) -> bool:
         """Whether this model and one with these classes have a choice of classes in common."""
@@ -209,9 +218,10 @@ def baseline_for(
 ) -> PublishedVersion | None:
     """Return the version that a run is compared with, or None.
 
-    It is the newest intact version that was made by another run and has not been withdrawn, and
-    that has classes in common with this run if there is such a version. A run that is repeated
-    without changes therefore has the same baseline, so that TFX can reuse the cached evaluation.
+    It is the newest intact version of this layout that was made by another run and has not been
+    withdrawn, and that has classes in common with this run if there is such a version. A run that
+    is repeated without changes therefore has the same baseline, so that TFX can reuse the cached
+    evaluation.
 
     Args:
         base: Base path of the published versions.
@@ -221,7 +231,8 @@ def baseline_for(
     excluded = set(withdrawn(base))
     newest = None
     for version in versions(base):
-        if version.run_key != run_key and version.identity not in excluded:
+        is_other = version.run_key != run_key and version.identity not in excluded
+        if is_other and version.is_readable:
             if version.comparable(vocabulary):
                 return version
             newest = newest or version
@@ -234,5 +245,7 @@ def why_no_baseline(base: Path) -> str:
     rollbacks = ["a rollback has withdrawn others"] if withdrawn(base) else []
     damages = {number: version_damage(base / str(number)) for number in version_numbers(base)}
     reasons = [f"version {number} is damaged: {what}" for number, what in damages.items() if what]
+    earlier = [version.number for version in versions(base) if not version.is_readable]
+    reasons += [f"version {number} is of an earlier layout" for number in earlier[:1]]
     reasons += rollbacks
     return f"{why} ({'; '.join(reasons)})" if reasons else why

@@ -1,0 +1,132 @@
+"""What changed between two sets of images, image by image: `12 have another label (12 cat → dog)`.
+
+Images are the same by their content. Those of the data that was accepted last are in a file beside
+the accepted schema. This module imports neither TensorFlow nor TFX.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+from typing_extensions import TypedDict
+
+from imgpipe.components.common.formatting import plural
+from imgpipe.components.image_filter.judge.image_row import ImageRow
+from imgpipe.models.files import json_object
+from imgpipe.models.files.atomic_write import atomic_write
+from imgpipe.models.finding import Finding, make_finding
+
+FILE: Final = "accepted_images.json"
+_NAMED = 3  # pairs of labels that a sentence names
+_REVIEWED = ("accept", "relabel")  # verdicts with which a person has confirmed a label
+
+
+class Changes(TypedDict):
+    """What changed between two sets of images."""
+
+    relabelled: Annotated[dict[str, int], "Images with another label, by “before → after”."]
+    renamed: Annotated[
+        dict[str, str], "Names of classes whose known images all came from one lost class, by that."
+    ]
+    moved: Annotated[int, "Images in another split."]
+    new: Annotated[int, "Images that were not there before."]
+    gone: Annotated[int, "Images that are no longer there, or are rejected now."]
+
+
+#: Label, split and path of each image, by content hash; a list once it was read from JSON.
+Located = Mapping[str, Sequence[str]]
+
+
+def by_content(kept: Iterable[ImageRow]) -> Located:
+    """Return label, split and path of kept images by content hash."""
+    return {row.image_hash: (row.label, row.split, row.path) for row in kept}
+
+
+def changes(before: Located, now: Located) -> Changes:
+    """Compare two sets of images."""
+    both = before.keys() & now.keys()
+    renamed = _renamed(before, now)
+    pairs = Counter(f"{before[key][0]} → {now[key][0]}" for key in relabelled(before, now, renamed))
+    return {
+        "relabelled": dict(pairs.most_common()),
+        "renamed": renamed,
+        "moved": sum(before[key][1] != now[key][1] for key in both),
+        "new": len(now.keys() - both),
+        "gone": len(before.keys() - both),
+    }
+
+
+def relabelled(before: Located, now: Located, renamed: Mapping[str, str]) -> list[str]:
+    """Return the images with another label, unless their class has another name."""
+    both = before.keys() & now.keys()
+    labels = {key: (before[key][0], renamed.get(before[key][0])) for key in both}
+    return [key for key in sorted(both) if now[key][0] not in labels[key]]
+
+
+def _renamed(before: Located, now: Located) -> dict[str, str]:
+    """Return the new names of lost classes, by the lost ones."""
+    origins: dict[str, set[str]] = defaultdict(set)
+    for key in before.keys() & now.keys():
+        origins[now[key][0]].add(before[key][0])
+    old_names = {label for label, *_ in before.values()}
+    lost = old_names - {label for label, *_ in now.values()}
+    new_names = origins.keys() - old_names
+    return {
+        min(origins[name]): name
+        for name in sorted(new_names)
+        if len(origins[name]) == 1 and origins[name] <= lost
+    }
+
+
+def sentence(changed: Changes) -> str:
+    """Return the changes in words; "" if nothing changed."""
+    if not any(changed.values()):
+        return ""
+    parts = [f"class {old} is renamed {new}" for old, new in changed["renamed"].items()]
+    images = sum(changed["relabelled"].values())
+    pairs = f" ({_pairs(changed)})" if images else ""
+    parts.append(f"{images:,} {'has' if images == 1 else 'have'} another label{pairs}")
+    parts += [f"{changed['new']:,} new", f"{changed['gone']:,} gone"]
+    if changed["moved"]:
+        parts.append(f"{changed['moved']:,} in another split")
+    return ", ".join(parts)
+
+
+def _pairs(changed: Changes) -> str:
+    pairs = [f"{count:,} {pair}" for pair, count in changed["relabelled"].items()]
+    return ", ".join([*pairs[:_NAMED], *(["…"] if len(pairs) > _NAMED else [])])
+
+
+def since_accepted(schema: Path, kept: Sequence[ImageRow], accepts: bool = False) -> list[Finding]:
+    """Say what changed since the data that was accepted last, in at most one finding.
+
+    Labels that changed without a review decide, unless a person `accepts` that the images differ.
+    `schema` is the path of the accepted schema.
+    """
+    before = json_object.read_or_empty(schema.with_name(FILE))
+    now = by_content(kept)
+    changed = changes(before, now)
+    if not before or not sentence(changed):
+        return []
+    reviewed = {row.image_hash for row in kept if row.verdict in _REVIEWED}
+    silent = {*relabelled(before, now, changed["renamed"])} - reviewed
+    have = plural(len(silent), "image has", "images have")
+    return [
+        make_finding(
+            "since_accepted",
+            f"since the accepted data: {sentence(changed)}",
+            ["look at them with `imgpipe review`, or accept them with --accept"] if silent else [],
+            title=f"{have} another label than in the accepted data ({_pairs(changed)})",
+            decides=bool(silent) and not accepts,
+            count=len(silent),
+        )
+    ]
+
+
+def write(schema: Path, kept: Iterable[ImageRow]) -> None:
+    """Record the images that a run accepted; `schema` is the path of the accepted schema."""
+    atomic_write(schema.with_name(FILE), json.dumps(by_content(kept), ensure_ascii=False))

@@ -1,0 +1,58 @@
+"""What changed since the accepted data, by the content of the images."""
+
+from pathlib import Path
+
+import pytest
+
+from imgpipe.components.data_gate import changes
+from imgpipe.components.data_gate.changes import by_content, sentence, since_accepted
+from imgpipe.components.image_filter.judge.image_row import ImageRow
+
+
+def rows(label: str, *hashes: str, split: str = "train", verdict: str = "") -> list[ImageRow]:
+    """Return kept images of a class with these content hashes."""
+    return [ImageRow(f"{label}/{key}.jpg", label, 0, split, key, verdict=verdict) for key in hashes]
+
+
+def said(before: list[ImageRow], now: list[ImageRow]) -> str:
+    """Return the changes between two sets in words."""
+    return sentence(changes.changes(by_content(before), by_content(now)))
+
+
+def test_labels_splits_new_and_lost_images_are_counted_by_content():
+    before = [*rows("cat", "a", "b", "c", "d"), *rows("dog", "e", "f")]
+    now = [*rows("cat", "a"), *rows("dog", "b", "c", "e", "x", "y"), *rows("cat", "d", split="val")]
+    assert said(before, before) == ""
+    assert said(before, now) == (
+        "2 have another label (2 cat → dog), 2 new, 1 gone, 1 in another split"
+    )
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        ([*rows("kitty", "a", "b", "x"), *rows("dog", "e")], "class cat is renamed kitty, 0 have"),
+        ([*rows("kitty", "a", "e"), *rows("dog", "b")], "3 have another label"),
+        ([*rows("kitty", "a"), *rows("cat", "b"), *rows("dog", "e")], "1 has another label (1 cat"),
+    ],
+    ids=["one lost class", "two classes", "the class is still there"],
+)
+def test_a_class_whose_images_all_came_from_one_lost_class_is_renamed(
+    now: list[ImageRow], words: str
+):
+    assert said([*rows("cat", "a", "b"), *rows("dog", "e")], now).startswith(words)
+
+
+def test_labels_that_changed_without_a_review_decide(tmp_path: Path):
+    schema = tmp_path / "schema.pbtxt"
+    assert since_accepted(schema, rows("cat", "a")) == [], "nothing was accepted"
+    changes.write(schema, [*rows("cat", "a", "b", "c"), *rows("dog", "d")])
+    now = [*rows("cat", "a"), *rows("dog", "b", "d"), *rows("dog", "c", verdict="relabel")]
+    [finding] = since_accepted(schema, now)
+    assert finding["decides"] and finding["sentence"].startswith("since the accepted data: 2 have")
+    assert finding["title"].startswith("1 image has another label than in the accepted data (2 cat")
+    assert finding["count"] == 1, "the other one was reviewed"
+    [accepted] = since_accepted(schema, now, accepts=True)
+    assert not accepted["decides"]
+    [reviewed] = since_accepted(schema, [row for row in now if row.image_hash != "b"])
+    assert not reviewed["decides"] and "1 gone" in reviewed["sentence"]
