@@ -56,21 +56,6 @@ GROUP_ACROSS_SPLITS = "group_across_splits"
 TRANSCODED = "transcoded"
 #: Features that have a distribution. Statistics, schema and anomalies are about these.
 METADATA: tuple[str, ...] = (*names.METADATA, *MEASUREMENTS)
-#: Features that are omitted when they have the default of their field.
-_OPTIONAL = {
-    names.PERCEPTUAL_HASH,
-    names.REPAIRS,
-    names.NEAR_GROUP,
-    names.SEEN_FAMILY,
-    "jpeg_tables",
-    "subsampling",
-    "camera",
-    "captured",
-    "damage",
-    "hidden_cost",
-    "converted",
-    "pillow_error",
-}
 
 
 @dataclass(frozen=True)
@@ -108,11 +93,11 @@ class ImageRecord:
         return dataclasses.replace(self, image_bytes=stored, repairs=TRANSCODED, content=content)
 
     def features(self) -> dict[str, Value]:
-        """Values of all features of the record, by name."""
+        """Values of the features by name; only `METADATA` has those that say nothing, too."""
         values = {name: getattr(self, name) for name in _OF_THE_FILE}
         values |= {name: getattr(self.content, name) for name in _OF_ITS_CONTENT}
-        kept = {k: v for k, v in values.items() if k not in _OPTIONAL or v != _DEFAULTS[k]}
-        return {**kept, names.ASPECT_RATIO: self.aspect_ratio, **self.content.figures}
+        said = {k: v for k, v in values.items() if k in METADATA or v != _DEFAULTS[k]}
+        return {**said, names.ASPECT_RATIO: self.aspect_ratio, **self.content.figures}
 
     def to_example(self) -> tf.train.Example:
         """Convert to a tf.train.Example with the values of `features`."""

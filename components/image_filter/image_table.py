@@ -248,7 +248,8 @@ def _schema() -> pa.Schema:
         "bool": pa.bool_(),
     }
     finding = pa.struct([(name, kinds[kind]) for name, kind in _FINDING.items()])
-    return pa.schema([(name, kinds.get(kind, pa.list_(finding))) for name, kind in _FIELDS.items()])
+    kinds["tuple[ImageFinding, ...]"] = pa.list_(finding)
+    return pa.schema([(name, kinds[kind]) for name, kind in _FIELDS.items()])
 
 
 def _stored(value: Any) -> Any:

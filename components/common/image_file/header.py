@@ -55,6 +55,7 @@ _DNG_VERSION = 50706
 _MAKE = 271  # who made the camera
 #: What `by_pillow` says of a file whose photograph Pillow cannot read.
 ONLY_PREVIEW = "all that can be read is its preview"
+_UNIDENTIFIED = "unknown image format"
 _PALETTE_CHANNELS = {"P": 3, "PA": 4}
 #: Names of the subsampling by the number that Pillow gives it; -1 is none that it knows.
 _SUBSAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
@@ -226,7 +227,7 @@ def by_pillow(look: Look) -> tuple[Image.Image | None, str]:
             image.load()
             return eight_bits(upright(image)), described
     except UnidentifiedImageError:
-        return None, "unknown image format"
+        return None, _UNIDENTIFIED
     except Exception as error:  # Pillow's plugins raise exceptions of any type for broken files
         return None, str(error) or type(error).__name__
 
@@ -282,6 +283,8 @@ def _pillow(data: bytes, read: Callable[..., object]) -> str:
             read(image)
     except MemoryError:
         return ""
+    except UnidentifiedImageError:  # it names an address in memory
+        return f"Pillow: {_UNIDENTIFIED}"
     except Exception as error:  # Pillow's plugins raise exceptions of any type for broken files
         return f"Pillow: {error}"
     return ""

@@ -24,6 +24,11 @@ from imgpipe.models import names
 
 REVIEWED = "reviewed"  # reason of files that an override rejects
 _REVIEWED_REMEDY = "remove its entry from the overrides file"
+#: What a row has of the file, as the inspection has found it.
+_OF_FILE = (
+    *("path", "label", "label_index", "split", "image_hash", "group", "byte_size", "format"),
+    *("mode", "width", "height", "is_grey", "jpeg_tables", "subsampling", "camera", "captured"),
+)
 
 
 @dataclass(slots=True)
@@ -76,18 +81,9 @@ class ImageRow:
     @classmethod
     def of(cls, record: ImageRecord, **values: Any) -> ImageRow:
         """Return the row of an inspected image with the label of the source, and further values."""
-        content = record.content
-        same = ("path", "label", "label_index", "split", "image_hash", "group", "byte_size")
-        inside = ("format", "mode", "width", "height", "jpeg_tables", "subsampling", "camera")
-        return cls(
-            **{name: getattr(record, name) for name in same},
-            **{name: getattr(content, name) for name in inside},
-            captured=content.captured,
-            is_grey=content.is_grey,
-            source_label=record.label,
-            source_index=record.label_index,
-            **values,
-        )
+        inside = vars(record) | vars(record.content) | {"is_grey": record.content.is_grey}
+        same = {name: inside[name] for name in _OF_FILE}
+        return cls(**same, source_label=record.label, source_index=record.label_index, **values)
 
     @property
     def rejection(self) -> ImageFinding | None:

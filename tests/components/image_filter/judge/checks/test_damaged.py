@@ -8,6 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from imgpipe.components.common.image_file.content import decode
+from imgpipe.components.common.image_file.header import damage
 from imgpipe.components.image_filter.judge.image_row import decide
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.pipeline.application import app
@@ -124,3 +125,9 @@ def test_check_names_damaged_files_and_shows_their_pictures(tmp_path):
     shown = page.read_text("utf-8")
     assert re.search('<img src="data:image/webp[^>]*alt="file elm/0.jpg"', shown)
     assert "download or copy the original again, as binary data" in shown
+
+
+def test_what_is_said_of_a_file_is_the_same_each_time():
+    """Pillow's own words for a PNG with a wrong length of its header name an address in memory."""
+    broken = encoded(_PHOTO, "PNG").replace(b"\x00\x00\x00\rIHDR", b"\x00\x00\x00\x0bIHDR")
+    assert damage(Look(broken), "PNG", is_decoded=False) == "Pillow: unknown image format"
