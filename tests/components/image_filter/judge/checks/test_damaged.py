@@ -128,6 +128,6 @@ def test_check_names_damaged_files_and_shows_their_pictures(tmp_path):
 
 
 def test_what_is_said_of_a_file_is_the_same_each_time():
-    """Pillow's own words for a PNG with a wrong length of its header name an address in memory."""
-    broken = encoded(_PHOTO, "PNG").replace(b"\x00\x00\x00\rIHDR", b"\x00\x00\x00\x0bIHDR")
+    """Pillow's own words for a PNG with a damaged header name an address in memory."""
+    broken = encoded(_PHOTO, "PNG").replace(b"IHDR", b"IHDr")
     assert damage(Look(broken), "PNG", is_decoded=False) == "Pillow: unknown image format"
