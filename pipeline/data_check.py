@@ -72,8 +72,10 @@ class CheckedSource:
         clauses = [", ".join(changed)] if changed else []
         clauses += titles(self.data["findings"])
         images = plural(self.data["in"], "image")
+        if self.data["left_out"]:
+            images = plural(self.data["found"], "file")
         if not clauses and not self.refused:
-            return f"clean: {images}, no problems found"
+            return f"clean: {plural(self.data['in'], 'image')}, no problems found"
         outcome = "; ".join((f"{self.data['kept']:,} of {images} kept", *clauses))
         if self.refused:
             return f"refused: a run would refuse this data ({outcome})"

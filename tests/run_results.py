@@ -138,6 +138,8 @@ def data_summary(
     ]
     found = values.pop("findings", usual)
     fields = {
+        "found": 180 + len(rejected),
+        "left_out": {},
         "in": 180 + len(rejected),
         "kept": 180,
         "rejected": len(rejected),

@@ -193,7 +193,9 @@ def rejected_share(summary: DataSummary, required: Requirements) -> list[Finding
     images = summary["in"] - others
     rejected = summary["rejected"] - others
     by_reason = ", ".join(
-        f"{count} {title_of(name)}" for name, count in summary["by_reason"].items()
+        f"{count} {title_of(name)}"
+        for name, count in summary["by_reason"].items()
+        if name != decodable.OTHER_FILE
     )
     if not summary["kept"]:
         advice = SEE_REASONS

@@ -13,29 +13,35 @@ from imgpipe.components.common.image_file.file_kinds import MAY_STAND_FOR, NOUNS
 from imgpipe.components.common.image_file.file_names import Kind
 from imgpipe.models.finding import Fate, Finding, in_files, make_finding, usual_ways
 
-#: Images that nothing used, and how their paths are called.
+#: Reasons for which a file is left out: it is found, but neither kept nor rejected. How its path is
+#: called.
 LEFT_OUT: Mapping[str, str] = {
     "skipped": "skipped",
     "unlabelled_folder": "folder",
     "unlabelled_file": "file",
-    "hidden_image": "file",
-    "other_file": "file",
+    "hidden_file": "file",
+    **{f"{kind}_file": "file" for kind in NOUNS},
 }
 #: What else nothing used.
 _UNUSED = {"folder_without_images": "folder", "unused_column": "column", "unused_split": "split"}
-#: The reason of files that are no images, by their kind.
+#: The reasons of files that are no images, by their kind: those that may be lost ones, because they
+#: stand in a class and belong to no image in it, and all others.
 NO_IMAGES: Mapping[Kind, str] = {kind: f"{kind}_file" for kind in NOUNS}
+BESIDE: Mapping[Kind, str] = {kind: f"{kind}_beside" for kind in NOUNS}
 #: Reasons of which the number says enough, in the singular and the plural.
 _COUNTED = {
     **{NO_IMAGES[kind]: nouns for kind, nouns in NOUNS.items()},
+    **{
+        BESIDE[kind]: (f"{single} beside images", f"{several} beside images")
+        for kind, (single, several) in NOUNS.items()
+    },
     "unlabelled_file": ("image whose name has no label", "images whose names have no label"),
-    "hidden_image": ("image whose name begins with a dot", "images whose names begin with a dot"),
+    "hidden_file": ("file whose name begins with a dot", "files whose names begin with a dot"),
 }
 _TITLES = {
-    **{NO_IMAGES[kind]: single for kind, (single, _) in NOUNS.items()},
+    **{reason: nouns[0] for reason, nouns in _COUNTED.items()},
     "unlabelled_file": "no label in its name",
     "unlabelled_folder": "folder without a class of train",
-    "hidden_image": "name begins with a dot",
     "unread_list": "list that is not read",
     "unused_column": "column that nothing reads",
     "unused_split": "split that nothing reads",

@@ -63,6 +63,12 @@ class Families(TypedDict):
 DataCounts = TypedDict(
     "DataCounts",
     {
+        "found": Annotated[int, "Files that were found: those that were read, and those left out."],
+        "left_out": Annotated[
+            dict[str, int],
+            "Number of files in classes that were not read as images, by reason; found = kept + "
+            "rejected + left out.",
+        ],
         "in": Annotated[int, "Files that were read."],
         "kept": Annotated[int, "Images that a run would use."],
         "rejected": Annotated[int, "Files that a run would put into quarantine."],
@@ -244,7 +250,7 @@ def summarise(images: ImageTable, plan: FilterPlan, notes: Sequence[Finding]) ->
         plan: What ImageFilter gets.
         notes: Notes of the source, most of them about files that were not read as images.
     """
-    counts = _counts(images, plan)
+    counts = _counts(images, plan, notes)
     by_class = Counter(row.label for row in images.kept)
     listed = [
         *findings.of_images("rejected", images.rejected),
@@ -257,13 +263,16 @@ def summarise(images: ImageTable, plan: FilterPlan, notes: Sequence[Finding]) ->
     return {**counts, "findings": listed}
 
 
-def _counts(images: ImageTable, plan: FilterPlan) -> DataCounts:
+def _counts(images: ImageTable, plan: FilterPlan, notes: Sequence[Finding]) -> DataCounts:
+    left_out = findings.left_out(notes)
     by_split = {split: dict.fromkeys(plan.vocabulary, 0) for split in names.SPLITS}
     by_place = Counter((row.split, row.label) for row in images.kept)
     for (split, label), count in sorted(by_place.items()):
         by_split[split][label] = count
     transcoded = Counter(row.format for row in images.kept if row.has(TRANSCODED))
     return {
+        "found": len(images.rows) + sum(left_out.values()),
+        "left_out": left_out,
         "in": len(images.rows),
         "kept": by_place.total(),
         "rejected": len(images.rejected),

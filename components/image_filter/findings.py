@@ -48,19 +48,23 @@ def _of_reason(fate: Fate, reason: str, rows: Sequence[Row]) -> Finding:
     return in_files(fate, about, examples)
 
 
+def left_out(notes: Iterable[Finding]) -> dict[str, int]:
+    """Return the number of files that were found and are neither kept nor rejected, by reason."""
+    return {note["reason"]: note["count"] for note in notes if note["reason"] in LEFT_OUT}
+
+
 def of_source(notes: Sequence[Finding], classes: Mapping[str, int]) -> list[Finding]:
     """Return the notes of a source, by the number of images that are kept of each class.
 
     What was left out decides, where it is a third of all images, or as many as a class has, and
     what may hold images in any case.
     """
-    left_out = sum(note["count"] for note in notes if note["reason"] in LEFT_OUT)
+    by_reason = left_out(notes)
+    lost = sum(by_reason.values())
     smallest = min(filter(None, classes.values()), default=0)
-    much = left_out > 0 and (
-        left_out >= smallest or _SHARE * left_out >= sum(classes.values()) + left_out
-    )
+    much = lost > 0 and (lost >= smallest or _SHARE * lost >= sum(classes.values()) + lost)
     return [
-        {**note, "decides": note["decides"] or (much and note["reason"] in LEFT_OUT)}
+        {**note, "decides": note["decides"] or (much and note["reason"] in by_reason)}
         for note in notes
     ]
 

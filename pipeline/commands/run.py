@@ -150,7 +150,9 @@ def _data(data: DataSummary | None) -> str:
     reasons = ", ".join(f"{finding['count']:,} {finding['title']}" for finding in refused)
     rejected = f"{data['rejected']:,} rejected" + (f" ({reasons})" if reasons else "")
     repaired = f", {data['repaired']:,} repaired" if data["repaired"] else ""
-    return f"{data['in']:,} files: {data['kept']:,} kept{repaired}, {rejected}"
+    left_out = sum(data["left_out"].values())
+    left = f", {left_out:,} left out" if left_out else ""
+    return f"{data['found']:,} files: {data['kept']:,} kept{repaired}, {rejected}{left}"
 
 
 def _training(training: History | None) -> Iterator[tuple[str, str]]:

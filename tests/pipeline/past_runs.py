@@ -61,7 +61,13 @@ def leave(
     if not status:
         return folder
     parts = {"backbone": config.model.network, "image_size": 224, "classes": list(CLASSES)}
-    counts = {"in": 99, "kept": sum(images), "rejected": 99 - sum(images)}
+    counts = {
+        "found": 99,
+        "left_out": {},
+        "in": 99,
+        "kept": sum(images),
+        "rejected": 99 - sum(images),
+    }
     by_split = {"train": dict(zip(CLASSES, images, strict=True))}
     parts["data"] = made(DataSummary, **counts, by_split=by_split)
     if correct is not None:

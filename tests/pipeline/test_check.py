@@ -218,12 +218,14 @@ def test_clean_is_not_said_beside_images_that_were_left_out(clean, tmp_path):
     (clean / "rock/notes.txt").write_text("x")
     skip = ("--set", 'data.skip=["masks"]')
     code, text, _ = check(clean, *FEW, *skip, "--json", tmp_path / "c.json")
-    unused = "skipped masks (8 files)"
+    unused = "skipped masks (8 files); 1 text"
     *_, above, _, last = text.splitlines()
-    assert code == 0 and last == f"usable: 16 of 16 images kept; not used: {unused}"
-    assert above == f"  not used  {unused}; 1 text"
+    assert code == 0 and last == f"usable: 16 of 25 files kept; not used: {unused}"
+    assert above == f"  not used  {unused}"
     found = json.loads((tmp_path / "c.json").read_text())
-    assert [one["reason"] for one in found["data"]["findings"] if one["decides"]] == ["skipped"]
+    data = found["data"]
+    assert data["found"] == data["kept"] + data["rejected"] + sum(data["left_out"].values()) == 25
+    assert data["left_out"] == {"skipped": 8, "text_file": 1}
 
 
 def test_files_that_clients_have_to_convert_are_counted_by_format(clean):

@@ -55,17 +55,21 @@ _SHORTEST = 3  # characters of an ending with its dot: leaf.a and leaf.b have no
 
 
 def is_hidden(name: str) -> bool:
-    """Whether files and folders with this name are ignored: dot files and those of systems."""
-    return name.startswith(".") or name.lower() in SYSTEM_NAMES
+    """Whether files and folders with this name are ignored: dot files and those of systems.
+
+    A cloud writes .x.jpg.icloud instead of a photograph that is to be downloaded.
+    """
+    is_dotted = name.startswith("._") or (name.startswith(".") and not stands_for_image(name))
+    return is_dotted or name.lower() in SYSTEM_NAMES
 
 
 def hidden_kind(name: str) -> str:
-    """Return the kind of note about a hidden file; macOS writes ._x.jpg beside x.jpg.
+    """Return the kind of note about a hidden file: one of a system has no ending.
 
-    It writes .x.jpg.icloud instead of a photograph that is only in the cloud.
+    Such are .DS_Store, .nomedia and, beside x.jpg, ._x.jpg of macOS.
     """
-    may_be_image = is_image(name) or stands_for_image(name)
-    return "hidden_image" if may_be_image and not name.startswith("._") else "hidden"
+    is_of_system = name.startswith("._") or name.lower() in SYSTEM_NAMES or "." not in name[1:]
+    return "hidden" if is_of_system else "hidden_file"
 
 
 def stem_and_ending(path: str) -> tuple[str, str]:
@@ -148,6 +152,19 @@ def _endings() -> Mapping[str, Kind]:
     for kind, named in _ENDINGS.items():
         endings |= dict.fromkeys(named.split(), kind)
     return {ending: kind for ending, kind in endings.items() if len(ending) >= _SHORTEST}
+
+
+def companions(paths: Iterable[str], images: Iterable[str]) -> set[str]:
+    """Return the files that belong to one of some images by their names: x.xml and x.jpg.json."""
+    names = {path.rpartition("/")[2].lower() for path in images}
+    names |= {stem_and_ending(name)[0] for name in names}
+
+    def belongs(path: str) -> bool:
+        name = path.rpartition("/")[2].lower()
+        beginnings = (name[:place] for place, sign in enumerate(name) if sign == ".")
+        return stem_and_ending(name)[0] in names or any(map(names.__contains__, beginnings))
+
+    return {path for path in paths if belongs(path)}
 
 
 def beside_images(paths: Iterable[str]) -> set[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from imgpipe.components.common.image_file import file_kinds, file_names
 from imgpipe.components.common.image_file.file_names import Kind
 from imgpipe.components.common.splits import are_splits, split_of
-from imgpipe.components.example_gen.notes import NO_IMAGES, noted
+from imgpipe.components.example_gen.notes import BESIDE, NO_IMAGES, noted
 from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.models.files.regular_files import open_regular
 from imgpipe.models.finding import Finding
@@ -121,14 +121,73 @@ def kinds_by_name(items: Iterable[Item]) -> KindOf:
     return kind_of
 
 
-#: The tree of images, the files that are none with their kinds, and notes of what is not used.
-Contents = tuple[Folder, Mapping[str, Kind], list[Finding]]
+@dataclass
+class Contents:
+    """What a source holds that is neither hidden nor skipped.
+
+    Attributes:
+        root: The tree of the images.
+        others: The files that are no images, with their kinds.
+        notes: What is hidden or skipped.
+    """
+
+    root: Folder
+    others: dict[str, Kind] = field(default_factory=dict)
+    notes: list[Finding] = field(default_factory=list)
+
+    def unused(self, classes: Sequence[str]) -> list[Finding]:
+        """Note files that are no images: by their kind, or the folder that holds only such.
+
+        Each file that may hold images has a note of its own, in which a person is told what to do.
+
+        Args:
+            classes: Paths of the class folders. What is in them is left out, but for files that
+                belong to one of their images by their names.
+        """
+        left_out = self._left_out(set(classes))
+        filled = {folder.path.rstrip("/") for folder in self.root.walk()}
+        notes: list[Finding] = []
+        files_by_note: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
+        for file, kind in self.others.items():
+            empty = next((above for above in _above(file) if above not in filled), "")
+            if kind in file_kinds.MAY_STAND_FOR:
+                ways = _ways(file, kind, self.others)
+                notes.append(noted(NO_IMAGES[kind], file, remedies=ways))
+            elif file in left_out or not empty:
+                reason = (NO_IMAGES if file in left_out else BESIDE)[kind]
+                files_by_note["", reason].append(file)
+            else:
+                files_by_note[empty, "folder_without_images"].append(file)
+        for (folder, reason), files in files_by_note.items():
+            kinds = file_kinds.counted(self.others[file] for file in files)
+            detail = f"no image, but {kinds}" if folder else ""
+            notes.append(noted(reason, folder or min(files), detail, len(files)))
+        return notes
+
+    def _left_out(self, classes: Set[str]) -> set[str]:
+        """Return the files in class folders that belong to no image there."""
+
+        def class_of(path: str) -> str:
+            return next((above for above in _above(path) if f"{above}/" in classes), "")
+
+        files: dict[str, list[str]] = collections.defaultdict(list)
+        for file in self.others:
+            files[class_of(file)].append(file)
+        files.pop("", None)
+        images: dict[str, list[str]] = collections.defaultdict(list)
+        for folder in self.root.walk() if files else ():
+            images[class_of(f"{folder.path}/")] += [item.path for item in folder.files]
+        return {
+            file
+            for name, of_class in files.items()
+            for file in set(of_class) - file_names.companions(of_class, images[name])
+        }
 
 
 def of_images(
     items: Iterable[Item], folders: Set[str], skip: Sequence[str], kind_of: KindOf
 ) -> Contents:
-    """Return what is neither hidden nor skipped, and notes of all that is no image."""
+    """Return what is neither hidden nor skipped."""
 
     @functools.cache
     def left_out(path: str) -> tuple[str, str] | None:
@@ -146,7 +205,7 @@ def of_images(
     for item in items:
         by_folder[item.path.rpartition("/")[0]].append(item)
     root = Folder("", "")
-    others: dict[str, Kind] = {}
+    contents = Contents(root)
     skipped: list[str] = []
     unread: collections.Counter[tuple[str, str]] = collections.Counter()
     for path, files in by_folder.items():
@@ -160,17 +219,17 @@ def of_images(
             if why[0] == "skipped":
                 skipped.append(item.path)
         beside = file_kinds.no_images([item.path for item in kept], kind_of)
-        others |= beside
         images = [item for item in kept if item.path not in beside]
+        contents.others |= beside
         if images:
             root.at(path, len(images)).files += images
-    notes = [noted(kind, what, "", count) for (kind, what), count in unread.items()]
-    notes += _notes(others, {folder.path.rstrip("/") for folder in root.walk()})
-    of_others = {above for file in (*others, *skipped) for above in _above(file)}
+    contents.notes += [noted(kind, what, "", count) for (kind, what), count in unread.items()]
+    of_others = {above for file in (*contents.others, *skipped) for above in _above(file)}
     for path in sorted(folders - of_others):  # a class without a file
         if not left_out(path):
             root.at(path)
-    return root, dict(sorted(others.items())), notes
+    contents.others = dict(sorted(contents.others.items()))
+    return contents
 
 
 def _is_named(pattern: str, path: str, name: str) -> bool:
@@ -179,28 +238,6 @@ def _is_named(pattern: str, path: str, name: str) -> bool:
     if "/" in pattern:
         return path == pattern.strip("/") or fnmatch.fnmatchcase(path, pattern.strip("/"))
     return name.lower() == pattern.lower() or fnmatch.fnmatchcase(name.lower(), pattern.lower())
-
-
-def _notes(others: Mapping[str, Kind], filled: Set[str]) -> list[Finding]:
-    """Note files that are no images: by their kind, or the folder that holds only such.
-
-    Each file that may hold images has a note of its own, in which a person is told what to do.
-    """
-    notes: list[Finding] = []
-    files_by_note: dict[tuple[str, Kind], list[str]] = collections.defaultdict(list)
-    for file, kind in others.items():
-        empty = next((above for above in _above(file) if above not in filled), "")
-        if kind in file_kinds.MAY_STAND_FOR:
-            notes.append(noted(NO_IMAGES[kind], file, remedies=_ways(file, kind, others)))
-        else:
-            files_by_note[empty, "other" if empty else kind].append(file)
-    for (folder, kind), files in files_by_note.items():
-        if folder:
-            detail = f"no image, but {file_kinds.counted(others[file] for file in files)}"
-            notes.append(noted("folder_without_images", folder, detail, len(files)))
-        else:
-            notes.append(noted(NO_IMAGES[kind], min(files), count=len(files)))
-    return notes
 
 
 def _ways(file: str, kind: Kind, others: Iterable[str]) -> list[str]:

@@ -59,6 +59,7 @@ class Layout:
     options: SourceOptions
     descend: bool  # whether a single folder around all others is passed
     notes: list[Finding] = field(default_factory=list)
+    classes: list[str] = field(default_factory=list)  # paths of the class folders, after `scan`
 
     def scan(self) -> Scan:
         """Read the tree.
@@ -72,8 +73,10 @@ class Layout:
         cells: _Cells = {folder: (None, split) for folder, split in roots}
         cells |= {} if pattern else self._class_cells(roots)
         items = self._items(cells)
+        self.classes = [folder.path for folder, (label, _) in cells.items() if label]
         if pattern:
             items = labelled(items, pattern)
+            self.classes = [folder.path for folder in self.tree.walk() if folder.files]
         unlabelled = self._without_labels(roots, items)
         items = [item for item in items if item.split not in unlabelled]
         if pattern:

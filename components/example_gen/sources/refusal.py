@@ -57,13 +57,14 @@ def lay_out(
     expected, or can be read in two ways, are a ConfigError.
     """
     kind_of = folder_tree.kinds_below(place) if place else folder_tree.kinds_by_name(items)
-    tree, others, left_out = folder_tree.of_images(items, set(folders), options.skip, kind_of)
-    layout = Layout(where, tree, options, descend, [*notes, *left_out])
+    contents = folder_tree.of_images(items, set(folders), options.skip, kind_of)
+    others = contents.others
+    layout = Layout(where, contents.root, options, descend, [*notes, *contents.notes])
     try:
         scan = layout.scan()
-        if place is None or options.class_level or options.label_pattern:
-            return scan
-        more = list_files.check_lists(place, others, scan)
+        more = contents.unused(layout.classes)
+        if place is not None and not options.class_level and not options.label_pattern:
+            more += list_files.check_lists(place, others, scan)
         return dataclasses.replace(scan, notes=(*scan.notes, *more))
     except (Ambiguity, NoClasses) as question:
         ways: list[Way] = [*question.ways] if isinstance(question, Ambiguity) else []

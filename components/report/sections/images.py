@@ -48,10 +48,12 @@ def data(result: Result) -> Iterator[show.ResultBlock]:
 def _conservation(data: DataSummary) -> list[show.Inline]:
     """Say that every file was kept or rejected, and how many were repaired."""
     adds_up = show.Span("✓", "good")
-    if data["in"] != data["kept"] + data["rejected"]:
+    left_out = sum(data["left_out"].values())
+    if data["found"] != data["kept"] + data["rejected"] + left_out:
         lost = "✕ The numbers do not add up: files were lost or counted twice"
         adds_up = show.Span(lost, "bad")
-    counts = f"{data['in']:,} read = {data['kept']:,} kept + {data['rejected']:,} rejected"
+    counts = f"{data['found']:,} found = {data['kept']:,} kept + {data['rejected']:,} rejected"
+    counts += f" + {left_out:,} left out" if left_out else ""
     repaired = ""
     if data["repaired"]:
         repairs = ", ".join(

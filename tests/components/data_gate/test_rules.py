@@ -26,6 +26,8 @@ def summary(train=(20, 20), validation=(5, 5), test=(0, 0), rejected=0, reasons=
     by_split = {split: dict(zip(("cat", "dog"), row, strict=True)) for split, row in rows.items()}
     kept = sum(sum(row) for row in rows.values())
     return {
+        "found": kept + rejected,
+        "left_out": {},
         "in": kept + rejected,
         "kept": kept,
         "rejected": rejected,

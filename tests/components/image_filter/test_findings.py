@@ -30,12 +30,11 @@ def test_what_is_not_used_is_one_line():
         noted("unused_column", "lesion_id"),
         noted("text_file", "a/1.txt", count=40),
         noted("hidden", ".DS_Store"),
-        noted("hidden_image", "a/.pending-1.jpg"),
+        noted("hidden_file", "a/.pending-1.jpg"),
     ]
     found = of_source(gathered(notes), {"a": 900, "b": 900})
     assert not_used(found) == (
-        "1 image whose name begins with a dot; skipped masks (400 files); 40 texts; "
-        "column lesion_id"
+        "1 file whose name begins with a dot; skipped masks (400 files); 40 texts; column lesion_id"
     )
     assert not_used(of_source([noted("hidden", ".DS_Store")], PETS)) == ""
     many = [noted("unused_column", f"c{n}") for n in range(6)]
@@ -51,9 +50,10 @@ def test_what_is_not_used_is_one_line():
         ("skipped", 60, True),  # as many as a class has
         ("unlabelled_folder", 75, True),
         ("unlabelled_file", 80, True),  # a third of all
-        ("hidden_image", 60, True),
+        ("hidden_file", 60, True),
         ("skipped", 59, False),
-        ("text_file", 400, False),  # no images
+        ("text_file", 60, True),  # whatever they are, in a class
+        ("text_beside", 400, False),
         ("folder_without_images", 400, False),
         ("other_file", 400, True),  # images that nobody reads, perhaps
         ("archive_file", 1, True),

@@ -141,7 +141,7 @@ def test_a_cell_shows_four_images_and_a_row_of_the_gallery_frames_the_least_typi
 def test_the_sections_with_figures_have_their_content(timings):
     parsed = read(result(rejected=[reject(1)]) | {"timings": timings})
     for words in (
-        "181 read = 180 kept + 1 rejected ✓",
+        "181 found = 180 kept + 1 rejected ✓",
         "the dot marks the best epoch, 7",
         "had not improved for course.patience epochs",
         "Location /work/out/model/4",

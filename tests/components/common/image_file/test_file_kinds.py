@@ -109,7 +109,8 @@ def test_what_may_hold_images_is_named_with_what_to_do(tmp_path):
         "1 file in place of an image (cat/3.jpg.cloudf), which may not have been downloaded"
     )
     assert notes["archive_file"]["decides"] and notes["placeholder_file"]["decides"]
-    assert notes["film_file"]["sentence"] == "2 films" and not notes["film_file"]["decides"]
+    films = notes["film_beside"]
+    assert films["sentence"] == "2 films beside images" and not films["decides"]
     assert ("folder_without_images", "notes") in noted(scan)
     assert sum(note["count"] for note in scan.notes) == 2 + 1 + 2 + 2  # all files but the images
 

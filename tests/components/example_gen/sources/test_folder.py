@@ -53,6 +53,7 @@ def test_the_fingerprint_depends_on_contents_and_labels_but_not_on_times(tmp_pat
 def test_hidden_files_links_cycles_and_special_files_are_noted(tmp_path):
     fill(tmp_path, "a/1.jpg", "b/2.jpg", "a/.DS_Store", ".git/x", "__MACOSX/a/1.jpg")
     fill(tmp_path, "a/.pending-1-x.jpg", "a/._1.jpg", "b/.3.jpg.icloud")
+    (tmp_path / "b/.3.jpg.icloud").write_bytes(b"bplist00")
     (tmp_path / "b/link.jpg").symlink_to(tmp_path / "a/1.jpg")
     (tmp_path / "b/up").symlink_to(tmp_path)
     (tmp_path / "b/dead.jpg").symlink_to(tmp_path / "nowhere")
@@ -63,8 +64,8 @@ def test_hidden_files_links_cycles_and_special_files_are_noted(tmp_path):
         ("hidden", "a/.DS_Store"),
         ("hidden", ".git"),
         ("hidden", "a/._1.jpg"),
-        ("hidden_image", "a/.pending-1-x.jpg"),
-        ("hidden_image", "b/.3.jpg.icloud"),
+        ("hidden_file", "a/.pending-1-x.jpg"),
+        ("placeholder_file", "b/.3.jpg.icloud"),
         ("hidden", "__MACOSX"),
         ("symlink", "b/link.jpg"),
         ("cycle", "b/up"),
@@ -168,7 +169,7 @@ def test_lists_that_are_not_read_are_named(tmp_path):
     scan = open_source(spec).listing()
     assert [*details(scan, "unread_list")] == ["labels.xlsx"]
     assert remedies(scan, "unread_list") == ["save it as CSV, and name that instead"]
-    assert ("table_file", "labels.xlsx") in noted(scan) and len(scan.items) == 4
+    assert ("table_beside", "labels.xlsx") in noted(scan) and len(scan.items) == 4
 
 
 @pytest.mark.parametrize("front", ["/data/", ""])

@@ -47,7 +47,7 @@ SPLIT = "test:a=2 test:b=2 train:a=2 train:b=2"
         ("train/{a,b}/{1,2} 1.jpg", "None=1 train:a=2 train:b=2", {}),
         ("train/{a,b}/{1,2} test/{a,b}/{1,2} README train/MD5SUMS", SPLIT, {}),
         ("x/{cat,dog}/{1,2,3,4}.jpg {LICENSE,CITATION.cff}", PETS, {"single_folder": "x 1"}),
-        ("{cat,dog}/{1,2,3,4}.jpg Makefile", PETS, {"text_file": "Makefile 1"}),
+        ("{cat,dog}/{1,2,3,4}.jpg Makefile", PETS, {"text_beside": "Makefile 1"}),
         ("{test,dog}/{1,2}", "dog=2 test=2", {}),
         ("{test_tube,train_track}/{1,2}", "test_tube=2 train_track=2", {}),
         ("{train_station,airport}/2019/{1,2}", "airport=2 train_station=2", {}),
@@ -57,9 +57,9 @@ SPLIT = "test:a=2 test:b=2 train:a=2 train:b=2"
         ("{cat,dog}/2023-01-0{1,2}/{1,2}", PETS, {}),
         ("{cat,dog}/{images/{1,2,3,4},notes/1.txt}", PETS, {NO_IMAGES: "dog/notes 2"}),
         ("{cat,dog}/{1,2,3,4} docs/{a.pdf,b.md}", PETS, {"folder_without_images": "docs 2"}),
-        ("{cat,dog}/{1,2,3,4}.jpg{,.json}", PETS, {"text_file": "cat/1.jpg.json 8"}),
-        ("{cat,dog}/{1,2,3,4}.{jpg,NEF}", PETS, {"camera_raw_file": "cat/1.NEF 8"}),
-        ("{cat,dog}/{1,2,3,4}.{HEIC,foo}", PETS, {"other_file": "cat/1.foo 8"}),
+        ("{cat,dog}/{1,2,3,4}.jpg{,.json}", PETS, {"text_beside": "cat/1.jpg.json 8"}),
+        ("{cat,dog}/{1,2,3,4}.{jpg,NEF}", PETS, {"camera_raw_beside": "cat/1.NEF 8"}),
+        ("{cat,dog}/{1,2,3,4}.{HEIC,foo}", PETS, {"other_beside": "cat/1.foo 8"}),
         ("{cat,dog}/{{1,2,3,4},#Recycle/1} @eaDir/1", PETS, {"hidden": "dog/#Recycle 3"}),
         ("GTSRB/Training/{a,b}/{0,1}.ppm GTSRB/Training/{a,b}/GT.csv", "a=2 b=2", {}),
         ("2750/{cat,dog}/{1,2,3,4}.jpg", PETS, {"single_folder": "2750 1"}),
@@ -70,7 +70,7 @@ SPLIT = "test:a=2 test:b=2 train:a=2 train:b=2"
 def test_a_tree_means_what_the_contract_says(tmp_path, tree, expected, noted):
     counts, notes = read(tmp_path / "photos", tree)
     assert said(counts) == expected
-    harmless = {"single_folder", "inner_folder", "text_file", "table_file"}
+    harmless = {"single_folder", "inner_folder", "text_file", "text_beside", "table_file"}
     assert notes.items() >= noted.items() and set(notes) <= {*noted, *harmless}
 
 
