@@ -48,7 +48,7 @@ def test_at_least_20_of_24_images_teach(few: tuple[Case, Any]):
 def test_validation_images_are_judged_by_heads_without_them(few: tuple[Case, Any]):
     case, _ = few
     with np.load(case.out / "model" / "1" / OUT_OF_FOLD_FILE) as file:
-        found = dict(zip(file["image_hash"].tolist(), file["probabilities"], strict=True))
+        found = dict(zip(file["hashes"].tolist(), file["probabilities"], strict=True))
     served = Served(str(case.out / "model" / "1"), outputs=(names.PROBABILITIES,))
     kept = str(newest_artifact(case.out, "ImageFilter", "examples"))
     images = {
