@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,6 +35,11 @@ from imgpipe.models.settings.section import declared
 _MOST = 2  # commands that a refusal shows
 _LEVELS = 5  # that a refusal shows
 _SHOWN = 6  # folders of a level that it names
+#: Files of sets that are written in formats of their own, and their names in TensorFlow Datasets.
+_DATA_SETS = (
+    (re.compile(r"(data_batch_\d|test_batch)(\.bin|\.mat)?$"), "cifar10"),
+    (re.compile(r"(train|t10k)-(images|labels)[-.]idx\d-ubyte(\.gz)?$"), "mnist"),
+)
 _MAY_HOLD_LABELS = ("table", "text", "document", "other")
 _SETTINGS = (
     "  data.class_level, data.skip, data.split_folders and data.label_pattern choose; see "
@@ -157,6 +163,10 @@ def _without_classes(layout: Layout) -> list[Way]:
 def _no_image(others: Mapping[str, Kind], place: Path | None) -> str:
     """Say what a source holds that has no image."""
     files = _outermost_first(others)
+    for pattern, known_set in _DATA_SETS:
+        if any(pattern.match(file.rpartition("/")[2]) for file in files):
+            counted = f"{plural(len(files), 'file')} ({join_names(files)})"
+            return f"{counted}, which TensorFlow Datasets reads: imgpipe check tfds:{known_set}"
     packed = [file for file in files if others[file] in ("archive", "archive_part")]
     if packed:
         beside = [file.rpartition("/")[2] for file in packed]

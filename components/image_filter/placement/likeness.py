@@ -157,14 +157,16 @@ def _described(table: PixelValues) -> tuple[Floats, Floats, Floats]:
 
 
 def _compared(view: Floats, labels: Indices) -> Floats:
-    """Return standardised rows without the mean of their class, of length 1."""
-    view = (view - view.mean(axis=0)) / (view.std(axis=0) + _TINY)
+    """Turn rows into standardised ones without the mean of their class, of length 1."""
+    view -= view.mean(axis=0)
+    view /= view.std(axis=0) + _TINY
     sums = np.zeros((int(labels.max(initial=0)) + 1, view.shape[1]), np.float32)
     np.add.at(sums, labels, view)
-    return _unit(view - (sums / np.maximum(np.bincount(labels), 1)[:, None])[labels])
+    means = sums / np.maximum(np.bincount(labels), 1)[:, None]
+    view -= means.astype(np.float32)[labels]
+    return _unit(view)
 
 
 def _unit(rows: Floats) -> Floats:
-    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-    unit: Floats = rows / np.maximum(lengths, _TINY)[:, None]
-    return unit
+    rows /= np.maximum(np.sqrt(np.einsum("ij,ij->i", rows, rows)), _TINY)[:, None]
+    return rows

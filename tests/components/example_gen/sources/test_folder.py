@@ -153,6 +153,15 @@ def test_a_list_beside_images_is_named_with_the_command_that_reads_it(tmp_path, 
             r"p2/2\.cls.* may give other labels than the folders; if .* write a list \(\.csv\)",
         ),
         ({"train/1.jpg": b"", "test/2.jpg": b""}, "in 2 files.* Make a folder for each class"),
+        (
+            {
+                "data_batch_1": b"\x80\x02}q",
+                "test_batch": b"\x80\x02}q",
+                "batches.meta": b"\x80\x02",
+            },
+            "3 files .*, which TensorFlow Datasets reads: imgpipe check tfds:cifar10",
+        ),
+        ({"train-images-idx3-ubyte.gz": b"\x1f\x8b\x08"}, "reads: imgpipe check tfds:mnist"),
         ({}, "found no class in 0 files, at least two are needed; expected .* It holds no file"),
     ],
 )
