@@ -115,14 +115,9 @@ class Source(Protocol):
 
 
 def hashed(listing: Scan, digest: Callable[[Item], str]) -> Scan:
-    """Hash the contents of a listing in threads.
+    """Return a listing with hashes, computed in threads, and a note for each unreadable item.
 
-    Args:
-        listing: Listing of a source.
-        digest: Returns the hex SHA-256 of an item's content, or raises OSError.
-
-    Returns:
-        The listing with hashes, and with a note for each unreadable item.
+    `digest` returns the hex SHA-256 of an item's content, or raises OSError.
     """
 
     def attempt(item: Item) -> tuple[str, str]:
@@ -168,11 +163,7 @@ class SourceKind:
 
 
 def fingerprint(keys: Iterable[bytes]) -> str:
-    """Hex SHA-256 of all `Item.key`s, independent of their order.
-
-    Args:
-        keys: Keys, or several of them joined: 32 bytes of memory each.
-    """
+    """Hex SHA-256 of all `Item.key`s, or of several joined, independent of their order."""
     import numpy as np
 
     joined = bytearray()  # `join` would hold an object for each key
@@ -205,20 +196,10 @@ def listed(
     classes: Iterable[str] = (),
     splits: Iterable[str | None] = (),
 ) -> Scan:
-    """Create the scan of items that have labels and splits.
+    """Create the scan of items in any order, with classes and splits besides those of the items.
 
-    Args:
-        source: The source, for messages.
-        items: Items in any order.
-        expected: What was expected, for messages.
-        least_classes: Number of classes that there have to be.
-        notes: Notes of the source.
-        classes: Classes besides those of the items.
-        splits: Splits besides those of the items.
-
-    Raises:
-        ConfigError: There are too few classes, or no labelled item, or no image for train, unless
-            one class is enough, as for an evaluation.
+    Too few classes, no labelled item, or no image for train, unless one class is enough, as for an
+    evaluation, are a ConfigError, which says what was expected.
     """
     ordered = sorted(items, key=lambda item: item.path)
     vocabulary = sorted({item.label for item in ordered if item.label}.union(classes))

@@ -139,10 +139,7 @@ class Contents:
         """Note files that are no images: by their kind, or the folder that holds only such.
 
         Each file that may hold images has a note of its own, in which a person is told what to do.
-
-        Args:
-            classes: Paths of the class folders. What is in them is left out, but for files that
-                belong to one of their images by their names.
+        What is in a class folder is left out, unless it belongs to an image there by its name.
         """
         left_out = self._left_out(set(classes))
         filled = {folder.path.rstrip("/") for folder in self.root.walk()}

@@ -93,11 +93,8 @@ def commands(
 ) -> list[str]:
     """Return the lines with the likeliest commands that read a source that is refused.
 
-    Args:
-        where: The source.
-        options: The settings of the user, to which those of a way are added.
-        ways: Settings of each way, the likeliest first.
-        unpacked: Folder of the cache in which an archive is, where nobody looks for a list.
+    The settings of each way are added to those of the user. `unpacked` is the folder of the cache
+    in which an archive is, where nobody looks for a list.
     """
     lines: list[str] = []
     for way in ways:

@@ -116,16 +116,10 @@ def find_columns(
 
 
 def refuse_splits(where: str, titles: Sequence[str], columns: Mapping[int, Sequence[str]]) -> None:
-    """Refuse a table with a column that names splits and is not called so.
+    """Refuse a table in which a column that nothing reads names splits and is not called so.
 
-    Args:
-        where: The source, for messages.
-        titles: Names of all columns.
-        columns: Cells of the columns that nothing reads.
-
-    Raises:
-        ConfigError: All cells of a column name splits, train among them, or some do and the others
-            are the numbers of folds.
+    It is a ConfigError if all cells name splits, train among them, or some do and the others are
+    the numbers of folds.
     """
     for number, cells in columns.items():
         words = {word for word in map(split_text, set(cells)) if word}
@@ -210,13 +204,9 @@ def cell_text(cell: str) -> str:
 def check_single_labels(
     where: str, labels: Collection[str], allowed: Collection[str]
 ) -> list[Finding]:
-    """Check that no label lists several, but for those that are `allowed` as names of classes.
+    """Return notes of labels that are made of the words of others: water bird beside bird, water.
 
-    Returns:
-        Notes of labels that are made of the words of others, as a water bird beside bird and water.
-
-    Raises:
-        ConfigError: Labels list others.
+    Labels that list others and are not `allowed` as names of classes are a ConfigError.
     """
     several, doubtful = _of_several(set(labels) - set(allowed))
     if several:

@@ -46,14 +46,9 @@ class ValidatedSource(Source):
 
 
 def validated(scan: Scan, options: SourceOptions) -> Scan:
-    """Set groups, and check labels, names of classes and splits.
+    """Set groups by the pattern, and check labels, names of classes and splits of a source.
 
-    Args:
-        scan: Scan of a source.
-        options: Options with the group pattern and the allowed classes.
-
-    Raises:
-        ConfigError: The group pattern matches no path, or a class name is refused.
+    A pattern that matches no path is a ConfigError.
     """
     items = scan.items
     notes = list(scan.notes)
