@@ -107,7 +107,7 @@ def _ended(run: Finished) -> str:
 def _splits(out: Path) -> dict[str, ImageSet]:
     """Read the images of each split that the run trained on and evaluated."""
     (run,) = (out / "runs").glob("*/artifacts.json")
-    uri = json.loads(run.read_text())["ImageFilter"]["examples"]
+    uri = str(out / json.loads(run.read_text())["ImageFilter"]["examples"])
     splits = {}
     for split in names.SPLITS:
         examples = list(records.iterate(uri, split))

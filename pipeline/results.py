@@ -10,8 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components.run_record.metrics import SplitMetrics
-from imgpipe.components.run_record.result import Result
+from imgpipe.components.run_record.result import Result, WithResult
 from imgpipe.components.run_record.run_folder import LOG
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.finding import said
@@ -81,20 +80,11 @@ class Run(PastRun):
 
 
 @dataclass(frozen=True)
-class _Page:
-    """A result with a page.
-
-    Attributes:
-        result: What the command writes with `--json`, which the reference documents.
-    """
+class _Page(WithResult):
+    """A result with a page."""
 
     result: Result = field(repr=False)
     _draw: Callable[[], str] = field(repr=False, compare=False)
-
-    @property
-    def verdict(self) -> str:
-        """The sentence that the command prints."""
-        return self.result["verdict"]
 
     @cached_property
     def html(self) -> str:
@@ -126,7 +116,7 @@ class Check(_Page):
     @property
     def refused(self) -> bool:
         """Whether a run would refuse the data."""
-        return self.result["status"] == "refused"
+        return self.status == "refused"
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -151,17 +141,9 @@ class Evaluation(_Page):
         return float(low), float(high)
 
     @property
-    def metrics(self) -> Mapping[str, SplitMetrics]:
-        """Metrics such as `accuracy` and `per_class`, by the names that `Run.metrics` has for them.
-
-        Its only key is `evaluation`.
-        """
-        return self.result["metrics"]
-
-    @property
     def passed(self) -> bool:
         """Whether the accuracy reaches the threshold."""
-        return self.result["status"] == "evaluated"
+        return self.status == "evaluated"
 
 
 @dataclass(frozen=True)

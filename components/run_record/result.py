@@ -8,6 +8,7 @@ its folder.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -219,20 +220,20 @@ def placed(result: Result, directory: str) -> Result:
     out = str(Path(directory).parent.parent) if directory else ""
     log = f"{directory}/{run_folder.LOG}"
     push = result["push"]
-    path = push["path"] and _inside(push["path"], out)
+    path = push["path"] and inside(push["path"], out)
     return {
         **result,
         "identity": run_folder.read_identity(directory),
         "timings": run_folder.read_timings(directory),
         "out": out,
-        "folder": _inside(directory, out),
-        "log": _inside(log, out) if Path(log).is_file() else "",
-        "quarantine": _inside(result["quarantine"], out),
+        "folder": inside(directory, out),
+        "log": inside(log, out) if Path(log).is_file() else "",
+        "quarantine": inside(result["quarantine"], out),
         "push": {**push, "path": path},
     }
 
 
-def _inside(path: str, out: str) -> str:
+def inside(path: str, out: str) -> str:
     """Return a path relative to the output folder; one that lies elsewhere stays as it is."""
     return path.removeprefix(f"{out}/") if out else path
 
@@ -252,3 +253,32 @@ def judged(result: Result) -> SplitMetrics | None:
     """Return the metrics of the answers that decide; None if no model answers."""
     answers = result["answers"]
     return result["metrics"].get(answers["judged_by"]) if answers is not None else None
+
+
+class WithResult:
+    """What is told by a result: a run, a check, an evaluation.
+
+    Attributes:
+        result: What the command writes with `--json`, which the reference documents.
+    """
+
+    result: Result
+
+    @property
+    def status(self) -> Status:
+        """How it ended."""
+        return self.result["status"]
+
+    @property
+    def verdict(self) -> str:
+        """The sentence that the command prints; "" of a run that left no result."""
+        return self.result["verdict"]
+
+    @property
+    def metrics(self) -> Mapping[str, SplitMetrics]:
+        """Metrics such as `accuracy` and `per_class`, by what was measured.
+
+        Their keys are `folds` or `validation`, whichever decided, and `test`, or `evaluation`. It
+        is empty without a model.
+        """
+        return self.result["metrics"]

@@ -32,11 +32,7 @@ def all_findings(result: Result) -> list[Finding]:
 
 
 def run_findings(result: Result) -> list[Finding]:
-    """Return the findings about the result of a run.
-
-    Args:
-        result: Result from `imgpipe.components.run_record.collect.collect`.
-    """
+    """Return the findings about the result of a run."""
     gate = result["data_gate"]
     return [
         *(gate["changes"] if gate is not None else []),

@@ -201,8 +201,13 @@ class WorkingRun:
         self._cached = [name for name in self._cached if name != result.name]
         if result.cached:
             self._cached.append(result.name)
+        out = str(self._config.places.out)
+        places = {
+            name: {key: results.inside(uri, out) for key, uri in outputs.items()}
+            for name, outputs in self._outputs.items()
+        }
         # Also for a run that will be killed.
-        json_object.write(self._directory / run_folder.ARTIFACTS, self._outputs)
+        json_object.write(self._directory / run_folder.ARTIFACTS, places)
         self._display.ended("cached" if result.cached else "done")
 
     def failed(self, name: str, seconds: float) -> None:
@@ -323,7 +328,7 @@ def outcome_again(run: PastRun, outcome_key: str, began: float) -> Run | None:
     result = run.result
     artifacts = run.artifacts or {}
     # By size and time, as a run compares the artifacts that it takes from the cache.
-    folders = [Path(uri) for outputs in artifacts.values() for uri in outputs.values()]
+    folders = [run.out / path for outputs in artifacts.values() for path in outputs.values()]
     served = manifest.served(run.versions_folder)
     if (
         outcome_key != json_object.read_or_empty(run.folder / REPEAT).get("key")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import time
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,8 +24,7 @@ from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.components.report.commands import next_commands
 from imgpipe.components.run_record import result as results
 from imgpipe.components.run_record import run_folder
-from imgpipe.components.run_record.metrics import SplitMetrics
-from imgpipe.components.run_record.result import Result, Status
+from imgpipe.components.run_record.result import Result, Status, WithResult
 from imgpipe.components.run_record.run_folder import ARTIFACTS, CONFIG, PAGE, RESULT
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
@@ -62,7 +60,7 @@ class DescribedRun(TypedDict):
 
 
 @dataclass(frozen=True)
-class PastRun:
+class PastRun(WithResult):
     """A run that has started at some time.
 
     Attributes:
@@ -96,25 +94,6 @@ class PastRun:
         """Path of the page; None if none was written."""
         page = self.folder / PAGE
         return page if page.is_file() else None
-
-    @property
-    def status(self) -> Status:
-        """How the run ended, or that it is `working`, was `killed`, or cannot be read."""
-        return self.result["status"]
-
-    @property
-    def verdict(self) -> str:
-        """The sentence that the command prints; "" if the run left none."""
-        return self.result["verdict"]
-
-    @property
-    def metrics(self) -> Mapping[str, SplitMetrics]:
-        """Metrics such as `accuracy` and `per_class`, of what decided and of the test split.
-
-        Their keys are `folds` or `validation`, whichever decided, and `test`. It is empty without a
-        model.
-        """
-        return self.result["metrics"]
 
     @property
     def started(self) -> str:
@@ -186,7 +165,7 @@ class PastRun:
 
     @cached_property
     def artifacts(self) -> dict[str, dict[str, str]] | None:
-        """Folder of each artifact by component and output; None if there is no such record."""
+        """Path of each artifact by component and output; None if there is no such record."""
         try:
             artifacts = json_object.read(self.folder / ARTIFACTS)
             return _ARTIFACTS.validate_python(artifacts, strict=True)
@@ -194,14 +173,10 @@ class PastRun:
             return None
 
     def artifact(self, component: str, output: str) -> str:
-        """Return the folder of an artifact, "" if it was not recorded or no longer exists.
-
-        After the output folder was moved, another project may have taken its former place, so that
-        the output folder comes first.
-        """
-        uri = (self.artifacts or {}).get(component, {}).get(output, "")
-        here = self.out.joinpath(ARTIFACT_ROOT, *Path(uri).parts[-ARTIFACT_PARTS:])
-        return next((str(path) for path in (here, Path(uri)) if uri and path.is_dir()), "")
+        """Return the folder of an artifact, "" if it was not recorded or no longer exists."""
+        path = (self.artifacts or {}).get(component, {}).get(output, "")
+        folder = self.out / path  # which is relative, if it lies in the output folder
+        return str(folder) if path and folder.is_dir() else ""
 
     @property
     def next(self) -> list[Finding]:

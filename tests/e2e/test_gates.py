@@ -65,5 +65,5 @@ def test_decisions_of_a_review_count_and_a_withdrawn_model_ends_with_3(gated: tu
         )
         assert outcome.status == "not_published"
         withdrawn = outcome.result["push"]["withdrawn"]
-        (again,) = (one["command"] for one in outcome.next if one["purpose"] == "publish")
+        (again,) = (one["remedies"][0] for one in outcome.next if one["reason"] == "publish")
         assert again == f"imgpipe rollback {case.out} --to {withdrawn}"

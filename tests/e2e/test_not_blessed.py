@@ -41,7 +41,7 @@ def test_the_run_ends_with_commands_that_look_try_and_publish(refused: tuple[Pat
     assert (outcome.exit_code, outcome.result["gate"]["failed"]) == (3, ["threshold"])
     assert "2 folds from" in outcome.verdict and "is below the threshold 1" in outcome.verdict
     assert outcome.result["push"]["status"] == "refused"
-    named = {one["purpose"]: one["command"] for one in outcome.next}
+    named = {one["reason"]: one["remedies"][0] for one in outcome.next}
     assert named["look"] == f"imgpipe open {out}"
     assert named["try"] == f"imgpipe serve {out} --run newest"
     assert "use" not in named
@@ -121,7 +121,7 @@ def test_without_naming_the_run_both_ways_on_are_named(
     assert done.returncode == 5
     lines = done.stderr.splitlines()
     assert f"  imgpipe serve {out} --run newest" in lines
-    assert f"  {outcome.next[-1]['command']}" in lines
+    assert f"  {outcome.next[-1]['remedies'][0]}" in lines
 
 
 def test_a_run_whose_model_was_removed_says_how_it_is_made_again(
@@ -132,9 +132,6 @@ def test_a_run_whose_model_was_removed_says_how_it_is_made_again(
     shutil.rmtree(copy / "artifacts" / "ImageTrainer")
     shutil.rmtree(copy / "artifacts" / "Predictor")
     folder = copy / "runs" / outcome.folder.name
-    # The artifact at the former place is not the one of a copy.
-    record = folder / "artifacts.json"
-    record.write_text(record.read_text().replace(str(out), str(copy)))
     with pytest.raises(ResourceError, match=rf"was removed .*run\.keep.* --out {copy}"):
         imgpipe.load(folder)
 

@@ -42,8 +42,9 @@ def write_table(folder, images):
 def out(tmp_path):
     """Return an output folder with two runs, of which the newer one has `ROWS` in quarantine."""
     for number, rows in ((1, ROWS[:1]), (2, ROWS)):
-        place = write(tmp_path / f"out/artifacts/ImageFilter/quarantine/{number}", rows)
-        artifacts = {"ImageFilter": {"quarantine": str(place)}}
+        path = f"artifacts/ImageFilter/quarantine/{number}"
+        write(tmp_path / "out" / path, rows)
+        artifacts = {"ImageFilter": {"quarantine": path}}
         leave(tmp_path / "out", f"2026010{number}-000000", version=number, artifacts=artifacts)
     return tmp_path / "out"
 

@@ -57,7 +57,7 @@ def test_artifacts_are_found_in_a_moved_output_folder_and_outside(tmp_path: Path
     recorded = former / "artifacts" / "ImageFilter" / "examples" / "7"
     recorded.mkdir(parents=True)
     artifacts = {
-        "ImageFilter": {"examples": str(recorded)},
+        "ImageFilter": {"examples": "artifacts/ImageFilter/examples/7"},
         "ImageTrainer": {"model": str(kept)},
         "FeatureBank": {"features": "/removed/features/8"},
     }

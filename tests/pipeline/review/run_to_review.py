@@ -111,7 +111,7 @@ def leave(out: Path, source: Path | str, settings: Sequence[str] = ()) -> PastRu
         out,
         "20260101-000000",
         settings=(f"data.source={json.dumps(str(source))}", *settings),
-        artifacts={"ImageFilter": {"quarantine": str(place)}},
+        artifacts={"ImageFilter": {"quarantine": "artifacts/ImageFilter/quarantine/7"}},
     )
     names = ("predicted", "sure", "wrong", "unlike_class", "unlike_all")
     columns = dict(zip(names, map(list, zip(*ANSWERS.values(), strict=True)), strict=True))
