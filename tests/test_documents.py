@@ -108,7 +108,7 @@ def test_the_reference_describes_all_exit_codes_json_fields_and_metrics(site: Pa
     fields = (
         "gate.threshold",
         "search_ended.reason",
-        "files.rejected[].path",
+        "files.warned[].path",
         "metrics.*.accuracy",
     )
     plain = formats.replace("<wbr>", "").replace("&#42;", "*")
