@@ -218,12 +218,15 @@ class Calls:
             finally:
                 if not place.runs:
                     place.end()
+        except StatusError as error:
+            self._refuse(call, error)
+            raise
         except Exception as error:
-            failure = error if isinstance(error, StatusError) else self._shortage(error)
-            if failure is None:
+            shortage = self._shortage(error)
+            if shortage is None:
                 raise
-            self._refuse(call, failure)
-            raise failure from None
+            self._refuse(call, shortage)
+            raise shortage from None
         finally:
             call.is_abandoned = True
 
