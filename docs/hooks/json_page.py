@@ -28,11 +28,17 @@ def json_formats() -> str:
     from imgpipe.pipeline.json_formats import FORMATS
 
     parts = [HEADING]
+    by_kind: dict[Any, str] = {}
     for command, kind in FORMATS.items():
         anchor = command.replace(" ", "-")
         parts.append(f'## <span id="{anchor}"></span>`imgpipe {command}`')
-        parts += _format(kind)
+        first = by_kind.setdefault(kind, command)
+        parts += _format(kind) if first == command else [_same_as(first)]
     return "\n\n".join(parts) + "\n"
+
+
+def _same_as(command: str) -> str:
+    return f"The same object as [`imgpipe {command}`](#{command.replace(' ', '-')}) writes."
 
 
 def _format(kind: Any) -> Iterator[str]:
