@@ -6,7 +6,6 @@ runs the model on these images. The answers of the baseline are stored beside th
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -39,13 +38,6 @@ _log = logging.getLogger(__name__)
 
 _TINY = 1e-30  # keeps divisions finite
 _KEPT = (names.PATH, names.SPLIT, names.IMAGE_HASH, names.LABEL, names.GROUP)
-
-
-class RowAnswer(NamedTuple):
-    """The answer of a model for one image."""
-
-    probabilities: np.ndarray  # of each class of this model, float32 [C]
-    label: bytes = b""  # that is served; b"" where nobody needs it
 
 
 class Predict(beam.DoFn):
@@ -82,7 +74,7 @@ class Predict(beam.DoFn):
     def setup(self) -> None:
         """Load the models on the worker, the baseline only when it is asked."""
         # The output with the names of all classes is omitted; the vocabulary has them already.
-        self._served = kept_model.served(self._directory, (names.LABEL, names.PROBABILITIES))
+        self._served = kept_model.served(self._directory, (names.PROBABILITIES,))
         self._served_baseline: Served | None = None
         self._learned = _learned(self._directory)
         self._baseline_answers = {**_stored(self._answers), **_learned(self._baseline)}
@@ -109,17 +101,13 @@ class Predict(beam.DoFn):
         baseline_answers = answers
         if self._baseline not in ("", self._directory):
             baseline_answers = [
-                RowAnswer(self._in_own_classes(answer.probabilities))
-                for answer in self._answers_of_baseline(hashes, images)
+                self._in_own_classes(answer) for answer in self._answers_of_baseline(hashes, images)
             ]
         progress.advance(len(examples), "images")
         for i, example in enumerate(examples):
-            baseline = None
-            if self._baseline:
-                baseline = baseline_answers[i].probabilities
-            yield _record(example, answers[i], baseline)
+            yield _record(example, answers[i], baseline_answers[i] if self._baseline else None)
 
-    def _answers_of_model(self, hashes: list[bytes], images: list[bytes]) -> list[RowAnswer]:
+    def _answers_of_model(self, hashes: list[bytes], images: list[bytes]) -> list[np.ndarray]:
         """Return the answers of the model, or of networks that have not learned from the images.
 
         A batch is asked as a whole, since the last bits of an answer depend on the number of images
@@ -127,23 +115,21 @@ class Predict(beam.DoFn):
         """
         if all(digest in self._learned for digest in hashes):
             return [self._learned[digest] for digest in hashes]
-        outputs = self._served.run(image_bytes=images)
-        labels = [bytes(label) for label in outputs[names.LABEL]]
-        answers = map(RowAnswer, outputs[names.PROBABILITIES], labels)
+        answers = self._served.run(image_bytes=images)[names.PROBABILITIES]
         return [
             self._learned.get(digest, answer)
             for digest, answer in zip(hashes, answers, strict=True)
         ]
 
-    def _answers_of_baseline(self, hashes: list[bytes], images: list[bytes]) -> list[RowAnswer]:
+    def _answers_of_baseline(self, hashes: list[bytes], images: list[bytes]) -> list[np.ndarray]:
         """Return the answers of the baseline, which is asked only where none is known."""
         missing = [i for i, digest in enumerate(hashes) if digest not in self._baseline_answers]
-        fresh: dict[int, RowAnswer] = {}
+        fresh: dict[int, np.ndarray] = {}
         if missing:
             if self._served_baseline is None:
                 self._served_baseline = Served(self._baseline, outputs=(names.PROBABILITIES,))
             outputs = self._served_baseline.run(image_bytes=[images[i] for i in missing])
-            fresh = dict(zip(missing, map(RowAnswer, outputs[names.PROBABILITIES]), strict=True))
+            fresh = dict(zip(missing, outputs[names.PROBABILITIES], strict=True))
         return [
             fresh[i] if i in fresh else self._baseline_answers[digest]
             for i, digest in enumerate(hashes)
@@ -157,16 +143,15 @@ class Predict(beam.DoFn):
         return rescaled
 
 
-def _learned(directory: str) -> dict[bytes, RowAnswer]:
+def _learned(directory: str) -> dict[bytes, np.ndarray]:
     """Read the answer for each image that a model has learned, by the hash of the image."""
     out_of_fold = OutOfFold.read(directory)
     if out_of_fold is None:
         return {}
-    answers = map(RowAnswer, out_of_fold.probabilities, out_of_fold.predicted.tolist())
-    return dict(zip(out_of_fold.hashes.tolist(), answers, strict=True))
+    return dict(zip(out_of_fold.hashes.tolist(), out_of_fold.probabilities, strict=True))
 
 
-def _stored(uri: str) -> dict[bytes, RowAnswer]:
+def _stored(uri: str) -> dict[bytes, np.ndarray]:
     """Read the answers in the predictions of an earlier run; none if they are damaged."""
     if not uri:
         return {}
@@ -175,7 +160,7 @@ def _stored(uri: str) -> dict[bytes, RowAnswer]:
         for split in PREDICTED_SPLITS:
             for example in records.iterate(uri, split):
                 row = np.array(records.floats(example, names.PROBABILITIES), np.float32)
-                answers[records.raw(example, names.IMAGE_HASH)] = RowAnswer(row)
+                answers[records.raw(example, names.IMAGE_HASH)] = row
     except ResourceError as error:
         _log.warning("the baseline is asked again: %s", error)
         return {}
@@ -184,7 +169,7 @@ def _stored(uri: str) -> dict[bytes, RowAnswer]:
 
 def _record(
     example: tf.train.Example,
-    answer: RowAnswer,
+    answer: np.ndarray,
     baseline: np.ndarray | None,
 ) -> tuple[str, tf.train.Example]:
     """Return the split and the prediction for one image."""
@@ -194,10 +179,7 @@ def _record(
     described = {name: records.first(example, name) for name in DESCRIBED}
     values |= {name: value for name, value in described.items() if value is not None}
     values[names.LABEL_INDEX] = records.integer(example, names.LABEL_INDEX, -1)
-    values |= {
-        names.PROBABILITIES: answer.probabilities.tolist(),
-        names.PREDICTED: answer.label,
-    }
+    values[names.PROBABILITIES] = answer.tolist()
     if baseline is not None:
         values[names.BASELINE_PROBABILITIES] = baseline.tolist()
     return records.text(example, names.SPLIT), records.make(values)

@@ -54,8 +54,6 @@ PROBABILITIES: Final = "probabilities"  # also a layer and an output; float list
 BASELINE_PROBABILITIES: Final = "baseline_probabilities"
 #: float list [C]: probabilities that a head gives for stored features; absent without such a head.
 STORED_PROBABILITIES: Final = "stored_probabilities"
-PREDICTED: Final = "predicted"  # bytes: the served label; it may be UNKNOWN
-UNKNOWN: Final = "unknown"  # the label served where no class is probable enough
 
 TRAIN: Final = "train"
 VALIDATION: Final = "validation"

@@ -82,10 +82,10 @@ def run_fn(fn_args: Any) -> None:
     )
     # The search may have trained a network on other features.
     settings = replace(settings, features=trained.features or settings.features)
-    calibration = _calibrated(trained, settings.unknown_rate)
+    calibration = _calibrated(trained)
     progress.part("the export")
-    chosen = (calibration["temperature"], calibration["unknown_below"])
-    classifier = build_classifier(trained.layers, vocabulary, settings, *chosen)
+    temperature = calibration["temperature"]
+    classifier = build_classifier(trained.layers, vocabulary, settings, temperature)
     distribution = trained.distribution or image_distribution(classifier, *files)
     history: History = {
         **trained.history,
@@ -99,24 +99,23 @@ def run_fn(fn_args: Any) -> None:
     write_parity(classifier, trained, fn_args.train_files, bank_uri, run_dir / PARITY_FILE)
     target = fn_args.serving_model_dir
     warmup_images = list(some_images(fn_args.eval_files, WARMUP_IMAGES).values())
-    export(classifier, target, top_k=TOP_K, warmup_images=warmup_images)
+    export(classifier, target, top_k=TOP_K, warmup_images=warmup_images, distribution=distribution)
     source = config.get("source_hash", "")
     write_digest(classifier, target, top_k=TOP_K, source=source, features=history["features"])
     network_file.save(classifier, settings, target)
     if names.VALIDATION in history["learned"]:
-        OutOfFold.of(trained.answers, vocabulary, calibration).write(target)
+        OutOfFold.of(trained.answers, calibration).write(target)
     if distribution is not None:
         distribution.save(target)
 
 
-def _calibrated(trained: Trained, unknown_rate: float) -> Calibration:
+def _calibrated(trained: Trained) -> Calibration:
     """Calibrate a network on its answers for images that it has not learned from."""
     answers = trained.answers
     answerable = answers.answerable
     return calibrate(
         answers.logits[answerable],
         answers.labels[answerable],
-        unknown_rate,
         "folds" if trained.by_folds else "validation",
         None if answers.groups is None else answers.groups[answerable],
     )

@@ -60,9 +60,10 @@ def answers(classes: Sequence[str], count: int, accuracy: float, seed: int) -> A
         label = i % len(classes)
         guess = label if random.random() < accuracy else (label + 1) % len(classes)
         share = 0.2 / len(classes)
-        of_label = 0.8 + share if guess == label else share
+        sure = 0.8 + share - (0.02 if guess != label and i % 2 else 0)
+        of_label = sure if guess == label else share
         path = f"{classes[label]}/{i}.jpg"
-        rows.append(answer(i, label, guess, 0.8 + share, of_label, path=path))
+        rows.append(answer(i, label, guess, sure, of_label, path=path))
     return table(classes, *rows)
 
 

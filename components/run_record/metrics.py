@@ -133,6 +133,14 @@ class CellImage(NamedImage):
     predicted: Annotated[int, "Index of the predicted class."]
 
 
+class Remaining(TypedDict):
+    """The answers that remain where those of a lower probability are left out as unsure."""
+
+    below: Annotated[float, "Probability below which an answer is unsure."]
+    answered: Annotated[int, "Number of answers that remain."]
+    right: Annotated[int, "Number of these that are right."]
+
+
 class JudgedAnswers(TypedDict):
     """The answers that decide; their figures are in the metrics."""
 
@@ -146,6 +154,9 @@ class JudgedAnswers(TypedDict):
     matrix: Annotated[list[int], "Indices of the classes of the matrix, in ascending order."]
     images: Annotated[list[CellImage], "The first images of each of its cells, the surest first."]
     mistakes: Annotated[list[Mistake], "The most confident mistakes."]
+    remaining: Annotated[
+        list[Remaining], "What remains as more certainty is asked for; first, all answers."
+    ]
 
 
 def metrics(table: AnswerTable) -> SplitMetrics:
@@ -206,7 +217,20 @@ def judged_answers(
         "matrix": matrix,
         "images": _cell_images(table, matrix),
         "mistakes": mistakes(table),
+        "remaining": remaining(table),
     }
+
+
+def remaining(table: AnswerTable) -> list[Remaining]:
+    """Return what remains of the answers for each hundredth of probability that is asked for."""
+    hundredths = np.floor(table.confidence * 100).astype(int)
+    rows: list[Remaining] = []
+    for least in np.unique(hundredths).tolist():
+        kept = hundredths >= least
+        below = least / 100 if rows else 0.0
+        right = int(table.right[kept].sum())
+        rows.append({"below": below, "answered": int(kept.sum()), "right": right})
+    return rows
 
 
 def sample(table: AnswerTable) -> AnswerTable:

@@ -85,9 +85,6 @@ class EvaluatedModel(TypedDict):
     images: Annotated[
         int, "Number of images of the source, including those that could not be evaluated."
     ]
-    answered_unknown: Annotated[
-        int, "Images of a class that the model answers with `unknown` (model.unknown_rate)."
-    ]
     unknown_labels: Annotated[
         dict[str, int],
         "Number of images whose label is not a class of the model, by label; they are not "

@@ -55,8 +55,7 @@ Answering = Callable[[PixelValues], Probabilities]
 def to_onnx(version: Path) -> bytes:
     """Convert a published version to the content of an ONNX file.
 
-    Its metadata hold `classes`, a JSON list of the class names in the order of the probabilities,
-    and `unknown_below` where the model answers "unknown" if no probability reaches this value.
+    Its metadata hold `classes`, a JSON list of the class names in the order of the probabilities.
 
     Raises:
         ResourceError: See `network_file.load`.
@@ -130,10 +129,7 @@ def to_lite(version: Path) -> bytes:
 
 def _facts(classifier: ClassifierNetwork) -> dict[str, object]:
     """Return what a file says of its network beside the graph."""
-    facts: dict[str, object] = {"classes": list(classifier.vocabulary)}
-    if classifier.unknown_below:
-        facts["unknown_below"] = classifier.unknown_below
-    return facts
+    return {"classes": list(classifier.vocabulary)}
 
 
 def _exported(classifier: ClassifierNetwork, kind: str, **options: Any) -> bytes:

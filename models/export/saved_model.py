@@ -7,10 +7,10 @@ takes a second, and the file holds both.
 
 | signature | input | outputs |
 |---|---|---|
-| serving_default | image_bytes string [N] | the five outputs of `answer` |
+| serving_default | image_bytes string [N] | the outputs of `answer` |
 | serving_pixels | pixels uint8 [N, H, W, 3], turned by the caller | the same |
 | serving_examples | examples string [N], tf.Examples with `image_bytes` | the same, label [N, 1] |
-| features | image_bytes string [N] | the same as of serving_default, features float32 [N, D] |
+| features | image_bytes string [N] | features float32 [N, D] |
 | cam | image_bytes string [N] | cam float32 [N, h, w], label, probabilities |
 
 Decoding, resizing and normalising happen inside the graphs, and only core ops are used. A value
@@ -31,10 +31,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from imgpipe.models import names, preprocess
+from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.files.described_files import (
     FEATURE_VECTORS,
     MODEL_DIGEST,
     SERVING_DEFAULT,
+    UNLIKE,
     VOCABULARY,
 )
 from imgpipe.models.names import FEATURES, LOGITS, PROBABILITIES
@@ -129,14 +131,9 @@ CAM: Final = "cam"
 
 
 def signatures(
-    classifier: ClassifierNetwork, top_k: int
+    classifier: ClassifierNetwork, top_k: int, distribution: FeatureDistribution | None
 ) -> dict[str, tf.types.experimental.ConcreteFunction]:
-    """Return all signatures by name. They share one graph of the backbone.
-
-    Args:
-        classifier: The trained network.
-        top_k: Number of classes in the top_k outputs; at most the number of classes is used.
-    """
+    """Return all signatures by name, for the arguments of `answer`. They share one graph."""
     import tensorflow as tf
 
     size = classifier.image_size
@@ -154,15 +151,14 @@ def signatures(
     )
 
     def from_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return answer(classifier, network(decoded(image_bytes)), top_k)
+        return answer(classifier, network(decoded(image_bytes)), top_k, distribution)
 
-    def with_features(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = network(decoded(image_bytes))
-        return {FEATURES: outputs[FEATURES], **answer(classifier, outputs, top_k)}
+    def features(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {FEATURES: network(decoded(image_bytes))[FEATURES]}
 
     def from_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         images = preprocess.resize(rgb_images(pixels), size)
-        return answer(classifier, network(images), top_k)
+        return answer(classifier, network(images), top_k, distribution)
 
     def from_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
         spec = {names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string)}
@@ -180,13 +176,16 @@ def signatures(
         SERVING_DEFAULT: _traced(from_bytes, encoded),
         SERVING_PIXELS: _traced(from_pixels, pixels),
         SERVING_EXAMPLES: _traced(from_examples, examples),
-        FEATURE_VECTORS: _traced(with_features, encoded),
+        FEATURE_VECTORS: _traced(features, encoded),
         CAM: _traced(lambda given: grad_cam(classifier, decoded(given)), encoded),
     }
 
 
 def answer(
-    classifier: ClassifierNetwork, outputs: Mapping[str, tf.Tensor], top_k: int
+    classifier: ClassifierNetwork,
+    outputs: Mapping[str, tf.Tensor],
+    top_k: int,
+    distribution: FeatureDistribution | None = None,
 ) -> dict[str, tf.Tensor]:
     """Return the response to a classification request.
 
@@ -194,11 +193,13 @@ def answer(
         classifier: The trained network.
         outputs: Outputs of `classifier.network` for N images.
         top_k: Number of classes in the top_k outputs, at most the number of classes.
+        distribution: Distribution of the features of the training images; None if it is not known.
 
     Returns:
-        Five outputs by name: label, string [N]; classes, string [N, C], in the order of the
-        vocabulary; probabilities, float32 [N, C]; top_k_classes, string [N, k], and
-        top_k_probabilities, float32 [N, k], highest first.
+        Outputs by name: label, string [N]; classes, string [N, C], in the order of the vocabulary;
+        probabilities, float32 [N, C]; top_k_classes, string [N, k], and top_k_probabilities,
+        float32 [N, k], highest first. With a distribution also unlike, bool [N]: whether an image
+        is unlike all that the model has learned.
     """
     import tensorflow as tf
 
@@ -207,12 +208,16 @@ def answer(
     vocabulary = tf.constant(classifier.vocabulary)
     top = tf.math.top_k(probabilities, k=min(top_k, count))
     rows = tf.shape(probabilities)[0]
+    unlike: dict[str, tf.Tensor] = {}
+    if distribution is not None:
+        unlike[UNLIKE] = distribution.distances(outputs[FEATURES]) > distribution.threshold
     return {
         names.LABEL: _label(classifier, probabilities),
         "classes": tf.ensure_shape(tf.tile(vocabulary[None], [rows, 1]), [None, count]),
         PROBABILITIES: probabilities,
         "top_k_classes": tf.gather(vocabulary, top.indices),
         "top_k_probabilities": top.values,
+        **unlike,
     }
 
 
@@ -260,11 +265,7 @@ def _label(classifier: ClassifierNetwork, probabilities: tf.Tensor) -> tf.Tensor
     """Return the label that is served, string [N]: the first class of the highest probability."""
     import tensorflow as tf
 
-    label = tf.gather(tf.constant(classifier.vocabulary), tf.argmax(probabilities, axis=1))
-    if not classifier.unknown_below:
-        return label
-    unknown = tf.reduce_max(probabilities, axis=1) < classifier.unknown_below
-    return tf.where(unknown, names.UNKNOWN, label)
+    return tf.gather(tf.constant(classifier.vocabulary), tf.argmax(probabilities, axis=1))
 
 
 def _traced(
@@ -288,6 +289,7 @@ def export(
     *,
     top_k: int = 5,
     warmup_images: Sequence[bytes] = (),
+    distribution: FeatureDistribution | None = None,
 ) -> None:
     """Write the SavedModel with every signature, the vocabulary and the warm-up requests.
 
@@ -297,10 +299,11 @@ def export(
         top_k: Number of classes in the top_k outputs; at most the number of classes is used.
         warmup_images: Encoded images that a server classifies before it reports that it is ready.
             They are stored at the model's own size. Without any, a grey image is used.
+        distribution: See `answer`.
     """
     import tensorflow as tf
 
-    graphs = signatures(classifier, top_k)
+    graphs = signatures(classifier, top_k, distribution)
     archive = tf.Module()
     variables = [variable for graph in graphs.values() for variable in graph.graph.variables]
     archive.all_variables = list({id(variable): variable for variable in variables}.values())
@@ -336,7 +339,6 @@ def write_digest(classifier: ClassifierNetwork, directory: str, **facts: Any) ->
         "vocabulary": list(classifier.vocabulary),
         "image_size": classifier.image_size,
         "temperature": classifier.temperature,
-        "unknown_below": classifier.unknown_below,
         "covariance_axes": axes_sha256(axes_in(classifier.network)),
     }
     digest.update(json.dumps({**described, **facts}, sort_keys=True).encode())

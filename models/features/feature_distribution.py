@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from imgpipe.models.arrays import Array, Floats, Integers
 from imgpipe.models.features import folds, rows
 from imgpipe.models.machine.process import one_blas_thread
 from imgpipe.models.names import DISTRIBUTION_FILE
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 #: Largest number of principal components; more do not detect other kinds of images better. See
 #: docs/benchmarks.md, "Constants of the code".
@@ -79,21 +82,24 @@ class FeatureDistribution:
 
     def scores(self, features: Array) -> Floats:
         """Return the distance of each image from the training data, [n], for features [n, D]."""
-        parts = [np.empty(0)]
-        for _, block in rows.blocks(features, _ROWS):
-            block = block[:, : len(self.centre)]  # the first block of features
-            inside, left_out = _divided(unit(block) - self.centre, self.axes)
-            white = inside @ self.whitening
-            # |w - m|² = |w|² + |m|² - 2 w·m needs no array of images by classes by components.
-            squares = _squared_lengths(white)[:, None] + _squared_lengths(self.means)
-            nearest = (squares - 2 * white @ self.means.T).min(axis=1)
-            # Both terms are about the number of components for an image of the training data.
-            parts.append(nearest + white.shape[1] * np.maximum(left_out, 0) / self.rest)
-        return np.concatenate(parts)
+        parts = [self.distances(block).numpy() for _, block in rows.blocks(features, _ROWS)]
+        return np.concatenate([np.empty(0), *parts])
 
-    def is_unlike(self, features: Array) -> Array:
-        """Return whether each image is unlike all training images, [n], for features [n, D]."""
-        return self.scores(features) > self.threshold
+    def distances(self, features: Any) -> tf.Tensor:
+        """Return `scores` as a tensor, also of a graph: the served model has the same measure."""
+        import tensorflow as tf
+
+        block = tf.cast(features[:, : len(self.centre)], tf.float32)  # the first block of features
+        length = tf.sqrt(tf.reduce_sum(block * block, axis=1, keepdims=True))
+        centred = block / tf.maximum(length, _TINY) - self.centre
+        inside = centred @ self.axes
+        left_out = tf.reduce_sum(centred * centred, axis=1) - tf.reduce_sum(inside * inside, axis=1)
+        white = inside @ self.whitening
+        # |w - m|² = |w|² + |m|² - 2 w·m needs no array of images by classes by components.
+        squares = tf.reduce_sum(white * white, axis=1, keepdims=True) + _squared_lengths(self.means)
+        nearest = tf.reduce_min(squares - 2 * white @ self.means.T, axis=1)
+        # Both terms are about the number of components for an image of the training data.
+        return nearest + self.axes.shape[1] * tf.maximum(left_out, 0) / self.rest
 
     def save(self, directory: str) -> None:
         """Write the distribution into the folder of an exported SavedModel."""

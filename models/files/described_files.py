@@ -27,6 +27,8 @@ MANIFEST: Final = "manifest.json"
 SERVING_DEFAULT: Final = "serving_default"
 #: Signature that returns the features of encoded images.
 FEATURE_VECTORS: Final = "features"
+#: Output: whether an image is unlike all that the model has learned, bool [N].
+UNLIKE: Final = "unlike"
 
 
 #: Size and SHA-256 of each file, by its path below the folder.

@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from imgpipe.models import names
 from imgpipe.models.arrays import Flags, Floats, Integers, Names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features.column_table import ColumnTable
@@ -142,36 +140,30 @@ class OutOfFold(ColumnTable):
         hashes: Content hash of each image, bytes [n].
         labels: Label index of each image, int64 [n].
         probabilities: Calibrated probabilities, float32 [n, C].
-        predicted: Label that would be served, which may be `names.UNKNOWN`, bytes [n].
         families: Name of the family of each image, which stays in one fold, bytes [n].
     """
 
     hashes: Names
     labels: Integers
     probabilities: Floats
-    predicted: Names
     families: Names
 
     @classmethod
-    def of(cls, answers: Answers, vocabulary: Sequence[str], calibration: Calibration) -> OutOfFold:
+    def of(cls, answers: Answers, calibration: Calibration) -> OutOfFold:
         """Return calibrated answers.
 
         Args:
             answers: Answers of the networks of all folds, with the hashes of the images and the
                 groups that stay in one fold.
-            vocabulary: Class names in the order of the logits.
             calibration: Calibration of the model that is served.
         """
         probabilities = softmax(answers.logits / calibration["temperature"])
         # What a network could not learn is not predicted by chance either; see `Answers.right`.
         places = np.flatnonzero(~answers.answerable)
         probabilities[places, answers.labels[places]] = 0
-        classes = np.array([name.encode() for name in vocabulary])[probabilities.argmax(axis=1)]
-        unknown = probabilities.max(axis=1) < calibration["unknown_below"]
-        predicted = np.where(unknown, names.UNKNOWN.encode(), classes)
         hashes = np.asarray(answers.hashes)
         families = hashes if answers.groups is None else answers.groups
-        return cls(hashes, answers.labels, probabilities, predicted, families)
+        return cls(hashes, answers.labels, probabilities, families)
 
     def family_of(self) -> dict[bytes, bytes]:
         """Return the family of each image by its content hash."""

@@ -1,8 +1,8 @@
-"""What a probability means: temperature, threshold, and how probably a label is wrong.
+"""What a probability means: temperature, and how probably a label is wrong.
 
 A calibrated classifier that answers with a probability of 0.8 is right in 80 % of these cases. The
-temperature and the threshold are both chosen on the held-out images that have judged the network. A
-temperature is used only if those of other folds lower the loss of these images by more than chance.
+temperature is chosen on the held-out images that have judged the network. It is used only if those
+of other folds lower the loss of these images by more than chance.
 Temperature scaling and the expected calibration error follow Guo et al. 2017; the error uses 15
 bins of equal width over the highest probability.
 
@@ -31,7 +31,6 @@ BINS: Final = 15
 #: temperature. The prior keeps the temperature near 1 when the validation split is small. Without
 #: it, a split on which every answer is right would lead to the lowest temperature of the range.
 LIMITS: Final = (0.25, 10.0)
-_ROUNDING: Final = 1e-5  # relative difference of a probability in another implementation
 _SPREAD: Final = 0.5
 #: Logits that are used in each search step, so that the search takes seconds for thousands of
 #: classes, too; see docs/benchmarks.md, "Constants of the code". Also the number of logits that are
@@ -53,45 +52,30 @@ class Calibration(TypedDict):
     ]
     error_before: Annotated[float, "Expected calibration error without the division."]
     error_after: Annotated[float, "Expected calibration error with the division."]
-    unknown_below: Annotated[
-        float, "Highest probability under which an image is called unknown; 0 for never."
-    ]
-    unknown_share: Annotated[float, "Share of the held-out images that are unknown."]
-    known_accuracy: Annotated[
-        float | None, "Accuracy on the other held-out images; null if there are none."
-    ]
 
 
 def calibrate(
     logits: Floats,
     labels: Integers,
-    unknown_rate: float,
     chosen_on: Literal["validation", "folds"] = "validation",
     groups: Array | None = None,
 ) -> Calibration:
-    """Chooses the temperature and the threshold on held-out images.
+    """Chooses the temperature on held-out images.
 
     Args:
         logits: Logits of the held-out images, float [N, C].
         labels: Their label indices, integers [N], 0..C-1.
-        unknown_rate: Largest share of images whose label may become "unknown", 0..1.
         chosen_on: What the images are, as it is recorded.
         groups: Group of each image, [N]; None if each is a group by itself.
     """
     groups = np.arange(len(labels)) if groups is None else groups
     is_better = _lowers_loss(logits, labels, groups)
     temperature = fit_temperature(logits, labels) if is_better else 1.0
-    top, right = _answers(logits, labels, temperature)
-    below = threshold(top, unknown_rate)
-    is_known = top >= below
     return {
         "chosen_on": chosen_on,
         "temperature": temperature,
         "error_before": confidence_error(*_answers(logits, labels, 1.0)),
-        "error_after": confidence_error(top, right),
-        "unknown_below": below,
-        "unknown_share": float(1 - is_known.mean()),
-        "known_accuracy": float(right[is_known].mean()) if is_known.any() else None,
+        "error_after": confidence_error(*_answers(logits, labels, temperature)),
     }
 
 
@@ -206,14 +190,6 @@ def error_by_chance(top: Floats) -> float:
     above = np.floor(counts * means) + 1
     deviations = 2 * above * (1 - means) * binom.pmf(above, counts, means)
     return float(deviations.sum() / len(top))
-
-
-def threshold(top: Floats, rate: float) -> float:
-    """Return the highest threshold that at most a share (0..1) of the values [N] lie below."""
-    allowed = int(rate * len(top) + 1e-9)  # 0.29 * 100 is 28.999999999999996
-    # `allowed` values lie before this one in ascending order, and equal ones are not below it.
-    # A little lower, because the served model rounds the same probabilities in another way.
-    return float(np.sort(top)[allowed]) * (1 - _ROUNDING) if allowed else 0.0
 
 
 def softmax(logits: Floats) -> Floats:

@@ -43,8 +43,6 @@ class ClassifierNetwork:
         vocabulary: Class names in label order.
         image_size: Side S of the input in pixels.
         temperature: Number by which the logits are divided.
-        unknown_below: An image whose highest probability is below this value is served the label
-            "unknown".
     """
 
     network: keras.Model
@@ -53,7 +51,6 @@ class ClassifierNetwork:
     vocabulary: tuple[str, ...]
     image_size: int
     temperature: float = 1.0
-    unknown_below: float = 0.0
 
     @functools.cached_property
     def feature_maps(self) -> tf.types.experimental.ConcreteFunction:
@@ -252,7 +249,6 @@ def build_classifier(
     vocabulary: Sequence[str],
     settings: ModelSettings,
     temperature: float = 1.0,
-    unknown_below: float = 0.0,
 ) -> ClassifierNetwork:
     """Build the whole network with the weights of a part that was trained alone.
 
@@ -262,7 +258,6 @@ def build_classifier(
         vocabulary: Class names in label order.
         settings: Settings that name the backbone, its weights and the image size.
         temperature: See `ClassifierNetwork`.
-        unknown_below: See `ClassifierNetwork`.
     """
     import keras
 
@@ -287,7 +282,6 @@ def build_classifier(
         names,
         int(pixels.shape[1]),
         temperature,
-        unknown_below,
     )
 
 

@@ -43,7 +43,6 @@ class StoredNetwork(TypedDict, total=False):
     built_by: str  # name of the backbone, or of the function that replaces it
     vocabulary: list[str]
     temperature: float
-    unknown_below: float
     maps: list[str]  # layers at which trunk and tail are divided
     arrays: list[list[str]]  # SHA-256 of each array of each layer; "" of one that is not served
     network: object  # the configuration of the network; or instead of it:
@@ -60,7 +59,6 @@ def save(classifier: ClassifierNetwork, settings: ModelSettings, directory: str)
         "built_by": settings.network,
         "vocabulary": list(classifier.vocabulary),
         "temperature": classifier.temperature,
-        "unknown_below": classifier.unknown_below,
         "maps": [output._keras_history.operation.name for output in classifier.trunk.outputs],
         "arrays": [[_sha256(array) for array in layer.get_weights()] for layer in network.layers],
     }
@@ -111,7 +109,6 @@ def load(version: Path) -> ClassifierNetwork:
             tuple(content["vocabulary"]),
             int(network.input.shape[1]),
             float(content["temperature"]),
-            float(content["unknown_below"]),
         )
     except Exception as error:  # Keras raises errors of many kinds for a configuration
         own = f", which {content['built_by']} built" if ":" in str(content["built_by"]) else ""

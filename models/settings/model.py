@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from imgpipe.models.backbones import Backbone
 from imgpipe.models.backbones.registry import architecture
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.names import SERVED_NAME, UNKNOWN
+from imgpipe.models.names import SERVED_NAME
 from imgpipe.models.settings import network
 from imgpipe.models.settings.course import EpochSettings, FineTune, StageSettings, ViewSpec
 from imgpipe.models.settings.network import NetworkSettings, TrainSettings
@@ -168,16 +168,11 @@ class ModelSettings(EpochSettings, TrainSettings, NetworkSettings):
             vocabulary: Class names in sorted order.
 
         Raises:
-            ConfigError: The names are not distinct, a head with one unit has not exactly two
-                classes, or a class has the name that is served for unknown images.
+            ConfigError: The names are not distinct, or a head with one unit has not exactly two
+                classes.
         """
         checked = check_vocabulary(vocabulary)
         self.one_unit(len(checked))
-        if self.unknown_rate and UNKNOWN in checked:
-            raise ConfigError(
-                f"model.unknown_rate: a class is called {UNKNOWN!r} already. Rename its "
-                "folder, or set the rate to 0"
-            )
         return checked
 
     def one_unit(self, classes: int) -> bool:

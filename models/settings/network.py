@@ -88,11 +88,6 @@ class NetworkSettings:
         "average). auto: folds choose where a head is solved on trained weights and "
         "course.fine_tune.mode is not on; otherwise average, or class_token if there is one.",
     )
-    unknown_rate: Annotated[float, Field(ge=0, le=0.5)] = Field(
-        default=0.0,
-        description="Maximum share of the images for the temperature whose label may become "
-        '"unknown". 0: none.',
-    )
 
     @property
     def network(self) -> str:

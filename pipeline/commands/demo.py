@@ -139,6 +139,6 @@ def _ask(console: Console, config: Config) -> None:
         finally:
             server.stop(grace=1.0)
     more = (f"version {answer.version}", f"{milliseconds:.0f} ms")
-    words = answer_words(answer.label, answer.probability, answer.top, *more)
+    words = answer_words(answer.top, *more)
     said = Sentence((f"classified a new image of {label} over gRPC: ", *words))
     print_blocks(console, [Sentence(""), said, Sentence("")])

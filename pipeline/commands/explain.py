@@ -177,7 +177,7 @@ def _explain(path: Path, data: bytes, drawing: _Drawing, folder: Path) -> Sequen
     # After all are drawn, so that an image has all of its drawings or none.
     for file, content in drawings.items():
         output_files.write(folder / file, content)
-    words = answer_words(label, top[0][1] if label == top[0][0] else None, top)
+    words = answer_words(top)
     return [Sentence((f"{path}  ", *words)), Listed([str(folder / file) for file in drawings])]
 
 

@@ -87,15 +87,6 @@ def _blocks(kind: str, described: Written) -> Iterator[ResultBlock]:
     if described["labels"]:
         rows.append(("labels", described["labels"]))
     rows.append(("classes", ", ".join(described["classes"][:20])))
-    if described["unknown_below"] and parity is not None:
-        rows.append(
-            (
-                "note",
-                "the model answers unknown where no probability reaches "
-                f"{described['unknown_below']:g} (model.unknown_rate), and this file only gives "
-                "probabilities: compare the highest with this number",
-            )
-        )
     yield Figures(rows)
 
 

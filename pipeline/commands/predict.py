@@ -32,7 +32,7 @@ _SERVER = "localhost:8500"
 _EXAMPLES = """Examples:\n
   imgpipe predict --model imgpipe-out photo.jpg\n
   imgpipe predict --model imgpipe-out --version 2 photos/ --json -\n
-  imgpipe predict --model imgpipe-out photos/ --csv labels.csv\n
+  imgpipe predict --model imgpipe-out photos/ --csv labels.csv --unsure-below 0.8\n
   imgpipe predict --model imgpipe-out --run newest photo.jpg\n
   imgpipe predict --server localhost:8500 photo.jpg
 """
@@ -42,6 +42,16 @@ _LeastCertainFirstOption = Annotated[
     bool,
     typer.Option(
         "--least-certain-first", help="Sort the images by the probability of their label."
+    ),
+]
+_UnsureBelowOption = Annotated[
+    float,
+    typer.Option(
+        "--unsure-below",
+        min=0,
+        max=1,
+        help="Mark answers of a lower probability as unsure. The report of a run says how many "
+        "answers remain, and how many of them are right.",
     ),
 ]
 _CsvOption = Annotated[
@@ -81,6 +91,7 @@ def predict(
     ] = None,
     run: options.RunOption = None,
     top: Annotated[int, typer.Option(help="Number of labels shown for each image.")] = 5,
+    unsure_below: _UnsureBelowOption = 0.0,
     timeout: Annotated[float, typer.Option(help="Seconds for each request to a server.")] = 30.0,
     least_certain_first: _LeastCertainFirstOption = False,
     json_file: options.JsonOption = None,
@@ -103,7 +114,7 @@ def predict(
             _without_decoders(classifier) as console,
             _progress(console, files, done) as progress,
         ):
-            classifier.classify_each(files, progress=progress, top=top)
+            classifier.classify_each(files, progress=progress, top=top, unsure_below=unsure_below)
     except ServingError as error:
         failure = error
     # What was answered before an error is printed too.
@@ -235,14 +246,16 @@ def _hand_over(answers: Sequence[ImageAnswer], json_file: str | None, csv_file: 
 def _labels(answers: Sequence[ImageAnswer]) -> Figures:
     """Return the label of each image that was classified, with the probabilities of others."""
     from imgpipe.components.report.blocks import Figures, Span
-    from imgpipe.pipeline.published.predicted_images import UNLIKE, answer_words
+    from imgpipe.pipeline.published.predicted_images import UNLIKE, UNSURE, answer_words
 
     rows: list[NamedText] = []
     for answer in answers:
         if answer.error:
             continue
         version = [f"version {answer.version}"] if answer.version else []
-        words = answer_words(answer.label, answer.probability, answer.top, *version)
+        words = answer_words(answer.top, *version)
+        if answer.unsure:
+            words = [Span(UNSURE, "warn"), "  ", *words]
         rows.append((answer.image, [*words, Span(f"  {UNLIKE}" if answer.unlike else "", "warn")]))
     return Figures(rows)
 
@@ -251,8 +264,10 @@ def _counts(answers: Sequence[ImageAnswer]) -> Iterator[ResultBlock]:
     """Yield how many of several images have which label, the most frequent one first."""
     from imgpipe.components.common.formatting import plural
     from imgpipe.components.report.blocks import Sentence
+    from imgpipe.pipeline.published.predicted_images import UNSURE
 
-    counts = Counter(answer.label for answer in answers if not answer.error)
+    classified = [answer for answer in answers if not answer.error]
+    counts = Counter(UNSURE if answer.unsure else answer.label for answer in classified)
     if len(answers) > 1 and counts:
         by_count = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         labels = ", ".join(f"{label} {count:,}" for label, count in by_count)

@@ -88,11 +88,8 @@ def serve(
         from imgpipe.pipeline.output import lookup
 
         settings = _with_model(settings, lookup.model(out or _DEFAULT_OUT, run), examples)
-    from imgpipe.models.features import feature_distribution
     from imgpipe.serving.server import model_server
 
-    if settings.shows_page:
-        settings = replace(settings, read_distribution=feature_distribution.load)
     with _opened(json_file) as write:
         model_server.run(settings, write)
 

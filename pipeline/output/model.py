@@ -109,12 +109,6 @@ class Model:
         )
 
     @property
-    def unknown_below(self) -> float:
-        """Probability below which the model answers "unknown" instead of a class; 0 for never."""
-        share = json_object.read_or_empty(self.folder / MODEL_DIGEST).get("unknown_below")
-        return float(share) if isinstance(share, int | float) else 0.0
-
-    @property
     def run(self) -> PastRun | None:
         """The run that made the model; None if it cannot be found."""
         if self._trained_by is not None or self.version is None:

@@ -70,7 +70,6 @@ def summarise(
         "model": str(model.folder),
         "version": model.version,
         "images": len(answers) + len(excluded.undecodable) + excluded.unknown_labels.total(),
-        "answered_unknown": int((answers.confidence < model.unknown_below).sum()),
         "unknown_labels": dict(sorted(excluded.unknown_labels.items())),
         "seen": None if splits is None else _count_seen(answers, splits),
     }
@@ -149,13 +148,6 @@ def _findings(
     if model.notice:
         yield make_finding("not_published", model.notice.rstrip("."))
     yield from not_evaluated
-    if evaluated["answered_unknown"]:
-        images = plural(evaluated["answered_unknown"], "image is", "images are")
-        yield make_finding(
-            "unknown",
-            f"{images} answered unknown (model.unknown_rate). As in a run, the most probable class "
-            "is judged",
-        )
     yield from _about_seen(evaluated["seen"], measured["unseen"])
     yield from _about_classes(measured["per_class"])
 

@@ -90,7 +90,6 @@ class Written(TypedDict):
     model: str  # folder of the version
     version: int | None
     classes: list[str]
-    unknown_below: float | None  # see `ClassifierNetwork`
     parity: Parity | None  # None for a SavedModel, which is a copy
 
 
@@ -181,7 +180,6 @@ def write(
         "model": str(model.folder),
         "version": model.version,
         "classes": list(model.vocabulary),
-        "unknown_below": model.unknown_below or None,
         "parity": parity,
     }
 

@@ -19,7 +19,7 @@ from imgpipe.components.common.image_file.content import for_the_model
 from imgpipe.components.common.image_file.header import converted_formats, probe
 from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.files.described_files import FEATURE_VECTORS, SERVING_DEFAULT
+from imgpipe.models.files.described_files import SERVING_DEFAULT, UNLIKE
 from imgpipe.models.machine.process import quick_imports
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.output import lookup
@@ -28,7 +28,6 @@ from imgpipe.serving import decoder_lines
 from imgpipe.serving.client import InvalidArgument, Prediction, ServingError
 from imgpipe.serving.client.classifier import Classifier, ClassifyQuestion
 from imgpipe.serving.client.images import Image, files_of, name_of
-from imgpipe.serving.client.messages import UNLIKE
 from imgpipe.serving.look import PIXEL_LIMIT, Look, in_words, too_many_pixels
 from imgpipe.serving.served import Served
 from imgpipe.serving.server import limits, status
@@ -124,16 +123,10 @@ class LoadedModel(Classifier):
         with consoles.quiet():
             with quick_imports():
                 import tensorflow  # noqa: F401  # the session below needs it
-            from imgpipe.models.features import feature_distribution
             from imgpipe.serving.server.runtime import Runtime
 
             self._runtime = Runtime(self.folder)
-            self._learned = feature_distribution.load(str(self.folder))
-        # The signature with the features answers, too, so that an image passes the network once.
-        with_features = self._runtime.signatures.get(FEATURE_VECTORS)
-        answers = with_features is not None and names.LABEL in with_features.outputs
-        signature = FEATURE_VECTORS if self._learned and answers else SERVING_DEFAULT
-        self._served = Served(str(self.folder), signature, runtime=self._runtime)
+        self._served = Served(str(self.folder), runtime=self._runtime)
         self._closed = False
 
     @property
@@ -154,14 +147,16 @@ class LoadedModel(Classifier):
     @property
     def tells_unlike(self) -> bool:
         """Whether an answer says that an image is unlike all that the model has learned."""
-        return self._learned is not None
+        return UNLIKE in self._runtime.signatures[SERVING_DEFAULT].outputs
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names, in the order of the probabilities."""
         return self._model.vocabulary
 
-    def predict(self, images: Image | Sequence[Image], *, top: int = 5) -> list[ImageAnswer]:
+    def predict(
+        self, images: Image | Sequence[Image], *, top: int = 5, unsure_below: float = 0.0
+    ) -> list[ImageAnswer]:
         """Classify images; one that cannot be classified has an answer that says why.
 
         Args:
@@ -169,6 +164,7 @@ class LoadedModel(Classifier):
                 files below them, encoded bytes, Pillow images, or arrays of pixels, uint8
                 [height, width, 3] or [height, width].
             top: Number of labels to return for each image.
+            unsure_below: Probability, 0..1, below which an answer is marked as unsure.
 
         Returns:
             One answer for each image, with `image`, `label`, `probability`, `top` and `error`.
@@ -186,7 +182,7 @@ class LoadedModel(Classifier):
             is_single = isinstance(images, texts) or not isinstance(images, Sequence)
         given: Any = [images] if is_single else images
         several = [file for image in given for file in _files_of(image)]
-        answers = self.classify_each(several, top=top)
+        answers = self.classify_each(several, top=top, unsure_below=unsure_below)
         named = enumerate(zip(several, answers, strict=True))
         return [ImageAnswer.of(name_of(image, index), answer) for index, (image, answer) in named]
 
@@ -196,9 +192,6 @@ class LoadedModel(Classifier):
             raise ServingError(f"The model in {self.folder} is closed. Load it again")
         with decoder_lines.dropped():
             outputs, _ = ask(self._served, images)
-        features = outputs.pop(FEATURE_VECTORS, None)
-        if self._learned is not None and features is not None:
-            outputs[UNLIKE] = self._learned.is_unlike(features)
         # As in the answers of a server, 0 stands for a model without a number.
         return Prediction(outputs, str(self.folder), self.version or 0, SERVING_DEFAULT)
 

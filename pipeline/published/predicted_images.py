@@ -20,6 +20,8 @@ from imgpipe.serving.client.classifier import Answer
 _COLUMNS = ("file", "label", "probability", "version", "note", "error")
 #: What is said of an image about which the model knows nothing, as on the web page.
 UNLIKE = "unlike all that the model has learned"
+#: What is said of an answer that is less probable than was asked for.
+UNSURE = "unsure"
 _FORMULA = tuple("=+-@")  # a cell that begins so would be run by a spreadsheet
 
 
@@ -36,10 +38,9 @@ class ImageAnswer(Classification):
     def of(cls, image: str, answer: Answer) -> ImageAnswer:
         """Return the answer for an image of this name."""
         if isinstance(answer, Classification):
-            values = (answer.label, answer.probability, answer.top, answer.version, answer.unlike)
-            return cls(*values, image)
+            return cls(**vars(answer), image=image)
         why = str(answer).split("\n", 1)[0].strip()  # without the trace of TensorFlow's graph
-        return cls("", None, (), 0, None, without_secrets(image), why)
+        return cls("", 0.0, (), 0, None, False, without_secrets(image), why)
 
 
 class LabelProbability(TypedDict):
@@ -55,15 +56,14 @@ class PredictedImage(TypedDict):
     schema: SchemaNumber
     image: Annotated[str, "Path of the image."]
     label: Annotated[str, "The predicted class."]
-    probability: Annotated[
-        float | None, "Probability of the label; null where it is no class, as `unknown`."
-    ]
+    probability: Annotated[float, "Probability of the label."]
     top: Annotated[list[LabelProbability], "The most probable classes."]
     unlike: Annotated[
         bool | None,
         "Whether the image is unlike all that the model has learned, so that the answer is not to "
-        "be relied on; null where that is not known, as from a server.",
+        "be relied on; null if the model cannot tell that.",
     ]
+    unsure: Annotated[bool, "Whether the probability is below the one of --unsure-below."]
     version: Annotated[
         int | None,
         "Version of the model that answered; null for a model that is not named by a number.",
@@ -78,21 +78,15 @@ class RefusedImage(TypedDict):
     error: Annotated[str, "Why the image was refused."]
 
 
-def answer_words(
-    label: str, probability: float | None, top: Sequence[tuple[str, float]], *more: str
-) -> list[Inline]:
-    """Return an answer in words: the label, other classes, and what else is said of it.
-
-    Args:
-        label: The label; `unknown` is no class.
-        probability: Probability of the label; None where it is no class.
-        top: The most probable classes, of which the first is the label if that is a class.
-        *more: What is said behind the classes, such as the version.
-    """
-    is_class = probability is not None
-    of_label = f" {probability:.3f}  " if is_class else "  "
-    others = [f"{name} {share:.3f}" for name, share in top[is_class:]]
-    return [Span(label, "strong"), of_label, Span(", ".join([*others, *more]), "muted")]
+def answer_words(top: Sequence[tuple[str, float]], *more: str) -> list[Inline]:
+    """Return the most probable classes of an answer in words, and what else is said of it."""
+    [(label, probability), *rest] = top
+    others = [f"{name} {share:.3f}" for name, share in rest]
+    return [
+        Span(label, "strong"),
+        f" {probability:.3f}  ",
+        Span(", ".join([*others, *more]), "muted"),
+    ]
 
 
 def describe(answer: ImageAnswer) -> PredictedImage | RefusedImage:
@@ -106,6 +100,7 @@ def describe(answer: ImageAnswer) -> PredictedImage | RefusedImage:
         "probability": answer.probability,
         "top": [{"label": name, "probability": share} for name, share in answer.top],
         "unlike": answer.unlike,
+        "unsure": answer.unsure,
         "version": answer.version or None,
     }
 
@@ -120,9 +115,8 @@ def table(answers: Sequence[ImageAnswer]) -> str:
             cells = [answer.image, "", "", "", "", answer.error]
         else:
             version = str(answer.version or "")
-            of_label = "" if answer.probability is None else f"{answer.probability:.6f}"
-            note = UNLIKE if answer.unlike else ""
-            cells = [answer.image, answer.label, of_label, version, note, ""]
+            note = "; ".join([UNSURE] * answer.unsure + [UNLIKE] * bool(answer.unlike))
+            cells = [answer.image, answer.label, f"{answer.probability:.6f}", version, note, ""]
         shown = map(printable, cells)
         writer.writerow([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in shown])
     return text.getvalue()

@@ -75,12 +75,13 @@ def load(version: manifest.PublishedVersion) -> Reference:
     limits = drift.with_comparators(data_gate.read_schema(str(beside / "schema")))
     confidence = limits.feature.add(name=CONFIDENCE, type=schema_pb2.FLOAT)
     confidence.drift_comparator.jensen_shannon_divergence.threshold = _CONFIDENCE_LIMIT
-    answers = list(records.iterate(str(beside / ANSWERS_FOLDER), names.VALIDATION))
+    stored = records.iterate(str(beside / ANSWERS_FOLDER), names.VALIDATION)
+    answers = [records.floats(answer, names.PROBABILITIES) for answer in stored]
     return Reference(
         limits,
         statistics,
-        [records.text(answer, names.PREDICTED) for answer in answers],
-        np.array([max(records.floats(answer, names.PROBABILITIES)) for answer in answers]),
+        [version.vocabulary[int(np.argmax(answer))] for answer in answers],
+        np.array([max(answer) for answer in answers]),
         feature_distribution.load(str(version.path)),
     )
 

@@ -128,8 +128,7 @@ def read(
 
 def _answers_with(answer: LoggedAnswer, vocabulary: Set[str]) -> bool:
     """Whether an answer is of a model with these classes."""
-    is_known = answer.label in vocabulary or answer.label == names.UNKNOWN
-    return is_known and answer.classes == len(vocabulary)
+    return answer.label in vocabulary and answer.classes == len(vocabulary)
 
 
 def _refusal(

@@ -40,10 +40,19 @@ class ClassifyQuestion:
     """How images are classified; see `Classifier.classify_each`."""
 
     top: int
+    unsure_below: float
     signature_name: str
     input_name: str
     timeout: float | None
     strict: bool
+
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise InvalidArgument(f"top must be 1 or more. Received: {self.top!r}.")
+        if not 0 <= self.unsure_below <= 1:
+            raise InvalidArgument(
+                f"unsure_below must be from 0 to 1. Received: {self.unsure_below!r}."
+            )
 
     def load(self, index: int, image: Image) -> _Loaded | InvalidArgument:
         """Read one image; return its InvalidArgument, or raise it if `strict` is set."""
@@ -96,6 +105,7 @@ class Classifier(ABC):
         images: Sequence[Image],
         *,
         top: int = 5,
+        unsure_below: float = 0.0,
         signature_name: str = "",
         input_name: str = "image_bytes",
         timeout: float | None = None,
@@ -108,6 +118,8 @@ class Classifier(ABC):
         Args:
             images: See `classify`.
             top: Number of labels to return for each image.
+            unsure_below: Probability, 0..1, below which an answer is marked as unsure. The report
+                of a run says how many answers remain, and how many of them are right.
             signature_name: Name of a signature with an input of encoded images and the outputs
                 `classes` and `probabilities`; empty for `serving_default`.
             input_name: Name of that input.
@@ -124,10 +136,9 @@ class Classifier(ABC):
         Raises:
             ServingError: A call failed for a reason that is not one image.
         """
-        for name, number in (("top", top), ("at_once", at_once)):
-            if number < 1:
-                raise InvalidArgument(f"{name} must be 1 or more. Received: {number!r}.")
-        question = ClassifyQuestion(top, signature_name, input_name, timeout, strict)
+        if at_once < 1:
+            raise InvalidArgument(f"at_once must be 1 or more. Received: {at_once!r}.")
+        question = ClassifyQuestion(top, unsure_below, signature_name, input_name, timeout, strict)
 
         def ask(chunk: tuple[int, list[Image]]) -> list[Answer]:
             answers = self._ask_chunk(*chunk, question)
@@ -181,7 +192,7 @@ class Classifier(ABC):
                 raise
             return [InvalidArgument(f"{loaded[0].name} is too large for the server: {error}")]
         else:
-            return list(classifications(answer, len(loaded), question.top))
+            return list(classifications(answer, len(loaded), question.top, question.unsure_below))
         # Outside of `except`, so that no error of a part carries that of the whole as its context.
         half = len(loaded) // 2
         first = self._ask(loaded[:half], question, whole=False)

@@ -25,7 +25,6 @@ from imgpipe.serving.client.errors import (
 from imgpipe.serving.client.messages import KnownClasses, Prediction, VersionStatus
 from imgpipe.serving.look import in_words
 
-_WITHOUT_CLASSES = ("label", "probabilities")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0  # while waiting for a model
 _LONGEST_TIMEOUT_S = 365 * 24 * 3600.0
 """A longer timeout, such as `math.inf`, means this one. From about 200 years on, gRPC's deadline
@@ -155,7 +154,7 @@ class Client(Classifier):
         signature = question.signature_name
         classes = self._classes.get(signature)
         if classes is not None:
-            answer = self.predict(inputs, signature, _WITHOUT_CLASSES, question.timeout)
+            answer = self.predict(inputs, signature, classes.others, question.timeout)
             if answer.version == classes.version:
                 return classes.added_to(answer)
         answer = self.predict(inputs, signature, (), question.timeout)

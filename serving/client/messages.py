@@ -16,8 +16,9 @@ from imgpipe.serving import tensors
 from imgpipe.serving.client import channel
 from imgpipe.serving.client.errors import InvalidArgument, ServingError
 
-UNLIKE = "unlike"
-"""Output of a model in this process: whether each image is unlike all that it has learned."""
+PROBABILITIES, UNLIKE = "probabilities", "unlike"
+"""Outputs that are read beside the classes. A model that learned from enough images has the second
+one: whether each image is unlike all that it has learned."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +26,17 @@ class Classification:
     """Classification of one image."""
 
     label: str
-    """The most probable class, or what the model says instead of one, as "unknown"."""
-    probability: float | None
-    """Probability of the label; None where it is no class, as "unknown"."""
+    """The most probable class."""
+    probability: float
+    """Probability of the label."""
     top: tuple[tuple[str, float], ...]
     """Pairs of label and probability, most probable first."""
     version: int
     """Version of the model that answered."""
     unlike: bool | None
-    """Whether the image is unlike all that the model has learned; None if that is not known, as
-    from a server."""
+    """Whether the image is unlike all that the model has learned; None if it cannot tell that."""
+    unsure: bool
+    """Whether the probability is below the one that was asked for with `unsure_below`."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class KnownClasses:
     version: int
     names: np.ndarray
     """String [C]."""
+    others: tuple[str, ...]
+    """The other outputs that are read."""
 
     @classmethod
     def of(cls, answer: Prediction) -> KnownClasses | None:
@@ -65,11 +69,14 @@ class KnownClasses:
         classes = answer.outputs.get("classes")
         if "top_k_classes" not in answer.outputs or "label" not in answer.outputs:
             return None
-        return None if classes is None or classes.ndim != 2 else cls(answer.version, classes[0])
+        if classes is None or classes.ndim != 2:
+            return None
+        others = tuple(name for name in (PROBABILITIES, UNLIKE) if name in answer.outputs)
+        return cls(answer.version, classes[0], others)
 
     def added_to(self, answer: Prediction) -> Prediction:
         """Return an answer of the same version with the output `classes`."""
-        shape = answer.outputs["probabilities"].shape
+        shape = answer.outputs[PROBABILITIES].shape
         return replace(
             answer,
             outputs={**answer.outputs, "classes": np.broadcast_to(self.names, shape)},
@@ -127,13 +134,16 @@ def prediction(response: Any) -> Prediction:
     return Prediction(outputs, spec.name, spec.version.value, spec.signature_name)
 
 
-def classifications(answer: Prediction, count: int, top: int) -> list[Classification]:
+def classifications(
+    answer: Prediction, count: int, top: int, unsure_below: float
+) -> list[Classification]:
     """Convert the outputs `classes` and `probabilities`, [count, classes], to one result an image.
 
-    Each has at most `top` labels. Raises InvalidArgument if there are others.
+    Each has at most `top` labels, and is unsure where none is as probable as `unsure_below`. Raises
+    InvalidArgument if there are others.
     """
     classes = answer.outputs.get("classes")
-    probabilities = answer.outputs.get("probabilities")
+    probabilities = answer.outputs.get(PROBABILITIES)
     expected = "classes and probabilities, both of shape [images, classes]"
     if classes is None or probabilities is None:
         raise InvalidArgument(
@@ -145,22 +155,17 @@ def classifications(answer: Prediction, count: int, top: int) -> list[Classifica
             f"Model {answer.model!r} answered {count} images with classes {list(classes.shape)} "
             f"and probabilities {list(probabilities.shape)}; expected {expected}."
         )
-    labels = answer.outputs.get("label")
     unlike = answer.outputs.get(UNLIKE)
     classified = []
     for number, (names, scores) in enumerate(zip(classes, probabilities)):
         order = np.argsort(-scores, kind="stable")[:top]
         pairs = tuple((_text(names[i]), float(scores[i])) for i in order)
-        label: str = pairs[0][0]
-        probability: float | None = pairs[0][1]
-        if labels is not None and labels.shape == (count,):
-            served_label = labels[number]
-            # Other models may answer with the number of the class.
-            if isinstance(served_label, (str, bytes)) and not (names == served_label).any():
-                label = _text(served_label)
-                probability = None  # no class, as "unknown"
+        label, probability = pairs[0]
         is_unlike = None if unlike is None else bool(unlike[number])
-        classified.append(Classification(label, probability, pairs, answer.version, is_unlike))
+        unsure = probability < unsure_below
+        classified.append(
+            Classification(label, probability, pairs, answer.version, is_unlike, unsure)
+        )
     return classified
 
 

@@ -167,10 +167,9 @@ class ModelServer:
         api = RestApi(self.model, self.calls, self._log, metrics, self._is_ready, settings)
         if not settings.web_page:
             return api.app()
-        read = settings.read_distribution
-        service = pages.Knowledge(read, self.model, self.calls, api.bodies)
+        service = pages.Knowledge(self.model, self.calls, api.bodies)
         page = pages.routes(notice=settings.notice, examples=settings.examples)
-        return api.app([*page, Route(pages.PATH, service.answer, methods=["GET", "POST"])])
+        return api.app([*page, Route(pages.PATH, service.answer)])
 
     @property
     def rest_target(self) -> str:

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import pattern_in
 from imgpipe.serving.look import PIXEL_LIMIT
 
 if TYPE_CHECKING:
-    import numpy as np
+    pass
 
 
 ELSEWHERE = (
@@ -28,15 +27,6 @@ ELSEWHERE = (
 )
 
 
-class Distribution(Protocol):
-    """The distribution of the features of a version's training images."""
-
-    def is_unlike(self, features: np.ndarray) -> np.ndarray:
-        """Return whether each image is unlike all training images, [n], for features [n, D]."""
-
-
-ReadDistribution: TypeAlias = Callable[[str], Distribution | None]
-"""Reads the distribution of a version from its folder; None if it has none."""
 DEFAULT_MAX_BODY_BYTES = 64 << 20
 """Largest size of a request, four times what our client sends at once. TensorFlow Serving has no
 limit below gRPC's limit of 2 GiB: a request of 0.6 MB made it allocate 1.45 GiB."""
@@ -122,9 +112,6 @@ class Settings:
     """Sentence in the head of the page, such as why the model was not blessed; "" for none."""
     examples: tuple[bytes, ...] = ()
     """JPEG files that everybody at the page can see and try."""
-    read_distribution: ReadDistribution | None = None
-    """Reads the distribution of the training images from the folder of a version, by which the page
-    says that an image is unlike all that the model has learned; None if the page does not."""
     max_bytes_in_flight: int = 1 << 30
     """Largest size of all requests together that arrive, wait or run, over both protocols: 16 of
     the largest. A request that finds no room waits, and its bytes stay with its client."""

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from imgpipe.models.features import feature_distribution
 from imgpipe.pipeline.demo import draw_hand
 from imgpipe.serving.server.server import ModelServer
 from tests import browser, python_program
@@ -84,7 +83,7 @@ def test_the_picture_of_the_web_page_is_what_the_page_shows(
 ) -> None:
     hand = tmp_path / "hand.jpg"
     draw_hand("paper", 987_654, 400).save(hand)
-    settings = quick(rest_api_port=-1, web_page=True, read_distribution=feature_distribution.load)
+    settings = quick(rest_api_port=-1, web_page=True)
     with ModelServer("imgpipe", demo[0] / "run" / "model", settings) as server:
         server.wait_until_available(300)
         with browser.chromium(tmp_path) as page:

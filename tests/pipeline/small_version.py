@@ -1,14 +1,18 @@
 """Pushes a version of a small network without a run."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 CLASSES = ("paper", "rock")
 
 
-def push(out: Path, seed: int = 1, unknown_below: float = 0.0, learned: bool = False) -> Path:
+def push(out: Path, seed: int = 1, learned: bool = False, near: Sequence[bytes] = ()) -> Path:
     """Push a network with random weights as the next version into an output folder.
 
-    `learned` says whether the version has answers of folds, as if it had learned from validation.
+    `learned` says whether the version has answers of folds, as if it had learned from validation;
+    images that do not look like those in `near` are unlike all that it has learned.
     """
     import keras
 
@@ -21,9 +25,10 @@ def push(out: Path, seed: int = 1, unknown_below: float = 0.0, learned: bool = F
 
     keras.utils.set_random_seed(seed)
     settings = ModelSettings(backbone="conv_4_8", weights="none", image_size=24)
-    classifier = build_classifier(None, list(CLASSES), settings, unknown_below=unknown_below)
+    classifier = build_classifier(None, list(CLASSES), settings)
     made = out / f"made-{seed}"
-    export(classifier, str(made))
+    distribution = _around(classifier, near) if near else None
+    export(classifier, str(made), distribution=distribution)
     network_file.save(classifier, settings, str(made))
     write_digest(classifier, str(made), top_k=2)
     if learned:
@@ -31,3 +36,16 @@ def push(out: Path, seed: int = 1, unknown_below: float = 0.0, learned: bool = F
     published = versions.publish(out / "model", {"": made}, {"vocabulary": list(CLASSES)})
     assert published is not None
     return published.path
+
+
+def _around(classifier, images: Sequence[bytes]):
+    """Return a distribution of features in which these images are, and others are not."""
+    from imgpipe.models.features import feature_distribution
+
+    features = np.concatenate([answer["features"] for answer in classifier.outputs(images)])
+    random = np.random.default_rng(0)
+    near = np.concatenate([row + 1e-4 * random.normal(size=(60, len(row))) for row in features])
+    labels = np.zeros(len(near), np.int64)
+    known = feature_distribution.fit(near[::2].astype(np.float32), labels[::2], near[1::2])
+    assert known is not None
+    return known

@@ -27,7 +27,7 @@ def test_every_json_has_a_schema_number() -> None:
 def test_conform_compares_every_field() -> None:
     top = [{"label": "cat", "probability": 0.9}]
     good = {"schema": 1, "image": "i", "label": "cat", "probability": 0.9, "top": top}
-    good |= {"unlike": None, "version": 2}
+    good |= {"unlike": None, "unsure": False, "version": 2}
     json_formats.conform("predict", [good])
     for bad in ({**good, "more": 1}, {"schema": 1}, {**good, "version": True}, [good]):
         with pytest.raises((AssertionError, ValidationError)):

@@ -21,6 +21,7 @@ from imgpipe.pipeline.published.predicted_images import ImageAnswer, table
 from imgpipe.serving.client.errors import InvalidArgument
 from imgpipe.serving.client.images import name_of
 from tests.command import answered, ran
+from tests.command import imgpipe as imgpipe_command
 from tests.images import encoded, noise
 from tests.pipeline import small_version
 from tests.serving.quick import running
@@ -138,18 +139,32 @@ def test_names_of_any_bytes_are_escaped_in_the_table_and_in_the_message_of_a_ref
     assert row[5] == r"a\n\x1b[31m\x07\udce9.jpg: the file is empty."
 
 
-def test_an_image_unlike_all_that_was_learned_is_named_in_every_answer(out, photos, monkeypatch):
-    class Learned:
-        def is_unlike(self, features):
-            return np.arange(len(features)) == 1
-
-    monkeypatch.setattr("imgpipe.models.features.feature_distribution.load", lambda _: Learned())
-    assert [row["unlike"] for row in rows("--model", out, photos)] == [False, True, False]
+def test_an_image_unlike_all_that_was_learned_is_named_in_every_answer(tmp_path, photos):
+    small_version.push(tmp_path, near=[encoded(noise(number)) for number in (0, 2)])
+    answers = functools.partial(predict, "--model", tmp_path, photos)
+    assert [row["unlike"] for row in rows("--model", tmp_path, photos)] == [False, True, False]
     words = "unlike all that the model has learned"
-    lines = predict("--model", out, photos).stdout.splitlines()
+    lines = answers().stdout.splitlines()
     assert [words in line for line in lines] == [False, True, False, False]
-    written = csv.reader(io.StringIO(predict("--model", out, photos, "--csv", "-").stdout))
+    written = csv.reader(io.StringIO(answers("--csv", "-").stdout))
     assert [line[4] for line in written] == ["note", "", words, ""]
+    with running(tmp_path / "model", "imgpipe") as server:
+        served = rows("--server", f"localhost:{server.port}", photos)
+    assert [row["unlike"] for row in served] == [False, True, False], "as a server says"
+
+
+def test_answers_below_a_probability_are_unsure(out, photos):
+    first, *others = sorted(row["probability"] for row in rows("--model", out, photos))
+    limit = ("--unsure-below", (first + others[0]) / 2)
+    marked = rows("--model", out, photos, *limit)
+    assert sorted(row["probability"] for row in marked if row["unsure"]) == [first]
+    assert all(row["label"] in small_version.CLASSES for row in marked)
+    text = predict("--model", out, photos, *limit).stdout
+    assert "unsure 1" in text.splitlines()[-1] and text.count("unsure") == 2
+    written = csv.reader(io.StringIO(predict("--model", out, photos, *limit, "--csv", "-").stdout))
+    assert [line[4] for line in written].count("unsure") == 1
+    refused = imgpipe_command("predict", str(photos), "--unsure-below", "95")
+    assert refused.returncode == 2 and "--unsure-below" in refused.stderr
 
 
 def test_the_least_certain_image_comes_first_on_request(out, photos):
@@ -192,7 +207,7 @@ def test_a_folder_is_classified_and_a_bad_file_does_not_end_the_call(out, photos
     assert [Path(answer.image).name for answer in answers] == ["0.png", "1.png", "2.png"]
     good, bad, _ = answers
     assert good.label in model.classes and good.error == "" and good == alone[0]
-    assert (bad.label, bad.probability, bad.top) == ("", None, ())
+    assert (bad.label, bad.probability, bad.top) == ("", 0.0, ())
     assert "1.png: " in bad.error and "image" in bad.error
     assert "there is no such file" in alone[1].error
 

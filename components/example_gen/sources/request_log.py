@@ -45,7 +45,7 @@ class LoggedAnswer:
     Attributes:
         version: Number of the version that answered.
         time: Time of the answer, seconds since 1970.
-        label: The label as answered, possibly `names.UNKNOWN`.
+        label: The label as answered.
         confidence: The highest probability; 0 if they are not numbers.
         classes: Number of classes of the model.
         item: The image, with its hash; None if the log does not hold it.

@@ -196,6 +196,16 @@ def learning_curve(
     return _svg(figure, name)
 
 
+def remaining_answers(
+    below: Sequence[float], answered: Sequence[float], right: Sequence[float], name: str
+) -> markupsafe.Markup:
+    """Plot shares over the probability that is asked for: answered dashed, right of these solid."""
+    figure, axes = _axes()
+    axes.plot(below, answered, color=_COLOURS["train"], linestyle=_DASHED)
+    axes.plot(below, right, color=_COLOURS["validation"])
+    return _svg(figure, name)
+
+
 def _axes() -> tuple[Figure, Any]:
     """Return a figure, made without pyplot, and its axes in the colours of the page."""
     from matplotlib.figure import Figure

@@ -15,13 +15,20 @@ from imgpipe.components.report.pictures.plots import (
     photographs_to_add,
     power_law,
 )
-from imgpipe.components.run_record.metrics import MATRIX, JudgedAnswers, SplitMetrics
+from imgpipe.components.run_record.metrics import (
+    MATRIX,
+    JudgedAnswers,
+    Remaining,
+    SplitMetrics,
+)
 from imgpipe.components.run_record.result import Result, judged
 from imgpipe.components.run_record.shown_images import Gallery
 
 _IMAGES_OF_A_CELL = 4
 _GALLERIES = 60  # classes with a row
 _BARS = 30  # classes with a bar; of more, those with the fewest right answers
+_REMAIN = (1.0, 0.95, 0.9, 0.8, 0.6)  # shares of the images that are answered, a row each
+_ROUGH = 200  # images of which one is half a percentage point
 _STRONGEST = 0.6  # opacity of a cell of the matrix that holds all images of its row
 _JUDGED = {
     "folds": "Each image was answered in cross-validation, by a model that has not seen it.",
@@ -145,6 +152,54 @@ def _matrix_row(
     if len(classes) > MATRIX:
         cells.append(sum(counts.values()) or "")
     return cells
+
+
+@section("unsure", "When the model may say that it is unsure", order=25)
+def unsure(result: Result) -> Iterator[show.ResultBlock]:
+    """Plot how many answers remain as more certainty is asked for, and how many are right."""
+    deciding = result["answers"]
+    rows = deciding["remaining"] if deciding is not None else []
+    if len(rows) < 2 or rows[0]["right"] == rows[0]["answered"]:
+        return
+    images = rows[0]["answered"]
+    enough = [[row for row in rows if row["answered"] >= least * images][-1] for least in _REMAIN]
+    chosen = list({row["below"]: row for row in enough}.values())
+    words = "Few answers can be left out: the model is as sure of its mistakes."
+    better = [row for row in chosen if _right(row) > _right(rows[0])]
+    if better:
+        answered = f"{100 * better[0]['answered'] / images:.0f} % of images"
+        below = f"{better[0]['below']:.2f}"
+        words = (
+            f"To answer {answered} with {100 * _right(better[0]):.0f} % right, ask for {below}: "
+            f"imgpipe predict … --unsure-below {below}, or the slider on the page of the server."
+        )
+    yield show.Sentence(words)
+    cells = [
+        (f"{row['below']:.2f}", f"{row['answered']:,} of {images:,}", f"{row['right']:,}")
+        for row in chosen
+    ]
+    shares = [f"{100 * _right(row):.1f} %" for row in chosen]
+    yield show.Table(
+        "Answers that remain",
+        ("Ask for", "Answered", "Right", "Share right"),
+        [[*row, right] for row, right in zip(cells, shares, strict=True)],
+    )
+    plot = plots.remaining_answers(
+        [row["below"] for row in rows[1:]],
+        [row["answered"] / images for row in rows[1:]],
+        [_right(row) for row in rows[1:]],
+        "unsure",
+    )
+    caption = "Share of the images that are answered (dashed), and of these that are right, by the "
+    yield show.Curves([(plot, f"{caption}probability that is asked for. {_few(images)}".strip())])
+
+
+def _right(row: Remaining) -> float:
+    return row["right"] / row["answered"]
+
+
+def _few(images: int) -> str:
+    return "Of so few images, the shares are rough." if images < _ROUGH else ""
 
 
 @section("gallery", "Your images", order=26)

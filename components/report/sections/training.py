@@ -224,31 +224,22 @@ def _tried(network: Tried) -> list[show.TableCell]:
 
 
 def _calibrated(calibration: Calibration) -> str:
-    """Say on which answers the probabilities were calibrated, and when the answer is unknown."""
+    """Say on which answers the probabilities were calibrated."""
     answers = "the answers of a network that has not learned from the images"
     if calibration["chosen_on"] == "folds":
         answers = "the folds of train and validation"
     if calibration["temperature"] == 1:
-        text = (
+        return (
             f"On {answers}, no temperature lowers the log loss by more than chance, so that none "
             "is used; the expected calibration error is "
             f"{share(calibration['error_after'])}."
         )
-    else:
-        text = (
-            f"The model was calibrated on {answers}: dividing the logits by a temperature of "
-            f"{calibration['temperature']:.2f} lowers the log loss by more than chance; the "
-            f"expected calibration error was {share(calibration['error_before'])} and is "
-            f"{share(calibration['error_after'])}."
-        )
-    if calibration["unknown_below"]:
-        text += (
-            f" If the highest probability is below {share(calibration['unknown_below'])}, the "
-            f"served label is “unknown”. This applies to {100 * calibration['unknown_share']:.1f} "
-            "% of these images; the accuracy on the others is "
-            f"{share(calibration['known_accuracy'])}."
-        )
-    return text
+    return (
+        f"The model was calibrated on {answers}: dividing the logits by a temperature of "
+        f"{calibration['temperature']:.2f} lowers the log loss by more than chance; the "
+        f"expected calibration error was {share(calibration['error_before'])} and is "
+        f"{share(calibration['error_after'])}."
+    )
 
 
 def _stage(title: str, stage: Stage, section: str, stands_in: bool) -> Iterator[show.ResultBlock]:

@@ -4,6 +4,7 @@ import { element, percent } from "./elements.js";
 
 const FIRST = 10; // classes shown before "Show all"
 export const UNPUBLISHED = "0"; // number of a model that no run has published
+const UNSURE = "Unsure, most probably";
 const UNLIKE = "This image is unlike all images from which the model has learned. It knows no other answers than these, so do not rely on them.";
 
 function row({ name, probability }) {
@@ -19,13 +20,15 @@ function row({ name, probability }) {
 
 const named = (version) => (version === UNPUBLISHED ? "Not published" : `Version ${version}`);
 
-/** Show an answer. */
-export function showAnswer(place, answer) {
+/** Show an answer, which is unsure if no class has the probability that is asked for. */
+export function showAnswer(place, answer, asked) {
+  const [{ name, probability }] = answer.classes;
   const list = element("ol", { className: "classes" }, ...answer.classes.slice(0, FIRST).map(row));
   const parts = [
     element("h3", { text: named(answer.version) }),
-    element("p", { text: answer.label, className: "label", dir: "auto" }),
+    element("p", { text: name, className: "label", dir: "auto" }),
   ];
+  if (probability < asked) parts.splice(1, 0, element("p", { text: UNSURE, className: "label unsure" }));
   if (answer.unlike) parts.push(element("p", { text: UNLIKE, className: "alert unlike" }));
   parts.push(list);
   if (answer.classes.length > FIRST) {
@@ -40,7 +43,7 @@ export function showAnswer(place, answer) {
 }
 
 /** An answer in one sentence for people who do not see the bars. */
-export function spoken({ version, label, unlike, classes: [{ name, probability }] }) {
-  const most = name === label ? "" : `, and most probably ${name}`; // where the label is no class, as "unknown"
-  return `${named(version)}: ${label}${most}, ${percent(probability)}.${unlike ? ` ${UNLIKE}` : ""}`;
+export function spoken({ version, unlike, classes: [{ name, probability }] }, asked) {
+  const unsure = probability < asked ? "Unsure, most probably " : "";
+  return `${named(version)}: ${unsure}${name}, ${percent(probability)}.${unlike ? ` ${UNLIKE}` : ""}`;
 }

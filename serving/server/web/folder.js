@@ -11,7 +11,7 @@ const ATTEMPTS = 4;
 const WAIT_MS = 500;
 const REFRESH_MS = 250;
 const BUSY = [429, 503];
-const UNLIKE = "unlike all that the model has learned";
+const [UNSURE, UNLIKE] = ["unsure", "unlike all that the model has learned"];
 
 const pathOf = (file) => file.webkitRelativePath || file.name;
 
@@ -23,8 +23,8 @@ function cell(value) {
 }
 
 export function csv(rows) {
-  const lines = rows.map(({ path, label, probability, version, unlike, error }) =>
-    [path, label ?? "", probability?.toFixed(6) ?? "", version ?? "", unlike ? UNLIKE : "", error ?? ""].map(cell).join(","),
+  const lines = rows.map(({ path, label, probability, version, note, error }) =>
+    [path, label ?? "", probability?.toFixed(6) ?? "", version ?? "", note ?? "", error ?? ""].map(cell).join(","),
   );
   return ["file,label,probability,version,note,error", ...lines, ""].join("\r\n");
 }
@@ -43,8 +43,7 @@ async function patiently(target, file, signal) {
 export class Folder {
   /** @param {(file: File) => void} opened is called with the image of a row that was opened. */
   constructor(places, opened) {
-    Object.assign(this, places, { opened });
-    this.entries = [];
+    Object.assign(this, places, { opened, entries: [], asked: 0 });
     this.order = { key: "path", direction: 1 };
     for (const button of this.sorts) button.addEventListener("click", () => this.#sortBy(button.dataset.sort));
     this.#markSorted();
@@ -87,10 +86,8 @@ export class Folder {
     const work = async () => {
       for (let entry; (entry = waiting.shift()) && !control.signal.aborted; ) {
         try {
-          const { label, classes, version, unlike } = await ask(entry.file);
-          // A label that is no class, as "unknown", has no probability.
-          const probability = classes.find(({ name }) => name === label)?.probability;
-          Object.assign(entry, { label, version, probability, unlike });
+          const { classes: [{ name, probability }], version, unlike } = await ask(entry.file);
+          Object.assign(entry, { label: name, version, probability, unlike });
         } catch (error) {
           if (control.signal.aborted) return;
           entry.error = error.message;
@@ -102,6 +99,12 @@ export class Folder {
     clearInterval(timer);
     if (this.control !== control) return;
     this.stop.hidden = true;
+    this.#show();
+  }
+
+  /** Mark the answers as unsure whose probability is below the one that is asked for. */
+  ask(probability) {
+    this.asked = probability;
     this.#show();
   }
 
@@ -143,6 +146,10 @@ export class Folder {
   }
 
   #show() {
+    for (const entry of this.entries) {
+      const notes = [entry.probability < this.asked ? UNSURE : "", entry.unlike ? UNLIKE : ""];
+      entry.note = notes.filter(Boolean).join("; ");
+    }
     const finished = this.entries.filter((entry) => entry.label !== undefined || entry.error);
     const refused = finished.filter((entry) => entry.error).length;
     this.progress.max = this.entries.length || 1;
@@ -162,14 +169,15 @@ export class Folder {
   /** Rows that are shown already stay, so that the focus and the thumbnails do too. */
   #draw(entries) {
     const rows = entries.map((entry) => {
-      const state = entry.error ?? entry.label;
+      const shown = entry.error ?? entry.label;
+      const state = `${shown}: ${entry.note}`;
       if (!entry.row || entry.state !== state) {
         entry.row ??= this.#row(entry);
         entry.state = state;
         const [, label, number] = entry.row.cells;
         entry.row.classList.toggle("refused", Boolean(entry.error));
-        label.textContent = state ?? "…";
-        if (entry.unlike) label.append(element("span", { text: UNLIKE, className: "note" }));
+        label.textContent = shown ?? "…";
+        if (entry.note) label.append(element("span", { text: entry.note, className: "note" }));
         number.textContent = entry.probability === undefined ? "" : percent(entry.probability);
       }
       return entry.row;

@@ -12,6 +12,7 @@ const RETRY_MS = 2000; // between two looks for a model that is still loading
 
 let model = null; // the served one: its name, its newest version, and why others failed
 let running = null; // the request whose answer is awaited
+let answer = null; // what is shown
 let again = false; // the region has changed since it was sent
 
 const shownImage = new ShownImage(
@@ -114,16 +115,16 @@ async function update(announce = true) {
   $("answers").classList.add("old");
   try {
     const blob = await shownImage.encoded();
-    const [asked, answer] = await withTarget(async (each) => [each, await classify(each, blob, control.signal)]);
+    const [by, answered] = await withTarget(async (each) => [each, await classify(each, blob, control.signal)]);
     if (!isLatest()) return;
     quiet();
-    showAnswer($("answers"), answer);
+    show(answered);
     $("answers").classList.remove("old");
-    if (announce) say(spoken(answer), "unseen");
-    $("heat-choice").hidden = !asked.hasCam || !shownImage.bitmap;
+    if (announce) say(spoken(answer, asked()), "unseen");
+    $("heat-choice").hidden = !by.hasCam || !shownImage.bitmap;
     shownImage.clearHeat();
-    if ($("heat-on").checked && asked.hasCam && shownImage.bitmap) {
-      const rows = await explain(asked, blob, control.signal);
+    if ($("heat-on").checked && by.hasCam && shownImage.bitmap) {
+      const rows = await explain(by, blob, control.signal);
       if (isLatest()) shownImage.drawHeat(rows);
     }
   } catch (error) {
@@ -137,6 +138,14 @@ async function update(announce = true) {
       if (again) update(true);
     }
   }
+}
+
+/** The probability that an answer needs, from 0 to 1. */
+const asked = () => $("asked").valueAsNumber / 100;
+
+function show(answered) {
+  answer = answered;
+  showAnswer($("answers"), answer, asked());
 }
 
 /** Show no image and no answer, in the place of those before. */
@@ -167,8 +176,8 @@ async function startCamera() {
 /** Show the labels of the picture of the camera; an error ends it, or it would come again and again. */
 async function classifyLive(picture) {
   try {
-    const answer = await withTarget((each) => classify(each, picture));
-    if (camera.stream) showAnswer($("answers"), answer);
+    const answered = await withTarget((each) => classify(each, picture));
+    if (camera.stream) show(answered);
   } catch (error) {
     endCamera();
     complain(error);
@@ -257,6 +266,11 @@ $("stop-camera").addEventListener("click", () => {
   say("The labels of your image will appear here.");
 });
 $("back").addEventListener("click", () => folder.back());
+$("asked").addEventListener("input", () => {
+  $("asked-share").textContent = `${$("asked").value} %`;
+  folder.ask(asked());
+  if ($("answers").hasChildNodes()) show(answer);
+});
 $("whole").addEventListener("click", () => shownImage.reset());
 $("heat-on").addEventListener("change", () => update());
 

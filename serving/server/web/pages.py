@@ -1,9 +1,8 @@
 """The page of the server, and what it is told of a version.
 
-The page asks `/web/knowledge?model=NAME&version=N`: `GET` answers
+The page asks `/web/knowledge?model=NAME&version=N`, which answers
 `{"classes": [NAME, …], "count": C, "figures": TEXT, "tells_unlike": BOOL}` with the first classes,
-their number, the accuracy in words, and whether the version can tell of an image that it is unlike.
-`POST` takes an encoded image as its body, and answers `{"unlike": BOOL}`.
+their number, the accuracy in words, and whether an answer says that an image is unlike all of them.
 """
 
 from __future__ import annotations
@@ -11,25 +10,23 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from imgpipe.models.files.described_files import FEATURE_VECTORS, MANIFEST, VOCABULARY
+from imgpipe.models.files.described_files import MANIFEST, SERVING_DEFAULT, UNLIKE, VOCABULARY
 from imgpipe.serving.server.calls import Call, Calls, Place
 from imgpipe.serving.server.rest.requests import Bodies, json_response, plain_route
-from imgpipe.serving.server.settings import Distribution, ReadDistribution
 from imgpipe.serving.server.status import invalid
 
 if TYPE_CHECKING:  # the page of a review needs no TensorFlow
     from imgpipe.serving.server.manager import ModelManager
-    from imgpipe.serving.server.predict import Handle, Spec
+    from imgpipe.serving.server.predict import Spec
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -93,20 +90,15 @@ def _file_route(path: str, content: bytes, media_type: str) -> Route:
 PATH = "/web/knowledge"
 SHOWN = 12
 """Classes that the page names; of more, it says their number."""
-_KEPT = 8
-"""Distributions of versions that stay in memory, each of about half a megabyte."""
 
 
 class Knowledge:
-    """Answers what a version has learned, if `read` reads the distribution of its images."""
+    """Answers what a version has learned."""
 
-    def __init__(
-        self, read: ReadDistribution | None, model: ModelManager, calls: Calls, bodies: Bodies
-    ) -> None:
+    def __init__(self, model: ModelManager, calls: Calls, bodies: Bodies) -> None:
         self._model = model
         self._calls = calls
         self._bodies = bodies
-        self._read = None if read is None else lru_cache(_KEPT)(read)
 
     async def answer(self, request: Request) -> Response:
         """Answer a request to `PATH`."""
@@ -122,47 +114,23 @@ class Knowledge:
                 raise invalid(
                     f"A version is a whole number. Received: {version[:40]!r}."
                 ) from error
-            work = partial(self._is_unlike, spec, data, call)
-            if request.method != "POST":
-                work = partial(self._describe, spec)
+            work = partial(self._describe, spec)
             return json_response(await self._calls.answer(call, place, work, len(data)))
 
         return await self._bodies.answer(request, call, answered)
 
     def _describe(self, spec: Spec) -> dict[str, object]:
-        """Return what `GET` answers."""
+        """Return the answer."""
         with self._model.acquire(spec) as handle:
             classes = _classes(handle.folder)
-            tells = self._distribution(handle) is not None
             figures = _figures(handle.folder)
+            tells = UNLIKE in handle.signature(SERVING_DEFAULT).outputs
         return {
             "classes": classes[:SHOWN],
             "count": len(classes),
             "figures": figures,
             "tells_unlike": tells,
         }
-
-    def _is_unlike(self, spec: Spec, data: bytes, call: Call) -> dict[str, object]:
-        """Return whether an image is unlike all images from which the version has learned.
-
-        The measure is that of `imgpipe drift`: of held-out images of the training data, one in a
-        hundred is as far from the training images (`FeatureDistribution.threshold`).
-        `FeatureDistribution.far`, the limit for single images in a log of thousands, would let
-        plain photographs of other things pass, because few held-out images set it far away.
-        """
-        with self._model.acquire(spec) as handle:
-            distribution = self._distribution(handle)
-            if distribution is None:
-                return {"unlike": False}
-            (name,) = handle.runtime.signatures[FEATURE_VECTORS].inputs
-            image = {name: np.array([data], dtype=object)}
-            features = handle.predict(image, FEATURE_VECTORS, call=call)[FEATURE_VECTORS]
-        return {"unlike": bool(distribution.is_unlike(features)[0])}
-
-    def _distribution(self, handle: Handle) -> Distribution | None:
-        if self._read is None or FEATURE_VECTORS not in handle.runtime.signatures:
-            return None
-        return self._read(str(handle.folder))
 
 
 def _classes(folder: Path) -> list[str]:

@@ -71,16 +71,9 @@ export async function knowledge(target) {
   return { classes, count, figures, tellsUnlike: tells_unlike };
 }
 
-/** Whether an image is unlike all images from which a version has learned. */
-async function isUnlike(target, blob, signal) {
-  if (!target.tellsUnlike) return false;
-  const options = { method: "POST", body: blob, signal, headers: { "Content-Type": "application/octet-stream" } };
-  return (await ask(about(target), options)).content.unlike;
-}
-
-/** What is asked of a version: its input for encoded images, whether it has Grad-CAM, and what it knows. */
+/** What is asked of a version: its input for encoded images, and whether it has Grad-CAM. */
 export async function describe(target) {
-  const [{ content }, { tellsUnlike }] = await Promise.all([ask(at(target, "/metadata")), knowledge(target)]);
+  const { content } = await ask(at(target, "/metadata"));
   const signatures = content.metadata.signature_def.signature_def;
   const inputs = Object.entries(signatures[SIGNATURE]?.inputs ?? {});
   const outputs = signatures[SIGNATURE]?.outputs ?? {};
@@ -90,7 +83,7 @@ export async function describe(target) {
         "its default signature must take encoded images and return classes and probabilities.",
     );
   }
-  return { input: inputs[0][0], hasCam: Boolean(signatures.cam?.outputs?.cam), tellsUnlike };
+  return { input: inputs[0][0], hasCam: Boolean(signatures.cam?.outputs?.cam) };
 }
 
 /** The content of a file in base64. */
@@ -122,15 +115,14 @@ async function predict(target, blob, signature, signal) {
   return { row: content.predictions[0], version };
 }
 
-/** The label of an image, the probabilities of all classes, highest first, and whether it is unlike all of them. */
+/** The probabilities of all classes, highest first, and whether an image is unlike all of them. */
 export async function classify(target, file, signal) {
   const blob = await forTheModel(file);
   const { row, version } = await predict(target, blob, SIGNATURE, signal);
-  const unlike = await isUnlike(target, blob, signal);
   const classes = row.classes
     .map((name, index) => ({ name: named(name), probability: row.probabilities[index] }))
     .sort((a, b) => b.probability - a.probability);
-  return { version, classes, unlike, label: row.label === undefined ? classes[0].name : named(row.label) };
+  return { version, classes, unlike: Boolean(row.unlike) };
 }
 
 /** How much each cell of a grid speaks for the top class: rows of numbers from 0 to 1. */

@@ -25,7 +25,7 @@ def ids(parsed):
     return [i for i in parsed.ids if i in {section.id for section in SECTIONS}]
 
 
-PICTURES = ["by_class", "more_images", "taken_for", "gallery", "map"]
+PICTURES = ["by_class", "more_images", "taken_for", "unsure", "gallery", "map"]
 
 
 def whole(classes=("paper", "rock", "scissors"), **values):

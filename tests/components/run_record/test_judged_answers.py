@@ -54,7 +54,6 @@ def test_the_folds_answer_for_the_images_that_are_not_predicted(tmp_path):
         np.array([b"a" * 64, b"b" * 64]),
         np.array([0, 1]),
         probabilities,
-        np.array([b"cat", b"owl"]),
         np.array([b"a" * 64, b"a" * 64]),
     ).write(str(tmp_path))
     stored = OutOfFold.read(str(tmp_path))

@@ -1,4 +1,4 @@
-"""Tests of temperature, threshold and doubtful labels, with cases whose results are known."""
+"""Tests of temperature and doubtful labels, with cases whose results are known."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,6 @@ from imgpipe.models.head.calibration import (
     confidence_error,
     error_by_chance,
     fit_temperature,
-    threshold,
     wrong_label_probabilities,
 )
 
@@ -31,25 +30,22 @@ def test_the_fitted_temperature_is_the_scale_of_the_logits(scale: float) -> None
 
 
 def test_an_overconfident_classifier_is_calibrated() -> None:
-    found = calibrate(*_drawn(4000, 4.0), unknown_rate=0.0)
+    found = calibrate(*_drawn(4000, 4.0))
     assert found["error_before"] > 0.15
     assert found["error_after"] < 0.04
-    assert (found["unknown_below"], found["unknown_share"]) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("count", [4, 30, 400, 4000])
 def test_a_calibrated_classifier_is_left_as_it_is(count: int) -> None:
-    temperatures = [
-        calibrate(*_drawn(count, 1.0, seed), unknown_rate=0.0)["temperature"] for seed in range(20)
-    ]
+    temperatures = [calibrate(*_drawn(count, 1.0, seed))["temperature"] for seed in range(20)]
     assert temperatures.count(1.0) >= 17  # one in twenty differs by chance
 
 
 def test_few_groups_give_no_temperature() -> None:
     logits, labels = _drawn(400, 4.0)
     films = np.arange(400) // 100
-    assert calibrate(logits, labels, 0.0, groups=films)["temperature"] == 1.0
-    assert calibrate(logits, labels, 0.0)["temperature"] > 2
+    assert calibrate(logits, labels, groups=films)["temperature"] == 1.0
+    assert calibrate(logits, labels)["temperature"] > 2
 
 
 def test_the_calibration_error_is_the_mean_gap_by_bin() -> None:
@@ -65,23 +61,6 @@ def test_the_error_by_chance_is_the_mean_error_of_correct_probabilities(count: i
     top = random.beta(6, 1, count)
     drawn = [confidence_error(top, random.random(count) < top) for _ in range(400)]
     assert error_by_chance(top) == pytest.approx(np.mean(drawn), rel=0.1)
-
-
-@pytest.mark.parametrize(("rate", "below"), [(0.0, 0), (0.1, 10), (0.25, 25), (0.29, 29)])
-def test_at_most_the_given_rate_becomes_unknown(rate: float, below: int) -> None:
-    top = np.random.default_rng(1).permutation(np.linspace(0.3, 1.0, 100))
-    assert (top < threshold(top, rate)).sum() == below
-
-
-def test_a_probability_that_another_program_rounds_down_is_not_below_the_threshold() -> None:
-    assert threshold(np.ones(20, np.float32), 0.1) < np.nextafter(np.float32(1), np.float32(0))
-
-
-def test_images_with_known_labels_are_classified_more_accurately() -> None:
-    logits, labels = _drawn(2000, 1.0)
-    found = calibrate(logits, labels, unknown_rate=0.3)
-    assert found["unknown_share"] == pytest.approx(0.3, abs=0.01)
-    assert found["known_accuracy"] > (logits.argmax(1) == labels).mean() + 0.05
 
 
 def _answers(sureness, share, count=2000):

@@ -21,7 +21,7 @@ _SMALL = {"backbone": "conv_4_8", "weights": "none", "image_size": 24}
 def _trained(settings: ModelSettings, classes: int = 2) -> ClassifierNetwork:
     """Return a network all of whose arrays differ from those that it was built with."""
     vocabulary = ["cat", "dog", "owl"][:classes]
-    classifier = build_classifier(None, vocabulary, settings, 1.7, 0.25)
+    classifier = build_classifier(None, vocabulary, settings, 1.7)
     random = np.random.default_rng(3)
     for layer in classifier.network.layers:
         packaged = settings.backbone == "efficientnet_lite0" and "classifier" not in layer.name
@@ -109,7 +109,7 @@ def test_a_network_is_restored_bit_for_bit(settings, classes, images, tmp_path) 
     assert [path.name for path in (tmp_path / "1" / network_file.FOLDER).iterdir()] == [
         network_file.FILE
     ]
-    for name in ("vocabulary", "image_size", "temperature", "unknown_below"):
+    for name in ("vocabulary", "image_size", "temperature"):
         assert getattr(found, name) == getattr(classifier, name)
     for one, other in zip(found.network.layers, classifier.network.layers, strict=True):
         assert (one.name, type(one)) == (other.name, type(other))

@@ -73,6 +73,3 @@ def test_settings_without_effect_are_refused(settings, message: str) -> None:
 def test_class_names_that_contradict_the_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="sigmoid needs two classes, the vocabulary has 3"):
         ModelSettings(activation="sigmoid").check_classes(["a", "b", "c"])
-    with pytest.raises(ConfigError, match="Rename its folder"):
-        ModelSettings(unknown_rate=0.1).check_classes(["known", "unknown"])
-    assert ModelSettings().check_classes(["known", "unknown"]) == ("known", "unknown")

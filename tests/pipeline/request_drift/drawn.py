@@ -129,6 +129,5 @@ def _write_answers(folder: Path, answers: np.ndarray) -> None:
     split = f"{folder}/Split-{names.VALIDATION}/data_tfrecord-00000-of-00001"
     with records.ShardWriter({"all": split}) as writer:
         for row in answers:
-            label = CLASSES[int(row.argmax())]
-            values = {names.PREDICTED: label, names.PROBABILITIES: [float(p) for p in row]}
+            values = {names.PROBABILITIES: [float(p) for p in row]}
             writer.write("all", records.make(values))

@@ -108,12 +108,6 @@ def test_other_labels_and_less_confidence_are_drift_without_any_image(reference)
     assert "the log holds no images of this version" in sentences[0]
 
 
-def test_unknown_is_compared_as_a_label(reference):
-    labels = ["unknown"] * 150 + ["cat"] * 50
-    over, _ = compare(asked(probabilities(200, seed=5), labels=labels), MeasuredImages(), reference)
-    assert over["label"]["now"] == "unknown 150, cat 50 of 200"
-
-
 def test_too_few_answers_are_not_judged(reference):
     requests = asked(probabilities(49), 49)
     distances, findings = comparing.compare(requests, MeasuredImages(), reference)

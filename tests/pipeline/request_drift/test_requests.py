@@ -18,7 +18,7 @@ def read(path, model=MODEL):
 
 def test_answers_are_read_with_their_images(tmp_path):
     said = np.float32([[0.1, 0.2, 0.7], [0.5, 0.3, 0.2], [np.nan, np.nan, np.nan]])
-    labels = ["owl", "cat", "unknown"]
+    labels = ["owl", "cat", "dog"]
     write_log(tmp_path / "r", said, [image(0), image(1), image(0)], labels=labels)
     version, answers, notes = read(tmp_path / "r")
     assert (version, notes) == (1, [])

@@ -76,30 +76,25 @@ def test_classifications_are_sorted_and_limited_to_top():
         9,
         "serving_default",
     )
-    first, second = messages.classifications(answer, 2, top=2)
+    first, second = messages.classifications(answer, 2, top=2, unsure_below=0.0)
     assert (first.label, first.version) == ("b", 9)
     assert [name for name, _ in first.top] == ["b", "ü"]
     assert second.label == "a"  # of equal probabilities the first in the vocabulary wins
 
 
-@pytest.mark.parametrize(
-    ("labels", "expected"),
-    [
-        ([b"unknown", b"a"], ["unknown", "b"]),
-        ([b"unknown"], ["b", "b"]),  # of another number of images
-        ([1, 1], ["b", "b"]),  # of another program, which answers with numbers
-    ],
-)
-def test_a_label_that_is_no_class_is_kept(labels, expected):
+def test_an_answer_may_say_that_an_image_is_unlike_and_that_it_is_unsure():
     outputs = {
         "classes": np.array([[b"a", b"b"]] * 2, object),
-        "probabilities": np.float32([[0.4, 0.6], [0.45, 0.55]]),
-        "label": np.array(labels, object),
+        "probabilities": np.float32([[0.4, 0.6], [0.1, 0.9]]),
     }
-    answer = Prediction(outputs, "m", 9, "serving_default")
-    found = messages.classifications(answer, 2, top=1)
-    assert [one.label for one in found] == expected
-    assert all(one.top[0][0] == "b" for one in found)
+    plain = messages.classifications(Prediction(outputs, "m", 9, ""), 2, 1, 0.0)
+    assert [(one.unlike, one.unsure) for one in plain] == [(None, False)] * 2
+    outputs["unlike"] = np.array([False, True])
+    marked = messages.classifications(Prediction(outputs, "m", 9, ""), 2, 1, 0.81)
+    assert [(one.label, one.unlike, one.unsure) for one in marked] == [
+        ("b", False, True),
+        ("b", True, False),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +108,7 @@ def test_a_label_that_is_no_class_is_kept(labels, expected):
 )
 def test_outputs_that_are_not_classifications_are_refused(outputs):
     with pytest.raises(InvalidArgument, match="expected"):
-        messages.classifications(Prediction(outputs, "m", 1, "serving_default"), 1, 5)
+        messages.classifications(Prediction(outputs, "m", 1, "serving_default"), 1, 5, 0.0)
 
 
 def test_the_checked_in_descriptors_are_those_of_the_locked_packages(tmp_path):

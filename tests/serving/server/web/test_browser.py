@@ -87,6 +87,21 @@ def test_the_page_says_what_the_model_knows_and_which_image_is_unlike_that(page,
     assert "unlike all images" in page.text("#status"), "it is said to people who hear the page"
 
 
+def test_answers_below_the_probability_of_the_slider_are_unsure(page, photos):
+    choose(page, photos / "half.png")
+    slider = "Object.assign(document.querySelector('#asked'), {value: %d})"
+    ask = f"{slider}.dispatchEvent(new Event('input'))"
+    page.run(ask % 60)
+    assert page.text(".unsure") == "Unsure, most probably" and page.text("#asked-share") == "60 %"
+    page.run(ask % 40)
+    assert not page.run("document.querySelector('.unsure')")
+    page.choose("#folder", photos)
+    page.wait("document.querySelector('#stop').hidden && document.querySelectorAll('#rows tr')[3]")
+    row = "[...document.querySelectorAll('#rows tr')].find((e) => e.innerText.includes('half'))"
+    page.run(ask % 60)
+    assert "unsure" in page.run(f"{row}.innerText")
+
+
 def test_a_row_opens_with_its_image_and_grad_cam_and_leads_back(page, photos):
     page.choose("#folder", photos)
     page.wait("document.querySelector('#stop').hidden && document.querySelectorAll('#rows tr')[3]")
