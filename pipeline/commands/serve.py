@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,6 +21,7 @@ from imgpipe.serving.server.settings import Settings, flags
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.output.model import Model
+    from imgpipe.serving.server.corrections import Corrections
 
 app = typer.Typer()
 
@@ -114,7 +116,32 @@ def _with_model(settings: Settings, model: Model, examples: bool) -> Settings:
     if examples:
         with consoles.quiet():  # without the messages that TensorFlow prints
             images = example_images(model.folder)
-    return replace(settings, model_base_path=str(folder), notice=model.notice, examples=images)
+    return replace(
+        settings,
+        model_base_path=str(folder),
+        notice=model.notice,
+        examples=images,
+        corrections=_corrections(settings, model),
+    )
+
+
+def _corrections(settings: Settings, model: Model) -> Corrections | None:
+    """Return where people at the page put images right; None if others can reach the server."""
+    from imgpipe.components.report.commands import run_command
+    from imgpipe.serving.server.corrections import Corrections
+    from imgpipe.serving.server.ports import is_loopback
+
+    run = model.run
+    if run is None or not is_loopback(settings.host.strip("[]")):
+        return None
+    folder = run.out / "corrections"
+    source = Path(run.setting("data", "source"))
+    command = ""
+    for home in (source, source / "train"):
+        if all((home / name).is_dir() for name in model.vocabulary):
+            copied = shlex.join(["cp", "-R", f"{folder}/.", str(home)])
+            command = f"{copied} && {run_command(run.result, run.moved)}"
+    return Corrections(folder, command)
 
 
 def _say_unpublished(model: Model) -> None:

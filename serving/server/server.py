@@ -167,9 +167,9 @@ class ModelServer:
         api = RestApi(self.model, self.calls, self._log, metrics, self._is_ready, settings)
         if not settings.web_page:
             return api.app()
-        service = pages.Knowledge(self.model, self.calls, api.bodies)
+        service = pages.Knowledge(self.model, self.calls, api.bodies, settings.corrections)
         page = pages.routes(notice=settings.notice, examples=settings.examples)
-        return api.app([*page, Route(pages.PATH, service.answer)])
+        return api.app([*page, Route(pages.PATH, service.answer, methods=["GET", "POST"])])
 
     @property
     def rest_target(self) -> str:

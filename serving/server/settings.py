@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import pattern_in
 from imgpipe.serving.look import PIXEL_LIMIT
+from imgpipe.serving.server.corrections import Corrections
 
 if TYPE_CHECKING:
     pass
@@ -112,6 +113,8 @@ class Settings:
     """Sentence in the head of the page, such as why the model was not blessed; "" for none."""
     examples: tuple[bytes, ...] = ()
     """JPEG files that everybody at the page can see and try."""
+    corrections: Corrections | None = None
+    """Takes images that people at the page correct; None if nobody may."""
     max_bytes_in_flight: int = 1 << 30
     """Largest size of all requests together that arrive, wait or run, over both protocols: 16 of
     the largest. A request that finds no room waits, and its bytes stay with its client."""

@@ -28,7 +28,6 @@ _IMAGES_OF_A_CELL = 4
 _GALLERIES = 60  # classes with a row
 _BARS = 30  # classes with a bar; of more, those with the fewest right answers
 _REMAIN = (1.0, 0.95, 0.9, 0.8, 0.6)  # shares of the images that are answered, a row each
-_ROUGH = 200  # images of which one is half a percentage point
 _STRONGEST = 0.6  # opacity of a cell of the matrix that holds all images of its row
 _JUDGED = {
     "folds": "Each image was answered in cross-validation, by a model that has not seen it.",
@@ -154,7 +153,7 @@ def _matrix_row(
     return cells
 
 
-@section("unsure", "When the model may say that it is unsure", order=25)
+@section("unsure", "If the model may be unsure", order=25)
 def unsure(result: Result) -> Iterator[show.ResultBlock]:
     """Plot how many answers remain as more certainty is asked for, and how many are right."""
     deciding = result["answers"]
@@ -164,42 +163,34 @@ def unsure(result: Result) -> Iterator[show.ResultBlock]:
     images = rows[0]["answered"]
     enough = [[row for row in rows if row["answered"] >= least * images][-1] for least in _REMAIN]
     chosen = list({row["below"]: row for row in enough}.values())
-    words = "Few answers can be left out: the model is as sure of its mistakes."
+    words = "The model is as sure of its mistakes."
     better = [row for row in chosen if _right(row) > _right(rows[0])]
     if better:
         answered = f"{100 * better[0]['answered'] / images:.0f} % of images"
         below = f"{better[0]['below']:.2f}"
         words = (
             f"To answer {answered} with {100 * _right(better[0]):.0f} % right, ask for {below}: "
-            f"imgpipe predict … --unsure-below {below}, or the slider on the page of the server."
+            f"predict --unsure-below {below}, or the slider on the server's page."
         )
     yield show.Sentence(words)
-    cells = [
-        (f"{row['below']:.2f}", f"{row['answered']:,} of {images:,}", f"{row['right']:,}")
+    cells: list[list[show.TableCell]] = [
+        [f"{row['below']:.2f}", row["answered"], row["right"], f"{100 * _right(row):.1f} %"]
         for row in chosen
     ]
-    shares = [f"{100 * _right(row):.1f} %" for row in chosen]
-    yield show.Table(
-        "Answers that remain",
-        ("Ask for", "Answered", "Right", "Share right"),
-        [[*row, right] for row, right in zip(cells, shares, strict=True)],
-    )
+    columns = ("Ask for", "Answered", "Right", "Share right")
+    yield show.Table("Answers that remain", columns, cells)
     plot = plots.remaining_answers(
         [row["below"] for row in rows[1:]],
         [row["answered"] / images for row in rows[1:]],
         [_right(row) for row in rows[1:]],
         "unsure",
     )
-    caption = "Share of the images that are answered (dashed), and of these that are right, by the "
-    yield show.Curves([(plot, f"{caption}probability that is asked for. {_few(images)}".strip())])
+    caption = "Answered (dashed), and right of these, by the probability that is asked for."
+    yield show.Curves([(plot, caption)])
 
 
 def _right(row: Remaining) -> float:
     return row["right"] / row["answered"]
-
-
-def _few(images: int) -> str:
-    return "Of so few images, the shares are rough." if images < _ROUGH else ""
 
 
 @section("gallery", "Your images", order=26)

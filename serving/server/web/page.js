@@ -4,7 +4,7 @@ import { UNPUBLISHED, showAnswer, spoken } from "./answers.js";
 import { droppedFiles } from "./dropped_files.js";
 import { Folder } from "./folder.js";
 import { LiveCamera, hasCamera } from "./live_camera.js";
-import { Refused, classify, describe, explain, knowledge, servedModel } from "./server.js";
+import { Refused, classify, correct, describe, explain, knowledge, servedModel } from "./server.js";
 import { ShownImage } from "./shown_image.js";
 
 const $ = (id) => document.getElementById(id);
@@ -13,6 +13,7 @@ const RETRY_MS = 2000; // between two looks for a model that is still loading
 let model = null; // the served one: its name, its newest version, and why others failed
 let running = null; // the request whose answer is awaited
 let answer = null; // what is shown
+let corrects = false; // whether the server takes corrections
 let again = false; // the region has changed since it was sent
 
 const shownImage = new ShownImage(
@@ -93,8 +94,10 @@ async function refresh() {
 /** Say what the newest version has learned, and what can be dropped. */
 async function showKnowledge() {
   const { name, version } = model;
-  const unknown = { classes: [], count: 0, figures: "", tellsUnlike: false };
-  const { classes, count, figures, tellsUnlike } = version ? await knowledge({ model: name, version }) : unknown;
+  const unknown = { classes: [], count: 0, figures: "", tellsUnlike: false, corrects: false };
+  const known = version ? await knowledge({ model: name, version }) : unknown;
+  const { classes, count, figures, tellsUnlike } = known;
+  corrects = known.corrects;
   const others = count > classes.length ? ` and ${count - classes.length} others` : "";
   const of = version === UNPUBLISHED ? "not published" : `version ${version}`;
   const accuracy = figures && ` ${figures[0].toUpperCase()}${figures.slice(1)}.`;
@@ -121,6 +124,7 @@ async function update(announce = true) {
     show(answered);
     $("answers").classList.remove("old");
     if (announce) say(spoken(answer, asked()), "unseen");
+    offerCorrection();
     $("heat-choice").hidden = !by.hasCam || !shownImage.bitmap;
     shownImage.clearHeat();
     if ($("heat-on").checked && by.hasCam && shownImage.bitmap) {
@@ -148,6 +152,30 @@ function show(answered) {
   showAnswer($("answers"), answer, asked());
 }
 
+/** Ask whether the answer is right, where the server keeps what people say. */
+function offerCorrection() {
+  for (const part of ["corrected", "adds"]) $(part).hidden = true;
+  $("correct").hidden = !corrects || !answer;
+  if ($("correct").hidden) return;
+  const [first, ...others] = answer.classes.map(({ name }) => name);
+  $("or").replaceChildren(new Option("…", ""), ...others.sort().map((name) => new Option(name)));
+  $("right").value = first;
+}
+
+/** Put the image into the folder of a class, and say where it is. */
+async function keepAs(label) {
+  try {
+    const { file, command } = await withTarget((each) => correct(each, label, shownImage.blob));
+    quiet();
+    $("corrected").textContent = `Kept as ${label}: ${file}.${command ? " This adds all corrections and learns from them:" : ""}`;
+    $("adds").textContent = command;
+    $("adds").hidden = !command;
+    $("corrected").hidden = false;
+  } catch (error) {
+    complain(error);
+  }
+}
+
 /** Show no image and no answer, in the place of those before. */
 function clear() {
   running?.abort();
@@ -158,6 +186,8 @@ function clear() {
   $("back").hidden = true;
   $("tools").hidden = true;
   $("answers").replaceChildren();
+  answer = null;
+  offerCorrection();
 }
 
 async function startCamera() {
@@ -206,6 +236,8 @@ async function open(file) {
   $("name").textContent = name;
   $("image-frame").hidden = false;
   $("answers").replaceChildren();
+  answer = null;
+  offerCorrection();
   quiet();
   say("Classifying …");
   const drawn = await shownImage.show(file, name);
@@ -216,8 +248,8 @@ async function open(file) {
   if (!drawn) $("name").textContent = `${name} – this browser cannot show it.`;
   await update();
   // On a phone, the answer may stand below the window.
-  const answer = $("alert").hidden ? $("answers").querySelector(".label") : $("alert");
-  answer?.scrollIntoView({ block: "nearest" });
+  const shown = $("alert").hidden ? $("answers").querySelector(".label") : $("alert");
+  shown?.scrollIntoView({ block: "nearest" });
 }
 
 /** Take files from any source: one is shown, several make a table. */
@@ -266,6 +298,11 @@ $("stop-camera").addEventListener("click", () => {
   say("The labels of your image will appear here.");
 });
 $("back").addEventListener("click", () => folder.back());
+$("correct").addEventListener("submit", (event) => {
+  event.preventDefault();
+  keepAs($("right").value);
+});
+$("or").addEventListener("change", () => $("or").value && keepAs($("or").value));
 $("asked").addEventListener("input", () => {
   $("asked-share").textContent = `${$("asked").value} %`;
   folder.ask(asked());

@@ -1,8 +1,10 @@
 """The page of the server, and what it is told of a version.
 
 The page asks `/web/knowledge?model=NAME&version=N`, which answers
-`{"classes": [NAME, …], "count": C, "figures": TEXT, "tells_unlike": BOOL}` with the first classes,
-their number, the accuracy in words, and whether an answer says that an image is unlike all of them.
+`{"classes": [NAME, …], "count": C, "figures": TEXT, "tells_unlike": BOOL, "corrects": BOOL}` with
+the first classes, their number, the accuracy in words, whether an answer says that an image is
+unlike all of them, and whether corrections are taken. `POST` with `label=CLASS` takes one: an
+encoded image as its body. It answers `{"file": PATH, "command": TEXT}`.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ from starlette.routing import Route
 
 from imgpipe.models.files.described_files import MANIFEST, SERVING_DEFAULT, UNLIKE, VOCABULARY
 from imgpipe.serving.server.calls import Call, Calls, Place
+from imgpipe.serving.server.corrections import Corrections
 from imgpipe.serving.server.rest.requests import Bodies, json_response, plain_route
-from imgpipe.serving.server.status import invalid
+from imgpipe.serving.server.status import Code, StatusError, invalid
 
 if TYPE_CHECKING:  # the page of a review needs no TensorFlow
     from imgpipe.serving.server.manager import ModelManager
@@ -95,10 +98,13 @@ SHOWN = 12
 class Knowledge:
     """Answers what a version has learned."""
 
-    def __init__(self, model: ModelManager, calls: Calls, bodies: Bodies) -> None:
+    def __init__(
+        self, model: ModelManager, calls: Calls, bodies: Bodies, corrections: Corrections | None
+    ) -> None:
         self._model = model
         self._calls = calls
         self._bodies = bodies
+        self._corrections = corrections
 
     async def answer(self, request: Request) -> Response:
         """Answer a request to `PATH`."""
@@ -115,6 +121,8 @@ class Knowledge:
                     f"A version is a whole number. Received: {version[:40]!r}."
                 ) from error
             work = partial(self._describe, spec)
+            if request.method == "POST":
+                work = partial(self._correct, spec, request.query_params.get("label", ""), data)
             return json_response(await self._calls.answer(call, place, work, len(data)))
 
         return await self._bodies.answer(request, call, answered)
@@ -130,7 +138,15 @@ class Knowledge:
             "count": len(classes),
             "figures": figures,
             "tells_unlike": tells,
+            "corrects": self._corrections is not None,
         }
+
+    def _correct(self, spec: Spec, label: str, image: bytes) -> dict[str, object]:
+        """Return the answer to a correction."""
+        if self._corrections is None:
+            raise StatusError(Code.PERMISSION_DENIED, "This server takes no corrections.")
+        with self._model.acquire(spec) as handle:
+            return self._corrections.keep(label, _classes(handle.folder), image)
 
 
 def _classes(folder: Path) -> list[str]:

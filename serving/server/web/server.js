@@ -67,8 +67,14 @@ const about = ({ model, version }) => `web/knowledge?${new URLSearchParams({ mod
 
 /** What a version has learned: its first classes, their number, its accuracy, and whether it tells of unlike images. */
 export async function knowledge(target) {
-  const { classes, count, figures, tells_unlike } = (await ask(about(target))).content;
-  return { classes, count, figures, tellsUnlike: tells_unlike };
+  const { classes, count, figures, tells_unlike, corrects } = (await ask(about(target))).content;
+  return { classes, count, figures, tellsUnlike: tells_unlike, corrects };
+}
+
+/** Put an image into the folder of corrections of a class: the file, and the command that adds them all. */
+export async function correct(target, label, image) {
+  const body = { method: "POST", body: image, headers: { "Content-Type": "application/octet-stream" } };
+  return (await ask(`${about(target)}&${new URLSearchParams({ label })}`, body)).content;
 }
 
 /** What is asked of a version: its input for encoded images, and whether it has Grad-CAM. */

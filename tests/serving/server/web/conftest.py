@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imgpipe.serving.server.corrections import Corrections
 from tests.images import encoded
 from tests.serving.quick import running
 
@@ -61,12 +62,18 @@ def base(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(base):
+def corrections(tmp_path_factory) -> Corrections:
+    """Return where the page puts images that people correct."""
+    return Corrections(tmp_path_factory.mktemp("corrections"), "cp -R corrections/. photos")
+
+
+@pytest.fixture(scope="module")
+def server(base, corrections):
     """Serve the model with the web page."""
     red = np.zeros((20, 20, 3), np.uint8)
     red[..., 0] = 255
     examples = (encoded(red, "JPEG"), encoded(red[..., ::-1], "JPEG"))
-    with running(base, "colours", **PAGED, examples=examples) as server:
+    with running(base, "colours", **PAGED, examples=examples, corrections=corrections) as server:
         yield server
 
 

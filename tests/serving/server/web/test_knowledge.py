@@ -6,6 +6,8 @@ from urllib.parse import urlencode
 
 import pytest
 
+from imgpipe.serving.server.corrections import Corrections
+from imgpipe.serving.server.status import StatusError
 from imgpipe.serving.server.web import pages
 from tests.serving.quick import Rest, running
 
@@ -37,6 +39,7 @@ def test_of_many_classes_the_first_are_named(rest):
         "count": len(CLASSES),
         "figures": FIGURES,
         "tells_unlike": False,
+        "corrects": False,
     }
     assert rest.get(path(version="")).json() == told, "without a number it is the newest"
 
@@ -54,3 +57,25 @@ def test_what_does_not_exist_is_refused(rest, asked, status, words):
     answer = rest.get(path(**asked))
     assert answer.status == status
     assert words in answer.error()
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        ("nobody", "Expected one of the classes of the model"),
+        ("..", "No folder can have the name of the class"),
+        ("a/b", "No folder can have the name of the class"),
+        ("a", "the file is no image, but text"),
+    ],
+)
+def test_only_images_of_classes_are_kept(tmp_path, label, words):
+    with pytest.raises(StatusError, match=words):
+        Corrections(tmp_path, "").keep(label, ["..", "a", "a/b"], b"milk and eggs")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_server_without_corrections_keeps_nothing(rest, make_image):
+    answer = rest.ask("POST", f"{path()}&label=class+1", make_image())
+    assert answer.status == 403 and "takes no corrections" in answer.error()
+    answer = rest.ask("POST", path(), make_image(), {"Origin": "http://evil.example"})
+    assert answer.status == 403 and "from a page of another site" in answer.error()
