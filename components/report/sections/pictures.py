@@ -153,7 +153,7 @@ def _matrix_row(
     return cells
 
 
-@section("unsure", "If the model may be unsure", order=25)
+@section("unsure", "Unsure answers", order=25)
 def unsure(result: Result) -> Iterator[show.ResultBlock]:
     """Plot how many answers remain as more certainty is asked for, and how many are right."""
     deciding = result["answers"]
@@ -169,24 +169,21 @@ def unsure(result: Result) -> Iterator[show.ResultBlock]:
         answered = f"{100 * better[0]['answered'] / images:.0f} % of images"
         below = f"{better[0]['below']:.2f}"
         words = (
-            f"To answer {answered} with {100 * _right(better[0]):.0f} % right, ask for {below}: "
-            f"predict --unsure-below {below}, or the slider on the server's page."
+            f"To answer {answered} with {100 * _right(better[0]):.0f} % right, ask for {below} "
+            "(predict --unsure-below)."
         )
     yield show.Sentence(words)
     cells: list[list[show.TableCell]] = [
-        [f"{row['below']:.2f}", row["answered"], row["right"], f"{100 * _right(row):.1f} %"]
-        for row in chosen
+        [f"{row['below']:.2f}", row["answered"], _right(row)] for row in chosen
     ]
-    columns = ("Ask for", "Answered", "Right", "Share right")
-    yield show.Table("Answers that remain", columns, cells)
+    yield show.Table("Answers", ("Ask for", "Answered", "Right"), cells)
     plot = plots.remaining_answers(
         [row["below"] for row in rows[1:]],
         [row["answered"] / images for row in rows[1:]],
         [_right(row) for row in rows[1:]],
         "unsure",
     )
-    caption = "Answered (dashed), and right of these, by the probability that is asked for."
-    yield show.Curves([(plot, caption)])
+    yield show.Curves([(plot, "Answered (dashed), and right of these")])
 
 
 def _right(row: Remaining) -> float:
