@@ -197,7 +197,7 @@ def _reply(file: Path) -> object:
 
     def classified(data: bytes) -> object:
         answer = messages.prediction(channel.PredictResponse.FromString(data))
-        return messages.classifications(answer, 1, 3)
+        return messages.classifications(answer, 1, 3, 0.5)
 
     readers: dict[str, Callable[[bytes], object]] = {
         "predict": classified,

@@ -40,7 +40,7 @@ def test_the_client_asks_for_the_names_of_the_classes_once(many_classes, make_im
         whole = client.predict({"image_bytes": images})
         monkeypatch.setattr(Client, "predict", counted)
         answers = client.classify(images, top=3, at_once=1)
-    assert asked == [(), *[("label", "probabilities")] * 3]
+    assert asked == [(), *[("probabilities",)] * 3]
     best = whole.outputs["probabilities"].argmax(axis=1)
     assert [answer.label for answer in answers] == [_CLASSES[index] for index in best]
     assert all(len(answer.top) == 3 for answer in answers)
