@@ -35,7 +35,7 @@ class DataBlessing(Artifact):
 
 
 class RunReport(Artifact):
-    """The self-contained `report.html`, and the `facts.json` that it was rendered from."""
+    """The self-contained `report.html`, and the `result.json` that it was rendered from."""
 
     TYPE_NAME = "imgpipe.RunReport"
 
