@@ -78,7 +78,7 @@ def _images(shared_data: Path, name: str, place: Path) -> Path:
         ),
         ("cats_vs_dogs_augmented", "cats", [], "", {}),
         # The folder has no test split.
-        ("horses_or_humans_augmented", "horses", [], "", {"model.image_size": 300}),
+        ("horses_or_humans_augmented", "horses", [], "", {"image_size": 300}),
         (
             *("cats_vs_dogs_inception", "cats", ["model.weights=none", _ONE_VIEW], "head"),
             {"bank.forward_passes": 40 * 2 + 20},
