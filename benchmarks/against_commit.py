@@ -12,13 +12,10 @@ from __future__ import annotations
 
 import shutil
 import statistics
-import sys
 from pathlib import Path
 
 from benchmarks import common
 from benchmarks.common import Ended, Figure
-
-_ENDED = (0, 3, 4)  # exit codes: blessed, not blessed, data refused
 
 
 def main() -> None:
@@ -34,8 +31,8 @@ def main() -> None:
     new = common.subset(photographs, options.added)
     old = sorted(set(photographs) - set(new))
     programs = {
-        "before": options.checkout.resolve() / ".venv" / "bin" / "imgpipe",
-        "now": Path(sys.executable).with_name("imgpipe"),
+        "before": str(options.checkout.resolve() / ".venv" / "bin" / "imgpipe"),
+        "now": common.imgpipe()[0],
     }
     print(f"machine: {common.machine()}")
     ended: dict[str, dict[str, list[Ended]]] = {}
@@ -50,7 +47,7 @@ def main() -> None:
     common.finish([figure for what, both in ended.items() for figure in _figures(what, both)])
 
 
-def _round(program: Path, work: Path, old: list[Path], new: list[Path]) -> dict[str, Ended]:
+def _round(program: str, work: Path, old: list[Path], new: list[Path]) -> dict[str, Ended]:
     """Measure what one checkout does in one round, by what is done."""
     data = common.copy(old, work / "photographs")
     out = ("--out", str(work / "out"))
@@ -58,8 +55,8 @@ def _round(program: Path, work: Path, old: list[Path], new: list[Path]) -> dict[
     for what, command in (("first run", "run"), ("added", "run"), ("check", "check")):
         if what == "added":
             common.copy(new, data)
-        words = [str(program), command, str(data), *out]
-        ended[what] = common.measured(words, work / f"{what}.txt", _ENDED)
+        words = [program, command, str(data), *out]
+        ended[what] = common.measured(words, work / f"{what}.txt", common.ENDED)
     return ended
 
 

@@ -31,7 +31,7 @@ MIB = 1 << 20
 
 _SAMPLE_SECONDS = 0.1  # between two measurements of the memory
 _RUN_LIMIT_SECONDS = 3600.0
-_ENDED = (0, 3, 4)  # exit codes of a run that finished: blessed, not blessed, data refused
+ENDED = (0, 3, 4)  # exit codes of a run that finished: blessed, not blessed, data refused
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ def run_imgpipe(
     command += ["--out", str(out), "--json", str(summary)]
     for setting in settings:
         command += ["--set", setting]
-    ended = measured(command, printed, _ENDED)
+    ended = measured(command, printed, ENDED)
     content = json.loads(summary.read_text())
     return Finished(ended.seconds, ended.processor, ended.peak_mib, content)
 

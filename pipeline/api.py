@@ -99,7 +99,7 @@ def check(
 
     _prepare()
     examined = examine(_configuration(config, data, settings, out), to_stderr=True)
-    return Check(examined.result(), examined.html)
+    return Check(examined.result, examined.html)
 
 
 def evaluate(

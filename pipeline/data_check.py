@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -81,8 +82,9 @@ class CheckedSource:
             return f"refused: a run would refuse this data ({outcome})"
         return f"usable: {outcome}"
 
+    @functools.cached_property
     def result(self) -> Result:
-        """Return what `--json` writes and the page shows."""
+        """What `--json` writes and the page shows."""
         groups = self.images.near_groups()
         return results.new(
             status="refused" if self.refused else self.verdict.split(":", 1)[0],
@@ -116,7 +118,7 @@ class CheckedSource:
         from imgpipe.components.report.page import Page
         from imgpipe.components.report.pictures import thumbnails
 
-        page = Page.of(self.result(), OF_CHECK)
+        page = Page.of(self.result, OF_CHECK)
         keys = {picture.key for picture in page.pictures()}
         hashes = {row.path: row.image_hash for row in self.images.rows}
         shown = {}

@@ -4,13 +4,14 @@ import html.parser
 import re
 from collections.abc import Mapping
 
+from imgpipe.components.report.commands import next_commands
 from imgpipe.components.report.page import Page
 from imgpipe.components.run_record.result import Result
 
 
 def render(result: Result, images: Mapping[str, bytes]) -> str:
-    """Return the page of a run as HTML."""
-    return Page.of(result).html(images)
+    """Return the page of a run as HTML, with the commands that go on from it."""
+    return Page.of({**result, "next": next_commands(result)}).html(images)
 
 
 _VOID = {"meta", "img", "br", "link", "input", "hr"}

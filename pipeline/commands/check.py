@@ -48,7 +48,7 @@ def check(
     if html_file is not None:
         with consoles.counted(to_stderr) as display, display.step("reading images for the page"):
             output_files.write(html_file, examined.html(), "--html ")
-    result = examined.result()
+    result = examined.result
     show_result(_blocks(result, html_file), result, json_file)
     if examined.refused:
         raise typer.Exit(DataRefused.exit_code)

@@ -16,9 +16,12 @@ from imgpipe.serving import tensors
 from imgpipe.serving.client import channel
 from imgpipe.serving.client.errors import InvalidArgument, ServingError
 
-PROBABILITIES, UNLIKE = "probabilities", "unlike"
-"""Outputs that are read beside the classes. A model that learned from enough images has the second
-one: whether each image is unlike all that it has learned."""
+PROBABILITIES = "probabilities"
+UNLIKE = "unlike"
+"""Output: whether each image is unlike all that the model has learned.
+
+A model that has learned from few images does not have it.
+"""
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,12 @@ import dataclasses
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import pattern_in
 from imgpipe.serving.look import PIXEL_LIMIT
 from imgpipe.serving.server.corrections import Corrections
-
-if TYPE_CHECKING:
-    pass
-
 
 ELSEWHERE = (
     "TensorFlow Serving reads the same folders, and serves several models, version labels and "

@@ -10,7 +10,7 @@ from imgpipe.components.common.formatting import count, seconds
 from imgpipe.components.image_filter.findings import joined
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.blocks import data_reasons, said, section
-from imgpipe.components.report.commands import advice, next_commands
+from imgpipe.components.report.commands import advice
 from imgpipe.components.run_record import verdict
 from imgpipe.components.run_record.result import Result, judged
 from imgpipe.models.finding import Finding
@@ -43,7 +43,7 @@ def run_verdict(result: Result) -> Iterator[show.ResultBlock]:
 def _commands(result: Result, purposes: Sequence[str]) -> Iterator[show.ResultBlock]:
     """Yield the commands of some purposes, without those of the advice."""
     advised = {command for proposal in advice(result) for command in proposal["remedies"]}
-    for step in next_commands(result):
+    for step in result["next"]:
         if step["reason"] in purposes and not advised & set(step["remedies"]):
             yield show.Sentence(f"{show.capitalised(step['sentence'])}:")
             yield from map(show.Command, step["remedies"])

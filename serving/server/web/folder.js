@@ -11,7 +11,8 @@ const ATTEMPTS = 4;
 const WAIT_MS = 500;
 const REFRESH_MS = 250;
 const BUSY = [429, 503];
-const [UNSURE, UNLIKE] = ["unsure", "unlike all that the model has learned"];
+const UNSURE = "unsure";
+const UNLIKE = "unlike all that the model has learned";
 
 const pathOf = (file) => file.webkitRelativePath || file.name;
 
