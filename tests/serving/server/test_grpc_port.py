@@ -1,4 +1,4 @@
-"""Connections of the gRPC port: streams without a request, health, and Unix sockets."""
+"""Connections of the gRPC port: streams, pings and health."""
 
 import asyncio
 import socket
@@ -11,12 +11,13 @@ import numpy as np
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from imgpipe.serving.client import Client
 from imgpipe.serving.server import grpc_port, ports
 from imgpipe.serving.server.grpc_port import HEALTH_SERVICES, MAX_STREAMS
 from imgpipe.serving.server.server import ModelServer
-from tests.serving.quick import quick, running
+from tests.serving.quick import ask, quick, running
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # first bytes of a connection of HTTP/2
 DATA, HEADERS, SETTINGS, PING, GOAWAY = 0, 1, 4, 6, 7  # kinds of frames
@@ -104,6 +105,15 @@ def test_streams_without_a_request_delay_neither_other_clients_nor_the_stop(push
 
     with running(tmp_path) as server:
         asyncio.run(scenario(server))
+
+
+def test_all_requests_of_one_connection_are_answered_however_many_there_are(half):
+    request = ask(model="half", x=np.float32([1]))
+    with grpc.insecure_channel(half, [("grpc.enable_retries", 0)]) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        stub.Predict(request, timeout=60)
+        running = [stub.Predict.future(request, timeout=60) for _ in range(5 * MAX_STREAMS)]
+        assert {future.result().model_spec.version.value for future in running} == {123}
 
 
 def test_a_client_may_ping_while_it_waits_for_no_answer(push, tmp_path, monkeypatch):
