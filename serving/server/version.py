@@ -6,7 +6,6 @@ its last reference is released. So a version is never unloaded during a request,
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import logging
 import threading
@@ -14,7 +13,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
@@ -241,19 +239,7 @@ def _warm_up(handle: Handle, directory: Path) -> int:
         for record in records:
             request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
             handle.predict(request.inputs, request.model_spec.signature_name, request.output_filter)
-        if records:
-            _warm_up_others(handle, prediction_log_pb2.PredictionLog.FromString(records[0]))
     except Exception as error:  # a model can raise any exception
         failure = _load_error(error)
         raise StatusError(failure.code, f"{WARM_UP_FILE}: {failure.message}") from error
     return len(records)
-
-
-def _warm_up_others(handle: Handle, log: Any) -> None:
-    """Ask all other signatures with the same inputs, too, so that none is slow at first."""
-    inputs = log.predict_log.request.inputs
-    for key, signature in handle.runtime.signatures.items():
-        if inputs and set(signature.inputs) == set(inputs):
-            # Of another model, such a signature may take other values.
-            with contextlib.suppress(StatusError, tf.errors.OpError):
-                handle.predict(inputs, key)
