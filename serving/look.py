@@ -26,8 +26,8 @@ _AGAIN = "Copy or download the original again."
 _SAVE = "Save the image as JPEG or PNG."
 #: Parts of the messages of `tf.io.decode_image`.
 _ABOUT_AN_IMAGE = re.compile(
-    "Unknown image file format|Input is empty|jpeg::Uncompress|Invalid (?:PNG|GIF) data|BMP|WebP|"
-    "JPEG XL|JXL|Input size should match|[Nn]umber of channels"
+    "Unknown image file format|Input is empty|jpeg::Uncompress|Invalid (?:PNG|GIF)|BMP|WebP|"
+    "JPEG XL|JXL|Input size should match|[Nn]umber of channels|(?:Width|Height) must be"
 )
 _MEGA = 1_000_000
 # Flags of the first chunk of an extended WebP file (RFC 9649, section 2.7.1).

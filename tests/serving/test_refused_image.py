@@ -66,6 +66,11 @@ def test_a_file_is_refused_for_its_own_reason(name):
         assert word not in Look(data).refusal()
 
 
+@pytest.mark.parametrize("said", ["Invalid PNG. Failed to init", "Width must be positive"])
+def test_a_header_that_the_decoder_refuses_is_a_damaged_file(said):
+    assert in_words(said, [b"BM" + bytes(90)]).startswith("the BMP file is")
+
+
 def test_formats_that_are_converted_are_damaged_if_they_are_refused():
     tiff = encoded(noise(3), "TIFF")[:50]
     assert Look(tiff).refusal().startswith("TIFF, a format that is not accepted")

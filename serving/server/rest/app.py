@@ -88,7 +88,10 @@ class RestApi:
             "/metrics": self._measured,
         }
         routes = [plain_route(path, answer) for path, answer in answers.items()]
-        return Starlette(routes=[*routes, *pages, Mount("/", request_response(self._answer))])
+        others = request_response(self._answer)
+        made = Starlette(routes=[*routes, *pages, Mount("/", others)])
+        made.router.default = others  # for a path without a slash, such as that of OPTIONS *
+        return made
 
     def _ready(self) -> Response:
         up = self._is_ready()

@@ -105,7 +105,7 @@ def test_errors(rest, verb, path, body, status, words):
 
 
 def test_unknown_paths_are_answered_with_those_that_exist(rest):
-    for path in ("/", "/index", "/v1", "/v2/models/half/infer", "/favicon.ico"):
+    for path in ("/", "/index", "/v1", "/v2/models/half/infer", "/favicon.ico", "*"):
         answer = rest.get(path)
         assert answer.status == 404
         assert f"There is nothing at {path}. Expected: POST /v1/models/NAME" in answer.error()
