@@ -26,7 +26,7 @@ from imgpipe.models.machine import process
 from imgpipe.models.machine.system import processors
 from imgpipe.serving.server import status
 from imgpipe.serving.server.settings import Settings
-from imgpipe.serving.server.status import Code, StatusError, overloaded
+from imgpipe.serving.server.status import Code, StatusError
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -210,7 +210,11 @@ class Calls:
                     Code.UNAVAILABLE, "The server is shutting down. Use another server."
                 )
             if self._most and self.accepted >= self._most:
-                raise overloaded("its queue is full")
+                raise StatusError(
+                    Code.RESOURCE_EXHAUSTED,
+                    "The server is overloaded: its queue is full. Try again later, or use another "
+                    "server.",
+                )
             self.accepted += 1
             place = Place(self)
             try:

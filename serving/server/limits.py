@@ -9,6 +9,7 @@ beforehand.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -138,7 +139,7 @@ def checked_pixels(arrays: Mapping[str, np.ndarray], most: int) -> int:
     if not most:
         return 0
     total = 0
-    for image in _images(arrays):
+    for image in itertools.chain(_strings(arrays, IMAGE_INPUT), _features(arrays)):
         look = Look(image)
         if look.format == JXL:
             raise invalid(look.refusal())
@@ -165,13 +166,6 @@ def images_of(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes]:
         yield from feature.bytes_list.value
 
 
-def _images(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes]:
-    """Yield what may be an image: each value, and all bytes in tf.Examples."""
-    yield from _strings(arrays, IMAGE_INPUT)
-    for data in _strings(arrays, _EXAMPLES):
-        yield from _images_of_example(data)
-
-
 def _strings(arrays: Mapping[str, np.ndarray], name: str) -> Iterator[bytes]:
     """Yield the values of an input; none if it was not sent, or has no strings."""
     value = arrays.get(name)
@@ -179,15 +173,16 @@ def _strings(arrays: Mapping[str, np.ndarray], name: str) -> Iterator[bytes]:
         yield from value.flat
 
 
-def _images_of_example(data: bytes) -> Iterator[bytes]:
-    """Yield the bytes of all features. The graph reads one of them; to look at all is simpler."""
+def _features(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes]:
+    """Yield all bytes in tf.Examples. The graph reads one feature; to look at all is simpler."""
     from google.protobuf.message import DecodeError
     from tensorflow.core.example import example_pb2  # the package imports TensorFlow
 
-    check_fields(data, example_pb2.Example.DESCRIPTOR)
-    try:
-        example = example_pb2.Example.FromString(data)
-    except DecodeError:
-        raise invalid(EXPECTED_EXAMPLES) from None
-    for feature in example.features.feature.values():
-        yield from feature.bytes_list.value
+    for data in _strings(arrays, _EXAMPLES):
+        check_fields(data, example_pb2.Example.DESCRIPTOR)
+        try:
+            example = example_pb2.Example.FromString(data)
+        except DecodeError:
+            raise invalid(EXPECTED_EXAMPLES) from None
+        for feature in example.features.feature.values():
+            yield from feature.bytes_list.value

@@ -56,12 +56,6 @@ def invalid(message: str) -> StatusError:
     return StatusError(Code.INVALID_ARGUMENT, message)
 
 
-def overloaded(why: str) -> StatusError:
-    """Return a RESOURCE_EXHAUSTED error; `why` says what is full."""
-    advice = "Try again later, or use another server."
-    return StatusError(Code.RESOURCE_EXHAUSTED, f"The server is overloaded: {why}. {advice}")
-
-
 def listed(names: Iterable[str]) -> str:
     """Return names for a message, such as `a, b`; of very many, the first ones."""
     shown = sorted(itertools.islice(names, _MOST_NAMES + 1))

@@ -24,7 +24,7 @@ def write_half_plus_two(directory: Path, offset: float = 2.0) -> Path:
     """Write the classic half_plus_two: y = x / 2 + `offset`, for x of shape [None].
 
     Its signature `pair` has two inputs and three outputs; `slow` computes for a given number of
-    seconds, and `steps` for a given number of steps, each of which is a product of matrices.
+    seconds.
     """
     import tensorflow as tf
 
@@ -46,28 +46,16 @@ def write_half_plus_two(directory: Path, offset: float = 2.0) -> Path:
         def pair(self, a, b):
             return {"sum": a + tf.cast(b, tf.float32), "count": tf.size(a), "same": tf.identity(a)}
 
-        # Both compute instead of sleeping, as a model does.
+        # It computes instead of sleeping, as a model does.
         @tf.function(input_signature=[tf.TensorSpec([], tf.float32, name="seconds")])
         def slow(self, seconds):
             end = tf.timestamp() + tf.cast(seconds, tf.float64)
             (m,) = tf.while_loop(
                 lambda _: tf.timestamp() < end,
                 lambda m: (tf.linalg.matmul(m, m),),
-                [self._matrix()],
+                [tf.ones([256, 256]) * self.half / 128.0],
             )
             return {"done": tf.reduce_sum(m)}
-
-        @tf.function(input_signature=[tf.TensorSpec([], tf.int32, name="number")])
-        def steps(self, number):
-            _, m = tf.while_loop(
-                lambda i, _: i < number,
-                lambda i, m: (i + 1, tf.linalg.matmul(m, m)),
-                [0, self._matrix()],
-            )
-            return {"done": tf.reduce_sum(m)}
-
-        def _matrix(self):
-            return tf.ones([256, 256]) * self.half / 128.0
 
     module = HalfPlus()
     tf.saved_model.save(
@@ -77,7 +65,6 @@ def write_half_plus_two(directory: Path, offset: float = 2.0) -> Path:
             "serving_default": module.predict,
             "pair": module.pair,
             "slow": module.slow,
-            "steps": module.steps,
         },
     )
     return directory

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -48,6 +50,8 @@ def served_by_program(*words: str | Path) -> tuple[subprocess.Popen[str], list[d
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Where `nohup` has started the tests, the program would ignore this signal, as it should.
+        preexec_fn=functools.partial(signal.signal, signal.SIGHUP, signal.SIG_DFL),
     )
     assert process.stdout is not None
     lines = []

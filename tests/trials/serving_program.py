@@ -40,6 +40,12 @@ class Program:
         """Return the numbers of threads and of file descriptors."""
         return self.ps.num_threads(), self.ps.num_fds()
 
+    def rest_port(self) -> int:
+        """Return the port of HTTP, the other one on which the server listens."""
+        ports = {each.laddr.port for each in self.ps.net_connections() if each.status == "LISTEN"}
+        [port] = ports - {int(self.target.rpartition(":")[2])}
+        return port
+
     def alive(self) -> bool:
         return self.process.poll() is None
 

@@ -48,10 +48,8 @@ def limited(server: Program, kind: int, most: int) -> Iterator[None]:
 
 
 def connected(server: Program) -> http.client.HTTPConnection:
-    """Return a connection to the REST port, which is the one that answers over HTTP."""
-    ports = {each.laddr.port for each in server.ps.net_connections() if each.status == "LISTEN"}
-    [port] = ports - {int(server.target.rpartition(":")[2])}
-    return http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    """Return a connection to the REST port."""
+    return http.client.HTTPConnection("127.0.0.1", server.rest_port(), timeout=60)
 
 
 def ask(connection: http.client.HTTPConnection, body: bytes = GOOD) -> tuple[int, bytes]:

@@ -51,18 +51,6 @@ _START = 256
 """Bytes of a body that show what it is."""
 
 
-def check(data: bytes, url: str) -> None:
-    """Raise a StatusError if a body is no JSON, by its first byte.
-
-    Its command has the `url` of the request.
-    """
-    if data[:_START].lstrip()[:1] not in (b"{", b"["):
-        raise invalid(
-            f"The body is {_kind(data)}, and no JSON. Send the content of an image as base64, "
-            f"{IMAGE_FORM}. A command that does: {_COMMAND}{shlex.quote(url)}"
-        )
-
-
 def _kind(data: bytes) -> str:
     if not data.strip():
         return "empty"
@@ -107,7 +95,11 @@ def parse(data: bytes, url: str) -> PredictBody:
     A StatusError says what is not in the format of Predict, with a command for the `url`.
     """
     data = data.removeprefix(codecs.BOM_UTF8)  # which Windows writes
-    check(data, url)
+    if data[:_START].lstrip()[:1] not in (b"{", b"["):
+        raise invalid(
+            f"The body is {_kind(data)}, and no JSON. Send the content of an image as base64, "
+            f"{IMAGE_FORM}. A command that does: {_COMMAND}{shlex.quote(url)}"
+        )
     # Lists without an empty one hold one number more than they have commas. Lists are counted
     # apart, so that it makes no difference how many of them hold the numbers. Commas, colons and
     # brackets inside of strings count too; there are few.

@@ -47,7 +47,6 @@ def outcome(stub, request, timeout=30.0) -> str:
 def test_a_decompression_bomb_is_refused_without_using_memory(images, make_image):
     good = ask(model="imgpipe", image_bytes=[make_image()])
     bomb = ask(model="imgpipe", image_bytes=[make_image(), png_bomb(12_000, 12_000)])
-    many = ask(model="imgpipe", image_bytes=[png_bomb(7000, 7000)] * 60)
     with grpc.insecure_channel(images) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         stub.Predict(good, timeout=30)
@@ -57,8 +56,6 @@ def test_a_decompression_bomb_is_refused_without_using_memory(images, make_image
             with pytest.raises(grpc.RpcError, match=r"144\.0 million pixels") as error:
                 stub.Predict(bomb, timeout=30)
             assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        with pytest.raises(grpc.RpcError, match="have 2,940 million pixels; 2,000 million are"):
-            stub.Predict(many, timeout=30)
         assert process.memory_info().rss - before < 64 << 20
         assert outcome(stub, good) == "OK"
 

@@ -1,6 +1,5 @@
 """The program `imgpipe serve`, with the flags of TensorFlow Serving: ports and signals."""
 
-import functools
 import os
 import re
 import signal
@@ -15,35 +14,18 @@ import pytest
 
 from imgpipe.serving.client import Client, Unavailable
 from tests.command import imgpipe
-
-
-def launch(*flags: str) -> subprocess.Popen:
-    """Start the program and return its process."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "imgpipe", "serve", "--rest_api_port=0", *flags],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"},
-        # Where `nohup` has started the tests, the program would ignore this signal, as it should.
-        preexec_fn=functools.partial(signal.signal, signal.SIGHUP, signal.SIG_DFL),
-    )
+from tests.serving.quick import served_by_program
 
 
 @pytest.fixture
 def program(push, tmp_path):
     """Run the program with the model `half`; yields the process and its target."""
     push("half_plus_two", tmp_path / "base", 1)
-    process = launch("--port=0", "--model_name=half", f"--model_base_path={tmp_path / 'base'}")
-    try:
-        for line in process.stderr:
-            if match := re.search(r"listening on (\S+)", line):
-                yield process, match[1]
-                break
-    finally:
+    words = ("--rest_api_port=0", "--model_name=half", f"--model_base_path={tmp_path / 'base'}")
+    process, lines = served_by_program(*words)
+    with process:
+        yield process, lines[0]["grpc"]
         process.kill()
-        process.wait(30)
-        process.stderr.close()
 
 
 @pytest.mark.parametrize(
@@ -107,7 +89,6 @@ def test_a_signal_lets_running_requests_finish(program, stop):
     """No running request fails, and the program ends with exit code 0. Others change nothing."""
     process, target = program
     with Client(target, "half", timeout=60) as client, ThreadPoolExecutor(4) as pool:
-        client.wait_until_available(60)
         client.predict({"seconds": np.float32(0)}, "slow")
         running = [
             pool.submit(client.predict, {"seconds": np.float32(1.5)}, "slow") for _ in range(4)
@@ -124,7 +105,6 @@ def test_a_signal_lets_running_requests_finish(program, stop):
 def test_a_second_signal_ends_the_drain(program):
     process, target = program
     with Client(target, "half", timeout=100) as client, ThreadPoolExecutor(1) as pool:
-        client.wait_until_available(60)
         client.predict({"seconds": np.float32(0)}, "slow")
         running = pool.submit(client.predict, {"seconds": np.float32(30)}, "slow")
         time.sleep(0.5)

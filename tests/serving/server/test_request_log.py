@@ -18,10 +18,10 @@ from tests.serving.quick import quick
 _SECRET = b"\xff\xd8\xff a face"
 
 
-def log_of(folder, **changes):
+def log_of(folder, writer=None, **changes):
     """Return a log in a folder that keeps all requests."""
     usual = {"request_log_prefix": str(folder / "m"), "request_log_sampling_rate": 1.0}
-    return RequestLog(quick(**usual | changes))
+    return RequestLog(quick(**usual | changes), writer)
 
 
 def record(log, times: int, **inputs) -> None:
@@ -111,8 +111,7 @@ def test_the_log_continues_after_its_files_are_deleted(tmp_path):
 def test_a_full_disk_costs_no_earlier_record(tmp_path, monkeypatch, caplog):
     """What cannot be written is dropped and counted, and told once."""
     writer = Writer()
-    usual = {"request_log_prefix": str(tmp_path / "m"), "request_log_sampling_rate": 1.0}
-    log = RequestLog(quick(**usual), writer)
+    log = log_of(tmp_path, writer)
     log.write(b"earlier")
 
     def fail(writer) -> None:
@@ -132,8 +131,7 @@ def test_a_full_disk_costs_no_earlier_record(tmp_path, monkeypatch, caplog):
 def test_a_stalled_disk_holds_no_request(tmp_path, monkeypatch):
     """It held every answer."""
     writer, released = Writer(), threading.Event()
-    usual = {"request_log_prefix": str(tmp_path / "m"), "request_log_sampling_rate": 1.0}
-    log = RequestLog(quick(**usual), writer)
+    log = log_of(tmp_path, writer)
     with monkeypatch.context() as disk:
         disk.setattr(tf.io.TFRecordWriter, "flush", lambda writer: released.wait(60))
         record(log, 1200)  # more than wait at a time

@@ -58,7 +58,7 @@ REFUSED = [
         Code.INVALID_ARGUMENT,
         "x to be float but double is provided",
     ),
-    (of_half(x=np.int32(1)), Code.INVALID_ARGUMENT, "Signatures for int32: steps."),
+    (of_half("pair", a=X, b=X), Code.INVALID_ARGUMENT, "for float: serving_default, slow."),
     (
         of_half("pair", outputs=["sum", "z"], **PAIR),
         Code.INVALID_ARGUMENT,
@@ -78,23 +78,15 @@ def test_refused_predictions(stub, request_message, code, words):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ([b"garbage"], 'the file is no image, but text. It begins with "garbage".'),
-        ([b""], "the file is empty."),
-        (
-            np.zeros((1, 8, 8, 3), np.uint8),
-            "to be string but uint8 is provided. Send image_bytes as string.",
-        ),
-        ([b"\xff\xd8\xff\xe0" + b"\x00" * 50], "JPEG"),
-        ([b"\x89PNG\r\n\x1a\n" + b"\x00" * 50], "PNG"),
+        ([b"\x89PNG\r\n\x1a\n" + b"\x00" * 50], "the PNG file is cut short"),
+        (np.uint8([[[[1, 2, 3]]]]), "be string but uint8 is provided. Send image_bytes as string."),
     ],
 )
-def test_invalid_images_are_refused_with_a_message_of_one_line(images, data, words):
+def test_what_is_no_image_is_refused_in_the_words_of_the_look(images, data, words):
     with grpc.insecure_channel(images) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         code, message = refusal(stub.Predict, ask(model="imgpipe", image_bytes=data))
-    assert code is Code.INVALID_ARGUMENT
-    assert words in message
-    assert "{{" not in message and "\n" not in message and "[Op" not in message
+    assert code is Code.INVALID_ARGUMENT and words in message
 
 
 @pytest.mark.parametrize(
