@@ -52,7 +52,7 @@ _TITLES = {
     "skipped": "left out by data.skip",
 }
 #: Reasons of files that somebody has to know of, with what they may be.
-_MAY_STAND_FOR = {NO_IMAGES[kind]: what for kind, what in MAY_STAND_FOR.items()}
+_MAY_STAND_FOR = {NO_IMAGES[kind]: what for kind, (what, _) in MAY_STAND_FOR.items()}
 _NAMED = 4  # folders and columns that the line of what is not used names
 _EXAMPLES = 20  # of each finding
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file import file_names
@@ -33,13 +33,13 @@ NOUNS: Mapping[Kind, tuple[str, str]] = {
     "link": ("link", "links"),
     "other": ("file of another kind", "files of other kinds"),
 }
-#: What files that are not used may stand for. Somebody has to know it, however few they are.
-MAY_STAND_FOR: Mapping[Kind, str] = {
-    "archive": "which may hold images",
-    "archive_part": "which may hold images",
-    "placeholder": "which may not have been downloaded",
-    "empty": "which may not have been downloaded",
-    "zeros": "which may not have been downloaded",
+_PACKED = ("which may hold images", "unpack each into a folder of its name")
+_MISSING = ("which may not have been downloaded", "download it again, or remove it")
+#: What files that are not used may stand for, and what to do. Somebody has to know it, however few
+#: they are.
+MAY_STAND_FOR: Mapping[Kind, tuple[str, str]] = {
+    **dict.fromkeys(("archive", "archive_part"), _PACKED),
+    **dict.fromkeys(("placeholder", "empty", "zeros"), _MISSING),
 }
 #: Signatures of what is no image (https://www.iana.org/assignments/media-types, and the
 #: specifications of the formats). A film of ISO/IEC 14496-12 has a brand of no image.
@@ -55,21 +55,25 @@ _SIGNATURES: Sequence[tuple[bytes, Kind]] = (
 )
 #: Formats that Pillow tells by their first bytes, and which are data or films.
 _NO_PICTURES = {"HDF5", "GRIB", "BUFR", "MPEG", "FLI", "WMF"}
-#: Names of the parts of one archive, by which they are joined.
+_FIRST_OF_ALL = "unpack the first one beside all others (unrar, 7z)"
+#: Names of the parts of one archive, and how these are joined.
 _PARTS: Sequence[tuple[re.Pattern[str], str]] = tuple(
     (re.compile(pattern, re.IGNORECASE), how)
     for pattern, how in (
         (r"(.+)\.z\d\d", "join them: zip -s 0 {whole}.zip --out whole.zip"),
-        (r"(.+)\.part\d+\.rar|(.+)\.r\d\d", "unpack the first one beside all others (unrar, 7z)"),
+        (r"(.+)\.r\d\d", _FIRST_OF_ALL),
+        (r"(.+)\.part\d+\.rar", _FIRST_OF_ALL),
         (
             r"(.+\.(?:zip|7z|rar|tar|tgz|gz|bz2|xz|zst))[-_.]?(?:part[-_.]?)?(?:\d{1,4}|[a-z]{2})",
             "join them: cat {whole}?* > {whole}",
         ),
+        (r"(.+)-\d{3}\.(?:zip|tgz|tar\.gz)", "unpack all of them into one folder"),
     )
 )
-_WHOLE = (".tar.gz", ".tar.xz", ".zip.7z")  # which are no parts, although two letters follow
-#: The parts of one download, which are whole archives of parts of one folder.
-_DOWNLOAD = re.compile(r"(.+-)\d{3}\.(?:zip|tgz|tar\.gz)", re.IGNORECASE)
+#: Where the other parts have a number: the last part of a zip, and the first one of a rar.
+_WITHOUT_NUMBER = {".zip": _PARTS[0][1], ".rar": _PARTS[1][1]}
+_DOWNLOAD = _PARTS[-1][1]  # each part is an archive, and alone it is no part
+_WHOLE = (".gz", ".xz")  # which are no parts, although two letters follow
 
 
 def kind_of(head: bytes, name: str) -> Kind:
@@ -125,10 +129,11 @@ def no_images(paths: Sequence[str], kind: Callable[[str], Kind | None]) -> dict[
     asked = [path for path in paths if not file_names.is_surely_image(path)]
     companions = file_names.beside_images(paths) if asked else set()
     files = [path.rpartition("/")[2] for path in asked]
+    parts = joined(files)
     kinds: dict[str, Kind] = {}
     for path, name in zip(asked, files, strict=True):
         is_companion = path in companions
-        of_file = "archive_part" if part_of(name, files) else kind(path)
+        of_file = "archive_part" if name in parts else kind(path)
         if of_file is None or (of_file in ("image", "camera_raw") and not is_companion):
             continue
         if not is_companion and file_names.stands_for_image(path):
@@ -137,48 +142,38 @@ def no_images(paths: Sequence[str], kind: Callable[[str], Kind | None]) -> dict[
     return kinds
 
 
-def joined(name: str, others: Iterable[str]) -> str:
-    """Say how a part of an archive is joined with the others of its folder; "" for no part.
-
-    Args:
-        name: Name of the file.
-        others: Names of the files of its folder, with or without this one.
+def joined(files: Collection[str]) -> dict[str, str]:
+    """Return those of the files of one folder that are parts of archives, with how they are joined.
 
     Examples:
-        >>> joined("train.zip.001", ["train.zip.002"])
-        'train.zip.001 is one of 2 parts of an archive; join them: cat train.zip?* > train.zip'
-        >>> joined("birds.zip", ["cats.zip"])
-        ''
+        >>> joined(["birds.zip", "cats.zip.001"])["cats.zip.001"]
+        'cats.zip came in parts (cats.zip.001); join them: cat cats.zip?* > cats.zip'
     """
-    files = sorted({name, *others})
-    if whole := part_of(name, files):
-        stem, how = whole
-        count = sum(part_of(file, files) == whole for file in files)
-        is_part = f"is one of {count} parts" if count > 1 else "is a part"
-        return f"{name} {is_part} of an archive; {how.format(whole=shlex.quote(stem))}"
-    match = _DOWNLOAD.fullmatch(name)
-    parts = [file for file in files if match and _DOWNLOAD.fullmatch(file)]
-    parts = [file for file in parts if match and file.startswith(match[1])]
-    if len(parts) < 2:
-        return ""
-    return (
-        f"{name} is one of {len(parts)} parts of a download ({join_names(parts, 4)}); unpack all "
-        "of them into one folder"
-    )
+    archives = {name: archive for name in files if (archive := _numbered(name))}
+    numbered = set(archives.values())
+    for name in files:
+        archive = name[:-4], _WITHOUT_NUMBER.get(name[-4:].lower(), "")
+        if archive in numbered:
+            archives[name] = archive
+    parts: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
+    for name, archive in sorted(archives.items()):
+        parts[archive].append(name)
+    said: dict[str, str] = {}
+    for (whole, how), names in parts.items():
+        if how != _DOWNLOAD or len(names) > 1:
+            what_to_do = how.format(whole=shlex.quote(whole))
+            sentence = f"{whole} came in parts ({join_names(names, 4)}); {what_to_do}"
+            said |= dict.fromkeys(names, sentence)
+    return said
 
 
-def part_of(name: str, files: Iterable[str]) -> tuple[str, str] | None:
-    """Return the name of the archive of which a file is a part, and how its parts are joined."""
-    is_cut = file_names.kind_by_ending(name) in (None, "archive")
-    for pattern, how in _PARTS if is_cut else ():
+def _numbered(name: str) -> tuple[str, str] | None:
+    """Return the archive of which a file is a part by its name, and how its parts are joined."""
+    for pattern, how in _PARTS if file_names.kind_by_ending(name) in (None, "archive") else ():
         match = pattern.fullmatch(name)
-        if match and not name.lower().endswith(_WHOLE):
-            return match[1] or match[2], how
-    stem = re.escape(name[: -len(".zip")])
-    is_last = name.lower().endswith(".zip") and any(
-        re.fullmatch(rf"{stem}\.z\d\d", file, re.IGNORECASE) for file in files
-    )
-    return (name[: -len(".zip")], _PARTS[0][1]) if is_last else None
+        if match and (how == _DOWNLOAD or not name.lower().endswith(_WHOLE)):
+            return match[1], how
+    return None
 
 
 def counted(kinds: Iterable[Kind]) -> str:

@@ -135,22 +135,36 @@ class Contents:
     others: dict[str, Kind] = field(default_factory=dict)
     notes: list[Finding] = field(default_factory=list)
 
+    def lost(self) -> list[Finding]:
+        """Note each file that may hold images, or stand for one, with what to do about it."""
+        by_folder: dict[str, list[str]] = collections.defaultdict(list)
+        for file in self.others:
+            folder, _, name = file.rpartition("/")
+            by_folder[folder].append(name)
+        parts = {folder: file_kinds.joined(files) for folder, files in by_folder.items()}
+        notes: list[Finding] = []
+        for file, kind in self.others.items():
+            if kind in file_kinds.MAY_STAND_FOR:
+                folder, _, name = file.rpartition("/")
+                _, usual_way = file_kinds.MAY_STAND_FOR[kind]
+                way = parts[folder].get(name, usual_way)
+                notes.append(noted(NO_IMAGES[kind], file, remedies=[way]))
+        return notes
+
     def unused(self, classes: Sequence[str]) -> list[Finding]:
         """Note files that are no images: by their kind, or the folder that holds only such.
 
-        Each file that may hold images has a note of its own, in which a person is told what to do.
         What is in a class folder is left out, unless it belongs to an image there by its name.
         """
         left_out = self._left_out(set(classes))
         filled = {folder.path.rstrip("/") for folder in self.root.walk()}
-        notes: list[Finding] = []
+        notes = self.lost()
         files_by_note: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
         for file, kind in self.others.items():
-            empty = next((above for above in _above(file) if above not in filled), "")
             if kind in file_kinds.MAY_STAND_FOR:
-                ways = _ways(file, kind, self.others)
-                notes.append(noted(NO_IMAGES[kind], file, remedies=ways))
-            elif file in left_out or not empty:
+                continue
+            empty = next((above for above in _above(file) if above not in filled), "")
+            if file in left_out or not empty:
                 reason = (NO_IMAGES if file in left_out else BESIDE)[kind]
                 files_by_note["", reason].append(file)
             else:
@@ -235,15 +249,6 @@ def _is_named(pattern: str, path: str, name: str) -> bool:
     if "/" in pattern:
         return path == pattern.strip("/") or fnmatch.fnmatchcase(path, pattern.strip("/"))
     return name.lower() == pattern.lower() or fnmatch.fnmatchcase(name.lower(), pattern.lower())
-
-
-def _ways(file: str, kind: Kind, others: Iterable[str]) -> list[str]:
-    """Return what to do about a file that may hold images, or the images of which it stands for."""
-    folder, _, name = file.rpartition("/")
-    if kind not in ("archive", "archive_part"):
-        return ["download it again, or remove it"]
-    beside = [path.rpartition("/")[2] for path in others if path.rpartition("/")[0] == folder]
-    return [file_kinds.joined(name, beside) or "unpack each into a folder of its name"]
 
 
 def _above(path: str) -> list[str]:

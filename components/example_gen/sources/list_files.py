@@ -7,14 +7,15 @@ these asks a question; others are named, because they may hold labels or splits.
 from __future__ import annotations
 
 import csv
+import itertools
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file import file_names
-from imgpipe.components.common.image_file.file_names import without_ending
+from imgpipe.components.common.image_file.file_names import Kind, without_ending
 from imgpipe.components.common.splits import are_splits, split_of
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
@@ -34,7 +35,7 @@ _SHEETS = (".xlsx", ".xls", ".ods")
 _LABELS = ".cls"  # a file beside each image that holds its label, as WebDataset writes
 _MOST_LISTS = 4  # with more, none of them is read
 _MIN_PIXELS = 4  # two by two
-_MOST_TEXTS = 20  # text files beside a list that are looked into
+_MOST_TEXTS = 20  # text files that are looked into
 #: What to do where no list is read.
 WRITE = f"write a list (.csv) with the columns path and label ({tables.GUIDE})"
 
@@ -44,7 +45,8 @@ def names_images(file: Path) -> bool:
     try:
         if tables.is_json_lines(file):
             _, first = next(tables.json_rows(file), (0, {}))
-            return any(file_names.is_image(str(value)) for value in first.values())
+            texts = [value for value in first.values() if isinstance(value, str)]
+            return any(map(file_names.is_image, texts))
         _, rows = tables.first_rows(open_regular(file))
     except (OSError, ValueError, csv.Error):
         return False
@@ -111,7 +113,7 @@ def lists_of_splits(folder: Path) -> dict[str, str]:
     return {}
 
 
-def check_lists(place: Path, others: Iterable[str], scan: Scan) -> list[Finding]:
+def check_lists(place: Path, others: Mapping[str, Kind], scan: Scan) -> list[Finding]:
     """Return notes of the files in `place`, no images by their names, that may give labels.
 
     Raises:
@@ -157,19 +159,24 @@ def _inside_out(path: str) -> list[str]:
 
 
 def outermost(files: Iterable[str], endings: tuple[str, ...]) -> list[str]:
-    """Return the files of a kind that lie above all others; none where they are many."""
+    """Return the files with some endings that lie above all others; none where they are many."""
     lists = [file for file in files if file.lower().endswith(endings)]
     depth = min((file.count("/") for file in lists), default=0)
     lists = [file for file in lists if file.count("/") == depth]
     return lists if len(lists) <= _MOST_LISTS else []
 
 
-def sources(place: Path, others: Iterable[str]) -> list[Way]:
+def sources(place: Path, others: Mapping[str, Kind]) -> list[Way]:
     """Return the ways to read the lists in a folder: those that each hold a split, or the first."""
     lists = outermost(others, LISTS)
     around = place / posixpath.commonpath([posixpath.dirname(file) for file in lists or [""]])
     if lists_of_splits(around):
         return [{"source": f"{KIND}:{around}"}]
-    texts = outermost(others, (TEXT,))
-    texts = [file for file in texts if lists_files(str(place / file), SourceOptions())]
-    return [{"source": str(place / file)} for file in (*lists, *texts)[:1]]
+    texts = [file for file, kind in others.items() if kind in ("table", "text")]
+    texts.sort(key=lambda file: file.count("/"))
+    named = (file for file in texts[:_MOST_TEXTS] if names_images(place / file))
+    first = next(itertools.chain(lists, named), None)
+    if first is None:
+        return []
+    is_known = first.lower().endswith((*LISTS, TEXT))
+    return [{"source": f"{'' if is_known else KIND + ':'}{place / first}"}]

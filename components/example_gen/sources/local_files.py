@@ -102,7 +102,7 @@ def refuse_parts(source: str) -> None:
     """Raise a ConfigError if a file is one of several parts, with how they are joined."""
     path = Path(source).expanduser()
     beside = [entry.name for entry in visible(path.parent)]
-    if said := file_kinds.joined(path.name, beside):
+    if said := file_kinds.joined(beside).get(path.name):
         raise ConfigError(f"data source {source!r} is not whole: {said}, and name that instead")
 
 

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from imgpipe.components.common.formatting import join_names, plural
-from imgpipe.components.common.image_file import file_kinds
 from imgpipe.components.common.image_file.file_names import Kind
+from imgpipe.components.example_gen.notes import gathered
 from imgpipe.components.example_gen.settings import DataSettings, SourceOptions
 from imgpipe.components.example_gen.sources import folder_tree, list_files, local_files
 from imgpipe.components.example_gen.sources.base import (
@@ -29,7 +29,7 @@ from imgpipe.components.example_gen.sources.base import (
 from imgpipe.components.example_gen.sources.folder_tree import Folder
 from imgpipe.components.example_gen.sources.layout import Ambiguity, Layout, Way, label_pattern
 from imgpipe.models.errors import ConfigError, printable
-from imgpipe.models.finding import Finding
+from imgpipe.models.finding import Finding, said
 from imgpipe.models.settings.section import declared
 
 _MOST = 2  # commands that a refusal shows
@@ -78,10 +78,11 @@ def lay_out(
             ways += list_files.sources(place, others) if place else []
             ways += _without_classes(layout)
         why = str(question).removeprefix(f"data source {where!r}: ")
+        lost = "; ".join(map(said, gathered(contents.lost())))
         if others and not layout.tree.total:
-            why = f"found {_no_image(others, place)}; {EXPECTED_TREE}"
+            why = f"found {_no_image(others, lost, place)}; {EXPECTED_TREE}"
         elif not ways:
-            why += _what_it_holds(layout.tree, others)
+            why += _what_it_holds(layout.tree, others, lost)
         levels = _levels(layout) if ways else []
         is_packed = place is not None and not Path(where).expanduser().is_dir()
         lines = commands(where, options, ways, place if is_packed else None)
@@ -157,34 +158,30 @@ def _without_classes(layout: Layout) -> list[Way]:
     return ways
 
 
-def _no_image(others: Mapping[str, Kind], place: Path | None) -> str:
+def _no_image(others: Mapping[str, Kind], lost: str, place: Path | None) -> str:
     """Say what a source holds that has no image."""
     files = _outermost_first(others)
     for pattern, known_set in _DATA_SETS:
         if any(pattern.match(file.rpartition("/")[2]) for file in files):
             counted = f"{plural(len(files), 'file')} ({join_names(files)})"
             return f"{counted}, which TensorFlow Datasets reads: imgpipe check tfds:{known_set}"
-    packed = [file for file in files if others[file] in ("archive", "archive_part")]
-    if packed:
-        beside = [file.rpartition("/")[2] for file in packed]
-        way = file_kinds.joined(beside[0], beside) or "unpack each into a folder of its name"
-        return f"{file_kinds.counted(others.values())} ({join_names(packed)}): {way}"
-    said = f": {files[0]} is {local_files.described(place / files[0])}" if place else ""
-    return f"{plural(len(files), 'file')} ({join_names(files)}), none of which is an image{said}"
+    if lost:
+        return lost
+    such = f": {files[0]} is {local_files.described(place / files[0])}" if place else ""
+    return f"{plural(len(files), 'file')} ({join_names(files)}), none of which is an image{such}"
 
 
 def _outermost_first(files: Iterable[str]) -> list[str]:
     return sorted(files, key=lambda file: (file.count("/"), file))
 
 
-def _what_it_holds(tree: Folder, others: Mapping[str, Kind]) -> str:
+def _what_it_holds(tree: Folder, others: Mapping[str, Kind], lost: str) -> str:
     """Say what a source holds that no setting reads, and what to do."""
     images = sorted(item.path for folder in tree.walk() for item in folder.files)
     if not images:
         return ". It holds no file"
     rest = _outermost_first(file for file, kind in others.items() if kind in _MAY_HOLD_LABELS)
     labels = f"; labels may be in {join_names(rest)}" if rest else ""
-    lost = [kind for kind in others.values() if kind in file_kinds.MAY_STAND_FOR]
     folders = {image.rpartition("/")[0] for image in images}
     if len(folders) == 1 and "" not in folders and not rest and not lost:
         folder = folders.pop()
@@ -192,7 +189,7 @@ def _what_it_holds(tree: Folder, others: Mapping[str, Kind]) -> str:
             f". All of its images are in {folder}/, which is one class. Add a second folder beside "
             "it, with the images of another class"
         )
-    labels += f". Beside them are {file_kinds.counted(lost)}" if lost else ""
+    labels += f". Beside them: {lost}" if lost else ""
     return (
         f". It holds images such as {images[0]}{labels}. Make a folder for each class, and move "
         f"its images into it; or {list_files.WRITE}, and name it instead of the folder; or say by "

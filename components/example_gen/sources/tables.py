@@ -14,6 +14,7 @@ import itertools
 import json
 import re
 import shlex
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -59,13 +60,14 @@ SETTINGS = {
     "group": "group_column",
 }
 _REPEATED = 0.5  # values for each row of a column that says more than the row
-_LINE_LIMIT = 1 << 26  # characters of one of the first lines; 2048 x 2048 RGB pixels take 50 MB
+_LINE_LIMIT = 1 << 26  # characters of a line; 2048 x 2048 RGB pixels take 50 MB
 #: Words for an empty cell, as `pandas.read_csv` knows them. "none" and "na" in lower case may be
 #: classes: no gesture, and a syllable.
 _EMPTY = {"None", "NA", "", "nan", "-nan", "null", "n/a", "<na>", "#n/a", "#na"}
 _ONE_LABEL = re.compile(r"^\[\s*(?:'([^']*)'|\"([^\"]*)\"|([^'\",\s]*))\s*\]$")
-_SEPARATORS = re.compile(r"[][\"'|;,+&/]+|(?<=\d)\s+(?=\d)")  # between several labels
-_WORDS = re.compile(r"\s+(?:and\s+)?")  # between words, which may be labels
+_SIGNS_IN_WORDS = "_-'’.()"  # signs that stand in the name of one class: t-shirt, No. 5
+_SEPARATORS = re.compile(r"\0+|\s-+\s|(?<=\d)\s+(?=\d)")  # between several labels
+_WORDS = re.compile(r"[\s_-]+")  # between words, each of which may be a label
 _SEVERAL = re.compile(r"[^\W][|;]|^\[.*[,.\s].*\]$|^[\d\s]+$")  # surely several labels
 _MAX_COLUMNS = 200  # rows of JSON may have different keys, so that a table may be very large
 _MOST_SPLITS = 50  # words for splits and folds in a column
@@ -223,11 +225,11 @@ def check_single_labels(
 def _of_several(labels: set[str]) -> tuple[list[str], list[str]]:
     """Return the labels that list several, and those that may.
 
-    A label is divided at any separator. It lists several if each part recurs in other company:
-    clear/road beside clear/sea and fog/road. Animal/cat and animal/dog are names, and so are black
-    cat and white cat; words that are each a class of their own are doubtful.
+    A label is divided at any sign that does not stand in words. It lists several if each part
+    recurs in other company: clear/road beside clear/sea and fog/road. Animal/cat and animal/dog are
+    names, and so are black cat and white cat; it is doubtful if two words are classes of their own.
     """
-    parts_of = {label: _parts(_SEPARATORS, label) for label in labels if not is_number(label)}
+    parts_of = {label: _parts(label) for label in labels if not is_number(label)}
     company: dict[str, set[frozenset[str]]] = collections.defaultdict(set)
     for parts in parts_of.values():
         for part in parts:
@@ -238,14 +240,19 @@ def _of_several(labels: set[str]) -> tuple[list[str], list[str]]:
         if len(parts) > 1
         and (_SEVERAL.search(label) or all(len(company[part]) > 1 for part in parts))
     }
-    words_of = {label: _parts(_WORDS, label) for label in labels - several}
     folded = {label.casefold() for label in labels}
-    doubtful = [label for label, words in words_of.items() if len(words) > 1 and words <= folded]
+    words_of = {label: {*_WORDS.split(label.casefold())} for label in labels - several}
+    doubtful = [label for label, words in words_of.items() if len(words & folded) > 1]
     return sorted(several), sorted(doubtful)
 
 
-def _parts(separators: re.Pattern[str], label: str) -> frozenset[str]:
-    return frozenset(filter(None, map(str.strip, separators.split(label.casefold()))))
+def _parts(label: str) -> frozenset[str]:
+    """Return what stands between the separators in a label, whatever script they are of."""
+    text = unicodedata.normalize("NFKC", label.casefold())
+    signs = {sign for sign in text if unicodedata.category(sign)[0] in "PS"}
+    for sign in signs.difference(_SIGNS_IN_WORDS):
+        text = text.replace(sign, "\0")
+    return frozenset(filter(None, map(str.strip, _SEPARATORS.split(text))))
 
 
 def not_read(
@@ -314,7 +321,7 @@ def json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         ValueError: A line is no object in JSON.
     """
     with open_regular(file) as stream, io.TextIOWrapper(stream, encoding(stream)) as lines:
-        for row, line in enumerate(lines, 1):
+        for row, line in enumerate(iter(lambda: lines.readline(_LINE_LIMIT), ""), 1):
             try:
                 value = json_object.parse(line) if line.strip() else {}
             except ValueError as error:

@@ -62,22 +62,22 @@ def test_a_file_is_what_its_first_bytes_say_and_only_then_its_ending(content, na
 
 
 @pytest.mark.parametrize(
-    ("name", "others", "said"),
+    ("parts", "said"),
     [
-        ("x.zip", ["x.z01", "x.z02"], "x.zip is one of 3 parts .* zip -s 0 x.zip --out"),
-        ("x.z01", ["x.zip"], "x.z01 is one of 2 parts .* zip -s 0 x.zip"),
-        ("a b.zip.001", ["a b.zip.002"], r"one of 2 parts .* cat 'a b.zip'\?\* > 'a b.zip'"),
-        ("x.tar.gz.aa", ["x.tar.gz.ab"], r"cat x.tar.gz\?\* > x.tar.gz"),
-        ("x.part1.rar", ["x.part2.rar"], "unpack the first one beside all others"),
-        ("x-001.zip", ["x-002.zip"], r"download \(x-001.zip, x-002.zip\); unpack all of them into"),
-        ("x-001.zip", ["y-002.zip"], "^$"),
-        ("x.tar.gz", ["y.tar.gz"], "^$"),
-        ("x.zip", ["y.zip", "x.jpg"], "^$"),
-        ("IMG.001", ["IMG.002"], "^$"),
+        (["x.zip", "x.z01", "x.z02"], "x came in parts .* zip -s 0 x.zip --out"),
+        (["B.ZIP", "B.z01"], "B came in parts"),
+        (["a b.zip.001", "a b.zip.002"], r"cat 'a b.zip'\?\* > 'a b.zip'"),
+        (["x.tar.gz.aa", "x.tar.gz.ab"], r"cat x.tar.gz\?\* > x.tar.gz"),
+        (["x.part1.rar", "x.part2.rar"], "unpack the first one beside all others"),
+        (["x.rar", "x.r00", "x.r01"], "unpack the first one beside all others"),
+        (["x-001.zip", "x-002.zip"], r"parts \(x-001.zip, x-002.zip\); unpack all of them into"),
     ],
 )
-def test_parts_of_an_archive_are_named_with_how_they_are_joined(name, others, said):
-    assert re.search(said, joined(name, others))
+def test_parts_of_an_archive_are_named_with_how_they_are_joined(parts, said):
+    others = ["x-001.tgz.txt", "y-002.zip", "y.tar.gz", "y.zip", "y.jpg", "IMG.001", "IMG.002"]
+    found = joined([*parts, *others])
+    assert sorted(found) == sorted(parts)
+    assert all(re.search(said, sentence) for sentence in found.values())
 
 
 def test_files_belong_to_the_image_of_their_name():
@@ -132,7 +132,11 @@ def test_label_files_beside_images_are_no_images_whatever_they_are_called(tmp_pa
             ["data_batch_1", "data_batch_2"],
             r"found 2 files \(data_b.*\), which TensorFlow Datasets reads: .* tfds:cifar10",
         ),
-        (["x.zip.001", "x.zip.002"], r"found 2 parts of archives .*cat x\.zip\?\* > x\.zip"),
+        (
+            ["x.zip.001", "x.zip.002", "y-001.zip", "y-002.zip"],
+            r"4 parts of archives .*cat x\.zip\?\* > x\.zip; y came in parts .* into one folder",
+        ),
+        (["1.jpg.cloud", "2.jpg.cloud"], "2 files in place of images .*; download it again"),
     ],
 )
 def test_a_source_without_images_says_what_its_files_are(tmp_path, files, said):
@@ -146,5 +150,5 @@ def test_a_source_without_images_says_what_its_files_are(tmp_path, files, said):
 def test_a_part_of_an_archive_is_no_source(tmp_path, name):
     for part in ("x.zip", "x.z01", "y.zip.001", "y.zip.002", "z-001.zip", "z-002.zip"):
         (tmp_path / part).write_bytes(packed())
-    with pytest.raises(ConfigError, match=r"is not whole: .* parts"):
+    with pytest.raises(ConfigError, match=r"is not whole: .* came in parts"):
         open_source(str(tmp_path / name)).listing()

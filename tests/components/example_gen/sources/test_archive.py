@@ -189,7 +189,7 @@ def test_archives_that_are_not_read_are_named(pack, tmp_path, kind):
     ):
         open_source(str(tmp_path / f"pets.{kind}")).listing()
     outer = pack("zip", {f"x/pets.{kind}": b"", "owls.zip": b"PK\x03\x04"})
-    said = rf"found 2 archives \(owls\.zip, x/pets\.{kind}\): unpack each into a folder of its na"
+    said = rf"found 2 archives \(owls\.zip, x/pets\.{kind}\), which may hold images; unpack each"
     with pytest.raises(ConfigError, match=said):
         open_source(str(outer)).listing()
 
