@@ -25,7 +25,7 @@ app = typer.Typer()
 
 PORT = 8502
 _NOT_ENCRYPTED = (
-    " The connection is not encrypted: whoever reads the address of the page can see the images "
+    "The connection is not encrypted: whoever reads the address of the page can see the images "
     "and decide."
 )
 _EXAMPLES = """Examples:\n
@@ -81,7 +81,9 @@ def command(
             Sentence("Every answer is saved at once. Ctrl-C ends the review."),
         ]
         if not ports.is_loopback(host.strip("[]")):
-            blocks.append(Sentence((Span(f"Others can reach {host}.", "warn"), _NOT_ENCRYPTED)))
+            elsewhere = web.address(review, host, served.port, by_others=True)
+            blocks.append(Figures([("on another device", elsewhere)]))
+            blocks.append(Sentence(Span(_NOT_ENCRYPTED, "warn")))
         print_blocks(console, blocks)
         with _leading_to(address, run.folder) as file:
             if browser:

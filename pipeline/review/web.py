@@ -246,7 +246,12 @@ def running(review: Review, host: str, port: int) -> Iterator[tuple[str, HttpPor
     served = HttpPort(host, port, "--port 0 takes any free one")
     served.start(make_app(review))
     try:
-        # Browsers do not send what follows #, so that the token is in no request line and no log.
-        yield f"http://{host_to_open(host)}:{served.port}/#{review.token}", served
+        yield address(review, host, served.port), served
     finally:
         served.stop(_STOP_S)
+
+
+def address(review: Review, host: str, port: int, by_others: bool = False) -> str:
+    """Return the address of the page with its token, for this machine or for others."""
+    # Browsers do not send what follows #, so that the token is in no request line and no log.
+    return f"http://{host_to_open(host, by_others)}:{port}/#{review.token}"

@@ -143,11 +143,12 @@ class ModelServer:
         if self.shows_page:
             _log.info("open %s/ in a browser", self.rest_target)
         if not is_loopback(settings.host.strip("[]")):
+            reached = self._rest_address(by_others=True) if self._rest else self.target
             _log.warning(
-                "others can reach %s: whoever does can ask the model%s; the connection is not "
-                "encrypted",
-                settings.host,
-                " and open the page" * self.shows_page,
+                "others in the network, such as a phone, can ask the model at %s%s; the connection "
+                "is not encrypted",
+                reached,
+                "/" * self.shows_page,
             )
         return self.port
 
@@ -174,9 +175,12 @@ class ModelServer:
     @property
     def rest_target(self) -> str:
         """`http://host:port` of the REST interface, for a client on this machine."""
+        return self._rest_address()
+
+    def _rest_address(self, by_others: bool = False) -> str:
         from imgpipe.serving.server.rest.port import host_to_open
 
-        return f"http://{host_to_open(self.host)}:{self.rest_port}"
+        return f"http://{host_to_open(self.host, by_others)}:{self.rest_port}"
 
     @property
     def shows_page(self) -> bool:

@@ -166,10 +166,11 @@ def unsure(result: Result) -> Iterator[show.ResultBlock]:
     words = "The model is as sure of its mistakes."
     better = [row for row in chosen if _right(row) > _right(rows[0])]
     if better:
-        answered = f"{100 * better[0]['answered'] / images:.0f} % of images"
+        answered = math.floor(100 * better[0]["answered"] / images)
+        right = math.floor(100 * _right(better[0]))
         below = f"{better[0]['below']:.2f}"
         words = (
-            f"To answer {answered} with {100 * _right(better[0]):.0f} % right, ask for {below} "
+            f"To answer {answered} % of images with {right} % right, ask for {below} "
             "(predict --unsure-below)."
         )
     yield show.Sentence(words)

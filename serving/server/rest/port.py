@@ -11,6 +11,7 @@ another way; a proxy for the open internet writes such requests anew.
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -36,13 +37,31 @@ _END_S = 5.0
 #: Addresses that stand for all networks of this machine, and those at which a browser opens them,
 #: because connections from this machine must name it by those (`requests.check_host`).
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_ELSEWHERE = ("192.0.2.1", 9)
+"""An address of no machine (RFC 5737), to which the usual route leads."""
 
 
-def host_to_open(host: str) -> str:
-    """Return the host in the address of a page, with brackets around an IPv6 address."""
+def host_to_open(host: str, by_others: bool = False) -> str:
+    """Return the host in the address of a page, with brackets around an IPv6 address.
+
+    Args:
+        host: Address on which the port listens.
+        by_others: Whether another machine opens the page, such as a phone.
+    """
     bare = host.strip("[]")
-    bare = _LOOPBACK.get(bare, bare)
+    if bare in _LOOPBACK:
+        bare = _own_address() if by_others else _LOOPBACK[bare]
     return f"[{bare}]" if ":" in bare else bare
+
+
+def _own_address() -> str:
+    """Return the IPv4 address of this machine in its network, or its name without a network."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(_ELSEWHERE)  # of UDP, which sends nothing
+        except OSError:
+            return socket.gethostname()
+        return str(probe.getsockname()[0])
 
 
 class HttpPort:

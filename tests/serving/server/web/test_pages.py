@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from imgpipe.serving.server.rest.port import host_to_open
 from imgpipe.serving.server.server import ModelServer
 from imgpipe.serving.server.settings import DEFAULT_MAX_BODY_BYTES
 from imgpipe.serving.server.web import pages
@@ -109,3 +110,9 @@ def test_the_page_refers_to_its_own_files_only():
 def test_the_page_is_opened_at_an_address_that_the_server_answers(tmp_path, host, named):
     server = ModelServer("m", tmp_path, quick(host=host, rest_api_port=-1))
     assert server.rest_target.startswith(f"http://{named}:")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_a_phone_is_told_an_address_of_this_machine(host):
+    assert host_to_open(host, by_others=True) not in ("0.0.0.0", "[::]", "127.0.0.1", "[::1]")
+    assert host_to_open("10.0.0.7", by_others=True) == "10.0.0.7"
