@@ -44,14 +44,29 @@ class Command(NamedTuple):
     text: str
 
 
+class CommandLink(NamedTuple):
+    """A text of which a click shows the command that leads on."""
+
+    text: str
+    title: str  # what the command does
+    command: str
+
+
 class Picture(NamedTuple):
     """An image of the data, which a click enlarges."""
 
     key: str  # content hash, or another key by which the page finds the image
-    title: str  # what it shows, with the name of its file
+    path: str  # name of its file
+    notes: Sequence[str] = ()  # what is known of it, a few words each
     framed: bool = False
     many: bool = False  # one of many, which are enlarged less if there are too many
     optional: bool = False  # without an image, nothing stands in its place
+    caption: str = ""  # what stands below it
+
+    @property
+    def title(self) -> str:
+        """What it shows, with the name of its file."""
+        return titled(self.path, self.notes)
 
 
 class Bar(NamedTuple):
@@ -63,7 +78,12 @@ class Bar(NamedTuple):
     limit: float | None
 
 
-Inline = str | Span | Link | Command | Picture | Bar
+def titled(path: str, notes: Iterable[str]) -> str:
+    """Return what is said of an image; what is said in several places stands once."""
+    return ": ".join(filter(None, (path, ", ".join(dict.fromkeys(notes)))))
+
+
+Inline = str | Span | Link | Command | CommandLink | Picture | Bar
 #: A text, or its parts.
 Text = Inline | Sequence[Inline]
 

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import plural, seconds
 from imgpipe.components.image_evaluator.rules import NO_THRESHOLD, PASSING
-from imgpipe.components.image_filter.copies.decisions import DUPLICATE, DUPLICATE_ACROSS_SPLITS
-from imgpipe.components.image_filter.judge.checks import UNUSABLE
 from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.components.report.blocks import Command, Figures
 from imgpipe.components.run_record.result import whole
@@ -27,7 +25,6 @@ from imgpipe.models.names import SERVED_NAME
 
 if TYPE_CHECKING:
     from imgpipe.components.image_evaluator.decision import Decision
-    from imgpipe.components.image_filter.judge.check import Row
     from imgpipe.components.run_record.result import Result
     from imgpipe.models.head.solved_head import Solution
 
@@ -36,8 +33,6 @@ ACCEPT = "--accept"  # option of `imgpipe run`
 #: Components that run again if only a setting of [evaluate] is changed. The others are cached.
 _AGAIN = ("Plan", "ImageEvaluator", "ModelPusher", "Report")
 _MINUTE = 60  # seconds
-#: Reasons of rejected copies, of which another copy is used: there is nothing to decide.
-_USED_ELSEWHERE = (DUPLICATE, DUPLICATE_ACROSS_SPLITS)
 
 
 def next_commands(result: Result, moved: Sequence[str] = ()) -> list[Finding]:
@@ -94,15 +89,15 @@ def _is_acceptable(result: Result) -> bool:
     return any(ACCEPT in remedy for reason in reasons for remedy in reason["remedies"])
 
 
-def review_command(result: Result) -> str:
-    """Return the command that reviews the images of a run; with OUT if its folder is not known."""
-    return f"imgpipe review {shlex.quote(result['out']) or 'OUT'}"
+def review_command(result: Result, show: str = "") -> str:
+    """Return the command that reviews the images of a run; with OUT if its folder is not known.
 
-
-def can_be_reviewed(row: Row) -> bool:
-    """Return whether an override can make a rejected file usable, and no copy of it is used."""
-    reason = row["reason"]
-    return not (reason in UNUSABLE or reason in _USED_ELSEWHERE) and bool(row["image_hash"])
+    Args:
+        result: The result of the run.
+        show: What comes first: a kind of images, a class, or `LABEL:ANSWER`; "" for the usual.
+    """
+    what = f" --show {shlex.quote(show)}" if show else ""
+    return f"imgpipe review {shlex.quote(result['out']) or 'OUT'}{what}"
 
 
 def shown(commands: Sequence[Finding]) -> Figures:

@@ -8,6 +8,7 @@ security policy of the page forbids scripts and external resources that it might
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import numbers
 import re
@@ -103,6 +104,7 @@ class Page:
                 "images": images,
                 "thumbnails": thumbnails,
                 "draw_map": plots.draw_map,
+                "next_number": itertools.count().__next__,
             }
         )
 

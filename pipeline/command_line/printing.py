@@ -101,7 +101,7 @@ def _text(content: show.TableCell, look: str = "") -> Text:
         return Text(count(content), style)
     if isinstance(content, str):
         return Text(printable(content), style)
-    if isinstance(content, show.Command):
+    if isinstance(content, show.Command | show.CommandLink):
         return Text(printable(content.text), style)
     if isinstance(content, show.Span):
         return Text.assemble(_text(content.text, content.look), style=style)

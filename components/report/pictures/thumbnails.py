@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from imgpipe.components.common.image_file.header import pillow
+from imgpipe.components.report.blocks import titled
 from imgpipe.serving.look import PIXEL_LIMIT
 from imgpipe.serving.pillow_pixels import upright
 
@@ -58,17 +59,19 @@ class Thumbnails:
 
     def __init__(self, images: Mapping[str, bytes], pictures: Iterable[Picture]) -> None:
         self._made: dict[str, Thumbnail] = {}
-        titles: dict[str, dict[str, None]] = {}
+        paths: dict[str, str] = {}
+        notes: dict[str, list[str]] = {}
         for picture in pictures:
-            titles.setdefault(picture.key, {})[picture.title] = None
+            paths.setdefault(picture.key, picture.path)
+            notes.setdefault(picture.key, []).extend(picture.notes)
         total = 0
-        for number, (key, of_places) in enumerate(titles.items()):
+        for number, (key, path) in enumerate(paths.items()):
             data = images.get(key) if key else None
             large = thumbnail(data) if data and total < _LARGE_BYTES else ""
             small = thumbnail(data, SMALL_SIDE if large else _FEWER_PIXELS) if data else ""
             total += len(large) + len(small)
             if small:
-                title = "; ".join(of_places)
+                title = titled(path, notes[key])
                 self._made[key] = Thumbnail(f"picture-{number}", title, small, large)
 
     def shown(self, picture: Picture) -> Thumbnail | None:

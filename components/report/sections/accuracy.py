@@ -182,12 +182,12 @@ def mistakes(result: Result) -> Iterator[show.ResultBlock]:
 def _mistake(row: Mistake) -> show.Card:
     """Return the image of a mistake with its Grad-CAM, which only the first mistakes have."""
     path = row["path"]
-    title = f"{path}: labelled {row['label']}, predicted as {row['predicted']}"
-    looked_at = f"what the served model looks at in {path} (Grad-CAM)"
+    notes = (f"labelled {row['label']}", f"answered {row['predicted']}")
+    looked_at = ("what the served model looks at (Grad-CAM)",)
     return (
         [
-            show.Picture(row["image_hash"], title),
-            show.Picture(cam_key(row["image_hash"]), looked_at, optional=True),
+            show.Picture(row["image_hash"], path, notes),
+            show.Picture(cam_key(row["image_hash"]), path, looked_at, optional=True),
         ],
         [
             (show.Span("labelled ", "muted"), show.Span(row["label"], "name")),

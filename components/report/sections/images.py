@@ -14,7 +14,7 @@ from imgpipe.components.image_filter.findings import not_used, title_of
 from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.blocks import data_reasons, said, section
-from imgpipe.components.report.commands import can_be_reviewed, review_command
+from imgpipe.components.report.commands import review_command
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel
 from imgpipe.components.run_record.result import Result
 from imgpipe.models import names
@@ -121,8 +121,8 @@ def _examples(finding: Finding) -> show.Folded:
         blocks.append(show.Sentence(f"What to do: {'; '.join(finding['remedies'])}.", "muted"))
     cards: list[show.Card] = []
     for number, example in enumerate(finding["examples"]):
-        title = f"{finding['title']}: {example['path']}"
-        picture = show.Picture(example["image_hash"], title, optional=True)
+        notes = (finding["title"],)
+        picture = show.Picture(example["image_hash"], example["path"], notes, optional=True)
         lines = [show.Span(example["path"], "path"), example["detail"]]
         cards.append(([picture] if number < IMAGES else [], lines))
     blocks.append(show.Cards(cards))
@@ -181,10 +181,9 @@ def grouped(rows: Sequence[Row], fate: str = "") -> Iterator[show.Folded]:
 
 def _file(row: Row, with_way: bool) -> show.Card:
     """Return a file with what was found, and with what to do where that differs."""
-    pictures = [show.Picture(row["image_hash"], f"file {row['path']}")]
+    pictures = [show.Picture(row["image_hash"], row["path"], (title_of(row["reason"]),))]
     if row["kept_copy"]:  # a check has the images by their paths, too
-        kept = f"file {row['kept_copy']}"
-        pictures.append(show.Picture(row["kept_copy"], kept, optional=True))
+        pictures.append(show.Picture(row["kept_copy"], row["kept_copy"], optional=True))
     place = ", ".join(filter(None, (row["label"], row["split"])))
     lines = [show.Span(row["path"], "path"), show.Span(place, "muted"), row["detail"]]
     return pictures, [*lines, row["override"]] if with_way else lines
@@ -206,9 +205,9 @@ def rejected(result: Result) -> Iterator[show.ResultBlock]:
         f"{plural(len(rejected), 'file')}{of} {'was' if len(rejected) == 1 else 'were'} rejected. "
         "Your files are unchanged, and the quarantine has copies of these."
     ]
-    if any(map(can_be_reviewed, rejected)):
-        words.append(" Those that a decision can make usable are asked about by ")
-        words += [show.Span(review_command(result), "code"), "."]
+    if result["folder"]:
+        words.append(" See them with ")
+        words += [show.Span(review_command(result, "rejected"), "code"), "."]
     if len(rejected) > LIMIT:
         words.append(
             f" {LIMIT} of {len(rejected):,} are shown, some for each reason; manifest.jsonl in the "
@@ -257,7 +256,7 @@ def _copy(member: Row) -> show.Card:
     lines.append(show.Span(member["path"], "path"))
     if member["detail"]:
         lines.append(show.Span(member["detail"], "muted"))
-    return [show.Picture(member["image_hash"], f"image {member['path']}")], lines
+    return [show.Picture(member["image_hash"], member["path"], (member["detail"],))], lines
 
 
 #: Images on the page; the file for review holds more.
@@ -280,23 +279,20 @@ def doubtful_labels(result: Result) -> Iterator[show.ResultBlock]:
     labels = plural(suspects["images"], "label")
     words = f"None of {labels} is doubtful."
     if doubtful:
+        verb = "is" if doubtful == 1 else "are"
         words = (
-            f"{doubtful:,} of {labels} {'is' if doubtful == 1 else 'are'} doubtful: more probably "
-            "wrong than right, because a model that has not seen the image answers another class."
+            f"{doubtful:,} of {labels} {verb} doubtful: a model that has not seen the image "
+            "answers another class, and the label may be wrong."
         )
     others = suspects["disagree"] - doubtful
     if others > 0:
         what = plural(others, "other image" if doubtful else "image")
-        words += (
-            f" {what} is a mistake of a model that has not seen it: its label is more probably "
-            "right than wrong."
-            if others == 1
-            else f" {what} are mistakes of a model that has not seen them: their labels are more "
-            "probably right than wrong, and the first of them are the most doubtful."
-        )
+        are_mistakes = "is a mistake" if others == 1 else "are mistakes"
+        words += f" {what} {are_mistakes} of such a model, and probably labelled right."
     if len(rows) < suspects["disagree"]:
         words += f" {len(rows)} are shown."
-    command = show.Span(review_command(result), "code")
+    kind = "doubtful" if doubtful else "mistakes"
+    command = show.Span(review_command(result, kind), "code")
     yield show.Sentence((f"{words} Decide with ", command, "."))
     if doubtful:
         yield _labels(rows[:doubtful])
@@ -310,10 +306,10 @@ def _labels(rows: Sequence[DoubtfulLabel]) -> show.Cards:
     cards: list[show.Card] = []
     for row in rows:
         label, looks_like = row["label"], row["looks_like"]
-        title = f"{row['path']}, labelled {label}, looks like {looks_like}"
+        notes = (f"labelled {label}", f"answered {looks_like}")
         other = (show.Span("or ", "bad"), show.Span(looks_like, "name"))
         lines: list[show.Text] = [show.Span(label, "name"), other, show.Span(row["path"], "path")]
-        cards.append(([show.Picture(row["image_hash"], title)], lines))
+        cards.append(([show.Picture(row["image_hash"], row["path"], notes)], lines))
     return show.Cards(cards)
 
 
@@ -340,8 +336,7 @@ def unlike_images(result: Result) -> Iterator[show.ResultBlock]:
         yield show.Heading(f"{of_class['class']}: {of_new}{hidden}")
         cards: list[show.Card] = []
         for row in rows:
-            title = f"{row['path']}: new, labelled {row['label']}"
-            cards.append(
-                ([show.Picture(row["image_hash"], title)], [show.Span(row["path"], "path")])
-            )
+            notes = ("new", f"labelled {row['label']}")
+            picture = show.Picture(row["image_hash"], row["path"], notes)
+            cards.append(([picture], [show.Span(row["path"], "path")]))
         yield show.Cards(cards)

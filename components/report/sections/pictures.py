@@ -9,6 +9,7 @@ from imgpipe.components.common.answer_table import ClassMetrics
 from imgpipe.components.common.formatting import plural, share
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.blocks import section
+from imgpipe.components.report.commands import review_command
 from imgpipe.components.report.pictures import plots
 from imgpipe.components.report.pictures.plots import (
     images_to_threshold,
@@ -54,19 +55,33 @@ def by_class(result: Result) -> Iterator[show.ResultBlock]:
     yield show.Table(
         "Right answers by class",
         ("Class", "Share", "Right"),
-        [_bar(name, figures, threshold) for name, figures in classes[:_BARS]],
-        total=_bar("all classes", every, threshold),
+        [
+            _bar(_seen_with(result, name, name), figures, threshold)
+            for name, figures in classes[:_BARS]
+        ],
+        total=_bar(show.Span("all classes", "name"), every, threshold),
         caption=f"{caption}.",
         look="bars",
     )
 
 
+def _seen_with(result: Result, text: str, what: str) -> show.CommandLink | show.Span:
+    """Return a text of which a click shows the command that shows all images of a class or cell.
+
+    A page without a run, as that of an evaluation, has only the text.
+    """
+    if not result["folder"]:
+        return show.Span(text, "name")
+    command = review_command(result, what)
+    return show.CommandLink(text, f"See all images of {what}", command)
+
+
 def _bar(
-    name: str, figures: ClassMetrics | SplitMetrics, threshold: float | None
+    name: show.Inline, figures: ClassMetrics | SplitMetrics, threshold: float | None
 ) -> list[show.TableCell]:
     low, high = figures["ci95"]
     bar = show.Bar(figures["correct"] / figures["count"], low, high, threshold or None)
-    return [show.Span(name, "name"), bar, f"{figures['correct']:,} of {figures['count']:,}"]
+    return [name, bar, f"{figures['correct']:,} of {figures['count']:,}"]
 
 
 @section("more_images", "Would more images help?", order=22)
@@ -114,37 +129,39 @@ def taken_for(result: Result) -> Iterator[show.ResultBlock]:
     of = plural(figures["count"], "image")
     words = (
         f"{wrong:,} of {of} {'is' if wrong == 1 else 'are'} taken for another class. Rows are "
-        "labels, columns are answers; the surest images are shown."
+        "labels, columns are answers; the surest images are shown. Click a number to see all."
     )
     columns = ["", *(classes[label] for label in shown)]
     if len(classes) > MATRIX:
         words += f" The {len(shown)} of {len(classes):,} classes that are confused most."
         columns.append("others")
     yield show.Sentence(words, "muted")
-    rows = [_matrix_row(classes, deciding, figures["per_class"], label) for label in shown]
+    rows = [_matrix_row(result, deciding, figures["per_class"], label) for label in shown]
     yield show.Table("What is taken for what", columns, rows, look="matrix")
 
 
 def _matrix_row(
-    classes: Sequence[str],
+    result: Result,
     deciding: JudgedAnswers,
     per_class: Mapping[str, ClassMetrics],
     label: int,
 ) -> list[show.TableCell]:
     """Return the row of a label, with a cell for each answer and one for answers of others."""
+    classes = result["classes"]
     counts = {predicted: count for of, predicted, count in deciding["confusion"] if of == label}
     cells: list[show.TableCell] = [show.Span(classes[label], "name")]
     total = per_class[classes[label]]["count"]
     for predicted in deciding["matrix"]:
         count = counts.pop(predicted, 0)
-        answer = f"{classes[label]}, answered {classes[predicted]}"
+        answer = (f"labelled {classes[label]}", f"answered {classes[predicted]}")
         photos = [
-            show.Picture(image["image_hash"], f"{image['path']}: {answer}", many=True)
+            show.Picture(image["image_hash"], image["path"], answer, many=True)
             for image in deciding["images"]
             if (image["label"], image["predicted"]) == (label, predicted)
         ]
         strength = _STRONGEST * math.sqrt(count / total) if total else 0.0
-        words: list[show.Inline] = [f"{count:,}"] if count else []
+        cell = f"{classes[label]}:{classes[predicted]}"
+        words: list[show.Inline] = [_seen_with(result, f"{count:,}", cell)] if count else []
         words += photos[:_IMAGES_OF_A_CELL]
         right = label == predicted
         cells.append(show.MarkedCell(words, "right" if right else "wrong", strength))
@@ -205,29 +222,30 @@ def gallery(result: Result) -> Iterator[show.ResultBlock]:
             "muted",
         )
     for label in first:
-        yield _gallery_row(galleries[label])
+        yield _gallery_row(result, galleries[label])
     if others:
         summary = plural(len(others), "more class", "more classes")
-        yield show.Folded(summary, [_gallery_row(galleries[label]) for label in others])
+        yield show.Folded(summary, [_gallery_row(result, galleries[label]) for label in others])
     left_out = len(galleries) - len(first) - len(others)
     if left_out:
         classes = plural(left_out, "class has", "classes have")
         yield show.Sentence(f"{classes} no row.", "muted")
 
 
-def _gallery_row(gallery: Gallery) -> show.Photos:
+def _gallery_row(result: Result, gallery: Gallery) -> show.Photos:
     """Return some images of a class, and those that are least typical of it."""
     name = gallery["name"]
+    label = f"labelled {name}"
     pictures = [
-        show.Picture(image["image_hash"], f"{name}{what}: {image['path']}", framed, many=True)
-        for what, framed, images in (
-            ("", False, gallery["sample"]),
-            (", least typical", True, gallery["least"]),
+        show.Picture(image["image_hash"], image["path"], notes, framed, many=True)
+        for notes, framed, images in (
+            ((label,), False, gallery["sample"]),
+            ((label, "least like the others of its class"), True, gallery["least"]),
         )
         for image in images
     ]
     count = show.Span(f" {plural(gallery['count'], 'image')}", "muted")
-    return show.Photos(pictures, (show.Span(name, "name"), count))
+    return show.Photos(pictures, (_seen_with(result, name, name), count))
 
 
 def _gallery_classes(

@@ -51,7 +51,7 @@ def test_a_click_enlarges_a_picture_and_escape_closes_it(page):
     page.click("#verdict .photo")
     page.wait(f"{enlarged}?.querySelector('img').complete")
     assert page.run(f"{enlarged}.querySelector('img').clientWidth") == 320, "as large as the file"
-    assert page.run(f"{enlarged}.innerText").endswith("0.jpg")
+    assert "0.jpg" in page.run(f"{enlarged}.innerText")
     page.press("Escape")
     assert page.run(enlarged) is None
 

@@ -47,9 +47,10 @@ def test_the_page_shows_pictures_then_what_is_doubtful_and_closes_all_figures(ti
 
 
 def visible_words(text):
-    """Return the number of words of a page outside of its closed part."""
+    """Return the number of words of a page that no click has to show."""
     body, _, _ = text[text.index("<body>") :].partition('<details id="numbers"')
-    drawn = re.sub(r"<svg.*?</svg>|<[^>]+>", " ", body, flags=re.DOTALL)
+    hidden = r"<svg.*?</svg>|<span popover.*?</code>|<figure popover.*?</figure>"
+    drawn = re.sub(rf"{hidden}|<[^>]+>", " ", body, flags=re.DOTALL)
     return len(drawn.split())
 
 
@@ -127,12 +128,14 @@ def test_the_features_that_were_tried_and_the_cost_of_larger_images_are_said():
 
 
 def test_a_cell_shows_four_images_and_a_row_of_the_gallery_frames_the_least_typical():
-    parsed = read(result(accuracy=0.4), images=Everything())
-    wrong = [alt for alt in parsed.alts if alt.endswith(": paper, answered rock")]
-    assert len(wrong) == 4
-    least = [alt for alt in parsed.alts if "least typical" in alt]
+    page = result(accuracy=0.4)
+    parsed = read(page, images=Everything())
+    html = render(page, Everything())
+    matrix = html.partition('id="taken_for"')[2].partition("</section>")[0]
+    assert matrix.count(': labelled paper, answered rock"><img') == 4
+    least = [alt for alt in parsed.alts if "least like" in alt]
     assert least == [
-        f"{name}, least typical: {name}/{i}.jpg"
+        f"{name}/{i}.jpg: labelled {name}, least like the others of its class"
         for name in ("paper", "rock", "scissors")
         for i in (9, 10, 11)
     ]
@@ -149,8 +152,8 @@ def test_the_sections_with_figures_have_their_content(timings):
         "imgpipe predict photo.jpg --server localhost:8500 --model rps",
         "2 images in 1 group of near-duplicates",
         "… and 1 more of this group.",
-        "1 of 180 labels is doubtful: more probably wrong than right",
-        "2 other images are mistakes of a model that has not seen them: their labels are more",
+        "1 of 180 labels is doubtful: a model that has not seen the image answers another class",
+        "2 other images are mistakes of such a model, and probably labelled right.",
         "2 of 2 passed",
         "✕ It does not.",
         "are 0.920 to 0.975, with a standard deviation of 0.021",
@@ -251,7 +254,7 @@ def test_a_warning_shows_its_first_images():
     warning = in_files("warned", make_finding("blurry", "", title="blurred", count=40), examples)
     found = result() | {"data": data_summary(findings=[warning])}
     parsed = read(found, images=dict.fromkeys(hashes, jpeg()))
-    assert len([alt for alt in parsed.alts if alt.startswith("blurred: cat/")]) == images.IMAGES
+    assert len([alt for alt in parsed.alts if alt.endswith(": blurred")]) == images.IMAGES
     assert "40 blurred" in parsed.text and "sharpness 0.8" in parsed.text
 
 
@@ -286,7 +289,7 @@ def test_hostile_names_are_escaped():
 def test_rejects_are_grouped_with_image_detail_and_override():
     bad = [reject(1), reject(2), reject(3, "animated", override="add it to judge.skip")]
     parsed = read(result(rejected=bad), images={"bad1": jpeg(), "bad2": b"no image"})
-    assert "file rock/bad-1.jpg" in parsed.alts
+    assert "rock/bad-1.jpg: too small" in parsed.alts
     assert "too small 2 files" in parsed.text
     assert "1 x 4 pixels, the shorter side is under 16" in parsed.text
     assert parsed.text.count("What to do: lower judge.min_side") == 1
@@ -377,8 +380,10 @@ def test_the_networks_that_were_tried_and_the_stages_are_listed():
     assert "Cross-validation accuracy Gain" in text
 
 
-@pytest.mark.parametrize(("reason", "asked"), [("too_small", True), ("truncated", False)])
-def test_a_review_is_promised_only_if_it_asks_about_a_rejected_file(reason: str, asked: bool):
-    text = read(result(rejected=[reject(1, reason)])).text
-    rejected = text[text.index(" was rejected.") :]
-    assert ("asked about by imgpipe review" in rejected) == asked
+def test_the_page_of_a_run_names_the_commands_that_show_all_images_of_a_cell_a_class_and_a_kind():
+    found = result(rejected=[reject(1)], accuracy=0.4)
+    text = read(found).text
+    for what in ("rejected", "doubtful", "paper", "paper:rock"):
+        assert f"imgpipe review /work/out --show {what} " in text, what
+    without_run = read(found | {"folder": ""}).text
+    assert "--show paper" not in without_run and "--show rejected" not in without_run

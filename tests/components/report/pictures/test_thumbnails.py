@@ -54,9 +54,10 @@ def test_an_enlarged_picture_is_sharp_or_has_the_size_of_its_file():
 
 
 def test_an_enlarged_picture_says_what_each_of_its_places_says():
-    places = [Picture("a", "rock: a.jpg"), Picture("a", "a.jpg: answered paper")]
+    notes = ("labelled rock",), ("labelled rock", "answered paper")
+    places = [Picture("a", "a.jpg", of_place) for of_place in notes]
     (picture,) = Thumbnails({"a": noisy(200)}, [*places, places[0]]).enlarged()
-    assert picture.title == "rock: a.jpg; a.jpg: answered paper"
+    assert picture.title == "a.jpg: labelled rock, answered paper", "each fact once"
 
 
 def test_pictures_become_smaller_once_the_page_holds_many_large_ones():
