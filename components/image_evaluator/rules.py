@@ -152,8 +152,8 @@ def interval_ruling(answers: AnswerTable, threshold: float, judged_by: str) -> R
     least = max(threshold - WIDEST, commonest)
     low = figures["ci95"][0]
     text = (
-        f"the 95 % interval of the accuracy {judged_by} begins at {low:.2f}; it has to begin above "
-        f"{least:.2f}"
+        f"the accuracy {judged_by} is surely above {low:.2f}, where its 95 % interval begins; that "
+        f"has to be above {least:.2f}"
     )
     if low > least or accuracy < threshold - SLACK or accuracy <= commonest:
         return _ruling(text, "", low, low - least)
@@ -275,6 +275,11 @@ def _compared(
         f"version {evidence.version} is right for {of_version}, both by networks that were not "
         f"trained on them; 95 % interval of the difference {low:+.2f} to {high:+.2f}"
     )
+    if evidence.folds is not None:
+        text += (
+            f"; the other images of the cross-validation are not compared, because version "
+            f"{evidence.version} may have learned from them"
+        )
     drop = -pair["difference"]
     worse = drop > most + SLACK and pair["p_value"] < chance
     why = f"it is worse than the last version by more than chance and {most:g} (evaluate.max_drop)"
@@ -343,7 +348,7 @@ def decide(evidence: Evidence) -> Decision:
         "blessed": not refusals,
         "failed": [ruling["rule"] for ruling in refusals],
         "reasons": [ruling["reason"] for ruling in refusals],
-        "rulings": sorted(rulings, key=_order),
+        "rulings": sorted(rulings, key=lambda ruling: not ruling["reason"]),
         "figures": _figures(evidence),
         "threshold": evidence.settings.threshold,
         "decided_by": evidence.decided_by,
@@ -351,11 +356,6 @@ def decide(evidence: Evidence) -> Decision:
         "baseline": _accuracy_of_last_version(evidence),
         "unlike": list(evidence.unlike),
     }
-
-
-def _order(ruling: Ruling) -> tuple[bool, float]:
-    """Put rules that refuse first, then those whose limit is nearest."""
-    return not ruling["reason"], 1.0 if ruling["margin"] is None else ruling["margin"]
 
 
 def _accuracy_of_last_version(evidence: Evidence) -> float | None:
@@ -394,5 +394,6 @@ def _figures(evidence: Evidence) -> str:
     of = f"{decided_by['correct']:,} of {images} correct, {interval_of_accuracy}"
     if folds is None:
         return f"validation accuracy {text} ({of})"
-    spread = f"{folds['folds']} folds from {folds['min']:.3f} to {folds['max']:.3f}"
-    return f"cross-validation accuracy {text} ({of}; {spread})"
+    judges = f"by {folds['folds']} models that had not seen them"
+    spread = f"{folds['min']:.3f} to {folds['max']:.3f} each"
+    return f"cross-validation accuracy {text} ({of}; {judges}, {spread})"

@@ -80,8 +80,9 @@ def _unlearned(result: Result) -> Iterator[Finding]:
     images = sum(count for _, count in folds["unlearned"])
     yield make_finding(
         "unlearned",
-        f"no fold could learn {named}, because all images of such a class are in one fold, as the "
-        f"images of one group always are: {plural(images, 'image')} counted as wrong",
+        f"no model of the cross-validation could learn {named}, because all images of such a class "
+        f"are held out at once, as those of one group always are: {plural(images, 'image')} "
+        "counted as wrong",
         [
             f"add images of {named} in other groups",
             "let the validation split decide with evaluate.cross_validate = 0",

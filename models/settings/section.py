@@ -99,4 +99,4 @@ def _as_a_share(problem: ErrorDetails) -> str:
     is_share = problem["type"] == "less_than_equal" and problem["ctx"]["le"] == 1
     if not is_share or not isinstance(value, int | float) or not 1 < value <= 100:
         return ""
-    return f"; {value / 100:g}?"
+    return f" (did you mean {value / 100:g}?)"

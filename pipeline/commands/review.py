@@ -18,6 +18,7 @@ from imgpipe.pipeline.command_line import options
 from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
+    from imgpipe.components.report.blocks import ResultBlock
     from imgpipe.pipeline.output.past_run import PastRun
     from imgpipe.pipeline.review.web import Review
 
@@ -64,11 +65,10 @@ def command(
 ) -> None:
     """See the images of a run in a browser, and decide about their labels."""
     from imgpipe.components.common.formatting import plural
-    from imgpipe.components.report.blocks import Command, Figures, ResultBlock, Sentence, Span
+    from imgpipe.components.report.blocks import Command, Figures, Sentence
     from imgpipe.pipeline.command_line import output_files, signals
     from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.review import web
-    from imgpipe.serving.server import ports
 
     run = run_to_review(out)
     review = prepare(run, to, show)
@@ -76,15 +76,7 @@ def command(
     counts = review.decisions.images.counts(())
     print_blocks(console, [Sentence(f"run {run.name}: {_described(counts)}")])
     with web.running(review, host, port) as (address, served):
-        blocks: list[ResultBlock] = [
-            Figures([("decisions", str(review.decisions.file)), ("open", address)]),
-            Sentence("Every answer is saved at once. Ctrl-C ends the review."),
-        ]
-        if not ports.is_loopback(host.strip("[]")):
-            elsewhere = web.address(review, host, served.port, by_others=True)
-            blocks.append(Figures([("on another device", elsewhere)]))
-            blocks.append(Sentence(Span(_NOT_ENCRYPTED, "warn")))
-        print_blocks(console, blocks)
+        print_blocks(console, _opened(review, host, address, served.port))
         with _leading_to(address, run.folder) as file:
             if browser:
                 output_files.show(file, console)
@@ -94,10 +86,26 @@ def command(
                 if signals.exit_code() != 128 + signal.SIGINT:  # Ctrl-C is the usual end
                     raise
     decided = len(review.decisions.made())
-    blocks = [Sentence(f"{decided} of {plural(counts['all'], 'image')} are decided.")]
+    blocks: list[ResultBlock] = [
+        Sentence(f"{decided} of {plural(counts['all'], 'image')} are decided.")
+    ]
     if decided:
         blocks.append(Figures([("apply the decisions:", Command(review.apply))]))
     print_blocks(console, blocks)
+
+
+def _opened(review: Review, host: str, here: str, port: int) -> Iterator[ResultBlock]:
+    """Yield where the decisions are kept, and where this machine and others open the page."""
+    from imgpipe.components.report.blocks import Figures, Sentence, Span
+    from imgpipe.pipeline.review import web
+    from imgpipe.serving.server import ports
+
+    yield Figures([("decisions", str(review.decisions.file)), ("open", here)])
+    if not ports.is_loopback(host.strip("[]")):
+        elsewhere = web.address(review, host, port, by_others=True)
+        yield Figures([("on another device", elsewhere)])
+        yield Sentence(Span(_NOT_ENCRYPTED, "warn"))
+    yield Sentence("Every answer is saved at once. Ctrl-C ends the review.")
 
 
 @contextlib.contextmanager

@@ -39,7 +39,10 @@ def photo(case: Case) -> Path:
 def test_the_run_ends_with_commands_that_look_try_and_publish(refused: tuple[Path, Any]):
     out, outcome = refused
     assert (outcome.exit_code, outcome.result["gate"]["failed"]) == (3, ["threshold"])
-    assert "2 folds from" in outcome.verdict and "is below the threshold 1" in outcome.verdict
+    assert (
+        "by 2 models that had not seen them" in outcome.verdict
+        and "is below the threshold 1" in outcome.verdict
+    )
     assert outcome.result["push"]["status"] == "refused"
     named = {one["reason"]: one["remedies"][0] for one in outcome.next}
     assert named["look"] == f"imgpipe open {out}"

@@ -62,7 +62,7 @@ class Conflicts:
         shared = plural(self._pairs[first, second], "image is", "images are")
         return (
             f"{shared} in both {first!r} and {second!r}, and a model gives one answer to an image: "
-            "keep each in one class, or leave out one of them with data.skip"
+            "keep each in one class or in none, or leave out a class with data.skip"
         )
 
     def _left_out(self, label: str) -> str:

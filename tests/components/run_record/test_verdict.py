@@ -130,11 +130,11 @@ def test_a_class_that_no_fold_could_learn_gives_a_hint():
     (said,) = run_findings(found)
     assert said["remedies"][0] == "add images of rock in other groups"
     class_hint = said["sentence"]
-    assert class_hint.startswith("no fold could learn rock, because all images of such a class are")
+    assert class_hint.startswith("no model of the cross-validation could learn rock, because all")
     assert "40 images counted as wrong" in class_hint
     found["training"]["cross_validation"]["unlearned"] = [[0, 2], [1, 40]]
     (said,) = run_findings(found)
-    assert said["sentence"].startswith("no fold could learn paper, rock, because")
+    assert said["sentence"].startswith("no model of the cross-validation could learn paper, rock,")
 
 
 def test_a_class_that_was_never_right_and_did_not_refuse_the_model_is_named():

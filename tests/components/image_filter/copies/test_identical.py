@@ -66,10 +66,10 @@ def test_images_in_two_classes_are_summed_by_pairs_of_classes():
     own = [["cat/a"], ["dog/b"], ["owl/c"]]
     rejected, remedies = conflicts(*both, *own, ["dog/x", "owl/x"])
     assert len(rejected) == 22
-    said = "and a model gives one answer to an image: keep each in one class, or leave out one of"
+    said = "and a model gives one answer to an image: keep each in one class or in none, or leave"
     assert remedies == {
-        f"10 images are in both 'cat' and 'dog', {said} them with data.skip",
-        f"1 image is in both 'dog' and 'owl', {said} them with data.skip",
+        f"10 images are in both 'cat' and 'dog', {said} out a class with data.skip",
+        f"1 image is in both 'dog' and 'owl', {said} out a class with data.skip",
     }
 
 
