@@ -64,7 +64,7 @@ def against(kind: str, subject: str, split: str, expected: str, seen: str, advic
 
     Args:
         kind: no_images, missing_class, too_few, rejected_share, lost_class, shrunken_class,
-            anomaly, drift, skew or lost.
+            new_class, anomaly, drift, skew or lost.
         subject: Class or feature; "" for the whole data set or several classes.
         split: The split; "" for all splits.
         expected: What was expected.
@@ -162,8 +162,7 @@ def changed_classes(summary: DataSummary, required: Requirements) -> list[Findin
     reasons = []
     if accepted and new:
         expected = "the classes of the accepted data"
-        seen = f"new ones: {', '.join(new)}"
-        reasons.append(against("anomaly", names.LABEL, "", expected, seen, ACCEPT))
+        reasons.append(against("new_class", "", "", expected, ", ".join(new), ACCEPT))
     for name, before in accepted.items():
         advice = f"restore its images; {ACCEPT}"
         now = counts.get(name, 0)

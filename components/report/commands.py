@@ -50,7 +50,7 @@ def next_commands(result: Result, moved: Sequence[str] = ()) -> list[Finding]:
         commands.append(_next("look", "look at the report", f"imgpipe open {out}"))
         suspects = result["suspects"]
         if suspects is not None and suspects["disagree"]:
-            text = f"look at {plural(suspects['disagree'], 'mistake')}, the surest first"
+            text = "look at the mistakes, the surest first"
             if suspects["doubtful"]:
                 text = f"decide about {plural(suspects['doubtful'], 'doubtful label')}"
             commands.append(_next("mend", text, review_command(result)))
@@ -257,7 +257,7 @@ def _fine_tuning(result: Result) -> str:
     if training is None or accuracy is None or accuracy >= _HEAD_ALONE:
         return ""
     search_ended = training["search_ended"]
-    reached = f"In cross-validation the head alone reaches {accuracy:.3f}"
+    reached = f"In cross-validation the head alone, the last layer, reaches {accuracy:.3f}"
     if search_ended is not None and search_ended["reason"] == "few_mistakes":
         return (
             f"{reached}, but too few images are held out to show whether another network is "

@@ -100,10 +100,12 @@ def _opened(review: Review, host: str, here: str, port: int) -> Iterator[ResultB
     from imgpipe.pipeline.review import web
     from imgpipe.serving.server import ports
 
-    yield Figures([("decisions", str(review.decisions.file)), ("open", here)])
-    if not ports.is_loopback(host.strip("[]")):
-        elsewhere = web.address(review, host, port, by_others=True)
-        yield Figures([("on another device", elsewhere)])
+    addresses = {"open": here}
+    is_open = not ports.is_loopback(host.strip("[]"))
+    if is_open:
+        addresses["on a phone"] = web.address(review, host, port, by_others=True)
+    yield Figures([("decisions", str(review.decisions.file)), *addresses.items()])
+    if is_open:
         yield Sentence(Span(_NOT_ENCRYPTED, "warn"))
     yield Sentence("Every answer is saved at once. Ctrl-C ends the review.")
 

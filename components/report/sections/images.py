@@ -288,7 +288,8 @@ def doubtful_labels(result: Result) -> Iterator[show.ResultBlock]:
     if others > 0:
         what = plural(others, "other image" if doubtful else "image")
         are_mistakes = "is a mistake" if others == 1 else "are mistakes"
-        words += f" {what} {are_mistakes} of such a model, and probably labelled right."
+        model = "such a model" if doubtful else "a model that has not seen the image"
+        words += f" {what} {are_mistakes} of {model}, and probably labelled right."
     if len(rows) < suspects["disagree"]:
         words += f" {len(rows)} are shown."
     kind = "doubtful" if doubtful else "mistakes"

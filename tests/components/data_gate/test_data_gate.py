@@ -113,11 +113,11 @@ def test_the_first_blessed_data_sets_the_schema_for_later_data(photos, encode, r
     (folder / "owl").mkdir()
     for seed in range(40):
         (folder / f"owl/{seed}.jpg").write_bytes(encode(seed=1000 + seed))
-    with pytest.raises(DataRefused, match=r"anomaly 'label': .*new ones: owl; .*--accept"):
+    with pytest.raises(DataRefused, match=r"new class: .*found owl; .*--accept"):
         run(folder, **minimum)
     decision = json.loads(run.decision.read_text())
     assert not decision["blessed"]
-    assert {reason["title"] for reason in decision["reasons"]} == {"anomaly 'label'"}
+    assert {reason["title"] for reason in decision["reasons"]} == {"new class"}
     assert len(run.blessings()) == 1 and run.schema.read_text() == before
 
     run(folder, accept_changes=1, **minimum)

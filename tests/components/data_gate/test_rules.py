@@ -107,8 +107,8 @@ def test_new_classes_are_named_once_for_all_splits():
     known = dataclasses.replace(REQUIRED, accepted={"big, grey cat": None})
     new, lost = decide(summary(), known, {"train": found, "validation": found})
     assert said(new) == (
-        "anomaly 'label': expected the classes of the accepted data, found new ones: cat, dog; "
-        "to accept it, run again with --accept"
+        "new class: expected the classes of the accepted data, found cat, dog; to accept it, run "
+        "again with --accept"
     )
     assert said(lost) == (
         "lost class 'big, grey cat': expected images as in the last accepted data, found none; "
@@ -152,8 +152,8 @@ def test_images_that_come_and_go_change_no_class(now):
     [
         ({"daisy": 85, "rose": 100}, [("lost_class", "tulip")]),
         ({**FLOWERS, "rose": 20}, [("shrunken_class", "rose")]),
-        ({**FLOWERS, "lily": 900}, [("anomaly", "label")]),
-        ({"daisy": 85, "rose": 100, "oak": 9}, [("anomaly", "label"), ("lost_class", "tulip")]),
+        ({**FLOWERS, "lily": 900}, [("new_class", "")]),
+        ({"daisy": 85, "rose": 100, "oak": 9}, [("new_class", ""), ("lost_class", "tulip")]),
     ],
 )
 def test_a_class_that_is_gone_or_much_smaller_is_named(now, reasons):
@@ -217,7 +217,7 @@ def test_a_refusal_with_thousands_of_reasons_is_a_few_lines():
     before = {f"c{n:04}": 10 for n in range(5000)}
     required = Requirements(GateSettings(), ("cat", "dog"), before)
     text = rules.refusal(rules.changed_classes(summary(), required))
-    assert text.startswith("the data was refused for 5,001 reasons:\n- anomaly 'label'")
+    assert text.startswith("the data was refused for 5,001 reasons:\n- new class")
     assert text.endswith("lost class: 4,995 more such reasons")
     assert text.count("\n") == 7 and len(text) < 1500
 

@@ -58,7 +58,7 @@ def test_mistakes_of_the_model_are_not_called_doubtful_labels():
     found: Any = ended("blessed")
     found["suspects"] |= {"doubtful": 0}
     mend = next_commands(found)[1]
-    assert mend["sentence"] == "look at 3 mistakes, the surest first"
+    assert mend["sentence"] == "look at the mistakes, the surest first"
 
 
 @pytest.mark.parametrize(
