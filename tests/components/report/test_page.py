@@ -10,6 +10,7 @@ from imgpipe.components.report import page
 from imgpipe.components.report.blocks import Section
 from imgpipe.components.report.sections import SECTIONS, images
 from imgpipe.components.run_record import verdict
+from imgpipe.components.run_record.metrics import Remaining
 from imgpipe.components.run_record.result import new
 from imgpipe.models.features.bank import JudgedFeatures
 from imgpipe.models.finding import Finding, in_files, make_finding
@@ -387,3 +388,14 @@ def test_the_page_of_a_run_names_the_commands_that_show_all_images_of_a_cell_a_c
         assert f"imgpipe review /work/out --show {what} " in text, what
     without_run = read(found | {"folder": ""}).text
     assert "--show paper" not in without_run and "--show rejected" not in without_run
+
+
+def test_the_sentence_of_unsure_answers_promises_no_more_than_its_table():
+    found = result()
+    assert found["answers"] is not None
+    rows = [
+        Remaining(below=0.0, answered=200, right=180),
+        Remaining(below=0.7, answered=191, right=190),
+    ]
+    found["answers"]["remaining"] = rows
+    assert "To answer 95 % of images with 99 % right, ask for 0.70" in read(found).text

@@ -108,6 +108,7 @@ def test_answers_below_the_probability_of_the_slider_are_unsure(page, photos):
     slider = "Object.assign(document.querySelector('#asked'), {value: %d})"
     ask = f"{slider}.dispatchEvent(new Event('input'))"
     page.run(ask % 60)
+    assert page.run("document.querySelector('#asked').clientWidth") > 100, "it can be moved"
     assert page.text(".unsure") == "Unsure, most probably" and page.text("#asked-share") == "60 %"
     page.run(ask % 40)
     assert not page.run("document.querySelector('.unsure')")
