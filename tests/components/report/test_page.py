@@ -392,10 +392,6 @@ def test_the_page_of_a_run_names_the_commands_that_show_all_images_of_a_cell_a_c
 
 def test_the_sentence_of_unsure_answers_promises_no_more_than_its_table():
     found = result()
-    assert found["answers"] is not None
-    rows = [
-        Remaining(below=0.0, answered=200, right=180),
-        Remaining(below=0.7, answered=191, right=190),
-    ]
-    found["answers"]["remaining"] = rows
+    rows = [(0.0, 200, 180), (0.7, 191, 190)]
+    found["answers"]["remaining"] = [Remaining(below=b, answered=n, right=r) for b, n, r in rows]
     assert "To answer 95 % of images with 99 % right, ask for 0.70" in read(found).text
