@@ -264,7 +264,7 @@ def _counts(answers: Sequence[ImageAnswer]) -> Iterator[ResultBlock]:
     """Yield how many of several images have which label, the most frequent one first."""
     from imgpipe.components.common.formatting import plural
     from imgpipe.components.report.blocks import Sentence
-    from imgpipe.pipeline.published.predicted_images import UNSURE
+    from imgpipe.pipeline.published.predicted_images import UNLIKE, UNSURE
 
     classified = [answer for answer in answers if not answer.error]
     counts = Counter(UNSURE if answer.unsure else answer.label for answer in classified)
@@ -273,7 +273,9 @@ def _counts(answers: Sequence[ImageAnswer]) -> Iterator[ResultBlock]:
         labels = ", ".join(f"{label} {count:,}" for label, count in by_count)
         images = plural(len(answers), "image")
         of = f"{counts.total():,} of " if counts.total() < len(answers) else ""
-        yield Sentence(f"{of}{images}: {labels}")
+        unlike = sum(bool(answer.unlike) for answer in classified)
+        noted = f"; {unlike:,} {UNLIKE}" if unlike else ""
+        yield Sentence(f"{of}{images}: {labels}{noted}")
 
 
 def _refusals(answers: Sequence[ImageAnswer]) -> Iterator[ResultBlock]:

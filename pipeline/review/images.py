@@ -250,8 +250,6 @@ def _kept_copy(row: ImageRow) -> str:
 def _why(row: ImageRow, answer: _Answer) -> list[str]:
     """Return what was found in an image, a sentence each."""
     sentences = []
-    if answer.wrong > 0:
-        sentences.append(f"A model that has not seen this image says {answer.predicted}.")
     if answer.unlike_all > UNLIKE:
         sentences.append("It is unlike the images of every class.")
     elif answer.unlike_class > UNLIKE:

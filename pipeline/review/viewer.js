@@ -23,7 +23,7 @@ function figure(image, subject) {
 /** Show an image, with typical images of its label and of the answer; `where` is its place. */
 export function showImage(image, typical, where) {
   shown += 1;
-  const answer = image.answer && `Answer: ${plain(image.answer)}, ${percent(image.sure)}`;
+  const answer = image.answer && `Answer of a model that has not seen it: ${plain(image.answer)}, ${percent(image.sure)}`;
   $("label").textContent = image.label ? `Labelled ${plain(image.label)}` : "No label";
   $("place").textContent = [where, image.split, answer].filter(Boolean).join(" · ");
   $("why").replaceChildren(...image.why.map((text) => element("li", { text: plain(text) })));

@@ -2,12 +2,12 @@
 
 import { UNPUBLISHED, showAnswer, spoken } from "./answers.js";
 import { droppedFiles } from "./dropped_files.js";
+import { $ } from "./elements.js";
 import { Folder } from "./folder.js";
 import { LiveCamera, hasCamera } from "./live_camera.js";
 import { Refused, classify, correct, describe, explain, knowledge, servedModel } from "./server.js";
 import { ShownImage } from "./shown_image.js";
 
-const $ = (id) => document.getElementById(id);
 const RETRY_MS = 2000; // between two looks for a model that is still loading
 
 let model = null; // the served one: its name, its newest version, and why others failed
