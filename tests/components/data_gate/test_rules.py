@@ -124,7 +124,7 @@ def changed(before, now, allowed=False):
     required = Requirements(GateSettings(allow_missing_classes=allowed), tuple(now), before)
     found = {"by_split": {"train": now, "test": dict.fromkeys(now, 0)}}
     return [
-        (reason["reason"], reason["title"].split("'")[1])
+        (reason["reason"], reason["title"].partition("'")[2].removesuffix("'"))
         for reason in rules.changed_classes(found, required)
     ]
 
