@@ -133,11 +133,16 @@ class CheckedSource:
         return page.html(shown)
 
 
+def _store(config: Config) -> str:
+    """Return the folder of the inspection cache if `judge.store` names it, otherwise "".
+
+    A check writes only the files that were asked for.
+    """
+    return str(config.places.judge) if config.judge.store else ""
+
+
 def judge(config: Config) -> CheckedSource:
     """Check all images of a source, without asking whether a run would refuse the data.
-
-    The inspection cache is used only if `judge.store` names its folder, so that a check writes
-    only the files that were asked for.
 
     Raises:
         ConfigError: The source, or a decision about an image, is refused.
@@ -145,8 +150,7 @@ def judge(config: Config) -> CheckedSource:
             which is a defect.
     """
     began = time.monotonic()
-    store = str(config.places.judge) if config.judge.store else ""
-    options = SourceOptions.of(config.data, store)
+    options = SourceOptions.of(config.data, _store(config))
     source = open_source(options.source, options)
     scan = source.listing()
     plan = filter_plan(config, scan.vocabulary)
@@ -183,7 +187,7 @@ def examine(config: Config, to_stderr: bool) -> CheckedSource:
     from imgpipe.components.data_gate import schema as schemas
     from imgpipe.pipeline.command_line import console as consoles
 
-    opened_with_classes(config)  # before the imports, which take seconds
+    opened_with_classes(config, _store(config))  # before the imports, which take seconds
     with consoles.computing(to_stderr) as display:
         with display.step("inspecting images"):
             checked = judge(config)

@@ -29,12 +29,12 @@ from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
 from imgpipe.pipeline.configuration.sections import Places
 
 
-def opened(data: DataSettings, store: Path, least_classes: int = 2) -> Source:
+def opened(data: DataSettings, store: Path | str, least_classes: int = 2) -> Source:
     """Open the source of images.
 
     Args:
         data: The section of the configuration that names the source.
-        store: Folder of the inspection cache, in which compressed files are unpacked.
+        store: Folder of the inspection cache, in which compressed files are unpacked; "" for none.
         least_classes: Number of classes that there have to be.
 
     Returns:
@@ -64,7 +64,7 @@ def usable(config: Config) -> Source:
     places = config.places
     require_labels(config.data)
     require_outside(config.data, places)
-    images = opened_with_classes(config)
+    images = opened_with_classes(config, places.judge)
     if places.overrides is not None:
         overrides.load(places.overrides)
     _check_network_files(config.settings)
@@ -85,13 +85,15 @@ def require_labels(data: DataSettings) -> None:
         )
 
 
-def opened_with_classes(config: Config) -> Source:
+def opened_with_classes(config: Config, store: Path | str) -> Source:
     """Open the source, list its images without reading them, and refuse classes that no model has.
+
+    `store` is the folder of the inspection cache; "" for none.
 
     Raises:
         ConfigError: The source cannot be read, or a class or the number of classes is refused.
     """
-    images = opened(config.data, config.places.judge)
+    images = opened(config.data, store)
     config.settings.check_classes(listed(images).vocabulary)
     return images
 

@@ -336,6 +336,14 @@ def test_the_inspection_cache_is_used_only_when_it_is_configured(clean, tmp_path
     assert code == 0 and "clean: 16 images" in text
 
 
+def test_an_archive_is_unpacked_nowhere_that_stays(clean, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    archive = shutil.make_archive("photos", "zip", clean)
+    code, text, _ = check(archive, *FEW)
+    assert code == 0 and "clean: 16 images" in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clean", "photos.zip"]
+
+
 def test_a_file_that_vanishes_during_the_check_is_rejected_as_unreadable(clean, monkeypatch):
     real = data_check.inspect
 

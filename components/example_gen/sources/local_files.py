@@ -150,6 +150,7 @@ def cache_folder(store: str) -> Path:
     if store:
         return Path(store) / "unpacked"
     if not Path(_temporary_folder().name).is_dir():  # it was in the folder of an earlier command
+        _temporary_folder().cleanup()
         _temporary_folder.cache_clear()
     return Path(_temporary_folder().name)
 
