@@ -21,7 +21,7 @@ from benchmarks import common, transfer
 from benchmarks.common import Figure
 from benchmarks.transfer import GroupedImages
 from imgpipe.components.run_record.doubtful_labels import DOUBTFUL, SURELY_WRONG
-from imgpipe.models.features.bank import BankRows, Regression
+from imgpipe.models.features.bank import BankRows
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.calibration import fit_temperature, softmax, wrong_label_probabilities
 from imgpipe.models.head.solved_head import HeadSolver
@@ -70,8 +70,7 @@ def changed(rows: BankRows, classes: int, share: float) -> str:
         solver = HeadSolver(replace(rows, labels=labels), classes, _SETTINGS)
         judgement = solver.judge()
         assert judgement is not None  # there are enough images for folds
-        chosen = judgement.chosen
-        folds = solver.out_of_fold(Regression(chosen["method"], chosen["l2"]))
+        folds = solver.out_of_fold(judgement.regression)
         answers = Answers.joined([of_fold for of_fold, _ in folds])
         shares = softmax(answers.logits / fit_temperature(answers.logits, answers.labels))
         of_label = shares[np.arange(len(answers.labels)), answers.labels]

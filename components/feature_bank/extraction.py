@@ -278,7 +278,8 @@ class ImageFeatures:
                 "features": tried.features,
                 "image_size": tried.image_size,
                 "accuracy": judgement.scores.accuracy,
-                "chosen": judgement.chosen,
+                "method": judgement.regression.method,
+                "l2": judgement.regression.l2,
             }
             for tried, judgement in choice.tried
         ]

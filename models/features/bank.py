@@ -32,24 +32,14 @@ class Regression(NamedTuple):
     l2: float
 
 
-class ChosenRegression(TypedDict):
-    """The method and the penalty that folds chose for a solved head on some rows."""
-
-    rows: Annotated[str, "SHA-256 of the rows and of the settings of the head."]
-    method: Annotated[HeadMethod, "What is solved."]
-    l2: Annotated[float, "Penalty of the weights. Both have the lowest loss over the folds."]
-
-
 class JudgedFeatures(TypedDict):
     """Features with which a head was judged."""
 
     features: Annotated[str, "What the head read, as the setting `model.features` names it."]
     image_size: Annotated[int, "Width and height of the images that the backbone received."]
     accuracy: Annotated[float, "Accuracy of the head over the folds of a sample."]
-    chosen: Annotated[
-        ChosenRegression,
-        "Its method and penalty, which are not chosen again where a head is solved on such rows.",
-    ]
+    method: Annotated[HeadMethod, "What is solved."]
+    l2: Annotated[float, "Penalty of the weights. Both have the lowest loss over the folds."]
 
 
 class FeatureDecision(TypedDict):
@@ -94,7 +84,8 @@ class BankRows(ColumnTable):
             hang together than a fold has.
         sizes: Number of features in each block, such as the means of one feature map; () if all of
             them are one block.
-        chosen: What FeatureBank has chosen for heads on rows of the bank, perhaps on these.
+        regression: What FeatureBank has chosen for a head on all blocks of such rows; None if it
+            has chosen nothing.
     """
 
     features: Array
@@ -104,7 +95,7 @@ class BankRows(ColumnTable):
     groups: Names = field(default_factory=lambda: np.empty(0, "S1"))
     separated: int = 0
     sizes: tuple[int, ...] = ()
-    chosen: tuple[ChosenRegression, ...] = ()
+    regression: Regression | None = None
 
     def __post_init__(self) -> None:
         if len(self.groups) != len(self.hashes):
@@ -120,7 +111,8 @@ class BankRows(ColumnTable):
         """Return the rows with the features of one block alone, by its number from 0 on."""
         start = sum(self.sizes[:number])
         size = self.sizes[number]
-        return replace(self, features=self.features[:, start : start + size], sizes=(size,))
+        features = self.features[:, start : start + size]
+        return replace(self, features=features, sizes=(size,), regression=None)
 
     def first_block(self) -> BankRows:
         """Return the rows with the features of the first block alone."""
@@ -258,7 +250,6 @@ def read_rows(
             f"has {classes} names. The bank and the vocabulary come from different runs"
         )
     features = _read_features(table, dim, folder)
-    tried = [] if facts["decision"] is None else facts["decision"]["tried"]
     largest = len(np.unique(table.hashes)) // count
     groups, separated = folds.find_groups(table.hashes, table.groups, table.near, largest)
     return BankRows(
@@ -269,8 +260,16 @@ def read_rows(
         groups,
         separated,
         tuple(facts["sizes"]),
-        tuple(candidate["chosen"] for candidate in tried),
+        _chosen_regression(facts),
     )
+
+
+def _chosen_regression(facts: BankFacts) -> Regression | None:
+    """Return how a head on the features of a bank is solved, if that was decided with them."""
+    for judged in facts["decision"]["tried"] if facts["decision"] else ():
+        if (judged["features"], judged["image_size"]) == (facts["features"], facts["image_size"]):
+            return Regression(judged["method"], judged["l2"])
+    return None
 
 
 def _read_features(table: Labelled, dim: int, folder: str) -> Array:

@@ -12,7 +12,6 @@ images that it learns from.
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,7 @@ import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.models.arrays import Integers
-from imgpipe.models.features.bank import BankRows, ChosenRegression, HeadMethod, Regression
+from imgpipe.models.features.bank import BankRows, HeadMethod, Regression
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head.answers import Answers, Scores
 from imgpipe.models.head.certainty import standard_error
@@ -95,7 +94,7 @@ class Judgement(NamedTuple):
     """How good heads on some rows are."""
 
     scores: Scores  # of the heads of the folds with the best method and penalty
-    chosen: ChosenRegression  # this method and this penalty
+    regression: Regression  # this method and this penalty
 
 
 class SolvedHead(NamedTuple):
@@ -109,8 +108,8 @@ class HeadSolver:
     """Solves heads on some rows. What several of its methods need is computed once.
 
     Args:
-        rows: Training rows of view 0 and of any augmented views. If method and penalty were chosen
-            for the same rows before, they are in `rows.chosen` and are not chosen again.
+        rows: Training rows of view 0 and of any augmented views. Method and penalty are those of
+            `rows.regression`, if it is not None; else the folds choose them.
         classes: Number of classes.
         settings: Settings of the training: `label_smoothing` and `balance` are used.
     """
@@ -132,21 +131,16 @@ class HeadSolver:
         """
         if not len(self._folds):
             return None
-        method, l2 = self._best
-        scores = _joined(self._answers_with(self._best)).scores()
-        return Judgement(scores, {"rows": self._digest, "method": method, "l2": l2})
+        return Judgement(_joined(self._answers_with(self._regression)).scores(), self._regression)
 
-    def solve(
-        self, learning_curve: bool = True, regression: Regression | None = None
-    ) -> SolvedHead:
+    def solve(self, learning_curve: bool = True) -> SolvedHead:
         """Find the best linear head.
 
         Args:
             learning_curve: Whether to compute the learning curve, which takes as long as the choice
                 of the penalty. The head does not depend on it.
-            regression: Method and penalty; None chooses them by the folds.
         """
-        solution = self._solution(learning_curve, regression or self.earlier_choice)
+        solution = self._solution(learning_curve)
         method = solution["method"]
         if method == "logistic_regression" and len(self.rows) <= _MOST_TURNED:
             rotation, turned = Rotation.fit(self.rows)
@@ -166,25 +160,6 @@ class HeadSolver:
             return self._answers_with(regression)
         numbers = _split(self.rows, count)
         return _of_folds(self.rows, numbers, lambda fold: self._answered(fold, regression))
-
-    @property
-    def earlier_choice(self) -> Regression | None:
-        """What was chosen for the same rows before, if there is such a choice."""
-        for chosen in self.rows.chosen:
-            if chosen["rows"] == self._digest:
-                return Regression(chosen["method"], chosen["l2"])
-        return None
-
-    @functools.cached_property
-    def _digest(self) -> str:
-        """Hash (hex) of all that determines the choice of method and penalty."""
-        rows = self._sample
-        sizes = rows.sizes or (rows.features.shape[1],)
-        settings = (self.settings.label_smoothing, self.settings.balance)
-        digest = hashlib.sha256(repr((self.classes, *settings, sizes)).encode())
-        for column in (rows.features, rows.labels, rows.views, rows.hashes, rows.groups):
-            digest.update(np.ascontiguousarray(column).reshape(-1).view(np.uint8).data)
-        return digest.hexdigest()
 
     @functools.cached_property
     def _folds(self) -> Integers:
@@ -243,8 +218,10 @@ class HeadSolver:
         return tried
 
     @functools.cached_property
-    def _best(self) -> Regression:
-        """The method and the penalty with the lowest loss over the folds, which there must be."""
+    def _regression(self) -> Regression:
+        """The method and the penalty; the folds, which there must be, choose by the lowest loss."""
+        if self.rows.regression is not None:
+            return self.rows.regression
         penalties = dict(PENALTIES)
         unknowns = min(self.rows.features.shape)  # factors of rows, or weights of features
         if unknowns > WIDEST:
@@ -261,10 +238,10 @@ class HeadSolver:
         self._answers[best, 1.0] = [of_fold[best] for of_fold in tried]
         return best
 
-    def _solution(self, learning_curve: bool, regression: Regression | None) -> Solution:
+    def _solution(self, learning_curve: bool) -> Solution:
         """Return the method and the penalty of the head, and what the folds give with them."""
         if not len(self._folds):
-            method, l2 = regression or _USUAL
+            method, l2 = self.rows.regression or _USUAL
             return {
                 "method": method,
                 "l2": l2,
@@ -275,15 +252,14 @@ class HeadSolver:
                 "learning_curve": None,
                 "gain_error": None,
             }
-        chosen = regression or self._best
-        answers = _joined(self._answers_with(chosen))
+        answers = _joined(self._answers_with(self._regression))
         points = None
         gain_error = None
         if learning_curve:
-            points, gain_error = self._learning_curve(chosen)
+            points, gain_error = self._learning_curve()
         return {
-            "method": chosen.method,
-            "l2": chosen.l2,
+            "method": self._regression.method,
+            "l2": self._regression.l2,
             "folds": FOLDS,
             "images": len(answers.labels),
             "accuracy": answers.accuracy,
@@ -292,12 +268,12 @@ class HeadSolver:
             "gain_error": gain_error,
         }
 
-    def _learning_curve(self, regression: Regression) -> tuple[list[CurvePoint], float]:
+    def _learning_curve(self) -> tuple[list[CurvePoint], float]:
         """Return the learning curve, and the standard error of the gain of its last point."""
         points: list[CurvePoint] = []
         answers: list[Answers] = []
         for share in SHARES:
-            of_folds = self._answers_with(regression, share)
+            of_folds = self._answers_with(self._regression, share)
             images = round(float(np.mean([count for _, count in of_folds])))
             answers.append(_joined(of_folds))
             points.append({"images": images, "accuracy": answers[-1].accuracy})

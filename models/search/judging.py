@@ -59,10 +59,8 @@ def head_from_both_splits(inputs: Inputs) -> Trained | None:
     count = FOLDS if automatic else inputs.folds
     rows = read_rows(inputs.bank_uri, _BOTH, inputs.classes, settings.views.count, count)
     progress.part("the head")
-    # What suits the images of train suits them with those of validation, too.
-    regression = HeadSolver(training, inputs.classes, settings).earlier_choice
     solver = HeadSolver(rows, inputs.classes, settings)
-    head = stages.fitted_head(solver, rows.select(rows.is_view_0), True, regression)
+    head = stages.fitted_head(solver, rows.select(rows.is_view_0), learning_curve=True)
     solution = head.history["solution"]
     if solution is None:
         return None

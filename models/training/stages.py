@@ -21,7 +21,7 @@ from imgpipe.models.arrays import Floats
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import feature_distribution
-from imgpipe.models.features.bank import BankRows, Regression, read_facts, read_rows
+from imgpipe.models.features.bank import BankRows, read_facts, read_rows
 from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.extractor import FeatureExtractor, resolve_precision
 from imgpipe.models.features.feature_distribution import FeatureDistribution
@@ -181,15 +181,10 @@ def row_distribution(training: BankRows, validation: BankRows) -> FeatureDistrib
     )
 
 
-def fitted_head(
-    solver: HeadSolver,
-    held: BankRows,
-    learning_curve: bool = False,
-    regression: Regression | None = None,
-) -> Trained:
+def fitted_head(solver: HeadSolver, held: BankRows, learning_curve: bool = False) -> Trained:
     """Solves a head as that of the run, with its answers for the rows `held`; see `solve_head`."""
     train = solver.rows
-    fitted = solve_head(solver, held, learning_curve, regression)
+    fitted = solve_head(solver, held, learning_curve)
     rows = datasets.Rows(held.features, held.labels)
     head = _with_answers(fitted, rows, HEAD, int(train.is_view_0.sum()))
     learnable = np.isin(held.labels, train.labels)

@@ -22,7 +22,7 @@ from keras.optimizers.schedules import CosineDecay
 from imgpipe.models import names
 from imgpipe.models.arrays import Array
 from imgpipe.models.errors import DataRefused, Diverged
-from imgpipe.models.features.bank import BankRows, Regression
+from imgpipe.models.features.bank import BankRows
 from imgpipe.models.head.logistic_regression import Linear
 from imgpipe.models.head.solved_head import HeadSolver, Solution
 from imgpipe.models.machine import process, progress
@@ -104,16 +104,10 @@ class Fit(NamedTuple):
     solution: Solution | None = None  # how the head was found; None if it was trained by epochs
 
 
-def solve_head(
-    solver: HeadSolver,
-    validation: BankRows,
-    learning_curve: bool = True,
-    regression: Regression | None = None,
-) -> Fit:
+def solve_head(solver: HeadSolver, validation: BankRows, learning_curve: bool = True) -> Fit:
     """Solves a head, evaluates it on rows of view 0, and records it like a training of one epoch.
 
-    Without a regression, folds choose method and penalty. It raises the DataRefused of
-    `Training.fit`.
+    It raises the DataRefused of `Training.fit`.
     """
     train = solver.rows
     classes = solver.classes
@@ -122,7 +116,7 @@ def solve_head(
     _require_rows(validation, names.VALIDATION)
     started = time.perf_counter()
     with one_blas_thread():
-        linear, solution = solver.solve(learning_curve, regression)
+        linear, solution = solver.solve(learning_curve)
         kernel = linear.kernel
         bias = linear.bias
         if settings.one_unit(classes):  # the head gives [0, z] instead of [a, b], with z = b - a

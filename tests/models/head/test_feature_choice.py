@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from imgpipe.models.features.bank import BankRows, ChosenRegression
+from imgpipe.models.features.bank import BankRows, Regression
 from imgpipe.models.head import feature_choice
 from imgpipe.models.head.answers import Scores
 from imgpipe.models.head.feature_choice import HeadInput, choose_blocks, choose_size
@@ -103,7 +103,7 @@ def test_with_too_few_images_to_judge_the_last_map_is_read() -> None:
 def _judged_in_turn(monkeypatch, *scores: Scores) -> None:
     """Let heads have given scores, in the order in which they are judged."""
     waiting = list(scores)
-    chosen: ChosenRegression = {"rows": "", "method": "ridge_regression", "l2": 1.0}
+    chosen = Regression("ridge_regression", 1.0)
     judge = "imgpipe.models.head.solved_head.HeadSolver.judge"
     monkeypatch.setattr(judge, lambda solver: Judgement(waiting.pop(0), chosen))
 
