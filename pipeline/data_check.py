@@ -129,7 +129,7 @@ class CheckedSource:
                 data = self.source.read(item)
             except OSError:  # what is gone now is not shown
                 continue
-            shown[item.path] = shown[hashes[item.path]] = thumbnails.shrunk(data)
+            shown[item.path] = shown[hashes[item.path]] = thumbnails.kept(data)
         return page.html(shown)
 
 

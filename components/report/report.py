@@ -117,7 +117,7 @@ def draw(
 def _images(page: Page, uris: Mapping[str, str]) -> dict[str, bytes]:
     """Read the images that the page shows, from the quarantine and from the examples.
 
-    They are made small at once, so that memory does not grow with their number.
+    Large ones are made small at once, so that memory grows little with their number.
     """
     result = page.result
     files = _rejected_files(result)
@@ -129,7 +129,7 @@ def _images(page: Page, uris: Mapping[str, str]) -> dict[str, bytes]:
             wanted = shown | {image["image_hash"] for image in on_map}
             for image_hash, data in collect.encoded_images(uris["examples"], wanted):
                 side = thumbnails.SIDE if image_hash in shown else plots.TILE_SOURCE
-                files[image_hash] = thumbnails.shrunk(data, side)
+                files[image_hash] = thumbnails.kept(data, side)
         return files | explanations.result()
 
 
@@ -153,5 +153,5 @@ def _rejected_files(result: Result) -> dict[str, bytes]:
         path = f"{whole(result, result['quarantine'])}/{reject['stored']}"
         if reject["stored"] and tf.io.gfile.exists(path):
             with tf.io.gfile.GFile(path, "rb") as file:
-                files[reject["image_hash"]] = thumbnails.shrunk(file.read())
+                files[reject["image_hash"]] = thumbnails.kept(file.read())
     return files

@@ -31,6 +31,9 @@ _FEWER_PIXELS = 96
 _QUALITY = 60  # of the WebP; about 14 kB a large and 2 kB a small image
 _EFFORT = 2  # of its encoder, from 0 to 6: a few milliseconds
 _KEPT_QUALITY = 90  # of the JPEG from which a WebP is made
+#: A file of at most so many bytes is kept in memory as it is: to decode it and to encode it again
+#: takes several times as long as to draw it.
+_SMALL_FILE = 50_000
 #: Mistakes that are explained; each costs a forward and a backward pass.
 EXPLAINED = 12
 _BATCH = 8  # images whose feature maps are in memory at once
@@ -101,12 +104,17 @@ def thumbnail(data: bytes, side: int = SIDE) -> str:
     return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode("ascii")
 
 
-def shrunk(data: bytes, side: int = SIDE, quality: int = _KEPT_QUALITY) -> bytes:
-    """Make a JPEG file as `thumbnail` does; empty when the bytes are not an image.
+def kept(data: bytes, side: int = SIDE) -> bytes:
+    """Return what is kept in memory of a file until the page is drawn; see `shrunk`.
 
-    It is kept in memory until the page is drawn, and a thumbnail of at most this side is made from
-    it, which is not visibly worse than one of the image itself.
+    A thumbnail of at most this side is made from it, which is not visibly worse than one of the
+    file itself.
     """
+    return data if len(data) <= _SMALL_FILE else shrunk(data, side)
+
+
+def shrunk(data: bytes, side: int, quality: int = _KEPT_QUALITY) -> bytes:
+    """Make a JPEG file as `thumbnail` does; empty when the bytes are not an image."""
     small = small_picture(data, side)
     return b"" if small is None else _jpeg(small, quality)
 
@@ -182,8 +190,7 @@ def _drawn(model: str, images: Mapping[str, bytes]) -> Iterator[tuple[str, bytes
             files = np.array([images[digest] for digest in batch], object)
             cams = served.run(image_bytes=files)[CAM]
             for digest, cam in zip(batch, cams, strict=True):
-                if small := shrunk(images[digest]):  # Pillow may not read what the model can
-                    with pillow(small) as image:
-                        pixels = np.asarray(image.convert("RGB"))
-                    overlay = Image.fromarray(activation_images.overlay(pixels, cam))
-                    yield cam_key(digest), _jpeg(overlay)
+                small = small_picture(images[digest], SIDE)
+                if small is not None:  # Pillow may not read what the model can
+                    overlay = activation_images.overlay(np.asarray(small), cam)
+                    yield cam_key(digest), _jpeg(Image.fromarray(overlay))
