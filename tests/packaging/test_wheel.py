@@ -69,7 +69,7 @@ def test_check_and_run_work_in_a_project_with_packages_of_the_same_names(
     assignments = [word for one in given for word in ("--set", one)]
 
     run(*command, "check", photos, "--json", "check.json", *assignments, cwd=stranger)
-    assert json.loads((stranger / "check.json").read_text())["rejected"] > 0
+    assert json.loads((stranger / "check.json").read_text())["data"]["rejected"] > 0
 
     run(*command, "run", photos, "--out", "out", *assignments, cwd=stranger)
     assert (stranger / "out" / "model" / "1" / "saved_model.pb").is_file()

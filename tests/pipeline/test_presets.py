@@ -93,7 +93,8 @@ def test_fine_tuning_begins_where_the_tutorial_does_at_a_tenth_of_the_rate():
 
     from imgpipe.models.backbones import layer_graph
 
-    stage, first = preset("mobilenet_fine_tune").fine_tune, preset("mobilenet_fine_tune").train
+    first = preset("mobilenet_fine_tune").course
+    stage = first.fine_tune
     assert stage.learning_rate == pytest.approx(first.learning_rate / 10)
     assert (stage.mode, stage.epochs, stage.batch_size) == ("on", 10, 32)
     whole = keras.applications.MobileNetV2((160, 160, 3), include_top=False, weights=None)
