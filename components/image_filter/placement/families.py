@@ -15,7 +15,7 @@ import itertools
 import re
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -115,14 +115,17 @@ class _Candidate:
 
     @property
     def pattern(self) -> str:
-        """A regular expression of the part, after a name with the usual number of runs."""
-        runs = [len(_RUN.findall(name)) for name in self.names]
-        place = runs.index(Counter(runs).most_common(1)[0][0])
+        """A regular expression of the part, as it stands in a name of the largest group."""
+        place = int(np.argmax(np.bincount(self.groups)[self.groups]))
         name, (start, end) = self.names[place], self.spans[place]
+        words = [word.span() for word in _WORD.finditer(name)]
+        cuts_a_word = any(first < cut < last for first, last in words for cut in (start, end))
+        kind = _RUN if cuts_a_word else _WORD
+        before, part = (_general(text, kind) for text in (name[:start], name[start:end]))
         rest = re.match(r"\d+", name[end:]) if self.in_number else None
         after = rf"(?=\d{{{len(rest.group())}}}(?!\d))" if rest else ""
         to_end = "[^/]*" + "/[^/]*" * name[end:].count("/") + "$"
-        return rf"(?:^|/){_general(name[:start])}({_general(name[start:end])}{after}){to_end}"
+        return rf"(?:^|/){before}({part}{after}){to_end}"
 
     @property
     def command(self) -> str:
@@ -136,14 +139,15 @@ def _common(texts: Sequence[str]) -> str:
     return "".join(signs[0] for signs in same)
 
 
-def _general(text: str) -> str:
-    """Return a regular expression of texts with other words and numbers in the same places."""
+def _general(text: str, kind: re.Pattern[str]) -> str:
+    """Return a regular expression of texts with other parts of some kind in the same places."""
     pattern = ""
     last = 0
-    for start, end in _divided(text, _RUN):
+    for start, end in _divided(text, kind):
         part = text[start:end]
-        letters = r"[^\W\d_]+" if part.isalpha() else r"[^\W_]+"
-        pattern += re.escape(text[last:start]) + (r"\d+" if part.isdigit() else letters)
+        run = r"\d+" if part.isdigit() else r"[^\W\d_]+"
+        is_run = kind is _RUN and _RUN.fullmatch(part)
+        pattern += re.escape(text[last:start]) + (run if is_run else _WORD.pattern)
         last = end
     return pattern + re.escape(text[last:])
 
@@ -182,7 +186,8 @@ def find(images: Sequence[ImageRow], contents: Sequence[str], table: PixelValues
             label = "" if is_shared else f"{rows[place].label}/"
             if best.spans[number] != (0, 0):
                 family_of.setdefault(place, f"{label}{best.titles[best.groups[number]]}")
-    several = _several(family_of)
+    files = Counter(family_of.values())
+    several = {place: family for place, family in sorted(family_of.items()) if files[family] > 1}
     for burst in _bursts(rows, pictures):
         named = (several[place] for place in burst if place in several)
         name = next(named, f"burst of {rows[burst[0]].path}")
@@ -190,14 +195,10 @@ def find(images: Sequence[ImageRow], contents: Sequence[str], table: PixelValues
             several.setdefault(place, name)
     for place, family in sorted(several.items()):
         families.by_content.setdefault(rows[place].image_hash, family)
-    families.findings += _large(rows, families)
+    # Names of one form may ask what all names ask, too.
+    by_sentence = {finding["sentence"]: finding for finding in families.findings}
+    families.findings = [*by_sentence.values(), *_large(rows, families)]
     return families
-
-
-def _several(family_of: Mapping[int, str]) -> dict[int, str]:
-    """Return the families of several files, by the place of each."""
-    files = Counter(family_of.values())
-    return {place: family for place, family in sorted(family_of.items()) if files[family] > 1}
 
 
 def _name(row: ImageRow) -> str:

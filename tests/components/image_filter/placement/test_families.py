@@ -72,6 +72,7 @@ NAMED = [
     "a/Фильм {film} кадр {n}.jpg",
     "a/映画{film}コマ{n}.png",
     "a/{n:03d}–{film:02d}.jpg",
+    "a/{uuid}_{n}.jpg",
     "a/{number:05d}.jpg",
 ]
 
@@ -85,6 +86,7 @@ def films(template, count=10, frames=10):
             film=film,
             n=n,
             id=IDS[place % 300],
+            uuid=uuid.UUID(IDS[film]),
             word=FILMS[film],
             end=ends[n % 10],
             number=10 * film + n,
