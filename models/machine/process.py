@@ -6,6 +6,7 @@ import contextlib
 import errno
 import functools
 import gc
+import logging
 import os
 import sys
 from collections import deque
@@ -81,7 +82,8 @@ def quick_imports() -> Iterator[None]:
     TensorFlow, TFX and their libraries create a million objects that stay until the process ends.
     To visit these again and again takes a third of the time of the imports. Nothing is changed
     where TensorFlow is already imported, so that a program that calls imgpipe again and again goes
-    on collecting its own objects.
+    on collecting its own objects. In a notebook, where TensorFlow logs each model that it reads or
+    writes, only its warnings are shown.
     """
     if "tensorflow" in sys.modules:
         yield
@@ -90,6 +92,8 @@ def quick_imports() -> Iterator[None]:
     gc.disable()
     try:
         yield
+        if "tensorflow" in sys.modules:
+            sys.modules["tensorflow"].get_logger().setLevel(logging.WARNING)
     finally:
         gc.freeze()
         if enabled:

@@ -119,6 +119,8 @@ _log = logging.getLogger(__name__)
 #: TFX's resolver warns some 50 times in a run that a message of protobuf is true, as each one is.
 _FALSE_WARNING = "ArtifactQuery.property_predicate is not supported."
 logging.getLogger("absl").addFilter(lambda record: record.msg != _FALSE_WARNING)
+# In a notebook, Beam warns that it cannot draw its collections, which nobody has asked for.
+logging.getLogger("apache_beam.runners.interactive").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
