@@ -25,11 +25,7 @@ _RANDOMS: Final = 7  # angle, shift x, shift y, shear, zoom x, zoom y, flip
 
 
 def seeds(hashes: Sequence[str]) -> list[int]:
-    """Return the first 64 bits of the content hash of each image, as int64 [N].
-
-    Args:
-        hashes: Content hash (hex) of each image.
-    """
+    """Return the first 64 bits of the content hash (hex) of each image, as int64 [N]."""
     return [int(text[:16], 16) - 2**63 for text in hashes]  # moved into the range of int64
 
 
@@ -88,13 +84,9 @@ def _own_augmentation(name: str, code: str) -> Callable[..., Any]:
 
 
 def require_builder(spec: ViewSpec, side: int) -> None:
-    """Try the user's augmentation, if there is one, on two black images.
+    """Try the user's augmentation, if there is one, on two black images of `side` pixels.
 
     Errors in a graph come with many lines of TensorFlow, and only after the images were read.
-
-    Args:
-        spec: Settings of the augmentation.
-        side: Width and height of the images in pixels.
 
     Raises:
         ConfigError: It cannot be imported, raises an error, or returns images of another shape.

@@ -137,13 +137,9 @@ def cut_layer(
 
 
 def layer_at(network: keras.Model, cut: str) -> GraphNode:
-    """Return the call of the layer that `cut` names, whose output the layers above it read.
+    """Return the call of the layer or block `cut`, whose output the layers above it read.
 
     `layer.output` is not that tensor if the layer is a model: it is then a tensor inside it.
-
-    Args:
-        network: Functional model from pixels to a feature map.
-        cut: Name of a layer or of a block.
 
     Raises:
         ConfigError: There is no such layer, the layers above it need more than its output, or none

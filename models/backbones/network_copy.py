@@ -37,10 +37,8 @@ if TYPE_CHECKING:
 def check_whole(path: Path) -> None:
     """Refuse a file that is cut short or is no file of weights, without reading the weights.
 
-    A file that does not exist is passed over: whoever hashes it says so.
-
-    Raises:
-        UnsafeWeightsError: The file is cut short, or is no file of weights.
+    An UnsafeWeightsError says which. A file that does not exist is passed over: whoever hashes it
+    says so.
     """
     import h5py
 

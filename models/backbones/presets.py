@@ -92,11 +92,7 @@ class PublishedPreset(NamedTuple):
 
 @dataclass(frozen=True)
 class Preset:
-    """A preset by its name, its folder or its handle.
-
-    Attributes:
-        given: What follows `hub:` in the name of a backbone.
-    """
+    """A preset by what follows `hub:` in the name of a backbone: its name, folder or handle."""
 
     given: str
 
@@ -104,9 +100,7 @@ class Preset:
     def image_size(self) -> int:
         """Side in pixels of the images for which the network was designed.
 
-        Raises:
-            ConfigError: It is no preset of images.
-            ResourceError: See `file`.
+        It raises the errors of `file`, and a ConfigError for a preset that is not one of images.
         """
         kind, config = self._kind()
         sizes = [self.converter().image_size, config.get("image_shape")]
@@ -125,15 +119,10 @@ class Preset:
             return _keras_hub().layers.ImageConverter.from_preset(self.given)
 
     def network(self, side: int, trained: bool) -> keras.Model:
-        """Build the network that sees images, with the weights of the preset or random ones.
+        """Build the network for images of this side, with the weights of the preset or random ones.
 
-        Args:
-            side: Side of the images in pixels.
-            trained: Whether it gets the weights of the preset.
-
-        Raises:
-            ConfigError: It is no preset of images, or takes no images of that size.
-            ResourceError: See `file`.
+        It raises the errors of `file`, and a ConfigError if the preset is not one of images, or
+        takes none of that size.
         """
         from imgpipe.models.backbones import network_copy
 
@@ -175,9 +164,8 @@ class Preset:
     def file(self, name: str) -> Path:
         """Return the path of a file of the preset, after downloading it if need be.
 
-        Raises:
-            ConfigError: There is no preset of this name.
-            ResourceError: KerasHub cannot find or download the file.
+        A ConfigError says that there is no preset of this name, and a ResourceError that KerasHub
+        cannot find or download the file.
         """
         with self._explained():
             if folder_of(f"{PREFIX}{self.given}") and not Path(self.given).is_dir():
@@ -235,13 +223,10 @@ class Preset:
 
 
 def preset(name: str) -> Preset:
-    """Return the preset that a backbone names.
+    """Return the preset of a backbone whose name begins with `hub:`.
 
     It need not exist: a folder may be one that only another machine has, and a name is looked up
     when it is first needed, because KerasHub imports TensorFlow.
-
-    Args:
-        name: Name of a backbone that begins with `hub:`.
 
     Raises:
         ResourceError: KerasHub is not installed.

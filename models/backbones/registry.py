@@ -53,8 +53,8 @@ class PackagedWeights:
     def content(self) -> bytes:
         """Return the content of the file, which has the expected SHA-256.
 
-        Raises:
-            ResourceError: The package is not installed, or its file cannot be read or is another.
+        A ResourceError says that the package is not installed, or that its file cannot be read or
+        is another one.
         """
         if not self.installed:
             raise ResourceError(

@@ -34,15 +34,12 @@ _BLOCK_LISTS: Final = ("layers", "encoder_layers", "stages_list")
 
 
 def outputs(network: keras.Model, pixels: KerasTensor) -> list[KerasTensor]:
-    """Build the layers of a network of KerasHub on normalised pixels.
+    """Build the layers of a network of KerasHub, with their weights, on normalised pixels.
 
-    Args:
-        network: Backbone of KerasHub, with weights. It must not be used afterwards, because its
-            layers belong to the new network, and have other names.
-        pixels: Symbolic normalised pixels, [N, S, S, 3], of the size for which it was built.
+    The pixels are symbolic, [N, S, S, 3], of the size for which the network was built. The network
+    must not be used afterwards, because its layers belong to the new one, and have other names.
 
-    Returns:
-        The feature map [N, h, w, C], and after it the class token [N, 1, 1, C] if there is one.
+    Return the feature map [N, h, w, C], and after it the class token [N, 1, 1, C] if there is one.
     """
     import keras
 

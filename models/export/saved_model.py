@@ -187,19 +187,13 @@ def answer(
     top_k: int,
     distribution: FeatureDistribution | None = None,
 ) -> dict[str, tf.Tensor]:
-    """Return the response to a classification request.
+    """Return the response to a classification request from the outputs of `classifier.network`.
 
-    Args:
-        classifier: The trained network.
-        outputs: Outputs of `classifier.network` for N images.
-        top_k: Number of classes in the top_k outputs, at most the number of classes.
-        distribution: Distribution of the features of the training images; None if it is not known.
-
-    Returns:
-        Outputs by name: label, string [N]; classes, string [N, C], in the order of the vocabulary;
-        probabilities, float32 [N, C]; top_k_classes, string [N, k], and top_k_probabilities,
-        float32 [N, k], highest first. With a distribution also unlike, bool [N]: whether an image
-        is unlike all that the model has learned.
+    It has for N images label, string [N]; classes, string [N, C], in the order of the vocabulary;
+    probabilities, float32 [N, C]; top_k_classes, string [N, k], and top_k_probabilities, float32
+    [N, k], highest first, where k is at most the number of classes. With the distribution of the
+    features of the training images, it also has unlike, bool [N]: whether an image is unlike all
+    that the model has learned.
     """
     import tensorflow as tf
 
@@ -230,13 +224,9 @@ def grad_cam(classifier: ClassifierNetwork, pixels: tf.Tensor) -> dict[str, tf.T
     al. 2017), whose mean gradient says nothing about a covariance. The maps that the head reads are
     added up at the size of the largest. Tokens that belong to no place are left out.
 
-    Args:
-        classifier: The trained network.
-        pixels: Decoded and resized images, float32 [N, S, S, 3], 0..255.
-
-    Returns:
-        Three outputs by name: cam, float32 [N, h, w], 0..1, which is 0 everywhere when no part of
-        the image is evidence for the class; label, string [N]; probabilities, float32 [N, C].
+    `pixels` are decoded and resized images, float32 [N, S, S, 3], 0..255. The outputs
+    are cam, float32 [N, h, w], 0..1, which is 0 everywhere when no part of the image is evidence
+    for the class; label, string [N]; and probabilities, float32 [N, C].
     """
     import tensorflow as tf
 

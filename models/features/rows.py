@@ -31,11 +31,6 @@ def empty(count: int, row: tuple[int, ...], kind: npt.DTypeLike) -> Array:
 
     The file has no name, so the system frees it with the array, even if the process is killed.
 
-    Args:
-        count: Number of rows.
-        row: Shape of one row.
-        kind: Number type of the values.
-
     Raises:
         OSError: There is no space for the file.
     """
@@ -60,11 +55,9 @@ def release(rows: Array) -> None:
 
 
 def take(rows: Array, index: Integers) -> Array:
-    """Return rows by their numbers, [m, ...]. Many rows of a file are copied into another file.
+    """Return rows [m, ...] of all rows [n, ...] by their numbers [m], in any order.
 
-    Args:
-        rows: All rows, [n, ...].
-        index: Row numbers, [m], in any order.
+    Many rows of a file are copied into another file.
 
     Raises:
         OSError: There is no space for the file.

@@ -31,9 +31,6 @@ TEMPORARY = ".tmp-"
 def sync(path: Path) -> None:
     """Force a file's content, or the names in a folder, to disk.
 
-    Args:
-        path: A file or a folder.
-
     Raises:
         OSError: The file cannot be opened or written to disk.
     """

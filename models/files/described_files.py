@@ -48,11 +48,7 @@ def files_below(folder: Path) -> dict[str, Path]:
 
 
 def describe(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    """Describe files, given by name.
-
-    Returns:
-        `{name: {"sha256": hex, "bytes": int}}`
-    """
+    """Describe files, given by name, as `{name: {"sha256": hex, "bytes": int}}`."""
     return {
         name: {"sha256": sha256(path), "bytes": path.stat().st_size} for name, path in paths.items()
     }

@@ -26,9 +26,6 @@ _CHUNK = 1 << 20  # bytes read at once while hashing
 def open_regular(file: Path) -> BinaryIO:
     """Open a regular file for reading.
 
-    Args:
-        file: Path of the file.
-
     Raises:
         OSError: The file does not exist, cannot be read, or is a folder, pipe, socket or device.
     """
@@ -47,14 +44,10 @@ def open_regular(file: Path) -> BinaryIO:
 
 
 def read_bytes(file: Path, limit: int) -> bytes:
-    """Return the content of a regular file.
-
-    Args:
-        file: Path of the file.
-        limit: Largest size in bytes.
+    """Return the content of a regular file of at most `limit` bytes.
 
     Raises:
-        OSError: The file is larger than `limit`, cannot be read, or is not a regular file.
+        OSError: The file is larger, cannot be read, or is not a regular file.
     """
     with open_regular(file) as stream:
         size = os.fstat(stream.fileno()).st_size

@@ -73,10 +73,8 @@ class Scaling:
         """Return the scaling for the features of the rows that a head learns from.
 
         Few rows estimate a standard deviation badly. Therefore it is weighted with the geometric
-        mean of those of its block, which counts as `_ROWS_OF_ALL` rows.
-
-        Raises:
-            DataRefused: A feature is not finite.
+        mean of those of its block, which counts as `_ROWS_OF_ALL` rows. A DataRefused says that a
+        feature is not finite.
         """
         features = rows.features
         count = len(features)
@@ -121,18 +119,14 @@ class Scaling:
 
 
 class LogisticRegression:
-    """The loss of a linear classifier on some rows, and the search for its minimum.
+    """The loss of a linear classifier on some rows, at least one, and the search for its minimum.
 
-    The penalty acts on the weights of scaled features. The loss is a sum over rows, not a mean.
-    Therefore one penalty suits few and many rows.
+    The penalty acts on the weights of scaled features; `scaling` is None if the features are scaled
+    already. The loss is a sum over rows, not a mean. Therefore one penalty suits few and many rows.
 
-    Args:
-        rows: Rows to train on; at least one.
-        classes: Number of classes.
-        scaling: Scaling of their features; None for features that are scaled already.
-        smoothing: Share of each target that is spread over all classes, 0..1.
-        balance: "class_weights" gives each class the same weight; see `class_weights`.
-        tolerance: Relative decrease of the loss below which a search ends.
+    `smoothing` is the share of each target that is spread over all classes, 0..1, `balance` is that
+    of `class_weights`, and a search ends where the loss decreases by less than `tolerance`,
+    relatively.
     """
 
     def __init__(

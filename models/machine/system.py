@@ -30,13 +30,10 @@ def install_command(*packages: str) -> str:
 
 
 def install_extra(name: str) -> str:
-    """Return the command that installs the packages of an extra of imgpipe.
+    """Return the command that installs the packages of an extra of imgpipe, such as `heic`.
 
     It names them instead of `imgpipe[name]`, which pip refuses with a glibc before 2.39: there it
     finds no packages of TFX that meet the requirements of imgpipe itself.
-
-    Args:
-        name: Name of the extra, such as `heic`.
     """
     packages = []
     for line in importlib.metadata.requires("imgpipe") or ():
@@ -132,11 +129,7 @@ def open_files() -> frozenset[Path]:
 
 
 def raise_open_files(wanted: int) -> None:
-    """Raise the limit of open files of this process as far as the system allows.
-
-    Args:
-        wanted: Number of open files. The limit is never lowered.
-    """
+    """Raise the limit of open files of this process as far as the system allows; never lower it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return

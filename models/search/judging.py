@@ -42,12 +42,9 @@ def head_from_both_splits(inputs: Inputs) -> Trained | None:
     An image that judges nothing teaches. The folds that choose the penalty also judge, each image
     by a head without it.
 
-    Returns:
-        The head; None where the validation split judges, or the network that is trained is not a
-        solved head.
-
-    Raises:
-        DataRefused: A setting gives a number of folds, and there are too few images for them.
+    Return None where the validation split judges, or the network that is trained is not a solved
+    head. A DataRefused says that there are too few images for the number of folds that a setting
+    gives.
     """
     settings = inputs.settings
     automatic = inputs.folds == AUTOMATIC
@@ -141,9 +138,8 @@ def images_of(parts: Iterable[Part]) -> int:
 def network_folds(images: int, independent: int) -> int:
     """Return how many folds judge the networks of a search; 0 if the validation split does.
 
-    Args:
-        images: Number of images of train and validation.
-        independent: Number of independent images of validation, of which a group is one.
+    The images are those of train and validation. Of the independent ones of validation, a group is
+    one.
     """
     return NETWORK_FOLDS if independent < FEW_IMAGES and images <= MOST_OF_HEADS else 0
 

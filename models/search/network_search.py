@@ -70,9 +70,6 @@ _FEW: Final = 500
 def train(inputs: Inputs) -> Trained:
     """Trains in stages, and searches if the settings ask for it and the head falls short.
 
-    Args:
-        inputs: Inputs of the training.
-
     Returns:
         The best network, with the search in its history.
 
@@ -202,8 +199,7 @@ class _Search:
     def _try(self, plan: TrainingPlan, above_cut: AboveCut) -> bool:
         """Train by a plan, keep the network if it is better, and record it.
 
-        Returns:
-            Whether all of the plan was trained, or as much as memory and disk allowed.
+        Return whether all of the plan was trained, or as much as memory and disk allowed.
         """
         started = time.monotonic()
         failed: Tried = {**self._tried[0], "what": str(plan), "accuracy": None}
@@ -228,10 +224,7 @@ class _Search:
         """Train by a plan, and keep the network if it is better by more than chance.
 
         Where images of a fold have shown whether that may be, they decide with those of validation,
-        which are few.
-
-        Returns:
-            The record of the network, and whether all of the plan was trained.
+        which are few. Return the record of the network, and whether all of the plan was trained.
         """
         parts = self._judging.parts
         shown: list[tuple[Scores, Scores]] = []

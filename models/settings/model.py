@@ -41,9 +41,6 @@ class ModelSettings(EpochSettings, TrainSettings, NetworkSettings):
     def from_mapping(cls, values: Mapping[str, Any]) -> ModelSettings:
         """Create settings from the "model" table of a trainer's custom config.
 
-        Args:
-            values: The table, with settings by name.
-
         Raises:
             ConfigError: A name is unknown, or a value is out of range.
         """
@@ -162,10 +159,7 @@ class ModelSettings(EpochSettings, TrainSettings, NetworkSettings):
             )
 
     def check_classes(self, vocabulary: Sequence[str]) -> tuple[str, ...]:
-        """Return the class names after checking that a network with these settings can have them.
-
-        Args:
-            vocabulary: Class names in sorted order.
+        """Return the class names, which are sorted, if a network with these settings can have them.
 
         Raises:
             ConfigError: The names are not distinct, or a head with one unit has not exactly two
@@ -177,9 +171,6 @@ class ModelSettings(EpochSettings, TrainSettings, NetworkSettings):
 
     def one_unit(self, classes: int) -> bool:
         """Return whether the head has the single unit of a binary classifier.
-
-        Args:
-            classes: Number of classes.
 
         Raises:
             ConfigError: The activation is sigmoid, and there are not exactly two classes.
@@ -194,9 +185,6 @@ class ModelSettings(EpochSettings, TrainSettings, NetworkSettings):
 
 def check_vocabulary(vocabulary: Sequence[str]) -> tuple[str, ...]:
     """Return the class names after checking that a text file with one name a line can hold them.
-
-    Args:
-        vocabulary: Class names in sorted order.
 
     Raises:
         ConfigError: There are fewer than two names, a name occurs twice, is empty or contains a

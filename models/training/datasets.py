@@ -154,13 +154,9 @@ _FREE_SHARE: Final = 0.25  # share of the space for temporary files that activat
 def pixels(patterns: Sequence[str], side: int, classes: int, views: ViewSpec) -> Rows:
     """Decode the labelled images of some record files, in the order of their content hashes.
 
-    The pixels are stored as uint8; rounding changes a pixel by at most half a step of 255.
-
     They are those of one split, uint8 [n, S, S, 3], with their labels, seeds and the augmentation
-    from which training draws its views.
-
-    Raises:
-        DataRefused: A label lies outside the vocabulary.
+    from which training draws its views. The rounding to uint8 changes a pixel by at most half a
+    step of 255. A DataRefused says that a label lies outside the vocabulary.
     """
     import tensorflow as tf
 

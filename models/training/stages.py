@@ -105,9 +105,6 @@ class Part:
 def train(inputs: Inputs) -> Trained:
     """Trains in the stages that the settings ask for and the content of the bank allows.
 
-    Args:
-        inputs: Inputs of the training.
-
     Returns:
         The trained layers of the last stage.
 
@@ -280,11 +277,8 @@ def _on_images(inputs: Inputs, note: str) -> Trained:
 def network(classes: int, settings: ModelSettings, cut: str = "") -> keras.Model:
     """Return the network to logits, with layers that train fast on this machine.
 
-    Args:
-        classes: Number of classes.
-        settings: Settings of the network, which determine the layers that are trained.
-        cut: Layer from whose activations on the network is returned; all of its layers are trained.
-            "" for the network from pixels on.
+    The settings determine the layers that are trained. With a cut, the network begins at the
+    activations of this layer, and all of its layers are trained.
     """
     pixels, maps, features = build_features(settings, not settings.frozen)
     logits = add_head(features, classes, settings)

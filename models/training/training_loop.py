@@ -191,11 +191,8 @@ class Training:
         are those of the epoch with the lowest loss on validation, or by `judge`. Without
         validation, no epoch is evaluated, and they are those of the last one. `start` gives the
         first weights of the layers of its names. TensorBoard's event files are written if there is
-        a folder for them.
-
-        Raises:
-            DataRefused: A split has no labelled row.
-            Diverged: The loss was never finite.
+        a folder for them. A DataRefused says that a split has no labelled row, and Diverged that
+        the loss was never finite.
         """
         _require_rows(train, names.TRAIN)
         if validation is not None:

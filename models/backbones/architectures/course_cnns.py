@@ -31,8 +31,7 @@ _NAME: Final = re.compile(r"conv((?:_[1-9]\d{0,3}){1,6})(_grey)?")
 def build(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
     """Build the network to the output of its last pooling; see `Architecture`.
 
-    Raises:
-        ConfigError: The images are so small that the last feature map would be empty.
+    A ConfigError says that the images are so small that the last feature map would be empty.
     """
     import keras
     from keras import layers

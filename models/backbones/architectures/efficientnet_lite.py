@@ -69,16 +69,11 @@ def parse(data: bytes) -> Tensors:
     """Read all tensors from a weights file in torch's legacy format, without torch.
 
     It consists of five pickles, followed by every storage as an int64 element count and raw
-    little-endian values; see `torch.save(..., _use_new_zipfile_serialization=False)`.
+    little-endian values; see `torch.save(..., _use_new_zipfile_serialization=False)`. The numbers
+    in it are trusted, because the file has the expected SHA-256; an UnsafeWeightsError says that it
+    names something other than tensors.
 
-    Args:
-        data: Content of the file, which has the expected SHA-256: its numbers are trusted.
-
-    Returns:
-        The tensors by name, each a contiguous array with the shape and number type of the file.
-
-    Raises:
-        UnsafeWeightsError: The file names something other than tensors.
+    The tensors, by name, are contiguous arrays with the shapes and number types of the file.
     """
     file = io.BytesIO(data)
     unpickler = _Unpickler(file)

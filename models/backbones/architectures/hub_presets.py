@@ -30,9 +30,7 @@ def named(name: str) -> Architecture | None:
 def build(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
     """Build the network of a preset, with its weights or random ones; see `Architecture`.
 
-    Raises:
-        ConfigError: It is no preset of images, or its network does not take images of that size.
-        ResourceError: A file is missing or damaged.
+    It raises the errors of `presets.Preset.network`.
     """
     import keras
 

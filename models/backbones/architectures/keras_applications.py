@@ -84,9 +84,8 @@ APPLICATIONS: Final[dict[str, Application]] = {
 def build(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
     """Build the network with ImageNet or random weights; see `Architecture`.
 
-    Raises:
-        ConfigError: The network does not support images of that size.
-        ResourceError: Its ImageNet weights are not in Keras' cache and cannot be downloaded.
+    A ConfigError says that the network does not support images of that size, and a ResourceError
+    that its ImageNet weights are not in Keras' cache and cannot be downloaded.
     """
     import keras
 

@@ -40,9 +40,8 @@ def named(name: str) -> Architecture | None:
 def build(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
     """Call the user's function with the height of the images, and check its result.
 
-    Raises:
-        ConfigError: There is no such function, it raises an error, or it does not return a model
-            from pixels to one feature map.
+    A ConfigError says that there is no such function, that it raises an error, or that it does not
+    return a model from pixels to one feature map.
     """
     import keras
 
