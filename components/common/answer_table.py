@@ -19,8 +19,8 @@ from imgpipe.components.common.storage import records
 from imgpipe.models import names
 from imgpipe.models.arrays import Array, Flags, Floats, Integers, Names
 from imgpipe.models.features import folds
-from imgpipe.models.features.column_table import ColumnTable
 from imgpipe.models.features.examples import columns
+from imgpipe.models.features.rows import ColumnTable
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.head.certainty import AccuracyFigures, accuracy_figures
 

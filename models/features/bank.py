@@ -15,8 +15,8 @@ from imgpipe.models import names
 from imgpipe.models.arrays import Array, Flags, Integers, Names
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.features import folds, rows
-from imgpipe.models.features.column_table import ColumnTable
 from imgpipe.models.features.examples import Labelled
+from imgpipe.models.features.rows import ColumnTable
 from imgpipe.models.settings.model import ModelSettings
 
 BANK_FILE: Final = "bank.json"

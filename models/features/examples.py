@@ -15,7 +15,7 @@ import numpy as np
 
 from imgpipe.models import names
 from imgpipe.models.arrays import Array, Integers, Names
-from imgpipe.models.features.column_table import ColumnTable
+from imgpipe.models.features.rows import ColumnTable
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -55,6 +55,11 @@ CODE: Final = (
 _LIBRARIES: Final = ("tensorflow", "keras")
 _FLOAT16_LARGEST: Final = 65504.0  # larger values would become infinite
 _BFLOAT16_FEATURES: Final = frozenset({"avx512_bf16", "amx_bf16"})
+#: The settings that determine the content of a feature bank.
+_SETTINGS_OF_BANK: Final = (
+    *("backbone", "builder", "weights", "weights_sha256", "cut", "freeze", "image_size"),
+    *("seed", "views", "axes"),
+)
 
 
 class FeatureExtractor:
@@ -342,13 +347,6 @@ def _policy(precision: str) -> AbstractContextManager[None]:
     float32; what it gains is in docs/benchmarks.md, "Constants of the code".
     """
     return process.dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
-
-
-#: The settings that determine the content of a feature bank.
-_SETTINGS_OF_BANK: Final = (
-    *("backbone", "builder", "weights", "weights_sha256", "cut", "freeze", "image_size"),
-    *("seed", "views", "axes"),
-)
 
 
 def describe(settings: ModelSettings, precision: str) -> str:

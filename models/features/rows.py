@@ -1,8 +1,9 @@
-"""Rows of numbers for training: arrays in memory while they are small, otherwise mapped files.
+"""Rows of numbers for training, and tables with a row for each image, or for each view of one.
 
-A mapped file is an array like any other, `numpy.memmap`. It lies in the system's folder for
-temporary files (TMPDIR). What was read or written is given back to the system at once, so memory
-does not grow with the number of rows.
+Rows are arrays in memory while they are small, otherwise mapped files. Such a file is an array like
+any other, `numpy.memmap`. It lies in the system's folder for temporary files (TMPDIR). What was
+read or written is given back to the system at once, so memory does not grow with the number of
+rows.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import math
 import mmap
 import tempfile
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.models.arrays import Array, Integers
+from imgpipe.models.arrays import Array, Flags, Integers
 from imgpipe.models.machine.system import reserve
 
 #: Largest size in bytes of an array that is kept in memory, and of rows that are copied at once.
@@ -87,3 +89,39 @@ def blocks(rows: Array, size: int) -> Iterator[tuple[slice, Array]]:
         part = slice(first, min(first + size, len(rows)))
         yield part, rows[part]
         release(rows)
+
+
+@dataclass(frozen=True)
+class ColumnTable:
+    """Rows in columns.
+
+    The columns of a table are those of its fields that are arrays, [n, ...]. What is no array, such
+    as a vocabulary, concerns all rows, and a column that is not known is None.
+    """
+
+    @property
+    def columns(self) -> dict[str, Array]:
+        """The columns by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def select(self, index: Flags | Integers) -> Self:
+        """Return some rows, by flags, bool [n], or by their numbers, in their order."""
+        numbers = np.flatnonzero(index) if index.dtype == np.bool_ else np.asarray(index, np.int64)
+        # Only columns of vectors may be too large for memory.
+        selected = {
+            name: take(column, numbers) if column.ndim > 1 else column[numbers]
+            for name, column in self.columns.items()
+        }
+        return replace(self, **selected)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Return the rows of several tables; a column that is not known in the first one is not."""
+        columns = {
+            name: np.concatenate([part.columns[name] for part in parts])
+            for name in parts[0].columns
+        }
+        return replace(parts[0], **columns)

@@ -18,7 +18,7 @@ import numpy as np
 
 from imgpipe.models.arrays import Flags, Floats, Integers, Names
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.features.column_table import ColumnTable
+from imgpipe.models.features.rows import ColumnTable
 from imgpipe.models.head.calibration import Calibration, calibrated_losses, softmax
 from imgpipe.models.head.certainty import CHANCE, standard_error
 from imgpipe.models.names import OUT_OF_FOLD_FILE
