@@ -21,6 +21,38 @@ MOST_PARTS = 300_000
 LEAST_PART = 200
 """Mean size in bytes of the parts of a GIF from which any number of them is followed. Those that an
 encoder writes have 255 bytes."""
+MAX_SCANS = 100
+"""Scans of a JPEG, in each of which a decoder may read all pixels. Encoders write about ten."""
+MAX_EXPANDED_BYTES = 4 << 20
+"""Size of all compressed texts and profiles of a PNG, which decoders expand and keep."""
+MAX_COMMENT_BYTES = 1 << 16
+"""Size of all comments of a GIF. Pillow takes a time that is quadratic in it."""
+_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Markers of JPEG frame headers. C4, C8 and CC are in their range, but mark tables."""
+_STANDALONE = frozenset([0x01, *range(0xD0, 0xD9)])
+"""JPEG markers that no length follows (ITU-T T.81, table B.1)."""
+_SOS, _EOI = 0xDA, 0xD9
+_VP8L_SIGNATURE = 0x2F
+_GIF_IMAGE, _GIF_EXTENSION, _GIF_COMMENT = 0x2C, 0x21, 0xFE
+_MARKER = re.compile(b"\xff[^\x00\xff]", re.DOTALL)
+"""The last fill byte and the code of a JPEG marker. The pixels have a zero after each 255."""
+_FRAME = re.compile(b"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]")
+"""What may be the marker of a frame header, which the set `_SOF` lists."""
+_MOST_SEGMENTS = 10_000
+"""Segments before the frame header of a JPEG that are followed. A preview of 10 MB has 160."""
+_HEADER_REACH = 1 << 16
+"""Bytes in no segment that are skipped before the frame header of a JPEG. Cameras write none, and
+programs a few when they remove a segment."""
+_COMPRESSED = {
+    b"zTXt": re.compile(b"[^\0]*\0.", re.DOTALL),
+    b"iCCP": re.compile(b"[^\0]*\0.", re.DOTALL),
+    b"iTXt": re.compile(b"[^\0]*\0\x01.[^\0]*\0[^\0]*\0", re.DOTALL),
+}
+"""PNG chunks with compressed content, and what precedes it (PNG 3rd edition, 11.3)."""
+_EXPANDED_AT_ONCE = 1 << 20
+_TAIL = 64
+"""Bytes at the end of a file that may contain padding after the end marker."""
+JXL = "JXL"
 
 
 class NotFollowed(Exception):
@@ -47,40 +79,6 @@ def followed(most: int) -> Iterator[None]:
     for _ in range(most):
         yield
     raise TooManyParts(most)
-
-
-MAX_SCANS = 100
-"""Scans of a JPEG, in each of which a decoder may read all pixels. Encoders write about ten."""
-MAX_EXPANDED_BYTES = 4 << 20
-"""Size of all compressed texts and profiles of a PNG, which decoders expand and keep."""
-MAX_COMMENT_BYTES = 1 << 16
-"""Size of all comments of a GIF. Pillow takes a time that is quadratic in it."""
-
-_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""Markers of JPEG frame headers. C4, C8 and CC are in their range, but mark tables."""
-_STANDALONE = frozenset([0x01, *range(0xD0, 0xD9)])
-"""JPEG markers that no length follows (ITU-T T.81, table B.1)."""
-_SOS, _EOI = 0xDA, 0xD9
-_VP8L_SIGNATURE = 0x2F
-_GIF_IMAGE, _GIF_EXTENSION, _GIF_COMMENT = 0x2C, 0x21, 0xFE
-_MARKER = re.compile(b"\xff[^\x00\xff]", re.DOTALL)
-"""The last fill byte and the code of a JPEG marker. The pixels have a zero after each 255."""
-_FRAME = re.compile(b"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]")
-"""What may be the marker of a frame header, which the set `_SOF` lists."""
-_MOST_SEGMENTS = 10_000
-"""Segments before the frame header of a JPEG that are followed. A preview of 10 MB has 160."""
-_HEADER_REACH = 1 << 16
-"""Bytes in no segment that are skipped before the frame header of a JPEG. Cameras write none, and
-programs a few when they remove a segment."""
-_COMPRESSED = {
-    b"zTXt": re.compile(b"[^\0]*\0.", re.DOTALL),
-    b"iCCP": re.compile(b"[^\0]*\0.", re.DOTALL),
-    b"iTXt": re.compile(b"[^\0]*\0\x01.[^\0]*\0[^\0]*\0", re.DOTALL),
-}
-"""PNG chunks with compressed content, and what precedes it (PNG 3rd edition, 11.3)."""
-_EXPANDED_AT_ONCE = 1 << 20
-_TAIL = 64
-"""Bytes at the end of a file that may contain padding after the end marker."""
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -284,7 +282,6 @@ class Format(NamedTuple):
     hidden_cost: Callable[[bytes], str] = lambda data: ""
 
 
-JXL = "JXL"
 FORMATS = (
     # The marker EOI (ITU-T T.81, B.1.1.3), the last chunk, and the trailer 0x3B (GIF89a, 27).
     Format("JPEG", "JPEG", rb"\xff\xd8\xff", _jpeg, _lacks(b"\xff\xd9"), _jpeg_cost),

@@ -32,6 +32,9 @@ tensors all values must be sent, so that a message of a few bytes cannot ask for
 _AT_ONCE = 1 << 16
 """Number of values that are converted without a pause for other threads; all of them would also
 take 8 bytes each in a list."""
+STRING = 7
+_TYPED_ONLY = frozenset({STRING, 10, 17})
+"""Strings, bool and uint16, which `tf.make_tensor_proto` writes as typed fields at any size."""
 
 
 class TensorError(ValueError):
@@ -69,9 +72,6 @@ _DTYPES = (
 )
 _BY_NUMBER = {dtype.number: dtype for dtype in _DTYPES}
 _BY_NUMPY = {dtype.numpy: dtype for dtype in _DTYPES}
-STRING = 7
-_TYPED_ONLY = frozenset({STRING, 10, 17})
-"""Strings, bool and uint16, which `tf.make_tensor_proto` writes as typed fields at any size."""
 
 
 def dtype_of(number: int) -> DType | None:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import h5py
     import keras
 
+_NORMALISES: Final = ("Rescaling", "Normalization")  # kept in float32 for the precision of pixels
+
 
 def check_whole(path: Path) -> None:
     """Refuse a file that is cut short or is no file of weights, without reading the weights.
@@ -132,9 +134,6 @@ def _strings(group: h5py.Group, name: str = "weight_names") -> list[str]:
     while f"{name}{len(parts)}" in group.attrs:
         parts.append(group.attrs[f"{name}{len(parts)}"])
     return [text.decode() if isinstance(text, bytes) else text for part in parts for text in part]
-
-
-_NORMALISES: Final = ("Rescaling", "Normalization")  # kept in float32 for the precision of pixels
 
 
 def rebuild(

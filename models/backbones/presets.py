@@ -39,6 +39,8 @@ _MOST_TEXT: Final = 160  # characters of the error of KerasHub; those of HTTP ha
 _USUAL_SIZE: Final = 224  # side in pixels, where neither network nor image converter names one
 _UNKNOWN: Final = "see its page"
 _APACHE: Final = "Apache-2.0"
+#: Published presets with another licence than the others of their class, by their first word.
+_OTHER_LICENCES: Final = {"medsiglip": "Health AI Developer Foundations"}
 
 
 class NetworkKind(NamedTuple):
@@ -72,8 +74,6 @@ KINDS: Final[dict[str, NetworkKind]] = {
     "MobileNetBackbone": NetworkKind(),
     "CSPNetBackbone": NetworkKind(),
 }
-#: Published presets with another licence than the others of their class, by their first word.
-_OTHER_LICENCES: Final = {"medsiglip": "Health AI Developer Foundations"}
 
 
 class PresetNetwork(TypedDict, total=False):

@@ -49,7 +49,13 @@ if TYPE_CHECKING:
 PIXELS: Final = "pixels"
 EXAMPLES: Final = "examples"
 
+SERVING_PIXELS: Final = "serving_pixels"
+SERVING_EXAMPLES: Final = "serving_examples"
+CAM: Final = "cam"
+
 _CHANNELS: Final = 3
+WARMUP_FILE: Final = "tf_serving_warmup_requests"  # in assets.extra/: TF Serving reads this name
+_WARMUP_QUALITY: Final = 90  # JPEG quality of the re-encoded warm-up images
 
 
 def rgb_images(pixels: tf.Tensor) -> tf.Tensor:
@@ -123,11 +129,6 @@ def _required(
     check = tf.cond(condition, tf.no_op, failed)
     with tf.control_dependencies([check]):
         return tf.identity(value)
-
-
-SERVING_PIXELS: Final = "serving_pixels"
-SERVING_EXAMPLES: Final = "serving_examples"
-CAM: Final = "cam"
 
 
 def signatures(
@@ -266,11 +267,6 @@ def _traced(
 
     traced = tf.function(function, input_signature=[spec], autograph=False, jit_compile=False)
     return traced.get_concrete_function()
-
-
-WARMUP_FILE: Final = "tf_serving_warmup_requests"  # in assets.extra/: TF Serving reads this name
-
-_WARMUP_QUALITY: Final = 90  # JPEG quality of the re-encoded warm-up images
 
 
 def export(

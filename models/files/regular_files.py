@@ -21,6 +21,9 @@ from typing import BinaryIO, Final
 from imgpipe.models.errors import ConfigError
 
 _CHUNK = 1 << 20  # bytes read at once while hashing
+_PATTERN: Final = re.compile(r"[*?[\\]")
+#: What is replaced in the name of a folder that is renamed.
+_UNUSUAL: Final = re.compile(r"[^\w.-]+")
 
 
 def open_regular(file: Path) -> BinaryIO:
@@ -98,11 +101,6 @@ def local_path(given: str, reader: str) -> Path:
             "its folder."
         )
     return Path(given)
-
-
-_PATTERN: Final = re.compile(r"[*?[\\]")
-#: What is replaced in the name of a folder that is renamed.
-_UNUSUAL: Final = re.compile(r"[^\w.-]+")
 
 
 def pattern_in(path: Path) -> str:

@@ -31,6 +31,7 @@ LIBRARIES: Final = (
     *("tensorflow", "keras", "numpy", "scipy", "pillow", "simplejpeg", "tfx", "apache-beam"),
     *("tensorflow-data-validation", "tensorflow-model-analysis", "pi-heif"),
 )
+_INSTALLED: Final = frozenset({"site-packages", "dist-packages"})  # folders of packages
 
 
 @functools.cache
@@ -62,7 +63,6 @@ def _version(library: str) -> str:
         return ""
 
 
-_INSTALLED: Final = frozenset({"site-packages", "dist-packages"})  # folders of packages
 _used: dict[str, str] = {}  # fingerprint of the code of each function that was imported
 
 

@@ -37,6 +37,12 @@ _SPREAD: Final = 0.5
 #: converted at once, so that memory does not grow with the images.
 _MOST_LOGITS: Final = 2_000_000
 _MOST_JUDGED: Final = _MOST_LOGITS // FOLDS  # that tell whether a temperature is better
+#: What is expected before the answers are seen: one label in a hundred is wrong, and the model is
+#: as sure as it says. The logarithm of the odds, and of the power that makes the model surer, have
+#: this standard deviation.
+_EXPECTED_WRONG: Final = 0.01
+_SPREAD_OF_RATES: Final = 1.0
+_LEAST: Final = 1e-9  # probability that any class has
 
 
 class Calibration(TypedDict):
@@ -201,14 +207,6 @@ def softmax(logits: Floats) -> Floats:
     """
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))  # at most 1, so none overflows
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-
-
-#: What is expected before the answers are seen: one label in a hundred is wrong, and the model is
-#: as sure as it says. The logarithm of the odds, and of the power that makes the model surer, have
-#: this standard deviation.
-_EXPECTED_WRONG: Final = 0.01
-_SPREAD_OF_RATES: Final = 1.0
-_LEAST: Final = 1e-9  # probability that any class has
 
 
 def wrong_label_probabilities(of_label: Floats, of_other: Floats, classes: int) -> Floats:

@@ -25,6 +25,14 @@ from imgpipe.models.head.logistic_regression import ROWS_AT_ONCE, Linear, Scalin
 from imgpipe.models.machine.process import one_blas_thread
 
 _FLAT: Final = 1e-7  # share of the largest variance below which an axis is left out
+#: Most rows or features, whichever are fewer, of a head in closed form. Two square matrices of
+#: float32 with a row for each of them are in memory: 650 MB. Covariances with the mean of the last
+#: map are 7,520 features, with 2,048 channels in this map 8,288.
+WIDEST: Final = 9_000
+#: Logits are scores times this number and the fifth root of the number of classes. With these, the
+#: most probable temperature is near 1 for two classes and for hundreds; see docs/benchmarks.md,
+#: "The head".
+_SHARPNESS: Final = 10.0
 
 
 class Axes(NamedTuple):
@@ -93,16 +101,6 @@ class Rotation(NamedTuple):
     def for_stored_features(self, linear: Linear) -> Linear:
         """Convert a classifier of coordinates to one of stored features."""
         return self.scaling.unscaled(self.axes.weights(linear.kernel), linear.bias)
-
-
-#: Most rows or features, whichever are fewer, of a head in closed form. Two square matrices of
-#: float32 with a row for each of them are in memory: 650 MB. Covariances with the mean of the last
-#: map are 7,520 features, with 2,048 channels in this map 8,288.
-WIDEST: Final = 9_000
-#: Logits are scores times this number and the fifth root of the number of classes. With these, the
-#: most probable temperature is near 1 for two classes and for hundreds; see docs/benchmarks.md,
-#: "The head".
-_SHARPNESS: Final = 10.0
 
 
 class RidgeRegression:

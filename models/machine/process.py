@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import tensorflow as tf
     from threadpoolctl import ThreadpoolController
 
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
 
 def device_scope(name: str) -> contextlib.AbstractContextManager[Any]:
     """Return the scope of a strategy, "none" or "mirrored", in which a model must be built."""
@@ -55,10 +58,6 @@ def dtype_policy(precision: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 def prefer_batches() -> None:

@@ -17,6 +17,18 @@ import sys
 from pathlib import Path
 from typing import Final
 
+_GPU_DEVICES: Final = ("/dev/nvidia0", "/dev/dxg")  # on Linux, and on Windows' subsystem for it
+#: Limits of a container's memory in bytes, of both versions of control groups.
+_CONTAINER_LIMITS: Final = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+#: Parameters of glibc's mallopt(3).
+_TRIM_THRESHOLD: Final = -1
+_MMAP_THRESHOLD: Final = -3
+_BLOCK: Final = bytes(1 << 24)
+_MAC_OPEN_FILES: Final = 10_240  # OPEN_MAX, which every Mac allows
+
 
 def install_command(*packages: str) -> str:
     """Return the command that installs packages into the Python of this process.
@@ -41,19 +53,6 @@ def install_extra(name: str) -> str:
         if condition.strip() == f"extra == '{name}'":
             packages.append(package.strip())
     return install_command(*packages)
-
-
-_GPU_DEVICES: Final = ("/dev/nvidia0", "/dev/dxg")  # on Linux, and on Windows' subsystem for it
-#: Limits of a container's memory in bytes, of both versions of control groups.
-_CONTAINER_LIMITS: Final = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
-#: Parameters of glibc's mallopt(3).
-_TRIM_THRESHOLD: Final = -1
-_MMAP_THRESHOLD: Final = -3
-_BLOCK: Final = bytes(1 << 24)
-_MAC_OPEN_FILES: Final = 10_240  # OPEN_MAX, which every Mac allows
 
 
 def name() -> str:

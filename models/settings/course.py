@@ -47,6 +47,8 @@ Patience = Annotated[
         "That of fine-tuning is the loss with the temperature that calibrates the network best.",
     ),
 ]
+_Share = Annotated[float, Field(ge=0, le=1)]
+BUILDER: Final = "course.views.builder"  # the name of this setting in messages
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -80,10 +82,6 @@ class FineTune(StageSettings):
         description="Layer or block, such as block11, above which layers are trained. Empty: one "
         "with small activations, above which about half of the operations are.",
     )
-
-
-_Share = Annotated[float, Field(ge=0, le=1)]
-BUILDER: Final = "course.views.builder"  # the name of this setting in messages
 
 
 @dataclass(frozen=True, config=STRICT)

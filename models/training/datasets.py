@@ -35,6 +35,11 @@ from imgpipe.models.settings.model import ModelSettings
 if TYPE_CHECKING:
     import tensorflow as tf
 
+_FREE_SHARE: Final = 0.25  # share of the space for temporary files that activations may use
+#: Images and views of each by which the speed of this machine is measured.
+_TIMED_IMAGES: Final = 8
+_TIMED_VIEWS: Final = 4
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -148,9 +153,6 @@ def validation(rows: Rows, classes: int) -> tf.data.Dataset:
     return untuned(dataset.map(load).prefetch(1))
 
 
-_FREE_SHARE: Final = 0.25  # share of the space for temporary files that activations may use
-
-
 def pixels(patterns: Sequence[str], side: int, classes: int, views: ViewSpec) -> Rows:
     """Decode the labelled images of some record files, in the order of their content hashes.
 
@@ -237,11 +239,6 @@ class Activations:
             stored_rows.release(self._stored)
             progress.advance(len(places), "images")
         self._computed |= missing
-
-
-#: Images and views of each by which the speed of this machine is measured.
-_TIMED_IMAGES: Final = 8
-_TIMED_VIEWS: Final = 4
 
 
 def seconds_a_view(images: Labelled, extractor: FeatureExtractor) -> float:

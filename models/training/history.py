@@ -18,6 +18,28 @@ from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.calibration import Calibration
 from imgpipe.models.head.solved_head import Solution
 
+#: Why a network was not trained to its end, by the word in `Tried`.
+FAILURES: Final = {
+    "diverged": "diverged",
+    "memory": "memory ran out",
+    "disk": "the disk was full",
+}
+#: Names of the accuracies by what judges, as `Tried` holds it. A run that is not judged by folds
+#: measures them with the network that was trained, and its verdict with the exported one.
+JUDGES: Final = {
+    "validation": "validation accuracy in training",
+    "folds": "cross-validation accuracy",
+}
+#: What networks are judged on: the validation split, or the folds of train and validation.
+JudgedBy = Literal["validation", "folds"]
+#: What another run trains again with the same images, settings and packages. "weights": the same
+#: weights bit for bit, on the same machine. "plan": for the same views and epochs; a GPU does not
+#: add in the same order each time. "nothing": minutes that a person gave, or the free space of the
+#: disk, have decided on views and epochs.
+Reproducible = Literal["weights", "plan", "nothing"]
+#: Why a training ended.
+StopReason = Literal["target", "plateau", "epochs", "diverged", "solved"]
+
 
 class Fold(TypedDict):
     """The result of a fold."""
@@ -85,30 +107,6 @@ def summary(
         "validation_images": validation_images,
         "alike_apart": alike_apart,
     }
-
-
-#: Why a network was not trained to its end, by the word in `Tried`.
-FAILURES: Final = {
-    "diverged": "diverged",
-    "memory": "memory ran out",
-    "disk": "the disk was full",
-}
-#: Names of the accuracies by what judges, as `Tried` holds it. A run that is not judged by folds
-#: measures them with the network that was trained, and its verdict with the exported one.
-JUDGES: Final = {
-    "validation": "validation accuracy in training",
-    "folds": "cross-validation accuracy",
-}
-
-#: What networks are judged on: the validation split, or the folds of train and validation.
-JudgedBy = Literal["validation", "folds"]
-#: What another run trains again with the same images, settings and packages. "weights": the same
-#: weights bit for bit, on the same machine. "plan": for the same views and epochs; a GPU does not
-#: add in the same order each time. "nothing": minutes that a person gave, or the free space of the
-#: disk, have decided on views and epochs.
-Reproducible = Literal["weights", "plan", "nothing"]
-#: Why a training ended.
-StopReason = Literal["target", "plateau", "epochs", "diverged", "solved"]
 
 
 class Epoch(TypedDict):

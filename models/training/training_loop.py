@@ -38,6 +38,8 @@ Judge = Callable[[keras.Model], float]
 #: never be recognised.
 MIN_DELTA: Final = 1e-4
 _COMPARED: Final = "compared_loss"  # name of the loss by which epochs are compared, for Keras
+_MOMENTUM: Final = 0.9  # momentum of the optimizer "sgd"
+_WARM: Final = 0.05  # share of the steps in which the cosine schedule rises
 
 
 class Watcher(keras.callbacks.EarlyStopping):
@@ -90,10 +92,6 @@ class Watcher(keras.callbacks.EarlyStopping):
     def _stop(self, why: StopReason) -> None:
         self.stopped = why
         self.model.stop_training = True
-
-
-_MOMENTUM: Final = 0.9  # momentum of the optimizer "sgd"
-_WARM: Final = 0.05  # share of the steps in which the cosine schedule rises
 
 
 class Fit(NamedTuple):

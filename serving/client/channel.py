@@ -24,6 +24,42 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from imgpipe.serving.client.errors import InvalidArgument
 
+PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+MODEL_SERVICE = "tensorflow.serving.ModelService"
+SIGNATURE_DEF = "signature_def"
+"""The field of a model's metadata that has its signatures."""
+MAX_ATTEMPTS = 5
+"""gRPC's own limit; it makes no more attempts than this
+(https://github.com/grpc/proposal/blob/master/A6-client-retries.md)."""
+_CHANNEL: tuple[tuple[str, int], ...] = (
+    # gRPC's own limit of 4 MiB would refuse a batch of a few images.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # A connection that has an open call is pinged when it was silent this long.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # An unused connection is closed before the 4 minutes after which Azure's load balancer drops it
+    # (https://github.com/confluentinc/librdkafka/pull/3289); the next call opens a new one.
+    ("grpc.client_idle_timeout_ms", 210_000),
+    # gRPC's default back-off grows to two minutes, in which it would not notice that a server is
+    # back.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # gRPC keeps a request for another attempt only up to this size, 256 KiB by default.
+    ("grpc.per_rpc_retry_buffer_size", 1 << 30),
+)
+_LOOPBACK = ("localhost", "127.", "[::1]", "ipv4:127.", "unix:")
+#: Schemes of gRPC's addresses in which hosts and ports follow, and others
+#: (https://github.com/grpc/grpc/blob/master/doc/naming.md).
+_SCHEMES = ("dns", "ipv4", "ipv6")
+_OTHER_SCHEMES = ("unix", "unix-abstract", "vsock", "xds", "google-c2p")
+_ADDRESS = re.compile(r"(?:[^][:/,@?\s]+|\[[0-9A-Fa-f:.%\w]+\])(?::([0-9]{1,5}))?")
+_USER_INFO = re.compile(r"[^/,]*@")
+"""User and password of an address, which no message repeats."""
+_LAST_PORT = 65535
+_HEADER_NAME = re.compile(r"[0-9A-Za-z_.-]+")
+_HEADER_VALUE = re.compile(r"[ -~]*")
+
 
 def _load() -> descriptor_pool.DescriptorPool:
     pool = descriptor_pool.DescriptorPool()
@@ -62,48 +98,9 @@ class Method:
     response: Any
 
 
-PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
-MODEL_SERVICE = "tensorflow.serving.ModelService"
-
 PREDICT = Method(f"/{PREDICTION_SERVICE}/Predict", PredictResponse)
-SIGNATURE_DEF = "signature_def"
-"""The field of a model's metadata that has its signatures."""
-
 METADATA = Method(f"/{PREDICTION_SERVICE}/GetModelMetadata", GetModelMetadataResponse)
 STATUS = Method(f"/{MODEL_SERVICE}/GetModelStatus", GetModelStatusResponse)
-
-
-MAX_ATTEMPTS = 5
-"""gRPC's own limit; it makes no more attempts than this
-(https://github.com/grpc/proposal/blob/master/A6-client-retries.md)."""
-_CHANNEL: tuple[tuple[str, int], ...] = (
-    # gRPC's own limit of 4 MiB would refuse a batch of a few images.
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    # A connection that has an open call is pinged when it was silent this long.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    # An unused connection is closed before the 4 minutes after which Azure's load balancer drops it
-    # (https://github.com/confluentinc/librdkafka/pull/3289); the next call opens a new one.
-    ("grpc.client_idle_timeout_ms", 210_000),
-    # gRPC's default back-off grows to two minutes, in which it would not notice that a server is
-    # back.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-    # gRPC keeps a request for another attempt only up to this size, 256 KiB by default.
-    ("grpc.per_rpc_retry_buffer_size", 1 << 30),
-)
-_LOOPBACK = ("localhost", "127.", "[::1]", "ipv4:127.", "unix:")
-#: Schemes of gRPC's addresses in which hosts and ports follow, and others
-#: (https://github.com/grpc/grpc/blob/master/doc/naming.md).
-_SCHEMES = ("dns", "ipv4", "ipv6")
-_OTHER_SCHEMES = ("unix", "unix-abstract", "vsock", "xds", "google-c2p")
-_ADDRESS = re.compile(r"(?:[^][:/,@?\s]+|\[[0-9A-Fa-f:.%\w]+\])(?::([0-9]{1,5}))?")
-_USER_INFO = re.compile(r"[^/,]*@")
-"""User and password of an address, which no message repeats."""
-_LAST_PORT = 65535
-_HEADER_NAME = re.compile(r"[0-9A-Za-z_.-]+")
-_HEADER_VALUE = re.compile(r"[ -~]*")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,28 @@ from __future__ import annotations
 
 import grpc
 
+_ADVICE = (
+    "Start one with `imgpipe serve OUT`, or wait until it has loaded its model. Otherwise check "
+    "the address, whose port is that of gRPC, 8500 by default, and not that of REST. If the server "
+    "has TLS, name the authority of its certificate with `tls=Tls(ca=...)`, and a certificate and "
+    "its key if it demands them."
+)
+_EXIT_CODES = {
+    "FAILED_PRECONDITION": 2,
+    "UNAUTHENTICATED": 2,
+    "PERMISSION_DENIED": 2,
+    "UNIMPLEMENTED": 2,
+    "CANCELLED": 5,
+}
+"""Exit codes of the status codes that have no class of their own; 1 for all others."""
+_NOT_REACHED = (
+    *("failed to connect", "connections to all backends", "last error:", "address list"),
+    *("errors resolving", "name resolution", "dns resolution", "handshake", "socket closed"),
+    *("connection reset", "connection refused", "broken pipe", "recvmsg:", "goaway"),
+)
+"""Parts of the texts, in lower case, with which gRPC itself says that a connection failed. Its
+errors do not tell otherwise whether a server sent them."""
+
 
 class ServingError(Exception):
     """Base class of the errors; the text is the message of the server where it sent one."""
@@ -45,29 +67,7 @@ class ResourceExhausted(ServingError, code="RESOURCE_EXHAUSTED", exit_code=5):
     """The server is overloaded, or a message exceeds its limit."""
 
 
-_ADVICE = (
-    "Start one with `imgpipe serve OUT`, or wait until it has loaded its model. Otherwise check "
-    "the address, whose port is that of gRPC, 8500 by default, and not that of REST. If the server "
-    "has TLS, name the authority of its certificate with `tls=Tls(ca=...)`, and a certificate and "
-    "its key if it demands them."
-)
 _CLASSES = {kind.code: kind for kind in ServingError.__subclasses__()}
-_EXIT_CODES = {
-    "FAILED_PRECONDITION": 2,
-    "UNAUTHENTICATED": 2,
-    "PERMISSION_DENIED": 2,
-    "UNIMPLEMENTED": 2,
-    "CANCELLED": 5,
-}
-"""Exit codes of the status codes that have no class of their own; 1 for all others."""
-
-_NOT_REACHED = (
-    *("failed to connect", "connections to all backends", "last error:", "address list"),
-    *("errors resolving", "name resolution", "dns resolution", "handshake", "socket closed"),
-    *("connection reset", "connection refused", "broken pipe", "recvmsg:", "goaway"),
-)
-"""Parts of the texts, in lower case, with which gRPC itself says that a connection failed. Its
-errors do not tell otherwise whether a server sent them."""
 
 
 def from_rpc(error: grpc.RpcError, target: str, timeout: float) -> ServingError:

@@ -35,6 +35,8 @@ from imgpipe.serving.server.version import VersionState
 _GRPC_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 SIGNATURE_DEF = "signature_def"
 _PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+_Work: TypeAlias = Callable[[Any, Call], Any]
+"""Makes the response to a request, and tells the call what ran."""
 
 
 class Services:
@@ -132,10 +134,6 @@ def handlers(
         }
         for service, methods in answered.items()
     }
-
-
-_Work: TypeAlias = Callable[[Any, Call], Any]
-"""Makes the response to a request, and tells the call what ran."""
 
 
 def _handler(

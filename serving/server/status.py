@@ -11,6 +11,22 @@ MAX_MESSAGE_BYTES = 1024
 """TensorFlow Serving truncates messages here (model_servers/grpc_status_util.cc)."""
 _MOST_NAMES = 100
 _TRUNCATED = "...TRUNCATED"
+# What the executor of a graph adds to the message of an operation:
+# "2 root error(s) found.\n  (0) INVALID_ARGUMENT: …",
+_ROOT_ERROR = re.compile(r"^\d+ root error\(s\) found\.\s*\(0\)\s*(?:[A-Z_]+: )?", re.S)
+# "{{function_node __inference_serve_12}} {{node decode/DecodeImage}} …",
+_NODE_PREFIX = re.compile(r"^(?:\{\{(?:function_)?node [^}]*\}\}\s*)+")
+# and "… [[{{node decode/DecodeImage}}]]" or "… [Op:DecodeImage]".
+_NODE_SUFFIX = re.compile(r"\s*(?:\[\[\{\{|\[Op:|\[\[\{?node).*$", re.S)
+# What follows is the value, which may be an image of megabytes.
+_NO_EXAMPLE = re.compile("Could not parse example input, value: .*", re.DOTALL)
+EXPECTED_EXAMPLES = (
+    "expected serialized tf.Examples. Received: other bytes. Send image files to the signature "
+    "serving_default."
+)
+# "assertion failed: [MESSAGE]", in which the op Assert has escaped the quotation marks.
+_ASSERTION = re.compile(r"assertion failed: \[(.*)\]")
+_QUOTATION_MARK = re.compile(r"\\([\"'])")
 
 
 class Code(enum.IntEnum):
@@ -70,24 +86,6 @@ def _truncated(message: str) -> str:
     data = message.encode("utf-8", "replace")
     text = data[:MAX_MESSAGE_BYTES].decode("utf-8", "ignore")
     return text if len(data) <= MAX_MESSAGE_BYTES else text + _TRUNCATED
-
-
-# What the executor of a graph adds to the message of an operation:
-# "2 root error(s) found.\n  (0) INVALID_ARGUMENT: …",
-_ROOT_ERROR = re.compile(r"^\d+ root error\(s\) found\.\s*\(0\)\s*(?:[A-Z_]+: )?", re.S)
-# "{{function_node __inference_serve_12}} {{node decode/DecodeImage}} …",
-_NODE_PREFIX = re.compile(r"^(?:\{\{(?:function_)?node [^}]*\}\}\s*)+")
-# and "… [[{{node decode/DecodeImage}}]]" or "… [Op:DecodeImage]".
-_NODE_SUFFIX = re.compile(r"\s*(?:\[\[\{\{|\[Op:|\[\[\{?node).*$", re.S)
-# What follows is the value, which may be an image of megabytes.
-_NO_EXAMPLE = re.compile("Could not parse example input, value: .*", re.DOTALL)
-EXPECTED_EXAMPLES = (
-    "expected serialized tf.Examples. Received: other bytes. Send image files to the signature "
-    "serving_default."
-)
-# "assertion failed: [MESSAGE]", in which the op Assert has escaped the quotation marks.
-_ASSERTION = re.compile(r"assertion failed: \[(.*)\]")
-_QUOTATION_MARK = re.compile(r"\\([\"'])")
 
 
 def tidy(message: str) -> str:

@@ -34,6 +34,12 @@ _PICKLES: Final = 5  # magic number, protocol, machine, tensors and names of the
 _STORAGES: Final[Mapping[str, str]] = {"FloatStorage": "<f4", "LongStorage": "<i8"}
 
 Tensors = Mapping[str, npt.NDArray[Any]]
+_EPSILON: Final = 1e-3  # epsilon of every BatchNorm
+_MEAN, _SCALE = 127.0, 128.0  # the input is (pixel - mean) / scale, with pixels in 0..255
+_STEM_CHANNELS: Final = 32  # of every variant
+_HEAD_CHANNELS: Final = 1280  # of every variant
+_MULTIPLE: Final = 8  # scaled channels are a multiple of it
+_STAGES_BELOW: Final = 5  # the levels lie on both sides of the end of the fifth stage
 
 
 class _Unpickler(pickle.Unpickler):
@@ -93,13 +99,6 @@ def parse(data: bytes) -> Tensors:
     return tensors
 
 
-_EPSILON: Final = 1e-3  # epsilon of every BatchNorm
-_MEAN, _SCALE = 127.0, 128.0  # the input is (pixel - mean) / scale, with pixels in 0..255
-_STEM_CHANNELS: Final = 32  # of every variant
-_HEAD_CHANNELS: Final = 1280  # of every variant
-_MULTIPLE: Final = 8  # scaled channels are a multiple of it
-
-
 class Blocks(NamedTuple):
     """Blocks that follow each other and have the same kernels and output channels."""
 
@@ -120,7 +119,6 @@ _STAGES: Final = (
     Blocks(4, 5, 2, 6, 192),
     Blocks(1, 3, 1, 6, 320),
 )
-_STAGES_BELOW: Final = 5  # the levels lie on both sides of the end of the fifth stage
 
 
 class Variant(NamedTuple):

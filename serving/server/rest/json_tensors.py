@@ -49,6 +49,18 @@ _FORM = re.compile(rb"[\w.%+-]+=")
 """The beginning of a form that is not divided into parts."""
 _START = 256
 """Bytes of a body that show what it is."""
+MAX_VALUES = 450_000
+"""Largest number of values of a request, and of its lists; an image of 384 x 384 x 3 pixels has
+442,368 numbers. While they are converted, other requests wait for Python's interpreter lock; see
+docs/benchmarks.md, "Constants of the code"."""
+_KEY = 4
+"""Values as which a key counts, because it takes longer to parse than a number."""
+_ROWS, _COLUMNS = "instances", "inputs"
+_BYTES_SUFFIX = "_bytes"
+_ALPHABET = bytes.maketrans(b"-_", b"+/")
+_WHITESPACE = string.whitespace.encode()
+_SHOWN = 40
+"""Characters of a text that a message quotes."""
 
 
 def _kind(data: bytes) -> str:
@@ -62,20 +74,6 @@ def _kind(data: bytes) -> str:
     look = Look(data)
     name = look.format_in_words or look.other_format
     return f"a file of the format {name}" if name else look.described()[0]
-
-
-MAX_VALUES = 450_000
-"""Largest number of values of a request, and of its lists; an image of 384 x 384 x 3 pixels has
-442,368 numbers. While they are converted, other requests wait for Python's interpreter lock; see
-docs/benchmarks.md, "Constants of the code"."""
-_KEY = 4
-"""Values as which a key counts, because it takes longer to parse than a number."""
-_ROWS, _COLUMNS = "instances", "inputs"
-_BYTES_SUFFIX = "_bytes"
-_ALPHABET = bytes.maketrans(b"-_", b"+/")
-_WHITESPACE = string.whitespace.encode()
-_SHOWN = 40
-"""Characters of a text that a message quotes."""
 
 
 @dataclass(frozen=True)

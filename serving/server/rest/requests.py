@@ -40,6 +40,8 @@ _HTTP_STATUS: dict[int, int] = {
     Code.DEADLINE_EXCEEDED: 504,
 }
 """HTTP status by status code, as in model_servers/http_server.cc; 500 for all other codes."""
+Work = Callable[[Place, bytes], Awaitable[Response]]
+"""Makes the answer of a request in its place and of its body."""
 
 
 class HttpError(StatusError):
@@ -123,10 +125,6 @@ def check_host(request: Request, allowed: Collection[str]) -> None:
 def host_name(address: str) -> str:
     """Return the host in `HOST[:PORT]`, in lower case and without the dot of a complete name."""
     return (urlsplit(f"//{address}").hostname or "").rstrip(".")
-
-
-Work = Callable[[Place, bytes], Awaitable[Response]]
-"""Makes the answer of a request in its place and of its body."""
 
 
 class Bodies:
