@@ -266,9 +266,9 @@ def read_rows(
 
 def _chosen_regression(facts: BankFacts) -> Regression | None:
     """Return how a head on the features of a bank is solved, if that was decided with them."""
-    for judged in facts["decision"]["tried"] if facts["decision"] else ():
-        if (judged["features"], judged["image_size"]) == (facts["features"], facts["image_size"]):
-            return Regression(judged["method"], judged["l2"])
+    for tried in facts["decision"]["tried"] if facts["decision"] else ():
+        if (tried["features"], tried["image_size"]) == (facts["features"], facts["image_size"]):
+            return Regression(tried["method"], tried["l2"])
     return None
 
 

@@ -116,12 +116,12 @@ class Runtime:
         signature = self.signatures[key]
         values = [inputs[name] for name in sorted(signature.inputs)]
         try:
-            found = self._callable(key)(*values)
+            fetched = self._callable(key)(*values)
         except UnicodeDecodeError as error:  # messages of TensorFlow quote the bytes of a request
             message = error.object.decode("utf-8", "replace")
             raise status.invalid(status.tidy(message)) from error
         # A session returns a string of shape [] as plain `bytes`.
-        arrays = (v if isinstance(v, np.ndarray) else tensors.as_array(v) for v in found)
+        arrays = (v if isinstance(v, np.ndarray) else tensors.as_array(v) for v in fetched)
         by_tensor = dict(zip(_fetched(signature), arrays, strict=True))
         return {name: by_tensor[info.name] for name, info in signature.outputs.items()}
 
