@@ -144,10 +144,8 @@ def _store(config: Config) -> str:
 def judge(config: Config) -> CheckedSource:
     """Check all images of a source, without asking whether a run would refuse the data.
 
-    Raises:
-        ConfigError: The source, or a decision about an image, is refused.
-        RuntimeError: The numbers of kept and rejected files do not add up to the number of files,
-            which is a defect.
+    A source or a decision about an image that is refused raises ConfigError. A RuntimeError is a
+    defect: kept and rejected files do not add up to all files.
     """
     began = time.monotonic()
     options = SourceOptions.of(config.data, _store(config))

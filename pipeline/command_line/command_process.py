@@ -23,6 +23,11 @@ from typing import TextIO
 
 from imgpipe.models.errors import ResourceError
 
+TEMPORARY_FILES = "tmp"  # folder of the temporary files of a run, below its own folder
+#: Only one thread at a time changes where this process writes temporary files. The same thread also
+#: redirects the output of the process, and puts back what it found.
+_ONE_AT_A_TIME = threading.RLock()
+
 
 class _Lossy(io.FileIO):
     """A file that drops data that cannot be written, and keeps the error."""
@@ -64,12 +69,10 @@ def failure(stream: TextIO) -> OSError | None:
 
 
 def open_text(descriptor: int, encoding: str | None = None, close: bool = False) -> TextIO:
-    """Open a text stream that drops data that cannot be written.
+    """Open a text stream, by default of UTF-8, that drops data that cannot be written.
 
-    Args:
-        descriptor: An open file descriptor.
-        encoding: Encoding, UTF-8 by default. Characters that it lacks are written as escapes.
-        close: Whether closing the stream closes the descriptor.
+    Characters that the encoding lacks are written as escapes. `close` says whether closing the
+    stream closes the descriptor.
     """
     raw = _Lossy(descriptor, "w", closefd=close)
     buffered = io.BufferedWriter(raw)
@@ -78,20 +81,11 @@ def open_text(descriptor: int, encoding: str | None = None, close: bool = False)
     )
 
 
-TEMPORARY_FILES = "tmp"  # of the temporary files of a run, below its own folder
-#: Only one thread at a time changes where this process writes temporary files. The same thread also
-#: redirects the output of the process, and puts back what it found.
-_ONE_AT_A_TIME = threading.RLock()
-
-
 @contextlib.contextmanager
 def temporary_folder_in(directory: Path) -> Iterator[None]:
-    """Have this process and its child processes write temporary files below `directory`.
+    """Have this process and its child processes write temporary files below the folder of a run.
 
-    Other threads wait until the block ends.
-
-    Args:
-        directory: Folder of the run. Its sub-folder `tmp` is removed at the end.
+    Its sub-folder `tmp` is removed at the end of the block, for which other threads wait.
     """
     folder = directory / TEMPORARY_FILES
     with _ONE_AT_A_TIME:

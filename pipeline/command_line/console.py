@@ -34,6 +34,14 @@ _NAMES_WIDE = 46
 _NAMES_NARROW = 27
 _SOON = 2.0  # seconds after which the rate of a step says how long it takes
 _MINUTES_FROM = 100  # seconds from which on a time is given in minutes
+#: Symbol and style of a step by its state.
+_STATES = {
+    "running": ("…", "cyan"),
+    "done": ("✓", "green"),
+    "cached": ("=", "dim"),
+    "failed": ("✗", "bold red"),
+    "damaged": ("!", "yellow"),
+}
 
 
 @contextlib.contextmanager
@@ -118,16 +126,6 @@ class _ProgressStep:
         for name in (unit, *done):
             self.counts.pop(name, None)
             self.goals.pop(name, None)
-
-
-#: Symbol and style of a step by its state.
-_STATES = {
-    "running": ("…", "cyan"),
-    "done": ("✓", "green"),
-    "cached": ("=", "dim"),
-    "failed": ("✗", "bold red"),
-    "damaged": ("!", "yellow"),
-}
 
 
 class Display:

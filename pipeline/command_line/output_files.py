@@ -19,6 +19,10 @@ from imgpipe.pipeline.command_line.terminal import new_console, say
 if TYPE_CHECKING:
     from rich.console import Console
 
+#: Value of an option for a file that stands for standard output.
+STANDARD_OUTPUT = "-"
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # of a bucket or a web page
+
 
 def show(address: str, console: Console) -> None:
     """Open the address of a page in a browser; say so when there is none."""
@@ -27,11 +31,6 @@ def show(address: str, console: Console) -> None:
     # Without a display, `webbrowser` would start a browser in the terminal.
     if not has_display() or not webbrowser.open(address):
         say(console, "No browser was found here. Open the page in one.")
-
-
-#: Value of an option for a file that stands for standard output.
-STANDARD_OUTPUT = "-"
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # of a bucket or a web page
 
 
 def console_beside(json_file: str | None) -> Console:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from imgpipe.components.report.blocks import NamedText, SpanLook
     from imgpipe.models.finding import Finding
 
-
 _STYLES = {
     "strong": "bold",
     "muted": "dim",
@@ -31,6 +30,14 @@ _STYLES = {
     "bad": "red",
     "warn": "yellow",
     "sentence": "bold",
+}
+#: Words and looks by what happens to the files.
+_FATES: Mapping[str, Span] = {
+    "rejected": Span("rejected", "bad"),
+    "repaired": Span("repaired", "good"),
+    "warned": Span("warned", "warn"),
+    "not_used": Span("not used", "warn"),
+    "noted": Span("noted", "muted"),
 }
 _NAME = 7  # least width of the names of figures
 _WIDEST = 10_000  # characters of a line of a table that no terminal shows
@@ -110,16 +117,6 @@ def _text(content: show.TableCell, look: str = "") -> Text:
     if isinstance(content, show.Link | show.Picture | show.Bar):
         return Text()
     return Text.assemble(*map(_text, content), style=style)
-
-
-#: Words and looks by what happens to the files.
-_FATES: Mapping[str, Span] = {
-    "rejected": Span("rejected", "bad"),
-    "repaired": Span("repaired", "good"),
-    "warned": Span("warned", "warn"),
-    "not_used": Span("not used", "warn"),
-    "noted": Span("noted", "muted"),
-}
 
 
 def listed(findings: Iterable[Finding]) -> Figures:

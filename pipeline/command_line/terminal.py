@@ -54,11 +54,8 @@ def wrapped(line: Text, console: Console) -> Text:
 
     A command or a path is moved to the next line as a whole, and the terminal breaks it where it
     is longer than a line, so that it can be copied. Of the pieces that no line can hold, only a
-    command gets a line of its own: a list of commands has them below each other then.
-
-    Args:
-        line: Text without a newline.
-        console: Where it is printed.
+    command gets a line of its own: a list of commands has them below each other then. The line
+    has no newline.
     """
     from rich.cells import cell_len
     from rich.text import Text

@@ -147,8 +147,7 @@ def _folders(images: Sequence[Path]) -> Iterator[str]:
 def _explain(path: Path, data: bytes, drawing: _Drawing, folder: Path) -> Sequence[ResultBlock]:
     """Draw one image into a folder, and return its most probable classes and the files.
 
-    Raises:
-        InvalidArgument: The model refuses the image.
+    An image that the model refuses raises InvalidArgument.
     """
     import numpy as np
     import tensorflow as tf

@@ -20,6 +20,10 @@ from imgpipe.models.settings.course import StageSettings, ViewSpec
 from imgpipe.models.settings.section import declared
 from imgpipe.pipeline.configuration.config import Config, build, changed, fields, load, unknown
 
+#: Breaks the comments of a written file into lines, between words.
+_COMMENT = textwrap.TextWrapper(100, initial_indent="# ", subsequent_indent="# ")
+_COMMENT.break_long_words = _COMMENT.break_on_hyphens = False
+
 
 def preset_folder() -> Traversable:
     """Return the folder of the presets' files."""
@@ -182,11 +186,6 @@ def _plain(name: str, value: Any) -> object:
         f"{name}: expected a number, a text, a path or a list of them; leave the setting out for "
         f"its default. Received: {value!r}."
     )
-
-
-#: Breaks the comments of a written file into lines, between words.
-_COMMENT = textwrap.TextWrapper(100, initial_indent="# ", subsequent_indent="# ")
-_COMMENT.break_long_words = _COMMENT.break_on_hyphens = False
 
 
 def to_toml(config: Config, only: Collection[str] | None = None) -> str:

@@ -15,6 +15,17 @@ from imgpipe.components.data_gate.settings import GATE_FILE
 from imgpipe.models.names import SERVED_NAME
 from imgpipe.models.settings.section import LARGEST, OUTPUT, SettingsSection
 
+DECISIONS = "overrides.toml"  # in the output folder: the decisions of a review
+_CLUSTERS = ("flink", "spark", "portable")
+#: The types of the steps of our components and of TFX's are checked by the tests, which run them on
+#: other engines too. Checked again in each run, they take a sixth of ImageEvaluator's time.
+_TYPES_KNOWN = "--no_pipeline_type_check"
+#: A Python worker that has nothing to do lives on for a minute. By default, Flink and Spark end
+#: their workers after each stage, and every start imports TensorFlow again.
+_KEEP_WORKERS = "--environment_cache_millis=60000"
+#: Folders below / of a container that the launcher of Kubeflow Pipelines uses for artifacts.
+_ARTIFACT_FOLDERS = ("minio", "s3", "gcs")
+
 
 class RunSettings(SettingsSection):
     """Name of the pipeline, and folder of its results."""
@@ -39,15 +50,6 @@ class RunSettings(SettingsSection):
         "earlier runs are removed, except where the next run or a published version needs them; "
         "reports and results stay. 0: all are kept, until `imgpipe clean` removes them.",
     )
-
-
-_CLUSTERS = ("flink", "spark", "portable")
-#: The types of the steps of our components and of TFX's are checked by the tests, which run them on
-#: other engines too. Checked again in each run, they take a sixth of ImageEvaluator's time.
-_TYPES_KNOWN = "--no_pipeline_type_check"
-#: A Python worker that has nothing to do lives on for a minute. By default, Flink and Spark end
-#: their workers after each stage, and every start imports TensorFlow again.
-_KEEP_WORKERS = "--environment_cache_millis=60000"
 
 
 class BeamSettings(SettingsSection):
@@ -122,10 +124,6 @@ def _runner(beam: BeamSettings) -> list[str]:
     return options
 
 
-#: Folders below / of a container that the launcher of Kubeflow Pipelines uses for artifacts.
-_ARTIFACT_FOLDERS = ("minio", "s3", "gcs")
-
-
 class Volume(SettingsSection):
     """A volume that every container of a pipeline mounts."""
 
@@ -198,9 +196,6 @@ class KubeflowSettings(SettingsSection):
         if len(set(paths)) < len(paths):
             raise ValueError(f"volumes must have different paths, received {', '.join(paths)}")
         return volumes
-
-
-DECISIONS = "overrides.toml"  # in the output folder: the decisions of a review
 
 
 @dataclass(frozen=True)

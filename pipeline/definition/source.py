@@ -133,9 +133,8 @@ def _check_network_files(model: ModelSettings) -> None:
 def require_outside(data: DataSettings, places: Places) -> None:
     """Refuse outputs in the folder of the images, which the next run would take for a class.
 
-    Raises:
-        ConfigError: A folder of outputs lies in the folder of the images, or is this folder, or its
-            path has a character that Beam and TensorFlow take for a pattern.
+    A path with a character that Beam and TensorFlow take for a pattern is refused, too. The error
+    is a ConfigError.
     """
     _, place = split_spec(data.source, SourceOptions.of(data))
     for name, path in places.outputs.items():

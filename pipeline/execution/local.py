@@ -42,6 +42,12 @@ from imgpipe.pipeline.definition.plan import NEVER_CACHED
 from imgpipe.pipeline.output import metadata_file
 from imgpipe.pipeline.output.output_folder import OutputFolder
 
+_log = logging.getLogger(__name__)
+#: TFX's resolver warns some 50 times in a run that a message of protobuf is true, as each one is.
+_FALSE_WARNING = "ArtifactQuery.property_predicate is not supported."
+logging.getLogger("absl").addFilter(lambda record: record.msg != _FALSE_WARNING)
+# In a notebook, Beam warns that it cannot draw its collections, which nobody has asked for.
+logging.getLogger("apache_beam.runners.interactive").setLevel(logging.ERROR)
 #: Runs every time and reads a small part of large inputs, which are compared by size and
 #: modification time; otherwise a run without changes would read all images.
 _READS_LITTLE = "Report"
@@ -69,8 +75,7 @@ class Damaged(Exception):
 def require_whole(folders: Iterable[Path], complete: bool = False) -> None:
     """Compare artifacts with their seals, by size and modification time or, if complete, by bytes.
 
-    Raises:
-        Damaged: An artifact differs from its seal; the error names the first one.
+    Raises `Damaged` for the first one that differs from its seal.
     """
     for folder in folders:
         what = integrity.damage(folder, complete=complete)
@@ -115,14 +120,6 @@ OPERATORS = {
 }
 
 
-_log = logging.getLogger(__name__)
-#: TFX's resolver warns some 50 times in a run that a message of protobuf is true, as each one is.
-_FALSE_WARNING = "ArtifactQuery.property_predicate is not supported."
-logging.getLogger("absl").addFilter(lambda record: record.msg != _FALSE_WARNING)
-# In a notebook, Beam warns that it cannot draw its collections, which nobody has asked for.
-logging.getLogger("apache_beam.runners.interactive").setLevel(logging.ERROR)
-
-
 @dataclass(frozen=True)
 class NodeResult:
     """The result of one node.
@@ -162,19 +159,14 @@ def metadata_config(path: Path) -> metadata_store_pb2.ConnectionConfig:
 
 
 def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str] = ()) -> None:
-    """Run all nodes in topological order.
+    """Run all nodes of a pipeline with a metadata connection, in topological order.
 
-    A damaged artifact is removed and made again, at most once in a run. For this, all nodes are
-    launched again, and those before the component are taken from the cache.
+    The cached outputs of the nodes in `fresh` are not used. A damaged artifact is removed and made
+    again, at most once in a run. For this, all nodes are launched again, and those before the
+    component are taken from the cache.
 
-    Args:
-        pipeline: Pipeline of `definition.graph.create_pipeline`, with a metadata connection.
-        observer: Receives starts, ends, failures and damaged artifacts.
-        fresh: Nodes whose cached outputs are not used.
-
-    Raises:
-        ResourceError: An artifact that was made in this run is damaged already.
-        Exception: The first error of a node is raised unchanged.
+    The first error of a node is raised unchanged; an artifact that was made in this run and is
+    damaged already raises ResourceError.
     """
     ir = compiler.Compiler().compile(pipeline)
     root = Path(pipeline.pipeline_info.pipeline_root)

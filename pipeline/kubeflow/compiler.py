@@ -33,14 +33,16 @@ from imgpipe.pipeline.definition.plan import RUN_SETTINGS, Plan, settings
 from imgpipe.pipeline.kubeflow import groups, places
 from imgpipe.pipeline.kubeflow.groups import Spec
 
+#: The command of each container.
+COMMAND = ("python", "-m", "imgpipe.pipeline.kubeflow.entry_point")
+_TFX_FILE = "pipeline.yaml"  # TFX's part, which would replace an earlier file before an error
 _DEFAULT = "default"
 
 
 def set_resources(spec: Spec, resources: Mapping[str, Resources]) -> None:
     """Write the limits of each task, or those of "default", into the containers of a PipelineSpec.
 
-    Raises:
-        ConfigError: The pipeline has no task of this name.
+    Limits of a task that the pipeline does not have are a ConfigError.
     """
     tasks = spec["root"]["dag"]["tasks"]
     names = [_DEFAULT, *tasks]
@@ -95,11 +97,6 @@ def platforms(spec: Spec, volumes: Collection[Volume]) -> Spec:
     single = platform.platforms["kubernetes"]
     json_format.ParseDict({"deploymentSpec": {"executors": executors}}, single)
     return dict(json_format.MessageToDict(platform))
-
-
-#: The command of each container.
-COMMAND = ("python", "-m", "imgpipe.pipeline.kubeflow.entry_point")
-_TFX_FILE = "pipeline.yaml"  # TFX's part, which would replace an earlier file before an error
 
 
 def run_directory(config: Config) -> str:

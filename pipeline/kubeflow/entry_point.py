@@ -38,8 +38,8 @@ from imgpipe.pipeline.kubeflow.places import in_run, to_path, to_uri
 if TYPE_CHECKING:
     from kfp.pipeline_spec.pipeline_spec_pb2 import ExecutorInput, ExecutorOutput
 
-
 FAILURE = "failure.json"
+_UMASK = 0o022  # Argo sets 0, with which everybody could change what is published
 
 
 def keep_plan(plan: Path, run: Path) -> None:
@@ -51,14 +51,8 @@ def keep_plan(plan: Path, run: Path) -> None:
 def fail(component: str, artifacts: Mapping[str, str], run: Path, cause: str, code: int) -> None:
     """Write why a component ended the run, and the page if Plan had succeeded, into `run`.
 
+    `artifacts` are the folders of the artifacts in this container, by their names in the pipeline.
     An error is only printed, since it must not take the place of the one that ended the run.
-
-    Args:
-        component: Name of the component.
-        artifacts: Folders of the artifacts in the container, by their names in the pipeline.
-        run: Folder of the run.
-        cause: The error, for people.
-        code: The exit code.
     """
     from imgpipe.components.report import report as page
     from imgpipe.components.run_record import collect, verdict
@@ -78,9 +72,6 @@ def fail(component: str, artifacts: Mapping[str, str], run: Path, cause: str, co
         page.draw(verdict.ended(result, cause, component), answers, uris, [str(run)])
     except Exception:
         traceback.print_exc()
-
-
-_UMASK = 0o022  # Argo sets 0, with which everybody could change what is published
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -28,6 +28,10 @@ _FOLDERS = {"minio://": "minio", "s3://": "s3", "gs://": "gcs"}
 SCHEMES = tuple(_FOLDERS)
 #: Stands for the id of the run in paths of the compiled pipeline.
 RUN = "<run>"
+#: Beginnings of sources that are read from the network instead of a volume.
+_REMOTE = ("gs://", "s3://")
+#: What TFX's compiler takes, `_LEGAL_NAME_PATTERN` in its pipeline_builder.py.
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -63,12 +67,6 @@ def in_run(path: str, output_uri: str) -> str:
     # input in each run would keep all tasks from the cache.
     parts = PurePosixPath(output_uri).parts  # counted from the end: the root has any number of them
     return path.replace(RUN, parts[-4 if _UUID.fullmatch(parts[-2]) else -3])
-
-
-#: Beginnings of sources that are read from the network instead of a volume.
-_REMOTE = ("gs://", "s3://")
-#: What TFX's compiler takes, `_LEGAL_NAME_PATTERN` in its pipeline_builder.py.
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
 def on_volumes(config: Config) -> Config:

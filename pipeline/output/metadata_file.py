@@ -22,17 +22,10 @@ _SCHEMA_VERSION = 10  # of the tables that the installed ML Metadata reads and w
 
 
 def set_aside_if_damaged(path: Path) -> str:
-    """Set a database aside that a run cannot use. The caller holds the lock of the output folder.
+    """Set a database aside that a run cannot use, and say so; "" if there was nothing to do.
 
-    Args:
-        path: The database; there need not be one yet.
-
-    Returns:
-        A sentence that says what was done, "" if there was nothing to do.
-
-    Raises:
-        ResourceError: The database is in use, cannot be written or cannot be moved; the message
-            says what to do.
+    The caller holds the lock of the output folder. A database that is in use, cannot be written or
+    cannot be moved raises ResourceError.
     """
     if _is_usable(path):
         return ""
@@ -55,8 +48,7 @@ def set_aside_if_damaged(path: Path) -> str:
 def _is_usable(path: Path) -> bool:
     """Whether a run can use or create the database.
 
-    Raises:
-        ResourceError: The database is in use, or cannot be opened or written.
+    One that is in use, or cannot be opened or written, raises ResourceError.
     """
     if not path.exists():
         return True

@@ -233,10 +233,9 @@ class OutputFolder:
         return [past_run.read(run, is_working and run == folders[-1]) for run in folders]
 
     def publisher(self, version: Path) -> PastRun | None:
-        """Return the newest run that published a version; None if there is none.
+        """Return the newest run that published a version, which may be gone; None if there is none.
 
-        Args:
-            version: Absolute path of the version, which may be gone.
+        The path of the version is absolute.
         """
         number = manifest.pushed_as(version)
         return next((run for run in reversed(self.runs) if run.version == number), None)

@@ -21,18 +21,13 @@ from imgpipe.pipeline.output.model import Model
 KIND = "saved_model"  # the kind of `imgpipe export`
 #: Files that do not answer, and tell nothing of the images.
 _HARMLESS = (MANIFEST, "fingerprint.pb")
+_EXAMPLES = 3  # images, at most
 
 
 def place(model: Model, target: Path) -> Path:
     """Return the folder of the copy: `target` if its name is a number, otherwise one in it.
 
-    Args:
-        model: The version.
-        target: A folder of numbered versions, or the folder of one.
-
-    Raises:
-        ConfigError: There is something at this place already.
-        ResourceError: The folder in which it would be does not exist.
+    Something at this place already is a ConfigError, and no folder for it a ResourceError.
     """
     base = target.parent if target.name.isdecimal() else target
     folder = target if base != target else target / str(model.version or 1)
@@ -47,17 +42,10 @@ def place(model: Model, target: Path) -> Path:
 
 
 def write(model: Model, folder: Path) -> int:
-    """Copy a version without its images and what is known of them.
+    """Copy an intact version without its images and what is known of them; return its bytes.
 
-    Args:
-        model: The version, whose files are intact.
-        folder: The folder of the copy, which appears as a whole.
-
-    Returns:
-        The size of the copy in bytes.
-
-    Raises:
-        ResourceError: The folder cannot be written, or a file changed meanwhile.
+    The folder of the copy appears as a whole. A ResourceError says that it cannot be written, or
+    that a file changed meanwhile.
     """
     files = files_below(model.folder)
     names = [name for name in files if manifest.answers(name) or name in _HARMLESS]
@@ -90,9 +78,6 @@ def _list_what_answers(path: Path) -> None:
     json_object.write(path, described)
 
 
-_COUNT = 3
-
-
 def example_images(model: Path) -> tuple[bytes, ...]:
     """Return up to three of the images with which a server warms up, as JPEG files.
 
@@ -114,7 +99,7 @@ def example_images(model: Path) -> tuple[bytes, ...]:
     file = model / "assets.extra" / WARMUP_FILE
     examples: list[bytes] = []
     try:
-        for record in tf.data.TFRecordDataset(str(file)).take(_COUNT).as_numpy_iterator():
+        for record in tf.data.TFRecordDataset(str(file)).take(_EXAMPLES).as_numpy_iterator():
             log = prediction_log_pb2.PredictionLog.FromString(record)
             images = log.predict_log.request.inputs[names.IMAGE_BYTES].string_val
             examples.extend(images[:1])  # a request has one image, or all of them

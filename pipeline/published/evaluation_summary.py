@@ -54,10 +54,8 @@ def summarise(
 
     `source` is the name of the source, `excluded` the images that could not be judged, `splits` the
     split in the run of each image that the run of the model had, by content hash (None if that is
-    not known), and `threshold` is 0 if the model has to reach none.
-
-    Raises:
-        ConfigError: No image could be judged.
+    not known), and `threshold` is 0 if the model has to reach none. A ConfigError
+    says that no image could be judged.
     """
     not_evaluated = [*_not_evaluated(excluded)]
     if not len(answers):

@@ -110,10 +110,8 @@ KINDS = {
 def require(name: str, target: Path) -> ExportKind:
     """Return a kind if a file of it can be written, before anything heavy is imported.
 
-    Raises:
-        ConfigError: There is no such kind, its packages are missing, or the target has another
-            ending.
-        ResourceError: The file would be in no folder that exists.
+    A ConfigError says what is wrong with the kind, its packages or the ending of the target, and a
+    ResourceError that the file would be in no folder that exists.
     """
     if (kind := KINDS.get(name)) is None:
         raise ConfigError(
@@ -194,8 +192,7 @@ def export(
 ) -> tuple[bytes, Parity]:
     """Make the content of a file, and compare it with the version.
 
-    Raises:
-        NotEqual: The file does not answer as the version does, or not as well.
+    Raises NotEqual if the file does not answer as the version does, or not as well.
     """
     content = kind.make(model.folder)
     is_judged = kind.suffix == LITE_SUFFIX

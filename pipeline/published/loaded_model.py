@@ -32,6 +32,8 @@ from imgpipe.serving.look import PIXEL_LIMIT, Look, in_words, too_many_pixels
 from imgpipe.serving.served import Served
 from imgpipe.serving.server import limits, status
 
+_process: int | None = None  # the one that has loaded a model, whose threads no fork of it has
+
 
 def ask(served: Served, images: Sequence[bytes]) -> tuple[dict[str, np.ndarray], list[bytes]]:
     """Return the outputs of a signature for encoded images, and the images as it decoded them.
@@ -74,9 +76,6 @@ def _answer(served: Served, images: Sequence[bytes]) -> dict[str, np.ndarray]:
         formats = converted_formats()
         why = in_words(status.from_exception(error).message, images, formats)
         raise InvalidArgument(why) from error
-
-
-_process: int | None = None  # the one that has loaded a model, whose threads no fork of it has
 
 
 def _check_process() -> None:

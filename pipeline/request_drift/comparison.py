@@ -34,6 +34,8 @@ from imgpipe.models.features.feature_distribution import FAR_SHARE, FeatureDistr
 from imgpipe.models.finding import Finding, make_finding
 from imgpipe.pipeline.request_drift.requests import FEWEST, MeasuredImages, measure, read
 
+#: Version of the format `DriftSummary`.
+SCHEMA: Final = 3
 CONFIDENCE = "confidence"
 _CONFIDENCE_LIMIT = 0.3  # Jensen-Shannon divergence in bits, as for the measurements of images
 _TRAINING = "the training data"
@@ -207,10 +209,6 @@ def _statistics(columns: Mapping[str, object]) -> drift.Statistics:
     import tensorflow_data_validation as tfdv
 
     return tfdv.generate_statistics_from_dataframe(pd.DataFrame(dict(columns)))
-
-
-#: Version of the format `DriftSummary`.
-SCHEMA: Final = 3
 
 
 class DriftSummary(TypedDict):

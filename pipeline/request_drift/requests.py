@@ -34,6 +34,9 @@ MOST = 2_000
 #: Features in the statistics of the training data that a request has too: all but the label.
 FEATURES = tuple(name for name in METADATA if name not in (names.LABEL, names.LABEL_INDEX))
 _BATCH = 32  # images in one forward pass
+#: With fewer answers, or fewer different images, nothing is judged: chance would decide.
+FEWEST = 50
+_FOREIGN = "answers_of_another_model"  # reason of a finding
 
 
 @dataclass
@@ -83,11 +86,6 @@ def spread(items: Sequence[Item], most: int) -> Sequence[Item]:
     if len(items) <= most:
         return items
     return [items[number * len(items) // most] for number in range(most)]
-
-
-#: With fewer answers, or fewer different images, nothing is judged: chance would decide.
-FEWEST = 50
-_FOREIGN = "answers_of_another_model"  # reason of a finding
 
 
 def read(

@@ -66,19 +66,11 @@ class Decisions:
         return Counter(decision["verdict"] for decision in self.made().values())
 
     def answer(self, hashes: Sequence[str], decision: ReviewDecision) -> list[str]:
-        """Decide about images, and save it before returning.
+        """Decide about images by their hashes, and save it before returning.
 
-        Args:
-            hashes: Hashes of images of the run.
-            decision: The decision; an empty verdict takes back what was decided.
-
-        Returns:
-            The hashes of the images for which this decision is possible.
-
-        Raises:
-            RefusedAnswer: It is possible for none of them.
-            ConfigError: The file of overrides is invalid.
-            OSError: A file cannot be written.
+        An empty verdict takes back what was decided. Returned are the hashes of the images for
+        which the decision is possible. If it is for none, RefusedAnswer is raised. An invalid file
+        of overrides raises ConfigError, and one that cannot be written OSError.
         """
         verdict, label = decision["verdict"], decision["label"]
         if verdict not in ("", *overrides.VERDICTS):
@@ -108,9 +100,7 @@ class Decisions:
     def undo(self) -> list[str]:
         """Take back the last answer; return the hashes of its images, [] if there is none.
 
-        Raises:
-            ConfigError: The file of overrides is invalid.
-            OSError: A file cannot be written.
+        The errors are those of `answer`.
         """
         with self._lock:
             if not self._history:

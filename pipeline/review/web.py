@@ -57,13 +57,9 @@ class Images:
     def jpeg(self, image_hash: str, side: int) -> bytes:
         """Return an image as the model sees it, shrunk to a JPEG that is safe to show.
 
-        Args:
-            image_hash: Hash of an image that the page shows.
-            side: Length of its longer side in pixels; a smaller image is not enlarged.
-
-        Raises:
-            RefusedAnswer: It is none of the images, or its file is gone, has changed or is damaged.
-            ImgpipeError: The source of the images cannot be read.
+        `side` is the length of its longer side in pixels; a smaller image is not enlarged. A
+        RefusedAnswer says that the page does not show it, or that its file is gone, has changed or
+        is damaged, and an ImgpipeError that the source of the images cannot be read.
         """
         # The hash comes from the browser, and must not become a way to read other files.
         if image_hash not in self._shown:
@@ -188,8 +184,7 @@ def describe_decisions(review: Review, hashes: Sequence[str]) -> dict[str, objec
 def describe_page(review: Review, query: Mapping[str, str]) -> dict[str, object]:
     """Return some images of a view with their decisions, and the number of all of them.
 
-    Raises:
-        RefusedAnswer: There is no such view.
+    A view that does not exist raises RefusedAnswer.
     """
     try:
         view = ImageView(**{name: query[name] for name in ImageView._fields if name in query})
