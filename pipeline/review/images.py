@@ -313,9 +313,9 @@ def parse_view(text: str, classes: Sequence[str]) -> ImageView:
         ConfigError: It names none, or both a kind and a class.
     """
     cuts = [place for place, character in enumerate(text) if character == ":"]
-    known = ("", *classes)
+    labels = ("", *classes)
     cells = [(text[:cut], text[cut + 1 :]) for cut in cuts]
-    cells = [cell for cell in cells if cell[0] in known and cell[1] in known]
+    cells = [cell for cell in cells if cell[0] in labels and cell[1] in labels]
     if text in KINDS and text in classes:
         raise ConfigError(
             f"--show {text}: this is a kind of images and a class. For the class, say {text}:"
