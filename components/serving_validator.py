@@ -149,18 +149,11 @@ def validate(
     samples: Samples,
     loaded: Callable[[Runtime], object] | None = None,
 ) -> list[ServingCheck]:
-    """Serve a SavedModel on the loopback interface and check its answers.
+    """Serve a SavedModel on the loopback interface and check its answers to some samples.
 
-    Args:
-        model_directory: Path of the SavedModel.
-        samples: Images and the answers to them that are expected.
-        loaded: See `ModelServer`.
-
-    Returns:
-        The results in order, up to and including the first check that failed.
-
-    Raises:
-        ResourceError: Memory, disk space or time did not suffice for a check.
+    For `loaded` see `ModelServer`. Returns the results in order, up to and including the first
+    check that failed. Raises ResourceError if memory, disk space or time did not suffice for a
+    check.
     """
     # An image that training accepts may exceed the default limits, which protect a server from
     # strangers.

@@ -42,12 +42,7 @@ def StatisticsGen(
 
 
 def describe(uri: str, split: str) -> DatasetFeatureStatisticsList:
-    """Describe one split of an Examples artifact.
-
-    Args:
-        uri: URI of the artifact.
-        split: Name of the split.
-    """
+    """Describe one split of the Examples artifact at `uri`."""
     # TFDV needs what TFX's package prepares when it is imported, so that TFX comes first.
     from tensorflow_data_validation.statistics import stats_impl
     from tensorflow_data_validation.statistics.stats_options import StatsOptions

@@ -271,12 +271,8 @@ def _stored(
 ) -> Iterator[dict[str, Array]]:
     """Yield the stored answers to the images of a split that have a label, batch by batch.
 
-    Args:
-        uri: URI of the predictions.
-        split: Name of the split.
-        feature: Name of the feature with the probabilities.
-        shared: The classes among which is chosen, bool [C]; None for all. Images of other classes
-            are left out.
+    `feature` has the probabilities. `shared` are the classes among which is chosen, bool [C];
+    images of other classes are left out.
     """
     wanted = (*_STORED, names.SEEN_FAMILY, *DESCRIBED, feature)
     batches = columns(records.shard_files(uri, split), *wanted)

@@ -59,22 +59,12 @@ VALIDATION = "validation.json"  # the checks of ServingValidator
 
 
 def is_blessed(uri: str, name: str = BLESSED) -> bool:
-    """Check whether a blessing artifact holds a marker file.
-
-    Args:
-        uri: URI of the blessing artifact.
-        name: Name of the marker file. Default: `BLESSED`.
-    """
+    """Check whether a blessing artifact holds a marker file."""
     return bool(tf.io.gfile.exists(f"{uri}/{name}"))
 
 
 def mark(uri: str, name: str) -> None:
-    """Write an empty marker file, as TFX's own gates do.
-
-    Args:
-        uri: URI of the blessing artifact, which is created when absent.
-        name: Name of the marker file.
-    """
+    """Write an empty marker file, as TFX's own gates do; the artifact is created when absent."""
     tf.io.gfile.makedirs(uri)
     with tf.io.gfile.GFile(f"{uri}/{name}", "w") as file:
         file.write("")
@@ -83,11 +73,8 @@ def mark(uri: str, name: str) -> None:
 def require_data_blessing(uri: str) -> None:
     """Check that DataGate blessed the data.
 
-    Args:
-        uri: URI of the DataBlessing artifact.
-
     Raises:
-        DataRefused: The artifact holds no `BLESSED` file.
+        DataRefused: The DataBlessing artifact at `uri` holds no `BLESSED` file.
     """
     if not is_blessed(uri):
         raise DataRefused(

@@ -23,13 +23,9 @@ _kept: list[tuple[DescribedFiles, Runtime]] = []
 
 
 def keep(files: DescribedFiles) -> Callable[[Runtime], None]:
-    """Return a function by which the model stays open that a server loads.
+    """Return a function for `ModelServer`, by which the model that it loads stays open.
 
-    Args:
-        files: Files of the model, as `manifest.describe` returns them.
-
-    Returns:
-        A function for `ModelServer`, which is called with the model.
+    `files` are the files of the model, as `manifest.describe` returns them.
     """
 
     def loaded(runtime: Runtime) -> None:

@@ -79,16 +79,9 @@ def read_schema(uri: str) -> schema_pb2.Schema:
 
 
 def infer_schema(statistics_uri: str) -> schema_pb2.Schema:
-    """Infer a schema from the statistics of all splits, as TFX's SchemaGen does.
+    """Infer a schema from the ExampleStatistics of all splits, as TFX's SchemaGen does.
 
-    Args:
-        statistics_uri: URI of the ExampleStatistics artifact.
-
-    Returns:
-        The schema, which has no feature if there is no example.
-
-    Raises:
-        ResourceError: The artifact holds no statistics.
+    The schema has no feature if there is no example. Raises ResourceError without statistics.
     """
     import tensorflow_data_validation as tfdv
 

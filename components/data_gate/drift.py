@@ -108,12 +108,8 @@ def changes(
 ) -> list[Finding]:
     """Find the features that changed since the last blessed run, and those that differ from train.
 
-    Splits without a reference or with few images are left out.
-
-    Args:
-        now: Statistics of this run by split.
-        before: Statistics of the last blessed run by split; empty when there was none.
-        schema: Schema with or without limits; default limits are added.
+    Splits without a reference or with few images are left out. `before` is empty without a blessed
+    run; a schema without limits gets default limits.
     """
     held_out = (names.VALIDATION, names.TEST)
     train = dict.fromkeys(held_out, now[names.TRAIN]) if names.TRAIN in now else {}

@@ -62,14 +62,9 @@ class Requirements:
 def against(kind: str, subject: str, split: str, expected: str, seen: str, advice: str) -> Finding:
     """Return a reason against the data.
 
-    Args:
-        kind: no_images, missing_class, too_few, rejected_share, lost_class, shrunken_class,
-            new_class, anomaly, drift, skew or lost.
-        subject: Class or feature; "" for the whole data set or several classes.
-        split: The split; "" for all splits.
-        expected: What was expected.
-        seen: What was found.
-        advice: What to do.
+    `kind` is no_images, missing_class, too_few, rejected_share, lost_class, shrunken_class,
+    new_class, anomaly, drift, skew or lost. `subject` is a class or a feature; "" stands for the
+    whole data set, several classes or all splits.
     """
     about = f" {subject!r}" if subject else ""
     where = f" in {split}" if split else ""

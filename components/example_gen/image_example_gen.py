@@ -107,19 +107,10 @@ def _write_summary(
 
 
 def ingest(pipeline: beam.Pipeline, uri: str, plan: ReadPlan) -> IngestSummary:
-    """Read a whole source into an Examples artifact.
+    """Read a whole source into the Examples artifact at `uri`, and summarise it.
 
-    Args:
-        pipeline: Beam pipeline.
-        uri: URI of the artifact.
-        plan: What is read, and how.
-
-    Returns:
-        The summary: numbers of images and splits, the fingerprint, and notes of the source.
-
-    Raises:
-        ConfigError: The source is not laid out as expected.
-        ResourceError: The source has changed since the run was planned.
+    Raises ConfigError if the source is not laid out as expected, and ResourceError if it has
+    changed since the run was planned.
     """
     store = plan.options.store
     folder = str(local_path(store, "judge.store")) if store else ""

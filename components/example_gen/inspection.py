@@ -115,16 +115,12 @@ def _read(source: Source, item: Item, rule: SplitRule, vocabulary: Sequence[str]
 
 
 class InspectionCache:
-    """Results by content in `<directory>/verdicts`, which are kept across runs.
+    """Results by content in `<directory>/verdicts`, which are kept across runs; "" keeps nothing.
 
     Files are read and hashed in every run; header, decode result, measurements and perceptual
-    hashes are looked up. The key includes everything that determines them, also the code, so that
-    changed code never gets an old result. Use it in a `with` block; new results are written at the
-    end of the block at the latest.
-
-    Args:
-        directory: Folder of the store, as `BlobStore` takes it. "" keeps nothing.
-        pixel_limit: Largest number of pixels that is decoded; part of the key.
+    hashes are looked up. The key includes everything that determines them, also the largest number
+    of pixels that is decoded and the code, so that changed code never gets an old result. Use it in
+    a `with` block; new results are written at the end of the block at the latest.
     """
 
     def __init__(self, directory: str, pixel_limit: int) -> None:

@@ -82,11 +82,7 @@ class Sample:
 class ExtractFeatures(beam.DoFn):
     """Writes the features of the images of a shard, and yields the numbers of their views.
 
-    Args:
-        plan: What is stored.
-        uri: URI of the artifact that is written.
-        splits: Splits that are written.
-        sample: The images of which features are extracted; None is all of them.
+    A sample names the images of which features are extracted; None is all of them.
     """
 
     def __init__(

@@ -28,11 +28,7 @@ def record_key(image_hash: str, view_key: str) -> bytes:
 
 
 class FeatureStore:
-    """Arrays by key, safe for several processes and hosts.
-
-    Args:
-        directory: Folder of the store, as `BlobStore` takes it.
-    """
+    """Arrays by key in a folder, as `BlobStore` takes it, safe for several processes and hosts."""
 
     def __init__(self, directory: str | Path) -> None:
         self._blobs = BlobStore(directory, STORE)

@@ -121,12 +121,7 @@ class ImageEvaluatorExecutor(stock.Executor):
 
 
 def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> rules.Evidence:
-    """Collect what is known about the model.
-
-    Args:
-        uris: URIs of the artifacts by the names of the component's inputs.
-        plan: What the component gets.
-    """
+    """Collect what is known about the model, from the artifacts by the names of the inputs."""
     vocabulary = list(plan.vocabulary)
     uri = uris[specs.BASELINE_MODEL_KEY]
     state = records.read_json(f"{uri}/{BASELINE_FILE}")

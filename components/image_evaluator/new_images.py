@@ -54,12 +54,8 @@ def unlike_images(
 ) -> list[UnlikeImages]:
     """Find the new images that are surely unlike the old images of their class, class by class.
 
-    Nothing is found if the bank has no features, or nothing is known.
-
-    Args:
-        bank_uri: URI of the feature bank.
-        vocabulary: Class names in sorted order.
-        known_hashes: Images that the served version knows, by their short hashes; or None.
+    `known_hashes` are the images that the served version knows, by their short hashes. Nothing is
+    found if the bank has no features, or nothing is known.
     """
     if not known_hashes or not bank.read_facts(bank_uri)["sizes"]:
         return []
@@ -146,9 +142,8 @@ class _OldImages:
     def similarities(self, features: Floats, fold: Integers) -> Floats:
         """Return the similarity of images to each class, [m, C]; -inf where it has too few images.
 
-        Args:
-            features: Features of the images, scaled to a length of 1, [m, d].
-            fold: The fold of each, with whose old images it is not compared; -1 for none.
+        The features, [m, d], are scaled to a length of 1. An image is not compared with the old
+        images of its fold, [m]; -1 is no fold.
         """
         cosines = features @ self.features.T
         cosines[fold[:, None] == self.folds] = -np.inf
@@ -163,12 +158,8 @@ class _OldImages:
 def _scores(similarities: Floats, label: int) -> list[Floats]:
     """Return how unlike its class each image is, and how much more like another class.
 
-    Args:
-        similarities: Similarity of the images of a class to each class, [m, C].
-        label: The class.
-
-    Returns:
-        Both scores of the images, [m]; none if the class has too few old images.
+    Both are [m], from the similarity of the images of a class to each class, [m, C]; there are none
+    if the class has too few old images.
     """
     to_own_class = similarities[:, label]
     if not np.isfinite(to_own_class).all():

@@ -333,11 +333,7 @@ PASSING: dict[str, tuple[str, ...]] = {
 
 
 def decide(evidence: Evidence) -> Decision:
-    """Decide whether a model is blessed.
-
-    Args:
-        evidence: What is known about the model.
-    """
+    """Decide whether a model is blessed."""
     rulings: list[Ruling] = []
     for name, rule in RULES.items():
         ruling = rule(evidence)

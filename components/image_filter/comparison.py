@@ -30,10 +30,6 @@ from imgpipe.models.machine import progress
 def examine(records: Iterable[ImageRecord], plan: FilterPlan) -> Iterator[tuple[ImageRow, bytes]]:
     """Decide about each image on its own.
 
-    Args:
-        records: The inspected images.
-        plan: What ImageFilter gets.
-
     Yields:
         The row of each image, and its perceptual hashes; zeros if it cannot be compared.
     """

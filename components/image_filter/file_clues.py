@@ -180,8 +180,7 @@ def _telling(files: _AskedFiles, labels: Integers) -> list[str]:
 def sentence(clues: FileClues | None) -> str:
     """Say which properties of the files tell the classes apart; "" if they do not.
 
-    Returns:
-        A clause without a full stop, such as "format and size alone tell 98 % of the images apart".
+    It is a clause without a full stop, "format and size alone tell 98 % of the images apart".
     """
     if clues is None or not clues["properties"]:
         return ""

@@ -24,12 +24,7 @@ def title_of(reason: str) -> str:
 
 
 def of_images(fate: Fate, rows: Iterable[Row]) -> list[Finding]:
-    """Group what was found in single files by reason: the most frequent first, of each the worst.
-
-    Args:
-        fate: What happens to the files.
-        rows: What the checks and the comparison found.
-    """
+    """Group what was found in files by reason: the most frequent first, the worst of each."""
     by_reason: dict[str, list[Row]] = collections.defaultdict(list)
     for row in sorted(rows, key=lambda row: (row["score"], row["path"])):
         by_reason[row["reason"]].append(row)

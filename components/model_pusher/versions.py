@@ -52,14 +52,11 @@ def next_number(base: Path) -> int:
 def exclusive(base: Path) -> Iterator[None]:
     """Within the block, be the only publisher in `base`; `publish` holds the same lock.
 
-    What a publisher left that was killed is removed first.
+    The folder is created when absent. What a publisher left that was killed is removed first.
 
     What is decided by the versions that are there is decided in such a block, because another
     publisher may have changed them since. The operating system releases the lock if the process
     dies.
-
-    Args:
-        base: Base path of the published versions, which is created when absent.
 
     Raises:
         ResourceError: The folder cannot be written, or another publisher does not finish.

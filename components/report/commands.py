@@ -92,9 +92,7 @@ def _is_acceptable(result: Result) -> bool:
 def review_command(result: Result, show: str = "") -> str:
     """Return the command that reviews the images of a run; with OUT if its folder is not known.
 
-    Args:
-        result: The result of the run.
-        show: What comes first: a kind of images, a class, or `LABEL:ANSWER`; "" for the usual.
+    `show` is what comes first: a kind of images, a class, or `LABEL:ANSWER`; "" for the usual.
     """
     what = f" --show {shlex.quote(show)}" if show else ""
     return f"imgpipe review {shlex.quote(result['out']) or 'OUT'}{what}"
@@ -119,10 +117,8 @@ def run_command(result: Result, arguments: Sequence[str] = ()) -> str:
 def serve_command(version: str, model: str) -> str:
     """Return the command that serves a published version and those after it.
 
-    Args:
-        version: Path or URI of the version, such as `OUT/model/3`. The command names `OUT`
-            where the versions lie in its usual folder on this machine.
-        model: Name of the model in requests, as in `run.name`.
+    `version` is its path or URI, such as `OUT/model/3`; the command names `OUT` where the versions
+    lie in its usual folder on this machine. `model` is its name in requests, as in `run.name`.
     """
     base = version.rstrip("/").rpartition("/")[0] or version
     above, _, name = base.rpartition("/")

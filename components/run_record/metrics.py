@@ -201,13 +201,7 @@ def mistakes(table: AnswerTable) -> list[Mistake]:
 def judged_answers(
     judged_by: AnsweredBy, threshold: float | None, table: AnswerTable
 ) -> JudgedAnswers:
-    """Return the answers that decide, as they are written as JSON.
-
-    Args:
-        judged_by: Whose answers they are.
-        threshold: Accuracy that is asked for; None if none is.
-        table: The answers.
-    """
+    """Return the answers that decide, as they are written as JSON."""
     confusion = [list(cell) for cell in table.confusion()]
     matrix = most_confused(confusion, len(table.vocabulary))
     return {

@@ -210,9 +210,7 @@ def read(content: object) -> Result:
 def placed(result: Result, directory: str) -> Result:
     """Return the result of a run with what its folder tells, and its paths relative to OUT.
 
-    Args:
-        result: The result.
-        directory: Folder of the run, "" if there is none.
+    The folder is "" if there is none.
     """
     out = str(Path(directory).parent.parent) if directory else ""
     log = f"{directory}/{run_folder.LOG}"

@@ -27,11 +27,7 @@ _PLUGIN = "imgpipe.components.common.beam.beam_worker"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of the console script.
-
-    Args:
-        arguments: Arguments of the command line, those of this process by default.
-    """
+    """Entry point of the console script."""
     parser = argparse.ArgumentParser(
         prog="imgpipe-beam-worker",
         description="Start a Python worker of Beam with what the components of imgpipe need.",
@@ -92,12 +88,7 @@ def _provision_info(parsed: argparse.Namespace) -> Any:
 def environment(parsed: argparse.Namespace, info: Any) -> dict[str, str]:
     """Return the environment variables from which Beam's `sdk_worker_main` reads its settings.
 
-    Args:
-        parsed: The flags.
-        info: Beam's message `ProvisionInfo`.
-
-    Returns:
-        Values by name. Addresses in the flags win over those in `info`.
+    Addresses in the flags win over those in `info`, Beam's message `ProvisionInfo`.
     """
     from google.protobuf import json_format
 

@@ -88,9 +88,8 @@ class Content(Header):
     def measured(self, values: np.ndarray, original: bytes) -> Content:
         """Return this content with the size, measurements and perceptual hashes of its pixels.
 
-        Args:
-            values: The pixels, uint8 [H, W, 3].
-            original: The file that was found, which has the alpha channel.
+        The pixels are uint8 [H, W, 3]; the original is the file that was found, for the alpha
+        channel.
         """
         height, width = values.shape[:2]
         pixels = Pixels(values, alpha_channel(original, self.format, self.mode))
@@ -162,18 +161,10 @@ def decode(look: Look) -> np.ndarray | None:
 
 
 def alpha_channel(data: bytes, kind: str, mode: str) -> np.ndarray | None:
-    """Read the alpha channel of an encoded file.
+    """Read the alpha channel of an encoded file, uint8 [H, W]; None where there is none to read.
 
-    Args:
-        data: The encoded file.
-        kind: Pillow's name of the file format.
-        mode: Pillow's mode.
-
-    Returns:
-        uint8 [H, W], or None when there is no alpha channel or it cannot be read.
-
-    Raises:
-        ResourceError: There is not enough memory.
+    `kind` and `mode` are Pillow's names of the file format and of the mode. Raises ResourceError
+    without enough memory.
     """
     import tensorflow as tf
 

@@ -216,9 +216,8 @@ def _frames(image: Image.Image) -> int:
 def by_pillow(look: Look) -> tuple[Image.Image | None, str]:
     """Read an image as the model gets it if only Pillow reads it: upright, in 8-bit RGB.
 
-    Returns:
-        (the image, a description of the file such as "TIFF (RGB)"), or (None, why Pillow cannot
-        read it).
+    With it comes a description of the file, such as "TIFF (RGB)"; with None, why Pillow cannot read
+    it.
     """
     try:
         with pillow(look.data) as image:

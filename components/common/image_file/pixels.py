@@ -212,11 +212,7 @@ def thumbnail_size(width: int, height: int) -> tuple[int, int]:
 
 
 def shrink(pixels: np.ndarray) -> Small:
-    """Reduce an image.
-
-    Args:
-        pixels: uint8 [H, W, 3], with at least one pixel.
-    """
+    """Reduce an image, uint8 [H, W, 3], with at least one pixel."""
     height, width = pixels.shape[:2]
     thumbnail = thumbnail_size(width, height)
     across = max(width // (_SPARE * thumbnail[0]), 1)

@@ -71,8 +71,7 @@ def describe(directory: Path) -> dict[str, dict[str, Any]]:
 def is_guarded(name: str) -> bool:
     """Return whether a file has to stay as it was published, so that the manifest lists it.
 
-    Args:
-        name: Path of the file below the version directory.
+    `name` is its path below the version directory.
     """
     return answers(name) or name in _COMPARING
 
@@ -80,18 +79,13 @@ def is_guarded(name: str) -> bool:
 def answers(name: str) -> bool:
     """Return whether answers are computed from a file, which `is_guarded` then.
 
-    Args:
-        name: Path of the file below the version directory.
+    `name` is its path below the version directory.
     """
     return name.startswith(_ANSWERING)
 
 
 def identity(files: Mapping[str, Mapping[str, Any]]) -> str:
-    """Fingerprint of the model that a version serves.
-
-    Args:
-        files: Files of the version, as `describe` returns them.
-    """
+    """Fingerprint of the model that a version serves, from its files as `describe` returns them."""
     if MODEL_DIGEST in files:
         return str(files[MODEL_DIGEST]["sha256"])
     kept = [

@@ -33,11 +33,9 @@ class ArchiveSource(Source):
     options: SourceOptions
 
     def listing(self) -> Scan:
-        """Unpack the archive, unless it is in the cache, and list its files.
+        """Unpack the archive, unless it is in the cache, and list its files; see `Source.listing`.
 
-        Raises:
-            ConfigError: The archive cannot be read, is damaged, or holds no file.
-            ResourceError: There is no space to unpack it.
+        Raises ResourceError if there is no space to unpack it.
         """
         if not self._path().is_file():
             what = "is a folder" if self._path().is_dir() else "does not exist"

@@ -61,8 +61,7 @@ class Walk:
     def collect(self) -> None:
         """Add all files and folders of the tree.
 
-        Raises:
-            ConfigError: A folder of a class or a split is a link to outside of the root.
+        Raises ConfigError if a folder of a class or a split is a link to outside of the root.
         """
         while self._waiting:
             folder = self._waiting.pop()
@@ -150,11 +149,7 @@ class FolderSource(Source):
     options: SourceOptions = field(default_factory=SourceOptions)
 
     def listing(self) -> Scan:
-        """Walk the tree; see `Source.listing`.
-
-        Raises:
-            ConfigError: The folder is not laid out as expected.
-        """
+        """Walk the tree; see `Source.listing`."""
         # An evaluation may have one class, whose images are in folders of their own.
         descend = self.options.least_classes > 1
         return listed_tree(self._root(), self.directory, self.options, (), descend)

@@ -64,9 +64,8 @@ class Layout:
     def scan(self) -> Scan:
         """Read the tree.
 
-        Raises:
-            ConfigError: It is not laid out as expected.
-            Ambiguity: It can be read in several ways.
+        Raises ConfigError if it is not laid out as expected, and Ambiguity if it can be read in
+        several ways.
         """
         roots = self.roots()
         pattern = self.options.label_pattern
@@ -186,8 +185,7 @@ def labelled(items: Sequence[Item], pattern: str) -> list[Item]:
 def check_folders(roots: Sequence[Folder], classes: Sequence[Folder]) -> None:
     """Check that the folders in the roots, the top or the splits, are the classes.
 
-    Raises:
-        Ambiguity: Other folders or only some of them may be the classes.
+    Raises Ambiguity if other folders or only some of them may be the classes.
     """
     inner = parts(classes)
     splits = named(classes)

@@ -116,9 +116,8 @@ def lists_of_splits(folder: Path) -> dict[str, str]:
 def check_lists(place: Path, others: Mapping[str, Kind], scan: Scan) -> list[Finding]:
     """Return notes of the files in `place`, no images by their names, that may give labels.
 
-    Raises:
-        Ambiguity: A list gives other labels. Its first row names an image, and not the folder that
-            it is in.
+    Raises Ambiguity if a list gives other labels: its first row names an image, and not the folder
+    that it is in.
     """
     lists = [file for file in outermost(others, LISTS) if _differs(place / file, scan)]
     lists = lists or [file for file in others if file.endswith(_LABELS)]

@@ -112,8 +112,8 @@ class ListReader(Reader):
     def tables(self) -> list[SourceTable]:
         """Read the lists but not the files; see `Reader.tables`.
 
-        Raises:
-            ConfigError: A list cannot be read, is not as expected, or none of its files is there.
+        Raises ConfigError if a list cannot be read or is not as expected, or none of its files is
+        there.
         """
         folder = self._root()
         if not folder.is_dir():

@@ -158,11 +158,9 @@ def cache_folder(store: str) -> Path:
 def kept(file: Path, folder: Path, unpack: Unpacker) -> tuple[Path, list[Finding]]:
     """Unpack a file, unless it is in the cache `folder` as it is now, where it replaces older ones.
 
-    Returns the folder of the unpacked files, and notes of what was left out.
-
-    Raises:
-        OSError: It cannot be read, is damaged, or unpacks to far more data than images do.
-        ResourceError: The files cannot be written.
+    Returns the folder of the unpacked files, and notes of what was left out. Raises OSError if the
+    file cannot be read, is damaged, or unpacks to far more data than images do, and ResourceError
+    if the files cannot be written.
     """
     status = file.stat()
     state = f"{status.st_mtime_ns}:{status.st_size}:{status.st_ino}"

@@ -43,8 +43,7 @@ class ObjectStoreSource(Source):
     def listing(self) -> Scan:
         """List the objects; see `Source.listing`.
 
-        Raises:
-            ResourceError: The package for this store is missing, or the store does not answer.
+        Raises ResourceError if the package for this store is missing, or the store does not answer.
         """
         system, root = _opened(self.uri)
         objects = self._objects(system, root)
@@ -81,9 +80,8 @@ class ObjectStoreSource(Source):
     def read(self, item: Item) -> bytes:
         """Read one object; see `Source.read`.
 
-        Raises:
-            OSError: The object cannot be read, is larger than 256 MiB, or has another size than
-                when it was listed.
+        Raises OSError, too, if the object is larger than 256 MiB, or has another size than when it
+        was listed.
         """
         size, key = _size_and_key(item)
         if size > BYTE_LIMIT:

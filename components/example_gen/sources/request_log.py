@@ -148,9 +148,8 @@ class LogReader(Reader):
 def _answers(record: bytes, offset: int, file: Path) -> Iterator[LoggedAnswer]:
     """Yield the answers in the record that begins at a byte of a file.
 
-    Raises:
-        DecodeError: It is no log of a request.
-        TensorError: It has no label and probabilities for each image.
+    Raises DecodeError if it is no log of a request, and TensorError without a label and
+    probabilities for each image.
     """
     from tensorflow_serving.apis import prediction_log_pb2
 

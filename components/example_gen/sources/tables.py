@@ -317,8 +317,7 @@ def read_rows(file: Path, by_number: bool) -> tuple[list[str], pandas.DataFrame]
 def json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the objects of a JSON Lines file with the numbers of their lines.
 
-    Raises:
-        ValueError: A line is no object in JSON.
+    Raises ValueError for a line that is no object in JSON.
     """
     with open_regular(file) as stream, io.TextIOWrapper(stream, encoding(stream)) as lines:
         for row, line in enumerate(iter(lambda: lines.readline(_LINE_LIMIT), ""), 1):

@@ -46,9 +46,8 @@ class TfdsReader(Reader):
     def tables(self) -> list[SourceTable]:
         """Read the prepared records once; see `Reader.tables`.
 
-        Raises:
-            ConfigError: The data set is unknown, damaged or has no labelled images.
-            ResourceError: The data set is not prepared and cannot be downloaded.
+        Raises ConfigError if the data set is unknown, damaged or has no labelled images, and
+        ResourceError if it is not prepared and cannot be downloaded.
         """
         match = _SPEC.match(self.locator)
         try:

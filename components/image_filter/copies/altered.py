@@ -108,9 +108,7 @@ VIEWS: tuple[View, ...] = tuple(_views())
 class ImageMiddles:
     """The middles of n images.
 
-    Args:
-        greys: Grey images, uint8 [n, `GREY_BYTES`].
-        shapes: Shape of each image, uint8 [n]; see `SHAPE_FACTOR`.
+    The grey images are uint8 [n, `GREY_BYTES`], and their shapes uint8 [n]; see `SHAPE_FACTOR`.
     """
 
     def __init__(self, greys: npt.NDArray[np.uint8], shapes: npt.NDArray[np.uint8]) -> None:

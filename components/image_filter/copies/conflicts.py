@@ -21,8 +21,7 @@ _Rows = Sequence[ImageRow]  # of one content
 class Conflicts:
     """The images that are in several classes, summed by pairs of classes.
 
-    Args:
-        contents: All images that passed the checks, by content.
+    They are found among all images that passed the checks, which are given by content.
 
     Attributes:
         pools: The classes that hold nothing but images of several others, with these.
@@ -48,11 +47,7 @@ class Conflicts:
         self._places = places
 
     def remedy(self, labels: Iterable[str]) -> str:
-        """Return what to do about an image that is in several classes.
-
-        Args:
-            labels: The names of these classes.
-        """
+        """Return what to do about an image that is in several classes, of these names."""
         first, second, *_ = sorted(labels)
         for pool, within in ((first, second), (second, first)):
             if pool in self.pools and within not in self.pools:

@@ -97,8 +97,7 @@ class Copy(NamedTuple):
 def reject_identical(contents: Collection[Sequence[ImageRow]]) -> None:
     """Reject all but one of the files with each content, or all of them if their labels differ.
 
-    Args:
-        contents: All images that passed the checks, those with one content together.
+    All images that passed the checks are given, those with one content together.
     """
     conflicts = Conflicts(contents)
     for copies in contents:
@@ -142,12 +141,7 @@ def judge_group(
 
     The rejection of an image that an override accepts becomes a warning. Relabelled images stay
     rejected if they resemble a held-out image, because the right label does not make that
-    evaluation honest.
-
-    Args:
-        copies: The images, in any order.
-        similar: The near-duplicates of the set, with their hashes.
-        settings: Settings of the checks.
+    evaluation honest. `similar` are the near-duplicates of the whole set.
     """
     rows = sorted(copies, key=lambda row: row.path)
     group = _Group(rows, settings.radius, similar)

@@ -63,18 +63,11 @@ class Effort(NamedTuple):
 def neighbours(
     upright: Words, other: Words, number: int, radius: int, effort: Effort
 ) -> Iterator[Pairs]:
-    """Yield pairs of images whose hashes differ in few bits.
+    """Yield pairs of an upright and another hash that differ in at most `radius` bits.
 
-    Args:
-        upright: Hashes of the images, uint64 [n, 4].
-        other: Hashes of another kind of the same images, uint64 [n, 4].
-        number: Number of the other kind; 0 if it is the same.
-        radius: Most bits in which the hashes of a pair may differ.
-        effort: How thoroughly the pairs are looked for.
-
-    Yields:
-        Pairs of an upright and another hash, many at a time. Of many images also pairs of upright
-        hashes, which are of the kind 0.
+    Many come at a time. Both are hashes of the same images, uint64 [n, 4]; `number` is that of the
+    other kind, 0 if it is the same. Of many images also pairs of upright hashes come, which are of
+    the kind 0.
     """
     waiting: list[Pairs] = []
     count = 0

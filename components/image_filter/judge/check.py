@@ -104,9 +104,7 @@ class ImageCheck:
     def run(self, image: Any, limit: float | Limits) -> ImageFinding | None:
         """Return what the check finds in an image; it sets neither severity nor remedy.
 
-        Args:
-            image: The inspected image, or its row; see `judge`.
-            limit: Number or limits with which the check compares; see `judge`.
+        The image is the inspected one or its row, and the limit a number or limits; see `judge`.
         """
         result = self.judge(image, limit) if self.judge is not None else None
         return ImageFinding(self.name, result) if isinstance(result, str) else result

@@ -175,12 +175,8 @@ def judge(
 ) -> None:
     """Add what a check finds in an image to its row, unless it is ignored or overridden.
 
-    Args:
-        row: The row.
-        check: The check.
-        image: The record; for a check that needs the set, the row.
-        settings: Settings of the checks.
-        limit: What the check compares with; see `ImageCheck.run`.
+    `image` is the record, or the row for a check that needs the set; for `limit` see
+    `ImageCheck.run`.
     """
     severity = settings.severity_of(check.name, check.severity)
     if severity == "ignore" or (row.is_accepted and "ignore" in check.may_be):

@@ -146,11 +146,9 @@ def by_hash(overrides: Iterable[Override]) -> Mapping[str, Override]:
 
 
 def override_of(image_hash: str, overrides: Mapping[str, Override]) -> Override | None:
-    """Return the override of an image, None if there is none.
+    """Return the override of an image, None if there is none, of those that `by_hash` returned.
 
-    Args:
-        image_hash: The whole hash of the image, "" for a file that could not be read.
-        overrides: Overrides as `by_hash` returns them.
+    `image_hash` is the whole hash, "" for a file that could not be read.
     """
     override = overrides.get(image_hash[:_LEAST])
     if override is None or not image_hash.startswith(override.image_hash):

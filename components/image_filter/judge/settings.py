@@ -72,12 +72,7 @@ class JudgeSettings(SettingsSection):
     threshold: Thresholds = Thresholds()
 
     def severity_of(self, reason: str, fixed: Severity = "warn") -> Severity:
-        """Return what happens to an image with a finding.
-
-        Args:
-            reason: Reason of the finding, such as the name of a check.
-            fixed: What happens where there is no choice.
-        """
+        """Return what happens to an image with a finding; `fixed` where nobody can choose."""
         severity: Severity = getattr(self.severity, reason, fixed)
         return severity
 

@@ -60,10 +60,8 @@ class Likeness:
 class Pictures:
     """Descriptions of n images: rows of length 1, without what the images of a class share.
 
-    Args:
-        table: What the inspection keeps, uint8 [m, `ALL_BYTES`].
-        places: The row of the table of each image, [n].
-        labels: Classes of the images as whole numbers, [n].
+    They are made of the table that the inspection keeps, uint8 [m, `ALL_BYTES`]. The row of the
+    table of each image, and its class as a whole number, are [n].
     """
 
     def __init__(self, table: PixelValues, places: Indices, labels: Indices) -> None:
@@ -85,13 +83,11 @@ class Pictures:
     ) -> Likeness:
         """Compare images of a group with others of their class.
 
-        Args:
-            images: The images of which the groups are known, [m].
-            groups: Their groups, [m], in the order of the groups' names.
-            apart: Another division of these images, [m]: only pairs that it separates count.
-            is_near: Whether the others are from groups before and after in the order of the names,
-                so that what changes slowly along them, such as the source, makes no group alike.
-            across: Whether only pairs of images of two classes count.
+        The images whose groups are known, and these groups, in the order of the groups' names, are
+        [m]. Of `apart`, another division of them, only pairs that it separates count. With
+        `is_near`, the others are from groups before and after in the order of the names, so that
+        what changes slowly along them, such as the source, makes no group alike. `across` counts
+        only pairs of images of two classes.
         """
         random = np.random.default_rng(0)
         labels = np.zeros_like(self._labels) if across else self._labels

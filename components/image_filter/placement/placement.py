@@ -46,12 +46,10 @@ def place(
     rule: SplitRule,
     override_of: Callable[[str], Override | None],
 ) -> None:
-    """Move images to other splits, where the rule decides about them.
+    """Move images to other splits, where the rule, which has drawn the splits, decides about them.
 
-    Args:
-        rows: The images that passed the checks, with their families and groups, in any order.
-        rule: The rule that has drawn the splits.
-        override_of: Function from the hash of an image to the decision of a person about it.
+    The images passed the checks, and have their families and groups. `override_of` returns what a
+    person decided about the image with a hash.
     """
     drawn = [row for row in rows if row.split in rule.drawn and row.image_hash]
     table = np.fromiter((_values(row, rule) for row in drawn), _ROW, len(drawn))
@@ -170,9 +168,6 @@ class _Placement:
         A split gets units from train, as long as train keeps half of the images of the class, and
         then from other splits that have more than their minimum. Units with a smaller draw are
         moved first.
-
-        Args:
-            minimum: Number of images of each class, by split.
         """
         if not minimum:
             return

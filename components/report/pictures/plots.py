@@ -78,12 +78,10 @@ def _slope(before: CurvePoint, after: CurvePoint) -> float:
 
 
 def images_to_threshold(training: History | None, gate: Decision | None) -> int | None:
-    """Return about how many training images would reach a threshold that was missed.
+    """Return about how many training images would reach a threshold that was missed, to two digits.
 
-    Returns:
-        The number with two digits; None if the threshold was reached, if it is too far from the
-        images that were measured, or if the model is not the solved head, to which the learning
-        curve belongs.
+    None if the threshold was reached, if it is too far from the images that were measured, or if
+    the model is not the solved head, to which the learning curve belongs.
     """
     if training is None or gate is None or "threshold" not in gate["failed"]:
         return None
@@ -146,12 +144,8 @@ def curves(
 ) -> markupsafe.Markup:
     """Plot a metric over the epochs, dashed for training and solid for validation.
 
-    Args:
-        epochs: Numbers of the epochs.
-        train: Values on the training split, None for an epoch without one.
-        validation: Values on the validation split, None for an epoch without one.
-        best: Number of the best epoch, which is marked; None for no mark.
-        name: Name of the plot, unique on the page.
+    A value is None for an epoch without one. `best` is the epoch that is marked, None for no mark.
+    The name of the plot is unique on the page.
     """
     figure, axes = _axes()
     size = 2.5 if len(epochs) < 3 else 0  # one epoch does not make a line
@@ -175,11 +169,9 @@ def learning_curve(
 ) -> markupsafe.Markup:
     """Plot the accuracy over the number of training images, dashed where it was not measured.
 
-    Args:
-        points: Numbers of images and accuracies that were measured.
-        beyond: Those of the curve that continues them; empty if nothing can be said.
-        threshold: Accuracy that is asked for, drawn as a dotted line; None for no line.
-        name: Name of the plot, unique on the page.
+    The points are numbers of images and accuracies; those beyond are of the curve that continues
+    them, empty if nothing can be said. The threshold is a dotted line. The name of the plot is
+    unique on the page.
     """
     figure, axes = _axes()
     axes.plot(*zip(*points, strict=True), "o-", color=_COLOURS["validation"], markersize=4)

@@ -53,12 +53,7 @@ class Thumbnail(NamedTuple):
 
 
 class Thumbnails:
-    """The pictures of a page, by their keys.
-
-    Args:
-        images: Encoded files by key.
-        pictures: All pictures of the page. The first ones are the last to lose their enlargement.
-    """
+    """The pictures of a page, by their keys; the first are the last to lose their enlargement."""
 
     def __init__(self, images: Mapping[str, bytes], pictures: Iterable[Picture]) -> None:
         self._made: dict[str, Thumbnail] = {}
@@ -90,11 +85,8 @@ def thumbnail(data: bytes, side: int = SIDE) -> str:
     """Make a small WebP as a data URI; "" when the bytes are not an image. Never raises.
 
     The image is shown as the model sees it, so that only a JPEG is turned by its Exif orientation.
-    The readable part of a truncated file is shown.
-
-    Args:
-        data: An encoded image, which is not trusted.
-        side: Length of the longer side in pixels; a smaller image is not enlarged.
+    The readable part of a truncated file is shown. `side` is the length of the longer side in
+    pixels; a smaller image is not enlarged.
     """
     small = small_picture(data, side)
     if small is None:

@@ -156,11 +156,9 @@ def shown(rows: Iterable[Row], limit: int = LIMIT) -> list[Row]:
 
 
 def grouped(rows: Sequence[Row], fate: str = "") -> Iterator[show.Folded]:
-    """Yield folded files for each reason, the most frequent first.
+    """Yield folded files for each reason, the most frequent first, from the quarantine's manifest.
 
-    Args:
-        rows: Lines of the quarantine's manifest.
-        fate: What happened to the files, where that is not the same for all of the page.
+    `fate` says what happened to the files, where that is not the same for all of the page.
     """
     chosen = shown(rows)
     counts = collections.Counter(row["reason"] for row in rows)
