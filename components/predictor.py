@@ -24,7 +24,7 @@ from imgpipe.components.common import artifacts, kept_model
 from imgpipe.components.common.answer_table import DESCRIBED, PREDICTED_SPLITS
 from imgpipe.components.common.artifacts import mark_examples
 from imgpipe.components.common.storage import manifest, records
-from imgpipe.components.common.storage.shards import Shard, batches, shards
+from imgpipe.components.common.storage.records import Shard, batches, shards
 from imgpipe.components.image_evaluator.baseline import is_empty
 from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER, BASELINE_FILE
 from imgpipe.models import names

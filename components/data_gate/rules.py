@@ -18,7 +18,7 @@ from imgpipe.components.common.image_record import METADATA
 from imgpipe.components.data_gate.settings import GateSettings
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.findings import title_of
-from imgpipe.components.image_filter.judge.checks import decodable, whole_set
+from imgpipe.components.image_filter.judge.checks import files, whole_set
 from imgpipe.components.image_filter.placement.families import UNCLEAR
 from imgpipe.models import names
 from imgpipe.models.finding import Finding, make_finding, said
@@ -183,13 +183,13 @@ def _fell(before: int, now: int) -> bool:
 
 def rejected_share(summary: DataSummary, required: Requirements) -> list[Finding]:
     """Find out whether too many images were rejected, or all of them."""
-    others = summary["by_reason"].get(decodable.OTHER_FILE, 0)  # by their names, no images
+    others = summary["by_reason"].get(files.OTHER_FILE, 0)  # by their names, no images
     images = summary["in"] - others
     rejected = summary["rejected"] - others
     by_reason = ", ".join(
         f"{count} {title_of(name)}"
         for name, count in summary["by_reason"].items()
-        if name != decodable.OTHER_FILE
+        if name != files.OTHER_FILE
     )
     if not summary["kept"]:
         advice = SEE_REASONS

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from imgpipe.components.common.storage import records
-from imgpipe.components.common.storage.shards import Shard, batches, shards
+from imgpipe.components.common.storage.records import Shard, batches, shards
 from imgpipe.components.feature_bank.storage import (
     FeatureStore,
     StoragePlan,

@@ -20,9 +20,9 @@ from imgpipe.components.image_filter.copies.search import find_near_duplicates, 
 from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.judge.checks import CHECKS
 from imgpipe.components.image_filter.judge.image_row import ImageRow, decide, judge
+from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.components.image_filter.placement import families, placement
 from imgpipe.components.image_filter.placement.families import FoundFamilies
-from imgpipe.components.image_filter.settings import FilterPlan
 from imgpipe.models import names
 from imgpipe.models.machine import progress
 

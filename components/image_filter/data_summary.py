@@ -15,7 +15,7 @@ from imgpipe.components.image_filter import file_clues, findings
 from imgpipe.components.image_filter.file_clues import FileClues
 from imgpipe.components.image_filter.image_table import NOT_RELABELLED, ImageTable
 from imgpipe.components.image_filter.judge.check import Row
-from imgpipe.components.image_filter.settings import FilterPlan
+from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.models import names
 from imgpipe.models.finding import Finding, make_finding
 from imgpipe.serving.look import PIXEL_LIMIT

@@ -28,20 +28,21 @@ from imgpipe.components.common.image_record import (
 )
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import (
+    Shard,
     ShardWriter,
     make,
     read_bytes,
     read_examples,
     remove_folder,
     remove_temporary,
+    shards,
     write_bytes,
     write_json,
 )
-from imgpipe.components.common.storage.shards import Shard, shards
 from imgpipe.components.image_filter import comparison, image_table, quarantine
 from imgpipe.components.image_filter.data_summary import DataSummary, check_conservation, summarise
 from imgpipe.components.image_filter.image_table import ImageTable
-from imgpipe.components.image_filter.settings import FilterPlan
+from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.models import names
 from imgpipe.models.machine import progress
 

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.components.common.storage.records import numbered, read_bytes, write_bytes
-from imgpipe.components.common.storage.shards import Shard
+from imgpipe.components.common.storage.records import Shard, numbered, read_bytes, write_bytes
 from imgpipe.components.image_filter.copies.decisions import NEAR_DUPLICATES
 from imgpipe.components.image_filter.judge.check import ImageFinding, Row, Severity
 from imgpipe.components.image_filter.judge.image_row import ImageRow

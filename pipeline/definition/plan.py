@@ -46,7 +46,7 @@ from imgpipe.components.feature_bank.settings import BankPlan
 from imgpipe.components.image_evaluator.settings import BaselinePlan, EvaluatorPlan
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.overrides import Override
-from imgpipe.components.image_filter.settings import FilterPlan
+from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.components.model_pusher.settings import PusherPlan
 from imgpipe.models.features.extractor import describe, weights_key
 from imgpipe.models.files import source_code

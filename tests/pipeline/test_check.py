@@ -21,7 +21,7 @@ from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.judge.overrides import Override
-from imgpipe.components.image_filter.settings import FilterPlan
+from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.pipeline import data_check
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.configuration import config as configs

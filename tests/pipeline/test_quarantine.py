@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.components.common.storage.shards import Shard
+from imgpipe.components.common.storage.records import Shard
 from imgpipe.components.image_filter import image_table
 from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.judge.check import ImageFinding

@@ -5,8 +5,10 @@ bytes, images that are `near` have similar perceptual hashes and grey images tha
 `altered` ones were turned, tilted, shifted, zoomed or framed.
 
 Of identical files the one for evaluation is kept, so that no model is evaluated on an image that it
-was trained on; if they have different labels, none is kept, because the correct label is unknown,
-but for a class that holds nothing but images of others, which alone is rejected (`conflicts`).
+was trained on; if they have different labels, none is kept, because the correct label is unknown.
+But a class that holds nothing but images of several others is a pool, such as a folder of all
+photographs beside those of the classes: its images are rejected, and those of the others are kept.
+
 Near and altered copies may really differ, so they are kept with a warning; but a training image
 with such a copy in validation or test is rejected. Two images of a group are such copies only if
 their own distance is within the radius and their grey images are alike; a chain of other images
@@ -16,15 +18,18 @@ between them is not enough.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+import itertools
+import json
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from imgpipe.components.common.formatting import join_names
+from imgpipe.components.common.formatting import join_names, plural
 from imgpipe.components.common.image_file.pixels import BITS, KINDS
 from imgpipe.components.common.splits import HELD_OUT_FIRST
-from imgpipe.components.image_filter.copies.conflicts import Conflicts
 from imgpipe.components.image_filter.copies.hamming import Pairs, differing_bits, pairs_of
 from imgpipe.components.image_filter.copies.search import Hashes, NearDuplicates
 from imgpipe.components.image_filter.judge.check import ImageFinding, Severity
@@ -89,9 +94,67 @@ class Copy(NamedTuple):
             detail += f": {self.how}"
         if reason in (DUPLICATE_ACROSS_SPLITS, NEAR_DUPLICATE_ACROSS_SPLITS):
             detail += f"; that one is in {self.other.split}, this one in {row.split}"
-        remedy = _REMEDIES.get((reason, severity), "")  # `conflicts` has that of a label
+        remedy = _REMEDIES.get((reason, severity), "")  # `_Conflicts` has that of a label
         kept_copy = "" if reason == DUPLICATE_LABEL_CONFLICT else self.other.path
         return ImageFinding(reason, detail, severity, remedy=remedy, kept_copy=kept_copy)
+
+
+class _Conflicts:
+    """The images that are in several classes, summed by pairs of classes.
+
+    They are found among all images that passed the checks, which are given by content.
+
+    Attributes:
+        pools: The classes that hold nothing but images of several others, with these.
+    """
+
+    def __init__(self, contents: Iterable[Sequence[ImageRow]]) -> None:
+        self._pairs: Counter[tuple[str, str]] = Counter()
+        others: dict[str, Counter[str]] = defaultdict(Counter)
+        is_alone: set[str] = set()  # classes that have an image of their own
+        places: dict[str, set[str]] = defaultdict(set)
+        for rows in contents:
+            labels = sorted({row.label for row in rows})
+            self._pairs.update(itertools.combinations(labels, 2))
+            is_alone |= set(labels) if len(labels) == 1 else set()
+            for row in rows if len(labels) > 1 else ():
+                places[row.label].add(_folder_of_class(row))
+                others[row.label].update(label for label in labels if label != row.label)
+        self.pools: Mapping[str, list[str]] = {
+            label: sorted(of_others)
+            for label, of_others in others.items()
+            if label not in is_alone and len(of_others) > 1
+        }
+        self._places = places
+
+    def remedy(self, labels: Iterable[str]) -> str:
+        """Return what to do about an image that is in several classes, of these names."""
+        first, second, *_ = sorted(labels)
+        for pool, within in ((first, second), (second, first)):
+            if pool in self.pools and within not in self.pools:
+                others = join_names([repr(name) for name in self.pools[pool]])
+                why = f"every image of {pool!r} is one of {others}, too"
+                return f"{why}: {self._left_out(pool)}"
+        shared = plural(self._pairs[first, second], "image is", "images are")
+        return (
+            f"{shared} in both {first!r} and {second!r}, and a model gives one answer to an image: "
+            "keep each in one class or in none, or leave out a class with data.skip"
+        )
+
+    def _left_out(self, label: str) -> str:
+        """Return how a class is left out: by its folders, where the paths have them."""
+        places = sorted(self._places[label])
+        if not all(places):
+            return "leave its rows out of the list"
+        return f"leave it out with --set {shlex.quote(f'data.skip={json.dumps(places)}')}"
+
+
+def _folder_of_class(row: ImageRow) -> str:
+    """Return the folder with the name of an image's class as an entry of data.skip; "" for none."""
+    folders = row.path.split("/")[:-1]
+    if row.label not in folders:
+        return ""
+    return "/" + "/".join(folders[: folders.index(row.label) + 1])
 
 
 def reject_identical(contents: Collection[Sequence[ImageRow]]) -> None:
@@ -99,7 +162,7 @@ def reject_identical(contents: Collection[Sequence[ImageRow]]) -> None:
 
     All images that passed the checks are given, those with one content together.
     """
-    conflicts = Conflicts(contents)
+    conflicts = _Conflicts(contents)
     for copies in contents:
         by_path = sorted(copies, key=lambda row: row.path)
         if len({row.label for row in by_path}) > 1:
@@ -108,7 +171,7 @@ def reject_identical(contents: Collection[Sequence[ImageRow]]) -> None:
             _reject_copies(by_path)
 
 
-def _reject_conflicts(by_path: Sequence[ImageRow], conflicts: Conflicts) -> list[ImageRow]:
+def _reject_conflicts(by_path: Sequence[ImageRow], conflicts: _Conflicts) -> list[ImageRow]:
     """Reject identical images of several classes, and return those that are of no pool."""
     labels = {row.label for row in by_path}
     outside = labels.difference(conflicts.pools)

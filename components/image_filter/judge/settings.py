@@ -1,15 +1,25 @@
-"""The section `[judge]` of the configuration, which the checks and the comparison read."""
+"""The section `[judge]` of the configuration, and what ImageFilter gets."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, create_model
 
+from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.check import ImageCheck, Severity
 from imgpipe.components.image_filter.judge.checks import CHOICES, THRESHOLDS
 from imgpipe.components.image_filter.judge.checks.whole_set import NEAR_DUPLICATE_CHECK
-from imgpipe.models.settings.section import INPUT, LARGEST, OUTPUT, SettingsSection
+from imgpipe.components.image_filter.judge.overrides import Override
+from imgpipe.models.settings.section import (
+    INPUT,
+    LARGEST,
+    OUTPUT,
+    ComponentPlan,
+    SettingsSection,
+)
 from imgpipe.serving.look import PIXEL_LIMIT
 
 if TYPE_CHECKING:
@@ -89,3 +99,26 @@ class JudgeSettings(SettingsSection):
     def radius(self) -> int:
         """Largest distance of near-duplicates in bits; 0 turns the search off."""
         return int(self.limit_of(NEAR_DUPLICATE_CHECK))
+
+
+class FilterPlan(ComponentPlan):
+    """What ImageFilter gets.
+
+    Attributes:
+        settings: Rules of the checks, without paths.
+        vocabulary: Class names in sorted order.
+        overrides: Decisions of people about single images, as `overrides.decisions` returns them.
+    """
+
+    settings: JudgeSettings = JudgeSettings()
+    vocabulary: tuple[str, ...]
+    overrides: tuple[Override, ...] = ()
+
+    @functools.cached_property
+    def overrides_by_hash(self) -> Mapping[str, Override]:
+        """The overrides as `overrides.override_of` takes them."""
+        return overrides.by_hash(self.overrides)
+
+    def override_of(self, image_hash: str) -> Override | None:
+        """Return the override of an image, None if there is none."""
+        return overrides.override_of(image_hash, self.overrides_by_hash)

@@ -12,7 +12,7 @@ from imgpipe.components.data_gate import accepted
 from imgpipe.components.data_gate.settings import GatePlan, GateSettings
 from imgpipe.components.example_gen.settings import ReadPlan, SourceOptions
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.image_filter.settings import FilterPlan
+from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.models.errors import DataRefused, ResourceError
 
 # TFX, TFDV and ML Metadata warn about their own dependencies, which cannot be fixed here.

@@ -10,8 +10,7 @@ from imgpipe.components.common.image_file.pixels import ALL_BYTES, MEASUREMENTS
 from imgpipe.components.common.image_record import ImageRecord
 from imgpipe.components.image_filter import comparison, image_table
 from imgpipe.components.image_filter.image_table import ImageTable
-from imgpipe.components.image_filter.judge.settings import JudgeSettings
-from imgpipe.components.image_filter.settings import FilterPlan
+from imgpipe.components.image_filter.judge.settings import FilterPlan, JudgeSettings
 
 #: Of a colourful photograph, about which no check says anything.
 FIGURES = dict.fromkeys(MEASUREMENTS, 0.5) | {

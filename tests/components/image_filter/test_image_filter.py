@@ -12,7 +12,7 @@ from imgpipe.components.common.storage.records import integer, shard_files, text
 from imgpipe.components.image_filter import image_filter
 from imgpipe.components.image_filter.data_summary import check_conservation
 from imgpipe.components.image_filter.image_filter import Uris
-from imgpipe.components.image_filter.settings import FilterPlan
+from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.models import names
 from tests import images
 

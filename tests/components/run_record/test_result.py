@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from imgpipe.components.common.storage.shards import Shard
+from imgpipe.components.common.storage.records import Shard
 from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.image_filter import image_table
 from imgpipe.components.image_filter.image_table import ImageTable

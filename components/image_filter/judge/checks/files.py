@@ -1,20 +1,31 @@
 """Checks of the file, of what its header says, and of what its source says about it.
 
-The last ones are about images that the model sees otherwise than people do. Such images are not
+A file that the serving operation cannot decode is transcoded to PNG without loss if Pillow can read
+it (the repair `transcoded`), and otherwise rejected as `not_an_image`, `truncated`, `undecodable`
+or, by its name, `other_file`.
+
+The last checks are about images that the model sees otherwise than people do. Such images are not
 repaired, because a model should be trained on the images that it will see.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 
-from PIL import ExifTags
+from PIL import ExifTags, TiffImagePlugin
 
-from imgpipe.components.common.image_file.header import pillow
-from imgpipe.components.common.image_file.tiff_tags import bands_and_bits
+from imgpipe.components.common.image_file import file_names
+from imgpipe.components.common.image_file.header import (
+    HEIC_REMEDY,
+    ONLY_PREVIEW,
+    converted_formats,
+    pillow,
+)
 from imgpipe.components.common.image_record import (
     GROUP_ACROSS_SPLITS,
     OUTSIDE_CLASSES,
+    TRANSCODED,
     TWO_GROUPS,
     TWO_LABELS,
     TWO_SPLITS,
@@ -22,7 +33,16 @@ from imgpipe.components.common.image_record import (
 )
 from imgpipe.components.image_filter.judge.check import CheckResult, ImageFinding, check
 from imgpipe.models import names
+from imgpipe.serving.look import HEIC, Look
 
+NOT_AN_IMAGE = "not_an_image"
+TRUNCATED = "truncated"
+UNDECODABLE = "undecodable"
+OTHER_FILE = "other_file"
+_EXPORT_RAW = (
+    "export the photographs as JPEG in the program of the camera, or with darktable-cli FILE x.jpg"
+)
+_THREE_BANDS = "save the three bands that show what you are looking for as an RGB image"
 _ABOUT_LABEL = (TWO_LABELS, OUTSIDE_CLASSES)
 #: Problems that another label for the file does not solve.
 NOT_ABOUT_LABEL = (TWO_SPLITS, TWO_GROUPS, GROUP_ACROSS_SPLITS)
@@ -31,6 +51,13 @@ _WITH_A_FOURTH = ("RGBA", "RGBX", "RGBa", "LA", "La")  # Pillow's modes with a b
 _PNG_DEPTH = 24  # place of the depth in a PNG file
 _TURNED_BY_VIEWERS = ("PNG", "WEBP")
 _EXIF = (b"eXIf", b"EXIF", b"Raw profile type")  # of PNG, of WebP, and of older programs in PNG
+_SHOWS_NOTHING = 8  # pixels of the shorter side of an image in which nobody sees a thing
+_ONLY_WARN = {"severity": "warn", "may_be": ("warn",)}
+_MOST_BANDS = 4  # of a TIFF file; with more, as satellites write them, a file is not read
+_BITS_PER_SAMPLE = 258  # TIFF 6.0, page 29
+_SAMPLES_PER_PIXEL = 277  # TIFF 6.0, page 39
+_BIG_TIFF = 43  # version in the header
+_HEADER, _BIG_HEADER = 8, 16  # bytes
 
 
 def is_about_label(problem: str) -> bool:
@@ -91,6 +118,60 @@ def hidden_cost(record: ImageRecord, _: object) -> CheckResult:
 
 @check(
     "header",
+    "save the image again as JPEG or PNG, or download the original again",
+    unusable=(NOT_AN_IMAGE, TRUNCATED, UNDECODABLE, OTHER_FILE),
+    titles={
+        TRUNCATED: "cut short",
+        UNDECODABLE: "cannot be decoded",
+        TRANSCODED: "stored as PNG",
+        OTHER_FILE: "no image by its name",
+    },
+)
+def decodable(record: ImageRecord, _: object) -> CheckResult:
+    """Files that nobody reads, and those that only Pillow reads."""
+    content = record.content
+    if not content.decode_error:
+        return None
+    bands, _ = _bands_and_bits(record.image_bytes)
+    if bands > _MOST_BANDS:
+        detail = f"TIFF with {bands} bands; files with at most {_MOST_BANDS} are read"
+        return ImageFinding(UNDECODABLE, detail, remedy=_THREE_BANDS)
+    if content.converted:
+        detail = f"{content.converted}, which the served model does not decode, is stored as PNG"
+        return ImageFinding(TRANSCODED, detail, "repair")
+    problem = content.pillow_error
+    if ONLY_PREVIEW in problem:
+        return ImageFinding(UNDECODABLE, problem, remedy=_EXPORT_RAW)
+    said = content.decode_error.split(". ")[0].removesuffix(".")
+    look = Look(record.image_bytes)
+    if not look.format and not content.format:
+        return _unknown(record, look, said)
+    if look.is_cut_short:
+        return ImageFinding(TRUNCATED, f"{said}.")
+    detail = f"{said}. Pillow: {problem}."
+    if "truncated" in problem or "unexpected end" in problem.lower():
+        return ImageFinding(TRUNCATED, detail)
+    return ImageFinding(UNDECODABLE, detail)
+
+
+def _unknown(record: ImageRecord, look: Look, detail: str) -> ImageFinding:
+    """Name the reason of a file that is none of those that are read, and what to do."""
+    name, remedy = look.described()
+    if file_names.kind_by_ending(record.path) == "camera_raw":
+        return ImageFinding(UNDECODABLE, f"camera raw ({name})", remedy=_EXPORT_RAW)
+    if look.other_format in converted_formats():  # the file is damaged
+        return ImageFinding(UNDECODABLE, detail)
+    if look.other_format == HEIC:
+        return ImageFinding(UNDECODABLE, detail, remedy="; ".join(HEIC_REMEDY))
+    if not file_names.claims_to_be_image(record.path):
+        return ImageFinding(OTHER_FILE, name, remedy=f"{remedy}; it does not count as an image")
+    if look.other_format or name.endswith("Image format") or look.data[:2] in (b"II", b"MM"):
+        return ImageFinding(UNDECODABLE, f"{name}, a format that is not accepted", remedy=remedy)
+    return ImageFinding(NOT_AN_IMAGE, name, remedy=remedy)
+
+
+@check(
+    "header",
     "download or copy the original again, as binary data (for git: `*.jpg binary` in "
     ".gitattributes, or git lfs); keep it anyway with judge.severity.damaged or `imgpipe review`",
     may_be=("reject", "warn", "ignore"),
@@ -98,9 +179,6 @@ def hidden_cost(record: ImageRecord, _: object) -> CheckResult:
 def damaged(record: ImageRecord, _: object) -> CheckResult:
     """Damaged, although it can be decoded: a part of the pixels is wrong."""
     return record.content.damage or None
-
-
-_SHOWS_NOTHING = 8  # pixels of the shorter side of an image in which nobody sees a thing
 
 
 @check(
@@ -158,9 +236,6 @@ def no_label(record: ImageRecord, _: object) -> CheckResult:
     return "the file is in no class folder, and no list gives it a label"
 
 
-_ONLY_WARN = {"severity": "warn", "may_be": ("warn",)}
-
-
 @check(
     "header",
     "convert the image to sRGB; until then it is used unchanged",
@@ -186,7 +261,7 @@ def sixteen_bit(record: ImageRecord, _: object) -> CheckResult:
     content = record.content
     depth = record.image_bytes[_PNG_DEPTH:][:1]  # Pillow does not tell it of every PNG
     is_deep_png = content.format == "PNG" and depth == b"\x10"
-    is_deep_tiff = content.format == "TIFF" and bands_and_bits(record.image_bytes)[1] > _BITS
+    is_deep_tiff = content.format == "TIFF" and _bands_and_bits(record.image_bytes)[1] > _BITS
     if not is_deep_png and not is_deep_tiff and not content.mode.startswith(("I", "F")):
         return None
     return f"{content.format} with more than 8 bits per channel; 8 are used"
@@ -203,7 +278,7 @@ def unused_bands(record: ImageRecord, _: object) -> CheckResult:
     content = record.content
     if not content.converted or content.mode not in _WITH_A_FOURTH:
         return None
-    bands = bands_and_bits(record.image_bytes)[0] or content.channels
+    bands = _bands_and_bits(record.image_bytes)[0] or content.channels
     used = min(bands - 1, _BANDS)
     return f"{content.format} with {bands} bands; {used} {'is' if used == 1 else 'are'} used"
 
@@ -258,3 +333,20 @@ def orientation(record: ImageRecord, _: object) -> CheckResult:
         if turn in range(2, 9):
             return ImageFinding("orientation", f"orientation {turn} of 1 to 8 is not upright")
     return None
+
+
+def _bands_and_bits(data: bytes) -> tuple[int, int]:
+    """Return the number of bands and the largest number of bits of each; zeros if it is no TIFF.
+
+    Pillow opens no file with more than four bands, and says nothing of the lower bits of colours.
+    """
+    try:
+        size = _BIG_HEADER if _BIG_TIFF in data[2:4] else _HEADER
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:size])
+        with io.BytesIO(data) as file:
+            file.seek(tags.next)
+            tags.load(file)
+        bits = tags.get(_BITS_PER_SAMPLE, (1,))
+        return int(tags.get(_SAMPLES_PER_PIXEL, 1)), max(bits)
+    except Exception:  # Pillow raises exceptions of any type for broken files
+        return 0, 0
