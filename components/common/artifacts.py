@@ -15,6 +15,14 @@ from tfx.types.artifact import Artifact
 from imgpipe.components.common.storage.records import SPLIT_NAMES_JSON
 from imgpipe.models.errors import DataRefused
 
+BLESSED = "BLESSED"
+NOT_BLESSED = "NOT_BLESSED"
+INFRA_BLESSED = "INFRA_BLESSED"
+INFRA_NOT_BLESSED = "INFRA_NOT_BLESSED"
+#: File of an infra blessing that lists the validated files, as `manifest.describe` returns them.
+VALIDATED = "validated.json"
+VALIDATION = "validation.json"  # the checks of ServingValidator
+
 
 class RunPlan(Artifact):
     """Plan's result: `plan.json`, the parameters of the components after it."""
@@ -47,15 +55,6 @@ def mark_examples(artifact: Artifact) -> None:
 
     artifact.split_names = SPLIT_NAMES_JSON
     examples_utils.set_payload_format(artifact, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
-
-
-BLESSED = "BLESSED"
-NOT_BLESSED = "NOT_BLESSED"
-INFRA_BLESSED = "INFRA_BLESSED"
-INFRA_NOT_BLESSED = "INFRA_NOT_BLESSED"
-#: File of an infra blessing that lists the validated files, as `manifest.describe` returns them.
-VALIDATED = "validated.json"
-VALIDATION = "validation.json"  # the checks of ServingValidator
 
 
 def is_blessed(uri: str, name: str = BLESSED) -> bool:

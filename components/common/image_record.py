@@ -25,6 +25,11 @@ from imgpipe.serving.look import Look
 if TYPE_CHECKING:
     import tensorflow as tf
 
+_OF_ITS_CONTENT = {
+    field.name: field.default for field in dataclasses.fields(Content) if field.name != "figures"
+}
+INGEST_SUMMARY: Final = "ingest.json"
+
 
 class NamedImage(TypedDict):
     """An image of the source."""
@@ -132,13 +137,7 @@ _OF_THE_FILE = {
     for field in dataclasses.fields(ImageRecord)
     if field.name != "content"
 }
-_OF_ITS_CONTENT = {
-    field.name: field.default for field in dataclasses.fields(Content) if field.name != "figures"
-}
 _DEFAULTS = _OF_THE_FILE | _OF_ITS_CONTENT
-
-
-INGEST_SUMMARY: Final = "ingest.json"
 
 
 class IngestSummary(TypedDict):

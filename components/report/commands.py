@@ -33,6 +33,19 @@ ACCEPT = "--accept"  # option of `imgpipe run`
 #: Components that run again if only a setting of [evaluate] is changed. The others are cached.
 _AGAIN = ("Plan", "ImageEvaluator", "ModelPusher", "Report")
 _MINUTE = 60  # seconds
+#: Number of sentences of advice that are given; with more, people read none.
+MOST_ADVICE = 3
+#: A class with fewer training images is called small, and so is one with less than this share of
+#: the median class.
+_FEW = 30
+_SMALL_SHARE = 0.25
+_ALIKE_SHARE = 0.5  # classes with at least this share of the largest one are about equally large
+#: Below this accuracy of the head in cross-validation, fine-tuning often helps.
+_HEAD_ALONE = 0.97
+_SEARCH_MINUTES = 15  # for the search for a better network, where the run gave it no time
+_FEWEST_CONFUSED = 2  # one mistake between two classes may be chance
+_WORTHWHILE = 0.5  # points of accuracy for twice the images
+_SHOWN = 0.05  # points; less is shown as 0.0
 
 
 def next_commands(result: Result, moved: Sequence[str] = ()) -> list[Finding]:
@@ -166,21 +179,6 @@ def _duration(result: Result, arguments: Sequence[str]) -> str:
     left = timings["total_s"] - others
     time = f"{max(round(left), 1)} s" if left < _MINUTE else seconds(left)
     return f", in about {time}"
-
-
-#: Number of sentences of advice that are given; with more, people read none.
-MOST_ADVICE = 3
-#: A class with fewer training images is called small, and so is one with less than this share of
-#: the median class.
-_FEW = 30
-_SMALL_SHARE = 0.25
-_ALIKE_SHARE = 0.5  # classes with at least this share of the largest one are about equally large
-#: Below this accuracy of the head in cross-validation, fine-tuning often helps.
-_HEAD_ALONE = 0.97
-_SEARCH_MINUTES = 15  # for the search for a better network, where the run gave it no time
-_FEWEST_CONFUSED = 2  # one mistake between two classes may be chance
-_WORTHWHILE = 0.5  # points of accuracy for twice the images
-_SHOWN = 0.05  # points; less is shown as 0.0
 
 
 def advice(result: Result) -> list[Finding]:

@@ -18,6 +18,15 @@ from imgpipe.models.head.calibration import confidence_error, error_by_chance
 from imgpipe.models.head.certainty import AccuracyFigures
 
 _MOST_VALUES = 12  # formats or folders; the rest of many folders says little
+_TINY = 1e-7  # smallest probability, which keeps its logarithm finite
+_MISTAKES = 48  # number of mistakes that the page shows
+#: Classes of the matrix. Of more, those that are most often taken for each other are chosen.
+MATRIX = 12
+_IMAGES_OF_A_CELL = 4
+_SAMPLE = 400  # images of the map, so that it takes two seconds
+#: Whose answers they are: those of the folds, those for the validation split, or those for the
+#: images of an evaluation.
+AnsweredBy = Literal["folds", "validation", "evaluation"]
 
 
 class Slice(AccuracyFigures):
@@ -83,18 +92,6 @@ def _thirds(values: Array) -> tuple[Array, list[str]]:
     ]
     places = np.searchsorted(edges, values)
     return np.array(thirds)[places], [thirds[place] for place in np.unique(places)]
-
-
-_TINY = 1e-7  # smallest probability, which keeps its logarithm finite
-_MISTAKES = 48  # number of mistakes that the page shows
-#: Classes of the matrix. Of more, those that are most often taken for each other are chosen.
-MATRIX = 12
-_IMAGES_OF_A_CELL = 4
-_SAMPLE = 400  # images of the map, so that it takes two seconds
-
-#: Whose answers they are: those of the folds, those for the validation split, or those for the
-#: images of an evaluation.
-AnsweredBy = Literal["folds", "validation", "evaluation"]
 
 
 class ProbabilityMetrics(TypedDict):

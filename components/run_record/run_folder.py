@@ -25,6 +25,29 @@ PAGE: Final = "report.html"
 RESULT: Final = "result.json"
 ANSWERS: Final = "answers.json"  # to every image, for a review
 ARTIFACTS: Final = "artifacts.json"  # where each output of a component is
+#: Distributions whose versions can change a model or its evaluation.
+_PACKAGES = (
+    *("imgpipe", "tensorflow", "keras", "numpy", "pillow", "tfx"),
+    *("tensorflow-model-analysis", "apache-beam"),
+)
+#: What each component does, for the display of a run, in the order of the graph.
+TASKS = {
+    "Plan": "Plan the run",
+    "Baseline": "Find the last version",
+    "ImageExampleGen": "Read the images",
+    "ImageFilter": "Check the images",
+    "StatisticsGen": "Describe the data",
+    "SchemaGen": "Infer the schema",
+    "ExampleValidator": "Compare with the schema",
+    "DataGate": "Accept or refuse the data",
+    "FeatureBank": "Compute the features",
+    "ImageTrainer": "Train the model",
+    "ServingValidator": "Check the model in a server",
+    "Predictor": "Classify the images",
+    "ImageEvaluator": "Evaluate the model",
+    "ModelPusher": "Publish a blessed model",
+    "Report": "Write the report",
+}
 
 
 class Timings(TypedDict):
@@ -43,13 +66,6 @@ def read_timings(folder: str) -> Timings:
     """Read the timings of a run; `UNTIMED` where the local runner has written none."""
     # A page without timings is better than none.
     return cast(Timings, json_object.read_or_empty(Path(folder) / TIMINGS)) or UNTIMED
-
-
-#: Distributions whose versions can change a model or its evaluation.
-_PACKAGES = (
-    *("imgpipe", "tensorflow", "keras", "numpy", "pillow", "tfx"),
-    *("tensorflow-model-analysis", "apache-beam"),
-)
 
 
 class Identity(TypedDict):
@@ -101,26 +117,6 @@ def packages() -> dict[str, str]:
 def _now() -> str:
     """Return the local time with its offset from UTC, such as `2026-01-31 14:05:59 +0100`."""
     return time.strftime("%Y-%m-%d %H:%M:%S %z")
-
-
-#: What each component does, for the display of a run, in the order of the graph.
-TASKS = {
-    "Plan": "Plan the run",
-    "Baseline": "Find the last version",
-    "ImageExampleGen": "Read the images",
-    "ImageFilter": "Check the images",
-    "StatisticsGen": "Describe the data",
-    "SchemaGen": "Infer the schema",
-    "ExampleValidator": "Compare with the schema",
-    "DataGate": "Accept or refuse the data",
-    "FeatureBank": "Compute the features",
-    "ImageTrainer": "Train the model",
-    "ServingValidator": "Check the model in a server",
-    "Predictor": "Classify the images",
-    "ImageEvaluator": "Evaluate the model",
-    "ModelPusher": "Publish a blessed model",
-    "Report": "Write the report",
-}
 
 
 def full_name(name: str) -> str:

@@ -27,6 +27,25 @@ from imgpipe.models.machine.process import one_blas_thread
 #: Number of groups on the page, and of images of each; the quarantine lists all.
 GROUPS = 24
 MEMBERS = 4
+_IMAGES = (
+    600  # of the galleries of all classes together, so that the page of any data set stays small
+)
+#: Images of a class: of few classes the most, of many the fewest.
+_MOST_OF_CLASS = 12
+_FEWEST_OF_CLASS = 4
+_ROWS = 4096  # that are in memory at once
+_WIDEST = 2048  # most features that are used, evenly drawn
+_TINY = 1e-12  # keeps a division finite
+_LEAST_SHARE = 4  # one of four images of a row is one of the least typical ones
+_TYPICAL = 6  # a review shows three of them that are not themselves in question
+_FEWEST_ON_MAP = 20  # images of which a map says something
+_AXES = 30  # principal axes that a map uses; the neighbours in more of them are the same
+_FLAT = 1e-3  # length of an axis of features of length 1 that is left out
+_PLANE = 2  # axes of the map
+_NEIGHBOURS = 15  # perplexity: about the number of neighbours that stay near
+_STEPS = 500  # at which the map of 400 images no longer changes
+_FREE = 1.3  # fields of the grid for each image, so that gaps stay visible
+_ASPECT = 1.3  # width of the grid by its height
 
 
 class ShownNearDuplicates(TypedDict):
@@ -73,17 +92,6 @@ def _urgency(group: NearGroup) -> int:
     if any("across_splits" in reason for reason in reasons):
         return 0
     return 1 if any("label_conflict" in reason for reason in reasons) else 2
-
-
-_IMAGES = 600  # of all classes together, so that the page of any data set stays small
-#: Images of a class: of few classes the most, of many the fewest.
-_MOST_OF_CLASS = 12
-_FEWEST_OF_CLASS = 4
-_ROWS = 4096  # that are in memory at once
-_WIDEST = 2048  # most features that are used, evenly drawn
-_TINY = 1e-12  # keeps a division finite
-_LEAST_SHARE = 4  # one of four images of a row is one of the least typical ones
-_TYPICAL = 6  # a review shows three of them that are not themselves in question
 
 
 class Gallery(TypedDict):
@@ -211,16 +219,6 @@ def _sampled(name: str, rows: Sequence[ImageRow], length: int) -> Gallery:
         "least": [],
         "typical": [],
     }
-
-
-_FEWEST_ON_MAP = 20  # images of which a map says something
-_AXES = 30  # principal axes that are used; the neighbours in more of them are the same
-_FLAT = 1e-3  # length of an axis of features of length 1 that is left out
-_PLANE = 2  # axes of a plane
-_NEIGHBOURS = 15  # perplexity: about the number of neighbours that stay near
-_STEPS = 500  # at which the map of 400 images no longer changes
-_FREE = 1.3  # fields of the grid for each image, so that gaps stay visible
-_ASPECT = 1.3  # width of the grid by its height
 
 
 class MapImage(TypedDict):

@@ -28,6 +28,12 @@ from imgpipe.models import names, preprocess
 from imgpipe.models.errors import ResourceError, first_line
 from imgpipe.serving.look import Look
 
+#: Pillow's modes of grey images.
+GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
+#: Four levels of 255: JPEG changes grey by that much. A faded photograph has 20 or more.
+_COLOURED = 0.016
+_WITH_ALPHA = ("RGBA", "LA", "PA")  # Pillow's modes
+
 
 def for_the_model(data: bytes, pixel_limit: int) -> bytes:
     """Return a file as the served model reads it: as PNG if only Pillow reads it.
@@ -42,13 +48,6 @@ def for_the_model(data: bytes, pixel_limit: int) -> bytes:
         return data
     image, _ = by_pillow(look)
     return data if image is None else as_png(image)
-
-
-#: Pillow's modes of grey images.
-GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
-#: Four levels of 255: JPEG changes grey by that much. A faded photograph has 20 or more.
-_COLOURED = 0.016
-_WITH_ALPHA = ("RGBA", "LA", "PA")  # Pillow's modes
 
 
 @dataclass(frozen=True)

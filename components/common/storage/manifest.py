@@ -29,6 +29,15 @@ KNOWN_IMAGES = "images.txt"
 #: Hexadecimal digits of a content hash that are kept: two of a million images share them with a
 #: probability of 1 in 37 million.
 _DIGITS = 16
+#: Folder of statistics and schema in a version directory; TensorFlow Serving ignores it.
+PROVENANCE = "provenance"
+#: Files that can differ between exports although the same model is served.
+_INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/")
+#: Files, and folders of files, from which a server or Keras computes answers.
+_ANSWERING = (SAVED_MODEL, "variables/", "assets/", MODEL_DIGEST, "assets.extra/network/")
+#: Files with which the answers to other images, and the next version, are compared. All others
+#: describe the model or hold images, so that they may be changed or deleted.
+_COMPARING = (OUT_OF_FOLD_FILE, DISTRIBUTION_FILE)
 
 
 def known_images_text(split_of: Mapping[str, str]) -> str:
@@ -48,17 +57,6 @@ def read_known_images(file: Path) -> Mapping[str, str] | None:
 def short_hash(image_hash: str) -> str:
     """Shorten a content hash as the list has it."""
     return image_hash[:_DIGITS]
-
-
-#: Folder of statistics and schema in a version directory; TensorFlow Serving ignores it.
-PROVENANCE = "provenance"
-#: Files that can differ between exports although the same model is served.
-_INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/")
-#: Files, and folders of files, from which a server or Keras computes answers.
-_ANSWERING = (SAVED_MODEL, "variables/", "assets/", MODEL_DIGEST, "assets.extra/network/")
-#: Files with which the answers to other images, and the next version, are compared. All others
-#: describe the model or hold images, so that they may be changed or deleted.
-_COMPARING = (OUT_OF_FOLD_FILE, DISTRIBUTION_FILE)
 
 
 def describe(directory: Path) -> dict[str, dict[str, Any]]:

@@ -27,6 +27,9 @@ __all__ = [
     "fingerprint",
     "open_source",
 ]
+_DEFAULT = "folder"
+_MAX_LENGTH = 4096  # characters of a path on Linux
+_PREFIX = re.compile(r"^([A-Za-z][A-Za-z0-9+-]+):")
 
 
 def _all_kinds() -> Iterator[SourceKind]:
@@ -39,9 +42,6 @@ def _all_kinds() -> Iterator[SourceKind]:
 SOURCES: dict[str, SourceKind] = {
     kind.name: kind for kind in sorted(_all_kinds(), key=lambda kind: (kind.order, kind.name))
 }
-_DEFAULT = "folder"
-_MAX_LENGTH = 4096  # characters of a path on Linux
-_PREFIX = re.compile(r"^([A-Za-z][A-Za-z0-9+-]+):")
 
 
 def open_source(spec: str, options: SourceOptions | None = None) -> Source:

@@ -28,6 +28,11 @@ from imgpipe.models.machine import progress
 KEY_BYTES = 32
 _HASH_THREADS = 8  # reading waits for the disk, and hashing releases the interpreter lock
 _AHEAD = 128  # items passed to the threads at once, which are hashed even after an interruption
+EXPECTED_TREE = (
+    "expected a folder with one sub-folder for each class (cats/, dogs/), or train/, validation/ "
+    "and test/ folders with such sub-folders"
+)
+_NUMBERS = {1: "one is", 2: "two are"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,17 +179,8 @@ def fingerprint(keys: Iterable[bytes]) -> str:
     return hashlib.sha256(table.data).hexdigest()
 
 
-EXPECTED_TREE = (
-    "expected a folder with one sub-folder for each class (cats/, dogs/), or train/, validation/ "
-    "and test/ folders with such sub-folders"
-)
-
-
 class NoClasses(ConfigError):
     """A source has fewer classes than are needed: one, or none."""
-
-
-_NUMBERS = {1: "one is", 2: "two are"}
 
 
 def listed(

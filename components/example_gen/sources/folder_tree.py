@@ -17,6 +17,9 @@ from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.models.files.regular_files import open_regular
 from imgpipe.models.finding import Finding
 
+#: Tells what a file is, by its path; None if only its ending would tell it, which says nothing.
+KindOf = Callable[[str], Kind | None]
+
 
 @dataclass(eq=False)
 class Folder:
@@ -88,10 +91,6 @@ def with_splits(layer: Layer, given: Mapping[str, str]) -> Layer:
     if not are_splits([called[folder] for folder, _ in layer if folder.total]):
         return layer
     return [(folder, split or split_of(called[folder])) for folder, split in layer]
-
-
-#: Tells what a file is, by its path; None if only its ending would tell it, which says nothing.
-KindOf = Callable[[str], Kind | None]
 
 
 def kinds_below(place: Path) -> KindOf:

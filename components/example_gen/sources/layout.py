@@ -39,6 +39,7 @@ _FEW_FILES = 5  # the names of fewer may be the same by chance
 
 #: Settings of [data] with which a source is read in one way.
 Way = Mapping[str, Any]
+_FIRST_LEVEL: dict[str, Any] = {"class_level": 1}
 
 
 class Ambiguity(Exception):
@@ -218,9 +219,6 @@ def check_folders(roots: Sequence[Folder], classes: Sequence[Folder]) -> None:
             pattern = label_pattern(item.path for folder in folders for item in folder.files)
             ways = [{"label_pattern": pattern, "skip": _paths(folders[1:])}] if pattern else []
             raise Ambiguity(f"{why}, as images and their masks have", *ways, _FIRST_LEVEL)
-
-
-_FIRST_LEVEL: dict[str, Any] = {"class_level": 1}
 
 
 def _names(folders: Iterable[Folder]) -> list[str]:

@@ -34,6 +34,31 @@ if TYPE_CHECKING:
 #: two doublings, the points say little.
 _FARTHEST = 4
 _DIGITS = 2  # of the number of images
+#: Colours that matplotlib writes, by the name of the page's colour that replaces each of them. They
+#: occur nowhere else in an SVG, so that replacing text is safe.
+_COLOURS = {
+    "muted": "#0a0b02",
+    "line": "#0a0b03",
+    "train": "#0a0b04",
+    "validation": "#0a0b05",
+}
+_FONT = 8.5  # points at a width of about 300
+_DASHED = (0, (4, 2))
+#: Of the map of images: the side of a field and its frame, in pixels.
+_FIELD = 44
+_FRAME = 3
+_TILE = _FIELD - 2 * (_FRAME + 1)  # side of an image in its field
+#: Side of an image from which its tile is made, so that a long image has enough pixels.
+TILE_SOURCE = 4 * _TILE
+_DOT = 5  # radius in pixels
+GREY = "#888888"  # frame of a class without a colour
+_WRONG = "#e00000"
+_QUALITY = 65  # of the map as WebP
+#: Colours that can be told apart, also by most people who do not see all of them.
+_COLOURS_OF_CLASSES = (
+    *("#1f77b4", "#ff7f0e", "#2ca02c", "#8c564b", "#9467bd", "#e377c2"),
+    *("#17becf", "#bcbd22", "#6b6b6b", "#003f8a", "#c9a400", "#7f0055"),
+)
 
 
 class PowerLaw(NamedTuple):
@@ -121,18 +146,6 @@ def photographs_to_add(
     of_class = math.ceil((images - last) * kept / last / classes)
     more = f"about {of_class * classes:,} more photographs, {of_class:,} of each class"
     return f"{more}, would reach {gate['threshold']:g}"
-
-
-#: Colours that matplotlib writes, by the name of the page's colour that replaces each of them. They
-#: occur nowhere else in an SVG, so that replacing text is safe.
-_COLOURS = {
-    "muted": "#0a0b02",
-    "line": "#0a0b03",
-    "train": "#0a0b04",
-    "validation": "#0a0b05",
-}
-_FONT = 8.5  # points at a width of about 300
-_DASHED = (0, (4, 2))
 
 
 def curves(
@@ -238,22 +251,6 @@ def _svg(figure: Figure, name: str) -> markupsafe.Markup:
         svg = svg.replace(stand_in, f"var(--{colour})")
     svg = svg.replace("<svg ", '<svg class="plot" aria-hidden="true" ', 1)
     return markupsafe.Markup(re.sub(r"\s*\n\s*", "\n", svg))
-
-
-_FIELD = 44  # pixels of a side
-_FRAME = 3  # pixels
-_TILE = _FIELD - 2 * (_FRAME + 1)  # side of an image in its field
-#: Side of an image from which its tile is made, so that a long image has enough pixels.
-TILE_SOURCE = 4 * _TILE
-_DOT = 5  # radius in pixels
-GREY = "#888888"  # frame of a class without a colour
-_WRONG = "#e00000"
-_QUALITY = 65  # of the WebP
-#: Colours that can be told apart, also by most people who do not see all of them.
-_COLOURS_OF_CLASSES = (
-    *("#1f77b4", "#ff7f0e", "#2ca02c", "#8c564b", "#9467bd", "#e377c2"),
-    *("#17becf", "#bcbd22", "#6b6b6b", "#003f8a", "#c9a400", "#7f0055"),
-)
 
 
 def map_colours(labels: Sequence[int]) -> dict[int, str]:

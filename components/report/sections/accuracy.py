@@ -22,6 +22,8 @@ _ROLES = {
     names.TEST: "the exported model; it decided nothing",
     "evaluation": "the served model",
 }
+#: Mistakes that are shown.
+MOST_MISTAKES = 24
 
 
 @section("figures", "Accuracy and calibration", order=130, numbers=True)
@@ -150,10 +152,6 @@ def slices(result: Result) -> Iterator[show.ResultBlock]:
             rows.append([group["name"], value, row["count"], accuracy, interval])
     columns = ("Attribute", "Slice", "Images", "Accuracy", "Interval")
     yield show.Table("Accuracy by slice", columns, rows)
-
-
-#: Mistakes that are shown.
-MOST_MISTAKES = 24
 
 
 @section("mistakes", "Confident mistakes", order=128, numbers=True)

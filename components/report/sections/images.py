@@ -22,6 +22,16 @@ from imgpipe.models.finding import Finding
 
 #: Number of images shown for each kind of warning, the worst first.
 IMAGES = 6
+#: Number of rows on the page, divided evenly among the reasons; the quarantine's manifest has all.
+LIMIT = 200
+_FEW = 12  # files of a reason that are not folded away
+_LOOKS: Mapping[str, Literal["bad", "good", "warn"]] = {
+    "rejected": "bad",
+    "repaired": "good",
+    "warned": "warn",
+}
+#: Images on the page; the file for review holds more.
+DOUBTFUL = 24
 
 
 @section("data", "Data", order=120, numbers=True)
@@ -132,16 +142,6 @@ def _examples(finding: Finding) -> show.Folded:
         blocks.append(show.Sentence(f"… {hidden:,} more", "muted"))
     fate = finding["fate"].replace("_", " ")
     return show.Folded(f"{fate}: {finding['count']:,} {finding['title']}", blocks)
-
-
-#: Number of rows on the page, divided evenly among the reasons; the quarantine's manifest has all.
-LIMIT = 200
-_FEW = 12  # files of a reason that are not folded away
-_LOOKS: Mapping[str, Literal["bad", "good", "warn"]] = {
-    "rejected": "bad",
-    "repaired": "good",
-    "warned": "warn",
-}
 
 
 def shown(rows: Iterable[Row], limit: int = LIMIT) -> list[Row]:
@@ -255,10 +255,6 @@ def _copy(member: Row) -> show.Card:
     if member["detail"]:
         lines.append(show.Span(member["detail"], "muted"))
     return [show.Picture(member["image_hash"], member["path"], (member["detail"],))], lines
-
-
-#: Images on the page; the file for review holds more.
-DOUBTFUL = 24
 
 
 @section("doubtful_labels", "Doubtful labels", order=40)

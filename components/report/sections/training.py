@@ -22,6 +22,31 @@ from imgpipe.models.training.history import FAILURES, JUDGES, History, Stage, Tr
 
 _MOST_NAMES = 100  # classes that are named
 _PORT = 8500  # TensorFlow Serving's default for gRPC; the REST interface has the next one
+#: What a head reads, by the name of the kind of features.
+_KINDS = {
+    AVERAGE: "the mean of the last feature map over its positions",
+    COVARIANCE: "this mean, and how the channels of this map and of two lower ones, whose patterns "
+    "are smaller, go together",
+    CLASS_TOKEN: "the class token",
+    TOKENS: "the class token and the mean of the last feature map, which are the patches",
+}
+_STOPPED = {
+    "target": "it reached the target accuracy (course.target_accuracy)",
+    "plateau": "the validation loss had not improved for {section}.patience epochs",
+    "diverged": "the loss was no longer finite; lower the learning rate",
+    "minutes": "the time for training ran out (train.minutes)",
+    "epochs": "it reached the planned number of epochs (at most {section}.epochs)",
+}
+_KEPT = "The weights of the best epoch were kept."
+_BY_CALIBRATED_LOSS = (
+    f"{_KEPT} The best epoch has the lowest validation loss after calibration. The loss in the "
+    "plot, which is that before calibration, also rises when the network becomes too sure of "
+    "itself."
+)
+_LAST_KEPT = (
+    "The weights of the last epoch were kept, as in the networks that were judged for this one, "
+    "which has learned from their held-out images, too."
+)
 
 
 @section("model", "Model", order=150, numbers=True)
@@ -64,33 +89,6 @@ def _commands(path: str, name: str) -> list[tuple[str, str]]:
             "tensorflow/serving",
         ),
     ]
-
-
-#: What a head reads, by the name of the kind of features.
-_KINDS = {
-    AVERAGE: "the mean of the last feature map over its positions",
-    COVARIANCE: "this mean, and how the channels of this map and of two lower ones, whose patterns "
-    "are smaller, go together",
-    CLASS_TOKEN: "the class token",
-    TOKENS: "the class token and the mean of the last feature map, which are the patches",
-}
-_STOPPED = {
-    "target": "it reached the target accuracy (course.target_accuracy)",
-    "plateau": "the validation loss had not improved for {section}.patience epochs",
-    "diverged": "the loss was no longer finite; lower the learning rate",
-    "minutes": "the time for training ran out (train.minutes)",
-    "epochs": "it reached the planned number of epochs (at most {section}.epochs)",
-}
-_KEPT = "The weights of the best epoch were kept."
-_BY_CALIBRATED_LOSS = (
-    f"{_KEPT} The best epoch has the lowest validation loss after calibration. The loss in the "
-    "plot, which is that before calibration, also rises when the network becomes too sure of "
-    "itself."
-)
-_LAST_KEPT = (
-    "The weights of the last epoch were kept, as in the networks that were judged for this one, "
-    "which has learned from their held-out images, too."
-)
 
 
 @section("training", "Training", order=140, numbers=True)
@@ -165,8 +163,8 @@ def _choice_of_features(bank: BankFacts, decision: FeatureDecision) -> str:
     tried = decision["tried"]
     size, first = bank["image_size"], tried[0]["image_size"]
     compared = ", ".join(
-        f"“{one['features']}” at {one['image_size']} pixels {share(one['accuracy'])}"
-        for one in tried
+        f"“{features['features']}” at {features['image_size']} pixels {share(features['accuracy'])}"
+        for features in tried
     )
     kinds = dict.fromkeys(features["features"] for features in tried)
     meanings = " ".join(f"“{kind}” is {_KINDS[kind]}." for kind in kinds)

@@ -45,6 +45,30 @@ NEAR_REMEDIES: Mapping[tuple[str, Severity], str] = {
     ),
     (NEAR_DUPLICATE, "warn"): usual_remedy(NEAR_DUPLICATE),
 }
+NEAR_DUPLICATE_CHECK = ImageCheck(
+    NEAR_DUPLICATE,
+    "set",
+    None,
+    NEAR_REMEDIES[NEAR_DUPLICATE, "warn"],
+    severity="warn",
+    may_be=WARN,
+    finds="Nearly the same image in the same split",
+    threshold=RADIUS,
+    about="bits of 256 in which near-duplicates may differ; 0: do not search",
+    titles={
+        NEAR_DUPLICATE: "near-duplicate",
+        NEAR_DUPLICATE_LABEL_CONFLICT: "near-duplicate with another label",
+    },
+)
+ACROSS_SPLITS_CHECK = ImageCheck(
+    NEAR_DUPLICATE_ACROSS_SPLITS,
+    "set",
+    None,
+    NEAR_REMEDIES[NEAR_DUPLICATE_ACROSS_SPLITS, "reject"],
+    may_be=WARN,
+    finds="Nearly the same image in another split",
+    titles={NEAR_DUPLICATE_ACROSS_SPLITS: "near-duplicate in another split"},
+)
 
 
 def size(width: int, height: int) -> float:
@@ -87,29 +111,3 @@ def odd_size(row: Any, usual: Limits) -> CheckResult:
     detail = f"{row.width} x {row.height} pixels, where {usually}"
     middle = (least + greatest) / 2
     return ImageFinding("odd_size", detail, score=-abs(side - middle))
-
-
-NEAR_DUPLICATE_CHECK = ImageCheck(
-    NEAR_DUPLICATE,
-    "set",
-    None,
-    NEAR_REMEDIES[NEAR_DUPLICATE, "warn"],
-    severity="warn",
-    may_be=WARN,
-    finds="Nearly the same image in the same split",
-    threshold=RADIUS,
-    about="bits of 256 in which near-duplicates may differ; 0: do not search",
-    titles={
-        NEAR_DUPLICATE: "near-duplicate",
-        NEAR_DUPLICATE_LABEL_CONFLICT: "near-duplicate with another label",
-    },
-)
-ACROSS_SPLITS_CHECK = ImageCheck(
-    NEAR_DUPLICATE_ACROSS_SPLITS,
-    "set",
-    None,
-    NEAR_REMEDIES[NEAR_DUPLICATE_ACROSS_SPLITS, "reject"],
-    may_be=WARN,
-    finds="Nearly the same image in another split",
-    titles={NEAR_DUPLICATE_ACROSS_SPLITS: "near-duplicate in another split"},
-)
