@@ -33,7 +33,7 @@ def compiled(
         settings: Further settings, such as `course.epochs=2`.
         image: Container image of the tasks.
     """
-    from imgpipe.pipeline.commands.kubeflow.compile import command as compile_
+    from imgpipe.pipeline.commands.kubeflow import compile_
 
     given = [*as_assignments(), f"kubeflow.volumes=[{volumes}]", *settings]
     compile_(None, str(photos), output, image, root, given)

@@ -11,8 +11,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from typer.testing import CliRunner
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline.commands.kubeflow import app
-from imgpipe.pipeline.commands.kubeflow.compile import command as compile_
+from imgpipe.pipeline.commands.kubeflow import app, compile_
 from imgpipe.pipeline.kubeflow.groups import GROUPS
 from tests.conftest import REPOSITORY
 from tests.document_blocks import blocks

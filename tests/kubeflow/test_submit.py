@@ -154,9 +154,9 @@ def test_a_wrong_parameter_is_refused(server: ApiServer, file: Path, given: str,
 def test_a_file_that_is_no_compiled_pipeline_is_refused(tmp_path: Path, content: str):
     (tmp_path / "other.yaml").write_text(content)
     with pytest.raises(ConfigError, match="is not a compiled pipeline"):
-        submit.command(tmp_path / "other.yaml")
+        submit(tmp_path / "other.yaml")
 
 
 def test_a_server_that_does_not_answer_is_told_before_kfp_is_loaded(file: Path):
     with pytest.raises(ResourceError, match=r"no answer from http://127\.0\.0\.1:9"):
-        submit.command(file, "http://127.0.0.1:9")
+        submit(file, "http://127.0.0.1:9")

@@ -1,9 +1,11 @@
-"""`imgpipe kubeflow submit`: one run of a compiled pipeline on Kubeflow Pipelines."""
+"""`imgpipe kubeflow`: compiles the pipeline for Kubeflow Pipelines, and submits a run of it."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
+import json
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -14,20 +16,92 @@ import typer
 
 from imgpipe.models.errors import ConfigError, DataRefused, ImgpipeError, ResourceError
 from imgpipe.models.files import json_object
+from imgpipe.models.machine.system import install_extra
+from imgpipe.pipeline.command_line import options
 from imgpipe.pipeline.command_line.terminal import new_console, say
-from imgpipe.pipeline.commands.kubeflow import compile as compiling
 
-app = typer.Typer()
-
-_EXAMPLES = "Examples:\n\n  imgpipe kubeflow submit pipeline.yaml --param epochs=12 --wait"
+_DEFAULT_ROOT = "minio://mlpipeline/imgpipe"
 #: The errors that end a task, by the exit code in the folder of the run.
 _ERRORS: dict[int, type[ImgpipeError]] = {
     error.exit_code: error for error in (ConfigError, DataRefused, ResourceError)
 }
+_EXAMPLES = """Examples:\n
+  imgpipe kubeflow compile photos.toml -o pipeline.yaml\n
+  imgpipe kubeflow submit imgpipe-pipeline.yaml --host https://kfp.example.com --wait
+"""
+_EXAMPLES_OF_COMPILE = """Examples:\n
+  imgpipe kubeflow compile photos.toml -o pipeline.yaml
+"""
+_EXAMPLES_OF_SUBMIT = (
+    "Examples:\n\n  imgpipe kubeflow submit pipeline.yaml --param epochs=12 --wait"
+)
+
+app = typer.Typer(
+    name="kubeflow",
+    help="Compile and submit the pipeline for Kubeflow Pipelines.\n\n"
+    "docs/kubeflow.md says on what the compiled pipeline was run.",
+    epilog=_EXAMPLES,
+    rich_help_panel=options.DATA_AND_TRAINING,
+    no_args_is_help=True,
+)
 
 
-@app.command("submit", epilog=_EXAMPLES)
-def command(
+@app.command("compile", epilog=_EXAMPLES_OF_COMPILE)
+def compile_(
+    config: options.ConfigArgument = None,
+    data: options.DataOption = None,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="File for the PipelineSpec.",
+            callback=options.writable_file,
+        ),
+    ] = Path("imgpipe-pipeline.yaml"),
+    image: Annotated[
+        str,
+        typer.Option(
+            "--image", help="Container image with imgpipe and kfp installed: kubeflow.image."
+        ),
+    ] = "",
+    root: Annotated[
+        str,
+        typer.Option(
+            "--root",
+            help="Folder of all artifacts, unless a run is submitted with another one, such as "
+            "minio://bucket/imgpipe.",
+        ),
+    ] = _DEFAULT_ROOT,
+    settings: options.SettingsOption = None,
+) -> None:
+    """Write the PipelineSpec that Kubeflow Pipelines runs."""
+    _require_kfp()
+    from imgpipe.models.machine.process import quick_imports
+    from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.configuration.given_settings import assigned, configuration
+    from imgpipe.pipeline.kubeflow import places
+
+    _check_root(root)
+    if image:
+        settings = [*(settings or []), f"kubeflow.image={json.dumps(image)}"]
+    placed = places.on_volumes(configuration(config, data, None, assigned(settings or [])))
+    with consoles.quiet():
+        with quick_imports():
+            from imgpipe.pipeline.definition import graph
+            from imgpipe.pipeline.kubeflow import compiler, groups
+
+        storage = graph.Storage(root=root, run_directory=compiler.run_directory(placed))
+        plan, given = compiler.placeholders(placed)
+        pipeline = graph.create_pipeline(placed, plan, storage, given)
+        written = compiler.compile_pipeline(pipeline, placed, output)
+    image = placed.kubeflow.image
+    say(new_console(), f"wrote {written}: {len(groups.GROUPS)} tasks, image {image}")
+
+
+@app.command("submit", epilog=_EXAMPLES_OF_SUBMIT)
+def submit(
     file: Annotated[Path, typer.Argument(help="File that `imgpipe kubeflow compile` wrote.")],
     host: Annotated[
         str, typer.Option(envvar="KF_PIPELINES_ENDPOINT", help="URL of the API server.")
@@ -47,10 +121,10 @@ def command(
     """Run a compiled pipeline on a Kubeflow Pipelines server."""
     from imgpipe.pipeline.kubeflow import places
 
-    compiling.require_kfp()
+    _require_kfp()
     usual_root, directory, values = _read(file, param or ())
     root = root or usual_root  # the API server itself ignores the root in the file
-    compiling.check_root(root)
+    _check_root(root)
     described = str(file), values, name, experiment, namespace, root
     with _answered(host):
         from kfp.client import Client
@@ -64,6 +138,27 @@ def command(
             return
         state = client.wait_for_run_completion(run, timeout=sys.maxsize).state
     raise typer.Exit(_end(Path(directory.replace(places.RUN, run)), state, link))
+
+
+def _require_kfp() -> None:
+    """Refuse to go on without the package kfp, which the extra `kubeflow` brings."""
+    if importlib.util.find_spec("kfp") is None:
+        raise ResourceError(
+            "imgpipe kubeflow needs the package kfp, which is not installed. Install it with: "
+            + install_extra("kubeflow")
+        )
+
+
+def _check_root(root: str) -> None:
+    """Refuse a root of artifacts in no object store that the launcher of Kubeflow mounts."""
+    from imgpipe.pipeline.kubeflow import places
+
+    if not root.startswith(places.SCHEMES):
+        raise ConfigError(
+            f"--root {root}: expected the URI of an object store, beginning with "
+            f"{', '.join(places.SCHEMES)}, because the containers of a pipeline share no folder. "
+            f"For example: --root {_DEFAULT_ROOT}"
+        )
 
 
 def _read(file: Path, given: Sequence[str]) -> tuple[str, str, dict[str, Any]]:
