@@ -124,7 +124,7 @@ def test_the_first_blessed_data_sets_the_schema_for_later_data(photos, encode, r
     assert len(run.blessings()) == 2 and '"owl"' in run.schema.read_text()
     assert "min_domain_mass: 0.5" in run.schema.read_text(), "the limits are kept"
     (warning,) = json.loads(run.decision.read_text())["warnings"]
-    assert warning["reason"] == "anomaly"
+    assert warning["reason"] == "new_class"
 
     def away():
         (folder / "owl").rename(folder.parent / "owl")
