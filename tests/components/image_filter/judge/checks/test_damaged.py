@@ -123,7 +123,7 @@ def test_check_names_damaged_files_and_shows_their_pictures(tmp_path):
     assert re.search(rf"2 damaged  elm/0.jpg: {_LIBJPEG}: .*{_NEWLINES}", said)
     assert "oak/sent.png: PNG whose newlines were converted" in said
     shown = page.read_text("utf-8")
-    assert re.search('<img src="data:image/webp[^>]*alt="elm/0.jpg"', shown)
+    assert re.search('<img src="data:image/webp[^>]*alt="elm/0.jpg: damaged"', shown)
     assert "download or copy the original again, as binary data" in shown
 
 
