@@ -169,7 +169,7 @@ def prepare(run: PastRun, to: Path | None, show: str = "") -> Review:
         run.name,
         run_command(run.result, [*run.moved, *named]),
         decisions.Decisions(reviewed, file),
-        Images(source.opened(config.data, config.places.judge), reviewed.by_hash),
+        Images(source.opened(config.data, str(config.places.judge)), reviewed.by_hash),
         secrets.token_urlsafe(16),  # 128 random bits
         view,
     )

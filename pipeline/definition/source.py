@@ -29,7 +29,7 @@ from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
 from imgpipe.pipeline.configuration.sections import Places
 
 
-def opened(data: DataSettings, store: Path | str, least_classes: int = 2) -> Source:
+def opened(data: DataSettings, store: str, least_classes: int = 2) -> Source:
     """Open the source of images.
 
     Args:
@@ -48,7 +48,7 @@ def opened(data: DataSettings, store: Path | str, least_classes: int = 2) -> Sou
             "no images: name a folder with one sub-folder for each class, or another source "
             "of images, with imgpipe run DATA or data.source."
         )
-    return open_source(data.source, SourceOptions.of(data, str(store), least_classes))
+    return open_source(data.source, SourceOptions.of(data, store, least_classes))
 
 
 def usable(config: Config) -> Source:
@@ -64,7 +64,7 @@ def usable(config: Config) -> Source:
     places = config.places
     require_labels(config.data)
     require_outside(config.data, places)
-    images = opened_with_classes(config, places.judge)
+    images = opened_with_classes(config, str(places.judge))
     if places.overrides is not None:
         overrides.load(places.overrides)
     _check_network_files(config.settings)
@@ -85,7 +85,7 @@ def require_labels(data: DataSettings) -> None:
         )
 
 
-def opened_with_classes(config: Config, store: Path | str) -> Source:
+def opened_with_classes(config: Config, store: str) -> Source:
     """Open the source, list its images without reading them, and refuse classes that no model has.
 
     `store` is the folder of the inspection cache; "" for none.

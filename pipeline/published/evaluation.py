@@ -59,7 +59,7 @@ def evaluate(model: Model, config: Config, threshold: float, to_stderr: bool) ->
         raise ConfigError(f"threshold: expected a share from 0 to 1. Received: {threshold!r}.")
     require_labels(config.data)
     # A recall needs images of one class only.
-    source = opened(config.data, config.places.judge, least_classes=1)
+    source = opened(config.data, str(config.places.judge), least_classes=1)
     scan = listed(source)
     _require_classes(model, scan)
     limit = config.judge.pixel_limit
