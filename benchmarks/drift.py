@@ -34,12 +34,12 @@ class Asker:
 
     def __init__(self, out: Path) -> None:
         from imgpipe.pipeline.output import lookup
-        from imgpipe.serving.served import Served
+        from imgpipe.serving.server.runtime import Runtime
 
         published = lookup.model(out, published=True).published
         self.versions = published.path.parent
         self._number = published.number
-        self._served = Served(str(published.path))
+        self._runtime = Runtime(published.path)
 
     def log(self, images: Sequence[Path], prefix: Path) -> Path:
         """Ask for all images; return the prefix of their log."""
@@ -61,7 +61,7 @@ class Asker:
         for start in range(0, len(images), _BATCH):
             batch = [path.read_bytes() for path in images[start : start + _BATCH]]
             response = predict_pb2.PredictResponse()
-            for name, value in self._served.run(image_bytes=batch).items():
+            for name, value in self._runtime.answer(image_bytes=batch).items():
                 tensors.fill_typed(response.outputs[name], value)
             response.model_spec.name = "imgpipe"
             response.model_spec.version.value = self._number

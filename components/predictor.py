@@ -6,6 +6,7 @@ runs the model on these images. The answers of the baseline are stored beside th
 
 import logging
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
@@ -32,7 +33,7 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import images_at_once
-from imgpipe.serving.served import Served
+from imgpipe.serving.server.runtime import Runtime
 
 _log = logging.getLogger(__name__)
 
@@ -73,17 +74,16 @@ class Predict(beam.DoFn):
 
     def setup(self) -> None:
         """Load the models on the worker, the baseline only when it is asked."""
-        # The output with the names of all classes is omitted; the vocabulary has them already.
-        self._served = kept_model.served(self._directory, (names.PROBABILITIES,))
-        self._served_baseline: Served | None = None
+        self._runtime = kept_model.runtime(self._directory)
+        self._baseline_runtime: Runtime | None = None
         self._learned = _learned(self._directory)
         self._baseline_answers = {**_stored(self._answers), **_learned(self._baseline)}
 
     def teardown(self) -> None:
         """Close the sessions."""
-        self._served.close()
-        if self._served_baseline is not None:
-            self._served_baseline.close()
+        self._runtime.close()
+        if self._baseline_runtime is not None:
+            self._baseline_runtime.close()
 
     def process(self, shard: Shard) -> None:
         """Predict the images of a shard in batches."""
@@ -115,7 +115,7 @@ class Predict(beam.DoFn):
         """
         if all(digest in self._learned for digest in hashes):
             return [self._learned[digest] for digest in hashes]
-        answers = self._served.run(image_bytes=images)[names.PROBABILITIES]
+        answers = self._runtime.answer(image_bytes=images)[names.PROBABILITIES]
         return [
             self._learned.get(digest, answer)
             for digest, answer in zip(hashes, answers, strict=True)
@@ -126,9 +126,9 @@ class Predict(beam.DoFn):
         missing = [i for i, digest in enumerate(hashes) if digest not in self._baseline_answers]
         fresh: dict[int, np.ndarray] = {}
         if missing:
-            if self._served_baseline is None:
-                self._served_baseline = Served(self._baseline, outputs=(names.PROBABILITIES,))
-            outputs = self._served_baseline.run(image_bytes=[images[i] for i in missing])
+            if self._baseline_runtime is None:
+                self._baseline_runtime = Runtime(Path(self._baseline))
+            outputs = self._baseline_runtime.answer(image_bytes=[images[i] for i in missing])
             fresh = dict(zip(missing, outputs[names.PROBABILITIES], strict=True))
         return [
             fresh[i] if i in fresh else self._baseline_answers[digest]

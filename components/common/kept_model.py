@@ -9,13 +9,11 @@ most one model is kept, and it is closed at the end of the run.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from imgpipe.components.common.storage import manifest
-from imgpipe.models.export.saved_model import SERVING_DEFAULT
 from imgpipe.models.files.described_files import DescribedFiles
-from imgpipe.serving.served import Served
 from imgpipe.serving.server.runtime import Runtime
 
 #: The model that is kept, with its files; empty if there is none.
@@ -53,16 +51,13 @@ def dropped_at_end() -> Iterator[None]:
         drop()
 
 
-def served(directory: str, outputs: Collection[str], signature: str = SERVING_DEFAULT) -> Served:
-    """Return a signature of a model, which is loaded unless it is kept.
+def runtime(directory: str) -> Runtime:
+    """Return the runtime of a model, which is loaded unless it is kept.
 
     Args:
         directory: Folder of the SavedModel.
-        outputs: Names of the outputs that are wanted.
-        signature: Name of the signature.
     """
-    for files, runtime in _kept:
+    for files, kept in _kept:
         if files == manifest.describe(Path(directory)):
-            # With all outputs, because the server has asked for the same.
-            return Served(directory, signature, runtime=runtime)
-    return Served(directory, signature, outputs)
+            return kept
+    return Runtime(Path(directory))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock
     from imgpipe.models.arrays import Array, PixelValues
     from imgpipe.models.network.classifier import ClassifierNetwork
-    from imgpipe.serving.served import Served
+    from imgpipe.serving.server.runtime import Runtime
 
 app = typer.Typer()
 
@@ -75,13 +75,12 @@ def command(
         with display.step("loading TensorFlow"), quick_imports():
             import tensorflow  # noqa: F401  # so that the next step's time is that of the model
 
-            from imgpipe.models.export.saved_model import CAM
             from imgpipe.models.network import activation_images, network_file
-            from imgpipe.serving.served import Served
+            from imgpipe.serving.server.runtime import Runtime
         with display.step("loading the model"):
             classifier = network_file.load(chosen_model.folder)
         maps = activation_images.choose(classifier.network, layer or [])
-        drawing = _Drawing(classifier, Served(str(chosen_model.folder), CAM), maps)
+        drawing = _Drawing(classifier, Runtime(chosen_model.folder), maps)
         with display.step("drawing images"):
             refused = _draw(display.console, images, drawing, to)
     if refused:
@@ -103,7 +102,7 @@ class _Drawing(NamedTuple):
     """What an image is drawn with."""
 
     classifier: ClassifierNetwork  # the Keras network of the version
-    served: Served  # its signature for Grad-CAM
+    runtime: Runtime  # its session, for Grad-CAM
     layers: Sequence[str]  # names of the layers whose feature maps are drawn
 
 
@@ -154,12 +153,13 @@ def _explain(path: Path, data: bytes, drawing: _Drawing, folder: Path) -> Sequen
 
     from imgpipe.components.report.blocks import Listed, Sentence
     from imgpipe.models import preprocess
+    from imgpipe.models.export.saved_model import CAM
     from imgpipe.models.network import activation_images
     from imgpipe.pipeline.published.loaded_model import ask
     from imgpipe.pipeline.published.predicted_images import answer_words
 
     classifier = drawing.classifier
-    answer, [decodable] = ask(drawing.served, [data])
+    answer, [decodable] = ask(drawing.runtime, [data], CAM)
     probabilities = answer["probabilities"][0]
     label = answer["label"][0].decode()
     best = np.argsort(-probabilities, kind="stable")[:_TOP]

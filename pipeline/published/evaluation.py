@@ -125,15 +125,14 @@ def _classified(
 ) -> Iterator[tuple[ImageRecord, Floats]]:
     """Yield each image that can be judged, without its pixels, and its probabilities, [C]."""
     from imgpipe.components.example_gen.inspection import inspect
-    from imgpipe.serving.served import Served
+    from imgpipe.serving.server.runtime import Runtime
 
-    outputs = (names.PROBABILITIES,)
-    with contextlib.closing(Served(str(model.folder), outputs=outputs)) as served:
+    with contextlib.closing(Runtime(model.folder)) as runtime:
         progress.total(len(items), "images")
         inspected = inspect(source, items, limit, vocabulary=model.vocabulary)
         usable = _usable((record.as_served() for record in inspected), excluded)
         while batch := list(itertools.islice(usable, _BATCH)):
-            answers = served.run(image_bytes=[record.image_bytes for record in batch])
+            answers = runtime.answer(image_bytes=[record.image_bytes for record in batch])
             for record, row in zip(batch, answers[names.PROBABILITIES], strict=True):
                 yield replace(record, image_bytes=b""), row
 

@@ -318,8 +318,7 @@ def _resized(images: Sequence[bytes], size: int) -> PixelValues:
 @contextlib.contextmanager
 def _opened(model: Model, signature: str) -> Iterator[Callable[..., Probabilities]]:
     """Load a signature of the version, which returns probabilities [N, C]."""
-    from imgpipe.serving.served import Served
+    from imgpipe.serving.server.runtime import Runtime
 
-    outputs = (names.PROBABILITIES,)
-    with contextlib.closing(Served(str(model.folder), signature, outputs)) as served:
-        yield lambda **inputs: served.run(**inputs)[names.PROBABILITIES]
+    with contextlib.closing(Runtime(model.folder)) as runtime:
+        yield lambda **inputs: runtime.answer(signature, **inputs)[names.PROBABILITIES]

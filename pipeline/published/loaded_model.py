@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,18 +29,23 @@ from imgpipe.serving.client import InvalidArgument, Prediction, ServingError
 from imgpipe.serving.client.classifier import Classifier, ClassifyQuestion
 from imgpipe.serving.client.images import Image, files_of, name_of
 from imgpipe.serving.look import PIXEL_LIMIT, Look, in_words, too_many_pixels
-from imgpipe.serving.served import Served
 from imgpipe.serving.server import limits, status
+
+if TYPE_CHECKING:
+    from imgpipe.serving.server.runtime import Runtime
 
 _process: int | None = None  # the one that has loaded a model, whose threads no fork of it has
 
 
-def ask(served: Served, images: Sequence[bytes]) -> tuple[dict[str, np.ndarray], list[bytes]]:
+def ask(
+    runtime: Runtime, images: Sequence[bytes], signature: str = SERVING_DEFAULT
+) -> tuple[dict[str, np.ndarray], list[bytes]]:
     """Return the outputs of a signature for encoded images, and the images as it decoded them.
 
     Args:
-        served: A signature that takes encoded images.
+        runtime: The model.
         images: The content of each file.
+        signature: Name of a signature that takes encoded images.
 
     Raises:
         InvalidArgument: The model refuses an image, for the reason in the message.
@@ -48,7 +53,7 @@ def ask(served: Served, images: Sequence[bytes]) -> tuple[dict[str, np.ndarray],
     # A format that no model knows is converted at once.
     decodable = [image if Look(image).format else _converted(image) for image in images]
     try:
-        return _answer(served, decodable), decodable
+        return _answer(runtime, decodable, signature), decodable
     except InvalidArgument:
         if len(decodable) > 1:  # it is not yet known which one the model refuses
             raise
@@ -58,20 +63,20 @@ def ask(served: Served, images: Sequence[bytes]) -> tuple[dict[str, np.ndarray],
         converted = [_converted(decodable[0])]
         if converted == decodable:
             raise
-    return _answer(served, converted), converted
+    return _answer(runtime, converted, signature), converted
 
 
 def _converted(image: bytes) -> bytes:
     return for_the_model(image, PIXEL_LIMIT)
 
 
-def _answer(served: Served, images: Sequence[bytes]) -> dict[str, np.ndarray]:
+def _answer(runtime: Runtime, images: Sequence[bytes], signature: str) -> dict[str, np.ndarray]:
     import tensorflow as tf
 
     encoded = np.array(images, dtype=object)
     try:
         limits.checked_pixels({names.IMAGE_BYTES: encoded}, PIXEL_LIMIT)
-        return served.run(image_bytes=encoded)
+        return runtime.answer(signature, image_bytes=encoded)
     except (status.StatusError, tf.errors.InvalidArgumentError) as error:
         formats = converted_formats()
         why = in_words(status.from_exception(error).message, images, formats)
@@ -125,7 +130,6 @@ class LoadedModel(Classifier):
             from imgpipe.serving.server.runtime import Runtime
 
             self._runtime = Runtime(self.folder)
-        self._served = Served(str(self.folder), runtime=self._runtime)
         self._closed = False
 
     @property
@@ -190,7 +194,7 @@ class LoadedModel(Classifier):
         if self._closed:
             raise ServingError(f"The model in {self.folder} is closed. Load it again")
         with decoder_lines.dropped():
-            outputs, _ = ask(self._served, images)
+            outputs, _ = ask(self._runtime, images)
         # As in the answers of a server, 0 stands for a model without a number.
         return Prediction(outputs, str(self.folder), self.version or 0, SERVING_DEFAULT)
 

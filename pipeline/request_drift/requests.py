@@ -26,7 +26,7 @@ from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.finding import Finding
 from imgpipe.models.machine import progress
 from imgpipe.serving.look import PIXEL_LIMIT
-from imgpipe.serving.served import Served
+from imgpipe.serving.server.runtime import Runtime
 
 #: Most images that are measured, spread evenly over the log. A share of so many is known to half a
 #: percentage point, and each forward pass takes some 15 ms on a CPU core.
@@ -64,8 +64,7 @@ def measure(
         inspected = inspect(RowsSource(source), chosen, PIXEL_LIMIT)
         records = opened.enter_context(contextlib.closing(inspected))
         is_scored = distribution is not None and chosen
-        served = Served(str(model), FEATURE_VECTORS) if is_scored else None
-        opened.callback(lambda: served.close() if served else None)
+        runtime = opened.enter_context(contextlib.closing(Runtime(model))) if is_scored else None
         while part := list(itertools.islice(records, _BATCH)):
             progress.advance(len(part), "images")
             read = [record for record in part if not record.read_error]
@@ -74,9 +73,9 @@ def measure(
             for record in good:
                 features = record.features()
                 measured.rows.append({name: features[name] for name in FEATURES})
-            if distribution is not None and served is not None and good:
+            if distribution is not None and runtime is not None and good:
                 images = [record.image_bytes for record in good]
-                vectors = served.run(image_bytes=images)[FEATURE_VECTORS]
+                vectors = runtime.answer(FEATURE_VECTORS, image_bytes=images)[FEATURE_VECTORS]
                 measured.scores += distribution.scores(vectors).tolist()
     return measured
 

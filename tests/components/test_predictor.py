@@ -19,8 +19,7 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.models.export.saved_model import CAM
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.names import OUT_OF_FOLD_FILE
-from imgpipe.serving.served import Served
-from imgpipe.serving.server import runtime
+from imgpipe.serving.server.runtime import Runtime
 from tests.images import encoded, soft
 
 # TFX and TensorFlow warn about their own dependencies; none of these warnings can be fixed here.
@@ -99,11 +98,11 @@ def predicted(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _answers(model: Path, images: list[bytes]) -> np.ndarray:
     """Return a model's probabilities for encoded images, float [n, C]."""
-    served = Served(str(model / "Format-Serving"))
+    runtime = Runtime(model / "Format-Serving")
     try:
-        return np.asarray(served.run(image_bytes=images)[names.PROBABILITIES])
+        return np.asarray(runtime.answer(image_bytes=images)[names.PROBABILITIES])
     finally:
-        served.close()
+        runtime.close()
 
 
 def test_the_answers_of_both_models_are_stored(made: Path, predicted: Path):
@@ -219,15 +218,15 @@ def test_the_validated_session_is_reused_in_the_same_process(
         raise AssertionError("the model was loaded again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(runtime, "Runtime", refuse)
+        patch.setattr(kept_model, "Runtime", refuse)
         with pytest.raises(AssertionError, match="loaded again"):
-            kept_model.served(str(made / "earlier" / "Format-Serving"), [names.PROBABILITIES])
+            kept_model.runtime(str(made / "earlier" / "Format-Serving"))
         with kept_model.dropped_at_end():
             out = _predict(made, tmp_path / "out", "model", "empty")
-            cams = kept_model.served(str(directory), [CAM], CAM).run(image_bytes=images)
+            cams = kept_model.runtime(str(directory)).answer(CAM, image_bytes=images)
         with pytest.raises(AssertionError, match="loaded again"):
-            kept_model.served(str(directory), [names.PROBABILITIES])
-    expected_cams = Served(str(directory), CAM, [CAM]).run(image_bytes=images)
+            kept_model.runtime(str(directory))
+    expected_cams = Runtime(directory).answer(CAM, image_bytes=images)
     np.testing.assert_allclose(cams[CAM], expected_cams[CAM], atol=1e-5)
     found = sorted(
         records.iterate(str(out), names.VALIDATION), key=lambda e: records.text(e, names.PATH)

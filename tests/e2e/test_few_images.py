@@ -10,7 +10,7 @@ import pytest
 from imgpipe.components.common.storage import records
 from imgpipe.models import names
 from imgpipe.models.names import OUT_OF_FOLD_FILE
-from imgpipe.serving.served import Served
+from imgpipe.serving.server.runtime import Runtime
 from tests.e2e.case import Case, newest_artifact
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -49,7 +49,7 @@ def test_validation_images_are_judged_by_heads_without_them(few: tuple[Case, Any
     case, _ = few
     with np.load(case.out / "model" / "1" / OUT_OF_FOLD_FILE) as file:
         found = dict(zip(file["hashes"].tolist(), file["probabilities"], strict=True))
-    served = Served(str(case.out / "model" / "1"), outputs=(names.PROBABILITIES,))
+    runtime = Runtime(case.out / "model" / "1")
     kept = str(newest_artifact(case.out, "ImageFilter", "examples"))
     images = {
         records.raw(one, names.IMAGE_HASH): records.raw(one, names.IMAGE_BYTES)
@@ -61,9 +61,9 @@ def test_validation_images_are_judged_by_heads_without_them(few: tuple[Case, Any
         image_hash = records.raw(example, names.IMAGE_HASH)
         stored = records.floats(example, names.PROBABILITIES)
         np.testing.assert_allclose(stored, found[image_hash], atol=1e-6)
-        answer = served.run(image_bytes=[images[image_hash]])[names.PROBABILITIES][0]
+        answer = runtime.answer(image_bytes=[images[image_hash]])[names.PROBABILITIES][0]
         differences.append(np.abs(answer - stored).max())
-    served.close()
+    runtime.close()
     assert max(differences) > 1e-4, "the served model has learned from them"
 
 

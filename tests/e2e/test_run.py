@@ -87,15 +87,15 @@ def test_trained_model_export_and_server_give_the_same_answer(case: Case, first:
 
     One signature takes image bytes, the other tf.Examples.
     """
-    from imgpipe.components.predictor import Served
     from imgpipe.components.serving_validator import parity_samples
     from imgpipe.serving.client import Client
+    from imgpipe.serving.server.runtime import Runtime
 
     images, trained, _ = parity_samples(str(newest_artifact(case.out, "ImageTrainer", "model_run")))
-    directory = str(case.out / "model" / "1")
-    by_bytes = Served(directory).run(image_bytes=images)["probabilities"]
+    runtime = Runtime(case.out / "model" / "1")
+    by_bytes = runtime.answer(image_bytes=images)["probabilities"]
     examples = [records.make({names.IMAGE_BYTES: image}).SerializeToString() for image in images]
-    by_example = Served(directory, "serving_examples").run(examples=examples)["probabilities"]
+    by_example = runtime.answer("serving_examples", examples=examples)["probabilities"]
     with (
         running(case.out / "model", "hands") as server,
         Client(server.target, model="hands") as client,

@@ -176,11 +176,11 @@ def _drawn(model: str, images: Mapping[str, bytes]) -> Iterator[tuple[str, bytes
     from imgpipe.models.network import activation_images
 
     hashes = list(images)
-    with contextlib.closing(kept_model.served(model, (CAM,), CAM)) as served:
+    with contextlib.closing(kept_model.runtime(model)) as runtime:
         for start in range(0, len(hashes), _BATCH):
             batch = hashes[start : start + _BATCH]
             files = np.array([images[digest] for digest in batch], object)
-            cams = served.run(image_bytes=files)[CAM]
+            cams = runtime.answer(CAM, image_bytes=files)[CAM]
             for digest, cam in zip(batch, cams, strict=True):
                 small = small_picture(images[digest], SIDE)
                 if small is not None:  # Pillow may not read what the model can

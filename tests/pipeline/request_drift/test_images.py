@@ -68,19 +68,19 @@ def test_a_limited_number_of_images_is_spread_over_all():
 def test_the_features_of_decodable_images_are_scored(tmp_path, monkeypatch):
     closed = []
 
-    class Served:
+    class Runtime:
         """A model whose feature of an image is the number of its bytes."""
 
-        def __init__(self, folder: str, signature: str) -> None:
-            assert (folder, signature) == ("model/1", FEATURE_VECTORS)
+        def __init__(self, folder: Path) -> None:
             self.close = lambda: closed.append(folder)
 
-        def run(self, image_bytes: list[bytes]) -> dict[str, np.ndarray]:
+        def answer(self, signature: str, image_bytes: list[bytes]) -> dict[str, np.ndarray]:
+            assert signature == FEATURE_VECTORS
             return {FEATURE_VECTORS: np.array([len(data) for data in image_bytes])}
 
-    monkeypatch.setattr(requests, "Served", Served)
+    monkeypatch.setattr(requests, "Runtime", Runtime)
     sent = [image(number) for number in range(40)]
     distribution = SimpleNamespace(scores=lambda features: features / 2)
     measured = measure(tmp_path / "r", [*sent, b"no image"], distribution)
     assert measured.scores == pytest.approx([len(data) / 2 for data in sent])
-    assert closed == ["model/1"]
+    assert closed == [Path("model/1")]
