@@ -20,7 +20,7 @@ from imgpipe.pipeline.command_line.terminal import new_console, say
 from imgpipe.serving.server.settings import Settings, flags
 
 if TYPE_CHECKING:
-    from imgpipe.pipeline.output.model import Model
+    from imgpipe.pipeline.output.lookup import Model
     from imgpipe.serving.server.corrections import Corrections
 
 app = typer.Typer()

@@ -8,29 +8,136 @@ from __future__ import annotations
 
 import operator
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.common.storage import integrity, manifest
+from imgpipe.components.common.storage.manifest import PublishedVersion
 from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.components.report.commands import run_command
 from imgpipe.components.run_record.run_folder import CONFIG
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.files import json_object
 from imgpipe.models.files.described_files import (
+    MODEL_DIGEST,
     SAVED_MODEL,
     SAVED_MODEL_FOLDER,
     VOCABULARY,
     version_damage,
 )
 from imgpipe.models.files.regular_files import pattern_in
-from imgpipe.pipeline.output.model import Model, damaged, not_intact
+from imgpipe.models.finding import Finding
 from imgpipe.pipeline.output.output_folder import RUNS, OutputFolder, plain, received
 from imgpipe.pipeline.output.past_run import PastRun
 
 #: Stands for the newest run that evaluated a model.
 NEWEST = "newest"
-_NAMED = 3  # runs that a message names
+_NAMED = 3  # runs, or versions with their damage, that a message names
+#: How runs end that have decided about their model.
+_DECIDED = ("blessed", "not_blessed", "not_published")
+
+
+class Model:
+    """A published version, the model of a run, or another model that imgpipe has exported.
+
+    Args:
+        folder: Folder of the version, or of the SavedModel.
+        trained_by: The run that trained a model which is not published; None for others.
+        is_newest: Whether a folder of versions was named, of which this is the newest intact one.
+    """
+
+    def __init__(
+        self, folder: Path, trained_by: PastRun | None = None, is_newest: bool = False
+    ) -> None:
+        self.folder = folder
+        self.is_newest = is_newest
+        self._trained_by = trained_by
+
+    @property
+    def versions(self) -> Path:
+        """Folder of numbered versions, of which the model is one.
+
+        Raises:
+            ResourceError: Its folder is not named by a number.
+        """
+        if self.version is None:
+            renaming = shlex.join(["mv", str(self.folder), str(self.folder.parent / "1")])
+            raise ResourceError(
+                f"{self.folder} is a SavedModel in a folder that is not named by a version. "
+                f"Expected: a name such as 1. Rename it: {renaming}"
+            )
+        return self.folder.parent
+
+    @property
+    def published(self) -> PublishedVersion:
+        """The published version with its manifest.
+
+        Raises:
+            ResourceError: It is not intact, or no run published it.
+        """
+        version = manifest.intact(self.versions, int(self.folder.name))
+        if version is None:
+            raise _damaged(self.folder, version_damage(self.folder))
+        return version
+
+    @property
+    def notice(self) -> str:
+        """Why the model is not published, as a sentence; "" for a published version."""
+        if self._trained_by is None:
+            return ""
+        verdict = self._trained_by.verdict
+        if self._trained_by.status in _DECIDED:  # with which the verdict begins
+            return f"This model was {verdict}."
+        return f"This model was not published. Its run ended: {verdict}."
+
+    @property
+    def publish_commands(self) -> list[Finding]:
+        """The commands that publish it; empty for a published version, or if none can."""
+        return self._trained_by.publish_commands if self._trained_by is not None else []
+
+    @cached_property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Class names, in the order of the probabilities.
+
+        The file in the assets of the SavedModel decides. The manifest and the schema
+        repeat the names for people and for programs that do not open the model.
+        """
+        return tuple((self.folder / VOCABULARY).read_text("utf-8").splitlines())
+
+    @property
+    def version(self) -> int | None:
+        """Number of the version, None if its folder is not named by one, as 01 is none."""
+        name = self.folder.name
+        return int(name) if name.isdecimal() and not name.startswith("0") else None
+
+    @property
+    def image_size(self) -> int:
+        """Width and height of the network's input, from the file that describes the version.
+
+        Raises:
+            ResourceError: The file does not say it.
+        """
+        size = json_object.read_or_empty(self.folder / MODEL_DIGEST).get("image_size")
+        if isinstance(size, int):
+            return size
+        raise ResourceError(
+            f"{self.folder} does not say the size of its images. Expected: image_size in "
+            f"{MODEL_DIGEST}, which imgpipe writes. Run the pipeline again."
+        )
+
+    @property
+    def run(self) -> PastRun | None:
+        """The run that made the model; None if it cannot be found."""
+        if self._trained_by is not None or self.version is None:
+            return self._trained_by
+        return OutputFolder.above(self.folder).publisher(plain(self.folder))
+
+    @property
+    def training_images(self) -> str | None:
+        """Folder of the images of the run that made the version; None if it cannot be found."""
+        return (self.run.artifact("ImageFilter", "examples") if self.run else "") or None
 
 
 def run(
@@ -95,27 +202,21 @@ def model(
         ResourceError: There is no model, no such run, the model is damaged or was removed, or it is
             one of another program.
     """
+    number = _whole(version)
     path = path.expanduser()
-    if version is not None:
-        try:
-            version = operator.index(version)  # also NumPy's
-        except TypeError:
-            raise ConfigError(
-                f"expected the number of a version as an integer. Received: {version!r}."
-            ) from None
     chosen = _chosen_run(path, run)
-    if chosen is not None:
-        return _require_same(_model_of(chosen, published), chosen.folder, version)
     if why := pattern_in(path.absolute()):
         raise ConfigError(why)
+    if chosen is not None:
+        return _require_same(_model_of(chosen, published), chosen.folder, number)
     if (path / SAVED_MODEL).is_file():
-        return _require_same(_one_model(path), path, version)
-    for base in _folders_of_versions(path):
+        return _require_same(_one_model(path.absolute()), path, number)
+    for base in (path, path / VERSIONS):
         if numbers := manifest.version_numbers(base):
-            _refuse_other_programs(base / str(numbers[-1]))
-            return _version_of(base.absolute(), version)
-    if path.name.isdecimal() and manifest.version_numbers(path.parent):
-        raise _no_version(path.parent, int(path.name))
+            return _version_of(base.absolute(), numbers, number)
+    numbers = manifest.version_numbers(path.parent)
+    if path.name.isdecimal() and numbers:
+        raise _no_version(path.parent, numbers, int(path.name))
     raise ResourceError(
         _nothing_published(path)
         or f"no model in {path}. Expected: the output folder of a run that published one, a folder "
@@ -124,13 +225,22 @@ def model(
     )
 
 
+def _whole(version: int | None) -> int | None:
+    """Return the number of a version, which may be one of NumPy."""
+    try:
+        return None if version is None else operator.index(version)
+    except TypeError:
+        raise ConfigError(
+            f"expected the number of a version as an integer. Received: {version!r}."
+        ) from None
+
+
 def _chosen_run(path: Path, name: str | None) -> PastRun | None:
     """Return the run whose model is meant; None where a published version is meant."""
     path = plain(path)
-    if name == NEWEST:
-        return run(OutputFolder.find(path).path)
     if name is not None:
-        return run(OutputFolder.find(path).path / RUNS / name)
+        out = OutputFolder.find(path).path
+        return run(out if name == NEWEST else out / RUNS / name)
     is_run = (path / CONFIG).is_file() or not path.exists()
     if is_run and path.parent.name == RUNS and OutputFolder(path.parent.parent).started:
         return run(path)
@@ -150,9 +260,8 @@ def _model_of(run: PastRun, published: bool) -> Model:
     return Model(_trained(run), run)
 
 
-def _one_model(path: Path) -> Model:
+def _one_model(folder: Path) -> Model:
     """Return the model in the folder of a SavedModel."""
-    folder = path.absolute()
     # "." and a link such as "current" stand for a version; its folder is named by the number.
     if not folder.name.isdecimal() and folder.resolve().name.isdecimal():
         folder = folder.resolve()
@@ -170,18 +279,22 @@ def _require_same(model: Model, path: Path, number: int | None) -> Model:
     )
 
 
-def _version_of(base: Path, number: int | None) -> Model:
-    """Return the version of a number, or the newest intact one."""
-    numbers = manifest.version_numbers(base)
+def _version_of(base: Path, numbers: list[int], number: int | None) -> Model:
+    """Return the version of a number, or the newest intact one; `numbers` are those that exist."""
+    _refuse_other_programs(base / str(numbers[-1]))
     if number is not None:
         if number not in numbers:
-            raise _no_version(base, number)
+            raise _no_version(base, numbers, number)
         return _intact(base / str(number))
     newest = manifest.latest(base)
     # Versions that no run has published have no manifest; of them, the last one is taken.
     folder = newest.path if newest else base / str(numbers[-1])
     if newest is None and (folder / manifest.MANIFEST).exists():
-        raise not_intact(base)
+        damage = (f"version {each}: {version_damage(base / str(each))}" for each in numbers)
+        raise ResourceError(
+            f"no version in {base} is intact as a run published it "
+            f"({'; '.join([*damage][-_NAMED:])}). Run `imgpipe run`, which publishes one."
+        )
     return Model(folder, is_newest=True)
 
 
@@ -189,14 +302,20 @@ def _intact(folder: Path) -> Model:
     """Return a model after comparing its files with its manifest, if it has one."""
     damage = version_damage(folder) if (folder / manifest.MANIFEST).exists() else ""
     if damage:
-        raise damaged(folder, damage)
+        raise _damaged(folder, damage)
     return Model(folder)
 
 
-def _folders_of_versions(path: Path) -> Iterator[Path]:
-    """Yield the folders that may hold the versions, the nearest first."""
-    yield path
-    yield path / VERSIONS
+def _damaged(folder: Path, damage: str) -> ResourceError:
+    """Build the error for a model that is damaged, with what can be used instead."""
+    base = folder.parent
+    others = [str(version.number) for version in manifest.versions(base)]
+    way = f"Choose another version: {', '.join(others)}"
+    if not others:
+        way = "Run `imgpipe run`, which publishes one."
+    elif folder.name == str(manifest.version_numbers(base)[-1]):  # it is served
+        way += f"; or publish an intact one again with: imgpipe rollback {shlex.quote(str(base))}"
+    return ResourceError(f"{folder} is not intact as a run published it: {damage}. {way}")
 
 
 def _refuse_other_programs(folder: Path) -> None:
@@ -208,9 +327,9 @@ def _refuse_other_programs(folder: Path) -> None:
         )
 
 
-def _no_version(base: Path, number: int) -> ConfigError:
-    numbers = ", ".join(map(str, manifest.version_numbers(base)))
-    return ConfigError(f"{base} has no version {number!r}. Versions: {numbers}.")
+def _no_version(base: Path, numbers: list[int], number: int) -> ConfigError:
+    known = ", ".join(map(str, numbers))
+    return ConfigError(f"{base} has no version {number!r}. Versions: {known}.")
 
 
 def _nothing_published(path: Path) -> str:
@@ -245,8 +364,6 @@ def _ways_on(run: PastRun, name: str) -> str:
 
 def _trained(run: PastRun) -> Path:
     """Return the folder of the SavedModel that a run has trained, in its artifacts."""
-    if why := pattern_in(run.out):
-        raise ConfigError(why)
     if run.result["gate"] is None:
         raise ResourceError(
             f"run {run.name} has evaluated no model: {_ended(run)}. Expected: a run that did. "

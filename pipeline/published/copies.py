@@ -16,7 +16,7 @@ from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import TEMPORARY, move_folder, sync_tree
 from imgpipe.models.files.described_files import MANIFEST, SAVED_MODEL, files_below, version_damage
-from imgpipe.pipeline.output.model import Model
+from imgpipe.pipeline.output.lookup import Model
 
 KIND = "saved_model"  # the kind of `imgpipe export`
 #: Files that do not answer, and tell nothing of the images.

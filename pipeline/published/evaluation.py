@@ -25,7 +25,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.machine import progress
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.definition.source import listed, opened, require_labels
-from imgpipe.pipeline.output.model import Model
+from imgpipe.pipeline.output.lookup import Model
 from imgpipe.pipeline.published.evaluation_summary import NotEvaluated, summarise
 
 if TYPE_CHECKING:

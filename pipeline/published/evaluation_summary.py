@@ -23,7 +23,7 @@ from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.finding import Example, Finding, in_files, make_finding
 from imgpipe.models.head.certainty import AccuracyFigures
-from imgpipe.pipeline.output.model import Model
+from imgpipe.pipeline.output.lookup import Model
 
 _NAMED = 20  # images and labels of each kind that are named
 _EXPLAINED = 3  # files that a sentence names with their reasons

@@ -31,7 +31,7 @@ from imgpipe.models.machine import progress
 from imgpipe.models.machine.system import install_extra
 from imgpipe.models.names import OUT_OF_FOLD_FILE
 from imgpipe.pipeline.output import lookup
-from imgpipe.pipeline.output.model import Model
+from imgpipe.pipeline.output.lookup import Model
 from imgpipe.pipeline.published import copies
 
 ONNX = "onnx"

@@ -17,7 +17,7 @@ from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.described_files import version_damage
 from imgpipe.models.names import OUT_OF_FOLD_FILE
-from imgpipe.pipeline.output.model import Model
+from imgpipe.pipeline.output.lookup import Model
 from imgpipe.pipeline.published import exports
 from tests import python_program
 from tests.command import ran
