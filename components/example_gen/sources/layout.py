@@ -26,12 +26,9 @@ _Cells = dict[Folder, tuple[str | None, str | None]]  # label and split of what 
 
 #: The end of a name that says that the file belongs to another one: x_mask and x_mask_1 beside x.
 _ENDING = re.compile(r"[-_. ]+[^\W\d_]+(?=(?:[-_. ]?\d+)?$)")
-#: The name of a file up to its number, as in cat.12.jpg, or behind it, as in 12_frog.png.
-_LABELS_IN_NAMES = (
-    r"([^/\d]*?[^/\d\W_])[-_. (]*\d+[^/\d]*(?:\.\w+)?$",
-    r"(?:^|/)\d+[-_ ]+([^/\d\W][^/\d.]*)(?:\.\w+)?$",
-)
-_LEAST = 3  # files that each label of a guessed pattern needs at least
+#: The name of a file up to its number, as in cat.12.jpg.
+_LABEL_IN_NAME = r"([^/\d]*?[^/\d\W_])[-_. (]*\d+[^/\d]*(?:\.\w+)?$"
+_LEAST = 3  # files that each label of the pattern needs at least
 _MANY = 3  # one in so many files shows that the names mean something
 _KINDS = 3  # folders of images, of their masks and, perhaps, of something else
 _FEW_FILES = 5  # the names of fewer may be the same by chance
@@ -232,69 +229,43 @@ def _paths(folders: Iterable[Folder]) -> tuple[str, ...]:
 
 def _way_to_splits(splits: Sequence[Folder], others: Sequence[Folder]) -> Way:
     """Return the likeliest way to read folders of which some name splits, or not one for each."""
-    is_train = _names(splits) == [splits[0].name] and split_of(splits[0].name) == names.TRAIN
-    if is_train and len({folder.name for folder in others}) == len(others):
-        way = _as_splits([*splits, *others])
-        if way:
-            return way
-    if others:
+    said = [split_of(folder.name) for folder in splits]
+    doubled = [folder for folder in splits if said.count(split_of(folder.name)) > 1]
+    are_alike = all(folder.names() == splits[0].names() for folder in others)
+    if others and not (are_alike and len(splits) == 1):
         return {"skip": _paths(others)}
-    for folder in sorted(splits, key=lambda folder: folder.total):
-        rest = [other for other in splits if other is not folder]
-        said = [split_of(other.name) for other in rest]
-        if are_splits([other.name for other in rest]) and len(set(said)) == len(said):
-            return {"skip": _paths([folder])}
+    if doubled:
+        return {"skip": _paths([min(doubled, key=lambda folder: folder.total)])}
     train = max(splits, key=lambda folder: (split_of(folder.name) == names.TRAIN, folder.total))
-    given = {folder: "train" if folder is train else split_of(folder.name) for folder in splits}
-    return {"split_folders": tuple(f"{folder.name}={split}" for folder, split in given.items())}
+    given = {folder.name: split_of(folder.name) for folder in splits}
+    given |= dict(zip(_names(others), (names.TEST, names.VALIDATION), strict=False))
+    given[train.name] = names.TRAIN
+    return {"split_folders": tuple(f"{name}={split}" for name, split in given.items())}
 
 
 def _ways_inside(
     root: Folder, classes: Sequence[Folder], inner: Mapping[Folder, Sequence[Folder]]
 ) -> list[Way]:
     """Return the likeliest ways to read class folders that hold folders of images."""
-    beside = [folder for folder in classes if folder not in inner]
+    beside = {folder.name.lower() for folder in classes if folder not in inner}
     called = [{part.name.lower() for part in folders} for folders in inner.values()]
-    if beside and {folder.name.lower() for folder in beside} <= set().union(*called):
+    if beside and beside <= set().union(*called):
         return [{"skip": _paths(inner)}, _FIRST_LEVEL]  # the tree stands again in itself
-    as_splits = [] if beside else [_as_splits(classes)]
     above = root.path.count("/")
     depths = {part.path.count("/") - above for folders in inner.values() for part in folders}
     by_level: Way = {"class_level": max(depths)}
     if beside or not set.intersection(*called):
         return [_FIRST_LEVEL, by_level]
-    if _have_same_files(classes):  # one image in several forms
-        as_splits.append({"skip": _paths(classes[1:])})
-    return [*filter(None, as_splits), by_level, _FIRST_LEVEL]
-
-
-def _as_splits(folders: Sequence[Folder]) -> Way | None:
-    """Return the way to read two or three folders of the same classes as splits.
-
-    Train is the one that is called so, or has at least twice as many images as any other.
-    """
-    train, *others = sorted(
-        folders, key=lambda folder: (split_of(folder.name) != names.TRAIN, -folder.total)
-    )
-    is_larger = all(train.total >= 2 * folder.total for folder in others)
-    is_train = split_of(train.name) == names.TRAIN or (is_larger and not split_of(train.name))
-    are_alike = all(folder.names() == train.names() for folder in others)
-    if not is_train or not are_alike or len(train.names()) < 2 or len(others) not in (1, 2):
-        return None
-    splits = (names.TEST, names.VALIDATION)
-    entries = [f"{folder.name}={split}" for folder, split in zip(others, splits, strict=False)]
-    return {"split_folders": (f"{train.name}={names.TRAIN}", *entries)}
+    return [by_level, _FIRST_LEVEL]
 
 
 def label_pattern(paths: Iterable[str]) -> str:
     """Return the pattern of the labels that most files have in their names; "" without them."""
     items = [Item(path) for path in paths]
-    for pattern in _LABELS_IN_NAMES:
-        labels = [item.label for item in labelled(items, pattern) if item.label]
-        counts = collections.Counter(labels)
-        if len(counts) > 1 and 2 * len(labels) > len(items) and min(counts.values()) >= _LEAST:
-            return pattern
-    return ""
+    labels = [item.label for item in labelled(items, _LABEL_IN_NAME) if item.label]
+    counts = collections.Counter(labels)
+    are_labels = len(counts) > 1 and min(counts.values()) >= _LEAST
+    return _LABEL_IN_NAME if are_labels and 2 * len(labels) > len(items) else ""
 
 
 def named(folders: Sequence[Folder]) -> list[Folder]:
@@ -349,30 +320,21 @@ def companions(classes: Sequence[Folder]) -> list[str]:
 def _have_same_files(folders: Sequence[Folder]) -> bool:
     """Whether folders hold files of the same names throughout, as images and their masks do.
 
-    Names that differ in numbers only, and count, are those of photographs in every class.
+    Names that only count are those of photographs in every class.
     """
-    totals = {folder.total for folder in folders}
-    if not 1 < len(folders) <= _KINDS or len(totals) > 1 or min(totals) < _FEW_FILES:
+    stems = [_stems(folder) for folder in folders[: _KINDS + 1]]
+    if not 1 < len(stems) <= _KINDS or len(stems[0]) < _FEW_FILES:
         return False
-    first_stems, *other_stems = map(_stems, folders)
-    numbers = {tuple(map(int, re.findall(r"\d+", name))) for name in first_stems}
-    differ_in_numbers = len({re.sub(r"\d+", "#", name) for name in first_stems}) == 1
-    only_count = differ_in_numbers and _count(numbers)
-    return all(first_stems == stems for stems in other_stems) and not only_count
+    return all(others == stems[0] for others in stems) and not _only_count(stems[0])
 
 
-def _count(names: Iterable[tuple[int, ...]]) -> bool:
-    """Whether the numbers in names count: behind equal ones, the next numbers leave out none.
-
-    Where each number has one behind it only, as in 0_0, 1_3 and 2_6, these do not count.
-    """
-    following: dict[tuple[int, ...], set[int]] = collections.defaultdict(set)
-    for numbers in names:
-        for place, number in enumerate(numbers):
-            following[numbers[:place]].add(number)
-    alone = {(len(before), *after) for before, after in following.items() if len(after) == 1}
-    have_gaps = any(max(after) - min(after) >= len(after) for after in following.values())
-    return not have_gaps and len(alone) == len({place for place, _ in alone})
+def _only_count(stems: Sequence[str]) -> bool:
+    """Whether names are the same but for numbers, and the numbers at each place leave out none."""
+    if len({re.sub(r"\d+", "#", stem) for stem in stems}) > 1:
+        return False
+    numbers = [map(int, re.findall(r"\d+", stem)) for stem in stems]
+    places = [set(at_place) for at_place in zip(*numbers, strict=True)]
+    return all(max(place) - min(place) < len(place) for place in places)
 
 
 def _stems(folder: Folder) -> list[str]:

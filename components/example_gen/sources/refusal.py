@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,11 +34,6 @@ from imgpipe.models.settings.section import declared
 _MOST = 2  # commands that a refusal shows
 _LEVELS = 5  # that a refusal shows
 _SHOWN = 6  # folders of a level that it names
-#: Files of sets that are written in formats of their own, and their names in TensorFlow Datasets.
-_DATA_SETS = (
-    (re.compile(r"(data_batch_\d|test_batch)(\.bin|\.mat)?$"), "cifar10"),
-    (re.compile(r"(train|t10k)-(images|labels)[-.]idx\d-ubyte(\.gz)?$"), "mnist"),
-)
 _MAY_HOLD_LABELS = ("table", "text", "document", "other")
 _SETTINGS = (
     "  data.class_level, data.skip, data.split_folders and data.label_pattern choose; see "
@@ -72,35 +66,35 @@ def lay_out(
         if place is not None and not options.class_level and not options.label_pattern:
             more += list_files.check_lists(place, others, scan)
         return dataclasses.replace(scan, notes=(*scan.notes, *more))
-    except (Ambiguity, NoClasses) as question:
-        ways: list[Way] = [*question.ways] if isinstance(question, Ambiguity) else []
-        if isinstance(question, NoClasses):
-            ways += list_files.sources(place, others) if place else []
-            ways += _without_classes(layout)
+    except Ambiguity as question:
+        why = str(question)
+        ways = [*question.ways]
+    except NoClasses as question:
         why = str(question).removeprefix(f"data source {where!r}: ")
-        lost = "; ".join(map(said, gathered(contents.lost())))
-        if others and not layout.tree.total:
-            why = f"found {_no_image(others, lost, place)}; {EXPECTED_TREE}"
-        elif not ways:
-            why += _what_it_holds(layout.tree, others, lost)
-        levels = _levels(layout) if ways else []
-        is_packed = place is not None and not Path(where).expanduser().is_dir()
-        lines = commands(where, options, ways, place if is_packed else None)
+        ways = list_files.sources(place, others) if place else []
+        ways += _without_classes(layout)
+    lost = "; ".join(map(said, gathered(contents.lost())))
+    if others and not layout.tree.total:
+        why = f"found {_no_image(others, lost, place)}; {EXPECTED_TREE}"
+    elif not ways:
+        why += _what_it_holds(layout.tree, others, lost)
+    if place is not None and not Path(where).expanduser().is_dir():
+        in_archive = [way for way in ways if "source" in way]
+        ways = [way for way in ways if way not in in_archive]
+        why += "; unpack the archive to read the list in it" if in_archive else ""
+    levels = _levels(layout, others) if ways else []
+    lines = commands(where, options, ways)
     raise ConfigError("\n".join([f"data source {where!r}: {why}", *levels, *lines]))
 
 
-def commands(
-    where: str, options: SourceOptions, ways: Iterable[Way], unpacked: Path | None = None
-) -> list[str]:
+def commands(where: str, options: SourceOptions, ways: Iterable[Way]) -> list[str]:
     """Return the lines with the likeliest commands that read a source that is refused.
 
-    The settings of each way are added to those of the user. `unpacked` is the folder of the cache
-    in which an archive is, where nobody looks for a list.
+    The settings of each way are added to those of the user.
     """
     lines: list[str] = []
     for way in ways:
-        source = str(way.get("source", where))
-        words = ["imgpipe check", shlex.quote(source)]
+        words = ["imgpipe check", shlex.quote(way.get("source", where))]
         skip = (*options.skip, *way.get("skip", ()))
         chosen = dataclasses.replace(options, **{**way, "skip": skip})
         for name, declaration in declared(DataSettings).items():
@@ -109,50 +103,45 @@ def commands(
                 text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
                 words.append(f"--set {shlex.quote(f'data.{name}={text}')}")
         command = " ".join(words)
-        when = ""
-        if unpacked and source != where:
-            command = command.replace(str(unpacked), "unpacked")
-            when = ", when the archive is unpacked into the folder unpacked"
         if printable(command) == command:  # a terminal does not pass on other names
-            lines.append(f"  {'or' if lines else 'likeliest'}{when}: {command}")
+            lines.append(f"  {'or' if lines else 'likeliest'}: {command}")
     return lines[:_MOST]
 
 
-def _levels(layout: Layout) -> list[str]:
-    """Say which folders stand at each level, as `data.class_level` counts them."""
-    lines = []
-    layer = [folder for folder, _ in layout.roots()]
+def _layers(layout: Layout) -> list[list[Folder]]:
+    """Return the folders around the classes, and those at each level, as `class_level` counts."""
+    layers = [[folder for folder, _ in layout.roots()]]
+    for _ in range(_LEVELS):
+        layers.append([inner for folder in layers[-1] for inner in folder.filled()])
+    return [layer for layer in layers if layer]
+
+
+def _levels(layout: Layout, others: Mapping[str, Kind]) -> list[str]:
+    """Say which folders stand at each level, and which lists beside them."""
+    layers = _layers(layout)
     splits = [folder.name for folder, split in layout.roots() if split]
-    lines += [f"  splits: {join_names(splits, _SHOWN)}"] if splits else []
-    for level in range(1, _LEVELS + 1):
-        loose = sum(len(folder.files) for folder in layer)
-        layer = [inner for folder in layer for inner in folder.filled()]
-        if not layer:
-            break
+    lines = [f"  splits: {join_names(splits, _SHOWN)}"] if splits else []
+    for level, layer in enumerate(layers[1:], 1):
         images = Counter[str]()
         for folder in layer:
             images[folder.name] += folder.total
-        named = join_names(
-            [f"{name} ({count:,})" for name, count in sorted(images.items())], _SHOWN
-        )
+        counted = [f"{name} ({count:,})" for name, count in sorted(images.items())]
+        loose = sum(len(folder.files) for folder in layers[level - 1])
         beside = f"; {plural(loose, 'image')} beside them" if loose else ""
+        named = join_names(counted, _SHOWN)
         lines.append(f"  level {level}: {named} of {plural(images.total(), 'image')}{beside}")
+    lists = list_files.outermost(others, list_files.LISTS)
+    lines += [f"  lists: {join_names(lists, _SHOWN)}"] if lists else []
     return [*lines, _SETTINGS]
 
 
 def _without_classes(layout: Layout) -> list[Way]:
     """Return the ways to read a tree in which no folders are classes: a deeper level, or names."""
     ways: list[Way] = []
-    layer = [folder for folder, _ in layout.roots()]
-    for level in range(1, _LEVELS + 1):
-        layer = [inner for folder in layer for inner in folder.filled()]
-        if (
-            level > 1
-            and len({folder.name for folder in layer}) > 1
-            and not layout.options.class_level
-        ):
-            ways.append({"class_level": level})
-            break
+    deeper = [{folder.name for folder in layer} for layer in _layers(layout)[2:]]
+    levels = [level for level, found in enumerate(deeper, 2) if len(found) > 1]
+    if levels and not layout.options.class_level:
+        ways.append({"class_level": levels[0]})
     pattern = label_pattern(item.path for folder in layout.tree.walk() for item in folder.files)
     ways += [{"label_pattern": pattern}] if pattern and not layout.options.label_pattern else []
     return ways
@@ -160,15 +149,14 @@ def _without_classes(layout: Layout) -> list[Way]:
 
 def _no_image(others: Mapping[str, Kind], lost: str, place: Path | None) -> str:
     """Say what a source holds that has no image."""
-    files = _outermost_first(others)
-    for pattern, known_set in _DATA_SETS:
-        if any(pattern.match(file.rpartition("/")[2]) for file in files):
-            counted = f"{plural(len(files), 'file')} ({join_names(files)})"
-            return f"{counted}, which TensorFlow Datasets reads: imgpipe check tfds:{known_set}"
     if lost:
         return lost
+    files = _outermost_first(others)
     such = f": {files[0]} is {local_files.described(place / files[0])}" if place else ""
-    return f"{plural(len(files), 'file')} ({join_names(files)}), none of which is an image{such}"
+    return (
+        f"{plural(len(files), 'file')} ({join_names(files)}), none of which is an image{such}. "
+        "TensorFlow Datasets reads known sets, such as tfds:mnist and tfds:cifar10"
+    )
 
 
 def _outermost_first(files: Iterable[str]) -> list[str]:
@@ -181,17 +169,10 @@ def _what_it_holds(tree: Folder, others: Mapping[str, Kind], lost: str) -> str:
     if not images:
         return ". It holds no file"
     rest = _outermost_first(file for file, kind in others.items() if kind in _MAY_HOLD_LABELS)
-    labels = f"; labels may be in {join_names(rest)}" if rest else ""
-    folders = {image.rpartition("/")[0] for image in images}
-    if len(folders) == 1 and "" not in folders and not rest and not lost:
-        folder = folders.pop()
-        return (
-            f". All of its images are in {folder}/, which is one class. Add a second folder beside "
-            "it, with the images of another class"
-        )
-    labels += f". Beside them: {lost}" if lost else ""
+    beside = f"; labels may be in {join_names(rest)}" if rest else ""
+    beside += f". Beside them: {lost}" if lost else ""
     return (
-        f". It holds images such as {images[0]}{labels}. Make a folder for each class, and move "
+        f". It holds images such as {images[0]}{beside}. Make a folder for each class, and move "
         f"its images into it; or {list_files.WRITE}, and name it instead of the folder; or say by "
         "data.label_pattern which part of the names is the label"
     )

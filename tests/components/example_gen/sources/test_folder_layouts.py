@@ -99,7 +99,7 @@ _REFUSED = [
     (
         "pics/{cat,dog}/{1,2,3,4} bbox/{cat,dog}/1",
         "are in bbox, pics",
-        "test:cat=1 test:dog=1 train:cat=4 train:dog=4 | cat=5 dog=5",
+        "cat=5 dog=5 | bbox=2 pics=8",
     ),
     ("{color,grey,cut}/{a,b}/{1,2}", "color, cut, grey", "a=6 b=6 | color=4 cut=4 grey=4"),
     ("P/{cat,dog}/{1,2,3,4} P/P/{cat,dog}/1", "are in P,", "cat=4 dog=4 | P=2 cat=4 dog=4"),
@@ -175,7 +175,7 @@ _REFUSED = [
     (
         "训练集/{a,b}/{1,2,3} 测试集/{a,b}/4",
         "are in 测试集, 训练集",
-        "test:a=1 test:b=1 train:a=3 train:b=3 | a=4 b=4",
+        "a=4 b=4 | 测试集=2 训练集=6",
     ),
     (
         "Training/{a,b}/{1,2} Prüfung/{a,b}/{3,4} Y/{a,b}/{5,6}",
@@ -209,11 +209,12 @@ def test_a_tree_with_two_meanings_is_refused_with_commands_that_work(
 
 def test_a_refusal_says_what_stands_at_each_level(tmp_path):
     with pytest.raises(ConfigError, match="either may be the classes") as refused:
-        read(tmp_path / "x", "{train,test}/{a/{u,v},b/{u,v}}/{1,2} train/3")
-    assert str(refused.value).splitlines()[1:4] == [
+        read(tmp_path / "x", "{train,test}/{a/{u,v},b/{u,v}}/{1,2} train/3 labels.csv")
+    assert str(refused.value).splitlines()[1:5] == [
         "  splits: test, train",
         "  level 1: a (8), b (8) of 16 images; 1 image beside them",
         "  level 2: u (8), v (8) of 16 images",
+        "  lists: labels.csv",
     ]
 
 
