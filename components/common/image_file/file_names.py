@@ -120,7 +120,12 @@ def is_image(path: str) -> bool:
 
 def claims_to_be_image(path: str) -> bool:
     """Whether a file counts as an image by its name: its ending says so, or it has none."""
-    return is_image(path) or not _MAY_BE_ENDING.search(path.rpartition("/")[2])
+    return is_image(path) or not has_ending(path)
+
+
+def has_ending(path: str) -> bool:
+    """Whether the name of a file ends as names of files do, also in an ending of no known kind."""
+    return _MAY_BE_ENDING.search(path.rpartition("/")[2]) is not None
 
 
 def stands_for_image(path: str) -> bool:
@@ -155,7 +160,10 @@ def _endings() -> Mapping[str, Kind]:
 
 
 def companions(paths: Iterable[str], images: Iterable[str]) -> set[str]:
-    """Return the files that belong to one of some images by their names: x.xml and x.jpg.json."""
+    """Return the files that belong to one of some images by their names.
+
+    Beside x.jpg, such are x, x.xml, x.NEF, x.jpg.json and x.foo, whose ending is of no known kind.
+    """
     names = {path.rpartition("/")[2].lower() for path in images}
     names |= {stem_and_ending(name)[0] for name in names}
 
@@ -165,23 +173,3 @@ def companions(paths: Iterable[str], images: Iterable[str]) -> set[str]:
         return stem_and_ending(name)[0] in names or any(map(names.__contains__, beginnings))
 
     return {path for path in paths if belongs(path)}
-
-
-def beside_images(paths: Iterable[str]) -> set[str]:
-    """Return the files of one folder that have the name of an image beside them.
-
-    They are camera raw or have an ending of no known kind, as x.foo and x.jpg.foo beside x.jpg.
-    """
-    asked: list[str] = []
-    stems: set[str] = set()
-    for path in paths:
-        if is_surely_image(path):
-            stems.add(stem_and_ending(path)[0].lower())
-        else:
-            asked.append(path)
-    before = {path: _MAY_BE_ENDING.sub("", path) for path in asked}
-    return {
-        path
-        for path, rest in before.items()
-        if rest != path and stem_and_ending(rest)[0].lower() in stems
-    }

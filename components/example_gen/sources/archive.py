@@ -9,20 +9,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from imgpipe.components.common.image_file import file_names
 from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources import local_files
+from imgpipe.components.example_gen.sources import folder_tree, local_files
 from imgpipe.components.example_gen.sources.base import Item, Scan, Source, SourceKind
 from imgpipe.components.example_gen.sources.folder import listed_tree
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import regular_files
 from imgpipe.models.finding import Finding
 
-_AGAIN = "If the images are your own, download the archive again, or unpack it and name the folder."
+_AGAIN = (
+    "If it is one of several parts, join them first. If the images are your own, download the "
+    "archive again, or unpack it and name the folder."
+)
 
 
 def takes(locator: str, options: SourceOptions) -> bool:
-    """Whether a plain path names an archive."""
-    return locator.lower().endswith(local_files.READ) and not Path(locator).expanduser().is_dir()
+    """Whether a plain path names an archive: by its ending, or without a known one by its bytes."""
+    path = Path(locator).expanduser()
+    if file_names.kind_by_ending(path.name) is not None:
+        return locator.lower().endswith(local_files.READ) and not path.is_dir()
+    return path.is_file() and folder_tree.kinds_below(path.parent)(path.name) == "archive"
 
 
 @dataclass(frozen=True)

@@ -55,36 +55,40 @@ def names_images(file: Path) -> bool:
 
 def lists_files(locator: str, options: SourceOptions) -> bool:
     """Whether a plain path names a list of files: JSON Lines, or a table with a path column."""
-    path = Path(locator).expanduser()
-    if locator.lower().endswith(tables.JSON_LINES):
+    file = Path(locator).expanduser()
+    ending = file_names.ending_of(file.name)
+    if ending in tables.JSON_LINES:
         return True
-    if not locator.lower().endswith((*_TABLE, TEXT)) or not path.is_file():
+    if ending not in (*_TABLE, TEXT) or not file.is_file():
         return False
+    if names_images(file):
+        return True
+    return ending != TEXT and (bool(options.image_column) or _has_paths(file))
+
+
+def _has_paths(file: Path) -> bool:
+    """Whether a table that names no image has a title of paths, and no pixels.
+
+    The names of pixels are numbered, and those of classes in one-hot columns are not.
+    """
     try:
-        _, (titles, second) = tables.first_rows(open_regular(path))
+        _, (titles, second) = tables.first_rows(open_regular(file))
     except OSError:
         return False
-    if any(file_names.is_image(cell) for cell in (*titles, *second)):
-        return True
-    if locator.lower().endswith(TEXT):
-        return False
-    if options.image_column:
-        return True
-    # The names of pixels are numbered, and those of classes in one-hot columns are not.
     pixels = [title for title, cell in zip(titles, second, strict=False) if tables.is_number(cell)]
     has_pixels = sum(any(map(str.isdigit, title)) for title in pixels) >= _MIN_PIXELS
     return not has_pixels and any(tables.is_usual(title, "path") for title in titles)
 
 
-def texts_of_images(folder: Path, but: Path | None = None) -> list[Finding]:
-    """Note the text files in a folder that name images, `but` one: they may hold their splits."""
-    files = sorted(file for file in visible(folder) if file_names.ending_of(file.name) == TEXT)
-    detail = "names images: it may hold labels or splits"
-    return [
-        noted("unread_list", file.name, detail, remedies=[tables.GUIDE])
-        for file in files[:_MOST_TEXTS]
-        if file != but and lists_files(str(file), SourceOptions())
-    ]
+def unread_lists(folder: Path, but: Path | None = None) -> list[Finding]:
+    """Note spreadsheets and texts that name images in a folder, `but` one: they may hold labels."""
+    files = sorted(file for file in visible(folder) if file != but)
+    texts = [file for file in files if file_names.ending_of(file.name) == TEXT]
+    lists = [file for file in files if file_names.ending_of(file.name) in _SHEETS]
+    lists += [file for file in texts[:_MOST_TEXTS] if names_images(file)]
+    detail = "may hold labels or splits"
+    ways = [f"save it as CSV, and name that instead ({tables.GUIDE})"]
+    return [noted("unread_list", file.name, detail, remedies=ways) for file in lists]
 
 
 def lists_of_splits(folder: Path) -> dict[str, str]:
@@ -127,11 +131,7 @@ def check_lists(place: Path, others: Mapping[str, Kind], scan: Scan) -> list[Fin
         raise Ambiguity(
             f"{why}; if it is not read, {WRITE}", *sources(place, others), {"skip": skip}
         )
-    detail = "may give other labels than the folders"
-    remedy = "save it as CSV, and name that instead"
-    sheets = outermost(others, _SHEETS)
-    notes = [noted("unread_list", file, detail, remedies=[remedy]) for file in sheets]
-    return [*notes, *texts_of_images(place)]
+    return unread_lists(place)
 
 
 def _differs(file: Path, scan: Scan) -> bool:

@@ -41,17 +41,13 @@ def _place(name: str, root: str) -> tuple[str, str]:
     if len(name) > _MAX_PATH:
         shown = repr(name[:_MAX_NAME])
         return "", f"{shown}… has {len(name):,} characters, more than a path may have"
-    if "://" in name:
-        return "", f"{name!r} is a URL; only files are read"
     # A list from Windows has backslashes alone; beside slashes they are a part of the name.
     path = name if "/" in name else name.replace("\\", "/")
     path = posixpath.normpath(posixpath.join(f"{root}/", path))
-    elsewhere = _DRIVE.match(name) is not None
-    if path.startswith(f"{root}/") and "\0" not in name and not elsewhere:
+    is_elsewhere = "://" in name or "\0" in name or _DRIVE.match(name)
+    if path.startswith(f"{root}/") and not is_elsewhere:
         return path[len(root) + 1 :], ""
-    if elsewhere or (name.startswith("/") and not os.path.lexists(name)):
-        return "", f"{name!r} is a path of another machine"
-    return "", f"{name!r} leads out of {root!r}; set data.root to the folder of all files"
+    return "", f"{name!r} is no path in {root!r}; data.root is the folder of all files"
 
 
 def _places(names: Iterable[str], root: str) -> dict[str, tuple[str, str]]:
@@ -167,7 +163,7 @@ class ListReader(Reader):
         path = self._path()
         if not path.is_dir():
             table = self._list(path)
-            texts = list_files.texts_of_images(path.parent, path)
+            texts = list_files.unread_lists(path.parent, path)
             return [replace(table, notes=[*table.notes, *texts])]
         lists = list_files.lists_of_splits(path)
         if not lists:

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file import file_names
-from imgpipe.components.common.splits import are_splits, split_of
+from imgpipe.components.common.splits import are_splits
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
+from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.regular_files import open_regular
@@ -120,19 +121,17 @@ def find_columns(
 def refuse_splits(where: str, titles: Sequence[str], columns: Mapping[int, Sequence[str]]) -> None:
     """Refuse a table in which a column that nothing reads names splits and is not called so.
 
-    It is a ConfigError if all cells name splits, train among them, or some do and the others are
-    the numbers of folds.
+    It is a ConfigError if all cells name splits, train among them. The number of a fold counts as
+    train, as in a column of 0, 1, 2 and test.
     """
     for number, cells in columns.items():
-        words = {word for word in map(split_text, set(cells)) if word}
-        folds = set(filter(str.isdecimal, words))
-        splits = sorted(words - folds) if len(words) <= _MOST_SPLITS else []
-        if are_splits(words if splits else ()) or (folds and splits and all(map(split_of, splits))):
-            shown = join_names([*splits, *sorted(folds)], _FOLDS_SHOWN)
+        words = sorted({split_text(cell) for cell in set(cells)} - {""})
+        splits = {names.TRAIN if word.isdecimal() else word for word in words[: _MOST_SPLITS + 1]}
+        if len(words) <= _MOST_SPLITS and are_splits(splits):
             raise not_read(
                 where,
-                f"the column {titles[number]} names splits ({shown}): call it split, and write "
-                "train, validation or test into each cell",
+                f"the column {titles[number]} names splits ({join_names(words, _FOLDS_SHOWN)}): "
+                "call it split, and write train, validation or test into each cell",
             )
 
 

@@ -130,7 +130,7 @@ def test_label_files_beside_images_are_no_images_whatever_they_are_called(tmp_pa
     [
         (
             ["data_batch_1", "data_batch_2"],
-            r"found 2 files \(data_b.*\), which TensorFlow Datasets reads: .* tfds:cifar10",
+            r"found 2 files \(data_b.*\), none of which is an image: .* and tfds:cifar10",
         ),
         (
             ["x.zip.001", "x.zip.002", "y-001.zip", "y-002.zip"],

@@ -176,7 +176,8 @@ def test_lists_that_are_not_read_are_named(tmp_path):
     spec = fill(tmp_path / "x", "a/1.jpg", "a/2.jpg", "b/3.jpg", "b/4.jpg", "labels.xlsx")
     scan = open_source(spec).listing()
     assert [*details(scan, "unread_list")] == ["labels.xlsx"]
-    assert remedies(scan, "unread_list") == ["save it as CSV, and name that instead"]
+    [way] = remedies(scan, "unread_list")
+    assert way.startswith("save it as CSV, and name that instead (docs/how-to/lists.md")
     assert ("table_beside", "labels.xlsx") in noted(scan) and len(scan.items) == 4
 
 
