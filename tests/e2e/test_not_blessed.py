@@ -115,18 +115,6 @@ def test_serve_shows_the_model_with_a_notice_and_publishes_nothing(refused: tupl
     assert not (out / "model").exists()
 
 
-@pytest.mark.parametrize("words", [("serve",), ("predict", "a.jpg", "--model")])
-def test_without_naming_the_run_both_ways_on_are_named(
-    refused: tuple[Path, Any], words: tuple[str, ...]
-):
-    out, outcome = refused
-    done = command.imgpipe(*words, str(out))
-    assert done.returncode == 5
-    lines = done.stderr.splitlines()
-    assert f"  imgpipe serve {out} --run newest" in lines
-    assert f"  {outcome.next[-1]['remedies'][0]}" in lines
-
-
 def test_a_run_whose_model_was_removed_says_how_it_is_made_again(
     refused: tuple[Path, Any], tmp_path: Path
 ):

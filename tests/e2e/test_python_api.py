@@ -32,11 +32,9 @@ _CHECK, _RUN = imgpipe.check, imgpipe.run
         (_CHECK, {"data.classes": np.array(["cat"])}, r"two or more different names: \('cat',\)"),
         (_CHECK, {"evaluate": {"threshold": None}}, "^evaluate.threshold: expected a number"),
         (_CHECK, {"evaluate": {"threshold": {0.5}}}, "^evaluate.threshold: expected a number"),
-        (_CHECK, {"config": "nothing"}, "no configuration file and no preset named 'nothing'"),
         (_RUN, {"start": "Trainr"}, "Trainr: this pipeline has no such component"),
         (_RUN, {"start": ""}, "this pipeline has no such component"),
         (_RUN, {"out": ""}, r"output folder .* is empty"),
-        (_RUN, {"evaluate": {"treshold": 0.5}}, r"did you mean 'evaluate.threshold'\?"),
         (_RUN, {"epochs": 3}, r"by section.*Received: epochs=3"),
     ],
 )

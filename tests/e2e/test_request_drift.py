@@ -1,11 +1,10 @@
-"""Tests that `imgpipe drift` tells ordinary from dark images that were sent to a server."""
+"""Tests that `imgpipe drift` knows images of the kind of the training data, sent to a server."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import ImageEnhance
 
 from imgpipe.serving.client import Client
 from tests import command, json_formats
@@ -32,15 +31,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Case:
     return case
 
 
-def drawn(brightness: float) -> list[bytes]:
-    """Return `_IMAGES` JPEG files of hands; a brightness of 1 leaves them as they are."""
+def drawn() -> list[bytes]:
+    """Return `_IMAGES` JPEG files of hands."""
     from imgpipe.pipeline.demo import LABELS, draw_hand
 
     hands = (draw_hand(LABELS[number % 3], 7000 + number, 96) for number in range(_IMAGES))
-    return [
-        encoded(ImageEnhance.Brightness(hand).enhance(brightness), "JPEG", quality=90)
-        for hand in hands
-    ]
+    return [encoded(hand, "JPEG", quality=90) for hand in hands]
 
 
 def ask(case: Case, prefix: Path, images: list[bytes], log_images: bool = True) -> None:
@@ -63,16 +59,10 @@ def drift(case: Case, prefix: Path, *flags: str) -> tuple[int, Any]:
 
 
 def test_ordinary_images_are_no_drift(served: Case, tmp_path: Path):
-    ask(served, tmp_path / "log", drawn(1.0))
+    ask(served, tmp_path / "log", drawn())
     code, found = drift(served, tmp_path / "log")
     assert code == 0 and found["drift"] is False, found["verdict"]
     assert found["answers"] == found["different_images"] == _IMAGES and found["findings"] == []
     references = {comparison["reference"] for comparison in found["comparisons"]}
     assert {"the training data", "the validation images", "the held-out images"} < references
     assert "features unlike the training data" in {c["feature"] for c in found["comparisons"]}
-
-
-def test_dark_images_are_drift(served: Case, tmp_path: Path):
-    ask(served, tmp_path / "log", drawn(0.35))
-    code, found = drift(served, tmp_path / "log")
-    assert code == 4 and "brightness" in found["verdict"]

@@ -19,7 +19,6 @@ from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER
 from imgpipe.models import names
 from imgpipe.models.errors import ImgpipeError
-from imgpipe.models.files.described_files import version_damage
 from imgpipe.pipeline.definition.plan import NEVER_CACHED
 from imgpipe.pipeline.demo import FAULTS
 from imgpipe.pipeline.execution import pipeline_run
@@ -72,14 +71,6 @@ def test_quarantine_keeps_the_bytes_of_rejected_files(case: Case, drawn: Path, f
         assert kept == (drawn / reject["path"]).read_bytes()
         assert reject["reason"]
         assert reject["override"]
-
-
-def test_the_feature_bank_makes_one_forward_pass_for_each_image_and_view(first: Any):
-    data = first.result["data"]["by_split"]
-    train = sum(data["train"].values())
-    others = sum(data["validation"].values()) + sum(data["test"].values())
-    bank = first.result["bank"]
-    assert (bank["forward_passes"], bank["reused"]) == (3 * train + others, 0)
 
 
 def test_trained_model_export_and_server_give_the_same_answer(case: Case, first: Any):
@@ -146,15 +137,11 @@ def test_the_python_function_gives_the_outcome_of_the_command(case: Case, first:
     assert caught.value.exit_code == 3
 
 
-def test_an_export_is_compared_on_the_validation_images(case: Case, first: Any, tmp_path: Path):
-    found = imgpipe.export("keras", case.out, tmp_path / "model.keras").summary
-    validation = sum(first.result["data"]["by_split"]["validation"].values())
-    assert (found["parity"]["origin"], found["parity"]["images"]) == ("validation", validation)
-
-
 def test_again_without_changes_everything_is_cached(case: Case, first: Any):
     for file in case.out.glob(f"runs/*/{pipeline_run.REPEAT}"):
         file.unlink()  # so that the run is not repeated from its record
+    for path in case.photos.rglob("*.jpg"):
+        os.utime(path, (1, 1))  # which is no change
     outcome = case.run()
     assert outcome.exit_code == 0
     assert not outcome.repeated
@@ -194,13 +181,6 @@ def test_deleted_files_are_made_again(case: Case, first: Any, tmp_path: Path, lo
     assert outcome.exit_code == 0
     assert outcome.result["push"]["status"] in ("pushed", "unchanged")
     assert copy.run().repeated
-
-
-def test_a_touched_file_changes_nothing(case: Case, first: Any):
-    for path in case.photos.rglob("*.jpg"):
-        os.utime(path, (1, 1))
-    outcome = case.run()
-    assert {"ImageExampleGen", "FeatureBank", "ImageTrainer"} <= set(outcome.result["cached"])
 
 
 @pytest.fixture(scope="module")
@@ -342,13 +322,6 @@ def test_missing_weights_end_a_run_before_the_images_are_checked(
     assert "its ImageNet weights are not on this machine" in outcome.verdict
     assert re.search(r"_no_top\.h5\. Put that file into .*/models, or name it", outcome.verdict)
     assert not list((tmp_path / "out" / "artifacts").iterdir())
-
-
-def test_a_removed_model_folder_is_filled_again(case: Case, first: Any):
-    base = case.out / "model"
-    shutil.rmtree(base)
-    assert case.run().result["push"]["status"] == "pushed"
-    assert version_damage(base / "1", "all") == ""
 
 
 def test_a_damaged_version_is_pushed_again_under_a_new_number(case: Case, first: Any):

@@ -76,19 +76,19 @@ def _message(data: bytes) -> None:
 
 
 IMAGE_READERS = {
-    "size": lambda data: Look(data).size,
     "pixels": lambda data: Look(data).pixels,
     "hidden cost": lambda data: Look(data).hidden_cost,
     "probe": lambda data: header.probe(Look(data), 1_000_000),
     "reason of a refusal": lambda data: Look(data).refusal(),
     "damage": lambda data: damage(Look(data), Look(data).format, is_decoded=False),
 }
+OF_IMAGES = {
+    f"{reader}: {name}": (read, head, unit)
+    for reader, read in IMAGE_READERS.items()
+    for name, (head, unit) in IMAGES.items()
+}
 READERS = {
-    **{
-        f"{reader}: {name}": (read, head, unit)
-        for reader, read in IMAGE_READERS.items()
-        for name, (head, unit) in IMAGES.items()
-    },
+    **OF_IMAGES,
     "message: empty fields": (_message, b"", b"\x12\0"),
     "message: long numbers": (_message, b"", b"\x08" + b"\xff" * 9 + b"\1"),
     "message: a number without end": (_message, b"\x08", b"\xff"),
@@ -152,7 +152,17 @@ def growth(
     return twice / max(took, 0.005), size
 
 
-@pytest.mark.parametrize("name", READERS)
+#: These two follow the parts of every format, and the others begin with them.
+_FAST = ("pixels", "hidden cost")
+
+
+def _case(name: str):
+    """Return the parameter of a reader, which is slow unless it is one of the fast ones."""
+    fast = name not in OF_IMAGES or name.startswith(_FAST)
+    return pytest.param(name, marks=() if fast else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", map(_case, READERS))
 def test_twice_as_many_bytes_take_no_more_than_twice_as_long(name):
     ratio, size = growth(*READERS[name])
     if ratio >= MOST:  # of more bytes it stays as large, unless what grew has a limit
