@@ -19,7 +19,6 @@ from imgpipe.models.files.described_files import version_damage
 from imgpipe.models.names import OUT_OF_FOLD_FILE
 from imgpipe.pipeline.output.lookup import Model
 from imgpipe.pipeline.published import exports
-from tests import python_program
 from tests.command import ran
 from tests.images import encoded, noise
 from tests.pipeline import past_runs, small_version
@@ -64,17 +63,6 @@ def test_the_onnx_file_has_its_classes_and_runs_in_onnxruntime(exported):
     pixels = np.zeros((3, 24, 24, 3), np.uint8)
     [answers] = session.run(None, {"pixels": pixels})
     assert answers.sum(axis=1) == pytest.approx(np.ones(3), abs=1e-5)
-
-
-@pytest.mark.slow
-def test_keras_reads_its_file_without_imgpipe(out, tmp_path):
-    export("keras", out / "model" / "1", "--to", tmp_path / "model.keras")
-    program = (
-        "import sys, keras\n"
-        f"model = keras.saving.load_model({str(tmp_path / 'model.keras')!r})\n"
-        "print(model.output_shape, 'imgpipe' in sys.modules)"
-    )
-    assert python_program.printed(program).splitlines()[0] == "(None, 2) False"
 
 
 def test_a_file_of_labels_beside_the_lite_file_names_its_classes(exported):

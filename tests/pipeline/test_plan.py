@@ -1,7 +1,7 @@
 """Tests that Plan determines in a task what the local runner knows before it builds the graph."""
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -127,35 +127,6 @@ def test_settings_of_a_head_do_not_invalidate_features_that_are_not_chosen_for_i
     config = configs.build(config.model_dump(), {"model.features": "average"})
     after = _planned(configs.build(config.model_dump(), {"train.seed": 2}))
     assert _changed(_planned(config), after) == {"training", *_RESULT}
-
-
-def test_the_graph_passes_each_component_its_part_of_the_plan_alone(config: configs.Config):
-    pytest.importorskip("tfx")
-    from imgpipe.pipeline.definition import graph
-
-    plan = plans.Plan(**{field.name: field.name for field in fields(plans.Plan)})
-    pipeline = graph.create_pipeline(config, plan, graph.Storage("/artifacts"))
-    texts = set(asdict(plan).values())
-    given = {
-        node.id: texts & set(map(str, node.exec_properties.values()))
-        for node in pipeline.components
-        if node.id not in ("Plan", "ExampleValidator")
-    }
-    assert given == {
-        "Baseline": {"baseline"},
-        "ImageExampleGen": {"examples", "code"},
-        "ImageFilter": {"image_filter", "code"},
-        "StatisticsGen": {"code"},
-        "SchemaGen": {"accepted_schema", "code"},
-        "DataGate": {"gate", "code"},
-        "FeatureBank": {"bank", "code"},
-        "ImageTrainer": {"training"},  # which contains the code
-        "ServingValidator": {"code"},
-        "Predictor": {"code"},
-        "ImageEvaluator": {"evaluator", "code"},
-        "ModelPusher": {"pusher"},
-        "Report": {"report"},
-    }
 
 
 def test_new_images_change_the_fingerprint(config: configs.Config, photos: Path):

@@ -199,19 +199,6 @@ def test_files_that_a_run_transcodes_are_answered_as_png(out, tmp_path, kind):
         assert model.predict(data)[0].probability == pytest.approx(png["probability"], abs=1e-6)
 
 
-def test_a_folder_is_classified_and_a_bad_file_does_not_end_the_call(out, photos):
-    (photos / "1.png").write_bytes(b"no image")
-    with imgpipe.load(out) as model:
-        answers = model.predict(photos)
-        alone = model.predict([photos / "0.png", photos / "missing.png"])
-    assert [Path(answer.image).name for answer in answers] == ["0.png", "1.png", "2.png"]
-    good, bad, _ = answers
-    assert good.label in model.classes and good.error == "" and good == alone[0]
-    assert (bad.label, bad.probability, bad.top) == ("", 0.0, ())
-    assert "1.png: " in bad.error and "image" in bad.error
-    assert "there is no such file" in alone[1].error
-
-
 def test_a_fork_is_refused_instead_of_waiting_without_end(out, photos):
     with imgpipe.load(out) as model:
         for use in (lambda: model.predict(photos / "0.png"), lambda: imgpipe.load(out)):

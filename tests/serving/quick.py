@@ -44,7 +44,12 @@ def running(base: Path, name: str = "m", **changes: Any) -> Iterator[ModelServer
 
 
 def served_by_program(*words: str | Path) -> tuple[subprocess.Popen[str], list[dict[str, Any]]]:
-    """Start `imgpipe serve`; return the process and its JSON lines until a version answers."""
+    """Start `imgpipe serve`; return the process and its JSON lines until a version answers.
+
+    The lines have their declared format.
+    """
+    from tests import json_formats
+
     process = subprocess.Popen(
         [sys.executable, "-m", "imgpipe", "serve", *words, "--port", "0", "--json", "-"],
         stdout=subprocess.PIPE,
@@ -57,6 +62,7 @@ def served_by_program(*words: str | Path) -> tuple[subprocess.Popen[str], list[d
     lines = []
     for text in process.stdout:
         lines.append(json.loads(text))
+        json_formats.conform("serve", lines[-1])
         if lines[-1].get("state") == "AVAILABLE":
             break
     return process, lines

@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import io
-import json
 import os
 import pty
 import re
@@ -19,7 +18,6 @@ from rich.console import Console
 
 from imgpipe.models.machine import progress
 from imgpipe.pipeline.command_line import console
-from tests.images import folder_of
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 #: Shows long rows, while a library writes to standard error.
@@ -63,25 +61,6 @@ def test_rows_fit_a_narrow_terminal_and_output_of_libraries_goes_to_the_log(tmp_
     assert max(map(len, lines)) <= 60, "a longer line wraps, and the next frame repeats it"
     assert "WARNING" not in received
     assert "said by a library" in (tmp_path / "run.log").read_text()
-
-
-@pytest.mark.slow
-def test_a_run_with_json_on_standard_output_writes_nothing_else_there(tmp_path: Path):
-    folder_of(tmp_path / "photos")
-    done = subprocess.run(
-        [
-            *(sys.executable, "-P", "-m", "imgpipe.pipeline.cli", "run", "--json", "-"),
-            *(tmp_path / "photos", "--out", tmp_path / "out"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 4, done.stderr
-    assert json.loads(done.stdout)["push"]["status"] == "refused"
-    assert "Loading TensorFlow, TFX" in done.stderr
-    assert "Read the images · ImageExampleGen" in done.stderr
 
 
 def test_silent_threads_do_not_change_the_counts_of_a_step(tmp_path: Path):

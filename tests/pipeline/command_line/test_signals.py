@@ -101,11 +101,8 @@ _MAIN = "import imgpipe; imgpipe._main()\n"
     ("module", "start"),
     [
         ("imgpipe.models.errors", _DOCTOR),
-        ("typer", _DOCTOR),
-        ("rich.console", _DOCTOR),
         ("imgpipe.pipeline.command_line.signals", "from imgpipe.pipeline import cli\n"),
         ("imgpipe.pipeline", _MAIN),
-        ("imgpipe.pipeline.cli", _MAIN),
         ("imgpipe.pipeline.command_line.signals", _MAIN),
     ],
 )

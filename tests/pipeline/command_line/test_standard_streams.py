@@ -9,17 +9,9 @@ import pytest
 
 from tests import python_program
 from tests.images import folder_of
+from tests.pipeline.past_runs import leave
 
 _COMMAND = (sys.executable, "-P", "-m", "imgpipe.pipeline.cli")
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Return a folder with one image of each of two classes.
-
-    These are too few for a run, so that a check ends with exit code 4.
-    """
-    return folder_of(tmp_path / "photos", ("cät", "dog"))
 
 
 def shell(script: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -42,20 +34,28 @@ def test_an_output_that_cannot_be_written_does_not_change_the_exit_code(script: 
     assert "Error" not in done.stderr
 
 
-def test_a_latin_1_output_does_not_change_the_exit_code_and_gets_ascii_json(photos: Path):
-    done = shell('"$@"', "check", photos, "--json", "-", PYTHONIOENCODING="latin-1")
-    assert done.returncode == 4, done.stderr
-    assert done.stdout.isascii() and '"c\\u00e4t"' in done.stdout
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """Return an output folder with a run, whose name is not ASCII."""
+    leave(tmp_path / "cät", "20260101-100000")
+    return tmp_path / "cät"
 
 
-def test_json_that_cannot_be_written_ends_with_exit_code_5(photos: Path):
-    done = shell('"$@" >/dev/full', "check", photos, "--json", "-")
+def test_a_latin_1_output_does_not_change_the_exit_code_and_gets_ascii_json(out: Path):
+    done = shell('"$@"', "runs", out, "--json", "-", PYTHONIOENCODING="latin-1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.isascii() and '/c\\u00e4t"' in done.stdout
+
+
+def test_json_that_cannot_be_written_ends_with_exit_code_5(out: Path):
+    done = shell('"$@" >/dev/full', "runs", out, "--json", "-")
     assert done.returncode == 5
     assert "cannot write to standard output: No space left on device." in done.stderr
 
 
 @pytest.mark.slow
-def test_a_report_that_cannot_be_made_does_not_change_the_outcome(photos: Path, tmp_path: Path):
+def test_a_report_that_cannot_be_made_does_not_change_the_outcome(tmp_path: Path):
+    photos = folder_of(tmp_path / "photos")  # too few for a run, which ends with exit code 4
     program = (
         "import sys\n"
         "from imgpipe.components.report import page\n"

@@ -2,10 +2,7 @@
 
 import io
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
-import pytest
 from PIL import Image
 
 from imgpipe.components.common.storage.records import first
@@ -13,17 +10,16 @@ from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.example_gen.sources.request_log import LogReader
 from imgpipe.models import names
-from imgpipe.models.export.saved_model import FEATURE_VECTORS
 from imgpipe.pipeline.request_drift import requests
 from tests.pipeline.request_drift.drawn import image, probabilities, write_log
 
 
-def measure(prefix, sent, distribution=None):
+def measure(prefix, sent):
     """Log some images and measure them."""
     write_log(prefix, probabilities(len(sent)), sent)
     source = LogReader(str(prefix))
     items = [answer.item for answer in source.answers([])]
-    return requests.measure(source, items, Path("model/1"), distribution)
+    return requests.measure(source, items, Path(), None)
 
 
 def test_measurements_are_those_of_ingestion(tmp_path):
@@ -63,24 +59,3 @@ def test_a_limited_number_of_images_is_spread_over_all():
     chosen = requests.spread(range(1000), 10)
     assert len(chosen) == 10 and chosen[0] == 0 and chosen[-1] == 900
     assert requests.spread(range(1000), 1000) == range(1000)
-
-
-def test_the_features_of_decodable_images_are_scored(tmp_path, monkeypatch):
-    closed = []
-
-    class Runtime:
-        """A model whose feature of an image is the number of its bytes."""
-
-        def __init__(self, folder: Path) -> None:
-            self.close = lambda: closed.append(folder)
-
-        def answer(self, signature: str, image_bytes: list[bytes]) -> dict[str, np.ndarray]:
-            assert signature == FEATURE_VECTORS
-            return {FEATURE_VECTORS: np.array([len(data) for data in image_bytes])}
-
-    monkeypatch.setattr(requests, "Runtime", Runtime)
-    sent = [image(number) for number in range(40)]
-    distribution = SimpleNamespace(scores=lambda features: features / 2)
-    measured = measure(tmp_path / "r", [*sent, b"no image"], distribution)
-    assert measured.scores == pytest.approx([len(data) / 2 for data in sent])
-    assert closed == [Path("model/1")]

@@ -21,20 +21,6 @@ def folder(tmp_path: Path, make_image) -> Path:
     return tmp_path
 
 
-def test_a_folder_is_classified_and_files_that_are_not_images_are_named(folder, images):
-    result = imgpipe("predict", str(folder), "--server", images, "--top=1")
-    assert result.returncode == 2
-    *lines, counts = result.stdout.splitlines()
-    assert len(lines) == 40
-    assert counts.startswith("40 of 42 images: ")
-    assert lines[0].startswith(f"  {folder}/a ö/00.jpg")
-    assert lines[0].endswith("version 7")
-    assert "notes.txt: the file is no image, but text." in result.stderr
-    assert "empty.png: the file is empty" in result.stderr
-    assert "2 of 42 images could not be classified." in result.stderr
-    assert "Traceback" not in result.stderr
-
-
 def test_the_json_output_has_a_row_for_every_file(folder, images):
     result = imgpipe("predict", str(folder), "--server", images, "--json", "-")
     rows = json.loads(result.stdout)
