@@ -99,8 +99,14 @@ def test_a_lack_of_memory_in_loading_ends_the_run(export: str) -> None:
         component.validate(export, Samples([], np.empty((0, 3), np.float32)), lacking)
 
 
-@pytest.mark.parametrize("answers", [0, 1])
-@pytest.mark.parametrize("raised", [DeadlineExceeded, ResourceExhausted, Unavailable, ServingError])
+@pytest.mark.parametrize(
+    ("answers", "raised"),
+    [
+        *((0, raised) for raised in (DeadlineExceeded, ResourceExhausted, Unavailable)),
+        *((answers, ServingError) for answers in (0, 1)),
+        (1, Unavailable),
+    ],
+)
 def test_a_busy_server_ends_the_run_and_a_defect_is_a_result(
     export: str, monkeypatch: pytest.MonkeyPatch, answers: int, raised: type[ServingError]
 ) -> None:

@@ -90,7 +90,7 @@ def test_photographs_are_turned_as_pillow_turns_them(shared_data: Path) -> None:
 def test_a_broken_exif_block_is_upright_or_turned_as_pillow_turns_it() -> None:
     pixels = noise(0, (16, 8))
     chance, stored, agreed = random.Random(0), None, 0
-    for _ in range(2000):
+    for _ in range(400):
         orientation = chance.randint(1, 8)
         data = bytearray(encoded(pixels, "JPEG", exif=exif(orientation, chance.choice("<>"))))
         stored = preprocess.decode(encoded(pixels, "JPEG")).numpy() if stored is None else stored
@@ -104,7 +104,7 @@ def test_a_broken_exif_block_is_upright_or_turned_as_pillow_turns_it() -> None:
         same = np.array_equal(found, expected)
         assert same or np.array_equal(found, stored), bytes(data[: block + 40])
         agreed += same
-    assert agreed > 1950
+    assert agreed > 390
 
 
 @pytest.mark.parametrize("cut", [4, 12, 24, 30, 36, 44, 52])

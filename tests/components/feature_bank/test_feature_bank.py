@@ -190,15 +190,6 @@ def test_records_have_the_blocks_that_the_head_reads(kept, sizes, columns) -> No
     assert (plan.recorded, plan.columns, plan.read) == (sizes, columns, kept or "tokens")
 
 
-def test_of_many_images_only_the_last_map_is_stored(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(feature_choice, "MANY_IMAGES", 50)
-    monkeypatch.setattr(feature_choice, "_FAR_BETTER", 1.0)
-    monkeypatch.setattr(feature_choice, "FEWEST_MISTAKES", 0)
-    _, facts = _chosen(tmp_path, _HALF)
-    assert (facts["features"], facts["sizes"]) == ("average", [8])
-    assert facts["forward_passes"] == 60 + 68
-
-
 def test_a_replaced_file_of_weights_gives_another_extractor(tmp_path, monkeypatch) -> None:
     """In a notebook, two runs share a process, and the second may have other weights."""
     keys = iter(["first", "first", "second"])

@@ -199,11 +199,3 @@ def test_it_is_decided_again_for_other_splits_and_where_the_file_is_damaged(tmp_
     file = tmp_path / "features" / "choice.json"
     file.write_bytes(file.read_bytes()[:-20])
     assert _run(tmp_path, _IMAGES[:10]).decision(_plan()) is None
-
-
-def test_the_features_are_computed_by_the_graph_of_which_the_axes_were_made(tmp_path) -> None:
-    settings = _made(_run(tmp_path, _IMAGES))
-    before = FeatureExtractor(replace(settings, axes=""), "float32")
-    after = FeatureExtractor(settings, "float32")
-    assert after.feature_maps is before.feature_maps
-    assert after.feature_maps.graph is before.feature_maps.graph

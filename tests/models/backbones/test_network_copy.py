@@ -97,16 +97,18 @@ def test_a_batch_norm_that_cannot_be_folded_becomes_a_layer_of_its_own() -> None
     _check(keras.Model(pixels, d), 16, kept=2)
 
 
+_GROUPED = {"kind": "Conv2D", "filters": 6, "groups": 3, "use_bias": True}
+
+
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "norm"),
     [
-        {"kind": "Conv2D", "filters": 6, "groups": 3, "use_bias": True},
-        {"kind": "Conv2D", "filters": 6, "use_bias": False, "dilation_rate": 2},
-        {"kind": "DepthwiseConv2D", "depth_multiplier": 2, "use_bias": True},
-        {"kind": "SeparableConv2D", "filters": 5, "depth_multiplier": 2},
+        *((_GROUPED, norm) for norm in ({}, {"scale": False}, {"center": False})),
+        ({"kind": "Conv2D", "filters": 6, "use_bias": False, "dilation_rate": 2}, {}),
+        ({"kind": "DepthwiseConv2D", "depth_multiplier": 2, "use_bias": True}, {}),
+        ({"kind": "SeparableConv2D", "filters": 5, "depth_multiplier": 2}, {}),
     ],
 )
-@pytest.mark.parametrize("norm", [{}, {"scale": False}, {"center": False}])
 def test_batch_norm_is_folded_into_every_kind_of_convolution(settings: dict, norm: dict) -> None:
     settings = dict(settings)
     kind = getattr(layers, settings.pop("kind"))

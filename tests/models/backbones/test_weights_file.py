@@ -282,14 +282,14 @@ def test_a_pickle_is_refused_as_weights_file(tmp_path, canary) -> None:
 
 @pytest.mark.parametrize("name", ["a.weights.h5", "a.keras"])
 def test_a_damaged_file_loads_or_raises_a_resource_error(tmp_path, name: str) -> None:
-    """No crash and no other error may occur. Tries 30 files that are cut short or altered."""
+    """No crash and no other error may occur. Tries 12 files that are cut short or altered."""
     good = tmp_path / name
     model = _network()
     (model.save if name.endswith(".keras") else model.save_weights)(good)
     content = good.read_bytes()
     random = np.random.default_rng(0)
     refused = 0
-    for trial in range(30):
+    for trial in range(12):
         damaged = bytearray(content)
         if trial % 3 == 0:
             del damaged[random.integers(len(damaged)) :]
@@ -301,4 +301,4 @@ def test_a_damaged_file_loads_or_raises_a_resource_error(tmp_path, name: str) ->
             _network(good)
         except ResourceError:
             refused += 1
-    assert refused > 10
+    assert refused > 3

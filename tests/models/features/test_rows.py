@@ -63,12 +63,3 @@ def test_training_reads_the_rows_of_a_file_as_those_in_memory(monkeypatch) -> No
     expected = epochs()
     monkeypatch.setattr(rows, "IN_MEMORY", 0)
     assert epochs() == expected
-
-
-def test_blocks_of_wide_rows_are_limited_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "_MOST_BYTES", 4 * 7 * 30)
-    wide = np.arange(100 * 30).reshape(100, 30)
-    found = [block for _, block in rows.blocks(wide, 50)]
-    assert [len(block) for block in found] == [7] * 14 + [2]
-    np.testing.assert_array_equal(np.concatenate(found), wide)
-    assert len(next(rows.blocks(wide[:, :3], 50))[1]) == 50, "narrow rows are not divided"

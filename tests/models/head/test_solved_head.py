@@ -51,19 +51,6 @@ def test_the_keras_head_classifies_like_the_solution(
     assert _accuracy(fit, rows[0]) == best(fit)["accuracy"]
 
 
-@pytest.mark.slow
-def test_training_by_epochs_does_not_reach_a_lower_training_loss(rows, monkeypatch) -> None:
-    weakest = PENALTIES["logistic_regression"][-1:]
-    monkeypatch.setattr(
-        solved_head, "PENALTIES", {**_LOGISTIC_ALONE, "logistic_regression": weakest}
-    )
-    solved = _fit(rows)
-    trained = _fit(rows, optimizer="adam", dropout=0.0, epochs=30, learning_rate=0.02)
-    assert best(solved)["loss"] <= min(epoch["loss"] for epoch in trained.stage["epochs"])
-    assert solved.stage["stopped"] == "solved"
-    assert trained.stage["stopped"] != "solved"
-
-
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_the_losses_are_those_of_a_head_that_is_trained_by_epochs(rows, smoothing) -> None:
     """Otherwise the history would have losses of two kinds."""

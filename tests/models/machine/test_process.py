@@ -1,36 +1,15 @@
 """Tests of imports without the garbage collector, of work ahead, and of what a machine lacks."""
 
 import errno
-import gc
 import os
 import sys
 import time
-from collections.abc import Iterator
 
 import pytest
 import tensorflow as tf
 
 from imgpipe.models.machine import process
-from imgpipe.models.machine.process import computed_ahead, quick_imports
-
-
-@pytest.fixture
-def before_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A process that seems not to have imported TensorFlow."""
-    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
-    yield
-    gc.unfreeze()
-    gc.enable()
-
-
-@pytest.mark.usefixtures("before_imports")
-def test_objects_of_the_block_are_not_visited_by_the_collector() -> None:
-    with quick_imports():
-        assert not gc.isenabled()
-        created: list[object] = []
-    assert gc.isenabled()
-    assert gc.get_freeze_count() > 0
-    assert not any(one is created for one in gc.get_objects())
+from imgpipe.models.machine.process import computed_ahead
 
 
 def test_results_come_in_order_and_few_are_computed_ahead() -> None:

@@ -1,6 +1,5 @@
 """Tests of covariance pooling against NumPy, of its axes, and of its form in exported files."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -10,7 +9,6 @@ import pytest
 from imgpipe.models import preprocess
 from imgpipe.models.export import exchange_files
 from imgpipe.models.export.saved_model import export
-from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.files.described_files import SERVING_DEFAULT
 from imgpipe.models.machine import process
 from imgpipe.models.names import HEAD
@@ -66,14 +64,6 @@ def test_the_features_are_the_upper_triangles_of_square_roots_of_covariances(map
         np.testing.assert_allclose(found, exact[:, row, column], atol=0.05 * exact.max())
 
 
-def test_more_iterations_come_nearer_to_the_square_root(maps, monkeypatch) -> None:
-    monkeypatch.setattr(covariance_pooling, "_ITERATIONS", 15)
-    axes = [np.eye(6, 4, dtype=np.float32)]
-    row, column = np.triu_indices(4)
-    [found] = _pooled(maps[1:], axes)
-    np.testing.assert_allclose(found, _roots(maps[1], axes[0])[:, row, column], atol=2e-5)
-
-
 @pytest.mark.parametrize("value", [0.0, 6.0, 1e4])
 def test_a_map_without_variance_gives_zeros_and_a_finite_gradient(value: float) -> None:
     import tensorflow as tf
@@ -110,14 +100,6 @@ def test_without_axes_a_network_has_orthonormal_ones_that_are_the_same_in_each_b
     for columns, again in zip(first, second, strict=True):
         np.testing.assert_array_equal(columns, again)
         np.testing.assert_allclose(columns.T @ columns, np.eye(12), atol=1e-6)
-
-
-def test_the_keys_of_features_depend_on_the_kind() -> None:
-    keys = {
-        FeatureExtractor(replace(_SETTINGS, features=kind)).key(0)
-        for kind in ("covariance", "average", "conv1")
-    }
-    assert len(keys) == 3
 
 
 @pytest.fixture(scope="module")

@@ -75,9 +75,14 @@ def test_logits_of_photographs_equal_golden_values(name: str) -> None:
     ("width", "depth", "size", "parameters", "levels"),
     [
         (1.0, 1.0, 224, 4_652_008, ("block12_depthwise", "block10_depthwise")),
-        (1.0, 1.1, 240, 5_416_680, ("block16_depthwise", "block14_depthwise")),
-        (1.1, 1.2, 260, 6_092_072, ("block16_depthwise", "block14_depthwise")),
-        (1.2, 1.4, 280, 8_197_096, ("block18_depthwise", "block16_depthwise")),
+        *(
+            pytest.param(*row, marks=pytest.mark.slow)
+            for row in (
+                (1.0, 1.1, 240, 5_416_680, ("block16_depthwise", "block14_depthwise")),
+                (1.1, 1.2, 260, 6_092_072, ("block16_depthwise", "block14_depthwise")),
+                (1.2, 1.4, 280, 8_197_096, ("block18_depthwise", "block16_depthwise")),
+            )
+        ),
         (1.4, 1.8, 300, 13_006_568, ("block22_depthwise", "block20_depthwise")),
     ],
 )
