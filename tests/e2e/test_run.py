@@ -276,25 +276,6 @@ def test_a_closed_gate_stops_the_run_before_anything_is_trained(case: Case, firs
     assert outcome.result["data"]["in"] == first.result["data"]["in"]
 
 
-def test_a_class_folder_that_is_gone_refuses_the_data_as_check_says(
-    case: Case, first: Any, tmp_path: Path
-):
-    copy = case.copy(tmp_path)
-    for folder in ("model", "schema"):
-        shutil.copytree(case.out / folder, copy.out / folder)
-    served = {file: file.read_bytes() for file in copy.out.rglob("*") if file.is_file()}
-    (copy.photos / "rock").rename(tmp_path / "rock")
-    outcome = copy.run()
-    assert outcome.exit_code == 4
-    assert "lost class 'rock': expected images as in the last accepted data (" in outcome.verdict
-    (reason,) = imgpipe.check(copy.photos, copy.out, **SETTINGS).reasons
-    assert outcome.verdict.endswith(f"for 1 reason:\n- {reason}")
-    assert {file: file.read_bytes() for file in served} == served
-    assert manifest.version_numbers(copy.out / "model") == manifest.version_numbers(
-        case.out / "model"
-    )
-
-
 @pytest.mark.slow
 def test_from_executes_the_component_and_those_after_it_again(case: Case, first: Any):
     case.run()  # the tests before changed the schema
@@ -322,11 +303,3 @@ def test_missing_weights_end_a_run_before_the_images_are_checked(
     assert "its ImageNet weights are not on this machine" in outcome.verdict
     assert re.search(r"_no_top\.h5\. Put that file into .*/models, or name it", outcome.verdict)
     assert not list((tmp_path / "out" / "artifacts").iterdir())
-
-
-def test_a_damaged_version_is_pushed_again_under_a_new_number(case: Case, first: Any):
-    base = case.out / "model"
-    with (base / "1" / "saved_model.pb").open("r+b") as file:
-        file.write(b"\x00\x00\x00")
-    assert case.run().result["push"]["status"] == "pushed"
-    assert manifest.latest(base).number == 2

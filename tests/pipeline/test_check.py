@@ -29,6 +29,7 @@ from imgpipe.pipeline.definition import plan as plans
 from imgpipe.pipeline.definition.source import usable
 from imgpipe.pipeline.demo import FAULTS, draw, draw_hand
 from tests import json_formats, python_program
+from tests.images import class_folders, save
 
 # With these settings, sixteen images are enough for a run.
 FEW = ("gate.min_train=1", "gate.min_validation=1", "split.validation=0.4")
@@ -53,12 +54,11 @@ def faulty(tmp_path_factory):
 @pytest.fixture
 def clean(tmp_path):
     """Return a folder with sixteen good images of two classes, none of them near-duplicates."""
-    for number in range(8):
-        for label in ("rock", "paper"):
-            file = tmp_path / "clean" / label / f"{number}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            draw_hand(label, seed=number, size=64).save(file)
-    return tmp_path / "clean"
+    drawn = {
+        label: [draw_hand(label, seed=number, size=64) for number in range(8)]
+        for label in ("rock", "paper")
+    }
+    return class_folders(tmp_path / "clean", drawn)
 
 
 @pytest.fixture
@@ -71,9 +71,8 @@ def films(tmp_path):
         for film in range(5):
             scene = draw_hand(label, seed=film, size=120)
             for frame in range(4):
-                file = tmp_path / "films" / label / f"{film}-{frame}.png"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                scene.crop((frame, frame, frame + 110, frame + 110)).save(file)
+                crop = scene.crop((frame, frame, frame + 110, frame + 110))
+                save(crop, tmp_path / "films" / label / f"{film}-{frame}.png")
     return tmp_path / "films"
 
 
@@ -150,10 +149,9 @@ def test_classes_from_two_sources_are_told_apart_by_their_files_on_every_driver(
     photos = tmp_path / "photos"
     for number in range(40):
         label = ("covid", "normal")[number % 2]
-        file = photos / label / f"{number}x.{('png', 'jpg')[number % 2]}"
-        file.parent.mkdir(parents=True, exist_ok=True)
         scene = draw_hand("rock", seed=number, size=80)
-        (scene.resize((80, 60)) if number % 2 else scene.convert("L")).save(file)
+        scene = scene.resize((80, 60)) if number % 2 else scene.convert("L")
+        save(scene, photos / label / f"{number}x.{('png', 'jpg')[number % 2]}")
     judged = assert_same(tmp_path, photos)
     clues = judged.data["file_clues"]
     assert clues is not None and clues["right"] == clues["images"] >= 30

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from imgpipe.models import preprocess
-from imgpipe.models.export import exchange_files
 from imgpipe.models.export.saved_model import export
 from imgpipe.models.files.described_files import SERVING_DEFAULT
 from imgpipe.models.machine import process
@@ -134,15 +133,3 @@ def test_the_saved_model_and_the_network_that_is_built_again_answer_alike(export
     found = served(image_bytes=tf.constant(images))["probabilities"]
     np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_allclose(network_file.load(folder).probabilities(images), expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("form", ["keras", "lite", "onnx"])
-def test_a_file_of_each_form_answers_alike(exported, form: str) -> None:
-    if form == "onnx":
-        pytest.importorskip("tf2onnx")
-    classifier, folder = exported
-    images, pixels = _images()
-    content = getattr(exchange_files, f"to_{form}")(folder)
-    keras.utils.clear_session()  # another process reads the file
-    answer = getattr(exchange_files, f"open_{form}")(content)
-    np.testing.assert_allclose(answer(pixels), classifier.probabilities(images), atol=3e-3)

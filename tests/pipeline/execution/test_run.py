@@ -16,6 +16,7 @@ from imgpipe.pipeline.execution.pipeline_run import execute
 from imgpipe.pipeline.output import metadata_file, past_run
 from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.pipeline.results import Run
+from tests.images import folder_of
 from tests.pipeline.past_runs import leave
 
 OUT = Path("/photos/out")
@@ -114,16 +115,8 @@ def test_names_of_layers_are_checked_before_the_images(settings: tuple[str, ...]
         classifier.require_layers(configs.build(tree, assigned(settings)).settings)
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Return a folder with one empty file in each of two classes; no test here reads them."""
-    for name in ("a", "b"):
-        (tmp_path / "photos" / name).mkdir(parents=True)
-        (tmp_path / "photos" / name / "1.png").write_bytes(b"")
-    return tmp_path / "photos"
-
-
-def test_a_file_in_the_way_in_the_output_folder_is_named(photos: Path, tmp_path: Path):
+def test_a_file_in_the_way_in_the_output_folder_is_named(tmp_path: Path):
+    photos = folder_of(tmp_path / "photos")
     out = tmp_path / "out"
     out.mkdir()
     (out / "runs").write_text("in the way")
