@@ -162,7 +162,7 @@ def _case(name: str):
     return pytest.param(name, marks=() if fast else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("name", map(_case, READERS))
+@pytest.mark.parametrize("name", [_case(name) for name in READERS])
 def test_twice_as_many_bytes_take_no_more_than_twice_as_long(name):
     ratio, size = growth(*READERS[name])
     if ratio >= MOST:  # of more bytes it stays as large, unless what grew has a limit
