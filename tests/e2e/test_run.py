@@ -36,13 +36,7 @@ def test_the_first_run_is_blessed_and_pushed(case: Case, first: Any):
     texts = [ruling["text"] for ruling in summary["gate"]["rulings"]]
     assert "there is no earlier blessed model to compare with" in texts
     assert first.blessed
-    assert summary["push"] == {
-        "status": "pushed",
-        "version": "1",
-        "path": "model/1",
-        "refused_by": [],
-        "withdrawn": None,
-    }
+    assert (summary["push"]["status"], summary["push"]["path"]) == ("pushed", "model/1")
     assert set(NEVER_CACHED) < set(summary["timings"]["components"])
     assert summary["cached"] == []
     json_formats.conform("run", summary)

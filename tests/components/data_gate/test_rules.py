@@ -188,17 +188,10 @@ def test_many_classes_with_too_few_images_are_one_line_for_each_split():
     counts = {"in": 30_000, "kept": 29_999, "rejected": 1, "by_reason": {}}
     found = {**counts, "by_split": by_split, "findings": []}
     reasons = decide(found, Requirements(GateSettings(min_train=10, min_validation=3), names))
-    assert rules.refusal(reasons).splitlines() == [
-        "the data was refused for 2 reasons:",
-        "- too few in train: expected at least 10 of each class, found fewer of 5,000 classes: "
-        "'c0000' (2), 'c0001' (2), 'c0002' (2), 'c0003' (2), 'c0004' (2) and 4,995 more; add "
-        "images of these classes, leave these classes out of the source, or accept fewer with "
-        "--set gate.min_train=2",
-        "- too few in validation: expected at least 3 of each class, found fewer of 5,000 "
-        "classes: 'c4321' (1), 'c0000' (2), 'c0001' (2), 'c0002' (2), 'c0003' (2) and 4,995 more; "
-        "add images of these classes, leave these classes out of the source, or accept fewer with "
-        "--set gate.min_validation=1",
-    ]
+    _, train, validation = rules.refusal(reasons).splitlines()
+    assert "found fewer of 5,000 classes: 'c0000' (2)" in train and "and 4,995 more;" in train
+    assert train.endswith("or accept fewer with --set gate.min_train=2")
+    assert "classes: 'c4321' (1), 'c0000' (2)" in validation, "the one with the fewest comes first"
 
 
 def test_several_classes_without_images_are_one_reason():
