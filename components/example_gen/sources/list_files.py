@@ -96,25 +96,10 @@ def lists_of_splits(folder: Path) -> dict[str, str]:
 
     Their names say it (train.csv, val.csv), or the folders say it that hold lists of one name.
     """
-    endings = (*LISTS, TEXT)
-    inside = sorted(visible(folder))
-    here = [
-        file
-        for file in inside
-        if file_names.ending_of(file.name) in endings and split_of(file.name)
-    ]
-    if are_splits([file.name for file in here]):
-        return {file.name: split_of(file.name) or "" for file in here}
-    below = [
-        file
-        for inner in inside
-        for file in visible(inner)
-        if file_names.ending_of(file.name) in endings
-    ]
-    parents = [file.parent.name for file in below]
-    if are_splits(parents) and len({file.name for file in below}) == 1:
-        return {f"{name}/{below[0].name}": split_of(name) or "" for name in parents}
-    return {}
+    files = [*visible(folder), *(file for inner in visible(folder) for file in visible(inner))]
+    paths = sorted(file.relative_to(folder).as_posix() for file in files)
+    lists = outermost(filter(split_of, paths), (*LISTS, TEXT))
+    return {path: split_of(path) or "" for path in lists} if are_splits(lists) else {}
 
 
 def check_lists(place: Path, others: Mapping[str, Kind], scan: Scan) -> list[Finding]:

@@ -146,16 +146,14 @@ def unread_columns(header: Sequence[str], columns: Mapping[int, Sequence[str]]) 
     for number, cells in columns.items():
         values = sorted({cell for cell in cells if cell})
         if 1 < len(values) <= _REPEATED * len(cells):
-            name = header[number]
             detail = f"{len(values):,} values ({join_names(values, 3)})"
-            column = shlex.quote(name)
-            ways = (
-                f"if it says which images belong together: --set data.group_column={column}",
-                f"if it is the class: --set data.label_column={column}",
-                "if it says which images are held out: write train, validation or test into each "
-                "cell",
+            column = shlex.quote(header[number])
+            way = (
+                f"if it says which images belong together: --set data.group_column={column}; if it "
+                f"is the class: --set data.label_column={column}; if it says which images are held "
+                "out: write train, validation or test into each cell, and call it split"
             )
-            notes.append(noted("unused_column", name, detail, remedies=ways))
+            notes.append(noted("unused_column", header[number], detail, remedies=[way]))
     return notes
 
 
@@ -261,14 +259,7 @@ def not_read(
 
     `why` may be what its reader raised.
     """
-    ragged = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(why))
-    if ragged:
-        width, row, cells = ragged.groups()
-        why = (
-            f"it has {cells} cells in row {row}, and {width} in the rows above: a cell with the "
-            "character that divides cells needs quotation marks around it"
-        )
-    elif isinstance(why, UnicodeDecodeError):
+    if isinstance(why, UnicodeDecodeError):
         why = f"it is not UTF-8 text (byte {why.start}): write it again in UTF-8"
     elif isinstance(why, OSError):
         why = f"it cannot be opened: {why.strerror or why}"
