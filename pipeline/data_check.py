@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -197,9 +198,9 @@ def examine(config: Config, to_stderr: bool) -> CheckedSource:
             checked.data["findings"] += changes.since_accepted(schema, kept)
         demanded = rules.Requirements(config.gate, checked.scan.vocabulary, accepted_classes)
         refused = rules.counted(checked.data, demanded)
-        for reason in refused:  # whose remedies name the quarantine, which a check does not write
+        for reason in refused:  # a check writes no quarantine, and has said what to do above
             ways = reason["remedies"]
-            reason["remedies"] = [way.replace(rules.SEE_REASONS, _ADVICE) for way in ways]
+            reason["remedies"] = [re.sub(f".*{rules.SEE_REASONS}", _ADVICE, way) for way in ways]
     return dataclasses.replace(checked, refused=refused)
 
 

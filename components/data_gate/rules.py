@@ -18,7 +18,7 @@ from imgpipe.components.common.image_record import METADATA
 from imgpipe.components.data_gate.settings import GateSettings
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.findings import title_of
-from imgpipe.components.image_filter.judge.checks import files, whole_set
+from imgpipe.components.image_filter.judge.checks import files
 from imgpipe.components.image_filter.placement.families import UNCLEAR
 from imgpipe.models import names
 from imgpipe.models.finding import Finding, make_finding, said
@@ -198,9 +198,9 @@ def rejected_share(summary: DataSummary, required: Requirements) -> list[Finding
     if rejected / images <= required.settings.max_rejected_share:
         return []
     accepted = math.ceil(100 * rejected / images) / 100
-    leaks = ""
-    if summary["by_reason"].get(whole_set.NEAR_DUPLICATE_ACROSS_SPLITS):
-        leaks = "; with data.group_pattern near-duplicates stay in one split and are not rejected"
+    fates = [each for each in summary["findings"] if each["fate"] == "rejected"]
+    most_frequent = [each["remedies"][0] for each in fates if each["remedies"]][:1]
+    allow = f"{SEE_REASONS}, or allow this share with --set gate.max_rejected_share={accepted:g}"
     return [
         against(
             "rejected_share",
@@ -208,8 +208,7 @@ def rejected_share(summary: DataSummary, required: Requirements) -> list[Finding
             "",
             f"at most {required.settings.max_rejected_share:.1%} of the images",
             f"{rejected / images:.1%} ({rejected} of {images}: {by_reason})",
-            f"{SEE_REASONS}, or allow this share with --set gate.max_rejected_share={accepted:g}"
-            + leaks,
+            "; ".join([*most_frequent, allow]),
         )
     ]
 

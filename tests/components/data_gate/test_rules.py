@@ -10,7 +10,7 @@ from imgpipe.components.data_gate.rules import Requirements
 from imgpipe.components.data_gate.schema import MIN_KNOWN_SHARE, accepted
 from imgpipe.components.data_gate.settings import GateSettings
 from imgpipe.components.image_filter.placement.families import UNCLEAR
-from imgpipe.models.finding import make_finding, said
+from imgpipe.models.finding import in_files, make_finding, said
 
 LEAST = {"min_train": 10, "min_validation": 2}
 REQUIRED = Requirements(GateSettings(**LEAST), ("cat", "dog"))
@@ -83,6 +83,14 @@ def test_the_share_of_rejected_images_is_limited_by_a_setting():
         )
         == []
     ), "the setting that is proposed suffices"
+
+
+def test_too_many_rejected_images_are_refused_with_what_to_do_about_most_of_them():
+    found = summary(rejected=10, reasons={"label_conflict": 10})
+    about = make_finding("label_conflict", "", ["keep each in one class"], count=10)
+    found["findings"] = [in_files("rejected", about, [])]
+    (reason,) = decide(found)
+    assert reason["remedies"][0].startswith("keep each in one class; see the reason for each file")
 
 
 def test_data_without_any_good_image_is_refused():
