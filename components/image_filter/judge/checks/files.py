@@ -46,8 +46,9 @@ _THREE_BANDS = "save the three bands that show what you are looking for as an RG
 _ABOUT_LABEL = (TWO_LABELS, OUTSIDE_CLASSES)
 #: Problems that another label for the file does not solve.
 NOT_ABOUT_LABEL = (TWO_SPLITS, TWO_GROUPS, GROUP_ACROSS_SPLITS)
-_BITS, _BANDS = 8, 3  # that a model is given of each pixel
-_WITH_A_FOURTH = ("RGBA", "RGBX", "RGBa", "LA", "La")  # Pillow's modes with a band more
+_BITS = 8  # that a model is given of each band of a pixel
+#: Bands that are used, by Pillow's mode. It reads a file of four bands without alpha as RGB.
+_USED_BANDS = {**dict.fromkeys(("RGB", "RGBA", "RGBX", "RGBa"), 3), "LA": 1, "La": 1}
 _PNG_DEPTH = 24  # place of the depth in a PNG file
 _TURNED_BY_VIEWERS = ("PNG", "WEBP")
 _EXIF = (b"eXIf", b"EXIF", b"Raw profile type")  # of PNG, of WebP, and of older programs in PNG
@@ -276,10 +277,12 @@ def sixteen_bit(record: ImageRecord, _: object) -> CheckResult:
 def unused_bands(record: ImageRecord, _: object) -> CheckResult:
     """More bands than the three that are used, in a file that is stored as PNG."""
     content = record.content
-    if not content.converted or content.mode not in _WITH_A_FOURTH:
+    if not content.converted:
         return None
     bands = _bands_and_bits(record.image_bytes)[0] or content.channels
-    used = min(bands - 1, _BANDS)
+    used = _USED_BANDS.get(content.mode, bands)
+    if bands <= used:
+        return None
     return f"{content.format} with {bands} bands; {used} {'is' if used == 1 else 'are'} used"
 
 

@@ -223,6 +223,12 @@ def test_bands_that_are_not_used_are_said(look, mode, said):
     assert details == ([said] if said else [])
 
 
+def test_a_fourth_band_that_is_no_alpha_is_said(look):
+    row = decide(look(many_bands(4, 8)), JudgeSettings())
+    details = [one.detail for one in row.findings if one.reason == "unused_bands"]
+    assert details == ["TIFF with 4 bands; 3 are used"]
+
+
 def test_more_than_eight_bits_of_colours_in_a_tiff_are_said(look):
     deep = many_bands(3, 16)
     assert "sixteen_bit" in warned(look(deep))
@@ -238,11 +244,12 @@ def many_bands(bands, bits):
         (257, 3, 1, 32),
         (258, 3, bands, first),
         (259, 3, 1, 1),
-        (262, 3, 1, 2 if bands == 3 else 1),
+        (262, 3, 1, 2 if bands in (3, 4) else 1),
         (273, 4, 1, 8),
         (277, 3, 1, bands),
         (278, 3, 1, 32),
         (279, 4, 1, len(values)),
+        *([(338, 3, 1, 0)] if bands == 4 else []),  # a band of no known meaning
     ]
     table = b"".join(struct.pack("<HHII", *entry) for entry in entries)
     directory = struct.pack("<H", len(entries)) + table + bytes(4)
