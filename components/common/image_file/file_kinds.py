@@ -55,23 +55,19 @@ _SIGNATURES: Sequence[tuple[bytes, Kind]] = (
 )
 #: Formats that Pillow tells by their first bytes, and which are data or films.
 _NO_PICTURES = {"HDF5", "GRIB", "BUFR", "MPEG", "FLI", "WMF"}
-_FIRST_OF_ALL = "unpack the first one beside all others (unrar, 7z)"
-#: Names of the parts of one archive, and how these are joined.
+#: Names of the parts of one archive, and how these are joined. Those of RAR are unpacked as wholes.
 _PARTS: Sequence[tuple[re.Pattern[str], str]] = tuple(
     (re.compile(pattern, re.IGNORECASE), how)
     for pattern, how in (
         (r"(.+)\.z\d\d", "join them: zip -s 0 {whole}.zip --out whole.zip"),
-        (r"(.+)\.r\d\d", _FIRST_OF_ALL),
-        (r"(.+)\.part\d+\.rar", _FIRST_OF_ALL),
         (
-            r"(.+\.(?:zip|7z|rar|tar|tgz|gz|bz2|xz|zst))[-_.]?(?:part[-_.]?)?(?:\d{1,4}|[a-z]{2})",
+            r"(.+\.(?:zip|7z|tar|tgz|gz|bz2|xz|zst))[-_.]?(?:part[-_.]?)?(?:\d{1,4}|[a-z]{2})",
             "join them: cat {whole}?* > {whole}",
         ),
         (r"(.+)-\d{3}\.(?:zip|tgz|tar\.gz)", "unpack all of them into one folder"),
     )
 )
-#: Where the other parts have a number: the last part of a zip, and the first one of a rar.
-_WITHOUT_NUMBER = {".zip": _PARTS[0][1], ".rar": _PARTS[1][1]}
+_SPANNED = _PARTS[0][1]  # the last part is called as a whole archive
 _DOWNLOAD = _PARTS[-1][1]  # each part is an archive, and alone it is no part
 _WHOLE = (".gz", ".xz")  # which are no parts, although two letters follow
 
@@ -153,8 +149,8 @@ def joined(files: Collection[str]) -> dict[str, str]:
     archives = {name: archive for name in files if (archive := _numbered(name))}
     numbered = set(archives.values())
     for name in files:
-        archive = name[:-4], _WITHOUT_NUMBER.get(name[-4:].lower(), "")
-        if archive in numbered:
+        archive = name[:-4], _SPANNED
+        if name.lower().endswith(".zip") and archive in numbered:
             archives[name] = archive
     parts: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
     for name, archive in sorted(archives.items()):
