@@ -150,17 +150,14 @@ class ListReader(Reader):
         except FileNotFoundError as error:  # the list and `data.root` decide where it should be
             raise OSError(f"{root / item.path}: {error.strerror}") from None
 
-    def _path(self) -> Path:
-        return Path(self.locator).expanduser().absolute()
-
     def _root(self) -> Path:
         if self.options.root:
             return Path(self.options.root).expanduser().absolute()
-        return self._path() if self._path().is_dir() else self._path().parent
+        return self.path if self.path.is_dir() else self.path.parent
 
     def _lists(self) -> list[SourceTable]:
         """Return the rows of all lists, whose paths are the names that stand there."""
-        path = self._path()
+        path = self.path
         if not path.is_dir():
             table = self._list(path)
             texts = list_files.unread_lists(path.parent, path)

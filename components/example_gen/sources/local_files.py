@@ -24,7 +24,7 @@ import time
 import uuid
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PureWindowsPath
 from typing import IO, Any, TypeVar, cast
 
@@ -112,19 +112,6 @@ def visible(folder: Path) -> list[Path]:
         return [entry for entry in folder.iterdir() if not is_hidden(entry.name)]
     except OSError:
         return []
-
-
-def check_all(source: str, files: Iterable[Path], root: Path, follow_links: bool) -> None:
-    """Raise a ConfigError unless all files of a source can be opened and are below its root."""
-    for file in files:
-        try:
-            if not follow_links:
-                check_inside(file, root)
-            regular_files.open_regular(file).close()
-        except OSError as error:
-            raise ConfigError(
-                f"data source {source!r}: {file.name!r} {error.strerror or error}"
-            ) from None
 
 
 def cached_until_changed(results: int) -> Callable[[_Function], _Function]:

@@ -75,6 +75,11 @@ class Reader(abc.ABC):
         """The source, for messages."""
         return f"{self.prefix}{self.locator}"
 
+    @property
+    def path(self) -> Path:
+        """The locator of a reader of files, as a path from the root."""
+        return Path(self.locator).expanduser().absolute()
+
     @abc.abstractmethod
     def tables(self) -> Iterable[SourceTable]:
         """Return all rows; raises as `Source.listing` does."""
@@ -164,8 +169,7 @@ class FilesReader(Reader):
 
     def folder(self) -> Path:
         """Return the folder to which the names of the files are relative."""
-        path = Path(self.locator).expanduser().absolute()
-        return path if path.is_dir() else path.parent
+        return self.path if self.path.is_dir() else self.path.parent
 
     def tables(self) -> list[SourceTable]:
         """Return a table for each file, with the split that its name says.
@@ -173,29 +177,28 @@ class FilesReader(Reader):
         A file that cannot be read or that is not as expected is a ConfigError.
         """
         folder = self.folder()
+        may_lead_out = self.options.follow_links or folder != self.path
         read = []
         for file in self._files(folder):
             name = file.relative_to(folder).as_posix()
             try:
+                if not may_lead_out:
+                    local_files.check_inside(file, folder)
                 read.append(SourceTable(name, [*self.rows(file, name)]))
             except (OSError, ValueError) as error:
                 raise tables.not_read(str(file), error) from None
         return _with_splits(self.locator, read)
 
     def _files(self, folder: Path) -> list[Path]:
-        path = Path(self.locator).expanduser().absolute()
+        path = self.path
         if path.is_file():
             return [path]
         found = sorted(path.rglob("*") if path == folder else folder.glob(path.name))
         files = [file for file in found if file.is_file()]
         if path == folder:
-            inside = ((file, file.relative_to(path).parts) for file in files)
-            files = [
-                file
-                for file, parts in inside
-                if self.names.search(file.name) and not any(map(is_hidden, parts))
-            ]
-            local_files.check_all(self.locator, files, path, self.options.follow_links)
+            parts = {file: file.relative_to(path).parts for file in files}
+            files = [file for file in files if not any(map(is_hidden, parts[file]))]
+            files = [file for file in files if self.names.search(file.name)]
             self.check(files)
         if not files:
             why = "holds no such file" if path == folder else "does not exist"

@@ -174,5 +174,5 @@ def test_tables_and_record_files_that_link_out_of_the_folder_are_refused(tmp_pat
     folder = tmp_path / "tables"
     folder.mkdir()
     (folder / name).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ConfigError, match=f"'{name}' is a link to .*outside of the data source"):
+    with pytest.raises(ConfigError, match=f"{name}' is not read: .* is a link to .*outside of"):
         open_source(str(folder)).listing()
