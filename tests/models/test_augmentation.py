@@ -20,8 +20,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.extractor import weights_key
 from imgpipe.models.settings.course import ViewSpec
 from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.settings.section import declared
-from imgpipe.pipeline.configuration.config import Config, build
+from imgpipe.pipeline.configuration.config import build
 
 _STILL = ViewSpec(rotation=0, shifts=0, shear=0, zoom=0, horizontal_flip=False)
 _COUNT, _SIDE = 7, 33
@@ -156,17 +155,6 @@ def test_the_transforms_of_the_course_warp_equal_golden_values() -> None:
     seeds = tf.constant([[first, 1], [second, 4]], tf.int64)
     found = augmentation.projective_transforms(seeds, tf.constant(224.0), ViewSpec()).numpy()
     np.testing.assert_allclose(found[:, :6], _PINNED, rtol=1e-4, atol=1e-4)
-
-
-def test_the_section_views_has_the_settings_of_views() -> None:
-    section = Config().course.views
-    assert section.spec == ViewSpec()
-    assert list(declared(section)) == list(declared(ViewSpec))
-    assert all(info.description for info in declared(section).values())
-    with pytest.raises(
-        ConfigError, match=r"course\.views\.rotation: input should be less .*Received: 181"
-    ):
-        build({"course": {"views": {"rotation": 181}}})
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ import re
 import zipfile
 
 import pytest
-from PIL import Image
 
 from imgpipe.components.common.image_file.file_kinds import joined, kind_of, no_images
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models.errors import ConfigError
 from tests.components.example_gen.sources.trees import counted, fill, noted
+from tests.images import encoded, noise
 
 _NOISE = random.Random(1).randbytes(400)
 
@@ -24,18 +24,14 @@ def packed():
     return out.getvalue()
 
 
-def encoded(kind):
-    """Return an image in a format of Pillow."""
-    out = io.BytesIO()
-    Image.new("RGB", (9, 9)).save(out, kind)
-    return out.getvalue()
-
-
 @pytest.mark.parametrize(
     ("content", "name", "kind"),
     [
-        *((encoded(kind), "1", "image") for kind in ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "PPM")),
-        (encoded("JPEG"), "x.txt", "image"),
+        *(
+            (encoded(noise(), kind), "1", "image")
+            for kind in ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "PPM")
+        ),
+        (encoded(noise(), "JPEG"), "x.txt", "image"),
         (bytes(128) + b"DICM" + _NOISE, "IM0001", "image"),
         (b"\0\0\0\x1cftypheic" + _NOISE, "IMG_1", "image"),
         (b"II*\0" + _NOISE, "x.nef", "camera_raw"),

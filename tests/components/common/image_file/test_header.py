@@ -2,7 +2,6 @@
 
 import io
 import struct
-import zlib
 
 import pytest
 from PIL import ExifTags, Image
@@ -10,15 +9,9 @@ from PIL import ExifTags, Image
 from imgpipe.components.common.image_file.header import Header, probe
 from imgpipe.serving.look import Look
 from tests.images import encoded
+from tests.serving.test_image_header import png_bomb
 
 LIMIT = 100_000_000
-
-
-def png_bomb(width, height):
-    """Return a PNG of a few bytes whose header claims this width and height in pixels."""
-    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunk = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
-    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + b"\0" * 4
 
 
 def test_pixel_bombs_are_measured_and_not_decoded(encode):
