@@ -22,6 +22,7 @@ from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 from tensorflow.python.util import deprecation
 
 from imgpipe.models.files.described_files import MODEL_DIGEST, SERVING_DEFAULT
+from imgpipe.models.machine.process import has_gpu
 from imgpipe.models.machine.system import processors
 from imgpipe.serving import tensors
 from imgpipe.serving.server import status
@@ -69,8 +70,13 @@ class Runtime:
             inter_op_parallelism_threads=cores,
         )
         config.gpu_options.allow_growth = True
-        # A second pass over the graph makes nothing faster, and doubles the time of `prepare`.
+        # Only of a model of imgpipe is it known that it computes each row alone, and that on a CPU
+        # it gains nothing when TensorFlow rewrites its graph; see docs/benchmarks.md, "Constants
+        # of the code".
+        self.by_row = (directory / MODEL_DIGEST).is_file()
         rewriting = config.graph_options.rewrite_options
+        rewriting.disable_meta_optimizer = self.by_row and not has_gpu()
+        # A second pass over another graph makes nothing faster, and doubles the time of `prepare`.
         rewriting.meta_optimizer_iterations = rewriter_config_pb2.RewriterConfig.ONE
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph, config=config)
@@ -84,8 +90,6 @@ class Runtime:
             self._session.close()
             raise
         self.signatures = dict(meta_graph.signature_def)
-        # Only of a model of imgpipe is it known that it computes each row alone.
-        self.by_row = (directory / MODEL_DIGEST).is_file()
         self.is_kept = False
         self._prepared: dict[str, Callable[..., list[Any]]] = {}
         self._preparing = {key: threading.Lock() for key in self.signatures}
@@ -152,7 +156,7 @@ class Runtime:
 
         `Session.run` would convert the types of the values and so hide a client's mistake. This
         callable is stricter and faster, but TensorFlow has no public function for it. To make one
-        takes up to a second, in which the graph is optimised.
+        takes up to a second where TensorFlow rewrites the graph.
         """
         with self._preparing[key]:
             if key not in self._prepared:
