@@ -370,8 +370,9 @@ def _recall_of(of_class: AnswerTable) -> str:
 
 def _in_families(answers: AnswerTable) -> str:
     """Say how many of the images are independent, if they are not all."""
-    families = answers.independent()
-    return f" in {plural(families, 'family', 'families')}" if families < len(answers) else ""
+    count = answers.independent()
+    independent = plural(count, "family or single image", "families and single images")
+    return f" in {independent}" if count < len(answers) else ""
 
 
 def _figures(evidence: Evidence) -> str:

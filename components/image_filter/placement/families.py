@@ -16,7 +16,7 @@ import re
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -64,7 +64,7 @@ class FoundFamilies:
     findings: list[Finding] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Candidate:
     """A part of the names of m files, which divides them into groups.
 
@@ -82,7 +82,7 @@ class _Candidate:
     groups: Indices
     in_number: bool
     across: bool
-    likeness: Likeness
+    likeness: Likeness = field(default_factory=Likeness)
 
     def holds(self, likeness: Likeness, chance: float) -> bool:
         """Whether the groups are alike enough for families."""
@@ -113,11 +113,17 @@ class _Candidate:
         [(group, count)] = Counter(self.groups.tolist()).most_common(1)
         return f"{self.titles[group]}: {plural(count, 'image')}"
 
-    @property
+    @functools.cached_property
     def pattern(self) -> str:
-        """A regular expression of the part, as it stands in a name of the largest group."""
-        place = int(np.argmax(np.bincount(self.groups)[self.groups]))
-        name, (start, end) = self.names[place], self.spans[place]
+        """A regular expression of the part, as it stands in most of the names."""
+        patterns = (
+            self._pattern(name, *span)
+            for name, span in zip(self.names, self.spans, strict=True)
+            if span != (0, 0)
+        )
+        return Counter(patterns).most_common(1)[0][0]
+
+    def _pattern(self, name: str, start: int, end: int) -> str:
         words = [word.span() for word in _WORD.finditer(name)]
         cuts_a_word = any(first < cut < last for first, last in words for cut in (start, end))
         kind = _RUN if cuts_a_word else _WORD
@@ -229,7 +235,6 @@ def _candidates(
     Of several that divide each class alike, it is the one that joins most images of several.
     """
     seen: dict[bytes, _Candidate] = {}
-    unknown = Likeness()
     for is_beginning, spans in _parts(names):
         texts = [name[start:end] for name, (start, end) in zip(names, spans, strict=True)]
         texts = [text or f"\0{place}" for place, text in enumerate(texts)]  # like no other
@@ -248,33 +253,40 @@ def _candidates(
             continue
         division = (groups if across else first[inverse]).tobytes()
         if division not in seen or groups.max() < seen[division].groups.max():
-            seen[division] = _Candidate(names, spans, groups, in_number, across, unknown)
-    return [
-        replace(
-            each,
-            likeness=pictures.likeness(
-                images, each.groups, is_near=each.in_number, across=each.across
-            ),
+            seen[division] = _Candidate(names, spans, groups, in_number, across)
+    for each in seen.values():
+        each.likeness = pictures.likeness(
+            images, each.groups, is_near=each.in_number, across=each.across
         )
-        for each in seen.values()
-    ]
+    return [*seen.values()]
 
 
 def _parts(names: Sequence[str]) -> Iterator[tuple[bool, Sequence[_Span]]]:
-    """Yield whether a part is a beginning, or else a word or a number, and where it is in names."""
-    columns, runs, characters = (
-        [[*_divided(name, kind)] or [(0, 0)] for name in names]
-        for kind in (_WORD, _RUN, _CHARACTER)
-    )
-    for count in range(1, 1 + min(_MOST_PARTS, max(map(len, characters)))):
-        for at, parts in itertools.product((count - 1, -count), (columns, runs)):
-            yield False, [own[at] if len(own) >= count else (0, 0) for own in parts]
-        yield True, [(0, own[min(count, len(own)) - 1][1]) for own in characters]
-        shorter = [
-            (0, own[-count - 1][1] if len(own) > count else len(name))
-            for name, own in zip(names, characters, strict=True)
-        ]
-        yield True, shorter
+    """Yield whether a part is a beginning, or else a word or a number, and where it is in names.
+
+    A beginning ends in the same word of all names, counted from their beginning or their end.
+    """
+    words, runs = ([[*_divided(name, kind)] for name in names] for kind in (_WORD, _RUN))
+    for at in range(min(_MOST_PARTS, max(map(len, runs)))):
+        for place, parts in itertools.product((at, -1 - at), (words, runs)):
+            yield False, [own[place] if len(own) > at else (0, 0) for own in parts]
+    for from_end in (False, True):
+        ends = [[*_ends(name)][:: -1 if from_end else 1] for name in names]
+        longest = [max(map(len, of_word)) for of_word in itertools.zip_longest(*ends, fillvalue=())]
+        cuts = ((at, count) for at, most in enumerate(longest) for count in range(1, most))
+        for at, count in itertools.islice(cuts, _MOST_PARTS):
+            of_word = [own[at] if len(own) > at else [0] for own in ends]
+            if from_end:
+                yield True, [(0, own[max(len(own) - 1 - count, 0)]) for own in of_word]
+            else:
+                yield True, [(0, own[min(len(own) - 1, count)]) for own in of_word]
+
+
+def _ends(name: str) -> Iterator[list[int]]:
+    """Yield where each word of a name begins, and where its characters end; a hash is one."""
+    for word in _WORD.finditer(name):
+        characters = _divided(word.group(), _CHARACTER)
+        yield [word.start(), *(word.start() + end for _, end in characters)]
 
 
 def _divided(name: str, kind: re.Pattern[str]) -> Iterator[_Span]:
@@ -342,12 +354,12 @@ def _bursts(rows: Sequence[ImageRow], pictures: Pictures) -> list[list[int]]:
 
 
 def _nearly(candidate: _Candidate) -> Finding:
-    groups = plural(candidate.likeness.groups, "group")
+    families = plural(candidate.likeness.groups, "family", "families")
     return make_finding(
         "nearly_families",
-        f"images of {groups} with names that have a part in common ({candidate.largest}) are more "
-        "alike than others, but too few were compared to be sure; each counts by itself",
-        [f"if they show the same thing: {candidate.command}"],
+        f"the names tell {families} whose images are more alike than others ({candidate.largest}), "
+        "but these are too few to be sure; each image counts by itself",
+        [f"if images of a family show the same thing: {candidate.command}"],
     )
 
 

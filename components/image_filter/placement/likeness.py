@@ -34,7 +34,8 @@ class Likeness:
         share: The share of pairs, which come evenly from all groups; 0.5 for groups by chance.
         error: Its standard error; groups are independent, pairs of one group are not.
         groups: Number of groups that were compared.
-        pairs: Number of pairs in them that have no image in common.
+        pairs: Number of pairs in them that have no image in common; if images are taken from
+            different sides only, at most one for each side.
     """
 
     share: float = _BY_CHANCE
@@ -92,7 +93,9 @@ class Pictures:
         random = np.random.default_rng(0)
         labels = np.zeros_like(self._labels) if across else self._labels
         group_of = self._scattered(images, groups)
-        order = np.lexsort((group_of, labels))
+        sides = self._scattered(images, np.arange(len(images)) if apart is None else apart)
+        sides = self._labels if across else sides
+        order = np.lexsort((sides, group_of, labels))
         label, group = labels[order], group_of[order]
         start = np.flatnonzero(np.r_[True, (np.diff(label) != 0) | (np.diff(group) != 0)])
         size = np.diff(np.r_[start, len(order)])
@@ -105,15 +108,16 @@ class Pictures:
         most = _PAIRS // 3
         if len(usable) > most:
             usable = random.choice(usable, most, replace=False)
-        pairs = int((size[usable] // 2).sum())
+        is_new_side = np.diff(sides[order], prepend=-1) != 0
+        is_new_side[start] = True
+        sides_of = np.add.reduceat(is_new_side.astype(np.int64), start)
+        pairs = int(np.minimum(sides_of, size // 2)[usable].sum())
         of = np.resize(usable, _PAIRS)
         place = random.integers(0, size[of])
         first = order[start[of] + place]
         second = order[start[of] + (place + random.integers(1, size[of])) % size[of]]
-        if across or apart is not None:
-            sides = self._labels if apart is None else self._scattered(images, apart)
-            is_apart = sides[first] != sides[second]
-            first, second, of = first[is_apart], second[is_apart], of[is_apart]
+        is_apart = sides[first] != sides[second]
+        first, second, of = first[is_apart], second[is_apart], of[is_apart]
         within = self._products(first, second)
         shares = np.zeros(len(of))
         for _ in range(_OTHERS):

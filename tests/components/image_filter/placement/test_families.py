@@ -87,7 +87,7 @@ def films(template, count=10, frames=10):
             n=n,
             id=IDS[place % 300],
             uuid=uuid.UUID(IDS[film]),
-            word=FILMS[film],
+            word=FILMS[film % len(FILMS)],
             end=ends[n % 10],
             number=10 * film + n,
         )
@@ -104,6 +104,15 @@ def test_frames_of_films_are_families_whatever_they_are_called(template):
     by_film = {(film, result.by_content[path]) for path, film in zip(paths, film_of, strict=True)}
     assert len(by_film) == 10
     assert result.findings == []
+
+
+@pytest.mark.parametrize("template", ["a/{uuid}_{n}.jpg", "a/frame{n}-{uuid}.jpg"])
+def test_films_that_are_called_by_a_uuid_are_families_with_a_pattern_for_all(template):
+    paths, film_of = films(template, count=60, frames=6)
+    result = found(paths, film_of)
+    assert sizes(result) == [6] * 60
+    groups = [re.search(result.pattern, path).group(1) for path in paths]
+    assert len({*zip(groups, film_of, strict=True)}) == len({*groups}) == 60
 
 
 @pytest.mark.parametrize("template", NAMED)
