@@ -276,10 +276,8 @@ def _parts(names: Sequence[str]) -> Iterator[tuple[bool, Sequence[_Span]]]:
         cuts = ((at, count) for at, most in enumerate(longest) for count in range(1, most))
         for at, count in itertools.islice(cuts, _MOST_PARTS):
             of_word = [own[at] if len(own) > at else [0] for own in ends]
-            if from_end:
-                yield True, [(0, own[max(len(own) - 1 - count, 0)]) for own in of_word]
-            else:
-                yield True, [(0, own[min(len(own) - 1, count)]) for own in of_word]
+            rest = slice(-count) if from_end else slice(count + 1)
+            yield True, [(0, (own[rest] or own[:1])[-1]) for own in of_word]
 
 
 def _ends(name: str) -> Iterator[list[int]]:

@@ -202,6 +202,14 @@ def test_families_too_large_for_a_split_are_used_and_said():
     assert finding["sentence"].startswith("4 families are too large for a split (a/film0*: 30 of")
 
 
+def test_a_class_of_one_film_is_a_family_if_other_classes_have_several():
+    paths, film_of = films("a/film{film}-{n}.jpg")
+    result = found([*paths, *(f"b/film10-{n}.jpg" for n in range(10))], [*film_of, *[10] * 10])
+    assert sizes(result) == [10] * 11
+    [finding] = result.findings
+    assert finding["sentence"].endswith("(b/film10*: 10 of 10 images of 'b')")
+
+
 def test_too_few_groups_to_be_sure_are_said():
     paths, film_of = films("a/film{film}-{n}.jpg", count=3, frames=2)
     singles = [f"a/{name}.jpg" for name in IDS[:40]]
