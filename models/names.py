@@ -2,7 +2,7 @@
 
 The pipeline's components, the training code and the served `serving_examples` signature read and
 write the same records, so they all use these names. Images have a few features more, which no code
-needs by name: they are fields of `ImageRecord` in `components/common/image_record.py`.
+needs by name: they are fields of `ImageRow` in `components/common/image_row.py`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ ENTROPY: Final = "entropy"
 SHARPNESS: Final = "sharpness"  # float 0..1, lower is blurrier
 COLOUR: Final = "colour"  # float 0..1, greatest difference between channels; 0 is grey
 TRANSPARENCY: Final = "transparency"  # float 0..1, share of the pixels that are not opaque
-PERCEPTUAL_HASH: Final = "perceptual_hash"  # bytes: see `components/common/image_file`
 REPAIRS: Final = "repairs"  # bytes: "transcoded" of a file that is stored as PNG; else absent
 
 # --- the feature bank -------------------------------------------------------------------------

@@ -160,9 +160,10 @@ def judge(config: Config) -> CheckedSource:
     rows = []
     with tempfile.SpooledTemporaryFile(_HASHES_IN_MEMORY) as hashes:
         with contextlib.closing(records):
-            for row, of_image in comparison.examine(records, plan):
-                rows.append(row)
-                hashes.write(of_image)
+            for row in comparison.examine(records, plan):
+                progress.advance(1, "images")
+                hashes.write(row.perceptual_hash or bytes(ALL_BYTES))
+                rows.append(dataclasses.replace(row, image_bytes=b"", perceptual_hash=b""))
         hashes.seek(0)
         images = comparison.compare(rows, iter(lambda: hashes.read(ALL_BYTES), b""), plan, rule)
     summary = summarise(images, plan, scan.notes)

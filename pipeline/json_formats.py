@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from imgpipe.components.image_filter.judge.check import Row
+from imgpipe.components.common.image_row import Row
 from imgpipe.components.run_record.result import Result
 from imgpipe.models.files.json_object import SchemaNumber
 from imgpipe.pipeline.output.run_history import RunComparison, RunList

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from imgpipe.components.common.answer_table import AnswerTable
-from imgpipe.components.common.image_record import NamedImage
+from imgpipe.components.common.image_row import NamedImage, Row
 from imgpipe.components.data_gate.rules import DataDecision
 from imgpipe.components.image_evaluator.decision import (
     BaselineState,
@@ -19,7 +19,6 @@ from imgpipe.components.image_evaluator.decision import (
 )
 from imgpipe.components.image_filter.data_summary import DataSummary, Families, of_counts
 from imgpipe.components.image_filter.findings import title_of
-from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.model_pusher.push import Push
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
 from imgpipe.components.run_record.metrics import (

@@ -15,7 +15,7 @@ from typing import Annotated, Final
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.formatting import plural
-from imgpipe.components.image_filter.judge.image_row import ImageRow
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.models.files import json_object
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.finding import Finding, make_finding

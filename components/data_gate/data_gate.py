@@ -20,6 +20,7 @@ from tfx.types.standard_artifacts import ExampleAnomalies, ExampleStatistics, Sc
 
 from imgpipe.components.common import artifacts
 from imgpipe.components.common.artifacts import DataBlessing, Quarantine
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.storage.records import read_bytes, write_text
 from imgpipe.components.data_gate import accepted, changes, rules
 from imgpipe.components.data_gate import drift as comparison
@@ -27,7 +28,6 @@ from imgpipe.components.data_gate import schema as schemas
 from imgpipe.components.data_gate.settings import GATE_FILE, GatePlan
 from imgpipe.components.image_filter import image_table
 from imgpipe.components.image_filter.data_summary import DataSummary
-from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.quarantine import read_summary
 from imgpipe.models import names
 from imgpipe.models.errors import DataRefused, ResourceError

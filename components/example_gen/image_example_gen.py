@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import apache_beam as beam
+import tensorflow as tf
 from tfx.dsl.component.experimental.annotations import (
     BeamComponentParameter,
     OutputArtifact,
@@ -23,9 +24,11 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 from typing_extensions import TypedDict
 
+from imgpipe.components.common import row_files
 from imgpipe.components.common.artifacts import mark_examples
-from imgpipe.components.common.image_record import (
+from imgpipe.components.common.image_row import (
     INGEST_SUMMARY,
+    ImageRow,
     IngestSummary,
     read_ingest_summary,
 )
@@ -61,11 +64,12 @@ class _Written(TypedDict):
 
 
 def _write_shard(shard: _Shard, plan: ReadPlan, uri: str) -> _Written:
-    """Read the files of a shard, write one file for each split, and return keys and counts."""
+    """Read the files of a shard, write Examples and rows, and return keys and counts."""
     keys: list[bytes] = []
+    by_split: dict[str, list[ImageRow]] = {split: [] for split in names.SPLITS}
     paths = {split: shard_path(uri, split, shard.number, shard.of) for split in names.SPLITS}
     with ShardWriter(paths) as writer:
-        records = inspect(
+        rows = inspect(
             open_source(plan.options.source, plan.options),
             shard.items,
             plan.pixel_limit,
@@ -73,11 +77,14 @@ def _write_shard(shard: _Shard, plan: ReadPlan, uri: str) -> _Written:
             plan.rule,
             plan.vocabulary,
         )
-        for item, record in zip(shard.items, records, strict=True):
-            writer.write(record.split, record.to_example())
+        for item, row in zip(shard.items, rows, strict=True):
+            writer.write(row.split, row.to_example())
             # An item that cannot be read has another key than in the plan, even with a version.
-            keys.append(item.key(record.image_hash and (item.version or record.image_hash)))
+            keys.append(item.key(row.image_hash and (item.version or row.image_hash)))
+            by_split[row.split].append(replace(row, image_bytes=b""))
             progress.advance(1, "images")
+    in_order = [row for split in names.SPLITS for row in by_split[split]]
+    row_files.write(row_files.shard_path(uri, shard.number, shard.of), in_order)
     # Only the keys (32 bytes an image) and the counts leave the worker.
     return {"keys": b"".join(keys), "splits": writer.written}
 
@@ -119,6 +126,7 @@ def ingest(pipeline: beam.Pipeline, uri: str, plan: ReadPlan) -> IngestSummary:
     plan = plan.model_copy(update={"rule": replace(plan.rule, given=scan.given_splits)})
     progress.total(len(scan.items), "images")
     shards = _shards(scan.items, plan.shard_size)
+    tf.io.gfile.makedirs(f"{uri}/{row_files.FOLDER}")
     with pipeline as root:
         (
             root
@@ -164,8 +172,8 @@ def ImageExampleGen(
     """Read, decode and measure all images of a source.
 
     Args:
-        examples: Output: splits train, validation and test with the features of an
-            `ImageRecord`, and `ingest.json` with a summary.
+        examples: Output: splits train, validation and test with the files and the features of
+            an `ImageRow`, the table of the rows, and `ingest.json` with a summary.
         settings: What is read, and how, as `ReadPlan` writes it.
         code: Fingerprint of the source code that is used, which is part of TFX's cache key.
         beam_pipeline: Beam pipeline, supplied by TFX.

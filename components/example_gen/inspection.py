@@ -1,6 +1,6 @@
 """Inspection: reads, hashes, decodes and measures the items of a source.
 
-Every item gives exactly one record, and each file is read once. Threads inspect several files at a
+Every item gives exactly one row, and each file is read once. Threads inspect several files at a
 time, because reading, the serving op and the measurements release the interpreter lock.
 """
 
@@ -12,10 +12,9 @@ import hashlib
 from collections.abc import Generator, Iterable, Sequence
 
 from imgpipe.components.common.image_file.content import Content, inspected
-from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.blob_store import BlobStore
-from imgpipe.components.common.storage.records import serialise
 from imgpipe.components.example_gen.sources.base import Item, Source
 from imgpipe.models.files import source_code
 from imgpipe.models.machine.process import computed_ahead
@@ -30,7 +29,6 @@ STORE = "verdicts"
 #: Part of every key: the code that reads, decodes and measures a file, and stores the result.
 CODE = (
     "components/common/image_file",
-    "components/common/image_record.py",
     "models/preprocess.py",
     "serving/image_header.py",
     "serving/pillow_pixels.py",
@@ -50,7 +48,7 @@ def inspect(
     store: str = "",
     rule: SplitRule | None = None,
     vocabulary: Sequence[str] = (),
-) -> Generator[ImageRecord]:
+) -> Generator[ImageRow]:
     """Inspect items of a source.
 
     Args:
@@ -62,7 +60,7 @@ def inspect(
         vocabulary: Class names in sorted order.
 
     Yields:
-        One record for each item, in the order of `items`.
+        One row for each item, in the order of `items`.
     """
     # Imported once here, because threads that import it at the same time hang.
     import tensorflow  # noqa: F401
@@ -70,48 +68,44 @@ def inspect(
     cache = InspectionCache(store, pixel_limit)
     rule = rule or SplitRule()
 
-    def inspect_one(item: Item) -> tuple[ImageRecord, bool]:
-        """Return the record, and whether the cache has to keep it."""
-        record = _read(source, item, rule, vocabulary)
-        if record.read_error:
-            return dataclasses.replace(record, content=_UNREADABLE), False
-        stored = cache.get(record.image_hash)
-        content = stored or inspected(Look(record.image_bytes), pixel_limit)
-        return dataclasses.replace(record, content=content), stored is None
+    def inspect_one(item: Item) -> tuple[ImageRow, Content | None]:
+        """Return the row, and what the cache has to keep of it."""
+        data, read_error = _read(source, item)
+        image_hash = "" if read_error else hashlib.sha256(data).hexdigest()
+        stored = cache.get(image_hash) if image_hash else _UNREADABLE
+        content = stored or inspected(Look(data), pixel_limit)
+        label = item.label or ""
+        row = ImageRow(
+            path=item.path,
+            label=label,
+            label_index=vocabulary.index(label) if label in vocabulary else -1,
+            # A file that cannot be read has no hash; its path is drawn instead.
+            split=rule.assign(image_hash or item.path, item.split, item.group),
+            image_hash=image_hash,
+            byte_size=len(data),
+            read_error=read_error,
+            group=item.group or "",
+            problem=item.problem,
+            image_bytes=data,
+            **dataclasses.asdict(content),
+        )
+        return row, None if stored else content
 
     threads = min(processors(), _THREADS)
-    records = computed_ahead(inspect_one, items, threads, _WAITING * threads)
-    with contextlib.closing(records), cache:
-        for record, is_new in records:
-            if is_new:
-                cache.put(record.image_hash, record.content)
-            yield record
+    rows = computed_ahead(inspect_one, items, threads, _WAITING * threads)
+    with contextlib.closing(rows), cache:
+        for row, content in rows:
+            if content is not None:
+                cache.put(row.image_hash, content)
+            yield row
 
 
-def _read(source: Source, item: Item, rule: SplitRule, vocabulary: Sequence[str]) -> ImageRecord:
-    """Read one file without decoding it."""
-    data = b""
-    image_hash = ""
-    read_error = ""
+def _read(source: Source, item: Item) -> tuple[bytes, str]:
+    """Return the bytes of a file, and why it could not be read."""
     try:
-        data = source.read(item)
-        image_hash = hashlib.sha256(data).hexdigest()
+        return source.read(item), ""
     except OSError as error:
-        read_error = error.strerror or str(error)
-    label = item.label or ""
-    return ImageRecord(
-        path=item.path,
-        label=label,
-        label_index=vocabulary.index(label) if label in vocabulary else -1,
-        # A file that cannot be read has no hash; its path is drawn instead.
-        split=rule.assign(image_hash or item.path, item.split, item.group),
-        image_hash=image_hash,
-        byte_size=len(data),
-        read_error=read_error,
-        group=item.group or "",
-        problem=item.problem,
-        image_bytes=data,
-    )
+        return b"", error.strerror or str(error)
 
 
 class InspectionCache:
@@ -135,20 +129,15 @@ class InspectionCache:
         """Return the stored content of a file by its hash; None when there is none."""
         if self._blobs is None:
             return None
-        import tensorflow as tf
-
         key = self._key(image_hash)
         value = self._blobs.get([key]).get(key)
-        if value is None:
-            return None
-        return ImageRecord.from_example(tf.train.Example.FromString(value)).content
+        return None if value is None else Content.from_bytes(value)
 
     def put(self, image_hash: str, content: Content) -> None:
         """Store what a file contains."""
         if self._blobs is None:
             return
-        record = ImageRecord("", content=content)
-        self._unwritten[self._key(image_hash)] = serialise(record.to_example())
+        self._unwritten[self._key(image_hash)] = content.to_bytes()
         if len(self._unwritten) >= _WRITE_AT_ONCE:
             self._flush()
 

@@ -23,7 +23,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples
 
 from imgpipe.components.common.artifacts import DataBlessing, mark_examples, require_data_blessing
-from imgpipe.components.common.image_record import read_ingest_summary
+from imgpipe.components.common.image_row import read_ingest_summary
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage import records
 from imgpipe.components.feature_bank.extraction import ImageFeatures

@@ -22,7 +22,7 @@ import tensorflow as tf
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from imgpipe.components.common.image_record import read_ingest_summary
+from imgpipe.components.common.image_row import read_ingest_summary
 from imgpipe.components.common.storage import records
 from imgpipe.components.feature_bank.settings import BankPlan
 from imgpipe.models import names, preprocess

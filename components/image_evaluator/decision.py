@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from typing_extensions import TypedDict
 
-from imgpipe.components.common.image_record import LabelledImage
+from imgpipe.components.common.image_row import LabelledImage
 from imgpipe.models.head.certainty import AccuracyFigures
 
 DECISION_FILE = "decision.json"

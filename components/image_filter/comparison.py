@@ -1,8 +1,8 @@
 """The way of a set of images through the filter: each on its own, and all together.
 
 Two drivers take it, Beam for ImageFilter and a loop for `imgpipe check`, so both give the same
-results. `examine` decides about each image on its own and makes its row of the table. One process
-then completes all rows (`compare`): it searches for families and copies, places the images in
+results. `examine` decides about each image on its own. One process completes the rows of all of
+them (`compare`): it searches for families and copies, places the images in
 splits, and decides about the copies. Afterwards the table says what becomes of each image.
 """
 
@@ -12,31 +12,25 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from imgpipe.components.common.image_file.pixels import ALL_BYTES
-from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.image_filter.copies import decisions
 from imgpipe.components.image_filter.copies.search import find_near_duplicates, hash_table
 from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.judge.checks import CHECKS
-from imgpipe.components.image_filter.judge.image_row import ImageRow, decide, judge
 from imgpipe.components.image_filter.judge.settings import FilterPlan
+from imgpipe.components.image_filter.judge.single_image import decide, judge
 from imgpipe.components.image_filter.placement import families, placement
 from imgpipe.components.image_filter.placement.families import FoundFamilies
 from imgpipe.models import names
-from imgpipe.models.machine import progress
 
 
-def examine(records: Iterable[ImageRecord], plan: FilterPlan) -> Iterator[tuple[ImageRow, bytes]]:
-    """Decide about each image on its own.
-
-    Yields:
-        The row of each image, and its perceptual hashes; zeros if it cannot be compared.
-    """
-    for record in records:
-        row = decide(record, plan.settings, plan.override_of(record.image_hash))
-        progress.advance(1, "images")
-        yield row, record.content.perceptual_hash or bytes(ALL_BYTES)
+def examine(rows: Iterable[ImageRow], plan: FilterPlan) -> Iterator[ImageRow]:
+    """Decide about each image on its own; its measurements are not kept in memory."""
+    for row in rows:
+        decide(row, plan.settings, plan.override_of(row.image_hash))
+        row.figures = {}
+        yield row
 
 
 def compare(
@@ -45,8 +39,9 @@ def compare(
     """Complete the rows of all images of a source, in place.
 
     Args:
-        rows: Rows that `examine` has made, in any order.
-        hashes: The perceptual hashes of these rows, of which one is read at a time.
+        rows: Rows that `examine` has yielded, in any order.
+        hashes: The perceptual hashes of these rows, of which one is read at a time; zeros for an
+            image that cannot be compared.
         plan: What ImageFilter gets.
         rule: The rule that has drawn the splits. None: no image is moved.
 
@@ -96,4 +91,4 @@ def _check_in_the_set(rows: Sequence[ImageRow], plan: FilterPlan) -> None:
             continue
         limits = check.limits(rows, plan.settings.limit_of(check))
         for row in rows:
-            judge(row, check, row, plan.settings, limits)
+            judge(row, check, plan.settings, limits)

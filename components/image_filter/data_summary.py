@@ -10,11 +10,10 @@ from typing import Annotated
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.formatting import plural
-from imgpipe.components.common.image_record import TRANSCODED
+from imgpipe.components.common.image_row import TRANSCODED, Row
 from imgpipe.components.image_filter import file_clues, findings
 from imgpipe.components.image_filter.file_clues import FileClues
 from imgpipe.components.image_filter.image_table import NOT_RELABELLED, ImageTable
-from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.models import names
 from imgpipe.models.finding import Finding, make_finding

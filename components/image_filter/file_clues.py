@@ -19,7 +19,7 @@ from typing import Annotated, Final
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.components.image_filter.judge.image_row import ImageRow
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.models import names
 from imgpipe.models.arrays import Array, Floats, Integers
 from imgpipe.models.features import folds

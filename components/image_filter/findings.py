@@ -9,8 +9,8 @@ from __future__ import annotations
 import collections
 from collections.abc import Iterable, Mapping, Sequence
 
+from imgpipe.components.common.image_row import Row
 from imgpipe.components.example_gen.notes import LEFT_OUT
-from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.image_filter.judge.checks import TITLES
 from imgpipe.models.finding import Example, Fate, Finding, in_files, make_finding, usual_ways
 

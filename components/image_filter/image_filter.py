@@ -1,11 +1,10 @@
 """ImageFilter: keeps usable images, and moves rejected files with the reason to the quarantine.
 
-The checks are in `judge/checks/`, which does not need TFX. The stages of the Beam pipeline pass on
-neither image bytes nor any other data of every image, so memory does not grow with the number of
-images.
+The checks are in `judge/checks/`, which does not need TFX. One process decides about all images by
+the rows that ImageExampleGen has written of them, without their bytes. The workers then write the
+kept images and the rejected files, shard by shard.
 """
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -18,12 +17,12 @@ from tfx.dsl.component.experimental.annotations import (
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples
 
+from imgpipe.components.common import row_files
 from imgpipe.components.common.artifacts import Quarantine, mark_examples
-from imgpipe.components.common.image_file.pixels import ALL_BYTES
-from imgpipe.components.common.image_record import (
+from imgpipe.components.common.image_row import (
     INGEST_SUMMARY,
     METADATA,
-    ImageRecord,
+    ImageRow,
     read_ingest_summary,
 )
 from imgpipe.components.common.splits import SplitRule
@@ -31,22 +30,18 @@ from imgpipe.components.common.storage.records import (
     Shard,
     ShardWriter,
     make,
-    read_bytes,
+    raw,
     read_examples,
-    remove_folder,
     remove_temporary,
     shards,
-    write_bytes,
     write_json,
 )
-from imgpipe.components.image_filter import comparison, image_table, quarantine
+from imgpipe.components.image_filter import comparison, quarantine
 from imgpipe.components.image_filter.data_summary import DataSummary, check_conservation, summarise
-from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.models import names
 from imgpipe.models.machine import progress
 
-_PARTS = ".parts"  # folder for the rows of single images while the filter runs
 _STATISTICS_FEATURES = (*METADATA, names.SPLIT)
 
 
@@ -68,19 +63,14 @@ class _Job:
     shard: Shard
 
     @property
-    def part(self) -> str:
-        """Path of the rows of each image on its own."""
-        return f"{self.uris.quarantine}/{_PARTS}/{self.shard.number}"
-
-    @property
-    def hashes(self) -> str:
-        """Path of the perceptual hashes, `ALL_BYTES` of each image; zeros for none."""
-        return f"{self.part}.hashes"
+    def read_rows(self) -> str:
+        """Path of the rows that ImageExampleGen has written."""
+        return row_files.shard_path(self.uris.examples, self.shard.number, self.shard.of)
 
     @property
     def rows(self) -> str:
-        """Path of the rows when all images are known."""
-        return image_table.shard_path(self.uris.quarantine, self.shard)
+        """Path of the rows with what was decided."""
+        return row_files.shard_path(self.uris.quarantine, self.shard.number, self.shard.of)
 
     @property
     def outputs(self) -> dict[str, str]:
@@ -92,65 +82,47 @@ class _Job:
         }
 
 
-def _examine(job: _Job, plan: FilterPlan) -> str:
-    """Decide about each image of a shard on its own, and return the path of the rows."""
-    rows = []
-    hashes = []
-    for row, of_image in comparison.examine(_records(job.shard.files), plan):
-        rows.append(row)
-        hashes.append(of_image)
-    image_table.write(job.part, ImageTable(rows, plan.settings.radius))
-    write_bytes(job.hashes, b"".join(hashes))
-    return job.part
-
-
-def _compare(parts: Iterable[str], uris: Uris, plan: FilterPlan) -> int:
-    """Compare all images, write their rows and the lists, and return the number of images."""
+def _decide(uris: Uris, plan: FilterPlan) -> int:
+    """Decide about all images, write their rows and the lists, and return the number of images."""
     ingested = read_ingest_summary(uris.examples)
     notes = ingested["notes"] if ingested else ()
     rule = SplitRule.from_json(ingested["rule"]) if ingested else None
     jobs = _jobs(uris)
-    by_job = [image_table.read(job.part).rows for job in jobs]
+    by_job = [
+        [*comparison.examine(row_files.read(job.read_rows, with_figures=True), plan)]
+        for job in jobs
+    ]
     every_row = [row for rows in by_job for row in rows]
-    images = comparison.compare(every_row, _hashes(jobs), plan, rule)
+    hashes = (digest for job in jobs for digest in row_files.perceptual_hashes(job.read_rows))
+    images = comparison.compare(every_row, hashes, plan, rule)
     for row in images.rows:
         row.stored = quarantine.stored_name(row)
     for job, rows in zip(jobs, by_job, strict=True):
-        image_table.write(job.rows, ImageTable(rows, images.radius))
+        row_files.write(job.rows, rows, images.radius, large_from=job.read_rows)
     quarantine.write(uris.quarantine, images, summarise(images, plan, notes))
     return len(images.rows)
 
 
-def _write_shard(job: _Job, compared: int) -> None:
-    """Write the outputs of a shard, when all images are compared."""
-    rows = image_table.read(job.rows).rows
+def _write_shard(job: _Job, decided: int) -> None:
+    """Write the outputs of a shard, when all images are decided about."""
+    rows = row_files.read(job.rows, with_figures=True)
+    examples = (example for file in job.shard.files for example in read_examples(file))
     with ShardWriter(job.outputs) as writer:
-        for record, row in zip(_records(job.shard.files), rows, strict=True):
+        for example, row in zip(examples, rows, strict=True):
+            row.image_bytes = raw(example, names.IMAGE_BYTES)
             if row.rejection is None:
-                _write(writer, row.recorded(record.as_served()))
+                _write(writer, row.as_served())
             elif row.stored:
-                quarantine.store(job.uris.quarantine, row.stored, record)
+                quarantine.store(job.uris.quarantine, row)
+            progress.advance(1, "images")
 
 
-def _hashes(jobs: Iterable[_Job]) -> Iterator[bytes]:
-    """Yield the perceptual hashes of all images in the order of their rows."""
-    for job in jobs:
-        content = read_bytes(job.hashes)
-        for start in range(0, len(content), ALL_BYTES):
-            yield content[start : start + ALL_BYTES]
-
-
-def _records(paths: Iterable[str]) -> Iterator[ImageRecord]:
-    for path in paths:
-        yield from map(ImageRecord.from_example, read_examples(path))
-
-
-def _write(writer: ShardWriter, record: ImageRecord) -> None:
+def _write(writer: ShardWriter, row: ImageRow) -> None:
     """Write the Example of an image, and the features that statistics and schema use."""
-    features = record.features()
-    writer.write(f"kept-{record.split}", make(features))
+    features = row.features()
+    writer.write(f"kept-{row.split}", make(features))
     described = {k: v for k, v in features.items() if k in _STATISTICS_FEATURES}
-    writer.write(f"metadata-{record.split}", make(described))
+    writer.write(f"metadata-{row.split}", make(described))
 
 
 def _jobs(uris: Uris) -> list[_Job]:
@@ -166,20 +138,13 @@ def filter_examples(pipeline: beam.Pipeline, uris: Uris, plan: FilterPlan) -> Da
     # Before the first file is written, so that no other user can ever read one.
     quarantine.make_private(uris.quarantine)
     progress.total(count or 0, "images")
-    for folder in (_PARTS, image_table.FOLDER):
-        tf.io.gfile.makedirs(f"{uris.quarantine}/{folder}")
+    tf.io.gfile.makedirs(f"{uris.quarantine}/{row_files.FOLDER}")
     with pipeline as root:
+        decided = root | "Images" >> beam.Create([uris]) | "Decide" >> beam.Map(_decide, plan)
         jobs = root | "Shards" >> beam.Create(_jobs(uris), reshuffle=True)
-        compared = (
-            jobs
-            | "Examine" >> beam.Map(_examine, plan)
-            | "All parts" >> beam.combiners.ToList()
-            | "Compare" >> beam.Map(_compare, uris, plan)
-        )
-        jobs | "Write" >> beam.Map(_write_shard, beam.pvalue.AsSingleton(compared))
+        jobs | "Write" >> beam.Map(_write_shard, beam.pvalue.AsSingleton(decided))
     if ingested:  # what reads the kept images asks for the rule of the splits, too
         write_json(f"{uris.kept}/{INGEST_SUMMARY}", ingested)
-    remove_folder(f"{uris.quarantine}/{_PARTS}")
     for uri in (uris.quarantine, uris.kept, uris.metadata):
         remove_temporary(uri)  # of attempts that died
     quarantine.make_private(uris.quarantine)  # also the files that were written since

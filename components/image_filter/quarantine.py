@@ -15,11 +15,10 @@ import re
 from pathlib import Path
 from typing import Final
 
-from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.storage.records import read_json, write_bytes, write_text
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.image_table import ImageTable
-from imgpipe.components.image_filter.judge.image_row import ImageRow
 
 MANIFEST: Final = "manifest.jsonl"
 SUMMARY: Final = "counts.json"
@@ -37,13 +36,13 @@ def stored_name(row: ImageRow) -> str:
     return f"{row.rejection.reason}/{row.image_hash[:16]}-{name[-_NAME_LENGTH:]}"
 
 
-def store(uri: str, stored: str, record: ImageRecord) -> None:
-    """Store the original bytes of a rejected file under the path that `stored_name` returned."""
+def store(uri: str, row: ImageRow) -> None:
+    """Store the original bytes of a rejected file."""
     import tensorflow as tf
 
-    path = f"{uri}/{stored}"
+    path = f"{uri}/{row.stored}"
     tf.io.gfile.makedirs(path.rpartition("/")[0])
-    write_bytes(path, record.image_bytes)
+    write_bytes(path, row.image_bytes)
 
 
 def make_private(uri: str) -> None:

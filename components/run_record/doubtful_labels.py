@@ -17,7 +17,7 @@ import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.answer_table import AnswerTable
-from imgpipe.components.common.image_record import PlacedImage
+from imgpipe.components.common.image_row import PlacedImage
 from imgpipe.components.common.storage import records
 from imgpipe.models.arrays import Flags, Floats, Integers, Names
 from imgpipe.models.features.bank import BankRows, Regression

@@ -12,7 +12,7 @@ import numpy as np
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.answer_table import AnswerTable, ClassMetrics
-from imgpipe.components.common.image_record import LabelledImage, NamedImage
+from imgpipe.components.common.image_row import LabelledImage, NamedImage
 from imgpipe.models.arrays import Array
 from imgpipe.models.head.calibration import confidence_error, error_by_chance
 from imgpipe.models.head.certainty import AccuracyFigures

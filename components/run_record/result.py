@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
+from imgpipe.components.common.image_row import Row
 from imgpipe.components.common.storage.manifest import LAYOUT
 from imgpipe.components.data_gate.rules import DataDecision
 from imgpipe.components.image_evaluator.decision import BaselineState, Decision, ServingCheck
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.image_table import NearGroup
-from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.model_pusher.push import NOT_PUBLISHED, Push
 from imgpipe.components.run_record import run_folder
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabels
@@ -171,26 +171,18 @@ class Result(TypedDict):
 
 
 _RESULT = TypeAdapter(Result)
+#: Types of the fields that are empty, and not null, where nothing is known.
+_EMPTY = (str, int, list, dict)
 
 
 def new(**parts: Any) -> Result:
     """Return a result of which only some parts are known."""
-    unknown: dict[str, Any] = {
-        "schema": LAYOUT,
-        "status": "failed",
-        **dict.fromkeys(("verdict", "error", "failed", "name", "source", "backbone"), ""),
-        **dict.fromkeys(("fingerprint", "quarantine", "out", "folder", "log"), ""),
-        **dict.fromkeys(("image_size", "cross_validate"), 0),
-        **{name: [] for name in ("findings", "next", "classes", "rejected")},
-        **{name: [] for name in ("slices", "galleries", "cached")},
-        **{name: {} for name in ("seeds", "changed", "metrics")},
-        **dict.fromkeys(("data", "data_gate", "files", "near", "bank", "training"), None),
-        **dict.fromkeys(("baseline", "gate", "serving", "evaluation", "answers"), None),
-        **dict.fromkeys(("suspects", "map", "identity", "report"), None),
-        "push": NOT_PUBLISHED,
-        "timings": UNTIMED,
-    }
-    return cast("Result", {**unknown, **parts})
+    unknown: dict[str, Any] = {}
+    for name, kind in get_type_hints(Result).items():
+        plain_kind = get_origin(kind) or kind
+        unknown[name] = plain_kind() if plain_kind in _EMPTY else None
+    usual = {"schema": LAYOUT, "status": "failed", "push": NOT_PUBLISHED, "timings": UNTIMED}
+    return cast("Result", {**unknown, **usual, **parts})
 
 
 def read(content: object) -> Result:

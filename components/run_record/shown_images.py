@@ -13,11 +13,9 @@ import numpy.typing as npt
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.answer_table import AnswerTable
-from imgpipe.components.common.image_record import NamedImage
+from imgpipe.components.common.image_row import ImageRow, NamedImage, Row
 from imgpipe.components.common.storage import records
 from imgpipe.components.image_filter.image_table import NearGroup
-from imgpipe.components.image_filter.judge.check import Row
-from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.models.arrays import Floats
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.feature_distribution import unit

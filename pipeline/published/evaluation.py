@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imgpipe.components.common.storage import manifest, records
+from imgpipe.components.common import row_files
+from imgpipe.components.common.storage import manifest
 from imgpipe.components.example_gen.sources import Item, Scan, Source
 from imgpipe.components.example_gen.sources.validation import check_class_names
 from imgpipe.models import names
@@ -30,7 +31,7 @@ from imgpipe.pipeline.published.evaluation_summary import NotEvaluated, summaris
 
 if TYPE_CHECKING:
     from imgpipe.components.common.answer_table import AnswerTable
-    from imgpipe.components.common.image_record import ImageRecord
+    from imgpipe.components.common.image_row import ImageRow
     from imgpipe.components.run_record.result import Result
     from imgpipe.models.arrays import Floats
     from imgpipe.pipeline.results import Evaluation
@@ -68,9 +69,7 @@ def evaluate(model: Model, config: Config, threshold: float, to_stderr: bool) ->
         with display.step("classifying images"):
             answered = [*_classified(model, source, scan.items, limit, excluded)]
         with display.step("comparing with training"):
-            hashes = {
-                record.image_hash: record.content.perceptual_hash or b"" for record, _ in answered
-            }
+            hashes = {row.image_hash: row.perceptual_hash for row, _ in answered}
             near, splits = _seen_images(model, hashes)
         answers = _table(model, answered, near, splits or {})
         result = summarise(model, scan.source, answers, excluded, splits, threshold)
@@ -122,7 +121,7 @@ def _page(
 
 def _classified(
     model: Model, source: Source, items: Sequence[Item], limit: int, excluded: NotEvaluated
-) -> Iterator[tuple[ImageRecord, Floats]]:
+) -> Iterator[tuple[ImageRow, Floats]]:
     """Yield each image that can be judged, without its pixels, and its probabilities, [C]."""
     from imgpipe.components.example_gen.inspection import inspect
     from imgpipe.serving.server.runtime import Runtime
@@ -137,11 +136,11 @@ def _classified(
                 yield replace(record, image_bytes=b""), row
 
 
-def _usable(inspected: Iterable[ImageRecord], excluded: NotEvaluated) -> Iterator[ImageRecord]:
+def _usable(inspected: Iterable[ImageRow], excluded: NotEvaluated) -> Iterator[ImageRow]:
     """Yield the images that can be judged, and note the others."""
     for record in inspected:
         progress.advance(1, "images")
-        error = record.problem or record.read_error or record.content.decode_error
+        error = record.problem or record.read_error or record.decode_error
         if error:
             why = error.splitlines()[0]
             excluded.undecodable.append(
@@ -160,26 +159,26 @@ def _seen_images(
 
     `images` has the perceptual hashes by content hash. Returned are the number of the group of each
     image that has near-duplicates, and the split in the run of each image that it had, also as a
-    near-duplicate. Where the images of the run are gone, the list beside the model tells the same
-    files alone; None without one.
+    near-duplicate. Where the table of the run's images is gone, the list beside the model tells
+    the same files alone; None without one.
     """
     from imgpipe.components.image_filter.copies.search import find_near_duplicates, hash_table
     from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
 
-    uri = model.training_images or ""
+    quarantine = model.run.artifact("ImageFilter", "quarantine") if model.run else ""
     split_of: dict[str, str] = {}  # of the images of the run
     hashes: dict[str, bytes] = {}
-    for split in names.SPLITS if uri else ():
-        for example in records.iterate(uri, split):
-            image_hash = records.text(example, names.IMAGE_HASH)
-            split_of[image_hash] = split
-            hashes[image_hash] = records.raw(example, names.PERCEPTUAL_HASH)
-            progress.advance(1, "images")
+    for file in row_files.files(quarantine) if quarantine else ():
+        rows = row_files.read(file)
+        for row, perceptual_hash in zip(rows, row_files.perceptual_hashes(file), strict=True):
+            if row.rejection is None:
+                split_of[row.image_hash] = row.split
+                hashes[row.image_hash] = perceptual_hash
     every_hash = {**images, **hashes}
     near = find_near_duplicates(*hash_table(every_hash.keys(), every_hash.values()), RADIUS).groups
-    if not uri:
-        file = model.folder / manifest.PROVENANCE / manifest.KNOWN_IMAGES
-        known = manifest.read_known_images(file)
+    if not quarantine:
+        listed_in = model.folder / manifest.PROVENANCE / manifest.KNOWN_IMAGES
+        known = manifest.read_known_images(listed_in)
         if known is None:
             return near, None
         listed = {key: known.get(manifest.short_hash(key), "") for key in images}
@@ -196,26 +195,24 @@ def _seen_images(
 
 def _table(
     model: Model,
-    rows: Sequence[tuple[ImageRecord, Floats]],
+    rows: Sequence[tuple[ImageRow, Floats]],
     near: Mapping[str, int],
     splits: Mapping[str, str],
 ) -> AnswerTable:
     """Return the answers; the families of the images are found as in a run."""
     from imgpipe.components.common.answer_table import AnswerTable, answered
     from imgpipe.components.image_filter.copies.search import hash_table
-    from imgpipe.components.image_filter.judge.image_row import ImageRow
     from imgpipe.components.image_filter.placement import families
 
     images = [image for image, _ in rows]
     ungrouped = [image for image in images if not image.group]
-    perceptual = [image.content.perceptual_hash or b"" for image in ungrouped]
+    perceptual = [image.perceptual_hash for image in ungrouped]
     contents, table = hash_table([image.image_hash for image in ungrouped], perceptual)
-    family_of = families.find([*map(ImageRow.of, ungrouped)], contents, table).by_content
+    family_of = families.find(ungrouped, contents, table).by_content
     hashes = [image.image_hash for image in images]
     groups = [image.group or family_of.get(image.image_hash, "") for image in images]
     seen = [splits.get(image, names.TEST) != names.TEST for image in hashes]
     probabilities = np.reshape([row for _, row in rows], (len(images), len(model.vocabulary)))
-    inside = [image.content for image in images]
     return AnswerTable.of(
         model.vocabulary,
         [
@@ -226,10 +223,10 @@ def _table(
                 "groups": np.array([group.encode() for group in groups], np.bytes_),
                 "near": np.array([1 + near.get(image, -1) for image in hashes]),
                 "seen_family": np.array(seen),
-                "formats": np.array([content.format for content in inside], np.bytes_),
-                "shorter_sides": np.array([min(image.width, image.height) for image in inside]),
-                "brightness": np.array([image.figures[names.BRIGHTNESS] for image in inside]),
-                "sharpness": np.array([image.figures[names.SHARPNESS] for image in inside]),
+                "formats": np.array([image.format for image in images], np.bytes_),
+                "shorter_sides": np.array([min(image.width, image.height) for image in images]),
+                "brightness": np.array([image.figures[names.BRIGHTNESS] for image in images]),
+                "sharpness": np.array([image.figures[names.SHARPNESS] for image in images]),
             }
         ],
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imgpipe.components.common.formatting import join_names
-from imgpipe.components.common.image_record import METADATA
+from imgpipe.components.common.image_row import METADATA
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.sources.base import Item
@@ -68,7 +68,7 @@ def measure(
         while part := list(itertools.islice(records, _BATCH)):
             progress.advance(len(part), "images")
             read = [record for record in part if not record.read_error]
-            good = [record for record in read if record.content.is_measured]
+            good = [record for record in read if record.is_measured]
             measured.undecodable += len(read) - len(good)
             for record in good:
                 features = record.features()

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.image_filter.judge import overrides
-from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.judge.overrides import Override, OverrideVerdict
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.review.images import ReviewDecision, ReviewedImages, obstacles

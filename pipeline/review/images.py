@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 from typing_extensions import TypedDict
 
-from imgpipe.components.common.image_record import PlacedImage
+from imgpipe.components.common.image_row import ImageRow, PlacedImage
 from imgpipe.components.image_filter import image_table
 from imgpipe.components.image_filter.copies.decisions import DUPLICATE, DUPLICATE_ACROSS_SPLITS
 from imgpipe.components.image_filter.judge.checks import CHOICES, obstacle
 from imgpipe.components.image_filter.judge.checks.whole_set import NEAR_DUPLICATE_LABEL_CONFLICT
-from imgpipe.components.image_filter.judge.image_row import REVIEWED, ImageRow
+from imgpipe.components.image_filter.judge.single_image import REVIEWED
 from imgpipe.components.run_record.doubtful_labels import DOUBTFUL, SURELY_WRONG
 from imgpipe.components.run_record.image_answers import UNLIKE
 from imgpipe.components.run_record.run_folder import ANSWERS

@@ -21,8 +21,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.example_gen.sources import Item, Source
-from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.report.pictures import thumbnails
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.pipeline.review.decisions import Decisions, RefusedAnswer

@@ -225,8 +225,7 @@ def _inspected(file: Path) -> object:
             return file.read_bytes()
 
     (record,) = inspect(Given(), [Item("x.jpg", "a")], 1_000_000)  # type: ignore[arg-type]
-    content = record.content
-    return f"{content.format} {content.mode} {content.is_measured} {content.decode_error}"
+    return f"{record.format} {record.mode} {record.is_measured} {record.decode_error}"
 
 
 def _review_answer(file: Path) -> object:

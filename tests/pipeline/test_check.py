@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.storage.records import iterate, text
 from imgpipe.components.data_gate import accepted, changes
 from imgpipe.components.example_gen.image_example_gen import ingest
@@ -19,7 +20,6 @@ from imgpipe.components.example_gen.settings import ReadPlan
 from imgpipe.components.image_filter import image_table, quarantine
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.judge import overrides
-from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.pipeline import data_check

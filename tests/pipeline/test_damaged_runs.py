@@ -43,8 +43,8 @@ def _result(**changes: dict[str, Any]) -> bytes:
     ("content", "words"),
     [
         (b'{"status": ', "Expecting value"),
-        (b'{"schema": 3, "status": "fine"}', "status: input should be 'blessed'"),
-        (b'{"schema": 3, "status": "blessed"}', "verdict: field required"),
+        (b'{"schema": 4, "status": "fine"}', "status: input should be 'blessed'"),
+        (b'{"schema": 4, "status": "blessed"}', "verdict: field required"),
         (_result(gate={"threshold": "high"}), r"gate\.threshold: input should be"),
         (_result(push={"version": "two"}), r"push\.version"),
     ],

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import imgpipe
-from imgpipe.components.common.storage import records
+from imgpipe.components.common import row_files
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models import names
@@ -170,14 +170,13 @@ def test_the_page_is_drawn_without_images_that_were_removed(out, photos):
 def _as_training_data(out: Path, source: Path, split: str = names.TRAIN) -> None:
     """Write a past run that had the images of a source in one of its splits."""
     opened = open_source(str(source))
-    examples = out / "artifacts" / "ImageFilter" / "examples" / "4"
-    for one in names.SPLITS:
-        (examples / f"Split-{one}").mkdir(parents=True)
-    path = records.shard_path(str(examples), split, 0, 1)
-    with records.ShardWriter({"all": path}) as writer:
-        for record in inspect(opened, opened.listing().items, 1 << 24, vocabulary=CLASSES):
-            writer.write("all", record.to_example())
-    artifacts = {"ImageFilter": {"examples": str(examples)}}
+    quarantine = out / "artifacts" / "ImageFilter" / "quarantine" / "4"
+    (quarantine / row_files.FOLDER).mkdir(parents=True)
+    rows = [*inspect(opened, opened.listing().items, 1 << 24, vocabulary=CLASSES)]
+    for row in rows:
+        row.split = split
+    row_files.write(row_files.shard_path(str(quarantine), 0, 1), rows)
+    artifacts = {"ImageFilter": {"quarantine": str(quarantine)}}
     past_runs.leave(out, "20260101-000000", version=1, artifacts=artifacts)
 
 

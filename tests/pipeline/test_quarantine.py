@@ -5,11 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.components.common.storage.records import Shard
-from imgpipe.components.image_filter import image_table
-from imgpipe.components.image_filter.image_table import ImageTable
-from imgpipe.components.image_filter.judge.check import ImageFinding
-from imgpipe.components.image_filter.judge.image_row import ImageRow
+from imgpipe.components.common import row_files
+from imgpipe.components.common.image_row import ImageFinding, ImageRow
 from imgpipe.components.image_filter.quarantine import MANIFEST
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.commands import quarantine
@@ -25,7 +22,7 @@ ROWS = [
 
 def write(folder, rows=ROWS):
     """Write a quarantine with these rows into a folder and return it."""
-    (folder / image_table.FOLDER).mkdir(parents=True)
+    (folder / row_files.FOLDER).mkdir(parents=True)
     (folder / MANIFEST).touch()
     write_table(folder, [ImageRow(path, findings=(ImageFinding(*found),)) for path, *found in rows])
     return folder
@@ -33,8 +30,8 @@ def write(folder, rows=ROWS):
 
 def write_table(folder, images):
     """Write the table of a quarantine, and return its path."""
-    file = image_table.shard_path(str(folder), Shard((), 0, 1))
-    image_table.write(file, ImageTable(images, 0))
+    file = row_files.shard_path(str(folder), 0, 1)
+    row_files.write(file, images)
     return Path(file)
 
 

@@ -7,12 +7,16 @@ therefore has to convert it in the same way, which the commands and the Python f
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from PIL import ExifTags, TiffImagePlugin
 
 from imgpipe.components.common.image_file.header import (
     Header,
@@ -33,6 +37,15 @@ GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F")
 #: Four levels of 255: JPEG changes grey by that much. A faded photograph has 20 or more.
 _COLOURED = 0.016
 _WITH_ALPHA = ("RGBA", "LA", "PA")  # Pillow's modes
+_PNG_DEPTH = 24  # place of the depth in a PNG file
+_TURNED_BY_VIEWERS = ("PNG", "WEBP")
+_EXIF = (b"eXIf", b"EXIF", b"Raw profile type")  # of PNG, of WebP, and of older programs in PNG
+_TIFF_STARTS = (b"II", b"MM")
+_BITS_PER_SAMPLE = 258  # TIFF 6.0, page 29
+_SAMPLES_PER_PIXEL = 277  # TIFF 6.0, page 39
+_MOST_BANDS, _MOST_BITS = 65_535, 255  # that are counted
+_BIG_TIFF = 43  # version in the header
+_HEADER, _BIG_HEADER = 8, 16  # bytes
 
 
 def for_the_model(data: bytes, pixel_limit: int) -> bytes:
@@ -50,7 +63,7 @@ def for_the_model(data: bytes, pixel_limit: int) -> bytes:
     return data if image is None else as_png(image)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, kw_only=True)
 class Content(Header):
     """What depends on the bytes of a file alone, and not on its name, its label or its split.
 
@@ -61,28 +74,53 @@ class Content(Header):
         converted: The file as Pillow describes it, such as "TIFF (RGB)", if only Pillow reads it,
             so that it is measured, and given to the model, as PNG; otherwise "".
         pillow_error: Why Pillow cannot read such a file either; "" when it can, or was not asked.
+        other_format: Format of a file that nobody reads, as `Look.other_format` names it.
+        other_kind: What such a file is that is of no known format, or how it begins.
+        other_remedy: What to do with it.
+        is_other_image: Whether it is an image all the same.
+        is_cut_short: Whether a file that nobody reads ends before its format says that it does.
         damage: Sign that the pixels of a readable file are wrong; "" for none.
+        bands: Number of bands of a TIFF file; otherwise 0.
+        bits: Bits of each channel of a PNG or TIFF file; otherwise 0.
+        turn: Orientation, 2 to 8, of a file that viewers turn and the model does not; otherwise 0.
+        is_grey: Whether the pixels are grey, even if they are stored with colour channels.
         figures: Values by measurement, rounded to 32 bits as an Example stores them; empty when
             the file was not decoded.
-        perceptual_hash: Perceptual hashes, None when the file was not decoded.
+        perceptual_hash: Perceptual hashes, b"" when the file was not decoded.
     """
 
     decode_error: str = ""
     converted: str = ""
     pillow_error: str = ""
+    other_format: str = ""
+    other_kind: str = ""
+    other_remedy: str = ""
+    is_other_image: bool = False
+    is_cut_short: bool = False
     damage: str = ""
+    bands: int = 0
+    bits: int = 0
+    turn: int = 0
+    is_grey: bool = False
     figures: Mapping[str, float] = field(default_factory=dict)
-    perceptual_hash: bytes | None = field(default=None, repr=False)
+    perceptual_hash: bytes = field(default=b"", repr=False)
+
+    def to_bytes(self) -> bytes:
+        """Return what `from_bytes` reads: a line of JSON, and the perceptual hashes."""
+        values = dataclasses.asdict(self)
+        hashes: bytes = values.pop("perceptual_hash")
+        return json.dumps(values).encode() + b"\n" + hashes
+
+    @classmethod
+    def from_bytes(cls, stored: bytes) -> Self:
+        """Convert back from `to_bytes`."""
+        values, _, hashes = stored.partition(b"\n")
+        return cls(**json.loads(values), perceptual_hash=hashes)
 
     @property
     def is_measured(self) -> bool:
         """Whether the pixels were decoded and measured."""
         return bool(self.figures)
-
-    @property
-    def is_grey(self) -> bool:
-        """Whether the image is grey, even if it is stored with colour channels."""
-        return self.mode in GREY_MODES or self.figures.get(names.COLOUR, 1.0) <= _COLOURED
 
     def measured(self, values: np.ndarray, original: bytes) -> Content:
         """Return this content with the size, measurements and perceptual hashes of its pixels.
@@ -92,11 +130,14 @@ class Content(Header):
         """
         height, width = values.shape[:2]
         pixels = Pixels(values, alpha_channel(original, self.format, self.mode))
+        figures = measure(pixels)
         return dataclasses.replace(
             self,
             width=width,
             height=height,
-            figures=measure(pixels),
+            turn=_turn(original, self.format),
+            is_grey=self.mode in GREY_MODES or figures[names.COLOUR] <= _COLOURED,
+            figures=figures,
             perceptual_hash=perceptual_hashes(pixels),
         )
 
@@ -111,7 +152,11 @@ def inspected(look: Look, pixel_limit: int) -> Content:
         pixel_limit: Largest number of pixels, according to the header, that is decoded.
     """
     header = probe(look, pixel_limit)
-    texts: dict[str, Any] = {}
+    bands, bits = _bands_and_bits(look.data)
+    if header.format != "TIFF":
+        depth = look.data[_PNG_DEPTH : _PNG_DEPTH + 1] if header.format == "PNG" else b""
+        bits = int.from_bytes(depth)  # Pillow does not tell it of every PNG
+    texts: dict[str, Any] = {"bands": bands, "bits": bits}
     why = header.hidden_cost or _why_not_decoded(header, look.pixels, pixel_limit)
     values = None if why else decode(look)
     if not why:
@@ -123,8 +168,52 @@ def inspected(look: Look, pixel_limit: int) -> Content:
             texts["pillow_error" if image is None else "converted"] = said
             # Writing it as PNG and decoding that gives the same pixels.
             values = None if image is None else np.asarray(image)
-    content = Content(**vars(header), **texts)
+            texts |= _unread(look, header.format) if image is None else {}
+    content = Content(**dataclasses.asdict(header), **texts)
     return content if values is None else content.measured(values, look.data)
+
+
+def _unread(look: Look, known_format: str) -> dict[str, Any]:
+    """Return what is to be said of a file that nobody reads."""
+    if look.format or known_format:
+        return {"is_cut_short": look.is_cut_short}
+    kind, remedy = look.described()
+    is_camera_raw = look.data[:2] in _TIFF_STARTS
+    return {
+        "other_format": look.other_format,
+        "other_kind": kind,
+        "other_remedy": remedy,
+        "is_other_image": bool(look.other_format) or kind.endswith("Image format") or is_camera_raw,
+    }
+
+
+def _bands_and_bits(data: bytes) -> tuple[int, int]:
+    """Return the number of bands and the largest number of bits of each; zeros if it is no TIFF.
+
+    Pillow opens no file with more than four bands, and says nothing of the lower bits of colours.
+    """
+    try:
+        size = _BIG_HEADER if _BIG_TIFF in data[2:4] else _HEADER
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:size])
+        with io.BytesIO(data) as file:
+            file.seek(tags.next)
+            tags.load(file)
+        bits = tags.get(_BITS_PER_SAMPLE, (1,))
+        bands = int(tags.get(_SAMPLES_PER_PIXEL, 1))
+        return min(bands, _MOST_BANDS), min(int(max(bits)), _MOST_BITS)
+    except Exception:  # Pillow raises exceptions of any type for broken files
+        return 0, 0
+
+
+def _turn(data: bytes, kind: str) -> int:
+    """Return the orientation of a PNG or WebP file that viewers turn; 0 if it is upright."""
+    if kind not in _TURNED_BY_VIEWERS or not any(map(data.__contains__, _EXIF)):
+        return 0
+    with contextlib.suppress(Exception), pillow(data) as image:  # Pillow raises any for odd blocks
+        image.info.pop("xmp", None)  # where viewers do not look for it
+        turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return turn if turn in range(2, 9) else 0
+    return 0
 
 
 def _why_not_decoded(header: Header, pixels: int, pixel_limit: int) -> str:

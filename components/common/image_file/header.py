@@ -82,7 +82,7 @@ _SCAN = 0xDA
 _lock = threading.Lock()  # Pillow's limit and Python's warning filters are global to the process
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, kw_only=True)
 class Header:
     """Properties that a header states; 0 or "" for those that it does not state."""
 
@@ -156,7 +156,8 @@ def probe(look: Look, pixel_limit: int) -> Header:
         >>> probe(Look(b"These are the minutes of"), pixel_limit=100_000_000).format
         ''
     """
-    declared = Header(*look.size, format=look.format)
+    width, height = look.size
+    declared = Header(width=width, height=height, format=look.format)
     if look.hidden_cost:  # Pillow would expand the texts of a PNG
         why = f"not decoded: it has {look.hidden_cost}"
         return dataclasses.replace(declared, hidden_cost=why)

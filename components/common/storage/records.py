@@ -241,7 +241,7 @@ def make(features: Mapping[str, Value]) -> tf.train.Example:
         elif isinstance(value, bytes):
             feature.bytes_list.value.append(value)
         elif isinstance(value, int):
-            feature.int64_list.value.append(value)
+            feature.int64_list.value.append(int(value))  # a flag is 0 or 1
         elif isinstance(value, list) and value and isinstance(value[0], int):
             feature.int64_list.value.extend(value)
         elif isinstance(value, list):

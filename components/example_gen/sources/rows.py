@@ -17,7 +17,7 @@ from typing import ClassVar, NamedTuple
 
 from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file.file_names import is_hidden
-from imgpipe.components.common.image_record import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
+from imgpipe.components.common.image_row import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
 from imgpipe.components.common.splits import split_of, split_word
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions

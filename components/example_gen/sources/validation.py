@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from imgpipe.components.common.formatting import join_names
-from imgpipe.components.common.image_record import GROUP_ACROSS_SPLITS, OUTSIDE_CLASSES
+from imgpipe.components.common.image_row import GROUP_ACROSS_SPLITS, OUTSIDE_CLASSES
 from imgpipe.components.common.splits import HELD_OUT_FIRST
 from imgpipe.components.example_gen.notes import gathered, noted
 from imgpipe.components.example_gen.settings import SourceOptions

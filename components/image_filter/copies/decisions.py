@@ -29,17 +29,16 @@ import numpy as np
 
 from imgpipe.components.common.formatting import join_names, plural
 from imgpipe.components.common.image_file.pixels import BITS, KINDS
+from imgpipe.components.common.image_row import ImageFinding, ImageRow, Severity
 from imgpipe.components.common.splits import HELD_OUT_FIRST
 from imgpipe.components.image_filter.copies.hamming import Pairs, differing_bits, pairs_of
 from imgpipe.components.image_filter.copies.search import Hashes, NearDuplicates
-from imgpipe.components.image_filter.judge.check import ImageFinding, Severity
 from imgpipe.components.image_filter.judge.checks.whole_set import (
     NEAR_DUPLICATE,
     NEAR_DUPLICATE_ACROSS_SPLITS,
     NEAR_DUPLICATE_LABEL_CONFLICT,
     NEAR_REMEDIES,
 )
-from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.models import names
 from imgpipe.models.arrays import Flags, Indices

@@ -1,7 +1,7 @@
 """The types that checks consist of: findings and the check itself.
 
-A check takes one image record and returns at most one finding. The registry in `checks/__init__.py`
-finds the checks in the files of `checks/`. Checks need neither Beam nor TFX.
+A check takes the row of one image and returns at most one finding. The registry in
+`checks/__init__.py` finds the checks in the files of `checks/`. Checks need neither Beam nor TFX.
 """
 
 from __future__ import annotations
@@ -9,58 +9,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from imgpipe.components.common.image_record import PlacedImage
+from imgpipe.components.common.image_row import ImageFinding, ImageRow, Severity
 
-#: What happens to an image with a finding. "reject": it is moved to the quarantine; "repair": it is
-#: kept as PNG; "warn": it is kept unchanged and reported; "ignore": it is not checked.
-Severity = Literal["reject", "repair", "warn", "ignore"]
 #: Severities of a check that warns: what it finds is still usable.
 WARN: tuple[Severity, ...] = ("warn", "reject", "ignore")
 #: What a check needs: the header and the bytes, the decoded pixels, or the whole set of images.
 Needs = Literal["header", "pixels", "set"]
-
-
-class Row(PlacedImage):
-    """A finding about a file, as all lists have it."""
-
-    reason: Annotated[
-        str,
-        "Name of the check, or of a reviewed file the decision; empty where nothing was found "
-        "about an image of a group of near-duplicates.",
-    ]
-    detail: Annotated[str, "What was found."]
-    severity: Annotated[str, "What happens to the file: reject, repair or warn."]
-    score: Annotated[float, "Score of the image in this check; the lowest is the worst."]
-    override: Annotated[str, "What to do about it, or to keep a rejected file."]
-    kept_copy: Annotated[str, "Path of the image of which it is a copy; empty without one."]
-    stored: Annotated[str, "Name of the file in the quarantine; empty without a run."]
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFinding:
-    """What a check or the comparison with other images found in one image.
-
-    A check sets the reason, the detail and the score; `ImageRow.described` lists it as a `Row`.
-    """
-
-    reason: str
-    detail: str
-    severity: Severity = "reject"
-    score: float = 0.0  # lower is worse; 0 when the finding has no degree
-    remedy: str = ""  # what to do to keep the image
-    kept_copy: str = ""  # path of the image of which it is a copy
-
-
 #: What the function of a check returns: what was found in words, a finding if it has a score or
 #: another reason than the name of the check, or None if there is no problem.
 CheckResult = ImageFinding | str | None
 #: The usual values of a set of images, the least and the greatest; None for no image.
 Limits = tuple[float, float] | None
-#: Function from a record, or from a row for a check that needs the set, and from what the check
-#: compares with, to what it found.
-JudgeImage = Callable[[Any, Any], CheckResult]
+#: Function from the row of an image and from what the check compares with to what it found.
+JudgeImage = Callable[[ImageRow, Any], CheckResult]
 
 
 @dataclass(frozen=True)
@@ -71,8 +34,8 @@ class ImageCheck:
         name: Name in the configuration, and usually the reason of the findings.
         needs: What the check needs. A check that needs pixels is run only for decoded images, which
             have all measurements. One that needs the set is run again when all images are known.
-        judge: Function from a record and the number with which the check compares (its threshold or
-            `setting`) to what it found; for a check that needs the set, from a row and `limits`.
+        judge: Function from a row and the number with which the check compares (its threshold or
+            `setting`), or from a row and `limits` for a check that needs the set, to what it found.
             None for near-duplicates, which `copies` finds.
         remedy: What to do to keep the image.
         severity: Default severity.
@@ -97,14 +60,14 @@ class ImageCheck:
     threshold: float | None = None
     setting: str = ""
     about: str = ""
-    limits: Callable[[Sequence[Any], float], Limits] | None = None
+    limits: Callable[[Sequence[ImageRow], float], Limits] | None = None
     titles: Mapping[str, str] = field(default_factory=dict)
     unusable: tuple[str, ...] = ()
 
-    def run(self, image: Any, limit: float | Limits) -> ImageFinding | None:
+    def run(self, image: ImageRow, limit: float | Limits) -> ImageFinding | None:
         """Return what the check finds in an image; it sets neither severity nor remedy.
 
-        The image is the inspected one or its row, and the limit a number or limits; see `judge`.
+        The limit is a number or limits; see `judge`.
         """
         result = self.judge(image, limit) if self.judge is not None else None
         return ImageFinding(self.name, result) if isinstance(result, str) else result

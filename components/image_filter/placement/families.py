@@ -22,8 +22,8 @@ import numpy as np
 
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.common.image_file.file_names import without_ending
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.splits import split_of
-from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.placement.likeness import Likeness, Pictures
 from imgpipe.models.arrays import Indices, PixelValues
 from imgpipe.models.finding import Finding, make_finding

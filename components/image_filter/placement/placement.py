@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.splits import SplitRule
-from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.judge.overrides import Override
+from imgpipe.components.image_filter.judge.single_image import move
 from imgpipe.models import names
 from imgpipe.models.arrays import Array, Indices
 
@@ -75,7 +76,7 @@ def place(
             continue
         split = names.SPLITS[placement.splits[place]]
         if split != row.split:
-            row.move_to(split, override_of(row.image_hash))
+            move(row, split, override_of(row.image_hash))
 
 
 def _values(row: ImageRow, rule: SplitRule) -> tuple[Any, ...]:

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from imgpipe.components.common.formatting import capped, plural
+from imgpipe.components.common.image_row import Row
 from imgpipe.components.data_gate.rules import DataDecision
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.findings import not_used, title_of
-from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.blocks import data_reasons, said, section
 from imgpipe.components.report.commands import review_command

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.data_gate import changes
 from imgpipe.components.data_gate.changes import by_content, sentence, since_accepted
-from imgpipe.components.image_filter.judge.image_row import ImageRow
 
 
 def rows(label: str, *hashes: str, split: str = "train", verdict: str = "") -> list[ImageRow]:

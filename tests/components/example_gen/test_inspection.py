@@ -3,12 +3,14 @@
 This is also tested on real damaged files.
 """
 
+import dataclasses
 import io
 
 import pytest
 from PIL import Image
 
-from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.common import row_files
+from imgpipe.components.common.image_file.pixels import ALL_BYTES
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.components.example_gen.sources.folder import FolderSource
@@ -40,21 +42,21 @@ def test_good_and_bad_files_each_give_a_record_in_order(photos, encode):
     (folder / "a/gone.jpg").symlink_to("nowhere")
     records = read(folder)
     assert list(records) == sorted(records) and len(records) == 8
-    good = records["b/good.png"].content
+    good = records["b/good.png"]
     assert (good.width, good.height, good.decode_error) == (40, 32, "")
-    assert "JPEG" in records["b/cut.jpg"].content.decode_error
-    assert "Op:" not in records["b/cut.jpg"].content.decode_error
-    assert records["b/empty.jpg"].content.decode_error == "the file is empty."
-    assert "the file is no image, but text" in records["b/words.jpg"].content.decode_error
+    assert "JPEG" in records["b/cut.jpg"].decode_error
+    assert "Op:" not in records["b/cut.jpg"].decode_error
+    assert records["b/empty.jpg"].decode_error == "the file is empty."
+    assert "the file is no image, but text" in records["b/words.jpg"].decode_error
     assert records["a/gone.jpg"].read_error == "No such file or directory"
     assert records["a/gone.jpg"].image_hash == ""
 
 
 def test_an_image_over_the_pixel_limit_is_not_decoded(photos, encode):
     record = read(photos({"a/x.jpg": encode(), "b/y.jpg": encode(size=(20, 20))}), limit=500)
-    assert record["a/x.jpg"].content.figures == {}
-    assert "40 x 32 pixels are over the limit of 500" in record["a/x.jpg"].content.decode_error
-    assert (record["b/y.jpg"].content.width, record["b/y.jpg"].content.height) == (20, 20)
+    assert record["a/x.jpg"].figures == {}
+    assert "40 x 32 pixels are over the limit of 500" in record["a/x.jpg"].decode_error
+    assert (record["b/y.jpg"].width, record["b/y.jpg"].height) == (20, 20)
 
 
 def test_damaged_images_are_decodable_if_and_only_if_the_serving_op_decodes_them(
@@ -63,33 +65,35 @@ def test_damaged_images_are_decodable_if_and_only_if_the_serving_op_decodes_them
     items = [Item(path) for path in sorted(broken_images)]
     for record in inspect(FolderSource(str(shared_data)), items, LIMIT):
         said = broken_images[record.path]["tf"]
-        if record.content.hidden_cost:  # it is not decoded, although the op would decode it
-            assert record.content.decode_error == record.content.hidden_cost
+        if record.hidden_cost:  # it is not decoded, although the op would decode it
+            assert record.decode_error == record.hidden_cost
             continue
-        assert (record.content.decode_error == "") == said.startswith("OK"), record.path
+        assert (record.decode_error == "") == said.startswith("OK"), record.path
         if said.startswith("OK"):
             height, width = said[4:-1].split(",")[:2]
-            assert (record.content.width, record.content.height) == (int(width), int(height)), (
-                record.path
-            )
+            assert (record.width, record.height) == (int(width), int(height)), record.path
 
 
-def test_a_record_converted_to_an_example_and_back_is_equal(photos, encode):
-    """One mapping serves both directions."""
+def test_rows_that_were_written_are_read_again(photos, encode, tmp_path):
     files = {
         "a/x.jpg": encode(),
         "b/y.png": encode("PNG", mode="RGBA"),
         "b/cut.jpg": encode()[:300],
     }
-    for record in read(photos(files)).values():
-        assert ImageRecord.from_example(record.to_example()) == record
+    rows = [*read(photos(files)).values()]
+    file = str(tmp_path / "rows.arrow")
+    row_files.write(file, rows)
+    stored = [dataclasses.replace(row, image_bytes=b"", perceptual_hash=b"") for row in rows]
+    assert row_files.read(file, with_figures=True) == stored
+    hashes = [row.perceptual_hash or bytes(ALL_BYTES) for row in rows]
+    assert [*row_files.perceptual_hashes(file)] == hashes
 
 
 def test_each_file_is_read_once_even_if_the_op_refuses_it(encode):
     files = {"a/x.jpg": encode(), "a/cut.jpg": encode()[:300], "a/y.jpg": encode(seed=1)}
     source = Memory(files)
     records = list(inspect(source, [Item(path, "a") for path in files], LIMIT))
-    assert [bool(record.content.decode_error) for record in records] == [False, True, False]
+    assert [bool(record.decode_error) for record in records] == [False, True, False]
     assert sorted(source.paths) == sorted(files), "several threads read, in any order"
 
 
@@ -112,4 +116,4 @@ def test_the_frames_of_an_animation_count_before_it_is_decoded():
     stream = io.BytesIO()
     frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:])
     (record,) = inspect(Memory({"a.gif": stream.getvalue()}), [Item("a.gif", "a")], 4000)
-    assert "4 frames of 40 x 30 pixels are over the limit of 4,000" in record.content.decode_error
+    assert "4 frames of 40 x 30 pixels are over the limit of 4,000" in record.decode_error

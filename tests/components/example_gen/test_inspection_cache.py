@@ -57,8 +57,8 @@ def test_a_second_inspection_gives_the_same_records_and_decodes_nothing(look, en
     assert work[0] == 2 and work[1] >= len(files)
     again, work = look(files)
     assert work == (0, 0)
-    assert again == first and sum(record.content.is_measured for record in again) == 2
-    assert {r.path for r in again if r.content.decode_error} == {
+    assert again == first and sum(record.is_measured for record in again) == 2
+    assert {r.path for r in again if r.decode_error} == {
         "cut.jpg",
         "words.jpg",
         "empty.jpg",
@@ -110,4 +110,4 @@ def test_a_shortage_of_memory_is_an_error_and_no_property_of_the_image(look, enc
         Image.new("RGBA", (8, 8)).save(transparent, "GIF")
         with pytest.raises(ResourceError, match="not enough memory to decode an image"):
             content.alpha_channel(transparent.getvalue(), "GIF", "P")
-    assert look(files)[0][0].content.figures
+    assert look(files)[0][0].figures

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgpipe.components.common.image_record import INGEST_SUMMARY
+from imgpipe.components.common.image_row import INGEST_SUMMARY
 from imgpipe.components.common.storage import records
 from imgpipe.components.feature_bank import kept as module
 from imgpipe.components.feature_bank.kept import Kept

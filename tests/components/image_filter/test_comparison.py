@@ -2,14 +2,14 @@
 
 import dataclasses
 import hashlib
+from pathlib import Path
 
 import numpy as np
 
-from imgpipe.components.common.image_file.content import Content
+from imgpipe.components.common import row_files
 from imgpipe.components.common.image_file.pixels import ALL_BYTES, MEASUREMENTS
-from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.image_filter import comparison, image_table
-from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.judge.settings import FilterPlan, JudgeSettings
 
 #: Of a colourful photograph, about which no check says anything.
@@ -36,8 +36,8 @@ def examined(images):
 
 def rows_and_hashes(records, plan):
     """Return the rows of records, and their perceptual hashes."""
-    rows, hashes = zip(*comparison.examine(records, plan), strict=True)
-    return list(rows), hashes
+    rows = [*comparison.examine(records, plan)]
+    return rows, [row.perceptual_hash for row in rows]
 
 
 def drawn(count):
@@ -114,8 +114,7 @@ def test_a_conflict_of_labels_names_all_identical_files():
 def image(path, number=0, **changes):
     """Return the record of a PNG of 100 x 100 pixels, with these changes of its content."""
     values = {"width": 100, "height": 100, "mode": "RGB", "format": "PNG", "figures": FIGURES}
-    inside = Content(**(values | changes))
-    return ImageRecord(path, "a", 0, "train", content(number), byte_size=9, content=inside)
+    return ImageRow(path, "a", 0, "train", content(number), byte_size=9, **(values | changes))
 
 
 def test_a_check_of_the_whole_set_comes_after_those_of_single_images_and_before_copies():
@@ -125,7 +124,7 @@ def test_a_check_of_the_whole_set_comes_after_those_of_single_images_and_before_
     records = [image(f"a/{n}.png", n) for n in range(9)]
     huge = {"width": 900, "height": 900}
     records += [
-        image("b/grey.png", 10, figures=FIGURES | {"colour": 0.0}, **huge),
+        image("b/grey.png", 10, is_grey=True, **huge),
         image("b/huge.png", 11, perceptual_hash=hashes, **huge),
         image("b/copy.png", 12, perceptual_hash=hashes),
     ]
@@ -141,15 +140,20 @@ def test_a_check_of_the_whole_set_comes_after_those_of_single_images_and_before_
 def test_a_table_is_read_as_it_was_written(tmp_path):
     drawn_hashes = drawn(1)[0]
     rows, hashes = examined([(1, "a/1.jpg", drawn_hashes), (2, "a/\udcff\n.jpg", drawn_hashes)])
-    file = str(tmp_path / "rows.arrow")
-    image_table.write(file, ImageTable(rows, 40))
-    assert image_table.read(file) == ImageTable(rows, 40)
+    read = tmp_path / "read.arrow"
+    row_files.write(str(read), rows)
     compared = comparison.compare(rows, hashes, PLAN, None)
-    image_table.write(file, compared)
-    again = image_table.read(file)
-    assert again == compared and again.near_groups() == compared.near_groups() != []
-    image_table.write(file, ImageTable([], 0))
-    assert image_table.read(file).near_groups() is None
+    uri = str(tmp_path / "quarantine")
+    file = Path(row_files.shard_path(uri, 0, 1))
+    file.parent.mkdir(parents=True)
+    row_files.write(str(file), compared.rows, compared.radius, large_from=str(read))
+    again = image_table.read_all(uri)
+    without_hashes = [dataclasses.replace(row, perceptual_hash=b"") for row in compared.rows]
+    assert again == dataclasses.replace(compared, rows=without_hashes)
+    assert again.near_groups() == compared.near_groups() != []
+    assert [*row_files.perceptual_hashes(str(file))] == hashes
+    row_files.write(str(file), [])
+    assert image_table.read_all(uri).near_groups() is None
 
 
 def test_a_training_copy_of_a_held_out_image_is_rejected():

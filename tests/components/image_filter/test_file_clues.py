@@ -6,9 +6,8 @@ import hashlib
 import pytest
 
 from imgpipe.components.common.image_file.content import Content
-from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.image_filter.file_clues import MOST_IMAGES, clues_of, sentence
-from imgpipe.components.image_filter.judge.image_row import ImageRow
 
 #: A colour JPEG as a phone stores it.
 USUAL = Content(
@@ -20,7 +19,6 @@ USUAL = Content(
     jpeg_tables=1200,
     subsampling="4:2:0",
     camera="Phone 8",
-    figures={"colour": 0.5},
 )
 PNG = dataclasses.replace(USUAL, format="PNG", jpeg_tables=0, subsampling="", camera="")
 LARGE = dataclasses.replace(USUAL, width=1600, height=1200)
@@ -29,14 +27,13 @@ LARGE = dataclasses.replace(USUAL, width=1600, height=1200)
 def images(label, count, content=USUAL, byte_size=0, **values):
     """Return the records of `count` images of a class."""
     return [
-        ImageRecord(
+        ImageRow(
             f"{label}/{number}",
             label,
             split="train",
             image_hash=hashlib.sha256(f"{label}{number}{content}".encode()).hexdigest(),
             byte_size=byte_size,
-            content=content,
-            **values,
+            **dataclasses.asdict(content) | values,
         )
         for number in range(count)
     ]
@@ -44,7 +41,7 @@ def images(label, count, content=USUAL, byte_size=0, **values):
 
 def asked(*records):
     """Return what is found in lists of records."""
-    return clues_of([ImageRow.of(record) for some in records for record in some])
+    return clues_of([record for some in records for record in some])
 
 
 def of_sizes(names, count):
@@ -65,7 +62,7 @@ ALL = "{} alone tell{} 100 % of the images apart"
             for other, told in (
                 ({"format": "WEBP"}, ALL.format("format", "s")),
                 ({"mode": "L", "channels": 1}, ALL.format("colour mode", "s")),
-                ({"figures": {"colour": 0.0}}, ALL.format("colour mode", "s")),
+                ({"is_grey": True}, ALL.format("colour mode", "s")),
                 ({"width": 300, "height": 400}, ALL.format("size", "s")),
                 ({"jpeg_tables": 300}, ALL.format("JPEG quality", "s")),
                 ({"subsampling": "4:4:4"}, ALL.format("JPEG quality", "s")),

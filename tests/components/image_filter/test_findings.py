@@ -2,9 +2,9 @@
 
 import pytest
 
+from imgpipe.components.common.image_row import Row
 from imgpipe.components.example_gen.notes import gathered, noted
 from imgpipe.components.image_filter.findings import joined, not_used, of_images, of_source, titles
-from imgpipe.components.image_filter.judge.check import Row
 from imgpipe.models.finding import make_finding
 from tests.declared import made
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from imgpipe.components.image_filter.judge.image_row import ImageRow
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.run_record.shown_images import distances, galleries, sampled
 from imgpipe.models import names
 from imgpipe.models.features.bank import read_rows

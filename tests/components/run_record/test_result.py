@@ -3,12 +3,9 @@
 import json
 from pathlib import Path
 
-from imgpipe.components.common.storage.records import Shard
+from imgpipe.components.common import row_files
+from imgpipe.components.common.image_row import ImageFinding, ImageRow
 from imgpipe.components.image_evaluator.decision import Decision
-from imgpipe.components.image_filter import image_table
-from imgpipe.components.image_filter.image_table import ImageTable
-from imgpipe.components.image_filter.judge.check import ImageFinding
-from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.run_record.collect import REPORTED, collect
 from imgpipe.components.run_record.result import Result, new, read
 from tests.declared import made
@@ -24,10 +21,9 @@ def test_the_file_of_each_artifact_is_a_part_and_none_where_it_is_missing(tmp_pa
         content = contents.get(name, {"of": name})
         (tmp_path / name / row.file).write_text(json.dumps(content))
     rejected = ImageRow("a.jpg", findings=(ImageFinding("blurry", "no sharp edge"),))
-    images = ImageTable([rejected, ImageRow("b.jpg")], 40)
-    file = Path(image_table.shard_path(str(tmp_path / "quarantine"), Shard((), 0, 1)))
+    file = Path(row_files.shard_path(str(tmp_path / "quarantine"), 0, 1))
     file.parent.mkdir()
-    image_table.write(str(file), images)
+    row_files.write(str(file), [rejected, ImageRow("b.jpg")], 40)
     given = {"name": "n", "classes": ["cat", "dog"]}
     found, answers = collect({name: str(tmp_path / name) for name in rows}, given)
     assert [row["path"] for row in found["rejected"]] == ["a.jpg"]

@@ -19,7 +19,7 @@ _DECIDE_NOTHING = (
     *("models/__init__.py", "components/__init__.py", "serving/__init__.py"),
     "models/network/__init__.py",
     *("components/common/__init__.py"),
-    *("components/common/image_record.py", "components/common/formatting.py"),
+    *("components/common/image_row.py", "components/common/formatting.py"),
     *("components/common/splits.py", "components/image_filter/judge/overrides.py"),
 )
 

@@ -6,12 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components.common.image_record import NamedImage
-from imgpipe.components.common.storage.records import Shard
-from imgpipe.components.image_filter import image_table
-from imgpipe.components.image_filter.image_table import ImageTable
-from imgpipe.components.image_filter.judge.check import ImageFinding
-from imgpipe.components.image_filter.judge.image_row import ImageRow
+from imgpipe.components.common import row_files
+from imgpipe.components.common.image_row import ImageFinding, ImageRow, NamedImage
 from imgpipe.components.run_record.image_answers import ImageAnswers
 from imgpipe.components.run_record.shown_images import Gallery
 from imgpipe.pipeline.output import past_run
@@ -104,9 +100,8 @@ def leave(out: Path, source: Path | str, settings: Sequence[str] = ()) -> PastRu
     place = out / "artifacts/ImageFilter/quarantine/7"
     place.mkdir(parents=True)
     (place / "manifest.jsonl").touch()
-    (place / image_table.FOLDER).mkdir()
-    file = image_table.shard_path(str(place), Shard((), 0, 1))
-    image_table.write(file, ImageTable([*ROWS.values()], 40))
+    (place / row_files.FOLDER).mkdir()
+    row_files.write(row_files.shard_path(str(place), 0, 1), [*ROWS.values()], 40)
     folder = past_runs.leave(
         out,
         "20260101-000000",

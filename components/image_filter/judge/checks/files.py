@@ -10,30 +10,25 @@ repaired, because a model should be trained on the images that it will see.
 
 from __future__ import annotations
 
-import contextlib
-import io
-
-from PIL import ExifTags, TiffImagePlugin
-
 from imgpipe.components.common.image_file import file_names
 from imgpipe.components.common.image_file.header import (
     HEIC_REMEDY,
     ONLY_PREVIEW,
     converted_formats,
-    pillow,
 )
-from imgpipe.components.common.image_record import (
+from imgpipe.components.common.image_row import (
     GROUP_ACROSS_SPLITS,
     OUTSIDE_CLASSES,
     TRANSCODED,
     TWO_GROUPS,
     TWO_LABELS,
     TWO_SPLITS,
-    ImageRecord,
+    ImageFinding,
+    ImageRow,
 )
-from imgpipe.components.image_filter.judge.check import CheckResult, ImageFinding, check
+from imgpipe.components.image_filter.judge.check import CheckResult, check
 from imgpipe.models import names
-from imgpipe.serving.look import HEIC, Look
+from imgpipe.serving.look import HEIC
 
 NOT_AN_IMAGE = "not_an_image"
 TRUNCATED = "truncated"
@@ -49,16 +44,9 @@ NOT_ABOUT_LABEL = (TWO_SPLITS, TWO_GROUPS, GROUP_ACROSS_SPLITS)
 _BITS = 8  # that a model is given of each band of a pixel
 #: Bands that are used, by Pillow's mode. It reads a file of four bands without alpha as RGB.
 _USED_BANDS = {**dict.fromkeys(("RGB", "RGBA", "RGBX", "RGBa"), 3), "LA": 1, "La": 1}
-_PNG_DEPTH = 24  # place of the depth in a PNG file
-_TURNED_BY_VIEWERS = ("PNG", "WEBP")
-_EXIF = (b"eXIf", b"EXIF", b"Raw profile type")  # of PNG, of WebP, and of older programs in PNG
 _SHOWS_NOTHING = 8  # pixels of the shorter side of an image in which nobody sees a thing
 _ONLY_WARN = {"severity": "warn", "may_be": ("warn",)}
 _MOST_BANDS = 4  # of a TIFF file; with more, as satellites write them, a file is not read
-_BITS_PER_SAMPLE = 258  # TIFF 6.0, page 29
-_SAMPLES_PER_PIXEL = 277  # TIFF 6.0, page 39
-_BIG_TIFF = 43  # version in the header
-_HEADER, _BIG_HEADER = 8, 16  # bytes
 
 
 def is_about_label(problem: str) -> bool:
@@ -71,11 +59,11 @@ def is_about_label(problem: str) -> bool:
     "make the file readable (permissions, target of a link, path in a list) and run again",
     unusable=("unreadable",),
 )
-def unreadable(record: ImageRecord, _: object) -> CheckResult:
+def unreadable(image: ImageRow, _: object) -> CheckResult:
     """Files that cannot be read."""
-    leads_outside = "data.follow_links" in record.read_error
+    leads_outside = "data.follow_links" in image.read_error
     way = "if you trust where the links lead: --set data.follow_links=true" if leads_outside else ""
-    return ImageFinding("unreadable", record.read_error, remedy=way) if record.read_error else None
+    return ImageFinding("unreadable", image.read_error, remedy=way) if image.read_error else None
 
 
 @check(
@@ -84,9 +72,9 @@ def unreadable(record: ImageRecord, _: object) -> CheckResult:
     unusable=("zero_byte",),
     titles={"zero_byte": "empty file"},
 )
-def zero_byte(record: ImageRecord, _: object) -> CheckResult:
+def zero_byte(image: ImageRow, _: object) -> CheckResult:
     """Empty files."""
-    return None if record.byte_size else "the file is empty (0 bytes)"
+    return None if image.byte_size else "the file is empty (0 bytes)"
 
 
 @check(
@@ -96,12 +84,12 @@ def zero_byte(record: ImageRecord, _: object) -> CheckResult:
     unusable=("pixel_limit",),
     titles={"pixel_limit": "too many pixels"},
 )
-def pixel_limit(record: ImageRecord, limit: int) -> CheckResult:
+def pixel_limit(image: ImageRow, limit: int) -> CheckResult:
     """More pixels in the header than judge.pixel_limit."""
-    if record.content.pixels <= limit:
+    if image.pixels <= limit:
         return None
     return (
-        f"{record.content.size_in_words} = {record.content.pixels:,} pixels in the header, over "
+        f"{image.size_in_words} = {image.pixels:,} pixels in the header, over "
         f"the limit of {limit:,}"
     )
 
@@ -112,9 +100,9 @@ def pixel_limit(record: ImageRecord, limit: int) -> CheckResult:
     unusable=("hidden_cost",),
     titles={"hidden_cost": "too costly to decode"},
 )
-def hidden_cost(record: ImageRecord, _: object) -> CheckResult:
+def hidden_cost(image: ImageRow, _: object) -> CheckResult:
     """More scans or texts than programs write, to exhaust a decoder."""
-    return record.content.hidden_cost or None
+    return image.hidden_cost or None
 
 
 @check(
@@ -128,26 +116,23 @@ def hidden_cost(record: ImageRecord, _: object) -> CheckResult:
         OTHER_FILE: "no image by its name",
     },
 )
-def decodable(record: ImageRecord, _: object) -> CheckResult:
+def decodable(image: ImageRow, _: object) -> CheckResult:
     """Files that nobody reads, and those that only Pillow reads."""
-    content = record.content
-    if not content.decode_error:
+    if not image.decode_error:
         return None
-    bands, _ = _bands_and_bits(record.image_bytes)
-    if bands > _MOST_BANDS:
-        detail = f"TIFF with {bands} bands; files with at most {_MOST_BANDS} are read"
+    if image.bands > _MOST_BANDS:
+        detail = f"TIFF with {image.bands} bands; files with at most {_MOST_BANDS} are read"
         return ImageFinding(UNDECODABLE, detail, remedy=_THREE_BANDS)
-    if content.converted:
-        detail = f"{content.converted}, which the served model does not decode, is stored as PNG"
+    if image.converted:
+        detail = f"{image.converted}, which the served model does not decode, is stored as PNG"
         return ImageFinding(TRANSCODED, detail, "repair")
-    problem = content.pillow_error
+    problem = image.pillow_error
     if ONLY_PREVIEW in problem:
         return ImageFinding(UNDECODABLE, problem, remedy=_EXPORT_RAW)
-    said = content.decode_error.split(". ")[0].removesuffix(".")
-    look = Look(record.image_bytes)
-    if not look.format and not content.format:
-        return _unknown(record, look, said)
-    if look.is_cut_short:
+    said = image.decode_error.split(". ")[0].removesuffix(".")
+    if image.other_kind:
+        return _unknown(image, said)
+    if image.is_cut_short:
         return ImageFinding(TRUNCATED, f"{said}.")
     detail = f"{said}. Pillow: {problem}."
     if "truncated" in problem or "unexpected end" in problem.lower():
@@ -155,18 +140,19 @@ def decodable(record: ImageRecord, _: object) -> CheckResult:
     return ImageFinding(UNDECODABLE, detail)
 
 
-def _unknown(record: ImageRecord, look: Look, detail: str) -> ImageFinding:
+def _unknown(image: ImageRow, detail: str) -> ImageFinding:
     """Name the reason of a file that is none of those that are read, and what to do."""
-    name, remedy = look.described()
-    if file_names.kind_by_ending(record.path) == "camera_raw":
+    name = image.other_kind
+    remedy = image.other_remedy
+    if file_names.kind_by_ending(image.path) == "camera_raw":
         return ImageFinding(UNDECODABLE, f"camera raw ({name})", remedy=_EXPORT_RAW)
-    if look.other_format in converted_formats():  # the file is damaged
+    if image.other_format in converted_formats():  # the file is damaged
         return ImageFinding(UNDECODABLE, detail)
-    if look.other_format == HEIC:
+    if image.other_format == HEIC:
         return ImageFinding(UNDECODABLE, detail, remedy="; ".join(HEIC_REMEDY))
-    if not file_names.claims_to_be_image(record.path):
+    if not file_names.claims_to_be_image(image.path):
         return ImageFinding(OTHER_FILE, name, remedy=f"{remedy}; it does not count as an image")
-    if look.other_format or name.endswith("Image format") or look.data[:2] in (b"II", b"MM"):
+    if image.is_other_image:
         return ImageFinding(UNDECODABLE, f"{name}, a format that is not accepted", remedy=remedy)
     return ImageFinding(NOT_AN_IMAGE, name, remedy=remedy)
 
@@ -177,9 +163,9 @@ def _unknown(record: ImageRecord, look: Look, detail: str) -> ImageFinding:
     ".gitattributes, or git lfs); keep it anyway with judge.severity.damaged or `imgpipe review`",
     may_be=("reject", "warn", "ignore"),
 )
-def damaged(record: ImageRecord, _: object) -> CheckResult:
+def damaged(image: ImageRow, _: object) -> CheckResult:
     """Damaged, although it can be decoded: a part of the pixels is wrong."""
-    return record.content.damage or None
+    return image.damage or None
 
 
 @check(
@@ -188,13 +174,12 @@ def damaged(record: ImageRecord, _: object) -> CheckResult:
     setting="min_side",
     may_be=("reject", "warn", "ignore"),
 )
-def too_small(record: ImageRecord, least: int) -> CheckResult:
+def too_small(image: ImageRow, least: int) -> CheckResult:
     """Side shorter than judge.min_side."""
-    if min(record.content.width, record.content.height) >= least:
+    if min(image.width, image.height) >= least:
         return None
-    content = record.content
-    detail = f"{content.size_in_words} pixels, the shorter side is below {least}"
-    if min(content.width, content.height) >= _SHOWS_NOTHING:
+    detail = f"{image.size_in_words} pixels, the shorter side is below {least}"
+    if min(image.width, image.height) >= _SHOWS_NOTHING:
         return detail
     remedy = "use the original of the image, or delete the file: so few pixels show nothing"
     return ImageFinding("too_small", detail, remedy=remedy)
@@ -207,19 +192,19 @@ def too_small(record: ImageRecord, least: int) -> CheckResult:
     may_be=("reject", "warn", "ignore"),
     titles={"animated": "several frames or pages"},
 )
-def animated(record: ImageRecord, _: object) -> CheckResult:
+def animated(image: ImageRow, _: object) -> CheckResult:
     """More than one frame or page; only the first one is used."""
-    if record.content.frames <= 1:
+    if image.frames <= 1:
         return None
-    return f"{record.content.format} with {record.content.frames} frames; expected a single image"
+    return f"{image.format} with {image.frames} frames; expected a single image"
 
 
 @check("header", "correct the source (manifest, folders) or [data] in the configuration")
-def source_problem(record: ImageRecord, _: object) -> CheckResult:
+def source_problem(image: ImageRow, _: object) -> CheckResult:
     """Problems that the source reports, with the reason that it gives."""
-    if not record.problem:
+    if not image.problem:
         return None
-    reason, _, detail = record.problem.partition(": ")
+    reason, _, detail = image.problem.partition(": ")
     return ImageFinding(reason, detail)
 
 
@@ -228,12 +213,12 @@ def source_problem(record: ImageRecord, _: object) -> CheckResult:
     "move the file into the folder of its class, or give it a label in the list or with imgpipe "
     "review, and run again",
 )
-def no_label(record: ImageRecord, _: object) -> CheckResult:
+def no_label(image: ImageRow, _: object) -> CheckResult:
     """Images without a known label, which cannot be used for training."""
-    if record.label_index >= 0:
+    if image.label_index >= 0:
         return None
-    if record.label:
-        return f"label {record.label!r} is not in the vocabulary of the run"
+    if image.label:
+        return f"label {image.label!r} is not in the vocabulary of the run"
     return "the file is in no class folder, and no list gives it a label"
 
 
@@ -243,11 +228,11 @@ def no_label(record: ImageRecord, _: object) -> CheckResult:
     titles={"cmyk": "colours for printing (CMYK)"},
     **_ONLY_WARN,
 )
-def cmyk(record: ImageRecord, _: object) -> CheckResult:
+def cmyk(image: ImageRow, _: object) -> CheckResult:
     """CMYK colours, decoded without their colour profile."""
-    if record.content.mode not in ("CMYK", "YCCK"):
+    if image.mode not in ("CMYK", "YCCK"):
         return None
-    colours = f"{record.content.format} in {record.content.mode}"
+    colours = f"{image.format} in {image.mode}"
     return f"{colours}; the served model may see wrong colours"
 
 
@@ -257,15 +242,11 @@ def cmyk(record: ImageRecord, _: object) -> CheckResult:
     titles={"sixteen_bit": "more than 8 bits per channel"},
     **_ONLY_WARN,
 )
-def sixteen_bit(record: ImageRecord, _: object) -> CheckResult:
+def sixteen_bit(image: ImageRow, _: object) -> CheckResult:
     """More than 8 bits per channel; only the upper 8 are used."""
-    content = record.content
-    depth = record.image_bytes[_PNG_DEPTH:][:1]  # Pillow does not tell it of every PNG
-    is_deep_png = content.format == "PNG" and depth == b"\x10"
-    is_deep_tiff = content.format == "TIFF" and _bands_and_bits(record.image_bytes)[1] > _BITS
-    if not is_deep_png and not is_deep_tiff and not content.mode.startswith(("I", "F")):
+    if image.bits <= _BITS and not image.mode.startswith(("I", "F")):
         return None
-    return f"{content.format} with more than 8 bits per channel; 8 are used"
+    return f"{image.format} with more than 8 bits per channel; 8 are used"
 
 
 @check(
@@ -274,16 +255,15 @@ def sixteen_bit(record: ImageRecord, _: object) -> CheckResult:
     titles={"unused_bands": "bands that are not used"},
     **_ONLY_WARN,
 )
-def unused_bands(record: ImageRecord, _: object) -> CheckResult:
+def unused_bands(image: ImageRow, _: object) -> CheckResult:
     """More bands than the three that are used, in a file that is stored as PNG."""
-    content = record.content
-    if not content.converted:
+    if not image.converted:
         return None
-    bands = _bands_and_bits(record.image_bytes)[0] or content.channels
-    used = _USED_BANDS.get(content.mode, bands)
+    bands = image.bands or image.channels
+    used = _USED_BANDS.get(image.mode, bands)
     if bands <= used:
         return None
-    return f"{content.format} with {bands} bands; {used} {'is' if used == 1 else 'are'} used"
+    return f"{image.format} with {bands} bands; {used} {'is' if used == 1 else 'are'} used"
 
 
 @check(
@@ -293,14 +273,14 @@ def unused_bands(record: ImageRecord, _: object) -> CheckResult:
     about="shorter side / longer side",
     titles={"odd_aspect_ratio": "very long or very wide"},
 )
-def odd_aspect_ratio(record: ImageRecord, threshold: float) -> CheckResult:
+def odd_aspect_ratio(image: ImageRow, threshold: float) -> CheckResult:
     """Very long or very wide, such as strips and banners."""
-    sides = sorted((record.content.width, record.content.height))
+    sides = sorted((image.width, image.height))
     ratio = sides[0] / sides[1] if sides[0] else 1.0  # an unknown size is not odd
     if ratio >= threshold:
         return None
     shape = f"1 to {sides[1] / sides[0]:.1f}"
-    detail = f"{record.content.size_in_words} pixels, an aspect ratio of {shape}"
+    detail = f"{image.size_in_words} pixels, an aspect ratio of {shape}"
     return ImageFinding("odd_aspect_ratio", detail, score=ratio)
 
 
@@ -311,9 +291,9 @@ def odd_aspect_ratio(record: ImageRecord, threshold: float) -> CheckResult:
     severity="warn",
     titles={"alpha": "transparent pixels"},
 )
-def alpha(record: ImageRecord, _: object) -> CheckResult:
+def alpha(image: ImageRow, _: object) -> CheckResult:
     """Transparent pixels, whose hidden colours the model sees."""
-    hidden = record.content.figures[names.TRANSPARENCY]
+    hidden = image.figures[names.TRANSPARENCY]
     if not hidden:
         return None
     return ImageFinding("alpha", f"{hidden:.1%} of the pixels are not opaque", score=-hidden)
@@ -325,31 +305,8 @@ def alpha(record: ImageRecord, _: object) -> CheckResult:
     severity="warn",
     titles={"orientation": "not upright for the model"},
 )
-def orientation(record: ImageRecord, _: object) -> CheckResult:
+def orientation(image: ImageRow, _: object) -> CheckResult:
     """PNG and WebP files with an orientation, which viewers turn, and the model does not."""
-    data = record.image_bytes
-    if record.content.format not in _TURNED_BY_VIEWERS or not any(map(data.__contains__, _EXIF)):
+    if not image.turn:
         return None
-    with contextlib.suppress(Exception), pillow(data) as image:  # Pillow raises any for odd blocks
-        image.info.pop("xmp", None)  # where viewers do not look for it
-        turn = image.getexif().get(ExifTags.Base.Orientation, 1)
-        if turn in range(2, 9):
-            return ImageFinding("orientation", f"orientation {turn} of 1 to 8 is not upright")
-    return None
-
-
-def _bands_and_bits(data: bytes) -> tuple[int, int]:
-    """Return the number of bands and the largest number of bits of each; zeros if it is no TIFF.
-
-    Pillow opens no file with more than four bands, and says nothing of the lower bits of colours.
-    """
-    try:
-        size = _BIG_HEADER if _BIG_TIFF in data[2:4] else _HEADER
-        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:size])
-        with io.BytesIO(data) as file:
-            file.seek(tags.next)
-            tags.load(file)
-        bits = tags.get(_BITS_PER_SAMPLE, (1,))
-        return int(tags.get(_SAMPLES_PER_PIXEL, 1)), max(bits)
-    except Exception:  # Pillow raises exceptions of any type for broken files
-        return 0, 0
+    return ImageFinding("orientation", f"orientation {image.turn} of 1 to 8 is not upright")

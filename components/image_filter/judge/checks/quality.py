@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from imgpipe.components.common.image_file.content import GREY_MODES
 from imgpipe.components.common.image_file.pixels import SHARP
-from imgpipe.components.common.image_record import ImageRecord
-from imgpipe.components.image_filter.judge.check import CheckResult, ImageFinding, check
+from imgpipe.components.common.image_row import ImageFinding, ImageRow
+from imgpipe.components.image_filter.judge.check import CheckResult, check
 from imgpipe.models import names
 
 _BITS = 0.1  # scale of the entropy; images of three 8-bit channels always have less than ten bits
@@ -27,9 +27,9 @@ def _below(name: str, seen: str, value: float, least: float) -> CheckResult:
     about="luminance that the brightest 1 % exceed",
     titles={"dark": "almost black"},
 )
-def dark(record: ImageRecord, least: float) -> CheckResult:
+def dark(image: ImageRow, least: float) -> CheckResult:
     """Too dark."""
-    brightest = record.content.figures[names.BRIGHTNESS_P99]
+    brightest = image.figures[names.BRIGHTNESS_P99]
     return _below("dark", "even its brightest parts are dark", brightest, least)
 
 
@@ -40,9 +40,9 @@ def dark(record: ImageRecord, least: float) -> CheckResult:
     about="darkness that the darkest 5 % exceed",
     titles={"light": "almost white"},
 )
-def light(record: ImageRecord, least: float) -> CheckResult:
+def light(image: ImageRow, least: float) -> CheckResult:
     """Too light."""
-    darkness = 1 - record.content.figures[names.BRIGHTNESS_P5]
+    darkness = 1 - image.figures[names.BRIGHTNESS_P5]
     return _below("light", "even its darkest parts are bright", darkness, least)
 
 
@@ -53,9 +53,9 @@ def light(record: ImageRecord, least: float) -> CheckResult:
     about="variety of tones (a tenth of their entropy in bits)",
     titles={"low_information": "hardly anything to see"},
 )
-def low_information(record: ImageRecord, least: float) -> CheckResult:
+def low_information(image: ImageRow, least: float) -> CheckResult:
     """Few tones, such as blank pages."""
-    variety = min(_BITS * record.content.figures[names.ENTROPY], 1.0)
+    variety = min(_BITS * image.figures[names.ENTROPY], 1.0)
     return _below("low_information", "almost one tone, as a blank page", variety, least)
 
 
@@ -66,19 +66,18 @@ def low_information(record: ImageRecord, least: float) -> CheckResult:
     about="sharpness",
     titles={"blurry": "blurred"},
 )
-def blurry(record: ImageRecord, least: float) -> CheckResult:
+def blurry(image: ImageRow, least: float) -> CheckResult:
     """Blurred even when resized to 64 pixels."""
     seen = "no sharp edge, even when it is shown at the size of a stamp"
-    return _below("blurry", seen, record.content.figures[names.SHARPNESS], least)
+    return _below("blurry", seen, image.figures[names.SHARPNESS], least)
 
 
 @check("pixels", severity="warn", titles={"greyscale": "grey"})
-def greyscale(record: ImageRecord, _: object) -> CheckResult:
+def greyscale(image: ImageRow, _: object) -> CheckResult:
     """Grey, even if stored with colour channels."""
-    content = record.content
-    if not content.is_grey:
+    if not image.is_grey:
         return None
-    if content.mode in GREY_MODES:
-        return f"{content.format} in grey ({content.mode})"
-    colour = content.figures[names.COLOUR]
-    return ImageFinding("greyscale", f"grey, stored as {content.mode}", score=colour)
+    if image.mode in GREY_MODES:
+        return f"{image.format} in grey ({image.mode})"
+    colour = image.figures[names.COLOUR]
+    return ImageFinding("greyscale", f"grey, stored as {image.mode}", score=colour)

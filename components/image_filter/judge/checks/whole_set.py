@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from imgpipe.components.common.image_row import ImageFinding, ImageRow, Severity
 from imgpipe.components.image_filter.judge.check import (
     WARN,
     CheckResult,
     ImageCheck,
-    ImageFinding,
     Limits,
-    Severity,
     check,
     usual_remedy,
 )
@@ -76,7 +74,7 @@ def size(width: int, height: int) -> float:
     return math.sqrt(width) * math.sqrt(height)
 
 
-def _usual_sizes(rows: Sequence[Any], factor: float) -> Limits:
+def _usual_sizes(rows: Sequence[ImageRow], factor: float) -> Limits:
     """Return the least and the greatest usual `size`: `factor` ranges beyond the quartiles."""
     if not rows:
         return None
@@ -92,7 +90,7 @@ def _usual_sizes(rows: Sequence[Any], factor: float) -> Limits:
     limits=_usual_sizes,
     titles={"odd_size": "unusual size"},
 )
-def odd_size(row: Any, usual: Limits) -> CheckResult:
+def odd_size(row: ImageRow, usual: Limits) -> CheckResult:
     """Much smaller or larger than the rest of the set."""
     if usual is None:
         return None

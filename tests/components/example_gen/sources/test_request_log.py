@@ -74,7 +74,7 @@ def test_the_images_of_a_log_are_items_with_the_answers_as_labels(tmp_path):
     tops = probabilities(5).argmax(axis=1)
     assert [item.label for item in scan.items] == [CLASSES[top] for top in tops]
     records = list(inspect(source, scan.items, 1_000_000))
-    assert [record.content.is_measured for record in records] == [True, False, True, True, True]
+    assert [record.is_measured for record in records] == [True, False, True, True, True]
     assert [record.image_hash for record in records] == [item.sha256 for item in scan.items]
 
 

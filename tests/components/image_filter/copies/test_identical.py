@@ -4,8 +4,8 @@ import random
 
 import pytest
 
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.image_filter.copies.decisions import reject_identical
-from imgpipe.components.image_filter.judge.image_row import ImageRow
 
 
 def outcome(*copies):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from imgpipe.components.common.image_file.pixels import ALL_BYTES
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.image_filter.copies.decisions import judge_group
 from imgpipe.components.image_filter.copies.search import NearDuplicates
-from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 
 BASE = np.random.default_rng(0).integers(0, 256, ALL_BYTES, np.uint8)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from imgpipe.components.common.image_file.pixels import Pixels, perceptual_hashes
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.image_filter.copies.search import hash_table
-from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.placement import families
 from imgpipe.components.image_filter.placement.families import UNCLEAR
 

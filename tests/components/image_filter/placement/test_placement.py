@@ -9,9 +9,10 @@ import hashlib
 
 import pytest
 
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.splits import SplitRule
-from imgpipe.components.image_filter.judge.image_row import ImageRow
 from imgpipe.components.image_filter.judge.overrides import Override
+from imgpipe.components.image_filter.judge.single_image import move
 from imgpipe.components.image_filter.placement import placement
 
 RULE = SplitRule(min_validation=3, min_test=1)
@@ -139,5 +140,5 @@ def test_a_moved_image_has_the_label_of_its_override_except_in_test():
     for split, label in (("validation", "b"), ("test", "a")):
         row = image("x")
         row.label, row.label_index = "b", 1
-        row.move_to(split, Override(row.image_hash, "relabel", "b", label_index=1))
+        move(row, split, Override(row.image_hash, "relabel", "b", label_index=1))
         assert (row.split, row.label) == (split, label)

@@ -1,5 +1,6 @@
 """Each check by itself, and the order in which the checks are applied."""
 
+import dataclasses
 import hashlib
 import io
 
@@ -7,11 +8,11 @@ import pytest
 from PIL import Image
 
 from imgpipe.components.common.image_file.content import decode, for_the_model, inspected
-from imgpipe.components.common.image_record import ImageRecord
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.image_filter.judge.image_row import decide
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
+from imgpipe.components.image_filter.judge.single_image import decide
 from imgpipe.serving.look import Look
 from tests.images import encoded, noise
 from tests.serving.test_image_header import compressed_texts, many_scans
@@ -19,7 +20,7 @@ from tests.serving.test_image_header import compressed_texts, many_scans
 
 def record(data, path="a/x.jpg", label="a", label_index=0, read_error=""):
     """Return the record that inspection makes of a file."""
-    return ImageRecord(
+    return ImageRow(
         path=path,
         label=label,
         label_index=label_index,
@@ -28,7 +29,7 @@ def record(data, path="a/x.jpg", label="a", label_index=0, read_error=""):
         byte_size=len(data),
         read_error=read_error,
         image_bytes=data,
-        content=inspected(Look(data), JudgeSettings().pixel_limit),
+        **dataclasses.asdict(inspected(Look(data), JudgeSettings().pixel_limit)),
     )
 
 
@@ -60,7 +61,7 @@ def test_a_file_that_exhausts_a_decoder_is_rejected_without_decoding_it(tmp_path
         (tmp_path / label / "x.jpg").write_bytes(data)
     source = open_source(str(tmp_path))
     found, _ = inspect(source, source.scan().items, JudgeSettings().pixel_limit)
-    assert words in found.content.decode_error and not found.content.figures
+    assert words in found.decode_error and not found.figures
     rejected = decide(found, JudgeSettings()).rejection
     assert rejected.reason == "hidden_cost" and words in rejected.detail
     assert for_the_model(data, JudgeSettings().pixel_limit) == data
@@ -160,7 +161,7 @@ def test_transparent_pixels_of_a_gif_are_reported(records):
     found = decide(inspected["a/x.gif"], JudgeSettings()).findings
     details = {warning.reason: warning.detail for warning in found}
     assert details["alpha"] == "50.0% of the pixels are not opaque"
-    assert inspected["a/y.gif"].content.figures["transparency"] == 0
+    assert inspected["a/y.gif"].figures["transparency"] == 0
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Files that decode although they are damaged, and healthy ones with unusual bytes."""
 
+import dataclasses
 import re
 import struct
 
@@ -9,8 +10,8 @@ from typer.testing import CliRunner
 
 from imgpipe.components.common.image_file.content import decode
 from imgpipe.components.common.image_file.header import damage
-from imgpipe.components.image_filter.judge.image_row import decide
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
+from imgpipe.components.image_filter.judge.single_image import decide
 from imgpipe.pipeline.application import app
 from imgpipe.serving.look import Look
 from tests.images import encoded, noise, soft
@@ -60,7 +61,7 @@ def test_a_damaged_file_is_rejected_with_the_sign_of_its_damage(
     records, kind, damage, said, options
 ):
     record = records({"a/x": damage(encoded(_PHOTO, kind, quality=90, **options))})["a/x"]
-    found = decide(record, JudgeSettings())
+    found = decide(dataclasses.replace(record), JudgeSettings())
     assert found.rejection is not None and found.rejection.reason == "damaged"
     assert said in found.rejection.detail
     warned = decide(record, JudgeSettings(severity={"damaged": "warn"}))
@@ -88,14 +89,14 @@ def test_a_jpeg_whose_pixels_are_right_is_not_damaged(records, insert):
     padded = data[:-2] + bytes(300) + data[-2:]  # as some cameras write it
     for changed in (data[:2] + insert + data[2:] + data, data[:2] + insert + padded[2:]):
         assert (decode(Look(changed)) == decode(Look(data))).all()
-        assert records({"x.jpg": changed})["x.jpg"].content.damage == ""
+        assert records({"x.jpg": changed})["x.jpg"].damage == ""
 
 
 def test_the_pixels_of_a_jpeg_without_its_end_are_looked_at(records):
     data = encoded(_PHOTO, "JPEG", quality=90)
     found = records({"whole.jpg": data[:-2], "joined.jpg": _joined(data)[:-2]})
-    assert found["whole.jpg"].content.damage == ""
-    assert found["joined.jpg"].content.damage.startswith(_LIBJPEG)
+    assert found["whole.jpg"].damage == ""
+    assert found["joined.jpg"].damage.startswith(_LIBJPEG)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
@@ -105,7 +106,7 @@ def test_a_healthy_file_is_not_damaged(records, kind, mode):
         pytest.skip("the format has no such colours")
     plain = Image.new("RGB", (900, 700), (0x10, 0x0A, 0x0D))  # with newlines in its bytes
     files = {str(at): encoded(one.convert(mode), kind) for at, one in enumerate((_PHOTO, plain))}
-    assert [record.content.damage for record in records(files).values()] == ["", ""]
+    assert [record.damage for record in records(files).values()] == ["", ""]
 
 
 def test_check_names_damaged_files_and_shows_their_pictures(tmp_path):

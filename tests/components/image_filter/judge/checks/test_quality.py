@@ -1,5 +1,6 @@
 """The quality checks, tested on hand-made images with thresholds and severities."""
 
+import dataclasses
 import io
 import struct
 
@@ -10,10 +11,11 @@ from PIL import Image, ImageFilter
 
 from imgpipe.components.common.image_file.content import inspected
 from imgpipe.components.common.image_file.header import by_pillow
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.image_filter.judge import checks
 from imgpipe.components.image_filter.judge.checks import whole_set
-from imgpipe.components.image_filter.judge.image_row import ImageRow, decide
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
+from imgpipe.components.image_filter.judge.single_image import decide
 from imgpipe.serving.look import Look
 from tests.images import encoded, exif, noise, turned
 
@@ -34,7 +36,7 @@ def scene(size=(160, 120), light=1.0, seed=0):
 
 def warned(record, settings=None):
     """Return the reasons of the warnings about an image, which must not be rejected."""
-    found = decide(record, settings or JudgeSettings())
+    found = decide(dataclasses.replace(record), settings or JudgeSettings())
     assert found.rejection is None
     return {warning.reason for warning in found.with_severity("warn")}
 
@@ -188,7 +190,7 @@ def test_a_jpeg_is_measured_and_transcoded_upright(look, turn):
     found = decide(record, JudgeSettings())
     assert not found.with_severity("warn") and record.as_served() is record
     upright = Image.fromarray(turned(np.asarray(scene((480, 320))), turn))
-    assert (record.content.width, record.content.height) == upright.size
+    assert (record.width, record.height) == upright.size
     copy = look(encoded(upright, "PNG"), "png")
     assert np.bitwise_count(hashed(record) ^ hashed(copy)).sum() <= 8
     transcoded, _ = by_pillow(Look(data))
@@ -198,7 +200,7 @@ def test_a_jpeg_is_measured_and_transcoded_upright(look, turn):
 
 def hashed(record):
     """Return the hash of the whole image."""
-    return np.frombuffer(record.content.perceptual_hash[:32], np.uint8)
+    return np.frombuffer(record.perceptual_hash[:32], np.uint8)
 
 
 def tiff(mode, **tags):

@@ -1,0 +1,183 @@
+"""Tables of rows of images on disk, a file of Arrow for each shard of Examples.
+
+ImageExampleGen writes what was read beside its Examples, and ImageFilter the same rows with what it
+has decided into the quarantine. Both are in the order of the records of the shard:
+
+    images/images-00000-of-00004.arrow
+
+Text is stored as UTF-8 bytes, as in Examples, so that any name of a file can be stored.
+Measurements and perceptual hashes are most of a table, and few ask for them, so that they are read
+only on demand.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from imgpipe.components.common.image_file.pixels import ALL_BYTES, MEASUREMENTS
+from imgpipe.components.common.image_row import ImageFinding, ImageRow
+from imgpipe.components.common.storage.records import numbered, read_bytes, write_bytes
+from imgpipe.models.errors import ResourceError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FOLDER: Final = "images"  # of the tables, in an artifact
+_SUFFIX = ".arrow"
+_RADIUS = "radius"  # name in the metadata of a file
+_HASHES = "perceptual_hash"
+#: Columns that are read only on demand.
+_LARGE = ("figures", _HASHES)
+#: Types of the columns, which are the fields of a row, and of the fields of its findings.
+_FIELDS = {field.name: str(field.type) for field in fields(ImageRow) if field.name != "image_bytes"}
+_FINDING = {field.name: str(field.type) for field in fields(ImageFinding)}
+
+
+def shard_path(uri: str, shard: int, shards: int) -> str:
+    """Return the path of the rows of a shard, in the artifact at `uri`."""
+    return f"{uri}/{FOLDER}/images-{numbered(shard, shards)}{_SUFFIX}"
+
+
+def write(file: str, rows: Sequence[ImageRow], radius: int = 0, large_from: str = "") -> None:
+    """Write rows to a file, whole or not at all; a second attempt writes the same.
+
+    Args:
+        file: Path or URI of the file, in an existing folder.
+        rows: The rows.
+        radius: Bits within which images are near-duplicates; 0 if they were not searched for.
+        large_from: File with the same rows, of which measurements and perceptual hashes are taken;
+            "" if `rows` has them.
+    """
+    import pyarrow as pa
+
+    schema = _schema().with_metadata({_RADIUS: str(radius)})
+    large = _open(large_from).select(_LARGE) if large_from else None
+    columns = [
+        large[field.name]
+        if large is not None and field.name in _LARGE
+        else pa.array([_stored(getattr(row, field.name)) for row in rows], field.type)
+        for field in schema
+    ]
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, schema) as writer:
+        writer.write_table(pa.table(columns, schema))
+    write_bytes(file, sink.getvalue().to_pybytes())
+
+
+def read(file: str, with_findings: bool = False, with_figures: bool = False) -> list[ImageRow]:
+    """Read the rows of a file, without perceptual hashes.
+
+    Args:
+        file: Path or URI of the file.
+        with_findings: Whether to read only the images in which something was found, or which are
+            in a group of near-duplicates.
+        with_figures: Whether to read measurements, too.
+
+    Raises:
+        ResourceError: The file cannot be read, or no component of a run wrote it.
+    """
+    table = _open(file).drop_columns([_HASHES] if with_figures else list(_LARGE))
+    if with_findings:
+        table = table.filter(_has_findings(table))
+    columns = [map(_loaded, column.to_pylist()) for column in table.columns]
+    names = table.column_names
+    return [ImageRow(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
+
+
+def perceptual_hashes(file: str) -> Iterator[bytes]:
+    """Yield the perceptual hashes of each row of a file; zeros for an image that has none."""
+    for value in _open(file)[_HASHES]:
+        yield value.as_py() or bytes(ALL_BYTES)
+
+
+def radius(file: str) -> int:
+    """Return the radius with which a file was written."""
+    return int(_open(file).schema.metadata[_RADIUS.encode()])
+
+
+def files(uri: str) -> list[str]:
+    """Return the paths of the tables of an artifact, in order; without one, a ResourceError."""
+    if "://" not in uri:  # commands that read it need no TensorFlow
+        paths = sorted(map(str, Path(uri, FOLDER).glob(f"*{_SUFFIX}")))
+    else:
+        import tensorflow as tf
+
+        paths = sorted(tf.io.gfile.glob(f"{uri}/{FOLDER}/*{_SUFFIX}"))
+    if not paths:
+        raise ResourceError(
+            f"{uri} has no table of images ({FOLDER}/*{_SUFFIX}). Run the pipeline again."
+        )
+    return paths
+
+
+def _open(file: str) -> pa.Table:
+    """Return the table of a file."""
+    import pyarrow as pa
+
+    try:
+        table = pa.ipc.open_file(read_bytes(file)).read_all()
+        table.validate(full=True)
+        if not table.schema.equals(_schema()):
+            raise ValueError("other columns")
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ResourceError(
+            f"{file} is damaged ({type(error).__name__}: {error}). Expected the table that "
+            "a run wrote. Run the pipeline again, which makes damaged artifacts anew."
+        ) from error
+    return table
+
+
+def _has_findings(table: pa.Table) -> pa.ChunkedArray:
+    """Return for which rows something was found or decided, or which are in a group."""
+    import pyarrow.compute as pc
+
+    is_found = pc.greater(pc.list_value_length(table["findings"]), 0)
+    is_reviewed = pc.greater(pc.binary_length(table["verdict"]), 0)
+    return pc.or_(pc.or_(is_found, is_reviewed), pc.greater(table["near_group"], 0))
+
+
+def _schema() -> pa.Schema:
+    """Return the name and the type of Arrow of each column."""
+    import pyarrow as pa
+
+    kinds = {
+        "str": pa.binary(),
+        "bytes": pa.binary(),
+        "Severity": pa.binary(),
+        "int": pa.int64(),
+        "float": pa.float64(),
+        "bool": pa.bool_(),
+        "Mapping[str, float]": pa.struct([(name, pa.float64()) for name in MEASUREMENTS]),
+    }
+    finding = pa.struct([(name, kinds[kind]) for name, kind in _FINDING.items()])
+    kinds["tuple[ImageFinding, ...]"] = pa.list_(finding)
+    return pa.schema([(name, kinds[kind]) for name, kind in _FIELDS.items()])
+
+
+def _stored(value: Any) -> Any:
+    """Return the value of a field as it is stored."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape")
+    if isinstance(value, Mapping):
+        return dict(value) or None
+    if isinstance(value, tuple):
+        return [{name: _stored(getattr(finding, name)) for name in _FINDING} for finding in value]
+    return value
+
+
+def _loaded(stored: Any) -> Any:
+    """Return the value of a field from the one that is stored."""
+    if isinstance(stored, bytes):
+        return _text(stored)
+    if isinstance(stored, list):
+        return tuple(ImageFinding(*map(_loaded, finding.values())) for finding in stored)
+    return {} if stored is None else stored
+
+
+@functools.lru_cache(1024)  # most rows have the same labels, formats and cameras
+def _text(stored: bytes) -> str:
+    return stored.decode("utf-8", "surrogateescape")
