@@ -108,13 +108,17 @@ def _of_reason(reason: str, notes: list[Finding]) -> Finding:
     sentences = [note["sentence"] for note in notes if note["sentence"]]
     more = [f"{len(sentences) - _NAMED} more"] if len(sentences) > _NAMED else []
     named = ", ".join([*sentences[:_NAMED], *more])
+    title = notes[0]["title"]
     if reason in _COUNTED:
-        named = plural(count, *_COUNTED[reason])
+        single, several = _COUNTED[reason]
+        named = plural(count, single, several)
+        title = several if title == single and count > 1 else title
     if reason in _MAY_STAND_FOR:
         paths = [note["examples"][0]["path"] for note in notes]
         named += f" ({join_names(paths, _NAMED)}), {_MAY_STAND_FOR[reason]}"
     return {
         **notes[0],
+        "title": title,
         "sentence": named,
         "remedies": usual_ways(note["remedies"] for note in notes),
         "count": count,
