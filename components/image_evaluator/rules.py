@@ -152,8 +152,8 @@ def interval_ruling(answers: AnswerTable, threshold: float, judged_by: str) -> R
     least = max(threshold - WIDEST, commonest)
     low = figures["ci95"][0]
     text = (
-        f"the accuracy {judged_by} is surely above {low:.2f}, where its 95 % interval begins; that "
-        f"has to be above {least:.2f}"
+        f"the 95 % interval of the accuracy {judged_by} begins at {low:.2f}; it has to begin above "
+        f"{least:.2f}"
     )
     if low > least or accuracy < threshold - SLACK or accuracy <= commonest:
         return _ruling(text, "", low, low - least)
@@ -166,7 +166,7 @@ def interval_ruling(answers: AnswerTable, threshold: float, judged_by: str) -> R
 
 
 def _class_recall(evidence: Evidence) -> Ruling | None:
-    """Refuse a class whose recall is surely below a floor, or that is never predicted."""
+    """Refuse a class with a recall below a floor by more than chance, or never predicted."""
     floor = evidence.settings.min_recall
     floor = _FLOOR * evidence.settings.threshold if floor is None else floor
     # The head of a fold cannot have learnt a class that lies in this fold as a whole.
@@ -198,7 +198,8 @@ def _class_recall(evidence: Evidence) -> Ruling | None:
     of_class = by_class[label]
     text = (
         f"the class with the fewest right answers {evidence.judged_by} is {name!r}: {recall:.3f} "
-        f"({_recall_of(of_class)}); a model is refused where that is surely below {floor:g}"
+        f"({_recall_of(of_class)}); a model is refused where that is below {floor:g} by more "
+        "than chance"
     )
     reason = ""
     others = len({label for _, label, _ in (*low, *never)}) - 1
@@ -207,8 +208,9 @@ def _class_recall(evidence: Evidence) -> Ruling | None:
         reason = f"it never predicts {name!r}{more}, although {images:,} images of it were held out"
     elif low:
         reason = (
-            f"the recall of {name!r}{more} {evidence.judged_by} is surely below {floor:g} "
-            f"(evaluate.min_recall): {_recall_of(of_class)}"
+            f"the recall of {name!r}{more}, its share of right answers, is below {floor:g} "
+            f"(evaluate.min_recall) {evidence.judged_by} by more than chance: "
+            f"{_recall_of(of_class)}"
         )
     return _ruling(text, reason, recall, recall - floor)
 

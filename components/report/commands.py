@@ -251,7 +251,7 @@ def _fine_tuning(result: Result) -> str:
     if training is None or accuracy is None or accuracy >= _HEAD_ALONE:
         return ""
     search_ended = training["search_ended"]
-    reached = f"In cross-validation the head alone, the last layer, reaches {accuracy:.3f}"
+    reached = f"In cross-validation the head, the last layer, reaches {accuracy:.3f}"
     if search_ended is not None and search_ended["reason"] == "few_mistakes":
         return (
             f"{reached}, but too few images are held out to show whether another network is "
@@ -263,7 +263,7 @@ def _fine_tuning(result: Result) -> str:
         return ""
     return (
         f"{reached}. In {_SEARCH_MINUTES} minutes further layers are trained too, which often "
-        f"helps where the head alone reaches less than {_HEAD_ALONE:g}."
+        f"helps where the head reaches less than {_HEAD_ALONE:g}."
     )
 
 

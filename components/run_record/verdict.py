@@ -121,7 +121,7 @@ def _never_right(result: Result) -> Iterator[Finding]:
 
 
 def _test_below(result: Result) -> Iterator[Finding]:
-    """Say that the test accuracy is surely below the accuracy that decided."""
+    """Say that the test accuracy is below the accuracy that decided by more than chance."""
     gate: Decision | None = result["gate"]
     test = result["metrics"].get(names.TEST)
     if gate is None or test is None or test["accuracy"] is None:
@@ -131,11 +131,12 @@ def _test_below(result: Result) -> Iterator[Finding]:
         return
     yield make_finding(
         "test_below",
-        f"the test accuracy {test['accuracy']:.3f} ({interval_text(test['ci95'])}) is surely below "
-        f"the accuracy {decided['accuracy']:.3f} ({interval_text(decided['ci95'])}) that decided, "
-        "so that new images may be answered worse than the verdict says",
+        f"the test accuracy {test['accuracy']:.3f} ({interval_text(test['ci95'])}) is by more "
+        f"than chance below the accuracy {decided['accuracy']:.3f} "
+        f"({interval_text(decided['ci95'])}) that decided, so that new images may be answered "
+        "worse than the verdict says",
         ["look at the test images, which may be of another kind than the others"],
-        title="the test accuracy is surely below the accuracy that decided",
+        title="the test accuracy is by more than chance below the accuracy that decided",
         decides=True,
     )
 

@@ -96,7 +96,7 @@ def train(inputs: Inputs) -> Trained:
 def _tried_head(head: Trained, judged_by: JudgedBy, accuracy: float) -> Tried:
     """Return the record of the head, which is the result unless a network is better."""
     return {
-        "what": "head on frozen features",
+        "what": "head (the last layer, on the features of a trained network)",
         "judged_by": judged_by,
         "accuracy": accuracy,
         "gain": None,
@@ -156,7 +156,7 @@ class _Search:
             return no_space(plan)
         about = in_minutes(max(self._seconds_left(plan, self._judging.parts) / 60, 0.1))
         progress.say(
-            f"The head alone reaches {self._accuracy_in_folds:.3f} in cross-validation. A network "
+            f"The head reaches {self._accuracy_in_folds:.3f} in cross-validation. A network "
             f"that may be better is tried, for about {about} if it pays: {plan} (--minutes 0 skips "
             "it)."
         )

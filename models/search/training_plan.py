@@ -127,7 +127,7 @@ def head_is_enough(in_folds: float, on_validation: float | None) -> Finding:
     """Say that the head is good enough; the accuracy on validation is None if folds judge."""
     images = "train and validation" if on_validation is None else "the training images"
     text = (
-        f"Nothing else was tried, because the head alone reaches {in_folds:.3f} in "
+        f"Nothing else was tried, because the head reaches {in_folds:.3f} in "
         f"cross-validation over {images}"
     )
     if on_validation is not None:

@@ -73,7 +73,7 @@ class FineTune(StageSettings):
     patience: Patience = 4
     mode: Literal["off", "on", "search"] = Field(
         default="search",
-        description="When layers above the cut are trained. search: when the head alone falls "
+        description="When layers above the cut are trained. search: when the head falls "
         "short, for as many views and epochs as train.minutes says, and the network is used if it "
         "is better by more than chance; on: always; off: never.",
     )

@@ -140,7 +140,7 @@ class FineTuned(Stage):
     """Training of layers above a cut, or of all layers."""
 
     trained: Annotated[str, "What was trained."]
-    head_accuracy: Annotated[float, "Held-out accuracy of the head alone."]
+    head_accuracy: Annotated[float, "Held-out accuracy of the head."]
     accuracy: Annotated[float, "Held-out accuracy after fine-tuning."]
 
 

@@ -75,8 +75,9 @@ def _drawn(console: Console, photos: Path, out: Path) -> Config:
     faults = ", ".join(
         f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(planted.items())
     )
-    drawn = f"{len(LABELS) * _PER_CLASS} images of rock, paper and scissors in {photos}"
-    print_blocks(console, [Sentence(f"{drawn}; planted: {faults}"), Sentence("")])
+    drawn = f"{len(LABELS) * _PER_CLASS} images of rock, paper and scissors"
+    planted_faults = f"{planted.total()} files that a check should find ({faults})"
+    print_blocks(console, [Sentence(f"{drawn}, and {planted_faults}, in {photos}"), Sentence("")])
     return configs.build(
         {
             "run": {"out": str(out / _RUN)},

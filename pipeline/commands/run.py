@@ -149,7 +149,7 @@ def _data(data: DataSummary | None) -> str:
     refused = (finding for finding in data["findings"] if finding["fate"] == "rejected")
     reasons = ", ".join(f"{finding['count']:,} {finding['title']}" for finding in refused)
     rejected = f"{data['rejected']:,} rejected" + (f" ({reasons})" if reasons else "")
-    repaired = f", {data['repaired']:,} repaired" if data["repaired"] else ""
+    repaired = f" ({data['repaired']:,} repaired)" if data["repaired"] else ""
     left_out = sum(data["left_out"].values())
     left = f", {left_out:,} left out" if left_out else ""
     return f"{data['found']:,} files: {data['kept']:,} kept{repaired}, {rejected}{left}"

@@ -124,9 +124,9 @@ def _solved(
     learned = training["learned"].get(names.VALIDATION, 0)
     seconds_of = f" in {seconds(training['seconds'])}" if training["seconds"] is not None else ""
     method = (
-        "The head is a linear classifier on the stored features. It was not trained by epochs but "
-        f"solved by {solution['method'].replace('_', ' ')}{seconds_of}, because its loss has a "
-        "single lowest point. "
+        "The head, the last layer, is a linear classifier on the stored features. It was not "
+        f"trained by epochs but solved by {solution['method'].replace('_', ' ')}{seconds_of}, "
+        "because its loss has a single lowest point. "
     )
     penalty = f"The penalty of its weights is {solution['l2']:.3g}."
     if solution["folds"]:

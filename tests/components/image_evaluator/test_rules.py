@@ -130,14 +130,16 @@ def _refused(evidence: Evidence) -> tuple[list[str], list[str]]:
         (
             _good([300, 30, 30], [300, 30, 1], _THREE),
             "class_recall",
-            "the recall of 'defect' in validation is surely below 0.225 (evaluate.min_recall): 1 "
-            "of 30 images, 95 % interval 0.01–0.17",
+            "the recall of 'defect', its share of right answers, is below 0.225 "
+            "(evaluate.min_recall) in validation by more than chance: 1 of 30 images, 95 % "
+            "interval 0.01–0.17",
         ),
         (
             _good([200, 2, 30, 100], [200, 0, 1, 100], (*_THREE, "scratch")),
             "class_recall",
-            "the recall of 'defect' in validation is surely below 0.225 (evaluate.min_recall): 1 "
-            "of 30 images, 95 % interval 0.01–0.17",
+            "the recall of 'defect', its share of right answers, is below 0.225 "
+            "(evaluate.min_recall) in validation by more than chance: 1 of 30 images, 95 % "
+            "interval 0.01–0.17",
         ),
         (
             replace(_GOOD, unserved="the serving check 'answers' failed: NOT_FOUND"),
@@ -150,7 +152,7 @@ def test_each_rule_refuses_with_its_reason(evidence: Evidence, failed: str, reas
     assert _refused(evidence) == ([failed], [reason])
 
 
-def test_a_model_that_is_surely_worse_than_the_last_version_is_refused() -> None:
+def test_a_model_that_is_worse_than_the_last_version_by_more_than_chance_is_refused() -> None:
     cells = ((38, 0, True, True), (2, 0, False, True), (10, 1, True, True), (8, 1, False, True))
     worse = replace(_GOOD, compared=compared(*cells, (2, 1, False, False)))
     failed, (reason,) = _refused(worse)
@@ -185,7 +187,8 @@ def test_rulings_name_what_was_measured_the_refusals_first() -> None:
     ]
     assert decision["rulings"][0]["text"] == (
         "the class with the fewest right answers in cross-validation is 'defect': 0.000 (0 of 18 "
-        "images, 95 % interval 0.00–0.18); a model is refused where that is surely below 0.225"
+        "images, 95 % interval 0.00–0.18); a model is refused where that is below 0.225 by more "
+        "than chance"
     )
     assert "balanced accuracy 0.500" in decision["rulings"][2]["text"]
     assert decision["rulings"][4]["text"] == evidence.not_compared

@@ -76,7 +76,7 @@ EPOCHS = [made(Epoch)] * 4
         (trained_on(cat=29, dog=34), "Each class has at most 34 training images."),
         (
             solved(accuracy=0.931),
-            "the head alone, the last layer, reaches 0.931. In 15 minutes further layers are",
+            "the head, the last layer, reaches 0.931. In 15 minutes further layers are",
         ),
         (
             unseen(accuracy=0.802),

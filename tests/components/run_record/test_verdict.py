@@ -155,16 +155,16 @@ def test_a_class_that_was_never_right_and_did_not_refuse_the_model_is_named():
     assert not said_of(found, "never_right"), "the finding about the fold says so"
 
 
-def test_a_test_accuracy_that_is_surely_below_what_decided_stands_in_the_verdict():
+def test_a_test_accuracy_that_is_below_what_decided_stands_in_the_verdict():
     found = result()
     assert not said_of(found, "test_below")
     found["metrics"]["test"] |= figures(6, 16)
     [said] = said_of(found, "test_below")
     assert said["sentence"].startswith(
-        "the test accuracy 0.375 (95 % interval 0.18–0.61) is surely below the accuracy "
+        "the test accuracy 0.375 (95 % interval 0.18–0.61) is by more than chance below the "
     )
     assert verdict.sentence(found).endswith(
-        "; the test accuracy is surely below the accuracy that decided"
+        "; the test accuracy is by more than chance below the accuracy that decided"
     )
 
 

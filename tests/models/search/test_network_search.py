@@ -98,7 +98,7 @@ def test_a_better_network_than_the_head_is_found_and_kept(searched) -> None:
     trained, display = searched
     said = display.said
     head, tuned = trained.history["search"]
-    assert head["what"] == "head on frozen features"
+    assert head["what"] == "head (the last layer, on the features of a trained network)"
     assert head["accuracy"] < 0.7, "the penalty leaves little of the head"
     assert tuned["what"].startswith(f"layers above {CUT}, ")
     assert (head["kept"], tuned["kept"]) == (False, True)
@@ -112,7 +112,7 @@ def test_a_better_network_than_the_head_is_found_and_kept(searched) -> None:
     assert all(0 < left <= 300 for left in display.left), "the minutes given"
     assert len(said) == 2, "one line before the training, and one after it"
     assert re.fullmatch(
-        r"The head alone reaches 0\.\d{3} in cross-validation\. A network that may be better is "
+        r"The head reaches 0\.\d{3} in cross-validation\. A network that may be better is "
         r"tried, for about [\d.]+ minutes if it pays: layers above pool2, 25 epochs of 2 views "
         r"\(--minutes 0 skips it\)\.",
         said[0],
@@ -187,7 +187,10 @@ def test_the_head_is_kept_and_it_is_said_why_nothing_else_is_tried(
         monkeypatch.setattr(place, value)
     trained = network_search.train(given(minutes=minutes))
     (head,) = trained.history["search"]
-    assert (head["what"], head["judged_by"]) == ("head on frozen features", "validation")
+    assert (head["what"], head["judged_by"]) == (
+        "head (the last layer, on the features of a trained network)",
+        "validation",
+    )
     assert (_ended(trained), trained.history["reproducible"]) == (reason, reproducible)
     assert re.search(sentence, trained.history["search_ended"]["sentence"])
     assert trained.history["trained"] == HEAD
