@@ -98,5 +98,5 @@ class Decision(TypedDict):
         "Accuracy of the last version on the compared validation images.",
     ]
     unlike: Annotated[
-        list[UnlikeImages], "New images that are surely unlike the old ones of their class."
+        list[UnlikeImages], "New images unlike the old ones of their class by more than chance."
     ]

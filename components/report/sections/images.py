@@ -317,9 +317,9 @@ def unlike_images(result: Result) -> Iterator[show.ResultBlock]:
         return
     yield show.Sentence(
         (
-            "These images are new since the last version, and surely unlike the images of their "
-            "class that it knows. The most unlike come first. Correct the data where they are "
-            "wrong, or run again with ",
+            "These images are new since the last version, and unlike the images of their class "
+            "that it knows by more than chance. The most unlike come first. Correct the data where "
+            "they are wrong, or run again with ",
             show.Span("--accept", "code"),
             " to accept them.",
         )
