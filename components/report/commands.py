@@ -222,7 +222,7 @@ def _doubtful_labels(result: Result) -> str:
     verb = "is" if suspects["doubtful"] == 1 else "are"
     return (
         f"{suspects['doubtful']:,} of {plural(suspects['images'], 'label')} {verb} doubtful. "
-        "Start with these: look at each image, or correct what is wrong in the data."
+        "Look at that first, and correct what is wrong in the data."
     )
 
 

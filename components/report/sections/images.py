@@ -15,7 +15,6 @@ from imgpipe.components.image_filter.findings import not_used, title_of
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.blocks import data_reasons, said, section
 from imgpipe.components.report.commands import review_command
-from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel
 from imgpipe.components.run_record.result import Result
 from imgpipe.models import names
 from imgpipe.models.finding import Finding
@@ -201,7 +200,7 @@ def rejected(result: Result) -> Iterator[show.ResultBlock]:
     of = f" of {data['in']:,}" if data is not None else ""
     words: list[show.Inline] = [
         f"{plural(len(rejected), 'file')}{of} {'was' if len(rejected) == 1 else 'were'} rejected. "
-        "Your files are unchanged, and the quarantine has copies of these."
+        "Your files are unchanged; the quarantine is the folder with copies of these."
     ]
     if result["folder"]:
         words.append(" See them with ")
@@ -259,17 +258,17 @@ def _copy(member: Row) -> show.Card:
 
 @section("doubtful_labels", "Doubtful labels", order=40)
 def doubtful_labels(result: Result) -> Iterator[show.ResultBlock]:
-    """Yield the first rows of the ranking: doubtful labels, and then mistakes of the models."""
+    """Yield the first doubtful labels, and the number of the other mistakes of the models."""
     suspects = result["suspects"]
     if suspects is None:
         return
-    rows = suspects["rows"][:DOUBTFUL]
-    if not rows:
+    if not suspects["disagree"]:
         images = plural(suspects["images"], "image")
         taken = "is taken for another class by a model that has not seen it"
         yield show.Sentence(f"None of {images} {taken}.")
         return
     doubtful = suspects["doubtful"]
+    rows = suspects["rows"][: min(doubtful, DOUBTFUL)]
     labels = plural(suspects["images"], "label")
     words = f"None of {labels} is doubtful."
     if doubtful:
@@ -278,26 +277,17 @@ def doubtful_labels(result: Result) -> Iterator[show.ResultBlock]:
             f"{doubtful:,} of {labels} {verb} doubtful: a model that has not seen the image "
             "answers another class, and the label may be wrong."
         )
+    if len(rows) < doubtful:
+        words += f" {len(rows)} are shown."
     others = suspects["disagree"] - doubtful
     if others > 0:
         what = plural(others, "other image" if doubtful else "image")
         are_mistakes = "is a mistake" if others == 1 else "are mistakes"
         model = "such a model" if doubtful else "a model that has not seen the image"
         words += f" {what} {are_mistakes} of {model}, and probably labelled right."
-    if len(rows) < suspects["disagree"]:
-        words += f" {len(rows)} are shown."
     kind = "doubtful" if doubtful else "mistakes"
     command = show.Span(review_command(result, kind), "code")
     yield show.Sentence((f"{words} Decide with ", command, "."))
-    if doubtful:
-        yield _labels(rows[:doubtful])
-    mistakes = rows[doubtful:]
-    if mistakes:
-        summary = plural(len(mistakes), "mistake")
-        yield show.Folded(summary, [_labels(mistakes)], is_open=not doubtful)
-
-
-def _labels(rows: Sequence[DoubtfulLabel]) -> show.Cards:
     cards: list[show.Card] = []
     for row in rows:
         label, looks_like = row["label"], row["looks_like"]
@@ -305,7 +295,8 @@ def _labels(rows: Sequence[DoubtfulLabel]) -> show.Cards:
         other = (show.Span("or ", "bad"), show.Span(looks_like, "name"))
         lines: list[show.Text] = [show.Span(label, "name"), other, show.Span(row["path"], "path")]
         cards.append(([show.Picture(row["image_hash"], row["path"], notes)], lines))
-    return show.Cards(cards)
+    if cards:
+        yield show.Cards(cards)
 
 
 @section("unlike_images", "Unlike their class", order=38)

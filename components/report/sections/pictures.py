@@ -180,11 +180,11 @@ def unsure(result: Result) -> Iterator[show.ResultBlock]:
     images = rows[0]["answered"]
     enough = [[row for row in rows if row["answered"] >= least * images][-1] for least in _REMAIN]
     chosen = list({row["below"]: row for row in enough}.values())
-    words = "The model is as sure of its mistakes."
-    better = [row for row in chosen if _right(row) > _right(rows[0])]
+    words = "To ask for more makes hardly more of the answers right."
+    better = [row for row in chosen if _percent_right(row) > _percent_right(rows[0])]
     if better:
         answered = math.floor(100 * better[0]["answered"] / images)
-        right = math.floor(100 * _right(better[0]))
+        right = _percent_right(better[0])
         below = f"{better[0]['below']:.2f}"
         words = (
             f"To answer {answered} % of images with {right} % right, ask for {below} "
@@ -206,6 +206,10 @@ def unsure(result: Result) -> Iterator[show.ResultBlock]:
 
 def _right(row: Remaining) -> float:
     return row["right"] / row["answered"]
+
+
+def _percent_right(row: Remaining) -> int:
+    return math.floor(100 * _right(row))
 
 
 @section("gallery", "Your images", order=26)

@@ -170,11 +170,11 @@ def _choice_of_features(bank: BankFacts, decision: FeatureDecision) -> str:
     meanings = " ".join(f"“{kind}” is {_KINDS[kind]}." for kind in kinds)
     text = (
         "Heads on different features were compared in cross-validation over training images: "
-        f"{compared}. {meanings} “{bank['features']}” at {size} pixels were chosen for the head, "
-        f"on {decision['time']} with {plural(decision['images'], 'training image')}. They are "
-        "chosen again when there are twice as many, or with other classes, splits or settings. "
-        f"Features that cost more are tried only where it makes {FEWEST_MISTAKES} mistakes or "
-        "more, and they have to be better by more than chance."
+        f"{compared}. {meanings} The features “{bank['features']}” at {size} pixels were chosen "
+        f"for the head, on {decision['time']} with {plural(decision['images'], 'training image')}. "
+        "They are chosen again when there are twice as many, or with other classes, splits or "
+        f"settings. Features that cost more are tried only where the head makes {FEWEST_MISTAKES} "
+        "mistakes or more, and they have to be better by more than chance."
     )
     if size > first:
         text += (
