@@ -173,9 +173,14 @@ def row_distribution(training: BankRows, validation: BankRows) -> FeatureDistrib
     if first[0].features.shape[1] > feature_distribution.LONGEST:  # which may not fit into memory
         return None
     learned, held_out = (part.sample_of_view_0(feature_distribution.MOST) for part in first)
-    return feature_distribution.fit(
+    alone = feature_distribution.fit(
         learned.features, learned.labels, held_out.features, learned.groups
     )
+    if alone is not None:
+        return alone
+    # Of very few images, those of validation are needed, too; all are then held out in turn.
+    both = BankRows.joined([learned, held_out])
+    return feature_distribution.fit(both.features, both.labels, both.features[:0], both.groups)
 
 
 def fitted_head(solver: HeadSolver, held: BankRows, learning_curve: bool = False) -> Trained:

@@ -15,6 +15,7 @@ import pytest
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.features import rows
+from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.examples import Labelled
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.settings.course import FineTune
@@ -172,3 +173,14 @@ def test_activations_are_those_of_the_extractor(noise_images) -> None:
             of_image = maps.places[2 * place : 2 * place + 2]
             assert without_views.places[place] == of_image[0], "each is computed once"
             np.testing.assert_array_equal(maps.stored[of_image], rows_of_image)
+
+
+def test_what_is_unlike_ten_images_of_a_class_is_told_with_those_of_validation() -> None:
+    drawn = np.random.default_rng(0).normal(size=(18, 8)).astype(np.float16)
+    hashes = np.array([f"{number:02}" for number in range(18)], "S2")
+    labels = np.arange(18) % 2
+    every = BankRows(drawn, labels, np.zeros(18, np.int64), hashes)
+    training, validation = every.select(np.arange(12)), every.select(np.arange(12, 18))
+    found = stages.row_distribution(training, validation)
+    assert found is not None and found.held_out == 18
+    assert stages.row_distribution(training, validation.select(np.arange(0))) is None
