@@ -38,7 +38,7 @@ def test_flink_survives_the_loss_of_a_task_manager(photos, expected, tmp_path):
     with clusters.flink(tmp_path / "cluster") as cluster:
         address = f"beam.job_endpoint={cluster.endpoint}"
         run = start(photos, out, "beam.runner=flink", PARALLEL, address)
-        killed = threading.Thread(target=_kill_at, args=(cluster, "Examine"))
+        killed = threading.Thread(target=_kill_at, args=(cluster, "Write"))
         killed.start()
         try:
             require_same(outcome(run, out), expected)
