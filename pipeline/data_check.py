@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -199,9 +198,10 @@ def examine(config: Config, to_stderr: bool) -> CheckedSource:
             checked.data["findings"] += changes.since_accepted(schema, kept)
         demanded = rules.Requirements(config.gate, checked.scan.vocabulary, accepted_classes)
         refused = rules.counted(checked.data, demanded)
+        told = {way for finding in checked.data["findings"] for way in finding["remedies"]}
         for reason in refused:  # a check writes no quarantine, and has said what to do above
-            ways = reason["remedies"]
-            reason["remedies"] = [re.sub(f".*{rules.SEE_REASONS}", _ADVICE, way) for way in ways]
+            ways = [way for way in reason["remedies"] if way not in told]
+            reason["remedies"] = [way.replace(rules.SEE_REASONS, _ADVICE) for way in ways]
     return dataclasses.replace(checked, refused=refused)
 
 

@@ -59,18 +59,18 @@ class Requirements:
         return minimum.get(split, 0)
 
 
-def against(kind: str, subject: str, split: str, expected: str, seen: str, advice: str) -> Finding:
+def against(kind: str, subject: str, split: str, expected: str, seen: str, *advice: str) -> Finding:
     """Return a reason against the data.
 
     `kind` is no_images, missing_class, too_few, rejected_share, lost_class, shrunken_class,
     new_class, anomaly, drift, skew or lost. `subject` is a class or a feature; "" stands for the
-    whole data set, several classes or all splits.
+    whole data set, several classes or all splits. Each `advice` is a way of its own.
     """
     about = f" {subject!r}" if subject else ""
     where = f" in {split}" if split else ""
     title = f"{kind.replace('_', ' ')}{about}{where}"
     sentence = f"{title}: expected {expected}, found {seen}"
-    return make_finding(kind, sentence, [advice], title, decides=True)
+    return make_finding(kind, sentence, advice, title, decides=True)
 
 
 class DataDecision(TypedDict):
@@ -198,8 +198,8 @@ def rejected_share(summary: DataSummary, required: Requirements) -> list[Finding
     if rejected / images <= required.settings.max_rejected_share:
         return []
     accepted = math.ceil(100 * rejected / images) / 100
-    fates = [each for each in summary["findings"] if each["fate"] == "rejected"]
-    most_frequent = [each["remedies"][0] for each in fates if each["remedies"]][:1]
+    rejections = (each for each in summary["findings"] if each["fate"] == "rejected")
+    remedies = [each["remedies"][0] for each in rejections if each["remedies"]]
     allow = f"{SEE_REASONS}, or allow this share with --set gate.max_rejected_share={accepted:g}"
     return [
         against(
@@ -208,7 +208,8 @@ def rejected_share(summary: DataSummary, required: Requirements) -> list[Finding
             "",
             f"at most {required.settings.max_rejected_share:.1%} of the images",
             f"{rejected / images:.1%} ({rejected} of {images}: {by_reason})",
-            "; ".join([*most_frequent, allow]),
+            *remedies[:1],  # of the most frequent reason
+            allow,
         )
     ]
 

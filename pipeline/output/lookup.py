@@ -137,7 +137,8 @@ class Model:
     @property
     def training_images(self) -> str | None:
         """Folder of the images of the run that made the version; None if it cannot be found."""
-        return (self.run.artifact("ImageFilter", "examples") if self.run else "") or None
+        run = self.run
+        return (run.artifact("ImageFilter", "examples") if run is not None else "") or None
 
 
 def run(
@@ -290,10 +291,11 @@ def _version_of(base: Path, numbers: list[int], number: int | None) -> Model:
     # Versions that no run has published have no manifest; of them, the last one is taken.
     folder = newest.path if newest else base / str(numbers[-1])
     if newest is None and (folder / manifest.MANIFEST).exists():
-        damage = (f"version {each}: {version_damage(base / str(each))}" for each in numbers)
+        last = numbers[-_NAMED:]
+        damage = "; ".join(f"version {each}: {version_damage(base / str(each))}" for each in last)
         raise ResourceError(
-            f"no version in {base} is intact as a run published it "
-            f"({'; '.join([*damage][-_NAMED:])}). Run `imgpipe run`, which publishes one."
+            f"no version in {base} is intact as a run published it ({damage}). Run `imgpipe run`, "
+            "which publishes one."
         )
     return Model(folder, is_newest=True)
 

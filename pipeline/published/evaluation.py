@@ -69,7 +69,7 @@ def evaluate(model: Model, config: Config, threshold: float, to_stderr: bool) ->
         with display.step("classifying images"):
             answered = [*_classified(model, source, scan.items, limit, excluded)]
         with display.step("comparing with training"):
-            hashes = {row.image_hash: row.perceptual_hash for row, _ in answered}
+            hashes = {image.image_hash: image.perceptual_hash for image, _ in answered}
             near, splits = _seen_images(model, hashes)
         answers = _table(model, answered, near, splits or {})
         result = summarise(model, scan.source, answers, excluded, splits, threshold)
@@ -129,27 +129,27 @@ def _classified(
     with contextlib.closing(Runtime(model.folder)) as runtime:
         progress.total(len(items), "images")
         inspected = inspect(source, items, limit, vocabulary=model.vocabulary)
-        usable = _usable((record.as_served() for record in inspected), excluded)
+        usable = _usable((image.as_served() for image in inspected), excluded)
         while batch := list(itertools.islice(usable, _BATCH)):
-            answers = runtime.answer(image_bytes=[record.image_bytes for record in batch])
-            for record, row in zip(batch, answers[names.PROBABILITIES], strict=True):
-                yield replace(record, image_bytes=b""), row
+            answers = runtime.answer(image_bytes=[image.image_bytes for image in batch])
+            for image, probabilities in zip(batch, answers[names.PROBABILITIES], strict=True):
+                yield replace(image, image_bytes=b""), probabilities
 
 
 def _usable(inspected: Iterable[ImageRow], excluded: NotEvaluated) -> Iterator[ImageRow]:
     """Yield the images that can be judged, and note the others."""
-    for record in inspected:
+    for image in inspected:
         progress.advance(1, "images")
-        error = record.problem or record.read_error or record.decode_error
+        error = image.problem or image.read_error or image.decode_error
         if error:
             why = error.splitlines()[0]
             excluded.undecodable.append(
-                {"path": record.path, "detail": why, "image_hash": record.image_hash}
+                {"path": image.path, "detail": why, "image_hash": image.image_hash}
             )
-        elif record.label_index < 0:
-            excluded.unknown_labels[record.label] += 1
+        elif image.label_index < 0:
+            excluded.unknown_labels[image.label] += 1
         else:
-            yield record
+            yield image
 
 
 def _seen_images(
@@ -165,7 +165,8 @@ def _seen_images(
     from imgpipe.components.image_filter.copies.search import find_near_duplicates, hash_table
     from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
 
-    quarantine = model.run.artifact("ImageFilter", "quarantine") if model.run else ""
+    run = model.run
+    quarantine = run.artifact("ImageFilter", "quarantine") if run is not None else ""
     split_of: dict[str, str] = {}  # of the images of the run
     hashes: dict[str, bytes] = {}
     for file in row_files.files(quarantine) if quarantine else ():

@@ -25,8 +25,8 @@ from imgpipe.models import names
 from imgpipe.models.arrays import PixelValues
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.models.export import exchange_files as files
-from imgpipe.models.export.exchange_files import Answering, Probabilities
-from imgpipe.models.export.saved_model import SERVING_DEFAULT, SERVING_PIXELS
+from imgpipe.models.export.exchange_files import Answering
+from imgpipe.models.export.saved_model import SERVING_PIXELS
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.system import install_extra
 from imgpipe.models.names import OUT_OF_FOLD_FILE
@@ -252,6 +252,8 @@ def _compare(answer: Answering, model: Model, most: int) -> Parity:
     The images are those of validation; if the model has learned from them, those of test, if there
     are such images. At most `most` of them are compared.
     """
+    from imgpipe.serving.server.runtime import Runtime
+
     learned = (model.folder / OUT_OF_FOLD_FILE).is_file()
     splits = (names.TEST, names.VALIDATION) if learned else (names.VALIDATION,)
     origin = next((split for split in splits if any(_sample(model, split, 1))), _NOISE)
@@ -260,7 +262,7 @@ def _compare(answer: Answering, model: Model, most: int) -> Parity:
         sample = ((image, -1) for image in _noise(model.image_size))
     labels: list[int] = []
     answered = []
-    with _opened(model, SERVING_PIXELS) as of_pixels, _opened(model, SERVING_DEFAULT) as of_files:
+    with contextlib.closing(Runtime(model.folder)) as runtime:
         # The files of a batch are in memory, which may be large, and not all of them.
         while rows := [*itertools.islice(sample, _BATCH)]:
             batch = [image for image, _ in rows]
@@ -268,8 +270,10 @@ def _compare(answer: Answering, model: Model, most: int) -> Parity:
             # The files take uint8, so the pixels are rounded for both sides of the comparison. The
             # signature of encoded images resizes them itself, so its labels show what that changes.
             pixels = _resized(batch, model.image_size)
-            served = of_files(image_bytes=np.array(batch, object)).argmax(axis=1)
-            answered.append((served, of_pixels(pixels=pixels), answer(pixels)))
+            of_files = runtime.answer(image_bytes=np.array(batch, object))
+            of_pixels = runtime.answer(SERVING_PIXELS, pixels=pixels)
+            served = of_files[names.PROBABILITIES].argmax(axis=1)
+            answered.append((served, of_pixels[names.PROBABILITIES], answer(pixels)))
             progress.advance(len(batch), "images")
     served, expected, received = map(np.concatenate, zip(*answered, strict=True))
     label = received.argmax(axis=1)
@@ -313,12 +317,3 @@ def _resized(images: Sequence[bytes], size: int) -> PixelValues:
     from imgpipe.models import preprocess
 
     return np.stack([np.asarray(preprocess.whole_pixels(image, size)) for image in images])
-
-
-@contextlib.contextmanager
-def _opened(model: Model, signature: str) -> Iterator[Callable[..., Probabilities]]:
-    """Load a signature of the version, which returns probabilities [N, C]."""
-    from imgpipe.serving.server.runtime import Runtime
-
-    with contextlib.closing(Runtime(model.folder)) as runtime:
-        yield lambda **inputs: runtime.answer(signature, **inputs)[names.PROBABILITIES]

@@ -62,20 +62,20 @@ def measure(
     measured = MeasuredImages()
     with contextlib.ExitStack() as opened:
         inspected = inspect(RowsSource(source), chosen, PIXEL_LIMIT)
-        records = opened.enter_context(contextlib.closing(inspected))
+        opened.enter_context(contextlib.closing(inspected))
         is_scored = distribution is not None and chosen
         runtime = opened.enter_context(contextlib.closing(Runtime(model))) if is_scored else None
-        while part := list(itertools.islice(records, _BATCH)):
+        while part := list(itertools.islice(inspected, _BATCH)):
             progress.advance(len(part), "images")
-            read = [record for record in part if not record.read_error]
-            good = [record for record in read if record.is_measured]
+            read = [image for image in part if not image.read_error]
+            good = [image for image in read if image.is_measured]
             measured.undecodable += len(read) - len(good)
-            for record in good:
-                features = record.features()
+            for image in good:
+                features = image.features()
                 measured.rows.append({name: features[name] for name in FEATURES})
             if distribution is not None and runtime is not None and good:
-                images = [record.image_bytes for record in good]
-                vectors = runtime.answer(FEATURE_VECTORS, image_bytes=images)[FEATURE_VECTORS]
+                encoded = [image.image_bytes for image in good]
+                vectors = runtime.answer(FEATURE_VECTORS, image_bytes=encoded)[FEATURE_VECTORS]
                 measured.scores += distribution.scores(vectors).tolist()
     return measured
 
