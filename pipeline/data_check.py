@@ -27,7 +27,7 @@ from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.run_record import result as results
 from imgpipe.components.run_record.result import Result
 from imgpipe.components.run_record.run_folder import UNTIMED
-from imgpipe.components.run_record.shown_images import condensed, sampled
+from imgpipe.components.run_record.shown_images import sampled
 from imgpipe.models.finding import Finding
 from imgpipe.models.machine import progress
 from imgpipe.pipeline.configuration.config import Config
@@ -85,7 +85,6 @@ class CheckedSource:
     @functools.cached_property
     def result(self) -> Result:
         """What `--json` writes and the page shows."""
-        groups = self.images.near_groups()
         return results.new(
             status="refused" if self.refused else self.verdict.split(":", 1)[0],
             verdict=self.verdict,
@@ -105,9 +104,8 @@ class CheckedSource:
                 "repaired": self.images.repaired,
                 "warned": self.images.warned,
                 "reviewed": self.images.reviewed,
-                "near_duplicates": groups,
+                "near_duplicates": self.images.near_groups(),
             },
-            near=None if groups is None else condensed(groups, self.images.radius),
             galleries=sampled(self.images.kept, self.scan.vocabulary),
             timings={**UNTIMED, "total_s": round(self.seconds, 3)},
         )

@@ -35,7 +35,6 @@ from imgpipe.components.run_record.shown_images import (
     Gallery,
     ImageMap,
     MapImage,
-    ShownNearDuplicates,
 )
 from imgpipe.models.features.bank import BankFacts
 from imgpipe.models.finding import Example, Fate, Finding, in_files, make_finding
@@ -76,7 +75,7 @@ def deciding(
 def gallery(name: str) -> Gallery:
     """Return twelve images of a class, of which three are not typical."""
     rows = [NamedImage(path=f"{name}/{i}.jpg", image_hash=f"{name}-{i}") for i in range(12)]
-    return made(Gallery, name=name, count=60, sample=rows[:9], least=rows[9:])
+    return made(Gallery, name=name, count=60, sample=rows[:9], least=rows[9:], typical=rows[:3])
 
 
 def grid(classes: Sequence[str]) -> ImageMap:
@@ -255,20 +254,12 @@ def result(
         for name, count, seed in (("folds", 150, 3), ("test", 30, 2))
     }
     every = measured["folds"]
-    again = made(
-        Row,
-        path="rock/again.jpg",
-        label="rock",
-        split="train",
-        image_hash="again",
-        detail="like rock/8.jpg: 3 of 256 bits differ",
-    )
     doubtful = made(
         DoubtfulLabel,
         path="rock/9.jpg",
         split="train",
-        label="rock",
-        looks_like="paper",
+        label=classes[1 % len(classes)],
+        looks_like=classes[0],
         wrong=0.8,
         image_hash="doubt",
     )
@@ -304,13 +295,6 @@ def result(
             precision="float32",
             forward_passes=610,
             reused=70,
-        ),
-        "near": made(
-            ShownNearDuplicates,
-            groups=1,
-            images=2,
-            radius=48,
-            rows=[{"size": 2, "members": [again]}],
         ),
         "suspects": made(DoubtfulLabels, images=180, disagree=3, doubtful=1, rows=[doubtful]),
         "training": history(),

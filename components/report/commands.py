@@ -275,14 +275,22 @@ def _more_time(result: Result) -> str:
 
 
 def _confused_classes(result: Result) -> str:
-    """Name the two classes that are most often taken for each other."""
+    """Name the two classes that are most often taken for each other, by labels beyond doubt."""
     from imgpipe.components.run_record.metrics import confused_pairs  # not for a list of runs
 
     classes = result["classes"]
-    cells = result["answers"]["confusion"] if result["answers"] is not None else []
+    deciding, suspects = result["answers"], result["suspects"]
+    if deciding is None or len(classes) < 3:
+        return ""
+    cells = [*deciding["confusion"]]
+    by_validation = deciding["judged_by"] == names.VALIDATION
+    splits = (names.VALIDATION,) if by_validation else (names.TRAIN, names.VALIDATION)
+    for row in suspects["rows"][: suspects["doubtful"]] if suspects is not None else ():
+        if row["split"] in splits:
+            cells.append([classes.index(row["label"]), classes.index(row["looks_like"]), -1])
     wrong = confused_pairs(cells)
     [((first, second), count)] = wrong.most_common(1) or [((0, 0), 0)]
-    if count < _FEWEST_CONFUSED or len(classes) < 3:
+    if count < _FEWEST_CONFUSED:
         return ""
     return (
         f"{classes[first]} and {classes[second]} are confused most: {count:,} of "

@@ -69,7 +69,6 @@ OF_CHECK = (
     verdict_of_check,
     pictures.gallery,
     findings_of_check,
-    dataclasses.replace(images.near_duplicates, numbers=False),
     dataclasses.replace(images.data, build=_data),
 )
 

@@ -33,7 +33,7 @@ from imgpipe.components.run_record.metrics import (
     slices,
 )
 from imgpipe.components.run_record.result import Result, folds_of, new
-from imgpipe.components.run_record.shown_images import condensed, distances, galleries, image_map
+from imgpipe.components.run_record.shown_images import distances, galleries, image_map
 from imgpipe.models import names
 from imgpipe.models.features.bank import BANK_FILE, BankRows, read_rows
 from imgpipe.models.head.answers import OutOfFold
@@ -103,8 +103,6 @@ def collect(
     if result["data"] is not None:
         images = image_table.read_found(uris["quarantine"])
         result["rejected"] = images.rejected
-        groups = images.near_groups()
-        result["near"] = None if groups is None else condensed(groups, images.radius)
     result["quarantine"] = uris.get("quarantine", "")
     answers = _answers(result, uris)
     every_answer = None
@@ -113,15 +111,17 @@ def collect(
         vocabulary = result["classes"]
         bank = read_rows(uris["bank"], names.SPLITS, len(vocabulary), 0)
         compared = _compared_labels(result, bank, answers, images)
+        doubted = np.zeros(len(bank), bool)
         if compared is not None:
             result["suspects"] = compared.ranking(uris["bank"], vocabulary)
+            doubted = compared.wrong > 0
         far = distances(bank.first_block(), len(vocabulary))
         every_answer = image_answers(bank.hashes, far, compared)
         # The map takes as long as the rest. The limit of one BLAS thread is set here too, because
         # both threads enter and leave it.
         with one_blas_thread(), ThreadPoolExecutor(1) as threads:
             placed = threads.submit(image_map, bank, sample(answers.deciding()))
-            result["galleries"] = galleries(bank, uris["bank"], vocabulary, far.own)
+            result["galleries"] = galleries(bank, uris["bank"], vocabulary, far.own, doubted)
             result["map"] = placed.result()
     training = result["training"]
     if training is not None:

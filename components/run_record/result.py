@@ -26,7 +26,7 @@ from imgpipe.components.run_record import run_folder
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabels
 from imgpipe.components.run_record.metrics import JudgedAnswers, SliceGroup, SplitMetrics
 from imgpipe.components.run_record.run_folder import UNTIMED, Identity, Timings
-from imgpipe.components.run_record.shown_images import Gallery, ImageMap, ShownNearDuplicates
+from imgpipe.components.run_record.shown_images import Gallery, ImageMap
 from imgpipe.models.features.bank import BankFacts
 from imgpipe.models.finding import Finding
 from imgpipe.models.training.history import Folds, History
@@ -139,9 +139,6 @@ class Result(TypedDict):
         CheckedFiles | None, "The other files with a finding; null for a run, whose table has them."
     ]
     quarantine: Annotated[str, "Folder of the rejected files; empty without one."]
-    near: Annotated[
-        ShownNearDuplicates | None, "Near-duplicates; null if they were not searched for."
-    ]
     bank: Annotated[BankFacts | None, "The features; null if none were computed."]
     training: Annotated[History | None, "The training; null if there was none."]
     baseline: Annotated[BaselineState | None, "The version that the model was compared with."]

@@ -1,4 +1,4 @@
-"""The images that a page shows: those of each class, the map, and groups of near-duplicates."""
+"""The images that a page shows: those of each class, and the map."""
 
 from __future__ import annotations
 
@@ -13,18 +13,14 @@ import numpy.typing as npt
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.answer_table import AnswerTable
-from imgpipe.components.common.image_row import ImageRow, NamedImage, Row
+from imgpipe.components.common.image_row import ImageRow, NamedImage
 from imgpipe.components.common.storage import records
-from imgpipe.components.image_filter.image_table import NearGroup
-from imgpipe.models.arrays import Floats
+from imgpipe.models.arrays import Flags, Floats
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.feature_distribution import unit
 from imgpipe.models.features.rows import blocks
 from imgpipe.models.machine.process import one_blas_thread
 
-#: Number of groups on the page, and of images of each; the quarantine lists all.
-GROUPS = 24
-MEMBERS = 4
 _IMAGES = (
     600  # of the galleries of all classes together, so that the page of any data set stays small
 )
@@ -35,7 +31,7 @@ _ROWS = 4096  # that are in memory at once
 _WIDEST = 2048  # most features that are used, evenly drawn
 _TINY = 1e-12  # keeps a division finite
 _LEAST_SHARE = 4  # one of four images of a row is one of the least typical ones
-_TYPICAL = 6  # a review shows three of them that are not themselves in question
+_TYPICAL = 3
 _FEWEST_ON_MAP = 20  # images of which a map says something
 _AXES = 30  # principal axes that a map uses; the neighbours in more of them are the same
 _FLAT = 1e-3  # length of an axis of features of length 1 that is left out
@@ -44,52 +40,6 @@ _NEIGHBOURS = 15  # perplexity: about the number of neighbours that stay near
 _STEPS = 500  # at which the map of 400 images no longer changes
 _FREE = 1.3  # fields of the grid for each image, so that gaps stay visible
 _ASPECT = 1.3  # width of the grid by its height
-
-
-class ShownNearDuplicates(TypedDict):
-    """The groups of near-duplicates, condensed to what the page shows."""
-
-    groups: Annotated[int, "Number of groups."]
-    images: Annotated[int, "Number of images in all groups."]
-    radius: Annotated[int, "Largest number of differing bits between near-duplicates."]
-    rows: Annotated[list[NearGroup], "The first groups, with their first images."]
-
-
-def condensed(groups: Iterable[NearGroup], radius: int) -> ShownNearDuplicates:
-    """Condense the groups that the quarantine lists.
-
-    Groups with images in different splits come first, then those with different labels.
-    """
-    ordered = sorted(groups, key=_urgency)
-    return {
-        "groups": len(ordered),
-        "images": sum(group["size"] for group in ordered),
-        "radius": radius,
-        "rows": [
-            {"size": group["size"], "members": _ordered(group["members"])[:MEMBERS]}
-            for group in ordered[:GROUPS]
-        ],
-    }
-
-
-def _ordered(members: Iterable[Row]) -> list[Row]:
-    """Put members with findings first, each followed by the similar image that its detail names."""
-    ordered = sorted(members, key=lambda row: (row["severity"] != "reject", not row["reason"]))
-    by_path = {member["path"]: member for member in ordered}
-    shown: dict[str, Row] = {}
-    for member in ordered:
-        shown.setdefault(member["path"], member)
-        similar = by_path.get(member["kept_copy"])
-        if similar is not None:
-            shown.setdefault(similar["path"], similar)
-    return list(shown.values())
-
-
-def _urgency(group: NearGroup) -> int:
-    reasons = {member["reason"] for member in group["members"]}
-    if any("across_splits" in reason for reason in reasons):
-        return 0
-    return 1 if any("label_conflict" in reason for reason in reasons) else 2
 
 
 class Gallery(TypedDict):
@@ -104,7 +54,8 @@ class Gallery(TypedDict):
     ]
     typical: Annotated[
         list[NamedImage],
-        "Those whose features are nearest to the mean of the others; empty without features.",
+        "Images that show what the class looks like: those whose features are nearest to the mean "
+        "of the others, whose labels are not in doubt; without features, some of the sample.",
     ]
 
 
@@ -114,7 +65,7 @@ def row_length(classes: int) -> int:
 
 
 def galleries(
-    rows: BankRows, bank_uri: str, vocabulary: Sequence[str], far: Floats
+    rows: BankRows, bank_uri: str, vocabulary: Sequence[str], far: Floats, doubted: Flags
 ) -> list[Gallery]:
     """Choose images of each class of a feature bank.
 
@@ -123,6 +74,7 @@ def galleries(
         bank_uri: URI of the bank, which tells the paths.
         vocabulary: Class names in sorted order.
         far: Distance of each row from its class, as `distances` returns it.
+        doubted: Whether the label of each row is in doubt.
     """
     length = row_length(len(vocabulary))
     sample: list[npt.NDArray[np.int64]] = []
@@ -134,7 +86,7 @@ def galleries(
         ranked = places[np.argsort(-far[places], kind="stable")]
         strange = ranked[: min(length, len(places)) // _LEAST_SHARE]
         least.append(strange)
-        nearest = ranked[::-1]
+        nearest = ranked[~doubted[ranked]][::-1]
         # One image of each group, whose images are nearly the same.
         _, first_of_groups = np.unique(rows.groups[nearest], return_index=True)
         typical.append(nearest[np.sort(first_of_groups)[:_TYPICAL]])
@@ -210,12 +162,13 @@ def sampled(kept: Iterable[ImageRow], vocabulary: Sequence[str]) -> list[Gallery
 def _sampled(name: str, rows: Sequence[ImageRow], length: int) -> Gallery:
     """Return the images of a class with the smallest hashes, which are as good as random."""
     chosen = heapq.nsmallest(length, rows, key=lambda row: row.image_hash)
+    sample: list[NamedImage] = [{"path": row.path, "image_hash": row.image_hash} for row in chosen]
     return {
         "name": name,
         "count": len(rows),
-        "sample": [{"path": row.path, "image_hash": row.image_hash} for row in chosen],
+        "sample": sample,
         "least": [],
-        "typical": [],
+        "typical": sample[:_TYPICAL],
     }
 
 

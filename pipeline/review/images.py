@@ -31,7 +31,6 @@ from imgpipe.pipeline.output.past_run import PastRun
 
 #: Kinds of images, those that most need a look first.
 KINDS = ("doubtful", "mistakes", "unlike", "copies", "rejected", "decided", "all")
-_TYPICAL = 3  # images that show what a class looks like
 _SIMILAR = 3  # similar images beside one of a group
 #: Why an image of the test split cannot be given another label.
 TEST_LABEL = (
@@ -286,13 +285,10 @@ def read(run: PastRun) -> ReviewedImages:
             "the files of this one. Review the newest run, or run the pipeline again."
         )
     rows = image_table.read_all(str(run.quarantine)).rows
-    doubted = {digest for digest, answer in answers.items() if answer.wrong > 0}
     typical = {
         gallery["name"]: [
-            PlacedImage(**image, label=gallery["name"], split="")
-            for image in gallery["typical"]
-            if image["image_hash"] not in doubted
-        ][:_TYPICAL]
+            PlacedImage(**image, label=gallery["name"], split="") for image in gallery["typical"]
+        ]
         for gallery in run.result["galleries"]
     }
     return ReviewedImages(classes, rows, answers, typical)

@@ -227,7 +227,7 @@ const clicks = {
   undo, skip: () => step(1), forget: () => decide(""), every: () => gallery.chooseAll(), none: () => gallery.chooseNone(),
   previous: () => step(-1), close: leave, back: () => open({}), "look-at": () => look(gallery.at),
   before: () => open({}, Math.max(0, page.start - state.page)), after: () => open({}, page.start + page.images.length),
-  range: () => { gallery.range = !gallery.range; draw(); },
+  range: () => { gallery.range = !gallery.range; draw(); say(gallery.range ? "Choose the last image of the range." : ""); },
 };
 for (const [id, act] of Object.entries(clicks)) $(id).addEventListener("click", act);
 $("more").addEventListener("submit", (event) => {

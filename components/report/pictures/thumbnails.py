@@ -57,19 +57,18 @@ class Thumbnails:
 
     def __init__(self, images: Mapping[str, bytes], pictures: Iterable[Picture]) -> None:
         self._made: dict[str, Thumbnail] = {}
-        paths: dict[str, str] = {}
-        notes: dict[str, list[str]] = {}
+        notes: dict[str, dict[str, list[str]]] = {}  # by key and file: identical files have one key
         for picture in pictures:
-            paths.setdefault(picture.key, picture.path)
-            notes.setdefault(picture.key, []).extend(picture.notes)
+            of_files = notes.setdefault(picture.key, {})
+            of_files.setdefault(picture.path, []).extend(picture.notes)
         total = 0
-        for number, (key, path) in enumerate(paths.items()):
+        for number, (key, of_files) in enumerate(notes.items()):
             data = images.get(key) if key else None
             large = thumbnail(data) if data and total < _LARGE_BYTES else ""
             small = thumbnail(data, SMALL_SIDE if large else _FEWER_PIXELS) if data else ""
             total += len(large) + len(small)
             if small:
-                title = titled(path, notes[key])
+                title = "; ".join(titled(path, of_file) for path, of_file in of_files.items())
                 self._made[key] = Thumbnail(f"picture-{number}", title, small, large)
 
     def shown(self, picture: Picture) -> Thumbnail | None:

@@ -189,7 +189,7 @@ def _mistake(row: Mistake) -> show.Card:
         ],
         [
             (show.Span("labelled ", "muted"), show.Span(row["label"], "name")),
-            (show.Span("predicted ", "bad"), show.Span(row["predicted"], "name")),
+            (show.Span("answered ", "bad"), show.Span(row["predicted"], "name")),
             show.Span(f"probability {share(row['probability'])}", "muted"),
             show.Span(path, "path"),
         ],

@@ -1,4 +1,4 @@
-"""The images: counts, rejected files, near-duplicates and doubtful labels."""
+"""The images: counts, rejected files and doubtful labels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Literal
 from imgpipe.components.common.formatting import capped, plural
 from imgpipe.components.common.image_row import Row
 from imgpipe.components.data_gate.rules import DataDecision
+from imgpipe.components.image_filter.copies.decisions import NEAR_DUPLICATES
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.findings import not_used, title_of
 from imgpipe.components.report import blocks as show
@@ -46,6 +47,9 @@ def data(result: Result) -> Iterator[show.ResultBlock]:
         yield show.Sentence(f"Not used: {unused}.")
     noted = [finding for finding in findings if finding["fate"] == "noted"]
     yield from said(finding for finding in noted if not finding["decides"])
+    if result["folder"] and any(finding["reason"] in NEAR_DUPLICATES for finding in findings):
+        command = show.Span(review_command(result, "copies"), "code")
+        yield show.Sentence(("See near-duplicates side by side with ", command, "."))
     if result["data_gate"] is not None:
         yield from _gate(result, result["data_gate"])
     yield from class_counts(data, result["classes"])
@@ -212,48 +216,6 @@ def rejected(result: Result) -> Iterator[show.ResultBlock]:
         )
     yield show.Sentence(words)
     yield from grouped(rejected)
-
-
-@section("near", "Near-duplicates", order=122, numbers=True)
-def near_duplicates(result: Result) -> Iterator[show.ResultBlock]:
-    """Yield the groups with their images."""
-    near = result["near"]
-    if near is None:
-        return
-    if not near["rows"]:
-        yield show.Sentence("No near-duplicates were found.")
-        return
-    words = (
-        f"{plural(near['images'], 'image')} in {plural(near['groups'], 'group')} of "
-        "near-duplicates: copies that were saved again, resized, brightened, cropped or mirrored. "
-        f"Their perceptual hashes differ in at most {near['radius']} of 256 bits "
-        "(judge.threshold.near_duplicate), and their small grey images are alike."
-    )
-    if len(near["rows"]) < near["groups"]:
-        listed_in = "The file that --json writes"
-        if result["quarantine"]:
-            listed_in = "The table of images in the quarantine"
-        words += (
-            f" {len(near['rows'])} groups are shown; those with images in different splits come "
-            f"first. {listed_in} lists all groups."
-        )
-    yield show.Sentence(words)
-    for group in near["rows"]:
-        yield show.Cards([_copy(member) for member in group["members"]], large=True)
-        hidden = group["size"] - len(group["members"])
-        if hidden:
-            yield show.Sentence(f"… and {hidden} more of this group.", "muted")
-
-
-def _copy(member: Row) -> show.Card:
-    """Return one of a group of near-duplicates."""
-    lines: list[show.Text] = [show.Span(f"{member['label']}, {member['split']}", "name")]
-    if member["severity"] == "reject":
-        lines.append(show.Span("rejected", "bad"))
-    lines.append(show.Span(member["path"], "path"))
-    if member["detail"]:
-        lines.append(show.Span(member["detail"], "muted"))
-    return [show.Picture(member["image_hash"], member["path"], (member["detail"],))], lines
 
 
 @section("doubtful_labels", "Doubtful labels", order=40)

@@ -50,15 +50,11 @@ def _commands(result: Result, purposes: Sequence[str]) -> Iterator[show.ResultBl
 
 
 def class_photos(result: Result) -> Iterator[show.Photos]:
-    """Yield a row with a typical image of each of the first classes, whose label is not doubted."""
-    suspects = result["suspects"]
-    doubted = {row["image_hash"] for row in suspects["rows"]} if suspects is not None else set()
+    """Yield a row with a typical image of each of the first classes."""
     shown = []
     for gallery in result["galleries"][:_PHOTOS]:
         name = gallery["name"]
-        images = [*gallery["typical"], *gallery["sample"]]
-        undoubted = [image for image in images if image["image_hash"] not in doubted]
-        for image in undoubted[:1]:
+        for image in gallery["typical"][:1]:
             notes = (f"labelled {name}",)
             shown.append(show.Picture(image["image_hash"], image["path"], notes, caption=name))
     if shown:

@@ -39,7 +39,7 @@ def unseen(**values):
 
 def doubted(count):
     """Return the result of a run with a number of doubtful labels among three mistakes."""
-    rows = [made(DoubtfulLabel) for _ in range(3)]
+    rows = [made(DoubtfulLabel, label="cat", looks_like="dog") for _ in range(3)]
     return run(suspects=made(DoubtfulLabels, images=373, doubtful=count, rows=rows))
 
 
@@ -52,6 +52,16 @@ def confused(*cells):
     """Return the result of a run with these cells of the matrix: label, prediction, count."""
     answers = judged_answers("folds", None, of_cells("abc", *cells))
     return run(classes=["a", "b", "c"], answers=answers)
+
+
+def confused_by_labels(*rows):
+    """Return the result of a run with doubtful labels, each with another answer and its split."""
+    doubtful = [
+        made(DoubtfulLabel, label=label, looks_like=answer, split=split)
+        for label, answer, split in rows
+    ]
+    suspects = made(DoubtfulLabels, doubtful=len(rows), rows=doubtful)
+    return confused((0, 1, 3), (1, 0, 2), (2, 0, 4)) | {"suspects": suspects}
 
 
 def curve(accuracy):
@@ -113,6 +123,10 @@ EPOCHS = [made(Epoch)] * 4
         (
             confused((0, 0, 9), (0, 1, 3), (1, 0, 2), (2, 0, 4)),
             "a and b are confused most: 5 of 9 mistakes.",
+        ),
+        (
+            confused_by_labels(("a", "b", "train"), ("b", "a", "train"), ("c", "a", "test")),
+            "a and c are confused most: 4 of 7 mistakes.",
         ),
     ],
 )

@@ -151,8 +151,6 @@ def test_the_sections_with_figures_have_their_content(timings):
         "Location /work/out/model/4",
         "imgpipe serve /work/out --model rps",
         "imgpipe predict photo.jpg --server localhost:8500 --model rps",
-        "2 images in 1 group of near-duplicates",
-        "… and 1 more of this group.",
         "1 of 180 labels is doubtful: a model that has not seen the image answers another class",
         "2 other images are mistakes of such a model, and probably labelled right.",
         "2 of 2 passed",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from imgpipe.components.common.image_row import ImageRow
+from imgpipe.components.common.storage import records
 from imgpipe.components.run_record.shown_images import distances, galleries, sampled
 from imgpipe.models import names
 from imgpipe.models.features.bank import read_rows
@@ -19,10 +20,12 @@ def clouds(count=120, dim=24, seed=0):
     return random.normal(0, 1, (count, dim)) + centres[labels], labels
 
 
-def galleries_of(uri):
-    """Return the galleries of a bank."""
+def galleries_of(uri, doubted=()):
+    """Return the galleries of a bank, in which the labels of some files are in doubt."""
     rows = read_rows(uri, names.SPLITS, 3, 0)
-    return galleries(rows, uri, CLASSES, distances(rows, 3).own)
+    paths = records.places(uri, rows.hashes)
+    in_doubt = np.array([paths[image][1] in doubted for image in rows.hashes.tolist()])
+    return galleries(rows, uri, CLASSES, distances(rows, 3).own, in_doubt)
 
 
 def test_the_least_typical_images_come_last_and_no_image_comes_twice(bank):
@@ -38,7 +41,9 @@ def test_the_least_typical_images_come_last_and_no_image_comes_twice(bank):
     paths = [image["path"] for image in (*dogs["sample"], *dogs["least"])]
     assert len(set(paths)) == 12
     nearest = [image["path"] for image in dogs["typical"]]
-    assert len(set(nearest)) == 6 and not set(nearest) & {row["path"] for row in dogs["least"]}
+    assert len(set(nearest)) == 3 and not set(nearest) & {row["path"] for row in dogs["least"]}
+    without = galleries_of(uri, doubted=nearest[:1])[1]["typical"]
+    assert [image["path"] for image in without[:2]] == nearest[1:]
 
 
 def test_a_class_of_one_image_has_a_row_and_no_distance_is_a_number_that_is_none(bank):

@@ -27,7 +27,6 @@ def test_the_file_of_each_artifact_is_a_part_and_none_where_it_is_missing(tmp_pa
     given = {"name": "n", "classes": ["cat", "dog"]}
     found, answers = collect({name: str(tmp_path / name) for name in rows}, given)
     assert [row["path"] for row in found["rejected"]] == ["a.jpg"]
-    assert found["near"] is not None and found["near"]["groups"] == 0
     assert found["training"] == history()
     assert found["gate"] == contents["model_blessing"]
     assert found["push"] == {"of": "pushed_model"}

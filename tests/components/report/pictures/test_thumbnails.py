@@ -58,6 +58,9 @@ def test_an_enlarged_picture_says_what_each_of_its_places_says():
     places = [Picture("a", "a.jpg", of_place) for of_place in notes]
     (picture,) = Thumbnails({"a": noisy(200)}, [*places, places[0]]).enlarged()
     assert picture.title == "a.jpg: labelled rock, answered paper", "each fact once"
+    copy = Picture("a", "copy.jpg", ("duplicate",))
+    (picture,) = Thumbnails({"a": noisy(200)}, [places[0], copy]).enlarged()
+    assert picture.title == "a.jpg: labelled rock; copy.jpg: duplicate"
 
 
 def test_pictures_become_smaller_once_the_page_holds_many_large_ones():
