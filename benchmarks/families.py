@@ -23,7 +23,10 @@ from typing import Final
 import numpy as np
 from scipy.stats import binom
 
+from imgpipe.components.common import row_files
 from imgpipe.components.common.answer_table import AnswerTable
+from imgpipe.components.common.image_columns import ImageColumns
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.image_evaluator.rules import SLACK, WIDEST, Evidence, decide
 from imgpipe.components.image_evaluator.settings import EvaluateSettings
 from imgpipe.models import names
@@ -96,24 +99,22 @@ def refused_classes(classes: int, draws: int) -> float:
     vocabulary = [f"class {label}" for label in range(classes)]
     settings = EvaluateSettings(threshold=_ACCURACY)
     refused = 0
+    labels = np.repeat(np.arange(classes), _HELD_OUT)
+    rows = [
+        ImageRow(f"{number}", label_index=label, split=names.VALIDATION, image_hash=f"{number}")
+        for number, label in enumerate(labels.tolist())
+    ]
+    images = ImageColumns.of(row_files.as_table(rows))
     for _ in range(draws):
         mean = _ACCURACY * _CONCENTRATION
         recalls = random.beta(mean, _CONCENTRATION - mean, classes)
-        labels = np.repeat(np.arange(classes), _HELD_OUT)
         right = random.random(len(labels)) < recalls[labels]
         others = (labels + random.integers(1, classes, len(labels))) % classes
         predicted = np.where(right, labels, others)
         sure = np.full(len(labels), 0.9)
-        answers = {
-            "hashes": np.arange(len(labels)).astype(np.bytes_),
-            "splits": np.full(len(labels), names.VALIDATION),
-            "labels": labels,
-            "predicted": predicted,
-            "confidence": sure,
-            "of_label": sure,
-        }
-        decision = decide(Evidence(settings, AnswerTable.of(vocabulary, [answers])))
-        refused += "class_recall" in decision["failed"]
+        answers = {"predicted": predicted, "confidence": sure, "of_label": sure}
+        table = AnswerTable.answered(vocabulary, images, answers)
+        refused += "class_recall" in decide(Evidence(settings, table))["failed"]
     return refused / draws
 
 

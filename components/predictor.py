@@ -22,7 +22,7 @@ from tfx.types.standard_artifacts import Examples, InfraBlessing, Model
 from tfx.utils import path_utils
 
 from imgpipe.components.common import artifacts, kept_model
-from imgpipe.components.common.answer_table import DESCRIBED, PREDICTED_SPLITS
+from imgpipe.components.common.answer_table import PREDICTED_SPLITS
 from imgpipe.components.common.artifacts import mark_examples
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.common.storage.records import Shard, batches, shards
@@ -38,7 +38,8 @@ from imgpipe.serving.server.runtime import Runtime
 _log = logging.getLogger(__name__)
 
 _TINY = 1e-30  # keeps divisions finite
-_KEPT = (names.PATH, names.SPLIT, names.IMAGE_HASH, names.LABEL, names.GROUP)
+#: Features by which images are found, and by which TFMA divides them.
+_KEPT = (names.IMAGE_HASH, names.SPLIT, names.LABEL)
 
 
 class Predict(beam.DoFn):
@@ -174,10 +175,6 @@ def _record(
 ) -> tuple[str, tf.train.Example]:
     """Return the split and the prediction for one image."""
     values: dict[str, records.Value] = {name: records.raw(example, name) for name in _KEPT}
-    values[names.NEAR_GROUP] = records.integer(example, names.NEAR_GROUP)
-    values[names.SEEN_FAMILY] = records.integer(example, names.SEEN_FAMILY)
-    described = {name: records.first(example, name) for name in DESCRIBED}
-    values |= {name: value for name, value in described.items() if value is not None}
     values[names.LABEL_INDEX] = records.integer(example, names.LABEL_INDEX, -1)
     values[names.PROBABILITIES] = answer.tolist()
     if baseline is not None:
@@ -203,8 +200,8 @@ def Predictor(
     Args:
         examples: Kept images, Examples of ImageFilter.
         model: Exported model of ImageTrainer.
-        predictions: Output: tf.Examples with path, split, format, size, measurements, label,
-            predicted label and probabilities, and those of the baseline.
+        predictions: Output: tf.Examples with content hash, split, label and probabilities, and
+            those of the baseline.
         baseline_model: Model of Baseline, which may be empty.
         infra_blessing: Blessing of ServingValidator; without it the model counts as blessed.
         code: Fingerprint of the code that predicts and evaluates, which is part of TFX's cache key.

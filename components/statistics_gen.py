@@ -1,5 +1,6 @@
 """StatisticsGen: the distributions of the images' metadata, by split.
 
+It reads the table of images that ImageFilter has written, whose columns are what TFDV describes.
 TFX's component builds a Beam pipeline of about 200 steps for the three splits, which takes seconds
 whatever the number of rows. TFDV's accumulators, which these steps wrap, describe the metadata of
 thousands of images in a fraction of a second when they are called directly; a million images take
@@ -7,13 +8,19 @@ thousands of images in a fraction of a second when they are called directly; a m
 sketches hold.
 """
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import tensorflow as tf
 from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatisticsList
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
-from tfx.types.standard_artifacts import Examples, ExampleStatistics
-from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
+from tfx.types.standard_artifacts import ExampleStatistics
 
+from imgpipe.components.common import row_files
+from imgpipe.components.common.artifacts import Quarantine
+from imgpipe.components.common.image_file.pixels import MEASUREMENTS
+from imgpipe.components.common.image_row import METADATA
 from imgpipe.components.common.storage import records
 from imgpipe.components.data_gate.data_gate import STATISTICS_FILE
 from imgpipe.models import names
@@ -21,35 +28,50 @@ from imgpipe.models import names
 
 @component
 def StatisticsGen(
-    examples: InputArtifact[Examples],
+    quarantine: InputArtifact[Quarantine],
     statistics: OutputArtifact[ExampleStatistics],
     code: Parameter[str] = "",
 ) -> None:
     """Describe the metadata of the images of each split.
 
     Args:
-        examples: Metadata of the kept images, Examples of ImageFilter.
+        quarantine: Quarantine of ImageFilter, whose table has the kept images.
         statistics: Output: the statistics of each split.
         code: Fingerprint of the source code that is used, which is part of TFX's cache key.
     """
-    statistics.split_names = examples.split_names
-    statistics.span = examples.span
+    statistics.split_names = records.SPLIT_NAMES_JSON
+    images = row_files.kept(quarantine.uri)
     for split in names.SPLITS:
-        content = describe(examples.uri, split).SerializeToString(deterministic=True)
+        of_split = images.filter(pc.equal(images[names.SPLIT], split.encode()))
+        content = describe(of_split).SerializeToString(deterministic=True)
         folder = f"{statistics.uri}/Split-{split}"
         tf.io.gfile.makedirs(folder)
         records.write_bytes(f"{folder}/{STATISTICS_FILE}", content)
 
 
-def describe(uri: str, split: str) -> DatasetFeatureStatisticsList:
-    """Describe one split of the Examples artifact at `uri`."""
+def describe(images: pa.Table) -> DatasetFeatureStatisticsList:
+    """Describe the images of a split, whose table is as `row_files.kept` returns it."""
     # TFDV needs what TFX's package prepares when it is imported, so that TFX comes first.
     from tensorflow_data_validation.statistics import stats_impl
     from tensorflow_data_validation.statistics.stats_options import StatsOptions
 
-    rows = list(records.read_records(records.shard_files(uri, split)))
-    table = ExamplesToRecordBatchDecoder().DecodeBatch(rows)
-    statistics = stats_impl.generate_statistics_in_memory(table, StatsOptions())
-    if not statistics.datasets:  # a split without rows
+    statistics = DatasetFeatureStatisticsList()
+    if len(images):
+        columns = {name: _feature(images, name) for name in sorted((*METADATA, names.SPLIT))}
+        batch = pa.RecordBatch.from_pydict(columns)
+        statistics = stats_impl.generate_statistics_in_memory(batch, StatsOptions())
+    else:
         statistics.datasets.add()
     return statistics
+
+
+def _feature(images: pa.Table, name: str) -> pa.Array:
+    """Return a column as a feature of Examples, which has a list of one value for each image."""
+    if name == names.ASPECT_RATIO:
+        width, height = (images[side].to_numpy() for side in (names.WIDTH, names.HEIGHT))
+        values = pa.array(np.divide(width, height), pa.float32())
+    elif name in MEASUREMENTS:
+        values = pc.struct_field(images["figures"].combine_chunks(), name).cast(pa.float32())
+    else:
+        values = images[name].combine_chunks()
+    return pa.ListArray.from_arrays(np.arange(len(values) + 1, dtype=np.int32), values)

@@ -27,11 +27,9 @@ BYTE_SIZE: Final = "byte_size"  # int64, bytes of the file
 FRAMES: Final = "frames"  # int64, 1 for a still image
 ASPECT_RATIO: Final = "aspect_ratio"  # float, width / height; 0 when unknown
 GROUP: Final = "group"  # bytes: images of one group share a split; "" when there is no group
-#: int64: 1 for a held-out image of which train has images of the same group; or absent
-SEEN_FAMILY: Final = "seen_family"
-NEAR_GROUP: Final = "near_group"  # int64 ≥ 1: images of one number are near-duplicates; or absent
+NEAR_GROUP: Final = "near_group"  # int64 ≥ 1: images of one number are near-duplicates; 0 for none
 
-# --- measurements of the pixels (`components/common/image_file`); absent when not decoded -------
+# --- measurements of the pixels (`components/common/image_file`), which only the table has -------
 BRIGHTNESS: Final = "brightness"  # float 0..1, mean luminance
 BRIGHTNESS_P5: Final = "brightness_p5"  # float 0..1, luminance that 95 % of the pixels exceed
 BRIGHTNESS_P99: Final = "brightness_p99"  # float 0..1, luminance that 1 % of the pixels exceed
@@ -41,7 +39,7 @@ ENTROPY: Final = "entropy"
 SHARPNESS: Final = "sharpness"  # float 0..1, lower is blurrier
 COLOUR: Final = "colour"  # float 0..1, greatest difference between channels; 0 is grey
 TRANSPARENCY: Final = "transparency"  # float 0..1, share of the pixels that are not opaque
-REPAIRS: Final = "repairs"  # bytes: "transcoded" of a file that is stored as PNG; else absent
+REPAIRS: Final = "repairs"  # bytes: "transcoded" of a file that is stored as PNG; else ""
 
 # --- the feature bank -------------------------------------------------------------------------
 FEATURES: Final = "features"  # also a layer and an output; bytes: little-endian float16 vector

@@ -6,28 +6,30 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from imgpipe.components.common.answer_table import COLUMNS, AnswerTable, Cell
+from imgpipe.components.common.answer_table import AnswerTable, Cell
+from imgpipe.components.common.image_columns import ImageColumns
 from imgpipe.models import names
 from imgpipe.models.head.certainty import AccuracyFigures, accuracy_figures
 
 
 class Answer(NamedTuple):
-    """The answer to an image, in the order of the columns of a table."""
+    """An image, in the order of the columns of a table, and the answer to it."""
 
-    path: str
     image_hash: bytes
+    path: str
     split: str
     label: int
-    predicted: int
-    confidence: float
-    of_label: float
     group: bytes = b""
     near: int = 0
     seen_family: bool = False
     format: bytes = b""
-    shorter_side: int = 0
+    width: int = 0
+    height: int = 0
     brightness: float = 0.0
     sharpness: float = 0.0
+    predicted: int = 0
+    confidence: float = 0.0
+    of_label: float = 0.0
 
 
 def answer(
@@ -40,21 +42,23 @@ def answer(
 ) -> Answer:
     """Return the answer to the image `{number}.jpg` of validation, with these other values."""
     row = Answer(
-        f"{number}.jpg",
         f"{number:064x}".encode(),
+        f"{number}.jpg",
         names.VALIDATION,
         label,
-        predicted,
-        sure,
-        sure if of_label is None else of_label,
+        predicted=predicted,
+        confidence=sure,
+        of_label=sure if of_label is None else of_label,
     )
     return row._replace(**values)
 
 
 def table(vocabulary: Sequence[str], *rows: Answer) -> AnswerTable:
     """Return a table of these rows."""
-    columns = dict(zip(COLUMNS, map(np.array, zip(*rows, strict=True)), strict=bool(rows)))
-    return AnswerTable.of(vocabulary, [columns] if rows else [])
+    columns = [np.array(column) for column in zip(*(rows or [answer(0, 0, 0)]), strict=True)]
+    answers = dict(zip(Answer._fields[-3:], columns[-3:], strict=True))
+    made = AnswerTable.answered(vocabulary, ImageColumns(*columns[:-3]), answers)
+    return made if rows else made.select(np.empty(0, np.int64))
 
 
 def of_cells(vocabulary: Sequence[str], *cells: Cell) -> AnswerTable:

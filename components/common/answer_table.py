@@ -8,45 +8,25 @@ family that it belongs to, so that no figure counts the frames of one film as in
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
+from imgpipe.components.common.image_columns import ImageColumns
+from imgpipe.components.common.image_row import PlacedImage
 from imgpipe.components.common.storage import records
 from imgpipe.models import names
 from imgpipe.models.arrays import Array, Flags, Floats, Integers, Names
 from imgpipe.models.features import folds
 from imgpipe.models.features.examples import columns
-from imgpipe.models.features.rows import ColumnTable
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.head.certainty import AccuracyFigures, accuracy_figures
 
-#: Features that are copied to the prediction of an image, so that the report can say on which kinds
-#: of images the model is weak without reading the images again.
-DESCRIBED = (names.FORMAT, names.WIDTH, names.HEIGHT, names.BRIGHTNESS, names.SHARPNESS)
 #: Splits whose images are predicted.
 PREDICTED_SPLITS = (names.VALIDATION, names.TEST)
-_STORED = (names.PATH, names.IMAGE_HASH, names.LABEL_INDEX, names.GROUP, names.NEAR_GROUP)
-#: Columns from which a table is made, with the value of an image of which nothing is said.
-COLUMNS: Mapping[str, Any] = {
-    "paths": "",
-    "hashes": b"",
-    "splits": "",
-    "labels": 0,
-    "predicted": 0,
-    "confidence": 0.0,
-    "of_label": 0.0,
-    "groups": b"",
-    "near": 0,
-    "seen_family": False,
-    "formats": b"",
-    "shorter_sides": 0,
-    "brightness": 0.0,
-    "sharpness": 0.0,
-}
 
 #: (label, predicted, count), with classes as indices in the vocabulary.
 Cell: TypeAlias = tuple[int, int, int]
@@ -63,111 +43,107 @@ class ClassMetrics(TypedDict):
     f1: Annotated[float, "Harmonic mean of recall and precision; 0 if one is missing."]
 
 
+class AnsweredImage(PlacedImage):
+    """An image, and the answer to it."""
+
+    predicted: Annotated[str, "The predicted class."]
+    probability: Annotated[float, "Probability of the predicted class."]
+
+
 @dataclass(frozen=True)
-class AnswerTable(ColumnTable):
+class AnswerTable(ImageColumns):
     """Answers of a model to n labelled images, as arrays [n].
 
     Attributes:
         vocabulary: Class names in sorted order, C of them.
-        paths: Path of each image in its source; "" where only the folds have answered.
-        hashes: Its content hash.
-        splits: Its split; train where only the folds have answered, "" in an evaluation.
-        labels: Index of its label in the vocabulary.
         predicted: Index of the most probable class.
         confidence: Probability of the most probable class.
         of_label: Probability of the label.
         families: Name of the family of each image: images of one family are not independent of each
             other.
-        seen_family: Whether train has images of the same family.
-        formats: Format of the file; b"" where the image was not described.
-        shorter_sides: Shorter side of the image in pixels; 0 if it is not known, as all that
-            follows.
     """
 
     vocabulary: Sequence[str]
-    paths: Array
-    hashes: Names
-    splits: Array
-    labels: Integers
     predicted: Integers
     confidence: Floats
     of_label: Floats
     families: Names
-    seen_family: Flags
-    formats: Names
-    shorter_sides: Integers
-    brightness: Floats
-    sharpness: Floats
 
     @classmethod
-    def of(
+    def answered(
         cls,
         vocabulary: Sequence[str],
-        parts: Iterable[Mapping[str, Array]],
+        images: ImageColumns,
+        answers: Mapping[str, Array],
         family_of: Mapping[bytes, bytes] | None = None,
     ) -> AnswerTable:
-        """Return the table of some answers.
+        """Return the table of the answers to some images.
 
         Args:
             vocabulary: Class names in sorted order.
-            parts: Columns of some images each, by the names of the attributes; the families follow
-                from `groups`, those of the source, and `near`, the numbers of the groups of
-                near-duplicates. What is missing is "" or 0.
+            images: The images.
+            answers: What follows from the probabilities; see `most_probable`.
             family_of: Families that are known already, by the content hash of the image. Those of
                 other images are found by the rule that divides images into folds.
         """
-        every_part = [{"labels": np.empty(0, np.int64)}, *parts]
-        column = {
-            name: np.concatenate(
-                [part.get(name, np.full(len(part["labels"]), usual)) for part in every_part]
-            )
-            for name, usual in COLUMNS.items()
-        }
-        hashes = column["hashes"]
+        hashes = images.hashes
         largest = len(hashes) // folds.FOLDS
-        by_folds, _ = folds.find_groups(hashes, column.pop("groups"), column.pop("near"), largest)
+        by_folds, _ = folds.find_groups(hashes, images.groups, images.near, largest)
         families = [
             (family_of or {}).get(image, family)
             for image, family in zip(hashes.tolist(), by_folds.tolist(), strict=True)
         ]
-        column["paths"] = column["paths"].astype(np.object_)
-        return cls(vocabulary, families=np.array(families, np.bytes_), **column)
+        of_images = np.array(families, np.bytes_)
+        return cls(**vars(images), **answers, vocabulary=vocabulary, families=of_images)
 
     @classmethod
     def read(
-        cls, uri: str | None, vocabulary: Sequence[str], learned: OutOfFold | None = None
+        cls,
+        uri: str | None,
+        vocabulary: Sequence[str],
+        images: ImageColumns,
+        learned: OutOfFold | None = None,
     ) -> AnswerTable:
         """Read the answers that Predictor has stored, and those of the folds.
 
         Args:
             uri: URI of the predictions; None without any.
             vocabulary: Class names in sorted order.
+            images: The kept images.
             learned: Answers of the folds, where these decide; otherwise None.
         """
-        stored = [part for split in PREDICTED_SPLITS if uri for part in _stored(uri, split)]
+        hashes, answers = _stored(uri, PREDICTED_SPLITS)
         if learned is None:
-            return cls.of(vocabulary, stored)
-        predicted = np.concatenate([[b""], *(part["hashes"] for part in stored)])
-        others = learned.select(~np.isin(learned.hashes, predicted))
-        of_folds = {
-            "hashes": others.hashes,
-            "splits": np.full(len(others), names.TRAIN),
-            **answered(others.probabilities, others.labels),
-        }
-        table = cls.of(vocabulary, [*stored, of_folds], learned.family_of())
+            return cls.answered(vocabulary, images.find(hashes), answers)
+        others = learned.select(~np.isin(learned.hashes, hashes))
+        of_folds = most_probable(others.probabilities, others.labels)
+        answers = {name: np.concatenate([answers[name], of_folds[name]]) for name in answers}
         # The network of a fold has not seen the families of the images for which it answers.
-        in_folds = np.isin(table.hashes, learned.hashes)
-        return replace(table, seen_family=table.seen_family & ~in_folds)
+        in_folds = np.isin(images.hashes, learned.hashes)
+        alone = np.isin(images.hashes, others.hashes)
+        images = replace(
+            images,
+            seen_family=images.seen_family & ~in_folds,
+            groups=np.where(alone, b"", images.groups),  # the folds know their families
+            near=np.where(alone, 0, images.near),
+        ).find(np.concatenate([hashes, others.hashes]))
+        return cls.answered(vocabulary, images, answers, learned.family_of())
 
     @classmethod
     def read_pairs(
-        cls, uri: str, vocabulary: Sequence[str], shared: Flags, learned: OutOfFold | None = None
+        cls,
+        uri: str,
+        vocabulary: Sequence[str],
+        images: ImageColumns,
+        shared: Flags,
+        learned: OutOfFold | None = None,
     ) -> tuple[AnswerTable, AnswerTable]:
         """Read the answers of two models to the validation images, among classes that both know.
 
         Args:
             uri: URI of the predictions.
             vocabulary: Class names in sorted order.
+            images: The kept images.
             shared: Whether the baseline knows each class, too, bool [C].
             learned: Answers of the folds, where these decide; their families are used here.
 
@@ -175,11 +151,12 @@ class AnswerTable(ColumnTable):
             The answers of the model, and those of the baseline, with the same rows.
         """
         family_of = None if learned is None else learned.family_of()
-        now, before = (
-            cls.of(vocabulary, _stored(uri, names.VALIDATION, feature, shared), family_of)
-            for feature in (names.PROBABILITIES, names.BASELINE_PROBABILITIES)
-        )
-        return now, before
+
+        def of(feature: str) -> AnswerTable:
+            hashes, answers = _stored(uri, (names.VALIDATION,), feature, shared)
+            return cls.answered(vocabulary, images.find(hashes), answers, family_of)
+
+        return of(names.PROBABILITIES), of(names.BASELINE_PROBABILITIES)
 
     @property
     def right(self) -> Flags:
@@ -211,6 +188,20 @@ class AnswerTable(ColumnTable):
     def surest(self) -> list[int]:
         """Return the numbers of the rows, the most confident answers first."""
         return sorted(range(len(self)), key=lambda row: (-self.confidence[row], self.paths[row]))
+
+    def described(self, rows: Iterable[int]) -> list[AnsweredImage]:
+        """Return some rows, by their numbers, as they are written as JSON."""
+        return [
+            {
+                "path": self.paths[row],
+                "image_hash": self.hashes[row].decode(),
+                "label": self.vocabulary[self.labels[row]],
+                "split": str(self.splits[row]),
+                "predicted": self.vocabulary[self.predicted[row]],
+                "probability": float(self.confidence[row]),
+            }
+            for row in rows
+        ]
 
     def figures(self) -> AccuracyFigures:
         """Return the accuracy with its interval, as it is written as JSON."""
@@ -254,44 +245,42 @@ def _class_metrics(of_class: AnswerTable, predictions: int) -> ClassMetrics:
     }
 
 
-def answered(probabilities: Floats, labels: Integers) -> dict[str, Array]:
+def most_probable(probabilities: Floats, labels: Integers) -> dict[str, Array]:
     """Return the columns of an `AnswerTable` that follow from probabilities, [n, C]."""
     rows = np.arange(len(labels))
     predicted = probabilities.argmax(axis=1)
     return {
-        "labels": labels,
         "predicted": predicted,
-        "confidence": probabilities[rows, predicted],
-        "of_label": probabilities[rows, labels],
+        "confidence": probabilities[rows, predicted].astype(np.float64),
+        "of_label": probabilities[rows, labels].astype(np.float64),
     }
 
 
 def _stored(
-    uri: str, split: str, feature: str = names.PROBABILITIES, shared: Flags | None = None
-) -> Iterator[dict[str, Array]]:
-    """Yield the stored answers to the images of a split that have a label, batch by batch.
+    uri: str | None,
+    splits: Sequence[str],
+    feature: str = names.PROBABILITIES,
+    shared: Flags | None = None,
+) -> tuple[Names, dict[str, Array]]:
+    """Read the stored answers to the images of some splits that have a label.
 
     `feature` has the probabilities. `shared` are the classes among which is chosen, bool [C];
     images of other classes are left out.
+
+    Returns:
+        The content hash of each image, and the columns that `most_probable` returns.
     """
-    wanted = (*_STORED, names.SEEN_FAMILY, *DESCRIBED, feature)
-    batches = columns(records.shard_files(uri, split), *wanted)
+    files = [file for split in splits if uri for file in records.shard_files(uri, split)]
+    batches = columns(files, names.IMAGE_HASH, names.LABEL_INDEX, feature)
+    hashes = [np.empty(0, np.bytes_)]
+    answers = [most_probable(np.empty((0, 1)), np.empty(0, np.int64))]
     for batch in itertools.islice(batches, 1, None):  # the first one is empty
         has_label = batch[names.LABEL_INDEX] >= 0
         if shared is not None:
             has_label &= shared[batch[names.LABEL_INDEX]]
             batch[feature][:, ~shared] = -1
-        kept = {name: column[has_label] for name, column in batch.items()}
-        paths = [path.decode("utf-8", "surrogateescape") for path in kept[names.PATH]]
-        yield answered(kept[feature], kept[names.LABEL_INDEX]) | {
-            "paths": np.array(paths, np.object_),
-            "hashes": kept[names.IMAGE_HASH],
-            "splits": np.full(len(paths), split),
-            "groups": kept[names.GROUP],
-            "near": kept[names.NEAR_GROUP],
-            "seen_family": kept[names.SEEN_FAMILY] > 0,
-            "formats": kept[names.FORMAT],
-            "shorter_sides": np.minimum(kept[names.WIDTH], kept[names.HEIGHT]),
-            "brightness": kept[names.BRIGHTNESS],
-            "sharpness": kept[names.SHARPNESS],
-        }
+        labels = batch[names.LABEL_INDEX][has_label]
+        hashes.append(batch[names.IMAGE_HASH][has_label])
+        answers.append(most_probable(batch[feature][has_label], labels))
+    joined = {name: np.concatenate([part[name] for part in answers]) for name in answers[0]}
+    return np.concatenate(hashes), joined

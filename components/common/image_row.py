@@ -93,10 +93,10 @@ GROUP_ACROSS_SPLITS = "group_across_splits"
 TRANSCODED = "transcoded"
 #: Features that have a distribution. Statistics, schema and anomalies are about these.
 METADATA: tuple[str, ...] = (*names.METADATA, *MEASUREMENTS)
-#: Fields of a row that an Example has besides those of `METADATA`, where they say something.
+#: Fields of a row that an Example has: what features and training need. The table has all.
 _IN_EXAMPLES = (
-    *(names.IMAGE_BYTES, names.SPLIT, names.PATH, names.IMAGE_HASH, names.REPAIRS),
-    *(names.GROUP, names.NEAR_GROUP, names.SEEN_FAMILY),
+    *(names.IMAGE_BYTES, names.LABEL, names.LABEL_INDEX, names.SPLIT, names.PATH),
+    *(names.IMAGE_HASH, names.REPAIRS, names.GROUP, names.NEAR_GROUP),
 )
 
 
@@ -214,15 +214,14 @@ class ImageRow(Content):
             repairs=TRANSCODED,
         )
 
-    def features(self) -> dict[str, Value]:
-        """Values of the features by name; only `METADATA` has those that say nothing, too."""
-        values = {name: getattr(self, name) for name in (*names.METADATA, *_IN_EXAMPLES)}
-        said = {name: value for name, value in values.items() if value or name in METADATA}
-        return {**said, **self.figures}
+    @property
+    def metadata(self) -> dict[str, Value]:
+        """The features that have a distribution, by name; see `METADATA`."""
+        return {name: getattr(self, name) for name in names.METADATA} | dict(self.figures)
 
     def to_example(self) -> tf.train.Example:
-        """Convert to a tf.train.Example with the values of `features`."""
-        return make(self.features())
+        """Convert to a tf.train.Example of the image, its label, its split and its family."""
+        return make({name: getattr(self, name) for name in _IN_EXAMPLES})
 
 
 class IngestSummary(TypedDict):

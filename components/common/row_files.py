@@ -16,8 +16,11 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from imgpipe.components.common.image_file.content import NOT_MEASURED
 from imgpipe.components.common.image_file.pixels import ALL_BYTES, MEASUREMENTS
 from imgpipe.components.common.image_row import ImageFinding, ImageRow
 from imgpipe.components.common.storage.records import numbered, read_bytes, write_bytes
@@ -26,7 +29,7 @@ from imgpipe.models.errors import ResourceError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FOLDER: Final = "images"  # of the tables, in an artifact
+_FOLDER = "images"  # of the tables, in an artifact
 _SUFFIX = ".arrow"
 _RADIUS = "radius"  # name in the metadata of a file
 _HASHES = "perceptual_hash"
@@ -39,33 +42,42 @@ _FINDING = {field.name: str(field.type) for field in fields(ImageFinding)}
 
 def shard_path(uri: str, shard: int, shards: int) -> str:
     """Return the path of the rows of a shard, in the artifact at `uri`."""
-    return f"{uri}/{FOLDER}/images-{numbered(shard, shards)}{_SUFFIX}"
+    return f"{uri}/{_FOLDER}/images-{numbered(shard, shards)}{_SUFFIX}"
 
 
 def write(file: str, rows: Sequence[ImageRow], radius: int = 0, large_from: str = "") -> None:
     """Write rows to a file, whole or not at all; a second attempt writes the same.
 
     Args:
-        file: Path or URI of the file, in an existing folder.
+        file: Path or URI of the file, whose folder is created if needed.
         rows: The rows.
         radius: Bits within which images are near-duplicates; 0 if they were not searched for.
         large_from: File with the same rows, of which measurements and perceptual hashes are taken;
             "" if `rows` has them.
     """
     import pyarrow as pa
+    import tensorflow as tf
 
-    schema = _schema().with_metadata({_RADIUS: str(radius)})
+    tf.io.gfile.makedirs(file.rpartition("/")[0])
+    table = as_table(rows, large_from).replace_schema_metadata({_RADIUS: str(radius)})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    write_bytes(file, sink.getvalue().to_pybytes())
+
+
+def as_table(rows: Sequence[ImageRow], large_from: str = "") -> pa.Table:
+    """Return rows as a table of Arrow; see `write`."""
+    import pyarrow as pa
+
     large = _open(large_from).select(_LARGE) if large_from else None
     columns = [
         large[field.name]
         if large is not None and field.name in _LARGE
         else pa.array([_stored(getattr(row, field.name)) for row in rows], field.type)
-        for field in schema
+        for field in _schema()
     ]
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, schema) as writer:
-        writer.write_table(pa.table(columns, schema))
-    write_bytes(file, sink.getvalue().to_pybytes())
+    return pa.table(columns, _schema())
 
 
 def read(file: str, with_findings: bool = False, with_figures: bool = False) -> list[ImageRow]:
@@ -88,6 +100,19 @@ def read(file: str, with_findings: bool = False, with_figures: bool = False) -> 
     return [ImageRow(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
 
 
+def kept(uri: str) -> pa.Table:
+    """Return the images of an artifact that are kept, without perceptual hashes; see `read`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    table = pa.concat_tables([_open(file).drop_columns([_HASHES]) for file in files(uri)])
+    findings = table["findings"].combine_chunks()
+    rejects = pc.equal(pc.struct_field(pc.list_flatten(findings), "severity"), b"reject")
+    is_kept = np.ones(len(table), np.bool_)
+    is_kept[pc.list_parent_indices(findings).filter(rejects).to_numpy()] = False
+    return table.filter(pa.array(is_kept))
+
+
 def perceptual_hashes(file: str) -> Iterator[bytes]:
     """Yield the perceptual hashes of each row of a file; zeros for an image that has none."""
     for value in _open(file)[_HASHES]:
@@ -102,14 +127,14 @@ def radius(file: str) -> int:
 def files(uri: str) -> list[str]:
     """Return the paths of the tables of an artifact, in order; without one, a ResourceError."""
     if "://" not in uri:  # commands that read it need no TensorFlow
-        paths = sorted(map(str, Path(uri, FOLDER).glob(f"*{_SUFFIX}")))
+        paths = sorted(map(str, Path(uri, _FOLDER).glob(f"*{_SUFFIX}")))
     else:
         import tensorflow as tf
 
-        paths = sorted(tf.io.gfile.glob(f"{uri}/{FOLDER}/*{_SUFFIX}"))
+        paths = sorted(tf.io.gfile.glob(f"{uri}/{_FOLDER}/*{_SUFFIX}"))
     if not paths:
         raise ResourceError(
-            f"{uri} has no table of images ({FOLDER}/*{_SUFFIX}). Run the pipeline again."
+            f"{uri} has no table of images ({_FOLDER}/*{_SUFFIX}). Run the pipeline again."
         )
     return paths
 
@@ -175,7 +200,7 @@ def _loaded(stored: Any) -> Any:
         return _text(stored)
     if isinstance(stored, list):
         return tuple(ImageFinding(*map(_loaded, finding.values())) for finding in stored)
-    return {} if stored is None else stored
+    return NOT_MEASURED if stored is None else stored
 
 
 @functools.lru_cache(1024)  # most rows have the same labels, formats and cameras

@@ -46,25 +46,25 @@ def by_content(kept: Iterable[ImageRow]) -> Located:
     return {row.image_hash: (row.label, row.split, row.path) for row in kept}
 
 
-def changes(before: Located, now: Located) -> Changes:
-    """Compare two sets of images."""
+def compare(before: Located, now: Located) -> tuple[Changes, set[str]]:
+    """Compare two sets of images.
+
+    Returns:
+        What changed, and the images with another label, unless their class has another name.
+    """
     both = before.keys() & now.keys()
     renamed = _renamed(before, now)
-    pairs = Counter(f"{before[key][0]} → {now[key][0]}" for key in relabelled(before, now, renamed))
-    return {
+    labels = {key: (before[key][0], renamed.get(before[key][0])) for key in both}
+    relabelled = [key for key in sorted(both) if now[key][0] not in labels[key]]
+    pairs = Counter(f"{before[key][0]} → {now[key][0]}" for key in relabelled)
+    changes: Changes = {
         "relabelled": dict(pairs.most_common()),
         "renamed": renamed,
         "moved": sum(before[key][1] != now[key][1] for key in both),
         "new": len(now.keys() - both),
         "gone": len(before.keys() - both),
     }
-
-
-def relabelled(before: Located, now: Located, renamed: Mapping[str, str]) -> list[str]:
-    """Return the images with another label, unless their class has another name."""
-    both = before.keys() & now.keys()
-    labels = {key: (before[key][0], renamed.get(before[key][0])) for key in both}
-    return [key for key in sorted(both) if now[key][0] not in labels[key]]
+    return changes, set(relabelled)
 
 
 def _renamed(before: Located, now: Located) -> dict[str, str]:
@@ -109,11 +109,11 @@ def since_accepted(schema: Path, kept: Sequence[ImageRow], accepts: bool = False
     """
     before = json_object.read_or_empty(schema.with_name(FILE))
     now = by_content(kept)
-    changed = changes(before, now)
+    changed, relabelled = compare(before, now)
     if not before or not sentence(changed):
         return []
     reviewed = {row.image_hash for row in kept if row.verdict in _REVIEWED}
-    silent = {*relabelled(before, now, changed["renamed"])} - reviewed
+    silent = relabelled - reviewed
     have = plural(len(silent), "image has", "images have")
     return [
         make_finding(

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import apache_beam as beam
-import tensorflow as tf
 from tfx.dsl.component.experimental.annotations import (
     BeamComponentParameter,
     OutputArtifact,
@@ -126,7 +125,6 @@ def ingest(pipeline: beam.Pipeline, uri: str, plan: ReadPlan) -> IngestSummary:
     plan = plan.model_copy(update={"rule": replace(plan.rule, given=scan.given_splits)})
     progress.total(len(scan.items), "images")
     shards = _shards(scan.items, plan.shard_size)
-    tf.io.gfile.makedirs(f"{uri}/{row_files.FOLDER}")
     with pipeline as root:
         (
             root

@@ -6,12 +6,13 @@ For a head that is solved, heads on a sample decide which features it reads.
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import NamedTuple
 
 import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 
+from imgpipe.components.common.image_columns import ImageColumns
 from imgpipe.components.common.storage import records
 from imgpipe.components.common.storage.records import Shard, batches, shards
 from imgpipe.components.feature_bank.storage import (
@@ -44,49 +45,21 @@ _BATCH_BYTES = 32 << 20
 _SAMPLE = 4000  # training images with which features are chosen
 
 
-@dataclass(frozen=True)
-class _Views:
-    """Numbers of the views of a shard whose features were computed, or were in the store."""
+class _Counts(NamedTuple):
+    """Number of the views of a shard, and of those whose features were not in the store."""
 
+    views: int
     computed: int
-    reused: int
-
-    def then(self, all_views: Self) -> Self:
-        """Return the numbers of a sample of which these were a part, whose views it has reused."""
-        computed = self.computed + all_views.computed
-        return replace(self, computed=computed, reused=all_views.reused - self.computed)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Training images of which features are extracted, to choose among these.
-
-    Attributes:
-        share: Share of all training images, by their content hashes.
-        hashes: The content hashes of a part of these; None is all of them.
-    """
-
-    share: float
-    hashes: frozenset[str] | None = None
-
-    def has(self, record: bytes) -> bool:
-        """Return whether a serialized Example is that of an image of the sample."""
-        if self.share >= 1 and self.hashes is None:
-            return True
-        digest = records.content_hash(tf.train.Example.FromString(record))
-        if self.hashes is not None:
-            return digest in self.hashes
-        return int(digest[:8], 16) < self.share * 2**32
 
 
 class ExtractFeatures(beam.DoFn):
     """Writes the features of the images of a shard, and yields the numbers of their views.
 
-    A sample names the images of which features are extracted; None is all of them.
+    A sample has the content hashes of the images of which features are extracted; None is all.
     """
 
     def __init__(
-        self, plan: StoragePlan, uri: str, splits: tuple[str, ...], sample: Sample | None
+        self, plan: StoragePlan, uri: str, splits: tuple[str, ...], sample: frozenset[str] | None
     ) -> None:
         self._plan = plan
         self._uri = uri
@@ -100,12 +73,11 @@ class ExtractFeatures(beam.DoFn):
         self._store = FeatureStore(self._plan.store)
         self._columns = self._plan.columns
 
-    def process(self, shard: Shard) -> Iterator[_Views]:
+    def process(self, shard: Shard) -> Iterator[_Counts]:
         """Look up every image and view, compute and store what is missing, and write all."""
+        views = 0
         computed = 0
-        reused = 0
-        sample = self._sample
-        sampled = (record for record in shard.records() if sample is None or sample.has(record))
+        sampled = filter(self._is_sampled, shard.records())
         with records.ShardWriter(shard.outputs(self._uri, self._splits)) as writer:
             for batch in batches(sampled, _BATCH_IMAGES, _BATCH_BYTES):
                 examples = [tf.train.Example.FromString(record) for record in batch]
@@ -115,10 +87,17 @@ class ExtractFeatures(beam.DoFn):
                     continue
                 vectors, fresh = self._vectors(examples)
                 computed += fresh
-                reused += len(vectors) - fresh
+                views += len(vectors)
                 for (i, view), vector in vectors.items():
                     writer.write(*_record(examples[i], view, vector[self._columns]))
-        yield _Views(computed, reused)
+        yield _Counts(views, computed)
+
+    def _is_sampled(self, record: bytes) -> bool:
+        """Return whether a serialised Example is that of an image of the sample."""
+        if self._sample is None:
+            return True
+        example = tf.train.Example.FromString(record)
+        return records.text(example, names.IMAGE_HASH) in self._sample
 
     def _vectors(
         self, examples: list[tf.train.Example]
@@ -158,19 +137,16 @@ def _record(
     example: tf.train.Example, view: int, vector: np.ndarray
 ) -> tuple[str, tf.train.Example]:
     """Return the split and the features of a view of an image."""
-    split = records.text(example, names.SPLIT)
     values: dict[str, records.Value] = {
-        names.SPLIT: split,
         names.VIEW: view,
         names.IMAGE_HASH: records.raw(example, names.IMAGE_HASH),
-        names.PATH: records.raw(example, names.PATH),
         names.GROUP: records.raw(example, names.GROUP),
         names.NEAR_GROUP: records.integer(example, names.NEAR_GROUP),
         names.LABEL_INDEX: records.integer(example, names.LABEL_INDEX, -1),
         # A list of floats would take twice the bytes.
         names.FEATURES: np.asarray(vector, "<f2").tobytes(),
     }
-    return split, records.make(values)
+    return records.text(example, names.SPLIT), records.make(values)
 
 
 @dataclass
@@ -182,20 +158,31 @@ class ImageFeatures:
         examples: URI of the kept images.
         features: URI of the artifact that is written.
         images: Number of images by split.
+        training: Images of train.
         validation_drawn: Whether the run has drawn the images of validation.
         decision: How the features were chosen; None without a choice.
-        sampled: Views of samples, by the size of their images.
+        sampled: Number of views of the samples by which it was decided, by the size of the images.
+        forward_passes: Number of views whose features were computed for samples.
     """
 
     plan: StoragePlan
     examples: str
     features: str
     images: Mapping[str, int]
+    training: ImageColumns
     validation_drawn: bool
     decision: FeatureDecision | None = None
-    sampled: Mapping[int, _Views] = field(default_factory=dict)
+    sampled: dict[int, int] = field(default_factory=dict)
+    forward_passes: int = 0
 
-    def extract(self, pipeline: beam.Pipeline, sample: Sample | None = None) -> None:
+    @functools.cached_property
+    def sample(self) -> frozenset[str]:
+        """The training images, by content hash, with which features are chosen."""
+        below = 2**32 * _SAMPLE / max(1, len(self.training))
+        hashes = self.training.hashes.astype(str).tolist()
+        return frozenset(digest for digest in hashes if int(digest[:8], 16) < below)
+
+    def extract(self, pipeline: beam.Pipeline, sample: frozenset[str] | None = None) -> None:
         """Extract the features of all images, or of a sample of the training images."""
         splits = names.SPLITS if sample is None else (names.TRAIN,)
         if self.plan.dim:
@@ -212,11 +199,11 @@ class ImageFeatures:
             "precision": resolve_precision(plan.network.precision),
             "validation_drawn": self.validation_drawn,
             "decision": self.decision,
-            "forward_passes": 0,
-            "reused": 0,
+            "forward_passes": self.forward_passes,
+            # The views of a sample of this size are among those of the bank.
+            "reused": sum(self.sampled.values()) - self.sampled.get(plan.network.settings.size, 0),
         }
         uri = self.features
-        sampled = self.sampled
         with pipeline as root:
             _ = (
                 root
@@ -224,7 +211,7 @@ class ImageFeatures:
                 | "Extract" >> beam.ParDo(extract)
                 | "Gather" >> beam.combiners.ToList()
                 # Beam takes a typed dictionary for a class when it checks the types of arguments.
-                | "Facts" >> beam.Map(lambda views: _write_facts(views, uri, facts, sampled))
+                | "Facts" >> beam.Map(lambda counts: _write_facts(counts, uri, facts))
             )
         records.remove_temporary(uri)  # of attempts that died
 
@@ -242,11 +229,10 @@ class ImageFeatures:
         larger from plan to plan, each is made and tried only where this is worth it; see
         `feature_choice`. What was decided is passed to `keep`.
         """
-        rows, views = self._sampled(pipeline, self.plan, classes)
+        rows = self._sampled(pipeline, self.plan, classes)
         images = sum(self.images.values())
         choice = feature_choice.choose_blocks(rows, classes, head, images)
         plans = {choice.chosen.image_size: self.plan}
-        sampled = {choice.chosen.image_size: views}
         while choice.size_may_help:
             plan = next(larger, None)
             if plan is None:
@@ -258,15 +244,13 @@ class ImageFeatures:
                 f"Features of images of {size} pixels are tried, too, because the head makes "
                 "mistakes that details may tell apart."
             )
-            sampled[size] = _Views(0, 0)
             part = feature_choice.first_part(rows)
             if part is not None:
                 hashes = frozenset(digest.decode() for digest in part.hashes.tolist())
-                larger_part, sampled[size] = self._sampled(pipeline, plan, classes, hashes)
+                larger_part = self._sampled(pipeline, plan, classes, hashes)
                 if not feature_choice.may_be_better(choice, part, larger_part, size):
                     break
-            rows, views = self._sampled(pipeline, plan, classes)
-            sampled[size] = sampled[size].then(views)
+            rows = self._sampled(pipeline, plan, classes)
             # No other size is tried if this one is not better; `rows` are those of the best one.
             choice = feature_choice.choose_size(choice, rows, size)
         judgements: list[JudgedFeatures] = [
@@ -283,7 +267,7 @@ class ImageFeatures:
         progress.part("")
         if len(plans) > 1:
             progress.say(f"Images of {choice.chosen.image_size} pixels are taken.")
-        chosen = replace(self, plan=plans[choice.chosen.image_size], sampled=sampled)
+        chosen = replace(self, plan=plans[choice.chosen.image_size])
         chosen.extract_chosen(pipeline, choice.chosen.features, decision)
 
     def extract_chosen(
@@ -297,14 +281,11 @@ class ImageFeatures:
             chosen = replace(chosen, network=network, sizes=chosen.recorded, kept="")
         replace(self, plan=chosen, decision=decision).extract(pipeline)
 
-    def _expect(self, splits: Sequence[str], sample: Sample | None) -> None:
+    def _expect(self, splits: Sequence[str], sample: frozenset[str] | None) -> None:
         """Tell the display how many images there are, and the extractor how many views at most."""
         images = sum(self.images.get(split, 0) for split in splits)
         views = sum(self.images.get(split, 0) * len(self.plan.views_of(split)) for split in splits)
-        share = 1.0
-        if sample is not None:
-            part = sample.hashes
-            share = min(sample.share, 1.0) if part is None else len(part) / max(1, images)
+        share = 1.0 if sample is None else len(sample) / max(1, images)
         progress.total(round(images * share))
         shared_extractor(self.plan.network).expected = round(views * share)  # some may be stored
 
@@ -314,32 +295,30 @@ class ImageFeatures:
         plan: StoragePlan,
         classes: int,
         hashes: frozenset[str] | None = None,
-    ) -> tuple[BankRows, _Views]:
-        """Return the rows of the sample, and how many views were computed and reused for them.
+    ) -> BankRows:
+        """Return the rows of the sample, and count its views.
 
         Of a part of the sample, the content hashes of the images are given.
         """
-        bank = replace(self, plan=plan, features=f"{self.features}/sample")
-        share = _SAMPLE / max(1, self.images.get(names.TRAIN, 0))
-        sample = Sample(share, hashes)
+        uri = f"{self.features}/sample"
+        bank = replace(self, plan=plan, features=uri, sampled={}, forward_passes=0)
+        sample = self.sample if hashes is None else hashes
         bank.extract(beam.Pipeline(runner=pipeline.runner, options=pipeline.options), sample)
-        rows = read_rows(bank.features, names.TRAIN, classes)
-        facts = read_facts(bank.features)
-        tf.io.gfile.rmtree(bank.features)
-        return rows, _Views(facts["forward_passes"], facts["reused"])
+        rows = read_rows(uri, names.TRAIN, classes)
+        facts = read_facts(uri)
+        tf.io.gfile.rmtree(uri)
+        self.forward_passes += facts["forward_passes"]
+        self.sampled[facts["image_size"]] = facts["forward_passes"] + facts["reused"]
+        return rows
 
 
-def _write_facts(
-    views: Sequence[_Views], uri: str, facts: BankFacts, sampled: Mapping[int, _Views]
-) -> None:
-    """Write `bank.json`; the views of samples of the chosen size are found again here."""
-    computed = sum(counts.computed for counts in views)
-    reused = sum(counts.reused for counts in views)
-    chosen = sampled.get(facts["image_size"], _Views(0, 0))
-    again = chosen.computed + chosen.reused
+def _write_facts(counts: Sequence[_Counts], uri: str, facts: BankFacts) -> None:
+    """Write `bank.json`, to whose counts those of the shards are added."""
+    computed = facts["forward_passes"] + sum(of_shard.computed for of_shard in counts)
+    views = facts["reused"] + sum(of_shard.views for of_shard in counts)
     content: BankFacts = {
         **facts,
-        "forward_passes": computed + sum(counts.computed for counts in sampled.values()),
-        "reused": max(0, reused - again) + sum(counts.reused for counts in sampled.values()),
+        "forward_passes": computed,
+        "reused": max(0, views - computed),
     }
     records.write_json(f"{uri}/{BANK_FILE}", content)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import apache_beam as beam
+import numpy as np
 from tfx.dsl.component.experimental.annotations import (
     BeamComponentParameter,
     InputArtifact,
@@ -22,10 +23,15 @@ from tfx.dsl.component.experimental.annotations import (
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples
 
-from imgpipe.components.common.artifacts import DataBlessing, mark_examples, require_data_blessing
+from imgpipe.components.common.artifacts import (
+    DataBlessing,
+    Quarantine,
+    mark_examples,
+    require_data_blessing,
+)
+from imgpipe.components.common.image_columns import kept_images
 from imgpipe.components.common.image_row import read_ingest_summary
 from imgpipe.components.common.splits import SplitRule
-from imgpipe.components.common.storage import records
 from imgpipe.components.feature_bank.extraction import ImageFeatures
 from imgpipe.components.feature_bank.kept import Kept
 from imgpipe.components.feature_bank.settings import BankPlan
@@ -47,7 +53,7 @@ _GIBIBYTE = 2**30
 @component(use_beam=True)
 def FeatureBank(
     examples: InputArtifact[Examples],
-    metadata: InputArtifact[Examples],
+    quarantine: InputArtifact[Quarantine],
     data_blessing: InputArtifact[DataBlessing],
     features: OutputArtifact[Examples],
     settings: Parameter[str],
@@ -58,7 +64,7 @@ def FeatureBank(
 
     Args:
         examples: Kept images of all splits, Examples of ImageFilter.
-        metadata: Metadata of the same images without their bytes, from which they are counted.
+        quarantine: Quarantine of ImageFilter, whose table has these images.
         data_blessing: Blessing of DataGate; without it nothing is computed.
         features: Output: feature records, `bank.json` (see
             `imgpipe.models.features.bank.BankFacts`) and the axes of covariances, whose SHA-256 is
@@ -72,7 +78,9 @@ def FeatureBank(
     """
     require_data_blessing(data_blessing.uri)
     mark_examples(features)
-    images = {split: records.count(metadata.uri, split) for split in names.SPLITS}
+    every_image = kept_images(quarantine.uri)
+    images = {split: int((every_image.splits == split).sum()) for split in names.SPLITS}
+    training = every_image.select(every_image.splits == names.TRAIN)
     progress.total(sum(images.values()), "images")  # shown while the network is compiled
     bank_plan = BankPlan.from_json(settings)
     kept = Kept(examples.uri, features.uri, images[names.TRAIN], bank_plan.kept)
@@ -86,7 +94,7 @@ def FeatureBank(
         head = ""
         plan = plan_one_block(network, store, images, allowed, plan.note)
     drawn = _validation_drawn(examples.uri)
-    bank = ImageFeatures(plan, examples.uri, features.uri, images, drawn)
+    bank = ImageFeatures(plan, examples.uri, features.uri, images, training, drawn)
     if head:
         _extract_chosen(bank, kept, bank_plan, allowed, beam_pipeline)
     else:
@@ -129,7 +137,7 @@ def _larger_plans(
     """Yield the plans for the larger sizes that at least half of the images have and that fit."""
     if not head.larger_sizes:
         return
-    usual_side = kept.training.usual_side()
+    usual_side = np.median(np.maximum(bank.training.widths, bank.training.heights))
     for size in head.larger_sizes:
         plan = None if usual_side < size else _plan_for_size(bank, kept, size, budget)
         if plan is None:

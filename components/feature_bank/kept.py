@@ -8,7 +8,6 @@ depend on. They are no part of the key of TFX's cache: a bank in the cache has t
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import io
 import json
@@ -63,11 +62,6 @@ class Kept:
     features: str
     images: int
     folder: str
-
-    @functools.cached_property
-    def training(self) -> Labelled:
-        """The training images."""
-        return Labelled.read([f"{self.examples}/Split-{names.TRAIN}/{records.FILE_PREFIX}-*"])
 
     def with_axes(self, network: BankNetwork) -> BankNetwork:
         """Return a network with the axes of its covariances, if it has any."""
@@ -136,7 +130,8 @@ class Kept:
 
     def _axes(self, feature_maps: FeatureMaps, size: int, key: str) -> bytes:
         """Return the content of a file of new axes, and of what they were made of."""
-        chosen = self.training.first(_IMAGES)
+        files = f"{self.examples}/Split-{names.TRAIN}/{records.FILE_PREFIX}-*"
+        chosen = Labelled.read([files]).first(_IMAGES)
         pixels = np.empty((len(chosen), size, size, 3), np.uint8)  # a quarter of the memory
         for places, encoded in chosen.values(names.IMAGE_BYTES):
             pixels[places] = [preprocess.whole_pixels(image, size) for image in encoded]

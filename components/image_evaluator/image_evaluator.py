@@ -33,6 +33,7 @@ from tfx.utils import json_utils, path_utils
 
 from imgpipe.components.common import artifacts
 from imgpipe.components.common.answer_table import PREDICTED_SPLITS, AnswerTable
+from imgpipe.components.common.image_columns import kept_images
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.image_evaluator import new_images, rules
 from imgpipe.components.image_evaluator.baseline import is_empty
@@ -46,6 +47,7 @@ from imgpipe.models.training.history import History
 MODEL_RUN = "model_run"
 INFRA_BLESSING = "infra_blessing"
 BANK = "bank"
+QUARANTINE = "quarantine"
 _FEW_CLASSES = 100  # most classes for which TFMA computes metrics by class
 
 
@@ -93,6 +95,7 @@ class ImageEvaluatorSpec(EvaluatorSpec):
         MODEL_RUN: ChannelParameter(type=ModelRun, optional=True),
         INFRA_BLESSING: ChannelParameter(type=InfraBlessing, optional=True),
         BANK: ChannelParameter(type=Examples, optional=True),
+        QUARANTINE: ChannelParameter(type=artifacts.Quarantine),
     }
 
 
@@ -107,7 +110,7 @@ class ImageEvaluatorExecutor(stock.Executor):
         uris = {key: artifact_utils.get_single_uri(value) for key, value in inputs.items() if value}
         plan = EvaluatorPlan.from_json(properties.pop("settings"))
         properties.pop("code", None)
-        for ours in (MODEL_RUN, INFRA_BLESSING, BANK):
+        for ours in (MODEL_RUN, INFRA_BLESSING, BANK, QUARANTINE):
             inputs.pop(ours, None)
         compared = specs.BASELINE_MODEL_KEY in uris and not is_empty(uris[specs.BASELINE_MODEL_KEY])
         if not compared:
@@ -136,10 +139,11 @@ def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> rules.Evidence:
     if folds is not None:
         learned = OutOfFold.read(path_utils.serving_model_path(uris[specs.MODEL_KEY]))
     predictions = uris[specs.EXAMPLES_KEY]
+    images = kept_images(uris[QUARANTINE])
     compared = None
     if state["compared"]:
         shared = np.array(state["columns"]) >= 0
-        now, before = AnswerTable.read_pairs(predictions, vocabulary, shared, learned)
+        now, before = AnswerTable.read_pairs(predictions, vocabulary, images, shared, learned)
         split_of_rows = [
             split_of.get(manifest.short_hash(image.decode()), "") for image in now.hashes.tolist()
         ]
@@ -147,13 +151,15 @@ def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> rules.Evidence:
         compared = (now.select(new), before.select(new))
     return rules.Evidence(
         settings=plan.settings,
-        answers=AnswerTable.read(predictions, vocabulary, learned),
+        answers=AnswerTable.read(predictions, vocabulary, images, learned),
         compared=compared,
         version=state["version"],
         not_compared=state["why"],
         folds=folds,
         unserved=_unserved(uris.get(INFRA_BLESSING)),
-        unlike=new_images.unlike_images(uris[BANK], vocabulary, split_of) if BANK in uris else (),
+        unlike=new_images.unlike_images(uris[BANK], images, vocabulary, split_of)
+        if BANK in uris
+        else (),
         accepted=bool(plan.accept_changes),
     )
 
@@ -188,6 +194,7 @@ class ImageEvaluator(BaseBeamComponent):
         predictions: Channel,
         model: Channel,
         baseline_model: Channel,
+        quarantine: Channel,
         settings: str | RuntimeParameter,
         model_run: Channel | None = None,
         infra_blessing: Channel | None = None,
@@ -200,6 +207,7 @@ class ImageEvaluator(BaseBeamComponent):
             predictions: Predictions of Predictor for the model and for the baseline.
             model: Exported model of ImageTrainer, which the blessing names.
             baseline_model: Model of Baseline, which may be empty.
+            quarantine: Quarantine of ImageFilter, whose table has all images.
             settings: Requirements on the model, as `EvaluatorPlan` writes them.
             model_run: ModelRun of ImageTrainer, whose folds decide on the threshold if it has any.
             infra_blessing: Blessing of ServingValidator; without it the model counts as served.
@@ -212,6 +220,7 @@ class ImageEvaluator(BaseBeamComponent):
                 examples=predictions,
                 model=model,
                 baseline_model=baseline_model,
+                quarantine=quarantine,
                 model_run=model_run,
                 infra_blessing=infra_blessing,
                 bank=bank,

@@ -24,8 +24,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.components.common.image_columns import ImageColumns
 from imgpipe.components.common.image_row import LabelledImage
-from imgpipe.components.common.storage import manifest, records
+from imgpipe.components.common.storage import manifest
 from imgpipe.components.image_evaluator.decision import UnlikeImages
 from imgpipe.models import names
 from imgpipe.models.arrays import Floats, Integers
@@ -50,12 +51,15 @@ _ROWS = 1024  # images that are compared at once
 
 
 def unlike_images(
-    bank_uri: str, vocabulary: Sequence[str], known_hashes: Mapping[str, str] | None
+    bank_uri: str,
+    kept: ImageColumns,
+    vocabulary: Sequence[str],
+    known_hashes: Mapping[str, str] | None,
 ) -> list[UnlikeImages]:
     """Find the new images that are surely unlike the old images of their class, class by class.
 
-    `known_hashes` are the images that the served version knows, by their short hashes. Nothing is
-    found if the bank has no features, or nothing is known.
+    `kept` are the kept images, and `known_hashes` those that the served version knows, by their
+    short hashes. Nothing is found if the bank has no features, or nothing is known.
     """
     if not known_hashes or not bank.read_facts(bank_uri)["sizes"]:
         return []
@@ -64,12 +68,8 @@ def unlike_images(
     classes: list[UnlikeImages] = []
     for label, places in unlike_rows(images, old, len(vocabulary)).items():
         name = vocabulary[label]
-        hashes = images.hashes[places[:_LISTED]]
-        split_and_path = records.places(bank_uri, hashes)
-        listed: list[LabelledImage] = [
-            {"path": split_and_path[image][1], "label": name, "image_hash": image.decode()}
-            for image in hashes.tolist()
-        ]
+        listed_images = kept.find(images.hashes[places[:_LISTED]])
+        listed: list[LabelledImage] = [{**image, "label": name} for image in listed_images.named()]
         new = int((~old & (images.labels == label)).sum())
         classes.append({"class": name, "new": new, "unlike": len(places), "images": listed})
     return classes

@@ -12,6 +12,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
+from imgpipe.components.common.image_file.content import NOT_MEASURED
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.image_filter.copies import decisions
@@ -29,7 +30,7 @@ def examine(rows: Iterable[ImageRow], plan: FilterPlan) -> Iterator[ImageRow]:
     """Decide about each image on its own; its measurements are not kept in memory."""
     for row in rows:
         decide(row, plan.settings, plan.override_of(row.image_hash))
-        row.figures = {}
+        row.figures = NOT_MEASURED
         yield row
 
 

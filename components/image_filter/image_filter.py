@@ -19,17 +19,11 @@ from tfx.types.standard_artifacts import Examples
 
 from imgpipe.components.common import row_files
 from imgpipe.components.common.artifacts import Quarantine, mark_examples
-from imgpipe.components.common.image_row import (
-    INGEST_SUMMARY,
-    METADATA,
-    ImageRow,
-    read_ingest_summary,
-)
+from imgpipe.components.common.image_row import INGEST_SUMMARY, read_ingest_summary
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import (
     Shard,
     ShardWriter,
-    make,
     raw,
     read_examples,
     remove_temporary,
@@ -42,8 +36,6 @@ from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.models import names
 from imgpipe.models.machine import progress
 
-_STATISTICS_FEATURES = (*METADATA, names.SPLIT)
-
 
 @dataclass(frozen=True)
 class Uris:
@@ -51,7 +43,6 @@ class Uris:
 
     examples: str
     kept: str
-    metadata: str
     quarantine: str
 
 
@@ -71,15 +62,6 @@ class _Job:
     def rows(self) -> str:
         """Path of the rows with what was decided."""
         return row_files.shard_path(self.uris.quarantine, self.shard.number, self.shard.of)
-
-    @property
-    def outputs(self) -> dict[str, str]:
-        """Paths of the files that a `ShardWriter` writes."""
-        return {
-            f"{kind}-{split}": path
-            for kind, uri in (("kept", self.uris.kept), ("metadata", self.uris.metadata))
-            for split, path in self.shard.outputs(uri).items()
-        }
 
 
 def _decide(uris: Uris, plan: FilterPlan) -> int:
@@ -107,22 +89,14 @@ def _write_shard(job: _Job, decided: int) -> None:
     """Write the outputs of a shard, when all images are decided about."""
     rows = row_files.read(job.rows, with_figures=True)
     examples = (example for file in job.shard.files for example in read_examples(file))
-    with ShardWriter(job.outputs) as writer:
+    with ShardWriter(job.shard.outputs(job.uris.kept)) as writer:
         for example, row in zip(examples, rows, strict=True):
             row.image_bytes = raw(example, names.IMAGE_BYTES)
             if row.rejection is None:
-                _write(writer, row.as_served())
+                writer.write(row.split, row.as_served().to_example())
             elif row.stored:
                 quarantine.store(job.uris.quarantine, row)
             progress.advance(1, "images")
-
-
-def _write(writer: ShardWriter, row: ImageRow) -> None:
-    """Write the Example of an image, and the features that statistics and schema use."""
-    features = row.features()
-    writer.write(f"kept-{row.split}", make(features))
-    described = {k: v for k, v in features.items() if k in _STATISTICS_FEATURES}
-    writer.write(f"metadata-{row.split}", make(described))
 
 
 def _jobs(uris: Uris) -> list[_Job]:
@@ -131,21 +105,18 @@ def _jobs(uris: Uris) -> list[_Job]:
 
 def filter_examples(pipeline: beam.Pipeline, uris: Uris, plan: FilterPlan) -> DataSummary:
     """Filter all records of an Examples artifact, and return the summary of the quarantine."""
-    import tensorflow as tf
-
     ingested = read_ingest_summary(uris.examples)
     count = ingested["images"] if ingested else None
     # Before the first file is written, so that no other user can ever read one.
     quarantine.make_private(uris.quarantine)
     progress.total(count or 0, "images")
-    tf.io.gfile.makedirs(f"{uris.quarantine}/{row_files.FOLDER}")
     with pipeline as root:
         decided = root | "Images" >> beam.Create([uris]) | "Decide" >> beam.Map(_decide, plan)
         jobs = root | "Shards" >> beam.Create(_jobs(uris), reshuffle=True)
         jobs | "Write" >> beam.Map(_write_shard, beam.pvalue.AsSingleton(decided))
     if ingested:  # what reads the kept images asks for the rule of the splits, too
         write_json(f"{uris.kept}/{INGEST_SUMMARY}", ingested)
-    for uri in (uris.quarantine, uris.kept, uris.metadata):
+    for uri in (uris.quarantine, uris.kept):
         remove_temporary(uri)  # of attempts that died
     quarantine.make_private(uris.quarantine)  # also the files that were written since
     summary = quarantine.read_summary(uris.quarantine)
@@ -157,7 +128,6 @@ def filter_examples(pipeline: beam.Pipeline, uris: Uris, plan: FilterPlan) -> Da
 def ImageFilter(
     ingested: InputArtifact[Examples],
     examples: OutputArtifact[Examples],
-    metadata: OutputArtifact[Examples],
     quarantine: OutputArtifact[Quarantine],
     settings: Parameter[str],
     code: Parameter[str] = "",
@@ -168,14 +138,13 @@ def ImageFilter(
     Args:
         ingested: The `examples` of ImageExampleGen.
         examples: The kept images, with all features.
-        metadata: The same records with only `METADATA` and `SPLIT`, for StatisticsGen.
-        quarantine: The rejected files; see `imgpipe.components.image_filter.quarantine`.
+        quarantine: The rejected files, and the table of all images; see
+            `imgpipe.components.image_filter.quarantine`.
         settings: Settings of the checks and decisions about single images, as `FilterPlan`
             writes them.
         code: Fingerprint of the source code of the checks. TFX caches by it, so that a changed
             check never gets a cached result.
     """
-    uris = Uris(ingested.uri, examples.uri, metadata.uri, quarantine.uri)
+    uris = Uris(ingested.uri, examples.uri, quarantine.uri)
     filter_examples(beam_pipeline, uris, FilterPlan.from_json(settings))
     mark_examples(examples)
-    mark_examples(metadata)

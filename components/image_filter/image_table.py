@@ -131,8 +131,3 @@ def _read(uri: str, with_findings: bool) -> ImageTable:
     files = row_files.files(uri)
     rows = [row for file in files for row in row_files.read(file, with_findings)]
     return ImageTable(rows, row_files.radius(files[0]))
-
-
-def splits_of_kept(uri: str) -> dict[str, str]:
-    """Return the split of each image that is kept, by content hash; see `read_all`."""
-    return {row.image_hash: row.split for row in read_all(uri).kept}

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from imgpipe.components.common.image_columns import kept_images
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.image_evaluator.decision import Decision
-from imgpipe.components.image_filter import image_table
 from imgpipe.components.model_pusher import versions
 
 
@@ -142,7 +142,9 @@ def _texts(candidate: Candidate) -> dict[str, str]:
     """Return the text files to write beside the model by their path in the version."""
     if not candidate.images:
         return {}
-    images = manifest.known_images_text(image_table.splits_of_kept(candidate.images))
+    kept = kept_images(candidate.images)
+    split_of = dict(zip(kept.hashes.astype(str).tolist(), kept.splits.tolist(), strict=True))
+    images = manifest.known_images_text(split_of)
     return {f"{manifest.PROVENANCE}/{manifest.KNOWN_IMAGES}": images}
 
 

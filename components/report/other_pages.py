@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from imgpipe.components.common.formatting import count, share
 from imgpipe.components.report import blocks as show
@@ -55,21 +54,12 @@ def findings_of_check(result: Result) -> Iterator[show.ResultBlock]:
         yield from images.grouped(rows, fate)
 
 
-def _data(result: Result) -> Iterable[show.ResultBlock]:
-    """Build the section of a run's report without warnings, which are shown as findings."""
-    data = result["data"]
-    if data is not None:
-        others = [finding for finding in data["findings"] if finding["fate"] != "warned"]
-        result = {**result, "data": {**data, "findings": others}, "data_gate": None}
-    return images.data.build(result)
-
-
 #: Sections of the page of a check.
 OF_CHECK = (
     verdict_of_check,
     pictures.gallery,
     findings_of_check,
-    dataclasses.replace(images.data, build=_data),
+    images.data,
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from imgpipe.components.common import artifacts
 from imgpipe.components.common.answer_table import AnswerTable
+from imgpipe.components.common.image_columns import ImageColumns, kept_images
 from imgpipe.components.common.storage import records
 from imgpipe.components.data_gate.settings import GATE_FILE
 from imgpipe.components.image_evaluator.decision import DECISION_FILE, FOLDS
@@ -100,11 +101,13 @@ def collect(
     """
     result = new(**settings, **dict(_read_parts(uris)))
     images = None
+    kept = kept_images(None)
     if result["data"] is not None:
         images = image_table.read_found(uris["quarantine"])
+        kept = kept_images(uris["quarantine"])
         result["rejected"] = images.rejected
     result["quarantine"] = uris.get("quarantine", "")
-    answers = _answers(result, uris)
+    answers = _answers(result, uris, kept)
     every_answer = None
     _add_metrics(result, answers)
     if result["bank"] is not None and result["bank"]["sizes"]:
@@ -113,7 +116,7 @@ def collect(
         compared = _compared_labels(result, bank, answers, images)
         doubted = np.zeros(len(bank), bool)
         if compared is not None:
-            result["suspects"] = compared.ranking(uris["bank"], vocabulary)
+            result["suspects"] = compared.ranking(kept, vocabulary)
             doubted = compared.wrong > 0
         far = distances(bank.first_block(), len(vocabulary))
         every_answer = image_answers(bank.hashes, far, compared)
@@ -121,7 +124,7 @@ def collect(
         # both threads enter and leave it.
         with one_blas_thread(), ThreadPoolExecutor(1) as threads:
             placed = threads.submit(image_map, bank, sample(answers.deciding()))
-            result["galleries"] = galleries(bank, uris["bank"], vocabulary, far.own, doubted)
+            result["galleries"] = galleries(bank, kept, vocabulary, far.own, doubted)
             result["map"] = placed.result()
     training = result["training"]
     if training is not None:
@@ -137,27 +140,21 @@ def _read_parts(uris: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
             yield row.part or name, records.read_json(path)
 
 
-def _answers(result: Result, uris: Mapping[str, str]) -> AnswerTable:
+def _answers(result: Result, uris: Mapping[str, str], kept: ImageColumns) -> AnswerTable:
     """Return the answers by networks that have not seen the images."""
     from tfx.utils import path_utils
 
     learned = None
     if folds_of(result) is not None and "model" in uris:
         learned = OutOfFold.read(path_utils.serving_model_path(uris["model"]))
-    answers = AnswerTable.read(uris.get("predictions"), result["classes"], learned)
-    # The folds do not know the paths of the images that they alone have answered.
-    unnamed = np.flatnonzero(answers.paths == "")
-    place_of = records.places(uris["bank"], answers.hashes[unnamed]) if len(unnamed) else {}
-    paths = answers.paths.copy()
-    paths[unnamed] = [place_of.get(image, ("", ""))[1] for image in answers.hashes[unnamed]]
-    return replace(answers, paths=paths)
+    return AnswerTable.read(uris.get("predictions"), result["classes"], kept, learned)
 
 
 def _add_metrics(result: Result, answers: AnswerTable) -> None:
     """Add what follows from the answers of the model."""
     deciding = answers.deciding()
     test = answers.of_split(names.TEST)
-    result["slices"] = slices(answers)
+    result["slices"] = slices(answers.select(answers.splits != names.TRAIN))
     if len(deciding):
         judged_by: AnsweredBy = names.VALIDATION if folds_of(result) is None else FOLDS
         threshold = result["gate"]["threshold"] if result["gate"] is not None else None

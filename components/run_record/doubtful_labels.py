@@ -17,8 +17,8 @@ import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.answer_table import AnswerTable
+from imgpipe.components.common.image_columns import ImageColumns
 from imgpipe.components.common.image_row import PlacedImage
-from imgpipe.components.common.storage import records
 from imgpipe.models.arrays import Flags, Floats, Integers, Names
 from imgpipe.models.features.bank import BankRows, Regression
 from imgpipe.models.head.answers import Answers
@@ -76,21 +76,20 @@ class ComparedLabels:
     sure: Floats
     wrong: Floats
 
-    def ranking(self, bank_uri: str, vocabulary: Sequence[str]) -> DoubtfulLabels:
+    def ranking(self, images: ImageColumns, vocabulary: Sequence[str]) -> DoubtfulLabels:
         """Return the images that look like another class, the most likely label errors first."""
         disagreeing = np.flatnonzero(self.wrong)
         worst = disagreeing[np.argsort(-self.wrong[disagreeing], kind="stable")][:LIMIT]
-        split_and_path = records.places(bank_uri, self.hashes[worst])
+        of_images = images.find(self.hashes[worst])
         listed: list[DoubtfulLabel] = [
             {
-                "path": split_and_path[self.hashes[place]][1],
+                **named,
                 "label": vocabulary[self.labels[place]],
-                "image_hash": self.hashes[place].decode(),
-                "split": split_and_path[self.hashes[place]][0],
+                "split": str(split),
                 "looks_like": vocabulary[self.predicted[place]],
                 "wrong": round(float(self.wrong[place]), 4),
             }
-            for place in worst
+            for place, named, split in zip(worst, of_images.named(), of_images.splits, strict=True)
         ]
         return {
             "images": len(self.hashes),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
@@ -11,8 +11,7 @@ from typing import Annotated, Literal
 import numpy as np
 from typing_extensions import TypedDict
 
-from imgpipe.components.common.answer_table import AnswerTable, ClassMetrics
-from imgpipe.components.common.image_row import LabelledImage, NamedImage
+from imgpipe.components.common.answer_table import AnsweredImage, AnswerTable, ClassMetrics
 from imgpipe.models.arrays import Array
 from imgpipe.models.head.calibration import confidence_error, error_by_chance
 from imgpipe.models.head.certainty import AccuracyFigures
@@ -44,8 +43,7 @@ class SliceGroup(TypedDict):
 
 
 def slices(table: AnswerTable) -> list[SliceGroup]:
-    """Return a list of slices for each attribute in which the described images differ."""
-    table = table.select(table.formats != b"")
+    """Return a list of slices for each attribute in which the images differ."""
     groups: list[SliceGroup] = []
     for name, values in _attributes(table):
         known = values.astype(np.bool_)  # 0 and "" stand for an unknown value
@@ -70,7 +68,7 @@ def _attributes(table: AnswerTable) -> Iterator[tuple[str, Array]]:
     folders = [str(PurePosixPath(path).parent) for path in table.paths]
     if len(set(zip(folders, table.labels.tolist(), strict=True))) > len(set(folders)):
         yield "folder", np.array(folders, np.object_)  # otherwise a folder is a class
-    yield "shorter side", table.shorter_sides
+    yield "shorter side", np.minimum(table.widths, table.heights)
     yield "brightness", table.brightness
     yield "sharpness", table.sharpness
 
@@ -116,20 +114,6 @@ class SplitMetrics(AccuracyFigures, ProbabilityMetrics):
     per_class: Annotated[dict[str, ClassMetrics], "Metrics by class."]
 
 
-class Mistake(LabelledImage):
-    """An image that is predicted wrongly."""
-
-    predicted: Annotated[str, "The predicted class."]
-    probability: Annotated[float, "Probability of the predicted class."]
-
-
-class CellImage(NamedImage):
-    """An image in a cell of the matrix."""
-
-    label: Annotated[int, "Index of its label in the vocabulary."]
-    predicted: Annotated[int, "Index of the predicted class."]
-
-
 class Remaining(TypedDict):
     """The answers that remain where those of a lower probability are left out as unsure."""
 
@@ -149,8 +133,10 @@ class JudgedAnswers(TypedDict):
         "that occurs.",
     ]
     matrix: Annotated[list[int], "Indices of the classes of the matrix, in ascending order."]
-    images: Annotated[list[CellImage], "The first images of each of its cells, the surest first."]
-    mistakes: Annotated[list[Mistake], "The most confident mistakes."]
+    images: Annotated[
+        list[AnsweredImage], "The first images of each of its cells, the surest first."
+    ]
+    mistakes: Annotated[list[AnsweredImage], "The most confident mistakes."]
     remaining: Annotated[
         list[Remaining], "What remains as more certainty is asked for; first, all answers."
     ]
@@ -180,34 +166,20 @@ def _of_probabilities(table: AnswerTable) -> ProbabilityMetrics:
     }
 
 
-def mistakes(table: AnswerTable) -> list[Mistake]:
-    """Return the wrong answers of which the model was surest, as many as the page shows."""
-    wrong = table.select(~table.right)
-    return [
-        {
-            "path": wrong.paths[row],
-            "image_hash": wrong.hashes[row].decode(),
-            "label": wrong.vocabulary[wrong.labels[row]],
-            "predicted": wrong.vocabulary[wrong.predicted[row]],
-            "probability": float(wrong.confidence[row]),
-        }
-        for row in wrong.surest()[:_MISTAKES]
-    ]
-
-
 def judged_answers(
     judged_by: AnsweredBy, threshold: float | None, table: AnswerTable
 ) -> JudgedAnswers:
     """Return the answers that decide, as they are written as JSON."""
     confusion = [list(cell) for cell in table.confusion()]
     matrix = most_confused(confusion, len(table.vocabulary))
+    wrong = table.select(~table.right)
     return {
         "judged_by": judged_by,
         "threshold": threshold,
         "confusion": confusion,
         "matrix": matrix,
         "images": _cell_images(table, matrix),
-        "mistakes": mistakes(table),
+        "mistakes": wrong.described(wrong.surest()[:_MISTAKES]),
         "remaining": remaining(table),
     }
 
@@ -232,24 +204,14 @@ def sample(table: AnswerTable) -> AnswerTable:
     return table.select(np.argsort(table.hashes)[:_SAMPLE])
 
 
-def _cell_images(table: AnswerTable, matrix: Sequence[int]) -> list[CellImage]:
+def _cell_images(table: AnswerTable, matrix: Sequence[int]) -> list[AnsweredImage]:
     """Return the surest images of the cells of these classes."""
     shown = table.select(np.isin(table.labels, matrix) & np.isin(table.predicted, matrix))
-    images: dict[tuple[int, int], list[CellImage]] = {}
+    by_cell: dict[tuple[int, int], list[int]] = defaultdict(list)
     for row in shown.surest():
-        label = int(shown.labels[row])
-        predicted = int(shown.predicted[row])
-        of_cell = images.setdefault((label, predicted), [])
-        if len(of_cell) < _IMAGES_OF_A_CELL:
-            of_cell.append(
-                {
-                    "path": shown.paths[row],
-                    "image_hash": shown.hashes[row].decode(),
-                    "label": label,
-                    "predicted": predicted,
-                }
-            )
-    return [image for _, of_cell in sorted(images.items()) for image in of_cell]
+        by_cell[shown.labels[row], shown.predicted[row]].append(row)
+    surest = (of_cell[:_IMAGES_OF_A_CELL] for _, of_cell in sorted(by_cell.items()))
+    return shown.described(itertools.chain.from_iterable(surest))
 
 
 def most_confused(confusion: Sequence[Sequence[int]], classes: int) -> list[int]:

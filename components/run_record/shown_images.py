@@ -13,8 +13,8 @@ import numpy.typing as npt
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.answer_table import AnswerTable
+from imgpipe.components.common.image_columns import ImageColumns
 from imgpipe.components.common.image_row import ImageRow, NamedImage
-from imgpipe.components.common.storage import records
 from imgpipe.models.arrays import Flags, Floats
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.feature_distribution import unit
@@ -65,13 +65,13 @@ def row_length(classes: int) -> int:
 
 
 def galleries(
-    rows: BankRows, bank_uri: str, vocabulary: Sequence[str], far: Floats, doubted: Flags
+    rows: BankRows, kept: ImageColumns, vocabulary: Sequence[str], far: Floats, doubted: Flags
 ) -> list[Gallery]:
     """Choose images of each class of a feature bank.
 
     Args:
         rows: Rows of view 0 of all splits.
-        bank_uri: URI of the bank, which tells the paths.
+        kept: The kept images, which tell the paths.
         vocabulary: Class names in sorted order.
         far: Distance of each row from its class, as `distances` returns it.
         doubted: Whether the label of each row is in doubt.
@@ -91,20 +91,13 @@ def galleries(
         _, first_of_groups = np.unique(rows.groups[nearest], return_index=True)
         typical.append(nearest[np.sort(first_of_groups)[:_TYPICAL]])
         sample.append(places[~np.isin(places, strange)][: length - len(strange)])
-    chosen = np.concatenate([*sample, *least, *typical]) if vocabulary else np.empty(0, np.int64)
-    paths = records.places(bank_uri, rows.hashes[chosen])
-
-    def images(places: npt.NDArray[np.int64]) -> list[NamedImage]:
-        digests = rows.hashes[places].tolist()
-        return [{"path": paths[digest][1], "image_hash": digest.decode()} for digest in digests]
-
     return [
         {
             "name": name,
             "count": int((rows.labels == label).sum()),
-            "sample": images(sample[label]),
-            "least": images(least[label]),
-            "typical": images(typical[label]),
+            "sample": kept.find(rows.hashes[sample[label]]).named(),
+            "least": kept.find(rows.hashes[least[label]]).named(),
+            "typical": kept.find(rows.hashes[typical[label]]).named(),
         }
         for label, name in enumerate(vocabulary)
     ]

@@ -21,22 +21,15 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 #: Values of features that a record need not have.
-_DEFAULTS: Final = {
-    **dict.fromkeys((names.PATH, names.GROUP, names.FORMAT), ""),
-    **dict.fromkeys((names.VIEW, names.NEAR_GROUP, names.SEEN_FAMILY), 0),
-    **dict.fromkeys((names.WIDTH, names.HEIGHT), 0),
-    **dict.fromkeys((names.BRIGHTNESS, names.SHARPNESS), 0.0),
-}
+_DEFAULTS: Final = {names.GROUP: "", names.VIEW: 0, names.NEAR_GROUP: 0}
 _VECTORS: Final = (names.PROBABILITIES, names.BASELINE_PROBABILITIES)
-_NAMES: Final = (names.IMAGE_HASH, names.GROUP, names.FORMAT)
+_NAMES: Final = (names.IMAGE_HASH, names.GROUP)
 _LABELLED: Final = (
     names.IMAGE_HASH,
     names.LABEL_INDEX,
     names.VIEW,
     names.GROUP,
     names.NEAR_GROUP,
-    names.WIDTH,
-    names.HEIGHT,
 )
 _RECORDS_AT_ONCE: Final = 64
 _IMAGES_AT_ONCE: Final = 32  # encoded images, which may be large
@@ -78,9 +71,9 @@ def columns(
 
     Args:
         files: TFRecord files of tf.Examples, which are read in this order; there may be none.
-        *wanted: Names of features: numbers, probabilities [m, C], hashes and other names as bytes
-            of one length, and images, paths and stored features as objects. What a record need not
-            have is "" or 0 where it is missing.
+        *wanted: Names of features: numbers, probabilities [m, C], hashes and groups as bytes of
+            one length, and images and stored features as objects. What a record need not have is ""
+            or 0 where it is missing.
         at_once: Largest number of records in a batch.
     """
     import tensorflow as tf
@@ -100,7 +93,7 @@ def _feature(name: str) -> Any:
     if name == names.LABEL_INDEX:
         return tf.io.FixedLenFeature([], tf.int64)
     default = _DEFAULTS.get(name)
-    kind = {int: tf.int64, float: tf.float32}.get(type(default), tf.string)
+    kind = tf.int64 if default == 0 else tf.string
     return tf.io.FixedLenFeature([], kind, default)
 
 
@@ -116,7 +109,6 @@ class Labelled(ColumnTable):
         views: Number of the view of each row, int16 [n]; 0 is the image itself.
         groups: Group that the data source gives to each row's image, bytes [n]; b"" for none.
         near: Number of the group of near-duplicates, int64 [n]; 0 for none.
-        sides: Longer side of each row's image in pixels, int64 [n]; 0 where it is not known.
     """
 
     files: Sequence[str]
@@ -126,7 +118,6 @@ class Labelled(ColumnTable):
     views: Integers
     groups: Names
     near: Integers
-    sides: Integers
 
     @classmethod
     def read(
@@ -158,7 +149,6 @@ class Labelled(ColumnTable):
             column[names.VIEW].astype(np.int16),
             column[names.GROUP],
             column[names.NEAR_GROUP],
-            np.maximum(column[names.WIDTH], column[names.HEIGHT]),
         )
         wanted = table.labels >= 0
         if at_most is not None:
@@ -171,10 +161,6 @@ class Labelled(ColumnTable):
     def first(self, count: int) -> Labelled:
         """Return the first rows, at most `count`."""
         return self.select(np.arange(len(self)) < count)
-
-    def usual_side(self) -> int:
-        """Return the median of the longer sides of the images in pixels; 0 if it is not known."""
-        return int(np.median(self.sides)) if len(self) else 0
 
     def values(self, name: str) -> Iterator[tuple[Integers, Array]]:
         """Yield row numbers [m] and the values [m] of a feature, in the order of the files."""

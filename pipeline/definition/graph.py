@@ -106,9 +106,9 @@ def _data_nodes(plan: Plan) -> dict[str, BaseNode]:
     image_filter = parts.ImageFilter(
         ingested=read.outputs["examples"], settings=plan.image_filter, code=code
     )
-    # The metadata, because TFDV can describe nothing about encoded images, and warns of every one:
+    # The table, because TFDV can describe nothing about encoded images, and warns of every one:
     # https://github.com/tensorflow/tfx/issues/1622
-    described = parts.StatisticsGen(examples=image_filter.outputs["metadata"], code=code)
+    described = parts.StatisticsGen(quarantine=image_filter.outputs["quarantine"], code=code)
     statistics = described.outputs["statistics"]
     schema_gen = parts.SchemaGen(
         statistics=statistics, accepted_schema=plan.accepted_schema, code=code
@@ -132,12 +132,13 @@ def _model_nodes(plan: Plan, data: Mapping[str, BaseNode]) -> dict[str, BaseNode
     """Return the components from the blessed data to the published version, by name."""
     code = plan.code
     examples = data["ImageFilter"].outputs["examples"]
+    quarantine = data["ImageFilter"].outputs["quarantine"]
     schema = data["SchemaGen"].outputs["schema"]
     data_blessing = data["DataGate"].outputs["blessing"]
     baseline_model = data["Baseline"].outputs["model"]
     bank = parts.FeatureBank(
         examples=examples,
-        metadata=data["ImageFilter"].outputs["metadata"],
+        quarantine=quarantine,
         data_blessing=data_blessing,
         settings=plan.bank,
         code=code,
@@ -166,6 +167,7 @@ def _model_nodes(plan: Plan, data: Mapping[str, BaseNode]) -> dict[str, BaseNode
         model_run=model_run,
         infra_blessing=validator.outputs["blessing"],
         bank=bank.outputs["features"],
+        quarantine=quarantine,
         settings=plan.evaluator,
         code=code,
     )
@@ -175,7 +177,7 @@ def _model_nodes(plan: Plan, data: Mapping[str, BaseNode]) -> dict[str, BaseNode
         infra_blessing=validator.outputs["blessing"],
         statistics=data["StatisticsGen"].outputs["statistics"],
         schema=schema,
-        images=data["ImageFilter"].outputs["quarantine"],
+        images=quarantine,
         predictions=predictor.outputs["predictions"],
         settings=plan.pusher,
     )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.components.common.answer_table import PREDICTED_SPLITS, AnswerTable
-from imgpipe.components.common.image_row import PlacedImage
+from imgpipe.components.common.answer_table import PREDICTED_SPLITS, AnsweredImage, AnswerTable
+from imgpipe.components.common.image_columns import kept_images
 from imgpipe.components.common.storage import integrity, manifest
-from imgpipe.components.data_gate.changes import Changes, by_content, changes
+from imgpipe.components.data_gate import changes
+from imgpipe.components.data_gate.changes import Changes
 from imgpipe.components.image_filter import image_table
 from imgpipe.components.run_record.metrics import SplitMetrics
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
@@ -63,12 +64,6 @@ class MetricPair(TypedDict):
     b: Annotated[float | None, "The value of the second run."]
 
 
-class Disagreement(PlacedImage):
-    """An image that only one model predicts correctly."""
-
-    predicted: Annotated[str, "What the other model predicts."]
-
-
 class RunComparison(TypedDict):
     """The comparison of two runs."""
 
@@ -94,8 +89,14 @@ class RunComparison(TypedDict):
         dict[str, PairedAnswers], "The accuracies of both models on the same images, by split."
     ]
     paired_missing: Annotated[str, "Why the images cannot be compared; empty if they can."]
-    only_a: Annotated[list[Disagreement], "Images that only the first model predicts correctly."]
-    only_b: Annotated[list[Disagreement], "Images that only the second model predicts correctly."]
+    only_a: Annotated[
+        list[AnsweredImage],
+        "Images that only the first model predicts correctly, with the answers of the second.",
+    ]
+    only_b: Annotated[
+        list[AnsweredImage],
+        "Images that only the second model predicts correctly, with the answers of the first.",
+    ]
 
 
 def list_runs(out: Path, runs: Sequence[PastRun], last: int) -> RunList:
@@ -141,21 +142,19 @@ def _newest_version(last: PastRun) -> NewestVersion | None:
 def compare(first: PastRun, second: PastRun) -> RunComparison:
     """Compare a run, called `a` in the result, with a second one, called `b`."""
     pairs: dict[str, PairedAnswers] = {}
-    only_a: list[Disagreement] = []
-    only_b: list[Disagreement] = []
-    folders, missing = _prediction_folders(first, second)
-    if folders:
-        of_first = AnswerTable.read(folders[0], first.result["classes"])
-        of_second = AnswerTable.read(folders[1], second.result["classes"])
-        a, b = _same_images(of_first, of_second)
+    only_a: list[AnsweredImage] = []
+    only_b: list[AnsweredImage] = []
+    tables, missing = _answers(first, second)
+    if tables:
+        a, b = _same_images(*tables)
         for split in PREDICTED_SPLITS:
             in_both = (a.splits == split) & (b.splits == split)
             if in_both.any():
                 in_a = a.select(in_both)
                 in_b = b.select(in_both)
                 pairs[split] = paired_answers(in_a.right, in_b.right, in_a.families)
-                only_a += _only_first(in_a, in_b)
-                only_b += _only_first(in_b, in_a)
+                only_a += in_b.described(np.flatnonzero(in_a.right & ~in_b.right))
+                only_b += in_a.described(np.flatnonzero(in_b.right & ~in_a.right))
     if not pairs:
         missing = missing or "the runs have no labelled image of validation or test in common"
     return {
@@ -192,8 +191,10 @@ def _changed_settings(first: PastRun, second: PastRun) -> list[Change]:
 def _changes(first: PastRun, second: PastRun) -> Changes | None:
     """Compare the images of both runs; None if the table of one was removed."""
     uris = [run.quarantine for run in (first, second)]
-    kept = [by_content(image_table.read_all(str(uri)).kept) for uri in uris if uri is not None]
-    return changes(*kept) if len(kept) == len(uris) else None
+    kept = [
+        changes.by_content(image_table.read_all(str(uri)).kept) for uri in uris if uri is not None
+    ]
+    return changes.compare(*kept)[0] if len(kept) == len(uris) else None
 
 
 def _counts(run: PastRun) -> dict[str, int]:
@@ -247,19 +248,20 @@ def _value(metrics: SplitMetrics | None, name: str) -> float | None:
     return value
 
 
-def _prediction_folders(first: PastRun, second: PastRun) -> tuple[list[str], str]:
-    """Return the folders of the predictions of both runs, or why there are none."""
-    folders = []
+def _answers(first: PastRun, second: PastRun) -> tuple[list[AnswerTable], str]:
+    """Return the answers of both runs, or why there are none."""
+    tables = []
     for run in (first, second):
         uri = run.artifact("Predictor", "predictions")
-        if not run.result["classes"] or not uri:
+        if not run.result["classes"] or not uri or run.quarantine is None:
             why = "it made or recorded none, or they were removed (run.keep)"
             return [], f"run {run.name} has no predictions: {why}"
         damage = integrity.damage(Path(uri), complete=True)
         if damage:
             return [], f"the predictions of run {run.name} are damaged: {damage}"
-        folders.append(uri)
-    return folders, ""
+        kept = kept_images(str(run.quarantine))
+        tables.append(AnswerTable.read(uri, run.result["classes"], kept))
+    return tables, ""
 
 
 def _same_images(a: AnswerTable, b: AnswerTable) -> tuple[AnswerTable, AnswerTable]:
@@ -276,15 +278,3 @@ def _same_images(a: AnswerTable, b: AnswerTable) -> tuple[AnswerTable, AnswerTab
 
 def _labels(answers: AnswerTable) -> list[str]:
     return [answers.vocabulary[label] for label in answers.labels]
-
-
-def _only_first(first: AnswerTable, second: AnswerTable) -> Iterator[Disagreement]:
-    """Yield the images that the first model alone classifies correctly."""
-    for row in np.flatnonzero(first.right & ~second.right).tolist():
-        yield {
-            "split": str(first.splits[row]),
-            "path": first.paths[row],
-            "label": first.vocabulary[first.labels[row]],
-            "predicted": second.vocabulary[second.predicted[row]],
-            "image_hash": first.hashes[row].decode(),
-        }

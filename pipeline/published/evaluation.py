@@ -201,7 +201,8 @@ def _table(
     splits: Mapping[str, str],
 ) -> AnswerTable:
     """Return the answers; the families of the images are found as in a run."""
-    from imgpipe.components.common.answer_table import AnswerTable, answered
+    from imgpipe.components.common.answer_table import AnswerTable, most_probable
+    from imgpipe.components.common.image_columns import ImageColumns
     from imgpipe.components.image_filter.copies.search import hash_table
     from imgpipe.components.image_filter.placement import families
 
@@ -210,24 +211,11 @@ def _table(
     perceptual = [image.perceptual_hash for image in ungrouped]
     contents, table = hash_table([image.image_hash for image in ungrouped], perceptual)
     family_of = families.find(ungrouped, contents, table).by_content
-    hashes = [image.image_hash for image in images]
-    groups = [image.group or family_of.get(image.image_hash, "") for image in images]
-    seen = [splits.get(image, names.TEST) != names.TEST for image in hashes]
+    for image in images:
+        image.group = image.group or family_of.get(image.image_hash, "")
+        image.near_group = 1 + near.get(image.image_hash, -1)
+        image.seen_family = splits.get(image.image_hash, names.TEST) != names.TEST
+    columns = ImageColumns.of(row_files.as_table(images))
     probabilities = np.reshape([row for _, row in rows], (len(images), len(model.vocabulary)))
-    return AnswerTable.of(
-        model.vocabulary,
-        [
-            answered(probabilities, np.array([image.label_index for image in images], np.int64))
-            | {
-                "paths": np.array([image.path for image in images], np.object_),
-                "hashes": np.array(hashes, np.bytes_),
-                "groups": np.array([group.encode() for group in groups], np.bytes_),
-                "near": np.array([1 + near.get(image, -1) for image in hashes]),
-                "seen_family": np.array(seen),
-                "formats": np.array([image.format for image in images], np.bytes_),
-                "shorter_sides": np.array([min(image.width, image.height) for image in images]),
-                "brightness": np.array([image.figures[names.BRIGHTNESS] for image in images]),
-                "sharpness": np.array([image.figures[names.SHARPNESS] for image in images]),
-            }
-        ],
-    )
+    answers = most_probable(probabilities, columns.labels)
+    return AnswerTable.answered(model.vocabulary, columns, answers)

@@ -71,8 +71,7 @@ def measure(
             good = [image for image in read if image.is_measured]
             measured.undecodable += len(read) - len(good)
             for image in good:
-                features = image.features()
-                measured.rows.append({name: features[name] for name in FEATURES})
+                measured.rows.append({name: image.metadata[name] for name in FEATURES})
             if distribution is not None and runtime is not None and good:
                 encoded = [image.image_bytes for image in good]
                 vectors = runtime.answer(FEATURE_VECTORS, image_bytes=encoded)[FEATURE_VECTORS]

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imgpipe.components.common import row_files
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.storage import records
 from imgpipe.models import names
 from tests.components import filtered
@@ -71,25 +73,33 @@ def broken_images(shared_data):
 
 @pytest.fixture
 def bank(tmp_path):
-    """Return a function (features, labels) → URI of a feature bank.
+    """Return a function (features, labels) → URI of a feature bank, and of the table of its images.
 
     Every third image is in train, where it also has an augmented view whose features are zero.
     """
 
     def make(features, labels):
         uri = str(tmp_path / "bank")
+        images = [
+            ImageRow(
+                f"{label}/{i}.jpg",
+                label_index=int(label),
+                split=names.SPLITS[i % len(names.SPLITS)],
+                image_hash=hashlib.sha256(str(i).encode()).hexdigest(),
+            )
+            for i, label in enumerate(labels)
+        ]
+        row_files.write(row_files.shard_path(uri, 0, 1), images)
         paths = {s: records.shard_path(uri, s, 0, 1) for s in names.SPLITS}
         with records.ShardWriter(paths) as writer:
             for i, (row, label) in enumerate(zip(features, labels, strict=True)):
-                split = names.SPLITS[i % len(names.SPLITS)]
+                split = images[i].split
                 for view in (0, 1) if split == names.TRAIN else (0,):
                     values = np.zeros_like(row) if view else row
                     example = records.make(
                         {
-                            names.SPLIT: split,
                             names.VIEW: view,
-                            names.IMAGE_HASH: hashlib.sha256(str(i).encode()).hexdigest(),
-                            names.PATH: f"{label}/{i}.jpg",
+                            names.IMAGE_HASH: images[i].image_hash,
                             names.LABEL_INDEX: int(label),
                             names.FEATURES: values.astype("<f2").tobytes(),
                         }

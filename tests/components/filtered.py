@@ -47,7 +47,7 @@ class Run:
             shard_size=shard_size,
         )
         ingested = ingest(beam_pipeline(), f"{root}/examples", reading)
-        uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
+        uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "q")))
         self.root = root
         self.summary = filter_examples(
             beam_pipeline(*flags), uris, FilterPlan(vocabulary=scan.vocabulary, **plan)
@@ -57,14 +57,14 @@ class Run:
         lines = (root / "q" / quarantine.MANIFEST).read_text().splitlines()
         self.rejects = {reject["path"]: reject for reject in map(json.loads, lines)}
 
-    def records(self, kind):
-        """Return the Examples of an artifact, which is "kept" or "metadata"."""
+    def kept(self):
+        """Return the Examples of the kept images."""
         found = []
         for split in names.SPLITS:
-            for path in shard_files(f"{self.root}/{kind}", split):
+            for path in shard_files(f"{self.root}/kept", split):
                 found += read_examples(path)
         return found
 
     def paths(self):
         """Return the paths of the kept images."""
-        return [text(example, names.PATH) for example in self.records("kept")]
+        return [text(example, names.PATH) for example in self.kept()]

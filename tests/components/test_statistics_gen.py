@@ -2,6 +2,9 @@
 
 import pytest
 
+from imgpipe.components.common import row_files
+from imgpipe.components.common.image_file.pixels import MEASUREMENTS
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.storage import records
 from imgpipe.models import names
 
@@ -11,23 +14,29 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 _FORMATS = ("jpeg", "png", "gif")
 
 
-def _metadata(uri, counts):
-    """Write an Examples artifact of metadata and return its URI.
+def _rows(count):
+    """Return rows with numbers, a text of three different values, and one of two labels."""
+    return [
+        ImageRow(
+            f"{number}.jpg",
+            f"class {number % 2}",
+            number % 2,
+            names.TRAIN,
+            format=_FORMATS[number % 7 % 3],
+            width=100 + number * 37 % 91,
+            height=80,
+            figures=dict.fromkeys(MEASUREMENTS, number * 61 % 97 / 97),
+        )
+        for number in range(count)
+    ]
 
-    `counts` is the number of rows of each split. A row has numbers, a text of three different
-    values, a label, and a feature that every third row lacks.
-    """
-    for split in names.SPLITS:
-        with records.ShardWriter({split: records.shard_path(uri, split, 0, 1)}) as writer:
-            for number in range(counts.get(split, 0)):
-                row = {
-                    names.LABEL: f"class {number % 2}",
-                    "format": _FORMATS[number % 7 % 3],
-                    "width": 100 + number * 37 % 91,
-                    "brightness": (number * 61 % 97) / 97,
-                    **({"sharpness": number / 10} if number % 3 else {}),
-                }
-                writer.write(split, records.make(row))
+
+def _examples(uri, rows):
+    """Write the metadata of rows as Examples, and return the URI."""
+    paths = {split: records.shard_path(uri, split, 0, 1) for split in names.SPLITS}
+    with records.ShardWriter(paths) as writer:
+        for row in rows:
+            writer.write(row.split, records.make(row.metadata | {names.SPLIT: row.split}))
     return uri
 
 
@@ -59,10 +68,14 @@ def _canonical(statistics):
 def test_the_statistics_are_those_of_the_beam_pipeline(tmp_path):
     from imgpipe.components.statistics_gen import describe
 
-    uri = _metadata(str(tmp_path / "metadata"), {"train": 300})  # and two splits without rows
-    for split, expected in _stock(uri, tmp_path / "stock").items():
-        found = describe(uri, split)
-        assert found.SerializeToString(deterministic=True) == describe(
-            uri, split
-        ).SerializeToString(deterministic=True)
+    rows = _rows(300)
+    images = {names.TRAIN: row_files.as_table(rows)}  # and two splits without rows
+    nothing = row_files.as_table([])
+    stock = _stock(_examples(str(tmp_path / "metadata"), rows), tmp_path / "stock")
+    for split, expected in stock.items():
+        found = describe(images.get(split, nothing))
+        again = describe(images.get(split, nothing))
+        assert found.SerializeToString(deterministic=True) == again.SerializeToString(
+            deterministic=True
+        )
         assert _canonical(found) == _canonical(expected), split

@@ -209,10 +209,11 @@ def test_a_new_image_costs_forward_passes_for_its_own_views_only(
 
 
 def _probabilities(uri: Path, kind: str) -> dict[str, list[float]]:
-    """Return the probabilities of a kind in predictions, by the path of the image."""
+    """Return the probabilities of a kind in predictions, by the hash of the image."""
     examples = records.iterate(str(uri), names.TEST)
     return {
-        records.text(example, names.PATH): records.floats(example, kind) for example in examples
+        records.text(example, names.IMAGE_HASH): records.floats(example, kind)
+        for example in examples
     }
 
 
@@ -227,8 +228,8 @@ def test_the_baseline_comes_with_the_answers_of_the_run_that_published_it(
     predictions = newest_artifact(copy.out, "Predictor", "predictions")
     now = _probabilities(predictions, names.BASELINE_PROBABILITIES)
     assert before and before.keys() <= now.keys()
-    for path, row in before.items():
-        assert now[path] == pytest.approx(row, rel=1e-6), path
+    for image_hash, row in before.items():
+        assert now[image_hash] == pytest.approx(row, rel=1e-6), image_hash
 
 
 def test_a_model_below_threshold_is_not_blessed_and_not_pushed(

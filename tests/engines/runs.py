@@ -60,10 +60,10 @@ def read(out: Path) -> dict[str, Any]:
 
 
 def _features(example: Any) -> tuple[tuple[bytes, int], np.ndarray]:
-    """Return (path, view) and the features of an Example of the feature bank."""
+    """Return (content hash, view) and the features of an Example of the feature bank."""
     from imgpipe.components.common.storage import records
 
-    key = records.raw(example, names.PATH), records.integer(example, names.VIEW)
+    key = records.raw(example, names.IMAGE_HASH), records.integer(example, names.VIEW)
     return key, np.frombuffer(records.raw(example, names.FEATURES), "<f2").astype(np.float32)
 
 

@@ -119,7 +119,7 @@ def filtered(root, config):
 
     plan = plans.make(config, usable(config).scan())
     ingest(pipeline(), f"{root}/examples", ReadPlan.from_json(plan.examples))
-    uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "metadata", "q")))
+    uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "q")))
     summary = filter_examples(pipeline(), uris, FilterPlan.from_json(plan.image_filter))
     lines = (root / "q" / quarantine.MANIFEST).read_text().splitlines()
     return summary, [json.loads(line) for line in lines], image_table.read_found(f"{root}/q")

@@ -2,7 +2,10 @@
 
 import pytest
 
+from imgpipe.components.common import row_files
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.storage import integrity, records
+from imgpipe.components.image_filter import quarantine
 from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.commands import compare
@@ -12,18 +15,27 @@ from tests.pipeline.past_runs import CLASSES, leave
 
 
 def predicted(folder, rows):
-    """Write predictions of the validation split, and return what a run records about the artifact.
+    """Write predictions of the validation split, and return what a run records of its artifacts.
 
     `rows` has the image hash, the label and the most probable class of each image.
     """
     with records.ShardWriter({"all": records.shard_path(str(folder), "validation", 0, 1)}) as out:
         for key, label, answer in rows:
-            values = {names.PATH: f"{label}/{key}.jpg", names.IMAGE_HASH: key, names.LABEL: label}
-            values |= {names.LABEL_INDEX: CLASSES.index(label)}
+            values = {names.IMAGE_HASH: key, names.LABEL_INDEX: CLASSES.index(label)}
             probabilities = [0.6 if name == answer else 0.4 for name in CLASSES]
             out.write("all", records.make(values | {names.PROBABILITIES: probabilities}))
     integrity.seal(folder)
-    return {"Predictor": {"predictions": str(folder)}}
+    images = [
+        ImageRow(f"{label}/{key}.jpg", label, CLASSES.index(label), names.VALIDATION, key)
+        for key, label, _ in rows
+    ]
+    place = folder.with_name(f"images of {folder.name}")
+    row_files.write(row_files.shard_path(str(place), 0, 1), images)
+    (place / quarantine.MANIFEST).touch()
+    return {
+        "Predictor": {"predictions": str(folder)},
+        "ImageFilter": {"quarantine": str(place)},
+    }
 
 
 @pytest.fixture

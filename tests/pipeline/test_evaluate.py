@@ -171,7 +171,6 @@ def _as_training_data(out: Path, source: Path, split: str = names.TRAIN) -> None
     """Write a past run that had the images of a source in one of its splits."""
     opened = open_source(str(source))
     quarantine = out / "artifacts" / "ImageFilter" / "quarantine" / "4"
-    (quarantine / row_files.FOLDER).mkdir(parents=True)
     rows = [*inspect(opened, opened.listing().items, 1 << 24, vocabulary=CLASSES)]
     for row in rows:
         row.split = split

@@ -22,9 +22,8 @@ ROWS = [
 
 def write(folder, rows=ROWS):
     """Write a quarantine with these rows into a folder and return it."""
-    (folder / row_files.FOLDER).mkdir(parents=True)
-    (folder / MANIFEST).touch()
     write_table(folder, [ImageRow(path, findings=(ImageFinding(*found),)) for path, *found in rows])
+    (folder / MANIFEST).touch()
     return folder
 
 

@@ -21,12 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.features.examples import columns, record_batches
+from imgpipe.models.features.examples import record_batches
 from imgpipe.models.files.atomic_write import TEMPORARY, atomic_write
 
 if TYPE_CHECKING:
@@ -178,28 +175,6 @@ def iterate(uri: str, split: str) -> Iterator[tf.train.Example]:
     """Iterate over the Examples of a split of an Examples artifact, in the order of its files."""
     for path in shard_files(uri, split):
         yield from read_examples(path)
-
-
-def places(uri: str, hashes: npt.NDArray[np.bytes_]) -> dict[bytes, tuple[str, str]]:
-    """Return split and path of the images with these hashes in the Examples at `uri`."""
-    places_by_hash = {}
-    for split in names.SPLITS:
-        for batch in columns(shard_files(uri, split), names.IMAGE_HASH, names.PATH):
-            digests = batch[names.IMAGE_HASH]
-            wanted = np.isin(digests, hashes)
-            for digest, path in zip(digests[wanted], batch[names.PATH][wanted], strict=True):
-                places_by_hash[digest] = split, path.decode("utf-8", "surrogateescape")
-    return places_by_hash
-
-
-def count(uri: str, split: str) -> int:
-    """Return the number of Examples in one split, counted without parsing them."""
-    import tensorflow as tf
-
-    with tf.device("cpu"):
-        return sum(
-            len(batch) for batch in record_batches(shard_files(uri, split), _RECORDS_AT_ONCE)
-        )
 
 
 def raw(example: tf.train.Example, name: str) -> bytes:

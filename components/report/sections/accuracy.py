@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from imgpipe.components.common.answer_table import ClassMetrics
+from imgpipe.components.common.answer_table import AnsweredImage, ClassMetrics
 from imgpipe.components.common.formatting import capped, plural, share
 from imgpipe.components.image_evaluator.decision import FOLDS
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.blocks import section
 from imgpipe.components.report.pictures.thumbnails import cam_key
-from imgpipe.components.run_record.metrics import Mistake
 from imgpipe.components.run_record.result import Result, folds_of, judged
 from imgpipe.models import names
 from imgpipe.models.head.certainty import AccuracyFigures
@@ -177,7 +176,7 @@ def mistakes(result: Result) -> Iterator[show.ResultBlock]:
     yield show.Cards([_mistake(row) for row in by_pair], large=True)
 
 
-def _mistake(row: Mistake) -> show.Card:
+def _mistake(row: AnsweredImage) -> show.Card:
     """Return the image of a mistake with its Grad-CAM, which only the first mistakes have."""
     path = row["path"]
     notes = (f"labelled {row['label']}", f"answered {row['predicted']}")

@@ -36,7 +36,10 @@ DOUBTFUL = 24
 
 @section("data", "Data", order=120, numbers=True)
 def data(result: Result) -> Iterator[show.ResultBlock]:
-    """Yield counts, images by split and class, findings and DataGate's decision."""
+    """Yield counts, images by split and class, findings and DataGate's decision.
+
+    A check has told the decision, and the files of its findings, above.
+    """
     data = result["data"]
     if data is None:
         return
@@ -50,11 +53,13 @@ def data(result: Result) -> Iterator[show.ResultBlock]:
     if result["folder"] and any(finding["reason"] in NEAR_DUPLICATES for finding in findings):
         command = show.Span(review_command(result, "copies"), "code")
         yield show.Sentence(("See near-duplicates side by side with ", command, "."))
-    if result["data_gate"] is not None:
+    is_check = result["files"] is not None
+    if result["data_gate"] is not None and not is_check:
         yield from _gate(result, result["data_gate"])
     yield from class_counts(data, result["classes"])
+    told = ("rejected", "repaired", "warned") if is_check else ("rejected", "repaired")
     for finding in findings:
-        if finding["examples"] and finding["fate"] not in ("rejected", "repaired"):
+        if finding["examples"] and finding["fate"] not in told:
             yield _examples(finding)
 
 

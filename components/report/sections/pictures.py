@@ -157,7 +157,7 @@ def _matrix_row(
         photos = [
             show.Picture(image["image_hash"], image["path"], answer, many=True)
             for image in deciding["images"]
-            if (image["label"], image["predicted"]) == (label, predicted)
+            if (image["label"], image["predicted"]) == (classes[label], classes[predicted])
         ]
         strength = _STRONGEST * math.sqrt(count / total) if total else 0.0
         cell = f"{classes[label]}:{classes[predicted]}"

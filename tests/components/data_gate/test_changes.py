@@ -16,7 +16,7 @@ def rows(label: str, *hashes: str, split: str = "train", verdict: str = "") -> l
 
 def said(before: list[ImageRow], now: list[ImageRow]) -> str:
     """Return the changes between two sets in words."""
-    return sentence(changes.changes(by_content(before), by_content(now)))
+    return sentence(changes.compare(by_content(before), by_content(now))[0])
 
 
 def test_labels_splits_new_and_lost_images_are_counted_by_content():

@@ -53,7 +53,7 @@ def run(tmp_path, tfx):
         judged = components.ImageFilter(
             ingested=read.outputs["examples"], settings=FilterPlan(vocabulary=names).to_json()
         )
-        statistics = components.StatisticsGen(examples=judged.outputs["metadata"])
+        statistics = components.StatisticsGen(quarantine=judged.outputs["quarantine"])
         judged_by = accepted.parameters(schema, scan.fingerprint)
         judged_by["accept_changes"] |= accept_changes
         known = components.SchemaGen(

@@ -55,7 +55,7 @@ def run(root, spec, **options):
     done = Run(root, spec, shard_size=5, settings=JudgeSettings(min_side=4), **options)
     kept = {
         text(example, names.IMAGE_HASH): (text(example, names.LABEL), raw(example, "image_bytes"))
-        for example in done.records("kept")
+        for example in done.kept()
     }
     return kept, {path: row["reason"] for path, row in done.rejects.items()}
 

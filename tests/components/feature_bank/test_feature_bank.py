@@ -14,6 +14,9 @@ import apache_beam as beam
 import numpy as np
 import pytest
 
+from imgpipe.components.common import row_files
+from imgpipe.components.common.image_columns import ImageColumns
+from imgpipe.components.common.image_row import TRANSCODED, ImageRow
 from imgpipe.components.common.storage import records
 from imgpipe.components.feature_bank.extraction import ImageFeatures
 from imgpipe.components.feature_bank.storage import (
@@ -25,6 +28,7 @@ from imgpipe.components.feature_bank.storage import (
 )
 from imgpipe.models import names
 from imgpipe.models.features.bank import FeatureDecision, JudgedFeatures, read_rows
+from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.extractor import BankNetwork, FeatureExtractor
 from imgpipe.models.head import feature_choice
 from imgpipe.models.head.feature_choice import HeadInput
@@ -94,7 +98,7 @@ def _examples(folder: Path, labels: np.ndarray) -> str:
     """Write an Examples artifact of images of noise, which every second one has in its left half.
 
     There it is stronger, so that the mean is about the same. The classes are `labels`, which agree
-    with this or not.
+    with this or not. Every tenth image is stored as PNG instead of the file as found.
     """
     uri = str(folder / "examples")
     draw = np.random.default_rng(0)
@@ -105,10 +109,12 @@ def _examples(folder: Path, labels: np.ndarray) -> str:
                 strength = 30 * (np.arange(32) < 16)[:, None] if i % 2 else 15
                 noise = strength * draw.normal(size=(32, 32, 3))
                 image = encoded((128 + noise).clip(0, 255).astype(np.uint8))
+                file = b"TIFF" + image if i % 10 == 0 else image
                 values = {
                     names.SPLIT: split,
                     names.IMAGE_BYTES: image,
-                    names.IMAGE_HASH: hashlib.sha256(image).hexdigest(),
+                    names.IMAGE_HASH: hashlib.sha256(file).hexdigest(),
+                    names.REPAIRS: "" if file == image else TRANSCODED,
                     names.PATH: f"{i}.png",
                     names.LABEL_INDEX: int(labels[i]),
                 }
@@ -124,15 +130,30 @@ def _decided(chosen: HeadInput, tried: list[JudgedFeatures]) -> FeatureDecision:
     return {"time": "2026-01-31 14:05:59", "images": _KEPT["train"], "tried": tried}
 
 
+def _bank(folder: Path, labels: np.ndarray) -> ImageFeatures:
+    """Return a bank of images of these labels, before it is written."""
+    plan = _plan(_SEVERAL_MAPS, 1e12, folder / "store")
+    examples = _examples(folder, labels)
+    hashes = Labelled.read([f"{examples}/Split-train/*"]).hashes.astype(str)
+    rows = [ImageRow("", split=names.TRAIN, image_hash=digest) for digest in hashes]
+    training = ImageColumns.of(row_files.as_table(rows))
+    return ImageFeatures(plan, examples, str(folder / "features"), _KEPT, training, True)
+
+
+def test_a_sample_has_its_images_also_those_that_are_stored_as_png(tmp_path) -> None:
+    bank = _bank(tmp_path, _HALF)
+    sample = frozenset([*sorted(bank.sample)][::2])
+    bank.extract(beam.Pipeline(), sample)
+    assert {*read_rows(bank.features, "train", 2).hashes.astype(str)} == sample
+
+
 def _chosen(folder: Path, labels: np.ndarray, larger: Sequence[int] = ()) -> tuple[str, dict]:
     """Choose the features of a bank of these labels; return the bank's folder and its facts."""
     store = folder / "store"
-    plan = _plan(_SEVERAL_MAPS, 1e12, store)
     others = (_plan(replace(_SEVERAL_MAPS, image_size=size), 1e12, store) for size in larger)
-    uri = str(folder / "features")
-    bank = ImageFeatures(plan, _examples(folder, labels), uri, _KEPT, validation_drawn=True)
+    bank = _bank(folder, labels)
     bank.choose(beam.Pipeline(), _SEVERAL_MAPS, 2, others, _decided)
-    return uri, records.read_json(f"{uri}/bank.json")
+    return bank.features, records.read_json(f"{bank.features}/bank.json")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pytest
 
+from imgpipe.components.common.image_columns import kept_images
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.image_evaluator import new_images
 from imgpipe.models.features.bank import BankRows
@@ -33,7 +34,7 @@ def _found(bank, new: list[tuple[int, int]], old: int = 240, seed: int = 0):
     labels = [number % 3 for number in range(old)]
     kinds = labels + [kind for kind, _ in new]
     uri = bank(_images(kinds, seed), labels + [label for _, label in new])
-    return new_images.unlike_images(uri, CLASSES, _known(old))
+    return new_images.unlike_images(uri, kept_images(uri), CLASSES, _known(old))
 
 
 def test_cats_among_daisies_are_named_and_the_most_unlike_come_first(bank) -> None:
@@ -72,9 +73,9 @@ def test_where_little_can_be_said_nothing_is(bank, new, old) -> None:
 
 def test_without_known_images_or_features_nothing_is_said(bank) -> None:
     uri = bank(_images([0] * 60), [0] * 60)
-    assert new_images.unlike_images(uri, CLASSES, None) == []
+    assert new_images.unlike_images(uri, kept_images(uri), CLASSES, None) == []
     write_facts(uri, [], "over bank.budget")
-    assert new_images.unlike_images(uri, CLASSES, _known(30)) == []
+    assert new_images.unlike_images(uri, kept_images(uri), CLASSES, _known(30)) == []
 
 
 @pytest.mark.parametrize(("films", "named"), [(30, True), (2, False)])

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgpipe.components.common import artifacts
+from imgpipe.components.common import artifacts, row_files
 from imgpipe.components.common.answer_table import AnswerTable
+from imgpipe.components.common.image_columns import kept_images
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.storage import records
 from imgpipe.components.image_evaluator import image_evaluator
 from imgpipe.components.image_evaluator.decision import DECISION_FILE
@@ -44,9 +46,9 @@ def _answers(classes: int, right: int, seed: int) -> np.ndarray:
 def _stored(
     uri: Path, answers: np.ndarray, baseline: np.ndarray | None = None, films: int = 0
 ) -> Any:
-    """Write predictions as Predictor does and return their artifact.
+    """Write predictions as Predictor does, beside the table of their images.
 
-    The splits validation and test hold the same images. `answers` and `baseline` are probabilities
+    The images are those of validation; test has none. `answers` and `baseline` are probabilities
     [n, C]. The first `films` images are frames of films, four of each, of which train has others.
     """
     from tfx.types.standard_artifacts import Examples
@@ -54,23 +56,32 @@ def _stored(
     from imgpipe.components.common.artifacts import mark_examples
 
     classes = answers.shape[1]
+    images = [
+        ImageRow(
+            f"{i}.jpg",
+            f"class {i % classes}",
+            i % classes,
+            names.VALIDATION,
+            _SEEN * 4 if i == 0 else f"{i:064x}",
+            group=f"film {i // 4}" if i < films else "",
+            seen_family=i < films,
+        )
+        for i in range(len(answers))
+    ]
+    row_files.write(row_files.shard_path(str(uri), 0, 1), images)
     paths = {split: records.shard_path(str(uri), split, 0, 1) for split in names.SPLITS}
     with records.ShardWriter(paths) as writer:
-        for split in (names.VALIDATION, names.TEST):
-            for i, row in enumerate(answers):
-                other = None if baseline is None else baseline[i]
-                described = {
-                    names.SPLIT: split,
-                    names.LABEL: f"class {i % classes}",
-                    names.LABEL_INDEX: i % classes,
-                    names.IMAGE_HASH: _SEEN * 4 if i == 0 else f"{i:064x}",
-                    names.PROBABILITIES: row.tolist(),
-                    names.GROUP: b"film %d" % (i // 4) if i < films else b"",
-                    names.SEEN_FAMILY: int(i < films),
-                }
-                if other is not None:
-                    described[names.BASELINE_PROBABILITIES] = other.tolist()
-                writer.write(split, records.make(described))
+        for i, (image, row) in enumerate(zip(images, answers, strict=True)):
+            described = {
+                names.SPLIT: image.split,
+                names.LABEL: image.label,
+                names.LABEL_INDEX: image.label_index,
+                names.IMAGE_HASH: image.image_hash,
+                names.PROBABILITIES: row.tolist(),
+            }
+            if baseline is not None:
+                described[names.BASELINE_PROBABILITIES] = baseline[i].tolist()
+            writer.write(image.split, records.make(described))
     artifact = Examples()
     artifact.uri = str(uri)
     mark_examples(artifact)
@@ -93,6 +104,7 @@ def _evaluated(folder: Path, predictions: Any, classes: int, baseline: bool = Fa
         "model": [artifact(kinds.Model, "model")],
         "baseline_model": [artifact(kinds.Model, "baseline")],
         "infra_blessing": [artifact(kinds.InfraBlessing, "infra")],
+        "quarantine": [artifact(artifacts.Quarantine, "predictions")],
     }
     artifacts.mark(str(folder / "infra"), artifacts.INFRA_BLESSED)
     state = {"version": 7, "compared": baseline, "why": "", "columns": list(range(classes))}
@@ -181,7 +193,7 @@ def test_images_of_families_that_train_has_are_counted_apart(tmp_path: Path):
     stored = _stored(tmp_path / "predictions", answers, films=24)
     decision = _evaluated(tmp_path, stored, 2)
     right = int((answers[24:].argmax(axis=1) == np.arange(24, _IMAGES) % 2).sum())
-    validation = AnswerTable.read(stored.uri, ["a", "b"]).of_split(names.VALIDATION)
+    validation = AnswerTable.read(stored.uri, ["a", "b"], kept_images(stored.uri))
     unseen = validation.unseen()
     assert unseen is not None
     assert (len(unseen), unseen.right.sum()) == (_IMAGES - 24, right)

@@ -145,7 +145,6 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     compared = comparison.compare(rows, hashes, PLAN, None)
     uri = str(tmp_path / "quarantine")
     file = Path(row_files.shard_path(uri, 0, 1))
-    file.parent.mkdir(parents=True)
     row_files.write(str(file), compared.rows, compared.radius, large_from=str(read))
     again = image_table.read_all(uri)
     without_hashes = [dataclasses.replace(row, perceptual_hash=b"") for row in compared.rows]

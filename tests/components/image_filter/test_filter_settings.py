@@ -5,6 +5,7 @@ import io
 
 from PIL import Image
 
+from imgpipe.components.common import row_files
 from imgpipe.components.common.image_file.pixels import MEASUREMENTS
 from imgpipe.components.common.storage import records
 from imgpipe.components.image_filter import data_summary, image_table
@@ -28,7 +29,7 @@ def table(done):
 
 def kept(done, path):
     """Return the kept Example of this path."""
-    (found,) = [e for e in done.records("kept") if records.text(e, names.PATH) == path]
+    (found,) = [e for e in done.kept() if records.text(e, names.PATH) == path]
     return found
 
 
@@ -46,12 +47,13 @@ def black(size=(60, 40)):
     return encoded(Image.new("RGB", size))
 
 
-def test_measurements_are_written_to_examples_and_metadata(photos, run):
+def test_measurements_are_written_to_the_table(photos, run):
     done = run(photos({"a": 3, "b": 3, "a/black.png": black()}))
     example = kept(done, "a/black.png")
-    assert records.floats(example, names.BRIGHTNESS) == [0.0]
-    for other in (*done.records("kept"), *done.records("metadata")):
-        assert all(len(records.floats(other, name)) == 1 for name in MEASUREMENTS)
+    (file,) = row_files.files(f"{done.root}/q")
+    rows = {row.path: row for row in row_files.read(file, with_figures=True)}
+    assert rows["a/black.png"].figures[names.BRIGHTNESS] == 0.0
+    assert all(row.figures.keys() == MEASUREMENTS.keys() for row in rows.values())
     assert warned(done)["dark"] == ["a/black.png"]
     (found,) = [finding for finding in table(done).warned if finding["reason"] == "dark"]
     assert (found["label"], found["split"]) == ("a", records.text(example, names.SPLIT))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from imgpipe.components.common.storage.records import integer, shard_files, text
-from imgpipe.components.image_filter import image_filter
+from imgpipe.components.image_filter import image_filter, image_table
 from imgpipe.components.image_filter.data_summary import check_conservation
 from imgpipe.components.image_filter.image_filter import Uris
 from imgpipe.components.image_filter.judge.settings import FilterPlan
@@ -78,13 +78,12 @@ def test_other_engines_and_shard_sizes_give_the_same_examples(faulty, run):
     assert one.summary == other.summary and one.rejects == other.rejects
     again = run(faulty, name="again")
     for split in names.SPLITS:
-        for kind in ("kept", "metadata"):
-            for first, second in zip(
-                shard_files(f"{one.root}/{kind}", split),
-                shard_files(f"{again.root}/{kind}", split),
-                strict=True,
-            ):
-                assert Path(first).read_bytes() == Path(second).read_bytes()
+        for first, second in zip(
+            shard_files(f"{one.root}/kept", split),
+            shard_files(f"{again.root}/kept", split),
+            strict=True,
+        ):
+            assert Path(first).read_bytes() == Path(second).read_bytes()
 
 
 def test_a_lost_image_raises_a_runtime_error(tmp_path):
@@ -117,15 +116,15 @@ def test_turned_copies_and_families_are_drawn_into_one_split(photos, run):
                 name = f"{label}/film{number:02d}_{frame}.png"
                 files[name] = images.frame(number, 1000 + 60 * frame + seed)
     done = run(photos(files))
-    split_of = {text(one, names.PATH): text(one, names.SPLIT) for one in done.records("kept")}
-    group_of = {text(one, names.PATH): text(one, names.GROUP) for one in done.records("kept")}
+    split_of = {text(one, names.PATH): text(one, names.SPLIT) for one in done.kept()}
+    group_of = {text(one, names.PATH): text(one, names.GROUP) for one in done.kept()}
     assert len(split_of) == len(files)
     for number in range(30):
         film = [f"{label}/film{number:02d}_{n}.png" for label in ("cat", "dog") for n in range(2)]
         assert len({split_of[path] for path in film}) == 1
         assert {group_of[path] for path in film} == {f"film{number:02d}*"}
     near = {}
-    for one in done.records("kept"):
+    for one in done.kept():
         near.setdefault(integer(one, names.NEAR_GROUP), set()).add(text(one, names.SPLIT))
     del near[0]
     assert len(near) == 60 and all(len(splits) == 1 for splits in near.values())
@@ -146,9 +145,7 @@ def test_families_that_the_source_divides_are_kept_and_marked(photos, run):
     done = run(photos(files))
     assert not done.rejects
     assert done.summary["families"]["divided"] == {"validation": 0, "test": 10}
-    seen = {
-        text(one, names.PATH) for one in done.records("kept") if integer(one, names.SEEN_FAMILY)
-    }
+    seen = {row.path for row in image_table.read_all(f"{done.root}/q").kept if row.seen_family}
     divided = {4000 + 100 * at + n for at in range(2) for n in range(4, 9)}
     assert {int(re.search(r"(\d+)\.", path).group(1)) for path in seen} == divided
 
@@ -157,7 +154,7 @@ def test_a_second_attempt_at_a_shard_writes_the_same_files(faulty, run):
     """A cluster starts such an attempt when it believes that a worker is dead."""
     done = run(faulty)
     files = {path: path.read_bytes() for path in done.root.rglob("*") if path.is_file()}
-    uris = Uris(*(f"{done.root}/{name}" for name in ("examples", "kept", "metadata", "q")))
+    uris = Uris(*(f"{done.root}/{name}" for name in ("examples", "kept", "q")))
     plan = FilterPlan(vocabulary=("cat", "dog"))
     for _ in range(2):
         jobs = image_filter._jobs(uris)

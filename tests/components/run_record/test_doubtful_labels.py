@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from imgpipe.components.common.storage import records
+from imgpipe.components.common.image_columns import kept_images
 from imgpipe.components.run_record.doubtful_labels import compared_labels
 from imgpipe.models import names
 from imgpipe.models.features.bank import read_rows
@@ -37,16 +37,14 @@ def ranked(uri, answers=None, **more):
     rows = read_rows(uri, names.SPLITS, len(CLASSES), 0)
     answers = table(CLASSES) if answers is None else answers
     compared = compared_labels(rows, len(CLASSES), answers, **more)
-    return None if compared is None else compared.ranking(uri, CLASSES)
+    return None if compared is None else compared.ranking(kept_images(uri), CLASSES)
 
 
 def answered(uri, labels, mistakes):
     """Return answers for all images of a bank, of which some, with these margins, are wrong."""
-    rows = read_rows(uri, names.SPLITS, len(CLASSES), 0)
-    places = records.places(uri, rows.hashes)
+    images = kept_images(uri)
     answers = []
-    for image_hash, label in zip(rows.hashes.tolist(), rows.labels.tolist(), strict=True):
-        path = places[image_hash][1]
+    for image_hash, label, path in zip(images.hashes, images.labels, images.paths, strict=True):
         margin = mistakes.get(number({"path": path}))
         guess = label if margin is None else (label + 1) % len(CLASSES)
         shares = (0.9, 0.9) if margin is None else (0.5 + margin / 2, 0.5 - margin / 2)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from imgpipe.components.common.image_columns import kept_images
 from imgpipe.components.common.image_row import ImageRow
-from imgpipe.components.common.storage import records
 from imgpipe.components.run_record.shown_images import distances, galleries, sampled
 from imgpipe.models import names
 from imgpipe.models.features.bank import read_rows
@@ -23,9 +23,9 @@ def clouds(count=120, dim=24, seed=0):
 def galleries_of(uri, doubted=()):
     """Return the galleries of a bank, in which the labels of some files are in doubt."""
     rows = read_rows(uri, names.SPLITS, 3, 0)
-    paths = records.places(uri, rows.hashes)
-    in_doubt = np.array([paths[image][1] in doubted for image in rows.hashes.tolist()])
-    return galleries(rows, uri, CLASSES, distances(rows, 3).own, in_doubt)
+    kept = kept_images(uri)
+    in_doubt = np.isin(kept.find(rows.hashes).paths, doubted)
+    return galleries(rows, kept, CLASSES, distances(rows, 3).own, in_doubt)
 
 
 def test_the_least_typical_images_come_last_and_no_image_comes_twice(bank):

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
+from imgpipe.components.common import row_files
 from imgpipe.components.common.answer_table import AnswerTable
+from imgpipe.components.common.image_columns import ImageColumns
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.run_record.metrics import judged_answers, metrics, most_confused
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.head.answers import OutOfFold
@@ -27,7 +30,7 @@ def test_every_answer_is_counted_and_the_surest_of_each_cell_are_shown():
     assert [row["correct"] for row in figures["per_class"].values()] == [0, 0, 3]
     found = judged_answers("folds", 0.9, table(CLASSES, *wrong, *right))
     assert found["confusion"] == [[0, 1, 9], [2, 2, 3]]
-    cell = [image["path"] for image in found["images"] if image["predicted"] == 1]
+    cell = [image["path"] for image in found["images"] if image["predicted"] == "dog"]
     assert cell == ["8.jpg", "7.jpg", "6.jpg", "5.jpg"]
     assert len(found["mistakes"]) == 9
 
@@ -58,9 +61,14 @@ def test_the_folds_answer_for_the_images_that_are_not_predicted(tmp_path):
     ).write(str(tmp_path))
     stored = OutOfFold.read(str(tmp_path))
     assert stored is not None
-    answers = AnswerTable.read(None, CLASSES, stored)
+    rows = [
+        ImageRow(f"{name}.jpg", split="train", label_index=number, image_hash=name * 64)
+        for number, name in enumerate("abc")
+    ]
+    images = ImageColumns.of(row_files.as_table(rows))
+    answers = AnswerTable.read(None, CLASSES, images, stored)
     assert answers.right.tolist() == [True, False]
-    assert (answers.splits.tolist(), answers.paths.tolist()) == (["train"] * 2, [""] * 2)
+    assert (answers.splits.tolist(), answers.paths.tolist()) == (["train"] * 2, ["a.jpg", "b.jpg"])
     assert answers.predicted.tolist() == [0, 2]
     assert answers.confidence[1] == pytest.approx(0.6)
     assert answers.of_label[1] == pytest.approx(0.3)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from imgpipe.components.run_record.metrics import metrics, mistakes
+from imgpipe.components.run_record.metrics import judged_answers, metrics
 from imgpipe.models.head.certainty import wilson
 from tests.answer_tables import answer, table
 
@@ -64,7 +64,7 @@ def test_ece_by_hand(three):
 
 
 def test_mistakes_come_most_confident_first(three):
-    found = mistakes(three)
+    found = judged_answers("folds", 0.9, three)["mistakes"]
     assert [(row["path"], row["label"], row["predicted"]) for row in found] == [
         ("2.jpg", "b", "a"),
         ("3.jpg", "b", "c"),
@@ -85,4 +85,4 @@ def test_a_table_of_many_answers_needs_little_memory():
         tracemalloc.stop()
     assert peak < 50_000 * 1_200
     assert metrics(found)["accuracy"] == 0.5
-    assert len(mistakes(found)) == 48
+    assert len(judged_answers("folds", 0.9, found)["mistakes"]) == 48

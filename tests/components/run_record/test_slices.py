@@ -73,7 +73,7 @@ def test_slices_are_compared_with_all_images_not_with_those_shown():
 
 
 def test_large_numbers_are_written_in_full():
-    rows = [row(f"a/{i}", shorter_side=1000 + 10 * i) for i in range(300)]
+    rows = [row(f"a/{i}", width=1000 + 10 * i, height=4000) for i in range(300)]
     assert [one["value"] for one in summary(rows)["shorter side"]] == [
         "up to 1,990",
         "1,990 to 2,990",
@@ -82,4 +82,4 @@ def test_large_numbers_are_written_in_full():
 
 
 def test_images_without_measurements_are_in_no_slice():
-    assert summary([row("a/1"), row("a/2", brightness=0.0, shorter_side=0)]) == {}
+    assert summary([row("a/1"), row("a/2", brightness=0.0, width=0)]) == {}

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -42,15 +41,6 @@ def test_records_without_a_label_and_later_views_are_left_out(write_records, tmp
     assert sorted(images.views.tolist()) == [0, 0, 1]
     assert not {0, 3} & set(images.numbers.tolist())
     assert len(Labelled.read([str(tmp_path / "none-*")])) == 0
-
-
-def test_the_usual_side_is_the_median_of_the_longer_sides(write_records, tmp_path) -> None:
-    sides = [_row(n, width=side, height=90) for n, side in enumerate((80, 100, 400))]
-    write_records(tmp_path / "train-0", sides)
-    write_records(tmp_path / "plain-0", [_row(1)])
-    assert Labelled.read([str(tmp_path / "train-*")]).usual_side() == 100
-    assert Labelled.read([str(tmp_path / "plain-*")]).usual_side() == 0
-    assert np.all(Labelled.read([str(tmp_path / "plain-*")]).groups == b"")
 
 
 def _written(path: Path, contents: list[bytes]) -> str:

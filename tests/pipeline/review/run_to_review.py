@@ -100,7 +100,6 @@ def leave(out: Path, source: Path | str, settings: Sequence[str] = ()) -> PastRu
     place = out / "artifacts/ImageFilter/quarantine/7"
     place.mkdir(parents=True)
     (place / "manifest.jsonl").touch()
-    (place / row_files.FOLDER).mkdir()
     row_files.write(row_files.shard_path(str(place), 0, 1), [*ROWS.values()], 40)
     folder = past_runs.leave(
         out,
