@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from imgpipe.components.common.answer_table import AnswerTable
-from imgpipe.components.common.image_row import NamedImage, Row
+from imgpipe.components.common.image_row import PlacedImage, Row
 from imgpipe.components.data_gate.rules import DataDecision
 from imgpipe.components.image_evaluator.decision import (
     BaselineState,
@@ -74,7 +74,10 @@ def deciding(
 
 def gallery(name: str) -> Gallery:
     """Return twelve images of a class, of which three are not typical."""
-    rows = [NamedImage(path=f"{name}/{i}.jpg", image_hash=f"{name}-{i}") for i in range(12)]
+    rows = [
+        PlacedImage(path=f"{name}/{i}.jpg", image_hash=f"{name}-{i}", label=name, split="train")
+        for i in range(12)
+    ]
     return made(Gallery, name=name, count=60, sample=rows[:9], least=rows[9:], typical=rows[:3])
 
 
@@ -235,7 +238,9 @@ def decision(decided: DecidingAccuracy, **values: Any) -> Decision:
                 "class": "rock",
                 "new": 20,
                 "unlike": 12,
-                "images": [{"path": "rock/cat.jpg", "label": "rock", "image_hash": "unlike"}],
+                "images": [
+                    made(PlacedImage, path="rock/cat.jpg", label="rock", image_hash="unlike")
+                ],
             }
         ],
         "figures": "cross-validation accuracy 0.948",

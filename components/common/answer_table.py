@@ -191,16 +191,14 @@ class AnswerTable(ImageColumns):
 
     def described(self, rows: Iterable[int]) -> list[AnsweredImage]:
         """Return some rows, by their numbers, as they are written as JSON."""
+        chosen = self.select(np.fromiter(rows, np.int64))
+        predicted = [self.vocabulary[label] for label in chosen.predicted]
+        images = chosen.placed(self.vocabulary)
         return [
-            {
-                "path": self.paths[row],
-                "image_hash": self.hashes[row].decode(),
-                "label": self.vocabulary[self.labels[row]],
-                "split": str(self.splits[row]),
-                "predicted": self.vocabulary[self.predicted[row]],
-                "probability": float(self.confidence[row]),
-            }
-            for row in rows
+            {**image, "predicted": answer, "probability": probability}
+            for image, answer, probability in zip(
+                images, predicted, chosen.confidence.tolist(), strict=True
+            )
         ]
 
     def figures(self) -> AccuracyFigures:

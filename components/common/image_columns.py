@@ -7,13 +7,14 @@ Of identical files only one is kept, so a hash names one image.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from imgpipe.components.common import row_files
-from imgpipe.components.common.image_row import NamedImage
+from imgpipe.components.common.image_row import PlacedImage
 from imgpipe.models import names
 from imgpipe.models.arrays import Array, Flags, Floats, Integers, Names
 from imgpipe.models.errors import ResourceError
@@ -97,11 +98,14 @@ class ImageColumns(ColumnTable):
             )
         return self.select(places)
 
-    def named(self) -> list[NamedImage]:
-        """Return path and hash of each image."""
+    def placed(self, vocabulary: Sequence[str]) -> list[PlacedImage]:
+        """Return the images as they are written as JSON; the vocabulary names their labels."""
         hashes = self.hashes.astype(str).tolist()
-        pairs = zip(self.paths.tolist(), hashes, strict=True)
-        return [{"path": path, "image_hash": image_hash} for path, image_hash in pairs]
+        columns = zip(self.paths, hashes, self.labels, self.splits.tolist(), strict=True)
+        return [
+            {"path": path, "image_hash": image_hash, "label": vocabulary[label], "split": split}
+            for path, image_hash, label, split in columns
+        ]
 
 
 def kept_images(uri: str | None) -> ImageColumns:

@@ -27,22 +27,12 @@ if TYPE_CHECKING:
 INGEST_SUMMARY: Final = "ingest.json"
 
 
-class NamedImage(TypedDict):
-    """An image of the source."""
+class PlacedImage(TypedDict):
+    """An image of the source with its label and its split, as all lists have it."""
 
     path: Annotated[str, "Path in the source."]
     image_hash: Annotated[str, "SHA-256 of the file."]
-
-
-class LabelledImage(NamedImage):
-    """An image with its label."""
-
     label: Annotated[str, "Label of the image."]
-
-
-class PlacedImage(LabelledImage):
-    """An image with its label and its split."""
-
     split: Annotated[str, "Split of the image."]
 
 
@@ -180,13 +170,20 @@ class ImageRow(Content):
         rejects = finding.severity == "reject"
         self.findings = (finding,) if rejects else (*self.findings, finding)
 
+    @property
+    def placed(self) -> PlacedImage:
+        """The image by its path, hash, label and split."""
+        return {
+            "path": self.path,
+            "image_hash": self.image_hash,
+            "label": self.label,
+            "split": self.split,
+        }
+
     def described(self, finding: ImageFinding) -> Row:
         """Return a finding with the image that it is about."""
         return {
-            "path": self.path,
-            "label": self.label,
-            "split": self.split,
-            "image_hash": self.image_hash,
+            **self.placed,
             "reason": finding.reason,
             "detail": finding.detail,
             "severity": finding.severity,

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from typing_extensions import TypedDict
 
-from imgpipe.components.common.image_row import LabelledImage
+from imgpipe.components.common.image_row import PlacedImage
 from imgpipe.models.head.certainty import AccuracyFigures
 
 DECISION_FILE = "decision.json"
@@ -21,7 +21,7 @@ UnlikeImages = TypedDict(
         "class": Annotated[str, "Name of the class."],
         "new": Annotated[int, "Number of its new images."],
         "unlike": Annotated[int, "Number of the new images that are unlike the old ones."],
-        "images": Annotated[list[LabelledImage], "The first of these, the most unlike first."],
+        "images": Annotated[list[PlacedImage], "The first of these, the most unlike first."],
     },
 )
 

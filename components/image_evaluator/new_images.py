@@ -25,7 +25,6 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.components.common.image_columns import ImageColumns
-from imgpipe.components.common.image_row import LabelledImage
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.image_evaluator.decision import UnlikeImages
 from imgpipe.models import names
@@ -68,8 +67,7 @@ def unlike_images(
     classes: list[UnlikeImages] = []
     for label, places in unlike_rows(images, old, len(vocabulary)).items():
         name = vocabulary[label]
-        listed_images = kept.find(images.hashes[places[:_LISTED]])
-        listed: list[LabelledImage] = [{**image, "label": name} for image in listed_images.named()]
+        listed = kept.find(images.hashes[places[:_LISTED]]).placed(vocabulary)
         new = int((~old & (images.labels == label)).sum())
         classes.append({"class": name, "new": new, "unlike": len(places), "images": listed})
     return classes

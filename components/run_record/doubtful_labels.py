@@ -80,16 +80,14 @@ class ComparedLabels:
         """Return the images that look like another class, the most likely label errors first."""
         disagreeing = np.flatnonzero(self.wrong)
         worst = disagreeing[np.argsort(-self.wrong[disagreeing], kind="stable")][:LIMIT]
-        of_images = images.find(self.hashes[worst])
+        placed = images.find(self.hashes[worst]).placed(vocabulary)
         listed: list[DoubtfulLabel] = [
             {
-                **named,
-                "label": vocabulary[self.labels[place]],
-                "split": str(split),
+                **image,
                 "looks_like": vocabulary[self.predicted[place]],
                 "wrong": round(float(self.wrong[place]), 4),
             }
-            for place, named, split in zip(worst, of_images.named(), of_images.splits, strict=True)
+            for place, image in zip(worst, placed, strict=True)
         ]
         return {
             "images": len(self.hashes),

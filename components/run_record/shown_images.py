@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.image_columns import ImageColumns
-from imgpipe.components.common.image_row import ImageRow, NamedImage
+from imgpipe.components.common.image_row import ImageRow, PlacedImage
 from imgpipe.models.arrays import Flags, Floats
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.feature_distribution import unit
@@ -47,13 +47,13 @@ class Gallery(TypedDict):
 
     name: Annotated[str, "The class."]
     count: Annotated[int, "Number of its images in all splits."]
-    sample: Annotated[list[NamedImage], "Some of its images, chosen at random."]
+    sample: Annotated[list[PlacedImage], "Some of its images, chosen at random."]
     least: Annotated[
-        list[NamedImage],
+        list[PlacedImage],
         "Those whose features are farthest from the mean of the others; empty without features.",
     ]
     typical: Annotated[
-        list[NamedImage],
+        list[PlacedImage],
         "Images that show what the class looks like: those whose features are nearest to the mean "
         "of the others, whose labels are not in doubt; without features, some of the sample.",
     ]
@@ -77,30 +77,30 @@ def galleries(
         doubted: Whether the label of each row is in doubt.
     """
     length = row_length(len(vocabulary))
-    sample: list[npt.NDArray[np.int64]] = []
-    least: list[npt.NDArray[np.int64]] = []
-    typical: list[npt.NDArray[np.int64]] = []
-    for label in range(len(vocabulary)):
+    shown: list[Gallery] = []
+    for label, name in enumerate(vocabulary):
         # Rows are sorted by content hash, so the first ones are a random sample.
         places = np.flatnonzero(rows.labels == label)
         ranked = places[np.argsort(-far[places], kind="stable")]
         strange = ranked[: min(length, len(places)) // _LEAST_SHARE]
-        least.append(strange)
         nearest = ranked[~doubted[ranked]][::-1]
         # One image of each group, whose images are nearly the same.
         _, first_of_groups = np.unique(rows.groups[nearest], return_index=True)
-        typical.append(nearest[np.sort(first_of_groups)[:_TYPICAL]])
-        sample.append(places[~np.isin(places, strange)][: length - len(strange)])
-    return [
-        {
+        typical = nearest[np.sort(first_of_groups)[:_TYPICAL]]
+        others = places[~np.isin(places, strange)][: length - len(strange)]
+        sample, least, best = (
+            kept.find(rows.hashes[chosen]).placed(vocabulary)
+            for chosen in (others, strange, typical)
+        )
+        gallery: Gallery = {
             "name": name,
-            "count": int((rows.labels == label).sum()),
-            "sample": kept.find(rows.hashes[sample[label]]).named(),
-            "least": kept.find(rows.hashes[least[label]]).named(),
-            "typical": kept.find(rows.hashes[typical[label]]).named(),
+            "count": len(places),
+            "sample": sample,
+            "least": least,
+            "typical": best,
         }
-        for label, name in enumerate(vocabulary)
-    ]
+        shown.append(gallery)
+    return shown
 
 
 class Distances(NamedTuple):
@@ -155,7 +155,7 @@ def sampled(kept: Iterable[ImageRow], vocabulary: Sequence[str]) -> list[Gallery
 def _sampled(name: str, rows: Sequence[ImageRow], length: int) -> Gallery:
     """Return the images of a class with the smallest hashes, which are as good as random."""
     chosen = heapq.nsmallest(length, rows, key=lambda row: row.image_hash)
-    sample: list[NamedImage] = [{"path": row.path, "image_hash": row.image_hash} for row in chosen]
+    sample = [row.placed for row in chosen]
     return {
         "name": name,
         "count": len(rows),

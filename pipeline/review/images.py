@@ -180,12 +180,12 @@ class ReviewedImages:
         elif answer.wrong > SURELY_WRONG and not no_relabel:
             proposal = {"verdict": "relabel", "label": answer.predicted}
         return {
-            **placed(row),
+            **row.placed,
             "answer": answer.predicted,
             "sure": answer.sure,
             "why": list(_why(row, answer)),
             "proposal": proposal,
-            "similar": [placed(other) for other in self._similar(row)],
+            "similar": [other.placed for other in self._similar(row)],
             "no_accept": no_accept,
             "no_relabel": no_relabel,
         }
@@ -214,16 +214,6 @@ _ORDER_OF: Mapping[str, str] = {
     "copies": "copies",
     "rejected": "reason",
 }
-
-
-def placed(row: ImageRow) -> PlacedImage:
-    """Return an image by its path, hash, label and split."""
-    return {
-        "path": row.path,
-        "image_hash": row.image_hash,
-        "label": row.label,
-        "split": row.split,
-    }
 
 
 def obstacles(row: ImageRow) -> tuple[str, str]:
@@ -285,12 +275,7 @@ def read(run: PastRun) -> ReviewedImages:
             "the files of this one. Review the newest run, or run the pipeline again."
         )
     rows = image_table.read_all(str(run.quarantine)).rows
-    typical = {
-        gallery["name"]: [
-            PlacedImage(**image, label=gallery["name"], split="") for image in gallery["typical"]
-        ]
-        for gallery in run.result["galleries"]
-    }
+    typical = {gallery["name"]: gallery["typical"] for gallery in run.result["galleries"]}
     return ReviewedImages(classes, rows, answers, typical)
 
 

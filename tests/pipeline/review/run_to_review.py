@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.components.common import row_files
-from imgpipe.components.common.image_row import ImageFinding, ImageRow, NamedImage
+from imgpipe.components.common.image_row import ImageFinding, ImageRow
 from imgpipe.components.run_record.image_answers import ImageAnswers
 from imgpipe.components.run_record.shown_images import Gallery
 from imgpipe.pipeline.output import past_run
@@ -82,8 +82,7 @@ ANSWERS = {
 
 def typical(label: str, *paths: str) -> Gallery:
     """Return the gallery of a class with some typical images."""
-    images: list[NamedImage] = [{"path": path, "image_hash": digest(path)} for path in paths]
-    return made(Gallery, name=label, typical=images)
+    return made(Gallery, name=label, typical=[ROWS[path].placed for path in paths])
 
 
 def write(folder: Path) -> Path:
