@@ -75,8 +75,10 @@ def changed(rows: BankRows, classes: int, share: float) -> str:
         shares = softmax(answers.logits / fit_temperature(answers.logits, answers.labels))
         of_label = shares[np.arange(len(answers.labels)), answers.labels]
         of_other = np.where(answers.right, 0, shares.max(axis=1))
-        in_doubt = wrong_label_probabilities(of_label, of_other, classes) * ~answers.right
-        is_wrong = np.isin(np.asarray(answers.hashes), rows.hashes[wrong])
+        hashes = np.asarray(answers.hashes)
+        groups = rows.groups[np.searchsorted(rows.hashes, hashes)]
+        in_doubt = wrong_label_probabilities(of_label, of_other, classes, groups) * ~answers.right
+        is_wrong = np.isin(hashes, rows.hashes[wrong])
         accuracies.append(answers.accuracy)
         doubtful += int((in_doubt > DOUBTFUL).sum())
         found += int(is_wrong[in_doubt > DOUBTFUL].sum())

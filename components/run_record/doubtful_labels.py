@@ -135,7 +135,8 @@ def compared_labels(
         sure[of_rows] = confidence
         asked = ~settled[of_rows]
         of_other = np.where(seen_as == labels[of_rows], 0, confidence)
-        in_doubt = wrong_label_probabilities(of_label[asked], of_other[asked], classes)
+        groups = rows.groups[of_rows[asked]]
+        in_doubt = wrong_label_probabilities(of_label[asked], of_other[asked], classes, groups)
         wrong[of_rows[asked]] = in_doubt
     wrong[predicted == labels] = 0
     return ComparedLabels(rows.hashes, labels, predicted, sure, wrong)

@@ -20,7 +20,7 @@ from typing import Annotated, Final, Literal
 import numpy as np
 from typing_extensions import TypedDict
 
-from imgpipe.models.arrays import Array, Flags, Floats, Integers
+from imgpipe.models.arrays import Array, Flags, Floats, Integers, Names
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.features.rows import blocks
 from imgpipe.models.head.certainty import CHANCE, standard_error
@@ -43,6 +43,7 @@ _MOST_JUDGED: Final = _MOST_LOGITS // FOLDS  # that tell whether a temperature i
 _EXPECTED_WRONG: Final = 0.01
 _SPREAD_OF_RATES: Final = 1.0
 _LEAST: Final = 1e-9  # probability that any class has
+_AS_PROBABLY_RIGHT: Final = 0.5
 
 
 class Calibration(TypedDict):
@@ -209,13 +210,19 @@ def softmax(logits: Floats) -> Floats:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
-def wrong_label_probabilities(of_label: Floats, of_other: Floats, classes: int) -> Floats:
+def wrong_label_probabilities(
+    of_label: Floats, of_other: Floats, classes: int, groups: Names
+) -> Floats:
     """Return the probability that each label is wrong, [n].
+
+    Who contradicts most of the other labels of a group, such as the frames of a film, too, does
+    not know what it shows: such a label is at most as probably wrong as right.
 
     Args:
         of_label: Probability that a model gives the label, [n].
         of_other: Probability of the answered class where this is not the label, and else 0, [n].
         classes: Number of classes; what the others get is taken as evenly spread.
+        groups: Name of the group of each image, [n].
     """
     from scipy.optimize import minimize
 
@@ -238,4 +245,8 @@ def wrong_label_probabilities(of_label: Floats, of_other: Floats, classes: int) 
         return float(surprise - np.log(label_and_error(parameters)[0]).sum())
 
     probability, error = label_and_error(minimize(cost, [0, expected], method="Nelder-Mead").x)
-    return np.asarray(error / probability)
+    wrong = error / probability
+    _, group = np.unique(groups, return_inverse=True)
+    others = np.bincount(group)[group] - 1
+    contradicted = np.bincount(group, of_other > 0)[group] - (of_other > 0)
+    return np.where(2 * contradicted > others, np.minimum(wrong, _AS_PROBABLY_RIGHT), wrong)

@@ -79,22 +79,42 @@ def _answers(sureness, share, count=2000):
     return of_label, np.where(top == labels, 0, shares.max(axis=1)), wrong
 
 
+def _doubts(of_label, of_other, classes=_CLASSES, groups=None):
+    """Return how probably labels are wrong; each image is a group without others."""
+    alone = np.arange(len(of_label))
+    return wrong_label_probabilities(
+        of_label, of_other, classes, alone if groups is None else groups
+    )
+
+
 @pytest.mark.parametrize("sureness", [6, 10, 30])
 def test_mistakes_that_the_model_expects_are_no_doubtful_labels(sureness):
     of_label, of_other, _ = _answers(sureness, 0)
     assert np.mean(of_other > 0) > 0.01, "there are mistakes"
-    assert (wrong_label_probabilities(of_label, of_other, _CLASSES) > 0.5).sum() <= 2
+    assert (_doubts(of_label, of_other) > 0.5).sum() <= 2
 
 
 @pytest.mark.parametrize("sureness", [6, 10, 30])
 @pytest.mark.parametrize("share", [0.01, 0.05])
 def test_more_than_half_of_the_doubtful_labels_are_wrong(sureness, share):
     of_label, of_other, wrong = _answers(sureness, share)
-    doubtful = wrong_label_probabilities(of_label, of_other, _CLASSES) > 0.5
+    doubtful = _doubts(of_label, of_other) > 0.5
     assert doubtful.sum() > 0.2 * wrong.sum() and wrong[doubtful].mean() > 0.5
+
+
+def test_a_label_is_not_doubtful_where_most_others_of_its_film_are_contradicted():
+    of_label = np.full(400, 0.999)
+    of_label[[0, 1, 2, 9]] = 1e-6
+    of_other = np.where(of_label < 0.5, 0.999, 0)
+    films = np.arange(400)
+    assert (_doubts(of_label, of_other)[[0, 1, 2, 9]] > 0.9).all()
+    films[:3] = 0  # all of them are contradicted
+    films[9:12] = 9  # of which the others are answered as labelled
+    doubts = _doubts(of_label, of_other, groups=films)
+    assert doubts[:3].tolist() == [0.5] * 3 and doubts[9] > 0.9
 
 
 def test_a_model_that_never_errs_doubts_nothing():
     nothing = np.zeros(20)
-    assert wrong_label_probabilities(nothing + 0.99, nothing, 2).max() < 0.5
-    assert not len(wrong_label_probabilities(nothing[:0], nothing[:0], 2))
+    assert _doubts(nothing + 0.99, nothing, 2).max() < 0.5
+    assert not len(_doubts(nothing[:0], nothing[:0], 2))
