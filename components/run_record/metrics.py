@@ -21,7 +21,7 @@ _TINY = 1e-7  # smallest probability, which keeps its logarithm finite
 _MISTAKES = 48  # number of mistakes that the page shows
 #: Classes of the matrix. Of more, those that are most often taken for each other are chosen.
 MATRIX = 12
-_IMAGES_OF_A_CELL = 4
+_IMAGES_OF_A_CELL = 3  # so that six columns fit beside each other
 _SAMPLE = 400  # images of the map, so that it takes two seconds
 #: Whose answers they are: those of the folds, those for the validation split, or those for the
 #: images of an evaluation.

@@ -18,9 +18,10 @@ from typing_extensions import TypedDict
 from imgpipe.components.common.image_row import ImageRow, PlacedImage
 from imgpipe.components.image_filter import image_table
 from imgpipe.components.image_filter.copies.decisions import DUPLICATE, DUPLICATE_ACROSS_SPLITS
-from imgpipe.components.image_filter.judge.checks import CHOICES, obstacle
-from imgpipe.components.image_filter.judge.checks.whole_set import NEAR_DUPLICATE_LABEL_CONFLICT
+from imgpipe.components.image_filter.findings import title_of
+from imgpipe.components.image_filter.judge.checks import obstacle
 from imgpipe.components.image_filter.judge.single_image import REVIEWED
+from imgpipe.components.report.blocks import capitalised
 from imgpipe.components.run_record.doubtful_labels import DOUBTFUL, SURELY_WRONG
 from imgpipe.components.run_record.image_answers import UNLIKE
 from imgpipe.components.run_record.run_folder import ANSWERS
@@ -244,12 +245,8 @@ def _why(row: ImageRow, answer: _Answer) -> list[str]:
     elif answer.unlike_class > UNLIKE:
         sentences.append("It is unlike the other images of its class.")
     for finding in row.findings:
-        reason = finding.reason
-        words = CHOICES[reason].finds if reason in CHOICES else reason.replace("_", " ")
-        if reason == NEAR_DUPLICATE_LABEL_CONFLICT:  # no setting chooses its severity
-            words = "Nearly the same image with another label"
         detail = f": {finding.detail.removesuffix('.')}" if finding.detail else ""
-        sentences.append(f"{words[:1].upper()}{words[1:]}{detail}.")
+        sentences.append(f"{capitalised(title_of(finding.reason))}{detail}.")
     return sentences
 
 

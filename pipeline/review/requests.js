@@ -55,7 +55,7 @@ const seen = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
     if (!isIntersecting) continue;
     seen.unobserve(target);
-    load(target.dataset.hash, "?small").then((address) => { target.src = address; }, (error) => { target.alt = error.message; });
+    load(target.dataset.hash, "?small").then((address) => { target.src = address; }, ({ message }) => { target.replaceWith(element("span", { text: message, className: "muted" })); });
   }
 }, { rootMargin: "400px" });
 

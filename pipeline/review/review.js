@@ -11,7 +11,7 @@ const KINDS = {
   doubtful: "Doubtful labels", mistakes: "Mistakes of the model", unlike: "Unlike their class", copies: "Copies",
   rejected: "Rejected", decided: "Decided", all: "All images",
 };
-const TOLD = { accept: "Kept as it is", reject: "Left out", "": "Undecided" };
+const TOLD = { accept: "Kept as labelled", reject: "Left out", "": "Undecided" };
 
 let state = {}; // what the review says of the run
 let view = {}; // the kind, label, answer and order of the images that are shown

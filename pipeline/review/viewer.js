@@ -7,8 +7,8 @@ let shown = 0; // counts the images that were shown, so that a late picture is n
 
 function figure(image, subject) {
   const frame = element("div", { className: "frame" });
-  const place = `${plain(image.label) || "no label"}${image.split && `, ${image.split}`}`;
-  const text = subject ? `To decide: ${place}` : `Similar image: ${place}, ${plain(image.path)}`;
+  const place = [image.label || "no label", image.split, image.path].filter(Boolean).join(", ");
+  const text = subject ? "To decide" : `Similar image: ${plain(place)}`;
   const round = shown;
   const say = (error) => frame.replaceChildren(element("p", { text: error.message }));
   if (!image.image_hash) say(new Error("The file could not be read."));

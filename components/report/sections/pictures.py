@@ -9,7 +9,7 @@ from imgpipe.components.common.answer_table import ClassMetrics
 from imgpipe.components.common.formatting import plural, share
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.blocks import section
-from imgpipe.components.report.commands import review_command
+from imgpipe.components.report.commands import review_command, would_more_help
 from imgpipe.components.report.pictures import plots
 from imgpipe.components.report.pictures.plots import (
     images_to_threshold,
@@ -25,7 +25,6 @@ from imgpipe.components.run_record.metrics import (
 from imgpipe.components.run_record.result import Result, judged
 from imgpipe.components.run_record.shown_images import Gallery
 
-_IMAGES_OF_A_CELL = 4
 _GALLERIES = 60  # classes with a row
 _BARS = 30  # classes with a bar; of more, those with the fewest right answers
 _REMAIN = (1.0, 0.95, 0.9, 0.8, 0.6)  # shares of the images that are answered, a row each
@@ -103,16 +102,14 @@ def more_images(result: Result) -> Iterator[show.ResultBlock]:
         beyond = [(count, law.accuracy(count)) for count in steps]
     points = [(float(point["images"]), point["accuracy"]) for point in curve]
     plot = plots.learning_curve(points, beyond, threshold, "more-images")
-    caption: list[show.Inline] = []
     data = result["data"]
     kept = data["kept"] if data is not None else last
     more = photographs_to_add(training, gate, kept, len(result["classes"]))
-    if more:
-        caption += [show.Span(f"{show.capitalised(more)}.", "strong"), " "]
+    yield show.Sentence(f"{show.capitalised(more)}." if more else would_more_help(solution))
     of_head = "of the head " if training["fine_tune"] is not None else ""
-    caption.append(f"Accuracy {of_head}by number of training images")
+    caption = f"Accuracy {of_head}by number of training images"
     values = ", ".join(f"{point['images']:,}: {share(point['accuracy'])}" for point in curve)
-    yield show.Curves([(plot, [*caption, show.Span(f": {values}", "unseen"), "."])])
+    yield show.Curves([(plot, [caption, show.Span(f": {values}", "unseen"), "."])])
 
 
 @section("taken_for", "What is taken for what", order=24)
@@ -162,7 +159,7 @@ def _matrix_row(
         strength = _STRONGEST * math.sqrt(count / total) if total else 0.0
         cell = f"{classes[label]}:{classes[predicted]}"
         words: list[show.Inline] = [_seen_with(result, f"{count:,}", cell)] if count else []
-        words += photos[:_IMAGES_OF_A_CELL]
+        words += photos
         right = label == predicted
         cells.append(show.MarkedCell(words, "right" if right else "wrong", strength))
     if len(classes) > MATRIX:
@@ -201,7 +198,7 @@ def unsure(result: Result) -> Iterator[show.ResultBlock]:
         [_right(row) for row in rows[1:]],
         "unsure",
     )
-    yield show.Curves([(plot, "Answered (dashed), and right of these")])
+    yield show.Curves([(plot, "Answered (dashed), and right of these (solid)")])
 
 
 def _right(row: Remaining) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from imgpipe.components.common.formatting import join_names, plural, seconds, share
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.blocks import section
-from imgpipe.components.report.commands import serve_command, would_more_help
+from imgpipe.components.report.commands import serve_command
 from imgpipe.components.report.pictures import plots
 from imgpipe.components.run_record.result import Result, whole
 from imgpipe.models import names
@@ -140,9 +140,6 @@ def _solved(
             f"{share(solution['standard_error'])})."
         )
     yield show.Sentence(method + penalty)
-    more = would_more_help(solution)
-    if more:
-        yield show.Sentence(more)
     if bank is not None and bank["decision"] is not None and bank["decision"]["tried"]:
         yield show.Sentence(_choice_of_features(bank, bank["decision"]))
     epoch = training["epochs"][0]
