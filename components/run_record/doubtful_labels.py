@@ -29,9 +29,8 @@ from imgpipe.models.settings.model import ModelSettings
 #: A label that is wrong with a higher probability is doubtful; see docs/benchmarks.md, "Wrong
 #: labels".
 DOUBTFUL = 0.5
-#: A label that is wrong with a higher probability is proposed to be changed. Of 223 such labels of
-#: seven sets 219 were wrong (docs/how-to/bad-labels.md); of those between 0.8 and 0.9, one of two
-#: where no label had been changed.
+#: A label that is wrong with a higher probability is proposed to be changed. Of 342 such labels of
+#: seven sets 336 were wrong (docs/how-to/bad-labels.md).
 SURELY_WRONG = 0.9
 #: In closed form, so that two passes over the features are enough for the head of a fold.
 _REGRESSION = Regression("ridge_regression", 1.0)
