@@ -95,7 +95,7 @@ def read(file: str, with_findings: bool = False, with_figures: bool = False) -> 
     table = _open(file).drop_columns([_HASHES] if with_figures else list(_LARGE))
     if with_findings:
         table = table.filter(_has_findings(table))
-    columns = [map(_loaded, column.to_pylist()) for column in table.columns]
+    columns = [_loaded(column) for column in table.columns]
     names = table.column_names
     return [ImageRow(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
 
@@ -194,15 +194,28 @@ def _stored(value: Any) -> Any:
     return value
 
 
-def _loaded(stored: Any) -> Any:
-    """Return the value of a field from the one that is stored."""
-    if isinstance(stored, bytes):
-        return _text(stored)
-    if isinstance(stored, list):
-        return tuple(ImageFinding(*map(_loaded, finding.values())) for finding in stored)
-    return NOT_MEASURED if stored is None else stored
+def _loaded(column: pa.ChunkedArray) -> list[Any]:
+    """Return the values of a field from those that are stored; equal texts are one object."""
+    import pyarrow as pa
+
+    if pa.types.is_binary(column.type):
+        encoded = column.combine_chunks().dictionary_encode()
+        texts = [_text(stored) for stored in encoded.dictionary.to_pylist()]
+        return [texts[place] for place in encoded.indices.to_numpy().tolist()]
+    if pa.types.is_list(column.type):
+        return [tuple(map(_finding, findings)) for findings in column.to_pylist()]
+    if pa.types.is_struct(column.type):
+        return [figures or NOT_MEASURED for figures in column.to_pylist()]
+    return column.to_numpy().tolist()
 
 
-@functools.lru_cache(1024)  # most rows have the same labels, formats and cameras
+def _finding(stored: Mapping[str, bytes | float]) -> ImageFinding:
+    values: dict[str, Any] = {
+        name: _text(value) if isinstance(value, bytes) else value for name, value in stored.items()
+    }
+    return ImageFinding(**values)
+
+
+@functools.lru_cache(1024)  # most findings have the same reasons and remedies
 def _text(stored: bytes) -> str:
     return stored.decode("utf-8", "surrogateescape")
