@@ -1,55 +1,30 @@
 """Fixtures for the tests of the components: noise images, Beam pipelines and real images."""
 
+import functools
 import hashlib
 import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from imgpipe.components.common import row_files
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.storage import records
 from imgpipe.models import names
 from tests.components import filtered
-from tests.images import encoded, noise
 from tests.models.banks import write_facts
 
 
 @pytest.fixture
 def encode():
-    """Return a function that encodes a noise image; each seed gives another image."""
-
-    def make(kind="JPEG", size=(40, 32), seed=0, mode="RGB", **options):
-        return encoded(Image.fromarray(noise(seed, size)).convert(mode), kind, **options)
-
-    return make
+    """Return `filtered.encode`."""
+    return filtered.encode
 
 
 @pytest.fixture
-def photos(tmp_path, encode):
-    """Return a function that writes image files into a folder and returns the folder.
-
-    It takes a dictionary of relative paths. The value is either the bytes of the file, or a number
-    n, for which n noise images are written into a folder of that path.
-    """
-    folder = tmp_path / "photos"
-
-    def make(files):
-        seed = 0
-        for path, content in files.items():
-            if isinstance(content, int):
-                drawn = {f"{path}/{n:03d}.jpg": n for n in range(content)}
-            else:
-                drawn = {path: content}
-            for name in drawn:
-                file = folder / name
-                file.parent.mkdir(parents=True, exist_ok=True)
-                seed += 1
-                file.write_bytes(content if isinstance(content, bytes) else encode(seed=seed))
-        return folder
-
-    return make
+def photos(tmp_path):
+    """Return a function that writes files {path: content} into a folder of photographs."""
+    return functools.partial(filtered.photographs, tmp_path / "photos")
 
 
 @pytest.fixture

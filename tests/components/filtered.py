@@ -1,7 +1,9 @@
-"""A folder that was ingested and filtered on Beam."""
+"""Folders of photographs, and what is ingested and filtered of them on Beam."""
 
 import dataclasses
 import json
+
+from PIL import Image
 
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import read_examples, shard_files, text
@@ -13,8 +15,45 @@ from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.models import names
+from tests.images import encoded, noise
 
 SOURCE = SourceOptions()
+
+
+class Memory:
+    """A source that returns the bytes of `files` by path and records the paths read in `paths`."""
+
+    def __init__(self, files):
+        self.files, self.paths = files, []
+
+    def read(self, item):
+        self.paths.append(item.path)
+        return self.files[item.path]
+
+
+def encode(kind="JPEG", size=(40, 32), seed=0, mode="RGB", **options):
+    """Return an encoded image of noise; each seed gives another image."""
+    return encoded(Image.fromarray(noise(seed, size)).convert(mode), kind, **options)
+
+
+def photographs(folder, files):
+    """Write files {path: content} below a folder, and return it.
+
+    The content is either bytes, or a number n, for which n images of noise are written into a
+    folder of that path.
+    """
+    seed = 0
+    for path, content in files.items():
+        if isinstance(content, int):
+            drawn = [f"{path}/{n:03d}.jpg" for n in range(content)]
+        else:
+            drawn = [path]
+        for name in drawn:
+            seed += 1
+            file = folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content if isinstance(content, bytes) else encode(seed=seed))
+    return folder
 
 
 def beam_pipeline(*flags):

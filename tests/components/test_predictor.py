@@ -75,7 +75,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _predict(made: Path, out: Path, model: str, baseline: str, **given: Any) -> Path:
-    """Run Predictor on the images and return the folder of the predictions."""
     from apache_beam import Pipeline
     from apache_beam.options.pipeline_options import PipelineOptions
 

@@ -1,8 +1,10 @@
-"""ServingValidator: large images are served, and a lack of time or memory is no result."""
+"""ServingValidator: what is served and what is refused; a lack of time or memory is no result."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -18,15 +20,8 @@ from imgpipe.serving.client import (
     Unavailable,
 )
 from tests.images import encoded, noise
-from tests.models import small_export
 
 _REFUSED = "the serving check could not be finished"
-
-
-@pytest.fixture(scope="module")
-def export(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the folder of a small SavedModel."""
-    return str(small_export.save(tmp_path_factory.mktemp("export")))
 
 
 @pytest.fixture(scope="module")
@@ -84,19 +79,19 @@ def test_a_head_that_was_judged_on_other_features_is_refused(
 
 
 def test_a_model_that_loads_too_slowly_ends_the_run(
-    export: str, monkeypatch: pytest.MonkeyPatch
+    classifier: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(component, "LOAD_SECONDS", 0.0)
     with pytest.raises(ResourceError, match=rf"{_REFUSED} .* is not available after 0 s"):
-        component.validate(export, Samples([], np.empty((0, 3), np.float32)))
+        component.validate(classifier, Samples([], np.empty((0, 3), np.float32)))
 
 
-def test_a_lack_of_memory_in_loading_ends_the_run(export: str) -> None:
+def test_a_lack_of_memory_in_loading_ends_the_run(classifier: str) -> None:
     def lacking(runtime: Any) -> Any:
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
     with pytest.raises(ResourceError, match=rf"{_REFUSED} .*OOM when allocating tensor"):
-        component.validate(export, Samples([], np.empty((0, 3), np.float32)), lacking)
+        component.validate(classifier, Samples([], np.empty((0, 3), np.float32)), lacking)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +103,7 @@ def test_a_lack_of_memory_in_loading_ends_the_run(export: str) -> None:
     ],
 )
 def test_a_busy_server_ends_the_run_and_a_defect_is_a_result(
-    export: str, monkeypatch: pytest.MonkeyPatch, answers: int, raised: type[ServingError]
+    classifier: str, monkeypatch: pytest.MonkeyPatch, answers: int, raised: type[ServingError]
 ) -> None:
     """The first request is answered or not, and the second one is no image."""
     expected = np.zeros((1, 3), np.float32)
@@ -122,8 +117,31 @@ def test_a_busy_server_ends_the_run_and_a_defect_is_a_result(
     monkeypatch.setattr(component.Client, "predict", predict)
     monkeypatch.setattr(component, "_one_by_one", lambda *_: "")
     if raised is ServingError:
-        checks = component.validate(export, Samples([b"image"], expected))
+        checks = component.validate(classifier, Samples([b"image"], expected))
         assert [check["passed"] for check in checks][-1] is False
     else:
         with pytest.raises(ResourceError, match=f"{_REFUSED} .*late"):
-            component.validate(export, Samples([b"image"], expected))
+            component.validate(classifier, Samples([b"image"], expected))
+
+
+def test_an_export_that_loads_but_does_not_answer_fails_the_serving_check(tmp_path: Path):
+    """A Keras 3 model saved with `tf.saved_model.save` is AVAILABLE, but every request fails."""
+    module = tf.Module()
+    module.model = keras.Sequential([keras.Input((192,)), keras.layers.Dense(2)])
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def serve(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        def pixels(one: tf.Tensor) -> tf.Tensor:
+            image = tf.io.decode_image(one, 3, expand_animations=False)
+            return tf.cast(tf.reshape(image, [192]), tf.float32)
+
+        decoded = tf.map_fn(pixels, image_bytes, fn_output_signature=tf.TensorSpec([192]))
+        return {"probabilities": module.model(decoded)}
+
+    image = tf.io.encode_png(np.zeros((8, 8, 3), np.uint8)).numpy()
+    expected = serve(tf.constant([image]))["probabilities"].numpy()
+    tf.saved_model.save(module, str(tmp_path / "export"), signatures={"serving_default": serve})
+    checks = component.validate(str(tmp_path / "export"), Samples([image], expected))
+    assert [check["passed"] for check in checks] == [True, False]
+    assert checks[1]["name"] == "answers as the trained model"
+    assert "Could not find variable" in checks[1]["detail"]

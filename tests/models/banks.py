@@ -4,6 +4,9 @@ import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from imgpipe.models.features.bank import BANK_FILE, BankFacts, BankRows
 from imgpipe.models.head.solved_head import HeadSolver
@@ -51,6 +54,16 @@ def fit_head(
     build = functools.partial(build_head, train.features.shape[1], classes, settings)
     rows = (datasets.Rows(part.features, part.labels) for part in (train, validation))
     return Training(build, classes, settings).fit(*rows, settings.epochs, log_dir=log_dir)
+
+
+def rows_of(
+    features: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None, **more: Any
+) -> BankRows:
+    """Return the rows of images themselves, whose hashes are numbers in their order."""
+    hashes = np.array([b"%064x" % number for number in range(len(labels))])
+    grouped = {} if groups is None else {"groups": groups}
+    views = np.zeros(len(labels), np.int64)
+    return BankRows(features.astype(np.float16), labels, views, hashes, **grouped, **more)
 
 
 def clean(rows: BankRows) -> BankRows:

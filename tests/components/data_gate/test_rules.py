@@ -44,7 +44,6 @@ def decide(found, required=REQUIRED, anomalies=None):
 
 
 def anomaly(feature, description):
-    """Return anomalies of which one names this feature with this description."""
     found = anomalies_pb2.Anomalies()
     found.anomaly_info[feature].description = description
     return found

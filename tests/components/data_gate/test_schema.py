@@ -25,7 +25,6 @@ def test_a_file_that_is_no_schema_is_named_in_the_error(tmp_path: Path, content:
 
 @pytest.fixture
 def schema(tmp_path: Path) -> Path:
-    """Return the path of a schema with one feature."""
     file = tmp_path / "schema.pbtxt"
     file.write_text('feature { name: "label" }\n')
     return file

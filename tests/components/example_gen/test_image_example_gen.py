@@ -44,7 +44,6 @@ def read(tmp_path, beam_pipeline):
 
 
 def splits(found):
-    """Return the split of each path."""
     return {path: text(example, names.SPLIT) for path, example in found.items()}
 
 

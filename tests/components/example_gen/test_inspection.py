@@ -15,7 +15,7 @@ from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.components.example_gen.sources.folder import FolderSource
 from imgpipe.models.errors import ResourceError
-from tests.components.memory_source import Memory
+from tests.components.filtered import Memory
 
 LIMIT = 100_000_000
 

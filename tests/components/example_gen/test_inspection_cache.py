@@ -14,7 +14,7 @@ from imgpipe.components.example_gen.inspection import InspectionCache
 from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.models.errors import ResourceError
 from imgpipe.serving.look import Look
-from tests.components.memory_source import Memory
+from tests.components.filtered import Memory
 
 LIMIT = 1_000_000
 

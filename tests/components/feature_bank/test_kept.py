@@ -60,7 +60,6 @@ def _run(folder: Path, images: Sequence[bytes], seed: int = 0, held_out: int = 4
 
 
 def _made(run: Kept, settings: ModelSettings = _SETTINGS) -> ModelSettings:
-    """Return settings with the axes of a run."""
     return run.with_axes(BankNetwork(settings, "float32")).settings
 
 

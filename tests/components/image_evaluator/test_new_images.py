@@ -9,8 +9,7 @@ import pytest
 from imgpipe.components.common.image_columns import kept_images
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.image_evaluator import new_images
-from imgpipe.models.features.bank import BankRows
-from tests.models.banks import write_facts
+from tests.models.banks import rows_of, write_facts
 
 CLASSES = ("daisy", "rose", "tulip")
 _CENTRES = np.random.default_rng(7).normal(0, 1, (5, 32))
@@ -84,6 +83,5 @@ def test_a_film_counts_as_one_image(films, named) -> None:
     labels = np.array([0, 1] * 100 + [0] * 30)
     features = _images([*labels[:200], *[_CAT] * 30])
     groups = [f"old{n}" for n in range(200)] + [f"new{n % films}" for n in range(30)]
-    hashes = np.array([f"{n:03d}" for n in range(230)], "S")
-    rows = BankRows(features, labels, np.zeros(230, int), hashes, np.array(groups, "S"))
+    rows = rows_of(features, labels, np.array(groups, "S"))
     assert bool(new_images.unlike_rows(rows, np.arange(230) < 200, 2)) is named

@@ -5,8 +5,7 @@ import pytest
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources.base import Item
-from tests.components.filtered import Run
-from tests.components.memory_source import Memory
+from tests.components.filtered import Memory, Run
 
 
 @pytest.fixture

@@ -28,7 +28,6 @@ def table(done):
 
 
 def kept(done, path):
-    """Return the kept Example of this path."""
     (found,) = [e for e in done.kept() if records.text(e, names.PATH) == path]
     return found
 

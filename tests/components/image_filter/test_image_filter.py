@@ -15,13 +15,15 @@ from imgpipe.components.image_filter.image_filter import Uris
 from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.models import names
 from tests import images
+from tests.components.filtered import Run, encode, photographs
 
 
-@pytest.fixture
-def faulty(photos, encode):
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory):
     """Return a folder with one image of each fault among good images."""
     same, conflicting = encode(seed=901), encode(seed=902)
-    return photos(
+    return photographs(
+        tmp_path_factory.mktemp("faulty") / "photos",
         {
             "cat": 12,
             "dog": 12,
@@ -37,12 +39,17 @@ def faulty(photos, encode):
             "dog/owl.jpg": conflicting,
             "loose.jpg": encode(seed=905),
             ".hidden.jpg": encode(seed=906),
-        }
+        },
     )
 
 
-def test_every_fault_is_named_and_every_image_is_counted(faulty, run):
-    done = run(faulty)
+@pytest.fixture(scope="module")
+def done(faulty, tmp_path_factory):
+    """Return the run on that folder."""
+    return Run(tmp_path_factory.mktemp("done") / "run", faulty)
+
+
+def test_every_fault_is_named_and_every_image_is_counted(faulty, done):
     assert {path: reject["reason"] for path, reject in done.rejects.items()} == {
         "cat/zero.jpg": "zero_byte",
         "cat/cut.jpg": "truncated",
@@ -66,20 +73,19 @@ def test_every_fault_is_named_and_every_image_is_counted(faulty, run):
         assert stored.read_bytes() == (faulty / path).read_bytes()
 
 
-def test_other_engines_and_shard_sizes_give_the_same_examples(faulty, run):
-    one = run(faulty)
+def test_other_engines_and_shard_sizes_give_the_same_examples(faulty, done, run):
     other = run(
         faulty,
         name="other",
         shard_size=4,
         flags=("--direct_running_mode=multi_threading", "--direct_num_workers=2"),
     )
-    assert sorted(one.paths()) == sorted(other.paths())
-    assert one.summary == other.summary and one.rejects == other.rejects
+    assert sorted(done.paths()) == sorted(other.paths())
+    assert done.summary == other.summary and done.rejects == other.rejects
     again = run(faulty, name="again")
     for split in names.SPLITS:
         for first, second in zip(
-            shard_files(f"{one.root}/kept", split),
+            shard_files(f"{done.root}/kept", split),
             shard_files(f"{again.root}/kept", split),
             strict=True,
         ):
@@ -150,9 +156,8 @@ def test_families_that_the_source_divides_are_kept_and_marked(photos, run):
     assert {int(re.search(r"(\d+)\.", path).group(1)) for path in seen} == divided
 
 
-def test_a_second_attempt_at_a_shard_writes_the_same_files(faulty, run):
+def test_a_second_attempt_at_a_shard_writes_the_same_files(done):
     """A cluster starts such an attempt when it believes that a worker is dead."""
-    done = run(faulty)
     files = {path: path.read_bytes() for path in done.root.rglob("*") if path.is_file()}
     uris = Uris(*(f"{done.root}/{name}" for name in ("examples", "kept", "q")))
     plan = FilterPlan(vocabulary=("cat", "dog"))

@@ -9,7 +9,6 @@ GATES = {"model": True, "serving": True}
 
 @pytest.fixture
 def saved_model(tmp_path: Path) -> Path:
-    """Return the folder of an export with a graph and variables."""
     folder = tmp_path / "export"
     (folder / "variables").mkdir(parents=True)
     (folder / "saved_model.pb").write_bytes(b"graph")

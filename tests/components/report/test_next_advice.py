@@ -21,7 +21,6 @@ def run(**parts):
 
 
 def trained(**values):
-    """Return the result of a run with this history of its training."""
     return run(training=history(**values))
 
 

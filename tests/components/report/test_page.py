@@ -20,13 +20,22 @@ from tests.declared import made
 from tests.pages import read, render
 from tests.run_results import data_summary, in_file, jpeg, reject, result, solved
 
+PICTURES = ["by_class", "more_images", "taken_for", "unsure", "gallery", "map"]
+
+
+@pytest.fixture
+def timings():
+    """Return the timings of a run as the local runner keeps them, in seconds."""
+    return {
+        "total_s": 61.0,
+        "import_s": 12.0,
+        "components": {"FeatureBank": 30.0, "ImageTrainer": 9.5, "SchemaGen": 0.5},
+        "cached": ["SchemaGen"],
+    }
+
 
 def ids(parsed):
-    """Return the ids of the sections on the page."""
     return [i for i in parsed.ids if i in {section.id for section in SECTIONS}]
-
-
-PICTURES = ["by_class", "more_images", "taken_for", "unsure", "gallery", "map"]
 
 
 def whole(classes=("paper", "rock", "scissors"), **values):

@@ -1,11 +1,13 @@
-"""The result of a run, read from the artifacts that `collect.REPORTED` names."""
+"""The result of a run, read from the artifacts that `collect.REPORTED` names, and its identity."""
 
 import json
+import re
 from pathlib import Path
 
 from imgpipe.components.common import row_files
 from imgpipe.components.common.image_row import ImageFinding, ImageRow
 from imgpipe.components.image_evaluator.decision import Decision
+from imgpipe.components.run_record import run_folder
 from imgpipe.components.run_record.collect import REPORTED, collect
 from imgpipe.components.run_record.result import Result, new, read
 from tests.declared import made
@@ -37,3 +39,18 @@ def test_a_new_result_has_all_parts_and_can_be_read():
     assert new().keys() == Result.__annotations__.keys()
     for made_up in (new(), result()):
         assert read(json.loads(json.dumps(made_up))) == made_up
+
+
+def test_the_start_of_a_run_is_read_back(tmp_path):
+    run_folder.note_start(tmp_path, ["/opt/venv/bin/imgpipe", "run", "my photos"])
+    found = run_folder.read_identity(str(tmp_path))
+    assert found["command"] == "imgpipe run 'my photos'"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4}", found["date"])
+    (tmp_path / run_folder.IDENTITY).unlink()
+    assert run_folder.read_identity(str(tmp_path))["command"] == ""
+
+
+def test_the_arguments_of_another_program_are_not_written(tmp_path):
+    run_folder.note_start(tmp_path, ["train.py", "--api-key", "SECRET"])
+    assert "SECRET" not in (tmp_path / run_folder.IDENTITY).read_text()
+    assert run_folder.read_identity(str(tmp_path))["command"] == ""

@@ -19,7 +19,6 @@ from tests.run_results import by_validation, data_summary, history, result
 
 
 def said_of(found, reason):
-    """Return the findings of this reason."""
     return [one for one in all_findings(found) if one["reason"] == reason]
 
 

@@ -123,6 +123,7 @@ def test_what_is_wrong_is_named(tree, expected):
         ("judge.severity.dark=repair", "judge.severity.dark: input should be 'warn', 'reject'"),
         ("judge.severity.drak=warn", "did you mean 'judge.severity.dark'?"),
         ("judge.severity=warn", "'judge.severity' is a section; expected one of its keys, such as"),
+        ("judge.threshold.alpha=1.0", "unknown key 'judge.threshold.alpha'"),
         ("judge.threshold.dark=much", "judge.threshold.dark: input should be a valid number"),
         ("data.classes=" + "[" * 100_000, "expected a list such as"),
         ("judge.severity.zero_byte=warn", "unknown key 'judge.severity.zero_byte'"),

@@ -16,7 +16,6 @@ ORIGINALS = {f"{seed}": scene(seed, SIZE) for seed in range(30)}
 
 
 def hashed(image):
-    """Return the perceptual hashes of an image."""
     return perceptual_hashes(Pixels(np.asarray(image.convert("RGB"))))
 
 

@@ -18,8 +18,6 @@ A, B = "a" * 64, "b" * 64
 
 @pytest.fixture
 def file(tmp_path):
-    """Return a function that writes the file of overrides and returns its path."""
-
     def write(content):
         path = tmp_path / "overrides.toml"
         path.write_text(content, encoding="utf-8")

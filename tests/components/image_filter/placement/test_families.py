@@ -78,7 +78,6 @@ NAMED = [
 
 
 def films(template, count=10, frames=10):
-    """Return the paths of the frames of films, and the film of each."""
     ends = ("", "_rot90", "_flip_h", "-aug-3", " (2)", "_bright1", "_grey", " - Kopia", "-x", "~")
     numbers = [(film, n) for film in range(count) for n in range(frames)]
     paths = [

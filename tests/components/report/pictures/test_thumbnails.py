@@ -19,7 +19,6 @@ BROKEN = Path(__file__).parents[4] / "shared" / "data" / "broken_images"
 
 
 def opened(uri):
-    """Return the image in a data URI."""
     head, _, body = uri.partition(",")
     assert head == "data:image/webp;base64"
     return Image.open(io.BytesIO(base64.b64decode(body)))

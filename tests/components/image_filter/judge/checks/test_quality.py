@@ -5,7 +5,6 @@ import io
 import struct
 
 import numpy as np
-import pydantic
 import pytest
 from PIL import Image, ImageFilter
 
@@ -18,8 +17,6 @@ from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.judge.single_image import decide
 from imgpipe.serving.look import Look
 from tests.images import encoded, exif, noise, turned
-
-QUALITY = ("dark", "light", "low_information", "blurry", "odd_aspect_ratio", "greyscale")
 
 
 def scene(size=(160, 120), light=1.0, seed=0):
@@ -94,19 +91,6 @@ def test_thresholds_decide_and_are_exact_at_the_edge(look):
     assert "odd_aspect_ratio" in warned(look(scene((200, 69))))
 
 
-@pytest.mark.parametrize(
-    ("section", "name", "value", "message"),
-    [
-        ("severity", "zero_byte", "warn", "Extra inputs are not permitted"),
-        ("severity", "dark", "repair", "Input should be 'warn', 'reject' or 'ignore'"),
-        ("threshold", "alpha", 1.0, "Extra inputs are not permitted"),
-    ],
-)
-def test_unknown_checks_and_severities_are_refused(section, name, value, message):
-    with pytest.raises(pydantic.ValidationError, match=f"{section}.{name}\n  {message}"):
-        JudgeSettings(**{section: {name: value}})
-
-
 # --- the size compared with the whole set ---------------------------------------------------------
 def published_odd(sizes, factor=3.0):
     """Return which (width, height) CleanVision calls odd: list of bool.
@@ -175,7 +159,6 @@ def test_cmyk_and_sixteen_bit_images_are_warned_of(look):
 
 
 def sixteen_bit_rgb():
-    """Return an RGB PNG with 16 bits per channel."""
     import tensorflow as tf
 
     values = np.random.default_rng(0).integers(0, 65536, (32, 40, 3), dtype=np.uint16)

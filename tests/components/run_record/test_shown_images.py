@@ -1,13 +1,15 @@
-"""A row of each class has random images and the least typical ones."""
+"""Galleries have random and the least typical images; on the map, similar ones are neighbours."""
 
 import numpy as np
 import pytest
 
 from imgpipe.components.common.image_columns import kept_images
 from imgpipe.components.common.image_row import ImageRow
-from imgpipe.components.run_record.shown_images import distances, galleries, sampled
+from imgpipe.components.run_record.shown_images import distances, galleries, image_map, sampled
 from imgpipe.models import names
 from imgpipe.models.features.bank import read_rows
+from tests.answer_tables import answer, table
+from tests.models.banks import rows_of
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -73,3 +75,27 @@ def test_of_more_classes_fewer_images_are_shown(classes, images):
     vocabulary = [f"{number:04}" for number in range(classes)]
     listed = [ImageRow(f"{n}.jpg", "0000", image_hash=f"{n:064x}") for n in range(20)]
     assert len(sampled(listed, vocabulary)[0]["sample"]) == images
+
+
+def test_on_the_map_images_of_one_class_lie_together_and_each_has_its_own_field():
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, 90)
+    features = random.normal(0, 1, (90, 24)) + random.normal(0, 3, (3, 24))[labels]
+    rows = rows_of(features, labels)
+    answers = [answer(number, 0, int(number <= 9)) for number in range(90)]
+    sample = table(["a", "b"], *answers)
+    found = image_map(rows, sample)
+    assert found == image_map(rows, sample), "it is the same each time"
+    fields = np.array([(image["column"], image["row"]) for image in found["images"]])
+    assert len(np.unique(fields, axis=0)) == 90
+    assert fields.max(axis=0)[0] < found["columns"] and fields.max(axis=0)[1] < found["rows"]
+    assert sum(not image["right"] for image in found["images"]) == 10
+    apart = ((fields[:, None] - fields[None]) ** 2).sum(axis=-1)
+    nearest = np.argsort(apart, axis=1, kind="stable")[:, 1:5]
+    assert (labels[nearest] == labels[:, None]).mean() > 0.8
+    assert image_map(rows, table(["a", "b"], *answers[:12])) is None, "too few images"
+
+
+def test_images_that_hardly_differ_have_no_map():
+    rows = rows_of(np.ones((40, 24)), np.zeros(40, np.int64))
+    assert image_map(rows, table(["a"], *[answer(i, 0, 0) for i in range(40)])) is None
