@@ -190,7 +190,6 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _own_views(spec: ViewSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Return two images, and their views 0 and 1."""
     images = tf.random.stateless_uniform([2, 8, 8, 3], (1, 2), 0, 255)
     shown = tf.function(augment)(images, tf.constant([5, 6], tf.int64), [0, 1], spec)
     return images.numpy(), shown.numpy()

@@ -59,7 +59,6 @@ def directory(classifier, images, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def meta_graph(directory):
-    """Return the MetaGraphDef of the exported SavedModel."""
     from tensorflow.core.protobuf import saved_model_pb2
 
     model = saved_model_pb2.SavedModel.FromString((directory / "saved_model.pb").read_bytes())

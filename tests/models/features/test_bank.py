@@ -32,7 +32,6 @@ def _row(**changes: object) -> dict[str, object]:
 
 
 def _bank(write_records, directory, *rows: dict[str, object]) -> str:
-    """Write a bank of the given training rows and return its path."""
     write_records(directory / "Split-train" / "data_tfrecord-00000-of-00001", list(rows))
     write_facts(directory, [16])
     return str(directory)

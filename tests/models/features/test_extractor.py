@@ -33,7 +33,6 @@ def images(draw) -> list[bytes]:
 
 @pytest.fixture(scope="module")
 def hashes(images) -> list[str]:
-    """Return the SHA-256 digests of the images."""
     return [hashlib.sha256(image).hexdigest() for image in images]
 
 

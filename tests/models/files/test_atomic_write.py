@@ -89,7 +89,6 @@ def test_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path):
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a folder with files in it and in sub-folders."""
     made = tmp_path / "made"
     for name in ("a", "list", "sub/b", "sub/below/c", "z"):
         (made / name).parent.mkdir(parents=True, exist_ok=True)

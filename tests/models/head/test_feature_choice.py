@@ -11,6 +11,7 @@ from imgpipe.models.head.answers import Scores
 from imgpipe.models.head.feature_choice import HeadInput, choose_blocks, choose_size
 from imgpipe.models.head.solved_head import Judgement
 from imgpipe.models.settings.model import ModelSettings
+from tests.models.banks import rows_of
 
 _SETTINGS = ModelSettings()
 _TOKENS = ModelSettings(features="tokens")
@@ -25,13 +26,7 @@ def _rows(signal: tuple[float, float], images: int = 120) -> BankRows:
     features = random.normal(size=(images, 8))
     features[:, :4] += signal[0] * labels[:, None]
     features[:, 4:] += signal[1] * labels[:, None]
-    return BankRows(
-        features.astype(np.float16),
-        labels,
-        np.zeros(images, np.int16),
-        np.array([b"%064x" % number for number in range(images)]),
-        sizes=(4, 4),
-    )
+    return rows_of(features, labels, sizes=(4, 4))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from imgpipe.models.features import rows as stored_rows
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.head import logistic_regression
 from imgpipe.models.head.logistic_regression import LogisticRegression, Scaling
+from tests.models.banks import rows_of
 
 
 def _rows(count: int = 300, classes: int = 3) -> BankRows:
@@ -23,9 +24,7 @@ def _rows(count: int = 300, classes: int = 3) -> BankRows:
     features = draw.normal(size=(count, 12)) + 0.7 * np.eye(classes, 12)[labels]
     features = features * np.geomspace(0.01, 100, 12) + 5
     features[:, 4] = 2.5
-    hashes = np.array([f"{one:064x}" for one in range(count)], "S64")
-    views = np.zeros(count, np.int64)
-    return BankRows(features.astype(np.float16), labels, views, hashes)
+    return rows_of(features, labels)
 
 
 def _scale(features: np.ndarray) -> np.ndarray:
@@ -113,8 +112,7 @@ def test_with_few_rows_faint_features_are_not_scaled_up_to_the_others() -> None:
     labels = np.arange(212) % 2
     features = 0.1 * draw.normal(size=(212, 400))
     features[:, :2] = draw.normal(size=(212, 2)) + 4 * labels[:, None]
-    hashes = np.array([f"{one:064x}" for one in range(212)], "S64")
-    rows = BankRows(features.astype(np.float16), labels, np.zeros(212, np.int64), hashes)
+    rows = rows_of(features, labels)
     few = rows.select(np.arange(212) < 12)
     found = LogisticRegression(few, 2, Scaling.fit(few)).minimise(0.25)
     others = rows.select(np.arange(212) >= 12)

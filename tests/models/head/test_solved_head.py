@@ -15,7 +15,7 @@ from imgpipe.models.head.ridge_regression import RidgeRegression
 from imgpipe.models.head.solved_head import PENALTIES, HeadSolver, SolvedHead
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training.training_loop import Fit, solve_head
-from tests.models.banks import best, fit_head
+from tests.models.banks import best, fit_head, rows_of
 from tests.models.banks import clean as clean_rows
 
 _LOGISTIC_ALONE = {**PENALTIES, "ridge_regression": ()}
@@ -156,9 +156,7 @@ def _drawn_rows(sizes: list[int], groups: list[bytes]) -> BankRows:
     random = np.random.default_rng(0)
     labels = np.repeat(np.arange(len(sizes)), sizes)
     features = 0.8 * random.normal(size=(len(labels), 16)) + np.eye(4, 16)[labels]
-    hashes = np.array([b"%064x" % number for number in range(len(labels))])
-    views = np.zeros(len(labels), np.int16)
-    return BankRows(features.astype(np.float16), labels, views, hashes, np.array(groups))
+    return rows_of(features, labels, np.array(groups))
 
 
 def _solved(rows: BankRows) -> SolvedHead:
@@ -186,10 +184,8 @@ def _nearly_constant(images: int, excited: int, seed: int) -> BankRows:
     features = draw.normal(size=(images, 40)) + 2.5 * np.eye(4, 40)[labels]
     features[:, -1] *= 0.001
     features[:excited, -1] = 3.0
-    hashes = np.array([b"%064x" % number for number in range(images)])
-    groups = np.where(np.arange(images) < excited, b"film", hashes)
-    views = np.zeros(images, np.int16)
-    return BankRows(features.astype(np.float16), labels, views, hashes, groups)
+    groups = [b"film" if number < excited else b"%064x" % number for number in range(images)]
+    return rows_of(features, labels, np.array(groups))
 
 
 def _largest_loss(head: SolvedHead, rows: BankRows) -> float:

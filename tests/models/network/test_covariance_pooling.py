@@ -1,18 +1,15 @@
 """Tests of covariance pooling against NumPy, of its axes, and of its form in exported files."""
 
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
 
-from imgpipe.models import preprocess
 from imgpipe.models.export.saved_model import export
 from imgpipe.models.files.described_files import SERVING_DEFAULT
 from imgpipe.models.machine import process
 from imgpipe.models.names import HEAD
 from imgpipe.models.network import covariance_pooling, network_file
-from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier
+from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.settings.model import ModelSettings
 from tests.images import encoded, soft
 
@@ -101,35 +98,22 @@ def test_without_axes_a_network_has_orthonormal_ones_that_are_the_same_in_each_b
         np.testing.assert_allclose(columns.T @ columns, np.eye(12), atol=1e-6)
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[ClassifierNetwork, Path]:
-    """Export a network with a head of random weights that reads covariances."""
-    folder = tmp_path_factory.mktemp("export") / "1"
+def test_the_saved_model_and_the_network_that_is_built_again_answer_alike(tmp_path) -> None:
+    import tensorflow as tf
+
     keras.utils.clear_session()  # the names of layers are those of a new process
     classifier = build_classifier(None, _CLASSES, _SETTINGS)
     head = classifier.network.get_layer(HEAD)
     kernel, bias = head.get_weights()
     head.set_weights([20 * kernel, bias])  # so that the answers differ
-    export(classifier, str(folder))
-    network_file.save(classifier, _SETTINGS, str(folder))
-    return classifier, folder
-
-
-def _images() -> tuple[list[bytes], np.ndarray]:
-    """Return encoded images, and their pixels, uint8 [N, S, S, 3]."""
+    version = tmp_path / "1"
+    export(classifier, str(version))
+    network_file.save(classifier, _SETTINGS, str(version))
     images = [encoded(soft(seed, (64, 64))) for seed in range(6)]
-    pixels = preprocess.batch_decode(images, 64).numpy()
-    return images, np.rint(pixels).astype(np.uint8)
-
-
-def test_the_saved_model_and_the_network_that_is_built_again_answer_alike(exported) -> None:
-    import tensorflow as tf
-
-    classifier, folder = exported
-    images, _ = _images()
     expected = classifier.probabilities(images)
     assert expected.std(axis=0).max() > 1e-3, "the images differ"
-    served = tf.saved_model.load(str(folder)).signatures[SERVING_DEFAULT]
+    served = tf.saved_model.load(str(version)).signatures[SERVING_DEFAULT]
     found = served(image_bytes=tf.constant(images))["probabilities"]
     np.testing.assert_allclose(found, expected, atol=1e-6)
-    np.testing.assert_allclose(network_file.load(folder).probabilities(images), expected, atol=1e-6)
+    again = network_file.load(version).probabilities(images)
+    np.testing.assert_allclose(again, expected, atol=1e-6)

@@ -77,7 +77,6 @@ def version(original, tmp_path) -> Path:
 
 
 def _file_of(version: Path) -> Path:
-    """Return the path of the network's file in a version."""
     return version / network_file.FOLDER / network_file.FILE
 
 

@@ -78,12 +78,10 @@ class _Said(progress.Listener):
 
 
 def _ended(trained: Trained) -> str:
-    """Return why the search ended."""
     return str(trained.history["search_ended"]["reason"])
 
 
 def _shown(inputs: Inputs) -> tuple[Trained, _Said]:
-    """Return the result of a search, and its display."""
     display = _Said()
     with progress.shown_by(display):
         return network_search.train(inputs), display

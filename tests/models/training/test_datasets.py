@@ -15,7 +15,6 @@ def _vectors(labels: list[int]) -> datasets.Rows:
 
 
 def _settings(**values: object) -> ModelSettings:
-    """Return model settings of three epochs with batches of four."""
     return ModelSettings.from_mapping({"batch_size": 4, "epochs": 3, **values})
 
 

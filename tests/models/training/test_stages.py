@@ -15,7 +15,6 @@ import pytest
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.features import rows
-from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.examples import Labelled
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.settings.course import FineTune
@@ -24,7 +23,7 @@ from imgpipe.models.training import stages
 from imgpipe.models.training.datasets import Activations, pixels
 from imgpipe.models.training.stages import Inputs, Trained, train
 from tests.models import noise_data
-from tests.models.banks import write_facts
+from tests.models.banks import rows_of, write_facts
 from tests.models.noise_data import CUT, EXTRACTOR, SIZE, TRAIN
 
 _STAGE = replace(noise_data.SETTINGS.fine_tune, mode="on", learning_rate=0.01, epochs=6)
@@ -52,7 +51,6 @@ def _inputs(settings: ModelSettings, bank: str, examples: Path) -> Inputs:
 
 
 def _tuned(**values: Any) -> ModelSettings:
-    """Return the settings with other values for fine-tuning."""
     return replace(_SETTINGS, fine_tune=replace(_SETTINGS.fine_tune, **values))
 
 
@@ -176,10 +174,7 @@ def test_activations_are_those_of_the_extractor(noise_images) -> None:
 
 
 def test_what_is_unlike_ten_images_of_a_class_is_told_with_those_of_validation() -> None:
-    drawn = np.random.default_rng(0).normal(size=(18, 8)).astype(np.float16)
-    hashes = np.array([f"{number:02}" for number in range(18)], "S2")
-    labels = np.arange(18) % 2
-    every = BankRows(drawn, labels, np.zeros(18, np.int64), hashes)
+    every = rows_of(np.random.default_rng(0).normal(size=(18, 8)), np.arange(18) % 2)
     training, validation = every.select(np.arange(12)), every.select(np.arange(12, 18))
     found = stages.row_distribution(training, validation)
     assert found is not None and found.held_out == 18

@@ -31,7 +31,6 @@ _BASE = {"epochs": 2, "batch_size": 16, "hidden_units": 8, "patience": 5, "learn
 
 
 def _rows(bank: str, classes: int) -> tuple[BankRows, BankRows]:
-    """Return the training and validation rows of a bank."""
     return read_rows(bank, names.TRAIN, classes), read_rows(bank, names.VALIDATION, classes)
 
 
