@@ -12,7 +12,6 @@ _UNKNOWN = "Unknown image file format. One of JPEG, JPEG XL, PNG, GIF, BMP, WebP
 
 
 def _webp(**options) -> bytes:
-    """Return a WebP file of noise."""
     file = io.BytesIO()
     Image.fromarray(noise(1, (20, 30))).save(file, "WEBP", **options)
     return file.getvalue()

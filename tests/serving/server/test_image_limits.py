@@ -13,7 +13,6 @@ MOST = 50_000_000
 
 
 def example(*images: bytes) -> bytes:
-    """Return a serialized tf.Example with images, each in a feature of its own."""
     made = tf.train.Example()
     for number, image in enumerate(images):
         made.features.feature[f"image_{number}"].bytes_list.value.append(image)
@@ -21,7 +20,6 @@ def example(*images: bytes) -> bytes:
 
 
 def pixels(alias: str, *rows: bytes, most: int = MOST) -> int:
-    """Return the pixels of the rows of an input."""
     return limits.checked_pixels({alias: np.array(rows, object)}, most)
 
 

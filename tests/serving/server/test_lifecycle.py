@@ -71,7 +71,6 @@ def states(client) -> list[tuple[int, str]]:
 
 
 def ask(server, model="m", **which) -> tuple[int, float]:
-    """Return the version that answers x = 2, and its answer."""
     with Client(server.target, model, attempts=1, **which) as client:
         answer = client.predict(TWO)
     return answer.version, float(answer.outputs["y"][0])

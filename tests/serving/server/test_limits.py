@@ -36,7 +36,6 @@ def stub(narrow):
 
 
 def outcome(stub, request, timeout=30.0) -> str:
-    """Return the name of the gRPC status code of a prediction."""
     try:
         stub.Predict(request, timeout=timeout)
         return "OK"

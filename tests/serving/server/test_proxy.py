@@ -32,7 +32,6 @@ class Proxy:
     context: ssl.SSLContext
 
     def ask(self, body: bytes = BODY, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
-        """Send a Predict request on a new connection, and return status and body."""
         connection = http.client.HTTPSConnection("localhost", self.rest, context=self.context)
         with contextlib.closing(connection):
             connection.request("POST", "/v1/models/m:predict", body, headers or TOKEN)

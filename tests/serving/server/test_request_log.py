@@ -19,7 +19,6 @@ _SECRET = b"\xff\xd8\xff a face"
 
 
 def log_of(folder, writer=None, **changes):
-    """Return a log in a folder that keeps all requests."""
     usual = {"request_log_prefix": str(folder / "m"), "request_log_sampling_rate": 1.0}
     return RequestLog(quick(**usual | changes), writer)
 

@@ -31,7 +31,6 @@ def stub(channel):
 
 
 def refusal(call, request) -> tuple[Code, str]:
-    """Return code and message of the RpcError that a call raises."""
     with pytest.raises(grpc.RpcError) as error:  # noqa: PT011 - the caller checks the message
         call(request, timeout=20)
     return error.value.code(), error.value.details()

@@ -55,7 +55,6 @@ def write_colours(directory: Path) -> None:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
-    """Return a base path with the colour model."""
     base = tmp_path_factory.mktemp("colours")
     write_colours(base / "1")
     return base

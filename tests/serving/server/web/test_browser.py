@@ -30,7 +30,6 @@ def share(page: browser.Page, name: str) -> str:
 
 
 def choose(page: browser.Page, file: Path) -> None:
-    """Choose a file and wait for its prediction."""
     page.choose("#file", file)
     page.wait(ANSWERED)
 

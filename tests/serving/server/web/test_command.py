@@ -12,7 +12,6 @@ from imgpipe.pipeline.published.copies import example_images
 
 
 def _name_classes(model: Path) -> None:
-    """Write the names of the classes, which every model of imgpipe has."""
     (model / "assets").mkdir(exist_ok=True)
     (model / "assets" / "vocabulary.txt").write_text("cat\ndog\n")
 
