@@ -1,10 +1,12 @@
-"""Planted wrong labels: those that the folds get wrong are asked about, and come first."""
+"""Planted wrong labels come first and are asked about; labels by chance are never blessed."""
 
+import random
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.pipeline.review import images
@@ -12,9 +14,10 @@ from imgpipe.pipeline.review.images import ImageView
 from tests.e2e.case import Case
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-
 _IMAGES = 50  # of each class
 _PLANTED = 3  # images of each class that lie in the folder of the other
+_FILMS = 24
+_FRAMES = 5
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +62,24 @@ def test_planted_labels_come_first_and_are_asked_about(planted: tuple[Case, Any]
     shown = [*reviewed.view(ImageView("doubtful")), *reviewed.view(ImageView("mistakes"))]
     assert [Path(row.path).name for row in shown] == ranking
     assert len(reviewed.view(ImageView())) == 2 * _IMAGES
+
+
+@pytest.mark.parametrize("name", ["film{film}_frame{frame:03d}", "frame{frame:03d}_film{film}.jpg"])
+def test_films_with_labels_by_chance_are_not_blessed(
+    name: str, shared_data: Path, tmp_path: Path
+) -> None:
+    rng = random.Random(5)
+    case = Case(tmp_path / "photos", tmp_path / "out")
+    photographs = sorted((shared_data / "cats_dogs/cat").glob("*.jpg"))[:_FILMS]
+    for film, photograph in enumerate(photographs):
+        whole = Image.open(photograph).convert("RGB").resize((256, 256))
+        folder = case.photos / "ab"[film % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        for frame in range(_FRAMES):
+            left, top = rng.randint(0, 96), rng.randint(0, 96)
+            cut = whole.crop((left, top, left + 160, top + 160)).rotate(rng.choice([-25, 0, 25]))
+            cut.save(folder / name.format(film=film, frame=frame), "JPEG")
+    outcome = case.run("evaluate.threshold=0.9", "evaluate.cross_validate=-1")
+    assert outcome.exit_code == 3, outcome.verdict
+    families = outcome.result["data"]["families"]
+    assert (families["families"], families["images"]) == (_FILMS, _FILMS * _FRAMES)

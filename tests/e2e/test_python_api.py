@@ -48,14 +48,6 @@ def test_wrong_arguments_are_refused_by_name_before_anything_starts(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("threshold", [None, "0.5", 90])
-def test_a_threshold_that_is_no_share_is_refused(
-    first: Any, tmp_path: Path, threshold: Any
-) -> None:
-    with pytest.raises(ConfigError, match=f"from 0 to 1. Received: {threshold!r}"):
-        imgpipe.evaluate(first, tmp_path, threshold=threshold)
-
-
 def test_check_gives_the_findings_of_the_command(case: Case, tmp_path: Path) -> None:
     check = imgpipe.check(bytes(case.photos), gate={"max_rejected_share": 0.3})
     words = ("check", str(case.photos), "--set", "gate.max_rejected_share=0.3", "--json", "-")

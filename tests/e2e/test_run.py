@@ -1,6 +1,5 @@
 """Whole runs of the pipeline on the drawn data set, in the order in which a user makes them."""
 
-import collections
 import dataclasses
 import html
 import json
@@ -20,7 +19,6 @@ from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER
 from imgpipe.models import names
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.pipeline.definition.plan import NEVER_CACHED
-from imgpipe.pipeline.demo import FAULTS
 from imgpipe.pipeline.execution import pipeline_run
 from tests import json_formats, python_program
 from tests.e2e.case import SETTINGS, UNTRAINED, Case, newest_artifact
@@ -43,15 +41,11 @@ def test_the_first_run_is_blessed_and_pushed(case: Case, first: Any):
     assert json.loads((first.folder / "result.json").read_text()) == summary
 
 
-def test_every_planted_fault_is_found_and_every_file_is_counted(drawn: Path, first: Any):
+def test_every_file_is_counted(drawn: Path, first: Any):
     data = first.result["data"]
     assert data["in"] == data["kept"] + data["rejected"]
     files = [path for path in drawn.rglob("*") if path.is_file()]
     assert data["in"] == len(files)
-    planted = collections.Counter(fault.reason for fault in FAULTS)
-    for reason in ("zero_byte", "truncated", "not_an_image", "too_small", "animated", "duplicate"):
-        assert data["by_reason"][reason] == planted[reason], reason
-    assert data["repaired"] == planted["transcoded"]
     assert sum(sum(classes.values()) for classes in data["by_split"].values()) == data["kept"]
 
 

@@ -3,7 +3,6 @@
 The events are those in the table of docs/concepts.md, on real photographs of flowers.
 """
 
-import hashlib
 import itertools
 import random
 import shutil
@@ -18,7 +17,6 @@ import pytest
 from PIL import Image
 
 from imgpipe.components.common.storage import manifest
-from imgpipe.components.image_filter.judge import overrides
 from imgpipe.pipeline import api
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.given_settings import assigned
@@ -135,17 +133,6 @@ def test_clean_new_images_are_published(year: _Year):
         year.add(label, 20)
     outcome = year.run()
     assert (outcome.exit_code, year.served) == (0, before + 1), outcome.verdict
-
-
-def test_decisions_of_a_review_count_by_themselves(year: _Year):
-    image = year.add("daisy", 1)[0]
-    digest = hashlib.sha256(image.read_bytes()).hexdigest()
-    made = overrides.Override(digest, "relabel", "dandelion", image.name)
-    (year.out / "overrides.toml").write_text(overrides.to_toml([made]))
-    outcome = year.run()
-    assert outcome.exit_code in (0, 3)
-    assert outcome.result["data"]["overrides"]["applied"] == {"relabel": 1}
-    assert "1 relabelled (1 of " in outcome.verdict
 
 
 def test_a_rollback_during_a_run_is_not_undone(year: _Year):

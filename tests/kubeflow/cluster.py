@@ -157,17 +157,6 @@ class Cluster:
         self.outputs[name] = published
 
 
-def records_of(examples: Path) -> dict[str, list[bytes]]:
-    """Return the records of an Examples artifact by split, in an order that is always the same."""
-    from imgpipe.components.common.storage import records
-    from imgpipe.models import names
-
-    return {
-        split: sorted(map(records.serialise, records.iterate(str(examples), split)))
-        for split in names.SPLITS
-    }
-
-
 def _uris(side: dict[str, Any]) -> list[str]:
     """Return the URIs of all artifacts among the inputs or outputs."""
     return [one["uri"] for found in side["artifacts"].values() for one in found["artifacts"]]

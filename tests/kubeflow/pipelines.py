@@ -1,11 +1,8 @@
 """The pipeline that the tests compile and run."""
 
 from pathlib import Path
-from typing import Any
 
-from imgpipe.components.common.storage import manifest
-from imgpipe.models.files.described_files import version_damage
-from tests.e2e.case import Case, as_assignments
+from tests.e2e.case import as_assignments
 
 
 def draw(folder: Path) -> Path:
@@ -38,13 +35,3 @@ def compiled(
     given = [*as_assignments(), f"kubeflow.volumes=[{volumes}]", *settings]
     compile_(None, str(photos), output, image, root, given)
     return output
-
-
-def require_same_version(base: Path, photos: Path, out: Path, *settings: str) -> Any:
-    """Assert that the only version in `base` is that of a local run; return its outcome."""
-    local = Case(photos, out).run(*settings)
-    assert local.exit_code == 0, local.verdict
-    [theirs], [ours] = manifest.versions(base), manifest.versions(out / "model")
-    assert version_damage(theirs.path, "all") == ""
-    assert (theirs.identity, theirs.run_key) == (ours.identity, ours.run_key)
-    return local
