@@ -26,7 +26,6 @@ _SERVER = "localhost:8500"
 
 
 def _modules() -> list[str]:
-    """Return the names of all modules with examples."""
     files = [file for folder in _FOLDERS for file in sorted((REPOSITORY / folder).rglob("*.py"))]
     with_examples = [file for file in files if ">>> " in file.read_text("utf-8")]
     parts = [file.relative_to(REPOSITORY).with_suffix("").parts for file in with_examples]

@@ -48,7 +48,6 @@ def _nav(entries: object) -> set[str]:
 
 
 def _pages() -> set[str]:
-    """Return the pages in the navigation of mkdocs.yml."""
     text = (REPOSITORY / "mkdocs.yml").read_text("utf-8")
     return _nav(yaml.safe_load(text)["nav"])
 

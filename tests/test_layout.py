@@ -62,7 +62,6 @@ def _functions() -> Iterator[tuple[str, _Function]]:
 
 
 def _parameters(function: _Function) -> list[ast.arg]:
-    """Return the parameters of a function without self and cls."""
     arguments = function.args
     every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
     return [one for one in every if one.arg not in ("self", "cls")]

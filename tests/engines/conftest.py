@@ -36,6 +36,5 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def expected(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Return the outcome of a run with the local runner."""
     out = tmp_path_factory.mktemp("local") / "out"
     return outcome(start(photos, out), out)

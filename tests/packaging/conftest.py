@@ -76,13 +76,11 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def wheel(distributions: Path) -> Path:
-    """Returns the wheel of imgpipe."""
     return next(distributions.glob("imgpipe-*.whl"))
 
 
 @pytest.fixture(scope="session")
 def client_wheel(distributions: Path) -> Path:
-    """Returns the wheel of imgpipe-client."""
     return next(distributions.glob("imgpipe_client-*.whl"))
 
 

@@ -20,7 +20,6 @@ _UNKNOWN = {"", "unknown", "none", "other", "proprietary"}
 
 
 def _pinned(requirement: Requirement) -> tuple[str, str]:
-    """Return the name and the version of a requirement with one exact version."""
     (version,) = requirement.specifier
     return requirement.name, version.version
 

@@ -24,7 +24,6 @@ def test_the_image_gets_every_folder_of_the_package() -> None:
 
 
 def _printed(*command: str | Path) -> str:
-    """Run a program and return what it printed."""
     return python_program.ran(*command, seconds=_SECONDS).stdout.strip()
 
 

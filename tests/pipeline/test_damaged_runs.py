@@ -32,7 +32,6 @@ def damage(out: Path, file: str, content: bytes) -> Path:
 
 
 def _result(**changes: dict[str, Any]) -> bytes:
-    """Return the result of a run in which fields of some parts have another value."""
     result: Any = run_results.result()
     for part, values in changes.items():
         result[part] |= values

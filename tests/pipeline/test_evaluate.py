@@ -33,7 +33,6 @@ answer = functools.partial(answered, "evaluate")
 
 
 def figures(*words):
-    """Return the metrics that an evaluation writes."""
     return answer(*words)["metrics"]["evaluation"]
 
 

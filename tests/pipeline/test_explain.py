@@ -28,7 +28,6 @@ def photo(tmp_path) -> Path:
 
 
 def _names(folder: Path) -> list[str]:
-    """Return the sorted names of the files in a folder."""
     return sorted(path.name for path in folder.iterdir())
 
 

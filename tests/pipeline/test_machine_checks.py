@@ -15,7 +15,6 @@ from imgpipe.pipeline import machine_checks
 
 
 def _found(name: str) -> Finding:
-    """Return what a check of the machine finds."""
     (check,) = (check for check in machine_checks.CHECKS if check.__name__ == name)
     return check()
 

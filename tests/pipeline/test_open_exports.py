@@ -42,7 +42,6 @@ def exported(out, tmp_path_factory):
 
 
 def _example(part: str) -> str:
-    """Return the example of the page that contains a text."""
     return next(one.text for one in blocks(_PAGE) if part in one.text and "imgpipe" not in one.text)
 
 

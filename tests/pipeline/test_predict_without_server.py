@@ -29,7 +29,6 @@ from tests.serving.quick import running
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory) -> Path:
-    """Return an output folder with versions 1 and 2 of a small network."""
     folder = tmp_path_factory.mktemp("run")
     for seed in (1, 2):
         small_version.push(folder, seed)

@@ -53,7 +53,6 @@ AUGMENTED = {
 
 
 def preset(name, *assignments):
-    """Return the configuration of a preset, with further settings."""
     return given_settings.configuration(name, None, None, given_settings.assigned(assignments))
 
 

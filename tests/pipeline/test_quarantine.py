@@ -21,14 +21,12 @@ ROWS = [
 
 
 def write(folder, rows=ROWS):
-    """Write a quarantine with these rows into a folder and return it."""
     write_table(folder, [ImageRow(path, findings=(ImageFinding(*found),)) for path, *found in rows])
     (folder / MANIFEST).touch()
     return folder
 
 
 def write_table(folder, images):
-    """Write the table of a quarantine, and return its path."""
     file = row_files.shard_path(str(folder), 0, 1)
     row_files.write(file, images)
     return Path(file)

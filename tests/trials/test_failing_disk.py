@@ -73,7 +73,6 @@ def _publish(folder: Path) -> object:
 
 
 def _version_before(folder: Path) -> None:
-    """Publish version 1."""
     _export(folder)
     _publish(folder)
 
@@ -110,12 +109,10 @@ def _sealed(folder: Path, failed: bool) -> None:
 
 
 def _keys(marker: bytes) -> dict[bytes, bytes]:
-    """Return 40 keys of 32 bytes with their values."""
     return {marker + bytes([number]) * 31: marker * 500 for number in range(40)}
 
 
 def _put(folder: Path, marker: bytes) -> None:
-    """Store 40 values in a BlobStore."""
     blob_store.BlobStore(folder / "bank", "features").put(_keys(marker))
 
 

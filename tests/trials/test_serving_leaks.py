@@ -23,7 +23,6 @@ TWO = request(x=np.float32([2.0]))
 
 
 def available(target: str) -> int:
-    """Return the only version that is available, or -1."""
     wanted = get_model_status_pb2.GetModelStatusRequest()
     wanted.model_spec.name = "m"
     with grpc.insecure_channel(target) as channel:

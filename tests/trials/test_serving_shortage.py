@@ -48,7 +48,6 @@ def limited(server: Program, kind: int, most: int) -> Iterator[None]:
 
 
 def connected(server: Program) -> http.client.HTTPConnection:
-    """Return a connection to the REST port."""
     return http.client.HTTPConnection("127.0.0.1", server.rest_port(), timeout=60)
 
 

@@ -20,7 +20,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @component
 def First(made: OutputArtifact[Model], text: Parameter[str]) -> None:
-    """Write a text."""
     (Path(made.uri) / "text").write_text(text)
 
 

@@ -22,7 +22,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.fixture(scope="module")
 def reference(pushed):
-    """Return the reference of the published version."""
     return comparing.load(lookup.model(pushed, published=True).published)
 
 
@@ -47,7 +46,6 @@ def measured(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def known(reference):
-    """Return the reference with a distribution of features."""
     rows = np.random.default_rng(0).normal(size=(400, 40))
     features = feature_distribution.fit(rows[:300], np.zeros(300, int), rows[300:])
     return dataclasses.replace(reference, features=features)

@@ -14,7 +14,6 @@ from tests.pipeline.request_drift.drawn import image, probabilities, write_log
 
 
 def measure(prefix, sent):
-    """Log some images and measure them."""
     write_log(prefix, probabilities(len(sent)), sent)
     source = LogReader(str(prefix))
     items = [answer.item for answer in source.answers([])]

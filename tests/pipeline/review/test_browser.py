@@ -20,12 +20,10 @@ ALONE = "document.querySelector('.subject img')?.naturalWidth"
 
 @pytest.fixture
 def review(tmp_path):
-    """Prepare a review of the past run."""
     return prepared(tmp_path)
 
 
 def prepared(folder, show=""):
-    """Prepare a review of the past run."""
     run = run_to_review.leave(folder / "out", run_to_review.write(folder / "photos"))
     return command.prepare(run, None, show)
 
@@ -70,7 +68,6 @@ def tiles(page):
 
 
 def blue(page):
-    """Return the texts of the visible blue buttons."""
     return page.run(
         "[...document.querySelectorAll('#actions button.main')]"
         ".filter((one) => one.checkVisibility()).map((one) => one.innerText)"

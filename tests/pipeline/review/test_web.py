@@ -33,7 +33,6 @@ class Browser:
         self.headers = {"X-Imgpipe-Token": parts.fragment}
 
     def ask(self, verb, path, content=None, **headers):
-        """Send a request; return the status, the body and the headers of the answer."""
         body = content if isinstance(content, bytes | None) else json.dumps(content)
         connection = http.client.HTTPConnection(self.host, timeout=30)
         try:
@@ -50,7 +49,6 @@ class Browser:
 
 @pytest.fixture
 def review(tmp_path):
-    """Prepare a review of the past run."""
     return command.prepare(
         run_to_review.leave(tmp_path / "out", run_to_review.write(tmp_path / "photos")), None
     )
