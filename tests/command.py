@@ -1,6 +1,7 @@
 """Runs commands of imgpipe in this process, which spares the time of importing the libraries."""
 
 import contextlib
+import functools
 import gc
 import io
 import json
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 import typer
-from typer.testing import CliRunner, Result
+from click.testing import CliRunner, Result
 
 from imgpipe.pipeline import cli
 from imgpipe.pipeline.application import app
@@ -44,10 +45,15 @@ def imgpipe(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
     return subprocess.CompletedProcess(arguments, code, printed, said)
 
 
+@functools.cache
+def _main() -> Any:
+    return typer.main.get_command(app)
+
+
 def commands(group: Any = None, name: str = "imgpipe") -> dict[str, Any]:
     """Return all commands that are no groups by their full names, such as "imgpipe runs"."""
     found: dict[str, Any] = {}
-    for word, command in (group or typer.main.get_command(app)).commands.items():
+    for word, command in (group or _main()).commands.items():
         full = f"{name} {word}"
         found |= commands(command, full) if hasattr(command, "commands") else {full: command}
     return found
@@ -63,7 +69,7 @@ def command_of(line: str) -> tuple[Any, list[str]]:
 
 def ran(*words: object) -> Result:
     """Run a command without its ending in `cli`; return the result, or raise its error."""
-    result = CliRunner().invoke(app, [*map(str, words)], env={"COLUMNS": "300"})
+    result = CliRunner().invoke(_main(), [*map(str, words)], env={"COLUMNS": "300"})
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result

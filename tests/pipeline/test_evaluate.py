@@ -222,6 +222,9 @@ def test_what_cannot_be_is_refused(out, photos, tmp_path):
         evaluate("--model", tmp_path / "gone", "--data", photos)
     with pytest.raises(ConfigError, match=r"expected a share from 0 to 1\. Received: 90"):
         evaluate("--model", out, "--data", photos, "--threshold", 90)
+    for threshold in (None, "0.5"):
+        with pytest.raises(ConfigError, match=f"from 0 to 1. Received: {threshold!r}"):
+            imgpipe.evaluate(out, photos, threshold=threshold)
     for file in photos.glob("*/*"):
         file.write_bytes(b"no image")
     with pytest.raises(
