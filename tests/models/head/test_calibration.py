@@ -20,7 +20,7 @@ def _drawn(count: int, scale: float, seed: int = 0) -> tuple[np.ndarray, np.ndar
     random = np.random.default_rng(seed)
     logits = random.normal(scale=2.0, size=(count, 4))
     chances = module.softmax(logits)
-    labels = np.array([random.choice(4, p=row) for row in chances])
+    labels = (chances.cumsum(axis=1) > random.random((count, 1))).argmax(axis=1)
     return logits * scale, labels
 
 

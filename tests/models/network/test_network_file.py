@@ -85,7 +85,8 @@ def _file_of(version: Path) -> Path:
     [
         ({**_SMALL, "features": "flatten", "hidden_units": 7}, 3),
         ({**_SMALL, "backbone": "conv_4_8_grey", "activation": "softmax"}, 2),
-        ({"image_size": 64}, 3),
+        # The head of a small network that reads covariances is in `test_covariance_pooling`.
+        pytest.param({"image_size": 64}, 3, marks=pytest.mark.slow),
         *(
             pytest.param({"backbone": name, "weights": "none", **more}, 2, marks=pytest.mark.slow)
             for name, more in (
