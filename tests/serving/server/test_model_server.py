@@ -84,7 +84,13 @@ def test_a_server_needs_no_folder_for_temporary_files(push, tmp_path):
     assert "model imgpipe version 1 is available" in said and "Traceback" not in said
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize(
+    "stop",
+    [
+        signal.SIGTERM,
+        *(pytest.param(stop, marks=pytest.mark.slow) for stop in (signal.SIGHUP, signal.SIGQUIT)),
+    ],
+)
 def test_a_signal_lets_running_requests_finish(program, stop):
     """No running request fails, and the program ends with exit code 0. Others change nothing."""
     process, target = program
