@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from imgpipe.components.common import artifacts
@@ -114,17 +113,14 @@ def collect(
         vocabulary = result["classes"]
         bank = read_rows(uris["bank"], names.SPLITS, len(vocabulary), 0)
         compared = _compared_labels(result, bank, answers, images)
-        doubted = np.zeros(len(bank), bool)
-        if compared is not None:
-            result["suspects"] = compared.ranking(kept, vocabulary)
-            doubted = compared.wrong > 0
+        result["suspects"] = compared.ranking(kept, vocabulary)
         far = distances(bank.first_block(), len(vocabulary))
-        every_answer = image_answers(bank.hashes, far, compared)
+        every_answer = image_answers(far, compared)
         # The map takes as long as the rest. The limit of one BLAS thread is set here too, because
         # both threads enter and leave it.
         with one_blas_thread(), ThreadPoolExecutor(1) as threads:
             placed = threads.submit(image_map, bank, sample(answers.deciding()))
-            result["galleries"] = galleries(bank, kept, vocabulary, far.own, doubted)
+            result["galleries"] = galleries(bank, kept, vocabulary, far.own, compared.wrong > 0)
             result["map"] = placed.result()
     training = result["training"]
     if training is not None:
@@ -167,7 +163,7 @@ def _add_metrics(result: Result, answers: AnswerTable) -> None:
 
 def _compared_labels(
     result: Result, bank: BankRows, answers: AnswerTable, images: ImageTable | None
-) -> ComparedLabels | None:
+) -> ComparedLabels:
     """Compare the labels of the feature bank with the answers."""
     # A label that a person has accepted or corrected is not doubted again.
     reviewed = images.reviewed if images is not None else []

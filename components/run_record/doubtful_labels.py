@@ -75,8 +75,13 @@ class ComparedLabels:
     sure: Floats
     wrong: Floats
 
-    def ranking(self, images: ImageColumns, vocabulary: Sequence[str]) -> DoubtfulLabels:
-        """Return the images that look like another class, the most likely label errors first."""
+    def ranking(self, images: ImageColumns, vocabulary: Sequence[str]) -> DoubtfulLabels | None:
+        """Return the images that look like another class, the most likely label errors first.
+
+        None if no such network has answered.
+        """
+        if (self.predicted < 0).all():
+            return None
         disagreeing = np.flatnonzero(self.wrong)
         worst = disagreeing[np.argsort(-self.wrong[disagreeing], kind="stable")][:LIMIT]
         placed = images.find(self.hashes[worst]).placed(vocabulary)
@@ -102,20 +107,21 @@ def compared_labels(
     answers: AnswerTable,
     unlearned: Sequence[int] = (),
     confirmed: Set[str] = frozenset(),
-) -> ComparedLabels | None:
+) -> ComparedLabels:
     """Compare the labels of a feature bank with answers by networks that have not seen the images.
 
     The answers are those that decided about the model, and those for the test split. No fold could
     learn the classes of `unlearned`, so that their mistakes say nothing about the labels, and the
-    labels of the `confirmed` hashes have been confirmed by a person. None where there are too few
-    images, groups or classes.
+    labels of the `confirmed` hashes have been confirmed by a person. Nothing is answered where
+    there are too few images, groups or classes.
     """
-    if len(rows) < _FEWEST or len(np.unique(rows.labels)) < 2:
-        return None
     labels = np.asarray(rows.labels)
     predicted = np.full(len(rows), -1)
     sure = np.zeros(len(rows))
     wrong = np.zeros(len(rows))
+    compared = ComparedLabels(rows.hashes, labels, predicted, sure, wrong)
+    if len(rows) < _FEWEST or len(np.unique(labels)) < 2:
+        return compared
     settled = np.isin(rows.hashes, [digest.encode() for digest in confirmed])
     settled |= np.isin(labels, unlearned)
     _, places, answers_at = np.intersect1d(rows.hashes, answers.hashes, return_indices=True)
@@ -127,7 +133,7 @@ def compared_labels(
     if others.any():  # images of train, where the validation split decides
         of_folds = _by_folds(rows, others, classes)
         if of_folds is None:  # one large group, such as a film
-            return None
+            return compared
         answerers.append(of_folds)
     for of_rows, seen_as, confidence, of_label in answerers:
         predicted[of_rows] = seen_as
@@ -138,7 +144,7 @@ def compared_labels(
         in_doubt = wrong_label_probabilities(of_label[asked], of_other[asked], classes, groups)
         wrong[of_rows[asked]] = in_doubt
     wrong[predicted == labels] = 0
-    return ComparedLabels(rows.hashes, labels, predicted, sure, wrong)
+    return compared
 
 
 def _by_folds(

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.run_record.doubtful_labels import ComparedLabels
 from imgpipe.components.run_record.shown_images import Distances
-from imgpipe.models.arrays import Floats, Names
+from imgpipe.models.arrays import Floats
 
 #: An image is unlike others if its distance is above the median by more robust standard
 #: deviations. Of 8 photographs of cats among 500 of flowers, 7 are, and of the flowers 2 %; of
@@ -38,17 +38,14 @@ class ImageAnswers(TypedDict):
     unlike_all: Annotated[list[float], "The same for the class that is nearest to the image."]
 
 
-def image_answers(
-    hashes: Names, distances: Distances, compared: ComparedLabels | None
-) -> ImageAnswers:
-    """Return the columns; without `compared` labels, no image has an answer."""
-    nothing = np.zeros(len(hashes))
-    wrong = nothing if compared is None else compared.wrong
+def image_answers(distances: Distances, compared: ComparedLabels) -> ImageAnswers:
+    """Return the columns."""
+    wrong = compared.wrong
     shown_wrong = np.where(wrong > 0, np.maximum(wrong, _LEAST_WRONG), 0)
     return {
-        "image_hash": [digest.decode() for digest in hashes.tolist()],
-        "predicted": (nothing - 1 if compared is None else compared.predicted).astype(int).tolist(),
-        "sure": _rounded(nothing if compared is None else compared.sure),
+        "image_hash": compared.hashes.astype(str).tolist(),
+        "predicted": compared.predicted.tolist(),
+        "sure": _rounded(compared.sure),
         "wrong": _rounded(shown_wrong),
         "unlike_class": _rounded(_deviations(distances.own)),
         "unlike_all": _rounded(_deviations(distances.nearest)),

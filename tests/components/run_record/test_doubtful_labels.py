@@ -37,7 +37,7 @@ def ranked(uri, answers=None, **more):
     rows = read_rows(uri, names.SPLITS, len(CLASSES), 0)
     answers = table(CLASSES) if answers is None else answers
     compared = compared_labels(rows, len(CLASSES), answers, **more)
-    return None if compared is None else compared.ranking(kept_images(uri), CLASSES)
+    return compared.ranking(kept_images(uri), CLASSES)
 
 
 def answered(uri, labels, mistakes):
