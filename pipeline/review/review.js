@@ -192,7 +192,7 @@ function drawViews() {
   const labels = add(state.cells, 0);
   const answers = add(state.cells.filter(([label]) => !view.label || label === view.label), 1);
   for (const [id, sums] of [["label", labels], ["answer", answers]]) {
-    const options = state.classes.map((name) => new Option(other ? plain(name) : `${plain(name)} (${sums.get(name) ?? 0})`, name));
+    const options = state.classes.map((name) => new Option(other ? plain(name) : `${plain(name)} (${(sums.get(name) ?? 0).toLocaleString("en")})`, name));
     $(`by-${id}`).replaceChildren(new Option("any", ""), ...options);
     $(`by-${id}`).value = view[id];
   }
