@@ -41,13 +41,14 @@ def imgpipe(folder: str) -> Callable[[], Checked]:
     import tensorflow as tf  # noqa: F401 - the import is not measured
 
     from imgpipe.pipeline.configuration import config as configs
-    from imgpipe.pipeline.data_check import judge
+    from imgpipe.pipeline.data_check import judge, listed
 
     def check() -> Checked:
-        checked = judge(configs.build({"data": {"source": folder}}))
+        config = configs.build({"data": {"source": folder}})
+        checked = judge(config, listed(config))
         images = checked.images
         return {
-            "images": len(checked.scan.items),
+            "images": len(images.rows),
             "rejected": [row["path"] for row in images.rejected],
             "flagged": sorted({row["path"] for row in images.rejected + images.warned}),
         }

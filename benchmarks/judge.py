@@ -34,7 +34,7 @@ from imgpipe.components.common.image_row import Row
 from imgpipe.components.image_filter.copies.search import find_near_duplicates, hash_table
 from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
 from imgpipe.pipeline.configuration import config as configs
-from imgpipe.pipeline.data_check import CheckedSource, judge
+from imgpipe.pipeline.data_check import CheckedSource, judge, listed
 from imgpipe.serving.look import Look
 
 _HELD_OUT = 6  # every sixth photograph is in test or validation
@@ -279,13 +279,15 @@ def main() -> None:
     cats = common.data_set(options.data, "cats_dogs")
     with common.workplace(options.work) as work:
         planted = plant(options.data, work / "photos", options.each, options.seed)
-        checked = judge(configs.build({"data": {"source": str(work / "photos")}}))
-        alone = judge(configs.build({"data": {"source": str(cats)}}))
+        config = configs.build({"data": {"source": str(work / "photos")}})
+        checked = judge(config, listed(config))
+        of_cats = configs.build({"data": {"source": str(cats)}})
+        alone = judge(of_cats, listed(of_cats))
     rows = figures(planted, checked)
-    images = sum(1 for row in alone.scan.items if row.path.endswith(".jpg"))
+    images = sum(1 for row in alone.listed.scan.items if row.path.endswith(".jpg"))
     pairs = sum(len(line["members"]) - 1 for line in alone.images.near_groups() or ())
     rejected = sum(row["path"].endswith(".jpg") for row in alone.images.rejected)
-    rate = len(checked.scan.items) / checked.seconds
+    rate = len(checked.listed.scan.items) / checked.seconds
     rows += [
         Figure("false pairs among photographs alone", f"{pairs} of {images}", "≤ 1 per 1,000"),
         Figure("photographs alone that are rejected", f"{rejected}", "0"),

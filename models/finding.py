@@ -39,7 +39,7 @@ class Finding(TypedDict):
     remedies: Annotated[list[str], "What to do, each a way of its own."]
     decides: Annotated[
         bool,
-        "Whether to know it before the verdict is believed: it stands above the verdict, which is "
+        "Whether to know it before the verdict is believed: it stands beside the verdict, which is "
         "not `clean` then.",
     ]
     count: Annotated[int, "Number of files, folders or columns; 0 if it is about none of them."]

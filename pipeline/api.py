@@ -95,11 +95,10 @@ def check(
         >>> check.result["data"]["rejected"], check.result["data"]["by_reason"]["truncated"]
         (11, 3)
     """
-    from imgpipe.pipeline.data_check import examine
+    from imgpipe.pipeline import data_check
 
     _prepare()
-    examined = examine(_configuration(config, data, settings, out), to_stderr=True)
-    return Check(examined.result, examined.html)
+    return data_check.check(_configuration(config, data, settings, out), to_stderr=True)
 
 
 def evaluate(

@@ -125,10 +125,10 @@ class Heading(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """A list: steps to take, what rules say, or a plain one."""
+    """A list: steps to take, what rules say, ways out of a finding, or a plain one."""
 
     points: Sequence[Text]
-    look: Literal["", "steps", "rulings"] = ""
+    look: Literal["", "steps", "rulings", "ways"] = ""
 
 
 #: A name in front of its value.
@@ -240,11 +240,11 @@ def section(
     return lambda build: Section(anchor, title, build, order, numbers)
 
 
-def said(findings: Iterable[Finding]) -> Iterator[Sentence]:
-    """Yield the findings that are sentences, each with what to do."""
+def said(findings: Iterable[Finding]) -> Iterator[Sentence | Listed]:
+    """Yield the findings that are sentences, each with what to do below it."""
     for finding in findings:
         if finding["sentence"]:
             not_used = finding["fate"] == "not_used"
             text = f"Not used: {finding['sentence']}" if not_used else finding["sentence"]
-            parts = [text, *finding["remedies"]]
-            yield Sentence(" ".join(f"{capitalised(part)}." for part in parts), "muted")
+            yield Sentence(f"{capitalised(text)}.", "" if finding["decides"] else "muted")
+            yield Listed(finding["remedies"], "ways")

@@ -13,15 +13,20 @@ from imgpipe.components.run_record.result import Result, judged
 
 @section("verdict", "Verdict")
 def verdict_of_check(result: Result) -> Iterator[show.ResultBlock]:
-    """Yield the verdict, the reasons of a refusal, what to do and the counts."""
-    data, files = result["data"], result["files"]
-    if data is None or files is None:
-        return
+    """Yield the verdict, its grounds, and what a check does not compare."""
     words = result["verdict"].partition(": ")[2]
     if result["status"] != "refused":  # the sentence of a refusal says that already
         words = f"a run would accept this data: {words}"
     yield show.Sentence(show.capitalised(words), "sentence")
     yield from outcome.class_photos(result)
+    yield from grounds_of_check(result)
+
+
+def grounds_of_check(result: Result) -> Iterator[show.ResultBlock]:
+    """Yield the reasons of a refusal, what to know before the verdict, and the counts."""
+    data, files = result["data"], result["files"]
+    if data is None or files is None:
+        return
     yield show.Listed(data_reasons(result))
     yield from said(finding for finding in data["findings"] if finding["decides"])
     yield show.Sentence(
@@ -65,13 +70,17 @@ OF_CHECK = (
 
 @section("verdict", "Verdict")
 def verdict_of_evaluation(result: Result) -> Iterator[show.ResultBlock]:
-    """Yield the sentence, its findings and the key figures."""
+    """Yield the sentence and its grounds."""
+    yield show.Sentence(show.capitalised(result["verdict"]), "sentence")
+    yield from grounds_of_evaluation(result)
+
+
+def grounds_of_evaluation(result: Result) -> Iterator[show.ResultBlock]:
+    """Yield the findings, what was evaluated, and the key figures."""
     evaluated, figures = result["evaluation"], judged(result)
     if evaluated is None or figures is None:
         return
-    yield show.Sentence(show.capitalised(result["verdict"]), "sentence")
-    for finding in result["findings"]:
-        yield show.Sentence(f"{finding['sentence']}.")
+    yield from said(result["findings"])
     yield show.Sentence(
         f"The images come from {result['source']}, and the answers are those of the served "
         f"signature of {evaluated['model']}.",
@@ -80,6 +89,7 @@ def verdict_of_evaluation(result: Result) -> Iterator[show.ResultBlock]:
     keys = [
         ("images evaluated", count(figures["count"])),
         ("accuracy", share(figures["accuracy"])),
+        ("log loss", share(figures["loss"])),
         ("expected calibration error", share(figures["ece"])),
         ("… by chance on this number of images", share(figures["ece_by_chance"])),
         ("classes", count(len(result["classes"]))),

@@ -130,6 +130,10 @@ OutOption = Annotated[
         help="Folder of all outputs. Default: that of the configuration, or imgpipe-out.",
     ),
 ]
+OutputOption = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="FILE", help="File to write.", callback=writable_file),
+]
 HtmlOption = Annotated[
     Path | None,
     typer.Option(

@@ -1,4 +1,4 @@
-"""Prints the blocks of a result, findings among them, on the terminal."""
+"""Prints the blocks of a result on the terminal: those that its page shows, as text."""
 
 from __future__ import annotations
 
@@ -10,18 +10,13 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from imgpipe.components.common.formatting import count, share
-from imgpipe.components.image_filter.findings import not_used
 from imgpipe.components.report import blocks as show
-from imgpipe.components.report.blocks import Figures, Span
 from imgpipe.models.errors import printable
 from imgpipe.pipeline.command_line import output_files
 from imgpipe.pipeline.command_line.terminal import say
 
 if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod
-
-    from imgpipe.components.report.blocks import NamedText, SpanLook
-    from imgpipe.models.finding import Finding
 
 _STYLES = {
     "strong": "bold",
@@ -30,14 +25,6 @@ _STYLES = {
     "bad": "red",
     "warn": "yellow",
     "sentence": "bold",
-}
-#: Words and looks by what happens to the files.
-_FATES: Mapping[str, Span] = {
-    "rejected": Span("rejected", "bad"),
-    "repaired": Span("repaired", "good"),
-    "warned": Span("warned", "warn"),
-    "not_used": Span("not used", "warn"),
-    "noted": Span("noted", "muted"),
 }
 _NAME = 7  # least width of the names of figures
 _WIDEST = 10_000  # characters of a line of a table that no terminal shows
@@ -62,23 +49,47 @@ def show_result(
 def print_blocks(console: Console, blocks: Iterable[show.ResultBlock]) -> None:
     """Print the blocks that are text."""
     for number, block in enumerate(blocks):
-        if isinstance(block, show.Heading):
-            if number:
-                say(console, "")
-            say(console, _text(block.words, "strong"))
-        elif isinstance(block, show.Sentence):
-            say(console, _text(block.words, block.look))
-        elif isinstance(block, show.Listed):
-            for item in block.points:
-                say(console, Text.assemble("  ", _text(item)))
-        elif isinstance(block, show.Figures):
-            rows = [(_text(name), _text(value)) for name, value in block.rows]
-            width = max([_NAME, *(name.cell_len for name, _ in rows)])
-            for name, value in rows:
-                space = " " * (width - name.cell_len + 2)
-                say(console, Text.assemble("  ", name, space, value))
-        elif isinstance(block, show.Table):
+        if isinstance(block, show.Table):
             _print_table(console, block)
+            continue
+        if isinstance(block, show.Heading) and number:
+            say(console, "")
+        for line in _lines(block):
+            say(console, line)
+
+
+def _lines(block: show.ResultBlock) -> Iterator[Text]:
+    """Yield the lines of a block; pictures and drawings have none, and a table has its own."""
+    if isinstance(block, show.Heading):
+        yield _text(block.words, "strong")
+    elif isinstance(block, show.Sentence):
+        yield _text(block.words, block.look)
+    elif isinstance(block, show.Command):
+        yield _text(block)
+    elif isinstance(block, show.Listed):
+        sign = "→ " if block.look == "ways" else ""
+        for item in block.points:
+            yield Text.assemble("  ", sign, _text(item))
+    elif isinstance(block, show.Figures):
+        yield from _figures(block)
+    elif isinstance(block, show.Cards) and block.cards:  # the first is the worst
+        _, lines = block.cards[0]
+        yield Text.assemble("  ", Text("  ").join(filter(None, map(_text, lines))))
+    elif isinstance(block, show.Folded):
+        yield _text(block.summary)
+        for inner in block.blocks:
+            yield from _lines(inner)
+
+
+def _figures(block: show.Figures) -> Iterator[Text]:
+    """Yield a line for each figure, or one for all key figures."""
+    rows = [(_text(name), _text(value)) for name, value in block.rows]
+    if block.key:
+        yield Text(" · ").join(Text.assemble(name, " ", value) for name, value in rows)
+        return
+    width = max([_NAME, *(name.cell_len for name, _ in rows)])
+    for name, value in rows:
+        yield Text.assemble("  ", name, " " * (width - name.cell_len + 2), value)
 
 
 def _print_table(console: Console, block: show.Table) -> None:
@@ -117,41 +128,3 @@ def _text(content: show.TableCell, look: str = "") -> Text:
     if isinstance(content, show.Link | show.Picture | show.Bar):
         return Text()
     return Text.assemble(*map(_text, content), style=style)
-
-
-def listed(findings: Iterable[Finding]) -> Figures:
-    """Return each finding that has examples: how many, the first one, what to do."""
-    rows: list[NamedText] = []
-    for finding in findings:
-        if finding["examples"]:
-            first = finding["examples"][0]
-            example = ": ".join(filter(None, (first["path"], first["detail"])))
-            counted = f"{finding['count']:,} {finding['title']}  "
-            rows.append((_FATES[finding["fate"]], (counted, Span(example, "muted"))))
-            rows += _ways(finding)
-    return Figures(rows)
-
-
-def deciding(findings: Sequence[Finding]) -> Figures:
-    """Return what belongs above the verdict: what decides, and what was not used."""
-    used = [finding for finding in findings if finding["decides"] and finding["fate"] != "not_used"]
-    rows = [*_sentences(used, "warn")]
-    unused = not_used(findings)
-    return Figures([*rows, (_FATES["not_used"], unused)] if unused else rows)
-
-
-def notes(findings: Iterable[Finding]) -> Figures:
-    """Return the sentences of what decides nothing, with what to do."""
-    noted = (finding for finding in findings if finding["fate"] == "noted")
-    return Figures([*_sentences((finding for finding in noted if not finding["decides"]), "")])
-
-
-def _sentences(findings: Iterable[Finding], look: SpanLook) -> Iterator[NamedText]:
-    for finding in findings:
-        if finding["sentence"]:
-            yield Span("note", look), finding["sentence"]
-            yield from _ways(finding)
-
-
-def _ways(finding: Finding) -> Iterator[NamedText]:
-    return (("", f"→ {way}") for way in finding["remedies"])

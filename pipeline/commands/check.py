@@ -37,48 +37,38 @@ def check(
     html_file: options.HtmlOption = None,
 ) -> None:
     """Report what a run would reject, repair and warn about, without training."""
+    from imgpipe.pipeline import data_check
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line.printing import show_result
     from imgpipe.pipeline.configuration.given_settings import assigned, configuration, one_source
-    from imgpipe.pipeline.data_check import examine
 
     built = configuration(one_source(config, preset), data, out, assigned(settings or []))
     to_stderr = json_file == output_files.STANDARD_OUTPUT
-    examined = examine(built, to_stderr)
+    checked = data_check.check(built, to_stderr)
     if html_file is not None:
         with consoles.counted(to_stderr) as display, display.step("reading images for the page"):
-            output_files.write(html_file, examined.html(), "--html ")
-    result = examined.result
-    show_result(_blocks(result, html_file), result, json_file)
-    if examined.refused:
+            output_files.write(html_file, checked.html, "--html ")
+    show_result(_blocks(checked.result, html_file), checked.result, json_file)
+    if checked.refused:
         raise typer.Exit(DataRefused.exit_code)
 
 
 def _blocks(result: Result, page: Path | None) -> Iterator[ResultBlock]:
-    """Yield the findings, the kept images of each class, the verdict, and how to see the images."""
-    from imgpipe.components.report.blocks import (
-        Figures,
-        Heading,
-        Listed,
-        Sentence,
-        Span,
-        data_reasons,
-    )
-    from imgpipe.components.report.sections.images import class_counts
-    from imgpipe.pipeline.command_line import printing
+    """Yield the findings, the images by class, the verdict, and how to see the images."""
+    from imgpipe.components.report.blocks import Figures, Heading, Listed, Span
+    from imgpipe.components.report.other_pages import grounds_of_check
+    from imgpipe.components.report.sections import images
 
-    data, files = result["data"], result["files"]
-    if data is None or files is None:
+    data = result["data"]
+    if data is None:
         return
-    yield printing.listed(data["findings"])
-    yield Sentence("")
-    yield from class_counts(data, result["classes"])
-    yield printing.notes(data["findings"])
-    yield printing.deciding(data["findings"])
+    yield from images.examples(data["findings"])
+    yield from images.counted(data)
+    yield from images.class_counts(data, result["classes"])
     look: SpanLook = "warn" if result["status"] == "refused" else "good"
     yield Heading(Span(result["verdict"], look))
-    yield Listed(data_reasons(result))
+    yield from grounds_of_check(result)
     if page is not None:
         yield Figures([("page", str(page))])
-    elif result["rejected"] or files["repaired"] or files["warned"]:
+    elif any(finding["examples"] for finding in data["findings"]):
         yield Listed(["to see these images, add: --html check.html"])

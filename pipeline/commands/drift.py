@@ -59,8 +59,8 @@ def drift(
 def _blocks(summary: DriftSummary) -> Iterator[ResultBlock]:
     """Yield the verdict, each comparison, those over their limits first, and the findings."""
     from imgpipe.components.common.formatting import plural
-    from imgpipe.components.report.blocks import Figures, Heading, Sentence, Span
-    from imgpipe.pipeline.command_line import printing
+    from imgpipe.components.report.blocks import Figures, Heading, Sentence, Span, said
+    from imgpipe.components.report.sections.images import examples
 
     looks: dict[bool | None, SpanLook] = {True: "bad", False: "good", None: "warn"}
     yield Heading(Span(summary["verdict"], looks[summary["drift"]]))
@@ -76,7 +76,7 @@ def _blocks(summary: DriftSummary) -> Iterator[ResultBlock]:
         state = Span("over", "bad") if row["over"] else Span("ok", "good")
         rows.append((state, f"{what} ({distance})"))
     yield Figures(rows)
-    yield printing.listed(summary["findings"])
-    yield printing.notes(summary["findings"])
+    yield from examples(summary["findings"])
+    yield from said(summary["findings"])
     if not summary["images"]:
         yield Sentence(f"  {_SWITCH_ON}", "muted")

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-_CONFUSIONS = 5  # most frequent confusions on the terminal
 _BELOW = 3  # exit code: finished, and the model is not good enough
 _EXAMPLES = """Examples:\n
   imgpipe evaluate --model imgpipe-out --data new-photos\n
@@ -65,29 +64,19 @@ def command(
 
 
 def _blocks(evaluation: Evaluation, page: Path | None) -> Iterator[ResultBlock]:
-    """Yield the verdict, the figures, the findings, and where the model is wrong."""
-    from imgpipe.components.report.blocks import Figures, Heading, Span, Table
+    """Yield the verdict with its grounds, the figures of the classes, and the mistakes."""
+    from imgpipe.components.report.blocks import Figures, Heading, Span
+    from imgpipe.components.report.other_pages import grounds_of_evaluation
     from imgpipe.components.report.sections.accuracy import class_figures
-    from imgpipe.pipeline.command_line import printing
+    from imgpipe.components.report.sections.pictures import matrix
 
     result = evaluation.result
     measured = evaluation.metrics["evaluation"]
     yield Heading(Span(evaluation.verdict, "good" if evaluation.passed else "warn"))
-    figures = [("model", result["evaluation"]["model"])] if result["evaluation"] else []
-    calibration = f"expected calibration error {measured['ece']:.3f}"
-    by_chance = f"{measured['ece_by_chance']:.3f} by chance on this number of images"
-    figures.append(("metrics", f"log loss {measured['loss']:.3f}, {calibration} ({by_chance})"))
-    yield Figures(figures)
-    yield printing.notes(result["findings"])
+    yield from grounds_of_evaluation(result)
     yield class_figures("the evaluated images", measured["per_class"])
-    classes = result["classes"]
-    cells = result["answers"]["confusion"] if result["answers"] is not None else []
-    wrong = sorted((cell for cell in cells if cell[0] != cell[1]), key=lambda cell: -cell[2])
-    rows = [
-        (f"{classes[label]} predicted as {classes[predicted]}", count)
-        for label, predicted, count in wrong[:_CONFUSIONS]
-    ]
-    if rows:
-        yield Table("Confusions", ("most frequent confusions", "images"), rows)
+    if result["answers"] is not None and result["answers"]["matrix"]:
+        yield Heading("What is taken for what: rows are labels, columns are answers")
+        yield matrix(result, result["answers"], measured)
     if page is not None:
         yield Figures([("page", str(page))])

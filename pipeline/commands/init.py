@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgpipe.models.errors import ConfigError, ResourceError, printable
-from imgpipe.models.files.atomic_write import atomic_write
-from imgpipe.pipeline.command_line import options
+from imgpipe.models.errors import ConfigError, printable
+from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
@@ -41,16 +40,7 @@ _EXAMPLES = """Examples:\n
 @app.command(rich_help_panel=options.DATA_AND_TRAINING, epilog=_EXAMPLES)
 def init(
     source: Annotated[str, typer.Argument(metavar="SRC", help=options.SOURCE_HELP)],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="File for the configuration.",
-            callback=options.writable_file,
-        ),
-    ] = Path("imgpipe.toml"),
+    output: options.OutputOption = Path("imgpipe.toml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     settings: options.SettingsOption = None,
     everything: Annotated[
@@ -59,32 +49,24 @@ def init(
 ) -> None:
     """Inspect the source and write a commented configuration that fits it."""
     from imgpipe.components.common.formatting import plural
-    from imgpipe.components.example_gen.settings import SourceOptions
-    from imgpipe.components.example_gen.sources import absolute_spec, open_source
+    from imgpipe.components.example_gen.sources import absolute_spec
     from imgpipe.components.report.blocks import Command, Figures
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line.printing import print_blocks
-    from imgpipe.pipeline.configuration import config as configs
-    from imgpipe.pipeline.configuration.given_settings import assigned
+    from imgpipe.pipeline.configuration.given_settings import assigned, configuration
+    from imgpipe.pipeline.definition.source import opened
     from imgpipe.pipeline.machine_checks import installed_backbones
 
     if output.exists() and not force:
         raise ConfigError(
             f"{output} exists already. Choose another file with -o, or overwrite it with --force."
         )
-    if not source.strip():
-        raise ConfigError("SRC is empty; expected a folder of images or another source.")
-    source = absolute_spec(source, Path.cwd())
-    values = assigned(settings or [])
-    given = SourceOptions.of(configs.build({}, values).data)
+    name = _name(absolute_spec(source, Path.cwd()))
+    given = {"run.name": name, **assigned(settings or [])}
+    config = configuration(None, source, None, given)
     with consoles.quiet():  # without the messages of TensorFlow, which reads TFRecord files
-        scan = open_source(source, given).scan()
-    own = {"run": {"name": _name(source)}, "data": {"source": source}}
-    config = configs.build(own, values)
-    try:
-        atomic_write(output, _text(config, None if everything else output.name))
-    except OSError as error:
-        raise ResourceError(f"cannot write {output}: {error.strerror}.") from None
+        scan = opened(config.data).scan()
+    output_files.write(output, _text(config, None if everything else output.name), "--output ")
     classes = plural(len(scan.vocabulary), "class", "classes")
     counts = ", ".join(f"{name} {count}" for name, count in scan.counts().items())
     groups = f"{scan.groups()}, each of which stays in one split" if scan.groups() else ""

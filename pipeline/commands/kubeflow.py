@@ -50,16 +50,7 @@ app = typer.Typer(
 def compile_(
     config: options.ConfigArgument = None,
     data: options.DataOption = None,
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="File for the PipelineSpec.",
-            callback=options.writable_file,
-        ),
-    ] = Path("imgpipe-pipeline.yaml"),
+    output: options.OutputOption = Path("imgpipe-pipeline.yaml"),
     image: Annotated[
         str,
         typer.Option(

@@ -11,9 +11,7 @@ from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import say
 
 if TYPE_CHECKING:
-    from imgpipe.components.image_filter.data_summary import DataSummary
-    from imgpipe.components.report.blocks import NamedText, ResultBlock, SpanLook
-    from imgpipe.models.training.history import History
+    from imgpipe.components.report.blocks import ResultBlock, SpanLook
     from imgpipe.pipeline.configuration.sections import RunSettings
     from imgpipe.pipeline.results import Run
 
@@ -86,88 +84,36 @@ def command(
 
 
 def blocks(outcome: Run, settings: RunSettings) -> Iterator[ResultBlock]:
-    """Yield the verdict of a run, with what has to be known before it, and the figures."""
-    from imgpipe.components.image_filter.findings import joined
-    from imgpipe.components.report import blocks as show
-    from imgpipe.components.run_record import verdict
+    """Yield the verdict of a run with its grounds, what was trained, and the files."""
+    from imgpipe.components.report.blocks import Figures, Heading, Sentence, Span
+    from imgpipe.components.report.pictures.plots import photographs_to_add
+    from imgpipe.components.report.sections import images, training
+    from imgpipe.components.report.sections import outcome as ending
     from imgpipe.components.run_record.run_folder import LOG, RESULT
-    from imgpipe.pipeline.command_line import printing
 
     result = outcome.result
-    about_images = result["data"]["findings"] if result["data"] is not None else ()
-    findings = joined(about_images, result["findings"])
-    yield printing.deciding(findings)
     if outcome.repeated:
-        yield show.Sentence(f"nothing has changed since the run {outcome.folder.name}")
-    headline, *more = verdict.headline(outcome.verdict, result["gate"]).splitlines() or [""]
+        yield Sentence(f"nothing has changed since the run {outcome.folder.name}")
+    first, *more = ending.headline(result).splitlines() or [""]
     look = _LOOKS.get(outcome.exit_code, "bad")
-    yield show.Heading(show.Span(headline, look))
+    yield Heading(Span(first, look))
     for line in more:
-        yield show.Sentence(show.Span(line, look), "sentence")
-    yield show.Figures([*_figures(outcome)])
-    yield printing.notes(findings)
+        yield Sentence(Span(line, look), "sentence")
+    yield from ending.grounds(result)
+    if result["data"] is not None:
+        yield from images.counted(result["data"])
+    if result["training"] is not None:
+        yield from training.tried(result["training"])
+    more_images = photographs_to_add(result)
+    if more_images:
+        yield Sentence(more_images)
     files = {"report": str(outcome.report or ""), "result": str(outcome.folder / RESULT)}
+    if outcome.model is not None:
+        state = result["push"]["status"].replace("pushed", "published")
+        files["model"] = f"{outcome.model} ({state})"
     if outcome.freed and len([*outcome.folder.parent.iterdir()]) > 1:  # not in a first run
         size = f"{outcome.freed / 1e6:,.1f} MB of files"
         files["removed"] = f"{size} that no later run reads (run.keep = {settings.keep})"
     if outcome.exit_code:
         files["log"] = str(outcome.folder / LOG)
-    yield show.Figures([(name, text) for name, text in files.items() if text])
-
-
-def _figures(outcome: Run) -> Iterator[NamedText]:
-    """Yield what the rules say, the figures of the run, and what of the model differs."""
-    from imgpipe.components.report.blocks import Span
-    from imgpipe.components.report.pictures.plots import photographs_to_add
-    from imgpipe.components.run_record import verdict
-
-    result = outcome.result
-    gate = result["gate"]
-    for ruling in verdict.rulings(gate) if gate is not None else []:
-        heading = Span("failed", "strong") if ruling["reason"] else "passed"
-        yield heading, ruling["reason"] or ruling["text"]
-    test = verdict.test_line(result["metrics"])
-    if test:
-        yield "test", test
-    yield "data", _data(result["data"])
-    if outcome.model is not None:
-        state = result["push"]["status"].replace("pushed", "published")
-        yield "model", f"{outcome.model} ({state})"
-    yield from _training(result["training"])
-    data = result["data"]
-    if data is not None and gate is not None:
-        classes = sum(map(bool, data["by_split"]["train"].values()))
-        more = photographs_to_add(result["training"], gate, data["kept"], classes)
-        if more:
-            yield "images", more
-
-
-def _data(data: DataSummary | None) -> str:
-    """Count the files that were kept, repaired and rejected."""
-    if data is None or not data["in"]:
-        return "no file was inspected"
-    refused = (finding for finding in data["findings"] if finding["fate"] == "rejected")
-    reasons = ", ".join(f"{finding['count']:,} {finding['title']}" for finding in refused)
-    rejected = f"{data['rejected']:,} rejected" + (f" ({reasons})" if reasons else "")
-    repaired = f" ({data['repaired']:,} repaired)" if data["repaired"] else ""
-    left_out = sum(data["left_out"].values())
-    left = f", {left_out:,} left out" if left_out else ""
-    return f"{data['found']:,} files: {data['kept']:,} kept{repaired}, {rejected}{left}"
-
-
-def _training(training: History | None) -> Iterator[tuple[str, str]]:
-    """Yield what was tried, and the result of fine-tuning."""
-    from imgpipe.models.training.history import describe_tried
-
-    if training is None:
-        return
-    for tried in training["search"] or []:
-        yield "tried", describe_tried(tried)
-    if training["search_ended"] is not None and training["search_ended"]["sentence"]:
-        yield "", f"{training['search_ended']['sentence']}."
-    tuned = training["fine_tune"]
-    if tuned is not None and not training["search"]:
-        before = tuned["head_accuracy"]
-        after = tuned["accuracy"]
-        change = f"validation accuracy {before:.3f} before and {after:.3f} after fine-tuning"
-        yield "trained", f"{tuned['trained']}: {change}"
+    yield Figures([(name, text) for name, text in files.items() if text])

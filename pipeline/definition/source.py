@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 
 from imgpipe.components.example_gen.settings import DataSettings, SourceOptions
@@ -29,25 +30,17 @@ from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
 from imgpipe.pipeline.configuration.sections import Places
 
 
-def opened(data: DataSettings, store: str, least_classes: int = 2) -> Source:
-    """Open the source of images.
+def opened(data: DataSettings, store: str = "", least_classes: int = 2) -> Source:
+    """Open the source that a configuration names, of which nothing is listed yet.
 
     Args:
-        data: The section of the configuration that names the source.
+        data: The section of the configuration.
         store: Folder of the inspection cache, in which compressed files are unpacked; "" for none.
         least_classes: Number of classes that there have to be.
 
-    Returns:
-        The source, of which nothing has been listed yet.
-
     Raises:
-        ConfigError: No source is named, or it cannot be read as one.
+        ConfigError: No source is named, or its kind is unknown.
     """
-    if not data.source:
-        raise ConfigError(
-            "no images: name a folder with one sub-folder for each class, or another source "
-            "of images, with imgpipe run DATA or data.source."
-        )
     return open_source(data.source, SourceOptions.of(data, store, least_classes))
 
 
@@ -64,7 +57,7 @@ def usable(config: Config) -> Source:
     places = config.places
     require_labels(config.data)
     require_outside(config.data, places)
-    images = opened_with_classes(config, str(places.judge))
+    images = opened_with_classes(config, str(places.judge)).source
     if places.overrides is not None:
         overrides.load(places.overrides)
     _check_network_files(config.settings)
@@ -85,7 +78,16 @@ def require_labels(data: DataSettings) -> None:
         )
 
 
-def opened_with_classes(config: Config, store: str) -> Source:
+@dataclass(frozen=True)
+class ListedSource:
+    """A source of images, its listing, and the folder of the inspection cache, "" for none."""
+
+    source: Source
+    scan: Scan
+    store: str
+
+
+def opened_with_classes(config: Config, store: str) -> ListedSource:
     """Open the source, list its images without reading them, and refuse classes that no model has.
 
     `store` is the folder of the inspection cache; "" for none.
@@ -94,8 +96,9 @@ def opened_with_classes(config: Config, store: str) -> Source:
         ConfigError: The source cannot be read, or a class or the number of classes is refused.
     """
     images = opened(config.data, store)
-    config.settings.check_classes(listed(images).vocabulary)
-    return images
+    scan = listed(images)
+    config.settings.check_classes(scan.vocabulary)
+    return ListedSource(images, scan, store)
 
 
 def listed(images: Source) -> Scan:

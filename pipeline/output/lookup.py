@@ -6,7 +6,6 @@ run. The same path means the same for all commands, and a wrong one has the same
 
 from __future__ import annotations
 
-import operator
 import shlex
 from collections.abc import Callable
 from functools import cached_property
@@ -203,42 +202,26 @@ def model(
         ResourceError: There is no model, no such run, the model is damaged or was removed, or it is
             one of another program.
     """
-    number = _whole(version)
     path = path.expanduser()
-    chosen = _chosen_run(path, run)
+    chosen = _chosen_run(plain(path), run)
     if why := pattern_in(path.absolute()):
         raise ConfigError(why)
     if chosen is not None:
-        return _require_same(_model_of(chosen, published), chosen.folder, number)
-    if (path / SAVED_MODEL).is_file():
-        return _require_same(_one_model(path.absolute()), path, number)
-    for base in (path, path / VERSIONS):
-        if numbers := manifest.version_numbers(base):
-            return _version_of(base.absolute(), numbers, number)
-    numbers = manifest.version_numbers(path.parent)
-    if path.name.isdecimal() and numbers:
-        raise _no_version(path.parent, numbers, int(path.name))
-    raise ResourceError(
-        _nothing_published(path)
-        or f"no model in {path}. Expected: the output folder of a run that published one, a folder "
-        f"of numbered versions such as {path / '1'}, or one version. Received: "
-        f"{received(path)}. Run `imgpipe run`, or name another folder."
-    )
-
-
-def _whole(version: int | None) -> int | None:
-    """Return the number of a version, which may be one of NumPy."""
-    try:
-        return None if version is None else operator.index(version)
-    except TypeError:
+        single = _model_of(chosen, published)
+    elif (path / SAVED_MODEL).is_file():
+        single = _one_model(path.absolute())
+    else:
+        return _version_of(path, version)
+    if version not in (None, single.version):
         raise ConfigError(
-            f"expected the number of a version as an integer. Received: {version!r}."
-        ) from None
+            f"{path} is one model, and version {version!r} is another one. Leave out the number, "
+            "or name the folder of versions."
+        )
+    return single
 
 
 def _chosen_run(path: Path, name: str | None) -> PastRun | None:
     """Return the run whose model is meant; None where a published version is meant."""
-    path = plain(path)
     if name is not None:
         out = OutputFolder.find(path).path
         return run(out if name == NEWEST else out / RUNS / name)
@@ -270,23 +253,24 @@ def _one_model(folder: Path) -> Model:
     return _intact(folder)
 
 
-def _require_same(model: Model, path: Path, number: int | None) -> Model:
-    """Return the one model that a path means; refuse the number of another version beside it."""
-    if number is None or number == model.version:
-        return model
-    raise ConfigError(
-        f"{path} is one model, and version {number!r} is another one. Leave out the number, or "
-        "name the folder of versions."
-    )
-
-
-def _version_of(base: Path, numbers: list[int], number: int | None) -> Model:
-    """Return the version of a number, or the newest intact one; `numbers` are those that exist."""
+def _version_of(path: Path, number: int | None) -> Model:
+    """Return the version of a number below a path, or the newest intact one."""
+    bases = [path, path / VERSIONS]
+    if path.name.isdecimal() and not path.exists():
+        bases.append(path.parent)
+    base = next((base for base in bases if manifest.version_numbers(base)), None)
+    if base is None:
+        raise ResourceError(_no_model(path))
+    if base == path.parent:
+        number = int(path.name)
+    base = base.absolute()
+    numbers = manifest.version_numbers(base)
     _refuse_other_programs(base / str(numbers[-1]))
     if number is not None:
         if number not in numbers:
-            raise _no_version(base, numbers, number)
-        return _intact(base / str(number))
+            known = ", ".join(map(str, numbers))
+            raise ConfigError(f"{base} has no version {number!r}. Versions: {known}.")
+        return _intact(base / str(numbers[numbers.index(number)]))  # which may be one of NumPy
     newest = manifest.latest(base)
     # Versions that no run has published have no manifest; of them, the last one is taken.
     folder = newest.path if newest else base / str(numbers[-1])
@@ -329,21 +313,17 @@ def _refuse_other_programs(folder: Path) -> None:
         )
 
 
-def _no_version(base: Path, numbers: list[int], number: int) -> ConfigError:
-    known = ", ".join(map(str, numbers))
-    return ConfigError(f"{base} has no version {number!r}. Versions: {known}.")
-
-
-def _nothing_published(path: Path) -> str:
-    """Say what can be done in an output folder none of whose runs has published a model.
-
-    Returned is "" for a folder without runs, or with one that published a model.
-    """
+def _no_model(path: Path) -> str:
+    """Say that there is no model, and what can be done where none of the runs has published one."""
     folder = OutputFolder.above(path)
     out = folder.path
     runs = folder.runs
     if not runs or any(run.version is not None for run in runs):
-        return ""
+        return (
+            f"no model in {path}. Expected: the output folder of a run that published one, a "
+            f"folder of numbered versions such as {path / '1'}, or one version. Received: "
+            f"{received(path)}. Run `imgpipe run`, or name another folder."
+        )
     said = f"no model is published in {path}, although {out} has {plural(len(runs), 'run')}."
     evaluated = [run for run in runs if run.decided_by is not None]
     if evaluated:

@@ -140,7 +140,7 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
 @pytest.mark.parametrize(
     ("line", "code", "expected"),
     [
-        ("run", 2, "no images"),
+        ("run", 2, "no data source given"),
         ("run ''", 2, "source of the images is empty"),
         ("run . --out ''", 2, "(--out) is empty"),
         ("run . --set run.out=", 2, "run.out: "),
@@ -168,7 +168,7 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
         ("check PHOTOS --set judge.store=file", 5, "file"),
         ("check tfds:no_such_set", 2, "tfds:no_such_set"),
         ("demo --out file", 5, "file"),
-        ("init ''", 2, "SRC is empty"),
+        ("init ''", 2, "source of the images is empty"),
         ("runs --json .", 2, "--json . is a folder. Name a file"),
         ("explain a.png b.png", 2, "there is no file a.png, b.png"),
         ("explain --layer nosuch", 2, "Missing argument 'IMAGE"),

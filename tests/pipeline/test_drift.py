@@ -87,8 +87,8 @@ def test_truncated_logs_missing_versions_and_undecodable_images_are_named(pushed
     write_log(tmp_path / "t", probabilities(4), version=7, classes=("cat", "dog", "bee"))
     assert run(tmp_path, pushed) == 0
     said = capfd.readouterr().out
-    assert f"{file.name}: breaks off after 60 records: record 60 at byte" in said
-    assert "8 other answers  version 7: there is no such version" in said
+    assert f"{file.name}  breaks off after 60 records: record 60 at byte" in said
+    assert "8 other answers\n  version 7  there is no such version" in said
     assert re.search(
         r"\b1 of the \d+ images of the log that were looked at cannot be decoded", said
     )

@@ -78,7 +78,7 @@ def test_a_version_is_chosen_by_number_or_by_its_folder(out, photos):
     assert by_number != rows("--model", out / "model", photos)
     with pytest.raises(ConfigError, match=r"has no version 7. Versions: 1, 2"):
         predict("--model", out, "--version", 7, photos)
-    with pytest.raises(ConfigError, match=r"as an integer\. Received: '1'"):
+    with pytest.raises(ConfigError, match=r"has no version '1'\. Versions: 1, 2\."):
         imgpipe.load(out, version="1")
     with imgpipe.load(out, version=np.int64(1)) as client:
         assert client.folder.name == "1"

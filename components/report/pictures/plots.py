@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from imgpipe.components.image_evaluator.decision import Decision
+    from imgpipe.components.run_record.result import Result
     from imgpipe.models.head.solved_head import CurvePoint, Solution
     from imgpipe.models.training.history import History
 
@@ -128,24 +129,21 @@ def images_to_threshold(training: History | None, gate: Decision | None) -> int 
     return math.ceil(images / step) * step
 
 
-def photographs_to_add(
-    training: History | None, gate: Decision | None, kept: int, classes: int
-) -> str:
+def photographs_to_add(result: Result) -> str:
     """Say about how many more photographs would reach a threshold that was missed; "" if unknown.
 
-    Args:
-        training: How the model was trained.
-        gate: The decision about it.
-        kept: Images of all splits, of which the learning curve has a part: those of a fold.
-        classes: Number of classes.
+    The learning curve has a part of the images of all splits: those of a fold.
     """
+    training, gate, data = result["training"], result["gate"], result["data"]
     images = images_to_threshold(training, gate)
     if images is None or training is None or gate is None or training["solution"] is None:
         return ""
     last = (training["solution"]["learning_curve"] or [])[-1]["images"]
+    kept = data["kept"] if data is not None else last
+    classes = len(result["classes"])
     of_class = math.ceil((images - last) * kept / last / classes)
-    more = f"about {of_class * classes:,} more photographs, {of_class:,} of each class"
-    return f"{more}, would reach {gate['threshold']:g}"
+    more = f"About {of_class * classes:,} more photographs, {of_class:,} of each class"
+    return f"{more}, would reach {gate['threshold']:g}."
 
 
 def curves(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import collections
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Literal
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 from imgpipe.components.common.formatting import capped, plural
 from imgpipe.components.common.image_row import Row
@@ -18,17 +17,19 @@ from imgpipe.components.report.blocks import data_reasons, said, section
 from imgpipe.components.report.commands import review_command
 from imgpipe.components.run_record.result import Result
 from imgpipe.models import names
-from imgpipe.models.finding import Finding
+from imgpipe.models.finding import Fate, Finding
 
 #: Number of images shown for each kind of warning, the worst first.
 IMAGES = 6
 #: Number of rows on the page, divided evenly among the reasons; the quarantine's manifest has all.
 LIMIT = 200
 _FEW = 12  # files of a reason that are not folded away
-_LOOKS: Mapping[str, Literal["bad", "good", "warn"]] = {
+_LOOKS: Mapping[str, show.SpanLook] = {
     "rejected": "bad",
     "repaired": "good",
     "warned": "warn",
+    "not_used": "warn",
+    "noted": "muted",
 }
 #: Images on the page; the file for review holds more.
 DOUBTFUL = 24
@@ -43,28 +44,31 @@ def data(result: Result) -> Iterator[show.ResultBlock]:
     data = result["data"]
     if data is None:
         return
-    yield show.Sentence(_conservation(data))
-    findings = data["findings"]
-    unused = not_used(findings)
-    if unused:
-        yield show.Sentence(f"Not used: {unused}.")
-    noted = [finding for finding in findings if finding["fate"] == "noted"]
-    yield from said(finding for finding in noted if not finding["decides"])
-    if result["folder"] and any(finding["reason"] in NEAR_DUPLICATES for finding in findings):
+    yield from counted(data)
+    is_near = (finding["reason"] in NEAR_DUPLICATES for finding in data["findings"])
+    if result["folder"] and any(is_near):
         command = show.Span(review_command(result, "copies"), "code")
         yield show.Sentence(("See near-duplicates side by side with ", command, "."))
     is_check = result["files"] is not None
     if result["data_gate"] is not None and not is_check:
         yield from _gate(result, result["data_gate"])
     yield from class_counts(data, result["classes"])
-    told = ("rejected", "repaired", "warned") if is_check else ("rejected", "repaired")
-    for finding in findings:
-        if finding["examples"] and finding["fate"] not in told:
-            yield _examples(finding)
+    fates = {"not_used", "noted"} if is_check else {"warned", "not_used", "noted"}
+    yield from examples(data["findings"], fates)
+
+
+def counted(data: DataSummary) -> Iterator[show.ResultBlock]:
+    """Yield that no file was lost, what was not used, and what else there is to know."""
+    yield show.Sentence(_conservation(data))
+    unused = not_used(data["findings"])
+    if unused:
+        yield show.Sentence(f"Not used: {unused}.")
+    noted = [finding for finding in data["findings"] if finding["fate"] == "noted"]
+    yield from said(finding for finding in noted if not finding["decides"])
 
 
 def _conservation(data: DataSummary) -> list[show.Inline]:
-    """Say that every file was kept or rejected, and how many were repaired."""
+    """Say that every file was kept or rejected, and why files were rejected or repaired."""
     adds_up = show.Span("✓", "good")
     left_out = sum(data["left_out"].values())
     if data["found"] != data["kept"] + data["rejected"] + left_out:
@@ -72,17 +76,20 @@ def _conservation(data: DataSummary) -> list[show.Inline]:
         adds_up = show.Span(lost, "bad")
     counts = f"{data['found']:,} found = {data['kept']:,} kept + {data['rejected']:,} rejected"
     counts += f" + {left_out:,} left out" if left_out else ""
-    repaired = ""
+    reasons = _reasons(data, "rejected")
+    more = f" Rejected: {reasons}." if reasons else ""
     if data["repaired"]:
-        repairs = ", ".join(
-            f"{finding['count']:,} {finding['title']}"
-            for finding in data["findings"]
-            if finding["fate"] == "repaired"
-        )
-        listed = f" ({repairs})" if repairs else ""
         files = plural(data["repaired"], "file was", "files were")
-        repaired = f" {files} repaired{listed}; the original files are unchanged."
-    return [show.Span(counts, "strong"), " ", adds_up, f".{repaired}"]
+        repairs = _reasons(data, "repaired")
+        listed = f" ({repairs})" if repairs else ""
+        more += f" {files} repaired{listed}; the original files are unchanged."
+    return [show.Span(counts, "strong"), " ", adds_up, f".{more}"]
+
+
+def _reasons(data: DataSummary, fate: Fate) -> str:
+    """Return how many files have each reason of a fate."""
+    of_fate = (finding for finding in data["findings"] if finding["fate"] == fate)
+    return ", ".join(f"{finding['count']:,} {finding['title']}" for finding in of_fate)
 
 
 def _gate(result: Result, gate: DataDecision) -> Iterator[show.ResultBlock]:
@@ -132,11 +139,15 @@ def _count(splits: Mapping[str, Mapping[str, int]], split: str, label: str) -> i
     return splits[split][label] if split in splits and label in splits[split] else 0
 
 
+def examples(findings: Iterable[Finding], fates: Container[str] = _LOOKS) -> Iterator[show.Folded]:
+    """Yield the first files of each finding, of such a fate, with what to do."""
+    for finding in findings:
+        if finding["examples"] and finding["fate"] in fates:
+            yield _examples(finding)
+
+
 def _examples(finding: Finding) -> show.Folded:
-    """Return the first files of a finding below a summary, with what to do."""
-    blocks: list[show.ResultBlock] = []
-    if finding["remedies"]:
-        blocks.append(show.Sentence(f"What to do: {'; '.join(finding['remedies'])}.", "muted"))
+    blocks: list[show.ResultBlock] = [show.Listed(finding["remedies"], "ways")]
     cards: list[show.Card] = []
     for number, example in enumerate(finding["examples"]):
         notes = (finding["title"],)
@@ -148,8 +159,8 @@ def _examples(finding: Finding) -> show.Folded:
     hidden = 0 if finding["fate"] == "not_used" else finding["count"] - len(cards)
     if hidden:
         blocks.append(show.Sentence(f"… {hidden:,} more", "muted"))
-    fate = finding["fate"].replace("_", " ")
-    return show.Folded(f"{fate}: {finding['count']:,} {finding['title']}", blocks)
+    fate = show.Span(finding["fate"].replace("_", " "), _LOOKS[finding["fate"]])
+    return show.Folded((fate, f": {finding['count']:,} {finding['title']}"), blocks)
 
 
 def shown(rows: Iterable[Row], limit: int = LIMIT) -> list[Row]:

@@ -22,9 +22,25 @@ _PHOTOS = 12  # classes with an image beside the verdict
 
 @section("verdict", "Verdict", order=10)
 def run_verdict(result: Result) -> Iterator[show.ResultBlock]:
-    """Yield the sentence, what the rules say, the key figures, and what can be done next."""
+    """Yield the sentence, its grounds, and what can be done next."""
+    text = headline(result)
+    for words in _HEADING:
+        text = text.removeprefix(words)
+    yield show.Sentence(show.capitalised(text), "sentence")
+    yield from grounds(result)
+    yield from _commands(result, ("use", "again", "mend"))
+
+
+def headline(result: Result) -> str:
+    """Return the verdict without the reasons that its grounds list."""
+    text = verdict.headline(result["verdict"], result["gate"])
+    is_listed = result["status"] == "refused" and data_reasons(result)
+    return text.partition("\n")[0] if is_listed else text
+
+
+def grounds(result: Result) -> Iterator[show.ResultBlock]:
+    """Yield what stands behind the verdict: the rules, the findings and the key figures."""
     gate = result["gate"]
-    yield show.Sentence(_sentence(result), "sentence")
     test = verdict.test_line(result["metrics"])
     if test:
         yield show.Sentence((show.Span("Test split:", "strong"), f" accuracy {test}."))
@@ -37,7 +53,6 @@ def run_verdict(result: Result) -> Iterator[show.ResultBlock]:
     yield show.Listed(marked, "rulings")
     yield from said(_findings(result))
     yield show.Figures(_keys(result), key=True)
-    yield from _commands(result, ("use", "again", "mend"))
 
 
 def _commands(result: Result, purposes: Sequence[str]) -> Iterator[show.ResultBlock]:
@@ -94,17 +109,6 @@ def _findings(result: Result) -> list[Finding]:
     about_images = data["findings"] if data is not None else []
     deciding = (finding for finding in about_images if finding["decides"])
     return joined(deciding, result["findings"])
-
-
-def _sentence(result: Result) -> str:
-    """Return the verdict without the words of the heading and without reasons that are listed."""
-    text = verdict.headline(result["verdict"], result["gate"])
-    if result["status"] == "refused" and data_reasons(result):
-        text = text.splitlines()[0] if text else ""
-    elif result["status"] != "interrupted":
-        heading = next((words for words in _HEADING if text.startswith(words)), "")
-        text = text.removeprefix(heading)
-    return show.capitalised(text)
 
 
 def _keys(result: Result) -> list[tuple[str, str]]:

@@ -102,10 +102,7 @@ def more_images(result: Result) -> Iterator[show.ResultBlock]:
         beyond = [(count, law.accuracy(count)) for count in steps]
     points = [(float(point["images"]), point["accuracy"]) for point in curve]
     plot = plots.learning_curve(points, beyond, threshold, "more-images")
-    data = result["data"]
-    kept = data["kept"] if data is not None else last
-    more = photographs_to_add(training, gate, kept, len(result["classes"]))
-    yield show.Sentence(f"{show.capitalised(more)}." if more else would_more_help(solution))
+    yield show.Sentence(photographs_to_add(result) or would_more_help(solution))
     of_head = "of the head " if training["fine_tune"] is not None else ""
     caption = f"Accuracy {of_head}by number of training images"
     values = ", ".join(f"{point['images']:,}: {share(point['accuracy'])}" for point in curve)
@@ -116,11 +113,7 @@ def more_images(result: Result) -> Iterator[show.ResultBlock]:
 def taken_for(result: Result) -> Iterator[show.ResultBlock]:
     """Yield one matrix of all answers that decide, with images in its cells."""
     deciding, figures = result["answers"], judged(result)
-    if deciding is None or figures is None:
-        return
-    classes = result["classes"]
-    shown = deciding["matrix"]
-    if not shown:
+    if deciding is None or figures is None or not deciding["matrix"]:
         return
     wrong = figures["count"] - figures["correct"]
     of = plural(figures["count"], "image")
@@ -128,13 +121,22 @@ def taken_for(result: Result) -> Iterator[show.ResultBlock]:
         f"{wrong:,} of {of} {'is' if wrong == 1 else 'are'} taken for another class. Rows are "
         "labels, columns are answers; the surest images are shown. Click a number to see all."
     )
+    if len(result["classes"]) > MATRIX:
+        shown = len(deciding["matrix"])
+        words += f" The {shown} of {len(result['classes']):,} classes that are confused most."
+    yield show.Sentence(words, "muted")
+    yield matrix(result, deciding, figures)
+
+
+def matrix(result: Result, deciding: JudgedAnswers, figures: SplitMetrics) -> show.Table:
+    """Return the table of labels and answers, with images in its cells."""
+    classes = result["classes"]
+    shown = deciding["matrix"]
     columns = ["", *(classes[label] for label in shown)]
     if len(classes) > MATRIX:
-        words += f" The {len(shown)} of {len(classes):,} classes that are confused most."
         columns.append("others")
-    yield show.Sentence(words, "muted")
     rows = [_matrix_row(result, deciding, figures["per_class"], label) for label in shown]
-    yield show.Table("What is taken for what", columns, rows, look="matrix")
+    return show.Table("What is taken for what", columns, rows, look="matrix")
 
 
 def _matrix_row(

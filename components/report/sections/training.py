@@ -18,7 +18,14 @@ from imgpipe.models.head.calibration import Calibration
 from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.names import SERVED_NAME
 from imgpipe.models.settings.network import AVERAGE, CLASS_TOKEN, COVARIANCE, TOKENS
-from imgpipe.models.training.history import FAILURES, JUDGES, History, Stage, Tried
+from imgpipe.models.training.history import (
+    FAILURES,
+    JUDGES,
+    History,
+    Stage,
+    Tried,
+    describe_tried,
+)
 
 _MOST_NAMES = 100  # classes that are named
 _PORT = 8500  # TensorFlow Serving's default for gRPC; the REST interface has the next one
@@ -103,16 +110,11 @@ def training(result: Result) -> Iterator[show.ResultBlock]:
     stands_in = by_folds or training["learned"].get(names.VALIDATION, 0) > 0
     if training["solution"]:
         yield from _solved(training, training["solution"], bank)
-    yield from _search(training, search)
+    yield from tried(training)
     if not training["solution"]:
         yield from _stage("", training, "course", stands_in)
     if tuned is not None and tuned["epochs"]:
         yield from _stage("Fine-tuning", tuned, "course.fine_tune", stands_in)
-    outcome = ""
-    if tuned is not None and not search:
-        before, after = share(tuned["head_accuracy"]), share(tuned["accuracy"])
-        outcome = f" Fine-tuning changed the validation accuracy from {before} to {after}."
-    yield show.Sentence(f"Trained layers: {training['trained']}.{outcome}")
     if training["calibration"]:
         yield show.Sentence(_calibrated(training["calibration"]))
 
@@ -181,10 +183,25 @@ def _choice_of_features(bank: BankFacts, decision: FeatureDecision) -> str:
     return text
 
 
-def _search(training: History, search: Sequence[Tried]) -> Iterator[show.ResultBlock]:
-    """Yield the networks that were tried, if there are any, and why the search ended."""
-    if not search:
-        return
+def tried(training: History) -> Iterator[show.ResultBlock]:
+    """Yield the networks that were tried, why the search ended, and what was trained."""
+    tuned, search = training["fine_tune"], training["search"] or []
+    if len(search) == 1:  # the head alone
+        yield show.Sentence(f"{show.capitalised(describe_tried(search[0]))}.")
+    elif search:
+        yield from _search(search)
+    ended = training["search_ended"]
+    if ended is not None and ended["sentence"]:
+        yield show.Sentence(f"{ended['sentence']}.")
+    outcome = ""
+    if tuned is not None and not search:
+        before, after = share(tuned["head_accuracy"]), share(tuned["accuracy"])
+        outcome = f" Fine-tuning changed the validation accuracy from {before} to {after}."
+    yield show.Sentence(f"Trained layers: {training['trained']}.{outcome}")
+
+
+def _search(search: Sequence[Tried]) -> Iterator[show.ResultBlock]:
+    """Yield the networks that were tried, and how they were judged."""
     judged_by = search[0]["judged_by"]
     where = "on held-out images"
     if judged_by == "folds":
@@ -200,9 +217,6 @@ def _search(training: History, search: Sequence[Tried]) -> Iterator[show.ResultB
     columns = ("Network", judges, "Gain", "Standard error", "Time", "Kept")
     rows = [_tried(network) for network in search]
     yield show.Table("Networks that were tried", columns, rows)
-    ended = training["search_ended"]
-    if ended is not None and ended["sentence"]:
-        yield show.Sentence(f"{ended['sentence']}.")
 
 
 def _tried(network: Tried) -> list[show.TableCell]:

@@ -234,7 +234,7 @@ def with_parts(**parts):
             },
             "3 files were repaired (3 stored as PNG); the original files are unchanged. "
             "1 override does not match any file (ffffffffffff): the image was changed or removed. "
-            "Delete the entry from the overrides file, or update its hash.",
+            "delete the entry from the overrides file, or update its hash",
         ),
     ],
 )

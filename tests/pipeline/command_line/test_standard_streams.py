@@ -68,6 +68,6 @@ def test_a_report_that_cannot_be_made_does_not_change_the_outcome(tmp_path: Path
     done = python_program.ended(program, "run", photos, "--out", tmp_path / "out")
     assert done.returncode == 4, done.stderr
     assert "failed in" not in done.stdout, "the reason is the data's, not the report's"
-    assert "the report could not be written: ZeroDivisionError: in a drawing" in done.stdout
+    assert "The report could not be written: ZeroDivisionError: in a drawing" in done.stdout
     assert len(list((tmp_path / "out").glob("runs/*/result.json"))) == 1
     assert "Traceback" not in done.stdout + done.stderr
