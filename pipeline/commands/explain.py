@@ -58,7 +58,6 @@ def command(
     run: options.RunOption = None,
 ) -> None:
     """Draw Grad-CAM and feature maps of images."""
-    from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.output import lookup
 
@@ -69,15 +68,13 @@ def command(
     if not any(path.exists() for path in images):
         raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")
     chosen_model = lookup.model(model, run)
-    with consoles.counted() as display:
+    with consoles.computing() as display:
         if chosen_model.notice:
             say(display.console, f"note: {chosen_model.notice}")
-        with display.step("loading TensorFlow"), quick_imports():
-            import tensorflow  # noqa: F401  # so that the next step's time is that of the model
-
+        with display.step("loading the model"):
             from imgpipe.models.network import activation_images, network_file
             from imgpipe.serving.server.runtime import Runtime
-        with display.step("loading the model"):
+
             classifier = network_file.load(chosen_model.folder)
         maps = activation_images.choose(classifier.network, layer or [])
         drawing = _Drawing(classifier, Runtime(chosen_model.folder), maps)

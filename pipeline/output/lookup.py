@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -38,21 +39,19 @@ _NAMED = 3  # runs, or versions with their damage, that a message names
 _DECIDED = ("blessed", "not_blessed", "not_published")
 
 
+@dataclass(frozen=True)
 class Model:
     """A published version, the model of a run, or another model that imgpipe has exported.
 
-    Args:
+    Attributes:
         folder: Folder of the version, or of the SavedModel.
         trained_by: The run that trained a model which is not published; None for others.
         is_newest: Whether a folder of versions was named, of which this is the newest intact one.
     """
 
-    def __init__(
-        self, folder: Path, trained_by: PastRun | None = None, is_newest: bool = False
-    ) -> None:
-        self.folder = folder
-        self.is_newest = is_newest
-        self._trained_by = trained_by
+    folder: Path
+    trained_by: PastRun | None = None
+    is_newest: bool = False
 
     @property
     def versions(self) -> Path:
@@ -84,17 +83,17 @@ class Model:
     @property
     def notice(self) -> str:
         """Why the model is not published, as a sentence; "" for a published version."""
-        if self._trained_by is None:
+        if self.trained_by is None:
             return ""
-        verdict = self._trained_by.verdict
-        if self._trained_by.status in _DECIDED:  # with which the verdict begins
+        verdict = self.trained_by.verdict
+        if self.trained_by.status in _DECIDED:  # with which the verdict begins
             return f"This model was {verdict}."
         return f"This model was not published. Its run ended: {verdict}."
 
     @property
     def publish_commands(self) -> list[Finding]:
         """The commands that publish it; empty for a published version, or if none can."""
-        return self._trained_by.publish_commands if self._trained_by is not None else []
+        return self.trained_by.publish_commands if self.trained_by is not None else []
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:
@@ -129,15 +128,15 @@ class Model:
     @property
     def run(self) -> PastRun | None:
         """The run that made the model; None if it cannot be found."""
-        if self._trained_by is not None or self.version is None:
-            return self._trained_by
+        if self.trained_by is not None or self.version is None:
+            return self.trained_by
         return OutputFolder.above(self.folder).publisher(plain(self.folder))
 
     @property
-    def training_images(self) -> str | None:
-        """Folder of the images of the run that made the version; None if it cannot be found."""
+    def training_images(self) -> str:
+        """Folder of the images of the run that made the version; "" if it cannot be found."""
         run = self.run
-        return (run.artifact("ImageFilter", "examples") if run is not None else "") or None
+        return run.artifact("ImageFilter", "examples") if run is not None else ""
 
 
 def run(
@@ -351,19 +350,17 @@ def _trained(run: PastRun) -> Path:
             f"run {run.name} has evaluated no model: {_ended(run)}. Expected: a run that did. "
             f"`imgpipe runs {shlex.quote(str(run.out))}` lists the runs."
         )
-    again = f"Make it again: {run_command(run.result, run.moved)}"
     uri = run.artifact("ImageTrainer", "model")
-    model = Path(uri) / SAVED_MODEL_FOLDER
-    if not uri or not (model / SAVED_MODEL).is_file():
-        kept = run.setting("run", "keep")
-        raise ResourceError(
-            f"the model of run {run.name} was removed to save space: only the last {kept} runs "
-            f"(run.keep) and published versions keep theirs. {again}"
-        )
-    wrong = integrity.damage(Path(uri), complete=True)
+    kept = run.setting("run", "keep")
+    wrong = f"only the last {kept} runs (run.keep) and published versions keep theirs"
+    if uri:
+        wrong = integrity.damage(Path(uri), complete=True)
     if wrong:
-        raise ResourceError(f"the model of run {run.name} is damaged: {wrong}. {again}")
-    return model
+        raise ResourceError(
+            f"the model of run {run.name} was removed or is damaged: {wrong}. Make it again: "
+            f"{run_command(run.result, run.moved)}"
+        )
+    return Path(uri) / SAVED_MODEL_FOLDER
 
 
 def _ended(run: PastRun) -> str:
