@@ -84,7 +84,7 @@ def _lines(block: show.ResultBlock) -> Iterator[Text]:
 def _figures(block: show.Figures) -> Iterator[Text]:
     """Yield a line for each figure, or one for all key figures."""
     rows = [(_text(name), _text(value)) for name, value in block.rows]
-    if block.key:
+    if block.key and rows:
         yield Text(" · ").join(Text.assemble(name, " ", value) for name, value in rows)
         return
     width = max([_NAME, *(name.cell_len for name, _ in rows)])
