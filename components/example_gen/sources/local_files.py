@@ -136,10 +136,11 @@ def cache_folder(store: str) -> Path:
     """Return the cache in the folder `store`, or a temporary one of this process without it."""
     if store:
         return Path(store) / "unpacked"
-    if not Path(_temporary_folder().name).is_dir():  # it was in the folder of an earlier command
-        _temporary_folder().cleanup()
-        _temporary_folder.cache_clear()
-    return Path(_temporary_folder().name)
+    with _one_at_a_time:  # several threads read at once
+        if not Path(_temporary_folder().name).is_dir():  # it was in that of an earlier command
+            _temporary_folder().cleanup()
+            _temporary_folder.cache_clear()
+        return Path(_temporary_folder().name)
 
 
 def kept(file: Path, folder: Path, unpack: Unpacker) -> tuple[Path, list[Finding]]:
