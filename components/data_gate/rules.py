@@ -18,7 +18,6 @@ from imgpipe.components.common.image_row import METADATA
 from imgpipe.components.data_gate.settings import GateSettings
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.findings import title_of
-from imgpipe.components.image_filter.judge.checks import files
 from imgpipe.components.image_filter.placement.families import UNCLEAR
 from imgpipe.models import names
 from imgpipe.models.finding import Finding, make_finding, said
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 
 #: What to do about rejected files.
 SEE_REASONS = "see the reason for each file in the quarantine"
+#: Kind of the reason against data of which a class has no image.
+MISSING_CLASS = "missing_class"
 #: What to do about an anomaly or drift that is wanted.
 ACCEPT = "to accept it, run again with --accept"
 _MAX_SENTENCES = 5  # reasons of one kind that a message gives as sentences of their own
@@ -113,7 +114,7 @@ def too_few(summary: DataSummary, required: Requirements) -> list[Finding]:
             f"add images, remove {who}, or accept classes without images with "
             "--set gate.allow_missing_classes=true"
         )
-        reasons.append(_of_classes("missing_class", "", "images", missing, advice))
+        reasons.append(_of_classes(MISSING_CLASS, "", "images", missing, advice))
     return reasons
 
 
@@ -183,14 +184,10 @@ def _fell(before: int, now: int) -> bool:
 
 def rejected_share(summary: DataSummary, required: Requirements) -> list[Finding]:
     """Find out whether too many images were rejected, or all of them."""
-    others = summary["by_reason"].get(files.OTHER_FILE, 0)  # by their names, no images
-    images = summary["in"] - others
-    rejected = summary["rejected"] - others
-    by_reason = ", ".join(
-        f"{count} {title_of(name)}"
-        for name, count in summary["by_reason"].items()
-        if name != files.OTHER_FILE
-    )
+    images = summary["in"]
+    rejected = summary["rejected"]
+    counts = summary["by_reason"].items()
+    by_reason = ", ".join(f"{count} {title_of(name)}" for name, count in counts)
     if not summary["kept"]:
         advice = SEE_REASONS
         seen = f"{images} images, all rejected ({by_reason})" if images else "an empty source"
@@ -262,7 +259,10 @@ def counted(summary: DataSummary, required: Requirements) -> list[Finding]:
     if not summary["kept"]:
         return shares
     unclear = [each for each in summary["findings"] if each["reason"] == UNCLEAR]
-    return [*shares, *unclear, *too_few(summary, required), *changed_classes(summary, required)]
+    few = too_few(summary, required)
+    if shares:  # the images of a class may be among the rejected; one without a file is noted
+        few = [each for each in few if each["reason"] != MISSING_CLASS]
+    return [*shares, *unclear, *few, *changed_classes(summary, required)]
 
 
 def reasons_against(

@@ -6,7 +6,6 @@ time, because reading, the serving op and the measurements release the interpret
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Generator, Iterable, Sequence
@@ -36,7 +35,6 @@ CODE = (
 )
 #: They decode, read headers, measure and find damage.
 _LIBRARIES = ("tensorflow", "pillow", "numpy", "simplejpeg", "pi-heif")
-_WRITE_AT_ONCE = 256  # results that are written together
 #: Content of a file without bytes.
 _UNREADABLE = Content(decode_error="the file could not be read")
 
@@ -68,14 +66,15 @@ def inspect(
     cache = InspectionCache(store, pixel_limit)
     rule = rule or SplitRule()
 
-    def inspect_one(item: Item) -> tuple[ImageRow, Content | None]:
-        """Return the row, and what the cache has to keep of it."""
+    def inspect_one(item: Item) -> ImageRow:
         data, read_error = _read(source, item)
         image_hash = "" if read_error else hashlib.sha256(data).hexdigest()
-        stored = cache.get(image_hash) if image_hash else _UNREADABLE
-        content = stored or inspected(Look(data), pixel_limit)
+        content = cache.get(image_hash) if image_hash else _UNREADABLE
+        if content is None:
+            content = inspected(Look(data), pixel_limit)
+            cache.put(image_hash, content)
         label = item.label or ""
-        row = ImageRow(
+        return ImageRow(
             path=item.path,
             label=label,
             label_index=vocabulary.index(label) if label in vocabulary else -1,
@@ -89,15 +88,9 @@ def inspect(
             image_bytes=data,
             **dataclasses.asdict(content),
         )
-        return row, None if stored else content
 
     threads = min(processors(), _THREADS)
-    rows = computed_ahead(inspect_one, items, threads, _WAITING * threads)
-    with contextlib.closing(rows), cache:
-        for row, content in rows:
-            if content is not None:
-                cache.put(row.image_hash, content)
-            yield row
+    yield from computed_ahead(inspect_one, items, threads, _WAITING * threads)
 
 
 def _read(source: Source, item: Item) -> tuple[bytes, str]:
@@ -113,14 +106,12 @@ class InspectionCache:
 
     Files are read and hashed in every run; header, decode result, measurements and perceptual
     hashes are looked up. The key includes everything that determines them, also the largest number
-    of pixels that is decoded and the code, so that changed code never gets an old result. Use it in
-    a `with` block; new results are written at the end of the block at the latest.
+    of pixels that is decoded and the code, so that changed code never gets an old result.
     """
 
     def __init__(self, directory: str, pixel_limit: int) -> None:
         self._blobs = BlobStore(directory, STORE) if directory else None
         self._key_suffix = f"{source_code.fingerprint(CODE, _LIBRARIES)}:{pixel_limit}"
-        self._unwritten: dict[bytes, bytes] = {}
 
     def _key(self, image_hash: str) -> bytes:
         return hashlib.sha256(f"{image_hash}:{self._key_suffix}".encode()).digest()
@@ -135,19 +126,5 @@ class InspectionCache:
 
     def put(self, image_hash: str, content: Content) -> None:
         """Store what a file contains."""
-        if self._blobs is None:
-            return
-        self._unwritten[self._key(image_hash)] = content.to_bytes()
-        if len(self._unwritten) >= _WRITE_AT_ONCE:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._blobs is not None and self._unwritten:
-            self._blobs.put(self._unwritten)
-            self._unwritten = {}
-
-    def __enter__(self) -> InspectionCache:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._flush()
+        if self._blobs is not None:
+            self._blobs.put({self._key(image_hash): content.to_bytes()})

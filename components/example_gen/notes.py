@@ -10,50 +10,35 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from imgpipe.components.common.formatting import join_names, plural
 from imgpipe.components.common.image_file.file_kinds import MAY_STAND_FOR, NOUNS
-from imgpipe.components.common.image_file.file_names import Kind
 from imgpipe.models.finding import Fate, Finding, in_files, make_finding, usual_ways
 
-#: Reasons for which a file is left out: it is found, but neither kept nor rejected. How its path is
-#: called.
-LEFT_OUT: Mapping[str, str] = {
-    "skipped": "skipped",
-    "unlabelled_folder": "folder",
-    "unlabelled_file": "file",
-    "hidden_file": "file",
-    **{f"{kind}_file": "file" for kind in NOUNS},
+#: Reasons for which a file is left out: it is found, but neither kept nor rejected. A file that is
+#: no image is, where it stands in a class and belongs to no image in it; others lie beside images.
+LEFT_OUT = {
+    *("skipped", "unlabelled_folder", "unlabelled_file", "hidden_file"),
+    *(f"{kind}_file" for kind in NOUNS),
 }
-#: What else nothing used.
-_UNUSED = {"folder_without_images": "folder", "unused_column": "column", "unused_split": "split"}
-#: The reasons of files that are no images, by their kind: those that may be lost ones, because they
-#: stand in a class and belong to no image in it, and all others.
-NO_IMAGES: Mapping[Kind, str] = {kind: f"{kind}_file" for kind in NOUNS}
-BESIDE: Mapping[Kind, str] = {kind: f"{kind}_beside" for kind in NOUNS}
-#: Reasons of which the number says enough, in the singular and the plural.
-_COUNTED = {
-    **{NO_IMAGES[kind]: nouns for kind, nouns in NOUNS.items()},
+#: Nouns of what nothing used and is only counted.
+_COUNTED: Mapping[str, tuple[str, str]] = {
+    **{f"{kind}_file": nouns for kind, nouns in NOUNS.items()},
     **{
-        BESIDE[kind]: (f"{single} beside images", f"{several} beside images")
+        f"{kind}_beside": (f"{single} beside images", f"{several} beside images")
         for kind, (single, several) in NOUNS.items()
     },
     "unlabelled_file": ("image whose name has no label", "images whose names have no label"),
     "hidden_file": ("file whose name begins with a dot", "files whose names begin with a dot"),
 }
-_TITLES = {
-    **{reason: nouns[0] for reason, nouns in _COUNTED.items()},
-    "unlabelled_file": "no label in its name",
-    "unlabelled_folder": "folder without a class of train",
-    "unread_list": "list that is not read",
-    "unused_column": "column that nothing reads",
-    "unused_split": "split that nothing reads",
-    "single_folder": "folder around all others",
-    "inner_folder": "in folders of class folders",
-    "no_group": "no group in its name",
-    "doubtful_label": "label that may be several",
-    "skipped": "left out by data.skip",
+#: Nouns of what nothing used and is named, and of what is counted in it.
+_NAMED = {
+    "skipped": ("skipped", "file"),
+    "unlabelled_folder": ("folder", "image"),
+    "folder_without_images": ("folder without images", "file"),
+    "unused_column": ("column", ""),
+    "unused_split": ("split", ""),
 }
 #: Reasons of files that somebody has to know of, with what they may be.
-_MAY_STAND_FOR = {NO_IMAGES[kind]: what for kind, (what, _) in MAY_STAND_FOR.items()}
-_NAMED = 4  # folders and columns that the line of what is not used names
+_MAY_STAND_FOR = {f"{kind}_file": what for kind, (what, _) in MAY_STAND_FOR.items()}
+_SHOWN = 4  # folders and columns that the line of what is not used names
 _EXAMPLES = 20  # of each finding
 
 
@@ -69,24 +54,14 @@ def noted(
         count: Number of files for which it stands.
         remedies: What to do, each a way of its own.
     """
-    is_unused = reason in (*LEFT_OUT, *_UNUSED, *_COUNTED)
-    fate: Fate = "not_used" if is_unused else "noted"
-    title = _TITLES.get(reason, "")
+    fate: Fate = "not_used" if reason in _COUNTED or reason in _NAMED else "noted"
+    sentence = ""
+    if reason in _NAMED:
+        noun, inside = _NAMED[reason]
+        sentence = f"{noun} {path} ({plural(count, inside)})" if inside else f"{noun} {path}"
     decides = reason in _MAY_STAND_FOR
-    about = make_finding(reason, _unused(reason, path, count), remedies, title, decides, count)
+    about = make_finding(reason, sentence, remedies, decides=decides, count=count)
     return in_files(fate, about, [{"path": path, "detail": detail, "image_hash": ""}])
-
-
-def _unused(reason: str, path: str, count: int) -> str:
-    """Name what is not used, as in "folder masks (400 images)"; "" for other reasons."""
-    if reason in _COUNTED:
-        return plural(count, *_COUNTED[reason])
-    if reason in LEFT_OUT:
-        what = plural(count, "file" if reason == "skipped" else "image")
-        return f"{LEFT_OUT[reason]} {path} ({what})"
-    if reason == "folder_without_images":
-        return f"folder {path} ({plural(count, 'file')}, no image)"
-    return f"{_UNUSED[reason]} {path}" if reason in _UNUSED else ""
 
 
 def gathered(notes: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -106,20 +81,19 @@ def _of_reason(reason: str, notes: list[Finding]) -> Finding:
     """Return the finding about all files with one reason, whose first ones are examples."""
     count = sum(note["count"] for note in notes)
     sentences = [note["sentence"] for note in notes if note["sentence"]]
-    more = [f"{len(sentences) - _NAMED} more"] if len(sentences) > _NAMED else []
-    named = ", ".join([*sentences[:_NAMED], *more])
+    more = [f"{len(sentences) - _SHOWN} more"] if len(sentences) > _SHOWN else []
+    sentence = ", ".join([*sentences[:_SHOWN], *more])
     title = notes[0]["title"]
     if reason in _COUNTED:
-        single, several = _COUNTED[reason]
-        named = plural(count, single, several)
-        title = several if title == single and count > 1 else title
+        sentence = plural(count, *_COUNTED[reason])
+        title = _COUNTED[reason][count > 1]
     if reason in _MAY_STAND_FOR:
         paths = [note["examples"][0]["path"] for note in notes]
-        named += f" ({join_names(paths, _NAMED)}), {_MAY_STAND_FOR[reason]}"
+        sentence += f" ({join_names(paths, _SHOWN)}), {_MAY_STAND_FOR[reason]}"
     return {
         **notes[0],
         "title": title,
-        "sentence": named,
+        "sentence": sentence,
         "remedies": usual_ways(note["remedies"] for note in notes),
         "count": count,
         "examples": [example for note in notes[:_EXAMPLES] for example in note["examples"]],

@@ -241,7 +241,7 @@ def test_init_describes_an_archive_and_a_list(photos: Path, tmp_path: Path):
         archive.writestr("../outside.png", b"x")
     made = imgpipe("init", str(tmp_path / "set.zip"), "-o", str(tmp_path / "c.toml"))
     assert made.returncode == 0, made.stderr
-    assert "noted      folder around all others 1, unsafe name 1" in made.stdout
+    assert "noted      single folder 1, unsafe name 1" in made.stdout
     rows = [
         f"{file.relative_to(tmp_path).as_posix()},{file.parent.name},{file.stem}"
         for file in sorted(photos.rglob("*.png"))

@@ -55,7 +55,7 @@ _SIGNATURES: Sequence[tuple[bytes, Kind]] = (
 )
 #: Formats that Pillow tells by their first bytes, and which are data or films.
 _NO_PICTURES = {"HDF5", "GRIB", "BUFR", "MPEG", "FLI", "WMF"}
-#: Names of the parts of one archive, and how these are joined. Those of RAR are unpacked as wholes.
+#: Names of the parts of one archive, and how these are joined.
 _PARTS: Sequence[tuple[re.Pattern[str], str]] = tuple(
     (re.compile(pattern, re.IGNORECASE), how)
     for pattern, how in (
@@ -64,10 +64,12 @@ _PARTS: Sequence[tuple[re.Pattern[str], str]] = tuple(
             r"(.+\.(?:zip|7z|tar|tgz|gz|bz2|xz|zst))[-_.]?(?:part[-_.]?)?(?:\d{1,4}|[a-z]{2})",
             "join them: cat {whole}?* > {whole}",
         ),
+        (r"(.+)\.(?:part\d+\.rar|r\d\d)", "unpack the first, which takes the others, to a folder"),
         (r"(.+)-\d{3}\.(?:zip|tgz|tar\.gz)", "unpack all of them into one folder"),
     )
 )
-_SPANNED = _PARTS[0][1]  # the last part is called as a whole archive
+#: How those are joined of which one part is called as a whole archive.
+_SPANNED = {".zip": _PARTS[0][1], ".rar": _PARTS[2][1]}
 _DOWNLOAD = _PARTS[-1][1]  # each part is an archive, and alone it is no part
 _WHOLE = (".gz", ".xz")  # which are no parts, although two letters follow
 
@@ -149,8 +151,8 @@ def joined(files: Collection[str]) -> dict[str, str]:
     archives = {name: archive for name in files if (archive := _numbered(name))}
     numbered = set(archives.values())
     for name in files:
-        archive = name[:-4], _SPANNED
-        if name.lower().endswith(".zip") and archive in numbered:
+        archive = name[:-4], _SPANNED.get(name[-4:].lower(), "")
+        if archive in numbered:
             archives[name] = archive
     parts: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
     for name, archive in sorted(archives.items()):

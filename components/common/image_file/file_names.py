@@ -118,11 +118,6 @@ def is_image(path: str) -> bool:
     return kind_by_ending(path) in ("image", "camera_raw")
 
 
-def claims_to_be_image(path: str) -> bool:
-    """Whether a file counts as an image by its name: its ending says so, or it has none."""
-    return is_image(path) or not has_ending(path)
-
-
 def has_ending(path: str) -> bool:
     """Whether the name of a file ends as names of files do, also in an ending of no known kind."""
     return _MAY_BE_ENDING.search(path.rpartition("/")[2]) is not None

@@ -7,27 +7,25 @@ the heavy imports load.
 from __future__ import annotations
 
 import collections
-import concurrent.futures
 import dataclasses
 import hashlib
-import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from imgpipe.components.common.formatting import join_names, plural
-from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.finding import Finding
 from imgpipe.models.machine import progress
+from imgpipe.models.machine.process import computed_ahead
 
 #: Length of an `Item.key`, which is a SHA-256.
 KEY_BYTES = 32
 _HASH_THREADS = 8  # reading waits for the disk, and hashing releases the interpreter lock
-_AHEAD = 128  # items passed to the threads at once, which are hashed even after an interruption
+_AHEAD = 128  # items that are hashed or wait for their turn
 EXPECTED_TREE = (
     "expected a folder with one sub-folder for each class (cats/, dogs/), or train/, validation/ "
     "and test/ folders with such sub-folders"
@@ -42,7 +40,6 @@ class Item:
     path: str  # relative to the source's root, with forward slashes; unique
     label: str | None = None  # class name, None when the source gives none
     split: str | None = None  # split that the source gives, None when it is to be assigned
-    symlink: bool = False  # whether the file was reached through a symbolic link
     sha256: str = ""  # hex digest of the content, "" when it is not hashed or not readable
     group: str | None = None  # images of one group (a person, a video) must be in the same split
     problem: str = ""  # "<reason>: <detail>" when the source rejects this item
@@ -56,7 +53,7 @@ class Item:
 
     def placed(self, label: str | None, split: str | None) -> Item:
         """Return the item in a class and a split; `dataclasses.replace` takes twice as long."""
-        kept = (self.symlink, self.sha256, self.group, self.problem, self.version, self.locator)
+        kept = (self.sha256, self.group, self.problem, self.version, self.locator)
         return Item(self.path, label, split, *kept)
 
     def key(self, content: str) -> bytes:
@@ -103,8 +100,26 @@ class Source(Protocol):
         ...
 
     def scan(self) -> Scan:
-        """List all items and hash their contents; raises as `listing` does."""
-        return hashed(self.listing(), self.digest)
+        """List all items, and hash the contents of those that no store gives a checksum of.
+
+        What cannot be read has no hash. It raises as `listing` does.
+        """
+
+        def hashed(item: Item) -> Item:
+            if item.version:
+                return item
+            try:
+                return dataclasses.replace(item, sha256=self.digest(item))
+            except OSError:
+                return item
+
+        listing = self.listing()
+        progress.total(len(listing.items), "files")
+        items = []
+        for item in computed_ahead(hashed, listing.items, _HASH_THREADS, _AHEAD):
+            items.append(item)
+            progress.advance(1, "files")
+        return dataclasses.replace(listing, items=items)
 
     def read(self, item: Item) -> bytes:
         """Read the content of an item of a listing.
@@ -117,35 +132,6 @@ class Source(Protocol):
     def digest(self, item: Item) -> str:
         """Hex SHA-256 of the content of an item; raises as `read` does."""
         return hashlib.sha256(self.read(item)).hexdigest()
-
-
-def hashed(listing: Scan, digest: Callable[[Item], str]) -> Scan:
-    """Return a listing with hashes, computed in threads, and a note for each unreadable item.
-
-    `digest` returns the hex SHA-256 of an item's content, or raises OSError.
-    """
-
-    def attempt(item: Item) -> tuple[str, str]:
-        try:
-            return digest(item), ""
-        except OSError as error:
-            return "", error.strerror or str(error)
-
-    dead_links = {
-        note["examples"][0]["path"] for note in listing.notes if note["reason"] == "unreadable_file"
-    }
-    notes = list(listing.notes)
-    items: list[Item] = []
-    remaining = iter(listing.items)
-    progress.total(len(listing.items), "files")
-    with concurrent.futures.ThreadPoolExecutor(_HASH_THREADS) as pool:
-        while part := list(itertools.islice(remaining, _AHEAD)):
-            for item, (content, error) in zip(part, pool.map(attempt, part), strict=True):
-                if error and item.path not in dead_links:
-                    notes.append(noted("unreadable_file", item.path, error))
-                items.append(dataclasses.replace(item, sha256=content))
-                progress.advance(1, "files")
-    return dataclasses.replace(listing, items=items, notes=tuple(notes))
 
 
 @dataclass(frozen=True)

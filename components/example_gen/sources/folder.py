@@ -92,20 +92,17 @@ class Walk:
                 continue
             try:
                 mode = entry.stat().st_mode
-            except OSError as error:
-                # As an item, a dead link is rejected by name instead of being left out.
-                self._note("unreadable_file", path, error.strerror or str(error))
+            except OSError:  # as an item, a dead link is rejected by name instead of left out
                 mode = stat.S_IFREG
             else:
                 if link:
                     self._note("symlink", path, os.path.realpath(entry.path))
-            linked = folder.linked or link
             if stat.S_ISREG(mode):
-                self.items.append(Item(path, symlink=linked))
+                self.items.append(Item(path))
             elif not stat.S_ISDIR(mode):
                 self._note("special_file", path, "a pipe, socket or device is not read")
             elif not link or self._is_inside(folder, entry.path, path):
-                self._waiting.append(_Folder(path, folder.above | {real}, linked))
+                self._waiting.append(_Folder(path, folder.above | {real}, folder.linked or link))
 
     def _is_inside(self, folder: _Folder, file: str, path: str) -> bool:
         """Return whether a link to a folder is followed; it is noted, or an error, if not."""

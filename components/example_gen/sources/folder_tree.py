@@ -12,7 +12,7 @@ from pathlib import Path
 from imgpipe.components.common.image_file import file_kinds, file_names
 from imgpipe.components.common.image_file.file_names import Kind
 from imgpipe.components.common.splits import are_splits, split_of
-from imgpipe.components.example_gen.notes import BESIDE, NO_IMAGES, noted
+from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.sources.base import Item
 from imgpipe.models.files.regular_files import open_regular
 from imgpipe.models.finding import Finding
@@ -109,13 +109,13 @@ def kinds_below(place: Path) -> KindOf:
 def kinds_by_name(items: Iterable[Item]) -> KindOf:
     """Return the function that tells what files are of which only the names are known.
 
-    A name without an ending is that of no image beside folders: README.
+    An image has an ending of images or, but for one beside folders such as README, none.
     """
     around = {item.path.rpartition("/")[0].rpartition("/")[0] for item in items}
 
     def kind_of(path: str) -> Kind | None:
-        is_beside_folders = path.rpartition("/")[0] in around and not file_names.ending_of(path)
-        return "other" if is_beside_folders else file_names.kind_by_ending(path)
+        is_other = file_names.has_ending(path) or path.rpartition("/")[0] in around
+        return file_names.kind_by_ending(path) or ("other" if is_other else None)
 
     return kind_of
 
@@ -147,7 +147,7 @@ class Contents:
                 folder, _, name = file.rpartition("/")
                 _, usual_way = file_kinds.MAY_STAND_FOR[kind]
                 way = parts[folder].get(name, usual_way)
-                notes.append(noted(NO_IMAGES[kind], file, remedies=[way]))
+                notes.append(noted(f"{kind}_file", file, remedies=[way]))
         return notes
 
     def unused(self, classes: Sequence[str]) -> list[Finding]:
@@ -164,8 +164,8 @@ class Contents:
                 continue
             empty = next((above for above in _above(file) if above not in filled), "")
             if file in left_out or not empty:
-                reason = (NO_IMAGES if file in left_out else BESIDE)[kind]
-                files_by_note["", reason].append(file)
+                place = "file" if file in left_out else "beside"
+                files_by_note["", f"{kind}_{place}"].append(file)
             else:
                 files_by_note[empty, "folder_without_images"].append(file)
         for (folder, reason), files in files_by_note.items():
@@ -216,7 +216,6 @@ def of_images(
         by_folder[item.path.rpartition("/")[0]].append(item)
     root = Folder("", "")
     contents = Contents(root)
-    skipped: list[str] = []
     unread: collections.Counter[tuple[str, str]] = collections.Counter()
     for path, files in by_folder.items():
         kept = []
@@ -224,18 +223,16 @@ def of_images(
             why = left_out(item.path)
             if why is None:
                 kept.append(item)
-                continue
-            unread[why] += 1
-            if why[0] == "skipped":
-                skipped.append(item.path)
+            else:
+                unread[why] += 1
         beside = file_kinds.no_images([item.path for item in kept], kind_of)
         images = [item for item in kept if item.path not in beside]
         contents.others |= beside
         if images:
             root.at(path, len(images)).files += images
     contents.notes += [noted(kind, what, "", count) for (kind, what), count in unread.items()]
-    of_others = {above for file in (*contents.others, *skipped) for above in _above(file)}
-    for path in sorted(folders - of_others):  # a class without a file
+    of_files = {above for folder in by_folder for above in _above(f"{folder}/")}
+    for path in sorted(folders - of_files):  # a class without a file
         if not left_out(path):
             root.at(path)
     contents.others = dict(sorted(contents.others.items()))

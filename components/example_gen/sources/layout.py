@@ -122,9 +122,6 @@ class Layout:
         for _ in range(self.options.class_level - 1):
             layer = inside(with_splits(layer, self._given()))
         cells: _Cells = {folder: (folder.name, split) for folder, split in layer}
-        for folder in cells:
-            if not folder.total:
-                self._note("empty_class", folder, "no file in it")
         classes = [folder for folder in cells if folder.total]
         if self.options.class_level:
             self._note_inner(classes)

@@ -23,7 +23,6 @@ from imgpipe.components.example_gen.sources import tables
 from imgpipe.components.example_gen.sources.base import Scan
 from imgpipe.components.example_gen.sources.layout import Ambiguity, Way
 from imgpipe.components.example_gen.sources.local_files import visible
-from imgpipe.models.files.regular_files import open_regular
 from imgpipe.models.finding import Finding
 
 KIND = "manifest"  # prefix of the spec of a list
@@ -45,12 +44,13 @@ def names_images(file: Path) -> bool:
     try:
         if tables.is_json_lines(file):
             _, first = next(tables.json_rows(file), (0, {}))
-            texts = [value for value in first.values() if isinstance(value, str)]
-            return any(map(file_names.is_image, texts))
-        _, rows = tables.first_rows(open_regular(file))
+            cells = [value for value in first.values() if isinstance(value, str)]
+        else:
+            _, (titles, second) = tables.first_rows(file)
+            cells = [*titles, *second]
     except (OSError, ValueError, csv.Error):
         return False
-    return any(file_names.is_image(cell) for row in rows for cell in row)
+    return any(map(file_names.is_image, cells))
 
 
 def lists_files(locator: str, options: SourceOptions) -> bool:
@@ -71,10 +71,7 @@ def _has_paths(file: Path) -> bool:
 
     The names of pixels are numbered, and those of classes in one-hot columns are not.
     """
-    try:
-        _, (titles, second) = tables.first_rows(open_regular(file))
-    except OSError:
-        return False
+    _, (titles, second) = tables.first_rows(file)
     pixels = [title for title, cell in zip(titles, second, strict=False) if tables.is_number(cell)]
     has_pixels = sum(any(map(str.isdigit, title)) for title in pixels) >= _MIN_PIXELS
     return not has_pixels and any(tables.is_usual(title, "path") for title in titles)
@@ -91,15 +88,15 @@ def unread_lists(folder: Path, but: Path | None = None) -> list[Finding]:
     return [noted("unread_list", file.name, detail, remedies=ways) for file in lists]
 
 
-def lists_of_splits(folder: Path) -> dict[str, str]:
-    """Return the lists of a folder that each hold one split, with the split; {} for none.
+def lists_of_splits(folder: Path) -> list[str]:
+    """Return the lists of a folder that each hold one split; [] for none.
 
     Their names say it (train.csv, val.csv), or the folders say it that hold lists of one name.
     """
     files = [*visible(folder), *(file for inner in visible(folder) for file in visible(inner))]
     paths = sorted(file.relative_to(folder).as_posix() for file in files)
     lists = outermost(filter(split_of, paths), (*LISTS, TEXT))
-    return {path: split_of(path) or "" for path in lists} if are_splits(lists) else {}
+    return lists if are_splits(lists) else []
 
 
 def check_lists(place: Path, others: Mapping[str, Kind], scan: Scan) -> list[Finding]:
@@ -121,10 +118,7 @@ def check_lists(place: Path, others: Mapping[str, Kind], scan: Scan) -> list[Fin
 
 def _differs(file: Path, scan: Scan) -> bool:
     """Whether the first row of a list names an image, and its other cells not the folder of it."""
-    try:
-        _, (_, row) = tables.first_rows(open_regular(file))
-    except OSError:
-        return False
+    _, (_, row) = tables.first_rows(file)
     labels = [(_inside_out(item.path), item.label.lower()) for item in scan.items if item.label]
     images = {image[0] for image, _ in labels}
     path = next((cell for cell in row if _inside_out(cell)[0] in images), "")

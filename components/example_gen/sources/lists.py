@@ -15,14 +15,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imgpipe.components.common.image_file.file_names import is_hidden, is_image, without_ending
-from imgpipe.components.example_gen.sources import list_files, tables
+from imgpipe.components.common.image_file.file_names import is_image, without_ending
+from imgpipe.components.example_gen.sources import list_files, local_files, tables
 from imgpipe.components.example_gen.sources.base import Item, SourceKind
-from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, check_inside
 from imgpipe.components.example_gen.sources.refusal import commands
 from imgpipe.components.example_gen.sources.rows import (
     REFUSED,
-    Reader,
+    FilesReader,
     RowsSource,
     SourceRow,
     SourceTable,
@@ -78,13 +77,8 @@ def _placed(row: SourceRow, path: str, refused: str) -> SourceRow:
 def _files_below(root: str) -> dict[str, list[str]]:
     """Return all files that are not hidden by their paths without endings."""
     by_path: dict[str, list[str]] = collections.defaultdict(list)
-    for folder, folders, names in os.walk(root) if root else ():  # not through the whole machine
-        folders[:] = sorted(name for name in folders if not is_hidden(name))
-        inside = folder[len(root) + 1 :]
-        for file in names:
-            if not is_hidden(file):
-                path = f"{inside}/{file}".lstrip("/")
-                by_path[without_ending(path)].append(path)
+    for path in local_files.files_below(Path(root)) if root else ():  # not the whole machine
+        by_path[without_ending(path)].append(path)
     return by_path
 
 
@@ -100,24 +94,20 @@ def _folders_with(names: Iterable[str], root: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class ListReader(Reader):
+class ListReader(FilesReader):
     """Reads a list of files, or a folder with one list for each split, on a mounted file system."""
 
     expected = _EXPECTED
 
     def tables(self) -> list[SourceTable]:
-        """Read the lists but not the files; see `Reader.tables`.
-
-        Raises ConfigError if a list cannot be read or is not as expected, or none of its files is
-        there.
-        """
+        """Read the lists but not the files, at least one of which has to be there."""
         folder = self._root()
         if not folder.is_dir():
             raise ConfigError(
                 f"data.root: expected the folder of the images that {self.locator} lists. "
                 f"Received: {folder}, which is not a folder"
             )
-        lists = self._lists()
+        lists = super().tables()
         root = os.path.normpath(folder).rstrip("/")
         places = _places(dict.fromkeys(row.path for table in lists for row in table.rows), root)
         if not any(path and _exists(root, path) for path, _ in places.values()):
@@ -144,40 +134,34 @@ class ListReader(Reader):
         """Read one file; one that is not there is an OSError with its whole path."""
         root = self._root()
         if not self.options.follow_links:
-            check_inside(root / item.path, root)
+            local_files.check_inside(root / item.path, root)
         try:
-            return read_bytes(root / item.path, BYTE_LIMIT)
+            return read_bytes(root / item.path, local_files.BYTE_LIMIT)
         except FileNotFoundError as error:  # the list and `data.root` decide where it should be
             raise OSError(f"{root / item.path}: {error.strerror}") from None
 
     def _root(self) -> Path:
         if self.options.root:
             return Path(self.options.root).expanduser().absolute()
-        return self.path if self.path.is_dir() else self.path.parent
+        return self.folder()
 
-    def _lists(self) -> list[SourceTable]:
-        """Return the rows of all lists, whose paths are the names that stand there."""
-        path = self.path
-        if not path.is_dir():
-            table = self._list(path)
-            texts = list_files.unread_lists(path.parent, path)
-            return [replace(table, notes=[*table.notes, *texts])]
-        lists = list_files.lists_of_splits(path)
+    def files(self, folder: Path) -> list[Path]:
+        """Return the list, or those of a folder that each hold a split; see `FilesReader`."""
+        if folder != self.path:
+            return [self.path]
+        lists = list_files.lists_of_splits(folder)
         if not lists:
             expected = "expected a list for each split, such as train.csv and test.csv"
             raise ConfigError(f"data source {self.locator!r} is a folder; {expected}")
-        return [self._list(path / name, name, split) for name, split in lists.items()]
+        return [folder / name for name in lists]
 
-    def _list(self, file: Path, name: str = "", split: str | None = None) -> SourceTable:
-        """Return the rows of one list, and notes of columns that nothing reads.
+    def table(self, file: Path, name: str) -> SourceTable:
+        """Return the rows of one list with the paths that stand there, and notes on what is unread.
 
-        Of several lists, each has its path in their folder as a name, and a split for its rows.
+        In a list in a folder, paths start there.
         """
         where = str(file)
-        try:
-            titles, cells = tables.read_rows(file, self.options.image_column.isdecimal())
-        except (OSError, ValueError) as error:
-            raise tables.not_read(where, error) from None
+        titles, cells = tables.read_rows(file, self.options.image_column.isdecimal())
         text = {number: list(map(tables.cell_text, cells[number])) for number in cells.columns}
         columns = self._columns(where, titles, text)
         for role in ("path", "label"):
@@ -187,17 +171,18 @@ class ListReader(Reader):
                 raise tables.not_read(where, why, titles, first)
         absent = [""] * len(cells)
         said = zip(cells.index, *(text.get(columns[role], absent) for role in _ROLES), strict=True)
-        above = name.rpartition("/")[0]
+        above = posixpath.dirname(name)
         rows = []
         for number, path, *others in said:
             if not path:
                 raise tables.not_read(where, f"row {number} has no path")
             if nested := next((cell for cell in (path, others[0]) if cell.startswith("{")), ""):
                 raise tables.not_read(where, f"row {number} has a table in a cell: {nested}")
-            place = f"row {name} {number}" if name else f"row {number}"
-            rows.append(SourceRow(place, f"{above}/{path}" if above else path, "", *others))
+            rows.append(SourceRow(f"row {number}", posixpath.join(above, path), "", *others))
         unread = {n: cells for n, cells in text.items() if n not in columns.values()}
-        return SourceTable(where, rows, split, tables.unread_columns(titles, unread))
+        notes = tables.unread_columns(titles, unread)
+        notes += list_files.unread_lists(file.parent, file) if file == self.path else []
+        return SourceTable(name, rows, notes=notes)
 
     def _columns(
         self, where: str, titles: Sequence[str], text: Mapping[int, Sequence[str]]

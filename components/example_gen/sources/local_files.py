@@ -114,6 +114,15 @@ def visible(folder: Path) -> list[Path]:
         return []
 
 
+def files_below(folder: Path) -> Iterator[str]:
+    """Yield the path of each file below a folder, relative to it, that is not hidden."""
+    for above, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        for name in sorted(names):
+            if not is_hidden(name):
+                yield Path(above, name).relative_to(folder).as_posix()
+
+
 def cached_until_changed(results: int) -> Callable[[_Function], _Function]:
     """Cache the last results of a function of a file's path, each until its file changes."""
 
@@ -293,19 +302,6 @@ def safe_path(name: str) -> tuple[str, str]:
     return "/".join(path.parts), ""
 
 
-def _check_name(name: str) -> None:
-    """Refuse a name that is not UTF-8, as the name of a class has to be."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        raise OSError(
-            f"it has names that are not UTF-8, such as '{shown}'. Unpack it with the encoding in "
-            "which it was written (unzip -O), and name the folder; or pack it again with UTF-8 "
-            "names (7-Zip: 7z a -mcu=on x.zip FOLDER)"
-        ) from None
-
-
 def _zip_members(packed: Path) -> Iterator[_Member]:
     """Yield the members that the central directory of a zip lists.
 
@@ -320,7 +316,6 @@ def _zip_members(packed: Path) -> Iterator[_Member]:
                 name = info.orig_filename  # `filename` ends before the first NUL
                 if not info.flag_bits & _UTF8_NAME:
                     name = name.encode("cp437").decode("utf-8", "surrogateescape")
-                _check_name(name)
                 kind = "folder" if name.endswith(("/", "\\")) else "file"
                 if stat.S_ISLNK(info.external_attr >> 16):
                     kind = "link"
@@ -339,7 +334,6 @@ def _tar_members(plain: Path) -> Iterator[_Member]:
         with tarfile.open(plain, "r:") as archive:
             while (info := archive.next()) is not None:
                 number += 1
-                _check_name(info.name)
                 opened = cast("Any", functools.partial(archive.extractfile, info))
                 yield info.name, _tar_kind(info), opened
                 cast("Any", archive).members = []  # `tarfile` keeps every member in this list

@@ -20,7 +20,6 @@ from imgpipe.components.example_gen.sources.base import (
     Scan,
     Source,
     SourceKind,
-    hashed,
 )
 from imgpipe.components.example_gen.sources.local_files import BYTE_LIMIT, safe_path
 from imgpipe.components.example_gen.sources.refusal import lay_out
@@ -66,16 +65,6 @@ class ObjectStoreSource(Source):
                     )
                 items[path] = _item(path, key, about)
         return lay_out(self.uri, list(items.values()), (), notes, self.options)
-
-    def scan(self) -> Scan:
-        """List the objects; see `Source.scan`.
-
-        The contents are read only if the store lists no checksums.
-        """
-        listing = self.listing()
-        if all(item.version or _size_and_key(item)[0] > BYTE_LIMIT for item in listing.items):
-            return listing
-        return hashed(listing, self.digest)
 
     def read(self, item: Item) -> bytes:
         """Read one object; see `Source.read`.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,13 @@ from imgpipe.components.common.image_file.file_names import without_ending
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import local_files, tables
 from imgpipe.components.example_gen.sources.base import Item, SourceKind
-from imgpipe.components.example_gen.sources.rows import REFUSED, FilesReader, RowsSource, SourceRow
+from imgpipe.components.example_gen.sources.rows import (
+    REFUSED,
+    FilesReader,
+    RowsSource,
+    SourceRow,
+    SourceTable,
+)
 from imgpipe.models.files.regular_files import open_regular
 
 if TYPE_CHECKING:
@@ -41,22 +47,23 @@ def holds_pixels(locator: str, options: SourceOptions) -> bool:
 
 
 @local_files.cached_until_changed(8)
-def _pixels(path: str, options: SourceOptions) -> tuple[np.ndarray, list[SourceRow]]:
+def _pixels(path: str, name: str, options: SourceOptions) -> tuple[np.ndarray, list[SourceRow]]:
     """Read a table: images, uint8 [rows, side, side] or [rows, side, side, 3], and their rows.
 
-    The locator of a row is its number. A table without square images is a ConfigError.
+    The path of a row has the number of its line, and its locator its number in the table of this
+    name. A table without square images is a ConfigError.
     """
     import numpy as np
     import pandas
 
-    delimiter, (first, second) = tables.first_rows(open_regular(Path(path)))
+    delimiter, (first, second) = tables.first_rows(Path(path))
     header = _is_header(first, second, options)
     sample, titles = (second, first) if header else (first, [])
     roles = [*tables.find_columns(path, titles, options, _ROLES).values()]
     roles[0] = max(roles[0], 0)  # a label without a name is in the first column
     lower = [title.lower() for title in titles]
     # Several columns without a name are pixels.
-    numbers = {name for name in _NUMBERS if name or lower.count(name) == 1}
+    numbers = {title for title in _NUMBERS if title or lower.count(title) == 1}
     others = {*roles, *(n for n, title in enumerate(lower) if title in numbers and n != roles[0])}
     columns = [number for number in range(len(sample)) if number not in others]
     shape = _square(len(columns))
@@ -92,22 +99,20 @@ def _pixels(path: str, options: SourceOptions) -> tuple[np.ndarray, list[SourceR
             for is_right, *texts in zip(right.tolist(), *cells, strict=True):
                 number = len(rows)
                 line = 1 + header + number
-                locator = str(number) if is_right else wrong
-                rows.append(SourceRow(f"line {line}", f"{line:07d}.png", locator, *texts))
+                image = f"{without_ending(name)}/{line:07d}.png"
+                locator = f"{number}:{name}" if is_right else wrong
+                rows.append(SourceRow(f"line {line}", image, locator, *texts))
     return np.concatenate(kept).reshape(-1, *shape), rows
 
 
 def _is_header(first: Sequence[str], second: Sequence[str], options: SourceOptions) -> bool:
-    """Whether the first row holds the name of a column, or several words that are no roles."""
-    given = options.label_column
-    words = {n: cell for n, cell in enumerate(first) if not tables.is_number(cell)}
-    # A column that is given by its number may hold a word in each row.
-    others = words.keys() - {int(given) if given.isdecimal() else -1}
-    titled = (tables.is_usual(cell, role) for cell in words.values() for role in _ROLES)
-    if len(others) > 1 or given in words.values() or any(titled):
+    """Whether the first row holds a usual title or that of the label, or a word above a number."""
+    words = {cell for cell in first if not tables.is_number(cell)}
+    titled = (tables.is_usual(cell, role) for cell in words for role in _ROLES)
+    if options.label_column in words or any(titled):
         return True
-    # A single word may be the label of an image. It is in a header if only numbers follow.
-    return len(words) == 1 < len(first) and bool(second) and all(map(tables.is_number, second))
+    columns = zip(first, second, strict=False)
+    return any(cell in words and tables.is_number(below) for cell, below in columns)
 
 
 def _square(count: int) -> tuple[int, ...]:
@@ -126,19 +131,16 @@ class PixelReader(FilesReader):
     names = re.compile(r"\.csv$", re.IGNORECASE)
     expected = _EXPECTED
 
-    def rows(self, file: Path, name: str) -> Iterator[SourceRow]:
-        """Yield the rows of a table; the path of each has the number of its line."""
-        for row in _pixels(str(file), self.options)[1]:
-            is_right = not row.locator.startswith(REFUSED)
-            locator = f"{row.locator}:{name}" if is_right else row.locator
-            yield row._replace(path=f"{without_ending(name)}/{row.path}", locator=locator)
+    def table(self, file: Path, name: str) -> SourceTable:
+        """Return the rows of a table."""
+        return SourceTable(name, _pixels(str(file), name, self.options)[1])
 
     def read(self, item: Item) -> bytes:
         """Read one row as PNG; see `Source.read`."""
         from PIL import Image
 
         row, _, name = item.locator.partition(":")
-        images, _ = _pixels(str(self.folder() / name), self.options)
+        images, _ = _pixels(str(self.folder() / name), name, self.options)
         out = io.BytesIO()
         Image.fromarray(images[int(row)]).save(out, "PNG")
         return out.getvalue()

@@ -22,7 +22,12 @@ from imgpipe.components.common.formatting import join_names
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import local_files, tables
 from imgpipe.components.example_gen.sources.base import Item, SourceKind
-from imgpipe.components.example_gen.sources.rows import FilesReader, RowsSource, SourceRow
+from imgpipe.components.example_gen.sources.rows import (
+    FilesReader,
+    RowsSource,
+    SourceRow,
+    SourceTable,
+)
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
 
@@ -53,8 +58,7 @@ def takes(locator: str, options: SourceOptions) -> bool:
         entries = local_files.visible(path)
         has_records = any(RECORD_FILE.search(entry.name) for entry in entries)
         return has_records and not any(entry.is_dir() for entry in entries)
-    is_named_so = any(map(RECORD_FILE.search, (locator, locator.rstrip("*"))))
-    return is_named_so or ".tfrecord" in locator.lower()
+    return ".tfrec" in locator.lower() or RECORD_FILE.search(locator.rstrip("*")) is not None
 
 
 class Features(NamedTuple):
@@ -77,12 +81,12 @@ class RecordReader(FilesReader):
     names = RECORD_FILE
     expected = _EXPECTED
 
-    def rows(self, file: Path, name: str) -> Iterator[SourceRow]:
-        """Yield a row for each record of a file."""
+    def table(self, file: Path, name: str) -> SourceTable:
+        """Return a row for each record of a file."""
         plain = _plain(str(file), self.options.store)
         features = _features(plain, str(file), self.options)
-        for number, row in enumerate(index(plain, features, str(file)) if features else ()):
-            yield placed(row, name, number)
+        rows = index(plain, features, str(file)) if features else ()
+        return SourceTable(name, [placed(row, name, number) for number, row in enumerate(rows)])
 
     def read(self, item: Item) -> bytes:
         """Read the encoded image of one record; see `Source.read`."""
@@ -155,14 +159,12 @@ def placed(row: SourceRow, folder: str, number: int) -> SourceRow:
 
 
 def _features(path: str, name: str, options: SourceOptions) -> Features | None:
-    """Find the names of the features in the first records of a file; None if it has no record."""
+    """Find the names of the features in the first records of a file; None if it has none."""
     seen: dict[str, None] = {}
-    count = 0
     # Several, because records may omit features that have no value.
     for _, _, example in itertools.islice(_examples(path, name), _FIRST):
         seen |= dict.fromkeys(sorted(example.features.feature))
-        count += 1
-    if not count:
+    if not seen:
         return None
     features = find_features(name, list(seen), options)
     if not features.image:

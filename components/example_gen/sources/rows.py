@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from imgpipe.components.common.formatting import join_names
-from imgpipe.components.common.image_file.file_names import is_hidden
 from imgpipe.components.common.image_row import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
 from imgpipe.components.common.splits import split_of, split_word
 from imgpipe.components.example_gen.notes import noted
@@ -102,16 +101,16 @@ class RowsSource(Source):
         rows_of: dict[tuple[str, str], list[tuple[str, tuple[str, ...]]]]
         rows_of = collections.defaultdict(list)
         for table in read:
+            of_table = f" of {table.name}" if len(read) > 1 else ""
             for row in table.rows:
                 split, group, label = map(tables.cell_text, (row.split, row.group, row.label))
                 split = tables.split_text(split)
                 split = split_word(split, f"{table.name!r}, {row.place}") if split else ""
                 said = (split or table.split or "", group, label)
-                rows_of[row.path, row.locator].append((row.place, said))
+                rows_of[row.path, row.locator].append((f"{row.place}{of_table}", said))
         labels = {said[-1] for rows in rows_of.values() for _, said in rows} - {""}
         declared = {name for table in read for name in table.classes}
         notes = [note for table in read for note in table.notes]
-        notes += [noted("empty_class", name, "no image in it") for name in declared - labels]
         notes += [
             noted("listed_twice", path, f"in {join_names([place for place, _ in same])}")
             for (path, _), same in rows_of.items()
@@ -161,8 +160,8 @@ class FilesReader(Reader):
     names: ClassVar[re.Pattern[str]]  # of such files
 
     @abc.abstractmethod
-    def rows(self, file: Path, name: str) -> Iterable[SourceRow]:
-        """Return the rows of a file; an OSError or a ValueError is the reason of a refusal."""
+    def table(self, file: Path, name: str) -> SourceTable:
+        """Read a file with this name; an OSError or a ValueError is the reason of a refusal."""
 
     def check(self, files: Sequence[Path]) -> None:
         """Refuse a folder whose files, here in order, are not all that it should hold."""
@@ -179,27 +178,27 @@ class FilesReader(Reader):
         folder = self.folder()
         may_lead_out = self.options.follow_links or folder != self.path
         read = []
-        for file in self._files(folder):
+        for file in self.files(folder):
             name = file.relative_to(folder).as_posix()
             try:
                 if not may_lead_out:
                     local_files.check_inside(file, folder)
-                read.append(SourceTable(name, [*self.rows(file, name)]))
+                read.append(self.table(file, name))
             except (OSError, ValueError) as error:
                 raise tables.not_read(str(file), error) from None
         return _with_splits(self.locator, read)
 
-    def _files(self, folder: Path) -> list[Path]:
+    def files(self, folder: Path) -> list[Path]:
+        """Return the files, which are in this folder; none is a ConfigError."""
         path = self.path
         if path.is_file():
             return [path]
-        found = sorted(path.rglob("*") if path == folder else folder.glob(path.name))
-        files = [file for file in found if file.is_file()]
         if path == folder:
-            parts = {file: file.relative_to(path).parts for file in files}
-            files = [file for file in files if not any(map(is_hidden, parts[file]))]
-            files = [file for file in files if self.names.search(file.name)]
+            names = filter(self.names.search, local_files.files_below(path))
+            files = [path / name for name in names]
             self.check(files)
+        else:
+            files = sorted(filter(Path.is_file, folder.glob(path.name)))
         if not files:
             why = "holds no such file" if path == folder else "does not exist"
             raise ConfigError(f"data source {self.locator!r} {why}; {self.expected}")

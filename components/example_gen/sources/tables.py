@@ -164,11 +164,14 @@ def encoding(file: BinaryIO) -> str:
     return "utf-8-sig" if detected == "utf-8" else detected
 
 
-def first_rows(file: BinaryIO) -> tuple[str, list[list[str]]]:
+def first_rows(path: Path) -> tuple[str, list[list[str]]]:
     """Return the delimiter of a table, and the cells of its first two rows ([] for none)."""
-    with io.TextIOWrapper(file, encoding(file), "replace") as text:
-        lines = filter(str.strip, iter(lambda: text.readline(_LINE_LIMIT), ""))
-        first = list(itertools.islice(lines, 2))
+    try:
+        with open_regular(path) as file, io.TextIOWrapper(file, encoding(file), "replace") as text:
+            lines = filter(str.strip, iter(lambda: text.readline(_LINE_LIMIT), ""))
+            first = list(itertools.islice(lines, 2))
+    except OSError:  # whoever reads the table says so
+        first = []
     delimiter = max(",\t;", key=first[0].count) if first else ","
     if first and delimiter not in first[0]:
         # Beside others, it stands between several labels or words.
@@ -290,7 +293,7 @@ def read_rows(file: Path, by_number: bool) -> tuple[list[str], pandas.DataFrame]
         _check_width(titles)
         rows = [[_json_text(value.get(title)) for title in titles] for value in objects.values()]
         return titles, pandas.DataFrame(rows, index=list(objects), columns=range(len(titles)))
-    delimiter, (first, _) = first_rows(open_regular(file))
+    delimiter, (first, _) = first_rows(file)
     _check_width(first)
     with open_regular(file) as stream:
         text = {"dtype": str, "na_filter": False, "encoding": encoding(stream)}

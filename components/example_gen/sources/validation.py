@@ -60,9 +60,8 @@ def validated(scan: Scan, options: SourceOptions) -> Scan:
     if options.classes:
         vocabulary = tuple(sorted(options.classes))
         items = [_within(item, vocabulary) for item in items]
-        labels = {item.label for item in items}
-        notes = [note for note in notes if note["reason"] != "empty_class"]
-        notes += [noted("empty_class", c, "no file in it") for c in vocabulary if c not in labels]
+    labels = {item.label for item in items}
+    notes += [noted("empty_class", c, "no image in it") for c in vocabulary if c not in labels]
     check_class_names(scan.source, {*scan.vocabulary, *vocabulary})
     items = _one_split_a_group(items)
     return replace(scan, items=items, vocabulary=vocabulary, notes=gathered(notes))
@@ -90,7 +89,8 @@ def check_class_names(where: str, classes: Iterable[str]) -> None:
         except UnicodeEncodeError:
             raise ConfigError(
                 f"data source {where!r}: the class name {name!r} is not UTF-8; rename the class, "
-                "because the model answers with its name"
+                "because the model answers with its name. If it comes from an archive, unpack that "
+                "with the encoding in which it was written (unzip -O), and name the folder"
             ) from None
         shown = (sign for sign in name if unicodedata.category(sign) != _FORMAT)
         seen = " ".join(unicodedata.normalize("NFKC", "".join(shown)).split())

@@ -67,6 +67,12 @@ def test_a_class_without_images_is_one_reason_unless_a_setting_allows_it():
     assert decide(found, allowed) == []
 
 
+def test_a_class_whose_images_were_rejected_is_not_called_missing_beside_the_rejections():
+    found = summary(train=(20, 0), validation=(5, 0), rejected=25, reasons={"label_conflict": 25})
+    (reason,) = decide(found)
+    assert reason["title"] == "rejected share"
+
+
 def test_the_share_of_rejected_images_is_limited_by_a_setting():
     assert decide(summary(rejected=5, reasons={"truncated": 5})) == []
     (reason,) = decide(summary(rejected=10, reasons={"truncated": 10}))

@@ -74,14 +74,12 @@ def test_only_changed_content_is_inspected_and_renamed_files_are_not(look, encod
 
 
 def test_results_of_changed_code_are_not_used(tmp_path, monkeypatch):
-    with InspectionCache(str(tmp_path), LIMIT) as kept:
-        kept.put("00", content.Content(width=3))
-    with InspectionCache(str(tmp_path), LIMIT) as kept:
-        assert kept.get("00") == content.Content(width=3)
-        assert kept.get("01") is None
+    InspectionCache(str(tmp_path), LIMIT).put("00", content.Content(width=3))
+    kept = InspectionCache(str(tmp_path), LIMIT)
+    assert kept.get("00") == content.Content(width=3)
+    assert kept.get("01") is None
     monkeypatch.setattr(inspection.source_code, "fingerprint", lambda *_: "another")
-    with InspectionCache(str(tmp_path), LIMIT) as kept:
-        assert kept.get("00") is None
+    assert InspectionCache(str(tmp_path), LIMIT).get("00") is None
 
 
 def test_files_of_a_damaged_cache_are_inspected_again(look, tmp_path, encode):

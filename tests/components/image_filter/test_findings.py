@@ -61,7 +61,7 @@ def test_what_is_not_used_is_one_line():
     ],
 )
 def test_left_out_images_decide_if_they_are_many(kind, count, decides):
-    found = of_source([noted(kind, "x", count=count)], PETS)
+    found = of_source(gathered([noted(kind, "x", count=count)]), PETS)
     assert [one["decides"] for one in found] == [decides]
     assert bool(titles(found)) is decides
     if decides:

@@ -1,8 +1,8 @@
 """Checks of the file, of what its header says, and of what its source says about it.
 
 A file that the serving operation cannot decode is transcoded to PNG without loss if Pillow can read
-it (the repair `transcoded`), and otherwise rejected as `not_an_image`, `truncated`, `undecodable`
-or, by its name, `other_file`.
+it (the repair `transcoded`), and otherwise rejected as `not_an_image`, `truncated` or
+`undecodable`.
 
 The last checks are about images that the model sees otherwise than people do. Such images are not
 repaired, because a model should be trained on the images that it will see.
@@ -33,7 +33,6 @@ from imgpipe.serving.look import HEIC
 NOT_AN_IMAGE = "not_an_image"
 TRUNCATED = "truncated"
 UNDECODABLE = "undecodable"
-OTHER_FILE = "other_file"
 _EXPORT_RAW = (
     "export the photographs as JPEG in the program of the camera, or with darktable-cli FILE x.jpg"
 )
@@ -108,12 +107,11 @@ def hidden_cost(image: ImageRow, _: object) -> CheckResult:
 @check(
     "header",
     "save the image again as JPEG or PNG, or download the original again",
-    unusable=(NOT_AN_IMAGE, TRUNCATED, UNDECODABLE, OTHER_FILE),
+    unusable=(NOT_AN_IMAGE, TRUNCATED, UNDECODABLE),
     titles={
         TRUNCATED: "cut short",
         UNDECODABLE: "cannot be decoded",
         TRANSCODED: "stored as PNG",
-        OTHER_FILE: "no image by its name",
     },
 )
 def decodable(image: ImageRow, _: object) -> CheckResult:
@@ -150,8 +148,6 @@ def _unknown(image: ImageRow, detail: str) -> ImageFinding:
         return ImageFinding(UNDECODABLE, detail)
     if image.other_format == HEIC:
         return ImageFinding(UNDECODABLE, detail, remedy="; ".join(HEIC_REMEDY))
-    if not file_names.claims_to_be_image(image.path):
-        return ImageFinding(OTHER_FILE, name, remedy=f"{remedy}; it does not count as an image")
     if image.is_other_image:
         return ImageFinding(UNDECODABLE, f"{name}, a format that is not accepted", remedy=remedy)
     return ImageFinding(NOT_AN_IMAGE, name, remedy=remedy)

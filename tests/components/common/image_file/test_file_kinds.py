@@ -64,6 +64,8 @@ def test_a_file_is_what_its_first_bytes_say_and_only_then_its_ending(content, na
         (["B.ZIP", "B.z01"], "B came in parts"),
         (["a b.zip.001", "a b.zip.002"], r"cat 'a b.zip'\?\* > 'a b.zip'"),
         (["x.tar.gz.aa", "x.tar.gz.ab"], r"cat x.tar.gz\?\* > x.tar.gz"),
+        (["x.part1.rar", "x.part2.rar"], "x came in parts .*; unpack the first, which takes"),
+        (["x.rar", "x.r00", "x.r01"], "x came in parts .*; unpack the first, which takes"),
         (["x-001.zip", "x-002.zip"], r"parts \(x-001.zip, x-002.zip\); unpack all of them into"),
     ],
 )

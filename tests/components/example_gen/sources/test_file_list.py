@@ -7,7 +7,7 @@ import pytest
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.models.errors import ConfigError
 from tests.components.example_gen.sources import followed_advice
-from tests.components.example_gen.sources.trees import details, remedies
+from tests.components.example_gen.sources.trees import details, problems, remedies
 
 _JSON = ("manifest", "json")
 GUIDE = r"\. docs/how-to/lists\.md has short pandas programs"
@@ -152,10 +152,9 @@ def test_listed_paths_that_lead_out_of_the_folder_are_unreadable_items(folder):
     inside = [str(folder / "x/1.jpg"), "x/2.jpg", "y/3.jpg"]
     labels = ["cat", "dog", *["cat"] * (1 + len(refused))]
     paths = zip([*inside, *refused], labels, strict=True)
-    scan = open_source(write(folder, [{"path": p, "label": label} for p, label in paths])).scan()
-    assert [item.path for item in scan.items if item.sha256] == ["x/1.jpg", "x/2.jpg", "y/3.jpg"]
-    said = details(scan, "unreadable_file")
-    assert len(said) == len(refused)
+    said = problems(write(folder, [{"path": p, "label": label} for p, label in paths]))
+    assert [path for path, why in said.items() if not why] == ["x/1.jpg", "x/2.jpg", "y/3.jpg"]
+    assert len(said) == 3 + len(refused)
     for row, (name, why) in enumerate(refused.values(), 5):
         assert why in said[f"row-{row:06d}/{name}"]
 
@@ -373,7 +372,7 @@ def test_a_list_for_each_split_is_one_source(tmp_path, place):
     (tmp_path / place.format("test")).write_text("path,label\ntrain/train0.jpg,cat\n")
     if "/" not in place:
         problems = [item.problem for item in open_source(f"manifest:{tmp_path}").scan().items]
-        said = "two_splits: listed as 'test' (row test.csv 2) and 'train' (row train.csv 2)"
+        said = "two_splits: listed as 'test' (row 2 of test.csv) and 'train' (row 2 of train.csv)"
         assert said in problems
     with pytest.raises(ConfigError, match="is a folder; expected a list for each split"):
         open_source(f"manifest:{tmp_path / 'train'}").listing()

@@ -14,7 +14,7 @@ import pytest
 from imgpipe.components.common.storage.records import make, serialise
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.models.errors import ConfigError
-from tests.components.example_gen.sources.trees import details
+from tests.components.example_gen.sources.trees import details, problems
 
 
 @pytest.fixture(autouse=True)
@@ -51,21 +51,6 @@ def test_a_path_of_millions_of_characters_is_named_by_its_beginning(tmp_path):
     with pytest.raises(ConfigError, match="3,000,000 characters") as error:
         problems(file)
     assert len(str(error.value)) < 1000
-
-
-def problems(spec, options=None):
-    """Return why each item of a source cannot be read, or "" where it can: {path: error}."""
-    source = open_source(str(spec), options or SourceOptions())
-    scan = source.scan()
-    found = {}
-    for item in scan.items:
-        try:
-            source.read(item)
-            found[item.path] = ""
-        except OSError as error:
-            found[item.path] = error.strerror or str(error)
-        assert bool(item.sha256) == (found[item.path] == "")
-    return found
 
 
 def sheet(folder, *paths):

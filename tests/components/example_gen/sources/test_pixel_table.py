@@ -12,7 +12,7 @@ from PIL import Image
 
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.models.errors import ConfigError
-from tests.components.example_gen.sources.trees import details
+from tests.components.example_gen.sources.trees import problems
 
 
 @pytest.fixture
@@ -89,12 +89,12 @@ def test_bad_rows_are_unreadable_items_named_by_line(table, tmp_path):
         file.write("1," + ",".join(["0.5"] * 16) + "\n")
         file.write("1," + ",".join(["7.0"] * 16) + "\n")
         file.write("," + ",".join(["7"] * 16) + "\n")
-    scan = open_source(spec).scan()
-    assert details(scan) == {
-        f"t/{line:07d}.png": "expected 16 pixels, each a whole number from 0 to 255"
-        for line in (5, 6, 7)
+    wrong = "expected 16 pixels, each a whole number from 0 to 255"
+    assert problems(spec) == {
+        f"t/{line:07d}.png": wrong if line in (5, 6, 7) else "" for line in range(1, 10)
     }
-    assert [i.path for i in scan.items if i.label is None] == ["t/0000009.png"]
+    items = open_source(spec).listing().items
+    assert [item.path for item in items if item.label is None] == ["t/0000009.png"]
 
 
 def test_the_names_of_csv_files_in_a_folder_give_the_splits(table, tmp_path):
@@ -130,7 +130,7 @@ def test_the_sample_of_sign_mnist_is_read(shared_data):
     folder = shared_data / "sign_mnist_sample"
     scan = open_source(str(folder)).scan()
     assert (len(scan.items), scan.given_splits) == (199, ("train", "test"))
-    assert not details(scan, "unreadable_file")
+    assert not any(problems(folder).values())
     found = decoded(str(folder / "sign_mnist_test_11rows_noheader.csv"))
     name, image = found["sign_mnist_test_11rows_noheader/0000001.png"]
     assert name == "11" and image.shape == (28, 28) and list(image[0, :3]) == [169, 170, 173]

@@ -7,7 +7,7 @@ from imgpipe.components.common.storage.records import make, serialise
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.models.errors import ConfigError
 from tests.components.example_gen.sources import followed_advice
-from tests.components.example_gen.sources.trees import details
+from tests.components.example_gen.sources.trees import problems
 
 
 def write(file, records, packed=""):
@@ -121,11 +121,10 @@ def test_several_values_of_a_label_are_refused_and_words_for_none_are_no_label(t
 
 def test_records_without_image_are_noted_and_those_without_label_have_none(tmp_path, encode):
     rows = [*records(encode, 4), {"image/class/text": "a"}, {"image/encoded": encode()}]
-    scan = open_source(write(tmp_path / "x.tfrecord", rows)).scan()
-    assert details(scan) == {
-        "x.tfrecord/00000004": "the record has 0 values of 'image/encoded', expected one"
-    }
-    assert scan.items[5].label is None
+    spec = write(tmp_path / "x.tfrecord", rows)
+    why = "the record has 0 values of 'image/encoded', expected one"
+    assert [*problems(spec).values()] == ["", "", "", "", why, ""]
+    assert open_source(spec).listing().items[5].label is None
 
 
 @pytest.mark.parametrize(

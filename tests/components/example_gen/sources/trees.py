@@ -4,6 +4,7 @@ import collections
 import re
 
 from imgpipe.components.common.image_file import file_names
+from imgpipe.components.example_gen.sources import SourceOptions, open_source
 
 
 def paths(*patterns):
@@ -59,3 +60,18 @@ def remedies(scan, reason):
     """Return the remedies of the note with this reason."""
     [note] = [note for note in scan.notes if note["reason"] == reason]
     return note["remedies"]
+
+
+def problems(spec, options=None):
+    """Return why each item of a source cannot be read, or "" where it can: {path: error}."""
+    source = open_source(str(spec), options or SourceOptions())
+    scan = source.scan()
+    found = {}
+    for item in scan.items:
+        try:
+            source.read(item)
+            found[item.path] = ""
+        except OSError as error:
+            found[item.path] = error.strerror or str(error)
+        assert bool(item.sha256) == (found[item.path] == "")
+    return found

@@ -129,7 +129,7 @@ def test_files_that_are_no_images_are_rejected_with_the_cause(encode):
         ("x.jpg", bytes(900), "not_an_image", "nothing but zeros", "replace it"),
         ("x.jpg", b"Rar!\x1a\x07\x01\0" + bytes(90), "not_an_image", "RAR", "replace it by"),
         ("x.arw", b"\0" * 90, "undecodable", "camera raw", "darktable-cli"),
-        ("x.weights", b"\0" * 90, "other_file", "", "does not count as an image"),
+        ("x.weights", b"\0" * 90, "not_an_image", "nothing but zeros", "replace it by"),
     ],
 )
 def test_a_format_that_is_not_read_is_named_with_what_to_do(path, data, reason, detail, remedy):
