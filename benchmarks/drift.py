@@ -71,10 +71,10 @@ class Asker:
 
     def judge(self, prefix: Path) -> tuple[bool | None, list[str]]:
         """Return whether there is drift, and the comparisons that are over their limit."""
-        from imgpipe.components.example_gen.sources.request_log import LogReader
+        from imgpipe.components.example_gen.sources.request_log import LogSource
         from imgpipe.pipeline.request_drift import comparison
 
-        summary = comparison.examine(LogReader(str(prefix)), self.versions)
+        summary = comparison.examine(LogSource(str(prefix)), self.versions)
         over = [
             f"{row['feature']} {row['distance']:.2f} > {row['limit']:.2f}"
             for row in summary["comparisons"]

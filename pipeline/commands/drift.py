@@ -37,13 +37,13 @@ def drift(
     json_file: options.JsonOption = None,
 ) -> None:
     """Compare the requests to a server with the training data of its model."""
-    from imgpipe.components.example_gen.sources.request_log import KIND, LogReader
+    from imgpipe.components.example_gen.sources.request_log import KIND, LogSource
     from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line.printing import show_result
     from imgpipe.pipeline.output import lookup
 
-    source = LogReader(str(log).removeprefix(f"{KIND}:"))
+    source = LogSource(str(log).removeprefix(f"{KIND}:"))
     source.files()  # reports a missing log before the imports
     answering = lookup.model(model, published=True).published
     with consoles.counted(to_stderr=json_file == output_files.STANDARD_OUTPUT) as display:

@@ -20,7 +20,7 @@ import numpy as np
 from imgpipe.components.common import row_files
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.example_gen.sources import Item, Scan, Source
-from imgpipe.components.example_gen.sources.validation import check_class_names
+from imgpipe.components.example_gen.sources.base import check_class_names
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.machine import progress

@@ -24,7 +24,7 @@ from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.data_gate import data_gate, drift
 from imgpipe.components.data_gate.drift import FeatureDistance, feature_distance
 from imgpipe.components.example_gen.notes import gathered
-from imgpipe.components.example_gen.sources.request_log import LoggedAnswer, LogReader
+from imgpipe.components.example_gen.sources.request_log import LoggedAnswer, LogSource
 from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER
 from imgpipe.models import names
 from imgpipe.models.arrays import Floats
@@ -232,7 +232,7 @@ class DriftSummary(TypedDict):
     findings: Annotated[list[Finding], "What was not compared, and why."]
 
 
-def examine(source: LogReader, base: Path) -> DriftSummary:
+def examine(source: LogSource, base: Path) -> DriftSummary:
     """Compare the requests in a log with the training data of the version that answered.
 
     Args:

@@ -17,8 +17,7 @@ from imgpipe.components.common.image_row import METADATA
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.sources.base import Item
-from imgpipe.components.example_gen.sources.request_log import SKIPPED, LoggedAnswer, LogReader
-from imgpipe.components.example_gen.sources.rows import RowsSource
+from imgpipe.components.example_gen.sources.request_log import SKIPPED, LoggedAnswer, LogSource
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.export.saved_model import FEATURE_VECTORS
@@ -49,7 +48,7 @@ class MeasuredImages:
 
 
 def measure(
-    source: LogReader, items: Sequence[Item], model: Path, distribution: FeatureDistribution | None
+    source: LogSource, items: Sequence[Item], model: Path, distribution: FeatureDistribution | None
 ) -> MeasuredImages:
     """Measure images as ImageExampleGen does, with the colours that the served model sees.
 
@@ -61,7 +60,7 @@ def measure(
     progress.total(len(chosen), "images")
     measured = MeasuredImages()
     with contextlib.ExitStack() as opened:
-        inspected = inspect(RowsSource(source), chosen, PIXEL_LIMIT)
+        inspected = inspect(source, chosen, PIXEL_LIMIT)
         opened.enter_context(contextlib.closing(inspected))
         is_scored = distribution is not None and chosen
         runtime = opened.enter_context(contextlib.closing(Runtime(model))) if is_scored else None
@@ -87,7 +86,7 @@ def spread(items: Sequence[Item], most: int) -> Sequence[Item]:
 
 
 def read(
-    source: LogReader, vocabularies: Mapping[int, Set[str]]
+    source: LogSource, vocabularies: Mapping[int, Set[str]]
 ) -> tuple[int, list[LoggedAnswer], list[Finding]]:
     """Return the newest version with enough answers, its answers, and notes about all others.
 

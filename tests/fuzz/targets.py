@@ -180,11 +180,11 @@ def _request(file: Path) -> object:
 
 def _request_log(file: Path) -> object:
     """Read a request log as `imgpipe drift` does."""
-    from imgpipe.components.example_gen.sources.request_log import LogReader
+    from imgpipe.components.example_gen.sources.request_log import LogSource
     from imgpipe.models.finding import Finding
 
     notes: list[Finding] = []
-    answers = list(LogReader(str(file)).answers(notes))
+    answers = list(LogSource(str(file)).answers(notes))
     places = sorted(
         note["reason"] + example["detail"][:12] for note in notes for example in note["examples"]
     )

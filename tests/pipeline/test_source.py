@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.components.example_gen.sources import Scan, Source
+from imgpipe.components.example_gen.sources import Item, Scan, Source
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration.config import build
 from imgpipe.pipeline.definition import source
@@ -30,9 +30,12 @@ def test_what_libraries_print_while_images_are_listed_is_not_shown(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     class Loud(Source):
-        def listing(self) -> Scan:
+        def unchecked(self) -> Scan:
             os.write(2, b"E0000 failed call to cuInit\n")
             return Scan("here", (), ("cat", "dog"))
 
-    assert source.listed(Loud()).vocabulary == ("cat", "dog")
+        def read(self, item: Item) -> bytes:
+            return b""
+
+    assert source.listed(Loud("here")).vocabulary == ("cat", "dog")
     assert capfd.readouterr() == ("", "")

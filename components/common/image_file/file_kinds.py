@@ -124,8 +124,8 @@ def no_images(paths: Sequence[str], kind: Callable[[str], Kind | None]) -> dict[
         paths: Paths of the files.
         kind: Tells what a file is that its ending does not call an image; None if nobody knows.
     """
-    asked = [path for path in paths if not file_names.is_surely_image(path)]
-    images = filter(file_names.is_surely_image, paths if asked else ())
+    asked = [path for path in paths if file_names.kind_by_ending(path) != "image"]
+    images = set(paths).difference(asked) if asked else ()
     companions = file_names.companions(filter(file_names.has_ending, asked), images)
     files = [path.rpartition("/")[2] for path in asked]
     parts = joined(files)

@@ -134,11 +134,6 @@ def kind_by_ending(path: str) -> Kind | None:
     return _endings().get(ending_of(path))
 
 
-def is_surely_image(path: str) -> bool:
-    """Whether a file is called an image; a raw file may belong to the image made of it."""
-    return kind_by_ending(path) == "image"
-
-
 @functools.cache
 def _endings() -> Mapping[str, Kind]:
     """Return the endings of all known kinds of files."""

@@ -307,10 +307,7 @@ def write_json(path: str, value: Any) -> None:
 
 def read_json(path: str) -> Any:
     """Read JSON from a local or remote file."""
-    import tensorflow as tf
-
-    with tf.io.gfile.GFile(path, "r") as file:
-        return json.load(file)
+    return json.loads(read_bytes(path))
 
 
 class ShardWriter:

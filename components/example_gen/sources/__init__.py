@@ -13,7 +13,6 @@ from pathlib import Path
 
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources.base import Item, Scan, Source, SourceKind, fingerprint
-from imgpipe.components.example_gen.sources.validation import ValidatedSource
 from imgpipe.models.errors import ConfigError
 
 __all__ = [
@@ -69,7 +68,7 @@ def open_source(spec: str, options: SourceOptions | None = None) -> Source:
             f"data source {spec!r} cannot be opened: {error.strerror}; expected a path that this "
             "user may read"
         ) from None
-    return ValidatedSource(SOURCES[kind].open(locator, options), options)
+    return SOURCES[kind].open(locator, options)
 
 
 def split_spec(spec: str, options: SourceOptions) -> tuple[str, str]:

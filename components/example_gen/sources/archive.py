@@ -6,16 +6,15 @@ that is damaged, or that expands more than images do, is refused as a whole.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from imgpipe.components.common.image_file import file_names
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import folder_tree, local_files
-from imgpipe.components.example_gen.sources.base import Item, Scan, Source, SourceKind
-from imgpipe.components.example_gen.sources.folder import listed_tree
+from imgpipe.components.example_gen.sources.base import SourceKind
+from imgpipe.components.example_gen.sources.folder import FolderSource
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.files import regular_files
 from imgpipe.models.finding import Finding
 
 _AGAIN = (
@@ -29,49 +28,36 @@ def takes(locator: str, options: SourceOptions) -> bool:
     path = Path(locator).expanduser()
     if file_names.kind_by_ending(path.name) is not None:
         return locator.lower().endswith(local_files.READ) and not path.is_dir()
-    return path.is_file() and folder_tree.kinds_below(path.parent)(path.name) == "archive"
+    return path.is_file() and folder_tree.kind_below(path.parent, path.name) == "archive"
 
 
-@dataclass(frozen=True)
-class ArchiveSource(Source):
+class ArchiveSource(FolderSource):
     """One archive on a local or mounted file system."""
 
-    file: str
-    options: SourceOptions
-
-    def listing(self) -> Scan:
-        """Unpack the archive, unless it is in the cache, and list its files; see `Source.listing`.
-
-        Raises ResourceError if there is no space to unpack it.
-        """
-        if not self._path().is_file():
-            what = "is a folder" if self._path().is_dir() else "does not exist"
-            raise ConfigError(f"data source {self.file!r} {what}; {local_files.EXPECTED}")
-        local_files.refuse_parts(self.file)
+    def check(self) -> None:
+        """Raise a ConfigError if it is no whole archive with files."""
+        if not self.path.is_file():
+            what = "is a folder" if self.path.is_dir() else "does not exist"
+            raise ConfigError(f"data source {self.locator!r} {what}; {local_files.EXPECTED}")
+        local_files.refuse_parts(self.locator)
         try:
-            files, notes = self._unpacked()
+            files, notes = self.opened()
         except OSError as error:
-            why = f"data source {self.file!r} cannot be read: {error.strerror or error}"
+            why = f"data source {self.locator!r} cannot be read: {error.strerror or error}"
             raise ConfigError(f"{why}. {_AGAIN}") from None
         if notes and not any(path.is_file() for path in files.rglob("*")):
             left_out = notes[0]["examples"][0]
             raise ConfigError(
-                f"data source {self.file!r}: found no file in it, but {left_out['path']!r} "
+                f"data source {self.locator!r}: found no file in it, but {left_out['path']!r} "
                 f"({left_out['detail']}); {local_files.EXPECTED}"
             )
-        return listed_tree(files, self.file, self.options, notes)
 
-    def read(self, item: Item) -> bytes:
-        """Read one file; see `Source.read`."""
-        files, _ = self._unpacked()
-        return regular_files.read_bytes(files / item.path, local_files.BYTE_LIMIT)
+    def opened(self) -> tuple[Path, Sequence[Finding]]:
+        """Unpack the archive, unless it is in the cache; see `FolderSource.opened`.
 
-    def _unpacked(self) -> tuple[Path, list[Finding]]:
-        """Return the folder with the files of the archive, and notes of what was left out."""
-        return _unpacked(str(self._path()), local_files.cache_folder(self.options.store))
-
-    def _path(self) -> Path:
-        return Path(self.file).expanduser().absolute()
+        Raises ResourceError if there is no space to unpack it.
+        """
+        return _unpacked(str(self.path), local_files.cache_folder(self.options.store))
 
 
 @local_files.cached_until_changed(4)

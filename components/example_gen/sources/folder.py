@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from imgpipe.components.common.image_file.file_names import hidden_kind, is_hidden
 from imgpipe.components.common.splits import split_of
 from imgpipe.components.example_gen.notes import noted
-from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import list_files
 from imgpipe.components.example_gen.sources.base import (
     EXPECTED_TREE,
@@ -125,31 +124,26 @@ class Walk:
         self.notes.append(noted(kind, path, detail))
 
 
-def listed_tree(
-    root: Path, where: str, options: SourceOptions, notes: Iterable[Finding], descend: bool = True
-) -> Scan:
-    """Return the scan of a folder on this machine, which is the source `where`, with more notes.
-
-    `descend` says whether a single folder around all others is passed.
-    """
-    tree = Walk(str(root), options.follow_links)
-    tree.collect()
-    every_note = [*notes, *tree.notes]
-    return lay_out(where, tree.items, tree.folders, every_note, options, descend, root)
-
-
-@dataclass(frozen=True)
 class FolderSource(Source):
     """A folder on a local or mounted file system."""
 
-    directory: str
-    options: SourceOptions = field(default_factory=SourceOptions)
+    def unchecked(self) -> Scan:
+        """Walk the tree; see `Source.unchecked`."""
+        self.check()
+        root, notes = self.opened()
+        tree = Walk(str(root), self.options.follow_links)
+        tree.collect()
+        # An evaluation may have one class, whose images are in folders of their own. An archive
+        # has a folder around all others.
+        descend = self.options.least_classes > 1 or root != self.path
+        every_note = [*notes, *tree.notes]
+        return lay_out(
+            self.locator, tree.items, tree.folders, every_note, self.options, descend, root
+        )
 
-    def listing(self) -> Scan:
-        """Walk the tree; see `Source.listing`."""
-        # An evaluation may have one class, whose images are in folders of their own.
-        descend = self.options.least_classes > 1
-        return listed_tree(self._root(), self.directory, self.options, (), descend)
+    def opened(self) -> tuple[Path, Sequence[Finding]]:
+        """Return the folder with the files, and notes of what is not in it."""
+        return self.path, ()
 
     def read(self, item: Item) -> bytes:
         """Read one file; see `Source.read`."""
@@ -159,39 +153,34 @@ class FolderSource(Source):
         """Hash one file; see `Source.digest`."""
         return regular_files.sha256(self._file(item), BYTE_LIMIT)
 
-    def _path(self) -> Path:
-        return Path(self.directory).expanduser().absolute()
-
     def _file(self, item: Item) -> Path:
-        """Path of an item; OSError when a link leads out of the root."""
-        root = self._path()
+        """Path of an item; OSError when a link leads out of the folder."""
+        root, _ = self.opened()
         if not self.options.follow_links:
             check_inside(root / item.path, root)
         return root / item.path
 
-    def _root(self) -> Path:
-        root = self._path()
+    def check(self) -> None:
+        """Raise a ConfigError if it is no folder that can be read."""
+        root = self.path
         if root.is_file():
-            refuse_parts(self.directory)
+            refuse_parts(self.locator)
             is_list = list_files.names_images(root)
-            command = shlex.quote(f"{list_files.KIND}:{self.directory}")
+            command = shlex.quote(f"{list_files.KIND}:{self.locator}")
             way = f". It names images; to read it as a list: imgpipe check {command}"
             raise ConfigError(
-                f"data source {self.directory!r} is a file that is not read ({described(root)}); "
+                f"data source {self.locator!r} is a file that is not read ({described(root)}); "
                 f"{EXPECTED_TREE}, or an archive of it (.zip, .tar, .tar.gz), or a list (.csv, "
                 f".tsv, .txt, .jsonl; save spreadsheets as CSV){way if is_list else ''}"
             )
         if not root.is_dir():
             beside = root.parent.iterdir() if root.parent.is_dir() else ()
             near = nearest(root.name, [path.name for path in beside if path.is_dir()])
-            raise ConfigError(
-                f"data source {self.directory!r} does not exist{near}; {EXPECTED_TREE}"
-            )
+            raise ConfigError(f"data source {self.locator!r} does not exist{near}; {EXPECTED_TREE}")
         if not os.access(root, os.R_OK | os.X_OK):
             raise ConfigError(
-                f"data source {self.directory!r} cannot be read by this user; {EXPECTED_TREE}"
+                f"data source {self.locator!r} cannot be read by this user; {EXPECTED_TREE}"
             )
-        return root
 
 
 KINDS = (SourceKind("folder", FolderSource),)

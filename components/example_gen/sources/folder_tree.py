@@ -93,17 +93,13 @@ def with_splits(layer: Layer, given: Mapping[str, str]) -> Layer:
     return [(folder, split or split_of(called[folder])) for folder, split in layer]
 
 
-def kinds_below(place: Path) -> KindOf:
-    """Return the function that tells what files in a folder of this machine are."""
-
-    def kind_of(path: str) -> Kind | None:
-        try:
-            with open_regular(place / path) as file:
-                return file_kinds.kind_of(file.read(file_kinds.HEAD), path)
-        except OSError:
-            return file_names.kind_by_ending(path)
-
-    return kind_of
+def kind_below(place: Path, path: str) -> Kind | None:
+    """Tell what a file in a folder of this machine is."""
+    try:
+        with open_regular(place / path) as file:
+            return file_kinds.kind_of(file.read(file_kinds.HEAD), path)
+    except OSError:
+        return file_names.kind_by_ending(path)
 
 
 def kinds_by_name(items: Iterable[Item]) -> KindOf:

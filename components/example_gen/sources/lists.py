@@ -12,7 +12,7 @@ import os
 import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from imgpipe.components.common.image_file.file_names import is_image, without_ending
@@ -21,8 +21,7 @@ from imgpipe.components.example_gen.sources.base import Item, SourceKind
 from imgpipe.components.example_gen.sources.refusal import commands
 from imgpipe.components.example_gen.sources.rows import (
     REFUSED,
-    FilesReader,
-    RowsSource,
+    RowFiles,
     SourceRow,
     SourceTable,
 )
@@ -77,7 +76,7 @@ def _placed(row: SourceRow, path: str, refused: str) -> SourceRow:
 def _files_below(root: str) -> dict[str, list[str]]:
     """Return all files that are not hidden by their paths without endings."""
     by_path: dict[str, list[str]] = collections.defaultdict(list)
-    for path in local_files.files_below(Path(root)) if root else ():  # not the whole machine
+    for path in local_files.visible_below(Path(root)) if root else ():  # not the whole machine
         by_path[without_ending(path)].append(path)
     return by_path
 
@@ -93,14 +92,13 @@ def _folders_with(names: Iterable[str], root: str) -> list[str]:
     return sorted(set.intersection(*folders))
 
 
-@dataclass(frozen=True)
-class ListReader(FilesReader):
-    """Reads a list of files, or a folder with one list for each split, on a mounted file system."""
+class ListSource(RowFiles):
+    """A list of files, or a folder with one list for each split, on a mounted file system."""
 
     expected = _EXPECTED
 
     def tables(self) -> list[SourceTable]:
-        """Read the lists but not the files, at least one of which has to be there."""
+        """Read the lists but not the files; it is a ConfigError if none of these is there."""
         folder = self._root()
         if not folder.is_dir():
             raise ConfigError(
@@ -130,7 +128,7 @@ class ListReader(FilesReader):
         lines = commands(self.locator, self.options, ways)
         return ConfigError("\n".join([f"data source {self.locator!r}: {why}", *lines]))
 
-    def read(self, item: Item) -> bytes:
+    def read_row(self, item: Item) -> bytes:
         """Read one file; one that is not there is an OSError with its whole path."""
         root = self._root()
         if not self.options.follow_links:
@@ -146,7 +144,7 @@ class ListReader(FilesReader):
         return self.folder()
 
     def files(self, folder: Path) -> list[Path]:
-        """Return the list, or those of a folder that each hold a split; see `FilesReader`."""
+        """Return the list, or those of a folder that each hold a split; none is a ConfigError."""
         if folder != self.path:
             return [self.path]
         lists = list_files.lists_of_splits(folder)
@@ -158,7 +156,8 @@ class ListReader(FilesReader):
     def table(self, file: Path, name: str) -> SourceTable:
         """Return the rows of one list with the paths that stand there, and notes on what is unread.
 
-        In a list in a folder, paths start there.
+        In a list in a folder, paths start there. A list without the columns, or a path, is a
+        ConfigError.
         """
         where = str(file)
         titles, cells = tables.read_rows(file, self.options.image_column.isdecimal())
@@ -205,7 +204,7 @@ class ListReader(FilesReader):
 KINDS = (
     SourceKind(
         list_files.KIND,
-        lambda *place: RowsSource(ListReader(*place)),
+        ListSource,
         list_files.lists_files,
         order=20,
     ),

@@ -114,7 +114,7 @@ def visible(folder: Path) -> list[Path]:
         return []
 
 
-def files_below(folder: Path) -> Iterator[str]:
+def visible_below(folder: Path) -> Iterator[str]:
     """Yield the path of each file below a folder, relative to it, that is not hidden."""
     for above, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not is_hidden(name))

@@ -9,11 +9,9 @@ https://s3fs.readthedocs.io/en/latest/#credentials).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 from imgpipe.components.example_gen.notes import noted
-from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources.base import (
     EXPECTED_TREE,
     Item,
@@ -32,23 +30,19 @@ from imgpipe.models.machine.system import install_extra
 _CHECKSUMS = ("ETag", "md5Hash", "crc32c", "etag")
 
 
-@dataclass(frozen=True)
 class ObjectStoreSource(Source):
-    """All objects below a prefix."""
+    """All objects below a prefix, whose locator is the URI with scheme and bucket."""
 
-    uri: str  # scheme, bucket and prefix
-    options: SourceOptions = field(default_factory=SourceOptions)
-
-    def listing(self) -> Scan:
-        """List the objects; see `Source.listing`.
+    def unchecked(self) -> Scan:
+        """List the objects; see `Source.unchecked`.
 
         Raises ResourceError if the package for this store is missing, or the store does not answer.
         """
-        system, root = _opened(self.uri)
+        system, root = _opened(self.locator)
         objects = self._objects(system, root)
         if not objects:
             raise ConfigError(
-                f"data source {self.uri!r} does not exist or holds no object; {EXPECTED_TREE}"
+                f"data source {self.locator!r} does not exist or holds no object; {EXPECTED_TREE}"
             )
         notes: list[Finding] = []
         items: dict[str, Item] = {}
@@ -64,7 +58,7 @@ class ObjectStoreSource(Source):
                         noted("repeated_name", path, "several objects; the last one counts")
                     )
                 items[path] = _item(path, key, about)
-        return lay_out(self.uri, list(items.values()), (), notes, self.options)
+        return lay_out(self.locator, list(items.values()), (), notes, self.options)
 
     def read(self, item: Item) -> bytes:
         """Read one object; see `Source.read`.
@@ -75,7 +69,7 @@ class ObjectStoreSource(Source):
         size, key = _size_and_key(item)
         if size > BYTE_LIMIT:
             raise OSError(f"larger than {BYTE_LIMIT >> 20} MiB ({size:,} bytes)")
-        system, root = _opened(self.uri)
+        system, root = _opened(self.locator)
         try:
             data = bytes(system.cat_file(f"{root}{key}"))
         except Exception as error:  # each store has error types of its own
@@ -93,7 +87,7 @@ class ObjectStoreSource(Source):
         except Exception as error:  # each store has error types of its own
             why = first_line(error).rstrip(".")
             raise ResourceError(
-                f"data source {self.uri!r} cannot be listed: {why}. Check the "
+                f"data source {self.locator!r} cannot be listed: {why}. Check the "
                 "network, the name of the bucket and the credentials in the environment."
             ) from error
 

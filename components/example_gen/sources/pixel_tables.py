@@ -10,7 +10,6 @@ import io
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +19,7 @@ from imgpipe.components.example_gen.sources import local_files, tables
 from imgpipe.components.example_gen.sources.base import Item, SourceKind
 from imgpipe.components.example_gen.sources.rows import (
     REFUSED,
-    FilesReader,
-    RowsSource,
+    RowFiles,
     SourceRow,
     SourceTable,
 )
@@ -124,9 +122,8 @@ def _square(count: int) -> tuple[int, ...]:
     return ()
 
 
-@dataclass(frozen=True)
-class PixelReader(FilesReader):
-    """Reads one CSV file, or a folder of them (named after splits: sign_mnist_train.csv)."""
+class PixelSource(RowFiles):
+    """One CSV file, or a folder of them (named after splits: sign_mnist_train.csv)."""
 
     names = re.compile(r"\.csv$", re.IGNORECASE)
     expected = _EXPECTED
@@ -135,7 +132,7 @@ class PixelReader(FilesReader):
         """Return the rows of a table."""
         return SourceTable(name, _pixels(str(file), name, self.options)[1])
 
-    def read(self, item: Item) -> bytes:
+    def read_row(self, item: Item) -> bytes:
         """Read one row as PNG; see `Source.read`."""
         from PIL import Image
 
@@ -146,4 +143,4 @@ class PixelReader(FilesReader):
         return out.getvalue()
 
 
-KINDS = (SourceKind("csv", lambda *place: RowsSource(PixelReader(*place)), holds_pixels, order=30),)
+KINDS = (SourceKind("csv", PixelSource, holds_pixels, order=30),)

@@ -13,7 +13,6 @@ import re
 import shlex
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote
@@ -23,8 +22,7 @@ from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import local_files, tables
 from imgpipe.components.example_gen.sources.base import Item, SourceKind
 from imgpipe.components.example_gen.sources.rows import (
-    FilesReader,
-    RowsSource,
+    RowFiles,
     SourceRow,
     SourceTable,
 )
@@ -71,9 +69,8 @@ class Features(NamedTuple):
     group: str
 
 
-@dataclass(frozen=True)
-class RecordReader(FilesReader):
-    """Reads files on a local or mounted file system, with or without gzip compression.
+class RecordSource(RowFiles):
+    """Files on a local or mounted file system, with or without gzip compression.
 
     Folders below count, too, as in Examples artifacts: Split-train/data_tfrecord-….
     """
@@ -88,7 +85,7 @@ class RecordReader(FilesReader):
         rows = index(plain, features, str(file)) if features else ()
         return SourceTable(name, [placed(row, name, number) for number, row in enumerate(rows)])
 
-    def read(self, item: Item) -> bytes:
+    def read_row(self, item: Item) -> bytes:
         """Read the encoded image of one record; see `Source.read`."""
         return read_locator(item.locator, self.options.store)
 
@@ -271,4 +268,4 @@ def _checksum(data: bytes) -> bytes:
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
-KINDS = (SourceKind("tfrecord", lambda *place: RowsSource(RecordReader(*place)), takes, order=40),)
+KINDS = (SourceKind("tfrecord", RecordSource, takes, order=40),)

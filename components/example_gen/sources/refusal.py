@@ -8,6 +8,7 @@ choose, and the likeliest command or two, which follow from the structure and ar
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import shlex
 from collections import Counter
@@ -56,7 +57,8 @@ def lay_out(
     `place` is the folder on this machine in which the files are. Paths that are not laid out as
     expected, or can be read in two ways, are a ConfigError.
     """
-    kind_of = folder_tree.kinds_below(place) if place else folder_tree.kinds_by_name(items)
+    below = functools.partial(folder_tree.kind_below, place) if place else None
+    kind_of = below or folder_tree.kinds_by_name(items)
     contents = folder_tree.of_images(items, set(folders), options.skip, kind_of)
     others = contents.others
     layout = Layout(where, contents.root, options, descend, [*notes, *contents.notes])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import collections
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import records
 from imgpipe.components.example_gen.sources.base import Item, SourceKind
-from imgpipe.components.example_gen.sources.rows import Reader, RowsSource, SourceRow, SourceTable
+from imgpipe.components.example_gen.sources.rows import RowsSource, SourceRow, SourceTable
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.finding import Finding
@@ -59,16 +59,14 @@ class LoggedAnswer:
     item: Item | None
 
 
-@dataclass(frozen=True)
-class LogReader(Reader):
-    """Reads the log at a path: a file, a folder of files, or the prefix that a server was given."""
+class LogSource(RowsSource):
+    """The log at a path: a file, a folder of files, or the prefix that a server was given."""
 
-    options: SourceOptions = field(default_factory=SourceOptions)
     expected = _EXPECTED
     prefix = f"{KIND}:"
 
     def tables(self) -> list[SourceTable]:
-        """Read all records once; see `Reader.tables`."""
+        """Read all records once; see `RowsSource.tables`."""
         notes: list[Finding] = []
         rows = [
             SourceRow("", answer.item.path, answer.item.locator, answer.label)
@@ -83,7 +81,7 @@ class LogReader(Reader):
             )
         ]
 
-    def read(self, item: Item) -> bytes:
+    def read_row(self, item: Item) -> bytes:
         """Read one image; see `Source.read`."""
         offset, length, file = item.locator.split(":", 2)
         return records.read_part(Path(file), int(offset), int(length))
@@ -195,9 +193,9 @@ def _images(request: Any, rows: int) -> list[bytes]:
     return images if len(images) == rows else [b""] * rows
 
 
-def _opened(locator: str, options: SourceOptions) -> RowsSource:
+def _opened(locator: str, options: SourceOptions) -> LogSource:
     # A model may have answered all requests with one class.
-    return RowsSource(LogReader(locator, replace(options, least_classes=1)))
+    return LogSource(locator, replace(options, least_classes=1))
 
 
 KINDS = (SourceKind(KIND, _opened),)

@@ -1,8 +1,8 @@
 """Rows as a source: a list, a table, a record file or a log says what each image is.
 
-A reader finds the rows of one kind of source. `RowsSource` takes what they say in the words of all
-kinds: labels, splits and groups, rows that contradict each other, and names of files that say the
-split of their rows.
+Each kind of source finds its rows. `RowsSource` takes what they say in the words of all kinds:
+labels, splits and groups, rows that contradict each other, and names of files that say the split of
+their rows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_row import TWO_GROUPS, TWO_LABELS, TWO_SPLITS
 from imgpipe.components.common.splits import split_of, split_word
 from imgpipe.components.example_gen.notes import noted
-from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import local_files, tables
 from imgpipe.components.example_gen.sources.base import Item, Scan, Source, listed
 from imgpipe.models.errors import ConfigError
@@ -60,12 +59,9 @@ class SourceTable:
     classes: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class Reader(abc.ABC):
-    """Reads the rows of one kind of source. Instances can be pickled, as sources can."""
+class RowsSource(Source):
+    """The images of which rows tell."""
 
-    locator: str
-    options: SourceOptions
     expected: ClassVar[str]  # for messages
     prefix: ClassVar[str] = ""  # of a locator that is no path, for messages
 
@@ -74,30 +70,17 @@ class Reader(abc.ABC):
         """The source, for messages."""
         return f"{self.prefix}{self.locator}"
 
-    @property
-    def path(self) -> Path:
-        """The locator of a reader of files, as a path from the root."""
-        return Path(self.locator).expanduser().absolute()
-
     @abc.abstractmethod
     def tables(self) -> Iterable[SourceTable]:
         """Return all rows; raises as `Source.listing` does."""
 
     @abc.abstractmethod
-    def read(self, item: Item) -> bytes:
+    def read_row(self, item: Item) -> bytes:
         """Read the image of an item; see `Source.read`."""
 
-
-@dataclass(frozen=True)
-class RowsSource(Source):
-    """The images of which rows tell."""
-
-    reader: Reader
-
-    def listing(self) -> Scan:
-        """Read all rows; see `Source.listing`."""
-        options = self.reader.options
-        read = [*self.reader.tables()]
+    def unchecked(self) -> Scan:
+        """Read all rows; see `Source.unchecked`."""
+        read = [*self.tables()]
         rows_of: dict[tuple[str, str], list[tuple[str, tuple[str, ...]]]]
         rows_of = collections.defaultdict(list)
         for table in read:
@@ -116,13 +99,13 @@ class RowsSource(Source):
             for (path, _), same in rows_of.items()
             if len(same) > 1
         ]
-        source = self.reader.source
-        notes += tables.check_single_labels(source, labels, {*options.classes, *declared})
+        allowed = {*self.options.classes, *declared}
+        notes += tables.check_single_labels(self.source, labels, allowed)
         return listed(
-            source,
+            self.source,
             [_item(path, locator, same) for (path, locator), same in rows_of.items()],
-            self.reader.expected,
-            options.least_classes,
+            self.expected,
+            self.options.least_classes,
             notes,
             labels | declared,
             {table.split for table in read} - {None},
@@ -132,7 +115,7 @@ class RowsSource(Source):
         """Read one image; a row that names none is an OSError, as what cannot be read."""
         if item.locator.startswith(REFUSED):
             raise OSError(item.locator[1:])
-        return self.reader.read(item)
+        return self.read_row(item)
 
 
 def _item(path: str, locator: str, rows: Sequence[tuple[str, tuple[str, ...]]]) -> Item:
@@ -153,9 +136,8 @@ def _item(path: str, locator: str, rows: Sequence[tuple[str, tuple[str, ...]]]) 
     return Item(path, label, split, group=group, problem=problem, locator=locator)
 
 
-@dataclass(frozen=True)
-class FilesReader(Reader):
-    """Reads files that each hold rows: one file, those below a folder, or those of a pattern."""
+class RowFiles(RowsSource):
+    """Files that each hold rows: one file, those below a folder, or those of a pattern."""
 
     names: ClassVar[re.Pattern[str]]  # of such files
 
@@ -194,7 +176,7 @@ class FilesReader(Reader):
         if path.is_file():
             return [path]
         if path == folder:
-            names = filter(self.names.search, local_files.files_below(path))
+            names = filter(self.names.search, local_files.visible_below(path))
             files = [path / name for name in names]
             self.check(files)
         else:

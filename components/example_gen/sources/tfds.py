@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from imgpipe.components.common.formatting import join_names
@@ -24,7 +24,7 @@ from imgpipe.components.example_gen.sources.records import (
     placed,
     read_locator,
 )
-from imgpipe.components.example_gen.sources.rows import Reader, RowsSource, SourceRow, SourceTable
+from imgpipe.components.example_gen.sources.rows import RowsSource, SourceRow, SourceTable
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError, first_line
 from imgpipe.models.finding import Finding
@@ -36,15 +36,14 @@ _SPEC = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class TfdsReader(Reader):
-    """Reads a data set of labelled images from TensorFlow Datasets."""
+class TfdsSource(RowsSource):
+    """A data set of labelled images from TensorFlow Datasets."""
 
     expected = "expected a labelled set of images"
     prefix = "tfds:"
 
     def tables(self) -> list[SourceTable]:
-        """Read the prepared records once; see `Reader.tables`.
+        """Read the prepared records once; see `RowsSource.tables`.
 
         Raises ConfigError if the data set is unknown, damaged or has no labelled images, and
         ResourceError if it is not prepared and cannot be downloaded.
@@ -70,7 +69,7 @@ class TfdsReader(Reader):
                 "prepared, remove its folder and prepare it again"
             ) from error
 
-    def read(self, item: Item) -> bytes:
+    def read_row(self, item: Item) -> bytes:
         """Read the encoded image of one record; see `Source.read`."""
         return read_locator(item.locator)
 
@@ -163,4 +162,4 @@ def _builder(name: str, folder: str) -> Any:
     return builder
 
 
-KINDS = (SourceKind("tfds", lambda *place: RowsSource(TfdsReader(*place)), is_path=False),)
+KINDS = (SourceKind("tfds", TfdsSource, is_path=False),)

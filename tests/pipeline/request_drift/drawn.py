@@ -12,7 +12,7 @@ from tensorflow_serving.apis import predict_pb2
 
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.data_gate import schema as schemas
-from imgpipe.components.example_gen.sources.request_log import LogReader
+from imgpipe.components.example_gen.sources.request_log import LogSource
 from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER
 from imgpipe.components.model_pusher import versions
 from imgpipe.models import names
@@ -95,7 +95,7 @@ def push(out: Path, images: int = 150, answers: np.ndarray | None = None) -> Pat
 
     made = out / "made"
     write_log(made / "log", probabilities(images), [image(9000 + i) for i in range(images)])
-    source = LogReader(str(made / "log"))
+    source = LogSource(str(made / "log"))
     measured = requests.measure(
         source, [answer.item for answer in source.answers([])], Path(), None
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from imgpipe.components.example_gen.sources.base import Item
-from imgpipe.components.example_gen.sources.request_log import LoggedAnswer, LogReader
+from imgpipe.components.example_gen.sources.request_log import LoggedAnswer, LogSource
 from imgpipe.components.model_pusher import versions
 from imgpipe.models.features import feature_distribution
 from imgpipe.pipeline.commands import rollback
@@ -35,7 +35,7 @@ def measured(tmp_path_factory):
             prefix = tmp_path_factory.mktemp("measured") / "r"
             sent = [image(number, brightness) for number in range(count)]
             write_log(prefix, probabilities(count), sent)
-            source = LogReader(str(prefix))
+            source = LogSource(str(prefix))
             known[count, brightness] = measure(
                 source, [answer.item for answer in source.answers([])], prefix, None
             )

@@ -7,7 +7,7 @@ from PIL import Image
 
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.example_gen.sources.request_log import LogReader
+from imgpipe.components.example_gen.sources.request_log import LogSource
 from imgpipe.models import names
 from imgpipe.pipeline.request_drift import requests
 from tests.pipeline.request_drift.drawn import image, probabilities, write_log
@@ -15,7 +15,7 @@ from tests.pipeline.request_drift.drawn import image, probabilities, write_log
 
 def measure(prefix, sent):
     write_log(prefix, probabilities(len(sent)), sent)
-    source = LogReader(str(prefix))
+    source = LogSource(str(prefix))
     items = [answer.item for answer in source.answers([])]
     return requests.measure(source, items, Path(), None)
 
@@ -44,7 +44,7 @@ def test_images_are_measured_with_the_colours_that_the_served_model_sees(tmp_pat
 def test_images_that_cannot_be_decoded_are_counted_and_removed_ones_are_not(tmp_path):
     write_log(tmp_path / "r", probabilities(3), [image(1), b"no image", image(2)])
     (file,) = write_log(tmp_path / "s", probabilities(2), [image(3), b"no image"])
-    source = LogReader(str(tmp_path))
+    source = LogSource(str(tmp_path))
     items = [answer.item for answer in source.answers([])]
     file.unlink()
     measured = requests.measure(source, items, Path(), None)

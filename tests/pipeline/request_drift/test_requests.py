@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from imgpipe.components.example_gen.sources.request_log import LogReader
+from imgpipe.components.example_gen.sources.request_log import LogSource
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.request_drift import requests
 from tests.pipeline.request_drift.drawn import CLASSES, image, probabilities, write_log
@@ -13,7 +13,7 @@ MODEL = {1: {*CLASSES}}
 
 def read(path, model=MODEL):
     """Return the compared version, the requests to it and the notes."""
-    return requests.read(LogReader(str(path)), model)
+    return requests.read(LogSource(str(path)), model)
 
 
 def test_answers_are_read_with_their_images(tmp_path):
@@ -25,7 +25,7 @@ def test_answers_are_read_with_their_images(tmp_path):
     assert [answer.label for answer in answers] == labels
     assert [answer.confidence for answer in answers] == pytest.approx([0.7, 0.5, 0.0])
     assert 0 < answers[0].time <= answers[-1].time
-    source = LogReader(str(tmp_path / "r"))
+    source = LogSource(str(tmp_path / "r"))
     sent = [source.read(answer.item) for answer in answers]
     assert sent == [image(0), image(1), image(0)]
 

@@ -7,7 +7,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.example_gen.sources.request_log import LogReader
+from imgpipe.components.example_gen.sources.request_log import LogSource
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.finding import Finding
 from imgpipe.pipeline import api
@@ -19,13 +19,13 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 def files(path):
     """Return the files of the log at a path."""
-    return LogReader(str(path)).files()
+    return LogSource(str(path)).files()
 
 
 def read(path):
     """Return the answers in the log at a path, and the notes about it."""
     notes: list[Finding] = []
-    return list(LogReader(str(path)).answers(notes)), notes
+    return list(LogSource(str(path)).answers(notes)), notes
 
 
 def test_a_log_is_found_by_file_folder_and_prefix(tmp_path):
@@ -128,7 +128,7 @@ def test_answers_before_a_damaged_record_count_and_its_position_is_noted(tmp_pat
 def test_a_file_that_the_server_removes_is_noted(tmp_path, monkeypatch):
     (file,) = write_log(tmp_path / "r", probabilities(2))
     gone = tmp_path / "gone.tfrecord"
-    monkeypatch.setattr(LogReader, "files", lambda source: [gone, file])
+    monkeypatch.setattr(LogSource, "files", lambda source: [gone, file])
     answers, (note,) = read(tmp_path / "r")
     (place,) = note["examples"]
     assert len(answers) == 2 and place["path"] == gone.name

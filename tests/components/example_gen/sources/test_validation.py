@@ -5,7 +5,7 @@ import pytest
 
 from imgpipe.components.example_gen.settings import DataSettings, SourceOptions
 from imgpipe.components.example_gen.sources import Item, Scan
-from imgpipe.components.example_gen.sources.validation import validated
+from imgpipe.components.example_gen.sources.base import validated
 from imgpipe.models.errors import ConfigError
 from tests.components.example_gen.sources.trees import noted
 
