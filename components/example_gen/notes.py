@@ -48,7 +48,7 @@ def noted(
     """Return the finding about one file, folder or column.
 
     Args:
-        reason: The reason, such as `hidden`, `symlink`, `unreadable_file` or `unused_column`.
+        reason: The reason, such as `hidden`, `symlink`, `special_file` or `unused_column`.
         path: Its path or name.
         detail: What was noticed; "" if the reason says all.
         count: Number of files for which it stands.
