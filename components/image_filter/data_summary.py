@@ -14,6 +14,7 @@ from imgpipe.components.common.image_row import TRANSCODED, Row
 from imgpipe.components.image_filter import file_clues, findings
 from imgpipe.components.image_filter.file_clues import FileClues
 from imgpipe.components.image_filter.image_table import NOT_RELABELLED, ImageTable
+from imgpipe.components.image_filter.judge.overrides import of_image
 from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.models import names
 from imgpipe.models.finding import Finding, make_finding
@@ -294,12 +295,12 @@ def _overrides(images: ImageTable, plan: FilterPlan) -> Overrides:
     # A decision about an image is one, however many identical files there are.
     applied = {(effect["reason"], effect["image_hash"]): effect for effect in images.reviewed}
     relabelled = Counter(row.split for row in images.kept if row.label != row.source_label)
-    matched = {plan.override_of(effect["image_hash"]) for effect in images.reviewed}
-    overrides = plan.overrides_by_hash.values()
+    hashes = [effect["image_hash"] for effect in images.reviewed]
+    matched = {entry for key in hashes for entry in of_image(key, plan.overrides_by_hash)}
     return {
         "applied": _by_reason(applied.values()),
         "relabelled": {split: relabelled[split] for split in names.SPLITS},
-        "unknown": sorted(each.image_hash for each in overrides if each not in matched),
+        "unknown": sorted({each.image_hash for each in plan.overrides if each not in matched}),
     }
 
 

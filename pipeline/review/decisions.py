@@ -54,10 +54,12 @@ class Decisions:
         Raises:
             ConfigError: The file of overrides is invalid.
         """
-        of_images = overrides.of_images(self._entries(), self.images.by_hash)
+        by_digits = overrides.by_hash(self._entries())
+        hashes = self.images.by_hash
+        of_images = ((digest, overrides.of_image(digest, by_digits)) for digest in hashes)
         return {
-            image_hash: {"verdict": entries[0].verdict, "label": entries[0].label}
-            for image_hash, entries in of_images.items()
+            digest: {"verdict": entries[0].verdict, "label": entries[0].label}
+            for digest, entries in of_images
             if entries
         }
 

@@ -67,10 +67,8 @@ class Walk:
             real = os.path.realpath(f"{self.root}/{folder.path}")
             # Folders that link to each other would have a path for each order of them.
             place = folder.path.partition("/")[0], real
-            if real in folder.above:
-                self._note("cycle", folder.path, "leads back to a folder above it; not followed")
-            elif folder.linked and place in self._linked:
-                self._note("repeated_link", folder.path, "was reached by another link already")
+            if real in folder.above or (folder.linked and place in self._linked):
+                self._note("repeated_link", folder.path, "leads to a folder that is read already")
             else:
                 self._linked |= {place} if folder.linked else set()
                 self.folders += filter(None, [folder.path])

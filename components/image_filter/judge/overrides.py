@@ -140,37 +140,21 @@ def _contradictions(overrides: Iterable[Override], path: Path) -> None:
             )
 
 
-def by_hash(overrides: Iterable[Override]) -> Mapping[str, Override]:
-    """Return the overrides by the first digits of their hashes, for `override_of`."""
-    return {override.image_hash[:_LEAST]: override for override in overrides}
-
-
-def override_of(image_hash: str, overrides: Mapping[str, Override]) -> Override | None:
-    """Return the override of an image, None if there is none, of those that `by_hash` returned.
-
-    `image_hash` is the whole hash, "" for a file that could not be read.
-    """
-    override = overrides.get(image_hash[:_LEAST])
-    if override is None or not image_hash.startswith(override.image_hash):
-        return None
-    return override
-
-
-def of_images(
-    overrides: Iterable[Override], hashes: Iterable[str]
-) -> dict[str, tuple[Override, ...]]:
-    """Return the entries of images by their whole hashes."""
+def by_hash(overrides: Iterable[Override]) -> Mapping[str, Sequence[Override]]:
+    """Return the overrides by the first digits of their hashes, for `of_image`."""
     by_digits: dict[str, list[Override]] = collections.defaultdict(list)
     for override in overrides:
         by_digits[override.image_hash[:_LEAST]].append(override)
-    return {
-        image_hash: tuple(
-            override
-            for override in by_digits.get(image_hash[:_LEAST], ())
-            if image_hash.startswith(override.image_hash)
-        )
-        for image_hash in hashes
-    }
+    return by_digits
+
+
+def of_image(image_hash: str, overrides: Mapping[str, Sequence[Override]]) -> tuple[Override, ...]:
+    """Return the overrides of an image, which say the same, of those that `by_hash` returned.
+
+    `image_hash` is the whole hash, "" for a file that could not be read.
+    """
+    alike = overrides.get(image_hash[:_LEAST], ())
+    return tuple(entry for entry in alike if image_hash.startswith(entry.image_hash))
 
 
 def decisions(file: Path | None, vocabulary: Sequence[str]) -> tuple[Override, ...]:
@@ -232,7 +216,8 @@ def replace_entries(
     try:
         with filelock.FileLock(file.with_name(f".{file.name}.lock"), timeout=_LOCK_SECONDS):
             entries_before = load(path) if path.exists() else ()
-            old = of_images(entries_before, changes)
+            by_digits = by_hash(entries_before)
+            old = {image_hash: of_image(image_hash, by_digits) for image_hash in changes}
             replaced = {entry for entries in old.values() for entry in entries}
             before = path.read_text(encoding="utf-8") if entries_before else ""
             if replaced or f"[[{_TABLE}]]" not in before:  # inline tables cannot be appended to

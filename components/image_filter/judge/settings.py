@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, create_model
@@ -116,10 +116,10 @@ class FilterPlan(ComponentPlan):
     overrides: tuple[Override, ...] = ()
 
     @functools.cached_property
-    def overrides_by_hash(self) -> Mapping[str, Override]:
-        """The overrides as `overrides.override_of` takes them."""
+    def overrides_by_hash(self) -> Mapping[str, Sequence[Override]]:
+        """The overrides as `overrides.of_image` takes them."""
         return overrides.by_hash(self.overrides)
 
     def override_of(self, image_hash: str) -> Override | None:
         """Return the override of an image, None if there is none."""
-        return overrides.override_of(image_hash, self.overrides_by_hash)
+        return next(iter(overrides.of_image(image_hash, self.overrides_by_hash)), None)

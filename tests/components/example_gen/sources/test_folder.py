@@ -68,7 +68,7 @@ def test_hidden_files_links_cycles_and_special_files_are_noted(tmp_path):
         ("placeholder_file", "b/.3.jpg.icloud"),
         ("hidden", "__MACOSX"),
         ("symlink", "b/link.jpg"),
-        ("cycle", "b/up"),
+        ("repeated_link", "b/up"),
         ("special_file", "a/pipe"),
         ("symlink", "c"),
     } <= set(noted(scan))

@@ -111,11 +111,9 @@ def test_decisions_for_a_class_that_is_gone_are_refused_with_what_to_do(tmp_path
 def test_an_image_is_found_by_its_hash_or_by_the_first_digits(file):
     decided = file(entry(A[:12], "relabel", label="dog") + entry(B, "reject"))
     known = overrides.by_hash(overrides.decisions(decided, ["cat", "dog"]))
-    assert overrides.override_of(A, known).label_index == 1
-    assert overrides.override_of(B, known).verdict == "reject"
-    assert (
-        overrides.override_of("c" * 64, known) is None and overrides.override_of("", known) is None
-    )
+    assert overrides.of_image(A, known)[0].label_index == 1
+    assert overrides.of_image(B, known)[0].verdict == "reject"
+    assert overrides.of_image("c" * 64, known) == overrides.of_image("", known) == ()
 
 
 def test_a_first_entry_is_appended_and_a_later_one_replaces_it(file):
