@@ -149,20 +149,16 @@ def sampled(kept: Iterable[ImageRow], vocabulary: Sequence[str]) -> list[Gallery
     by_class: dict[str, list[ImageRow]] = defaultdict(list)
     for row in kept:
         by_class[row.label].append(row)
-    return [_sampled(name, by_class[name], row_length(len(vocabulary))) for name in vocabulary]
-
-
-def _sampled(name: str, rows: Sequence[ImageRow], length: int) -> Gallery:
-    """Return the images of a class with the smallest hashes, which are as good as random."""
-    chosen = heapq.nsmallest(length, rows, key=lambda row: row.image_hash)
-    sample = [row.placed for row in chosen]
-    return {
-        "name": name,
-        "count": len(rows),
-        "sample": sample,
-        "least": [],
-        "typical": sample[:_TYPICAL],
-    }
+    length = row_length(len(vocabulary))
+    of_classes: list[Gallery] = []
+    for name in vocabulary:
+        # The smallest hashes are as good as random.
+        chosen = heapq.nsmallest(length, by_class[name], key=lambda row: row.image_hash)
+        sample = [row.placed for row in chosen]
+        typical = sample[:_TYPICAL]
+        count = len(by_class[name])
+        of_classes.append(Gallery(name=name, count=count, sample=sample, least=[], typical=typical))
+    return of_classes
 
 
 class MapImage(TypedDict):

@@ -107,7 +107,7 @@ class ReviewedImages:
 
     def view(self, view: ImageView, decided: Collection[str] = ()) -> list[ImageRow]:
         """Return the images of a view in its order; those of `decided` hashes have a decision."""
-        order = _ORDERS[view.order or _ORDER_OF.get(view.kind, "doubt")]
+        order = _ORDERS[view.order or (view.kind if view.kind in _ORDERS else "doubt")]
         rows = [row for row in self._of_kind(view.kind, decided) if self._is_in(view, row)]
         return sorted(rows, key=lambda row: order(row, self.answer_to(row)))
 
@@ -206,14 +206,9 @@ _ORDERS: Mapping[str, _Order] = {
     "surest": lambda row, answer: (-answer.sure, row.path),
     "file": lambda row, _: (row.path,),
     "unlike": lambda row, answer: (-answer.unlike_class, row.path),
-    "reason": lambda row, _: (row.rejection.reason if row.rejection else "", row.path),
+    "rejected": lambda row, _: (row.rejection.reason if row.rejection else "", row.path),
     # The images of a group lie side by side, and a copy behind the one that is used.
     "copies": lambda row, _: (row.near_group, _kept_copy(row) or row.path, row.path),
-}
-_ORDER_OF: Mapping[str, str] = {
-    "unlike": "unlike",
-    "copies": "copies",
-    "rejected": "reason",
 }
 
 
