@@ -30,10 +30,7 @@ from imgpipe.models.training.training_loop import Fit, Training
 from tests.models import noise_data
 from tests.models.noise_data import CUT, TRAIN, VALIDATION
 
-_EPOCHS = 12
-_STAGE = replace(
-    noise_data.SETTINGS.fine_tune, learning_rate=0.05, epochs=_EPOCHS, schedule="constant"
-)
+_STAGE = replace(noise_data.SETTINGS.fine_tune, learning_rate=0.05, epochs=25, schedule="constant")
 _SETTINGS = replace(noise_data.SETTINGS, minutes=5.0, fine_tune=_STAGE)
 _ALL = TRAIN + VALIDATION
 Given = Callable[..., Inputs]
@@ -114,7 +111,7 @@ def test_a_better_network_than_the_head_is_found_and_kept(searched) -> None:
     assert len(said) == 2, "one line before the training, and one after it"
     assert re.fullmatch(
         r"The head reaches 0\.\d{3} in cross-validation\. A network that may be better is "
-        r"tried, for about [\d.]+ minutes if it pays: layers above pool2, 12 epochs of 2 views "
+        r"tried, for about [\d.]+ minutes if it pays: layers above pool2, 25 epochs of 2 views "
         r"\(--minutes 0 skips it\)\.",
         said[0],
     )
@@ -175,7 +172,7 @@ _NO_SPACE = {"shutil.disk_usage": lambda folder: type("Usage", (), {"free": 0})}
             {"_FEW": 0} | _NO_SPACE,
             "space",
             "nothing",
-            "the activations for layers above pool2, 12 epochs of 2 views would take more than a "
+            "the activations for layers above pool2, 25 epochs of 2 views would take more than a "
             "quarter of the free space in ",
         ),
     ],
@@ -234,10 +231,10 @@ def test_the_network_that_ships_learns_from_as_many_images_as_the_head(given) ->
 @pytest.mark.parametrize(
     ("head_folds", "folds", "what"),
     [
-        (0, 0, "1 epoch of 1 view"),
+        (0, 0, "1 epoch of 2 views"),
         # Of few validation images, those of a fold tell, although validation would judge.
-        (AUTOMATIC, 0, "1 epoch of 1 view, in 1 of 3 folds"),
-        (0, 3, "1 epoch of 1 view, in 1 of 3 folds"),
+        (AUTOMATIC, 0, "1 epoch of 2 views, in 1 of 3 folds"),
+        (0, 3, "1 epoch of 2 views, in 1 of 3 folds"),
     ],
 )
 def test_a_short_training_shows_that_a_network_is_worse(
@@ -336,12 +333,11 @@ def test_without_minutes_a_slow_machine_trains_the_same_and_counts_down_how_long
         monkeypatch.setattr(datasets, "seconds_a_view", lambda *given, s=seconds: s)
         trained, display = _shown(many(minutes=None))
         printed = re.search(
-            r"for about ([\d.]+) minutes? if it pays: layers above pool2, 12 epochs of 2 views",
+            r"for about ([\d.]+) minutes? if it pays: layers above pool2, 25 epochs of 2 views",
             display.said[0],
         )
         assert printed is not None
-        tuned = trained.history["search"][1]
-        assert tuned["what"] == "layers above pool2, 12 epochs of 2 views" and tuned["kept"]
+        assert trained.history["search"][1]["what"] == "layers above pool2, 25 epochs of 2 views"
         assert trained.history["search_ended"] == make_finding("all", "")
         assert trained.history["reproducible"] == "weights"
         weights = b"".join(values.tobytes() for values in trained.layers.get_weights())
@@ -357,7 +353,7 @@ def test_without_minutes_the_cost_of_the_data_limits_views_and_epochs(many, monk
     assert (_ended(trained), trained.history["reproducible"]) == ("all", "weights")
     _, tuned = trained.history["search"]
     epochs, views = map(int, re.findall(r"(\d+) (?:epochs|views?)", tuned["what"]))
-    assert 1 <= epochs * views < _EPOCHS * 2
+    assert 1 <= epochs * views < 25 * 2
 
 
 def test_minutes_that_allow_less_than_the_whole_training_have_decided(given, monkeypatch) -> None:
@@ -368,7 +364,7 @@ def test_minutes_that_allow_less_than_the_whole_training_have_decided(given, mon
     assert (
         "The minutes that were given (5 minutes) have decided what was trained" in ended["sentence"]
     )
-    assert "it would have been layers above pool2, 12 epochs of 2 views" in ended["sentence"]
+    assert "it would have been layers above pool2, 25 epochs of 2 views" in ended["sentence"]
 
 
 @pytest.mark.slow
