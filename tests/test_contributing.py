@@ -61,7 +61,7 @@ def test_the_check_of_the_page_is_used(copy: Path, tmp_path: Path) -> None:
     command = ["-m", "imgpipe.pipeline.cli", "check", "PHOTOS"]
     command += ["--set", "judge.severity.reddish=reject", "--set", "gate.max_rejected_share=1"]
     said = _run(copy, tmp_path, *command)
-    assert re.search(r"rejected +1 reddish +dog/red.png: redness 0.4", said), said
+    assert re.search(r"rejected: 1 reddish\n.*\n  dog/red.png  redness 0.4", said), said
     assert "16 of 17 images kept" in said
 
 
