@@ -1,7 +1,7 @@
 """The kept images of a run in columns: what is asked of an image by its content hash.
 
-The table that ImageFilter has written is the only place that tells path, split, family and
-measurements of an image. Features and answers are stored by content hash and joined with it here.
+The table that ImageFilter has written tells path, split, family and measurements of an image.
+Features and answers are stored by content hash and joined with it here.
 Of identical files only one is kept, so a hash names one image.
 """
 

@@ -83,7 +83,8 @@ GROUP_ACROSS_SPLITS = "group_across_splits"
 TRANSCODED = "transcoded"
 #: Features that have a distribution. Statistics, schema and anomalies are about these.
 METADATA: tuple[str, ...] = (*names.METADATA, *MEASUREMENTS)
-#: Fields of a row that an Example has: what features and training need. The table has all.
+#: Fields of a row that an Example has: what features and training need, and the path, by which
+#: people know an image. The table has all.
 _IN_EXAMPLES = (
     *(names.IMAGE_BYTES, names.LABEL, names.LABEL_INDEX, names.SPLIT, names.PATH),
     *(names.IMAGE_HASH, names.REPAIRS, names.GROUP, names.NEAR_GROUP),

@@ -8,6 +8,7 @@ follows from `rules.decide`, which reads the table of answers itself.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from imgpipe.components.common.image_columns import kept_images
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.image_evaluator import new_images, rules
 from imgpipe.components.image_evaluator.baseline import is_empty
-from imgpipe.components.image_evaluator.decision import DECISION_FILE, Decision
+from imgpipe.components.image_evaluator.decision import DECISION_FILE, Decision, UnlikeImages
 from imgpipe.components.image_evaluator.settings import BASELINE_FILE, EvaluatorPlan
 from imgpipe.models import names
 from imgpipe.models.head.answers import OutOfFold
@@ -149,6 +150,9 @@ def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> rules.Evidence:
         ]
         new = np.array(split_of_rows, np.str_) != names.TRAIN
         compared = (now.select(new), before.select(new))
+    unlike: Sequence[UnlikeImages] = ()
+    if BANK in uris:
+        unlike = new_images.unlike_images(uris[BANK], images, vocabulary, split_of)
     return rules.Evidence(
         settings=plan.settings,
         answers=AnswerTable.read(predictions, vocabulary, images, learned),
@@ -157,9 +161,7 @@ def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> rules.Evidence:
         not_compared=state["why"],
         folds=folds,
         unserved=_unserved(uris.get(INFRA_BLESSING)),
-        unlike=new_images.unlike_images(uris[BANK], images, vocabulary, split_of)
-        if BANK in uris
-        else (),
+        unlike=unlike,
         accepted=bool(plan.accept_changes),
     )
 

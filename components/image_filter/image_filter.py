@@ -137,7 +137,7 @@ def ImageFilter(
 
     Args:
         ingested: The `examples` of ImageExampleGen.
-        examples: The kept images, with all features.
+        examples: The kept images, each with its label, split and family.
         quarantine: The rejected files, and the table of all images; see
             `imgpipe.components.image_filter.quarantine`.
         settings: Settings of the checks and decisions about single images, as `FilterPlan`

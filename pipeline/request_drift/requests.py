@@ -70,7 +70,8 @@ def measure(
             good = [image for image in read if image.is_measured]
             measured.undecodable += len(read) - len(good)
             for image in good:
-                measured.rows.append({name: image.metadata[name] for name in FEATURES})
+                metadata = image.metadata
+                measured.rows.append({name: metadata[name] for name in FEATURES})
             if distribution is not None and runtime is not None and good:
                 encoded = [image.image_bytes for image in good]
                 vectors = runtime.answer(FEATURE_VECTORS, image_bytes=encoded)[FEATURE_VECTORS]

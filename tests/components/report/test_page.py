@@ -25,7 +25,6 @@ PICTURES = ["by_class", "more_images", "taken_for", "unsure", "gallery", "map"]
 
 @pytest.fixture
 def timings():
-    """Return the timings of a run as the local runner keeps them, in seconds."""
     return {
         "total_s": 61.0,
         "import_s": 12.0,
