@@ -17,6 +17,7 @@ import hashlib
 import io
 import operator
 import os
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -217,6 +218,15 @@ def reported(checked: CheckedSource) -> dict[str, set[str]]:
     return paths
 
 
+def near_groups(checked: CheckedSource) -> list[list[str]]:
+    """Return the paths of each group of near-duplicates."""
+    groups: dict[int, list[str]] = defaultdict(list)
+    for row in checked.images.rows:
+        if row.near_group:
+            groups[row.near_group].append(row.path)
+    return [*groups.values()]
+
+
 def figures(planted: Planted, checked: CheckedSource) -> list[Figure]:
     """Return a figure for each kind."""
     paths = reported(checked)
@@ -224,8 +234,7 @@ def figures(planted: Planted, checked: CheckedSource) -> list[Figure]:
     either = {**planted.pairs, **{original: copy for copy, original in planted.pairs.items()}}
     copies = [row for row in checked.images.rejected if row["reason"] == "duplicate"]
     both = {path for row in copies for path in (row["path"], row["kept_copy"])}
-    groups = checked.images.near_groups() or []
-    listed = {member["path"] for group in groups for member in group["members"]}
+    listed = {path for group in near_groups(checked) for path in group}
     rows = []
     for kind in KINDS:
         truth = planted.kinds[kind.name]
@@ -285,7 +294,7 @@ def main() -> None:
         alone = judge(of_cats, listed(of_cats))
     rows = figures(planted, checked)
     images = sum(1 for row in alone.listed.scan.items if row.path.endswith(".jpg"))
-    pairs = sum(len(line["members"]) - 1 for line in alone.images.near_groups() or ())
+    pairs = sum(len(group) - 1 for group in near_groups(alone))
     rejected = sum(row["path"].endswith(".jpg") for row in alone.images.rejected)
     rate = len(checked.listed.scan.items) / checked.seconds
     rows += [

@@ -186,7 +186,6 @@ def _result(checked: CheckedSource) -> Result:
             "repaired": images.repaired,
             "warned": images.warned,
             "reviewed": images.reviewed,
-            "near_duplicates": images.near_groups(),
         },
         galleries=sampled(images.kept, scan.vocabulary),
         timings={**UNTIMED, "total_s": round(checked.seconds, 3)},

@@ -12,7 +12,7 @@ from imgpipe.components.run_record.result import Result
 from imgpipe.models.features.bank import BankFacts
 
 #: Digest of the stored formats by the number of the layout.
-DIGESTS = {6: "d41ea8b30dd23ab7"}
+DIGESTS = {7: "fca36eea3acee965"}
 
 
 def _plain(schema: object) -> object:

@@ -41,8 +41,7 @@ class Row(PlacedImage):
 
     reason: Annotated[
         str,
-        "Name of the check, or of a reviewed file the decision; empty where nothing was found "
-        "about an image of a group of near-duplicates.",
+        "Name of the check, or of a reviewed file the decision.",
     ]
     detail: Annotated[str, "What was found."]
     severity: Annotated[str, "What happens to the file: reject, repair or warn."]

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _FOLDER = "images"  # of the tables, in an artifact
 _SUFFIX = ".arrow"
-_RADIUS = "radius"  # name in the metadata of a file
 _HASHES = "perceptual_hash"
 #: Columns that are read only on demand.
 _LARGE = ("figures", _HASHES)
@@ -45,13 +44,12 @@ def shard_path(uri: str, shard: int, shards: int) -> str:
     return f"{uri}/{_FOLDER}/images-{numbered(shard, shards)}{_SUFFIX}"
 
 
-def write(file: str, rows: Sequence[ImageRow], radius: int = 0, large_from: str = "") -> None:
+def write(file: str, rows: Sequence[ImageRow], large_from: str = "") -> None:
     """Write rows to a file, whole or not at all; a second attempt writes the same.
 
     Args:
         file: Path or URI of the file, whose folder is created if needed.
         rows: The rows.
-        radius: Bits within which images are near-duplicates; 0 if they were not searched for.
         large_from: File with the same rows, of which measurements and perceptual hashes are taken;
             "" if `rows` has them.
     """
@@ -59,7 +57,7 @@ def write(file: str, rows: Sequence[ImageRow], radius: int = 0, large_from: str 
     import tensorflow as tf
 
     tf.io.gfile.makedirs(file.rpartition("/")[0])
-    table = as_table(rows, large_from).replace_schema_metadata({_RADIUS: str(radius)})
+    table = as_table(rows, large_from)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
@@ -85,8 +83,7 @@ def read(file: str, with_findings: bool = False, with_figures: bool = False) -> 
 
     Args:
         file: Path or URI of the file.
-        with_findings: Whether to read only the images in which something was found, or which are
-            in a group of near-duplicates.
+        with_findings: Whether to read only the images in which something was found or decided.
         with_figures: Whether to read measurements, too.
 
     Raises:
@@ -117,11 +114,6 @@ def perceptual_hashes(file: str) -> Iterator[bytes]:
     """Yield the perceptual hashes of each row of a file; zeros for an image that has none."""
     for value in _open(file)[_HASHES]:
         yield value.as_py() or bytes(ALL_BYTES)
-
-
-def radius(file: str) -> int:
-    """Return the radius with which a file was written."""
-    return int(_open(file).schema.metadata[_RADIUS.encode()])
 
 
 def files(uri: str) -> list[str]:
@@ -157,12 +149,12 @@ def _open(file: str) -> pa.Table:
 
 
 def _has_findings(table: pa.Table) -> pa.ChunkedArray:
-    """Return for which rows something was found or decided, or which are in a group."""
+    """Return for which rows something was found or decided."""
     import pyarrow.compute as pc
 
     is_found = pc.greater(pc.list_value_length(table["findings"]), 0)
     is_reviewed = pc.greater(pc.binary_length(table["verdict"]), 0)
-    return pc.or_(pc.or_(is_found, is_reviewed), pc.greater(table["near_group"], 0))
+    return pc.or_(is_found, is_reviewed)
 
 
 def _schema() -> pa.Schema:

@@ -62,8 +62,7 @@ def compare(
         for row in passed:
             row.group = of_set.by_content.get(row.image_hash, "")
             row.is_family = row.image_hash in of_set.by_content
-    radius = plan.settings.radius
-    similar = find_near_duplicates(contents, table, radius)
+    similar = find_near_duplicates(contents, table, plan.settings.radius)
     for row in passed:
         row.near_group = 1 + similar.groups.get(row.image_hash, -1)
     if rule is not None and rule.drawn:
@@ -82,7 +81,7 @@ def compare(
             groups[row.near_group].append(row)
     for group in groups.values():
         decisions.judge_group(group, similar, plan.settings)
-    return ImageTable(rows, radius, of_set)
+    return ImageTable(rows, of_set)
 
 
 def _check_in_the_set(rows: Sequence[ImageRow], plan: FilterPlan) -> None:

@@ -80,7 +80,7 @@ def _decide(uris: Uris, plan: FilterPlan) -> int:
     for row in images.rows:
         row.stored = quarantine.stored_name(row)
     for job, rows in zip(jobs, by_job, strict=True):
-        row_files.write(job.rows, rows, images.radius, large_from=job.read_rows)
+        row_files.write(job.rows, rows, large_from=job.read_rows)
     quarantine.write(uris.quarantine, images, summarise(images, plan, notes))
     return len(images.rows)
 

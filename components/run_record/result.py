@@ -20,7 +20,6 @@ from imgpipe.components.common.storage.manifest import LAYOUT
 from imgpipe.components.data_gate.rules import DataDecision
 from imgpipe.components.image_evaluator.decision import BaselineState, Decision, ServingCheck
 from imgpipe.components.image_filter.data_summary import DataSummary
-from imgpipe.components.image_filter.image_table import NearGroup
 from imgpipe.components.model_pusher.push import NOT_PUBLISHED, Push
 from imgpipe.components.run_record import run_folder
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabels
@@ -55,9 +54,6 @@ class CheckedFiles(TypedDict):
     repaired: Annotated[list[Row], "Files that a run would re-encode."]
     warned: Annotated[list[Row], "Kept files with a warning."]
     reviewed: Annotated[list[Row], "Files with an override."]
-    near_duplicates: Annotated[
-        list[NearGroup] | None, "Groups of near-duplicates; null if they were not searched for."
-    ]
 
 
 class SeenImage(TypedDict):

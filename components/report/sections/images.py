@@ -58,13 +58,13 @@ def data(result: Result) -> Iterator[show.ResultBlock]:
 
 
 def counted(data: DataSummary) -> Iterator[show.ResultBlock]:
-    """Yield that no file was lost, what was not used, and what else there is to know."""
+    """Yield that no file was lost, and what else there is to know that does not decide."""
     yield show.Sentence(_conservation(data))
-    unused = not_used(data["findings"])
+    others = [finding for finding in data["findings"] if not finding["decides"]]
+    unused = not_used(others)
     if unused:
         yield show.Sentence(f"Not used: {unused}.")
-    noted = [finding for finding in data["findings"] if finding["fate"] == "noted"]
-    yield from said(finding for finding in noted if not finding["decides"])
+    yield from said(finding for finding in others if finding["fate"] == "noted")
 
 
 def _conservation(data: DataSummary) -> list[show.Inline]:

@@ -62,16 +62,13 @@ def test_equal_and_similar_images_are_found():
     }
     groups = {row.path: row.near_group for row in found.rows if row.near_group}
     assert set(groups) == {"a/1.jpg", "a/3.jpg"} and len(set(groups.values())) == 1
-    assert [[one["path"] for one in line["members"]] for line in found.near_groups()] == [
-        ["a/1.jpg", "a/3.jpg"]
-    ]
     other_way = comparison.compare(*examined(images[::-1]), PLAN, None)
     assert other_way.rows[::-1] == found.rows
     without_near = FilterPlan(settings=NO_NEAR, vocabulary=("a",))
     without = comparison.compare(*examined(images), without_near, None)
     assert [finding["path"] for finding in without.rejected] == ["a/plain.jpg", "a/\udcff.jpg"]
-    assert without.near_groups() is None and not without.warned
-    assert comparison.compare([], [], PLAN, None).near_groups() == []
+    assert not without.warned and not any(row.near_group for row in without.rows)
+    assert comparison.compare([], [], PLAN, None).rows == []
 
 
 def test_ignored_near_duplicates_are_still_kept_in_one_fold():
@@ -80,7 +77,7 @@ def test_ignored_near_duplicates_are_still_kept_in_one_fold():
     settings = JudgeSettings(severity={"near_duplicate": "ignore"})
     plan = FilterPlan(settings=settings, vocabulary=("a",))
     found = comparison.compare(rows, of_images, plan, None)
-    assert not found.warned and found.near_groups() == []
+    assert not found.warned
     assert [row.near_group for row in found.rows] == [1, 1]
 
 
@@ -96,7 +93,7 @@ def test_a_group_of_similar_images_that_are_all_rejected_is_no_group():
     assert {one["reason"] for one in found.rejected} == {"label_conflict"}
     assert [one["path"] for one in found.rejected] == sorted(path for _, path in takes)
     assert found.rejected[0]["detail"] == "same bytes as dog/1.jpg (dog; this one is cat)"
-    assert found.near_groups() == []
+    assert not any(row.near_group for row in found.rows)
 
 
 def test_a_conflict_of_labels_names_all_identical_files():
@@ -133,7 +130,7 @@ def test_a_check_of_the_whole_set_comes_after_those_of_single_images_and_before_
         "b/grey.png": "greyscale",
         "b/huge.png": "odd_size",
     }
-    assert found.near_groups() == [], "what is rejected has no copies"
+    assert not any(row.near_group for row in found.rows), "what is rejected has no copies"
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path):
@@ -144,11 +141,11 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     compared = comparison.compare(rows, hashes, PLAN, None)
     uri = str(tmp_path / "quarantine")
     file = Path(row_files.shard_path(uri, 0, 1))
-    row_files.write(str(file), compared.rows, compared.radius, large_from=str(read))
+    row_files.write(str(file), compared.rows, large_from=str(read))
     again = image_table.read_all(uri)
     without_hashes = [dataclasses.replace(row, perceptual_hash=b"") for row in compared.rows]
     assert again == dataclasses.replace(compared, rows=without_hashes)
-    assert again.near_groups() == compared.near_groups() != []
+    assert again.warned
     assert [*row_files.perceptual_hashes(str(file))] == hashes
     row_files.write(str(file), [])
-    assert image_table.read_all(uri).near_groups() is None
+    assert image_table.read_all(uri).rows == []

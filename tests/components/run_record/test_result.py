@@ -24,7 +24,7 @@ def test_the_file_of_each_artifact_is_a_part_and_none_where_it_is_missing(tmp_pa
         (tmp_path / name / row.file).write_text(json.dumps(content))
     rejected = ImageRow("a.jpg", findings=(ImageFinding("blurry", "no sharp edge"),))
     file = Path(row_files.shard_path(str(tmp_path / "quarantine"), 0, 1))
-    row_files.write(str(file), [rejected, ImageRow("b.jpg")], 40)
+    row_files.write(str(file), [rejected, ImageRow("b.jpg")])
     given = {"name": "n", "classes": ["cat", "dog"]}
     found, answers = collect({name: str(tmp_path / name) for name in rows}, given)
     assert [row["path"] for row in found["rejected"]] == ["a.jpg"]

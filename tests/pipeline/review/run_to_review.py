@@ -99,7 +99,7 @@ def leave(out: Path, source: Path | str, settings: Sequence[str] = ()) -> PastRu
     place = out / "artifacts/ImageFilter/quarantine/7"
     place.mkdir(parents=True)
     (place / "manifest.jsonl").touch()
-    row_files.write(row_files.shard_path(str(place), 0, 1), [*ROWS.values()], 40)
+    row_files.write(row_files.shard_path(str(place), 0, 1), [*ROWS.values()])
     folder = past_runs.leave(
         out,
         "20260101-000000",
