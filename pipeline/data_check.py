@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -85,7 +86,9 @@ def examine(config: Config, source: ListedSource, to_stderr: bool) -> CheckedSou
     """
     from imgpipe.pipeline.command_line import console as consoles
 
-    with consoles.computing(to_stderr) as display:
+    # Where there is an inspection cache, TensorFlow is loaded for the first file that it lacks.
+    computing = consoles.counted if source.store else consoles.computing
+    with computing(to_stderr) as display:
         with display.step("inspecting images"):
             checked = judge(config, source)
         return dataclasses.replace(checked, reasons=_reasons(config, checked))
@@ -94,10 +97,12 @@ def examine(config: Config, source: ListedSource, to_stderr: bool) -> CheckedSou
 def listed(config: Config) -> ListedSource:
     """Open the source of a check and list its images; see `opened_with_classes`.
 
-    A check writes only the files that were asked for, so that it has an inspection cache only where
-    `judge.store` names its folder.
+    A check uses the inspection cache of an output folder in which something has run, and makes no
+    folder that was not asked for.
     """
-    return opened_with_classes(config, str(config.places.judge) if config.judge.store else "")
+    cache = config.places.judge
+    is_used = bool(config.judge.store) or os.access(cache, os.R_OK | os.W_OK | os.X_OK)
+    return opened_with_classes(config, str(cache) if is_used else "")
 
 
 def judge(config: Config, listed: ListedSource) -> CheckedSource:

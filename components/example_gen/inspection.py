@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import threading
 from collections.abc import Generator, Iterable, Sequence
 
 from imgpipe.components.common.image_file.content import Content, inspected
@@ -16,13 +17,16 @@ from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.blob_store import BlobStore
 from imgpipe.components.example_gen.sources.base import Item, Source
 from imgpipe.models.files import source_code
-from imgpipe.models.machine.process import computed_ahead
+from imgpipe.models.machine.process import computed_ahead, quick_imports
 from imgpipe.models.machine.system import processors
 from imgpipe.serving.look import Look
 
 #: Threads at most. Each may hold a file of 256 MiB and the pixels of `PIXEL_LIMIT`, 375 MB.
 _THREADS = 8
 _WAITING = 2  # files that are inspected or wait for their turn, for each thread
+#: Held while TensorFlow is imported: threads that import it at the same time hang. Where the cache
+#: has every file, nothing needs it.
+_LOADING = threading.Lock()
 #: Name of the `BlobStore`.
 STORE = "verdicts"
 #: Part of every key: the code that reads, decodes and measures a file, and stores the result.
@@ -60,9 +64,6 @@ def inspect(
     Yields:
         One row for each item, in the order of `items`.
     """
-    # Imported once here, because threads that import it at the same time hang.
-    import tensorflow  # noqa: F401
-
     cache = InspectionCache(store, pixel_limit)
     rule = rule or SplitRule()
 
@@ -71,6 +72,8 @@ def inspect(
         image_hash = "" if read_error else hashlib.sha256(data).hexdigest()
         content = cache.get(image_hash) if image_hash else _UNREADABLE
         if content is None:
+            with _LOADING, quick_imports():
+                import tensorflow  # noqa: F401
             content = inspected(Look(data), pixel_limit)
             cache.put(image_hash, content)
         label = item.label or ""

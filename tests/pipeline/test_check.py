@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -368,3 +369,16 @@ def test_check_imports_neither_tfx_nor_beam(clean):
         "print(sorted(heavy))\n"
     )
     assert python_program.printed(program).splitlines()[-1] == "[]"
+
+
+def test_a_check_reads_the_cache_of_an_output_folder_and_makes_none(clean, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = check(clean, "--json", "first.json", *FEW)
+    assert not Path("imgpipe-out").exists()
+    Path("imgpipe-out/judge").mkdir(parents=True)
+    assert check(clean, *FEW)[:2] == first[:2]
+    words = ["-X", "importtime", "-m", "imgpipe", "check", clean, "--json", "again.json", *FEW]
+    again = python_program.ran(sys.executable, *words)
+    assert "tensorflow" not in python_program.imported(again.stderr)
+    results = [json.loads(Path(name).read_text()) for name in ("first.json", "again.json")]
+    assert [result.pop("timings") for result in results] and results[0] == results[1]
