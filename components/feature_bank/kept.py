@@ -8,6 +8,7 @@ depend on. They are no part of the key of TFX's cache: a bank in the cache has t
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -31,7 +32,8 @@ from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.extractor import BankNetwork, FeatureExtractor, FeatureMaps
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.head.feature_choice import HeadInput
-from imgpipe.models.machine.process import images_at_once, one_blas_thread
+from imgpipe.models.machine.process import computed_ahead, images_at_once, one_blas_thread
+from imgpipe.models.machine.system import processors
 from imgpipe.models.network.covariance_pooling import number_of_axes
 
 _IMAGES = 128  # of which axes are made: the training images with the lowest hashes
@@ -133,8 +135,9 @@ class Kept:
         files = f"{self.examples}/Split-{names.TRAIN}/{records.FILE_PREFIX}-*"
         chosen = Labelled.read([files]).first(_IMAGES)
         pixels = np.empty((len(chosen), size, size, 3), np.uint8)  # a quarter of the memory
+        decode = functools.partial(preprocess.whole_pixels, image_size=size)
         for places, encoded in chosen.values(names.IMAGE_BYTES):
-            pixels[places] = [preprocess.whole_pixels(image, size) for image in encoded]
+            pixels[places] = [*computed_ahead(decode, encoded, processors(), len(encoded))]
         axes = principal_axes(pixels, feature_maps)
         content = io.BytesIO()
         np.savez(content, *axes, hashes=chosen.hashes, images=self.images, key=key)
@@ -145,23 +148,33 @@ def principal_axes(pixels: Array, feature_maps: FeatureMaps) -> list[Floats]:
     """Return the first principal axes of the channels of each feature map, float32 [C, d].
 
     They are those of the covariances over the positions of an image, summed over images, of which
-    the pixels are [N, S, S, 3], 0..255. One thread adds them in this order, so that the same images
-    give the same bits. The sign of an axis is that with which its largest component is positive.
+    the pixels are [N, S, S, 3], 0..255. Threads compute those of a few images each, and one adds
+    them in this order, so that the same images give the same bits. The sign of an axis is that with
+    which its largest component is positive.
     """
     symbolic = feature_maps.maps
     dimension = number_of_axes(symbolic)
+    graph = feature_maps.graph
+
+    def covariances(first: int) -> list[Floats]:
+        part = tf.constant(pixels[first : first + images_at_once()], tf.float32)
+        products = []
+        for values in graph(part):
+            maps = values.numpy().astype(np.float32)
+            centred = maps - maps.mean(axis=(1, 2), keepdims=True)
+            rows = centred.reshape(-1, maps.shape[-1])
+            products.append(rows.T @ rows)
+        return products
+
+    def axes_of(total: Floats) -> Floats:
+        columns = np.linalg.eigh(total).eigenvectors[:, ::-1][:, :dimension]
+        largest = columns[np.abs(columns).argmax(axis=0), np.arange(dimension)]
+        return (columns * np.where(largest < 0, -1, 1)).astype(np.float32)
+
     sums = [np.zeros((each.shape[-1],) * 2) for each in symbolic]
-    axes = []
+    parts = range(0, len(pixels), images_at_once())
     with one_blas_thread():
-        for first in range(0, len(pixels), images_at_once()):
-            part = tf.constant(pixels[first : first + images_at_once()], tf.float32)
-            for total, values in zip(sums, feature_maps.graph(part), strict=True):
-                maps = values.numpy().astype(np.float32)
-                centred = maps - maps.mean(axis=(1, 2), keepdims=True)
-                rows = centred.reshape(-1, maps.shape[-1])
-                total += rows.T @ rows
-        for total in sums:
-            columns = np.linalg.eigh(total).eigenvectors[:, ::-1][:, :dimension]
-            largest = columns[np.abs(columns).argmax(axis=0), np.arange(dimension)]
-            axes.append((columns * np.where(largest < 0, -1, 1)).astype(np.float32))
-    return axes
+        for products in computed_ahead(covariances, parts, processors(), processors()):
+            for total, product in zip(sums, products, strict=True):
+                total += product
+        return [*computed_ahead(axes_of, sums, processors(), len(sums))]
