@@ -124,7 +124,8 @@ def judge(config: Config, listed: ListedSource) -> CheckedSource:
             for row in comparison.examine(records, plan):
                 progress.advance(1, "images")
                 hashes.write(row.perceptual_hash or bytes(ALL_BYTES))
-                rows.append(dataclasses.replace(row, image_bytes=b"", perceptual_hash=b""))
+                row.image_bytes = row.perceptual_hash = b""
+                rows.append(row)
         hashes.seek(0)
         images = comparison.compare(rows, iter(lambda: hashes.read(ALL_BYTES), b""), plan, rule)
     data = summarise(images, plan, scan.notes)

@@ -6,12 +6,11 @@ time, because reading, the serving op and the measurements release the interpret
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import threading
 from collections.abc import Generator, Iterable, Sequence
 
-from imgpipe.components.common.image_file.content import Content, inspected
+from imgpipe.components.common.image_file.content import Content, field_values, inspected
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.blob_store import BlobStore
@@ -89,7 +88,7 @@ def inspect(
             group=item.group or "",
             problem=item.problem,
             image_bytes=data,
-            **dataclasses.asdict(content),
+            **field_values(content),
         )
 
     threads = min(processors(), _THREADS)

@@ -68,6 +68,14 @@ def for_the_model(data: bytes, pixel_limit: int) -> bytes:
 NOT_MEASURED: Final[Mapping[str, float]] = {}
 
 
+def field_values(header: Header) -> dict[str, Any]:
+    """Return the values of a header or a content by name; `dataclasses.asdict` copies them deeply.
+
+    To copy them takes a thirtieth of the time of an inspection.
+    """
+    return {each.name: getattr(header, each.name) for each in dataclasses.fields(header)}
+
+
 @dataclass(slots=True, kw_only=True)
 class Content(Header):
     """What depends on the bytes of a file alone, and not on its name, its label or its split.
@@ -112,7 +120,7 @@ class Content(Header):
 
     def to_bytes(self) -> bytes:
         """Return what `from_bytes` reads: a line of JSON, and the perceptual hashes."""
-        values = dataclasses.asdict(self)
+        values = field_values(self)
         hashes: bytes = values.pop("perceptual_hash")
         return json.dumps(values).encode() + b"\n" + hashes
 
@@ -174,11 +182,11 @@ def inspected(look: Look, pixel_limit: int) -> Content:
             # Writing it as PNG and decoding that gives the same pixels.
             values = None if image is None else np.asarray(image)
             texts |= _unread(look, header.format) if image is None else {}
-    content = Content(**dataclasses.asdict(header), **texts)
+    content = Content(**field_values(header), **texts)
     return content if values is None else content.measured(values, look.data)
 
 
-def _unread(look: Look, known_format: str) -> dict[str, Any]:
+def _unread(look: Look, known_format: str) -> dict[str, object]:
     """Return what is to be said of a file that nobody reads."""
     if look.format or known_format:
         return {"is_cut_short": look.is_cut_short}
