@@ -97,12 +97,12 @@ def examine(config: Config, source: ListedSource, to_stderr: bool) -> CheckedSou
 def listed(config: Config) -> ListedSource:
     """Open the source of a check and list its images; see `opened_with_classes`.
 
-    A check uses the inspection cache of an output folder in which something has run, and makes no
-    folder that was not asked for.
+    A check uses the inspection cache of its output folder, and makes no folder that was not asked
+    for.
     """
     cache = config.places.judge
-    is_used = bool(config.judge.store) or os.access(cache, os.R_OK | os.W_OK | os.X_OK)
-    return opened_with_classes(config, str(cache) if is_used else "")
+    may_be_used = os.access(cache, os.R_OK | os.W_OK | os.X_OK) and _is_its_folder(config)
+    return opened_with_classes(config, str(cache) if config.judge.store or may_be_used else "")
 
 
 def judge(config: Config, listed: ListedSource) -> CheckedSource:
@@ -154,19 +154,23 @@ def _reasons(config: Config, checked: CheckedSource) -> list[Finding]:
 
 
 def _accepted_schema(config: Config) -> Path | None:
-    """Return the path of the schema that the output folder has accepted; None if it has none.
+    """Return the path of the schema that the output folder has accepted; None if it has none."""
+    file = config.places.schema
+    return file if file.is_file() and _is_its_folder(config) else None
 
-    The folder of that name may belong to other images. If nobody chose it, it therefore counts only
-    if a run into it had the same source.
+
+def _is_its_folder(config: Config) -> bool:
+    """Return whether an output folder is that of the images.
+
+    The folder of that name may belong to others. If nobody chose it, it therefore counts only if a
+    run into it had the same source.
     """
     from imgpipe.pipeline.output.output_folder import OutputFolder
 
-    file = config.places.schema
     source = config.with_absolute_paths().data.source
-    chosen = "out" in config.run.model_fields_set or any(
+    return "out" in config.run.model_fields_set or any(
         run.setting("data", "source") == source for run in OutputFolder(config.places.out).runs
     )
-    return file if chosen and file.is_file() else None
 
 
 def _result(checked: CheckedSource) -> Result:

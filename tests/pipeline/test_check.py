@@ -375,10 +375,13 @@ def test_a_check_reads_the_cache_of_an_output_folder_and_makes_none(clean, tmp_p
     monkeypatch.chdir(tmp_path)
     first = check(clean, "--json", "first.json", *FEW)
     assert not Path("imgpipe-out").exists()
-    Path("imgpipe-out/judge").mkdir(parents=True)
+    cache = Path("imgpipe-out/judge")
+    cache.mkdir(parents=True)
     assert check(clean, *FEW)[:2] == first[:2]
-    words = ["-X", "importtime", "-m", "imgpipe", "check", clean, "--json", "again.json", *FEW]
-    again = python_program.ran(sys.executable, *words)
+    assert not [*cache.iterdir()], "nobody says that the folder is of these images"
+    words = ["check", clean, "--out", "imgpipe-out", "--json", "again.json", *FEW]
+    python_program.ran(sys.executable, "-m", "imgpipe", *words)
+    again = python_program.ran(sys.executable, "-X", "importtime", "-m", "imgpipe", *words)
     assert "tensorflow" not in python_program.imported(again.stderr)
     results = [json.loads(Path(name).read_text()) for name in ("first.json", "again.json")]
     assert [result.pop("timings") for result in results] and results[0] == results[1]
