@@ -101,17 +101,17 @@ class Pixels:
         return shrink(self.values)
 
     @functools.cached_property
-    def thumbnail(self) -> Image.Image:
-        """The image at which colour is measured: noise has no colour there."""
+    def channels(self) -> tuple[Image.Image, ...]:
+        """Red, green and blue at which colour is measured, so small that noise has none."""
         image = self.small.image
         factor = max(image.size) // _COLOURED
-        return image.reduce(factor) if factor > 1 else image
+        return (image.reduce(factor) if factor > 1 else image).split()
 
     @functools.cached_property
     def colour(self) -> float:
-        """Greatest difference between the channels of any pixel of the thumbnail, 0..1."""
+        """Greatest difference between the channels of any pixel of `channels`, 0..1."""
         # Pillow works on whole planes, while `np.ptp` would reduce an axis of three values.
-        red, green, blue = self.thumbnail.split()
+        red, green, blue = self.channels
         lightest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
         darkest = ImageChops.darker(ImageChops.darker(red, green), blue)
         return float(np.asarray(ImageChops.subtract(lightest, darkest)).max()) / 255
@@ -318,7 +318,7 @@ def _colours(image: Pixels) -> bytes:
 
     They tell pictures of one scene, however they are cut, turned or mirrored.
     """
-    red, green, blue = np.moveaxis(np.asarray(image.thumbnail) >> 6, 2, 0)
+    red, green, blue = (np.asarray(channel) >> 6 for channel in image.channels)
     places = (red << 4) | (green << 2) | blue
     counts = np.bincount(places.ravel(), minlength=_COLOUR_BYTES)
     return (np.sqrt(counts / places.size) * 255).round().astype(np.uint8).tobytes()
