@@ -7,6 +7,7 @@ time, because reading, the serving op and the measurements release the interpret
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 from collections.abc import Generator, Iterable, Sequence
 
@@ -16,6 +17,7 @@ from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.blob_store import BlobStore
 from imgpipe.components.example_gen.sources.base import Item, Source
 from imgpipe.models.files import source_code
+from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import computed_ahead, quick_imports
 from imgpipe.models.machine.system import processors
 from imgpipe.serving.look import Look
@@ -23,9 +25,7 @@ from imgpipe.serving.look import Look
 #: Threads at most. Each may hold a file of 256 MiB and the pixels of `PIXEL_LIMIT`, 375 MB.
 _THREADS = 8
 _WAITING = 2  # files that are inspected or wait for their turn, for each thread
-#: Held while TensorFlow is imported: threads that import it at the same time hang. Where the cache
-#: has every file, nothing needs it.
-_LOADING = threading.Lock()
+_LOADING = threading.Lock()  # held while TensorFlow is imported
 #: Name of the `BlobStore`.
 STORE = "verdicts"
 #: Part of every key: the code that reads, decodes and measures a file, and stores the result.
@@ -71,8 +71,7 @@ def inspect(
         image_hash = "" if read_error else hashlib.sha256(data).hexdigest()
         content = cache.get(image_hash) if image_hash else _UNREADABLE
         if content is None:
-            with _LOADING, quick_imports():
-                import tensorflow  # noqa: F401
+            _load_tensorflow()
             content = inspected(Look(data), pixel_limit)
             cache.put(image_hash, content)
         label = item.label or ""
@@ -93,6 +92,19 @@ def inspect(
 
     threads = min(processors(), _THREADS)
     yield from computed_ahead(inspect_one, items, threads, _WAITING * threads)
+
+
+def _load_tensorflow() -> None:
+    """Import TensorFlow, which nothing needs where the cache has every file.
+
+    Threads that import it at the same time hang, therefore one does.
+    """
+    with _LOADING:
+        if "tensorflow" not in sys.modules:
+            progress.part("loading TensorFlow")
+            with quick_imports():
+                import tensorflow  # noqa: F401
+            progress.part("")
 
 
 def _read(source: Source, item: Item) -> tuple[bytes, str]:
