@@ -97,12 +97,12 @@ def examine(config: Config, source: ListedSource, to_stderr: bool) -> CheckedSou
 def listed(config: Config) -> ListedSource:
     """Open the source of a check and list its images; see `opened_with_classes`.
 
-    A check uses the inspection cache of its output folder, and makes no folder that was not asked
-    for.
+    A check uses the inspection cache of an output folder that exists, and makes no folder that was
+    not asked for.
     """
     cache = config.places.judge
-    may_be_used = os.access(cache, os.R_OK | os.W_OK | os.X_OK) and _is_its_folder(config)
-    return opened_with_classes(config, str(cache) if config.judge.store or may_be_used else "")
+    is_used = config.judge.store or (os.access(cache, os.W_OK) and _belongs_to_images(config))
+    return opened_with_classes(config, str(cache) if is_used else "")
 
 
 def judge(config: Config, listed: ListedSource) -> CheckedSource:
@@ -156,14 +156,14 @@ def _reasons(config: Config, checked: CheckedSource) -> list[Finding]:
 def _accepted_schema(config: Config) -> Path | None:
     """Return the path of the schema that the output folder has accepted; None if it has none."""
     file = config.places.schema
-    return file if file.is_file() and _is_its_folder(config) else None
+    return file if file.is_file() and _belongs_to_images(config) else None
 
 
-def _is_its_folder(config: Config) -> bool:
-    """Return whether an output folder is that of the images.
+def _belongs_to_images(config: Config) -> bool:
+    """Return whether the output folder belongs to the images that are checked.
 
-    The folder of that name may belong to others. If nobody chose it, it therefore counts only if a
-    run into it had the same source.
+    The folder with the usual name may belong to other images. If nobody chose it, it therefore
+    counts only if a run into it had the same source.
     """
     from imgpipe.pipeline.output.output_folder import OutputFolder
 

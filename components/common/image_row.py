@@ -39,10 +39,7 @@ class PlacedImage(TypedDict):
 class Row(PlacedImage):
     """A finding about a file, as all lists have it."""
 
-    reason: Annotated[
-        str,
-        "Name of the check, or of a reviewed file the decision.",
-    ]
+    reason: Annotated[str, "Name of the check, or of a reviewed file the decision."]
     detail: Annotated[str, "What was found."]
     severity: Annotated[str, "What happens to the file: reject, repair or warn."]
     score: Annotated[float, "Score of the image in this check; the lowest is the worst."]

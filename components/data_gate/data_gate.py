@@ -180,7 +180,7 @@ def DataGate(
         concerns_schema = any(reason["reason"] not in levels for reason in acceptable)
         if not reasons and concerns_schema:
             current = _revised(plan, current, now)
-    images = [*image_table.read_all(quarantine.uri).kept]
+    images = [*image_table.read(quarantine.uri).kept]
     decision: rules.DataDecision = {
         "blessed": not reasons,
         "reasons": reasons,

@@ -95,9 +95,9 @@ def inspect(
 
 
 def _load_tensorflow() -> None:
-    """Import TensorFlow, which nothing needs where the cache has every file.
+    """Import TensorFlow, which only files that the cache lacks need.
 
-    Threads that import it at the same time hang, therefore one does.
+    Threads that import it at the same time hang. Therefore one imports it, and the others wait.
     """
     with _LOADING:
         if "tensorflow" not in sys.modules:

@@ -148,9 +148,9 @@ def principal_axes(pixels: Array, feature_maps: FeatureMaps) -> list[Floats]:
     """Return the first principal axes of the channels of each feature map, float32 [C, d].
 
     They are those of the covariances over the positions of an image, summed over images, of which
-    the pixels are [N, S, S, 3], 0..255. Threads compute those of a few images each, and one adds
-    them in this order, so that the same images give the same bits. The sign of an axis is that with
-    which its largest component is positive.
+    the pixels are [N, S, S, 3], 0..255. Threads compute those of a few images each, and one
+    thread adds them in the order of the images, so that the same images give the same bits. The
+    sign of an axis is that with which its largest component is positive.
     """
     symbolic = feature_maps.maps
     dimension = number_of_axes(symbolic)

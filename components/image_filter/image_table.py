@@ -1,7 +1,6 @@
 """The table of images: a row for each file of the source.
 
-What the filter has decided is asked of this table: its lists, and what the report and a review
-show.
+It answers what the filter has decided, and what the report and a review show.
 """
 
 from __future__ import annotations
@@ -82,20 +81,11 @@ def _effect(row: ImageRow) -> ImageFinding:
     return ImageFinding(verdict, detail, "warn")
 
 
-def read_all(uri: str) -> ImageTable:
-    """Read the images of a quarantine.
+def read(uri: str, with_findings: bool = False) -> ImageTable:
+    """Read the images of a quarantine, or only those in which something was found or decided.
 
     Raises:
         ResourceError: There is no table, or it cannot be read.
     """
-    return _read(uri)
-
-
-def read_found(uri: str) -> ImageTable:
-    """Read the images in which something was found or decided; see `read_all`."""
-    return _read(uri, with_findings=True)
-
-
-def _read(uri: str, with_findings: bool = False) -> ImageTable:
     files = row_files.files(uri)
     return ImageTable([row for file in files for row in row_files.read(file, with_findings)])

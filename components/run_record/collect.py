@@ -102,7 +102,7 @@ def collect(
     images = None
     kept = kept_images(None)
     if result["data"] is not None:
-        images = image_table.read_found(uris["quarantine"])
+        images = image_table.read(uris["quarantine"], with_findings=True)
         kept = kept_images(uris["quarantine"])
         result["rejected"] = images.rejected
     result["quarantine"] = uris.get("quarantine", "")

@@ -52,7 +52,7 @@ def list_(
     from imgpipe.pipeline.command_line.printing import show_result
 
     folder = quarantine_folder(source)
-    images = image_table.read_found(str(folder))
+    images = image_table.read(str(folder), with_findings=True)
     rows = images.warned if warnings else images.rejected
     listed: list[QuarantineRow] = [{"schema": SCHEMA, **row} for row in rows]
     blocks: list[ResultBlock] = []

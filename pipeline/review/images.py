@@ -266,7 +266,7 @@ def read(run: PastRun) -> ReviewedImages:
             f"{run.folder}: the table of its images no longer exists, because a later run removed "
             "the files of this one. Review the newest run, or run the pipeline again."
         )
-    rows = image_table.read_all(str(run.quarantine)).rows
+    rows = image_table.read(str(run.quarantine)).rows
     typical = {gallery["name"]: gallery["typical"] for gallery in run.result["galleries"]}
     return ReviewedImages(classes, rows, answers, typical)
 

@@ -102,7 +102,7 @@ class Pixels:
 
     @functools.cached_property
     def channels(self) -> tuple[Image.Image, ...]:
-        """Red, green and blue at which colour is measured, so small that noise has none."""
+        """Red, green and blue of the image, reduced so far that noise has no colour."""
         image = self.small.image
         factor = max(image.size) // _COLOURED
         return (image.reduce(factor) if factor > 1 else image).split()

@@ -142,10 +142,10 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     uri = str(tmp_path / "quarantine")
     file = Path(row_files.shard_path(uri, 0, 1))
     row_files.write(str(file), compared.rows, large_from=str(read))
-    again = image_table.read_all(uri)
+    again = image_table.read(uri)
     without_hashes = [dataclasses.replace(row, perceptual_hash=b"") for row in compared.rows]
     assert again == dataclasses.replace(compared, rows=without_hashes)
     assert again.warned
     assert [*row_files.perceptual_hashes(str(file))] == hashes
     row_files.write(str(file), [])
-    assert image_table.read_all(uri).rows == []
+    assert image_table.read(uri).rows == []

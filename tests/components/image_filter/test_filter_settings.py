@@ -24,7 +24,7 @@ def digest(data):
 
 def table(done):
     """Return the images in which something was found."""
-    return image_table.read_found(f"{done.root}/q")
+    return image_table.read(f"{done.root}/q", with_findings=True)
 
 
 def kept(done, path):

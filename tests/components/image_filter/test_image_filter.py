@@ -151,7 +151,7 @@ def test_families_that_the_source_divides_are_kept_and_marked(photos, run):
     done = run(photos(files))
     assert not done.rejects
     assert done.summary["families"]["divided"] == {"validation": 0, "test": 10}
-    seen = {row.path for row in image_table.read_all(f"{done.root}/q").kept if row.seen_family}
+    seen = {row.path for row in image_table.read(f"{done.root}/q").kept if row.seen_family}
     divided = {4000 + 100 * at + n for at in range(2) for n in range(4, 9)}
     assert {int(re.search(r"(\d+)\.", path).group(1)) for path in seen} == divided
 
