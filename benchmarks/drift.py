@@ -69,18 +69,19 @@ class Asker:
         log.close()
         return prefix
 
-    def judge(self, prefix: Path) -> tuple[bool | None, list[str]]:
-        """Return whether there is drift, and the comparisons that are over their limit."""
+    def judge(self, prefix: Path) -> tuple[str, list[str]]:
+        """Return how the comparison ended, and the comparisons that are over their limit."""
         from imgpipe.components.example_gen.sources.request_log import LogSource
         from imgpipe.pipeline.request_drift import comparison
 
-        summary = comparison.examine(LogSource(str(prefix)), self.versions)
+        result = comparison.examine(LogSource(str(prefix)), self.versions)
+        requests = result["requests"]
         over = [
             f"{row['feature']} {row['distance']:.2f} > {row['limit']:.2f}"
-            for row in summary["comparisons"]
+            for row in (requests["comparisons"] if requests is not None else ())
             if row["over"]
         ]
-        return summary["drift"], over
+        return result["status"], over
 
 
 def chosen(flowers: Path, train: int) -> tuple[list[Path], list[Path]]:
@@ -134,19 +135,19 @@ def main() -> None:
         asker = Asker(work / "out")
         alarms: list[list[str]] = []
         for number, draw in enumerate(draws(fresh, options.draws, options.size)):
-            drift, over = asker.judge(asker.log(draw, work / f"draw-{number}" / "log"))
-            print(f"draw {number}: drift {drift}: {'; '.join(over) or '–'}", flush=True)
-            alarms += [over] if drift else []
+            status, over = asker.judge(asker.log(draw, work / f"draw-{number}" / "log"))
+            print(f"draw {number}: {status}: {'; '.join(over) or '–'}", flush=True)
+            alarms += [over] if status == "drift" else []
         mixed = [*fresh[: options.mixture - options.hands], *hands]
         random.Random(_SEED).shuffle(mixed)
-        drift, over = asker.judge(asker.log(mixed, work / "mixture" / "log"))
-        print(f"mixture: drift {drift}: {'; '.join(over) or '–'}", flush=True)
+        status, over = asker.judge(asker.log(mixed, work / "mixture" / "log"))
+        print(f"mixture: {status}: {'; '.join(over) or '–'}", flush=True)
     quiet = options.draws - len(alarms)
     goal = f"at least {_RIGHT * options.draws:.0f}"
     common.finish(
         [
             Figure(f"no drift in draws of {options.size} fresh flowers", f"{quiet}", goal),
-            Figure("drift in the mixture", f"{drift}: {'; '.join(over)}", "True"),
+            Figure("drift in the mixture", f"{status}: {'; '.join(over)}", "drift"),
         ]
     )
 

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imgpipe.pipeline.output.run import Run
 from imgpipe.pipeline.published.loaded_model import LoadedModel
-from imgpipe.pipeline.results import Check, Evaluation, Export, Run
+from imgpipe.pipeline.results import Check, Evaluation, Export
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.configuration.config import Config

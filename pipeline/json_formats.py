@@ -15,7 +15,6 @@ from imgpipe.components.run_record.result import Result
 from imgpipe.models.files.json_object import SchemaNumber
 from imgpipe.pipeline.output.run_history import RunComparison, RunList
 from imgpipe.pipeline.published.predicted_images import PredictedImage, RefusedImage
-from imgpipe.pipeline.request_drift.comparison import DriftSummary
 from imgpipe.serving.server.model_server import ServerLine
 
 
@@ -35,5 +34,5 @@ FORMATS: dict[str, Any] = {
     "evaluate": Result,
     "predict": list[PredictedImage | RefusedImage],
     "serve": ServerLine,
-    "drift": DriftSummary,
+    "drift": Result,
 }

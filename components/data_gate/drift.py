@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from tensorflow_metadata.proto.v0.statistics_pb2 import Histogram
-from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.components.data_gate.rules import ACCEPT, against
+from imgpipe.components.data_gate.rules import ACCEPT, FeatureDistance, against
 from imgpipe.models import names
 from imgpipe.models.arrays import Floats
 from imgpipe.models.finding import Finding
@@ -44,19 +43,6 @@ _SIGMAS = 4.0  # standard deviations of the difference of two shares near one ha
 _JSD_BY_CHANCE = 3.3  # × (1/n + 1/m): twice the expected value for equal distributions, ten bins
 _SHOWN = 4  # values that the description of a distribution names
 _BUCKETS = 10  # over the values of both sides, as many as the histograms of TFDV have
-
-
-class FeatureDistance(TypedDict):
-    """The distance between what two sets of images have of one property."""
-
-    feature: Annotated[str, "The property."]
-    reference: Annotated[str, "The images that the others are compared with."]
-    was: Annotated[str, "What these have of the property."]
-    now: Annotated[str, "What the images that are examined have of it."]
-    measure: Annotated[str, "Name of the distance, as in messages."]
-    distance: Annotated[float, "The distance."]
-    limit: Annotated[float, "Largest distance that is no drift, with the tolerance for chance."]
-    over: Annotated[bool, "Whether the distance is over the limit."]
 
 
 def feature_distance(

@@ -74,6 +74,19 @@ def against(kind: str, subject: str, split: str, expected: str, seen: str, *advi
     return make_finding(kind, sentence, advice, title, decides=True)
 
 
+class FeatureDistance(TypedDict):
+    """The distance between what two sets of images have of one property."""
+
+    feature: Annotated[str, "The property."]
+    reference: Annotated[str, "The images that the others are compared with."]
+    was: Annotated[str, "What these have of the property."]
+    now: Annotated[str, "What the images that are examined have of it."]
+    measure: Annotated[str, "Name of the distance, as in messages."]
+    distance: Annotated[float, "The distance."]
+    limit: Annotated[float, "Largest distance that is no drift, with the tolerance for chance."]
+    over: Annotated[bool, "Whether the distance is over the limit."]
+
+
 class DataDecision(TypedDict):
     """What DataGate has decided, as it writes it to `gate.json`."""
 

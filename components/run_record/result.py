@@ -1,4 +1,4 @@
-"""The result of a run, a check or an evaluation: what is returned, written, printed and drawn.
+"""The result of run, check, evaluate and drift: what is returned, written, printed and drawn.
 
 It is composed of what the components have found, each part as it is declared where it is made. A
 run that was refused or failed has a result too: a part is null or empty if the run did not get that
@@ -17,7 +17,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.image_row import Row
 from imgpipe.components.common.storage.manifest import LAYOUT
-from imgpipe.components.data_gate.rules import DataDecision
+from imgpipe.components.data_gate.rules import DataDecision, FeatureDistance
 from imgpipe.components.image_evaluator.decision import BaselineState, Decision, ServingCheck
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.model_pusher.push import NOT_PUBLISHED, Push
@@ -45,6 +45,9 @@ Status = Literal[
     "usable",
     "evaluated",
     "below_threshold",
+    "drift",
+    "no_drift",
+    "not_compared",
 ]
 
 
@@ -93,8 +96,22 @@ class EvaluatedModel(TypedDict):
     ]
 
 
+class ComparedRequests(TypedDict):
+    """The requests to a version that were compared with its training data."""
+
+    version: Annotated[int, "The version that answered."]
+    answers: Annotated[int, "Number of its answers."]
+    images: Annotated[int, "Number of its answers whose image the log holds."]
+    different_images: Annotated[int, "Number of different images among these."]
+    measured: Annotated[int, "Number of different images that were measured."]
+    first: Annotated[str, "Time of the first answer."]
+    last: Annotated[str, "Time of the last answer."]
+    labels: Annotated[dict[str, int], "Number of answers by label."]
+    comparisons: Annotated[list[FeatureDistance], "The comparisons of all properties."]
+
+
 class Result(TypedDict):
-    """The result of a run, a check or an evaluation.
+    """The result of a run, a check, an evaluation, or of the comparison of requests.
 
     All fields are always present. A part is null or empty where there is none. Paths are relative
     to the output folder of a run, if they lie in it.
@@ -141,7 +158,8 @@ class Result(TypedDict):
     gate: Annotated[Decision | None, "The evaluation; null if no model was evaluated."]
     serving: Annotated[list[ServingCheck] | None, "What a server answered; null without a check."]
     push: Annotated[Push, "Whether the model was published, and where it is."]
-    evaluation: Annotated[EvaluatedModel | None, "What was evaluated; null for a run or a check."]
+    evaluation: Annotated[EvaluatedModel | None, "What `imgpipe evaluate` evaluated."]
+    requests: Annotated[ComparedRequests | None, "What `imgpipe drift` compared."]
     metrics: Annotated[
         dict[str, SplitMetrics],
         "Metrics by what was measured: what decided (`folds` or `validation`) and `test`, or "

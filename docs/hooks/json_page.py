@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NotRequired
 
 from command_pages import cell
@@ -16,8 +16,9 @@ what the commands write. `--json FILE` writes it to a file. With `--json -` stan
 the JSON and nothing else, and messages go to standard error. A later release may add fields; the
 meaning of a field does not change as long as `schema` has the same number.
 
-A name such as `gate.split` is a field of the object `gate`, `runs[].status` a field of each element
-of a list, and `metrics.*.accuracy` a field of each value of an object whose keys are not fixed.
+A name such as `gate.split` is a field of the object `gate`, `findings[].count` a field of each
+element of a list, and `metrics.*.accuracy` a field of each value of an object whose keys are
+not fixed.
 """
 
 _NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
@@ -32,8 +33,11 @@ def json_formats() -> str:
     for command, kind in FORMATS.items():
         anchor = command.replace(" ", "-")
         parts.append(f'## <span id="{anchor}"></span>`imgpipe {command}`')
-        first = by_kind.setdefault(kind, command)
-        parts += _format(kind) if first == command else [_same_as(first)]
+        if kind in by_kind:
+            parts.append(_same_as(by_kind[kind]))
+            continue
+        parts += _format(kind, by_kind)
+        by_kind[kind] = command
     return "\n\n".join(parts) + "\n"
 
 
@@ -41,8 +45,11 @@ def _same_as(command: str) -> str:
     return f"The same object as [`imgpipe {command}`](#{command.replace(' ', '-')}) writes."
 
 
-def _format(kind: Any) -> Iterator[str]:
-    """Yield the description and the table of a format, or of each object that it may be."""
+def _format(kind: Any, told: Mapping[Any, str]) -> Iterator[str]:
+    """Yield the description and the table of a format, or of each object that it may be.
+
+    `told` has the commands of the formats that stand above, by their types.
+    """
     is_list = typing.get_origin(kind) is list
     if is_list:
         kind = typing.get_args(kind)[0]
@@ -53,11 +60,11 @@ def _format(kind: Any) -> Iterator[str]:
         yield "A list of objects:"
     for one in objects:
         yield " ".join((one.__doc__ or "").split())
-        yield "\n".join(["| field | type | meaning |", "|---|---|---|", *_rows(one, "")])
+        yield "\n".join(["| field | type | meaning |", "|---|---|---|", *_rows(one, "", told)])
 
 
-def _rows(kind: Any, prefix: str) -> Iterator[str]:
-    """Yield the rows of an object, each field followed by the fields below it."""
+def _rows(kind: Any, prefix: str, told: Mapping[Any, str]) -> Iterator[str]:
+    """Yield the rows of an object, each field followed by the fields below it; see `_format`."""
     fields = getattr(kind, "model_fields", {})
     for key, hint in typing.get_type_hints(kind, include_extras=True).items():
         if key.startswith("model_config"):
@@ -69,10 +76,12 @@ def _rows(kind: Any, prefix: str) -> Iterator[str]:
         field = (
             f"{prefix}{name}".replace("*", "&#42;").replace(".", ".<wbr>").replace("_", "_<wbr>")
         )
-        yield f"| <code class='path'>{field}</code> | {_type(own)} | {cell(meaning)} |"
         below, path = _below(own)
-        if below is not None:
-            yield from _rows(below, f"{prefix}{name}{path}.")
+        if below in told:
+            meaning = f"{meaning} {_same_as(told[below])}"
+        yield f"| <code class='path'>{field}</code> | {_type(own)} | {cell(meaning)} |"
+        if below is not None and below not in told:
+            yield from _rows(below, f"{prefix}{name}{path}.", told)
 
 
 def _below(kind: Any) -> tuple[Any, str]:

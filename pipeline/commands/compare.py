@@ -15,7 +15,7 @@ from imgpipe.pipeline.command_line import options
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock
     from imgpipe.models.head.certainty import PairedAnswers
-    from imgpipe.pipeline.output.past_run import PastRun
+    from imgpipe.pipeline.output.run import Run
     from imgpipe.pipeline.output.run_history import Change, RunComparison
 
 app = typer.Typer()
@@ -56,10 +56,10 @@ def command(
     a, b = _chosen(first, second)
     with consoles.quiet():  # without the messages that TensorFlow prints
         compared = run_history.compare(a, b)
-    show_result(_blocks(compared), compared, json_file)
+    show_result(_blocks(a, b, compared), compared, json_file)
 
 
-def _chosen(first: Path, second: Path | None) -> tuple[PastRun, PastRun]:
+def _chosen(first: Path, second: Path | None) -> tuple[Run, Run]:
     from imgpipe.pipeline.output import lookup
     from imgpipe.pipeline.output.output_folder import OutputFolder
 
@@ -77,16 +77,16 @@ def _chosen(first: Path, second: Path | None) -> tuple[PastRun, PastRun]:
     return decided_runs[-1], last
 
 
-def _blocks(compared: RunComparison) -> Iterator[ResultBlock]:
+def _blocks(a: Run, b: Run, compared: RunComparison) -> Iterator[ResultBlock]:
     """Yield what differs, and the first images that only one of the models predicts correctly."""
     from imgpipe.components.common.formatting import plural
     from imgpipe.components.data_gate.changes import sentence
     from imgpipe.components.report.blocks import Heading, Listed, Sentence, Span
 
-    for letter, run in (("A", compared["a"]), ("B", compared["b"])):
-        version = "" if run["version"] is None else f", version {run['version']}"
-        yield Sentence((Span(letter, "strong"), f"  {run['folder']}{version}"))
-        for line in (run["verdict"] or run["status"]).splitlines():
+    for letter, run in (("A", a), ("B", b)):
+        version = "" if run.version is None else f", version {run.version}"
+        yield Sentence((Span(letter, "strong"), f"  {run.folder}{version}"))
+        for line in (run.verdict or run.status).splitlines():
             yield Sentence(f"   {line}")
     for heading, changes in (
         ("Configuration", compared["configuration"]),

@@ -13,7 +13,7 @@ from imgpipe.pipeline.command_line import options, output_files
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import NamedText, ResultBlock, SpanLook
-    from imgpipe.pipeline.request_drift.comparison import DriftSummary
+    from imgpipe.components.run_record.result import Result
 
 app = typer.Typer()
 
@@ -50,33 +50,35 @@ def drift(
         with display.step("loading TensorFlow, TFX"), quick_imports():
             from imgpipe.pipeline.request_drift import comparison
         with display.step("comparing"):
-            summary = comparison.examine(source, answering.path.parent)
-    show_result(_blocks(summary), summary, json_file)
-    if summary["drift"]:
+            result = comparison.examine(source, answering.path.parent)
+    show_result(_blocks(result), result, json_file)
+    if result["status"] == "drift":
         raise typer.Exit(DataRefused.exit_code)
 
 
-def _blocks(summary: DriftSummary) -> Iterator[ResultBlock]:
+def _blocks(result: Result) -> Iterator[ResultBlock]:
     """Yield the verdict, each comparison, those over their limits first, and the findings."""
     from imgpipe.components.common.formatting import plural
     from imgpipe.components.report.blocks import Figures, Heading, Sentence, Span, said
     from imgpipe.components.report.sections.images import examples
 
-    looks: dict[bool | None, SpanLook] = {True: "bad", False: "good", None: "warn"}
-    yield Heading(Span(summary["verdict"], looks[summary["drift"]]))
-    yield Heading(
-        f"version {summary['version']}: {plural(summary['answers'], 'answer')}, "
-        f"{plural(summary['different_images'], 'different image')}, "
-        f"{summary['first']} to {summary['last']}"
-    )
-    rows: list[NamedText] = []
-    for row in sorted(summary["comparisons"], key=lambda row: not row["over"]):
-        what = f"{row['feature']}: {row['was']} in {row['reference']}, {row['now']} now"
-        distance = f"{row['measure']} {row['distance']:.2f}, limit {row['limit']:.2f}"
-        state = Span("over", "bad") if row["over"] else Span("ok", "good")
-        rows.append((state, f"{what} ({distance})"))
-    yield Figures(rows)
-    yield from examples(summary["findings"])
-    yield from said(summary["findings"])
-    if not summary["images"]:
+    looks: dict[str, SpanLook] = {"drift": "bad", "no_drift": "good"}
+    yield Heading(Span(result["verdict"], looks.get(result["status"], "warn")))
+    requests = result["requests"]
+    if requests is not None:
+        yield Heading(
+            f"version {requests['version']}: {plural(requests['answers'], 'answer')}, "
+            f"{plural(requests['different_images'], 'different image')}, "
+            f"{requests['first']} to {requests['last']}"
+        )
+        rows: list[NamedText] = []
+        for row in sorted(requests["comparisons"], key=lambda row: not row["over"]):
+            what = f"{row['feature']}: {row['was']} in {row['reference']}, {row['now']} now"
+            distance = f"{row['measure']} {row['distance']:.2f}, limit {row['limit']:.2f}"
+            state = Span("over", "bad") if row["over"] else Span("ok", "good")
+            rows.append((state, f"{what} ({distance})"))
+        yield Figures(rows)
+    yield from examples(result["findings"])
+    yield from said(result["findings"])
+    if requests is not None and not requests["images"]:
         yield Sentence(f"  {_SWITCH_ON}", "muted")

@@ -19,7 +19,7 @@ from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock
-    from imgpipe.pipeline.output.past_run import PastRun
+    from imgpipe.pipeline.output.run import Run
     from imgpipe.pipeline.review.web import Review
 
 app = typer.Typer()
@@ -134,7 +134,7 @@ def _leading_to(address: str, folder: Path) -> Iterator[str]:
         yield Path(file.name).as_uri()
 
 
-def run_to_review(path: Path) -> PastRun:
+def run_to_review(path: Path) -> Run:
     """Find the run to review: of an output folder, the newest run that judged its images."""
     from imgpipe.pipeline.output import lookup
 
@@ -142,7 +142,7 @@ def run_to_review(path: Path) -> PastRun:
     return lookup.run(path, lambda run: run.result["data"] is not None, reached)
 
 
-def prepare(run: PastRun, to: Path | None, show: str = "") -> Review:
+def prepare(run: Run, to: Path | None, show: str = "") -> Review:
     """Read the images of a run; `to` is the overrides file, or None; `show` is what comes first."""
     import secrets
 

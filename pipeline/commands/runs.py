@@ -13,7 +13,7 @@ from imgpipe.pipeline.command_line import options
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock, SpanLook, TableCell
-    from imgpipe.pipeline.output.past_run import DescribedRun
+    from imgpipe.pipeline.output.run import Run
     from imgpipe.pipeline.output.run_history import RunList
 
 app = typer.Typer()
@@ -48,23 +48,22 @@ def command(
     folder = OutputFolder.find(out)
     runs = folder.runs
     listed = list_runs(folder.path, runs, last)
-    show_result(_blocks(listed, len(runs)), listed, json_file)
+    show_result(_blocks(runs[-last:], listed, len(runs)), listed, json_file)
 
 
-def _blocks(listed: RunList, total: int) -> Iterator[ResultBlock]:
+def _blocks(runs: Sequence[Run], listed: RunList, total: int) -> Iterator[ResultBlock]:
     """Yield the table of the runs, what is served, and the commands that go on from the newest."""
     from imgpipe.components.common.formatting import plural
     from imgpipe.components.report.blocks import Command, Figures, Sentence, Table
     from imgpipe.components.report.commands import shown
     from imgpipe.components.run_record.run_folder import RESULT
 
-    runs = listed["runs"]
     columns = ("started", "verdict", "accuracy", "images", "version", "time")
     yield Table("Runs", columns, [_cells(run, listed["withdrawn"]) for run in runs])
     for run in runs:
-        if run["status"] == "damaged":
-            file = f"{run['folder']}/{RESULT}"
-            yield Sentence(f"  {run['started']}: its result cannot be read: {file}", "muted")
+        if run.status == "damaged":
+            file = run.folder / RESULT
+            yield Sentence(f"  {run.started}: its result cannot be read: {file}", "muted")
     counted = plural(total, "run") if len(runs) == total else f"{len(runs)} of {total:,} runs"
     yield Sentence(f"{counted} in {listed['out']}")
     newest = listed["newest_version"]
@@ -79,20 +78,22 @@ def _blocks(listed: RunList, total: int) -> Iterator[ResultBlock]:
     yield shown(listed["next"])
 
 
-def _cells(run: DescribedRun, withdrawn: Sequence[int]) -> tuple[TableCell, ...]:
+def _cells(run: Run, withdrawn: Sequence[int]) -> tuple[TableCell, ...]:
     """Return the cells of a run."""
     from imgpipe.components.common.formatting import NONE, seconds, share
     from imgpipe.components.report.blocks import Span
 
     accuracy = NONE
-    if run["decided_by"] is not None:
-        low, high = run["decided_by"]["ci95"]
-        accuracy = f"{share(run['decided_by']['accuracy'])} ({low:.2f}–{high:.2f})"
-    status = run["status"].replace("_", " ").replace("refused", "data refused")
+    if run.decided_by is not None:
+        low, high = run.decided_by["ci95"]
+        accuracy = f"{share(run.decided_by['accuracy'])} ({low:.2f}–{high:.2f})"
+    status = run.status.replace("_", " ").replace("refused", "data refused")
     status = status.replace("earlier", "of an earlier")
-    verdict = Span(status, _LOOKS.get(run["status"], "warn"))
-    images = NONE if run["images"] is None else f"{run['images']:,}"
-    version = NONE if run["version"] is None else str(run["version"])
-    if run["version"] in withdrawn:
+    verdict = Span(status, _LOOKS.get(run.status, "warn"))
+    count = sum(run.by_class.values())
+    images = f"{count:,}" if count else NONE
+    version = NONE if run.version is None else str(run.version)
+    if run.version in withdrawn:
         version = f"{version}, withdrawn"
-    return run["started"], verdict, accuracy, images, version, seconds(run["seconds"])
+    duration = seconds(run.result["timings"]["total_s"] or None)
+    return run.started, verdict, accuracy, images, version, duration

@@ -42,10 +42,9 @@ from imgpipe.pipeline.configuration.given_settings import to_toml
 from imgpipe.pipeline.definition import plan as plans
 from imgpipe.pipeline.definition import source
 from imgpipe.pipeline.execution import failures
-from imgpipe.pipeline.output import metadata_file, past_run
+from imgpipe.pipeline.output import metadata_file
 from imgpipe.pipeline.output.output_folder import OutputFolder
-from imgpipe.pipeline.output.past_run import ARTIFACT_ROOT, PastRun
-from imgpipe.pipeline.results import Run
+from imgpipe.pipeline.output.run import ARTIFACT_ROOT, Run
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.execution.local import NodeResult
@@ -226,7 +225,7 @@ class WorkingRun:
         # Without a plan, the classes are not known.
         plan = self.plan
         settings = json.loads(plan.report) if plan else plans.report_settings(self._config)
-        run = past_run.read(self._directory)
+        run = Run.read(self._directory)
         # Whether the component Report has drawn the page.
         is_drawn = error is None and run.report is not None
         result = run.result if is_drawn else self._ended(results.new(**settings), error)
@@ -299,7 +298,7 @@ def remember(run: Run, outcome_key: str) -> None:
         json_object.write(run.folder / REPEAT, keys)
 
 
-def repeatable(started: Sequence[Path], settings: str) -> PastRun | None:
+def repeatable(started: Sequence[Path], settings: str) -> Run | None:
     """Return the newest run of those that have started, if it had these settings and a model.
 
     After any other run, DataGate's last decision and the newest run are not those of a run that is
@@ -316,10 +315,10 @@ def repeatable(started: Sequence[Path], settings: str) -> PastRun | None:
         settings_then = (newest / run_folder.CONFIG).read_bytes()
     except OSError:  # a run is begun
         return None
-    return past_run.read(newest) if settings_then == written else None
+    return Run.read(newest) if settings_then == written else None
 
 
-def outcome_again(run: PastRun, outcome_key: str, began: float) -> Run | None:
+def outcome_again(run: Run, outcome_key: str, began: float) -> Run | None:
     """Return the outcome of a run with this key that repeats `run`.
 
     `began` is when this run began, as a time of `time.monotonic`. None if the images differ, or

@@ -30,7 +30,7 @@ from imgpipe.models.files.described_files import (
 from imgpipe.models.files.regular_files import pattern_in
 from imgpipe.models.finding import Finding
 from imgpipe.pipeline.output.output_folder import RUNS, OutputFolder, plain, received
-from imgpipe.pipeline.output.past_run import PastRun
+from imgpipe.pipeline.output.run import Run
 
 #: Stands for the newest run that evaluated a model.
 NEWEST = "newest"
@@ -50,7 +50,7 @@ class Model:
     """
 
     folder: Path
-    trained_by: PastRun | None = None
+    trained_by: Run | None = None
     is_newest: bool = False
 
     @property
@@ -126,7 +126,7 @@ class Model:
         )
 
     @property
-    def run(self) -> PastRun | None:
+    def run(self) -> Run | None:
         """The run that made the model; None if it cannot be found."""
         if self.trained_by is not None or self.version is None:
             return self.trained_by
@@ -141,9 +141,9 @@ class Model:
 
 def run(
     path: Path,
-    fit: Callable[[PastRun], object] = lambda run: run.decided_by is not None,
+    fit: Callable[[Run], object] = lambda run: run.decided_by is not None,
     done: str = "has evaluated a model",
-) -> PastRun:
+) -> Run:
     """Find the run that a path means.
 
     Args:
@@ -219,7 +219,7 @@ def model(
     return single
 
 
-def _chosen_run(path: Path, name: str | None) -> PastRun | None:
+def _chosen_run(path: Path, name: str | None) -> Run | None:
     """Return the run whose model is meant; None where a published version is meant."""
     if name is not None:
         out = OutputFolder.find(path).path
@@ -230,7 +230,7 @@ def _chosen_run(path: Path, name: str | None) -> PastRun | None:
     return None
 
 
-def _model_of(run: PastRun, published: bool) -> Model:
+def _model_of(run: Run, published: bool) -> Model:
     """Return the version that a run published, or its model if there is no such version."""
     version = run.model
     if version is not None and (version / SAVED_MODEL).is_file():
@@ -331,7 +331,7 @@ def _no_model(path: Path) -> str:
     return f"{said} None has evaluated one. The newest: {_ended(runs[-1])}. {look}"
 
 
-def _ways_on(run: PastRun, name: str) -> str:
+def _ways_on(run: Run, name: str) -> str:
     """Say how a run ended that did not publish its model, how to try the model, and publish it."""
     out = shlex.quote(str(run.out))
     said = (
@@ -343,7 +343,7 @@ def _ways_on(run: PastRun, name: str) -> str:
     return said
 
 
-def _trained(run: PastRun) -> Path:
+def _trained(run: Run) -> Path:
     """Return the folder of the SavedModel that a run has trained, in its artifacts."""
     if run.result["gate"] is None:
         raise ResourceError(
@@ -363,7 +363,7 @@ def _trained(run: PastRun) -> Path:
     return Path(uri) / SAVED_MODEL_FOLDER
 
 
-def _ended(run: PastRun) -> str:
+def _ended(run: Run) -> str:
     """Say how a run ended, without a full stop."""
     if not run.verdict:
         return f"it is {run.status}" if run.status == "working" else f"it was {run.status}"

@@ -37,8 +37,8 @@ from imgpipe.components.run_record.run_folder import ARTIFACTS, CONFIG
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY, atomic_write
 from imgpipe.pipeline.command_line import command_process
-from imgpipe.pipeline.output import metadata_file, past_run
-from imgpipe.pipeline.output.past_run import ARTIFACT_PARTS, ARTIFACT_ROOT, TIME, PastRun
+from imgpipe.pipeline.output import metadata_file
+from imgpipe.pipeline.output.run import ARTIFACT_PARTS, ARTIFACT_ROOT, TIME, Run
 
 LOCK = ".lock"
 #: Folder of all runs, below the output folder.
@@ -220,7 +220,7 @@ class OutputFolder:
         return sorted((file.parent for file in configurations), key=_start)
 
     @property
-    def runs(self) -> list[PastRun]:
+    def runs(self) -> list[Run]:
         """The runs, the oldest first.
 
         Examples:
@@ -230,9 +230,9 @@ class OutputFolder:
         folders = self.started
         is_working = self.is_working
         # The lock belongs to the output folder; of its runs, only the newest can hold it.
-        return [past_run.read(run, is_working and run == folders[-1]) for run in folders]
+        return [Run.read(run, is_working and run == folders[-1]) for run in folders]
 
-    def publisher(self, version: Path) -> PastRun | None:
+    def publisher(self, version: Path) -> Run | None:
         """Return the newest run that published a version, which may be gone; None if there is none.
 
         The path of the version is absolute.
@@ -355,7 +355,7 @@ def _start(folder: Path) -> tuple[str, int]:
     return (name[1], int(name[2] or 1)) if name else (folder.name, 0)
 
 
-def _may_be_published(run: PastRun) -> bool:
+def _may_be_published(run: Run) -> bool:
     """Whether the model of a run may still be published.
 
     That is unknown if the folder of versions is not there, which may have been moved.
@@ -369,7 +369,7 @@ def _may_be_published(run: PastRun) -> bool:
     return run.version in {manifest.pushed_as(folder / str(number)) for number in numbers}
 
 
-def _used(run: PastRun) -> Iterator[str]:
+def _used(run: Run) -> Iterator[str]:
     """Yield component/output/number of the artifacts, which hold wherever the folder moves."""
     for outputs in (run.artifacts or {}).values():
         for uri in outputs.values():

@@ -16,11 +16,12 @@ from imgpipe.components.data_gate import changes
 from imgpipe.components.data_gate.changes import Changes
 from imgpipe.components.image_filter import image_table
 from imgpipe.components.run_record.metrics import SplitMetrics
+from imgpipe.components.run_record.result import Result
 from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.models.finding import Finding
 from imgpipe.models.head.certainty import PairedAnswers, paired_answers
 from imgpipe.models.settings.section import OUTPUT
-from imgpipe.pipeline.output.past_run import DescribedRun, PastRun
+from imgpipe.pipeline.output.run import Run
 
 _METRICS = ("accuracy", "loss", "ece")
 
@@ -48,7 +49,7 @@ class RunList(TypedDict):
 
     schema: SchemaNumber
     out: Annotated[str, "The output folder."]
-    runs: Annotated[list[DescribedRun], "The runs of the folder, the newest last."]
+    runs: Annotated[list[Result], "The results of the runs, the newest last."]
     next: Annotated[list[Finding], "The commands that go on from the newest run."]
     newest_version: Annotated[
         NewestVersion | None,
@@ -68,8 +69,8 @@ class RunComparison(TypedDict):
     """The comparison of two runs."""
 
     schema: SchemaNumber
-    a: Annotated[DescribedRun, "The first run."]
-    b: Annotated[DescribedRun, "The second run."]
+    a: Annotated[str, "Folder of the first run."]
+    b: Annotated[str, "Folder of the second run."]
     configuration: Annotated[list[Change], "Settings that differ."]
     data: Annotated[list[Change], "Numbers of images that differ."]
     images: Annotated[
@@ -99,7 +100,7 @@ class RunComparison(TypedDict):
     ]
 
 
-def list_runs(out: Path, runs: Sequence[PastRun], last: int) -> RunList:
+def list_runs(out: Path, runs: Sequence[Run], last: int) -> RunList:
     """Describe the newest runs of an output folder.
 
     Args:
@@ -110,14 +111,14 @@ def list_runs(out: Path, runs: Sequence[PastRun], last: int) -> RunList:
     return {
         "schema": SCHEMA,
         "out": str(out),
-        "runs": [run.described for run in runs[-last:]],
+        "runs": [run.result for run in runs[-last:]],
         "next": runs[-1].next,
         "newest_version": _newest_version(runs[-1]),
         "withdrawn": _withdrawn(runs[-1]),
     }
 
 
-def _withdrawn(last: PastRun) -> list[int]:
+def _withdrawn(last: Run) -> list[int]:
     """Return the numbers of the versions whose models a rollback has withdrawn."""
     identities = set(manifest.withdrawn(last.versions_folder))
     return [
@@ -127,7 +128,7 @@ def _withdrawn(last: PastRun) -> list[int]:
     ]
 
 
-def _newest_version(last: PastRun) -> NewestVersion | None:
+def _newest_version(last: Run) -> NewestVersion | None:
     """Describe the version that a server loads, where the last run publishes."""
     newest = manifest.latest(last.versions_folder)
     if newest is None:
@@ -139,7 +140,7 @@ def _newest_version(last: PastRun) -> NewestVersion | None:
     }
 
 
-def compare(first: PastRun, second: PastRun) -> RunComparison:
+def compare(first: Run, second: Run) -> RunComparison:
     """Compare a run, called `a` in the result, with a second one, called `b`."""
     pairs: dict[str, PairedAnswers] = {}
     only_a: list[AnsweredImage] = []
@@ -159,8 +160,8 @@ def compare(first: PastRun, second: PastRun) -> RunComparison:
         missing = missing or "the runs have no labelled image of validation or test in common"
     return {
         "schema": SCHEMA,
-        "a": first.described,
-        "b": second.described,
+        "a": str(first.folder),
+        "b": str(second.folder),
         "configuration": _changed_settings(first, second),
         "data": _differing(_counts(first), _counts(second)),
         "images": _changes(first, second),
@@ -173,7 +174,7 @@ def compare(first: PastRun, second: PastRun) -> RunComparison:
     }
 
 
-def _changed_settings(first: PastRun, second: PastRun) -> list[Change]:
+def _changed_settings(first: Run, second: Run) -> list[Change]:
     """Return the settings that differ, except those that only name folders for outputs."""
     from imgpipe.pipeline.configuration.config import Config, flat, marked
 
@@ -188,14 +189,14 @@ def _changed_settings(first: PastRun, second: PastRun) -> list[Change]:
     return [change for change in differing if change["name"] in comparable]
 
 
-def _changes(first: PastRun, second: PastRun) -> Changes | None:
+def _changes(first: Run, second: Run) -> Changes | None:
     """Compare the images of both runs; None if the table of one was removed."""
     uris = [run.quarantine for run in (first, second)]
     kept = [changes.by_content(image_table.read(str(uri)).kept) for uri in uris if uri is not None]
     return changes.compare(*kept)[0] if len(kept) == len(uris) else None
 
 
-def _counts(run: PastRun) -> dict[str, int]:
+def _counts(run: Run) -> dict[str, int]:
     """Return the kept images of each class, and the rejected and the relabelled images."""
     data = run.result["data"]
     if data is None:
@@ -205,7 +206,7 @@ def _counts(run: PastRun) -> dict[str, int]:
     return counts | {"rejected": data["rejected"], "relabelled": relabelled}
 
 
-def _choices(run: PastRun) -> dict[str, object]:
+def _choices(run: Run) -> dict[str, object]:
     training, bank = run.result["training"], run.result["bank"]
     if training is None:
         return {}
@@ -226,7 +227,7 @@ def _differing(first: Mapping[str, object], second: Mapping[str, object]) -> lis
     ]
 
 
-def _metrics(first: PastRun, second: PastRun) -> dict[str, dict[str, MetricPair]]:
+def _metrics(first: Run, second: Run) -> dict[str, dict[str, MetricPair]]:
     """Return the values of both runs by what was measured, and by the name of the metric."""
     return {
         split: {
@@ -246,7 +247,7 @@ def _value(metrics: SplitMetrics | None, name: str) -> float | None:
     return value
 
 
-def _answers(first: PastRun, second: PastRun) -> tuple[list[AnswerTable], str]:
+def _answers(first: Run, second: Run) -> tuple[list[AnswerTable], str]:
     """Return the answers of both runs, or why there are none."""
     tables = []
     for run in (first, second):

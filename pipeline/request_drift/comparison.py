@@ -13,19 +13,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final
 
 import numpy as np
 from tensorflow_metadata.proto.v0 import schema_pb2
-from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.formatting import plural, text_below
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.data_gate import data_gate, drift
-from imgpipe.components.data_gate.drift import FeatureDistance, feature_distance
+from imgpipe.components.data_gate.drift import feature_distance
+from imgpipe.components.data_gate.rules import FeatureDistance
 from imgpipe.components.example_gen.notes import gathered
 from imgpipe.components.example_gen.sources.request_log import LoggedAnswer, LogSource
 from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER
+from imgpipe.components.run_record import result as results
+from imgpipe.components.run_record.result import ComparedRequests, Result, Status
 from imgpipe.models import names
 from imgpipe.models.arrays import Floats
 from imgpipe.models.errors import ResourceError
@@ -34,8 +35,6 @@ from imgpipe.models.features.feature_distribution import FAR_SHARE, FeatureDistr
 from imgpipe.models.finding import Finding, make_finding
 from imgpipe.pipeline.request_drift.requests import FEWEST, MeasuredImages, measure, read
 
-#: Version of the format `DriftSummary`.
-SCHEMA: Final = 3
 CONFIDENCE = "confidence"
 _CONFIDENCE_LIMIT = 0.3  # Jensen-Shannon divergence in bits, as for the measurements of images
 _TRAINING = "the training data"
@@ -211,28 +210,7 @@ def _statistics(columns: Mapping[str, object]) -> drift.Statistics:
     return tfdv.generate_statistics_from_dataframe(pd.DataFrame(dict(columns)))
 
 
-class DriftSummary(TypedDict):
-    """The comparison of requests with the training data."""
-
-    schema: Annotated[int, f"Version of this format, {SCHEMA}."]
-    drift: Annotated[
-        bool | None, "Whether there is drift; null if there were too few requests to compare."
-    ]
-    verdict: Annotated[str, "The decision as a sentence."]
-    source: Annotated[str, "The request log, as a source of images."]
-    version: Annotated[int, "The version whose requests were compared."]
-    answers: Annotated[int, "Number of its answers."]
-    images: Annotated[int, "Number of its answers whose image the log holds."]
-    different_images: Annotated[int, "Number of different images among these."]
-    measured: Annotated[int, "Number of different images that were measured."]
-    first: Annotated[str, "Time of the first answer."]
-    last: Annotated[str, "Time of the last answer."]
-    labels: Annotated[dict[str, int], "Number of answers by label."]
-    comparisons: Annotated[list[FeatureDistance], "The comparisons of all properties."]
-    findings: Annotated[list[Finding], "What was not compared, and why."]
-
-
-def examine(source: LogSource, base: Path) -> DriftSummary:
+def examine(source: LogSource, base: Path) -> Result:
     """Compare the requests in a log with the training data of the version that answered.
 
     Args:
@@ -253,7 +231,7 @@ def examine(source: LogSource, base: Path) -> DriftSummary:
     items = list({item.sha256: item for item in logged}.values())
     measured = measure(source, items, versions[number].path, reference.features)
     comparisons, missing = compare(answers, measured, reference)
-    drift, verdict = _verdict(number, len(answers), comparisons, missing)
+    status, verdict = _verdict(number, len(answers), comparisons, missing)
     findings = [*gathered(notes), *missing]
     if measured.undecodable:
         looked_at = len(measured.rows) + measured.undecodable
@@ -261,11 +239,7 @@ def examine(source: LogSource, base: Path) -> DriftSummary:
         sentence = f"{number_of_all} that were looked at cannot be decoded"
         way = f"to see them, run: imgpipe check {shlex.quote(log)}"
         findings.append(make_finding("undecodable", sentence, [way], count=measured.undecodable))
-    return {
-        "schema": SCHEMA,
-        "drift": drift,
-        "verdict": verdict,
-        "source": log,
+    compared: ComparedRequests = {
         "version": number,
         "answers": len(answers),
         "images": len(logged),
@@ -275,8 +249,10 @@ def examine(source: LogSource, base: Path) -> DriftSummary:
         "last": _time(max(answer.time for answer in answers)),
         "labels": dict(Counter(answer.label for answer in answers).most_common()),
         "comparisons": comparisons,
-        "findings": findings,
     }
+    return results.new(
+        status=status, verdict=verdict, source=log, findings=findings, requests=compared
+    )
 
 
 def _time(seconds: int) -> str:
@@ -288,22 +264,22 @@ def _verdict(
     answers: int,
     comparisons: Sequence[FeatureDistance],
     missing: Sequence[Finding],
-) -> tuple[bool | None, str]:
-    """Return whether there is drift, None if nothing could be judged, and a sentence about it."""
+) -> tuple[Status, str]:
+    """Return whether there is drift, and a sentence about it."""
     over = [
         f"{row['feature'].replace('_', ' ')} ({row['was']} → {row['now']})"
         for row in comparisons
         if row["over"]
     ]
     if over:
-        return True, (
+        return "drift", (
             f"drift: version {number} receives requests unlike its training data: {', '.join(over)}"
         )
     if not comparisons:
-        return None, f"not compared: {missing[0]['sentence']}"
+        return "not_compared", f"not compared: {missing[0]['sentence']}"
     on_images = any(row["reference"] != VALIDATION for row in comparisons)
     where = "" if on_images else " in the answers"
-    return False, (
+    return "no_drift", (
         f"no drift{where}: {answers:,} answers of version {number}, none of "
         f"{len(comparisons)} comparisons over its limit"
     )

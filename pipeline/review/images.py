@@ -28,7 +28,7 @@ from imgpipe.components.run_record.run_folder import ANSWERS
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ResourceError, nearest
 from imgpipe.models.files import json_object
-from imgpipe.pipeline.output.past_run import PastRun
+from imgpipe.pipeline.output.run import Run
 
 #: Kinds of images, those that most need a look first.
 KINDS = ("doubtful", "mistakes", "unlike", "copies", "rejected", "decided", "all")
@@ -245,7 +245,7 @@ def _why(row: ImageRow, answer: _Answer) -> list[str]:
     return sentences
 
 
-def read(run: PastRun) -> ReviewedImages:
+def read(run: Run) -> ReviewedImages:
     """Read the images of a run.
 
     Raises:

@@ -102,8 +102,10 @@ def drift(case: Case, prefix: Path, *flags: str) -> tuple[int, Any]:
 def test_ordinary_images_are_no_drift(served: Case, tmp_path: Path):
     ask(served, tmp_path / "log", drawn())
     code, found = drift(served, tmp_path / "log")
-    assert code == 0 and found["drift"] is False, found["verdict"]
-    assert found["answers"] == found["different_images"] == _IMAGES and found["findings"] == []
-    references = {comparison["reference"] for comparison in found["comparisons"]}
+    assert code == 0 and found["status"] == "no_drift", found["verdict"]
+    requests = found["requests"]
+    assert requests["answers"] == requests["different_images"] == _IMAGES
+    assert found["findings"] == []
+    references = {comparison["reference"] for comparison in requests["comparisons"]}
     assert {"the training data", "the validation images", "the held-out images"} < references
-    assert "features unlike the training data" in {c["feature"] for c in found["comparisons"]}
+    assert "features unlike the training data" in {c["feature"] for c in requests["comparisons"]}

@@ -11,7 +11,7 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.commands import compare
 from imgpipe.pipeline.commands import open as open_command
 from tests.command import answered, ran
-from tests.pipeline.past_runs import CLASSES, leave
+from tests.pipeline.past_runs import CLASSES, FIRST, LAST, SECOND, leave
 
 
 def predicted(folder, rows):
@@ -55,10 +55,10 @@ def out(tmp_path):
             ("new", "dog", "dog"),
         ],
     )
-    leave(tmp_path, "20260101-100000", version=1, artifacts=a)
-    leave(tmp_path, "20260102-100000", status="refused", correct=None)
+    leave(tmp_path, FIRST, version=1, artifacts=a)
+    leave(tmp_path, SECOND, status="refused", correct=None)
     leave(
-        *(tmp_path, "20260103-100000"),
+        *(tmp_path, LAST),
         version=2,
         artifacts=b,
         correct=19,
@@ -74,7 +74,8 @@ def test_two_versions_are_compared_on_their_common_images(out):
         *("schema", "a", "b", "configuration", "data", "images", "choices", "metrics"),
         *("paired", "paired_missing", "only_a", "only_b"),
     }
-    assert (answer["a"]["version"], answer["b"]["version"]) == (1, 2)
+    runs = out / "runs"
+    assert [answer["a"], answer["b"]] == [str(runs / FIRST), str(runs / LAST)]
     assert answer["configuration"] == [{"name": "course.epochs", "before": 60, "after": 33}]
     assert {"name": "images of cat", "before": 40, "after": 44} in answer["data"]
     pair = answer["paired"]["validation"]
@@ -100,8 +101,8 @@ def test_the_newest_two_evaluated_runs_of_a_folder_are_compared(out):
 
 
 def test_what_the_images_decided_in_another_way_is_named(tmp_path):
-    leave(tmp_path, "20260101-100000", chosen=("average", 224))
-    leave(tmp_path, "20260102-100000", chosen=("covariance", 288))
+    leave(tmp_path, FIRST, chosen=("average", 224))
+    leave(tmp_path, SECOND, chosen=("covariance", 288))
     result = ran("compare", tmp_path)
     assert "features of the head: average → covariance\n" in result.stdout
     assert "side of the images in pixels: 224 → 288\n" in result.stdout
@@ -116,7 +117,7 @@ def test_runs_without_predictions_are_compared_without_paired_accuracy(out):
 
 
 def test_a_run_without_an_earlier_one_is_not_compared(tmp_path):
-    leave(tmp_path, "20260101-100000")
+    leave(tmp_path, FIRST)
     with pytest.raises(ResourceError, match=r"a model before 20260101-100000\. Run again"):
         compare.command(tmp_path, None, None)
 

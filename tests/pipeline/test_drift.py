@@ -55,10 +55,11 @@ def test_dark_images_are_drift(pushed, logs, tmp_path, capfd):
     assert "drift: version 1 receives requests unlike its training data: " in said
     assert "brightness (0.5" in said
     found = json.loads(file.read_text())
-    assert found["drift"] is True and found["schema"] == 3
-    dark = next(c for c in found["comparisons"] if c["feature"] == "brightness")
+    assert found["status"] == "drift"
+    dark = next(c for c in found["requests"]["comparisons"] if c["feature"] == "brightness")
     assert dark["over"] is True and dark["distance"] > dark["limit"] > 0.3
-    assert found["answers"] == found["different_images"] == found["measured"] == 120
+    requests = found["requests"]
+    assert requests["answers"] == requests["different_images"] == requests["measured"] == 120
 
 
 def test_a_log_without_images_is_judged_by_its_predictions(pushed, logs, capfd):
@@ -73,7 +74,7 @@ def test_drift_writes_only_json_to_standard_output(pushed, logs, capfd):
     streams = capfd.readouterr()
     found = json.loads(streams.out)
     json_formats.conform("drift", found)
-    assert found["drift"] is False
+    assert found["status"] == "no_drift"
     assert "no drift in the answers" in streams.err
 
 

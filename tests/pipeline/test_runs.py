@@ -55,9 +55,9 @@ def test_the_list_ends_with_the_commands_that_go_on_from_the_newest_run(tmp_path
 def test_runs_writes_json_with_every_field_and_nothing_else(out):
     answer = answered("runs", out / "model", "--last", 2)
     judged, killed = answer["runs"]
-    assert (judged["version"], killed["status"]) == (2, "killed")
-    assert judged["decided_by"] == decided_by(19, 20, "validation")
-    assert killed["decided_by"] is None
+    assert (judged["push"]["version"], killed["status"]) == ("2", "killed")
+    assert judged["gate"]["decided_by"] == decided_by(19, 20, "validation")
+    assert killed["gate"] is None
 
 
 def test_the_newest_run_is_working_while_the_folder_is_locked(out):

@@ -13,9 +13,9 @@ from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.given_settings import assigned
 from imgpipe.pipeline.execution import failures, pipeline_run
 from imgpipe.pipeline.execution.pipeline_run import execute
-from imgpipe.pipeline.output import metadata_file, past_run
+from imgpipe.pipeline.output import metadata_file
 from imgpipe.pipeline.output.output_folder import OutputFolder
-from imgpipe.pipeline.results import Run
+from imgpipe.pipeline.output.run import Run
 from tests.images import folder_of
 from tests.pipeline.past_runs import leave
 
@@ -128,7 +128,7 @@ def test_a_file_in_the_way_in_the_output_folder_is_named(tmp_path: Path):
 def _ended(out: Path, name: str, changed: int) -> Path:
     """Write the folder of a finished run, whose record was modified at `changed` seconds."""
     folder = leave(out, name, artifacts={})
-    pipeline_run.remember(Run(folder, past_run.read(folder).result), "outcome")
+    pipeline_run.remember(Run(folder, Run.read(folder).result), "outcome")
     os.utime(folder / pipeline_run.REPEAT, (changed, changed))
     return folder
 
@@ -165,13 +165,13 @@ def test_a_failed_run_and_one_during_which_another_version_was_published_are_not
     tmp_path: Path, code: int, refused_by: list[str]
 ):
     folder = leave(tmp_path, "20260101-120000", artifacts={})
-    result = past_run.read(folder).result
+    result = Run.read(folder).result
     result["push"]["refused_by"] = refused_by
     pipeline_run.remember(Run(folder, result, exit_code=code), "outcome")
     assert _candidate(tmp_path) is None
 
 
 def test_a_run_with_another_key_or_whose_artifacts_are_gone_is_not_repeated(tmp_path: Path):
-    run = past_run.read(_ended(tmp_path, "20260101-120000", 1))
+    run = Run.read(_ended(tmp_path, "20260101-120000", 1))
     for key in ("another", "outcome"):
         assert pipeline_run.outcome_again(run, key, began=0.0) is None

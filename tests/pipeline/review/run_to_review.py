@@ -10,8 +10,7 @@ from imgpipe.components.common import row_files
 from imgpipe.components.common.image_row import ImageFinding, ImageRow
 from imgpipe.components.run_record.image_answers import ImageAnswers
 from imgpipe.components.run_record.shown_images import Gallery
-from imgpipe.pipeline.output import past_run
-from imgpipe.pipeline.output.past_run import PastRun
+from imgpipe.pipeline.output.run import Run
 from tests.declared import made
 from tests.images import encoded, noise, soft
 from tests.pipeline import past_runs
@@ -94,7 +93,7 @@ def write(folder: Path) -> Path:
     return folder
 
 
-def leave(out: Path, source: Path | str, settings: Sequence[str] = ()) -> PastRun:
+def leave(out: Path, source: Path | str, settings: Sequence[str] = ()) -> Run:
     """Write the folder of a past run on a source, and return the run."""
     place = out / "artifacts/ImageFilter/quarantine/7"
     place.mkdir(parents=True)
@@ -110,7 +109,7 @@ def leave(out: Path, source: Path | str, settings: Sequence[str] = ()) -> PastRu
     columns = dict(zip(names, map(list, zip(*ANSWERS.values(), strict=True)), strict=True))
     answers = made(ImageAnswers, image_hash=[*map(digest, ANSWERS)], **columns)
     (folder / "answers.json").write_text(json.dumps(answers))
-    result = past_run.read(folder).result
+    result = Run.read(folder).result
     result["galleries"] = [typical("cat", "cat/2.png"), typical("dog", "dog/1.png")]
     (folder / "result.json").write_text(json.dumps(result))
-    return past_run.read(folder)
+    return Run.read(folder)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline.output import past_run
+from imgpipe.pipeline.output.run import Run
 from imgpipe.pipeline.review import images
 from imgpipe.pipeline.review.images import ImageView
 from tests.pipeline.review import run_to_review
@@ -119,7 +119,7 @@ def test_what_is_no_view_is_refused():
 
 def test_the_images_are_read_also_after_the_folder_was_moved(tmp_path, run):
     run.out.rename(tmp_path / "moved")
-    moved = images.read(past_run.read(tmp_path / "moved/runs" / run.name))
+    moved = images.read(Run.read(tmp_path / "moved/runs" / run.name))
     assert len(moved.rows) == len(run_to_review.ROWS)
 
 

@@ -1,4 +1,4 @@
-"""A run of an output folder, read from the files that it left in its own folder.
+"""A run, with what it left in its own folder.
 
 It imports neither TensorFlow nor TFX, so that commands which only look at runs answer at once.
 """
@@ -11,10 +11,9 @@ import tomllib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import TypeAdapter
-from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.data_gate import rules
@@ -25,10 +24,11 @@ from imgpipe.components.report.commands import next_commands
 from imgpipe.components.run_record import result as results
 from imgpipe.components.run_record import run_folder
 from imgpipe.components.run_record.result import Result, Status, WithResult
-from imgpipe.components.run_record.run_folder import ARTIFACTS, CONFIG, PAGE, RESULT
-from imgpipe.models.errors import ResourceError
+from imgpipe.components.run_record.run_folder import ARTIFACTS, CONFIG, LOG, PAGE, RESULT
+from imgpipe.models.errors import ImgpipeError, ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.finding import Finding
+from imgpipe.pipeline.results import in_frame, show_page
 
 #: Root of the artifacts, below the output folder.
 ARTIFACT_ROOT = "artifacts"
@@ -40,27 +40,8 @@ _LENGTH = len("20260101-000000")
 _ARTIFACTS = TypeAdapter(dict[str, dict[str, str]])
 
 
-class DescribedRun(TypedDict):
-    """A run."""
-
-    run: Annotated[str, "Name of the folder of the run."]
-    folder: Annotated[str, "Path of the folder of the run."]
-    started: Annotated[str, "Local time of the start."]
-    status: Annotated[Status, "How the run ended, as in its result."]
-    verdict: Annotated[str | None, "The decision as a sentence."]
-    decided_by: Annotated[
-        DecidingAccuracy | None,
-        "The accuracy that decided about the model; null if none was evaluated.",
-    ]
-    images: Annotated[int | None, "Number of images."]
-    classes: Annotated[int | None, "Number of classes."]
-    version: Annotated[int | None, "Version that the run published; null if it published none."]
-    seconds: Annotated[float | None, "Duration of the run."]
-    report: Annotated[str | None, "Path of the report."]
-
-
 @dataclass(frozen=True)
-class PastRun(WithResult):
+class Run(WithResult):
     """A run that has started at some time.
 
     Attributes:
@@ -68,11 +49,39 @@ class PastRun(WithResult):
         result: The result that `--json` writes, which the reference documents; of a run that is
             working or was killed, or whose result cannot be read, only the status is known.
         fault: Why the result cannot be read, "" if it can or if there is none.
+        exit_code: Exit code with which `imgpipe run` ends; 0 for a published model, and for a run
+            that is read from its folder.
+        repeated: Whether it is the outcome of an earlier run, because nothing has changed since.
+        freed: Bytes of artifacts that were removed at its end, because they are no longer needed.
     """
 
     folder: Path
     result: Result = field(repr=False)
     fault: str = field(default="", repr=False)
+    exit_code: int = 0
+    repeated: bool = False
+    freed: int = 0
+
+    @classmethod
+    def read(cls, folder: Path, working: bool = False) -> Run:
+        """Read a run from its folder; `working` says whether it is working now."""
+        if not run_folder.is_readable(folder):
+            return cls._unknown(folder, "earlier_layout", _EARLIER)
+        try:
+            result = results.read(json_object.read(folder / RESULT))
+        except FileNotFoundError:
+            return cls._unknown(folder, "working" if working else "killed")
+        except (OSError, ValueError) as error:
+            return cls._unknown(folder, "damaged", str(error))
+        # The output folder may have been moved since.
+        return cls(folder, {**result, "out": str(folder.parent.parent)})
+
+    @classmethod
+    def _unknown(cls, folder: Path, status: Status, fault: str = "") -> Run:
+        """Return a run of which only the status is known."""
+        out = folder.parent.parent
+        placed = {"out": str(out), "folder": str(folder.relative_to(out))}
+        return cls(folder, results.new(status=status, **placed), fault)
 
     @property
     def name(self) -> str:
@@ -111,6 +120,28 @@ class PastRun(WithResult):
         return gate["decided_by"] if gate is not None and gate["decided_by"]["count"] else None
 
     @property
+    def blessed(self) -> bool:
+        """Whether the model passed all gates."""
+        return self.status in ("blessed", "not_published")
+
+    @property
+    def accuracy(self) -> float | None:
+        """The accuracy that decided about the model, from 0 to 1; None if none was evaluated.
+
+        `result["gate"]["decided_by"]` says whether it is that of the folds or of the validation
+        split, and on how many images.
+        """
+        return self.decided_by["accuracy"] if self.decided_by is not None else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Wilson interval of this accuracy, 95 %; None if no model was evaluated."""
+        if self.decided_by is None:
+            return None
+        low, high = self.decided_by["ci95"]
+        return float(low), float(high)
+
+    @property
     def version(self) -> int | None:
         """Number of the version that serves the model of this run, None if there is none."""
         push = self.result["push"]
@@ -122,24 +153,6 @@ class PastRun(WithResult):
     def versions_folder(self) -> Path:
         """Folder into which the run publishes."""
         return self.out / VERSIONS
-
-    @property
-    def described(self) -> DescribedRun:
-        """The run as `imgpipe runs` and `imgpipe compare` write it."""
-        counts = self.by_class
-        return {
-            "run": self.name,
-            "folder": str(self.folder),
-            "started": self.started,
-            "status": self.status,
-            "verdict": self.verdict or None,
-            "decided_by": self.decided_by,
-            "images": sum(counts.values()) if counts else None,
-            "classes": len(counts) if counts else None,
-            "version": self.version,
-            "seconds": self.result["timings"]["total_s"] or None,
-            "report": None if self.report is None else str(self.report),
-        }
 
     @property
     def by_class(self) -> dict[str, int]:
@@ -221,23 +234,22 @@ class PastRun(WithResult):
                 "run of this imgpipe leaves in its folder. Restore the file, or run again."
             )
 
+    def raise_for_status(self) -> Run:
+        """Return the run itself if its model is published, otherwise raise the verdict.
 
-def read(folder: Path, working: bool = False) -> PastRun:
-    """Read a run from its folder; `working` says whether it is working now."""
-    if not run_folder.is_readable(folder):
-        return _unknown(folder, "earlier_layout", _EARLIER)
-    try:
-        result = results.read(json_object.read(folder / RESULT))
-    except FileNotFoundError:
-        return _unknown(folder, "working" if working else "killed")
-    except (OSError, ValueError) as error:
-        return _unknown(folder, "damaged", str(error))
-    # The output folder may have been moved since.
-    return PastRun(folder, {**result, "out": str(folder.parent.parent)})
+        Raises:
+            ImgpipeError: The model is not published; `exit_code` is that of the command line.
+        """
+        if self.exit_code:
+            error = ImgpipeError(f"{self.verdict}. Log: {self.folder / LOG}")
+            error.exit_code = self.exit_code
+            raise error
+        return self
 
+    def show(self) -> None:
+        """Display the page: in the output of a notebook's cell, otherwise in a browser."""
+        show_page(self, self.verdict, self.report)
 
-def _unknown(folder: Path, status: Status, fault: str = "") -> PastRun:
-    """Return a run of which only the status is known."""
-    out = folder.parent.parent
-    placed = {"out": str(out), "folder": str(folder.relative_to(out))}
-    return PastRun(folder, results.new(status=status, **placed), fault)
+    def _repr_html_(self) -> str | None:
+        """Return the page in a frame, as notebooks display it; None if there is no page."""
+        return in_frame(self.report.read_text("utf-8")) if self.report else None
