@@ -37,9 +37,9 @@ class Asker:
         from imgpipe.serving.server.runtime import Runtime
 
         published = lookup.model(out, published=True).published
-        self.versions = published.path.parent
+        self.versions = published.folder.parent
         self._number = published.number
-        self._runtime = Runtime(published.path)
+        self._runtime = Runtime(published.folder)
 
     def log(self, images: Sequence[Path], prefix: Path) -> Path:
         """Ask for all images; return the prefix of their log."""

@@ -59,7 +59,7 @@ def Baseline(
     images_file = (
         Path()
         if published is None
-        else published.path / manifest.PROVENANCE / manifest.KNOWN_IMAGES
+        else published.folder / manifest.PROVENANCE / manifest.KNOWN_IMAGES
     )
     if published is None:
         state["why"] = plan.why_none
@@ -76,7 +76,7 @@ def Baseline(
         state["compared"] = True
         state["columns"] = columns
         target = path_utils.serving_model_dir(model.uri)
-        shutil.copytree(published.path, target, dirs_exist_ok=True, ignore=_ADDED)
+        shutil.copytree(published.folder, target, dirs_exist_ok=True, ignore=_ADDED)
         answers = images_file.parent / ANSWERS_FOLDER
         if answers.is_dir():
             shutil.copytree(answers, f"{model.uri}/{ANSWERS_FOLDER}", dirs_exist_ok=True)
@@ -90,7 +90,7 @@ def Baseline(
     records.write_json(f"{model.uri}/{BASELINE_FILE}", state)
 
 
-def _published(base: Path, version: int) -> manifest.PublishedVersion | None:
+def _published(base: Path, version: int) -> manifest.Version | None:
     if not version:
         return None
     published = manifest.intact(base, version)

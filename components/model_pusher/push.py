@@ -120,13 +120,13 @@ def push(base: Path, candidate: Candidate, gates: Mapping[str, bool], keep: int)
     return _held_by(published, "pushed")
 
 
-def _held_by(version: manifest.PublishedVersion, status: Literal["pushed", "unchanged"]) -> Push:
+def _held_by(version: manifest.Version, status: Literal["pushed", "unchanged"]) -> Push:
     """Return the publication of a model that a version holds."""
     return {
         **NOT_PUBLISHED,
         "status": status,
         "version": str(version.number),
-        "path": str(version.path),
+        "path": str(version.folder),
     }
 
 

@@ -84,7 +84,7 @@ def publish(
     keep: int | None = None,
     expected: Mapping[str, Mapping[str, Any]] | None = None,
     texts: Mapping[str, str] | None = None,
-) -> manifest.PublishedVersion:
+) -> manifest.Version:
     """Publish a new version.
 
     Args:
@@ -128,7 +128,7 @@ def publish(
             _log.warning("could not sync the name of version %d of %s: %s", number, base, error)
         if keep is not None:
             _remove_old(base, keep)
-    return manifest.PublishedVersion(number, base / str(number), described)
+    return manifest.Version(base / str(number), described)
 
 
 def changed_files_error(

@@ -50,7 +50,7 @@ def drift(
         with display.step("loading TensorFlow, TFX"), quick_imports():
             from imgpipe.pipeline.request_drift import comparison
         with display.step("comparing"):
-            result = comparison.examine(source, answering.path.parent)
+            result = comparison.examine(source, answering.folder.parent)
     show_result(_blocks(result), result, json_file)
     if result["status"] == "drift":
         raise typer.Exit(DataRefused.exit_code)

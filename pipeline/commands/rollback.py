@@ -68,7 +68,7 @@ def rollback(
         facts["withdrawn"] = sorted(withdrawn)
         # The digests are compared while the files are copied, so that no damage is published.
         published = versions.publish(
-            folder, {"": chosen.path}, facts, expected=chosen.manifest["files"]
+            folder, {"": chosen.folder}, facts, expected=chosen.manifest["files"]
         )
     console = new_console()
     say(
@@ -82,7 +82,7 @@ def rollback(
         say(console, f"  publish version {number} after all:  {command}")
 
 
-def _later(folder: Path, chosen: manifest.PublishedVersion) -> dict[str, int]:
+def _later(folder: Path, chosen: manifest.Version) -> dict[str, int]:
     """Return the models that were published after a version, each with its highest number.
 
     Damaged versions are among them, because a run may make the same model again.
@@ -98,7 +98,7 @@ def _later(folder: Path, chosen: manifest.PublishedVersion) -> dict[str, int]:
     return identities
 
 
-def _earlier(folder: Path) -> manifest.PublishedVersion:
+def _earlier(folder: Path) -> manifest.Version:
     """Return the newest version with other content than the highest, and not withdrawn."""
     from imgpipe.components.common.storage import manifest
 

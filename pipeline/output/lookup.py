@@ -14,7 +14,7 @@ from pathlib import Path
 
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.common.storage import integrity, manifest
-from imgpipe.components.common.storage.manifest import PublishedVersion
+from imgpipe.components.common.storage.manifest import Version
 from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.components.report.commands import run_command
 from imgpipe.components.run_record.run_folder import CONFIG
@@ -69,7 +69,7 @@ class Model:
         return self.folder.parent
 
     @property
-    def published(self) -> PublishedVersion:
+    def published(self) -> Version:
         """The published version with its manifest.
 
         Raises:
@@ -272,7 +272,7 @@ def _version_of(path: Path, number: int | None) -> Model:
         return _intact(base / str(numbers[numbers.index(number)]))  # which may be one of NumPy
     newest = manifest.latest(base)
     # Versions that no run has published have no manifest; of them, the last one is taken.
-    folder = newest.path if newest else base / str(numbers[-1])
+    folder = newest.folder if newest else base / str(numbers[-1])
     if newest is None and (folder / manifest.MANIFEST).exists():
         last = numbers[-_NAMED:]
         damage = "; ".join(f"version {each}: {version_damage(base / str(each))}" for each in last)

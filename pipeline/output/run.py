@@ -203,7 +203,7 @@ class Run(WithResult):
         push = result["push"]
         served = manifest.served(self.versions_folder) if push["withdrawn"] is not None else None
         if served is not None and served.holds(int(push["withdrawn"] or 0)):  # published again
-            result = {**result, "push": {**push, "path": str(served.path), "withdrawn": None}}
+            result = {**result, "push": {**push, "path": str(served.folder), "withdrawn": None}}
         return next_commands(result, self.moved)
 
     @property

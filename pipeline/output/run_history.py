@@ -135,7 +135,7 @@ def _newest_version(last: Run) -> NewestVersion | None:
         return None
     return {
         "number": newest.number,
-        "path": str(newest.path),
+        "path": str(newest.folder),
         "rolled_back_to": newest.manifest.get("rolled_back_to"),
     }
 

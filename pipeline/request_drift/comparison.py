@@ -63,13 +63,13 @@ class Reference:
     features: FeatureDistribution | None  # of the training images; None if it is not stored
 
 
-def load(version: manifest.PublishedVersion) -> Reference:
+def load(version: manifest.Version) -> Reference:
     """Read the reference of an intact version; a ResourceError says that it has no statistics."""
-    beside = version.path / manifest.PROVENANCE
+    beside = version.folder / manifest.PROVENANCE
     statistics = data_gate.read_statistics(str(beside / "statistics")).get(names.TRAIN)
     if not (beside / "schema").is_dir() or statistics is None or not drift.image_count(statistics):
         raise ResourceError(
-            f"version {version.number} in {version.path.parent} has no statistics of its training "
+            f"version {version.number} in {version.folder.parent} has no statistics of its training "
             f"data beside it (expected {beside / 'statistics'}). Run `imgpipe run` and serve the "
             "version that it publishes."
         )
@@ -83,7 +83,7 @@ def load(version: manifest.PublishedVersion) -> Reference:
         statistics,
         [version.vocabulary[int(np.argmax(answer))] for answer in answers],
         np.array([max(answer) for answer in answers]),
-        feature_distribution.load(str(version.path)),
+        feature_distribution.load(str(version.folder)),
     )
 
 
@@ -229,7 +229,7 @@ def examine(source: LogSource, base: Path) -> Result:
     reference = load(versions[number])
     logged = [answer.item for answer in answers if answer.item is not None]
     items = list({item.sha256: item for item in logged}.values())
-    measured = measure(source, items, versions[number].path, reference.features)
+    measured = measure(source, items, versions[number].folder, reference.features)
     comparisons, missing = compare(answers, measured, reference)
     status, verdict = _verdict(number, len(answers), comparisons, missing)
     findings = [*gathered(notes), *missing]

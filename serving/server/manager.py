@@ -21,7 +21,7 @@ from imgpipe.serving.server import storage
 from imgpipe.serving.server.predict import Handle, Spec
 from imgpipe.serving.server.settings import ELSEWHERE, Settings
 from imgpipe.serving.server.status import Code, StatusError
-from imgpipe.serving.server.version import Loader, State, Version, VersionState
+from imgpipe.serving.server.version import Loader, ServedVersion, State, VersionState
 
 _log = logging.getLogger(__name__)
 _MAX_ENDED = 64  # unloaded versions whose state is still told
@@ -38,8 +38,8 @@ class ModelManager:
         self._loader = loader
         self._settings = settings
         # Both are replaced as a whole, never changed: requests read them without a lock.
-        self._versions: dict[int, Version] = {}
-        self._serving: Version | None = None
+        self._versions: dict[int, ServedVersion] = {}
+        self._serving: ServedVersion | None = None
         self._problem = ""
         self._has_polled = False
         self.tried = False
@@ -61,7 +61,7 @@ class ModelManager:
             self._thread.join(_STOP_LOADING_S)
         self._retire_others(None)
 
-    def _retire_others(self, kept: Version | None) -> None:
+    def _retire_others(self, kept: ServedVersion | None) -> None:
         for version in self._versions.values():
             if version is not kept:
                 version.retire()
@@ -107,14 +107,14 @@ class ModelManager:
         self.tried = self.tried or self._first_load_is_over()
         self._notify()
 
-    def _serve_newest(self, paths: dict[int, Path]) -> dict[int, Version]:
+    def _serve_newest(self, paths: dict[int, Path]) -> dict[int, ServedVersion]:
         """Load versions, the newest first, until one answers; return those that were looked at.
 
         One that fails is tried again at later polls, while an older one serves in its place.
         """
-        looked: dict[int, Version] = {}
+        looked: dict[int, ServedVersion] = {}
         for number in sorted(paths, reverse=True):
-            version = self._versions.get(number) or Version(self.name, number)
+            version = self._versions.get(number) or ServedVersion(self.name, number)
             self._versions = {**self._versions, number: version}
             looked[number] = version
             version.look(
@@ -159,7 +159,7 @@ class ModelManager:
         finally:
             version.release()
 
-    def _acquired(self, spec: Spec) -> tuple[Version, Handle]:
+    def _acquired(self, spec: Spec) -> tuple[ServedVersion, Handle]:
         version = self._serving if spec.name == self.name else None
         while version is not None and spec.version in (None, version.number):
             handle = version.acquire()

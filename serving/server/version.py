@@ -59,7 +59,7 @@ class VersionState:
         return f"version {self.version} {self.state.name}{reason}"
 
 
-class Version:
+class ServedVersion:
     """What is known of one version, from the first look at its folder on.
 
     The thread of the manager looks, loads and retires; any thread acquires and releases.

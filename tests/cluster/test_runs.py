@@ -124,7 +124,7 @@ def _running_pod(run: str, task: str) -> str:
         time.sleep(1)
 
 
-def _published_without_a_cluster(volume: Path) -> manifest.PublishedVersion:
+def _published_without_a_cluster(volume: Path) -> manifest.Version:
     """Publish a model in a container of the same image, as the same user, by `imgpipe run`.
 
     Rounding depends on the versions of packages and on the kernels that OpenBLAS chooses, and with
@@ -145,7 +145,7 @@ def test_a_run_publishes_the_model_of_a_run_without_a_cluster_and_a_repeated_run
     assert first.ended() == 0, first.text
     assert first.left(volume / "out", "result.json")["push"]["status"] == "pushed"
     [version] = manifest.versions(volume / "out" / "model")
-    files = [version.path, *version.path.rglob("*")]
+    files = [version.folder, *version.folder.rglob("*")]
     assert not [path for path in files if path.stat().st_mode & 0o022], "others may write"
     assert {path.stat().st_uid for path in files} == {_USER}
     ours = _published_without_a_cluster(volume)
@@ -185,4 +185,4 @@ def test_a_deleted_pod_of_another_user_is_started_again(volume: Path, tmp_path: 
     subprocess.run(_inside(_FOLDER / "bin/kubectl", *words), check=True, env=_environment())
     assert run.ended() == 0, run.text
     [version] = manifest.versions(volume / "other" / "model")
-    assert version.path.stat().st_uid == _OTHER_USER
+    assert version.folder.stat().st_uid == _OTHER_USER

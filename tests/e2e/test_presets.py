@@ -115,7 +115,7 @@ def test_a_preset_publishes_a_model(
     assert len(summary["classes"]) == 26 or preset != "sign_mnist"
     assert summary["push"]["status"] == "pushed"
     version = manifest.latest(tmp_path / "out" / "model")
-    described = manifest.describe(version.path).items()
+    described = manifest.describe(version.folder).items()
     guarded = {name: file for name, file in described if manifest.is_guarded(name)}
     assert version.manifest["files"] == guarded
     (history,) = (tmp_path / "out" / "artifacts").rglob("history.json")

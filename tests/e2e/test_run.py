@@ -87,16 +87,16 @@ def test_trained_model_export_and_server_give_the_same_answer(case: Case, first:
 
 def test_the_pushed_version_is_complete_and_has_its_provenance(case: Case, first: Any):
     version = manifest.latest(case.out / "model")
-    described = manifest.describe(version.path)
+    described = manifest.describe(version.folder)
     guarded = {name: file for name, file in described.items() if manifest.is_guarded(name)}
     assert version.manifest["files"] == guarded
     assert "saved_model.pb" in guarded
     assert version.vocabulary == ["paper", "rock", "scissors"]
     assert version.run_key
     for kept in ("statistics", "schema", ANSWERS_FOLDER):
-        assert (version.path / "provenance" / kept).is_dir(), kept
-    assert (version.path / "assets.extra").is_dir()
-    known = manifest.read_known_images(version.path / "provenance" / manifest.KNOWN_IMAGES)
+        assert (version.folder / "provenance" / kept).is_dir(), kept
+    assert (version.folder / "assets.extra").is_dir()
+    known = manifest.read_known_images(version.folder / "provenance" / manifest.KNOWN_IMAGES)
     assert len(known) == first.result["data"]["kept"], "each image with a hash of its own"
     page = first.report.read_text(encoding="utf-8")
     assert first.verdict in page
@@ -215,7 +215,7 @@ def test_the_baseline_comes_with_the_answers_of_the_run_that_published_it(
     first: Any, grown: tuple[Case, Any]
 ):
     copy, _ = grown
-    published = manifest.latest(copy.out / "model").path / "provenance" / ANSWERS_FOLDER
+    published = manifest.latest(copy.out / "model").folder / "provenance" / ANSWERS_FOLDER
     before = _probabilities(published, names.PROBABILITIES)
     baseline = newest_artifact(copy.out, "Baseline", "model") / ANSWERS_FOLDER
     assert _probabilities(baseline, names.PROBABILITIES) == before

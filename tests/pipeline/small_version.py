@@ -35,7 +35,7 @@ def push(out: Path, seed: int = 1, learned: bool = False, near: Sequence[bytes] 
         (made / OUT_OF_FOLD_FILE).write_bytes(b"answers of the folds")
     published = versions.publish(out / "model", {"": made}, {"vocabulary": list(CLASSES)})
     assert published is not None
-    return published.path
+    return published.folder
 
 
 def _around(classifier, images: Sequence[bytes]):

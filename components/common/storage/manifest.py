@@ -93,12 +93,21 @@ def identity(files: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 @dataclass(frozen=True)
-class PublishedVersion:
-    """One published version and its manifest."""
+class Version:
+    """A published version.
 
-    number: int
-    path: Path
+    Attributes:
+        folder: Its folder, which is named by its number.
+        manifest: Its manifest.
+    """
+
+    folder: Path
     manifest: dict[str, Any]
+
+    @property
+    def number(self) -> int:
+        """Its number."""
+        return int(self.folder.name)
 
     @property
     def run_key(self) -> str:
@@ -126,7 +135,7 @@ class PublishedVersion:
 
     def holds(self, number: int) -> bool:
         """Whether this is the model of another version, too."""
-        other = intact(self.path.parent, number)
+        other = intact(self.folder.parent, number)
         return other is not None and other.identity == self.identity
 
     @property
@@ -160,34 +169,34 @@ def pushed_as(path: Path) -> int:
     return rolled_back if isinstance(rolled_back, int) else int(path.name)
 
 
-def readable(base: Path) -> Iterator[PublishedVersion]:
+def readable(base: Path) -> Iterator[Version]:
     """Iterate over the versions whose manifest can be read, newest first, also over damaged ones.
 
     The contents of the manifests are not checked.
     """
     for number in reversed(version_numbers(base)):
-        path = base / str(number)
+        folder = base / str(number)
         with contextlib.suppress(OSError, ValueError):
-            yield PublishedVersion(number, path, json_object.read(path / MANIFEST))
+            yield Version(folder, json_object.read(folder / MANIFEST))
 
 
-def versions(base: Path) -> Iterator[PublishedVersion]:
+def versions(base: Path) -> Iterator[Version]:
     """Iterate over the intact versions below `base`, newest first; see `version_damage`."""
-    return (version for version in readable(base) if not version_damage(version.path))
+    return (version for version in readable(base) if not version_damage(version.folder))
 
 
-def intact(base: Path, number: int) -> PublishedVersion | None:
+def intact(base: Path, number: int) -> Version | None:
     """Return the intact version of a number below `base`, or None; no other one is read whole."""
     chosen = (version for version in readable(base) if version.number == number)
-    return next((version for version in chosen if not version_damage(version.path)), None)
+    return next((version for version in chosen if not version_damage(version.folder)), None)
 
 
-def latest(base: Path) -> PublishedVersion | None:
+def latest(base: Path) -> Version | None:
     """Return the newest intact version below `base`, or None."""
     return next(versions(base), None)
 
 
-def served(base: Path) -> PublishedVersion | None:
+def served(base: Path) -> Version | None:
     """Return the version of the highest number, which servers load; None if it is damaged."""
     newest = latest(base)
     return newest if newest and newest.number == max(version_numbers(base)) else None
@@ -207,7 +216,7 @@ def withdrawn(base: Path) -> list[str]:
 
 def baseline_for(
     base: Path, run_key: str, vocabulary: Sequence[str] = ()
-) -> PublishedVersion | None:
+) -> Version | None:
     """Return the version that a run is compared with, or None.
 
     It is the newest intact version of this layout that was made by another run and has not been
@@ -217,7 +226,7 @@ def baseline_for(
 
     Args:
         base: Base path of the published versions.
-        run_key: Fingerprint of the run; see `PublishedVersion.run_key`.
+        run_key: Fingerprint of the run; see `Version.run_key`.
         vocabulary: Class names of the run.
     """
     excluded = set(withdrawn(base))

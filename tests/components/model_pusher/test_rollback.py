@@ -43,7 +43,7 @@ def test_a_rollback_publishes_the_earlier_model(base: Path):
     newest = manifest.latest(base)
     assert newest.number == 3
     assert newest.run_key == "good"
-    assert (newest.path / "saved_model.pb").read_bytes() == b"graph"
+    assert (newest.folder / "saved_model.pb").read_bytes() == b"graph"
     assert newest.manifest["rolled_back_to"] == 1
     assert manifest.baseline_for(base, "bad").number == 3
     assert manifest.baseline_for(base, "good") is None, "version 2 was withdrawn"
@@ -142,7 +142,7 @@ def test_the_version_to_publish_may_be_named_by_its_folder(base: Path):
         rollback.rollback(base / "2", 1)
     rollback.rollback(base / "2", None)
     newest = manifest.latest(base)
-    assert (newest.path / "saved_model.pb").read_bytes() == b"worse"
+    assert (newest.folder / "saved_model.pb").read_bytes() == b"worse"
     assert newest.manifest["rolled_back_to"] == 2
 
 

@@ -121,7 +121,7 @@ def push(out: Path, images: int = 150, answers: np.ndarray | None = None) -> Pat
     sources = {"": model, **{f"{manifest.PROVENANCE}/{n}": made / n for n in beside}}
     version = versions.publish(out / "model", sources, {"vocabulary": list(CLASSES)})
     assert version is not None
-    return version.path
+    return version.folder
 
 
 def _write_answers(folder: Path, answers: np.ndarray) -> None:
