@@ -13,17 +13,14 @@ from functools import cached_property
 from pathlib import Path
 
 from imgpipe.components.common.formatting import plural
-from imgpipe.components.common.storage import integrity, manifest
+from imgpipe.components.common.storage import manifest
 from imgpipe.components.common.storage.manifest import Version
 from imgpipe.components.model_pusher.settings import VERSIONS
-from imgpipe.components.report.commands import run_command
-from imgpipe.components.run_record.run_folder import CONFIG
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.described_files import (
     MODEL_DIGEST,
     SAVED_MODEL,
-    SAVED_MODEL_FOLDER,
     VOCABULARY,
     version_damage,
 )
@@ -130,7 +127,8 @@ class Model:
         """The run that made the model; None if it cannot be found."""
         if self.trained_by is not None or self.version is None:
             return self.trained_by
-        return OutputFolder.above(self.folder).publisher(plain(self.folder))
+        published = OutputFolder.above(self.folder).published(plain(self.folder))
+        return published[-1] if published else None
 
     @property
     def training_images(self) -> str:
@@ -159,28 +157,25 @@ def run(
     out = folder.path
     path = plain(path)
     runs = folder.runs
-    for past_run in runs:
-        if past_run.folder == path:
-            past_run.require_readable()
-            return past_run
+    named = [each for each in runs if each.folder == path]
     # Another run in the place of a misspelled one would be taken for the one that is meant.
-    if path.parent == out / RUNS or not (path.exists() or path.name.isdecimal()):
+    if not named and (path.parent == out / RUNS or not (path.exists() or path.name.isdecimal())):
         raise ResourceError(
             f"no run in {path}. Expected: the folder of a run in {out / RUNS}, or {out} itself for "
             f"its newest run. `imgpipe runs {shlex.quote(str(out))}` lists the runs."
         )
-    if path != out and path.name.isdecimal():
-        chosen = folder.publisher(path)
+    missing = f"no run in {out} {done}"
+    if not named and path != out and path.name.isdecimal():
+        named = folder.published(path)
         missing = f"no run in {out} published version {manifest.pushed_as(path)}"
-    else:
-        chosen = next(filter(fit, reversed(runs)), None)
-        missing = f"no run in {out} {done}"
-    if chosen is None:
-        names = ", ".join(past_run.name for past_run in runs[-_NAMED:])
-        for past_run in runs:  # one of these may be the run that is meant
-            past_run.require_readable()
+    elif not named:
+        named = list(filter(fit, runs))
+    for each in named[-1:] or runs:  # one of all runs may be the one that is meant
+        each.require_readable()
+    if not named:
+        names = ", ".join(each.name for each in runs[-_NAMED:])
         raise ResourceError(f"{missing}. Name the folder of a run. The newest are: {names}.")
-    return chosen
+    return named[-1]
 
 
 def model(
@@ -206,17 +201,20 @@ def model(
     if why := pattern_in(path.absolute()):
         raise ConfigError(why)
     if chosen is not None:
-        single = _model_of(chosen, published)
+        found = _model_of(chosen, published)
     elif (path / SAVED_MODEL).is_file():
-        single = _one_model(path.absolute())
+        # "." and a link such as "current" stand for a version; its folder is named by the number.
+        places = (path.absolute(), path.resolve())
+        found = Model(next((place for place in places if place.name.isdecimal()), places[0]))
     else:
-        return _version_of(path, version)
-    if version not in (None, single.version):
+        found = _version_below(path, version)
+    if version not in (None, found.version):
         raise ConfigError(
             f"{path} is one model, and version {version!r} is another one. Leave out the number, "
             "or name the folder of versions."
         )
-    return single
+    _require_usable(found.folder)
+    return found
 
 
 def _chosen_run(path: Path, name: str | None) -> Run | None:
@@ -224,8 +222,7 @@ def _chosen_run(path: Path, name: str | None) -> Run | None:
     if name is not None:
         out = OutputFolder.find(path).path
         return run(out if name == NEWEST else out / RUNS / name)
-    is_run = (path / CONFIG).is_file() or not path.exists()
-    if is_run and path.parent.name == RUNS and OutputFolder(path.parent.parent).started:
+    if path.parent.name == RUNS and OutputFolder(path.parent.parent).started:
         return run(path)
     return None
 
@@ -234,28 +231,19 @@ def _model_of(run: Run, published: bool) -> Model:
     """Return the version that a run published, or its model if there is no such version."""
     version = run.model
     if version is not None and (version / SAVED_MODEL).is_file():
-        return _intact(version)
+        return Model(version)
     if published:
         raise ResourceError(
             f"the model of run {run.name} is not published. Expected: a published version. It "
             f"ended: {_ways_on(run, run.name)}"
         )
-    return Model(_trained(run), run)
+    return Model(run.trained_model(), run)
 
 
-def _one_model(folder: Path) -> Model:
-    """Return the model in the folder of a SavedModel."""
-    # "." and a link such as "current" stand for a version; its folder is named by the number.
-    if not folder.name.isdecimal() and folder.resolve().name.isdecimal():
-        folder = folder.resolve()
-    _refuse_other_programs(folder)
-    return _intact(folder)
-
-
-def _version_of(path: Path, number: int | None) -> Model:
+def _version_below(path: Path, number: int | None) -> Model:
     """Return the version of a number below a path, or the newest intact one."""
     bases = [path, path / VERSIONS]
-    if path.name.isdecimal() and not path.exists():
+    if path.name.isdecimal() and not path.exists():  # a version that is gone
         bases.append(path.parent)
     base = next((base for base in bases if manifest.version_numbers(base)), None)
     if base is None:
@@ -264,31 +252,27 @@ def _version_of(path: Path, number: int | None) -> Model:
         number = int(path.name)
     base = base.absolute()
     numbers = manifest.version_numbers(base)
-    _refuse_other_programs(base / str(numbers[-1]))
-    if number is not None:
-        if number not in numbers:
-            known = ", ".join(map(str, numbers))
-            raise ConfigError(f"{base} has no version {number!r}. Versions: {known}.")
-        return _intact(base / str(numbers[numbers.index(number)]))  # which may be one of NumPy
-    newest = manifest.latest(base)
-    # Versions that no run has published have no manifest; of them, the last one is taken.
-    folder = newest.folder if newest else base / str(numbers[-1])
-    if newest is None and (folder / manifest.MANIFEST).exists():
-        last = numbers[-_NAMED:]
-        damage = "; ".join(f"version {each}: {version_damage(base / str(each))}" for each in last)
+    if number is None:
+        newest = manifest.latest(base)
+        # Where none is intact, the last one is; it may be one that no run has published.
+        return Model(newest.folder if newest else base / str(numbers[-1]), is_newest=True)
+    if number not in numbers:
+        known = ", ".join(map(str, numbers))
+        raise ConfigError(f"{base} has no version {number!r}. Versions: {known}.")
+    return Model(base / str(int(number)))
+
+
+def _require_usable(folder: Path) -> None:
+    """Refuse a model that is not as a run published it, or that is one of another program."""
+    if (folder / manifest.MANIFEST).exists():
+        damage = version_damage(folder)
+        if damage:
+            raise _damaged(folder, damage)
+    elif (folder / SAVED_MODEL).is_file() and not (folder / VOCABULARY).is_file():
         raise ResourceError(
-            f"no version in {base} is intact as a run published it ({damage}). Run `imgpipe run`, "
-            "which publishes one."
+            f"{folder} has no {VOCABULARY}. Expected: a model that imgpipe has exported, which "
+            "names its classes there. TensorFlow Serving serves the models of other programs."
         )
-    return Model(folder, is_newest=True)
-
-
-def _intact(folder: Path) -> Model:
-    """Return a model after comparing its files with its manifest, if it has one."""
-    damage = version_damage(folder) if (folder / manifest.MANIFEST).exists() else ""
-    if damage:
-        raise _damaged(folder, damage)
-    return Model(folder)
 
 
 def _damaged(folder: Path, damage: str) -> ResourceError:
@@ -301,15 +285,6 @@ def _damaged(folder: Path, damage: str) -> ResourceError:
     elif folder.name == str(manifest.version_numbers(base)[-1]):  # it is served
         way += f"; or publish an intact one again with: imgpipe rollback {shlex.quote(str(base))}"
     return ResourceError(f"{folder} is not intact as a run published it: {damage}. {way}")
-
-
-def _refuse_other_programs(folder: Path) -> None:
-    """Refuse a SavedModel that names no classes."""
-    if (folder / SAVED_MODEL).is_file() and not (folder / VOCABULARY).is_file():
-        raise ResourceError(
-            f"{folder} has no {VOCABULARY}. Expected: a model that imgpipe has exported, which "
-            "names its classes there. TensorFlow Serving serves the models of other programs."
-        )
 
 
 def _no_model(path: Path) -> str:
@@ -328,43 +303,16 @@ def _no_model(path: Path) -> str:
     if evaluated:
         return f"{said} The newest that evaluated one: {_ways_on(evaluated[-1], NEWEST)}"
     look = f"Look at it:\n  imgpipe open {shlex.quote(str(out))}"
-    return f"{said} None has evaluated one. The newest: {_ended(runs[-1])}. {look}"
+    return f"{said} None has evaluated one. The newest: {runs[-1].ending}. {look}"
 
 
 def _ways_on(run: Run, name: str) -> str:
     """Say how a run ended that did not publish its model, how to try the model, and publish it."""
     out = shlex.quote(str(run.out))
     said = (
-        f"{_ended(run)}. Try this model without publishing it (predict, explain and evaluate take "
+        f"{run.ending}. Try this model without publishing it (predict, explain and evaluate take "
         f"--run, too):\n  imgpipe serve {out} --run {shlex.quote(name)}"
     )
     for command in run.publish_commands:
         said += f"\nOr {command['sentence']}:\n  {command['remedies'][0]}"
     return said
-
-
-def _trained(run: Run) -> Path:
-    """Return the folder of the SavedModel that a run has trained, in its artifacts."""
-    if run.result["gate"] is None:
-        raise ResourceError(
-            f"run {run.name} has evaluated no model: {_ended(run)}. Expected: a run that did. "
-            f"`imgpipe runs {shlex.quote(str(run.out))}` lists the runs."
-        )
-    uri = run.artifact("ImageTrainer", "model")
-    kept = run.setting("run", "keep")
-    wrong = f"only the last {kept} runs (run.keep) and published versions keep theirs"
-    if uri:
-        wrong = integrity.damage(Path(uri), complete=True)
-    if wrong:
-        raise ResourceError(
-            f"the model of run {run.name} was removed or is damaged: {wrong}. Make it again: "
-            f"{run_command(run.result, run.moved)}"
-        )
-    return Path(uri) / SAVED_MODEL_FOLDER
-
-
-def _ended(run: Run) -> str:
-    """Say how a run ended, without a full stop."""
-    if not run.verdict:
-        return f"it is {run.status}" if run.status == "working" else f"it was {run.status}"
-    return run.verdict.splitlines()[0].removesuffix(".")

@@ -232,13 +232,13 @@ class OutputFolder:
         # The lock belongs to the output folder; of its runs, only the newest can hold it.
         return [Run.read(run, is_working and run == folders[-1]) for run in folders]
 
-    def publisher(self, version: Path) -> Run | None:
-        """Return the newest run that published a version, which may be gone; None if there is none.
+    def published(self, version: Path) -> list[Run]:
+        """Return the runs that published the model of a version, which may be gone.
 
         The path of the version is absolute.
         """
         number = manifest.pushed_as(version)
-        return next((run for run in reversed(self.runs) if run.version == number), None)
+        return [run for run in self.runs if run.version == number]
 
     # --- what can be removed -------------------------------------------------------------------
     def sweep(self) -> None:

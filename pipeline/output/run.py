@@ -6,6 +6,7 @@ It imports neither TensorFlow nor TFX, so that commands which only look at runs 
 from __future__ import annotations
 
 import json
+import shlex
 import time
 import tomllib
 from dataclasses import dataclass, field
@@ -15,18 +16,19 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from imgpipe.components.common.storage import manifest
+from imgpipe.components.common.storage import integrity, manifest
 from imgpipe.components.data_gate import rules
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.model_pusher.settings import VERSIONS
-from imgpipe.components.report.commands import next_commands
+from imgpipe.components.report.commands import next_commands, run_command
 from imgpipe.components.run_record import result as results
 from imgpipe.components.run_record import run_folder
 from imgpipe.components.run_record.result import Result, Status, WithResult
 from imgpipe.components.run_record.run_folder import ARTIFACTS, CONFIG, LOG, PAGE, RESULT
 from imgpipe.models.errors import ImgpipeError, ResourceError
 from imgpipe.models.files import json_object
+from imgpipe.models.files.described_files import SAVED_MODEL_FOLDER
 from imgpipe.models.finding import Finding
 from imgpipe.pipeline.results import in_frame, show_page
 
@@ -215,6 +217,36 @@ class Run(WithResult):
     def moved(self) -> list[str]:
         """Arguments with which it runs again where its output folder is now; [] if not moved."""
         return [] if self.setting("run", "out") == str(self.out) else ["--out", str(self.out)]
+
+    @property
+    def ending(self) -> str:
+        """How it ended, as a sentence without its full stop."""
+        if not self.verdict:
+            return f"it is {self.status}" if self.status == "working" else f"it was {self.status}"
+        return self.verdict.splitlines()[0].removesuffix(".")
+
+    def trained_model(self) -> Path:
+        """Return the folder of the SavedModel that it has trained, in its artifacts.
+
+        Raises:
+            ResourceError: The run has evaluated no model, or its model was removed or is damaged.
+        """
+        if self.result["gate"] is None:
+            raise ResourceError(
+                f"run {self.name} has evaluated no model: {self.ending}. Expected: a run that did. "
+                f"`imgpipe runs {shlex.quote(str(self.out))}` lists the runs."
+            )
+        uri = self.artifact("ImageTrainer", "model")
+        kept = self.setting("run", "keep")
+        wrong = f"only the last {kept} runs (run.keep) and published versions keep theirs"
+        if uri:
+            wrong = integrity.damage(Path(uri), complete=True)
+        if wrong:
+            raise ResourceError(
+                f"the model of run {self.name} was removed or is damaged: {wrong}. Make it again: "
+                f"{run_command(self.result, self.moved)}"
+            )
+        return Path(uri) / SAVED_MODEL_FOLDER
 
     @property
     def quarantine(self) -> Path | None:

@@ -69,9 +69,9 @@ def load(version: manifest.Version) -> Reference:
     statistics = data_gate.read_statistics(str(beside / "statistics")).get(names.TRAIN)
     if not (beside / "schema").is_dir() or statistics is None or not drift.image_count(statistics):
         raise ResourceError(
-            f"version {version.number} in {version.folder.parent} has no statistics of its training "
-            f"data beside it (expected {beside / 'statistics'}). Run `imgpipe run` and serve the "
-            "version that it publishes."
+            f"version {version.number} in {version.folder.parent} has no statistics of its "
+            f"training data beside it (expected {beside / 'statistics'}). Run `imgpipe run` and "
+            "serve the version that it publishes."
         )
     limits = drift.with_comparators(data_gate.read_schema(str(beside / "schema")))
     confidence = limits.feature.add(name=CONFIDENCE, type=schema_pb2.FLOAT)

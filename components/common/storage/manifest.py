@@ -214,9 +214,7 @@ def withdrawn(base: Path) -> list[str]:
     return []
 
 
-def baseline_for(
-    base: Path, run_key: str, vocabulary: Sequence[str] = ()
-) -> Version | None:
+def baseline_for(base: Path, run_key: str, vocabulary: Sequence[str] = ()) -> Version | None:
     """Return the version that a run is compared with, or None.
 
     It is the newest intact version of this layout that was made by another run and has not been

@@ -74,7 +74,7 @@ def test_the_files_that_answer_or_compare_have_to_stay_as_they_were_published(
     base = tmp_path / "model"
     (saved_model / file).parent.mkdir(parents=True, exist_ok=True)
     (saved_model / file).write_bytes(b"published")
-    path = versions.publish(base, {"": saved_model}, {}).path
+    path = versions.publish(base, {"": saved_model}, {}).folder
     (path / file).write_bytes(b"changed")
     assert bool(version_damage(path)) == bool(storage.look(path).missing) == guarded
     (path / file).unlink()
