@@ -201,20 +201,20 @@ def model(
     if why := pattern_in(path.absolute()):
         raise ConfigError(why)
     if chosen is not None:
-        found = _model_of(chosen, published)
+        meant = _model_of(chosen, published)
     elif (path / SAVED_MODEL).is_file():
         # "." and a link such as "current" stand for a version; its folder is named by the number.
         places = (path.absolute(), path.resolve())
-        found = Model(next((place for place in places if place.name.isdecimal()), places[0]))
+        meant = Model(next((place for place in places if place.name.isdecimal()), places[0]))
     else:
-        found = _version_below(path, version)
-    if version not in (None, found.version):
+        meant = _version_below(path, version)
+    if version not in (None, meant.version):
         raise ConfigError(
             f"{path} is one model, and version {version!r} is another one. Leave out the number, "
             "or name the folder of versions."
         )
-    _require_usable(found.folder)
-    return found
+    _require_usable(meant.folder)
+    return meant
 
 
 def _chosen_run(path: Path, name: str | None) -> Run | None:
