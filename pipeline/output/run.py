@@ -228,8 +228,7 @@ class Run(WithResult):
     def trained_model(self) -> Path:
         """Return the folder of the SavedModel that it has trained, in its artifacts.
 
-        Raises:
-            ResourceError: The run has evaluated no model, or its model was removed or is damaged.
+        A ResourceError says that it evaluated none, or that its model was removed or is damaged.
         """
         if self.result["gate"] is None:
             raise ResourceError(
