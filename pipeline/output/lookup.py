@@ -254,8 +254,10 @@ def _version_below(path: Path, number: int | None) -> Model:
     numbers = manifest.version_numbers(base)
     if number is None:
         newest = manifest.latest(base)
-        # Where none is intact, the last one is; it may be one that no run has published.
-        return Model(newest.folder if newest else base / str(numbers[-1]), is_newest=True)
+        last = base / str(numbers[-1])
+        _refuse_other_programs(last)  # which a server would load
+        # Where none is intact, the last one is meant, which may be one that no run has published.
+        return Model(newest.folder if newest else last, is_newest=True)
     if number not in numbers:
         known = ", ".join(map(str, numbers))
         raise ConfigError(f"{base} has no version {number!r}. Versions: {known}.")
@@ -264,11 +266,17 @@ def _version_below(path: Path, number: int | None) -> Model:
 
 def _require_usable(folder: Path) -> None:
     """Refuse a model that is not as a run published it, or that is one of another program."""
-    if (folder / manifest.MANIFEST).exists():
-        damage = version_damage(folder)
-        if damage:
-            raise _damaged(folder, damage)
-    elif (folder / SAVED_MODEL).is_file() and not (folder / VOCABULARY).is_file():
+    if not (folder / manifest.MANIFEST).exists():
+        _refuse_other_programs(folder)
+        return
+    damage = version_damage(folder)
+    if damage:
+        raise _damaged(folder, damage)
+
+
+def _refuse_other_programs(folder: Path) -> None:
+    """Refuse a SavedModel that names no classes."""
+    if (folder / SAVED_MODEL).is_file() and not (folder / VOCABULARY).is_file():
         raise ResourceError(
             f"{folder} has no {VOCABULARY}. Expected: a model that imgpipe has exported, which "
             "names its classes there. TensorFlow Serving serves the models of other programs."
