@@ -143,7 +143,7 @@ def _reasons(config: Config, checked: CheckedSource) -> list[Finding]:
     schema = _accepted_schema(config)
     if schema is not None:
         accepted_classes = schemas.classes(schemas.read(schema), accepted.classes(schema))
-        findings += changes.since_accepted(schema, [*checked.images.kept])
+        findings += changes.since_accepted(schema, changes.by_content(checked.images.kept))
     demanded = rules.Requirements(config.gate, checked.listed.scan.vocabulary, accepted_classes)
     reasons = rules.counted(checked.data, demanded)
     told = {way for finding in findings for way in finding["remedies"]}

@@ -37,16 +37,16 @@ class Changes(TypedDict):
     gone: Annotated[int, "Images that are no longer there, or are rejected now."]
 
 
-#: Label, split and path of each image, by content hash; a list once it was read from JSON.
-Located = Mapping[str, Sequence[str]]
+#: Label, split and verdict of each image, by content hash; a list once it was read from JSON.
+KeptImages = Mapping[str, Sequence[str]]
 
 
-def by_content(kept: Iterable[ImageRow]) -> Located:
-    """Return label, split and path of kept images by content hash."""
-    return {row.image_hash: (row.label, row.split, row.path) for row in kept}
+def by_content(kept: Iterable[ImageRow]) -> KeptImages:
+    """Return label, split and verdict of kept images by content hash."""
+    return {row.image_hash: (row.label, row.split, row.verdict) for row in kept}
 
 
-def compare(before: Located, now: Located) -> tuple[Changes, set[str]]:
+def compare(before: KeptImages, now: KeptImages) -> tuple[Changes, set[str]]:
     """Compare two sets of images.
 
     Returns:
@@ -67,7 +67,7 @@ def compare(before: Located, now: Located) -> tuple[Changes, set[str]]:
     return changes, set(relabelled)
 
 
-def _renamed(before: Located, now: Located) -> dict[str, str]:
+def _renamed(before: KeptImages, now: KeptImages) -> dict[str, str]:
     """Return the new names of lost classes, by the lost ones."""
     origins: dict[str, set[str]] = defaultdict(set)
     for key in before.keys() & now.keys():
@@ -101,19 +101,17 @@ def _pairs(changed: Changes) -> str:
     return ", ".join([*pairs[:_NAMED], *(["…"] if len(pairs) > _NAMED else [])])
 
 
-def since_accepted(schema: Path, kept: Sequence[ImageRow], accepts: bool = False) -> list[Finding]:
+def since_accepted(schema: Path, now: KeptImages, accepts: bool = False) -> list[Finding]:
     """Say what changed since the data that was accepted last, in at most one finding.
 
     Labels that changed without a review decide, unless a person `accepts` that the images differ.
     `schema` is the path of the accepted schema.
     """
     before = json_object.read_or_empty(schema.with_name(FILE))
-    now = by_content(kept)
     changed, relabelled = compare(before, now)
     if not before or not sentence(changed):
         return []
-    reviewed = {row.image_hash for row in kept if row.verdict in _REVIEWED}
-    silent = relabelled - reviewed
+    silent = {key for key in relabelled if now[key][2] not in _REVIEWED}
     have = plural(len(silent), "image has", "images have")
     return [
         make_finding(
@@ -127,6 +125,6 @@ def since_accepted(schema: Path, kept: Sequence[ImageRow], accepts: bool = False
     ]
 
 
-def write(schema: Path, kept: Iterable[ImageRow]) -> None:
+def write(schema: Path, images: KeptImages) -> None:
     """Record the images that a run accepted; `schema` is the path of the accepted schema."""
-    atomic_write(schema.with_name(FILE), json.dumps(by_content(kept), ensure_ascii=False))
+    atomic_write(schema.with_name(FILE), json.dumps(images, ensure_ascii=False))

@@ -6,7 +6,7 @@ The components that depend on the gate take its blessing as an input. The rules 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from tfx.types.standard_artifacts import ExampleAnomalies, ExampleStatistics, Sc
 
 from imgpipe.components.common import artifacts
 from imgpipe.components.common.artifacts import DataBlessing, Quarantine
-from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.storage.records import read_bytes, write_text
 from imgpipe.components.data_gate import accepted, changes, rules
 from imgpipe.components.data_gate import drift as comparison
@@ -180,7 +179,7 @@ def DataGate(
         concerns_schema = any(reason["reason"] not in levels for reason in acceptable)
         if not reasons and concerns_schema:
             current = _revised(plan, current, now)
-    images = [*image_table.read(quarantine.uri).kept]
+    images = changes.by_content(image_table.read_kept(quarantine.uri))
     decision: rules.DataDecision = {
         "blessed": not reasons,
         "reasons": reasons,
@@ -203,20 +202,17 @@ def _revised(
     return revised
 
 
-def _since_accepted(plan: GatePlan, images: Sequence[ImageRow]) -> list[Finding]:
+def _since_accepted(plan: GatePlan, images: changes.KeptImages) -> list[Finding]:
     """Return what changed since the data that was accepted last."""
-    schema = plan.accept_schema_to
     accepts = bool(plan.judged_by["accept_changes"])
-    return changes.since_accepted(Path(schema), images, accepts) if schema else []
+    return changes.since_accepted(Path(plan.accept_schema_to), images, accepts)
 
 
 def _accept(
-    plan: GatePlan, schema: schema_pb2.Schema, summary: DataSummary, images: Sequence[ImageRow]
+    plan: GatePlan, schema: schema_pb2.Schema, summary: DataSummary, images: changes.KeptImages
 ) -> str:
     """Record the data, and return the path of the accepted schema if there was none before."""
     written = ""
-    if not plan.accept_schema_to:
-        return written
     if not tf.io.gfile.exists(plan.accept_schema_to):
         written = plan.accept_schema_to
         schemas.write(schemas.accepted(schema, plan.vocabulary), written)
@@ -227,7 +223,7 @@ def _accept(
 
 
 def _write_decision(decision: rules.DataDecision, uri: str, copy: str) -> None:
-    """Write `gate.json`, a copy unless `copy` is "", and then BLESSED or NOT_BLESSED."""
-    for path in filter(None, (f"{uri}/{GATE_FILE}", copy)):
+    """Write `gate.json`, its copy, and then BLESSED or NOT_BLESSED."""
+    for path in (f"{uri}/{GATE_FILE}", copy):
         write_text(path, json.dumps(decision, indent=1))
     artifacts.mark(uri, artifacts.BLESSED if decision["blessed"] else artifacts.NOT_BLESSED)

@@ -61,15 +61,15 @@ class GatePlan(ComponentPlan):
         judged_by: What earlier runs accepted. Where a person accepts that the data differs, the
             accepted schema is changed to allow the anomalies and the classes.
         accept_schema_to: Path of the accepted schema, which the first blessed run writes; each
-            blessed run records its data beside it. "" writes nothing.
+            blessed run records its data beside it.
         data_key: Fingerprint of the data, its division into splits and its checks, for this record.
-        decision_to: Path of a copy of the decision, "" for none. TFX removes the outputs of a
-            component that raised an error, and the report of a refused run needs them.
+        decision_to: Path of a copy of the decision. TFX removes the outputs of a component that
+            raised an error, and the report of a refused run needs them.
     """
 
     settings: GateSettings
     vocabulary: tuple[str, ...]
     judged_by: AcceptedState
-    accept_schema_to: str = ""
-    data_key: str = ""
-    decision_to: str = ""
+    accept_schema_to: str
+    data_key: str
+    decision_to: str

@@ -81,6 +81,12 @@ def _effect(row: ImageRow) -> ImageFinding:
     return ImageFinding(verdict, detail, "warn")
 
 
+def read_kept(uri: str) -> Iterator[ImageRow]:
+    """Read the kept images of a quarantine, with the rows of one file in memory at a time."""
+    for file in row_files.files(uri):
+        yield from ImageTable(row_files.read(file)).kept
+
+
 def read(uri: str, with_findings: bool = False) -> ImageTable:
     """Read the images of a quarantine, or only those in which something was found or decided.
 

@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.storage.records import iterate, text
 from imgpipe.components.data_gate import accepted, changes
 from imgpipe.components.example_gen.image_example_gen import ingest
@@ -262,7 +261,7 @@ def test_classes_are_compared_with_the_data_that_the_output_folder_accepted(
     accepted.write(schema, "data", {"paper": 9, "rock": 30, "well": 8}, judged_by)
     moved = clean / "rock" / "0.png"
     digest = hashlib.sha256(moved.read_bytes()).hexdigest()
-    changes.write(schema, [ImageRow("paper/0.png", "paper", 0, "train", digest)])
+    changes.write(schema, {digest: ("paper", "train", "")})
     assert check(clean, *FEW, "--out", out, "--json", tmp_path / "c.json")[0] == 4
     found = json.loads((tmp_path / "c.json").read_text())
     said = [reason["title"] for reason in found["data_gate"]["reasons"]]
