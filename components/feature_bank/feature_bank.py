@@ -7,8 +7,6 @@ exceed the budget or the backbone itself is trained, the records hold no feature
 reads the images.
 """
 
-import functools
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -83,20 +81,20 @@ def FeatureBank(
     training = every_image.select(every_image.splits == names.TRAIN)
     progress.total(sum(images.values()), "images")  # shown while the network is compiled
     bank_plan = BankPlan.from_json(settings)
-    kept = Kept(examples.uri, features.uri, images[names.TRAIN], bank_plan.kept)
-    network = kept.with_axes(BankNetwork.parse(bank_plan.network))
+    kept = Kept(examples.uri, features.uri, images[names.TRAIN], bank_plan)
+    network = kept.with_axes(BankNetwork(bank_plan.network, bank_plan.settings.precision))
     head = bank_plan.head
     store, budget = bank_plan.settings.store, bank_plan.settings.budget
     # Free space changes from run to run, so it is asked for here.
     allowed = free_budget(store, features.uri) if budget is None else budget * _GIBIBYTE
     plan = make_plan(network, store, images, allowed)
-    if head and not plan.sizes:  # those of one block may fit
-        head = ""
+    if head is not None and not plan.sizes:  # those of one block may fit
+        head = None
         plan = plan_one_block(network, store, images, allowed, plan.note)
     drawn = _validation_drawn(examples.uri)
     bank = ImageFeatures(plan, examples.uri, features.uri, images, training, drawn)
-    if head:
-        _extract_chosen(bank, kept, bank_plan, allowed, beam_pipeline)
+    if head is not None:
+        _extract_chosen(bank, kept, head, allowed, beam_pipeline)
     else:
         bank.extract(beam_pipeline)
     features.set_string_custom_property("covariance_axes", read_facts(features.uri)["axes"])
@@ -109,10 +107,10 @@ def _validation_drawn(examples_uri: str) -> bool:
 
 
 def _extract_chosen(
-    bank: ImageFeatures, kept: Kept, bank_plan: BankPlan, budget: float, pipeline: beam.Pipeline
+    bank: ImageFeatures, kept: Kept, head: ModelSettings, budget: float, pipeline: beam.Pipeline
 ) -> None:
     """Extract the features that an earlier run has chosen, or else choose them."""
-    earlier = kept.decision(bank_plan)
+    earlier = kept.decision()
     if earlier is not None:
         chosen, decision = earlier
         same_size = chosen.image_size == bank.plan.network.settings.size
@@ -125,10 +123,8 @@ def _extract_chosen(
             )
             replace(bank, plan=plan).extract_chosen(pipeline, chosen.features, decision)
             return
-    head = ModelSettings.from_mapping(json.loads(bank_plan.head))
-    keep = functools.partial(kept.keep, bank_plan)
     larger = _larger_plans(bank, head, kept, budget)
-    bank.choose(pipeline, head, len(bank_plan.vocabulary), larger, keep)
+    bank.choose(pipeline, head, len(kept.plan.vocabulary), larger, kept.keep)
 
 
 def _larger_plans(

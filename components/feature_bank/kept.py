@@ -39,6 +39,8 @@ from imgpipe.models.network.covariance_pooling import number_of_axes
 _IMAGES = 128  # of which axes are made: the training images with the lowest hashes
 _GROWTH = 2  # factor of the training images with which everything is decided again
 _CHOICE_FILE = "choice.json"
+#: Fields of the plan on which the choice of features depends.
+_DECIDING = {"network", "weights_key", "head", "vocabulary"}
 
 
 class _KeptDecision(TypedDict):
@@ -57,13 +59,13 @@ class Kept:
         examples: URI of the kept images.
         features: URI of the bank, which holds the axes of its covariances.
         images: Number of training images.
-        folder: Folder of the decisions.
+        plan: What the decisions depend on besides the images, and their folder.
     """
 
     examples: str
     features: str
     images: int
-    folder: str
+    plan: BankPlan
 
     def with_axes(self, network: BankNetwork) -> BankNetwork:
         """Return a network with the axes of its covariances, if it has any."""
@@ -73,41 +75,42 @@ class Kept:
         extractor = FeatureExtractor(*network)
         size = network.settings.size
         key = self._key(extractor.key(0))
-        file = Path(axes_file(self.folder, size))
+        file = Path(axes_file(self.plan.kept, size))
         if not self._has_axes(file, key):
             atomic_write(file, self._axes(extractor.feature_maps, size, key))
         written = axes_file(self.features, size)
         records.write_bytes(written, file.read_bytes())
         return network.changed(axes=written)
 
-    def decision(self, plan: BankPlan) -> tuple[HeadInput, FeatureDecision] | None:
+    def decision(self) -> tuple[HeadInput, FeatureDecision] | None:
         """Return what a head reads and how that was decided, if an earlier decision still holds."""
-        file = Path(self.folder, _CHOICE_FILE)
         try:
-            kept = TypeAdapter(_KeptDecision).validate_json(file.read_bytes())
+            kept = TypeAdapter(_KeptDecision).validate_json(self._choice.read_bytes())
         except (OSError, ValidationError):  # there is none, or it is damaged
             return None
-        if kept["key"] != self._decision_key(plan) or not self._holds(kept["decision"]["images"]):
+        if kept["key"] != self._decision_key or not self._holds(kept["decision"]["images"]):
             return None
         return kept["chosen"], kept["decision"]
 
-    def keep(
-        self, plan: BankPlan, chosen: HeadInput, tried: list[JudgedFeatures]
-    ) -> FeatureDecision:
+    def keep(self, chosen: HeadInput, tried: list[JudgedFeatures]) -> FeatureDecision:
         """Keep what a head reads for later runs, and return the decision."""
         time = datetime.now().isoformat(" ", "seconds")
         decision: FeatureDecision = {"time": time, "images": self.images, "tried": tried}
         kept: _KeptDecision = {
-            "key": self._decision_key(plan),
+            "key": self._decision_key,
             "chosen": chosen,
             "decision": decision,
         }
-        content = TypeAdapter(_KeptDecision).dump_json(kept)
-        atomic_write(Path(self.folder, _CHOICE_FILE), content)
+        atomic_write(self._choice, TypeAdapter(_KeptDecision).dump_json(kept))
         return decision
 
-    def _decision_key(self, plan: BankPlan) -> str:
-        return self._key(plan.network, plan.weights_key, plan.head, plan.vocabulary)
+    @property
+    def _choice(self) -> Path:
+        return Path(self.plan.kept, _CHOICE_FILE)
+
+    @property
+    def _decision_key(self) -> str:
+        return self._key(self.plan.model_dump(mode="json", include=_DECIDING))
 
     def _key(self, *parts: object) -> str:
         """Return a hash of these parts and of the rule of the splits.

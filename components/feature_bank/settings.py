@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.settings.section import OUTPUT, ComponentPlan, SettingsSection
 
 
@@ -36,18 +37,18 @@ class BankPlan(ComponentPlan):
 
     Attributes:
         settings: Storage, with the absolute path of its folder.
-        network: Description of the backbone, as `models.features.extractor.describe` returns it.
+        network: The settings that determine the features; see `settings_of_features`.
         weights_key: Fingerprint of weights and preprocessing: everything but the images, and the
             axes that are made of them, that decides the features.
         kept: Folder of what an output folder decides once; see `feature_bank.kept`.
         vocabulary: Class names in sorted order.
-        head: JSON of the `ModelSettings` of a head that is solved, for which the features are
-            chosen; "" when they are not.
+        head: Settings of the head that is solved, for which the features are chosen; None when
+            they are not.
     """
 
     settings: BankSettings
-    network: str
+    network: ModelSettings
     weights_key: str
     kept: str
     vocabulary: tuple[str, ...]
-    head: str = ""
+    head: ModelSettings | None = None

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -349,13 +349,12 @@ def _policy(precision: str) -> AbstractContextManager[None]:
     return process.dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
 
 
-def describe(settings: ModelSettings, precision: str) -> str:
-    """Return everything that determines the content of a feature bank, as JSON."""
+def settings_of_features(settings: ModelSettings) -> ModelSettings:
+    """Return settings that are equal where the features are: all others have their defaults."""
     if settings.backbone_spec().trained:  # only random weights depend on the seed
         settings = replace(settings, seed=0)
-    given = asdict(settings)
-    model = {name: given[name] for name in _SETTINGS_OF_BANK} | {"features": settings.largest_kind}
-    return json.dumps({"model": model, "precision": precision}, sort_keys=True)
+    given = {name: getattr(settings, name) for name in _SETTINGS_OF_BANK}
+    return ModelSettings(**given, features=settings.largest_kind)
 
 
 class BankNetwork(NamedTuple):
@@ -363,12 +362,6 @@ class BankNetwork(NamedTuple):
 
     settings: ModelSettings
     precision: str
-
-    @classmethod
-    def parse(cls, description: str) -> BankNetwork:
-        """Return what `describe` has described."""
-        content = json.loads(description)
-        return cls(ModelSettings.from_mapping(content["model"]), content["precision"])
 
     def changed(self, **settings: Any) -> BankNetwork:
         """Return the same with other values of some settings."""

@@ -48,7 +48,7 @@ from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.components.model_pusher.settings import PusherPlan
-from imgpipe.models.features.extractor import describe, weights_key
+from imgpipe.models.features.extractor import settings_of_features, weights_key
 from imgpipe.models.files import source_code
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.config import Config, changed, flat, put
@@ -247,12 +247,12 @@ def _pusher_plan(config: Config, scan: Scan, run_key: str, baseline_version: int
 def _bank_plan(config: Config, vocabulary: tuple[str, ...]) -> BankPlan:
     return BankPlan(
         settings=config.bank.model_copy(update={"store": str(config.places.bank)}),
-        network=describe(config.stored_features, config.bank.precision),
+        network=settings_of_features(config.stored_features),
         weights_key=weights_key(config.stored_features, config.bank.precision),
         kept=str(config.places.features),
         vocabulary=vocabulary,
         # Without a choice of features, another setting of the head must not miss the cache.
-        head=_json(asdict(config.settings)) if config.settings.chooses_features else "",
+        head=config.settings if config.settings.chooses_features else None,
     )
 
 

@@ -52,8 +52,7 @@ def test_parameters_of_a_run_change_what_depends_on_them(config: configs.Config)
     before = _planned(config)
     after = _planned(config, threshold=0.75, epochs=3, image_size=64)
     assert json.loads(after["training"])["model"]["epochs"] == 3
-    network = BankPlan.from_json(after["bank"]).network
-    assert json.loads(network)["model"]["image_size"] == 64
+    assert BankPlan.from_json(after["bank"]).network.image_size == 64
     assert json.loads(after["report"])["changed"]["evaluate.threshold"] == 0.75
     keys = [PusherPlan.from_json(values["pusher"]).facts["run_key"] for values in (before, after)]
     assert keys[0] != keys[1]

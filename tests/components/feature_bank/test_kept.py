@@ -31,7 +31,9 @@ _SETTINGS = ModelSettings(
 _IMAGES = [encoded(soft(seed, (32, 32))) for seed in range(40)]
 
 
-def _run(folder: Path, images: Sequence[bytes], seed: int = 0, held_out: int = 4) -> Kept:
+def _run(
+    folder: Path, images: Sequence[bytes], seed: int = 0, held_out: int = 4, **plan: object
+) -> Kept:
     """Return the axes of a run of training images in an output folder, before they are made.
 
     Args:
@@ -39,6 +41,7 @@ def _run(folder: Path, images: Sequence[bytes], seed: int = 0, held_out: int = 4
         images: The training images.
         seed: Seed of the splits.
         held_out: Number of images of validation, which are others.
+        **plan: Fields of the plan of the bank that are others than usual.
     """
     run = len(list(folder.glob("run*")))
     uri, bank = (str(folder / f"run{run}" / name) for name in ("examples", "bank"))
@@ -56,7 +59,15 @@ def _run(folder: Path, images: Sequence[bytes], seed: int = 0, held_out: int = 4
                 }
                 writer.write(split, records.make(content))
     records.write_json(f"{uri}/{INGEST_SUMMARY}", {"rule": {"seed": seed}})
-    return Kept(uri, bank, len(images), str(folder / "features"))
+    usual = {
+        "network": _SETTINGS,
+        "weights_key": "w",
+        "kept": str(folder / "features"),
+        "vocabulary": ("a", "b"),
+        "head": _SETTINGS,
+    }
+    bank_plan = BankPlan(settings=BankSettings(store="store"), **usual | plan)
+    return Kept(uri, bank, len(images), bank_plan)
 
 
 def _made(run: Kept, settings: ModelSettings = _SETTINGS) -> ModelSettings:
@@ -166,35 +177,34 @@ def test_the_network_and_the_stored_features_have_them(tmp_path) -> None:
     np.testing.assert_allclose(stored, served["features"].numpy()[0], rtol=2e-3, atol=2e-3)
 
 
-def _plan(**others: object) -> BankPlan:
-    given = {"vocabulary": ("a", "b"), "head": "{}", "weights_key": "w", **others}
-    settings = BankSettings(store="store")
-    return BankPlan(settings=settings, network="{}", kept="features", **given)
-
-
 _CHOSEN = HeadInput("covariance", 48)
 
 
 def test_what_a_head_reads_is_kept_until_the_training_images_have_doubled(tmp_path) -> None:
-    assert _run(tmp_path, _IMAGES[:10]).decision(_plan()) is None
-    made = _run(tmp_path, _IMAGES[:10]).keep(_plan(), _CHOSEN, [])
+    assert _run(tmp_path, _IMAGES[:10]).decision() is None
+    made = _run(tmp_path, _IMAGES[:10]).keep(_CHOSEN, [])
     assert made["images"] == 10
-    assert _run(tmp_path, _IMAGES[:19]).decision(_plan()) == (_CHOSEN, made)
-    assert _run(tmp_path, _IMAGES[:9]).decision(_plan()) == (_CHOSEN, made)
-    assert _run(tmp_path, _IMAGES[:20]).decision(_plan()) is None
+    assert _run(tmp_path, _IMAGES[:19]).decision() == (_CHOSEN, made)
+    assert _run(tmp_path, _IMAGES[:9]).decision() == (_CHOSEN, made)
+    assert _run(tmp_path, _IMAGES[:20]).decision() is None
 
 
 @pytest.mark.parametrize(
-    "other", [{"vocabulary": ("a", "c")}, {"head": '{"balance": true}'}, {"weights_key": "v"}]
+    "other",
+    [
+        {"vocabulary": ("a", "c")},
+        {"head": replace(_SETTINGS, balance="class_weights")},
+        {"weights_key": "v"},
+    ],
 )
 def test_it_is_decided_again_for_other_classes_settings_or_weights(tmp_path, other) -> None:
-    _run(tmp_path, _IMAGES[:10]).keep(_plan(), _CHOSEN, [])
-    assert _run(tmp_path, _IMAGES[:10]).decision(_plan(**other)) is None
+    _run(tmp_path, _IMAGES[:10]).keep(_CHOSEN, [])
+    assert _run(tmp_path, _IMAGES[:10], **other).decision() is None
 
 
 def test_it_is_decided_again_for_other_splits_and_where_the_file_is_damaged(tmp_path) -> None:
-    _run(tmp_path, _IMAGES[:10]).keep(_plan(), _CHOSEN, [])
-    assert _run(tmp_path, _IMAGES[:10], seed=1).decision(_plan()) is None
+    _run(tmp_path, _IMAGES[:10]).keep(_CHOSEN, [])
+    assert _run(tmp_path, _IMAGES[:10], seed=1).decision() is None
     file = tmp_path / "features" / "choice.json"
     file.write_bytes(file.read_bytes()[:-20])
-    assert _run(tmp_path, _IMAGES[:10]).decision(_plan()) is None
+    assert _run(tmp_path, _IMAGES[:10]).decision() is None
