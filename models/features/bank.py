@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Final, Literal, NamedTuple
 
 import numpy as np
@@ -78,8 +78,7 @@ class BankRows(ColumnTable):
         labels: Label indices, int64 [n].
         views: Numbers of the views, [n]; 0 is the image itself.
         hashes: Content hashes of the images, bytes [n].
-        groups: Names of the groups of images that must be in one fold, bytes [n]. Without them,
-            each image is a group by itself.
+        groups: Names of the groups of images that must be in one fold, bytes [n].
         separated: Number of near-duplicates that may be in different folds, because more images
             hang together than a fold has.
         sizes: Number of features in each block, such as the means of one feature map; () if all of
@@ -92,15 +91,10 @@ class BankRows(ColumnTable):
     labels: Integers
     views: Integers
     hashes: Names
-    groups: Names = field(default_factory=lambda: np.empty(0, "S1"))
+    groups: Names
     separated: int = 0
     sizes: tuple[int, ...] = ()
     regression: Regression | None = None
-
-    def __post_init__(self) -> None:
-        if len(self.groups) != len(self.hashes):
-            # A frozen dataclass can set its fields only in this way.
-            object.__setattr__(self, "groups", self.hashes)
 
     @property
     def is_view_0(self) -> Flags:

@@ -61,9 +61,9 @@ def rows_of(
 ) -> BankRows:
     """Return the rows of images themselves, whose hashes are numbers in their order."""
     hashes = np.array([b"%064x" % number for number in range(len(labels))])
-    grouped = {} if groups is None else {"groups": groups}
+    groups = hashes if groups is None else groups
     views = np.zeros(len(labels), np.int64)
-    return BankRows(features.astype(np.float16), labels, views, hashes, **grouped, **more)
+    return BankRows(features.astype(np.float16), labels, views, hashes, groups, **more)
 
 
 def clean(rows: BankRows) -> BankRows:

@@ -22,7 +22,7 @@ def _rows(classes: int, each: int, width: int = 80, seed: int = 0) -> BankRows:
     labels = np.repeat(np.arange(classes), each)
     features = centres[labels] + rng.normal(size=(len(labels), width)) * 2.5
     hashes = np.array([f"{seed}-{i:06d}".encode() for i in range(len(labels))])
-    return BankRows(features.astype(np.float16), labels, np.zeros_like(labels), hashes)
+    return BankRows(features.astype(np.float16), labels, np.zeros_like(labels), hashes, hashes)
 
 
 @pytest.mark.parametrize("each", [1, 9])  # fewer rows than features, and more

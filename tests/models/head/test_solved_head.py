@@ -110,7 +110,7 @@ def test_the_penalty_is_chosen_by_cross_validation_of_training_rows(rows) -> Non
 def test_noise_gets_a_strong_penalty(rows) -> None:
     shuffled = np.random.default_rng(0).permutation(rows[0].labels[rows[0].views == 0])
     clean = clean_rows(rows[0])
-    noise = BankRows(clean.features, shuffled, clean.views, clean.hashes)
+    noise = dataclasses.replace(clean, labels=shuffled)
     fit = _fit((noise, rows[1]))
     assert fit.solution["l2"] >= 1
 
