@@ -71,7 +71,7 @@ def changed(rows: BankRows, classes: int, share: float) -> str:
         judgement = solver.judge()
         assert judgement is not None  # there are enough images for folds
         folds = solver.out_of_fold(judgement.regression)
-        answers = Answers.joined([of_fold for of_fold, _ in folds])
+        answers = Answers.joined(folds)
         shares = softmax(answers.logits / fit_temperature(answers.logits, answers.labels))
         of_label = shares[np.arange(len(answers.labels)), answers.labels]
         of_other = np.where(answers.right, 0, shares.max(axis=1))

@@ -161,7 +161,7 @@ def _by_folds(
     folds = HeadSolver(thinned, classes, ModelSettings()).out_of_fold(_REGRESSION)
     if not folds:
         return None
-    answers = Answers.joined([of_fold for of_fold, _ in folds])
+    answers = Answers.joined(folds)
     learned = answers.answerable
     temperature = fit_temperature(answers.logits[learned], answers.labels[learned])
     order = np.argsort(np.asarray(answers.hashes), kind="stable")  # that of the rows

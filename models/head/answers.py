@@ -59,6 +59,8 @@ class Answers(ColumnTable):
             All images of a class may be of one group, and so in one fold. None if there are such
             images for all classes.
         hashes: Content hash of each image, [n]; None where nobody asks for it.
+        trained_on: Number of images that the network was trained on. Joined answers of several
+            networks have that of the first one.
     """
 
     logits: Floats
@@ -66,6 +68,7 @@ class Answers(ColumnTable):
     groups: Names | None = None
     learnable: Flags | None = None
     hashes: Names | None = None
+    trained_on: int = 0
 
     @property
     def answerable(self) -> Flags:

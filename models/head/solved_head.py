@@ -63,8 +63,6 @@ _EXACT: Final = 1e-8
 
 _Problem = LogisticRegression | RidgeRegression
 _T = TypeVar("_T")
-#: The answers of the head of a fold, and the number of images that it has learned from.
-_Answered = tuple[Answers, int]
 
 
 class CurvePoint(TypedDict):
@@ -121,7 +119,7 @@ class HeadSolver:
         # The loss is a sum over rows, so a penalty that suits some of the rows suits all of them.
         self._sample = _sample(rows, classes)
         #: What the folds of the sample answer by method and penalty, and the share that is learned.
-        self._answers: dict[tuple[Regression, float], list[_Answered]] = {}
+        self._answers: dict[tuple[Regression, float], list[Answers]] = {}
 
     def judge(self) -> Judgement | None:
         """Evaluate the rows by cross-validation; None when there are too few images.
@@ -131,7 +129,8 @@ class HeadSolver:
         """
         if not len(self._folds):
             return None
-        return Judgement(_joined(self._answers_with(self._regression)).scores(), self._regression)
+        answers = Answers.joined(self._answers_with(self._regression))
+        return Judgement(answers.scores(), self._regression)
 
     def solve(self, learning_curve: bool = True) -> SolvedHead:
         """Find the best linear head.
@@ -151,8 +150,8 @@ class HeadSolver:
             linear = problem.minimise(solution["l2"])
         return SolvedHead(linear, solution)
 
-    def out_of_fold(self, regression: Regression, count: int = FOLDS) -> list[_Answered]:
-        """Return the answers of the head of each fold, and how many images it has learned from.
+    def out_of_fold(self, regression: Regression, count: int = FOLDS) -> list[Answers]:
+        """Return the answers of the head of each fold.
 
         There are none where `_split` returns no folds. All heads have the same penalty.
         """
@@ -179,7 +178,7 @@ class HeadSolver:
             return RidgeRegression(rows, self.classes, scaling, smoothing, balance)
         return LogisticRegression(rows, self.classes, scaling, smoothing, balance, tolerance)
 
-    def _answers_with(self, regression: Regression, share: float = 1.0) -> list[_Answered]:
+    def _answers_with(self, regression: Regression, share: float = 1.0) -> list[Answers]:
         """Return the answers of heads that have learned a share of the images of other folds."""
         key = (regression, share)
         if key not in self._answers:
@@ -190,13 +189,13 @@ class HeadSolver:
             )
         return self._answers[key]
 
-    def _answered(self, fold: _Fold, regression: Regression) -> _Answered:
+    def _answered(self, fold: _Fold, regression: Regression) -> Answers:
         """Return the answers of the head of a fold with this method and this penalty."""
         return self._tried(fold, {regression.method: (regression.l2,)})[regression]
 
     def _tried(
         self, fold: _Fold, penalties: Mapping[HeadMethod, Sequence[float]]
-    ) -> dict[Regression, _Answered]:
+    ) -> dict[Regression, Answers]:
         """Return the answers of heads of a fold with some penalties of some methods.
 
         Weaker penalties are tried until one is worse, because the loss then rises further; see
@@ -208,8 +207,8 @@ class HeadSolver:
             problem = self._problem(method, prepared.train, prepared.scaling, tolerance=_ROUGH)
             lowest = math.inf
             for penalty in of_method:
-                answers, images = prepared.answers(problem.minimise(penalty))
-                tried[Regression(method, penalty)] = (answers, images)
+                answers = prepared.answers(problem.minimise(penalty))
+                tried[Regression(method, penalty)] = answers
                 # A strong penalty makes a head less sure, which the temperature undoes.
                 loss = float(answers.scores().losses.mean())
                 if loss > lowest:
@@ -232,7 +231,7 @@ class HeadSolver:
         losses = {}
         for regression in tried[0]:
             if all(regression in of_fold for of_fold in tried):
-                answers = _joined([of_fold[regression] for of_fold in tried])
+                answers = Answers.joined([of_fold[regression] for of_fold in tried])
                 losses[regression] = float(answers.scores().losses.mean())
         best = min(losses, key=lambda regression: losses[regression])
         self._answers[best, 1.0] = [of_fold[best] for of_fold in tried]
@@ -252,7 +251,7 @@ class HeadSolver:
                 "learning_curve": None,
                 "gain_error": None,
             }
-        answers = _joined(self._answers_with(self._regression))
+        answers = Answers.joined(self._answers_with(self._regression))
         points = None
         gain_error = None
         if learning_curve:
@@ -274,8 +273,8 @@ class HeadSolver:
         answers: list[Answers] = []
         for share in SHARES:
             of_folds = self._answers_with(self._regression, share)
-            images = round(float(np.mean([count for _, count in of_folds])))
-            answers.append(_joined(of_folds))
+            images = round(float(np.mean([of_fold.trained_on for of_fold in of_folds])))
+            answers.append(Answers.joined(of_folds))
             points.append({"images": images, "accuracy": answers[-1].accuracy})
         # All points are measured on the same images, so the differences are paired.
         gains = answers[-1].right.astype(np.float64) - answers[-2].right
@@ -303,13 +302,14 @@ class _Fold(NamedTuple):
         rotation, train = Rotation.fit(self.train)
         return _Fold(train, rotation.turned(self.held))
 
-    def answers(self, linear: Linear) -> _Answered:
+    def answers(self, linear: Linear) -> Answers:
         """Return the answers of a head for the rows to evaluate on."""
         parts = [block for _, block in linear.in_blocks(self.held.features)]
+        logits = np.concatenate(parts)
         held = self.held
         answerable = np.isin(held.labels, self.train.labels)
-        answers = Answers(np.concatenate(parts), held.labels, held.groups, answerable, held.hashes)
-        return answers, int(self.train.is_view_0.sum())
+        images = int(self.train.is_view_0.sum())
+        return Answers(logits, held.labels, held.groups, answerable, held.hashes, images)
 
     def with_fewer(self, share: float) -> _Fold:
         """Return the fold with a share of its training images."""
@@ -342,8 +342,3 @@ def _of_folds(rows: BankRows, numbers: Integers, solve: Callable[[_Fold], _T]) -
     # The limit of one BLAS thread is set here too, because the folds enter and leave it together.
     with one_blas_thread(), ThreadPoolExecutor(at_once) as threads:
         return list(threads.map(solved, np.unique(numbers)))
-
-
-def _joined(answers: Sequence[_Answered]) -> Answers:
-    """Return the answers of the heads of several folds."""
-    return Answers.joined([of_fold for of_fold, _ in answers])

@@ -81,9 +81,8 @@ def head_from_both_splits(inputs: Inputs) -> Trained | None:
         "learned": {names.TRAIN: int(training.is_view_0.sum()), names.VALIDATION: len(validation)},
         "cross_validation": result,
     }
-    answers = Answers.joined([fold_answers for fold_answers, _ in folds])
     distribution = stages.row_distribution(training, validation)
-    return Trained(head.layers, answers, history, distribution, by_folds=True)
+    return Trained(head.layers, Answers.joined(folds), history, distribution, by_folds=True)
 
 
 def _folds_judge(inputs: Inputs, training: BankRows, validation: BankRows) -> bool:

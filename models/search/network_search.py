@@ -307,10 +307,8 @@ class _Search:
         history = stages.fine_tuned_history(head, shipped)
         folds_of_head = self._head.history["cross_validation"]
         if shipped.by_folds and folds_of_head:  # the folds decide
-            parts = zip(networks, self._judging.parts, strict=True)
-            answers = [(network.answers, len(part.training)) for network, part in parts]
             history["cross_validation"] = summary(
-                answers,
+                [network.answers for network in networks],
                 folds_of_head["automatic"],
                 folds_of_head["validation_images"],
                 folds_of_head["alike_apart"],

@@ -74,24 +74,23 @@ class Folds(TypedDict):
 
 
 def summary(
-    folds: Sequence[tuple[Answers, int]], automatic: bool, validation_images: int, alike_apart: int
+    folds: Sequence[Answers], automatic: bool, validation_images: int, alike_apart: int
 ) -> Folds:
     """Return the spread and every fold as values that can be written as JSON; see `Folds`.
 
-    `folds` has the answers of the network of each fold for the images of the fold, and the number
-    of images that it was trained on.
+    `folds` has the answers of the network of each fold for the images of the fold.
     """
     per_fold: list[Fold] = [
         {
             "images": len(answers.labels),
             "correct": int(answers.right.sum()),
-            "trained_on": trained_on,
+            "trained_on": answers.trained_on,
             "accuracy": answers.accuracy,
         }
-        for answers, trained_on in folds
+        for answers in folds
     ]
     accuracies = [fold["accuracy"] for fold in per_fold]
-    joined = Answers.joined([answers for answers, _ in folds])
+    joined = Answers.joined(folds)
     labels, counts = np.unique(joined.labels[~joined.answerable], return_counts=True)
     return {
         "folds": len(per_fold),

@@ -309,7 +309,7 @@ def _with_answers(fitted: Fit, held_out: datasets.Rows, trained: str, images: in
     The history names what was trained, and the number of images of train that it was trained on.
     """
     layers = fast_layers.exact(fitted.layers)
-    answers = Answers(_logits(layers, held_out), held_out.labels)
+    answers = Answers(_logits(layers, held_out), held_out.labels, trained_on=images)
     history: NetworkHistory = {
         **fitted.stage,
         "trained": trained,

@@ -212,6 +212,6 @@ def test_a_fold_is_scaled_by_the_rows_that_its_head_learns_from(method, monkeypa
     monkeypatch.setattr(logistic_regression, "_LEAST_UNIT", 0.0)
     rows = _nearly_constant(200, 8, seed=0)
     folds = HeadSolver(rows, 4, ModelSettings()).out_of_fold(Regression(method, 0.001))
-    answers = Answers.joined([of_fold for of_fold, _ in folds])
+    answers = Answers.joined(folds)
     of_labels = answers.logits[np.arange(len(rows)), answers.labels]
     assert (of_labels[answers.groups == b"film"]).min() < -100

@@ -57,13 +57,11 @@ def test_every_image_is_held_out_once_with_its_group(rows, folds):
     grouped = dataclasses.replace(rows, groups=groups)
     found = HeadSolver(grouped, 3, SETTINGS).out_of_fold(_RIDGE, folds)
     assert len(found) == folds
-    judged = [set(answers.hashes.tolist()) for answers, _ in found]
+    judged = [set(answers.hashes.tolist()) for answers in found]
     assert sorted(itertools.chain(*judged)) == sorted(hashes)
-    parts = [set(answers.groups.tolist()) for answers, _ in found]
+    parts = [set(answers.groups.tolist()) for answers in found]
     assert len(set.union(*parts)) == sum(map(len, parts)) == 20
-    assert [len(part) + learned for part, (_, learned) in zip(judged, found, strict=True)] == (
-        [len(hashes)] * folds
-    )
+    assert [len(answers) + answers.trained_on for answers in found] == [len(hashes)] * folds
 
 
 def test_a_class_of_one_group_is_named_because_no_fold_can_learn_it(rows):
@@ -145,7 +143,7 @@ def test_a_class_in_one_fold_decides_nothing(grouped):
     scores = every.scores()
     assert not scores.right[~every.learnable].any()
     assert not scores.losses[~every.learnable].any()
-    assert summary([(one, 0) for one in answers], True, 0, 0)["unlearned"] == [[2, 20]]
+    assert summary(answers, True, 0, 0)["unlearned"] == [[2, 20]]
 
 
 def test_folds_judge_if_there_are_few_images():
