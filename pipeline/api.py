@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.output.run import Run
 from imgpipe.pipeline.published.loaded_model import LoadedModel
 from imgpipe.pipeline.results import Check, Evaluation, Export
@@ -99,7 +100,9 @@ def check(
     from imgpipe.pipeline import data_check
 
     _prepare()
-    return data_check.check(_configuration(config, data, settings, out), to_stderr=True)
+    configuration = _configuration(config, data, settings, out)
+    with consoles.counted(to_stderr=True):
+        return data_check.check(configuration)
 
 
 def evaluate(
@@ -138,7 +141,8 @@ def evaluate(
     _prepare()
     built = _configuration(config, data, settings)
     model = lookup.model(_folder(path), version=version)
-    return evaluation.evaluate(model, built, threshold, to_stderr=True)
+    with consoles.counted(to_stderr=True):
+        return evaluation.evaluate(model, built, threshold)
 
 
 def export(
@@ -179,7 +183,8 @@ def export(
     from imgpipe.pipeline.published import exports
 
     _prepare()
-    described = exports.write(kind, _folder(path), Path(to), version, max_loss, to_stderr=True)
+    with consoles.counted(to_stderr=True):
+        described = exports.write(kind, _folder(path), Path(to), version, max_loss)
     parity = described["parity"]
     difference = float(parity["largest_difference"]) if parity else 0.0  # a copy is equal
     return Export(Path(described["file"]), difference, described)
@@ -187,6 +192,8 @@ def export(
 
 def load(path: str | Path | Run, version: int | None = None) -> LoadedModel:
     """Load a model into this process, as `imgpipe predict --model` does.
+
+    What TensorFlow prints while it loads is not shown.
 
     Args:
         path: Output folder of a run, folder of numbered versions, or one version; or a run, or its
@@ -204,7 +211,8 @@ def load(path: str | Path | Run, version: int | None = None) -> LoadedModel:
         >>> [answer.label for answer in answers]
         ['rock', 'paper']
     """
-    return LoadedModel(_folder(path), version)
+    with consoles.quiet():
+        return LoadedModel(_folder(path), version)
 
 
 def _folder(path: str | Path | Run) -> Path:

@@ -61,12 +61,8 @@ class CheckedSource:
     reasons: Sequence[Finding] = ()
 
 
-def check(config: Config, to_stderr: bool) -> Check:
+def check(config: Config) -> Check:
     """Return the result of a check, with its page.
-
-    Args:
-        config: The validated configuration.
-        to_stderr: Whether progress is printed to standard error instead of standard output.
 
     Raises:
         ConfigError: The source, a class or a setting is wrong.
@@ -74,24 +70,11 @@ def check(config: Config, to_stderr: bool) -> Check:
     from imgpipe.pipeline.results import Check
 
     source = listed(config)  # before the imports, which take seconds
-    checked = examine(config, source, to_stderr)
+    with progress.step("inspecting images"):
+        checked = judge(config, source)
+    checked = dataclasses.replace(checked, reasons=_reasons(config, checked))
     result = _result(checked)
     return Check(result, functools.partial(_page, checked, result))
-
-
-def examine(config: Config, source: ListedSource, to_stderr: bool) -> CheckedSource:
-    """Inspect the images of a source, and judge their numbers as DataGate does.
-
-    They are compared with the data that the output folder accepted last.
-    """
-    from imgpipe.pipeline.command_line import console as consoles
-
-    # Where there is an inspection cache, TensorFlow is loaded for the first file that it lacks.
-    computing = consoles.counted if source.store else consoles.computing
-    with computing(to_stderr) as display:
-        with display.step("inspecting images"):
-            checked = judge(config, source)
-        return dataclasses.replace(checked, reasons=_reasons(config, checked))
 
 
 def listed(config: Config) -> ListedSource:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from imgpipe.models.machine import system
+from imgpipe.models.machine import progress, system
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -97,6 +97,12 @@ def quick_imports() -> Iterator[None]:
         gc.freeze()
         if enabled:
             gc.enable()
+
+
+def load_tensorflow() -> None:
+    """Import TensorFlow, in a step of its own where a display shows steps."""
+    with progress.step("loading TensorFlow"), quick_imports():
+        import tensorflow  # noqa: F401
 
 
 @contextlib.contextmanager

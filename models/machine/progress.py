@@ -16,6 +16,9 @@ from typing import Protocol
 class Listener(Protocol):
     """The interface of a display. Its methods may be called from any thread."""
 
+    def step(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Show a step while its body runs."""
+
     def advance(self, count: int, unit: str) -> None:
         """Report that `count` more units are done."""
 
@@ -52,6 +55,12 @@ def shown_by(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listener = None
+
+
+def step(name: str) -> contextlib.AbstractContextManager[None]:
+    """Show a step, such as `loading TensorFlow`, while its body runs."""
+    listener = _current_listener()
+    return listener.step(name) if listener else contextlib.nullcontext()
 
 
 def advance(count: int, unit: str = "images") -> None:

@@ -11,36 +11,33 @@ import contextlib
 import os
 import sys
 import threading
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.live import Live
-from rich.table import Table
+from rich.progress import Progress, ProgressColumn, Task, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from imgpipe.components.run_record.run_folder import LOG, TASKS
 from imgpipe.models.machine import progress
-from imgpipe.models.machine.process import quick_imports
 from imgpipe.pipeline.command_line import command_process
 from imgpipe.pipeline.command_line.terminal import say
 
-_WIDTH_PLAIN = 100  # columns when the output is not a terminal
+_WIDTH_PLAIN = 200  # columns when the output is not a terminal, so that no line is broken
 _WIDE = 90  # columns from which on the name of the component stands beside what it does
 #: Columns for what a step does and the name of its component.
-_NAMES_WIDE = 46
-_NAMES_NARROW = 27
-_SOON = 2.0  # seconds after which the rate of a step says how long it takes
+_NAMES_WIDE = 49
+_NAMES_NARROW = 30
+_RATE_PERIOD = 300.0  # seconds over which a rate is taken: a batch may take long
 _MINUTES_FROM = 100  # seconds from which on a time is given in minutes
-#: Symbol and style of a step by its state.
+#: What a step does, in the markup of Rich, by its state.
 _STATES = {
-    "running": ("…", "cyan"),
-    "done": ("✓", "green"),
-    "cached": ("=", "dim"),
-    "failed": ("✗", "bold red"),
-    "damaged": ("!", "yellow"),
+    "running": "[cyan]… {}[/]",
+    "done": "[green]✓[/] {}",
+    "cached": "[dim]= {}[/]",
+    "failed": "[bold red]✗ {}[/]",
+    "damaged": "[yellow]! {}[/]",
 }
 
 
@@ -91,41 +88,45 @@ def _redirected(log: Path, to_stderr: bool) -> Iterator[Console]:
         os.close(saved_err)
 
 
-@dataclass(frozen=True)
-class _Goal:
-    """How much of a unit there is to do."""
+class _CountsColumn(ProgressColumn):
+    """What a step is doing and has counted, behind the time that is left."""
 
-    total: int
-    since: float
-
-    def seconds_left(self, count: int) -> float | None:
-        """Return how long the rest takes at the rate so far; None if it cannot be told."""
-        elapsed = time.monotonic() - self.since
-        if not 0 < count < self.total or elapsed < _SOON:
-            return None
-        return elapsed * (self.total - count) / count
+    def render(self, task: Task) -> Text:
+        """Return the cell of a step."""
+        state = task.fields["state"]
+        counted = task.fields["counts"].tasks
+        words = ["cached"] if state == "cached" else [_count(unit, state) for unit in counted]
+        if state == "running":
+            words = [_time_left(task, counted), task.fields["part"], *words]
+        return Text(", ".join(filter(None, words)), "dim")
 
 
-@dataclass
-class _ProgressStep:
-    """One line of the display."""
+def _count(unit: Task, state: str) -> str:
+    """Return how much of a unit is done."""
+    total = round(unit.total or 0)
+    if state == "done" and not unit.completed:  # workers on other hosts report no counts
+        return f"{total:,} {unit.description}"
+    of = f" of {total:,}" if total > unit.completed else ""
+    speed = unit.finished_speed or unit.speed or 0
+    rate = f" ({speed:,.0f}/s)" if speed >= 1 else ""
+    return f"{unit.completed:,.0f}{of} {unit.description}{rate}"
 
-    name: str
-    started: float
-    state: str = "running"  # a key of _STATES
-    seconds: float = 0.0
-    counts: dict[str, int] = field(default_factory=dict)
-    goals: dict[str, _Goal] = field(default_factory=dict)
-    part: str = ""  # what the step is doing
-    part_began: float = 0.0
-    left: float | None = None  # seconds that were left when the part began
 
-    def forget(self, unit: str) -> None:
-        """Forget what was counted of a unit, and of the units of which all is done."""
-        done = [name for name, goal in self.goals.items() if self.counts.get(name) == goal.total]
-        for name in (unit, *done):
-            self.counts.pop(name, None)
-            self.goals.pop(name, None)
+def _time_left(step: Task, counted: Sequence[Task]) -> str:
+    """Return the time that a running step still takes; "" if nothing tells."""
+    ends = step.fields["ends"]
+    if ends is not None:
+        rest = ends - step.get_time()
+        return f"about {_duration(rest)} left" if rest > 0 else "it takes longer than estimated"
+    times = [unit.time_remaining for unit in counted if unit.time_remaining]
+    return f"{_duration(times[-1])} left" if times else ""
+
+
+def _duration(seconds: float) -> str:
+    """Return a time of at least a second in words."""
+    if seconds < _MINUTES_FROM:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min"
 
 
 class Display:
@@ -133,34 +134,59 @@ class Display:
 
     On a terminal the display is updated while steps run. Otherwise it prints one line for each
     finished step. It is the listener of `imgpipe.models.machine.progress`.
+
+    Attributes:
+        console: Where it shows them.
+        failed_step: Name of the step that failed; "" if none did.
     """
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._steps: list[_ProgressStep] = []
-        self._lock = threading.Lock()  # Live draws in a thread, and workers count in others
-        self._live: Live | None = None
+        self.failed_step = ""
+        self._wide = console.width >= _WIDE
+        names = Column(min_width=_NAMES_WIDE if self._wide else _NAMES_NARROW, no_wrap=True)
+        self._steps = Progress(
+            TextColumn(" {task.description}", table_column=names),
+            TextColumn("{task.elapsed:5.1f} s ", "dim"),
+            _CountsColumn(),
+            console=console,
+            refresh_per_second=5,
+            redirect_stdout=False,  # the output of libraries stays in the log
+            redirect_stderr=False,
+            disable=not console.is_interactive,
+        )
+        self._counts = self._new_counts()
+        self._lock = threading.Lock()  # workers count in several threads
 
     def __enter__(self) -> Display:
-        if self.console.is_terminal:
-            self._live = Live(
-                get_renderable=self._table,
-                console=self.console,
-                refresh_per_second=5,
-                redirect_stdout=False,  # the output of libraries stays in the log
-                redirect_stderr=False,
-            )
-            self._live.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._live:
-            self._live.stop()
+        self._steps.stop()
+
+    def _new_counts(self) -> Progress:
+        """Return the counts of one step, a task for each unit, of which nothing is drawn."""
+        return Progress(console=self.console, speed_estimate_period=_RATE_PERIOD, disable=True)
 
     def started(self, name: str) -> None:
         """Start a step."""
-        with self._lock:
-            self._steps.append(_ProgressStep(name, time.monotonic()))
+        self._steps.start()  # not before there is a step: it would leave an empty line
+        self._counts = self._new_counts()
+        self._steps.add_task(
+            self._described(name, "running"),
+            total=None,
+            name=name,
+            state="running",
+            part="",
+            ends=None,
+            counts=self._counts,
+        )
+
+    def _described(self, name: str, state: str) -> str:
+        """Return what a step does, with its state and the name of its component."""
+        words = TASKS.get(name, name[:1].upper() + name[1:])
+        component = f"[dim] · {name}[/]" if self._wide and name in TASKS else ""
+        return _STATES[state].format(words) + component
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -175,123 +201,41 @@ class Display:
 
     def ended(self, state: str) -> None:
         """End the step that was started last, in a state of `_STATES`."""
-        with self._lock:
-            step = self._steps[-1]
-            step.state = state
-            step.seconds = time.monotonic() - step.started
-        if self._live is None:
-            self.console.print(Text.assemble(*self._cells(step)), soft_wrap=True)
-
-    @property
-    def failed_step(self) -> str:
-        """Name of the step that failed; "" if none did."""
-        return next((step.name for step in self._steps if step.state == "failed"), "")
+        step = self._steps.tasks[-1]
+        name = step.fields["name"]
+        self._steps.stop_task(step.id)
+        self._steps.update(step.id, description=self._described(name, state), state=state)
+        if state == "failed":
+            self.failed_step = name
+        if self._steps.disable:
+            self.console.print(self._steps.make_tasks_table([step]))
 
     def advance(self, count: int, unit: str) -> None:
         """See `imgpipe.models.machine.progress.advance`."""
         with self._lock:
-            if self._steps:
-                counts = self._steps[-1].counts
-                counts[unit] = counts.get(unit, 0) + count
+            counts = self._counts
+            known = {task.description: task.id for task in counts.tasks}
+            if unit not in known:
+                known[unit] = counts.add_task(unit, total=None)
+            counts.advance(known[unit], count)
 
     def total(self, count: int, unit: str) -> None:
         """See `imgpipe.models.machine.progress.total`."""
         with self._lock:
-            if self._steps:
-                step = self._steps[-1]
-                step.forget(unit)
-                step.goals[unit] = _Goal(count, time.monotonic())
+            for task in self._counts.tasks:
+                if task.finished or task.description == unit:
+                    self._counts.remove_task(task.id)
+            self._counts.add_task(unit, total=count)
 
     def part(self, text: str, left: float | None) -> None:
         """See `imgpipe.models.machine.progress.part`."""
-        with self._lock:
-            if self._steps:
-                step = self._steps[-1]
-                step.part = text
-                step.part_began = time.monotonic()
-                step.left = left
+        ends = None if left is None else self._steps.get_time() + left
+        for number in self._steps.task_ids[-1:]:
+            self._steps.update(number, part=text, ends=ends)
 
     def say(self, text: str) -> None:
         """See `imgpipe.models.machine.progress.say`."""
         say(self.console, f"   {text}")
-
-    def _cells(self, step: _ProgressStep) -> list[tuple[str, str]]:
-        """Return the parts of the line of a step, with their styles; the counts are the last."""
-        seconds = step.seconds or time.monotonic() - step.started
-        mark, style = _STATES[step.state]
-        task = TASKS.get(step.name, step.name[:1].upper() + step.name[1:])
-        wide = self.console.width >= _WIDE
-        component = f" · {step.name}" if wide and step.name in TASKS else ""
-        columns = _NAMES_WIDE if wide else _NAMES_NARROW
-        space = " " * (columns - len(task) - len(component))
-        return [
-            (f" {mark} ", style),
-            (task, style if step.state != "done" else ""),
-            (f"{component}{space}{seconds:6.1f} s  ", "dim"),
-            (_counts(step, seconds) if step.state != "cached" else "cached", "dim"),
-        ]
-
-    def _table(self) -> Table:
-        table = Table.grid()
-        with self._lock:
-            for step in self._steps:
-                for row in self._rows(step):
-                    table.add_row(row)
-        return table
-
-    def _rows(self, step: _ProgressStep) -> Iterator[Text]:
-        """Yield the line of a step; what a running one does gets its own if it would be cut off."""
-        *names, counts = self._cells(step)
-        row = Text.assemble(*names, counts, no_wrap=True, overflow="ellipsis")
-        if step.state == "running" and row.cell_len > self.console.width:
-            yield Text.assemble(*names)
-            row = Text.assemble("   ", counts, no_wrap=True, overflow="ellipsis")
-        yield row
-
-
-def _counts(step: _ProgressStep, seconds: float) -> str:
-    """Return what a step has counted, behind the time that is left, which fits any width."""
-    parts = [_time_left(step), step.part] if step.state == "running" else []
-    waiting = {unit: 0 for unit in step.goals if unit not in step.counts}
-    for unit, count in [*step.counts.items(), *waiting.items()]:
-        total = step.goals[unit].total if unit in step.goals else 0
-        if step.state == "done" and total and not count:  # workers on other hosts report no counts
-            parts.append(f"{total:,} {unit}")
-            continue
-        of = f" of {total:,}" if total > count else ""
-        # A rate over less than half a second, or below one a second, says nothing.
-        rate = f" ({count / seconds:,.0f}/s)" if seconds >= 0.5 and count >= seconds else ""
-        parts.append(f"{count:,}{of} {unit}{rate}")
-    return ", ".join(filter(None, parts))
-
-
-def _time_left(step: _ProgressStep) -> str:
-    """Return the time that a running step still takes; "" if nothing tells."""
-    if step.left is not None:
-        rest = step.left - (time.monotonic() - step.part_began)
-        return f"about {_duration(rest)} left" if rest > 0 else "it takes longer than estimated"
-    for unit, goal in reversed(step.goals.items()):
-        left = goal.seconds_left(step.counts.get(unit, 0))
-        if left is not None:
-            return f"{_duration(left)} left"
-    return ""
-
-
-def _duration(seconds: float) -> str:
-    """Return a time of at least a second in words."""
-    if seconds < _MINUTES_FROM:
-        return f"{max(seconds, 1):.0f} s"
-    return f"{seconds / 60:.0f} min"
-
-
-@contextlib.contextmanager
-def computing(to_stderr: bool = False) -> Iterator[Display]:
-    """Load TensorFlow, and show the steps of a command that computes with it; see `counted`."""
-    with counted(to_stderr) as display:
-        # A step of its own, so that the rate of the next step is that of the images.
-        with display.step("loading TensorFlow"), quick_imports():
-            import tensorflow  # noqa: F401
-        yield display
 
 
 @contextlib.contextmanager

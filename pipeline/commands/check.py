@@ -43,11 +43,11 @@ def check(
     from imgpipe.pipeline.configuration.given_settings import assigned, configuration, one_source
 
     built = configuration(one_source(config, preset), data, out, assigned(settings or []))
-    to_stderr = json_file == output_files.STANDARD_OUTPUT
-    checked = data_check.check(built, to_stderr)
-    if html_file is not None:
-        with consoles.counted(to_stderr) as display, display.step("reading images for the page"):
-            output_files.write(html_file, checked.html, "--html ")
+    with consoles.counted(json_file == output_files.STANDARD_OUTPUT) as display:
+        checked = data_check.check(built)
+        if html_file is not None:
+            with display.step("reading images for the page"):
+                output_files.write(html_file, checked.html, "--html ")
     show_result(_blocks(checked.result, html_file), checked.result, json_file)
     if checked.refused:
         raise typer.Exit(DataRefused.exit_code)

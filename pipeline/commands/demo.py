@@ -62,14 +62,12 @@ def demo(
 def _drawn(console: Console, photos: Path, out: Path) -> Config:
     """Draw the images, and return the configuration of the run."""
     from imgpipe.components.report.blocks import Sentence
-    from imgpipe.models.machine import progress
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.configuration import config as configs
     from imgpipe.pipeline.demo import FAULTS, LABELS, draw
 
-    display = consoles.Display(console)
-    with display, display.step("drawing images"), progress.shown_by(display):
+    with consoles.counted() as display, display.step("drawing images"):
         draw(photos, per_class=_PER_CLASS)
     planted = collections.Counter(fault.reason for fault in FAULTS)
     faults = ", ".join(

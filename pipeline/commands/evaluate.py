@@ -53,11 +53,11 @@ def command(
     from imgpipe.pipeline.published.evaluation import evaluate
 
     built = configuration(config, data, None, assigned(settings or []))
-    to_stderr = json_file == output_files.STANDARD_OUTPUT
-    evaluation = evaluate(lookup.model(model, run, version), built, threshold, to_stderr)
-    if html_file is not None:
-        with consoles.counted(to_stderr) as display, display.step("explaining mistakes"):
-            output_files.write(html_file, evaluation.html, "--html ")
+    with consoles.counted(json_file == output_files.STANDARD_OUTPUT) as display:
+        evaluation = evaluate(lookup.model(model, run, version), built, threshold)
+        if html_file is not None:
+            with display.step("explaining mistakes"):
+                output_files.write(html_file, evaluation.html, "--html ")
     show_result(_blocks(evaluation, html_file), evaluation.result, json_file)
     if not evaluation.passed:
         raise typer.Exit(_BELOW)

@@ -58,6 +58,7 @@ def command(
     run: options.RunOption = None,
 ) -> None:
     """Draw Grad-CAM and feature maps of images."""
+    from imgpipe.models.machine.process import load_tensorflow
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.output import lookup
 
@@ -68,9 +69,10 @@ def command(
     if not any(path.exists() for path in images):
         raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")
     chosen_model = lookup.model(model, run)
-    with consoles.computing() as display:
+    with consoles.counted() as display:
         if chosen_model.notice:
             say(display.console, f"note: {chosen_model.notice}")
+        load_tensorflow()
         with display.step("loading the model"):
             from imgpipe.models.network import activation_images, network_file
             from imgpipe.serving.server.runtime import Runtime

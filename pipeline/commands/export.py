@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgpipe.pipeline.command_line import options, output_files
+from imgpipe.pipeline.command_line import options
 from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
@@ -64,15 +64,16 @@ def command(
     model has learned from validation: they may lose little accuracy. A saved_model is the version
     as it is served, without the images in it and what is known of those that it was trained on.
     """
+    from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.published import exports
 
-    output_files.local_file(to, "--to ")
-    described = exports.write(kind, out, to, version, max_loss, to_stderr=False)
-    print_blocks(new_console(), _blocks(kind, described))
+    with consoles.counted():
+        described = exports.write(kind, out, to, version, max_loss)
+    print_blocks(new_console(), _blocks(described))
 
 
-def _blocks(kind: str, described: Written) -> Iterator[ResultBlock]:
+def _blocks(described: Written) -> Iterator[ResultBlock]:
     """Yield what was written, and how it was compared and judged."""
     from imgpipe.components.report.blocks import Figures, Heading, Span
 
@@ -83,7 +84,7 @@ def _blocks(kind: str, described: Written) -> Iterator[ResultBlock]:
     if parity is None:
         rows.append(("note", "without images, and without their digests and statistics"))
     else:
-        rows += _compared(kind, parity)
+        rows += _compared(described["kind"], parity)
     if described["labels"]:
         rows.append(("labels", described["labels"]))
     rows.append(("classes", ", ".join(described["classes"][:20])))
@@ -95,7 +96,7 @@ def _compared(kind: str, parity: Parity) -> Iterator[tuple[str, str]]:
     images = f"{parity['images']} images"
     differ = f"probabilities differ by at most {parity['largest_difference']:.2g}"
     yield "parity", f"{images} ({parity['origin']}): {differ} on the same pixels"
-    is_judged = kind.startswith("tflite")
+    is_judged = kind == "tflite"
     if is_judged and parity["accuracy"] is not None and parity["model_accuracy"] is not None:
         # The difference alone, since another accuracy has decided about a model of few images.
         lost = parity["model_accuracy"] - parity["accuracy"]

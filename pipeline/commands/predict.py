@@ -136,9 +136,11 @@ def _classifier(
     # The default name is not taken for a folder, such as that of a clone of the repository. No
     # served model has a slash in its name, so a path that does not exist is reported as one.
     if server is None and model and (os.sep in model or Path(model).expanduser().exists()):
+        from imgpipe.pipeline.command_line import console as consoles
         from imgpipe.pipeline.published.loaded_model import LoadedModel
 
-        loaded = LoadedModel(Path(model).expanduser(), version, run)
+        with consoles.quiet():
+            loaded = LoadedModel(Path(model).expanduser(), version, run)
         if loaded.notice:
             say(new_console(stderr=True), f"note: {loaded.notice}")
         if not loaded.tells_unlike:

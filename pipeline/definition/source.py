@@ -25,7 +25,6 @@ from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.regular_files import pattern_in
 from imgpipe.models.machine import progress
 from imgpipe.models.settings.model import ModelSettings
-from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
 from imgpipe.pipeline.configuration.sections import Places
 
@@ -96,19 +95,9 @@ def opened_with_classes(config: Config, store: str) -> ListedSource:
         ConfigError: The source cannot be read, or a class or the number of classes is refused.
     """
     images = opened(config.data, store)
-    scan = listed(images)
+    scan = images.listing()
     config.settings.check_classes(scan.vocabulary)
     return ListedSource(images, scan, store)
-
-
-def listed(images: Source) -> Scan:
-    """List images before there is a display, without the messages of TensorFlow, as of TFRecords.
-
-    Raises:
-        ConfigError: The source cannot be read.
-    """
-    with consoles.quiet():
-        return images.listing()
 
 
 def scanned(images: Source) -> Future[Scan]:

@@ -86,7 +86,8 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
     began = time.monotonic()
     config = config.with_absolute_paths()  # workers may have other current folders
     places = config.places
-    images = source.usable(config)
+    with consoles.quiet():  # without the messages of TensorFlow, which lists TFRecord files
+        images = source.usable(config)
     settings = to_toml(config)
     with OutputFolder(places.out).begin() as folder:
         ended = repeatable(folder.started, settings)

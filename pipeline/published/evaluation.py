@@ -24,8 +24,9 @@ from imgpipe.components.example_gen.sources.base import check_class_names
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.machine import progress
+from imgpipe.models.machine.process import load_tensorflow
 from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.definition.source import listed, opened, require_labels
+from imgpipe.pipeline.definition.source import opened, require_labels
 from imgpipe.pipeline.output.lookup import Model
 from imgpipe.pipeline.published.evaluation_summary import NotEvaluated, summarise
 
@@ -40,20 +41,18 @@ _BATCH = 32  # images in one call of the signature
 _NAMED = 20  # labels that an error names
 
 
-def evaluate(model: Model, config: Config, threshold: float, to_stderr: bool) -> Evaluation:
-    """Evaluate a model while progress is displayed.
+def evaluate(model: Model, config: Config, threshold: float) -> Evaluation:
+    """Evaluate a model.
 
     Args:
         model: The model.
         config: The configuration, which names the source and says how it is read.
         threshold: Accuracy that the model has to reach; 0 if it has to reach none.
-        to_stderr: Whether progress is printed to standard error instead of standard output.
 
     Raises:
         ConfigError: The threshold or the source is wrong, no label is a class of the model, one
             only looks like a class, or no image could be judged.
     """
-    from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.results import Evaluation
 
     if not isinstance(threshold, numbers.Real) or not 0 <= threshold <= 1:
@@ -61,18 +60,18 @@ def evaluate(model: Model, config: Config, threshold: float, to_stderr: bool) ->
     require_labels(config.data)
     # A recall needs images of one class only.
     source = opened(config.data, str(config.places.judge), least_classes=1)
-    scan = listed(source)
+    scan = source.listing()
     _require_classes(model, scan)
     limit = config.judge.pixel_limit
-    with consoles.computing(to_stderr) as display:
-        excluded = NotEvaluated()
-        with display.step("classifying images"):
-            answered = [*_classified(model, source, scan.items, limit, excluded)]
-        with display.step("comparing with training"):
-            hashes = {image.image_hash: image.perceptual_hash for image, _ in answered}
-            near, splits = _seen_images(model, hashes)
-        answers = _table(model, answered, near, splits or {})
-        result = summarise(model, scan.source, answers, excluded, splits, threshold)
+    load_tensorflow()
+    excluded = NotEvaluated()
+    with progress.step("classifying images"):
+        answered = [*_classified(model, source, scan.items, limit, excluded)]
+    with progress.step("comparing with training"):
+        hashes = {image.image_hash: image.perceptual_hash for image, _ in answered}
+        near, splits = _seen_images(model, hashes)
+    answers = _table(model, answered, near, splits or {})
+    result = summarise(model, scan.source, answers, excluded, splits, threshold)
     draw = functools.partial(_page, model, source, scan.items, limit, answers, result)
     return Evaluation(result, draw)
 

@@ -28,22 +28,20 @@ from imgpipe.models.export import exchange_files as files
 from imgpipe.models.export.exchange_files import Answering
 from imgpipe.models.export.saved_model import SERVING_PIXELS
 from imgpipe.models.machine import progress
+from imgpipe.models.machine.process import load_tensorflow
 from imgpipe.models.machine.system import install_extra
 from imgpipe.models.names import OUT_OF_FOLD_FILE
+from imgpipe.pipeline.command_line import output_files
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.output.lookup import Model
 from imgpipe.pipeline.published import copies
 
-ONNX = "onnx"
-KERAS = "keras"
 TFLITE = "tflite"
-MAX_LOSS = 0.005  # accuracy that a LiteRT file may lose, unless another limit is given
 _JUDGED = 1000  # images that judge a file, at most; half a point of accuracy are five of them
 _COMPARED = 64  # images with which a file is compared that need not be judged, at most
 _SHOWN = 200  # characters of the error of another library
 _NOISE: Final = "noise"  # where the images of a comparison are from, if those of the run are gone
 _NOISE_IMAGES = 16
-LITE_SUFFIX = ".tflite"
 LABELS_SUFFIX = ".labels.txt"  # of the file beside a LiteRT file, which names no class itself
 _BATCH = 16  # images in one call of a signature
 
@@ -53,14 +51,16 @@ class ExportKind:
     """A kind of file.
 
     Attributes:
+        name: Its name on the command line, and that of the extra with its packages.
         suffix: End of the file's name.
         tolerance: Largest difference of a probability on the same pixels.
         make: Function from the folder of a version to the content of the file.
         open: Function from the content to a function from pixels uint8 [N, S, S, 3] to
             probabilities [N, C].
-        packages: Packages that it needs, which are those of the extra of the same name.
+        packages: Packages that it needs.
     """
 
+    name: str
     suffix: str
     tolerance: float
     make: Callable[[Path], bytes]
@@ -101,9 +101,12 @@ class NotEqual(ImgpipeError):
 
 #: The kinds of files by name. Sums of float32 are rounded otherwise in another order.
 KINDS = {
-    ONNX: ExportKind(".onnx", 1e-3, files.to_onnx, files.open_onnx, files.ONNX_PACKAGES),
-    KERAS: ExportKind(".keras", 1e-3, files.to_keras, files.open_keras),
-    TFLITE: ExportKind(LITE_SUFFIX, 2e-2, files.to_lite, files.open_lite),
+    kind.name: kind
+    for kind in (
+        ExportKind("onnx", ".onnx", 1e-3, files.to_onnx, files.open_onnx, files.ONNX_PACKAGES),
+        ExportKind("keras", ".keras", 1e-3, files.to_keras, files.open_keras),
+        ExportKind(TFLITE, ".tflite", 2e-2, files.to_lite, files.open_lite),
+    )
 }
 
 
@@ -132,10 +135,8 @@ def require(name: str, target: Path) -> ExportKind:
     return kind
 
 
-def write(
-    name: str, path: Path, target: Path, version: int | None, max_loss: float, to_stderr: bool
-) -> Written:
-    """Export a version, compare it and write the file, while progress is displayed.
+def write(name: str, path: Path, target: Path, version: int | None, max_loss: float) -> Written:
+    """Export a version, compare it and write the file.
 
     Args:
         name: Name of the kind.
@@ -145,31 +146,29 @@ def write(
             one.
         version: Number of the version, None for the newest intact one.
         max_loss: Accuracy that a LiteRT file may lose, from 0 to 1.
-        to_stderr: Whether progress is printed to standard error instead of standard output.
 
     Raises:
         ConfigError: An argument is wrong, or packages of an extra are missing.
         ResourceError: There is no model, or the file cannot be written.
         NotEqual: The file would not answer as the model does, or not as well.
     """
-    from imgpipe.pipeline.command_line import console as consoles
-    from imgpipe.pipeline.command_line import output_files
-
-    target = target.expanduser()
+    target = output_files.local_file(target, "--to ").expanduser()
     kind = None if name == copies.KIND else require(name, target)
     model = lookup.model(path, version=version, published=True)
     parity = None
-    labels = target.with_suffix(LABELS_SUFFIX) if name == TFLITE else None
+    labels = None
     if kind is None:
         target = copies.place(model, target)
         size = copies.write(model, target)
     else:
-        with consoles.computing(to_stderr) as display, display.step("converting, judging"):
-            content, parity = export(name, kind, model, max_loss)
+        load_tensorflow()
+        with progress.step("converting, judging"):
+            content, parity = export(kind, model, max_loss)
         output_files.write(target, content, "--to ")
-        if labels:
-            output_files.write(labels, _lines(model.vocabulary), "--to ")
         size = len(content)
+    if name == TFLITE:
+        labels = target.with_suffix(LABELS_SUFFIX)
+        output_files.write(labels, "".join(f"{label}\n" for label in model.vocabulary), "--to ")
     return {
         "kind": name,
         "file": str(target.absolute()),
@@ -182,45 +181,38 @@ def write(
     }
 
 
-def _lines(vocabulary: Sequence[str]) -> bytes:
-    """Return the content of a file of labels: a class a line, in the order of the output."""
-    return "".join(f"{name}\n" for name in vocabulary).encode("utf-8")
-
-
-def export(
-    name: str, kind: ExportKind, model: Model, max_loss: float = MAX_LOSS
-) -> tuple[bytes, Parity]:
+def export(kind: ExportKind, model: Model, max_loss: float) -> tuple[bytes, Parity]:
     """Make the content of a file, and compare it with the version.
 
     Raises NotEqual if the file does not answer as the version does, or not as well.
     """
     content = kind.make(model.folder)
-    is_judged = kind.suffix == LITE_SUFFIX
+    is_judged = kind.name == TFLITE
     most = _JUDGED if is_judged else _COMPARED
-    parity = _compare(_opened_again(name, kind, content), model, most)
+    parity = _compare(_opened_again(kind, content), model, most)
     if not parity["largest_difference"] <= kind.tolerance:  # true for NaN too
         raise NotEqual(
-            f"the {name} file does not answer as {model.folder} does: on {parity['images']} images "
-            f"({parity['origin']}) a probability differs by {parity['largest_difference']:.4f}, "
-            f"and at most {kind.tolerance:g} is allowed. It was not written. Please report this "
-            "with the name of the backbone."
+            f"the {kind.name} file does not answer as {model.folder} does: on "
+            f"{parity['images']} images ({parity['origin']}) a probability differs by "
+            f"{parity['largest_difference']:.4f}, and at most {kind.tolerance:g} is allowed. It "
+            "was not written. Please report this with the name of the backbone."
         )
     refusal = _refusal(parity, model, max_loss) if is_judged else ""
     if refusal:
-        raise NotEqual(f"the {name} file was not written: {refusal}.")
+        raise NotEqual(f"the {kind.name} file was not written: {refusal}.")
     return content, parity
 
 
-def _opened_again(name: str, kind: ExportKind, content: bytes) -> Answering:
+def _opened_again(kind: ExportKind, content: bytes) -> Answering:
     """Open the content of a file with the library that others open it with."""
     try:
         return kind.open(content)
     except Exception as error:  # each library has errors of its own
         lines = str(error).splitlines() or [""]
         raise NotEqual(
-            f"the {name} file was not written: its own library cannot open it, as when the network "
-            f"has an operation that {name} has no form for. Export another kind, or serve the "
-            f"SavedModel. Received: {type(error).__name__}: {lines[0][:_SHOWN]}"
+            f"the {kind.name} file was not written: its own library cannot open it, as when the "
+            f"network has an operation that {kind.name} has no form for. Export another kind, or "
+            f"serve the SavedModel. Received: {type(error).__name__}: {lines[0][:_SHOWN]}"
         ) from error
 
 

@@ -20,8 +20,7 @@ from imgpipe.components.common.image_file.header import converted_formats, probe
 from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.described_files import SERVING_DEFAULT, UNLIKE
-from imgpipe.models.machine.process import quick_imports
-from imgpipe.pipeline.command_line import console as consoles
+from imgpipe.models.machine.process import load_tensorflow
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.published.predicted_images import ImageAnswer
 from imgpipe.serving import decoder_lines
@@ -106,8 +105,7 @@ class LoadedModel(Classifier):
     """A model that answers in this process, as a server with the same version would.
 
     `imgpipe.load` makes it. Several threads may share it, but no process that is forked later.
-    Close it to free its memory, or use it as a context manager. What TensorFlow prints while it
-    loads is not shown.
+    Close it to free its memory, or use it as a context manager.
 
     Args:
         path: Output folder of a run, folder of numbered versions, one version, or folder of a run.
@@ -124,12 +122,10 @@ class LoadedModel(Classifier):
         self._model = lookup.model(path, run, number)
         _check_process()
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # no line for each file that is not an image
-        with consoles.quiet():
-            with quick_imports():
-                import tensorflow  # noqa: F401  # the session below needs it
-            from imgpipe.serving.server.runtime import Runtime
+        load_tensorflow()
+        from imgpipe.serving.server.runtime import Runtime
 
-            self._runtime = Runtime(self.folder)
+        self._runtime = Runtime(self.folder)
         self._closed = False
 
     @property

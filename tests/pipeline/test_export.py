@@ -112,14 +112,14 @@ def test_an_export_with_other_answers_is_refused(out):
     with pytest.raises(
         exports.NotEqual, match=r"does not answer as .* does: on 16 images"
     ) as error:
-        exports.export("keras", dataclasses.replace(right, open=swapped), model)
+        exports.export(dataclasses.replace(right, open=swapped), model, 0.005)
     assert error.value.exit_code == 3
 
 
 def test_an_export_that_its_own_library_refuses_is_refused(out):
     cut = dataclasses.replace(exports.KINDS["keras"], make=lambda version: b"PK no archive")
     with pytest.raises(exports.NotEqual, match="its own library cannot open it") as error:
-        exports.export("keras", cut, Model(out / "model" / "1"))
+        exports.export(cut, Model(out / "model" / "1"), 0.005)
     assert error.value.exit_code == 3
 
 
@@ -163,7 +163,7 @@ def test_a_model_that_has_learned_from_validation_is_judged_on_test(judged, tmp_
         shard.write_bytes(validation.read_bytes())
     learned.write_bytes(b"answers of the folds")
     try:
-        found = exports.export("tflite", exports.KINDS["tflite"], Model(judged), 0.1)[1]
+        found = exports.export(exports.KINDS["tflite"], Model(judged), 0.1)[1]
         said = export("tflite", judged, "--to", tmp_path / "x.tflite", "--max-loss", 0.1).stdout
     finally:
         learned.unlink()
@@ -183,7 +183,7 @@ def test_a_lite_file_that_loses_too_much_is_refused(judged, tmp_path):
         exports.NotEqual,
         match=r"not written: it loses .* points of .* of 20 validation images",
     ):
-        exports.export("tflite", worse, Model(judged))
+        exports.export(worse, Model(judged), 0.005)
 
 
 def test_wrong_arguments_and_missing_packages_are_refused(out, tmp_path, monkeypatch):

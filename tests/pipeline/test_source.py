@@ -1,10 +1,12 @@
 """What a run refuses about its source before it reads an image."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import imgpipe
 from imgpipe.components.example_gen.sources import Item, Scan, Source
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration.config import build
@@ -26,16 +28,22 @@ def test_outputs_among_the_images_are_refused_with_every_spelling(tmp_path: Path
         _require_outside(data, {"bank": {"store": "/features [new]"}})
 
 
+@pytest.mark.parametrize("begin", [imgpipe.check, imgpipe.run])
 def test_what_libraries_print_while_images_are_listed_is_not_shown(
+    begin: Callable[[str, Path], object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     class Loud(Source):
         def unchecked(self) -> Scan:
             os.write(2, b"E0000 failed call to cuInit\n")
-            return Scan("here", (), ("cat", "dog"))
+            raise ConfigError("no image is here")
 
         def read(self, item: Item) -> bytes:
             return b""
 
-    assert source.listed(Loud("here")).vocabulary == ("cat", "dog")
+    monkeypatch.setattr(source, "open_source", lambda *_: Loud("here"))
+    with pytest.raises(ConfigError, match="no image is here"):
+        begin("here", tmp_path / "out")
     assert capfd.readouterr() == ("", "")

@@ -13,7 +13,6 @@ import termios
 import threading
 from pathlib import Path
 
-import pytest
 from rich.console import Console
 
 from imgpipe.models.machine import progress
@@ -89,54 +88,68 @@ def test_silent_threads_do_not_change_the_counts_of_a_step(tmp_path: Path):
     assert filtered.endswith(" s  1,240 images")
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Return the time that the display reads, in seconds."""
-    now = [1000.0]
-    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
-    return now
+class _Clock:
+    """A display of 80 columns that is drawn when it is asked for, and the time that it reads."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.display = console.Display(
+            Console(
+                file=io.StringIO(),
+                width=80,
+                force_terminal=True,
+                force_interactive=False,
+                get_time=lambda: self.now,
+            )
+        )
+
+    def rows(self) -> list[str]:
+        """Return the lines that a terminal shows."""
+        with self.display.console.capture() as capture:
+            self.display.console.print(self.display._steps)
+        return [line.rstrip() for line in _ESCAPES.sub("", capture.get()).splitlines()]
 
 
-def _rows(display: console.Display) -> list[str]:
-    """Return the lines that a terminal shows."""
-    with display.console.capture() as capture:
-        display.console.print(display._table())
-    return [line.rstrip() for line in _ESCAPES.sub("", capture.get()).splitlines()]
-
-
-def test_time_left_is_at_least_a_second_and_of_the_minutes_given(clock: list[float]):
-    display = console.Display(Console(file=io.StringIO(), width=80, force_terminal=True))
-    with progress.shown_by(display), display.step("ImageTrainer"):
+def test_time_left_is_at_least_a_second_and_of_the_minutes_given():
+    clock = _Clock()
+    with progress.shown_by(clock.display), progress.step("ImageTrainer"):
         progress.total(400)
-        clock[0] += 3
-        progress.advance(100)
-        assert "3.0 s  9 s left, 100 of 400 images" in _rows(display)[-1], "it is never cut off"
+        progress.advance(4)
+        assert "0.0 s  4 of 400 images" in clock.rows()[-1], "a rate needs two counts"
+        clock.now += 3
+        progress.advance(96)
+        assert "3.0 s  10 s left, 100 of 400 images" in clock.rows()[-1]
+        clock.now += 9
         progress.advance(299)
-        assert "1 s left, 399 of 400 images" in _rows(display)[-1]
+        assert "1 s left, 399 of 400 images" in clock.rows()[-1]
         progress.advance(1)
-        assert "left" not in _rows(display)[-1], "what follows has not said how long it takes"
+        assert "left" not in clock.rows()[-1], "what follows has not said how long it takes"
         progress.total(600)  # another network reads its images
-        clock[0] += 4
-        progress.advance(300)
-        assert "4 s left, 300 of 600 images" in _rows(display)[-1], "each image is counted once"
+        progress.advance(100)
+        clock.now += 4
+        progress.advance(200)
+        assert "6 s left, 300 of 600 images" in clock.rows()[-1], "each image is counted once"
         progress.part("fold 2 of 5", 60)
-        clock[0] += 48
-        assert "about 12 s left, fold 2 of 5" in _rows(display)[-1]
+        clock.now += 48
+        assert "about 12 s left, fold 2 of 5" in clock.rows()[-2]
         progress.advance(300)
         progress.total(4, "epochs")
-        assert "fold 2 of 5, 0 of 4 epochs" in _rows(display)[-1], "done images are forgotten"
+        assert "fold 2 of 5, 0 of 4" in clock.rows()[-2], "done images are forgotten"
 
 
-def test_an_estimate_is_counted_down_and_nothing_is_cut_off_at_80_columns(clock: list[float]):
-    display = console.Display(Console(file=io.StringIO(), width=80, force_terminal=True))
-    with progress.shown_by(display), display.step("ImageTrainer"):
+def test_an_estimate_is_counted_down_and_nothing_is_cut_off_at_80_columns():
+    clock = _Clock()
+    with progress.shown_by(clock.display), progress.step("ImageTrainer"):
         progress.part("fold 2 of 3", 222)
         progress.total(600)
+        progress.advance(10)
+        clock.now += 1
         progress.advance(153)
-        clock[0] += 1
-        step, details = _rows(display)
-        assert step == " … Train the model               1.0 s"
-        assert details == "   about 4 min left, fold 2 of 3, 153 of 600 images (153/s)"
-        clock[0] += 301
-        assert _rows(display)[-1].startswith("   it takes longer than estimated, fold 2 of 3")
-    assert _rows(display) == [" ✓ Train the model             302.0 s  153 of 600 images"]
+        assert clock.rows() == [
+            " … Train the model               1.0 s  about 4 min left, fold 2 of 3, 163 of",
+            "                                        600 images (153/s)",
+        ]
+        clock.now += 301
+        assert "302.0 s  it takes longer than estimated," in clock.rows()[0]
+    [row] = clock.rows()
+    assert row == " ✓ Train the model             302.0 s  163 of 600 images (153/s)"
