@@ -30,6 +30,7 @@ from imgpipe.components.run_record.run_folder import UNTIMED
 from imgpipe.components.run_record.shown_images import sampled
 from imgpipe.models.finding import Finding
 from imgpipe.models.machine import progress
+from imgpipe.models.machine.process import load_tensorflow
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.definition.plan import filter_plan
 from imgpipe.pipeline.definition.source import ListedSource, opened_with_classes
@@ -70,6 +71,8 @@ def check(config: Config) -> Check:
     from imgpipe.pipeline.results import Check
 
     source = listed(config)  # before the imports, which take seconds
+    if not source.store:  # otherwise it is loaded for the first file that the cache lacks
+        load_tensorflow()
     with progress.step("inspecting images"):
         checked = judge(config, source)
     checked = dataclasses.replace(checked, reasons=_reasons(config, checked))

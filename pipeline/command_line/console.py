@@ -33,11 +33,11 @@ _RATE_PERIOD = 300.0  # seconds over which a rate is taken: a batch may take lon
 _MINUTES_FROM = 100  # seconds from which on a time is given in minutes
 #: What a step does, in the markup of Rich, by its state.
 _STATES = {
-    "running": "[cyan]… {}[/]",
-    "done": "[green]✓[/] {}",
-    "cached": "[dim]= {}[/]",
-    "failed": "[bold red]✗ {}[/]",
-    "damaged": "[yellow]! {}[/]",
+    "running": " [cyan]… {}[/]",
+    "done": " [green]✓[/] {}",
+    "cached": " [dim]= {}[/]",
+    "failed": " [bold red]✗ {}[/]",
+    "damaged": " [yellow]! {}[/]",
 }
 
 
@@ -86,6 +86,25 @@ def _redirected(log: Path, to_stderr: bool) -> Iterator[Console]:
         os.dup2(saved_err, 2)
         os.close(saved_out)
         os.close(saved_err)
+
+
+class _StepColumn(ProgressColumn):
+    """State and task of a step, and its component where there is room."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(Column(no_wrap=True))
+        self._console = console
+
+    def render(self, task: Task) -> Text:
+        """Return the cell of a step."""
+        name = task.description
+        words = TASKS.get(name, name[:1].upper() + name[1:])
+        cell = Text.from_markup(_STATES[task.fields["state"]].format(words))
+        wide = self._console.width >= _WIDE
+        if wide and name in TASKS:
+            cell.append(f" · {name}", "dim")
+        cell.truncate(_NAMES_WIDE if wide else _NAMES_NARROW, pad=True)
+        return cell
 
 
 class _CountsColumn(ProgressColumn):
@@ -143,10 +162,8 @@ class Display:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.failed_step = ""
-        self._wide = console.width >= _WIDE
-        names = Column(min_width=_NAMES_WIDE if self._wide else _NAMES_NARROW, no_wrap=True)
         self._steps = Progress(
-            TextColumn(" {task.description}", table_column=names),
+            _StepColumn(console),
             TextColumn("{task.elapsed:5.1f} s ", "dim"),
             _CountsColumn(),
             console=console,
@@ -173,20 +190,8 @@ class Display:
         self._steps.start()  # not before there is a step: it would leave an empty line
         self._counts = self._new_counts()
         self._steps.add_task(
-            self._described(name, "running"),
-            total=None,
-            name=name,
-            state="running",
-            part="",
-            ends=None,
-            counts=self._counts,
+            name, total=None, state="running", part="", ends=None, counts=self._counts
         )
-
-    def _described(self, name: str, state: str) -> str:
-        """Return what a step does, with its state and the name of its component."""
-        words = TASKS.get(name, name[:1].upper() + name[1:])
-        component = f"[dim] · {name}[/]" if self._wide and name in TASKS else ""
-        return _STATES[state].format(words) + component
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -202,11 +207,10 @@ class Display:
     def ended(self, state: str) -> None:
         """End the step that was started last, in a state of `_STATES`."""
         step = self._steps.tasks[-1]
-        name = step.fields["name"]
         self._steps.stop_task(step.id)
-        self._steps.update(step.id, description=self._described(name, state), state=state)
+        self._steps.update(step.id, state=state)
         if state == "failed":
-            self.failed_step = name
+            self.failed_step = step.description
         if self._steps.disable:
             self.console.print(self._steps.make_tasks_table([step]))
 
