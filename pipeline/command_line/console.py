@@ -29,7 +29,8 @@ _WIDE = 90  # columns from which on the name of the component stands beside what
 #: Columns for what a step does and the name of its component.
 _NAMES_WIDE = 49
 _NAMES_NARROW = 30
-_RATE_PERIOD = 300.0  # seconds over which a rate is taken: a batch may take long
+_RATE_PERIOD = 300.0  # seconds over which the rate of a running step is taken, if it takes longer
+_SOON = 0.5  # seconds of a step below which its rate says nothing
 _MINUTES_FROM = 100  # seconds from which on a time is given in minutes
 #: What a step does, in the markup of Rich, by its state.
 _STATES = {
@@ -114,19 +115,23 @@ class _CountsColumn(ProgressColumn):
         """Return the cell of a step."""
         state = task.fields["state"]
         counted = task.fields["counts"].tasks
-        words = ["cached"] if state == "cached" else [_count(unit, state) for unit in counted]
+        words = ["cached"] if state == "cached" else [_count(unit, task) for unit in counted]
         if state == "running":
             words = [_time_left(task, counted), task.fields["part"], *words]
         return Text(", ".join(filter(None, words)), "dim")
 
 
-def _count(unit: Task, state: str) -> str:
-    """Return how much of a unit is done."""
+def _count(unit: Task, step: Task) -> str:
+    """Return how much of a unit is done, and how many a second; of an ended step over all of it."""
     total = round(unit.total or 0)
+    state = step.fields["state"]
     if state == "done" and not unit.completed:  # workers on other hosts report no counts
         return f"{total:,} {unit.description}"
     of = f" of {total:,}" if total > unit.completed else ""
-    speed = unit.finished_speed or unit.speed or 0
+    speed = unit.speed or 0
+    if state != "running":  # what was counted last may be a repetition from a cache
+        seconds = step.elapsed or 0
+        speed = unit.completed / seconds if seconds > _SOON else 0
     rate = f" ({speed:,.0f}/s)" if speed >= 1 else ""
     return f"{unit.completed:,.0f}{of} {unit.description}{rate}"
 

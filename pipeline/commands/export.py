@@ -75,6 +75,7 @@ def command(
 
 def _blocks(described: Written) -> Iterator[ResultBlock]:
     """Yield what was written, and how it was compared and judged."""
+    from imgpipe.components.common.formatting import join_names
     from imgpipe.components.report.blocks import Figures, Heading, Span
 
     parity = described["parity"]
@@ -87,7 +88,7 @@ def _blocks(described: Written) -> Iterator[ResultBlock]:
         rows += _compared(described["kind"], parity)
     if described["labels"]:
         rows.append(("labels", described["labels"]))
-    rows.append(("classes", ", ".join(described["classes"][:20])))
+    rows.append(("classes", join_names(described["classes"], 20)))
     yield Figures(rows)
 
 
