@@ -142,7 +142,7 @@ def _time_left(step: Task, counted: Sequence[Task]) -> str:
     if ends is not None:
         rest = ends - step.get_time()
         return f"about {_duration(rest)} left" if rest > 0 else "it takes longer than estimated"
-    times = [unit.time_remaining for unit in counted if unit.time_remaining]
+    times = [*filter(None, (unit.time_remaining for unit in counted))]
     return f"{_duration(times[-1])} left" if times else ""
 
 
