@@ -11,6 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.conftest import REPOSITORY
+
+DOCS = REPOSITORY / "docs"
+DOCUMENTS = [REPOSITORY / "README.md", *sorted(DOCS.rglob("*.md"))]
 #: Languages of the blocks that the tests run.
 RUN = ("sh", "bash", "console", "python")
 _FENCE = re.compile(
@@ -65,6 +69,11 @@ class Block:
             if command:
                 found.append((command, int(code[1]) if code else 0))
         return found
+
+
+def name_of(document: Path) -> str:
+    """Return the path of a document below the repository."""
+    return str(document.relative_to(REPOSITORY))
 
 
 def blocks(document: Path) -> list[Block]:

@@ -42,6 +42,19 @@ def printed(program: str, *arguments: object) -> str:
     return ran(sys.executable, "-c", program, *arguments).stdout
 
 
-def imported(messages: str) -> set[str]:
-    """Return the names of the modules that a process imported, which ran with `-X importtime`."""
-    return {line.rpartition("|")[2].strip() for line in messages.splitlines()}
+_NAMES_MODULES = """
+import atexit, runpy, sys
+atexit.register(lambda: print(*sys.modules, file=sys.stderr))
+sys.argv[:] = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__")
+"""
+
+
+def imported(module: str, *arguments: object, code: int = 0) -> tuple[set[str], str]:
+    """Run a module as a program that ends with an exit code.
+
+    Returns the names of all modules that are imported at its end, and what it prints. The times
+    that `-X importtime` prints would not do: commands hide what libraries write while they load.
+    """
+    done = ran(sys.executable, "-c", _NAMES_MODULES, module, *arguments, code=code)
+    return set(done.stderr.splitlines()[-1].split()), done.stdout

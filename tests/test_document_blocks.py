@@ -21,13 +21,19 @@ from PIL import Image
 from imgpipe.models import preprocess
 from tests import json_formats, python_program
 from tests.command import command_of
-from tests.conftest import REPOSITORY
-from tests.document_blocks import RUN, Block, blocks, in_a_browser, matches
+from tests.document_blocks import (
+    DOCS,
+    DOCUMENTS,
+    RUN,
+    Block,
+    blocks,
+    in_a_browser,
+    matches,
+    name_of,
+)
 from tests.images import encoded, exif, noise
 
-_DOCS = REPOSITORY / "docs"
-_PAGES = [REPOSITORY / "README.md", *sorted(_DOCS.rglob("*.md"))]
-_TUTORIAL = _DOCS / "tutorial.md"
+_TUTORIAL = DOCS / "tutorial.md"
 _TIMEOUT_S = 900
 #: Commands that run until they are interrupted, with the options for a test.
 _UNTIL_STOPPED = {
@@ -50,20 +56,16 @@ def _to_run(page: Path) -> list[tuple[Block, str]]:
     ]
 
 
-RUNNABLE = [page for page in _PAGES if _to_run(page)]
+RUNNABLE = [page for page in DOCUMENTS if _to_run(page)]
 
 
-def _name(page: Path) -> str:
-    return str(page.relative_to(REPOSITORY))
-
-
-@pytest.mark.parametrize("page", _PAGES, ids=_name)
+@pytest.mark.parametrize("page", DOCUMENTS, ids=name_of)
 def test_every_command_can_be_parsed(page: Path) -> None:
     """The commands have valid options and arguments, also in blocks that are not run."""
     for block in blocks(page):
         if block.language in RUN and block.language != "python":
             for line in block.commands:
-                _parse(line, f"{_name(page)}:{block.line}")
+                _parse(line, f"{name_of(page)}:{block.line}")
 
 
 def _parse(line: str, where: str) -> None:
@@ -81,7 +83,7 @@ def _parse(line: str, where: str) -> None:
         raise AssertionError(f"{where}: {line}: {message}") from error
 
 
-_SHOWN = [block for page in (_DOCS / "how-to").glob("*.md") for block in blocks(page)]
+_SHOWN = [block for page in (DOCS / "how-to").glob("*.md") for block in blocks(page)]
 #: The files that the how-to pages show, by name.
 _FILES = {block.title: block.text for block in _SHOWN if block.title}
 
@@ -173,7 +175,7 @@ def _run(page: Path, folder: Path) -> Iterator[tuple[Block, str, str]]:
             timeout=_TIMEOUT_S,
             stdin=subprocess.DEVNULL,
         )
-        where = f"{_name(page)}:{block.line}"
+        where = f"{name_of(page)}:{block.line}"
         assert done.returncode == 0, f"{where}: {done.stdout[-3000:]}"
         yield block, quoted, done.stdout
 
@@ -219,11 +221,11 @@ def test_the_tutorial_runs_and_prints_what_it_quotes(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("page", [page for page in RUNNABLE if page != _TUTORIAL], ids=_name)
+@pytest.mark.parametrize("page", [page for page in RUNNABLE if page != _TUTORIAL], ids=name_of)
 def test_the_blocks_of_a_page_run_and_print_what_it_quotes(
     page: Path, after_the_tutorial: tuple[Path, list[tuple[Block, str, str]]], tmp_path: Path
 ) -> None:
     folder = tmp_path / "page"
     shutil.copytree(after_the_tutorial[0], folder, symlinks=True)
     for block, quoted, printed in _run(page, folder):
-        assert matches(quoted, printed), f"{_name(page)}:{block.line} prints:\n{printed}"
+        assert matches(quoted, printed), f"{name_of(page)}:{block.line} prints:\n{printed}"

@@ -19,9 +19,8 @@ import yaml
 from tests import browser, python_program
 from tests.command import commands
 from tests.conftest import REPOSITORY
+from tests.document_blocks import DOCS, DOCUMENTS, name_of
 
-_DOCS = REPOSITORY / "docs"
-DOCUMENTS = [REPOSITORY / "README.md", *sorted(_DOCS.rglob("*.md"))]
 #: Elements that load something, each with the attribute that names what is loaded.
 _LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
 
@@ -119,15 +118,15 @@ def test_the_reference_describes_all_exit_codes_json_fields_and_metrics(site: Pa
 
 def test_the_pages_of_the_reference_are_those_of_the_code(tmp_path: Path) -> None:
     program = "import pathlib, sys, reference; reference.main(pathlib.Path(sys.argv[1]))"
-    python_program.ran(sys.executable, "-c", program, tmp_path, cwd=_DOCS / "hooks")
-    for page in (_DOCS / "reference").iterdir():
+    python_program.ran(sys.executable, "-c", program, tmp_path, cwd=DOCS / "hooks")
+    for page in (DOCS / "reference").iterdir():
         new = (tmp_path / page.name).read_text("utf-8")
         assert page.read_text("utf-8") == new, f"{page.name} is old: run `make docs`"
 
 
 def test_the_functions_on_the_path_of_one_image_exist() -> None:
     """Each row of the table names a file and functions or methods in it."""
-    text = (_DOCS / "design.md").read_text("utf-8")
+    text = (DOCS / "design.md").read_text("utf-8")
     rows = re.findall(r"^\| [^|]*\| `([^`]+\.py)` \| (.+) \|$", text, flags=re.M)
     assert len(rows) > 30
     for file, named in rows:
@@ -139,17 +138,13 @@ def test_the_functions_on_the_path_of_one_image_exist() -> None:
         assert set(re.findall(r"`([^`]+)`", named)) <= found, file
 
 
-def _name(document: Path) -> str:
-    return str(document.relative_to(REPOSITORY))
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_links_and_commands_of_a_document_exist(document: Path) -> None:
     text = document.read_text("utf-8")
     links = re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", text)
     targets = {link: (document.parent / link).resolve() for link in links}
     # The changelog of the site is the one of the repository.
-    generated = {(_DOCS / page).resolve() for page in ("index.md", "changelog.md")}
+    generated = {(DOCS / page).resolve() for page in ("index.md", "changelog.md")}
     assert not [link for link, to in targets.items() if not to.exists() and to not in generated]
     known = {" ".join(name.split()[:2]) for name in commands()}
     named = re.findall(r"`(imgpipe(?: [a-z]+)?)\b", text)
@@ -175,10 +170,10 @@ def _quoted(document: Path) -> list[str]:
     )
 
 
-@pytest.mark.parametrize("document", [one for one in DOCUMENTS if _quoted(one)], ids=_name)
+@pytest.mark.parametrize("document", [one for one in DOCUMENTS if _quoted(one)], ids=name_of)
 def test_a_figure_of_the_benchmarks_is_quoted_as_it_stands_there(document: Path) -> None:
     """A figure has one home, docs/benchmarks.md; other documents quote it beside a link."""
-    stand = set(_FIGURE.findall((_DOCS / "benchmarks.md").read_text("utf-8")))
+    stand = set(_FIGURE.findall((DOCS / "benchmarks.md").read_text("utf-8")))
     for sentence in _quoted(document):
         words = re.sub(r"\]\([^)]*\)", "]", sentence)
         assert set(_FIGURE.findall(words)) <= stand, sentence
@@ -187,15 +182,15 @@ def test_a_figure_of_the_benchmarks_is_quoted_as_it_stands_there(document: Path)
 def _install_commands() -> dict[str, set[str]]:
     """Return the packages that documents and messages say to install, with where they say it."""
     found: dict[str, set[str]] = {}
-    notebooks = [*_DOCS.glob("*.ipynb")]
+    notebooks = [*DOCS.glob("*.ipynb")]
     for document in [*DOCUMENTS, *notebooks]:
         text = document.read_text("utf-8")
         for packages in re.findall(r"(?:^|`)pip install ((?!-)[^`#\n]+)", text, flags=re.M):
-            found.setdefault(packages.strip().replace("'", ""), set()).add(_name(document))
+            found.setdefault(packages.strip().replace("'", ""), set()).add(name_of(document))
     return found
 
 
-@pytest.mark.parametrize("document", [*DOCUMENTS, *sorted(_DOCS.glob("*.ipynb"))], ids=_name)
+@pytest.mark.parametrize("document", [*DOCUMENTS, *sorted(DOCS.glob("*.ipynb"))], ids=name_of)
 def test_packages_are_installed_by_the_pip_of_the_environment(document: Path) -> None:
     """`make demo` brings no uv into the terminal; the environment has a pip."""
     lines = document.read_text("utf-8").splitlines()

@@ -63,8 +63,6 @@ def command(
     from imgpipe.pipeline.output import lookup
 
     images = _files_of(images)
-    if not images:
-        raise ConfigError("explain: expected an image. Received: folders without one.")
     # A few missing files are reported beside the others; if all are missing, nothing is imported.
     if not any(path.exists() for path in images):
         raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")

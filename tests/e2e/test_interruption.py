@@ -9,12 +9,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import filelock
 import pytest
 
 from imgpipe.components.common.storage import manifest
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.output.output_folder import LOCK
+from imgpipe.pipeline.output.output_folder import OutputFolder
 from tests.e2e.case import Case
 
 _SECONDS = 240.0
@@ -90,7 +89,8 @@ def test_a_run_after_one_that_was_killed_in_the_pusher_succeeds(fresh: Case, tmp
 
 def test_a_second_run_in_the_same_folder_is_refused(case: Case):
     case.out.mkdir(exist_ok=True)
-    with filelock.FileLock(case.out / LOCK), pytest.raises(ResourceError, match="another run"):
+    folder = OutputFolder(case.out)
+    with folder.locked("busy"), pytest.raises(ResourceError, match="another run"):
         case.run()
 
 

@@ -22,12 +22,12 @@ _NOTICE = "This model was not blessed: cross-validation accuracy "
 
 
 @pytest.fixture(scope="module")
-def refused(case: Case, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    """Run the shared images with a threshold that no model reaches; return OUT and the outcome."""
+def refused(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Run the shared images with a threshold that no model reaches, and return the outcome."""
     own = Case(case.photos, tmp_path_factory.mktemp("refused") / "out")
     outcome = own.run("evaluate.threshold=1.0", "evaluate.cross_validate=2", "course.epochs=1")
     assert outcome.status == "not_blessed", outcome.verdict
-    return own.out, outcome
+    return outcome
 
 
 @pytest.fixture
@@ -36,32 +36,28 @@ def photo(case: Case) -> Path:
     return case.photos / "rock" / "IMG_0001.jpg"
 
 
-def test_the_run_ends_with_commands_that_look_try_and_publish(refused: tuple[Path, Any]):
-    out, outcome = refused
-    assert (outcome.exit_code, outcome.result["gate"]["failed"]) == (3, ["threshold"])
-    assert (
-        "by 2 models that had not seen them" in outcome.verdict
-        and "is below the threshold 1" in outcome.verdict
-    )
-    assert outcome.result["push"]["status"] == "refused"
-    named = {one["reason"]: one["remedies"][0] for one in outcome.next}
-    assert named["look"] == f"imgpipe open {out}"
-    assert named["try"] == f"imgpipe serve {out} --run newest"
+def test_the_run_ends_with_commands_that_look_try_and_publish(refused: Any):
+    assert (refused.exit_code, refused.result["gate"]["failed"]) == (3, ["threshold"])
+    for words in ("by 2 models that had not seen them", "is below the threshold 1"):
+        assert words in refused.verdict
+    assert refused.result["push"]["status"] == "refused"
+    named = {one["reason"]: one["remedies"][0] for one in refused.next}
+    assert named["look"] == f"imgpipe open {refused.out}"
+    assert named["try"] == f"imgpipe serve {refused.out} --run newest"
     assert "use" not in named
     publish = shlex.split(named["publish"])
-    assert publish[:4] == ["imgpipe", "run", "--config", str(outcome.folder / "config.toml")]
-    page = re.sub("</?span>", "", outcome.report.read_text("utf-8"))  # around each word
+    assert publish[:4] == ["imgpipe", "run", "--config", str(refused.folder / "config.toml")]
+    page = re.sub("</?span>", "", refused.report.read_text("utf-8"))  # around each word
     assert f"<pre>{named['publish']}</pre>" in page
-    told = command.imgpipe("runs", str(out)).stdout
+    told = command.imgpipe("runs", str(refused.out)).stdout
     assert named["try"] in told and told.rstrip().endswith(named["publish"])
 
 
 @pytest.mark.parametrize("by_name", [True, False])
 def test_predict_uses_the_model_of_a_run_and_says_that_it_was_not_blessed(
-    refused: tuple[Path, Any], photo: Path, by_name: bool
+    refused: Any, photo: Path, by_name: bool
 ):
-    out, outcome = refused
-    model = [str(out), "--run", "newest"] if by_name else [str(outcome.folder)]
+    model = [str(refused.out), "--run", "newest"] if by_name else [str(refused.folder)]
     done = command.imgpipe("predict", "--model", *model, str(photo), "--json", "-")
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith(f"note: {_NOTICE}") and "below the threshold 1" in done.stderr
@@ -71,74 +67,63 @@ def test_predict_uses_the_model_of_a_run_and_says_that_it_was_not_blessed(
 
 
 def test_explain_and_evaluate_use_the_model_of_a_run(
-    refused: tuple[Path, Any],
-    case: Case,
-    photo: Path,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
+    refused: Any, case: Case, photo: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
-    out, outcome = refused
     drawn = tmp_path / "drawn"
     command.imgpipe(
-        *("explain", "--model", str(out), "--run", outcome.folder.name),
+        *("explain", "--model", str(refused.out), "--run", refused.folder.name),
         *(str(photo), "--to", str(drawn)),
     )
     assert _NOTICE in capfd.readouterr().out and list(drawn.rglob("grad_cam.png"))
-    evaluated = imgpipe.evaluate(outcome, case.photos)
+    evaluated = imgpipe.evaluate(refused, case.photos)
     assert evaluated.result["evaluation"]["version"] is None
     assert evaluated.result["findings"][0]["sentence"].startswith(_NOTICE)
     seen = evaluated.result["evaluation"]["seen"]
     assert seen is not None and seen["count"] > 50  # the images of the run are known
 
 
-def test_python_loads_the_model_of_a_run_or_of_its_folder(refused: tuple[Path, Any], photo: Path):
-    _, outcome = refused
-    for named in (outcome, outcome.folder, str(outcome.folder)):
+def test_python_loads_the_model_of_a_run_or_of_its_folder(refused: Any, photo: Path):
+    for named in (refused, refused.folder, str(refused.folder)):
         with imgpipe.load(named) as model:
             assert model.notice.startswith(_NOTICE) and model.version is None
             assert model.predict(photo)[0].label in model.classes
     with pytest.raises(ConfigError, match="is one model, and version 1 is another one"):
-        imgpipe.load(outcome, version=1)
+        imgpipe.load(refused, version=1)
 
 
-def test_serve_shows_the_model_with_a_notice_and_publishes_nothing(refused: tuple[Path, Any]):
-    out, outcome = refused
-    process, lines = served_by_program(out, "--run", "newest")
+def test_serve_shows_the_model_with_a_notice_and_publishes_nothing(refused: Any):
+    process, lines = served_by_program(refused.out, "--run", "newest")
     with urllib.request.urlopen(lines[0]["page"], timeout=20) as answer:
         page = answer.read().decode()
-    assert Path(lines[0]["models"]["imgpipe"]).is_relative_to(out / "artifacts")
+    assert Path(lines[0]["models"]["imgpipe"]).is_relative_to(refused.out / "artifacts")
     process.terminate()
     _, told = process.communicate(timeout=40)
     assert lines[-1]["version"] == 0, told
     assert f'role="note">{_NOTICE}' in page and _NOTICE in told
-    assert f"imgpipe run --config {outcome.folder}" in told
-    assert not (out / "model").exists()
+    assert f"imgpipe run --config {refused.folder}" in told
+    assert not (refused.out / "model").exists()
 
 
-def test_a_run_whose_model_was_removed_says_how_it_is_made_again(
-    refused: tuple[Path, Any], tmp_path: Path
-):
-    out, outcome = refused
-    copy = shutil.copytree(out, tmp_path / "copy")
+def test_a_run_whose_model_was_removed_says_how_it_is_made_again(refused: Any, tmp_path: Path):
+    copy = shutil.copytree(refused.out, tmp_path / "copy")
     shutil.rmtree(copy / "artifacts" / "ImageTrainer")
     shutil.rmtree(copy / "artifacts" / "Predictor")
-    folder = copy / "runs" / outcome.folder.name
+    folder = copy / "runs" / refused.folder.name
     with pytest.raises(ResourceError, match=rf"was removed .*run\.keep.* --out {copy}"):
         imgpipe.load(folder)
 
 
-def test_the_command_that_publishes_it_does_so_from_the_cache(refused: tuple[Path, Any]):
+def test_the_command_that_publishes_it_does_so_from_the_cache(refused: Any):
     """It is the last test, because the run publishes a version."""
-    out, outcome = refused
-    [publish] = [one["remedies"][0] for one in outcome.next if one["reason"] == "publish"]
+    [publish] = [one["remedies"][0] for one in refused.next if one["reason"] == "publish"]
     words = shlex.split(publish)
-    done = command.imgpipe(*words[1:], "--json", str(out / "summary.json"))
+    done = command.imgpipe(*words[1:], "--json", str(refused.out / "summary.json"))
     assert done.returncode == 0, done.stdout + done.stderr
-    summary = json.loads((out / "summary.json").read_text())
+    summary = json.loads((refused.out / "summary.json").read_text())
     again = set(summary["timings"]["components"]) - set(summary["cached"])
     assert again == {"Plan", "ImageEvaluator", "ModelPusher", "Report"}
     assert summary["push"]["version"] == "1"
-    assert summary["next"][-1]["remedies"][0] == f"imgpipe serve {out} --model hands"
+    assert summary["next"][-1]["remedies"][0] == f"imgpipe serve {refused.out} --model hands"
     # The name of the run now stands for the version that was published.
-    with imgpipe.load(out / summary["folder"]) as model:
+    with imgpipe.load(refused.out / summary["folder"]) as model:
         assert (model.version, model.notice) == (1, "")

@@ -2,7 +2,6 @@
 
 import errno
 import re
-import sys
 from typing import Any
 
 import pytest
@@ -148,16 +147,16 @@ def test_a_folder_that_cannot_be_written_is_a_defect_only_outside_of_the_output_
     assert entry_point._message_and_exit_code(error, f"/data/out/runs/{places.RUN}") == (told, code)
 
 
-def test_an_invalid_executor_input_is_named(capsys: pytest.CaptureFixture[str]):
+def test_wrong_arguments_are_named(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit, match="2"):
+        entry_point.main([])
+    assert "--components" in capsys.readouterr().err
     assert entry_point.main(["--components=[]", "--input={{$}}"]) == 2
     error = capsys.readouterr().err
     assert "imgpipe: --input is not what Kubeflow Pipelines sends: received '{{$}}'" in error
 
 
 def test_a_missing_argument_ends_with_exit_code_2_without_loading_tensorflow():
-    program = "-X", "importtime", "-m", "imgpipe.pipeline.kubeflow.entry_point"
-    ended = python_program.ran(sys.executable, *program, code=2)
-    assert "--components" in ended.stderr
-    imported = python_program.imported(ended.stderr)
+    imported, _ = python_program.imported("imgpipe.pipeline.kubeflow.entry_point", code=2)
     assert "imgpipe.pipeline.kubeflow.places" in imported
     assert not imported & {"tensorflow", "tfx", "apache_beam", "keras"}

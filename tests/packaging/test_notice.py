@@ -1,6 +1,6 @@
 """Tests that NOTICE and the list of licences name the licence of every backbone's weights."""
 
-import importlib.util
+import runpy
 import tomllib
 from fnmatch import fnmatchcase
 
@@ -25,13 +25,9 @@ def test_notice_names_the_package_of_weights_with_its_licence(name: str):
 
 
 def test_the_list_of_licences_knows_every_package_of_weights():
-    file = REPOSITORY / "packaging" / "licenses.py"
-    spec = importlib.util.spec_from_file_location("licenses", file)
-    assert spec is not None and spec.loader is not None
-    licenses = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(licenses)
+    program = runpy.run_path(str(REPOSITORY / "packaging" / "licenses.py"))
     expected = {package.distribution: package.license for package in WEIGHTS.values()}
-    assert licenses.licences_of_weights() == expected
+    assert program["licences_of_weights"]() == expected
 
 
 def test_only_the_weights_of_the_default_backbone_are_required():

@@ -1,10 +1,14 @@
 """Makes folders of past runs as `imgpipe run` leaves them, without running anything."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+from imgpipe.components.common import row_files
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.image_filter.data_summary import DataSummary
+from imgpipe.components.image_filter.quarantine import MANIFEST
 from imgpipe.components.model_pusher import versions
 from imgpipe.components.model_pusher.push import Push
 from imgpipe.components.run_record import run_folder
@@ -97,6 +101,16 @@ def leave(
     (folder / "result.json").write_text(json.dumps(result))
     (folder / "report.html").write_text("<p>page")
     return folder
+
+
+def leave_quarantine(folder: Path, rows: Sequence[ImageRow]) -> dict[str, dict[str, str]]:
+    """Write the table of a run's images, with no manifest of rejected ones.
+
+    Returns what the run records about it.
+    """
+    row_files.write(row_files.shard_path(str(folder), 0, 1), rows)
+    (folder / MANIFEST).touch()
+    return {"ImageFilter": {"quarantine": str(folder)}}
 
 
 def leave_three(out: Path) -> Path:

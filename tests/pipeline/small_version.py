@@ -8,7 +8,13 @@ import numpy as np
 CLASSES = ("paper", "rock")
 
 
-def push(out: Path, seed: int = 1, learned: bool = False, near: Sequence[bytes] = ()) -> Path:
+def push(
+    out: Path,
+    seed: int = 1,
+    learned: bool = False,
+    near: Sequence[bytes] = (),
+    classes: Sequence[str] = CLASSES,
+) -> Path:
     """Push a network with random weights as the next version into an output folder.
 
     `learned` says whether the version has answers of folds, as if it had learned from validation;
@@ -25,7 +31,7 @@ def push(out: Path, seed: int = 1, learned: bool = False, near: Sequence[bytes] 
 
     keras.utils.set_random_seed(seed)
     settings = ModelSettings(backbone="conv_4_8", weights="none", image_size=24)
-    classifier = build_classifier(None, list(CLASSES), settings)
+    classifier = build_classifier(None, list(classes), settings)
     made = out / f"made-{seed}"
     distribution = _around(classifier, near) if near else None
     export(classifier, str(made), distribution=distribution)
@@ -33,7 +39,7 @@ def push(out: Path, seed: int = 1, learned: bool = False, near: Sequence[bytes] 
     write_digest(classifier, str(made), top_k=2)
     if learned:
         (made / OUT_OF_FOLD_FILE).write_bytes(b"answers of the folds")
-    published = versions.publish(out / "model", {"": made}, {"vocabulary": list(CLASSES)})
+    published = versions.publish(out / "model", {"": made}, {"vocabulary": list(classes)})
     assert published is not None
     return published.folder
 

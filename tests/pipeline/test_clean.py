@@ -1,6 +1,5 @@
 """Tests of `imgpipe clean`: what it removes, what it keeps, and its refusal during a run."""
 
-import fcntl
 import functools
 import shutil
 
@@ -109,10 +108,9 @@ def test_a_run_without_a_list_of_its_artifacts_keeps_all_artifacts(out):
 
 
 def test_clean_is_refused_while_a_run_is_working(out):
-    with (out / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(ResourceError, match=r"a run is working in .* Wait until it has ended"):
-            clean.command(out, True)
+    words = r"a run is working in .* Wait until it has ended"
+    with OutputFolder(out).locked("busy"), pytest.raises(ResourceError, match=words):
+        clean.command(out, True)
     assert exists(out, "Predictor/predictions/5")
 
 

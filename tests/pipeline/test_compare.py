@@ -2,16 +2,14 @@
 
 import pytest
 
-from imgpipe.components.common import row_files
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.storage import integrity, records
-from imgpipe.components.image_filter import quarantine
 from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.commands import compare
 from imgpipe.pipeline.commands import open as open_command
 from tests.command import answered, ran
-from tests.pipeline.past_runs import CLASSES, FIRST, LAST, SECOND, leave
+from tests.pipeline.past_runs import CLASSES, FIRST, LAST, SECOND, leave, leave_quarantine
 
 
 def predicted(folder, rows):
@@ -29,13 +27,8 @@ def predicted(folder, rows):
         ImageRow(f"{label}/{key}.jpg", label, CLASSES.index(label), names.VALIDATION, key)
         for key, label, _ in rows
     ]
-    place = folder.with_name(f"images of {folder.name}")
-    row_files.write(row_files.shard_path(str(place), 0, 1), images)
-    (place / quarantine.MANIFEST).touch()
-    return {
-        "Predictor": {"predictions": str(folder)},
-        "ImageFilter": {"quarantine": str(place)},
-    }
+    table = leave_quarantine(folder.with_name(f"images of {folder.name}"), images)
+    return {"Predictor": {"predictions": str(folder)}, **table}
 
 
 @pytest.fixture

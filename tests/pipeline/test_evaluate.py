@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 import imgpipe
-from imgpipe.components.common import row_files
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models import names
@@ -173,8 +172,7 @@ def _as_training_data(out: Path, source: Path, split: str = names.TRAIN) -> None
     rows = [*inspect(opened, opened.listing().items, 1 << 24, vocabulary=CLASSES)]
     for row in rows:
         row.split = split
-    row_files.write(row_files.shard_path(str(quarantine), 0, 1), rows)
-    artifacts = {"ImageFilter": {"quarantine": str(quarantine)}}
+    artifacts = past_runs.leave_quarantine(quarantine, rows)
     past_runs.leave(out, "20260101-000000", version=1, artifacts=artifacts)
 
 

@@ -1,17 +1,14 @@
 """Tests of `imgpipe quarantine`: how it is found, and what it lists."""
 
 import shutil
-from pathlib import Path
 
 import pytest
 
-from imgpipe.components.common import row_files
 from imgpipe.components.common.image_row import ImageFinding, ImageRow
-from imgpipe.components.image_filter.quarantine import MANIFEST
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.commands import quarantine
 from tests.command import answered, ran
-from tests.pipeline.past_runs import leave
+from tests.pipeline.past_runs import leave, leave_quarantine
 
 ROWS = [
     ("cat/blurred.jpg", "blurry", "sharpness 0.10, under 0.29"),
@@ -21,15 +18,9 @@ ROWS = [
 
 
 def write(folder, rows=ROWS):
-    write_table(folder, [ImageRow(path, findings=(ImageFinding(*found),)) for path, *found in rows])
-    (folder / MANIFEST).touch()
+    rejected = [ImageRow(path, findings=(ImageFinding(*found),)) for path, *found in rows]
+    leave_quarantine(folder, rejected)
     return folder
-
-
-def write_table(folder, images):
-    file = row_files.shard_path(str(folder), 0, 1)
-    row_files.write(file, images)
-    return Path(file)
 
 
 @pytest.fixture
@@ -81,7 +72,7 @@ def test_control_characters_in_names_are_escaped_on_the_terminal(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"{}", b"ARROW1\0\0" + bytes(64)])
 def test_a_damaged_or_missing_table_is_named(tmp_path, content):
     place = write(tmp_path / "q")
-    file = write_table(place, [])
+    [file] = place.glob("*/images-00000-of-00001.arrow")
     file.write_bytes(content or file.read_bytes()[:-20])
     with pytest.raises(ResourceError, match=r"images-00000-of-00001\.arrow is damaged"):
         ran("quarantine", "list", "--out", place)
@@ -91,8 +82,8 @@ def test_a_damaged_or_missing_table_is_named(tmp_path, content):
 
 
 def test_warnings_about_kept_files_are_listed(tmp_path):
-    place = write(tmp_path / "q")
     warning = ImageFinding("dark", "almost black", "warn")
-    write_table(place, [ImageRow("a/dark.jpg", findings=(warning,)), ImageRow("a/x.jpg")])
-    text = ran("quarantine", "list", "--out", place, "--warnings").stdout
+    rows = [ImageRow("a/dark.jpg", findings=(warning,)), ImageRow("a/x.jpg")]
+    leave_quarantine(tmp_path / "q", rows)
+    text = ran("quarantine", "list", "--out", tmp_path / "q", "--warnings").stdout
     assert "a/dark.jpg  almost black" in text and "1 file with a warning in" in text

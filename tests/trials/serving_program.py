@@ -51,6 +51,16 @@ class Program:
 
 
 @contextmanager
+def served(folder: Path, write: Callable[[Path], Any], *flags: str) -> Iterator[Program]:
+    """Serve a model that `write` writes as `m`; at the end `folder`/log has no traceback."""
+    write(folder / "m" / "1")
+    place = ("--model_name=m", f"--model_base_path={folder / 'm'}")
+    with program(folder / "log", *place, *flags) as running:
+        yield running
+    assert "Traceback" not in (folder / "log").read_text()
+
+
+@contextmanager
 def program(log: Path, *flags: str) -> Iterator[Program]:
     """Start a server on any free port, wait for its model, and kill the server at the end."""
     with log.open("wb") as file:

@@ -13,7 +13,7 @@ from tests.fuzz.mutation import mutate
 from tests.images import encoded, soft
 from tests.serving.conftest import write_image_model
 
-from .serving_program import MEGABYTE, clients, program, request
+from .serving_program import MEGABYTE, clients, request, served
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 IMAGES, CLIENTS = 10_000, 4
@@ -22,11 +22,8 @@ IMAGES, CLIENTS = 10_000, 4
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """Serve the image classifier as `m`."""
-    base = tmp_path_factory.mktemp("inputs")
-    write_image_model(base / "m" / "1")
-    with program(base / "log", "--model_name=m", f"--model_base_path={base / 'm'}") as running:
+    with served(tmp_path_factory.mktemp("inputs"), write_image_model) as running:
         yield running
-    assert "Traceback" not in (base / "log").read_text()
 
 
 def test_mutated_images_are_answered_or_refused(server):

@@ -13,7 +13,7 @@ from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
 
 from tests.serving.conftest import write_half_plus_two
 
-from .serving_program import MEGABYTE, clients, program, request
+from .serving_program import MEGABYTE, clients, program, request, served
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(290)]
 CYCLES, SETTLED = 100, 10
@@ -60,10 +60,8 @@ def test_a_hundred_loads_and_unloads_leak_nothing(tmp_path):
 
 
 def test_a_hundred_thousand_requests_leak_nothing(tmp_path):
-    write_half_plus_two(tmp_path / "base" / "1")
     # With so few threads, all of them exist after the warm-up.
-    flags = ("--model_name=m", f"--model_base_path={tmp_path / 'base'}", "--grpc_max_threads=8")
-    with program(tmp_path / "log", *flags) as server:
+    with served(tmp_path, write_half_plus_two, "--grpc_max_threads=8") as server:
 
         def ask_many(count: int):
             return clients(

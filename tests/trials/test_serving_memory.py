@@ -15,7 +15,7 @@ import pytest
 from imgpipe.models.machine.system import processors
 from tests.serving.conftest import write_half_plus_two
 
-from .serving_program import MEGABYTE, Program, clients, program, request
+from .serving_program import MEGABYTE, Program, clients, request, served
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(290)]
 CLIENTS = 32
@@ -27,12 +27,9 @@ GOOD = request(x=[2.0])
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """Serve half_plus_two as `m`, with its REST port."""
-    base = tmp_path_factory.mktemp("memory")
-    write_half_plus_two(base / "m" / "1")
-    flags = ("--model_name=m", f"--model_base_path={base / 'm'}", "--rest_api_port=-1")
-    with program(base / "log", *flags) as running:
+    folder = tmp_path_factory.mktemp("memory")
+    with served(folder, write_half_plus_two, "--rest_api_port=-1") as running:
         yield running
-    assert "Traceback" not in (base / "log").read_text()
 
 
 @contextlib.contextmanager

@@ -8,14 +8,13 @@ import http.client
 import resource
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.serving.conftest import write_half_plus_two
 
-from .serving_program import MEGABYTE, Program, program
+from .serving_program import MEGABYTE, Program, served
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(170)]
 GOOD = b'{"instances": [2.0]}'
@@ -24,16 +23,9 @@ LARGE = GOOD + b" " * (40 * MEGABYTE)
 
 @pytest.fixture
 def server(tmp_path):
-    """Serve half_plus_two as `m`; afterwards its log has no traceback."""
-    write_half_plus_two(tmp_path / "m" / "1")
-    flags = ("--model_name=m", f"--model_base_path={tmp_path / 'm'}", "--rest_api_port=-1")
-    with program(tmp_path / "log", *flags) as running:
+    """Serve half_plus_two as `m`, with its REST port."""
+    with served(tmp_path, write_half_plus_two, "--rest_api_port=-1") as running:
         yield running
-    assert "Traceback" not in log_of(tmp_path)
-
-
-def log_of(folder: Path) -> str:
-    return (folder / "log").read_text()
 
 
 @contextlib.contextmanager
@@ -70,7 +62,9 @@ def test_without_files_open_connections_are_answered_and_new_ones_wait(server, t
                 assert ask(before)[0] == 200
                 time.sleep(1)
         assert new.getresponse().status == 200
-    assert log_of(tmp_path).count("Too many open files") <= 2, "of the port, and of the poll"
+    assert (tmp_path / "log").read_text().count("Too many open files") <= 2, (
+        "of the port, and of the poll"
+    )
 
 
 def test_without_memory_a_request_is_refused_and_the_next_one_answered(server, tmp_path):
@@ -89,4 +83,4 @@ def test_without_memory_a_request_is_refused_and_the_next_one_answered(server, t
     assert set(refused) == {(503, True)}
     with contextlib.closing(connected(server)) as connection:
         assert ask(connection, LARGE)[0] == 200
-    assert log_of(tmp_path).count("the machine lacks something") == 1
+    assert (tmp_path / "log").read_text().count("the machine lacks something") == 1

@@ -2,8 +2,6 @@
 
 import concurrent.futures
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,6 +12,7 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.command_line import command_process
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.output.output_folder import OutputFolder
+from tests import python_program
 
 
 def test_files_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path):
@@ -21,16 +20,18 @@ def test_files_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path):
     for folder in folders:
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / folder / "kept").write_text("")
-        program = (
-            "import os, sys\n"
-            "from pathlib import Path\n"
-            "from imgpipe.models.files.atomic_write import writing\n"
-            "with writing(Path(sys.argv[1]) / 'file') as beside:\n"
-            "    beside.write_text('half'); os._exit(9)\n"
-        )
-        command = [sys.executable, "-c", program, str(tmp_path / folder)]
-        assert subprocess.run(command, timeout=60, check=False).returncode == 9
-        assert list((tmp_path / folder).glob(".tmp-*"))
+    program = (
+        "import contextlib, os, sys\n"
+        "from pathlib import Path\n"
+        "from imgpipe.models.files.atomic_write import writing\n"
+        "with contextlib.ExitStack() as stack:\n"
+        "    for folder in sys.argv[1:]:\n"
+        "        stack.enter_context(writing(Path(folder) / 'file')).write_text('half')\n"
+        "    os._exit(9)\n"
+    )
+    places = [tmp_path / folder for folder in folders]
+    assert python_program.ended(program, *places).returncode == 9
+    assert all(list(place.glob(".tmp-*")) for place in places)
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / ".tmp-another-publisher").mkdir()
     (tmp_path / "runs" / "1" / "tmp").mkdir()

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from imgpipe.components.common import row_files
 from imgpipe.components.common.image_row import ImageFinding, ImageRow
 from imgpipe.components.run_record.image_answers import ImageAnswers
 from imgpipe.components.run_record.shown_images import Gallery
+from imgpipe.pipeline.commands import review as command
 from imgpipe.pipeline.output.run import Run
 from tests.declared import made
 from tests.images import encoded, noise, soft
@@ -93,12 +93,14 @@ def write(folder: Path) -> Path:
     return folder
 
 
+def prepared(folder: Path, show: str = "") -> Any:
+    """Return a review of a new run on the images."""
+    return command.prepare(leave(folder / "out", write(folder / "photos")), None, show)
+
+
 def leave(out: Path, source: Path | str, settings: Sequence[str] = ()) -> Run:
     """Write the folder of a past run on a source, and return the run."""
-    place = out / "artifacts/ImageFilter/quarantine/7"
-    place.mkdir(parents=True)
-    (place / "manifest.jsonl").touch()
-    row_files.write(row_files.shard_path(str(place), 0, 1), [*ROWS.values()])
+    past_runs.leave_quarantine(out / "artifacts/ImageFilter/quarantine/7", [*ROWS.values()])
     folder = past_runs.leave(
         out,
         "20260101-000000",

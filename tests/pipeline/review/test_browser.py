@@ -6,7 +6,6 @@ import json
 import pytest
 
 from imgpipe.components.image_filter.judge import overrides
-from imgpipe.pipeline.commands import review as command
 from imgpipe.pipeline.review import web
 from tests import axe, browser
 from tests.pipeline.review import run_to_review
@@ -20,12 +19,7 @@ ALONE = "document.querySelector('.subject img')?.naturalWidth"
 
 @pytest.fixture
 def review(tmp_path):
-    return prepared(tmp_path)
-
-
-def prepared(folder, show=""):
-    run = run_to_review.leave(folder / "out", run_to_review.write(folder / "photos"))
-    return command.prepare(run, None, show)
+    return run_to_review.prepared(tmp_path)
 
 
 @contextlib.contextmanager
@@ -193,7 +187,7 @@ def test_similar_and_typical_images_lie_beside_an_image(page):
 
 def test_what_show_names_comes_first_and_pages_follow_each_other(window, tmp_path, monkeypatch):
     monkeypatch.setattr(web, "PAGE", 1)
-    with opened(window, prepared(tmp_path, "cat:dog")):
+    with opened(window, run_to_review.prepared(tmp_path, "cat:dog")):
         assert window.text("#shown") == "1 to 1 of 2 images"
         window.click("#after")
         window.wait("document.querySelector('#shown').innerText == '2 to 2 of 2 images'")

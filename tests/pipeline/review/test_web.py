@@ -49,9 +49,7 @@ class Browser:
 
 @pytest.fixture
 def review(tmp_path):
-    return command.prepare(
-        run_to_review.leave(tmp_path / "out", run_to_review.write(tmp_path / "photos")), None
-    )
+    return run_to_review.prepared(tmp_path)
 
 
 @pytest.fixture
