@@ -92,16 +92,11 @@ def counted(
     return table(vocabulary, *[answer(number, *pair) for number, pair in enumerate(pairs)])
 
 
-def compared(
-    *cells: tuple[int, int, bool, bool],
-    vocabulary: Sequence[str] = ("good", "defect"),
-) -> tuple[AnswerTable, AnswerTable]:
+def compared(*cells: tuple[int, int, bool, bool]) -> tuple[AnswerTable, AnswerTable]:
     """Return the answers of a model and of the last version to the same images of two classes.
 
-    Args:
-        *cells: Number of images, their label, whether the model is right for them, and whether the
-            last version is.
-        vocabulary: Class names.
+    A cell is the number of images, their label, whether the model is right for them, and whether
+    the last version is.
     """
     rows = itertools.chain.from_iterable([cell[1:]] * cell[0] for cell in cells)
     now: list[Answer] = []
@@ -109,4 +104,4 @@ def compared(
     for number, (label, is_right, was_right) in enumerate(rows):
         now.append(answer(number, label, label if is_right else 1 - label))
         before.append(answer(number, label, label if was_right else 1 - label))
-    return table(vocabulary, *now), table(vocabulary, *before)
+    return table(("good", "defect"), *now), table(("good", "defect"), *before)

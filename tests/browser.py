@@ -80,11 +80,11 @@ class Page:
                 raise AssertionError(f"not within {seconds} s: {script}. The page says:\n{text}")
             time.sleep(0.05)
 
-    def wait_for_event(self, name: str, seconds: float = 20.0) -> None:
-        """Wait until the browser has reported an event, or fail after the number of seconds."""
-        end = time.monotonic() + seconds
+    def wait_for_event(self, name: str) -> None:
+        """Wait until the browser has reported an event, or fail after 20 seconds."""
+        end = time.monotonic() + 20
         while name not in self.events:
-            assert time.monotonic() < end, f"not within {seconds} s: {name}"
+            assert time.monotonic() < end, f"not within 20 s: {name}"
             self.run("0")  # events arrive with the answers of calls
             time.sleep(0.05)
 

@@ -1,7 +1,7 @@
 """Makes image files for the tests: noise and soft colours, in any format that Pillow writes."""
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,20 +58,17 @@ def soft(seed: int = 0, size: tuple[int, int] = (80, 60)) -> Image.Image:
     return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
 
 
-def scene(
-    seed: int = 0, size: tuple[int, int] = (320, 256), grids: Sequence[int] = (4, 8, 16, 32)
-) -> Image.Image:
+def scene(seed: int = 0, size: tuple[int, int] = (320, 256)) -> Image.Image:
     """Return a grey image of smooth shapes of several sizes, as photographs have them.
 
-    `size` is (width, height), and `grids` are the numbers of random values along each side from
-    which the shapes are made. Each seed gives another image.
+    `size` is (width, height). Each seed gives another image.
     """
     rng = np.random.default_rng(seed)
     layers = [
         np.asarray(
             Image.fromarray(rng.random((n, n), np.float32)).resize(size, Image.Resampling.BICUBIC)
         )
-        for n in grids
+        for n in (4, 8, 16, 32)  # random values along each side
     ]
     return Image.fromarray((np.mean(layers, 0).clip(0, 1) * 255).astype(np.uint8)).convert("RGB")
 
@@ -91,9 +88,9 @@ def class_folders(root: Path, images: Mapping[str, Iterable[Image.Image]]) -> Pa
     return root
 
 
-def folder_of(root: Path, labels: Sequence[str] = ("cat", "dog")) -> Path:
-    """Write `root`/LABEL/0.png, a black image of 40 x 40 pixels, for each label; return root."""
-    return class_folders(root, {label: [Image.new("RGB", (40, 40))] for label in labels})
+def folder_of(root: Path) -> Path:
+    """Write `root`/cat/0.png and `root`/dog/0.png, black images of 40 x 40 pixels; return root."""
+    return class_folders(root, {label: [Image.new("RGB", (40, 40))] for label in ("cat", "dog")})
 
 
 def distance(one: bytes, other: bytes) -> int:

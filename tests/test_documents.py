@@ -5,6 +5,7 @@ import functools
 import http.server
 import json
 import re
+import runpy
 import subprocess
 import sys
 import threading
@@ -116,9 +117,11 @@ def test_the_reference_describes_all_exit_codes_json_fields_and_metrics(site: Pa
     assert not [metric._name for metric in registered if metric._name not in metrics]
 
 
-def test_the_pages_of_the_reference_are_those_of_the_code(tmp_path: Path) -> None:
-    program = "import pathlib, sys, reference; reference.main(pathlib.Path(sys.argv[1]))"
-    python_program.ran(sys.executable, "-c", program, tmp_path, cwd=DOCS / "hooks")
+def test_the_pages_of_the_reference_are_those_of_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(DOCS / "hooks")
+    runpy.run_path(str(DOCS / "hooks" / "reference.py"))["main"](tmp_path)
     for page in (DOCS / "reference").iterdir():
         new = (tmp_path / page.name).read_text("utf-8")
         assert page.read_text("utf-8") == new, f"{page.name} is old: run `make docs`"

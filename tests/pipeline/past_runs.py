@@ -24,6 +24,7 @@ CLASSES = ("cat", "dog")
 #: Names of the runs of `leave_three`.
 FIRST, SECOND, LAST = "20260101-100000", "20260102-100000", "20260103-100000"
 _THRESHOLD = 0.9
+_JUDGED = 20  # images
 
 
 def leave(
@@ -32,12 +33,10 @@ def leave(
     *,
     status: str = "blessed",
     correct: int | None = 18,
-    of: int = 20,
     images: tuple[int, int] = (40, 40),
     version: int | None = None,
     settings: tuple[str, ...] = (),
     artifacts: dict[str, dict[str, str]] | None = None,
-    by_folds: bool = False,
     chosen: tuple[str, int] | None = None,
 ) -> Path:
     """Write the folder of a past run and return it.
@@ -46,13 +45,11 @@ def leave(
         out: The output folder, below which the run is `runs/NAME`.
         name: The name of the run.
         status: Status of the run, such as "blessed" or "refused". If it is "", there is no result.
-        correct: How many of the judged images were classified correctly; None for no evaluation.
-        of: How many images were judged.
+        correct: How many of 20 validation images were classified correctly; None for no evaluation.
         images: How many training images the classes cat and dog have.
         version: Number of the version that the run published, or None.
         settings: Settings of the run, such as `course.epochs=33`.
         artifacts: Paths of the artifacts by component and output; None if they were not recorded.
-        by_folds: Whether these are the images of folds, which decided, and not of validation.
         chosen: What the head reads, and the size of its images; None if none was trained.
     """
     folder = out / "runs" / name
@@ -78,8 +75,8 @@ def leave(
         parts["gate"] = made(
             Decision,
             threshold=_THRESHOLD,
-            decided_by=decided_by(correct, of, "folds" if by_folds else "validation"),
-            failed=[] if correct / of >= _THRESHOLD else ["threshold"],
+            decided_by=decided_by(correct, _JUDGED, "validation"),
+            failed=[] if correct / _JUDGED >= _THRESHOLD else ["threshold"],
         )
     if chosen is not None:
         parts["image_size"] = chosen[1]

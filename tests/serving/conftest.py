@@ -1,10 +1,10 @@
 """Fixtures that write small SavedModels and start real servers on free loopback ports."""
 
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from tests.images import encoded, noise
 from tests.serving.quick import Rest, ask, running
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -122,57 +121,53 @@ def write_unservable(directory: Path) -> Path:
     return directory
 
 
-@pytest.fixture(scope="session")
-def warm_up() -> Callable[..., None]:
-    """Return a function that adds warm-up requests to a SavedModel.
-
-    Its arguments are directory, inputs, signature_name and count.
-    """
-    return _write_warm_up
-
-
-def _write_warm_up(directory: Path, inputs: dict, signature_name: str = "", count: int = 2) -> None:
+def write_warm_up(directory: Path, **inputs: Any) -> None:
+    """Add two warm-up requests to a SavedModel."""
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
     extra = directory / "assets.extra"
     extra.mkdir(exist_ok=True)
     log = prediction_log_pb2.PredictionLog()
-    log.predict_log.request.CopyFrom(ask(signature_name, "any", **inputs))
+    log.predict_log.request.CopyFrom(ask(model="any", **inputs))
     with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
-        for _ in range(count):
+        for _ in range(2):
             writer.write(log.SerializeToString())
 
 
+_WRITERS: dict[str, Callable[[Path], Path]] = {
+    "half_plus_two": write_half_plus_two,
+    "half_plus_three": functools.partial(write_half_plus_two, offset=3.0),
+    "images": write_image_model,
+    "unservable": write_unservable,
+}
+
+
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory with ready SavedModels, which tests copy from."""
+def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a function that gives the folder of a SavedModel to copy, which is written once."""
     root = tmp_path_factory.mktemp("models")
-    write_half_plus_two(root / "half_plus_two")
-    write_half_plus_two(root / "half_plus_three", offset=3.0)
-    write_image_model(root / "images")
-    write_unservable(root / "unservable")
-    return root
+    return functools.cache(lambda name: _WRITERS[name](root / name))
 
 
 @pytest.fixture
-def push(models: Path) -> Callable[[str, Path, int], Path]:
+def push(models: Callable[[str], Path]) -> Callable[[str, Path, int], Path]:
     """Return a function that publishes a ready model as a version, atomically like the Pusher."""
 
     def do(name: str, base: Path, version: int) -> Path:
         base.mkdir(parents=True, exist_ok=True)
         beside = base / f".tmp-{version}"
-        shutil.copytree(models / name, beside)
+        shutil.copytree(models(name), beside)
         return beside.rename(base / str(version))
 
     return do
 
 
 @pytest.fixture(scope="session")
-def rest(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rest]:
+def rest(models: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rest]:
     """Serve half_plus_two as version 123 of the model `half`, over gRPC and REST."""
     base = tmp_path_factory.mktemp("half")
-    shutil.copytree(models / "half_plus_two", base / "123")
+    shutil.copytree(models("half_plus_two"), base / "123")
     with running(base, "half", rest_api_port=-1) as server:
         yield Rest(server)
 
@@ -184,10 +179,12 @@ def half(rest: Rest) -> str:
 
 
 @pytest.fixture(scope="session")
-def classifier(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rest]:
+def classifier(
+    models: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Rest]:
     """Serve the image classifier as version 7 of the model `imgpipe`, over gRPC and REST."""
     base = tmp_path_factory.mktemp("images")
-    shutil.copytree(models / "images", base / "7")
+    shutil.copytree(models("images"), base / "7")
     with running(base, "imgpipe", rest_api_port=-1) as server:
         yield Rest(server)
 
@@ -209,30 +206,6 @@ def serve(push: Callable[..., Path], tmp_path: Path) -> Iterator[Callable[..., R
             return Rest(stack.enter_context(running(tmp_path / "half", "half", **settings)))
 
         yield start
-
-
-@pytest.fixture(scope="session")
-def eventually() -> Callable[..., None]:
-    """Return a function that waits until a check returns true, or fails after its timeout."""
-    return _eventually
-
-
-def _eventually(check: Callable[[], bool], timeout: float = 60.0) -> None:
-    end = time.monotonic() + timeout
-    while not check():
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {timeout} s: {check}")
-        time.sleep(0.02)
-
-
-@pytest.fixture(scope="session")
-def make_image() -> Callable[..., bytes]:
-    """Return a function that makes an encoded image of 24 x 20 pixels of noise."""
-    return _make_image
-
-
-def _make_image(seed: int = 0, kind: str = "JPEG") -> bytes:
-    return encoded(noise(seed, (20, 24)), kind)
 
 
 @dataclass(frozen=True)

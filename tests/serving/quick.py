@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import http.client
 import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.serving.server.settings import Settings
+from tests.images import encoded, noise
 
 if TYPE_CHECKING:
     from imgpipe.serving.server.server import ModelServer
@@ -91,6 +94,24 @@ def ask(
         is_tensor = hasattr(value, "tensor_shape")
         request.inputs[alias].CopyFrom(value if is_tensor else tf.make_tensor_proto(value))
     return request
+
+
+def photograph(seed: int = 0, kind: str = "JPEG") -> bytes:
+    """Return an encoded image of 20 x 24 pixels of noise."""
+    return encoded(noise(seed, (20, 24)), kind)
+
+
+def eventually(check: Callable[[], bool]) -> None:
+    """Wait until a check returns true, or fail after a minute."""
+    end = time.monotonic() + 60
+    while not check():
+        assert time.monotonic() < end, f"not within a minute: {check}"
+        time.sleep(0.02)
+
+
+def b64(data: bytes) -> dict[str, str]:
+    """Return bytes as the JSON object of TensorFlow Serving's REST API."""
+    return {"b64": base64.b64encode(data).decode()}
 
 
 @dataclass(frozen=True)

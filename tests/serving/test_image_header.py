@@ -37,9 +37,9 @@ def compressed_texts(count: int = 2, name: bytes = b"zTXt", size: int = 3 << 20)
     return plain[:33] + text * count + plain[33:]
 
 
-def many_scans(count: int = 200, side: int = 16) -> bytes:
+def many_scans(count: int = 200) -> bytes:
     """Return a progressive JPEG whose last scan is repeated without its content."""
-    data = encoded(Image.new("L", (side, side), 128), "JPEG", progressive=True)
+    data = encoded(Image.new("L", (16, 16), 128), "JPEG", progressive=True)
     at = data.rindex(b"\xff\xda")
     (length,) = struct.unpack_from(">H", data, at + 2)
     return data[:-2] + data[at : at + 2 + length] * count + b"\xff\xd9"

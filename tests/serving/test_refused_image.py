@@ -1,7 +1,5 @@
 """Words for files that no model decodes, which the server, the client and predict share."""
 
-import io
-
 import pytest
 from PIL import Image
 
@@ -11,20 +9,9 @@ from tests.images import encoded, noise
 _UNKNOWN = "Unknown image file format. One of JPEG, JPEG XL, PNG, GIF, BMP, WebP required."
 
 
-def _webp(**options) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(noise(1, (20, 30))).save(file, "WEBP", **options)
-    return file.getvalue()
-
-
-def _transparent_webp(lossless: bool) -> bytes:
-    image = Image.fromarray(noise(2, (20, 30))).convert("RGBA")
-    image.putalpha(100)
-    file = io.BytesIO()
-    image.save(file, "WEBP", lossless=lossless)
-    return file.getvalue()
-
-
+_SMALL = Image.fromarray(noise(1, (20, 30)))
+_TRANSPARENT = _SMALL.convert("RGBA")
+_TRANSPARENT.putalpha(100)
 _FILES = {
     "empty": (b"", "the file is empty."),
     "text": (b"milk,\neggs", 'the file is no image, but text. It begins with "milk, eggs".'),
@@ -46,14 +33,17 @@ _FILES = {
         "the JPEG file is cut short: its end is missing.",
     ),
     "half PNG": (encoded(noise(4), "PNG")[:900], "the PNG file is cut short"),
-    "half WebP": (_webp()[:200], "the WebP file is cut short"),
+    "half WebP": (encoded(_SMALL, "WEBP")[:200], "the WebP file is cut short"),
     "wrong PNG": (encoded(noise(4)).replace(b"IDAT", b"IDAX", 1), "the PNG file is damaged"),
     "animation": (
-        _webp(save_all=True, append_images=[Image.fromarray(noise(5, (20, 30)))]),
+        encoded(_SMALL, "WEBP", save_all=True, append_images=[_TRANSPARENT]),
         "an animated WebP file, a kind that is not accepted. Save the image as JPEG or PNG.",
     ),
-    "alpha": (_transparent_webp(False), "a WebP file with transparency, a kind that is not"),
-    "lossless alpha": (_transparent_webp(True), "a WebP file with transparency, a kind that is"),
+    "alpha": (encoded(_TRANSPARENT, "WEBP"), "a WebP file with transparency, a kind that is not"),
+    "lossless alpha": (
+        encoded(_TRANSPARENT, "WEBP", lossless=True),
+        "a WebP file with transparency, a kind that is",
+    ),
 }
 
 

@@ -40,10 +40,9 @@ def row(path: str, split: str = "train", **more: Any) -> ImageRow:
     return ImageRow(path, split=split, image_hash=digest(path), **labels, **source, **more)
 
 
-def reject(path: str, reason: str, detail: str, copy: str = "", **more: Any) -> ImageRow:
+def reject(path: str, reason: str, detail: str) -> ImageRow:
     """Return the row of a rejected file."""
-    finding = ImageFinding(reason, detail, remedy="look at it", kept_copy=copy)
-    return row(path, findings=(finding,), **more)
+    return row(path, findings=(ImageFinding(reason, detail, remedy="look at it"),))
 
 
 def similar(reason: str, to: str) -> dict[str, Any]:

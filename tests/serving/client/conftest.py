@@ -11,19 +11,10 @@ import pytest
 from imgpipe.serving.client import Client
 
 
-@pytest.fixture
-def ask() -> Callable[..., Any]:
-    """Return a function that calls one method of a new client.
-
-    Its arguments are target, method and the method's arguments. `client` holds the client's
-    options.
-    """
-
-    def do(target: str, method: str, *arguments: Any, client: dict | None = None, **options: Any):
-        with Client(target, **(client or {})) as made:
-            return getattr(made, method)(*arguments, **options)
-
-    return do
+def ask(target: str, method: str, *arguments: Any, client: dict | None = None, **options: Any):
+    """Call one method of a new client, which has the options `client`."""
+    with Client(target, **(client or {})) as made:
+        return getattr(made, method)(*arguments, **options)
 
 
 @dataclass

@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import grpc
 import numpy as np
@@ -22,13 +21,16 @@ from imgpipe.serving.client import (
 )
 from imgpipe.serving.client.classifier import Classifier
 from imgpipe.serving.server.server import ModelServer
+from tests.pipeline import small_version
 from tests.ports import free_port
-from tests.serving.quick import quick, running
+from tests.serving.client.conftest import ask
+from tests.serving.conftest import write_warm_up
+from tests.serving.quick import photograph, quick, running
 
 _CLASSES = [f"{number:03}-{'x' * 46}" for number in range(300)]
 
 
-def test_predict_with_filter_version_and_signature(ask, half):
+def test_predict_with_filter_version_and_signature(half):
     options = {"client": {"model": "half", "version": 123}}
     inputs = {"a": np.float32([1, 2]), "b": np.int64([3, 4])}
     answer = ask(half, "predict", inputs, "pair", ["sum"], **options)
@@ -37,7 +39,7 @@ def test_predict_with_filter_version_and_signature(ask, half):
     assert (answer.model, answer.version, answer.signature_name) == ("half", 123, "pair")
 
 
-def test_every_error_says_what_is_wrong(ask, half):
+def test_every_error_says_what_is_wrong(half):
     x = {"x": np.float32([1])}
     with pytest.raises(NotFound, match=r"Latest\(nope\)") as e:
         ask(half, "predict", x, client={"model": "nope"})
@@ -52,12 +54,12 @@ def test_every_error_says_what_is_wrong(ask, half):
         ask(half, "status", client={"model": "half"}, timeout=-1)
 
 
-def test_classify_bytes_paths_and_arrays(ask, images, make_image, tmp_path):
+def test_classify_bytes_paths_and_arrays(images, tmp_path):
     file = tmp_path / "ünïcode name.png"
-    file.write_bytes(make_image(1, "PNG"))
+    file.write_bytes(photograph(1, "PNG"))
     pixels = np.random.default_rng(2).integers(0, 255, (24, 20, 3), np.uint8)
     first, second, third, grey = ask(
-        images, "classify", [make_image(0), file, pixels, pixels[:, :, 0]]
+        images, "classify", [photograph(0), file, pixels, pixels[:, :, 0]]
     )
     assert {a.version for a in (first, second, third, grey)} == {7}
     for again, one in (
@@ -72,8 +74,8 @@ def test_classify_bytes_paths_and_arrays(ask, images, make_image, tmp_path):
     assert ask(images, "classify", []) == []
 
 
-def test_classify_each_gives_an_answer_or_an_error_per_image(ask, images, make_image, tmp_path):
-    contents = [make_image(index) for index in range(70)]
+def test_classify_each_gives_an_answer_or_an_error_per_image(images, tmp_path):
+    contents = [photograph(index) for index in range(70)]
     contents[3], contents[64] = b"no image", contents[64][:150]
     contents[40] = tmp_path / "gone.jpg"
     heard = []
@@ -125,7 +127,7 @@ def test_at_most_at_once_requests_are_sent_at_the_same_time():
             model.classify([b"x"] * 300, **{name: 0})
 
 
-def test_the_first_failure_cancels_the_remaining_requests(ask, scripted):
+def test_the_first_failure_cancels_the_remaining_requests(scripted):
     def answer(method, request, context):
         time.sleep(0.02)
         context.abort(grpc.StatusCode.NOT_FOUND, "gone")
@@ -143,14 +145,12 @@ def test_the_first_failure_cancels_the_remaining_requests(ask, scripted):
         ({"timeout": -1.0}, "timeout must be a number of seconds"),
     ],
 )
-def test_a_request_that_is_wrong_for_every_image_is_refused_as_a_whole(
-    ask, images, make_image, options, words
-):
+def test_a_request_that_is_wrong_for_every_image_is_refused_as_a_whole(images, options, words):
     with pytest.raises(InvalidArgument, match=words):
-        ask(images, "classify_each", [make_image(0)] * 8, **options)
+        ask(images, "classify_each", [photograph(0)] * 8, **options)
 
 
-def test_status_and_waiting(ask, half):
+def test_status_and_waiting(half):
     (state,) = ask(half, "status", client={"model": "half"})
     assert (state.version, state.state) == (123, "AVAILABLE")
     assert ask(half, "wait_until_available", 30, client={"model": "half"}) == 123
@@ -169,9 +169,9 @@ def test_closing_a_client_ends_its_calls_with_an_error(half):
                 call()
 
 
-def test_a_single_image_that_is_too_large_for_the_server_is_named(ask, images, make_image):
+def test_a_single_image_that_is_too_large_for_the_server_is_named(images):
     """Others of the same command are classified."""
-    answers = ask(images, "classify_each", [make_image(0), b"\xff" * (70 << 20)])
+    answers = ask(images, "classify_each", [photograph(0), b"\xff" * (70 << 20)])
     assert not isinstance(answers[0], InvalidArgument)
     assert "too large for the server" in str(answers[1])
 
@@ -210,8 +210,8 @@ def test_wait_until_a_server_comes_up(models, push, tmp_path):
             assert client.predict({"x": np.float32([2])}).outputs["y"].tolist() == [3.0]
 
 
-def test_waiting_reports_why_a_version_failed_to_load(push, warm_up, tmp_path):
-    warm_up(push("unservable", tmp_path, 1), {"x": np.zeros((1, 4), np.float32)})
+def test_waiting_reports_why_a_version_failed_to_load(push, tmp_path):
+    write_warm_up(push("unservable", tmp_path, 1), x=np.zeros((1, 4), np.float32))
     words = r"Version 1 .* failed to load: .*Could not find variable"
     with (
         ModelServer("m", tmp_path) as server,
@@ -221,7 +221,7 @@ def test_waiting_reports_why_a_version_failed_to_load(push, warm_up, tmp_path):
         client.wait_until_available(30)
 
 
-def test_every_grpc_status_code_has_an_error_with_an_exit_code(ask, scripted):
+def test_every_grpc_status_code_has_an_error_with_an_exit_code(scripted):
     for code in (code for code in grpc.StatusCode if code is not grpc.StatusCode.OK):
         target, _ = scripted(lambda m, r, context, code=code: context.abort(code, "my words"))
         with pytest.raises(ServingError, match="my words") as error:
@@ -233,20 +233,13 @@ def test_every_grpc_status_code_has_an_error_with_an_exit_code(ask, scripted):
 @pytest.fixture(scope="module")
 def many_classes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Serve an exported model of 300 classes as `imgpipe`, and yield `host:port`."""
-    from imgpipe.models.export.saved_model import export, write_digest
-    from imgpipe.models.network.classifier import build_classifier
-    from imgpipe.models.settings.model import ModelSettings
-
-    base: Path = tmp_path_factory.mktemp("many")
-    settings = ModelSettings(backbone="conv_4_8", weights="none", image_size=24)
-    classifier = build_classifier(None, _CLASSES, settings)
-    export(classifier, str(base / "1"))
-    write_digest(classifier, str(base / "1"))
-    with running(base, "imgpipe") as server:
+    out = tmp_path_factory.mktemp("many")
+    small_version.push(out, classes=_CLASSES)
+    with running(out / "model", "imgpipe") as server:
         yield server.target
 
 
-def test_the_client_asks_for_the_names_of_the_classes_once(many_classes, make_image, monkeypatch):
+def test_the_client_asks_for_the_names_of_the_classes_once(many_classes, monkeypatch):
     asked: list[tuple[str, ...]] = []
     predict = Client.predict
 
@@ -254,7 +247,7 @@ def test_the_client_asks_for_the_names_of_the_classes_once(many_classes, make_im
         asked.append(tuple(output_filter))
         return predict(self, inputs, signature_name, output_filter, timeout)
 
-    images = [make_image(seed) for seed in range(100)]
+    images = [photograph(seed) for seed in range(100)]
     with Client(many_classes) as client:
         whole = client.predict({"image_bytes": images})
         monkeypatch.setattr(Client, "predict", counted)

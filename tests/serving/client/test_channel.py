@@ -16,6 +16,7 @@ from imgpipe.serving.client import (
     Tls,
     Unavailable,
 )
+from tests.serving.client.conftest import ask
 
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
@@ -35,7 +36,7 @@ def failing(times: int, code: grpc.StatusCode):
     return answer
 
 
-def test_unavailable_is_retried_within_one_deadline(ask, scripted):
+def test_unavailable_is_retried_within_one_deadline(scripted):
     target, seen = scripted(failing(4, grpc.StatusCode.UNAVAILABLE))
     assert ask(target, "status", timeout=4.0) == []
     assert [method for method, _ in seen.seen] == [STATUS] * 5
@@ -55,7 +56,7 @@ def test_unavailable_is_retried_within_one_deadline(ask, scripted):
         ("RESOURCE_EXHAUSTED", {}, 1),
     ],
 )
-def test_the_client_gives_up_after_its_attempts(ask, scripted, code, options, attempts):
+def test_the_client_gives_up_after_its_attempts(scripted, code, options, attempts):
     # By default gRPC would make a single attempt for a request of more than 256 KiB.
     target, seen = scripted(failing(100, grpc.StatusCode[code]))
     with pytest.raises(ServingError, match="not now") as error:
@@ -63,14 +64,14 @@ def test_the_client_gives_up_after_its_attempts(ask, scripted, code, options, at
     assert error.value.code == code and len(seen.seen) == attempts
 
 
-def test_retries_end_with_the_deadline(ask, scripted):
+def test_retries_end_with_the_deadline(scripted):
     target, seen = scripted(failing(100, grpc.StatusCode.UNAVAILABLE))
     with pytest.raises((Unavailable, DeadlineExceeded), match=r"within 0\.25 s|No model server"):
         ask(target, "status", timeout=0.25)
     assert len(seen.seen) < 5
 
 
-def test_calls_alternate_between_servers_and_skip_a_dead_one(ask, scripted):
+def test_calls_alternate_between_servers_and_skip_a_dead_one(scripted):
     (first, one), (second, two) = scripted(), scripted()
     target = f"ipv4:{first},{second}"
     with Client(target, wait_for_ready=True) as client:
@@ -83,7 +84,7 @@ def test_calls_alternate_between_servers_and_skip_a_dead_one(ask, scripted):
             client.status()
 
 
-def test_tls_and_mutual_tls(ask, scripted, certificates):
+def test_tls_and_mutual_tls(scripted, certificates):
     ca = certificates.ca
     pair = [(certificates.server[1].read_bytes(), certificates.server[0].read_bytes())]
     plain, _ = scripted(credentials=grpc.ssl_server_credentials(pair))
@@ -148,7 +149,7 @@ def test_addresses_as_grpc_writes_them_are_taken(tmp_path):
     Client("a.example", tls=Tls()).close()  # the port of HTTPS, as at a gateway
 
 
-def test_headers_become_metadata_and_host_the_authority(scripted, ask):
+def test_headers_become_metadata_and_host_the_authority(scripted):
     sent: dict[str, str] = {}
 
     def answer(method, request, context):

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from tests.command import imgpipe
+from tests.serving.quick import photograph
 
 
 @pytest.fixture
-def photo(tmp_path: Path, make_image) -> str:
+def photo(tmp_path: Path) -> str:
     file = tmp_path / "a ö.jpg"
-    file.write_bytes(make_image(0))
+    file.write_bytes(photograph(0))
     return str(file)
 
 

@@ -17,7 +17,7 @@ from imgpipe.serving.client import Client
 from imgpipe.serving.server import grpc_port, ports
 from imgpipe.serving.server.grpc_port import HEALTH_SERVICES, MAX_STREAMS
 from imgpipe.serving.server.server import ModelServer
-from tests.serving.quick import ask, quick, running
+from tests.serving.quick import ask, eventually, quick, running
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # first bytes of a connection of HTTP/2
 DATA, HEADERS, SETTINGS, PING, GOAWAY = 0, 1, 4, 6, 7  # kinds of frames
@@ -74,7 +74,7 @@ def kinds_of_frames(connection: socket.socket) -> Iterator[int]:
             yield header[3]
 
 
-def test_idle_connections_end_and_clients_connect_again(push, tmp_path, monkeypatch, eventually):
+def test_idle_connections_end_and_clients_connect_again(push, tmp_path, monkeypatch):
     monkeypatch.setattr(ports, "IDLE_S", 1)
     push("half_plus_two", tmp_path, 3)
     with (

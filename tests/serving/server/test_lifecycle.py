@@ -21,7 +21,8 @@ from imgpipe.serving.server.manager import ModelManager
 from imgpipe.serving.server.runtime import Runtime
 from imgpipe.serving.server.server import ModelServer
 from imgpipe.serving.server.status import Code
-from tests.serving.quick import POLL_S, Rest, quick
+from tests.serving.conftest import write_warm_up
+from tests.serving.quick import POLL_S, Rest, eventually, quick
 
 TWO = {"x": np.float32([2.0])}
 
@@ -91,7 +92,7 @@ def push_damaged(base, version, damage):
     bad.rename(base / str(version))
 
 
-def test_the_newest_version_serves_and_the_one_before_comes_back(served, push, base, eventually):
+def test_the_newest_version_serves_and_the_one_before_comes_back(served, push, base):
     server, client = served
     push("half_plus_three", base, 2)
     eventually(lambda: states(client) == [(2, "AVAILABLE"), (1, "END")])
@@ -103,9 +104,7 @@ def test_the_newest_version_serves_and_the_one_before_comes_back(served, push, b
     assert ask(server) == (1, 3.0)
 
 
-def test_an_incomplete_version_says_what_is_missing_until_it_is_mended(
-    serve, push, base, eventually, caplog
-):
+def test_an_incomplete_version_says_what_is_missing_until_it_is_mended(serve, push, base, caplog):
     push("half_plus_two", base, 1)
     graph = (base / "1" / "saved_model.pb").read_bytes()
     entry = {"sha256": hashlib.sha256(graph).hexdigest(), "bytes": len(graph)}
@@ -119,7 +118,7 @@ def test_an_incomplete_version_says_what_is_missing_until_it_is_mended(
     eventually(lambda: states(client) == [(1, "AVAILABLE")])
 
 
-def test_swaps_under_load_fail_no_request(served, push, base, eventually):
+def test_swaps_under_load_fail_no_request(served, push, base):
     """Every answer must be correct for the version that it names."""
     swaps, clients = 4, 6
     server, watcher = served
@@ -159,7 +158,7 @@ def test_swaps_under_load_fail_no_request(served, push, base, eventually):
     assert sum(counts) > 100
 
 
-def test_a_running_request_keeps_its_version(served, push, base, eventually):
+def test_a_running_request_keeps_its_version(served, push, base):
     server, client = served
     client.predict({"seconds": np.float32(0)}, "slow")
     with ThreadPoolExecutor(1) as pool:
@@ -172,7 +171,7 @@ def test_a_running_request_keeps_its_version(served, push, base, eventually):
     eventually(lambda: states(client) == [(2, "AVAILABLE"), (1, "END")])
 
 
-def test_at_start_the_newest_undamaged_version_is_served(serve, push, base, eventually):
+def test_at_start_the_newest_undamaged_version_is_served(serve, push, base):
     push("half_plus_two", base, 1)
     push_damaged(base, 2, "weights")
     push_damaged(base, 3, "checksum")
@@ -190,7 +189,7 @@ def test_at_start_the_newest_undamaged_version_is_served(serve, push, base, even
 
 
 @pytest.mark.parametrize("damage", ["graph", "manifest"])
-def test_a_bad_new_version_leaves_the_old_one_serving(served, base, eventually, damage):
+def test_a_bad_new_version_leaves_the_old_one_serving(served, base, damage):
     server, client = served
     push_damaged(base, 2, damage)
     eventually(lambda: states(client) == [(2, "END"), (1, "AVAILABLE")])
@@ -204,14 +203,12 @@ def test_a_bad_new_version_leaves_the_old_one_serving(served, base, eventually, 
     eventually(lambda: states(client)[0] == (2, "AVAILABLE"))  # after the repair
 
 
-def test_warm_up_runs_before_available_and_its_failure_fails_the_load(
-    serve, push, base, warm_up, eventually
-):
-    warm_up(push("half_plus_two", base, 1), TWO)
+def test_warm_up_runs_before_available_and_its_failure_fails_the_load(serve, push, base):
+    write_warm_up(push("half_plus_two", base, 1), **TWO)
     server, client = serve()
     assert server.wait_until_available(30) == 1
     bad = push("unservable", base.parent / "aside", 2)
-    warm_up(bad, {"x": np.zeros((1, 4), np.float32)})
+    write_warm_up(bad, x=np.zeros((1, 4), np.float32))
     bad.rename(base / "2")
     eventually(lambda: states(client) == [(2, "END"), (1, "AVAILABLE")])
     message = client.status(2)[0].error_message
@@ -222,10 +219,10 @@ def test_warm_up_runs_before_available_and_its_failure_fails_the_load(
     eventually(lambda: "corrupted record at 0" in client.status(2)[0].error_message)
 
 
-def test_a_growing_version_is_not_loaded_before_it_is_complete(served, base, models, eventually):
+def test_a_growing_version_is_not_loaded_before_it_is_complete(served, base, models):
     """Without a manifest only time tells that the graph file is not complete yet."""
     _, client = served
-    source, target = models / "half_plus_three", base / "2"
+    source, target = models("half_plus_three"), base / "2"
     target.mkdir()
     eventually(lambda: states(client) == [(2, "START"), (1, "AVAILABLE")])
     found = client.status(2)[0]
@@ -238,7 +235,7 @@ def test_a_growing_version_is_not_loaded_before_it_is_complete(served, base, mod
             file.flush()
             time.sleep(2 * POLL_S)
             assert states(client) == [(2, "START"), (1, "AVAILABLE")]
-    eventually(lambda: states(client)[0] == (2, "AVAILABLE"), 60)
+    eventually(lambda: states(client)[0] == (2, "AVAILABLE"))
 
 
 def test_a_base_path_that_vanishes_or_empties_changes_nothing(served, base):

@@ -12,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from tests.serving.quick import ask, running
+from tests.serving.quick import ask, photograph, running
 from tests.serving.test_image_header import png_bomb
 
 
@@ -20,7 +20,7 @@ from tests.serving.test_image_header import png_bomb
 def narrow(models, tmp_path_factory):
     """Serve half_plus_two as `m` with one thread and a queue of four."""
     base = tmp_path_factory.mktemp("narrow")
-    (base / "3").symlink_to(models / "half_plus_two", target_is_directory=True)
+    (base / "3").symlink_to(models("half_plus_two"), target_is_directory=True)
     few = {"grpc_max_threads": 1, "max_queued_requests": 4}
     with running(base, **few) as server:
         yield server
@@ -43,9 +43,9 @@ def outcome(stub, request, timeout=30.0) -> str:
         return error.code().name
 
 
-def test_a_decompression_bomb_is_refused_without_using_memory(images, make_image):
-    good = ask(model="imgpipe", image_bytes=[make_image()])
-    bomb = ask(model="imgpipe", image_bytes=[make_image(), png_bomb(12_000, 12_000)])
+def test_a_decompression_bomb_is_refused_without_using_memory(images):
+    good = ask(model="imgpipe", image_bytes=[photograph()])
+    bomb = ask(model="imgpipe", image_bytes=[photograph(), png_bomb(12_000, 12_000)])
     with grpc.insecure_channel(images) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         stub.Predict(good, timeout=30)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.document_blocks import blocks
+from tests.serving.quick import photograph
 
 _ADDRESS = "http://localhost:8501"
 #: By language: the file of the program, and the command that runs it.
@@ -34,7 +35,7 @@ def _skip_without_tools(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", _PROGRAMS)
-def test_the_request_of_the_document_is_answered(classifier, make_image, tmp_path, language):
+def test_the_request_of_the_document_is_answered(classifier, tmp_path, language):
     _skip_without_tools(language)
     page = blocks(REPOSITORY / "docs" / "serving.md")
     [program] = [
@@ -42,7 +43,7 @@ def test_the_request_of_the_document_is_answered(classifier, make_image, tmp_pat
     ]
     file, command = _PROGRAMS[language]
     (tmp_path / file).write_text(program.replace(_ADDRESS, f"http://127.0.0.1:{classifier.port}"))
-    (tmp_path / "picture.jpg").write_bytes(make_image(1))
+    (tmp_path / "picture.jpg").write_bytes(photograph(1))
     seen = len(classifier.calls)
     done = subprocess.run(
         command,

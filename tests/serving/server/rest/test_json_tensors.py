@@ -1,6 +1,5 @@
 """JSON of requests and answers: what becomes which array, and what is refused."""
 
-import base64
 import json
 import math
 import re
@@ -10,6 +9,7 @@ import pytest
 
 from imgpipe.serving.server.rest import json_tensors
 from imgpipe.serving.server.status import StatusError
+from tests.serving.quick import b64
 
 NUMBERS = {"float": 1, "int32": 3, "uint8": 4, "string": 7, "int64": 9, "bool": 10}
 
@@ -27,10 +27,6 @@ def read(document: object, **kinds: str) -> dict[str, np.ndarray]:
     return json_tensors.read(
         json_tensors.parse(data, "http://localhost:8501/v1/models/m:predict"), infos
     )
-
-
-def b64(data: bytes) -> dict[str, str]:
-    return {"b64": base64.b64encode(data).decode()}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 from imgpipe.serving.server import ports
 from imgpipe.serving.server.rest import port
+from tests.serving.quick import eventually
 
 GOOD = {"instances": [1]}
 HEAD = b"POST /v1/models/half:predict HTTP/1.1\r\nHost: localhost\r\n"
@@ -28,9 +29,7 @@ def talk(address: int, *parts: bytes, timeout: float = 20.0) -> bytes:
         return found
 
 
-def test_too_many_connections_are_answered_503_until_the_silent_ones_are_ended(
-    serve, monkeypatch, eventually
-):
+def test_too_many_connections_are_answered_503_until_the_silent_ones_are_ended(serve, monkeypatch):
     monkeypatch.setattr(ports, "MAX_CONNECTIONS", 4)
     monkeypatch.setattr(port, "_LOOK_S", 1.0)
     server = serve()
@@ -133,7 +132,7 @@ def test_requests_of_disconnected_clients_are_not_executed(serve):
     assert codes.count("CANCELLED") == 5 and codes.count("OK") == 2
 
 
-def test_stop_finishes_running_requests_and_refuses_new_ones(serve, eventually):
+def test_stop_finishes_running_requests_and_refuses_new_ones(serve):
     """New requests get 503, and readiness changes at once.
 
     After the stop the port is free.

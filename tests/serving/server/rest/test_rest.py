@@ -1,6 +1,5 @@
 """The REST interface: formats, paths, errors, limits, pages of other sites, health and logs."""
 
-import base64
 import json
 import shutil
 import socket
@@ -13,14 +12,9 @@ from tensorflow_serving.apis import (
     prediction_log_pb2,
 )
 
-from tests.serving.quick import Rest, running
+from tests.serving.quick import Rest, b64, eventually, photograph, running
 
 TEXT = {"Content-Type": "text/plain"}
-
-
-def b64(data: bytes) -> dict[str, str]:
-    """Return bytes as the JSON object of TensorFlow Serving's REST API."""
-    return {"b64": base64.b64encode(data).decode()}
 
 
 def test_predict_by_row_and_by_column(rest):
@@ -35,8 +29,8 @@ def test_predict_by_row_and_by_column(rest):
     }
 
 
-def test_images_are_sent_as_base64_and_classified(classifier, make_image):
-    jpeg, png = make_image(1), make_image(2, "PNG")
+def test_images_are_sent_as_base64_and_classified(classifier):
+    jpeg, png = photograph(1), photograph(2, "PNG")
     answer = classifier.predict({"instances": [b64(jpeg), b64(png)]}).json()
     named = classifier.predict({"instances": [{"image_bytes": b64(jpeg)}]}).json()
     first, _ = answer["predictions"]
@@ -121,12 +115,10 @@ _BODIES = {
 
 
 @pytest.mark.parametrize("kind", _BODIES)
-def test_a_body_that_is_no_json_is_answered_with_a_command_that_works(
-    classifier, make_image, tmp_path, kind
-):
+def test_a_body_that_is_no_json_is_answered_with_a_command_that_works(classifier, tmp_path, kind):
     if shutil.which("curl") is None:
         pytest.skip("needs curl")
-    (tmp_path / "photo.jpg").write_bytes(make_image())
+    (tmp_path / "photo.jpg").write_bytes(photograph())
 
     def printed(*words: str) -> dict:
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, check=True, timeout=60)
@@ -239,7 +231,7 @@ _ALLOWED = "images.example, .CLUSTER.local, http://proxied.example:8501"
 def allowing(models, tmp_path_factory):
     """Serve half_plus_two to two kinds of names, on all networks of both protocols."""
     base = tmp_path_factory.mktemp("allowing")
-    shutil.copytree(models / "half_plus_two", base / "half" / "1")
+    shutil.copytree(models("half_plus_two"), base / "half" / "1")
     hosts = {"allowed_hosts": _ALLOWED.split(", "), "host": "::"}
     with running(base / "half", "half", rest_api_port=-1, **hosts) as server:
         yield Rest(server)
@@ -261,7 +253,7 @@ def test_a_signature_of_operations_cannot_be_asked(rest):
     assert answer.status == 400 and '"__saved_model_init_op" not found' in answer.error()
 
 
-def test_the_graph_stops_at_the_time_limit(serve, eventually):
+def test_the_graph_stops_at_the_time_limit(serve):
     server = serve(rest_api_timeout_in_ms=1000)
     body = {"signature_name": "slow", "inputs": 0}
     assert server.predict(body).status == 200

@@ -9,7 +9,7 @@ import pytest
 from imgpipe.serving.server.corrections import Corrections
 from imgpipe.serving.server.status import StatusError
 from imgpipe.serving.server.web import pages
-from tests.serving.quick import Rest, running
+from tests.serving.quick import Rest, photograph, running
 
 FIGURES = "validation accuracy 0.950 (95 of 100 images correct)"
 CLASSES = [f"class {number}" for number in range(40)]
@@ -19,7 +19,7 @@ CLASSES = [f"class {number}" for number in range(40)]
 def rest(models, tmp_path_factory):
     """Serve an image classifier that has names of classes, and no distribution of its images."""
     base = tmp_path_factory.mktemp("known")
-    shutil.copytree(models / "images", base / "7")
+    shutil.copytree(models("images"), base / "7")
     (base / "7" / "assets").mkdir(exist_ok=True)
     (base / "7" / "assets" / "vocabulary.txt").write_text("\n".join(CLASSES))
     (base / "7" / "manifest.json").write_text(json.dumps({"figures": FIGURES, "files": {}}))
@@ -74,8 +74,8 @@ def test_only_images_of_classes_are_kept(tmp_path, label, words):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_server_without_corrections_keeps_nothing(rest, make_image):
-    answer = rest.ask("POST", f"{path()}&label=class+1", make_image())
+def test_a_server_without_corrections_keeps_nothing(rest):
+    answer = rest.ask("POST", f"{path()}&label=class+1", photograph())
     assert answer.status == 403 and "takes no corrections" in answer.error()
-    answer = rest.ask("POST", path(), make_image(), {"Origin": "http://evil.example"})
+    answer = rest.ask("POST", path(), photograph(), {"Origin": "http://evil.example"})
     assert answer.status == 403 and "from a page of another site" in answer.error()

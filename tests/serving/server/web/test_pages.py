@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from imgpipe.models.errors import ResourceError
+from imgpipe.models.export.saved_model import write_warmup
+from imgpipe.pipeline.published.copies import example_images
 from imgpipe.serving.server.rest.port import host_to_open
 from imgpipe.serving.server.server import ModelServer
 from imgpipe.serving.server.settings import DEFAULT_MAX_BODY_BYTES
@@ -101,6 +104,13 @@ def test_the_page_refers_to_its_own_files_only():
         assert not re.search(r"innerHTML|insertAdjacentHTML|document\.write|eval\(|https?://", text)
         for module in re.findall(r'from "(.*)";', text):
             assert f"/web/{module.removeprefix('./')}" in SCRIPTS
+
+
+def test_examples_are_images_that_the_model_holds(tmp_path):
+    write_warmup("any", [b"1", b"2", b"3", b"4"], str(tmp_path / "model"))
+    assert example_images(tmp_path / "model") == (b"1", b"2", b"3")
+    with pytest.raises(ResourceError, match=r"holds no validation images.* Leave out --examples"):
+        example_images(tmp_path)
 
 
 @pytest.mark.parametrize(
