@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.serving.conftest import write_image_model
+from tests.pipeline import small_version
 from tests.serving.quick import running
 
 from .conftest import failure, install, program_of_uv, run
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Return the address of a server with a small classifier as version 7."""
     base = tmp_path_factory.mktemp("server")
-    write_image_model(base / "7")
+    small_version.write(base / "7")
     with running(base, "imgpipe") as server:
         yield server.target
 

@@ -20,11 +20,24 @@ def push(
     `learned` says whether the version has answers of folds, as if it had learned from validation;
     images that do not look like those in `near` are unlike all that it has learned.
     """
+    from imgpipe.components.model_pusher import versions
+    from imgpipe.models.names import OUT_OF_FOLD_FILE
+
+    made = write(out / f"made-{seed}", classes, seed, near)
+    if learned:
+        (made / OUT_OF_FOLD_FILE).write_bytes(b"answers of the folds")
+    published = versions.publish(out / "model", {"": made}, {"vocabulary": list(classes)})
+    assert published is not None
+    return published.folder
+
+
+def write(
+    folder: Path, classes: Sequence[str] = CLASSES, seed: int = 1, near: Sequence[bytes] = ()
+) -> Path:
+    """Write the SavedModel of such a network, and return its folder."""
     import keras
 
-    from imgpipe.components.model_pusher import versions
     from imgpipe.models.export.saved_model import export, write_digest
-    from imgpipe.models.names import OUT_OF_FOLD_FILE
     from imgpipe.models.network import network_file
     from imgpipe.models.network.classifier import build_classifier
     from imgpipe.models.settings.model import ModelSettings
@@ -32,16 +45,11 @@ def push(
     keras.utils.set_random_seed(seed)
     settings = ModelSettings(backbone="conv_4_8", weights="none", image_size=24)
     classifier = build_classifier(None, list(classes), settings)
-    made = out / f"made-{seed}"
     distribution = _around(classifier, near) if near else None
-    export(classifier, str(made), distribution=distribution)
-    network_file.save(classifier, settings, str(made))
-    write_digest(classifier, str(made), top_k=2)
-    if learned:
-        (made / OUT_OF_FOLD_FILE).write_bytes(b"answers of the folds")
-    published = versions.publish(out / "model", {"": made}, {"vocabulary": list(classes)})
-    assert published is not None
-    return published.folder
+    export(classifier, str(folder), distribution=distribution)
+    network_file.save(classifier, settings, str(folder))
+    write_digest(classifier, str(folder), top_k=2)
+    return folder
 
 
 def _around(classifier, images: Sequence[bytes]):

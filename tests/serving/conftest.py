@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.pipeline import small_version
 from tests.serving.quick import Rest, ask, running
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -69,40 +70,6 @@ def write_half_plus_two(directory: Path, offset: float = 2.0) -> Path:
     return directory
 
 
-def write_image_model(directory: Path) -> Path:
-    """Write a tiny Keras classifier from encoded images to label names, by ExportArchive."""
-    import keras
-    import tensorflow as tf
-
-    keras.utils.set_random_seed(3)
-    inputs = keras.Input((8, 8, 3))
-    outputs = keras.layers.Dense(3, activation="softmax")(keras.layers.Flatten()(inputs))
-    model = keras.Model(inputs, outputs)
-    names = tf.constant(CLASSES)
-
-    def one(data):
-        image = tf.io.decode_image(data, channels=3, expand_animations=False)
-        image.set_shape([None, None, 3])
-        return tf.image.resize(tf.cast(image, tf.float32) / 255.0, [8, 8])
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
-    def serve(image_bytes):
-        pixels = tf.map_fn(one, image_bytes, fn_output_signature=tf.TensorSpec([8, 8, 3]))
-        probabilities = model(pixels)
-        count = tf.shape(probabilities)[0]
-        return {
-            "label": tf.gather(names, tf.argmax(probabilities, axis=-1)),
-            "classes": tf.tile(names[None], [count, 1]),
-            "probabilities": probabilities,
-        }
-
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint("serving_default", serve)
-    archive.write_out(str(directory), verbose=False)
-    return directory
-
-
 def write_unservable(directory: Path) -> Path:
     """Write a model that TensorFlow Serving loads but cannot run.
 
@@ -138,7 +105,7 @@ def write_warm_up(directory: Path, **inputs: Any) -> None:
 _WRITERS: dict[str, Callable[[Path], Path]] = {
     "half_plus_two": write_half_plus_two,
     "half_plus_three": functools.partial(write_half_plus_two, offset=3.0),
-    "images": write_image_model,
+    "images": functools.partial(small_version.write, classes=CLASSES),
     "unservable": write_unservable,
 }
 

@@ -11,7 +11,7 @@ from tensorflow_serving.apis import predict_pb2
 
 from tests.fuzz.mutation import mutate
 from tests.images import encoded, soft
-from tests.serving.conftest import write_image_model
+from tests.pipeline import small_version
 
 from .serving_program import MEGABYTE, clients, request, served
 
@@ -22,7 +22,7 @@ IMAGES, CLIENTS = 10_000, 4
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """Serve the image classifier as `m`."""
-    with served(tmp_path_factory.mktemp("inputs"), write_image_model) as running:
+    with served(tmp_path_factory.mktemp("inputs"), small_version.write) as running:
         yield running
 
 

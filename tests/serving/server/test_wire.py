@@ -78,7 +78,7 @@ def test_refused_predictions(stub, request_message, code, words):
     ("data", "words"),
     [
         ([b"\x89PNG\r\n\x1a\n" + b"\x00" * 50], "the PNG file is cut short"),
-        (np.uint8([[[[1, 2, 3]]]]), "be string but uint8 is provided. Send image_bytes as string."),
+        (np.float32([1]), "be string but float is provided. Send image_bytes as string."),
     ],
 )
 def test_what_is_no_image_is_refused_in_the_words_of_the_look(images, data, words):
