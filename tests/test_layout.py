@@ -179,7 +179,7 @@ def _names_with_several_values() -> list[str]:
     places = []
     for module, file in _modules().items():
         given: set[str] = set()
-        for statement in ast.parse(file.read_text(encoding="utf-8")).body:
+        for statement in ast.iter_child_nodes(_nodes(file)[0]):
             targets = statement.targets if isinstance(statement, ast.Assign) else []
             for node in [node for target in targets for node in ast.walk(target)]:
                 if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import http.client
 import json
@@ -10,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,6 +133,17 @@ class Answer:
         return message
 
 
+def asked(address: str, verb: str, path: str, body: Any, headers: Mapping[str, str]) -> Answer:
+    """Send one request on a new connection; a body that is not str or bytes is sent as JSON."""
+    if body is not None and not isinstance(body, str | bytes):
+        body = json.dumps(body)
+    with contextlib.closing(http.client.HTTPConnection(address, timeout=30)) as connection:
+        connection.request(verb, path, body, headers)
+        answer = connection.getresponse()
+        found = {name.lower(): value for name, value in answer.getheaders()}
+        return Answer(answer.status, answer.read(), found)
+
+
 @dataclass(frozen=True)
 class Rest:
     """A running server with its REST port and the calls that it has observed."""
@@ -149,17 +161,7 @@ class Rest:
     def ask(
         self, verb: str, path: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> Answer:
-        """Send one request on a new connection; a body that is not str or bytes is sent as JSON."""
-        if body is not None and not isinstance(body, str | bytes):
-            body = json.dumps(body)
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            connection.request(verb, path, body, headers or {})
-            answer = connection.getresponse()
-            found = {name.lower(): value for name, value in answer.getheaders()}
-            return Answer(answer.status, answer.read(), found)
-        finally:
-            connection.close()
+        return asked(f"127.0.0.1:{self.port}", verb, path, body, headers or {})
 
     def get(self, path: str) -> Answer:
         return self.ask("GET", path)

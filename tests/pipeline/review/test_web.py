@@ -1,6 +1,5 @@
 """Tests of the HTTP interface of a review, on a real port."""
 
-import http.client
 import io
 import json
 import os
@@ -20,6 +19,7 @@ from imgpipe.pipeline.commands import review as command
 from imgpipe.pipeline.review import web
 from tests.pipeline.review import run_to_review
 from tests.pipeline.review.run_to_review import IMAGES, digest
+from tests.serving.quick import asked
 
 CAT = digest("cat/0.png")
 
@@ -33,18 +33,11 @@ class Browser:
         self.headers = {"X-Imgpipe-Token": parts.fragment}
 
     def ask(self, verb, path, content=None, **headers):
-        body = content if isinstance(content, bytes | None) else json.dumps(content)
-        connection = http.client.HTTPConnection(self.host, timeout=30)
-        try:
-            connection.request(verb, path, body, self.headers | headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read(), answer.headers
-        finally:
-            connection.close()
+        return asked(self.host, verb, path, content, self.headers | headers)
 
     def json(self, verb, path, content=None, **headers):
-        status, body, _ = self.ask(verb, path, content, **headers)
-        return status, json.loads(body)
+        answer = self.ask(verb, path, content, **headers)
+        return answer.status, answer.json()
 
 
 @pytest.fixture
@@ -94,20 +87,20 @@ def test_a_view_comes_in_pages(browser, monkeypatch):
 
 
 def test_images_come_from_the_source_by_hash_and_no_other_file_does(browser, tmp_path):
-    status, body, headers = browser.ask("GET", f"/review/pictures/{CAT}")
-    assert (status, headers["content-type"]) == (200, "image/jpeg")
-    assert Image.open(io.BytesIO(body)).size == Image.open(io.BytesIO(IMAGES["cat/0.png"])).size
-    small = browser.ask("GET", f"/review/pictures/{CAT}?small")[1]
+    answer = browser.ask("GET", f"/review/pictures/{CAT}")
+    assert (answer.status, answer.headers["content-type"]) == (200, "image/jpeg")
+    assert Image.open(io.BytesIO(answer.body)).size == (80, 60), "as the file"
+    small = browser.ask("GET", f"/review/pictures/{CAT}?small").body
     assert max(Image.open(io.BytesIO(small)).size) <= 320
     status, content = browser.json("GET", f"/review/pictures/{digest('cat/broken.jpg')}")
     assert status == 404 and "because it is damaged" in content["error"]
     for other in ("0" * 64, "..%2f..%2fetc%2fpasswd"):
-        assert browser.ask("GET", f"/review/pictures/{other}")[0] == 404
+        assert browser.ask("GET", f"/review/pictures/{other}").status == 404
     (tmp_path / "photos" / "cat" / "0.png").write_bytes(IMAGES["dog/1.png"])
     status, content = browser.json("GET", f"/review/pictures/{CAT}")
     assert status == 404 and "has changed since the run" in content["error"]
     (tmp_path / "photos" / "dog" / "0.png").unlink()
-    assert browser.ask("GET", f"/review/pictures/{digest('dog/0.png')}")[0] == 404
+    assert browser.ask("GET", f"/review/pictures/{digest('dog/0.png')}").status == 404
 
 
 def test_requests_without_the_token_or_from_another_site_are_refused(browser, review):
@@ -130,7 +123,7 @@ def test_requests_without_the_token_or_from_another_site_are_refused(browser, re
             status, content = browser.json(verb, path, answer, **headers)
             assert status == 403, headers
             assert re.search("imgpipe review prints|names the host", content["error"])
-        assert browser.ask("GET", f"/review/pictures/{CAT}", **headers)[0] == 403
+        assert browser.ask("GET", f"/review/pictures/{CAT}", **headers).status == 403
     assert not review.decisions.made()
     assert browser.json("POST", "/review/answers", answer, Origin=f"http://{host}")[0] == 200
 
@@ -167,16 +160,17 @@ def test_a_damaged_overrides_file_is_reported(browser, review):
 
 
 def test_the_page_loads_nothing_from_other_sites(browser):
-    status, html, headers = browser.ask("GET", "/")
-    assert status == 200 and "default-src 'none'" in headers["content-security-policy"]
-    named = set(re.findall(r'(?:src|href)="([^"]*)"', html.decode()))
+    page = browser.ask("GET", "/")
+    assert page.status == 200 and "default-src 'none'" in page.headers["content-security-policy"]
+    html = page.body.decode()
+    named = set(re.findall(r'(?:src|href)="([^"]*)"', html))
     assert named == {"data:,", "web/style.css", "web/review.css", "web/review.js"}
     for name in named - {"data:,"}:
-        status, content, _ = browser.ask("GET", f"/{name}")
-        assert status == 200
-        assert not re.search(rb"innerHTML|document\.write|eval\(|https?://", content)
-    assert not re.search(rb"\son\w+=|\sstyle=", html)
-    assert browser.ask("GET", "/web/web.py")[0] == 404
+        answer = browser.ask("GET", f"/{name}")
+        assert answer.status == 200
+        assert not re.search(rb"innerHTML|document\.write|eval\(|https?://", answer.body)
+    assert not re.search(r"\son\w+=|\sstyle=", html)
+    assert browser.ask("GET", "/web/web.py").status == 404
 
 
 def test_the_newest_run_and_its_overrides_file_are_used(tmp_path):
