@@ -13,7 +13,7 @@ from PIL import Image
 import imgpipe
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.described_files import MODEL_DIGEST
-from tests import command, json_formats, python_program
+from tests import command, python_program
 from tests.e2e.case import SETTINGS, Case
 from tests.images import soft
 from tests.pipeline import small_version
@@ -50,9 +50,7 @@ def test_wrong_arguments_are_refused_by_name_before_anything_starts(
 
 def test_check_gives_the_findings_of_the_command(case: Case, tmp_path: Path) -> None:
     check = imgpipe.check(bytes(case.photos), gate={"max_rejected_share": 0.3})
-    words = ("check", str(case.photos), "--set", "gate.max_rejected_share=0.3", "--json", "-")
-    found = json.loads(command.imgpipe(*words).stdout)
-    json_formats.conform("check", found)
+    found = command.answered("check", case.photos, "--set", "gate.max_rejected_share=0.3")
     assert {**check.result, "timings": 0} == {**found, "timings": 0}
     assert (check.verdict, check.refused) == (found["verdict"], found["status"] == "refused")
     page = check.save(tmp_path / "page.html").read_text("utf-8")

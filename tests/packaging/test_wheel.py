@@ -15,15 +15,6 @@ from .conftest import install, make, run
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 
 
-@pytest.fixture
-def stranger(tmp_path: Path) -> Path:
-    """Return a project in TFX's template layout, with packages named like imgpipe's folders."""
-    for package in ("models", "pipeline", "components", "serving"):
-        (tmp_path / package).mkdir()
-        (tmp_path / package / "__init__.py").write_text("raise ImportError('of the stranger')\n")
-    return tmp_path
-
-
 def test_the_wheel_contains_only_the_package(wheel: Path):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -59,17 +50,21 @@ def test_pip_finds_every_locked_requirement_met_and_the_package_imports_nothing(
 
 
 def test_check_and_run_work_in_a_project_with_packages_of_the_same_names(
-    python: Path, stranger: Path
+    python: Path, tmp_path: Path
 ):
+    """As in TFX's template, which names folders as imgpipe does."""
     from imgpipe.pipeline.demo import draw
 
-    photos = draw(stranger / "photos", 24, 112)
+    for package in ("models", "pipeline", "components", "serving"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise ImportError('of the stranger')\n")
+    photos = draw(tmp_path / "photos", 24, 112)
     command = (python, "-m", "imgpipe.pipeline.cli")
     given = [*as_assignments(), "course.epochs=1", "evaluate.threshold=0.1"]
     assignments = [word for one in given for word in ("--set", one)]
 
-    run(*command, "check", photos, "--json", "check.json", *assignments, cwd=stranger)
-    assert json.loads((stranger / "check.json").read_text())["data"]["rejected"] > 0
+    run(*command, "check", photos, "--json", "check.json", *assignments, cwd=tmp_path)
+    assert json.loads((tmp_path / "check.json").read_text())["data"]["rejected"] > 0
 
-    run(*command, "run", photos, "--out", "out", *assignments, cwd=stranger)
-    assert (stranger / "out" / "model" / "1" / "saved_model.pb").is_file()
+    run(*command, "run", photos, "--out", "out", *assignments, cwd=tmp_path)
+    assert (tmp_path / "out" / "model" / "1" / "saved_model.pb").is_file()

@@ -5,10 +5,8 @@ import re
 import shutil
 
 import pytest
-import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline.commands import drift
 from tests import json_formats
 from tests.command import ran
 from tests.pipeline.request_drift.drawn import image, probabilities, write_log
@@ -32,28 +30,24 @@ def logs(tmp_path_factory):
     return folder
 
 
-def run(log, out, json_file=None):
-    """Run the command on a request log and an output folder; return its exit code."""
-    try:
-        drift.drift(log, out, json_file)
-    except typer.Exit as ended:
-        return ended.exit_code
-    return 0
+def run(log, out, *more):
+    return ran("drift", log, "--model", out, *more)
 
 
-def test_images_like_the_training_data_are_no_drift(pushed, logs, capfd):
-    assert run(logs / "same", pushed) == 0
-    said = capfd.readouterr().out
-    assert "no drift: 120 answers of version 1, none of 11 comparisons over its limit" in said
-    assert "brightness: 0.5" in said and "confidence: " in said and "  over " not in said
+def test_images_like_the_training_data_are_no_drift(pushed, logs):
+    done = run(logs / "same", pushed)
+    words = "no drift: 120 answers of version 1, none of 11 comparisons over its limit"
+    assert done.exit_code == 0 and words in done.stdout
+    assert "brightness: 0.5" in done.stdout and "confidence: " in done.stdout
+    assert "  over " not in done.stdout
 
 
-def test_dark_images_are_drift(pushed, logs, tmp_path, capfd):
+def test_dark_images_are_drift(pushed, logs, tmp_path):
     file = tmp_path / "drift.json"
-    assert run(logs / "dark", pushed, str(file)) == 4
-    said = capfd.readouterr().out
-    assert "drift: version 1 receives requests unlike its training data: " in said
-    assert "brightness (0.5" in said
+    done = run(logs / "dark", pushed, "--json", file)
+    assert done.exit_code == 4
+    assert "drift: version 1 receives requests unlike its training data: " in done.stdout
+    assert "brightness (0.5" in done.stdout
     found = json.loads(file.read_text())
     assert found["status"] == "drift"
     dark = next(c for c in found["requests"]["comparisons"] if c["feature"] == "brightness")
@@ -62,23 +56,16 @@ def test_dark_images_are_drift(pushed, logs, tmp_path, capfd):
     assert requests["answers"] == requests["different_images"] == requests["measured"] == 120
 
 
-def test_a_log_without_images_is_judged_by_its_predictions(pushed, logs, capfd):
-    assert run(logs / "bare", pushed) == 0
-    said = capfd.readouterr().out
-    assert "no drift in the answers: 120 answers" in said
-    assert "imgpipe serve --request-log PREFIX --log-images" in said
-
-
-def test_drift_writes_only_json_to_standard_output(pushed, logs, capfd):
-    assert run(logs / "bare", pushed, json_file="-") == 0
-    streams = capfd.readouterr()
-    found = json.loads(streams.out)
+def test_a_log_without_images_is_judged_by_its_predictions(pushed, logs):
+    done = run(logs / "bare", pushed, "--json", "-")
+    found = json.loads(done.stdout)
     json_formats.conform("drift", found)
-    assert found["status"] == "no_drift"
-    assert "no drift in the answers" in streams.err
+    assert (done.exit_code, found["status"]) == (0, "no_drift")
+    assert "no drift in the answers: 120 answers" in done.stderr
+    assert "imgpipe serve --request-log PREFIX --log-images" in done.stderr
 
 
-def test_truncated_logs_missing_versions_and_undecodable_images_are_named(pushed, tmp_path, capfd):
+def test_truncated_logs_missing_versions_and_undecodable_images_are_named(pushed, tmp_path):
     sent = [image(number) for number in range(60)]
     sent[3] = b"no image"
     (file,) = write_log(tmp_path / "r", probabilities(60), sent)
@@ -86,13 +73,13 @@ def test_truncated_logs_missing_versions_and_undecodable_images_are_named(pushed
         log.write(b"half a record")
     write_log(tmp_path / "s", probabilities(4), version=8)
     write_log(tmp_path / "t", probabilities(4), version=7, classes=("cat", "dog", "bee"))
-    assert run(tmp_path, pushed) == 0
-    said = capfd.readouterr().out
+    done = run(tmp_path, pushed)
+    assert done.exit_code == 0
+    said = done.stdout
     assert f"{file.name}  breaks off after 60 records: record 60 at byte" in said
     assert "8 other answers\n  version 7  there is no such version" in said
-    assert re.search(
-        r"\b1 of the \d+ images of the log that were looked at cannot be decoded", said
-    )
+    undecodable = r"\b1 of the \d+ images of the log that were looked at cannot be decoded"
+    assert re.search(undecodable, said)
     assert f"to see them, run: imgpipe check log:{tmp_path}" in said
 
 

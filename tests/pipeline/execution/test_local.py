@@ -65,7 +65,9 @@ def _folders(results: dict[str, local.NodeResult]) -> list[Path]:
     return [Path(uri) for result in results.values() for uri in result.outputs.values()]
 
 
-def test_artifacts_of_another_project_at_the_former_place_are_not_used(tmp_path: Path) -> None:
+def test_artifacts_of_another_project_at_the_former_place_are_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     out, moved = tmp_path / "out", tmp_path / "moved"
     _run(out)
     out.rename(moved)
@@ -75,6 +77,7 @@ def test_artifacts_of_another_project_at_the_former_place_are_not_used(tmp_path:
         assert all(folder.is_relative_to(moved) for folder in _folders(results))
     assert all(result.cached for result in results.values())
     assert [integrity.damage(folder, complete=True) for folder in theirs] == [""] * 3
+    assert "property_predicate" not in caplog.text, "the false warning of the resolver"
 
 
 def test_all_damaged_results_of_the_same_parameters_are_passed_over(tmp_path: Path) -> None:
@@ -116,10 +119,3 @@ def test_after_the_database_was_lost_no_folder_is_used_again(tmp_path: Path, los
     assert not set(_folders(first)) & set(_folders(second))
     assert not any(result.cached for result in second.values())
     assert lost == "artifacts" or (_folders(first)[0] / "text").read_text() == "mine"
-
-
-def test_the_false_warning_of_the_resolver_is_left_out(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    _run(tmp_path)
-    assert "property_predicate" not in caplog.text

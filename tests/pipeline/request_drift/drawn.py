@@ -86,7 +86,7 @@ def statistics_of(rows):
     return tfdv.generate_statistics_from_dataframe(pd.DataFrame(rows))
 
 
-def push(out: Path, images: int = 150, answers: np.ndarray | None = None) -> Path:
+def push(out: Path, answers: np.ndarray) -> Path:
     """Publish a version below `out`/model with the statistics of images of middle brightness.
 
     `answers` are its probabilities for the validation images, float32 [N, C].
@@ -94,14 +94,13 @@ def push(out: Path, images: int = 150, answers: np.ndarray | None = None) -> Pat
     import tensorflow_data_validation as tfdv
 
     made = out / "made"
-    write_log(made / "log", probabilities(images), [image(9000 + i) for i in range(images)])
+    write_log(made / "log", probabilities(150), [image(9000 + i) for i in range(150)])
     source = LogSource(str(made / "log"))
-    measured = requests.measure(
-        source, [answer.item for answer in source.answers([])], Path(), None
-    )
+    items = [answer.item for answer in source.answers([])]
+    measured = requests.measure(source, items, Path(), None)
+    labels = np.resize(CLASSES, len(items))
     rows = [
-        {**row, names.LABEL: str(label)}
-        for row, label in zip(measured.rows, np.resize(CLASSES, images), strict=True)
+        {**row, names.LABEL: str(label)} for row, label in zip(measured.rows, labels, strict=True)
     ]
     statistics = statistics_of(rows)
     for split in (names.TRAIN, names.VALIDATION):
@@ -110,7 +109,7 @@ def push(out: Path, images: int = 150, answers: np.ndarray | None = None) -> Pat
         (folder / "FeatureStats.pb").write_bytes(statistics.SerializeToString())
     inferred = tfdv.infer_schema(statistics)
     schemas.write(schemas.accepted(inferred, CLASSES), str(made / "schema" / "schema.pbtxt"))
-    _write_answers(made / ANSWERS_FOLDER, probabilities(0) if answers is None else answers)
+    _write_answers(made / ANSWERS_FOLDER, answers)
     model = out / "artifacts/ImageTrainer/model/9/Format-Serving"
     (model / "assets.extra").mkdir(parents=True)
     (model / "saved_model.pb").write_bytes(b"a graph")

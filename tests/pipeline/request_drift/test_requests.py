@@ -13,6 +13,7 @@ from imgpipe.components.example_gen.sources.request_log import LogSource
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.request_drift import requests
+from tests.images import encoded
 from tests.pipeline.request_drift.drawn import CLASSES, image, probabilities, write_log
 
 MODEL = {1: {*CLASSES}}
@@ -67,15 +68,13 @@ def test_answers_of_a_removed_version_are_named(tmp_path):
     assert "Expected: answers of version 2" in str(refused.value)
 
 
-def test_an_empty_log_is_refused_with_advice(tmp_path):
-    (tmp_path / "r-1.tfrecord").write_bytes(b"")
-    with pytest.raises(ResourceError, match=r"it is empty.*--log-share"):
-        read(tmp_path / "r-1.tfrecord")
-
-
-def test_a_file_that_is_no_log_is_refused(tmp_path):
-    (tmp_path / "r-1.tfrecord").write_bytes(b"a text")
-    with pytest.raises(ResourceError, match="breaks off after 0 records"):
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", r"it is empty.*--log-share"), (b"a text", "breaks off after 0 records")],
+)
+def test_a_file_without_records_is_refused(tmp_path, content, words):
+    (tmp_path / "r-1.tfrecord").write_bytes(content)
+    with pytest.raises(ResourceError, match=words):
         read(tmp_path / "r-1.tfrecord")
 
 
@@ -101,9 +100,8 @@ def test_measurements_are_those_of_ingestion(tmp_path):
 
 
 def test_images_are_measured_with_the_colours_that_the_served_model_sees(tmp_path):
-    stream = io.BytesIO()
-    Image.open(io.BytesIO(image(1))).convert("P").save(stream, "BMP")
-    measured = measure(tmp_path / "r", [stream.getvalue()])
+    palette = Image.open(io.BytesIO(image(1))).convert("P")
+    measured = measure(tmp_path / "r", [encoded(palette, "BMP")])
     assert measured.undecodable == 0 and measured.rows[0][names.MODE] == "P"
 
 

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -230,16 +229,8 @@ def test_every_grpc_status_code_has_an_error_with_an_exit_code(scripted):
         assert error.value.exit_code in (1, 2, 5)
 
 
-@pytest.fixture(scope="module")
-def many_classes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve an exported model of 300 classes as `imgpipe`, and yield `host:port`."""
-    out = tmp_path_factory.mktemp("many")
-    small_version.push(out, classes=_CLASSES)
-    with running(out / "model", "imgpipe") as server:
-        yield server.target
-
-
-def test_the_client_asks_for_the_names_of_the_classes_once(many_classes, monkeypatch):
+def test_the_client_asks_for_the_names_of_the_classes_once(tmp_path, monkeypatch):
+    small_version.push(tmp_path, classes=_CLASSES)
     asked: list[tuple[str, ...]] = []
     predict = Client.predict
 
@@ -248,7 +239,7 @@ def test_the_client_asks_for_the_names_of_the_classes_once(many_classes, monkeyp
         return predict(self, inputs, signature_name, output_filter, timeout)
 
     images = [photograph(seed) for seed in range(100)]
-    with Client(many_classes) as client:
+    with running(tmp_path / "model", "imgpipe") as server, Client(server.target) as client:
         whole = client.predict({"image_bytes": images})
         monkeypatch.setattr(Client, "predict", counted)
         answers = client.classify(images, top=3, at_once=1)
