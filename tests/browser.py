@@ -172,6 +172,10 @@ class Page:
         shot = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         file.write_bytes(base64.b64decode(shot["data"]))
 
+    def refused(self) -> list[str]:
+        """Return what failed or was refused, but for answers of the server."""
+        return [text for text in self.complaints if '"source": "network"' not in text]
+
     def close(self) -> None:
         """Close the connection to the page."""
         self._socket.close()

@@ -1,8 +1,6 @@
 """Tests of the command line: exit codes, messages and imported modules."""
 
-import os
 import shlex
-import subprocess
 import sys
 import tomllib
 import typing
@@ -259,10 +257,9 @@ def test_init_describes_an_archive_and_a_list(photos: Path, tmp_path: Path):
 def test_all_messages_can_be_printed_on_an_ascii_terminal():
     """Symbols and file names that an ASCII terminal cannot show are written as escapes."""
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    command = [sys.executable, "-m", "imgpipe.pipeline.cli", "runs", "\u00fc"]
-    result = subprocess.run(command, capture_output=True, env={**os.environ, **ascii_only})
-    assert result.returncode == 5, result.stderr
-    assert result.stderr.isascii() and b"Traceback" not in result.stderr
+    words = (sys.executable, "-m", "imgpipe.pipeline.cli", "runs", "\u00fc")
+    said = python_program.ran(*words, code=5, **ascii_only).stderr
+    assert said.isascii() and "Traceback" not in said
 
 
 def test_every_command_shows_examples_that_its_options_allow():

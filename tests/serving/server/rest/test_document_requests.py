@@ -1,12 +1,11 @@
 """The requests in docs/serving.md, run in each language with the tool that people have for it."""
 
-import os
 import re
 import shutil
-import subprocess
 
 import pytest
 
+from tests import python_program
 from tests.conftest import REPOSITORY
 from tests.document_blocks import blocks
 from tests.serving.quick import photograph
@@ -29,8 +28,8 @@ def _skip_without_tools(language: str) -> None:
         if shutil.which(tool) is None:
             pytest.skip(f"needs {tool}")
     if language == "javascript":
-        said = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True)
-        if int(re.findall(r"\d+", said.stdout)[0]) < 18:
+        major = re.findall(r"\d+", python_program.ran("node", "--version").stdout)[0]
+        if int(major) < 18:
             pytest.skip("needs Node 18, which has fetch")
 
 
@@ -45,15 +44,8 @@ def test_the_request_of_the_document_is_answered(classifier, tmp_path, language)
     (tmp_path / file).write_text(program.replace(_ADDRESS, f"http://127.0.0.1:{classifier.port}"))
     (tmp_path / "picture.jpg").write_bytes(photograph(1))
     seen = len(classifier.calls)
-    done = subprocess.run(
-        command,
-        cwd=tmp_path,
-        env={**os.environ, "GOTOOLCHAIN": "local", "GOWORK": "off", "GO111MODULE": "auto"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
+    go = {"GOTOOLCHAIN": "local", "GOWORK": "off", "GO111MODULE": "auto"}
+    done = python_program.ran(*command, cwd=tmp_path, **go)
     assert re.search("paper|rock|scissors", done.stdout), done.stdout + done.stderr
     [call] = classifier.calls[seen:]
     assert (call.code.name, call.rows) == ("OK", 1)

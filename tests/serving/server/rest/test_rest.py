@@ -3,7 +3,6 @@
 import json
 import shutil
 import socket
-import subprocess
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from tensorflow_serving.apis import (
     prediction_log_pb2,
 )
 
+from tests import python_program
 from tests.serving.quick import Rest, b64, eventually, photograph, running
 
 TEXT = {"Content-Type": "text/plain"}
@@ -121,8 +121,7 @@ def test_a_body_that_is_no_json_is_answered_with_a_command_that_works(classifier
     (tmp_path / "photo.jpg").write_bytes(photograph())
 
     def printed(*words: str) -> dict:
-        done = subprocess.run(words, cwd=tmp_path, capture_output=True, check=True, timeout=60)
-        return json.loads(done.stdout)
+        return json.loads(python_program.ran(*words, cwd=tmp_path).stdout)
 
     url = f"http://127.0.0.1:{classifier.port}/v1/models/imgpipe:predict"
     said = printed("curl", "--silent", *_BODIES[kind], url)["error"]
