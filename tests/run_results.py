@@ -31,11 +31,7 @@ from imgpipe.components.run_record.metrics import (
 )
 from imgpipe.components.run_record.result import Result, new
 from imgpipe.components.run_record.run_folder import Identity
-from imgpipe.components.run_record.shown_images import (
-    Gallery,
-    ImageMap,
-    MapImage,
-)
+from imgpipe.components.run_record.shown_images import Gallery, ImageMap, MapImage
 from imgpipe.models.features.bank import BankFacts
 from imgpipe.models.finding import Example, Fate, Finding, in_files, make_finding
 from imgpipe.models.head.solved_head import Solution

@@ -11,12 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from imgpipe.serving.client import (
-    Client,
-    NotFound,
-    ServingError,
-    Unavailable,
-)
+from imgpipe.serving.client import Client, NotFound, ServingError, Unavailable
 from imgpipe.serving.server.manager import ModelManager
 from imgpipe.serving.server.runtime import Runtime
 from imgpipe.serving.server.server import ModelServer

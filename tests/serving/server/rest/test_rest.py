@@ -7,9 +7,7 @@ import socket
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import (
-    prediction_log_pb2,
-)
+from tensorflow_serving.apis import prediction_log_pb2
 
 from tests import python_program
 from tests.serving.quick import Rest, b64, eventually, photograph, running
