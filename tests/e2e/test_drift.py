@@ -59,10 +59,7 @@ def test_ordinary_images_are_no_drift(tmp_path: Path):
         "request_log_images": True,
         "request_log_sampling_rate": 1.0,
     }
-    with (
-        running(case.out / "model", "imgpipe", **log) as server,
-        Client(server.target) as client,
-    ):
+    with running(case.out / "model", "imgpipe", **log) as server, Client(server.target) as client:
         client.classify([encoded(hand, "JPEG", quality=90) for hand in hands])
     found = answered("drift", tmp_path / "log", "--model", case.out)
     assert found["status"] == "no_drift", found["verdict"]

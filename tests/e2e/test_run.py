@@ -222,9 +222,7 @@ def test_the_baseline_comes_with_the_answers_of_the_run_that_published_it(
         assert now[image_hash] == pytest.approx(row, rel=1e-6), image_hash
 
 
-def test_a_model_below_threshold_is_not_blessed_and_not_pushed(
-    grown: tuple[Case, Any],
-):
+def test_a_model_below_threshold_is_not_blessed_and_not_pushed(grown: tuple[Case, Any]):
     copy, outcome = grown
     assert outcome.exit_code == 3
     assert outcome.verdict.startswith("not blessed: validation accuracy")

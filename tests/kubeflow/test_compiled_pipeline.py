@@ -167,10 +167,7 @@ def test_the_document_shows_how_other_settings_of_the_pods_are_added(
         (["beam.runner=portable", "beam.job_endpoint=localhost:8099"], "Received: 'portable'"),
         (["beam.args=['--runner=spark']"], r"no --runner in beam\.args"),
         (["data.source='/elsewhere'"], r"data\.source lies on no volume"),
-        (
-            ["kubeflow.resources={Trainin = {cpu = 1}}"],
-            "'Trainin'; nearest: Training",
-        ),
+        (["kubeflow.resources={Trainin = {cpu = 1}}"], "'Trainin'; nearest: Training"),
     ],
 )
 def test_settings_that_have_no_place_on_kubeflow_are_refused(

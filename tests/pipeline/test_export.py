@@ -176,8 +176,7 @@ def test_a_lite_file_that_loses_too_much_is_refused(judged, tmp_path):
     right = exports.KINDS["tflite"]
     worse = dataclasses.replace(right, tolerance=1.0, make=lambda _: right.make(other))
     with pytest.raises(
-        exports.NotEqual,
-        match=r"not written: it loses .* points of .* of 20 validation images",
+        exports.NotEqual, match=r"not written: it loses .* points of .* of 20 validation images"
     ):
         exports.export(worse, Model(judged), 0.005)
 

@@ -24,13 +24,7 @@ def _found(name: str) -> Finding:
     [
         (("Linux", "x86_64"), (2, 41), (3, 13), True, "pip install . in a clone works here"),
         (("Linux", "x86_64"), (2, 36), (3, 11), True, "older than 2.39; packages are those of"),
-        (
-            ("Linux", "x86_64"),
-            (2, 36),
-            (3, 13),
-            False,
-            "older than 2.39; packages are those of",
-        ),
+        (("Linux", "x86_64"), (2, 36), (3, 13), False, "older than 2.39; packages are those of"),
         (("Linux", "x86_64"), None, (3, 13), False, "Linux x86_64"),
         (("Linux", "aarch64"), (2, 41), (3, 13), False, "Linux aarch64"),
         (("Darwin", "x86_64"), None, (3, 13), False, "Darwin x86_64"),

@@ -65,10 +65,7 @@ def test_a_turned_photograph_gets_the_label_and_the_probabilities_of_the_served_
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "part"),
-    [
-        ("onnxruntime-1.12", "import onnxruntime"),
-        ("tensorflow-2.10", "import tensorflow"),
-    ],
+    [("onnxruntime-1.12", "import onnxruntime"), ("tensorflow-2.10", "import tensorflow")],
 )
 def test_an_older_program_opens_the_export_and_names_a_class(exported, environment, part):
     python = _TOOLS / environment / "bin" / "python"

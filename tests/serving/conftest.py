@@ -61,11 +61,7 @@ def write_half_plus_two(directory: Path, offset: float = 2.0) -> Path:
     tf.saved_model.save(
         module,
         str(directory),
-        signatures={
-            "serving_default": module.predict,
-            "pair": module.pair,
-            "slow": module.slow,
-        },
+        signatures={"serving_default": module.predict, "pair": module.pair, "slow": module.slow},
     )
     return directory
 

@@ -23,10 +23,7 @@ _FILES = {
     "TIFF": (encoded(noise(3), "TIFF"), "TIFF, a format that is not accepted. Save the image as"),
     "AVIF": (encoded(noise(3), "AVIF"), "AVIF, a format that is not accepted. Save the image as"),
     "ICO": (encoded(noise(3), "ICO"), "ICO, a format that is not accepted."),
-    "unknown": (
-        bytes(range(90)),
-        "no image of a known format, but a file that begins with",
-    ),
+    "unknown": (bytes(range(90)), "no image of a known format, but a file that begins with"),
     "PDF": (b"%PDF-1.4\n", "no image, but of another format: Adobe Portable Document Format"),
     "half JPEG": (
         encoded(noise(4), "JPEG")[:900],

@@ -71,9 +71,7 @@ def test_only_a_label_that_is_surely_wrong_is_proposed_to_be_changed(reviewed):
 
 def test_an_image_says_what_was_found_and_shows_what_is_similar(reviewed):
     shown = reviewed.shown(run_to_review.ROWS["cat/0.png"])
-    assert shown["why"] == [
-        "Near-duplicate with another label: similar to dog/0.png.",
-    ]
+    assert shown["why"] == ["Near-duplicate with another label: similar to dog/0.png."]
     assert [image["path"] for image in shown["similar"]] == ["dog/0.png"]
     assert shown["answer"] == "dog" and shown["sure"] == 0.99
 

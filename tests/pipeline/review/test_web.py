@@ -135,16 +135,10 @@ def test_requests_without_the_token_or_from_another_site_are_refused(browser, re
         (b"[" * 9000, "An answer is JSON"),
         ({"images": [3], "verdict": "accept", "label": ""}, "An answer is JSON"),
         ({"images": [CAT], "verdict": "accept"}, "An answer is JSON"),
-        (
-            {"images": [CAT], "verdict": "relabel", "label": "../cow"},
-            "'../cow' is not a class",
-        ),
+        ({"images": [CAT], "verdict": "relabel", "label": "../cow"}, "'../cow' is not a class"),
         (ACCEPTED | {"verdict": "keep"}, "one of accept, reject, relabel"),
         (ACCEPTED | {"images": ["0" * 64]}, "has no such image"),
-        (
-            {"images": [digest("dog/test.png")], "verdict": "relabel", "label": "cat"},
-            "test split",
-        ),
+        ({"images": [digest("dog/test.png")], "verdict": "relabel", "label": "cat"}, "test split"),
     ],
 )
 def test_a_wrong_answer_is_refused_and_writes_nothing(browser, review, content, words):

@@ -139,10 +139,7 @@ def test_the_first_failure_cancels_the_remaining_requests(scripted):
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [
-        ({"input_name": "nope"}, "nope"),
-        ({"timeout": -1.0}, "timeout must be a number of seconds"),
-    ],
+    [({"input_name": "nope"}, "nope"), ({"timeout": -1.0}, "timeout must be a number of seconds")],
 )
 def test_a_request_that_is_wrong_for_every_image_is_refused_as_a_whole(images, options, words):
     with pytest.raises(InvalidArgument, match=words):

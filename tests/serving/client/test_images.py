@@ -82,8 +82,7 @@ def test_arrays_are_encoded_without_loss(photo):
 
 
 @pytest.mark.parametrize(
-    "array",
-    [np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4), np.uint8)],
+    "array", [np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4), np.uint8)]
 )
 def test_arrays_of_other_types_or_shapes_are_refused(array):
     with pytest.raises(InvalidArgument, match=r"uint8 \[height, width, 3\]"):

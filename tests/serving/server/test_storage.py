@@ -38,11 +38,7 @@ def list_versions(base: Path) -> dict[int, storage.Files]:
     return {number: storage.look(path) for number, path in storage.versions(base).items()}
 
 
-WHOLE = (
-    "saved_model.pb",
-    "variables/variables.index",
-    "variables/variables.data-00000-of-00001",
-)
+WHOLE = ("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001")
 
 
 def test_a_folder_without_a_model_is_not_walked(tmp_path):

@@ -40,20 +40,12 @@ PAIR = {"a": X, "b": np.int64([1, 2, 3])}
 REFUSED = [
     (ask(model="cat", x=X), Code.NOT_FOUND, "not found for request: Latest(cat)"),
     (of_half(version=7, x=X), Code.NOT_FOUND, "not found for request: Specific(half, 7)"),
-    (
-        of_half(label="l", x=X),
-        Code.INVALID_ARGUMENT,
-        "Unrecognized servable version label: l",
-    ),
+    (of_half(label="l", x=X), Code.INVALID_ARGUMENT, "Unrecognized servable version label: l"),
     (ask(model="", x=X), Code.INVALID_ARGUMENT, "ModelSpec has no name specified."),
     (of_half("cam", x=X), Code.FAILED_PRECONDITION, 'Serving signature key "cam" not found.'),
     (of_half(a=X, b=X), Code.INVALID_ARGUMENT, "Expected: x. Received: a, b."),
     (of_half(x=NOT_ITS_SHAPE), Code.INVALID_ARGUMENT, "tensor parsing error: x"),
-    (
-        of_half(x=np.float64([1])),
-        Code.INVALID_ARGUMENT,
-        "x to be float but double is provided",
-    ),
+    (of_half(x=np.float64([1])), Code.INVALID_ARGUMENT, "x to be float but double is provided"),
     (of_half("pair", a=X, b=X), Code.INVALID_ARGUMENT, "for float: serving_default, slow."),
     (
         of_half("pair", outputs=["sum", "z"], **PAIR),
