@@ -35,6 +35,12 @@ def newest_artifact(out: Path, component: str, output: str) -> Path:
     return max(folders, key=lambda path: int(path.name))
 
 
+def ruling(outcome: Any, rule: str) -> str:
+    """Return what a rule says about the model of a run."""
+    rulings = outcome.result["gate"]["rulings"]
+    return str(next(one["text"] for one in rulings if one["rule"] == rule))
+
+
 @dataclass(frozen=True)
 class Case:
     """The folder of a data set and the output folder of its runs."""

@@ -29,10 +29,7 @@ def test_a_truncated_shard_of_examples_is_made_again(
     outcome = mine.run(start="FeatureBank")
     assert outcome.exit_code == 0, outcome.verdict
     assert outcome.result["data"]["by_split"] == first.result["data"]["by_split"]
-    assert (
-        outcome.result["gate"]["decided_by"]["accuracy"]
-        == first.result["gate"]["decided_by"]["accuracy"]
-    )
+    assert outcome.accuracy == first.accuracy
     assert not examples.exists()
     assert f"{examples} is damaged: " in caplog.text
     assert "ImageFilter makes it again" in caplog.text
@@ -50,10 +47,7 @@ def test_copies_that_a_later_run_has_emptied_are_made_again_where_they_are_neede
     assert outcome.freed > 0 and not list(images.glob("Split-*")) and images.is_dir()
     again = mine.run()
     assert {"ImageExampleGen", "ImageFilter"} <= set(again.result["cached"])
-    assert (
-        again.result["gate"]["decided_by"]["accuracy"]
-        == first.result["gate"]["decided_by"]["accuracy"]
-    )
+    assert again.accuracy == first.accuracy
     stricter = mine.run("judge.min_side=17")  # ImageFilter reads the images again
     assert stricter.exit_code == 0, stricter.verdict
     assert not images.exists() and stricter.result["data"]["in"] == first.result["data"]["in"]

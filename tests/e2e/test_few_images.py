@@ -11,7 +11,7 @@ from imgpipe.components.common.storage import records
 from imgpipe.models import names
 from imgpipe.models.names import OUT_OF_FOLD_FILE
 from imgpipe.serving.server.runtime import Runtime
-from tests.e2e.case import Case, newest_artifact
+from tests.e2e.case import Case, newest_artifact, ruling
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -74,8 +74,6 @@ def test_the_second_version_is_compared_by_the_folds_of_both(
     _add(case, shared_data, 12, 12)
     outcome = case.run(*_AUTOMATIC)
     assert outcome.exit_code == 0, outcome.verdict
-    text = next(
-        one["text"] for one in outcome.result["gate"]["rulings"] if one["rule"] == "last_version"
-    )
     held_out = sum(outcome.result["data"]["by_split"][names.VALIDATION].values())
-    assert f"of {held_out} validation images, where version 1 is right for " in text
+    words = f"of {held_out} validation images, where version 1 is right for "
+    assert words in ruling(outcome, "last_version")

@@ -20,7 +20,7 @@ from imgpipe.models.errors import ImgpipeError
 from imgpipe.pipeline.definition.plan import NEVER_CACHED
 from imgpipe.pipeline.execution import pipeline_run
 from tests import json_formats, python_program
-from tests.e2e.case import SETTINGS, UNTRAINED, Case, newest_artifact
+from tests.e2e.case import SETTINGS, UNTRAINED, Case, newest_artifact, ruling
 from tests.serving.quick import running
 
 _UNREACHABLE = "evaluate.threshold=1.0"
@@ -238,9 +238,9 @@ def test_a_model_below_threshold_is_not_blessed_and_not_pushed(grown: tuple[Case
 def test_a_model_with_other_splits_is_compared_on_what_the_baseline_was_not_trained_on(
     case: Case, first: Any
 ):
-    gate = case.run("split.seed=5", "evaluate.threshold=0.0").result["gate"]
-    assert gate["baseline"] is not None
-    (text,) = (one["text"] for one in gate["rulings"] if one["rule"] == "last_version")
+    outcome = case.run("split.seed=5", "evaluate.threshold=0.0")
+    assert outcome.result["gate"]["baseline"] is not None
+    text = ruling(outcome, "last_version")
     compared = int(text.partition(" validation images")[0].rpartition(" of ")[2].replace(",", ""))
     assert 0 < compared < sum(first.result["data"]["by_split"]["validation"].values())
 
@@ -265,10 +265,7 @@ def test_from_executes_the_component_and_those_after_it_again(case: Case, first:
     outcome = case.run(start="ImageTrainer")
     assert {"FeatureBank", "Baseline"} <= set(outcome.result["cached"])
     assert "ImageTrainer" not in outcome.result["cached"]
-    assert (
-        outcome.result["gate"]["decided_by"]["accuracy"]
-        == first.result["gate"]["decided_by"]["accuracy"]
-    ), "same seed"
+    assert outcome.accuracy == first.accuracy, "same seed"
     assert outcome.result["push"]["status"] == "unchanged", "the same model, exported again"
     assert outcome.result["bank"]["forward_passes"] == 0
 

@@ -52,6 +52,5 @@ def test_a_run_is_logged_with_the_accuracy_that_decided(
     variables = {"PYTHONPATH": str(client), "MLFLOW_ALLOW_FILE_STORE": "true"}
     program = (sys.executable, "-W", "ignore", "-c", code + _READ)
     done = python_program.ran(*program, **variables)
-    accuracy = first.result["gate"]["decided_by"]["accuracy"]
     files = ["config.toml", "model", "report.html"]
-    assert done.stdout.splitlines()[-1] == str([accuracy, "True", files])
+    assert done.stdout.splitlines()[-1] == str([first.accuracy, "True", files])

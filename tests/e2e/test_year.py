@@ -22,6 +22,7 @@ from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.given_settings import assigned
 from imgpipe.pipeline.execution.pipeline_run import execute
 from tests.command import imgpipe
+from tests.e2e.case import ruling
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -63,12 +64,6 @@ class _Year:
         return found.number if found else 0
 
 
-def _ruling(outcome: Any, rule: str) -> str:
-    """Return what a rule says about the model of a run."""
-    rulings = outcome.result["gate"]["rulings"]
-    return str(next(one["text"] for one in rulings if one["rule"] == rule))
-
-
 @pytest.fixture(scope="module")
 def year(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> _Year:
     """Return the photographs after the first run, whose model is published."""
@@ -108,11 +103,11 @@ def test_after_a_change_of_the_classes_models_are_compared_on_those_that_both_kn
     _refused(year, "'rose'")
     renamed = year.run(accept=True)
     assert renamed.exit_code == 0, renamed.verdict
-    assert "by networks that were not trained on them" in _ruling(renamed, "last_version")
+    assert "by networks that were not trained on them" in ruling(renamed, "last_version")
     folder.with_name("roses").rename(folder)
     restored = year.run(accept=True)
     assert restored.exit_code == 0
-    assert "by networks that were not trained on them" in _ruling(restored, "last_version")
+    assert "by networks that were not trained on them" in ruling(restored, "last_version")
 
 
 def test_images_of_another_kind_are_named_and_nothing_is_published(year: _Year, shared_data: Path):
