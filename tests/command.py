@@ -25,7 +25,7 @@ def imgpipe(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
     """Run a command in the folder `cwd` and return its exit code, output and messages.
 
     What a process of its own prepares, the handlers of signals and the standard streams, is left
-    out; test_signals.py and test_process.py test it.
+    out; test_signals.py and test_standard_streams.py test it.
     """
     out, errors = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     with pytest.MonkeyPatch.context() as patch:

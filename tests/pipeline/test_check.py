@@ -28,6 +28,7 @@ from imgpipe.pipeline.definition import plan as plans
 from imgpipe.pipeline.definition.source import usable
 from imgpipe.pipeline.demo import FAULTS, draw, draw_hand
 from tests import json_formats, python_program
+from tests.command import ran
 from tests.images import class_folders, save
 
 # With these settings, sixteen images are enough for a run.
@@ -288,19 +289,15 @@ def test_a_class_folder_without_images_is_refused(clean, tmp_path):
     assert code == 0 and "clean: 16 images" in text
 
 
-def test_json_to_standard_output_is_the_only_output_there(faulty):
-    result = CliRunner().invoke(app, ["check", str(faulty), "--json", "-"])
+def test_the_json_on_standard_output_and_the_page_hold_what_was_found(faulty, tmp_path):
+    page = tmp_path / "page.html"
+    result = ran("check", faulty, "--json", "-", "--html", page)
     json_formats.conform("check", json.loads(result.stdout))
     assert result.exit_code == 4, result.output
     found = json.loads(result.stdout)["data"]
     assert found["in"] == 3 * 8 + len(FAULTS) == found["kept"] + found["rejected"]
     assert {"fate", "reason", "title", "count", "remedies"} <= set(found["findings"][0])
     assert "rejected" in result.stderr
-
-
-def test_the_page_shows_images_with_problems_and_loads_nothing(faulty, tmp_path):
-    page = tmp_path / "page.html"
-    check(faulty, "--html", page)
     html = page.read_text()
     for fault in FAULTS:
         assert fault.path in html or fault.reason != "truncated"

@@ -11,9 +11,7 @@ from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.output.output_folder import OutputFolder
 from tests import run_results
 from tests.command import answered, ran
-from tests.pipeline.past_runs import leave
-
-FIRST, SECOND = "20260101-100000", "20260102-100000"
+from tests.pipeline.past_runs import FIRST, SECOND, leave
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Tests of `imgpipe evaluate`: a version on labelled images, and what metrics do not show."""
 
 import functools
+import json
 import shutil
 from pathlib import Path
 
@@ -96,14 +97,15 @@ def test_files_that_a_run_transcodes_are_evaluated_as_png(out, photos, tmp_path)
 
 
 def test_a_threshold_decides_the_exit_code(out, photos, tmp_path):
-    page = tmp_path / "page.html"
-    ended = evaluate("--model", out, "--data", photos, "--threshold", 1, "--html", page)
-    found = answer("--model", out, "--data", photos, "--threshold", 1)
+    page, file = tmp_path / "page.html", tmp_path / "evaluation.json"
+    asked = ("--model", out, "--data", photos)
+    ended = evaluate(*asked, "--threshold", 1, "--html", page, "--json", file)
+    found = json.loads(file.read_text())
     measured = found["metrics"]["evaluation"]
     assert 0 < measured["correct"] < 12, "the network is not trained"
     assert found["status"] == "below_threshold"
     assert ended.exit_code == 3 and "is below the threshold 1" in ended.stdout
-    passed = evaluate("--model", out, "--data", photos, "--threshold", measured["accuracy"])
+    passed = evaluate(*asked, "--threshold", measured["accuracy"])
     assert passed.exit_code == 0 and "reaches the threshold" in passed.stdout
     html = page.read_text("utf-8")
     assert found["verdict"][1:] in html and "<script" not in html
@@ -142,18 +144,16 @@ def test_images_of_one_class_are_judged_by_their_recall(out, photos, tmp_path):
 
 
 def test_the_python_function_gives_the_result_of_the_command(out, photos, tmp_path):
-    words = ("--model", out, "--data", photos, "--threshold", 1)
-    command = answer(*words)
+    page = tmp_path / "command.html"
+    command = answer("--model", out, "--data", photos, "--threshold", 1, "--html", page)
     found = imgpipe.evaluate(out, photos, threshold=1)
     assert found.result == command
     measured = command["metrics"]["evaluation"]
     assert (found.accuracy, list(found.interval)) == (measured["accuracy"], measured["ci95"])
     assert (found.passed, found.verdict) == (False, command["verdict"])
     assert found.metrics == command["metrics"]
-    evaluate(*words, "--html", tmp_path / "command.html")
-    assert found.save(tmp_path / "page.html").read_text("utf-8") == (
-        (tmp_path / "command.html").read_text("utf-8")
-    )
+    saved = found.save(tmp_path / "page.html")
+    assert saved.read_text("utf-8") == page.read_text("utf-8")
     with pytest.raises(ConfigError, match=r"did you mean 'data\.label_column'\?"):
         imgpipe.evaluate(out, photos, **{"data.label_colum": "species"})
 
