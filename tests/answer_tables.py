@@ -77,13 +77,9 @@ def counted(
     right: Sequence[int],
     vocabulary: Sequence[str] = ("good", "defect"),
 ) -> AnswerTable:
-    """Return a table with these numbers for each class.
+    """Return a table with so many images of each class, of which so many are right.
 
-    Args:
-        images: Number of images with each label.
-        right: Number of images with each label for which it is predicted. For the others the first
-            class is predicted, and for those of the first class the second.
-        vocabulary: Class names.
+    For the others the first class is predicted, and for those of the first class the second.
     """
     pairs: list[tuple[int, int]] = []
     for label, (count, correct) in enumerate(zip(images, right, strict=True)):

@@ -10,15 +10,9 @@ from typing_extensions import get_type_hints, is_typeddict
 
 
 def made(declaration: Any, **values: Any) -> Any:
-    """Return a value of a declared result: the given fields, and the simplest values for others.
+    """Return a value of a TypedDict, such as `Decision`, with some fields of these values.
 
-    Args:
-        declaration: A TypedDict, such as `Decision`.
-        **values: Some of its fields, by name.
-
-    Raises:
-        ValidationError: A value does not have the declared type.
-        AssertionError: A field is not declared.
+    The others have the simplest values. A value of another type is a ValidationError.
     """
     hints = _hints(declaration)
     unknown = values.keys() - hints.keys()

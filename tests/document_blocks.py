@@ -92,11 +92,9 @@ def blocks(document: Path) -> list[Block]:
 
 
 def in_a_browser(code: str, pixels: np.ndarray) -> str:
-    """Return a program for node in which code finds what a browser has, and these pixels.
+    """Return a program for node in which JavaScript for a browser finds an image.
 
-    Args:
-        code: JavaScript that draws an image and reads its pixels.
-        pixels: The pixels of the image, uint8 [height, width, 3].
+    `pixels` are those of the image, uint8 [height, width, 3].
     """
     height, width, _ = pixels.shape
     with_alpha = np.dstack([pixels, np.full((height, width), 255, np.uint8)])

@@ -8,15 +8,9 @@ from imgpipe.pipeline.json_formats import FORMATS
 
 
 def conform(command: str, value: Any) -> None:
-    """Check that the JSON of a command has exactly the declared fields, with the declared types.
+    """Check that the JSON of a command, such as "quarantine list", has exactly the declared fields.
 
-    Args:
-        command: Name of the command, such as "quarantine list".
-        value: The parsed JSON.
-
-    Raises:
-        ValidationError: A field is missing, or its value has another type.
-        AssertionError: A field is not declared.
+    A field that is missing or has another type is a ValidationError.
     """
     kind = TypeAdapter(FORMATS[command])
     found = kind.validate_python(value, strict=True)

@@ -9,14 +9,9 @@ from pathlib import Path
 def ran(
     *command: object, code: int = 0, cwd: Path | None = None, seconds: float = 280, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command that ends with an exit code, and return the process after its end.
+    """Run a command that ends with the exit code `code`, and return the process after its end.
 
-    Args:
-        *command: The program and its arguments.
-        code: The exit code that is expected.
-        cwd: The working folder.
-        seconds: How long the program may take.
-        **variables: Environment variables in addition to those of this process.
+    `variables` are added to the environment.
     """
     done = subprocess.run(
         list(map(str, command)),

@@ -237,12 +237,7 @@ def arrows() -> list[tuple[str, str]]:
 def _order(arrows: list[tuple[str, str]], room: Callable[[str], str]) -> list[str]:
     """Return the folders, or modules, sorted so that each comes after those that it imports.
 
-    Args:
-        arrows: Pairs of an importing and an imported module.
-        room: Returns the folder, or the module itself, to which a module belongs.
-
-    Raises:
-        CycleError: If there are circular imports.
+    `room` returns the folder of a module, or the module itself. Circles are a CycleError.
     """
     graph: dict[str, set[str]] = {}
     for name, other in arrows:

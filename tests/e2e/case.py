@@ -66,12 +66,9 @@ class Case:
         return file
 
     def run(self, *assignments: str, start: str | None = None, accept: bool = False) -> Any:
-        """Run the pipeline with `SETTINGS` and return the outcome.
+        """Run the pipeline with `SETTINGS` and further ones, and return the outcome.
 
-        Args:
-            assignments: Further settings, such as `course.epochs=2`.
-            start: The component from which on everything is executed again, as with `--from`.
-            accept: Whether changes of the data are accepted, as with `--accept`.
+        `start` and `accept` are the options --from and --accept.
         """
         from imgpipe.pipeline.execution.pipeline_run import execute
 

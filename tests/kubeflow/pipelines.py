@@ -22,13 +22,8 @@ def compiled(
 ) -> Path:
     """Compile the pipeline of the images with the settings of a short run; return its file.
 
-    Args:
-        photos: Folder of the images, as the containers see it.
-        output: File for the pipeline.
-        root: URI below which artifacts are written.
-        volumes: Entries of the list `kubeflow.volumes`, in TOML.
-        settings: Further settings, such as `course.epochs=2`.
-        image: Container image of the tasks.
+    `photos` is the folder as the containers see it, artifacts are written below the URI `root`, and
+    `volumes` are entries of the list `kubeflow.volumes`, in TOML.
     """
     from imgpipe.pipeline.commands.kubeflow import compile_
 

@@ -56,15 +56,12 @@ def test_every_file_of_the_page_has_a_strict_security_policy(page):
             assert refused.status == 404 and _NOTHING_AT in refused.body, (verb, path)
 
 
-def test_a_notice_stands_in_the_head_of_the_page_as_text(serve):
-    told = serve(web_page=True, notice="not blessed: 0.8 < 0.9").get("/").body.decode()
-    head = told[told.index("<header>") : told.index("</header>")]
-    assert '<p class="alert notice" role="note">not blessed: 0.8 &lt; 0.9</p>' in head
-
-
-def test_allowed_examples_are_shown(serve):
-    allowed = serve(web_page=True, examples=(b"first", b"second"))
+def test_allowed_examples_are_shown_and_a_notice_stands_in_the_head_as_text(serve):
+    given = {"examples": (b"first", b"second"), "notice": "not blessed: 0.8 < 0.9"}
+    allowed = serve(web_page=True, **given)
     page = allowed.get("/").body.decode()
+    head = page[page.index("<header>") : page.index("</header>")]
+    assert '<p class="alert notice" role="note">not blessed: 0.8 &lt; 0.9</p>' in head
     assert re.findall(r'<img src="(web/examples/.*?)" alt="(.*?)">', page) == [
         ("web/examples/1", "Example 1"),
         ("web/examples/2", "Example 2"),
