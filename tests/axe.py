@@ -18,9 +18,7 @@ needed = pytest.mark.skipif(
 def violations(page: Page) -> list[str]:
     """Return the violated rules of the page as it is now, with the elements that violate them.
 
-    Args:
-        page: A page in the browser. The script of axe-core is evaluated through the protocol of
-            the browser, to which the security policy of the page does not apply.
+    The security policy of the page does not apply to the protocol by which the script comes.
     """
     page.run(SCRIPT.read_text(encoding="utf-8") + "; true")
     found: list[dict[str, Any]] = json.loads(

@@ -38,9 +38,6 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="module")
 def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Page]:
-    """Yield the page of a browser with an empty profile.
-
-    The tests that use it are marked to skip where Chromium is not installed.
-    """
+    """Yield the page of a browser with an empty profile; its tests skip without Chromium."""
     with browser.chromium(tmp_path_factory.mktemp("profile")) as page:
         yield page

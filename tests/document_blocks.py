@@ -58,10 +58,7 @@ class Block:
 
     @property
     def expected(self) -> list[tuple[str, int]]:
-        """The command lines with their expected exit codes.
-
-        The exit code is the one that a comment behind the command names, otherwise 0.
-        """
+        """The command lines with the exit codes that comments behind them name, otherwise 0."""
         found = []
         for line in self.text.replace("\\\n", " ").splitlines():
             command = re.sub(r"(^|\s+)#.*$", "", line).strip().removeprefix("$ ")

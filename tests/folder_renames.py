@@ -14,15 +14,10 @@ import pytest
 def refused(
     answer: int = errno.EMFILE, files: int | None = None, each: Callable[[], Any] = list
 ) -> Iterator[list[Path]]:
-    """Within the block, refuse to rename folders.
+    """Within the block, refuse to rename folders; yield the new paths of the renamed files.
 
-    Args:
-        answer: Error number of the refusal; that of Cloud Storage FUSE by default.
-        files: Number of files that can be renamed before the disk is full; None for all.
-        each: Called after each renamed file.
-
-    Yields:
-        The new paths of the renamed files, in their order.
+    `answer` is the number of the error, by default that of Cloud Storage FUSE. The disk is full
+    after so many `files`, after each of which `each` is called.
     """
     rename, replace = os.rename, os.replace
     moved: list[Path] = []

@@ -10,13 +10,7 @@ from PIL import ExifTags, Image, ImageOps
 
 
 def encoded(image: Image.Image | np.ndarray, kind: str = "PNG", **options: Any) -> bytes:
-    """Encode an image and return the bytes of the file.
-
-    Args:
-        image: A Pillow image, or uint8 pixels [height, width] or [height, width, channels].
-        kind: Pillow's name of the format.
-        options: Options of the format, such as `quality` and `exif`.
-    """
+    """Encode an image, or uint8 pixels, in Pillow's format `kind` with options of the format."""
     out = io.BytesIO()
     made = Image.fromarray(image) if isinstance(image, np.ndarray) else image
     made.save(out, kind, **options)
@@ -39,10 +33,7 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def noise(seed: int = 0, size: tuple[int, int] = (40, 32)) -> np.ndarray:
-    """Return pixels of uniform noise, uint8 [height, width, 3].
-
-    `size` is (width, height). Each seed gives another image.
-    """
+    """Return noise, uint8 [height, width, 3]; `size` is (width, height)."""
     return np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), np.uint8)
 
 
@@ -59,10 +50,7 @@ def soft(seed: int = 0, size: tuple[int, int] = (80, 60)) -> Image.Image:
 
 
 def scene(seed: int = 0, size: tuple[int, int] = (320, 256)) -> Image.Image:
-    """Return a grey image of smooth shapes of several sizes, as photographs have them.
-
-    `size` is (width, height). Each seed gives another image.
-    """
+    """Return a grey image of smooth shapes of several sizes; `size` is (width, height)."""
     rng = np.random.default_rng(seed)
     layers = [
         np.asarray(

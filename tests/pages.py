@@ -18,10 +18,7 @@ _VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
 class ParsedPage(html.parser.HTMLParser):
-    """A parser of the page, which fails if tags are not balanced.
-
-    It collects the ids, the links, the tags, the alternative texts and the visible text.
-    """
+    """A parser of the page, which collects what is on it and fails if tags are not balanced."""
 
     def __init__(self, text):
         super().__init__()

@@ -151,10 +151,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def after_the_tutorial(workspace: Path) -> tuple[Path, list[tuple[Block, str, str]]]:
-    """Run the tutorial in the workspace.
-
-    Returns the workspace, and each block with its quoted and its real output.
-    """
+    """Run the tutorial; return its folder, and each block with its quoted and its real output."""
     return workspace, list(_run(_TUTORIAL, workspace))
 
 

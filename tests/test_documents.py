@@ -228,11 +228,7 @@ def test_what_the_documents_install_replaces_no_package_of_imgpipe(tmp_path: Pat
 @pytest.mark.slow
 @browser.needed
 def test_the_site_works_in_a_browser(site: Path, tmp_path: Path) -> None:
-    """Check every page and the search in Chromium.
-
-    The search works over HTTP and from the disk. No page logs an error or is wider than the window
-    of a desktop or a phone.
-    """
+    """On a desktop and on a phone; the search works over HTTP and from the disk."""
     handler = functools.partial(_Quiet, directory=str(site))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -20,10 +20,7 @@ assert QUOTED
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with what the commands of the page name.
-
-    It holds images, and configurations with one mistake each.
-    """
+    """Return the images that the page names, and configurations with one mistake each."""
     from imgpipe.pipeline.demo import draw_hand
 
     root = tmp_path_factory.mktemp("troubles")

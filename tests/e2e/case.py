@@ -66,10 +66,7 @@ class Case:
         return file
 
     def run(self, *assignments: str, start: str | None = None, accept: bool = False) -> Any:
-        """Run the pipeline with `SETTINGS` and further ones, and return the outcome.
-
-        `start` and `accept` are the options --from and --accept.
-        """
+        """Run with `SETTINGS` and further ones; `start` and `accept` are the options of run."""
         from imgpipe.pipeline.execution.pipeline_run import execute
 
         return execute(self.config(*assignments), start, accept=accept)

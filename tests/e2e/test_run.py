@@ -61,10 +61,7 @@ def test_quarantine_keeps_the_bytes_of_rejected_files(case: Case, drawn: Path, f
 
 
 def test_trained_model_export_and_server_give_the_same_answer(case: Case, first: Any):
-    """The Keras model, both signatures of the export and the gRPC server give the same answers.
-
-    One signature takes image bytes, the other tf.Examples.
-    """
+    """By image bytes, by tf.Examples, and over gRPC."""
     from imgpipe.components.serving_validator import parity_samples
     from imgpipe.serving.client import Client
     from imgpipe.serving.server.runtime import Runtime

@@ -42,8 +42,6 @@ def leave(
     """Write the folder of a past run and return it.
 
     Args:
-        out: The output folder, below which the run is `runs/NAME`.
-        name: The name of the run.
         status: Status of the run, such as "blessed" or "refused". If it is "", there is no result.
         correct: How many of 20 validation images were classified correctly; None for no evaluation.
         images: How many training images the classes cat and dog have.
@@ -101,10 +99,7 @@ def leave(
 
 
 def leave_quarantine(folder: Path, rows: Sequence[ImageRow]) -> dict[str, dict[str, str]]:
-    """Write the table of a run's images, with no manifest of rejected ones.
-
-    Returns what the run records about it.
-    """
+    """Write the table of a run's images, and no manifest; return what the run records of it."""
     row_files.write(row_files.shard_path(str(folder), 0, 1), rows)
     (folder / MANIFEST).touch()
     return {"ImageFilter": {"quarantine": str(folder)}}

@@ -33,11 +33,7 @@ def exists(out, *parts):
 
 @pytest.fixture
 def out(tmp_path):
-    """Return an output folder with three runs.
-
-    The first published version 1, the second is neither published nor the newest, the third is the
-    newest.
-    """
+    """Return an output folder with three runs: the first published version 1."""
     shared = artifact(tmp_path, "ImageFilter", "examples", 2)
     for number, version in ((3, 1), (5, None), (7, None)):
         own = artifact(tmp_path, "Predictor", "predictions", number)

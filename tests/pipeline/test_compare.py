@@ -13,10 +13,7 @@ from tests.pipeline.past_runs import CLASSES, FIRST, LAST, SECOND, leave, leave_
 
 
 def predicted(folder, rows):
-    """Write predictions of the validation split, and return what a run records of its artifacts.
-
-    `rows` has the image hash, the label and the most probable class of each image.
-    """
+    """Write predictions of rows of hash, label and answer; return what a run records of them."""
     with records.ShardWriter({"all": records.shard_path(str(folder), "validation", 0, 1)}) as out:
         for key, label, answer in rows:
             values = {names.IMAGE_HASH: key, names.LABEL_INDEX: CLASSES.index(label)}

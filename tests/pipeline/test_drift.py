@@ -17,10 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory):
-    """Return a folder with three request logs of 120 answers.
-
-    `same` has images like the training data, `dark` has dark images, `bare` has no images.
-    """
+    """Return three logs of 120 answers: with images as in training, with dark ones, without."""
     folder = tmp_path_factory.mktemp("logs")
     said = probabilities(120, seed=1)
     for name, brightness in (("same", 0.5), ("dark", 0.2)):

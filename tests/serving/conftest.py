@@ -67,10 +67,7 @@ def write_half_plus_two(directory: Path, offset: float = 2.0) -> Path:
 
 
 def write_unservable(directory: Path) -> Path:
-    """Write a model that TensorFlow Serving loads but cannot run.
-
-    It is a Keras 3 model that was saved with `tf.saved_model.save`.
-    """
+    """Write a Keras 3 model by `tf.saved_model.save`, which TensorFlow Serving cannot run."""
     import keras
     import tensorflow as tf
 

@@ -48,10 +48,7 @@ def running(base: Path, name: str = "m", **changes: Any) -> Iterator[ModelServer
 
 
 def served_by_program(*words: str | Path) -> tuple[subprocess.Popen[str], list[dict[str, Any]]]:
-    """Start `imgpipe serve`; return the process and its JSON lines until a version answers.
-
-    The lines have their declared format.
-    """
+    """Start `imgpipe serve`; return the process and its JSON lines until a version answers."""
     from tests import json_formats
 
     process = subprocess.Popen(

@@ -37,11 +37,7 @@ class Scripted(grpc.GenericRpcHandler):
 
 @pytest.fixture
 def scripted() -> Iterator[Callable[..., tuple[str, Scripted]]]:
-    """Return a function that starts a scripted gRPC server.
-
-    It takes the function that answers and the credentials; it returns the target and the
-    `Scripted`.
-    """
+    """Return a function that starts a scripted gRPC server; it returns target and `Scripted`."""
     servers: list[Any] = []
 
     def start(

@@ -24,10 +24,7 @@ TWO = {"x": np.float32([2.0])}
 
 @pytest.fixture
 def serve(tmp_path):
-    """Return a function that serves `tmp_path / "base"` as the model `m`.
-
-    It returns the server with a client of the model.
-    """
+    """Return a function that serves a folder as the model `m`, and returns server and client."""
     servers = []
 
     def start(base=None, **changes):

@@ -133,10 +133,7 @@ def test_requests_of_disconnected_clients_are_not_executed(serve):
 
 
 def test_stop_finishes_running_requests_and_refuses_new_ones(serve):
-    """New requests get 503, and readiness changes at once.
-
-    After the stop the port is free.
-    """
+    """New requests get 503, readiness changes at once, and after the stop the port is free."""
     server = serve()
     server.predict({"signature_name": "slow", "inputs": 0})
     answers: list = []

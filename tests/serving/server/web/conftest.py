@@ -89,11 +89,7 @@ def page(window, server):
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
-    """Return a folder with four images.
-
-    One is red on the left and green on the right, one is blue and has a hostile name, one is
-    broken, and one is empty.
-    """
+    """Return four images: red beside green, blue with a hostile name, broken, and empty."""
     folder = tmp_path_factory.mktemp("images")
     half = np.zeros((200, 400, 3), np.uint8)
     half[:, :210, 0] = half[:, 210:, 1] = 255
