@@ -54,7 +54,6 @@ def answer(
 
 
 def table(vocabulary: Sequence[str], *rows: Answer) -> AnswerTable:
-    """Return a table of these rows."""
     columns = [np.array(column) for column in zip(*(rows or [answer(0, 0, 0)]), strict=True)]
     answers = dict(zip(Answer._fields[-3:], columns[-3:], strict=True))
     made = AnswerTable.answered(vocabulary, ImageColumns(*columns[:-3]), answers)

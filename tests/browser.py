@@ -177,7 +177,6 @@ class Page:
         return [text for text in self.complaints if '"source": "network"' not in text]
 
     def close(self) -> None:
-        """Close the connection to the page."""
         self._socket.close()
 
 

@@ -78,7 +78,6 @@ def gallery(name: str) -> Gallery:
 
 
 def grid(classes: Sequence[str]) -> ImageMap:
-    """Return a map of thirty images."""
     images = [
         made(
             MapImage,

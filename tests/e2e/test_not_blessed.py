@@ -32,7 +32,6 @@ def refused(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture
 def photo(case: Case) -> Path:
-    """Return an image of the class rock."""
     return case.photos / "rock" / "IMG_0001.jpg"
 
 

@@ -59,7 +59,6 @@ class _Year:
 
     @property
     def served(self) -> int:
-        """Number of the served version."""
         found = manifest.latest(self.out / "model")
         return found.number if found else 0
 

@@ -27,7 +27,6 @@ def artifact(out, component, output, number):
 
 
 def exists(out, *parts):
-    """Return whether an artifact folder exists."""
     return out.joinpath("artifacts", *map(str, parts)).is_dir()
 
 

@@ -34,7 +34,6 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def config(photos: Path, tmp_path: Path) -> configs.Config:
-    """Return the configuration of a run on these images."""
     return configs.build({"data": {"source": str(photos)}, "run": {"out": str(tmp_path / "out")}})
 
 

@@ -17,7 +17,6 @@ from tests.images import encoded, noise
 
 
 def chunk(name: bytes, data: bytes) -> bytes:
-    """Return a chunk of a PNG."""
     crc = zlib.crc32(name + data)
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", crc)
 

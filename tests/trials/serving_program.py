@@ -90,7 +90,6 @@ def _wait(process: subprocess.Popen, log: Path, pattern: str) -> str:
 
 
 def request(signature: str = "", **inputs: Any) -> bytes:
-    """Return a serialized PredictRequest."""
     return ask(signature, **inputs).SerializeToString()
 
 
@@ -102,12 +101,10 @@ class Tally:
 
     @property
     def codes(self) -> Counter[str]:
-        """Number of requests by status code."""
         return Counter(code for code, _, _ in self.requests)
 
     @property
     def messages(self) -> Counter[str]:
-        """Number of refused requests by message."""
         return Counter(message[:200] for _, _, message in self.requests if message)
 
     def quantile(self, share: float) -> float:

@@ -46,7 +46,6 @@ class Scenario:
 
 
 def _file_before(folder: Path) -> None:
-    """Write the old content of a file."""
     (folder / "file").write_bytes(b"before" * 1000)
 
 
@@ -68,7 +67,6 @@ def _export(folder: Path) -> Path:
 
 
 def _publish(folder: Path) -> object:
-    """Publish the export as the next version."""
     return versions.publish(folder / "model", {"": folder.parent / "export"}, {})
 
 
@@ -89,7 +87,6 @@ def _version_after(folder: Path, failed: bool) -> None:
 
 
 def _artifact(folder: Path) -> None:
-    """Write an artifact without a seal."""
     artifact = folder / "Node" / "output" / "1"
     (artifact / "Split-train").mkdir(parents=True)
     (artifact / "result.json").write_text("{}")
@@ -97,7 +94,6 @@ def _artifact(folder: Path) -> None:
 
 
 def _seal(folder: Path) -> None:
-    """Seal the artifact."""
     integrity.seal(folder / "Node" / "output" / "1")
 
 

@@ -57,7 +57,6 @@ def damaged(count):
 
 
 def op_decodes(data):
-    """Return whether TensorFlow's decode operation decodes a file."""
     import tensorflow as tf
 
     try:

@@ -30,7 +30,6 @@ def server(tmp_path):
 
 @contextlib.contextmanager
 def limited(server: Program, kind: int, most: int) -> Iterator[None]:
-    """Limit a resource of the server in the block."""
     before = resource.prlimit(server.process.pid, kind)
     resource.prlimit(server.process.pid, kind, (most, before[1]))
     try:

@@ -25,7 +25,6 @@ def First(made: OutputArtifact[Model], text: Parameter[str]) -> None:
 
 @component
 def Second(made: InputArtifact[Model], copied: OutputArtifact[ModelRun]) -> None:
-    """Copy the text of `First`."""
     (Path(copied.uri) / "text").write_text((Path(made.uri) / "text").read_text())
 
 

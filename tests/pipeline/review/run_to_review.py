@@ -28,7 +28,6 @@ IMAGES["cat/broken.jpg"] = b"no image"
 
 
 def digest(path: str) -> str:
-    """Return the content hash of an image."""
     return hashlib.sha256(IMAGES[path]).hexdigest()
 
 
@@ -41,7 +40,6 @@ def row(path: str, split: str = "train", **more: Any) -> ImageRow:
 
 
 def reject(path: str, reason: str, detail: str) -> ImageRow:
-    """Return the row of a rejected file."""
     return row(path, findings=(ImageFinding(reason, detail, remedy="look at it"),))
 
 

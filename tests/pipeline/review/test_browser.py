@@ -43,7 +43,6 @@ def page(window, review):
 
 
 def choose_kind(page, name):
-    """Show the images of a kind by its button."""
     page.run(
         "[...document.querySelectorAll('#kinds button')]"
         f".find((one) => one.innerText.startsWith({json.dumps(name)})).click()"
@@ -68,7 +67,6 @@ def blue(page):
 
 
 def told(page, text):
-    """Wait until the page has told something."""
     page.wait(f"document.querySelector('#status').innerText.includes({json.dumps(text)})")
 
 

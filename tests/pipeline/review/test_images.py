@@ -16,13 +16,11 @@ HOSTILE = "cat/hostile <img src=x onerror=alert(1)>.png"
 
 @pytest.fixture
 def run(tmp_path):
-    """Return the past run."""
     return run_to_review.leave(tmp_path / "out", tmp_path / "photos")
 
 
 @pytest.fixture
 def reviewed(run):
-    """Return the images of the past run."""
     return images.read(run)
 
 

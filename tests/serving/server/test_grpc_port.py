@@ -67,7 +67,6 @@ def frame(kind: int, payload: bytes = b"", flags: int = 0, *, stream: int = 0) -
 
 
 def kinds_of_frames(connection: socket.socket) -> Iterator[int]:
-    """Yield the kinds of the frames that arrive."""
     with connection.makefile("rb") as arriving:
         while header := arriving.read(9):
             arriving.read(int.from_bytes(header[:3], "big"))

@@ -40,7 +40,6 @@ def serve(tmp_path):
 
 @pytest.fixture
 def base(tmp_path):
-    """Return the empty base path of the model `m`."""
     path = tmp_path / "base"
     path.mkdir()
     return path

@@ -83,7 +83,6 @@ def proxy(push, tmp_path, certificates):
 
 
 def wait_for(port: int) -> None:
-    """Wait until something listens on a port."""
     end = time.monotonic() + 20
     while True:
         with contextlib.suppress(OSError):

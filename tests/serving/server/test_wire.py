@@ -17,7 +17,6 @@ of_half = functools.partial(ask, model="half")
 
 @pytest.fixture(scope="module")
 def channel(half):
-    """Return a channel to the server of half_plus_two."""
     with grpc.insecure_channel(half) as channel:
         yield channel
 

@@ -68,7 +68,6 @@ def corrections(tmp_path_factory) -> Corrections:
 
 @pytest.fixture(scope="module")
 def server(base, corrections):
-    """Serve the model with the web page."""
     red = np.zeros((20, 20, 3), np.uint8)
     red[..., 0] = 255
     examples = (encoded(red, "JPEG"), encoded(red[..., ::-1], "JPEG"))
