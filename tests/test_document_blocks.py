@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from imgpipe.models import preprocess
+from imgpipe.pipeline.demo import LABELS, draw, draw_hand
 from tests import json_formats, python_program
 from tests.command import command_of
 from tests.document_blocks import (
@@ -130,8 +131,6 @@ def test_the_documents_resize_in_a_browser_as_the_served_model_does(tmp_path: Pa
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with what the pages use: images in PHOTOS, NEW and OTHER, and picture.jpg."""
-    from imgpipe.pipeline.demo import LABELS, draw, draw_hand
-
     root = tmp_path_factory.mktemp("documents")
     draw(root / "PHOTOS", per_class=50, size=160)
     for label in LABELS:

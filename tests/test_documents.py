@@ -17,6 +17,11 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from imgpipe.models import errors
+from imgpipe.pipeline.configuration.config import Config, flat
+from imgpipe.pipeline.json_formats import FORMATS
+from imgpipe.pipeline.published.exports import NotEqual
+from imgpipe.serving.server.metrics import Metrics
 from tests import browser, python_program
 from tests.command import commands
 from tests.conftest import REPOSITORY
@@ -81,8 +86,6 @@ def test_the_site_has_every_page_and_loads_nothing_from_the_network(site: Path) 
 
 @pytest.mark.slow
 def test_the_reference_describes_all_commands_and_settings(site: Path) -> None:
-    from imgpipe.pipeline.configuration.config import Config, flat
-
     page = (site / "reference" / "commands.html").read_text("utf-8")
     assert not [name for name in commands() if f'id="{name.replace(" ", "-")}"' not in page]
     settings = (site / "reference" / "settings.html").read_text("utf-8")
@@ -93,11 +96,6 @@ def test_the_reference_describes_all_commands_and_settings(site: Path) -> None:
 
 @pytest.mark.slow
 def test_the_reference_describes_all_exit_codes_json_fields_and_metrics(site: Path) -> None:
-    from imgpipe.models import errors
-    from imgpipe.pipeline.json_formats import FORMATS
-    from imgpipe.pipeline.published.exports import NotEqual
-    from imgpipe.serving.server.metrics import Metrics
-
     codes = (site / "reference" / "exit-codes.html").read_text("utf-8")
     classes = (errors.ImgpipeError, errors.ConfigError, errors.DataRefused, errors.ResourceError)
     for code in {0, 130, 143, NotEqual.exit_code, *(one.exit_code for one in classes)}:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from imgpipe.pipeline.demo import draw_hand
 from tests import command
 from tests.conftest import REPOSITORY
 from tests.document_blocks import Block, blocks, matches
@@ -21,8 +22,6 @@ assert QUOTED
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the images that the page names, and configurations with one mistake each."""
-    from imgpipe.pipeline.demo import draw_hand
-
     root = tmp_path_factory.mktemp("troubles")
     images = [draw_hand("rock", seed, 96) for seed in range(5)]
     for name, image in zip(("a/1", "a/2", "b/1", "b/2", "b/3"), images, strict=True):

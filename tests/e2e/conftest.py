@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
+from imgpipe.pipeline.demo import draw
 from tests.e2e.case import Case
 
 
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Draw the demo data set with its planted faults, 24 images of 112 px for each class."""
-    from imgpipe.pipeline.demo import draw
-
     return draw(tmp_path_factory.mktemp("drawn") / "photos", per_class=24, size=112)
 
 

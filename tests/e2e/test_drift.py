@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageEnhance
 
+from imgpipe.pipeline.demo import LABELS, draw, draw_hand
 from imgpipe.serving.client import Client
 from tests.command import answered
 from tests.e2e.case import Case
@@ -17,8 +18,6 @@ _IMAGES = 90
 
 
 def test_data_with_drift_is_refused_until_it_is_accepted(tmp_path: Path):
-    from imgpipe.pipeline.demo import draw
-
     draw(tmp_path / "photos", per_class=60, size=96, faults=False)
     case = Case(tmp_path / "photos", tmp_path / "out")
     settings = ("course.views.count=1", "course.epochs=3", "evaluate.threshold=0.0")
@@ -45,8 +44,6 @@ def test_data_with_drift_is_refused_until_it_is_accepted(tmp_path: Path):
 
 
 def test_ordinary_images_are_no_drift(tmp_path: Path):
-    from imgpipe.pipeline.demo import LABELS, draw, draw_hand
-
     draw(tmp_path / "photos", per_class=70, size=96, faults=False)
     case = Case(tmp_path / "photos", tmp_path / "out")
     # There are enough held-out images to estimate the distribution of the features.

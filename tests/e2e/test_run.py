@@ -15,10 +15,14 @@ import pytest
 import imgpipe
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER
+from imgpipe.components.serving_validator import parity_samples
 from imgpipe.models import names
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.pipeline.definition.plan import NEVER_CACHED
+from imgpipe.pipeline.demo import draw_hand
 from imgpipe.pipeline.execution import pipeline_run
+from imgpipe.serving.client import Client
+from imgpipe.serving.server.runtime import Runtime
 from tests import json_formats, python_program
 from tests.e2e.case import SETTINGS, UNTRAINED, Case, newest_artifact, ruling
 from tests.serving.quick import running
@@ -62,10 +66,6 @@ def test_quarantine_keeps_the_bytes_of_rejected_files(case: Case, drawn: Path, f
 
 def test_trained_model_export_and_server_give_the_same_answer(case: Case, first: Any):
     """By image bytes, by tf.Examples, and over gRPC."""
-    from imgpipe.components.serving_validator import parity_samples
-    from imgpipe.serving.client import Client
-    from imgpipe.serving.server.runtime import Runtime
-
     images, trained, _ = parity_samples(str(newest_artifact(case.out, "ImageTrainer", "model_run")))
     runtime = Runtime(case.out / "model" / "1")
     by_bytes = runtime.answer(image_bytes=images)["probabilities"]
@@ -167,8 +167,6 @@ def test_deleted_files_are_made_again(case: Case, first: Any, tmp_path: Path, lo
 @pytest.fixture(scope="module")
 def grown(case: Case, first: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Any]:
     """Run a copy with one more image and an unreachable threshold; return case and outcome."""
-    from imgpipe.pipeline.demo import draw_hand
-
     copy = case.copy(tmp_path_factory.mktemp("grown"))
     shutil.copytree(case.out, copy.out)
     draw_hand("rock", 4242, 112).save(copy.photos / "rock" / "new.png")

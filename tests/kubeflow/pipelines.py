@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
+from imgpipe.pipeline.demo import draw as drawn
 from tests.e2e.case import as_assignments
 
 
 def draw(folder: Path) -> Path:
     """Draw images with planted faults into a folder, and return it."""
-    from imgpipe.pipeline.demo import draw as drawn
-
     return drawn(folder, per_class=24, size=112)
 
 

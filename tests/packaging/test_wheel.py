@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from imgpipe import __version__
+from imgpipe.pipeline.demo import draw
 from tests.e2e.case import as_assignments
 
 from .conftest import install, make, run
@@ -53,8 +54,6 @@ def test_check_and_run_work_in_a_project_with_packages_of_the_same_names(
     python: Path, tmp_path: Path
 ):
     """As in TFX's template, which names folders as imgpipe does."""
-    from imgpipe.pipeline.demo import draw
-
     for package in ("models", "pipeline", "components", "serving"):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").write_text("raise ImportError('of the stranger')\n")

@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from imgpipe.pipeline import demo
+from imgpipe.pipeline.configuration import config as configs
+from imgpipe.pipeline.data_check import judge, listed
 
 PER_CLASS = 12
 SIZE = 96
@@ -56,9 +58,6 @@ def test_without_faults_every_file_is_a_good_image(tmp_path: Path) -> None:
 
 
 def test_every_planted_fault_is_found_by_a_check_under_its_reason(drawn: Path) -> None:
-    from imgpipe.pipeline.configuration import config as configs
-    from imgpipe.pipeline.data_check import judge, listed
-
     config = configs.build({"data": {"source": str(drawn)}})
     judged = judge(config, listed(config))
     findings = (*judged.images.rejected, *judged.images.repaired, *judged.images.warned)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from imgpipe.components.image_filter.judge.checks import CHOICES, THRESHOLDS
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings.section import AUTOMATIC, declared
@@ -195,8 +196,6 @@ def test_cross_validation_is_automatic_where_it_evaluates_the_published_model(as
 
 
 def test_severity_and_threshold_of_every_check_can_be_set_and_written(tmp_path: Path):
-    from imgpipe.components.image_filter.judge.checks import CHOICES, THRESHOLDS
-
     config = configs.build(
         {"judge": {"severity": {"dark": "reject"}}, "beam": {"args": ["--x=1", "--y"]}},
         {"judge.severity.alpha": "ignore", "judge.threshold.dark": 0.25},
