@@ -78,17 +78,9 @@ def _in_a_process(target: Target, given: argparse.Namespace) -> int:
 
 
 def work(target: Target, folder: Path, seconds: float, most: int, seed: int) -> int:
-    """Fuzz one target in this process.
+    """Fuzz one target; return `_DEFECTS` if the reader did not answer an input, otherwise 0.
 
-    Args:
-        target: The reader to fuzz.
-        folder: A folder for the files of the inputs.
-        seconds: How long to fuzz.
-        most: The largest number of inputs with new answers that are kept in the corpus.
-        seed: The seed of the mutations.
-
-    Returns:
-        `_DEFECTS` if the reader did not answer an input, otherwise 0.
+    At most so many inputs with new answers are kept in the corpus.
     """
     warnings.simplefilter("ignore")
     draw = random.Random(seed)

@@ -27,13 +27,8 @@ _VALUES = (
 def mutate(data: bytes, other: bytes, draw: Random) -> bytes:
     """Return `data` with one to five mutations, or with up to two other values if it is JSON.
 
-    Args:
-        data: The input to mutate.
-        other: An input of which a piece may be copied into the result.
-        draw: The source of randomness; the same state gives the same result.
-
-    Returns:
-        At most `LARGEST` bytes.
+    A piece of `other` may be copied into the result, which has at most `LARGEST` bytes. The same
+    state of `draw` gives the same result.
     """
     if draw.random() < 0.5 and (changed := _other_values(data, draw)):
         return changed[:LARGEST]
@@ -62,10 +57,7 @@ def mutate(data: bytes, other: bytes, draw: Random) -> bytes:
 
 
 def _other_values(data: bytes, draw: Random) -> bytes:
-    """Return a JSON document in which one or two values are replaced or removed.
-
-    For a document that is not JSON or has no values, the result is b"".
-    """
+    """Return JSON in which one or two values are replaced or removed; b"" if it is none."""
     try:
         tree = json.loads(data)
         for _ in range(draw.randrange(1, 3)):

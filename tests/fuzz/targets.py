@@ -3,12 +3,14 @@
 Strangers may have made any of the files. Each reader takes one, and returns what is compared.
 """
 
+import functools
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
@@ -16,9 +18,9 @@ from imgpipe.models.errors import ConfigError, ImgpipeError
 from imgpipe.serving.client import ServingError
 from imgpipe.serving.server.status import StatusError
 from imgpipe.serving.tensors import TensorError
-from tests.fuzz import seeds
 
 CORPUS = Path(__file__).parent / "corpus"
+VALID = Path(__file__).parent / "valid"
 _OF_THE_SERVER = (ConfigError, StatusError)
 
 
@@ -30,30 +32,30 @@ class Target:
         name: Name of the file that it reads. The file is in a folder of its own.
         read: Reads the file and returns a description, or refuses it with an exception of
             `refusals`.
-        seeds: Yields the contents of valid files.
         refusals: Exceptions that count as answers.
+        kind: Name of the folder of its valid files, if it is another one.
     """
 
     name: str
     read: Callable[[Path], object]
-    seeds: Callable[[], Iterator[bytes]]
     refusals: tuple[type[Exception], ...] = (ImgpipeError,)
+    kind: str = ""
 
     @property
     def corpus(self) -> Path:
         """Folder of the inputs that fuzzing kept."""
         return CORPUS / self.name
 
+    def valid(self) -> list[bytes]:
+        """Return the contents of the valid files."""
+        return _contents(VALID / (self.kind or self.name))
+
     def inputs(self) -> list[bytes]:
         """Return the valid files and all inputs that fuzzing kept."""
-        kept = sorted(self.corpus.glob("*")) if self.corpus.is_dir() else []
-        return [*self.seeds(), *(file.read_bytes() for file in kept)]
+        return [*self.valid(), *_contents(self.corpus)]
 
     def answer(self, data: bytes, folder: Path) -> str:
-        """Return the description or the refusal of an input, without numbers and names.
-
-        Exceptions that are not in `refusals` are not caught.
-        """
+        """Return the description or the refusal of an input, without numbers and names."""
         file = folder / self.name
         file.write_bytes(data)
         try:
@@ -62,6 +64,10 @@ class Target:
             said = f"{type(error).__name__}: {error}"
         said = re.sub(r"'[^']*'|\"[^\"]*\"|/\S+|(?<=found ).*|Received: .*", "…", said)
         return re.sub(r"(0x)?\d[\d,.]*", "0", said)[:120]
+
+
+def _contents(folder: Path) -> list[bytes]:
+    return [file.read_bytes() for file in sorted(folder.glob("*"))]
 
 
 def _source(file: Path) -> object:
@@ -88,9 +94,10 @@ def _data_set(file: Path) -> object:
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         prepared = Path(folder) / "toy" / "1.0.0"
         prepared.mkdir(parents=True)
-        (prepared / "dataset_info.json").write_bytes(next(seeds.dataset_infos()))
-        (prepared / "features.json").write_bytes(next(seeds.feature_descriptions()))
-        (prepared / "toy-train.tfrecord-00000-of-00001").write_bytes(next(seeds.records()))
+        for name in ("dataset_info.json", "features.json"):
+            shutil.copy(sorted((VALID / name).iterdir())[0], prepared / name)
+        records = VALID / "x.tfrecord" / "uncompressed"
+        shutil.copy(records, prepared / "toy-train.tfrecord-00000-of-00001")
         shutil.copy(file, prepared)
         source = open_source("tfds:toy", SourceOptions(tfds_dir=folder))
         return [item.label for item in source.scan().items]
@@ -108,21 +115,28 @@ def _header(file: Path) -> object:
 
 
 def _weights(file: Path) -> object:
-    """Load a file of weights into a small network."""
     from imgpipe.models.backbones import network_copy
 
-    return network_copy.load(seeds.network(), file)
+    return network_copy.load(_network(), file)
+
+
+@functools.cache
+def _network() -> Any:
+    """Return a network of two small layers, whose weights the valid files hold."""
+    import keras
+
+    pixels = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(2, 1, name="conv")(pixels)
+    return keras.Model(pixels, keras.layers.BatchNormalization(name="norm")(x), name="small")
 
 
 def _config(file: Path) -> object:
-    """Load a configuration."""
     from imgpipe.pipeline.configuration import config
 
     return config.load(file).run.name
 
 
 def _overrides(file: Path) -> object:
-    """Load a file of overrides."""
     from imgpipe.components.image_filter.judge import overrides
 
     return ", ".join(sorted({override.verdict for override in overrides.load(file)}))
@@ -162,14 +176,12 @@ def _manifest(file: Path) -> object:
 
 
 def _schema(file: Path) -> object:
-    """Read a schema, which people may have edited."""
     from imgpipe.components.data_gate import schema as schemas
 
     return len(schemas.read(file).feature)
 
 
 def _request(file: Path) -> object:
-    """Parse a Predict request and decode its tensors."""
     from tensorflow_serving.apis import predict_pb2
 
     from imgpipe.serving import tensors
@@ -241,34 +253,35 @@ def _review_answer(file: Path) -> object:
         prepared = review.prepare(run, None)
         client = TestClient(web.make_app(prepared), "http://localhost")
         headers = {web.TOKEN: prepared.token}
-        answer = client.post("/review/answers", content=file.read_bytes(), headers=headers).json()
+        content = file.read_bytes().replace(b"DIGEST", run_to_review.digest("cat/0.png").encode())
+        answer = client.post("/review/answers", content=content, headers=headers).json()
         return f"{'error' in answer} {str(answer.get('error', ''))[:60]}"
 
 
 TARGETS = {
     target.name: target
     for target in (
-        Target("x.zip", _source, seeds.zips),
-        Target("x.tar", _source, seeds.tars),
-        Target("x.tar.gz", _source, seeds.packed_tars),
-        Target("x.tfrecord", _source, seeds.records),
-        Target("dataset_info.json", _data_set, seeds.dataset_infos),
-        Target("features.json", _data_set, seeds.feature_descriptions),
-        Target("x.jsonl", _source, seeds.json_lines),
-        Target("list.csv", _source, seeds.lists),
-        Target("pixels.csv", _source, seeds.pixel_tables),
-        Target("image", _header, seeds.images),
-        Target("x.weights.h5", _weights, seeds.hdf5_weights),
-        Target("x.keras", _weights, seeds.archives),
-        Target("config.toml", _config, seeds.configs),
-        Target("overrides.toml", _overrides, seeds.overrides),
-        Target("body.json", _json, seeds.bodies, _OF_THE_SERVER),
-        Target("photo.jpg", _inspected, seeds.images),
-        Target("manifest.json", _manifest, seeds.manifests),
-        Target("schema.pbtxt", _schema, seeds.schemas),
-        Target("request.pb", _request, seeds.requests, (TensorError, DecodeError)),
-        Target("requests.tfrecord", _request_log, seeds.request_logs),
-        Target("reply.pb", _reply, seeds.replies, (ServingError, DecodeError)),
-        Target("review_answer.json", _review_answer, seeds.review_answers),
+        Target("x.zip", _source),
+        Target("x.tar", _source),
+        Target("x.tar.gz", _source),
+        Target("x.tfrecord", _source),
+        Target("dataset_info.json", _data_set),
+        Target("features.json", _data_set),
+        Target("x.jsonl", _source),
+        Target("list.csv", _source),
+        Target("pixels.csv", _source),
+        Target("image", _header),
+        Target("x.weights.h5", _weights),
+        Target("x.keras", _weights),
+        Target("config.toml", _config),
+        Target("overrides.toml", _overrides),
+        Target("body.json", _json, _OF_THE_SERVER),
+        Target("photo.jpg", _inspected, kind="image"),
+        Target("manifest.json", _manifest),
+        Target("schema.pbtxt", _schema),
+        Target("request.pb", _request, (TensorError, DecodeError)),
+        Target("requests.tfrecord", _request_log),
+        Target("reply.pb", _reply, (ServingError, DecodeError)),
+        Target("review_answer.json", _review_answer),
     )
 }
