@@ -1,7 +1,4 @@
-"""Images of noise whose brightness depends on their class, and a bank of their features.
-
-Even a small network with random weights learns them. One training image has no label.
-"""
+"""Images of noise whose brightness depends on their class, which even a small network learns."""
 
 import hashlib
 from collections.abc import Callable
@@ -14,7 +11,7 @@ from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training.stages import Inputs
 from tests.images import encoded, noise
-from tests.models.banks import write_facts
+from tests.models.banks import bank_row, write_examples, write_facts, write_records
 
 SIZE = 32
 CUT = "pool2"
@@ -33,12 +30,10 @@ EXTRACTOR = FeatureExtractor(SETTINGS, "float32", CUT)
 
 
 def image(label: int, seed: int) -> bytes:
-    """Return a PNG image of noise whose brightness depends on its label."""
     return encoded(60 * label + noise(seed, (36, 40)) % 100)
 
 
-def write_images(folder: Path, write_records: Callable[..., str]) -> Path:
-    """Write TFRecord files of images of both splits into a folder, and return it."""
+def write_images(folder: Path) -> Path:
     for split, count, first in ((names.TRAIN, TRAIN + 1, 0), (names.VALIDATION, VALIDATION, 100)):
         rows: list[dict[str, object]] = []
         for i in range(count):
@@ -54,41 +49,39 @@ def write_images(folder: Path, write_records: Callable[..., str]) -> Path:
 def write_features(
     examples: Path,
     folder: Path,
-    write_records: Callable[..., str],
     group_of: Callable[[str, int, int], bytes] = lambda split, i, label: b"",
 ) -> str:
-    """Write a bank of the images as FeatureBank does, and return its path.
-
-    Args:
-        examples: Folder of the images.
-        folder: Folder of the bank.
-        write_records: The fixture.
-        group_of: Group of an image by its split, its number and its label.
-    """
+    """Write a bank of the images as FeatureBank does, with groups, and return its path."""
     extractor = FeatureExtractor(SETTINGS, "float32")
+    rows = []
     for split, views in ((names.TRAIN, [0, 1]), (names.VALIDATION, [0])):
         images = Labelled.read([str(examples / f"{split}-*")])
-        rows: list[dict[str, object]] = []
+        seen = 0
         for places, files in images.values(names.IMAGE_BYTES):
             hashes = [images.hashes[place].decode() for place in places]
             found = extractor.extract(files.tolist(), hashes, [views] * len(hashes))
-            for place, vectors in zip(places, found, strict=True):
+            for digest, place, vectors in zip(hashes, places, found, strict=True):
                 label = int(images.labels[place])
-                row: dict[str, object] = {
-                    names.IMAGE_HASH: bytes(images.hashes[place]),
-                    names.LABEL_INDEX: label,
-                    names.GROUP: group_of(split, len(rows) // len(views), label),
-                }
-                values = zip(views, vectors, strict=True)
-                rows += [{**row, names.VIEW: v, names.FEATURES: x.tobytes()} for v, x in values]
-        write_records(folder / f"Split-{split}" / "data_tfrecord-00000-of-00001", rows)
-    write_facts(
-        folder, extractor.sizes, features=extractor.settings.largest_kind, image_size=SETTINGS.size
-    )
+                group = {names.GROUP: group_of(split, seen, label)}
+                seen += 1
+                for view, vector in zip(views, vectors, strict=True):
+                    rows.append((split, bank_row(digest, label, vector, view) | group))
+    write_examples(folder, rows)
+    kind = extractor.settings.largest_kind
+    write_facts(folder, extractor.sizes, features=kind, image_size=SETTINGS.size)
     return str(folder)
 
 
+def grouped(
+    examples: Path,
+    folder: Path,
+    group_of: Callable[[str, int, int], bytes],
+    settings: ModelSettings = SETTINGS,
+) -> Inputs:
+    """Return inputs whose bank has groups, by split, number and label."""
+    return inputs(examples, write_features(examples, folder, group_of), settings)
+
+
 def inputs(examples: Path, bank: str, settings: ModelSettings, **changed: object) -> Inputs:
-    """Return the inputs of a training with these settings, some of which are changed."""
     files = [[str(examples / f"{split}-*")] for split in (names.TRAIN, names.VALIDATION)]
     return Inputs(replace(settings, **changed), 3, bank, *files)

@@ -1,7 +1,4 @@
-"""Tests that a view depends only on its image and number, and has the form that is set.
-
-The form may be set by an augmentation of the user's own.
-"""
+"""A view depends only on its image and number, and has the form that is set, or the user's own."""
 
 import hashlib
 import os
@@ -24,6 +21,7 @@ from imgpipe.pipeline.configuration.config import build
 
 _STILL = ViewSpec(rotation=0, shifts=0, shear=0, zoom=0, horizontal_flip=False)
 _COUNT, _SIDE = 7, 33
+_IMAGES = np.random.default_rng(0).uniform(0, 255, (_COUNT, _SIDE, _SIDE, 3)).astype(np.float32)
 #: The coefficients a, b, c, d, e, f of the transforms of two views; see `_transform`.
 _PINNED = (
     (1.146088, -0.204425, -17.804531, 0.176137, 1.064781, 12.522196),
@@ -31,22 +29,11 @@ _PINNED = (
 )
 
 
-@pytest.fixture(scope="module")
-def images() -> np.ndarray:
-    """Return random images as float32 [7, 33, 33, 3]."""
-    shape = (_COUNT, _SIDE, _SIDE, 3)
-    return np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def hashes() -> np.ndarray:
-    """Return the seeds [7] of the images."""
-    return _seeds(_COUNT)
-
-
 def _seeds(count: int) -> np.ndarray:
-    """Return the seeds [count] of `count` different images."""
     return np.array(seeds([hashlib.sha256(bytes([n])).hexdigest() for n in range(count)]))
+
+
+_HASHES = _seeds(_COUNT)
 
 
 def _view(images: np.ndarray, hashes: np.ndarray, view: object, spec: ViewSpec) -> np.ndarray:
@@ -54,44 +41,38 @@ def _view(images: np.ndarray, hashes: np.ndarray, view: object, spec: ViewSpec) 
     return augment(tf.constant(images), tf.constant(hashes, tf.int64), view, spec).numpy()
 
 
-def test_view_0_is_unchanged_in_a_batch_with_warped_views(images, hashes) -> None:
-    mixed = _view(images, hashes, [0, 1, 0, 2, 3, 0, 4], ViewSpec())
-    np.testing.assert_array_equal(mixed[[0, 2, 5]], images[[0, 2, 5]])
-    assert not np.array_equal(mixed[1], images[1])
+def test_view_0_is_unchanged_in_a_batch_with_warped_views():
+    mixed = _view(_IMAGES, _HASHES, [0, 1, 0, 2, 3, 0, 4], ViewSpec())
+    np.testing.assert_array_equal(mixed[[0, 2, 5]], _IMAGES[[0, 2, 5]])
+    assert not np.array_equal(mixed[1], _IMAGES[1])
+    np.testing.assert_array_equal(_view(_IMAGES, _HASHES, 1, _STILL), _IMAGES)
 
 
-def test_a_view_does_not_depend_on_its_batch(images, hashes) -> None:
+def test_a_view_does_not_depend_on_its_batch():
     spec = ViewSpec()
-    batch = _view(images, hashes, 3, spec)
-    turned = _view(images[::-1], hashes[::-1], 3, spec)[::-1]
-    alone = [_view(images[n : n + 1], hashes[n : n + 1], 3, spec)[0] for n in range(_COUNT)]
+    batch = _view(_IMAGES, _HASHES, 3, spec)
+    turned = _view(_IMAGES[::-1], _HASHES[::-1], 3, spec)[::-1]
+    alone = [_view(_IMAGES[n : n + 1], _HASHES[n : n + 1], 3, spec)[0] for n in range(_COUNT)]
     np.testing.assert_array_equal(batch, turned)
     np.testing.assert_array_equal(batch, alone)
 
 
-def test_a_graph_gives_the_views_of_eager_code(images, hashes) -> None:
-    """They differ by rounding only: a graph's optimiser reorders the arithmetic.
-
-    It always does so in the same way.
-    """
+def test_a_graph_gives_the_views_of_eager_code():
+    """They differ by rounding only: a graph's optimiser reorders the arithmetic."""
     spec = ViewSpec()
     graph = tf.function(lambda i, h: augment(i, h, 2, spec), jit_compile=False)
-    traced = graph(tf.constant(images), tf.constant(hashes, tf.int64)).numpy()
-    np.testing.assert_allclose(traced, _view(images, hashes, 2, spec), atol=1e-2)
+    traced = graph(tf.constant(_IMAGES), tf.constant(_HASHES, tf.int64)).numpy()
+    np.testing.assert_allclose(traced, _view(_IMAGES, _HASHES, 2, spec), atol=1e-2)
 
 
-def test_views_of_one_image_differ_by_number_and_hash(images, hashes) -> None:
-    same = np.repeat(images[:1], _COUNT, 0)
-    views = [_view(same, hashes, view, ViewSpec()) for view in (1, 2)]
+def test_views_of_one_image_differ_by_number_and_hash():
+    same = np.repeat(_IMAGES[:1], _COUNT, 0)
+    views = [_view(same, _HASHES, view, ViewSpec()) for view in (1, 2)]
     flat = np.concatenate(views).reshape(2 * _COUNT, -1)
     assert len(np.unique(flat, axis=0)) == 2 * _COUNT
 
 
-def test_a_view_without_augmentation_is_the_image(images, hashes) -> None:
-    np.testing.assert_array_equal(_view(images, hashes, 1, _STILL), images)
-
-
-def test_a_horizontal_flip_mirrors_about_half_of_the_images() -> None:
+def test_a_horizontal_flip_mirrors_about_half_of_the_images():
     images = np.tile(np.arange(8, dtype=np.float32)[None, None, :, None], (64, 8, 1, 3))
     hashes = _seeds(64)
     views = _view(images, hashes, 1, replace(_STILL, horizontal_flip=True))
@@ -101,16 +82,16 @@ def test_a_horizontal_flip_mirrors_about_half_of_the_images() -> None:
     assert 16 < mirrored.sum() < 48
 
 
-def test_fill_determines_the_pixels_outside_the_image(hashes) -> None:
+def test_fill_determines_the_pixels_outside_the_image():
     images = np.full((_COUNT, _SIDE, _SIDE, 3), 200, np.float32)
     shifted = ViewSpec(shifts=0.5)
-    nearest = _view(images, hashes, 1, shifted)
+    nearest = _view(images, _HASHES, 1, shifted)
     np.testing.assert_allclose(nearest, images, rtol=1e-5)
-    constant = _view(images, hashes, 1, replace(shifted, fill="constant"))
+    constant = _view(images, _HASHES, 1, replace(shifted, fill="constant"))
     assert (constant == 0).mean() > 0.05
 
 
-def test_shifts_stay_within_their_range() -> None:
+def test_shifts_stay_within_their_range():
     images = np.zeros((200, 21, 21, 3), np.float32)
     images[:, 10, 10] = 1
     hashes = _seeds(200)
@@ -121,7 +102,7 @@ def test_shifts_stay_within_their_range() -> None:
     assert centre.std() > 1
 
 
-def test_the_centre_is_fixed_under_rotation_zoom_and_shear() -> None:
+def test_the_centre_is_fixed_under_rotation_zoom_and_shear():
     images = np.zeros((50, 21, 21, 3), np.float32)
     images[:, 10, 10] = 1
     hashes = _seeds(50)
@@ -129,7 +110,7 @@ def test_the_centre_is_fixed_under_rotation_zoom_and_shear() -> None:
     np.testing.assert_allclose(views[:, 10, 10], 1, atol=1e-5)
 
 
-def test_the_key_depends_only_on_settings_that_change_a_view() -> None:
+def test_the_key_depends_only_on_settings_that_change_a_view():
     spec = ViewSpec()
     assert spec.key() == replace(spec, count=9).key() == ViewSpec(rotation=40).key()
     changes = ({"rotation": 39}, {"shifts": 0.1}, {"shear": 0}, {"zoom": 0.3}, {"fill": "wrap"})
@@ -144,12 +125,12 @@ def test_the_key_depends_only_on_settings_that_change_a_view() -> None:
         *[("fill", "x"), ("count", 2.5), ("horizontal_flip", 2), ("rotaton", 1)],
     ],
 )
-def test_a_setting_out_of_range_is_named(setting: str, value: object) -> None:
+def test_a_setting_out_of_range_is_named(setting, value):
     with pytest.raises(ValidationError, match=rf"(?s){setting}.*input_value={value!r}"):
         ViewSpec(**{setting: value})
 
 
-def test_the_transforms_of_the_course_warp_equal_golden_values() -> None:
+def test_the_transforms_of_the_course_warp_equal_golden_values():
     """The two transforms are those with which the first banks were made."""
     first, second = augmentation.seeds([hashlib.sha256(text).hexdigest() for text in (b"0", b"1")])
     seeds = tf.constant([[first, 1], [second, 4]], tf.int64)
@@ -169,7 +150,7 @@ def test_the_transforms_of_the_course_warp_equal_golden_values() -> None:
     ],
     ids=str,
 )
-def test_the_head_that_is_solved_has_no_views_unless_they_are_set(changed, count, stored) -> None:
+def test_the_head_that_is_solved_has_no_views_unless_they_are_set(changed, count, stored):
     config = build(changed)
     assert config.settings.views.count == count
     assert config.stored_features.views.count == stored
@@ -182,7 +163,6 @@ _LAYER = "import keras\n\n\ndef make():\n    return keras.layers.RandomFlip('hor
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the file of an importable module in the current folder."""
     monkeypatch.chdir(tmp_path)
     yield tmp_path / f"{_MODULE}.py"
     sys.modules.pop(_MODULE, None)
@@ -195,20 +175,20 @@ def _own_views(spec: ViewSpec) -> tuple[np.ndarray, np.ndarray]:
     return images.numpy(), shown.numpy()
 
 
-def test_a_function_of_a_batch_makes_all_views_but_the_image_itself(module: Path) -> None:
+def test_a_function_of_a_batch_makes_all_views_but_the_image_itself(module):
     module.write_text(_FUNCTION)
     images, shown = _own_views(ViewSpec(builder=f"{_MODULE}:make"))
     np.testing.assert_array_equal(shown[0], images[0])
     np.testing.assert_allclose(shown[1], 255 - images[1], atol=1e-3)
 
 
-def test_a_keras_layer_is_called_as_in_training(module: Path) -> None:
+def test_a_keras_layer_is_called_as_in_training(module):
     module.write_text(_LAYER.replace("RandomFlip('horizontal', seed=1)", "Dropout(0.5)"))
     _, shown = _own_views(ViewSpec(builder=f"{_MODULE}:make"))
     assert 0.2 < (shown[1] == 0).mean() < 0.8 and not (shown[0] == 0).any()
 
 
-def test_a_change_of_the_source_changes_the_keys_of_views_alone(module: Path) -> None:
+def test_a_change_of_the_source_changes_the_keys_of_views_alone(module):
     settings = ModelSettings(weights="none", views=ViewSpec(builder=f"{_MODULE}:make"))
     module.write_text(_FUNCTION)
     before = weights_key(settings, "float32").split("-")
@@ -234,9 +214,7 @@ def test_a_change_of_the_source_changes_the_keys_of_views_alone(module: Path) ->
         ("def make():\n    return lambda images: images.flip()\n", "raised an error"),
     ],
 )
-def test_errors_name_the_setting_and_what_was_expected(
-    module: Path, source: str, words: str
-) -> None:
+def test_errors_name_the_setting_and_what_was_expected(module, source, words):
     module.write_text(source)
     with pytest.raises(ConfigError, match=words) as refused:
         require_builder(ViewSpec(builder=f"{_MODULE}:make"), 8)

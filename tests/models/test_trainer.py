@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
@@ -16,26 +17,29 @@ from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import build_classifier, build_head
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.trainer import image_distribution, run_fn, some_images, stored_answers
-from tests.models.banks import clean
+from tests.images import encoded, soft
+from tests.models.banks import clean, write_bank, write_records
 
 _VOCABULARY = ["paper", "rock", "scissors"]
 
 
-def _row(draw, seed: int, digest: int) -> dict[str, object]:
-    """Return the columns of an image."""
+def _image(seed: int) -> bytes:
+    return encoded(soft(seed), "JPEG")
+
+
+def _row(seed: int, digest: int) -> dict[str, object]:
     return {
-        names.IMAGE_BYTES: draw(seed),
+        names.IMAGE_BYTES: _image(seed),
         names.IMAGE_HASH: f"{digest:064x}".encode(),
         names.LABEL_INDEX: seed % 3,
     }
 
 
 @pytest.fixture(scope="module")
-def ran(write_bank, write_records, draw, tmp_path_factory) -> Path:
-    """Return the folder of a run with bank/, images, model/ and run/."""
+def ran(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("training")
     bank = write_bank(directory / "bank", dim=1280, images=30, views=2)
-    rows = [_row(draw, seed, seed * 7919 % 31) for seed in range(9)]
+    rows = [_row(seed, seed * 7919 % 31) for seed in range(9)]
     write_records(directory / "images-00000-of-00001", rows)
     config = {
         "model": {
@@ -72,8 +76,6 @@ def test_the_history_of_the_training_is_written(ran: Path) -> None:
 
 
 def test_the_model_gives_the_recorded_probabilities(ran: Path) -> None:
-    import tensorflow as tf
-
     spec = {
         names.IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string),
         names.PROBABILITIES: tf.io.FixedLenFeature([3], tf.float32),
@@ -89,16 +91,16 @@ def test_the_model_gives_the_recorded_probabilities(ran: Path) -> None:
     np.testing.assert_array_equal(inside, parity[names.PROBABILITIES])
 
 
-def test_the_same_images_are_picked_in_any_order(ran: Path, write_records, draw) -> None:
+def test_the_same_images_are_picked_in_any_order(ran: Path) -> None:
     patterns = [str(ran / "images-*")]
     picked = list(some_images(patterns, 4).values())
     order = sorted(range(9), key=lambda seed: seed * 7919 % 31)
-    assert picked == [draw(seed) for seed in order[:4]]
+    assert picked == [_image(seed) for seed in order[:4]]
     assert len(some_images(patterns, 100)) == 9
     assert some_images(patterns, 0) == some_images([str(ran / "none-*")], 4) == {}
 
 
-def test_a_head_answers_for_the_stored_features_of_some_images(write_bank, tmp_path) -> None:
+def test_a_head_answers_for_the_stored_features_of_some_images(tmp_path) -> None:
     bank = write_bank(tmp_path / "bank")
     rows = clean(read_rows(bank, names.TRAIN, 3))
     head = build_head(16, 3, ModelSettings())
@@ -121,10 +123,8 @@ def test_the_distribution_of_the_features_is_exported(ran: Path) -> None:
     assert (found.scores(others) > found.threshold).all()
 
 
-def test_the_distribution_of_a_trained_backbone_is_computed_from_images(
-    write_records, draw, tmp_path
-) -> None:
-    rows = [_row(draw, seed, seed) for seed in range(130)]
+def test_the_distribution_of_a_trained_backbone_is_computed_from_images(tmp_path) -> None:
+    rows = [_row(seed, seed) for seed in range(130)]
     write_records(tmp_path / "train-00000-of-00001", rows[:70])
     write_records(tmp_path / "eval-00000-of-00001", rows[70:])
     settings = ModelSettings.from_mapping(

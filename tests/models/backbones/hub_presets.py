@@ -3,19 +3,11 @@
 import warnings
 from pathlib import Path
 
+import keras
+
+_OTHERS = ("dinov3", "vit", "deit", "siglip", "clip", "metaclip2", "swin", "hgnet", "resnet")
 #: Families of which `write` writes a preset, each with the side of its images in pixels.
-FAMILIES = {
-    "dinov2": 56,
-    "dinov3": 64,
-    "vit": 64,
-    "deit": 64,
-    "siglip": 64,
-    "clip": 64,
-    "metaclip2": 64,
-    "swin": 64,
-    "hgnet": 64,
-    "resnet": 64,
-}
+FAMILIES = {"dinov2": 56} | dict.fromkeys(_OTHERS, 64)
 _IMAGENET = {
     "scale": [1 / (255 * deviation) for deviation in (0.229, 0.224, 0.225)],
     "offset": [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225],
@@ -25,8 +17,6 @@ _UNIT = {"scale": 1 / 127.5, "offset": -1.0}
 
 def write(family: str, folder: Path) -> Path:
     """Write a preset of a family below a folder, unless it is there, and return its folder."""
-    import keras
-
     target = folder / family
     if not target.is_dir():
         keras.utils.set_random_seed(3)
@@ -40,12 +30,11 @@ def write(family: str, folder: Path) -> Path:
 
 
 def _parts(family: str):
-    """Return the network and the image converter of a family."""
     from keras_hub import layers, models
 
     size = {"image_size": (FAMILIES[family],) * 2}
     shape = (64, 64, 3)
-    vision = {"patch_size": 16, "hidden_dim": 32, "num_layers": 4, "num_heads": 2}
+    vision = {"patch_size": 16, "hidden_dim": 32, "num_layers": 3, "num_heads": 2}
     vision |= {"intermediate_dim": 64, "image_shape": shape}
     text = {"vocabulary_size": 50, "embedding_dim": 32, "hidden_dim": 32, "num_layers": 1}
     text |= {"num_heads": 2, "intermediate_dim": 64, "max_sequence_length": 8}
@@ -57,10 +46,10 @@ def _parts(family: str):
     if family == "dinov3":
         return models.DINOV3Backbone(**vision), layers.DINOV3ImageConverter(**size, **_IMAGENET)
     if family == "vit":
-        network = models.ViTBackbone(shape, 16, 4, 2, 32, 64)
+        network = models.ViTBackbone(shape, 16, 3, 2, 32, 64)
         return network, layers.ViTImageConverter(**size, **_UNIT)
     if family == "deit":
-        network = models.DeiTBackbone(shape, 16, 4, 2, 32, 64)
+        network = models.DeiTBackbone(shape, 16, 3, 2, 32, 64)
         return network, layers.DeiTImageConverter(**size, **_UNIT)
     if family == "siglip":
         parts = models.SigLIPVisionEncoder(**vision), models.SigLIPTextEncoder(**text)

@@ -8,10 +8,18 @@ import numpy as np
 import pytest
 
 from imgpipe.models import backbones
+from imgpipe.models.backbones import presets
+from imgpipe.models.backbones.architectures.keras_applications import APPLICATIONS
 from imgpipe.models.errors import ConfigError, ResourceError
+from tests.models.backbones import hub_presets
 
 
-def test_every_backbone_describes_itself() -> None:
+def _model(backbone: backbones.Backbone, trainable: bool) -> keras.Model:
+    pixels = keras.Input((64, 64, 3))
+    return keras.Model(pixels, backbone.build(pixels, trainable))
+
+
+def test_every_backbone_describes_itself():
     for name in backbones.registry.names():
         backbone = backbones.Backbone(name, weights="none")
         assert backbone.name == name
@@ -20,9 +28,7 @@ def test_every_backbone_describes_itself() -> None:
         assert not backbone.trained
 
 
-def test_every_application_of_keras_is_registered() -> None:
-    from imgpipe.models.backbones.architectures.keras_applications import APPLICATIONS
-
+def test_every_application_of_keras_is_registered():
     functions = {name for name in dir(keras.applications) if name[0].isupper()}
     assert {application.function for application in APPLICATIONS.values()} == functions
 
@@ -39,12 +45,12 @@ def test_every_application_of_keras_is_registered() -> None:
         ({"name": "vgg16", "weights": "a.h5", "weights_sha256": "12"}, "64 hexadecimal digits"),
     ],
 )
-def test_an_invalid_setting_is_named(arguments: dict, message: str) -> None:
+def test_an_invalid_setting_is_named(arguments, message):
     with pytest.raises(ConfigError, match=message):
         backbones.Backbone(**arguments)
 
 
-def test_the_fingerprint_changes_with_every_setting_that_changes_the_feature_map(tmp_path) -> None:
+def test_the_fingerprint_changes_with_every_setting_that_changes_the_feature_map(tmp_path):
     one, two = tmp_path / "one.weights.h5", tmp_path / "two.weights.h5"
     one.write_bytes(b"one")
     two.write_bytes(b"two")
@@ -61,7 +67,7 @@ def test_the_fingerprint_changes_with_every_setting_that_changes_the_feature_map
     assert replace(base, seed=1).key() == base.key(), "of trained weights"
 
 
-def test_the_fingerprint_depends_on_the_content_of_the_weights_file(tmp_path) -> None:
+def test_the_fingerprint_depends_on_the_content_of_the_weights_file(tmp_path):
     here, there = tmp_path / "here.h5", tmp_path / "there.weights.h5"
     here.write_bytes(b"same")
     there.write_bytes(b"same")
@@ -73,7 +79,7 @@ def test_the_fingerprint_depends_on_the_content_of_the_weights_file(tmp_path) ->
     assert first.key() != before
 
 
-def test_a_missing_file_and_a_wrong_digest_are_named(tmp_path) -> None:
+def test_a_missing_file_and_a_wrong_digest_are_named(tmp_path):
     path = tmp_path / "weights.h5"
     backbone = backbones.Backbone("vgg16", weights=str(path), weights_sha256="0" * 64)
     with pytest.raises(ResourceError, match=r"cannot read .*weights\.h5: No such file"):
@@ -83,16 +89,25 @@ def test_a_missing_file_and_a_wrong_digest_are_named(tmp_path) -> None:
         backbone.key()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "trainable"),
-    [("conv_16_32_64", True), ("mobilenet_v2", False), ("efficientnet_lite0", True)],
+    [
+        pytest.param("conv_16_32_64", True, marks=pytest.mark.slow),
+        pytest.param("mobilenet_v2", False, marks=pytest.mark.slow),
+        pytest.param("efficientnet_lite0", True, marks=pytest.mark.slow),
+        ("hub", True),
+    ],
 )
-def test_the_same_seed_gives_the_same_weights_at_each_build(name: str, trainable: bool) -> None:
+def test_the_same_seed_gives_the_same_weights_at_each_build(name, trainable, tmp_path):
+    if name == "hub":
+        if not presets.installed():
+            pytest.skip("KerasHub is not installed (the extra hub)")
+        name = f"hub:{hub_presets.write('vit', tmp_path)}"
+
     def weights(seed: int) -> list[np.ndarray]:
-        pixels = keras.Input((64, 64, 3))
-        backbone = backbones.Backbone(name, weights="none", seed=seed)
-        return keras.Model(pixels, backbone.build(pixels, trainable)[0]).get_weights()
+        model = _model(backbones.Backbone(name, weights="none", seed=seed), trainable)
+        assert all(layer.trainable == trainable for layer in model.layers if layer.weights)
+        return model.get_weights()
 
     first, again, other = weights(3), weights(3), weights(4)
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
@@ -109,13 +124,8 @@ def test_the_same_seed_gives_the_same_weights_at_each_build(name: str, trainable
         ("conv_16_32_64", True, 0),
     ],
 )
-def test_batch_normalisation_is_kept_only_if_the_backbone_trains(
-    name: str, trainable: bool, norms: int
-) -> None:
-    pixels = keras.Input((64, 64, 3))
-    model = keras.Model(
-        pixels, backbones.Backbone(name, weights="none").build(pixels, trainable)[0]
-    )
+def test_batch_normalisation_is_kept_only_if_the_backbone_trains(name, trainable, norms):
+    model = _model(backbones.Backbone(name, weights="none"), trainable)
     found = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
     assert len(found) == norms
     assert bool(model.trainable_weights) == trainable

@@ -1,9 +1,4 @@
-"""Tests that a head can read covariances of every kind of backbone, and that exports answer alike.
-
-EfficientNet-Lite and MobileNetV2 have the weights of ImageNet. The others have random weights, so
-that nothing is said about how good their features are. A small network of our own is tried in
-`tests/models/network/test_covariance_pooling.py`, among the fast tests.
-"""
+"""A head can read covariances of every kind of backbone, and exports answer alike."""
 
 from pathlib import Path
 
@@ -36,7 +31,6 @@ pytestmark = pytest.mark.slow
 
 
 def _settings(kind: str, folder: Path, request: pytest.FixtureRequest) -> ModelSettings:
-    """Return the settings of a head that reads covariances of a backbone."""
     given = {"backbone": kind, "features": "covariance", "freeze": "all", "image_size": _SIDE}
     if kind.startswith(_HUB):
         if not presets.installed():

@@ -19,7 +19,6 @@ _STATISTICS = {
 
 
 def _random_statistics(model) -> None:
-    """Give every BatchNorm of the model random weights from `_STATISTICS`."""
     random = np.random.default_rng(0)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -31,10 +30,7 @@ def _random_statistics(model) -> None:
 
 
 def _check(model, size: int = 96, kept: int = 0) -> None:
-    """Assert that the folded network computes the feature map of `model`, without BatchNorms.
-
-    `kept` BatchNorms do not follow a convolution and become a scale and an offset.
-    """
+    """Assert that the folded network computes the same map; `kept` BatchNorms become a scale."""
     _random_statistics(model)
     name_stably(model)
     pixels = keras.Input((size, size, 3))

@@ -11,6 +11,7 @@ import pytest
 
 from imgpipe.models import backbones
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.export.saved_model import export
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.settings.model import ModelSettings
@@ -92,12 +93,6 @@ def nested(side):
     tokens = keras.layers.MultiHeadAttention(2, 3, dropout=0.1)(tokens, tokens)
     return keras.Model(pixels, keras.layers.Reshape(x.shape[1:])(tokens))
 
-def adapted(side):
-    pixels = keras.Input((side, side, 3))
-    normalization = keras.layers.Normalization()
-    normalization.adapt(keras.ops.array([[[[1.0, 20.0, 30.0], [4.0, 5.0, 60.0]]]]))
-    return keras.Model(pixels, keras.Sequential([normalization])(pixels))
-
 number = 7
 """
 
@@ -106,7 +101,6 @@ _PIXELS = np.random.default_rng(1).uniform(0, 255, (2, 32, 32, 3)).astype("float
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """File of the module `own_net`, in the working directory."""
     file = tmp_path / "own_net.py"
     file.write_text(_MODULE)
     monkeypatch.chdir(tmp_path)
@@ -116,11 +110,10 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _settings(builder: str, **others: object) -> ModelSettings:
-    """Return model settings for the network that `builder` names, at 32 px."""
     return ModelSettings(builder=builder, weights="none", image_size=32, **others)
 
 
-def test_the_own_network_replaces_the_backbone(module: Path) -> None:
+def test_the_own_network_replaces_the_backbone(module):
     settings = _settings("own_net:build", freeze="all")
     classifier = build_classifier(None, ["a", "b", "c"], settings)
     assert classifier.network.get_layer("mine").trainable is False
@@ -131,9 +124,7 @@ def test_the_own_network_replaces_the_backbone(module: Path) -> None:
     assert trained.network.get_layer("mine").trainable
 
 
-def test_changed_code_of_an_imported_module_changes_the_fingerprint(
-    module: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_changed_code_of_an_imported_module_changes_the_fingerprint(module, monkeypatch):
     package = module.parent / "own_blocks"
     package.mkdir()
     (package / "__init__.py").write_text("from .block import WIDTH\n")
@@ -169,44 +160,34 @@ def test_changed_code_of_an_imported_module_changes_the_fingerprint(
         ("own_net:clashing", r"Rename the layers of the network. Received: classifier, features"),
     ],
 )
-def test_a_builder_that_returns_no_feature_map_is_refused(
-    module: Path, name: str, message: str
-) -> None:
+def test_a_builder_that_returns_no_feature_map_is_refused(module, name, message):
     with pytest.raises(ConfigError, match=message):
         build_classifier(None, ["a", "b"], _settings(name))
 
 
-def test_a_sequential_model_with_an_input_is_accepted(module: Path) -> None:
+def test_a_sequential_model_with_an_input_is_accepted(module):
     classifier = build_classifier(None, ["a", "b"], _settings("own_net:sequential"))
     assert classifier.network.get_layer("mine").trainable
 
 
-@pytest.fixture
-def nested(module: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Network `own_net:nested` with weights that no new one has, and a trained model inside it."""
-    monkeypatch.syspath_prepend(module.parent)
-    network = importlib.import_module("own_net").nested(32)
-    random = np.random.default_rng(0)
-    for weight in network.weights:
-        weight.assign(random.uniform(0.3, 0.8, weight.shape))
-    inner = network.get_layer("inner")
-    inner.get_layer("stem").layers[0].adapt(_PIXELS)
-    inner.train_on_batch(_PIXELS, np.zeros((2, 8, 8, 4)))  # the file then has its optimizer too
-    return network
-
-
 def _copy(**choice: Any) -> Any:
-    """Return a Keras model of the backbone that `choice` describes, for images of 32 px."""
     pixels = keras.Input((32, 32, 3))
     return keras.Model(pixels, backbones.Backbone(**choice).build(pixels)[0])
 
 
 # When it saves weights, Keras converts TensorFlow variables in a way that NumPy 2 deprecates.
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")
-def test_layers_inside_the_layers_of_an_own_network_load_their_weights(
-    nested: Any, tmp_path: Path
-) -> None:
-    path = tmp_path / "own.weights.h5"
+def test_layers_inside_the_layers_of_an_own_network_load_their_weights(module, monkeypatch):
+    """They get values that no new network has, and a model inside it is trained."""
+    monkeypatch.syspath_prepend(module.parent)
+    nested = importlib.import_module("own_net").nested(32)
+    random = np.random.default_rng(0)
+    for weight in nested.weights:
+        weight.assign(random.uniform(0.3, 0.8, weight.shape))
+    inner = nested.get_layer("inner")
+    inner.get_layer("stem").layers[0].adapt(_PIXELS)
+    inner.train_on_batch(_PIXELS, np.zeros((2, 8, 8, 4)))  # the file then has its optimizer too
+    path = module.with_name("own.weights.h5")
     nested.save_weights(path)
     copy = _copy(name="own_net:nested", weights=str(path))
     np.testing.assert_allclose(copy(_PIXELS), nested(_PIXELS), atol=1e-4)
@@ -215,15 +196,13 @@ def test_layers_inside_the_layers_of_an_own_network_load_their_weights(
 
 
 @pytest.mark.parametrize("code", ["def build(", "raise SystemExit(3)"])
-def test_a_module_whose_code_fails_is_refused(module: Path, code: str) -> None:
+def test_a_module_whose_code_fails_is_refused(module, code):
     module.write_text(code)
     with pytest.raises(ConfigError, match="own_net cannot be imported, because its code raises"):
         backbones.Backbone("own_net:build", weights="none").key()
 
 
-def test_loading_an_exported_model_does_not_run_its_builder(module: Path, tmp_path: Path) -> None:
-    from imgpipe.models.export.saved_model import export
-
+def test_loading_an_exported_model_does_not_run_its_builder(module, tmp_path):
     for builder in ("own_net:build", "own_net:nested"):
         settings = _settings(builder)
         classifier = build_classifier(None, ["a", "b"], settings)

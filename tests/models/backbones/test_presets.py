@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import pytest
 
 from imgpipe.models import backbones
@@ -20,8 +22,15 @@ pytestmark = pytest.mark.skipif(not installed(), reason="KerasHub is not install
 
 
 @pytest.fixture(scope="module")
-def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return hub_presets.write("vit", tmp_path_factory.mktemp("presets"))
+def preset(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a function that returns the folder of a preset of a family."""
+    folder = tmp_path_factory.mktemp("presets")
+    return lambda family: hub_presets.write(family, folder)
+
+
+@pytest.fixture(scope="module")
+def vit(preset) -> Path:
+    return preset("vit")
 
 
 @pytest.fixture
@@ -29,14 +38,21 @@ def copy(vit: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(vit, tmp_path / "copy"))
 
 
-def _build(name: str) -> None:
-    import keras
+def _describe(file: Path, *keys: str, **changes: object) -> None:
+    """Change a description in a preset, below these keys."""
+    described = part = json.loads(file.read_text())
+    for key in keys:
+        part = part[key]
+    part |= changes
+    file.write_text(json.dumps(described))
 
+
+def _build(name: str) -> None:
     backbone = backbones.Backbone(name)
     backbone.build(keras.Input((backbone.image_size, backbone.image_size, 3)))
 
 
-def test_each_published_preset_is_of_one_class_and_has_a_licence() -> None:
+def test_each_published_preset_is_of_one_class_and_has_a_licence():
     import keras_hub
 
     found = published()
@@ -50,13 +66,13 @@ def test_each_published_preset_is_of_one_class_and_has_a_licence() -> None:
     ("name", "ending"),
     [("dinov2_smal", "'dinov2_smal'; nearest: dinov2_small"), ("", "''"), ("bert_tiny_en", "")],
 )
-def test_a_wrong_name_of_a_preset_is_a_bad_setting(name: str, ending: str) -> None:
+def test_a_wrong_name_of_a_preset_is_a_bad_setting(name, ending):
     message = f"published preset of images, which `imgpipe doctor --presets` lists.*{ending}"
     with pytest.raises(ConfigError, match=message):
         _ = backbones.Backbone(f"hub:{name}").image_size
 
 
-def test_a_preset_is_named_without_importing_tensorflow(vit: Path) -> None:
+def test_a_preset_is_named_without_importing_tensorflow(vit):
     code = (
         "import sys; from imgpipe.models import backbones; "
         f"backbones.Backbone('hub:{vit}'); backbones.Backbone('hub:dinov2_small'); "
@@ -65,9 +81,7 @@ def test_a_preset_is_named_without_importing_tensorflow(vit: Path) -> None:
     assert python_program.printed(code).split() == ["False", "False"]
 
 
-def test_the_fingerprint_covers_every_file_of_a_preset_and_its_own_copy_is_the_same(
-    vit: Path, copy: Path
-) -> None:
+def test_the_fingerprint_covers_every_file_of_a_preset_and_its_own_copy_is_the_same(vit, copy):
     original = backbones.Backbone(f"hub:{vit}").key()
     random = backbones.Backbone(f"hub:{vit}", "none").key()
     assert backbones.Backbone(f"hub:{vit}", "none", seed=1).key() != random != original
@@ -85,7 +99,7 @@ def _after_the_name(folder: Path) -> list[str]:
     return backbones.Backbone(f"hub:{folder}")._weights_key()
 
 
-def test_weights_are_pinned_by_their_sha256(vit: Path) -> None:
+def test_weights_are_pinned_by_their_sha256(vit):
     backbone = backbones.Backbone(f"hub:{vit}", weights_sha256="0" * 64)
     with pytest.raises(ResourceError, match="is not the expected file"):
         backbone.key()
@@ -106,12 +120,8 @@ def test_weights_are_pinned_by_their_sha256(vit: Path) -> None:
         ("no patches", ResourceError, "cannot read this preset.*Received: "),
     ],
 )
-def test_a_preset_that_cannot_be_used_is_explained(
-    copy: Path, change: str, error: type[Exception], message: str
-) -> None:
-    config = copy / KERAS_CONFIG
-    weights = copy / presets.WEIGHTS_FILE
-    described = json.loads(config.read_text())
+def test_a_preset_that_cannot_be_used_is_explained(copy, change, error, message):
+    config, weights = copy / KERAS_CONFIG, copy / presets.WEIGHTS_FILE
     if change == "no folder":
         shutil.rmtree(copy)
     elif change == "no config":
@@ -121,7 +131,7 @@ def test_a_preset_that_cannot_be_used_is_explained(
     elif change == "no weights":
         weights.unlink()
     elif change == "another task":
-        config.write_text(json.dumps(described | {"registered_name": "keras_hub>BertBackbone"}))
+        _describe(config, registered_name="keras_hub>BertBackbone")
     elif change == "another format":
         config.write_text(json.dumps({"model_type": "dinov2", "hidden_size": 384}))
     elif change == "truncated config":
@@ -129,16 +139,14 @@ def test_a_preset_that_cannot_be_used_is_explained(
     elif change == "truncated weights":
         weights.write_bytes(weights.read_bytes()[:5000])
     elif change == "other weights":
-        described["config"]["hidden_dim"] = 64
-        config.write_text(json.dumps(described))
+        _describe(config, "config", hidden_dim=64)
     else:
-        described["config"]["patch_size"] = []
-        config.write_text(json.dumps(described))
+        _describe(config, "config", patch_size=[])
     with pytest.raises(error, match=message):
         _build(f"hub:{copy}")
 
 
-def test_weights_that_are_cut_short_are_found_before_the_images_are_read(copy: Path) -> None:
+def test_weights_that_are_cut_short_are_found_before_the_images_are_read(copy):
     weights = copy / presets.WEIGHTS_FILE
     weights.write_bytes(weights.read_bytes()[:5000])
     message = "expected a whole file.*download it again.*damaged"
@@ -151,54 +159,48 @@ def test_weights_that_are_cut_short_are_found_before_the_images_are_read(copy: P
             backbones.Backbone("vgg16", str(local)).fetch(224)
 
 
-@pytest.mark.parametrize("name", [presets.CONVERTER_FILE, KERAS_CONFIG])
-def test_a_preset_names_no_classes_but_those_of_keras(tmp_path: Path, name: str) -> None:
-    folder = hub_presets.write("clip", tmp_path)
-    described = json.loads((folder / name).read_text())
-    part = described["config"]["vision_encoder"] if name == KERAS_CONFIG else described
-    part |= {"module": "os", "class_name": "system", "registered_name": "system"}
-    (folder / name).write_text(json.dumps(described))
+@pytest.mark.parametrize(
+    ("name", "keys"), [(presets.CONVERTER_FILE, ()), (KERAS_CONFIG, ("config", "vision_encoder"))]
+)
+def test_a_preset_names_no_classes_but_those_of_keras(preset, tmp_path, name, keys):
+    folder = Path(shutil.copytree(preset("clip"), tmp_path / "clip"))
+    evil = {"module": "os", "class_name": "system", "registered_name": "system"}
+    _describe(folder / name, *keys, **evil)
     with pytest.raises(ResourceError, match=r"Could not locate class|could not be deserialized"):
         _build(f"hub:{folder}")
 
 
-def test_a_size_that_a_network_does_not_take_is_refused(vit: Path, tmp_path: Path) -> None:
-    folders = {name: hub_presets.write(name, tmp_path) for name in ("siglip", "dinov2", "dinov3")}
+def test_a_size_that_a_network_does_not_take_is_refused(preset, tmp_path):
     for family, side in (
         *(("vit", 80), ("vit", 72), ("siglip", 80), ("dinov2", 72)),
         *(("dinov2", 8), ("dinov3", 72), ("dinov3", 8)),
     ):
-        folder = folders.get(family, vit)
         own = hub_presets.FAMILIES[family]
         message = (
             rf"no images of {side} pixels\. Expected: 0 for its own size, {own}; or a multiple"
         )
         with pytest.raises(ConfigError, match=message):
-            backbones.Backbone(f"hub:{folder}").fetch(side)
-    backbones.Backbone(f"hub:{tmp_path / 'dinov2'}").fetch(70)
-    for folder in (vit, folders["dinov2"]):
-        broken = Path(shutil.copytree(folder, tmp_path / f"broken_{folder.name}"))
-        described = json.loads((broken / KERAS_CONFIG).read_text())
-        described["config"]["patch_size"] = []
-        (broken / KERAS_CONFIG).write_text(json.dumps(described))
+            backbones.Backbone(f"hub:{preset(family)}").fetch(side)
+    backbones.Backbone(f"hub:{preset('dinov2')}").fetch(70)
+    for family in ("vit", "dinov2"):
+        broken = Path(shutil.copytree(preset(family), tmp_path / family))
+        _describe(broken / KERAS_CONFIG, "config", patch_size=[])
         with pytest.raises(ResourceError, match="cannot read this preset"):
             backbones.Backbone(f"hub:{broken}").fetch(72)
 
 
-def test_a_size_is_refused_before_the_weights_are_downloaded(copy: Path) -> None:
+def test_a_size_is_refused_before_the_weights_are_downloaded(copy):
     (copy / presets.WEIGHTS_FILE).unlink()
     with pytest.raises(ConfigError, match=r"takes no images of 80 pixels"):
         presets.preset(f"hub:{copy}").network(80, trained=True)
 
 
-def test_weights_of_a_preset_are_its_own(vit: Path) -> None:
+def test_weights_of_a_preset_are_its_own(vit):
     with pytest.raises(ConfigError, match="are in its preset"):
         backbones.Backbone(f"hub:{vit}", "other.weights.h5")
 
 
-def test_without_a_network_a_download_ends_with_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_network_a_download_ends_with_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path))
     # A port of this machine at which nothing answers, instead of the network.
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
@@ -207,9 +209,7 @@ def test_without_a_network_a_download_ends_with_what_to_do(
         _ = presets.preset("hub:dinov2_small").class_token
 
 
-def test_a_downloaded_preset_is_found_in_the_cache(
-    vit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_downloaded_preset_is_found_in_the_cache(vit, tmp_path, monkeypatch):
     # As kagglehub keeps it: the files, and beside them that each is complete.
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path))
     variation = tmp_path / "models" / "keras" / "vit" / "keras" / "vit_small"
@@ -223,11 +223,11 @@ def test_a_downloaded_preset_is_found_in_the_cache(
     assert backbone._weights_key() == _after_the_name(vit)
 
 
-def test_the_folds_choose_between_class_token_patches_and_both(vit: Path, tmp_path: Path) -> None:
+def test_the_folds_choose_between_class_token_patches_and_both(preset, vit):
     settings = ModelSettings(backbone=f"hub:{vit}")
     assert settings.largest_kind == "tokens"
     assert list(single_blocks(settings.largest_kind)) == ["class_token", "average"]
     assert settings.with_one_block.largest_kind == "class_token"
     assert not settings.larger_sizes
-    swin = ModelSettings(backbone=f"hub:{hub_presets.write('swin', tmp_path)}")
+    swin = ModelSettings(backbone=f"hub:{preset('swin')}")
     assert swin.largest_kind == "covariance"

@@ -1,13 +1,11 @@
-"""Tests of ONNX and LiteRT files: inputs, outputs, and equality with the SavedModel.
-
-The other files are tried through `imgpipe export`.
-"""
+"""ONNX and LiteRT files answer as the SavedModel; others are tried through `imgpipe export`."""
 
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.export import exchange_files
@@ -30,7 +28,6 @@ def gelu(side: int) -> keras.Model:
 
 
 def _version(target: Path, **settings) -> Path:
-    """Write a version of a small network whose answers differ, and return its folder."""
     keras.utils.set_random_seed(0)
     whole = {"backbone": "conv_4_8", "weights": "none", "image_size": _SIDE, **settings}
     if "builder" in settings:
@@ -45,23 +42,12 @@ def _version(target: Path, **settings) -> Path:
     return target
 
 
-def _pixels(first: int, count: int) -> np.ndarray:
-    return np.stack(
-        [np.asarray(soft(seed, (_SIDE, _SIDE))) for seed in range(first, first + count)]
-    )
-
-
-def _served(version: Path, pixels: np.ndarray) -> np.ndarray:
-    import tensorflow as tf
-
-    served = tf.saved_model.load(str(version)).signatures["serving_pixels"]
-    return served(tf.constant(pixels))["probabilities"].numpy()
-
-
 @pytest.mark.parametrize("settings", [{"features": "flatten"}, _GELU], ids=str)
 def test_a_file_gives_the_probabilities_of_the_saved_model(tmp_path: Path, settings) -> None:
-    version, pixels = _version(tmp_path / "1", **settings), _pixels(0, 12)
-    expected = _served(version, pixels)
+    version = _version(tmp_path / "1", **settings)
+    pixels = np.stack([np.asarray(soft(seed, (_SIDE, _SIDE))) for seed in range(12)])
+    served = tf.saved_model.load(str(version)).signatures["serving_pixels"]
+    expected = served(tf.constant(pixels))["probabilities"].numpy()
     assert expected.std(axis=0).max() > 1e-3, "the images differ"
     answers = exchange_files.open_lite(exchange_files.to_lite(version))(pixels)
     np.testing.assert_allclose(answers, expected, atol=2e-3)

@@ -1,31 +1,26 @@
-"""Tests of the SavedModel as servers run it: equal answers, warm-up, assets, ops and bad inputs.
-
-Models are loaded into a graph session, as TensorFlow Serving does it.
-"""
+"""The SavedModel in a graph session, as servers run it: answers, warm-up, assets and bad inputs."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from imgpipe.models import names
-from imgpipe.models.export.saved_model import export
+from imgpipe.components.common.storage import records
+from imgpipe.models import names, preprocess
+from imgpipe.models.export.saved_model import export, grad_cam
 from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier, build_head
 from imgpipe.models.settings.model import ModelSettings
+from imgpipe.serving.server.runtime import Runtime
 from tests.images import encoded, exif, soft, turned
 
 _SIZE = 64
 _OUTPUTS = {"label", "classes", "probabilities", "top_k_classes", "top_k_probabilities"}
 
+_FORMATS = ("JPEG", "PNG", "BMP", "JPEG", "GIF")
+_IMAGES = [encoded(soft(seed, (64 + seed, 70)), kind) for seed, kind in enumerate(_FORMATS)]
 Answer = Callable[[str, object], dict[str, np.ndarray]]
-
-
-@pytest.fixture(scope="module")
-def images(draw) -> list[bytes]:
-    """Return five encoded images of different sizes, of the formats JPEG, PNG, BMP and GIF."""
-    formats = ["JPEG", "PNG", "BMP", "JPEG", "GIF"]
-    return [draw(seed, (64 + seed, 70), format) for seed, format in enumerate(formats)]
 
 
 def _classifier(classes: int, **settings: object) -> ClassifierNetwork:
@@ -42,18 +37,14 @@ def _classifier(classes: int, **settings: object) -> ClassifierNetwork:
     params=[pytest.param(2, id="binary", marks=pytest.mark.slow), pytest.param(3, id="three")],
 )
 def classifier(request) -> ClassifierNetwork:
-    """Return a network of two or of three classes.
-
-    The versions in `tests/pipeline` have two, so that the fast tests export and serve both kinds.
-    """
+    """Return a network of two classes, as in `tests/pipeline`, or of three."""
     return _classifier(request.param)
 
 
 @pytest.fixture(scope="module")
-def directory(classifier, images, tmp_path_factory) -> Path:
-    """Return the folder of the exported SavedModel."""
+def directory(classifier, tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("export")
-    export(classifier, str(directory), top_k=2, warmup_images=images[:3])
+    export(classifier, str(directory), top_k=2, warmup_images=_IMAGES[:3])
     return directory
 
 
@@ -68,16 +59,10 @@ def meta_graph(directory):
 
 @pytest.fixture(scope="module")
 def session(directory) -> Iterator[Answer]:
-    """Return a function that runs a signature in a graph session: `session(signature, values)`.
-
-    As a server does, it does not compare the shape of the values with the signature.
-    """
-    from imgpipe.serving.server.runtime import Runtime
-
+    """Return a function that runs a signature in a graph session, without a look at shapes."""
     running = Runtime(directory)
 
     def ask(signature: str, values: object) -> dict[str, np.ndarray]:
-        """Run a signature on its only input and return its outputs by name."""
         definition = running.signatures[signature]
         (name,) = definition.inputs
         return running.run(signature, {name: values})
@@ -87,56 +72,39 @@ def session(directory) -> Iterator[Answer]:
 
 
 @pytest.fixture(scope="module")
-def expected(classifier, images) -> np.ndarray:
-    """Return the probabilities [5, classes] that the network gives for the images."""
-    return classifier.probabilities(images)
+def expected(classifier) -> np.ndarray:
+    return classifier.probabilities(_IMAGES)
 
 
 def _examples(images: list[bytes]) -> np.ndarray:
     """Return the images as serialised tf.Examples, each with the label "other"."""
-    import tensorflow as tf
-
-    def example(image: bytes) -> bytes:
-        feature = {
-            names.IMAGE_BYTES: tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
-            names.LABEL: tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"other"])),
-        }
-        return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
-
-    return np.array([example(image) for image in images], object)
+    rows = [{names.IMAGE_BYTES: image, names.LABEL: "other"} for image in images]
+    return np.array([records.serialise(records.make(row)) for row in rows], object)
 
 
-def test_the_session_serves_the_probabilities_of_the_trained_model(
-    session, images, expected, classifier
-):
-    found = session("serving_default", np.array(images, object))
+def test_the_session_serves_the_probabilities_of_the_trained_model(session, expected, classifier):
+    found = session("serving_default", np.array(_IMAGES, object))
     assert set(found) == _OUTPUTS
     np.testing.assert_allclose(found["probabilities"], expected, atol=1e-6)
-    by_examples = session("serving_examples", _examples(images))
+    by_examples = session("serving_examples", _examples(_IMAGES))
     np.testing.assert_allclose(by_examples["probabilities"], expected, atol=1e-6)
     vocabulary = [name.encode() for name in classifier.vocabulary]
-    assert found["classes"].tolist() == [vocabulary] * len(images)
+    assert found["classes"].tolist() == [vocabulary] * len(_IMAGES)
     best = expected.argmax(1)
     assert found["label"].tolist() == [vocabulary[n] for n in best]
-    assert found["top_k_classes"].shape == found["top_k_probabilities"].shape == (len(images), 2)
+    assert found["top_k_classes"].shape == found["top_k_probabilities"].shape == (len(_IMAGES), 2)
     np.testing.assert_array_equal(found["top_k_classes"][:, 0], found["label"])
     np.testing.assert_allclose(found["top_k_probabilities"][:, 0], expected.max(1), atol=1e-6)
 
 
-def test_the_signature_serving_pixels_gives_the_same_probabilities(
-    session, images, expected
-) -> None:
-    from imgpipe.models import preprocess
-
-    for image, row in zip(images, expected, strict=True):
+def test_the_signature_serving_pixels_gives_the_same_probabilities(session, expected):
+    for image, row in zip(_IMAGES, expected, strict=True):
         found = session("serving_pixels", preprocess.decode(image).numpy()[None])
         assert set(found) == _OUTPUTS
         np.testing.assert_allclose(found["probabilities"], row[None], atol=1e-5)
 
 
-def test_a_jpeg_is_turned_by_its_exif_orientation_in_the_graph(session) -> None:
-    from imgpipe.models import preprocess
-
+def test_a_jpeg_is_turned_by_its_exif_orientation_in_the_graph(session):
     image = soft(0, (90, 60))
     files = [encoded(image, "JPEG", exif=exif(orientation)) for orientation in range(1, 9)]
     found = session("serving_default", np.array(files, object))["probabilities"]
@@ -148,11 +116,9 @@ def test_a_jpeg_is_turned_by_its_exif_orientation_in_the_graph(session) -> None:
         np.testing.assert_allclose(row[None], upright, atol=1e-5)
 
 
-def test_the_signature_features_returns_the_inputs_of_the_head(
-    session, images, expected, classifier
-) -> None:
-    features = session("features", np.array(images, object))["features"]
-    assert features.shape == (len(images), 1280)
+def test_the_signature_features_returns_the_inputs_of_the_head(session, expected, classifier):
+    features = session("features", np.array(_IMAGES, object))["features"]
+    assert features.shape == (len(_IMAGES), 1280)
     head = classifier.network.get_layer("classifier").get_weights()
     logits = features @ head[0] + head[1]
     if logits.shape[1] == 1:
@@ -161,15 +127,11 @@ def test_the_signature_features_returns_the_inputs_of_the_head(
     np.testing.assert_allclose(powers / powers.sum(1, keepdims=True), expected, atol=1e-5)
 
 
-def test_the_signature_cam_weights_the_feature_map_by_the_top_class(
-    session, images, expected, classifier
-) -> None:
+def test_the_signature_cam_weights_the_feature_map_by_the_top_class(session, expected, classifier):
     """For a linear head on pooled features, Grad-CAM has a closed form."""
-    from imgpipe.models import preprocess
-
-    found = session("cam", np.array(images, object))
+    found = session("cam", np.array(_IMAGES, object))
     np.testing.assert_allclose(found["probabilities"], expected, atol=1e-6)
-    maps = classifier.trunk(preprocess.batch_decode(images, _SIZE), training=False).numpy()
+    maps = classifier.trunk(preprocess.batch_decode(_IMAGES, _SIZE), training=False).numpy()
     weights = classifier.network.get_layer("classifier").get_weights()[0].T
     if len(weights) == 1:
         weights = np.concatenate([np.zeros_like(weights), weights])
@@ -177,24 +139,19 @@ def test_the_signature_cam_weights_the_feature_map_by_the_top_class(
     cam = np.maximum(np.einsum("nhwd,nd->nhw", maps, margin), 0)
     highest = cam.max((1, 2), keepdims=True)
     cam = np.divide(cam, highest, out=np.zeros_like(cam), where=highest > 0)
-    assert found["cam"].shape == (len(images), 2, 2)
+    assert found["cam"].shape == (len(_IMAGES), 2, 2)
     np.testing.assert_allclose(found["cam"], cam, atol=1e-4)
 
 
-def test_the_evidence_in_all_maps_adds_up_at_the_size_of_the_largest(images) -> None:
-    from imgpipe.models import preprocess
-    from imgpipe.models.export.saved_model import grad_cam
-
+def test_the_evidence_in_all_maps_adds_up_at_the_size_of_the_largest():
     several = _classifier(3, features="covariance")
-    found = grad_cam(several, preprocess.batch_decode(images, _SIZE))
-    assert found["cam"].shape == (len(images), 4, 4)
+    found = grad_cam(several, preprocess.batch_decode(_IMAGES, _SIZE))
+    assert found["cam"].shape == (len(_IMAGES), 4, 4)
     assert (found["cam"].numpy().max((1, 2)) == 1).all()
 
 
 @pytest.mark.parametrize("signature", ["serving_default", "features", "cam"])
-def test_a_request_without_images_is_an_invalid_argument(session, signature: str) -> None:
-    import tensorflow as tf
-
+def test_a_request_without_images_is_an_invalid_argument(session, signature):
     with pytest.raises(tf.errors.InvalidArgumentError, match="one image or more"):
         session(signature, np.array([], object))
 
@@ -209,46 +166,21 @@ def test_a_request_without_images_is_an_invalid_argument(session, signature: str
         ("cam", b"\0garbage", "Unknown image file format"),
     ],
 )
-def test_undecodable_bytes_are_an_invalid_argument(
-    session, images, signature, garbage, message
-) -> None:
-    import tensorflow as tf
-
-    batch = [images[0], garbage]
+def test_undecodable_bytes_are_an_invalid_argument(session, signature, garbage, message):
+    batch = [_IMAGES[0], garbage]
     values = _examples(batch) if signature == "serving_examples" else np.array(batch, object)
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         session(signature, values)
 
 
-def test_a_server_refuses_images_in_examples_in_the_words_for_images(directory, images) -> None:
-    from imgpipe.serving.server.predict import Handle
-    from imgpipe.serving.server.runtime import Runtime
-    from imgpipe.serving.server.status import StatusError
-
-    batch = [images[0], b"II*\0" + bytes(30)]
-    asked = {
-        "serving_default": {"image_bytes": np.array(batch, object)},
-        "serving_examples": {"examples": _examples(batch)},
-    }
-    handle = Handle("m", 1, Runtime(directory))
-    for signature, inputs in asked.items():
-        with pytest.raises(StatusError, match=r"^Row 1: TIFF, a format that is not accepted\."):
-            handle.predict(inputs, signature)
-    with pytest.raises(StatusError, match=r"^expected serialized tf\.Examples\. .*_default\.$"):
-        handle.predict({"examples": np.array(batch, object)}, "serving_examples")
-    handle.runtime.close()
-
-
-def test_one_image_without_a_list_is_answered(session, images, expected) -> None:
-    from imgpipe.models import preprocess
-
+def test_one_image_without_a_list_is_answered(session, expected):
     def alone(value: bytes) -> np.ndarray:
         return np.array(value, object)
 
-    pixels = preprocess.decode(images[0]).numpy()
+    pixels = preprocess.decode(_IMAGES[0]).numpy()
     for signature, value in (
-        ("serving_default", alone(images[0])),
-        ("serving_examples", alone(_examples(images[:1])[0])),
+        ("serving_default", alone(_IMAGES[0])),
+        ("serving_examples", alone(_examples(_IMAGES[:1])[0])),
         ("serving_pixels", pixels),
     ):
         found = session(signature, value)["probabilities"]
@@ -270,25 +202,22 @@ def test_one_image_without_a_list_is_answered(session, images, expected) -> None
         ("serving_pixels", (1, 0, 64, 3), r"Received: shape \[1 0 64 3\]"),
     ],
 )
-def test_a_value_of_another_shape_is_named(session, images, signature, shape, message) -> None:
-    import tensorflow as tf
-
+def test_a_value_of_another_shape_is_named(session, signature, shape, message):
     value = np.zeros(shape, np.uint8)
     if signature != "serving_pixels":
-        value = np.full(shape, images[0], object)
+        value = np.full(shape, _IMAGES[0], object)
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         session(signature, value)
 
 
-def test_the_vocabulary_is_an_asset(meta_graph, directory, classifier) -> None:
+def test_the_vocabulary_is_an_asset(meta_graph, directory, classifier):
     (asset,) = meta_graph.asset_file_def
     assert asset.filename == "vocabulary.txt"
     text = (directory / "assets" / asset.filename).read_text("utf-8")
     assert tuple(text.splitlines()) == classifier.vocabulary
 
 
-def test_the_warm_up_requests_can_be_parsed_and_answered(session, directory, classifier) -> None:
-    import tensorflow as tf
+def test_the_warm_up_requests_can_be_parsed_and_answered(session, directory, classifier):
     from tensorflow_serving.apis import prediction_log_pb2
 
     path = directory / "assets.extra" / "tf_serving_warmup_requests"
@@ -304,7 +233,7 @@ def test_the_warm_up_requests_can_be_parsed_and_answered(session, directory, cla
     assert sizes == [1, 1, 1, 3]
 
 
-def test_the_graph_has_only_core_ops(meta_graph) -> None:
+def test_the_graph_has_only_core_ops(meta_graph):
     """Every op is registered by the TensorFlow library itself."""
     from tensorflow.python.framework import op_def_registry
 
@@ -318,9 +247,7 @@ def test_the_graph_has_only_core_ops(meta_graph) -> None:
     assert not [f for f in graph.library.function if f.attr["_XlaMustCompile"].b]
 
 
-def test_variables_are_stored_once_in_float32(directory, classifier) -> None:
-    import tensorflow as tf
-
+def test_variables_are_stored_once_in_float32(directory, classifier):
     stored = [
         shape
         for name, shape in tf.train.list_variables(str(directory / "variables" / "variables"))

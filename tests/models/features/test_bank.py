@@ -1,5 +1,6 @@
 """A bank is read in one order, also if it is larger than memory; what does not fit is refused."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,13 @@ from imgpipe.models.features import rows
 from imgpipe.models.features.bank import read_facts, read_rows
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import datasets
-from tests.models.banks import write_facts
+from tests.models.banks import bank_row, write_bank, write_examples, write_facts
 
 _COUNT = 50
 
 
-def test_rows_are_sorted_whatever_the_order_of_the_examples(write_bank, tmp_path) -> None:
+def test_rows_are_sorted_whatever_the_order_of_the_examples(tmp_path) -> None:
     plain = read_rows(write_bank(tmp_path / "a"), names.TRAIN, 3)
-    # the same rows, written in another order
     other = read_rows(write_bank(tmp_path / "b", shuffle=1), names.TRAIN, 3)
     for column in ("features", "labels", "views", "hashes"):
         np.testing.assert_array_equal(getattr(plain, column), getattr(other, column))
@@ -29,41 +29,34 @@ def test_rows_are_sorted_whatever_the_order_of_the_examples(write_bank, tmp_path
 
 
 def _row(**changes: object) -> dict[str, object]:
-    """Return the columns of an Example with 16 features, which `changes` overrides."""
-    row = {
-        names.FEATURES: bytes(32),
-        names.LABEL_INDEX: 0,
-        names.VIEW: 0,
-        names.IMAGE_HASH: b"aa",
-    }
-    return row | changes
+    return bank_row(b"aa", 0, np.zeros(16)) | changes
 
 
-def _bank(write_records, directory, *rows: dict[str, object]) -> str:
-    write_records(directory / "Split-train" / "data_tfrecord-00000-of-00001", list(rows))
-    write_facts(directory, [16])
+def _bank(directory: Path, *rows: dict[str, object]) -> str:
+    write_facts(write_examples(directory, [(names.TRAIN, row) for row in rows]), [16])
     return str(directory)
 
 
-def test_examples_without_a_label_are_left_out(write_records, tmp_path) -> None:
-    bank = _bank(write_records, tmp_path, _row(label_index=-1), _row(label_index=1))
+def test_examples_without_a_label_are_left_out(tmp_path) -> None:
+    bank = _bank(tmp_path, _row(label_index=-1), _row(label_index=1))
     assert read_rows(bank, names.TRAIN, 2).labels.tolist() == [1]
 
 
-def test_an_empty_or_absent_split_has_no_rows(write_records, tmp_path) -> None:
-    bank = _bank(write_records, tmp_path)
+def test_an_empty_or_absent_split_has_no_rows(tmp_path) -> None:
+    bank = _bank(tmp_path)
+    shutil.rmtree(tmp_path / "Split-test")
     assert len(read_rows(bank, names.TRAIN, 2)) == 0
     assert len(read_rows(bank, names.TEST, 2)) == 0
 
 
-def test_features_of_a_wrong_length_are_refused(write_records, tmp_path) -> None:
-    bank = _bank(write_records, tmp_path, _row(), _row(features=bytes(30)))
+def test_features_of_a_wrong_length_are_refused(tmp_path) -> None:
+    bank = _bank(tmp_path, _row(), _row(features=bytes(30)))
     with pytest.raises(ResourceError, match=r"expected 32 bytes .* Received: 30"):
         read_rows(bank, names.TRAIN, 2)
 
 
-def test_a_label_beyond_the_vocabulary_is_refused(write_records, tmp_path) -> None:
-    bank = _bank(write_records, tmp_path, _row(label_index=2))
+def test_a_label_beyond_the_vocabulary_is_refused(tmp_path) -> None:
+    bank = _bank(tmp_path, _row(label_index=2))
     with pytest.raises(DataRefused, match="label index 2, the vocabulary has 2 names"):
         read_rows(bank, names.TRAIN, 2)
 
@@ -76,22 +69,16 @@ def test_a_bank_without_its_description_is_refused(text: str | None, tmp_path) -
         read_facts(str(tmp_path))
 
 
-@pytest.fixture
-def in_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Store rows in files instead of memory, copied by seven rows of two float16 values."""
-    monkeypatch.setattr(rows, "IN_MEMORY", 0)
-    monkeypatch.setattr(rows, "COPIED", 28)
-
-
 def _filled() -> Array:
-    """Return 50 rows [index, -index]."""
     found = rows.empty(_COUNT, (2,), np.float16)
     found[:] = np.stack([np.arange(_COUNT), -np.arange(_COUNT)], axis=1)
     rows.release(found)
     return found
 
 
-def test_rows_of_a_file_equal_those_in_memory(in_files: None) -> None:
+def test_rows_of_a_file_equal_those_in_memory(monkeypatch) -> None:
+    monkeypatch.setattr(rows, "IN_MEMORY", 0)
+    monkeypatch.setattr(rows, "COPIED", 28)  # seven rows of two float16 values
     found = _filled()
     assert rows.mapped(found)
     np.testing.assert_array_equal(found[:, 0], np.arange(_COUNT))

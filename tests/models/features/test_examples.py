@@ -7,10 +7,10 @@ import tensorflow as tf
 
 from imgpipe.models import names
 from imgpipe.models.features.examples import Labelled, record_batches
+from tests.models.banks import write_records
 
 
 def _row(number: int, **changes: object) -> dict[str, object]:
-    """Return the columns of an image whose hash, bytes and label come from its number."""
     row = {
         names.IMAGE_HASH: b"%064x" % (number * 7919 % 101),
         names.IMAGE_BYTES: b"image %d" % number,
@@ -19,7 +19,7 @@ def _row(number: int, **changes: object) -> dict[str, object]:
     return row | changes
 
 
-def test_rows_are_sorted_and_their_values_have_their_places(write_records, tmp_path) -> None:
+def test_rows_are_sorted_and_their_values_have_their_places(tmp_path) -> None:
     for part in range(2):
         write_records(tmp_path / f"train-{part}", [_row(n) for n in range(part, 100, 2)])
     images = Labelled.read([str(tmp_path / "train-*")])
@@ -34,7 +34,7 @@ def test_rows_are_sorted_and_their_values_have_their_places(write_records, tmp_p
         assert [_row(n)[names.IMAGE_HASH] for n in numbers] == some.hashes.tolist()
 
 
-def test_records_without_a_label_and_later_views_are_left_out(write_records, tmp_path) -> None:
+def test_records_without_a_label_and_later_views_are_left_out(tmp_path) -> None:
     rows = [_row(1, view=view) for view in (2, 0, 1)] + [_row(2, label_index=-1), _row(3)]
     write_records(tmp_path / "train-0", rows)
     images = Labelled.read([str(tmp_path / "train-*")], most_view=1)

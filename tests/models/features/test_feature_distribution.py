@@ -8,10 +8,7 @@ from imgpipe.models.names import DISTRIBUTION_FILE
 
 
 def features(kind, count, seed):
-    """Return features [count, 96] and labels of three classes.
-
-    Each `kind` of images varies in 12 directions of its own.
-    """
+    """Return features [count, 96] of three classes; a `kind` has 12 directions of its own."""
     directions = np.random.default_rng(kind).normal(size=(12, 96))
     drawing = np.random.default_rng(seed)
     labels = drawing.integers(0, 3, count)
@@ -20,13 +17,11 @@ def features(kind, count, seed):
 
 
 def above(distribution, rows):
-    """Return the number of images that are unlike the training data."""
     return (distribution.scores(rows) > distribution.threshold).sum()
 
 
 @pytest.fixture(scope="module")
 def known():
-    """Return the distribution of 600 training and 200 held-out images of kind 1."""
     rows, labels = features(1, 600, seed=0)
     return feature_distribution.fit(rows.astype(np.float16), labels, features(1, 200, seed=1)[0])
 

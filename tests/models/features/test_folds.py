@@ -11,7 +11,7 @@ from imgpipe.models.features.bank import read_rows
 from imgpipe.models.features.folds import assign, find_groups
 from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.settings.model import ModelSettings
-from tests.models.banks import write_facts
+from tests.models.banks import bank_row, write_examples, write_facts
 
 ALL = np.array([letter.encode() for letter in "abcdefghij"])
 
@@ -39,9 +39,7 @@ def _groups(near, largest, source=None, hashes=ALL) -> tuple[set[str], int]:
         (["abcde"], dict.fromkeys("abcdef", "film"), {"abcdef"}, 0),
     ],
 )
-def test_groups_are_merged_up_to_a_fold_and_those_of_the_source_never_divided(
-    near, source, groups, separated
-) -> None:
+def test_groups_are_merged_up_to_a_fold_and_never_divided(near, source, groups, separated) -> None:
     assert _groups(near, 5, source) == (groups, separated)
 
 
@@ -51,7 +49,7 @@ def test_groups_do_not_depend_on_the_order():
 
 
 @pytest.fixture
-def films(write_records, tmp_path: Path) -> str:
+def films(tmp_path: Path) -> str:
     """Return the path of a bank of 30 films with 8 frames each.
 
     The frames of a film are alike, and the label of a film is random. The source gives the groups
@@ -63,18 +61,10 @@ def films(write_records, tmp_path: Path) -> str:
         centre, label = draw.normal(size=16), film % 2
         for frame in range(8):
             point = centre + 0.05 * draw.normal(size=16)
-            rows.append(
-                {
-                    names.FEATURES: point.astype("<f2").tobytes(),
-                    names.LABEL_INDEX: label,
-                    names.VIEW: 0,
-                    names.IMAGE_HASH: f"{frame * 30 + film:064x}".encode(),
-                    names.GROUP: f"film {film}".encode() if film < 15 else b"",
-                    names.NEAR_GROUP: 0 if film < 15 else 1 + film,
-                }
-            )
-    write_records(tmp_path / "Split-train" / "data_tfrecord-00000-of-00001", rows)
-    write_facts(tmp_path, [16])
+            row = bank_row(f"{frame * 30 + film:064x}", label, point)
+            group, near = (f"film {film}", 0) if film < 15 else ("", 1 + film)
+            rows.append((names.TRAIN, row | {names.GROUP: group, names.NEAR_GROUP: near}))
+    write_facts(write_examples(tmp_path, rows), [16])
     return str(tmp_path)
 
 

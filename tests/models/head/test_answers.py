@@ -18,9 +18,7 @@ def _drawn(draw: np.random.Generator, films: int, frames: int) -> Scores:
 
 @pytest.mark.parametrize(("films", "frames"), [(400, 1), (40, 10)])
 @pytest.mark.parametrize("candidates", [1, 3])
-def test_one_of_equally_good_networks_is_rarely_taken_for_better(
-    films: int, frames: int, candidates: int
-) -> None:
+def test_one_of_equally_good_networks_is_rarely_taken_for_better(films, frames, candidates):
     """The veto of the accuracy makes it rarer than in one of twenty cases."""
     draw = np.random.default_rng(0)
     taken = 0
@@ -31,27 +29,27 @@ def test_one_of_equally_good_networks_is_rarely_taken_for_better(
     assert 0.01 < taken / 400 < 0.07
 
 
-def test_a_better_network_is_found_by_its_loss_where_the_accuracies_are_equal() -> None:
+def test_a_better_network_is_found_by_its_loss_where_the_accuracies_are_equal():
     old = _drawn(np.random.default_rng(0), 400, 1)
     assert better(replace(old, losses=0.9 * old.losses), old, CHANCE / 3)
     assert not better(old, old)
 
 
-def test_a_lower_accuracy_is_a_veto() -> None:
+def test_a_lower_accuracy_is_a_veto():
     old = _drawn(np.random.default_rng(0), 400, 1)
     right = old.right.copy()
     right[np.flatnonzero(right)[0]] = False
     assert not better(Scores(0.5 * old.losses, right, old.groups), old)
 
 
-def test_the_gain_in_one_group_says_nothing_about_others() -> None:
+def test_the_gain_in_one_group_says_nothing_about_others():
     losses = np.full(50, 0.5, np.float32)
     film = np.full(50, b"film")
     right = np.ones(50, np.bool_)
     assert not better(Scores(0.1 * losses, right, film), Scores(losses, right, film))
 
 
-def test_a_few_families_tell_a_gain_only_with_those_of_a_fold() -> None:
+def test_a_few_families_tell_a_gain_only_with_those_of_a_fold():
     pairs = []
     for films in (2, 30):
         old = _drawn(np.random.default_rng(films), films, 10)
@@ -63,7 +61,7 @@ def test_a_few_families_tell_a_gain_only_with_those_of_a_fold() -> None:
     assert Scores.joined([Scores(old.losses, old.right), old]).groups is None
 
 
-def test_a_share_of_the_images_shows_whether_all_of_them_could_be_certain() -> None:
+def test_a_share_of_the_images_shows_whether_all_of_them_could_be_certain():
     """A gain of 1.2 standard errors on a third of the images would be one of 2.1 on all."""
     losses = np.full(100, 0.5)
     differences = np.linspace(-1, 1, 100)

@@ -64,10 +64,7 @@ def test_the_error_by_chance_is_the_mean_error_of_correct_probabilities(count: i
 
 
 def _answers(sureness, share, count=2000):
-    """Return probabilities of labels and of other answers, and which labels are wrong.
-
-    The labels are drawn with the probabilities of a model, and then a share of them is changed.
-    """
+    """Return probabilities of a model's labels and of other answers; a share of labels is wrong."""
     rng = np.random.default_rng(0)
     logits = sureness * rng.normal(size=(count, _CLASSES))
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -80,7 +77,6 @@ def _answers(sureness, share, count=2000):
 
 
 def _doubts(of_label, of_other, classes=_CLASSES, groups=None):
-    """Return how probably labels are wrong; each image is a group without others."""
     alone = np.arange(len(of_label))
     return wrong_label_probabilities(
         of_label, of_other, classes, alone if groups is None else groups

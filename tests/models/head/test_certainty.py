@@ -7,7 +7,6 @@ import pytest
 
 from imgpipe.models.head.certainty import interval, paired_answers, wilson
 
-# Sizes of the families of some images, by name.
 FAMILIES = {
     "200 single images": [1] * 200,
     "20 of 10": [10] * 20,

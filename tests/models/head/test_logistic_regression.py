@@ -15,10 +15,7 @@ from tests.models.banks import rows_of
 
 
 def _rows(count: int = 300, classes: int = 3) -> BankRows:
-    """Return rows of overlapping classes with 12 features.
-
-    The features differ widely in scale, and one of them is constant.
-    """
+    """Return rows of overlapping classes, whose 12 features differ widely in scale."""
     draw = np.random.default_rng(0)
     labels = draw.integers(0, classes, count)
     features = draw.normal(size=(count, 12)) + 0.7 * np.eye(classes, 12)[labels]
@@ -67,7 +64,6 @@ def test_finds_the_minimum_that_scikit_learn_finds(classes, penalty, balance) ->
 
 @pytest.fixture
 def stored(monkeypatch) -> BankRows:
-    """Return the rows of `_rows` with their features in a file."""
     monkeypatch.setattr(stored_rows, "IN_MEMORY", 0)
     made = _rows()
     return made.select(np.ones(len(made), np.bool_))

@@ -95,7 +95,7 @@ def test_logistic_regression_of_many_classes_is_not_tried(classes, monkeypatch) 
 @pytest.mark.parametrize(
     ("images", "method"), [(4, "logistic_regression"), (2, "ridge_regression")]
 )
-def test_rows_or_features_whichever_are_fewer_decide_on_the_closed_form(
+def test_the_fewer_of_rows_and_features_decide_on_the_closed_form(
     images, method, monkeypatch
 ) -> None:
     rows = _rows(40, images, width=90)

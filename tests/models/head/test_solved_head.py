@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 
@@ -15,34 +16,29 @@ from imgpipe.models.head.ridge_regression import RidgeRegression
 from imgpipe.models.head.solved_head import PENALTIES, HeadSolver, SolvedHead
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training.training_loop import Fit, solve_head
-from tests.models.banks import best, fit_head, rows_of
+from tests.models.banks import best, fit_head, rows_of, write_bank
 from tests.models.banks import clean as clean_rows
 
 _LOGISTIC_ALONE = {**PENALTIES, "ridge_regression": ()}
 
 
 def _fit(rows: tuple[BankRows, BankRows], classes: int = 3, **settings: object) -> Fit:
-    """Fit a head with the given model settings, which by default solve it."""
     return fit_head(*rows, classes, ModelSettings.from_mapping(settings))
 
 
 @pytest.fixture(scope="module")
-def rows(write_bank, tmp_path_factory) -> tuple[BankRows, BankRows]:
-    """Return the training and validation rows of a bank of three overlapping classes."""
+def rows(tmp_path_factory) -> tuple[BankRows, BankRows]:
     bank = write_bank(tmp_path_factory.mktemp("bank"), spread=2.0)
     return read_rows(bank, names.TRAIN, 3), read_rows(bank, names.VALIDATION, 3)
 
 
 def _accuracy(fit: Fit, rows: BankRows) -> float:
-    """Return the share of rows that the Keras head classifies correctly."""
     logits = fit.layers.predict_on_batch(rows.features.astype(np.float32))
     return float((logits.argmax(1) == rows.labels).mean())
 
 
 @pytest.mark.parametrize(("classes", "activation", "units"), [(2, "auto", 1), (2, "softmax", 2)])
-def test_the_keras_head_classifies_like_the_solution(
-    write_bank, tmp_path, classes, activation, units
-) -> None:
+def test_the_keras_head_classifies_like_the_solution(tmp_path, classes, activation, units):
     bank = write_bank(tmp_path, classes=classes, spread=2.0)
     rows = read_rows(bank, names.TRAIN, classes), read_rows(bank, names.VALIDATION, classes)
     fit = _fit(rows, classes, activation=activation)
@@ -52,10 +48,8 @@ def test_the_keras_head_classifies_like_the_solution(
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_the_losses_are_those_of_a_head_that_is_trained_by_epochs(rows, smoothing) -> None:
+def test_the_losses_are_those_of_a_head_that_is_trained_by_epochs(rows, smoothing):
     """Otherwise the history would have losses of two kinds."""
-    import keras
-
     fit = _fit(rows, label_smoothing=smoothing)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
     for prefix, part in (("", rows[0]), ("val_", rows[1])):
@@ -64,14 +58,14 @@ def test_the_losses_are_those_of_a_head_that_is_trained_by_epochs(rows, smoothin
         assert best(fit)[f"{prefix}loss"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_same_rows_give_the_same_weights(rows) -> None:
+def test_the_same_rows_give_the_same_weights(rows):
     first, second = _fit(rows), _fit(rows)
     for one, other in zip(first.layers.get_weights(), second.layers.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert first.solution == second.solution
 
 
-def test_folds_of_rows_that_were_judged_are_not_solved_again(rows, monkeypatch) -> None:
+def test_folds_of_rows_that_were_judged_are_not_solved_again(rows, monkeypatch):
     """FeatureBank judges the rows on which ImageTrainer then solves the head, elsewhere."""
     solved: list[float] = []
 
@@ -98,7 +92,7 @@ def test_folds_of_rows_that_were_judged_are_not_solved_again(rows, monkeypatch) 
     assert len(solved) > 3 * FOLDS
 
 
-def test_the_penalty_is_chosen_by_cross_validation_of_training_rows(rows) -> None:
+def test_the_penalty_is_chosen_by_cross_validation_of_training_rows(rows):
     fit = _fit(rows)
     other_validation = _fit((rows[0], clean_rows(rows[0])))
     assert fit.solution["l2"] in PENALTIES[fit.solution["method"]]
@@ -107,7 +101,7 @@ def test_the_penalty_is_chosen_by_cross_validation_of_training_rows(rows) -> Non
     assert fit.solution["accuracy"] == pytest.approx(best(fit)["val_accuracy"], abs=0.15)
 
 
-def test_noise_gets_a_strong_penalty(rows) -> None:
+def test_noise_gets_a_strong_penalty(rows):
     shuffled = np.random.default_rng(0).permutation(rows[0].labels[rows[0].views == 0])
     clean = clean_rows(rows[0])
     noise = dataclasses.replace(clean, labels=shuffled)
@@ -115,7 +109,7 @@ def test_noise_gets_a_strong_penalty(rows) -> None:
     assert fit.solution["l2"] >= 1
 
 
-def test_without_the_learning_curve_the_head_is_the_same(rows) -> None:
+def test_without_the_learning_curve_the_head_is_the_same(rows):
     train, validation = rows
     solver = HeadSolver(train, 3, ModelSettings())
     whole = solve_head(solver, validation)
@@ -126,7 +120,7 @@ def test_without_the_learning_curve_the_head_is_the_same(rows) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_long_films_have_folds_of_some_images_of_each(rows, monkeypatch) -> None:
+def test_long_films_have_folds_of_some_images_of_each(rows, monkeypatch):
     """Twelve films have five images each; whole films would be too few for folds."""
     clean = clean_rows(rows[0])
     films = np.array([b"film %d" % (number % 12) for number in range(len(clean))])
@@ -139,7 +133,7 @@ def test_long_films_have_folds_of_some_images_of_each(rows, monkeypatch) -> None
 
 
 @pytest.mark.slow
-def test_one_long_film_does_not_crowd_out_the_other_images(rows, monkeypatch) -> None:
+def test_one_long_film_does_not_crowd_out_the_other_images(rows, monkeypatch):
     clean = clean_rows(rows[0])
     monkeypatch.setattr(solved_head, "_CHOOSING", 40)
     for name in range(20):  # which decides whether the film comes early or late
@@ -163,9 +157,7 @@ def _solved(rows: BankRows) -> SolvedHead:
     return HeadSolver(rows, 4, ModelSettings()).solve()
 
 
-def test_a_class_that_is_one_group_counts_as_wrong_and_does_not_choose_the_penalty(
-    monkeypatch,
-) -> None:
+def test_a_class_that_is_one_group_counts_as_wrong_and_does_not_choose_the_penalty(monkeypatch):
     """No head could know the class in the fold that holds all of its images."""
     monkeypatch.setattr(solved_head, "PENALTIES", _LOGISTIC_ALONE)
     groups = [b"image %d" % number for number in range(120)]
@@ -194,7 +186,7 @@ def _largest_loss(head: SolvedHead, rows: BankRows) -> float:
 
 
 @pytest.mark.parametrize("method", ["logistic_regression", "ridge_regression"])
-def test_a_feature_that_only_a_new_image_excites_does_not_decide_alone(method, monkeypatch) -> None:
+def test_a_feature_that_only_a_new_image_excites_does_not_decide_alone(method, monkeypatch):
     """Its deviation among the images to learn from is a thousandth of that of the others."""
     weak = Regression(method, 0.001)
     learned = dataclasses.replace(_nearly_constant(200, 0, seed=0), regression=weak)
@@ -207,7 +199,7 @@ def test_a_feature_that_only_a_new_image_excites_does_not_decide_alone(method, m
 
 
 @pytest.mark.parametrize("method", ["logistic_regression", "ridge_regression"])
-def test_a_fold_is_scaled_by_the_rows_that_its_head_learns_from(method, monkeypatch) -> None:
+def test_a_fold_is_scaled_by_the_rows_that_its_head_learns_from(method, monkeypatch):
     """So it shows what new images show. A scaled value of n rows could not exceed the root of n."""
     monkeypatch.setattr(logistic_regression, "_LEAST_UNIT", 0.0)
     rows = _nearly_constant(200, 8, seed=0)

@@ -1,18 +1,24 @@
-"""Tests of imports without the garbage collector, of work ahead, and of what a machine lacks."""
+"""Imports, work ahead, what a machine lacks, and two devices of one process."""
 
 import errno
 import os
 import sys
 import time
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
+from imgpipe.models import names
+from imgpipe.models.features.bank import read_rows
 from imgpipe.models.machine import process
 from imgpipe.models.machine.process import computed_ahead
+from imgpipe.models.settings.model import ModelSettings
+from tests import python_program
+from tests.models.banks import fit_head, write_bank
 
 
-def test_results_come_in_order_and_few_are_computed_ahead() -> None:
+def test_results_come_in_order_and_few_are_computed_ahead():
     begun: list[int] = []
 
     def squared(number: int) -> int:
@@ -26,7 +32,7 @@ def test_results_come_in_order_and_few_are_computed_ahead() -> None:
     assert list(results) == [number**2 for number in range(2, 21)]
 
 
-def test_the_first_error_of_an_item_ends_the_work() -> None:
+def test_the_first_error_of_an_item_ends_the_work():
     done: list[int] = []
 
     def inverse(number: int) -> float:
@@ -43,9 +49,7 @@ def test_the_first_error_of_an_item_ends_the_work() -> None:
 @pytest.mark.parametrize(
     ("given", "imported", "expected"), [("", False, "1"), ("0", False, "0"), ("", True, None)]
 )
-def test_runs_compute_batches_with_onednn_unless_it_is_decided(
-    monkeypatch: pytest.MonkeyPatch, given: str, imported: bool, expected: str | None
-) -> None:
+def test_batches_are_computed_with_onednn_unless_decided(monkeypatch, given, imported, expected):
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given)  # so that it is restored after the test
     if not given:
         monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
@@ -66,7 +70,51 @@ def test_runs_compute_batches_with_onednn_unless_it_is_decided(
         (ValueError("defect"), None),
     ],
 )
-def test_a_lack_of_memory_or_disk_is_told_from_other_errors(
-    error: Exception, lack: str | None
-) -> None:
+def test_a_lack_of_memory_or_disk_is_told_from_other_errors(error, lack):
     assert process.lacking(error) == lack
+
+
+_SETTINGS = {
+    "optimizer": "adam",
+    "epochs": 5,
+    "batch_size": 20,
+    "dropout": 0.0,
+    "learning_rate": 0.01,
+}
+_PROGRAM = """
+import sys
+import numpy as np
+bank, result = sys.argv[1:]
+import tensorflow as tf
+from imgpipe.models.machine import process
+cpu = tf.config.list_physical_devices("CPU")[0]
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpu, two)
+from imgpipe.models import names
+from imgpipe.models.features.bank import read_rows
+from tests.models.banks import fit_head
+from imgpipe.models.settings.model import ModelSettings
+from tests.models.machine.test_process import _SETTINGS
+rows = [read_rows(bank, split, 3) for split in (names.TRAIN, names.VALIDATION)]
+settings = ModelSettings(**_SETTINGS, strategy="mirrored")
+with process.device_scope("mirrored"):
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+fit = fit_head(*rows, 3, settings)
+losses = [epoch["loss"] for epoch in fit.stage["epochs"]]
+np.savez(result, *fit.layers.get_weights(), replicas=replicas, losses=losses)
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_reach_the_weights_of_one(tmp_path):
+    """The gradient of a step is that of the whole batch."""
+    bank, result = write_bank(tmp_path / "bank"), tmp_path / "two.npz"
+    python_program.ran(sys.executable, "-c", _PROGRAM, bank, result, CUDA_VISIBLE_DEVICES="")
+    rows = [read_rows(bank, split, 3) for split in (names.TRAIN, names.VALIDATION)]
+    fit = fit_head(*rows, 3, ModelSettings(**_SETTINGS))
+    with np.load(result) as found:
+        assert found["replicas"] == 2
+        losses = [epoch["loss"] for epoch in fit.stage["epochs"]]
+        np.testing.assert_allclose(found["losses"], losses, rtol=1e-3)
+        for place, weight in enumerate(fit.layers.get_weights()):
+            np.testing.assert_allclose(found[f"arr_{place}"], weight, atol=1e-3)

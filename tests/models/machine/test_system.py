@@ -12,16 +12,14 @@ import pytest
 from imgpipe.models.machine import system
 
 
-def test_the_processors_are_those_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_processors_are_those_of_this_process(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 7}, raising=False)
     assert system.processors() == 3
     monkeypatch.delattr(os, "sched_getaffinity")
     assert system.processors() == os.cpu_count()
 
 
-def test_the_memory_of_a_container_is_a_limit(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_memory_of_a_container_is_a_limit(monkeypatch, tmp_path):
     monkeypatch.setattr(system, "_CONTAINER_LIMITS", (tmp_path / "max", tmp_path / "gone"))
     (tmp_path / "max").write_text("max\n")
     machine = system.memory()
@@ -31,9 +29,7 @@ def test_the_memory_of_a_container_is_a_limit(
 
 
 @pytest.mark.parametrize("reserves", [True, False])
-def test_a_file_has_its_size_and_its_space(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reserves: bool
-) -> None:
+def test_a_file_has_its_size_and_its_space(monkeypatch, tmp_path, reserves):
     if not reserves:
         monkeypatch.delattr(os, "posix_fallocate", raising=False)
     size = (1 << 24) + 5
@@ -44,7 +40,7 @@ def test_a_file_has_its_size_and_its_space(
     assert found.st_blocks * 512 >= size
 
 
-def test_a_file_without_space_is_an_error_before_it_is_used() -> None:
+def test_a_file_without_space_is_an_error_before_it_is_used():
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("needs /dev/full")
@@ -64,9 +60,7 @@ def test_a_file_without_space_is_an_error_before_it_is_used() -> None:
         ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), 10**9, []),
     ],
 )
-def test_the_limit_of_open_files_is_raised_as_far_as_the_system_allows(
-    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], most: int, expected: list[int]
-) -> None:
+def test_the_limit_of_open_files_is_raised_as_far_as_possible(monkeypatch, limits, most, expected):
     asked: list[int] = []
 
     def set_limit(kind: int, both: tuple[int, int]) -> None:
@@ -80,7 +74,7 @@ def test_the_limit_of_open_files_is_raised_as_far_as_the_system_allows(
     assert asked == expected
 
 
-def test_the_c_library_is_told_on_linux_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_c_library_is_told_on_linux_only(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.41.9000"))
     monkeypatch.setattr(platform, "system", lambda: "Linux")
     assert system.glibc() == (2, 41)
@@ -90,7 +84,7 @@ def test_the_c_library_is_told_on_linux_only(monkeypatch: pytest.MonkeyPatch) ->
     assert system.glibc() is None
 
 
-def test_a_display_is_asked_for_on_linux_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_display_is_asked_for_on_linux_only(monkeypatch):
     for variable in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(platform, "system", lambda: "Linux")
@@ -102,12 +96,12 @@ def test_a_display_is_asked_for_on_linux_only(monkeypatch: pytest.MonkeyPatch) -
     assert system.has_display()
 
 
-def test_the_command_names_this_python() -> None:
+def test_the_command_names_this_python():
     words = shlex.split(system.install_command("one", "two[x]>=3"))
     assert words == [sys.executable, "-m", "pip", "install", "one", "two[x]>=3"]
 
 
-def test_an_extra_is_installed_by_the_names_of_its_packages() -> None:
+def test_an_extra_is_installed_by_the_names_of_its_packages():
     """pip refuses `imgpipe[heic]` where it finds no packages that meet imgpipe's requirements."""
     assert system.install_extra("heic").endswith(" install 'pi-heif>=1.4'")
     words = shlex.split(system.install_extra("onnx"))

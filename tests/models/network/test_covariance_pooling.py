@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from imgpipe.models.export.saved_model import export
 from imgpipe.models.files.described_files import SERVING_DEFAULT
@@ -10,21 +11,14 @@ from imgpipe.models.machine import process
 from imgpipe.models.names import HEAD
 from imgpipe.models.network import covariance_pooling, network_file
 from imgpipe.models.network.classifier import build_classifier
-from imgpipe.models.settings.model import ModelSettings
 from tests.images import encoded, soft
+from tests.models import banks
 
-_SETTINGS = ModelSettings(
-    backbone="conv_8_12_16",
-    weights="none",
-    freeze="all",
-    image_size=64,
-    features="covariance",
-)
+_SETTINGS = banks.covariance_settings(64)
 _CLASSES = ("a", "b", "c")
 
 
 def _pooled(maps: list[np.ndarray], axes: list[np.ndarray]) -> list[np.ndarray]:
-    """Pool maps [N, h, w, C] with Keras."""
     inputs = [keras.Input(each.shape[1:]) for each in maps]
     pool = keras.Model(inputs, covariance_pooling.pooled(inputs, axes))
     found = pool(maps)
@@ -62,8 +56,6 @@ def test_the_features_are_the_upper_triangles_of_square_roots_of_covariances(map
 
 @pytest.mark.parametrize("value", [0.0, 6.0, 1e4])
 def test_a_map_without_variance_gives_zeros_and_a_finite_gradient(value: float) -> None:
-    import tensorflow as tf
-
     pixels = keras.Input((5, 5, 4))
     [features] = covariance_pooling.pooled([pixels], [np.eye(4, dtype=np.float32)])
     network = keras.Model(pixels, features)
@@ -99,8 +91,6 @@ def test_without_axes_a_network_has_orthonormal_ones_that_are_the_same_in_each_b
 
 
 def test_the_saved_model_and_the_network_that_is_built_again_answer_alike(tmp_path) -> None:
-    import tensorflow as tf
-
     keras.utils.clear_session()  # the names of layers are those of a new process
     classifier = build_classifier(None, _CLASSES, _SETTINGS)
     head = classifier.network.get_layer(HEAD)

@@ -4,18 +4,24 @@ import json
 import shutil
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from imgpipe.components.common.storage import manifest
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.export.saved_model import write_digest
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier
 from imgpipe.models.settings.model import ModelSettings
+from tests.images import encoded, soft
 
 # Keras causes this warning when it writes a file of weights.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")
 
 _SMALL = {"backbone": "conv_4_8", "weights": "none", "image_size": 24}
+_IMAGES = [encoded(soft(seed, (60, 50)), "JPEG") for seed in range(3)]
 
 
 def _trained(settings: ModelSettings, classes: int = 2) -> ClassifierNetwork:
@@ -41,9 +47,6 @@ def _moved(weight: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 def _export(classifier: ClassifierNetwork, settings: ModelSettings, directory: Path) -> Path:
     """Write the parts of an export that matter here: the variables and the network's folder."""
-    import keras
-    import tensorflow as tf
-
     size = classifier.image_size
     archive = keras.export.ExportArchive()
     archive.add_endpoint(
@@ -57,14 +60,7 @@ def _export(classifier: ClassifierNetwork, settings: ModelSettings, directory: P
 
 
 @pytest.fixture(scope="module")
-def images(draw) -> list[bytes]:
-    """Return three encoded images."""
-    return [draw(seed, (60, 50)) for seed in range(3)]
-
-
-@pytest.fixture(scope="module")
 def original(tmp_path_factory) -> tuple[ClassifierNetwork, Path]:
-    """Return a small network and the folder that it was exported to."""
     settings = ModelSettings(**_SMALL, hidden_units=5)
     classifier = _trained(settings)
     return classifier, _export(classifier, settings, tmp_path_factory.mktemp("network") / "1")
@@ -72,7 +68,6 @@ def original(tmp_path_factory) -> tuple[ClassifierNetwork, Path]:
 
 @pytest.fixture
 def version(original, tmp_path) -> Path:
-    """Return the path of a copy of the export, which the test may damage."""
     return Path(shutil.copytree(original[1], tmp_path / "1"))
 
 
@@ -98,14 +93,14 @@ def _file_of(version: Path) -> Path:
         ),
     ],
 )
-def test_a_network_is_restored_bit_for_bit(settings, classes, images, tmp_path) -> None:
+def test_a_network_is_restored_bit_for_bit(settings, classes, tmp_path) -> None:
     options = ModelSettings(**settings)
     classifier = _trained(options, classes)
     found = network_file.load(_export(classifier, options, tmp_path / "1"))
-    expected = classifier.probabilities(images)
+    expected = classifier.probabilities(_IMAGES)
     if settings.get("backbone") != "mobilenet_v2":  # random: one answer for all images
         assert expected.std(axis=0).min() > 0
-    np.testing.assert_array_equal(found.probabilities(images), expected)
+    np.testing.assert_array_equal(found.probabilities(_IMAGES), expected)
     assert [path.name for path in (tmp_path / "1" / network_file.FOLDER).iterdir()] == [
         network_file.FILE
     ]
@@ -128,8 +123,6 @@ def test_a_missing_or_damaged_file_is_a_clear_error(version, text) -> None:
 
 
 def test_code_in_the_configuration_is_not_run(version) -> None:
-    import keras
-
     code = lambda x: __import__("pathlib").Path("ran").touch() or x  # noqa: E731
     pixels = keras.Input((24, 24, 3))
     evil = keras.Model(pixels, keras.layers.Lambda(code, output_shape=(24, 24, 3))(pixels))
@@ -143,9 +136,6 @@ def test_code_in_the_configuration_is_not_run(version) -> None:
 
 
 def test_the_network_folder_does_not_change_the_model_identity(original, version) -> None:
-    from imgpipe.components.common.storage import manifest
-    from imgpipe.models.export.saved_model import write_digest
-
     shutil.rmtree(version / network_file.FOLDER)
     write_digest(original[0], str(version), top_k=5)
     before = manifest.identity(manifest.describe(version))

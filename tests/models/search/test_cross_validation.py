@@ -19,6 +19,7 @@ from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.settings.section import AUTOMATIC
 from imgpipe.models.training.history import Folds, summary
 from tests.models import noise_data
+from tests.models.banks import write_bank
 from tests.models.noise_data import TRAIN, VALIDATION
 
 SETTINGS = ModelSettings()
@@ -26,14 +27,13 @@ _RIDGE = Regression("ridge_regression", 1.0)
 
 
 @pytest.fixture(scope="module")
-def rows(write_bank, tmp_path_factory) -> BankRows:
+def rows(tmp_path_factory) -> BankRows:
     """Return rows of three classes: 60 training images with three views each, 18 for validation."""
     uri = write_bank(tmp_path_factory.mktemp("bank"), sizes={"validation": 6})
     return read_rows(uri, ("train", "validation"), 3)
 
 
 def _judged(rows: BankRows, folds: int) -> Folds:
-    """Return the result of folds of heads with one penalty."""
     answers = HeadSolver(rows, 3, SETTINGS).out_of_fold(_RIDGE, folds)
     return summary(answers, automatic=True, validation_images=0, alike_apart=0)
 
@@ -73,9 +73,7 @@ def test_a_class_of_one_group_is_named_because_no_fold_can_learn_it(rows):
     assert _judged(rows, 4)["unlearned"] == []
 
 
-def test_folds_decide_where_validation_has_few_images_or_a_setting_asks(
-    noise_images, noise_bank, monkeypatch
-):
+def test_folds_decide_for_few_images_or_where_a_setting_asks(noise_images, noise_bank, monkeypatch):
     given = noise_data.inputs(noise_images, noise_bank, noise_data.SETTINGS)
 
     def judged(folds: int) -> dict[str, Any]:
@@ -122,21 +120,27 @@ def test_networks_train_on_the_other_images_alone(noise_images, noise_bank):
         assert part.best.answers.labels.tolist() == part.held_out.labels.tolist()
 
 
-def test_a_group_is_in_one_fold(grouped):
-    found = fold_parts(grouped(lambda split, i, label: b"film %d" % (i // 3)), 3)  # of both splits
+def test_a_group_is_in_one_fold(noise_images, tmp_path):
+    def folds_of(film):
+        def group_of(split: str, i: int, label: int) -> bytes:
+            return b"film %d" % film(i)
+
+        return fold_parts(noise_data.grouped(noise_images, tmp_path, group_of), 3)
+
+    found = folds_of(lambda i: i // 3)  # films of both splits
     assert sum(len(part.held_out.labels) for part in found) == TRAIN + VALIDATION
     films = [set(part.best.answers.groups.tolist()) for part in found]
-    assert fold_parts(grouped(lambda split, i, label: b"film %d" % (i % 5)), 3) == [], (
-        "too few groups"
-    )
+    assert folds_of(lambda i: i % 5) == [], "too few groups"
     assert sum(map(len, films)) == len(set().union(*films)) == 12
 
 
-def test_a_class_in_one_fold_decides_nothing(grouped):
+def test_a_class_in_one_fold_decides_nothing(noise_images, tmp_path):
     """All images of class 2 are of one film: no network can learn it and be judged on it."""
-    found = fold_parts(
-        grouped(lambda split, i, label: b"film" if label == 2 else f"{split} {i}".encode()), 3
-    )
+
+    def group_of(split: str, i: int, label: int) -> bytes:
+        return b"film" if label == 2 else f"{split} {i}".encode()
+
+    found = fold_parts(noise_data.grouped(noise_images, tmp_path, group_of), 3)
     answers = [part.best.answers for part in found]
     assert sorted((one.labels[~one.learnable] == 2).sum() for one in answers) == [0, 0, 12 + 8]
     every = Answers.joined(answers)

@@ -1,7 +1,4 @@
-"""Tests of the search for a better network than the solved head, with small random networks.
-
-The penalty leaves the head so weak that any other network is better.
-"""
+"""The search for a better network than a solved head that a penalty leaves weak."""
 
 import errno
 import hashlib
@@ -38,7 +35,7 @@ Given = Callable[..., Inputs]
 
 @pytest.fixture(autouse=True, scope="module")
 def judged_on_validation() -> Iterator[None]:
-    """Let the validation split judge, although it is small (or `by_folds`), a head that is bad."""
+    """Let the validation split judge, although it is small, a head that is bad."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judging, "network_folds", lambda images, independent: 0)
         strong = dict.fromkeys(PENALTIES, (1e20,))  # of a head that is no better than chance
@@ -48,32 +45,21 @@ def judged_on_validation() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def by_folds(monkeypatch) -> None:
-    """Let the folds judge, as they do for so few images."""
-    monkeypatch.setattr(judging, "network_folds", network_folds)
-
-
 @pytest.fixture(scope="module")
 def given(noise_images, noise_bank) -> Given:
-    """Return a function that returns the inputs of a search, with other model settings."""
     return lambda **changed: noise_data.inputs(noise_images, noise_bank, _SETTINGS, **changed)
 
 
 class _Said(progress.Listener):
-    """A display that keeps what is said, and the time that is left."""
-
     def __init__(self) -> None:
         self.said: list[str] = []
         self.left: list[float] = []
 
     def part(self, text: str, left: float | None) -> None:
-        """Keep the time that is left, in the order of the parts that know it."""
         if left is not None:
             self.left.append(left)
 
     def say(self, text: str) -> None:
-        """Keep the sentence in `said`."""
         self.said.append(text)
 
 
@@ -92,7 +78,7 @@ def searched(given) -> tuple[Trained, _Said]:
     return _shown(given())
 
 
-def test_a_better_network_than_the_head_is_found_and_kept(searched) -> None:
+def test_a_better_network_than_the_head_is_found_and_kept(searched):
     trained, display = searched
     said = display.said
     head, tuned = trained.history["search"]
@@ -123,7 +109,7 @@ def test_a_better_network_than_the_head_is_found_and_kept(searched) -> None:
     )
 
 
-def test_the_network_that_was_kept_is_shipped(searched, noise_images) -> None:
+def test_the_network_that_was_kept_is_shipped(searched, noise_images):
     trained, _ = searched
     classifier = build_classifier(trained.layers, ["a", "b", "c"], _SETTINGS)
     validation = Labelled.read([str(noise_images / f"{names.VALIDATION}-*")])
@@ -179,7 +165,7 @@ _NO_SPACE = {"shutil.disk_usage": lambda folder: type("Usage", (), {"free": 0})}
 )
 def test_the_head_is_kept_and_it_is_said_why_nothing_else_is_tried(
     given, monkeypatch, minutes, patched, reason, reproducible, sentence
-) -> None:
+):
     for name, value in patched.items():
         place = name if "." in name else f"imgpipe.models.search.network_search.{name}"
         monkeypatch.setattr(place, value)
@@ -195,9 +181,7 @@ def test_the_head_is_kept_and_it_is_said_why_nothing_else_is_tried(
     assert trained.history["learned"] == {names.TRAIN: TRAIN}, "the head is that of all of train"
 
 
-def test_the_folds_tell_whether_a_gain_could_be_seen_and_not_the_held_out_images(
-    given, monkeypatch
-) -> None:
+def test_the_folds_tell_whether_a_gain_could_be_seen(given, monkeypatch):
     def without_mistakes(*arguments):
         judges = judging.judging_parts(*arguments)
         (part,) = judges.parts
@@ -207,13 +191,13 @@ def test_the_folds_tell_whether_a_gain_could_be_seen_and_not_the_held_out_images
         return judges._replace(parts=[part], whole=part)
 
     monkeypatch.setattr(network_search, "judging_parts", without_mistakes)
-    trained = network_search.train(given())
+    trained = network_search.train(given(fine_tune=replace(_STAGE, epochs=3)))
     head, tuned = trained.history["search"]
     assert head["accuracy"] == 1.0
     assert tuned["what"].startswith(f"layers above {CUT}, ") and tuned["kept"] is False
 
 
-def test_the_network_that_ships_learns_from_as_many_images_as_the_head(given) -> None:
+def test_the_network_that_ships_learns_from_as_many_images_as_the_head(given):
     trained = network_search.train(replace(given(), folds=AUTOMATIC))
     head, tuned = trained.history["search"]
     assert (head["judged_by"], tuned["judged_by"]) == ("validation", "validation")
@@ -237,9 +221,7 @@ def test_the_network_that_ships_learns_from_as_many_images_as_the_head(given) ->
         (0, 3, "1 epoch of 2 views, in 1 of 3 folds"),
     ],
 )
-def test_a_short_training_shows_that_a_network_is_worse(
-    given, monkeypatch, head_folds: int, folds: int, what: str
-) -> None:
+def test_a_short_training_shows_a_worse_network(given, monkeypatch, head_folds, folds, what):
     """The head is good, and the learning rate spoils the network that begins with it."""
     monkeypatch.setattr(judging, "network_folds", lambda images, independent: folds)
     monkeypatch.setattr(solved_head, "PENALTIES", PENALTIES)
@@ -267,7 +249,8 @@ def test_a_short_training_shows_that_a_network_is_worse(
 
 
 @pytest.mark.slow
-def test_few_validation_images_leave_the_judgement_to_folds(given, by_folds) -> None:
+def test_few_validation_images_leave_the_judgement_to_folds(given, monkeypatch):
+    monkeypatch.setattr(judging, "network_folds", network_folds)
     trained, display = _shown(replace(given(), folds=AUTOMATIC))
     head, tuned = trained.history["search"]
     assert (head["judged_by"], tuned["judged_by"], tuned["kept"]) == ("folds", "folds", True)
@@ -294,9 +277,7 @@ def test_few_validation_images_leave_the_judgement_to_folds(given, by_folds) -> 
         (OSError(errno.ENOSPC, "No space left on device"), "disk", "the disk was full"),
     ],
 )
-def test_a_network_that_memory_or_disk_cannot_hold_is_not_kept(
-    given, monkeypatch, error: Exception, failure: str, said: str
-) -> None:
+def test_a_network_beyond_memory_or_disk_is_not_kept(given, monkeypatch, error, failure, said):
     def lacking(*arguments: object, **options: object) -> None:
         raise error
 
@@ -311,7 +292,7 @@ def test_a_network_that_memory_or_disk_cannot_hold_is_not_kept(
 
 
 @pytest.mark.parametrize("mode", ["off", "search"])
-def test_without_minutes_or_with_the_mode_off_there_is_no_search(given, mode) -> None:
+def test_without_minutes_or_with_the_mode_off_there_is_no_search(given, mode):
     minutes = 0.0 if mode == "search" else None
     trained = network_search.train(given(minutes=minutes, fine_tune=FineTune(mode=mode)))
     assert trained.history["trained"] == HEAD
@@ -325,9 +306,7 @@ def many(given, monkeypatch) -> Given:
     return given
 
 
-def test_without_minutes_a_slow_machine_trains_the_same_and_counts_down_how_long(
-    many, monkeypatch
-) -> None:
+def test_without_minutes_a_slow_machine_trains_the_same_and_counts_down_how_long(many, monkeypatch):
     digests = set()
     for seconds in (1e-6, 0.1):
         monkeypatch.setattr(datasets, "seconds_a_view", lambda *given, s=seconds: s)
@@ -347,7 +326,7 @@ def test_without_minutes_a_slow_machine_trains_the_same_and_counts_down_how_long
     assert display.left == sorted(display.left, reverse=True)
 
 
-def test_without_minutes_the_cost_of_the_data_limits_views_and_epochs(many, monkeypatch) -> None:
+def test_without_minutes_the_cost_of_the_data_limits_views_and_epochs(many, monkeypatch):
     monkeypatch.setattr(network_search, "nominal_seconds_a_view", lambda *given: 1.0)
     trained = network_search.train(many(minutes=None))
     assert (_ended(trained), trained.history["reproducible"]) == ("all", "weights")
@@ -356,7 +335,7 @@ def test_without_minutes_the_cost_of_the_data_limits_views_and_epochs(many, monk
     assert 1 <= epochs * views < 25 * 2
 
 
-def test_minutes_that_allow_less_than_the_whole_training_have_decided(given, monkeypatch) -> None:
+def test_minutes_that_allow_less_than_the_whole_training_have_decided(given, monkeypatch):
     monkeypatch.setattr(datasets, "seconds_a_view", lambda *given: 1.5)
     trained = network_search.train(given())
     ended = trained.history["search_ended"]
@@ -368,11 +347,11 @@ def test_minutes_that_allow_less_than_the_whole_training_have_decided(given, mon
 
 
 @pytest.mark.slow
-def test_a_gain_in_one_film_is_not_kept(grouped) -> None:
+def test_a_gain_in_one_film_is_not_kept(noise_images, tmp_path):
     """All validation images are one film, whose error cannot be known."""
 
     def group_of(split: str, i: int, label: int) -> bytes:
         return f"{i if split == names.TRAIN else split}".encode()
 
-    trained = network_search.train(grouped(group_of, _SETTINGS))
+    trained = network_search.train(noise_data.grouped(noise_images, tmp_path, group_of, _SETTINGS))
     assert [row["kept"] for row in trained.history["search"][1:]] == [False]

@@ -20,7 +20,6 @@ from imgpipe.models.settings.model import ModelSettings
 
 @pytest.fixture(scope="module")
 def network() -> keras.Model:
-    """Return the backbone's network with random weights."""
     return backbone_of(ModelSettings(weights="none", freeze="all"))
 
 

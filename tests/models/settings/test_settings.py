@@ -6,11 +6,6 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings.model import ModelSettings, check_vocabulary
 
 
-def test_an_unknown_setting_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"droput: unexpected keyword argument"):
-        ModelSettings.from_mapping({"droput": 0.1})
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -31,12 +26,7 @@ def test_a_value_out_of_range_is_named(name: str, value: object) -> None:
 
 @pytest.mark.parametrize(
     ("activation", "classes", "expected"),
-    [
-        ("auto", 2, True),
-        ("auto", 3, False),
-        ("softmax", 2, False),
-        ("sigmoid", 2, True),
-    ],
+    [("auto", 2, True), ("auto", 3, False), ("softmax", 2, False), ("sigmoid", 2, True)],
 )
 def test_two_classes_have_one_unit_unless_softmax_is_set(activation, classes, expected) -> None:
     assert ModelSettings(activation=activation).one_unit(classes) is expected

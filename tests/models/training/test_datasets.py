@@ -1,11 +1,12 @@
 """Tests of training datasets: order of epochs, class balance and augmentation."""
 
 import numpy as np
-import pytest
 
 from imgpipe.models.settings.course import ViewSpec
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import datasets
+
+_IMAGES = np.random.default_rng(3).integers(0, 256, (6, 16, 16, 3), np.uint8)
 
 
 def _vectors(labels: list[int]) -> datasets.Rows:
@@ -19,7 +20,6 @@ def _settings(**values: object) -> ModelSettings:
 
 
 def _read(dataset) -> list[tuple[np.ndarray, ...]]:
-    """Return the batches of a dataset as tuples of NumPy arrays."""
     return [tuple(np.asarray(part) for part in batch) for batch in dataset]
 
 
@@ -57,26 +57,12 @@ def test_validation_keeps_the_order_of_its_rows() -> None:
     assert one_hot.argmax(1).tolist() == [2, 0, 1]
 
 
-@pytest.fixture(scope="module")
-def images() -> np.ndarray:
-    """Return six random images as uint8 [6, 16, 16, 3]."""
-    return np.random.default_rng(3).integers(0, 256, (6, 16, 16, 3), np.uint8)
-
-
-def _images(images: np.ndarray, **views: object) -> datasets.Rows:
-    """Return a dataset of the images, whose labels alternate between 0 and 1."""
-    count = len(images)
-    return datasets.Rows(
-        images, np.arange(count) % 2, np.arange(count, dtype=np.int64), ViewSpec(**views)
-    )
-
-
-def test_images_are_augmented_anew_each_epoch_and_never_in_validation(images) -> None:
-    rows = _images(images)
+def test_images_are_augmented_anew_each_epoch_and_never_in_validation() -> None:
+    rows = datasets.Rows(_IMAGES, np.arange(6) % 2, np.arange(6, dtype=np.int64), ViewSpec())
     settings = _settings(batch_size=6)
     first, second, _ = _read(datasets.training(rows, 2, settings))
     assert first[0].shape == (6, 16, 16, 3)
     one = {inputs.tobytes() for inputs in first[0]}
     assert not one & {inputs.tobytes() for inputs in second[0]}
     ((clean, _),) = _read(datasets.validation(rows, 2))
-    np.testing.assert_array_equal(clean, images.astype(np.float32))
+    np.testing.assert_array_equal(clean, _IMAGES.astype(np.float32))

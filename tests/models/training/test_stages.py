@@ -1,11 +1,6 @@
-"""Tests of fine-tuning and of training on images, with small networks.
-
-The networks have random weights. The images are noise of three brightnesses, so that even a small
-network learns them.
-"""
+"""Fine-tuning and training on images of noise, with small networks of random weights."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,7 +8,7 @@ import numpy as np
 import pytest
 
 from imgpipe.models import names
-from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
+from imgpipe.models.errors import DataRefused, ResourceError
 from imgpipe.models.features import rows
 from imgpipe.models.features.examples import Labelled
 from imgpipe.models.network.classifier import build_classifier
@@ -21,7 +16,7 @@ from imgpipe.models.settings.course import FineTune
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import stages
 from imgpipe.models.training.datasets import Activations, pixels
-from imgpipe.models.training.stages import Inputs, Trained, train
+from imgpipe.models.training.stages import train
 from tests.models import noise_data
 from tests.models.banks import rows_of, write_facts
 from tests.models.noise_data import CUT, EXTRACTOR, SIZE, TRAIN
@@ -45,29 +40,16 @@ def empty_bank(tmp_path_factory) -> str:
     return str(directory)
 
 
-def _inputs(settings: ModelSettings, bank: str, examples: Path) -> Inputs:
-    """Return the inputs of a training on the bank and the images."""
-    return noise_data.inputs(examples, bank, settings)
-
-
 def _tuned(**values: Any) -> ModelSettings:
     return replace(_SETTINGS, fine_tune=replace(_SETTINGS.fine_tune, **values))
 
 
-@pytest.fixture(scope="module")
-def tuned(noise_bank, noise_images) -> Trained:
-    """Return the result of a training with fine-tuning."""
-    return train(_inputs(_SETTINGS, noise_bank, noise_images))
-
-
-def test_fine_tuning_from_the_bank_trains_what_is_above_the_cut(tuned, noise_images) -> None:
+def test_fine_tuning_from_the_bank_trains_what_is_above_the_cut(noise_bank, noise_images) -> None:
+    tuned = train(noise_data.inputs(noise_images, noise_bank, _SETTINGS))
     assert tuned.history["trained"] == f"layers above {CUT}"
     said = tuned.history["fine_tune"]
     assert said["accuracy"] >= said["head_accuracy"]
-    assert {layer.name for layer in tuned.layers.layers if layer.weights} == {
-        "conv3",
-        "classifier",
-    }
+    assert {layer.name for layer in tuned.layers.layers if layer.weights} == {"conv3", "classifier"}
     pixels = keras.Input((SIZE, SIZE, 3))
     network = keras.Model(pixels, _SETTINGS.backbone_spec().build(pixels)[0])
     old = network.get_layer("conv3").get_weights()
@@ -85,7 +67,7 @@ def test_fine_tuning_from_the_bank_trains_what_is_above_the_cut(tuned, noise_ima
 @pytest.mark.slow
 def test_both_stages_train_with_one_strategy(noise_bank, noise_images) -> None:
     mirrored = replace(_tuned(epochs=1), epochs=1, strategy="mirrored")
-    found = train(_inputs(mirrored, noise_bank, noise_images))
+    found = train(noise_data.inputs(noise_images, noise_bank, mirrored))
     assert len(found.history["fine_tune"]["epochs"]) == 1
 
 
@@ -94,7 +76,7 @@ def test_a_network_without_trained_weights_trains_on_images(empty_bank, noise_im
         _SETTINGS, freeze="auto", epochs=25, learning_rate=2e-3, fine_tune=FineTune()
     )
     assert not settings.frozen
-    found = train(_inputs(settings, empty_bank, noise_images))
+    found = train(noise_data.inputs(noise_images, empty_bank, settings))
     assert found.history["trained"] == "all layers, on the fly (the backbone trains)"
     assert found.history["epochs"][-1]["val_accuracy"] > 0.6
     assert all(layer.trainable for layer in found.layers.layers)
@@ -109,7 +91,7 @@ def test_a_network_without_trained_weights_trains_on_images(empty_bank, noise_im
         ("float32", "bfloat16", "float32"),
     ],
 )
-def test_layers_above_a_cut_train_fast_in_the_precision_of_the_settings(
+def test_layers_above_a_cut_train_fast_in_the_set_precision(
     monkeypatch, precision, of_the_processor, expected
 ) -> None:
     monkeypatch.setattr(stages, "resolve_precision", lambda wanted: of_the_processor)
@@ -123,13 +105,8 @@ def test_layers_above_a_cut_train_fast_in_the_precision_of_the_settings(
 
 @pytest.mark.slow
 def test_a_head_that_was_trained_on_images_is_fine_tuned_too(empty_bank, noise_images) -> None:
-    found = train(_inputs(_tuned(epochs=1), empty_bank, noise_images))
+    found = train(noise_data.inputs(noise_images, empty_bank, _tuned(epochs=1)))
     assert found.history["trained"] == f"layers above {CUT}"
-
-
-def test_an_unknown_cut_lists_the_possible_cuts(noise_bank, noise_images) -> None:
-    with pytest.raises(ConfigError, match=r"Received: 'mixed7'.*pool1, conv2"):
-        train(_inputs(_tuned(cut="mixed7"), noise_bank, noise_images))
 
 
 def test_activations_without_space_are_refused(noise_bank, noise_images, monkeypatch) -> None:
@@ -138,7 +115,7 @@ def test_activations_without_space_are_refused(noise_bank, noise_images, monkeyp
     with pytest.raises(
         ResourceError, match=r"activations of 60 images and \d views of each above pool2 .* quarter"
     ):
-        train(_inputs(_tuned(epochs=2), noise_bank, noise_images))
+        train(noise_data.inputs(noise_images, noise_bank, _tuned(epochs=2)))
 
 
 def test_images_are_decoded_in_the_order_of_their_hashes(noise_images, monkeypatch) -> None:

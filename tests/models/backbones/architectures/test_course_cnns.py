@@ -1,5 +1,6 @@
 """Tests of the course's own networks, layer by layer."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -8,9 +9,6 @@ from imgpipe.models.errors import ConfigError
 
 
 def _build(name: str, size: int):
-    """Return a trainable Keras model of the network `name` for images of `size` pixels."""
-    import keras
-
     pixels = keras.Input((size, size, 3))
     backbone = backbones.Backbone(name, weights="none")
     return keras.Model(pixels, backbone.build(pixels, trainable=True)[0])
@@ -35,8 +33,6 @@ def test_sizes_and_parameters_are_those_of_the_course(name, size, end, parameter
 
 
 def test_pixels_are_divided_by_255() -> None:
-    import keras
-
     model = _build("conv_16_32_64", 32)
     first = keras.Model(model.input, model.get_layer("normalise").output)
     pixels = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3)).astype("float32")

@@ -19,6 +19,7 @@ from imgpipe.models import backbones
 from imgpipe.models.backbones import registry
 from imgpipe.models.backbones.architectures import efficientnet_lite
 from imgpipe.models.backbones.architectures.efficientnet_lite import VARIANTS, Variant, parse
+from imgpipe.models.backbones.network_copy import rebuild
 from imgpipe.models.errors import ResourceError, UnsafeWeightsError
 
 #: Highest logits (class: value) of scikit-image's photographs, from an independent implementation.
@@ -40,10 +41,7 @@ LITE0 = VARIANTS["efficientnet_lite0"]
 
 
 def _photograph(name: str, size: int) -> np.ndarray:
-    """Return a photograph as float32 [1, size, size, 3].
-
-    The centre crop of 224/256 of the shorter side is resized bicubically.
-    """
+    """Return the centre crop of 224/256 of a photograph as float32 [1, size, size, 3]."""
     from skimage import data
 
     image = Image.fromarray(getattr(data, name)())
@@ -118,8 +116,6 @@ def test_a_missing_package_says_what_to_do() -> None:
 @pytest.mark.parametrize("trainable", [False, True])
 def test_building_directly_gives_the_network_that_copying_gives(trainable) -> None:
     """Both have the same layers, settings and weights; copying takes twice the time."""
-    from imgpipe.models.backbones.network_copy import rebuild
-
     backbone = backbones.Backbone("efficientnet_lite0")
 
     def built(build):

@@ -11,14 +11,12 @@ from imgpipe.models import backbones, preprocess
 from imgpipe.models.backbones import layer_graph, presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.export.saved_model import export
+from imgpipe.models.machine import process
 from imgpipe.models.network import network_file
-from imgpipe.models.network.classifier import (
-    ClassifierNetwork,
-    backbone_of,
-    build_classifier,
-)
+from imgpipe.models.network.classifier import backbone_of, build_classifier
 from imgpipe.models.search.training_plan import training_plan
 from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.training import fast_layers
 from imgpipe.models.training.stages import network
 from tests.images import encoded, soft
 from tests.models.backbones import hub_presets
@@ -49,7 +47,6 @@ def _settings(family: str, folder: Path, **settings) -> ModelSettings:
 
 
 def _expected(preset: Path, size: int, pixels: np.ndarray) -> np.ndarray:
-    """Return the answer of KerasHub itself, with its own image converter."""
     import keras_hub
 
     sized = {"image_shape": (size, size, 3)} if preset.name == "dinov2" else {}
@@ -84,20 +81,12 @@ def test_a_network_answers_as_in_keras_hub(family: str, folder: Path) -> None:
         np.testing.assert_allclose(maps[1][:, 0, 0], tokens[:, 0], atol=1e-5)
 
 
-def _exported(settings: ModelSettings, target: Path) -> ClassifierNetwork:
-    """Export a network with a random head."""
-    classifier = build_classifier(None, _CLASSES, settings, temperature=1.3)
-    export(classifier, str(target))
-    network_file.save(classifier, settings, str(target))
-    return classifier
-
-
 @pytest.mark.parametrize(
     ("family", "features"),
     [
         *(_case(family, "class_token") for family in _WITH_CLASS_TOKEN),
         pytest.param("dinov2", "tokens", marks=pytest.mark.slow),
-        pytest.param("dinov2", "block2_map,block1_map", marks=pytest.mark.slow),
+        pytest.param("dinov2", "block1_map,block0_map", marks=pytest.mark.slow),
         _case("swin", "covariance"),
         _case("hgnet", "covariance"),
         ("resnet", "average"),
@@ -106,15 +95,18 @@ def _exported(settings: ModelSettings, target: Path) -> ClassifierNetwork:
 def test_what_is_served_explained_and_read_again_is_what_was_trained(
     family: str, features: str, folder: Path, tmp_path: Path
 ) -> None:
-    classifier = _exported(_settings(family, folder, features=features), tmp_path / "1")
+    settings, version = _settings(family, folder, features=features), tmp_path / "1"
+    classifier = build_classifier(None, _CLASSES, settings, temperature=1.3)
+    export(classifier, str(version))
+    network_file.save(classifier, settings, str(version))
     expected = classifier.probabilities(_IMAGES)
-    served = tf.saved_model.load(str(tmp_path / "1")).signatures
+    served = tf.saved_model.load(str(version)).signatures
     found = served["serving_default"](image_bytes=tf.constant(_IMAGES))
     np.testing.assert_allclose(found["probabilities"], expected, atol=1e-6)
     cam = served["cam"](image_bytes=tf.constant(_IMAGES))["cam"].numpy()
     assert cam.ndim == 3 and cam.shape[1] == cam.shape[2] > 1
     assert (cam.std(axis=(1, 2)) > 0).any(), "it shows places, also for a class token"
-    again = network_file.load(tmp_path / "1")
+    again = network_file.load(version)
     np.testing.assert_allclose(again.probabilities(_IMAGES), expected, atol=1e-6)
 
 
@@ -138,26 +130,7 @@ def test_a_class_token_is_asked_only_of_a_network_that_has_one(folder: Path) -> 
         backbone_of(_settings("swin", folder, features="class_token"))
 
 
-def test_random_weights_depend_on_the_seed_alone(folder: Path) -> None:
-    def weights(seed: int) -> list[np.ndarray]:
-        preset = hub_presets.write("vit", folder)
-        entry = keras.Input((64, 64, 3))
-        outputs = backbones.Backbone(f"hub:{preset}", "none", seed=seed).build(
-            entry, trainable=True
-        )
-        model = keras.Model(entry, outputs)
-        assert all(layer.trainable for layer in model.layers if layer.weights)
-        return model.get_weights()
-
-    first, again, other = weights(3), weights(3), weights(4)
-    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
-    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
-
-
 def test_a_network_that_trained_in_16_bits_is_exact_afterwards(folder: Path) -> None:
-    from imgpipe.models.machine import process
-    from imgpipe.models.training import fast_layers
-
     settings = _settings("swin", folder, freeze="none").with_one_block
     with process.dtype_policy("mixed_bfloat16"):
         trained = network(3, settings)
