@@ -32,6 +32,7 @@ from tensorflow_serving.apis import (
 )
 
 from tests.ports import free_port
+from tests.serving.conftest import write_half_plus_two
 from tests.serving.quick import ask
 
 pytestmark = pytest.mark.slow  # it starts processes
@@ -96,28 +97,10 @@ def wait_ready(server: Running) -> None:
     raise AssertionError("the server is not ready")
 
 
-def half_plus_two(base: Path) -> None:
-    """Write upstream's model, y = x / 2 + 2, with a second signature `classify_x_to_y`."""
-    module = tf.Module()
-    module.a, module.b = tf.Variable(0.5), tf.Variable(2.0)
-
-    def classify(inputs):
-        parsed = tf.io.parse_example(inputs, {"x": tf.io.FixedLenFeature([1], tf.float32)})
-        return {"scores": parsed["x"] * module.a + module.b}
-
-    numbers = tf.TensorSpec([None], tf.float32, name="x")
-    examples = tf.TensorSpec([None], tf.string, name="inputs")
-    module.predict = tf.function(lambda x: {"y": x * module.a + module.b}, [numbers])
-    module.classify = tf.function(classify, [examples])
-    signatures = {"serving_default": module.predict, "classify_x_to_y": module.classify}
-    folder = f"{VERSION:08d}"  # with leading zeros, as in upstream's test
-    tf.saved_model.save(module, str(base / folder), signatures=signatures)
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     base = tmp_path_factory.mktemp("two")
-    half_plus_two(base)
+    write_half_plus_two(base / f"{VERSION:08d}")  # with leading zeros, as in upstream's test
     with started(base) as server:
         wait_ready(server)
         yield server
@@ -142,7 +125,7 @@ def test_get_model_metadata(server):
     assert list(reply.metadata) == ["signature_def"]
     signatures = get_model_metadata_pb2.SignatureDefMap()
     assert reply.metadata["signature_def"].Unpack(signatures)
-    assert {"serving_default", "classify_x_to_y"} <= set(signatures.signature_def)
+    assert {"serving_default", "pair"} <= set(signatures.signature_def)
 
 
 @pytest.mark.parametrize("outputs", [(), ("y",)])
@@ -199,8 +182,8 @@ def test_get_model_metadata_rest(server):
     found = json.loads(server.rest("/v1/models/default/metadata"))
     spec = {"name": "default", "signature_name": "", "version": str(VERSION)}
     assert found["model_spec"] == spec
-    signature = found["metadata"]["signature_def"]["signature_def"]["classify_x_to_y"]
-    assert signature["inputs"]["inputs"]["dtype"] == "DT_STRING"
+    signature = found["metadata"]["signature_def"]["signature_def"]["pair"]
+    assert signature["inputs"]["b"]["dtype"] == "DT_INT64"
     assert signature["method_name"] == "tensorflow/serving/predict"
 
 
