@@ -9,15 +9,13 @@ import pytest
 
 from imgpipe.components.common import row_files
 from imgpipe.components.common.image_row import ImageRow
-from imgpipe.components.common.storage import records
 from imgpipe.models import names
 from tests.components import filtered
-from tests.models.banks import write_facts
+from tests.models.banks import bank_row, write_examples, write_facts
 
 
 @pytest.fixture
 def encode():
-    """Return `filtered.encode`."""
     return filtered.encode
 
 
@@ -27,21 +25,9 @@ def photos(tmp_path):
     return functools.partial(filtered.photographs, tmp_path / "photos")
 
 
-@pytest.fixture
-def beam_pipeline():
-    """Return a function that makes a Beam pipeline with the given flags.
-
-    Its runner runs in this process and never uses the network.
-    """
-    return filtered.beam_pipeline
-
-
 @pytest.fixture(scope="session")
 def broken_images(shared_data):
-    """Return what Pillow and TensorFlow say about each damaged file.
-
-    The keys are paths below the data folder, and the values are the entries of the manifest.
-    """
+    """Return the manifest of the damaged files: what Pillow and TensorFlow say of each, by path."""
     entries = json.loads((shared_data / "broken_images/manifest.json").read_text())
     return {entry["path"]: entry for entry in entries}
 
@@ -65,22 +51,13 @@ def bank(tmp_path):
             for i, label in enumerate(labels)
         ]
         row_files.write(row_files.shard_path(uri, 0, 1), images)
-        paths = {s: records.shard_path(uri, s, 0, 1) for s in names.SPLITS}
-        with records.ShardWriter(paths) as writer:
-            for i, (row, label) in enumerate(zip(features, labels, strict=True)):
-                split = images[i].split
-                for view in (0, 1) if split == names.TRAIN else (0,):
-                    values = np.zeros_like(row) if view else row
-                    example = records.make(
-                        {
-                            names.VIEW: view,
-                            names.IMAGE_HASH: images[i].image_hash,
-                            names.LABEL_INDEX: int(label),
-                            names.FEATURES: values.astype("<f2").tobytes(),
-                        }
-                    )
-                    writer.write(split, example)
-        write_facts(uri, [features.shape[1]])
+        rows = []
+        for image, row in zip(images, features, strict=True):
+            digest, label = image.image_hash, image.label_index
+            rows.append((image.split, bank_row(digest, label, row)))
+            if image.split == names.TRAIN:
+                rows.append((image.split, bank_row(digest, label, np.zeros_like(row), view=1)))
+        write_facts(write_examples(uri, rows), [features.shape[1]])
         return uri
 
     return make

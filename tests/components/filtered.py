@@ -37,11 +37,7 @@ def encode(kind="JPEG", size=(40, 32), seed=0, mode="RGB", **options):
 
 
 def photographs(folder, files):
-    """Write files {path: content} below a folder, and return it.
-
-    The content is either bytes, or a number n, for which n images of noise are written into a
-    folder of that path.
-    """
+    """Write files {path: content} below a folder; a number n as content is a folder of n images."""
     seed = 0
     for path, content in files.items():
         if isinstance(content, int):
@@ -65,11 +61,7 @@ def beam_pipeline(*flags):
 
 
 class Run:
-    """Ingest and filter a source on Beam.
-
-    `plan` has fields of `FilterPlan`. `summary` is the summary of the filter, and `rejects` are the
-    entries of the quarantine by path.
-    """
+    """Ingest and filter a source on Beam; `plan` has fields of `FilterPlan`."""
 
     def __init__(self, root, source, rule=None, shard_size=256, flags=(), options=SOURCE, **plan):
         options = dataclasses.replace(options, source=str(source))
@@ -97,7 +89,6 @@ class Run:
         self.rejects = {reject["path"]: reject for reject in map(json.loads, lines)}
 
     def kept(self):
-        """Return the Examples of the kept images."""
         found = []
         for split in names.SPLITS:
             for path in shard_files(f"{self.root}/kept", split):
@@ -105,5 +96,4 @@ class Run:
         return found
 
     def paths(self):
-        """Return the paths of the kept images."""
         return [text(example, names.PATH) for example in self.kept()]

@@ -5,22 +5,25 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
 from imgpipe.components import predictor
 from imgpipe.components.common import artifacts, kept_model
-from imgpipe.components.common.answer_table import PREDICTED_SPLITS
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER
 from imgpipe.components.serving_validator import Samples, validate
 from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.export.saved_model import CAM
+from imgpipe.models.export.saved_model import CAM, export, write_digest
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.names import OUT_OF_FOLD_FILE
+from imgpipe.models.network.classifier import build_classifier
+from imgpipe.models.settings.model import ModelSettings
 from imgpipe.serving.server.runtime import Runtime
 from tests.images import encoded, soft
+from tests.models.banks import write_examples
 
 # TFX and TensorFlow warn about their own dependencies; none of these warnings can be fixed here.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -30,7 +33,6 @@ _IMAGES = {split: [encoded(soft(10 * k + i)) for i in range(3)] for k, split in 
 
 
 def _artifact(kind: str, uri: Path) -> Any:
-    """Return an artifact of TFX's standard type `kind` with this URI."""
     from tfx.types import standard_artifacts
 
     made = getattr(standard_artifacts, kind)()
@@ -40,12 +42,7 @@ def _artifact(kind: str, uri: Path) -> Any:
 
 def _export(folder: Path, seed: int) -> Path:
     """Export a model whose weights depend on the seed as a Model artifact; return its folder."""
-    import keras
     from tfx.utils import path_utils
-
-    from imgpipe.models.export.saved_model import export, write_digest
-    from imgpipe.models.network.classifier import build_classifier
-    from imgpipe.models.settings.model import ModelSettings
 
     keras.utils.set_random_seed(seed)
     settings = ModelSettings(backbone="conv_4", weights="none", image_size=16)
@@ -57,16 +54,14 @@ def _export(folder: Path, seed: int) -> Path:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with images, two exported models and an empty artifact."""
     folder = tmp_path_factory.mktemp("predictor")
-    shards = {s: records.shard_path(f"{folder}/images", s, 0, 1) for s in names.SPLITS}
-    with records.ShardWriter(shards) as writer:
-        for split, images in zip(names.SPLITS, _IMAGES.values(), strict=True):
-            for i, image in enumerate(images):
-                values = {names.IMAGE_BYTES: image, names.SPLIT: split}
-                values |= {names.LABEL: _VOCABULARY[i], names.LABEL_INDEX: i}
-                values[names.IMAGE_HASH] = f"{i}.png of {split}"
-                writer.write(split, records.make(values))
+    rows = []
+    for split, images in zip(names.SPLITS, _IMAGES.values(), strict=True):
+        for i, image in enumerate(images):
+            values = {names.IMAGE_BYTES: image, names.SPLIT: split}
+            values |= {names.LABEL: _VOCABULARY[i], names.LABEL_INDEX: i}
+            rows.append((split, values | {names.IMAGE_HASH: f"{i}.png of {split}"}))
+    write_examples(folder / "images", rows)
     _export(folder / "model", 1)
     _export(folder / "earlier", 2)
     (folder / "empty").mkdir()
@@ -91,12 +86,10 @@ def _predict(made: Path, out: Path, model: str, baseline: str, **given: Any) -> 
 
 @pytest.fixture(scope="module")
 def predicted(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the predictions of both models, which have been asked for all images."""
     return _predict(made, tmp_path_factory.mktemp("predicted"), "model", "earlier")
 
 
 def _answers(model: Path, images: list[bytes]) -> np.ndarray:
-    """Return a model's probabilities for encoded images, float [n, C]."""
     runtime = Runtime(model / "Format-Serving")
     try:
         return np.asarray(runtime.answer(image_bytes=images)[names.PROBABILITIES])
@@ -105,11 +98,10 @@ def _answers(model: Path, images: list[bytes]) -> np.ndarray:
 
 
 def _name(example: Any) -> str:
-    """Return the name of the image of a prediction."""
     return records.text(example, names.IMAGE_HASH).partition(" of ")[0]
 
 
-def test_the_answers_of_both_models_are_stored(made: Path, predicted: Path):
+def test_the_answers_of_both_models_are_stored(made, predicted):
     assert not [*records.iterate(str(predicted), names.TRAIN)]
     for split, images in zip(names.SPLITS[1:], list(_IMAGES.values())[1:], strict=True):
         stored = records.iterate(str(predicted), split)
@@ -125,9 +117,7 @@ def test_the_answers_of_both_models_are_stored(made: Path, predicted: Path):
             np.testing.assert_allclose(answers, expected, atol=1e-6)
 
 
-def test_images_that_the_model_has_learned_have_the_answers_of_a_network_without_them(
-    made: Path, tmp_path: Path
-):
+def test_learned_images_have_the_answers_of_a_network_without_them(made, tmp_path):
     learned, served = np.float32([[0.5, 0.3, 0.2]]), _answers(made / "model", _IMAGES["v"])
     hashes = np.array([b"1.png of validation"])
     answers = OutOfFold(hashes, np.array([0]), learned, hashes)
@@ -151,25 +141,22 @@ def _with_answers(made: Path, folder: Path, answers: dict[str, list[float]]) -> 
     copies = shutil.copytree(made, folder)
     digest = copies / "earlier" / "Format-Serving" / manifest.MODEL_DIGEST
     digest.write_text(json.dumps({**json.loads(digest.read_text()), "source": "this code"}))
-    uri = f"{copies}/earlier/{ANSWERS_FOLDER}"
-    shards = {split: records.shard_path(uri, split, 0, 1) for split in PREDICTED_SPLITS}
-    with records.ShardWriter(shards) as writer:
-        for path, row in answers.items():
-            values = {names.IMAGE_HASH: f"{path} of validation", names.PROBABILITIES: row}
-            writer.write(names.VALIDATION, records.make(values))
+    rows = [
+        {names.IMAGE_HASH: f"{path} of validation", names.PROBABILITIES: row}
+        for path, row in answers.items()
+    ]
+    uri = copies / "earlier" / ANSWERS_FOLDER
+    write_examples(uri, [(names.VALIDATION, row) for row in rows])
     return copies
 
 
 def _of_baseline(out: Path) -> dict[str, list[float]]:
-    """Return the stored answers of the baseline for the images of validation by name."""
     found = records.iterate(str(out), names.VALIDATION)
     kind = names.BASELINE_PROBABILITIES
     return {_name(example): records.floats(example, kind) for example in found}
 
 
-def test_the_baseline_is_asked_only_for_images_for_which_it_has_no_stored_answer(
-    made: Path, predicted: Path, tmp_path: Path
-):
+def test_the_baseline_is_asked_only_where_it_has_no_stored_answer(made, predicted, tmp_path):
     expected = _of_baseline(predicted)
     copies = _with_answers(made, tmp_path / "copies", {"1.png": [0.5, 0.3, 0.2]})
     found = _of_baseline(_predict(copies, tmp_path / "known", "model", "earlier", code="this code"))
@@ -177,7 +164,7 @@ def test_the_baseline_is_asked_only_for_images_for_which_it_has_no_stored_answer
     assert found == {path: row for path, row in expected.items() if path != "1.png"}
 
 
-def test_a_baseline_that_has_answered_for_all_images_is_not_loaded(made: Path, tmp_path: Path):
+def test_a_baseline_that_has_answered_for_all_images_is_not_loaded(made, tmp_path):
     answers = {f"{i}.png": [0.5, 0.3, 0.2] for i in range(3)}
     copies = _with_answers(made, tmp_path / "copies", answers)
     for file in records.shard_files(f"{copies}/images", names.TEST):
@@ -187,9 +174,7 @@ def test_a_baseline_that_has_answered_for_all_images_is_not_loaded(made: Path, t
     assert _of_baseline(found)["2.png"] == pytest.approx([0.375, 0, 0.625])
 
 
-def test_stored_answers_of_other_code_or_in_a_damaged_file_are_not_used(
-    made: Path, predicted: Path, tmp_path: Path
-):
+def test_stored_answers_of_other_code_or_in_a_damaged_file_are_not_used(made, predicted, tmp_path):
     expected = _of_baseline(predicted)
     copies = _with_answers(made, tmp_path / "copies", {"1.png": [0.5, 0.3, 0.2]})
     other = _predict(copies, tmp_path / "other", "model", "earlier", code="other code")
@@ -200,16 +185,14 @@ def test_stored_answers_of_other_code_or_in_a_damaged_file_are_not_used(
     assert _of_baseline(damaged) == expected
 
 
-def test_a_baseline_that_equals_the_candidate_is_not_loaded_separately(made: Path, tmp_path: Path):
+def test_a_baseline_that_equals_the_candidate_is_not_loaded_separately(made, tmp_path):
     shutil.copytree(made / "model", tmp_path / "copy")
     own = str(made / "model" / "Format-Serving")
     assert predictor.baseline_model_of(own, str(tmp_path / "copy")) == own
     assert predictor.baseline_model_of(own, str(made / "earlier")) != own
 
 
-def test_the_validated_session_is_reused_in_the_same_process(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_validated_session_is_reused_in_the_same_process(made, tmp_path, monkeypatch):
     directory = made / "model" / "Format-Serving"
     images = _IMAGES["v"]
     expected = _answers(made / "model", images)
@@ -237,7 +220,7 @@ def test_the_validated_session_is_reused_in_the_same_process(
     np.testing.assert_allclose(stored, expected, atol=1e-6)
 
 
-def test_a_refused_model_that_cannot_be_loaded_has_no_predictions(made: Path, tmp_path: Path):
+def test_a_refused_model_that_cannot_be_loaded_has_no_predictions(made, tmp_path):
     broken = made / "broken"
     shutil.copytree(made / "model", broken)
     (broken / "Format-Serving" / "saved_model.pb").write_bytes(b"")

@@ -1,6 +1,5 @@
 """ServingValidator: what is served and what is refused; a lack of time or memory is no result."""
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,12 +12,7 @@ from PIL import Image
 from imgpipe.components import serving_validator as component
 from imgpipe.components.serving_validator import Samples
 from imgpipe.models.errors import ResourceError
-from imgpipe.serving.client import (
-    DeadlineExceeded,
-    ResourceExhausted,
-    ServingError,
-    Unavailable,
-)
+from imgpipe.serving.client import DeadlineExceeded, ResourceExhausted, ServingError, Unavailable
 from tests.images import encoded, noise
 
 _REFUSED = "the serving check could not be finished"
@@ -50,9 +44,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> str:
         pytest.param(encoded(Image.new("L", (8000, 7000)), "PNG"), 1, id="many pixels"),
     ],
 )
-def test_images_that_training_accepts_exceed_no_limit_of_the_check(
-    classifier: str, content: bytes, count: int
-) -> None:
+def test_images_that_training_accepts_exceed_no_limit_of_the_check(classifier, content, count):
     first = tf.io.decode_image(content, channels=3)[0, 0].numpy() / 255
     checks = component.validate(classifier, Samples([content] * count, np.float32([first] * count)))
     assert [check["detail"] for check in checks if not check["passed"]] == []
@@ -63,9 +55,7 @@ def test_images_that_training_accepts_exceed_no_limit_of_the_check(
     ("answered", "refused"),
     [((0.82, 0.18, 0.0), False), ((0.2, 0.8, 0.0), True), ((np.nan, 0.2, 0.0), True)],
 )
-def test_a_head_that_was_judged_on_other_features_is_refused(
-    classifier: str, answered: tuple[float, ...], refused: bool
-) -> None:
+def test_a_head_that_was_judged_on_other_features_is_refused(classifier, answered, refused):
     image = encoded(Image.new("RGB", (8, 8), (204, 51, 0)), "PNG")
     trained = np.float32([[0.8, 0.2, 0.0]] * 4)
     stored = np.float32([answered] * 4)
@@ -78,15 +68,13 @@ def test_a_head_that_was_judged_on_other_features_is_refused(
         assert last["detail"].endswith("and run again with --from FeatureBank")
 
 
-def test_a_model_that_loads_too_slowly_ends_the_run(
-    classifier: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_loads_too_slowly_ends_the_run(classifier, monkeypatch):
     monkeypatch.setattr(component, "LOAD_SECONDS", 0.0)
     with pytest.raises(ResourceError, match=rf"{_REFUSED} .* is not available after 0 s"):
         component.validate(classifier, Samples([], np.empty((0, 3), np.float32)))
 
 
-def test_a_lack_of_memory_in_loading_ends_the_run(classifier: str) -> None:
+def test_a_lack_of_memory_in_loading_ends_the_run(classifier):
     def lacking(runtime: Any) -> Any:
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
@@ -102,9 +90,7 @@ def test_a_lack_of_memory_in_loading_ends_the_run(classifier: str) -> None:
         (1, Unavailable),
     ],
 )
-def test_a_busy_server_ends_the_run_and_a_defect_is_a_result(
-    classifier: str, monkeypatch: pytest.MonkeyPatch, answers: int, raised: type[ServingError]
-) -> None:
+def test_a_busy_server_ends_the_run_and_a_defect_does_not(classifier, monkeypatch, answers, raised):
     """The first request is answered or not, and the second one is no image."""
     expected = np.zeros((1, 3), np.float32)
     given = iter([SimpleNamespace(outputs={"probabilities": expected})] * answers)
@@ -124,7 +110,7 @@ def test_a_busy_server_ends_the_run_and_a_defect_is_a_result(
             component.validate(classifier, Samples([b"image"], expected))
 
 
-def test_an_export_that_loads_but_does_not_answer_fails_the_serving_check(tmp_path: Path):
+def test_an_export_that_loads_but_does_not_answer_fails_the_serving_check(tmp_path):
     """A Keras 3 model saved with `tf.saved_model.save` is AVAILABLE, but every request fails."""
     module = tf.Module()
     module.model = keras.Sequential([keras.Input((192,)), keras.layers.Dense(2)])

@@ -7,6 +7,7 @@ from imgpipe.components.common.image_file.pixels import MEASUREMENTS
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.storage import records
 from imgpipe.models import names
+from tests.models.banks import write_examples
 
 # TFX, TFDV and Beam warn about their own dependencies; none of these warnings can be fixed here.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -31,17 +32,7 @@ def _rows(count):
     ]
 
 
-def _examples(uri, rows):
-    """Write the metadata of rows as Examples, and return the URI."""
-    paths = {split: records.shard_path(uri, split, 0, 1) for split in names.SPLITS}
-    with records.ShardWriter(paths) as writer:
-        for row in rows:
-            writer.write(row.split, records.make(row.metadata | {names.SPLIT: row.split}))
-    return uri
-
-
 def _stock(examples, folder):
-    """Run TFX's executor on `examples` and return the statistics of each split."""
     from tfx.components.statistics_gen.executor import Executor
     from tfx.types import standard_artifacts
 
@@ -59,7 +50,6 @@ def _stock(examples, folder):
 
 
 def _canonical(statistics):
-    """Sort the features of the statistics by name and return the statistics."""
     for dataset in statistics.datasets:
         dataset.features.sort(key=lambda feature: list(feature.path.step))
     return statistics
@@ -71,7 +61,8 @@ def test_the_statistics_are_those_of_the_beam_pipeline(tmp_path):
     rows = _rows(300)
     images = {names.TRAIN: row_files.as_table(rows)}  # and two splits without rows
     nothing = row_files.as_table([])
-    stock = _stock(_examples(str(tmp_path / "metadata"), rows), tmp_path / "stock")
+    metadata = [(row.split, row.metadata | {names.SPLIT: row.split}) for row in rows]
+    stock = _stock(write_examples(tmp_path / "metadata", metadata), tmp_path / "stock")
     for split, expected in stock.items():
         found = describe(images.get(split, nothing))
         again = describe(images.get(split, nothing))

@@ -1,12 +1,11 @@
-"""The project's components in a stock TFX pipeline.
-
-The pipeline has TFX's LocalDagRunner, BulkInferrer and Pusher, and a `run_fn` of the user.
-"""
+"""The project's components in a stock TFX pipeline, with a `run_fn` of the user."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tensorflow as tf
+from google.protobuf import json_format
 
 from imgpipe import components
 from imgpipe.components.common.artifacts import DataBlessing
@@ -14,6 +13,7 @@ from imgpipe.components.common.storage import records
 from imgpipe.components.model_pusher.settings import PusherPlan, PushSettings
 from imgpipe.models import names
 from tests.images import encoded, soft
+from tests.models.banks import write_examples
 
 # TFX and ML Metadata warn about their own dependencies; none of these warnings can be fixed here.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -33,29 +33,17 @@ def run_fn(fn_args):
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the URI of an Examples artifact of five images, two of them in validation."""
-    uri = str(tmp_path_factory.mktemp("images"))
-    shards = {split: records.shard_path(uri, split, 0, 1) for split in names.SPLITS}
-    with records.ShardWriter(shards) as writer:
-        for seed in range(5):
-            example = records.make({names.IMAGE_BYTES: encoded(soft(seed)), names.LABEL_INDEX: 0})
-            writer.write(names.VALIDATION if seed < 2 else names.TRAIN, example)
-    return uri
-
-
-@pytest.fixture(scope="module")
-def ran(images: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a finished run.
-
-    TFX's LocalDagRunner ran the stock components and ours on imported artifacts.
-    """
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run of TFX's components and ours by its LocalDagRunner."""
     from tfx import v1 as tfx
     from tfx.components import BulkInferrer
     from tfx.proto import bulk_inferrer_pb2, pusher_pb2
 
     folder = tmp_path_factory.mktemp("stock")
     (folder / "own_training.py").write_text(_RUN_FN)
+    examples = [{names.IMAGE_BYTES: encoded(soft(seed)), names.LABEL_INDEX: 0} for seed in range(5)]
+    splits = [names.VALIDATION] * 2 + [names.TRAIN] * 3
+    images = write_examples(folder / "images", zip(splits, examples, strict=True))
     for name in ("data", "model", "infra"):
         (folder / name).mkdir()
     (folder / "data" / "BLESSED").touch()
@@ -85,12 +73,23 @@ def ran(images: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         run_fn="own_training.run_fn",
     )
     model = trainer.outputs["model"]
+    predicted = ("label", "probabilities", "top_k_classes")
+    columns = {
+        "outputColumns": [{"outputKey": key, "outputColumn": f"served_{key}"} for key in predicted]
+    }
     inferrer = BulkInferrer(
         examples=given["examples"],
         model=model,
         data_spec=bulk_inferrer_pb2.DataSpec(example_splits=[names.VALIDATION]),
         model_spec=bulk_inferrer_pb2.ModelSpec(model_signature_name=["serving_examples"]),
-        output_example_spec=_columns("label", "probabilities", "top_k_classes"),
+        output_example_spec=json_format.ParseDict(
+            {
+                "outputColumnsSpec": [
+                    {"signatureName": "serving_examples", "predictOutput": columns}
+                ]
+            },
+            bulk_inferrer_pb2.OutputExampleSpec(),
+        ),
     )
 
     filesystem = pusher_pb2.PushDestination.Filesystem(base_directory=str(folder / "stock"))
@@ -115,25 +114,7 @@ def ran(images: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _columns(*outputs: str) -> Any:
-    """Return a specification that writes each output `x` of the model to a column `served_x`."""
-    from tfx.proto import bulk_inferrer_pb2
-
-    predicted = bulk_inferrer_pb2.PredictOutput(
-        output_columns=[
-            bulk_inferrer_pb2.PredictOutputCol(output_key=key, output_column=f"served_{key}")
-            for key in outputs
-        ]
-    )
-    column = bulk_inferrer_pb2.OutputColumnsSpec(
-        signature_name="serving_examples", predict_output=predicted
-    )
-    return bulk_inferrer_pb2.OutputExampleSpec(output_columns_spec=[column])
-
-
-def test_bulk_inferrer_writes_a_prediction_for_every_example(ran: Path) -> None:
-    import tensorflow as tf
-
+def test_bulk_inferrer_writes_a_prediction_for_every_example(ran):
     files = list(ran.glob("artifacts/BulkInferrer/output_examples/*/Split-validation/*.gz"))
     raw = tf.data.TFRecordDataset([str(file) for file in files], "GZIP").as_numpy_iterator()
     examples = [tf.train.Example.FromString(record) for record in raw]
@@ -145,15 +126,13 @@ def test_bulk_inferrer_writes_a_prediction_for_every_example(ran: Path) -> None:
         assert records.text(example, "served_label") == "abc"[best]
 
 
-def test_stock_pusher_pushes_the_exported_model(ran: Path) -> None:
+def test_stock_pusher_pushes_the_exported_model(ran):
     [version] = (ran / "stock").iterdir()
     assert (version / "saved_model.pb").is_file()
     assert (version / "assets" / "vocabulary.txt").read_text().split() == ["a", "b", "c"]
 
 
-def test_model_pusher_records_what_pusher_records(
-    ran: Path,
-) -> None:
+def test_model_pusher_records_what_pusher_records(ran):
     import ml_metadata as mlmd
     from ml_metadata.proto import metadata_store_pb2
 

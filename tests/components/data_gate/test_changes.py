@@ -1,7 +1,5 @@
 """What changed since the accepted data, by the content of the images."""
 
-from pathlib import Path
-
 import pytest
 
 from imgpipe.components.common.image_row import ImageRow
@@ -10,12 +8,10 @@ from imgpipe.components.data_gate.changes import by_content, sentence, since_acc
 
 
 def rows(label: str, *hashes: str, split: str = "train", verdict: str = "") -> list[ImageRow]:
-    """Return kept images of a class with these content hashes."""
     return [ImageRow(f"{label}/{key}.jpg", label, 0, split, key, verdict=verdict) for key in hashes]
 
 
 def said(before: list[ImageRow], now: list[ImageRow]) -> str:
-    """Return the changes between two sets in words."""
     return sentence(changes.compare(by_content(before), by_content(now))[0])
 
 
@@ -37,13 +33,11 @@ def test_labels_splits_new_and_lost_images_are_counted_by_content():
     ],
     ids=["one lost class", "two classes", "the class is still there"],
 )
-def test_a_class_whose_images_all_came_from_one_lost_class_is_renamed(
-    now: list[ImageRow], words: str
-):
+def test_a_class_whose_images_all_came_from_one_lost_class_is_renamed(now, words):
     assert said([*rows("cat", "a", "b"), *rows("dog", "e")], now).startswith(words)
 
 
-def test_labels_that_changed_without_a_review_decide(tmp_path: Path):
+def test_labels_that_changed_without_a_review_decide(tmp_path):
     schema = tmp_path / "schema.pbtxt"
     assert since_accepted(schema, by_content(rows("cat", "a"))) == [], "nothing was accepted"
     changes.write(schema, by_content([*rows("cat", "a", "b", "c"), *rows("dog", "d")]))

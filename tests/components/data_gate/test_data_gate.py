@@ -1,7 +1,4 @@
-"""The components from ImageExampleGen to DataGate, run by TFX's local runner.
-
-The data passes, passes with new images, or is refused.
-"""
+"""The components from ImageExampleGen to DataGate in TFX's local runner pass or refuse data."""
 
 import json
 
@@ -24,7 +21,6 @@ _LOOSE = {"min_train": 1, "min_validation": 1}
 
 @pytest.fixture(scope="module")
 def tfx():
-    """Return TFX, which is imported only when a test needs it."""
     from tfx import v1
 
     return v1
@@ -32,12 +28,7 @@ def tfx():
 
 @pytest.fixture
 def run(tmp_path, tfx):
-    """Return a function that runs the components from ImageExampleGen to DataGate on a folder.
-
-    Further arguments are settings of the section `[gate]`. `run.schema` is the path of the
-    accepted schema, `run.decision` that of the decision, and `run.blessings()` lists the markers of
-    blessed runs.
-    """
+    """Return a function that runs the components on a folder, with settings of `[gate]`."""
     schema = tmp_path / "schema/schema.pbtxt"
     schema.parent.mkdir()
 
@@ -99,7 +90,7 @@ def run(tmp_path, tfx):
 
 
 def test_the_first_blessed_data_sets_the_schema_for_later_data(photos, encode, run):
-    folder = photos({"cat": 40, "dog": 40, "dog/empty.jpg": b""})
+    folder = photos({"cat": 25, "dog": 25, "dog/empty.jpg": b""})
     minimum = {"min_train": 10, "min_validation": 1}
     run(folder, **minimum)
     assert len(run.blessings()) == 1
@@ -108,10 +99,10 @@ def test_the_first_blessed_data_sets_the_schema_for_later_data(photos, encode, r
     assert "min_domain_mass: 0.5" in before
 
     # Images of another size and the first PNG files are no anomaly; a new class is one.
-    for seed in range(900, 920):
+    for seed in range(900, 910):
         (folder / f"cat/{seed}.png").write_bytes(encode("PNG", size=(500, 99), seed=seed))
     (folder / "owl").mkdir()
-    for seed in range(40):
+    for seed in range(25):
         (folder / f"owl/{seed}.jpg").write_bytes(encode(seed=1000 + seed))
     with pytest.raises(DataRefused, match=r"new class: .*found owl; .*--accept"):
         run(folder, **minimum)
@@ -126,20 +117,12 @@ def test_the_first_blessed_data_sets_the_schema_for_later_data(photos, encode, r
     (warning,) = json.loads(run.decision.read_text())["warnings"]
     assert warning["reason"] == "new_class"
 
-    def away():
-        (folder / "owl").rename(folder.parent / "owl")
-        with pytest.raises(
-            DataRefused, match=r"lost class 'owl': .* \(40\), found none; .*--accept"
-        ):
-            run(folder, **minimum)
-        assert accepted.classes(run.schema)["owl"] == 40
-
-    away()
+    (folder / "owl").rename(folder.parent / "owl")
+    with pytest.raises(DataRefused, match=r"lost class 'owl': .* \(25\), found none; .*--accept"):
+        run(folder, **minimum)
+    assert accepted.classes(run.schema)["owl"] == 25
     run(folder, accept_changes=1, **minimum)
     assert "owl" not in accepted.classes(run.schema) and '"owl"' not in run.schema.read_text()
-    (folder.parent / "owl").rename(folder / "owl")
-    run(folder, accept_changes=1, **minimum)
-    away()  # although the same data was accepted before
 
 
 def test_the_schema_of_no_image_has_no_feature(tmp_path, tfx):

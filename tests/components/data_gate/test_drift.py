@@ -16,18 +16,13 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.fixture(scope="module")
 def tfdv():
-    """Return TensorFlow Data Validation, which is imported only when a test needs it."""
     importlib.import_module("tfx.components")  # must be imported before TFDV
     return importlib.import_module("tensorflow_data_validation")
 
 
 @pytest.fixture(scope="module")
 def measure(tfdv):
-    """Return a function that returns the statistics of a generated split.
-
-    Its arguments are the number of images, their mean brightness (0..1), the share of the class cat
-    and the seed.
-    """
+    """Return a function that returns the statistics of a generated split."""
     import pandas as pd
 
     def make(images=1000, brightness=0.5, cats=0.5, seed=0):
@@ -45,7 +40,6 @@ def measure(tfdv):
 
 @pytest.fixture(scope="module")
 def schema(tfdv, measure):
-    """Return the schema that is accepted for the default split of `measure`."""
     return accepted(tfdv.infer_schema(measure()), ("cat", "dog"))
 
 

@@ -17,11 +17,7 @@ REQUIRED = Requirements(GateSettings(**LEAST), ("cat", "dog"))
 
 
 def summary(train=(20, 20), validation=(5, 5), test=(0, 0), rejected=0, reasons=None):
-    """Return the filter's summary of images.
-
-    The pairs are the numbers of kept images of cat and dog in each split, and `rejected` is the
-    number of rejected images.
-    """
+    """Return the filter's summary of kept images, as pairs (cat, dog), and rejected ones."""
     rows = {"train": train, "validation": validation, "test": test}
     by_split = {split: dict(zip(("cat", "dog"), row, strict=True)) for split, row in rows.items()}
     kept = sum(sum(row) for row in rows.values())
@@ -38,7 +34,6 @@ def summary(train=(20, 20), validation=(5, 5), test=(0, 0), rejected=0, reasons=
 
 
 def decide(found, required=REQUIRED, anomalies=None):
-    """Return the reasons against data whose statistics count the images of the summary."""
     counts = {split: sum(labels.values()) for split, labels in found["by_split"].items()}
     return rules.reasons_against(found, anomalies or {}, counts, required)
 
@@ -132,10 +127,7 @@ def test_new_classes_are_named_once_for_all_splits():
 
 
 def changed(before, now, allowed=False):
-    """Return the kinds and classes by which data differs from accepted data, as pairs.
-
-    Both are numbers of images by class; a class without a number has no folder.
-    """
+    """Return kinds and classes by which numbers of images differ from accepted ones."""
     required = Requirements(GateSettings(allow_missing_classes=allowed), tuple(now), before)
     found = {"by_split": {"train": now, "test": dict.fromkeys(now, 0)}}
     return [

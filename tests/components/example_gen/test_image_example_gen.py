@@ -1,7 +1,4 @@
-"""Ingest on Beam writes an Example for every file, and splits the images by their content.
-
-A source that changed since it was planned is refused.
-"""
+"""Ingest on Beam writes an Example for every file, and splits the images by their content."""
 
 import collections
 import dataclasses
@@ -17,14 +14,12 @@ from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY
+from tests.components.filtered import beam_pipeline
 
 
 @pytest.fixture
-def read(tmp_path, beam_pipeline):
-    """Return a function that ingests a folder and returns the Examples written, by path.
-
-    Its options are those of ReadPlan. `read.summary` is the summary of the last call.
-    """
+def read(tmp_path):
+    """Return a function (folder, options of ReadPlan) → Examples by path."""
 
     def make(folder, name="examples", **options):
         given = dataclasses.replace(options.pop("options", SourceOptions()), source=str(folder))

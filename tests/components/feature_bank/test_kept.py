@@ -20,44 +20,35 @@ from imgpipe.models.network.classifier import backbone_of, build_classifier
 from imgpipe.models.network.covariance_pooling import axes_in, axes_sha256, read_axes
 from imgpipe.models.settings.model import ModelSettings
 from tests.images import encoded, soft
+from tests.models import banks
 
-_SETTINGS = ModelSettings(
-    backbone="conv_8_12_16",
-    weights="none",
-    freeze="all",
-    image_size=32,
-    features="covariance",
-)
+_SETTINGS = banks.covariance_settings(32)
 _IMAGES = [encoded(soft(seed, (32, 32))) for seed in range(40)]
 
 
 def _run(
     folder: Path, images: Sequence[bytes], seed: int = 0, held_out: int = 4, **plan: object
 ) -> Kept:
-    """Return the axes of a run of training images in an output folder, before they are made.
+    """Return the axes of a run of these training images, before they are made.
 
-    Args:
-        folder: The output folder.
-        images: The training images.
-        seed: Seed of the splits.
-        held_out: Number of images of validation, which are others.
-        **plan: Fields of the plan of the bank that are others than usual.
+    `plan` has the fields of the plan of the bank that are others than usual.
     """
     run = len(list(folder.glob("run*")))
     uri, bank = (str(folder / f"run{run}" / name) for name in ("examples", "bank"))
     Path(bank).mkdir(parents=True)
     others = [encoded(soft(seed, (32, 32))) for seed in range(1000, 1000 + held_out)]
-    for split, values in ((names.TRAIN, images), (names.VALIDATION, others)):
-        with records.ShardWriter({split: records.shard_path(uri, split, 0, 1)}) as writer:
-            for number, image in enumerate(values):
-                content = {
-                    names.SPLIT: split,
-                    names.IMAGE_BYTES: image,
-                    names.IMAGE_HASH: hashlib.sha256(image).hexdigest(),
-                    names.PATH: f"{number}.png",
-                    names.LABEL_INDEX: number % 2,
-                }
-                writer.write(split, records.make(content))
+    rows = []
+    for split, of_split in ((names.TRAIN, images), (names.VALIDATION, others)):
+        for number, image in enumerate(of_split):
+            content = {
+                names.SPLIT: split,
+                names.IMAGE_BYTES: image,
+                names.IMAGE_HASH: hashlib.sha256(image).hexdigest(),
+                names.PATH: f"{number}.png",
+                names.LABEL_INDEX: number % 2,
+            }
+            rows.append((split, content))
+    banks.write_examples(uri, rows)
     records.write_json(f"{uri}/{INGEST_SUMMARY}", {"rule": {"seed": seed}})
     usual = {
         "network": _SETTINGS,
@@ -78,7 +69,7 @@ def _sha256(run: Kept, settings: ModelSettings = _SETTINGS) -> str:
     return axes_sha256(read_axes(_made(run, settings)))
 
 
-def test_they_are_the_principal_axes_of_the_training_images_with_the_lowest_hashes(
+def test_they_are_the_principal_axes_of_the_images_with_the_lowest_hashes(
     tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setattr(module, "_IMAGES", 12)

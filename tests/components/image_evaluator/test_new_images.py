@@ -23,7 +23,6 @@ def _images(kinds: Iterable[int], seed: int = 0) -> np.ndarray:
 
 
 def _known(images: int) -> Mapping[str, str]:
-    """Return the list of the first images of a bank, as a version has it."""
     hashes = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(images)]
     return {manifest.short_hash(digest): "train" for digest in hashes}
 

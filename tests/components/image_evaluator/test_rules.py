@@ -20,6 +20,10 @@ _GOOD = Evidence(
     version=3,
 )
 _THREE = ("good", "rare", "defect")
+_BELOW = (
+    "the recall of 'defect', its share of right answers, is below 0.225 (evaluate.min_recall) in "
+    "validation by more than chance: 1 of 30 images, 95 % interval 0.01–0.17"
+)
 _FOLDS = {"folds": 5, "std": 0.021, "min": 0.92, "max": 0.975}
 
 
@@ -42,7 +46,6 @@ def _good(
 
 
 def _of_families(sizes: Sequence[int]) -> AnswerTable:
-    """Return right answers for families of these sizes, whose labels are 0 and 1 in turn."""
     rows = []
     for family, size in enumerate(sizes):
         label = family % 2
@@ -85,16 +88,8 @@ def _refused(evidence: Evidence) -> tuple[list[str], list[str]]:
 @pytest.mark.parametrize(
     ("evidence", "failed", "reason"),
     [
-        (
-            _good([40, 20], [35, 18]),
-            "threshold",
-            "it is below the threshold 0.9",
-        ),
-        (
-            _good([0, 0], [0, 0]),
-            "threshold",
-            "no validation image was evaluated",
-        ),
+        (_good([40, 20], [35, 18]), "threshold", "it is below the threshold 0.9"),
+        (_good([0, 0], [0, 0]), "threshold", "no validation image was evaluated"),
         (
             _good([380, 20], [369, 10]),
             "commonest_class",
@@ -127,20 +122,8 @@ def _refused(evidence: Evidence) -> tuple[list[str], list[str]]:
             "class_recall",
             "it never predicts 'defect', although 5 images of it were held out",
         ),
-        (
-            _good([300, 30, 30], [300, 30, 1], _THREE),
-            "class_recall",
-            "the recall of 'defect', its share of right answers, is below 0.225 "
-            "(evaluate.min_recall) in validation by more than chance: 1 of 30 images, 95 % "
-            "interval 0.01–0.17",
-        ),
-        (
-            _good([200, 2, 30, 100], [200, 0, 1, 100], (*_THREE, "scratch")),
-            "class_recall",
-            "the recall of 'defect', its share of right answers, is below 0.225 "
-            "(evaluate.min_recall) in validation by more than chance: 1 of 30 images, 95 % "
-            "interval 0.01–0.17",
-        ),
+        (_good([300, 30, 30], [300, 30, 1], _THREE), "class_recall", _BELOW),
+        (_good([200, 2, 30, 100], [200, 0, 1, 100], (*_THREE, "scratch")), "class_recall", _BELOW),
         (
             replace(_GOOD, unserved="the serving check 'answers' failed: NOT_FOUND"),
             "serving",

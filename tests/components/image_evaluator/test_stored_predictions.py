@@ -17,6 +17,7 @@ from imgpipe.components.image_evaluator.decision import DECISION_FILE
 from imgpipe.components.image_evaluator.settings import EvaluateSettings, EvaluatorPlan
 from imgpipe.models import names
 from imgpipe.models.head.certainty import wilson
+from tests.models.banks import write_examples
 
 # TFX and TFMA warn about their own dependencies; none of these warnings can be fixed here.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -32,10 +33,7 @@ def _no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _answers(classes: int, right: int, seed: int) -> np.ndarray:
-    """Return probabilities [n, C] of which the first `right` rows are right.
-
-    In these rows the label i % C has the greatest probability; in the others another class has it.
-    """
+    """Return probabilities [n, C] for labels i % C; the first `right` rows alone are right."""
     rows = np.random.default_rng(seed).dirichlet(np.full(classes, 0.3), _IMAGES)
     for i, row in enumerate(rows):
         wanted, best = (i + (i >= right)) % classes, int(row.argmax())
@@ -69,19 +67,19 @@ def _stored(
         for i in range(len(answers))
     ]
     row_files.write(row_files.shard_path(str(uri), 0, 1), images)
-    paths = {split: records.shard_path(str(uri), split, 0, 1) for split in names.SPLITS}
-    with records.ShardWriter(paths) as writer:
-        for i, (image, row) in enumerate(zip(images, answers, strict=True)):
-            described = {
-                names.SPLIT: image.split,
-                names.LABEL: image.label,
-                names.LABEL_INDEX: image.label_index,
-                names.IMAGE_HASH: image.image_hash,
-                names.PROBABILITIES: row.tolist(),
-            }
-            if baseline is not None:
-                described[names.BASELINE_PROBABILITIES] = baseline[i].tolist()
-            writer.write(image.split, records.make(described))
+    rows = []
+    for i, (image, row) in enumerate(zip(images, answers, strict=True)):
+        described = {
+            names.SPLIT: image.split,
+            names.LABEL: image.label,
+            names.LABEL_INDEX: image.label_index,
+            names.IMAGE_HASH: image.image_hash,
+            names.PROBABILITIES: row.tolist(),
+        }
+        if baseline is not None:
+            described[names.BASELINE_PROBABILITIES] = baseline[i].tolist()
+        rows.append((image.split, described))
+    write_examples(uri, rows)
     artifact = Examples()
     artifact.uri = str(uri)
     mark_examples(artifact)
@@ -89,7 +87,6 @@ def _stored(
 
 
 def _evaluated(folder: Path, predictions: Any, classes: int, baseline: bool = False) -> Any:
-    """Run ImageEvaluator with the threshold 0.8 and return its decision."""
     from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
     from tfx.types import standard_artifacts as kinds
     from tfx.utils import json_utils, path_utils
@@ -137,7 +134,6 @@ def _evaluated(folder: Path, predictions: Any, classes: int, baseline: bool = Fa
 
 
 def _tfma(folder: Path) -> dict[str, dict[str, float]]:
-    """Return TFMA's accuracy, loss and count of the validation slice, by model."""
     import tensorflow_model_analysis as tfma
 
     found: dict[str, dict[str, float]] = {}
@@ -153,7 +149,6 @@ def _tfma(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def _loss(answers: np.ndarray) -> float:
-    """Return the mean cross-entropy of the probabilities [n, C]."""
     labels = np.arange(_IMAGES) % answers.shape[1]
     return float(-np.log(answers[np.arange(_IMAGES), labels]).mean())
 

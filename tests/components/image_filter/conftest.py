@@ -10,10 +10,7 @@ from tests.components.filtered import Memory, Run
 
 @pytest.fixture
 def records():
-    """Return a function that inspects files {path: bytes} and returns the records by path.
-
-    All files are in the split train and have the label "a" of the classes a and b.
-    """
+    """Return a function that inspects files of label "a": {path: bytes} → {path: record}."""
 
     def make(files, store=""):
         items = [Item(path, "a", "train") for path in files]

@@ -24,7 +24,6 @@ NO_NEAR = JudgeSettings(threshold={"near_duplicate": 0})
 
 
 def content(number):
-    """Return the content hash of the image with this number."""
     return hashlib.sha256(str(number).encode()).hexdigest()
 
 
@@ -40,7 +39,6 @@ def rows_and_hashes(records, plan):
 
 
 def drawn(count):
-    """Return random perceptual hashes of `count` images."""
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, ALL_BYTES, np.uint8).tobytes() for _ in range(count)]
 
@@ -108,7 +106,6 @@ def test_a_conflict_of_labels_names_all_identical_files():
 
 
 def image(path, number=0, **changes):
-    """Return the record of a PNG of 100 x 100 pixels, with these changes of its content."""
     values = {"width": 100, "height": 100, "mode": "RGB", "format": "PNG", "figures": FIGURES}
     return ImageRow(path, "a", 0, "train", content(number), byte_size=9, **(values | changes))
 

@@ -7,10 +7,11 @@ from PIL import Image
 
 from imgpipe.components.common import row_files
 from imgpipe.components.common.image_file.pixels import MEASUREMENTS
-from imgpipe.components.common.storage import records
+from imgpipe.components.common.storage.records import content_hash, integer, raw, text
 from imgpipe.components.image_filter import data_summary, image_table
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
+from imgpipe.components.image_filter.judge.single_image import decide
 from imgpipe.models import names
 from imgpipe.serving.look import PIXEL_LIMIT
 from imgpipe.serving.server.settings import Settings
@@ -18,22 +19,19 @@ from tests.images import encoded
 
 
 def digest(data):
-    """Return the content hash of an image."""
     return hashlib.sha256(data).hexdigest()
 
 
 def table(done):
-    """Return the images in which something was found."""
     return image_table.read(f"{done.root}/q", with_findings=True)
 
 
 def kept(done, path):
-    (found,) = [e for e in done.kept() if records.text(e, names.PATH) == path]
+    (found,) = [e for e in done.kept() if text(e, names.PATH) == path]
     return found
 
 
 def warned(done):
-    """Return the paths of the images with warnings by reason."""
     return {
         found["reason"]: [example["path"] for example in found["examples"]]
         for found in done.summary["findings"]
@@ -42,7 +40,6 @@ def warned(done):
 
 
 def black(size=(60, 40)):
-    """Return a black PNG of this size (width, height)."""
     return encoded(Image.new("RGB", size))
 
 
@@ -54,8 +51,9 @@ def test_measurements_are_written_to_the_table(photos, run):
     assert rows["a/black.png"].figures[names.BRIGHTNESS] == 0.0
     assert all(row.figures.keys() == MEASUREMENTS.keys() for row in rows.values())
     assert warned(done)["dark"] == ["a/black.png"]
+    assert "not_served" not in {finding["reason"] for finding in done.summary["findings"]}
     (found,) = [finding for finding in table(done).warned if finding["reason"] == "dark"]
-    assert (found["label"], found["split"]) == ("a", records.text(example, names.SPLIT))
+    assert (found["label"], found["split"]) == ("a", text(example, names.SPLIT))
     assert found["detail"] == "even its brightest parts are dark"
 
 
@@ -91,11 +89,11 @@ def test_overrides_accept_reject_and_relabel_and_are_counted(photos, encode, run
         "a/bad.jpg": "reviewed",
         "b/owl.jpg": "duplicate",  # the conflict is settled, and one copy is kept
     }
-    assert {p: records.text(kept(done, p), names.LABEL) for p in ("a/b.jpg", "loose.jpg")} == {
+    assert {p: text(kept(done, p), names.LABEL) for p in ("a/b.jpg", "loose.jpg")} == {
         "a/b.jpg": "b",
         "loose.jpg": "a",
     }
-    assert records.integer(kept(done, "a/owl.jpg"), names.LABEL_INDEX) == 1
+    assert integer(kept(done, "a/owl.jpg"), names.LABEL_INDEX) == 1
     said = {effect["path"]: (effect["reason"], effect["detail"]) for effect in table(done).reviewed}
     assert said["a/icon.png"] == ("accept", "") and said["a/b.jpg"] == ("relabel", "a → b")
     assert said["a/cut.jpg"][1].startswith("stays rejected: truncated")
@@ -112,7 +110,7 @@ def test_labels_of_test_are_never_overridden(photos, run, encode):
     folder = photos({**splits, **{f"{split}/a/b.jpg": data for split, data in files.items()}})
     decided = [Override(digest(data), "relabel", "b") for data in files.values()]
     done = run(folder, overrides=decided)
-    labels = {split: records.text(kept(done, f"{split}/a/b.jpg"), names.LABEL) for split in files}
+    labels = {split: text(kept(done, f"{split}/a/b.jpg"), names.LABEL) for split in files}
     assert labels == {"train": "b", "validation": "b", "test": "a"}
     told = done.summary["overrides"]
     assert told["relabelled"] == {"train": 1, "validation": 1, "test": 0}
@@ -121,37 +119,31 @@ def test_labels_of_test_are_never_overridden(photos, run, encode):
     assert test["detail"] == "keeps a: overrides never change a label of test"
 
 
-def test_transcoded_images_are_also_checked_by_their_pixels(photos, run):
+def test_transcoded_images_are_also_checked_by_their_pixels(photos, run, records):
     """The serving op refuses a WebP with an alpha channel, and Pillow reads it."""
     image = Image.new("RGBA", (60, 40), (255, 0, 0, 255))
     image.paste((0, 0, 0, 0), (0, 0, 60, 10))
     data = encoded(image, "WEBP", lossless=True, exact=True)
-    folder = photos({"a": 3, "b": 3, "a/cut-out.webp": data})
-    done = run(folder)
+    done = run(photos({"a": 3, "b": 3, "a/cut-out.webp": data}))
     assert done.summary["repaired"] == 1
     assert warned(done)["alpha"] == warned(done)["low_information"] == ["a/cut-out.webp"]
     example = kept(done, "a/cut-out.webp")
-    png = records.raw(example, names.IMAGE_BYTES)
+    png = raw(example, names.IMAGE_BYTES)
     assert Image.open(io.BytesIO(png)).mode == "RGB"
-    assert records.text(example, names.REPAIRS) == "transcoded"
-    assert records.text(example, names.IMAGE_HASH) == digest(data), "of the file as found"
-    assert records.content_hash(example) == digest(png), "features are of what is looked at"
-    assert records.content_hash(kept(done, "a/000.jpg")) == records.text(
-        kept(done, "a/000.jpg"), names.IMAGE_HASH
-    )
-    rejected = run(
-        folder, name="rejected", settings=JudgeSettings(severity={"low_information": "reject"})
-    )
-    assert rejected.rejects["a/cut-out.webp"]["reason"] == "low_information"
+    assert text(example, names.REPAIRS) == "transcoded"
+    assert text(example, names.IMAGE_HASH) == digest(data), "of the file as found"
+    assert content_hash(example) == digest(png), "features are of what is looked at"
+    assert content_hash(kept(done, "a/000.jpg")) == text(kept(done, "a/000.jpg"), names.IMAGE_HASH)
+    strict = JudgeSettings(severity={"low_information": "reject"})
+    (inspected,) = records({"a/cut-out.webp": data}).values()
+    assert decide(inspected, strict).rejection.reason == "low_information"
 
 
 def test_images_that_a_server_does_not_take_are_counted(photos, run, monkeypatch):
     assert JudgeSettings().pixel_limit == PIXEL_LIMIT == Settings().max_image_pixels
-    plain = run(photos({"a": 3, "b": 3})).summary["findings"]
-    assert not [one for one in plain if one["reason"] == "not_served"]
     monkeypatch.setattr(data_summary, "PIXEL_LIMIT", 3_000)
     large = encoded(Image.new("RGB", (61, 50), (9, 99, 9)))
-    found = run(photos({"a": 3, "b": 3, "a/large.png": large}), name="large").summary
+    found = run(photos({"a": 3, "b": 3, "a/large.png": large})).summary
     assert found["too_large"] == 1
     [said] = [one for one in found["findings"] if one["reason"] == "not_served"]
     assert said["sentence"].startswith("1 of the 7 kept images has more pixels or bytes than")

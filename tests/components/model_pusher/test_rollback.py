@@ -16,7 +16,6 @@ from tests.components.model_pusher.conftest import GATES
 
 
 def _publish(base: Path, graph: bytes, run_key: str) -> None:
-    """Publish a version with this graph and otherwise the files of `saved_model`."""
     other = base.parent / "other"
     shutil.copytree(base.parent / "export", other)
     (other / "saved_model.pb").write_bytes(graph)
@@ -26,11 +25,7 @@ def _publish(base: Path, graph: bytes, run_key: str) -> None:
 
 @pytest.fixture
 def base(tmp_path: Path, saved_model: Path) -> Path:
-    """Return a folder of versions after a rollback.
-
-    Version 1 is of run "good", version 2 of run "bad" with another graph, and version 3 is
-    version 1 again.
-    """
+    """Return versions of run "good", of run "bad" with another graph, and the first one again."""
     base = tmp_path / "model"
     versions.publish(base, {"": saved_model}, {"run_key": "good", "vocabulary": ["a", "b"]})
     (saved_model / "saved_model.pb").write_bytes(b"worse")
@@ -39,7 +34,7 @@ def base(tmp_path: Path, saved_model: Path) -> Path:
     return base
 
 
-def test_a_rollback_publishes_the_earlier_model(base: Path):
+def test_a_rollback_publishes_the_earlier_model(base):
     newest = manifest.latest(base)
     assert newest.number == 3
     assert newest.run_key == "good"
@@ -50,7 +45,7 @@ def test_a_rollback_publishes_the_earlier_model(base: Path):
     assert manifest.why_no_baseline(base).endswith("(a rollback has withdrawn others)")
 
 
-def test_a_withdrawn_model_stays_away_and_others_are_published(base: Path, saved_model: Path):
+def test_a_withdrawn_model_stays_away_and_others_are_published(base, saved_model):
     (base / "3" / "saved_model.pb").write_bytes(b"broken")
     withdrawn = Candidate(saved_model, {"run_key": "bad"})
     assert push(base, withdrawn, GATES, 5)["refused_by"] == ["rollback"]
@@ -80,9 +75,7 @@ def before_the_lock(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize(("graph", "refused_by"), [(b"worst", ["rollback"]), (b"other", [])])
-def test_a_rollback_during_a_push_is_not_undone(
-    base: Path, saved_model: Path, before_the_lock, graph: bytes, refused_by: list[str]
-):
+def test_a_rollback_during_a_push_is_kept(base, saved_model, before_the_lock, graph, refused_by):
     _publish(base, b"worst", "worst")
     before_the_lock(lambda: rollback.rollback(base, 1))
     (saved_model / "saved_model.pb").write_bytes(graph)
@@ -103,8 +96,8 @@ def test_a_rollback_during_a_push_is_not_undone(
     ],
     ids=["a rollback", "another model", "the same model at the same time", "nothing"],
 )
-def test_a_model_is_published_only_if_the_version_it_was_compared_with_is_still_the_one(
-    base: Path, saved_model: Path, before_the_lock, meanwhile, status: str
+def test_a_model_is_published_only_beside_what_it_was_compared_with(
+    base, saved_model, before_the_lock, meanwhile, status
 ):
     _publish(base, b"compared", "another day")
     facts = {"run_key": "mine", "baseline_version": 4}
@@ -118,7 +111,7 @@ def test_a_model_is_published_only_if_the_version_it_was_compared_with_is_still_
     assert again == ("pushed" if status == "refused" else "unchanged")
 
 
-def test_of_two_first_runs_at_once_one_publishes(tmp_path: Path, saved_model: Path):
+def test_of_two_first_runs_at_once_one_publishes(tmp_path, saved_model):
     base, first = tmp_path / "none yet", {"baseline_version": 0}
     for run_key, refused_by in (("a", []), ("b", ["other_version"])):
         (saved_model / "saved_model.pb").write_text(run_key)
@@ -127,7 +120,7 @@ def test_of_two_first_runs_at_once_one_publishes(tmp_path: Path, saved_model: Pa
         assert outcome["refused_by"] == refused_by
 
 
-def test_a_push_during_a_rollback_is_withdrawn(base: Path, saved_model: Path, before_the_lock):
+def test_a_push_during_a_rollback_is_withdrawn(base, saved_model, before_the_lock):
     (saved_model / "saved_model.pb").write_bytes(b"other")
     before_the_lock(lambda: versions.publish(base, {"": saved_model}, {"run_key": "other"}))
     rollback.rollback(base, 1)
@@ -137,7 +130,7 @@ def test_a_push_during_a_rollback_is_withdrawn(base: Path, saved_model: Path, be
     assert other.identity in manifest.withdrawn(base)
 
 
-def test_the_version_to_publish_may_be_named_by_its_folder(base: Path):
+def test_the_version_to_publish_may_be_named_by_its_folder(base):
     with pytest.raises(ConfigError, match=r"2 is one model, and version 1 is another one"):
         rollback.rollback(base / "2", 1)
     rollback.rollback(base / "2", None)
@@ -146,9 +139,7 @@ def test_the_version_to_publish_may_be_named_by_its_folder(base: Path):
     assert newest.manifest["rolled_back_to"] == 2
 
 
-def test_a_rollback_to_a_version_that_cannot_be_is_refused(
-    base: Path, tmp_path: Path, saved_model: Path
-):
+def test_a_rollback_to_a_version_that_cannot_be_is_refused(base, tmp_path, saved_model):
     (base / "1" / "saved_model.pb").write_bytes(b"grapH")
     with pytest.raises(ResourceError, match=r"1 is not intact .*: saved_model\.pb has changed"):
         rollback.rollback(base, 1)
@@ -161,9 +152,7 @@ def test_a_rollback_to_a_version_that_cannot_be_is_refused(
 
 
 @pytest.mark.parametrize(("intact", "to"), [(1, None), (1, 1), (2, None)])
-def test_a_damaged_newest_version_is_replaced_and_its_model_withdrawn(
-    tmp_path: Path, saved_model: Path, intact: int, to: int | None
-):
+def test_a_damaged_newest_version_is_replaced_and_withdrawn(tmp_path, saved_model, intact, to):
     base = tmp_path / "other"
     for number in range(1, intact + 2):
         (saved_model / "saved_model.pb").write_bytes(b"graph %d" % number)

@@ -21,9 +21,24 @@ from tests.components.model_pusher.conftest import GATES
 from tests.folder_renames import refused
 from tests.run_results import decided_by, decision
 
+_PUBLISHER = """
+import sys
+from pathlib import Path
+from imgpipe.components.model_pusher import versions
 
-def test_a_published_version_is_described_file_by_file(tmp_path: Path, saved_model: Path):
-    base = tmp_path / "model"
+base, export, times = sys.argv[1:]
+print("go", flush=True)
+for _ in range(int(times)):
+    versions.publish(Path(base), {"": Path(export)}, {})
+"""
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return tmp_path / "model"
+
+
+def test_a_published_version_is_described_file_by_file(base, saved_model):
     (saved_model / "saved_model.pb").chmod(0o666)  # as Kubeflow's launcher leaves its files
     version = versions.publish(base, {"": saved_model}, {"run_key": "k", "vocabulary": ["a"]})
     assert version.number == 1
@@ -39,10 +54,8 @@ def test_a_published_version_is_described_file_by_file(tmp_path: Path, saved_mod
     assert sorted(path.name for path in base.iterdir()) == [".last-version", ".lock", "1"]
 
 
-def test_the_manifest_has_the_facts_and_figures_which_are_not_part_of_the_identity(
-    tmp_path: Path, saved_model: Path
-):
-    base, decided = tmp_path / "model", decision(decided_by(57, 60, "validation"))
+def test_the_manifest_has_facts_and_figures_that_are_not_part_of_the_identity(base, saved_model):
+    decided = decision(decided_by(57, 60, "validation"))
     candidate = Candidate(saved_model, {"backbone": "conv_4"}, decision=decided)
     assert push(base, candidate, GATES, 9)["status"] == "pushed"
     version = manifest.latest(base)
@@ -68,10 +81,9 @@ def test_the_manifest_has_the_facts_and_figures_which_are_not_part_of_the_identi
         ("fingerprint.pb", False),
     ],
 )
-def test_the_files_that_answer_or_compare_have_to_stay_as_they_were_published(
-    tmp_path: Path, saved_model: Path, file: str, guarded: bool
+def test_the_files_that_answer_or_compare_have_to_stay_as_published(
+    base, saved_model, file, guarded
 ):
-    base = tmp_path / "model"
     (saved_model / file).parent.mkdir(parents=True, exist_ok=True)
     (saved_model / file).write_bytes(b"published")
     path = versions.publish(base, {"": saved_model}, {}).folder
@@ -81,10 +93,7 @@ def test_the_files_that_answer_or_compare_have_to_stay_as_they_were_published(
     assert bool(version_damage(path)) == bool(storage.look(path).missing) == guarded
 
 
-def test_where_folders_cannot_be_renamed_a_server_waits_for_all_files_of_a_version(
-    tmp_path: Path, saved_model: Path
-):
-    base = tmp_path / "model"
+def test_where_folders_cannot_be_renamed_a_server_waits_for_all_files(base, saved_model):
     (saved_model / "variables" / "variables.index").write_bytes(b"index")
     seen: list[tuple[bool, set[str]]] = []
 
@@ -102,10 +111,7 @@ def test_where_folders_cannot_be_renamed_a_server_waits_for_all_files_of_a_versi
     assert sorted(path.name for path in base.iterdir()) == [".last-version", ".lock", "1"]
 
 
-def test_where_folders_cannot_be_renamed_old_versions_are_removed(
-    tmp_path: Path, saved_model: Path
-):
-    base = tmp_path / "model"
+def test_where_folders_cannot_be_renamed_old_versions_are_removed(base, saved_model):
     with refused():
         numbers = [versions.publish(base, {"": saved_model}, {}, keep=2).number for _ in range(3)]
     assert numbers == [1, 2, 3]
@@ -113,10 +119,7 @@ def test_where_folders_cannot_be_renamed_old_versions_are_removed(
     assert not list(base.glob(".tmp-*"))
 
 
-def test_numbers_grow_after_versions_were_removed_and_other_folders_are_left_alone(
-    tmp_path: Path, saved_model: Path
-):
-    base = tmp_path / "model"
+def test_numbers_grow_after_removals_and_other_folders_are_left_alone(tmp_path, base, saved_model):
     (base / "007").mkdir(parents=True)
     (base / "notes").mkdir()
     (base / ".tmp-dead" / "variables").mkdir(parents=True)  # of a publisher that was killed
@@ -138,16 +141,13 @@ def test_numbers_grow_after_versions_were_removed_and_other_folders_are_left_alo
         '{"files": {"../../dev/zero": {"bytes": 0, "sha256": ""}}}',
     ],
 )
-def test_a_broken_manifest_is_no_version(tmp_path: Path, text: str):
+def test_a_broken_manifest_is_no_version(tmp_path, text):
     (tmp_path / "7").mkdir()
     (tmp_path / "7" / manifest.MANIFEST).write_text(text)
     assert manifest.latest(tmp_path) is None
 
 
-def test_a_version_with_flipped_bytes_is_not_whole_and_is_pushed_again(
-    tmp_path: Path, saved_model: Path
-):
-    base = tmp_path / "model"
+def test_a_version_with_flipped_bytes_is_not_whole_and_is_pushed_again(base, saved_model):
     assert push(base, Candidate(saved_model), GATES, 5)["version"] == "1"
     assert push(base, Candidate(saved_model), GATES, 5)["status"] == "unchanged"
     damaged, listed = base / "1" / "variables" / "variables.data", base / "1" / manifest.MANIFEST
@@ -166,9 +166,8 @@ def test_a_version_with_flipped_bytes_is_not_whole_and_is_pushed_again(
     assert "variables.data has changed" in version_damage(base / "1", "all")
 
 
-def test_a_model_is_published_above_a_damaged_higher_number(tmp_path: Path, saved_model: Path):
+def test_a_model_is_published_above_a_damaged_higher_number(base, saved_model):
     """TensorFlow Serving serves the highest number, so the whole version must be above it."""
-    base = tmp_path / "model"
     push(base, Candidate(saved_model), GATES, 5)
     original = (saved_model / "saved_model.pb").read_bytes()
     (saved_model / "saved_model.pb").write_bytes(b"other")
@@ -184,9 +183,7 @@ def test_a_model_is_published_above_a_damaged_higher_number(tmp_path: Path, save
     ("name", "content"),
     [("variables/variables.data", b"Weights" * 1000), ("variables/added", b""), ("x.pb", b"")],
 )
-def test_an_export_that_changed_after_validation_is_not_pushed(
-    tmp_path: Path, saved_model: Path, name: str, content: bytes
-):
+def test_an_export_changed_after_validation_is_not_pushed(tmp_path, saved_model, name, content):
     validated = manifest.describe(saved_model)
     (saved_model / name).write_bytes(content)
     with pytest.raises(ResourceError, match=f"^{name} in .* changed after the model was validated"):
@@ -194,9 +191,7 @@ def test_an_export_that_changed_after_validation_is_not_pushed(
     assert not (tmp_path / "model").exists()
 
 
-def test_an_export_that_changes_while_it_is_copied_is_not_published(
-    tmp_path: Path, saved_model: Path
-):
+def test_an_export_that_changes_while_it_is_copied_is_not_published(tmp_path, saved_model):
     expected = manifest.describe(saved_model)
     (saved_model / "saved_model.pb").write_bytes(b"grapH")
     with pytest.raises(ResourceError, match=r"saved_model\.pb in .* Nothing was published"):
@@ -204,22 +199,16 @@ def test_an_export_that_changes_while_it_is_copied_is_not_published(
     assert [path.name for path in (tmp_path / "model").iterdir()] == [".lock"]
 
 
-def test_a_killed_publisher_leaves_no_incomplete_version(tmp_path: Path):
+def test_a_killed_publisher_leaves_no_incomplete_version(tmp_path, base):
     """The publisher is killed at several moments, and the folder never shows a broken version."""
     export = tmp_path / "export"
     export.mkdir()
     for i in range(40):
         (export / f"file{i}").write_bytes(os.urandom(200_000))
-    base = tmp_path / "model"
-    program = (
-        "import sys\nfrom pathlib import Path\n"
-        "from imgpipe.components.model_pusher import versions\n"
-        "print('go', flush=True)\n"
-        "while True: versions.publish(Path(sys.argv[1]), {'': Path(sys.argv[2])}, {})\n"
-    )
     for delay in (0.0, 0.02, 0.05, 0.11, 0.3, 1.0):
         process = subprocess.Popen(
-            [sys.executable, "-c", program, str(base), str(export)], stdout=subprocess.PIPE
+            [sys.executable, "-c", _PUBLISHER, str(base), str(export), "1000"],
+            stdout=subprocess.PIPE,
         )
         process.stdout.readline()
         try:
@@ -238,10 +227,7 @@ def test_a_killed_publisher_leaves_no_incomplete_version(tmp_path: Path):
     assert not list(base.glob(".tmp-*"))
 
 
-def test_publishing_without_permission_names_the_file_and_what_to_do(
-    tmp_path: Path, saved_model: Path, monkeypatch
-):
-    base = tmp_path / "model"
+def test_publishing_without_permission_names_file_and_remedy(base, saved_model, monkeypatch):
     denied = PermissionError(errno.EACCES, "Permission denied", f"{base}/.lock")
 
     def acquire(*args, **kwargs):
@@ -254,15 +240,9 @@ def test_publishing_without_permission_names_the_file_and_what_to_do(
     assert said in str(found.value)
 
 
-def test_concurrent_publishers_of_one_folder_lose_no_version(tmp_path: Path, saved_model: Path):
+def test_concurrent_publishers_of_one_folder_lose_no_version(base, saved_model):
     """Two processes publish five times each, which gives ten whole versions."""
-    base = tmp_path / "model"
-    program = (
-        "import sys\nfrom pathlib import Path\n"
-        "from imgpipe.components.model_pusher import versions\n"
-        "for _ in range(5): versions.publish(Path(sys.argv[1]), {'': Path(sys.argv[2])}, {})\n"
-    )
-    command = [sys.executable, "-c", program, str(base), str(saved_model)]
+    command = [sys.executable, "-c", _PUBLISHER, str(base), str(saved_model), "5"]
     processes = [subprocess.Popen(command) for _ in range(2)]
     assert [process.wait(timeout=60) for process in processes] == [0, 0]
     assert manifest.version_numbers(base) == list(range(1, 11))

@@ -3,20 +3,13 @@
 import pytest
 
 from tests import axe, browser
-from tests.pages import render
-from tests.run_results import jpeg, reject, result, solved
+from tests.pages import Everywhere, render
+from tests.run_results import reject, result, solved
 
 pytestmark = [pytest.mark.slow, browser.needed]
 LONG = "a class with a very long name " * 4
 OPEN_ALL = "document.querySelectorAll('details').forEach((one) => { one.open = true; })"
 VIEWS = [(1200, "light"), (1200, "dark"), (390, "light")]
-
-
-class Everywhere(dict):
-    """A dictionary that has the same image for every hash."""
-
-    def get(self, key, default=None):
-        return jpeg()
 
 
 @pytest.fixture(scope="module", params=[3, 30], ids=lambda count: f"{count} classes")

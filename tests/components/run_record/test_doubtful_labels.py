@@ -8,19 +8,9 @@ from imgpipe.components.run_record.doubtful_labels import compared_labels
 from imgpipe.models import names
 from imgpipe.models.features.bank import read_rows
 from tests.answer_tables import answer, table
+from tests.models.banks import clouds
 
 CLASSES = ("cat", "dog", "owl")
-
-
-def clouds(count=300, dim=24, seed=0):
-    """Return features [count, dim] of three classes that overlap a little, and labels [count].
-
-    The labels are the true ones.
-    """
-    rng = np.random.default_rng(seed)
-    centres = rng.normal(0, 1.2, (len(CLASSES), dim))
-    labels = rng.integers(0, len(CLASSES), count)
-    return rng.normal(0, 1, (count, dim)) + centres[labels], labels
 
 
 def flipped(labels, share, seed=1):
@@ -67,7 +57,6 @@ def test_the_mistakes_of_models_that_have_not_seen_the_images_are_the_ranking(ba
 
 
 def number(row):
-    """Return the number of the image that a row names."""
     return int(row["path"].split("/")[1][:-4])
 
 
@@ -92,7 +81,7 @@ def test_images_with_flipped_labels_are_ranked_first(bank, dim, monkeypatch):
 
 
 @pytest.mark.parametrize(("images", "classes", "groups"), [(12, 3, 12), (40, 1, 40), (300, 3, 1)])
-def test_few_images_one_class_or_one_film_give_no_ranking(
+def test_few_images_or_one_class_or_film_give_no_ranking(
     bank, monkeypatch, images, classes, groups
 ):
     features, labels = clouds(images)

@@ -9,17 +9,9 @@ from imgpipe.components.run_record.shown_images import distances, galleries, ima
 from imgpipe.models import names
 from imgpipe.models.features.bank import read_rows
 from tests.answer_tables import answer, table
-from tests.models.banks import rows_of
+from tests.models.banks import clouds, rows_of
 
 CLASSES = ("cat", "dog", "owl")
-
-
-def clouds(count=120, dim=24, seed=0):
-    """Return features [count, dim] of three classes that lie apart, and labels [count]."""
-    random = np.random.default_rng(seed)
-    centres = random.normal(0, 3, (len(CLASSES), dim))
-    labels = random.integers(0, len(CLASSES), count)
-    return random.normal(0, 1, (count, dim)) + centres[labels], labels
 
 
 def galleries_of(uri, doubted=()):
@@ -31,7 +23,7 @@ def galleries_of(uri, doubted=()):
 
 
 def test_the_least_typical_images_come_last_and_no_image_comes_twice(bank):
-    features, labels = clouds()
+    features, labels = clouds(120, apart=3)
     strange = int(np.flatnonzero(labels == 1)[5])
     features[strange] *= -1
     uri = bank(features, labels)
@@ -49,7 +41,7 @@ def test_the_least_typical_images_come_last_and_no_image_comes_twice(bank):
 
 
 def test_a_class_of_one_image_has_a_row_and_no_distance_is_a_number_that_is_none(bank):
-    features, labels = clouds()
+    features, labels = clouds(120, apart=3)
     labels[labels == 2] = 1
     labels[7] = 2
     uri = bank(features, labels)

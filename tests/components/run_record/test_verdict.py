@@ -188,9 +188,7 @@ _MORE = "add images, or give more of them to validation with split.validation"
     ],
     ids=["solved", "few groups", "fine-tuned", "by epochs"],
 )
-def test_the_hint_states_the_weight_of_an_image_and_what_can_be_done(
-    training, cross_validate, remedy
-):
+def test_the_hint_states_the_weight_of_an_image_and_a_remedy(training, cross_validate, remedy):
     found = by_validation() | {"training": history(**training, cross_validation=None)}
     found["cross_validate"] = cross_validate
     (said,) = run_findings(found)

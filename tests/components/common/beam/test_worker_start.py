@@ -4,7 +4,6 @@ import contextlib
 import subprocess
 import threading
 from concurrent import futures
-from pathlib import Path
 
 import grpc
 import pytest
@@ -22,12 +21,7 @@ class Runner(
     beam_fn_api_pb2_grpc.BeamFnControlServicer,
     beam_fn_api_pb2_grpc.BeamFnLoggingServicer,
 ):
-    """A fake runner that serves the services a Beam worker needs.
-
-    It records the identifiers of the workers that asked for provision information (`asked`), the
-    identifier of the worker that connected (`connected`), and the messages of its log (`said`). The
-    event `heard` is set when the plugin has logged.
-    """
+    """A fake runner that serves the services a Beam worker needs, and records what it hears."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -72,23 +66,16 @@ class Runner(
             server.stop(2).wait()
 
 
-def plugin(folder: Path) -> dict[str, str]:
-    """Write a Beam plugin into the folder and return the environment of a worker that loads it.
-
-    The plugin logs whether the modules of the worker were loaded before it.
-    """
-    (folder / "tests_plugin.py").write_text(
-        "import logging, sys\nlogging.error('plugin %s', 'tfx_bsl.arrow.sql_util' in sys.modules)\n"
-    )
-    return {"PYTHONPATH": str(folder), "PATH": "/usr/bin:/bin"}
-
-
 @pytest.mark.timeout(200)
 def test_a_worker_gets_its_options_from_the_runner(tmp_path):
+    """The plugin logs whether the modules of the worker were loaded before it."""
+    (tmp_path / "tests_plugin.py").write_text(
+        "import logging, sys\nlogging.error('plugin %s', 'tfx_bsl.arrow.sql_util' in sys.modules)\n"
+    )
     with Runner().serving() as runner:
         worker = subprocess.Popen(
             [worker_start.script(), "--id=w-1", f"--provision_endpoint={runner.address}"],
-            env=plugin(tmp_path),
+            env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin"},
             stderr=subprocess.DEVNULL,
         )
         try:

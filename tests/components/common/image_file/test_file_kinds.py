@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from imgpipe.components.common.image_file.file_kinds import joined, kind_of, no_images
+from imgpipe.components.common.image_file.file_kinds import joined, kind_of
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models.errors import ConfigError
 from tests.components.example_gen.sources.trees import counted, fill, noted
@@ -17,7 +17,6 @@ _NOISE = random.Random(1).randbytes(400)
 
 
 def packed():
-    """Return a small zip."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("a", "b")
@@ -74,18 +73,6 @@ def test_parts_of_an_archive_are_named_with_how_they_are_joined(parts, said):
     found = joined([*parts, *others])
     assert sorted(found) == sorted(parts)
     assert all(re.search(said, sentence) for sentence in found.values())
-
-
-def test_files_belong_to_the_image_of_their_name():
-    kinds = {"1.NEF": "camera_raw", "1.foo": "image", "1.jpg.foo": "other", "2.foo": "image"}
-    kinds |= {"2.jpg.cloud": "text", "3.jpg.json": "text"}
-    assert no_images(["1.jpg", *kinds, "3.NEF"], lambda path: kinds.get(path, "camera_raw")) == {
-        "1.NEF": "camera_raw",
-        "1.foo": "other",
-        "1.jpg.foo": "other",
-        "2.jpg.cloud": "placeholder",
-        "3.jpg.json": "text",
-    }
 
 
 def test_what_may_hold_images_is_named_with_what_to_do(tmp_path):

@@ -13,7 +13,6 @@ DIM = 8
 
 
 def _vectors(count: int, seed: int = 0) -> dict[bytes, np.ndarray]:
-    """Return `count` vectors of DIM float16 numbers by their keys in the store."""
     numbers = np.random.default_rng(seed)
     return {
         record_key(f"image{seed}-{i}", "view"): numbers.normal(size=DIM).astype(np.float16)

@@ -24,13 +24,13 @@ def artifact(tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_unchanged_artifact_has_no_damage(artifact: Path):
+def test_an_unchanged_artifact_has_no_damage(artifact):
     assert integrity.damage(artifact, complete=False) == ""
     assert integrity.damage(artifact, complete=True) == ""
     assert sorted(path.name for path in artifact.parent.iterdir()) == [".seal-7.json", "7"]
 
 
-def test_flipped_bytes_are_noticed_even_with_the_time_of_modification_from_before(artifact: Path):
+def test_flipped_bytes_are_noticed_even_with_the_time_of_modification_from_before(artifact):
     path = artifact / SHARD
     before = path.stat()
     content = bytearray(path.read_bytes())
@@ -40,7 +40,7 @@ def test_flipped_bytes_are_noticed_even_with_the_time_of_modification_from_befor
     assert "has changed" in integrity.damage(artifact, complete=False)
 
 
-def test_a_decaying_disk_is_noticed_by_the_complete_check(artifact: Path):
+def test_a_decaying_disk_is_noticed_by_the_complete_check(artifact):
     """It changes bytes without changing the times of the file; the seal is written again here."""
     content = bytearray((artifact / SHARD).read_bytes())
     content[100] ^= 255
@@ -51,7 +51,7 @@ def test_a_decaying_disk_is_noticed_by_the_complete_check(artifact: Path):
     assert "has changed" in integrity.damage(artifact, complete=True)
 
 
-def test_missing_and_added_files_are_named(artifact: Path):
+def test_missing_and_added_files_are_named(artifact):
     (artifact / ".hidden").write_text("")
     assert integrity.damage(artifact, complete=True) == ""
     (artifact / "Split-train" / "data_tfrecord-00001-of-00002").write_text("")
@@ -63,9 +63,7 @@ def test_missing_and_added_files_are_named(artifact: Path):
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"files": {"facts.json": 3}}', "\x00"])
-def test_a_seal_that_is_missing_or_unreadable_is_reported_as_damage(
-    artifact: Path, text: str | None
-):
+def test_a_seal_that_is_missing_or_unreadable_is_reported_as_damage(artifact, text):
     integrity.seal_file(artifact).unlink()
     if text is not None:
         integrity.seal_file(artifact).write_text(text)
@@ -73,7 +71,7 @@ def test_a_seal_that_is_missing_or_unreadable_is_reported_as_damage(
     assert words in integrity.damage(artifact, complete=False)
 
 
-def test_removing_an_artifact_removes_its_seal_and_may_be_repeated(artifact: Path):
+def test_removing_an_artifact_removes_its_seal_and_may_be_repeated(artifact):
     integrity.remove(artifact)
     assert list(artifact.parent.iterdir()) == []
     integrity.remove(artifact)

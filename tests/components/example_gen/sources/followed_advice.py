@@ -19,7 +19,6 @@ def commands(message):
 
 
 def value(text):
-    """Return the value of a setting as the command line reads it."""
     try:
         return json.loads(text)
     except ValueError:

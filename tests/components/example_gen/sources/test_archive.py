@@ -9,8 +9,6 @@ import zipfile
 
 import pytest
 
-from imgpipe.components.example_gen.image_example_gen import ingest
-from imgpipe.components.example_gen.settings import ReadPlan
 from imgpipe.components.example_gen.sources import SourceOptions, local_files, open_source
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY
@@ -24,8 +22,6 @@ FILTER = {"filter": "data"}
 
 @pytest.fixture
 def pack(tmp_path):
-    """Return a function that writes files {member: bytes} into an archive and returns its path."""
-
     def make(kind, files):
         path = tmp_path / f"photos.{kind}"
         if kind == "zip":
@@ -44,7 +40,6 @@ def pack(tmp_path):
 
 
 def contents(path, options=None):
-    """Return the bytes of all items of an archive by path."""
     source = open_source(str(path), options)
     return {item.path: source.read(item) for item in source.listing().items}
 
@@ -60,7 +55,7 @@ def test_an_archive_has_the_items_of_the_unpacked_folder(pack, tmp_path, kind):
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"photos.{kind}", "unpacked"]
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["photos.cbz", "photos"])
 def test_an_archive_is_known_by_its_bytes_where_its_ending_says_nothing(pack, kind, name):
     path = pack(kind, FILES)
@@ -103,7 +98,6 @@ def encrypted(data):
 
 
 def flipped(data, at):
-    """Return the bytes with one bit changed."""
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
@@ -173,11 +167,9 @@ def test_archives_that_unpack_to_more_than_200_times_their_size_are_refused(tmp_
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_archive_is_unpacked_once_into_the_store(pack, tmp_path, beam_pipeline, kind):
+def test_an_archive_is_unpacked_once_into_the_store(pack, tmp_path, kind):
     spec, store = str(pack(kind, FILES)), tmp_path / "store"
-    options = SourceOptions(source=spec, store=str(store))
-    settings = ReadPlan(options=options, vocabulary=("cat", "dog"), shard_size=2)
-    assert ingest(beam_pipeline(), str(tmp_path / "in"), settings)["images"] == 4
+    assert contents(spec, SourceOptions(store=str(store))) == FILES
     (unpacked,) = (store / "unpacked").iterdir()
     before = unpacked.stat()
     assert contents(spec, SourceOptions(store=str(store))) == FILES
@@ -209,7 +201,6 @@ class _Unmarked(zipfile.ZipInfo):
 
 
 def pack_in(page, path, folders):
-    """Write a zip with a file in each of these folders, whose names are in a code page."""
     with zipfile.ZipFile(path, "w") as archive:
         for number, folder in enumerate(folders):
             info = _Unmarked(str(number))

@@ -106,10 +106,7 @@ LISTS = {
     ),
     "a list for each split": (
         "i/{1,2,3,4}.jpg",
-        {
-            "train.csv": "path,label\ni/1,a\ni/2,b\n",
-            "test.csv": "path,y\ni/3.jpg,a\ni/4,b\n",
-        },
+        {"train.csv": "path,label\ni/1,a\ni/2,b\n", "test.csv": "path,y\ni/3.jpg,a\ni/4,b\n"},
     ),
 }
 
@@ -131,19 +128,13 @@ def test_a_list_beside_images_is_named_with_the_command_that_reads_it(tmp_path, 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (
-            {"x.xml": b"", "y.xml": b""},
-            r"2 files \(x\.xml, y\.xml\), none of which is an image: x",
-        ),
+        ({"x.xml": b"", "y.xml": b""}, r"2 files \(x\.xml, y\.xml\), none of which is an image: x"),
         ({"one.jpg": b"", "two.jpg": b""}, r"such as one\.jpg\. Make a folder for each class, and"),
         (
             {"cat/1.jpg": b""},
             r"one class only \(cat\) in 1 file, .* such as cat/1\.jpg\. Make a folder for each",
         ),
-        (
-            {"1.jpg": b"", "x.xlsx": b"PK"},
-            r"labels may be in x\.xlsx\. .* or write a list \(.csv\)",
-        ),
+        ({"1.jpg": b"", "x.xlsx": b"PK"}, r"may be in x\.xlsx\. .* or write a list \(.csv\)"),
         ({"i/1.jpg": b"", "labels.mat": b""}, r"may be in labels\.mat\. Make a folder for each"),
         ({"1.jpg": b"", "1.cls": b"0"}, r"may be in 1\.cls\. Make a folder for each"),
         (

@@ -86,21 +86,12 @@ _REFUSED = [
     (
         "{train,test}/{a/{x,y},b/{v,w}}/1",
         "either may be the classes",
-        "test:a=2 test:b=2 train:a=2 train:b=2 | "
-        "test:v=1 test:w=1 test:x=1 test:y=1 train:v=1 train:w=1 train:x=1 train:y=1",
+        f"{SPLIT} | test:v=1 test:w=1 test:x=1 test:y=1 train:v=1 train:w=1 train:x=1 train:y=1",
     ),
     ("{cat,dog}/{fed,lost}/{1,2}", "either may be the classes", "fed=4 lost=4 | cat=4 dog=4"),
-    (
-        "station/{in,out}/1 airport/1",
-        "\\(in, out\\) are in station",
-        "airport=1 station=2 | None=1 in=1 out=1",
-    ),
+    ("station/{in,out}/1 airport/1", "are in station", "airport=1 station=2 | None=1 in=1 out=1"),
     ("{cat,dog}/DCIM/{100CANON,101CANON}/{1,2}", "101CANON", "100CANON=4 101CANON=4 | cat=4 dog=4"),
-    (
-        "pics/{cat,dog}/{1,2,3,4} bbox/{cat,dog}/1",
-        "are in bbox, pics",
-        "cat=5 dog=5 | bbox=2 pics=8",
-    ),
+    ("pics/{a,b}/{1,2,3,4} bbox/{a,b}/1", "are in bbox, pics", "a=5 b=5 | bbox=2 pics=8"),
     ("{color,grey,cut}/{a,b}/{1,2}", "color, cut, grey", "a=6 b=6 | color=4 cut=4 grey=4"),
     ("P/{cat,dog}/{1,2,3,4} P/P/{cat,dog}/1", "are in P,", "cat=4 dog=4 | P=2 cat=4 dog=4"),
     ("{a,b}/{1,2} new/{a,b}/1", "are in new", "a=2 b=2 | a=2 b=2 new=2"),
@@ -110,52 +101,28 @@ _REFUSED = [
         "in fold1, fold2",
         "test:a=4 test:b=4 train:a=4 train:b=4 | fold1=8 fold2=8",
     ),
-    (
-        "{cat,dog}/{1,2,3,4}{,_mask}.png cat/1_mask_1.png",
-        "those of \\*_mask\\*",
-        "cat=4 dog=4 | cat=9 dog=8",
-    ),
-    (
-        "{cat,dog}/{{1,2,3,4},outlines/{1,2,3}_mask}.png",
-        "those of \\*_mask\\*",
-        "cat=4 dog=4 | cat=7 dog=7",
-    ),
-    (
-        "{cat,dog}/{{1,2,3,4}.jpg,outlines/{1,2,3}.png}",
-        "those of outlines",
-        "cat=4 dog=4 | cat=7 dog=7",
-    ),
-    (
-        "{a,b}/{1,2,3} {train,test}/{a,b}/{1,2}",
-        "a, b beside them do not",
-        "test:a=2 test:b=2 train:a=2 train:b=2 | a=3 b=3 test=4 train=4",
-    ),
-    (
-        "{train,test}/{a,b}/{1,2} misc/1",
-        "misc beside them do not",
-        "test:a=2 test:b=2 train:a=2 train:b=2 | misc=1 test=4 train=4",
-    ),
+    ("{a,b}/{1,2,3,4}{,_mask}.png a/1_mask_1.png", "those of \\*_mask\\*", "a=4 b=4 | a=9 b=8"),
+    ("{a,b}/{{1,2,3,4},outlines/{1,2,3}_mask}.png", "those of \\*_mask\\*", "a=4 b=4 | a=7 b=7"),
+    ("{a,b}/{{1,2,3,4}.jpg,outlines/{1,2,3}.png}", "those of outlines", "a=4 b=4 | a=7 b=7"),
+    ("{a,b}/{1,2,3} {train,test}/{a,b}/{1,2}", "a, b beside", f"{SPLIT} | a=3 b=3 test=4 train=4"),
+    ("{train,test}/{a,b}/{1,2} misc/1", "misc beside", f"{SPLIT} | misc=1 test=4 train=4"),
     (
         "seg_{train,test}/seg/{a,b}/{1,2} seg_pred/x/{1,2}",
         "seg_pred beside",
-        "test:a=2 test:b=2 train:a=2 train:b=2 | seg_pred=2 seg_test=4 seg_train=4",
+        f"{SPLIT} | seg_pred=2 seg_test=4 seg_train=4",
     ),
     (
-        "xray/{,xray/}{train,test}/{a,b}/{1,2}.jpeg",
-        "xray beside them do not",
-        "test:a=2 test:b=2 train:a=2 train:b=2 | test=4 train=4 xray=8",
+        "xray/{,xray/}{train,test}/{a,b}/{1,2}",
+        "xray beside them",
+        f"{SPLIT} | test=4 train=4 xray=8",
     ),
     (
         "f/{Training,Test}/{a,b}/{1,2} f/test-several/{1,2}",
         "but not one folder",
-        "test:a=2 test:b=2 train:a=2 train:b=2 | Test=4 Training=4 test-several=2",
+        f"{SPLIT} | Test=4 Training=4 test-several=2",
     ),
     ("train/{cat,dog}.{1,2,3,4}.jpg test1/{1,2}.jpg", "no class", "train:cat=4 train:dog=4"),
-    (
-        "{val,test}/{a,b}/{1,2}",
-        "test, val name splits, but not one",
-        "test:a=2 test:b=2 train:a=2 train:b=2 | test=4 val=4",
-    ),
+    ("{val,test}/{a,b}/{1,2}", "test, val name splits, but not one", f"{SPLIT} | test=4 val=4"),
     (
         "train_images/{a,b}/{1,2} test/{1,2}",
         "and the same rest of",
@@ -172,11 +139,7 @@ _REFUSED = [
         "same names throughout",
         "cat=3 pug=3 | images=6 maps=6",
     ),
-    (
-        "训练集/{a,b}/{1,2,3} 测试集/{a,b}/4",
-        "are in 测试集, 训练集",
-        "a=4 b=4 | 测试集=2 训练集=6",
-    ),
+    ("训练集/{a,b}/{1,2,3} 测试集/{a,b}/4", "are in 测试集, 训练集", "a=4 b=4 | 测试集=2 训练集=6"),
     (
         "Training/{a,b}/{1,2} Prüfung/{a,b}/{3,4} Y/{a,b}/{5,6}",
         "Prüfung, Y beside",
@@ -196,9 +159,7 @@ _REFUSED = [
 
 
 @pytest.mark.parametrize(("tree", "message", "readings"), _REFUSED)
-def test_a_tree_with_two_meanings_is_refused_with_commands_that_work(
-    tmp_path, tree, message, readings
-):
+def test_a_tree_with_two_meanings_is_refused_with_commands(tmp_path, tree, message, readings):
     with pytest.raises(ConfigError, match=message) as refused:
         read(tmp_path, tree)
     scans = followed_advice.scans(refused.value)

@@ -19,10 +19,7 @@ from tests.components.example_gen.sources.trees import details, problems
 
 @pytest.fixture(autouse=True)
 def little_memory():
-    """Limit the memory of the process to 2 GiB more than it uses.
-
-    A reader that allocates what a file claims then fails at once, and not with the machine.
-    """
+    """Limit memory to 2 GiB more, so that a reader that trusts a file fails at once."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + (2 << 30), before[1]))

@@ -59,11 +59,9 @@ _LISTS = {
         _CAT_DOG,
     ),
     "A table of Google AutoML": (
-        *(
-            "birds/{a,b,c}.jpg",
-            _AUTOML.format("birds/"),
-            {"train:cat": 1, "test:dog": 1, ":dog": 1},
-        ),
+        "birds/{a,b,c}.jpg",
+        _AUTOML.format("birds/"),
+        {"train:cat": 1, "test:dog": 1, ":dog": 1},
     ),
     "Another encoding": (
         _IMAGES,

@@ -26,10 +26,7 @@ PHOTOS = {
 
 
 class Bucket:
-    """A local HTTP server with one bucket that implements S3's ListObjectsV2 and GetObject.
-
-    `objects` may be changed, and `read` lists the keys that were read.
-    """
+    """A local HTTP server with one bucket, with S3's ListObjectsV2 and GetObject."""
 
     def __init__(self, objects: dict[str, bytes]) -> None:
         self.objects = dict(objects)

@@ -1,7 +1,4 @@
-"""CSV files of pixels, with or without header, for images of any square size.
-
-The label column is given by name or position, and bad rows are named by line.
-"""
+"""CSV files of pixels, with or without header, for images of any square size."""
 
 import io
 from pathlib import Path
@@ -17,11 +14,7 @@ from tests.components.example_gen.sources.trees import problems
 
 @pytest.fixture
 def table(tmp_path):
-    """Return a function that writes a CSV file and returns its path.
-
-    It takes rows of (label, pixels), and options for the header, the file name, the position of the
-    label and the quotation mark.
-    """
+    """Return a function that writes rows of (label, pixels) as a CSV file and returns its path."""
 
     def make(rows, header=False, name="t.csv", label_at=0, quote=""):
         lines = []
@@ -40,13 +33,11 @@ def table(tmp_path):
 
 
 def draw(count, *shape):
-    """Return `count` rows of (label, random pixels of this shape) with the labels 0, 1 and 2."""
     values = np.random.default_rng(0).integers(0, 256, (count, *shape))
     return [(n % 3, values[n]) for n in range(count)]
 
 
 def decoded(spec, options=None):
-    """Return label and uint8 pixels of each item of a source by path."""
     source = open_source(spec, options)
     return {
         i.path: (i.label, np.asarray(Image.open(io.BytesIO(source.read(i)))))

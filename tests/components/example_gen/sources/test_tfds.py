@@ -1,10 +1,12 @@
 """TensorFlow Datasets as a source: builders defined here and prepared on disk, and errors."""
 
+from io import BytesIO
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from PIL import Image
 
 from imgpipe.components.example_gen.sources import SourceOptions, open_source
 from imgpipe.models.errors import ConfigError, ResourceError
@@ -17,10 +19,7 @@ NAMES = ["stone", "cloth", "blade"]  # not in sorted order
 
 
 class _Tiny(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A builder of 21 images of one colour each.
-
-    The colour is the number of the image in its split.
-    """
+    """A builder of 21 images, whose one colour is the number of the image in its split."""
 
     VERSION = tfds.core.Version("1.2.3")
     SPLITS: ClassVar = {"train": 12, "test": 6, "extra": 3}
@@ -75,25 +74,13 @@ class BrokenShapes(_Tiny):
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    """Return the data folder in which `tiny_shapes` is prepared."""
+def options(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
     TinyShapes(data_dir=folder).download_and_prepare()
-    return folder
-
-
-@pytest.fixture
-def options(prepared):
-    """Return the options that lead to the prepared data folder."""
-    return SourceOptions(tfds_dir=str(prepared))
+    return SourceOptions(tfds_dir=str(folder))
 
 
 def colour(data):
-    """Return the red value of the first pixel of an encoded image."""
-    from io import BytesIO
-
-    from PIL import Image
-
     return np.asarray(Image.open(BytesIO(data)))[0, 0, 0]
 
 

@@ -11,7 +11,6 @@ from tests.components.example_gen.sources.trees import problems
 
 
 def write(file, records, packed=""):
-    """Write records, dictionaries of features, as Examples into a file and return its path."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(file), tf.io.TFRecordOptions(packed)) as writer:
         for record in records:
@@ -20,7 +19,6 @@ def write(file, records, packed=""):
 
 
 def records(encode, count=6, image="image/encoded", label="image/class/text"):
-    """Return `count` records, each with an encoded image and the label a or b."""
     return [{image: encode(seed=n), label: "ab"[n % 2]} for n in range(count)]
 
 

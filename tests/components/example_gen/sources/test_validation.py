@@ -11,7 +11,6 @@ from tests.components.example_gen.sources.trees import noted
 
 
 def scan(*items):
-    """Return a scan of these items."""
     labels = sorted({item.label for item in items if item.label})
     return Scan("here", tuple(items), tuple(labels))
 

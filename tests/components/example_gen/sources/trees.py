@@ -41,12 +41,10 @@ def fill(folder, *trees):
 
 
 def counted(scan):
-    """Return the numbers of images of a scan by split and class."""
     return dict(collections.Counter(f"{item.split or ''}:{item.label}" for item in scan.items))
 
 
 def noted(scan):
-    """Return reason and path of each example in the notes of a scan."""
     return [(note["reason"], one["path"]) for note in scan.notes for one in note["examples"]]
 
 
@@ -57,7 +55,6 @@ def details(scan, reason=None):
 
 
 def remedies(scan, reason):
-    """Return the remedies of the note with this reason."""
     [note] = [note for note in scan.notes if note["reason"] == reason]
     return note["remedies"]
 

@@ -27,7 +27,6 @@ def file(tmp_path):
 
 
 def entry(image_hash=A, verdict="accept", **more):
-    """Return the TOML text of one override."""
     values = {"image_hash": image_hash, "verdict": verdict, **more}
     return "[[override]]\n" + "".join(f'{key} = "{value}"\n' for key, value in values.items())
 

@@ -23,7 +23,6 @@ FILMS = ("cooking", "garden", "street", "beach", "park", "zoo", "harbour", "atti
 
 @functools.cache
 def scene(*seeds):
-    """Return a scene: coloured patches, [48, 48, 3]."""
     patches = np.random.default_rng(seeds).integers(0, 256, (6, 6, 3), np.uint8)
     return patches.repeat(8, axis=0).repeat(8, axis=1)
 
@@ -36,6 +35,10 @@ def shown(pixels, frame):
     return perceptual_hashes(Pixels(np.ascontiguousarray(cut[:, :: rng.choice([-1, 1])])))
 
 
+def shown_all(scenes):
+    return [shown(pixels, frame) for frame, pixels in enumerate(scenes)]
+
+
 def found(paths, seeds, **attributes):
     """Find the families of files of which each shows a scene; their class is the first folder."""
     rows = [
@@ -46,12 +49,10 @@ def found(paths, seeds, **attributes):
     for name, values in attributes.items():
         for row, value in zip(rows, values, strict=True):
             setattr(row, name, value)
-    pictures = [shown(scene(seed), frame) for frame, seed in enumerate(seeds)]
-    return families.find(rows, *hash_table(paths, pictures))
+    return families.find(rows, *hash_table(paths, shown_all(map(scene, seeds))))
 
 
 def sizes(result):
-    """Return the sizes of families, the largest first."""
     return sorted(collections.Counter(result.by_content.values()).values(), reverse=True)
 
 
@@ -126,7 +127,7 @@ def test_names_alone_are_no_families(template):
 def test_random_names_over_unlike_pictures_give_no_families():
     rng = random.Random(1)
     paths, _ = films("a/f{film}_{n}.jpg")
-    pictures = [shown(scene(2000 + number), number) for number in range(len(paths))]
+    pictures = shown_all(map(scene, range(2000, 2100)))
     given = 0
     for _ in range(50):
         rng.shuffle(pictures)
@@ -139,10 +140,9 @@ def test_the_numbers_of_a_class_that_changes_slowly_are_no_families():
     # The first half of the files comes from one source and the second half from another one.
     paths = [f"a/cat.{number:04d}.jpg" for number in range(240)]
     sources = [scene(3000 + number // 120) // 4 * 3 for number in range(240)]
-    pictures = [
-        shown(np.maximum(source, scene(4000 + number) // 2), number)
-        for number, source in enumerate(sources)
-    ]
+    pictures = shown_all(
+        np.maximum(source, scene(4000 + number) // 2) for number, source in enumerate(sources)
+    )
     rows = [ImageRow(path, "a", image_hash=path) for path in paths]
     assert families.find(rows, *hash_table(paths, pictures)).by_content == {}
 
@@ -172,11 +172,12 @@ def test_persons_with_one_image_of_each_class_are_families(told_by):
 
 def test_two_parts_that_tell_as_much_are_asked_about_with_a_command_each():
     paths = [f"a/person{p}_room{r}_{k}.jpg" for p in range(8) for r in range(8) for k in range(2)]
-    pictures = []
-    for number, path in enumerate(paths):
+    scenes = []
+    for path in paths:
         person, room = (int(text) for text in re.findall(r"\d+", path)[:2])
-        both = np.concatenate([scene(5000 + person)[:, :24], scene(6000 + room)[:, 24:]], axis=1)
-        pictures.append(shown(both, number))
+        both = [scene(5000 + person)[:, :24], scene(6000 + room)[:, 24:]]
+        scenes.append(np.concatenate(both, axis=1))
+    pictures = shown_all(scenes)
     rows = [ImageRow(path, "a", image_hash=path) for path in paths]
     result = families.find(rows, *hash_table(paths, pictures))
     assert result.by_content == {}

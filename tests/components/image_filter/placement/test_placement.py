@@ -1,7 +1,4 @@
-"""The placement of images in splits.
-
-Near-duplicates and groups stay together, classes get their minimum, and nothing else moves.
-"""
+"""Near-duplicates and groups stay together, classes get their minimum, and nothing else moves."""
 
 import collections
 import dataclasses
@@ -19,7 +16,6 @@ RULE = SplitRule(min_validation=3, min_test=1)
 
 
 def image(name, label=0, group="", rule=RULE, given=None):
-    """Return an image whose split the rule assigns by its content."""
     content = hashlib.sha256(name.encode()).hexdigest()
     split = rule.assign(content, given, group or None)
     source = {"source_label": "ab"[label], "source_index": label}
@@ -27,16 +23,11 @@ def image(name, label=0, group="", rule=RULE, given=None):
 
 
 def images(count, label=0, **options):
-    """Return `count` images with this label."""
     return [image(f"{label}/{number}", label, **options) for number in range(count)]
 
 
 def placed(records, near=(), rule=RULE, relabelled=()):
-    """Place the images, and return their splits by path and the paths of those that moved.
-
-    `near` holds groups of near-duplicates, and `relabelled` paths of images without another label.
-    The order of the images must not matter.
-    """
+    """Place images in any order; return their splits by path and the paths of those that moved."""
     numbers = {row.path: n for n, group in enumerate(near, 1) for row in group}
     rows = [dataclasses.replace(row, near_group=numbers.get(row.path, 0)) for row in records]
     for row in rows:

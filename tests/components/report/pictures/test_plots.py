@@ -48,7 +48,6 @@ def curve(*accuracies, error=0.005):
 
 
 def images_for(solution, accuracy):
-    """Return how many images would reach an accuracy that the solved head has missed."""
     training = made(History, solution=solution, fine_tune=None)
     return images_to_threshold(training, made(Decision, failed=["threshold"], threshold=accuracy))
 
@@ -59,11 +58,8 @@ def test_the_curve_goes_on_from_its_last_point_as_it_came():
     assert law.accuracy(400) == pytest.approx(0.9)
     assert law.accuracy(800) == pytest.approx(0.95)
     assert images_for(halved, 0.95) == 800
-
-
-def test_where_the_curve_flattens_its_end_counts():
-    flattening = curve(0.4, 0.7, 0.75)
-    assert power_law(flattening).accuracy(800) < 0.8
+    assert images_for(curve(0.6, 0.73, 0.81), 0.86) in range(600, 1000, 10), "two digits"
+    assert power_law(curve(0.4, 0.7, 0.75)).accuracy(800) < 0.8, "its end counts where it flattens"
 
 
 @pytest.mark.parametrize(
@@ -81,10 +77,6 @@ def test_where_the_curve_flattens_its_end_counts():
 )
 def test_otherwise_no_number_is_said(solution, accuracy):
     assert images_for(solution, accuracy) is None
-
-
-def test_the_number_has_two_digits():
-    assert images_for(curve(0.6, 0.73, 0.81), 0.86) in range(600, 1000, 10)
 
 
 def test_only_a_threshold_that_the_solved_head_has_missed_is_spoken_of():

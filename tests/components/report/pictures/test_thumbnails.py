@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image, ImageFile
 
 from imgpipe.components.report.blocks import Picture
@@ -14,8 +15,6 @@ from imgpipe.components.report.pictures.thumbnails import SIDE, Thumbnails, thum
 from tests.images import encoded, exif, noise, soft, turned
 from tests.run_results import jpeg
 from tests.serving.test_image_header import png_bomb
-
-BROKEN = Path(__file__).parents[4] / "shared" / "data" / "broken_images"
 
 
 def opened(uri):
@@ -89,10 +88,9 @@ def test_a_pixel_bomb_is_not_decoded():
     assert thumbnail(png_bomb(60_000, 60_000)) == ""
 
 
-def test_damaged_files_have_a_thumbnail_or_none_and_raise_nothing():
-    if not BROKEN.is_dir():
-        pytest.skip("needs ../shared/data/broken_images")
-    uris = {path.name: thumbnail(path.read_bytes()) for path in sorted(BROKEN.iterdir())}
+def test_damaged_files_have_a_thumbnail_or_none_and_raise_nothing(shared_data):
+    files = (shared_data / "broken_images").iterdir()
+    uris = {file.name: thumbnail(file.read_bytes()) for file in files}
     assert "" in uris.values() and len(set(uris.values())) > 100
     for name, uri in uris.items():
         assert uri == "" or uri.startswith("data:image/webp;base64,"), name
@@ -101,7 +99,6 @@ def test_damaged_files_have_a_thumbnail_or_none_and_raise_nothing():
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
     """Return a SavedModel whose heat map is greatest at the right side of every image."""
-    import tensorflow as tf
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def cam(image_bytes):

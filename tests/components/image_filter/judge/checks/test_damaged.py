@@ -57,9 +57,7 @@ def _checksum(data):
     ],
 )
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 9}])
-def test_a_damaged_file_is_rejected_with_the_sign_of_its_damage(
-    records, kind, damage, said, options
-):
+def test_a_damaged_file_is_rejected_with_its_sign_of_damage(records, kind, damage, said, options):
     record = records({"a/x": damage(encoded(_PHOTO, kind, quality=90, **options))})["a/x"]
     found = decide(dataclasses.replace(record), JudgeSettings())
     assert found.rejection is not None and found.rejection.reason == "damaged"
