@@ -1,6 +1,7 @@
 """Tests of folds, and of groups that none may divide: of the source, and of near-duplicates."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ def test_random_labels_of_films_are_not_learnt_across_folds(films):
     """If folds divided films, nearly all frames would be classified correctly."""
     rows = read_rows(films, names.TRAIN, 2)
     settings = ModelSettings()
-    divided = type(rows)(rows.features, rows.labels, rows.views, rows.hashes)
+    divided = replace(rows, groups=rows.hashes)
     assert HeadSolver(divided, 2, settings).judge().scores.accuracy > 0.9
     assert HeadSolver(rows, 2, settings).judge().scores.accuracy < 0.7
     facts = HeadSolver(rows, 2, settings).solve().solution
