@@ -39,7 +39,7 @@ def test_the_accuracy_that_decided_is_the_one_that_is_told_everywhere(gated: tup
         name: decided_by[name] for name in AccuracyFigures.__annotations__
     }
     (listed,) = list_runs(case.out, OutputFolder(case.out).runs, 1)["runs"]
-    assert listed["decided_by"] == decided_by
+    assert listed["gate"]["decided_by"] == decided_by
     said = f"cross-validation accuracy {accuracy:.3f} ({folds['correct']} of {folds['images']}"
     assert said in outcome.verdict
     assert said in manifest.latest(outcome.model.parent).manifest["figures"]

@@ -80,7 +80,7 @@ def test_a_run_after_one_that_was_killed_in_the_pusher_succeeds(fresh: Case, tmp
     _kill_when(_command(fresh, tmp_path), lambda: base.exists() and any(base.iterdir()))
     for number in manifest.version_numbers(base):
         found = next(version for version in manifest.versions(base) if version.number == number)
-        assert found.manifest["files"] == manifest.describe(found.path)
+        assert found.manifest["files"] == manifest.describe(found.folder)
     outcome = fresh.run()
     assert outcome.exit_code == 0
     assert manifest.latest(base) is not None

@@ -44,7 +44,7 @@ def test_a_run_on_a_cluster_pushes_the_model_of_a_local_run(tmp_path: Path):
     assert local.exit_code == 0, local.verdict
     places = (mounted / "out" / "model", tmp_path / "local" / "model")
     [theirs], [ours] = (manifest.versions(place) for place in places)
-    assert version_damage(theirs.path, "all") == ""
+    assert version_damage(theirs.folder, "all") == ""
     assert theirs.identity == ours.identity, "the weights, and so the data, of a local run"
     assert theirs.run_key == ours.run_key
     assert {key: result["gate"][key] for key in local.result["gate"]} == local.result["gate"]
