@@ -31,7 +31,7 @@ from imgpipe.pipeline.output.run import Run
 
 #: Stands for the newest run that evaluated a model.
 NEWEST = "newest"
-_NAMED = 3  # runs, or versions with their damage, that a message names
+_NAMED = 3  # runs that a message names
 #: How runs end that have decided about their model.
 _DECIDED = ("blessed", "not_blessed", "not_published")
 
@@ -127,8 +127,8 @@ class Model:
         """The run that made the model; None if it cannot be found."""
         if self.trained_by is not None or self.version is None:
             return self.trained_by
-        published = OutputFolder.above(self.folder).published(plain(self.folder))
-        return published[-1] if published else None
+        publishers = OutputFolder.above(self.folder).publishers(plain(self.folder))
+        return publishers[-1] if publishers else None
 
     @property
     def training_images(self) -> str:
@@ -157,25 +157,27 @@ def run(
     out = folder.path
     path = plain(path)
     runs = folder.runs
-    named = [each for each in runs if each.folder == path]
-    # Another run in the place of a misspelled one would be taken for the one that is meant.
-    if not named and (path.parent == out / RUNS or not (path.exists() or path.name.isdecimal())):
-        raise ResourceError(
-            f"no run in {path}. Expected: the folder of a run in {out / RUNS}, or {out} itself for "
-            f"its newest run. `imgpipe runs {shlex.quote(str(out))}` lists the runs."
-        )
+    candidates = [each for each in runs if each.folder == path]
     missing = f"no run in {out} {done}"
-    if not named and path != out and path.name.isdecimal():
-        named = folder.published(path)
-        missing = f"no run in {out} published version {manifest.pushed_as(path)}"
-    elif not named:
-        named = list(filter(fit, runs))
-    for each in named[-1:] or runs:  # one of all runs may be the one that is meant
+    if not candidates:
+        # Another run in the place of a misspelled one would be taken for the one that is meant.
+        if path.parent == out / RUNS or not (path.exists() or path.name.isdecimal()):
+            raise ResourceError(
+                f"no run in {path}. Expected: the folder of a run in {out / RUNS}, or {out} itself "
+                f"for its newest run. `imgpipe runs {shlex.quote(str(out))}` lists the runs."
+            )
+        if path != out and path.name.isdecimal():
+            candidates = folder.publishers(path)
+            missing = f"no run in {out} published version {manifest.pushed_as(path)}"
+        else:
+            candidates = list(filter(fit, runs))
+    if candidates:
+        candidates[-1].require_readable()
+        return candidates[-1]
+    for each in runs:  # one of these may be the run that is meant
         each.require_readable()
-    if not named:
-        names = ", ".join(each.name for each in runs[-_NAMED:])
-        raise ResourceError(f"{missing}. Name the folder of a run. The newest are: {names}.")
-    return named[-1]
+    names = ", ".join(each.name for each in runs[-_NAMED:])
+    raise ResourceError(f"{missing}. Name the folder of a run. The newest are: {names}.")
 
 
 def model(
@@ -261,7 +263,7 @@ def _version_below(path: Path, number: int | None) -> Model:
     if number not in numbers:
         known = ", ".join(map(str, numbers))
         raise ConfigError(f"{base} has no version {number!r}. Versions: {known}.")
-    return Model(base / str(int(number)))
+    return Model(base / str(number))
 
 
 def _require_usable(folder: Path) -> None:

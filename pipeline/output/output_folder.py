@@ -232,7 +232,7 @@ class OutputFolder:
         # The lock belongs to the output folder; of its runs, only the newest can hold it.
         return [Run.read(run, is_working and run == folders[-1]) for run in folders]
 
-    def published(self, version: Path) -> list[Run]:
+    def publishers(self, version: Path) -> list[Run]:
         """Return the runs that published the model of a version, which may be gone.
 
         The path of the version is absolute.

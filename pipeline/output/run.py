@@ -30,7 +30,6 @@ from imgpipe.models.errors import ImgpipeError, ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.described_files import SAVED_MODEL_FOLDER
 from imgpipe.models.finding import Finding
-from imgpipe.pipeline.results import in_frame, show_page
 
 #: Root of the artifacts, below the output folder.
 ARTIFACT_ROOT = "artifacts"
@@ -279,8 +278,12 @@ class Run(WithResult):
 
     def show(self) -> None:
         """Display the page: in the output of a notebook's cell, otherwise in a browser."""
+        from imgpipe.pipeline.results import show_page
+
         show_page(self, self.verdict, self.report)
 
     def _repr_html_(self) -> str | None:
         """Return the page in a frame, as notebooks display it; None if there is no page."""
+        from imgpipe.pipeline.results import in_frame
+
         return in_frame(self.report.read_text("utf-8")) if self.report else None
