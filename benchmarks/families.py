@@ -25,8 +25,7 @@ from scipy.stats import binom
 
 from imgpipe.components.common import row_files
 from imgpipe.components.common.answer_table import AnswerTable
-from imgpipe.components.common.image_columns import ImageColumns
-from imgpipe.components.common.image_row import ImageRow
+from imgpipe.components.common.image_row import ImageColumns, ImageRow
 from imgpipe.components.image_evaluator.rules import SLACK, WIDEST, Evidence, decide
 from imgpipe.components.image_evaluator.settings import EvaluateSettings
 from imgpipe.models import names

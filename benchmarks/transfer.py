@@ -28,7 +28,7 @@ from benchmarks import common
 from benchmarks.common import Figure, ImageSet
 from imgpipe.components.common.image_file.pixels import Pixels, perceptual_hashes
 from imgpipe.components.common.image_row import ImageRow
-from imgpipe.components.feature_bank.kept import principal_axes
+from imgpipe.components.feature_bank.storage import principal_axes
 from imgpipe.components.image_filter.copies.search import find_near_duplicates, hash_table
 from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
 from imgpipe.components.image_filter.placement import families

@@ -15,8 +15,7 @@ from typing import Annotated, TypeAlias
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.components.common.image_columns import ImageColumns
-from imgpipe.components.common.image_row import PlacedImage
+from imgpipe.components.common.image_row import ImageColumns, PlacedImage
 from imgpipe.components.common.storage import records
 from imgpipe.models import names
 from imgpipe.models.arrays import Array, Flags, Floats, Integers, Names

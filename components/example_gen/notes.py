@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 from imgpipe.components.common.formatting import join_names, plural
-from imgpipe.components.common.image_file.file_kinds import MAY_STAND_FOR, NOUNS
+from imgpipe.components.common.image_file.file_names import MAY_STAND_FOR, NOUNS
 from imgpipe.models.finding import Fate, Finding, in_files, make_finding, usual_ways
 
 #: Reasons for which a file is left out: it is found, but neither kept nor rejected. A file that is

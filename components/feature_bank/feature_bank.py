@@ -27,13 +27,12 @@ from imgpipe.components.common.artifacts import (
     mark_examples,
     require_data_blessing,
 )
-from imgpipe.components.common.image_columns import kept_images
-from imgpipe.components.common.image_row import read_ingest_summary
+from imgpipe.components.common.image_row import kept_images, read_ingest_summary
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.feature_bank.extraction import ImageFeatures
-from imgpipe.components.feature_bank.kept import Kept
 from imgpipe.components.feature_bank.settings import BankPlan
 from imgpipe.components.feature_bank.storage import (
+    Kept,
     StoragePlan,
     free_budget,
     make_plan,

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from imgpipe.components.common.image_columns import ImageColumns
+from imgpipe.components.common.image_row import ImageColumns
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.image_evaluator.decision import UnlikeImages
 from imgpipe.models import names

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from imgpipe.components.common.image_columns import kept_images
+from imgpipe.components.common.image_row import kept_images
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.model_pusher import versions

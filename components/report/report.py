@@ -25,7 +25,7 @@ from imgpipe.components.report.pictures import plots, thumbnails
 from imgpipe.components.report.sections import images
 from imgpipe.components.run_record import collect, verdict
 from imgpipe.components.run_record.collect import REPORTED
-from imgpipe.components.run_record.image_answers import ImageAnswers
+from imgpipe.components.run_record.doubtful_labels import ImageAnswers
 from imgpipe.components.run_record.result import Result, placed, whole
 from imgpipe.components.run_record.run_folder import ANSWERS, PAGE, RESULT
 

@@ -13,8 +13,7 @@ import numpy.typing as npt
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.answer_table import AnswerTable
-from imgpipe.components.common.image_columns import ImageColumns
-from imgpipe.components.common.image_row import ImageRow, PlacedImage
+from imgpipe.components.common.image_row import ImageColumns, ImageRow, PlacedImage
 from imgpipe.models.arrays import Flags, Floats
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.feature_distribution import unit

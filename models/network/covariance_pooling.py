@@ -11,7 +11,7 @@ Li et al. 2018, https://arxiv.org/abs/1712.01034).
 A map of a thousand channels would have half a million covariances. So its channels are projected to
 a few axes first (compact bilinear pooling, Gao et al. 2016, https://arxiv.org/abs/1511.06062).
 These are the principal axes of the channels in some of the training images; see
-`components/feature_bank/kept.py`.
+`components/feature_bank/storage.py`.
 """
 
 from __future__ import annotations

@@ -201,7 +201,7 @@ def _table(
 ) -> AnswerTable:
     """Return the answers; the families of the images are found as in a run."""
     from imgpipe.components.common.answer_table import AnswerTable, most_probable
-    from imgpipe.components.common.image_columns import ImageColumns
+    from imgpipe.components.common.image_row import ImageColumns
     from imgpipe.components.image_filter.copies.search import hash_table
     from imgpipe.components.image_filter.placement import families
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.components.common.storage import blob_store, integrity, manifest
+from imgpipe.components.common.storage import integrity, manifest
 from imgpipe.components.model_pusher import versions
 from imgpipe.models.errors import ImgpipeError
 from imgpipe.models.files.atomic_write import atomic_write
@@ -109,12 +109,12 @@ def _keys(marker: bytes) -> dict[bytes, bytes]:
 
 
 def _put(folder: Path, marker: bytes) -> None:
-    blob_store.BlobStore(folder / "bank", "features").put(_keys(marker))
+    integrity.BlobStore(folder / "bank", "features").put(_keys(marker))
 
 
 def _stored(folder: Path, failed: bool) -> None:
     """Check that the old values are there, and the new ones whole or (after a failure) absent."""
-    store = blob_store.BlobStore(folder / "bank", "features")
+    store = integrity.BlobStore(folder / "bank", "features")
     old, new = _keys(b"a"), _keys(b"b")
     assert store.get(list(old)) == old
     found = store.get(list(new))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imgpipe.components.common.image_file import file_kinds, file_names
+from imgpipe.components.common.image_file import file_names
 from imgpipe.components.common.image_file.file_names import Kind
 from imgpipe.components.common.splits import are_splits, split_of
 from imgpipe.components.example_gen.notes import noted
@@ -97,7 +97,7 @@ def kind_below(place: Path, path: str) -> Kind | None:
     """Tell what a file in a folder of this machine is."""
     try:
         with open_regular(place / path) as file:
-            return file_kinds.kind_of(file.read(file_kinds.HEAD), path)
+            return file_names.kind_of(file.read(file_names.HEAD), path)
     except OSError:
         return file_names.kind_by_ending(path)
 
@@ -136,12 +136,12 @@ class Contents:
         for file in self.others:
             folder, _, name = file.rpartition("/")
             by_folder[folder].append(name)
-        parts = {folder: file_kinds.joined(files) for folder, files in by_folder.items()}
+        parts = {folder: file_names.joined(files) for folder, files in by_folder.items()}
         notes: list[Finding] = []
         for file, kind in self.others.items():
-            if kind in file_kinds.MAY_STAND_FOR:
+            if kind in file_names.MAY_STAND_FOR:
                 folder, _, name = file.rpartition("/")
-                _, usual_way = file_kinds.MAY_STAND_FOR[kind]
+                _, usual_way = file_names.MAY_STAND_FOR[kind]
                 way = parts[folder].get(name, usual_way)
                 notes.append(noted(f"{kind}_file", file, remedies=[way]))
         return notes
@@ -156,7 +156,7 @@ class Contents:
         notes = self.lost()
         files_by_note: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
         for file, kind in self.others.items():
-            if kind in file_kinds.MAY_STAND_FOR:
+            if kind in file_names.MAY_STAND_FOR:
                 continue
             empty = next((above for above in _above(file) if above not in filled), "")
             if file in left_out or not empty:
@@ -165,7 +165,7 @@ class Contents:
             else:
                 files_by_note[empty, "folder_without_images"].append(file)
         for (folder, reason), files in files_by_note.items():
-            kinds = file_kinds.counted(self.others[file] for file in files)
+            kinds = file_names.counted(self.others[file] for file in files)
             detail = f"no image, but {kinds}" if folder else ""
             notes.append(noted(reason, folder or min(files), detail, len(files)))
         return notes
@@ -221,7 +221,7 @@ def of_images(
                 kept.append(item)
             else:
                 unread[why] += 1
-        beside = file_kinds.no_images([item.path for item in kept], kind_of)
+        beside = file_names.no_images([item.path for item in kept], kind_of)
         images = [item for item in kept if item.path not in beside]
         contents.others |= beside
         if images:

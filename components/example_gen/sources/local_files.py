@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PureWindowsPath
 from typing import IO, Any, TypeVar, cast
 
-from imgpipe.components.common.image_file import file_kinds
+from imgpipe.components.common.image_file import file_names
 from imgpipe.components.common.image_file.file_names import is_hidden
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.models.errors import ConfigError, ResourceError
@@ -102,7 +102,7 @@ def refuse_parts(source: str) -> None:
     """Raise a ConfigError if a file is one of several parts, with how they are joined."""
     path = Path(source).expanduser()
     beside = [entry.name for entry in visible(path.parent)]
-    if said := file_kinds.joined(beside).get(path.name):
+    if said := file_names.joined(beside).get(path.name):
         raise ConfigError(f"data source {source!r} is not whole: {said}, and name that instead")
 
 

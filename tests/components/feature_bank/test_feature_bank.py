@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from imgpipe.components.common import row_files
-from imgpipe.components.common.image_columns import ImageColumns
-from imgpipe.components.common.image_row import TRANSCODED, ImageRow
+from imgpipe.components.common.image_row import TRANSCODED, ImageColumns, ImageRow
 from imgpipe.components.common.storage import records
 from imgpipe.components.feature_bank.extraction import ImageFeatures
 from imgpipe.components.feature_bank.storage import (

@@ -10,9 +10,9 @@ import pytest
 
 from imgpipe.components.common.image_row import INGEST_SUMMARY
 from imgpipe.components.common.storage import records
-from imgpipe.components.feature_bank import kept as module
-from imgpipe.components.feature_bank.kept import Kept
+from imgpipe.components.feature_bank import storage as module
 from imgpipe.components.feature_bank.settings import BankPlan, BankSettings
+from imgpipe.components.feature_bank.storage import Kept
 from imgpipe.models import names, preprocess
 from imgpipe.models.features.extractor import BankNetwork, FeatureExtractor
 from imgpipe.models.head.feature_choice import HeadInput

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from imgpipe.components.common.image_row import ImageFinding, ImageRow
-from imgpipe.components.run_record.image_answers import ImageAnswers
+from imgpipe.components.run_record.doubtful_labels import ImageAnswers
 from imgpipe.components.run_record.shown_images import Gallery
 from imgpipe.pipeline.commands import review as command
 from imgpipe.pipeline.output.run import Run

@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from imgpipe.components.common.image_file.file_kinds import joined, kind_of
+from imgpipe.components.common.image_file.file_names import joined, kind_of
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models.errors import ConfigError
 from tests.components.example_gen.sources.trees import counted, fill, noted

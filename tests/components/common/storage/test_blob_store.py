@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgpipe.components.common.storage.blob_store import BlobStore
+from imgpipe.components.common.storage.integrity import BlobStore
 from imgpipe.components.feature_bank.storage import FeatureStore, record_key
 from imgpipe.models.errors import ConfigError, ResourceError
 

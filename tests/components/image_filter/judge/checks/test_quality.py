@@ -12,10 +12,10 @@ from PIL import Image, ImageFilter
 from imgpipe.components.common.image_file.content import inspected
 from imgpipe.components.common.image_file.header import by_pillow
 from imgpipe.components.common.image_row import ImageRow
+from imgpipe.components.image_filter.comparison import decide
 from imgpipe.components.image_filter.judge import checks
 from imgpipe.components.image_filter.judge.checks import whole_set
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
-from imgpipe.components.image_filter.judge.single_image import decide
 from imgpipe.serving.look import Look
 from tests.images import distance, encoded, exif, noise, turned
 
