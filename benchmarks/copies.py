@@ -24,7 +24,7 @@ from benchmarks import common
 from benchmarks.common import Figure
 from imgpipe.components.common.image_file.pixels import Pixels, perceptual_hashes
 from imgpipe.components.image_filter.copies.search import find_near_duplicates, hash_table
-from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
+from imgpipe.components.image_filter.judge.checks.quality import RADIUS
 
 SETS = ("cats_dogs", "flowers_128", "sign_digits")
 #: Sets in which no two images show the same scene.

@@ -25,12 +25,13 @@ from scipy.stats import binom
 
 from imgpipe.components.common import row_files
 from imgpipe.components.common.answer_table import AnswerTable
-from imgpipe.components.common.image_row import ImageColumns, ImageRow
+from imgpipe.components.common.image_row import ImageRow
+from imgpipe.components.common.row_files import ImageColumns
 from imgpipe.components.image_evaluator.rules import SLACK, WIDEST, Evidence, decide
 from imgpipe.components.image_evaluator.settings import EvaluateSettings
 from imgpipe.models import names
-from imgpipe.models.arrays import Flags
 from imgpipe.models.head.certainty import CHANCE, interval, paired_answers, wilson
+from imgpipe.models.names import Flags
 
 _ACCURACY: Final = 0.9
 _ALIKE: Final = (1.0, 0.5, 0.2)

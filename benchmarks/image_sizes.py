@@ -38,8 +38,7 @@ from imgpipe.models.files.described_files import SERVING_DEFAULT
 from imgpipe.models.head import feature_choice
 from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.network.classifier import build_classifier
-from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.settings.network import COVARIANCE
+from imgpipe.models.settings.model import COVARIANCE, ModelSettings
 
 _PHOTOGRAPH_SIDE: Final = 500  # pixels of the photograph that is classified
 _CLASSES: Final = ("cat", "dog", "paper", "rock", "scissors")

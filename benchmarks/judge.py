@@ -33,7 +33,7 @@ from imgpipe.components.common.image_file.content import decode
 from imgpipe.components.common.image_file.pixels import Pixels, perceptual_hashes
 from imgpipe.components.common.image_row import Row
 from imgpipe.components.image_filter.copies.search import find_near_duplicates, hash_table
-from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
+from imgpipe.components.image_filter.judge.checks.quality import RADIUS
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.data_check import CheckedSource, judge, listed
 from imgpipe.serving.look import Look

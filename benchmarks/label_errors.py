@@ -25,8 +25,7 @@ from imgpipe.models.features.bank import BankRows
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.calibration import fit_temperature, softmax, wrong_label_probabilities
 from imgpipe.models.head.solved_head import HeadSolver
-from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.settings.network import COVARIANCE
+from imgpipe.models.settings.model import COVARIANCE, ModelSettings
 
 SETS: Final = {**transfer.SETS, "flowers_large": "*/*"}
 SHARES: Final = (0.0, 0.01, 0.03, 0.06)  # of the labels, which are changed

@@ -41,8 +41,7 @@ from benchmarks.common import Figure, Finished, ImageSet
 from imgpipe.components.common.storage import records
 from imgpipe.models import names, preprocess
 from imgpipe.models.features.extractor import FeatureExtractor
-from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.settings.network import AVERAGE
+from imgpipe.models.settings.model import AVERAGE, ModelSettings
 
 SETS = ("cats_dogs", "sign_digits", "rps_photos", "flowers_128", "rps_cgi_28")
 BATCH, HEAD_RATE, WHOLE_RATE, PATIENCE, DROPOUT = 32, 1e-3, 1e-5, 5, 0.2

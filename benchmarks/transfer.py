@@ -30,17 +30,16 @@ from imgpipe.components.common.image_file.pixels import Pixels, perceptual_hashe
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.feature_bank.storage import principal_axes
 from imgpipe.components.image_filter.copies.search import find_near_duplicates, hash_table
-from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
+from imgpipe.components.image_filter.judge.checks.quality import RADIUS
 from imgpipe.components.image_filter.placement import families
 from imgpipe.models import preprocess
-from imgpipe.models.arrays import Flags, Integers, Names
 from imgpipe.models.features import folds
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.head.certainty import standard_error
 from imgpipe.models.head.solved_head import HeadSolver
-from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.settings.network import COVARIANCE
+from imgpipe.models.names import Flags, Integers, Names
+from imgpipe.models.settings.model import COVARIANCE, ModelSettings
 
 NAMES: Final = ("efficientnet_lite0",)
 #: The sets of the reference data, each with the depth of the folders of its classes.

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from imgpipe.models import names
-from imgpipe.models.arrays import Floats
 from imgpipe.models.export.saved_model import export, write_digest
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.bank import settings_of_bank
-from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.feature_distribution import FeatureDistribution
+from imgpipe.models.features.rows import Labelled
 from imgpipe.models.files.regular_files import local_path
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.head.calibration import Calibration, calibrate, softmax
@@ -32,6 +31,7 @@ from imgpipe.models.names import (
     PARITY_FILE,
     PROBABILITIES,
     TENSORBOARD_FOLDER,
+    Floats,
 )
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from imgpipe.components.common.answer_table import AnswerTable, Cell
-from imgpipe.components.common.image_row import ImageColumns
+from imgpipe.components.common.row_files import ImageColumns
 from imgpipe.models import names
 from imgpipe.models.head.certainty import AccuracyFigures, accuracy_figures
 

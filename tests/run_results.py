@@ -19,7 +19,7 @@ from imgpipe.components.image_evaluator.decision import (
 )
 from imgpipe.components.image_filter.data_summary import DataSummary, Families, of_counts
 from imgpipe.components.image_filter.findings import title_of
-from imgpipe.components.model_pusher.push import Push
+from imgpipe.components.model_pusher.versions import Push
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabel, DoubtfulLabels
 from imgpipe.components.run_record.metrics import (
     AnsweredBy,

@@ -15,14 +15,15 @@ from typing import Annotated, TypeAlias
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.components.common.image_row import ImageColumns, PlacedImage
+from imgpipe.components.common.image_row import PlacedImage
+from imgpipe.components.common.row_files import ImageColumns
 from imgpipe.components.common.storage import records
 from imgpipe.models import names
-from imgpipe.models.arrays import Array, Flags, Floats, Integers, Names
 from imgpipe.models.features import folds
-from imgpipe.models.features.examples import columns
+from imgpipe.models.features.rows import columns
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.head.certainty import AccuracyFigures, accuracy_figures
+from imgpipe.models.names import Array, Flags, Floats, Integers, Names
 
 #: Splits whose images are predicted.
 PREDICTED_SPLITS = (names.VALIDATION, names.TEST)

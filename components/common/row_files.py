@@ -1,30 +1,37 @@
-"""Tables of rows of images on disk, a file of Arrow for each shard of Examples.
+"""The images of a run as tables on disk, and the kept ones in columns.
 
 ImageExampleGen writes what was read beside its Examples, and ImageFilter the same rows with what it
-has decided into the quarantine. Both are in the order of the records of the shard:
+has decided into the quarantine. There is a file of Arrow for each shard of Examples, in the order
+of its records:
 
     images/images-00000-of-00004.arrow
 
 Text is stored as UTF-8 bytes, as in Examples, so that any name of a file can be stored.
 Measurements and perceptual hashes are most of a table, and few ask for them, so that they are read
 only on demand.
+
+`ImageColumns` are the kept images: path, split, family and measurements by content hash, with which
+features and answers are stored. Of identical files only one is kept, so a hash names one image.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from imgpipe.components.common.image_file.content import NOT_MEASURED
 from imgpipe.components.common.image_file.pixels import ALL_BYTES, MEASUREMENTS
-from imgpipe.components.common.image_row import ImageFinding, ImageRow
+from imgpipe.components.common.image_row import ImageFinding, ImageRow, PlacedImage
 from imgpipe.components.common.storage.records import numbered, read_bytes, write_bytes
+from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.features.rows import ColumnTable
+from imgpipe.models.names import Array, Flags, Floats, Integers, Names
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -211,3 +218,97 @@ def _finding(stored: Mapping[str, bytes | float]) -> ImageFinding:
 @functools.lru_cache(1024)  # most findings have the same reasons and remedies
 def _text(stored: bytes) -> str:
     return stored.decode("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True)
+class ImageColumns(ColumnTable):
+    """Images, as arrays [n].
+
+    Attributes:
+        hashes: Content hash of each image.
+        paths: Its path in its source.
+        splits: Its split.
+        labels: Index of its label in the vocabulary.
+        groups: The group of the source, or the family that was found; b"" for none.
+        near: Number of its group of near-duplicates; 0 for none.
+        seen_family: Whether train has images of the same family.
+        formats: Format of the file.
+        widths: Width of the image in pixels.
+        heights: Its height.
+        brightness: Mean luminance, 0..1.
+        sharpness: Lower is blurrier, 0..1.
+    """
+
+    hashes: Names
+    paths: Array
+    splits: Array
+    labels: Integers
+    groups: Names
+    near: Integers
+    seen_family: Flags
+    formats: Names
+    widths: Integers
+    heights: Integers
+    brightness: Floats
+    sharpness: Floats
+
+    @classmethod
+    def of(cls, table: pa.Table) -> ImageColumns:
+        """Return the columns of a table of rows; see `row_files.as_table`."""
+        import pyarrow.compute as pc
+
+        figures = table["figures"].combine_chunks()
+        brightness, sharpness = (
+            np.asarray(pc.struct_field(figures, name).fill_null(0), np.float32)
+            for name in (names.BRIGHTNESS, names.SHARPNESS)
+        )
+        paths = [path.decode("utf-8", "surrogateescape") for path in table["path"].to_pylist()]
+        return ImageColumns(
+            hashes=np.array(table["image_hash"].to_pylist(), np.bytes_),
+            paths=np.array(paths, np.object_),
+            splits=np.array(table["split"].to_pylist(), np.bytes_).astype(np.str_),
+            labels=table["label_index"].to_numpy(),
+            groups=np.array(table["group"].to_pylist(), np.bytes_),
+            near=table["near_group"].to_numpy(),
+            seen_family=table["seen_family"].to_numpy(),
+            formats=np.array(table["format"].to_pylist(), np.bytes_),
+            widths=table["width"].to_numpy(),
+            heights=table["height"].to_numpy(),
+            brightness=brightness,
+            sharpness=sharpness,
+        )
+
+    def find(self, hashes: Names) -> Self:
+        """Return the images with these content hashes, in this order; see `kept_images`.
+
+        Raises:
+            ResourceError: There is no such image.
+        """
+        places = np.searchsorted(self.hashes, hashes)
+        is_kept = places < len(self)
+        is_kept[is_kept] = self.hashes[places[is_kept]] == hashes[is_kept]
+        if not is_kept.all():
+            raise ResourceError(
+                f"the table of images has no image {hashes[~is_kept][0].decode()}, of which there "
+                "are features or answers. Run the pipeline again."
+            )
+        return self.select(places)
+
+    def placed(self, vocabulary: Sequence[str]) -> list[PlacedImage]:
+        """Return the images as they are written as JSON; the vocabulary names their labels."""
+        hashes = self.hashes.astype(str).tolist()
+        columns = zip(self.paths, hashes, self.labels, self.splits.tolist(), strict=True)
+        return [
+            {"path": path, "image_hash": image_hash, "label": vocabulary[label], "split": split}
+            for path, image_hash, label, split in columns
+        ]
+
+
+def kept_images(uri: str | None) -> ImageColumns:
+    """Read the kept images of a quarantine, by content hash; there are none without a URI.
+
+    Raises:
+        ResourceError: There is no table, or it cannot be read.
+    """
+    images = ImageColumns.of(kept(uri) if uri else as_table([]))
+    return images.select(np.argsort(images.hashes))

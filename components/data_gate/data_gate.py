@@ -27,7 +27,7 @@ from imgpipe.components.data_gate import schema as schemas
 from imgpipe.components.data_gate.settings import GATE_FILE, GatePlan
 from imgpipe.components.image_filter import image_table
 from imgpipe.components.image_filter.data_summary import DataSummary
-from imgpipe.components.image_filter.image_table import read_summary
+from imgpipe.components.image_filter.quarantine import read_summary
 from imgpipe.models import names
 from imgpipe.models.errors import DataRefused, ResourceError
 from imgpipe.models.finding import Finding, said

@@ -12,7 +12,7 @@ import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 
-from imgpipe.components.common.image_row import ImageColumns
+from imgpipe.components.common.row_files import ImageColumns
 from imgpipe.components.common.storage import records
 from imgpipe.components.common.storage.records import Shard, batches, shards
 from imgpipe.components.feature_bank.storage import (

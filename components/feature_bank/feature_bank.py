@@ -27,7 +27,8 @@ from imgpipe.components.common.artifacts import (
     mark_examples,
     require_data_blessing,
 )
-from imgpipe.components.common.image_row import kept_images, read_ingest_summary
+from imgpipe.components.common.image_row import read_ingest_summary
+from imgpipe.components.common.row_files import kept_images
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.feature_bank.extraction import ImageFeatures
 from imgpipe.components.feature_bank.settings import BankPlan

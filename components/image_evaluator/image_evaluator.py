@@ -34,7 +34,7 @@ from tfx.utils import json_utils, path_utils
 
 from imgpipe.components.common import artifacts
 from imgpipe.components.common.answer_table import PREDICTED_SPLITS, AnswerTable
-from imgpipe.components.common.image_row import kept_images
+from imgpipe.components.common.row_files import kept_images
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.image_evaluator import new_images, rules
 from imgpipe.components.image_evaluator.baseline import is_empty

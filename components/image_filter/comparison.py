@@ -1,35 +1,29 @@
 """The way of a set of images through the filter: each on its own, and all together.
 
 Two drivers take it, Beam for ImageFilter and a loop for `imgpipe check`, so both give the same
-results. `examine` decides about each image on its own, to whose row the checks add what they find.
-One process completes the rows of all of them (`compare`): it searches for families and copies,
-places the images in splits, and decides about the copies. Afterwards the table says what becomes of
-each image.
+results. `examine` decides about each image on its own. One process completes the rows of all of
+them (`compare`): it searches for families and copies, places the images in
+splits, and decides about the copies. Afterwards the table says what becomes of each image.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from imgpipe.components.common.image_file.content import NOT_MEASURED
-from imgpipe.components.common.image_row import ImageFinding, ImageRow
+from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.image_filter.copies import decisions
 from imgpipe.components.image_filter.copies.search import find_near_duplicates, hash_table
 from imgpipe.components.image_filter.image_table import ImageTable
-from imgpipe.components.image_filter.judge.check import ImageCheck, Limits
-from imgpipe.components.image_filter.judge.checks import CHECKS, files
-from imgpipe.components.image_filter.judge.overrides import Override
-from imgpipe.components.image_filter.judge.settings import FilterPlan, JudgeSettings
+from imgpipe.components.image_filter.judge.checks import CHECKS
+from imgpipe.components.image_filter.judge.settings import FilterPlan
+from imgpipe.components.image_filter.judge.single_image import decide, judge
 from imgpipe.components.image_filter.placement import families, placement
 from imgpipe.components.image_filter.placement.families import FoundFamilies
 from imgpipe.models import names
-
-REVIEWED = "reviewed"  # reason of files that an override rejects
-_REVIEWED_REMEDY = "remove its entry from the overrides file"
 
 
 def examine(rows: Iterable[ImageRow], plan: FilterPlan) -> Iterator[ImageRow]:
@@ -98,65 +92,3 @@ def _check_in_the_set(rows: Sequence[ImageRow], plan: FilterPlan) -> None:
         limits = check.limits(rows, plan.settings.limit_of(check))
         for row in rows:
             judge(row, check, plan.settings, limits)
-
-
-def judge(row: ImageRow, check: ImageCheck, settings: JudgeSettings, limit: float | Limits) -> None:
-    """Add what a check finds in an image, unless it is ignored or overridden.
-
-    For `limit` see `ImageCheck.run`.
-    """
-    severity = settings.severity_of(check.name, check.severity)
-    if severity == "ignore" or (row.is_accepted and "ignore" in check.may_be):
-        return
-    finding = check.run(row, limit)
-    if finding is None:
-        return
-    if finding.severity != "repair":  # `decodable` sets it itself
-        remedy = finding.remedy or check.remedy
-        if severity == "reject" and check.severity == "warn":
-            remedy = f"to keep them: --set judge.severity.{check.name}=warn"
-        finding = dataclasses.replace(finding, severity=severity, remedy=remedy)
-    row.add(finding)
-
-
-def decide(row: ImageRow, settings: JudgeSettings, override: Override | None = None) -> ImageRow:
-    """Run the checks in order until one rejects the image, and return its row.
-
-    For an image that an override accepts or relabels, checks that may be ignored are skipped. A
-    file that cannot be used is rejected regardless of overrides.
-
-    Args:
-        row: The row as the inspection made it.
-        settings: Settings of the checks.
-        override: Decision of a person about the image.
-    """
-    row.source_label = row.label
-    row.source_index = row.label_index
-    row.verdict = override.verdict if override is not None else ""
-    move(row, row.split, override)
-    is_solved = row.verdict == "relabel" and files.is_about_label(row.problem)
-    if is_solved and row.is_accepted:
-        row.problem = ""  # which concerns the old label
-    for check in CHECKS:
-        if check.needs == "set":
-            continue  # `comparison` runs it
-        if check.needs == "pixels" and not row.is_measured:
-            continue  # the image was not decoded
-        judge(row, check, settings, settings.limit_of(check))
-        if row.rejection is not None:
-            return row
-    # The checks come first, so that a file that cannot be used keeps the reason for it.
-    if override is not None and override.verdict == "reject":
-        row.add(ImageFinding(REVIEWED, "rejected by an override", remedy=_REVIEWED_REMEDY))
-    return row
-
-
-def move(row: ImageRow, split: str, override: Override | None) -> None:
-    """Move an image to a split, where its override may hold or no longer hold."""
-    row.split = split
-    if override is not None and override.relabels(split):
-        row.label = override.label
-        row.label_index = override.label_index
-    elif row.source_index >= 0:
-        row.label = row.source_label
-        row.label_index = row.source_index

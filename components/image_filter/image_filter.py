@@ -30,7 +30,7 @@ from imgpipe.components.common.storage.records import (
     shards,
     write_json,
 )
-from imgpipe.components.image_filter import comparison, image_table
+from imgpipe.components.image_filter import comparison, quarantine
 from imgpipe.components.image_filter.data_summary import DataSummary, check_conservation, summarise
 from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.models import names
@@ -78,10 +78,10 @@ def _decide(uris: Uris, plan: FilterPlan) -> int:
     hashes = (digest for job in jobs for digest in row_files.perceptual_hashes(job.read_rows))
     images = comparison.compare(every_row, hashes, plan, rule)
     for row in images.rows:
-        row.stored = image_table.stored_name(row)
+        row.stored = quarantine.stored_name(row)
     for job, rows in zip(jobs, by_job, strict=True):
         row_files.write(job.rows, rows, large_from=job.read_rows)
-    image_table.write(uris.quarantine, images, summarise(images, plan, notes))
+    quarantine.write(uris.quarantine, images, summarise(images, plan, notes))
     return len(images.rows)
 
 
@@ -95,7 +95,7 @@ def _write_shard(job: _Job, decided: int) -> None:
             if row.rejection is None:
                 writer.write(row.split, row.as_served().to_example())
             elif row.stored:
-                image_table.store(job.uris.quarantine, row)
+                quarantine.store(job.uris.quarantine, row)
             progress.advance(1, "images")
 
 
@@ -108,7 +108,7 @@ def filter_examples(pipeline: beam.Pipeline, uris: Uris, plan: FilterPlan) -> Da
     ingested = read_ingest_summary(uris.examples)
     count = ingested["images"] if ingested else None
     # Before the first file is written, so that no other user can ever read one.
-    image_table.make_private(uris.quarantine)
+    quarantine.make_private(uris.quarantine)
     progress.total(count or 0, "images")
     with pipeline as root:
         decided = root | "Images" >> beam.Create([uris]) | "Decide" >> beam.Map(_decide, plan)
@@ -118,8 +118,8 @@ def filter_examples(pipeline: beam.Pipeline, uris: Uris, plan: FilterPlan) -> Da
         write_json(f"{uris.kept}/{INGEST_SUMMARY}", ingested)
     for uri in (uris.quarantine, uris.kept):
         remove_temporary(uri)  # of attempts that died
-    image_table.make_private(uris.quarantine)  # also the files that were written since
-    summary = image_table.read_summary(uris.quarantine)
+    quarantine.make_private(uris.quarantine)  # also the files that were written since
+    summary = quarantine.read_summary(uris.quarantine)
     check_conservation(summary, count)
     return summary
 
@@ -139,7 +139,7 @@ def ImageFilter(
         ingested: The `examples` of ImageExampleGen.
         examples: The kept images, each with its label, split and family.
         quarantine: The rejected files, and the table of all images; see
-            `imgpipe.components.image_filter.image_table`.
+            `imgpipe.components.image_filter.quarantine`.
         settings: Settings of the checks and decisions about single images, as `FilterPlan`
             writes them.
         code: Fingerprint of the source code of the checks. TFX caches by it, so that a changed

@@ -1,37 +1,20 @@
-"""The quarantine, which is all that the filter leaves besides the kept images.
+"""The table of images: a row for each file of the source.
 
-    images/…         the table of all images (`ImageTable`), a row for each file of the source
-    manifest.jsonl   one line for each rejected file (`Row`)
-    <reason>/…       the original bytes of these, named by content hash and file name
-    counts.json      counts (`DataSummary`)
-
-The table answers what the filter has decided, and what the report and a review show.
+It answers what the filter has decided, and what the report and a review show.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final
 
 from imgpipe.components.common import row_files
 from imgpipe.components.common.image_row import ImageFinding, ImageRow, Row, Severity
-from imgpipe.components.common.storage.records import read_json, write_bytes, write_text
-from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.placement.families import FoundFamilies
 from imgpipe.models import names
 
 #: Reason of an override that was not applied because it would change a label of the test split.
 NOT_RELABELLED = "kept_test_label"
-
-MANIFEST: Final = "manifest.jsonl"
-SUMMARY: Final = "counts.json"
-_OWNER_FOLDER = 0o700
-_OWNER_FILE = 0o600
-_NAME_LENGTH = 100  # characters of a file name kept in the stored name; file systems allow 255
 
 
 @dataclass(frozen=True)
@@ -112,49 +95,3 @@ def read(uri: str, with_findings: bool = False) -> ImageTable:
     """
     files = row_files.files(uri)
     return ImageTable([row for file in files for row in row_files.read(file, with_findings)])
-
-
-def stored_name(row: ImageRow) -> str:
-    """Return the path of the stored bytes of a file in the quarantine; "" if none are stored."""
-    if row.rejection is None or not row.image_hash:
-        return ""
-    # The hash makes the name unique, and no name of a source decides where a file is written.
-    name = re.sub(r"[^\w.-]", "_", row.path.rpartition("/")[2], flags=re.ASCII)
-    return f"{row.rejection.reason}/{row.image_hash[:16]}-{name[-_NAME_LENGTH:]}"
-
-
-def store(uri: str, row: ImageRow) -> None:
-    """Store the original bytes of a rejected file."""
-    import tensorflow as tf
-
-    path = f"{uri}/{row.stored}"
-    tf.io.gfile.makedirs(path.rpartition("/")[0])
-    write_bytes(path, row.image_bytes)
-
-
-def make_private(uri: str) -> None:
-    """Create the folder of the quarantine if needed, and let only its owner read it.
-
-    Rejected files may be private, such as a scanned passport among the images. Object stores have
-    their own access rules, which are not changed.
-    """
-    if "://" in uri:
-        return
-    folder = Path(uri)
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(_OWNER_FOLDER)
-    for path in folder.rglob("*"):
-        path.chmod(_OWNER_FOLDER if path.is_dir() else _OWNER_FILE)
-
-
-def write(uri: str, images: ImageTable, summary: DataSummary) -> None:
-    """Write the manifest and the summary of all images."""
-    lines = (json.dumps(row) + "\n" for row in images.rejected)
-    write_text(f"{uri}/{MANIFEST}", "".join(lines))
-    write_text(f"{uri}/{SUMMARY}", json.dumps(summary, indent=1))
-
-
-def read_summary(uri: str) -> DataSummary:
-    """Read the summary of a quarantine."""
-    summary: DataSummary = read_json(f"{uri}/{SUMMARY}")
-    return summary

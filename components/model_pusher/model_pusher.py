@@ -26,8 +26,8 @@ from imgpipe.components.common.artifacts import Quarantine
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.image_evaluator.decision import DECISION_FILE
 from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER
-from imgpipe.components.model_pusher.push import Candidate, Push, push
 from imgpipe.components.model_pusher.settings import PUSH_FILE, PusherPlan
+from imgpipe.components.model_pusher.versions import Candidate, Push, push
 from imgpipe.models.files import json_object
 from imgpipe.models.files.regular_files import local_path
 

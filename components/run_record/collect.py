@@ -15,12 +15,12 @@ import tensorflow as tf
 
 from imgpipe.components.common import artifacts
 from imgpipe.components.common.answer_table import AnswerTable
-from imgpipe.components.common.image_row import ImageColumns, kept_images
+from imgpipe.components.common.row_files import ImageColumns, kept_images
 from imgpipe.components.common.storage import records
 from imgpipe.components.data_gate.settings import GATE_FILE
 from imgpipe.components.image_evaluator.decision import DECISION_FILE, FOLDS
 from imgpipe.components.image_evaluator.settings import BASELINE_FILE
-from imgpipe.components.image_filter import image_table
+from imgpipe.components.image_filter import image_table, quarantine
 from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.model_pusher.settings import PUSH_FILE
 from imgpipe.components.run_record.doubtful_labels import (
@@ -68,7 +68,7 @@ class ReportedArtifact:
 #: Artifacts by the name that `collect` uses for them.
 REPORTED = {
     "quarantine": ReportedArtifact(
-        "ImageFilter", "quarantine", "Quarantine", image_table.SUMMARY, "data"
+        "ImageFilter", "quarantine", "Quarantine", quarantine.SUMMARY, "data"
     ),
     "data_blessing": ReportedArtifact(
         "DataGate", "blessing", "DataBlessing", GATE_FILE, "data_gate"

@@ -20,7 +20,7 @@ from imgpipe.components.common.storage.manifest import LAYOUT
 from imgpipe.components.data_gate.rules import DataDecision, FeatureDistance
 from imgpipe.components.image_evaluator.decision import BaselineState, Decision, ServingCheck
 from imgpipe.components.image_filter.data_summary import DataSummary
-from imgpipe.components.model_pusher.push import NOT_PUBLISHED, Push
+from imgpipe.components.model_pusher.versions import NOT_PUBLISHED, Push
 from imgpipe.components.run_record import run_folder
 from imgpipe.components.run_record.doubtful_labels import DoubtfulLabels
 from imgpipe.components.run_record.metrics import JudgedAnswers, SliceGroup, SplitMetrics

@@ -20,8 +20,7 @@ from imgpipe.models.features.folds import FEWEST_MISTAKES, FOLDS
 from imgpipe.models.head.answers import Scores, better, gains
 from imgpipe.models.head.certainty import CHANCE
 from imgpipe.models.head.solved_head import HeadSolver, Judgement
-from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.settings.network import single_blocks
+from imgpipe.models.settings.model import ModelSettings, single_blocks
 
 #: With more images, only one block is stored, unless all of them are better by far: the blocks of
 #: the default network take 15 kB an image instead of 2.6.

@@ -14,14 +14,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imgpipe.models import names, preprocess
-from imgpipe.models.arrays import Floats
-from imgpipe.models.backbones import layer_graph, token_maps
+from imgpipe.models.backbones import layer_graph
+from imgpipe.models.backbones.architectures import hub_presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.machine.process import images_at_once
-from imgpipe.models.names import FEATURES, HEAD, LOGITS, PROBABILITIES
+from imgpipe.models.names import FEATURES, HEAD, LOGITS, PROBABILITIES, Floats
 from imgpipe.models.network import covariance_pooling
-from imgpipe.models.settings.model import ModelSettings, check_vocabulary
-from imgpipe.models.settings.network import AUTO, AVERAGE, CLASS_TOKEN, COVARIANCE, FLATTEN, TOKENS
+from imgpipe.models.settings.model import (
+    AUTO,
+    AVERAGE,
+    CLASS_TOKEN,
+    COVARIANCE,
+    FLATTEN,
+    TOKENS,
+    ModelSettings,
+    check_vocabulary,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -294,7 +302,7 @@ def _ends(maps: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
     if maps[0].shape[1:3] != (1, 1):
         return maps
     calls = {node.operation.name: node for node in layer_graph.nodes(maps)}
-    below = token_maps.below_last_block(list(calls))
+    below = hub_presets.below_last_block(list(calls))
     return [calls[name].outputs[0] for name in below] or maps
 
 

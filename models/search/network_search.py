@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from imgpipe.models.errors import Diverged
 from imgpipe.models.features.bank import read_facts
-from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import ENOUGH, FEWEST_MISTAKES
+from imgpipe.models.features.rows import Labelled
 from imgpipe.models.finding import Finding, make_finding
 from imgpipe.models.head.answers import Answers, Scores, better, gains
 from imgpipe.models.head.certainty import standard_error

@@ -1,10 +1,10 @@
-"""All settings of a model, and the rules that concern several of them."""
+"""The settings of a model: network, search and training, and the rules for several of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError
 from pydantic.dataclasses import dataclass
@@ -13,12 +13,118 @@ from imgpipe.models.backbones import Backbone
 from imgpipe.models.backbones.registry import architecture
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.names import SERVED_NAME
-from imgpipe.models.settings import network
 from imgpipe.models.settings.course import EpochSettings, FineTune, StageSettings, ViewSpec
-from imgpipe.models.settings.network import NetworkSettings, TrainSettings
 from imgpipe.models.settings.section import STRICT, declared, problems
 
+AUTO: Final = "auto"  # folds choose
+AVERAGE: Final = "average"  # the mean of the last feature map over its positions
+FLATTEN: Final = "flatten"  # its values
+#: The mean of the last map, and the covariances of the channels of this map and of two lower ones.
+COVARIANCE: Final = "covariance"
+CLASS_TOKEN: Final = "class_token"  # the class token of a transformer
+TOKENS: Final = "tokens"  # the class token, and the mean of the patches
+#: All other kinds read covariances: this one, and the names of layers.
+WITHOUT_COVARIANCES: Final = (AVERAGE, FLATTEN, CLASS_TOKEN, TOKENS)
+#: Number of axes to which the channels of a map are projected before their covariance is taken.
+COVARIANCE_AXES: Final = 64
+_BLOCKS_OF_TOKENS: Final[Mapping[str, int]] = {CLASS_TOKEN: 0, AVERAGE: 1}
+_BLOCKS_OF_MAPS: Final[Mapping[str, int]] = {AVERAGE: 0}
+
 _LARGER: Final = (9 / 7, 12 / 7)  # 288 and 384 instead of 224 pixels
+
+
+def single_blocks(largest_kind: str) -> Mapping[str, int]:
+    """Return the kinds of features that are one of several blocks, which a head may read alone.
+
+    Args:
+        largest_kind: What the head reads at most: all blocks.
+
+    Returns:
+        The numbers of these blocks, from 0 on, by kind. The first kind is used where no other is
+        better.
+    """
+    return _BLOCKS_OF_TOKENS if largest_kind == TOKENS else _BLOCKS_OF_MAPS
+
+
+def one_block(largest_kind: str) -> str:
+    """Return the kind of features of a head that is to read one block; see `single_blocks`."""
+    if largest_kind in (FLATTEN, CLASS_TOKEN):
+        return largest_kind
+    return next(iter(single_blocks(largest_kind)))
+
+
+@dataclass(frozen=True, config=STRICT)
+class NetworkSettings:
+    """Backbone and head."""
+
+    backbone: str = Field(
+        default="efficientnet_lite0",
+        description="Name of the backbone, or a preset of KerasHub: hub:NAME or hub:./FOLDER.",
+    )
+    builder: str = Field(
+        default="",
+        pattern=r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*)?$",
+        description="module:function of your own that takes the side in pixels and returns a Keras "
+        "model from pixels in 0..255 to a feature map; it replaces the backbone.",
+    )
+    weights: str = Field(
+        default="imagenet",
+        description="imagenet (a preset: its own), none (random), or a .h5 or .keras file.",
+    )
+    weights_sha256: str = Field(
+        default="",
+        description="SHA-256 of the file of weights, also of a preset. Empty: it is not checked.",
+    )
+    cut: str = Field(
+        default="",
+        description="Layer of the backbone whose output is the feature map. Empty: the last layer.",
+    )
+    image_size: Annotated[int, Field(ge=0, le=1024)] = Field(
+        default=0,
+        description="Side in pixels of the images that the backbone receives. 0: the size that it "
+        "was designed for, or a larger one where folds choose the features, too.",
+    )
+    features: str = Field(
+        default=AUTO,
+        pattern=r"^[^\s,]+(,[^\s,]+)*$",
+        description="What the head reads: average (the mean of the last feature map over its "
+        "positions), flatten (all values of this map), covariance (average, and how the channels "
+        "of this map and of two lower ones go together), or the names of other lower layers, with "
+        "commas between them; of a transformer also class_token, or tokens (class_token and "
+        "average). auto: folds choose where a head is solved on trained weights and "
+        "course.fine_tune.mode is not on; otherwise average, or class_token if there is one.",
+    )
+
+    @property
+    def network(self) -> str:
+        """Name of the backbone, or of the function that replaces it."""
+        return self.builder or self.backbone
+
+
+@dataclass(frozen=True, config=STRICT)
+class TrainSettings:
+    """How a network is trained, whatever is trained of it."""
+
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(
+        default=0, description="Seed of the initial weights, of shuffling and of dropout."
+    )
+    minutes: float | None = Field(
+        default=None,
+        examples=[15],
+        ge=0,
+        le=100_000,
+        description="Minutes for which the training of a network that may be better than the "
+        "solved head is planned; see course.fine_tune.mode. 0: none is tried. Not set: the images "
+        "decide. None is tried for up to 500 images to learn from; otherwise it is trained for as "
+        "many views and epochs as two ordinary cores train in a tenth of a second for each image, "
+        "but in at least 3 and at most 15 minutes. It ends early if a part of them shows no gain.",
+    )
+    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = Field(
+        default="auto",
+        description="Precision of the layers that are trained besides the head. auto: "
+        "mixed_float16 on a GPU; on a CPU float32, except for convolutions of 1 x 1, which use "
+        "bfloat16 where the CPU supports it. The exported model is float32.",
+    )
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -93,27 +199,27 @@ class ModelSettings(EpochSettings, TrainSettings, NetworkSettings):
     @property
     def chooses_features(self) -> bool:
         """Whether folds choose what the head reads."""
-        return self.features == network.AUTO and self.head_alone and self.backbone_spec().trained
+        return self.features == AUTO and self.head_alone and self.backbone_spec().trained
 
     @property
     def largest_kind(self) -> str:
         """What the head may read at most: `features`, where "auto" is not decided yet."""
-        if self.features != network.AUTO:
+        if self.features != AUTO:
             return self.features
         class_token = self.backbone_spec().class_token
         if self.chooses_features:
-            return network.TOKENS if class_token else network.COVARIANCE
-        return network.CLASS_TOKEN if class_token else network.AVERAGE
+            return TOKENS if class_token else COVARIANCE
+        return CLASS_TOKEN if class_token else AVERAGE
 
     @property
     def reads_covariances(self) -> bool:
         """Whether the head may read covariances of the channels of feature maps."""
-        return self.largest_kind not in network.WITHOUT_COVARIANCES
+        return self.largest_kind not in WITHOUT_COVARIANCES
 
     @property
     def with_one_block(self) -> ModelSettings:
         """The settings of the networks of a search, whose heads read the first block alone."""
-        return replace(self, features=network.one_block(self.largest_kind))
+        return replace(self, features=one_block(self.largest_kind))
 
     @property
     def larger_sizes(self) -> tuple[int, ...]:

@@ -17,19 +17,19 @@ import keras
 import numpy as np
 
 from imgpipe.models import names
-from imgpipe.models.arrays import Floats
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.bank import BankRows, read_facts, read_rows
-from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.extractor import FeatureExtractor, resolve_precision
 from imgpipe.models.features.feature_distribution import FeatureDistribution
+from imgpipe.models.features.rows import Labelled
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.calibration import calibrated_losses
 from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import has_gpu
+from imgpipe.models.names import Floats
 from imgpipe.models.network.classifier import (
     add_head,
     backbone_of,

@@ -18,7 +18,7 @@ from imgpipe.models.errors import ConfigError, DataRefused, ImgpipeError, Resour
 from imgpipe.models.files import json_object
 from imgpipe.models.machine.system import install_extra
 from imgpipe.pipeline.command_line import options
-from imgpipe.pipeline.command_line.terminal import new_console, say
+from imgpipe.pipeline.command_line.printing import new_console, say
 
 _DEFAULT_ROOT = "minio://mlpipeline/imgpipe"
 #: The errors that end a task, by the exit code in the folder of the run.
@@ -81,14 +81,14 @@ def compile_(
     with consoles.quiet():
         with quick_imports():
             from imgpipe.pipeline.definition import graph
-            from imgpipe.pipeline.kubeflow import compiler, groups
+            from imgpipe.pipeline.kubeflow import compiler
 
         storage = graph.Storage(root=root, run_directory=compiler.run_directory(placed))
         plan, given = compiler.placeholders(placed)
         pipeline = graph.create_pipeline(placed, plan, storage, given)
         written = compiler.compile_pipeline(pipeline, placed, output)
     image = placed.kubeflow.image
-    say(new_console(), f"wrote {written}: {len(groups.GROUPS)} tasks, image {image}")
+    say(new_console(), f"wrote {written}: {len(compiler.GROUPS)} tasks, image {image}")
 
 
 @app.command("submit", epilog=_EXAMPLES_OF_SUBMIT)

@@ -69,7 +69,7 @@ def list_(
 
 def quarantine_folder(path: Path) -> Path:
     """Find the quarantine folder of a run, a version, or the newest run of an output folder."""
-    from imgpipe.components.image_filter.image_table import MANIFEST
+    from imgpipe.components.image_filter.quarantine import MANIFEST
     from imgpipe.pipeline.output import lookup
     from imgpipe.pipeline.output.output_folder import RUNS, OutputFolder, plain
 

@@ -31,8 +31,7 @@ from imgpipe.components.model_pusher.settings import VERSIONS, PushSettings
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError, without_secrets
 from imgpipe.models.settings.course import CourseSettings, EpochSettings
-from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.settings.network import NetworkSettings, TrainSettings
+from imgpipe.models.settings.model import ModelSettings, NetworkSettings, TrainSettings
 from imgpipe.models.settings.section import (
     AUTOMATIC,
     INPUT,

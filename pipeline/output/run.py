@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 from imgpipe.components.common.storage import integrity, manifest
 from imgpipe.components.data_gate import rules
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy
-from imgpipe.components.image_filter import image_table
+from imgpipe.components.image_filter import quarantine
 from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.components.report.commands import next_commands, run_command
 from imgpipe.components.run_record import result as results
@@ -250,7 +250,7 @@ class Run(WithResult):
     def quarantine(self) -> Path | None:
         """Folder of the files that the run rejected, None if it no longer exists."""
         uri = self.artifact("ImageFilter", "quarantine")
-        return Path(uri) if uri and (Path(uri) / image_table.MANIFEST).is_file() else None
+        return Path(uri) if uri and (Path(uri) / quarantine.MANIFEST).is_file() else None
 
     def require_readable(self) -> None:
         """Refuse a run whose result is damaged, or of an earlier layout.

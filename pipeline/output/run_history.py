@@ -10,7 +10,7 @@ import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.answer_table import PREDICTED_SPLITS, AnsweredImage, AnswerTable
-from imgpipe.components.common.image_row import kept_images
+from imgpipe.components.common.row_files import kept_images
 from imgpipe.components.common.storage import integrity, manifest
 from imgpipe.components.data_gate import changes
 from imgpipe.components.data_gate.changes import Changes

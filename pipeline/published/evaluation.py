@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from imgpipe.components.common.answer_table import AnswerTable
     from imgpipe.components.common.image_row import ImageRow
     from imgpipe.components.run_record.result import Result
-    from imgpipe.models.arrays import Floats
+    from imgpipe.models.names import Floats
     from imgpipe.pipeline.results import Evaluation
 
 _BATCH = 32  # images in one call of the signature
@@ -162,7 +162,7 @@ def _seen_images(
     the same files alone; None without one.
     """
     from imgpipe.components.image_filter.copies.search import find_near_duplicates, hash_table
-    from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
+    from imgpipe.components.image_filter.judge.checks.quality import RADIUS
 
     run = model.run
     quarantine = run.artifact("ImageFilter", "quarantine") if run is not None else ""
@@ -201,7 +201,7 @@ def _table(
 ) -> AnswerTable:
     """Return the answers; the families of the images are found as in a run."""
     from imgpipe.components.common.answer_table import AnswerTable, most_probable
-    from imgpipe.components.common.image_row import ImageColumns
+    from imgpipe.components.common.row_files import ImageColumns
     from imgpipe.components.image_filter.copies.search import hash_table
     from imgpipe.components.image_filter.placement import families
 

@@ -17,10 +17,10 @@ from typing_extensions import TypedDict
 
 from imgpipe.components.common.image_row import ImageRow, PlacedImage
 from imgpipe.components.image_filter import image_table
-from imgpipe.components.image_filter.comparison import REVIEWED
 from imgpipe.components.image_filter.copies.decisions import DUPLICATE, DUPLICATE_ACROSS_SPLITS
 from imgpipe.components.image_filter.findings import title_of
 from imgpipe.components.image_filter.judge.checks import obstacle
+from imgpipe.components.image_filter.judge.single_image import REVIEWED
 from imgpipe.components.report.blocks import capitalised
 from imgpipe.components.run_record.doubtful_labels import DOUBTFUL, SURELY_WRONG, UNLIKE
 from imgpipe.components.run_record.run_folder import ANSWERS

@@ -10,7 +10,7 @@ from imgpipe.components.common.storage.records import read_examples, shard_files
 from imgpipe.components.example_gen.image_example_gen import ingest
 from imgpipe.components.example_gen.settings import ReadPlan, SourceOptions
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.image_filter import image_table
+from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.settings import FilterPlan
@@ -85,7 +85,7 @@ class Run:
         )
         files = self.summary["kept"] + self.summary["rejected"]
         assert ingested["images"] == len(scan.items) == files
-        lines = (root / "q" / image_table.MANIFEST).read_text().splitlines()
+        lines = (root / "q" / quarantine.MANIFEST).read_text().splitlines()
         self.rejects = {reject["path"]: reject for reject in map(json.loads, lines)}
 
     def kept(self):

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from imgpipe.models import names
-from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.extractor import FeatureExtractor
+from imgpipe.models.features.rows import Labelled
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training.stages import Inputs
 from tests.images import encoded, noise

@@ -8,9 +8,9 @@ from imgpipe.components.common import row_files
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.image_filter.data_summary import DataSummary
-from imgpipe.components.image_filter.image_table import MANIFEST
+from imgpipe.components.image_filter.quarantine import MANIFEST
 from imgpipe.components.model_pusher import versions
-from imgpipe.components.model_pusher.push import Push
+from imgpipe.components.model_pusher.versions import Push
 from imgpipe.components.run_record import run_folder
 from imgpipe.components.run_record.result import new
 from imgpipe.components.run_record.run_folder import Timings

@@ -16,7 +16,7 @@ from imgpipe.components.common.storage.records import iterate, text
 from imgpipe.components.data_gate import accepted, changes
 from imgpipe.components.example_gen.image_example_gen import ingest
 from imgpipe.components.example_gen.settings import ReadPlan
-from imgpipe.components.image_filter import image_table
+from imgpipe.components.image_filter import image_table, quarantine
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.overrides import Override
@@ -113,7 +113,7 @@ def filtered(root, config):
     ingest(pipeline(), f"{root}/examples", ReadPlan.from_json(plan.examples))
     uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "q")))
     summary = filter_examples(pipeline(), uris, FilterPlan.from_json(plan.image_filter))
-    lines = (root / "q" / image_table.MANIFEST).read_text().splitlines()
+    lines = (root / "q" / quarantine.MANIFEST).read_text().splitlines()
     return summary, [json.loads(line) for line in lines], image_table.read(f"{root}/q")
 
 

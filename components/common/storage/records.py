@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.features.examples import record_batches
+from imgpipe.models.features.rows import record_batches
 from imgpipe.models.files.atomic_write import TEMPORARY, atomic_write
 
 if TYPE_CHECKING:

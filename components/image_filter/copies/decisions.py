@@ -33,7 +33,7 @@ from imgpipe.components.common.image_row import ImageFinding, ImageRow, Severity
 from imgpipe.components.common.splits import HELD_OUT_FIRST
 from imgpipe.components.image_filter.copies.hamming import Pairs, differing_bits, pairs_of
 from imgpipe.components.image_filter.copies.search import Hashes, NearDuplicates
-from imgpipe.components.image_filter.judge.checks.whole_set import (
+from imgpipe.components.image_filter.judge.checks.quality import (
     NEAR_DUPLICATE,
     NEAR_DUPLICATE_ACROSS_SPLITS,
     NEAR_DUPLICATE_LABEL_CONFLICT,
@@ -41,7 +41,7 @@ from imgpipe.components.image_filter.judge.checks.whole_set import (
 )
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.models import names
-from imgpipe.models.arrays import Flags, Indices
+from imgpipe.models.names import Flags, Indices
 
 DUPLICATE = "duplicate"
 DUPLICATE_ACROSS_SPLITS = "duplicate_across_splits"

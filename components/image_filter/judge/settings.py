@@ -12,7 +12,7 @@ from imgpipe.components.common.image_row import Severity
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.check import ImageCheck
 from imgpipe.components.image_filter.judge.checks import CHOICES, THRESHOLDS
-from imgpipe.components.image_filter.judge.checks.whole_set import NEAR_DUPLICATE_CHECK
+from imgpipe.components.image_filter.judge.checks.quality import NEAR_DUPLICATE_CHECK
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.models.settings.section import (
     INPUT,

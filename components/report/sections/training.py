@@ -17,7 +17,7 @@ from imgpipe.models.features.folds import FEWEST_MISTAKES
 from imgpipe.models.head.calibration import Calibration
 from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.names import SERVED_NAME
-from imgpipe.models.settings.network import AVERAGE, CLASS_TOKEN, COVARIANCE, TOKENS
+from imgpipe.models.settings.model import AVERAGE, CLASS_TOKEN, COVARIANCE, TOKENS
 from imgpipe.models.training.history import (
     FAILURES,
     JUDGES,

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from imgpipe.components.common import row_files
-from imgpipe.components.common.image_row import TRANSCODED, ImageColumns, ImageRow
+from imgpipe.components.common.image_row import TRANSCODED, ImageRow
+from imgpipe.components.common.row_files import ImageColumns
 from imgpipe.components.common.storage import records
 from imgpipe.components.feature_bank.extraction import ImageFeatures
 from imgpipe.components.feature_bank.storage import (
@@ -24,8 +25,8 @@ from imgpipe.components.feature_bank.storage import (
 )
 from imgpipe.models import names
 from imgpipe.models.features.bank import read_rows
-from imgpipe.models.features.examples import Labelled
 from imgpipe.models.features.extractor import BankNetwork, FeatureExtractor
+from imgpipe.models.features.rows import Labelled
 from imgpipe.models.head import feature_choice
 from imgpipe.models.settings.course import ViewSpec
 from imgpipe.models.settings.model import ModelSettings

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pytest
 
-from imgpipe.components.common.image_row import kept_images
+from imgpipe.components.common.row_files import kept_images
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.image_evaluator import new_images
 from tests.models.banks import rows_of, write_facts

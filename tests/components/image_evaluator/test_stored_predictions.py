@@ -9,7 +9,8 @@ import pytest
 
 from imgpipe.components.common import artifacts, row_files
 from imgpipe.components.common.answer_table import AnswerTable
-from imgpipe.components.common.image_row import ImageRow, kept_images
+from imgpipe.components.common.image_row import ImageRow
+from imgpipe.components.common.row_files import kept_images
 from imgpipe.components.common.storage import records
 from imgpipe.components.image_evaluator import image_evaluator
 from imgpipe.components.image_evaluator.decision import DECISION_FILE

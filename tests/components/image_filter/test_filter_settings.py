@@ -9,9 +9,9 @@ from imgpipe.components.common import row_files
 from imgpipe.components.common.image_file.pixels import MEASUREMENTS
 from imgpipe.components.common.storage.records import content_hash, integer, raw, text
 from imgpipe.components.image_filter import data_summary, image_table
-from imgpipe.components.image_filter.comparison import decide
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
+from imgpipe.components.image_filter.judge.single_image import decide
 from imgpipe.models import names
 from imgpipe.serving.look import PIXEL_LIMIT
 from imgpipe.serving.server.settings import Settings

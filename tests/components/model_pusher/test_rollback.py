@@ -9,7 +9,7 @@ import pytest
 
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.model_pusher import versions
-from imgpipe.components.model_pusher.push import Candidate, push
+from imgpipe.components.model_pusher.versions import Candidate, push
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands import rollback
 from tests.components.model_pusher.conftest import GATES

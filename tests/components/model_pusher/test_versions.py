@@ -12,7 +12,7 @@ import pytest
 
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.model_pusher import versions
-from imgpipe.components.model_pusher.push import Candidate, push
+from imgpipe.components.model_pusher.versions import Candidate, push
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.described_files import version_damage
 from imgpipe.models.files.regular_files import sha256

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from imgpipe.components.model_pusher.push import NOT_PUBLISHED, Push
+from imgpipe.components.model_pusher.versions import NOT_PUBLISHED, Push
 from imgpipe.components.report import commands
 from imgpipe.components.report.blocks import Command
 from imgpipe.components.report.commands import next_commands

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from imgpipe.components.common.image_row import kept_images
+from imgpipe.components.common.row_files import kept_images
 from imgpipe.components.run_record.doubtful_labels import compared_labels
 from imgpipe.models import names
 from imgpipe.models.features.bank import read_rows

@@ -8,7 +8,8 @@ import pytest
 
 from imgpipe.components.common import row_files
 from imgpipe.components.common.answer_table import AnswerTable
-from imgpipe.components.common.image_row import ImageColumns, ImageRow
+from imgpipe.components.common.image_row import ImageRow
+from imgpipe.components.common.row_files import ImageColumns
 from imgpipe.components.report.sections import accuracy
 from imgpipe.components.run_record.metrics import judged_answers, metrics, most_confused, slices
 from imgpipe.models.errors import ResourceError

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from imgpipe.components.common.image_row import ImageRow, kept_images
+from imgpipe.components.common.image_row import ImageRow
+from imgpipe.components.common.row_files import kept_images
 from imgpipe.components.run_record.shown_images import distances, galleries, image_map, sampled
 from imgpipe.models import names
 from imgpipe.models.features.bank import read_rows

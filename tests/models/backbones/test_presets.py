@@ -13,8 +13,7 @@ from imgpipe.models.backbones import presets
 from imgpipe.models.backbones.presets import KINDS, installed, published
 from imgpipe.models.errors import ConfigError, ResourceError, UnsafeWeightsError
 from imgpipe.models.names import KERAS_CONFIG
-from imgpipe.models.settings.model import ModelSettings
-from imgpipe.models.settings.network import single_blocks
+from imgpipe.models.settings.model import ModelSettings, single_blocks
 from tests import python_program
 from tests.models.backbones import hub_presets
 

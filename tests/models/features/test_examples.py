@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from imgpipe.models import names
-from imgpipe.models.features.examples import Labelled, record_batches
+from imgpipe.models.features.rows import Labelled, record_batches
 from tests.models.banks import write_records
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from imgpipe.models import names
-from imgpipe.models.features.examples import Labelled
+from imgpipe.models.features.rows import Labelled
 from imgpipe.models.finding import make_finding
 from imgpipe.models.head import solved_head
 from imgpipe.models.head.solved_head import PENALTIES

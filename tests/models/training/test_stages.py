@@ -10,7 +10,7 @@ import pytest
 from imgpipe.models import names
 from imgpipe.models.errors import DataRefused, ResourceError
 from imgpipe.models.features import rows
-from imgpipe.models.features.examples import Labelled
+from imgpipe.models.features.rows import Labelled
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.settings.course import FineTune
 from imgpipe.models.settings.model import ModelSettings

@@ -101,9 +101,9 @@ _MAIN = "import imgpipe; imgpipe._main()\n"
     ("module", "start"),
     [
         ("imgpipe.models.errors", _DOCTOR),
-        ("imgpipe.pipeline.command_line.signals", "from imgpipe.pipeline import cli\n"),
+        ("imgpipe.pipeline.command_line.command_process", "from imgpipe.pipeline import cli\n"),
         ("imgpipe.pipeline", _MAIN),
-        ("imgpipe.pipeline.command_line.signals", _MAIN),
+        ("imgpipe.pipeline.command_line.command_process", _MAIN),
     ],
 )
 def test_ctrl_c_while_the_command_line_is_imported_ends_it_with_a_message(module: str, start: str):

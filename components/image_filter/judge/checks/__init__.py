@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from imgpipe.components.image_filter.judge.check import ImageCheck
 from imgpipe.components.image_filter.judge.checks.files import NOT_ABOUT_LABEL
-from imgpipe.components.image_filter.judge.checks.whole_set import NEAR_DUPLICATE_ACROSS_SPLITS
+from imgpipe.components.image_filter.judge.checks.quality import NEAR_DUPLICATE_ACROSS_SPLITS
 
 _modules = pkgutil.iter_modules(__path__, f"{__name__}.")
 _values = (vars(importlib.import_module(module.name)).values() for module in _modules)

@@ -15,7 +15,7 @@ from imgpipe.components.image_filter.copies.search import (
     hash_table,
     search,
 )
-from imgpipe.components.image_filter.judge.checks.whole_set import RADIUS
+from imgpipe.components.image_filter.judge.checks.quality import RADIUS
 from imgpipe.serving.look import Look
 from tests.images import distance, encoded, scene
 

@@ -8,8 +8,8 @@ import pytest
 
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.splits import SplitRule
-from imgpipe.components.image_filter.comparison import move
 from imgpipe.components.image_filter.judge.overrides import Override
+from imgpipe.components.image_filter.judge.single_image import move
 from imgpipe.components.image_filter.placement import placement
 
 RULE = SplitRule(min_validation=3, min_test=1)

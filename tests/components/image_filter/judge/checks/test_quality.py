@@ -12,10 +12,10 @@ from PIL import Image, ImageFilter
 from imgpipe.components.common.image_file.content import inspected
 from imgpipe.components.common.image_file.header import by_pillow
 from imgpipe.components.common.image_row import ImageRow
-from imgpipe.components.image_filter.comparison import decide
 from imgpipe.components.image_filter.judge import checks
-from imgpipe.components.image_filter.judge.checks import whole_set
+from imgpipe.components.image_filter.judge.checks import quality
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
+from imgpipe.components.image_filter.judge.single_image import decide
 from imgpipe.serving.look import Look
 from tests.images import distance, encoded, exif, noise, turned
 
@@ -100,8 +100,8 @@ def test_odd_sizes_are_those_of_the_published_formula(seed):
     sizes = [(int(w), int(h)) for w, h in random.integers(200, 260, (count, 2))]
     sizes += [(20, 20), (900, 700)][: seed % 3]
     rows = [ImageRow("a/x", width=w, height=h) for w, h in sizes]
-    usual = whole_set.odd_size.limits(rows, 3.0)
-    found = [whole_set.odd_size.run(row, usual) is not None for row in rows]
+    usual = quality.odd_size.limits(rows, 3.0)
+    found = [quality.odd_size.run(row, usual) is not None for row in rows]
     assert found == published_odd(sizes)
 
 
@@ -115,7 +115,7 @@ def test_odd_sizes_are_those_of_the_published_formula(seed):
     ids=["no smallest size", "a range", "one size"],
 )
 def test_the_detail_of_an_odd_size_names_the_usual_sizes(usual, said):
-    finding = whole_set.odd_size.run(ImageRow("a/x", width=1280, height=800), usual)
+    finding = quality.odd_size.run(ImageRow("a/x", width=1280, height=800), usual)
     assert finding is not None and finding.detail == said
 
 
