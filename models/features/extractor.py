@@ -1,7 +1,7 @@
 """From encoded images to features: the frozen backbone runs once for each image and view.
 
-Threads decode the next images while the backbone computes. The forward pass is a tf.function over
-batches of views, in bfloat16 where the CPU supports it. `FeatureExtractor.key` is the key under
+Threads decode the next images while others compute a batch of views each. The forward pass is a
+tf.function, in bfloat16 where the CPU supports it. `FeatureExtractor.key` is the key under
 which the store behind the feature bank keeps the features. If a layer is given, the forward pass
 ends at it and gives its activations, from which the layers above it can be trained.
 """
@@ -88,8 +88,8 @@ class FeatureExtractor:
         #: Number of views of which all features are about to be computed, at most; 0 says nothing.
         self.expected = 0
         self._lock = threading.Lock()
-        #: The model and its compiled forward pass.
-        self._model: tuple[Any, Callable[..., tf.Tensor]] | None = None
+        #: The model, and its forward pass as a tf.function.
+        self._model: tuple[Any, Any] | None = None
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -149,15 +149,21 @@ class FeatureExtractor:
         if not sum(counts):
             return [np.empty((0, 0), np.float16) for _ in views]
         rows = np.empty((sum(counts), *self.shape), np.float16)
-        _, forward = self._built()
+        forward = self._built()[
+            1
+        ].get_concrete_function()  # traced once, and not by several threads
         ends = np.cumsum(counts)
         done = 0
-        started = time.monotonic()
-        for batch in self._batches(images, hashes, views):
-            features = forward(*batch).numpy()
-            if done == images_at_once():  # the first batch is compiled, the second one is not
-                self._announce(len(features) / (time.monotonic() - started))
-            started = time.monotonic()
+        batches = self._batches(images, hashes, views)
+        callers = process.batches_at_once()
+        begun = time.monotonic()
+        for features in computed_ahead(
+            lambda batch: forward(*batch).numpy(), batches, callers, callers
+        ):
+            if not done:  # the first batch also takes the time of compiling
+                begun = time.monotonic()
+            elif done == 2 * callers * images_at_once():
+                self._announce(done / (time.monotonic() - begun))
             # NaN is not below it either. Activations are not stored, and training would diverge.
             if not self.layer and not (np.abs(features) < _FLOAT16_LARGEST).all():
                 raise ConfigError(  # a head would be served on other features
@@ -187,8 +193,8 @@ class FeatureExtractor:
 
     def _batches(
         self, images: Sequence[bytes], hashes: Sequence[str], views: Sequence[Sequence[int]]
-    ) -> Iterator[tuple[tf.Tensor, list[int], list[int]]]:
-        """Yield batches (pixels float32 [N, S, S, 3], seeds [N], numbers of views [N])."""
+    ) -> Iterator[list[tf.Tensor]]:
+        """Yield batches: pixels float32 [N, S, S, 3], and seeds and views, int64 [N]."""
         wanted = [i for i, numbers in enumerate(views) if numbers]
         files = (images[i] for i in wanted)
         seeds = augmentation.seeds([hashes[i] for i in wanted])
@@ -220,7 +226,7 @@ class FeatureExtractor:
 
         return on_processor
 
-    def _built(self) -> tuple[Any, Callable[..., tf.Tensor]]:
+    def _built(self) -> tuple[Any, Any]:
         """Return the model that gives the features or activations, and the forward pass."""
         with self._lock:
             if self._model is None:
@@ -270,7 +276,7 @@ class FeatureExtractor:
 
         return pooling, features
 
-    def _compiled(self, compute: Callable[[tf.Tensor], tf.Tensor]) -> Callable[..., tf.Tensor]:
+    def _compiled(self, compute: Callable[[tf.Tensor], tf.Tensor]) -> Any:
         """Return the forward pass as a graph, with the augmentation before it."""
         import tensorflow as tf
 
@@ -294,13 +300,13 @@ class FeatureExtractor:
         return forward
 
 
-def _batch(rows: Sequence[tuple[tf.Tensor, int, int]]) -> tuple[tf.Tensor, list[int], list[int]]:
+def _batch(rows: Sequence[tuple[tf.Tensor, int, int]]) -> list[tf.Tensor]:
     """Return rows of pixels, seed and number of a view as three columns."""
     import tensorflow as tf
 
     pixels, seeds, numbers = zip(*rows, strict=True)
     with tf.device("CPU"):
-        return tf.stack(pixels), list(seeds), list(numbers)
+        return [tf.stack(pixels), tf.constant(seeds, tf.int64), tf.constant(numbers, tf.int64)]
 
 
 @dataclass(frozen=True)
