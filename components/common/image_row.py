@@ -25,6 +25,26 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 INGEST_SUMMARY: Final = "ingest.json"
+#: What happens to an image with a finding. "reject": it is moved to the quarantine; "repair": it is
+#: kept as PNG; "warn": it is kept unchanged and reported; "ignore": it is not checked.
+Severity = Literal["reject", "repair", "warn", "ignore"]
+#: Reasons of `ImageRow.problem`: several labels, splits or groups for one file, a label that is
+#: not in `data.classes`, and a group whose images are in several splits of the source.
+TWO_LABELS = "two_labels"
+TWO_SPLITS = "two_splits"
+TWO_GROUPS = "two_groups"
+OUTSIDE_CLASSES = "outside_classes"
+GROUP_ACROSS_SPLITS = "group_across_splits"
+#: What `ImageRow.repairs` says of an image that is stored as PNG.
+TRANSCODED = "transcoded"
+#: Features that have a distribution. Statistics, schema and anomalies are about these.
+METADATA: tuple[str, ...] = (*names.METADATA, *MEASUREMENTS)
+#: Fields of a row that an Example has: what features and training need, and the path, by which
+#: people know an image. The table has all.
+_IN_EXAMPLES = (
+    *(names.IMAGE_BYTES, names.LABEL, names.LABEL_INDEX, names.SPLIT, names.PATH),
+    *(names.IMAGE_HASH, names.REPAIRS, names.GROUP, names.NEAR_GROUP),
+)
 
 
 class PlacedImage(TypedDict):
@@ -48,11 +68,6 @@ class Row(PlacedImage):
     stored: Annotated[str, "Name of the file in the quarantine; empty without a run."]
 
 
-#: What happens to an image with a finding. "reject": it is moved to the quarantine; "repair": it is
-#: kept as PNG; "warn": it is kept unchanged and reported; "ignore": it is not checked.
-Severity = Literal["reject", "repair", "warn", "ignore"]
-
-
 @dataclass(frozen=True, slots=True)
 class ImageFinding:
     """What a check or the comparison with other images found in one image.
@@ -66,25 +81,6 @@ class ImageFinding:
     score: float = 0.0  # lower is worse; 0 when the finding has no degree
     remedy: str = ""  # what to do to keep the image
     kept_copy: str = ""  # path of the image of which it is a copy
-
-
-#: Reasons of `ImageRow.problem`: several labels, splits or groups for one file, a label that is
-#: not in `data.classes`, and a group whose images are in several splits of the source.
-TWO_LABELS = "two_labels"
-TWO_SPLITS = "two_splits"
-TWO_GROUPS = "two_groups"
-OUTSIDE_CLASSES = "outside_classes"
-GROUP_ACROSS_SPLITS = "group_across_splits"
-#: What `ImageRow.repairs` says of an image that is stored as PNG.
-TRANSCODED = "transcoded"
-#: Features that have a distribution. Statistics, schema and anomalies are about these.
-METADATA: tuple[str, ...] = (*names.METADATA, *MEASUREMENTS)
-#: Fields of a row that an Example has: what features and training need, and the path, by which
-#: people know an image. The table has all.
-_IN_EXAMPLES = (
-    *(names.IMAGE_BYTES, names.LABEL, names.LABEL_INDEX, names.SPLIT, names.PATH),
-    *(names.IMAGE_HASH, names.REPAIRS, names.GROUP, names.NEAR_GROUP),
-)
 
 
 @dataclass(slots=True)

@@ -6,6 +6,12 @@ from pydantic import Field, model_validator
 
 from imgpipe.models.settings.section import AUTOMATIC, ComponentPlan, SettingsSection
 
+#: File in the model artifact of Baseline, which says whether there is a model and why not.
+BASELINE_FILE = "baseline.json"
+#: Folder in a version's provenance, and in the model artifact of Baseline, with the predictions of
+#: the run that published the version: its answers for the held-out images of that run.
+ANSWERS_FOLDER = "answers"
+
 
 class EvaluateSettings(SettingsSection):
     """Requirements on a model to be blessed."""
@@ -66,13 +72,6 @@ class EvaluatorPlan(ComponentPlan):
     settings: EvaluateSettings
     vocabulary: tuple[str, ...]
     accept_changes: int = 0
-
-
-#: File in the model artifact of Baseline, which says whether there is a model and why not.
-BASELINE_FILE = "baseline.json"
-#: Folder in a version's provenance, and in the model artifact of Baseline, with the predictions of
-#: the run that published the version: its answers for the held-out images of that run.
-ANSWERS_FOLDER = "answers"
 
 
 class BaselinePlan(ComponentPlan):

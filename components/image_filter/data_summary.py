@@ -21,6 +21,15 @@ from imgpipe.models.finding import Finding, make_finding
 from imgpipe.serving.look import PIXEL_LIMIT
 from imgpipe.serving.server.settings import DEFAULT_MAX_BODY_BYTES
 
+DIVIDED_FAMILIES = "divided_families"
+#: With fewer families and single images, an accuracy on held-out images varies much by chance.
+_FEW_FAMILIES = 20
+#: The decisions of people in words, by the verdict of an override; see `_overridden` for `relabel`.
+_DECIDED = {"accept": "accepted", "reject": "rejected"}
+_HASH = 12  # characters of a hash that tell files apart
+_UNKNOWN = 20  # overrides that are named
+_FAMILIES_SHOWN = 10
+
 
 class Overrides(TypedDict):
     """Effects of the overrides."""
@@ -100,16 +109,6 @@ class DataSummary(DataCounts):
         list[Finding],
         "Findings in the files, notes of the source, and what follows from the counts.",
     ]
-
-
-DIVIDED_FAMILIES = "divided_families"
-#: With fewer families and single images, an accuracy on held-out images varies much by chance.
-_FEW_FAMILIES = 20
-#: The decisions of people in words, by the verdict of an override; see `_overridden` for `relabel`.
-_DECIDED = {"accept": "accepted", "reject": "rejected"}
-_HASH = 12  # characters of a hash that tell files apart
-_UNKNOWN = 20  # overrides that are named
-_FAMILIES_SHOWN = 10
 
 
 def of_counts(counts: DataCounts) -> list[Finding]:
