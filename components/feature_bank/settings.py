@@ -40,7 +40,7 @@ class BankPlan(ComponentPlan):
         network: The settings that determine the features; see `settings_of_features`.
         weights_key: Fingerprint of weights and preprocessing: everything but the images, and the
             axes that are made of them, that decides the features.
-        kept: Folder of what an output folder decides once; see `feature_bank.kept`.
+        kept: Folder of what an output folder decides once; see `feature_bank.storage`.
         vocabulary: Class names in sorted order.
         head: Settings of the head that is solved, for which the features are chosen; None when
             they are not.

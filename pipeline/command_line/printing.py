@@ -62,7 +62,7 @@ def show_result(
     Args:
         blocks: What is printed; see `print_blocks`.
         content: The JSON object or list.
-        json_file: Value of `--json`; see `output_files.write_json`.
+        json_file: Value of `--json`; see `write_json`.
     """
     print_blocks(console_beside(json_file), blocks)
     write_json(content, json_file)

@@ -20,7 +20,7 @@ A component also runs again where an artifact that it reads has changed. Which s
 field of `Plan` is listed in `tests/pipeline/test_plan.py`. Two stores are addressed by content, so
 that they need no key of a run: the inspection cache (`example_gen.inspection`) and the store of the
 feature bank (`models.features.extractor.FeatureExtractor.key`). What FeatureBank decides once for
-an output folder has a key beside it (`components.feature_bank.kept`).
+an output folder has a key beside it (`components.feature_bank.storage`).
 
 TFX's resolvers, drivers and dynamic execution properties do not serve for this; docs/design.md says
 why.
