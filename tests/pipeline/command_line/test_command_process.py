@@ -25,7 +25,6 @@ from tests import python_program
 from tests.images import folder_of
 from tests.pipeline.past_runs import leave
 
-
 _COMMAND = (sys.executable, "-P", "-m", "imgpipe.pipeline.cli")
 
 
@@ -91,16 +90,16 @@ def test_a_signal_in_the_import_of_an_extension_module_waits_for_its_end():
     """An extension of pybind11 aborts the process when Python code that it calls raises."""
     program = (
         "import os, signal, sys\n"
-        "from imgpipe.pipeline.command_line import signals\n"
+        "from imgpipe.pipeline.command_line import command_process\n"
         "def hook(event, arguments):\n"
         "    if event == 'import' and arguments[0].endswith('multiarray_umath') and arguments[1]:\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "        print('in the import')\n"
-        "signals.install()\n"
+        "command_process.install()\n"
         "sys.addaudithook(hook)\n"
         "try:\n"
         "    import numpy\n"
-        "except signals.Stopped:\n"
+        "except command_process.Stopped:\n"
         "    print('numpy._core._multiarray_umath' in sys.modules)\n"
     )
     done = python_program.ended(program)

@@ -1,4 +1,4 @@
-"""Seals reveal every difference of an artifact, and damaged values of a store are taken as absent."""
+"""Seals reveal every difference of an artifact; damaged values of a store are taken as absent."""
 
 import os
 from pathlib import Path
