@@ -36,6 +36,7 @@ from imgpipe.models.settings.model import ModelSettings
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
+    from tensorflow.types.experimental import PolymorphicFunction
 
 _LONG: Final = 30.0  # seconds of work of which people are told before
 
@@ -89,7 +90,7 @@ class FeatureExtractor:
         self.expected = 0
         self._lock = threading.Lock()
         #: The model, and its forward pass as a tf.function.
-        self._model: tuple[Any, Any] | None = None
+        self._model: tuple[Any, PolymorphicFunction] | None = None
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -149,20 +150,18 @@ class FeatureExtractor:
         if not sum(counts):
             return [np.empty((0, 0), np.float16) for _ in views]
         rows = np.empty((sum(counts), *self.shape), np.float16)
-        forward = self._built()[
-            1
-        ].get_concrete_function()  # traced once, and not by several threads
+        _, compiled = self._built()
+        forward = compiled.get_concrete_function()  # here, so that no two threads trace it
         ends = np.cumsum(counts)
         done = 0
         batches = self._batches(images, hashes, views)
-        callers = process.batches_at_once()
+        at_once = process.batches_at_once()
         begun = time.monotonic()
-        for features in computed_ahead(
-            lambda batch: forward(*batch).numpy(), batches, callers, callers
-        ):
+        for values in computed_ahead(lambda batch: forward(*batch), batches, at_once, at_once):
+            features = values.numpy()
             if not done:  # the first batch also takes the time of compiling
                 begun = time.monotonic()
-            elif done == 2 * callers * images_at_once():
+            elif done == 2 * at_once * images_at_once():
                 self._announce(done / (time.monotonic() - begun))
             # NaN is not below it either. Activations are not stored, and training would diverge.
             if not self.layer and not (np.abs(features) < _FLOAT16_LARGEST).all():
@@ -226,7 +225,7 @@ class FeatureExtractor:
 
         return on_processor
 
-    def _built(self) -> tuple[Any, Any]:
+    def _built(self) -> tuple[Any, PolymorphicFunction]:
         """Return the model that gives the features or activations, and the forward pass."""
         with self._lock:
             if self._model is None:
@@ -276,7 +275,7 @@ class FeatureExtractor:
 
         return pooling, features
 
-    def _compiled(self, compute: Callable[[tf.Tensor], tf.Tensor]) -> Any:
+    def _compiled(self, compute: Callable[[tf.Tensor], tf.Tensor]) -> PolymorphicFunction:
         """Return the forward pass as a graph, with the augmentation before it."""
         import tensorflow as tf
 
