@@ -18,8 +18,7 @@ from imgpipe.components.image_filter.judge.overrides import of_image
 from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.models import names
 from imgpipe.models.finding import Finding, make_finding
-from imgpipe.serving.look import PIXEL_LIMIT
-from imgpipe.serving.server.settings import DEFAULT_MAX_BODY_BYTES
+from imgpipe.serving.look import BODY_LIMIT, PIXEL_LIMIT
 
 DIVIDED_FAMILIES = "divided_families"
 #: With fewer families and single images, an accuracy on held-out images varies much by chance.
@@ -203,7 +202,7 @@ def _not_served(counts: DataCounts) -> Iterator[Finding]:
             "not_served",
             f"{large:,} of the {kept} {'has' if large == 1 else 'have'} more pixels or bytes than "
             f"servers and predict --model take ({PIXEL_LIMIT:,} pixels, "
-            f"{DEFAULT_MAX_BODY_BYTES >> 20} MiB)",
+            f"{BODY_LIMIT >> 20} MiB)",
             ["resize such images, also before they are sent"],
             count=large,
         )
@@ -278,8 +277,7 @@ def _counts(images: ImageTable, plan: FilterPlan, notes: Sequence[Finding]) -> D
         "repaired": len(images.repaired),
         "transcoded": dict(sorted(transcoded.items())),
         "too_large": sum(
-            row.pixels > PIXEL_LIMIT or row.byte_size > DEFAULT_MAX_BODY_BYTES
-            for row in images.kept
+            row.pixels > PIXEL_LIMIT or row.byte_size > BODY_LIMIT for row in images.kept
         ),
         "by_reason": _by_reason(images.rejected),
         "by_split": by_split,

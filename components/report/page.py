@@ -43,7 +43,7 @@ _UNPRINTABLE = re.compile(
 )
 
 #: Folder of the style that all pages share.
-_STYLE = Path(str(files("imgpipe.serving.server.web")))
+_STYLE = Path(str(files("imgpipe.serving")))
 #: Text of each status on the page, and a sign for readers who do not see the colour.
 STATUS = {
     "blessed": ("Blessed", "✓"),

@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_type_hints
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import pattern_in
-from imgpipe.serving.look import PIXEL_LIMIT
+from imgpipe.serving.look import BODY_LIMIT, PIXEL_LIMIT
 from imgpipe.serving.server.corrections import Corrections
 
 ELSEWHERE = (
@@ -24,9 +24,6 @@ ELSEWHERE = (
 )
 
 
-DEFAULT_MAX_BODY_BYTES = 64 << 20
-"""Largest size of a request, four times what our client sends at once. TensorFlow Serving has no
-limit below gRPC's limit of 2 GiB: a request of 0.6 MB made it allocate 1.45 GiB."""
 _LAST_PORT = 65535
 _USUAL_SHARE = 0.1
 """Share of the requests that is logged."""
@@ -114,7 +111,7 @@ class Settings:
     max_bytes_in_flight: int = 1 << 30
     """Largest size of all requests together that arrive, wait or run, over both protocols: 16 of
     the largest. A request that finds no room waits, and its bytes stay with its client."""
-    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+    max_body_bytes: int = BODY_LIMIT
     """Largest size of a request. It is at most `max_bytes_in_flight`."""
     request_log_max_bytes: int = 256 << 20
     """Largest total size of the files of the request log; the oldest are deleted first."""

@@ -44,7 +44,7 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 """Headers of every file: nothing from other sites, no inline code, and no frame around the page."""
-_SHARED = ("style.css", "elements.js")
+_SHARED = (files("imgpipe.serving") / "style.css", files(__package__) / "elements.js")
 """What all pages share."""
 _NOTICE, _EXAMPLES = "<!-- notice -->", "<!-- examples -->"
 """Places of the notice and of the example images in a page."""
@@ -72,8 +72,7 @@ def routes(
         f'<img src="web/examples/{number}" alt="Example {number}"></button>'
         for number in range(1, len(examples) + 1)
     )
-    shared = [files(__package__) / name for name in _SHARED]
-    by_name = {file.name: file for file in (*shared, *files(package).iterdir())}
+    by_name = {file.name: file for file in (*_SHARED, *files(package).iterdir())}
     for file in by_name.values():
         suffix = file.name[file.name.rfind(".") :]
         if suffix in _TYPES:

@@ -4,7 +4,7 @@ import { forTheModel } from "./encoding.js";
 
 const GONE = "The server cannot be reached. Check that it is still running, then try again.";
 const SIGNATURE = "serving_default";
-// The server takes 64 MiB (DEFAULT_MAX_BODY_BYTES), in which base64 makes four bytes of three.
+// The server takes 64 MiB (BODY_LIMIT), in which base64 makes four bytes of three.
 const MOST_BYTES = ((64 << 20) * 3) / 4 - 1024;
 
 /** An error whose message is written for the person at the page. */

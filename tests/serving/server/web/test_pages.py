@@ -8,9 +8,9 @@ import pytest
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.export.saved_model import write_warmup
 from imgpipe.pipeline.published.copies import example_images
+from imgpipe.serving.look import BODY_LIMIT
 from imgpipe.serving.server.rest.port import host_to_open
 from imgpipe.serving.server.server import ModelServer
-from imgpipe.serving.server.settings import DEFAULT_MAX_BODY_BYTES
 from imgpipe.serving.server.web import pages
 from tests.serving.quick import quick
 
@@ -82,7 +82,7 @@ def test_no_example_and_no_notice_is_shown_unless_the_settings_say_so(page):
 
 def test_the_page_knows_the_largest_body_that_the_server_takes():
     script = (FOLDER / "server.js").read_text()
-    assert f"const MOST_BYTES = (({DEFAULT_MAX_BODY_BYTES >> 20} << 20) * 3) / 4 - 1024;" in script
+    assert f"const MOST_BYTES = (({BODY_LIMIT >> 20} << 20) * 3) / 4 - 1024;" in script
 
 
 def test_other_files_of_the_package_cannot_be_read(page):
