@@ -30,8 +30,8 @@ from imgpipe.components.common.row_files import ImageColumns
 from imgpipe.components.image_evaluator.rules import SLACK, WIDEST, Evidence, decide
 from imgpipe.components.image_evaluator.settings import EvaluateSettings
 from imgpipe.models import names
+from imgpipe.models.arrays import Flags
 from imgpipe.models.head.certainty import CHANCE, interval, paired_answers, wilson
-from imgpipe.models.names import Flags
 
 _ACCURACY: Final = 0.9
 _ALIKE: Final = (1.0, 0.5, 0.2)

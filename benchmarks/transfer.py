@@ -33,12 +33,12 @@ from imgpipe.components.image_filter.copies.search import find_near_duplicates, 
 from imgpipe.components.image_filter.judge.checks.quality import RADIUS
 from imgpipe.components.image_filter.placement import families
 from imgpipe.models import preprocess
+from imgpipe.models.arrays import Flags, Integers, Names
 from imgpipe.models.features import folds
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.head.certainty import standard_error
 from imgpipe.models.head.solved_head import HeadSolver
-from imgpipe.models.names import Flags, Integers, Names
 from imgpipe.models.settings.model import COVARIANCE, ModelSettings
 
 NAMES: Final = ("efficientnet_lite0",)

@@ -1,4 +1,4 @@
-"""Names that several rooms share: features of tf.Examples, parts of a model, and types of arrays.
+"""Names that several rooms share: features of tf.Examples, and parts of a model.
 
 The pipeline's components, the training code and the served `serving_examples` signature read and
 write the same records, so they all use these names. Images have a few features more, which no code
@@ -7,10 +7,7 @@ needs by name: they are fields of `ImageRow` in `components/common/image_row.py`
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-import numpy as np
-import numpy.typing as npt
+from typing import Final
 
 # --- the image and its label ------------------------------------------------------------------
 IMAGE_BYTES: Final = "image_bytes"  # bytes: the encoded file; also the served signature's input
@@ -19,6 +16,7 @@ LABEL_INDEX: Final = "label_index"  # int64: index in the vocabulary, -1 when th
 SPLIT: Final = "split"  # bytes: one of SPLITS
 PATH: Final = "path"  # bytes: path below the source's root, with forward slashes
 IMAGE_HASH: Final = "image_hash"  # bytes: hex SHA-256 of the file as found
+
 # --- facts from the header and from decoding --------------------------------------------------
 WIDTH: Final = "width"  # int64, pixels; 0 when unknown
 HEIGHT: Final = "height"  # int64, pixels; 0 when unknown
@@ -30,6 +28,7 @@ FRAMES: Final = "frames"  # int64, 1 for a still image
 ASPECT_RATIO: Final = "aspect_ratio"  # float, width / height; 0 when unknown
 GROUP: Final = "group"  # bytes: images of one group share a split; "" when there is no group
 NEAR_GROUP: Final = "near_group"  # int64 ≥ 1: images of one number are near-duplicates; 0 for none
+
 # --- measurements of the pixels (`components/common/image_file`), which only the table has -------
 BRIGHTNESS: Final = "brightness"  # float 0..1, mean luminance
 BRIGHTNESS_P5: Final = "brightness_p5"  # float 0..1, luminance that 95 % of the pixels exceed
@@ -41,19 +40,23 @@ SHARPNESS: Final = "sharpness"  # float 0..1, lower is blurrier
 COLOUR: Final = "colour"  # float 0..1, greatest difference between channels; 0 is grey
 TRANSPARENCY: Final = "transparency"  # float 0..1, share of the pixels that are not opaque
 REPAIRS: Final = "repairs"  # bytes: "transcoded" of a file that is stored as PNG; else ""
+
 # --- the feature bank -------------------------------------------------------------------------
 FEATURES: Final = "features"  # also a layer and an output; bytes: little-endian float16 vector
 VIEW: Final = "view"  # int64: 0 is the image itself, 1..K the augmented ones
+
 # --- predictions ------------------------------------------------------------------------------
 PROBABILITIES: Final = "probabilities"  # also a layer and an output; float list [C]
 #: float list [C]: probabilities of the baseline; absent without one.
 BASELINE_PROBABILITIES: Final = "baseline_probabilities"
 #: float list [C]: probabilities that a head gives for stored features; absent without such a head.
 STORED_PROBABILITIES: Final = "stored_probabilities"
+
 TRAIN: Final = "train"
 VALIDATION: Final = "validation"
 TEST: Final = "test"
 SPLITS: Final = (TRAIN, VALIDATION, TEST)
+
 #: Features of which statistics are computed. Paths and hashes are left out, as all their values
 #: differ.
 METADATA: Final = (
@@ -68,16 +71,20 @@ METADATA: Final = (
     FRAMES,
     ASPECT_RATIO,
 )
+
 # --- a model: its layers and outputs, and the files of its training ----------------------------
 SERVED_NAME: Final = "imgpipe"  # in requests, unless `run.name` or `--model` gives another
+
 HEAD: Final = "classifier"  # the layer that computes the logits
 HIDDEN: Final = "classifier_hidden"
 DROPOUT: Final = "classifier_dropout"
 FEATURE_DROPOUT: Final = "classifier_feature_dropout"
 AXES: Final = "covariance_axes"  # beginning of the names of layers, one for each map
 LOGITS: Final = "logits"
+
 #: The layers of a backbone must have other names.
 ADDED: Final = (FEATURES, HEAD, PROBABILITIES, HIDDEN, DROPOUT, FEATURE_DROPOUT)
+
 #: Files that training writes to the ModelRun artifact.
 HISTORY_FILE: Final = "history.json"
 DISTRIBUTION_FILE: Final = "assets.extra/feature_distribution.npz"  # below the SavedModel
@@ -85,13 +92,3 @@ OUT_OF_FOLD_FILE: Final = "assets.extra/out_of_fold.npz"  # below the SavedModel
 PARITY_FILE: Final = "parity.tfrecord"
 TENSORBOARD_FOLDER: Final = "tensorboard"
 KERAS_CONFIG: Final = "config.json"  # in a preset of KerasHub, and in a .keras archive
-
-Array = npt.NDArray[Any]
-Flags = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.floating[Any]]
-Indices = npt.NDArray[np.int64]
-Integers = npt.NDArray[np.integer[Any]]
-#: Pixels of images in 8 bits.
-PixelValues = npt.NDArray[np.uint8]
-#: Names, paths and hashes, as bytes.
-Names = npt.NDArray[np.bytes_]

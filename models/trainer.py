@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from imgpipe.models import names
+from imgpipe.models.arrays import Floats
 from imgpipe.models.export.saved_model import export, write_digest
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.bank import settings_of_bank
@@ -31,7 +32,6 @@ from imgpipe.models.names import (
     PARITY_FILE,
     PROBABILITIES,
     TENSORBOARD_FOLDER,
-    Floats,
 )
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier

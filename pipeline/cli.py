@@ -8,7 +8,7 @@ blessed, 4 data refused or drift found, 5 a resource is missing or busy, 130 int
 from __future__ import annotations
 
 try:
-    from imgpipe.pipeline.command_line import command_process
+    from imgpipe.pipeline.command_line import signals
 except KeyboardInterrupt:  # pressed in the milliseconds before there is a handler
     import sys
 
@@ -22,16 +22,16 @@ def main() -> None:
     Raises:
         SystemExit: Always, with the exit code.
     """
-    command_process.install()
+    signals.install()
     try:
         _run()
     except SystemExit:
         raise
     except BaseException:
         # Libraries may turn the exception of a signal into an error of their own.
-        if not command_process.received():
+        if not signals.received():
             raise
-        _end(command_process.sentence(), command_process.exit_code())
+        _end(signals.sentence(), signals.exit_code())
 
 
 def _run() -> None:
@@ -68,7 +68,7 @@ def _end(sentence: str, exit_code: int) -> None:
     from rich.text import Text
 
     from imgpipe.models.errors import printable
-    from imgpipe.pipeline.command_line.printing import new_console, say
+    from imgpipe.pipeline.command_line.terminal import new_console, say
 
     words = Text.assemble(("imgpipe:", "bold red"), f" {printable(sentence, lines=True)}")
     say(new_console(stderr=True), words)

@@ -16,8 +16,8 @@ from typing import Any
 from imgpipe.components.run_record.result import Result, WithResult
 from imgpipe.models.finding import said
 from imgpipe.pipeline.command_line import console as consoles
-from imgpipe.pipeline.command_line import printing
-from imgpipe.pipeline.command_line.printing import new_console
+from imgpipe.pipeline.command_line import output_files
+from imgpipe.pipeline.command_line.terminal import new_console
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def show_page(result: object, verdict: str, page: Path | None = None) -> None:
         display(result)
     elif page is not None:
         print(page)
-        printing.show_page(page.as_uri(), new_console())
+        output_files.show(page.as_uri(), new_console())
     else:
         print(verdict)
 

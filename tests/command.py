@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from imgpipe.pipeline import cli
 from imgpipe.pipeline.application import app
-from imgpipe.pipeline.command_line import command_process
+from imgpipe.pipeline.command_line import command_process, signals
 from tests import json_formats
 
 
@@ -29,7 +29,7 @@ def imgpipe(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
     """
     out, errors = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command_process, "install", lambda: None)
+        patch.setattr(signals, "install", lambda: None)
         patch.setattr(command_process, "prepare", lambda: None)
         patch.setattr(sys, "argv", ["imgpipe", *arguments])
         if cwd is not None:

@@ -19,11 +19,11 @@ from imgpipe.components.common.image_row import PlacedImage
 from imgpipe.components.common.row_files import ImageColumns
 from imgpipe.components.common.storage import records
 from imgpipe.models import names
+from imgpipe.models.arrays import Array, Flags, Floats, Integers, Names
 from imgpipe.models.features import folds
 from imgpipe.models.features.rows import columns
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.head.certainty import AccuracyFigures, accuracy_figures
-from imgpipe.models.names import Array, Flags, Floats, Integers, Names
 
 #: Splits whose images are predicted.
 PREDICTED_SPLITS = (names.VALIDATION, names.TEST)

@@ -29,9 +29,9 @@ from imgpipe.components.common.image_file.pixels import ALL_BYTES, MEASUREMENTS
 from imgpipe.components.common.image_row import ImageFinding, ImageRow, PlacedImage
 from imgpipe.components.common.storage.records import numbered, read_bytes, write_bytes
 from imgpipe.models import names
+from imgpipe.models.arrays import Array, Flags, Floats, Integers, Names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features.rows import ColumnTable
-from imgpipe.models.names import Array, Flags, Floats, Integers, Names
 
 if TYPE_CHECKING:
     import pyarrow as pa

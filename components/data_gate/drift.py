@@ -17,8 +17,8 @@ from tensorflow_metadata.proto.v0.statistics_pb2 import Histogram
 
 from imgpipe.components.data_gate.rules import ACCEPT, FeatureDistance, against
 from imgpipe.models import names
+from imgpipe.models.arrays import Floats
 from imgpipe.models.finding import Finding
-from imgpipe.models.names import Floats
 
 DriftKind = Literal["drift", "skew"]
 Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList

@@ -31,6 +31,7 @@ from imgpipe.components.common.storage import records
 from imgpipe.components.common.storage.integrity import BlobStore
 from imgpipe.components.feature_bank.settings import BankPlan
 from imgpipe.models import names, preprocess
+from imgpipe.models.arrays import Array, Floats
 from imgpipe.models.features.bank import FeatureDecision, JudgedFeatures, axes_file
 from imgpipe.models.features.extractor import BankNetwork, FeatureExtractor, FeatureMaps
 from imgpipe.models.features.rows import Labelled
@@ -38,7 +39,6 @@ from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.head.feature_choice import HeadInput
 from imgpipe.models.machine.process import computed_ahead, images_at_once, one_blas_thread
 from imgpipe.models.machine.system import processors
-from imgpipe.models.names import Array, Floats
 from imgpipe.models.network.covariance_pooling import number_of_axes
 from imgpipe.models.settings.model import one_block, single_blocks
 

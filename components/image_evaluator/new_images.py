@@ -28,9 +28,9 @@ from imgpipe.components.common.row_files import ImageColumns
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.image_evaluator.decision import UnlikeImages
 from imgpipe.models import names
+from imgpipe.models.arrays import Floats, Integers
 from imgpipe.models.features import bank, folds, rows
 from imgpipe.models.features.feature_distribution import LONGEST, unit
-from imgpipe.models.names import Floats, Integers
 
 #: Probability that a run names anything although its new images are of the same kind as the old;
 #: what it named in trials is in docs/benchmarks.md, "Constants of the code".

@@ -21,9 +21,9 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.models import names
+from imgpipe.models.arrays import Array, Floats, Integers
 from imgpipe.models.features import folds
 from imgpipe.models.head.certainty import interval
-from imgpipe.models.names import Array, Floats, Integers
 
 #: Images that are asked about at most. They give the accuracy within 1.5 points and take seconds.
 MOST_IMAGES: Final = 5_000

@@ -23,11 +23,11 @@ from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.image_row import PlacedImage
 from imgpipe.components.common.row_files import ImageColumns
 from imgpipe.components.run_record.shown_images import Distances
+from imgpipe.models.arrays import Flags, Floats, Integers, Names
 from imgpipe.models.features.bank import BankRows, Regression
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.calibration import fit_temperature, softmax, wrong_label_probabilities
 from imgpipe.models.head.solved_head import HeadSolver
-from imgpipe.models.names import Flags, Floats, Integers, Names
 from imgpipe.models.settings.model import ModelSettings
 
 #: A label that is wrong with a higher probability is doubtful; see docs/benchmarks.md, "Wrong

@@ -12,9 +12,9 @@ import numpy as np
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.answer_table import AnsweredImage, AnswerTable, ClassMetrics
+from imgpipe.models.arrays import Array
 from imgpipe.models.head.calibration import confidence_error, error_by_chance
 from imgpipe.models.head.certainty import AccuracyFigures
-from imgpipe.models.names import Array
 
 _MOST_VALUES = 12  # formats or folders; the rest of many folders says little
 _TINY = 1e-7  # smallest probability, which keeps its logarithm finite

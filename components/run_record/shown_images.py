@@ -15,11 +15,11 @@ from typing_extensions import TypedDict
 from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.image_row import ImageRow, PlacedImage
 from imgpipe.components.common.row_files import ImageColumns
+from imgpipe.models.arrays import Flags, Floats
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.feature_distribution import unit
 from imgpipe.models.features.rows import blocks
 from imgpipe.models.machine.process import one_blas_thread
-from imgpipe.models.names import Flags, Floats
 
 _IMAGES = (
     600  # of the galleries of all classes together, so that the page of any data set stays small

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models.arrays import Floats
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ResourceError, UnsafeWeightsError
-from imgpipe.models.names import Floats
 
 if TYPE_CHECKING:
     import h5py

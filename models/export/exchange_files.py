@@ -32,11 +32,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models.arrays import PixelValues
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.described_files import SERVING_DEFAULT
 from imgpipe.models.machine.system import processors
-from imgpipe.models.names import KERAS_CONFIG, PROBABILITIES, PixelValues
+from imgpipe.models.names import KERAS_CONFIG, PROBABILITIES
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import ClassifierNetwork
 

@@ -12,10 +12,10 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.models import names
+from imgpipe.models.arrays import Array, Flags, Integers, Names
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.features import folds, rows
 from imgpipe.models.features.rows import ColumnTable, Labelled
-from imgpipe.models.names import Array, Flags, Integers, Names
 from imgpipe.models.settings.model import ModelSettings
 
 BANK_FILE: Final = "bank.json"

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from imgpipe.models.arrays import Array, Floats, Integers
 from imgpipe.models.features import folds, rows
 from imgpipe.models.machine.process import one_blas_thread
-from imgpipe.models.names import DISTRIBUTION_FILE, Array, Floats, Integers
+from imgpipe.models.names import DISTRIBUTION_FILE
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from imgpipe.models.names import Flags, Integers, Names
+from imgpipe.models.arrays import Flags, Integers, Names
 
 #: Number of folds by which settings are chosen, and that judge a small set.
 FOLDS: Final = 5

@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.models import names
+from imgpipe.models.arrays import Array, Flags, Integers, Names
 from imgpipe.models.machine.system import reserve
-from imgpipe.models.names import Array, Flags, Integers, Names
 
 if TYPE_CHECKING:
     import tensorflow as tf

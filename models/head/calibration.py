@@ -20,10 +20,10 @@ from typing import Annotated, Final, Literal
 import numpy as np
 from typing_extensions import TypedDict
 
+from imgpipe.models.arrays import Array, Flags, Floats, Integers, Names
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.features.rows import blocks
 from imgpipe.models.head.certainty import CHANCE, standard_error
-from imgpipe.models.names import Array, Flags, Floats, Integers, Names
 
 BINS: Final = 15
 

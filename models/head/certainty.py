@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from imgpipe.models.names import Array, Flags
+from imgpipe.models.arrays import Array, Flags
 
 #: Probability with which an interval of 95 % misses the true value, and below which a difference
 #: is more than chance.

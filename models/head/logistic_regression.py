@@ -12,11 +12,11 @@ from typing import Final
 
 import numpy as np
 
+from imgpipe.models.arrays import Array, Floats, Integers
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.rows import blocks, mapped
 from imgpipe.models.machine.process import one_blas_thread
-from imgpipe.models.names import Array, Floats, Integers
 
 ROWS_AT_ONCE: Final = 8192
 _TABLE: Final = 32 << 20  # bytes of a table of rows and classes; the loss needs five at a time

@@ -18,11 +18,11 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from imgpipe.models.arrays import Floats
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.features.rows import blocks
 from imgpipe.models.head.logistic_regression import ROWS_AT_ONCE, Linear, Scaling, class_weights
 from imgpipe.models.machine.process import one_blas_thread
-from imgpipe.models.names import Floats
 
 _FLAT: Final = 1e-7  # share of the largest variance below which an axis is left out
 #: Most rows or features, whichever are fewer, of a head in closed form. Two square matrices of

@@ -20,6 +20,7 @@ from typing import Annotated, Final, NamedTuple, TypeVar
 import numpy as np
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
+from imgpipe.models.arrays import Integers
 from imgpipe.models.features.bank import BankRows, HeadMethod, Regression
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head.answers import Answers, Scores
@@ -28,7 +29,6 @@ from imgpipe.models.head.logistic_regression import Linear, LogisticRegression, 
 from imgpipe.models.head.ridge_regression import WIDEST, RidgeRegression, Rotation
 from imgpipe.models.machine.process import one_blas_thread
 from imgpipe.models.machine.system import processors
-from imgpipe.models.names import Integers
 from imgpipe.models.settings.model import ModelSettings
 
 #: Penalties that are tried with each method, from the strongest to the weakest: decades, and half

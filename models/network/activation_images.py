@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from imgpipe.models.arrays import Array, PixelValues
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ConfigError, nearest
-from imgpipe.models.names import Array, PixelValues
 
 if TYPE_CHECKING:
     import keras

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imgpipe.models import names, preprocess
+from imgpipe.models.arrays import Floats
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.backbones.architectures import hub_presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.machine.process import images_at_once
-from imgpipe.models.names import FEATURES, HEAD, LOGITS, PROBABILITIES, Floats
+from imgpipe.models.names import FEATURES, HEAD, LOGITS, PROBABILITIES
 from imgpipe.models.network import covariance_pooling
 from imgpipe.models.settings.model import (
     AUTO,

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from imgpipe.models.names import AXES, Floats
+from imgpipe.models.arrays import Floats
+from imgpipe.models.names import AXES
 from imgpipe.models.settings.model import COVARIANCE_AXES, ModelSettings
 
 if TYPE_CHECKING:

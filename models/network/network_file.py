@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Final, TypedDict, cast
 
 import numpy as np
 
+from imgpipe.models.arrays import Array
 from imgpipe.models.backbones import layer_graph, presets
 from imgpipe.models.backbones.network_copy import of_keras, set_weights
 from imgpipe.models.backbones.registry import architecture
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.models.names import Array
 from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier
 from imgpipe.models.settings.model import ModelSettings
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from imgpipe.models import names
+from imgpipe.models.arrays import Flags
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features.bank import BankRows, Regression, read_facts, read_rows
 from imgpipe.models.features.folds import FEW_IMAGES, FOLDS, MOST_OF_HEADS
@@ -21,7 +22,6 @@ from imgpipe.models.features.rows import Labelled
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.solved_head import HeadSolver, Solution
 from imgpipe.models.machine import progress
-from imgpipe.models.names import Flags
 from imgpipe.models.settings.section import AUTOMATIC
 from imgpipe.models.training import stages
 from imgpipe.models.training.history import Folds, JudgedBy, NetworkHistory, summary

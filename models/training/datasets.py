@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from imgpipe.models import augmentation, names, preprocess
+from imgpipe.models.arrays import Array, Flags, Integers
 from imgpipe.models.errors import DataRefused
 from imgpipe.models.features import rows as stored_rows
 from imgpipe.models.features.extractor import FeatureExtractor
@@ -28,7 +29,6 @@ from imgpipe.models.features.rows import Labelled
 from imgpipe.models.head.logistic_regression import class_weights
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import untuned
-from imgpipe.models.names import Array, Flags, Integers
 from imgpipe.models.settings.course import ViewSpec
 from imgpipe.models.settings.model import ModelSettings
 

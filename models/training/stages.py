@@ -17,6 +17,7 @@ import keras
 import numpy as np
 
 from imgpipe.models import names
+from imgpipe.models.arrays import Floats
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import feature_distribution
@@ -29,7 +30,6 @@ from imgpipe.models.head.calibration import calibrated_losses
 from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import has_gpu
-from imgpipe.models.names import Floats
 from imgpipe.models.network.classifier import (
     add_head,
     backbone_of,

@@ -20,13 +20,13 @@ import numpy as np
 from keras.optimizers.schedules import CosineDecay
 
 from imgpipe.models import names
+from imgpipe.models.arrays import Array
 from imgpipe.models.errors import DataRefused, Diverged
 from imgpipe.models.features.bank import BankRows
 from imgpipe.models.head.logistic_regression import Linear
 from imgpipe.models.head.solved_head import HeadSolver, Solution
 from imgpipe.models.machine import process, progress
 from imgpipe.models.machine.process import one_blas_thread
-from imgpipe.models.names import Array
 from imgpipe.models.network.classifier import build_head, copy_weights
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import datasets

@@ -1,18 +1,10 @@
-"""The process of a command: its standard streams, its temporary files, and its signals.
+"""The standard streams and the temporary files of this process.
 
 The streams never raise: a reader that exits early (`imgpipe run | head -1`), a closed descriptor
 (`>&-`) or an encoding without "→" affects only what is printed, neither the run nor its exit code.
 
 The temporary files of a run are below its own folder, and the next run removes them if the process
 was killed. Those of other commands are in the system's folder for temporary files.
-
-The first SIGINT (Ctrl-C) or SIGTERM raises `Stopped` in the main thread, so that context managers
-clean up; a second one ends the process at once. A library may replace or swallow an exception that
-is raised while it is being imported, so `received` tells later whether a signal arrived. In a
-destructor or the callback of a weak reference, of which the import system has one for each module,
-Python prints an exception and ignores it; there `Stopped` is raised again a moment later. While an
-extension module is being imported, an exception in Python code that it calls may abort the process,
-so that `Stopped` waits for the end of it.
 """
 
 from __future__ import annotations
@@ -22,14 +14,11 @@ import contextlib
 import io
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
-from types import FrameType
 from typing import TextIO
 
 from imgpipe.models.errors import ResourceError
@@ -38,10 +27,6 @@ TEMPORARY_FILES = "tmp"  # folder of the temporary files of a run, below its own
 #: Only one thread at a time changes where this process writes temporary files. The same thread also
 #: redirects the output of the process, and puts back what it found.
 _ONE_AT_A_TIME = threading.RLock()
-
-_SENTENCES = {signal.SIGINT: "interrupted by Ctrl-C", signal.SIGTERM: "stopped by SIGTERM"}
-_AGAIN_SECONDS = 0.01  # until `Stopped` is raised again; most destructors are shorter
-_received: int | None = None
 
 
 class _Lossy(io.FileIO):
@@ -157,76 +142,3 @@ def temporary_folder() -> Iterator[Path]:
             ) from None
         with made, temporary_folder_in(Path(made.name)):
             yield Path(made.name)
-
-
-class Stopped(BaseException):
-    """A signal asked the command to end; not an Exception, so that no handler swallows it."""
-
-
-def install() -> None:
-    """Install the handlers; a signal that the parent process ignores stays ignored."""
-    for number in _SENTENCES:
-        # A shell without job control ignores SIGINT for what it starts in the background.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _stop)
-    original_hook = sys.unraisablehook
-
-    def raise_again(unraisable: sys.UnraisableHookArgs) -> None:
-        if unraisable.exc_type is not Stopped:
-            original_hook(unraisable)
-            return
-        # An exception raised here would be ignored too, so a timer raises it after the destructor.
-        _raise_later()
-
-    sys.unraisablehook = raise_again
-
-
-def _raise_later() -> None:
-    signal.signal(signal.SIGALRM, lambda number, frame: _raise(frame))
-    signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
-
-
-def _raise(frame: FrameType | None) -> None:
-    """Raise `Stopped` above a frame, now or after the import of an extension module."""
-    caller = frame
-    while caller is not None:
-        if isinstance(caller.f_locals.get("self"), ExtensionFileLoader):
-            _raise_later()
-            return
-        caller = caller.f_back
-    raise Stopped
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    global _received
-    if _received is not None:
-        os._exit(128 + number)  # at once, even if cleaning up after the first signal hangs
-    _received = number
-    _raise(frame)
-
-
-def received() -> bool:
-    """Whether a signal has asked the command to end; if so, `Stopped` is not raised again."""
-    if _received is not None:
-        signal.setitimer(signal.ITIMER_REAL, 0)  # stops the timer of `install`
-    return _received is not None
-
-
-def check() -> None:
-    """Raise `Stopped` if a signal arrived whose exception was lost inside a library.
-
-    Raises:
-        Stopped: A signal has asked the command to end.
-    """
-    if received():
-        raise Stopped
-
-
-def exit_code() -> int:
-    """Return 128 plus the number of the signal, as shells do: 130 for SIGINT, 143 for SIGTERM."""
-    return 128 + (_received or signal.SIGINT)
-
-
-def sentence() -> str:
-    """Return a sentence about the signal, without its full stop."""
-    return _SENTENCES[signal.Signals(_received or signal.SIGINT)]

@@ -22,7 +22,7 @@ from rich.text import Text
 from imgpipe.components.run_record.run_folder import LOG, TASKS
 from imgpipe.models.machine import progress
 from imgpipe.pipeline.command_line import command_process
-from imgpipe.pipeline.command_line.printing import say
+from imgpipe.pipeline.command_line.terminal import say
 
 _WIDTH_PLAIN = 200  # columns when the output is not a terminal, so that no line is broken
 _WIDE = 90  # columns from which on the name of the component stands beside what it does

@@ -24,7 +24,7 @@ def writable_file(param: typer.CallbackParam, value: Any) -> Any:
             for a page or a picture, which no other program reads.
     """
     from imgpipe.models.errors import ConfigError
-    from imgpipe.pipeline.command_line.printing import STANDARD_OUTPUT, local_file
+    from imgpipe.pipeline.command_line.output_files import STANDARD_OUTPUT, local_file
 
     option = param.opts[0]
     # A page or a picture is a Path; the text of a table or of JSON may go to standard output.

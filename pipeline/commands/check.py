@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import DataRefused
-from imgpipe.pipeline.command_line import options, printing
+from imgpipe.pipeline.command_line import options, output_files
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock, SpanLook
@@ -43,11 +43,11 @@ def check(
     from imgpipe.pipeline.configuration.given_settings import assigned, configuration, one_source
 
     built = configuration(one_source(config, preset), data, out, assigned(settings or []))
-    with consoles.counted(json_file == printing.STANDARD_OUTPUT) as display:
+    with consoles.counted(json_file == output_files.STANDARD_OUTPUT) as display:
         checked = data_check.check(built)
         if html_file is not None:
             with display.step("reading images for the page"):
-                printing.write(html_file, checked.html, "--html ")
+                output_files.write(html_file, checked.html, "--html ")
     show_result(_blocks(checked.result, html_file), checked.result, json_file)
     if checked.refused:
         raise typer.Exit(DataRefused.exit_code)

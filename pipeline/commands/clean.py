@@ -10,7 +10,7 @@ import typer
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.pipeline.command_line import options
-from imgpipe.pipeline.command_line.printing import new_console, say
+from imgpipe.pipeline.command_line.terminal import new_console, say
 
 app = typer.Typer()
 

@@ -14,7 +14,7 @@ import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.command_line import options
-from imgpipe.pipeline.command_line.printing import new_console
+from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,7 +9,7 @@ import typer
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.machine.system import install_extra
 from imgpipe.pipeline.command_line import options
-from imgpipe.pipeline.command_line.printing import new_console
+from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import NamedText, Table

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import DataRefused
-from imgpipe.pipeline.command_line import options, printing
+from imgpipe.pipeline.command_line import options, output_files
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import NamedText, ResultBlock, SpanLook
@@ -46,7 +46,7 @@ def drift(
     source = LogSource(str(log).removeprefix(f"{KIND}:"))
     source.files()  # reports a missing log before the imports
     answering = lookup.model(model, published=True).published
-    with consoles.counted(to_stderr=json_file == printing.STANDARD_OUTPUT) as display:
+    with consoles.counted(to_stderr=json_file == output_files.STANDARD_OUTPUT) as display:
         with display.step("loading TensorFlow, TFX"), quick_imports():
             from imgpipe.pipeline.request_drift import comparison
         with display.step("comparing"):

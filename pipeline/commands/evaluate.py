@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgpipe.pipeline.command_line import options, printing
+from imgpipe.pipeline.command_line import options, output_files
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock
@@ -53,11 +53,11 @@ def command(
     from imgpipe.pipeline.published.evaluation import evaluate
 
     built = configuration(config, data, None, assigned(settings or []))
-    with consoles.counted(json_file == printing.STANDARD_OUTPUT) as display:
+    with consoles.counted(json_file == output_files.STANDARD_OUTPUT) as display:
         evaluation = evaluate(lookup.model(model, run, version), built, threshold)
         if html_file is not None:
             with display.step("explaining mistakes"):
-                printing.write(html_file, evaluation.html, "--html ")
+                output_files.write(html_file, evaluation.html, "--html ")
     show_result(_blocks(evaluation, html_file), evaluation.result, json_file)
     if not evaluation.passed:
         raise typer.Exit(_BELOW)

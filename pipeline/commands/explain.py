@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from imgpipe.models.errors import ConfigError
-from imgpipe.pipeline.command_line import options, printing
-from imgpipe.pipeline.command_line.printing import say
+from imgpipe.pipeline.command_line import options, output_files
+from imgpipe.pipeline.command_line.terminal import say
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from imgpipe.components.report.blocks import ResultBlock
-    from imgpipe.models.names import Array, PixelValues
+    from imgpipe.models.arrays import Array, PixelValues
     from imgpipe.models.network.classifier import ClassifierNetwork
     from imgpipe.serving.server.runtime import Runtime
 
@@ -172,7 +172,7 @@ def _explain(path: Path, data: bytes, drawing: _Drawing, folder: Path) -> Sequen
         drawings[f"{number:03}_{safe}.png"] = activation_images.feature_maps(maps[name], title)
     # After all are drawn, so that an image has all of its drawings or none.
     for file, content in drawings.items():
-        printing.write(folder / file, content)
+        output_files.write(folder / file, content)
     words = answer_words(top)
     return [Sentence((f"{path}  ", *words)), Listed([str(folder / file) for file in drawings])]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.pipeline.command_line import options
-from imgpipe.pipeline.command_line.printing import new_console
+from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.models.errors import ConfigError, printable
-from imgpipe.pipeline.command_line import options, printing
-from imgpipe.pipeline.command_line.printing import new_console
+from imgpipe.pipeline.command_line import options, output_files
+from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.configuration.config import Config
@@ -66,7 +66,7 @@ def init(
     config = configuration(None, source, None, given)
     with consoles.quiet():  # without the messages of TensorFlow, which reads TFRecord files
         scan = opened(config.data).scan()
-    printing.write(output, _text(config, None if everything else output.name), "--output ")
+    output_files.write(output, _text(config, None if everything else output.name), "--output ")
     classes = plural(len(scan.vocabulary), "class", "classes")
     counts = ", ".join(f"{name} {count}" for name, count in scan.counts().items())
     groups = f"{scan.groups()}, each of which stays in one split" if scan.groups() else ""

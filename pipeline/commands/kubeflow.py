@@ -18,7 +18,7 @@ from imgpipe.models.errors import ConfigError, DataRefused, ImgpipeError, Resour
 from imgpipe.models.files import json_object
 from imgpipe.models.machine.system import install_extra
 from imgpipe.pipeline.command_line import options
-from imgpipe.pipeline.command_line.printing import new_console, say
+from imgpipe.pipeline.command_line.terminal import new_console, say
 
 _DEFAULT_ROOT = "minio://mlpipeline/imgpipe"
 #: The errors that end a task, by the exit code in the folder of the run.

@@ -7,8 +7,8 @@ from pathlib import Path
 import typer
 
 from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.command_line import options, printing
-from imgpipe.pipeline.command_line.printing import new_console, say
+from imgpipe.pipeline.command_line import options, output_files
+from imgpipe.pipeline.command_line.terminal import new_console, say
 
 app = typer.Typer()
 
@@ -27,7 +27,7 @@ def command(
     page = page_of(out)
     console = new_console()
     say(console, str(page))
-    printing.show_page(page.as_uri(), console)
+    output_files.show(page.as_uri(), console)
 
 
 def page_of(path: Path) -> Path:

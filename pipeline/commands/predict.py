@@ -13,8 +13,8 @@ import typer
 
 from imgpipe.models.errors import ConfigError, ImgpipeError
 from imgpipe.models.names import SERVED_NAME
-from imgpipe.pipeline.command_line import options, printing
-from imgpipe.pipeline.command_line.printing import new_console, say
+from imgpipe.pipeline.command_line import options, output_files
+from imgpipe.pipeline.command_line.terminal import new_console, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -101,7 +101,7 @@ def predict(
     from imgpipe.serving.client import ServingError
     from imgpipe.serving.client.images import files_of
 
-    if json_file == csv_file == printing.STANDARD_OUTPUT:
+    if json_file == csv_file == output_files.STANDARD_OUTPUT:
         raise ConfigError(
             "--json - and --csv - would mix on standard output. Name a file for one of them."
         )
@@ -233,9 +233,9 @@ def _hand_over(answers: Sequence[ImageAnswer], json_file: str | None, csv_file: 
     from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.published.predicted_images import describe, table
 
-    printing.write_json([describe(answer) for answer in answers], json_file)
-    printing.write_csv(table(answers), csv_file)
-    printed = printing.STANDARD_OUTPUT in (json_file, csv_file)
+    output_files.write_json([describe(answer) for answer in answers], json_file)
+    output_files.write_csv(table(answers), csv_file)
+    printed = output_files.STANDARD_OUTPUT in (json_file, csv_file)
     console = new_console(stderr=printed)
     if not json_file and not csv_file:
         print_blocks(console, [_labels(answers)])

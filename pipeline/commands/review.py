@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imgpipe.pipeline.command_line import options
-from imgpipe.pipeline.command_line.printing import new_console
+from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock
@@ -66,7 +66,7 @@ def command(
     """See the images of a run in a browser, and decide about their labels."""
     from imgpipe.components.common.formatting import plural
     from imgpipe.components.report.blocks import Command, Figures, Sentence
-    from imgpipe.pipeline.command_line import command_process, printing
+    from imgpipe.pipeline.command_line import output_files, signals
     from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.review import web
 
@@ -79,11 +79,11 @@ def command(
         print_blocks(console, _opened(review, host, address, served.port))
         with _leading_to(address, run.folder) as file:
             if browser:
-                printing.show_page(file, console)
+                output_files.show(file, console)
             try:
                 served.wait()
-            except command_process.Stopped:
-                if command_process.exit_code() != 128 + signal.SIGINT:  # Ctrl-C is the usual end
+            except signals.Stopped:
+                if signals.exit_code() != 128 + signal.SIGINT:  # Ctrl-C is the usual end
                     raise
     decided = len(review.decisions.made())
     blocks: list[ResultBlock] = [

@@ -16,7 +16,7 @@ import typer
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.command_line import options
-from imgpipe.pipeline.command_line.printing import new_console, say
+from imgpipe.pipeline.command_line.terminal import new_console, say
 
 if TYPE_CHECKING:
     from imgpipe.components.common.storage import manifest

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imgpipe.pipeline.command_line import options, printing
-from imgpipe.pipeline.command_line.printing import say
+from imgpipe.pipeline.command_line import options, output_files
+from imgpipe.pipeline.command_line.terminal import say
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock, SpanLook
@@ -77,8 +77,8 @@ def command(
 
     prefer_batches()
     for note in given_settings.without_effect(built):
-        say(printing.console_beside(json_file), f"note: {note}")
-    outcome = execute(built, start, json_file == printing.STANDARD_OUTPUT, accept)
+        say(output_files.console_beside(json_file), f"note: {note}")
+    outcome = execute(built, start, json_file == output_files.STANDARD_OUTPUT, accept)
     show_result([*blocks(outcome, built.run), shown(outcome.next)], outcome.result, json_file)
     raise typer.Exit(outcome.exit_code)
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline.command_line import options, printing
-from imgpipe.pipeline.command_line.printing import new_console, say
+from imgpipe.pipeline.command_line import options, output_files
+from imgpipe.pipeline.command_line.terminal import new_console, say
 from imgpipe.serving.server.settings import Settings, flags
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _say_unpublished(model: Model) -> None:
 @contextlib.contextmanager
 def _opened(json_file: str | None) -> Iterator[Callable[[str], object] | None]:
     """Yield the function that writes to the file of `--json`; None without it."""
-    if json_file is None or json_file == printing.STANDARD_OUTPUT:
+    if json_file is None or json_file == output_files.STANDARD_OUTPUT:
         yield None if json_file is None else sys.stdout.write
         return
     try:

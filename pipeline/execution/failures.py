@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from imgpipe.models.errors import ImgpipeError, ResourceError, first_line
-from imgpipe.pipeline.command_line import command_process
+from imgpipe.pipeline.command_line import signals
 from imgpipe.pipeline.output import metadata_file
 
 _KEPT = "Finished work is kept, and a new run continues from it."
@@ -49,8 +49,8 @@ class Interrupted(ImgpipeError):
     """The run was stopped by Ctrl-C or SIGTERM."""
 
     def __init__(self) -> None:
-        super().__init__(f"{command_process.sentence()}. {_KEPT}")
-        self.exit_code = command_process.exit_code()
+        super().__init__(f"{signals.sentence()}. {_KEPT}")
+        self.exit_code = signals.exit_code()
 
 
 def cause(error: BaseException | None) -> str:
@@ -79,7 +79,7 @@ def actionable(error: BaseException, out: Path) -> BaseException:
         An error with a sentence and an exit code; `error` itself if no such cause is known, which
         is a defect of the program.
     """
-    if command_process.received():  # libraries may turn the signal into another error
+    if signals.received():  # libraries may turn the signal into another error
         return Interrupted()
     # From the most to the least specific: a sentence of our own first, a path in a text last.
     causes = list(_chain(error))

@@ -35,8 +35,8 @@ from imgpipe.models.files.regular_files import sha256
 from imgpipe.models.finding import make_finding
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import quick_imports
-from imgpipe.pipeline.command_line import command_process
 from imgpipe.pipeline.command_line import console as consoles
+from imgpipe.pipeline.command_line import signals
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.configuration.given_settings import to_toml
 from imgpipe.pipeline.definition import plan as plans
@@ -138,7 +138,7 @@ class WorkingRun:
             self._load(listed)
             self.plan = plans.make(self._config, listed.result(), accept)
             self._run_components(self.plan, start)
-        except (KeyboardInterrupt, command_process.Stopped):
+        except (KeyboardInterrupt, signals.Stopped):
             error = failures.Interrupted()
         except Exception as caught:
             traceback.print_exc()  # into the log
@@ -188,7 +188,7 @@ class WorkingRun:
     # --- events --------------------------------------------------------------------------------
     def started(self, name: str) -> None:
         """See `local.Observer`."""
-        command_process.check()  # the node before may have swallowed the exception of a signal
+        signals.check()  # the node before may have swallowed the exception of a signal
         if name == "Report":  # which reads the timings from this file
             json_object.write(self._directory / run_folder.TIMINGS, self._timings())
         self._display.started(name)
@@ -245,7 +245,7 @@ class WorkingRun:
                 collected, answers = collect(uris, settings)
                 result = self._ended(collected, error)
                 result = report.draw(result, answers, uris, [str(self._directory)])
-        except (Exception, KeyboardInterrupt, command_process.Stopped) as caught:
+        except (Exception, KeyboardInterrupt, signals.Stopped) as caught:
             traceback.print_exc()  # into the log
             sentence = f"the report could not be written: {failures.cause(caught)}"
             unwritten = [make_finding("no_report", sentence)]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from imgpipe.components.common.answer_table import AnswerTable
     from imgpipe.components.common.image_row import ImageRow
     from imgpipe.components.run_record.result import Result
-    from imgpipe.models.names import Floats
+    from imgpipe.models.arrays import Floats
     from imgpipe.pipeline.results import Evaluation
 
 _BATCH = 32  # images in one call of the signature

@@ -22,6 +22,7 @@ import numpy as np
 from imgpipe.components.common.storage import records
 from imgpipe.components.image_evaluator.rules import SLACK
 from imgpipe.models import names
+from imgpipe.models.arrays import PixelValues
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError
 from imgpipe.models.export import exchange_files as files
 from imgpipe.models.export.exchange_files import Answering
@@ -29,8 +30,8 @@ from imgpipe.models.export.saved_model import SERVING_PIXELS
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import load_tensorflow
 from imgpipe.models.machine.system import install_extra
-from imgpipe.models.names import OUT_OF_FOLD_FILE, PixelValues
-from imgpipe.pipeline.command_line import printing
+from imgpipe.models.names import OUT_OF_FOLD_FILE
+from imgpipe.pipeline.command_line import output_files
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.output.lookup import Model
 from imgpipe.pipeline.published import copies
@@ -151,7 +152,7 @@ def write(name: str, path: Path, target: Path, version: int | None, max_loss: fl
         ResourceError: There is no model, or the file cannot be written.
         NotEqual: The file would not answer as the model does, or not as well.
     """
-    target = printing.local_file(target, "--to ").expanduser()
+    target = output_files.local_file(target, "--to ").expanduser()
     kind = None if name == copies.KIND else require(name, target)
     model = lookup.model(path, version=version, published=True)
     parity = None
@@ -163,11 +164,11 @@ def write(name: str, path: Path, target: Path, version: int | None, max_loss: fl
         load_tensorflow()
         with progress.step("converting, judging"):
             content, parity = export(kind, model, max_loss)
-        printing.write(target, content, "--to ")
+        output_files.write(target, content, "--to ")
         size = len(content)
     if name == TFLITE:
         labels = target.with_suffix(LABELS_SUFFIX)
-        printing.write(labels, "".join(f"{label}\n" for label in model.vocabulary), "--to ")
+        output_files.write(labels, "".join(f"{label}\n" for label in model.vocabulary), "--to ")
     return {
         "kind": name,
         "file": str(target.absolute()),

@@ -28,11 +28,11 @@ from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER
 from imgpipe.components.run_record import result as results
 from imgpipe.components.run_record.result import ComparedRequests, Result, Status
 from imgpipe.models import names
+from imgpipe.models.arrays import Floats
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.feature_distribution import FAR_SHARE, FeatureDistribution
 from imgpipe.models.finding import Finding, make_finding
-from imgpipe.models.names import Floats
 from imgpipe.pipeline.request_drift.requests import FEWEST, MeasuredImages, measure, read
 
 CONFIDENCE = "confidence"

@@ -28,7 +28,7 @@ from imgpipe.components.common.image_file.pixels import (
     SQUARE,
 )
 from imgpipe.components.image_filter.copies.hamming import Effort, Pairs, Words, neighbours
-from imgpipe.models.names import Floats, Indices
+from imgpipe.models.arrays import Floats, Indices
 
 _SIDE = 12  # cells of the middle in each direction
 #: Half of the side of the middle as a share of the shorter side of the image. Turned by any angle,

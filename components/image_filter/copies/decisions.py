@@ -41,7 +41,7 @@ from imgpipe.components.image_filter.judge.checks.quality import (
 )
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.models import names
-from imgpipe.models.names import Flags, Indices
+from imgpipe.models.arrays import Flags, Indices
 
 DUPLICATE = "duplicate"
 DUPLICATE_ACROSS_SPLITS = "duplicate_across_splits"

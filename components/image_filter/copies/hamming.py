@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imgpipe.components.common.image_file.pixels import BITS
-from imgpipe.models.names import Indices
+from imgpipe.models.arrays import Indices
 
 #: Number of images up to which all pairs are compared, which is exact and as fast.
 ALL_PAIRS = 1000

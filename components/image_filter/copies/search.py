@@ -43,7 +43,7 @@ from imgpipe.components.image_filter.copies.hamming import (
     neighbours,
     pairs_of,
 )
-from imgpipe.models.names import Flags, Floats, Indices
+from imgpipe.models.arrays import Flags, Floats, Indices
 
 _OF_WHOLE_IMAGES = Effort(orders=32, window=16)
 #: A cropped copy is similar to several crops.

@@ -25,8 +25,8 @@ from imgpipe.components.common.image_file.file_names import without_ending
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.splits import split_of
 from imgpipe.components.image_filter.placement.likeness import Likeness, Pictures
+from imgpipe.models.arrays import Indices, PixelValues
 from imgpipe.models.finding import Finding, make_finding
-from imgpipe.models.names import Indices, PixelValues
 
 #: Shares of pairs in which the image of the same group must be more alike; the second one for
 #: numbers that begin alike. See docs/benchmarks.md, "Families".

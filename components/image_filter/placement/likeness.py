@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from imgpipe.components.common.image_file.pixels import GREY_BYTES, GREY_SIDE, GREYS, colours_of
+from imgpipe.models.arrays import Floats, Indices, PixelValues
 from imgpipe.models.head.certainty import standard_error
-from imgpipe.models.names import Floats, Indices, PixelValues
 
 _CELLS = 8  # cells of the grey image in each direction
 _LEVELS = 16  # of grey

@@ -21,7 +21,7 @@ from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.single_image import move
 from imgpipe.models import names
-from imgpipe.models.names import Array, Indices
+from imgpipe.models.arrays import Array, Indices
 
 _ALL = range(len(names.SPLITS))
 _TRAIN = names.SPLITS.index(names.TRAIN)

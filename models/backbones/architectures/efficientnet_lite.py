@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models.arrays import Floats
 from imgpipe.models.backbones.registry import Architecture, BackboneChoice, PackagedWeights
 from imgpipe.models.errors import UnsafeWeightsError
-from imgpipe.models.names import Floats
 
 if TYPE_CHECKING:
     import keras

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from imgpipe.models import names
+from imgpipe.models.arrays import Array
 from imgpipe.models.errors import DataRefused, ResourceError
 from imgpipe.models.features import rows
 from imgpipe.models.features.bank import read_facts, read_rows
-from imgpipe.models.names import Array
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import datasets
 from tests.models.banks import bank_row, write_bank, write_examples, write_facts

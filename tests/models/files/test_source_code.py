@@ -15,9 +15,10 @@ from imgpipe.models.files import source_code
 #: what the machine has, which decides precision, also in the keys, and how far the work is.
 _DECIDE_NOTHING = (
     *("models/errors.py", "models/files", "models/machine", "models/settings"),
-    "models/names.py",
+    *("models/names.py", "models/arrays.py"),
     *("models/__init__.py", "components/__init__.py", "serving/__init__.py"),
-    *("models/network/__init__.py", "components/common/__init__.py"),
+    "models/network/__init__.py",
+    *("components/common/__init__.py"),
     *("components/common/image_row.py", "components/common/formatting.py"),
     *("components/common/splits.py", "components/image_filter/judge/overrides.py"),
 )

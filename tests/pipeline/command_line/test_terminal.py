@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from imgpipe.pipeline.command_line import printing
+from imgpipe.pipeline.command_line import terminal
 
 _STYLES = re.compile(r"\x1b\[[0-9;]*m")
 PATH = "/photographs/of everyone/OUT/runs/20260131-140559/report.html"
@@ -20,7 +20,7 @@ def printed(
     def lines(text: str, width: int) -> list[str]:
         monkeypatch.setenv("FORCE_COLOR", "1")
         monkeypatch.setenv("COLUMNS", str(width))
-        printing.say(printing.new_console(), text)
+        terminal.say(terminal.new_console(), text)
         return _STYLES.sub("", capsys.readouterr().out).splitlines()
 
     return lines
@@ -67,6 +67,6 @@ def test_paths_and_commands_stay_whole(printed):
 
 
 def test_only_terminals_get_breaks_and_nothing_is_read_as_markup(capsys, printed):
-    printing.say(printing.new_console(), "[bold]one[/] " + "two " * 60)
+    terminal.say(terminal.new_console(), "[bold]one[/] " + "two " * 60)
     assert capsys.readouterr().out.count("\n") == 1
     assert printed("[bold]one :x: \x1b[2J\nthree", 40) == ["[bold]one :x: \\x1b[2J\\nthree"]
