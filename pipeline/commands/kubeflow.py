@@ -81,14 +81,14 @@ def compile_(
     with consoles.quiet():
         with quick_imports():
             from imgpipe.pipeline.definition import graph
-            from imgpipe.pipeline.kubeflow import compiler
+            from imgpipe.pipeline.kubeflow import compiler, groups
 
         storage = graph.Storage(root=root, run_directory=compiler.run_directory(placed))
         plan, given = compiler.placeholders(placed)
         pipeline = graph.create_pipeline(placed, plan, storage, given)
         written = compiler.compile_pipeline(pipeline, placed, output)
     image = placed.kubeflow.image
-    say(new_console(), f"wrote {written}: {len(compiler.GROUPS)} tasks, image {image}")
+    say(new_console(), f"wrote {written}: {len(groups.GROUPS)} tasks, image {image}")
 
 
 @app.command("submit", epilog=_EXAMPLES_OF_SUBMIT)

@@ -32,7 +32,7 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import json_object
 from imgpipe.models.machine.process import prefer_batches, quick_imports
 from imgpipe.models.settings.section import PLAN_FILE
-from imgpipe.pipeline.kubeflow.compiler import Spec, artifact_name
+from imgpipe.pipeline.kubeflow.groups import Spec, artifact_name
 from imgpipe.pipeline.kubeflow.places import in_run, to_path, to_uri
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.commands.kubeflow import app, compile_
-from imgpipe.pipeline.kubeflow.compiler import GROUPS
+from imgpipe.pipeline.kubeflow.groups import GROUPS
 from tests.conftest import REPOSITORY
 from tests.document_blocks import blocks
 
