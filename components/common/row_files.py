@@ -254,7 +254,7 @@ class ImageColumns(ColumnTable):
 
     @classmethod
     def of(cls, table: pa.Table) -> ImageColumns:
-        """Return the columns of a table of rows; see `row_files.as_table`."""
+        """Return the columns of a table of rows; see `as_table`."""
         import pyarrow.compute as pc
 
         figures = table["figures"].combine_chunks()
