@@ -156,7 +156,7 @@ class FeatureExtractor:
         ends = np.cumsum(counts)
         done = 0
         batches = self._batches(images, hashes, views)
-        at_once = process.batches_at_once()
+        at_once = process.batches_at_once() if self.feature_maps.is_convolutional else 1
         begun = time.monotonic()
         for values in computed_ahead(lambda batch: forward(*batch), batches, at_once, at_once):
             features = values.numpy()
@@ -322,6 +322,14 @@ class FeatureMaps:
     maps: list[keras.KerasTensor]
 
     @functools.cached_property
+    def is_convolutional(self) -> bool:
+        """Whether all kernels are of convolutions. TensorFlow 2.21 crashed on others in threads."""
+        import keras
+
+        weights = keras.Model(self.pixels, self.maps).weights
+        return all(len(weight.shape) in (1, 4) for weight in weights)
+
+    @functools.cached_property
     def graph(self) -> Callable[[tf.Tensor], list[tf.Tensor]]:
         """The backbone as one graph, which is traced once: from pixels, float32, to the maps."""
         import keras
@@ -377,10 +385,6 @@ def weights_key(settings: ModelSettings, precision: str) -> str:
     """Return the fingerprint of everything but the images that decides the features.
 
     View 0 is the image itself; view 1 stands for all augmented ones, which share settings.
-
-    Args:
-        settings: The settings of the features.
-        precision: See `FeatureExtractor`.
     """
     extractor = FeatureExtractor(settings, precision)
     return f"{extractor.key(0)[:16]}-{extractor.key(1)[:16]}"

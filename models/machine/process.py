@@ -150,8 +150,8 @@ def images_at_once() -> int:
 def batches_at_once() -> int:
     """Return the number of batches that threads compute at the same time.
 
-    Most operations of a small network are too short to be divided among the cores, so that each
-    core computes a batch of its own in two thirds of the time. A GPU has one queue.
+    Most operations of a small convolutional network are too short to be divided among the cores, so
+    that each core computes a batch of its own in two thirds of the time. A GPU has one queue.
     """
     return 1 if has_gpu() else min(system.processors(), 4)
 
