@@ -37,7 +37,12 @@ from imgpipe.models.features.extractor import BankNetwork, FeatureExtractor, Fea
 from imgpipe.models.features.rows import Labelled
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.head.feature_choice import HeadInput
-from imgpipe.models.machine.process import computed_ahead, images_at_once, one_blas_thread
+from imgpipe.models.machine.process import (
+    batches_at_once,
+    computed_ahead,
+    images_at_once,
+    one_blas_thread,
+)
 from imgpipe.models.machine.system import processors
 from imgpipe.models.network.covariance_pooling import number_of_axes
 from imgpipe.models.settings.model import one_block, single_blocks
@@ -325,6 +330,7 @@ def principal_axes(pixels: Array, feature_maps: FeatureMaps) -> list[Floats]:
     symbolic = feature_maps.maps
     dimension = number_of_axes(symbolic)
     graph = feature_maps.graph
+    at_once = batches_at_once(feature_maps.network)
 
     def covariances(first: int) -> list[Floats]:
         part = tf.constant(pixels[first : first + images_at_once()], tf.float32)
@@ -344,7 +350,7 @@ def principal_axes(pixels: Array, feature_maps: FeatureMaps) -> list[Floats]:
     sums = [np.zeros((each.shape[-1],) * 2) for each in symbolic]
     parts = range(0, len(pixels), images_at_once())
     with one_blas_thread():
-        for products in computed_ahead(covariances, parts, processors(), processors()):
+        for products in computed_ahead(covariances, parts, at_once, at_once):
             for total, product in zip(sums, products, strict=True):
                 total += product
         return [*computed_ahead(axes_of, sums, processors(), len(sums))]

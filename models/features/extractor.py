@@ -156,7 +156,7 @@ class FeatureExtractor:
         ends = np.cumsum(counts)
         done = 0
         batches = self._batches(images, hashes, views)
-        at_once = process.batches_at_once() if self.feature_maps.is_convolutional else 1
+        at_once = process.batches_at_once(self.feature_maps.network)
         begun = time.monotonic()
         for values in computed_ahead(lambda batch: forward(*batch), batches, at_once, at_once):
             features = values.numpy()
@@ -253,7 +253,7 @@ class FeatureExtractor:
 
         shared = self.feature_maps
         if self.layer:
-            outputs = layer_at(keras.Model(shared.pixels, shared.maps), self.layer).outputs[0]
+            outputs = layer_at(shared.network, self.layer).outputs[0]
         else:
             with _policy(self.precision):
                 outputs = features_of(self.settings, shared.maps)
@@ -322,24 +322,21 @@ class FeatureMaps:
     maps: list[keras.KerasTensor]
 
     @functools.cached_property
-    def is_convolutional(self) -> bool:
-        """Whether all kernels are of convolutions. TensorFlow 2.21 crashed on others in threads."""
+    def network(self) -> keras.Model:
+        """The backbone as a model, from pixels to the maps."""
         import keras
 
-        weights = keras.Model(self.pixels, self.maps).weights
-        return all(len(weight.shape) in (1, 4) for weight in weights)
+        return keras.Model(self.pixels, self.maps)
 
     @functools.cached_property
     def graph(self) -> Callable[[tf.Tensor], list[tf.Tensor]]:
         """The backbone as one graph, which is traced once: from pixels, float32, to the maps."""
-        import keras
         import tensorflow as tf
 
-        network = keras.Model(self.pixels, self.maps)
         # On a CPU, XLA is slower for convolutions (tensorflow/tensorflow#62808); see
         # docs/benchmarks.md, "Constants of the code".
         traced = tf.function(
-            lambda pixels: tf.nest.flatten(network(pixels, training=False)),  # one is no list
+            lambda pixels: tf.nest.flatten(self.network(pixels, training=False)),  # one is no list
             autograph=False,
             jit_compile=False,
         )

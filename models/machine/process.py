@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from imgpipe.models.machine import progress, system
 
 if TYPE_CHECKING:
+    import keras
     import tensorflow as tf
     from threadpoolctl import ThreadpoolController
 
+_BATCHES = 4  # that are computed at the same time, at most; each takes memory
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -146,14 +148,16 @@ def images_at_once() -> int:
     return 32 if has_gpu() else 8
 
 
-@functools.cache
-def batches_at_once() -> int:
-    """Return the number of batches that threads compute at the same time.
+def batches_at_once(network: keras.Model) -> int:
+    """Return the number of batches that threads compute at the same time with a network.
 
     Most operations of a small convolutional network are too short to be divided among the cores, so
     that each core computes a batch of its own in two thirds of the time. A GPU has one queue.
+    TensorFlow 2.21 crashed when two threads called a vision transformer in bfloat16, so that a
+    network with other kernels than those of convolutions computes one batch at a time.
     """
-    return 1 if has_gpu() else min(system.processors(), 4)
+    convolves = all(len(weight.shape) in (1, 4) for weight in network.weights)
+    return min(system.processors(), _BATCHES) if convolves and not has_gpu() else 1
 
 
 def computed_ahead(
