@@ -85,10 +85,8 @@ class Scaling:
                 "of the backbone (model.weights), and run FeatureBank again (--from FeatureBank)"
             )
         # A second pass, since the mean of the squares minus the square of the mean loses digits.
-        squares = sum(
-            np.square(block - mean.astype(np.float32)).sum(axis=0, dtype=np.float64)
-            for block in _float_blocks(features)
-        )
+        differences = (block - mean.astype(np.float32) for block in _float_blocks(features))
+        squares = sum(np.einsum("nd,nd->d", each, each).astype(float) for each in differences)
         deviation = np.sqrt(squares / count)
         varies = deviation > _NEVER_VARIES
         logs = np.log(deviation, where=varies, out=np.zeros(len(deviation)))

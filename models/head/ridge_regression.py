@@ -122,19 +122,20 @@ class RidgeRegression:
         self._classes = classes
         self._scaling = scaling or Scaling.none(rows.features.shape[1])
         self._smoothing = smoothing
-        weights = class_weights(rows.labels, classes, balance)[rows.labels].astype(np.float64)
+        weights = class_weights(rows.labels, classes, balance)[rows.labels]
         self._roots = np.sqrt(weights)[:, None]  # of the weight of each row
-        shares = np.bincount(rows.labels, weights, classes) / weights.sum()
-        self._mean_target = (1 - smoothing) * shares + smoothing / classes
-        sums = sum(
-            (weights[part, None] * block).sum(axis=0, dtype=np.float64)
-            for part, block in self._scaled_blocks()
-        )
-        self._mean = sums / weights.sum()
-        #: With few rows, the weights are sums of rows, and the unknowns are the factors of these.
-        self._few = len(rows) < len(self._mean)
+        shares = np.bincount(rows.labels, weights, classes)
+        self._mean_target = (1 - smoothing) * shares / shares.sum() + smoothing / classes
         with one_blas_thread():
-            self._products, self._right_side = self._by_rows() if self._few else self._by_features()
+            sums = sum(
+                (weights[part] @ block).astype(np.float64) for part, block in self._scaled_blocks()
+            )
+            self._mean = sums / shares.sum()
+            #: With few rows, the weights are sums of these rows, and their factors the unknowns.
+            self._few: Floats | None = None
+            if len(rows) < len(self._mean):
+                self._few = np.concatenate([block for _, block in self._centred_blocks()])
+            self._products, self._right_side = self._equations()
 
     def minimise(self, penalty: float) -> Linear:
         """Return the classifier with the lowest squared error.
@@ -148,19 +149,19 @@ class RidgeRegression:
         with one_blas_thread():
             factor = linalg.cho_factor(products, overwrite_a=True, check_finite=False)
             kernel = linalg.cho_solve(factor, self._right_side, check_finite=False)
-            if self._few:
-                kernel = sum(block.T @ kernel[part] for part, block in self._centred_blocks())
+            if self._few is not None:
+                kernel = self._few.T @ kernel
             bias = self._mean_target - self._mean @ kernel
         sharpness = _SHARPNESS * self._classes**0.2
         return self._scaling.unscaled(sharpness * kernel, sharpness * bias)
 
-    def _by_rows(self) -> tuple[Floats, Floats]:
-        """Return the products of the rows, [n, n], and their targets, [n, C]."""
-        centred = np.concatenate([block for _, block in self._centred_blocks()])
-        return centred @ centred.T, self._targets(slice(None))
+    def _equations(self) -> tuple[Floats, Floats]:
+        """Return the products of the features, [D, D], and of features and targets, [D, C].
 
-    def _by_features(self) -> tuple[Floats, Floats]:
-        """Return the products of the features, [D, D], and of features and targets, [D, C]."""
+        Of few rows, these are the products of the rows, [n, n], and their targets, [n, C].
+        """
+        if self._few is not None:
+            return self._few @ self._few.T, self._targets(slice(None))
         width = len(self._mean)
         products = np.zeros((width, width), np.float32)
         moments = np.zeros((width, self._classes), np.float32)
@@ -180,7 +181,7 @@ class RidgeRegression:
         """Yield blocks of scaled rows minus their mean, times the roots of their weights."""
         mean = self._mean.astype(np.float32)
         for part, block in self._scaled_blocks():
-            yield part, (block - mean) * self._roots[part].astype(np.float32)
+            yield part, (block - mean) * self._roots[part]
 
     def _scaled_blocks(self) -> Iterator[tuple[slice, Floats]]:
         for part, block in blocks(self._rows.features, ROWS_AT_ONCE):
