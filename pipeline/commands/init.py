@@ -65,7 +65,7 @@ def init(
     given = {"run.name": name, **assigned(settings or [])}
     config = configuration(None, source, None, given)
     with consoles.quiet():  # without the messages of TensorFlow, which reads TFRecord files
-        scan = opened(config.data).scan()
+        scan = opened(config.data).listing()
     output_files.write(output, _text(config, None if everything else output.name), "--output ")
     classes = plural(len(scan.vocabulary), "class", "classes")
     counts = ", ".join(f"{name} {count}" for name, count in scan.counts().items())

@@ -315,7 +315,7 @@ def plan(config: str, given: Mapping[str, object]) -> dict[str, str]:
         put(tree, setting, given[name])
     # Validated again, because people choose the values of `given` when they start a run.
     built = configs.build(tree, where="the parameters of the pipeline")
-    return asdict(make(built, source.usable(built).scan()))
+    return asdict(make(built, source.usable(built).hashed()))
 
 
 def to_json(config: Config) -> str:

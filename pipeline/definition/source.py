@@ -43,8 +43,8 @@ def opened(data: DataSettings, store: str = "", least_classes: int = 2) -> Sourc
     return open_source(data.source, SourceOptions.of(data, store, least_classes))
 
 
-def usable(config: Config) -> Source:
-    """Check what a run reads before anything is loaded or written, and return its images.
+def usable(config: Config) -> ListedSource:
+    """Check what a run reads before anything is loaded or written, and list its images.
 
     Args:
         config: The configuration, with absolute paths.
@@ -56,7 +56,7 @@ def usable(config: Config) -> Source:
     places = config.places
     require_labels(config.data)
     require_outside(config.data, places)
-    images = opened_with_classes(config, str(places.judge)).source
+    images = opened_with_classes(config, str(places.judge))
     if places.overrides is not None:
         overrides.load(places.overrides)
     _check_network_files(config.settings)
@@ -85,6 +85,10 @@ class ListedSource:
     scan: Scan
     store: str
 
+    def hashed(self) -> Scan:
+        """Return the listing with the hashes of the contents; see `Source.scan`."""
+        return self.source.scan(self.scan)
+
 
 def opened_with_classes(config: Config, store: str) -> ListedSource:
     """Open the source, list its images without reading them, and refuse classes that no model has.
@@ -100,14 +104,14 @@ def opened_with_classes(config: Config, store: str) -> ListedSource:
     return ListedSource(images, scan, store)
 
 
-def scanned(images: Source) -> Future[Scan]:
-    """List and hash images in a thread, while libraries are loaded."""
+def hashed(images: ListedSource) -> Future[Scan]:
+    """Hash images in a thread, while libraries are loaded."""
     scan: Future[Scan] = Future()
 
     def work() -> None:
         try:
             with progress.silent():
-                scan.set_result(images.scan())
+                scan.set_result(images.hashed())
         except BaseException as error:  # Python would only print it; `result` raises it
             scan.set_exception(error)
 

@@ -91,10 +91,10 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
     settings = to_toml(config)
     with OutputFolder(places.out).begin() as folder:
         ended = repeatable(folder.started, settings)
-        listed = source.scanned(images)
+        hashed = source.hashed(images)
         # With these arguments, some components are executed in any case.
         if ended is not None and start is None and not accept:
-            plan = plans.make(config, listed.result())
+            plan = plans.make(config, hashed.result())
             key = plans.outcome_key(plan, places.schema)
             repeated = outcome_again(ended, key, began)
             if repeated is not None:
@@ -102,7 +102,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
         directory = folder.new_run(settings)
         with consoles.counted(to_stderr, directory) as display:
             run = WorkingRun(config, directory, display, began)
-            outcome = run.run(listed, start, accept)
+            outcome = run.run(hashed, start, accept)
         if run.plan is not None:
             remember(outcome, plans.outcome_key(run.plan, places.schema))
         return dataclasses.replace(outcome, freed=folder.clean(config.run.keep))
@@ -131,12 +131,12 @@ class WorkingRun:
         self._cached: list[str] = []
 
     # --- steps ---------------------------------------------------------------------------------
-    def run(self, listed: Future[Scan], start: str | None, accept: bool) -> Run:
+    def run(self, hashed: Future[Scan], start: str | None, accept: bool) -> Run:
         """Plan the run and run the components; return the outcome, also after an error."""
         error: BaseException | None = None
         try:
-            self._load(listed)
-            self.plan = plans.make(self._config, listed.result(), accept)
+            self._load(hashed)
+            self.plan = plans.make(self._config, hashed.result(), accept)
             self._run_components(self.plan, start)
         except (KeyboardInterrupt, signals.Stopped):
             error = failures.Interrupted()
@@ -146,8 +146,8 @@ class WorkingRun:
         with progress.silent():
             return self._close(error)
 
-    def _load(self, listed: Future[Scan]) -> None:
-        """Load the libraries while the images are listed, and find the weights."""
+    def _load(self, hashed: Future[Scan]) -> None:
+        """Load the libraries while the images are hashed, and find the weights."""
         loading = time.monotonic()
         with self._display.step(_LOADING), quick_imports():
             from imgpipe.models import augmentation
@@ -155,7 +155,7 @@ class WorkingRun:
             from imgpipe.pipeline.execution import local  # noqa: F401  # with the graph and TFX
         self._import_seconds = round(time.monotonic() - loading, 3)
         with self._display.step("finding the images"):
-            progress.advance(len(listed.result().items))
+            progress.advance(len(hashed.result().items))
         with self._display.step("finding weights"):  # before time is spent on the images
             settings = self._config.settings
             settings.backbone_spec().fetch(settings.size)

@@ -109,7 +109,7 @@ def filtered(root, config):
     def pipeline():
         return beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"]))
 
-    plan = plans.make(config, usable(config).scan())
+    plan = plans.make(config, usable(config).hashed())
     ingest(pipeline(), f"{root}/examples", ReadPlan.from_json(plan.examples))
     uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "q")))
     summary = filter_examples(pipeline(), uris, FilterPlan.from_json(plan.image_filter))

@@ -43,7 +43,7 @@ def _planned(config: configs.Config, **given: Any) -> dict[str, Any]:
 
 
 def test_plan_determines_what_the_local_runner_knows(config: configs.Config):
-    known = plans.make(config, usable(config).scan())
+    known = plans.make(config, usable(config).hashed())
     assert _planned(config) == asdict(known) == json.loads(known.to_json())
 
 
@@ -166,7 +166,7 @@ def _decided(config: configs.Config, *decisions: Override, place: str = DECISION
     named = configs.build(
         config.model_dump(), {"judge.overrides": "" if place == DECISIONS else str(file)}
     )
-    return plans.make(named, usable(named).scan())
+    return plans.make(named, usable(named).hashed())
 
 
 def test_a_decision_about_an_image_changes_the_run_key_but_its_note_does_not(

@@ -127,10 +127,11 @@ class Source(abc.ABC):
         """
         return validated(self.unchecked(), self.options)
 
-    def scan(self) -> Scan:
-        """List all items, and hash the contents of those that no store gives a checksum of.
+    def scan(self, listing: Scan | None = None) -> Scan:
+        """Hash the contents of the items of a listing that no store gives a checksum of.
 
-        What cannot be read has no hash. It raises as `listing` does.
+        What cannot be read has no hash. Without a listing, the items are listed now, which raises
+        as `listing` does.
         """
 
         def hashed(item: Item) -> Item:
@@ -141,7 +142,7 @@ class Source(abc.ABC):
             except OSError:
                 return item
 
-        listing = self.listing()
+        listing = listing or self.listing()
         progress.total(len(listing.items), "files")
         items = []
         for item in computed_ahead(hashed, listing.items, _HASH_THREADS, _AHEAD):
