@@ -33,6 +33,7 @@ _MOST = {
     "names of files that are declared twice": 0,
     "variables and parameters whose names tell nothing": 8,
     "names of a module with several values": 0,
+    "private names of one module in another": 0,
 }
 #: Names that tell nothing about what they hold.
 _EMPTY_NAMES = {"found", "one", "some", "there", "known", "judged", "aside"}
@@ -188,6 +189,27 @@ def _names_with_several_values() -> list[str]:
     return places
 
 
+def _borrowed_names() -> list[str]:
+    """Return the names with an underscore that a module takes from another one."""
+    places = []
+    for module, file in _modules().items():
+        others = set()
+        for node in _nodes(file):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("imgpipe"):
+                names = [alias.asname or alias.name for alias in node.names]
+                places += [f"{name} ({module})" for name in names if name.startswith("_")]
+                others |= {name for name in names if name.islower()}
+        for node in _nodes(file):
+            if (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id in others
+                and re.match("_[^_]", node.attr)
+            ):
+                places.append(f"{node.value.id}.{node.attr} ({module})")
+    return places
+
+
 _FOUND = {
     "public class names with several meanings": _doubled_class_names,
     "[str, Any] in annotations of arguments and returns": _untyped_mappings,
@@ -198,6 +220,7 @@ _FOUND = {
     "variables and parameters whose names tell nothing": _empty_names,
     "public functions whose docstrings name none of the errors that they raise": _silent_functions,
     "names of a module with several values": _names_with_several_values,
+    "private names of one module in another": _borrowed_names,
 }
 
 
