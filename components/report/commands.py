@@ -57,7 +57,8 @@ def next_commands(result: Result, moved: Sequence[str] = ()) -> list[Finding]:
         moved: Arguments of a run whose output folder was moved since, such as `--out OUT`.
     """
     out = shlex.quote(result["out"])
-    status, push = result["status"], result["push"]
+    status = result["status"]
+    push = result["push"]
     commands: list[Finding] = []
     if result["folder"]:
         commands.append(_next("look", "look at the report", f"imgpipe open {out}"))
@@ -146,7 +147,8 @@ def _publishing(result: Result) -> list[str] | None:
     Nothing publishes a model that cannot be served, that could not be evaluated, or that a
     rollback withdrew: `imgpipe rollback --to` serves that one again.
     """
-    gate, push = result["gate"], result["push"]
+    gate = result["gate"]
+    push = result["push"]
     if gate is None or gate["decided_by"]["accuracy"] is None:
         return None
     if "rollback" in push["refused_by"] or "serving" in push["refused_by"]:
@@ -279,7 +281,8 @@ def _confused_classes(result: Result) -> str:
     from imgpipe.components.run_record.metrics import confused_pairs  # not for a list of runs
 
     classes = result["classes"]
-    deciding, suspects = result["answers"], result["suspects"]
+    deciding = result["answers"]
+    suspects = result["suspects"]
     if deciding is None or len(classes) < 3:
         return ""
     cells = [*deciding["confusion"]]

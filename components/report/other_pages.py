@@ -24,7 +24,8 @@ def verdict_of_check(result: Result) -> Iterator[show.ResultBlock]:
 
 def grounds_of_check(result: Result) -> Iterator[show.ResultBlock]:
     """Yield the reasons of a refusal, what to know before the verdict, and the counts."""
-    data, files = result["data"], result["files"]
+    data = result["data"]
+    files = result["files"]
     if data is None or files is None:
         return
     yield show.Listed(data_reasons(result))
@@ -77,7 +78,8 @@ def verdict_of_evaluation(result: Result) -> Iterator[show.ResultBlock]:
 
 def grounds_of_evaluation(result: Result) -> Iterator[show.ResultBlock]:
     """Yield the findings, what was evaluated, and the key figures."""
-    evaluated, figures = result["evaluation"], judged(result)
+    evaluated = result["evaluation"]
+    figures = judged(result)
     if evaluated is None or figures is None:
         return
     yield from said(result["findings"])

@@ -207,7 +207,8 @@ def _counts(run: Run) -> dict[str, int]:
 
 
 def _choices(run: Run) -> dict[str, object]:
-    training, bank = run.result["training"], run.result["bank"]
+    training = run.result["training"]
+    bank = run.result["bank"]
     if training is None:
         return {}
     decision = bank["decision"] if bank is not None else None

@@ -74,7 +74,8 @@ class Decisions:
         which the decision is possible. If it is for none, RefusedAnswer is raised. An invalid file
         of overrides raises ConfigError, and one that cannot be written OSError.
         """
-        verdict, label = decision["verdict"], decision["label"]
+        verdict = decision["verdict"]
+        label = decision["label"]
         if verdict not in ("", *overrides.VERDICTS):
             verdicts = ", ".join(overrides.VERDICTS)
             raise RefusedAnswer(f"An answer is one of {verdicts}. Received: {verdict[:40]!r}.")
@@ -116,7 +117,8 @@ class Decisions:
 
 def _decided(row: ImageRow, decision: ReviewDecision) -> ReviewDecision:
     """Return a decision as the override of an image says it, whose label may be of an override."""
-    verdict, label = decision["verdict"], decision["label"]
+    verdict = decision["verdict"]
+    label = decision["label"]
     if verdict == "accept" and row.is_relabelled:
         return {"verdict": "relabel", "label": row.label}
     if verdict == "relabel" and label == row.source_label and not obstacles(row)[0]:

@@ -221,7 +221,8 @@ def obstacles(row: ImageRow) -> tuple[str, str]:
     test_label = TEST_LABEL if row.split == names.TEST else ""
     if rejection is None or rejection.reason == REVIEWED:  # a new decision replaces the old one
         return "", test_label
-    reason, remedy = rejection.reason, rejection.remedy
+    reason = rejection.reason
+    remedy = rejection.remedy
     no_relabel = test_label or obstacle(reason, remedy, relabel=True)
     return obstacle(reason, remedy, relabel=False), no_relabel
 

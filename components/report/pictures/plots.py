@@ -134,7 +134,9 @@ def photographs_to_add(result: Result) -> str:
 
     The learning curve has a part of the images of all splits: those of a fold.
     """
-    training, gate, data = result["training"], result["gate"], result["data"]
+    training = result["training"]
+    gate = result["gate"]
+    data = result["data"]
     images = images_to_threshold(training, gate)
     if images is None or training is None or gate is None or training["solution"] is None:
         return ""

@@ -156,7 +156,8 @@ def slices(result: Result) -> Iterator[show.ResultBlock]:
 @section("mistakes", "Confident mistakes", order=128, numbers=True)
 def mistakes(result: Result) -> Iterator[show.ResultBlock]:
     """Yield the most confident mistakes, those between the same classes side by side."""
-    answers, judged_by = result["answers"], judged(result)
+    answers = result["answers"]
+    judged_by = judged(result)
     if answers is None or judged_by is None:
         return
     images = plural(judged_by["count"], "image")

@@ -268,7 +268,8 @@ def doubtful_labels(result: Result) -> Iterator[show.ResultBlock]:
     yield show.Sentence((f"{words} Decide with ", command, "."))
     cards: list[show.Card] = []
     for row in rows:
-        label, looks_like = row["label"], row["looks_like"]
+        label = row["label"]
+        looks_like = row["looks_like"]
         notes = (f"labelled {label}", f"answered {looks_like}")
         other = (show.Span("or ", "bad"), show.Span(looks_like, "name"))
         lines: list[show.Text] = [show.Span(label, "name"), other, show.Span(row["path"], "path")]

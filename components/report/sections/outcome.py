@@ -94,7 +94,8 @@ def _how_it_ended(result: Result) -> Iterator[show.ResultBlock]:
             f"below. One is the accuracy {gate['threshold']:g}, {whose} (evaluate.threshold).",
             "muted",
         )
-    failed, error = result["failed"], result["error"]
+    failed = result["failed"]
+    error = result["error"]
     if failed and failed not in result["verdict"] and status != "refused":
         yield show.Sentence(("The run stopped in ", show.Span(failed, "strong"), "."))
     if error and error not in result["verdict"]:
@@ -113,7 +114,8 @@ def _findings(result: Result) -> list[Finding]:
 
 def _keys(result: Result) -> list[tuple[str, str]]:
     """Return (name, text) of the key figures that are known."""
-    data, push = result["data"], result["push"]
+    data = result["data"]
+    push = result["push"]
     figures = judged(result)
     keys = []
     if data is not None:
@@ -147,7 +149,8 @@ def next_steps(result: Result) -> Iterator[show.ResultBlock]:
 @section("identity", "Identity", order=180, numbers=True)
 def identity(result: Result) -> Iterator[show.ResultBlock]:
     """Yield the known parts of the run's identity."""
-    identity, baseline = result["identity"], result["baseline"]
+    identity = result["identity"]
+    baseline = result["baseline"]
     if identity is None:
         return
     values = {

@@ -39,7 +39,8 @@ _JUDGED = {
 @section("by_class", "Right answers by class", order=20)
 def by_class(result: Result) -> Iterator[show.ResultBlock]:
     """Yield one bar for each class, the lowest first, and one for all classes."""
-    deciding, every = result["answers"], judged(result)
+    deciding = result["answers"]
+    every = judged(result)
     if deciding is None or every is None:
         return
     threshold = deciding["threshold"]
@@ -86,7 +87,8 @@ def _bar(
 @section("more_images", "Would more images help?", order=22)
 def more_images(result: Result) -> Iterator[show.ResultBlock]:
     """Plot the learning curve, and say how many images would reach the threshold."""
-    training, gate = result["training"], result["gate"]
+    training = result["training"]
+    gate = result["gate"]
     solution = training["solution"] if training is not None else None
     curve = (solution["learning_curve"] or []) if solution is not None else []
     if training is None or solution is None or len(curve) < 2:
@@ -112,7 +114,8 @@ def more_images(result: Result) -> Iterator[show.ResultBlock]:
 @section("taken_for", "What is taken for what", order=24)
 def taken_for(result: Result) -> Iterator[show.ResultBlock]:
     """Yield one matrix of all answers that decide, with images in its cells."""
-    deciding, figures = result["answers"], judged(result)
+    deciding = result["answers"]
+    figures = judged(result)
     if deciding is None or figures is None or not deciding["matrix"]:
         return
     wrong = figures["count"] - figures["correct"]

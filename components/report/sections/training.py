@@ -101,10 +101,12 @@ def _commands(path: str, name: str) -> list[tuple[str, str]]:
 @section("training", "Training", order=140, numbers=True)
 def training(result: Result) -> Iterator[show.ResultBlock]:
     """Yield the stages with their plots, and the results of fine-tuning and calibration."""
-    training, bank = result["training"], result["bank"]
+    training = result["training"]
+    bank = result["bank"]
     if training is None:
         return
-    tuned, search = training["fine_tune"], training["search"] or []
+    tuned = training["fine_tune"]
+    search = training["search"] or []
     by_folds = bool(search) and search[0]["judged_by"] == "folds"
     # Another network was judged for this one.
     stands_in = by_folds or training["learned"].get(names.VALIDATION, 0) > 0
@@ -160,7 +162,8 @@ def _choice_of_features(bank: BankFacts, decision: FeatureDecision) -> str:
     Larger images let the backbone compute more, by the square of their side.
     """
     tried = decision["tried"]
-    size, first = bank["image_size"], tried[0]["image_size"]
+    size = bank["image_size"]
+    first = tried[0]["image_size"]
     compared = ", ".join(
         f"“{features['features']}” at {features['image_size']} pixels {share(features['accuracy'])}"
         for features in tried
@@ -185,7 +188,8 @@ def _choice_of_features(bank: BankFacts, decision: FeatureDecision) -> str:
 
 def tried(training: History) -> Iterator[show.ResultBlock]:
     """Yield the networks that were tried, why the search ended, and what was trained."""
-    tuned, search = training["fine_tune"], training["search"] or []
+    tuned = training["fine_tune"]
+    search = training["search"] or []
     if len(search) == 1:  # the head alone
         yield show.Sentence(f"{show.capitalised(describe_tried(search[0]))}.")
     elif search:
@@ -195,7 +199,8 @@ def tried(training: History) -> Iterator[show.ResultBlock]:
         yield show.Sentence(f"{ended['sentence']}.")
     outcome = ""
     if tuned is not None and not search:
-        before, after = share(tuned["head_accuracy"]), share(tuned["accuracy"])
+        before = share(tuned["head_accuracy"])
+        after = share(tuned["accuracy"])
         outcome = f" Fine-tuning changed the validation accuracy from {before} to {after}."
     yield show.Sentence(f"Trained layers: {training['trained']}.{outcome}")
 
@@ -221,7 +226,8 @@ def _search(search: Sequence[Tried]) -> Iterator[show.ResultBlock]:
 
 def _tried(network: Tried) -> list[show.TableCell]:
     """Return the row of a network that was tried, with its failure in words."""
-    accuracy, gain = network["accuracy"], network["gain"]
+    accuracy = network["accuracy"]
+    gain = network["gain"]
     return [
         network["what"],
         FAILURES[network["failure"]] if network["failure"] else accuracy,
@@ -256,7 +262,8 @@ def _stage(title: str, stage: Stage, section: str, stands_in: bool) -> Iterator[
 
     A network that stands in for those that were judged has no validation curve of its own.
     """
-    epochs, best = stage["epochs"], stage["best_epoch"]
+    epochs = stage["epochs"]
+    best = stage["best_epoch"]
     numbers = [epoch["epoch"] for epoch in epochs]
     if title:
         yield show.Heading(title)
