@@ -132,9 +132,9 @@ class RidgeRegression:
             )
             self._mean = sums / shares.sum()
             #: With few rows, the weights are sums of these rows, and their factors the unknowns.
-            self._few: Floats | None = None
+            self._few_rows: Floats | None = None
             if len(rows) < len(self._mean):
-                self._few = np.concatenate([block for _, block in self._centred_blocks()])
+                self._few_rows = np.concatenate([block for _, block in self._centred_blocks()])
             self._products, self._right_side = self._equations()
 
     def minimise(self, penalty: float) -> Linear:
@@ -149,8 +149,8 @@ class RidgeRegression:
         with one_blas_thread():
             factor = linalg.cho_factor(products, overwrite_a=True, check_finite=False)
             kernel = linalg.cho_solve(factor, self._right_side, check_finite=False)
-            if self._few is not None:
-                kernel = self._few.T @ kernel
+            if self._few_rows is not None:
+                kernel = self._few_rows.T @ kernel
             bias = self._mean_target - self._mean @ kernel
         sharpness = _SHARPNESS * self._classes**0.2
         return self._scaling.unscaled(sharpness * kernel, sharpness * bias)
@@ -160,8 +160,8 @@ class RidgeRegression:
 
         Of few rows, these are the products of the rows, [n, n], and their targets, [n, C].
         """
-        if self._few is not None:
-            return self._few @ self._few.T, self._targets(slice(None))
+        if self._few_rows is not None:
+            return self._few_rows @ self._few_rows.T, self._targets(slice(None))
         width = len(self._mean)
         products = np.zeros((width, width), np.float32)
         moments = np.zeros((width, self._classes), np.float32)
