@@ -84,8 +84,7 @@ def run_fn(fn_args: Any) -> None:
     settings = replace(settings, features=trained.features or settings.features)
     calibration = _calibrated(trained)
     progress.part("the export")
-    temperature = calibration["temperature"]
-    classifier = build_classifier(trained.layers, vocabulary, settings, temperature)
+    classifier = build_classifier(trained.layers, vocabulary, settings, calibration["temperature"])
     distribution = trained.distribution or image_distribution(classifier, *files)
     history: History = {
         **trained.history,
@@ -205,8 +204,7 @@ def write_parity(
     images = some_images(train_files, PARITY_IMAGES)
     by_head: dict[bytes, Floats] = {}
     if trained.history["trained"] == stages.HEAD:
-        temperature = classifier.temperature
-        by_head = stored_answers(trained.layers, bank_uri, list(images), temperature)
+        by_head = stored_answers(trained.layers, bank_uri, list(images), classifier.temperature)
     answers = classifier.probabilities(list(images.values()))
     with tf.io.TFRecordWriter(str(path)) as writer:
         for (digest, image), row in zip(images.items(), answers, strict=True):

@@ -75,8 +75,7 @@ def _unlearned(result: Result) -> Iterator[Finding]:
     folds = folds_of(result)
     if folds is None or not folds["unlearned"]:
         return
-    classes = result["classes"]
-    named = join_names([classes[label] for label, _ in folds["unlearned"]], _NAMED)
+    named = join_names([result["classes"][label] for label, _ in folds["unlearned"]], _NAMED)
     images = sum(count for _, count in folds["unlearned"])
     yield make_finding(
         "unlearned",

@@ -126,12 +126,10 @@ def add_head(
     x = features
     seeded = {"seed": settings.seed, "dtype": "float32"}
     if settings.hidden_units:
-        share = settings.feature_dropout
         name = names.FEATURE_DROPOUT
-        x = layers.Dropout(share, name=name, **seeded)(x)
-        units = settings.hidden_units
+        x = layers.Dropout(settings.feature_dropout, name=name, **seeded)(x)
         name = names.HIDDEN
-        x = layers.Dense(units, activation="relu", dtype="float32", name=name)(x)
+        x = layers.Dense(settings.hidden_units, activation="relu", dtype="float32", name=name)(x)
     x = layers.Dropout(settings.dropout, name=names.DROPOUT, **seeded)(x)
     # float32 with every policy, because 16 bits are too few for the softmax and its loss.
     if not settings.one_unit(classes):

@@ -102,7 +102,6 @@ def _commands(path: str, name: str) -> list[tuple[str, str]]:
 def training(result: Result) -> Iterator[show.ResultBlock]:
     """Yield the stages with their plots, and the results of fine-tuning and calibration."""
     training = result["training"]
-    bank = result["bank"]
     if training is None:
         return
     tuned = training["fine_tune"]
@@ -111,7 +110,7 @@ def training(result: Result) -> Iterator[show.ResultBlock]:
     # Another network was judged for this one.
     stands_in = by_folds or training["learned"].get(names.VALIDATION, 0) > 0
     if training["solution"]:
-        yield from _solved(training, training["solution"], bank)
+        yield from _solved(training, training["solution"], result["bank"])
     yield from tried(training)
     if not training["solution"]:
         yield from _stage("", training, "course", stands_in)
@@ -226,11 +225,10 @@ def _search(search: Sequence[Tried]) -> Iterator[show.ResultBlock]:
 
 def _tried(network: Tried) -> list[show.TableCell]:
     """Return the row of a network that was tried, with its failure in words."""
-    accuracy = network["accuracy"]
     gain = network["gain"]
     return [
         network["what"],
-        FAILURES[network["failure"]] if network["failure"] else accuracy,
+        FAILURES[network["failure"]] if network["failure"] else network["accuracy"],
         "" if gain is None else f"{gain:+.3f}",
         "" if network["standard_error"] is None else network["standard_error"],
         seconds(network["seconds"]),

@@ -91,18 +91,18 @@ def test_idle_connections_end_and_clients_connect_again(push, tmp_path, monkeypa
             assert client.predict({"x": np.float32([2])}).outputs["y"].tolist() == [3.0]
 
 
-def test_streams_without_a_request_stop_neither_other_clients_nor_the_end(
+def test_streams_without_a_request_block_neither_other_clients_nor_the_stop(
     push, tmp_path, monkeypatch
 ):
     push("half_plus_two", tmp_path, 3)
-    monkeypatch.setattr(calls, "SILENT_S", 0.5)  # after which they give their room to others
+    monkeypatch.setattr(calls, "SILENT_S", 1.0)  # after which they give their room to others
 
     async def scenario(server: ModelServer) -> None:
-        async with half_open(server.target, MAX_STREAMS + 300) as streams:
-            # The client opened some streams before it learned the limit; the surplus is refused.
-            assert sum(not stream.done() for stream in streams) > MAX_STREAMS // 2
+        async with half_open(server.target, MAX_STREAMS + 600) as streams:
             assert await asyncio.to_thread(answer, server.target) == [2.5, 3.0]
             assert await asyncio.to_thread(health, server.target) == 1
+            # The client opened some streams before it learned the limit; the surplus is refused.
+            assert sum(not stream.done() for stream in streams) > MAX_STREAMS // 2
             assert await asyncio.wait_for(asyncio.to_thread(server.stop, 200), 100) is True
 
     with running(tmp_path) as server:
