@@ -23,8 +23,9 @@ FEW_IMAGES: Final = 200
 #: Up to this number of images of train and validation, folds judge a solved head at no cost: those
 #: that choose its penalty have all of these images.
 MOST_OF_HEADS: Final = 2000
-#: If the head over its folds reaches this accuracy, no better network is searched for: the minutes
-#: would bring little, or nothing that a few hundred images could distinguish from noise.
+#: If the head over its folds reaches this accuracy, neither larger images are tried nor a better
+#: network: the minutes would bring little, or nothing that a few hundred images could distinguish
+#: from noise.
 ENOUGH: Final = 0.985
 #: With fewer mistakes of the head, the gain of better features or of a better network would hardly
 #: be seen: the standard error of four corrections is two.

@@ -4,8 +4,9 @@ A head reads the first of the kinds in `single_blocks` alone, such as the last f
 map, unless another block or all of them lower its log loss by a standard error, and sees images of
 the usual size unless larger ones make it better. These cost more in every request, so that they
 have to be better by more than chance; see `answers.better`. Nothing else is tried where a head
-makes so few mistakes that no gain could be seen, and no larger size where the last was not better.
-A quarter of the images tells first whether a larger size may be better.
+makes so few mistakes that no gain could be seen, and no larger size where a head is good enough or
+the last size was not better. A quarter of the images tells first whether a larger size may be
+better.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from imgpipe.models.features.bank import BankRows
-from imgpipe.models.features.folds import FEWEST_MISTAKES, FOLDS
+from imgpipe.models.features.folds import ENOUGH, FEWEST_MISTAKES, FOLDS
 from imgpipe.models.head.answers import Scores, better, gains
 from imgpipe.models.head.certainty import CHANCE
 from imgpipe.models.head.solved_head import HeadSolver, Judgement
@@ -62,8 +63,11 @@ class FeatureChoice:
         """Whether it is worth trying the next larger size of the images.
 
         Larger images leave half of the mistakes or more, so that there have to be twice as many as
-        show a gain. They are not tried if the size before was not better.
+        show a gain. They are not tried if the size before was not better, or if the head is good
+        enough: they cost as much as all that was computed before, and more in every request.
         """
+        if self.scores is None or self.scores.accuracy >= ENOUGH:
+            return False
         if self.mistakes < 2 * FEWEST_MISTAKES:
             return False
         return self.tried[-1][0].image_size == self.chosen.image_size

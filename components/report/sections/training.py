@@ -13,7 +13,7 @@ from imgpipe.components.report.pictures import plots
 from imgpipe.components.run_record.result import Result, whole
 from imgpipe.models import names
 from imgpipe.models.features.bank import BankFacts, FeatureDecision
-from imgpipe.models.features.folds import FEWEST_MISTAKES
+from imgpipe.models.features.folds import ENOUGH, FEWEST_MISTAKES
 from imgpipe.models.head.calibration import Calibration
 from imgpipe.models.head.solved_head import Solution
 from imgpipe.models.names import SERVED_NAME
@@ -175,7 +175,8 @@ def _choice_of_features(bank: BankFacts, decision: FeatureDecision) -> str:
         f"for the head, on {decision['time']} with {plural(decision['images'], 'training image')}. "
         "They are chosen again when there are twice as many, or with other classes, splits or "
         f"settings. Features that cost more are tried only where the head makes {FEWEST_MISTAKES} "
-        "mistakes or more, and they have to be better by more than chance."
+        f"mistakes or more, and larger images only where it also reaches less than {ENOUGH}. They "
+        "have to be better by more than chance."
     )
     if size > first:
         text += (

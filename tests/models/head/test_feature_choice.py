@@ -122,16 +122,23 @@ def test_a_dearer_input_has_to_be_better_by_more_than_chance(monkeypatch, gain, 
 
 
 @pytest.mark.parametrize(
-    ("mistakes", "tried", "size_may_help"),
-    [(4, 1, False), (5, 2, False), (9, 2, False), (10, 2, True)],
+    ("images", "mistakes", "tried", "size_may_help"),
+    [
+        (200, 4, 1, False),
+        (200, 5, 2, False),
+        (200, 9, 2, False),
+        (200, 10, 2, True),
+        (1000, 15, 2, False),
+        (1000, 16, 2, True),
+    ],
 )
-def test_few_mistakes_end_the_choice_and_more_let_it_go_on(
-    monkeypatch, mistakes, tried, size_may_help
+def test_few_mistakes_and_a_good_head_end_the_choice(
+    monkeypatch, images, mistakes, tried, size_may_help
 ):
-    """More than 0.985 are right in all cases."""
-    right = np.arange(1000) >= mistakes
-    _judged_in_turn(monkeypatch, *2 * [Scores(np.zeros(1000, np.float32), right)])
-    choice = choose_blocks(_rows((1.0, 0.0)), 2, _SETTINGS, images=1000)
+    """A head is good enough with an accuracy of 0.985."""
+    right = np.arange(images) >= mistakes
+    _judged_in_turn(monkeypatch, *2 * [Scores(np.zeros(images, np.float32), right)])
+    choice = choose_blocks(_rows((1.0, 0.0)), 2, _SETTINGS, images)
     assert len(choice.tried) == tried
     assert choice.size_may_help == size_may_help
 
