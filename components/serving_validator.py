@@ -25,7 +25,6 @@ from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.regular_files import local_path
 from imgpipe.models.machine import process
-from imgpipe.models.names import PARITY_FILE
 from imgpipe.serving.client import Client, ServingError
 from imgpipe.serving.client.images import chunks
 from imgpipe.serving.server.runtime import Runtime
@@ -62,7 +61,7 @@ def parity_samples(uri: str) -> Samples:
     images = []
     trained = []
     stored = []
-    for record in records.read_records(f"{uri}/{PARITY_FILE}"):
+    for record in records.read_records(f"{uri}/{names.PARITY_FILE}"):
         example = tf.train.Example.FromString(record)
         images.append(records.raw(example, names.IMAGE_BYTES))
         trained.append(records.floats(example, names.PROBABILITIES))

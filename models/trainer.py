@@ -26,13 +26,6 @@ from imgpipe.models.files.regular_files import local_path
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.head.calibration import Calibration, calibrate, softmax
 from imgpipe.models.machine import progress
-from imgpipe.models.names import (
-    FEATURES,
-    HISTORY_FILE,
-    PARITY_FILE,
-    PROBABILITIES,
-    TENSORBOARD_FOLDER,
-)
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier
 from imgpipe.models.search import network_search
@@ -74,7 +67,7 @@ def run_fn(fn_args: Any) -> None:
     run_dir.mkdir(parents=True, exist_ok=True)
     files = (fn_args.train_files, fn_args.eval_files)
     bank_uri = config["bank_uri"]
-    log_dir = run_dir / TENSORBOARD_FOLDER
+    log_dir = run_dir / names.TENSORBOARD_FOLDER
     folds = int(config.get("folds", 0))
     settings = settings_of_bank(bank_uri, settings)
     trained = network_search.train(
@@ -94,8 +87,10 @@ def run_fn(fn_args: Any) -> None:
         "tells_unlike": distribution is not None,
     }
     # JSON has no NaN, and readers other than Python's refuse a file that contains one.
-    (run_dir / HISTORY_FILE).write_text(json.dumps(history, indent=1, allow_nan=False), "utf-8")
-    write_parity(classifier, trained, fn_args.train_files, bank_uri, run_dir / PARITY_FILE)
+    (run_dir / names.HISTORY_FILE).write_text(
+        json.dumps(history, indent=1, allow_nan=False), "utf-8"
+    )
+    write_parity(classifier, trained, fn_args.train_files, bank_uri, run_dir / names.PARITY_FILE)
     target = fn_args.serving_model_dir
     warmup_images = list(some_images(fn_args.eval_files, WARMUP_IMAGES).values())
     export(classifier, target, top_k=TOP_K, warmup_images=warmup_images, distribution=distribution)
@@ -133,17 +128,17 @@ def image_distribution(
         _features(classifier, Labelled.read(files).first(count))
         for files, count in ((train_files, _DESCRIBED), (eval_files, _DESCRIBED // 2))
     )
-    predicted = train[PROBABILITIES].argmax(axis=1)
+    predicted = train[names.PROBABILITIES].argmax(axis=1)
     maps = classifier.trunk.outputs
     width = maps[0].shape[-1] if len(maps) > 1 else None  # the mean of the last map
-    old, new = (part[FEATURES][:, :width] for part in (train, held_out))
+    old, new = (part[names.FEATURES][:, :width] for part in (train, held_out))
     return feature_distribution.fit(old, predicted, new)
 
 
 def _features(classifier: ClassifierNetwork, images: Labelled) -> dict[str, Any]:
     """Return the features [N, D] and probabilities [N, C] of images by name."""
     if not len(images):
-        return dict.fromkeys((FEATURES, PROBABILITIES), np.empty((0, 1), np.float32))
+        return dict.fromkeys((names.FEATURES, names.PROBABILITIES), np.empty((0, 1), np.float32))
     places: list[int] = []
     batches: list[dict[str, Any]] = []
     for here, encoded in images.values(names.IMAGE_BYTES):
@@ -152,7 +147,7 @@ def _features(classifier: ClassifierNetwork, images: Labelled) -> dict[str, Any]
     order = np.argsort(places)
     return {
         name: np.concatenate([batch[name].numpy() for batch in batches])[order]
-        for name in (FEATURES, PROBABILITIES)
+        for name in (names.FEATURES, names.PROBABILITIES)
     }
 
 

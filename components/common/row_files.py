@@ -100,8 +100,8 @@ def read(file: str, with_findings: bool = False, with_figures: bool = False) -> 
     if with_findings:
         table = table.filter(_has_findings(table))
     columns = [_loaded(column) for column in table.columns]
-    names = table.column_names
-    return [ImageRow(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
+    fields = table.column_names
+    return [ImageRow(**dict(zip(fields, row, strict=True))) for row in zip(*columns, strict=True)]
 
 
 def kept(uri: str) -> pa.Table:

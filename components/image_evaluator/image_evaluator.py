@@ -42,7 +42,6 @@ from imgpipe.components.image_evaluator.decision import DECISION_FILE, Decision,
 from imgpipe.components.image_evaluator.settings import BASELINE_FILE, EvaluatorPlan
 from imgpipe.models import names
 from imgpipe.models.head.answers import OutOfFold
-from imgpipe.models.names import HISTORY_FILE
 from imgpipe.models.training.history import History
 
 MODEL_RUN = "model_run"
@@ -134,7 +133,7 @@ def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> rules.Evidence:
     )  # of the baseline's images
     history: History | None = None
     if MODEL_RUN in uris:
-        history = records.read_json(f"{uris[MODEL_RUN]}/{HISTORY_FILE}")
+        history = records.read_json(f"{uris[MODEL_RUN]}/{names.HISTORY_FILE}")
     folds = history["cross_validation"] if history is not None else None
     learned = None
     if folds is not None:

@@ -21,7 +21,6 @@ from imgpipe.components.run_record.result import whole
 from imgpipe.components.run_record.run_folder import CONFIG
 from imgpipe.models import names
 from imgpipe.models.finding import Finding, make_finding
-from imgpipe.models.names import SERVED_NAME
 
 if TYPE_CHECKING:
     from imgpipe.components.image_evaluator.decision import Decision
@@ -137,7 +136,7 @@ def serve_command(version: str, model: str) -> str:
     base = version.rstrip("/").rpartition("/")[0] or version
     above, _, name = base.rpartition("/")
     folder = above if above and name == VERSIONS and "://" not in base else base
-    named = "" if model == SERVED_NAME else f" --model {shlex.quote(model)}"
+    named = "" if model == names.SERVED_NAME else f" --model {shlex.quote(model)}"
     return f"imgpipe serve {shlex.quote(folder)}{named}"
 
 

@@ -42,7 +42,6 @@ from imgpipe.models import names
 from imgpipe.models.features.bank import BANK_FILE, BankRows, read_rows
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.machine.process import one_blas_thread
-from imgpipe.models.names import HISTORY_FILE
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ REPORTED = {
     ),
     "bank": ReportedArtifact("FeatureBank", "features", "Examples", BANK_FILE),
     "model_run": ReportedArtifact(
-        "ImageTrainer", "model_run", "ModelRun", HISTORY_FILE, "training"
+        "ImageTrainer", "model_run", "ModelRun", names.HISTORY_FILE, "training"
     ),
     "model": ReportedArtifact("ImageTrainer", "model", "Model"),
     "baseline": ReportedArtifact("Baseline", "model", "Model", BASELINE_FILE),

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, cast
 
 import numpy as np
 
+from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ImgpipeError, ResourceError, nearest
 from imgpipe.models.files import json_object
 from imgpipe.models.machine.process import quick_imports
 from imgpipe.models.machine.system import install_extra
-from imgpipe.models.names import KERAS_CONFIG
 
 if TYPE_CHECKING:
     import keras
@@ -158,7 +158,8 @@ class Preset:
         """Return the content of the files that describe the network, by their names."""
         with self._explained():
             return {
-                name: json_object.read(self.file(name)) for name in (KERAS_CONFIG, CONVERTER_FILE)
+                name: json_object.read(self.file(name))
+                for name in (names.KERAS_CONFIG, CONVERTER_FILE)
             }
 
     def file(self, name: str) -> Path:
@@ -187,7 +188,7 @@ class Preset:
     def _kind(self) -> tuple[NetworkKind, PresetNetwork]:
         """Return what is known of the class of the network, and the settings of the network."""
         with self._explained():
-            config = json_object.read(self.file(KERAS_CONFIG))
+            config = json_object.read(self.file(names.KERAS_CONFIG))
         registered = config.get("registered_name", sorted(config)[:8])
         name = str(registered).removeprefix("keras_hub>")
         if name not in KINDS or not isinstance(config.get("config"), dict):

@@ -32,12 +32,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from imgpipe.models import names
 from imgpipe.models.arrays import PixelValues
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.described_files import SERVING_DEFAULT
 from imgpipe.models.machine.system import processors
-from imgpipe.models.names import KERAS_CONFIG, PROBABILITIES
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import ClassifierNetwork
 
@@ -93,7 +93,7 @@ def to_keras(version: Path) -> bytes:
             f"{', '.join(sorted(of_hub))}"
         )
     whole = classifier.network
-    network = keras.Model(whole.input, whole.output[PROBABILITIES], name=whole.name)
+    network = keras.Model(whole.input, whole.output[names.PROBABILITIES], name=whole.name)
     written = io.BytesIO()
     with tempfile.TemporaryDirectory(prefix="imgpipe-") as folder:
         file = Path(folder) / "model.keras"  # Keras saves to paths only, and looks at the ending
@@ -102,7 +102,7 @@ def to_keras(version: Path) -> bytes:
         with zipfile.ZipFile(file) as saved, zipfile.ZipFile(written, "w") as archive:
             for entry in saved.infolist():
                 part = saved.read(entry)
-                if entry.filename == KERAS_CONFIG:
+                if entry.filename == names.KERAS_CONFIG:
                     configuration = {**json.loads(part), **_facts(classifier)}
                     part = json.dumps(configuration, ensure_ascii=False).encode("utf-8")
                 archive.writestr(entry, part)
@@ -137,7 +137,7 @@ def _exported(classifier: ClassifierNetwork, kind: str, **options: Any) -> bytes
     import keras
     import tensorflow as tf
 
-    outputs = {PROBABILITIES: classifier.network.output[PROBABILITIES]}
+    outputs = {names.PROBABILITIES: classifier.network.output[names.PROBABILITIES]}
     network = keras.Model(classifier.network.input, outputs)
     side = classifier.image_size
     pixels = tf.TensorSpec([None, side, side, 3], "uint8", name="pixels")
@@ -189,7 +189,7 @@ def open_onnx(content: bytes) -> Answering:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    return _one_by_one(lambda image: session.run([PROBABILITIES], {"pixels": image})[0])
+    return _one_by_one(lambda image: session.run([names.PROBABILITIES], {"pixels": image})[0])
 
 
 def open_keras(content: bytes) -> Answering:
@@ -211,7 +211,7 @@ def open_lite(content: bytes) -> Answering:
     threads = processors()
     interpreter = Interpreter(model_content=content, num_threads=threads)
     runner = interpreter.get_signature_runner(SERVING_DEFAULT)
-    return _one_by_one(lambda image: runner(pixels=image)[PROBABILITIES])
+    return _one_by_one(lambda image: runner(pixels=image)[names.PROBABILITIES])
 
 
 def _one_by_one(answer: Callable[[PixelValues], npt.NDArray[Any]]) -> Answering:

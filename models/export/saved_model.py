@@ -39,7 +39,6 @@ from imgpipe.models.files.described_files import (
     UNLIKE,
     VOCABULARY,
 )
-from imgpipe.models.names import FEATURES, LOGITS, PROBABILITIES
 from imgpipe.models.network.classifier import ClassifierNetwork
 from imgpipe.models.network.covariance_pooling import axes_in, axes_sha256
 
@@ -155,7 +154,7 @@ def signatures(
         return answer(classifier, network(decoded(image_bytes)), top_k, distribution)
 
     def features(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {FEATURES: network(decoded(image_bytes))[FEATURES]}
+        return {names.FEATURES: network(decoded(image_bytes))[names.FEATURES]}
 
     def from_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         images = preprocess.resize(rgb_images(pixels), size)
@@ -198,18 +197,18 @@ def answer(
     """
     import tensorflow as tf
 
-    probabilities = outputs[PROBABILITIES]
+    probabilities = outputs[names.PROBABILITIES]
     count = len(classifier.vocabulary)
     vocabulary = tf.constant(classifier.vocabulary)
     top = tf.math.top_k(probabilities, k=min(top_k, count))
     rows = tf.shape(probabilities)[0]
     unlike: dict[str, tf.Tensor] = {}
     if distribution is not None:
-        unlike[UNLIKE] = distribution.distances(outputs[FEATURES]) > distribution.threshold
+        unlike[UNLIKE] = distribution.distances(outputs[names.FEATURES]) > distribution.threshold
     return {
         names.LABEL: _label(classifier, probabilities),
         "classes": tf.ensure_shape(tf.tile(vocabulary[None], [rows, 1]), [None, count]),
-        PROBABILITIES: probabilities,
+        names.PROBABILITIES: probabilities,
         "top_k_classes": tf.gather(vocabulary, top.indices),
         "top_k_probabilities": top.values,
         **unlike,
@@ -235,7 +234,7 @@ def grad_cam(classifier: ClassifierNetwork, pixels: tf.Tensor) -> dict[str, tf.T
     with tf.GradientTape() as tape:
         tape.watch(maps)
         outputs = classifier.answers(maps)
-        logits = outputs[LOGITS]
+        logits = outputs[names.LOGITS]
         score = tf.reduce_max(logits, axis=1) - tf.reduce_mean(logits, axis=1)
     gradients = tape.gradient(score, maps)
     pairs = [pair for pair in zip(maps, gradients, strict=True) if len(pair[0].shape) == 4]
@@ -248,8 +247,12 @@ def grad_cam(classifier: ClassifierNetwork, pixels: tf.Tensor) -> dict[str, tf.T
         resized.append(positions * tf.image.resize(evidence, largest))
     cam = tf.nn.relu(tf.add_n(resized)[..., 0])
     cam = tf.math.divide_no_nan(cam, tf.reduce_max(cam, axis=[1, 2], keepdims=True))
-    probabilities = outputs[PROBABILITIES]
-    return {CAM: cam, names.LABEL: _label(classifier, probabilities), PROBABILITIES: probabilities}
+    probabilities = outputs[names.PROBABILITIES]
+    return {
+        CAM: cam,
+        names.LABEL: _label(classifier, probabilities),
+        names.PROBABILITIES: probabilities,
+    }
 
 
 def _label(classifier: ClassifierNetwork, probabilities: tf.Tensor) -> tf.Tensor:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from imgpipe.models import augmentation, preprocess
+from imgpipe.models import augmentation, names, preprocess
 from imgpipe.models.arrays import Floats
 from imgpipe.models.backbones.layer_graph import layer_at
 from imgpipe.models.errors import ConfigError
@@ -29,7 +29,6 @@ from imgpipe.models.files import source_code
 from imgpipe.models.machine import process, progress
 from imgpipe.models.machine.process import computed_ahead, has_gpu, images_at_once
 from imgpipe.models.machine.system import processor_features, processors
-from imgpipe.models.names import FEATURES
 from imgpipe.models.network.classifier import build_maps, features_of
 from imgpipe.models.network.covariance_pooling import axes_sha256, read_axes
 from imgpipe.models.settings.model import ModelSettings
@@ -96,7 +95,7 @@ class FeatureExtractor:
     @property
     def sizes(self) -> tuple[int, ...]:
         """Number of features in each block: of a mean, and of the covariances of each map."""
-        joined = self._built()[0].get_layer(FEATURES)
+        joined = self._built()[0].get_layer(names.FEATURES)
         blocks = joined.input if isinstance(joined.input, list) else [joined.output]
         return tuple(int(block.shape[-1]) for block in blocks)
 

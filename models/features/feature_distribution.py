@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from imgpipe.models import names
 from imgpipe.models.arrays import Array, Floats, Integers
 from imgpipe.models.features import folds, rows
 from imgpipe.models.machine.process import one_blas_thread
-from imgpipe.models.names import DISTRIBUTION_FILE
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -105,7 +105,7 @@ class FeatureDistribution:
         """Write the distribution into the folder of an exported SavedModel."""
         import tensorflow as tf
 
-        path = f"{directory.rstrip('/')}/{DISTRIBUTION_FILE}"
+        path = f"{directory.rstrip('/')}/{names.DISTRIBUTION_FILE}"
         tf.io.gfile.makedirs(path.rpartition("/")[0])
         content = io.BytesIO()  # NumPy must seek in the file, which TensorFlow's files cannot do
         np.savez(content, allow_pickle=False, **vars(self))
@@ -118,7 +118,7 @@ def load(directory: str) -> FeatureDistribution | None:
     import tensorflow as tf
 
     try:
-        with tf.io.gfile.GFile(f"{directory.rstrip('/')}/{DISTRIBUTION_FILE}", "rb") as file:
+        with tf.io.gfile.GFile(f"{directory.rstrip('/')}/{names.DISTRIBUTION_FILE}", "rb") as file:
             content = io.BytesIO(file.read())
         with np.load(content, allow_pickle=False) as arrays:
             stored = dict(arrays)
@@ -156,11 +156,11 @@ def fit(
     labels = labels[::step]
     if len(features) < _FEWEST_TRAIN or not 0 < features.shape[1] <= LONGEST:
         return None
-    names = np.arange(len(features)) if groups is None else groups[::step]
-    described = _described(features, labels, names)
+    grouped = np.arange(len(features)) if groups is None else groups[::step]
+    described = _described(features, labels, grouped)
     scores = described.scores(held_out)
     if len(scores) < _ENOUGH_HELD_OUT and groups is not None:
-        scores = np.concatenate([scores, _scores_in_turn(features, labels, names)])
+        scores = np.concatenate([scores, _scores_in_turn(features, labels, grouped)])
     if len(scores) < (_FEWEST_SCORES if groups is not None else _ENOUGH_HELD_OUT):
         return None
     threshold = float(np.quantile(scores, _QUANTILE))

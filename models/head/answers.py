@@ -16,12 +16,12 @@ from typing import Final
 
 import numpy as np
 
+from imgpipe.models import names
 from imgpipe.models.arrays import Flags, Floats, Integers, Names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features.rows import ColumnTable
 from imgpipe.models.head.calibration import Calibration, calibrated_losses, softmax
 from imgpipe.models.head.certainty import CHANCE, standard_error
-from imgpipe.models.names import OUT_OF_FOLD_FILE
 
 #: Largest loss of one image, so that a single image does not decide the comparison.
 _MOST_LOSS: Final = -math.log(1e-12)
@@ -206,4 +206,4 @@ class OutOfFold(ColumnTable):
 
 
 def _path(directory: str) -> str:
-    return f"{directory.rstrip('/')}/{OUT_OF_FOLD_FILE}"
+    return f"{directory.rstrip('/')}/{names.OUT_OF_FOLD_FILE}"

@@ -19,7 +19,6 @@ from imgpipe.models.backbones import layer_graph
 from imgpipe.models.backbones.architectures import hub_presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.machine.process import images_at_once
-from imgpipe.models.names import FEATURES, HEAD, LOGITS, PROBABILITIES
 from imgpipe.models.network import covariance_pooling
 from imgpipe.models.settings.model import (
     AUTO,
@@ -96,7 +95,7 @@ class ClassifierNetwork:
 
     def probabilities(self, images: Sequence[bytes]) -> Floats:
         """Classifies encoded images with the Keras model in memory: float32 [N, C]."""
-        rows = [outputs[PROBABILITIES].numpy() for outputs in self.outputs(images)]
+        rows = [outputs[names.PROBABILITIES].numpy() for outputs in self.outputs(images)]
         return np.concatenate([np.empty((0, len(self.vocabulary)), np.float32), *rows])
 
     def outputs(self, images: Sequence[bytes]) -> Iterator[dict[str, Any]]:
@@ -133,8 +132,8 @@ def add_head(
     x = layers.Dropout(settings.dropout, name=names.DROPOUT, **seeded)(x)
     # float32 with every policy, because 16 bits are too few for the softmax and its loss.
     if not settings.one_unit(classes):
-        return layers.Dense(classes, dtype="float32", name=HEAD)(x)
-    return ops.pad(layers.Dense(1, dtype="float32", name=HEAD)(x), [[0, 0], [1, 0]])
+        return layers.Dense(classes, dtype="float32", name=names.HEAD)(x)
+    return ops.pad(layers.Dense(1, dtype="float32", name=names.HEAD)(x), [[0, 0], [1, 0]])
 
 
 def read(maps: Sequence[keras.KerasTensor], kind: str, axes: Sequence[Floats]) -> keras.KerasTensor:
@@ -153,9 +152,9 @@ def read(maps: Sequence[keras.KerasTensor], kind: str, axes: Sequence[Floats]) -
     from keras import layers
 
     if kind == FLATTEN:
-        return layers.Flatten(dtype="float32", name=FEATURES)(maps[0])
+        return layers.Flatten(dtype="float32", name=names.FEATURES)(maps[0])
     if kind in (AVERAGE, CLASS_TOKEN):
-        return layers.GlobalAveragePooling2D(dtype="float32", name=FEATURES)(maps[0])
+        return layers.GlobalAveragePooling2D(dtype="float32", name=names.FEATURES)(maps[0])
     if kind == TOKENS:
         blocks = [
             layers.GlobalAveragePooling2D(dtype="float32")(feature_map) for feature_map in maps
@@ -163,7 +162,7 @@ def read(maps: Sequence[keras.KerasTensor], kind: str, axes: Sequence[Floats]) -
     else:
         mean = layers.GlobalAveragePooling2D(dtype="float32")(maps[0])
         blocks = [mean, *covariance_pooling.pooled(maps, axes)]
-    return layers.Concatenate(dtype="float32", name=FEATURES)(blocks)
+    return layers.Concatenate(dtype="float32", name=names.FEATURES)(blocks)
 
 
 def build_maps(
@@ -194,11 +193,11 @@ def build_maps(
         maps = class_token if kind == CLASS_TOKEN else [*class_token, last]
     elif settings.reads_covariances:
         network = keras.Model(pixels, maps[0])
-        names = kind.split(",")
+        layers = kind.split(",")
         if kind == COVARIANCE:
-            names = list(backbone.levels) or layer_graph.levels(network)
+            layers = list(backbone.levels) or layer_graph.levels(network)
         maps += [
-            layer_graph.cut_layer(network, name, "model.features").outputs[0] for name in names
+            layer_graph.cut_layer(network, layer, "model.features").outputs[0] for layer in layers
         ]
     return pixels, maps
 
@@ -247,7 +246,7 @@ def build_head(dim: int, classes: int, settings: ModelSettings) -> keras.Model:
     """Build the head alone, from features [N, dim] to logits [N, C]."""
     import keras
 
-    features = keras.Input((dim,), dtype="float32", name=FEATURES)
+    features = keras.Input((dim,), dtype="float32", name=names.FEATURES)
     return keras.Model(features, add_head(features, classes, settings), name="head")
 
 
@@ -268,15 +267,15 @@ def build_classifier(
     """
     import keras
 
-    names = check_vocabulary(vocabulary)
+    vocabulary = check_vocabulary(vocabulary)
     pixels, maps, features = build_features(settings, not settings.frozen)
-    logits = add_head(features, len(names), settings)
+    logits = add_head(features, len(vocabulary), settings)
     # The temperature is a constant of the graph, so that every server applies it.
-    softmax = keras.layers.Softmax(dtype="float32", name=PROBABILITIES)
+    softmax = keras.layers.Softmax(dtype="float32", name=names.PROBABILITIES)
     outputs: dict[str, Any] = {
-        FEATURES: features,
-        LOGITS: logits,
-        PROBABILITIES: softmax(logits / temperature),
+        names.FEATURES: features,
+        names.LOGITS: logits,
+        names.PROBABILITIES: softmax(logits / temperature),
     }
     network = keras.Model(pixels, outputs, name=settings.name)
     if trained is not None:
@@ -286,7 +285,7 @@ def build_classifier(
         network,
         keras.Model(pixels, ends),
         keras.Model(ends, outputs),
-        names,
+        vocabulary,
         int(pixels.shape[1]),
         temperature,
     )

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from imgpipe.models import names
 from imgpipe.models.arrays import Floats
-from imgpipe.models.names import AXES
 from imgpipe.models.settings.model import COVARIANCE_AXES, ModelSettings
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def pooled(maps: Sequence[keras.KerasTensor], axes: Sequence[Floats]) -> list[ke
     traces = []
     for number, feature_map in enumerate(maps):
         project = layers.Conv2D(
-            dimension, 1, use_bias=False, kernel_initializer=random, name=f"{AXES}_{number}"
+            dimension, 1, use_bias=False, kernel_initializer=random, name=f"{names.AXES}_{number}"
         )
         project.trainable = False
         projected = project(feature_map)
@@ -107,7 +107,7 @@ def number_of_axes(maps: Sequence[keras.KerasTensor]) -> int:
 
 def axes_in(network: keras.Model) -> list[Floats]:
     """Return the axes of each map in a network, [C, d]; none if its head reads no covariances."""
-    projecting = (layer for layer in network.layers if layer.name.startswith(f"{AXES}_"))
+    projecting = (layer for layer in network.layers if layer.name.startswith(f"{names.AXES}_"))
     return [np.asarray(layer.kernel)[0, 0] for layer in projecting]
 
 

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, ValidationError
 from pydantic.dataclasses import dataclass
 
+from imgpipe.models import names
 from imgpipe.models.backbones import Backbone
 from imgpipe.models.backbones.registry import architecture
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.names import SERVED_NAME
 from imgpipe.models.settings.course import EpochSettings, FineTune, StageSettings, ViewSpec
 from imgpipe.models.settings.section import STRICT, declared, problems
 
@@ -138,7 +138,7 @@ class ModelSettings(EpochSettings, TrainSettings, NetworkSettings):
         axes: File of the axes of covariances, which FeatureBank has made; "" for none.
     """
 
-    name: str = SERVED_NAME
+    name: str = names.SERVED_NAME
     fine_tune: FineTune = Field(default_factory=FineTune)
     views: ViewSpec = Field(default_factory=ViewSpec)
     axes: str = ""
@@ -296,13 +296,13 @@ def check_vocabulary(vocabulary: Sequence[str]) -> tuple[str, ...]:
         ConfigError: There are fewer than two names, a name occurs twice, is empty or contains a
             line break, or the names are not sorted.
     """
-    names = tuple(vocabulary)
-    if len(names) < 2:
-        raise ConfigError(f"a classifier needs two classes or more. Received: {list(names)}")
-    if list(names) != sorted(set(names)):
-        raise ConfigError(f"expected class names sorted, each once. Received: {list(names)}")
+    classes = tuple(vocabulary)
+    if len(classes) < 2:
+        raise ConfigError(f"a classifier needs two classes or more. Received: {list(classes)}")
+    if list(classes) != sorted(set(classes)):
+        raise ConfigError(f"expected class names sorted, each once. Received: {list(classes)}")
     # `splitlines` also knows line breaks such as U+2028, which readers of the file may split at.
-    odd = [name for name in names if name.splitlines() != [name]]
+    odd = [name for name in classes if name.splitlines() != [name]]
     if odd:
         raise ConfigError(f"class names must not be empty or hold a line break. Received: {odd}")
-    return names
+    return classes

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ImgpipeError
-from imgpipe.models.names import SERVED_NAME
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import new_console, say
 
@@ -83,7 +83,7 @@ def predict(
             metavar="OUT|NAME",
             help="Output folder of a run, whose newest version is loaded without a server; or the "
             "folder of a run, for its model; or the name of the served model. Default: the "
-            f"server's model {SERVED_NAME}.",
+            f"server's model {names.SERVED_NAME}.",
         ),
     ] = None,
     version: Annotated[
@@ -155,7 +155,7 @@ def _classifier(
             "--run needs --model OUT, the output folder of the run, and no --server. Received: "
             f"--run {run}."
         )
-    return Client(server or _SERVER, model or SERVED_NAME, timeout, version=version)
+    return Client(server or _SERVER, model or names.SERVED_NAME, timeout, version=version)
 
 
 def _server_error(
@@ -166,7 +166,7 @@ def _server_error(
 
     where = ""
     if failure.from_server:
-        where = f"{server or _SERVER}, model {model or SERVED_NAME!r}: "
+        where = f"{server or _SERVER}, model {model or names.SERVED_NAME!r}: "
     hint = ""
     if model and not server and not isinstance(failure, InvalidArgument):
         hint = f" (There is no folder {model!r}, so --model was taken for a model's name.)"

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from imgpipe.components.common.beam import worker_start
 from imgpipe.components.data_gate.accepted import SCHEMA_FILE
 from imgpipe.components.data_gate.settings import GATE_FILE
-from imgpipe.models.names import SERVED_NAME
+from imgpipe.models import names
 from imgpipe.models.settings.section import LARGEST, OUTPUT, SettingsSection
 
 DECISIONS = "overrides.toml"  # in the output folder: the decisions of a review
@@ -32,7 +32,7 @@ class RunSettings(SettingsSection):
 
     # The name is part of URLs, such as /v1/models/NAME:predict, in which these are plain.
     name: str = Field(
-        SERVED_NAME,
+        names.SERVED_NAME,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$",
         description="Name of the pipeline: at most 63 letters, digits, `_`, `.` and `-`, of which "
         "the first is a letter or digit.",

@@ -48,19 +48,19 @@ def write(model: Model, folder: Path) -> int:
     that a file changed meanwhile.
     """
     files = files_below(model.folder)
-    names = [name for name in files if manifest.answers(name) or name in _HARMLESS]
+    copied = [name for name in files if manifest.answers(name) or name in _HARMLESS]
     staging = folder.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
     try:
-        for name in names:
+        for name in copied:
             (staging / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(files[name], staging / name)
-        if MANIFEST in names:
+        if MANIFEST in copied:
             _list_what_answers(staging / MANIFEST)
             if what := version_damage(staging, "all"):
                 raise ResourceError(
                     f"{model.folder} changed while it was copied: {what}. Try again."
                 )
-        size = sum((staging / name).stat().st_size for name in names)
+        size = sum((staging / name).stat().st_size for name in copied)
         sync_tree(staging)
         move_folder(staging, folder, last=(SAVED_MODEL, MANIFEST))
     except OSError as error:

@@ -30,7 +30,6 @@ from imgpipe.models.export.saved_model import SERVING_PIXELS
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import load_tensorflow
 from imgpipe.models.machine.system import install_extra
-from imgpipe.models.names import OUT_OF_FOLD_FILE
 from imgpipe.pipeline.command_line import output_files
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.output.lookup import Model
@@ -246,7 +245,7 @@ def _compare(answer: Answering, model: Model, most: int) -> Parity:
     """
     from imgpipe.serving.server.runtime import Runtime
 
-    learned = (model.folder / OUT_OF_FOLD_FILE).is_file()
+    learned = (model.folder / names.OUT_OF_FOLD_FILE).is_file()
     splits = (names.TEST, names.VALIDATION) if learned else (names.VALIDATION,)
     origin = next((split for split in splits if any(_sample(model, split, 1))), _NOISE)
     sample = _sample(model, origin, most)

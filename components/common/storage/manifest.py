@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from imgpipe.models import names
 from imgpipe.models.files import described_files, json_object
 from imgpipe.models.files.described_files import MANIFEST, MODEL_DIGEST, SAVED_MODEL, version_damage
-from imgpipe.models.names import DISTRIBUTION_FILE, OUT_OF_FOLD_FILE
 
 #: Layout of an output folder: the number of what a run leaves in its own folder, in artifacts and
 #: caches, beside the accepted data and beside a version. It rises where a file of an earlier layout
@@ -37,7 +37,7 @@ _INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/")
 _ANSWERING = (SAVED_MODEL, "variables/", "assets/", MODEL_DIGEST, "assets.extra/network/")
 #: Files with which the answers to other images, and the next version, are compared. All others
 #: describe the model or hold images, so that they may be changed or deleted.
-_COMPARING = (OUT_OF_FOLD_FILE, DISTRIBUTION_FILE)
+_COMPARING = (names.OUT_OF_FOLD_FILE, names.DISTRIBUTION_FILE)
 
 
 def known_images_text(split_of: Mapping[str, str]) -> str:
@@ -154,9 +154,9 @@ def version_numbers(base: Path) -> list[int]:
     """Numbers of all version directories below `base`, in ascending order."""
     if not base.is_dir():
         return []
-    names = [child.name for child in base.iterdir() if child.name.isdecimal()]
+    numbers = [child.name for child in base.iterdir() if child.name.isdecimal()]
     # A folder named 01 would be a second version 1.
-    return sorted(int(name) for name in names if str(int(name)) == name)
+    return sorted(int(number) for number in numbers if str(int(number)) == number)
 
 
 def pushed_as(path: Path) -> int:

@@ -279,7 +279,7 @@ def check_class_names(where: str, classes: Iterable[str]) -> None:
         shown = (sign for sign in name if unicodedata.category(sign) != _FORMAT)
         seen = " ".join(unicodedata.normalize("NFKC", "".join(shown)).split())
         alike[seen if len(seen) == 1 else seen.casefold()].append(name)
-    pairs = [" and ".join(map(repr, names)) for names in alike.values() if len(names) > 1]
+    pairs = [" and ".join(map(repr, same)) for same in alike.values() if len(same) > 1]
     if pairs:
         raise ConfigError(
             f"data source {where!r}: two names of a class look the same, {join_names(pairs)}; they "

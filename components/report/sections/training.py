@@ -16,7 +16,6 @@ from imgpipe.models.features.bank import BankFacts, FeatureDecision
 from imgpipe.models.features.folds import ENOUGH, FEWEST_MISTAKES
 from imgpipe.models.head.calibration import Calibration
 from imgpipe.models.head.solved_head import Solution
-from imgpipe.models.names import SERVED_NAME
 from imgpipe.models.settings.model import AVERAGE, CLASS_TOKEN, COVARIANCE, TOKENS
 from imgpipe.models.training.history import (
     FAILURES,
@@ -83,7 +82,7 @@ def _commands(path: str, name: str) -> list[tuple[str, str]]:
     model = shlex.quote(name)
     mount = shlex.quote(f"{path.rpartition('/')[0] or path}:/models/{name}:ro")
     # With a server, --model is a name, even where a folder has the same one.
-    asked = "" if name == SERVED_NAME else f" --server localhost:{_PORT} --model {model}"
+    asked = "" if name == names.SERVED_NAME else f" --server localhost:{_PORT} --model {model}"
     return [
         (
             f"Serve it, and open http://localhost:{_PORT + 1}/ in a browser",
