@@ -178,13 +178,11 @@ def _copy_files(source: Path, target: Path) -> None:
 def _environment(pod: Path) -> dict[str, str]:
     """Return the environment of a container.
 
-    Rounding depends on the kernels of OpenBLAS and on oneDNN, and a container needs those of this
-    process to end with the same weights.
+    Rounding depends on the kernels of OpenBLAS and on oneDNN, and a container needs those of a
+    command of this environment to end with the same weights.
     """
-    from tensorflow.python.framework import test_util
-
-    kernels = {key: value for key, value in os.environ.items() if key.startswith("OPENBLAS_")}
-    kernels["TF_ENABLE_ONEDNN_OPTS"] = str(int(test_util.IsMklEnabled()))
+    choices = ("OPENBLAS_", "TF_ENABLE_ONEDNN_OPTS")
+    kernels = {key: value for key, value in os.environ.items() if key.startswith(choices)}
     path = f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
     places = {"HOME": str(pod / "home"), "TMPDIR": str(pod / "tmp"), ROOT: str(pod / "mounts")}
     return {"PATH": path, "TF_CPP_MIN_LOG_LEVEL": "2", **kernels, **places}
