@@ -17,7 +17,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
-_GPU_DEVICES: Final = ("/dev/nvidia0", "/dev/dxg")  # on Linux, and on Windows' subsystem for it
+_DEVICES: Final = Path("/dev")
+#: Device files of GPUs on Linux, whose numbers a container keeps, and on Windows' subsystem for it.
+_GPUS: Final = ("nvidia[0-9]*", "dxg")
 #: Limits of a container's memory in bytes, of both versions of control groups.
 _CONTAINER_LIMITS: Final = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -112,7 +114,7 @@ def limit_kept_memory(size: int) -> None:
 
 def has_gpu_device() -> bool:
     """Return whether there is the device file of a GPU that TensorFlow could use."""
-    return any(Path(device).exists() for device in _GPU_DEVICES)
+    return any(any(_DEVICES.glob(pattern)) for pattern in _GPUS)
 
 
 def has_display() -> bool:

@@ -28,6 +28,19 @@ def test_the_memory_of_a_container_is_a_limit(monkeypatch, tmp_path):
     assert system.memory() == 1 << 20
 
 
+@pytest.mark.parametrize(
+    ("device", "is_gpu"),
+    [
+        *(("nvidia0", True), ("nvidia1", True), ("nvidia12", True), ("dxg", True)),
+        *(("nvidiactl", False), ("nvidia-uvm", False), ("null", False)),
+    ],
+)
+def test_a_gpu_has_a_device_file_of_any_number(monkeypatch, tmp_path, device, is_gpu):
+    monkeypatch.setattr(system, "_DEVICES", tmp_path)
+    (tmp_path / device).touch()
+    assert system.has_gpu_device() is is_gpu
+
+
 @pytest.mark.parametrize("reserves", [True, False])
 def test_a_file_has_its_size_and_its_space(monkeypatch, tmp_path, reserves):
     if not reserves:
