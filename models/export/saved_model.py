@@ -295,6 +295,8 @@ def export(
     graphs = signatures(classifier, top_k, distribution)
     archive = tf.Module()
     variables = [variable for graph in graphs.values() for variable in graph.graph.variables]
+    # An own network may have weights that no signature uses; `network_file` finds all of them.
+    variables += [weight.value for weight in classifier.network.weights]
     archive.all_variables = list({id(variable): variable for variable in variables}.values())
     with tempfile.TemporaryDirectory(prefix="imgpipe-") as temporary:
         vocabulary = Path(temporary) / Path(VOCABULARY).name  # which TensorFlow puts into assets/

@@ -44,7 +44,7 @@ class StoredNetwork(TypedDict, total=False):
     vocabulary: list[str]
     temperature: float
     maps: list[str]  # layers at which trunk and tail are divided
-    arrays: list[list[str]]  # SHA-256 of each array of each layer; "" of one that is not served
+    arrays: list[list[str]]  # SHA-256 of each array of each layer
     network: object  # the configuration of the network; or instead of it:
     settings: dict[str, object]  # as `ModelSettings.from_mapping` takes them
     preset: dict[str, object]  # files of the preset that describe the network
@@ -68,10 +68,6 @@ def save(classifier: ClassifierNetwork, settings: ModelSettings, directory: str)
     else:
         content["settings"] = asdict(replace(settings, features=settings.largest_kind, axes=""))
         content["preset"] = preset.described()
-        # Some of its weights are for training only, and no signature uses them.
-        used = _variables(directory)
-        arrays = content["arrays"]
-        content["arrays"] = [[key if key in used else "" for key in keys] for keys in arrays]
     folder = f"{directory.rstrip('/')}/{FOLDER}"
     tf.io.gfile.makedirs(folder)
     with tf.io.gfile.GFile(f"{folder}/{FILE}", "w") as file:
@@ -97,8 +93,7 @@ def load(version: Path) -> ClassifierNetwork:
         # The other layers of a network of KerasHub may be others in another version of imgpipe.
         weighted = [layer for layer in network.layers if layer.get_weights()]
         for layer, hashes in zip(weighted, filter(None, content["arrays"]), strict=True):
-            given = zip(hashes, layer.get_weights(), strict=True)
-            set_weights(layer, [arrays[key] if key else initial for key, initial in given])
+            set_weights(layer, [arrays[key] for key in hashes])
         nodes = layer_graph.nodes(network.outputs)
         outputs = {node.operation.name: node.outputs[0] for node in nodes}
         maps = [outputs[name] for name in content["maps"]]
@@ -153,7 +148,8 @@ def _variables(version: Path | str) -> dict[str, Array]:
 
     reader = tf.train.load_checkpoint(f"{version}/variables/variables")
     values = [reader.get_tensor(name) for name in reader.get_variable_to_shape_map()]
-    return {_sha256(value): value for value in values if isinstance(value, np.ndarray)}
+    arrays = [np.asarray(value) for value in values if not isinstance(value, bytes)]
+    return {_sha256(array): array for array in arrays}
 
 
 def _sha256(array: Array) -> str:
