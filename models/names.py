@@ -79,11 +79,15 @@ HEAD: Final = "classifier"  # the layer that computes the logits
 HIDDEN: Final = "classifier_hidden"
 DROPOUT: Final = "classifier_dropout"
 FEATURE_DROPOUT: Final = "classifier_feature_dropout"
-AXES: Final = "covariance_axes"  # beginning of the names of layers, one for each map
+PIXELS: Final = "pixels"  # the input
+AXES: Final = "covariance_axes_"  # with FLAT and TRIANGLE: of layers for each map, by its number
+FLAT: Final = "covariance_flat_"
+TRIANGLE: Final = "covariance_triangle_"
 LOGITS: Final = "logits"
 
-#: The layers of a backbone must have other names.
-ADDED: Final = (FEATURES, HEAD, PROBABILITIES, HIDDEN, DROPOUT, FEATURE_DROPOUT)
+#: Names that no layer of a backbone may have, and what stands before a number in such names.
+ADDED: Final = (PIXELS, FEATURES, HEAD, PROBABILITIES, HIDDEN, DROPOUT, FEATURE_DROPOUT)
+ADDED_WITH_NUMBER: Final = (AXES, FLAT, TRIANGLE)
 
 #: Files that training writes to the ModelRun artifact.
 HISTORY_FILE: Final = "history.json"

@@ -22,6 +22,7 @@ from imgpipe.models.files import regular_files
 from imgpipe.models.machine import progress
 
 if TYPE_CHECKING:
+    import keras
     from keras import KerasTensor
 
     from imgpipe.models.backbones.presets import Preset
@@ -112,36 +113,43 @@ class Backbone(registry.BackboneChoice):
         """Path of the weights file; None unless `weights` is a path."""
         return None if self.weights in _NAMED else Path(self.weights)
 
-    def key(self) -> str:
+    def key(self, image_size: int = 0) -> str:
         """Return a hash (hex) of everything that determines the feature map of given pixels.
 
+        Args:
+            image_size: Side in pixels, by which some networks choose their weights; 0 is that of
+                the architecture.
+
         Raises:
+            ConfigError: The own network cannot be built.
             ResourceError: The weights are missing or are not the expected ones.
         """
-        parts = {
-            "architecture": self.name,
-            "weights": self._weights_key(),
-            "cut": self.cut,
-        }
         code_sha256 = registry.architecture(self.name).code_sha256
+        parts: dict[str, object] = {"architecture": self.name, "cut": self.cut}
         if code_sha256 is not None:
-            parts["code"] = code_sha256()
+            parts["code"] = code_sha256()  # before the network is built, because it imports it anew
+        parts["weights"] = self._weights_key(image_size or self.image_size)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def _weights_key(self) -> list[str]:
+    def _weights_key(self, image_size: int) -> list[str]:
         keras = f"keras {importlib.metadata.version('keras')}"  # decides layers and initial values
-        file = self.local_file
-        if file is not None:
-            return [file_sha256(file, self.weights_sha256), keras]
+        if self.local_file is not None:
+            return [file_sha256(self.local_file, self.weights_sha256), keras]
         architecture = registry.architecture(self.name)
         if architecture.preset is not None:
             return [*self._preset_key(architecture.preset), keras]
+        if architecture.code_sha256 is not None:
+            with _seeded(self.seed):
+                return [_built_sha256(architecture.build(self, (image_size, image_size))), keras]
         if self.weights == "none":  # the seed of trained weights decides nothing
             return ["none", str(self.seed), keras]
         packaged = architecture.packaged
         if packaged is not None:
             return [registry.checked_sha256(packaged)]
-        return ["imagenet", keras]
+        downloaded_to = architecture.downloaded_to
+        file = downloaded_to(image_size) if downloaded_to is not None else None
+        # Without the file, `fetch` has still to download it.
+        return ["imagenet", file_sha256(file) if file is not None and file.is_file() else "", keras]
 
     def _preset_key(self, preset: Preset) -> list[str]:
         """Return what of a preset decides the feature map: its files, and KerasHub's version."""
@@ -172,13 +180,18 @@ class Backbone(registry.BackboneChoice):
         architecture = registry.architecture(self.name)
         if self.local_file is not None:
             network_copy.check_whole(self.local_file)
+        if architecture.code_sha256 is not None:
+            import keras
+
+            self.build(keras.Input((image_size, image_size, 3)))
+            return
         if architecture.preset is not None:
             progress.say(
                 f"{self.name}: images of {image_size} pixels; files that are not on this machine "
                 "are downloaded"
             )
         downloaded = self.weights == "imagenet" and architecture.packaged is None
-        if downloaded or architecture.code_sha256 or architecture.preset:
+        if downloaded or architecture.preset:
             architecture.build(self, (image_size, image_size))
 
     def build(self, pixels: KerasTensor, trainable: bool = False) -> list[KerasTensor]:
@@ -224,19 +237,29 @@ class Backbone(registry.BackboneChoice):
                 source = keras.Model(
                     source.input, layer_graph.cut_layer(source, self.cut).outputs[0]
                 )
-            taken = sorted({layer.name for layer in source.layers} & set(names.ADDED))
-            if taken:
-                raise ConfigError(
-                    f"{self.name}: the names {', '.join(names.ADDED)} belong to the layers "
-                    "that imgpipe adds to the network. Rename the layers of the network. Received: "
-                    f"{', '.join(taken)}"
-                )
+            self._check_names(source)
             if architecture.preset is not None and not network_copy.of_keras(source):
                 for layer in source.layers:
                     layer.trainable = trainable
                 return tree.flatten(source.call(pixels))
             fold = self.trained or not trainable
             return network_copy.rebuild(source, pixels, trainable, fold)
+
+    def _check_names(self, source: keras.Model) -> None:
+        """Refuse layers with the names of those that imgpipe adds; the input is replaced by one."""
+        import keras
+
+        kept = (layer for layer in source.layers if not isinstance(layer, keras.layers.InputLayer))
+        own = {layer.name for layer in kept}
+        numbered = {name for name in own if name.rstrip("0123456789") in names.ADDED_WITH_NUMBER}
+        taken = sorted(own & set(names.ADDED) | numbered)
+        if taken:
+            added = (*names.ADDED, *(f"{name}0" for name in names.ADDED_WITH_NUMBER))
+            raise ConfigError(
+                f"{self.name}: the names {', '.join(added)} belong to the layers that imgpipe adds "
+                "to the network. Rename the layers of the network. Received: "
+                f"{', '.join(taken)}"
+            )
 
 
 @contextmanager
@@ -252,6 +275,18 @@ def _seeded(seed: int) -> Iterator[None]:
             yield
         finally:
             random.setstate(before)
+
+
+def _built_sha256(network: keras.Model) -> str:
+    """Return the SHA-256 (hex) of a network's layers and weights, which its code may have read.
+
+    Names end in numbers that count the layers of the process, so that these are left out.
+    """
+    digest = hashlib.sha256(re.sub(r'_\d+"', '"', network.to_json()).encode())
+    for array in network.get_weights():
+        digest.update(repr((array.shape, str(array.dtype))).encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def file_sha256(path: Path, expected: str = "") -> str:

@@ -102,6 +102,8 @@ class Architecture:
         imagenet: Whether ImageNet weights exist for it.
         weights_by_size: Whether it has other ImageNet weights for some sizes of the images.
         packaged: Its ImageNet weights in an installed package; None when Keras downloads them.
+        downloaded_to: Returns the path to which Keras downloads them, for a side in pixels; None
+            when it does not.
         code_sha256: Returns the SHA-256 (hex) of code outside this package that builds the network;
             None when there is none.
         levels: Layers below the last one whose feature maps a head reads too, the highest first;
@@ -116,6 +118,7 @@ class Architecture:
     imagenet: bool = True
     weights_by_size: bool = False
     packaged: PackagedWeights | None = None
+    downloaded_to: Callable[[int], Path] | None = None
     code_sha256: Callable[[], str] | None = None
     levels: tuple[str, ...] = ()
     preset: Preset | None = None

@@ -104,6 +104,10 @@ class FeatureExtractor:
         """Shape of the features, (dim,), or activations, (h, w, C). Reading it builds the model."""
         return tuple(map(int, self._built()[0].outputs[0].shape[1:]))
 
+    @functools.cached_property
+    def _backbone_key(self) -> str:
+        return self.backbone.key(self.image_size)  # which builds an own network
+
     def key(self, view: int) -> str:
         """Return a hash (hex) of everything but the image that determines the features of a view.
 
@@ -111,7 +115,7 @@ class FeatureExtractor:
         """
         parts = {
             "code": source_code.fingerprint(CODE, _LIBRARIES),
-            "backbone": self.backbone.key(),
+            "backbone": self._backbone_key,
             "image_size": self.image_size,
             "precision": self.precision,
             "features": self.settings.largest_kind,

@@ -3,7 +3,7 @@
 The functions are meant for files from other people, which may be anything: a pipe that never ends a
 read, a device without an end, or a file of any size.
 
-A SavedModel below such a path is not found by TensorFlow, or another one in its place.
+Below the path of a pattern, TensorFlow finds no SavedModel, or another one in its place.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ list of files has to follow code that moves. The stores of features and of inspe
 a change elsewhere; they name the code that decides them, and
 `tests/models/files/test_source_code.py` follows its imports.
 
-That is the notation of web servers for an application. What such a function makes is part of the
-keys of stored results by the fingerprint of its source.
+A function is named as `module:function`, as web servers name an application. What it makes is part
+of the keys of stored results by the fingerprint of its source.
 """
 
 from __future__ import annotations

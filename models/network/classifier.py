@@ -181,7 +181,7 @@ def build_maps(
 
     backbone = settings.backbone_spec()
     kind = settings.largest_kind
-    pixels = keras.Input((settings.size, settings.size, 3), dtype="float32", name="pixels")
+    pixels = keras.Input((settings.size, settings.size, 3), dtype="float32", name=names.PIXELS)
     last, *class_token = backbone.build(pixels, trainable)
     maps = [last]
     if kind in (CLASS_TOKEN, TOKENS):

@@ -53,7 +53,7 @@ def pooled(maps: Sequence[keras.KerasTensor], axes: Sequence[Floats]) -> list[ke
     traces = []
     for number, feature_map in enumerate(maps):
         project = layers.Conv2D(
-            dimension, 1, use_bias=False, kernel_initializer=random, name=f"{names.AXES}_{number}"
+            dimension, 1, use_bias=False, kernel_initializer=random, name=f"{names.AXES}{number}"
         )
         project.trainable = False
         projected = project(feature_map)
@@ -61,7 +61,8 @@ def pooled(maps: Sequence[keras.KerasTensor], axes: Sequence[Floats]) -> list[ke
             project.set_weights([axes[number][None, None]])
         positions = feature_map.shape[1] * feature_map.shape[2]
         # In 16 bits, the covariance would lose most of its digits.
-        flattened = layers.Reshape((positions, dimension), dtype="float32", name=f"flat_{number}")
+        name = f"{names.FLAT}{number}"
+        flattened = layers.Reshape((positions, dimension), dtype="float32", name=name)
         x = flattened(ops.cast(projected, "float32"))
         x = x - ops.mean(x, axis=1, keepdims=True)
         covariances.append(ops.matmul(ops.transpose(x, (0, 2, 1)), x) / positions)
@@ -74,7 +75,7 @@ def pooled(maps: Sequence[keras.KerasTensor], axes: Sequence[Floats]) -> list[ke
     triangles = ops.take(ops.reshape(root, (-1, len(maps), dimension**2)), entries, axis=2)
     parts = ops.split(triangles, len(maps), axis=1)
     return [
-        layers.Reshape((len(entries),), dtype="float32", name=f"triangle_{number}")(part)
+        layers.Reshape((len(entries),), dtype="float32", name=f"{names.TRIANGLE}{number}")(part)
         for number, part in enumerate(parts)
     ]
 
@@ -107,7 +108,7 @@ def number_of_axes(maps: Sequence[keras.KerasTensor]) -> int:
 
 def axes_in(network: keras.Model) -> list[Floats]:
     """Return the axes of each map in a network, [C, d]; none if its head reads no covariances."""
-    projecting = (layer for layer in network.layers if layer.name.startswith(f"{names.AXES}_"))
+    projecting = (layer for layer in network.layers if layer.name.startswith(names.AXES))
     return [np.asarray(layer.kernel)[0, 0] for layer in projecting]
 
 

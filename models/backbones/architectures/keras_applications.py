@@ -6,9 +6,10 @@ module adds the normalisation that the weights expect, and the size at which the
 
 from __future__ import annotations
 
+import functools
 import os
-import re
 import socket
+import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
@@ -34,6 +35,8 @@ _SCALES: Final[dict[str, tuple[Any, Any]]] = {
     "caffe": (1.0, [-103.939, -116.779, -123.68]),
 }
 
+#: Of the names of most files of weights.
+_ENDING: Final = "_weights_tf_dim_ordering_tf_kernels_notop.h5"
 _V2_KINDS: Final = ("B0", "B1", "B2", "B3", "S", "M", "L")  # of EfficientNetV2
 
 
@@ -45,53 +48,88 @@ class Application(NamedTuple):
     #: "tf" is -1..1, "torch" and "caffe" subtract the mean of ImageNet, and "inside" means that its
     #: own first layers normalise.
     normalisation: Normalisation
-    weights_by_size: bool = False  # whether it has other weights for some sizes
+    #: Name of the file of its weights, where {} stands for the side in pixels, or for its name
+    #: before the usual ending.
+    file: str = f"{{}}{_ENDING}"
+    sides: tuple[int, ...] = ()  # for which it has weights of their own; 224 is for all others
 
+
+_MOBILE_FILE: Final = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_{}_no_top.h5"
+_SIDES: Final = (128, 160, 192, 224)
 
 APPLICATIONS: Final[dict[str, Application]] = {
     "inception_v3": Application("InceptionV3", 299, "tf"),
-    "mobilenet_v2": Application("MobileNetV2", 224, "tf", weights_by_size=True),
-    "mobilenet": Application("MobileNet", 224, "tf", weights_by_size=True),
-    "mobilenet_v3_small": Application("MobileNetV3Small", 224, "inside"),
-    "mobilenet_v3_large": Application("MobileNetV3Large", 224, "inside"),
+    "mobilenet_v2": Application("MobileNetV2", 224, "tf", _MOBILE_FILE, (96, *_SIDES)),
+    "mobilenet": Application("MobileNet", 224, "tf", "mobilenet_1_0_{}_tf_no_top.h5", _SIDES),
+    **{
+        f"mobilenet_v3_{kind}": Application(
+            f"MobileNetV3{kind.title()}", 224, "inside", "weights_{}_224_1.0_float_no_top_v2.h5"
+        )
+        for kind in ("small", "large")
+    },
     "inception_resnet_v2": Application("InceptionResNetV2", 299, "tf"),
     "xception": Application("Xception", 299, "tf"),
     "vgg16": Application("VGG16", 224, "caffe"),
     "vgg19": Application("VGG19", 224, "caffe"),
     **{f"resnet{depth}": Application(f"ResNet{depth}", 224, "caffe") for depth in (50, 101, 152)},
-    **{f"resnet{depth}_v2": Application(f"ResNet{depth}V2", 224, "tf") for depth in (50, 101, 152)},
+    **{
+        f"resnet{depth}_v2": Application(f"ResNet{depth}V2", 224, "tf", f"resnet{depth}v2{_ENDING}")
+        for depth in (50, 101, 152)
+    },
     **{
         f"densenet{depth}": Application(f"DenseNet{depth}", 224, "torch")
         for depth in (121, 169, 201)
     },
-    "nasnet_mobile": Application("NASNetMobile", 224, "tf"),
-    "nasnet_large": Application("NASNetLarge", 331, "tf"),
+    "nasnet_mobile": Application("NASNetMobile", 224, "tf", "{}_no_top.h5"),
+    "nasnet_large": Application("NASNetLarge", 331, "tf", "{}_no_top.h5"),
     **{
-        f"efficientnet_b{number}": Application(f"EfficientNetB{number}", size, "inside")
+        f"efficientnet_b{number}": Application(
+            f"EfficientNetB{number}", size, "inside", f"efficientnetb{number}_notop.h5"
+        )
         for number, size in enumerate((224, 240, 260, 300, 380, 456, 528, 600))
     },
     **{
-        f"efficientnet_v2_{kind.lower()}": Application(f"EfficientNetV2{kind}", size, "inside")
+        f"efficientnet_v2_{kind.lower()}": Application(
+            f"EfficientNetV2{kind}", size, "inside", f"efficientnetv2-{kind.lower()}_notop.h5"
+        )
         for kind, size in zip(_V2_KINDS, (224, 240, 260, 300, 384, 480, 480), strict=True)
     },
     **{
-        f"convnext_{kind.lower()}": Application(f"ConvNeXt{kind}", 224, "inside")
+        f"convnext_{kind.lower()}": Application(f"ConvNeXt{kind}", 224, "inside", "{}_notop.h5")
         for kind in ("Tiny", "Small", "Base", "Large", "XLarge")
     },
 }
+
+
+def weights_file(name: str, image_size: int) -> Path:
+    """Return the path of the file in Keras' cache from which Keras reads ImageNet weights.
+
+    Args:
+        name: Name of the architecture.
+        image_size: Side in pixels.
+    """
+    application = APPLICATIONS[name]
+    side = image_size if image_size in application.sides else 224
+    file = application.file.format(side if application.sides else name)
+    home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    if home.exists() and not os.access(home, os.W_OK):  # as Keras does
+        home = Path(tempfile.gettempdir()) / ".keras"
+    return home / "models" / file
 
 
 def build(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
     """Build the network with ImageNet or random weights; see `Architecture`.
 
     A ConfigError says that the network does not support images of that size, and a ResourceError
-    that its ImageNet weights are not in Keras' cache and cannot be downloaded.
+    that its ImageNet weights are not in Keras' cache and cannot be downloaded, or are damaged.
     """
     import keras
 
     application = APPLICATIONS[choice.name]
     pixels = keras.Input((*side, 3), dtype="float32")
     imagenet = choice.weights == "imagenet"
+    file = weights_file(choice.name, side[0])
+    was_there = file.is_file()  # Keras removes a file that it cannot replace
     # Keras downloads with `urlretrieve`, which takes no time limit and would wait without end.
     timeout_before = socket.getdefaulttimeout()
     try:
@@ -107,7 +145,7 @@ def build(choice: BackboneChoice, side: tuple[int, int]) -> keras.Model:
                 input_shape=(*side, 3),
             )
     except Exception as error:
-        failure = _explained(choice, error, imagenet)
+        failure = _explained(choice, error, file if imagenet else None, was_there)
         if failure is None:
             raise
         raise failure from error
@@ -128,26 +166,33 @@ def _normalised(pixels: keras.KerasTensor, kind: Normalisation) -> keras.KerasTe
     return keras.layers.Rescaling(scale, offset, dtype="float32", name="normalise")(pixels)
 
 
-def _explained(choice: BackboneChoice, error: Exception, imagenet: bool) -> Exception | None:
-    """Return an error that tells a person what to do; None if the error is a defect."""
-    text = str(error)
-    if imagenet and ("URL fetch failure" in text or isinstance(error, OSError)):
-        file_names = re.findall(r"[\w.\-]+\.h5", text)
-        file = file_names[0] if file_names else "its weights without top (…_notop.h5)"
-        folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
-        advice = f"Put that file into {folder}"
+def _explained(
+    choice: BackboneChoice, error: Exception, file: Path | None, was_there: bool
+) -> Exception | None:
+    """Return an error that tells a person what to do; None if the error is a defect.
+
+    `file` has the ImageNet weights, None without any; `was_there` says whether it was there before.
+    """
+    text = " ".join(str(error).split())
+    # Keras' words of weights that do not fit; its other errors of this kind are about the size.
+    is_unfit = "mismatch" in text or "corrupted" in text
+    is_fetch = "URL fetch failure" in text or isinstance(error, OSError)
+    if file is not None and was_there and (is_fetch or is_unfit or isinstance(error, KeyError)):
+        return ResourceError(
+            f"backbone {choice.name}: {file} is damaged or not the file of these ImageNet weights "
+            f"({type(error).__name__}: {text[:200]}). Expected: the file that Keras offers. Delete "
+            "it, so that it is downloaded again, or put an intact one in its place"
+        )
+    if file is not None and (is_fetch or is_unfit):
+        advice = f"Put that file into {file.parent}"
         # With weights="imagenet", Keras gives these networks one more Rescaling, without which the
         # same weights from a file answer differently (tensorflow/tensorflow#62193).
         if not choice.name.startswith("efficientnet_b"):
-            advice += (
-                f', or name it: model.weights = "PATH/{file_names[0] if file_names else "FILE.h5"}"'
-            )
+            advice += f', or name it: model.weights = "PATH/{file.name}"'
         return ResourceError(
             f"backbone {choice.name}: its ImageNet weights are not on this machine, and the "
-            f"network does not give them ({text[:200]}). Expected: {file}. {advice}"
+            f"network does not give them ({text[:200]}). Expected: {file.name}. {advice}"
         )
-    if imagenet and "corrupted" in text:
-        return ResourceError(f"backbone {choice.name}: {text} Delete it from Keras' cache")
     if isinstance(error, ValueError):
         return ConfigError(f"backbone {choice.name}: {text}")
     return None
@@ -158,7 +203,8 @@ ARCHITECTURES: Final = tuple(
         name,
         application.image_size,
         build,
-        weights_by_size=application.weights_by_size,
+        weights_by_size=bool(application.sides),
+        downloaded_to=functools.partial(weights_file, name),
     )
     for name, application in APPLICATIONS.items()
 )

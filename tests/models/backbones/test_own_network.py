@@ -17,7 +17,10 @@ from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.settings.model import ModelSettings
 
 _MODULE = """
+import pathlib
+
 import keras
+import numpy as np
 
 def build(side):
     pixels = keras.Input((side, side, 3))
@@ -48,6 +51,34 @@ def clashing(side):
     pixels = keras.Input((side, side, 3))
     x = keras.layers.Conv2D(5, 3, name="features")(pixels)
     return keras.Model(pixels, keras.layers.Conv2D(5, 3, name="classifier")(x))
+
+def named(side):
+    name = pathlib.Path("name.txt").read_text()
+    pixels = keras.Input((side, side, 3), name="image" if name == "pixels" else "pixels")
+    x = keras.layers.Conv2D(5, 3, strides=4, name="flat_0")(pixels)
+    return keras.Model(pixels, keras.layers.ReLU(name=name)(x))
+
+def reading(side):
+    pixels = keras.Input((side, side, 3))
+    x = keras.layers.Rescaling(float(np.load("factor.npy")))(pixels)
+    layer = keras.layers.Conv2D(5, 3, strides=4)
+    network = keras.Model(pixels, layer(x))
+    layer.set_weights([np.load("kernel.npy"), np.zeros(5)])
+    return network
+
+# The weight `mask` is for training only, as in networks that learn from hidden patches; `factor`
+# is a single number.
+class Masked(keras.Layer):
+    def build(self, shape):
+        self.mask = self.add_weight(shape=(shape[-1],), initializer="normal", name="mask")
+        self.factor = self.add_weight(shape=(), initializer="ones", name="factor")
+
+    def call(self, x, training=False):
+        return x * self.factor + self.mask if training else x * self.factor
+
+def masked(side):
+    network = build(side)
+    return keras.Model(network.input, Masked()(network.output))
 
 class Uncopied(keras.Layer):
     def __init__(self, factor):
@@ -144,6 +175,57 @@ def test_changed_code_of_an_imported_module_changes_the_fingerprint(module, monk
     assert changed.key() != before
     pixels = keras.Input((32, 32, 3))
     assert changed.build(pixels)[0].shape[-1] == 16, "this process imports the code again"
+
+
+def test_weights_that_the_builder_reads_are_part_of_the_key(module):
+    np.save("factor.npy", 0.1)
+    np.save("kernel.npy", np.ones((3, 3, 3, 5)))
+    own = backbones.Backbone("own_net:reading", weights="none")
+    before = own.key(32)
+    keras.layers.Conv2D(1, 1)  # moves the number that Keras gives to the next one
+    assert own.key(32) == before
+    np.save("kernel.npy", np.full((3, 3, 3, 5), 2.0))
+    other_kernel = own.key(32)
+    np.save("factor.npy", 0.2)
+    assert len({before, other_kernel, own.key(32)}) == 3
+    random = [backbones.Backbone("own_net:build", weights="none", seed=seed) for seed in (0, 0, 1)]
+    first, same, other = (backbone.key(32) for backbone in random)
+    assert first == same != other
+
+
+@pytest.mark.parametrize(
+    "name", ["pixels", "covariance_axes_0", "covariance_flat_12", "probabilities"]
+)
+def test_a_layer_with_the_name_of_an_added_one_is_refused_before_images_are_read(module, name):
+    own = backbones.Backbone("own_net:named", weights="none")
+    Path("name.txt").write_text(name)
+    with pytest.raises(ConfigError, match=rf"pixels, .*Rename the layers .* Received: {name}$"):
+        own.fetch(32)
+
+
+@pytest.mark.parametrize("name", ["flat_1", "covariance", "covariance_axes", "pixels_1"])
+def test_all_other_names_of_layers_and_of_the_input_are_accepted(module, name):
+    Path("name.txt").write_text(name)
+    own = _settings("own_net:named", freeze="all", features="covariance")
+    own.backbone_spec().fetch(32)
+    assert build_classifier(None, ["a", "b"], own).network.get_layer(name)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")
+@pytest.mark.parametrize("freeze", ["all", "none"])
+def test_a_weight_that_no_signature_uses_is_restored(module, tmp_path, monkeypatch, freeze):
+    monkeypatch.syspath_prepend(module.parent)
+    settings = _settings("own_net:masked", freeze=freeze)
+    classifier = build_classifier(None, ["a", "b"], settings)
+    export(classifier, str(tmp_path / "1"))
+    network_file.save(classifier, settings, str(tmp_path / "1"))
+    own = {"Masked": importlib.import_module("own_net").Masked}
+    with keras.saving.custom_object_scope(own):
+        found = network_file.load(tmp_path / "1")
+    for one, other in zip(
+        found.network.get_weights(), classifier.network.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize(
