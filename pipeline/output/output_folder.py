@@ -41,6 +41,7 @@ from imgpipe.pipeline.output import metadata_file
 from imgpipe.pipeline.output.run import ARTIFACT_PARTS, ARTIFACT_ROOT, TIME, Run
 
 LOCK = ".lock"
+_LOOK_S = 10.0  # seconds in which commands that look give back their lock, which takes them less
 #: Folder of all runs, below the output folder.
 RUNS = "runs"
 #: What runs compute again, below the output folder, and where it lies after an earlier layout.
@@ -112,14 +113,21 @@ class OutputFolder:
             ResourceError: Another process holds the lock.
             OSError: The lock cannot be written.
         """
+        # A lock of the system instead of a file that exists or not, which a killed run would leave.
+        lock = filelock.FileLock(self.path / LOCK)
+        tries_until = time.monotonic() + _LOOK_S
+        while not lock.is_locked:
+            try:
+                lock.acquire(timeout=0)
+            except filelock.Timeout:
+                # A command that looks whether a run is working holds its lock for an instant.
+                if self.is_working or time.monotonic() > tries_until:
+                    raise ResourceError(busy) from None
+                time.sleep(0.01)
         try:
-            # A lock of the system instead of a file that exists or not, which a killed run would
-            # leave.
-            held = filelock.FileLock(self.path / LOCK).acquire(timeout=0)
-        except filelock.Timeout:
-            raise ResourceError(busy) from None
-        with held:
             yield
+        finally:
+            lock.release()
 
     @property
     def is_working(self) -> bool:

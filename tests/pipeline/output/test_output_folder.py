@@ -1,14 +1,16 @@
 """Tests of the folders of runs: their names, rights, and what is found in a moved folder."""
 
+import fcntl
 import json
 import shutil
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from imgpipe.pipeline.commands import review
-from imgpipe.pipeline.output.output_folder import OutputFolder
+from imgpipe.pipeline.output.output_folder import LOCK, OutputFolder
 from tests.pipeline.past_runs import leave
 from tests.pipeline.review import run_to_review
 
@@ -103,3 +105,16 @@ def test_decisions_about_a_copy_are_not_written_into_the_original(
     copy = shutil.copytree(tmp_path / "out", tmp_path / "copy")
     prepared = review.prepare(review.run_to_review(copy), None)
     assert prepared.decisions.file == tmp_path / expected
+
+
+def test_a_command_that_looks_does_not_end_a_run_that_begins(tmp_path):
+    """It holds a shared lock for an instant, which is as long as two tenths of a second here."""
+    folder = OutputFolder(tmp_path)
+    looking = (tmp_path / LOCK).open("wb")
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    thread = threading.Timer(0.2, looking.close)
+    thread.start()
+    with folder.begin():
+        assert folder.is_working
+    thread.join()
+    assert not folder.is_working
