@@ -139,6 +139,7 @@ def _classifier(
         from imgpipe.pipeline.command_line import console as consoles
         from imgpipe.pipeline.published.loaded_model import LoadedModel
 
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # no line for each file that is not an image
         with consoles.quiet():
             loaded = LoadedModel(Path(model).expanduser(), version, run)
         if loaded.notice:

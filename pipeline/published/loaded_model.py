@@ -121,7 +121,7 @@ class LoadedModel(Classifier):
     def __init__(self, path: Path, number: int | None = None, run: str | None = None) -> None:
         self._model = lookup.model(path, run, number)
         _check_process()
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # no line for each file that is not an image
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as `imgpipe predict`
         load_tensorflow()
         from imgpipe.serving.server.runtime import Runtime
 
