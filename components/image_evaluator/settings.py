@@ -20,8 +20,10 @@ class EvaluateSettings(SettingsSection):
         0.9,
         ge=0,
         le=1,
+        examples=[0.9],
         description="Minimum validation accuracy of a blessed model. 0 demands nothing, not even "
-        "that it is better than always answering the most frequent class.",
+        "that it is better than always answering the most frequent class. If it is not set, that "
+        "of the newest version in the output folder, and 0.9 without one.",
     )
     max_drop: float = Field(
         0.01,

@@ -157,6 +157,11 @@ class Config(SettingsSection):
         """Rule by which images are assigned to splits."""
         return self.split.rule(self.gate.min_validation)
 
+    @property
+    def has_threshold(self) -> bool:
+        """Whether `evaluate.threshold` was given; otherwise a published version may have one."""
+        return "threshold" in self.evaluate.model_fields_set
+
     # Not cached: a review may begin the file of overrides while the configuration is in use.
     @property
     def places(self) -> Places:
@@ -175,6 +180,8 @@ class Config(SettingsSection):
         """Return the same configuration with absolute paths, which do not depend on a folder."""
         names = marked(INPUT, OUTPUT, PLACE)
         tree = self.model_dump()
+        if not self.has_threshold:
+            del tree["evaluate"]["threshold"]
         return build(tree, _absolute_paths(tree, names, Path.cwd()))
 
 

@@ -199,6 +199,8 @@ def to_toml(config: Config, only: Collection[str] | None = None) -> str:
         A text that loads back to `config`, if the settings that it lacks have their defaults.
     """
     values = config.model_dump(mode="json")
+    if not config.has_threshold:
+        values["evaluate"]["threshold"] = None
     sections = declared(Config).items()
     blocks = [_block(name, info.annotation, values[name], only) for name, info in sections]
     return "\n\n".join(filter(None, blocks)) + "\n"

@@ -239,6 +239,7 @@ def _pusher_plan(config: Config, scan: Scan, run_key: str, baseline_version: int
         "backbone": config.model.network,
         "image_size": config.settings.size,
         "run_key": run_key,
+        "threshold": config.evaluate.threshold,
         "baseline_version": baseline_version,
     }
     return PusherPlan(settings=config.push, versions=str(config.places.versions), facts=facts)

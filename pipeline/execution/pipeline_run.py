@@ -32,11 +32,12 @@ from imgpipe.components.run_record.run_folder import UNTIMED, Timings
 from imgpipe.models.features.bank import BankFacts
 from imgpipe.models.files import json_object
 from imgpipe.models.files.regular_files import sha256
-from imgpipe.models.finding import make_finding
+from imgpipe.models.finding import Finding, make_finding
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import quick_imports
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals
+from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.configuration.given_settings import to_toml
 from imgpipe.pipeline.definition import plan as plans
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 _LOADING = "loading TensorFlow, TFX"
 #: File with what decides whether a run can be repeated, in its folder.
 REPEAT = "repeat.json"
+KEPT_THRESHOLD = "kept_threshold"
 
 
 def execute(
@@ -88,24 +90,45 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
     places = config.places
     with consoles.quiet():  # without the messages of TensorFlow, which lists TFRecord files
         images = source.usable(config)
-    settings = to_toml(config)
     with OutputFolder(places.out).begin() as folder:
+        config, notes = with_kept_threshold(config)
+        settings = to_toml(config)
         ended = repeatable(folder.started, settings)
         hashed = source.hashed(images)
         # With these arguments, some components are executed in any case.
         if ended is not None and start is None and not accept:
             plan = plans.make(config, hashed.result())
             key = plans.outcome_key(plan, places.schema)
-            repeated = outcome_again(ended, key, began)
+            repeated = outcome_again(ended, key, began, notes)
             if repeated is not None:
                 return repeated
         directory = folder.new_run(settings)
         with consoles.counted(to_stderr, directory) as display:
-            run = WorkingRun(config, directory, display, began)
+            run = WorkingRun(config, directory, display, began, notes)
             outcome = run.run(hashed, start, accept)
         if run.plan is not None:
             remember(outcome, plans.outcome_key(run.plan, places.schema))
         return dataclasses.replace(outcome, freed=folder.clean(config.run.keep))
+
+
+def with_kept_threshold(config: Config) -> tuple[Config, list[Finding]]:
+    """Return the configuration with the threshold of the newest version, unless one is given.
+
+    A person who has published a model "as it is" has accepted its accuracy for this folder. The
+    findings say so, if the threshold is another one than the default.
+    """
+    newest = next(manifest.readable(config.places.versions), None)
+    kept = newest.manifest.get("threshold") if newest is not None else None
+    default = config.evaluate.threshold
+    if config.has_threshold or newest is None or kept in (None, default):
+        return config, []
+    changed = configs.build(config.model_dump(), {"evaluate.threshold": kept})
+    sentence = (
+        f"the accuracy that is asked for, {changed.evaluate.threshold:g}, is that of version "
+        f"{newest.number} in this output folder; --set evaluate.threshold={default:g} asks for "
+        "the usual one"
+    )
+    return changed, [make_finding(KEPT_THRESHOLD, sentence)]
 
 
 class WorkingRun:
@@ -118,13 +141,19 @@ class WorkingRun:
     """
 
     def __init__(
-        self, config: Config, directory: Path, display: consoles.Display, began: float
+        self,
+        config: Config,
+        directory: Path,
+        display: consoles.Display,
+        began: float,
+        notes: Sequence[Finding] = (),
     ) -> None:
         self.plan: plans.Plan | None = None
         self._config = config
         self._directory = directory
         self._display = display
         self._began = began
+        self._notes = notes  # findings about its settings
         self._import_seconds = 0.0
         self._outputs: dict[str, dict[str, str]] = {}  # URIs by component and name of the output
         self._seconds: dict[str, float] = {}
@@ -227,8 +256,8 @@ class WorkingRun:
         plan = self.plan
         settings = json.loads(plan.report) if plan else plans.report_settings(self._config)
         run = Run.read(self._directory)
-        # Whether the component Report has drawn the page.
-        is_drawn = error is None and run.report is not None
+        # Whether the component Report has drawn the page, and its result can be read.
+        is_drawn = error is None and run.report is not None and bool(run.verdict)
         result = run.result if is_drawn else self._ended(results.new(**settings), error)
         unwritten = []
         try:
@@ -252,7 +281,7 @@ class WorkingRun:
             error = error or failures.actionable(caught, self._config.places.out)
             result = self._ended(result, error)
         result = results.placed(result, str(self._directory))
-        result["findings"] += unwritten
+        result["findings"] += [*self._notes, *unwritten]
         result["timings"] = self._timings()
         result["cached"] = self._cached
         if "FeatureBank" in self._cached:
@@ -319,10 +348,13 @@ def repeatable(started: Sequence[Path], settings: str) -> Run | None:
     return Run.read(newest) if settings_then == written else None
 
 
-def outcome_again(run: Run, outcome_key: str, began: float) -> Run | None:
+def outcome_again(
+    run: Run, outcome_key: str, began: float, notes: Sequence[Finding] = ()
+) -> Run | None:
     """Return the outcome of a run with this key that repeats `run`.
 
-    `began` is when this run began, as a time of `time.monotonic`. None if the images differ, or
+    `began` is when this run began, as a time of `time.monotonic`, and `notes` are the findings
+    about its settings. None if the images differ, or
     something that the earlier run made is not intact or no longer served.
     """
     result = run.result
@@ -339,8 +371,10 @@ def outcome_again(run: Run, outcome_key: str, began: float) -> Run | None:
     ):
         return None
     push = result["push"]
+    others = [each for each in result["findings"] if each["reason"] != KEPT_THRESHOLD]
     content: Result = {
         **result,
+        "findings": [*others, *notes],
         "push": {**push, "status": "unchanged" if push["status"] == "pushed" else push["status"]},
         "cached": sorted(artifacts),
         "bank": _read_again(result["bank"]),
