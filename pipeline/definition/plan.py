@@ -50,6 +50,7 @@ from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.components.model_pusher.settings import PusherPlan
 from imgpipe.models.features.extractor import settings_of_features, weights_key
 from imgpipe.models.files import source_code
+from imgpipe.models.finding import Finding, make_finding
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.config import Config, changed, flat, put
 from imgpipe.pipeline.definition import source
@@ -67,6 +68,8 @@ RUN_SETTINGS = {
     "epochs": "course.epochs",
     "image_size": "model.image_size",
 }
+#: Reason of the finding that the threshold is that of a version.
+KEPT_THRESHOLD = "kept_threshold"
 #: Settings that say where files lie and do not change any result. Images count by the fingerprint
 #: of the source, and overrides by their content.
 _PATHS = {
@@ -159,6 +162,26 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
         pusher=_pusher_plan(config, scan, run_key, compared.version).to_json(),
         report=_json(report_settings(config, vocabulary, scan.fingerprint)),
     )
+
+
+def with_kept_threshold(config: Config) -> tuple[Config, list[Finding]]:
+    """Return the configuration with the threshold of the newest version, unless one is given.
+
+    A person who has published a model "as it is" has accepted its accuracy for this folder. The
+    findings say so, if the threshold is another one than the default.
+    """
+    newest = next(manifest.readable(config.places.versions), None)
+    kept = newest.manifest.get("threshold") if newest is not None else None
+    default = config.evaluate.threshold
+    if config.has_threshold or newest is None or kept in (None, default):
+        return config, []
+    changed = configs.build(config.model_dump(), {"evaluate.threshold": kept})
+    sentence = (
+        f"the accuracy that is asked for, {changed.evaluate.threshold:g}, is that of version "
+        f"{newest.number} in this output folder; --set evaluate.threshold={default:g} asks for "
+        "the usual one"
+    )
+    return changed, [make_finding(KEPT_THRESHOLD, sentence)]
 
 
 def _data_key(config: Config, scan: Scan, decisions: Sequence[Override]) -> str:

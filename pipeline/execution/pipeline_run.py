@@ -37,7 +37,6 @@ from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import quick_imports
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals
-from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.config import Config
 from imgpipe.pipeline.configuration.given_settings import to_toml
 from imgpipe.pipeline.definition import plan as plans
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
 _LOADING = "loading TensorFlow, TFX"
 #: File with what decides whether a run can be repeated, in its folder.
 REPEAT = "repeat.json"
-KEPT_THRESHOLD = "kept_threshold"
 
 
 def execute(
@@ -91,7 +89,7 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
     with consoles.quiet():  # without the messages of TensorFlow, which lists TFRecord files
         images = source.usable(config)
     with OutputFolder(places.out).begin() as folder:
-        config, notes = with_kept_threshold(config)
+        config, notes = plans.with_kept_threshold(config)
         settings = to_toml(config)
         ended = repeatable(folder.started, settings)
         hashed = source.hashed(images)
@@ -109,26 +107,6 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
         if run.plan is not None:
             remember(outcome, plans.outcome_key(run.plan, places.schema))
         return dataclasses.replace(outcome, freed=folder.clean(config.run.keep))
-
-
-def with_kept_threshold(config: Config) -> tuple[Config, list[Finding]]:
-    """Return the configuration with the threshold of the newest version, unless one is given.
-
-    A person who has published a model "as it is" has accepted its accuracy for this folder. The
-    findings say so, if the threshold is another one than the default.
-    """
-    newest = next(manifest.readable(config.places.versions), None)
-    kept = newest.manifest.get("threshold") if newest is not None else None
-    default = config.evaluate.threshold
-    if config.has_threshold or newest is None or kept in (None, default):
-        return config, []
-    changed = configs.build(config.model_dump(), {"evaluate.threshold": kept})
-    sentence = (
-        f"the accuracy that is asked for, {changed.evaluate.threshold:g}, is that of version "
-        f"{newest.number} in this output folder; --set evaluate.threshold={default:g} asks for "
-        "the usual one"
-    )
-    return changed, [make_finding(KEPT_THRESHOLD, sentence)]
 
 
 class WorkingRun:
@@ -371,7 +349,7 @@ def outcome_again(
     ):
         return None
     push = result["push"]
-    others = [each for each in result["findings"] if each["reason"] != KEPT_THRESHOLD]
+    others = [each for each in result["findings"] if each["reason"] != plans.KEPT_THRESHOLD]
     content: Result = {
         **result,
         "findings": [*others, *notes],

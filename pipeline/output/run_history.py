@@ -180,6 +180,7 @@ def _changed_settings(first: Run, second: Run) -> list[Change]:
 
     # A run does not write settings that are not set.
     unset = {name for name, value in flat(Config().model_dump()) if value is None}
+    unset.add("evaluate.threshold")
     settings = dict(flat(first.config))
     settings_now = dict(flat(second.config))
     # All other settings are in both files, unless one of these cannot be read.

@@ -15,6 +15,7 @@ from imgpipe.components.image_evaluator.settings import EvaluatorPlan
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import FilterPlan
+from imgpipe.components.model_pusher import versions
 from imgpipe.components.model_pusher.settings import PusherPlan
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration import config as configs
@@ -45,6 +46,41 @@ def _planned(config: configs.Config, **given: Any) -> dict[str, Any]:
 def test_plan_determines_what_the_local_runner_knows(config: configs.Config):
     known = plans.make(config, usable(config).hashed())
     assert _planned(config) == asdict(known) == json.loads(known.to_json())
+
+
+@pytest.mark.parametrize(
+    ("published", "given", "asked"),
+    [
+        (None, {}, 0.9),
+        (0.87, {}, 0.87),
+        (0, {}, 0),
+        (0.87, {"evaluate.threshold": 0.9}, 0.9),
+        (0.87, {"evaluate.threshold": 0.5}, 0.5),
+        (0.9, {}, 0.9),
+    ],
+)
+def test_the_threshold_of_the_newest_version_stays_unless_another_is_given(
+    photos: Path, tmp_path: Path, published: float | None, given: dict[str, float], asked: float
+):
+    base = tmp_path / "out" / "model"
+    export = tmp_path / "export"
+    export.mkdir()
+    for number, threshold in enumerate((0.95, published) if published is not None else ()):
+        (export / "saved_model.pb").write_text(f"{number}")
+        versions.publish(base, {"": export}, {"threshold": threshold})
+    tree = {"data": {"source": str(photos)}, "run": {"out": str(tmp_path / "out")}}
+    given_config = configs.build(tree, given).with_absolute_paths()
+    config, findings = plans.with_kept_threshold(given_config)
+    assert config.evaluate.threshold == asked
+    sentences = [finding["sentence"] for finding in findings]
+    said = (
+        f"the accuracy that is asked for, {asked:g}, is that of version 2 in this output folder; "
+        "--set evaluate.threshold=0.9 asks for the usual one"
+    )
+    assert sentences == ([said] if not given and asked != 0.9 else [])
+    plan = plans.make(config, usable(config).hashed())
+    assert EvaluatorPlan.from_json(plan.evaluator).settings.threshold == asked
+    assert PusherPlan.from_json(plan.pusher).facts["threshold"] == asked
 
 
 def test_parameters_of_a_run_change_what_depends_on_them(config: configs.Config):

@@ -209,6 +209,20 @@ def test_severity_and_threshold_of_every_check_can_be_set_and_written(tmp_path: 
     assert configs.load(file) == config and "[judge.severity]" in file.read_text()
 
 
+def test_a_threshold_that_nobody_gave_is_written_as_a_comment(tmp_path: Path):
+    """A version may have another one, which would not hold beside one in the file."""
+    file = tmp_path / "c.toml"
+    for given, line in (
+        ({}, "# threshold = 0.9"),
+        ({"evaluate.threshold": 0.9}, "threshold = 0.9"),
+    ):
+        config = configs.build({}, given).with_absolute_paths()
+        file.write_text(given_settings.to_toml(config))
+        assert line in file.read_text().splitlines()
+        assert configs.load(file) == config
+        assert configs.load(file).has_threshold is config.has_threshold is bool(given)
+
+
 @pytest.mark.skipif(not presets.installed(), reason="KerasHub is not installed (the extra hub)")
 def test_the_folder_of_a_preset_starts_at_the_folder_of_the_file(tmp_path: Path):
     file = tmp_path / "imgpipe.toml"
