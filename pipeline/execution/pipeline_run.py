@@ -95,7 +95,8 @@ def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -
         hashed = source.hashed(images)
         # With these arguments, some components are executed in any case.
         if ended is not None and start is None and not accept:
-            plan = plans.make(config, hashed.result())
+            with consoles.quiet():  # an own network is built
+                plan = plans.make(config, hashed.result())
             key = plans.outcome_key(plan, places.schema)
             repeated = outcome_again(ended, key, began, notes)
             if repeated is not None:
