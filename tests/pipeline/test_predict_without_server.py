@@ -71,6 +71,12 @@ def test_the_answers_are_those_of_a_server(out, photos):
         assert mine == theirs
 
 
+def test_a_program_keeps_its_own_level_of_messages(out, monkeypatch):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    with imgpipe.load(out):
+        assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
+
+
 def test_a_version_is_chosen_by_number_or_by_its_folder(out, photos):
     by_number = rows("--model", out, "--version", 1, photos)
     assert by_number == rows("--model", out / "model/1", photos)
