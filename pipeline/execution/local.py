@@ -45,6 +45,7 @@ from imgpipe.pipeline.output.output_folder import OutputFolder
 _log = logging.getLogger(__name__)
 #: TFX's resolver warns some 50 times in a run that a message of protobuf is true, as each one is.
 _FALSE_WARNING = "ArtifactQuery.property_predicate is not supported."
+logging.getLogger("absl").addFilter(lambda record: record.msg != _FALSE_WARNING)
 # In a notebook, Beam warns that it cannot draw its collections, which nobody has asked for.
 logging.getLogger("apache_beam.runners.interactive").setLevel(logging.ERROR)
 #: Runs every time and reads a small part of large inputs, which are compared by size and
@@ -175,7 +176,7 @@ def run(pipeline: tfx_pipeline.Pipeline, observer: Observer, fresh: Iterable[str
     reported: set[str] = set()
     while True:
         try:
-            with _without_arguments(), _without_false_warning(), kept_model.dropped_at_end():
+            with _without_arguments(), kept_model.dropped_at_end():
                 # A copy, because launching writes the id of the run into the compiled pipeline.
                 return _launch_all(copy.deepcopy(ir), observer, not_cached, reported, root)
         except Damaged as found:
@@ -205,21 +206,6 @@ def _without_arguments() -> Iterator[None]:
         yield
     finally:
         sys.argv = arguments
-
-
-@contextlib.contextmanager
-def _without_false_warning() -> Iterator[None]:
-    """Pass over `_FALSE_WARNING` in the block, after which the program has its logger as before."""
-    logger = logging.getLogger("absl")
-
-    def is_true(record: logging.LogRecord) -> bool:
-        return record.msg != _FALSE_WARNING
-
-    logger.addFilter(is_true)
-    try:
-        yield
-    finally:
-        logger.removeFilter(is_true)
 
 
 def _launch_all(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import socket
 import tempfile
 import warnings
@@ -35,8 +36,16 @@ _SCALES: Final[dict[str, tuple[Any, Any]]] = {
     "caffe": (1.0, [-103.939, -116.779, -123.68]),
 }
 
-#: Of the names of most files of weights.
-_ENDING: Final = "_weights_tf_dim_ordering_tf_kernels_notop.h5"
+#: Names of most files of weights, and of those of networks whose names begin so.
+_FILE: Final = "{}_weights_tf_dim_ordering_tf_kernels_notop.h5"
+_FILES: Final = {
+    "mobilenet_v3": "weights_{}_224_1.0_float_no_top_v2.h5",
+    "mobilenet_v2": "{}_weights_tf_dim_ordering_tf_kernels_1.0_{side}_no_top.h5",
+    "mobilenet": "mobilenet_1_0_{side}_tf_no_top.h5",
+    "nasnet": "{}_no_top.h5",
+    **dict.fromkeys(("efficientnet", "convnext"), "{}_notop.h5"),
+}
+_SIDES: Final = (128, 160, 192, 224)  # for which a MobileNet has weights of its own
 _V2_KINDS: Final = ("B0", "B1", "B2", "B3", "S", "M", "L")  # of EfficientNetV2
 
 
@@ -48,69 +57,49 @@ class Application(NamedTuple):
     #: "tf" is -1..1, "torch" and "caffe" subtract the mean of ImageNet, and "inside" means that its
     #: own first layers normalise.
     normalisation: Normalisation
-    #: Name of the file of its weights, where {} stands for the side in pixels, or for its name
-    #: before the usual ending.
-    file: str = f"{{}}{_ENDING}"
-    sides: tuple[int, ...] = ()  # for which it has weights of their own; 224 is for all others
+    weights_by_size: bool = False  # whether it has other weights for some sizes
 
-
-_MOBILE_FILE: Final = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_{}_no_top.h5"
-_SIDES: Final = (128, 160, 192, 224)
 
 APPLICATIONS: Final[dict[str, Application]] = {
     "inception_v3": Application("InceptionV3", 299, "tf"),
-    "mobilenet_v2": Application("MobileNetV2", 224, "tf", _MOBILE_FILE, (96, *_SIDES)),
-    "mobilenet": Application("MobileNet", 224, "tf", "mobilenet_1_0_{}_tf_no_top.h5", _SIDES),
-    **{
-        f"mobilenet_v3_{kind}": Application(
-            f"MobileNetV3{kind.title()}", 224, "inside", "weights_{}_224_1.0_float_no_top_v2.h5"
-        )
-        for kind in ("small", "large")
-    },
+    "mobilenet_v2": Application("MobileNetV2", 224, "tf", weights_by_size=True),
+    "mobilenet": Application("MobileNet", 224, "tf", weights_by_size=True),
+    "mobilenet_v3_small": Application("MobileNetV3Small", 224, "inside"),
+    "mobilenet_v3_large": Application("MobileNetV3Large", 224, "inside"),
     "inception_resnet_v2": Application("InceptionResNetV2", 299, "tf"),
     "xception": Application("Xception", 299, "tf"),
     "vgg16": Application("VGG16", 224, "caffe"),
     "vgg19": Application("VGG19", 224, "caffe"),
     **{f"resnet{depth}": Application(f"ResNet{depth}", 224, "caffe") for depth in (50, 101, 152)},
-    **{
-        f"resnet{depth}_v2": Application(f"ResNet{depth}V2", 224, "tf", f"resnet{depth}v2{_ENDING}")
-        for depth in (50, 101, 152)
-    },
+    **{f"resnet{depth}_v2": Application(f"ResNet{depth}V2", 224, "tf") for depth in (50, 101, 152)},
     **{
         f"densenet{depth}": Application(f"DenseNet{depth}", 224, "torch")
         for depth in (121, 169, 201)
     },
-    "nasnet_mobile": Application("NASNetMobile", 224, "tf", "{}_no_top.h5"),
-    "nasnet_large": Application("NASNetLarge", 331, "tf", "{}_no_top.h5"),
+    "nasnet_mobile": Application("NASNetMobile", 224, "tf"),
+    "nasnet_large": Application("NASNetLarge", 331, "tf"),
     **{
-        f"efficientnet_b{number}": Application(
-            f"EfficientNetB{number}", size, "inside", f"efficientnetb{number}_notop.h5"
-        )
+        f"efficientnet_b{number}": Application(f"EfficientNetB{number}", size, "inside")
         for number, size in enumerate((224, 240, 260, 300, 380, 456, 528, 600))
     },
     **{
-        f"efficientnet_v2_{kind.lower()}": Application(
-            f"EfficientNetV2{kind}", size, "inside", f"efficientnetv2-{kind.lower()}_notop.h5"
-        )
+        f"efficientnet_v2_{kind.lower()}": Application(f"EfficientNetV2{kind}", size, "inside")
         for kind, size in zip(_V2_KINDS, (224, 240, 260, 300, 384, 480, 480), strict=True)
     },
     **{
-        f"convnext_{kind.lower()}": Application(f"ConvNeXt{kind}", 224, "inside", "{}_notop.h5")
+        f"convnext_{kind.lower()}": Application(f"ConvNeXt{kind}", 224, "inside")
         for kind in ("Tiny", "Small", "Base", "Large", "XLarge")
     },
 }
 
 
 def weights_file(name: str, image_size: int) -> Path:
-    """Return the path of the file in Keras' cache from which Keras reads ImageNet weights.
-
-    Args:
-        name: Name of the architecture.
-        image_size: Side in pixels.
-    """
-    application = APPLICATIONS[name]
-    side = image_size if image_size in application.sides else 224
-    file = application.file.format(side if application.sides else name)
+    """Return the path in Keras' cache of the ImageNet weights for a side in pixels."""
+    sides = (96, *_SIDES) if name == "mobilenet_v2" else _SIDES
+    stem = name.replace("efficientnet_v2_", "efficientnetv2-").replace("net_b", "netb")
+    stem = re.sub(r"(resnet\d+)_v2", r"\1v2", stem)
+    form = next((form for beginning, form in _FILES.items() if name.startswith(beginning)), _FILE)
+    file = form.format(stem, side=image_size if image_size in sides else 224)
     home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
     if home.exists() and not os.access(home, os.W_OK):  # as Keras does
         home = Path(tempfile.gettempdir()) / ".keras"
@@ -203,7 +192,7 @@ ARCHITECTURES: Final = tuple(
         name,
         application.image_size,
         build,
-        weights_by_size=bool(application.sides),
+        weights_by_size=application.weights_by_size,
         downloaded_to=functools.partial(weights_file, name),
     )
     for name, application in APPLICATIONS.items()
