@@ -29,9 +29,8 @@ from benchmarks.common import Figure, ImageSet
 from imgpipe.components.common.image_file.pixels import Pixels, perceptual_hashes
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.feature_bank.storage import principal_axes
-from imgpipe.components.image_filter.copies.search import find_near_duplicates, hash_table
+from imgpipe.components.image_filter.comparison import belongings
 from imgpipe.components.image_filter.judge.checks.quality import RADIUS
-from imgpipe.components.image_filter.placement import families
 from imgpipe.models import preprocess
 from imgpipe.models.arrays import Flags, Integers, Names
 from imgpipe.models.features import folds
@@ -99,25 +98,23 @@ class GroupedImages:
             paths = [path for path in paths if max(Image.open(path).size) >= least_side]
         everything = ImageSet.of(paths)
         named = [
-            ImageRow(str(path.relative_to(folder)), path.parent.name, image_hash=digest)
+            ImageRow(
+                str(path.relative_to(folder)),
+                path.parent.name,
+                image_hash=digest,
+                source_label=path.parent.name,
+            )
             for path, digest in zip(paths, everything.hashes, strict=True)
         ]
         _, first = np.unique(everything.hashes, return_index=True)  # in the order of the hashes
         images = everything.rows(first[:count].tolist())
         with ProcessPoolExecutor() as pool:
             hashed = pool.map(_perceptual, [paths[row] for row in first[:count]], chunksize=32)
-            contents, table = hash_table(images.hashes, hashed)
-        near = find_near_duplicates(contents, table, RADIUS).groups
-        known = [row for row in named if row.image_hash in {*contents}]
-        family_of = families.find(known, contents, table).by_content
-        sources = [family_of.get(digest, "").encode() for digest in images.hashes]
-        groups, _ = folds.find_groups(
-            np.array([digest.encode() for digest in images.hashes]),
-            np.array(sources, np.bytes_),
-            np.array([near.get(digest, 0) for digest in images.hashes]),
-            largest=len(images) // SPLITS,
-        )
-        return cls(images, groups)
+            hash_of = dict(zip(images.hashes, hashed, strict=True))
+        known = [row for row in named if row.image_hash in hash_of]
+        belongings(known, [hash_of[row.image_hash] for row in known], RADIUS)
+        family_of = {row.image_hash: row.family for row in known}
+        return cls(images, np.array([family_of[digest] for digest in images.hashes], np.bytes_))
 
     def test(self, name: str) -> TestedBackbone:
         """Solve and test heads on the covariances of a backbone with ImageNet weights."""

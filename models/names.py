@@ -27,7 +27,7 @@ BYTE_SIZE: Final = "byte_size"  # int64, bytes of the file
 FRAMES: Final = "frames"  # int64, 1 for a still image
 ASPECT_RATIO: Final = "aspect_ratio"  # float, width / height; 0 when unknown
 GROUP: Final = "group"  # bytes: images of one group share a split; "" when there is no group
-NEAR_GROUP: Final = "near_group"  # int64 ≥ 1: images of one number are near-duplicates; 0 for none
+FAMILY: Final = "family"  # the images of one name are not independent of each other
 
 # --- measurements of the pixels (`components/common/image_file`), which only the table has -------
 BRIGHTNESS: Final = "brightness"  # float 0..1, mean luminance

@@ -19,8 +19,7 @@ class Answer(NamedTuple):
     path: str
     split: str
     label: int
-    group: bytes = b""
-    near: int = 0
+    family: bytes = b""
     seen_family: bool = False
     format: bytes = b""
     width: int = 0
@@ -54,7 +53,9 @@ def answer(
 
 
 def table(vocabulary: Sequence[str], *rows: Answer) -> AnswerTable:
-    columns = [np.array(column) for column in zip(*(rows or [answer(0, 0, 0)]), strict=True)]
+    """Return a table of answers; an image without a family is one by itself."""
+    named = [row._replace(family=row.family or row.image_hash) for row in rows or [answer(0, 0, 0)]]
+    columns = [np.array(column) for column in zip(*named, strict=True)]
     answers = dict(zip(Answer._fields[-3:], columns[-3:], strict=True))
     made = AnswerTable.answered(vocabulary, ImageColumns(*columns[:-3]), answers)
     return made if rows else made.select(np.empty(0, np.int64))

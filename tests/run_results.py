@@ -205,7 +205,6 @@ def folds(**values: Any) -> Folds:
         "images": 150,
         "correct": 142,
         "groups": 131,
-        "alike_apart": 7,
         "per_fold": [fold] * 5,
     }
     return made(Folds, **fields | values)

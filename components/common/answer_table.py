@@ -20,7 +20,6 @@ from imgpipe.components.common.row_files import ImageColumns
 from imgpipe.components.common.storage import records
 from imgpipe.models import names
 from imgpipe.models.arrays import Array, Flags, Floats, Integers, Names
-from imgpipe.models.features import folds
 from imgpipe.models.features.rows import columns
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.head.certainty import AccuracyFigures, accuracy_figures
@@ -59,15 +58,12 @@ class AnswerTable(ImageColumns):
         predicted: Index of the most probable class.
         confidence: Probability of the most probable class.
         of_label: Probability of the label.
-        families: Name of the family of each image: images of one family are not independent of each
-            other.
     """
 
     vocabulary: Sequence[str]
     predicted: Integers
     confidence: Floats
     of_label: Floats
-    families: Names
 
     @classmethod
     def answered(
@@ -75,7 +71,6 @@ class AnswerTable(ImageColumns):
         vocabulary: Sequence[str],
         images: ImageColumns,
         answers: Mapping[str, Array],
-        family_of: Mapping[bytes, bytes] | None = None,
     ) -> AnswerTable:
         """Return the table of the answers to some images.
 
@@ -83,18 +78,8 @@ class AnswerTable(ImageColumns):
             vocabulary: Class names in sorted order.
             images: The images.
             answers: What follows from the probabilities; see `most_probable`.
-            family_of: Families that are known already, by the content hash of the image. Those of
-                other images are found by the rule that divides images into folds.
         """
-        hashes = images.hashes
-        largest = len(hashes) // folds.FOLDS
-        by_folds, _ = folds.find_groups(hashes, images.groups, images.near, largest)
-        families = [
-            (family_of or {}).get(image, family)
-            for image, family in zip(hashes.tolist(), by_folds.tolist(), strict=True)
-        ]
-        of_images = np.array(families, np.bytes_)
-        return cls(**vars(images), **answers, vocabulary=vocabulary, families=of_images)
+        return cls(**vars(images), **answers, vocabulary=vocabulary)
 
     @classmethod
     def read(
@@ -120,14 +105,9 @@ class AnswerTable(ImageColumns):
         answers = {name: np.concatenate([answers[name], of_folds[name]]) for name in answers}
         # The network of a fold has not seen the families of the images for which it answers.
         in_folds = np.isin(images.hashes, learned.hashes)
-        alone = np.isin(images.hashes, others.hashes)
-        images = replace(
-            images,
-            seen_family=images.seen_family & ~in_folds,
-            groups=np.where(alone, b"", images.groups),  # the folds know their families
-            near=np.where(alone, 0, images.near),
-        ).find(np.concatenate([hashes, others.hashes]))
-        return cls.answered(vocabulary, images, answers, learned.family_of())
+        images = replace(images, seen_family=images.seen_family & ~in_folds)
+        images = images.find(np.concatenate([hashes, others.hashes]))
+        return cls.answered(vocabulary, images, answers)
 
     @classmethod
     def read_pairs(
@@ -136,7 +116,6 @@ class AnswerTable(ImageColumns):
         vocabulary: Sequence[str],
         images: ImageColumns,
         shared: Flags,
-        learned: OutOfFold | None = None,
     ) -> tuple[AnswerTable, AnswerTable]:
         """Read the answers of two models to the validation images, among classes that both know.
 
@@ -145,16 +124,14 @@ class AnswerTable(ImageColumns):
             vocabulary: Class names in sorted order.
             images: The kept images.
             shared: Whether the baseline knows each class, too, bool [C].
-            learned: Answers of the folds, where these decide; their families are used here.
 
         Returns:
             The answers of the model, and those of the baseline, with the same rows.
         """
-        family_of = None if learned is None else learned.family_of()
 
         def of(feature: str) -> AnswerTable:
             hashes, answers = _stored(uri, (names.VALIDATION,), feature, shared)
-            return cls.answered(vocabulary, images.find(hashes), answers, family_of)
+            return cls.answered(vocabulary, images.find(hashes), answers)
 
         return of(names.PROBABILITIES), of(names.BASELINE_PROBABILITIES)
 

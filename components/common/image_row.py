@@ -43,7 +43,7 @@ METADATA: tuple[str, ...] = (*names.METADATA, *MEASUREMENTS)
 #: people know an image. The table has all.
 _IN_EXAMPLES = (
     *(names.IMAGE_BYTES, names.LABEL, names.LABEL_INDEX, names.SPLIT, names.PATH),
-    *(names.IMAGE_HASH, names.REPAIRS, names.GROUP, names.NEAR_GROUP),
+    *(names.IMAGE_HASH, names.REPAIRS, names.GROUP, names.FAMILY),
 )
 
 
@@ -102,7 +102,10 @@ class ImageRow(Content):
         repairs: "transcoded" where it is PNG instead of the file as found.
         is_family: Whether the group is a family that was found.
         near_group: Number of its group of near-duplicates, from 1 on; 0 for none.
-        seen_family: Whether it is held out, and train has images of its family.
+        family: Name of the images that are not independent of each other: those of one group, and
+            near-duplicates, also over several steps. It is the smallest hash among them, which is
+            its own where it is alone; "" before the filter has compared the images.
+        seen_family: Whether it is held out, and train keeps an image of its family.
         source_label: The label in the source.
         source_index: Index of that label in the vocabulary, -1 when it is not in it.
         verdict: The verdict of its override; "" without one.
@@ -124,6 +127,7 @@ class ImageRow(Content):
     repairs: str = ""
     is_family: bool = False
     near_group: int = 0
+    family: str = ""
     seen_family: bool = False
     source_label: str = ""
     source_index: int = -1

@@ -229,9 +229,8 @@ class ImageColumns(ColumnTable):
         paths: Its path in its source.
         splits: Its split.
         labels: Index of its label in the vocabulary.
-        groups: The group of the source, or the family that was found; b"" for none.
-        near: Number of its group of near-duplicates; 0 for none.
-        seen_family: Whether train has images of the same family.
+        families: Name of its family: images of one family are not independent of each other.
+        seen_family: Whether it is held out, and train has images of the same family.
         formats: Format of the file.
         widths: Width of the image in pixels.
         heights: Its height.
@@ -243,8 +242,7 @@ class ImageColumns(ColumnTable):
     paths: Array
     splits: Array
     labels: Integers
-    groups: Names
-    near: Integers
+    families: Names
     seen_family: Flags
     formats: Names
     widths: Integers
@@ -262,14 +260,15 @@ class ImageColumns(ColumnTable):
             np.asarray(pc.struct_field(figures, name).fill_null(0), np.float32)
             for name in (names.BRIGHTNESS, names.SHARPNESS)
         )
+        hashes = np.array(table["image_hash"].to_pylist(), np.bytes_)
+        families = np.array(table["family"].to_pylist(), np.bytes_)
         paths = [path.decode("utf-8", "surrogateescape") for path in table["path"].to_pylist()]
         return ImageColumns(
-            hashes=np.array(table["image_hash"].to_pylist(), np.bytes_),
+            hashes=hashes,
             paths=np.array(paths, np.object_),
             splits=np.array(table["split"].to_pylist(), np.bytes_).astype(np.str_),
             labels=table["label_index"].to_numpy(),
-            groups=np.array(table["group"].to_pylist(), np.bytes_),
-            near=table["near_group"].to_numpy(),
+            families=np.where(families == b"", hashes, families),
             seen_family=table["seen_family"].to_numpy(),
             formats=np.array(table["format"].to_pylist(), np.bytes_),
             widths=table["width"].to_numpy(),

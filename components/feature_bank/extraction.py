@@ -140,8 +140,7 @@ def _record(
     values: dict[str, records.Value] = {
         names.VIEW: view,
         names.IMAGE_HASH: records.raw(example, names.IMAGE_HASH),
-        names.GROUP: records.raw(example, names.GROUP),
-        names.NEAR_GROUP: records.integer(example, names.NEAR_GROUP),
+        names.FAMILY: records.raw(example, names.FAMILY),
         names.LABEL_INDEX: records.integer(example, names.LABEL_INDEX, -1),
         # A list of floats would take twice the bytes.
         names.FEATURES: np.asarray(vector, "<f2").tobytes(),

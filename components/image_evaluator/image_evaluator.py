@@ -143,7 +143,7 @@ def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> rules.Evidence:
     compared = None
     if state["compared"]:
         shared = np.array(state["columns"]) >= 0
-        now, before = AnswerTable.read_pairs(predictions, vocabulary, images, shared, learned)
+        now, before = AnswerTable.read_pairs(predictions, vocabulary, images, shared)
         split_of_rows = [
             split_of.get(manifest.short_hash(image.decode()), "") for image in now.hashes.tolist()
         ]

@@ -59,11 +59,19 @@ class Families(TypedDict):
     families: Annotated[int, "Number of families."]
     images: Annotated[int, "Number of images in families."]
     examples: Annotated[list[Family], "The largest families."]
-    independent: Annotated[dict[str, int], "Families and images without one, by split."]
+    independent: Annotated[
+        dict[str, int],
+        "Families and images without one, by split; near-duplicates are of one family, too.",
+    ]
     divided: Annotated[
         dict[str, int],
         "Images of validation and test whose family has images in train, by split. Only a source "
         "that names the splits divides families.",
+    ]
+    alike_apart: Annotated[
+        int,
+        "Images that are alike only by way of others, which were rejected. Nothing confirms that "
+        "they show the same, so that each counts by itself.",
     ]
 
 
@@ -302,17 +310,10 @@ def _overrides(images: ImageTable, plan: FilterPlan) -> Overrides:
 
 
 def _counted_families(images: ImageTable) -> Families:
-    """Count the images of families; those without one have the family ""."""
-    by_place = Counter((row.group, row.split) for row in images.kept)
-    sizes: Counter[str] = Counter()
-    independent = dict.fromkeys(names.SPLITS, 0)
-    divided = dict.fromkeys((names.VALIDATION, names.TEST), 0)
-    for (family, split), count in by_place.items():
-        sizes[family] += count
-        independent[split] += 1 if family else count
-        if family and split in divided and by_place[family, names.TRAIN]:
-            divided[split] += count
-    del sizes[""]
+    """Count the images of families."""
+    sizes = Counter(row.group for row in images.kept if row.group)
+    independent = Counter(split for _, split in {(row.family, row.split) for row in images.kept})
+    divided = Counter(row.split for row in images.kept if row.seen_family)
     # A family of which one image is kept, as beside its rejected copies, joins nothing.
     several = Counter({name: count for name, count in sizes.items() if count > 1})
     largest = sorted(several.items(), key=lambda item: (-item[1], item[0]))
@@ -322,8 +323,9 @@ def _counted_families(images: ImageTable) -> Families:
         "families": len(several),
         "images": several.total(),
         "examples": [{"name": name, "images": count} for name, count in largest[:_FAMILIES_SHOWN]],
-        "independent": independent,
-        "divided": divided,
+        "independent": {split: independent[split] for split in names.SPLITS},
+        "divided": {split: divided[split] for split in (names.VALIDATION, names.TEST)},
+        "alike_apart": images.families.alike_apart,
     }
 
 

@@ -107,14 +107,8 @@ class _AskedFiles:
     """The files, sorted by hash, with their folds, which are drawn by their labels [n]."""
 
     def __init__(self, files: Sequence[ImageRow], labels: Integers) -> None:
-        groups, _ = folds.find_groups(
-            np.array([file.image_hash.encode() for file in files]),
-            np.array([file.group.encode(errors="surrogateescape") for file in files]),
-            np.array([file.near_group for file in files]),
-            len(files) // folds.FOLDS,
-        )
-        self._groups = groups
-        self._fold = folds.assign(labels, groups, folds.FOLDS)
+        self._families = np.array([file.family for file in files], np.bytes_)
+        self._fold = folds.assign(labels, self._families, folds.FOLDS)
         self._columns = {name: _columns(files, read) for name, read in _PROPERTIES.items()}
 
     def answers(self, labels: Integers, properties: Iterable[str]) -> Integers:
@@ -138,7 +132,7 @@ class _AskedFiles:
         """Return whether answers [n] are nearly all right, and surely far better than a guess."""
         right = predicted == labels
         guess = max(Counter(labels.tolist()).values()) / len(labels)
-        low, _ = interval(right, self._groups)
+        low, _ = interval(right, self._families)
         share, least = ((value - guess) / (1 - guess) for value in (float(right.mean()), low))
         return share >= _NEAR and least >= _FAR
 

@@ -77,9 +77,7 @@ class BankRows(ColumnTable):
         labels: Label indices, int64 [n].
         views: Numbers of the views, [n]; 0 is the image itself.
         hashes: Content hashes of the images, bytes [n].
-        groups: Names of the groups of images that must be in one fold, bytes [n].
-        separated: Number of near-duplicates that may be in different folds, because more images
-            hang together than a fold has.
+        groups: Names of the families of the images, each of which must be in one fold, bytes [n].
         sizes: Number of features in each block, such as the means of one feature map; () if all of
             them are one block.
         regression: What FeatureBank has chosen for a head on all blocks of such rows; None if it
@@ -91,7 +89,6 @@ class BankRows(ColumnTable):
     views: Integers
     hashes: Names
     groups: Names
-    separated: int = 0
     sizes: tuple[int, ...] = ()
     regression: Regression | None = None
 
@@ -206,7 +203,6 @@ def read_rows(
     splits: str | tuple[str, ...],
     classes: int,
     most_view: int | None = None,
-    count: int = folds.FOLDS,
 ) -> BankRows:
     """Read the labelled rows of a split or of several, which are sorted as those of one.
 
@@ -217,7 +213,6 @@ def read_rows(
         splits: Name of the split, or names of splits.
         classes: Number of classes.
         most_view: Highest view that is wanted; None is all of them.
-        count: Number of folds that the groups must fit into.
 
     Raises:
         ConfigError: The bank holds no features.
@@ -243,15 +238,12 @@ def read_rows(
             f"has {classes} names. The bank and the vocabulary come from different runs"
         )
     features = _read_features(table, dim, folder)
-    largest = len(np.unique(table.hashes)) // count
-    groups, separated = folds.find_groups(table.hashes, table.groups, table.near, largest)
     return BankRows(
         features,
         table.labels,
         table.views,
         table.hashes,
-        groups,
-        separated,
+        table.families,
         tuple(facts["sizes"]),
         _chosen_regression(facts),
     )

@@ -2,7 +2,7 @@
 
 Images of one group, such as the frames of one film, must be on one side of every division: a head
 that was trained on one frame answers for the next one from memory. So an estimate from folds is
-honest only if all images of a source's group, and all near-duplicates, are in the same fold.
+honest only if all images of a family, which ImageFilter finds, are in the same fold.
 """
 
 from __future__ import annotations
@@ -83,77 +83,3 @@ def assign(
         np.add.at(assigned[fold_of[i]], own, 1)
         images[fold_of[i]] += len(own)
     return fold_of[of_rows]
-
-
-def find_groups(
-    hashes: Names,
-    sources: Names,
-    near: Integers,
-    largest: int,
-) -> tuple[Names, int]:
-    """Find the groups of images that must not be divided.
-
-    Groups of the source are always kept together. Near-duplicates are kept together only while the
-    merged group is not larger than `largest`: in a set of similar images, chains of near-duplicates
-    can connect all images, and a single fold of all images would evaluate nothing.
-
-    Args:
-        hashes: Content hash of each row, [n]. An image may have several rows.
-        sources: Group that the source gives, [n]; b"" for none.
-        near: Number of the group of near-duplicates, [n]; 0 for none.
-        largest: Number of images in a fold.
-
-    Returns:
-        The name of the group of each row, [n], which is the smallest content hash in it; and the
-        number of near-duplicates in groups that were not kept together. An image without a group is
-        a group by itself.
-    """
-    images, image = np.unique(hashes, return_inverse=True)
-    # Images are numbered in the order of their hashes, so the smallest number is the smallest hash.
-    group_of = np.arange(len(images))
-    with_source = np.flatnonzero(sources != b"")
-    _, source = np.unique(sources[with_source], return_inverse=True)
-    first = np.full(int(source.max(initial=-1)) + 1, len(images))
-    np.minimum.at(first, source, image[with_source])
-    group_of[image[with_source]] = first[source]
-    merged, separated = _merged(group_of, _near_duplicate_groups(image, near), largest)
-    further = merged[merged]
-    while not np.array_equal(further, merged):  # follows chains to their end
-        merged = further
-        further = merged[merged]
-    return images[merged[group_of]][image], separated
-
-
-def _merged(group_of: Integers, near: list[list[int]], largest: int) -> tuple[Integers, int]:
-    """Merge the groups of images that near-duplicates connect, up to `largest` images.
-
-    For each group it is another group that it is merged into, or itself; beside it stands the
-    number of near-duplicates that stay separated. The number of a group is that of its first image.
-    """
-    parents = np.arange(len(group_of))
-    sizes = np.bincount(group_of, minlength=len(group_of))
-    separated = 0
-    for members in near:
-        tops = set()
-        for index in members:
-            group = int(group_of[index])
-            while parents[group] != group:
-                group = int(parents[group])
-            tops.add(group)
-        size = int(sum(sizes[top] for top in tops))
-        if len(tops) > 1 and size > largest:
-            separated += len(members)
-            continue
-        lowest = min(tops)
-        parents[list(tops)] = lowest
-        sizes[lowest] = size
-    return parents, separated
-
-
-def _near_duplicate_groups(images: Integers, near: Integers) -> list[list[int]]:
-    """Return the images of each group of near-duplicates of several; small groups come first."""
-    rows = np.flatnonzero(near)
-    groups, members = np.unique(np.stack([near[rows], images[rows]]), axis=1)
-    parts = np.split(members, np.flatnonzero(np.diff(groups)) + 1)
-    several = (part.tolist() for part in parts if len(part) > 1)
-    return sorted(several, key=lambda group: (len(group), group))

@@ -37,16 +37,10 @@ COPIED: Final = 32 << 20
 _MOST_BYTES: Final = 128 << 20  # see `blocks`
 
 #: Values of features that a record need not have.
-_DEFAULTS: Final = {names.GROUP: "", names.VIEW: 0, names.NEAR_GROUP: 0}
+_DEFAULTS: Final = {names.FAMILY: "", names.VIEW: 0}
 _VECTORS: Final = (names.PROBABILITIES, names.BASELINE_PROBABILITIES)
-_NAMES: Final = (names.IMAGE_HASH, names.GROUP)
-_LABELLED: Final = (
-    names.IMAGE_HASH,
-    names.LABEL_INDEX,
-    names.VIEW,
-    names.GROUP,
-    names.NEAR_GROUP,
-)
+_NAMES: Final = (names.IMAGE_HASH, names.FAMILY)
+_LABELLED: Final = (names.IMAGE_HASH, names.LABEL_INDEX, names.VIEW, names.FAMILY)
 _RECORDS_AT_ONCE: Final = 64
 _IMAGES_AT_ONCE: Final = 32  # encoded images, which may be large
 
@@ -186,9 +180,9 @@ def columns(
 
     Args:
         files: TFRecord files of tf.Examples, which are read in this order; there may be none.
-        *wanted: Names of features: numbers, probabilities [m, C], hashes and groups as bytes of
-            one length, and images and stored features as objects. What a record need not have is ""
-            or 0 where it is missing.
+        *wanted: Names of features: numbers, probabilities [m, C], hashes and families as bytes
+            of one length, and images and stored features as objects. What a record need not have
+            is "" or 0 where it is missing.
         at_once: Largest number of records in a batch.
     """
     import tensorflow as tf
@@ -222,8 +216,8 @@ class Labelled(ColumnTable):
         hashes: Content hash of the image of each row, bytes [n].
         labels: Label index of each row, int64 [n].
         views: Number of the view of each row, int16 [n]; 0 is the image itself.
-        groups: Group that the data source gives to each row's image, bytes [n]; b"" for none.
-        near: Number of the group of near-duplicates, int64 [n]; 0 for none.
+        families: Name of the family of each row's image, bytes [n], which ImageFilter has found;
+            the hash of an image of which none is known.
     """
 
     files: Sequence[str]
@@ -231,8 +225,7 @@ class Labelled(ColumnTable):
     hashes: Names
     labels: Integers
     views: Integers
-    groups: Names
-    near: Integers
+    families: Names
 
     @classmethod
     def read(
@@ -256,14 +249,14 @@ class Labelled(ColumnTable):
             if at_most is not None and count >= at_most:
                 break
         column = {name: np.concatenate([part[name] for part in parts]) for name in _LABELLED}
+        family = column[names.FAMILY]
         table = cls(
             files,
             np.arange(count),
             column[names.IMAGE_HASH],
             column[names.LABEL_INDEX],
             column[names.VIEW].astype(np.int16),
-            column[names.GROUP],
-            column[names.NEAR_GROUP],
+            np.where(family == b"", column[names.IMAGE_HASH], family),
         )
         wanted = table.labels >= 0
         if at_most is not None:

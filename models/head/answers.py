@@ -168,10 +168,6 @@ class OutOfFold(ColumnTable):
         families = hashes if answers.groups is None else answers.groups
         return cls(hashes, answers.labels, probabilities, families)
 
-    def family_of(self) -> dict[bytes, bytes]:
-        """Return the family of each image by its content hash."""
-        return dict(zip(self.hashes.tolist(), self.families.tolist(), strict=True))
-
     @classmethod
     def read(cls, directory: str) -> OutOfFold | None:
         """Read the answers beside a SavedModel; None if it has not learned from such images.

@@ -54,7 +54,7 @@ def head_from_both_splits(inputs: Inputs) -> Trained | None:
     if automatic and not _folds_judge(inputs, training, validation):
         return None
     count = FOLDS if automatic else inputs.folds
-    rows = read_rows(inputs.bank_uri, _BOTH, inputs.classes, settings.views.count, count)
+    rows = read_rows(inputs.bank_uri, _BOTH, inputs.classes, settings.views.count)
     progress.part("the head")
     solver = HeadSolver(rows, inputs.classes, settings)
     head = stages.fitted_head(solver, rows.select(rows.is_view_0), learning_curve=True)
@@ -71,7 +71,7 @@ def head_from_both_splits(inputs: Inputs) -> Trained | None:
             f"of them, and a class of several groups. Received: {len(np.unique(rows.groups))} "
             "groups. Lower it, or add images"
         )
-    result = summary(folds, automatic, len(validation), rows.separated)
+    result = summary(folds, automatic, len(validation))
     if count == FOLDS:  # there is one accuracy of five folds
         solution = _as_judged(solution, result)
     history: NetworkHistory = {
@@ -162,7 +162,7 @@ def judging_parts(inputs: Inputs, head: Trained) -> Judging:
         return Judging("folds", several, lambda: several[0], whole)
     if not head.by_folds:
         return Judging("validation", [whole], lambda: whole, whole)
-    images, rows = _read_both_splits(inputs, FOLDS)
+    images, rows = _read_both_splits(inputs)
     judging = _part(inputs, images, rows, np.isin(rows.hashes, held_out.hashes))
 
     def trial() -> Part:
@@ -181,7 +181,7 @@ def fold_parts(inputs: Inputs, count: int) -> list[Part]:
     """
     if not count:
         return []
-    images, rows = _read_both_splits(inputs, count)
+    images, rows = _read_both_splits(inputs)
     if len(np.unique(rows.groups)) < 2 * count:
         return []
     fold = rows.folds(count)
@@ -189,11 +189,11 @@ def fold_parts(inputs: Inputs, count: int) -> list[Part]:
     return parts if any(part.best.answers.answerable.any() for part in parts) else []
 
 
-def _read_both_splits(inputs: Inputs, count: int) -> tuple[Labelled, BankRows]:
-    """Read the images and the rows of train and validation, with groups for a number of folds."""
+def _read_both_splits(inputs: Inputs) -> tuple[Labelled, BankRows]:
+    """Read the images and the rows of train and validation."""
     images = Labelled.read([*inputs.train_files, *inputs.validation_files])
     views = inputs.settings.views.count
-    return images, read_rows(inputs.bank_uri, _BOTH, inputs.classes, views, count)
+    return images, read_rows(inputs.bank_uri, _BOTH, inputs.classes, views)
 
 
 def _part(inputs: Inputs, images: Labelled, rows: BankRows, held: Flags) -> Part:

@@ -311,7 +311,6 @@ class _Search:
                 [network.answers for network in networks],
                 folds_of_head["automatic"],
                 folds_of_head["validation_images"],
-                folds_of_head["alike_apart"],
             )
         self._result = replace(shipped, history=history, features=self._inputs.settings.features)
 

@@ -68,14 +68,9 @@ class Folds(TypedDict):
     per_fold: Annotated[list[Fold], "The result of each fold."]
     automatic: Annotated[bool, "Whether the run lets the folds decide, and not a setting."]
     validation_images: Annotated[int, "Images of the validation split."]
-    alike_apart: Annotated[
-        int, "Near-duplicates that may be in different folds, because too many hang together."
-    ]
 
 
-def summary(
-    folds: Sequence[Answers], automatic: bool, validation_images: int, alike_apart: int
-) -> Folds:
+def summary(folds: Sequence[Answers], automatic: bool, validation_images: int) -> Folds:
     """Return the spread and every fold as values that can be written as JSON; see `Folds`.
 
     `folds` has the answers of the network of each fold for the images of the fold.
@@ -104,7 +99,6 @@ def summary(
         "per_fold": per_fold,
         "automatic": automatic,
         "validation_images": validation_images,
-        "alike_apart": alike_apart,
     }
 
 

@@ -69,8 +69,8 @@ def evaluate(model: Model, config: Config, threshold: float) -> Evaluation:
         answered = [*_classified(model, source, scan.items, limit, excluded)]
     with progress.step("comparing with training"):
         hashes = {image.image_hash: image.perceptual_hash for image, _ in answered}
-        near, splits = _seen_images(model, hashes)
-    answers = _table(model, answered, near, splits or {})
+        splits = _seen_images(model, hashes)
+    answers = _table(model, answered, splits or {})
     result = summarise(model, scan.source, answers, excluded, splits, threshold)
     draw = functools.partial(_page, model, source, scan.items, limit, answers, result)
     return Evaluation(result, draw)
@@ -151,13 +151,10 @@ def _usable(inspected: Iterable[ImageRow], excluded: NotEvaluated) -> Iterator[I
             yield image
 
 
-def _seen_images(
-    model: Model, images: Mapping[str, bytes]
-) -> tuple[Mapping[str, int], Mapping[str, str] | None]:
-    """Compare the images with those of the run that made the model.
+def _seen_images(model: Model, images: Mapping[str, bytes]) -> Mapping[str, str] | None:
+    """Return the split in the run that made the model, of each image that it had.
 
-    `images` has the perceptual hashes by content hash. Returned are the number of the group of each
-    image that has near-duplicates, and the split in the run of each image that it had, also as a
+    `images` has the perceptual hashes by content hash. The run had an image also as a
     near-duplicate. Where the table of the run's images is gone, the list beside the model tells
     the same files alone; None without one.
     """
@@ -174,15 +171,15 @@ def _seen_images(
             if row.rejection is None:
                 split_of[row.image_hash] = row.split
                 hashes[row.image_hash] = perceptual_hash
-    every_hash = {**images, **hashes}
-    near = find_near_duplicates(*hash_table(every_hash.keys(), every_hash.values()), RADIUS).groups
     if not quarantine:
         listed_in = model.folder / manifest.PROVENANCE / manifest.KNOWN_IMAGES
         known = manifest.read_known_images(listed_in)
         if known is None:
-            return near, None
+            return None
         listed = {key: known.get(manifest.short_hash(key), "") for key in images}
-        return near, {key: split for key, split in listed.items() if split}
+        return {key: split for key, split in listed.items() if split}
+    every_hash = {**images, **hashes}
+    near = find_near_duplicates(*hash_table(every_hash.keys(), every_hash.values()), RADIUS).groups
     splits_of_groups: dict[int, set[str]] = {}
     for image_hash in split_of.keys() & near.keys():
         splits_of_groups.setdefault(near[image_hash], set()).add(split_of[image_hash])
@@ -190,29 +187,23 @@ def _seen_images(
     for key in images.keys() & near.keys() - seen.keys():
         if near[key] in splits_of_groups:
             seen[key] = min(splits_of_groups[near[key]], key=names.SPLITS.index)
-    return near, seen
+    return seen
 
 
 def _table(
     model: Model,
     rows: Sequence[tuple[ImageRow, Floats]],
-    near: Mapping[str, int],
     splits: Mapping[str, str],
 ) -> AnswerTable:
     """Return the answers; the families of the images are found as in a run."""
     from imgpipe.components.common.answer_table import AnswerTable, most_probable
     from imgpipe.components.common.row_files import ImageColumns
-    from imgpipe.components.image_filter.copies.search import hash_table
-    from imgpipe.components.image_filter.placement import families
+    from imgpipe.components.image_filter.comparison import belongings
+    from imgpipe.components.image_filter.judge.checks.quality import RADIUS
 
     images = [image for image, _ in rows]
-    ungrouped = [image for image in images if not image.group]
-    perceptual = [image.perceptual_hash for image in ungrouped]
-    contents, table = hash_table([image.image_hash for image in ungrouped], perceptual)
-    family_of = families.find(ungrouped, contents, table).by_content
+    belongings(images, [image.perceptual_hash for image in images], RADIUS)
     for image in images:
-        image.group = image.group or family_of.get(image.image_hash, "")
-        image.near_group = 1 + near.get(image.image_hash, -1)
         image.seen_family = splits.get(image.image_hash, names.TEST) != names.TEST
     columns = ImageColumns.of(row_files.as_table(images))
     probabilities = np.reshape([row for _, row in rows], (len(images), len(model.vocabulary)))

@@ -62,10 +62,10 @@ def write_features(
             found = extractor.extract(files.tolist(), hashes, [views] * len(hashes))
             for digest, place, vectors in zip(hashes, places, found, strict=True):
                 label = int(images.labels[place])
-                group = {names.GROUP: group_of(split, seen, label)}
+                family = {names.FAMILY: group_of(split, seen, label)}
                 seen += 1
                 for view, vector in zip(views, vectors, strict=True):
-                    rows.append((split, bank_row(digest, label, vector, view) | group))
+                    rows.append((split, bank_row(digest, label, vector, view) | family))
     write_examples(folder, rows)
     kind = extractor.settings.largest_kind
     write_facts(folder, extractor.sizes, features=kind, image_size=SETTINGS.size)

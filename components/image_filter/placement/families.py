@@ -57,11 +57,13 @@ class FoundFamilies:
         by_content: Name of its family by the content of each image that has one.
         pattern: Value of `data.group_pattern` that gives those that names tell; "" for none.
         findings: What to know about them.
+        alike_apart: Number of kept images that were alike only by way of rejected ones.
     """
 
     by_content: dict[str, str] = field(default_factory=dict)
     pattern: str = ""
     findings: list[Finding] = field(default_factory=list)
+    alike_apart: int = 0
 
 
 @dataclass

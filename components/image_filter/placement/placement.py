@@ -66,7 +66,8 @@ def place(
     if not len(table):
         return
     fixed = np.isin(table["content"], relabelled)
-    placement = _Placement(table, _units(table), fixed)
+    units = connected(table["content"], table["group"], table["near"])
+    placement = _Placement(table, units, fixed)
     placement.keep_together()
     placement.fill(rule.minimum)
     places = dict(zip(_contents(table), range(len(table)), strict=True))
@@ -105,19 +106,19 @@ def _contents(table: Array) -> Iterator[str]:
     return (content.ljust(32, b"\0").hex() for content in table["content"].tolist())
 
 
-def _units(table: Array) -> Indices:
-    """Return the number of each image's unit; connected images must be in one split."""
+def connected(*columns: Array) -> Indices:
+    """Return the number of the unit of each image, [n]; equal values of a column connect images."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    count = len(table)
-    # Each image is linked to the first one of the same content, source group and near-duplicates.
+    count = len(columns[0])
+    # Each image is linked to the first one with the same value of each column.
     ends = []
-    for name in ("content", "group", "near"):
-        _, first, inverse = np.unique(table[name], return_index=True, return_inverse=True)
+    for column in columns:
+        _, first, inverse = np.unique(column, return_index=True, return_inverse=True)
         ends.append(first[inverse])
-    start = np.tile(np.arange(count), 3)
-    links = (np.ones(3 * count, bool), (start, np.concatenate(ends)))
+    start = np.tile(np.arange(count), len(columns))
+    links = (np.ones(len(start), bool), (start, np.concatenate(ends)))
     units = connected_components(coo_array(links, (count, count)), directed=False)[1]
     return np.asarray(units, np.int64)
 

@@ -82,10 +82,12 @@ def cross_validation(result: Result) -> Iterator[show.ResultBlock]:
         f"served model has learned from {served}. What was chosen by the same folds, such as the "
         "penalty of the head, may make the accuracy slightly too high."
     )
-    if folds["alike_apart"]:
+    apart = result["data"]["families"]["alike_apart"] if result["data"] is not None else 0
+    if apart:
         estimate += (
-            f" {plural(folds['alike_apart'], 'image')} in chains of near-duplicates too long for "
-            "one fold could not be kept together, so the accuracy may be too high."
+            f" {plural(apart, 'image is', 'images are')} like others only by way of near-duplicates"
+            " that were rejected: nothing confirms that these show the same, and each counts by "
+            "itself."
         )
     yield show.Sentence(estimate, "muted")
     rows = [

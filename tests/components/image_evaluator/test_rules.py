@@ -47,10 +47,10 @@ def _good(
 
 def _of_families(sizes: Sequence[int]) -> AnswerTable:
     rows = []
-    for family, size in enumerate(sizes):
-        label = family % 2
-        group = b"film %d" % family
-        rows += [answer(len(rows) + n, label, label, group=group) for n in range(size)]
+    for film, size in enumerate(sizes):
+        label = film % 2
+        family = b"film %d" % film
+        rows += [answer(len(rows) + n, label, label, family=family) for n in range(size)]
     return table(("good", "defect"), *rows)
 
 
@@ -236,7 +236,7 @@ def test_labels_by_chance_are_never_blessed() -> None:
         labels, predicted = (values.repeat(sizes) for values in of_families)
         families = np.arange(count).repeat(sizes)
         rows = [
-            answer(number, int(label), int(predicted[number]), group=b"%d" % families[number])
+            answer(number, int(label), int(predicted[number]), family=b"%d" % families[number])
             for number, label in enumerate(labels)
         ]
         vocabulary = [f"class {number}" for number in range(classes)]

@@ -61,7 +61,7 @@ def _stored(
             i % classes,
             names.VALIDATION,
             _SEEN * 4 if i == 0 else f"{i:064x}",
-            group=f"film {i // 4}" if i < films else "",
+            family=f"film {i // 4}" if i < films else "",
             seen_family=i < films,
         )
         for i in range(len(answers))

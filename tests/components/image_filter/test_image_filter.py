@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from imgpipe.components.common.storage.records import integer, shard_files, text
+from imgpipe.components.common.storage.records import shard_files, text
 from imgpipe.components.image_filter import image_filter, image_table
 from imgpipe.components.image_filter.data_summary import check_conservation
 from imgpipe.components.image_filter.image_filter import Uris
@@ -124,10 +124,10 @@ def test_turned_copies_and_families_are_drawn_into_one_split(photos, run):
         assert len({split_of[path] for path in film}) == 1
         assert {group_of[path] for path in film} == {f"film{number:02d}*"}
     near = {}
-    for one in done.kept():
-        near.setdefault(integer(one, names.NEAR_GROUP), set()).add(text(one, names.SPLIT))
+    for row in image_table.read(f"{done.root}/q").kept:
+        near.setdefault(row.near_group, set()).add((row.split, row.family))
     del near[0]
-    assert len(near) == 60 and all(len(splits) == 1 for splits in near.values())
+    assert len(near) == 60 and all(len(placed) == 1 for placed in near.values())
     families = done.summary["families"]
     assert (families["found"], families["families"], families["images"]) == (True, 30, 120)
     assert families["examples"][0] == {"name": "film00*", "images": 4}

@@ -110,10 +110,10 @@ def test_every_answer_is_counted_and_the_surest_of_each_cell_are_shown():
 
 def test_the_images_of_a_family_are_not_independent_in_the_interval():
     alone = [answer(number, 0, 0) for number in range(20)]
-    family = [row._replace(group=b"film") for row in alone]
+    family = [row._replace(family=b"film") for row in alone]
     assert measured(alone)["per_class"]["cat"]["ci95"] == list(wilson(20, 20))
     assert measured(family)["per_class"]["cat"]["ci95"] == [0.0, 1.0]
-    pairs = [row._replace(group=b"pair %d" % (number // 2)) for number, row in enumerate(alone)]
+    pairs = [row._replace(family=b"pair %d" % (number // 2)) for number, row in enumerate(alone)]
     low = measured(pairs)["per_class"]["cat"]["ci95"][0]
     assert 0.6 < low < measured(alone)["per_class"]["cat"]["ci95"][0]
 
@@ -135,8 +135,10 @@ def test_the_folds_answer_for_the_images_that_are_not_predicted(tmp_path):
     stored = OutOfFold.read(str(tmp_path))
     assert stored is not None
     rows = [
-        ImageRow(f"{name}.jpg", split="train", label_index=number, image_hash=name * 64)
-        for number, name in enumerate("abc")
+        ImageRow(
+            f"{name}.jpg", split="train", label_index=number, image_hash=name * 64, family=family
+        )
+        for number, (name, family) in enumerate({"a": "film", "b": "film", "c": ""}.items())
     ]
     images = ImageColumns.of(row_files.as_table(rows))
     answers = AnswerTable.read(None, CLASSES, images, stored)
@@ -145,7 +147,7 @@ def test_the_folds_answer_for_the_images_that_are_not_predicted(tmp_path):
     assert answers.predicted.tolist() == [0, 2]
     assert answers.confidence[1] == pytest.approx(0.6)
     assert answers.of_label[1] == pytest.approx(0.3)
-    assert answers.independent() == 1, "the families are those of the folds"
+    assert answers.independent() == 1, "both are of one film, as the table of images says"
     assert OutOfFold.read(str(tmp_path / "none")) is None
     path = tmp_path / OUT_OF_FOLD_FILE
     path.write_bytes(path.read_bytes()[:-100])
@@ -182,7 +184,7 @@ def test_formats_are_counted_and_the_most_frequent_comes_first():
 def test_frames_of_one_film_make_the_interval_of_a_slice_wider():
     rows = [row(f"a/{i}", format=b"PNG") for i in range(20)]
     rows += [row(f"b/{i}", format=b"JPEG", correct=i > 1) for i in range(20)]
-    films = [one._replace(group=b"film %d" % (i // 5)) for i, one in enumerate(rows)]
+    films = [one._replace(family=b"film %d" % (i // 5)) for i, one in enumerate(rows)]
     alone = summary(rows)["format"][0]["ci95"]
     assert summary(films)["format"][0]["ci95"][0] < alone[0] - 0.1
 

@@ -1,4 +1,4 @@
-"""Tests of folds, and of groups that none may divide: of the source, and of near-duplicates."""
+"""Tests of folds, and of families, which none may divide."""
 
 import hashlib
 from dataclasses import replace
@@ -9,52 +9,18 @@ import pytest
 
 from imgpipe.models import names
 from imgpipe.models.features.bank import read_rows
-from imgpipe.models.features.folds import assign, find_groups
+from imgpipe.models.features.folds import assign
 from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.settings.model import ModelSettings
 from tests.models.banks import bank_row, write_examples, write_facts
-
-ALL = np.array([letter.encode() for letter in "abcdefghij"])
-
-
-def _groups(near, largest, source=None, hashes=ALL) -> tuple[set[str], int]:
-    """Return the groups of several images, as their letters, and how many images were separated."""
-    sources = np.array([(source or {}).get(h.decode(), "").encode() for h in hashes])
-    numbers = {letter: number for number, group in enumerate(near, 1) for letter in group}
-    near = np.array([numbers.get(h.decode(), 0) for h in hashes], np.int64)
-    found, separated = find_groups(hashes, sources, near, largest)
-    sets: dict[bytes, str] = {}
-    for digest, name in sorted(zip(hashes.tolist(), found.tolist(), strict=True)):
-        sets[name] = sets.get(name, "") + digest.decode()
-    assert all(members[0] == name.decode() for name, members in sets.items())
-    return {members for members in sets.values() if len(members) > 1}, separated
-
-
-@pytest.mark.parametrize(
-    ("near", "source", "groups", "separated"),
-    [
-        (["bc", "fg", "h"], dict.fromkeys("ab", "ann"), {"abc", "fg"}, 0),
-        (["hg", "ij"], {"i": "1", "h": "1", "g": "2", "a": "2"}, {"aghij"}, 0),
-        (["abcdef", "gh"], {}, {"gh"}, 6),  # a chain longer than a fold
-        (["ag"], dict.fromkeys("abcdef", "film"), {"abcdef"}, 2),
-        (["abcde"], dict.fromkeys("abcdef", "film"), {"abcdef"}, 0),
-    ],
-)
-def test_groups_are_merged_up_to_a_fold_and_never_divided(near, source, groups, separated) -> None:
-    assert _groups(near, 5, source) == (groups, separated)
-
-
-def test_groups_do_not_depend_on_the_order():
-    near, source = ["ae", "ij"], {"c": "1", "a": "1", "e": "2", "d": "2"}
-    assert _groups(near[::-1], 5, source, ALL[::-1]) == _groups(near, 5, source)
 
 
 @pytest.fixture
 def films(tmp_path: Path) -> str:
     """Return the path of a bank of 30 films with 8 frames each.
 
-    The frames of a film are alike, and the label of a film is random. The source gives the groups
-    of the first 15 films; those of the others are near-duplicates.
+    The frames of a film are alike, and the label of a film is random. Each film is a family, which
+    has the name of its first frame.
     """
     draw = np.random.default_rng(5)
     rows = []
@@ -63,16 +29,14 @@ def films(tmp_path: Path) -> str:
         for frame in range(8):
             point = centre + 0.05 * draw.normal(size=16)
             row = bank_row(f"{frame * 30 + film:064x}", label, point)
-            group, near = (f"film {film}", 0) if film < 15 else ("", 1 + film)
-            rows.append((names.TRAIN, row | {names.GROUP: group, names.NEAR_GROUP: near}))
+            rows.append((names.TRAIN, row | {names.FAMILY: f"{film:064x}"}))
     write_facts(write_examples(tmp_path, rows), [16])
     return str(tmp_path)
 
 
-def test_rows_of_a_bank_have_their_groups(films):
+def test_rows_of_a_bank_have_their_families(films):
     rows = read_rows(films, names.TRAIN, 2)
     assert len(np.unique(rows.groups)) == 30
-    assert rows.separated == 0
     numbers = [int(digest, 16) % 30 for digest in rows.hashes]
     assert [int(name, 16) % 30 for name in rows.groups] == numbers
     some = rows.select(rows.labels == 1)
@@ -90,12 +54,6 @@ def test_random_labels_of_films_are_not_learnt_across_folds(films):
     assert facts["accuracy"] < 0.7
     assert facts["standard_error"] > 0.05, "30 films are not 240 independent images"
     assert all(point["accuracy"] < 0.7 for point in facts["learning_curve"])
-
-
-def test_near_duplicates_are_divided_if_they_do_not_fit_into_a_fold(films):
-    rows = read_rows(films, names.TRAIN, 2, count=40)
-    assert rows.separated == 15 * 8
-    assert len(np.unique(rows.groups)) == 15 + 15 * 8
 
 
 def test_classes_are_spread_evenly_over_folds():

@@ -35,7 +35,7 @@ def rows(tmp_path_factory) -> BankRows:
 
 def _judged(rows: BankRows, folds: int) -> Folds:
     answers = HeadSolver(rows, 3, SETTINGS).out_of_fold(_RIDGE, folds)
-    return summary(answers, automatic=True, validation_images=0, alike_apart=0)
+    return summary(answers, automatic=True, validation_images=0)
 
 
 def test_heads_classify_held_out_images_of_a_learnable_set_correctly(rows):
