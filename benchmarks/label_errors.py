@@ -78,7 +78,7 @@ def changed(rows: BankRows, classes: int, share: float) -> str:
         groups = rows.groups[np.searchsorted(rows.hashes, hashes)]
         in_doubt = wrong_label_probabilities(of_label, of_other, classes, groups) * ~answers.right
         is_wrong = np.isin(hashes, rows.hashes[wrong])
-        accuracies.append(answers.accuracy)
+        accuracies.append(float(answers.right.mean()))
         doubtful += int((in_doubt > DOUBTFUL).sum())
         found += int(is_wrong[in_doubt > DOUBTFUL].sum())
         is_proposed = in_doubt > SURELY_WRONG

@@ -93,6 +93,7 @@ ADDED_WITH_NUMBER: Final = (AXES, FLAT, TRIANGLE)
 HISTORY_FILE: Final = "history.json"
 DISTRIBUTION_FILE: Final = "assets.extra/feature_distribution.npz"  # below the SavedModel
 OUT_OF_FOLD_FILE: Final = "assets.extra/out_of_fold.npz"  # below the SavedModel
+LEARNED_FILE: Final = "assets.extra/learned.npz"  # below the SavedModel
 PARITY_FILE: Final = "parity.tfrecord"
 TENSORBOARD_FOLDER: Final = "tensorboard"
 KERAS_CONFIG: Final = "config.json"  # in a preset of KerasHub, and in a .keras archive

@@ -23,6 +23,7 @@ from imgpipe.models.features.bank import settings_of_bank
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.features.rows import Labelled
 from imgpipe.models.files.regular_files import local_path
+from imgpipe.models.head import learned
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.head.calibration import Calibration, calibrate, softmax
 from imgpipe.models.machine import progress
@@ -51,7 +52,8 @@ def run_fn(fn_args: Any) -> None:
     """Trains and exports the model. TFX's GenericExecutor calls this function.
 
     It writes the SavedModel to `fn_args.serving_model_dir`, and history.json, parity.tfrecord and
-    tensorboard/ to `fn_args.model_run_dir`. Beside a model that has learned from validation lies
+    tensorboard/ to `fn_args.model_run_dir`. Beside the model lies learned.npz: the images that it
+    has learned from, and their families. Beside one that has learned from validation lies
     out_of_fold.npz: hash, label and probabilities of each image by a network without it.
 
     Args:
@@ -97,6 +99,7 @@ def run_fn(fn_args: Any) -> None:
     source = config.get("source_hash", "")
     write_digest(classifier, target, top_k=TOP_K, source=source, features=history["features"])
     network_file.save(classifier, settings, target)
+    learned.of_weights(classifier.network.get_weights()).write(target)
     if names.VALIDATION in history["learned"]:
         OutOfFold.of(trained.answers, calibration).write(target)
     if distribution is not None:

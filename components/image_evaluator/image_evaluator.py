@@ -42,6 +42,7 @@ from imgpipe.components.image_evaluator.decision import DECISION_FILE, Decision,
 from imgpipe.components.image_evaluator.settings import BASELINE_FILE, EvaluatorPlan
 from imgpipe.models import names
 from imgpipe.models.head.answers import OutOfFold
+from imgpipe.models.head.learned import Learned
 from imgpipe.models.training.history import History
 
 MODEL_RUN = "model_run"
@@ -135,11 +136,13 @@ def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> rules.Evidence:
     if MODEL_RUN in uris:
         history = records.read_json(f"{uris[MODEL_RUN]}/{names.HISTORY_FILE}")
     folds = history["cross_validation"] if history is not None else None
-    learned = None
-    if folds is not None:
-        learned = OutOfFold.read(path_utils.serving_model_path(uris[specs.MODEL_KEY]))
+    model = path_utils.serving_model_path(uris[specs.MODEL_KEY])
+    out_of_fold = OutOfFold.read(model)
+    learned = None if folds is None else out_of_fold
     predictions = uris[specs.EXAMPLES_KEY]
     images = kept_images(uris[QUARANTINE])
+    answers = AnswerTable.read(predictions, vocabulary, images, learned)
+    _require_unseen(model, answers, out_of_fold)
     compared = None
     if state["compared"]:
         shared = np.array(state["columns"]) >= 0
@@ -154,7 +157,7 @@ def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> rules.Evidence:
         unlike = new_images.unlike_images(uris[BANK], images, vocabulary, split_of)
     return rules.Evidence(
         settings=plan.settings,
-        answers=AnswerTable.read(predictions, vocabulary, images, learned),
+        answers=answers,
         compared=compared,
         version=state["version"],
         not_compared=state["why"],
@@ -163,6 +166,21 @@ def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> rules.Evidence:
         unlike=unlike,
         accepted=bool(plan.accept_changes),
     )
+
+
+def _require_unseen(model: str, answers: AnswerTable, out_of_fold: OutOfFold | None) -> None:
+    """End the run where a model has learned from images by which it is judged: that is a defect.
+
+    For those out of fold, networks that have not learned from them have answered.
+    """
+    learned = Learned.read(model)
+    deciding = answers.deciding()
+    own = ~deciding.seen_family
+    if out_of_fold is not None:
+        own &= ~np.isin(deciding.hashes, out_of_fold.hashes)
+    if learned is not None:
+        by_model = deciding.select(own)
+        learned.require_unseen(by_model.hashes, by_model.families, "the served model")
 
 
 def _unserved(uri: str | None) -> str:

@@ -11,7 +11,6 @@ which scores are usual. Where there are too few of them, training images are hel
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -20,7 +19,9 @@ import numpy as np
 
 from imgpipe.models import names
 from imgpipe.models.arrays import Array, Floats, Integers
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import folds, rows
+from imgpipe.models.files import stored_arrays
 from imgpipe.models.machine.process import one_blas_thread
 
 if TYPE_CHECKING:
@@ -103,26 +104,14 @@ class FeatureDistribution:
 
     def save(self, directory: str) -> None:
         """Write the distribution into the folder of an exported SavedModel."""
-        import tensorflow as tf
-
-        path = f"{directory.rstrip('/')}/{names.DISTRIBUTION_FILE}"
-        tf.io.gfile.makedirs(path.rpartition("/")[0])
-        content = io.BytesIO()  # NumPy must seek in the file, which TensorFlow's files cannot do
-        np.savez(content, allow_pickle=False, **vars(self))
-        with tf.io.gfile.GFile(path, "wb") as file:
-            file.write(content.getvalue())
+        stored_arrays.write(directory, names.DISTRIBUTION_FILE, vars(self))
 
 
 def load(directory: str) -> FeatureDistribution | None:
     """Read the distribution of an exported model; None when it has none that can be read."""
-    import tensorflow as tf
-
     try:
-        with tf.io.gfile.GFile(f"{directory.rstrip('/')}/{names.DISTRIBUTION_FILE}", "rb") as file:
-            content = io.BytesIO(file.read())
-        with np.load(content, allow_pickle=False) as arrays:
-            stored = dict(arrays)
-    except Exception:  # NumPy, zipfile and zlib raise errors of many kinds for a damaged archive
+        stored = stored_arrays.read(directory, names.DISTRIBUTION_FILE, "a distribution") or {}
+    except ResourceError:
         return None
     if stored.keys() != {field.name for field in fields(FeatureDistribution)}:
         return None

@@ -9,7 +9,6 @@ nothing about new images, so the answers of the folds lie in a file beside the m
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import dataclass
 from typing import Final
@@ -18,8 +17,8 @@ import numpy as np
 
 from imgpipe.models import names
 from imgpipe.models.arrays import Flags, Floats, Integers, Names
-from imgpipe.models.errors import ResourceError
 from imgpipe.models.features.rows import ColumnTable
+from imgpipe.models.files import stored_arrays
 from imgpipe.models.head.calibration import Calibration, calibrated_losses, softmax
 from imgpipe.models.head.certainty import CHANCE, standard_error
 
@@ -81,9 +80,9 @@ class Answers(ColumnTable):
         return np.asarray(self.logits.argmax(axis=1) == self.labels) & self.answerable
 
     @property
-    def accuracy(self) -> float:
-        """Share of images that were answered correctly."""
-        return float(self.right.mean())
+    def accuracy(self) -> float | None:
+        """Share of images that were answered correctly; None where no image judges."""
+        return float(self.right.mean()) if len(self) else None
 
     def scores(self) -> Scores:
         """Return the scores with the most probable temperature.
@@ -175,31 +174,13 @@ class OutOfFold(ColumnTable):
         Raises:
             ResourceError: The file is damaged.
         """
-        import tensorflow as tf
-
-        path = _path(directory)
-        if not directory or not tf.io.gfile.exists(path):
-            return None
-        try:
-            with tf.io.gfile.GFile(path, "rb") as file, np.load(io.BytesIO(file.read())) as stored:
-                return cls(**stored)
-        except Exception as error:  # NumPy, zipfile and zlib raise errors of many kinds
-            raise ResourceError(
-                f"{path} is damaged ({type(error).__name__}: {error}). It holds the answers for "
-                "the images that the model has learned from. Run again with --from Baseline"
-            ) from error
+        holds = (
+            "the answers for the images that the model has learned from. Run again with --from "
+            "Baseline"
+        )
+        stored = stored_arrays.read(directory, names.OUT_OF_FOLD_FILE, holds)
+        return None if stored is None else cls(**stored)
 
     def write(self, directory: str) -> None:
         """Write the answers beside a SavedModel."""
-        import tensorflow as tf
-
-        content = io.BytesIO()
-        np.savez(content, allow_pickle=False, **self.columns)
-        path = _path(directory)
-        tf.io.gfile.makedirs(path.rpartition("/")[0])
-        with tf.io.gfile.GFile(path, "wb") as file:
-            file.write(content.getvalue())
-
-
-def _path(directory: str) -> str:
-    return f"{directory.rstrip('/')}/{names.OUT_OF_FOLD_FILE}"
+        stored_arrays.write(directory, names.OUT_OF_FOLD_FILE, self.columns)

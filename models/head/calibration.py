@@ -173,7 +173,7 @@ def confidence_error(top: Floats, right: Flags) -> float:
     bins = np.minimum((top * BINS).astype(int), BINS - 1)
     # Sums instead of means: the gap of a bin is weighted by its number of images in this way.
     parts = [(right[bins == index].sum(), top[bins == index].sum()) for index in range(BINS)]
-    return float(sum(abs(float(a) - float(b)) for a, b in parts) / len(top))
+    return float(sum(abs(float(a) - float(b)) for a, b in parts) / max(len(top), 1))
 
 
 def error_by_chance(top: Floats) -> float:

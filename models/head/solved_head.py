@@ -25,6 +25,7 @@ from imgpipe.models.features.bank import BankRows, HeadMethod, Regression
 from imgpipe.models.features.folds import FOLDS
 from imgpipe.models.head.answers import Answers, Scores
 from imgpipe.models.head.certainty import standard_error
+from imgpipe.models.head.learned import Learned
 from imgpipe.models.head.logistic_regression import Linear, LogisticRegression, Scaling
 from imgpipe.models.head.ridge_regression import WIDEST, RidgeRegression, Rotation
 from imgpipe.models.machine.process import one_blas_thread
@@ -275,7 +276,7 @@ class HeadSolver:
             of_folds = self._answers_with(self._regression, share)
             images = round(float(np.mean([of_fold.trained_on for of_fold in of_folds])))
             answers.append(Answers.joined(of_folds))
-            points.append({"images": images, "accuracy": answers[-1].accuracy})
+            points.append({"images": images, "accuracy": float(answers[-1].right.mean())})
         # All points are measured on the same images, so the differences are paired.
         gains = answers[-1].right.astype(np.float64) - answers[-2].right
         return points, standard_error(gains, answers[-1].groups)
@@ -335,7 +336,10 @@ def _of_folds(rows: BankRows, numbers: Integers, solve: Callable[[_Fold], _T]) -
 
     def solved(number: int) -> _T:
         held = numbers == number
-        return solve(_Fold(rows.select(~held), rows.select(held & rows.is_view_0)))
+        fold = _Fold(rows.select(~held), rows.select(held & rows.is_view_0))
+        learned = Learned.of(fold.train.hashes, fold.train.groups)  # by weights and scaling
+        learned.require_unseen(fold.held.hashes, fold.held.groups, "the head of a fold")
+        return solve(fold)
 
     at_once = min(processors(), max(1, _MOST_AT_ONCE // len(rows)))
     # Half of the time is spent in products of matrices, during which other threads may run Python.

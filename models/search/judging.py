@@ -57,7 +57,7 @@ def head_from_both_splits(inputs: Inputs) -> Trained | None:
     rows = read_rows(inputs.bank_uri, _BOTH, inputs.classes, settings.views.count)
     progress.part("the head")
     solver = HeadSolver(rows, inputs.classes, settings)
-    head = stages.fitted_head(solver, rows.select(rows.is_view_0), learning_curve=True)
+    head = stages.fitted_head(solver, learning_curve=True)
     solution = head.history["solution"]
     if solution is None:
         return None
@@ -77,7 +77,6 @@ def head_from_both_splits(inputs: Inputs) -> Trained | None:
     history: NetworkHistory = {
         **head.history,
         "solution": solution,
-        "epochs": [{**head.history["epochs"][0], "val_loss": None, "val_accuracy": None}],
         "learned": {names.TRAIN: int(training.is_view_0.sum()), names.VALIDATION: len(validation)},
         "cross_validation": result,
     }
@@ -88,10 +87,12 @@ def head_from_both_splits(inputs: Inputs) -> Trained | None:
 def _folds_judge(inputs: Inputs, training: BankRows, validation: BankRows) -> bool:
     """Return whether folds judge instead of the validation split, if no setting says so.
 
-    They do where validation has few images. They also do where nobody has set these images aside
-    and the folds cost nothing, since what they teach is worth more than another judgement.
+    They do where validation has few images of families that train does not have. They also do where
+    nobody has set these images aside and the folds cost nothing, since what they teach is worth
+    more than another judgement.
     """
-    if len(np.unique(validation.groups)) < FEW_IMAGES:
+    new = stages.is_new(training, validation)
+    if len(np.unique(validation.groups[new])) < FEW_IMAGES:
         return True
     images = int(training.is_view_0.sum()) + len(validation)
     return read_facts(inputs.bank_uri)["validation_drawn"] and images <= MOST_OF_HEADS
@@ -137,40 +138,44 @@ def images_of(parts: Iterable[Part]) -> int:
 def network_folds(images: int, independent: int) -> int:
     """Return how many folds judge the networks of a search; 0 if the validation split does.
 
-    The images are those of train and validation. Of the independent ones of validation, a group is
-    one.
+    The images are those of train and validation. Of the independent ones of validation, whose
+    families train does not have, a family is one.
     """
     return NETWORK_FOLDS if independent < FEW_IMAGES and images <= MOST_OF_HEADS else 0
 
 
 def judging_parts(inputs: Inputs, head: Trained) -> Judging:
-    """Decide which images judge networks."""
+    """Decide which images judge networks.
+
+    Of validation, these are those of families that train does not have.
+    """
     training = Labelled.read(inputs.train_files)
-    held_out = Labelled.read(inputs.validation_files)
-    images = training
-    splits = _BOTH[:1]
-    if head.by_folds:
+    validation = Labelled.read(inputs.validation_files)
+    rows = read_rows(inputs.bank_uri, _BOTH, inputs.classes, 0)
+    of_train = np.isin(rows.hashes, training.hashes)
+    held = rows.hashes[~of_train & stages.is_new(rows.select(of_train), rows)]
+    judging = validation.select(np.isin(validation.hashes, held))
+    independent = len(np.unique(rows.groups[np.isin(rows.hashes, held)]))
+    several = fold_parts(inputs, network_folds(len(training) + len(validation), independent))
+    if head.by_folds:  # another network ships, which learns from the images that judge
         images = Labelled.read([*inputs.train_files, *inputs.validation_files])
-        splits = _BOTH
-    rows = read_rows(inputs.bank_uri, splits, inputs.classes, 0)
-    whole = Part(images, held_out, head, _start(inputs, rows))
-    independent = len(held_out)
-    if head.by_folds:
-        independent = len(np.unique(rows.groups[np.isin(rows.hashes, held_out.hashes)]))
-    several = fold_parts(inputs, network_folds(len(training) + len(held_out), independent))
+        whole = Part(images, images.first(0), head, _start(inputs, rows))
+    else:
+        start = _start(inputs, rows.select(of_train))
+        whole = Part(training, judging, head, start, None if several else judging)
     if several:
         return Judging("folds", several, lambda: several[0], whole)
     if not head.by_folds:
         return Judging("validation", [whole], lambda: whole, whole)
     images, rows = _read_both_splits(inputs)
-    judging = _part(inputs, images, rows, np.isin(rows.hashes, held_out.hashes))
+    part = _part(inputs, images, rows, np.isin(rows.hashes, held))
 
     def trial() -> Part:
         """Return a fold, which has many images, where the validation split has few."""
         fold = _part(inputs, images, rows, rows.folds(NETWORK_FOLDS) == 0)
-        return fold if fold.best.answers.answerable.any() else judging
+        return fold if fold.best.answers.answerable.any() else part
 
-    return Judging("validation", [judging], trial, whole)
+    return Judging("validation", [part], trial, whole)
 
 
 def fold_parts(inputs: Inputs, count: int) -> list[Part]:
@@ -216,4 +221,4 @@ def _start(inputs: Inputs, rows: BankRows) -> keras.Model | None:
     if not rows.sizes[1:]:
         return None
     plain = rows.first_block()
-    return stages.fitted_head(HeadSolver(plain, inputs.classes, inputs.settings), plain).layers
+    return stages.fitted_head(HeadSolver(plain, inputs.classes, inputs.settings)).layers

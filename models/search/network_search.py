@@ -19,6 +19,7 @@ from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.folds import ENOUGH, FEWEST_MISTAKES
 from imgpipe.models.features.rows import Labelled
 from imgpipe.models.finding import Finding, make_finding
+from imgpipe.models.head import learned
 from imgpipe.models.head.answers import Answers, Scores, better, gains
 from imgpipe.models.head.certainty import standard_error
 from imgpipe.models.machine import process, progress
@@ -58,10 +59,7 @@ from imgpipe.models.training.stages import AboveCut, Inputs, Part, Trained
 if TYPE_CHECKING:
     import keras
 
-#: Share of the minutes for which a training is planned. Of those that a person gives, less is: the
-#: speed of this machine was measured for a moment only.
-_PLANNED_SHARE: Final = 0.9
-_PLANNED_SHARE_OF_GIVEN: Final = 0.7
+_PLANNED_SHARE: Final = 0.9  # of the minutes, for which a training is planned
 #: Up to this number of images there is no search unless minutes are given: in a minute, a network
 #: takes too few steps to become better than the head.
 _FEW: Final = 500
@@ -76,6 +74,7 @@ def train(inputs: Inputs) -> Trained:
     Raises:
         DataRefused: A split has no labelled image.
     """
+    learned.forget()  # what another run of this process has trained
     head = head_from_both_splits(inputs) or stages.train(inputs)
     solution = head.history["solution"]
     if not inputs.settings.searches or solution is None or solution["accuracy"] is None:
@@ -83,8 +82,7 @@ def train(inputs: Inputs) -> Trained:
     accuracy = solution["accuracy"]
     images = solution["images"] or 0
     if accuracy >= ENOUGH:
-        on_validation = None if head.by_folds else head.answers.accuracy
-        ended = head_is_enough(accuracy, on_validation)
+        ended = head_is_enough(accuracy, head)
     elif inputs.settings.minutes is None and images <= _FEW:
         ended = few_images(images, _FEW)
     else:
@@ -93,7 +91,7 @@ def train(inputs: Inputs) -> Trained:
     return with_search(head, [tried], ended)
 
 
-def _tried_head(head: Trained, judged_by: JudgedBy, accuracy: float) -> Tried:
+def _tried_head(head: Trained, judged_by: JudgedBy, accuracy: float | None) -> Tried:
     """Return the record of the head, which is the result unless a network is better."""
     return {
         "what": "head (the last layer, on the features of a trained network)",
@@ -151,7 +149,7 @@ class _Search:
         self._pass_seconds = most.seconds_a_pass(datasets.seconds_a_view(images, extractor))
         plan, minutes = self._planned(most, network, len(images))
         if plan is None:
-            return costly(most.smallest(), minutes, settings.minutes)
+            return costly(most.smallest(), minutes, given=settings.minutes is not None)
         if not datasets.have_space(extractor, len(images), plan.views):
             return no_space(plan)
         about = in_minutes(max(self._seconds_left(plan, self._judging.parts) / 60, 0.1))
@@ -176,15 +174,11 @@ class _Search:
         """
         given = self._inputs.settings.minutes
         judging = self._judging
-        # Where one network judges and nobody has given minutes, that of all images is not counted:
-        # it takes as long again, but only where this pays.
-        counted = judging.parts if given is None and len(judging.parts) == 1 else judging.trainings
-        if given is None:  # the images decide
-            minutes = _PLANNED_SHARE * nominal_minutes(images)
-            seconds = nominal_seconds_a_view(network, self._inputs.settings.size)
-        else:
-            minutes = _PLANNED_SHARE_OF_GIVEN * given
-            seconds = self._pass_seconds
+        # Where one network judges, that of all images is not counted: it takes as long again, but
+        # only where this pays.
+        counted = judging.parts if len(judging.parts) == 1 else judging.trainings
+        minutes = _PLANNED_SHARE * (nominal_minutes(images) if given is None else given)
+        seconds = nominal_seconds_a_view(network, self._inputs.settings.size)
         minutes_a_pass = seconds * images_of(counted) / 60
         plan = most.within(minutes / minutes_a_pass)
         return plan, most.smallest().passes() * minutes_a_pass
@@ -270,9 +264,7 @@ class _Search:
         log_dir = None
         if part is self._judging.whole and self._inputs.log_dir:
             log_dir = self._inputs.log_dir / "search"
-        # The network that is shipped is trained like those that stand for it.
-        keep_last = self._judging.ships_another
-        return above_cut.trained(part, plan.epochs, plan.views, keep_last, log_dir)
+        return above_cut.trained(part, plan.epochs, plan.views, log_dir)
 
     def _compared(
         self, plan: TrainingPlan, parts: Sequence[Part], networks: Sequence[Trained]

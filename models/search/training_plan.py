@@ -1,7 +1,8 @@
 """What a search trains, what it costs, and why it ends.
 
-What a run without `--minutes` trains follows from the images, the size and the network alone, by
-the cost on a machine of reference: a busy or slow machine takes longer for the same training.
+What a run trains follows from the images, the size, the network and the minutes that a person
+gives, by the cost on a machine of reference: a busy or slow machine takes longer for the same
+training.
 """
 
 from __future__ import annotations
@@ -123,14 +124,15 @@ def nominal_seconds_a_view(network: keras.Model, side: int) -> float:
     return multiplications / _MULTIPLICATIONS_A_SECOND
 
 
-def head_is_enough(in_folds: float, on_validation: float | None) -> Finding:
-    """Say that the head is good enough; the accuracy on validation is None if folds judge."""
-    images = "train and validation" if on_validation is None else "the training images"
+def head_is_enough(in_folds: float, head: Trained) -> Finding:
+    """Say that the head is good enough."""
+    images = "train and validation" if head.by_folds else "the training images"
     text = (
         f"Nothing else was tried, because the head reaches {in_folds:.3f} in "
         f"cross-validation over {images}"
     )
-    if on_validation is not None:
+    on_validation = head.answers.accuracy
+    if not head.by_folds and on_validation is not None:
         text += f", and {on_validation:.3f} on the validation split"
     return make_finding("enough", text)
 
@@ -155,18 +157,12 @@ def few_mistakes(in_folds: float, held_out: int, least: int) -> Finding:
     )
 
 
-def costly(least: TrainingPlan, needed: float, given: float | None) -> Finding:
-    """Say that the smallest training takes longer than a run spends on it.
-
-    The minutes that it takes are those here if minutes are given, and else those on two ordinary
-    cores.
-    """
-    where = "on two ordinary cores" if given is None else "here"
+def costly(least: TrainingPlan, needed: float, given: bool) -> Finding:
+    """Say that the smallest training takes longer than a run spends on it, or the minutes given."""
     return make_finding(
-        "cost" if given is None else "minutes",
-        f"Nothing else was tried, because even {least} would take about "
-        f"{in_minutes(needed)} {where}, which is more than a run spends on that; --minutes sets "
-        "another limit",
+        "minutes" if given else "cost",
+        f"Nothing else was tried, because even {least} would take about {in_minutes(needed)} on "
+        "two ordinary cores, which is more than a run spends on that; --minutes sets another limit",
     )
 
 
@@ -200,7 +196,7 @@ def whole_plan(plan: TrainingPlan, most: TrainingPlan, given: float | None) -> F
     return make_finding(
         "minutes",
         f"The minutes that were given ({in_minutes(given)}) have decided what was trained. With "
-        f"enough of them, it would have been {most}; another run may end with another network",
+        f"enough of them, it would have been {most}",
     )
 
 
@@ -213,8 +209,8 @@ def in_minutes(minutes: float) -> str:
 
 def with_search(trained: Trained, tried: list[Tried], ended: Finding) -> Trained:
     """Return the network with the list of what was tried, and why the search ended."""
-    chance = ended["reason"] in ("minutes", "space")
-    if chance or any(row["failure"] in ("memory", "disk") for row in tried):
+    lacking = any(row["failure"] in ("memory", "disk") for row in tried)
+    if lacking or ended["reason"] == "space":
         reproducible: Reproducible = "nothing"
     else:
         reproducible = trained.history["reproducible"]

@@ -113,11 +113,12 @@ class TrainSettings:
         examples=[15],
         ge=0,
         le=100_000,
-        description="Minutes for which the training of a network that may be better than the "
-        "solved head is planned; see course.fine_tune.mode. 0: none is tried. Not set: the images "
-        "decide. None is tried for up to 500 images to learn from; otherwise it is trained for as "
-        "many views and epochs as two ordinary cores train in a tenth of a second for each image, "
-        "but in at least 3 and at most 15 minutes. It ends early if a part of them shows no gain.",
+        description="Minutes of two ordinary cores for which the training of a network that may be "
+        "better than the solved head is planned, on any machine; see course.fine_tune.mode. 0: "
+        "none is tried. Not set: the images decide. None is tried for up to 500 images to learn "
+        "from; otherwise it is trained for as many views and epochs as two ordinary cores train in "
+        "a tenth of a second for each image, but in at least 3 and at most 15 minutes. It ends "
+        "early if a part of them shows no gain.",
     )
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = Field(
         default="auto",

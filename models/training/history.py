@@ -34,8 +34,7 @@ JUDGES: Final = {
 JudgedBy = Literal["validation", "folds"]
 #: What another run trains again with the same images, settings and packages. "weights": the same
 #: weights bit for bit, on the same machine. "plan": for the same views and epochs; a GPU does not
-#: add in the same order each time. "nothing": minutes that a person gave, or the free space of the
-#: disk, have decided on views and epochs.
+#: add in the same order each time. "nothing": memory or the free space of the disk has decided.
 Reproducible = Literal["weights", "plan", "nothing"]
 #: Why a training ended.
 StopReason = Literal["target", "plateau", "epochs", "diverged", "solved"]
@@ -80,7 +79,7 @@ def summary(folds: Sequence[Answers], automatic: bool, validation_images: int) -
             "images": len(answers.labels),
             "correct": int(answers.right.sum()),
             "trained_on": answers.trained_on,
-            "accuracy": answers.accuracy,
+            "accuracy": float(answers.right.mean()),
         }
         for answers in folds
     ]
@@ -110,11 +109,13 @@ class Epoch(TypedDict):
     accuracy: Annotated[float | None, "Accuracy on the training images."]
     val_loss: Annotated[
         float | None,
-        "Loss on the validation images; null where the network has learned from them.",
+        "Loss on the validation images; null where the network has learned from them, or from "
+        "the families of all of them.",
     ]
     val_accuracy: Annotated[
         float | None,
-        "Accuracy on the validation images; null where the network has learned from them.",
+        "Accuracy on the validation images; null where the network has learned from them, or from "
+        "the families of all of them.",
     ]
 
 
@@ -133,8 +134,12 @@ class FineTuned(Stage):
     """Training of layers above a cut, or of all layers."""
 
     trained: Annotated[str, "What was trained."]
-    head_accuracy: Annotated[float, "Held-out accuracy of the head."]
-    accuracy: Annotated[float, "Held-out accuracy after fine-tuning."]
+    head_accuracy: Annotated[
+        float | None, "Held-out accuracy of the head; null where no image judges."
+    ]
+    accuracy: Annotated[
+        float | None, "Held-out accuracy after fine-tuning; null where no image judges."
+    ]
 
 
 class Tried(TypedDict):
@@ -145,7 +150,9 @@ class Tried(TypedDict):
         JudgedBy,
         "What it was judged on: the validation split, or the folds of train and validation.",
     ]
-    accuracy: Annotated[float | None, "Accuracy there; null if the training failed."]
+    accuracy: Annotated[
+        float | None, "Accuracy there; null if the training failed, or no image judges."
+    ]
     gain: Annotated[float | None, "Gain over the head; null for the head itself."]
     standard_error: Annotated[float | None, "Paired standard error of the gain."]
     seconds: Annotated[float, "Duration of the training of this network."]
@@ -179,8 +186,8 @@ class NetworkHistory(Stage):
         Reproducible,
         "What another run trains again with the same images, settings and packages. weights: the "
         "same weights bit for bit, on the same machine; plan: the same views and epochs, with "
-        "weights that may differ in their last digits, as on a GPU; nothing: the minutes that were "
-        "given, or the free space for temporary files, have decided on views and epochs.",
+        "weights that may differ in their last digits, as on a GPU; nothing: the memory, or the "
+        "free space for temporary files, has decided what was trained.",
     ]
 
 
@@ -204,6 +211,8 @@ def describe_tried(tried: Tried) -> str:
     kept = "kept" if tried["kept"] else "not kept"
     if tried["failure"] is not None:
         return f"{tried['what']}: {FAILURES[tried['failure']]}, {seconds}, {kept}"
+    if tried["accuracy"] is None:
+        return f"{tried['what']}: no image judges, {seconds}"
     accuracy = f"{JUDGES[tried['judged_by']]} {tried['accuracy']:.3f}"
     if tried["gain"] is None:
         return f"{tried['what']}: {accuracy}, {seconds}"

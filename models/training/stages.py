@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from imgpipe.models import names
-from imgpipe.models.arrays import Floats
+from imgpipe.models.arrays import Flags, Floats
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features import feature_distribution
@@ -25,8 +25,10 @@ from imgpipe.models.features.bank import BankRows, read_facts, read_rows
 from imgpipe.models.features.extractor import FeatureExtractor, resolve_precision
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.features.rows import Labelled
+from imgpipe.models.head import learned
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.calibration import calibrated_losses
+from imgpipe.models.head.learned import Learned
 from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import has_gpu
@@ -39,7 +41,13 @@ from imgpipe.models.network.classifier import (
 from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import datasets, fast_layers
 from imgpipe.models.training.history import FineTuned, NetworkHistory
-from imgpipe.models.training.training_loop import Fit, Training, solve_head
+from imgpipe.models.training.training_loop import (
+    Fit,
+    Judge,
+    Training,
+    require_rows,
+    solve_head,
+)
 
 #: The name in the history for a training of the head on stored features.
 HEAD: Final = "head"
@@ -100,6 +108,9 @@ class Part:
     held_out: Labelled
     best: Trained  # on `training` alone, with its answers for `held_out`
     start: keras.Model | None = None  # layers with the first weights; None for those of `best`
+    #: Images by which the best epoch is chosen; None for the last one. Images that judge a network
+    #: afterwards, for another one that ships, would judge it too well, and a few cannot choose.
+    choosing: Labelled | None = None
 
 
 def train(inputs: Inputs) -> Trained:
@@ -146,18 +157,19 @@ def _head(inputs: Inputs) -> Trained:
     settings = inputs.settings
     classes = inputs.classes
     training, validation = read_splits(inputs)
+    require_rows(training, names.TRAIN)
+    require_rows(validation, names.VALIDATION)
+    judging = validation.select(is_new(training, validation))
     progress.part("the head")
     if settings.solved:
-        head = fitted_head(HeadSolver(training, classes, settings), validation, learning_curve=True)
+        head = fitted_head(HeadSolver(training, classes, settings), judging, learning_curve=True)
     else:
         build = functools.partial(build_head, training.features.shape[1], classes, settings)
-        rows, held_out = (
-            datasets.Rows(part.features, part.labels) for part in (training, validation)
-        )
+        rows, held_out = (datasets.Rows.of(part) for part in (training, validation))
         by_epochs = Training(build, classes, settings)
         fitted = by_epochs.fit(rows, held_out, settings.epochs, log_dir=inputs.log_dir)
-        head = _with_answers(fitted, held_out, HEAD, int(training.is_view_0.sum()))
-        head = replace(head, answers=replace(head.answers, groups=validation.groups))
+        images = int(training.is_view_0.sum())
+        head = _with_answers(fitted, datasets.Rows.of(judging), HEAD, images)
     return replace(head, distribution=row_distribution(training, validation))
 
 
@@ -165,6 +177,12 @@ def read_splits(inputs: Inputs) -> tuple[BankRows, BankRows]:
     """Read the rows of train, with all views, and those of validation."""
     training = read_rows(inputs.bank_uri, names.TRAIN, inputs.classes, inputs.settings.views.count)
     return training, read_rows(inputs.bank_uri, names.VALIDATION, inputs.classes, 0)
+
+
+def is_new(training: BankRows, validation: BankRows) -> Flags:
+    """Return whether train has no image of the family of each row: only such rows judge."""
+    learned = Learned.of(training.hashes, training.groups)
+    return ~learned.knows(validation.hashes, validation.groups)
 
 
 def row_distribution(training: BankRows, validation: BankRows) -> FeatureDistribution | None:
@@ -183,15 +201,16 @@ def row_distribution(training: BankRows, validation: BankRows) -> FeatureDistrib
     return feature_distribution.fit(both.features, both.labels, both.features[:0], both.groups)
 
 
-def fitted_head(solver: HeadSolver, held: BankRows, learning_curve: bool = False) -> Trained:
+def fitted_head(
+    solver: HeadSolver, held: BankRows | None = None, learning_curve: bool = False
+) -> Trained:
     """Solves a head as that of the run, with its answers for the rows `held`; see `solve_head`."""
     train = solver.rows
     fitted = solve_head(solver, held, learning_curve)
-    rows = datasets.Rows(held.features, held.labels)
-    head = _with_answers(fitted, rows, HEAD, int(train.is_view_0.sum()))
+    held = train.select(np.arange(0)) if held is None else held
+    head = _with_answers(fitted, datasets.Rows.of(held), HEAD, int(train.is_view_0.sum()))
     learnable = np.isin(held.labels, train.labels)
-    answers = replace(head.answers, groups=held.groups, learnable=learnable, hashes=held.hashes)
-    return replace(head, answers=answers)
+    return replace(head, answers=replace(head.answers, learnable=learnable))
 
 
 def _fine_tuned(inputs: Inputs, head: Trained, precision: str) -> Trained:
@@ -199,8 +218,9 @@ def _fine_tuned(inputs: Inputs, head: Trained, precision: str) -> Trained:
     settings = inputs.settings.second_stage()
     cut = settings.fine_tune.cut or layer_graph.usual_cut(backbone_of(settings))
     training = Labelled.read(inputs.train_files)
-    held_out = Labelled.read(inputs.validation_files)
-    part = Part(training, held_out, head)
+    validation = Labelled.read(inputs.validation_files)
+    judging = validation.select(np.isin(validation.hashes, np.asarray(head.answers.hashes)))
+    part = Part(training, judging, head, choosing=validation)
     extractor = FeatureExtractor(settings, precision, cut)
     views = settings.views.count
     images = Labelled.read([*inputs.train_files, *inputs.validation_files])
@@ -234,35 +254,36 @@ class AboveCut:
         part: Part,
         epochs: int,
         views: int,
-        keep_last: bool = False,
         log_dir: Path | None = None,
     ) -> Trained:
         """Trains the network for some epochs, on so many views of each image of a part.
 
-        It begins with the head of the part; the next training changes the layers. `keep_last` keeps
-        the weights of the last epoch, because the held-out images judge the network afterwards:
-        with those of the best one, its result would be too good, and a few images cannot choose an
-        epoch.
+        It begins with the head of the part; the next training changes the layers.
         """
         training = self._activations.rows(part.training, views)
         held_out = self._activations.rows(part.held_out, 0)
+        choosing = None if part.choosing is None else self._activations.rows(part.choosing, 0)
         start = part.start or part.best.layers
 
-        # A network that is fine-tuned on few images becomes too sure of itself: its loss rises from
-        # epoch to epoch while its accuracy still rises. The temperature corrects that before it is
-        # served.
-        def calibrated_loss(model: keras.Model) -> float:
-            return float(calibrated_losses(_logits(model, held_out), held_out.labels).mean())
-
-        judging = None if keep_last else held_out
-        fitted = self._training.fit(training, judging, epochs, calibrated_loss, log_dir, start)
+        judge = None if choosing is None else _calibrated_loss(choosing)
+        fitted = self._training.fit(training, choosing, epochs, judge, log_dir, start)
         what = f"layers {fitted.layers.name.replace('_', ' ', 1)}"  # "above_block11" is two words
         tuned = _with_answers(fitted, held_out, what, len(part.training))
-        best = part.best.answers
-        answers = replace(
-            tuned.answers, groups=best.groups, learnable=best.learnable, hashes=part.held_out.hashes
-        )
-        return replace(tuned, answers=answers)
+        learnable = part.best.answers.learnable if len(held_out) else None
+        return replace(tuned, answers=replace(tuned.answers, learnable=learnable))
+
+
+def _calibrated_loss(rows: datasets.Rows) -> Judge:
+    """Return the loss on some rows by which the epochs of a fine-tuning are compared.
+
+    A network that is fine-tuned on few images becomes too sure of itself: its loss rises from epoch
+    to epoch while its accuracy still rises. The temperature corrects that before it is served.
+    """
+
+    def loss(model: keras.Model) -> float:
+        return float(calibrated_losses(_logits(model, rows), rows.labels).mean())
+
+    return loss
 
 
 def _on_images(inputs: Inputs, note: str) -> Trained:
@@ -276,7 +297,8 @@ def _on_images(inputs: Inputs, note: str) -> Trained:
     on_images = Training(functools.partial(network, classes, settings), classes, settings)
     fitted = on_images.fit(training, validation, settings.epochs, log_dir=inputs.log_dir)
     what = "head" if settings.frozen else "all layers"
-    return _with_answers(fitted, validation, f"{what}, on the fly ({note})", len(training.labels))
+    judging = validation.select(~training.learned.knows(validation.hashes, validation.families))
+    return _with_answers(fitted, judging, f"{what}, on the fly ({note})", len(training.labels))
 
 
 def network(classes: int, settings: ModelSettings, cut: str = "") -> keras.Model:
@@ -304,12 +326,23 @@ def network(classes: int, settings: ModelSettings, cut: str = "") -> keras.Model
 
 
 def _with_answers(fitted: Fit, held_out: datasets.Rows, trained: str, images: int) -> Trained:
-    """Return the fitted model, in float32, with its answers for held-out images.
+    """Return the fitted model, in float32, with its answers for held-out images, which judge.
 
     The history names what was trained, and the number of images of train that it was trained on.
+
+    Raises:
+        RuntimeError: The weights have learned from such images, which is a defect of the program.
     """
     layers = fast_layers.exact(fitted.layers)
-    answers = Answers(_logits(layers, held_out), held_out.labels, trained_on=images)
+    of_weights = learned.of_weights(layers.get_weights())
+    of_weights.require_unseen(held_out.hashes, held_out.families, trained)
+    answers = Answers(
+        _logits(layers, held_out),
+        held_out.labels,
+        held_out.families,
+        hashes=held_out.hashes,
+        trained_on=images,
+    )
     history: NetworkHistory = {
         **fitted.stage,
         "trained": trained,
@@ -327,6 +360,9 @@ def _with_answers(fitted: Fit, held_out: datasets.Rows, trained: str, images: in
 def _logits(model: keras.Model, rows: datasets.Rows) -> Floats:
     """Return the logits of all rows, [n, C]."""
     import tensorflow as tf
+
+    if not len(rows):
+        return np.empty((0, model.outputs[0].shape[-1]), np.float32)
 
     # To trace the layers takes less time than to call each of them for a few batches.
     answered = tf.function(

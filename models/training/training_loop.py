@@ -23,6 +23,8 @@ from imgpipe.models import names
 from imgpipe.models.arrays import Array
 from imgpipe.models.errors import DataRefused, Diverged
 from imgpipe.models.features.bank import BankRows
+from imgpipe.models.head import learned
+from imgpipe.models.head.learned import Learned
 from imgpipe.models.head.logistic_regression import Linear
 from imgpipe.models.head.solved_head import HeadSolver, Solution
 from imgpipe.models.machine import process, progress
@@ -102,16 +104,15 @@ class Fit(NamedTuple):
     solution: Solution | None = None  # how the head was found; None if it was trained by epochs
 
 
-def solve_head(solver: HeadSolver, validation: BankRows, learning_curve: bool = True) -> Fit:
-    """Solves a head, evaluates it on rows of view 0, and records it like a training of one epoch.
+def solve_head(solver: HeadSolver, held: BankRows | None, learning_curve: bool = True) -> Fit:
+    """Solves a head, evaluates it on held-out rows of view 0, and records it as one epoch.
 
-    It raises the DataRefused of `Training.fit`.
+    A DataRefused says that there is no row to learn from.
     """
     train = solver.rows
     classes = solver.classes
     settings = solver.settings
-    _require_rows(train, names.TRAIN)
-    _require_rows(validation, names.VALIDATION)
+    require_rows(train, names.TRAIN)
     started = time.perf_counter()
     with one_blas_thread():
         linear, solution = solver.solve(learning_curve)
@@ -121,9 +122,12 @@ def solve_head(solver: HeadSolver, validation: BankRows, learning_curve: bool = 
             kernel = kernel[:, 1:] - kernel[:, :1]
             bias = bias[1:] - bias[:1]
         loss, accuracy = _evaluated(linear, train, settings.label_smoothing)
-        val_loss, val_accuracy = _evaluated(linear, validation, settings.label_smoothing)
+        val_loss = val_accuracy = None
+        if held is not None and len(held):
+            val_loss, val_accuracy = _evaluated(linear, held, settings.label_smoothing)
     head = build_head(train.features.shape[1], classes, settings)
     head.get_layer(names.HEAD).set_weights([kernel, bias])
+    learned.note([kernel, bias], Learned.of(train.hashes, train.groups))
     epoch: Epoch = {
         "epoch": 1,
         "loss": loss,
@@ -152,7 +156,8 @@ def _evaluated(linear: Linear, rows: BankRows, smoothing: float) -> tuple[float,
     return losses / len(rows), right / len(rows)
 
 
-def _require_rows(rows: Sized, split: str) -> None:
+def require_rows(rows: Sized, split: str) -> None:
+    """Raise DataRefused for a split without rows."""
     if not len(rows):
         raise DataRefused(f"training needs labelled images in split {split}. Received: none")
 
@@ -172,7 +177,9 @@ class Training:
         self._settings = settings
         self._model: keras.Model | None = None
         self._rate: float | CosineDecay = settings.learning_rate
-        self._random_states: list[tuple[keras.Variable, Array]] = []  # of dropout, before training
+        #: Every variable as it is after the build: weights, those of the optimizer with the scale
+        #: of its loss, and the states of dropout. Zeros, as of all its moments, are one number.
+        self._built: list[tuple[keras.Variable, Array]] = []
 
     def fit(
         self,
@@ -183,7 +190,7 @@ class Training:
         log_dir: Path | None = None,
         start: keras.Model | None = None,
     ) -> Fit:
-        """Trains the network for some epochs, from the weights of the last training on.
+        """Trains the network for some epochs, from its first weights on, as if it was just built.
 
         Training ends earlier when the accuracy on the training data reaches the target. The weights
         are those of the epoch with the lowest loss on validation, or by `judge`. Without
@@ -192,9 +199,9 @@ class Training:
         a folder for them. A DataRefused says that a split has no labelled row, and Diverged that
         the loss was never finite.
         """
-        _require_rows(train, names.TRAIN)
+        require_rows(train, names.TRAIN)
         if validation is not None:
-            _require_rows(validation, names.VALIDATION)
+            require_rows(validation, names.VALIDATION)
         settings = replace(self._settings, epochs=epochs)
         steps = datasets.steps_per_epoch(train, settings)
         watcher = Watcher(settings, judge)
@@ -209,15 +216,16 @@ class Training:
             if start is not None:
                 copy_weights(start, model, common=True)
             progress.total(epochs, "epochs")
-            model.fit(
-                datasets.training(train, self._classes, settings),
-                validation_data=validation and datasets.validation(validation, self._classes),
-                steps_per_epoch=steps,  # of a dataset of all epochs
-                epochs=epochs,
-                callbacks=callbacks,
-                shuffle=False,  # the dataset is already shuffled
-                verbose=0,
-            )
+            with learned.learning(model, train.learned):
+                model.fit(
+                    datasets.training(train, self._classes, settings),
+                    validation_data=validation and datasets.validation(validation, self._classes),
+                    steps_per_epoch=steps,  # of a dataset of all epochs
+                    epochs=epochs,
+                    callbacks=callbacks,
+                    shuffle=False,  # the dataset is already shuffled
+                    verbose=0,
+                )
         if not np.isfinite(watcher.best):  # that of the first epoch, after which training has ended
             raise Diverged(
                 "training diverged: the loss was not finite in any epoch. Lower the learning rate "
@@ -228,23 +236,26 @@ class Training:
         return Fit(model, course)
 
     def _ready(self, steps: int, epochs: int, vectors: bool) -> keras.Model:
-        """Return the compiled network, with an optimizer and a schedule at their first step."""
+        """Return the compiled network as it is before its first step."""
         if self._model is None:
             with process.device_scope(self._settings.strategy):
                 self._model = self._compiled(steps, epochs, vectors)
-            weights = {id(variable) for variable in self._model.weights}
-            others = [v for v in self._model.variables if id(v) not in weights]
-            self._random_states = [(variable, variable.numpy()) for variable in others]
+            variables = [*self._model.variables, *self._model.optimizer.variables]
+            values = (variable.numpy() for variable in variables)
+            self._built = [
+                (variable, value if value.any() else np.zeros((), value.dtype))
+                for variable, value in zip(variables, values, strict=True)
+            ]
             return self._model
-        for variable in self._model.optimizer.variables:
-            variable.assign(keras.ops.zeros_like(variable))
-        for variable, value in self._random_states:
-            variable.assign(value)
+        self._restore()
         if isinstance(self._rate, CosineDecay):
             _stretch(self._rate, steps * epochs)
-        else:
-            self._model.optimizer.learning_rate = self._rate
         return self._model
+
+    def _restore(self) -> None:
+        """Forget all trainings: each image that judges one would have taught the next."""
+        for variable, value in self._built:
+            variable.assign(np.broadcast_to(value, variable.shape))
 
     def _compiled(self, steps: int, epochs: int, vectors: bool) -> keras.Model:
         """Build and compile the network. The head alone is in float32 with every policy."""

@@ -38,9 +38,9 @@ def command(
             "--minutes",
             min=0,
             metavar="M",
-            help="Minutes for trying to improve the first, quick model; 0 skips this. Default: "
-            "the images decide how much is tried, and no clock: nothing for up to 500 images to "
-            "learn from, otherwise what two cores do in 3 to 15 minutes, more with more images.",
+            help="Minutes of two ordinary cores for trying to improve the first, quick model, on "
+            "any machine; 0 skips this. Default: the images decide how much is tried: nothing for "
+            "up to 500 images to learn from, otherwise 3 to 15 minutes, more with more images.",
         ),
     ] = None,
     settings: options.SettingsOption = None,

@@ -33,7 +33,11 @@ def image(label: int, seed: int) -> bytes:
     return encoded(60 * label + noise(seed, (36, 40)) % 100)
 
 
-def write_images(folder: Path) -> Path:
+def write_images(
+    folder: Path,
+    family_of: Callable[[str, int, int], bytes] = lambda split, i, label: b"",
+) -> Path:
+    """Write images by split, some of one family, which is named by split, number and label."""
     for split, count, first in ((names.TRAIN, TRAIN + 1, 0), (names.VALIDATION, VALIDATION, 100)):
         rows: list[dict[str, object]] = []
         for i in range(count):
@@ -41,29 +45,24 @@ def write_images(folder: Path) -> Path:
             digest = hashlib.sha256(content).hexdigest().encode()
             label = -1 if i == TRAIN else i % 3
             row = {names.IMAGE_BYTES: content, names.IMAGE_HASH: digest}
-            rows.append({**row, names.LABEL_INDEX: label})
+            family = {names.FAMILY: family_of(split, i, label)}
+            rows.append({**row, **family, names.LABEL_INDEX: label})
         write_records(folder / f"{split}-00000", rows)
     return folder
 
 
-def write_features(
-    examples: Path,
-    folder: Path,
-    group_of: Callable[[str, int, int], bytes] = lambda split, i, label: b"",
-) -> str:
-    """Write a bank of the images as FeatureBank does, with groups, and return its path."""
+def write_features(examples: Path, folder: Path) -> str:
+    """Write a bank of the images as FeatureBank does, and return its path."""
     extractor = FeatureExtractor(SETTINGS, "float32")
     rows = []
     for split, views in ((names.TRAIN, [0, 1]), (names.VALIDATION, [0])):
         images = Labelled.read([str(examples / f"{split}-*")])
-        seen = 0
         for places, files in images.values(names.IMAGE_BYTES):
             hashes = [images.hashes[place].decode() for place in places]
             found = extractor.extract(files.tolist(), hashes, [views] * len(hashes))
             for digest, place, vectors in zip(hashes, places, found, strict=True):
                 label = int(images.labels[place])
-                family = {names.FAMILY: group_of(split, seen, label)}
-                seen += 1
+                family = {names.FAMILY: images.families[place]}
                 for view, vector in zip(views, vectors, strict=True):
                     rows.append((split, bank_row(digest, label, vector, view) | family))
     write_examples(folder, rows)
@@ -72,14 +71,19 @@ def write_features(
     return str(folder)
 
 
+def half_in_train(split: str, i: int, label: int) -> bytes:
+    """Return the family of an image; train has those of every second validation image."""
+    return f"{i}".encode() if split == names.TRAIN or i % 2 else f"{split} {i}".encode()
+
+
 def grouped(
-    examples: Path,
     folder: Path,
-    group_of: Callable[[str, int, int], bytes],
+    family_of: Callable[[str, int, int], bytes],
     settings: ModelSettings = SETTINGS,
 ) -> Inputs:
-    """Return inputs whose bank has groups, by split, number and label."""
-    return inputs(examples, write_features(examples, folder, group_of), settings)
+    """Return inputs with families, by split, number and label."""
+    images = write_images(folder / "examples", family_of)
+    return inputs(images, write_features(images, folder), settings)
 
 
 def inputs(examples: Path, bank: str, settings: ModelSettings, **changed: object) -> Inputs:

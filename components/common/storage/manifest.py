@@ -37,7 +37,7 @@ _INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/")
 _ANSWERING = (SAVED_MODEL, "variables/", "assets/", MODEL_DIGEST, "assets.extra/network/")
 #: Files with which the answers to other images, and the next version, are compared. All others
 #: describe the model or hold images, so that they may be changed or deleted.
-_COMPARING = (names.OUT_OF_FOLD_FILE, names.DISTRIBUTION_FILE)
+_COMPARING = (names.OUT_OF_FOLD_FILE, names.LEARNED_FILE, names.DISTRIBUTION_FILE)
 
 
 def known_images_text(split_of: Mapping[str, str]) -> str:

@@ -40,7 +40,6 @@ _STOPPED = {
     "target": "it reached the target accuracy (course.target_accuracy)",
     "plateau": "the validation loss had not improved for {section}.patience epochs",
     "diverged": "the loss was no longer finite; lower the learning rate",
-    "minutes": "the time for training ran out (train.minutes)",
     "epochs": "it reached the planned number of epochs (at most {section}.epochs)",
 }
 _KEPT = "The weights of the best epoch were kept."

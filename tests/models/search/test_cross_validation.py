@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,18 @@ def test_enough_images_of_a_validation_that_the_source_names_judge_and_teach_not
     assert head_from_both_splits(given) is None
 
 
+def test_validation_images_of_families_that_train_has_do_not_count(tmp_path, monkeypatch):
+    monkeypatch.setattr(judging, "MOST_OF_HEADS", 0)
+    monkeypatch.setattr(judging, "FEW_IMAGES", VALIDATION)
+
+    def judged(group_of: Callable[[str, int, int], bytes]) -> bool:
+        inputs = noise_data.grouped(tmp_path, group_of)
+        return head_from_both_splits(dataclasses.replace(inputs, folds=AUTOMATIC)) is not None
+
+    assert not judged(lambda split, i, label: b"")
+    assert judged(noise_data.half_in_train), "folds judge, in which families stay together"
+
+
 def test_networks_train_on_the_other_images_alone(noise_images, noise_bank):
     every = fold_parts(noise_data.inputs(noise_images, noise_bank, noise_data.SETTINGS), 3)
     held_out = np.concatenate([part.held_out.hashes for part in every])
@@ -120,12 +133,12 @@ def test_networks_train_on_the_other_images_alone(noise_images, noise_bank):
         assert part.best.answers.labels.tolist() == part.held_out.labels.tolist()
 
 
-def test_a_group_is_in_one_fold(noise_images, tmp_path):
+def test_a_group_is_in_one_fold(tmp_path):
     def folds_of(film):
         def group_of(split: str, i: int, label: int) -> bytes:
             return b"film %d" % film(i)
 
-        return fold_parts(noise_data.grouped(noise_images, tmp_path, group_of), 3)
+        return fold_parts(noise_data.grouped(tmp_path, group_of), 3)
 
     found = folds_of(lambda i: i // 3)  # films of both splits
     assert sum(len(part.held_out.labels) for part in found) == TRAIN + VALIDATION
@@ -134,20 +147,20 @@ def test_a_group_is_in_one_fold(noise_images, tmp_path):
     assert sum(map(len, films)) == len(set().union(*films)) == 12
 
 
-def test_a_class_in_one_fold_decides_nothing(noise_images, tmp_path):
+def test_a_class_in_one_fold_decides_nothing(tmp_path):
     """All images of class 2 are of one film: no network can learn it and be judged on it."""
 
     def group_of(split: str, i: int, label: int) -> bytes:
         return b"film" if label == 2 else f"{split} {i}".encode()
 
-    found = fold_parts(noise_data.grouped(noise_images, tmp_path, group_of), 3)
+    found = fold_parts(noise_data.grouped(tmp_path, group_of), 3)
     answers = [part.best.answers for part in found]
     assert sorted((one.labels[~one.learnable] == 2).sum() for one in answers) == [0, 0, 12 + 8]
     every = Answers.joined(answers)
     scores = every.scores()
     assert not scores.right[~every.learnable].any()
     assert not scores.losses[~every.learnable].any()
-    assert summary(answers, True, 0, 0)["unlearned"] == [[2, 20]]
+    assert summary(answers, True, 0)["unlearned"] == [[2, 20]]
 
 
 def test_folds_judge_if_there_are_few_images():

@@ -141,10 +141,10 @@ _NO_SPACE = {"shutil.disk_usage": lambda folder: type("Usage", (), {"free": 0})}
             1e-7,
             {},
             "minutes",
-            "nothing",
+            "weights",
             r"Nothing else was tried, because even layers above pool2, 1 epoch of 1 view would "
-            r"take about [\d.]+ minutes here, which is more than a run spends on that; --minutes "
-            "sets another limit",
+            r"take about [\d.]+ minutes on two ordinary cores, which is more than a run spends on "
+            "that; --minutes sets another limit",
         ),
         (
             None,
@@ -306,11 +306,12 @@ def many(given, monkeypatch) -> Given:
     return given
 
 
-def test_without_minutes_a_slow_machine_trains_the_same_and_counts_down_how_long(many, monkeypatch):
+@pytest.mark.parametrize("minutes", [None, 4.0])
+def test_a_slow_machine_trains_the_same_and_counts_down_how_long(many, monkeypatch, minutes):
     digests = set()
     for seconds in (1e-6, 0.1):
         monkeypatch.setattr(datasets, "seconds_a_view", lambda *given, s=seconds: s)
-        trained, display = _shown(many(minutes=None))
+        trained, display = _shown(many(minutes=minutes))
         printed = re.search(
             r"for about ([\d.]+) minutes? if it pays: layers above pool2, 25 epochs of 2 views",
             display.said[0],
@@ -336,10 +337,10 @@ def test_without_minutes_the_cost_of_the_data_limits_views_and_epochs(many, monk
 
 
 def test_minutes_that_allow_less_than_the_whole_training_have_decided(given, monkeypatch):
-    monkeypatch.setattr(datasets, "seconds_a_view", lambda *given: 1.5)
+    monkeypatch.setattr(network_search, "nominal_seconds_a_view", lambda *given: 1.5)
     trained = network_search.train(given())
     ended = trained.history["search_ended"]
-    assert (ended["reason"], trained.history["reproducible"]) == ("minutes", "nothing")
+    assert (ended["reason"], trained.history["reproducible"]) == ("minutes", "weights")
     assert (
         "The minutes that were given (5 minutes) have decided what was trained" in ended["sentence"]
     )
@@ -347,11 +348,35 @@ def test_minutes_that_allow_less_than_the_whole_training_have_decided(given, mon
 
 
 @pytest.mark.slow
-def test_a_gain_in_one_film_is_not_kept(noise_images, tmp_path):
+def test_a_gain_in_one_film_is_not_kept(tmp_path):
     """All validation images are one film, whose error cannot be known."""
 
     def group_of(split: str, i: int, label: int) -> bytes:
         return f"{i if split == names.TRAIN else split}".encode()
 
-    trained = network_search.train(noise_data.grouped(noise_images, tmp_path, group_of, _SETTINGS))
+    trained = network_search.train(noise_data.grouped(tmp_path, group_of, _SETTINGS))
     assert [row["kept"] for row in trained.history["search"][1:]] == [False]
+
+
+def test_a_network_that_has_learned_from_its_judges_ends_the_run(given, monkeypatch):
+    """Without `_restore`, the network of a fold would go on from that of the fold before."""
+    monkeypatch.setattr(judging, "network_folds", network_folds)
+    monkeypatch.setattr(network_search, "gains", lambda *arguments, **options: True)
+    inputs = replace(given(fine_tune=replace(_STAGE, epochs=3)), folds=AUTOMATIC)
+    assert network_search.train(inputs).history["search"][1]["judged_by"] == "folds"
+    monkeypatch.setattr(Training, "_restore", lambda training: None)
+    with pytest.raises(
+        RuntimeError, match=r"layers above pool2: 20 of the 20 images that judge.*defect of imgpipe"
+    ):
+        network_search.train(inputs)
+
+
+def test_images_of_families_that_train_has_judge_no_network(tmp_path):
+    families = noise_data.half_in_train
+    inputs = noise_data.grouped(tmp_path, families, _SETTINGS)
+    trained = network_search.train(replace(inputs, folds=AUTOMATIC))
+    head, tuned = trained.history["search"]
+    assert (head["judged_by"], tuned["judged_by"], tuned["kept"]) == ("validation",) * 2 + (True,)
+    assert len(trained.answers) == VALIDATION // 2
+    train = Labelled.read([f"{inputs.bank_uri}/Split-{names.TRAIN}/*"])
+    assert not np.isin(trained.answers.groups, train.families).any()

@@ -64,6 +64,24 @@ def test_fine_tuning_from_the_bank_trains_what_is_above_the_cut(noise_bank, nois
     assert np.concatenate(right).mean() == pytest.approx(said["accuracy"])
 
 
+@pytest.mark.parametrize("mode", ["on", "off"])
+@pytest.mark.parametrize("optimizer", ["auto", "adam"])
+def test_images_of_families_that_train_has_do_not_judge(tmp_path, optimizer, mode) -> None:
+    stage = replace(_SETTINGS.fine_tune, mode=mode, epochs=1)
+    settings = replace(_SETTINGS, optimizer=optimizer, fine_tune=stage)
+    half = noise_data.half_in_train
+    trained = train(noise_data.grouped(tmp_path / "half", half, settings))
+    held_out = Labelled.read([f"{tmp_path}/half/Split-{names.VALIDATION}/*"])
+    new = held_out.hashes[np.char.startswith(held_out.families, b"validation")]
+    assert trained.answers.hashes.tolist() == new.tolist()
+    assert len(new) == len(held_out) / 2
+    every = noise_data.grouped(tmp_path / "all", lambda *image: b"film", settings)
+    trained = train(every)
+    assert trained.answers.accuracy is None
+    tuned = trained.history["fine_tune"]
+    assert tuned is None or (tuned["head_accuracy"], tuned["accuracy"]) == (None, None)
+
+
 @pytest.mark.slow
 def test_both_stages_train_with_one_strategy(noise_bank, noise_images) -> None:
     mirrored = replace(_tuned(epochs=1), epochs=1, strategy="mirrored")
