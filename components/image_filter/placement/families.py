@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from imgpipe.components.common.formatting import plural
+from imgpipe.components.common.formatting import join_names, plural
 from imgpipe.components.common.image_file.file_names import without_ending
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.splits import split_of
@@ -43,6 +43,8 @@ _MOST_PARTS = 16  # of a name, from its beginning and from its end
 _MOST_RUNS = 4  # of letters or digits in a word, as in patient12slide3; a hash has more
 _BURST_SECONDS = 3  # between two photographs of a burst
 UNCLEAR = "unclear_families"
+#: What names come in that have one image of each kind of a condition, by the number of kinds.
+_SETS = {2: "twos", 3: "threes", 4: "fours"}
 _WORD = re.compile(r"[^\W_]+")
 _RUN = re.compile(r"\d+|[^\W\d_]+")
 _CHARACTER = re.compile(r"\d|[^\W\d_]+")  # each digit by itself
@@ -76,6 +78,7 @@ class _Candidate:
         groups: Number of the group of each, in the order of the groups' names, [m].
         in_number: Whether the part ends inside of a number.
         across: Whether the images of each group are of different classes.
+        is_condition: Whether each group is a large part of every class, such as a stain or a view.
         likeness: How much images of a group are alike.
     """
 
@@ -84,11 +87,17 @@ class _Candidate:
     groups: Indices
     in_number: bool
     across: bool
+    is_condition: bool
     likeness: Likeness = field(default_factory=Likeness)
 
+    @property
+    def least(self) -> float:
+        """The share of pairs from which groups are alike enough for families."""
+        return _ALIKE_NUMBERS if self.in_number else _ALIKE
+
     def holds(self, likeness: Likeness, chance: float) -> bool:
-        """Whether the groups are alike enough for families."""
-        return likeness.reaches(_ALIKE_NUMBERS if self.in_number else _ALIKE, chance)
+        """Whether the groups are alike enough for families, by more than chance."""
+        return likeness.reaches(self.least, chance)
 
     @functools.cached_property
     def titles(self) -> dict[int, str]:
@@ -103,8 +112,8 @@ class _Candidate:
         titles = {}
         for group, texts in around.items():
             before, (part, *_), after = zip(*texts, strict=True)
-            left = _common(before)
-            title = f"{left[::-1]}{part}{_common(after)}".strip("-_. ")
+            left = "".join(_common(before))
+            title = f"{left[::-1]}{part}{''.join(_common(after))}".strip("-_. ")
             star = "*" if any(text != left for text in before) else ""
             titles[group] = f"{star}{title}*"
         return titles
@@ -141,10 +150,10 @@ class _Candidate:
         return f"--set {shlex.quote(f'data.group_pattern={self.pattern}')}"
 
 
-def _common(texts: Sequence[str]) -> str:
-    """Return the beginning that all texts have."""
+def _common(texts: Sequence[Sequence[str]]) -> list[str]:
+    """Return what all texts, or all lists of folders, begin with."""
     same = itertools.takewhile(lambda signs: len({*signs}) == 1, zip(*texts, strict=False))
-    return "".join(signs[0] for signs in same)
+    return [signs[0] for signs in same]
 
 
 def _general(text: str, kind: re.Pattern[str]) -> str:
@@ -175,24 +184,37 @@ def find(images: Sequence[ImageRow], contents: Sequence[str], table: PixelValues
     families = FoundFamilies()
     if not images:
         return families
-    rows = sorted(images, key=lambda row: row.path)
+    rows, names = _named(images)
     labels = np.unique([row.label for row in rows], return_inverse=True)[1]
     places = np.searchsorted(contents, [row.image_hash for row in rows])
     pictures = Pictures(table, places, labels)
-    names = [_name(row) for row in rows]
     family_of: dict[int, str] = {}
+    patterns: list[str] = []
     for own in _forms(names):
-        candidates = _candidates(pictures, own, labels[own], [names[place] for place in own])
-        best = _best(pictures, own, candidates, families)
+        own_names = [names[place] for place in own]
+        compared = pictures
+        candidates = _candidates(compared, own, labels, own_names)
+        condition = _held_condition(candidates)
+        if condition is not None:  # what the images of each kind share makes nothing else alike
+            kinds = np.zeros_like(labels)
+            kinds[own] = 1 + condition.groups
+            compared = Pictures(table, places, labels, kinds)
+            candidates = _candidates(compared, own, labels, own_names)
+        candidates = [each for each in candidates if not each.is_condition]
+        best = _best(compared, own, candidates, families)
+        if condition is not None:
+            crossed = _crossed(condition, candidates, labels[own])
+            families.findings.append(_condition(condition, crossed, crossed is best))
         if best is None:
             continue
-        families.pattern = families.pattern or best.pattern
+        patterns.append(best.pattern)
         # Equal names in several classes are one family, if these images are alike, too.
-        across = pictures.likeness(own, best.groups, across=True)
+        across = compared.likeness(own, best.groups, across=True)
         is_shared = best.holds(across, _CHANCE)
+        is_alike = compared.alike(own, best.groups, best.in_number, best.across)
         for number, place in enumerate(own.tolist()):
             label = "" if is_shared else f"{rows[place].label}/"
-            if best.spans[number] != (0, 0):
+            if best.spans[number] != (0, 0) and is_alike[number]:
                 family_of.setdefault(place, f"{label}{best.titles[best.groups[number]]}")
     files = Counter(family_of.values())
     several = {place: family for place, family in sorted(family_of.items()) if files[family] > 1}
@@ -201,20 +223,36 @@ def find(images: Sequence[ImageRow], contents: Sequence[str], table: PixelValues
         name = next(named, f"burst of {rows[burst[0]].path}")
         for place in burst:
             several.setdefault(place, name)
-    for place, family in sorted(several.items()):
-        families.by_content.setdefault(rows[place].image_hash, family)
+    families.by_content = {rows[place].image_hash: several[place] for place in sorted(several)}
+    families.pattern = next((one for one in patterns if _gives(one, rows, families)), "")
     # Names of one form may ask what all names ask, too.
     by_sentence = {finding["sentence"]: finding for finding in families.findings}
     families.findings = [*by_sentence.values(), *_large(rows, families)]
     return families
 
 
-def _name(row: ImageRow) -> str:
-    """Return the path of a file below the folder of its class, without splits and its ending."""
+def _named(images: Sequence[ImageRow]) -> tuple[list[ImageRow], list[str]]:
+    """Return a row for each content, in an order that no folder of a class decides, and its name.
+
+    The name is the whole path without its ending, the folder of its class, those of splits, and
+    those around all images: what belongs together may stand above the class and below it.
+    """
+    paths = [_below_splits(row) for row in images]
+    around = len(_common([path[:-1] for path in paths]))
+    names = ["/".join(path[around:]) for path in paths]
+    ordered = sorted(zip(names, images, strict=True), key=lambda one: (one[0], one[1].path))
+    named = {row.image_hash: (name, row) for name, row in reversed(ordered)}
+    ordered = sorted(named.values(), key=lambda one: (one[1].label, one[0], one[1].path))
+    return [row for _, row in ordered], [name for name, _ in ordered]
+
+
+def _below_splits(row: ImageRow) -> list[str]:
+    """Return the folders and the name of a file, without those of its class and of splits."""
     *folders, name = without_ending(row.path).split("/")
-    if row.source_label in folders:
-        folders = folders[len(folders) - folders[::-1].index(row.source_label) :]
-    return "/".join([*(folder for folder in folders if split_of(folder) is None), name])
+    label = row.source_label or row.label
+    if label in folders:
+        del folders[len(folders) - 1 - folders[::-1].index(label)]
+    return [*(folder for folder in folders if split_of(folder) is None), name]
 
 
 def _forms(names: Sequence[str]) -> Iterator[Indices]:
@@ -234,9 +272,12 @@ def _candidates(
 ) -> list[_Candidate]:
     """Return a candidate for each division of the images of a class, with what pictures say of it.
 
-    Of several that divide each class alike, it is the one that joins most images of several.
+    `images` are those with these names, and `labels` the classes of all, [n]. Of several that
+    divide each class alike, it is the one that joins most images of several.
     """
     seen: dict[bytes, _Candidate] = {}
+    class_sizes = np.bincount(labels)
+    labels = labels[images]
     for is_beginning, spans in _parts(names):
         texts = [name[start:end] for name, (start, end) in zip(names, spans, strict=True)]
         texts = [text or f"\0{place}" for place, text in enumerate(texts)]  # like no other
@@ -245,22 +286,36 @@ def _candidates(
         _, first, inverse, sizes = np.unique(
             labels * len(names) + groups, return_index=True, return_inverse=True, return_counts=True
         )
-        in_number = is_beginning and any(
-            name[end - 1 : end].isdigit() and name[end : end + 1].isdigit()
-            for name, (_, end) in zip(names, spans, strict=True)
-        )
+        cuts = {*_cuts(names, spans)} if is_beginning else set()
+        in_number = (True, True) in cuts
         is_large = sizes > _LARGE * np.bincount(labels)[labels[first]]
         across = sizes.max() == 1  # such as persons with an image of each class
-        if in_number and (across or is_large.any()):
+        # What ends inside of a number here and beside one there, as in S1 and S10, is no part.
+        if len(cuts) > 1 or (in_number and (across or is_large.any())):
             continue
+        is_of_all = len(sizes) == len(number) * np.count_nonzero(class_sizes)
+        is_wide = bool((sizes > _LARGE * class_sizes[labels[first]]).all())
+        is_condition = len(number) > 1 and is_of_all and is_wide
         division = (groups if across else first[inverse]).tobytes()
         if division not in seen or groups.max() < seen[division].groups.max():
-            seen[division] = _Candidate(names, spans, groups, in_number, across)
+            seen[division] = _Candidate(names, spans, groups, in_number, across, is_condition)
     for each in seen.values():
         each.likeness = pictures.likeness(
-            images, each.groups, is_near=each.in_number, across=each.across
+            images,
+            each.groups,
+            is_near=each.in_number,
+            across=each.across,
+            near_share=each.least,
         )
     return [*seen.values()]
+
+
+def _cuts(names: Sequence[str], spans: Sequence[_Span]) -> Iterator[tuple[bool, bool]]:
+    """Yield whether digits stand before and after the end of each part, but of one of letters."""
+    for name, (_, end) in zip(names, spans, strict=True):
+        before, after = name[end - 1 : end], name[end : end + 1]
+        if end and (before.isdigit() or after.isalnum()):
+            yield before.isdigit(), after.isdigit()
 
 
 def _parts(names: Sequence[str]) -> Iterator[tuple[bool, Sequence[_Span]]]:
@@ -332,6 +387,32 @@ def _best(
     return best
 
 
+def _held_condition(candidates: Sequence[_Candidate]) -> _Candidate | None:
+    """Return the condition whose images are alike most often, or None."""
+    held = [
+        each
+        for each in candidates
+        if each.is_condition and each.holds(each.likeness, _CHANCE / len(candidates))
+    ]
+    return max(held, key=lambda each: each.likeness.share, default=None)
+
+
+def _crossed(
+    condition: _Candidate, candidates: Sequence[_Candidate], labels: Indices
+) -> _Candidate | None:
+    """Return the part most of whose groups have one image of each kind of a condition, or None."""
+    kinds = len(condition.titles)
+    most, crossed = len(labels) / 2, None
+    for each in candidates:
+        groups = np.unique(labels * len(labels) + each.groups, return_inverse=True)[1]
+        pairs = np.unique(np.stack([groups, condition.groups]), axis=1)
+        whole = (np.bincount(groups) == kinds) & (np.bincount(pairs[0]) == kinds)
+        images = kinds * np.count_nonzero(whole)
+        if images > most:
+            most, crossed = images, each
+    return crossed
+
+
 def _bursts(rows: Sequence[ImageRow], pictures: Pictures) -> list[list[int]]:
     """Return the images that one camera took within seconds, if they are alike."""
     shots = sorted(
@@ -344,13 +425,50 @@ def _bursts(rows: Sequence[ImageRow], pictures: Pictures) -> list[list[int]]:
         if rows[before].camera == rows[after].camera and seconds <= _BURST_SECONDS:
             groups[after] = groups[before]
     every = np.arange(len(rows))
-    alike = (pictures.likeness(every, groups, across=across) for across in (False, True))
-    if not any(likeness.reaches(_ALIKE, _CHANCE / 2) for likeness in alike):
-        return []
     bursts: dict[int, list[int]] = defaultdict(list)
-    for place, group in enumerate(groups.tolist()):
-        bursts[group].append(place)
+    for across in (False, True):
+        if not bursts and pictures.likeness(every, groups, across=across).reaches(
+            _ALIKE, _CHANCE / 2
+        ):
+            is_alike = pictures.alike(every, groups, across=across)
+            for place in np.flatnonzero(is_alike).tolist():
+                bursts[int(groups[place])].append(place)
     return [burst for burst in bursts.values() if len(burst) > 1]
+
+
+def _gives(pattern: str, rows: Sequence[ImageRow], families: FoundFamilies) -> bool:
+    """Whether a pattern makes exactly the families of these images, and no other groups."""
+    groups: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        match = re.search(pattern, row.path)
+        if match and match.group(1):
+            groups[match.group(1)].add(row.image_hash)
+    wanted: dict[str, set[str]] = defaultdict(set)
+    for content, family in families.by_content.items():
+        wanted[family].add(content)
+    given = {frozenset(group) for group in groups.values() if len(group) > 1}
+    return given == {frozenset(family) for family in wanted.values()}
+
+
+def _condition(condition: _Candidate, crossed: _Candidate | None, is_family: bool) -> Finding:
+    """Say that a part of the names is no family, and which part it crosses, if there is one."""
+    kinds = [condition.titles[group] for group in sorted(condition.titles)]
+    told = "a condition, such as a view or a stain, and no families"
+    if crossed is None:
+        return make_finding(
+            "condition",
+            f"each of {join_names(kinds)} is more than a fifth of every class: {told}",
+        )
+    in_sets = f"names come in {_SETS[len(kinds)]}"
+    ways = [] if is_family else [f"if the images of each show the same thing: {crossed.command}"]
+    return make_finding(
+        "condition",
+        f"{in_sets}: each of {crossed.titles[int(crossed.groups[0])]} and others has one image of "
+        f"{join_names(kinds)}, which are {told}",
+        ways,
+        "" if is_family else in_sets,
+        decides=not is_family,
+    )
 
 
 def _nearly(candidate: _Candidate) -> Finding:
