@@ -54,7 +54,9 @@ class Families(TypedDict):
         "a pattern or a column gives them.",
     ]
     pattern: Annotated[
-        str, "Value of `data.group_pattern` that gives the families of the names; empty for none."
+        str,
+        "Value of `data.group_pattern` that gives exactly the families that were found; empty "
+        "where they are of several forms of names, or none were found.",
     ]
     families: Annotated[int, "Number of families."]
     images: Annotated[int, "Number of images in families."]
@@ -149,7 +151,8 @@ def _families(families: Families) -> Iterator[Finding]:
     ways = []
     if families["found"]:
         source = "names propose and pictures confirm"
-        setting = shlex.quote(f"data.group_pattern={families['pattern'] or '([^/]+)_'}")
+    if families["pattern"]:
+        setting = shlex.quote(f"data.group_pattern={families['pattern']}")
         ways = [
             f"if another part of the path says what belongs together: --set {setting}, with its "
             "parentheses around that part"

@@ -57,7 +57,7 @@ class FoundFamilies:
 
     Attributes:
         by_content: Name of its family by the content of each image that has one.
-        pattern: Value of `data.group_pattern` that gives those that names tell; "" for none.
+        pattern: Value of `data.group_pattern` that gives exactly these families; "" without one.
         findings: What to know about them.
         alike_apart: Number of kept images that were alike only by way of rejected ones.
     """
@@ -97,7 +97,7 @@ class _Candidate:
 
     def holds(self, likeness: Likeness, chance: float) -> bool:
         """Whether the groups are alike enough for families, by more than chance."""
-        return likeness.reaches(self.least, chance)
+        return likeness.reaches(self.least, chance, self.is_condition)
 
     @functools.cached_property
     def titles(self) -> dict[int, str]:

@@ -50,17 +50,18 @@ class Likeness:
     groups: int = 0
     pairs: int = 0
 
-    def reaches(self, share: float, chance: float) -> bool:
+    def reaches(self, share: float, chance: float, are_all: bool = False) -> bool:
         """Whether it is at least a share, and more than by chance.
 
         Student's test says so, and so does the error that random pairs have, of which each lies
-        anywhere in the order of all: a few groups may differ less by accident.
+        anywhere in the order of all: a few groups may differ less by accident. Where these groups
+        are all that there are, and no sample of others, Student's test asks too much of a few.
         """
         from scipy.special import ndtri, stdtrit
 
         if self.groups < _FEWEST_GROUPS or self.share < share:
             return False
-        measured = float(stdtrit(self.groups - 1, 1 - chance)) * self.error
+        measured = 0 if are_all else float(stdtrit(self.groups - 1, 1 - chance)) * self.error
         by_chance = float(ndtri(1 - chance)) / math.sqrt(12 * self.pairs)
         return self.share - max(measured, by_chance) > _BY_CHANCE
 

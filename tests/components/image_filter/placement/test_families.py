@@ -190,11 +190,162 @@ def test_two_parts_that_tell_as_much_are_asked_about_with_a_command_each():
 
 
 def test_families_too_large_for_a_split_are_used_and_said():
-    paths, film_of = films("a/film{film}-{n}.jpg", count=4, frames=30)
-    result = found(paths, film_of)
-    assert sizes(result) == [30] * 4
+    paths = [f"{'ab'[film // 4]}/film{film}-{n}.jpg" for film in range(8) for n in range(15)]
+    result = found(paths, [int(path[6]) for path in paths])
+    assert sizes(result) == [15] * 8
     [finding] = result.findings
-    assert finding["sentence"].startswith("4 families are too large for a split (a/film0*: 30 of")
+    assert finding["sentence"].startswith("8 families are too large for a split (a/film0*: 15 of")
+
+
+STAINS = {
+    "he": (200, 60, 120),
+    "tri": (60, 120, 200),
+    "pas": (180, 80, 200),
+    "silver": (120, 120, 120),
+}
+
+
+def of_scenes(paths, scenes):
+    """Find the families of files that show these scenes; their class is the first folder."""
+    rows = [ImageRow(path, path[0], image_hash=path, source_label=path[0]) for path in paths]
+    return families.find(rows, *hash_table(paths, shown_all(scenes)))
+
+
+@pytest.mark.parametrize("kinds", [2, 3, 4])
+def test_what_each_class_has_much_of_is_a_condition_and_what_it_crosses_is_the_family(kinds):
+    stains = [*STAINS][:kinds]
+    paths = [f"{c}/cell{n:03d}_{stain}.png" for c in "ab" for n in range(30) for stain in stains]
+    scenes = [
+        (scene(ord(path[0]), int(path[6:9])) * 0.4 + 0.6 * np.array(STAINS[path[10:-4]])).astype(
+            np.uint8
+        )
+        for path in paths
+    ]
+    result = of_scenes(paths, scenes)
+    assert sizes(result) == [kinds] * 60
+    [finding] = result.findings
+    assert finding["reason"] == "condition"
+    sets = {2: "twos", 3: "threes", 4: "fours"}[kinds]
+    assert finding["sentence"].startswith(f"names come in {sets}: each of cell000* and others has")
+    assert "*he*" in finding["sentence"] and not finding["remedies"]
+
+
+def test_a_condition_whose_crossed_part_is_no_family_is_asked_about():
+    # Views of cars, of which each stands on its own: what they share is the view.
+    views = ("front", "left", "rear")
+    paths = [f"{c}/car{n:02d}-{view}.jpg" for c in "ab" for n in range(40) for view in views]
+    scenes = [
+        np.maximum(scene(8000 + views.index(path[8:-4])) // 4 * 3, scene(8100 + place) // 2)
+        for place, path in enumerate(paths)
+    ]
+    result = of_scenes(paths, scenes)
+    assert result.by_content == {}
+    [finding] = result.findings
+    assert (finding["title"], finding["decides"]) == ("names come in threes", True)
+    [command] = [shlex.split(remedy)[-1] for remedy in finding["remedies"]]
+    pattern = command.removeprefix("data.group_pattern=")
+    assert {re.search(pattern, path).group(1) for path in paths[:4]} == {"car00", "car01"}
+    assert "films" not in str(finding)
+
+
+@pytest.mark.parametrize("name", ["p{person:02d}_S{session}.jpg", "p{person:02d}S{session}.jpg"])
+def test_numbers_of_several_lengths_are_not_divided(name):
+    # Sessions 1 to 14 of a person: S1 to S9 and S10 to S14 are no families of their own.
+    numbers = [(person, session) for person in range(4) for session in range(1, 15)]
+    paths = ["a/" + name.format(person=person, session=session) for person, session in numbers]
+    assert found(paths, [person for person, _ in numbers]).by_content == {}
+    several = [path.replace("a/p", f"a/{c}") for c in "pq" for path in paths]
+    result = found(several, [100 * (path[2] == "q") + int(path[3:5]) for path in several])
+    assert sizes(result) == [14] * 8
+
+
+@pytest.mark.parametrize("is_same_file", [True, False])
+def test_a_few_equal_pairs_make_no_families_of_the_others(is_same_file):
+    paths = [f"a/x{pair:03d}_{n}.jpg" for pair in range(160) for n in range(2)]
+    seeds = [place // 2 if place < 80 else 1000 + place for place in range(320)]
+    pictures = [shown(scene(seed), seed) for seed in seeds]
+    contents = [
+        f"{seed}" if is_same_file else path for path, seed in zip(paths, seeds, strict=True)
+    ]
+    rows = [
+        ImageRow(path, "a", image_hash=content, source_label="a")
+        for path, content in zip(paths, contents, strict=True)
+    ]
+    result = families.find(rows, *hash_table(contents, pictures))
+    unlike = {content for content in result.by_content if content in paths[80:]}
+    assert len(unlike) <= 0.05 * 240
+
+
+def test_where_few_groups_are_alike_these_are_the_families():
+    paths = [f"a/x{group:03d}_{n}.jpg" for group in range(120) for n in range(6)]
+    seeds = [place // 6 if place < 180 else 1000 + place for place in range(720)]
+    result = found(paths, seeds)
+    alike = {int(family[3:6]) for family in result.by_content.values()}
+    assert {*range(30)} <= alike and len(alike) <= 34
+
+
+LAYOUTS = [
+    "{label}/P{person:02d}/{n}.jpg",
+    "P{person:02d}/{label}/{n}.jpg",
+    "train/P{person:02d}/{label}/{n}.jpg",
+    "set 2/P{person:02d}/{label}/{n}.jpg",
+]
+
+
+@pytest.mark.parametrize("both", [True, False], ids=["persons in both classes", "in one"])
+@pytest.mark.parametrize("seed", range(3))
+def test_families_do_not_change_where_a_level_moves_above_the_class(both, seed):
+    rng = random.Random(seed)
+    persons = [
+        (person, rng.choice("ab") if not both or n < 2 else "ab"[n % 2], n)
+        for person in range(20)
+        for n in range(6)
+    ]
+    outcomes = []
+    for layout in LAYOUTS:
+        rows = [
+            ImageRow(
+                layout.format(person=p, label=c, n=n), c, image_hash=f"{p}-{n}", source_label=c
+            )
+            for p, c, n in persons
+        ]
+        contents = [row.image_hash for row in rows]
+        pictures = shown_all(scene(p) for p, _, _ in persons)
+        outcomes.append(families.find(rows, *hash_table(contents, pictures)).by_content)
+    assert all(outcome == outcomes[0] for outcome in outcomes)
+    assert len({*outcomes[0].values()}) == 20
+    assert len(outcomes[0]) == 120
+
+
+def test_families_above_the_folders_of_visits_and_of_the_class_are_found():
+    paths = [
+        f"site{p % 3}/P{p // 3:02d}/{'ab'[p % 2]}/visit{n % 2}/{n}.jpg"
+        for p in range(30)
+        for n in range(6)
+    ]
+    rows = [
+        ImageRow(path, path.split("/")[2], image_hash=path, source_label=path.split("/")[2])
+        for path in paths
+    ]
+    persons = [place // 6 for place in range(180)]
+    result = families.find(rows, *hash_table(paths, shown_all(map(scene, persons))))
+    assert sizes(result) == [6] * 30
+    together = {
+        (result.by_content[path], person) for path, person in zip(paths, persons, strict=True)
+    }
+    assert len(together) == 30
+
+
+def test_a_pattern_is_offered_only_where_it_gives_the_families_that_were_found():
+    paths, film_of = films("a/film{film}-{n}.jpg")
+    others, _ = films("a/{n}.{word}.jpg")
+    both = found([*paths, *others], [*film_of, *(100 + film for film in film_of)])
+    assert sizes(both) == [10] * 20
+    assert both.pattern == ""
+    in_classes = [path.replace("a/", f"{c}/") for c in "ab" for path in paths]
+    result = found(in_classes, [*film_of, *(100 + film for film in film_of)])
+    assert sizes(result) == [10] * 20
+    assert result.pattern == "", "film 1 of one class is another one than that of the other class"
 
 
 def test_a_class_of_one_film_is_a_family_if_other_classes_have_several():
