@@ -14,9 +14,10 @@ from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.head.certainty import wilson
 from imgpipe.pipeline.demo import draw_hand
 from tests.command import answered, ran
-from tests.images import class_folders
+from tests.images import class_folders, frame
 from tests.pipeline import past_runs
 from tests.pipeline.small_version import CLASSES
 
@@ -206,6 +207,19 @@ def test_images_of_the_test_split_do_not_make_the_accuracy_too_high(out, photos,
     found = answer("--model", copy, "--data", photos)
     assert found["evaluation"]["seen"]["by_split"] == {"test": 12}
     assert found["metrics"]["evaluation"]["unseen"] is None and found["findings"] == []
+
+
+def test_a_pattern_that_groups_no_images_leaves_the_families(out, tmp_path):
+    for label in CLASSES[:2]:
+        for film in range(10):
+            for n in range(5):
+                file = tmp_path / "films" / label / f"{label}{film}_{n}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(frame(film + 50 * (label == CLASSES[0]), 100 * film + n))
+    asked = ("--model", out, "--data", tmp_path / "films")
+    without = figures(*asked)
+    assert figures(*asked, "--set", "data.group_pattern=(.+)")["ci95"] == without["ci95"]
+    assert without["ci95"] != list(wilson(without["correct"], without["count"]))
 
 
 def test_what_cannot_be_is_refused(out, photos, tmp_path):

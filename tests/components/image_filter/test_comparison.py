@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from imgpipe.components.common import row_files
-from imgpipe.components.common.image_file.pixels import ALL_BYTES, MEASUREMENTS
+from imgpipe.components.common.answer_table import AnswerTable, most_probable
+from imgpipe.components.common.image_file.pixels import ALL_BYTES, GREY_BYTES, GREYS, MEASUREMENTS
 from imgpipe.components.common.image_row import ImageRow
+from imgpipe.components.common.row_files import ImageColumns
 from imgpipe.components.image_filter import comparison, image_table
 from imgpipe.components.image_filter.judge.settings import FilterPlan, JudgeSettings
 
@@ -77,6 +79,47 @@ def test_ignored_near_duplicates_are_still_kept_in_one_fold():
     found = comparison.compare(rows, of_images, plan, None)
     assert not found.warned
     assert [row.near_group for row in found.rows] == [1, 1]
+
+
+def test_all_copies_of_one_photograph_are_one_image_in_an_interval():
+    photograph, *others = drawn(4)
+    images = [(number, f"a/{number}.jpg", photograph) for number in range(12)]
+    images += [(number, f"a/{number}.jpg", one) for number, one in enumerate(others, 12)]
+    found = comparison.compare(*examined(images), PLAN, None)
+    columns = ImageColumns.of(row_files.as_table(found.rows))
+    probabilities = np.full((15, 2), [0.9, 0.1])
+    answers = AnswerTable.answered("ab", columns, most_probable(probabilities, columns.labels))
+    assert answers.independent() == 4
+    assert answers.figures()["ci95"][0] < 0.6
+
+
+def changed(hashes, bits, seed):
+    """Return what is kept of a similar image: other bits of its hash, and a noisy grey image."""
+    values = np.frombuffer(hashes, np.uint8).copy()
+    values[[bit // 8 for bit in bits]] ^= np.array([1 << bit % 8 for bit in bits], np.uint8)
+    greys = values[GREYS : GREYS + GREY_BYTES].astype(float)
+    greys += np.random.default_rng(seed).normal(0, 28, GREY_BYTES)
+    values[GREYS : GREYS + GREY_BYTES] = greys.clip(0, 255).astype(np.uint8)
+    return values.tobytes()
+
+
+def test_what_is_alike_only_by_way_of_a_rejected_image_is_not_of_one_family():
+    [between] = drawn(1)
+    one, other = (changed(between, range(at, 200 + at, 8), seed=at) for at in range(2))
+    images = [(1, "a/1.jpg", one), (2, "a/2.jpg", between), (3, "a/3.jpg", other)]
+    rows, hashes = examined(images)
+    rows[2].split = "test"
+    found = comparison.compare(rows, hashes, PLAN, None)
+    assert [row["path"] for row in found.rejected] == ["a/2.jpg"]
+    assert [row.family for row in rows[::2]] == [content(1), content(3)]
+    assert not rows[2].seen_family
+    assert found.families.alike_apart == 2
+    together, hashes = examined(
+        [(1, "a/1.jpg", one), (2, "a/2.jpg", between), (3, "a/3.jpg", other)]
+    )
+    found = comparison.compare(together, hashes, PLAN, None)
+    assert len({row.family for row in together}) == 1, "each is alike with its nearest"
+    assert found.families.alike_apart == 0
 
 
 def test_a_group_of_similar_images_that_are_all_rejected_is_no_group():

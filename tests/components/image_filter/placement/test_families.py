@@ -12,6 +12,7 @@ import pytest
 
 from imgpipe.components.common.image_file.pixels import Pixels, perceptual_hashes
 from imgpipe.components.common.image_row import ImageRow
+from imgpipe.components.image_filter import comparison
 from imgpipe.components.image_filter.copies.search import hash_table
 from imgpipe.components.image_filter.placement import families
 from imgpipe.components.image_filter.placement.families import UNCLEAR
@@ -386,3 +387,25 @@ def test_a_burst_joins_the_family_of_its_images():
         times[10 * film] = times[100 + film] = 1000 * (film + 1)
     result = found(paths, seeds, captured=times)
     assert sizes(result) == [11] * 10
+
+
+def test_a_given_group_of_several_rules_its_images_and_no_others():
+    paths, film_of = films("a/film{film}-{n}.jpg")
+    rows = [ImageRow(path, "a", image_hash=path, source_label="a") for path in paths]
+    rows[0].group = rows[1].group = "ann"
+    rows[2].group = "bob"  # who has no other image
+    comparison.belongings(rows, shown_all(map(scene, film_of)), radius=0)
+    by_family = collections.Counter(row.family for row in rows)
+    assert sorted(by_family.values()) == [2, 8, *[10] * 9]
+    assert rows[0].family == rows[1].family == "a/film0-0.jpg"
+    assert [row.group for row in rows[:4]] == ["ann", "ann", "a/film0*", "a/film0*"]
+    assert [row.is_family for row in rows[:4]] == [False, False, True, True]
+
+
+def test_a_family_has_the_near_duplicates_of_its_images_too():
+    paths, film_of = films("a/film{film}-{n}.jpg")
+    rows = [ImageRow(path, "a", image_hash=path, source_label="a") for path in paths]
+    hashes = shown_all(map(scene, film_of))
+    hashes[10] = hashes[0]  # films 0 and 1 have an image in common
+    comparison.belongings(rows, hashes, radius=40)
+    assert sorted(collections.Counter(row.family for row in rows).values()) == [*[10] * 8, 20]
