@@ -146,7 +146,7 @@ class _Search:
         precision = read_facts(self._inputs.bank_uri)["precision"]
         extractor = FeatureExtractor(most.settings(settings), precision, most.cut)
         images = Labelled.read([*self._inputs.train_files, *self._inputs.validation_files])
-        self._pass_seconds = most.seconds_a_pass(datasets.seconds_a_view(images, extractor))
+        self._pass_seconds = datasets.seconds_a_pass(extractor)
         plan, minutes = self._planned(most, network, len(images))
         if plan is None:
             return costly(most.smallest(), minutes, given=settings.minutes is not None)

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 #: A step of training costs this many forward passes of the layers that train, as measured: see
 #: docs/benchmarks.md, "Constants of the code".
 _PASSES_A_STEP: Final = 4.0
-#: Share of a forward pass below a cut, at least, from which the time of a whole one is estimated.
-_LEAST_BELOW_CUT: Final = 0.1
 _ROUNDING: Final = 1e-9  # so that a plan is within its own cost
 
 #: Seconds of reference for each image of train and validation, and the fewest and the most minutes
@@ -85,10 +83,6 @@ class TrainingPlan:
     def trial(self) -> TrainingPlan:
         """Return a plan of one epoch for a third of the cost, or the smallest one."""
         return replace(self, epochs=1).within(self.passes() / 3) or self.smallest()
-
-    def seconds_a_pass(self, below_cut: float) -> float:
-        """Estimate the seconds of a forward pass from those of one that ends at the cut."""
-        return below_cut / max(1 - self.share, _LEAST_BELOW_CUT)
 
     def __str__(self) -> str:
         epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"

@@ -310,7 +310,7 @@ def many(given, monkeypatch) -> Given:
 def test_a_slow_machine_trains_the_same_and_counts_down_how_long(many, monkeypatch, minutes):
     digests = set()
     for seconds in (1e-6, 0.1):
-        monkeypatch.setattr(datasets, "seconds_a_view", lambda *given, s=seconds: s)
+        monkeypatch.setattr(datasets, "seconds_a_pass", lambda extractor, s=seconds: s)
         trained, display = _shown(many(minutes=minutes))
         printed = re.search(
             r"for about ([\d.]+) minutes? if it pays: layers above pool2, 25 epochs of 2 views",
