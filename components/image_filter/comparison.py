@@ -72,6 +72,7 @@ def compare(
             groups[row.near_group].append(row)
     for group in groups.values():
         decisions.judge_group(group, similar, plan.settings)
+    of_set.findings += decisions.sum_conflicts([row for row in passed if row.rejection is None])
     of_set.alike_apart = _settle(passed, similar, radius)
     return ImageTable(rows, of_set)
 

@@ -42,6 +42,7 @@ from imgpipe.components.image_filter.judge.checks.quality import (
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.models import names
 from imgpipe.models.arrays import Flags, Indices
+from imgpipe.models.finding import Finding, make_finding
 
 DUPLICATE = "duplicate"
 DUPLICATE_ACROSS_SPLITS = "duplicate_across_splits"
@@ -60,6 +61,7 @@ _REMEDIES: Mapping[tuple[str, Severity], str] = {
 #: frames of films, which have enough near-duplicates among these.
 _COMPARED = 2000
 _CONFIRMED = 64  # pairs whose grey images are compared at once
+_FEWEST_OF_CLASS = 10  # images that are in another class too; fewer may be mistakes
 _FIRST_CROP = 2  # number of the first kind of hash that is of a crop
 #: How the other image may have been changed; each way is a block of the compared pairs.
 _WAYS = ("", "mirrored, ", "a crop of it, ", "it is a crop of this, ")
@@ -228,6 +230,40 @@ def judge_group(
             row.add(copy.finding(row, reason, "reject" if is_rejected else "warn"))
             is_judged[index] = True
             rejected[index] = is_rejected
+
+
+def sum_conflicts(kept: Sequence[ImageRow]) -> list[Finding]:
+    """Say once of classes most of whose images are in another one too that this is what they are.
+
+    They were made of the same pictures, such as one class for each direction of a page, so that no
+    image has a wrong label. What was found about each is taken back.
+    """
+    label_of = {row.path: row.label for row in kept}
+    others = {
+        row.path: label_of.get(finding.kept_copy)
+        for row in kept
+        for finding in row.findings
+        if finding.reason == NEAR_DUPLICATE_LABEL_CONFLICT
+    }
+    sizes = Counter(row.label for row in kept)
+    conflicts = Counter(row.label for row in kept if row.path in others)
+    made = {
+        label
+        for label, count in conflicts.items()
+        if count >= _FEWEST_OF_CLASS and 2 * count > sizes[label]
+    }
+    of_made = [row for row in kept if row.label in made and others.get(row.path) in made]
+    for row in of_made:
+        row.findings = tuple(
+            finding for finding in row.findings if finding.reason != NEAR_DUPLICATE_LABEL_CONFLICT
+        )
+    if not of_made:
+        return []
+    title = f"the classes {join_names(sorted({row.label for row in of_made}), 8)} show the same"
+    title += f" pictures ({plural(len(of_made), 'image')})"
+    how = "they differ in how these were turned, mirrored, blurred or otherwise altered"
+    sentence = f"{title}: {how}"
+    return [make_finding("classes_of_copies", sentence, (), title, True, len(of_made))]
 
 
 class _Group:

@@ -5,6 +5,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from imgpipe.components.common import row_files
 from imgpipe.components.common.answer_table import AnswerTable, most_probable
@@ -135,6 +136,27 @@ def test_a_group_of_similar_images_that_are_all_rejected_is_no_group():
     assert [one["path"] for one in found.rejected] == sorted(path for _, path in takes)
     assert found.rejected[0]["detail"] == "same bytes as dog/1.jpg (dog; this one is cat)"
     assert not any(row.near_group for row in found.rows)
+
+
+@pytest.mark.parametrize("copies", [12, 5])
+def test_classes_that_show_the_same_pictures_are_said_once(copies):
+    records = []
+    for number, hashes in enumerate(drawn(20)):
+        records.append(image(f"clear/{number}.jpg", number, perceptual_hash=hashes))
+        other = hashes if number < copies else drawn(1 + 20 + number)[-1]
+        records.append(image(f"soft/{content(number)}.jpg", 100 + number, perceptual_hash=other))
+    for record in records:
+        record.label = record.path.split("/")[0]
+    plan = FilterPlan(vocabulary=("clear", "soft"))
+    found = comparison.compare(*rows_and_hashes(records, plan), plan, None)
+    if copies == 12:  # most of each class
+        [finding] = found.families.findings
+        assert finding["title"] == "the classes clear, soft show the same pictures (24 images)"
+        assert finding["remedies"] == [] and found.warned == []
+    else:
+        assert found.families.findings == []
+        assert [one["reason"] for one in found.warned] == ["near_duplicate_label_conflict"] * 10
+    assert len({row.family for row in found.rows}) == 40 - copies
 
 
 def test_a_conflict_of_labels_names_all_identical_files():
