@@ -7,7 +7,7 @@ for byte.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -51,39 +51,6 @@ class Prediction:
     version: int
     signature_name: str
     """The signature that ran; the server fills in the default name."""
-
-
-@dataclass(frozen=True)
-class KnownClasses:
-    """The class names of a version, in the order of its probabilities."""
-
-    version: int
-    names: np.ndarray
-    """String [C]."""
-    others: tuple[str, ...]
-    """The other outputs that are read."""
-
-    @classmethod
-    def of(cls, answer: Prediction) -> KnownClasses | None:
-        """Return the classes that an answer names; None if each row may have its own order.
-
-        In the models of imgpipe, which answer `top_k_classes` too, all rows have the same order.
-        """
-        classes = answer.outputs.get("classes")
-        if "top_k_classes" not in answer.outputs or "label" not in answer.outputs:
-            return None
-        if classes is None or classes.ndim != 2:
-            return None
-        others = tuple(name for name in (PROBABILITIES, UNLIKE) if name in answer.outputs)
-        return cls(answer.version, classes[0], others)
-
-    def added_to(self, answer: Prediction) -> Prediction:
-        """Return an answer of the same version with the output `classes`."""
-        shape = answer.outputs[PROBABILITIES].shape
-        return replace(
-            answer,
-            outputs={**answer.outputs, "classes": np.broadcast_to(self.names, shape)},
-        )
 
 
 @dataclass(frozen=True)

@@ -226,21 +226,35 @@ def test_every_grpc_status_code_has_an_error_with_an_exit_code(scripted):
         assert error.value.exit_code in (1, 2, 5)
 
 
-def test_the_client_asks_for_the_names_of_the_classes_once(tmp_path, monkeypatch):
+def test_labels_and_probabilities_of_many_chunks_are_those_of_the_server(tmp_path):
     small_version.push(tmp_path, classes=_CLASSES)
-    asked: list[tuple[str, ...]] = []
-    predict = Client.predict
-
-    def counted(self, inputs, signature_name="", output_filter=(), timeout=None):
-        asked.append(tuple(output_filter))
-        return predict(self, inputs, signature_name, output_filter, timeout)
-
     images = [photograph(seed) for seed in range(100)]
     with running(tmp_path / "model", "imgpipe") as server, Client(server.target) as client:
         whole = client.predict({"image_bytes": images})
-        monkeypatch.setattr(Client, "predict", counted)
-        answers = client.classify(images, top=3, at_once=1)
-    assert asked == [(), *[("probabilities",)] * 3]
-    best = whole.outputs["probabilities"].argmax(axis=1)
-    assert [answer.label for answer in answers] == [_CLASSES[index] for index in best]
-    assert all(len(answer.top) == 3 for answer in answers)
+        answers = client.classify(images, top=300, at_once=1)
+    for answer, label, scores in zip(
+        answers, whole.outputs["label"], whole.outputs["probabilities"], strict=True
+    ):
+        assert answer.label == label.decode()
+        assert dict(answer.top) == pytest.approx(dict(zip(_CLASSES, scores, strict=True)))
+
+
+@pytest.mark.parametrize("classes", [("fox", "wolf"), ("fox", "lynx", "wolf")])
+@pytest.mark.parametrize("is_known", [False, True])
+def test_after_a_restart_on_another_model_of_the_same_version_the_names_are_its_own(
+    tmp_path, classes, is_known
+):
+    images = [photograph(seed) for seed in range(3)]
+    small_version.push(tmp_path / "pets", classes=("cat", "dog"))
+    small_version.push(tmp_path / "wild", classes=classes, near=images if is_known else ())
+    port = free_port()
+    with Client(f"127.0.0.1:{port}", wait_for_ready=True) as client:
+        with running(tmp_path / "pets" / "model", "imgpipe", port=port):
+            assert {answer.label for answer in client.classify(images)} <= {"cat", "dog"}
+        with running(tmp_path / "wild" / "model", "imgpipe", port=port):
+            answers = client.classify(images)
+            served = client.predict({"image_bytes": images}).outputs["label"]
+    assert {answer.version for answer in answers} == {1}, "as before the restart"
+    assert [answer.label.encode() for answer in answers] == served.tolist()
+    assert all({name for name, _ in answer.top} == set(classes) for answer in answers)
+    assert all((answer.unlike is not None) == is_known for answer in answers)
