@@ -17,11 +17,12 @@ import typer
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import new_console, say
+from imgpipe.serving.server.corrections import MOST_BYTES, Corrections
+from imgpipe.serving.server.ports import is_loopback
 from imgpipe.serving.server.settings import Settings, flags
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.output.lookup import Model
-    from imgpipe.serving.server.corrections import Corrections
 
 app = typer.Typer()
 
@@ -46,6 +47,11 @@ _EXAMPLE_IMAGES = typer.Option(
     "--examples",
     help="Show three images of the validation set on the page, for everybody who can reach it.",
 )
+_CORRECTIONS = typer.Option(
+    "--corrections",
+    help="Let people at the page on this machine put answers right: their images, of "
+    f"{MOST_BYTES // 10**6} MB in all, are kept in OUT/corrections.",
+)
 _JSON = typer.Option(
     "--json",
     metavar="FILE",
@@ -69,6 +75,7 @@ def serve(
     out: Annotated[Path | None, _OUT] = None,
     run: options.RunOption = None,
     examples: Annotated[bool, _EXAMPLE_IMAGES] = False,
+    corrections: Annotated[bool, _CORRECTIONS] = False,
     json_file: Annotated[str | None, _JSON] = None,
     **server_flags: Any,
 ) -> None:
@@ -78,18 +85,29 @@ def serve(
     same folder.
     """
     settings = Settings(**server_flags)
-    if examples and not settings.shows_page:
-        raise ConfigError("--examples needs the web page. Leave out --no-web and --rest-port 0.")
+    of_the_page = {"--examples": examples, "--corrections": corrections}
+    for option, is_given in of_the_page.items():
+        if is_given and not settings.shows_page:
+            raise ConfigError(f"{option} needs the web page. Leave out --no-web and --rest-port 0.")
+    if corrections and not is_loopback(settings.host.strip("[]")):
+        raise ConfigError(
+            "--corrections takes images of people at this machine only. Leave it out, or "
+            f"--host {settings.host}."
+        )
     _quiet_tensorflow()
     if settings.model_base_path:
-        if out is not None or run is not None or examples:
+        if out is not None or run is not None or examples or corrections:
             raise ConfigError(
-                "--model_base_path names the model. Leave out OUT, --run and --examples."
+                "--model_base_path names the model. Leave out OUT, --run, --examples and "
+                "--corrections."
             )
     else:
         from imgpipe.pipeline.output import lookup
 
-        settings = _with_model(settings, lookup.model(out or _DEFAULT_OUT, run), examples)
+        model = lookup.model(out or _DEFAULT_OUT, run)
+        settings = _with_model(settings, model, examples)
+        if corrections:
+            settings = replace(settings, corrections=_corrections(model))
     from imgpipe.serving.server import model_server
 
     with _opened(json_file) as write:
@@ -121,27 +139,31 @@ def _with_model(settings: Settings, model: Model, examples: bool) -> Settings:
         model_base_path=str(folder),
         notice=model.notice,
         examples=images,
-        corrections=_corrections(settings, model),
     )
 
 
-def _corrections(settings: Settings, model: Model) -> Corrections | None:
-    """Return where people at the page put images right; None if others can reach the server."""
-    from imgpipe.components.report.commands import run_command
-    from imgpipe.serving.server.corrections import Corrections
-    from imgpipe.serving.server.ports import is_loopback
+def _corrections(model: Model) -> Corrections:
+    """Return where people at the page put images right, and print how to learn from them."""
+    from imgpipe.components.report.commands import run_command, shown
+    from imgpipe.models.finding import make_finding
+    from imgpipe.pipeline.command_line.printing import print_blocks
 
     run = model.run
-    if run is None or not is_loopback(settings.host.strip("[]")):
-        return None
+    if run is None:
+        raise ConfigError(
+            "--corrections keeps images in the output folder of a run. Name it as OUT, such as "
+            f"{_DEFAULT_OUT}. Received: {model.folder}, which no run of this machine has made."
+        )
     folder = run.out / "corrections"
+    console = new_console(stderr=True)
+    say(console, f"corrections of the page are kept in {folder}")
     source = Path(run.setting("data", "source"))
-    command = ""
     for home in (source, source / "train"):
         if all((home / name).is_dir() for name in model.vocabulary):
             copied = shlex.join(["cp", "-R", f"{folder}/.", str(home)])
             command = f"{copied} && {run_command(run.result, run.moved)}"
-    return Corrections(folder, command)
+            print_blocks(console, [shown([make_finding("learn", "learn from them", [command])])])
+    return Corrections(folder)
 
 
 def _say_unpublished(model: Model) -> None:

@@ -107,7 +107,7 @@ class Settings:
     examples: tuple[bytes, ...] = ()
     """JPEG files that everybody at the page can see and try."""
     corrections: Corrections | None = None
-    """Takes images that people at the page correct; None if nobody may."""
+    """Takes images that people at the page put right; None without `--corrections`."""
     max_bytes_in_flight: int = 1 << 30
     """Largest size of all requests together that arrive, wait or run, over both protocols: 16 of
     the largest. A request that finds no room waits, and its bytes stay with its client."""

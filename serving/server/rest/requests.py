@@ -40,6 +40,8 @@ _HTTP_STATUS: dict[int, int] = {
     Code.DEADLINE_EXCEEDED: 504,
 }
 """HTTP status by status code, as in model_servers/http_server.cc; 500 for all other codes."""
+_BY_PROXIES = frozenset(["forwarded", "via", "x-real-ip", "client-ip", "true-client-ip"])
+"""Headers that proxies add to requests that they pass on, besides those of `X-Forwarded-…`."""
 Work = Callable[[Place, bytes], Awaitable[Response]]
 """Makes the answer of a request in its place and of its body."""
 
@@ -92,6 +94,19 @@ def is_of_another_site(request: Request) -> bool:
     return not host or host.removesuffix(port) != headers.get("host", "").removesuffix(port)
 
 
+def is_passed_on(request: Request) -> bool:
+    """Return whether a proxy has passed a request on, as far as its headers tell it.
+
+    Either the proxy says so, or the page was not opened under a name of this machine.
+    """
+    headers = request.headers
+    origin = headers.get("origin", "").rpartition("//")[2]
+    hosts = (headers.get("host", "localhost"), origin or "localhost")
+    return not all(_is_own_name(_host_of(host)) for host in hosts) or any(
+        name in _BY_PROXIES or name.startswith("x-forwarded") for name in headers
+    )
+
+
 def check_host(request: Request, allowed: Collection[str]) -> None:
     """Check that a request from this machine names no other host.
 
@@ -103,12 +118,8 @@ def check_host(request: Request, allowed: Collection[str]) -> None:
     """
     here, _ = request.scope.get("server") or ("", 0)
     sent = request.headers.get("host", "localhost")
-    try:
-        named = host_name(sent)
-    except ValueError:  # urlsplit refuses addresses such as "[::1"
-        named = sent
-    is_own_name = ports.is_loopback(named) or named == host_name(socket.gethostname())
-    if is_own_name or not ports.is_loopback(here):
+    named = _host_of(sent)
+    if _is_own_name(named) or not ports.is_loopback(here):
         return
     if not any(
         name in ("*", named) or (name.startswith(".") and f".{named}".endswith(name))
@@ -120,6 +131,18 @@ def check_host(request: Request, allowed: Collection[str]) -> None:
             "On this machine, the server is localhost. imgpipe serve --allowed-host NAME allows "
             "another name, such as one that a proxy on this machine passes on.",
         )
+
+
+def _host_of(sent: str) -> str:
+    """Return the host in a header."""
+    try:
+        return host_name(sent)
+    except ValueError:  # urlsplit refuses addresses such as "[::1"
+        return sent
+
+
+def _is_own_name(host: str) -> bool:
+    return ports.is_loopback(host) or host == host_name(socket.gethostname())
 
 
 def host_name(address: str) -> str:

@@ -154,22 +154,22 @@ function show(answered) {
 
 /** Ask whether the answer is right, where the server keeps what people say. */
 function offerCorrection() {
-  for (const part of ["corrected", "adds"]) $(part).hidden = true;
+  $("corrected").hidden = true;
   $("correct").hidden = !corrects || !answer;
   if ($("correct").hidden) return;
   const [first, ...others] = answer.classes.map(({ name }) => name);
-  $("or").replaceChildren(new Option("…", ""), ...others.sort().map((name) => new Option(name)));
+  const choices = others.sort().map((name) => new Option(name));
+  $("or").replaceChildren(new Option("…"), ...choices, new Option("none of these", ""));
   $("right").value = first;
 }
 
-/** Put the image into the folder of a class, and say where it is. */
+/** Put the image into the folder of a class, or out of all of them without a class, and say so. */
 async function keepAs(label) {
   try {
-    const { file, command } = await withTarget((each) => correct(each, label, shownImage.blob));
+    await withTarget((each) => correct(each, label, shownImage.blob));
     quiet();
-    $("corrected").textContent = `Kept as ${label}: ${file}.${command ? " This adds all corrections and learns from them:" : ""}`;
-    $("adds").textContent = command;
-    $("adds").hidden = !command;
+    const kept = `Kept as ${label}, for the next run. The terminal of the server says how to learn from it.`;
+    $("corrected").textContent = label ? kept : "Not kept among the corrections.";
     $("corrected").hidden = false;
   } catch (error) {
     complain(error);
@@ -302,7 +302,7 @@ $("correct").addEventListener("submit", (event) => {
   event.preventDefault();
   keepAs($("right").value);
 });
-$("or").addEventListener("change", () => $("or").value && keepAs($("or").value));
+$("or").addEventListener("change", () => $("or").selectedIndex && keepAs($("or").value));
 $("asked").addEventListener("input", () => {
   $("asked-share").textContent = `${$("asked").value} %`;
   folder.ask(asked());

@@ -4,7 +4,8 @@ The page asks `/web/knowledge?model=NAME&version=N`, which answers
 `{"classes": [NAME, …], "count": C, "figures": TEXT, "tells_unlike": BOOL, "corrects": BOOL}` with
 the first classes, their number, the accuracy in words, whether an answer says that an image is
 unlike all of them, and whether corrections are taken. `POST` with `label=CLASS` takes one: an
-encoded image as its body. It answers `{"file": PATH, "command": TEXT}`.
+encoded image as its body, which no proxy has passed on; without a class, it takes the image out of
+the corrections. It answers `{"label": CLASS}`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -24,7 +26,12 @@ from starlette.routing import Route
 from imgpipe.models.files.described_files import MANIFEST, SERVING_DEFAULT, UNLIKE, VOCABULARY
 from imgpipe.serving.server.calls import Call, Calls, Place
 from imgpipe.serving.server.corrections import Corrections
-from imgpipe.serving.server.rest.requests import Bodies, json_response, plain_route
+from imgpipe.serving.server.rest.requests import (
+    Bodies,
+    is_passed_on,
+    json_response,
+    plain_route,
+)
 from imgpipe.serving.server.status import Code, StatusError, invalid
 
 if TYPE_CHECKING:  # the page of a review needs no TensorFlow
@@ -111,6 +118,7 @@ class Knowledge:
 
         model, version = (request.query_params.get(name, "") for name in ("model", "version"))
         call = Call("REST", "Knowledge", model=model)
+        corrections = None if is_passed_on(request) else self._corrections
 
         async def answered(place: Place, data: bytes) -> Response:
             try:
@@ -119,14 +127,15 @@ class Knowledge:
                 raise invalid(
                     f"A version is a whole number. Received: {version[:40]!r}."
                 ) from error
-            work = partial(self._describe, spec)
+            work = partial(self._describe, spec, corrections is not None)
             if request.method == "POST":
-                work = partial(self._correct, spec, request.query_params.get("label", ""), data)
+                label = request.query_params.get("label", "")
+                work = partial(self._correct, spec, corrections, label, data)
             return json_response(await self._calls.answer(call, place, work, len(data)))
 
         return await self._bodies.answer(request, call, answered)
 
-    def _describe(self, spec: Spec) -> dict[str, object]:
+    def _describe(self, spec: Spec, corrects: bool) -> dict[str, object]:
         """Return the answer."""
         with self._model.acquire(spec) as handle:
             classes = _classes(handle.folder)
@@ -137,15 +146,24 @@ class Knowledge:
             "count": len(classes),
             "figures": figures,
             "tells_unlike": tells,
-            "corrects": self._corrections is not None,
+            "corrects": corrects,
         }
 
-    def _correct(self, spec: Spec, label: str, image: bytes) -> dict[str, object]:
+    def _correct(
+        self, spec: Spec, corrections: Corrections | None, label: str, image: bytes
+    ) -> dict[str, object]:
         """Return the answer to a correction."""
-        if self._corrections is None:
-            raise StatusError(Code.PERMISSION_DENIED, "This server takes no corrections.")
+        if corrections is None:
+            raise StatusError(
+                Code.PERMISSION_DENIED,
+                "This server takes no corrections. imgpipe serve --corrections takes those of the "
+                "page on the same machine, and none that a proxy passes on.",
+            )
         with self._model.acquire(spec) as handle:
-            return self._corrections.keep(label, _classes(handle.folder), image)
+            [name] = handle.signature(SERVING_DEFAULT).inputs
+            handle.predict({name: np.array([image], object)})  # refused if it is not decoded
+            corrections.keep(label, _classes(handle.folder), image)
+        return {"label": label}
 
 
 def _classes(folder: Path) -> list[str]:

@@ -71,10 +71,10 @@ export async function knowledge(target) {
   return { classes, count, figures, tellsUnlike: tells_unlike, corrects };
 }
 
-/** Put an image into the folder of corrections of a class: the file, and the command that adds them all. */
+/** Put an image into the folder of corrections of a class; "" takes it out. */
 export async function correct(target, label, image) {
   const body = { method: "POST", body: image, headers: { "Content-Type": "application/octet-stream" } };
-  return (await ask(`${about(target)}&${new URLSearchParams({ label })}`, body)).content;
+  await ask(`${about(target)}&${new URLSearchParams({ label })}`, body);
 }
 
 /** What is asked of a version: its input for encoded images, and whether it has Grad-CAM. */

@@ -13,7 +13,8 @@ import pytest
 
 from imgpipe.serving.client import Client, Unavailable
 from tests.command import imgpipe
-from tests.serving.quick import served_by_program
+from tests.pipeline import past_runs, small_version
+from tests.serving.quick import asked, photograph, served_by_program
 
 
 @pytest.fixture
@@ -95,3 +96,55 @@ def test_a_second_signal_ends_the_drain(program):
         assert process.wait(10) == 0
         with pytest.raises(Unavailable, match="No model server is available"):
             running.result()
+
+
+@pytest.fixture
+def published(tmp_path):
+    """Return an output folder with a version of a run, whose source has a folder for each class."""
+    for label in past_runs.CLASSES:
+        (tmp_path / "photos" / label).mkdir(parents=True)
+    out = tmp_path / "out"
+    settings = (f"data.source={tmp_path / 'photos'}",)
+    past_runs.leave(out, past_runs.FIRST, version=1, settings=settings)
+    small_version.push(out, classes=past_runs.CLASSES)
+    return out
+
+
+@pytest.mark.parametrize("words", [(), ("--corrections",)])
+def test_corrections_are_kept_only_if_they_are_asked_for(published, words):
+    process, lines = served_by_program(published, "--rest-port", "-1", *words)
+    with process:
+        address = lines[0]["rest"].rpartition("//")[2]
+        path = "/web/knowledge?model=imgpipe&label=cat"
+        assert asked(address, "GET", path, None, {}).json()["corrects"] == bool(words)
+        answer = asked(address, "POST", path, photograph(), {})
+        process.terminate()
+        said = process.stderr.read()
+    kept = [file.parent.name for file in published.glob("corrections/*/*")]
+    command = f"cp -R {published}/corrections/. {published.parent}/photos && imgpipe run --config"
+    if words:
+        assert answer.status == 200 and kept == ["cat"]
+        assert command in said
+    else:
+        assert answer.status == 403 and not kept
+        assert not (published / "corrections").exists() and command not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--no-web",), "--corrections needs the web page"),
+        (("--host", "0.0.0.0"), "--corrections takes images of people at this machine only"),
+        (("--model_base_path=/models",), "Leave out OUT, --run, --examples and --corrections"),
+    ],
+)
+def test_corrections_that_nobody_could_make_are_refused(tmp_path, words, said):
+    done = imgpipe("serve", "--corrections", *words)
+    assert done.returncode == 2 and said in done.stderr
+
+
+def test_corrections_need_the_output_folder_of_a_run(tmp_path):
+    small_version.push(tmp_path)
+    done = imgpipe("serve", str(tmp_path), "--corrections")
+    assert done.returncode == 2
+    assert "--corrections keeps images in the output folder of a run" in done.stderr

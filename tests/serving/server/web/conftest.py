@@ -63,7 +63,7 @@ def base(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def corrections(tmp_path_factory) -> Corrections:
     """Return where the page puts images that people correct."""
-    return Corrections(tmp_path_factory.mktemp("corrections"), "cp -R corrections/. photos")
+    return Corrections(tmp_path_factory.mktemp("corrections"))
 
 
 @pytest.fixture(scope="module")

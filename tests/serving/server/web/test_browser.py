@@ -86,20 +86,24 @@ def test_the_page_says_what_the_model_knows_and_which_image_is_unlike_that(page,
     assert "unlike all images" in page.text("#status"), "it is said to people who hear the page"
 
 
-def test_an_answer_is_right_or_another_and_the_image_goes_into_the_folder(
+def test_an_answer_is_right_or_another_or_none_and_the_image_goes_into_the_folder(
     page, photos, corrections
 ):
     image = photos / "half.png"
     choose(page, image)
     page.run("document.querySelector('#right').click()")
     page.wait("!document.querySelector('#corrected').hidden")
-    assert page.text("#adds") == corrections.command
+    assert str(corrections.folder) not in page.text("#corrected")
     [kept] = (corrections.folder / HOSTILE).iterdir()
     assert kept.read_bytes() == image.read_bytes()
     choice = "Object.assign(document.querySelector('#or'), {value: 'green'})"
     page.run(f"{choice}.dispatchEvent(new Event('change'))")
     page.wait("document.querySelector('#corrected').innerText.includes('Kept as green')")
     assert (corrections.folder / "green" / kept.name).exists() and not kept.exists()
+    last = "Object.assign(document.querySelector('#or'), {selectedIndex: 3})"
+    page.run(f"{last}.dispatchEvent(new Event('change'))")
+    page.wait("document.querySelector('#corrected').innerText.includes('Not kept')")
+    assert not [*corrections.folder.glob("*/*")]
 
 
 def test_answers_below_the_probability_of_the_slider_are_unsure(page, photos):
