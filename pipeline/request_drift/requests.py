@@ -35,6 +35,9 @@ FEATURES = tuple(name for name in METADATA if name not in (names.LABEL, names.LA
 _BATCH = 32  # images in one forward pass
 #: With fewer answers, or fewer different images, nothing is judged: chance would decide.
 FEWEST = 50
+#: Largest share of the records of a log that may hold no answer: those of more may be another kind
+#: of requests, such as all of one client.
+_MOST_SKIPPED = 0.1
 _FOREIGN = "answers_of_another_model"  # reason of a finding
 
 
@@ -93,7 +96,7 @@ def read(
 
     `vocabularies` holds the class names of each version of the model by its number. A log without
     an answer of one of them is a ConfigError if it is that of another model, and else a
-    ResourceError.
+    ResourceError. If more than a tenth of its records hold no answer, it is a ConfigError.
     """
     answers: dict[int, list[LoggedAnswer]] = collections.defaultdict(list)
     removed: collections.Counter[int] = collections.Counter()
@@ -115,11 +118,27 @@ def read(
         notes.append(noted("other_answers", f"version {number}", why, count))
     if not answers:
         raise _refusal(source.locator, notes, vocabularies)
+    skipped = sum(note["count"] for note in notes if note["reason"] == SKIPPED)
+    if skipped > _MOST_SKIPPED * source.records_read:
+        raise _gaps(source, skipped, notes)
     compared = max([number for number in answers if len(answers[number]) >= FEWEST] or answers)
     for number in sorted(answers.keys() - {compared}):
         why = f"version {compared} is compared"
         notes.append(noted("other_answers", f"version {number}", why, len(answers[number])))
     return compared, answers[compared], notes
+
+
+def _gaps(source: LogSource, skipped: int, notes: Sequence[Finding]) -> ConfigError:
+    """Return the error for a log of which too many records hold no answer."""
+    whys = sorted({note["examples"][0]["detail"] for note in notes if note["reason"] == SKIPPED})
+    return ConfigError(
+        f"{skipped:,} of the {source.records_read:,} records in {source.locator} were skipped "
+        f"({'; '.join(whys)}), so that the others do not stand for all requests. Expected: label "
+        f"and probabilities in {1 - _MOST_SKIPPED:.0%} of the records or more. A server of this "
+        "version of imgpipe logs both, whatever its clients ask for: start it again with a new "
+        "prefix (--request-log), and compare that log. Of a folder with other files, name the "
+        "prefix."
+    )
 
 
 def _answers_with(answer: LoggedAnswer, vocabulary: Set[str]) -> bool:

@@ -88,12 +88,12 @@ class Handle:
         *,
         call: Call | None = None,
     ) -> dict[str, np.ndarray]:
-        """Run one signature, and return its outputs by name, or those of the filter.
+        """Run one signature, and return all of its outputs by name.
 
         Args:
             inputs: TensorProto or array by input name.
             signature_name: Name of the signature; empty for `serving_default`.
-            output_filter: Names of the outputs to return; empty for all.
+            output_filter: Names of the outputs that are asked for, which the signature must have.
             call: The call, which learns what ran.
 
         Raises:
@@ -102,7 +102,7 @@ class Handle:
         call = call or Call("GRPC")
         call.signature = signature_name or SERVING_DEFAULT
         signature = self.signature(call.signature)
-        wanted = _outputs(signature, output_filter)
+        _check_outputs(signature, output_filter)
         arrays = self.arrays(call.signature, inputs)
         pixels = limits.checked_pixels(arrays, self.max_pixels)
         with _decoding if pixels > _MANY_PIXELS else nullcontext():
@@ -117,7 +117,7 @@ class Handle:
                 raise invalid(said) from error
         call.run_seconds = time.monotonic() - began
         call.rows = _rows(signature, arrays)
-        return {alias: outputs[alias] for alias in wanted}
+        return outputs
 
     def arrays(self, key: str, sent: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Return the inputs of a signature, TensorProtos or arrays, as arrays sorted by name.
@@ -170,11 +170,10 @@ def _rows(signature: Any, arrays: Mapping[str, np.ndarray]) -> int:
     return 1 if not counts or counts[0] is None else counts[0]
 
 
-def _outputs(signature: Any, output_filter: Sequence[str]) -> list[str]:
+def _check_outputs(signature: Any, output_filter: Sequence[str]) -> None:
     wrong = [alias for alias in output_filter if alias not in signature.outputs]
     if wrong:
         raise invalid(
             f"output tensor alias not found in signature: {listed(wrong)}. Expected some of: "
             f"{listed(signature.outputs)}."
         )
-    return list(dict.fromkeys(output_filter)) or sorted(signature.outputs)

@@ -32,6 +32,8 @@ _FRAME_BYTES = 16
 """What TFRecord adds to each record: its length and two checksums."""
 _PAUSE_S = 10.0
 """Seconds without a record after a failed one, for example while the disk is full."""
+_ALWAYS = frozenset(["label", "probabilities"])
+"""Outputs that are recorded with each answer that has them."""
 _SIDES = 3
 """Number of dimensions from which a tensor of numbers may be an image."""
 
@@ -77,9 +79,17 @@ class RequestLog:
         return bool(self._settings.request_log_prefix)
 
     def record(
-        self, inputs: Mapping[str, np.ndarray], response: Any, output_filter: Sequence[str] = ()
+        self,
+        inputs: Mapping[str, np.ndarray],
+        response: Any,
+        outputs: Mapping[str, np.ndarray],
+        output_filter: Sequence[str] = (),
     ) -> None:
-        """Record a request and its PredictResponse with the probability of the sampling rate."""
+        """Record a request and its PredictResponse with the probability of the sampling rate.
+
+        `outputs` are all that the model answered. Label and probabilities are recorded even if the
+        request did not ask for them, because `imgpipe drift` reads them.
+        """
         rate = self._settings.request_log_sampling_rate
         if not self.enabled or random.random() >= rate:
             return
@@ -90,7 +100,10 @@ class RequestLog:
         for name, value in inputs.items():
             if self._settings.request_log_images or not _may_be_image(value):
                 tensors.fill_compact(request.inputs[name], value)
-        log.predict_log.response.CopyFrom(response)
+        answer = log.predict_log.response
+        answer.CopyFrom(response)
+        for name in _ALWAYS & set(outputs) - set(answer.outputs):
+            tensors.fill_typed(answer.outputs[name], outputs[name])
         log.log_metadata.model_spec.CopyFrom(response.model_spec)
         log.log_metadata.sampling_config.sampling_rate = rate
         log.log_metadata.timestamp_secs = int(time.time())

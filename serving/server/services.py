@@ -61,8 +61,8 @@ class Services:
             inputs = handle.arrays(name, request.inputs)
             del request  # which holds the values of the inputs once more
             outputs = handle.predict(inputs, name, wanted, call=call)
-        response = predict_response(handle, call.signature, outputs)
-        self._log.record(inputs, response, wanted)
+        response = predict_response(handle, call.signature, outputs, wanted)
+        self._log.record(inputs, response, outputs, wanted)
         return response
 
     def metadata(self, request: Any, call: Call) -> Any:
@@ -81,14 +81,19 @@ class Services:
         return status_message(self._model.states_of(Spec.of(request)))
 
 
-def predict_response(handle: Handle, signature: str, outputs: Mapping[str, np.ndarray]) -> Any:
-    """Return a PredictResponse with the answer of a version."""
+def predict_response(
+    handle: Handle,
+    signature: str,
+    outputs: Mapping[str, np.ndarray],
+    output_filter: Sequence[str] = (),
+) -> Any:
+    """Return a PredictResponse with the outputs of a version, or those of the filter."""
     response = PredictResponse()
     response.model_spec.name = handle.name
     response.model_spec.signature_name = signature
     response.model_spec.version.value = handle.version
-    for alias, value in outputs.items():
-        tensors.fill_typed(response.outputs[alias], value)
+    for alias in dict.fromkeys(output_filter) or sorted(outputs):
+        tensors.fill_typed(response.outputs[alias], outputs[alias])
     return response
 
 

@@ -5,6 +5,8 @@ import re
 import shutil
 
 import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
 
 from imgpipe.models.errors import ConfigError, ResourceError
 from tests import json_formats
@@ -94,3 +96,26 @@ def test_a_model_without_statistics_is_refused(pushed, logs, tmp_path):
 def test_drift_is_a_command_that_refuses_a_missing_log(tmp_path):
     with pytest.raises(ConfigError, match="no request log at"):
         ran("drift", tmp_path / "none")
+
+
+def unanswered(file, count):
+    """Write a log of requests whose client asked a server of the past for one output only."""
+    log = prediction_log_pb2.PredictionLog()
+    said = log.predict_log.response.outputs["probabilities"]
+    said.CopyFrom(tf.make_tensor_proto([[0.5, 0.25, 0.25]]))
+    with tf.io.TFRecordWriter(str(file)) as out:
+        for _ in range(count):
+            out.write(log.SerializeToString())
+
+
+def test_a_log_of_which_too_many_records_are_skipped_is_an_error_with_counts(pushed, tmp_path):
+    write_log(tmp_path / "r", probabilities(90))
+    unanswered(tmp_path / "r-20260131-120000-1-9.tfrecord", 10)
+    done = run(tmp_path / "r", pushed)
+    assert done.exit_code == 0 and "10 skipped records" in done.stdout
+    unanswered(tmp_path / "r-20260131-120000-1-9.tfrecord", 11)
+    with pytest.raises(ConfigError, match=r"11 of the 101 records in .* were skipped") as refused:
+        run(tmp_path / "r", pushed)
+    assert "(no label and probabilities for each image)" in str(refused.value)
+    assert "start it again with a new prefix (--request-log)" in str(refused.value)
+    assert refused.value.exit_code == 2

@@ -64,6 +64,8 @@ class LogSource(RowsSource):
 
     expected = _EXPECTED
     prefix = f"{KIND}:"
+    records_read = 0
+    """Number of records that `answers` has read last, with those that it skipped."""
 
     def tables(self) -> list[SourceTable]:
         """Read all records once; see `RowsSource.tables`."""
@@ -100,12 +102,14 @@ class LogSource(RowsSource):
         """
         from google.protobuf.message import DecodeError
 
+        self.records_read = 0
         for file in self.files():
             records_read = 0
             skipped: collections.Counter[str] = collections.Counter()
             try:
                 for offset, record in records.verified(file):
                     records_read += 1
+                    self.records_read += 1
                     try:
                         yield from _answers(record, offset, file)
                     except DecodeError:

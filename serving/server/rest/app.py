@@ -153,7 +153,8 @@ class RestApi:
             outputs = handle.predict(inputs, body.signature_name, call=call)
         text = json_tensors.write(outputs, by_row=body.by_row)
         if self._log.enabled:
-            self._log.record(inputs, services.predict_response(handle, call.signature, outputs))
+            response = services.predict_response(handle, call.signature, outputs)
+            self._log.record(inputs, response, outputs)
         return text
 
 

@@ -73,7 +73,7 @@ def write_log(
         for name, values in said.items():
             tensors.fill_typed(response.outputs[name], values)
         response.model_spec.name, response.model_spec.version.value = "m", version
-        log.record({names.IMAGE_BYTES: np.array(sent, object)}, response)
+        log.record({names.IMAGE_BYTES: np.array(sent, object)}, response, said)
     log.close()
     return sorted(Path(prefix).parent.glob(f"{Path(prefix).name}-*.tfrecord"))
 

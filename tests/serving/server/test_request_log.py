@@ -11,9 +11,11 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.serving import tensors
+from imgpipe.serving.client import Client
 from imgpipe.serving.server.request_log import RequestLog
 from imgpipe.serving.server.writer import Writer
-from tests.serving.quick import quick
+from tests.pipeline import small_version
+from tests.serving.quick import photograph, quick, running
 
 _SECRET = b"\xff\xd8\xff a face"
 
@@ -26,7 +28,7 @@ def log_of(folder, writer=None, **changes):
 def record(log, times: int, **inputs) -> None:
     arrays = {name: tensors.as_array(value) for name, value in inputs.items()}
     for _ in range(times):
-        log.record(arrays, predict_pb2.PredictResponse())
+        log.record(arrays, predict_pb2.PredictResponse(), {})
 
 
 def records(folder):
@@ -67,13 +69,27 @@ def test_images_are_left_out_unless_the_option_is_set(tmp_path, images):
     assert (_SECRET in content) == images
 
 
-def test_the_outputs_that_a_request_asks_for_are_recorded(tmp_path):
-    log = log_of(tmp_path)
-    log.record({}, predict_pb2.PredictResponse(), ["label"])
-    log.close()
-    ((content,), _) = records(tmp_path)
+@pytest.mark.parametrize(
+    "wanted", [(), ("probabilities",), ("unlike", "top_k_classes"), ("label",)]
+)
+def test_label_and_probabilities_are_logged_whatever_a_request_asks_for(tmp_path, wanted):
+    near = [photograph(seed) for seed in range(3)]
+    small_version.push(tmp_path, near=near)
+    settings = {"request_log_prefix": str(tmp_path / "m"), "request_log_sampling_rate": 1.0}
+    with (
+        running(tmp_path / "model", "imgpipe", **settings) as server,
+        Client(server.target) as client,
+    ):
+        whole = client.predict({"image_bytes": near}).outputs
+        given = client.predict({"image_bytes": near}, output_filter=wanted).outputs
+    assert set(given) == set(wanted or whole), "the answer itself has what was asked for"
+    ((_, content), _) = records(tmp_path)
     logged = prediction_log_pb2.PredictionLog.FromString(content).predict_log
-    assert list(logged.request.output_filter) == ["label"]
+    assert tuple(logged.request.output_filter) == wanted
+    said = {name: tensors.to_array(value) for name, value in logged.response.outputs.items()}
+    assert set(said) == set(given) | {"label", "probabilities"}
+    for name, values in said.items():
+        np.testing.assert_array_equal(values, whole[name])
 
 
 def test_a_share_of_the_requests_is_kept(tmp_path):
