@@ -49,8 +49,13 @@ VIEW: Final = "view"  # int64: 0 is the image itself, 1..K the augmented ones
 PROBABILITIES: Final = "probabilities"  # also a layer and an output; float list [C]
 #: float list [C]: probabilities of the baseline; absent without one.
 BASELINE_PROBABILITIES: Final = "baseline_probabilities"
-#: float list [C]: probabilities that a head gives for stored features; absent without such a head.
-STORED_PROBABILITIES: Final = "stored_probabilities"
+#: bytes list: the stored features of a head in blocks of float16; absent without such a head.
+STORED_FEATURES: Final = "stored_features"
+#: bytes list: those that the network computes in the precision of the bank, float16; see
+#: `trainer.write_parity`.
+ROUNDED_FEATURES: Final = "rounded_features"
+#: int64: whether an earlier run has stored features of the bank.
+STORED_BEFORE: Final = "stored_before"
 
 TRAIN: Final = "train"
 VALIDATION: Final = "validation"

@@ -11,15 +11,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from imgpipe.models import names
-from imgpipe.models.arrays import Floats
+from imgpipe.models.arrays import Array
 from imgpipe.models.export.saved_model import export, write_digest
-from imgpipe.models.features import feature_distribution
-from imgpipe.models.features.bank import settings_of_bank
+from imgpipe.models.features import feature_distribution, stored_parity
+from imgpipe.models.features.bank import read_facts, settings_of_bank
 from imgpipe.models.features.feature_distribution import FeatureDistribution
 from imgpipe.models.features.rows import Labelled
 from imgpipe.models.files.regular_files import local_path
@@ -34,9 +34,6 @@ from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import stages
 from imgpipe.models.training.history import History
 from imgpipe.models.training.stages import Trained
-
-if TYPE_CHECKING:
-    import keras
 
 TOP_K: Final = 5  # labels in an answer of the exported model, the most probable ones
 WARMUP_IMAGES: Final = 4  # in the requests with which a server warms up
@@ -92,7 +89,8 @@ def run_fn(fn_args: Any) -> None:
     (run_dir / names.HISTORY_FILE).write_text(
         json.dumps(history, indent=1, allow_nan=False), "utf-8"
     )
-    write_parity(classifier, trained, fn_args.train_files, bank_uri, run_dir / names.PARITY_FILE)
+    parity_file = run_dir / names.PARITY_FILE
+    write_parity(classifier, trained, settings, fn_args.train_files, bank_uri, parity_file)
     target = fn_args.serving_model_dir
     warmup_images = list(some_images(fn_args.eval_files, WARMUP_IMAGES).values())
     export(classifier, target, top_k=TOP_K, warmup_images=warmup_images, distribution=distribution)
@@ -167,24 +165,24 @@ def some_images(patterns: Sequence[str], count: int) -> dict[bytes, bytes]:
     return {digest: images[place] for place, digest in enumerate(chosen.hashes.tolist())}
 
 
-def stored_answers(
-    head: keras.Model, bank_uri: str, hashes: Sequence[bytes], temperature: float
-) -> dict[bytes, Floats]:
-    """Return the probabilities [C] that a head gives for stored features of train, by hash."""
+def stored_features(bank_uri: str, hashes: Sequence[bytes]) -> list[Array]:
+    """Return the stored features of images of train, each block float16 [N, d]; [] without one."""
     rows = Labelled.read([f"{bank_uri.rstrip('/')}/Split-{names.TRAIN}/data_tfrecord-*"], 0)
     rows = rows.select(np.isin(rows.hashes, list(hashes)))
-    answers: dict[bytes, Floats] = {}
+    features: dict[bytes, Array] = {}
     for places, values in rows.values(names.FEATURES):
-        features = np.stack([np.frombuffer(value, "<f2") for value in values])
-        logits = head(features.astype(np.float32), training=False).numpy()
-        probabilities = softmax(logits / temperature)
-        answers.update(zip(rows.hashes[places].tolist(), probabilities, strict=True))
-    return answers
+        vectors = (np.frombuffer(value, "<f2") for value in values)
+        features.update(zip(rows.hashes[places].tolist(), vectors, strict=True))
+    if not features or set(features) != set(hashes):
+        return []
+    ends = np.cumsum(read_facts(bank_uri)["sizes"])[:-1]
+    return np.split(np.stack([features[digest] for digest in hashes]), ends, axis=1)
 
 
 def write_parity(
     classifier: ClassifierNetwork,
     trained: Trained,
+    settings: ModelSettings,
     train_files: Sequence[str],
     bank_uri: str,
     path: Path,
@@ -193,25 +191,38 @@ def write_parity(
 
     The TFRecord file has one tf.Example for each image, with `image_bytes` and `probabilities`,
     which the trained model in memory gives. Every server of this model must give the same
-    probabilities for the same bytes. A head is judged by stored features and not by images, so
-    `stored_probabilities` has what it answers for them. A network that was trained on images has
-    none.
+    probabilities for the same bytes. A head is trained and judged on stored features, so that it
+    answers alone here, on the features that the network computes; and its examples have the stored
+    ones. If those that the network computes differ by more than rounding usually gives, they also
+    have those that it computes in the precision of the bank.
     """
     import tensorflow as tf
 
     images = some_images(train_files, PARITY_IMAGES)
-    by_head: dict[bytes, Floats] = {}
-    if trained.history["trained"] == stages.HEAD:
-        by_head = stored_answers(trained.layers, bank_uri, list(images), classifier.temperature)
-    answers = classifier.probabilities(list(images.values()))
+    encoded = list(images.values())
+    batches = list(classifier.outputs(encoded))
+    answers = [row for batch in batches for row in batch[names.PROBABILITIES].numpy()]
+    vectors: dict[str, list[Array]] = {}
+    facts = None
+    if trained.history["trained"] == stages.HEAD and batches:
+        computed = np.concatenate([batch[names.FEATURES].numpy() for batch in batches])
+        logits = trained.layers(computed, training=False).numpy()
+        answers = [*softmax(logits / classifier.temperature)]
+        facts = read_facts(bank_uri)
+        stored = stored_features(bank_uri, list(images))
+        vectors[names.STORED_FEATURES] = stored
+        if stored and stored_parity.difference(computed, stored) > stored_parity.LARGEST:
+            rounded = stored_parity.rounded(classifier, settings, encoded, facts["precision"])
+            vectors[names.ROUNDED_FEATURES] = [rounded.astype("<f2")]
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for (digest, image), row in zip(images.items(), answers, strict=True):
+        for number, (image, row) in enumerate(zip(encoded, answers, strict=True)):
             example = tf.train.Example()
             feature = example.features.feature
             feature[names.IMAGE_BYTES].bytes_list.value.append(image)
             feature[names.PROBABILITIES].float_list.value.extend(row.tolist())
-            if digest in by_head:
-                stored = by_head[digest].tolist()
-                feature[names.STORED_PROBABILITIES].float_list.value.extend(stored)
+            for name, blocks in vectors.items():
+                feature[name].bytes_list.value.extend(block[number].tobytes() for block in blocks)
+            if facts is not None:
+                feature[names.STORED_BEFORE].int64_list.value.append(int(facts["reused"] > 0))
             # The order of a map in a protobuf is arbitrary unless it is asked to be the same.
             writer.write(example.SerializeToString(deterministic=True))

@@ -1,5 +1,9 @@
 """ServingValidator: what is served and what is refused; a lack of time or memory is no result."""
 
+import hashlib
+import io
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +15,15 @@ from PIL import Image
 
 from imgpipe.components import serving_validator as component
 from imgpipe.components.serving_validator import Samples
+from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.features.bank import BANK_FILE
+from imgpipe.models.features.extractor import FeatureExtractor
+from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.trainer import run_fn
 from imgpipe.serving.client import DeadlineExceeded, ResourceExhausted, ServingError, Unavailable
 from tests.images import encoded, noise
+from tests.models.banks import bank_row, write_examples, write_facts, write_records
 
 _REFUSED = "the serving check could not be finished"
 
@@ -51,21 +61,93 @@ def test_images_that_training_accepts_exceed_no_limit_of_the_check(classifier, c
     assert len(checks) == 6
 
 
+SIDE = 96  # of the images that the network receives
+READ = {"image_size": SIDE, "features": "average"}
+CLASSES = ["a", "b", "c"]
+
+
+def faint(count: int) -> list[bytes]:
+    """Return grey images with so little noise that their features tell nothing."""
+    random = np.random.default_rng(0)
+    grey = (np.clip(random.normal(128, 2, (64, 64, 3)), 0, 255) for _ in range(count))
+    return [encoded(pixels.astype(np.uint8)) for pixels in grey]
+
+
+def quarter(image: bytes) -> bytes:
+    return encoded(Image.open(io.BytesIO(image)).crop((0, 0, 32, 32)))
+
+
+def checked(folder: Path, seen: list[bytes], reused: int = 0, **stored_by: Any):
+    """Train a head on stored features of images, and check the model with other features' bank.
+
+    The bank holds what a network with the settings `stored_by` computes of the images in `seen`,
+    in bfloat16. The labels are those of chance. Returns the last check.
+    """
+    images = faint(len(seen))
+    digests = [hashlib.sha256(image).hexdigest() for image in images]
+    extractor = FeatureExtractor(ModelSettings(**READ | stored_by), "bfloat16")
+    features = extractor.extract(seen, digests, [[0]] * len(seen))
+    labels = np.random.default_rng(1).integers(0, 3, len(images)).tolist()
+    splits = [names.VALIDATION if number % 3 == 0 else names.TRAIN for number in range(len(images))]
+    stored = zip(splits, digests, labels, features, strict=True)
+    rows = [(split, bank_row(digest, label, row[0])) for split, digest, label, row in stored]
+    write_facts(write_examples(folder / "bank", rows), list(extractor.sizes), image_size=SIDE)
+    about = json.loads((folder / "bank" / BANK_FILE).read_text())
+    about |= {"reused": reused, "precision": "bfloat16"}
+    (folder / "bank" / BANK_FILE).write_text(json.dumps(about))
+    for split in (names.TRAIN, names.VALIDATION):
+        here = [number for number, name in enumerate(splits) if name == split]
+        of_split = [
+            {
+                names.IMAGE_BYTES: images[number],
+                names.IMAGE_HASH: digests[number].encode(),
+                names.LABEL_INDEX: labels[number],
+            }
+            for number in here
+        ]
+        write_records(folder / f"{split}-00000-of-00001", of_split)
+    config = {
+        "model": READ,
+        "vocabulary": CLASSES,
+        "bank_uri": str(folder / "bank"),
+    }
+    run_fn(
+        SimpleNamespace(
+            custom_config=config,
+            train_files=[str(folder / "train-*")],
+            eval_files=[str(folder / "validation-*")],
+            serving_model_dir=str(folder / "model"),
+            model_run_dir=str(folder / "run"),
+        )
+    )
+    samples = component.parity_samples(str(folder / "run"))
+    assert len(samples.images) == 16
+    return component.validate(str(folder / "model"), samples)[-1]
+
+
+def test_features_with_little_signal_that_are_only_rounded_are_those_of_the_model(tmp_path):
+    check = checked(tmp_path, faint(48))
+    assert check["passed"], check["detail"]
+
+
+@pytest.mark.parametrize("reused", [0, 48])
 @pytest.mark.parametrize(
-    ("answered", "refused"),
-    [((0.82, 0.18, 0.0), False), ((0.2, 0.8, 0.0), True), ((np.nan, 0.2, 0.0), True)],
+    ("seen", "stored_by"),
+    [
+        pytest.param(faint(48), {"weights": "none"}, id="another network"),
+        pytest.param(faint(48), {"image_size": 64}, id="another size"),
+        pytest.param([quarter(image) for image in faint(48)], {}, id="a quarter of each image"),
+    ],
 )
-def test_a_head_that_was_judged_on_other_features_is_refused(classifier, answered, refused):
-    image = encoded(Image.new("RGB", (8, 8), (204, 51, 0)), "PNG")
-    trained = np.float32([[0.8, 0.2, 0.0]] * 4)
-    stored = np.float32([answered] * 4)
-    checks = component.validate(classifier, Samples([image] * 4, trained, stored))
-    last = checks[-1]
-    assert last["passed"] is not refused
-    if refused:
-        assert last["name"] == "answers as on the stored features"
-        assert "on 4 images that it has learned from, its log probabilities" in last["detail"]
-        assert last["detail"].endswith("and run again with --from FeatureBank")
+def test_a_head_that_was_judged_on_other_features_is_refused(tmp_path, seen, stored_by, reused):
+    check = checked(tmp_path, seen, reused, **stored_by)
+    assert (check["name"], check["passed"]) == ("computes the stored features", False)
+    assert "on 16 images that it has learned from, the model computes features" in check["detail"]
+    assert (
+        "from the stored ones by which it was judged; rounding gives less than" in check["detail"]
+    )
+    is_told = check["detail"].endswith("and run again with --from FeatureBank")
+    assert is_told == bool(reused), "a remedy only where an earlier run has stored features"
 
 
 def test_a_model_that_loads_too_slowly_ends_the_run(classifier, monkeypatch):
