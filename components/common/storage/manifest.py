@@ -24,7 +24,7 @@ from imgpipe.models.files.described_files import MANIFEST, MODEL_DIGEST, SAVED_M
 #: Layout of an output folder: the number of what a run leaves in its own folder, in artifacts and
 #: caches, beside the accepted data and beside a version. It rises where a file of an earlier layout
 #: can no longer be read.
-LAYOUT: Final = 8
+LAYOUT: Final = 9
 KNOWN_IMAGES = "images.txt"
 #: Hexadecimal digits of a content hash that are kept: two of a million images share them with a
 #: probability of 1 in 37 million.

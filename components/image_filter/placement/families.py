@@ -195,14 +195,16 @@ def _crossed(
 ) -> NamePart | None:
     """Return the part most of whose groups have one image of each kind of a condition, or None."""
     kinds = len(condition.titles)
-    most, crossed = len(labels) / 2, None
+    most = len(labels) // 2
+    crossed = None
     for each in candidates:
         groups = np.unique(labels * len(labels) + each.groups, return_inverse=True)[1]
         pairs = np.unique(np.stack([groups, condition.groups]), axis=1)
         whole = (np.bincount(groups) == kinds) & (np.bincount(pairs[0]) == kinds)
-        images = kinds * np.count_nonzero(whole)
+        images = kinds * int(np.count_nonzero(whole))
         if images > most:
-            most, crossed = images, each
+            most = images
+            crossed = each
     return crossed
 
 
