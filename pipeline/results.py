@@ -71,9 +71,9 @@ class Evaluation(_Page):
     """What a published model answers for labelled images."""
 
     @property
-    def accuracy(self) -> float:
-        """Share of the judged images that are predicted correctly, from 0 to 1."""
-        return float(self.metrics["evaluation"]["accuracy"] or 0.0)
+    def accuracy(self) -> float | None:
+        """Share of the images that are predicted correctly, from 0 to 1; None if none is new."""
+        return self.metrics["evaluation"]["accuracy"]
 
     @property
     def interval(self) -> tuple[float, float]:

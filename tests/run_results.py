@@ -225,9 +225,10 @@ def decision(decided: DecidingAccuracy, **values: Any) -> Decision:
         "decided_by": decided,
         "baseline": 0.961,
         "blessed": True,
+        "publishing": [],
         "rulings": [
-            made(Ruling, rule="threshold", text="cross-validation accuracy 0.948", margin=0.048),
-            made(Ruling, rule="serving", text="the exported model answers", reason="it does not"),
+            made(Ruling, rule="threshold", text="cross-validation accuracy 0.948", state="passed"),
+            made(Ruling, rule="serving", text="the model", state="refused", reason="it does not"),
         ],
         "unlike": [
             {

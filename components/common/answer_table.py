@@ -22,7 +22,7 @@ from imgpipe.models import names
 from imgpipe.models.arrays import Array, Flags, Floats, Integers, Names
 from imgpipe.models.features.rows import columns
 from imgpipe.models.head.answers import OutOfFold
-from imgpipe.models.head.certainty import AccuracyFigures, accuracy_figures
+from imgpipe.models.head.certainty import CHANCE, AccuracyFigures, accuracy_figures
 
 #: Splits whose images are predicted.
 PREDICTED_SPLITS = (names.VALIDATION, names.TEST)
@@ -145,12 +145,15 @@ class AnswerTable(ImageColumns):
         return self.select(self.splits == split)
 
     def deciding(self) -> AnswerTable:
-        """Return the rows that decide: all but those of test, which decides nothing."""
-        return self.select(self.splits != names.TEST)
+        """Return the rows that decide: those of families that the model has not learned from.
 
-    def unseen(self) -> AnswerTable | None:
-        """Return the rows of families of which train has no image; None if these are all rows."""
-        return self.select(~self.seen_family) if self.seen_family.any() else None
+        Test decides nothing.
+        """
+        return self.select(self.splits != names.TEST).unseen()
+
+    def unseen(self) -> AnswerTable:
+        """Return the rows of families of which train has no image."""
+        return self.select(~np.isin(self.families, self.families[self.seen_family]))
 
     def by_class(self) -> list[AnswerTable]:
         """Return the rows with each label, in the order of the vocabulary, [C]."""
@@ -178,9 +181,9 @@ class AnswerTable(ImageColumns):
             )
         ]
 
-    def figures(self) -> AccuracyFigures:
+    def figures(self, chance: float = CHANCE) -> AccuracyFigures:
         """Return the accuracy with its interval, as it is written as JSON."""
-        return accuracy_figures(self.right, self.families)
+        return accuracy_figures(self.right, self.families, chance)
 
     def per_class(self) -> dict[str, ClassMetrics]:
         """Return the metrics of each class."""

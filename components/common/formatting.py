@@ -47,14 +47,15 @@ def correct_text(correct: int, count: int) -> str:
 
 
 def interval_text(ci95: Sequence[float]) -> str:
-    """Say which interval an accuracy has.
+    """Say which interval an accuracy has, with as many digits as tell its ends apart.
 
     Examples:
-        >>> interval_text([0.863, 0.966])
-        '95 % interval 0.86–0.97'
+        >>> interval_text([0.863, 0.966]), interval_text([0.9861, 0.9949])
+        ('95 % interval 0.86–0.97', '95 % interval 0.986–0.995')
     """
-    low, high = ci95
-    return f"95 % interval {low:.2f}–{high:.2f}"
+    texts = ([f"{end:.{decimals}f}" for end in ci95] for decimals in (2, _DIGITS, 2 * _DIGITS))
+    low, high = next((ends for ends in texts if len({*ends}) > 1), map(str, ci95))
+    return f"95 % interval {low}–{high}"
 
 
 def text_below(value: float, limit: float) -> str:

@@ -28,7 +28,10 @@ _REVIEWED = ("accept", "relabel")  # verdicts with which a person has confirmed 
 class Changes(TypedDict):
     """What changed between two sets of images."""
 
-    relabelled: Annotated[dict[str, int], "Images with another label, by “before → after”."]
+    relabelled: Annotated[
+        dict[str, int], "Images with another label that no person has given, by “before → after”."
+    ]
+    decided: Annotated[int, "Images with another label that a person has given or accepted."]
     renamed: Annotated[
         dict[str, str], "Names of classes whose known images all came from one lost class, by that."
     ]
@@ -46,25 +49,22 @@ def by_content(kept: Iterable[ImageRow]) -> KeptImages:
     return {row.image_hash: (row.label, row.split, row.verdict) for row in kept}
 
 
-def compare(before: KeptImages, now: KeptImages) -> tuple[Changes, set[str]]:
-    """Compare two sets of images.
-
-    Returns:
-        What changed, and the images with another label, unless their class has another name.
-    """
+def compare(before: KeptImages, now: KeptImages) -> Changes:
+    """Compare two sets of images; a label is another one unless its class has another name."""
     both = before.keys() & now.keys()
     renamed = _renamed(before, now)
     labels = {key: (before[key][0], renamed.get(before[key][0])) for key in both}
     relabelled = [key for key in sorted(both) if now[key][0] not in labels[key]]
-    pairs = Counter(f"{before[key][0]} → {now[key][0]}" for key in relabelled)
-    changes: Changes = {
+    silent = [key for key in relabelled if now[key][2] not in _REVIEWED]
+    pairs = Counter(f"{before[key][0]} → {now[key][0]}" for key in silent)
+    return {
         "relabelled": dict(pairs.most_common()),
+        "decided": len(relabelled) - len(silent),
         "renamed": renamed,
         "moved": sum(before[key][1] != now[key][1] for key in both),
         "new": len(now.keys() - both),
         "gone": len(before.keys() - both),
     }
-    return changes, set(relabelled)
 
 
 def _renamed(before: KeptImages, now: KeptImages) -> dict[str, str]:
@@ -84,16 +84,17 @@ def _renamed(before: KeptImages, now: KeptImages) -> dict[str, str]:
 
 def sentence(changed: Changes) -> str:
     """Return the changes in words; "" if nothing changed."""
-    if not any(changed.values()):
-        return ""
     parts = [f"class {old} is renamed {new}" for old, new in changed["renamed"].items()]
     images = sum(changed["relabelled"].values())
-    pairs = f" ({_pairs(changed)})" if images else ""
-    parts.append(f"{images:,} {'has' if images == 1 else 'have'} another label{pairs}")
-    parts += [f"{changed['new']:,} new", f"{changed['gone']:,} gone"]
-    if changed["moved"]:
-        parts.append(f"{changed['moved']:,} in another split")
-    return ", ".join(parts)
+    if images:
+        have = plural(images, "image has", "images have")
+        parts.append(f"{have} another label ({_pairs(changed)})")
+    if changed["decided"]:
+        parts.append(f"{plural(changed['decided'], 'label')} changed by a person")
+    if changed["new"]:
+        parts.append(plural(changed["new"], "new image"))
+    counts = {"gone": changed["gone"], "in another split": changed["moved"]}
+    return ", ".join([*parts, *(f"{count:,} {what}" for what, count in counts.items() if count)])
 
 
 def _pairs(changed: Changes) -> str:
@@ -108,19 +109,19 @@ def since_accepted(schema: Path, now: KeptImages, accepts: bool = False) -> list
     `schema` is the path of the accepted schema.
     """
     before = json_object.read_or_empty(schema.with_name(FILE))
-    changed, relabelled = compare(before, now)
+    changed = compare(before, now)
     if not before or not sentence(changed):
         return []
-    silent = {key for key in relabelled if now[key][2] not in _REVIEWED}
-    have = plural(len(silent), "image has", "images have")
+    silent = sum(changed["relabelled"].values())
+    have = plural(silent, "image has", "images have")
     return [
         make_finding(
             "since_accepted",
             f"since the accepted data: {sentence(changed)}",
-            ["look at them with `imgpipe review`, or accept them with --accept"] if silent else [],
+            ["look at them with imgpipe review, or accept them with --accept"] if silent else [],
             title=f"{have} another label than in the accepted data ({_pairs(changed)})",
-            decides=bool(silent) and not accepts,
-            count=len(silent),
+            decides=silent > 0 and not accepts,
+            count=silent,
         )
     ]
 

@@ -50,16 +50,13 @@ class Ruling(TypedDict):
     """What one rule says about the model."""
 
     rule: Annotated[str, "Name of the rule, such as threshold."]
+    state: Annotated[
+        Literal["passed", "refused", "silent"],
+        "What follows: `silent` is a rule that has nothing to say about this model, because "
+        "nothing can be compared, or another rule refuses what it would judge.",
+    ]
     text: Annotated[str, "What was measured, with its interval, and what is asked for."]
-    reason: Annotated[str, "Why the model is refused; empty if it passes the rule."]
-    figure: Annotated[
-        float | None,
-        "The number in `text` that the rule judges, such as the lowest recall; null without one.",
-    ]
-    margin: Annotated[
-        float | None,
-        "By how much the model is better than the limit; null for a rule without a limit.",
-    ]
+    reason: Annotated[str, "Why the model is refused; empty if it is not."]
 
 
 class DecidingAccuracy(AccuracyFigures):
@@ -85,7 +82,12 @@ class Decision(TypedDict):
     failed: Annotated[list[str], "Rules that the model did not pass, such as threshold."]
     reasons: Annotated[list[str], "Why, in a sentence for each of these rules."]
     rulings: Annotated[
-        list[Ruling], "What every rule says: first those that refuse, then the nearest to a limit."
+        list[Ruling], "What every rule says: first those that refuse, then the others."
+    ]
+    publishing: Annotated[
+        list[str] | None,
+        "Arguments of `imgpipe run` with which every rule passes the same model; null if there "
+        "are none.",
     ]
     figures: Annotated[str, "The accuracy that decided, in words."]
     threshold: Annotated[float, "Accuracy that the model has to reach."]

@@ -151,6 +151,8 @@ def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> rules.Evidence:
             split_of.get(manifest.short_hash(image.decode()), "") for image in now.hashes.tolist()
         ]
         new = np.array(split_of_rows, np.str_) != names.TRAIN
+        if learned is None:  # otherwise no fold has learned from the families of its images
+            new &= ~now.seen_family
         compared = (now.select(new), before.select(new))
     unlike: Sequence[UnlikeImages] = ()
     if BANK in uris:

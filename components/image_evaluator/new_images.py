@@ -113,8 +113,10 @@ def unlike_rows(
         surest = min(tested, key=lambda test: test.chance, default=None)
         if surest is not None and surest.chance * tests < _CHANCE:
             ranked = np.argsort(-surest.new_scores, kind="stable")
-            number = int((surest.new_scores > surest.usual).sum())
-            unlike[label] = new[ranked[:number]]
+            above = int((surest.new_scores > surest.usual).sum())
+            # Images of the same kind score higher, too, with the share that is expected.
+            others = surest.expected * (len(new) - above) / (1 - surest.expected)
+            unlike[label] = new[ranked[: max(above - round(others), 1)]]
     return unlike
 
 
@@ -173,11 +175,13 @@ class _Test(NamedTuple):
     Attributes:
         chance: Probability that so many new scores exceed the old score `usual` by chance.
         usual: The old score, of those that were tried, for which this is the least.
+        expected: Share of the new images that score higher where they are of the same kind.
         new_scores: The scores of the new images.
     """
 
     chance: float
     usual: float
+    expected: float
     new_scores: Floats
 
 
@@ -187,14 +191,14 @@ def _test(scores: Floats, groups: npt.NDArray[np.bytes_], count: int) -> _Test:
 
     old = _by_group(scores[:count], groups[:count])
     new = _by_group(scores[count:], groups[count:])
-    chances = [(1.0, np.inf)]
+    chances = [(1.0, np.inf, 0.0)]
     for tail in _TAILS:
         rank = int(np.ceil(tail * len(old)))
         usual = float(np.sort(old)[-rank])
         above = int((new > usual).sum())
         if len(new) >= _FEWEST and above / len(new) - rank / len(old) >= _EXCESS:
             chance = betabinom.sf(above - 1, len(new), rank, len(old) - rank + 1)
-            chances.append((float(chance), usual))
+            chances.append((float(chance), usual, rank / len(old)))
     return _Test(*min(chances), scores[count:])
 
 

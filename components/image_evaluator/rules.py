@@ -5,15 +5,17 @@ beside its blessing. Verdict, summary, report and manifest read it there, and Mo
 file that follows from it.
 
 A rule is one function in `RULES`. It says what was measured, with its interval, and why the model
-is refused. A setting of a rule is a field of the section `[evaluate]`, which arrives as it is.
+is refused, or that it has nothing to say. A setting of a rule is a field of the section
+`[evaluate]`, which arrives as it is.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 import numpy as np
 
@@ -84,9 +86,36 @@ class Evidence:
         return self.answers.of_split(names.VALIDATION)
 
     @functools.cached_property
+    def unjudged(self) -> str:
+        """Why validation cannot judge, because train has families of its images; "" if it can.
+
+        It can if right answers to all of its other images would be enough.
+        """
+        others = self.answers.deciding()
+        seen = len(self.validation) - len(others)
+        if self.folds is not None or self.demands_nothing or not seen:
+            return ""
+        best = interval(np.ones(len(others), np.bool_), others.families)[0]
+        if best > _least(others, self.settings.threshold):
+            return ""
+        known = plural(others.independent(), "family or single image", "families or single images")
+        remain = f"its other images, {known}, are too few" if len(others) else "it has no others"
+        ways = "put images of other families, such as other people or scenes, into validation"
+        if not self.settings.cross_validate:
+            ways += ", or let folds decide with evaluate.cross_validate = -1"
+        return (
+            f"train has images of the families of {seen:,} of {len(self.validation):,} validation "
+            f"images, and {remain}; {ways}"
+        )
+
+    @functools.cached_property
     def deciding(self) -> AnswerTable:
-        """The answers that decide: those of the folds, or those to the validation split."""
-        return self.answers.deciding()
+        """The answers that decide: those of the folds, or those to the validation split.
+
+        There are none where validation cannot judge, so that no number is compared with a limit.
+        """
+        answers = self.answers.deciding()
+        return answers.select(np.empty(0, np.int64)) if self.unjudged else answers
 
     @property
     def judged_by(self) -> str:
@@ -105,30 +134,34 @@ class Evidence:
         }
 
 
-def _ruling(
-    text: str, reason: str = "", figure: float | None = None, margin: float | None = None
-) -> Ruling:
-    """Return what a rule says; `decide` adds the name of the rule."""
-    return {"rule": "", "text": text, "reason": reason, "figure": figure, "margin": margin}
+def _ruling(text: str, reason: str = "", silent: bool = False) -> Ruling:
+    """Return what a rule says; `decide` adds the name of the rule.
+
+    It refuses with a reason, and passes without one, unless it has nothing to say.
+    """
+    state: Literal["passed", "refused", "silent"] = "refused" if reason else "passed"
+    return {"rule": "", "state": "silent" if silent else state, "text": text, "reason": reason}
 
 
-def _threshold(evidence: Evidence) -> Ruling:
+def _threshold(evidence: Evidence) -> Ruling | None:
     threshold = evidence.settings.threshold
     accuracy = evidence.decided_by["accuracy"]
-    if accuracy is None or not len(evidence.validation):
+    if not len(evidence.validation):
         return _ruling("no accuracy", "no validation image was evaluated")
+    if accuracy is None:  # which `_evidence` says, if an accuracy is asked for
+        return None
     missed = accuracy < threshold - SLACK
     balanced = f"balanced accuracy {evidence.deciding.balanced():.3f}"
     return _ruling(
         f"{_figures(evidence)}; {balanced}; at least {threshold:g} is asked for",
         f"it is below the threshold {threshold:g}" if missed else "",
-        accuracy,
-        accuracy - threshold,
     )
 
 
 def _evidence(evidence: Evidence) -> Ruling | None:
     answers = evidence.deciding
+    if evidence.unjudged:
+        return _ruling(evidence.unjudged, evidence.unjudged)
     if evidence.demands_nothing or not len(answers):
         return None
     return interval_ruling(answers, evidence.settings.threshold, evidence.judged_by)
@@ -147,22 +180,33 @@ def interval_ruling(answers: AnswerTable, threshold: float, judged_by: str) -> R
     """
     figures = answers.figures()
     accuracy = figures["correct"] / len(answers)
-    images = np.bincount(answers.labels)
-    commonest = float(images.max() / len(answers)) if np.count_nonzero(images) > 1 else 0.0
-    least = max(threshold - WIDEST, commonest)
+    least = _least(answers, threshold)
     low = figures["ci95"][0]
     text = (
         f"the 95 % interval of the accuracy {judged_by} begins at {low:.2f}; it has to begin above "
         f"{least:.2f}"
     )
-    if low > least or accuracy < threshold - SLACK or accuracy <= commonest:
-        return _ruling(text, "", low, low - least)
+    if low > least:
+        return _ruling(text)
+    if accuracy < threshold - SLACK or accuracy <= _of_commonest(answers):
+        return _ruling(text, silent=True)  # another rule refuses that
     known = answers.independent()
     in_families = known < len(answers)
     nouns = ("family", "families") if in_families else ("image", "images")
     more = plural(max(wanted_size(accuracy, least, in_families) - known, 1), *nouns)
     reason = f"it cannot be judged: {plural(known, *nouns)} {judged_by}; about {more} more would do"
-    return _ruling(text, reason, low, low - least)
+    return _ruling(text, reason)
+
+
+def _least(answers: AnswerTable, threshold: float) -> float:
+    """Return above what the interval of an accuracy has to begin."""
+    return max(threshold - WIDEST, _of_commonest(answers))
+
+
+def _of_commonest(answers: AnswerTable) -> float:
+    """Return the accuracy of always answering the commonest of several classes; 0 for one."""
+    images = np.bincount(answers.labels)
+    return float(images.max() / len(answers)) if np.count_nonzero(images) > 1 else 0.0
 
 
 def _class_recall(evidence: Evidence) -> Ruling | None:
@@ -212,20 +256,23 @@ def _class_recall(evidence: Evidence) -> Ruling | None:
             f"(evaluate.min_recall) {evidence.judged_by} by more than chance: "
             f"{_recall_of(of_class)}"
         )
-    return _ruling(text, reason, recall, recall - floor)
+    return _ruling(text, reason)
 
 
 def _commonest_class(evidence: Evidence) -> Ruling | None:
-    answers = evidence.deciding
-    images = len(answers)
-    if evidence.demands_nothing or not images:
+    if evidence.demands_nothing or not len(evidence.deciding):
         return None
+    return commonest_ruling(evidence.deciding, evidence.judged_by)
+
+
+def commonest_ruling(answers: AnswerTable, judged_by: str) -> Ruling:
+    """Refuse an accuracy that always answering the commonest class has; see `interval_ruling`."""
+    images = len(answers)
     sizes = {name: of_class["count"] for name, of_class in answers.per_class().items()}
     name = max(sizes, key=sizes.__getitem__)
     most = sizes[name]
     correct = int(answers.right.sum())
     always = f"always answering {name!r}"
-    judged_by = evidence.judged_by
     text = f"right for {correct:,} of {images:,} images {judged_by}, where {always} is right for"
     reason = (
         f"it is not better {judged_by} than {always}, which is right for {most:,} of {images:,}"
@@ -233,16 +280,16 @@ def _commonest_class(evidence: Evidence) -> Ruling | None:
     return _ruling(
         f"{text} {most:,}",
         f"{reason} images" if correct <= most else "",
-        correct / images,
-        (correct - most) / images,
     )
 
 
-def _last_version(evidence: Evidence) -> Ruling:
+def _last_version(evidence: Evidence) -> Ruling | None:
     """Refuse a model that is worse than the last version, on all images or on those of a class."""
+    if evidence.unjudged:
+        return None
     if evidence.compared is None or not len(evidence.compared[0]):
-        nothing = f"version {evidence.version} was trained on all validation images"
-        return _ruling(evidence.not_compared or nothing)
+        nothing = f"no validation image is new to version {evidence.version} and to this model"
+        return _ruling(evidence.not_compared or nothing, silent=True)
     now, before = evidence.compared
     overall = _compared(evidence, now, before, CHANCE)
     if overall["reason"]:
@@ -285,7 +332,7 @@ def _compared(
     drop = -pair["difference"]
     worse = drop > most + SLACK and pair["p_value"] < chance
     why = f"it is worse than the last version by more than chance and {most:g} (evaluate.max_drop)"
-    return _ruling(text, f"{why}: {text}" if worse else "", right / len(now), -drop)
+    return _ruling(text, f"{why}: {text}" if worse else "")
 
 
 def _unlike_images(evidence: Evidence) -> Ruling | None:
@@ -320,33 +367,19 @@ RULES: dict[str, Callable[[Evidence], Ruling | None]] = {
     "unlike_images": _unlike_images,
     "serving": _served,
 }
-#: Arguments of `imgpipe run` that turn off what begins with `Evidence.demands_nothing`.
-NO_THRESHOLD: Final = ("--set", "evaluate.threshold=0")
-#: Arguments of `imgpipe run` with which the same model passes a rule that it did not pass. Nothing
-#: publishes a model that cannot be served.
-PASSING: dict[str, tuple[str, ...]] = {
-    "threshold": ("--set", "evaluate.threshold={reached:g}"),
-    "evidence": NO_THRESHOLD,
-    "class_recall": NO_THRESHOLD,
-    "commonest_class": NO_THRESHOLD,
-    "last_version": ("--set", "evaluate.max_drop=1"),
-    "unlike_images": ("--accept",),
-}
 
 
 def decide(evidence: Evidence) -> Decision:
     """Decide whether a model is blessed."""
-    rulings: list[Ruling] = []
-    for name, rule in RULES.items():
-        ruling = rule(evidence)
-        if ruling is not None:
-            rulings.append({**ruling, "rule": name})
+    rulings = _rulings(evidence)
     refusals = [ruling for ruling in rulings if ruling["reason"]]
+    failed = [ruling["rule"] for ruling in refusals]
     return {
         "blessed": not refusals,
-        "failed": [ruling["rule"] for ruling in refusals],
+        "failed": failed,
         "reasons": [ruling["reason"] for ruling in refusals],
         "rulings": sorted(rulings, key=lambda ruling: not ruling["reason"]),
+        "publishing": _publishing(evidence, failed),
         "figures": _figures(evidence),
         "threshold": evidence.settings.threshold,
         "decided_by": evidence.decided_by,
@@ -354,6 +387,43 @@ def decide(evidence: Evidence) -> Decision:
         "baseline": _accuracy_of_last_version(evidence),
         "unlike": list(evidence.unlike),
     }
+
+
+def _rulings(evidence: Evidence) -> list[Ruling]:
+    """Return what each rule says that concerns the model."""
+    rulings: list[Ruling] = []
+    for name, rule in RULES.items():
+        ruling = rule(evidence)
+        if ruling is not None:
+            rulings.append({**ruling, "rule": name})
+    return rulings
+
+
+def _publishing(evidence: Evidence, failed: Sequence[str]) -> list[str] | None:
+    """Return the arguments with which every rule passes the same model; None if there are none.
+
+    The rules are asked: of several thresholds, the highest one that they pass is given.
+    """
+    settings = evidence.settings
+    accuracy = evidence.decided_by["accuracy"]
+    if accuracy is None or not failed:
+        return None if failed else []
+    others = []
+    if "last_version" in failed:
+        settings = settings.model_copy(update={"max_drop": 1.0})
+        others += ["--set", "evaluate.max_drop=1"]
+    if "unlike_images" in failed:
+        evidence = replace(evidence, accepted=True)
+        others.append("--accept")
+    # What is reached, and what the interval carries, in whole hundredths.
+    reached = (accuracy, evidence.decided_by["ci95"][0] + WIDEST - SLACK)
+    lower = [math.floor(100 * value + SLACK) / 100 for value in reached]
+    for threshold in (settings.threshold, *lower, 0.0):
+        asked = settings.model_copy(update={"threshold": min(threshold, settings.threshold)})
+        if all(not ruling["reason"] for ruling in _rulings(replace(evidence, settings=asked))):
+            given = ["--set", f"evaluate.threshold={asked.threshold:g}"]
+            return [*(given if asked.threshold < settings.threshold else []), *others]
+    return None
 
 
 def _accuracy_of_last_version(evidence: Evidence) -> float | None:
@@ -383,7 +453,7 @@ def _figures(evidence: Evidence) -> str:
     accuracy = decided_by["accuracy"]
     folds = evidence.folds
     if accuracy is None:
-        return "no validation accuracy is known"
+        return "cannot be judged" if evidence.unjudged else "no validation accuracy is known"
     text = f"{accuracy:.3f}"
     threshold = evidence.settings.threshold
     if accuracy < threshold - SLACK:
@@ -392,6 +462,8 @@ def _figures(evidence: Evidence) -> str:
     interval_of_accuracy = interval_text(decided_by["ci95"])
     of = f"{decided_by['correct']:,} of {images} correct, {interval_of_accuracy}"
     if folds is None:
+        if len(evidence.deciding) < len(evidence.validation):
+            of += "; only images of families that train does not have"
         return f"validation accuracy {text} ({of})"
     judges = f"by {folds['folds']} models that had not seen them"
     spread = f"{folds['min']:.3f} to {folds['max']:.3f} each"

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import plural, seconds
-from imgpipe.components.image_evaluator.rules import NO_THRESHOLD, PASSING
 from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.components.report.blocks import Command, Figures
 from imgpipe.components.run_record.result import whole
@@ -23,7 +22,6 @@ from imgpipe.models import names
 from imgpipe.models.finding import Finding, make_finding
 
 if TYPE_CHECKING:
-    from imgpipe.components.image_evaluator.decision import Decision
     from imgpipe.components.run_record.result import Result
     from imgpipe.models.head.solved_head import Solution
 
@@ -56,11 +54,12 @@ def next_commands(result: Result, moved: Sequence[str] = ()) -> list[Finding]:
         moved: Arguments of a run whose output folder was moved since, such as `--out OUT`.
     """
     out = shlex.quote(result["out"])
+    folder = shlex.quote(whole(result, result["folder"]))
     status = result["status"]
     push = result["push"]
     commands: list[Finding] = []
     if result["folder"]:
-        commands.append(_next("look", "look at the report", f"imgpipe open {out}"))
+        commands.append(_next("look", "look at the report", f"imgpipe open {folder}"))
         suspects = result["suspects"]
         if suspects is not None and suspects["disagree"]:
             text = "look at the mistakes, the surest first"
@@ -84,7 +83,7 @@ def next_commands(result: Result, moved: Sequence[str] = ()) -> list[Finding]:
         arguments = _publishing(result)
         if arguments:
             text = "try it without publishing it"
-            commands.append(_next("try", text, f"imgpipe serve {out} --run newest"))
+            commands.append(_next("try", text, f"imgpipe serve {folder}"))
         if arguments is not None:
             text = f"publish it as it is{_duration(result, arguments)}"
             commands.append(_next("publish", text, run_command(result, [*moved, *arguments])))
@@ -108,7 +107,8 @@ def review_command(result: Result, show: str = "") -> str:
     `show` is what comes first: a kind of images, a class, or `LABEL:ANSWER`; "" for the usual.
     """
     what = f" --show {shlex.quote(show)}" if show else ""
-    return f"imgpipe review {shlex.quote(result['out']) or 'OUT'}{what}"
+    folder = whole(result, result["folder"]) if result["folder"] else "OUT"
+    return f"imgpipe review {shlex.quote(folder)}{what}"
 
 
 def shown(commands: Sequence[Finding]) -> Figures:
@@ -148,23 +148,9 @@ def _publishing(result: Result) -> list[str] | None:
     """
     gate = result["gate"]
     push = result["push"]
-    if gate is None or gate["decided_by"]["accuracy"] is None:
+    if gate is None or "rollback" in push["refused_by"] or "serving" in push["refused_by"]:
         return None
-    if "rollback" in push["refused_by"] or "serving" in push["refused_by"]:
-        return None
-    failed = gate["failed"]
-    if not set(failed) <= PASSING.keys():
-        return None
-    needs_no_threshold = any(PASSING[rule] == NO_THRESHOLD for rule in failed)
-    if needs_no_threshold:  # a threshold of 0 passes every model, so no other one is given
-        failed = [rule for rule in failed if rule != "threshold"]
-    passing = dict.fromkeys(PASSING[rule] for rule in failed)
-    return [part.format(reached=_reached(gate)) for parts in passing for part in parts]
-
-
-def _reached(gate: Decision) -> float:
-    """Return the accuracy that decided, rounded down to two decimal places."""
-    return math.floor(100 * (gate["decided_by"]["accuracy"] or 0.0)) / 100
+    return gate["publishing"]
 
 
 def _duration(result: Result, arguments: Sequence[str]) -> str:

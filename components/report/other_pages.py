@@ -8,7 +8,7 @@ from imgpipe.components.common.formatting import count, share
 from imgpipe.components.report import blocks as show
 from imgpipe.components.report.blocks import data_reasons, said, section
 from imgpipe.components.report.sections import accuracy, images, outcome, pictures
-from imgpipe.components.run_record.result import Result, judged
+from imgpipe.components.run_record.result import Result
 
 
 @section("verdict", "Verdict")
@@ -79,9 +79,9 @@ def verdict_of_evaluation(result: Result) -> Iterator[show.ResultBlock]:
 def grounds_of_evaluation(result: Result) -> Iterator[show.ResultBlock]:
     """Yield the findings, what was evaluated, and the key figures."""
     evaluated = result["evaluation"]
-    figures = judged(result)
-    if evaluated is None or figures is None:
+    if evaluated is None:
         return
+    figures = result["metrics"]["evaluation"]
     yield from said(result["findings"])
     yield show.Sentence(
         f"The images come from {result['source']}, and the answers are those of the served "

@@ -153,13 +153,15 @@ def _add_metrics(result: Result, answers: AnswerTable) -> None:
     """Add what follows from the answers of the model."""
     deciding = answers.deciding()
     test = answers.of_split(names.TEST)
-    result["slices"] = slices(answers.select(answers.splits != names.TRAIN))
+    new = ~answers.seen_family & (answers.splits != names.TRAIN)
+    result["slices"] = slices(answers.select(new))
+    judged_by: AnsweredBy = names.VALIDATION if folds_of(result) is None else FOLDS
+    if len(test) < len(answers):
+        # The images of validation are among those of the folds, and say nothing by themselves.
+        result["metrics"][judged_by] = metrics(answers.select(answers.splits != names.TEST))
     if len(deciding):
-        judged_by: AnsweredBy = names.VALIDATION if folds_of(result) is None else FOLDS
         threshold = result["gate"]["threshold"] if result["gate"] is not None else None
         result["answers"] = judged_answers(judged_by, threshold, deciding)
-        # The images of validation are among those of the folds, and say nothing by themselves.
-        result["metrics"][judged_by] = metrics(deciding)
     if len(test):
         result["metrics"][names.TEST] = metrics(test)
 

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 from imgpipe.components.common.answer_table import AnsweredImage, AnswerTable, ClassMetrics
 from imgpipe.models.arrays import Array
 from imgpipe.models.head.calibration import confidence_error, error_by_chance
-from imgpipe.models.head.certainty import AccuracyFigures
+from imgpipe.models.head.certainty import CHANCE, AccuracyFigures
 
 _MOST_VALUES = 12  # formats or folders; the rest of many folders says little
 _TINY = 1e-7  # smallest probability, which keeps its logarithm finite
@@ -29,7 +29,7 @@ AnsweredBy = Literal["folds", "validation", "evaluation"]
 
 
 class Slice(AccuracyFigures):
-    """The images of one kind."""
+    """The images of one kind; the chance of 5 % that an interval misses is divided among all."""
 
     value: Annotated[str, "The kind."]
 
@@ -44,7 +44,7 @@ class SliceGroup(TypedDict):
 
 def slices(table: AnswerTable) -> list[SliceGroup]:
     """Return a list of slices for each attribute in which the images differ."""
-    groups: list[SliceGroup] = []
+    groups: list[tuple[str, float, dict[str, AnswerTable]]] = []
     for name, values in _attributes(table):
         known = values.astype(np.bool_)  # 0 and "" stand for an unknown value
         if not known.any():
@@ -54,12 +54,18 @@ def slices(table: AnswerTable) -> list[SliceGroup]:
         kind_of, ordered = divided(values[known])
         if len(ordered) < 2:
             continue
-        rows: list[Slice] = [
-            {"value": kind, **with_value.select(kind_of == kind).figures()} for kind in ordered
-        ]
-        accuracy = float(with_value.right.mean())
-        groups.append({"name": name, "accuracy": accuracy, "rows": rows})
-    return groups
+        of_kinds = {kind: with_value.select(kind_of == kind) for kind in ordered}
+        groups.append((name, float(with_value.right.mean()), of_kinds))
+    # One kind of many is weaker by chance more often than a single one.
+    chance = CHANCE / max(sum(len(of_kinds) for *_, of_kinds in groups), 1)
+    return [
+        {
+            "name": name,
+            "accuracy": accuracy,
+            "rows": [{"value": kind, **rows.figures(chance)} for kind, rows in of_kinds.items()],
+        }
+        for name, accuracy, of_kinds in groups
+    ]
 
 
 def _attributes(table: AnswerTable) -> Iterator[tuple[str, Array]]:
@@ -106,10 +112,10 @@ class ProbabilityMetrics(TypedDict):
 class SplitMetrics(AccuracyFigures, ProbabilityMetrics):
     """Metrics of the folds, of a split, or of the images of an evaluation."""
 
-    unseen: Annotated[
+    seen: Annotated[
         AccuracyFigures | None,
-        "The accuracy to believe, where train has images of the same families, or the run that "
-        "made an evaluated model had some of the images: that on the others; otherwise null.",
+        "The accuracy on further images, which are in no other figure: the model has learned from "
+        "their families, or from the images themselves; null without any.",
     ]
     per_class: Annotated[dict[str, ClassMetrics], "Metrics by class."]
 
@@ -145,14 +151,16 @@ class JudgedAnswers(TypedDict):
 def metrics(table: AnswerTable) -> SplitMetrics:
     """Compute accuracy, log loss, calibration error and the metrics of each class.
 
-    The calibration error is that of the predicted class (Guo et al. 2017).
+    Images of families from which the model has learned are counted apart. The calibration error is
+    that of the predicted class (Guo et al. 2017).
     """
     unseen = table.unseen()
+    seen = table.select(~np.isin(table.hashes, unseen.hashes))
     return {
-        **table.figures(),
-        "unseen": None if unseen is None else unseen.figures(),
-        **_of_probabilities(table),
-        "per_class": table.per_class(),
+        **unseen.figures(),
+        "seen": seen.figures() if len(seen) else None,
+        **_of_probabilities(unseen),
+        "per_class": unseen.per_class(),
     }
 
 

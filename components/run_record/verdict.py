@@ -141,22 +141,15 @@ def _test_below(result: Result) -> Iterator[Finding]:
 
 
 def _divided_families(result: Result) -> Iterator[Finding]:
-    """Say in the verdict which accuracy to believe if the source's splits divide families."""
+    """Say in the verdict which images are not counted if the source's splits divide families."""
+    gate: Decision | None = result["gate"]
     for split, summary in result["metrics"].items():
-        unseen = summary["unseen"]
-        if unseen is None:
+        seen = summary["seen"]
+        is_told = split == names.VALIDATION and gate is not None and not gate["decided_by"]["count"]
+        if seen is None or is_told:
             continue
-        title = (
-            f"train has images of the families of all images of {split}, so that its accuracy "
-            f"{summary['accuracy']:.3f} says little about new ones"
-        )
-        if unseen["accuracy"] is not None:
-            seen = plural(summary["count"] - unseen["count"], "image")
-            title = (
-                f"train has images of the same families as {seen} of {split}: believe the accuracy "
-                f"{unseen['accuracy']:.3f} on its other {plural(unseen['count'], 'image')}, not "
-                f"{summary['accuracy']:.3f}"
-            )
+        images = plural(seen["count"], "image")
+        title = f"{images} of {split} are not counted, because train has images of their families"
         yield make_finding(DIVIDED_FAMILIES, "", title=title, decides=True)
 
 
@@ -218,12 +211,12 @@ def sentence(result: Result) -> str:
     gate = result["gate"]
     if gate is None:
         return "not blessed: the model was not evaluated"
-    reached = f"{gate['figures']} reaches the threshold {gate['threshold']:g}"
+    reached = f"{gate['figures']} reaches the threshold {gate['threshold']:g}{_by_chance(gate)}"
     unpublished = _unpublished(result)
     if unpublished:
         text = f"not published: {unpublished}; its {reached}"
     elif gate["blessed"]:
-        text = f"blessed{_by_few(gate)}{_for_what(result)}: {reached}"
+        text = f"blessed{_for_what(result)}: {reached}"
     else:
         text = f"not blessed: {gate['figures']}{_reasons(gate)}{_published_before(result)}"
     text += _time_decided(result)
@@ -231,10 +224,10 @@ def sentence(result: Result) -> str:
     return "; ".join([text, *titles(used)])
 
 
-def _by_few(gate: Decision) -> str:
+def _by_chance(gate: Decision) -> str:
     """Say that the accuracy may have reached the threshold by chance."""
     is_sure = gate["decided_by"]["ci95"][0] >= gate["threshold"]
-    return "" if is_sure else " by few images, of which chance may be a part"
+    return "" if is_sure else ", which may be chance"
 
 
 def _for_what(result: Result) -> str:
@@ -270,9 +263,11 @@ def test_line(metrics: Mapping[str, SplitMetrics]) -> str:
     if names.TEST not in metrics:
         return ""
     test = metrics[names.TEST]
-    low, high = test["ci95"]
-    of = f"{test['correct']:,} of {test['count']:,}, {low:.2f}–{high:.2f}"
-    return f"{test['accuracy']:.3f} ({of}); it decided nothing"
+    if test["accuracy"] is None:
+        return "unknown: train has images of the families of all its images"
+    of = f"{test['correct']:,} of {test['count']:,}, {interval_text(test['ci95'])}"
+    others = " of families that train does not have" if test["seen"] is not None else ""
+    return f"{test['accuracy']:.3f} ({of}{others}); it decided nothing"
 
 
 def _published_before(result: Result) -> str:

@@ -72,9 +72,11 @@ def wilson(correct: float, count: float, chance: float = CHANCE) -> tuple[float,
         return 0.0, 1.0
     z = _quantile(chance)
     share = correct / count
-    centre = share + z * z / (2 * count)
-    spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    scale = 1 + z * z / count
+    # Nothing is divided by the count, which may be tiny: few families of which one has nearly all
+    # images tell less than a single image.
+    centre = correct + z * z / 2
+    spread = z * math.sqrt(correct * (1 - share) + z * z / 4)
+    scale = count + z * z
     # Rounding errors would move the ends that are exactly 0 and 1.
     low = max(0.0, (centre - spread) / scale) if correct else 0.0
     high = min(1.0, (centre + spread) / scale) if correct < count else 1.0
@@ -173,12 +175,13 @@ def wanted_size(accuracy: float, least: float, in_families: bool) -> int:
     return size
 
 
-def accuracy_figures(right: Flags, families: Array) -> AccuracyFigures:
-    """Return the accuracy on some images with its interval.
+def accuracy_figures(right: Flags, families: Array, chance: float = CHANCE) -> AccuracyFigures:
+    """Return the accuracy on some images with its interval; see `interval`.
 
     Args:
         right: Whether the label of each image was predicted, bool [n].
         families: Family of each image, [n].
+        chance: Probability that the interval misses the accuracy.
 
     Examples:
         >>> right = np.arange(100) < 93
@@ -192,7 +195,7 @@ def accuracy_figures(right: Flags, families: Array) -> AccuracyFigures:
         "count": count,
         "correct": correct,
         "accuracy": correct / count if count else None,
-        "ci95": list(interval(right, families)),
+        "ci95": list(interval(right, families, chance)),
     }
 
 

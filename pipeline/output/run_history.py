@@ -194,7 +194,7 @@ def _changes(first: Run, second: Run) -> Changes | None:
     """Compare the images of both runs; None if the table of one was removed."""
     uris = [run.quarantine for run in (first, second)]
     kept = [changes.by_content(image_table.read_kept(str(uri))) for uri in uris if uri is not None]
-    return changes.compare(*kept)[0] if len(kept) == len(uris) else None
+    return changes.compare(*kept) if len(kept) == len(uris) else None
 
 
 def _counts(run: Run) -> dict[str, int]:

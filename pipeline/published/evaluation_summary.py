@@ -16,7 +16,7 @@ from imgpipe.components.common.formatting import (
     plural,
     text_below,
 )
-from imgpipe.components.image_evaluator.rules import interval_ruling
+from imgpipe.components.image_evaluator.rules import commonest_ruling, interval_ruling
 from imgpipe.components.run_record.metrics import SplitMetrics, judged_answers, metrics, slices
 from imgpipe.components.run_record.result import EvaluatedModel, Result, SeenCounts, SeenImage, new
 from imgpipe.models import names
@@ -72,12 +72,13 @@ def summarise(
         "seen": None if splits is None else _count_seen(answers, splits),
     }
     measured = metrics(answers)
-    accuracy = measured["accuracy"] or 0.0
-    doubt = interval_ruling(answers, threshold, "in this source")["reason"] if threshold else ""
-    passed = accuracy >= threshold and not doubt
+    unseen = answers.unseen()
+    reached = len(unseen) > 0 and (measured["accuracy"] or 0.0) >= threshold
+    doubts = _doubts(unseen, threshold) if threshold and reached else []
+    passed = not threshold or (reached and not doubts)
     return new(
         status="evaluated" if passed else "below_threshold",
-        verdict=_verdict(measured, threshold) + (f", but {doubt}" if doubt else ""),
+        verdict=", but ".join([_verdict(measured, threshold), *doubts]),
         findings=[*_findings(evaluated, measured, model, not_evaluated)],
         name="imgpipe evaluate",
         source=source,
@@ -85,9 +86,17 @@ def summarise(
         evaluation=evaluated,
         metrics={"evaluation": measured},
         # Every accuracy reaches 0.
-        answers=judged_answers("evaluation", threshold or None, answers),
-        slices=slices(answers),
+        answers=judged_answers("evaluation", threshold or None, unseen) if len(unseen) else None,
+        slices=slices(unseen),
     )
+
+
+def _doubts(answers: AnswerTable, threshold: float) -> list[str]:
+    """Return why an accuracy that reaches the threshold does not pass, as in a run."""
+    rulings = [interval_ruling(answers, threshold, "in this source")]
+    if len(np.unique(answers.labels)) > 1:  # the accuracy on a single class is its recall
+        rulings.append(commonest_ruling(answers, "in this source"))
+    return [ruling["reason"] for ruling in rulings if ruling["reason"]]
 
 
 def _count_seen(answers: AnswerTable, splits: Mapping[str, str]) -> SeenCounts:
@@ -110,6 +119,11 @@ def _correct(figures: AccuracyFigures) -> str:
 
 
 def _verdict(measured: SplitMetrics, threshold: float) -> str:
+    if not measured["count"]:
+        return (
+            "cannot be judged: no image is new to the model; evaluate it on images of which the "
+            "run that made it had none"
+        )
     accuracy = measured["correct"] / measured["count"]
     is_below = accuracy < threshold
     number = text_below(accuracy, threshold) if is_below else f"{accuracy:.3f}"
@@ -146,7 +160,7 @@ def _findings(
     if model.notice:
         yield make_finding("not_published", model.notice.rstrip("."))
     yield from not_evaluated
-    yield from _about_seen(evaluated["seen"], measured["unseen"])
+    yield from _about_seen(evaluated["seen"], measured["seen"])
     yield from _about_classes(measured["per_class"])
 
 
@@ -166,8 +180,8 @@ def _about_classes(per_class: Mapping[str, ClassMetrics]) -> Iterator[Finding]:
         yield make_finding("missing_classes", f"There are no images of {which} {named}")
 
 
-def _about_seen(seen: SeenCounts | None, without: AccuracyFigures | None) -> Iterator[Finding]:
-    """Yield what images of the run mean for the accuracy; those of its test split do not."""
+def _about_seen(seen: SeenCounts | None, figures: AccuracyFigures | None) -> Iterator[Finding]:
+    """Yield which images are not counted, since the run had them; those of its test split are."""
     if seen is None:
         yield make_finding(
             "seen",
@@ -176,16 +190,13 @@ def _about_seen(seen: SeenCounts | None, without: AccuracyFigures | None) -> Ite
             "too high",
         )
         return
-    counts = {split: count for split, count in seen["by_split"].items() if split != names.TEST}
-    used = sum(counts.values())
-    if used:
-        rest = "No image is new to the model"
-        if without is not None and without["accuracy"] is not None:
-            rest = f"Without them the accuracy is {without['accuracy']:.3f} ({_correct(without)})"
+    if figures is not None:
+        counts = {split: count for split, count in seen["by_split"].items() if split != names.TEST}
         listed = ", ".join(f"{count:,} in {split}" for split, count in counts.items())
+        images = plural(figures["count"], "image is", "images are")
         yield make_finding(
             "seen",
-            f"{used:,} of these images, or near-duplicates of them, "
-            f"{'was' if used == 1 else 'were'} in the data of the run that made the model "
-            f"({listed}), so the accuracy is too high. {rest}",
+            f"{images} not counted: the run that made the model had them, near-duplicates of them "
+            f"or others of their families ({listed}). On them the accuracy is "
+            f"{figures['accuracy']:.3f} ({_correct(figures)})",
         )

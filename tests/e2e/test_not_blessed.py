@@ -42,7 +42,7 @@ def test_the_run_ends_with_commands_that_look_try_and_publish(refused: Any):
     assert refused.result["push"]["status"] == "refused"
     named = {one["reason"]: one["remedies"][0] for one in refused.next}
     assert named["look"] == f"imgpipe open {refused.out}"
-    assert named["try"] == f"imgpipe serve {refused.out} --run newest"
+    assert named["try"] == f"imgpipe serve {refused.folder}"
     assert "use" not in named
     publish = shlex.split(named["publish"])
     assert publish[:4] == ["imgpipe", "run", "--config", str(refused.folder / "config.toml")]

@@ -70,11 +70,15 @@ def leave(
     by_split = {"train": dict(zip(CLASSES, images, strict=True))}
     parts["data"] = made(DataSummary, **counts, by_split=by_split)
     if correct is not None:
+        reached = correct / _JUDGED
         parts["gate"] = made(
             Decision,
             threshold=_THRESHOLD,
             decided_by=decided_by(correct, _JUDGED, "validation"),
-            failed=[] if correct / _JUDGED >= _THRESHOLD else ["threshold"],
+            failed=[] if reached >= _THRESHOLD else ["threshold"],
+            publishing=[]
+            if reached >= _THRESHOLD
+            else ["--set", f"evaluate.threshold={reached:g}"],
         )
     if chosen is not None:
         parts["image_size"] = chosen[1]

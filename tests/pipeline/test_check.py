@@ -256,7 +256,7 @@ def test_classes_are_compared_with_the_data_that_the_output_folder_accepted(
     assert said == ["shrunken class 'rock'", "lost class 'well'"]
     [finding] = [one for one in found["data"]["findings"] if one["reason"] == "since_accepted"]
     assert finding["sentence"].startswith(
-        "since the accepted data: 1 has another label (1 paper → rock), 15 new, 0 gone"
+        "since the accepted data: 1 image has another label (1 paper → rock), 15 new images"
     )
     assert finding["title"] in found["verdict"], "it changed without a review"
     # By default, the folder counts only where a run into it had this source.

@@ -106,8 +106,9 @@ def test_a_threshold_decides_the_exit_code(out, photos, tmp_path):
     assert 0 < measured["correct"] < 12, "the network is not trained"
     assert found["status"] == "below_threshold"
     assert ended.exit_code == 3 and "is below the threshold 1" in ended.stdout
-    passed = evaluate(*asked, "--threshold", measured["accuracy"])
-    assert passed.exit_code == 0 and "reaches the threshold" in passed.stdout
+    shutil.rmtree(photos / "paper")  # the network takes everything for rock
+    passed = evaluate(*asked, "--threshold", 0.7)
+    assert passed.exit_code == 0 and "reaches the threshold 0.7" in passed.stdout
     html = page.read_text("utf-8")
     assert found["verdict"][1:] in html and "<script" not in html
     assert "What is taken for what" in html
@@ -125,6 +126,19 @@ def test_few_images_cannot_show_that_a_threshold_is_reached(out, photos):
     assert "but it cannot be judged: 6 images in this source; about" in " ".join(
         ended.stdout.split()
     )
+
+
+def test_always_answering_the_commonest_class_does_not_pass_a_threshold(out, photos):
+    for seed in range(10, 50):
+        draw_hand("rock", seed=seed, size=96).save(photos / "rock" / f"{seed}.png")
+    for file in sorted(photos.glob("paper/*"))[2:]:
+        file.unlink()
+    ended = evaluate("--model", out, "--data", photos, "--threshold", 0.9)
+    assert ended.exit_code == 3
+    assert (
+        "accuracy 0.958 (46 of 48 correct, 95 % interval 0.84–0.99) reaches the threshold 0.9, but "
+        "it is not better in this source than always answering 'rock', which is right for 46 of 48"
+    ) in " ".join(ended.stdout.split())
 
 
 def test_images_of_one_class_are_judged_by_their_recall(out, photos, tmp_path):
@@ -194,11 +208,28 @@ def test_images_that_were_in_the_training_data_are_found(out, photos, tmp_path):
     seen = {row["path"] for row in seen["first"]}
     assert seen == {"rock/same.png", "rock/near.jpg"}
     measured = found["metrics"]["evaluation"]
-    assert (measured["count"], measured["unseen"]["count"]) == (14, 12)
-    assert (
-        "2 of these images, or near-duplicates of them, were in the data of the run"
-        in found["findings"][0]["sentence"]
+    assert (measured["count"], measured["seen"]["count"]) == (12, 2)
+    assert sum(count for _, _, count in found["answers"]["confusion"]) == 12
+    assert found["findings"][0]["sentence"] == (
+        "2 images are not counted: the run that made the model had them, near-duplicates of them "
+        "or others of their families (2 in train). On them the accuracy is 1.000 (2 of 2 correct)"
     )
+
+
+def test_where_no_image_is_new_nothing_is_judged(out, photos, tmp_path):
+    copy = shutil.copytree(out / "model", tmp_path / "out" / "model").parent
+    _as_training_data(copy, photos)
+    page, file = tmp_path / "page.html", tmp_path / "evaluation.json"
+    asked = ("--model", copy, "--data", photos)
+    ended = evaluate(*asked, "--threshold", 0.5, "--html", page, "--json", file)
+    assert ended.exit_code == 3
+    found = json.loads(file.read_text())
+    assert found["verdict"].startswith("cannot be judged: no image is new to the model; evaluate")
+    assert found["metrics"]["evaluation"]["accuracy"] is None
+    assert found["metrics"]["evaluation"]["seen"]["count"] == 12
+    assert "On them the accuracy is 0.500 (6 of 12 correct)" in page.read_text("utf-8")
+    assert "could not be drawn" not in page.read_text("utf-8").lower()
+    assert imgpipe.evaluate(copy, photos).accuracy is None
 
 
 def test_images_of_the_test_split_do_not_make_the_accuracy_too_high(out, photos, tmp_path):
@@ -206,7 +237,7 @@ def test_images_of_the_test_split_do_not_make_the_accuracy_too_high(out, photos,
     _as_training_data(copy, photos, names.TEST)
     found = answer("--model", copy, "--data", photos)
     assert found["evaluation"]["seen"]["by_split"] == {"test": 12}
-    assert found["metrics"]["evaluation"]["unseen"] is None and found["findings"] == []
+    assert found["metrics"]["evaluation"]["seen"] is None and found["findings"] == []
 
 
 def test_a_pattern_that_groups_no_images_leaves_the_families(out, tmp_path):

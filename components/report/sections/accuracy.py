@@ -29,13 +29,16 @@ MOST_MISTAKES = 24
 def figures(result: Result) -> Iterator[show.ResultBlock]:
     """Yield one row for what decided, and one for the test split, each with its interval."""
     rows: list[list[show.TableCell]] = []
+    gate = result["gate"]
     for split, summary in result["metrics"].items():
         others = [summary["loss"], summary["ece"], summary["ece_by_chance"]]
-        rows.append([split, *_reached(summary), *others, show.Span(_ROLES[split], "muted")])
-        unseen = summary["unseen"]
-        if unseen is not None:
-            believed = show.Span("the number to believe: train has none of these families", "muted")
-            rows.append([f"{split}, unseen families", *_reached(unseen), "", "", "", believed])
+        too_few = split == names.VALIDATION and gate is not None and not gate["decided_by"]["count"]
+        role = show.Span(_ROLES[names.TEST if too_few else split], "muted")
+        rows.append([split, *_reached(summary), *others, role])
+        seen = summary["seen"]
+        if seen is not None:
+            known = show.Span("the model knows these images, or their families", "muted")
+            rows.append([f"{split}, known", *_reached(seen), "", "", "", known])
     if not rows:
         return
     yield show.Sentence(
@@ -77,8 +80,7 @@ def cross_validation(result: Result) -> Iterator[show.ResultBlock]:
     served = "all of these images" if learned else "the images of train alone"
     estimate = (
         "Each training and validation image was classified once, by a model that was trained "
-        "without it and without its near-duplicates and the other images of its family "
-        f"({folds['groups']:,} families and single images were divided among the folds). The "
+        "without it and without its near-duplicates and the other images of its family. The "
         f"served model has learned from {served}. What was chosen by the same folds, such as the "
         "penalty of the head, may make the accuracy slightly too high."
     )
@@ -139,7 +141,10 @@ def slices(result: Result) -> Iterator[show.ResultBlock]:
         return
     several = len(result["metrics"]) > 1
     together = "Images of validation and test together. " if several else ""
-    marked = "A slice is marked if its 95 % interval lies below the accuracy of all images."
+    marked = (
+        "A slice is marked if its interval lies below the accuracy of all images. The chance of "
+        "5 % that an interval misses is divided among all slices."
+    )
     yield show.Sentence(f"{together}{marked}", "muted")
     rows: list[list[show.TableCell]] = []
     for group in slices:

@@ -17,6 +17,12 @@ from imgpipe.models.finding import Finding
 
 #: Beginnings of a verdict that are left out, because the heading says the same.
 _HEADING = ("blessed: ", "not blessed: ", "not published: ", "data refused: ")
+#: Marks of a rule that a model has passed, of one that refuses it, and of one without a say.
+_SIGNS = {
+    "passed": show.Span("✓", "good"),
+    "refused": show.Span("✕", "bad"),
+    "silent": show.Span("–", "muted"),
+}
 _PHOTOS = 12  # classes with an image beside the verdict
 
 
@@ -47,9 +53,8 @@ def grounds(result: Result) -> Iterator[show.ResultBlock]:
     yield from class_photos(result)
     yield from _how_it_ended(result)
     rules = verdict.rulings(gate) if gate is not None else []
-    signs = {True: show.Span("✕", "bad"), False: show.Span("✓", "good")}
     texts = [f" {show.capitalised(rule['reason'] or rule['text'])}." for rule in rules]
-    marked = [(signs[bool(rule["reason"])], text) for rule, text in zip(rules, texts, strict=True)]
+    marked = [(_SIGNS[rule["state"]], text) for rule, text in zip(rules, texts, strict=True)]
     yield show.Listed(marked, "rulings")
     yield from said(_findings(result))
     yield show.Figures(_keys(result), key=True)

@@ -210,11 +210,16 @@ def _search(search: Sequence[Tried]) -> Iterator[show.ResultBlock]:
     if judged_by == "folds":
         where = "in cross-validation over train and validation, which has few images,"
     yield show.Heading("Networks that were tried")
-    yield show.Sentence(
+    text = (
         "The network starts from a head on the last feature map. It is kept if it is better "
-        f"{where} by more than chance. Its gain is over the head, with the paired standard error.",
-        "muted",
+        f"{where} by more than chance. Its gain is over the head, with the paired standard error."
     )
+    if judged_by == "folds":
+        text += (
+            " A network is trained for each fold, so the folds are fewer and larger than those of "
+            "a head: these accuracies are compared with each other, and not with the verdict's."
+        )
+    yield show.Sentence(text, "muted")
     by_one = len({network["judged_by"] for network in search}) == 1
     judges = show.capitalised(JUDGES[judged_by]) if by_one else "Accuracy"
     columns = ("Network", judges, "Gain", "Standard error", "Time", "Kept")

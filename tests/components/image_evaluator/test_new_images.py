@@ -51,6 +51,11 @@ def test_ten_images_are_enough_of_another_kind_or_of_another_class(bank, kind) -
     assert (found["class"], found["new"], found["unlike"]) == ("daisy", 10, 10)
 
 
+def test_the_new_images_that_are_unlike_by_chance_alone_are_not_counted(bank) -> None:
+    found = [_found(bank, [(_CAT, 0)] * 60 + [(0, 0)] * 400, seed=seed) for seed in range(8)]
+    assert 56 <= np.mean([of_class["unlike"] for (of_class,) in found]) <= 64
+
+
 def test_clean_images_are_not_named(bank) -> None:
     draws = (_found(bank, [(n % 3, n % 3) for n in range(45)], seed=seed) for seed in range(20))
     assert sum(map(bool, draws)) <= 1

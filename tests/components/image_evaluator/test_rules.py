@@ -165,6 +165,9 @@ def test_rulings_name_what_was_measured_the_refusals_first() -> None:
         not_compared="there is no earlier blessed model to compare with",
     )
     decision = decide(evidence)
+    assert [one["state"] for one in decision["rulings"]] == [
+        *("refused", "refused", "passed", "silent", "silent", "passed")
+    ]
     assert [one["rule"] for one in decision["rulings"]] == [
         *("class_recall", "commonest_class", "threshold", "evidence", "last_version", "serving")
     ]
@@ -222,6 +225,102 @@ def test_images_unlike_their_class_refuse_the_model_until_they_are_accepted() ->
     accepted = decide(replace(_GOOD, unlike=unlike, accepted=True))
     assert accepted["blessed"] is True
     assert f"{text}; they were accepted" in [one["text"] for one in accepted["rulings"]]
+
+
+def _seen(seen: int, others: int, right: int, **values: object) -> Evidence:
+    """Return the evidence of a model whose train has the families of so many validation images.
+
+    The model is right for all of these, and for so many of the others.
+    """
+    rows = [
+        answer(n, n % 2, n % 2, group=b"film %d" % (n // 4), seen_family=True) for n in range(seen)
+    ]
+    rows += [
+        answer(seen + n, n % 2, n % 2 if n < right else 1 - n % 2, group=b"other %d" % n)
+        for n in range(others)
+    ]
+    settings = EvaluateSettings(threshold=0.9, **values)
+    return Evidence(settings, table(("good", "defect"), *rows))
+
+
+def test_images_of_families_that_train_has_do_not_decide() -> None:
+    decision = decide(_seen(400, 40, 28))
+    assert decision["failed"] == ["threshold"]
+    assert decision["figures"] == (
+        "validation accuracy 0.700 (28 of 40 images correct, 95 % interval 0.55–0.82; only images "
+        "of families that train does not have)"
+    )
+    assert decision["decided_by"]["count"] == 40
+    assert decide(_seen(400, 40, 40))["blessed"]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "reason"),
+    [
+        (
+            _seen(40, 0, 0),
+            "train has images of the families of 40 of 40 validation images, and it has no others; "
+            "put images of other families, such as other people or scenes, into validation",
+        ),
+        (
+            _seen(40, 8, 8, cross_validate=0),
+            "train has images of the families of 40 of 48 validation images, and its other images, "
+            "8 families or single images, are too few; put images of other families, such as other "
+            "people or scenes, into validation, or let folds decide with evaluate.cross_validate = "
+            "-1",
+        ),
+    ],
+    ids=["all", "too few others"],
+)
+def test_where_train_has_the_families_of_validation_no_number_is_compared(
+    evidence: Evidence, reason: str
+) -> None:
+    decision = decide(replace(evidence, compared=_GOOD.compared, version=3))
+    assert (decision["failed"], decision["reasons"]) == (["evidence"], [reason])
+    assert decision["figures"] == "cannot be judged"
+    assert (decision["decided_by"]["accuracy"], decision["decided_by"]["count"]) == (None, 0)
+    assert [one["rule"] for one in decision["rulings"]] == ["evidence", "serving"]
+    assert decision["publishing"] is None
+    folds = made(Folds, **_FOLDS)
+    answers = replace(evidence.answers, seen_family=np.zeros(len(evidence.answers), np.bool_))
+    by_folds = decide(replace(evidence, answers=answers, folds=folds))
+    assert by_folds["decided_by"]["count"] == len(evidence.answers), "folds judge all of them"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "arguments"),
+    [
+        (_GOOD, []),
+        (_good([250, 250], [217, 217]), ["--set", "evaluate.threshold=0.86"]),
+        (_good([10, 10], [8, 8]), ["--set", "evaluate.threshold=0.73"]),
+        (_good([342, 18], [342, 0]), ["--set", "evaluate.threshold=0"]),
+        (replace(_GOOD, unserved="it answers otherwise"), None),
+        (_good([0, 0], [0, 0]), None),
+    ],
+    ids=["blessed", "below", "few images", "one class", "not served", "nothing"],
+)
+def test_what_publishes_the_same_model_is_what_every_rule_passes(
+    evidence: Evidence, arguments: list[str] | None
+) -> None:
+    assert decide(evidence)["publishing"] == arguments
+    if arguments:
+        threshold = float(arguments[-1].partition("=")[2])
+        settings = evidence.settings.model_copy(update={"threshold": threshold})
+        assert decide(replace(evidence, settings=settings))["blessed"]
+
+
+def test_a_change_that_a_person_accepts_is_published_so() -> None:
+    cells = ((38, 0, True, True), (2, 0, False, True), (10, 1, True, True), (10, 1, False, True))
+    unlike = [{"class": "good", "new": 70, "unlike": 60, "images": []}]
+    worse = replace(_GOOD, compared=compared(*cells), unlike=unlike)
+    assert decide(worse)["publishing"] == ["--set", "evaluate.max_drop=1", "--accept"]
+
+
+def test_a_rule_that_another_one_anticipates_has_nothing_to_say() -> None:
+    rulings = {one["rule"]: one for one in decide(_good([10, 10], [8, 8]))["rulings"]}
+    assert rulings["threshold"]["state"] == "refused"
+    assert rulings["evidence"]["state"] == "silent"
+    assert rulings["evidence"]["text"].endswith("begins at 0.58; it has to begin above 0.75")
 
 
 def test_labels_by_chance_are_never_blessed() -> None:

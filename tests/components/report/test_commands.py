@@ -1,6 +1,7 @@
 """The commands after a run lead somewhere, and each piece of advice has its fact."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def ended(
     status: str,
     failed: tuple[str, ...] = (),
     refused_by: tuple[str, ...] = ("model",),
+    publishing: Sequence[str] | None = ("--set", "evaluate.threshold=0.86"),
     **parts: Any,
 ) -> Result:
     """Return the result of a run with accuracy 0.868 that these rules and gates refused."""
@@ -39,7 +41,8 @@ def ended(
     if failed or refused_by != ("model",):
         found["push"] = made(Push, status="refused", refused_by=list(refused_by))
         decided_by = run_results.decided_by(434, 500, "validation")
-        found["gate"] = {**found["gate"], "failed": list(failed), "decided_by": decided_by}
+        gate = {**found["gate"], "failed": list(failed), "decided_by": decided_by}
+        found["gate"] = {**gate, "publishing": publishing if failed else []}
     return found  # type: ignore[no-any-return]
 
 
@@ -50,8 +53,8 @@ def by_purpose(found: list[Finding]) -> dict[str, str]:
 def test_a_published_run_is_looked_at_mended_and_used():
     found = next_commands(ended("blessed"))
     assert by_purpose(found) == {
-        "look": "imgpipe open '/my out'",
-        "mend": "imgpipe review '/my out'",
+        "look": f"imgpipe open '{FOLDER}'",
+        "mend": f"imgpipe review '{FOLDER}'",
         "use": "imgpipe serve '/my out' --model rps",
     }
     assert found[1]["sentence"] == "decide about 1 doubtful label"
@@ -65,20 +68,21 @@ def test_mistakes_of_the_model_are_not_called_doubtful_labels():
 
 
 @pytest.mark.parametrize(
-    ("failed", "arguments"),
+    ("publishing", "arguments"),
     [
-        (("threshold",), "--set evaluate.threshold=0.86"),
-        (("threshold", "class_recall"), "--set evaluate.threshold=0"),
-        (("commonest_class",), "--set evaluate.threshold=0"),
-        (("last_version",), "--set evaluate.max_drop=1"),
-        (("threshold", "unlike_images"), "--set evaluate.threshold=0.86 --accept"),
+        (
+            ["--set", "evaluate.threshold=0.86", "--accept"],
+            " --set evaluate.threshold=0.86 --accept",
+        ),
+        ([], ""),
     ],
 )
-def test_a_refused_model_is_published_by_what_its_rules_ask_for(failed, arguments):
-    found = by_purpose(next_commands(ended("not_blessed", failed)))
-    assert list(found) == ["look", "mend", "try", "publish"]
-    assert found["try"] == "imgpipe serve '/my out' --run newest"
-    assert found["publish"] == f"imgpipe run --config '{FOLDER}/config.toml' {arguments}"
+def test_a_refused_model_is_published_by_what_its_decision_says(publishing, arguments):
+    refused = ended("not_blessed", ("threshold",), publishing=publishing)
+    found = by_purpose(next_commands(refused))
+    assert list(found) == ["look", "mend", *(["try"] if arguments else []), "publish"]
+    assert found.get("try") in (None, f"imgpipe serve '{FOLDER}'"), "this run, and no later one"
+    assert found["publish"] == f"imgpipe run --config '{FOLDER}/config.toml'{arguments}"
 
 
 def test_the_time_is_that_of_the_components_that_are_not_cached():
@@ -268,14 +272,14 @@ def test_the_page_gives_at_most_three_pieces_of_advice_after_the_verdict():
     steps = page[positions[1] : positions[2]]
     assert steps.count("<li>") == commands.MOST_ADVICE
     assert 'href="#doubtful_labels"' in steps
-    words = "<span>imgpipe</span> <span>review</span> <span>/work/out</span>"
+    words = "<span>imgpipe</span> <span>review</span> <span>/work/out/runs/20260131-140559</span>"
     assert f"<pre>{words}</pre>" in steps, "the folder of the run, and no break inside a word"
 
 
 @pytest.mark.parametrize(
     ("given", "command"),
     [
-        (doubted(1), "imgpipe review '/a b'"),
+        (doubted(1), "imgpipe review '/a b/runs/1'"),
         (solved(accuracy=0.931), "imgpipe run --config '/a b/runs/1/config.toml' --minutes 15"),
         (trained_on(cat=12, dog=80, owl=90), "imgpipe run --config '/a b/runs/1/config.toml'"),
     ],

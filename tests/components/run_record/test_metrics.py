@@ -178,7 +178,7 @@ def test_formats_are_counted_and_the_most_frequent_comes_first():
         ("JPEG", 3, 3),
         ("PNG", 1, 0),
     ]
-    assert found[0]["ci95"] == list(wilson(3, 3))
+    assert found[0]["ci95"] == list(wilson(3, 3, 0.05 / 2)), "the chance is divided among them"
 
 
 def test_frames_of_one_film_make_the_interval_of_a_slice_wider():

@@ -35,11 +35,11 @@ def test_the_accuracy_on_test_stands_in_one_line():
     found = result()
     found["metrics"]["test"] |= figures(68, 73)
     assert verdict.test_line(found["metrics"]) == (
-        "0.932 (68 of 73, 0.85–0.97); it decided nothing"
+        "0.932 (68 of 73, 95 % interval 0.85–0.97); it decided nothing"
     )
     assert verdict.test_line({}) == ""
     head = render(found, {}).partition('<details id="numbers"')[0]
-    assert "accuracy 0.932 (68 of 73, 0.85–0.97); it decided nothing." in head
+    assert "accuracy 0.932 (68 of 73, 95 % interval 0.85–0.97); it decided nothing." in head
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_the_verdict_says_that_files_tell_the_classes_apart():
 def test_every_rule_has_a_line_but_the_threshold_that_was_reached():
     gate = result()["gate"]
     assert gate is not None
-    reached = Ruling(rule="threshold", text="0.95 of 0.9", reason="", margin=0.05)
+    reached = Ruling(rule="threshold", text="0.95 of 0.9", reason="", state="passed")
     below: Ruling = {**reached, "reason": "it is below"}
     serving: Ruling = {**reached, "rule": "serving"}
     gate["rulings"] = [below, reached, serving]

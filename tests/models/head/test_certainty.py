@@ -1,9 +1,12 @@
 """Intervals and comparisons hold where images come in families."""
 
 import math
+from random import Random
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from imgpipe.models.head.certainty import interval, paired_answers, wilson
 
@@ -29,6 +32,22 @@ FAMILIES = {
 )
 def test_wilson_agrees_with_newcombe(correct, count, low, high):
     assert wilson(correct, count) == pytest.approx((low, high), abs=5e-5)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.integers(1, 500), min_size=1, max_size=6), st.integers(0, 40), st.randoms())
+@example([127, 1], 0, Random(0))
+@example([390, 3], 0, Random(0))
+@example([149], 1, Random(0))
+@example([250, 1, 250, 1], 0, Random(0))
+def test_families_of_any_sizes_have_an_interval(sizes, single, random):
+    sizes = [*sizes, *[1] * single]
+    families = np.repeat(np.arange(len(sizes)), sizes)
+    right = np.array([random.random() < 0.8 for _ in families])
+    for chance in (0.05, 0.005, 1e-6):
+        low, high = interval(right, families, chance)
+        assert 0 <= low <= high <= 1
+        assert low <= right.mean() <= high
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, 7, 10, 14, 1000])
