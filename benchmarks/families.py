@@ -27,7 +27,8 @@ from imgpipe.components.common import row_files
 from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.row_files import ImageColumns
-from imgpipe.components.image_evaluator.rules import SLACK, WIDEST, Evidence, decide
+from imgpipe.components.image_evaluator.evidence import WIDEST, Evidence
+from imgpipe.components.image_evaluator.rules import SLACK, decide
 from imgpipe.components.image_evaluator.settings import EvaluateSettings
 from imgpipe.models import names
 from imgpipe.models.arrays import Flags

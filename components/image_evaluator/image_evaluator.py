@@ -39,6 +39,7 @@ from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.image_evaluator import new_images, rules
 from imgpipe.components.image_evaluator.baseline import is_empty
 from imgpipe.components.image_evaluator.decision import DECISION_FILE, Decision, UnlikeImages
+from imgpipe.components.image_evaluator.evidence import Evidence
 from imgpipe.components.image_evaluator.settings import BASELINE_FILE, EvaluatorPlan
 from imgpipe.models import names
 from imgpipe.models.head.answers import OutOfFold
@@ -124,7 +125,7 @@ class ImageEvaluatorExecutor(stock.Executor):
         _bless(blessing, decision, artifact_utils.get_single_instance(input_dict[specs.MODEL_KEY]))
 
 
-def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> rules.Evidence:
+def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> Evidence:
     """Collect what is known about the model, from the artifacts by the names of the inputs."""
     vocabulary = list(plan.vocabulary)
     uri = uris[specs.BASELINE_MODEL_KEY]
@@ -157,7 +158,7 @@ def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> rules.Evidence:
     unlike: Sequence[UnlikeImages] = ()
     if BANK in uris:
         unlike = new_images.unlike_images(uris[BANK], images, vocabulary, split_of)
-    return rules.Evidence(
+    return Evidence(
         settings=plan.settings,
         answers=answers,
         compared=compared,

@@ -11,127 +11,29 @@ is refused, or that it has nothing to say. A setting of a rule is a field of the
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, Literal
-
-import numpy as np
+from dataclasses import replace
+from typing import Literal
 
 from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.formatting import interval_text, plural, text_below
-from imgpipe.components.image_evaluator.decision import (
-    FOLDS,
-    DecidingAccuracy,
-    Decision,
-    Ruling,
-    UnlikeImages,
+from imgpipe.components.image_evaluator.decision import Decision, Ruling
+from imgpipe.components.image_evaluator.evidence import (
+    WIDEST,
+    Evidence,
+    accuracy_of_commonest,
+    least_beginning,
 )
-from imgpipe.components.image_evaluator.settings import EvaluateSettings
-from imgpipe.models import names
 from imgpipe.models.head.certainty import CHANCE, interval, paired_answers, wanted_size
-from imgpipe.models.training.history import Folds
 
 #: Tolerance of every comparison with a limit: 0.97 - 0.01 is less than 0.96 in float64.
 SLACK = 1e-6
-#: How far below the threshold the interval of an accuracy that reaches it may begin: 20 independent
-#: images then bless one in six models of 0.85 at 0.9, and 100 one in ten; see docs/benchmarks.md,
-#: "Intervals and refusals".
-WIDEST: Final = 0.15
 #: Lowest recall that every class must be able to have, as a share of the threshold.
 _FLOOR = 0.25
 #: Lowest recall that a class must be able to have if it is never predicted, as a share of the
 #: accuracy: the recalls of the classes differ.
 _FLOOR_OF_NEVER = 0.6
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What is known about a model when `decide` decides about it.
-
-    Attributes:
-        settings: Requirements on the model.
-        answers: Answers of the served signature to the images of validation and test, and those of
-            the folds, where these decide.
-        compared: Answers of the model and of the last version, among the classes that both know, to
-            the images that neither was trained on; None if they are not compared.
-        version: Number of that version.
-        not_compared: Why they are not compared; "" if they are.
-        folds: Result of the folds of ImageTrainer where they decide, otherwise None; see
-            `cross_validation.summary`.
-        unserved: Why the export cannot be served as it was trained; "" if it can.
-        unlike: New images that are unlike the old ones of their class; see `new_images`.
-        accepted: Whether a person accepts how the images differ from earlier ones.
-    """
-
-    settings: EvaluateSettings
-    answers: AnswerTable
-    compared: tuple[AnswerTable, AnswerTable] | None = None
-    version: int = 0
-    not_compared: str = ""
-    folds: Folds | None = None
-    unserved: str = ""
-    unlike: Sequence[UnlikeImages] = ()
-    accepted: bool = False
-
-    @property
-    def demands_nothing(self) -> bool:
-        """Whether a person asks for any model, however inaccurate, as in a trial of a pipeline."""
-        return self.settings.threshold == 0
-
-    @functools.cached_property
-    def validation(self) -> AnswerTable:
-        """The answers to the validation images."""
-        return self.answers.of_split(names.VALIDATION)
-
-    @functools.cached_property
-    def unjudged(self) -> str:
-        """Why validation cannot judge, because train has families of its images; "" if it can.
-
-        It can if right answers to all of its other images would be enough.
-        """
-        others = self.answers.deciding()
-        seen = len(self.validation) - len(others)
-        if self.folds is not None or self.demands_nothing or not seen:
-            return ""
-        best = interval(np.ones(len(others), np.bool_), others.families)[0]
-        if best > _least(others, self.settings.threshold):
-            return ""
-        known = plural(others.independent(), "family or single image", "families or single images")
-        remain = f"its other images, {known}, are too few" if len(others) else "it has no others"
-        ways = "put images of other families, such as other people or scenes, into validation"
-        if not self.settings.cross_validate:
-            ways += ", or let folds decide with evaluate.cross_validate = -1"
-        return (
-            f"train has images of the families of {seen:,} of {len(self.validation):,} validation "
-            f"images, and {remain}; {ways}"
-        )
-
-    @functools.cached_property
-    def deciding(self) -> AnswerTable:
-        """The answers that decide: those of the folds, or those to the validation split.
-
-        There are none where validation cannot judge, so that no number is compared with a limit.
-        """
-        answers = self.answers.deciding()
-        return answers.select(np.empty(0, np.int64)) if self.unjudged else answers
-
-    @property
-    def judged_by(self) -> str:
-        """The images of the answers that decide, in words."""
-        return "in validation" if self.folds is None else "in cross-validation"
-
-    @property
-    def decided_by(self) -> DecidingAccuracy:
-        """The accuracy that is compared with the threshold."""
-        folds = self.folds
-        return {
-            "kind": names.VALIDATION if folds is None else FOLDS,
-            **self.deciding.figures(),
-            "folds": None if folds is None else folds["folds"],
-            "std": None if folds is None else folds["std"],
-        }
 
 
 def _ruling(text: str, reason: str = "", silent: bool = False) -> Ruling:
@@ -180,7 +82,7 @@ def interval_ruling(answers: AnswerTable, threshold: float, judged_by: str) -> R
     """
     figures = answers.figures()
     accuracy = figures["correct"] / len(answers)
-    least = _least(answers, threshold)
+    least = least_beginning(answers, threshold)
     low = figures["ci95"][0]
     text = (
         f"the 95 % interval of the accuracy {judged_by} begins at {low:.2f}; it has to begin above "
@@ -188,7 +90,7 @@ def interval_ruling(answers: AnswerTable, threshold: float, judged_by: str) -> R
     )
     if low > least:
         return _ruling(text)
-    if accuracy < threshold - SLACK or accuracy <= _of_commonest(answers):
+    if accuracy < threshold - SLACK or accuracy <= accuracy_of_commonest(answers):
         return _ruling(text, silent=True)  # another rule refuses that
     known = answers.independent()
     in_families = known < len(answers)
@@ -196,17 +98,6 @@ def interval_ruling(answers: AnswerTable, threshold: float, judged_by: str) -> R
     more = plural(max(wanted_size(accuracy, least, in_families) - known, 1), *nouns)
     reason = f"it cannot be judged: {plural(known, *nouns)} {judged_by}; about {more} more would do"
     return _ruling(text, reason)
-
-
-def _least(answers: AnswerTable, threshold: float) -> float:
-    """Return above what the interval of an accuracy has to begin."""
-    return max(threshold - WIDEST, _of_commonest(answers))
-
-
-def _of_commonest(answers: AnswerTable) -> float:
-    """Return the accuracy of always answering the commonest of several classes; 0 for one."""
-    images = np.bincount(answers.labels)
-    return float(images.max() / len(answers)) if np.count_nonzero(images) > 1 else 0.0
 
 
 def _class_recall(evidence: Evidence) -> Ruling | None:

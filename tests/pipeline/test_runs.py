@@ -48,7 +48,7 @@ def test_the_list_ends_with_the_commands_that_go_on_from_the_newest_run(tmp_path
         "try it without publishing it",
         "publish it as it is",
     ]
-    assert lines[-3].endswith(f" imgpipe open {tmp_path}")
+    assert lines[-3].endswith(f" imgpipe open {tmp_path}/runs/20260101-100000")
     assert lines[-1].endswith(f" imgpipe run --config {config} --set evaluate.threshold=0.85")
 
 

@@ -37,8 +37,8 @@ def figures(result: Result) -> Iterator[show.ResultBlock]:
         rows.append([split, *_reached(summary), *others, role])
         seen = summary["seen"]
         if seen is not None:
-            known = show.Span("the model knows these images, or their families", "muted")
-            rows.append([f"{split}, known", *_reached(seen), "", "", "", known])
+            apart = show.Span("the model knows these images, or their families", "muted")
+            rows.append([f"{split}, known", *_reached(seen), "", "", "", apart])
     if not rows:
         return
     yield show.Sentence(

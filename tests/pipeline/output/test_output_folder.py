@@ -82,8 +82,8 @@ def test_the_next_commands_of_a_moved_run_name_where_it_is_now(tmp_path: Path) -
         for run in OutputFolder(moved).runs
     )
     assert published["use"] == f"imgpipe serve {moved} --model n"
-    assert refused["look"] == f"imgpipe open {moved}"
     config = moved / "runs" / "20260102-100000" / "config.toml"
+    assert refused["look"] == f"imgpipe open {config.parent}"
     assert refused["publish"] == (
         f"imgpipe run --config {config} --out {moved} --set evaluate.threshold=0.8"
     )
