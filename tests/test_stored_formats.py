@@ -12,7 +12,7 @@ from imgpipe.components.run_record.result import Result
 from imgpipe.models.features.bank import BankFacts
 
 #: Digest of the stored formats by the number of the layout.
-DIGESTS = {9: "722afe89456629f5"}
+DIGESTS = {9: "9d4927ecc66ee43b"}
 
 
 def _plain(schema: object) -> object:
