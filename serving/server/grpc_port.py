@@ -39,8 +39,12 @@ _SHARE = 0.25
 """Fraction of the open files of the process that connections may use."""
 _UNLIMITED = (1 << 31) - 1
 """Largest message of gRPC."""
-_AGAIN_S = 1.0
+_AGAIN_S = 0.05
 """Seconds until a port that has ended and cannot be opened is tried again."""
+_FINISH_S = 60.0
+"""Seconds in which a server that has ended by itself may answer the requests that it runs."""
+_MOST_FINISHING = 8
+"""Such servers at a time, so that their memory is bounded; of more, the oldest ends at once."""
 _log = logging.getLogger(__name__)
 HEALTH_SERVICES = frozenset(["", "PredictionService", "ModelService"])
 """Names in health requests: the whole server, and those that TensorFlow Serving uses."""
@@ -80,7 +84,7 @@ class GrpcPort:
 
     gRPC's server ends when a request names its method in bytes that are no UTF-8
     (https://github.com/grpc/grpc, aio/server.pyx.pxi, 1.85). A new one then takes its place, and
-    clients connect again by themselves.
+    clients connect again by themselves. The old one answers the requests that it runs.
     """
 
     def __init__(
@@ -114,7 +118,9 @@ class GrpcPort:
             ("grpc.compression_enabled_algorithms_bitset", 1),
             ("grpc.per_message_decompression", 0),
         ]
-        self._server: Any = None
+        self._servers: list[Any] = []
+        """The server that listens, behind those that have ended and answer their last requests."""
+        self._finishing: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Future[Any]] = set()
         self._stopping = False
         self._following: asyncio.Task[None] | None = None
@@ -149,7 +155,7 @@ class GrpcPort:
         begun = asyncio.all_tasks() - before
         self._tasks = {task for task in begun if not inspect.iscoroutine(task.get_coro())}
         self._tasks.add(asyncio.ensure_future(server.wait_for_termination()))
-        self._server = server
+        self._servers.append(server)
         return port
 
     async def _follow(self, target: str) -> None:
@@ -159,8 +165,11 @@ class GrpcPort:
             if self._stopping:
                 return
             _log.error("gRPC's server has ended because of a malformed request; it begins anew")
-            await self._server.stop(0)
-            await asyncio.gather(*self._tasks, return_exceptions=True)  # the failure is told above
+            finishing = asyncio.create_task(self._finish(self._servers[-1], self._tasks))
+            self._finishing.add(finishing)
+            finishing.add_done_callback(self._finishing.discard)
+            if len(self._servers) > _MOST_FINISHING:
+                await self._servers[0].stop(0)
             while not self._stopping:
                 try:
                     await self._open(target)
@@ -168,11 +177,17 @@ class GrpcPort:
                 except RuntimeError:
                     await asyncio.sleep(_AGAIN_S)
 
+    async def _finish(self, server: Any, tasks: set[asyncio.Future[Any]]) -> None:
+        """Close the port of a server that has ended, and await the requests that it runs."""
+        # The failure of its task has been told.
+        await asyncio.gather(server.stop(_FINISH_S), *tasks, return_exceptions=True)
+        self._servers.remove(server)
+
     async def stop(self, grace: float) -> None:
         """Accept no new requests, and cancel those that still run after `grace` seconds."""
         self._stopping = True
-        if self._server is not None:
-            await self._server.stop(grace)
+        await asyncio.gather(*(server.stop(grace) for server in self._servers))
         if self._following is not None:
             await self._following
-        self._server = None  # freed while its loop runs
+        await asyncio.gather(*self._finishing)
+        self._servers.clear()  # freed while their loop runs

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import grpc
@@ -134,8 +135,8 @@ def test_a_client_may_ping_while_it_waits_for_no_answer(push, tmp_path, monkeypa
     assert kinds.count(PING) >= 5 and GOAWAY not in kinds
 
 
-def test_the_name_of_a_method_may_be_any_bytes(half):
-    """One that is not UTF-8 ends gRPC's server, and a new one takes its place, each time."""
+def ask_without_a_name(target: str) -> None:
+    """Ask for a method whose name is no UTF-8, which ends gRPC's server."""
 
     def header(name: bytes, value: bytes) -> bytes:
         return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
@@ -148,17 +149,44 @@ def test_the_name_of_a_method_may_be_any_bytes(half):
         header(b"te", b"trailers"),
         header(b"content-type", b"application/grpc"),
     )
-    host, _, port = half.rpartition(":")
-    for _ in range(3):
-        with socket.create_connection((host, int(port)), timeout=20) as connection:
-            connection.sendall(PREFACE + frame(SETTINGS))
-            connection.sendall(frame(HEADERS, b"".join(headers), END_HEADERS, stream=1))
-            connection.sendall(frame(DATA, bytes(5), END_STREAM, stream=1))
-            while connection.recv(4096):
-                pass  # to its end
-        with Client(half, "half") as client:
-            found = client.predict({"x": np.float32([1, 2])})
-        assert found.outputs["y"].tolist() == [2.5, 3.0]
+    host, _, port = target.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(PREFACE + frame(SETTINGS))
+        connection.sendall(frame(HEADERS, b"".join(headers), END_HEADERS, stream=1))
+        connection.sendall(frame(DATA, bytes(5), END_STREAM, stream=1))
+        assert connection.recv(4096)
+        time.sleep(0.5)  # until it has been read
+
+
+def test_a_method_without_a_readable_name_ends_no_request_of_others(half):
+    """Without another attempt, and while a request runs, too; each time a new server begins."""
+    slow = {"seconds": np.float32(2)}
+    with (
+        Client(half, "half", attempts=1) as client,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        for _ in range(3):
+            running = [pool.submit(client.predict, slow, "slow") for _ in range(4)]
+            time.sleep(0.5)  # until they run
+            ask_without_a_name(half)
+            with Client(half, "half") as other:
+                found = other.predict({"x": np.float32([1, 2])})
+            assert found.outputs["y"].tolist() == [2.5, 3.0]
+            assert all(request.result().outputs["done"] >= 0 for request in running)
+
+
+def test_a_server_stops_while_one_that_has_ended_still_answers(push, tmp_path):
+    push("half_plus_two", tmp_path, 3)
+    with (
+        running(tmp_path) as server,
+        Client(server.target, "m", attempts=1) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        answered = pool.submit(client.predict, {"seconds": np.float32(2)}, "slow")
+        time.sleep(0.5)
+        ask_without_a_name(server.target)
+        assert server.stop(30) is True
+        assert answered.result().outputs["done"] >= 0
 
 
 def test_health_follows_the_models(push, tmp_path):
