@@ -61,11 +61,12 @@ class Asker:
         for start in range(0, len(images), _BATCH):
             batch = [path.read_bytes() for path in images[start : start + _BATCH]]
             response = predict_pb2.PredictResponse()
-            for name, value in self._runtime.answer(image_bytes=batch).items():
+            outputs = self._runtime.answer(image_bytes=batch)
+            for name, value in outputs.items():
                 tensors.fill_typed(response.outputs[name], value)
             response.model_spec.name = "imgpipe"
             response.model_spec.version.value = self._number
-            log.record({names.IMAGE_BYTES: np.array(batch, object)}, response)
+            log.record({names.IMAGE_BYTES: np.array(batch, object)}, response, outputs)
         log.close()
         return prefix
 
