@@ -265,9 +265,9 @@ def test_line(metrics: Mapping[str, SplitMetrics]) -> str:
     test = metrics[names.TEST]
     if test["accuracy"] is None:
         return "unknown: train has images of the families of all its images"
-    of = f"{test['correct']:,} of {test['count']:,}, {interval_text(test['ci95'])}"
-    others = " of families that train does not have" if test["seen"] is not None else ""
-    return f"{test['accuracy']:.3f} ({of}{others}); it decided nothing"
+    others = " images of families that train does not have" if test["seen"] is not None else ""
+    of = f"{test['correct']:,} of {test['count']:,}{others}, {interval_text(test['ci95'])}"
+    return f"{test['accuracy']:.3f} ({of}); it decided nothing"
 
 
 def _published_before(result: Result) -> str:

@@ -4,6 +4,7 @@ import pytest
 
 from imgpipe.components.example_gen.notes import noted
 from imgpipe.components.image_evaluator.decision import Ruling
+from imgpipe.components.image_filter.data_summary import Families
 from imgpipe.components.image_filter.file_clues import FileClues
 from imgpipe.components.image_filter.findings import of_source
 from imgpipe.components.run_record import verdict
@@ -15,7 +16,7 @@ from imgpipe.models.training.history import FineTuned
 from tests.answer_tables import figures
 from tests.declared import made
 from tests.pages import render
-from tests.run_results import by_validation, data_summary, history, result
+from tests.run_results import by_validation, data_summary, decided_by, history, result
 
 
 def said_of(found, reason):
@@ -40,6 +41,25 @@ def test_the_accuracy_on_test_stands_in_one_line():
     assert verdict.test_line({}) == ""
     head = render(found, {}).partition('<details id="numbers"')[0]
     assert "accuracy 0.932 (68 of 73, 95 % interval 0.85–0.97); it decided nothing." in head
+
+
+def test_an_accuracy_whose_interval_begins_below_the_threshold_may_be_chance():
+    found = result()
+    found["gate"]["decided_by"] = decided_by(600, 663)
+    assert verdict.ended(found)["verdict"] == (
+        "blessed: cross-validation accuracy 0.948 reaches the threshold 0.9, which may be chance"
+    )
+
+
+def test_where_folds_decide_nothing_is_said_of_validation():
+    found = result()
+    of_splits = {"train": 3, "validation": 11, "test": 30}
+    divided = {"validation": 40, "test": 0}
+    families = made(Families, families=9, images=90, divided=divided, independent=of_splits)
+    found["data"] = data_summary(families=families)
+    assert verdict.ended(found)["verdict"].endswith("reaches the threshold 0.9")
+    said = " ".join(each["sentence"] for each in all_findings(found))
+    assert "validation has only" not in said and "too high" not in said
 
 
 @pytest.mark.parametrize(
