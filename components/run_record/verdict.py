@@ -211,7 +211,9 @@ def sentence(result: Result) -> str:
     gate = result["gate"]
     if gate is None:
         return "not blessed: the model was not evaluated"
-    reached = f"{gate['figures']} reaches the threshold {gate['threshold']:g}{_by_chance(gate)}"
+    reached = gate["figures"]
+    if gate["decided_by"]["accuracy"] is not None:
+        reached += f" reaches the threshold {gate['threshold']:g}{_by_chance(gate)}"
     unpublished = _unpublished(result)
     if unpublished:
         text = f"not published: {unpublished}; its {reached}"

@@ -51,6 +51,14 @@ def test_an_accuracy_whose_interval_begins_below_the_threshold_may_be_chance():
     )
 
 
+def test_an_accuracy_that_is_not_known_reaches_no_threshold():
+    found = by_validation()
+    found["gate"] |= {"threshold": 0, "figures": "no validation accuracy is known"}
+    found["gate"]["decided_by"] = {**decided_by(0, 0), "accuracy": None}
+    assert verdict.ended(found)["verdict"].startswith("blessed: no validation accuracy is known")
+    assert "reaches" not in verdict.ended(found)["verdict"]
+
+
 def test_where_folds_decide_nothing_is_said_of_validation():
     found = result()
     of_splits = {"train": 3, "validation": 11, "test": 30}
