@@ -54,7 +54,6 @@ test-debian13: .venv/.ready
 lint: .venv/.ready
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
-	$(RUN)/python packaging/capabilities.py $(SINCE)
 
 # Of a Mac only the types can be checked here. `make --jobs types` checks both at the same time.
 types: types-here types-mac
@@ -80,14 +79,13 @@ docs: .venv/.ready
 requirements: $(if $(filter .tools/bin/uv,$(UV)),.tools/bin/uv)
 	$(UV) export --quiet --frozen --no-dev --no-emit-project --no-annotate --no-header -o $(DIST)/requirements.txt
 
-# The distributions, and what a distributor asks for: a bill of materials and the licences (bill).
+# The distributions, and what a distributor asks for: a bill of materials (bill).
 wheel: .venv/.ready bill
 	$(UV) build --out-dir $(DIST)
 	$(UV) build --wheel --out-dir $(DIST) packaging/client
 
 bill: .venv/.ready requirements
 	$(UV) export --quiet --frozen --no-dev --format cyclonedx1.5 --preview-features sbom-export -o $(DIST)/imgpipe.cdx.json
-	$(RUN)/python packaging/licenses.py $(DIST)/requirements.txt $(DIST)/LICENSES.md
 
 # `uv sync` would list 300 packages; `uv run` shows the progress of the downloads and their number.
 .venv/.ready: $(if $(PYTHON),,no-python) pyproject.toml uv.lock $(if $(filter .tools/bin/uv,$(UV)),.tools/bin/uv)

@@ -1,6 +1,5 @@
-"""Tests that NOTICE and the list of licences name the licence of every backbone's weights."""
+"""Tests that NOTICE names the licence of every backbone's weights."""
 
-import runpy
 import tomllib
 from fnmatch import fnmatchcase
 
@@ -22,12 +21,6 @@ def test_notice_names_the_package_of_weights_with_its_licence(name: str):
     named = [one for one in words if any(fnmatchcase(package.distribution, word) for word in one)]
     assert len(named) == 1, f"NOTICE has {len(named)} entries for {package.distribution}"
     assert package.license in named[0]
-
-
-def test_the_list_of_licences_knows_every_package_of_weights():
-    program = runpy.run_path(str(REPOSITORY / "packaging" / "licenses.py"))
-    expected = {package.distribution: package.license for package in WEIGHTS.values()}
-    assert program["licences_of_weights"]() == expected
 
 
 def test_only_the_weights_of_the_default_backbone_are_required():

@@ -9,6 +9,7 @@ import pytest
 
 from imgpipe import __version__
 from imgpipe.pipeline.demo import draw
+from tests import python_program
 from tests.e2e.case import as_assignments
 
 from .conftest import install, make, run
@@ -26,6 +27,12 @@ def test_the_wheel_contains_only_the_package(wheel: Path):
     assert "imgpipe/serving/client/protos.binpb" in names
     assert {f"imgpipe/serving/server/web/{name}" for name in ("index.html", "page.js")} <= {*names}
     assert not [name for name in names if "__pycache__" in name]
+
+
+def test_an_index_would_take_the_distributions(distributions: Path) -> None:
+    program = (sys.executable, "-m", "twine", "check", "--strict")
+    said = python_program.ran(*program, *distributions.iterdir()).stdout
+    assert said.count("PASSED") == 3, said
 
 
 def test_pip_finds_every_locked_requirement_met_and_the_package_imports_nothing(
