@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import json
 import os
 import random
@@ -23,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -107,35 +105,6 @@ class Trained:
     cpu: float
     accuracy: float
     note: str
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """Encoded images with their hexadecimal SHA-256, labels [N] and the number of classes."""
-
-    images: list[bytes]
-    hashes: list[str]
-    labels: np.ndarray
-    classes: int
-
-    @classmethod
-    def of(cls, paths: Sequence[Path]) -> ImageSet:
-        """Read images; a label is the index of the folder's name among the sorted names."""
-        vocabulary = sorted({path.parent.name for path in paths})
-        images = [path.read_bytes() for path in paths]
-        hashes = [hashlib.sha256(image).hexdigest() for image in images]
-        labels = np.array([vocabulary.index(path.parent.name) for path in paths])
-        return cls(images, hashes, labels, len(vocabulary))
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def rows(self, chosen: Iterable[int]) -> ImageSet:
-        """Return the images with these indices."""
-        rows = list(chosen)
-        images = [self.images[i] for i in rows]
-        hashes = [self.hashes[i] for i in rows]
-        return ImageSet(images, hashes, self.labels[rows], self.classes)
 
 
 def parser(doc: str | None, data: bool = True) -> argparse.ArgumentParser:

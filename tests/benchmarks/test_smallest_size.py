@@ -24,26 +24,16 @@ _EACH = {  # drawn images of each class
 _AGAIN = 2  # photographs of each class that others have saved again
 #: Arguments of the smallest measurement, by module and, after a space, what it measures.
 _SMALLEST = {
-    "additions": "--set cats_dogs --images 40 --chains 1 --additions 1",
     "against_commit": f"{ROOT} --rounds 1 --added 2",
     "against_course": "--epochs 1",
-    "against_cleanvision": f"--images 8 --target {ROOT / '.tools/cleanvision'}",  # which pip fills
-    "client": "--rounds 1",
-    "copies": "--sets cats_dogs",
-    "drift": "--train 8 --draws 2 --size 6 --mixture 12 --hands 4",
     "growth": "--counts 257 --size 32 --views 0",
     "growth check": "--check --counts 257",
-    "image_sizes": "32 64 --sets cats_dogs --images 24 --rounds 1",
     "judge": "--each 1 --cropped 4",
-    "label_errors": "--sets cats_dogs --images 40",
-    "many_classes": "--images 200 --classes 2 40",
-    "rivals": "--sets cats_dogs --seeds 1 --minutes 0",
     "serving": "--rounds 1 --window 0.2",
     "training": "--sets cats_dogs_defaults --seeds 1 --minutes 0",
-    "transfer": "--sets cats_dogs --images 24",
     "whole_run": "--added 2",
 }
-_WITHOUT_DATA = ("client", "serving")
+_WITHOUT_DATA = ("serving",)
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ _SIDE = 12  # cells of the middle in each direction
 #: a square of this size stays within the image.
 _HALF = 0.35
 #: Correlation from which two middles are alike. How many pairs of different images reach it is in
-#: docs/benchmarks.md (`python -m benchmarks.copies`).
+#: docs/benchmarks.md, "Checks of the images, and drift".
 _ALIKE = 0.92
 _SHIFT = 0.05  # shifts of the views are multiples of this share of width and height
 _FINE_SHIFT = 0.025  # shifts between them, which are tried in doubtful cases
