@@ -10,25 +10,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from imgpipe.components.common.image_row import Row
 from imgpipe.components.run_record.result import Result
-from imgpipe.models.files.json_object import SchemaNumber
 from imgpipe.pipeline.output.run_history import RunComparison, RunList
 from imgpipe.pipeline.published.predicted_images import PredictedImage, RefusedImage
 from imgpipe.serving.server.model_server import ServerLine
-
-
-class QuarantineRow(Row):
-    """A file of a quarantine."""
-
-    schema: SchemaNumber
-
 
 #: The format of each command by its name, in the order of the reference.
 FORMATS: dict[str, Any] = {
     "run": Result,
     "check": Result,
-    "quarantine list": list[QuarantineRow],
     "runs": RunList,
     "compare": RunComparison,
     "evaluate": Result,

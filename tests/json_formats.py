@@ -8,7 +8,7 @@ from imgpipe.pipeline.json_formats import FORMATS
 
 
 def conform(command: str, value: Any) -> None:
-    """Check that the JSON of a command, such as "quarantine list", has exactly the declared fields.
+    """Check that the JSON of a command, such as "drift", has exactly the declared fields.
 
     A field that is missing or has another type is a ValidationError.
     """
