@@ -48,7 +48,7 @@ class RunSettings(SettingsSection):
         le=LARGEST,
         description="Number of runs that keep their artifacts. When a run has ended, those of "
         "earlier runs are removed, except where the next run or a published version needs them; "
-        "reports and results stay. 0: all are kept, until `imgpipe clean` removes them.",
+        "reports and results stay. 0: all are kept.",
     )
 
 

@@ -3,8 +3,7 @@
 Folders of runs are named by the local time of the start, and sorted by it. Nothing here imports
 TensorFlow or TFX, so that commands which only look at runs answer at once.
 
-A run removes what later runs do not need when it has ended, and `imgpipe clean` on demand. The
-following are kept:
+A run removes what later runs do not need when it has ended. The following are kept:
 
 - all versions, and the pages and results of all runs;
 - the feature bank and the inspection cache;

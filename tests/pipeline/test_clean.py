@@ -1,17 +1,14 @@
-"""Tests of `imgpipe clean`: what it removes, what it keeps, and its refusal during a run."""
+"""Tests of what a run removes at its end, and what it keeps."""
 
-import functools
 import shutil
 
 import pytest
 
 from imgpipe.components.common.storage import integrity
-from imgpipe.models.errors import ResourceError
-from imgpipe.pipeline.commands import clean, rollback
+from imgpipe.pipeline.commands import rollback
 from imgpipe.pipeline.execution import local
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.output.output_folder import COPIES, OutputFolder, remove
-from tests.command import ran
 from tests.pipeline.past_runs import leave, publish_two
 
 
@@ -24,10 +21,6 @@ def artifact(out, component, output, number):
     (folder / "Split-train/images").write_bytes(b"x" * 5000)
     integrity.seal(folder)
     return {component: {output: str(folder)}}
-
-
-def exists(out, *parts):
-    return out.joinpath("artifacts", *map(str, parts)).is_dir()
 
 
 @pytest.fixture
@@ -46,32 +39,22 @@ def out(tmp_path):
     return tmp_path
 
 
-invoke = functools.partial(ran, "clean")
+def runs_kept(out, last=1):
+    """Remove what a run removes at its end; return what is left, by component and number."""
+    OutputFolder(out).clean(last)
+    found = (out / "artifacts").glob("*/*/[0-9]*")
+    return {(folder.parent.parent.name, int(folder.name)) for folder in found}
 
 
-def test_without_yes_nothing_is_removed(out):
-    listed = invoke(out).stdout
-    assert {line.split()[0] for line in listed.splitlines() if line.startswith("  ")} == {
-        "artifacts/Predictor/predictions/5",
-        "artifacts/ImageTrainer/model/6",
-        "runs/20260105-100000/tmp",
-    }
-    assert exists(out, "Predictor/predictions/5")
-    assert "Delete the files with: imgpipe clean" in listed and "note:" not in listed
-
-
-def test_yes_removes_what_neither_runs_nor_versions_need(out):
-    result = invoke(out / "model", "--yes")
-    assert result.exit_code == 0, result.output
-    assert "were freed. Versions, reports and results are kept." in result.stdout
-    assert "The predictions of these runs, which `imgpipe compare` needs" in result.stdout
-    assert not exists(out, "Predictor/predictions/5") and not exists(out, "ImageTrainer/model/6")
+def test_what_neither_runs_nor_versions_need_is_removed(out):
+    kept = {("ImageFilter", 2), ("Predictor", 3), ("Predictor", 7)}
+    assert runs_kept(out) == kept
     assert not (out / "artifacts/Predictor/predictions/.seal-5.json").exists()
-    for kept in ("Predictor/predictions/3", "Predictor/predictions/7", "ImageFilter/examples/2"):
-        assert exists(out, kept) and not integrity.damage(out / "artifacts" / kept, complete=True)
+    for name in ("Predictor/predictions/3", "Predictor/predictions/7", "ImageFilter/examples/2"):
+        assert not integrity.damage(out / "artifacts" / name, complete=True)
     assert (out / "model/1/saved_model.pb").exists()
     assert len(list(out.glob("runs/*/result.json"))) == 3
-    assert "can be removed" in invoke(out).stdout
+    assert OutputFolder(out).clean(1) == 0
 
 
 def test_the_run_whose_model_was_rolled_back_to_is_found_and_keeps_its_artifacts(out):
@@ -83,37 +66,19 @@ def test_the_run_whose_model_was_rolled_back_to_is_found_and_keeps_its_artifacts
     for number in (1, 2, 3):  # as runs that publish remove them
         shutil.rmtree(model / str(number))
     assert lookup.run(model / "4").name == "20260103-100000"
-    invoke(out, "--yes")
-    assert exists(out, "Predictor/predictions/3") and not exists(out, "Predictor/predictions/5")
+    assert runs_kept(out) == {("ImageFilter", 2), ("Predictor", 3), ("Predictor", 7)}
 
 
 def test_an_interrupted_run_keeps_its_artifacts(out):
     own = artifact(out, "FeatureBank", "features", 9)
     leave(out, "20260109-100000", status="interrupted", correct=None, artifacts=own)
-    invoke(out, "--yes")
-    assert exists(out, "FeatureBank/features/9") and exists(out, "Predictor/predictions/7")
-    assert not exists(out, "ImageTrainer/model/6")
+    assert {("FeatureBank", 9), ("Predictor", 7)} < runs_kept(out)
+    assert ("ImageTrainer", 6) not in runs_kept(out)
 
 
 def test_a_run_without_a_list_of_its_artifacts_keeps_all_artifacts(out):
     (out / "runs/20260103-100000/artifacts.json").unlink()
-    result = invoke(out, "--yes")
-    assert exists(out, "ImageTrainer/model/6")
-    assert "all artifacts are kept, because run 20260103-100000 did not record" in result.stdout
-
-
-def test_clean_is_refused_while_a_run_is_working(out):
-    words = r"a run is working in .* Wait until it has ended"
-    with OutputFolder(out).locked("busy"), pytest.raises(ResourceError, match=words):
-        clean.command(out, True)
-    assert exists(out, "Predictor/predictions/5")
-
-
-def runs_kept(out, last):
-    """Remove what a run removes at its end; return what is left, by component and number."""
-    remove(OutputFolder(out).removable(last)[0])
-    found = (out / "artifacts").glob("*/*/[0-9]*")
-    return {(folder.parent.parent.name, int(folder.name)) for folder in found}
+    assert {("ImageTrainer", 6), ("Predictor", 5)} < runs_kept(out)
 
 
 def test_the_end_of_a_run_keeps_the_last_runs_the_last_judged_one_and_those_of_versions(out):

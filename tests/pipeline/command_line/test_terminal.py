@@ -49,7 +49,7 @@ def test_paths_and_commands_stay_whole(printed):
     assert printed(f"  report   {PATH}", 60) == [f"  report   {PATH}"], "no line can hold it"
     folder = "  old runs/those of our friends/first  "
     assert printed(f"{folder}2.6 MB", 40) == [folder.rstrip(), "  2.6 MB"]
-    command = "imgpipe clean /photographs/OUT --yes"
+    command = "imgpipe rollback /photographs/OUT --to 3"
     said = f"2.6 MB can be freed. Remove it with: {command}"
     assert printed(said, 60) == ["2.6 MB can be freed. Remove it with:", command]
     assert printed("to leave them out: --set judge.severity.blurry=reject", 52) == [
