@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 
 from imgpipe.components.common.storage import manifest
 from tests.conftest import REPOSITORY
+from tests.document_blocks import DOCS, blocks
 from tests.e2e.case import as_assignments
 from tests.kubeflow.pipelines import compiled, draw
 
@@ -59,13 +61,14 @@ def _compiled(folder: Path, out: str, *settings: str, tag: str = "1") -> Path:
 
 
 class _Run(threading.Thread):
-    """`imgpipe kubeflow submit --wait` of a file, with what it printed and its exit code."""
+    """The program of docs/kubeflow.md for a file and parameters, with what it printed."""
 
-    def __init__(self, file: Path, *words: str) -> None:
+    def __init__(self, file: Path, **values: str) -> None:
         super().__init__()
-        program = Path(sys.executable).with_name("imgpipe")
-        self.command = _inside(program, "kubeflow", "submit", file, "--wait", *words)
-        self.text, self.code = "", -1
+        [program] = [one.text for one in blocks(DOCS / "kubeflow.md") if "Client(" in one.text]
+        program = program.replace("pipeline.yaml", str(file)).replace("{}", repr(values))
+        self.command = _inside(sys.executable, "-uW", "ignore", "-c", program)
+        self.text = ""
         self.start()
 
     def run(self) -> None:
@@ -73,28 +76,23 @@ class _Run(threading.Thread):
         with subprocess.Popen(self.command, **words) as process:
             for line in process.stdout or ():
                 self.text += line
-        self.code = process.returncode
 
-    def ended(self) -> int:
-        """Wait for the end of the run, print what the command printed, and return its exit code."""
+    def ended(self) -> str:
+        """Wait for the end of the run, print what the program printed, and return the state."""
         began = time.monotonic()
         self.join()
-        print(f"{self.text}exit code {self.code} after {time.monotonic() - began:.0f} s")
-        return self.code
+        print(f"{self.text}after {time.monotonic() - began:.0f} s")
+        return self.text.split()[-1]
 
     def id(self) -> str:
         """Wait until the run is submitted, and return its id."""
-        while "submitted the run " not in self.text:
+        while not (link := re.search(r"/runs/details/(\S+)\n", self.text)):
             assert self.is_alive(), self.text
             time.sleep(0.2)
-        return self.text.split("submitted the run ")[1].split(":")[0]
+        return link[1]
 
     def left(self, out: Path, name: str) -> dict[str, Any]:
-        """Return what a file in the folder of the run holds; `out` is the output folder.
-
-        The command itself knows the state of the run alone, because the volume is not mounted at
-        the path that it has in the containers.
-        """
+        """Return what a file in the folder of the run holds; `out` is the output folder."""
         return dict(json.loads((out / "runs" / self.id() / name).read_text()))
 
 
@@ -142,7 +140,7 @@ def test_a_run_publishes_the_model_of_a_run_without_a_cluster_and_a_repeated_run
 ):
     file = _compiled(tmp_path, "out")
     first = _Run(file)
-    assert first.ended() == 0, first.text
+    assert first.ended() == "SUCCEEDED", first.text
     assert first.left(volume / "out", "result.json")["push"]["status"] == "pushed"
     [version] = manifest.versions(volume / "out" / "model")
     files = [version.folder, *version.folder.rglob("*")]
@@ -151,31 +149,31 @@ def test_a_run_publishes_the_model_of_a_run_without_a_cluster_and_a_repeated_run
     ours = _published_without_a_cluster(volume)
     assert version.identity == ours.identity, "the weights of the run without a cluster"
 
-    assert _Run(file).ended() == 0
+    assert _Run(file).ended() == "SUCCEEDED"
     assert manifest.version_numbers(volume / "out" / "model") == [1]
     _mix(volume / "photos", volume / "mixed")
-    mixed = _Run(file, "--param", "source=/data/mixed")
-    assert mixed.ended() == 0, "the run has succeeded, without a model"
+    mixed = _Run(file, source="/data/mixed")
+    assert mixed.ended() == "SUCCEEDED", "without a model"
     assert mixed.left(volume / "out", "result.json")["push"]["status"] == "refused"
     assert manifest.version_numbers(volume / "out" / "model") == [1]
 
 
 def test_refused_data_a_wrong_source_and_a_cancelled_run_fail(volume: Path, tmp_path: Path):
     refused = _Run(_compiled(tmp_path, "out", "gate.min_train=1000"))
-    assert refused.ended() == 1
+    assert refused.ended() == "FAILED"
     failure = refused.left(volume / "out", "failure.json")
     assert (failure["component"], failure["exit_code"]) == ("DataGate", 4)
     assert "too few in train: expected at least 1000 of each class" in failure["cause"]
 
     file = _compiled(tmp_path, "out")
-    wrong = _Run(file, "--param", "source=/data/nothing")
-    assert wrong.ended() == 1
+    wrong = _Run(file, source="/data/nothing")
+    assert wrong.ended() == "FAILED"
     assert wrong.left(volume / "out", "failure.json")["exit_code"] == 2
     cancelled = _Run(file)
     _running_pod(cancelled.id(), "Plan")
     stop = "import kfp, sys; kfp.Client(host='http://localhost:8888').terminate_run(sys.argv[1])"
     subprocess.run(_inside(sys.executable, "-c", stop, cancelled.id()), check=True)
-    assert cancelled.ended() == 1
+    assert cancelled.ended() == "FAILED"
 
 
 def test_a_deleted_pod_of_another_user_is_started_again(volume: Path, tmp_path: Path):
@@ -183,6 +181,6 @@ def test_a_deleted_pod_of_another_user_is_started_again(volume: Path, tmp_path: 
     pod = _running_pod(run.id(), "Training")
     words = ("delete", "pod", "-n", "kubeflow", pod, "--wait=false")
     subprocess.run(_inside(_FOLDER / "bin/kubectl", *words), check=True, env=_environment())
-    assert run.ended() == 0, run.text
+    assert run.ended() == "SUCCEEDED", run.text
     [version] = manifest.versions(volume / "other" / "model")
     assert version.folder.stat().st_uid == _OTHER_USER

@@ -39,7 +39,7 @@ def test_a_run_on_a_cluster_pushes_the_model_of_a_local_run(tmp_path: Path):
     cluster = _compiled(photos, mounted)
     cluster.run()
     result = cluster.result()
-    # From the folder of the run, `imgpipe kubeflow submit --wait` has the verdict.
+    # The folder of the run has the verdict.
     [told] = (mounted / "out" / "runs").glob("*/result.json")
     assert json.loads(told.read_text())["push"]["status"] == "pushed"
     # A command: in this process, other tests may have chosen TensorFlow's threads and kernels.

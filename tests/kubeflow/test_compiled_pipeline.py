@@ -8,11 +8,11 @@ import pytest
 import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
-from typer.testing import CliRunner
 
 from imgpipe.models.errors import ConfigError, ResourceError
-from imgpipe.pipeline.commands.kubeflow import app, compile_
+from imgpipe.pipeline.commands.kubeflow import compile_
 from imgpipe.pipeline.kubeflow.groups import GROUPS
+from tests.command import ran
 from tests.conftest import REPOSITORY
 from tests.document_blocks import blocks
 
@@ -55,7 +55,7 @@ def test_every_task_is_a_plain_container_that_runs_the_entry_point(spec: dict[st
         assert "lifecycle" not in container, f"{name} wants a driver"
         assert container["image"] == "image:1"
         assert container["command"] == ["python", "-m", "imgpipe.pipeline.kubeflow.entry_point"]
-        place = container["args"].index("--run_directory") + 1  # where `submit` looks for the end
+        place = container["args"].index("--run_directory") + 1
         assert container["args"][place].endswith("/imgpipe-out/runs/<run>")
 
 
@@ -191,8 +191,7 @@ def test_the_command_describes_the_compiled_file(tmp_path: Path, monkeypatch: py
     volume = f"kubeflow.volumes=[{{claim = 'photos', path = '{tmp_path}'}}]"
     words = ["--data", str(tmp_path / "photos"), "--image", "image:1", "--set", volume]
     output = tmp_path / "pipeline.yml"
-    ended = CliRunner().invoke(app, ["compile", *words, "-o", str(output)])
-    assert ended.exit_code == 0, ended.output
+    ended = ran("kubeflow", "compile", *words, "-o", output)
     assert f"wrote {output}: {len(_tasks(_spec(output)))} tasks, image image:1" in ended.stdout
     monkeypatch.setitem(sys.modules, "kfp", None)  # as if kfp were not installed
     with pytest.raises(ResourceError, match=r"needs the package kfp, .* pip install .*kfp"):
