@@ -223,9 +223,7 @@ def _folder(path: str | Path | Run) -> Path:
 def _prepare() -> None:
     """Prepare the process as `imgpipe run` does, before TensorFlow is imported."""
     from imgpipe.models.machine.process import prefer_batches
-    from imgpipe.pipeline.command_line import command_process
 
-    command_process.open_descriptors()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     prefer_batches()  # for a check, too: a run that follows it computes as the command does
 

@@ -8,7 +8,6 @@ numpy.
 from __future__ import annotations
 
 import difflib
-import gc
 import importlib
 import pkgutil
 from collections.abc import Sequence
@@ -113,6 +112,5 @@ def _main(
     ] = False,
 ) -> None:
     """From a folder of images to a blessed, served image classifier."""
-    gc.enable()  # see cli._run
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

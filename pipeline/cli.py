@@ -7,13 +7,7 @@ blessed, 4 data refused or drift found, 5 a resource is missing or busy, 130 int
 
 from __future__ import annotations
 
-try:
-    from imgpipe.pipeline.command_line import signals
-except KeyboardInterrupt:  # pressed in the milliseconds before there is a handler
-    import sys
-
-    sys.stderr.write("imgpipe: interrupted by Ctrl-C\n")
-    sys.exit(130)
+from imgpipe.pipeline.command_line import signals
 
 
 def main() -> None:
@@ -35,7 +29,6 @@ def main() -> None:
 
 
 def _run() -> None:
-    import gc
     import os
 
     from imgpipe.models.errors import ImgpipeError, ResourceError
@@ -43,9 +36,6 @@ def _run() -> None:
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # no INFO lines, such as those of the build
     command_process.prepare()
-    # The collector would visit the objects of the imported modules again and again, which takes a
-    # twentieth of the time of --help. It is enabled again before the body of a command runs.
-    gc.disable()
     from imgpipe.pipeline.application import app
 
     try:

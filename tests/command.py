@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import gc
 import io
 import json
 import shlex
@@ -40,7 +39,6 @@ def imgpipe(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
                 code = 0
             except SystemExit as ended:
                 code = int(ended.code or 0)
-        gc.enable()  # which the command line disables for its imports
     printed, said = (stream.buffer.getvalue().decode() for stream in (out, errors))
     return subprocess.CompletedProcess(arguments, code, printed, said)
 

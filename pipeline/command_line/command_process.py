@@ -1,7 +1,7 @@
 """The standard streams and the temporary files of this process.
 
-The streams never raise: a reader that exits early (`imgpipe run | head -1`), a closed descriptor
-(`>&-`) or an encoding without "→" affects only what is printed, neither the run nor its exit code.
+The streams never raise: a reader that exits early (`imgpipe run | head -1`) or an encoding without
+"→" affects only what is printed, neither the run nor its exit code.
 
 The temporary files of a run are below its own folder, and the next run removes them if the process
 was killed. Those of other commands are in the system's folder for temporary files.
@@ -9,7 +9,6 @@ was killed. Those of other commands are in the system's folder for temporary fil
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import io
 import os
@@ -45,22 +44,8 @@ class _Lossy(io.FileIO):
 
 def prepare() -> None:
     """Replace `sys.stdout` and `sys.stderr` by streams that never raise."""
-    open_descriptors()
     sys.stdout = open_text(1, getattr(sys.stdout, "encoding", None))
     sys.stderr = open_text(2, getattr(sys.stderr, "encoding", None))
-
-
-def open_descriptors() -> None:
-    """Open the descriptors of the standard streams that are closed on the null device.
-
-    Otherwise the next file that is opened, such as a database, would get such a number, and all
-    output would be written into it.
-    """
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
 
 
 def failure(stream: TextIO) -> OSError | None:
@@ -89,7 +74,6 @@ def temporary_folder_in(directory: Path) -> Iterator[None]:
     """
     folder = directory / TEMPORARY_FILES
     with _ONE_AT_A_TIME:
-        _keep_matplotlib_outside()
         folder.mkdir(mode=0o700)
         # The variable is for child processes and C++, `tempdir` for this process, which has read
         # the variable before.
@@ -104,20 +88,6 @@ def temporary_folder_in(directory: Path) -> Iterator[None]:
             if variable is not None:
                 os.environ["TMPDIR"] = variable
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _keep_matplotlib_outside() -> None:
-    """Give matplotlib a folder for its settings and caches where it cannot write to the home.
-
-    It would create a temporary one and remove it when the process ends, and complain if that was
-    below a folder that is gone by then.
-    """
-    if "MPLCONFIGDIR" in os.environ or os.access(os.path.expanduser("~"), os.W_OK):  # noqa: PTH111
-        return
-    with contextlib.suppress(OSError):  # the caller says that no temporary file can be written
-        own = tempfile.mkdtemp(prefix="imgpipe-matplotlib-")
-        atexit.register(shutil.rmtree, own, ignore_errors=True)
-        os.environ["MPLCONFIGDIR"] = own
 
 
 @contextlib.contextmanager

@@ -1,24 +1,17 @@
 """Handles SIGINT (Ctrl-C) and SIGTERM.
 
 The first signal raises `Stopped` in the main thread, so that context managers clean up; a second
-signal ends the process at once. A library may replace or swallow an exception that is raised while
-it is being imported, so `received` tells later whether a signal arrived. In a destructor or the
-callback of a weak reference, of which the import system has one for each module, Python prints an
-exception and ignores it; there `Stopped` is raised again a moment later. While an extension module
-is being imported, an exception in Python code that it calls may abort the process, so that
-`Stopped` waits for the end of it.
+signal ends the process at once. A library may replace or swallow the exception, so `received` tells
+later whether a signal arrived.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
-from importlib.machinery import ExtensionFileLoader
 from types import FrameType
 
 _SENTENCES = {signal.SIGINT: "interrupted by Ctrl-C", signal.SIGTERM: "stopped by SIGTERM"}
-_AGAIN_SECONDS = 0.01  # until `Stopped` is raised again; most destructors are shorter
 _received: int | None = None
 
 
@@ -32,32 +25,6 @@ def install() -> None:
         # A shell without job control ignores SIGINT for what it starts in the background.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
-    original_hook = sys.unraisablehook
-
-    def raise_again(unraisable: sys.UnraisableHookArgs) -> None:
-        if unraisable.exc_type is not Stopped:
-            original_hook(unraisable)
-            return
-        # An exception raised here would be ignored too, so a timer raises it after the destructor.
-        _raise_later()
-
-    sys.unraisablehook = raise_again
-
-
-def _raise_later() -> None:
-    signal.signal(signal.SIGALRM, lambda number, frame: _raise(frame))
-    signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
-
-
-def _raise(frame: FrameType | None) -> None:
-    """Raise `Stopped` above a frame, now or after the import of an extension module."""
-    caller = frame
-    while caller is not None:
-        if isinstance(caller.f_locals.get("self"), ExtensionFileLoader):
-            _raise_later()
-            return
-        caller = caller.f_back
-    raise Stopped
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -65,13 +32,11 @@ def _stop(number: int, frame: FrameType | None) -> None:
     if _received is not None:
         os._exit(128 + number)  # at once, even if cleaning up after the first signal hangs
     _received = number
-    _raise(frame)
+    raise Stopped
 
 
 def received() -> bool:
-    """Whether a signal has asked the command to end; if so, `Stopped` is not raised again."""
-    if _received is not None:
-        signal.setitimer(signal.ITIMER_REAL, 0)  # stops the timer of `install`
+    """Whether a signal has asked the command to end."""
     return _received is not None
 
 

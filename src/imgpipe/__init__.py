@@ -82,20 +82,11 @@ def __dir__() -> list[str]:
 
 
 def _main() -> None:
-    """Run the command line, as the installed program ``imgpipe`` does.
-
-    It is in this module because the program imports it first. So Ctrl-C ends the program with a
-    sentence even while the other modules are being imported.
-    """
+    """Run the command line, as the installed program ``imgpipe`` does."""
     try:
         from imgpipe.pipeline.cli import main
 
         main()
-    except KeyboardInterrupt:  # before there is a handler
-        import sys
-
-        sys.stderr.write("imgpipe: interrupted by Ctrl-C\n")
-        sys.exit(130)  # 128 plus the number of SIGINT, as shells report it
     finally:
         import gc
 

@@ -1,4 +1,4 @@
-"""Tests that a closed, full or Latin-1 standard output does not change a command's outcome."""
+"""Tests that a full or Latin-1 standard output does not change a command's outcome."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ def shell(script: str, *arguments: object, **environment: str) -> subprocess.Com
     )
 
 
-@pytest.mark.parametrize("script", ['"$@" >&-', '"$@" >&- 2>&-', '"$@" | true', '"$@" >/dev/full'])
+@pytest.mark.parametrize("script", ['"$@" | true', '"$@" >/dev/full'])
 def test_an_output_that_cannot_be_written_does_not_change_the_exit_code(script: str):
     done = shell(script, "doctor")
     assert done.returncode == 0, done.stderr
