@@ -9,10 +9,6 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from imgpipe.components.common import light_tfx
-
-light_tfx.put_off()  # before anything below is imported, which imports some of TFX's components
-
 _ARTIFACTS = ("Quarantine", "DataBlessing", "RunReport", "RunPlan")
 _MODULES = {
     **dict.fromkeys(_ARTIFACTS, "imgpipe.components.common.artifacts"),
