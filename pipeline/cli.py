@@ -61,7 +61,7 @@ def _end(sentence: str, exit_code: int) -> None:
     from imgpipe.pipeline.command_line.terminal import new_console, say
 
     words = Text.assemble(("imgpipe:", "bold red"), f" {printable(sentence, lines=True)}")
-    say(new_console(stderr=True), words)
+    say(new_console(stderr=True), words, whole=True)
     sys.exit(exit_code)
 
 

@@ -55,7 +55,18 @@ def print_blocks(console: Console, blocks: Iterable[show.ResultBlock]) -> None:
         if isinstance(block, show.Heading) and number:
             say(console, "")
         for line in _lines(block):
-            say(console, line)
+            say(console, line, _is_copied(block))
+
+
+def _is_copied(content: object) -> bool:
+    """Return whether a block or words hold a command or a path, or say what to do."""
+    if isinstance(content, show.Command | show.CommandLink):
+        return True
+    if isinstance(content, show.Span):
+        return content.look in ("code", "path")
+    if isinstance(content, show.Listed) and content.look == "ways":
+        return True
+    return isinstance(content, list | tuple) and any(map(_is_copied, content))
 
 
 def _lines(block: show.ResultBlock) -> Iterator[Text]:

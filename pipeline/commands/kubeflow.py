@@ -71,7 +71,8 @@ def compile_(
         pipeline = graph.create_pipeline(placed, plan, storage, given)
         written = compiler.compile_pipeline(pipeline, placed, output)
     image = placed.kubeflow.image
-    say(new_console(), f"wrote {written}: {len(groups.GROUPS)} tasks, image {image}")
+    words = f"wrote {written}: {len(groups.GROUPS)} tasks, image {image}"
+    say(new_console(), words, whole=True)
 
 
 def _require_kfp() -> None:

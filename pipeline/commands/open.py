@@ -26,7 +26,7 @@ def command(
     """Open the report of a run in a browser: the newest run, or one by its folder or version."""
     page = page_of(out)
     console = new_console()
-    say(console, str(page))
+    say(console, str(page), whole=True)
     output_files.show(page.as_uri(), console)
 
 

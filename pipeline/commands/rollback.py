@@ -79,7 +79,7 @@ def rollback(
     if newer:
         number = max(newer.values())
         command = f"imgpipe rollback {shlex.quote(str(model_dir))} --to {number}"
-        say(console, f"  publish version {number} after all:  {command}")
+        say(console, f"  publish version {number} after all:  {command}", whole=True)
 
 
 def _later(folder: Path, chosen: manifest.Version) -> dict[str, int]:
