@@ -40,7 +40,6 @@ Status = Literal[
     "working",
     "killed",
     "damaged",
-    "earlier_layout",
     "clean",
     "usable",
     "evaluated",
@@ -121,8 +120,8 @@ class Result(TypedDict):
     status: Annotated[
         Status,
         "How it ended. not_published: the model is blessed, but a rollback has withdrawn it, or "
-        "another version was published meanwhile. Of a run that is `working`, was `killed`, whose "
-        "result is `damaged` or of an `earlier_layout`, nothing else is known.",
+        "another version was published meanwhile. Of a run that is `working`, was `killed`, or is "
+        "`damaged`, nothing else is known.",
     ]
     verdict: Annotated[str, "The decision as a sentence."]
     error: Annotated[str, "Why the run stopped; empty if it did not."]

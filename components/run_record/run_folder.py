@@ -90,9 +90,14 @@ def note_start(folder: Path, arguments: Sequence[str]) -> None:
     json_object.write(folder / IDENTITY, noted)
 
 
-def is_readable(folder: Path) -> bool:
-    """Return whether a run has the layout of today; see `LAYOUT`."""
-    return json_object.read_or_empty(folder / IDENTITY).get("layout") == LAYOUT
+def other_version(folder: Path) -> str:
+    """Say what to do if a run was made by another version of imgpipe, "" if it was by this one."""
+    if json_object.read_or_empty(folder / IDENTITY).get("layout") == LAYOUT:
+        return ""
+    return (
+        "made by another version of imgpipe: choose a new folder with --out; its published "
+        "versions are still served"
+    )
 
 
 def read_identity(folder: str) -> Identity:

@@ -24,7 +24,6 @@ _LOOKS: dict[str, SpanLook] = {
     "failed": "bad",
     "killed": "bad",
     "damaged": "bad",
-    "earlier_layout": "muted",
 }
 _EXAMPLES = """Examples:\n
   imgpipe runs imgpipe-out\n

@@ -43,12 +43,6 @@ LOCK = ".lock"
 _LOOK_S = 10.0  # seconds in which commands that look give back their lock, which takes them less
 #: Folder of all runs, below the output folder.
 RUNS = "runs"
-#: What runs compute again, below the output folder, and where it lies after an earlier layout.
-_COMPUTED = (
-    *(ARTIFACT_ROOT, "features", "bank", "judge", metadata_file.NAME),
-    *("schema/accepted.json", "schema/accepted_images.json"),
-)
-EARLIER = "earlier-layout"
 #: Kinds of what can be removed.
 UNUSED = "artifacts of earlier runs"
 COPIES = "copies of images and models that have been read"
@@ -147,8 +141,8 @@ class OutputFolder:
         """Create the folder, hold its lock for a run, and mend what killed runs have left.
 
         Raises:
-            ResourceError: Another run holds the lock, or the folder or the database of ML Metadata
-                cannot be used.
+            ResourceError: Another run holds the lock, another version of imgpipe made the runs, or
+                the folder or the database of ML Metadata cannot be used.
         """
         with contextlib.ExitStack() as stack:
             try:
@@ -156,7 +150,6 @@ class OutputFolder:
                 advice = "Wait for it, or use another folder: --out OUT."
                 busy = f"another run is working in {self.path}. {advice}"
                 stack.enter_context(self.locked(busy))
-                earlier = self._set_earlier_aside()
                 # Images may be private. A folder that exists keeps the mode that a person gave it.
                 (self.path / ARTIFACT_ROOT).mkdir(mode=0o700, exist_ok=True)
             except OSError as error:
@@ -166,30 +159,14 @@ class OutputFolder:
                     f"cannot write to {self.path}: {why}. Expected a folder that can be written; "
                     "name another one with --out OUT."
                 ) from None
+            for newest in self.started[-1:]:
+                if other := run_folder.other_version(newest):
+                    raise ResourceError(f"the runs in {self.path} were {other}.")
             damaged = metadata_file.set_aside_if_damaged(self.path / metadata_file.NAME)
-            for note in filter(None, (earlier, damaged)):
-                print(f"note: {note}", file=sys.stderr)
+            if damaged:
+                print(f"note: {damaged}", file=sys.stderr)
             self.sweep()
             yield self
-
-    def _set_earlier_aside(self) -> str:
-        """Move what another version of imgpipe has computed, if it ran last, and say so.
-
-        Runs, versions, the accepted schema and decisions stay, which every layout has.
-        """
-        started = self.started
-        computed = [self.path / name for name in _COMPUTED if (self.path / name).exists()]
-        if not started or run_folder.is_readable(started[-1]) or not computed:
-            return ""
-        folder = self.path / f"{EARLIER}-{started[-1].name}"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        for path in computed:
-            path.rename(folder / path.name)
-        return (
-            f"the runs in {self.path} are of an earlier layout: they stay listed, their versions "
-            "stay served and can be rolled back to, and everything is computed again. What they "
-            f"computed is in {folder}, which can be deleted"
-        )
 
     # --- its runs ------------------------------------------------------------------------------
     def new_run(self, settings: str) -> Path:

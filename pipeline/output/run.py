@@ -34,8 +34,6 @@ from imgpipe.models.finding import Finding
 #: Root of the artifacts, below the output folder.
 ARTIFACT_ROOT = "artifacts"
 ARTIFACT_PARTS = 3  # parts of an artifact's path below its root: component, output, number
-#: Why the result of a run of an earlier layout is not read.
-_EARLIER = "the run is of an earlier layout, of which only the page is shown"
 TIME = "%Y%m%d-%H%M%S"  # of the start, with which the name of a run begins
 _LENGTH = len("20260101-000000")
 _ARTIFACTS = TypeAdapter(dict[str, dict[str, str]])
@@ -66,8 +64,8 @@ class Run(WithResult):
     @classmethod
     def read(cls, folder: Path, working: bool = False) -> Run:
         """Read a run from its folder; `working` says whether it is working now."""
-        if not run_folder.is_readable(folder):
-            return cls._unknown(folder, "earlier_layout", _EARLIER)
+        if other := run_folder.other_version(folder):
+            return cls._unknown(folder, "damaged", other)
         try:
             result = results.read(json_object.read(folder / RESULT))
         except FileNotFoundError:
@@ -253,7 +251,7 @@ class Run(WithResult):
         return Path(uri) if uri and (Path(uri) / quarantine.MANIFEST).is_file() else None
 
     def require_readable(self) -> None:
-        """Refuse a run whose result is damaged, or of an earlier layout.
+        """Refuse a run whose result is damaged, or that another version of imgpipe made.
 
         Raises:
             ResourceError: The result cannot be read.

@@ -22,8 +22,8 @@ from imgpipe.models.files import described_files, json_object
 from imgpipe.models.files.described_files import MANIFEST, MODEL_DIGEST, SAVED_MODEL, version_damage
 
 #: Layout of an output folder: the number of what a run leaves in its own folder, in artifacts and
-#: caches, beside the accepted data and beside a version. It rises where a file of an earlier layout
-#: can no longer be read.
+#: caches, beside the accepted data and beside a version. It rises where a file can no longer be
+#: read.
 LAYOUT: Final = 9
 KNOWN_IMAGES = "images.txt"
 #: Hexadecimal digits of a content hash that are kept: two of a million images share them with a
@@ -37,7 +37,7 @@ _INCIDENTAL = ("fingerprint.pb", f"{PROVENANCE}/")
 _ANSWERING = (SAVED_MODEL, "variables/", "assets/", MODEL_DIGEST, "assets.extra/network/")
 #: Files with which the answers to other images, and the next version, are compared. All others
 #: describe the model or hold images, so that they may be changed or deleted.
-_COMPARING = (names.OUT_OF_FOLD_FILE, names.LEARNED_FILE, names.DISTRIBUTION_FILE)
+_COMPARING = (names.OUT_OF_FOLD_FILE, names.DISTRIBUTION_FILE)
 
 
 def known_images_text(split_of: Mapping[str, str]) -> str:
@@ -118,11 +118,6 @@ class Version:
     def vocabulary(self) -> list[str]:
         """Class names, in the order of the probabilities."""
         return list(self.manifest.get("vocabulary", []))
-
-    @property
-    def is_readable(self) -> bool:
-        """Whether what lies beside the model has the layout of today, so that it is compared."""
-        return self.manifest.get("schema") == LAYOUT
 
     def comparable(self, vocabulary: Sequence[str]) -> bool:
         """Whether this model and one with these classes have a choice of classes in common."""
@@ -217,10 +212,9 @@ def withdrawn(base: Path) -> list[str]:
 def baseline_for(base: Path, run_key: str, vocabulary: Sequence[str] = ()) -> Version | None:
     """Return the version that a run is compared with, or None.
 
-    It is the newest intact version of this layout that was made by another run and has not been
-    withdrawn, and that has classes in common with this run if there is such a version. A run that
-    is repeated without changes therefore has the same baseline, so that TFX can reuse the cached
-    evaluation.
+    It is the newest intact version that was made by another run and has not been withdrawn, and
+    that has classes in common with this run if there is such a version. A run that is repeated
+    without changes therefore has the same baseline, so that TFX can reuse the cached evaluation.
 
     Args:
         base: Base path of the published versions.
@@ -230,8 +224,7 @@ def baseline_for(base: Path, run_key: str, vocabulary: Sequence[str] = ()) -> Ve
     excluded = set(withdrawn(base))
     newest = None
     for version in versions(base):
-        is_other = version.run_key != run_key and version.identity not in excluded
-        if is_other and version.is_readable:
+        if version.run_key != run_key and version.identity not in excluded:
             if version.comparable(vocabulary):
                 return version
             newest = newest or version
@@ -244,7 +237,5 @@ def why_no_baseline(base: Path) -> str:
     rollbacks = ["a rollback has withdrawn others"] if withdrawn(base) else []
     damages = {number: version_damage(base / str(number)) for number in version_numbers(base)}
     reasons = [f"version {number} is damaged: {what}" for number, what in damages.items() if what]
-    earlier = [version.number for version in versions(base) if not version.is_readable]
-    reasons += [f"version {number} is of an earlier layout" for number in earlier[:1]]
     reasons += rollbacks
     return f"{why} ({'; '.join(reasons)})" if reasons else why
