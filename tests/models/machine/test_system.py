@@ -87,16 +87,6 @@ def test_the_limit_of_open_files_is_raised_as_far_as_possible(monkeypatch, limit
     assert asked == expected
 
 
-def test_the_c_library_is_told_on_linux_only(monkeypatch):
-    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.41.9000"))
-    monkeypatch.setattr(platform, "system", lambda: "Linux")
-    assert system.glibc() == (2, 41)
-    monkeypatch.setattr(platform, "libc_ver", lambda: ("musl", "1.2"))
-    assert system.glibc() is None
-    monkeypatch.setattr(platform, "system", lambda: "Darwin")
-    assert system.glibc() is None
-
-
 def test_a_display_is_asked_for_on_linux_only(monkeypatch):
     for variable in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
         monkeypatch.delenv(variable, raising=False)
