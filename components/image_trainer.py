@@ -62,7 +62,6 @@ class ImageTrainer(BaseComponent):
         examples: Channel,
         bank: Channel,
         data_blessing: Channel,
-        run_fn: str = RUN_FN,
         custom_config: str | RuntimeParameter = "{}",
         schema: Channel | None = None,
     ) -> None:
@@ -72,15 +71,13 @@ class ImageTrainer(BaseComponent):
             examples: Kept images, from which parity samples and warm-up requests are taken.
             bank: Features of FeatureBank.
             data_blessing: Blessing of DataGate.
-            run_fn: Dotted path of the training function.
             custom_config: JSON of the settings for `run_fn`, or a runtime parameter of the JSON.
-                The component adds the URI of the bank. A caller that passes its own `run_fn` must
-                add a hash of its code, so that TFX does not reuse the cached model of changed code.
+                The component adds the URI of the bank.
             schema: Schema of the images' metadata, recorded for lineage only.
         """
         super().__init__(
             spec=ImageTrainerSpec(
-                run_fn=run_fn,
+                run_fn=RUN_FN,
                 examples=examples,
                 bank=bank,
                 data_blessing=data_blessing,

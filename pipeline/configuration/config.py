@@ -29,7 +29,7 @@ from imgpipe.components.image_evaluator.settings import EvaluateSettings
 from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.model_pusher.settings import VERSIONS, PushSettings
 from imgpipe.models.backbones import presets
-from imgpipe.models.errors import ConfigError, without_secrets
+from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings.course import CourseSettings, EpochSettings
 from imgpipe.models.settings.model import ModelSettings, NetworkSettings, TrainSettings
 from imgpipe.models.settings.section import (
@@ -89,18 +89,8 @@ class Config(SettingsSection):
 
     @model_validator(mode="after")
     def _has_local_folders(self) -> Config:
-        """Refuse addresses in place of folders, and those that hold a secret anywhere.
-
-        A path would become a folder such as `gs:` in the current one. A run keeps its settings.
-        """
+        """Refuse addresses in place of folders, which would become a folder such as `gs:`."""
         values = dict(flat(self.model_dump()))
-        for name, given in values.items():
-            if isinstance(given, str) and without_secrets(given) != given:
-                raise ValueError(
-                    f"{name}: expected an address without user, password and query, because the "
-                    "settings of a run are kept. Credentials are taken from the environment. "
-                    f"Received: {given!r}"
-                )
         for name in marked(INPUT, OUTPUT):
             given = values[name]
             if _ADDRESS.match(given):

@@ -170,17 +170,19 @@ def named(settings: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _plain(name: str, value: Any) -> object:
-    """Return the value of a setting as JSON has it, also of a path or of NumPy's numbers."""
+    """Return the value of a setting as JSON has it, also of a path."""
 
     def of_others(given: Any) -> object:
         if isinstance(given, Path):
             return str(given)
-        return {key: getattr(given, key) for key in declared(given)} or given.tolist()
+        if not declared(given):
+            raise TypeError
+        return {key: getattr(given, key) for key in declared(given)}
 
     try:
         if value is not None:  # TOML has no null
             return json.loads(json.dumps(value, default=of_others))
-    except (TypeError, AttributeError):
+    except TypeError:
         pass
     raise ConfigError(
         f"{name}: expected a number, a text, a path or a list of them; leave the setting out for "

@@ -26,10 +26,11 @@ _CHECK, _RUN = imgpipe.check, imgpipe.run
     [
         (
             _CHECK,
-            {"model.image_size": np.int64(5000), "course.dropout": np.float32(0.5)},
+            {"model.image_size": 5000, "course.dropout": 0.5},
             r"^arguments: model.image_size: .* Received: 5000\.$",
         ),
-        (_CHECK, {"data.classes": np.array(["cat"])}, r"two or more different names: \('cat',\)"),
+        (_CHECK, {"data.classes": ["cat"]}, r"two or more different names: \('cat',\)"),
+        (_CHECK, {"model.image_size": np.int64(96)}, "^model.image_size: expected a number"),
         (_CHECK, {"evaluate": {"threshold": None}}, "^evaluate.threshold: expected a number"),
         (_CHECK, {"evaluate": {"threshold": {0.5}}}, "^evaluate.threshold: expected a number"),
         (_RUN, {"start": "Trainr"}, "Trainr: this pipeline has no such component"),

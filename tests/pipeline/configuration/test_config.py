@@ -247,11 +247,7 @@ def test_an_address_of_a_bucket_is_no_folder(name, address):
         ("s3://bucket/photos?sig=SECRET", "'s3://bucket/photos?…'"),
     ],
 )
-def test_a_secret_in_an_address_is_refused_and_not_repeated(address, shown):
-    with pytest.raises(ConfigError, match=re.escape(f"Received: {shown}")) as refused:
-        configs.build({"data": {"source": address}})
-    assert "data.source: expected an address without user" in str(refused.value)
-    assert "RET" not in str(refused.value)
+def test_an_error_does_not_repeat_a_secret_in_an_address(address, shown):
     for path, words in ((address, shown), (str(Path(address)), str(Path(shown)))):
         assert str(ConfigError(f"no {path} here")) == f"no {words[1:-1]} here"
 

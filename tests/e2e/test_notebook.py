@@ -1,7 +1,6 @@
-"""Executes the notebooks of the documentation, cell by cell, in IPython's shell."""
+"""Executes the notebook of the documentation, cell by cell, in IPython's shell."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,8 @@ from tests.e2e.case import Case
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-_NOTEBOOK = REPOSITORY / "docs" / "interactive.ipynb"
 _PHOTOGRAPHS = REPOSITORY / "docs" / "photographs.ipynb"
-_SET = (
-    "model.backbone=conv_8_16 model.weights=none course.freeze=all model.image_size=32 "
-    "evaluate.threshold=0 split.validation=0.25 gate.min_train=1 gate.min_validation=1 "
-    "gate.max_rejected_share=0.9"
-)
-#: TFX runs nothing interactively outside of IPython; its shell runs the cells as a kernel does.
+#: IPython's shell runs the cells as a kernel does.
 _RUN = """
 import json, sys
 from IPython.core.interactiveshell import InteractiveShell
@@ -32,29 +25,13 @@ for cell in json.load(open(sys.argv[1]))["cells"]:
 """
 
 
-def _execute(notebook: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run all cells of a notebook and return what they print.
-
-    None of them is a warning of TFX about its own calls. `variables` are added to the environment.
-    """
-    ended = python_program.ran(sys.executable, "-c", _RUN, notebook, seconds=850, **variables)
-    assert "property_predicate" not in ended.stderr + ended.stdout
-    return ended
-
-
-def test_every_cell_of_interactive_runs_and_a_model_is_pushed(case: Case, tmp_path: Path) -> None:
-    places = {"IMGPIPE_PHOTOS": str(case.photos), "IMGPIPE_OUT": str(tmp_path / "out")}
-    page, pushed = _execute(_NOTEBOOK, IMGPIPE_SET=_SET, **places).stdout.splitlines()[-2:]
-    assert (Path(page) / "report.html").is_file()
-    assert pushed == f"pushed {tmp_path / 'out' / 'model' / '1'}"
-
-
 def test_every_cell_of_photographs_runs_and_a_model_is_served(
     case: Case, first: Any, tmp_path: Path
 ) -> None:
     places = {"IMGPIPE_PHOTOS": str(case.photos), "IMGPIPE_OUT": str(case.out)}
     config = str(case.config_file(tmp_path))
-    ended = _execute(_PHOTOGRAPHS, IMGPIPE_CONFIG=config, **places)
+    command = (sys.executable, "-c", _RUN, _PHOTOGRAPHS)
+    ended = python_program.ran(*command, seconds=850, IMGPIPE_CONFIG=config, **places)
     for library in ("tensorflow", "apache_beam"):  # what it logs would stand red in a cell
         assert f":{library}" not in ended.stderr
     printed = ended.stdout.splitlines()
@@ -86,8 +63,3 @@ def test_the_notebook_of_photographs_is_stored_with_its_pictures() -> None:
     assert kinds.count("image/jpeg") == 3 and "text/html" not in kinds
     printed = "".join("".join(output.get("text", ())) for output in outputs)
     assert "usable: " in printed and "blessed: " in printed and "version 1 says " in printed
-
-
-def test_the_notebook_of_components_is_stored_without_outputs() -> None:
-    cells = json.loads(_NOTEBOOK.read_text("utf-8"))["cells"]
-    assert not any(cell.get("outputs") for cell in cells)
