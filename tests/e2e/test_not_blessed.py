@@ -52,12 +52,11 @@ def test_the_run_ends_with_commands_that_look_try_and_publish(refused: Any):
     assert named["try"] in told and told.rstrip().endswith(named["publish"])
 
 
-@pytest.mark.parametrize("by_name", [True, False])
 def test_predict_uses_the_model_of_a_run_and_says_that_it_was_not_blessed(
-    refused: Any, photo: Path, by_name: bool
+    refused: Any, photo: Path
 ):
-    model = [str(refused.out), "--run", "newest"] if by_name else [str(refused.folder)]
-    done = command.imgpipe("predict", "--model", *model, str(photo), "--json", "-")
+    words = ("predict", "--model", str(refused.folder), str(photo), "--json", "-")
+    done = command.imgpipe(*words)
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith(f"note: {_NOTICE}") and "below the threshold 1" in done.stderr
     [answer] = json.loads(done.stdout)
@@ -70,8 +69,7 @@ def test_explain_and_evaluate_use_the_model_of_a_run(
 ):
     drawn = tmp_path / "drawn"
     command.imgpipe(
-        *("explain", "--model", str(refused.out), "--run", refused.folder.name),
-        *(str(photo), "--to", str(drawn)),
+        *("explain", "--model", str(refused.folder), str(photo), "--to", str(drawn)),
     )
     assert _NOTICE in capfd.readouterr().out and list(drawn.rglob("grad_cam.png"))
     evaluated = imgpipe.evaluate(refused, case.photos)
@@ -91,7 +89,7 @@ def test_python_loads_the_model_of_a_run_or_of_its_folder(refused: Any, photo: P
 
 
 def test_serve_shows_the_model_with_a_notice_and_publishes_nothing(refused: Any):
-    process, lines = served_by_program(refused.out, "--run", "newest")
+    process, lines = served_by_program(refused.folder)
     with urllib.request.urlopen(lines[0]["page"], timeout=20) as answer:
         page = answer.read().decode()
     assert Path(lines[0]["models"]["imgpipe"]).is_relative_to(refused.out / "artifacts")
@@ -123,6 +121,6 @@ def test_the_command_that_publishes_it_does_so_from_the_cache(refused: Any):
     assert again == {"Plan", "ImageEvaluator", "ModelPusher", "Report"}
     assert summary["push"]["version"] == "1"
     assert summary["next"][-1]["remedies"][0] == f"imgpipe serve {refused.out} --model hands"
-    # The name of the run now stands for the version that was published.
+    # The folder of the run now stands for the version that was published.
     with imgpipe.load(refused.out / summary["folder"]) as model:
         assert (model.version, model.notice) == (1, "")
