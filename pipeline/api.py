@@ -117,7 +117,7 @@ def evaluate(
     """Evaluate a model on labelled images, as `imgpipe evaluate` does.
 
     Args:
-        path: Output folder of a run, folder of numbered versions, or one version; or a run, or its
+        path: Output folder of the runs, or one version; or a run, or its
             folder, for its model, which need not be blessed.
         data: Source of the images.
         version: Number of the version; None for the newest intact one.
@@ -162,7 +162,7 @@ def export(
     Args:
         kind: `onnx`, `keras`, `tflite` (weights of 16 bits, with a file of labels beside it) or
             `saved_model`.
-        path: Output folder of a run, folder of numbered versions, or one version; or a run, or its
+        path: Output folder of the runs, or one version; or a run, or its
             folder, for the version that it published.
         to: The file to write, whose name ends in `.onnx`, `.keras` or `.tflite`; one that
             exists is replaced. For `saved_model`, a folder of numbered versions, or the new
@@ -196,7 +196,7 @@ def load(path: str | Path | Run, version: int | None = None) -> LoadedModel:
     What TensorFlow prints while it loads is not shown.
 
     Args:
-        path: Output folder of a run, folder of numbered versions, or one version; or a run, or its
+        path: Output folder of the runs, or one version; or a run, or its
             folder, for its model, which need not be blessed: see `LoadedModel.notice`.
         version: Number of the version; None for the newest intact one.
 

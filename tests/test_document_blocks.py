@@ -39,7 +39,7 @@ _TIMEOUT_S = 900
 #: Commands that run until they are interrupted, with the options for a test.
 _UNTIL_STOPPED = {
     "imgpipe review OUT": "--no-browser --port 0",
-    "imgpipe serve TRIAL --run newest": "--port 0",
+    "imgpipe serve TRIAL/runs/*": "--port 0",
 }
 #: The search time of the tutorial, so that its results are reused and no page searches longer.
 _MINUTES = "--minutes 1"

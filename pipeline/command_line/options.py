@@ -148,16 +148,8 @@ ModelFolderOption = Annotated[
     typer.Option(
         "--model",
         metavar="OUT",
-        help="Output folder of a run, its folder of versions, one version, or the folder of a run, "
+        help="Output folder of the runs; one version, OUT/model/N; or one run, OUT/runs/TIME, "
         "whose model need not be blessed.",
-    ),
-]
-RunOption = Annotated[
-    str | None,
-    typer.Option(
-        "--run",
-        metavar="newest|NAME",
-        help="Use the model of this run of OUT, also one that was not blessed.",
     ),
 ]
 VersionOption = Annotated[
@@ -168,7 +160,7 @@ VersionsArgument = Annotated[
     Path,
     typer.Argument(
         metavar="OUT",
-        help="Output folder of the runs, its folder of versions, one version, or the folder of the "
-        "run that published it.",
+        help="Output folder of the runs; one version, OUT/model/N; or the run that published it, "
+        "OUT/runs/TIME.",
     ),
 ]

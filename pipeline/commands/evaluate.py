@@ -21,7 +21,7 @@ _EXAMPLES = """Examples:\n
   imgpipe evaluate --model imgpipe-out --data new-photos\n
   imgpipe evaluate --model imgpipe-out/model/2 --data test.zip --html page.html\n
   imgpipe evaluate --model imgpipe-out --data new-photos --threshold 0.9 --json -\n
-  imgpipe evaluate --model imgpipe-out --run newest --data new-photos
+  imgpipe evaluate --model imgpipe-out/runs/20260131-140559 --data new-photos
 """
 
 
@@ -43,7 +43,6 @@ def command(
     settings: options.SettingsOption = None,
     json_file: options.JsonOption = None,
     html_file: options.HtmlOption = None,
-    run: options.RunOption = None,
 ) -> None:
     """Evaluate a model on labelled images that it was not trained on."""
     from imgpipe.pipeline.command_line import console as consoles
@@ -54,7 +53,7 @@ def command(
 
     built = configuration(config, data, None, assigned(settings or []))
     with consoles.counted(json_file == output_files.STANDARD_OUTPUT) as display:
-        evaluation = evaluate(lookup.model(model, run, version), built, threshold)
+        evaluation = evaluate(lookup.model(model, version), built, threshold)
         if html_file is not None:
             with display.step("explaining mistakes"):
                 output_files.write(html_file, evaluation.html, "--html ")

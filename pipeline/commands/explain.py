@@ -34,7 +34,7 @@ _SHOWN_SIDE = 512  # pixels of the longer side of the image in a drawing, which 
 _EXAMPLES = """Examples:\n
   imgpipe explain --model imgpipe-out photo.jpg\n
   imgpipe explain --model imgpipe-out --layer all photo.jpg\n
-  imgpipe explain --model imgpipe-out --run newest photo.jpg
+  imgpipe explain --model imgpipe-out/runs/20260131-140559 photo.jpg
 """
 
 
@@ -55,7 +55,6 @@ def command(
     to: Annotated[
         Path, typer.Option("--to", metavar="DIR", help="Folder for the drawings.")
     ] = Path("imgpipe-explain"),
-    run: options.RunOption = None,
 ) -> None:
     """Draw Grad-CAM and feature maps of images."""
     from imgpipe.models.machine.process import load_tensorflow
@@ -66,7 +65,7 @@ def command(
     # A few missing files are reported beside the others; if all are missing, nothing is imported.
     if not any(path.exists() for path in images):
         raise ConfigError(f"explain: there is no file {', '.join(map(str, images))}.")
-    chosen_model = lookup.model(model, run)
+    chosen_model = lookup.model(model)
     with consoles.counted() as display:
         if chosen_model.notice:
             say(display.console, f"note: {chosen_model.notice}")

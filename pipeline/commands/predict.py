@@ -33,7 +33,7 @@ _EXAMPLES = """Examples:\n
   imgpipe predict --model imgpipe-out photo.jpg\n
   imgpipe predict --model imgpipe-out --version 2 photos/ --json -\n
   imgpipe predict --model imgpipe-out photos/ --csv labels.csv --unsure-below 0.8\n
-  imgpipe predict --model imgpipe-out --run newest photo.jpg\n
+  imgpipe predict --model imgpipe-out/runs/20260131-140559 photo.jpg\n
   imgpipe predict --server localhost:8500 photo.jpg
 """
 
@@ -89,7 +89,6 @@ def predict(
     version: Annotated[
         int | None, typer.Option(help="Version of the model. Default: the newest available one.")
     ] = None,
-    run: options.RunOption = None,
     top: Annotated[int, typer.Option(help="Number of labels shown for each image.")] = 5,
     unsure_below: _UnsureBelowOption = 0.0,
     timeout: Annotated[float, typer.Option(help="Seconds for each request to a server.")] = 30.0,
@@ -110,7 +109,7 @@ def predict(
     try:
         files = files_of(images)
         with (
-            _classifier(server, model, version, timeout, run) as classifier,
+            _classifier(server, model, version, timeout) as classifier,
             _without_decoders(classifier) as console,
             _progress(console, files, done) as progress,
         ):
@@ -128,7 +127,7 @@ def predict(
 
 
 def _classifier(
-    server: str | None, model: str | None, version: int | None, timeout: float, run: str | None
+    server: str | None, model: str | None, version: int | None, timeout: float
 ) -> Client | LoadedModel:
     """Return the client of a server, or the model in a folder."""
     from imgpipe.serving.client import Client
@@ -141,7 +140,7 @@ def _classifier(
 
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # no line for each file that is not an image
         with consoles.quiet():
-            loaded = LoadedModel(Path(model).expanduser(), version, run)
+            loaded = LoadedModel(Path(model).expanduser(), version)
         if loaded.notice:
             say(new_console(stderr=True), f"note: {loaded.notice}")
         if not loaded.tells_unlike:
@@ -151,11 +150,6 @@ def _classifier(
                 "learned from too few images for that",
             )
         return loaded
-    if run is not None:
-        raise ConfigError(
-            "--run needs --model OUT, the output folder of the run, and no --server. Received: "
-            f"--run {run}."
-        )
     return Client(server or _SERVER, model or names.SERVED_NAME, timeout, version=version)
 
 

@@ -30,7 +30,7 @@ _DEFAULT_OUT = Path("imgpipe-out")
 _EXAMPLES = """Examples:\n
   imgpipe serve imgpipe-out\n
   imgpipe serve imgpipe-out/model/3 --port 9000\n
-  imgpipe serve imgpipe-out --run newest\n
+  imgpipe serve imgpipe-out/runs/20260131-140559\n
   imgpipe serve imgpipe-out --port 0 --json -\n
   imgpipe serve imgpipe-out --request-log logs/requests\n
   imgpipe serve --model_name=imgpipe --model_base_path=/models/imgpipe\n
@@ -39,9 +39,8 @@ _EXAMPLES = """Examples:\n
 
 _OUT = typer.Argument(
     metavar="OUT",
-    help="Output folder of a run, or folder of numbered versions; or one version, such as "
-    "OUT/model/3, of which no other is served; or the folder of a run, whose model need not be "
-    f"blessed. Default: {_DEFAULT_OUT}.",
+    help="Output folder of the runs; one version, OUT/model/N, of which no other is served; or one "
+    f"run, OUT/runs/TIME, whose model need not be blessed. Default: {_DEFAULT_OUT}.",
 )
 _EXAMPLE_IMAGES = typer.Option(
     "--examples",
@@ -73,7 +72,6 @@ def _with_flags(command: Callable[..., None]) -> Callable[..., None]:
 @_with_flags
 def serve(
     out: Annotated[Path | None, _OUT] = None,
-    run: options.RunOption = None,
     examples: Annotated[bool, _EXAMPLE_IMAGES] = False,
     corrections: Annotated[bool, _CORRECTIONS] = False,
     json_file: Annotated[str | None, _JSON] = None,
@@ -96,15 +94,14 @@ def serve(
         )
     _quiet_tensorflow()
     if settings.model_base_path:
-        if out is not None or run is not None or examples or corrections:
+        if out is not None or examples or corrections:
             raise ConfigError(
-                "--model_base_path names the model. Leave out OUT, --run, --examples and "
-                "--corrections."
+                "--model_base_path names the model. Leave out OUT, --examples and --corrections."
             )
     else:
         from imgpipe.pipeline.output import lookup
 
-        model = lookup.model(out or _DEFAULT_OUT, run)
+        model = lookup.model(out or _DEFAULT_OUT)
         settings = _with_model(settings, model, examples)
         if corrections:
             settings = replace(settings, corrections=_corrections(model))

@@ -1,7 +1,7 @@
 """Finds the run or the model that a path on the command line means.
 
-The path may be an output folder, a folder of numbered versions, one version, or the folder of a
-run. The same path means the same for all commands, and a wrong one has the same answer.
+The path may be an output folder, OUT; one version, OUT/model/N; or one run, OUT/runs/TIME. The same
+path means the same for all commands, and a wrong one has the same answer.
 """
 
 from __future__ import annotations
@@ -29,8 +29,6 @@ from imgpipe.models.finding import Finding
 from imgpipe.pipeline.output.output_folder import RUNS, OutputFolder, plain, received
 from imgpipe.pipeline.output.run import Run
 
-#: Stands for the newest run that evaluated a model.
-NEWEST = "newest"
 _NAMED = 3  # runs that a message names
 #: How runs end that have decided about their model.
 _DECIDED = ("blessed", "not_blessed", "not_published")
@@ -43,7 +41,7 @@ class Model:
     Attributes:
         folder: Folder of the version, or of the SavedModel.
         trained_by: The run that trained a model which is not published; None for others.
-        is_newest: Whether a folder of versions was named, of which this is the newest intact one.
+        is_newest: Whether an output folder was named, of which this is the newest intact version.
     """
 
     folder: Path
@@ -103,9 +101,9 @@ class Model:
 
     @property
     def version(self) -> int | None:
-        """Number of the version, None if its folder is not named by one, as 01 is none."""
+        """Number of the version, None if its folder is not named by one."""
         name = self.folder.name
-        return int(name) if name.isdecimal() and not name.startswith("0") else None
+        return int(name) if name.isdecimal() else None
 
     @property
     def image_size(self) -> int:
@@ -145,8 +143,8 @@ def run(
     """Find the run that a path means.
 
     Args:
-        path: Folder of a run; a version, for the run that published its model; or an output folder
-            or a folder of versions, for its newest run that fits.
+        path: Folder of a run; a version, for the run that published its model; or an output folder,
+            for its newest run that fits.
         fit: Whether a run fits; the default is one that evaluated a model.
         done: What none of the runs has done if none fits, for the message.
 
@@ -160,13 +158,14 @@ def run(
     candidates = [each for each in runs if each.folder == path]
     missing = f"no run in {out} {done}"
     if not candidates:
+        is_version = path.parent == out / VERSIONS and path.name.isdecimal()
         # Another run in the place of a misspelled one would be taken for the one that is meant.
-        if path.parent == out / RUNS or not (path.exists() or path.name.isdecimal()):
+        if path != out and not is_version:
             raise ResourceError(
                 f"no run in {path}. Expected: the folder of a run in {out / RUNS}, or {out} itself "
                 f"for its newest run. `imgpipe runs {shlex.quote(str(out))}` lists the runs."
             )
-        if path != out and path.name.isdecimal():
+        if is_version:
             candidates = folder.publishers(path)
             missing = f"no run in {out} published version {manifest.pushed_as(path)}"
         else:
@@ -180,15 +179,12 @@ def run(
     raise ResourceError(f"{missing}. Name the folder of a run. The newest are: {names}.")
 
 
-def model(
-    path: Path, run: str | None = None, version: int | None = None, published: bool = False
-) -> Model:
+def model(path: Path, version: int | None = None, published: bool = False) -> Model:
     """Find the model that a path means.
 
     Args:
-        path: Output folder of a run, folder of numbered versions, or one version; or the folder of
-            a run, for its model, which need not be published.
-        run: Name of a run of the output folder, or `NEWEST`; None for none.
+        path: Output folder of the runs, or one version; or the folder of a run, for its model,
+            which need not be published.
         version: Number of the version; None for the one that is named, or the newest intact one.
         published: Whether the model of a run that did not publish it is refused.
 
@@ -199,34 +195,22 @@ def model(
             one of another program.
     """
     path = path.expanduser()
-    chosen = _chosen_run(plain(path), run)
     if why := pattern_in(path.absolute()):
         raise ConfigError(why)
-    if chosen is not None:
-        meant = _model_of(chosen, published)
+    above = plain(path).parent
+    if above.name == RUNS and OutputFolder(above.parent).started:
+        meant = _model_of(run(path), published)
     elif (path / SAVED_MODEL).is_file():
-        # "." and a link such as "current" stand for a version; its folder is named by the number.
-        places = (path.absolute(), path.resolve())
-        meant = Model(next((place for place in places if place.name.isdecimal()), places[0]))
+        meant = Model(plain(path))
     else:
         meant = _version_below(path, version)
     if version not in (None, meant.version):
         raise ConfigError(
             f"{path} is one model, and version {version!r} is another one. Leave out the number, "
-            "or name the folder of versions."
+            "or name the output folder."
         )
     _require_usable(meant.folder)
     return meant
-
-
-def _chosen_run(path: Path, name: str | None) -> Run | None:
-    """Return the run whose model is meant; None where a published version is meant."""
-    if name is not None:
-        out = OutputFolder.find(path).path
-        return run(out if name == NEWEST else out / RUNS / name)
-    if path.parent.name == RUNS and OutputFolder(path.parent.parent).started:
-        return run(path)
-    return None
 
 
 def _model_of(run: Run, published: bool) -> Model:
@@ -237,23 +221,20 @@ def _model_of(run: Run, published: bool) -> Model:
     if published:
         raise ResourceError(
             f"the model of run {run.name} is not published. Expected: a published version. It "
-            f"ended: {_ways_on(run, run.name)}"
+            f"ended: {_ways_on(run)}"
         )
     return Model(run.trained_model(), run)
 
 
 def _version_below(path: Path, number: int | None) -> Model:
-    """Return the version of a number below a path, or the newest intact one."""
-    bases = [path, path / VERSIONS]
+    """Return the version of a number in an output folder, or the newest intact one."""
+    base = plain(path) / VERSIONS
     if path.name.isdecimal() and not path.exists():  # a version that is gone
-        bases.append(path.parent)
-    base = next((base for base in bases if manifest.version_numbers(base)), None)
-    if base is None:
-        raise ResourceError(_no_model(path))
-    if base == path.parent:
+        base = plain(path).parent
         number = int(path.name)
-    base = base.absolute()
     numbers = manifest.version_numbers(base)
+    if not numbers:
+        raise ResourceError(_no_model(path))
     if number is None:
         newest = manifest.latest(base)
         last = base / str(numbers[-1])
@@ -293,7 +274,8 @@ def _damaged(folder: Path, damage: str) -> ResourceError:
     if not others:
         way = "Run `imgpipe run`, which publishes one."
     elif folder.name == str(manifest.version_numbers(base)[-1]):  # it is served
-        way += f"; or publish an intact one again with: imgpipe rollback {shlex.quote(str(base))}"
+        out = shlex.quote(str(base.parent))
+        way += f"; or publish an intact one again with: imgpipe rollback {out}"
     return ResourceError(f"{folder} is not intact as a run published it: {damage}. {way}")
 
 
@@ -304,24 +286,23 @@ def _no_model(path: Path) -> str:
     runs = folder.runs
     if not runs or any(run.version is not None for run in runs):
         return (
-            f"no model in {path}. Expected: the output folder of a run that published one, a "
-            f"folder of numbered versions such as {path / '1'}, or one version. Received: "
+            f"no model in {path}. Expected: the output folder of a run that published one, one "
+            f"version, such as OUT/{VERSIONS}/1, or the folder of a run. Received: "
             f"{received(path)}. Run `imgpipe run`, or name another folder."
         )
     said = f"no model is published in {path}, although {out} has {plural(len(runs), 'run')}."
     evaluated = [run for run in runs if run.decided_by is not None]
     if evaluated:
-        return f"{said} The newest that evaluated one: {_ways_on(evaluated[-1], NEWEST)}"
+        return f"{said} The newest that evaluated one: {_ways_on(evaluated[-1])}"
     look = f"Look at it:\n  imgpipe open {shlex.quote(str(out))}"
     return f"{said} None has evaluated one. The newest: {runs[-1].ending}. {look}"
 
 
-def _ways_on(run: Run, name: str) -> str:
+def _ways_on(run: Run) -> str:
     """Say how a run ended that did not publish its model, how to try the model, and publish it."""
-    out = shlex.quote(str(run.out))
     said = (
         f"{run.ending}. Try this model without publishing it (predict, explain and evaluate take "
-        f"--run, too):\n  imgpipe serve {out} --run {shlex.quote(name)}"
+        f"this folder, too):\n  imgpipe serve {shlex.quote(str(run.folder))}"
     )
     for command in run.publish_commands:
         said += f"\nOr {command['sentence']}:\n  {command['remedies'][0]}"

@@ -108,9 +108,8 @@ class LoadedModel(Classifier):
     Close it to free its memory, or use it as a context manager.
 
     Args:
-        path: Output folder of a run, folder of numbered versions, one version, or folder of a run.
+        path: Output folder of the runs, one version, or the folder of a run.
         number: Number of the version, None for the newest intact one.
-        run: Name of a run of the output folder, or `newest`; None for a published version.
 
     Raises:
         ConfigError: There is no version of this number.
@@ -118,8 +117,8 @@ class LoadedModel(Classifier):
             loaded a model.
     """
 
-    def __init__(self, path: Path, number: int | None = None, run: str | None = None) -> None:
-        self._model = lookup.model(path, run, number)
+    def __init__(self, path: Path, number: int | None = None) -> None:
+        self._model = lookup.model(path, number)
         _check_process()
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as `imgpipe predict`
         load_tensorflow()

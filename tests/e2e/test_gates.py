@@ -56,7 +56,7 @@ def test_decisions_of_a_review_count_and_a_withdrawn_model_ends_with_3(gated: tu
     assert (outcome.exit_code, outcome.repeated) == (0, False), outcome.verdict
     assert "a person has decided about 3 images: 1 accepted, 2 rejected" in outcome.verdict
     assert outcome.result["data"]["overrides"]["applied"] == {"accept": 1, "reject": 2}
-    rollback.rollback(case.out / "model", None)
+    rollback.rollback(case.out, None)
     for repeated in (False, True):
         outcome = case.run(*FOLDS)
         assert (outcome.exit_code, outcome.repeated) == (3, repeated)

@@ -90,7 +90,7 @@ def test_a_model_without_statistics_is_refused(pushed, logs, tmp_path):
     manifest["files"] = {n: f for n, f in manifest["files"].items() if "provenance" not in n}
     about.write_text(json.dumps(manifest))
     with pytest.raises(ResourceError, match="has no statistics of its training data beside it"):
-        run(logs / "same", tmp_path / "model")
+        run(logs / "same", tmp_path)
 
 
 def test_drift_is_a_command_that_refuses_a_missing_log(tmp_path):

@@ -81,7 +81,7 @@ def test_a_version_is_chosen_by_number_or_by_its_folder(out, photos):
     by_number = rows("--model", out, "--version", 1, photos)
     assert by_number == rows("--model", out / "model/1", photos)
     assert {row["version"] for row in by_number} == {1}
-    assert by_number != rows("--model", out / "model", photos)
+    assert by_number != rows("--model", out, photos)
     with pytest.raises(ConfigError, match=r"has no version 7. Versions: 1, 2"):
         predict("--model", out, "--version", 7, photos)
     with pytest.raises(ConfigError, match=r"has no version '1'\. Versions: 1, 2\."):

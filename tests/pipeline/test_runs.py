@@ -70,7 +70,7 @@ def test_after_a_rollback_the_model_of_the_newest_version_is_named(out):
     assert answered("runs", out)["newest_version"] is None
     publish_two(out)
     assert "is the newest" not in invoke(out).stdout
-    rollback.rollback(out / "model", 1)
+    rollback.rollback(out, 1)
     assert "version 3 is the newest, and holds the model of version 1" in invoke(out).stdout
     answer = answered("runs", out)
     assert answer["newest_version"] == {
@@ -82,7 +82,7 @@ def test_after_a_rollback_the_model_of_the_newest_version_is_named(out):
 
 def test_what_a_rollback_has_withdrawn_is_marked_with_the_way_back(out):
     publish_two(out)
-    rollback.rollback(out / "model", 1)
+    rollback.rollback(out, 1)
     assert answered("runs", out)["withdrawn"] == [2]
     listed = invoke(out).stdout
     assert "2, withdrawn" in listed and f"imgpipe rollback {out} --to 2" in listed
@@ -96,7 +96,7 @@ def test_a_rollback_that_has_been_done_is_not_proposed_again(tmp_path):
     (folder / "result.json").write_text(json.dumps(result))
     publish_two(tmp_path)
     assert f"imgpipe rollback {tmp_path} --to 1" in invoke(tmp_path).stdout
-    rollback.rollback(tmp_path / "model", 1)
+    rollback.rollback(tmp_path, 1)
     listed = invoke(tmp_path).stdout
     assert "--to 1" not in listed
     assert f"use the model:       imgpipe serve {tmp_path}" in listed

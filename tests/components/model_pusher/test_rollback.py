@@ -30,7 +30,7 @@ def base(tmp_path: Path, saved_model: Path) -> Path:
     versions.publish(base, {"": saved_model}, {"run_key": "good", "vocabulary": ["a", "b"]})
     (saved_model / "saved_model.pb").write_bytes(b"worse")
     versions.publish(base, {"": saved_model}, {"run_key": "bad"})
-    rollback.rollback(base, None)
+    rollback.rollback(base.parent, None)
     return base
 
 
@@ -77,7 +77,7 @@ def before_the_lock(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(("graph", "refused_by"), [(b"worst", ["rollback"]), (b"other", [])])
 def test_a_rollback_during_a_push_is_kept(base, saved_model, before_the_lock, graph, refused_by):
     _publish(base, b"worst", "worst")
-    before_the_lock(lambda: rollback.rollback(base, 1))
+    before_the_lock(lambda: rollback.rollback(base.parent, 1))
     (saved_model / "saved_model.pb").write_bytes(graph)
     outcome = push(base, Candidate(saved_model, {"run_key": "mine"}), GATES, 9)
     assert outcome["refused_by"] == refused_by
@@ -89,7 +89,7 @@ def test_a_rollback_during_a_push_is_kept(base, saved_model, before_the_lock, gr
 @pytest.mark.parametrize(
     ("meanwhile", "status"),
     [
-        (lambda base: rollback.rollback(base, 3), "refused"),
+        (lambda base: rollback.rollback(base.parent, 3), "refused"),
         (lambda base: _publish(base, b"theirs", "theirs"), "refused"),
         (lambda base: _publish(base, b"mine", "mine"), "unchanged"),
         (lambda base: None, "pushed"),
@@ -123,7 +123,7 @@ def test_of_two_first_runs_at_once_one_publishes(tmp_path, saved_model):
 def test_a_push_during_a_rollback_is_withdrawn(base, saved_model, before_the_lock):
     (saved_model / "saved_model.pb").write_bytes(b"other")
     before_the_lock(lambda: versions.publish(base, {"": saved_model}, {"run_key": "other"}))
-    rollback.rollback(base, 1)
+    rollback.rollback(base.parent, 1)
     assert manifest.latest(base).number == 5
     assert manifest.versions(base)
     other = next(version for version in manifest.versions(base) if version.number == 4)
@@ -142,23 +142,23 @@ def test_the_version_to_publish_may_be_named_by_its_folder(base):
 def test_a_rollback_to_a_version_that_cannot_be_is_refused(base, tmp_path, saved_model):
     (base / "1" / "saved_model.pb").write_bytes(b"grapH")
     with pytest.raises(ResourceError, match=r"1 is not intact .*: saved_model\.pb has changed"):
-        rollback.rollback(base, 1)
-    base = tmp_path / "other"
+        rollback.rollback(base.parent, 1)
+    base = tmp_path / "other" / "model"
     versions.publish(base, {"": saved_model}, {})
     with pytest.raises(ConfigError, match="there is no earlier model"):
-        rollback.rollback(base, None)
+        rollback.rollback(base.parent, None)
     with pytest.raises(ConfigError, match=r"has no version 9\. Versions: 1\."):
-        rollback.rollback(base, 9)
+        rollback.rollback(base.parent, 9)
 
 
 @pytest.mark.parametrize(("intact", "to"), [(1, None), (1, 1), (2, None)])
 def test_a_damaged_newest_version_is_replaced_and_withdrawn(tmp_path, saved_model, intact, to):
-    base = tmp_path / "other"
+    base = tmp_path / "other" / "model"
     for number in range(1, intact + 2):
         (saved_model / "saved_model.pb").write_bytes(b"graph %d" % number)
         versions.publish(base, {"": saved_model}, {})
     (base / str(intact + 1) / "saved_model.pb").write_bytes(b"broken!")
-    rollback.rollback(base, to)
+    rollback.rollback(base.parent, to)
     newest = manifest.latest(base)
     assert newest.manifest["rolled_back_to"] == intact
     assert len(newest.withdrawn) == 1

@@ -27,5 +27,5 @@ def test_runs_are_refused_and_versions_are_served_and_rolled_back_to(tmp_path: P
         lookup.run(folder)
     assert "damaged" in ran("runs", tmp_path).stdout
     assert lookup.model(tmp_path).version == 2
-    rollback.rollback(tmp_path / "model", 1)
+    rollback.rollback(tmp_path, 1)
     assert lookup.model(tmp_path).version == 3

@@ -162,6 +162,6 @@ def test_the_answers_of_a_version_come_back_with_it(pushed, tmp_path, reference)
     )
     (other / "saved_model.pb").write_bytes(b"another graph")
     versions.publish(tmp_path / "out/model", {"": other}, {"vocabulary": list(CLASSES)})
-    rollback.rollback(tmp_path / "out/model", 1)
+    rollback.rollback(tmp_path / "out", 1)
     restored = lookup.model(tmp_path / "out", published=True).published
     assert comparing.load(restored).labels == reference.labels
