@@ -135,7 +135,7 @@ def test_corrections_are_kept_only_if_they_are_asked_for(published, words):
     [
         (("--no-web",), "--corrections needs the web page"),
         (("--host", "0.0.0.0"), "--corrections takes images of people at this machine only"),
-        (("--model_base_path=/models",), "Leave out OUT, --run, --examples and --corrections"),
+        (("--model_base_path=/models",), "Leave out OUT, --examples and --corrections"),
     ],
 )
 def test_corrections_that_nobody_could_make_are_refused(tmp_path, words, said):
