@@ -234,10 +234,10 @@ def _seen(seen: int, others: int, right: int, **values: object) -> Evidence:
     The model is right for all of these, and for so many of the others.
     """
     rows = [
-        answer(n, n % 2, n % 2, group=b"film %d" % (n // 4), seen_family=True) for n in range(seen)
+        answer(n, n % 2, n % 2, family=b"film %d" % (n // 4), seen_family=True) for n in range(seen)
     ]
     rows += [
-        answer(seen + n, n % 2, n % 2 if n < right else 1 - n % 2, group=b"other %d" % n)
+        answer(seen + n, n % 2, n % 2 if n < right else 1 - n % 2, family=b"other %d" % n)
         for n in range(others)
     ]
     settings = EvaluateSettings(threshold=0.9, **values)
