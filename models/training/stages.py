@@ -157,8 +157,6 @@ def _head(inputs: Inputs) -> Trained:
     settings = inputs.settings
     classes = inputs.classes
     training, validation = read_splits(inputs)
-    require_rows(training, names.TRAIN)
-    require_rows(validation, names.VALIDATION)
     judging = validation.select(is_new(training, validation))
     progress.part("the head")
     if settings.solved:
@@ -174,9 +172,15 @@ def _head(inputs: Inputs) -> Trained:
 
 
 def read_splits(inputs: Inputs) -> tuple[BankRows, BankRows]:
-    """Read the rows of train, with all views, and those of validation."""
+    """Read the rows of train, with all views, and those of validation.
+
+    A DataRefused says that a split has none.
+    """
     training = read_rows(inputs.bank_uri, names.TRAIN, inputs.classes, inputs.settings.views.count)
-    return training, read_rows(inputs.bank_uri, names.VALIDATION, inputs.classes, 0)
+    validation = read_rows(inputs.bank_uri, names.VALIDATION, inputs.classes, 0)
+    require_rows(training, names.TRAIN)
+    require_rows(validation, names.VALIDATION)
+    return training, validation
 
 
 def is_new(training: BankRows, validation: BankRows) -> Flags:

@@ -105,14 +105,10 @@ class Fit(NamedTuple):
 
 
 def solve_head(solver: HeadSolver, held: BankRows | None, learning_curve: bool = True) -> Fit:
-    """Solves a head, evaluates it on held-out rows of view 0, and records it as one epoch.
-
-    A DataRefused says that there is no row to learn from.
-    """
+    """Solves a head, evaluates it on held-out rows of view 0, and records it as one epoch."""
     train = solver.rows
     classes = solver.classes
     settings = solver.settings
-    require_rows(train, names.TRAIN)
     started = time.perf_counter()
     with one_blas_thread():
         linear, solution = solver.solve(learning_curve)
