@@ -26,6 +26,7 @@ _AGAIN = 2  # photographs of each class that others have saved again
 _SMALLEST = {
     "against_commit": f"{ROOT} --rounds 1 --added 2",
     "against_course": "--epochs 1",
+    "chance": "--set cats_dogs --images 24 --classes 2 --draws 1 --size 32",
     "growth": "--counts 257 --size 32 --views 0",
     "growth check": "--check --counts 257",
     "judge": "--each 1 --cropped 4",

@@ -66,7 +66,8 @@ def test_quarantine_keeps_the_bytes_of_rejected_files(case: Case, drawn: Path, f
 
 def test_trained_model_export_and_server_give_the_same_answer(case: Case, first: Any):
     """By image bytes, by tf.Examples, and over gRPC."""
-    images, trained, _ = parity_samples(str(newest_artifact(case.out, "ImageTrainer", "model_run")))
+    samples = parity_samples(str(newest_artifact(case.out, "ImageTrainer", "model_run")))
+    images = samples.images
     runtime = Runtime(case.out / "model" / "1")
     by_bytes = runtime.answer(image_bytes=images)["probabilities"]
     examples = [records.make({names.IMAGE_BYTES: image}).SerializeToString() for image in images]
@@ -77,7 +78,7 @@ def test_trained_model_export_and_server_give_the_same_answer(case: Case, first:
     ):
         answer = client.predict({names.IMAGE_BYTES: images})
     for served in (by_bytes, by_example, answer.outputs["probabilities"]):
-        np.testing.assert_allclose(served, trained, atol=1e-5)
+        np.testing.assert_allclose(served, samples.trained, atol=1e-5)
     assert answer.version == 1
 
 

@@ -90,7 +90,8 @@ def test_the_fingerprint_covers_every_file_of_a_preset_and_its_own_copy_is_the_s
 
 def _after_the_name(folder: Path) -> list[str]:
     """Return what decides the features, without the path of the folder."""
-    return backbones.Backbone(f"hub:{folder}")._weights_key()
+    backbone = backbones.Backbone(f"hub:{folder}")
+    return backbone._weights_key(backbone.image_size)
 
 
 def test_weights_are_pinned_by_their_sha256(vit):
