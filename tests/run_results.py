@@ -288,7 +288,7 @@ def result(
         ),
         "data": data_summary(classes, rejected),
         "rejected": list(rejected),
-        "quarantine": "artifacts/ImageFilter/quarantine/3",
+        "quarantine": "runs/20260131-140559/artifacts/ImageFilter/quarantine/3",
         "data_gate": made(DataDecision, blessed=True),
         "bank": made(
             BankFacts,

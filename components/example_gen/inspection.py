@@ -14,7 +14,7 @@ from collections.abc import Generator, Iterable, Sequence
 from imgpipe.components.common.image_file.content import Content, field_values, inspected
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.splits import SplitRule
-from imgpipe.components.common.storage.integrity import BlobStore
+from imgpipe.components.common.storage.blob_store import BlobStore
 from imgpipe.components.example_gen.sources.base import Item, Source
 from imgpipe.models.files import source_code
 from imgpipe.models.machine import progress

@@ -28,7 +28,7 @@ from typing_extensions import TypedDict
 
 from imgpipe.components.common.image_row import read_ingest_summary
 from imgpipe.components.common.storage import records
-from imgpipe.components.common.storage.integrity import BlobStore
+from imgpipe.components.common.storage.blob_store import BlobStore
 from imgpipe.components.feature_bank.settings import BankPlan
 from imgpipe.models import names, preprocess
 from imgpipe.models.arrays import Array, Floats

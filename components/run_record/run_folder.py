@@ -24,7 +24,8 @@ LOG: Final = "run.log"
 PAGE: Final = "report.html"
 RESULT: Final = "result.json"
 ANSWERS: Final = "answers.json"  # to every image, for a review
-ARTIFACTS: Final = "artifacts.json"  # where each output of a component is
+ARTIFACT_ROOT: Final = "artifacts"  # of the artifacts that this run has made
+ARTIFACTS: Final = "artifacts.json"  # where each output of a component is, also of earlier runs
 #: Distributions whose versions can change a model or its evaluation.
 _PACKAGES = (
     *("imgpipe", "tensorflow", "keras", "numpy", "pillow", "tfx"),

@@ -1,6 +1,6 @@
 """The names of the files of a version, and the digests that describe the files of a folder.
 
-The manifests of published versions and the seals of artifacts hold such descriptions.
+The manifests of published versions hold such descriptions.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def describe(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
     }
 
 
-def difference(folder: Path, files: DescribedFiles, described: int, reading: Reading) -> str:
+def _difference(folder: Path, files: DescribedFiles, described: int, reading: Reading) -> str:
     """Compare the files of a folder with their description.
 
     Args:
@@ -103,7 +103,7 @@ def version_damage(path: Path, reading: Reading = "changed") -> str:
     file = path / MANIFEST
     try:
         files = json_object.read(file)["files"]
-        return difference(path, files, file.stat().st_ctime_ns, reading)
+        return _difference(path, files, file.stat().st_ctime_ns, reading)
     except FileNotFoundError:
         return f"{MANIFEST} is missing"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

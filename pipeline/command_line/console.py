@@ -38,7 +38,6 @@ _STATES = {
     "done": " [green]✓[/] {}",
     "cached": " [dim]= {}[/]",
     "failed": " [bold red]✗ {}[/]",
-    "damaged": " [yellow]! {}[/]",
 }
 
 

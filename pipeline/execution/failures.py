@@ -14,7 +14,7 @@ from pathlib import Path
 
 from imgpipe.models.errors import ImgpipeError, ResourceError, first_line
 from imgpipe.pipeline.command_line import signals
-from imgpipe.pipeline.output import metadata_file
+from imgpipe.pipeline.output.output_folder import DATABASE
 
 _KEPT = "Finished work is kept, and a new run continues from it."
 _FULL = "the disk is full ({}). Free space, or choose --out OUT. " + _KEPT
@@ -95,8 +95,9 @@ def actionable(error: BaseException, out: Path) -> BaseException:
             return ResourceError(sentence)
     if any(map(_is_of_metadata, causes)):
         return ResourceError(
-            f"{out / metadata_file.NAME} cannot be used: another program uses it, or it is "
-            "damaged. Run again, which sets a damaged one aside."
+            f"{out / DATABASE} cannot be used: another program uses it, or it is damaged. Wait for "
+            "that program, or delete a damaged file: the next run executes every component, and "
+            "versions, stored features and results of inspection are kept."
         )
     for cause in causes:
         if isinstance(cause, OSError) and Path(str(cause.filename)).is_relative_to(out):
@@ -139,4 +140,4 @@ def _is_of_metadata(error: BaseException) -> bool:
     file = Path(frames[-1].filename)
     # TFX raises an error of its own after several attempts to open the database.
     opening = file.parts[-3:] == ("tfx", "orchestration", "metadata.py")
-    return opening or "ml_metadata" in file.parts or file == Path(metadata_file.__file__)
+    return opening or "ml_metadata" in file.parts

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgpipe.components.common.beam import worker_start
-from imgpipe.components.common.storage import integrity, manifest
+from imgpipe.components.common.storage import manifest
 from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.model_pusher.versions import Push
 from imgpipe.components.report.commands import next_commands
@@ -42,9 +42,8 @@ from imgpipe.pipeline.configuration.given_settings import to_toml
 from imgpipe.pipeline.definition import plan as plans
 from imgpipe.pipeline.definition import source
 from imgpipe.pipeline.execution import failures
-from imgpipe.pipeline.output import metadata_file
-from imgpipe.pipeline.output.output_folder import OutputFolder
-from imgpipe.pipeline.output.run import ARTIFACT_ROOT, Run
+from imgpipe.pipeline.output.output_folder import DATABASE, OutputFolder
+from imgpipe.pipeline.output.run import Run
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.execution.local import NodeResult
@@ -180,8 +179,8 @@ class WorkingRun:
         # What an earlier run decided must not be taken for the decision of this one.
         places.decision.unlink(missing_ok=True)
         storage = graph.Storage(
-            root=str(places.out / ARTIFACT_ROOT),
-            metadata=local.metadata_config(places.out / metadata_file.NAME),
+            root=str(self._directory / run_folder.ARTIFACT_ROOT),
+            metadata=local.metadata_config(places.out / DATABASE),
             run_directory=str(self._directory),
         )
         pipeline = graph.create_pipeline(self._config, plan, storage)
@@ -205,8 +204,6 @@ class WorkingRun:
         """See `local.Observer`."""
         self._seconds[result.name] = round(result.seconds, 3)
         self._outputs[result.name] = result.outputs
-        # A component that made a damaged artifact again has finished before, from the cache.
-        self._cached = [name for name in self._cached if name != result.name]
         if result.cached:
             self._cached.append(result.name)
         out = str(self._config.places.out)
@@ -222,11 +219,6 @@ class WorkingRun:
         """See `local.Observer`."""
         self._seconds[name] = round(seconds, 3)
         self._display.ended("failed")
-
-    def damaged(self, name: str, what: str) -> None:
-        """See `local.Observer`."""
-        self._display.ended("damaged")
-        self._display.say(f"{what}. It is made again.")
 
     # --- the end -------------------------------------------------------------------------------
     def _close(self, error: BaseException | None) -> Run:
@@ -333,19 +325,18 @@ def outcome_again(
     """Return the outcome of a run with this key that repeats `run`.
 
     `began` is when this run began, as a time of `time.monotonic`, and `notes` are the findings
-    about its settings. None if the images differ, or
-    something that the earlier run made is not intact or no longer served.
+    about its settings. None if the images differ, or something that the earlier run made is no
+    longer there or no longer served.
     """
     result = run.result
     artifacts = run.artifacts or {}
-    # By size and time, as a run compares the artifacts that it takes from the cache.
     folders = [run.out / path for outputs in artifacts.values() for path in outputs.values()]
     served = manifest.served(run.versions_folder)
     if (
         outcome_key != json_object.read_or_empty(run.folder / REPEAT).get("key")
         or run.version not in (None, served and served.number)
         or not folders
-        or any(integrity.damage(folder, complete=False) for folder in folders)
+        or not all(map(Path.is_dir, folders))
         or run.report is None
     ):
         return None

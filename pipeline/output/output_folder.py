@@ -3,16 +3,15 @@
 Folders of runs are named by the local time of the start, and sorted by it. Nothing here imports
 TensorFlow or TFX, so that commands which only look at runs answer at once.
 
-A run removes what later runs do not need when it has ended. The following are kept:
+The artifacts of a run lie in its folder, and a later run that takes one from the cache refers to it
+there. When a run has ended, the artifacts go that no kept run refers to. Kept are those:
 
-- all versions, and the pages and results of all runs;
-- the feature bank and the inspection cache;
-- the artifacts of the newest run that judged a model and of all later runs, because the next run
-  takes cached outputs from them; at the end of a run, of that one and of the last `run.keep`;
+- of the newest run that judged a model and of the last `run.keep`, because the next run takes
+  cached outputs from them;
 - of the runs that published the model of a version that still exists, or may exist because its
   folder cannot be found, the images, predictions and rejected files.
 
-Of the kept artifacts, those are emptied that are copies of something else and have been read.
+The versions, the caches, and the pages and results of all runs stay.
 """
 
 from __future__ import annotations
@@ -25,39 +24,30 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import filelock
 
-from imgpipe.components.common.storage import integrity, manifest
+from imgpipe.components.common.storage import manifest
 from imgpipe.components.run_record import run_folder
-from imgpipe.components.run_record.run_folder import ARTIFACTS, CONFIG
+from imgpipe.components.run_record.run_folder import ARTIFACT_ROOT, ARTIFACTS, CONFIG
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY, atomic_write
 from imgpipe.pipeline.command_line import command_process
-from imgpipe.pipeline.output import metadata_file
-from imgpipe.pipeline.output.run import ARTIFACT_PARTS, ARTIFACT_ROOT, TIME, Run
+from imgpipe.pipeline.output.run import TIME, Run
 
 LOCK = ".lock"
 _LOOK_S = 10.0  # seconds in which commands that look give back their lock, which takes them less
+#: Database of ML Metadata, below the output folder, by which a run finds what is in the cache.
+DATABASE = "metadata.sqlite"
 #: Folder of all runs, below the output folder.
 RUNS = "runs"
-#: Kinds of what can be removed.
-UNUSED = "artifacts of earlier runs"
-COPIES = "copies of images and models that have been read"
-LEFT = "temporary files of killed runs"
 _NAME = re.compile(r"(\d{8}-\d{6})(?:-(\d+))?")
-#: Folders in which a run writes files atomically: decisions, seals, schemas, features, checkpoints.
-_UNFINISHED = ("", f"{ARTIFACT_ROOT}/*/*/", f"{RUNS}/*/", "schema/**/", "features/")
-#: Outputs that are copies, with the last component of a run that reads them.
-_READERS = {
-    "ImageExampleGen/examples": "ImageFilter",
-    "Baseline/model": "ImageEvaluator",
-    "ModelPusher/pushed_model": "Report",
-}
+#: Folders in which a run writes files atomically that stay: decisions, results, schemas, features.
+_UNFINISHED = ("", f"{RUNS}/*/", "schema/**/", "features/")
 #: Components whose artifacts commands read for a published version.
-_OF_VERSIONS = ("ImageFilter/", "Predictor/")
+_OF_VERSIONS = ("ImageFilter", "Predictor")
 
 
 class OutputFolder:
@@ -142,7 +132,7 @@ class OutputFolder:
 
         Raises:
             ResourceError: Another run holds the lock, another version of imgpipe made the runs, or
-                the folder or the database of ML Metadata cannot be used.
+                the folder cannot be used.
         """
         with contextlib.ExitStack() as stack:
             try:
@@ -150,8 +140,6 @@ class OutputFolder:
                 advice = "Wait for it, or use another folder: --out OUT."
                 busy = f"another run is working in {self.path}. {advice}"
                 stack.enter_context(self.locked(busy))
-                # Images may be private. A folder that exists keeps the mode that a person gave it.
-                (self.path / ARTIFACT_ROOT).mkdir(mode=0o700, exist_ok=True)
             except OSError as error:
                 is_folder = self.path.is_dir() or not self.path.exists()
                 why = error.strerror if is_folder else "it is a file"
@@ -162,9 +150,6 @@ class OutputFolder:
             for newest in self.started[-1:]:
                 if other := run_folder.other_version(newest):
                     raise ResourceError(f"the runs in {self.path} were {other}.")
-            damaged = metadata_file.set_aside_if_damaged(self.path / metadata_file.NAME)
-            if damaged:
-                print(f"note: {damaged}", file=sys.stderr)
             self.sweep()
             yield self
 
@@ -192,8 +177,9 @@ class OutputFolder:
             number += 1
             folder = runs / f"{start}-{number}"
         folder.mkdir(parents=True)
+        (folder / ARTIFACT_ROOT).mkdir(mode=0o700)  # images may be private
         run_folder.note_start(folder, sys.argv)
-        atomic_write(folder / ARTIFACTS, "{}\n")  # none so far, which `removable` must know
+        atomic_write(folder / ARTIFACTS, "{}\n")  # none so far, which `unused` must know
         atomic_write(folder / CONFIG, settings)  # the run has started
         return folder
 
@@ -251,64 +237,46 @@ class OutputFolder:
         """
         if last:
             with contextlib.suppress(OSError):  # the next run tries again
-                return remove(self.removable(last)[0])
+                return remove(self.unused(last))
         return 0
 
-    def removable(self, last: int = 0) -> tuple[dict[str, list[Path]], str]:
-        """Find what can be removed while no other run is working.
+    def unused(self, last: int) -> list[Path]:
+        """Return the folders of artifacts that no kept run and no version needs.
+
+        They can be removed while no other run is working. There are none if a kept run did not
+        record which artifacts it used.
 
         Args:
-            last: Number of the newest runs whose artifacts are kept; 0 keeps those of the newest
-                run that judged a model and of all later ones.
-
-        Returns:
-            What can be removed, by its kind, and why artifacts have to be kept, "" if they need not
-            be.
+            last: Number of the newest runs whose artifacts are kept.
         """
-        removable = {LEFT: self._left()}
         runs = self.runs
         # The default is the first run, so that every run counts where none has judged a model.
         newest = max((i for i, run in enumerate(runs) if run.decided_by is not None), default=0)
-        recent = [*runs[newest:][:1], *(runs[-last:] if last else runs[newest:])]
+        recent = [*runs[newest:][:1], *runs[-last:]]
         published = [run for run in runs if run not in recent and _may_be_published(run)]
-        unknown = [run.name for run in (*published, *recent) if run.artifacts is None]
-        if unknown:
-            return removable, (
-                f"all artifacts are kept, because run {unknown[0]} did not record which of them it "
-                "used. After a new run that publishes its own version, they "
-                "can be removed"
-            )
-        used = {name: run.artifacts or {} for run in recent for name in _used(run)}
-        of_versions = (name for run in published for name in _used(run))
-        used |= {name: {} for name in of_versions if name.startswith(_OF_VERSIONS)}
-        # The next run may have to read those of the newest one, but nothing reads the pushed copy.
-        last_judged = (name for run in runs[newest:][:1] for name in _used(run))
-        whole = {name for name in last_judged if "pushed_model" not in name}
-        removable |= {UNUSED: [], COPIES: []}
-        # Names that begin with a dot are seals, unfinished files, and TFX's own folders .system.
-        folders = (self.path / ARTIFACT_ROOT).glob("[!.]*/[!.]*/[!.]*")
-        for folder in filter(Path.is_dir, sorted(folders)):
-            name = "/".join(folder.parts[-ARTIFACT_PARTS:])
-            reader = _READERS.get(name.rpartition("/")[0], "")
-            if name not in used:
-                removable[UNUSED].append(folder)
-            elif name not in whole and reader in used[name] and any(folder.glob("*/")):
-                removable[COPIES].append(folder)
-        return removable, ""
+        if any(run.artifacts is None for run in (*published, *recent)):
+            return []
+        used = {run.out / path for run in recent for _, path in _artifacts(run)}
+        used |= {
+            run.out / path
+            for run in published
+            for component, path in _artifacts(run)
+            if component in _OF_VERSIONS
+        }
+        unused = []
+        for root in sorted(self.path.glob(f"{RUNS}/*/{ARTIFACT_ROOT}")):
+            # component/output/number; names that begin with a dot are TFX's own.
+            folders = sorted(root.glob("[!.]*/[!.]*/[!.]*"))
+            not_used = [folder for folder in folders if folder not in used]
+            unused += not_used if len(not_used) < len(folders) else [root]
+        return unused
 
 
-def remove(removable: Mapping[str, Sequence[Path]]) -> int:
-    """Remove or empty what `removable` has found; return the number of bytes that are freed.
-
-    Raises:
-        OSError: The disk is full or fails.
-    """
-    freed = 0
-    for kind, remove_one in ((UNUSED, integrity.remove), (COPIES, integrity.empty)):
-        for path in removable.get(kind, ()):
-            freed += size(path)
-            remove_one(path)
-            freed -= size(path)
+def remove(folders: Sequence[Path]) -> int:
+    """Remove artifacts that `unused` has found; return the number of bytes that are freed."""
+    freed = sum(map(size, folders))
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
     return freed
 
 
@@ -353,8 +321,8 @@ def _may_be_published(run: Run) -> bool:
     return run.version in {manifest.pushed_as(folder / str(number)) for number in numbers}
 
 
-def _used(run: Run) -> Iterator[str]:
-    """Yield component/output/number of the artifacts, which hold wherever the folder moves."""
-    for outputs in (run.artifacts or {}).values():
-        for uri in outputs.values():
-            yield "/".join(Path(uri).parts[-ARTIFACT_PARTS:])
+def _artifacts(run: Run) -> Iterator[tuple[str, str]]:
+    """Yield component and path of each artifact of a run, in whichever run's folder it lies."""
+    for component, outputs in (run.artifacts or {}).items():
+        for path in outputs.values():
+            yield component, path

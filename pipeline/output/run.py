@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from imgpipe.components.common.storage import integrity, manifest
+from imgpipe.components.common.storage import manifest
 from imgpipe.components.data_gate import rules
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy
 from imgpipe.components.image_filter import quarantine
@@ -28,12 +28,9 @@ from imgpipe.components.run_record.result import Result, Status, WithResult
 from imgpipe.components.run_record.run_folder import ARTIFACTS, CONFIG, LOG, PAGE, RESULT
 from imgpipe.models.errors import ImgpipeError, ResourceError
 from imgpipe.models.files import json_object
-from imgpipe.models.files.described_files import SAVED_MODEL_FOLDER
+from imgpipe.models.files.described_files import SAVED_MODEL, SAVED_MODEL_FOLDER
 from imgpipe.models.finding import Finding
 
-#: Root of the artifacts, below the output folder.
-ARTIFACT_ROOT = "artifacts"
-ARTIFACT_PARTS = 3  # parts of an artifact's path below its root: component, output, number
 TIME = "%Y%m%d-%H%M%S"  # of the start, with which the name of a run begins
 _LENGTH = len("20260101-000000")
 _ARTIFACTS = TypeAdapter(dict[str, dict[str, str]])
@@ -225,24 +222,22 @@ class Run(WithResult):
     def trained_model(self) -> Path:
         """Return the folder of the SavedModel that it has trained, in its artifacts.
 
-        A ResourceError says that it evaluated none, or that its model was removed or is damaged.
+        A ResourceError says that it evaluated none, or that its model was removed.
         """
         if self.result["gate"] is None:
             raise ResourceError(
                 f"run {self.name} has evaluated no model: {self.ending}. Expected: a run that did. "
                 f"`imgpipe runs {shlex.quote(str(self.out))}` lists the runs."
             )
-        uri = self.artifact("ImageTrainer", "model")
-        kept = self.setting("run", "keep")
-        wrong = f"only the last {kept} runs (run.keep) and published versions keep theirs"
-        if uri:
-            wrong = integrity.damage(Path(uri), complete=True)
-        if wrong:
+        model = Path(self.artifact("ImageTrainer", "model"), SAVED_MODEL_FOLDER)
+        if not (model / SAVED_MODEL).is_file():
+            kept = self.setting("run", "keep")
             raise ResourceError(
-                f"the model of run {self.name} was removed or is damaged: {wrong}. Make it again: "
+                f"the model of run {self.name} was removed: only the last {kept} runs (run.keep) "
+                "and published versions keep theirs. Make it again: "
                 f"{run_command(self.result, self.moved)}"
             )
-        return Path(uri) / SAVED_MODEL_FOLDER
+        return model
 
     @property
     def quarantine(self) -> Path | None:

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from imgpipe.components.common.answer_table import PREDICTED_SPLITS, AnsweredImage, AnswerTable
 from imgpipe.components.common.row_files import kept_images
-from imgpipe.components.common.storage import integrity, manifest
+from imgpipe.components.common.storage import manifest
 from imgpipe.components.data_gate import changes
 from imgpipe.components.data_gate.changes import Changes
 from imgpipe.components.image_filter import image_table
@@ -257,9 +257,6 @@ def _answers(first: Run, second: Run) -> tuple[list[AnswerTable], str]:
         if not run.result["classes"] or not uri or run.quarantine is None:
             why = "it made or recorded none, or they were removed (run.keep)"
             return [], f"run {run.name} has no predictions: {why}"
-        damage = integrity.damage(Path(uri), complete=True)
-        if damage:
-            return [], f"the predictions of run {run.name} are damaged: {damage}"
         kept = kept_images(str(run.quarantine))
         tables.append(AnswerTable.read(uri, run.result["classes"], kept))
     return tables, ""

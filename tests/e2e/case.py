@@ -30,9 +30,9 @@ def as_assignments() -> list[str]:
 
 
 def newest_artifact(out: Path, component: str, output: str) -> Path:
-    """Return the newest artifact folder of an output of a component."""
-    folders = (out / "artifacts" / component / output).glob("[0-9]*/")
-    return max(folders, key=lambda path: int(path.name))
+    """Return the newest artifact folder of an output of a component, of whichever run."""
+    folders = out.glob(f"runs/*/artifacts/{component}/{output}/[0-9]*/")
+    return max(folders, key=lambda path: (path.parts[-5], int(path.name)))  # run and execution
 
 
 def ruling(outcome: Any, rule: str) -> str:

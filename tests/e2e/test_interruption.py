@@ -13,7 +13,10 @@ import pytest
 
 from imgpipe.components.common.storage import manifest
 from imgpipe.models.errors import ResourceError
+from imgpipe.pipeline.definition.plan import NEVER_CACHED
 from imgpipe.pipeline.output.output_folder import OutputFolder
+from imgpipe.pipeline.output.run import Run
+from tests import python_program
 from tests.e2e.case import Case
 
 _SECONDS = 240.0
@@ -49,28 +52,65 @@ def fresh(case: Case, first: Any, tmp_path: Path) -> Case:
 
 @pytest.mark.slow
 def test_a_run_after_one_that_was_killed_in_the_trainer_succeeds(fresh: Case, tmp_path: Path):
-    folder = fresh.out / "artifacts" / "ImageTrainer" / "model_run"
-    before = {path.name for path in folder.iterdir()}
+    pattern = "runs/*/artifacts/ImageTrainer/model_run/*"
+    before = {*fresh.out.glob(pattern)}
     command = _command(fresh, tmp_path, "--from", "ImageTrainer", "--set", "course.epochs=9")
-    _kill_when(command, lambda: {path.name for path in folder.iterdir()} - before)
-    [dead] = {path.name for path in folder.iterdir()} - before
+    _kill_when(command, lambda: {*fresh.out.glob(pattern)} - before)
     outcome = fresh.run("course.epochs=9")
     assert outcome.exit_code in (0, 3), outcome.verdict
     assert {"ImageFilter", "FeatureBank"} <= set(outcome.result["cached"])
-    assert not (folder / dead).exists(), "what the dead execution left is removed"
-    assert _running(fresh.out) == 0
+    dead, mine = OutputFolder(fresh.out).runs[-2:]
+    assert (dead.status, mine.folder) == ("killed", outcome.folder)
+    assert mine.artifacts["ImageTrainer"]["model_run"].startswith(f"runs/{mine.name}/artifacts/")
 
 
-def _running(out: Path) -> int:
-    """Return the number of executions that ML Metadata records as running."""
-    import ml_metadata as mlmd
-    from ml_metadata.proto import metadata_store_pb2
+#: Runs a configuration, and dies when a component has written its artifacts but not yet ended.
+_DIES = """
+import os, sys
+from pathlib import Path
+from tfx.orchestration.portable import launcher
+from imgpipe.pipeline.configuration import config
+from imgpipe.pipeline.execution.pipeline_run import execute
 
-    from imgpipe.pipeline.execution import local
+file, component = sys.argv[1:]
+published = launcher.Launcher._publish_successful_execution
 
-    store = mlmd.MetadataStore(local.metadata_config(out / "metadata.sqlite"))
-    running = metadata_store_pb2.Execution.RUNNING
-    return sum(execution.last_known_state == running for execution in store.get_executions())
+def publish(self, *arguments, **named):
+    if self._pipeline_node.node_info.id == component:
+        os._exit(9)
+    return published(self, *arguments, **named)
+
+launcher.Launcher._publish_successful_execution = publish
+execute(config.load(Path(file)))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_run_that_is_killed_in_every_component_in_turn_repeats_only_this_one(
+    case: Case, first: Any, tmp_path: Path
+):
+    mine = Case(case.photos, tmp_path / "out")
+    config = mine.config_file(tmp_path)
+    nodes = list(first.result["timings"]["components"])
+    for number, node in enumerate(nodes):
+        python_program.ran(sys.executable, "-c", _DIES, config, node, code=9)
+        run = OutputFolder(mine.out).runs[-1]
+        assert run.status == "killed"
+        made = [name for name in run.artifacts if _made_by(run, name)]
+        # The component in which the run before died, and those that are never cached.
+        assert set(made) <= {*nodes[max(0, number - 1) : number], *NEVER_CACHED}
+        assert manifest.version_numbers(mine.out / "model") in ([], [1])
+    outcome = mine.run()
+    assert outcome.exit_code == 0, outcome.verdict
+    assert set(nodes) - set(outcome.result["cached"]) == set(NEVER_CACHED)
+    assert manifest.version_numbers(mine.out / "model") == [1]
+    assert outcome.accuracy == first.accuracy
+
+
+def _made_by(run: Run, component: str) -> bool:
+    """Return whether a run has made the artifacts of a component, and not an earlier one."""
+    return all(path.startswith(f"runs/{run.name}/") for path in run.artifacts[component].values())
 
 
 @pytest.mark.slow

@@ -92,7 +92,7 @@ def test_serve_shows_the_model_with_a_notice_and_publishes_nothing(refused: Any)
     process, lines = served_by_program(refused.folder)
     with urllib.request.urlopen(lines[0]["page"], timeout=20) as answer:
         page = answer.read().decode()
-    assert Path(lines[0]["models"]["imgpipe"]).is_relative_to(refused.out / "artifacts")
+    assert Path(lines[0]["models"]["imgpipe"]).is_relative_to(refused.folder / "artifacts")
     process.terminate()
     _, told = process.communicate(timeout=40)
     assert lines[-1]["version"] == 0, told
@@ -103,10 +103,10 @@ def test_serve_shows_the_model_with_a_notice_and_publishes_nothing(refused: Any)
 
 def test_a_run_whose_model_was_removed_says_how_it_is_made_again(refused: Any, tmp_path: Path):
     copy = shutil.copytree(refused.out, tmp_path / "copy")
-    shutil.rmtree(copy / "artifacts" / "ImageTrainer")
-    shutil.rmtree(copy / "artifacts" / "Predictor")
     folder = copy / "runs" / refused.folder.name
-    with pytest.raises(ResourceError, match=rf"was removed .*run\.keep.* --out {copy}"):
+    shutil.rmtree(folder / "artifacts" / "ImageTrainer")
+    shutil.rmtree(folder / "artifacts" / "Predictor")
+    with pytest.raises(ResourceError, match=rf"was removed: .*run\.keep.* --out {copy}"):
         imgpipe.load(folder)
 
 

@@ -55,7 +55,7 @@ def read(out: Path) -> dict[str, Any]:
         "rejects": sorted(rejects, key=lambda reject: reject["path"]),
         "features": dict(sorted(map(_features, bank))),
         "status": json.loads(max(out.glob("runs/*/result.json")).read_text())["status"],
-        "leftovers": [str(path) for path in (out / "artifacts").rglob(".tmp-*")],
+        "leftovers": [str(path) for path in out.glob("runs/*/artifacts/**/.tmp-*")],
     }
 
 

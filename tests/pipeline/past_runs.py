@@ -51,7 +51,7 @@ def leave(
         chosen: What the head reads, and the size of its images; None if none was trained.
     """
     folder = out / "runs" / name
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     config = configs.build({"run": {"out": str(out)}}, given_settings.assigned(settings))
     (folder / "config.toml").write_text(given_settings.to_toml(config))
     run_folder.note_start(folder, [])
@@ -100,6 +100,16 @@ def leave(
     (folder / "result.json").write_text(json.dumps(result))
     (folder / "report.html").write_text("<p>page")
     return folder
+
+
+def artifact(
+    out: Path, run: str, component: str, output: str, number: int = 1
+) -> dict[str, dict[str, str]]:
+    """Write an artifact that a run has made; return what runs record of it."""
+    folder = out / "runs" / run / "artifacts" / component / output / str(number)
+    folder.mkdir(parents=True)
+    (folder / "content").write_bytes(b"x" * 1000)
+    return {component: {output: str(folder.relative_to(out))}}
 
 
 def leave_quarantine(folder: Path, rows: Sequence[ImageRow]) -> dict[str, dict[str, str]]:

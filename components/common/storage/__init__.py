@@ -1,1 +1,1 @@
-"""Files of artifacts: TFRecords, manifests with digests, seals, and content-addressed stores."""
+"""Files of artifacts: TFRecords, manifests with digests, and content-addressed stores."""

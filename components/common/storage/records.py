@@ -250,8 +250,8 @@ def write_text(path: str, content: str) -> None:
 def write_bytes(path: str, content: bytes) -> None:
     """Write a file, whole or not at all, however many attempts there are at a time.
 
-    Nothing is forced to disk, because there may be many files: what a power failure damages does
-    not fit the seal of its artifact, which is then made again.
+    Nothing is forced to disk, because there may be many files: the runner does that for an artifact
+    as a whole, before it counts as made.
 
     Args:
         path: A path or a URI in an existing folder.

@@ -16,7 +16,7 @@ from tests import python_program
 
 
 def test_files_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path):
-    folders = ("", "artifacts/DataGate/blessing", "runs/1", "schema/accepted/ab")
+    folders = ("", "runs/1", "schema/accepted/ab")
     for folder in folders:
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / folder / "kept").write_text("")

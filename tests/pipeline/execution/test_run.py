@@ -13,8 +13,7 @@ from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.given_settings import assigned
 from imgpipe.pipeline.execution import failures, pipeline_run
 from imgpipe.pipeline.execution.pipeline_run import execute
-from imgpipe.pipeline.output import metadata_file
-from imgpipe.pipeline.output.output_folder import OutputFolder
+from imgpipe.pipeline.output.output_folder import DATABASE, OutputFolder
 from imgpipe.pipeline.output.run import Run
 from tests.images import folder_of
 from tests.pipeline.past_runs import leave
@@ -63,16 +62,17 @@ def test_sql_of_the_metadata_database_is_not_shown(tmp_path: Path):
     mlmd = pytest.importorskip("ml_metadata")
     from ml_metadata.proto import metadata_store_pb2
 
-    (tmp_path / metadata_file.NAME).write_bytes(b"garbage" * 1000)
+    (tmp_path / DATABASE).write_bytes(b"garbage" * 1000)
     config = metadata_store_pb2.ConnectionConfig()
-    config.sqlite.filename_uri = str(tmp_path / metadata_file.NAME)
+    config.sqlite.filename_uri = str(tmp_path / DATABASE)
     with pytest.raises(RuntimeError, match="CREATE TABLE") as caught:
         mlmd.MetadataStore(config)
     known = failures.actionable(caught.value, tmp_path)
     assert isinstance(known, ResourceError)
     assert str(known) == (
-        f"{tmp_path / metadata_file.NAME} cannot be used: another program uses it, or it is "
-        "damaged. Run again, which sets a damaged one aside."
+        f"{tmp_path / DATABASE} cannot be used: another program uses it, or it is damaged. Wait "
+        "for that program, or delete a damaged file: the next run executes every component, and "
+        "versions, stored features and results of inspection are kept."
     )
 
 
@@ -84,7 +84,7 @@ def test_a_database_that_stays_locked_is_no_defect(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(metadata.mlmd, "MetadataStore", locked)
     monkeypatch.setattr(metadata, "_MAX_INIT_RETRY", 1)
-    config = metadata.sqlite_metadata_connection_config(str(tmp_path / metadata_file.NAME))
+    config = metadata.sqlite_metadata_connection_config(str(tmp_path / DATABASE))
     with (
         pytest.raises(RuntimeError, match="Failed to establish connection") as caught,
         metadata.Metadata(config),

@@ -40,15 +40,9 @@ def test_a_run_is_named_by_its_start_with_a_number_where_the_clock_stands_or_wen
     assert OutputFolder(tmp_path).started == made
 
 
-def test_only_the_owner_of_a_new_output_folder_can_read_its_artifacts(tmp_path: Path):
-    with OutputFolder(tmp_path / "new").begin():
-        assert (tmp_path / "new" / "artifacts").stat().st_mode & 0o077 == 0
-    (tmp_path / "shared" / "artifacts").mkdir(parents=True)
-    (tmp_path / "shared" / "artifacts").chmod(0o750)
-    with OutputFolder(tmp_path / "shared").begin():
-        pass
-    kept = (tmp_path / "shared" / "artifacts").stat().st_mode & 0o777
-    assert kept == 0o750, "a folder keeps the access rights that a person gave it"
+def test_only_the_owner_of_the_folder_of_a_run_can_read_its_artifacts(tmp_path: Path):
+    with OutputFolder(tmp_path / "new").begin() as folder:
+        assert (folder.new_run("") / "artifacts").stat().st_mode & 0o077 == 0
 
 
 def test_artifacts_are_found_in_a_moved_output_folder_and_outside(tmp_path: Path) -> None:
@@ -56,18 +50,18 @@ def test_artifacts_are_found_in_a_moved_output_folder_and_outside(tmp_path: Path
     kept = tmp_path / "elsewhere" / "model" / "7"
     kept.mkdir(parents=True)
     former, moved = tmp_path / "out", tmp_path / "moved"
-    recorded = former / "artifacts" / "ImageFilter" / "examples" / "7"
-    recorded.mkdir(parents=True)
+    path = "runs/20260101-100000/artifacts/ImageFilter/examples/7"
     artifacts = {
-        "ImageFilter": {"examples": "artifacts/ImageFilter/examples/7"},
+        "ImageFilter": {"examples": path},
         "ImageTrainer": {"model": str(kept)},
         "FeatureBank": {"features": "/removed/features/8"},
     }
     leave(former, "20260101-100000", artifacts=artifacts)
+    (former / path).mkdir(parents=True)
     former.rename(moved)
-    recorded.mkdir(parents=True)
+    (former / path).mkdir(parents=True)
     [run] = OutputFolder(moved).runs
-    assert run.artifact("ImageFilter", "examples") == str(moved / recorded.relative_to(former))
+    assert run.artifact("ImageFilter", "examples") == str(moved / path)
     assert run.artifact("ImageTrainer", "model") == str(kept)
     assert run.artifact("FeatureBank", "features") == run.artifact("Predictor", "predictions") == ""
 
