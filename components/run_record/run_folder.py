@@ -7,6 +7,7 @@ import platform
 import shlex
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Final, cast
@@ -16,6 +17,7 @@ from typing_extensions import TypedDict
 from imgpipe.components.common.storage.manifest import LAYOUT
 from imgpipe.models.errors import ConfigError, nearest
 from imgpipe.models.files import json_object
+from imgpipe.models.files.atomic_write import atomic_write
 
 CONFIG: Final = "config.toml"  # with which the run can be repeated
 TIMINGS: Final = "timings.json"  # the local runner updates it during the run
@@ -31,6 +33,7 @@ _PACKAGES = (
     *("imgpipe", "tensorflow", "keras", "numpy", "pillow", "tfx"),
     *("tensorflow-model-analysis", "apache-beam"),
 )
+_DATE = "%Y-%m-%d %H:%M:%S %z"
 #: What each component does, for the display of a run, in the order of the graph.
 TASKS = {
     "Plan": "Plan the run",
@@ -77,6 +80,20 @@ class Identity(TypedDict):
     packages: Annotated[dict[str, str], "Versions by the name of the package."]
 
 
+def begin(folder: Path, settings: str, arguments: Sequence[str] = ()) -> None:
+    """Write what a run knows at its start to its folder, by which commands find it.
+
+    Args:
+        folder: Folder of the run.
+        settings: The configuration as TOML.
+        arguments: The program and its arguments, as in `sys.argv`.
+    """
+    (folder / ARTIFACT_ROOT).mkdir(mode=0o700, exist_ok=True)  # images may be private
+    note_start(folder, arguments)
+    json_object.write(folder / ARTIFACTS, {})  # none so far
+    atomic_write(folder / CONFIG, settings)  # the run has started
+
+
 def note_start(folder: Path, arguments: Sequence[str]) -> None:
     """Write the layout, the time and the command line of a run to its folder.
 
@@ -120,9 +137,18 @@ def packages() -> dict[str, str]:
     return versions
 
 
+def noted_start(folder: Path) -> datetime | None:
+    """Return when a run was started in local time; None if that is not noted."""
+    date = json_object.read_or_empty(folder / IDENTITY).get("date")
+    try:
+        return datetime.strptime(str(date), _DATE).astimezone()
+    except ValueError:
+        return None
+
+
 def _now() -> str:
     """Return the local time with its offset from UTC, such as `2026-01-31 14:05:59 +0100`."""
-    return time.strftime("%Y-%m-%d %H:%M:%S %z")
+    return time.strftime(_DATE)
 
 
 def full_name(name: str) -> str:

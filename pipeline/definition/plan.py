@@ -48,11 +48,13 @@ from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.components.model_pusher.settings import PusherPlan
+from imgpipe.components.run_record.run_folder import CONFIG
 from imgpipe.models.features.extractor import settings_of_features, weights_key
 from imgpipe.models.files import source_code
 from imgpipe.models.finding import Finding, make_finding
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.config import Config, changed, flat, put
+from imgpipe.pipeline.configuration.given_settings import to_toml
 from imgpipe.pipeline.definition import source
 
 #: Components whose cache each runner turns off, because they depend on folders that others change
@@ -328,7 +330,7 @@ def plan(config: str, given: Mapping[str, object]) -> dict[str, str]:
         given: Values of `RUN_SETTINGS`, which replace those of the configuration.
 
     Returns:
-        The fields of `Plan`.
+        The fields of `Plan`, and the configuration of the run as TOML under `CONFIG`.
 
     Raises:
         ConfigError: A setting is wrong, or the source cannot be read as one.
@@ -339,7 +341,7 @@ def plan(config: str, given: Mapping[str, object]) -> dict[str, str]:
         put(tree, setting, given[name])
     # Validated again, because people choose the values of `given` when they start a run.
     built = configs.build(tree, where="the parameters of the pipeline")
-    return asdict(make(built, source.usable(built).hashed()))
+    return {**asdict(make(built, source.usable(built).hashed())), CONFIG: to_toml(built)}
 
 
 def to_json(config: Config) -> str:

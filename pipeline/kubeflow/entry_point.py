@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imgpipe.components.common.beam import worker_start
+from imgpipe.components.run_record import run_folder
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import json_object
 from imgpipe.models.machine.process import prefer_batches, quick_imports
@@ -39,13 +40,31 @@ if TYPE_CHECKING:
     from kfp.pipeline_spec.pipeline_spec_pb2 import ExecutorInput, ExecutorOutput
 
 FAILURE = "failure.json"
+#: The table of images and the answers: component and output.
+_READ_BY_COMMANDS = (("ImageFilter", "quarantine"), ("Predictor", "predictions"))
 _UMASK = 0o022  # Argo sets 0, with which everybody could change what is published
 
 
 def keep_plan(plan: Path, run: Path) -> None:
-    """Copy what Plan determined, which has the settings of the page, into the folder `run`."""
+    """Begin the folder `run` with what Plan determined, which has the settings of the page."""
     run.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(plan / PLAN_FILE, run / PLAN_FILE)
+    run_folder.begin(run, str(json_object.read(run / PLAN_FILE)[run_folder.CONFIG]))
+
+
+def keep_artifacts(artifacts: Mapping[str, str], run: Path) -> None:
+    """Copy the artifacts that commands read of a run into its folder, from the object store.
+
+    `artifacts` are the folders in this container, by their names in the pipeline.
+    """
+    record = {}
+    for component, output in _READ_BY_COMMANDS:
+        source = artifacts.get(artifact_name(component, output))
+        if source is not None:
+            place = run / run_folder.ARTIFACT_ROOT / component / output
+            shutil.copytree(source, place, dirs_exist_ok=True)  # a task may be tried again
+            record[component] = {output: str(place.relative_to(run.parent.parent))}
+    json_object.write(run / run_folder.ARTIFACTS, record)
 
 
 def fail(component: str, artifacts: Mapping[str, str], run: Path, cause: str, code: int) -> None:
@@ -63,6 +82,7 @@ def fail(component: str, artifacts: Mapping[str, str], run: Path, cause: str, co
         json_object.write(run / FAILURE, failure)
         if not (run / PLAN_FILE).is_file():
             return
+        keep_artifacts(artifacts, run)
         plan = json_object.read(run / PLAN_FILE)
         made = {
             name: artifact_name(row.component, row.output) for name, row in collect.REPORTED.items()
@@ -142,14 +162,11 @@ def _run(parsed: argparse.Namespace, beam: list[str]) -> None:
                 written = _run_component(described, given, file, beam)
             except Exception as error:
                 if run:
-                    every = (*given.outputs.artifacts.items(), *given.inputs.artifacts.items())
-                    places = {name: artifacts.artifacts[0].uri for name, artifacts in every}
-                    existing = {
-                        name: place for name, place in places.items() if Path(place).exists()
-                    }
                     message, exit_code = _message_and_exit_code(error, parsed.run_directory)
-                    fail(described["name"], existing, Path(run), message, exit_code)
+                    fail(described["name"], _places(given), Path(run), message, exit_code)
                 raise
+            if run and described["name"] == "Report":
+                keep_artifacts(_places(given), Path(run))
             for key, made in written.artifacts.items():  # the next component may read them
                 name = artifact_name(described["name"], key)
                 given.inputs.artifacts[name].CopyFrom(made)
@@ -199,6 +216,13 @@ def _run_component(
     )
     kubeflow_v2_run_executor.main((arguments, beam))
     return json_format.Parse(file.read_text("utf-8"), pipeline_spec_pb2.ExecutorOutput())
+
+
+def _places(given: ExecutorInput) -> dict[str, str]:
+    """Return the existing folders of the inputs and outputs, by their names in the pipeline."""
+    every = (*given.outputs.artifacts.items(), *given.inputs.artifacts.items())
+    places = {name: artifacts.artifacts[0].uri for name, artifacts in every}
+    return {name: place for name, place in places.items() if Path(place).exists()}
 
 
 def _artifacts(described: Any) -> Iterator[Any]:

@@ -31,9 +31,9 @@ import filelock
 
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.run_record import run_folder
-from imgpipe.components.run_record.run_folder import ARTIFACT_ROOT, ARTIFACTS, CONFIG
+from imgpipe.components.run_record.run_folder import ARTIFACT_ROOT, CONFIG
 from imgpipe.models.errors import ResourceError
-from imgpipe.models.files.atomic_write import TEMPORARY, atomic_write
+from imgpipe.models.files.atomic_write import TEMPORARY
 from imgpipe.pipeline.command_line import command_process
 from imgpipe.pipeline.output.run import TIME, Run
 
@@ -177,10 +177,7 @@ class OutputFolder:
             number += 1
             folder = runs / f"{start}-{number}"
         folder.mkdir(parents=True)
-        (folder / ARTIFACT_ROOT).mkdir(mode=0o700)  # images may be private
-        run_folder.note_start(folder, sys.argv)
-        atomic_write(folder / ARTIFACTS, "{}\n")  # none so far, which `unused` must know
-        atomic_write(folder / CONFIG, settings)  # the run has started
+        run_folder.begin(folder, settings, sys.argv)
         return folder
 
     @property
@@ -303,8 +300,10 @@ def received(path: Path) -> str:
 def _start(folder: Path) -> tuple[str, int]:
     """Return the start of a run, and its number among the runs of that second."""
     name = _NAME.fullmatch(folder.name)
-    # As a number, since the text "10" sorts before "2".
-    return (name[1], int(name[2] or 1)) if name else (folder.name, 0)
+    if name is None:  # on Kubeflow, a run has the name that Kubeflow gave it
+        noted = run_folder.noted_start(folder)
+        return (noted.strftime(TIME) if noted else folder.name, 0)
+    return name[1], int(name[2] or 1)  # as a number, since the text "10" sorts before "2"
 
 
 def _may_be_published(run: Run) -> bool:

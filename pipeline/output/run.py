@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import shlex
-import time
 import tomllib
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -102,12 +102,15 @@ class Run(WithResult):
 
     @property
     def started(self) -> str:
-        """Local time of the start as `2026-01-31 14:05:59`; the name if it is not a time."""
+        """Local time of the start as `2026-01-31 14:05:59`; the name if it is not known."""
         try:
-            moment = time.strptime(self.name[:_LENGTH], TIME)
-        except ValueError:
-            return self.name
-        return time.strftime("%Y-%m-%d %H:%M:%S", moment)
+            moment = datetime.strptime(self.name[:_LENGTH], TIME)
+        except ValueError:  # a run on Kubeflow
+            noted = run_folder.noted_start(self.folder)
+            if noted is None:
+                return self.name
+            moment = noted
+        return moment.strftime("%Y-%m-%d %H:%M:%S")
 
     @property
     def decided_by(self) -> DecidingAccuracy | None:

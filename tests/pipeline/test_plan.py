@@ -1,6 +1,7 @@
 """Tests that Plan determines in a task what the local runner knows before it builds the graph."""
 
 import json
+import tomllib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.components.model_pusher import versions
 from imgpipe.components.model_pusher.settings import PusherPlan
+from imgpipe.components.run_record.run_folder import CONFIG
 from imgpipe.models.errors import ConfigError
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.sections import DECISIONS
@@ -39,8 +41,11 @@ def config(photos: Path, tmp_path: Path) -> configs.Config:
 
 
 def _planned(config: configs.Config, **given: Any) -> dict[str, Any]:
-    """Return what Plan determines, with some parameters of the pipeline replaced."""
-    return plans.plan(plans.to_json(config), {**plans.settings(config), **given})
+    """Return the fields that Plan determines, with some parameters of the pipeline replaced."""
+    determined = plans.plan(plans.to_json(config), {**plans.settings(config), **given})
+    written = tomllib.loads(determined.pop(CONFIG))  # with which the run can be repeated
+    assert written["evaluate"]["threshold"] == given.get("threshold", config.evaluate.threshold)
+    return determined
 
 
 def test_plan_determines_what_the_local_runner_knows(config: configs.Config):

@@ -40,6 +40,20 @@ def test_a_run_is_named_by_its_start_with_a_number_where_the_clock_stands_or_wen
     assert OutputFolder(tmp_path).started == made
 
 
+def test_runs_with_names_of_kubeflow_are_sorted_and_told_by_the_start_that_they_noted(
+    tmp_path: Path,
+) -> None:
+    local = leave(tmp_path, "20260102-100000")
+    noted = {"b1b2": "2026-01-01 10:00:00", "a1a2": "2026-01-03 10:00:00"}
+    for name, date in noted.items():
+        identity = leave(tmp_path, name) / "identity.json"
+        content = json.loads(identity.read_text()) | {"date": f"{date} {time.strftime('%z')}"}
+        identity.write_text(json.dumps(content))
+    runs = OutputFolder(tmp_path).runs
+    assert [run.name for run in runs] == ["b1b2", local.name, "a1a2"]
+    assert [run.started for run in runs] == [noted["b1b2"], "2026-01-02 10:00:00", noted["a1a2"]]
+
+
 def test_only_the_owner_of_the_folder_of_a_run_can_read_its_artifacts(tmp_path: Path):
     with OutputFolder(tmp_path / "new").begin() as folder:
         assert (folder.new_run("") / "artifacts").stat().st_mode & 0o077 == 0
