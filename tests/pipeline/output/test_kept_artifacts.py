@@ -77,8 +77,8 @@ def test_the_run_whose_model_was_rolled_back_to_is_found_and_keeps_its_artifacts
     model = out / "model"
     shutil.rmtree(model)
     past_runs.publish_two(out)
-    rollback.rollback(model, 1)
-    rollback.rollback(model, 3)
+    rollback.rollback(out, 1)
+    rollback.rollback(out, 3)
     for number in (1, 2, 3):  # as runs that publish remove them
         shutil.rmtree(model / str(number))
     assert lookup.run(model / "4").name == FIRST
