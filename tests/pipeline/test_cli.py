@@ -163,7 +163,7 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
         ("serve --model_base_path=gs://b/m", 2, "an absolute path of a folder on this machine"),
         ("serve --model_base_path=BASE/file", 2, "is a folder. Received a file"),
         ("serve --model_config_file=file", 2, "No such option: --model_config_file"),
-        ("serve OUT --model_base_path=BASE", 2, "Leave out OUT and --examples"),
+        ("serve OUT --model_base_path=BASE", 2, "Leave out OUT, --examples and --corrections"),
         ("rollback versions", 5, "intact as a run published it"),
         ("check . --html -", 2, "--html takes the name of a file"),
         ("check nowhere", 2, "nowhere"),

@@ -215,7 +215,7 @@ def test_a_downloaded_preset_is_found_in_the_cache(vit, tmp_path, monkeypatch):
         (complete / f"{file.name}.complete").touch()
     backbone = backbones.Backbone("hub:kaggle://keras/vit/keras/vit_small/2")
     assert backbone.image_size == 64
-    assert backbone._weights_key() == _after_the_name(vit)
+    assert backbone._weights_key(64) == _after_the_name(vit)
 
 
 def test_the_folds_choose_between_class_token_patches_and_both(preset, vit):
