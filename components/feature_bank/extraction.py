@@ -22,6 +22,7 @@ from imgpipe.components.feature_bank.storage import (
     shared_extractor,
 )
 from imgpipe.models import names
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.features.bank import (
     BANK_FILE,
     BankFacts,
@@ -203,12 +204,16 @@ class ImageFeatures:
             "reused": sum(self.sampled.values()) - self.sampled.get(plan.network.settings.size, 0),
         }
         uri = self.features
+        examples = self.examples
+        expected = sum(self.images[split] * len(plan.views_of(split)) for split in self.images)
+        is_whole = plan.dim > 0 and sample is None
         with pipeline as root:
             _ = (
                 root
                 | "Shards" >> beam.Create(every, reshuffle=True)
                 | "Extract" >> beam.ParDo(extract)
                 | "Gather" >> beam.combiners.ToList()
+                | "Count" >> beam.Map(_require_views, examples, expected if is_whole else None)
                 # Beam takes a typed dictionary for a class when it checks the types of arguments.
                 | "Facts" >> beam.Map(lambda counts: _write_facts(counts, uri, facts))
             )
@@ -309,6 +314,17 @@ class ImageFeatures:
         self.forward_passes += facts["forward_passes"]
         self.sampled[facts["image_size"]] = facts["forward_passes"] + facts["reused"]
         return rows
+
+
+def _require_views(counts: list[_Counts], examples: str, expected: int | None) -> list[_Counts]:
+    """Return the counts; refuse examples that lost images, which no checksum of records shows."""
+    views = sum(of_shard.views for of_shard in counts)
+    if expected not in (None, views):
+        raise ResourceError(
+            f"{examples} is damaged: of {expected:,} views of the images in the table, {views:,} "
+            "were found. Run again with --from ImageFilter, which makes it again."
+        )
+    return counts
 
 
 def _write_facts(counts: Sequence[_Counts], uri: str, facts: BankFacts) -> None:

@@ -24,6 +24,7 @@ from imgpipe.components.feature_bank.storage import (
     shared_extractor,
 )
 from imgpipe.models import names
+from imgpipe.models.errors import ResourceError
 from imgpipe.models.features.bank import read_rows
 from imgpipe.models.features.extractor import BankNetwork, FeatureExtractor
 from imgpipe.models.features.rows import Labelled
@@ -122,7 +123,17 @@ def _bank(folder: Path, labels: np.ndarray) -> ImageFeatures:
     hashes = Labelled.read([f"{examples}/Split-train/*"]).hashes.astype(str)
     rows = [ImageRow("", split=names.TRAIN, image_hash=digest) for digest in hashes]
     training = ImageColumns.of(row_files.as_table(rows))
-    return ImageFeatures(plan, examples, str(folder / "features"), _KEPT, training, True)
+    images = {"train": len(labels), "validation": 4, "test": 4}
+    return ImageFeatures(plan, examples, str(folder / "features"), images, training, True)
+
+
+def test_examples_that_have_lost_images_are_refused(tmp_path):
+    """Each record that is left is whole, as where a file was deleted."""
+    bank = _bank(tmp_path, _HALF)
+    shutil.rmtree(tmp_path / "examples" / "Split-validation")
+    words = r"is damaged: of 68 views of the images in the table, 64 were found\. .* ImageFilter"
+    with pytest.raises(ResourceError, match=words):
+        bank.extract(beam.Pipeline())
 
 
 def test_a_sample_has_its_images_also_those_that_are_stored_as_png(tmp_path):
