@@ -49,7 +49,7 @@ def test_a_run_without_a_threshold_asks_for_that_of_the_version(published: Case)
     assert (again.repeated, *_threshold(again)) == (True, 0.5, [SAID])
     computed = execute(_without_threshold(published), start="Report")
     assert (computed.repeated, *_threshold(computed)) == (False, 0.5, [SAID])
-    assert {"ImageTrainer", "ImageEvaluator"} <= {*computed.cached}
+    assert {"ImageTrainer", "ImageEvaluator"} <= {*computed.result["cached"]}
     # The settings that a run leaves have the threshold that it was judged by.
     assert configs.load(computed.folder / "config.toml").evaluate.threshold == 0.5
     shown = execute(_without_threshold(published))

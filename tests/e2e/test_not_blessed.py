@@ -41,7 +41,7 @@ def test_the_run_ends_with_commands_that_look_try_and_publish(refused: Any):
         assert words in refused.verdict
     assert refused.result["push"]["status"] == "refused"
     named = {one["reason"]: one["remedies"][0] for one in refused.next}
-    assert named["look"] == f"imgpipe open {refused.out}"
+    assert named["look"] == f"imgpipe open {refused.folder}"
     assert named["try"] == f"imgpipe serve {refused.folder}"
     assert "use" not in named
     publish = shlex.split(named["publish"])

@@ -58,8 +58,9 @@ def test_the_demo_publishes_a_model_and_classifies_a_new_image(demo: tuple[Path,
     folder, printed = demo
     assert "classified a new image of paper over gRPC: paper" in printed
     look, mend, use, own = printed.splitlines()[-4:]
-    assert look.endswith(f" imgpipe open {folder}/run")
-    assert mend.endswith(f" imgpipe review {folder}/run")
+    (run,) = (folder / "run/runs").iterdir()
+    assert look.endswith(f" imgpipe open {run}")
+    assert mend.endswith(f" imgpipe review {run}")
     assert use.endswith(f" imgpipe serve {folder}/run")
     assert own.endswith(" imgpipe check PHOTOS")
     assert printed.count("imgpipe serve") == 1
