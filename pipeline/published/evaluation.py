@@ -200,6 +200,7 @@ def _table(
     from imgpipe.components.common.row_files import ImageColumns
     from imgpipe.components.image_filter.comparison import belongings
     from imgpipe.components.image_filter.judge.checks.quality import RADIUS
+    from imgpipe.models.head.learned import Learned
 
     images = [image for image, _ in rows]
     belongings(images, [image.perceptual_hash for image in images], RADIUS)
@@ -208,4 +209,10 @@ def _table(
     columns = ImageColumns.of(row_files.as_table(images))
     probabilities = np.reshape([row for _, row in rows], (len(images), len(model.vocabulary)))
     answers = most_probable(probabilities, columns.labels)
-    return AnswerTable.answered(model.vocabulary, columns, answers)
+    table = AnswerTable.answered(model.vocabulary, columns, answers)
+    learned = Learned.read(str(model.folder))
+    if learned is None:
+        return table
+    # What lies beside the weights holds also where the run that made them is gone.
+    known = learned.knows(table.hashes, table.families)
+    return replace(table, seen_family=table.seen_family | known)

@@ -1,6 +1,7 @@
 """Tests of `imgpipe evaluate`: a version on labelled images, and what metrics do not show."""
 
 import functools
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -15,6 +16,7 @@ from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.head.certainty import wilson
+from imgpipe.models.head.learned import Learned
 from imgpipe.pipeline.demo import draw_hand
 from tests.command import answered, ran
 from tests.images import class_folders, frame
@@ -230,6 +232,16 @@ def test_where_no_image_is_new_nothing_is_judged(out, photos, tmp_path):
     assert "On them the accuracy is 0.500 (6 of 12 correct)" in page.read_text("utf-8")
     assert "could not be drawn" not in page.read_text("utf-8").lower()
     assert imgpipe.evaluate(copy, photos).accuracy is None
+
+
+def test_a_version_says_what_it_has_learned_from_where_its_run_is_gone(out, photos, tmp_path):
+    copy = shutil.copytree(out / "model", tmp_path / "out" / "model").parent
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in photos.glob("rock/*")]
+    learned = Learned.of(np.array(hashes, np.bytes_), np.array([], np.bytes_))
+    learned.write(str(copy / "model" / "1"))
+    measured = figures("--model", copy, "--data", photos)
+    assert (measured["count"], measured["seen"]["count"]) == (6, 6)
+    assert measured["per_class"]["rock"]["count"] == 0
 
 
 def test_images_of_the_test_split_do_not_make_the_accuracy_too_high(out, photos, tmp_path):
