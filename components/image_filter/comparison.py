@@ -109,61 +109,19 @@ def belongings(
     return of_set, similar
 
 
-def _name_families(images: Sequence[ImageRow]) -> int:
-    """Write the family of each image, by its group and by its near-duplicates.
-
-    Returns:
-        The number of images with near-duplicates in another group that do not join the groups.
-    """
+def _name_families(images: Sequence[ImageRow]) -> None:
+    """Write the family of each image, by its group and by its near-duplicates."""
     if not images:
-        return 0
-    apart = _between_groups(images)
+        return
     hashes = np.array([row.image_hash for row in images])
     groups = np.array([row.group or row.image_hash for row in images])
-    near = np.array(
-        [
-            str(row.near_group)
-            if row.near_group and row.image_hash not in apart
-            else row.image_hash
-            for row in images
-        ]
-    )
+    near = np.array([str(row.near_group or row.image_hash) for row in images])
     units = placement.connected(hashes, groups, near)
     names_of: dict[int, str] = {}
     for unit, image_hash in zip(units.tolist(), hashes.tolist(), strict=True):
         names_of[unit] = min(image_hash, names_of.get(unit, image_hash))
     for row, unit in zip(images, units.tolist(), strict=True):
         row.family = names_of[unit]
-    return len(apart)
-
-
-def _between_groups(images: Sequence[ImageRow]) -> set[str]:
-    """Return the images whose near-duplicates in another group do not join the two groups.
-
-    Two groups, such as films of two persons, are one if at least half of the images of one have a
-    near-duplicate in the other, and in no third one. A few that are alike say nothing of the
-    others: groups would chain, until a set of similar images is one family.
-    """
-    sizes = Counter(row.group for row in images if row.group)
-    groups_of: dict[int, set[str]] = defaultdict(set)
-    for row in images:
-        if row.near_group and row.group:
-            groups_of[row.near_group].add(row.group)
-    shared: Counter[tuple[str, str]] = Counter()
-    for row in images:
-        others = groups_of[row.near_group] - {row.group} if row.near_group else set()
-        if len(others) == 1:  # near-duplicates of more groups are a chain through them
-            shared.update((row.group, other) for other in others)
-    joined = {pair for pair, count in shared.items() if 2 * count >= sizes[pair[0]]}
-    joined |= {(other, group) for group, other in joined}
-    return {
-        row.image_hash
-        for row in images
-        if row.group and row.near_group
-        if any(
-            (row.group, other) not in joined for other in groups_of[row.near_group] - {row.group}
-        )
-    }
 
 
 def _settle(passed: Sequence[ImageRow], similar: NearDuplicates, radius: int) -> int:
@@ -192,7 +150,7 @@ def _settle(passed: Sequence[ImageRow], similar: NearDuplicates, radius: int) ->
     for row, key in zip(left, keys, strict=True):
         apart += now[key] < before[row.near_group]
         row.near_group = first + key if isinstance(key, int) else 0
-    apart += _name_families(kept)
+    _name_families(kept)
     in_train = {row.family for row in kept if row.split == names.TRAIN}
     for row in kept:
         row.seen_family = row.split != names.TRAIN and row.family in in_train

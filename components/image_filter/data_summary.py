@@ -72,9 +72,8 @@ class Families(TypedDict):
     ]
     alike_apart: Annotated[
         int,
-        "Images that are like those of other families only by way of others: of images that were "
-        "rejected, or of a few images of two families. Nothing confirms that the families show the "
-        "same, so that each counts by itself.",
+        "Images that are alike only by way of others, which were rejected. Nothing confirms that "
+        "they show the same, so that each counts by itself.",
     ]
 
 

@@ -51,7 +51,7 @@ class FoundFamilies:
         by_content: Name of its family by the content of each image that has one.
         pattern: Value of `data.group_pattern` that gives exactly these families; "" without one.
         findings: What to know about them.
-        alike_apart: Number of kept images that only chains of near-duplicates link to others.
+        alike_apart: Number of kept images that were alike only by way of rejected ones.
     """
 
     by_content: dict[str, str] = field(default_factory=dict)

@@ -87,9 +87,9 @@ def cross_validation(result: Result) -> Iterator[show.ResultBlock]:
     apart = result["data"]["families"]["alike_apart"] if result["data"] is not None else 0
     if apart:
         estimate += (
-            f" {plural(apart, 'image is', 'images are')} linked to other families only by chains "
-            "of near-duplicates: nothing confirms that these families show the same, so each "
-            "counts by itself, and the accuracy may be too high."
+            f" {plural(apart, 'image is', 'images are')} like others only by way of near-duplicates"
+            " that were rejected: nothing confirms that these show the same, and each counts by "
+            "itself."
         )
     yield show.Sentence(estimate, "muted")
     rows = [

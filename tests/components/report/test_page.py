@@ -151,7 +151,7 @@ def test_the_sections_with_figures_have_their_content():
         "2 of 2 passed",
         "✕ It does not.",
         "are 0.920 to 0.975, with a standard deviation of 0.021",
-        "7 images are linked to other families only by chains of near-duplicates",
+        "7 images are like others only by way of near-duplicates that were rejected",
         "format PNG 20 0.600 weaker 0.387–0.781",
         "Date 2026-01-31 14:05:59 +0100",
         "Seeds split 0, train 7",
