@@ -214,5 +214,5 @@ def _table(
     if learned is None:
         return table
     # What lies beside the weights holds also where the run that made them is gone.
-    known = learned.knows(table.hashes, table.families)
-    return replace(table, seen_family=table.seen_family | known)
+    has_learned = learned.knows(table.hashes, table.families)
+    return replace(table, seen_family=table.seen_family | has_learned)
