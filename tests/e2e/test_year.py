@@ -186,8 +186,7 @@ def test_photographs_from_a_phone_held_sideways_cost_no_accuracy(year: _Year, tm
                 subsampling=0,
                 exif=exif,
             )
-    model = year.out / "model"
     upright, sideways = (
-        api.evaluate(model, tmp_path / name).accuracy for name in ("upright", "sideways")
+        api.evaluate(year.out, tmp_path / name).accuracy for name in ("upright", "sideways")
     )
     assert round(upright - sideways, 6) <= 0.01, (upright, sideways)
