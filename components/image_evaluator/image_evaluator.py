@@ -177,12 +177,10 @@ def _require_unseen(model: str, answers: AnswerTable, out_of_fold: OutOfFold | N
     For those out of fold, networks that have not learned from them have answered.
     """
     learned = Learned.read(model)
-    deciding = answers.deciding()
-    own = ~deciding.seen_family
+    by_model = answers.deciding()
     if out_of_fold is not None:
-        own &= ~np.isin(deciding.hashes, out_of_fold.hashes)
+        by_model = by_model.select(~np.isin(by_model.hashes, out_of_fold.hashes))
     if learned is not None:
-        by_model = deciding.select(own)
         learned.require_unseen(by_model.hashes, by_model.families, "the served model")
 
 
