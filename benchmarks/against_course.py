@@ -43,8 +43,7 @@ from imgpipe.components.common.splits import SplitRule
 from imgpipe.models import backbones, names
 from imgpipe.models.backbones.architectures import efficientnet_lite, keras_applications
 from imgpipe.models.network.classifier import read
-from imgpipe.models.settings.model import ModelSettings
-from imgpipe.pipeline.configuration.config import Config
+from imgpipe.models.settings.settings import Settings
 from imgpipe.pipeline.configuration.given_settings import assigned, configuration
 
 GOALS = {"the course's way": 40, "plain Keras": 30}
@@ -59,24 +58,19 @@ class Task:
 
     train: Path
     validation: Path
-    config: Config
+    settings: Settings
     backbone: backbones.Backbone
     given: list[str]
     options: argparse.Namespace
 
     @property
-    def settings(self) -> ModelSettings:
-        """Settings of the network and its training."""
-        return self.config.settings
-
-    @property
     def epochs(self) -> float:
         """Number of passes of the others over the photographs, from the preset or the option."""
-        settings = self.settings
-        if not settings.steps_per_epoch:
+        course = self.settings.course
+        if not course.steps_per_epoch:
             return float(self.options.epochs)
         images = len(common.sample(self.train))
-        return settings.epochs * settings.steps_per_epoch * settings.batch_size / images
+        return course.epochs * course.steps_per_epoch * course.batch_size / images
 
 
 def main() -> None:
@@ -94,7 +88,7 @@ def main() -> None:
     with common.workplace(options.work) as work:
         train, validation = _divide(cats, options.images, work)
         config, given = _configuration(options.preset, work)
-        task = Task(train, validation, config, config.settings.backbone_spec(), given, options)
+        task = Task(train, validation, config, config.backbone_spec(), given, options)
         before = _measured("ours", ours, task)
         images = len(common.sample(train))
         course = _measured("the course's way", the_course, task)
@@ -106,13 +100,13 @@ def main() -> None:
     common.finish(figures)
 
 
-def _configuration(preset: str | None, work: Path) -> tuple[Config, list[str]]:
+def _configuration(preset: str | None, work: Path) -> tuple[Settings, list[str]]:
     """Return the configuration of the preset with random weights, or the defaults without a search.
 
     The second value holds what was set.
     """
     if not preset:
-        return Config(), [_NO_SEARCH]
+        return Settings(), [_NO_SEARCH]
     name = configuration(preset, None, None, {}).model.backbone
     if name not in keras_applications.APPLICATIONS:
         raise SystemExit(f"--preset: expected one with transfer learning. {preset} trains {name}")
@@ -125,8 +119,8 @@ def _configuration(preset: str | None, work: Path) -> tuple[Config, list[str]]:
 
 def _divide(cats: Path, count: int | None, work: Path) -> tuple[Path, Path]:
     """Copy the photographs to folders of training and validation, by the split rule of a run."""
-    split = Config().split
-    rule = SplitRule(split.seed, split.validation, split.test)
+    split = Settings().split
+    rule = SplitRule(**split.model_dump())
     parts: dict[str, list[Path]] = {name: [] for name in names.SPLITS}
     for path in common.sample(cats):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -259,10 +253,10 @@ def _whole_network(task: Task, augmented: keras.Model | None) -> keras.Model:
     frozen.trainable = False
     images = keras.Input(shape, dtype="float32")
     seen = augmented(images) if augmented else images
-    features = read([frozen(seen)], settings.features, axes=())
-    if settings.hidden_units:
-        features = layers.Dense(settings.hidden_units, activation="relu")(features)
-    features = layers.Dropout(settings.dropout)(features)
+    features = read([frozen(seen)], settings.model.features, axes=())
+    if settings.course.hidden_units:
+        features = layers.Dense(settings.course.hidden_units, activation="relu")(features)
+    features = layers.Dropout(settings.course.dropout)(features)
     return keras.Model(images, layers.Dense(1, activation="sigmoid")(features))
 
 
@@ -275,7 +269,7 @@ def _application(pixels: keras.KerasTensor, backbone: backbones.Backbone) -> ker
     return network.get_layer(backbone.cut).output if backbone.cut else network.output
 
 
-def with_norms(settings: ModelSettings) -> keras.Model:
+def with_norms(settings: Settings) -> keras.Model:
     """Build an EfficientNet-Lite with BatchNorm layers, as keras.applications has them.
 
     The folded weights are set in it, so that the scale of each BatchNorm is 1.
@@ -283,7 +277,7 @@ def with_norms(settings: ModelSettings) -> keras.Model:
     pixels = keras.Input((settings.size, settings.size, 3), dtype="float32")
     backbone = replace(settings.backbone_spec(), weights="none")
     network = keras.Model(pixels, backbone.build(pixels, trainable=True)[0])
-    variant = efficientnet_lite.VARIANTS[settings.backbone]
+    variant = efficientnet_lite.VARIANTS[settings.model.backbone]
     weights = efficientnet_lite.read_weights(variant)
     for unit in efficientnet_lite.units(variant):
         kernel, bias = efficientnet_lite.folded(weights, unit)

@@ -38,14 +38,15 @@ def make(work: str) -> None:
 
     from imgpipe.models.export.saved_model import export, write_digest
     from imgpipe.models.network.classifier import build_classifier
-    from imgpipe.models.settings.model import ModelSettings
+    from imgpipe.models.settings.running import RunSettings
+    from imgpipe.models.settings.settings import Settings
 
     root = Path(work)
     (root / IMAGES).mkdir()
     for number in range(_IMAGE_COUNT):
         (root / IMAGES / f"{number:03}.jpg").write_bytes(noise(_IMAGE_SIDE, number))
     keras.utils.set_random_seed(0)
-    settings = ModelSettings(name=MODEL)
+    settings = Settings(run=RunSettings(name=MODEL))
     # Without a trained head, its weights are random.
     classifier = build_classifier(None, _CLASSES, settings)
     export(classifier, str(root / MODEL / "1"))

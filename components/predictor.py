@@ -33,6 +33,7 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import images_at_once
+from imgpipe.models.settings.given import Given
 from imgpipe.serving.server.runtime import Runtime
 
 _log = logging.getLogger(__name__)
@@ -189,7 +190,7 @@ def Predictor(
     predictions: OutputArtifact[Examples],
     baseline_model: InputArtifact[Model] = None,
     infra_blessing: InputArtifact[InfraBlessing] = None,
-    code: Parameter[str] = "",
+    settings: Parameter[str] = "{}",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
     """Predict the images of validation and test.
@@ -204,7 +205,7 @@ def Predictor(
             those of the baseline.
         baseline_model: Model of Baseline, which may be empty.
         infra_blessing: Blessing of ServingValidator; without it the model counts as blessed.
-        code: Fingerprint of the code that predicts and evaluates, which is part of TFX's cache key.
+        settings: What it reads; see `imgpipe.models.settings.given`.
         beam_pipeline: Beam pipeline, supplied by TFX.
     """
     mark_examples(predictions)
@@ -218,7 +219,7 @@ def Predictor(
     if baseline_model is not None and not is_empty(baseline_model.uri):
         baseline = baseline_model_of(directory, baseline_model.uri)
         columns = records.read_json(f"{baseline_model.uri}/{BASELINE_FILE}")["columns"]
-        answers = answers_of(baseline, baseline_model.uri, code)
+        answers = answers_of(baseline, baseline_model.uri, Given.read(settings).facts.code)
     predict = Predict(predictions.uri, directory, baseline, columns, answers)
     try:
         with beam_pipeline as pipeline:

@@ -31,7 +31,7 @@ from imgpipe.serving.client import Client, ServingError
 from imgpipe.serving.client.images import chunks
 from imgpipe.serving.server.runtime import Runtime
 from imgpipe.serving.server.server import ModelServer
-from imgpipe.serving.server.settings import Settings
+from imgpipe.serving.server.settings import ServerSettings
 from imgpipe.serving.server.status import StatusError
 
 NAME = "candidate"
@@ -177,7 +177,7 @@ def validate(
     """
     # An image that training accepts may exceed the default limits, which protect a server from
     # strangers.
-    settings = Settings(
+    settings = ServerSettings(
         port=0,
         rest_api_port=0,
         file_system_poll_wait_seconds=0.2,
@@ -230,7 +230,7 @@ def ServingValidator(
     model: InputArtifact[Model],
     model_run: InputArtifact[ModelRun],
     blessing: OutputArtifact[InfraBlessing],
-    code: Parameter[str],
+    settings: Parameter[str] = "{}",
 ) -> None:
     """Serve the exported model, check its answers and write the blessing.
 
@@ -239,7 +239,8 @@ def ServingValidator(
         model_run: ModelRun of ImageTrainer, which holds answers of the trained model.
         blessing: Output: INFRA_BLESSED or INFRA_NOT_BLESSED, `validation.json`, and
             `validated.json` with the digests of the loaded files, which ModelPusher compares.
-        code: Fingerprint of the serving code, which is part of TFX's cache key.
+        settings: The fingerprint of the code, which is part of the key of TFX's cache; see
+            `imgpipe.models.settings.given`.
     """
     local_path(model.uri, "ServingValidator")
     samples = parity_samples(model_run.uri)

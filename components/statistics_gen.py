@@ -30,14 +30,15 @@ from imgpipe.models import names
 def StatisticsGen(
     quarantine: InputArtifact[Quarantine],
     statistics: OutputArtifact[ExampleStatistics],
-    code: Parameter[str] = "",
+    settings: Parameter[str] = "{}",
 ) -> None:
     """Describe the metadata of the images of each split.
 
     Args:
         quarantine: Quarantine of ImageFilter, whose table has the kept images.
         statistics: Output: the statistics of each split.
-        code: Fingerprint of the source code that is used, which is part of TFX's cache key.
+        settings: The fingerprint of the code, which is part of the key of TFX's cache; see
+            `imgpipe.models.settings.given`.
     """
     statistics.split_names = records.SPLIT_NAMES_JSON
     images = row_files.kept(quarantine.uri)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +29,8 @@ from imgpipe.models.machine import progress
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier
 from imgpipe.models.search import network_search
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.given import Given
+from imgpipe.models.settings.settings import Settings
 from imgpipe.models.training import stages
 from imgpipe.models.training.history import History
 from imgpipe.models.training.stages import Trained
@@ -54,26 +54,25 @@ def run_fn(fn_args: Any) -> None:
     out_of_fold.npz: hash, label and probabilities of each image by a network without it.
 
     Args:
-        fn_args: Arguments from TFX. `custom_config` has "model", the settings of head and training;
-            "vocabulary", the class names in label order; "bank_uri", the artifact of FeatureBank;
-            "folds", see `stages.Inputs`; and "source_hash", the hash of the source code.
-            `train_files` and `eval_files` are patterns of image examples.
+        fn_args: Arguments from TFX. `custom_config` has what `settings.given` writes for
+            ImageTrainer, and "bank_uri", the artifact of FeatureBank. `train_files` and
+            `eval_files` are patterns of image examples.
     """
-    config = fn_args.custom_config
-    settings = ModelSettings.from_mapping(config["model"])
-    vocabulary = settings.check_classes(config["vocabulary"])
+    config = dict(fn_args.custom_config)
+    bank_uri = config.pop("bank_uri")
+    settings, facts = Given.read(config)
+    vocabulary = settings.check_classes(facts.vocabulary)
     run_dir = local_path(fn_args.model_run_dir, "ImageTrainer")
     run_dir.mkdir(parents=True, exist_ok=True)
     files = (fn_args.train_files, fn_args.eval_files)
-    bank_uri = config["bank_uri"]
     log_dir = run_dir / names.TENSORBOARD_FOLDER
-    folds = int(config.get("folds", 0))
     settings = settings_of_bank(bank_uri, settings)
     trained = network_search.train(
-        stages.Inputs(settings, len(vocabulary), bank_uri, *files, log_dir, folds)
+        stages.Inputs(settings, len(vocabulary), bank_uri, *files, log_dir, settings.folds)
     )
     # The search may have trained a network on other features.
-    settings = replace(settings, features=trained.features or settings.features)
+    if trained.features:
+        settings = settings.but(model={"features": trained.features})
     calibration = _calibrated(trained)
     progress.part("the export")
     classifier = build_classifier(trained.layers, vocabulary, settings, calibration["temperature"])
@@ -94,8 +93,8 @@ def run_fn(fn_args: Any) -> None:
     target = fn_args.serving_model_dir
     warmup_images = list(some_images(fn_args.eval_files, WARMUP_IMAGES).values())
     export(classifier, target, top_k=TOP_K, warmup_images=warmup_images, distribution=distribution)
-    source = config.get("source_hash", "")
-    write_digest(classifier, target, top_k=TOP_K, source=source, features=history["features"])
+    features = history["features"]
+    write_digest(classifier, target, top_k=TOP_K, source=facts.code, features=features)
     network_file.save(classifier, settings, target)
     learned.of_weights(classifier.network.get_weights()).write(target)
     if names.VALIDATION in history["learned"]:
@@ -182,7 +181,7 @@ def stored_features(bank_uri: str, hashes: Sequence[bytes]) -> list[Array]:
 def write_parity(
     classifier: ClassifierNetwork,
     trained: Trained,
-    settings: ModelSettings,
+    settings: Settings,
     train_files: Sequence[str],
     bank_uri: str,
     path: Path,

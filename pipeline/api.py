@@ -17,7 +17,7 @@ from imgpipe.pipeline.published.loaded_model import LoadedModel
 from imgpipe.pipeline.results import Check, Evaluation, Export
 
 if TYPE_CHECKING:
-    from imgpipe.pipeline.configuration.config import Config
+    from imgpipe.models.settings.settings import Settings
 
 __all__ = [
     *("Check", "Evaluation", "Export", "LoadedModel", "Run"),
@@ -233,7 +233,7 @@ def _configuration(
     data: str | Path | None,
     settings: Mapping[str, Any],
     out: str | Path | None = None,
-) -> Config:
+) -> Settings:
     """Build the configuration from arguments, as the command line does."""
     from imgpipe.pipeline.command_line import options
     from imgpipe.pipeline.configuration import given_settings

@@ -70,9 +70,9 @@ def _option_names(parameters: Sequence[Any]) -> dict[str, str]:
     options = {option: option for parameter in parameters for option in parameter.opts}
     if "--set" not in options:
         return options
-    from imgpipe.pipeline.configuration.config import known_keys
+    from imgpipe.pipeline.configuration.config import all_fields
 
-    last_parts = {f"--{key.rpartition('.')[2]}": f"--set {key}=VALUE" for key in known_keys()}
+    last_parts = {f"--{key.rpartition('.')[2]}": f"--set {key}=VALUE" for key in all_fields()}
     return last_parts | options
 
 

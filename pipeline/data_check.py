@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgpipe.components.common.image_file.pixels import ALL_BYTES
+from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.data_gate import rules
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.image_filter import comparison
 from imgpipe.components.image_filter.data_summary import DataSummary, check_conservation, summarise
 from imgpipe.components.image_filter.image_table import ImageTable
+from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.run_record import result as results
 from imgpipe.components.run_record.result import Result
 from imgpipe.components.run_record.run_folder import UNTIMED
@@ -31,8 +33,9 @@ from imgpipe.components.run_record.shown_images import sampled
 from imgpipe.models.finding import Finding
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import load_tensorflow
-from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.definition.plan import filter_plan
+from imgpipe.models.settings.given import Facts, Given
+from imgpipe.models.settings.settings import Settings
+from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.definition.source import ListedSource, opened_with_classes
 
 if TYPE_CHECKING:
@@ -62,7 +65,7 @@ class CheckedSource:
     reasons: Sequence[Finding] = ()
 
 
-def check(config: Config) -> Check:
+def check(config: Settings) -> Check:
     """Return the result of a check, with its page.
 
     Raises:
@@ -80,7 +83,7 @@ def check(config: Config) -> Check:
     return Check(result, functools.partial(_page, checked, result))
 
 
-def listed(config: Config) -> ListedSource:
+def listed(config: Settings) -> ListedSource:
     """Open the source of a check and list its images; see `opened_with_classes`.
 
     A check uses the inspection cache of an output folder that exists, and makes no folder that was
@@ -91,7 +94,7 @@ def listed(config: Config) -> ListedSource:
     return opened_with_classes(config, str(cache) if is_used else "")
 
 
-def judge(config: Config, listed: ListedSource) -> CheckedSource:
+def judge(config: Settings, listed: ListedSource) -> CheckedSource:
     """Check all images of a listing, without asking whether a run would refuse the data.
 
     A decision about an image that is refused raises ConfigError. A RuntimeError is a defect: kept
@@ -99,27 +102,29 @@ def judge(config: Config, listed: ListedSource) -> CheckedSource:
     """
     began = time.monotonic()
     scan = listed.scan
-    plan = filter_plan(config, scan.vocabulary)
-    rule = dataclasses.replace(config.split_rule, given=scan.given_splits)
-    limit = plan.settings.pixel_limit
+    vocabulary = tuple(scan.vocabulary)
+    decisions = overrides.decisions(config.places.overrides, vocabulary)
+    given = Given(config, Facts(vocabulary=vocabulary, decisions=decisions))
+    rule = SplitRule.of(config, scan.given_splits)
+    limit = config.judge.pixel_limit
     records = inspect(listed.source, scan.items, limit, listed.store, rule, scan.vocabulary)
     progress.total(len(scan.items), "images")
     rows = []
     with tempfile.SpooledTemporaryFile(_HASHES_IN_MEMORY) as hashes:
         with contextlib.closing(records):
-            for row in comparison.examine(records, plan):
+            for row in comparison.examine(records, given):
                 progress.advance(1, "images")
                 hashes.write(row.perceptual_hash or bytes(ALL_BYTES))
                 row.image_bytes = row.perceptual_hash = b""
                 rows.append(row)
         hashes.seek(0)
-        images = comparison.compare(rows, iter(lambda: hashes.read(ALL_BYTES), b""), plan, rule)
-    data = summarise(images, plan, scan.notes)
+        images = comparison.compare(rows, iter(lambda: hashes.read(ALL_BYTES), b""), given, rule)
+    data = summarise(images, given, scan.notes)
     check_conservation(data, len(scan.items))
     return CheckedSource(listed, images, data, time.monotonic() - began)
 
 
-def _reasons(config: Config, checked: CheckedSource) -> list[Finding]:
+def _reasons(config: Settings, checked: CheckedSource) -> list[Finding]:
     """Return why a run would refuse the data, and add what changed to the findings."""
     from imgpipe.components.data_gate import accepted, changes
     from imgpipe.components.data_gate import schema as schemas
@@ -139,13 +144,13 @@ def _reasons(config: Config, checked: CheckedSource) -> list[Finding]:
     return reasons
 
 
-def _accepted_schema(config: Config) -> Path | None:
+def _accepted_schema(config: Settings) -> Path | None:
     """Return the path of the schema that the output folder has accepted; None if it has none."""
     file = config.places.schema
     return file if file.is_file() and _belongs_to_images(config) else None
 
 
-def _belongs_to_images(config: Config) -> bool:
+def _belongs_to_images(config: Settings) -> bool:
     """Return whether the output folder belongs to the images that are checked.
 
     The folder with the usual name may belong to other images. If nobody chose it, it therefore
@@ -153,7 +158,7 @@ def _belongs_to_images(config: Config) -> bool:
     """
     from imgpipe.pipeline.output.output_folder import OutputFolder
 
-    source = config.with_absolute_paths().data.source
+    source = configs.absolute(config).data.source
     return "out" in config.run.model_fields_set or any(
         run.setting("data", "source") == source for run in OutputFolder(config.places.out).runs
     )

@@ -98,12 +98,12 @@ def _disk() -> Finding:
 def _weights() -> Finding:
     """Check the weights of the default backbone, and list the packages of others."""
     from imgpipe.models.backbones import registry
-    from imgpipe.models.settings.model import ModelSettings
+    from imgpipe.models.settings.model import NetworkSettings
 
     packages = registry.packaged_weights()
     missing = [package.distribution for package in packages.values() if not package.installed]
     optional = f"; not installed: {', '.join(missing)} (optional)" if missing else ""
-    default = packages[ModelSettings().backbone]
+    default = packages[NetworkSettings().backbone]
     try:
         default.content()
     except ResourceError as error:

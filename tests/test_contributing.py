@@ -17,9 +17,9 @@ _FILE = re.compile(r'^```python title="([^"]+)"\n(.*?)^```$', flags=re.M | re.S)
 #: Builds a classifier with the new backbone.
 _PROGRAM = """
 from imgpipe.models.network.classifier import build_classifier
-from imgpipe.models.settings.model import ModelSettings
+from tests.network_settings import network_settings
 
-settings = ModelSettings(backbone="tiny", weights="none")
+settings = network_settings(backbone="tiny", weights="none")
 classifier = build_classifier(None, ["cat", "dog"], settings)
 print(settings.size, classifier.network.output_shape[-1])
 """

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from imgpipe.models import errors
-from imgpipe.pipeline.configuration.config import Config, flat
+from imgpipe.pipeline.configuration.config import all_fields
 from imgpipe.pipeline.json_formats import FORMATS
 from imgpipe.pipeline.published.exports import NotEqual
 from imgpipe.serving.server.metrics import Metrics
@@ -89,7 +89,7 @@ def test_the_reference_describes_all_commands_and_settings(site: Path) -> None:
     page = (site / "reference" / "commands.html").read_text("utf-8")
     assert not [name for name in commands() if f'id="{name.replace(" ", "-")}"' not in page]
     settings = (site / "reference" / "settings.html").read_text("utf-8")
-    named = [name for name, _ in flat(Config().model_dump(mode="json"))]
+    named = [*all_fields()]
     missing = [name for name in named if f'id="{name}"' not in settings]
     assert len(named) > 80 and not [one for one in missing if not one.startswith("beam.")]
 

@@ -8,10 +8,10 @@ _LARGE = {"tensorflow", "tfx", "keras", "apache_beam"}
 _FINGERPRINTS = """
 from imgpipe.models import backbones
 from imgpipe.models.features.extractor import FeatureExtractor
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 for name in backbones.registry.names():
     backbones.Backbone(name, weights="none").key()
-FeatureExtractor(ModelSettings(), "float32").key(1)
+FeatureExtractor(Settings(), "float32").key(1)
 """
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import numpy as np
 from typing_extensions import TypedDict
@@ -19,15 +19,13 @@ from imgpipe.components.common.image_file.pixels import MEASUREMENTS
 from imgpipe.components.common.storage.records import Value, make, read_json
 from imgpipe.models import names
 from imgpipe.models.finding import Finding
+from imgpipe.models.settings.data import Severity
 from imgpipe.serving.look import Look
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 INGEST_SUMMARY: Final = "ingest.json"
-#: What happens to an image with a finding. "reject": it is moved to the quarantine; "repair": it is
-#: kept as PNG; "warn": it is kept unchanged and reported; "ignore": it is not checked.
-Severity = Literal["reject", "repair", "warn", "ignore"]
 #: Reasons of `ImageRow.problem`: several labels, splits or groups for one file, a label that is
 #: not in `data.classes`, and a group whose images are in several splits of the source.
 TWO_LABELS = "two_labels"
@@ -225,7 +223,7 @@ class IngestSummary(TypedDict):
     splits: Annotated[dict[str, int], "Number of files by split."]
     fingerprint: Annotated[str, "SHA-256 of the keys of all files."]
     notes: Annotated[list[Finding], "What the source did not read, by reason."]
-    rule: Annotated[dict[str, Any], "The rule of the splits, as `SplitRule.from_json` reads it."]
+    rule: Annotated[dict[str, Any], "The rule of the splits, as a `SplitRule` has it."]
 
 
 def read_ingest_summary(examples_uri: str) -> IngestSummary | None:

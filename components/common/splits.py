@@ -14,15 +14,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping
-from typing import Any, Self
-
-from pydantic import Field, model_validator
-from pydantic.dataclasses import dataclass
+from collections.abc import Collection, Sequence
 
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.settings.section import LARGEST, STRICT
+from imgpipe.models.settings.data import SplitShares
+from imgpipe.models.settings.settings import Settings
 
 #: Where several splits claim an image or a group, it stays in the first of these, so that no model
 #: is evaluated on an image that it was trained on.
@@ -73,49 +70,6 @@ def split_word(word: str, where: str) -> str:
     return split
 
 
-@dataclass(frozen=True, config=STRICT)
-class SplitShares:
-    """What part of the images is in which split; all others are in train."""
-
-    seed: int = Field(
-        default=0,
-        ge=0,
-        le=LARGEST,
-        description="Salt of the content hash. Another seed gives other splits.",
-    )
-    validation: float = Field(
-        default=0.1, gt=0, lt=1, description="Share of images for validation."
-    )
-    test: float = Field(
-        default=0.1, ge=0, lt=1, description="Share of images for test. 0: no test split."
-    )
-
-
-@dataclass(frozen=True, config=STRICT)
-class SplitSettings(SplitShares):
-    """How images are divided for training, validation and test; new images rarely move others."""
-
-    @model_validator(mode="after")
-    def _leaves_training_images(self) -> Self:
-        if self.validation + self.test >= 1:
-            raise ValueError(
-                f"validation + test must leave something to train on, received "
-                f"{self.validation} + {self.test}"
-            )
-        return self
-
-    def rule(self, min_validation: int) -> SplitRule:
-        """Return the rule by which a run divides its images.
-
-        Args:
-            min_validation: Number of images of each class that the gate requires in validation. It
-                requires none in test, but a class with enough images gets one.
-        """
-        shares = (self.seed, self.validation, self.test)
-        return SplitRule(*shares, min_validation=min_validation, min_test=1)
-
-
-@dataclass(frozen=True, config=STRICT)
 class SplitRule(SplitShares):
     """The rule by which images are assigned to splits.
 
@@ -130,9 +84,24 @@ class SplitRule(SplitShares):
     min_test: int = 0
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> SplitRule:
-        """Create a rule from the dictionary of its attributes, as JSON holds it."""
-        return cls(**{**values, "given": tuple(values["given"])})
+    def of(cls, settings: Settings, given: Sequence[str] = ()) -> SplitRule:
+        """Return the rule by which a run divides its images.
+
+        The gate requires images of each class in validation. It requires none in test, but a class
+        with enough images gets one.
+
+        Args:
+            settings: The settings of the run, of which `split` and `gate` are read.
+            given: Splits that the source itself names.
+        """
+        return cls(
+            seed=settings.split.seed,
+            validation=settings.split.validation,
+            test=settings.split.test,
+            given=tuple(given),
+            min_validation=settings.gate.min_validation,
+            min_test=1,
+        )
 
     @property
     def drawn(self) -> tuple[str, ...]:

@@ -15,8 +15,7 @@ from typing import Annotated, Final
 from typing_extensions import TypedDict
 
 from imgpipe.models.files import json_object
-
-SCHEMA_FILE: Final = "schema.pbtxt"  # the name that TFX's components give it
+from imgpipe.models.settings.given import Facts
 
 
 class AcceptedState(TypedDict):
@@ -31,31 +30,33 @@ class AcceptedState(TypedDict):
 _FIRST: Final[AcceptedState] = {"accepted_schema": "", "accepted_data": "{}", "accept_changes": 0}
 
 
-def write(
-    schema: Path, data_key: str, classes: Mapping[str, int], judged_by: AcceptedState
-) -> None:
+def write(schema: Path, classes: Mapping[str, int], facts: Facts) -> None:
     """Record the data that a run accepted.
 
     Args:
         schema: Path of the accepted schema.
-        data_key: Fingerprint of the data, its division into splits and its checks.
         classes: Number of kept images by class.
-        judged_by: The parameters by which it was judged, as `parameters` returned them.
+        facts: The data, and by what it was judged, as `parameters` returned it.
     """
     # The number makes the parameters of later data new ones. TFX would otherwise take DataGate from
     # the cache when the same change is made a second time, and nothing would be recorded.
-    number = json.loads(judged_by["accepted_data"]).get("number", 0) + 1
+    number = json.loads(facts.accepted_data).get("number", 0) + 1
+    judged_by: AcceptedState = {
+        "accepted_schema": facts.accepted_schema,
+        "accepted_data": facts.accepted_data,
+        "accept_changes": facts.accept_changes,
+    }
     record = {
-        "data_key": data_key,
+        "data_key": facts.data_key,
         "schema_sha256": _digest(schema),
         "accepted_data": {"number": number, "classes": dict(classes)},
-        "judged_by": dict(judged_by),
+        "judged_by": judged_by,
     }
     json_object.write(_file(schema), record)
 
 
 def parameters(schema: Path, data_key: str) -> AcceptedState:
-    """Return by what data is judged, for the settings of DataGate.
+    """Return by what data is judged, for the facts of DataGate.
 
     The data that was accepted last is judged as it was then, so that it stays accepted and a
     repetition without changes is taken from the cache, unless the schema was edited since.
@@ -68,8 +69,8 @@ def parameters(schema: Path, data_key: str) -> AcceptedState:
         return _FIRST.copy()
     record = json_object.read_or_empty(_file(schema))
     if (record.get("data_key"), record.get("schema_sha256")) == (data_key, _digest(schema)):
-        judged_by: AcceptedState = record["judged_by"]
-        return judged_by
+        state: AcceptedState = record["judged_by"]
+        return state
     text = schema.read_bytes().decode("utf-8", "replace")
     last = json.dumps(record.get("accepted_data", {}), sort_keys=True)
     return {**_FIRST, "accepted_schema": text, "accepted_data": last}

@@ -7,7 +7,6 @@ The components that depend on the gate take its blessing as an input. The rules 
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -24,13 +23,14 @@ from imgpipe.components.common.storage.records import read_bytes, write_text
 from imgpipe.components.data_gate import accepted, changes, rules
 from imgpipe.components.data_gate import drift as comparison
 from imgpipe.components.data_gate import schema as schemas
-from imgpipe.components.data_gate.settings import GATE_FILE, GatePlan
 from imgpipe.components.image_filter import image_table
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.quarantine import read_summary
 from imgpipe.models import names
 from imgpipe.models.errors import DataRefused, ResourceError
 from imgpipe.models.finding import Finding, said
+from imgpipe.models.settings.given import Given
+from imgpipe.models.settings.places import GATE_FILE, SCHEMA_FILE
 
 _ANOMALIES_FILE = "SchemaDiff.pb"  # written by TFX's ExampleValidator
 STATISTICS_FILE = "FeatureStats.pb"  # written by StatisticsGen, with the name of TFX
@@ -105,8 +105,7 @@ def infer_schema(statistics_uri: str) -> schema_pb2.Schema:
 def SchemaGen(
     statistics: InputArtifact[ExampleStatistics],
     schema: OutputArtifact[Schema],
-    accepted_schema: Parameter[str] = "",
-    code: Parameter[str] = "",
+    settings: Parameter[str],
 ) -> None:
     """Write the schema that the data is validated against: the accepted one, or an inferred one.
 
@@ -117,16 +116,15 @@ def SchemaGen(
     Args:
         statistics: Statistics of the metadata of the kept images.
         schema: Output: the schema in protobuf's text format.
-        accepted_schema: The accepted schema in protobuf's text format. "" infers a schema from the
-            statistics.
-        code: Fingerprint of the source code that is used, which is part of TFX's cache key.
+        settings: What it reads; see `imgpipe.models.settings.given`.
 
     Raises:
-        ConfigError: `accepted_schema` is not a schema.
+        ConfigError: The accepted schema is not a schema.
         ResourceError: There are no statistics to infer a schema from.
     """
-    inferred = schemas.parse(accepted_schema) if accepted_schema else infer_schema(statistics.uri)
-    schemas.write(inferred, f"{schema.uri}/{accepted.SCHEMA_FILE}")
+    text = Given.read(settings).facts.accepted_schema
+    current = schemas.parse(text) if text else infer_schema(statistics.uri)
+    schemas.write(current, f"{schema.uri}/{SCHEMA_FILE}")
 
 
 @component
@@ -138,7 +136,6 @@ def DataGate(
     blessing: OutputArtifact[DataBlessing],
     settings: Parameter[str],
     baseline_statistics: InputArtifact[ExampleStatistics] = None,
-    code: Parameter[str] = "",
 ) -> None:
     """Bless or refuse the data.
 
@@ -148,21 +145,21 @@ def DataGate(
         anomalies: Anomalies that ExampleValidator found.
         quarantine: Quarantine of ImageFilter.
         blessing: Output: BLESSED or NOT_BLESSED, and `gate.json` with the reasons.
-        settings: Requirements, and what was accepted before, as `GatePlan` writes them.
+        settings: What it reads; see `imgpipe.models.settings.given`.
         baseline_statistics: Statistics of the last blessed run; may be empty.
-        code: Fingerprint of the source code of the decision, which is part of TFX's cache key.
 
     Raises:
         DataRefused: There are reasons against the data. The message names them; `gate.json` has
             been written.
     """
-    plan = GatePlan.from_json(settings)
-    levels = plan.settings.levels
+    given = Given.read(settings)
+    facts = given.facts
+    levels = given.settings.gate.levels
     now = read_statistics(statistics.uri)
     current = read_schema(schema.uri)
-    last = json.loads(plan.judged_by["accepted_data"]).get("classes", {})
+    last = json.loads(facts.accepted_data).get("classes", {})
     accepted_classes = schemas.classes(current, last)
-    required = rules.Requirements(plan.settings, plan.vocabulary, accepted_classes)
+    required = rules.Requirements(given.settings.gate, facts.vocabulary, accepted_classes)
     before = read_statistics(baseline_statistics.uri) if baseline_statistics else {}
     drifts = comparison.changes(now, before, current)
     warned = [change for change in drifts if levels[change["reason"]] == "warn"]
@@ -171,53 +168,53 @@ def DataGate(
     summary = read_summary(quarantine.uri)
     reasons = rules.reasons_against(summary, anomalies_by_split, examples, required)
     reasons += [change for change in drifts if levels[change["reason"]] == "reject"]
-    if plan.judged_by["accept_changes"]:
+    if facts.accept_changes:
         acceptable = [reason for reason in reasons if rules.ACCEPT in said(reason)]
         warned += acceptable
         reasons = [reason for reason in reasons if reason not in acceptable]
         # Drift alone does not: the limits of the schema stay as they are.
         concerns_schema = any(reason["reason"] not in levels for reason in acceptable)
         if not reasons and concerns_schema:
-            current = _revised(plan, current, now)
+            current = _revised(given, current, now)
     images = changes.by_content(image_table.read_kept(quarantine.uri))
     decision: rules.DataDecision = {
         "blessed": not reasons,
         "reasons": reasons,
-        "changes": _since_accepted(plan, images),  # before these images are accepted
-        "accepted_schema": "" if reasons else _accept(plan, current, summary, images),
+        "changes": _since_accepted(given, images),  # before these images are accepted
+        "accepted_schema": "" if reasons else _accept(given, current, summary, images),
         "warnings": warned,
     }
-    _write_decision(decision, blessing.uri, plan.decision_to)
+    _write_decision(decision, blessing.uri, str(given.settings.places.decision))
     if reasons:
         raise DataRefused(rules.refusal(reasons))
 
 
 def _revised(
-    plan: GatePlan, schema: schema_pb2.Schema, now: Mapping[str, comparison.Statistics]
+    given: Given, schema: schema_pb2.Schema, now: Mapping[str, comparison.Statistics]
 ) -> schema_pb2.Schema:
     """Widen a schema so that it allows the data, write it, and return it."""
     with_images = [statistics for statistics in now.values() if comparison.image_count(statistics)]
-    revised = schemas.revised(schema, with_images, plan.vocabulary)
-    schemas.write(revised, plan.accept_schema_to)
+    revised = schemas.revised(schema, with_images, given.facts.vocabulary)
+    schemas.write(revised, str(given.settings.places.schema))
     return revised
 
 
-def _since_accepted(plan: GatePlan, images: changes.KeptImages) -> list[Finding]:
+def _since_accepted(given: Given, images: changes.KeptImages) -> list[Finding]:
     """Return what changed since the data that was accepted last."""
-    accepts = bool(plan.judged_by["accept_changes"])
-    return changes.since_accepted(Path(plan.accept_schema_to), images, accepts)
+    accepts = bool(given.facts.accept_changes)
+    return changes.since_accepted(given.settings.places.schema, images, accepts)
 
 
 def _accept(
-    plan: GatePlan, schema: schema_pb2.Schema, summary: DataSummary, images: changes.KeptImages
+    given: Given, schema: schema_pb2.Schema, summary: DataSummary, images: changes.KeptImages
 ) -> str:
     """Record the data, and return the path of the accepted schema if there was none before."""
     written = ""
-    if not tf.io.gfile.exists(plan.accept_schema_to):
-        written = plan.accept_schema_to
-        schemas.write(schemas.accepted(schema, plan.vocabulary), written)
-    path = Path(plan.accept_schema_to)
-    accepted.write(path, plan.data_key, rules.by_class(summary), plan.judged_by)
+    path = given.settings.places.schema
+    if not path.exists():
+        written = str(path)
+        schemas.write(schemas.accepted(schema, given.facts.vocabulary), written)
+    accepted.write(path, rules.by_class(summary), given.facts)
     changes.write(path, images)
     return written
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Annotated
 from typing_extensions import TypedDict
 
 from imgpipe.components.common.image_row import METADATA
-from imgpipe.components.data_gate.settings import GateSettings
 from imgpipe.components.image_filter.data_summary import DataSummary
 from imgpipe.components.image_filter.findings import title_of
 from imgpipe.components.image_filter.placement.families import UNCLEAR
 from imgpipe.models import names
 from imgpipe.models.finding import Finding, make_finding, said
 from imgpipe.models.head.certainty import wilson
+from imgpipe.models.settings.data import GateSettings
 
 if TYPE_CHECKING:
     from tensorflow_metadata.proto.v0 import anomalies_pb2

@@ -10,7 +10,7 @@ source.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
@@ -39,13 +39,15 @@ from imgpipe.components.common.storage.records import (
     write_text,
 )
 from imgpipe.components.example_gen.inspection import inspect
-from imgpipe.components.example_gen.settings import ReadPlan
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.example_gen.sources.base import KEY_BYTES, Item, fingerprint
+from imgpipe.components.example_gen.sources.base import KEY_BYTES, Item, Source, fingerprint
 from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.regular_files import local_path
 from imgpipe.models.machine import progress
+from imgpipe.models.settings.given import Given
+
+SHARD_SIZE = 256  # files in one element, few enough for a worker to lose little when it fails
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,15 @@ class _Shard:
     items: Sequence[Item]
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """How the images of a source are inspected; see `inspect`."""
+
+    pixel_limit: int
+    rule: SplitRule
+    vocabulary: tuple[str, ...]
+
+
 class _Written(TypedDict):
     """What a worker has written of a shard."""
 
@@ -62,19 +73,19 @@ class _Written(TypedDict):
     splits: dict[str, int]  # numbers of images
 
 
-def _write_shard(shard: _Shard, plan: ReadPlan, uri: str) -> _Written:
+def _write_shard(shard: _Shard, source: Source, reading: _Reading, uri: str) -> _Written:
     """Read the files of a shard, write Examples and rows, and return keys and counts."""
     keys: list[bytes] = []
     by_split: dict[str, list[ImageRow]] = {split: [] for split in names.SPLITS}
     paths = {split: shard_path(uri, split, shard.number, shard.of) for split in names.SPLITS}
     with ShardWriter(paths) as writer:
         rows = inspect(
-            open_source(plan.options.source, plan.options),
+            source,
             shard.items,
-            plan.pixel_limit,
-            plan.options.store,
-            plan.rule,
-            plan.vocabulary,
+            reading.pixel_limit,
+            source.store,
+            reading.rule,
+            reading.vocabulary,
         )
         for item, row in zip(shard.items, rows, strict=True):
             writer.write(row.split, row.to_example())
@@ -107,44 +118,47 @@ def _write_summary(
         "splits": splits,
         "fingerprint": fingerprint(keys),
         "notes": notes,
-        "rule": asdict(rule),
+        "rule": rule.model_dump(),
     }
     write_text(f"{uri}/{INGEST_SUMMARY}", json.dumps(summary, indent=1))
 
 
-def ingest(pipeline: beam.Pipeline, uri: str, plan: ReadPlan) -> IngestSummary:
+def ingest(
+    pipeline: beam.Pipeline, uri: str, given: Given, shard_size: int = SHARD_SIZE
+) -> IngestSummary:
     """Read a whole source into the Examples artifact at `uri`, and summarise it.
 
     Raises ConfigError if the source is not laid out as expected, and ResourceError if it has
     changed since the run was planned.
     """
-    store = plan.options.store
-    folder = str(local_path(store, "judge.store")) if store else ""
-    plan = plan.model_copy(update={"options": replace(plan.options, store=folder)})
-    scan = open_source(plan.options.source, plan.options).listing()
-    plan = plan.model_copy(update={"rule": replace(plan.rule, given=scan.given_splits)})
+    settings = given.settings
+    store = str(local_path(str(settings.places.judge), "judge.store"))
+    source = open_source(settings.data.source, settings.data, store)
+    scan = source.listing()
+    rule = SplitRule.of(settings, scan.given_splits)
+    reading = _Reading(settings.judge.pixel_limit, rule, given.facts.vocabulary)
     progress.total(len(scan.items), "images")
-    shards = _shards(scan.items, plan.shard_size)
+    shards = _shards(scan.items, shard_size)
     with pipeline as root:
         (
             root
             # A runner may fuse this step with the next one, which would leave all shards to one
             # worker; a reshuffle prevents it (https://beam.apache.org/documentation/runtime/model).
             | "Shards" >> beam.Create(shards, reshuffle=True)
-            | "Read, decode, write" >> beam.Map(_write_shard, plan, uri)
+            | "Read, decode, write" >> beam.Map(_write_shard, source, reading, uri)
             | "Gather" >> beam.combiners.ToList()
             # Values do not return from the workers of a cluster, so a step writes them to a file.
-            | "Summary" >> beam.Map(_write_summary, uri, list(scan.notes), plan.rule)
+            | "Summary" >> beam.Map(_write_summary, uri, list(scan.notes), rule)
         )
     remove_temporary(uri)
     summary = read_ingest_summary(uri)
     if summary is None:
         raise RuntimeError(f"the summary of the images in {uri} was not written; this is a defect")
-    _check(plan, len(scan.items), summary)
+    _check(given, len(scan.items), summary)
     return summary
 
 
-def _check(plan: ReadPlan, listed: int, summary: IngestSummary) -> None:
+def _check(given: Given, listed: int, summary: IngestSummary) -> None:
     """Check that every listed file has a record, and that the source has not changed."""
     records = sum(summary["splits"].values())
     if not listed == summary["images"] == records:
@@ -152,10 +166,11 @@ def _check(plan: ReadPlan, listed: int, summary: IngestSummary) -> None:
             f"images were lost while reading: {listed} listed, {summary['images']} read, "
             f"{records} written; this is a defect"
         )
-    if plan.fingerprint and plan.fingerprint != summary["fingerprint"]:
+    planned = given.facts.fingerprint
+    if planned and planned != summary["fingerprint"]:
         raise ResourceError(
-            f"the images in {plan.options.source!r} changed while the run was reading them "
-            f"(fingerprint {plan.fingerprint[:12]} when planned, "
+            f"the images in {given.settings.data.source!r} changed while the run was reading them "
+            f"(fingerprint {planned[:12]} when planned, "
             f"{summary['fingerprint'][:12]} now); wait until nothing writes to it and run again"
         )
 
@@ -164,7 +179,6 @@ def _check(plan: ReadPlan, listed: int, summary: IngestSummary) -> None:
 def ImageExampleGen(
     examples: OutputArtifact[standard_artifacts.Examples],
     settings: Parameter[str],
-    code: Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
     """Read, decode and measure all images of a source.
@@ -172,9 +186,8 @@ def ImageExampleGen(
     Args:
         examples: Output: splits train, validation and test with the files and the features of
             an `ImageRow`, the table of the rows, and `ingest.json` with a summary.
-        settings: What is read, and how, as `ReadPlan` writes it.
-        code: Fingerprint of the source code that is used, which is part of TFX's cache key.
+        settings: What it reads; see `imgpipe.models.settings.given`.
         beam_pipeline: Beam pipeline, supplied by TFX.
     """
-    ingest(beam_pipeline, examples.uri, ReadPlan.from_json(settings))
+    ingest(beam_pipeline, examples.uri, Given.read(settings))
     mark_examples(examples)

@@ -37,7 +37,7 @@ from imgpipe.models.head import feature_choice
 from imgpipe.models.head.feature_choice import HeadInput
 from imgpipe.models.machine import progress
 from imgpipe.models.network.covariance_pooling import axes_sha256, read_axes
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 
 #: A batch has at most so many images and bytes, or one larger image. That is enough for decoding to
 #: overlap the forward pass, and limits the memory for large images.
@@ -195,7 +195,7 @@ class ImageFeatures:
             "note": plan.note,
             "features": plan.read,
             "image_size": plan.network.settings.size,
-            "axes": axes_sha256(read_axes(replace(plan.network.settings, features=plan.read))),
+            "axes": axes_sha256(read_axes(plan.network.changed(features=plan.read).settings)),
             "precision": resolve_precision(plan.network.precision),
             "validation_drawn": self.validation_drawn,
             "decision": self.decision,
@@ -222,7 +222,7 @@ class ImageFeatures:
     def choose(
         self,
         pipeline: beam.Pipeline,
-        head: ModelSettings,
+        head: Settings,
         classes: int,
         larger: Iterator[StoragePlan],
         keep: Callable[[HeadInput, list[JudgedFeatures]], FeatureDecision],

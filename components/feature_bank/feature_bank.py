@@ -31,7 +31,6 @@ from imgpipe.components.common.image_row import read_ingest_summary
 from imgpipe.components.common.row_files import kept_images
 from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.feature_bank.extraction import ImageFeatures
-from imgpipe.components.feature_bank.settings import BankPlan
 from imgpipe.components.feature_bank.storage import (
     Kept,
     StoragePlan,
@@ -43,7 +42,10 @@ from imgpipe.models import names
 from imgpipe.models.features.bank import read_facts
 from imgpipe.models.features.extractor import BankNetwork
 from imgpipe.models.machine import progress
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.course import CourseSettings, FineTune, ViewSettings
+from imgpipe.models.settings.given import Given
+from imgpipe.models.settings.model import TrainSettings
+from imgpipe.models.settings.settings import Settings
 
 _GIBIBYTE = 2**30
 
@@ -55,7 +57,6 @@ def FeatureBank(
     data_blessing: InputArtifact[DataBlessing],
     features: OutputArtifact[Examples],
     settings: Parameter[str],
-    code: Parameter[str],
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
     """Extract the features of every kept image.
@@ -67,8 +68,7 @@ def FeatureBank(
         features: Output: feature records, `bank.json` (see
             `imgpipe.models.features.bank.BankFacts`) and the axes of covariances, whose SHA-256 is
             a custom property of the artifact.
-        settings: Backbone, storage and head, as `BankPlan` writes them.
-        code: Fingerprint of the code that extracts, which is part of TFX's cache key.
+        settings: What it reads; see `imgpipe.models.settings.given`.
         beam_pipeline: Beam pipeline, supplied by TFX.
 
     Raises:
@@ -80,11 +80,13 @@ def FeatureBank(
     images = {split: int((every_image.splits == split).sum()) for split in names.SPLITS}
     training = every_image.select(every_image.splits == names.TRAIN)
     progress.total(sum(images.values()), "images")  # shown while the network is compiled
-    bank_plan = BankPlan.from_json(settings)
-    kept = Kept(examples.uri, features.uri, images[names.TRAIN], bank_plan)
-    network = kept.with_axes(BankNetwork(bank_plan.network, bank_plan.settings.precision))
-    head = bank_plan.head
-    store, budget = bank_plan.settings.store, bank_plan.settings.budget
+    given = Given.read(settings)
+    read = given.settings
+    kept = Kept(examples.uri, features.uri, images[names.TRAIN], given)
+    network = kept.with_axes(BankNetwork(of_features(read), read.bank.precision))
+    head = read if read.chooses_features else None
+    store = str(read.places.bank)
+    budget = read.bank.budget
     # Free space changes from run to run, so it is asked for here.
     allowed = free_budget(store, features.uri) if budget is None else budget * _GIBIBYTE
     plan = make_plan(network, store, images, allowed)
@@ -100,14 +102,33 @@ def FeatureBank(
     features.set_string_custom_property("covariance_axes", read_facts(features.uri)["axes"])
 
 
+def of_features(settings: Settings) -> Settings:
+    """Return settings that are equal where the stored features are: all others have defaults."""
+    # Only random weights depend on the seed.
+    seed = 0 if settings.backbone_spec().trained else settings.train.seed
+    alike = Settings(
+        model=settings.model.model_copy(update={"features": settings.largest_kind}),
+        train=TrainSettings(seed=seed),
+        course=CourseSettings(
+            freeze=settings.course.freeze,
+            views=ViewSettings(**settings.stored_views.model_dump()),
+            fine_tune=FineTune(mode="off"),
+        ),
+    )
+    return alike.with_axes(settings.axes)
+
+
 def _validation_drawn(examples_uri: str) -> bool:
     """Return whether the run has drawn the validation split, which else the source has named."""
     ingested = read_ingest_summary(examples_uri)
-    return ingested is not None and names.VALIDATION in SplitRule.from_json(ingested["rule"]).drawn
+    return (
+        ingested is not None
+        and names.VALIDATION in SplitRule.model_validate(ingested["rule"]).drawn
+    )
 
 
 def _extract_chosen(
-    bank: ImageFeatures, kept: Kept, head: ModelSettings, budget: float, pipeline: beam.Pipeline
+    bank: ImageFeatures, kept: Kept, head: Settings, budget: float, pipeline: beam.Pipeline
 ) -> None:
     """Extract the features that an earlier run has chosen, or else choose them."""
     earlier = kept.decision()
@@ -124,11 +145,11 @@ def _extract_chosen(
             replace(bank, plan=plan).extract_chosen(pipeline, chosen.features, decision)
             return
     larger = _larger_plans(bank, head, kept, budget)
-    bank.choose(pipeline, head, len(kept.plan.vocabulary), larger, kept.keep)
+    bank.choose(pipeline, head, len(kept.given.facts.vocabulary), larger, kept.keep)
 
 
 def _larger_plans(
-    bank: ImageFeatures, head: ModelSettings, kept: Kept, budget: float
+    bank: ImageFeatures, head: Settings, kept: Kept, budget: float
 ) -> Iterator[StoragePlan]:
     """Yield the plans for the larger sizes that at least half of the images have and that fit."""
     if not head.larger_sizes:

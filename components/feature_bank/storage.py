@@ -29,7 +29,6 @@ from typing_extensions import TypedDict
 from imgpipe.components.common.image_row import read_ingest_summary
 from imgpipe.components.common.storage import records
 from imgpipe.components.common.storage.blob_store import BlobStore
-from imgpipe.components.feature_bank.settings import BankPlan
 from imgpipe.models import names, preprocess
 from imgpipe.models.arrays import Array, Floats
 from imgpipe.models.features.bank import FeatureDecision, JudgedFeatures, axes_file
@@ -45,6 +44,7 @@ from imgpipe.models.machine.process import (
 )
 from imgpipe.models.machine.system import processors
 from imgpipe.models.network.covariance_pooling import number_of_axes
+from imgpipe.models.settings.given import READS, Given
 from imgpipe.models.settings.model import one_block, single_blocks
 
 #: Name of the `BlobStore`.
@@ -54,8 +54,8 @@ _FREE_SHARE = 0.25  # three copies and some room; see `free_budget`
 _IMAGES = 128  # of which axes are made: the training images with the lowest hashes
 _GROWTH = 2  # factor of the training images with which everything is decided again
 _CHOICE_FILE = "choice.json"
-#: Fields of the plan on which the choice of features depends.
-_DECIDING = {"network", "weights_key", "head", "vocabulary"}
+#: What FeatureBank reads on which the choice of features does not depend.
+_NOT_DECIDING = {"bank.budget", "bank.store", "bank.precision", "run.out", "facts.code"}
 
 
 def record_key(image_hash: str, view_key: str) -> bytes:
@@ -231,28 +231,28 @@ class Kept:
         examples: URI of the kept images.
         features: URI of the bank, which holds the axes of its covariances.
         images: Number of training images.
-        plan: What the decisions depend on besides the images, and their folder.
+        given: What the decisions depend on besides the images, and their folder.
     """
 
     examples: str
     features: str
     images: int
-    plan: BankPlan
+    given: Given
 
     def with_axes(self, network: BankNetwork) -> BankNetwork:
         """Return a network with the axes of its covariances, if it has any."""
         if not network.settings.reads_covariances:
             return network
-        network = network.changed(axes="")  # those of images of another size
+        network = network.with_axes("")  # those of images of another size
         extractor = FeatureExtractor(*network)
         size = network.settings.size
         key = self._key(extractor.key(0))
-        file = Path(axes_file(self.plan.kept, size))
+        file = Path(axes_file(str(self._folder), size))
         if not self._has_axes(file, key):
             atomic_write(file, self._axes(extractor.feature_maps, size, key))
         written = axes_file(self.features, size)
         records.write_bytes(written, file.read_bytes())
-        return network.changed(axes=written)
+        return network.with_axes(written)
 
     def decision(self) -> tuple[HeadInput, FeatureDecision] | None:
         """Return what a head reads and how that was decided, if an earlier decision still holds."""
@@ -278,11 +278,16 @@ class Kept:
 
     @property
     def _choice(self) -> Path:
-        return Path(self.plan.kept, _CHOICE_FILE)
+        return self._folder / _CHOICE_FILE
+
+    @property
+    def _folder(self) -> Path:
+        return self.given.settings.places.features
 
     @property
     def _decision_key(self) -> str:
-        return self._key(self.plan.model_dump(mode="json", include=_DECIDING))
+        deciding = [name for name in READS["FeatureBank"] if name not in _NOT_DECIDING]
+        return self._key(self.given.text(deciding))
 
     def _key(self, *parts: object) -> str:
         """Return a hash of these parts and of the rule of the splits.

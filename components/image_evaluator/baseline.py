@@ -15,8 +15,9 @@ from tfx.utils import path_utils
 
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.image_evaluator.decision import BaselineState
-from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER, BASELINE_FILE, BaselinePlan
+from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER, BASELINE_FILE
 from imgpipe.models.errors import ResourceError
+from imgpipe.models.settings.given import Given
 
 #: Files that publishing has added to the SavedModel of a version.
 _ADDED = shutil.ignore_patterns(manifest.MANIFEST, manifest.PROVENANCE)
@@ -41,29 +42,30 @@ def Baseline(
             list of the images that it knows, and its answers for some of them.
         statistics: Output: statistics of the data that the baseline was trained on.
         schema: Output: schema that this data was validated against.
-        settings: Which version, and the classes of this run, as `BaselinePlan` writes them.
+        settings: Which version, and the classes of this run, see `imgpipe.models.settings.given`.
 
     Raises:
         ResourceError: The version has been removed or damaged since the run began.
     """
-    plan = BaselinePlan.from_json(settings)
-    version = plan.version
+    given = Given.read(settings)
+    facts = given.facts
+    version = facts.baseline_version
     state: BaselineState = {
         "version": version,
-        "digest": plan.digest,
+        "digest": facts.baseline_digest,
         "compared": False,
         "why": "",
         "columns": [],
     }
-    published = _published(Path(plan.versions), version)
+    published = _published(given.settings.places.versions, version)
     images_file = (
         Path()
         if published is None
         else published.folder / manifest.PROVENANCE / manifest.KNOWN_IMAGES
     )
     if published is None:
-        state["why"] = plan.why_none
-    elif not published.comparable(plan.vocabulary):
+        state["why"] = facts.no_baseline
+    elif not published.comparable(facts.vocabulary):
         state["why"] = f"version {version} has other classes, so that the models are not compared"
     elif not images_file.is_file():
         state["why"] = (
@@ -72,7 +74,7 @@ def Baseline(
         )
     else:
         before = {name: column for column, name in enumerate(published.vocabulary)}
-        columns = [before.get(name, -1) for name in plan.vocabulary]
+        columns = [before.get(name, -1) for name in facts.vocabulary]
         state["compared"] = True
         state["columns"] = columns
         target = path_utils.serving_model_dir(model.uri)

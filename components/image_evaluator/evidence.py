@@ -12,9 +12,9 @@ import numpy as np
 from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.image_evaluator.decision import FOLDS, DecidingAccuracy, UnlikeImages
-from imgpipe.components.image_evaluator.settings import EvaluateSettings
 from imgpipe.models import names
 from imgpipe.models.head.certainty import interval
+from imgpipe.models.settings.running import EvaluateSettings
 from imgpipe.models.training.history import Folds
 
 #: How far below the threshold the interval of an accuracy that reaches it may begin: 20 independent

@@ -40,10 +40,11 @@ from imgpipe.components.image_evaluator import new_images, rules
 from imgpipe.components.image_evaluator.baseline import is_empty
 from imgpipe.components.image_evaluator.decision import DECISION_FILE, Decision, UnlikeImages
 from imgpipe.components.image_evaluator.evidence import Evidence
-from imgpipe.components.image_evaluator.settings import BASELINE_FILE, EvaluatorPlan
+from imgpipe.components.image_evaluator.settings import BASELINE_FILE
 from imgpipe.models import names
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.head.learned import Learned
+from imgpipe.models.settings.given import Given
 from imgpipe.models.training.history import History
 
 MODEL_RUN = "model_run"
@@ -90,7 +91,6 @@ class ImageEvaluatorSpec(EvaluatorSpec):
     PARAMETERS = {  # noqa: RUF012 - TFX reads a plain dict
         **EvaluatorSpec.PARAMETERS,
         "settings": ExecutionParameter(type=str),
-        "code": ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {  # noqa: RUF012 - TFX reads a plain dict
         **EvaluatorSpec.INPUTS,
@@ -110,24 +110,23 @@ class ImageEvaluatorExecutor(stock.Executor):
         properties = dict(exec_properties)
         outputs = {key: value for key, value in output_dict.items() if key != specs.BLESSING_KEY}
         uris = {key: artifact_utils.get_single_uri(value) for key, value in inputs.items() if value}
-        plan = EvaluatorPlan.from_json(properties.pop("settings"))
-        properties.pop("code", None)
+        given = Given.read(properties.pop("settings"))
         for ours in (MODEL_RUN, INFRA_BLESSING, BANK, QUARANTINE):
             inputs.pop(ours, None)
         compared = specs.BASELINE_MODEL_KEY in uris and not is_empty(uris[specs.BASELINE_MODEL_KEY])
         if not compared:
             inputs.pop(specs.BASELINE_MODEL_KEY, None)
-        config = json.dumps(eval_config(len(plan.vocabulary), compared))
+        config = json.dumps(eval_config(len(given.facts.vocabulary), compared))
         properties[specs.EVAL_CONFIG_KEY] = config
         super().Do(inputs, outputs, properties)
-        decision = rules.decide(evidence(uris, plan))
+        decision = rules.decide(evidence(uris, given))
         blessing = artifact_utils.get_single_instance(output_dict[specs.BLESSING_KEY])
         _bless(blessing, decision, artifact_utils.get_single_instance(input_dict[specs.MODEL_KEY]))
 
 
-def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> Evidence:
+def evidence(uris: dict[str, str], given: Given) -> Evidence:
     """Collect what is known about the model, from the artifacts by the names of the inputs."""
-    vocabulary = list(plan.vocabulary)
+    vocabulary = list(given.facts.vocabulary)
     uri = uris[specs.BASELINE_MODEL_KEY]
     state = records.read_json(f"{uri}/{BASELINE_FILE}")
     split_of = (
@@ -159,7 +158,7 @@ def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> Evidence:
     if BANK in uris:
         unlike = new_images.unlike_images(uris[BANK], images, vocabulary, split_of)
     return Evidence(
-        settings=plan.settings,
+        settings=given.settings.evaluate,
         answers=answers,
         compared=compared,
         version=state["version"],
@@ -167,7 +166,7 @@ def evidence(uris: dict[str, str], plan: EvaluatorPlan) -> Evidence:
         folds=folds,
         unserved=_unserved(uris.get(INFRA_BLESSING)),
         unlike=unlike,
-        accepted=bool(plan.accept_changes),
+        accepted=bool(given.facts.accept_changes),
     )
 
 
@@ -219,7 +218,6 @@ class ImageEvaluator(BaseBeamComponent):
         model_run: Channel | None = None,
         infra_blessing: Channel | None = None,
         bank: Channel | None = None,
-        code: str | RuntimeParameter = "",
     ) -> None:
         """Create the component.
 
@@ -228,12 +226,11 @@ class ImageEvaluator(BaseBeamComponent):
             model: Exported model of ImageTrainer, which the blessing names.
             baseline_model: Model of Baseline, which may be empty.
             quarantine: Quarantine of ImageFilter, whose table has all images.
-            settings: Requirements on the model, as `EvaluatorPlan` writes them.
+            settings: What it reads; see `imgpipe.models.settings.given`.
             model_run: ModelRun of ImageTrainer, whose folds decide on the threshold if it has any.
             infra_blessing: Blessing of ServingValidator; without it the model counts as served.
             bank: Features of FeatureBank, by which new images are compared with the old ones of
                 their class; without it they are not.
-            code: Fingerprint of the source code, which is part of TFX's cache key.
         """
         super().__init__(
             spec=ImageEvaluatorSpec(
@@ -245,7 +242,6 @@ class ImageEvaluator(BaseBeamComponent):
                 infra_blessing=infra_blessing,
                 bank=bank,
                 settings=settings,
-                code=code,
                 example_splits=json_utils.dumps([*PREDICTED_SPLITS]),
                 fairness_indicator_thresholds=json_utils.dumps(None),
                 evaluation=Channel(type=ModelEvaluation),

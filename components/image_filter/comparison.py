@@ -25,23 +25,24 @@ from imgpipe.components.image_filter.copies.search import (
 )
 from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.image_filter.judge.checks import CHECKS
-from imgpipe.components.image_filter.judge.settings import FilterPlan
+from imgpipe.components.image_filter.judge.checks.quality import radius_in
 from imgpipe.components.image_filter.judge.single_image import decide, judge
 from imgpipe.components.image_filter.placement import families, placement
 from imgpipe.components.image_filter.placement.families import FoundFamilies
 from imgpipe.models import names
+from imgpipe.models.settings.given import Given
 
 
-def examine(rows: Iterable[ImageRow], plan: FilterPlan) -> Iterator[ImageRow]:
+def examine(rows: Iterable[ImageRow], given: Given) -> Iterator[ImageRow]:
     """Decide about each image on its own; its measurements are not kept in memory."""
     for row in rows:
-        decide(row, plan.settings, plan.override_of(row.image_hash))
+        decide(row, given.settings.judge, given.facts.decision_about(row.image_hash))
         row.figures = NOT_MEASURED
         yield row
 
 
 def compare(
-    rows: Sequence[ImageRow], hashes: Iterable[bytes], plan: FilterPlan, rule: SplitRule | None
+    rows: Sequence[ImageRow], hashes: Iterable[bytes], given: Given, rule: SplitRule | None
 ) -> ImageTable:
     """Complete the rows of all images of a source, in place.
 
@@ -49,19 +50,19 @@ def compare(
         rows: Rows that `examine` has yielded, in any order.
         hashes: The perceptual hashes of these rows, of which one is read at a time; zeros for an
             image that cannot be compared.
-        plan: What ImageFilter gets.
+        given: What ImageFilter gets.
         rule: The rule that has drawn the splits. None: no image is moved.
 
     Returns:
         The table of these rows.
     """
-    _check_in_the_set([row for row in rows if row.rejection is None], plan)
+    _check_in_the_set([row for row in rows if row.rejection is None], given)
     has_passed = [row.rejection is None for row in rows]
     passed = [*itertools.compress(rows, has_passed)]
-    radius = plan.settings.radius
+    radius = radius_in(given.settings.judge)
     of_set, similar = belongings(passed, itertools.compress(hashes, has_passed), radius)
     if rule is not None and rule.drawn:
-        placement.place(passed, rule, plan.override_of)
+        placement.place(passed, rule, given.facts.decision_about)
     by_content: dict[str, list[ImageRow]] = defaultdict(list)
     for row in passed:
         by_content[row.image_hash].append(row)
@@ -71,7 +72,7 @@ def compare(
         if row.rejection is None and row.near_group:
             groups[row.near_group].append(row)
     for group in groups.values():
-        decisions.judge_group(group, similar, plan.settings)
+        decisions.judge_group(group, similar, given.settings.judge)
     of_set.findings += decisions.sum_conflicts([row for row in passed if row.rejection is None])
     of_set.alike_apart = _settle(passed, similar, radius)
     return ImageTable(rows, of_set)
@@ -157,11 +158,11 @@ def _settle(passed: Sequence[ImageRow], similar: NearDuplicates, radius: int) ->
     return apart
 
 
-def _check_in_the_set(rows: Sequence[ImageRow], plan: FilterPlan) -> None:
+def _check_in_the_set(rows: Sequence[ImageRow], given: Given) -> None:
     """Run the checks that need the whole set on the images that passed all others."""
     for check in CHECKS:
         if check.limits is None:
             continue
-        limits = check.limits(rows, plan.settings.limit_of(check))
+        limits = check.limits(rows, check.limit_in(given.settings.judge))
         for row in rows:
-            judge(row, check, plan.settings, limits)
+            judge(row, check, given.settings.judge, limits)

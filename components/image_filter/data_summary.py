@@ -14,11 +14,10 @@ from imgpipe.components.common.image_row import TRANSCODED, Row
 from imgpipe.components.image_filter import file_clues, findings
 from imgpipe.components.image_filter.file_clues import FileClues
 from imgpipe.components.image_filter.image_table import NOT_RELABELLED, ImageTable
-from imgpipe.components.image_filter.judge.overrides import of_image
-from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.models import names
+from imgpipe.models.files.image_limits import BODY_LIMIT, PIXEL_LIMIT
 from imgpipe.models.finding import Finding, make_finding
-from imgpipe.serving.look import BODY_LIMIT, PIXEL_LIMIT
+from imgpipe.models.settings.given import Given
 
 DIVIDED_FAMILIES = "divided_families"
 #: With fewer families and single images, an accuracy on held-out images varies much by chance.
@@ -249,15 +248,15 @@ def _overridden(counts: DataCounts) -> Iterator[Finding]:
         )
 
 
-def summarise(images: ImageTable, plan: FilterPlan, notes: Sequence[Finding]) -> DataSummary:
+def summarise(images: ImageTable, given: Given, notes: Sequence[Finding]) -> DataSummary:
     """Count the images, and say what was found out about them.
 
     Args:
         images: All images of the source.
-        plan: What ImageFilter gets.
+        given: What ImageFilter gets.
         notes: Notes of the source, most of them about files that were not read as images.
     """
-    counts = _counts(images, plan, notes)
+    counts = _counts(images, given, notes)
     by_class = Counter(row.label for row in images.kept)
     listed = [
         *findings.of_images("rejected", images.rejected),
@@ -270,9 +269,9 @@ def summarise(images: ImageTable, plan: FilterPlan, notes: Sequence[Finding]) ->
     return {**counts, "findings": listed}
 
 
-def _counts(images: ImageTable, plan: FilterPlan, notes: Sequence[Finding]) -> DataCounts:
+def _counts(images: ImageTable, given: Given, notes: Sequence[Finding]) -> DataCounts:
     left_out = findings.left_out(notes)
-    by_split = {split: dict.fromkeys(plan.vocabulary, 0) for split in names.SPLITS}
+    by_split = {split: dict.fromkeys(given.facts.vocabulary, 0) for split in names.SPLITS}
     by_place = Counter((row.split, row.label) for row in images.kept)
     for (split, label), count in sorted(by_place.items()):
         by_split[split][label] = count
@@ -292,21 +291,23 @@ def _counts(images: ImageTable, plan: FilterPlan, notes: Sequence[Finding]) -> D
         "by_split": by_split,
         "families": _counted_families(images),
         "file_clues": file_clues.clues_of(images.kept),
-        "overrides": _overrides(images, plan),
+        "overrides": _overrides(images, given),
     }
 
 
-def _overrides(images: ImageTable, plan: FilterPlan) -> Overrides:
+def _overrides(images: ImageTable, given: Given) -> Overrides:
     """Count the effects of the overrides."""
     # A decision about an image is one, however many identical files there are.
     applied = {(effect["reason"], effect["image_hash"]): effect for effect in images.reviewed}
     relabelled = Counter(row.split for row in images.kept if row.label != row.source_label)
     hashes = [effect["image_hash"] for effect in images.reviewed]
-    matched = {entry for key in hashes for entry in of_image(key, plan.overrides_by_hash)}
+    matched = {entry for key in hashes for entry in given.facts.decisions_about(key)}
     return {
         "applied": _by_reason(applied.values()),
         "relabelled": {split: relabelled[split] for split in names.SPLITS},
-        "unknown": sorted({each.image_hash for each in plan.overrides if each not in matched}),
+        "unknown": sorted(
+            {each.image_hash for each in given.facts.decisions if each not in matched}
+        ),
     }
 
 

@@ -32,9 +32,9 @@ from imgpipe.components.common.storage.records import (
 )
 from imgpipe.components.image_filter import comparison, quarantine
 from imgpipe.components.image_filter.data_summary import DataSummary, check_conservation, summarise
-from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.models import names
 from imgpipe.models.machine import progress
+from imgpipe.models.settings.given import Given
 
 
 @dataclass(frozen=True)
@@ -64,24 +64,24 @@ class _Job:
         return row_files.shard_path(self.uris.quarantine, self.shard.number, self.shard.of)
 
 
-def _decide(uris: Uris, plan: FilterPlan) -> int:
+def _decide(uris: Uris, given: Given) -> int:
     """Decide about all images, write their rows and the lists, and return the number of images."""
     ingested = read_ingest_summary(uris.examples)
     notes = ingested["notes"] if ingested else ()
-    rule = SplitRule.from_json(ingested["rule"]) if ingested else None
+    rule = SplitRule.model_validate(ingested["rule"]) if ingested else None
     jobs = _jobs(uris)
     by_job = [
-        [*comparison.examine(row_files.read(job.read_rows, with_figures=True), plan)]
+        [*comparison.examine(row_files.read(job.read_rows, with_figures=True), given)]
         for job in jobs
     ]
     every_row = [row for rows in by_job for row in rows]
     hashes = (digest for job in jobs for digest in row_files.perceptual_hashes(job.read_rows))
-    images = comparison.compare(every_row, hashes, plan, rule)
+    images = comparison.compare(every_row, hashes, given, rule)
     for row in images.rows:
         row.stored = quarantine.stored_name(row)
     for job, rows in zip(jobs, by_job, strict=True):
         row_files.write(job.rows, rows, large_from=job.read_rows)
-    quarantine.write(uris.quarantine, images, summarise(images, plan, notes))
+    quarantine.write(uris.quarantine, images, summarise(images, given, notes))
     return len(images.rows)
 
 
@@ -103,7 +103,7 @@ def _jobs(uris: Uris) -> list[_Job]:
     return [_Job(uris, shard) for shard in shards(uris.examples)]
 
 
-def filter_examples(pipeline: beam.Pipeline, uris: Uris, plan: FilterPlan) -> DataSummary:
+def filter_examples(pipeline: beam.Pipeline, uris: Uris, given: Given) -> DataSummary:
     """Filter all records of an Examples artifact, and return the summary of the quarantine."""
     ingested = read_ingest_summary(uris.examples)
     count = ingested["images"] if ingested else None
@@ -111,7 +111,7 @@ def filter_examples(pipeline: beam.Pipeline, uris: Uris, plan: FilterPlan) -> Da
     quarantine.make_private(uris.quarantine)
     progress.total(count or 0, "images")
     with pipeline as root:
-        decided = root | "Images" >> beam.Create([uris]) | "Decide" >> beam.Map(_decide, plan)
+        decided = root | "Images" >> beam.Create([uris]) | "Decide" >> beam.Map(_decide, given)
         jobs = root | "Shards" >> beam.Create(_jobs(uris), reshuffle=True)
         jobs | "Write" >> beam.Map(_write_shard, beam.pvalue.AsSingleton(decided))
     if ingested:  # what reads the kept images asks for the rule of the splits, too
@@ -130,7 +130,6 @@ def ImageFilter(
     examples: OutputArtifact[Examples],
     quarantine: OutputArtifact[Quarantine],
     settings: Parameter[str],
-    code: Parameter[str] = "",
     beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
     """Filter the Examples of ImageExampleGen.
@@ -140,11 +139,8 @@ def ImageFilter(
         examples: The kept images, each with its label, split and family.
         quarantine: The rejected files, and the table of all images; see
             `imgpipe.components.image_filter.quarantine`.
-        settings: Settings of the checks and decisions about single images, as `FilterPlan`
-            writes them.
-        code: Fingerprint of the source code of the checks. TFX caches by it, so that a changed
-            check never gets a cached result.
+        settings: What it reads; see `imgpipe.models.settings.given`.
     """
     uris = Uris(ingested.uri, examples.uri, quarantine.uri)
-    filter_examples(beam_pipeline, uris, FilterPlan.from_json(settings))
+    filter_examples(beam_pipeline, uris, Given.read(settings))
     mark_examples(examples)

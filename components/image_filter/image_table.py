@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from imgpipe.components.common import row_files
-from imgpipe.components.common.image_row import ImageFinding, ImageRow, Row, Severity
+from imgpipe.components.common.image_row import ImageFinding, ImageRow, Row
 from imgpipe.components.image_filter.placement.families import FoundFamilies
 from imgpipe.models import names
+from imgpipe.models.settings.data import Severity
 
 #: Reason of an override that was not applied because it would change a label of the test split.
 NOT_RELABELLED = "kept_test_label"

@@ -26,10 +26,10 @@ from imgpipe.components.common.artifacts import Quarantine
 from imgpipe.components.common.storage import manifest, records
 from imgpipe.components.image_evaluator.decision import DECISION_FILE
 from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER
-from imgpipe.components.model_pusher.settings import PUSH_FILE, PusherPlan
-from imgpipe.components.model_pusher.versions import Candidate, Push, push
+from imgpipe.components.model_pusher.versions import PUSH_FILE, Candidate, Push, push
 from imgpipe.models.files import json_object
 from imgpipe.models.files.regular_files import local_path
+from imgpipe.models.settings.given import Given
 
 
 @component
@@ -56,7 +56,7 @@ def ModelPusher(
         pushed_model: Output: `push.json` with status, version and path, and, unless a gate
             refused it, a copy of the SavedModel, as TFX's Pusher makes it for the components after
             it.
-        settings: Where the model is published, as `PusherPlan` writes it.
+        settings: What it reads; see `imgpipe.models.settings.given`.
         statistics: Statistics of the data, stored beside the model for Baseline.
         schema: Schema that the data was validated against, stored beside the model for Baseline.
         images: Quarantine of ImageFilter, whose table lists the kept images for Baseline.
@@ -69,14 +69,14 @@ def ModelPusher(
             validated.
     """
     local_path(model.uri, "ModelPusher")
-    plan = PusherPlan.from_json(settings)
+    given = Given.read(settings)
     validated = f"{infra_blessing.uri}/{artifacts.VALIDATED}"  # TFX's InfraValidator writes none
     decision = f"{model_blessing.uri}/{DECISION_FILE}"  # TFX's Evaluator writes none
     exported = path_utils.serving_model_path(model.uri)
     beside = {"statistics": statistics, "schema": schema, ANSWERS_FOLDER: predictions}
     candidate = Candidate(
         Path(exported),
-        {**plan.facts, **_network_facts(exported)},
+        {**_facts(given), **_network_facts(exported)},
         {name: Path(artifact.uri) for name, artifact in beside.items() if artifact is not None},
         validated=records.read_json(validated) if fileio.exists(validated) else None,
         decision=records.read_json(decision) if fileio.exists(decision) else None,
@@ -86,8 +86,8 @@ def ModelPusher(
         "model": artifacts.is_blessed(model_blessing.uri),
         "serving": artifacts.is_blessed(infra_blessing.uri, artifacts.INFRA_BLESSED),
     }
-    versions = local_path(plan.versions, "ModelPusher")
-    outcome = push(versions, candidate, gates, plan.settings.keep)
+    versions = local_path(str(given.settings.places.versions), "ModelPusher")
+    outcome = push(versions, candidate, gates, given.settings.push.keep)
     if outcome["status"] != "refused":
         io_utils.copy_dir(exported, pushed_model.uri)
     _record(pushed_model, outcome)
@@ -101,6 +101,25 @@ def _record(pushed_model: Artifact, outcome: Push) -> None:
     pushed_model.set_int_custom_property("pushed", int(outcome["status"] != "refused"))
     pushed_model.set_string_custom_property("pushed_destination", outcome["path"] or "")
     pushed_model.set_string_custom_property("pushed_version", outcome["version"] or "")
+
+
+def _facts(given: Given) -> dict[str, object]:
+    """Return what the manifest says about the run.
+
+    With `run_key` and `baseline_version`, the model is only published while that version is still
+    the one to compare with.
+    """
+    settings, facts = given
+    return {
+        "name": settings.run.name,
+        "vocabulary": list(facts.vocabulary),
+        "fingerprint": facts.fingerprint,
+        "backbone": settings.model.network,
+        "image_size": settings.size,
+        "run_key": facts.run_key,
+        "threshold": settings.evaluate.threshold,
+        "baseline_version": facts.baseline_version,
+    }
 
 
 def _network_facts(exported: str) -> dict[str, int | str]:

@@ -38,6 +38,8 @@ from imgpipe.models.files.atomic_write import (
 )
 from imgpipe.models.files.described_files import SAVED_MODEL
 
+#: File with the outcome, in the artifact of ModelPusher.
+PUSH_FILE = "push.json"
 _log = logging.getLogger(__name__)
 _LAST = ".last-version"
 _LOCK = ".lock"

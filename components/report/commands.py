@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from imgpipe.components.common.formatting import plural, seconds
-from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.components.report.blocks import Command, Figures
 from imgpipe.components.run_record.result import whole
 from imgpipe.components.run_record.run_folder import CONFIG
 from imgpipe.models import names
 from imgpipe.models.finding import Finding, make_finding
+from imgpipe.models.settings.places import VERSIONS
 
 if TYPE_CHECKING:
     from imgpipe.components.run_record.result import Result

@@ -3,7 +3,6 @@
 The local runner calls `draw` itself when a run is refused or fails before this component.
 """
 
-import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -28,6 +27,7 @@ from imgpipe.components.run_record.collect import REPORTED
 from imgpipe.components.run_record.doubtful_labels import ImageAnswers
 from imgpipe.components.run_record.result import Result, placed, whole
 from imgpipe.components.run_record.run_folder import ANSWERS, PAGE, RESULT
+from imgpipe.models.settings.given import Given
 
 
 def _artifact_type(name: str) -> type[Artifact]:
@@ -62,7 +62,7 @@ class ReportExecutor(BaseExecutor):
         }
         folder = exec_properties["run_directory"]
         folders = [artifact_utils.get_single_uri(output_dict["report"]), folder]
-        result, answers = collect.collect(uris, json.loads(exec_properties["settings"]))
+        result, answers = collect.collect(uris, Given.read(exec_properties["settings"]))
         draw(verdict.ended(result), answers, uris, folders)
 
 
@@ -76,7 +76,7 @@ class Report(BaseComponent):
         """Connect the component.
 
         Args:
-            settings: JSON object with what `pipeline.definition.plan.report_settings` returns.
+            settings: What it reads; see `imgpipe.models.settings.given`.
             run_directory: Folder of the run, "" when there is none.
             **reported: A channel for each row of `collect.REPORTED` that the pipeline has.
         """

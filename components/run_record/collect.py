@@ -17,12 +17,11 @@ from imgpipe.components.common import artifacts
 from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.row_files import ImageColumns, kept_images
 from imgpipe.components.common.storage import records
-from imgpipe.components.data_gate.settings import GATE_FILE
 from imgpipe.components.image_evaluator.decision import DECISION_FILE, FOLDS
 from imgpipe.components.image_evaluator.settings import BASELINE_FILE
 from imgpipe.components.image_filter import image_table, quarantine
 from imgpipe.components.image_filter.image_table import ImageTable
-from imgpipe.components.model_pusher.settings import PUSH_FILE
+from imgpipe.components.model_pusher.versions import PUSH_FILE
 from imgpipe.components.run_record.doubtful_labels import (
     ComparedLabels,
     ImageAnswers,
@@ -36,12 +35,14 @@ from imgpipe.components.run_record.metrics import (
     sample,
     slices,
 )
-from imgpipe.components.run_record.result import Result, folds_of, new
+from imgpipe.components.run_record.result import Result, folds_of, new, of_settings
 from imgpipe.components.run_record.shown_images import distances, galleries, image_map
 from imgpipe.models import names
 from imgpipe.models.features.bank import BANK_FILE, BankRows, read_rows
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.machine.process import one_blas_thread
+from imgpipe.models.settings.given import Given
+from imgpipe.models.settings.places import GATE_FILE
 
 
 @dataclass(frozen=True)
@@ -92,16 +93,14 @@ REPORTED = {
 }
 
 
-def collect(
-    uris: Mapping[str, str], settings: Mapping[str, Any]
-) -> tuple[Result, ImageAnswers | None]:
+def collect(uris: Mapping[str, str], given: Given) -> tuple[Result, ImageAnswers | None]:
     """Collect the result of a run, and the answers to every image if there is a feature bank.
 
     Args:
         uris: Artifact URIs by the names of `REPORTED`.
-        settings: What `pipeline.definition.plan.report_settings` returns.
+        given: The settings of the run, and what its plan knows.
     """
-    result = new(**settings, **dict(_read_parts(uris)))
+    result = new(**of_settings(given), **dict(_read_parts(uris)))
     images = None
     kept = kept_images(None)
     if result["data"] is not None:

@@ -28,7 +28,7 @@ from imgpipe.models.features.bank import BankRows, Regression
 from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.calibration import fit_temperature, softmax, wrong_label_probabilities
 from imgpipe.models.head.solved_head import HeadSolver
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 
 #: A label that is wrong with a higher probability is doubtful; see docs/benchmarks.md, "Wrong
 #: labels".
@@ -170,7 +170,7 @@ def _by_folds(
     first = rows.first_block()
     step = -(-first.features.shape[1] // _WIDEST)
     thinned = replace(first, features=first.features[:, ::step], sizes=())
-    folds = HeadSolver(thinned, classes, ModelSettings()).out_of_fold(_REGRESSION)
+    folds = HeadSolver(thinned, classes, Settings()).out_of_fold(_REGRESSION)
     if not folds:
         return None
     answers = Answers.joined(folds)

@@ -28,6 +28,8 @@ from imgpipe.components.run_record.run_folder import UNTIMED, Identity, Timings
 from imgpipe.components.run_record.shown_images import Gallery, ImageMap
 from imgpipe.models.features.bank import BankFacts
 from imgpipe.models.finding import Finding
+from imgpipe.models.settings.given import Given
+from imgpipe.models.settings.settings import changed
 from imgpipe.models.training.history import Folds, History
 
 Status = Literal[
@@ -193,6 +195,22 @@ def new(**parts: Any) -> Result:
         unknown[name] = plain_kind() if plain_kind in _EMPTY else None
     usual = {"schema": LAYOUT, "status": "failed", "push": NOT_PUBLISHED, "timings": UNTIMED}
     return cast("Result", {**unknown, **usual, **parts})
+
+
+def of_settings(given: Given) -> dict[str, Any]:
+    """Return the parts of a result that are known before a run begins."""
+    settings, facts = given
+    return {
+        "name": settings.run.name,
+        "source": settings.data.source,
+        "classes": list(facts.vocabulary),
+        "cross_validate": settings.folds,
+        "backbone": settings.model.network,
+        "image_size": settings.size,
+        "fingerprint": facts.fingerprint,
+        "seeds": {"split": settings.split.seed, "train": settings.train.seed},
+        "changed": changed(settings),
+    }
 
 
 def read(content: object) -> Result:

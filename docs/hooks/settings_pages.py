@@ -23,15 +23,25 @@ or for one run with `--set evaluate.threshold=0.95`. You need none of them for a
 `imgpipe init PHOTOS` writes a commented file. Unknown names are errors, and the message proposes
 the most similar name.
 """
+_COLUMNS = ("| setting | default | values | meaning |", "|---|---|---|---|")
 
 
 def settings() -> str:
     """Return the page of all settings."""
-    from imgpipe.pipeline.configuration.config import Config
+    from imgpipe.pipeline.configuration.config import all_fields
+    from imgpipe.pipeline.configuration.given_settings import about_section
 
+    rows: dict[str, list[str]] = {}
+    for name, info in all_fields().items():
+        section, _, key = name.rpartition(".")
+        anchor = f'<span id="{name}"></span>'
+        cells = (f"{anchor}`{key}`", _default(info), _values(info), cell(info.description))
+        rows.setdefault(section, []).append(f"| {' | '.join(cells)} |")
     parts = [HEADING]
-    for name, info in Config.model_fields.items():
-        parts += _section(name, info.annotation)
+    for section, lines in rows.items():
+        anchor = f'<span id="{section}"></span>' if "." in section else ""  # else of the heading
+        parts += [f"## {anchor}`{section}`", cell(about_section(section))]
+        parts.append("\n".join([*_COLUMNS, *lines]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -56,27 +66,6 @@ def checks() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _section(name: str, section: Any) -> Iterator[str]:
-    """Yield the heading and the table of a section, and those of the sections in it."""
-    from imgpipe.models.settings.section import declared
-
-    rows, below = [], []
-    for key, info in declared(section).items():
-        if declared(info.annotation):
-            below.append((f"{name}.{key}", info.annotation))
-            continue
-        anchor = f'<span id="{name}.{key}"></span>'
-        cells = (f"{anchor}`{key}`", _default(info), _values(info), cell(info.description))
-        rows.append(f"| {' | '.join(cells)} |")
-    anchor = f'<span id="{name}"></span>' if "." in name else ""  # else that of the heading
-    yield f"## {anchor}`{name}`"
-    yield cell((section.__doc__ or "").strip().split("\n\n")[0])
-    if rows:
-        yield "\n".join(["| setting | default | values | meaning |", "|---|---|---|---|", *rows])
-    for one in below:
-        yield from _section(*one)
-
-
 def _default(info: Any) -> str:
     value = info.get_default(call_default_factory=True)
     if info.is_required():
@@ -95,6 +84,8 @@ def _default(info: Any) -> str:
 def _values(info: Any) -> str:
     """Return the allowed values: the choices, or the type with its limits."""
     kind = info.annotation
+    if typing.get_origin(kind) is typing.Annotated:  # of a check
+        kind, info = kind.__origin__, kind.__metadata__[0]
     if typing.get_origin(kind) is typing.Literal:
         return ", ".join(f"`{one}`" for one in typing.get_args(kind))
     names = {int: "whole number", float: "number", str: "text", bool: "`true`, `false`"}

@@ -16,7 +16,7 @@ from imgpipe.models.arrays import Array, Flags, Integers, Names
 from imgpipe.models.errors import ConfigError, DataRefused, ResourceError
 from imgpipe.models.features import folds, rows
 from imgpipe.models.features.rows import ColumnTable, Labelled
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 
 BANK_FILE: Final = "bank.json"
 
@@ -170,14 +170,15 @@ def axes_file(folder: str, image_size: int) -> str:
     return f"{folder.rstrip('/')}/axes-{image_size}.npz"
 
 
-def settings_of_bank(bank_uri: str, settings: ModelSettings) -> ModelSettings:
+def settings_of_bank(bank_uri: str, settings: Settings) -> Settings:
     """Return settings with what a bank has decided: features, size of the images, and axes."""
     facts = read_facts(bank_uri)
     image_size = facts["image_size"]
     axes = axes_file(bank_uri, image_size) if facts["axes"] else ""
     if image_size == settings.size:
-        image_size = settings.image_size
-    return replace(settings, features=facts["features"], image_size=image_size, axes=axes)
+        image_size = settings.model.image_size
+    decided = settings.but(model={"features": facts["features"], "image_size": image_size})
+    return decided.with_axes(axes)
 
 
 def read_facts(bank_uri: str) -> BankFacts:

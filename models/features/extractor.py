@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -31,7 +31,7 @@ from imgpipe.models.machine.process import computed_ahead, has_gpu, images_at_on
 from imgpipe.models.machine.system import processor_features, processors
 from imgpipe.models.network.classifier import build_maps, features_of
 from imgpipe.models.network.covariance_pooling import axes_sha256, read_axes
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 
 if TYPE_CHECKING:
     import keras
@@ -51,15 +51,11 @@ CODE: Final = (
     "models/network/covariance_pooling.py",
     "models/preprocess.py",
     "models/settings/model.py",
+    "models/settings/settings.py",
 )
 _LIBRARIES: Final = ("tensorflow", "keras")
 _FLOAT16_LARGEST: Final = 65504.0  # larger values would become infinite
 _BFLOAT16_FEATURES: Final = frozenset({"avx512_bf16", "amx_bf16"})
-#: The settings that determine the content of a feature bank.
-_SETTINGS_OF_BANK: Final = (
-    *("backbone", "builder", "weights", "weights_sha256", "cut", "freeze", "image_size"),
-    *("seed", "views", "axes"),
-)
 
 
 class FeatureExtractor:
@@ -79,7 +75,7 @@ class FeatureExtractor:
         ConfigError: There is no such backbone.
     """
 
-    def __init__(self, settings: ModelSettings, precision: str = "auto", layer: str = "") -> None:
+    def __init__(self, settings: Settings, precision: str = "auto", layer: str = "") -> None:
         self.backbone = settings.backbone_spec()
         self.image_size = settings.size
         self.settings = settings
@@ -244,7 +240,7 @@ class FeatureExtractor:
     @property
     def feature_maps(self) -> FeatureMaps:
         """The backbone, which all extractors of the same weights, size and precision share."""
-        network = BankNetwork(replace(self.settings, axes=""), self.precision)
+        network = BankNetwork(self.settings.with_axes(""), self.precision)
         return _feature_maps(network, FeatureExtractor(*network).key(0))
 
     def build(self) -> Any:
@@ -362,26 +358,22 @@ def _policy(precision: str) -> AbstractContextManager[None]:
     return process.dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
 
 
-def settings_of_features(settings: ModelSettings) -> ModelSettings:
-    """Return settings that are equal where the features are: all others have their defaults."""
-    if settings.backbone_spec().trained:  # only random weights depend on the seed
-        settings = replace(settings, seed=0)
-    given = {name: getattr(settings, name) for name in _SETTINGS_OF_BANK}
-    return ModelSettings(**given, features=settings.largest_kind)
-
-
 class BankNetwork(NamedTuple):
     """What a feature bank is computed with; see `FeatureExtractor`."""
 
-    settings: ModelSettings
+    settings: Settings
     precision: str
 
-    def changed(self, **settings: Any) -> BankNetwork:
-        """Return the same with other values of some settings."""
-        return self._replace(settings=replace(self.settings, **settings))
+    def changed(self, **model: object) -> BankNetwork:
+        """Return the same with other values of some settings of `[model]`."""
+        return self._replace(settings=self.settings.but(model=model))
+
+    def with_axes(self, file: str) -> BankNetwork:
+        """Return the same with a file of axes; see `Settings.axes`."""
+        return self._replace(settings=self.settings.with_axes(file))
 
 
-def weights_key(settings: ModelSettings, precision: str) -> str:
+def weights_key(settings: Settings, precision: str) -> str:
     """Return the fingerprint of everything but the images that decides the features.
 
     View 0 is the image itself; view 1 stands for all augmented ones, which share settings.

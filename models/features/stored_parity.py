@@ -16,7 +16,7 @@ from imgpipe.models import preprocess
 from imgpipe.models.arrays import Array, Floats
 from imgpipe.models.machine import process
 from imgpipe.models.network.classifier import ClassifierNetwork, build_features, copy_weights
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 
 #: Largest difference of the features of one network; see docs/benchmarks.md, "Constants of the
 #: code".
@@ -38,7 +38,7 @@ def difference(computed: Floats, stored: Sequence[Array]) -> float:
 
 
 def rounded(
-    classifier: ClassifierNetwork, settings: ModelSettings, images: Sequence[bytes], precision: str
+    classifier: ClassifierNetwork, settings: Settings, images: Sequence[bytes], precision: str
 ) -> Floats:
     """Return the features [N, D] that a network of these settings computes in a bank's precision.
 

@@ -21,7 +21,8 @@ from imgpipe.models.features.folds import ENOUGH, FEWEST_MISTAKES, FOLDS
 from imgpipe.models.head.answers import Scores, better, gains
 from imgpipe.models.head.certainty import CHANCE
 from imgpipe.models.head.solved_head import HeadSolver, Judgement
-from imgpipe.models.settings.model import ModelSettings, single_blocks
+from imgpipe.models.settings.model import single_blocks
+from imgpipe.models.settings.settings import Settings
 
 #: With more images, only one block is stored, unless all of them are better by far: the blocks of
 #: the default network take 15 kB an image instead of 2.6.
@@ -45,7 +46,7 @@ class HeadInput(NamedTuple):
 class FeatureChoice:
     """The input of the head that was chosen so far."""
 
-    settings: ModelSettings  # of the head
+    settings: Settings  # of the head
     classes: int
     images: int  # number of those of all splits, whose features are to be stored
     chosen: HeadInput
@@ -73,9 +74,7 @@ class FeatureChoice:
         return self.tried[-1][0].image_size == self.chosen.image_size
 
 
-def choose_blocks(
-    rows: BankRows, classes: int, settings: ModelSettings, images: int
-) -> FeatureChoice:
+def choose_blocks(rows: BankRows, classes: int, settings: Settings, images: int) -> FeatureChoice:
     """Choose between single blocks of features and all of them.
 
     Args:

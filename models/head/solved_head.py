@@ -30,7 +30,7 @@ from imgpipe.models.head.logistic_regression import Linear, LogisticRegression, 
 from imgpipe.models.head.ridge_regression import WIDEST, RidgeRegression, Rotation
 from imgpipe.models.machine.process import one_blas_thread
 from imgpipe.models.machine.system import processors
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 
 #: Penalties that are tried with each method, from the strongest to the weakest: decades, and half
 #: decades. Each search of a logistic regression begins with the solution for the penalty before,
@@ -113,7 +113,7 @@ class HeadSolver:
         settings: Settings of the training: `label_smoothing` and `balance` are used.
     """
 
-    def __init__(self, rows: BankRows, classes: int, settings: ModelSettings) -> None:
+    def __init__(self, rows: BankRows, classes: int, settings: Settings) -> None:
         self.rows = rows
         self.classes = classes
         self.settings = settings
@@ -173,8 +173,8 @@ class HeadSolver:
         scaling: Scaling | None = None,
         tolerance: float = _EXACT,
     ) -> _Problem:
-        smoothing = self.settings.label_smoothing
-        balance = self.settings.balance
+        smoothing = self.settings.course.label_smoothing
+        balance = self.settings.course.balance
         if method == "ridge_regression":
             return RidgeRegression(rows, self.classes, scaling, smoothing, balance)
         return LogisticRegression(rows, self.classes, scaling, smoothing, balance, tolerance)

@@ -27,9 +27,9 @@ from imgpipe.models.settings.model import (
     COVARIANCE,
     FLATTEN,
     TOKENS,
-    ModelSettings,
     check_vocabulary,
 )
+from imgpipe.models.settings.settings import Settings
 
 if TYPE_CHECKING:
     import keras
@@ -107,9 +107,7 @@ class ClassifierNetwork:
             yield self._outputs(tf.constant(list(images[start : start + count])))
 
 
-def add_head(
-    features: keras.KerasTensor, classes: int, settings: ModelSettings
-) -> keras.KerasTensor:
+def add_head(features: keras.KerasTensor, classes: int, settings: Settings) -> keras.KerasTensor:
     """Add the head: dropout, a hidden layer if the settings have one, and a dense layer.
 
     The one unit z of a binary head becomes the logits [0, z]. Their softmax is [1 - sigmoid(z),
@@ -123,13 +121,14 @@ def add_head(
     from keras import layers, ops
 
     x = features
-    seeded = {"seed": settings.seed, "dtype": "float32"}
-    if settings.hidden_units:
+    seeded = {"seed": settings.train.seed, "dtype": "float32"}
+    if settings.course.hidden_units:
         name = names.FEATURE_DROPOUT
-        x = layers.Dropout(settings.feature_dropout, name=name, **seeded)(x)
+        x = layers.Dropout(settings.course.feature_dropout, name=name, **seeded)(x)
         name = names.HIDDEN
-        x = layers.Dense(settings.hidden_units, activation="relu", dtype="float32", name=name)(x)
-    x = layers.Dropout(settings.dropout, name=names.DROPOUT, **seeded)(x)
+        units = settings.course.hidden_units
+        x = layers.Dense(units, activation="relu", dtype="float32", name=name)(x)
+    x = layers.Dropout(settings.course.dropout, name=names.DROPOUT, **seeded)(x)
     # float32 with every policy, because 16 bits are too few for the softmax and its loss.
     if not settings.one_unit(classes):
         return layers.Dense(classes, dtype="float32", name=names.HEAD)(x)
@@ -166,7 +165,7 @@ def read(maps: Sequence[keras.KerasTensor], kind: str, axes: Sequence[Floats]) -
 
 
 def build_maps(
-    settings: ModelSettings, trainable: bool = False
+    settings: Settings, trainable: bool = False
 ) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
     """Build the backbone of the settings.
 
@@ -187,7 +186,8 @@ def build_maps(
     if kind in (CLASS_TOKEN, TOKENS):
         if not class_token:
             raise ConfigError(
-                f"model.features: {settings.network} has no class token. Expected: auto, average, "
+                f"model.features: {settings.model.network} has no class token. Expected: auto, "
+                "average, "
                 f"flatten, covariance, or names of layers. Received: {kind!r}"
             )
         maps = class_token if kind == CLASS_TOKEN else [*class_token, last]
@@ -203,7 +203,7 @@ def build_maps(
 
 
 def build_features(
-    settings: ModelSettings, trainable: bool = False
+    settings: Settings, trainable: bool = False
 ) -> tuple[keras.KerasTensor, list[keras.KerasTensor], keras.KerasTensor]:
     """Build the network of the settings below the head: see `build_maps`, and its features [N, D].
 
@@ -214,35 +214,35 @@ def build_features(
     return pixels, maps, features_of(settings, maps)
 
 
-def features_of(settings: ModelSettings, maps: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
+def features_of(settings: Settings, maps: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
     """Return the features [N, D] that the head of the settings reads of feature maps."""
     return read(maps, settings.largest_kind, covariance_pooling.read_axes(settings))
 
 
-def require_layers(settings: ModelSettings) -> None:
+def require_layers(settings: Settings) -> None:
     """Refuse names of layers that the network does not have; see `layer_graph.layer_at`.
 
     Raises:
         ConfigError: `model.cut`, `model.features` or `course.fine_tune.cut` names no layer.
     """
-    looked_at = settings.frozen and (settings.fine_tune.mode == "on" or settings.searches)
-    tuned = settings.fine_tune.cut if looked_at else ""
-    named = settings.features not in (AUTO, AVERAGE, FLATTEN, COVARIANCE)
-    if settings.cut or tuned or named:
+    looked_at = settings.frozen and (settings.course.fine_tune.mode == "on" or settings.searches)
+    tuned = settings.course.fine_tune.cut if looked_at else ""
+    named = settings.model.features not in (AUTO, AVERAGE, FLATTEN, COVARIANCE)
+    if settings.model.cut or tuned or named:
         backbone_of(settings)  # fails for a layer that does not exist
         if tuned:
             trained = settings.with_one_block if settings.searches else settings
             layer_graph.layer_at(backbone_of(trained), tuned)
 
 
-def backbone_of(settings: ModelSettings) -> keras.Model:
+def backbone_of(settings: Settings) -> keras.Model:
     """Build the backbone of the settings, from pixels to the maps that the head reads."""
     import keras
 
     return keras.Model(*build_maps(settings))
 
 
-def build_head(dim: int, classes: int, settings: ModelSettings) -> keras.Model:
+def build_head(dim: int, classes: int, settings: Settings) -> keras.Model:
     """Build the head alone, from features [N, dim] to logits [N, C]."""
     import keras
 
@@ -253,7 +253,7 @@ def build_head(dim: int, classes: int, settings: ModelSettings) -> keras.Model:
 def build_classifier(
     trained: keras.Model | None,
     vocabulary: Sequence[str],
-    settings: ModelSettings,
+    settings: Settings,
     temperature: float = 1.0,
 ) -> ClassifierNetwork:
     """Build the whole network with the weights of a part that was trained alone.
@@ -277,7 +277,7 @@ def build_classifier(
         names.LOGITS: logits,
         names.PROBABILITIES: softmax(logits / temperature),
     }
-    network = keras.Model(pixels, outputs, name=settings.name)
+    network = keras.Model(pixels, outputs, name=settings.run.name)
     if trained is not None:
         copy_weights(trained, network)
     ends = _ends(maps)

@@ -25,7 +25,8 @@ import numpy as np
 
 from imgpipe.models import names
 from imgpipe.models.arrays import Floats
-from imgpipe.models.settings.model import COVARIANCE_AXES, ModelSettings
+from imgpipe.models.settings.model import COVARIANCE_AXES
+from imgpipe.models.settings.settings import Settings
 
 if TYPE_CHECKING:
     import keras
@@ -112,7 +113,7 @@ def axes_in(network: keras.Model) -> list[Floats]:
     return [np.asarray(layer.kernel)[0, 0] for layer in projecting]
 
 
-def read_axes(settings: ModelSettings) -> list[Floats]:
+def read_axes(settings: Settings) -> list[Floats]:
     """Read the axes of the settings, [C, d] of each map; none if the head reads no covariances."""
     if not (settings.axes and settings.reads_covariances):
         return []

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypedDict, cast
 
@@ -28,13 +27,20 @@ from imgpipe.models.backbones.registry import architecture
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 
 if TYPE_CHECKING:
     import keras
 
 FOLDER: Final = "assets.extra/network"
 FILE: Final = "network.json"
+#: The sections by which a network of KerasHub is built again.
+_SECTIONS: Final[dict[str, bool | set[str]]] = {
+    "run": {"name"},
+    "model": True,
+    "train": {"seed"},
+    "course": True,
+}
 
 
 class StoredNetwork(TypedDict, total=False):
@@ -46,27 +52,28 @@ class StoredNetwork(TypedDict, total=False):
     maps: list[str]  # layers at which trunk and tail are divided
     arrays: list[list[str]]  # SHA-256 of each array of each layer
     network: object  # the configuration of the network; or instead of it:
-    settings: dict[str, object]  # as `ModelSettings.from_mapping` takes them
+    settings: dict[str, dict[str, object]]  # of the network, by section
     preset: dict[str, object]  # files of the preset that describe the network
 
 
-def save(classifier: ClassifierNetwork, settings: ModelSettings, directory: str) -> None:
+def save(classifier: ClassifierNetwork, settings: Settings, directory: str) -> None:
     """Write the folder `FOLDER` of an exported model, whose folder must exist."""
     import tensorflow as tf
 
     network = classifier.network
     content: StoredNetwork = {
-        "built_by": settings.network,
+        "built_by": settings.model.network,
         "vocabulary": list(classifier.vocabulary),
         "temperature": classifier.temperature,
         "maps": [output._keras_history.operation.name for output in classifier.trunk.outputs],
         "arrays": [[_sha256(array) for array in layer.get_weights()] for layer in network.layers],
     }
-    preset = architecture(settings.network).preset
+    preset = architecture(settings.model.network).preset
     if preset is None or of_keras(network):
         content["network"] = json.loads(network.to_json())
     else:
-        content["settings"] = asdict(replace(settings, features=settings.largest_kind, axes=""))
+        read = settings.but(model={"features": settings.largest_kind})
+        content["settings"] = read.model_dump(mode="json", include=_SECTIONS)
         content["preset"] = preset.described()
     folder = f"{directory.rstrip('/')}/{FOLDER}"
     tf.io.gfile.makedirs(folder)
@@ -125,7 +132,8 @@ def _built(content: StoredNetwork) -> keras.Model:
         for name, described in content["preset"].items():
             (Path(folder) / name).write_text(json.dumps(described), "utf-8")
         random = {"backbone": f"{presets.PREFIX}{folder}", "weights": "none", "weights_sha256": ""}
-        settings = ModelSettings.from_mapping({**content["settings"], **random})
+        sections = content["settings"]
+        settings = Settings.model_validate({**sections, "model": {**sections["model"], **random}})
         temperature = float(content["temperature"])  # a constant of the network
         return build_classifier(None, content["vocabulary"], settings, temperature).network
 

@@ -215,7 +215,7 @@ def _start(inputs: Inputs, rows: BankRows) -> keras.Model | None:
     """Return the head from which networks are trained; None if it is the one that was judged.
 
     It reads the mean of the last feature map, as all networks of the search do
-    (`ModelSettings.with_one_block`). Those that read covariances were not better; see
+    (`Settings.with_one_block`). Those that read covariances were not better; see
     docs/benchmarks.md.
     """
     if not rows.sizes[1:]:

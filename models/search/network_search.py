@@ -83,7 +83,7 @@ def train(inputs: Inputs) -> Trained:
     images = solution["images"] or 0
     if accuracy >= ENOUGH:
         ended = head_is_enough(accuracy, head)
-    elif inputs.settings.minutes is None and images <= _FEW:
+    elif inputs.settings.train.minutes is None and images <= _FEW:
         ended = few_images(images, _FEW)
     else:
         return _Search(inputs, head, accuracy, judging_parts(inputs, head)).run()
@@ -149,7 +149,7 @@ class _Search:
         self._pass_seconds = datasets.seconds_a_pass(extractor)
         plan, minutes = self._planned(most, network, len(images))
         if plan is None:
-            return costly(most.smallest(), minutes, given=settings.minutes is not None)
+            return costly(most.smallest(), minutes, given=settings.train.minutes is not None)
         if not datasets.have_space(extractor, len(images), plan.views):
             return no_space(plan)
         about = in_minutes(max(self._seconds_left(plan, self._judging.parts) / 60, 0.1))
@@ -163,7 +163,7 @@ class _Search:
         above_cut = AboveCut(self._inputs.classes, of_plan, activations)
         if not self._try(plan, above_cut):
             return no_gain()
-        return whole_plan(plan, most, settings.minutes)
+        return whole_plan(plan, most, settings.train.minutes)
 
     def _planned(
         self, most: TrainingPlan, network: keras.Model, images: int
@@ -172,7 +172,7 @@ class _Search:
 
         `most` has all views and epochs of the settings; the images are those of both splits.
         """
-        given = self._inputs.settings.minutes
+        given = self._inputs.settings.train.minutes
         judging = self._judging
         # Where one network judges, that of all images is not counted: it takes as long again, but
         # only where this pays.
@@ -304,7 +304,8 @@ class _Search:
                 folds_of_head["automatic"],
                 folds_of_head["validation_images"],
             )
-        self._result = replace(shipped, history=history, features=self._inputs.settings.features)
+        features = self._inputs.settings.model.features
+        self._result = replace(shipped, history=history, features=features)
 
 
 def _answers(networks: Sequence[Trained], parts: Sequence[Part]) -> tuple[Answers, Answers]:

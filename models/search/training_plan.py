@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from imgpipe.models.backbones import layer_graph
 from imgpipe.models.finding import Finding, make_finding
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 from imgpipe.models.training.history import NetworkHistory, Reproducible, Tried
 from imgpipe.models.training.stages import Trained
 
@@ -49,12 +49,18 @@ class TrainingPlan:
     epochs: int
     views: int  # augmented ones of each training image
 
-    def settings(self, given: ModelSettings) -> ModelSettings:
+    def settings(self, given: Settings) -> Settings:
         """Return the settings of a run that trains by this plan alone."""
-        epochs = self.epochs
-        stage = replace(given.fine_tune, mode="on", cut=self.cut, epochs=epochs, patience=epochs)
-        views = replace(given.views, count=self.views)
-        return replace(given, fine_tune=stage, views=views)
+        stage = {
+            "mode": "on",
+            "cut": self.cut,
+            "epochs": self.epochs,
+            "patience": self.epochs,
+        }
+        course = given.course
+        fine_tune = course.fine_tune.model_copy(update=stage)
+        views = course.views.model_copy(update={"count": self.views})
+        return given.but(course={"fine_tune": fine_tune, "views": views})
 
     @property
     def steps(self) -> int:
@@ -90,9 +96,9 @@ class TrainingPlan:
         return f"layers above {self.cut}, {epochs} of {views}"
 
 
-def training_plan(settings: ModelSettings, network: keras.Model) -> TrainingPlan | None:
+def training_plan(settings: Settings, network: keras.Model) -> TrainingPlan | None:
     """Return the plan of some settings; None if there is no layer above which others can train."""
-    stage = settings.fine_tune
+    stage = settings.course.fine_tune
     if not stage.cut and not layer_graph.map_points(network):
         return None
     cut = stage.cut or layer_graph.usual_cut(network)

@@ -6,15 +6,13 @@ course set them.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
 from imgpipe.models.files import source_code
-from imgpipe.models.settings.section import AUTOMATIC, STRICT, ShareBelowOne, declared
+from imgpipe.models.settings.section import AUTOMATIC, SettingsSection, ShareBelowOne, declared
 
 LearningRate = Annotated[
     float, Field(ge=1e-8, le=10, description="Learning rate of the optimizer.")
@@ -51,8 +49,7 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 BUILDER: Final = "course.views.builder"  # the name of this setting in messages
 
 
-@dataclass(frozen=True, config=STRICT)
-class StageSettings:
+class StageSettings(SettingsSection):
     """One stage of a training by epochs."""
 
     learning_rate: LearningRate = 1e-3
@@ -62,7 +59,6 @@ class StageSettings:
     patience: Patience = 8
 
 
-@dataclass(frozen=True, config=STRICT)
 class FineTune(StageSettings):
     """Whether the last layers of the network are trained too, and how."""
 
@@ -84,8 +80,7 @@ class FineTune(StageSettings):
     )
 
 
-@dataclass(frozen=True, config=STRICT)
-class ViewSpec:
+class ViewSpec(SettingsSection):
     """The number of augmented views of a training image, and how much they differ from it.
 
     The defaults are the augmentation of the course. A range r means that the value is uniform in
@@ -136,7 +131,6 @@ class ViewSpec:
         return json.dumps(settings, sort_keys=True)
 
 
-@dataclass(frozen=True, config=STRICT)
 class ViewSettings(ViewSpec):
     """Augmented views of each training image, in addition to the image itself."""
 
@@ -148,13 +142,14 @@ class ViewSettings(ViewSpec):
     @property
     def spec(self) -> ViewSpec:
         """Settings of the views themselves; `count` is the most that are made."""
-        count = ViewSpec.count if self.count == AUTOMATIC else self.count
-        return ViewSpec(**{**dataclasses.asdict(self), "count": count})
+        values = self.model_dump()
+        if self.count == AUTOMATIC:
+            del values["count"]
+        return ViewSpec(**values)
 
 
-@dataclass(frozen=True, config=STRICT)
-class EpochSettings(StageSettings):
-    """A training by epochs: what is trained, and how."""
+class CourseSettings(StageSettings):
+    """Networks that are trained by epochs, as in the course, whose presets set these."""
 
     freeze: Literal["auto", "all", "none"] = Field(
         default="auto",
@@ -203,11 +198,5 @@ class EpochSettings(StageSettings):
         default="none",
         description="Strategy of tf.distribute: none, or mirrored (the GPUs of one machine).",
     )
-
-
-@dataclass(frozen=True, config=STRICT)
-class CourseSettings(EpochSettings):
-    """Networks that are trained by epochs, as in the course, whose presets set these."""
-
-    fine_tune: FineTune = Field(default_factory=FineTune)
-    views: ViewSettings = Field(default_factory=ViewSettings)
+    fine_tune: FineTune = FineTune()
+    views: ViewSettings = ViewSettings()

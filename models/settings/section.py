@@ -1,18 +1,12 @@
-"""What all classes of settings are made of, and how settings reach a component.
-
-A class of settings is at once a section of the configuration, what a component gets, and what its
-rules read. The plan of a run adds what only it knows, such as the class names, and a component gets
-both as one JSON text. TFX's cache compares this text besides the artifacts that the component
-reads, so that it has everything that the component depends on, and nothing else.
+"""What all sections of the settings are made of.
 
 A module of settings imports neither TensorFlow nor TFX, because the command line reads the
-configuration and writes the texts while these are loading.
+configuration while these are loading.
 """
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Annotated, Any, Final, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -40,21 +34,6 @@ class SettingsSection(BaseModel):
     """Base class of the sections: instances are frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(**STRICT, frozen=True)
-
-
-class ComponentPlan(BaseModel):
-    """Base class of what a component gets: its settings, and what the plan of a run adds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    def to_json(self) -> str:
-        """Write as JSON, sorted, because TFX's cache compares the text."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Convert back from `to_json`."""
-        return cls.model_validate_json(text)
 
 
 def declared(section: Any) -> dict[str, FieldInfo]:

@@ -32,7 +32,7 @@ from imgpipe.models.head.logistic_regression import class_weights
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import untuned
 from imgpipe.models.settings.course import ViewSpec
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -132,13 +132,14 @@ class Rows:
         return augmentation.augment(inputs, seeds, views, self.views)
 
 
-def steps_per_epoch(rows: Rows, settings: ModelSettings) -> int:
+def steps_per_epoch(rows: Rows, settings: Settings) -> int:
     """Return the number of steps of one epoch: all rows, or the limit that the settings give."""
-    all_rows = -(-len(rows) // settings.batch_size)
-    return min(all_rows, settings.steps_per_epoch) if settings.steps_per_epoch else all_rows
+    all_rows = -(-len(rows) // settings.course.batch_size)
+    most = settings.course.steps_per_epoch
+    return min(all_rows, most) if most else all_rows
 
 
-def training(rows: Rows, classes: int, settings: ModelSettings) -> tf.data.Dataset:
+def training(rows: Rows, classes: int, settings: Settings) -> tf.data.Dataset:
     """Return the dataset of all epochs, each with the rows in another order.
 
     It has (inputs [m, ...], one-hot labels [m, classes], weights [m]). The weights are 1 unless the
@@ -147,22 +148,22 @@ def training(rows: Rows, classes: int, settings: ModelSettings) -> tf.data.Datas
     import tensorflow as tf
 
     labels = tf.constant(rows.labels)
-    weights = tf.constant(class_weights(rows.labels, classes, settings.balance))
+    weights = tf.constant(class_weights(rows.labels, classes, settings.course.balance))
     steps = steps_per_epoch(rows, settings)
 
     def batches(epoch: tf.Tensor) -> tf.data.Dataset:
-        seed = tf.stack([tf.constant(settings.seed, tf.int64), epoch])
+        seed = tf.stack([tf.constant(settings.train.seed, tf.int64), epoch])
         number = tf.range(len(rows), dtype=tf.int64)
         order = tf.random.experimental.stateless_shuffle(number, seed)
         dataset = tf.data.Dataset.from_tensor_slices((order, 1 + epoch * len(rows) + number))
-        return dataset.batch(settings.batch_size).take(steps)
+        return dataset.batch(settings.course.batch_size).take(steps)
 
     def load(index: tf.Tensor, views: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         label = tf.gather(labels, index)
         inputs = rows.shown(rows.read(index), index, views)
         return inputs, tf.one_hot(label, classes), tf.gather(weights, label)
 
-    dataset = tf.data.Dataset.range(settings.epochs).flat_map(batches)
+    dataset = tf.data.Dataset.range(settings.course.epochs).flat_map(batches)
     dataset = dataset.map(load, num_parallel_calls=2, deterministic=True)
     return untuned(dataset.prefetch(2))
 

@@ -38,7 +38,7 @@ from imgpipe.models.network.classifier import (
     build_features,
     build_head,
 )
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 from imgpipe.models.training import datasets, fast_layers
 from imgpipe.models.training.history import FineTuned, NetworkHistory
 from imgpipe.models.training.training_loop import (
@@ -69,7 +69,7 @@ class Inputs:
             `judging.head_from_both_splits`.
     """
 
-    settings: ModelSettings
+    settings: Settings
     classes: int
     bank_uri: str
     train_files: Sequence[str]
@@ -127,7 +127,7 @@ def train(inputs: Inputs) -> Trained:
     facts = read_facts(inputs.bank_uri)
     # Where the bank holds no features, `note` says why.
     head = _head(inputs) if facts["sizes"] else _on_images(inputs, facts["note"])
-    if inputs.settings.fine_tune.mode != "on":
+    if inputs.settings.course.fine_tune.mode != "on":
         return head
     tuned = _fine_tuned(inputs, head, facts["precision"])
     return replace(tuned, history=fine_tuned_history(head, tuned))
@@ -165,7 +165,7 @@ def _head(inputs: Inputs) -> Trained:
         build = functools.partial(build_head, training.features.shape[1], classes, settings)
         rows, held_out = (datasets.Rows.of(part) for part in (training, validation))
         by_epochs = Training(build, classes, settings)
-        fitted = by_epochs.fit(rows, held_out, settings.epochs, log_dir=inputs.log_dir)
+        fitted = by_epochs.fit(rows, held_out, settings.course.epochs, log_dir=inputs.log_dir)
         images = int(training.is_view_0.sum())
         head = _with_answers(fitted, datasets.Rows.of(judging), HEAD, images)
     return replace(head, distribution=row_distribution(training, validation))
@@ -220,7 +220,7 @@ def fitted_head(
 def _fine_tuned(inputs: Inputs, head: Trained, precision: str) -> Trained:
     """Trains the layers above the cut, from the weights of `head` on."""
     settings = inputs.settings.second_stage()
-    cut = settings.fine_tune.cut or layer_graph.usual_cut(backbone_of(settings))
+    cut = settings.course.fine_tune.cut or layer_graph.usual_cut(backbone_of(settings))
     training = Labelled.read(inputs.train_files)
     validation = Labelled.read(inputs.validation_files)
     judging = validation.select(np.isin(validation.hashes, np.asarray(head.answers.hashes)))
@@ -237,7 +237,7 @@ def _fine_tuned(inputs: Inputs, head: Trained, precision: str) -> Trained:
         )
     above_cut = AboveCut(inputs.classes, settings, datasets.Activations(images, extractor, views))
     log_dir = inputs.log_dir and inputs.log_dir / "fine_tune"
-    return above_cut.trained(part, settings.epochs, views, log_dir=log_dir)
+    return above_cut.trained(part, settings.course.epochs, views, log_dir=log_dir)
 
 
 class AboveCut:
@@ -246,9 +246,7 @@ class AboveCut:
     The network is built and traced once for all trainings.
     """
 
-    def __init__(
-        self, classes: int, settings: ModelSettings, activations: datasets.Activations
-    ) -> None:
+    def __init__(self, classes: int, settings: Settings, activations: datasets.Activations) -> None:
         self._activations = activations
         build = functools.partial(network, classes, settings, activations.extractor.layer)
         self._training = Training(build, classes, settings)
@@ -299,13 +297,13 @@ def _on_images(inputs: Inputs, note: str) -> Trained:
         for files in (inputs.train_files, inputs.validation_files)
     )
     on_images = Training(functools.partial(network, classes, settings), classes, settings)
-    fitted = on_images.fit(training, validation, settings.epochs, log_dir=inputs.log_dir)
+    fitted = on_images.fit(training, validation, settings.course.epochs, log_dir=inputs.log_dir)
     what = "head" if settings.frozen else "all layers"
     judging = validation.select(~training.learned.knows(validation.hashes, validation.families))
     return _with_answers(fitted, judging, f"{what}, on the fly ({note})", len(training.labels))
 
 
-def network(classes: int, settings: ModelSettings, cut: str = "") -> keras.Model:
+def network(classes: int, settings: Settings, cut: str = "") -> keras.Model:
     """Return the network to logits, with layers that train fast on this machine.
 
     The settings determine the layers that are trained. With a cut, the network begins at the
@@ -324,7 +322,7 @@ def network(classes: int, settings: ModelSettings, cut: str = "") -> keras.Model
     model = keras.Model(start, logits, name=name)
     if has_gpu():
         return model
-    automatic = settings.precision == "auto"
+    automatic = settings.train.precision == "auto"
     bfloat16 = automatic and resolve_precision("auto") == "bfloat16"
     return fast_layers.accelerated(model, bfloat16)
 

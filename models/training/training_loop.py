@@ -11,7 +11,6 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sized
-from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -30,7 +29,7 @@ from imgpipe.models.head.solved_head import HeadSolver, Solution
 from imgpipe.models.machine import process, progress
 from imgpipe.models.machine.process import one_blas_thread
 from imgpipe.models.network.classifier import build_head, copy_weights
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 from imgpipe.models.training import datasets
 from imgpipe.models.training.history import Epoch, Stage, StopReason
 
@@ -50,8 +49,8 @@ class Watcher(keras.callbacks.EarlyStopping):
     See `Training.fit`. Keras restores the weights of the best epoch.
     """
 
-    def __init__(self, settings: ModelSettings, judge: Judge | None) -> None:
-        patience = settings.patience
+    def __init__(self, settings: Settings, judge: Judge | None) -> None:
+        patience = settings.course.patience
         super().__init__(_COMPARED, MIN_DELTA, patience, mode="min", restore_best_weights=True)
         self.epochs: list[Epoch] = []
         self.stopped: StopReason = "epochs"
@@ -76,7 +75,7 @@ class Watcher(keras.callbacks.EarlyStopping):
         super().on_epoch_end(epoch, {_COMPARED: self._compared_loss(epoch, values)})
         # The target ends the training but chooses no weights: the last ones may be far worse than
         # the best ones; see docs/benchmarks.md, "Constants of the code".
-        if 0 < self._settings.target_accuracy <= values["accuracy"]:
+        if 0 < self._settings.course.target_accuracy <= values["accuracy"]:
             self._stop("target")
         elif None in finite.values():
             self._stop("diverged")
@@ -117,10 +116,10 @@ def solve_head(solver: HeadSolver, held: BankRows | None, learning_curve: bool =
         if settings.one_unit(classes):  # the head gives [0, z] instead of [a, b], with z = b - a
             kernel = kernel[:, 1:] - kernel[:, :1]
             bias = bias[1:] - bias[:1]
-        loss, accuracy = _evaluated(linear, train, settings.label_smoothing)
+        loss, accuracy = _evaluated(linear, train, settings.course.label_smoothing)
         val_loss = val_accuracy = None
         if held is not None and len(held):
-            val_loss, val_accuracy = _evaluated(linear, held, settings.label_smoothing)
+            val_loss, val_accuracy = _evaluated(linear, held, settings.course.label_smoothing)
     head = build_head(train.features.shape[1], classes, settings)
     head.get_layer(names.HEAD).set_weights([kernel, bias])
     learned.note([kernel, bias], Learned.of(train.hashes, train.groups))
@@ -165,14 +164,12 @@ class Training:
     the scope of the strategy.
     """
 
-    def __init__(
-        self, build: Callable[[], keras.Model], classes: int, settings: ModelSettings
-    ) -> None:
+    def __init__(self, build: Callable[[], keras.Model], classes: int, settings: Settings) -> None:
         self._build = build
         self._classes = classes
         self._settings = settings
         self._model: keras.Model | None = None
-        self._rate: float | CosineDecay = settings.learning_rate
+        self._rate: float | CosineDecay = settings.course.learning_rate
         #: Every variable as it is after the build: weights, those of the optimizer with the scale
         #: of its loss, and the states of dropout. Zeros, as of all its moments, are one number.
         self._built: list[tuple[keras.Variable, Array]] = []
@@ -198,14 +195,14 @@ class Training:
         require_rows(train, names.TRAIN)
         if validation is not None:
             require_rows(validation, names.VALIDATION)
-        settings = replace(self._settings, epochs=epochs)
+        settings = self._settings.but(course={"epochs": epochs})
         steps = datasets.steps_per_epoch(train, settings)
         watcher = Watcher(settings, judge)
         callbacks: list[keras.callbacks.Callback] = [watcher]
         if log_dir is not None:
             callbacks.append(keras.callbacks.TensorBoard(str(log_dir), write_graph=False))
         started = time.perf_counter()
-        with _deterministic(settings.seed), warnings.catch_warnings():
+        with _deterministic(settings.train.seed), warnings.catch_warnings():
             # NumPy warns of how Keras' TensorBoard callback reads the learning rate.
             warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
             model = self._ready(steps, epochs, train.vectors)
@@ -226,7 +223,7 @@ class Training:
             raise Diverged(
                 "training diverged: the loss was not finite in any epoch. Lower the learning rate "
                 "(course.learning_rate, course.fine_tune.learning_rate). Received: "
-                f"{settings.learning_rate:g}"
+                f"{settings.course.learning_rate:g}"
             )
         course = _course(watcher.epochs, watcher.best_epoch + 1, watcher.stopped, started)
         return Fit(model, course)
@@ -234,7 +231,7 @@ class Training:
     def _ready(self, steps: int, epochs: int, vectors: bool) -> keras.Model:
         """Return the compiled network as it is before its first step."""
         if self._model is None:
-            with process.device_scope(self._settings.strategy):
+            with process.device_scope(self._settings.course.strategy):
                 self._model = self._compiled(steps, epochs, vectors)
             variables = [*self._model.variables, *self._model.optimizer.variables]
             values = (variable.numpy() for variable in variables)
@@ -256,16 +253,16 @@ class Training:
     def _compiled(self, steps: int, epochs: int, vectors: bool) -> keras.Model:
         """Build and compile the network. The head alone is in float32 with every policy."""
         settings = self._settings
-        with process.dtype_policy(settings.precision):  # layers take it when they are created
+        with process.dtype_policy(settings.train.precision):  # layers take it when they are created
             model = self._build()
         self._rate = learning_rate(settings, steps * epochs)
         # The steps of feature vectors are too short for a call each, so that an epoch of them is
         # one call. Keras cannot do this with a distributed dataset.
-        at_once = vectors and settings.strategy == "none"
+        at_once = vectors and settings.course.strategy == "none"
         model.compile(
             optimizer=optimizer(settings, self._rate),
             loss=keras.losses.CategoricalCrossentropy(
-                from_logits=True, label_smoothing=settings.label_smoothing
+                from_logits=True, label_smoothing=settings.course.label_smoothing
             ),
             metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
             steps_per_execution=steps if at_once else 1,
@@ -276,15 +273,16 @@ class Training:
         return model
 
 
-def learning_rate(settings: ModelSettings, steps: int) -> float | CosineDecay:
+def learning_rate(settings: Settings, steps: int) -> float | CosineDecay:
     """Return the learning rate of the settings, for a training of at most so many steps."""
-    if settings.schedule == "constant":
-        return settings.learning_rate
+    if settings.course.schedule == "constant":
+        return settings.course.learning_rate
     # It rises from 0 to the rate and then falls to 0 along half a cosine (Loshchilov and Hutter
     # 2017), without restarts. Its steps are variables, so that they can be changed after a step of
     # training was traced.
     falling, warm = (keras.Variable(1, trainable=False, dtype="int64") for _ in range(2))
-    schedule = CosineDecay(0.0, falling, warmup_target=settings.learning_rate, warmup_steps=warm)
+    highest = settings.course.learning_rate
+    schedule = CosineDecay(0.0, falling, warmup_target=highest, warmup_steps=warm)
     _stretch(schedule, steps)
     return schedule
 
@@ -296,7 +294,7 @@ def _stretch(schedule: CosineDecay, steps: int) -> None:
     schedule.decay_steps.assign(max(1, steps - warm))
 
 
-def optimizer(settings: ModelSettings, rate: float | CosineDecay) -> keras.optimizers.Optimizer:
+def optimizer(settings: Settings, rate: float | CosineDecay) -> keras.optimizers.Optimizer:
     """Return the optimizer of the settings with a learning rate."""
     kinds = {
         "auto": keras.optimizers.Adam,  # where the head cannot be solved
@@ -305,7 +303,7 @@ def optimizer(settings: ModelSettings, rate: float | CosineDecay) -> keras.optim
         "rmsprop": keras.optimizers.RMSprop,
         "sgd": lambda rate: keras.optimizers.SGD(rate, momentum=_MOMENTUM),
     }
-    return kinds[settings.optimizer](rate)
+    return kinds[settings.course.optimizer](rate)
 
 
 @contextlib.contextmanager

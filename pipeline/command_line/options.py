@@ -63,9 +63,9 @@ def output_folder(text: str) -> Path:
 
 def _settings(incomplete: str) -> list[str]:
     """Return the settings that complete a word in the shell."""
-    from imgpipe.pipeline.configuration.config import known_keys
+    from imgpipe.pipeline.configuration.config import all_fields
 
-    return [f"{key}=" for key in known_keys() if key.startswith(incomplete)]
+    return [f"{key}=" for key in all_fields() if key.startswith(incomplete)]
 
 
 def _presets(incomplete: str) -> list[str]:

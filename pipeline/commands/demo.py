@@ -19,7 +19,7 @@ from imgpipe.pipeline.command_line.terminal import new_console
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from imgpipe.pipeline.configuration.config import Config
+    from imgpipe.models.settings.settings import Settings
 
 app = typer.Typer()
 
@@ -59,7 +59,7 @@ def demo(
     raise typer.Exit(outcome.exit_code)
 
 
-def _drawn(console: Console, photos: Path, out: Path) -> Config:
+def _drawn(console: Console, photos: Path, out: Path) -> Settings:
     """Draw the images, and return the configuration of the run."""
     from imgpipe.components.report.blocks import Sentence
     from imgpipe.pipeline.command_line import console as consoles
@@ -112,7 +112,7 @@ def _folder(out: Path) -> Iterator[Path]:
         yield photos
 
 
-def _ask(console: Console, config: Config) -> None:
+def _ask(console: Console, config: Settings) -> None:
     """Serve the published model on this machine and classify an image that is new to it."""
     from imgpipe.components.report.blocks import Sentence
     from imgpipe.pipeline.command_line import command_process

@@ -14,7 +14,7 @@ from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import new_console
 
 if TYPE_CHECKING:
-    from imgpipe.pipeline.configuration.config import Config
+    from imgpipe.models.settings.settings import Settings
 
 app = typer.Typer()
 
@@ -49,12 +49,11 @@ def init(
 ) -> None:
     """Inspect the source and write a commented configuration that fits it."""
     from imgpipe.components.common.formatting import plural
-    from imgpipe.components.example_gen.sources import absolute_spec
+    from imgpipe.components.example_gen.sources import absolute_spec, open_source
     from imgpipe.components.report.blocks import Command, Figures
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.command_line.printing import print_blocks
     from imgpipe.pipeline.configuration.given_settings import assigned, configuration
-    from imgpipe.pipeline.definition.source import opened
     from imgpipe.pipeline.machine_checks import installed_backbones
 
     if output.exists() and not force:
@@ -65,7 +64,7 @@ def init(
     given = {"run.name": name, **assigned(settings or [])}
     config = configuration(None, source, None, given)
     with consoles.quiet():  # without the messages of TensorFlow, which reads TFRecord files
-        scan = opened(config.data).listing()
+        scan = open_source(config.data.source, config.data).listing()
     output_files.write(output, _text(config, None if everything else output.name), "--output ")
     classes = plural(len(scan.vocabulary), "class", "classes")
     counts = ", ".join(f"{name} {count}" for name, count in scan.counts().items())
@@ -82,7 +81,7 @@ def init(
     print_blocks(new_console(), [Figures(shown)])
 
 
-def _text(config: Config, name: str | None) -> str:
+def _text(config: Settings, name: str | None) -> str:
     """Write the settings that matter most or differ from their defaults; without a name, all."""
     from imgpipe.pipeline.configuration.config import flat
     from imgpipe.pipeline.configuration.given_settings import to_toml

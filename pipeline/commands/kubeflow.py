@@ -67,8 +67,8 @@ def compile_(
             from imgpipe.pipeline.kubeflow import compiler, groups
 
         storage = graph.Storage(root=root, run_directory=compiler.run_directory(placed))
-        plan, given = compiler.placeholders(placed)
-        pipeline = graph.create_pipeline(placed, plan, storage, given)
+        texts, given = compiler.placeholders(placed)
+        pipeline = graph.create_pipeline(placed, texts, storage, given)
         written = compiler.compile_pipeline(pipeline, placed, output)
     image = placed.kubeflow.image
     words = f"wrote {written}: {len(groups.GROUPS)} tasks, image {image}"

@@ -146,11 +146,11 @@ def prepare(run: Run, to: Path | None, show: str = "") -> Review:
     """Read the images of a run; `to` is the overrides file, or None; `show` is what comes first."""
     import secrets
 
+    from imgpipe.components.example_gen.sources import open_source
     from imgpipe.components.report.commands import run_command
     from imgpipe.components.run_record.run_folder import CONFIG
+    from imgpipe.models.settings.places import DECISIONS
     from imgpipe.pipeline.configuration import config as configs
-    from imgpipe.pipeline.configuration.sections import DECISIONS
-    from imgpipe.pipeline.definition import source
     from imgpipe.pipeline.review import decisions, images
     from imgpipe.pipeline.review.web import Images, Review
 
@@ -165,11 +165,12 @@ def prepare(run: Run, to: Path | None, show: str = "") -> Review:
     file = (to or file).expanduser().absolute()
     decisions.check(file)
     named = ["--set", f"judge.overrides={file}"] if to or config.judge.overrides else []
+    judge = str(config.places.judge)
     return Review(
         run.name,
         run_command(run.result, [*run.moved, *named]),
         decisions.Decisions(reviewed, file),
-        Images(source.opened(config.data, str(config.places.judge)), reviewed.by_hash),
+        Images(open_source(config.data.source, config.data, judge), reviewed.by_hash),
         secrets.token_urlsafe(16),  # 128 random bits
         view,
     )

@@ -12,7 +12,7 @@ from imgpipe.pipeline.command_line.terminal import say
 
 if TYPE_CHECKING:
     from imgpipe.components.report.blocks import ResultBlock, SpanLook
-    from imgpipe.pipeline.configuration.sections import RunSettings
+    from imgpipe.models.settings.running import RunSettings
     from imgpipe.pipeline.output.run import Run
 
 app = typer.Typer()

@@ -19,7 +19,7 @@ from imgpipe.pipeline.command_line import options, output_files
 from imgpipe.pipeline.command_line.terminal import new_console, say
 from imgpipe.serving.server.corrections import MOST_BYTES, Corrections
 from imgpipe.serving.server.ports import is_loopback
-from imgpipe.serving.server.settings import Settings, flags
+from imgpipe.serving.server.settings import ServerSettings, flags
 
 if TYPE_CHECKING:
     from imgpipe.pipeline.output.lookup import Model
@@ -82,7 +82,7 @@ def serve(
     For flags of tensorflow_model_server that are not listed here, let TensorFlow Serving serve the
     same folder.
     """
-    settings = Settings(**server_flags)
+    settings = ServerSettings(**server_flags)
     of_the_page = {"--examples": examples, "--corrections": corrections}
     for option, is_given in of_the_page.items():
         if is_given and not settings.shows_page:
@@ -120,7 +120,7 @@ def _quiet_tensorflow() -> None:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
 
-def _with_model(settings: Settings, model: Model, examples: bool) -> Settings:
+def _with_model(settings: ServerSettings, model: Model, examples: bool) -> ServerSettings:
     """Return the settings with what follows from the model; `examples` shows images of it."""
     from imgpipe.pipeline.command_line import console as consoles
     from imgpipe.pipeline.published.copies import example_images

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shlex
 import textwrap
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import fields as fields_of
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+from pydantic.fields import FieldInfo
+
 from imgpipe.components.example_gen.sources import absolute_spec
 from imgpipe.models.errors import ConfigError, nearest
 from imgpipe.models.settings.course import StageSettings, ViewSpec
 from imgpipe.models.settings.section import declared
-from imgpipe.pipeline.configuration.config import Config, build, changed, fields, load, unknown
+from imgpipe.models.settings.settings import Settings, changed
+from imgpipe.pipeline.configuration.config import all_fields, build, load, unknown
 
 #: Breaks the comments of a written file into lines, between words.
 _COMMENT = textwrap.TextWrapper(100, initial_indent="# ", subsequent_indent="# ")
@@ -55,7 +58,7 @@ def configuration(
     data: str | None,
     out: Path | None,
     given: Mapping[str, object],
-) -> Config:
+) -> Settings:
     """Build the configuration of a command.
 
     Args:
@@ -111,7 +114,7 @@ def assigned(assignments: Iterable[str]) -> dict[str, object]:
     Raises:
         ConfigError: There is no setting of a name, or a text has quotes and is no TOML.
     """
-    by_key = dict(fields(Config))
+    by_key = all_fields()
     values: dict[str, object] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
@@ -152,7 +155,7 @@ def named(settings: Mapping[str, Any]) -> dict[str, object]:
     Raises:
         ConfigError: There is no setting of a name, or a value is of a type that no setting has.
     """
-    by_key = dict(fields(Config))
+    by_key = all_fields()
     values: dict[str, object] = {}
     for name, value in settings.items():
         if name in by_key:
@@ -190,7 +193,7 @@ def _plain(name: str, value: Any) -> object:
     )
 
 
-def to_toml(config: Config, only: Collection[str] | None = None) -> str:
+def to_toml(config: Settings, only: Collection[str] | None = None) -> str:
     """Write a configuration as TOML with comments.
 
     Args:
@@ -203,26 +206,32 @@ def to_toml(config: Config, only: Collection[str] | None = None) -> str:
     values = config.model_dump(mode="json")
     if not config.has_threshold:
         values["evaluate"]["threshold"] = None
-    sections = declared(Config).items()
-    blocks = [_block(name, info.annotation, values[name], only) for name, info in sections]
-    return "\n\n".join(filter(None, blocks)) + "\n"
-
-
-def _block(name: str, section: Any, values: Mapping[str, Any], only: Collection[str] | None) -> str:
-    """Text of a section and of the sections in it; "" if none of its settings is wanted."""
-    heading = f"[{name}]  # {(section.__doc__ or '').strip().splitlines()[0]}"
-    below = []
-    lines = []
-    for key, info in declared(section).items():
-        value = values[key]
-        if declared(info.annotation):
-            below.append(_block(f"{name}.{key}", info.annotation, value, only))
-        elif only is None or f"{name}.{key}" in only:
+    by_section: dict[str, list[str]] = {}
+    for name, info in all_fields().items():
+        if only is None or name in only:
+            section, _, key = name.rpartition(".")
+            value = functools.reduce(lambda table, part: table[part], section.split("."), values)
+            lines = by_section.setdefault(section, [f"[{section}]  # {about_section(section)}"])
             lines += _COMMENT.wrap(info.description or "")
-            example = (info.examples or [0.999])[0]
-            # TOML has no null: a setting that is not set is written as a comment with an example.
-            lines.append(f"# {key} = {example}" if value is None else f"{key} = {_toml(value)}")
-    return "\n\n".join(filter(None, ["\n".join([heading, *lines]) if lines else "", *below]))
+            lines.append(_assignment(key, value.get(key, info.default), info))
+    return "\n\n".join("\n".join(lines) for lines in by_section.values()) + "\n"
+
+
+def about_section(section: str) -> str:
+    """Return what a section is about, in a line."""
+    described: Any = Settings
+    for name in section.split("."):
+        field = declared(described)[name]
+        described = field.annotation if declared(field.annotation) else field
+    text = described.description if isinstance(described, FieldInfo) else described.__doc__
+    return str(text).strip().splitlines()[0]
+
+
+def _assignment(key: str, value: Any, info: FieldInfo) -> str:
+    """Return the line of a setting; as TOML has no null, a comment for one that is not set."""
+    if value is None:
+        return f"# {key} = {(info.examples or [0.999])[0]}"
+    return f"{key} = {_toml(value)}"
 
 
 def _toml(value: Any) -> str:
@@ -236,32 +245,32 @@ def _toml(value: Any) -> str:
     return text.replace("\x7f", "\\u007f")  # the only character that JSON allows and TOML does not
 
 
-def without_effect(config: Config) -> list[str]:
+def without_effect(config: Settings) -> list[str]:
     """Return a sentence for each setting that somebody gave and that does nothing beside others.
 
     Combinations that would give another model than the one that was asked for are refused by
-    `Config`. The settings here are mentioned, and the run goes on.
+    `Settings`. The settings here are mentioned, and the run goes on.
     """
-    settings = config.settings
     given = changed(config)
+    fine_tune = config.course.fine_tune
     reasons: dict[str, str] = {}
-    if settings.solved:
+    if config.solved:
         solved = 'the head is solved. Set course.optimizer = "adam" to train it by epochs'
         reasons |= {f"course.{name}": solved for name in declared(StageSettings)}
-    if settings.views.builder:
+    if config.views.builder:
         own = "course.views.builder makes the views"
-        made_by_settings = {field.name for field in fields_of(ViewSpec)} - {"count", "builder"}
+        made_by_settings = declared(ViewSpec).keys() - {"count", "builder"}
         reasons |= {f"course.views.{name}": own for name in made_by_settings}
-    if not settings.views.count:
+    if not config.views.count:
         none = "course.views.count is 0, so that no image is augmented"
-        reasons |= {f"course.views.{field.name}": none for field in fields_of(ViewSpec)}
+        reasons |= {f"course.views.{name}": none for name in declared(ViewSpec)}
         del reasons["course.views.count"]
-    if not settings.frozen:
+    if not config.frozen:
         reasons["bank.budget"] = "all layers are trained, so that no features are stored"
-    if not settings.searches:
-        if settings.minutes != 0:  # which asks for no search
+    if not config.searches:
+        if config.train.minutes != 0:  # which asks for no search
             reasons["train.minutes"] = "no better network is looked for beside the other settings"
-        if settings.fine_tune.mode != "on":
+        if fine_tune.mode != "on":
             head = "only the head is trained beside the other settings"
             of_stage = [*declared(StageSettings), "cut"]
             reasons |= {f"course.fine_tune.{name}": head for name in of_stage}

@@ -7,20 +7,24 @@ components as their settings, see `imgpipe.pipeline.definition.plan`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from tfx.components.example_validator.component import ExampleValidator
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration import pipeline as tfx_pipeline
+from tfx.orchestration.data_types import RuntimeParameter
 
 import imgpipe.components as parts
 from imgpipe.components.run_record.collect import REPORTED
-from imgpipe.pipeline.configuration import sections
-from imgpipe.pipeline.configuration.config import Config
+from imgpipe.models.settings.settings import Settings
+from imgpipe.pipeline.configuration import beam
 from imgpipe.pipeline.definition import plan as plans
-from imgpipe.pipeline.definition.plan import Plan
+
+#: What a component reads: a text, or its placeholder in a compiled pipeline.
+Text: TypeAlias = str | RuntimeParameter
 
 if TYPE_CHECKING:
     from ml_metadata.proto.metadata_store_pb2 import ConnectionConfig
@@ -42,13 +46,16 @@ class Storage:
 
 
 def create_pipeline(
-    config: Config, plan: Plan, storage: Storage, given: Mapping[str, object] | None = None
+    settings: Settings,
+    texts: Mapping[str, Text],
+    storage: Storage,
+    given: Mapping[str, object] | None = None,
 ) -> tfx_pipeline.Pipeline:
     """Build the graph.
 
     Args:
-        config: The validated configuration.
-        plan: Settings of the components: values, or placeholders of TFX.
+        settings: The validated settings.
+        texts: What each component reads, as `plan.Plan.texts`: values, or placeholders of TFX.
         storage: Root of the artifacts and metadata connection of the runner.
         given: Runtime parameters of TFX for `plan.RUN_SETTINGS`, if the graph is compiled for an
             orchestrator. None if the plan is known.
@@ -56,30 +63,30 @@ def create_pipeline(
     Returns:
         The pipeline, with caching enabled.
     """
-    data = _data_nodes(plan)
-    nodes = {**data, **_model_nodes(plan, data)}
+    data = _data_nodes(texts)
+    nodes = {**data, **_model_nodes(texts, data)}
     first = parts.Plan(
         plan_fn=plans.PLAN_FN,
-        config=plans.to_json(config),
-        parameters=plan.to_json() if given is None else "",
-        **(plans.settings(config) if given is None else given),
+        config=plans.to_json(settings),
+        parameters=json.dumps(dict(texts), sort_keys=True) if given is None else "",
+        **(plans.run_settings(settings) if given is None else given),
     )
     # Plan's results are parameters, from which TFX derives no order. All other components depend on
     # these two.
     for name in ("Baseline", "ImageExampleGen"):
         nodes[name].add_upstream_node(first)
     report = parts.Report(
-        settings=plan.report,
+        settings=texts["Report"],
         run_directory=storage.run_directory,
         **{name: nodes[row.component].outputs[row.output] for name, row in REPORTED.items()},
     )
     return tfx_pipeline.Pipeline(
-        pipeline_name=config.run.name,
+        pipeline_name=settings.run.name,
         pipeline_root=storage.root,
         components=[first, *nodes.values(), report],
         enable_cache=True,
         metadata_connection_config=storage.metadata,
-        beam_pipeline_args=sections.arguments(config.beam),
+        beam_pipeline_args=beam.arguments(settings.beam),
     )
 
 
@@ -98,21 +105,20 @@ def from_component(pipeline: tfx_pipeline.Pipeline, name: str | None) -> set[str
     return names
 
 
-def _data_nodes(plan: Plan) -> dict[str, BaseNode]:
+def _data_nodes(texts: Mapping[str, Text]) -> dict[str, BaseNode]:
     """Return the components from the images and the last version to the blessed data, by name."""
-    code = plan.code
-    baseline = parts.Baseline(settings=plan.baseline)
-    read = parts.ImageExampleGen(settings=plan.examples, code=code)
+    baseline = parts.Baseline(settings=texts["Baseline"])
+    read = parts.ImageExampleGen(settings=texts["ImageExampleGen"])
     image_filter = parts.ImageFilter(
-        ingested=read.outputs["examples"], settings=plan.image_filter, code=code
+        ingested=read.outputs["examples"], settings=texts["ImageFilter"]
     )
     # The table, because TFDV can describe nothing about encoded images, and warns of every one:
     # https://github.com/tensorflow/tfx/issues/1622
-    described = parts.StatisticsGen(quarantine=image_filter.outputs["quarantine"], code=code)
-    statistics = described.outputs["statistics"]
-    schema_gen = parts.SchemaGen(
-        statistics=statistics, accepted_schema=plan.accepted_schema, code=code
+    described = parts.StatisticsGen(
+        quarantine=image_filter.outputs["quarantine"], settings=texts["StatisticsGen"]
     )
+    statistics = described.outputs["statistics"]
+    schema_gen = parts.SchemaGen(statistics=statistics, settings=texts["SchemaGen"])
     schema = schema_gen.outputs["schema"]
     anomalies = ExampleValidator(statistics=statistics, schema=schema)
     gate = parts.DataGate(
@@ -121,16 +127,14 @@ def _data_nodes(plan: Plan) -> dict[str, BaseNode]:
         anomalies=anomalies.outputs["anomalies"],
         quarantine=image_filter.outputs["quarantine"],
         baseline_statistics=baseline.outputs["statistics"],
-        settings=plan.gate,
-        code=code,
+        settings=texts["DataGate"],
     )
     nodes = (baseline, read, image_filter, described, schema_gen, anomalies, gate)
     return {node.id: node for node in nodes}
 
 
-def _model_nodes(plan: Plan, data: Mapping[str, BaseNode]) -> dict[str, BaseNode]:
+def _model_nodes(texts: Mapping[str, Text], data: Mapping[str, BaseNode]) -> dict[str, BaseNode]:
     """Return the components from the blessed data to the published version, by name."""
-    code = plan.code
     examples = data["ImageFilter"].outputs["examples"]
     quarantine = data["ImageFilter"].outputs["quarantine"]
     schema = data["SchemaGen"].outputs["schema"]
@@ -140,25 +144,26 @@ def _model_nodes(plan: Plan, data: Mapping[str, BaseNode]) -> dict[str, BaseNode
         examples=examples,
         quarantine=quarantine,
         data_blessing=data_blessing,
-        settings=plan.bank,
-        code=code,
+        settings=texts["FeatureBank"],
     )
     trainer = parts.ImageTrainer(
         examples=examples,
         bank=bank.outputs["features"],
         data_blessing=data_blessing,
         schema=schema,
-        custom_config=plan.training,
+        custom_config=texts["ImageTrainer"],
     )
     model = trainer.outputs["model"]
     model_run = trainer.outputs["model_run"]
-    validator = parts.ServingValidator(model=model, model_run=model_run, code=code)
+    validator = parts.ServingValidator(
+        model=model, model_run=model_run, settings=texts["ServingValidator"]
+    )
     predictor = parts.Predictor(
         examples=examples,
         model=model,
         baseline_model=baseline_model,
         infra_blessing=validator.outputs["blessing"],
-        code=code,
+        settings=texts["Predictor"],
     )
     evaluator = parts.ImageEvaluator(
         predictions=predictor.outputs["predictions"],
@@ -168,8 +173,7 @@ def _model_nodes(plan: Plan, data: Mapping[str, BaseNode]) -> dict[str, BaseNode
         infra_blessing=validator.outputs["blessing"],
         bank=bank.outputs["features"],
         quarantine=quarantine,
-        settings=plan.evaluator,
-        code=code,
+        settings=texts["ImageEvaluator"],
     )
     pusher = parts.ModelPusher(
         model=model,
@@ -179,7 +183,7 @@ def _model_nodes(plan: Plan, data: Mapping[str, BaseNode]) -> dict[str, BaseNode
         schema=schema,
         images=quarantine,
         predictions=predictor.outputs["predictions"],
-        settings=plan.pusher,
+        settings=texts["ModelPusher"],
     )
     nodes = (bank, trainer, validator, predictor, evaluator, pusher)
     return {node.id: node for node in nodes}

@@ -1,26 +1,25 @@
-"""The plan of a run: the settings of its components, and the keys of everything that is kept.
+"""The plan of a run: what its components get, and the keys of everything that is kept.
 
-On one machine the plan is known before the graph is built, and the graph holds its values as
-constants. A compiled pipeline runs many times, so its graph holds a placeholder for each value,
+On one machine the plan is known before the graph is built, and the graph holds its texts as
+constants. A compiled pipeline runs many times, so its graph holds a placeholder for each text,
 which the compiler for Kubeflow connects to the output of the component Plan.
 
-What a change invalidates is decided here alone:
+What a change invalidates is decided here and in the table `READS` of `models/settings/given.py`:
 
 | key | what it is made of | what it covers |
 |---|---|---|
-| a field of `Plan` | the settings of one component | its outputs in TFX's cache |
-| `Plan.code` | source code, computing libraries | the outputs of all components |
+| a text of `Plan` | the settings and facts that a component reads | its outputs in TFX's cache |
+| `Facts.code` | source code, computing libraries | the outputs of all components |
 | `Scan.fingerprint` | all images, with paths and labels | what is read of the images |
-| `data_key` | images, overrides, split, judge | what a person or a run accepted |
-| `weights_key` | backbone, weights, views, precision | the features of all images |
-| `run_key` | these keys, and all settings that decide | which version is the baseline |
+| `Facts.data_key` | images, overrides, split, judge | what a person or a run accepted |
+| `Facts.weights_key` | backbone, weights, views, precision | the features of all images |
+| `Facts.run_key` | these keys, and all settings that decide | which version is the baseline |
 | `outcome_key` | the plan and the accepted schema | whether a run repeats the last one |
 
-A component also runs again where an artifact that it reads has changed. Which setting is in which
-field of `Plan` is listed in `tests/pipeline/test_plan.py`. Two stores are addressed by content, so
-that they need no key of a run: the inspection cache (`example_gen.inspection`) and the store of the
-feature bank (`models.features.extractor.FeatureExtractor.key`). What FeatureBank decides once for
-an output folder has a key beside it (`components.feature_bank.storage`).
+A component also runs again where an artifact that it reads has changed. Two stores are addressed by
+content, so that they need no key of a run: the inspection cache (`example_gen.inspection`) and the
+store of the feature bank (`models.features.extractor.FeatureExtractor.key`). What FeatureBank
+decides once for an output folder has a key beside it (`components.feature_bank.storage`).
 
 TFX's resolvers, drivers and dynamic execution properties do not serve for this; docs/design.md says
 why.
@@ -33,27 +32,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.data_gate import accepted
-from imgpipe.components.data_gate.settings import GatePlan
-from imgpipe.components.example_gen.settings import ReadPlan, SourceOptions
 from imgpipe.components.example_gen.sources import Scan
-from imgpipe.components.feature_bank.settings import BankPlan
-from imgpipe.components.image_evaluator.settings import BaselinePlan, EvaluatorPlan
 from imgpipe.components.image_filter.judge import overrides
-from imgpipe.components.image_filter.judge.overrides import Override
-from imgpipe.components.image_filter.judge.settings import FilterPlan
-from imgpipe.components.model_pusher.settings import PusherPlan
 from imgpipe.components.run_record.run_folder import CONFIG
-from imgpipe.models.features.extractor import settings_of_features, weights_key
+from imgpipe.models.features.extractor import weights_key
 from imgpipe.models.files import source_code
 from imgpipe.models.finding import Finding, make_finding
+from imgpipe.models.settings.given import READS, Facts, of_component
+from imgpipe.models.settings.settings import Settings, flat
 from imgpipe.pipeline.configuration import config as configs
-from imgpipe.pipeline.configuration.config import Config, changed, flat, put
+from imgpipe.pipeline.configuration.config import put
 from imgpipe.pipeline.configuration.given_settings import to_toml
 from imgpipe.pipeline.definition import source
 
@@ -85,99 +80,70 @@ _DECIDING: Mapping[str, bool | set[str]] = {**dict.fromkeys(_SECTIONS, True), "b
 
 @dataclass(frozen=True)
 class Plan:
-    """Settings of the components, each one JSON text that its component reads whole.
+    """What the components of a run get.
 
     Attributes:
-        fingerprint: Fingerprint of all files of the source, by path and content.
-        code: Fingerprint of the package's source code and of the libraries that compute.
-        baseline: `BaselinePlan`, with the version to compare with.
-        examples: `ReadPlan` of ImageExampleGen.
-        image_filter: `FilterPlan`, with people's decisions about single images.
-        accepted_schema: Schema by which the data is judged, "" to infer a schema.
-        gate: `GatePlan`, with what was accepted earlier.
-        bank: `BankPlan`.
-        training: Arguments of the training function.
-        evaluator: `EvaluatorPlan`, by which a model is blessed.
-        pusher: `PusherPlan`, with what the manifest of a version says about its run.
-        report: Settings that the report shows.
+        facts: What is known beside the settings.
+        texts: The text of each component of `READS`, which the component reads whole.
     """
 
-    fingerprint: str
-    code: str
-    baseline: str
-    examples: str
-    image_filter: str
-    accepted_schema: str
-    gate: str
-    bank: str
-    training: str
-    evaluator: str
-    pusher: str
-    report: str
-
-    def to_json(self) -> str:
-        """Return the plan as JSON, for the component Plan."""
-        return _json(asdict(self))
+    facts: Facts
+    texts: Mapping[str, str]
 
 
-def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
+def make(settings: Settings, scan: Scan, accept: bool = False) -> Plan:
     """Determine the plan of a run from its data, versions and schema.
 
     Args:
-        config: The configuration.
+        settings: The settings, with absolute paths.
         scan: Files of the source with their hashes.
         accept: Whether a person accepts changes of the data, as with `--accept`.
-
-    Returns:
-        The settings of the components.
 
     Raises:
         ConfigError: The decisions about single images are refused; see `overrides.decisions`.
     """
     vocabulary = tuple(scan.vocabulary)
-    code = source_code.fingerprint()
-    places = config.places
-    filtering = filter_plan(config, vocabulary)
-    data_key = _data_key(config, scan, filtering.overrides)
-    judged_by = accepted.parameters(places.schema, data_key)
-    judged_by["accept_changes"] |= int(accept)
-    bank = _bank_plan(config, vocabulary)
-    run_key = _fingerprint(
-        config.model_dump(include=_DECIDING, exclude=_PATHS),
-        vocabulary,
-        data_key,
-        code,
-        bank.weights_key,
-    )
-    compared = _baseline_plan(places.versions, run_key, vocabulary)
-    return Plan(
+    places = settings.places
+    facts = Facts(
+        vocabulary=vocabulary,
         fingerprint=scan.fingerprint,
-        code=code,
-        baseline=compared.to_json(),
-        examples=_read_plan(config, scan).to_json(),
-        image_filter=filtering.to_json(),
-        accepted_schema=judged_by["accepted_schema"],
-        gate=_gate_plan(config, vocabulary, data_key, judged_by).to_json(),
-        bank=bank.to_json(),
-        training=_training(config, vocabulary, code),
-        evaluator=_evaluator_plan(config, vocabulary, judged_by).to_json(),
-        pusher=_pusher_plan(config, scan, run_key, compared.version).to_json(),
-        report=_json(report_settings(config, vocabulary, scan.fingerprint)),
+        code=source_code.fingerprint(),
+        decisions=overrides.decisions(places.overrides, vocabulary),
+        weights_key=weights_key(settings, settings.bank.precision),
     )
+    facts = facts.model_copy(update={"data_key": _data_key(settings, facts)})
+    judged_by = accepted.parameters(places.schema, facts.data_key)
+    judged_by["accept_changes"] |= int(accept)
+    run_key = _fingerprint(
+        settings.model_dump(mode="json", include=_DECIDING, exclude=_PATHS),
+        vocabulary,
+        facts.data_key,
+        facts.code,
+        facts.weights_key,
+    )
+    baseline = manifest.baseline_for(places.versions, run_key, vocabulary)
+    compared = {
+        "run_key": run_key,
+        "baseline_version": baseline.number if baseline else 0,
+        "baseline_digest": baseline.digest if baseline else "",
+        "no_baseline": "" if baseline else manifest.why_no_baseline(places.versions),
+    }
+    facts = facts.model_copy(update={**judged_by, **compared})
+    return Plan(facts, {name: of_component(name, settings, facts) for name in READS})
 
 
-def with_kept_threshold(config: Config) -> tuple[Config, list[Finding]]:
-    """Return the configuration with the threshold of the newest version, unless one is given.
+def with_kept_threshold(settings: Settings) -> tuple[Settings, list[Finding]]:
+    """Return the settings with the threshold of the newest version, unless one is given.
 
     A person who has published a model "as it is" has accepted its accuracy for this folder. The
     findings say so, if the threshold is another one than the default.
     """
-    newest = next(manifest.readable(config.places.versions), None)
+    newest = next(manifest.readable(settings.places.versions), None)
     kept = newest.manifest.get("threshold") if newest is not None else None
-    default = config.evaluate.threshold
-    if config.has_threshold or newest is None or kept in (None, default):
-        return config, []
-    changed = configs.build(config.model_dump(), {"evaluate.threshold": kept})
+    default = settings.evaluate.threshold
+    if settings.has_threshold or newest is None or kept in (None, default):
+        return settings, []
+    changed = configs.build(settings.model_dump(exclude_unset=True), {"evaluate.threshold": kept})
     sentence = (
         f"the accuracy that is asked for, {changed.evaluate.threshold:g}, is that of version "
         f"{newest.number} in this output folder; --set evaluate.threshold={default:g} asks for "
@@ -186,139 +152,19 @@ def with_kept_threshold(config: Config) -> tuple[Config, list[Finding]]:
     return changed, [make_finding(KEPT_THRESHOLD, sentence)]
 
 
-def _data_key(config: Config, scan: Scan, decisions: Sequence[Override]) -> str:
+def _data_key(settings: Settings, facts: Facts) -> str:
     """Return the fingerprint of the data, its division into splits and its checks."""
     return _fingerprint(
-        config.model_dump(include={"split", "judge"}, exclude=_PATHS),
-        asdict(config.split_rule),
-        scan.fingerprint,
-        [override.decision for override in decisions],
+        settings.model_dump(mode="json", include={"split", "judge"}, exclude=_PATHS),
+        SplitRule.of(settings).model_dump(),
+        facts.fingerprint,
+        [override.decision for override in facts.decisions],
     )
 
 
-def _baseline_plan(versions: Path, run_key: str, vocabulary: tuple[str, ...]) -> BaselinePlan:
-    baseline = manifest.baseline_for(versions, run_key, vocabulary)
-    return BaselinePlan(
-        versions=str(versions),
-        version=baseline.number if baseline else 0,
-        digest=baseline.digest if baseline else "",
-        why_none="" if baseline else manifest.why_no_baseline(versions),
-        vocabulary=vocabulary,
-    )
-
-
-def _read_plan(config: Config, scan: Scan) -> ReadPlan:
-    return ReadPlan(
-        options=SourceOptions.of(config.data, str(config.places.judge)),
-        vocabulary=tuple(scan.vocabulary),
-        rule=config.split_rule,
-        pixel_limit=config.judge.pixel_limit,
-        fingerprint=scan.fingerprint,
-    )
-
-
-def filter_plan(config: Config, vocabulary: Sequence[str]) -> FilterPlan:
-    """Return what ImageFilter gets, with the decisions of people about single images.
-
-    Raises:
-        ConfigError: The decisions are refused; see `overrides.decisions`.
-    """
-    return FilterPlan(
-        settings=config.judge.model_copy(update=dict.fromkeys(_PATHS["judge"], "")),
-        vocabulary=tuple(vocabulary),
-        overrides=overrides.decisions(config.places.overrides, vocabulary),
-    )
-
-
-def _gate_plan(
-    config: Config,
-    vocabulary: tuple[str, ...],
-    data_key: str,
-    judged_by: accepted.AcceptedState,
-) -> GatePlan:
-    return GatePlan(
-        settings=config.gate,
-        vocabulary=vocabulary,
-        judged_by=judged_by,
-        accept_schema_to=str(config.places.schema),
-        data_key=data_key,
-        decision_to=str(config.places.decision),
-    )
-
-
-def _evaluator_plan(
-    config: Config, vocabulary: tuple[str, ...], judged_by: accepted.AcceptedState
-) -> EvaluatorPlan:
-    return EvaluatorPlan(
-        settings=config.evaluate,
-        vocabulary=vocabulary,
-        accept_changes=judged_by["accept_changes"],
-    )
-
-
-def _pusher_plan(config: Config, scan: Scan, run_key: str, baseline_version: int) -> PusherPlan:
-    facts = {
-        "name": config.run.name,
-        "vocabulary": scan.vocabulary,
-        "fingerprint": scan.fingerprint,
-        "backbone": config.model.network,
-        "image_size": config.settings.size,
-        "run_key": run_key,
-        "threshold": config.evaluate.threshold,
-        "baseline_version": baseline_version,
-    }
-    return PusherPlan(settings=config.push, versions=str(config.places.versions), facts=facts)
-
-
-def _bank_plan(config: Config, vocabulary: tuple[str, ...]) -> BankPlan:
-    return BankPlan(
-        settings=config.bank.model_copy(update={"store": str(config.places.bank)}),
-        network=settings_of_features(config.stored_features),
-        weights_key=weights_key(config.stored_features, config.bank.precision),
-        kept=str(config.places.features),
-        vocabulary=vocabulary,
-        # Without a choice of features, another setting of the head must not miss the cache.
-        head=config.settings if config.settings.chooses_features else None,
-    )
-
-
-def _training(config: Config, vocabulary: tuple[str, ...], code: str) -> str:
-    """Return the arguments of the training function as JSON."""
-    arguments = {
-        "model": asdict(config.settings),
-        "vocabulary": vocabulary,
-        "folds": config.folds,
-        "source_hash": code,
-    }
-    return _json(arguments)
-
-
-def report_settings(
-    config: Config, vocabulary: Sequence[str] = (), fingerprint: str = ""
-) -> dict[str, object]:
-    """Select the settings that the result of a run has, by its names for them.
-
-    Args:
-        config: The validated configuration.
-        vocabulary: Class names in sorted order; none while they are not known.
-        fingerprint: Fingerprint of the source, "" while it is not known.
-    """
-    return {
-        "name": config.run.name,
-        "source": config.data.source,
-        "classes": list(vocabulary),
-        "cross_validate": config.folds,
-        "backbone": config.model.network,
-        "image_size": config.settings.size,
-        "fingerprint": fingerprint,
-        "seeds": {"split": config.split.seed, "train": config.train.seed},
-        "changed": changed(config),
-    }
-
-
-def settings(config: Config) -> dict[str, object]:
-    """Return the settings of a configuration that a run of a compiled pipeline may change."""
-    values = dict(flat(config.model_dump()))
+def run_settings(settings: Settings) -> dict[str, object]:
+    """Return the settings that a run of a compiled pipeline may change."""
+    values = dict(flat(settings.model_dump()))
     return {name: values[setting] for name, setting in RUN_SETTINGS.items()}
 
 
@@ -326,11 +172,11 @@ def plan(config: str, given: Mapping[str, object]) -> dict[str, str]:
     """Determine the plan in a task of a compiled pipeline; see the component Plan.
 
     Args:
-        config: JSON of the configuration, as `to_json` writes it.
-        given: Values of `RUN_SETTINGS`, which replace those of the configuration.
+        config: JSON of the settings, as `to_json` writes it.
+        given: Values of `RUN_SETTINGS`, which replace those of the settings.
 
     Returns:
-        The fields of `Plan`, and the configuration of the run as TOML under `CONFIG`.
+        The texts of `Plan`, and the settings of the run as TOML under `CONFIG`.
 
     Raises:
         ConfigError: A setting is wrong, or the source cannot be read as one.
@@ -341,12 +187,12 @@ def plan(config: str, given: Mapping[str, object]) -> dict[str, str]:
         put(tree, setting, given[name])
     # Validated again, because people choose the values of `given` when they start a run.
     built = configs.build(tree, where="the parameters of the pipeline")
-    return {**asdict(make(built, source.usable(built).hashed())), CONFIG: to_toml(built)}
+    return {**make(built, source.usable(built).hashed()).texts, CONFIG: to_toml(built)}
 
 
-def to_json(config: Config) -> str:
-    """Write a configuration with absolute paths as JSON for `plan`."""
-    return config.model_dump_json(exclude_none=True)
+def to_json(settings: Settings) -> str:
+    """Write settings with absolute paths as JSON for `plan`."""
+    return settings.model_dump_json(exclude_none=True)
 
 
 def outcome_key(plan: Plan, schema_file: Path) -> str:
@@ -357,12 +203,7 @@ def outcome_key(plan: Plan, schema_file: Path) -> str:
         schema_file: The accepted schema, which need not exist.
     """
     schema = schema_file.read_bytes() if schema_file.is_file() else b""
-    return _fingerprint(asdict(plan), schema.decode("utf-8", "replace"))
-
-
-def _json(value: object) -> str:
-    # Sorted, because TFX's cache compares the text of a parameter.
-    return json.dumps(value, sort_keys=True)
+    return _fingerprint(dict(plan.texts), schema.decode("utf-8", "replace"))
 
 
 def _fingerprint(*parts: object) -> str:

@@ -12,7 +12,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgpipe.components.example_gen.settings import DataSettings, SourceOptions
 from imgpipe.components.example_gen.sources import (
     Scan,
     Source,
@@ -24,42 +23,28 @@ from imgpipe.components.image_filter.judge import overrides
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.regular_files import pattern_in
 from imgpipe.models.machine import progress
-from imgpipe.models.settings.model import ModelSettings
-from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config
-from imgpipe.pipeline.configuration.sections import Places
+from imgpipe.models.settings.data import DataSettings
+from imgpipe.models.settings.settings import Places, Settings
+from imgpipe.pipeline.configuration.config import WEIGHT_FILES
 
 
-def opened(data: DataSettings, store: str = "", least_classes: int = 2) -> Source:
-    """Open the source that a configuration names, of which nothing is listed yet.
-
-    Args:
-        data: The section of the configuration.
-        store: Folder of the inspection cache, in which compressed files are unpacked; "" for none.
-        least_classes: Number of classes that there have to be.
-
-    Raises:
-        ConfigError: No source is named, or its kind is unknown.
-    """
-    return open_source(data.source, SourceOptions.of(data, store, least_classes))
-
-
-def usable(config: Config) -> ListedSource:
+def usable(settings: Settings) -> ListedSource:
     """Check what a run reads before anything is loaded or written, and list its images.
 
     Args:
-        config: The configuration, with absolute paths.
+        settings: The settings, with absolute paths.
 
     Raises:
         ConfigError: The source, a class, an output folder or the overrides are refused.
         ResourceError: The weights are missing.
     """
-    places = config.places
-    require_labels(config.data)
-    require_outside(config.data, places)
-    images = opened_with_classes(config, str(places.judge))
+    places = settings.places
+    require_labels(settings.data)
+    require_outside(settings.data, places)
+    images = opened_with_classes(settings, str(places.judge))
     if places.overrides is not None:
         overrides.load(places.overrides)
-    _check_network_files(config.settings)
+    _check_network_files(settings)
     return images
 
 
@@ -90,7 +75,7 @@ class ListedSource:
         return self.source.scan(self.scan)
 
 
-def opened_with_classes(config: Config, store: str) -> ListedSource:
+def opened_with_classes(settings: Settings, store: str) -> ListedSource:
     """Open the source, list its images without reading them, and refuse classes that no model has.
 
     `store` is the folder of the inspection cache; "" for none.
@@ -98,9 +83,9 @@ def opened_with_classes(config: Config, store: str) -> ListedSource:
     Raises:
         ConfigError: The source cannot be read, or a class or the number of classes is refused.
     """
-    images = opened(config.data, store)
+    images = open_source(settings.data.source, settings.data, store)
     scan = images.listing()
-    config.settings.check_classes(scan.vocabulary)
+    settings.check_classes(scan.vocabulary)
     return ListedSource(images, scan, store)
 
 
@@ -120,10 +105,11 @@ def hashed(images: ListedSource) -> Future[Scan]:
     return scan
 
 
-def _check_network_files(model: ModelSettings) -> None:
+def _check_network_files(settings: Settings) -> None:
     """Check the file of weights that the settings of a network name."""
-    if model.weights.endswith(WEIGHT_FILES) and not Path(model.weights).is_file():
-        raise ResourceError(f"model.weights: there is no file {model.weights}.")
+    weights = settings.model.weights
+    if weights.endswith(WEIGHT_FILES) and not Path(weights).is_file():
+        raise ResourceError(f"model.weights: there is no file {weights}.")
 
 
 def require_outside(data: DataSettings, places: Places) -> None:
@@ -132,7 +118,7 @@ def require_outside(data: DataSettings, places: Places) -> None:
     A path with a character that Beam and TensorFlow take for a pattern is refused, too. The error
     is a ConfigError.
     """
-    _, place = split_spec(data.source, SourceOptions.of(data))
+    _, place = split_spec(data.source, data)
     for name, path in places.outputs.items():
         if why := pattern_in(path):
             raise ConfigError(f"{name}: {why}")

@@ -12,7 +12,6 @@ and TFX.
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 import traceback
 from collections.abc import Sequence
@@ -35,9 +34,11 @@ from imgpipe.models.files.regular_files import sha256
 from imgpipe.models.finding import Finding, make_finding
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import quick_imports
+from imgpipe.models.settings.given import Facts, Given
+from imgpipe.models.settings.settings import Settings
 from imgpipe.pipeline.command_line import console as consoles
 from imgpipe.pipeline.command_line import signals
-from imgpipe.pipeline.configuration.config import Config
+from imgpipe.pipeline.configuration.config import absolute
 from imgpipe.pipeline.configuration.given_settings import to_toml
 from imgpipe.pipeline.definition import plan as plans
 from imgpipe.pipeline.definition import source
@@ -55,7 +56,7 @@ REPEAT = "repeat.json"
 
 
 def execute(
-    config: Config, start: str | None = None, to_stderr: bool = False, accept: bool = False
+    config: Settings, start: str | None = None, to_stderr: bool = False, accept: bool = False
 ) -> Run:
     """Run the pipeline.
 
@@ -81,9 +82,9 @@ def execute(
         raise told from error
 
 
-def _execute(config: Config, start: str | None, to_stderr: bool, accept: bool) -> Run:
+def _execute(config: Settings, start: str | None, to_stderr: bool, accept: bool) -> Run:
     began = time.monotonic()
-    config = config.with_absolute_paths()  # workers may have other current folders
+    config = absolute(config)  # workers may have other current folders
     places = config.places
     with consoles.quiet():  # without the messages of TensorFlow, which lists TFRecord files
         images = source.usable(config)
@@ -120,7 +121,7 @@ class WorkingRun:
 
     def __init__(
         self,
-        config: Config,
+        config: Settings,
         directory: Path,
         display: consoles.Display,
         began: float,
@@ -164,7 +165,7 @@ class WorkingRun:
         with self._display.step("finding the images"):
             progress.advance(len(hashed.result().items))
         with self._display.step("finding weights"):  # before time is spent on the images
-            settings = self._config.settings
+            settings = self._config
             settings.backbone_spec().fetch(settings.size)
             classifier.require_layers(settings)
             augmentation.require_builder(settings.views, settings.size)
@@ -183,12 +184,12 @@ class WorkingRun:
             metadata=local.metadata_config(places.out / DATABASE),
             run_directory=str(self._directory),
         )
-        pipeline = graph.create_pipeline(self._config, plan, storage)
+        pipeline = graph.create_pipeline(self._config, plan.texts, storage)
         fresh = graph.from_component(pipeline, start)
         if not places.schema.is_file():  # which DataGate writes
             fresh.add("DataGate")
-        if plan.accepted_schema:  # before time is spent on the images
-            schema.parse(plan.accepted_schema, str(places.schema))
+        if plan.facts.accepted_schema:  # before time is spent on the images
+            schema.parse(plan.facts.accepted_schema, str(places.schema))
         worker_start.prepare_local(pipeline.beam_pipeline_args, self._directory)
         local.run(pipeline, self, fresh)
 
@@ -224,12 +225,15 @@ class WorkingRun:
     def _close(self, error: BaseException | None) -> Run:
         """Write report and result of the run that this error ended, if any; return the outcome."""
         # Without a plan, the classes are not known.
-        plan = self.plan
-        settings = json.loads(plan.report) if plan else plans.report_settings(self._config)
+        given = Given(self._config, self.plan.facts if self.plan else Facts())
         run = Run.read(self._directory)
         # Whether the component Report has drawn the page, and its result can be read.
         is_drawn = error is None and run.report is not None and bool(run.verdict)
-        result = run.result if is_drawn else self._ended(results.new(**settings), error)
+        result = (
+            run.result
+            if is_drawn
+            else self._ended(results.new(**results.of_settings(given)), error)
+        )
         unwritten = []
         try:
             json_object.write(self._directory / run_folder.TIMINGS, self._timings())
@@ -242,7 +246,7 @@ class WorkingRun:
                 from imgpipe.components.run_record.collect import collect
 
                 uris = self._uris()
-                collected, answers = collect(uris, settings)
+                collected, answers = collect(uris, given)
                 result = self._ended(collected, error)
                 result = report.draw(result, answers, uris, [str(self._directory)])
         except (Exception, KeyboardInterrupt, signals.Stopped) as caught:

@@ -12,10 +12,8 @@ tasks read.
 from __future__ import annotations
 
 import tempfile
-import typing
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 from google.protobuf import json_format
@@ -27,9 +25,10 @@ from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
 from imgpipe.models.errors import ConfigError, nearest
 from imgpipe.models.files.atomic_write import atomic_write
-from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.configuration.sections import Resources, Volume
-from imgpipe.pipeline.definition.plan import RUN_SETTINGS, Plan, settings
+from imgpipe.models.settings.given import READS
+from imgpipe.models.settings.running import Resources, Volume
+from imgpipe.models.settings.settings import Settings
+from imgpipe.pipeline.definition.plan import RUN_SETTINGS, run_settings
 from imgpipe.pipeline.kubeflow import groups, places
 from imgpipe.pipeline.kubeflow.groups import Spec
 
@@ -99,12 +98,12 @@ def platforms(spec: Spec, volumes: Collection[Volume]) -> Spec:
     return dict(json_format.MessageToDict(platform))
 
 
-def run_directory(config: Config) -> str:
+def run_directory(config: Settings) -> str:
     """Folder of a run on a volume, in which `places.RUN` stands for the id of the run."""
     return f"{config.places.out}/runs/{places.RUN}"
 
 
-def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Path) -> Path:
+def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Settings, output: Path) -> Path:
     """Write the PipelineSpec, and the volumes of its containers.
 
     Args:
@@ -145,24 +144,23 @@ def compile_pipeline(pipeline: tfx_pipeline.Pipeline, config: Config, output: Pa
     return target
 
 
-def placeholders(config: Config) -> tuple[Plan, dict[str, Any]]:
+def placeholders(
+    settings: Settings,
+) -> tuple[dict[str, RuntimeParameter], dict[str, RuntimeParameter]]:
     """Create the parameters with which the graph is compiled.
 
     Args:
-        config: The configuration, whose settings are the defaults of the parameters of a run.
+        settings: The settings, of which some are the defaults of the parameters of a run.
 
     Returns:
-        The plan, and the settings of a run; all values are runtime parameters of TFX.
+        The texts of the components, and the settings of a run; all are runtime parameters of TFX.
     """
-    types = typing.get_type_hints(Plan)
-    planned: dict[str, Any] = {
-        name: RuntimeParameter(groups.PLANNED + name, ptype=kind) for name, kind in types.items()
-    }
+    texts = {name: RuntimeParameter(groups.PLANNED + name, ptype=str) for name in READS}
     given = {
         name: RuntimeParameter(name, ptype=type(default), default=default)
-        for name, default in settings(config).items()
+        for name, default in run_settings(settings).items()
     }
-    return Plan(**planned), given
+    return texts, given
 
 
 def _connect(spec: Spec, pipeline: tfx_pipeline.Pipeline) -> None:

@@ -32,6 +32,7 @@ from imgpipe.components.run_record import run_folder
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import json_object
 from imgpipe.models.machine.process import prefer_batches, quick_imports
+from imgpipe.models.settings.given import Given
 from imgpipe.models.settings.section import PLAN_FILE
 from imgpipe.pipeline.kubeflow.groups import Spec, artifact_name
 from imgpipe.pipeline.kubeflow.places import in_run, to_path, to_uri
@@ -88,7 +89,7 @@ def fail(component: str, artifacts: Mapping[str, str], run: Path, cause: str, co
             name: artifact_name(row.component, row.output) for name, row in collect.REPORTED.items()
         }
         uris = {name: artifacts[key] for name, key in made.items() if key in artifacts}
-        result, answers = collect.collect(uris, json.loads(plan["report"]))
+        result, answers = collect.collect(uris, Given.read(plan["Report"]))
         page.draw(verdict.ended(result, cause, component), answers, uris, [str(run)])
     except Exception:
         traceback.print_exc()

@@ -16,9 +16,10 @@ from pathlib import Path, PurePosixPath
 
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.settings.running import Volume
 from imgpipe.models.settings.section import INPUT, OUTPUT, PLACE
-from imgpipe.pipeline.configuration.config import WEIGHT_FILES, Config, build, flat, marked
-from imgpipe.pipeline.configuration.sections import Volume
+from imgpipe.models.settings.settings import Settings, flat, marked
+from imgpipe.pipeline.configuration.config import WEIGHT_FILES, build
 from imgpipe.pipeline.definition.source import among_images
 
 #: Environment variable that moves the folders below another one than `/`.
@@ -69,7 +70,7 @@ def in_run(path: str, output_uri: str) -> str:
     return path.replace(RUN, parts[-4 if _UUID.fullmatch(parts[-2]) else -3])
 
 
-def on_volumes(config: Config) -> Config:
+def on_volumes(config: Settings) -> Settings:
     """Make the paths of a configuration those of the containers.
 
     Args:
@@ -99,7 +100,7 @@ def on_volumes(config: Config) -> Config:
     return placed
 
 
-def _refuse_unsupported(config: Config) -> None:
+def _refuse_unsupported(config: Settings) -> None:
     """Refuse settings that would fail, or have no effect, in the compiled pipeline."""
     names_runner = any(argument.startswith("--runner") for argument in config.beam.args)
     if config.beam.job_endpoint or names_runner:
@@ -118,7 +119,7 @@ def _refuse_unsupported(config: Config) -> None:
         )
 
 
-def _paths(config: Config) -> dict[str, str]:
+def _paths(config: Settings) -> dict[str, str]:
     """Paths by the name of the setting, without those that are not set."""
     given = dict(flat(config.model_dump()))
     paths = {name: given[name] for name in marked(INPUT, OUTPUT, PLACE) if given[name]}

@@ -15,7 +15,6 @@ from pathlib import Path
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.common.storage import manifest
 from imgpipe.components.common.storage.manifest import Version
-from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.described_files import (
@@ -26,6 +25,7 @@ from imgpipe.models.files.described_files import (
 )
 from imgpipe.models.files.regular_files import pattern_in
 from imgpipe.models.finding import Finding
+from imgpipe.models.settings.places import VERSIONS
 from imgpipe.pipeline.output.output_folder import RUNS, OutputFolder, plain, received
 from imgpipe.pipeline.output.run import Run
 

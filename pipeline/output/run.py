@@ -20,7 +20,6 @@ from imgpipe.components.common.storage import manifest
 from imgpipe.components.data_gate import rules
 from imgpipe.components.image_evaluator.decision import DecidingAccuracy
 from imgpipe.components.image_filter import quarantine
-from imgpipe.components.model_pusher.settings import VERSIONS
 from imgpipe.components.report.commands import next_commands, run_command
 from imgpipe.components.run_record import result as results
 from imgpipe.components.run_record import run_folder
@@ -30,6 +29,7 @@ from imgpipe.models.errors import ImgpipeError, ResourceError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.described_files import SAVED_MODEL, SAVED_MODEL_FOLDER
 from imgpipe.models.finding import Finding
+from imgpipe.models.settings.places import VERSIONS
 
 TIME = "%Y%m%d-%H%M%S"  # of the start, with which the name of a run begins
 _LENGTH = len("20260101-000000")

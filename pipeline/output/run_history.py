@@ -176,10 +176,10 @@ def compare(first: Run, second: Run) -> RunComparison:
 
 def _changed_settings(first: Run, second: Run) -> list[Change]:
     """Return the settings that differ, except those that only name folders for outputs."""
-    from imgpipe.pipeline.configuration.config import Config, flat, marked
+    from imgpipe.models.settings.settings import Settings, flat, marked
 
     # A run does not write settings that are not set.
-    unset = {name for name, value in flat(Config().model_dump()) if value is None}
+    unset = {name for name, value in flat(Settings().model_dump()) if value is None}
     unset.add("evaluate.threshold")
     settings = dict(flat(first.config))
     settings_now = dict(flat(second.config))

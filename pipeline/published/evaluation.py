@@ -19,14 +19,14 @@ import numpy as np
 
 from imgpipe.components.common import row_files
 from imgpipe.components.common.storage import manifest
-from imgpipe.components.example_gen.sources import Item, Scan, Source
+from imgpipe.components.example_gen.sources import Item, Scan, Source, open_source
 from imgpipe.components.example_gen.sources.base import check_class_names
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import load_tensorflow
-from imgpipe.pipeline.configuration.config import Config
-from imgpipe.pipeline.definition.source import opened, require_labels
+from imgpipe.models.settings.settings import Settings
+from imgpipe.pipeline.definition.source import require_labels
 from imgpipe.pipeline.output.lookup import Model
 from imgpipe.pipeline.published.evaluation_summary import NotEvaluated, summarise
 
@@ -41,7 +41,7 @@ _BATCH = 32  # images in one call of the signature
 _NAMED = 20  # labels that an error names
 
 
-def evaluate(model: Model, config: Config, threshold: float) -> Evaluation:
+def evaluate(model: Model, config: Settings, threshold: float) -> Evaluation:
     """Evaluate a model.
 
     Args:
@@ -59,7 +59,7 @@ def evaluate(model: Model, config: Config, threshold: float) -> Evaluation:
         raise ConfigError(f"threshold: expected a share from 0 to 1. Received: {threshold!r}.")
     require_labels(config.data)
     # A recall needs images of one class only.
-    source = opened(config.data, str(config.places.judge), least_classes=1)
+    source = open_source(config.data.source, config.data, str(config.places.judge), 1)
     scan = source.listing()
     _require_classes(model, scan)
     limit = config.judge.pixel_limit

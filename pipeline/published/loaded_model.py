@@ -20,6 +20,7 @@ from imgpipe.components.common.image_file.header import converted_formats, probe
 from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.described_files import SERVING_DEFAULT, UNLIKE
+from imgpipe.models.files.image_limits import PIXEL_LIMIT
 from imgpipe.models.machine.process import load_tensorflow
 from imgpipe.pipeline.output import lookup
 from imgpipe.pipeline.published.predicted_images import ImageAnswer
@@ -27,7 +28,7 @@ from imgpipe.serving import decoder_lines
 from imgpipe.serving.client import InvalidArgument, Prediction, ServingError
 from imgpipe.serving.client.classifier import Classifier, ClassifyQuestion
 from imgpipe.serving.client.images import Image, files_of, name_of
-from imgpipe.serving.look import PIXEL_LIMIT, Look, in_words, too_many_pixels
+from imgpipe.serving.look import Look, in_words, too_many_pixels
 from imgpipe.serving.server import limits, status
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.export.saved_model import FEATURE_VECTORS
 from imgpipe.models.features.feature_distribution import FeatureDistribution
+from imgpipe.models.files.image_limits import PIXEL_LIMIT
 from imgpipe.models.finding import Finding
 from imgpipe.models.machine import progress
-from imgpipe.serving.look import PIXEL_LIMIT
 from imgpipe.serving.server.runtime import Runtime
 
 #: Most images that are measured, spread evenly over the log. A share of so many is known to half a

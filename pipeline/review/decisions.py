@@ -15,8 +15,8 @@ from typing import cast
 
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.image_filter.judge import overrides
-from imgpipe.components.image_filter.judge.overrides import Override, OverrideVerdict
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.settings.override import VERDICTS, Override, OverrideVerdict, by_hash, of_image
 from imgpipe.pipeline.review.images import ReviewDecision, ReviewedImages, obstacles
 
 _NOTE = "imgpipe review"
@@ -54,9 +54,9 @@ class Decisions:
         Raises:
             ConfigError: The file of overrides is invalid.
         """
-        by_digits = overrides.by_hash(self._entries())
+        by_digits = by_hash(self._entries())
         hashes = self.images.by_hash
-        of_images = ((digest, overrides.of_image(digest, by_digits)) for digest in hashes)
+        of_images = ((digest, of_image(digest, by_digits)) for digest in hashes)
         return {
             digest: {"verdict": entries[0].verdict, "label": entries[0].label}
             for digest, entries in of_images
@@ -76,8 +76,8 @@ class Decisions:
         """
         verdict = decision["verdict"]
         label = decision["label"]
-        if verdict not in ("", *overrides.VERDICTS):
-            verdicts = ", ".join(overrides.VERDICTS)
+        if verdict not in ("", *VERDICTS):
+            verdicts = ", ".join(VERDICTS)
             raise RefusedAnswer(f"An answer is one of {verdicts}. Received: {verdict[:40]!r}.")
         if verdict != "relabel":
             decision = {"verdict": verdict, "label": ""}

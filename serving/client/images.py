@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imgpipe.models.errors import printable, without_secrets
+from imgpipe.models.files.image_limits import PIXEL_LIMIT
 from imgpipe.serving.client.errors import InvalidArgument
-from imgpipe.serving.look import IPHONE_REMEDY, PIXEL_LIMIT, Look, too_many_pixels
+from imgpipe.serving.look import IPHONE_REMEDY, Look, too_many_pixels
 
 if TYPE_CHECKING:
     from typing import TypeAlias

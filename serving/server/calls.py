@@ -25,7 +25,7 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.models.machine import process
 from imgpipe.models.machine.system import processors
 from imgpipe.serving.server import status
-from imgpipe.serving.server.settings import Settings
+from imgpipe.serving.server.settings import ServerSettings
 from imgpipe.serving.server.status import Code, StatusError
 
 _log = logging.getLogger(__name__)
@@ -168,7 +168,7 @@ class Calls:
     """Runs the requests of a server, and notifies the observers, such as the metrics."""
 
     def __init__(
-        self, settings: Settings, observers: tuple[Callable[[Call], None], ...] = ()
+        self, settings: ServerSettings, observers: tuple[Callable[[Call], None], ...] = ()
     ) -> None:
         cores = processors()
         threads = settings.grpc_max_threads or _THREADS_PER_CORE * cores

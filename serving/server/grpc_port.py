@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.serving.server import ports
-from imgpipe.serving.server.settings import Settings
+from imgpipe.serving.server.settings import ServerSettings
 
 MAX_STREAMS = 64
 """Simultaneous requests on one connection; clients hold back further ones until some have ended."""
@@ -91,7 +91,7 @@ class GrpcPort:
         self,
         services: Mapping[str, Mapping[str, grpc.RpcMethodHandler]],
         health: Health,
-        settings: Settings,
+        settings: ServerSettings,
     ) -> None:
         self._services = services
         self._health = health

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from imgpipe.serving.server import storage
 from imgpipe.serving.server.predict import Handle, Spec
-from imgpipe.serving.server.settings import ELSEWHERE, Settings
+from imgpipe.serving.server.settings import ELSEWHERE, ServerSettings
 from imgpipe.serving.server.status import Code, StatusError
 from imgpipe.serving.server.version import Loader, ServedVersion, State, VersionState
 
@@ -32,7 +32,7 @@ _STOP_LOADING_S = 5.0
 class ModelManager:
     """Keeps the newest version below the base path loaded, in a thread of its own."""
 
-    def __init__(self, loader: Loader, settings: Settings) -> None:
+    def __init__(self, loader: Loader, settings: ServerSettings) -> None:
         self.name = settings.model_name
         self.base_path = settings.base_path
         self._loader = loader

@@ -26,7 +26,7 @@ from imgpipe.models.files.json_object import SCHEMA, SchemaNumber
 from imgpipe.models.machine.process import quick_imports
 from imgpipe.models.machine.system import limit_kept_memory, raise_open_files
 from imgpipe.serving import decoder_lines
-from imgpipe.serving.server.settings import Settings
+from imgpipe.serving.server.settings import ServerSettings
 from imgpipe.serving.server.writer import LineHandler, Writer
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ def _import_tensorflow() -> None:
         os.close(nowhere)
 
 
-def run(settings: Settings, write_states: Callable[[str], object] | None = None) -> None:
+def run(settings: ServerSettings, write_states: Callable[[str], object] | None = None) -> None:
     """Serve until a signal arrives.
 
     Args:

@@ -23,7 +23,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from imgpipe.models.errors import ConfigError
 from imgpipe.serving import request_log_files, tensors
-from imgpipe.serving.server.settings import Settings
+from imgpipe.serving.server.settings import ServerSettings
 from imgpipe.serving.server.writer import Writer
 
 _FILES = 8
@@ -46,7 +46,7 @@ class RequestLog:
     cannot be written.
     """
 
-    def __init__(self, settings: Settings, writer: Writer | None = None) -> None:
+    def __init__(self, settings: ServerSettings, writer: Writer | None = None) -> None:
         self._settings = settings
         self._writer = writer
         self._numbers = itertools.count()

@@ -21,7 +21,7 @@ from imgpipe.serving.server.ports import is_loopback
 from imgpipe.serving.server.request_log import RequestLog
 from imgpipe.serving.server.runtime import Runtime
 from imgpipe.serving.server.services import Services, handlers
-from imgpipe.serving.server.settings import Settings
+from imgpipe.serving.server.settings import ServerSettings
 from imgpipe.serving.server.writer import Writer
 
 if TYPE_CHECKING:
@@ -61,12 +61,12 @@ class ModelServer:
         self,
         model_name: str = "",
         base_path: str | Path = "",
-        settings: Settings | None = None,
+        settings: ServerSettings | None = None,
         *,
         loaded: Callable[[Runtime], object] | None = None,
         writer: Writer | None = None,
     ) -> None:
-        settings = settings or Settings(port=0, rest_api_port=0)
+        settings = settings or ServerSettings(port=0, rest_api_port=0)
         if model_name or base_path:
             settings = replace(settings, model_name=model_name, model_base_path=str(base_path))
         self._settings = settings

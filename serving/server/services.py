@@ -27,7 +27,7 @@ from imgpipe.serving.server.calls import Call, Calls, Place
 from imgpipe.serving.server.manager import ModelManager
 from imgpipe.serving.server.predict import Handle, Spec
 from imgpipe.serving.server.request_log import RequestLog
-from imgpipe.serving.server.settings import Settings
+from imgpipe.serving.server.settings import ServerSettings
 from imgpipe.serving.server.status import Code, StatusError, invalid
 from imgpipe.serving.server.version import VersionState
 
@@ -120,7 +120,7 @@ def status_message(states: Sequence[VersionState]) -> Any:
 
 
 def handlers(
-    services: Services, calls: Calls, settings: Settings
+    services: Services, calls: Calls, settings: ServerSettings
 ) -> dict[str, dict[str, grpc.RpcMethodHandler]]:
     """Return the gRPC handlers of all services, by method by service."""
     answered: dict[str, dict[str, tuple[Any, _Work]]] = {

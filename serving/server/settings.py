@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.files.image_limits import BODY_LIMIT, PIXEL_LIMIT
 from imgpipe.models.files.regular_files import pattern_in
-from imgpipe.serving.look import BODY_LIMIT, PIXEL_LIMIT
 from imgpipe.serving.server.corrections import Corrections
 
 ELSEWHERE = (
@@ -42,7 +42,7 @@ def _flag(default: Any, help: str, *names: str, **limits: float) -> Any:
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServerSettings:
     """The settings of a server; for a file or a folder, an empty text means none.
 
     A ConfigError says that a setting is missing, or contradicts another one.
@@ -163,12 +163,12 @@ class Settings:
 
 
 def flags() -> list[inspect.Parameter]:
-    """Return the flags as parameters of a command of Typer, which makes `Settings` of them."""
+    """Return the flags as parameters of a command of Typer, for `ServerSettings`."""
     import typer  # which components that read a limit here do not need
 
-    hints = get_type_hints(Settings)
+    hints = get_type_hints(ServerSettings)
     parameters = []
-    for field in dataclasses.fields(Settings):
+    for field in dataclasses.fields(ServerSettings):
         if "flag" not in field.metadata:
             continue
         names = field.metadata["names"] or [f"--{field.name}"]

@@ -1,23 +1,27 @@
 """Folders of photographs, and what is ingested and filtered of them on Beam."""
 
-import dataclasses
 import json
 
 from PIL import Image
 
-from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import read_examples, shard_files, text
 from imgpipe.components.example_gen.image_example_gen import ingest
-from imgpipe.components.example_gen.settings import ReadPlan, SourceOptions
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.image_filter import quarantine
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.judge import overrides
-from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.models import names
+from imgpipe.models.settings.data import DataSettings
+from imgpipe.models.settings.given import Facts, Given
+from imgpipe.models.settings.running import RunSettings
+from imgpipe.models.settings.settings import Settings
 from tests.images import encoded, noise
 
-SOURCE = SourceOptions()
+
+def settings_of(source, out, **sections):
+    """Return settings with a source and an output folder, and with some sections."""
+    data = sections.pop("data", DataSettings()).model_copy(update={"source": str(source)})
+    return Settings(data=data, run=RunSettings(out=str(out)), **sections)
 
 
 class Memory:
@@ -61,28 +65,24 @@ def beam_pipeline(*flags):
 
 
 class Run:
-    """Ingest and filter a source on Beam; `plan` has fields of `FilterPlan`."""
+    """Ingest and filter a source on Beam, with some sections of the settings."""
 
-    def __init__(self, root, source, rule=None, shard_size=256, flags=(), options=SOURCE, **plan):
-        options = dataclasses.replace(options, source=str(source))
-        scan = open_source(options.source, options).scan()
+    def __init__(self, root, source, shard_size=256, flags=(), decided=(), **sections):
+        settings = settings_of(source, root, **sections)
+        scan = open_source(settings.data.source, settings.data).scan()
         root.mkdir(exist_ok=True)
         file = root / "overrides.toml"
-        file.write_text(overrides.to_toml(plan.get("overrides", ())), encoding="utf-8")
-        plan["overrides"] = overrides.decisions(file, scan.vocabulary)
-        reading = ReadPlan(
-            options=options,
+        file.write_text(overrides.to_toml(decided), encoding="utf-8")
+        facts = Facts(
             vocabulary=scan.vocabulary,
             fingerprint=scan.fingerprint,
-            rule=rule or SplitRule(),
-            shard_size=shard_size,
+            decisions=overrides.decisions(file, scan.vocabulary),
         )
-        ingested = ingest(beam_pipeline(), f"{root}/examples", reading)
+        given = Given(settings, facts)
+        ingested = ingest(beam_pipeline(), f"{root}/examples", given, shard_size)
         uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "q")))
         self.root = root
-        self.summary = filter_examples(
-            beam_pipeline(*flags), uris, FilterPlan(vocabulary=scan.vocabulary, **plan)
-        )
+        self.summary = filter_examples(beam_pipeline(*flags), uris, given)
         files = self.summary["kept"] + self.summary["rejected"]
         assert ingested["images"] == len(scan.items) == files
         lines = (root / "q" / quarantine.MANIFEST).read_text().splitlines()

@@ -20,10 +20,10 @@ from imgpipe.models.export.saved_model import CAM, export, write_digest
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.names import OUT_OF_FOLD_FILE
 from imgpipe.models.network.classifier import build_classifier
-from imgpipe.models.settings.model import ModelSettings
 from imgpipe.serving.server.runtime import Runtime
 from tests.images import encoded, soft
 from tests.models.banks import write_examples
+from tests.network_settings import network_settings
 
 # TFX and TensorFlow warn about their own dependencies; none of these warnings can be fixed here.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -45,7 +45,7 @@ def _export(folder: Path, seed: int) -> Path:
     from tfx.utils import path_utils
 
     keras.utils.set_random_seed(seed)
-    settings = ModelSettings(backbone="conv_4", weights="none", image_size=16)
+    settings = network_settings(backbone="conv_4", weights="none", image_size=16)
     classifier = build_classifier(None, _VOCABULARY, settings)
     export(classifier, path_utils.serving_model_dir(str(folder)))
     write_digest(classifier, path_utils.serving_model_dir(str(folder)))

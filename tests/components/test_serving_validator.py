@@ -19,11 +19,12 @@ from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.features.bank import BANK_FILE
 from imgpipe.models.features.extractor import FeatureExtractor
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.given import Facts, of_component
 from imgpipe.models.trainer import run_fn
 from imgpipe.serving.client import DeadlineExceeded, ResourceExhausted, ServingError, Unavailable
 from tests.images import encoded, noise
 from tests.models.banks import bank_row, write_examples, write_facts, write_records
+from tests.network_settings import network_settings
 
 _REFUSED = "the serving check could not be finished"
 
@@ -85,7 +86,7 @@ def checked(folder: Path, seen: list[bytes], reused: int = 0, **stored_by: Any):
     """
     images = faint(len(seen))
     digests = [hashlib.sha256(image).hexdigest() for image in images]
-    extractor = FeatureExtractor(ModelSettings(**READ | stored_by), "bfloat16")
+    extractor = FeatureExtractor(network_settings(**READ | stored_by), "bfloat16")
     features = extractor.extract(seen, digests, [[0]] * len(seen))
     labels = np.random.default_rng(1).integers(0, 3, len(images)).tolist()
     splits = [names.VALIDATION if number % 3 == 0 else names.TRAIN for number in range(len(images))]
@@ -106,11 +107,8 @@ def checked(folder: Path, seen: list[bytes], reused: int = 0, **stored_by: Any):
             for number in here
         ]
         write_records(folder / f"{split}-00000-of-00001", of_split)
-    config = {
-        "model": READ,
-        "vocabulary": CLASSES,
-        "bank_uri": str(folder / "bank"),
-    }
+    text = of_component("ImageTrainer", network_settings(**READ), Facts(vocabulary=CLASSES))
+    config = {**json.loads(text), "bank_uri": str(folder / "bank")}
     run_fn(
         SimpleNamespace(
             custom_config=config,

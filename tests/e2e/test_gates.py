@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from imgpipe.components.common.storage import manifest
-from imgpipe.components.image_filter.judge.overrides import Override, to_toml
+from imgpipe.components.image_filter.judge.overrides import to_toml
 from imgpipe.models.head.certainty import AccuracyFigures
+from imgpipe.models.settings.override import Override
 from imgpipe.pipeline.commands import rollback
 from imgpipe.pipeline.output.output_folder import OutputFolder
 from imgpipe.pipeline.output.run_history import list_runs

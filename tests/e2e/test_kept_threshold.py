@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from imgpipe.models.settings.settings import Settings
 from imgpipe.pipeline.commands.run import blocks
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.execution.pipeline_run import WorkingRun, execute
@@ -26,7 +27,7 @@ def published(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Case:
     return own
 
 
-def _without_threshold(case: Case, **settings: object) -> configs.Config:
+def _without_threshold(case: Case, **settings: object) -> Settings:
     tree = {
         **SETTINGS,
         "run": {"name": "hands", "out": str(case.out)},
@@ -39,7 +40,7 @@ def _without_threshold(case: Case, **settings: object) -> configs.Config:
 def _threshold(outcome: Any) -> tuple[float, list[str]]:
     kept = [each for each in outcome.result["findings"] if each["reason"] == "kept_threshold"]
     sentences = [each["sentence"] for each in kept]
-    printed = str([*blocks(outcome, configs.Config().run)])
+    printed = str([*blocks(outcome, Settings().run)])
     assert all(f"{sentence[1:]}." in printed for sentence in sentences)
     return outcome.result["gate"]["threshold"], sentences
 

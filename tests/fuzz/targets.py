@@ -89,7 +89,7 @@ def _source(file: Path) -> object:
 
 def _data_set(file: Path) -> object:
     """Scan a prepared TFDS data set, of which `file` is one of the two descriptions."""
-    from imgpipe.components.example_gen.sources import SourceOptions, open_source
+    from imgpipe.components.example_gen.sources import DataSettings, open_source
 
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         prepared = Path(folder) / "toy" / "1.0.0"
@@ -99,7 +99,7 @@ def _data_set(file: Path) -> object:
         records = VALID / "x.tfrecord" / "uncompressed"
         shutil.copy(records, prepared / "toy-train.tfrecord-00000-of-00001")
         shutil.copy(file, prepared)
-        source = open_source("tfds:toy", SourceOptions(tfds_dir=folder))
+        source = open_source("tfds:toy", DataSettings(tfds_dir=folder))
         return [item.label for item in source.scan().items]
 
 

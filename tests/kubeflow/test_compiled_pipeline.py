@@ -91,7 +91,7 @@ def test_parameters_that_depend_on_the_images_are_outputs_of_plan(spec: dict[str
         for key, source in task["inputs"].get("parameters", {}).items()
         if "taskOutputParameter" in source
     }
-    assert read["Data", "examples"] == "examples"
+    assert read["Data", "ImageExampleGen"] == "ImageExampleGen"
     assert set(read.values()) == set(produced)
     assert all("Plan" in tasks[name]["dependentTasks"] for name, _ in read)
     for name, key in read:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.settings.settings import Settings
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration import given_settings
 from imgpipe.pipeline.kubeflow import entry_point, places
@@ -16,7 +17,7 @@ UUID = "7f0a1b2c-0000-4000-8000-0123456789ab"
 VOLUMES = {"volumes": [{"claim": "photos", "path": "/data"}]}
 
 
-def _config(**sections: Any) -> configs.Config:
+def _config(**sections: Any) -> Settings:
     """Return a configuration with a volume at /data, which `sections` overrides."""
     return configs.build({"data": {"source": "/data/photos"}, "kubeflow": VOLUMES, **sections})
 

@@ -13,10 +13,11 @@ from imgpipe.models import names
 from imgpipe.models.features.bank import BANK_FILE, BankFacts, BankRows
 from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.network.classifier import build_head
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 from imgpipe.models.training import datasets
 from imgpipe.models.training.history import Epoch
 from imgpipe.models.training.training_loop import Fit, Training, solve_head
+from tests.network_settings import network_settings
 
 DIM = 16
 
@@ -105,7 +106,7 @@ def fit_head(
     train: BankRows,
     validation: BankRows,
     classes: int,
-    settings: ModelSettings,
+    settings: Settings,
     log_dir: Path | None = None,
 ) -> Fit:
     """Solve a head, or train it by epochs, as a run does."""
@@ -113,13 +114,13 @@ def fit_head(
         return solve_head(HeadSolver(train, classes, settings), validation)
     build = functools.partial(build_head, train.features.shape[1], classes, settings)
     rows = (datasets.Rows(part.features, part.labels) for part in (train, validation))
-    return Training(build, classes, settings).fit(*rows, settings.epochs, log_dir=log_dir)
+    return Training(build, classes, settings).fit(*rows, settings.course.epochs, log_dir=log_dir)
 
 
-def covariance_settings(side: int) -> ModelSettings:
+def covariance_settings(side: int) -> Settings:
     """Return the settings of a small frozen network whose head reads covariances of three maps."""
     given = {"backbone": "conv_8_12_16", "weights": "none", "freeze": "all"}
-    return ModelSettings(**given, features="covariance", image_size=side)
+    return network_settings(**given, features="covariance", image_size=side)
 
 
 def rows_of(

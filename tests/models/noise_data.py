@@ -2,29 +2,27 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from imgpipe.models import names
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.features.rows import Labelled
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 from imgpipe.models.training.stages import Inputs
 from tests.images import encoded, noise
 from tests.models.banks import bank_row, write_examples, write_facts, write_records
+from tests.network_settings import network_settings
 
 SIZE = 32
 CUT = "pool2"
 TRAIN, VALIDATION = 36, 24  # labelled images
-SETTINGS = ModelSettings.from_mapping(
-    {
-        "backbone": "conv_8_8_8",
-        "weights": "none",
-        "freeze": "all",
-        "image_size": SIZE,
-        "views": {"count": 1},
-        "fine_tune": {"cut": CUT, "batch_size": 16},
-    }
+SETTINGS = network_settings(
+    backbone="conv_8_8_8",
+    weights="none",
+    freeze="all",
+    image_size=SIZE,
+    views={"count": 1},
+    fine_tune={"cut": CUT, "batch_size": 16},
 )
 EXTRACTOR = FeatureExtractor(SETTINGS, "float32", CUT)
 
@@ -79,13 +77,13 @@ def half_in_train(split: str, i: int, label: int) -> bytes:
 def grouped(
     folder: Path,
     family_of: Callable[[str, int, int], bytes],
-    settings: ModelSettings = SETTINGS,
+    settings: Settings = SETTINGS,
 ) -> Inputs:
     """Return inputs with families, by split, number and label."""
     images = write_images(folder / "examples", family_of)
     return inputs(images, write_features(images, folder), settings)
 
 
-def inputs(examples: Path, bank: str, settings: ModelSettings, **changed: object) -> Inputs:
+def inputs(examples: Path, bank: str, settings: Settings, **changed: object) -> Inputs:
     files = [[str(examples / f"{split}-*")] for split in (names.TRAIN, names.VALIDATION)]
-    return Inputs(replace(settings, **changed), 3, bank, *files)
+    return Inputs(network_settings(settings, **changed), 3, bank, *files)

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,8 @@ from imgpipe.models.augmentation import augment, require_builder, seeds
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.extractor import weights_key
 from imgpipe.models.settings.course import ViewSpec
-from imgpipe.models.settings.model import ModelSettings
 from imgpipe.pipeline.configuration.config import build
+from tests.network_settings import network_settings
 
 _STILL = ViewSpec(rotation=0, shifts=0, shear=0, zoom=0, horizontal_flip=False)
 _COUNT, _SIDE = 7, 33
@@ -75,7 +74,7 @@ def test_views_of_one_image_differ_by_number_and_hash():
 def test_a_horizontal_flip_mirrors_about_half_of_the_images():
     images = np.tile(np.arange(8, dtype=np.float32)[None, None, :, None], (64, 8, 1, 3))
     hashes = _seeds(64)
-    views = _view(images, hashes, 1, replace(_STILL, horizontal_flip=True))
+    views = _view(images, hashes, 1, _STILL.model_copy(update={"horizontal_flip": True}))
     mirrored = (views == images[:, :, ::-1]).all(axis=(1, 2, 3))
     kept = (views == images).all(axis=(1, 2, 3))
     assert (mirrored ^ kept).all()
@@ -87,7 +86,7 @@ def test_fill_determines_the_pixels_outside_the_image():
     shifted = ViewSpec(shifts=0.5)
     nearest = _view(images, _HASHES, 1, shifted)
     np.testing.assert_allclose(nearest, images, rtol=1e-5)
-    constant = _view(images, _HASHES, 1, replace(shifted, fill="constant"))
+    constant = _view(images, _HASHES, 1, shifted.model_copy(update={"fill": "constant"}))
     assert (constant == 0).mean() > 0.05
 
 
@@ -95,7 +94,7 @@ def test_shifts_stay_within_their_range():
     images = np.zeros((200, 21, 21, 3), np.float32)
     images[:, 10, 10] = 1
     hashes = _seeds(200)
-    views = _view(images, hashes, 1, replace(_STILL, shifts=0.2, fill="constant"))
+    views = _view(images, hashes, 1, _STILL.model_copy(update={"shifts": 0.2, "fill": "constant"}))
     mass = views[..., 0]
     centre = (mass * np.arange(21)).sum((1, 2)) / mass.sum((1, 2))
     assert np.abs(centre - 10).max() <= 0.2 * 21 + 1e-3
@@ -106,15 +105,19 @@ def test_the_centre_is_fixed_under_rotation_zoom_and_shear():
     images = np.zeros((50, 21, 21, 3), np.float32)
     images[:, 10, 10] = 1
     hashes = _seeds(50)
-    views = _view(images, hashes, 1, replace(_STILL, rotation=180, zoom=0.3, shear=0.3))
+    views = _view(
+        images, hashes, 1, _STILL.model_copy(update={"rotation": 180, "zoom": 0.3, "shear": 0.3})
+    )
     np.testing.assert_allclose(views[:, 10, 10], 1, atol=1e-5)
 
 
 def test_the_key_depends_only_on_settings_that_change_a_view():
     spec = ViewSpec()
-    assert spec.key() == replace(spec, count=9).key() == ViewSpec(rotation=40).key()
+    assert spec.key() == spec.model_copy(update={"count": 9}).key() == ViewSpec(rotation=40).key()
     changes = ({"rotation": 39}, {"shifts": 0.1}, {"shear": 0}, {"zoom": 0.3}, {"fill": "wrap"})
-    keys = {replace(spec, **change).key() for change in (*changes, {"horizontal_flip": False})}
+    keys = {
+        spec.model_copy(update=change).key() for change in (*changes, {"horizontal_flip": False})
+    }
     assert len(keys | {spec.key()}) == 7
 
 
@@ -152,8 +155,8 @@ def test_the_transforms_of_the_course_warp_equal_golden_values():
 )
 def test_the_head_that_is_solved_has_no_views_unless_they_are_set(changed, count, stored):
     config = build(changed)
-    assert config.settings.views.count == count
-    assert config.stored_features.views.count == stored
+    assert config.views.count == count
+    assert config.stored_views.count == stored
 
 
 _MODULE = "own_views"
@@ -189,7 +192,7 @@ def test_a_keras_layer_is_called_as_in_training(module):
 
 
 def test_a_change_of_the_source_changes_the_keys_of_views_alone(module):
-    settings = ModelSettings(weights="none", views=ViewSpec(builder=f"{_MODULE}:make"))
+    settings = network_settings(weights="none", views=ViewSpec(builder=f"{_MODULE}:make"))
     module.write_text(_FUNCTION)
     before = weights_key(settings, "float32").split("-")
     assert weights_key(settings, "float32").split("-") == before
@@ -198,7 +201,7 @@ def test_a_change_of_the_source_changes_the_keys_of_views_alone(module):
     os.utime(module, (later, later))
     after = weights_key(settings, "float32").split("-")
     assert before[0] == after[0] and before[1] != after[1], "view 0 is the image itself"
-    plain = replace(settings, views=ViewSpec())
+    plain = network_settings(settings, views=ViewSpec())
     assert weights_key(plain, "float32").split("-")[1] not in (before[1], after[1])
     images, shown = _own_views(settings.views)
     np.testing.assert_allclose(shown[1], np.clip(254 - images[1], 0, 255), atol=1e-3)

@@ -14,10 +14,12 @@ from imgpipe.models.features import feature_distribution
 from imgpipe.models.features.bank import read_rows
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import build_classifier
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.given import Facts, of_component
+from imgpipe.models.settings.settings import Settings
 from imgpipe.models.trainer import image_distribution, run_fn, some_images, stored_features
 from tests.images import encoded, soft
 from tests.models.banks import clean, write_bank, write_facts, write_records
+from tests.network_settings import network_settings
 
 _VOCABULARY = ["paper", "rock", "scissors"]
 
@@ -40,18 +42,9 @@ def ran(tmp_path_factory) -> Path:
     bank = write_bank(directory / "bank", dim=1280, images=30, views=2)
     rows = [_row(seed, seed * 7919 % 31) for seed in range(9)]
     write_records(directory / "images-00000-of-00001", rows)
-    config = {
-        "model": {
-            "name": "hands",
-            "image_size": 64,
-            "optimizer": "adam",
-            "epochs": 3,
-            "batch_size": 8,
-        },
-        "vocabulary": _VOCABULARY,
-        "bank_uri": bank,
-        "source_sha256": "of no concern here",
-    }
+    settings = network_settings(image_size=64, optimizer="adam", epochs=3, batch_size=8)
+    text = of_component("ImageTrainer", settings, Facts(vocabulary=_VOCABULARY))
+    config = {**json.loads(text), "bank_uri": bank}
     run_fn(
         SimpleNamespace(
             custom_config=config,
@@ -124,8 +117,10 @@ def test_the_distribution_of_a_trained_backbone_is_computed_from_images(tmp_path
     rows = [_row(seed, seed) for seed in range(130)]
     write_records(tmp_path / "train-00000-of-00001", rows[:70])
     write_records(tmp_path / "eval-00000-of-00001", rows[70:])
-    settings = ModelSettings.from_mapping(
-        {"backbone": "conv_8_16", "weights": "none", "image_size": 32}
+    settings = network_settings(
+        backbone="conv_8_16",
+        weights="none",
+        image_size=32,
     )
     classifier = build_classifier(None, _VOCABULARY, settings)
     train, held_out = ([str(tmp_path / f"{split}-*")] for split in ("train", "eval"))
@@ -135,7 +130,8 @@ def test_the_distribution_of_a_trained_backbone_is_computed_from_images(tmp_path
 
 
 def test_a_run_in_a_bucket_is_refused():
-    config = {"model": {"name": "hands"}, "vocabulary": _VOCABULARY, "bank_uri": "gs://bucket/bank"}
+    text = of_component("ImageTrainer", Settings(), Facts(vocabulary=_VOCABULARY))
+    config = {**json.loads(text), "bank_uri": "gs://bucket/bank"}
     given = SimpleNamespace(custom_config=config, model_run_dir="gs://bucket/run")
     with pytest.raises(ConfigError, match="ImageTrainer: expected a local folder"):
         run_fn(given)

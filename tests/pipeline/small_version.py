@@ -40,10 +40,10 @@ def write(
     from imgpipe.models.export.saved_model import export, write_digest
     from imgpipe.models.network import network_file
     from imgpipe.models.network.classifier import build_classifier
-    from imgpipe.models.settings.model import ModelSettings
+    from tests.network_settings import network_settings
 
     keras.utils.set_random_seed(seed)
-    settings = ModelSettings(backbone="conv_4_8", weights="none", image_size=24)
+    settings = network_settings(backbone="conv_4_8", weights="none", image_size=24)
     classifier = build_classifier(None, list(classes), settings)
     distribution = _around(classifier, near) if near else None
     export(classifier, str(folder), distribution=distribution)

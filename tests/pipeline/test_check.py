@@ -15,12 +15,11 @@ from typer.testing import CliRunner
 from imgpipe.components.common.storage.records import iterate, text
 from imgpipe.components.data_gate import accepted, changes
 from imgpipe.components.example_gen.image_example_gen import ingest
-from imgpipe.components.example_gen.settings import ReadPlan
 from imgpipe.components.image_filter import image_table, quarantine
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.judge import overrides
-from imgpipe.components.image_filter.judge.overrides import Override
-from imgpipe.components.image_filter.judge.settings import FilterPlan
+from imgpipe.models.settings.given import Given
+from imgpipe.models.settings.override import Override
 from imgpipe.pipeline import data_check
 from imgpipe.pipeline.application import app
 from imgpipe.pipeline.configuration import config as configs
@@ -110,9 +109,9 @@ def filtered(root, config):
         return beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner"]))
 
     plan = plans.make(config, usable(config).hashed())
-    ingest(pipeline(), f"{root}/examples", ReadPlan.from_json(plan.examples))
+    ingest(pipeline(), f"{root}/examples", Given.read(plan.texts["ImageExampleGen"]))
     uris = Uris(*(f"{root}/{name}" for name in ("examples", "kept", "q")))
-    summary = filter_examples(pipeline(), uris, FilterPlan.from_json(plan.image_filter))
+    summary = filter_examples(pipeline(), uris, Given.read(plan.texts["ImageFilter"]))
     lines = (root / "q" / quarantine.MANIFEST).read_text().splitlines()
     return summary, [json.loads(line) for line in lines], image_table.read(f"{root}/q")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from imgpipe.models.settings.settings import Settings
 from imgpipe.pipeline import machine_checks
 from imgpipe.pipeline.json_formats import FORMATS
 from imgpipe.pipeline.output.output_folder import OutputFolder
@@ -71,7 +72,7 @@ def test_init_writes_a_configuration_for_the_folder(photos: Path, tmp_path: Path
 
     config = configs.load(tmp_path / "c.toml")
     assert config.data.source == str(photos)
-    assert config.split == configs.Config().split, "folds decide where validation has few images"
+    assert config.split == Settings().split, "folds decide where validation has few images"
     assert max(map(len, (tmp_path / "c.toml").read_text().splitlines())) <= 100 + len(str(photos))
     for output, expected in (
         (str(tmp_path / "c.toml"), "exists already"),
@@ -119,7 +120,7 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
     ):
         config = configs.build({"run": {"out": str(tmp_path)}}, assigned(settings))
         known = plan.make(config, found)
-        pipeline = graph.create_pipeline(config, known, graph.Storage("root"))
+        pipeline = graph.create_pipeline(config, known.texts, graph.Storage("root"))
         built = {node.id for node in pipeline.components}
         assert built == set(run_folder.TASKS.keys())
         assert run_folder.full_name("imageEVALUATOR") == "ImageEvaluator"

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imgpipe.serving.server.settings import Settings
+from imgpipe.serving.server.settings import ServerSettings
 from tests.images import encoded, noise
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 POLL_S = 0.05
 
 
-def quick(**changes: Any) -> Settings:
+def quick(**changes: Any) -> ServerSettings:
     """Return settings of a server that finds versions quickly."""
     usual = {
         "port": 0,
@@ -34,7 +34,7 @@ def quick(**changes: Any) -> Settings:
         "web_page": False,
         "file_system_poll_wait_seconds": POLL_S,
     }
-    return Settings(**usual | changes)
+    return ServerSettings(**usual | changes)
 
 
 @contextmanager

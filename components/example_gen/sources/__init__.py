@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources.base import Item, Scan, Source, SourceKind, fingerprint
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.settings.data import DataSettings
 
 __all__ = [
     "SOURCES",
@@ -21,7 +21,6 @@ __all__ = [
     "Kind",
     "Scan",
     "Source",
-    "SourceOptions",
     "absolute_spec",
     "fingerprint",
     "open_source",
@@ -43,14 +42,23 @@ SOURCES: dict[str, SourceKind] = {
 }
 
 
-def open_source(spec: str, options: SourceOptions | None = None) -> Source:
+def open_source(
+    spec: str,
+    options: DataSettings | None = None,
+    store: str = "",
+    least_classes: int = 2,
+) -> Source:
     """Open a source of images.
 
     Whether the locator exists and has the expected layout is checked when the source is listed.
 
     Args:
         spec: `<kind>:<locator>`, or a path without prefix.
-        options: How the source is read. Default: `SourceOptions()`.
+        options: How the source is read. Default: `DataSettings()`.
+        store: Folder of the inspection cache, in which compressed files are unpacked too; "" for
+            none.
+        least_classes: Number of classes with fewer of which the source is refused; one is enough
+            for an evaluation.
 
     Raises:
         ConfigError: The spec is empty or its kind is unknown.
@@ -60,7 +68,7 @@ def open_source(spec: str, options: SourceOptions | None = None) -> Source:
             "no data source given; expected a folder with one sub-folder for each class, or "
             "another source of images (DATA, or data.source in the configuration)"
         )
-    options = options or SourceOptions()
+    options = options or DataSettings()
     try:
         kind, locator = split_spec(spec, options)
     except OSError as error:
@@ -68,10 +76,10 @@ def open_source(spec: str, options: SourceOptions | None = None) -> Source:
             f"data source {spec!r} cannot be opened: {error.strerror}; expected a path that this "
             "user may read"
         ) from None
-    return SOURCES[kind].open(locator, options)
+    return SOURCES[kind].open(locator, options, store, least_classes)
 
 
-def split_spec(spec: str, options: SourceOptions) -> tuple[str, str]:
+def split_spec(spec: str, options: DataSettings) -> tuple[str, str]:
     """Split a spec into its kind and its locator.
 
     Args:

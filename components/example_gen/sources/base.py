@@ -21,12 +21,12 @@ from imgpipe.components.common.formatting import join_names, plural
 from imgpipe.components.common.image_row import GROUP_ACROSS_SPLITS, OUTSIDE_CLASSES
 from imgpipe.components.common.splits import HELD_OUT_FIRST
 from imgpipe.components.example_gen.notes import gathered, noted
-from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.finding import Finding
 from imgpipe.models.machine import progress
 from imgpipe.models.machine.process import computed_ahead
+from imgpipe.models.settings.data import DataSettings
 
 #: Length of an `Item.key`, which is a SHA-256.
 KEY_BYTES = 32
@@ -100,7 +100,10 @@ class Source(abc.ABC):
     """A source of images at a locator. Instances can be pickled, because Beam workers hold one."""
 
     locator: str
-    options: SourceOptions = field(default_factory=SourceOptions)
+    options: DataSettings = field(default_factory=DataSettings)
+    #: Folder of the inspection cache, in which compressed files are unpacked too; "" for none.
+    store: str = ""
+    least_classes: int = 2  # with fewer the source is refused; one is enough for an evaluation
 
     @property
     def path(self) -> Path:
@@ -162,15 +165,15 @@ class SourceKind:
 
     Attributes:
         name: Prefix of a spec, such as "folder" in `folder:PATH`.
-        open: Function that opens the source at a locator.
+        open: Function that opens the source at a locator; for its arguments see `Source`.
         takes: Function that returns whether a path without prefix is of this kind.
         order: Position in which the kinds are asked whether they take a path without prefix.
         is_path: Whether the locator is a path, not a name.
     """
 
     name: str
-    open: Callable[[str, SourceOptions], Source]
-    takes: Callable[[str, SourceOptions], bool] = lambda locator, options: False
+    open: Callable[[str, DataSettings, str, int], Source]
+    takes: Callable[[str, DataSettings], bool] = lambda locator, options: False
     order: int = 0
     is_path: bool = True
 
@@ -229,7 +232,7 @@ def listed(
     return Scan(source, ordered, tuple(vocabulary), given, tuple(notes))
 
 
-def validated(scan: Scan, options: SourceOptions) -> Scan:
+def validated(scan: Scan, options: DataSettings) -> Scan:
     """Set groups by the pattern, and check labels, names of classes and splits of a source.
 
     A pattern that matches no path is a ConfigError.

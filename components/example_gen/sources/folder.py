@@ -21,7 +21,6 @@ from imgpipe.components.common.image_file import file_names
 from imgpipe.components.common.image_file.file_names import hidden_kind, is_hidden
 from imgpipe.components.common.splits import split_of
 from imgpipe.components.example_gen.notes import noted
-from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import folder_tree, list_files, local_files
 from imgpipe.components.example_gen.sources.base import (
     EXPECTED_TREE,
@@ -40,6 +39,7 @@ from imgpipe.components.example_gen.sources.refusal import lay_out
 from imgpipe.models.errors import ConfigError, nearest
 from imgpipe.models.files import regular_files
 from imgpipe.models.finding import Finding
+from imgpipe.models.settings.data import DataSettings
 
 _AGAIN = (
     "If it is one of several parts, join them first. If the images are your own, download the "
@@ -144,11 +144,9 @@ class FolderSource(Source):
         tree.collect()
         # An evaluation may have one class, whose images are in folders of their own. An archive
         # has a folder around all others.
-        descend = self.options.least_classes > 1 or root != self.path
+        descend = self.least_classes > 1 or root != self.path
         every_note = [*notes, *tree.notes]
-        return lay_out(
-            self.locator, tree.items, tree.folders, every_note, self.options, descend, root
-        )
+        return lay_out(self, tree.items, tree.folders, every_note, descend, root)
 
     def opened(self) -> tuple[Path, Sequence[Finding]]:
         """Return the folder with the files, and notes of what is not in it."""
@@ -192,7 +190,7 @@ class FolderSource(Source):
             )
 
 
-def takes(locator: str, options: SourceOptions) -> bool:
+def takes(locator: str, options: DataSettings) -> bool:
     """Whether a plain path names an archive: by its ending, or without a known one by its bytes."""
     path = Path(locator).expanduser()
     if file_names.kind_by_ending(path.name) is not None:
@@ -226,7 +224,7 @@ class ArchiveSource(FolderSource):
 
         Raises ResourceError if there is no space to unpack it.
         """
-        return _unpacked(str(self.path), local_files.cache_folder(self.options.store))
+        return _unpacked(str(self.path), local_files.cache_folder(self.store))
 
 
 @local_files.cached_until_changed(4)

@@ -16,8 +16,7 @@ from imgpipe.components.common.formatting import join_names, plural
 from imgpipe.components.common.image_file import file_names
 from imgpipe.components.common.splits import are_splits, split_of
 from imgpipe.components.example_gen.notes import noted
-from imgpipe.components.example_gen.settings import SourceOptions
-from imgpipe.components.example_gen.sources.base import EXPECTED_TREE, Item, Scan, listed
+from imgpipe.components.example_gen.sources.base import EXPECTED_TREE, Item, Scan, Source, listed
 from imgpipe.components.example_gen.sources.folder_tree import Folder, Layer, inside, with_splits
 from imgpipe.models import names
 from imgpipe.models.finding import Finding
@@ -52,9 +51,8 @@ class Ambiguity(Exception):
 class Layout:
     """The reading of a tree with the settings of [data]."""
 
-    where: str  # the source, for messages
+    source: Source
     tree: Folder
-    options: SourceOptions
     descend: bool  # whether a single folder around all others is passed
     notes: list[Finding] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)  # paths of the class folders, after `scan`
@@ -66,7 +64,7 @@ class Layout:
         several ways.
         """
         roots = self.roots()
-        pattern = self.options.label_pattern
+        pattern = self.source.options.label_pattern
         cells: _Cells = {folder: (None, split) for folder, split in roots}
         cells |= {} if pattern else self._class_cells(roots)
         items = self._items(cells)
@@ -82,11 +80,12 @@ class Layout:
             items = [item for item in items if item.label]
         labels = {label for label, split in cells.values() if label and split not in unlabelled}
         splits = {split for _, split in cells.values()} - {None, *unlabelled}
-        settings = {name: getattr(self.options, name) for name in ("class_level", "label_pattern")}
+        options = self.source.options
+        settings = {name: getattr(options, name) for name in ("class_level", "label_pattern")}
         given = [f"data.{name} is {value}" for name, value in settings.items() if value]
         expected = "; ".join([EXPECTED_TREE, *given])
-        least = self.options.least_classes
-        return listed(self.where, items, expected, least, self.notes, labels, splits)
+        least = self.source.least_classes
+        return listed(self.source.locator, items, expected, least, self.notes, labels, splits)
 
     def roots(self) -> Layer:
         """Return the folders that hold the class folders: those of the splits, or the top."""
@@ -104,7 +103,7 @@ class Layout:
 
     def _given(self) -> dict[str, str]:
         """Return the splits that `data.split_folders` gives to names of folders."""
-        return dict(entry.rsplit("=", 1) for entry in self.options.split_folders)
+        return dict(entry.rsplit("=", 1) for entry in self.source.options.split_folders)
 
     def _passed(self, folder: Folder, classes: Set[str] = frozenset()) -> Folder:
         """Return the folder that holds classes or splits, and note single folders around them."""
@@ -119,11 +118,11 @@ class Layout:
     def _class_cells(self, roots: Layer) -> _Cells:
         """Return label and split of the class folders, and of the splits in them."""
         layer = inside(roots)
-        for _ in range(self.options.class_level - 1):
+        for _ in range(self.source.options.class_level - 1):
             layer = inside(with_splits(layer, self._given()))
         cells: _Cells = {folder: (folder.name, split) for folder, split in layer}
         classes = [folder for folder in cells if folder.total]
-        if self.options.class_level:
+        if self.source.options.class_level:
             self._note_inner(classes)
             return cells
         parts = {part: folder.name for folder in classes for part in folder.filled()}
@@ -131,7 +130,7 @@ class Layout:
         splits = [] if is_deep else with_splits([(part, None) for part in parts], self._given())
         if any(split for _, split in splits) and not named(classes):
             return cells | {part: (parts[part], split) for part, split in splits}
-        if len({folder.name for folder in classes}) >= self.options.least_classes:
+        if len({folder.name for folder in classes}) >= self.source.least_classes:
             check_folders([root for root, _ in roots], classes)
         self._note_inner(classes)
         return cells

@@ -18,12 +18,12 @@ from imgpipe.components.common.image_file import file_names
 from imgpipe.components.common.image_file.file_names import Kind, without_ending
 from imgpipe.components.common.splits import are_splits, split_of
 from imgpipe.components.example_gen.notes import noted
-from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import tables
 from imgpipe.components.example_gen.sources.base import Scan
 from imgpipe.components.example_gen.sources.layout import Ambiguity, Way
 from imgpipe.components.example_gen.sources.local_files import visible
 from imgpipe.models.finding import Finding
+from imgpipe.models.settings.data import DataSettings
 
 KIND = "manifest"  # prefix of the spec of a list
 TEXT = ".txt"
@@ -53,7 +53,7 @@ def names_images(file: Path) -> bool:
     return any(map(file_names.is_image, cells))
 
 
-def lists_files(locator: str, options: SourceOptions) -> bool:
+def lists_files(locator: str, options: DataSettings) -> bool:
     """Whether a plain path names a list of files: JSON Lines, or a table with a path column."""
     file = Path(locator).expanduser()
     ending = file_names.ending_of(file.name)

@@ -58,7 +58,7 @@ class ObjectStoreSource(Source):
                         noted("repeated_name", path, "several objects; the last one counts")
                     )
                 items[path] = _item(path, key, about)
-        return lay_out(self.locator, list(items.values()), (), notes, self.options)
+        return lay_out(self, list(items.values()), (), notes)
 
     def read(self, item: Item) -> bytes:
         """Read one object; see `Source.read`.
@@ -126,7 +126,7 @@ def _size_and_key(item: Item) -> tuple[int, str]:
 def _kind(scheme: str) -> SourceKind:
     return SourceKind(
         scheme,
-        lambda locator, options: ObjectStoreSource(f"{scheme}:{locator}", options),
+        lambda locator, *how: ObjectStoreSource(f"{scheme}:{locator}", *how),
         is_path=False,
     )
 

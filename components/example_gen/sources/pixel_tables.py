@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgpipe.components.common.image_file.file_names import without_ending
-from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import local_files, tables
 from imgpipe.components.example_gen.sources.base import Item, SourceKind
 from imgpipe.components.example_gen.sources.rows import (
@@ -24,6 +23,7 @@ from imgpipe.components.example_gen.sources.rows import (
     SourceTable,
 )
 from imgpipe.models.files.regular_files import open_regular
+from imgpipe.models.settings.data import DataSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +35,7 @@ _EXPECTED = "expected a .csv with a label and width × height pixels (0 to 255) 
 _VALUES_AT_ONCE = 1 << 24  # values of a table that are read at once
 
 
-def holds_pixels(locator: str, options: SourceOptions) -> bool:
+def holds_pixels(locator: str, options: DataSettings) -> bool:
     """Whether a plain path names a CSV file, or a folder that holds only CSV files."""
     path = Path(locator).expanduser()
     if path.is_dir():
@@ -45,7 +45,7 @@ def holds_pixels(locator: str, options: SourceOptions) -> bool:
 
 
 @local_files.cached_until_changed(8)
-def _pixels(path: str, name: str, options: SourceOptions) -> tuple[np.ndarray, list[SourceRow]]:
+def _pixels(path: str, name: str, options: DataSettings) -> tuple[np.ndarray, list[SourceRow]]:
     """Read a table: images, uint8 [rows, side, side] or [rows, side, side, 3], and their rows.
 
     The path of a row has the number of its line, and its locator its number in the table of this
@@ -103,7 +103,7 @@ def _pixels(path: str, name: str, options: SourceOptions) -> tuple[np.ndarray, l
     return np.concatenate(kept).reshape(-1, *shape), rows
 
 
-def _is_header(first: Sequence[str], second: Sequence[str], options: SourceOptions) -> bool:
+def _is_header(first: Sequence[str], second: Sequence[str], options: DataSettings) -> bool:
     """Whether the first row holds a usual title or that of the label, or a word above a number."""
     words = {cell for cell in first if not tables.is_number(cell)}
     titled = (tables.is_usual(cell, role) for cell in words for role in _ROLES)

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote
 
 from imgpipe.components.common.formatting import join_names
-from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import local_files, tables
 from imgpipe.components.example_gen.sources.base import Item, SourceKind
 from imgpipe.components.example_gen.sources.rows import (
@@ -28,6 +27,7 @@ from imgpipe.components.example_gen.sources.rows import (
 )
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files.regular_files import open_regular
+from imgpipe.models.settings.data import DataSettings
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -49,7 +49,7 @@ _EXPECTED = (
 )
 
 
-def takes(locator: str, options: SourceOptions) -> bool:
+def takes(locator: str, options: DataSettings) -> bool:
     """Whether a plain path names record files, or a folder of them without a sub-folder."""
     path = Path(locator).expanduser()
     if path.is_dir():
@@ -80,14 +80,14 @@ class RecordSource(RowFiles):
 
     def table(self, file: Path, name: str) -> SourceTable:
         """Return a row for each record of a file."""
-        plain = _plain(str(file), self.options.store)
+        plain = _plain(str(file), self.store)
         features = _features(plain, str(file), self.options)
         rows = index(plain, features, str(file)) if features else ()
         return SourceTable(name, [placed(row, name, number) for number, row in enumerate(rows)])
 
     def read_row(self, item: Item) -> bytes:
         """Read the encoded image of one record; see `Source.read`."""
-        return read_locator(item.locator, self.options.store)
+        return read_locator(item.locator, self.store)
 
     def check(self, files: Sequence[Path]) -> None:
         """Raise a ConfigError if parts are missing of which the names of the others tell."""
@@ -155,7 +155,7 @@ def placed(row: SourceRow, folder: str, number: int) -> SourceRow:
     return row._replace(path=f"{folder}/{number:08d}/{row.path}".rstrip("/"))
 
 
-def _features(path: str, name: str, options: SourceOptions) -> Features | None:
+def _features(path: str, name: str, options: DataSettings) -> Features | None:
     """Find the names of the features in the first records of a file; None if it has none."""
     seen: dict[str, None] = {}
     # Several, because records may omit features that have no value.
@@ -173,7 +173,7 @@ def _features(path: str, name: str, options: SourceOptions) -> Features | None:
     return Features(*(feature or role for role, feature in features._asdict().items()))
 
 
-def find_features(where: str, names: Sequence[str], options: SourceOptions) -> Features:
+def find_features(where: str, names: Sequence[str], options: DataSettings) -> Features:
     """Find the features of a record by settings or usual names; "" for those that are absent."""
     places = tables.find_columns(where, names, options, Features._fields)
     return Features(*(names[place] if place >= 0 else "" for place in places.values()))

@@ -18,18 +18,19 @@ from pathlib import Path
 from imgpipe.components.common.formatting import join_names, plural
 from imgpipe.components.common.image_file.file_names import Kind
 from imgpipe.components.example_gen.notes import gathered
-from imgpipe.components.example_gen.settings import DataSettings, SourceOptions
 from imgpipe.components.example_gen.sources import folder_tree, list_files, local_files
 from imgpipe.components.example_gen.sources.base import (
     EXPECTED_TREE,
     Item,
     NoClasses,
     Scan,
+    Source,
 )
 from imgpipe.components.example_gen.sources.folder_tree import Folder
 from imgpipe.components.example_gen.sources.layout import Ambiguity, Layout, Way, label_pattern
 from imgpipe.models.errors import ConfigError, printable
 from imgpipe.models.finding import Finding, said
+from imgpipe.models.settings.data import DataSettings
 from imgpipe.models.settings.section import declared
 
 _MOST = 2  # commands that a refusal shows
@@ -43,25 +44,26 @@ _SETTINGS = (
 
 
 def lay_out(
-    where: str,
+    source: Source,
     items: Sequence[Item],
     folders: Iterable[str],
     notes: Iterable[Finding],
-    options: SourceOptions,
     descend: bool = True,
     place: Path | None = None,
 ) -> Scan:
-    """Return the scan of items with labels and splits by the folders in which they lie.
+    """Return the scan of the items of a source with labels and splits by their folders.
 
     Folders may hold no item; `descend` says whether a single folder around all others is passed;
     `place` is the folder on this machine in which the files are. Paths that are not laid out as
     expected, or can be read in two ways, are a ConfigError.
     """
+    where = source.locator
+    options = source.options
     below = functools.partial(folder_tree.kind_below, place) if place else None
     kind_of = below or folder_tree.kinds_by_name(items)
     contents = folder_tree.of_images(items, set(folders), options.skip, kind_of)
     others = contents.others
-    layout = Layout(where, contents.root, options, descend, [*notes, *contents.notes])
+    layout = Layout(source, contents.root, descend, [*notes, *contents.notes])
     try:
         scan = layout.scan()
         more = contents.unused(layout.classes)
@@ -89,7 +91,7 @@ def lay_out(
     raise ConfigError("\n".join([f"data source {where!r}: {why}", *levels, *lines]))
 
 
-def commands(where: str, options: SourceOptions, ways: Iterable[Way]) -> list[str]:
+def commands(where: str, options: DataSettings, ways: Iterable[Way]) -> list[str]:
     """Return the lines with the likeliest commands that read a source that is refused.
 
     The settings of each way are added to those of the user.
@@ -98,7 +100,7 @@ def commands(where: str, options: SourceOptions, ways: Iterable[Way]) -> list[st
     for way in ways:
         words = ["imgpipe check", shlex.quote(way.get("source", where))]
         skip = (*options.skip, *way.get("skip", ()))
-        chosen = dataclasses.replace(options, **{**way, "skip": skip})
+        chosen = options.model_copy(update={**way, "skip": skip})
         for name, declaration in declared(DataSettings).items():
             value = getattr(chosen, name)
             if name != "source" and value != declaration.default:
@@ -142,10 +144,12 @@ def _without_classes(layout: Layout) -> list[Way]:
     ways: list[Way] = []
     deeper = [{folder.name for folder in layer} for layer in _layers(layout)[2:]]
     levels = [level for level, found in enumerate(deeper, 2) if len(found) > 1]
-    if levels and not layout.options.class_level:
+    if levels and not layout.source.options.class_level:
         ways.append({"class_level": levels[0]})
     pattern = label_pattern(item.path for folder in layout.tree.walk() for item in folder.files)
-    ways += [{"label_pattern": pattern}] if pattern and not layout.options.label_pattern else []
+    ways += (
+        [{"label_pattern": pattern}] if pattern and not layout.source.options.label_pattern else []
+    )
     return ways
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import collections
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,13 @@ import numpy as np
 
 from imgpipe.components.common.formatting import plural
 from imgpipe.components.example_gen.notes import noted
-from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.components.example_gen.sources import records
 from imgpipe.components.example_gen.sources.base import Item, SourceKind
 from imgpipe.components.example_gen.sources.rows import RowsSource, SourceRow, SourceTable
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.finding import Finding
+from imgpipe.models.settings.data import DataSettings
 from imgpipe.serving import request_log_files, tensors
 
 KIND = "log"  # prefix of the spec
@@ -197,9 +197,9 @@ def _images(request: Any, rows: int) -> list[bytes]:
     return images if len(images) == rows else [b""] * rows
 
 
-def _opened(locator: str, options: SourceOptions) -> LogSource:
+def _opened(locator: str, options: DataSettings, store: str, least_classes: int) -> LogSource:
     # A model may have answered all requests with one class.
-    return LogSource(locator, replace(options, least_classes=1))
+    return LogSource(locator, options, store, min(least_classes, 1))
 
 
 KINDS = (SourceKind(KIND, _opened),)

@@ -105,7 +105,7 @@ class RowsSource(Source):
             self.source,
             [_item(path, locator, same) for (path, locator), same in rows_of.items()],
             self.expected,
-            self.options.least_classes,
+            self.least_classes,
             notes,
             labels | declared,
             {table.split for table in read} - {None},

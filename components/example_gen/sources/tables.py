@@ -23,12 +23,12 @@ from imgpipe.components.common.formatting import join_names
 from imgpipe.components.common.image_file import file_names
 from imgpipe.components.common.splits import are_splits
 from imgpipe.components.example_gen.notes import noted
-from imgpipe.components.example_gen.settings import SourceOptions
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.files import json_object
 from imgpipe.models.files.regular_files import open_regular
 from imgpipe.models.finding import Finding
+from imgpipe.models.settings.data import DataSettings
 
 if TYPE_CHECKING:
     import pandas
@@ -92,7 +92,7 @@ def is_usual(name: str, role: str) -> bool:
 
 
 def find_columns(
-    where: str, titles: Sequence[str], options: SourceOptions, roles: Iterable[str]
+    where: str, titles: Sequence[str], options: DataSettings, roles: Iterable[str]
 ) -> dict[str, int]:
     """Return the index of the column or feature of each role, -1 for none.
 

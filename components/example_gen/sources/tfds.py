@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from imgpipe.components.common.formatting import join_names
@@ -84,10 +83,11 @@ class TfdsSource(RowsSource):
         # Their types say more than their names.
         image = next((name for name in (keys[0], *images) if name in images), "")
         label = next((name for name in (keys[1], *labels) if name in declared), "")
-        options = replace(
-            self.options,
-            image_column=self.options.image_column or image,
-            label_column=self.options.label_column or label,
+        options = self.options.model_copy(
+            update={
+                "image_column": self.options.image_column or image,
+                "label_column": self.options.label_column or label,
+            }
         )
         features = find_features(self.source, list(declared), options)
         if features.image not in images or not features.label:

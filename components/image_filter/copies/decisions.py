@@ -29,20 +29,22 @@ import numpy as np
 
 from imgpipe.components.common.formatting import join_names, plural
 from imgpipe.components.common.image_file.pixels import BITS, KINDS
-from imgpipe.components.common.image_row import ImageFinding, ImageRow, Severity
+from imgpipe.components.common.image_row import ImageFinding, ImageRow
 from imgpipe.components.common.splits import HELD_OUT_FIRST
 from imgpipe.components.image_filter.copies.hamming import Pairs, differing_bits, pairs_of
 from imgpipe.components.image_filter.copies.search import Hashes, NearDuplicates
+from imgpipe.components.image_filter.judge.checks import severity_of
 from imgpipe.components.image_filter.judge.checks.quality import (
     NEAR_DUPLICATE,
     NEAR_DUPLICATE_ACROSS_SPLITS,
     NEAR_DUPLICATE_LABEL_CONFLICT,
     NEAR_REMEDIES,
+    radius_in,
 )
-from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.models import names
 from imgpipe.models.arrays import Flags, Indices
 from imgpipe.models.finding import Finding, make_finding
+from imgpipe.models.settings.data import JudgeSettings, Severity
 
 DUPLICATE = "duplicate"
 DUPLICATE_ACROSS_SPLITS = "duplicate_across_splits"
@@ -208,11 +210,11 @@ def judge_group(
     evaluation honest. `similar` are the near-duplicates of the whole set.
     """
     rows = sorted(copies, key=lambda row: row.path)
-    group = _Group(rows, settings.radius, similar)
+    group = _Group(rows, radius_in(settings), similar)
     is_judged = np.zeros(len(rows), bool)
     rejected = np.zeros(len(rows), bool)
     for reason in NEAR_DUPLICATES:
-        severity = settings.severity_of(reason)
+        severity = severity_of(reason, settings)
         if severity == "ignore":
             continue
         # A label conflict is reported for both images; of several copies the first one is kept.

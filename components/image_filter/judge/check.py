@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from imgpipe.components.common.image_row import ImageFinding, ImageRow, Severity
+from imgpipe.components.common.image_row import ImageFinding, ImageRow
+from imgpipe.models.settings.data import JudgeSettings, Severity
 
 #: Severities of a check that warns: what it finds is still usable.
 WARN: tuple[Severity, ...] = ("warn", "reject", "ignore")
@@ -63,6 +64,16 @@ class ImageCheck:
     limits: Callable[[Sequence[ImageRow], float], Limits] | None = None
     titles: Mapping[str, str] = field(default_factory=dict)
     unusable: tuple[str, ...] = ()
+
+    def severity_in(self, settings: JudgeSettings) -> Severity:
+        """Return what happens to an image with its finding."""
+        return settings.severity.get(self.name, self.severity)
+
+    def limit_in(self, settings: JudgeSettings) -> float:
+        """Return the number with which it compares; 0 if it compares with none."""
+        if self.setting:
+            return float(getattr(settings, self.setting))
+        return settings.threshold.get(self.name, self.threshold or 0.0)
 
     def run(self, image: ImageRow, limit: float | Limits) -> ImageFinding | None:
         """Return what the check finds in an image; it sets neither severity nor remedy.

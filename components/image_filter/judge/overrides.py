@@ -16,25 +16,20 @@ from __future__ import annotations
 import collections
 import dataclasses
 import difflib
-import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
 
 import filelock
 import pydantic
 import tomli_w
 
 from imgpipe.components.common.formatting import plural
-from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.atomic_write import atomic_write
 from imgpipe.models.files.regular_files import read_bytes
+from imgpipe.models.settings.override import LEAST_DIGITS, Override, by_hash, of_image
 
-OverrideVerdict = Literal["accept", "reject", "relabel"]
-VERDICTS: tuple[OverrideVerdict, ...] = get_args(OverrideVerdict)
-_LEAST = 12  # digits of a hash that suffice to name an image
 _LOCK_SECONDS = 10.0  # how long to wait for another process that writes the same file
 _LARGEST = 64 << 20  # bytes of a file, enough for about 300,000 entries
 _TABLE = "override"
@@ -42,46 +37,6 @@ _HEADER = """\
 # Decisions about single images, by content hash: accept, reject or relabel.
 # Runs apply OUT/overrides.toml, or the file that judge.overrides names.
 """
-
-
-def _digits(value: str) -> str:
-    digits = value.lower().removeprefix("sha256:")
-    if not re.fullmatch(rf"[0-9a-f]{{{_LEAST},64}}", digits):
-        raise ValueError(f"expected the SHA-256 of the file, at least {_LEAST} hex digits")
-    return digits
-
-
-@pydantic.dataclasses.dataclass(frozen=True, config={"extra": "forbid", "strict": True})
-class Override:
-    """A decision about one image."""
-
-    #: Hex SHA-256 of the file as found, or its first digits.
-    image_hash: Annotated[str, pydantic.AfterValidator(_digits)]
-    verdict: OverrideVerdict
-    label: str = ""  # the right class, for relabel
-    path: str = ""
-    note: str = ""
-    label_index: int = -1  # index of `label` in the vocabulary, which `decisions` sets
-
-    @pydantic.model_validator(mode="after")
-    def _has_label(self) -> Self:
-        if bool(self.label) != (self.verdict == "relabel"):
-            raise ValueError("relabel needs a label; other verdicts take no label")
-        return self
-
-    @property
-    def decision(self) -> tuple[str, str, str]:
-        """The decision without what is for the reader."""
-        return self.image_hash, self.verdict, self.label
-
-    def relabels(self, split: str) -> bool:
-        """Whether an image of this split gets another label.
-
-        Labels of the test split never change, because the test accuracy is the check on all other
-        choices and must not depend on them, so nothing is decided about an image of test that is
-        relabelled.
-        """
-        return self.verdict == "relabel" and split != names.TEST
 
 
 def load(path: Path) -> tuple[Override, ...]:
@@ -130,31 +85,14 @@ def _contradictions(overrides: Iterable[Override], path: Path) -> None:
     """Raise ConfigError when two overrides of one image contradict each other."""
     seen: dict[str, Override] = {}
     for override in overrides:
-        earlier = seen.setdefault(override.image_hash[:_LEAST], override)
+        earlier = seen.setdefault(override.image_hash[:LEAST_DIGITS], override)
         if earlier.decision[1:] != override.decision[1:]:
             both = (earlier.decision[1:], override.decision[1:])
             received = " and ".join(" ".join(decision).strip() for decision in both)
             raise ConfigError(
                 f"judge.overrides: {path} says both {received} of "
-                f"{override.image_hash[:_LEAST]}…; keep one"
+                f"{override.image_hash[:LEAST_DIGITS]}…; keep one"
             )
-
-
-def by_hash(overrides: Iterable[Override]) -> Mapping[str, Sequence[Override]]:
-    """Return the overrides by the first digits of their hashes, for `of_image`."""
-    by_digits: dict[str, list[Override]] = collections.defaultdict(list)
-    for override in overrides:
-        by_digits[override.image_hash[:_LEAST]].append(override)
-    return by_digits
-
-
-def of_image(image_hash: str, overrides: Mapping[str, Sequence[Override]]) -> tuple[Override, ...]:
-    """Return the overrides of an image, which say the same, of those that `by_hash` returned.
-
-    `image_hash` is the whole hash, "" for a file that could not be read.
-    """
-    alike = overrides.get(image_hash[:_LEAST], ())
-    return tuple(entry for entry in alike if image_hash.startswith(entry.image_hash))
 
 
 def decisions(file: Path | None, vocabulary: Sequence[str]) -> tuple[Override, ...]:

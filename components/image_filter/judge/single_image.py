@@ -7,8 +7,8 @@ import dataclasses
 from imgpipe.components.common.image_row import ImageFinding, ImageRow
 from imgpipe.components.image_filter.judge.check import ImageCheck, Limits
 from imgpipe.components.image_filter.judge.checks import CHECKS, files
-from imgpipe.components.image_filter.judge.overrides import Override
-from imgpipe.components.image_filter.judge.settings import JudgeSettings
+from imgpipe.models.settings.data import JudgeSettings
+from imgpipe.models.settings.override import Override
 
 REVIEWED = "reviewed"  # reason of files that an override rejects
 _REVIEWED_REMEDY = "remove its entry from the overrides file"
@@ -19,7 +19,7 @@ def judge(row: ImageRow, check: ImageCheck, settings: JudgeSettings, limit: floa
 
     For `limit` see `ImageCheck.run`.
     """
-    severity = settings.severity_of(check.name, check.severity)
+    severity = check.severity_in(settings)
     if severity == "ignore" or (row.is_accepted and "ignore" in check.may_be):
         return
     finding = check.run(row, limit)
@@ -56,7 +56,7 @@ def decide(row: ImageRow, settings: JudgeSettings, override: Override | None = N
             continue  # `comparison` runs it
         if check.needs == "pixels" and not row.is_measured:
             continue  # the image was not decoded
-        judge(row, check, settings, settings.limit_of(check))
+        judge(row, check, settings, check.limit_in(settings))
         if row.rejection is not None:
             return row
     # The checks come first, so that a file that cannot be used keeps the reason for it.

@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.splits import SplitRule
-from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.single_image import move
 from imgpipe.models import names
 from imgpipe.models.arrays import Array, Indices
+from imgpipe.models.settings.override import Override
 
 _ALL = range(len(names.SPLITS))
 _TRAIN = names.SPLITS.index(names.TRAIN)

@@ -18,7 +18,7 @@ from PIL import Image, ImageFile
 
 from imgpipe.components.common.image_file.header import pillow
 from imgpipe.components.report.blocks import titled
-from imgpipe.serving.look import PIXEL_LIMIT
+from imgpipe.models.files.image_limits import PIXEL_LIMIT
 from imgpipe.serving.pillow_pixels import upright
 
 #: Longer side in pixels of an image that a click has enlarged, and of the image in the page, which

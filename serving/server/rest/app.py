@@ -33,7 +33,7 @@ from imgpipe.serving.server.predict import Handle, Spec
 from imgpipe.serving.server.request_log import RequestLog
 from imgpipe.serving.server.rest import json_tensors
 from imgpipe.serving.server.rest.requests import Bodies, json_response, plain_route, refusal
-from imgpipe.serving.server.settings import Settings
+from imgpipe.serving.server.settings import ServerSettings
 from imgpipe.serving.server.status import Code, StatusError, invalid
 from imgpipe.serving.server.version import VersionState
 
@@ -69,7 +69,7 @@ class RestApi:
         log: RequestLog,
         metrics: Metrics,
         is_ready: Callable[[], bool],
-        settings: Settings,
+        settings: ServerSettings,
     ) -> None:
         self._model = model
         self._calls = calls

@@ -6,11 +6,13 @@ import pytest
 
 from imgpipe import components
 from imgpipe.components.data_gate import accepted
-from imgpipe.components.data_gate.settings import GatePlan, GateSettings
-from imgpipe.components.example_gen.settings import ReadPlan, SourceOptions
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.models.errors import DataRefused, ResourceError
+from imgpipe.models.settings.data import DataSettings, GateSettings
+from imgpipe.models.settings.given import READS, Facts, of_component
+from imgpipe.models.settings.places import GATE_FILE
+from imgpipe.models.settings.running import RunSettings
+from imgpipe.models.settings.settings import Settings
 
 # TFX, TFDV and ML Metadata warn about their own dependencies, which cannot be fixed here.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -29,45 +31,43 @@ def tfx():
 @pytest.fixture
 def run(tmp_path, tfx):
     """Return a function that runs the components on a folder, with settings of `[gate]`."""
-    schema = tmp_path / "schema/schema.pbtxt"
-    schema.parent.mkdir()
+    out = tmp_path / "out"
+    schema = out / "schema/schema.pbtxt"
+    schema.parent.mkdir(parents=True)
 
     def make(folder, accept_changes=0, **section):
         scan = open_source(str(folder)).scan()
-        names = tuple(scan.vocabulary)
-        reading = ReadPlan(
-            options=SourceOptions(source=str(folder)),
-            vocabulary=names,
-            fingerprint=scan.fingerprint,
-        )
-        read = components.ImageExampleGen(settings=reading.to_json())
-        judged = components.ImageFilter(
-            ingested=read.outputs["examples"], settings=FilterPlan(vocabulary=names).to_json()
-        )
-        statistics = components.StatisticsGen(quarantine=judged.outputs["quarantine"])
         judged_by = accepted.parameters(schema, scan.fingerprint)
         judged_by["accept_changes"] |= accept_changes
+        facts = Facts(
+            vocabulary=scan.vocabulary,
+            fingerprint=scan.fingerprint,
+            data_key=scan.fingerprint,
+            **judged_by,
+        )
+        settings = Settings(
+            data=DataSettings(source=str(folder)),
+            run=RunSettings(out=str(out)),
+            gate=GateSettings(**{**_LOOSE, **section}),
+        )
+        texts = {name: of_component(name, settings, facts) for name in READS}
+        read = components.ImageExampleGen(settings=texts["ImageExampleGen"])
+        judged = components.ImageFilter(
+            ingested=read.outputs["examples"], settings=texts["ImageFilter"]
+        )
+        statistics = components.StatisticsGen(quarantine=judged.outputs["quarantine"])
         known = components.SchemaGen(
-            statistics=statistics.outputs["statistics"],
-            accepted_schema=judged_by["accepted_schema"],
+            statistics=statistics.outputs["statistics"], settings=texts["SchemaGen"]
         )
         anomalies = tfx.components.ExampleValidator(
             statistics=statistics.outputs["statistics"], schema=known.outputs["schema"]
-        )
-        settings = GatePlan(
-            settings=GateSettings(**{**_LOOSE, **section}),
-            vocabulary=names,
-            judged_by=judged_by,
-            accept_schema_to=str(schema),
-            data_key=scan.fingerprint,
-            decision_to=str(tmp_path / "decision.json"),
         )
         gate_node = components.DataGate(
             statistics=statistics.outputs["statistics"],
             schema=known.outputs["schema"],
             anomalies=anomalies.outputs["anomalies"],
             quarantine=judged.outputs["quarantine"],
-            settings=settings.to_json(),
+            settings=texts["DataGate"],
         )
         connection = tfx.orchestration.metadata.sqlite_metadata_connection_config(
             str(tmp_path / "metadata.db")
@@ -84,7 +84,7 @@ def run(tmp_path, tfx):
         tfx.orchestration.LocalDagRunner().run(pipeline)
 
     make.schema = schema
-    make.decision = tmp_path / "decision.json"
+    make.decision = out / GATE_FILE
     make.blessings = lambda: sorted(tmp_path.glob("artifacts/DataGate/blessing/*/BLESSED"))
     return make
 

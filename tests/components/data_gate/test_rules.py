@@ -8,9 +8,9 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 from imgpipe.components.data_gate import rules
 from imgpipe.components.data_gate.rules import Requirements
 from imgpipe.components.data_gate.schema import MIN_KNOWN_SHARE, accepted
-from imgpipe.components.data_gate.settings import GateSettings
 from imgpipe.components.image_filter.placement.families import UNCLEAR
 from imgpipe.models.finding import in_files, make_finding, said
+from imgpipe.models.settings.data import GateSettings
 
 LEAST = {"min_train": 10, "min_validation": 2}
 REQUIRED = Requirements(GateSettings(**LEAST), ("cat", "dog"))

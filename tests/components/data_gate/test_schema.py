@@ -7,6 +7,7 @@ import pytest
 
 from imgpipe.components.data_gate import accepted
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.settings.given import Facts
 
 pytest.importorskip("tensorflow_metadata")
 
@@ -34,7 +35,7 @@ _FIRST = {"accepted_schema": "", "accepted_data": "{}", "accept_changes": 0}
 
 
 def test_accepted_data_is_judged_as_it_was_and_other_data_by_it(schema: Path):
-    accepted.write(schema, "data", {"cat": 5}, _FIRST)
+    accepted.write(schema, {"cat": 5}, Facts(data_key="data"))
     assert accepted.classes(schema) == {"cat": 5}
     assert accepted.parameters(schema, "data") == _FIRST
     later = accepted.parameters(schema, "other data")
@@ -47,7 +48,7 @@ def test_the_same_change_is_not_accepted_a_second_time_by_itself(schema: Path):
     seen = []
     for data in ("many", "few", "many", "few"):
         seen.append(accepted.parameters(schema, data) | {"accept_changes": 1})
-        accepted.write(schema, data, {"cat": len(data)}, seen[-1])
+        accepted.write(schema, {"cat": len(data)}, Facts(data_key=data, **seen[-1]))
     assert seen[1] != seen[3], (
         "TFX would take DataGate from the cache, and nothing would be recorded"
     )
@@ -56,7 +57,7 @@ def test_the_same_change_is_not_accepted_a_second_time_by_itself(schema: Path):
 
 
 def test_an_edited_schema_judges_the_accepted_data_too(schema: Path):
-    accepted.write(schema, "data", {"cat": 5}, _FIRST)
+    accepted.write(schema, {"cat": 5}, Facts(data_key="data"))
     schema.write_text('feature { name: "width" }\n')
     assert "width" in accepted.parameters(schema, "data")["accepted_schema"]
     schema.unlink()

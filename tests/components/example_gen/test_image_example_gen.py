@@ -1,32 +1,32 @@
 """Ingest on Beam writes an Example for every file, and splits the images by their content."""
 
 import collections
-import dataclasses
 import os
 
 import pytest
 
-from imgpipe.components.common.splits import SplitRule
 from imgpipe.components.common.storage.records import first, read_examples, shard_files, text
 from imgpipe.components.example_gen.image_example_gen import ingest
-from imgpipe.components.example_gen.settings import ReadPlan
-from imgpipe.components.example_gen.sources import SourceOptions, open_source
+from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models import names
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY
-from tests.components.filtered import beam_pipeline
+from imgpipe.models.settings.data import DataSettings, SplitSettings
+from imgpipe.models.settings.given import Facts, Given
+from tests.components.filtered import beam_pipeline, settings_of
 
 
 @pytest.fixture
 def read(tmp_path):
-    """Return a function (folder, options of ReadPlan) → Examples by path."""
+    """Return a function (folder, sections of the settings) → Examples by path."""
 
-    def make(folder, name="examples", **options):
-        given = dataclasses.replace(options.pop("options", SourceOptions()), source=str(folder))
-        scan = open_source(given.source, given).scan()
-        settings = {"vocabulary": scan.vocabulary, "fingerprint": scan.fingerprint} | options
+    def make(folder, name="examples", fingerprint=None, shard_size=256, **sections):
+        settings = settings_of(folder, tmp_path / "out", **sections)
+        scan = open_source(settings.data.source, settings.data).scan()
+        planned = fingerprint or scan.fingerprint
+        given = Given(settings, Facts(vocabulary=scan.vocabulary, fingerprint=planned))
         uri = str(tmp_path / name)
-        make.summary = ingest(beam_pipeline(), uri, ReadPlan(options=given, **settings))
+        make.summary = ingest(beam_pipeline(), uri, given, shard_size)
         found = {}
         for split in names.SPLITS:
             for path in shard_files(uri, split):
@@ -83,7 +83,9 @@ def test_each_group_is_in_one_split_and_is_written_to_the_examples(photos, read,
         for n in range(3)
     }
     found = read(
-        photos(files), options=SourceOptions(group_pattern=r"/(\d+)\."), rule=SplitRule(0, 0.3, 0.3)
+        photos(files),
+        data=DataSettings(group_pattern=r"/(\d+)\."),
+        split=SplitSettings(validation=0.3, test=0.3),
     )
     places = collections.defaultdict(set)
     for path, example in found.items():

@@ -9,9 +9,8 @@ import pytest
 import tensorflow as tf
 
 from imgpipe.components.common.storage.records import make, raw, text
-from imgpipe.components.example_gen.sources import SourceOptions
-from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.models import names
+from imgpipe.models.settings.data import DataSettings, JudgeSettings
 from tests.components.filtered import Run
 
 COUNT = 12
@@ -43,7 +42,7 @@ def written(root, images, kind):
 
 def run(root, spec, **options):
     """Return kept images {hash: (label, bytes)} and rejected ones {path: reason} of a source."""
-    done = Run(root, spec, shard_size=5, settings=JudgeSettings(min_side=4), **options)
+    done = Run(root, spec, shard_size=5, judge=JudgeSettings(min_side=4), **options)
     kept = {
         text(example, names.IMAGE_HASH): (text(example, names.LABEL), raw(example, "image_bytes"))
         for example in done.kept()
@@ -77,8 +76,8 @@ def test_rows_that_contradict_the_source_are_rejected_by_name(tmp_path, images, 
     (root / "c/99.png").write_bytes(encode("PNG", seed=99))
     with (root / "x.csv").open("a") as file:
         file.write("\nc/99.png,c,")
-    options = SourceOptions(classes=("a", "b"))
-    _, rejected = run(tmp_path, root / "x.csv", options=options)
+    options = DataSettings(classes=("a", "b"))
+    _, rejected = run(tmp_path, root / "x.csv", data=options)
     assert rejected == {
         "a/00.png": "two_labels",
         "b/01.png": "two_labels",

@@ -3,7 +3,6 @@
 import hashlib
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,19 +29,20 @@ from imgpipe.models.features.extractor import BankNetwork, FeatureExtractor
 from imgpipe.models.features.rows import Labelled
 from imgpipe.models.head import feature_choice
 from imgpipe.models.settings.course import ViewSpec
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 from tests.images import encoded
 from tests.models.banks import write_examples
+from tests.network_settings import network_settings
 
 _KEPT = {"train": 100, "validation": 10, "test": 10}
 _ROWS, _IMAGES = 100 * 3 + 20, 120
-_SETTINGS = ModelSettings(
+_SETTINGS = network_settings(
     backbone="conv_4_8", weights="none", freeze="all", image_size=32, views=ViewSpec(count=2)
 )
 _DIM = 8
 
 
-def _plan(settings: ModelSettings, budget: float, store: Path):
+def _plan(settings: Settings, budget: float, store: Path):
     return make_plan(BankNetwork(settings, "float32"), str(store), _KEPT, budget)
 
 
@@ -81,7 +81,7 @@ def test_without_a_budget_a_quarter_of_the_free_disk_is_used(tmp_path, monkeypat
 
 
 def test_features_of_a_backbone_that_is_trained_are_not_stored(tmp_path):
-    trains = replace(_SETTINGS, freeze="auto")
+    trains = network_settings(_SETTINGS, freeze="auto")
     plan = _plan(trains, 1e12, tmp_path)
     assert plan.dim == 0
     assert plan.note == "the backbone itself is trained, so that images are read"
@@ -114,7 +114,7 @@ def _examples(folder: Path, labels: np.ndarray) -> str:
 
 
 _HALF, _NOISE = np.arange(60) % 2, np.random.default_rng(1).integers(0, 2, 60)
-_SEVERAL_MAPS = replace(_SETTINGS, features="conv1", views=ViewSpec(count=0))
+_SEVERAL_MAPS = network_settings(_SETTINGS, features="conv1", views=ViewSpec(count=0))
 
 
 def _bank(folder: Path, labels: np.ndarray) -> ImageFeatures:
@@ -146,7 +146,9 @@ def test_a_sample_has_its_images_also_those_that_are_stored_as_png(tmp_path):
 def _chosen(folder: Path, labels: np.ndarray, larger: Sequence[int] = ()) -> tuple[str, dict]:
     """Choose the features of a bank of these labels; return the bank's folder and its facts."""
     store = folder / "store"
-    others = (_plan(replace(_SEVERAL_MAPS, image_size=size), 1e12, store) for size in larger)
+    others = (
+        _plan(network_settings(_SEVERAL_MAPS, image_size=size), 1e12, store) for size in larger
+    )
     bank = _bank(folder, labels)
     made = {"time": "2026-01-31 14:05:59", "images": _KEPT["train"]}
     bank.choose(beam.Pipeline(), _SEVERAL_MAPS, 2, others, lambda _, tried: made | {"tried": tried})
@@ -191,7 +193,7 @@ def test_larger_images_are_used_where_they_make_the_head_better(tmp_path, monkey
 )
 def test_records_have_the_blocks_that_the_head_reads(kept, sizes, columns):
     """The first block is the class token, and the second one the mean of the patches."""
-    network = BankNetwork(replace(_SETTINGS, features="tokens"), "float32")
+    network = BankNetwork(network_settings(_SETTINGS, features="tokens"), "float32")
     plan = StoragePlan(network, "store", 0, (3, 5), kept=kept)
     assert (plan.recorded, plan.columns, plan.read) == (sizes, columns, kept or "tokens")
 

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +10,17 @@ import pytest
 from imgpipe.components.common.image_row import INGEST_SUMMARY
 from imgpipe.components.common.storage import records
 from imgpipe.components.feature_bank import storage as module
-from imgpipe.components.feature_bank.settings import BankPlan, BankSettings
 from imgpipe.components.feature_bank.storage import Kept
 from imgpipe.models import names, preprocess
 from imgpipe.models.features.extractor import BankNetwork, FeatureExtractor
 from imgpipe.models.head.feature_choice import HeadInput
 from imgpipe.models.network.classifier import backbone_of, build_classifier
 from imgpipe.models.network.covariance_pooling import axes_in, axes_sha256, read_axes
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.given import Facts, Given
+from imgpipe.models.settings.settings import Settings
 from tests.images import encoded, soft
 from tests.models import banks
+from tests.network_settings import network_settings
 
 _SETTINGS = banks.covariance_settings(32)
 _IMAGES = [encoded(soft(seed, (32, 32))) for seed in range(40)]
@@ -50,22 +50,17 @@ def _run(
             rows.append((split, content))
     banks.write_examples(uri, rows)
     records.write_json(f"{uri}/{INGEST_SUMMARY}", {"rule": {"seed": seed}})
-    usual = {
-        "network": _SETTINGS,
-        "weights_key": "w",
-        "kept": str(folder / "features"),
-        "vocabulary": ("a", "b"),
-        "head": _SETTINGS,
-    }
-    bank_plan = BankPlan(settings=BankSettings(store="store"), **usual | plan)
-    return Kept(uri, bank, len(images), bank_plan)
+    settings = plan.pop("settings", _SETTINGS)
+    usual = {"weights_key": "w", "vocabulary": ("a", "b")}
+    in_folder = settings.but(run={"out": str(folder)})
+    return Kept(uri, bank, len(images), Given(in_folder, Facts(**usual | plan)))
 
 
-def _made(run: Kept, settings: ModelSettings = _SETTINGS) -> ModelSettings:
+def _made(run: Kept, settings: Settings = _SETTINGS) -> Settings:
     return run.with_axes(BankNetwork(settings, "float32")).settings
 
 
-def _sha256(run: Kept, settings: ModelSettings = _SETTINGS) -> str:
+def _sha256(run: Kept, settings: Settings = _SETTINGS) -> str:
     return axes_sha256(read_axes(_made(run, settings)))
 
 
@@ -112,18 +107,18 @@ def test_images_that_are_added_leave_them_until_the_training_images_have_doubled
 @pytest.mark.parametrize(
     "other",
     [
-        replace(_SETTINGS, seed=1),  # of random weights
-        replace(_SETTINGS, features="conv1"),
-        replace(_SETTINGS, image_size=48),
+        network_settings(_SETTINGS, seed=1),  # of random weights
+        network_settings(_SETTINGS, features="conv1"),
+        network_settings(_SETTINGS, image_size=48),
     ],
     ids=["weights", "layer", "size"],
 )
-def test_another_network_layer_or_size_has_other_ones(tmp_path, other: ModelSettings) -> None:
+def test_another_network_layer_or_size_has_other_ones(tmp_path, other: Settings) -> None:
     first = _sha256(_run(tmp_path, _IMAGES[:10]))
     added = _sha256(_run(tmp_path, _IMAGES[:11]), other)
     assert added != first
     assert added == _sha256(_run(tmp_path / "new", _IMAGES[:11]), other), "of the images of now"
-    if other.image_size != _SETTINGS.image_size:
+    if other.size != _SETTINGS.size:
         assert _sha256(_run(tmp_path, _IMAGES[:12])) == first, "each size keeps its own"
 
 
@@ -145,7 +140,7 @@ def test_a_damaged_file_is_made_anew(tmp_path, damage: str) -> None:
 
 
 def test_a_head_without_covariances_has_none(tmp_path) -> None:
-    network = BankNetwork(replace(_SETTINGS, features="average"), "float32")
+    network = BankNetwork(network_settings(_SETTINGS, features="average"), "float32")
     assert _run(tmp_path, _IMAGES).with_axes(network) == network
     assert not (tmp_path / "features").exists()
 
@@ -154,7 +149,7 @@ def test_the_key_of_covariances_depends_on_them_and_that_of_the_mean_does_not(tm
     settings = [_made(_run(tmp_path, _IMAGES[:count])) for count in (10, 20)]
     keys = {FeatureExtractor(each, "float32").key(0) for each in (*settings, _SETTINGS)}
     assert len(keys) == 3
-    means = [replace(each, features="average") for each in settings]
+    means = [network_settings(each, features="average") for each in settings]
     assert len({FeatureExtractor(each, "float32").key(0) for each in means}) == 1
 
 
@@ -184,7 +179,7 @@ def test_what_a_head_reads_is_kept_until_the_training_images_have_doubled(tmp_pa
     "other",
     [
         {"vocabulary": ("a", "c")},
-        {"head": replace(_SETTINGS, balance="class_weights")},
+        {"settings": network_settings(_SETTINGS, balance="class_weights")},
         {"weights_key": "v"},
     ],
 )

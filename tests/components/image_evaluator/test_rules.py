@@ -9,7 +9,7 @@ import pytest
 from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.image_evaluator.evidence import Evidence
 from imgpipe.components.image_evaluator.rules import RULES, decide
-from imgpipe.components.image_evaluator.settings import EvaluateSettings
+from imgpipe.models.settings.running import EvaluateSettings
 from imgpipe.models.training.history import Folds
 from tests.answer_tables import answer, compared, counted, table
 from tests.declared import made

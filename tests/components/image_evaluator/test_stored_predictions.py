@@ -14,8 +14,9 @@ from imgpipe.components.common.row_files import kept_images
 from imgpipe.components.common.storage import records
 from imgpipe.components.image_evaluator import image_evaluator
 from imgpipe.components.image_evaluator.decision import DECISION_FILE
-from imgpipe.components.image_evaluator.settings import EvaluateSettings, EvaluatorPlan
+from imgpipe.components.image_evaluator.settings import EvaluatorPlan
 from imgpipe.models import names
+from imgpipe.models.settings.running import EvaluateSettings
 from tests.models.banks import write_examples
 
 # TFX and TFMA warn about their own dependencies; none of these warnings can be fixed here.

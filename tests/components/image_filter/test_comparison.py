@@ -13,7 +13,9 @@ from imgpipe.components.common.image_file.pixels import ALL_BYTES, GREY_BYTES, G
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.row_files import ImageColumns
 from imgpipe.components.image_filter import comparison, image_table
-from imgpipe.components.image_filter.judge.settings import FilterPlan, JudgeSettings
+from imgpipe.models.settings.data import JudgeSettings
+from imgpipe.models.settings.given import Facts, Given
+from imgpipe.models.settings.settings import Settings
 
 #: Of a colourful photograph, about which no check says anything.
 FIGURES = dict.fromkeys(MEASUREMENTS, 0.5) | {
@@ -22,7 +24,14 @@ FIGURES = dict.fromkeys(MEASUREMENTS, 0.5) | {
     "entropy": 7.0,
     "transparency": 0.0,
 }
-PLAN = FilterPlan(vocabulary=("a",))
+
+
+def given(*vocabulary, judge=JudgeSettings()):  # noqa: B008
+    """Return what the filter gets, with these classes."""
+    return Given(Settings(judge=judge), Facts(vocabulary=vocabulary))
+
+
+PLAN = given("a")
 NO_NEAR = JudgeSettings(threshold={"near_duplicate": 0})
 
 
@@ -65,7 +74,7 @@ def test_equal_and_similar_images_are_found():
     assert set(groups) == {"a/1.jpg", "a/3.jpg"} and len(set(groups.values())) == 1
     other_way = comparison.compare(*examined(images[::-1]), PLAN, None)
     assert other_way.rows[::-1] == found.rows
-    without_near = FilterPlan(settings=NO_NEAR, vocabulary=("a",))
+    without_near = given("a", judge=NO_NEAR)
     without = comparison.compare(*examined(images), without_near, None)
     assert [finding["path"] for finding in without.rejected] == ["a/plain.jpg", "a/\udcff.jpg"]
     assert not without.warned and not any(row.near_group for row in without.rows)
@@ -76,7 +85,7 @@ def test_ignored_near_duplicates_are_still_kept_in_one_fold():
     hashes = drawn(1)[0]
     rows, of_images = examined([(1, "a/1.jpg", hashes), (2, "a/2.jpg", hashes)])
     settings = JudgeSettings(severity={"near_duplicate": "ignore"})
-    plan = FilterPlan(settings=settings, vocabulary=("a",))
+    plan = given("a", judge=settings)
     found = comparison.compare(rows, of_images, plan, None)
     assert not found.warned
     assert [row.near_group for row in found.rows] == [1, 1]
@@ -147,7 +156,7 @@ def test_classes_that_show_the_same_pictures_are_said_once(copies):
         records.append(image(f"soft/{content(number)}.jpg", 100 + number, perceptual_hash=other))
     for record in records:
         record.label = record.path.split("/")[0]
-    plan = FilterPlan(vocabulary=("clear", "soft"))
+    plan = given("clear", "soft")
     found = comparison.compare(*rows_and_hashes(records, plan), plan, None)
     if copies == 12:  # most of each class
         [finding] = found.families.findings
@@ -162,7 +171,7 @@ def test_classes_that_show_the_same_pictures_are_said_once(copies):
 def test_a_conflict_of_labels_names_all_identical_files():
     paths = ("cat/1.jpg", "cat/2.jpg", "dog/1.jpg", "owl/1.jpg")
     records = [dataclasses.replace(image(path, 1), label=path[:3]) for path in paths]
-    plan = FilterPlan(settings=JudgeSettings(), vocabulary=("cat", "dog", "owl"))
+    plan = given("cat", "dog", "owl")
     found = comparison.compare(*rows_and_hashes(records, plan), plan, None)
     details = {one["path"]: one["detail"] for one in found.rejected}
     assert details["cat/1.jpg"] == (
@@ -186,7 +195,7 @@ def test_a_check_of_the_whole_set_comes_after_those_of_single_images_and_before_
         image("b/huge.png", 11, perceptual_hash=hashes, **huge),
         image("b/copy.png", 12, perceptual_hash=hashes),
     ]
-    plan = FilterPlan(settings=settings, vocabulary=("a",))
+    plan = given("a", judge=settings)
     found = comparison.compare(*rows_and_hashes(records, plan), plan, None)
     assert {one["path"]: one["reason"] for one in found.rejected} == {
         "b/grey.png": "greyscale",

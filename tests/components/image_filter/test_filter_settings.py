@@ -9,12 +9,12 @@ from imgpipe.components.common import row_files
 from imgpipe.components.common.image_file.pixels import MEASUREMENTS
 from imgpipe.components.common.storage.records import content_hash, integer, raw, text
 from imgpipe.components.image_filter import data_summary, image_table
-from imgpipe.components.image_filter.judge.overrides import Override
-from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.judge.single_image import decide
 from imgpipe.models import names
-from imgpipe.serving.look import PIXEL_LIMIT
-from imgpipe.serving.server.settings import Settings
+from imgpipe.models.files.image_limits import PIXEL_LIMIT
+from imgpipe.models.settings.data import JudgeSettings
+from imgpipe.models.settings.override import Override
+from imgpipe.serving.server.settings import ServerSettings
 from tests.images import encoded
 
 
@@ -83,7 +83,7 @@ def test_overrides_accept_reject_and_relabel_and_are_counted(photos, encode, run
         Override("f" * 64, "accept"),
     ]
 
-    done = run(folder, overrides=decided)
+    done = run(folder, decided=decided)
     assert {path: r["reason"] for path, r in done.rejects.items()} == {
         "a/cut.jpg": "truncated",
         "a/bad.jpg": "reviewed",
@@ -109,7 +109,7 @@ def test_labels_of_test_are_never_overridden(photos, run, encode):
     files = {split: encode(seed=720 + n) for n, split in enumerate(names.SPLITS)}
     folder = photos({**splits, **{f"{split}/a/b.jpg": data for split, data in files.items()}})
     decided = [Override(digest(data), "relabel", "b") for data in files.values()]
-    done = run(folder, overrides=decided)
+    done = run(folder, decided=decided)
     labels = {split: text(kept(done, f"{split}/a/b.jpg"), names.LABEL) for split in files}
     assert labels == {"train": "b", "validation": "b", "test": "a"}
     told = done.summary["overrides"]
@@ -140,7 +140,7 @@ def test_transcoded_images_are_also_checked_by_their_pixels(photos, run, records
 
 
 def test_images_that_a_server_does_not_take_are_counted(photos, run, monkeypatch):
-    assert JudgeSettings().pixel_limit == PIXEL_LIMIT == Settings().max_image_pixels
+    assert JudgeSettings().pixel_limit == PIXEL_LIMIT == ServerSettings().max_image_pixels
     monkeypatch.setattr(data_summary, "PIXEL_LIMIT", 3_000)
     large = encoded(Image.new("RGB", (61, 50), (9, 99, 9)))
     found = run(photos({"a": 3, "b": 3, "a/large.png": large})).summary

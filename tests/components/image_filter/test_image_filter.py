@@ -11,8 +11,8 @@ from imgpipe.components.common.storage.records import shard_files, text
 from imgpipe.components.image_filter import image_filter, image_table
 from imgpipe.components.image_filter.data_summary import check_conservation
 from imgpipe.components.image_filter.image_filter import Uris
-from imgpipe.components.image_filter.judge.settings import FilterPlan
 from imgpipe.models import names
+from imgpipe.models.settings.given import Facts, Given
 from tests import images
 from tests.components.filtered import Run, encode, photographs
 
@@ -160,7 +160,7 @@ def test_a_second_attempt_at_a_shard_writes_the_same_files(done):
     """A cluster starts such an attempt when it believes that a worker is dead."""
     files = {path: path.read_bytes() for path in done.root.rglob("*") if path.is_file()}
     uris = Uris(*(f"{done.root}/{name}" for name in ("examples", "kept", "q")))
-    plan = FilterPlan(vocabulary=("cat", "dog"))
+    plan = Given(facts=Facts(vocabulary=("cat", "dog")))
     for _ in range(2):
         jobs = image_filter._jobs(uris)
         count = image_filter._decide(uris, plan)

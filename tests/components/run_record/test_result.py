@@ -9,7 +9,8 @@ from imgpipe.components.common.image_row import ImageFinding, ImageRow
 from imgpipe.components.image_evaluator.decision import Decision
 from imgpipe.components.run_record import run_folder
 from imgpipe.components.run_record.collect import REPORTED, collect
-from imgpipe.components.run_record.result import Result, new, read
+from imgpipe.components.run_record.result import Result, new, of_settings, read
+from imgpipe.models.settings.given import Facts, Given
 from tests.declared import made
 from tests.run_results import history, result
 
@@ -25,14 +26,14 @@ def test_the_file_of_each_artifact_is_a_part_and_none_where_it_is_missing(tmp_pa
     rejected = ImageRow("a.jpg", findings=(ImageFinding("blurry", "no sharp edge"),))
     file = Path(row_files.shard_path(str(tmp_path / "quarantine"), 0, 1))
     row_files.write(str(file), [rejected, ImageRow("b.jpg")])
-    given = {"name": "n", "classes": ["cat", "dog"]}
+    given = Given(facts=Facts(vocabulary=("cat", "dog")))
     found, answers = collect({name: str(tmp_path / name) for name in rows}, given)
     assert [row["path"] for row in found["rejected"]] == ["a.jpg"]
     assert found["training"] == history()
     assert found["gate"] == contents["model_blessing"]
     assert found["push"] == {"of": "pushed_model"}
     assert answers is None, "there is no feature bank"
-    assert collect({}, given) == (new(**given), None)
+    assert collect({}, given) == (new(**of_settings(given)), None)
 
 
 def test_a_new_result_has_all_parts_and_can_be_read():

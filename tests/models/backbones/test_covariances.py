@@ -13,9 +13,10 @@ from imgpipe.models.export.saved_model import export
 from imgpipe.models.names import FEATURES, HEAD, PROBABILITIES
 from imgpipe.models.network import covariance_pooling, network_file
 from imgpipe.models.network.classifier import build_classifier
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 from tests.images import soft
 from tests.models.backbones import hub_presets
+from tests.network_settings import network_settings
 
 _CLASSES = ("a", "b", "c")
 _SIDE = 64
@@ -30,7 +31,7 @@ _KINDS = (
 pytestmark = pytest.mark.slow
 
 
-def _settings(kind: str, folder: Path, request: pytest.FixtureRequest) -> ModelSettings:
+def _settings(kind: str, folder: Path, request: pytest.FixtureRequest) -> Settings:
     given = {"backbone": kind, "features": "covariance", "freeze": "all", "image_size": _SIDE}
     if kind.startswith(_HUB):
         if not presets.installed():
@@ -45,7 +46,7 @@ def _settings(kind: str, folder: Path, request: pytest.FixtureRequest) -> ModelS
         given["weights"] = str(request.getfixturevalue("shared_data") / "weights" / weights)
     else:
         given["weights"] = "none"
-    return ModelSettings(**given)
+    return network_settings(**given)
 
 
 @pytest.mark.parametrize("kind", _KINDS)

@@ -14,8 +14,9 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.features.extractor import FeatureExtractor
 from imgpipe.models.network.classifier import backbone_of, build_features, copy_weights
 from imgpipe.models.search.training_plan import training_plan
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 from imgpipe.models.training import stages
+from tests.network_settings import network_settings
 
 _SIZE = 32
 _PIXELS = np.random.default_rng(0).uniform(0, 255, (2, _SIZE, _SIZE, 3)).astype("float32")
@@ -145,20 +146,18 @@ def _called(side: int) -> keras.Model:
 
 
 @pytest.fixture
-def settings(request, monkeypatch) -> ModelSettings:
+def settings(request, monkeypatch) -> Settings:
     """Return the settings of an own network that the function in `request.param` builds."""
     # By the name, since a network is built once in a process, and this module has no file.
     module = ModuleType(f"networks_to_cut{request.param.__name__}")
     module.build = lambda side: request.param(side)
     module.build.__module__ = module.__name__  # else its code would be that of the tests
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    return ModelSettings.from_mapping(
-        {
-            "builder": f"{module.__name__}:build",
-            "weights": "none",
-            "freeze": "all",
-            "image_size": _SIZE,
-        }
+    return network_settings(
+        builder=f"{module.__name__}:build",
+        weights="none",
+        freeze="all",
+        image_size=_SIZE,
     )
 
 
@@ -206,7 +205,7 @@ def test_a_cut_above_all_weights_is_refused(settings):
 def test_a_head_reads_the_widest_maps_at_two_thirds_and_five_sixths(settings, names, axes):
     given = {"weights": "none", "freeze": "all", "features": "covariance", "image_size": 64}
     given |= settings
-    _, maps, features = build_features(ModelSettings(**given))
+    _, maps, features = build_features(network_settings(**given))
     assert len(maps) == names
     assert features.shape[-1] == maps[0].shape[-1] + names * axes * (axes + 1) // 2
     sides = [one.shape[1] for one in maps]

@@ -14,7 +14,8 @@ from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.export.saved_model import export
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import build_classifier
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
+from tests.network_settings import network_settings
 
 _MODULE = """
 import pathlib
@@ -140,8 +141,8 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     sys.modules.pop("own_net", None)
 
 
-def _settings(builder: str, **others: object) -> ModelSettings:
-    return ModelSettings(builder=builder, weights="none", image_size=32, **others)
+def _settings(builder: str, **others: object) -> Settings:
+    return network_settings(builder=builder, weights="none", image_size=32, **others)
 
 
 def test_the_own_network_replaces_the_backbone(module):

@@ -13,9 +13,10 @@ from imgpipe.models.backbones import presets
 from imgpipe.models.backbones.presets import installed, published
 from imgpipe.models.errors import ConfigError, ResourceError, UnsafeWeightsError
 from imgpipe.models.names import KERAS_CONFIG
-from imgpipe.models.settings.model import ModelSettings, single_blocks
+from imgpipe.models.settings.model import single_blocks
 from tests import python_program
 from tests.models.backbones import hub_presets
+from tests.network_settings import network_settings
 
 pytestmark = pytest.mark.skipif(not installed(), reason="KerasHub is not installed (the extra hub)")
 
@@ -219,10 +220,10 @@ def test_a_downloaded_preset_is_found_in_the_cache(vit, tmp_path, monkeypatch):
 
 
 def test_the_folds_choose_between_class_token_patches_and_both(preset, vit):
-    settings = ModelSettings(backbone=f"hub:{vit}")
+    settings = network_settings(backbone=f"hub:{vit}")
     assert settings.largest_kind == "tokens"
     assert list(single_blocks(settings.largest_kind)) == ["class_token", "average"]
     assert settings.with_one_block.largest_kind == "class_token"
     assert not settings.larger_sizes
-    swin = ModelSettings(backbone=f"hub:{preset('swin')}")
+    swin = network_settings(backbone=f"hub:{preset('swin')}")
     assert swin.largest_kind == "covariance"

@@ -13,8 +13,8 @@ from imgpipe.models.export.saved_model import export
 from imgpipe.models.names import HEAD
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import build_classifier
-from imgpipe.models.settings.model import ModelSettings
 from tests.images import soft
+from tests.network_settings import network_settings
 
 _SIDE = 24
 _GELU = {"builder": f"{__name__}:gelu"}
@@ -32,7 +32,7 @@ def _version(target: Path, **settings) -> Path:
     whole = {"backbone": "conv_4_8", "weights": "none", "image_size": _SIDE, **settings}
     if "builder" in settings:
         del whole["backbone"]
-    chosen = ModelSettings(**whole)
+    chosen = network_settings(**whole)
     classifier = build_classifier(None, ["blue", "green", "red"], chosen, temperature=1.3)
     head = classifier.network.get_layer(HEAD)
     kernel, bias = head.get_weights()

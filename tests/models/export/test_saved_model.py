@@ -11,9 +11,9 @@ from imgpipe.components.common.storage import records
 from imgpipe.models import names, preprocess
 from imgpipe.models.export.saved_model import export, grad_cam
 from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier, build_head
-from imgpipe.models.settings.model import ModelSettings
 from imgpipe.serving.server.runtime import Runtime
 from tests.images import encoded, exif, soft, turned
+from tests.network_settings import network_settings
 
 _SIZE = 64
 _OUTPUTS = {"label", "classes", "probabilities", "top_k_classes", "top_k_probabilities"}
@@ -25,8 +25,8 @@ Answer = Callable[[str, object], dict[str, np.ndarray]]
 
 def _classifier(classes: int, **settings: object) -> ClassifierNetwork:
     """Return a network with a random head whose answers differ between images."""
-    options = ModelSettings(image_size=_SIZE, **{"features": "average", **settings})
-    head = build_head(1280 if options.features == "average" else 7520, classes, options)
+    options = network_settings(image_size=_SIZE, **{"features": "average", **settings})
+    head = build_head(1280 if options.model.features == "average" else 7520, classes, options)
     random = np.random.default_rng(classes)
     head.set_weights([random.normal(size=w.shape, scale=0.2) for w in head.get_weights()])
     return build_classifier(head, [f"class {n}" for n in range(classes)], options)

@@ -11,9 +11,9 @@ from imgpipe.models.arrays import Array
 from imgpipe.models.errors import DataRefused, ResourceError
 from imgpipe.models.features import rows
 from imgpipe.models.features.bank import read_facts, read_rows
-from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import datasets
 from tests.models.banks import bank_row, write_bank, write_examples, write_facts
+from tests.network_settings import network_settings
 
 _COUNT = 50
 
@@ -107,7 +107,7 @@ def _file_pages() -> int:
 def test_training_reads_the_rows_of_a_file_as_those_in_memory(monkeypatch) -> None:
     def epochs() -> list[list[int]]:
         vectors = datasets.Rows(_filled(), np.arange(_COUNT) % 2)
-        batches = datasets.training(vectors, 2, ModelSettings(batch_size=4, epochs=3))
+        batches = datasets.training(vectors, 2, network_settings(batch_size=4, epochs=3))
         return [inputs[:, 0].numpy().tolist() for inputs, _, _ in batches]
 
     expected = epochs()

@@ -2,7 +2,6 @@
 
 import hashlib
 import sys
-from dataclasses import replace
 from types import ModuleType
 
 import keras
@@ -13,9 +12,9 @@ from imgpipe.models import preprocess
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.features import extractor as module
 from imgpipe.models.features.extractor import FeatureExtractor, resolve_precision
-from imgpipe.models.settings.model import ModelSettings
 from tests.images import encoded, soft
 from tests.models import banks
+from tests.network_settings import network_settings
 
 _SIZE = 64  # pixels; small, so that the tests are quick
 _SETTINGS = banks.covariance_settings(_SIZE)
@@ -71,12 +70,12 @@ def test_bfloat16_features_have_nearly_the_direction_of_float32_features(float32
 
 
 def test_the_fingerprint_changes_with_every_setting_that_changes_features(monkeypatch):
-    default = ModelSettings(image_size=_SIZE)
+    default = network_settings(image_size=_SIZE)
     base = FeatureExtractor(default, "float32")
     others = [
-        FeatureExtractor(replace(default, image_size=_SIZE + 1), "float32"),
+        FeatureExtractor(network_settings(default, image_size=_SIZE + 1), "float32"),
         FeatureExtractor(default, "bfloat16"),
-        FeatureExtractor(replace(default, weights="none"), "float32"),
+        FeatureExtractor(network_settings(default, weights="none"), "float32"),
     ]
     keys = {base.key(0), *(other.key(0) for other in others)}
     monkeypatch.setattr(module.source_code, "fingerprint", lambda *_: "of other code")
@@ -117,7 +116,7 @@ def test_features_that_float16_cannot_hold_are_refused(monkeypatch, scale, back,
     own.build = build
     build.__module__ = own.__name__  # else its code would be that of the tests
     monkeypatch.setitem(sys.modules, own.__name__, own)
-    settings = ModelSettings(builder=f"{own.__name__}:build", weights="none", image_size=8)
+    settings = network_settings(builder=f"{own.__name__}:build", weights="none", image_size=8)
     extractor = FeatureExtractor(settings, "float32")
     if not refused:
         extractor.extract(_IMAGES, _HASHES, [[0]] * len(_IMAGES))

@@ -11,7 +11,7 @@ from imgpipe.models import names
 from imgpipe.models.features.bank import read_rows
 from imgpipe.models.features.folds import assign
 from imgpipe.models.head.solved_head import HeadSolver
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 from tests.models.banks import bank_row, write_examples, write_facts
 
 
@@ -46,7 +46,7 @@ def test_rows_of_a_bank_have_their_families(films):
 def test_random_labels_of_films_are_not_learnt_across_folds(films):
     """If folds divided films, nearly all frames would be classified correctly."""
     rows = read_rows(films, names.TRAIN, 2)
-    settings = ModelSettings()
+    settings = Settings()
     divided = replace(rows, groups=rows.hashes)
     assert HeadSolver(divided, 2, settings).judge().scores.accuracy > 0.9
     assert HeadSolver(rows, 2, settings).judge().scores.accuracy < 0.7

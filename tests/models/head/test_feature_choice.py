@@ -10,11 +10,12 @@ from imgpipe.models.head import feature_choice
 from imgpipe.models.head.answers import Scores
 from imgpipe.models.head.feature_choice import HeadInput, choose_blocks, choose_size
 from imgpipe.models.head.solved_head import Judgement
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 from tests.models.banks import rows_of
+from tests.network_settings import network_settings
 
-_SETTINGS = ModelSettings()
-_TOKENS = ModelSettings(features="tokens")
+_SETTINGS = Settings()
+_TOKENS = network_settings(features="tokens")
 _LAST_MAP = HeadInput("average", 224)
 _SEVERAL_MAPS = HeadInput("covariance", 224)
 

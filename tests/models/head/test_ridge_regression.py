@@ -12,7 +12,7 @@ from imgpipe.models.head import ridge_regression, solved_head
 from imgpipe.models.head.logistic_regression import LogisticRegression, Scaling
 from imgpipe.models.head.ridge_regression import RidgeRegression
 from imgpipe.models.head.solved_head import FEW_CLASSES, HeadSolver
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 
 
 def _rows(classes: int, each: int, width: int = 80, seed: int = 0) -> BankRows:
@@ -78,7 +78,7 @@ def test_the_folds_choose_between_both_methods() -> None:
 
 
 def _method(rows: BankRows, classes: int) -> str:
-    return HeadSolver(rows, classes, ModelSettings()).solve().solution["method"]
+    return HeadSolver(rows, classes, Settings()).solve().solution["method"]
 
 
 @pytest.mark.parametrize("classes", [FEW_CLASSES, FEW_CLASSES + 1])
@@ -88,7 +88,7 @@ def test_logistic_regression_of_many_classes_is_not_tried(classes, monkeypatch) 
     monkeypatch.setattr(
         LogisticRegression, "minimise", lambda *given: solved.append(0) or minimise(*given)
     )
-    HeadSolver(_rows(classes, 4), classes, ModelSettings()).judge()
+    HeadSolver(_rows(classes, 4), classes, Settings()).judge()
     assert bool(solved) == (classes == FEW_CLASSES)
 
 
@@ -100,13 +100,13 @@ def test_the_fewer_of_rows_and_features_decide_on_the_closed_form(
 ) -> None:
     rows = _rows(40, images, width=90)
     monkeypatch.setattr(solved_head, "WIDEST", 89)
-    solution = HeadSolver(rows, 40, ModelSettings()).solve(learning_curve=False).solution
+    solution = HeadSolver(rows, 40, Settings()).solve(learning_curve=False).solution
     assert solution["method"] == method
 
 
 def test_the_head_of_many_classes_is_as_good_on_new_rows_as_on_folds() -> None:
     rows = _rows(60, 8)
-    head = HeadSolver(rows, 60, ModelSettings()).solve()
+    head = HeadSolver(rows, 60, Settings()).solve()
     new = _rows(60, 8, seed=5)
     right = head.linear.log_probabilities(new.features).argmax(axis=1) == new.labels
     error = head.solution["standard_error"]
@@ -120,7 +120,7 @@ def test_more_rows_than_the_sample_of_the_penalty_are_all_learned_from(monkeypat
     monkeypatch.setattr(solved_head, "_CHOOSING_A_CLASS", 3)
     rows = _rows(60, 8)
     new = _rows(60, 8, seed=5)
-    sampled = HeadSolver(rows, 60, ModelSettings())
+    sampled = HeadSolver(rows, 60, Settings())
     head = sampled.solve(learning_curve=False)
     assert head.solution["images"] == 180
     right = head.linear.log_probabilities(new.features).argmax(axis=1) == new.labels

@@ -14,16 +14,17 @@ from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.logistic_regression import LogisticRegression
 from imgpipe.models.head.ridge_regression import RidgeRegression
 from imgpipe.models.head.solved_head import PENALTIES, HeadSolver, SolvedHead
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 from imgpipe.models.training.training_loop import Fit, solve_head
 from tests.models.banks import best, fit_head, rows_of, write_bank
 from tests.models.banks import clean as clean_rows
+from tests.network_settings import network_settings
 
 _LOGISTIC_ALONE = {**PENALTIES, "ridge_regression": ()}
 
 
 def _fit(rows: tuple[BankRows, BankRows], classes: int = 3, **settings: object) -> Fit:
-    return fit_head(*rows, classes, ModelSettings.from_mapping(settings))
+    return fit_head(*rows, classes, network_settings(**settings))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_folds_of_rows_that_were_judged_are_not_solved_again(rows, monkeypatch):
 
         monkeypatch.setattr(method, "minimise", counted)
 
-    settings = ModelSettings()
+    settings = Settings()
     chosen = HeadSolver(rows[0], 3, settings).judge().regression
     expected = HeadSolver(rows[0], 3, settings).solve()
     stored = dataclasses.replace(rows[0], regression=chosen)
@@ -111,7 +112,7 @@ def test_noise_gets_a_strong_penalty(rows):
 
 def test_without_the_learning_curve_the_head_is_the_same(rows):
     train, validation = rows
-    solver = HeadSolver(train, 3, ModelSettings())
+    solver = HeadSolver(train, 3, Settings())
     whole = solve_head(solver, validation)
     short = solve_head(solver, validation, learning_curve=False)
     of_curve = {key: whole.solution[key] for key in ("learning_curve", "gain_error")}
@@ -126,7 +127,7 @@ def test_long_films_have_folds_of_some_images_of_each(rows, monkeypatch):
     films = np.array([b"film %d" % (number % 12) for number in range(len(clean))])
     grouped = dataclasses.replace(clean, groups=films)
     monkeypatch.setattr(solved_head, "_CHOOSING", 36)
-    settings = ModelSettings()
+    settings = Settings()
     scores = HeadSolver(grouped, 3, settings).judge().scores
     assert len(scores.right) == HeadSolver(grouped, 3, settings).solve().solution["images"] <= 36
     assert len(np.unique(scores.groups)) >= 2 * FOLDS
@@ -140,7 +141,7 @@ def test_one_long_film_does_not_crowd_out_the_other_images(rows, monkeypatch):
         groups = np.array([b"image %d" % number for number in range(len(clean))])
         groups[30:] = b"film %d" % name
         grouped = dataclasses.replace(clean, groups=groups)
-        scores = HeadSolver(grouped, 3, ModelSettings()).judge().scores
+        scores = HeadSolver(grouped, 3, Settings()).judge().scores
         assert len(scores.right) >= 30
         assert len(np.unique(scores.groups)) >= 30
 
@@ -154,7 +155,7 @@ def _drawn_rows(sizes: list[int], groups: list[bytes]) -> BankRows:
 
 
 def _solved(rows: BankRows) -> SolvedHead:
-    return HeadSolver(rows, 4, ModelSettings()).solve()
+    return HeadSolver(rows, 4, Settings()).solve()
 
 
 def test_a_class_that_is_one_group_counts_as_wrong_and_does_not_choose_the_penalty(monkeypatch):
@@ -191,9 +192,9 @@ def test_a_feature_that_only_a_new_image_excites_does_not_decide_alone(method, m
     weak = Regression(method, 0.001)
     learned = dataclasses.replace(_nearly_constant(200, 0, seed=0), regression=weak)
     new = _nearly_constant(8, 8, seed=1)
-    with_least_unit = HeadSolver(learned, 4, ModelSettings()).solve(learning_curve=False)
+    with_least_unit = HeadSolver(learned, 4, Settings()).solve(learning_curve=False)
     monkeypatch.setattr(logistic_regression, "_LEAST_UNIT", 0.0)
-    without = HeadSolver(learned, 4, ModelSettings()).solve(learning_curve=False)
+    without = HeadSolver(learned, 4, Settings()).solve(learning_curve=False)
     assert _largest_loss(without, new) > 100
     assert _largest_loss(with_least_unit, new) < 12
 
@@ -203,7 +204,7 @@ def test_a_fold_is_scaled_by_the_rows_that_its_head_learns_from(method, monkeypa
     """So it shows what new images show. A scaled value of n rows could not exceed the root of n."""
     monkeypatch.setattr(logistic_regression, "_LEAST_UNIT", 0.0)
     rows = _nearly_constant(200, 8, seed=0)
-    folds = HeadSolver(rows, 4, ModelSettings()).out_of_fold(Regression(method, 0.001))
+    folds = HeadSolver(rows, 4, Settings()).out_of_fold(Regression(method, 0.001))
     answers = Answers.joined(folds)
     of_labels = answers.logits[np.arange(len(rows)), answers.labels]
     assert (of_labels[answers.groups == b"film"]).min() < -100

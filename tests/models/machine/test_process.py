@@ -13,9 +13,9 @@ from imgpipe.models import names
 from imgpipe.models.features.bank import read_rows
 from imgpipe.models.machine import process
 from imgpipe.models.machine.process import computed_ahead
-from imgpipe.models.settings.model import ModelSettings
 from tests import python_program
 from tests.models.banks import fit_head, write_bank
+from tests.network_settings import network_settings
 
 
 def test_results_come_in_order_and_few_are_computed_ahead():
@@ -93,10 +93,10 @@ tf.config.set_logical_device_configuration(cpu, two)
 from imgpipe.models import names
 from imgpipe.models.features.bank import read_rows
 from tests.models.banks import fit_head
-from imgpipe.models.settings.model import ModelSettings
+from tests.network_settings import network_settings
 from tests.models.machine.test_process import _SETTINGS
 rows = [read_rows(bank, split, 3) for split in (names.TRAIN, names.VALIDATION)]
-settings = ModelSettings(**_SETTINGS, strategy="mirrored")
+settings = network_settings(**_SETTINGS, strategy="mirrored")
 with process.device_scope("mirrored"):
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
 fit = fit_head(*rows, 3, settings)
@@ -111,7 +111,7 @@ def test_two_devices_reach_the_weights_of_one(tmp_path):
     bank, result = write_bank(tmp_path / "bank"), tmp_path / "two.npz"
     python_program.ran(sys.executable, "-c", _PROGRAM, bank, result, CUDA_VISIBLE_DEVICES="")
     rows = [read_rows(bank, split, 3) for split in (names.TRAIN, names.VALIDATION)]
-    fit = fit_head(*rows, 3, ModelSettings(**_SETTINGS))
+    fit = fit_head(*rows, 3, network_settings(**_SETTINGS))
     with np.load(result) as found:
         assert found["replicas"] == 2
         losses = [epoch["loss"] for epoch in fit.stage["epochs"]]

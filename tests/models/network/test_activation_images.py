@@ -6,13 +6,13 @@ import pytest
 
 from imgpipe.models.network import activation_images as activations
 from imgpipe.models.network.classifier import add_head, build_features
-from imgpipe.models.settings.model import ModelSettings
+from tests.network_settings import network_settings
 
 
 @pytest.fixture(scope="module")
 def network():
     given = {"backbone": "conv_16_32_64", "weights": "none", "features": "flatten"}
-    settings = ModelSettings(**given, hidden_units=8)
+    settings = network_settings(**given, hidden_units=8)
     pixels, _, features = build_features(settings, trainable=True)
     return keras.Model(pixels, add_head(features, 2, settings))
 

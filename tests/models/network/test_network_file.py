@@ -14,8 +14,9 @@ from imgpipe.models.errors import ResourceError
 from imgpipe.models.export.saved_model import write_digest
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import ClassifierNetwork, build_classifier
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 from tests.images import encoded, soft
+from tests.network_settings import network_settings
 
 # Keras causes this warning when it writes a file of weights.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")
@@ -24,13 +25,15 @@ _SMALL = {"backbone": "conv_4_8", "weights": "none", "image_size": 24}
 _IMAGES = [encoded(soft(seed, (60, 50)), "JPEG") for seed in range(3)]
 
 
-def _trained(settings: ModelSettings, classes: int = 2) -> ClassifierNetwork:
+def _trained(settings: Settings, classes: int = 2) -> ClassifierNetwork:
     """Return a network all of whose arrays differ from those that it was built with."""
     vocabulary = ["cat", "dog", "owl"][:classes]
     classifier = build_classifier(None, vocabulary, settings, 1.7)
     random = np.random.default_rng(3)
     for layer in classifier.network.layers:
-        packaged = settings.backbone == "efficientnet_lite0" and "classifier" not in layer.name
+        packaged = (
+            settings.model.backbone == "efficientnet_lite0" and "classifier" not in layer.name
+        )
         if layer.weights and not packaged:
             layer.set_weights([_moved(w, random) for w in layer.get_weights()])
         if type(layer).__name__ == "Rescaling" and np.ndim(layer.scale):
@@ -45,7 +48,7 @@ def _moved(weight: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return weight * random.uniform(0.9, 1.1, weight.shape) + offset
 
 
-def _export(classifier: ClassifierNetwork, settings: ModelSettings, directory: Path) -> Path:
+def _export(classifier: ClassifierNetwork, settings: Settings, directory: Path) -> Path:
     """Write the parts of an export that matter here: the variables and the network's folder."""
     size = classifier.image_size
     archive = keras.export.ExportArchive()
@@ -61,7 +64,7 @@ def _export(classifier: ClassifierNetwork, settings: ModelSettings, directory: P
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory) -> tuple[ClassifierNetwork, Path]:
-    settings = ModelSettings(**_SMALL, hidden_units=5)
+    settings = network_settings(**_SMALL, hidden_units=5)
     classifier = _trained(settings)
     return classifier, _export(classifier, settings, tmp_path_factory.mktemp("network") / "1")
 
@@ -94,7 +97,7 @@ def _file_of(version: Path) -> Path:
     ],
 )
 def test_a_network_is_restored_bit_for_bit(settings, classes, tmp_path) -> None:
-    options = ModelSettings(**settings)
+    options = network_settings(**settings)
     classifier = _trained(options, classes)
     found = network_file.load(_export(classifier, options, tmp_path / "1"))
     expected = classifier.probabilities(_IMAGES)
@@ -139,7 +142,7 @@ def test_the_network_folder_does_not_change_the_model_identity(original, version
     shutil.rmtree(version / network_file.FOLDER)
     write_digest(original[0], str(version), top_k=5)
     before = manifest.identity(manifest.describe(version))
-    network_file.save(original[0], ModelSettings(**_SMALL, hidden_units=5), str(version))
+    network_file.save(original[0], network_settings(**_SMALL, hidden_units=5), str(version))
     files = manifest.describe(version)
     assert manifest.identity(files) == before
     assert f"{network_file.FOLDER}/{network_file.FILE}" in files

@@ -16,14 +16,14 @@ from imgpipe.models.head.answers import Answers
 from imgpipe.models.head.solved_head import HeadSolver
 from imgpipe.models.search import judging
 from imgpipe.models.search.judging import fold_parts, head_from_both_splits, network_folds
-from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.settings.section import AUTOMATIC
+from imgpipe.models.settings.settings import Settings
 from imgpipe.models.training.history import Folds, summary
 from tests.models import noise_data
 from tests.models.banks import write_bank
 from tests.models.noise_data import TRAIN, VALIDATION
 
-SETTINGS = ModelSettings()
+SETTINGS = Settings()
 _RIDGE = Regression("ridge_regression", 1.0)
 
 

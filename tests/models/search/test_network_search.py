@@ -26,9 +26,12 @@ from imgpipe.models.training.stages import HEAD, Inputs, Trained
 from imgpipe.models.training.training_loop import Fit, Training
 from tests.models import noise_data
 from tests.models.noise_data import CUT, TRAIN, VALIDATION
+from tests.network_settings import network_settings
 
-_STAGE = replace(noise_data.SETTINGS.fine_tune, learning_rate=0.05, epochs=25, schedule="constant")
-_SETTINGS = replace(noise_data.SETTINGS, minutes=5.0, fine_tune=_STAGE)
+_STAGE = noise_data.SETTINGS.course.fine_tune.model_copy(
+    update={"learning_rate": 0.05, "epochs": 25, "schedule": "constant"}
+)
+_SETTINGS = network_settings(noise_data.SETTINGS, minutes=5.0, fine_tune=_STAGE)
 _ALL = TRAIN + VALIDATION
 Given = Callable[..., Inputs]
 
@@ -191,7 +194,7 @@ def test_the_folds_tell_whether_a_gain_could_be_seen(given, monkeypatch):
         return judges._replace(parts=[part], whole=part)
 
     monkeypatch.setattr(network_search, "judging_parts", without_mistakes)
-    trained = network_search.train(given(fine_tune=replace(_STAGE, epochs=3)))
+    trained = network_search.train(given(fine_tune=_STAGE.model_copy(update={"epochs": 3})))
     head, tuned = trained.history["search"]
     assert head["accuracy"] == 1.0
     assert tuned["what"].startswith(f"layers above {CUT}, ") and tuned["kept"] is False
@@ -235,7 +238,7 @@ def test_a_short_training_shows_a_worse_network(given, monkeypatch, head_folds, 
         return trainings[-1]
 
     monkeypatch.setattr(Training, "fit", fitted)
-    inputs = given(fine_tune=replace(_STAGE, learning_rate=5.0))
+    inputs = given(fine_tune=_STAGE.model_copy(update={"learning_rate": 5.0}))
     trained, display = _shown(replace(inputs, folds=head_folds))
     head, tuned = trained.history["search"]
     assert (head["kept"], tuned["kept"], _ended(trained)) == (True, False, "no_gain")
@@ -362,7 +365,7 @@ def test_a_network_that_has_learned_from_its_judges_ends_the_run(given, monkeypa
     """Without `_restore`, the network of a fold would go on from that of the fold before."""
     monkeypatch.setattr(judging, "network_folds", network_folds)
     monkeypatch.setattr(network_search, "gains", lambda *arguments, **options: True)
-    inputs = replace(given(fine_tune=replace(_STAGE, epochs=3)), folds=AUTOMATIC)
+    inputs = replace(given(fine_tune=_STAGE.model_copy(update={"epochs": 3})), folds=AUTOMATIC)
     assert network_search.train(inputs).history["search"][1]["judged_by"] == "folds"
     monkeypatch.setattr(Training, "_restore", lambda training: None)
     with pytest.raises(

@@ -15,19 +15,20 @@ from imgpipe.models.search.training_plan import (
     training_plan,
 )
 from imgpipe.models.settings.course import FineTune
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
+from tests.network_settings import network_settings
 
 
 @pytest.fixture(scope="module")
 def network() -> keras.Model:
-    return backbone_of(ModelSettings(weights="none", freeze="all"))
+    return backbone_of(network_settings(weights="none", freeze="all"))
 
 
 def test_the_cost_of_reference_follows_images_size_and_network(network) -> None:
     assert [nominal_minutes(images) for images in (1, 1800, 3600, 10**6)] == [3, 3, 6, 15]
     seconds = nominal_seconds_a_view(network, 224)
     assert seconds == pytest.approx(1 / 248, rel=0.01)
-    larger = backbone_of(ModelSettings(weights="none", freeze="all", image_size=288))
+    larger = backbone_of(network_settings(weights="none", freeze="all", image_size=288))
     assert nominal_seconds_a_view(larger, 288) == pytest.approx(seconds * (288 / 224) ** 2, rel=0.1)
     pixels = keras.Input((224, 224, 3))
     unknown = keras.Model(pixels, keras.layers.Rescaling(1 / 255)(pixels))
@@ -35,11 +36,11 @@ def test_the_cost_of_reference_follows_images_size_and_network(network) -> None:
 
 
 def test_the_plan_follows_the_settings(network) -> None:
-    plan = training_plan(ModelSettings(), network)
+    plan = training_plan(Settings(), network)
     assert plan is not None
     assert plan.cut == "block8_project"
     assert 0.3 < plan.share < 0.6
-    plan = training_plan(ModelSettings(fine_tune=FineTune(cut="block11", epochs=2)), network)
+    plan = training_plan(network_settings(fine_tune=FineTune(cut="block11", epochs=2)), network)
     assert plan is not None
     assert (plan.cut, plan.epochs) == ("block11", 2)
 
@@ -47,10 +48,10 @@ def test_the_plan_follows_the_settings(network) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        ModelSettings(image_size=160),
-        ModelSettings(weights="none", freeze="all"),
-        ModelSettings(builder="my_module:build", weights="none"),
-        ModelSettings(backbone="mobilenet_v2"),
+        network_settings(image_size=160),
+        network_settings(weights="none", freeze="all"),
+        network_settings(builder="my_module:build", weights="none"),
+        network_settings(backbone="mobilenet_v2"),
     ],
     ids=["a size", "random weights", "a builder", "weights of one size"],
 )
@@ -59,8 +60,8 @@ def test_an_image_size_that_is_set_is_not_varied(settings) -> None:
 
 
 def test_two_larger_sizes_of_the_images_are_multiples_of_32() -> None:
-    assert ModelSettings().larger_sizes == (288, 384)
-    assert ModelSettings(backbone="efficientnet_lite1").larger_sizes == (320, 416)
+    assert Settings().larger_sizes == (288, 384)
+    assert network_settings(backbone="efficientnet_lite1").larger_sizes == (320, 416)
 
 
 def test_a_network_without_a_cut_is_not_searched() -> None:
@@ -68,7 +69,7 @@ def test_a_network_without_a_cut_is_not_searched() -> None:
     x = pixels / 255.0
     both = keras.layers.Conv2D(4, 3)(x) + keras.layers.Conv2D(4, 3)(x)
     network = keras.Model(pixels, both)
-    assert training_plan(ModelSettings(), network) is None
+    assert training_plan(Settings(), network) is None
     with pytest.raises(ConfigError, match="no layer above which layers could be trained"):
         layer_graph.usual_cut(network)
 

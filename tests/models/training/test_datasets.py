@@ -3,8 +3,9 @@
 import numpy as np
 
 from imgpipe.models.settings.course import ViewSpec
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 from imgpipe.models.training import datasets
+from tests.network_settings import network_settings
 
 _IMAGES = np.random.default_rng(3).integers(0, 256, (6, 16, 16, 3), np.uint8)
 
@@ -15,8 +16,8 @@ def _vectors(labels: list[int]) -> datasets.Rows:
     return datasets.Rows(rows, np.array(labels, np.int64))
 
 
-def _settings(**values: object) -> ModelSettings:
-    return ModelSettings.from_mapping({"batch_size": 4, "epochs": 3, **values})
+def _settings(**values: object) -> Settings:
+    return network_settings(**{"batch_size": 4, "epochs": 3, **values})
 
 
 def _read(dataset) -> list[tuple[np.ndarray, ...]]:

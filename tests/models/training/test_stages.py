@@ -1,6 +1,5 @@
 """Fine-tuning and training on images of noise, with small networks of random weights."""
 
-from dataclasses import replace
 from typing import Any
 
 import keras
@@ -13,22 +12,25 @@ from imgpipe.models.features import rows
 from imgpipe.models.features.rows import Labelled
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.settings.course import FineTune
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 from imgpipe.models.training import stages
 from imgpipe.models.training.datasets import Activations, pixels
 from imgpipe.models.training.stages import train
 from tests.models import noise_data
 from tests.models.banks import rows_of, write_facts
 from tests.models.noise_data import CUT, EXTRACTOR, SIZE, TRAIN
+from tests.network_settings import network_settings
 
-_STAGE = replace(noise_data.SETTINGS.fine_tune, mode="on", learning_rate=0.01, epochs=6)
-_SETTINGS = replace(
+_STAGE = noise_data.SETTINGS.course.fine_tune.model_copy(
+    update={"mode": "on", "learning_rate": 0.01, "epochs": 6}
+)
+_SETTINGS = network_settings(
     noise_data.SETTINGS,
     optimizer="adam",
     epochs=4,
     batch_size=16,
     learning_rate=0.01,
-    fine_tune=replace(_STAGE, batch_size=32),
+    fine_tune=_STAGE.model_copy(update={"batch_size": 32}),
 )
 
 
@@ -40,8 +42,10 @@ def empty_bank(tmp_path_factory) -> str:
     return str(directory)
 
 
-def _tuned(**values: Any) -> ModelSettings:
-    return replace(_SETTINGS, fine_tune=replace(_SETTINGS.fine_tune, **values))
+def _tuned(**values: Any) -> Settings:
+    return network_settings(
+        _SETTINGS, fine_tune=_SETTINGS.course.fine_tune.model_copy(update=values)
+    )
 
 
 def test_fine_tuning_from_the_bank_trains_what_is_above_the_cut(noise_bank, noise_images) -> None:
@@ -67,8 +71,8 @@ def test_fine_tuning_from_the_bank_trains_what_is_above_the_cut(noise_bank, nois
 @pytest.mark.parametrize("mode", ["on", "off"])
 @pytest.mark.parametrize("optimizer", ["auto", "adam"])
 def test_images_of_families_that_train_has_do_not_judge(tmp_path, optimizer, mode) -> None:
-    stage = replace(_SETTINGS.fine_tune, mode=mode, epochs=1)
-    settings = replace(_SETTINGS, optimizer=optimizer, fine_tune=stage)
+    stage = _SETTINGS.course.fine_tune.model_copy(update={"mode": mode, "epochs": 1})
+    settings = network_settings(_SETTINGS, optimizer=optimizer, fine_tune=stage)
     half = noise_data.half_in_train
     trained = train(noise_data.grouped(tmp_path / "half", half, settings))
     held_out = Labelled.read([f"{tmp_path}/half/Split-{names.VALIDATION}/*"])
@@ -84,13 +88,13 @@ def test_images_of_families_that_train_has_do_not_judge(tmp_path, optimizer, mod
 
 @pytest.mark.slow
 def test_both_stages_train_with_one_strategy(noise_bank, noise_images) -> None:
-    mirrored = replace(_tuned(epochs=1), epochs=1, strategy="mirrored")
+    mirrored = network_settings(_tuned(epochs=1), epochs=1, strategy="mirrored")
     found = train(noise_data.inputs(noise_images, noise_bank, mirrored))
     assert len(found.history["fine_tune"]["epochs"]) == 1
 
 
 def test_a_network_without_trained_weights_trains_on_images(empty_bank, noise_images) -> None:
-    settings = replace(
+    settings = network_settings(
         _SETTINGS, freeze="auto", epochs=25, learning_rate=2e-3, fine_tune=FineTune()
     )
     assert not settings.frozen
@@ -113,7 +117,7 @@ def test_layers_above_a_cut_train_fast_in_the_set_precision(
     monkeypatch, precision, of_the_processor, expected
 ) -> None:
     monkeypatch.setattr(stages, "resolve_precision", lambda wanted: of_the_processor)
-    settings = ModelSettings(weights="none", freeze="all", image_size=SIZE, precision=precision)
+    settings = network_settings(weights="none", freeze="all", image_size=SIZE, precision=precision)
     network = stages.network(2, settings.second_stage(), "block14_join")
     assert network.get_layer("block15_expand").compute_dtype == expected
     depthwise = network.get_layer("block15_depthwise")

@@ -11,10 +11,10 @@ from imgpipe.models import names
 from imgpipe.models.errors import DataRefused, Diverged
 from imgpipe.models.features.bank import BankRows, read_rows
 from imgpipe.models.network.classifier import add_head, build_head
-from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.training import datasets
 from imgpipe.models.training.training_loop import Fit, Training, learning_rate, optimizer
 from tests.models.banks import best, fit_head, write_bank
+from tests.network_settings import network_settings
 
 _QUICK = {
     "optimizer": "adam",
@@ -36,7 +36,7 @@ def rows(tmp_path_factory) -> tuple[BankRows, BankRows]:
 
 
 def _fit(rows: tuple[BankRows, BankRows], classes: int = 3, **settings: object) -> Fit:
-    return fit_head(*rows, classes, ModelSettings.from_mapping({**_QUICK, **settings}))
+    return fit_head(*rows, classes, network_settings(**{**_QUICK, **settings}))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_the_same_data_gives_the_same_weights(rows) -> None:
 def test_the_cosine_schedule_rises_and_falls_to_zero(rows) -> None:
     settings = {"schedule": "cosine", "epochs": 4, "learning_rate": 0.02}
     steps = 4 * -(-len(rows[0]) // _QUICK["batch_size"])
-    given = ModelSettings.from_mapping({**_QUICK, **settings})
+    given = network_settings(**{**_QUICK, **settings})
     made = optimizer(given, learning_rate(given, steps))
     rates = []
     for step in range(steps + 1):
@@ -96,7 +96,7 @@ def test_training_stops_on_a_plateau_and_restores_the_best_weights(tmp_path) -> 
 
 def test_the_best_weights_are_those_with_the_lowest_judged_loss(rows) -> None:
     train, validation = rows
-    settings = ModelSettings.from_mapping({**_QUICK, "epochs": 4})
+    settings = network_settings(**{**_QUICK, "epochs": 4})
     judged = iter([3.0, 1.0, 2.0, 4.0])  # the validation loss falls in every epoch
     weights: list[list[np.ndarray]] = []
 
@@ -106,7 +106,7 @@ def test_the_best_weights_are_those_with_the_lowest_judged_loss(rows) -> None:
 
     training = Training(lambda: build_head(train.features.shape[1], 3, settings), 3, settings)
     labelled = [datasets.Rows(part.features, part.labels) for part in (train, validation)]
-    found = training.fit(*labelled, settings.epochs, judge)
+    found = training.fit(*labelled, settings.course.epochs, judge)
     losses = [epoch["val_loss"] for epoch in found.stage["epochs"]]
     assert losses == sorted(losses, reverse=True)
     assert found.stage["best_epoch"] == 2
@@ -197,7 +197,7 @@ def _weights(fit: Fit) -> list[bytes]:
 def test_a_training_learns_nothing_from_the_one_before(tmp_path, schedule, precision) -> None:
     """Both begin with the head alone, as the networks of the folds of a search do."""
     changed = {"schedule": schedule, "precision": precision, "epochs": 3, "dropout": 0.5}
-    settings = ModelSettings.from_mapping({**_QUICK, **changed})
+    settings = network_settings(**{**_QUICK, **changed})
     train, validation = _rows(write_bank(tmp_path), 3)
     dim = train.features.shape[1]
     start = build_head(dim, 3, settings)

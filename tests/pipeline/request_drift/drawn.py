@@ -20,7 +20,7 @@ from imgpipe.models.files.described_files import VOCABULARY
 from imgpipe.pipeline.request_drift import requests
 from imgpipe.serving import tensors
 from imgpipe.serving.server.request_log import RequestLog
-from imgpipe.serving.server.settings import Settings
+from imgpipe.serving.server.settings import ServerSettings
 from tests.images import encoded
 
 CLASSES = ("cat", "dog", "owl")
@@ -53,7 +53,7 @@ def write_log(
     max_bytes=256 << 20,
 ):
     """Write requests in batches with the server's log writer; return its files, oldest first."""
-    settings = Settings(
+    settings = ServerSettings(
         request_log_prefix=str(prefix),
         request_log_sampling_rate=1.0,
         request_log_images=bool(len(images)),

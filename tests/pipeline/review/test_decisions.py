@@ -3,8 +3,8 @@
 import pytest
 
 from imgpipe.components.image_filter.judge import overrides
-from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.settings.override import Override
 from imgpipe.pipeline.review import images
 from imgpipe.pipeline.review.decisions import Decisions, RefusedAnswer
 from tests.pipeline.review import run_to_review

@@ -11,10 +11,15 @@ import importlib
 import itertools
 import pkgutil
 from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.fields import FieldInfo
 
 from imgpipe.components.image_filter.judge.check import ImageCheck
 from imgpipe.components.image_filter.judge.checks.files import NOT_ABOUT_LABEL
 from imgpipe.components.image_filter.judge.checks.quality import NEAR_DUPLICATE_ACROSS_SPLITS
+from imgpipe.models.settings.data import JudgeSettings, Severity
 
 _modules = pkgutil.iter_modules(__path__, f"{__name__}.")
 _values = (vars(importlib.import_module(module.name)).values() for module in _modules)
@@ -42,10 +47,40 @@ TITLES: Mapping[str, str] = {
 }
 #: Reasons that no override can change, because the file cannot be used.
 UNUSABLE: frozenset[str] = frozenset(reason for check in CHECKS for reason in check.unusable)
-#: Checks that `judge.threshold` may name, with the default threshold and what is compared with it.
-THRESHOLDS: Mapping[str, tuple[float, str]] = {
-    check.name: (check.threshold, check.about) for check in CHECKS if check.threshold is not None
+#: Checks that `judge.threshold` may name.
+THRESHOLDS: Mapping[str, ImageCheck] = {
+    check.name: check for check in CHECKS if check.threshold is not None
 }
+
+
+def severity_of(reason: str, settings: JudgeSettings) -> Severity:
+    """Return what happens to an image with a finding; a warning where nobody can choose."""
+    check = CHOICES.get(reason)
+    return "warn" if check is None else check.severity_in(settings)
+
+
+def fields_of_checks() -> dict[str, FieldInfo]:
+    """Return the settings that the checks themselves declare, by `section.key`.
+
+    They are the keys of two tables, `judge.severity` and `judge.threshold`.
+    """
+    severities = {
+        f"judge.severity.{name}": FieldInfo(
+            annotation=Literal[check.may_be],  # type: ignore[arg-type]
+            default=check.severity,
+            description=f"{check.finds} ({', '.join(check.may_be)}).",
+        )
+        for name, check in CHOICES.items()
+    }
+    thresholds = {
+        f"judge.threshold.{name}": FieldInfo(
+            annotation=Annotated[float, Field(ge=0)],
+            default=check.threshold,
+            description=f"{check.about[:1].upper()}{check.about[1:]}.",
+        )
+        for name, check in THRESHOLDS.items()
+    }
+    return {**severities, **thresholds}
 
 
 def obstacle(reason: str, remedy: str, relabel: bool) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from imgpipe.components.common.image_file.content import GREY_MODES
 from imgpipe.components.common.image_file.pixels import SHARP
-from imgpipe.components.common.image_row import ImageFinding, ImageRow, Severity
+from imgpipe.components.common.image_row import ImageFinding, ImageRow
 from imgpipe.components.image_filter.judge.check import (
     WARN,
     CheckResult,
@@ -24,6 +24,7 @@ from imgpipe.components.image_filter.judge.check import (
     usual_remedy,
 )
 from imgpipe.models import names
+from imgpipe.models.settings.data import JudgeSettings, Severity
 
 _BITS = 0.1  # scale of the entropy; images of three 8-bit channels always have less than ten bits
 
@@ -73,6 +74,11 @@ ACROSS_SPLITS_CHECK = ImageCheck(
     finds="Nearly the same image in another split",
     titles={NEAR_DUPLICATE_ACROSS_SPLITS: "near-duplicate in another split"},
 )
+
+
+def radius_in(settings: JudgeSettings) -> int:
+    """Return the largest distance of near-duplicates in bits; 0 turns the search off."""
+    return int(NEAR_DUPLICATE_CHECK.limit_in(settings))
 
 
 def _below(name: str, seen: str, value: float, least: float) -> CheckResult:

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imgpipe.components.common.image_file.file_names import joined, kind_of, stem_and_ending
-from imgpipe.components.example_gen.sources import SourceOptions, open_source
+from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.settings.data import DataSettings
 from tests.components.example_gen.sources.trees import counted, fill, noted
 from tests.images import encoded, noise
 
@@ -60,7 +61,7 @@ def read(folder, stems, endings, **options):
     for where in (folder, listed):
         try:
             scan = open_source(
-                str(where), SourceOptions(root=str(folder) if where == listed else "", **options)
+                str(where), DataSettings(root=str(folder) if where == listed else "", **options)
             ).listing()
         except Exception as error:
             answers[where.suffix] = str(error).split(": ", 1)[0].replace(str(folder), "")

@@ -4,8 +4,9 @@ import json
 import re
 import shlex
 
-from imgpipe.components.example_gen.sources import SourceOptions, open_source
+from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.settings.data import DataSettings
 
 
 def commands(message):
@@ -29,7 +30,7 @@ def scans(message, **options):
     """Return the scan of each command in a message, or of those of a command that asks further."""
     found = []
     for where, given in commands(message):
-        source = open_source(where, SourceOptions(**{**options, **given}))
+        source = open_source(where, DataSettings(**{**options, **given}))
         try:
             found.append(source.listing())
         except ConfigError as further:

@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from imgpipe.components.example_gen.sources import SourceOptions, local_files, open_source
+from imgpipe.components.example_gen.sources import local_files, open_source
 from imgpipe.models.errors import ConfigError, ResourceError
 from imgpipe.models.files.atomic_write import TEMPORARY
 from tests.components.example_gen.sources import followed_advice
@@ -39,8 +39,8 @@ def pack(tmp_path):
     return make
 
 
-def contents(path, options=None):
-    source = open_source(str(path), options)
+def contents(path, store=""):
+    source = open_source(str(path), store=store)
     return {item.path: source.read(item) for item in source.listing().items}
 
 
@@ -169,13 +169,13 @@ def test_archives_that_unpack_to_more_than_200_times_their_size_are_refused(tmp_
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_archive_is_unpacked_once_into_the_store(pack, tmp_path, kind):
     spec, store = str(pack(kind, FILES)), tmp_path / "store"
-    assert contents(spec, SourceOptions(store=str(store))) == FILES
+    assert contents(spec, store=str(store)) == FILES
     (unpacked,) = (store / "unpacked").iterdir()
     before = unpacked.stat()
-    assert contents(spec, SourceOptions(store=str(store))) == FILES
+    assert contents(spec, store=str(store)) == FILES
     assert unpacked.stat() == before
     pack(kind, {**FILES, "dog/new.jpg": b"new"})
-    assert len(contents(spec, SourceOptions(store=str(store)))) == 5
+    assert len(contents(spec, store=str(store))) == 5
     (newer,) = (store / "unpacked").iterdir()
     assert newer != unpacked
 
@@ -258,11 +258,11 @@ def test_an_unpacking_that_ends_early_leaves_nothing_that_counts(pack, tmp_path,
     killed = RuntimeError("killed")
     monkeypatch.setattr(local_files, "move_folder", lambda *_, **__: (_ for _ in ()).throw(killed))
     with pytest.raises(RuntimeError, match="killed"):
-        open_source(spec, SourceOptions(store=str(store))).listing()
+        open_source(spec, store=str(store)).listing()
     monkeypatch.undo()
     (store / "unpacked" / f"{TEMPORARY}left").mkdir()
     os.utime(store / "unpacked" / f"{TEMPORARY}left", (0, 0))  # by a process that was killed
-    assert contents(spec, SourceOptions(store=str(store))) == FILES
+    assert contents(spec, store=str(store)) == FILES
     (folder,) = (store / "unpacked").iterdir()
     (folder / local_files.NOTES).unlink()  # as where a file system moves files one by one
-    assert contents(spec, SourceOptions(store=str(store))) == FILES
+    assert contents(spec, store=str(store)) == FILES

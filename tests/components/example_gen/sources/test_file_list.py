@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from imgpipe.components.example_gen.sources import SourceOptions, open_source
+from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.settings.data import DataSettings
 from tests.components.example_gen.sources import followed_advice
 from tests.components.example_gen.sources.trees import details, problems, remedies
 
@@ -36,7 +37,7 @@ def write(folder, rows, kind="csv", delimiter=",", encoding="utf-8"):
 
 def scanned(folder, text, name="list.csv", **options):
     (folder / name).write_text(text, "utf-8")
-    return open_source(str(folder / name), SourceOptions(**options)).scan()
+    return open_source(str(folder / name), DataSettings(**options)).scan()
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
@@ -268,7 +269,7 @@ def test_several_labels_an_image_are_refused_and_names_of_classes_are_not(folder
     with pytest.raises(ConfigError, match=said):
         source.listing()
     named = tuple(label.strip('"') for label in labels)
-    open_source(str(folder / "list.csv"), SourceOptions(classes=named)).listing()
+    open_source(str(folder / "list.csv"), DataSettings(classes=named)).listing()
 
 
 @pytest.mark.parametrize(

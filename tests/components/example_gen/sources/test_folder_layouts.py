@@ -4,16 +4,18 @@ import zipfile
 
 import pytest
 
-from imgpipe.components.example_gen.sources import SourceOptions, open_source
+from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.settings.data import DataSettings
 from tests.components.example_gen.sources import followed_advice, trees
 from tests.components.example_gen.sources.trees import counted, fill, paths
 
 
-def read(folder, patterns, **options):
+def read(folder, patterns, least_classes=2, **options):
     """Write the files of a tree, and return numbers of images by split and class, and the notes."""
     fill(folder, patterns)
-    scan = open_source(str(folder), SourceOptions(**options)).listing()
+    settings = DataSettings(**options)
+    scan = open_source(str(folder), settings, least_classes=least_classes).listing()
     counts = {note["reason"]: note["count"] for note in scan.notes}
     return counted(scan), {reason: f"{path} {counts[reason]}" for reason, path in trees.noted(scan)}
 
@@ -187,7 +189,7 @@ def test_photographs_that_are_numbered_in_each_class_name_no_labels(tmp_path):
 def test_skipped_folders_are_not_searched_for_labels_in_names(tmp_path):
     with pytest.raises(ConfigError, match="same names throughout"):
         read(tmp_path, "images/{cat,pug}_{1,2,3}.jpg maps/{cat,pug}_{1,2,3}.png")
-    options = SourceOptions(label_pattern=r"([a-z]+)_\d", skip=("maps",))
+    options = DataSettings(label_pattern=r"([a-z]+)_\d", skip=("maps",))
     scan = open_source(str(tmp_path), options).listing()
     assert counted(scan) == {":cat": 3, ":pug": 3}
     assert trees.noted(scan) == [("skipped", "maps")] and scan.notes[0]["count"] == 6
@@ -201,7 +203,7 @@ def test_an_archive_is_read_by_the_same_rules(tmp_path):
     with pytest.raises(ConfigError, match="are in camera_A, camera_B") as refused:
         open_source(where).listing()
     assert PETS in [said(counted(scan)) for scan in followed_advice.scans(refused.value)]
-    scan = open_source(where, SourceOptions(class_level=2)).listing()
+    scan = open_source(where, DataSettings(class_level=2)).listing()
     assert scan.counts() == {"cat": 4, "dog": 4}
     assert {note["reason"] for note in scan.notes} == {"single_folder", "hidden"}
 

@@ -12,8 +12,9 @@ import google_crc32c
 import pytest
 
 from imgpipe.components.common.storage.records import make, serialise
-from imgpipe.components.example_gen.sources import SourceOptions, open_source
+from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.settings.data import DataSettings
 from tests.components.example_gen.sources.trees import details, problems
 
 
@@ -110,7 +111,7 @@ def test_listed_pipes_devices_and_huge_sparse_files_are_not_read(tmp_path):
     (tmp_path / "fine.jpg").write_bytes(b"x")
     found = problems(
         sheet(tmp_path, "pipe.jpg", "zero.jpg", "hole.jpg", "fine.jpg"),
-        SourceOptions(follow_links=True),
+        DataSettings(follow_links=True),
     )
     assert found == {
         "pipe.jpg": "is not a regular file (a pipe, a socket or a device)",
@@ -131,7 +132,7 @@ def test_links_that_leave_the_folder_are_read_only_where_allowed(tmp_path):
     (tmp_path / "more").mkdir()
     (tmp_path / "more/3.jpg").write_bytes(b"y")
     (root / "b/more").symlink_to(tmp_path / "more")
-    allowed = SourceOptions(follow_links=True)
+    allowed = DataSettings(follow_links=True)
     listed = sheet(root, "a/1.jpg", "b/2.jpg", "a/out.jpg", "a/in.jpg")
     for spec in (root, listed):
         found = problems(spec)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imgpipe.components.example_gen.sources import SourceOptions, open_source
+from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.settings.data import DataSettings
 from tests.components.example_gen.sources.trees import problems
 
 
@@ -59,7 +60,7 @@ def test_rows_become_images(table, header, shape):
 def test_the_label_column_is_given_by_position_or_name(table, column):
     rows = draw(4, 4, 4)
     spec = table(rows, header=True, label_at=3, quote='"')
-    found = decoded(spec, SourceOptions(label_column=column))
+    found = decoded(spec, DataSettings(label_column=column))
     assert [name for name, _ in found.values()] == ["0", "1", "2", "0"]
     assert all((p == r[1]).all() for (_, p), r in zip(found.values(), rows, strict=True))
 

@@ -5,14 +5,10 @@ import random
 
 import pytest
 
-from imgpipe.components.example_gen.sources import (
-    SourceOptions,
-    absolute_spec,
-    open_source,
-    split_spec,
-)
+from imgpipe.components.example_gen.sources import absolute_spec, open_source, split_spec
 from imgpipe.components.example_gen.sources.base import KEY_BYTES, fingerprint
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.settings.data import DataSettings
 
 
 @pytest.mark.parametrize(
@@ -41,13 +37,13 @@ def test_the_kind_of_a_source_is_found_from_its_specification(tmp_path, monkeypa
     (tmp_path / "pixels.csv").write_text("label,p0\n")
     (tmp_path / "tables/train.csv").write_text("1,2")
     (tmp_path / "records/x.tfrecord").write_bytes(b"")
-    assert split_spec(spec, SourceOptions())[0] == kind
+    assert split_spec(spec, DataSettings())[0] == kind
 
 
 def test_the_error_for_an_unknown_kind_names_the_known_ones():
     kinds = "one of archive:…, csv:…, folder:…, gs:…, log:…, manifest:…, s3:…, tfds:…"
     with pytest.raises(ConfigError, match=kinds):
-        split_spec("ftp://host", SourceOptions())
+        split_spec("ftp://host", DataSettings())
 
 
 def test_relative_paths_start_at_the_folder_and_names_are_unchanged(tmp_path):

@@ -8,8 +8,9 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from imgpipe.components.example_gen.sources import SourceOptions, open_source
+from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.settings.data import DataSettings
 from tests.components.example_gen.sources.trees import noted
 
 # TFDS asks protobuf for a field's label before it asks whether the field is repeated.
@@ -77,7 +78,7 @@ class BrokenShapes(_Tiny):
 def options(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
     TinyShapes(data_dir=folder).download_and_prepare()
-    return SourceOptions(tfds_dir=str(folder))
+    return DataSettings(tfds_dir=str(folder))
 
 
 def colour(data):
@@ -100,7 +101,7 @@ def test_a_prepared_set_gives_its_splits_labels_and_images(options):
 
 def test_features_have_the_usual_names_of_all_tables(tmp_path):
     WordyShapes(data_dir=tmp_path).download_and_prepare()
-    scan = open_source("tfds:wordy_shapes:train", SourceOptions(tfds_dir=str(tmp_path))).listing()
+    scan = open_source("tfds:wordy_shapes:train", DataSettings(tfds_dir=str(tmp_path))).listing()
     assert scan.counts() == {"blade": 4, "cloth": 4, "stone": 4}
 
 
@@ -115,7 +116,7 @@ def test_one_split_or_slice_of_a_set_has_no_given_splits(options, split, count):
 
 def test_the_error_of_a_set_that_cannot_be_prepared_says_where_to_put_it(tmp_path):
     with pytest.raises(ResourceError, match=r"put far\.zip into the manual folder") as caught:
-        open_source("tfds:broken_shapes", SourceOptions(tfds_dir=str(tmp_path))).listing()
+        open_source("tfds:broken_shapes", DataSettings(tfds_dir=str(tmp_path))).listing()
     text = str(caught.value)
     assert f"is not prepared in {tmp_path}/broken_shapes/1.2.3 and cannot be downloaded" in text
     assert "run `tfds build broken_shapes`" in text and caught.value.exit_code == 5

@@ -4,8 +4,9 @@ import pytest
 import tensorflow as tf
 
 from imgpipe.components.common.storage.records import make, serialise
-from imgpipe.components.example_gen.sources import SourceOptions, open_source
+from imgpipe.components.example_gen.sources import open_source
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.settings.data import DataSettings
 from tests.components.example_gen.sources import followed_advice
 from tests.components.example_gen.sources.trees import problems
 
@@ -40,8 +41,7 @@ def test_splits_come_from_the_names_of_shards(tmp_path, encode):
         scan = open_source(spec).listing()
         assert scan.given_splits == ("train", "test")
         assert [i.split for i in scan.items] == ["test"] * 2 + ["train"] * 8
-    options = SourceOptions(least_classes=1)
-    held_out = open_source(f"{tmp_path}/rps-test*.tfrecord", options).listing()
+    held_out = open_source(f"{tmp_path}/rps-test*.tfrecord", least_classes=1).listing()
     assert held_out.counts() == {"a": 1, "b": 1}
 
 
@@ -79,7 +79,7 @@ def test_a_word_that_names_no_split_is_refused(tmp_path, encode):
     spec = write(tmp_path / "x.tfrecord", rows)
     with pytest.raises(ConfigError, match="gives test but no image for train; leave the split"):
         open_source(spec).listing()
-    assert open_source(spec, SourceOptions(least_classes=1)).listing().given_splits == ("test",)
+    assert open_source(spec, least_classes=1).listing().given_splits == ("test",)
     rows[4]["split"] = "holdout"
     spec = write(tmp_path / "x.tfrecord", rows)
     with pytest.raises(ConfigError, match="record 4: split 'holdout'; expected train, validation"):
@@ -93,10 +93,10 @@ def test_features_may_be_named_and_labels_may_be_integers(tmp_path, encode):
     with pytest.raises(ConfigError, match=words):
         open_source(spec).listing()
     named = {"image_column": "pic", "label_column": "kind", "group_column": "who"}
-    scan = open_source(spec, SourceOptions(**named)).listing()
+    scan = open_source(spec, DataSettings(**named)).listing()
     assert scan.counts() == {"0": 1, "1": 1} and [i.group for i in scan.items] == ["a", "b"]
     with pytest.raises(ConfigError, match="no column or feature 'nope'; found kind, label, pic"):
-        open_source(spec, SourceOptions(image_column="nope")).listing()
+        open_source(spec, DataSettings(image_column="nope")).listing()
 
 
 @pytest.mark.parametrize("label", ["Category", "class_name", "image/class/text", "target"])

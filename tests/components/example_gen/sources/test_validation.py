@@ -3,10 +3,10 @@
 import pydantic
 import pytest
 
-from imgpipe.components.example_gen.settings import DataSettings, SourceOptions
 from imgpipe.components.example_gen.sources import Item, Scan
 from imgpipe.components.example_gen.sources.base import validated
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.settings.data import DataSettings
 from tests.components.example_gen.sources.trees import noted
 
 
@@ -18,7 +18,7 @@ def scan(*items):
 def test_a_pattern_gives_the_groups_and_paths_that_do_not_match_are_noted(tmp_path):
     items = [Item(f"a/{n}.rf.{k}.jpg", "a") for n in "xy" for k in range(3)]
     found = validated(
-        scan(*items, Item("b/z.jpg", "b")), SourceOptions(group_pattern=r"([^/]+)\.rf\.")
+        scan(*items, Item("b/z.jpg", "b")), DataSettings(group_pattern=r"([^/]+)\.rf\.")
     )
     assert [item.group for item in found.items] == ["x"] * 3 + ["y"] * 3 + [None]
     assert found.groups() == 2
@@ -35,11 +35,11 @@ def test_a_pattern_without_a_group_is_refused(pattern, message):
 
 def test_a_pattern_that_matches_no_path_is_refused():
     with pytest.raises(ConfigError, match="matches none of the 1"):
-        validated(scan(Item("a/x.jpg", "a")), SourceOptions(group_pattern="(q)"))
+        validated(scan(Item("a/x.jpg", "a")), DataSettings(group_pattern="(q)"))
 
 
 def test_labels_outside_the_classes_are_named_and_missing_ones_noted():
-    found = validated(scan(Item("a/1", "a"), Item("q/2", "q")), SourceOptions(classes=("b", "a")))
+    found = validated(scan(Item("a/1", "a"), Item("q/2", "q")), DataSettings(classes=("b", "a")))
     assert found.vocabulary == ("a", "b")
     assert found.items[0].problem == ""
     assert found.items[1].problem == ("outside_classes: label 'q' is not in data.classes (a, b)")
@@ -55,7 +55,7 @@ def test_training_items_of_a_group_that_is_also_in_validation_are_a_problem():
             Item("4", "a", "train", group="h"),
             Item("5", "a", "train"),
         ),
-        SourceOptions(),
+        DataSettings(),
     )
     assert [item.split for item in found.items] == [
         *("train", "validation", "validation", "train", "train")
@@ -79,15 +79,15 @@ def test_training_items_of_a_group_that_is_also_in_validation_are_a_problem():
 def test_class_names_that_cannot_be_answered_or_told_apart_are_refused(other, message):
     items = Item("1", "caf\u00e9"), Item("2", other)
     with pytest.raises(ConfigError, match=message):
-        validated(scan(*items), SourceOptions())
-    allowed = SourceOptions(classes=("caf\u00e9", "bar"))
+        validated(scan(*items), DataSettings())
+    allowed = DataSettings(classes=("caf\u00e9", "bar"))
     with pytest.raises(ConfigError, match=message):
         validated(scan(items[1]), allowed)
 
 
 def test_single_letters_in_both_cases_and_words_with_other_signs_are_classes():
     labels = "a", "A", "cat_1", "cat-1", "hot dog"
-    found = validated(scan(*(Item(label, label) for label in labels)), SourceOptions())
+    found = validated(scan(*(Item(label, label) for label in labels)), DataSettings())
     assert set(found.vocabulary) == set(labels)
     with pytest.raises(ConfigError, match="'Hot  Dog' and 'hot dog'"):
-        validated(scan(Item("1", "hot dog"), Item("2", "Hot  Dog")), SourceOptions())
+        validated(scan(Item("1", "hot dog"), Item("2", "Hot  Dog")), DataSettings())

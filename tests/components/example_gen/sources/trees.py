@@ -4,7 +4,8 @@ import collections
 import re
 
 from imgpipe.components.common.image_file import file_names
-from imgpipe.components.example_gen.sources import SourceOptions, open_source
+from imgpipe.components.example_gen.sources import open_source
+from imgpipe.models.settings.data import DataSettings
 
 
 def paths(*patterns):
@@ -61,7 +62,7 @@ def remedies(scan, reason):
 
 def problems(spec, options=None):
     """Return why each item of a source cannot be read, or "" where it can: {path: error}."""
-    source = open_source(str(spec), options or SourceOptions())
+    source = open_source(str(spec), options or DataSettings())
     scan = source.scan()
     found = {}
     for item in scan.items:

@@ -11,7 +11,7 @@ from imgpipe.components.common.image_file.pixels import ALL_BYTES
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.image_filter.copies.decisions import judge_group, reject_identical
 from imgpipe.components.image_filter.copies.search import NearDuplicates
-from imgpipe.components.image_filter.judge.settings import JudgeSettings
+from imgpipe.models.settings.data import JudgeSettings
 
 
 def dropped(*copies):

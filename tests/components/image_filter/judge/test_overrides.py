@@ -9,9 +9,9 @@ from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.checks import obstacle
 from imgpipe.components.image_filter.judge.checks.files import is_about_label
-from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.models import names
 from imgpipe.models.errors import ConfigError, ResourceError
+from imgpipe.models.settings.override import Override
 
 A, B = "a" * 64, "b" * 64
 

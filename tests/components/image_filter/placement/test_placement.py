@@ -8,9 +8,9 @@ import pytest
 
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.splits import SplitRule
-from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.single_image import move
 from imgpipe.components.image_filter.placement import placement
+from imgpipe.models.settings.override import Override
 
 RULE = SplitRule(min_validation=3, min_test=1)
 
@@ -56,7 +56,7 @@ def test_each_group_of_near_duplicates_is_placed_in_one_split():
 def test_no_minimum_moves_a_relabelled_image_to_test():
     """Its override does not hold there, so that the class would still have no image."""
     for seed in range(20):
-        rule = SplitRule(seed, min_test=2)
+        rule = SplitRule(seed=seed, min_test=2)
         records = images(12, rule=rule)
         inside = {record.path for record in records if record.split == "test"}
         relabelled = {record.path for record in records[:8]} - inside
@@ -79,7 +79,7 @@ def test_no_near_duplicate_takes_a_relabelled_image_to_test():
 @pytest.mark.parametrize("groups", [2, 3, 4])
 def test_a_class_of_a_few_large_groups_is_not_refused(groups):
     for seed in range(10):
-        rule = SplitRule(seed, min_validation=3, min_test=1)
+        rule = SplitRule(seed=seed, min_validation=3, min_test=1)
         records = [
             image(f"{group}/{number}", group=f"person {group}", rule=rule)
             for group in range(groups)
@@ -94,7 +94,7 @@ def test_a_class_of_a_few_large_groups_is_not_refused(groups):
 @pytest.mark.parametrize("count", [8, 40])
 def test_each_class_gets_the_minimum_of_images_in_each_split(count):
     for seed in range(10):
-        rule = SplitRule(seed, min_validation=3, min_test=1)
+        rule = SplitRule(seed=seed, min_validation=3, min_test=1)
         records = images(count, rule=rule) + images(300, 1, rule=rule)
         splits, moved = placed(records, rule=rule)
         counts = collections.Counter(splits[f"0/{number}"] for number in range(count))

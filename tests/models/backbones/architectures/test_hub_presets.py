@@ -15,11 +15,12 @@ from imgpipe.models.machine import process
 from imgpipe.models.network import network_file
 from imgpipe.models.network.classifier import backbone_of, build_classifier
 from imgpipe.models.search.training_plan import training_plan
-from imgpipe.models.settings.model import ModelSettings
+from imgpipe.models.settings.settings import Settings
 from imgpipe.models.training import fast_layers
 from imgpipe.models.training.stages import network
 from tests.images import encoded, soft
 from tests.models.backbones import hub_presets
+from tests.network_settings import network_settings
 
 pytestmark = pytest.mark.skipif(
     not presets.installed(), reason="KerasHub is not installed (the extra hub)"
@@ -42,8 +43,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("presets")
 
 
-def _settings(family: str, folder: Path, **settings) -> ModelSettings:
-    return ModelSettings(backbone=f"hub:{hub_presets.write(family, folder)}", **settings)
+def _settings(family: str, folder: Path, **settings) -> Settings:
+    return network_settings(backbone=f"hub:{hub_presets.write(family, folder)}", **settings)
 
 
 def _expected(preset: Path, size: int, pixels: np.ndarray) -> np.ndarray:

@@ -7,8 +7,8 @@ import pytest
 
 from imgpipe.models.errors import ResourceError
 from imgpipe.models.export.saved_model import write_warmup
+from imgpipe.models.files.image_limits import BODY_LIMIT
 from imgpipe.pipeline.published.copies import example_images
-from imgpipe.serving.look import BODY_LIMIT
 from imgpipe.serving.server.rest.port import host_to_open
 from imgpipe.serving.server.server import ModelServer
 from imgpipe.serving.server.web import pages

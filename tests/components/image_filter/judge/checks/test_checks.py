@@ -11,8 +11,8 @@ from imgpipe.components.common.image_file.content import decode, for_the_model, 
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.example_gen.inspection import inspect
 from imgpipe.components.example_gen.sources import open_source
-from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.judge.single_image import decide
+from imgpipe.models.settings.data import JudgeSettings
 from imgpipe.serving.look import Look
 from tests.images import encoded, noise
 from tests.serving.test_image_header import compressed_texts, many_scans

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from imgpipe.components.common.image_file.content import decode
 from imgpipe.components.common.image_file.header import damage
-from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.judge.single_image import decide
+from imgpipe.models.settings.data import JudgeSettings
 from imgpipe.pipeline.application import app
 from imgpipe.serving.look import Look
 from tests.images import encoded, noise, soft

@@ -14,8 +14,8 @@ from imgpipe.components.common.image_file.header import by_pillow
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.image_filter.judge import checks
 from imgpipe.components.image_filter.judge.checks import quality
-from imgpipe.components.image_filter.judge.settings import JudgeSettings
 from imgpipe.components.image_filter.judge.single_image import decide
+from imgpipe.models.settings.data import JudgeSettings
 from imgpipe.serving.look import Look
 from tests.images import distance, encoded, exif, noise, turned
 

@@ -1,28 +1,17 @@
-"""The sections of the run itself, of Beam and of Kubeflow, and the places that they name."""
+"""The sections of a run: what it stores, asks for and publishes, and what it runs on."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from imgpipe.components.common.beam import worker_start
-from imgpipe.components.data_gate.accepted import SCHEMA_FILE
-from imgpipe.components.data_gate.settings import GATE_FILE
 from imgpipe.models import names
-from imgpipe.models.settings.section import LARGEST, OUTPUT, SettingsSection
+from imgpipe.models.settings.section import AUTOMATIC, LARGEST, OUTPUT, SettingsSection
 
-DECISIONS = "overrides.toml"  # in the output folder: the decisions of a review
-_CLUSTERS = ("flink", "spark", "portable")
-#: The types of the steps of our components and of TFX's are checked by the tests, which run them on
-#: other engines too. Checked again in each run, they take a sixth of ImageEvaluator's time.
-_TYPES_KNOWN = "--no_pipeline_type_check"
-#: A Python worker that has nothing to do lives on for a minute. By default, Flink and Spark end
-#: their workers after each stage, and every start imports TensorFlow again.
-_KEEP_WORKERS = "--environment_cache_millis=60000"
+#: Engines that are a cluster, which has an address.
+CLUSTERS = ("flink", "spark", "portable")
 #: Folders below / of a container that the launcher of Kubeflow Pipelines uses for artifacts.
 _ARTIFACT_FOLDERS = ("minio", "s3", "gcs")
 
@@ -52,6 +41,89 @@ class RunSettings(SettingsSection):
     )
 
 
+class BankSettings(SettingsSection):
+    """The feature bank: the frozen backbone's output, computed once for each image and view."""
+
+    precision: Literal["auto", "bfloat16", "float32"] = Field(
+        "auto",
+        description="Precision of the computation. auto: bfloat16 if the CPU supports it, "
+        "otherwise float32.",
+    )
+    store: Annotated[str, OUTPUT] = Field(
+        "", description="Folder of the features, which are kept across runs. Empty: <out>/bank."
+    )
+    budget: float | None = Field(
+        None,
+        ge=0,
+        examples=[20],
+        description="Maximum size in GiB of the features of a run. Above it, fewer augmented views "
+        "are stored, and then only the features that cost least (see model.features); if not "
+        "even these fit, layers are trained on images instead. Not set: a quarter of the free "
+        "disk space.",
+    )
+
+
+class EvaluateSettings(SettingsSection):
+    """Requirements on a model to be blessed."""
+
+    threshold: float = Field(
+        0.9,
+        ge=0,
+        le=1,
+        examples=[0.9],
+        description="Minimum validation accuracy of a blessed model. 0 demands nothing, not even "
+        "that it is better than always answering the most frequent class. If it is not set, that "
+        "of the newest version in the output folder, and 0.9 without one.",
+    )
+    max_drop: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Maximum drop in accuracy compared with the last version, on the validation "
+        "images that neither was trained on, all of them and those of each class. A drop that may "
+        "be chance does not count.",
+    )
+    min_recall: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        examples=[0.5],
+        description="Recall that each class must be able to have: the upper end of its interval, "
+        "whose chance of 5 % is divided among the classes, must reach it. If it is not set, a "
+        "quarter of the threshold.",
+    )
+    cross_validate: int = Field(
+        AUTOMATIC,
+        ge=AUTOMATIC,
+        le=20,
+        description="Number of folds over train and validation. Their accuracy must then "
+        "reach the threshold, instead of the validation accuracy. 0: no folds. -1: 5 folds where "
+        "a solved head is published and validation has fewer than 200 images or, unless the source "
+        "names it, train and validation have at most 2,000; for a network that folds of the search "
+        "have judged, those.",
+    )
+
+    @model_validator(mode="after")
+    def _more_than_one_fold(self) -> EvaluateSettings:
+        if self.cross_validate == 1:
+            raise ValueError(
+                "cross_validate must be -1 (automatic), 0 (off) or 2 to 20 folds, received 1"
+            )
+        return self
+
+
+class PushSettings(SettingsSection):
+    """Published versions of blessed models."""
+
+    keep: int = Field(
+        3,
+        ge=1,
+        le=LARGEST,
+        description="Number of versions that are kept; older ones are removed "
+        "when a model is published.",
+    )
+
+
 class BeamSettings(SettingsSection):
     """Apache Beam, which runs the data components."""
 
@@ -75,53 +147,16 @@ class BeamSettings(SettingsSection):
 
     @model_validator(mode="after")
     def _has_an_address(self) -> Self:
-        if (self.runner in _CLUSTERS) != bool(self.job_endpoint):
+        if (self.runner in CLUSTERS) != bool(self.job_endpoint):
             raise ValueError(
                 "beam.job_endpoint and a beam.runner that is a cluster (flink, spark, portable) "
                 f"need each other. Received: {self.runner!r} and {self.job_endpoint!r}"
             )
-        if self.runner != "local" and _names(self.args, "--runner"):
+        if self.runner != "local" and has_option(self.args, "--runner"):
             raise ValueError(
                 "beam.runner and --runner in beam.args both name the engine; remove one of them"
             )
         return self
-
-
-def arguments(beam: BeamSettings) -> list[str]:
-    """Return the pipeline options of all components, as they are written on a command line.
-
-    Those of `beam.args` come last, so that they win over the others; TFX puts the options of a
-    single component behind them.
-    """
-    options = [] if _names(beam.args, "--runner") else _runner(beam)
-    # Without a container image or a package, TFX packs itself into an archive for every component.
-    # That takes 3.6 s each, and workers need imgpipe too, so they have an installation anyway.
-    if not _names(beam.args, "--sdk_container_image="):
-        options.append("--sdk_container_image=none")
-    # The plugin loads in each worker what it needs to unpickle the functions of TFX's components.
-    if not _names(beam.args, "--beam_plugin"):
-        options.append("--beam_plugins=imgpipe.components.common.beam.beam_worker")
-    return [*options, *beam.args]
-
-
-def _names(options: tuple[str, ...], prefix: str) -> bool:
-    return any(option.startswith(prefix) for option in options)
-
-
-def _runner(beam: BeamSettings) -> list[str]:
-    """Return the options for the runner, its address and its Python workers."""
-    if beam.runner in _CLUSTERS:
-        options = ["--runner=PortableRunner", f"--job_endpoint={beam.job_endpoint}", _KEEP_WORKERS]
-        if not _names(beam.args, "--environment_type"):
-            command = json.dumps({"command": str(worker_start.script())})
-            options += ["--environment_type=PROCESS", f"--environment_config={command}"]
-        return options
-    # DirectRunner would try PrismRunner first, which downloads a program while the run is going on:
-    # https://github.com/apache/beam/pull/34612
-    options = ["--runner=FnApiRunner", _TYPES_KNOWN]
-    if beam.runner == "processes":  # 0 workers are one for each core
-        options += ["--direct_running_mode=multi_processing", "--direct_num_workers=0"]
-    return options
 
 
 class Volume(SettingsSection):
@@ -198,49 +233,6 @@ class KubeflowSettings(SettingsSection):
         return volumes
 
 
-@dataclass(frozen=True)
-class Places:
-    """Absolute paths of a run.
-
-    Attributes:
-        out: Output folder.
-        versions: Base path of the published versions.
-        bank: Folder of the stored features.
-        judge: Folder of the inspection cache.
-        overrides: File of the decisions about single images; None if there is none.
-    """
-
-    out: Path
-    versions: Path
-    bank: Path
-    judge: Path
-    overrides: Path | None
-
-    @property
-    def outputs(self) -> dict[str, Path]:
-        """The folders to which a run writes, by the setting that names each of them."""
-        return {
-            "run.out": self.out,
-            "bank.store": self.bank,
-            "judge.store": self.judge,
-        }
-
-    @property
-    def schema(self) -> Path:
-        """The accepted schema, whether or not it exists yet."""
-        return self.out / "schema" / SCHEMA_FILE
-
-    @property
-    def features(self) -> Path:
-        """Folder of what FeatureBank decides once: axes of covariances, and what a head reads."""
-        return self.out / "features"
-
-    @property
-    def decision(self) -> Path:
-        """A copy of DataGate's decision, as TFX removes the outputs after an error."""
-        return self.out / GATE_FILE
-
-
-def absolute_path(given: str | Path) -> Path:
-    """Return the absolute path of a setting, in which `~` may stand for the user's folder."""
-    return Path(given).expanduser().absolute()
+def has_option(options: tuple[str, ...], prefix: str) -> bool:
+    """Return whether one of several options of a command line begins with a prefix."""
+    return any(option.startswith(prefix) for option in options)

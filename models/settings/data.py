@@ -1,23 +1,23 @@
-"""The section `[data]` of the configuration, what sources read, and what ImageExampleGen gets."""
+"""The sections of the images: their source, their splits, the checks and the gate."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 
-import pydantic.dataclasses
 from pydantic import Field, field_validator, model_validator
 
-from imgpipe.components.common.splits import SplitRule
-from imgpipe.models.settings.section import PLACE, STRICT, ComponentPlan
-from imgpipe.serving.look import PIXEL_LIMIT
+from imgpipe.models.files.image_limits import PIXEL_LIMIT
+from imgpipe.models.settings.section import INPUT, LARGEST, OUTPUT, PLACE, SettingsSection
 
-SHARD_SIZE = 256  # files in one element, few enough for a worker to lose little when it fails
+#: What happens to an image with a finding. "reject": it is moved to the quarantine; "repair": it is
+#: kept as PNG, which nobody chooses; "warn": it is kept unchanged and reported; "ignore": it is not
+#: checked.
+Severity = Literal["reject", "repair", "warn", "ignore"]
 
 
-@pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
-class DataSettings:
+class DataSettings(SettingsSection):
     """Source of the images."""
 
     classes: tuple[str, ...] = Field(
@@ -125,36 +125,105 @@ class DataSettings:
         return self
 
 
-@pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
-class SourceOptions(DataSettings):
-    """How a source is read: the section [data], and what a command adds."""
+class SplitShares(SettingsSection):
+    """What part of the images is in which split; all others are in train."""
 
-    least_classes: int = 2  # with fewer the source is refused; one is enough for an evaluation
-    #: Folder of the inspection cache, in which compressed files are unpacked too; "" for none.
-    store: str = ""
+    seed: int = Field(
+        default=0,
+        ge=0,
+        le=LARGEST,
+        description="Salt of the content hash. Another seed gives other splits.",
+    )
+    validation: float = Field(
+        default=0.1, gt=0, lt=1, description="Share of images for validation."
+    )
+    test: float = Field(
+        default=0.1, ge=0, lt=1, description="Share of images for test. 0: no test split."
+    )
 
-    @classmethod
-    def of(cls, data: DataSettings, store: str = "", least_classes: int = 2) -> Self:
-        """Return the options with which a command reads the source of a configuration."""
-        return cls(**dataclasses.asdict(data), store=store, least_classes=least_classes)
+
+class SplitSettings(SplitShares):
+    """How images are divided for training, validation and test; new images rarely move others."""
+
+    @model_validator(mode="after")
+    def _leaves_training_images(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation + test must leave something to train on, received "
+                f"{self.validation} + {self.test}"
+            )
+        return self
 
 
-class ReadPlan(ComponentPlan):
-    """What ImageExampleGen gets.
+class JudgeSettings(SettingsSection):
+    """Rules by which ImageFilter rejects images, stores them as PNG, or warns about them."""
 
-    Attributes:
-        options: How the source is read.
-        vocabulary: Class names in sorted order.
-        rule: Rule by which images are assigned to splits.
-        pixel_limit: Largest number of pixels of an image that is decoded.
-        fingerprint: `Scan.fingerprint` of the source when the run was planned; "" skips the
-            comparison.
-        shard_size: Number of images in one shard.
-    """
+    min_side: int = Field(
+        16,  # small enough for data sets with images of 28 × 28 pixels
+        ge=1,
+        le=LARGEST,
+        description="Minimum side of an image, in pixels.",
+    )
+    pixel_limit: int = Field(
+        PIXEL_LIMIT,
+        ge=1,
+        le=LARGEST,
+        description="Maximum number of pixels (width x height) of an image that is decoded, "
+        "according to its header.",
+    )
+    overrides: Annotated[str, INPUT] = Field(
+        "",
+        description="File of decisions about single images (accept, reject, relabel), which are "
+        "addressed by content hash. Labels of the test split never change. `imgpipe review` adds "
+        "entries. Empty: <out>/overrides.toml, if there is such a file.",
+    )
+    store: Annotated[str, OUTPUT] = Field(
+        "",
+        description="Folder of the inspection cache, which is kept across runs. Empty: "
+        "<out>/judge.",
+    )
+    severity: Mapping[str, Severity] = Field(
+        {}, description="What happens to an image with a finding: reject, warn or ignore."
+    )
+    threshold: Mapping[str, float] = Field(
+        {}, description="The values with which the checks compare their measurements."
+    )
 
-    options: SourceOptions
-    vocabulary: tuple[str, ...]
-    rule: SplitRule = SplitRule()
-    pixel_limit: int = PIXEL_LIMIT
-    fingerprint: str = ""
-    shard_size: int = SHARD_SIZE
+
+class GateSettings(SettingsSection):
+    """Requirements that the images must meet before training starts."""
+
+    min_train: int = Field(
+        4, ge=1, le=LARGEST, description="Minimum number of images of each class in train."
+    )
+    min_validation: int = Field(
+        3,
+        ge=1,
+        le=LARGEST,
+        description="Minimum number of images of each class in validation. Where the splits are "
+        "drawn, a class with enough images gets as many, and at least 1 in test.",
+    )
+    allow_missing_classes: bool = Field(
+        False,
+        description="Whether classes of the vocabulary may have no image, as in sign language, "
+        "where two of 26 letters have none.",
+    )
+    max_rejected_share: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Maximum share of rejected images; above it, the run stops.",
+    )
+    drift: Literal["reject", "warn", "ignore"] = Field(
+        "reject",
+        description="What happens when the data differs from that of the last blessed model: "
+        "reject, warn or ignore. The limits are in the accepted schema, a text file.",
+    )
+
+    @property
+    def levels(self) -> dict[str, str]:
+        """What happens for each kind of difference.
+
+        Splits that a source gives may differ on purpose, so that skew between them only warns.
+        """
+        return {"drift": self.drift, "skew": "warn"}
