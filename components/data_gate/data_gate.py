@@ -20,6 +20,7 @@ from tfx.types.standard_artifacts import ExampleAnomalies, ExampleStatistics, Sc
 
 from imgpipe.components.common import artifacts
 from imgpipe.components.common.artifacts import DataBlessing, Quarantine
+from imgpipe.components.common.storage import last_version, manifest
 from imgpipe.components.common.storage.records import read_bytes, write_text
 from imgpipe.components.data_gate import accepted, changes, rules
 from imgpipe.components.data_gate import drift as comparison
@@ -137,7 +138,6 @@ def DataGate(
     quarantine: InputArtifact[Quarantine],
     blessing: OutputArtifact[DataBlessing],
     settings: Parameter[str],
-    baseline_statistics: InputArtifact[ExampleStatistics] = None,
     code: Parameter[str] = "",
 ) -> None:
     """Bless or refuse the data.
@@ -149,10 +149,10 @@ def DataGate(
         quarantine: Quarantine of ImageFilter.
         blessing: Output: BLESSED or NOT_BLESSED, and `gate.json` with the reasons.
         settings: Requirements, and what was accepted before, as `GatePlan` writes them.
-        baseline_statistics: Statistics of the last blessed run; may be empty.
         code: Fingerprint of the source code of the decision, which is part of TFX's cache key.
 
     Raises:
+        ResourceError: The last version has been removed or damaged since the run began.
         DataRefused: There are reasons against the data. The message names them; `gate.json` has
             been written.
     """
@@ -163,7 +163,7 @@ def DataGate(
     last = json.loads(plan.judged_by["accepted_data"]).get("classes", {})
     accepted_classes = schemas.classes(current, last)
     required = rules.Requirements(plan.settings, plan.vocabulary, accepted_classes)
-    before = read_statistics(baseline_statistics.uri) if baseline_statistics else {}
+    before = _statistics_of_last_version(plan)
     drifts = comparison.changes(now, before, current)
     warned = [change for change in drifts if levels[change["reason"]] == "warn"]
     anomalies_by_split = _by_split(anomalies.uri, _ANOMALIES_FILE, anomalies_pb2.Anomalies)
@@ -192,6 +192,16 @@ def DataGate(
         raise DataRefused(rules.refusal(reasons))
 
 
+def _statistics_of_last_version(plan: GatePlan) -> dict[str, comparison.Statistics]:
+    """Read the statistics of the data of the last version; none without such a version."""
+    judged_by = plan.judged_by
+    last = last_version.in_use(plan.versions, judged_by["version"], judged_by["digest"])
+    with last as version:
+        if version is None:
+            return {}
+        return read_statistics(str(version.folder / manifest.PROVENANCE / "statistics"))
+
+
 def _revised(
     plan: GatePlan, schema: schema_pb2.Schema, now: Mapping[str, comparison.Statistics]
 ) -> schema_pb2.Schema:
@@ -217,7 +227,8 @@ def _accept(
         written = plan.accept_schema_to
         schemas.write(schemas.accepted(schema, plan.vocabulary), written)
     path = Path(plan.accept_schema_to)
-    accepted.write(path, plan.data_key, rules.by_class(summary), plan.judged_by)
+    gate = plan.settings.model_dump_json()
+    accepted.write(path, plan.data_key, rules.by_class(summary), plan.judged_by, gate)
     changes.write(path, images)
     return written
 

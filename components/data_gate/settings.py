@@ -58,13 +58,15 @@ class GatePlan(ComponentPlan):
     Attributes:
         settings: Requirements on the images.
         vocabulary: Class names in sorted order.
-        judged_by: What earlier runs accepted. Where a person accepts that the data differs, the
-            accepted schema is changed to allow the anomalies and the classes.
+        judged_by: What earlier runs accepted, and the version with whose data these are compared.
+            Where a person accepts that the data differs, the accepted schema is changed to allow
+            the anomalies and the classes.
         accept_schema_to: Path of the accepted schema, which the first blessed run writes; each
             blessed run records its data beside it.
         data_key: Fingerprint of the data, its division into splits and its checks, for this record.
         decision_to: Path of a copy of the decision. TFX removes the outputs of a component that
             raised an error, and the report of a refused run needs them.
+        versions: Base path of the published versions.
     """
 
     settings: GateSettings
@@ -73,3 +75,4 @@ class GatePlan(ComponentPlan):
     accept_schema_to: str
     data_key: str
     decision_to: str
+    versions: str = ""

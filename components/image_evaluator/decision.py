@@ -27,7 +27,7 @@ UnlikeImages = TypedDict(
 
 
 class BaselineState(TypedDict):
-    """The version that a run is compared with, as Baseline writes it."""
+    """The version that a run is compared with, as ImageEvaluator writes it."""
 
     version: Annotated[int, "Its number; 0 if there is none."]
     digest: Annotated[str, "Digest of the version."]

@@ -1,4 +1,4 @@
-"""The section `[evaluate]` of the configuration, and what ImageEvaluator and Baseline get."""
+"""The section `[evaluate]` of the configuration, and what ImageEvaluator gets."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pydantic import Field, model_validator
 
 from imgpipe.models.settings.section import AUTOMATIC, ComponentPlan, SettingsSection
 
-#: File in the model artifact of Baseline, which says whether there is a model and why not.
+#: File in the blessing of ImageEvaluator, which says with which version the model was compared.
 BASELINE_FILE = "baseline.json"
-#: Folder in a version's provenance, and in the model artifact of Baseline, with the predictions of
-#: the run that published the version: its answers for the held-out images of that run.
+#: Folder in a version's provenance with the predictions of the run that published the version: its
+#: answers for the held-out images of that run.
 ANSWERS_FOLDER = "answers"
 
 
@@ -52,6 +52,12 @@ class EvaluateSettings(SettingsSection):
         "names it, train and validation have at most 2,000; for a network that folds of the search "
         "have judged, those.",
     )
+    tfma: bool = Field(
+        False,
+        description="Whether TensorFlow Model Analysis writes its result, by split and class, into "
+        "the artifact `evaluation` of ImageEvaluator. It decides nothing. `imgpipe kubeflow "
+        "compile` turns it on unless it is set.",
+    )
 
     @model_validator(mode="after")
     def _more_than_one_fold(self) -> EvaluateSettings:
@@ -67,29 +73,21 @@ class EvaluatorPlan(ComponentPlan):
 
     Attributes:
         settings: Requirements on the model.
-        vocabulary: Class names in sorted order.
+        vocabulary: Class names in sorted order. Two models are compared on the classes that both
+            know, if there are several.
         accept_changes: 1 if a person accepts how the images differ from earlier ones, otherwise 0.
+        versions: Base path of the published versions.
+        version: Number of the version to compare with, 0 for none.
+        digest: Fingerprint of that version, so that TFX's cache notices a changed one.
+        why_none: Why there is none; "" if there is one.
+        answers: Folder in which the answers of models are kept across runs; "" for none.
     """
 
     settings: EvaluateSettings
     vocabulary: tuple[str, ...]
     accept_changes: int = 0
-
-
-class BaselinePlan(ComponentPlan):
-    """What Baseline gets.
-
-    Attributes:
-        versions: Base path of the published versions.
-        version: Number of the version to compare with, 0 for none.
-        digest: Fingerprint of that version, so that a changed version invalidates the cached copy.
-        why_none: Why there is none; "" if there is one.
-        vocabulary: Class names of this run in sorted order. The models are compared on the classes
-            that both know, if there are several.
-    """
-
-    versions: str
-    version: int
-    digest: str
-    why_none: str
-    vocabulary: tuple[str, ...]
+    versions: str = ""
+    version: int = 0
+    digest: str = ""
+    why_none: str = ""
+    answers: str = ""

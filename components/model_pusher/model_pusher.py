@@ -57,11 +57,11 @@ def ModelPusher(
             refused it, a copy of the SavedModel, as TFX's Pusher makes it for the components after
             it.
         settings: Where the model is published, as `PusherPlan` writes it.
-        statistics: Statistics of the data, stored beside the model for Baseline.
-        schema: Schema that the data was validated against, stored beside the model for Baseline.
-        images: Quarantine of ImageFilter, whose table lists the kept images for Baseline.
-        predictions: Predictions of the model, stored beside it, so that Predictor need not ask it
-            again when it is the baseline.
+        statistics: Statistics of the data, stored beside the model for DataGate.
+        schema: Schema that the data was validated against, stored beside the model.
+        images: Quarantine of ImageFilter, whose table lists the kept images for ImageEvaluator.
+        predictions: Predictions of the model, stored beside it, so that ImageEvaluator need not ask
+            it again when it is the last version.
 
     Raises:
         ConfigError: The model or the directory is in a bucket.

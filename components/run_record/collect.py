@@ -77,11 +77,11 @@ REPORTED = {
         "ImageTrainer", "model_run", "ModelRun", names.HISTORY_FILE, "training"
     ),
     "model": ReportedArtifact("ImageTrainer", "model", "Model"),
-    "baseline": ReportedArtifact("Baseline", "model", "Model", BASELINE_FILE),
+    "baseline": ReportedArtifact("ImageEvaluator", "blessing", "ModelBlessing", BASELINE_FILE),
     "model_blessing": ReportedArtifact(
         "ImageEvaluator", "blessing", "ModelBlessing", DECISION_FILE, "gate"
     ),
-    "predictions": ReportedArtifact("Predictor", "predictions", "Examples"),
+    "predictions": ReportedArtifact("ImageEvaluator", "predictions", "Examples"),
     "infra_blessing": ReportedArtifact(
         "ServingValidator", "blessing", "InfraBlessing", artifacts.VALIDATION, "serving"
     ),

@@ -65,9 +65,8 @@ def create_pipeline(
         **(plans.settings(config) if given is None else given),
     )
     # Plan's results are parameters, from which TFX derives no order. All other components depend on
-    # these two.
-    for name in ("Baseline", "ImageExampleGen"):
-        nodes[name].add_upstream_node(first)
+    # this one.
+    nodes["ImageExampleGen"].add_upstream_node(first)
     report = parts.Report(
         settings=plan.report,
         run_directory=storage.run_directory,
@@ -99,9 +98,8 @@ def from_component(pipeline: tfx_pipeline.Pipeline, name: str | None) -> set[str
 
 
 def _data_nodes(plan: Plan) -> dict[str, BaseNode]:
-    """Return the components from the images and the last version to the blessed data, by name."""
+    """Return the components from the images to the blessed data, by name."""
     code = plan.code
-    baseline = parts.Baseline(settings=plan.baseline)
     read = parts.ImageExampleGen(settings=plan.examples, code=code)
     image_filter = parts.ImageFilter(
         ingested=read.outputs["examples"], settings=plan.image_filter, code=code
@@ -120,11 +118,10 @@ def _data_nodes(plan: Plan) -> dict[str, BaseNode]:
         schema=schema,
         anomalies=anomalies.outputs["anomalies"],
         quarantine=image_filter.outputs["quarantine"],
-        baseline_statistics=baseline.outputs["statistics"],
         settings=plan.gate,
         code=code,
     )
-    nodes = (baseline, read, image_filter, described, schema_gen, anomalies, gate)
+    nodes = (read, image_filter, described, schema_gen, anomalies, gate)
     return {node.id: node for node in nodes}
 
 
@@ -135,7 +132,6 @@ def _model_nodes(plan: Plan, data: Mapping[str, BaseNode]) -> dict[str, BaseNode
     quarantine = data["ImageFilter"].outputs["quarantine"]
     schema = data["SchemaGen"].outputs["schema"]
     data_blessing = data["DataGate"].outputs["blessing"]
-    baseline_model = data["Baseline"].outputs["model"]
     bank = parts.FeatureBank(
         examples=examples,
         quarantine=quarantine,
@@ -153,17 +149,9 @@ def _model_nodes(plan: Plan, data: Mapping[str, BaseNode]) -> dict[str, BaseNode
     model = trainer.outputs["model"]
     model_run = trainer.outputs["model_run"]
     validator = parts.ServingValidator(model=model, model_run=model_run, code=code)
-    predictor = parts.Predictor(
+    evaluator = parts.ImageEvaluator(
         examples=examples,
         model=model,
-        baseline_model=baseline_model,
-        infra_blessing=validator.outputs["blessing"],
-        code=code,
-    )
-    evaluator = parts.ImageEvaluator(
-        predictions=predictor.outputs["predictions"],
-        model=model,
-        baseline_model=baseline_model,
         model_run=model_run,
         infra_blessing=validator.outputs["blessing"],
         bank=bank.outputs["features"],
@@ -178,8 +166,8 @@ def _model_nodes(plan: Plan, data: Mapping[str, BaseNode]) -> dict[str, BaseNode
         statistics=data["StatisticsGen"].outputs["statistics"],
         schema=schema,
         images=quarantine,
-        predictions=predictor.outputs["predictions"],
+        predictions=evaluator.outputs["predictions"],
         settings=plan.pusher,
     )
-    nodes = (bank, trainer, validator, predictor, evaluator, pusher)
+    nodes = (bank, trainer, validator, evaluator, pusher)
     return {node.id: node for node in nodes}

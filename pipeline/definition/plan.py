@@ -43,7 +43,7 @@ from imgpipe.components.data_gate.settings import GatePlan
 from imgpipe.components.example_gen.settings import ReadPlan, SourceOptions
 from imgpipe.components.example_gen.sources import Scan
 from imgpipe.components.feature_bank.settings import BankPlan
-from imgpipe.components.image_evaluator.settings import BaselinePlan, EvaluatorPlan
+from imgpipe.components.image_evaluator.settings import EvaluatorPlan
 from imgpipe.components.image_filter.judge import overrides
 from imgpipe.components.image_filter.judge.overrides import Override
 from imgpipe.components.image_filter.judge.settings import FilterPlan
@@ -72,11 +72,12 @@ RUN_SETTINGS = {
 }
 #: Reason of the finding that the threshold is that of a version.
 KEPT_THRESHOLD = "kept_threshold"
-#: Settings that say where files lie and do not change any result. Images count by the fingerprint
-#: of the source, and overrides by their content.
+#: Settings that say where files lie, or what is written besides, and do not change any result.
+#: Images count by the fingerprint of the source, and overrides by their content.
 _PATHS = {
     "data": {"source", "follow_links", "root", "tfds_dir"},
     "judge": {"overrides", "store"},
+    "evaluate": {"tfma"},
 }
 #: Settings that decide the result of a run, without `_PATHS`: these sections, and one of `[bank]`.
 _SECTIONS = ("data", "split", "judge", "gate", "model", "train", "evaluate", "course")
@@ -90,21 +91,19 @@ class Plan:
     Attributes:
         fingerprint: Fingerprint of all files of the source, by path and content.
         code: Fingerprint of the package's source code and of the libraries that compute.
-        baseline: `BaselinePlan`, with the version to compare with.
         examples: `ReadPlan` of ImageExampleGen.
         image_filter: `FilterPlan`, with people's decisions about single images.
         accepted_schema: Schema by which the data is judged, "" to infer a schema.
-        gate: `GatePlan`, with what was accepted earlier.
+        gate: `GatePlan`, with what was accepted earlier, and the version to compare with.
         bank: `BankPlan`.
         training: Arguments of the training function.
-        evaluator: `EvaluatorPlan`, by which a model is blessed.
+        evaluator: `EvaluatorPlan`, by which a model is blessed, with the same version.
         pusher: `PusherPlan`, with what the manifest of a version says about its run.
         report: Settings that the report shows.
     """
 
     fingerprint: str
     code: str
-    baseline: str
     examples: str
     image_filter: str
     accepted_schema: str
@@ -139,8 +138,6 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
     places = config.places
     filtering = filter_plan(config, vocabulary)
     data_key = _data_key(config, scan, filtering.overrides)
-    judged_by = accepted.parameters(places.schema, data_key)
-    judged_by["accept_changes"] |= int(accept)
     bank = _bank_plan(config, vocabulary)
     run_key = _fingerprint(
         config.model_dump(include=_DECIDING, exclude=_PATHS),
@@ -149,19 +146,21 @@ def make(config: Config, scan: Scan, accept: bool = False) -> Plan:
         code,
         bank.weights_key,
     )
-    compared = _baseline_plan(places.versions, run_key, vocabulary)
+    baseline = manifest.baseline_for(places.versions, run_key, vocabulary)
+    gate = config.gate.model_dump_json()
+    judged_by = accepted.parameters(places.schema, data_key, gate, baseline)
+    judged_by["accept_changes"] |= int(accept)
     return Plan(
         fingerprint=scan.fingerprint,
         code=code,
-        baseline=compared.to_json(),
         examples=_read_plan(config, scan).to_json(),
         image_filter=filtering.to_json(),
         accepted_schema=judged_by["accepted_schema"],
         gate=_gate_plan(config, vocabulary, data_key, judged_by).to_json(),
         bank=bank.to_json(),
         training=_training(config, vocabulary, code),
-        evaluator=_evaluator_plan(config, vocabulary, judged_by).to_json(),
-        pusher=_pusher_plan(config, scan, run_key, compared.version).to_json(),
+        evaluator=_evaluator_plan(config, vocabulary, judged_by, baseline).to_json(),
+        pusher=_pusher_plan(config, scan, run_key, baseline.number if baseline else 0).to_json(),
         report=_json(report_settings(config, vocabulary, scan.fingerprint)),
     )
 
@@ -193,17 +192,6 @@ def _data_key(config: Config, scan: Scan, decisions: Sequence[Override]) -> str:
         asdict(config.split_rule),
         scan.fingerprint,
         [override.decision for override in decisions],
-    )
-
-
-def _baseline_plan(versions: Path, run_key: str, vocabulary: tuple[str, ...]) -> BaselinePlan:
-    baseline = manifest.baseline_for(versions, run_key, vocabulary)
-    return BaselinePlan(
-        versions=str(versions),
-        version=baseline.number if baseline else 0,
-        digest=baseline.digest if baseline else "",
-        why_none="" if baseline else manifest.why_no_baseline(versions),
-        vocabulary=vocabulary,
     )
 
 
@@ -243,16 +231,26 @@ def _gate_plan(
         accept_schema_to=str(config.places.schema),
         data_key=data_key,
         decision_to=str(config.places.decision),
+        versions=str(config.places.versions),
     )
 
 
 def _evaluator_plan(
-    config: Config, vocabulary: tuple[str, ...], judged_by: accepted.AcceptedState
+    config: Config,
+    vocabulary: tuple[str, ...],
+    judged_by: accepted.AcceptedState,
+    baseline: manifest.Version | None,
 ) -> EvaluatorPlan:
+    versions = config.places.versions
     return EvaluatorPlan(
         settings=config.evaluate,
         vocabulary=vocabulary,
         accept_changes=judged_by["accept_changes"],
+        versions=str(versions),
+        version=baseline.number if baseline else 0,
+        digest=baseline.digest if baseline else "",
+        why_none="" if baseline else manifest.why_no_baseline(versions),
+        answers=str(config.places.answers),
     )
 
 

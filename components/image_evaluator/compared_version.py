@@ -1,0 +1,59 @@
+"""The version that a model is compared with, as it lies in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from imgpipe.components.common.storage import manifest
+from imgpipe.components.image_evaluator.decision import BaselineState
+from imgpipe.components.image_evaluator.settings import EvaluatorPlan
+
+
+@dataclass(frozen=True)
+class ComparedVersion:
+    """What ImageEvaluator reads of the last version.
+
+    Attributes:
+        state: Which version it is, and whether the models are compared.
+        folder: Its SavedModel; "" if the models are not compared.
+        split_of: Split of each image that it knows, by the short hash of the image. The images of
+            two runs are compared even where their models cannot be.
+    """
+
+    state: BaselineState
+    folder: str
+    split_of: Mapping[str, str]
+
+    @classmethod
+    def of(cls, version: manifest.Version | None, plan: EvaluatorPlan) -> ComparedVersion:
+        """Return what is read of a version; None is no version.
+
+        Args:
+            version: The version that the plan names.
+            plan: What ImageEvaluator gets, with the classes of this run.
+        """
+        state: BaselineState = {
+            "version": plan.version,
+            "digest": plan.digest,
+            "compared": False,
+            "why": "",
+            "columns": [],
+        }
+        if version is None:
+            return cls({**state, "why": plan.why_none}, "", {})
+        known = manifest.read_known_images(
+            version.folder / manifest.PROVENANCE / manifest.KNOWN_IMAGES
+        )
+        if not version.comparable(plan.vocabulary):
+            why = f"version {version.number} has other classes, so that the models are not compared"
+            return cls({**state, "why": why}, "", known or {})
+        if known is None:
+            why = (
+                f"version {version.number} does not say on which images it was trained, so that "
+                "the models cannot be compared"
+            )
+            return cls({**state, "why": why}, "", {})
+        before = {name: column for column, name in enumerate(version.vocabulary)}
+        columns = [before.get(name, -1) for name in plan.vocabulary]
+        return cls({**state, "compared": True, "columns": columns}, str(version.folder), known)
