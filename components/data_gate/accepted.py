@@ -45,7 +45,7 @@ def write(
     data_key: str,
     classes: Mapping[str, int],
     judged_by: AcceptedState,
-    gate: str,
+    gate: str = "",
 ) -> None:
     """Record the data that a run accepted.
 
@@ -70,7 +70,7 @@ def write(
 
 
 def parameters(
-    schema: Path, data_key: str, gate: str, last: manifest.Version | None
+    schema: Path, data_key: str, gate: str = "", last: manifest.Version | None = None
 ) -> AcceptedState:
     """Return by what data is judged, for the settings of DataGate.
 

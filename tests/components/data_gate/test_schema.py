@@ -1,11 +1,14 @@
 """The accepted schema is a file that people edit; the accepted data is recorded beside it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from imgpipe.components.common.storage import manifest
 from imgpipe.components.data_gate import accepted
+from imgpipe.components.model_pusher import versions
 from imgpipe.models.errors import ConfigError
 
 pytest.importorskip("tensorflow_metadata")
@@ -30,7 +33,13 @@ def schema(tmp_path: Path) -> Path:
     return file
 
 
-_FIRST = {"accepted_schema": "", "accepted_data": "{}", "accept_changes": 0}
+_FIRST = {
+    "accepted_schema": "",
+    "accepted_data": "{}",
+    "accept_changes": 0,
+    "version": 0,
+    "digest": "",
+}
 
 
 def test_accepted_data_is_judged_as_it_was_and_other_data_by_it(schema: Path):
@@ -40,7 +49,30 @@ def test_accepted_data_is_judged_as_it_was_and_other_data_by_it(schema: Path):
     later = accepted.parameters(schema, "other data")
     last = {"number": 1, "classes": {"cat": 5}}
     assert json.loads(later.pop("accepted_data")) == last
-    assert later == {"accepted_schema": schema.read_text(), "accept_changes": 0}
+    others = {name: _FIRST[name] for name in ("accept_changes", "version", "digest")}
+    assert later == {"accepted_schema": schema.read_text(), **others}
+
+
+def test_accepted_data_is_compared_with_the_version_of_then_while_it_is_there(schema: Path):
+    def publish(number: int) -> manifest.Version:
+        export = schema.parent / "export"
+        export.mkdir(exist_ok=True)
+        (export / "saved_model.pb").write_text(f"{number}")
+        return versions.publish(schema.parent / "model", {"": export}, {})
+
+    def compared(data: str, gate: str, last: manifest.Version | None) -> int:
+        return accepted.parameters(schema, data, gate, last)["version"]
+
+    first = publish(1)
+    judged_by = accepted.parameters(schema, "data", "strict", first)
+    assert (judged_by["version"], judged_by["digest"]) == (1, first.digest)
+    accepted.write(schema, "data", {"cat": 5}, judged_by, "strict")
+    second = publish(2)
+    assert accepted.parameters(schema, "data", "strict", second) == judged_by
+    assert compared("other data", "strict", second) == compared("data", "loose", second) == 2
+    shutil.rmtree(first.folder)
+    assert compared("data", "strict", second) == 2
+    assert compared("data", "strict", None) == 0
 
 
 def test_the_same_change_is_not_accepted_a_second_time_by_itself(schema: Path):

@@ -124,7 +124,7 @@ def push(out: Path, answers: np.ndarray) -> Path:
 
 
 def _write_answers(folder: Path, answers: np.ndarray) -> None:
-    """Write answers to the validation images as Predictor does."""
+    """Write answers to the validation images as ImageEvaluator does."""
     split = f"{folder}/Split-{names.VALIDATION}/data_tfrecord-00000-of-00001"
     with records.ShardWriter({"all": split}) as writer:
         for row in answers:
