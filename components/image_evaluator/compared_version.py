@@ -42,13 +42,13 @@ class ComparedVersion:
         }
         if version is None:
             return cls({**state, "why": plan.why_none}, "", {})
-        known = manifest.read_known_images(
+        split_of = manifest.read_known_images(
             version.folder / manifest.PROVENANCE / manifest.KNOWN_IMAGES
         )
         if not version.comparable(plan.vocabulary):
             why = f"version {version.number} has other classes, so that the models are not compared"
-            return cls({**state, "why": why}, "", known or {})
-        if known is None:
+            return cls({**state, "why": why}, "", split_of or {})
+        if split_of is None:
             why = (
                 f"version {version.number} does not say on which images it was trained, so that "
                 "the models cannot be compared"
@@ -56,4 +56,4 @@ class ComparedVersion:
             return cls({**state, "why": why}, "", {})
         before = {name: column for column, name in enumerate(version.vocabulary)}
         columns = [before.get(name, -1) for name in plan.vocabulary]
-        return cls({**state, "compared": True, "columns": columns}, str(version.folder), known)
+        return cls({**state, "compared": True, "columns": columns}, str(version.folder), split_of)

@@ -36,7 +36,12 @@ from imgpipe.components.common.row_files import kept_images
 from imgpipe.components.common.storage import last_version, manifest, records
 from imgpipe.components.image_evaluator import new_images, prediction, rules, tfma_result
 from imgpipe.components.image_evaluator.compared_version import ComparedVersion
-from imgpipe.components.image_evaluator.decision import DECISION_FILE, Decision, UnlikeImages
+from imgpipe.components.image_evaluator.decision import (
+    DECISION_FILE,
+    BaselineState,
+    Decision,
+    UnlikeImages,
+)
 from imgpipe.components.image_evaluator.evidence import Evidence
 from imgpipe.components.image_evaluator.prediction import AskedModel, Predict
 from imgpipe.components.image_evaluator.settings import BASELINE_FILE, EvaluatorPlan
@@ -49,7 +54,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Uris:
+class EvaluatorUris:
     """URIs of the artifacts that ImageEvaluator reads, and of the predictions that it writes.
 
     Those that a pipeline need not have are "" without one.
@@ -118,7 +123,7 @@ def ImageEvaluator(
     """
     plan = EvaluatorPlan.from_json(settings)
     mark_examples(predictions)
-    uris = Uris(
+    uris = EvaluatorUris(
         examples=examples.uri,
         model=model.uri,
         quarantine=quarantine.uri,
@@ -127,19 +132,38 @@ def ImageEvaluator(
         infra_blessing=_uri(infra_blessing),
         bank=_uri(bank),
     )
+    decision, state = evaluate(uris, plan, code, beam_pipeline)
+    if plan.settings.tfma:
+        # Another pipeline, because what was added to the first one would run again.
+        analysis = beam.Pipeline(options=beam_pipeline.options)
+        tfma_result.write(
+            analysis, predictions.uri, evaluation.uri, len(plan.vocabulary), state["compared"]
+        )
+    records.write_json(f"{blessing.uri}/{BASELINE_FILE}", state)
+    _bless(blessing, decision, model)
+
+
+def evaluate(
+    uris: EvaluatorUris, plan: EvaluatorPlan, code: str, pipeline: beam.Pipeline
+) -> tuple[Decision, BaselineState]:
+    """Write the predictions of a model, and decide about it.
+
+    Args:
+        uris: URIs of the artifacts.
+        plan: Requirements on the model, and the last version.
+        code: Fingerprint of the code that predicts.
+        pipeline: An empty Beam pipeline.
+
+    Returns:
+        The decision, and the version that the model was compared with.
+
+    Raises:
+        ResourceError: The last version has been removed or damaged since the run began.
+    """
     with last_version.in_use(plan.versions, plan.version, plan.digest) as version:
         compared = ComparedVersion.of(version, plan)
-        _predict(uris, plan, compared, code, beam_pipeline)
-        decision = rules.decide(evidence(uris, plan, compared))
-    if plan.settings.tfma:
-        # Of an own run, because the one above is not repeated.
-        analysis = beam.Pipeline(options=beam_pipeline.options)
-        is_compared = compared.state["compared"]
-        tfma_result.write(
-            analysis, predictions.uri, evaluation.uri, len(plan.vocabulary), is_compared
-        )
-    records.write_json(f"{blessing.uri}/{BASELINE_FILE}", compared.state)
-    _bless(blessing, decision, model)
+        _predict(uris, plan, compared, code, pipeline)
+        return rules.decide(evidence(uris, plan, compared)), compared.state
 
 
 def _uri(artifact: Any) -> str:
@@ -147,7 +171,11 @@ def _uri(artifact: Any) -> str:
 
 
 def _predict(
-    uris: Uris, plan: EvaluatorPlan, compared: ComparedVersion, code: str, pipeline: beam.Pipeline
+    uris: EvaluatorUris,
+    plan: EvaluatorPlan,
+    compared: ComparedVersion,
+    code: str,
+    pipeline: beam.Pipeline,
 ) -> None:
     """Write the predictions, and keep them for later runs."""
     kept = prediction.kept_answers(plan.answers, uris.exported, code)
@@ -168,7 +196,7 @@ def _predict(
         prediction.keep(uris.predictions, kept)
 
 
-def evidence(uris: Uris, plan: EvaluatorPlan, compared: ComparedVersion) -> Evidence:
+def evidence(uris: EvaluatorUris, plan: EvaluatorPlan, compared: ComparedVersion) -> Evidence:
     """Collect what is known about the model, from the artifacts and the last version."""
     vocabulary = list(plan.vocabulary)
     history: History | None = None
@@ -221,7 +249,7 @@ def _require_unseen(model: str, answers: AnswerTable, out_of_fold: OutOfFold | N
         learned.require_unseen(by_model.hashes, by_model.families, "the served model")
 
 
-def _unserved(uris: Uris) -> str:
+def _unserved(uris: EvaluatorUris) -> str:
     """Return why ServingValidator did not bless the export; "" if it did, or was not asked."""
     if uris.serves:
         return ""

@@ -88,7 +88,7 @@ def test_tfma_is_on_unless_it_is_set(tmp_path: Path, given: str):
     spec = _spec(_compiled(tmp_path, *filter(None, [given])))
     arguments = spec["deploymentSpec"]["executors"]["Plan_executor"]["container"]["args"]
     [described] = json.loads(arguments[arguments.index("--components") + 1])
-    config = json.loads(described["constants"]["config"]["stringValue"])
+    config = json.loads(described["constants"]["config"])
     assert config["evaluate"]["tfma"] is (given != "evaluate.tfma=false")
 
 

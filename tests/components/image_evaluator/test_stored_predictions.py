@@ -13,7 +13,7 @@ from imgpipe.components.common.row_files import kept_images
 from imgpipe.components.image_evaluator import image_evaluator, rules, tfma_result
 from imgpipe.components.image_evaluator.compared_version import ComparedVersion
 from imgpipe.components.image_evaluator.decision import BaselineState
-from imgpipe.components.image_evaluator.image_evaluator import Uris
+from imgpipe.components.image_evaluator.image_evaluator import EvaluatorUris
 from imgpipe.components.image_evaluator.settings import EvaluateSettings, EvaluatorPlan
 from imgpipe.models import names
 from tests.models.banks import write_examples
@@ -82,7 +82,7 @@ def _stored(
 def _evaluated(folder: Path, predictions: Any, classes: int, baseline: bool = False) -> Any:
     """Decide about a model by its stored predictions, and return the decision."""
     uri = str(predictions.uri)
-    uris = Uris(examples="", model=str(folder / "model"), quarantine=uri, predictions=uri)
+    uris = EvaluatorUris(examples="", model=str(folder / "model"), quarantine=uri, predictions=uri)
     vocabulary = tuple(f"class {i}" for i in range(classes))
     settings = EvaluateSettings(threshold=0.8, max_drop=0.05)
     plan = EvaluatorPlan(settings=settings, vocabulary=vocabulary)
