@@ -1,6 +1,7 @@
 """The components from ImageExampleGen to DataGate in TFX's local runner pass or refuse data."""
 
 import json
+import shutil
 
 import pytest
 
@@ -10,6 +11,7 @@ from imgpipe.components.data_gate.settings import GatePlan, GateSettings
 from imgpipe.components.example_gen.settings import ReadPlan, SourceOptions
 from imgpipe.components.example_gen.sources import open_source
 from imgpipe.components.image_filter.judge.settings import FilterPlan
+from imgpipe.components.model_pusher import versions
 from imgpipe.models.errors import DataRefused, ResourceError
 
 # TFX, TFDV and ML Metadata warn about their own dependencies, which cannot be fixed here.
@@ -32,7 +34,7 @@ def run(tmp_path, tfx):
     schema = tmp_path / "schema/schema.pbtxt"
     schema.parent.mkdir()
 
-    def make(folder, accept_changes=0, **section):
+    def make(folder, accept_changes=0, last=None, **section):
         scan = open_source(str(folder)).scan()
         names = tuple(scan.vocabulary)
         reading = ReadPlan(
@@ -45,7 +47,7 @@ def run(tmp_path, tfx):
             ingested=read.outputs["examples"], settings=FilterPlan(vocabulary=names).to_json()
         )
         statistics = components.StatisticsGen(quarantine=judged.outputs["quarantine"])
-        judged_by = accepted.parameters(schema, scan.fingerprint)
+        judged_by = accepted.parameters(schema, scan.fingerprint, last=last)
         judged_by["accept_changes"] |= accept_changes
         known = components.SchemaGen(
             statistics=statistics.outputs["statistics"],
@@ -61,6 +63,7 @@ def run(tmp_path, tfx):
             accept_schema_to=str(schema),
             data_key=scan.fingerprint,
             decision_to=str(tmp_path / "decision.json"),
+            versions=str(last.folder.parent) if last else "",
         )
         gate_node = components.DataGate(
             statistics=statistics.outputs["statistics"],
@@ -123,6 +126,19 @@ def test_the_first_blessed_data_sets_the_schema_for_later_data(photos, encode, r
     assert accepted.classes(run.schema)["owl"] == 25
     run(folder, accept_changes=1, **minimum)
     assert "owl" not in accepted.classes(run.schema) and '"owl"' not in run.schema.read_text()
+
+
+def test_a_version_that_is_gone_ends_the_run(photos, tmp_path, run):
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export/saved_model.pb").write_text("model")
+    last = versions.publish(tmp_path / "model", {"": tmp_path / "export"}, {})
+    folder = photos({"cat": 25, "dog": 25})
+    run(folder, last=last)
+    assert len(run.blessings()) == 1, "a version without statistics is not compared"
+    shutil.rmtree(last.folder)
+    next(folder.glob("cat/*")).unlink()
+    with pytest.raises(ResourceError, match=r"version 1 in .* was the last blessed model"):
+        run(folder, last=last)
 
 
 def test_the_schema_of_no_image_has_no_feature(tmp_path, tfx):
