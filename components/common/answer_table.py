@@ -89,7 +89,7 @@ class AnswerTable(ImageColumns):
         images: ImageColumns,
         learned: OutOfFold | None = None,
     ) -> AnswerTable:
-        """Read the answers that Predictor has stored, and those of the folds.
+        """Read the answers that ImageEvaluator has stored, and those of the folds.
 
         Args:
             uri: URI of the predictions; None without any.

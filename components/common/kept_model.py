@@ -1,9 +1,9 @@
 """The exported model as ServingValidator has loaded it, for later components in the same process.
 
-On one machine all components run in one process. Predictor and Report then use the session that
-ServingValidator has checked, and do not load the model again, which saves a second. On Kubeflow
-Pipelines and on Beam's workers each component has its own process and loads the model itself. At
-most one model is kept, and it is closed at the end of the run.
+On one machine all components run in one process. ImageEvaluator and Report then use the session
+that ServingValidator has checked, and do not load the model again, which saves a second. On
+Kubeflow Pipelines and on Beam's workers each component has its own process and loads the model
+itself. At most one model is kept, and it is closed at the end of the run.
 """
 
 from __future__ import annotations

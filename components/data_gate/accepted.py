@@ -14,8 +14,10 @@ from typing import Annotated, Final
 
 from typing_extensions import TypedDict
 
+from imgpipe.components.common.storage import manifest
 from imgpipe.models.files import json_object
-from imgpipe.models.settings.given import Facts
+from imgpipe.models.settings.data import GateSettings
+from imgpipe.models.settings.given import Given
 
 
 class AcceptedState(TypedDict):
@@ -24,56 +26,95 @@ class AcceptedState(TypedDict):
     accepted_schema: Annotated[str, "The accepted schema as text; empty if there is none."]
     accepted_data: Annotated[str, "JSON of the data that was accepted last."]
     accept_changes: Annotated[int, "1 when a person accepts that the data differs, otherwise 0."]
+    data_version: Annotated[
+        int, "Number of the version with whose data it is compared; 0 for none."
+    ]
+    data_digest: Annotated[str, "Digest of that version; empty for none."]
 
 
 #: By which the first data of an output folder is judged.
-_FIRST: Final[AcceptedState] = {"accepted_schema": "", "accepted_data": "{}", "accept_changes": 0}
+_FIRST: Final[AcceptedState] = {
+    "accepted_schema": "",
+    "accepted_data": "{}",
+    "accept_changes": 0,
+    "data_version": 0,
+    "data_digest": "",
+}
 
 
-def write(schema: Path, classes: Mapping[str, int], facts: Facts) -> None:
+def write(schema: Path, classes: Mapping[str, int], given: Given) -> None:
     """Record the data that a run accepted.
 
     Args:
         schema: Path of the accepted schema.
         classes: Number of kept images by class.
-        facts: The data, and by what it was judged, as `parameters` returned it.
+        given: The data, and by what it was judged, also as `parameters` returned it.
     """
     # The number makes the parameters of later data new ones. TFX would otherwise take DataGate from
     # the cache when the same change is made a second time, and nothing would be recorded.
+    facts = given.facts
     number = json.loads(facts.accepted_data).get("number", 0) + 1
     judged_by: AcceptedState = {
         "accepted_schema": facts.accepted_schema,
         "accepted_data": facts.accepted_data,
         "accept_changes": facts.accept_changes,
+        "data_version": facts.data_version,
+        "data_digest": facts.data_digest,
     }
     record = {
         "data_key": facts.data_key,
         "schema_sha256": _digest(schema),
         "accepted_data": {"number": number, "classes": dict(classes)},
         "judged_by": judged_by,
+        "gate": given.settings.gate.model_dump_json(),
     }
     json_object.write(_file(schema), record)
 
 
-def parameters(schema: Path, data_key: str) -> AcceptedState:
+def parameters(
+    schema: Path, data_key: str, gate: GateSettings, last: manifest.Version | None = None
+) -> AcceptedState:
     """Return by what data is judged, for the facts of DataGate.
 
     The data that was accepted last is judged as it was then, so that it stays accepted and a
-    repetition without changes is taken from the cache, unless the schema was edited since.
+    repetition without changes is taken from the cache, unless the schema was edited since. It is
+    compared with the same version, too: what the run then published changes nothing about the data.
 
     Args:
         schema: Path of the accepted schema, which need not exist.
         data_key: Fingerprint of the data, its division into splits and its checks.
+        gate: The settings by which it is judged.
+        last: The last version; None if there is none.
     """
+    first: AcceptedState = {
+        **_FIRST,
+        "data_version": last.number if last else 0,
+        "data_digest": last.digest if last else "",
+    }
     if not schema.is_file():
-        return _FIRST.copy()
+        return first
     record = json_object.read_or_empty(_file(schema))
     if (record.get("data_key"), record.get("schema_sha256")) == (data_key, _digest(schema)):
         state: AcceptedState = record["judged_by"]
-        return state
+        if record["gate"] == gate.model_dump_json() and _remains(state, last):
+            return state
+        return {
+            **state,
+            "data_version": first["data_version"],
+            "data_digest": first["data_digest"],
+        }
     text = schema.read_bytes().decode("utf-8", "replace")
-    last = json.dumps(record.get("accepted_data", {}), sort_keys=True)
-    return {**_FIRST, "accepted_schema": text, "accepted_data": last}
+    accepted_data = json.dumps(record.get("accepted_data", {}), sort_keys=True)
+    return {**first, "accepted_schema": text, "accepted_data": accepted_data}
+
+
+def _remains(judged_by: AcceptedState, last: manifest.Version | None) -> bool:
+    """Whether the version with which accepted data was compared can be read again, if any."""
+    if not judged_by["data_version"]:
+        return True
+    versions = manifest.readable(last.folder.parent) if last is not None else ()
+    same = judged_by["data_version"], judged_by["data_digest"]
+    return any((version.number, version.digest) == same for version in versions)
 
 
 def classes(schema: Path) -> dict[str, int]:

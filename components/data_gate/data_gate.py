@@ -19,6 +19,7 @@ from tfx.types.standard_artifacts import ExampleAnomalies, ExampleStatistics, Sc
 
 from imgpipe.components.common import artifacts
 from imgpipe.components.common.artifacts import DataBlessing, Quarantine
+from imgpipe.components.common.storage import last_version, manifest
 from imgpipe.components.common.storage.records import read_bytes, write_text
 from imgpipe.components.data_gate import accepted, changes, rules
 from imgpipe.components.data_gate import drift as comparison
@@ -135,7 +136,6 @@ def DataGate(
     quarantine: InputArtifact[Quarantine],
     blessing: OutputArtifact[DataBlessing],
     settings: Parameter[str],
-    baseline_statistics: InputArtifact[ExampleStatistics] = None,
 ) -> None:
     """Bless or refuse the data.
 
@@ -146,9 +146,9 @@ def DataGate(
         quarantine: Quarantine of ImageFilter.
         blessing: Output: BLESSED or NOT_BLESSED, and `gate.json` with the reasons.
         settings: What it reads; see `imgpipe.models.settings.given`.
-        baseline_statistics: Statistics of the last blessed run; may be empty.
 
     Raises:
+        ResourceError: The last version has been removed or damaged since the run began.
         DataRefused: There are reasons against the data. The message names them; `gate.json` has
             been written.
     """
@@ -160,7 +160,7 @@ def DataGate(
     last = json.loads(facts.accepted_data).get("classes", {})
     accepted_classes = schemas.classes(current, last)
     required = rules.Requirements(given.settings.gate, facts.vocabulary, accepted_classes)
-    before = read_statistics(baseline_statistics.uri) if baseline_statistics else {}
+    before = _statistics_of_last_version(given)
     drifts = comparison.changes(now, before, current)
     warned = [change for change in drifts if levels[change["reason"]] == "warn"]
     anomalies_by_split = _by_split(anomalies.uri, _ANOMALIES_FILE, anomalies_pb2.Anomalies)
@@ -189,6 +189,16 @@ def DataGate(
         raise DataRefused(rules.refusal(reasons))
 
 
+def _statistics_of_last_version(given: Given) -> dict[str, comparison.Statistics]:
+    """Read the statistics of the data of the last version; none without such a version."""
+    versions = given.settings.places.versions
+    last = last_version.in_use(versions, given.facts.data_version, given.facts.data_digest)
+    with last as version:
+        if version is None:
+            return {}
+        return read_statistics(str(version.folder / manifest.PROVENANCE / "statistics"))
+
+
 def _revised(
     given: Given, schema: schema_pb2.Schema, now: Mapping[str, comparison.Statistics]
 ) -> schema_pb2.Schema:
@@ -214,7 +224,7 @@ def _accept(
     if not path.exists():
         written = str(path)
         schemas.write(schemas.accepted(schema, given.facts.vocabulary), written)
-    accepted.write(path, rules.by_class(summary), given.facts)
+    accepted.write(path, rules.by_class(summary), given)
     changes.write(path, images)
     return written
 

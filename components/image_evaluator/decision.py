@@ -10,6 +10,8 @@ from imgpipe.components.common.image_row import PlacedImage
 from imgpipe.models.head.certainty import AccuracyFigures
 
 DECISION_FILE = "decision.json"
+#: File beside it with the version that the model was compared with.
+BASELINE_FILE = "baseline.json"
 #: Name of what decided where it was the folds, beside the names of the splits.
 FOLDS: Final = "folds"
 
@@ -27,7 +29,7 @@ UnlikeImages = TypedDict(
 
 
 class BaselineState(TypedDict):
-    """The version that a run is compared with, as Baseline writes it."""
+    """The version that a run is compared with, as ImageEvaluator writes it."""
 
     version: Annotated[int, "Its number; 0 if there is none."]
     digest: Annotated[str, "Digest of the version."]

@@ -1,170 +1,240 @@
-"""ImageEvaluator: TFMA on what the served signature answered, and the decision about the model.
+"""ImageEvaluator: asks the served signature, and decides about the model.
 
-The answers are those that Predictor has stored, so that no model is loaded or run here. TFX's
-executor computes the metrics, by split and class, for everybody who reads TFMA's artifact. The
-subclass here gives it the configuration, and compares with the baseline only if there is one (a
-plain component always emits an artifact, which TFX's executor would take for a model). The blessing
-follows from `rules.decide`, which reads the table of answers itself.
+It answers the images of validation and test once, for everybody who reads answers; see
+`prediction`. The blessing follows from `rules.decide`, which reads the table of answers. TFMA
+computes its metrics from the same answers, where a setting asks for them.
 """
 
-import json
+import logging
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
+import apache_beam as beam
 import numpy as np
-from tensorflow_model_analysis import constants
-from tfx.components.evaluator import executor as stock
-from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
-from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
-from tfx.orchestration.data_types import RuntimeParameter
-from tfx.types import artifact_utils
-from tfx.types import standard_component_specs as specs
-from tfx.types.channel import Channel
-from tfx.types.component_spec import ChannelParameter, ExecutionParameter
+from tfx.dsl.component.experimental.annotations import (
+    BeamComponentParameter,
+    InputArtifact,
+    OutputArtifact,
+    Parameter,
+)
+from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import (
     Examples,
     InfraBlessing,
+    Model,
     ModelBlessing,
     ModelEvaluation,
     ModelRun,
 )
-from tfx.types.standard_component_specs import EvaluatorSpec
-from tfx.utils import json_utils, path_utils
+from tfx.utils import path_utils
 
 from imgpipe.components.common import artifacts
-from imgpipe.components.common.answer_table import PREDICTED_SPLITS, AnswerTable
+from imgpipe.components.common.answer_table import AnswerTable
+from imgpipe.components.common.artifacts import Quarantine, mark_examples
 from imgpipe.components.common.row_files import kept_images
-from imgpipe.components.common.storage import manifest, records
-from imgpipe.components.image_evaluator import new_images, rules
-from imgpipe.components.image_evaluator.baseline import is_empty
-from imgpipe.components.image_evaluator.decision import DECISION_FILE, Decision, UnlikeImages
+from imgpipe.components.common.storage import last_version, manifest, records
+from imgpipe.components.image_evaluator import new_images, prediction, rules, tfma_result
+from imgpipe.components.image_evaluator.compared_version import ComparedVersion
+from imgpipe.components.image_evaluator.decision import (
+    BASELINE_FILE,
+    DECISION_FILE,
+    BaselineState,
+    Decision,
+    UnlikeImages,
+)
 from imgpipe.components.image_evaluator.evidence import Evidence
-from imgpipe.components.image_evaluator.settings import BASELINE_FILE
+from imgpipe.components.image_evaluator.prediction import AskedModel, Predict
 from imgpipe.models import names
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.head.learned import Learned
 from imgpipe.models.settings.given import Given
 from imgpipe.models.training.history import History
 
-MODEL_RUN = "model_run"
-INFRA_BLESSING = "infra_blessing"
-BANK = "bank"
-QUARANTINE = "quarantine"
-_FEW_CLASSES = 100  # most classes for which TFMA computes metrics by class
+_log = logging.getLogger(__name__)
 
 
-def eval_config(classes: int, baseline: bool) -> dict[str, Any]:
-    """Create TFMA's EvalConfig: count, accuracy and loss by split and, for few classes, by class.
+@dataclass(frozen=True)
+class EvaluatorUris:
+    """URIs of the artifacts that ImageEvaluator reads, and of the predictions that it writes.
 
-    The report computes all other metrics from the predictions. Labels are the integer
-    `label_index`, because string labels make SparseCategoricalAccuracy fail. The model is of TFMA's
-    type "materialized_prediction": its answers are a feature of the Examples. `baseline` says
-    whether they hold the answers of a baseline, too.
+    Those that a pipeline need not have are "" without one.
     """
-    model = {
-        "modelType": constants.MATERIALIZED_PREDICTION,
-        "labelKey": names.LABEL_INDEX,
-        "predictionKey": names.PROBABILITIES,
-    }
-    models = [model]
-    if baseline:  # TFX would add one whose answers are those of the candidate
-        stored = {"predictionKey": names.BASELINE_PROBABILITIES, "isBaseline": True}
-        models = [
-            {**model, "name": constants.CANDIDATE_KEY},
-            {**model, **stored, "name": constants.BASELINE_KEY},
-        ]
-    slices: list[dict[str, Any]] = [{}, {"featureKeys": [names.SPLIT]}]
-    if classes <= _FEW_CLASSES:
-        slices.append({"featureKeys": [names.SPLIT, names.LABEL]})
-    metrics = ("ExampleCount", "SparseCategoricalAccuracy", "SparseCategoricalCrossentropy")
-    return {
-        "modelSpecs": models,
-        "slicingSpecs": slices,
-        "metricsSpecs": [{"metrics": [{"className": name} for name in metrics]}],
-    }
+
+    examples: str
+    model: str
+    quarantine: str
+    predictions: str
+    model_run: str = ""
+    infra_blessing: str = ""
+    bank: str = ""
+
+    @property
+    def exported(self) -> str:
+        """Folder of the exported model."""
+        return str(path_utils.serving_model_path(self.model))
+
+    @property
+    def serves(self) -> bool:
+        """Whether ServingValidator blessed the export, or was not asked."""
+        return not self.infra_blessing or artifacts.is_blessed(
+            self.infra_blessing, artifacts.INFRA_BLESSED
+        )
 
 
-class ImageEvaluatorSpec(EvaluatorSpec):
-    """TFX's EvaluatorSpec with what the decision needs besides the predictions."""
+@component(use_beam=True)
+def ImageEvaluator(
+    examples: InputArtifact[Examples],
+    model: InputArtifact[Model],
+    quarantine: InputArtifact[Quarantine],
+    predictions: OutputArtifact[Examples],
+    evaluation: OutputArtifact[ModelEvaluation],
+    blessing: OutputArtifact[ModelBlessing],
+    settings: Parameter[str],
+    model_run: InputArtifact[ModelRun] = None,
+    infra_blessing: InputArtifact[InfraBlessing] = None,
+    bank: InputArtifact[Examples] = None,
+    beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
+) -> None:
+    """Predict the images of validation and test, and decide about the model.
 
-    PARAMETERS = {  # noqa: RUF012 - TFX reads a plain dict
-        **EvaluatorSpec.PARAMETERS,
-        "settings": ExecutionParameter(type=str),
-    }
-    INPUTS = {  # noqa: RUF012 - TFX reads a plain dict
-        **EvaluatorSpec.INPUTS,
-        MODEL_RUN: ChannelParameter(type=ModelRun, optional=True),
-        INFRA_BLESSING: ChannelParameter(type=InfraBlessing, optional=True),
-        BANK: ChannelParameter(type=Examples, optional=True),
-        QUARANTINE: ChannelParameter(type=artifacts.Quarantine),
-    }
+    A model that ServingValidator refused is asked all the same, so that the report can say how
+    accurate it is. If it does not answer, there are no predictions.
+
+    Args:
+        examples: Kept images, Examples of ImageFilter.
+        model: Exported model of ImageTrainer.
+        quarantine: Quarantine of ImageFilter, whose table has all images.
+        predictions: Output: tf.Examples with content hash, split, label and probabilities, and
+            those of the last version.
+        evaluation: Output: TFMA's result; empty unless `evaluate.tfma` is set.
+        blessing: Output: BLESSED or NOT_BLESSED, `decision.json`, and `baseline.json` with the
+            version that the model was compared with.
+        settings: What it reads; see `imgpipe.models.settings.given`.
+        model_run: ModelRun of ImageTrainer, whose folds decide on the threshold if it has any.
+        infra_blessing: Blessing of ServingValidator; without it the model counts as served.
+        bank: Features of FeatureBank, by which new images are compared with the old ones of their
+            class; without it they are not.
+        beam_pipeline: Beam pipeline, supplied by TFX.
+
+    Raises:
+        ResourceError: The last version has been removed or damaged since the run began.
+    """
+    given = Given.read(settings)
+    mark_examples(predictions)
+    uris = EvaluatorUris(
+        examples=examples.uri,
+        model=model.uri,
+        quarantine=quarantine.uri,
+        predictions=predictions.uri,
+        model_run=_uri(model_run),
+        infra_blessing=_uri(infra_blessing),
+        bank=_uri(bank),
+    )
+    decision, state = evaluate(uris, given, beam_pipeline)
+    if given.settings.evaluate.tfma:
+        # Another pipeline, because what was added to the first one would run again.
+        analysis = beam.Pipeline(options=beam_pipeline.options)
+        tfma_result.write(
+            analysis,
+            predictions.uri,
+            evaluation.uri,
+            len(given.facts.vocabulary),
+            state["compared"],
+        )
+    records.write_json(f"{blessing.uri}/{BASELINE_FILE}", state)
+    _bless(blessing, decision, model)
 
 
-class ImageEvaluatorExecutor(stock.Executor):
-    """TFX's Evaluator executor for stored predictions, which blesses by `rules.decide`."""
+def evaluate(
+    uris: EvaluatorUris, given: Given, pipeline: beam.Pipeline
+) -> tuple[Decision, BaselineState]:
+    """Write the predictions of a model, and decide about it.
 
-    def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
-        """Evaluate, decide and write the blessing; see TFX's executor for the arguments."""
-        inputs = dict(input_dict)
-        properties = dict(exec_properties)
-        outputs = {key: value for key, value in output_dict.items() if key != specs.BLESSING_KEY}
-        uris = {key: artifact_utils.get_single_uri(value) for key, value in inputs.items() if value}
-        given = Given.read(properties.pop("settings"))
-        for ours in (MODEL_RUN, INFRA_BLESSING, BANK, QUARANTINE):
-            inputs.pop(ours, None)
-        compared = specs.BASELINE_MODEL_KEY in uris and not is_empty(uris[specs.BASELINE_MODEL_KEY])
-        if not compared:
-            inputs.pop(specs.BASELINE_MODEL_KEY, None)
-        config = json.dumps(eval_config(len(given.facts.vocabulary), compared))
-        properties[specs.EVAL_CONFIG_KEY] = config
-        super().Do(inputs, outputs, properties)
-        decision = rules.decide(evidence(uris, given))
-        blessing = artifact_utils.get_single_instance(output_dict[specs.BLESSING_KEY])
-        _bless(blessing, decision, artifact_utils.get_single_instance(input_dict[specs.MODEL_KEY]))
+    Args:
+        uris: URIs of the artifacts.
+        given: Requirements on the model, and the last version.
+        pipeline: An empty Beam pipeline.
+
+    Returns:
+        The decision, and the version that the model was compared with.
+
+    Raises:
+        ResourceError: The last version has been removed or damaged since the run began.
+    """
+    versions = given.settings.places.versions
+    number, digest = given.facts.baseline_version, given.facts.baseline_digest
+    with last_version.in_use(versions, number, digest) as version:
+        compared = ComparedVersion.of(version, given.facts)
+        _predict(uris, given, compared, pipeline)
+        return rules.decide(evidence(uris, given, compared)), compared.state
 
 
-def evidence(uris: dict[str, str], given: Given) -> Evidence:
-    """Collect what is known about the model, from the artifacts by the names of the inputs."""
+def _uri(artifact: Any) -> str:
+    return "" if artifact is None else str(artifact.uri)
+
+
+def _predict(
+    uris: EvaluatorUris,
+    given: Given,
+    compared: ComparedVersion,
+    pipeline: beam.Pipeline,
+) -> None:
+    """Write the predictions, and keep them for later runs."""
+    code = given.facts.code
+    kept = prediction.kept_answers(str(given.settings.places.answers), uris.exported, code)
+    model = AskedModel(uris.exported, kept)
+    baseline = None
+    if compared.folder:
+        baseline = prediction.version_model(compared.folder, model, code)
+    predict_shard = Predict(uris.predictions, model, baseline, compared.state["columns"])
+    try:
+        prediction.predict(pipeline, uris.examples, predict_shard, uris.predictions)
+    except Exception:
+        if uris.serves:
+            raise
+        _log.exception("the model, which ServingValidator refused, does not answer")
+        prediction.predict_nothing(uris.predictions)
+        return
+    if kept:
+        prediction.keep(uris.predictions, kept)
+
+
+def evidence(uris: EvaluatorUris, given: Given, compared: ComparedVersion) -> Evidence:
+    """Collect what is known about the model, from the artifacts and the last version."""
     vocabulary = list(given.facts.vocabulary)
-    uri = uris[specs.BASELINE_MODEL_KEY]
-    state = records.read_json(f"{uri}/{BASELINE_FILE}")
-    split_of = (
-        manifest.read_known_images(Path(uri, manifest.KNOWN_IMAGES)) or {}
-    )  # of the baseline's images
     history: History | None = None
-    if MODEL_RUN in uris:
-        history = records.read_json(f"{uris[MODEL_RUN]}/{names.HISTORY_FILE}")
+    if uris.model_run:
+        history = records.read_json(f"{uris.model_run}/{names.HISTORY_FILE}")
     folds = history["cross_validation"] if history is not None else None
-    model = path_utils.serving_model_path(uris[specs.MODEL_KEY])
-    out_of_fold = OutOfFold.read(model)
+    out_of_fold = OutOfFold.read(uris.exported)
     learned = None if folds is None else out_of_fold
-    predictions = uris[specs.EXAMPLES_KEY]
-    images = kept_images(uris[QUARANTINE])
-    answers = AnswerTable.read(predictions, vocabulary, images, learned)
-    _require_unseen(model, answers, out_of_fold)
-    compared = None
-    if state["compared"]:
-        shared = np.array(state["columns"]) >= 0
-        now, before = AnswerTable.read_pairs(predictions, vocabulary, images, shared)
+    images = kept_images(uris.quarantine)
+    answers = AnswerTable.read(uris.predictions, vocabulary, images, learned)
+    _require_unseen(uris.exported, answers, out_of_fold)
+    pair = None
+    if compared.state["compared"]:
+        shared = np.array(compared.state["columns"]) >= 0
+        now, before = AnswerTable.read_pairs(uris.predictions, vocabulary, images, shared)
         split_of_rows = [
-            split_of.get(manifest.short_hash(image.decode()), "") for image in now.hashes.tolist()
+            compared.split_of.get(manifest.short_hash(image.decode()), "")
+            for image in now.hashes.tolist()
         ]
         new = np.array(split_of_rows, np.str_) != names.TRAIN
         if learned is None:  # otherwise no fold has learned from the families of its images
             new &= ~now.seen_family
-        compared = (now.select(new), before.select(new))
+        pair = (now.select(new), before.select(new))
     unlike: Sequence[UnlikeImages] = ()
-    if BANK in uris:
-        unlike = new_images.unlike_images(uris[BANK], images, vocabulary, split_of)
+    if uris.bank:
+        unlike = new_images.unlike_images(uris.bank, images, vocabulary, compared.split_of)
     return Evidence(
         settings=given.settings.evaluate,
         answers=answers,
-        compared=compared,
-        version=state["version"],
-        not_compared=state["why"],
+        compared=pair,
+        version=compared.state["version"],
+        not_compared=compared.state["why"],
         folds=folds,
-        unserved=_unserved(uris.get(INFRA_BLESSING)),
+        unserved=_unserved(uris),
         unlike=unlike,
         accepted=bool(given.facts.accept_changes),
     )
@@ -183,11 +253,11 @@ def _require_unseen(model: str, answers: AnswerTable, out_of_fold: OutOfFold | N
         learned.require_unseen(by_model.hashes, by_model.families, "the served model")
 
 
-def _unserved(uri: str | None) -> str:
+def _unserved(uris: EvaluatorUris) -> str:
     """Return why ServingValidator did not bless the export; "" if it did, or was not asked."""
-    if not uri or artifacts.is_blessed(uri, artifacts.INFRA_BLESSED):
+    if uris.serves:
         return ""
-    checks = records.read_json(f"{uri}/{artifacts.VALIDATION}")
+    checks = records.read_json(f"{uris.infra_blessing}/{artifacts.VALIDATION}")
     broken = next(check for check in checks if not check["passed"])
     return f"the serving check {broken['name']!r} failed: {broken['detail']}"
 
@@ -200,51 +270,3 @@ def _bless(blessing: Any, decision: Decision, model: Any) -> None:
     blessing.set_int_custom_property("blessed", int(blessed))
     blessing.set_string_custom_property("current_model", model.uri)
     blessing.set_int_custom_property("current_model_id", model.id)
-
-
-class ImageEvaluator(BaseBeamComponent):
-    """Evaluates the predictions of validation and test, and decides about the model."""
-
-    SPEC_CLASS = ImageEvaluatorSpec
-    EXECUTOR_SPEC = BeamExecutorSpec(ImageEvaluatorExecutor)
-
-    def __init__(
-        self,
-        predictions: Channel,
-        model: Channel,
-        baseline_model: Channel,
-        quarantine: Channel,
-        settings: str | RuntimeParameter,
-        model_run: Channel | None = None,
-        infra_blessing: Channel | None = None,
-        bank: Channel | None = None,
-    ) -> None:
-        """Create the component.
-
-        Args:
-            predictions: Predictions of Predictor for the model and for the baseline.
-            model: Exported model of ImageTrainer, which the blessing names.
-            baseline_model: Model of Baseline, which may be empty.
-            quarantine: Quarantine of ImageFilter, whose table has all images.
-            settings: What it reads; see `imgpipe.models.settings.given`.
-            model_run: ModelRun of ImageTrainer, whose folds decide on the threshold if it has any.
-            infra_blessing: Blessing of ServingValidator; without it the model counts as served.
-            bank: Features of FeatureBank, by which new images are compared with the old ones of
-                their class; without it they are not.
-        """
-        super().__init__(
-            spec=ImageEvaluatorSpec(
-                examples=predictions,
-                model=model,
-                baseline_model=baseline_model,
-                quarantine=quarantine,
-                model_run=model_run,
-                infra_blessing=infra_blessing,
-                bank=bank,
-                settings=settings,
-                example_splits=json_utils.dumps([*PREDICTED_SPLITS]),
-                fairness_indicator_thresholds=json_utils.dumps(None),
-                evaluation=Channel(type=ModelEvaluation),
-                blessing=Channel(type=ModelBlessing),
-            )
-        )

@@ -24,8 +24,8 @@ from tfx.utils import io_utils, path_utils
 from imgpipe.components.common import artifacts
 from imgpipe.components.common.artifacts import Quarantine
 from imgpipe.components.common.storage import manifest, records
+from imgpipe.components.common.storage.manifest import ANSWERS_FOLDER
 from imgpipe.components.image_evaluator.decision import DECISION_FILE
-from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER
 from imgpipe.components.model_pusher.versions import PUSH_FILE, Candidate, Push, push
 from imgpipe.models.files import json_object
 from imgpipe.models.files.regular_files import local_path
@@ -57,11 +57,11 @@ def ModelPusher(
             refused it, a copy of the SavedModel, as TFX's Pusher makes it for the components after
             it.
         settings: What it reads; see `imgpipe.models.settings.given`.
-        statistics: Statistics of the data, stored beside the model for Baseline.
-        schema: Schema that the data was validated against, stored beside the model for Baseline.
-        images: Quarantine of ImageFilter, whose table lists the kept images for Baseline.
-        predictions: Predictions of the model, stored beside it, so that Predictor need not ask it
-            again when it is the baseline.
+        statistics: Statistics of the data, stored beside the model for DataGate.
+        schema: Schema that the data was validated against, stored beside the model.
+        images: Quarantine of ImageFilter, whose table lists the kept images for ImageEvaluator.
+        predictions: Predictions of the model, stored beside it, so that ImageEvaluator need not ask
+            it again when it is the last version.
 
     Raises:
         ConfigError: The model or the directory is in a bucket.

@@ -17,8 +17,7 @@ from imgpipe.components.common import artifacts
 from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.row_files import ImageColumns, kept_images
 from imgpipe.components.common.storage import records
-from imgpipe.components.image_evaluator.decision import DECISION_FILE, FOLDS
-from imgpipe.components.image_evaluator.settings import BASELINE_FILE
+from imgpipe.components.image_evaluator.decision import BASELINE_FILE, DECISION_FILE, FOLDS
 from imgpipe.components.image_filter import image_table, quarantine
 from imgpipe.components.image_filter.image_table import ImageTable
 from imgpipe.components.model_pusher.versions import PUSH_FILE
@@ -78,11 +77,11 @@ REPORTED = {
         "ImageTrainer", "model_run", "ModelRun", names.HISTORY_FILE, "training"
     ),
     "model": ReportedArtifact("ImageTrainer", "model", "Model"),
-    "baseline": ReportedArtifact("Baseline", "model", "Model", BASELINE_FILE),
+    "baseline": ReportedArtifact("ImageEvaluator", "blessing", "ModelBlessing", BASELINE_FILE),
     "model_blessing": ReportedArtifact(
         "ImageEvaluator", "blessing", "ModelBlessing", DECISION_FILE, "gate"
     ),
-    "predictions": ReportedArtifact("Predictor", "predictions", "Examples"),
+    "predictions": ReportedArtifact("ImageEvaluator", "predictions", "Examples"),
     "infra_blessing": ReportedArtifact(
         "ServingValidator", "blessing", "InfraBlessing", artifacts.VALIDATION, "serving"
     ),

@@ -37,7 +37,6 @@ _DATE = "%Y-%m-%d %H:%M:%S %z"
 #: What each component does, for the display of a run, in the order of the graph.
 TASKS = {
     "Plan": "Plan the run",
-    "Baseline": "Find the last version",
     "ImageExampleGen": "Read the images",
     "ImageFilter": "Check the images",
     "StatisticsGen": "Describe the data",
@@ -47,7 +46,6 @@ TASKS = {
     "FeatureBank": "Compute the features",
     "ImageTrainer": "Train the model",
     "ServingValidator": "Check the model in a server",
-    "Predictor": "Classify the images",
     "ImageEvaluator": "Evaluate the model",
     "ModelPusher": "Publish a blessed model",
     "Report": "Write the report",

@@ -176,7 +176,7 @@ class OutOfFold(ColumnTable):
         """
         holds = (
             "the answers for the images that the model has learned from. Run again with --from "
-            "Baseline"
+            "ImageTrainer"
         )
         stored = stored_arrays.read(directory, names.OUT_OF_FOLD_FILE, holds)
         return None if stored is None else cls(**stored)

@@ -41,6 +41,7 @@ READS: Final[Mapping[str, tuple[str, ...]]] = {
         *("gate", "run.out"),
         *("facts.vocabulary", "facts.data_key", "facts.code"),
         *("facts.accepted_schema", "facts.accepted_data", "facts.accept_changes"),
+        *("facts.data_version", "facts.data_digest"),
     ),
     "FeatureBank": (
         *(*_NETWORK, "bank.budget", "bank.store", "run.out"),
@@ -52,15 +53,10 @@ READS: Final[Mapping[str, tuple[str, ...]]] = {
         *("facts.vocabulary", "facts.code"),
     ),
     "ServingValidator": ("facts.code",),
-    "Baseline": (
-        "run.out",
-        *("facts.vocabulary", "facts.baseline_version", "facts.baseline_digest"),
-        "facts.no_baseline",
-    ),
-    "Predictor": ("facts.code",),
     "ImageEvaluator": (
-        "evaluate",
+        *("evaluate", "run.out"),
         *("facts.vocabulary", "facts.accept_changes", "facts.code"),
+        *("facts.baseline_version", "facts.baseline_digest", "facts.no_baseline"),
     ),
     "ModelPusher": (
         *("push", "run", "model", "train.seed", "evaluate.threshold"),
@@ -82,6 +78,8 @@ class Facts(SettingsSection):
         accepted_schema: Schema by which the data is judged, "" to infer one.
         accepted_data: JSON of the data that was accepted last.
         accept_changes: 1 if a person accepts that the data differs from it, otherwise 0.
+        data_version: Number of the version with whose data it is compared, 0 for none.
+        data_digest: Fingerprint of the files of that version.
         data_key: Fingerprint of the data, its division into splits and its checks.
         weights_key: Fingerprint of everything but the images and the axes that are made of them
             that decides the features.
@@ -98,6 +96,8 @@ class Facts(SettingsSection):
     accepted_schema: str = ""
     accepted_data: str = "{}"
     accept_changes: int = 0
+    data_version: int = 0
+    data_digest: str = ""
     data_key: str = ""
     weights_key: str = ""
     run_key: str = ""

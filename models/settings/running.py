@@ -102,6 +102,12 @@ class EvaluateSettings(SettingsSection):
         "names it, train and validation have at most 2,000; for a network that folds of the search "
         "have judged, those.",
     )
+    tfma: bool = Field(
+        False,
+        description="Whether TensorFlow Model Analysis writes its result, by split and class, into "
+        "the artifact `evaluation` of ImageEvaluator. It decides nothing. `imgpipe kubeflow "
+        "compile` turns it on unless it is set.",
+    )
 
     @model_validator(mode="after")
     def _more_than_one_fold(self) -> EvaluateSettings:

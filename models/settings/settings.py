@@ -361,6 +361,11 @@ class Places:
         return self.out / "features"
 
     @property
+    def answers(self) -> Path:
+        """Folder of the answers of models to the held-out images, which ImageEvaluator keeps."""
+        return self.out / "answers"
+
+    @property
     def decision(self) -> Path:
         """A copy of DataGate's decision, as TFX removes the outputs after an error."""
         return self.out / GATE_FILE

@@ -54,13 +54,17 @@ def compile_(
     _require_kfp()
     from imgpipe.models.machine.process import quick_imports
     from imgpipe.pipeline.command_line import console as consoles
+    from imgpipe.pipeline.configuration.config import build
     from imgpipe.pipeline.configuration.given_settings import assigned, configuration
     from imgpipe.pipeline.kubeflow import places
 
     _check_root(root)
     if image:
         settings = [*(settings or []), f"kubeflow.image={json.dumps(image)}"]
-    placed = places.on_volumes(configuration(config, data, None, assigned(settings or [])))
+    built = configuration(config, data, None, assigned(settings or []))
+    if "tfma" not in built.evaluate.model_fields_set:  # engineers read TFMA's result
+        built = build(built.model_dump(), {"evaluate.tfma": True})
+    placed = places.on_volumes(built)
     with consoles.quiet():
         with quick_imports():
             from imgpipe.pipeline.definition import graph

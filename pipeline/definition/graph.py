@@ -72,9 +72,8 @@ def create_pipeline(
         **(plans.run_settings(settings) if given is None else given),
     )
     # Plan's results are parameters, from which TFX derives no order. All other components depend on
-    # these two.
-    for name in ("Baseline", "ImageExampleGen"):
-        nodes[name].add_upstream_node(first)
+    # this one.
+    nodes["ImageExampleGen"].add_upstream_node(first)
     report = parts.Report(
         settings=texts["Report"],
         run_directory=storage.run_directory,
@@ -106,8 +105,7 @@ def from_component(pipeline: tfx_pipeline.Pipeline, name: str | None) -> set[str
 
 
 def _data_nodes(texts: Mapping[str, Text]) -> dict[str, BaseNode]:
-    """Return the components from the images and the last version to the blessed data, by name."""
-    baseline = parts.Baseline(settings=texts["Baseline"])
+    """Return the components from the images to the blessed data, by name."""
     read = parts.ImageExampleGen(settings=texts["ImageExampleGen"])
     image_filter = parts.ImageFilter(
         ingested=read.outputs["examples"], settings=texts["ImageFilter"]
@@ -126,10 +124,9 @@ def _data_nodes(texts: Mapping[str, Text]) -> dict[str, BaseNode]:
         schema=schema,
         anomalies=anomalies.outputs["anomalies"],
         quarantine=image_filter.outputs["quarantine"],
-        baseline_statistics=baseline.outputs["statistics"],
         settings=texts["DataGate"],
     )
-    nodes = (baseline, read, image_filter, described, schema_gen, anomalies, gate)
+    nodes = (read, image_filter, described, schema_gen, anomalies, gate)
     return {node.id: node for node in nodes}
 
 
@@ -139,7 +136,6 @@ def _model_nodes(texts: Mapping[str, Text], data: Mapping[str, BaseNode]) -> dic
     quarantine = data["ImageFilter"].outputs["quarantine"]
     schema = data["SchemaGen"].outputs["schema"]
     data_blessing = data["DataGate"].outputs["blessing"]
-    baseline_model = data["Baseline"].outputs["model"]
     bank = parts.FeatureBank(
         examples=examples,
         quarantine=quarantine,
@@ -158,17 +154,9 @@ def _model_nodes(texts: Mapping[str, Text], data: Mapping[str, BaseNode]) -> dic
     validator = parts.ServingValidator(
         model=model, model_run=model_run, settings=texts["ServingValidator"]
     )
-    predictor = parts.Predictor(
+    evaluator = parts.ImageEvaluator(
         examples=examples,
         model=model,
-        baseline_model=baseline_model,
-        infra_blessing=validator.outputs["blessing"],
-        settings=texts["Predictor"],
-    )
-    evaluator = parts.ImageEvaluator(
-        predictions=predictor.outputs["predictions"],
-        model=model,
-        baseline_model=baseline_model,
         model_run=model_run,
         infra_blessing=validator.outputs["blessing"],
         bank=bank.outputs["features"],
@@ -182,8 +170,8 @@ def _model_nodes(texts: Mapping[str, Text], data: Mapping[str, BaseNode]) -> dic
         statistics=data["StatisticsGen"].outputs["statistics"],
         schema=schema,
         images=quarantine,
-        predictions=predictor.outputs["predictions"],
+        predictions=evaluator.outputs["predictions"],
         settings=texts["ModelPusher"],
     )
-    nodes = (bank, trainer, validator, predictor, evaluator, pusher)
+    nodes = (bank, trainer, validator, evaluator, pusher)
     return {node.id: node for node in nodes}

@@ -67,11 +67,12 @@ RUN_SETTINGS = {
 }
 #: Reason of the finding that the threshold is that of a version.
 KEPT_THRESHOLD = "kept_threshold"
-#: Settings that say where files lie and do not change any result. Images count by the fingerprint
-#: of the source, and overrides by their content.
+#: Settings that say where files lie, or what is written besides, and do not change any result.
+#: Images count by the fingerprint of the source, and overrides by their content.
 _PATHS = {
     "data": {"source", "follow_links", "root", "tfds_dir"},
     "judge": {"overrides", "store"},
+    "evaluate": {"tfma"},
 }
 #: Settings that decide the result of a run, without `_PATHS`: these sections, and one of `[bank]`.
 _SECTIONS = ("data", "split", "judge", "gate", "model", "train", "evaluate", "course")
@@ -112,8 +113,6 @@ def make(settings: Settings, scan: Scan, accept: bool = False) -> Plan:
         weights_key=weights_key(settings, settings.bank.precision),
     )
     facts = facts.model_copy(update={"data_key": _data_key(settings, facts)})
-    judged_by = accepted.parameters(places.schema, facts.data_key)
-    judged_by["accept_changes"] |= int(accept)
     run_key = _fingerprint(
         settings.model_dump(mode="json", include=_DECIDING, exclude=_PATHS),
         vocabulary,
@@ -122,6 +121,8 @@ def make(settings: Settings, scan: Scan, accept: bool = False) -> Plan:
         facts.weights_key,
     )
     baseline = manifest.baseline_for(places.versions, run_key, vocabulary)
+    judged_by = accepted.parameters(places.schema, facts.data_key, settings.gate, baseline)
+    judged_by["accept_changes"] |= int(accept)
     compared = {
         "run_key": run_key,
         "baseline_version": baseline.number if baseline else 0,

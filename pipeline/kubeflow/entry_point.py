@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 FAILURE = "failure.json"
 #: The table of images and the answers: component and output.
-_READ_BY_COMMANDS = (("ImageFilter", "quarantine"), ("Predictor", "predictions"))
+_READ_BY_COMMANDS = (("ImageFilter", "quarantine"), ("ImageEvaluator", "predictions"))
 _UMASK = 0o022  # Argo sets 0, with which everybody could change what is published
 
 

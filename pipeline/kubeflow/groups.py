@@ -24,11 +24,11 @@ Spec: TypeAlias = dict[str, Any]
 GROUPS = {
     "Plan": ("Plan",),
     "Data": (
-        *("Baseline", "ImageExampleGen", "ImageFilter", "StatisticsGen", "SchemaGen"),
+        *("ImageExampleGen", "ImageFilter", "StatisticsGen", "SchemaGen"),
         *("ExampleValidator", "DataGate"),
     ),
     "Training": ("FeatureBank", "ImageTrainer"),
-    "Evaluation": ("ServingValidator", "Predictor", "ImageEvaluator"),
+    "Evaluation": ("ServingValidator", "ImageEvaluator"),
     "Publishing": ("ModelPusher", "Report"),
 }
 _OWNER = {name: title for title, names in GROUPS.items() for name in names}

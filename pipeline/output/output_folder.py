@@ -44,10 +44,11 @@ DATABASE = "metadata.sqlite"
 #: Folder of all runs, below the output folder.
 RUNS = "runs"
 _NAME = re.compile(r"(\d{8}-\d{6})(?:-(\d+))?")
-#: Folders in which a run writes files atomically that stay: decisions, results, schemas, features.
-_UNFINISHED = ("", f"{RUNS}/*/", "schema/**/", "features/")
+#: Folders in which a run writes files atomically that stay: decisions, results, schemas, features,
+#: answers.
+_UNFINISHED = ("", f"{RUNS}/*/", "schema/**/", "features/", "answers/")
 #: Components whose artifacts commands read for a published version.
-_OF_VERSIONS = ("ImageFilter", "Predictor")
+_OF_VERSIONS = ("ImageFilter", "ImageEvaluator")
 
 
 class OutputFolder:

@@ -253,7 +253,7 @@ def _answers(first: Run, second: Run) -> tuple[list[AnswerTable], str]:
     """Return the answers of both runs, or why there are none."""
     tables = []
     for run in (first, second):
-        uri = run.artifact("Predictor", "predictions")
+        uri = run.artifact("ImageEvaluator", "predictions")
         if not run.result["classes"] or not uri or run.quarantine is None:
             why = "it made or recorded none, or they were removed (run.keep)"
             return [], f"run {run.name} has no predictions: {why}"

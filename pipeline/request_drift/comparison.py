@@ -19,12 +19,12 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from imgpipe.components.common.formatting import plural, text_below
 from imgpipe.components.common.storage import manifest, records
+from imgpipe.components.common.storage.manifest import ANSWERS_FOLDER
 from imgpipe.components.data_gate import data_gate, drift
 from imgpipe.components.data_gate.drift import feature_distance
 from imgpipe.components.data_gate.rules import FeatureDistance
 from imgpipe.components.example_gen.notes import gathered
 from imgpipe.components.example_gen.sources.request_log import LoggedAnswer, LogSource
-from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER
 from imgpipe.components.run_record import result as results
 from imgpipe.components.run_record.result import ComparedRequests, Result, Status
 from imgpipe.models import names

@@ -55,7 +55,7 @@ def test_validation_images_are_judged_by_heads_without_them(few: tuple[Case, Any
         records.raw(one, names.IMAGE_HASH): records.raw(one, names.IMAGE_BYTES)
         for one in records.iterate(kept, names.VALIDATION)
     }
-    predictions = str(newest_artifact(case.out, "Predictor", "predictions"))
+    predictions = str(newest_artifact(case.out, "ImageEvaluator", "predictions"))
     differences = []
     for example in records.iterate(predictions, names.VALIDATION):
         image_hash = records.raw(example, names.IMAGE_HASH)

@@ -105,7 +105,7 @@ def test_a_run_whose_model_was_removed_says_how_it_is_made_again(refused: Any, t
     copy = shutil.copytree(refused.out, tmp_path / "copy")
     folder = copy / "runs" / refused.folder.name
     shutil.rmtree(folder / "artifacts" / "ImageTrainer")
-    shutil.rmtree(folder / "artifacts" / "Predictor")
+    shutil.rmtree(folder / "artifacts" / "ImageEvaluator")
     with pytest.raises(ResourceError, match=rf"was removed: .*run\.keep.* --out {copy}"):
         imgpipe.load(folder)
 

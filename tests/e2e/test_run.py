@@ -14,7 +14,7 @@ import pytest
 
 import imgpipe
 from imgpipe.components.common.storage import manifest, records
-from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER
+from imgpipe.components.common.storage.manifest import ANSWERS_FOLDER
 from imgpipe.components.serving_validator import parity_samples
 from imgpipe.models import names
 from imgpipe.models.errors import ImgpipeError
@@ -203,19 +203,33 @@ def _probabilities(uri: Path, kind: str) -> dict[str, list[float]]:
     }
 
 
-def test_the_baseline_comes_with_the_answers_of_the_run_that_published_it(
+def test_the_answers_of_the_last_version_are_those_of_the_run_that_published_it(
     first: Any, grown: tuple[Case, Any]
 ):
     copy, _ = grown
     published = manifest.latest(copy.out / "model").folder / "provenance" / ANSWERS_FOLDER
     before = _probabilities(published, names.PROBABILITIES)
-    baseline = newest_artifact(copy.out, "Baseline", "model") / ANSWERS_FOLDER
-    assert _probabilities(baseline, names.PROBABILITIES) == before
-    predictions = newest_artifact(copy.out, "Predictor", "predictions")
+    predictions = newest_artifact(copy.out, "ImageEvaluator", "predictions")
     now = _probabilities(predictions, names.BASELINE_PROBABILITIES)
     assert before and before.keys() <= now.keys()
     for image_hash, row in before.items():
         assert now[image_hash] == pytest.approx(row, rel=1e-6), image_hash
+
+
+def test_another_threshold_after_a_publication_trains_nothing_again(
+    case: Case, first: Any, tmp_path: Path
+):
+    copy = case.copy(tmp_path)
+    shutil.copytree(case.out, copy.out)
+    copy.run()  # runs anew, because the paths differ in the new folder
+    outcome = copy.run("evaluate.threshold=0.4", "evaluate.tfma=true")
+    executed = set(outcome.result["timings"]["components"]) - set(outcome.result["cached"])
+    assert executed == {"ImageEvaluator", *NEVER_CACHED}
+    assert outcome.result["baseline"]["version"] == 1, "the version of the first run"
+    assert outcome.result["push"]["status"] == "unchanged"
+    assert len(list(copy.out.glob("answers/*/Split-test"))) == 1
+    evaluations = copy.out.glob("runs/*/artifacts/ImageEvaluator/evaluation/*/*")
+    assert {file.name.split("-")[0] for file in evaluations} >= {"eval_config.json", "metrics"}
 
 
 def test_a_model_below_threshold_is_not_blessed_and_not_pushed(grown: tuple[Case, Any]):
@@ -259,7 +273,7 @@ def test_a_closed_gate_stops_the_run_before_anything_is_trained(case: Case, firs
 def test_from_executes_the_component_and_those_after_it_again(case: Case, first: Any):
     case.run()  # the tests before changed the schema
     outcome = case.run(start="ImageTrainer")
-    assert {"FeatureBank", "Baseline"} <= set(outcome.result["cached"])
+    assert {"FeatureBank", "DataGate"} <= set(outcome.result["cached"])
     assert "ImageTrainer" not in outcome.result["cached"]
     assert outcome.accuracy == first.accuracy, "same seed"
     assert outcome.result["push"]["status"] == "unchanged", "the same model, exported again"

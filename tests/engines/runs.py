@@ -14,6 +14,7 @@ from tests.e2e.case import newest_artifact
 _SETTINGS = (
     *("model.image_size=96", "course.views.count=1", "course.epochs=4", "run.name=engines"),
     *("evaluate.threshold=0.5", "gate.max_rejected_share=0.5", "course.fine_tune.mode=off"),
+    "evaluate.tfma=true",
 )
 #: Tolerance of features, whose last bits differ because the batches are divided differently.
 _TOLERANCE = 2e-2
@@ -55,7 +56,21 @@ def read(out: Path) -> dict[str, Any]:
         "rejects": sorted(rejects, key=lambda reject: reject["path"]),
         "features": dict(sorted(map(_features, bank))),
         "status": json.loads(max(out.glob("runs/*/result.json")).read_text())["status"],
+        "tfma": _tfma(out),
         "leftovers": [str(path) for path in out.glob("runs/*/artifacts/**/.tmp-*")],
+    }
+
+
+def _tfma(out: Path) -> dict[str, float]:
+    """Return the metrics of all images that TFMA has written, by name."""
+    import tensorflow_model_analysis as tfma
+
+    uri = newest_artifact(out, "ImageEvaluator", "evaluation")
+    [overall] = (
+        record for record in tfma.load_metrics(str(uri)) if not record.slice_key.single_slice_keys
+    )
+    return {
+        entry.key.name: entry.value.double_value.value for entry in overall.metric_keys_and_values
     }
 
 
@@ -73,6 +88,7 @@ def require_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
     assert not found["leftovers"]
     for part in ("ingested", "kept", "rejects", "status"):
         assert found[part] == expected[part], part
+    assert found["tfma"]["example_count"] == expected["tfma"]["example_count"] > 0
     assert found["features"].keys() == expected["features"].keys()
     for key, vector in expected["features"].items():
         np.testing.assert_allclose(found["features"][key], vector, atol=_TOLERANCE, rtol=_TOLERANCE)

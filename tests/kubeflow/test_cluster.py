@@ -57,6 +57,8 @@ def test_a_run_on_a_cluster_pushes_the_model_of_a_local_run(tmp_path: Path):
     assert theirs.run_key == ours.run_key
     assert {key: result["gate"][key] for key in local["gate"]} == local["gate"]
     assert result["data"]["by_split"] == local["data"]["by_split"]
+    evaluation = cluster.outputs["Evaluation"]["ImageEvaluator_evaluation"]["uri"]
+    assert (cluster.stored(evaluation) / "eval_config.json").is_file(), "the result of TFMA"
     _require_found(mounted / "out", result, tmp_path / "local" / local["folder"])
 
 

@@ -1,5 +1,6 @@
 """Tests that the compiled PipelineSpec is valid and that Kubeflow accepts it."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,15 @@ def test_some_settings_are_parameters_of_a_run(spec: dict[str, Any], tmp_path: P
     assert all(one["isOptional"] for one in parameters.values())
     without = _spec(_compiled(tmp_path, data=None))["root"]["inputDefinitions"]["parameters"]
     assert not {"defaultValue", "isOptional"} & set(without["source"])
+
+
+@pytest.mark.parametrize("given", ["", "evaluate.tfma=true", "evaluate.tfma=false"])
+def test_tfma_is_on_unless_it_is_set(tmp_path: Path, given: str):
+    spec = _spec(_compiled(tmp_path, *filter(None, [given])))
+    arguments = spec["deploymentSpec"]["executors"]["Plan_executor"]["container"]["args"]
+    [described] = json.loads(arguments[arguments.index("--components") + 1])
+    config = json.loads(described["constants"]["config"])
+    assert config["evaluate"]["tfma"] is (given != "evaluate.tfma=false")
 
 
 def test_parameters_that_depend_on_the_images_are_outputs_of_plan(spec: dict[str, Any]):

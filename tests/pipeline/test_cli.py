@@ -135,7 +135,7 @@ def test_the_component_names_are_those_of_the_graph(tmp_path: Path):
         ("run . --set run.out=", 2, "run.out: "),
         ("run . --from ''", 2, "this pipeline has no such component"),
         ("run PHOTOS --out out --from evaluator", 2, "; nearest: ImageEvaluator."),
-        ("run PHOTOS --out out --from Nothing", 2, "Components: Plan, Baseline, ImageExampleGen"),
+        ("run PHOTOS --out out --from Nothing", 2, "Components: Plan, ImageExampleGen"),
         ("run --set course.epoch=1", 2, "did you mean 'course.epochs'"),
         ("run --preset no_such_preset", 2, "no configuration file and no preset named 'no_such_pr"),
         ("run --config missing.toml", 2, "cannot read config"),

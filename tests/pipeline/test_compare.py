@@ -24,7 +24,7 @@ def predicted(folder, rows):
         for key, label, _ in rows
     ]
     table = leave_quarantine(folder.with_name(f"images of {folder.name}"), images)
-    return {"Predictor": {"predictions": str(folder)}, **table}
+    return {"ImageEvaluator": {"predictions": str(folder)}, **table}
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.pipeline.past_runs import FIRST, SECOND, leave
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     """Return an output folder with two runs, whose artifacts are recorded but were removed."""
-    uris = {"Predictor": {"predictions": str(tmp_path / "gone")}}
+    uris = {"ImageEvaluator": {"predictions": str(tmp_path / "gone")}}
     leave(tmp_path, FIRST, version=1, artifacts=uris)
     leave(tmp_path, SECOND, version=2, artifacts=uris)
     return tmp_path
@@ -61,7 +61,7 @@ def test_a_damaged_result_is_listed_by_runs_and_refused_elsewhere(
 
 
 def test_a_damaged_list_of_artifacts_is_treated_as_not_recorded(out: Path):
-    folder = damage(out, "artifacts.json", b'{"Predictor": "here"}')
+    folder = damage(out, "artifacts.json", b'{"ImageEvaluator": "here"}')
     assert lookup.run(folder).artifacts is None
     compared = ran("compare", folder, out / "runs" / FIRST)
     assert "has no predictions: it made or recorded none" in compared.stdout

@@ -141,6 +141,7 @@ _FEATURES = {"FeatureBank", "ImageTrainer", *_RESULT}
         ({"train.minutes": 1}, _TRAINED),
         ({"course.fine_tune.epochs": 2}, _TRAINED),
         ({"evaluate.threshold": 0.5}, {"ImageEvaluator", *_RESULT}),
+        ({"evaluate.tfma": True}, {"ImageEvaluator", *_SHOWN}),
         ({"evaluate.max_drop": 0.5}, {"ImageEvaluator", *_RESULT}),
         ({"evaluate.cross_validate": 2}, {"ImageEvaluator", *_FEATURES}),
         ({"push.keep": 2}, _RESULT),
@@ -148,7 +149,7 @@ _FEATURES = {"FeatureBank", "ImageTrainer", *_RESULT}
         ({"run.name": "hands"}, {"ImageTrainer", *_RESULT}),
         (
             {"run.out": "/elsewhere"},
-            {"Baseline", "ImageExampleGen", "DataGate", "FeatureBank", *_RESULT},
+            {"ImageExampleGen", "DataGate", "FeatureBank", "ImageEvaluator", *_RESULT},
         ),
         ({"beam.runner": "processes"}, _SHOWN),
     ],
@@ -195,7 +196,7 @@ def test_the_accepted_schema_is_part_of_the_plan(config: Settings):
     assert Given.read(before["SchemaGen"]).facts.accepted_schema == facts.accepted_schema == text
     assert facts.accept_changes == 0
     facts = facts.model_copy(update={"accept_changes": 1})
-    accepted.write(config.places.schema, {"a": 1, "b": 1}, facts)
+    accepted.write(config.places.schema, {"a": 1, "b": 1}, Given(config, facts))
     after = _planned(config)
     assert Given.read(after["DataGate"]).facts == facts
     assert Given.read(after["ImageEvaluator"]).facts.accept_changes == 1

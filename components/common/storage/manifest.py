@@ -1,10 +1,10 @@
 """The files that lie beside a published model: its manifest, and the images it has learned from.
 
-ModelPusher stores the list beside the model, and Baseline passes it on, so that two models are
-compared on images that neither was trained on, and new images are told from known ones.
+ModelPusher stores the list beside the model, so that two models are compared on images that neither
+was trained on, and new images are told from known ones.
 
-ModelPusher writes it; Baseline, the rollback and the command line read it. This module imports
-neither TFX nor TensorFlow, because the command line reads versions before heavy imports.
+ModelPusher writes it; ImageEvaluator, the rollback and the command line read it. This module
+imports neither TFX nor TensorFlow, because the command line reads versions before heavy imports.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ from imgpipe.models.files.described_files import MANIFEST, MODEL_DIGEST, SAVED_M
 #: Layout of an output folder: the number of what a run leaves in its own folder, in artifacts and
 #: caches, beside the accepted data and beside a version. It rises where a file can no longer be
 #: read.
-LAYOUT: Final = 9
+LAYOUT: Final = 10
 KNOWN_IMAGES = "images.txt"
+#: Folder in the provenance of a version with the predictions of the run that published it: its
+#: answers for the held-out images of that run.
+ANSWERS_FOLDER = "answers"
 #: Hexadecimal digits of a content hash that are kept: two of a million images share them with a
 #: probability of 1 in 37 million.
 _DIGITS = 16

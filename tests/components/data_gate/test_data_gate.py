@@ -1,12 +1,14 @@
 """The components from ImageExampleGen to DataGate in TFX's local runner pass or refuse data."""
 
 import json
+import shutil
 
 import pytest
 
 from imgpipe import components
 from imgpipe.components.data_gate import accepted
 from imgpipe.components.example_gen.sources import open_source
+from imgpipe.components.model_pusher import versions
 from imgpipe.models.errors import DataRefused, ResourceError
 from imgpipe.models.settings.data import DataSettings, GateSettings
 from imgpipe.models.settings.given import READS, Facts, of_component
@@ -35,9 +37,10 @@ def run(tmp_path, tfx):
     schema = out / "schema/schema.pbtxt"
     schema.parent.mkdir(parents=True)
 
-    def make(folder, accept_changes=0, **section):
+    def make(folder, accept_changes=0, last=None, **section):
         scan = open_source(str(folder)).scan()
-        judged_by = accepted.parameters(schema, scan.fingerprint)
+        gate = GateSettings(**{**_LOOSE, **section})
+        judged_by = accepted.parameters(schema, scan.fingerprint, gate, last)
         judged_by["accept_changes"] |= accept_changes
         facts = Facts(
             vocabulary=scan.vocabulary,
@@ -48,7 +51,7 @@ def run(tmp_path, tfx):
         settings = Settings(
             data=DataSettings(source=str(folder)),
             run=RunSettings(out=str(out)),
-            gate=GateSettings(**{**_LOOSE, **section}),
+            gate=gate,
         )
         texts = {name: of_component(name, settings, facts) for name in READS}
         read = components.ImageExampleGen(settings=texts["ImageExampleGen"])
@@ -123,6 +126,19 @@ def test_the_first_blessed_data_sets_the_schema_for_later_data(photos, encode, r
     assert accepted.classes(run.schema)["owl"] == 25
     run(folder, accept_changes=1, **minimum)
     assert "owl" not in accepted.classes(run.schema) and '"owl"' not in run.schema.read_text()
+
+
+def test_a_version_that_is_gone_ends_the_run(photos, tmp_path, run):
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export/saved_model.pb").write_text("model")
+    last = versions.publish(tmp_path / "out/model", {"": tmp_path / "export"}, {})
+    folder = photos({"cat": 25, "dog": 25})
+    run(folder, last=last)
+    assert len(run.blessings()) == 1, "a version without statistics is not compared"
+    shutil.rmtree(last.folder)
+    next(folder.glob("cat/*")).unlink()
+    with pytest.raises(ResourceError, match=r"version 1 in .* was the last blessed model"):
+        run(folder, last=last)
 
 
 def test_the_schema_of_no_image_has_no_feature(tmp_path, tfx):

@@ -1,22 +1,23 @@
-"""ImageEvaluator on stored predictions: metrics and decision are those of the answers."""
+"""ImageEvaluator on stored predictions: decision and TFMA's metrics are those of the answers."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from imgpipe.components.common import artifacts, row_files
+from imgpipe.components.common import row_files
 from imgpipe.components.common.answer_table import AnswerTable
 from imgpipe.components.common.image_row import ImageRow
 from imgpipe.components.common.row_files import kept_images
-from imgpipe.components.common.storage import records
-from imgpipe.components.image_evaluator import image_evaluator
-from imgpipe.components.image_evaluator.decision import DECISION_FILE
-from imgpipe.components.image_evaluator.settings import EvaluatorPlan
+from imgpipe.components.image_evaluator import image_evaluator, rules, tfma_result
+from imgpipe.components.image_evaluator.compared_version import ComparedVersion
+from imgpipe.components.image_evaluator.decision import BaselineState
+from imgpipe.components.image_evaluator.image_evaluator import EvaluatorUris
 from imgpipe.models import names
+from imgpipe.models.settings.given import Facts, Given
 from imgpipe.models.settings.running import EvaluateSettings
+from imgpipe.models.settings.settings import Settings
 from tests.models.banks import write_examples
 
 # TFX and TFMA warn about their own dependencies; none of these warnings can be fixed here.
@@ -24,12 +25,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 _IMAGES = 40
 _SEEN = "a1" * 8  # short hash of the first image, on which the baseline was trained
-
-
-@pytest.fixture(autouse=True)
-def _no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clear the arguments of the program, which TFX's Beam executors would parse as their flags."""
-    monkeypatch.setattr(sys, "argv", sys.argv[:1])
 
 
 def _answers(classes: int, right: int, seed: int) -> np.ndarray:
@@ -44,7 +39,7 @@ def _answers(classes: int, right: int, seed: int) -> np.ndarray:
 def _stored(
     uri: Path, answers: np.ndarray, baseline: np.ndarray | None = None, films: int = 0
 ) -> Any:
-    """Write predictions as Predictor does, beside the table of their images.
+    """Write predictions as ImageEvaluator does, beside the table of their images.
 
     The images are those of validation; test has none. `answers` and `baseline` are probabilities
     [n, C]. The first `films` images are frames of films, four of each, of which train has others.
@@ -87,64 +82,46 @@ def _stored(
 
 
 def _evaluated(folder: Path, predictions: Any, classes: int, baseline: bool = False) -> Any:
-    from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
-    from tfx.types import standard_artifacts as kinds
-    from tfx.utils import json_utils, path_utils
-
-    def artifact(kind: Any, name: str) -> Any:
-        made = kind()
-        made.uri = str(folder / name)
-        return made
-
-    inputs = {
-        "examples": [predictions],
-        "model": [artifact(kinds.Model, "model")],
-        "baseline_model": [artifact(kinds.Model, "baseline")],
-        "infra_blessing": [artifact(kinds.InfraBlessing, "infra")],
-        "quarantine": [artifact(artifacts.Quarantine, "predictions")],
-    }
-    artifacts.mark(str(folder / "infra"), artifacts.INFRA_BLESSED)
-    state = {"version": 7, "compared": baseline, "why": "", "columns": list(range(classes))}
-    records.write_json(f"{folder}/baseline/baseline.json", state)
-    if baseline:
-        Path(path_utils.serving_model_path(inputs["baseline_model"][0].uri)).mkdir(parents=True)
-        records.write_text(f"{folder}/baseline/images.txt", f"{_SEEN} train\n")
-    blessing = artifact(kinds.ModelBlessing, "blessing")
-    outputs = {
-        "evaluation": [artifact(kinds.ModelEvaluation, "evaluation")],
-        "blessing": [blessing],
-    }
-    context = BaseBeamExecutor.Context(
-        beam_pipeline_args=["--runner=FnApiRunner", "--sdk_container_image=none"],
-        tmp_dir=str(folder / "tmp"),
-        unique_id="1",
-    )
+    """Decide about a model by its stored predictions, and return the decision."""
+    uri = str(predictions.uri)
+    uris = EvaluatorUris(examples="", model=str(folder / "model"), quarantine=uri, predictions=uri)
     vocabulary = tuple(f"class {i}" for i in range(classes))
-    settings = EvaluateSettings(threshold=0.8, max_drop=0.05)
-    properties = {
-        "settings": EvaluatorPlan(settings=settings, vocabulary=vocabulary).to_json(),
-        "example_splits": json_utils.dumps([names.VALIDATION, names.TEST]),
+    settings = Settings(evaluate=EvaluateSettings(threshold=0.8, max_drop=0.05))
+    given = Given(settings, Facts(vocabulary=vocabulary))
+    state: BaselineState = {
+        "version": 7,
+        "digest": "",
+        "compared": baseline,
+        "why": "",
+        "columns": list(range(classes)),
     }
-    image_evaluator.ImageEvaluatorExecutor(context).Do(inputs, outputs, properties)
-    decision = records.read_json(f"{folder}/blessing/{DECISION_FILE}")
-    marked = artifacts.is_blessed(f"{folder}/blessing")
-    assert marked != artifacts.is_blessed(f"{folder}/blessing", artifacts.NOT_BLESSED)
-    assert marked == decision["blessed"] == bool(blessing.get_int_custom_property("blessed"))
-    return decision
+    known = {_SEEN: "train"} if baseline else {}
+    compared = ComparedVersion(state, "", known)
+    return rules.decide(image_evaluator.evidence(uris, given, compared))
 
 
-def _tfma(folder: Path) -> dict[str, dict[str, float]]:
+def _tfma(folder: Path, predictions: Any, classes: int, baseline: bool = False) -> Any:
+    """Write TFMA's result of stored predictions; return the metrics of validation by model."""
     import tensorflow_model_analysis as tfma
+    from apache_beam import Pipeline
+    from apache_beam.options.pipeline_options import PipelineOptions
 
+    pipeline = Pipeline(options=PipelineOptions(["--runner=FnApiRunner"]))
+    result = str(folder / "evaluation")
+    tfma_result.write(pipeline, str(predictions.uri), result, classes, baseline)
     found: dict[str, dict[str, float]] = {}
-    for record in tfma.load_metrics(f"{folder}/evaluation"):
+    slices = set()
+    for record in tfma.load_metrics(result):
         keys = {k.column: k.bytes_value.decode() for k in record.slice_key.single_slice_keys}
+        slices.add(tuple(sorted(keys)))
         if keys == {names.SPLIT: names.VALIDATION}:
             for entry in record.metric_keys_and_values:
                 key = entry.key
                 if not key.is_diff and not key.HasField("sub_key"):
                     metrics = found.setdefault(key.model_name, {})
                     metrics[key.name] = entry.value.double_value.value
+    by_class = {(names.LABEL, names.SPLIT)} if classes <= 100 else set()
+    assert slices == {(), (names.SPLIT,)} | by_class
     return found
 
 
@@ -161,12 +138,6 @@ def test_metrics_and_decision_are_those_of_the_stored_predictions(tmp_path: Path
     decided_by = decision["decided_by"]
     assert (decided_by["correct"], decided_by["count"]) == (34, _IMAGES)
     assert decision["baseline"] is None
-    (metrics,) = _tfma(tmp_path).values()
-    assert metrics["example_count"] == _IMAGES
-    assert metrics["sparse_categorical_accuracy"] == pytest.approx(
-        decision["decided_by"]["accuracy"]
-    )
-    assert metrics["sparse_categorical_crossentropy"] == pytest.approx(_loss(answers), rel=1e-4)
 
 
 def test_a_better_baseline_refuses_the_model(tmp_path: Path):
@@ -176,9 +147,24 @@ def test_a_better_baseline_refuses_the_model(tmp_path: Path):
     assert decision["failed"] == ["last_version"]
     compared = "right for 32 of 39 validation images, where version 7 is right for 39"
     assert compared in decision["reasons"][0]
-    metrics = _tfma(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("classes", [3, 1_200])
+def test_the_result_of_tfma_is_that_of_the_same_answers(tmp_path: Path, classes: int):
+    answers, before = _answers(classes, right=33, seed=1), _answers(classes, right=40, seed=2)
+    stored = _stored(tmp_path / "alone", answers)
+    (metrics,) = _tfma(tmp_path / "of one", stored, classes).values()
+    assert metrics["example_count"] == _IMAGES
+    decision = _evaluated(tmp_path, stored, classes)
+    assert metrics["sparse_categorical_accuracy"] == pytest.approx(
+        decision["decided_by"]["accuracy"]
+    )
+    assert metrics["sparse_categorical_crossentropy"] == pytest.approx(_loss(answers), rel=1e-2)
+    stored = _stored(tmp_path / "pair", answers, before)
+    of_two = _tfma(tmp_path / "of two", stored, classes, baseline=True)
     for model, rows, right in (("candidate", answers, 33), ("baseline", before, 40)):
-        found = metrics[model]
+        found = of_two[model]
         assert found["sparse_categorical_accuracy"] == pytest.approx(right / _IMAGES)
         assert found["sparse_categorical_crossentropy"] == pytest.approx(_loss(rows), rel=1e-2)
 

@@ -151,7 +151,7 @@ def test_the_folds_answer_for_the_images_that_are_not_predicted(tmp_path):
     assert OutOfFold.read(str(tmp_path / "none")) is None
     path = tmp_path / OUT_OF_FOLD_FILE
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ResourceError, match=r"out_of_fold.npz is damaged .* --from Baseline$"):
+    with pytest.raises(ResourceError, match=r"out_of_fold.npz is damaged .* --from ImageTrainer$"):
         OutOfFold.read(str(tmp_path))
 
 

@@ -152,7 +152,7 @@ def test_an_estimate_is_counted_down_and_nothing_is_cut_off_at_80_columns():
         clock.now += 301
         assert "302.0 s  it takes longer than estimated," in clock.rows()[0]
     assert clock.rows() == [" ✓ Train the model             302.0 s  163 of 600 images"]
-    with progress.shown_by(clock.display), progress.step("Predictor"):
+    with progress.shown_by(clock.display), progress.step("ImageEvaluator"):
         progress.advance(100)
         clock.now += 2
-    assert clock.rows()[-1] == " ✓ Classify the images           2.0 s  100 images (50/s)"
+    assert clock.rows()[-1] == " ✓ Evaluate the model            2.0 s  100 images (50/s)"

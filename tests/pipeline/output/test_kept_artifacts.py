@@ -16,7 +16,7 @@ _MODEL, _EXAMPLES = ("ImageTrainer", "model"), ("ImageFilter", "examples")
 
 def _leave(out: Path, name: str, reused: dict[str, dict[str, str]], **facts: object) -> None:
     """Leave a run with predictions of its own, which takes other artifacts from earlier runs."""
-    own = past_runs.artifact(out, name, "Predictor", "predictions")
+    own = past_runs.artifact(out, name, "ImageEvaluator", "predictions")
     past_runs.leave(out, name, artifacts={**reused, **own}, **facts)
 
 
@@ -43,13 +43,17 @@ def _kept(out: Path, last: int) -> set[str]:
 
 def test_what_a_kept_run_reuses_stays_in_the_folder_of_an_earlier_run(out: Path) -> None:
     shutil.rmtree(out / "model" / "1")  # which no rollback can publish again
-    assert _kept(out, 1) == {f"{FIRST} ImageFilter", f"{SECOND} ImageTrainer", f"{LAST} Predictor"}
+    assert _kept(out, 1) == {
+        f"{FIRST} ImageFilter",
+        f"{SECOND} ImageTrainer",
+        f"{LAST} ImageEvaluator",
+    }
     assert all(Path(run.artifact(*_EXAMPLES)).is_dir() for run in OutputFolder(out).runs)
 
 
 def test_the_runs_of_versions_keep_their_images_and_answers(out: Path) -> None:
-    mine = {f"{FIRST} ImageFilter", f"{FIRST} Predictor"}
-    assert _kept(out, 1) == mine | {f"{SECOND} ImageTrainer", f"{LAST} Predictor"}
+    mine = {f"{FIRST} ImageFilter", f"{FIRST} ImageEvaluator"}
+    assert _kept(out, 1) == mine | {f"{SECOND} ImageTrainer", f"{LAST} ImageEvaluator"}
     assert _kept(out, 0) == _kept(out, 1), "0 removes nothing"
     assert len(list(out.glob("runs/*/result.json"))) == 3
 
@@ -59,7 +63,7 @@ def test_the_last_runs_and_the_newest_that_judged_a_model_keep_theirs(out: Path)
     for name in refused:
         _leave(out, name, {}, status="refused", correct=None)
     kept = _kept(out, 2)
-    assert {f"{LAST} Predictor", *(f"{name} Predictor" for name in refused[1:])} < kept
+    assert {f"{LAST} ImageEvaluator", *(f"{name} ImageEvaluator" for name in refused[1:])} < kept
     assert not (out / "runs" / refused[0] / "artifacts").exists()
 
 
@@ -82,9 +86,9 @@ def test_the_run_whose_model_was_rolled_back_to_is_found_and_keeps_its_artifacts
     for number in (1, 2, 3):  # as runs that publish remove them
         shutil.rmtree(model / str(number))
     assert lookup.run(model / "4").name == FIRST
-    assert f"{FIRST} Predictor" in _kept(out, 1)
+    assert f"{FIRST} ImageEvaluator" in _kept(out, 1)
 
 
 def test_all_artifacts_stay_if_a_kept_run_did_not_record_which_it_used(out: Path) -> None:
     (out / "runs" / LAST / "artifacts.json").unlink()
-    assert f"{SECOND} Predictor" in _kept(out, 1)
+    assert f"{SECOND} ImageEvaluator" in _kept(out, 1)

@@ -77,7 +77,11 @@ def test_artifacts_are_found_in_a_moved_output_folder_and_outside(tmp_path: Path
     [run] = OutputFolder(moved).runs
     assert run.artifact("ImageFilter", "examples") == str(moved / path)
     assert run.artifact("ImageTrainer", "model") == str(kept)
-    assert run.artifact("FeatureBank", "features") == run.artifact("Predictor", "predictions") == ""
+    assert (
+        run.artifact("FeatureBank", "features")
+        == run.artifact("ImageEvaluator", "predictions")
+        == ""
+    )
 
 
 def test_the_next_commands_of_a_moved_run_name_where_it_is_now(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 from tensorflow_serving.apis import predict_pb2
 
 from imgpipe.components.common.storage import manifest, records
+from imgpipe.components.common.storage.manifest import ANSWERS_FOLDER
 from imgpipe.components.data_gate import schema as schemas
 from imgpipe.components.example_gen.sources.request_log import LogSource
-from imgpipe.components.image_evaluator.settings import ANSWERS_FOLDER
 from imgpipe.components.model_pusher import versions
 from imgpipe.models import names
 from imgpipe.models.files.described_files import VOCABULARY
@@ -124,7 +124,7 @@ def push(out: Path, answers: np.ndarray) -> Path:
 
 
 def _write_answers(folder: Path, answers: np.ndarray) -> None:
-    """Write answers to the validation images as Predictor does."""
+    """Write answers to the validation images as ImageEvaluator does."""
     split = f"{folder}/Split-{names.VALIDATION}/data_tfrecord-00000-of-00001"
     with records.ShardWriter({"all": split}) as writer:
         for row in answers:
