@@ -122,15 +122,8 @@ def ImageEvaluator(
     """
     given = Given.read(settings)
     mark_examples(predictions)
-    uris = EvaluatorUris(
-        examples=examples.uri,
-        model=model.uri,
-        quarantine=quarantine.uri,
-        predictions=predictions.uri,
-        model_run=_uri(model_run),
-        infra_blessing=_uri(infra_blessing),
-        bank=_uri(bank),
-    )
+    inputs = (examples, model, quarantine, predictions, model_run, infra_blessing, bank)
+    uris = EvaluatorUris(*map(_uri, inputs))
     decision, state = evaluate(uris, given, beam_pipeline)
     if given.settings.evaluate.tfma:
         # Another pipeline, because what was added to the first one would run again.

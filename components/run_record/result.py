@@ -29,7 +29,7 @@ from imgpipe.components.run_record.shown_images import Gallery, ImageMap
 from imgpipe.models.features.bank import BankFacts
 from imgpipe.models.finding import Finding
 from imgpipe.models.settings.given import Given
-from imgpipe.models.settings.settings import changed
+from imgpipe.models.settings.section import changed
 from imgpipe.models.training.history import Folds, History
 
 Status = Literal[

@@ -6,6 +6,7 @@ configuration while these are loading.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -79,3 +80,33 @@ def _as_a_share(problem: ErrorDetails) -> str:
     if not is_share or not isinstance(value, int | float) or not 1 < value <= 100:
         return ""
     return f" (did you mean {value / 100:g}?)"
+
+
+def flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested tables with their dotted keys, such as `("course.epochs", 30)`."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def fields(section: Any, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Yield all settings below a section with their dotted keys, in the order of declaration."""
+    for name, field in declared(section).items():
+        if declared(field.annotation):
+            yield from fields(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field
+
+
+def marked(section: type[SettingsSection], *marks: str) -> list[str]:
+    """Return the keys of settings that are paths with one of some marks, such as `INPUT`."""
+    return [key for key, field in fields(section) if set(marks) & set(map(str, field.metadata))]
+
+
+def changed(settings: SettingsSection) -> dict[str, object]:
+    """Return the settings that differ from their defaults, except folders of outputs."""
+    differing = flat(settings.model_dump(mode="json", exclude_defaults=True))
+    outputs = marked(type(settings), OUTPUT)
+    return {name: value for name, value in differing if name not in outputs}

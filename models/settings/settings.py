@@ -7,13 +7,12 @@ and training read the sections that they need.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from pydantic import PrivateAttr, model_validator
-from pydantic.fields import FieldInfo
 
 from imgpipe.models.backbones import Backbone
 from imgpipe.models.backbones.registry import architecture
@@ -47,7 +46,15 @@ from imgpipe.models.settings.running import (
     PushSettings,
     RunSettings,
 )
-from imgpipe.models.settings.section import AUTOMATIC, INPUT, OUTPUT, SettingsSection, declared
+from imgpipe.models.settings.section import (
+    AUTOMATIC,
+    INPUT,
+    OUTPUT,
+    SettingsSection,
+    declared,
+    flat,
+    marked,
+)
 
 _ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]+:/")  # `Path` makes one slash of two
 _LARGER: Final = (9 / 7, 12 / 7)  # 288 and 384 instead of 224 pixels
@@ -91,7 +98,7 @@ class Settings(SettingsSection):
     def _has_local_folders(self) -> Self:
         """Refuse addresses in place of folders, which would become a folder such as `gs:`."""
         values = dict(flat(self.model_dump()))
-        for name in marked(INPUT, OUTPUT):
+        for name in marked(Settings, INPUT, OUTPUT):
             given = values[name]
             if _ADDRESS.match(given):
                 raise ValueError(
@@ -369,33 +376,3 @@ class Places:
     def decision(self) -> Path:
         """A copy of DataGate's decision, as TFX removes the outputs after an error."""
         return self.out / GATE_FILE
-
-
-def flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values of nested tables with their dotted keys, such as `("course.epochs", 30)`."""
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def fields(section: Any = Settings, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Yield all settings below a section with their dotted keys, in the order of declaration."""
-    for name, field in declared(section).items():
-        if declared(field.annotation):
-            yield from fields(field.annotation, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", field
-
-
-def marked(*marks: str) -> list[str]:
-    """Return the keys of settings that are paths with one of these marks; see `section.py`."""
-    return [key for key, field in fields() if set(marks) & set(map(str, field.metadata))]
-
-
-def changed(settings: Settings) -> dict[str, object]:
-    """Return the settings that differ from their defaults, except folders of outputs."""
-    differing = flat(settings.model_dump(mode="json", exclude_defaults=True))
-    outputs = marked(OUTPUT)
-    return {name: value for name, value in differing if name not in outputs}

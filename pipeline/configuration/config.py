@@ -21,8 +21,8 @@ from imgpipe.components.example_gen.sources import absolute_spec
 from imgpipe.components.image_filter.judge.checks import fields_of_checks
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
-from imgpipe.models.settings.section import INPUT, OUTPUT, PLACE, describe
-from imgpipe.models.settings.settings import Settings, fields, flat, marked
+from imgpipe.models.settings.section import INPUT, OUTPUT, PLACE, describe, fields, flat, marked
+from imgpipe.models.settings.settings import Settings
 
 _SHOWN = 200  # most characters of a value in a message
 WEIGHT_FILES = (".h5", ".keras")
@@ -30,7 +30,7 @@ WEIGHT_FILES = (".h5", ".keras")
 
 def absolute(settings: Settings) -> Settings:
     """Return the same settings with absolute paths, which do not depend on a folder."""
-    names = marked(INPUT, OUTPUT, PLACE)
+    names = marked(Settings, INPUT, OUTPUT, PLACE)
     paths = _absolute_paths(settings.model_dump(), names, Path.cwd())
     return build(settings.model_dump(exclude_unset=True), paths)
 
@@ -54,7 +54,7 @@ def all_fields() -> dict[str, FieldInfo]:
     """Return all settings by `section.key`, in order, with those that the checks declare."""
     every: dict[str, FieldInfo] = {}
     of_checks = fields_of_checks()
-    for name, field in fields():
+    for name, field in fields(Settings):
         below = {key: info for key, info in of_checks.items() if key.startswith(f"{name}.")}
         every |= below or {name: field}
     return every
@@ -184,7 +184,7 @@ def load(path: Path, given: Mapping[str, object] | None = None) -> Settings:
         ConfigError: The file is missing, is not TOML or does not validate.
     """
     tree = _read(path)
-    paths = _absolute_paths(tree, marked(INPUT, PLACE), path.absolute().parent)
+    paths = _absolute_paths(tree, marked(Settings, INPUT, PLACE), path.absolute().parent)
     for name, value in paths.items():
         put(tree, name, value)
     return build(tree, given, str(path))

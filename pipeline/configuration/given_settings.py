@@ -19,8 +19,8 @@ from pydantic.fields import FieldInfo
 from imgpipe.components.example_gen.sources import absolute_spec
 from imgpipe.models.errors import ConfigError, nearest
 from imgpipe.models.settings.course import StageSettings, ViewSpec
-from imgpipe.models.settings.section import declared
-from imgpipe.models.settings.settings import Settings, changed
+from imgpipe.models.settings.section import changed, declared
+from imgpipe.models.settings.settings import Settings
 from imgpipe.pipeline.configuration.config import all_fields, build, load, unknown
 
 #: Breaks the comments of a written file into lines, between words.

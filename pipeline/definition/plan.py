@@ -46,7 +46,8 @@ from imgpipe.models.features.extractor import weights_key
 from imgpipe.models.files import source_code
 from imgpipe.models.finding import Finding, make_finding
 from imgpipe.models.settings.given import READS, Facts, of_component
-from imgpipe.models.settings.settings import Settings, flat
+from imgpipe.models.settings.section import flat
+from imgpipe.models.settings.settings import Settings
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.configuration.config import put
 from imgpipe.pipeline.configuration.given_settings import to_toml

@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings.running import Volume
-from imgpipe.models.settings.section import INPUT, OUTPUT, PLACE
-from imgpipe.models.settings.settings import Settings, flat, marked
+from imgpipe.models.settings.section import INPUT, OUTPUT, PLACE, flat, marked
+from imgpipe.models.settings.settings import Settings
 from imgpipe.pipeline.configuration.config import WEIGHT_FILES, build
 from imgpipe.pipeline.definition.source import among_images
 
@@ -122,7 +122,7 @@ def _refuse_unsupported(config: Settings) -> None:
 def _paths(config: Settings) -> dict[str, str]:
     """Paths by the name of the setting, without those that are not set."""
     given = dict(flat(config.model_dump()))
-    paths = {name: given[name] for name in marked(INPUT, OUTPUT, PLACE) if given[name]}
+    paths = {name: given[name] for name in marked(Settings, INPUT, OUTPUT, PLACE) if given[name]}
     source = paths.pop("data.source", "")
     if source.startswith("tfds:"):
         paths["data.tfds_dir"] = config.data.tfds_dir  # each container would download it again

@@ -176,7 +176,8 @@ def compare(first: Run, second: Run) -> RunComparison:
 
 def _changed_settings(first: Run, second: Run) -> list[Change]:
     """Return the settings that differ, except those that only name folders for outputs."""
-    from imgpipe.models.settings.settings import Settings, flat, marked
+    from imgpipe.models.settings.section import flat, marked
+    from imgpipe.models.settings.settings import Settings
 
     # A run does not write settings that are not set.
     unset = {name for name, value in flat(Settings().model_dump()) if value is None}
@@ -185,7 +186,7 @@ def _changed_settings(first: Run, second: Run) -> list[Change]:
     settings_now = dict(flat(second.config))
     # All other settings are in both files, unless one of these cannot be read.
     in_both = settings.keys() & settings_now.keys()
-    comparable = (unset | in_both) - set(marked(OUTPUT))
+    comparable = (unset | in_both) - set(marked(Settings, OUTPUT))
     differing = _differing(settings, settings_now)
     return [change for change in differing if change["name"] in comparable]
 

@@ -25,7 +25,7 @@ def test_notice_names_the_package_of_weights_with_its_licence(name: str):
 
 def test_only_the_weights_of_the_default_backbone_are_required():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
-    default = WEIGHTS[Settings().backbone].distribution
+    default = WEIGHTS[Settings().model.backbone].distribution
     names = {package.distribution for package in WEIGHTS.values()}
     required = {line.split("==")[0] for line in project["dependencies"]}
     optional = {line.split("==")[0] for line in project["optional-dependencies"]["backbones"]}

@@ -18,7 +18,7 @@ from imgpipe.components.example_gen.image_example_gen import ingest
 from imgpipe.components.image_filter import image_table, quarantine
 from imgpipe.components.image_filter.image_filter import Uris, filter_examples
 from imgpipe.components.image_filter.judge import overrides
-from imgpipe.models.settings.given import Given
+from imgpipe.models.settings.given import Facts, Given
 from imgpipe.models.settings.override import Override
 from imgpipe.pipeline import data_check
 from imgpipe.pipeline.application import app
@@ -244,8 +244,8 @@ def test_classes_are_compared_with_the_data_that_the_output_folder_accepted(
     schema = out / "schema" / "schema.pbtxt"
     schema.parent.mkdir(parents=True)
     schema.write_text('string_domain { name: "label" value: "paper" value: "rock" value: "well" }')
-    judged_by = accepted.parameters(schema, "data")
-    accepted.write(schema, "data", {"paper": 9, "rock": 30, "well": 8}, judged_by)
+    given = Given(facts=Facts(data_key="data"))
+    accepted.write(schema, {"paper": 9, "rock": 30, "well": 8}, given)
     moved = clean / "rock" / "0.png"
     digest = hashlib.sha256(moved.read_bytes()).hexdigest()
     changes.write(schema, {digest: ("paper", "train", "")})

@@ -15,7 +15,8 @@ from imgpipe.models.errors import ConfigError
 from imgpipe.models.settings.given import Given
 from imgpipe.models.settings.override import Override
 from imgpipe.models.settings.places import DECISIONS
-from imgpipe.models.settings.settings import Settings, changed
+from imgpipe.models.settings.section import changed
+from imgpipe.models.settings.settings import Settings
 from imgpipe.pipeline.configuration import config as configs
 from imgpipe.pipeline.definition import plan as plans
 from imgpipe.pipeline.definition.source import usable

@@ -63,7 +63,7 @@ def test_every_row_of_the_table_is_a_preset():
 @pytest.mark.parametrize("name", TABLE)
 def test_a_preset_trains_as_the_course_does(name):
     config, (_, _, *training) = preset(name), TABLE[name]
-    course, settings = config.course, config.settings
+    course = config.course
     assert training == [
         *(course.optimizer, course.learning_rate, course.batch_size, course.epochs),
         course.steps_per_epoch,
@@ -74,9 +74,9 @@ def test_a_preset_trains_as_the_course_does(name):
     assert (course.views.count > 0) is (name in AUGMENTED)
     for key, value in AUGMENTED.get(name, {}).items():
         assert getattr(course.views, key) == value, key
-    assert (settings.fine_tune.mode == "on") is (name == "mobilenet_fine_tune")
-    if settings.target_accuracy:
-        assert settings.patience >= settings.epochs, "the target stops it, and nothing before"
+    assert (course.fine_tune.mode == "on") is (name == "mobilenet_fine_tune")
+    if course.target_accuracy:
+        assert course.patience >= course.epochs, "the target stops it, and nothing before"
 
 
 def test_sign_mnist_has_26_classes_and_allows_missing_ones():
@@ -99,7 +99,7 @@ def test_fine_tuning_begins_where_the_tutorial_does_at_a_tenth_of_the_rate():
     whole = keras.applications.MobileNetV2((160, 160, 3), include_top=False, weights=None)
     assert len(whole.layers) == 154
     tutorial = {layer.name for layer in whole.layers[100:]}
-    settings = preset("mobilenet_fine_tune", "model.weights=none").settings
+    settings = preset("mobilenet_fine_tune", "model.weights=none")
     trained = layer_graph.layers_above(classifier.backbone_of(settings), stage.cut)
     names = {layer.name for layer in trained}
     assert names <= tutorial | {"block_11_expand"}
@@ -112,12 +112,12 @@ def test_fine_tuning_begins_where_the_tutorial_does_at_a_tenth_of_the_rate():
 def test_a_network_trains_as_many_parameters_as_in_the_course(name):
     """The weights are random, also where the preset uses those of ImageNet."""
     classes, trained, *_ = TABLE[name]
-    model = stages.network(classes, preset(name, "model.weights=none").settings)
+    model = stages.network(classes, preset(name, "model.weights=none"))
     assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == trained
 
 
 def test_inception_is_cut_at_mixed7():
-    model = stages.network(2, preset("cats_vs_dogs_inception", "model.weights=none").settings)
+    model = stages.network(2, preset("cats_vs_dogs_inception", "model.weights=none"))
     assert model.get_layer("features").input.shape == (None, 7, 7, 768)
     assert model.get_layer("classifier_dropout").rate == 0.2
 

@@ -27,12 +27,12 @@ from imgpipe.models.export.saved_model import CAM, export, write_digest
 from imgpipe.models.head.answers import OutOfFold
 from imgpipe.models.network.classifier import build_classifier
 from imgpipe.models.settings.given import Facts, of_component
-from imgpipe.models.settings.model import ModelSettings
 from imgpipe.models.settings.running import EvaluateSettings, RunSettings
 from imgpipe.models.settings.settings import Settings
 from imgpipe.serving.server.runtime import Runtime
 from tests.images import encoded, soft
 from tests.models.banks import write_examples
+from tests.network_settings import network_settings
 
 # TFX and TensorFlow warn about their own dependencies; none of these warnings can be fixed here.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -58,7 +58,7 @@ def _export(folder: Path, seed: int) -> Path:
     from tfx.utils import path_utils
 
     keras.utils.set_random_seed(seed)
-    settings = ModelSettings(backbone="conv_4", weights="none", image_size=16)
+    settings = network_settings(backbone="conv_4", weights="none", image_size=16)
     classifier = build_classifier(None, _VOCABULARY, settings)
     export(classifier, path_utils.serving_model_dir(str(folder)))
     write_digest(classifier, path_utils.serving_model_dir(str(folder)), source=_CODE)
@@ -208,7 +208,6 @@ def test_another_threshold_asks_no_model_again_and_decides_as_without_kept_answe
     made: Path, tmp_path: Path
 ):
     version = _publish(made)
-    kept = str(made / "out" / "answers")
     first = _evaluate(made, tmp_path / "first", version, kept=True)
     published = _publish(made, answers=first / "predictions")
     again = _evaluate(made, tmp_path / "again", version, threshold=0.01)

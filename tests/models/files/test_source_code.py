@@ -54,7 +54,7 @@ def test_libraries_that_decide_stored_results_are_part_of_the_fingerprint():
     assert {"numpy", "scipy", "tensorflow", "pillow", "simplejpeg"} <= set(source_code.LIBRARIES)
 
 
-@pytest.mark.parametrize("file", ["models/preprocess.py", "components/predictor.py"])
+@pytest.mark.parametrize("file", ["models/preprocess.py", "components/serving_validator.py"])
 def test_changed_code_changes_the_fingerprint(tmp_path, monkeypatch, file: str) -> None:
     for folder in source_code.PACKAGE:
         shutil.copytree(source_code.ROOT / folder, tmp_path / folder)

@@ -11,6 +11,7 @@ from imgpipe.components.common.beam import worker_start
 from imgpipe.components.image_filter.judge.checks import CHOICES, THRESHOLDS
 from imgpipe.models.backbones import presets
 from imgpipe.models.errors import ConfigError
+from imgpipe.models.settings import section
 from imgpipe.models.settings.section import AUTOMATIC
 from imgpipe.models.settings.settings import Settings
 from imgpipe.pipeline.configuration import config as configs
@@ -229,15 +230,15 @@ def test_the_folder_of_a_preset_starts_at_the_folder_of_the_file(tmp_path: Path)
     file.write_text('[data]\nsource = "photos"\n[model]\nbackbone = "hub:./small"\n')
     assert configs.load(file).model.backbone == f"hub:{tmp_path}/small"
     here = configs.build({"data": {"source": "x"}, "model": {"backbone": "hub:a/b"}})
-    assert here.model.backbone == f"hub:{Path.cwd()}/a/b"
+    assert configs.absolute(here).model.backbone == f"hub:{Path.cwd()}/a/b"
 
 
 @pytest.mark.parametrize("name", ["run.out", "bank.store", "judge.overrides"])
 @pytest.mark.parametrize("address", ["gs://b/m", str(Path("gs://b/m"))])
 def test_an_address_of_a_bucket_is_no_folder(name, address):
-    section, key = name.split(".")
+    table, key = name.split(".")
     with pytest.raises(ConfigError, match=rf"{name}: expected a path on this machine.*'gs:/"):
-        configs.build({section: {key: address}})
+        configs.build({table: {key: address}})
 
 
 @pytest.mark.parametrize(
@@ -262,7 +263,7 @@ def test_a_path_with_the_signs_of_an_address_is_none(source: str) -> None:
 
 def test_minutes_and_folds_decide_whether_there_is_a_search() -> None:
     def searches(**tree: dict[str, object]) -> bool:
-        return configs.build({"data": {"source": "photos"}, **tree}).settings.searches
+        return configs.build({"data": {"source": "photos"}, **tree}).searches
 
     assert searches(train={"minutes": 2.5})
     assert not searches(train={"minutes": 0})
@@ -270,9 +271,9 @@ def test_minutes_and_folds_decide_whether_there_is_a_search() -> None:
 
 
 def test_only_settings_that_differ_from_the_defaults_are_changed() -> None:
-    assert configs.changed(configs.build({})) == {}
+    assert section.changed(configs.build({})) == {}
     settings = {"course.epochs": 3, "judge.severity.alpha": "reject", "run.out": "/elsewhere"}
-    changed = configs.changed(configs.build({}, settings))
+    changed = section.changed(configs.build({}, settings))
     assert changed == {"course.epochs": 3, "judge.severity.alpha": "reject"}
 
 

@@ -112,7 +112,7 @@ def test_names_of_layers_are_checked_before_the_images(settings: tuple[str, ...]
     refused = pytest.raises(ConfigError, match=expected) if expected else contextlib.nullcontext()
     with refused:
         tree = {"model": model, "course": {"freeze": "all"}}
-        classifier.require_layers(configs.build(tree, assigned(settings)).settings)
+        classifier.require_layers(configs.build(tree, assigned(settings)))
 
 
 def test_a_file_in_the_way_in_the_output_folder_is_named(tmp_path: Path):

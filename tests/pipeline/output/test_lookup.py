@@ -191,7 +191,7 @@ def test_a_path_that_tensorflow_takes_for_a_pattern_is_refused_also_by_a_server(
         with pytest.raises(ConfigError, match=words):
             lookup.model(path)
     with pytest.raises(ConfigError, match=words):
-        _ = server_settings.Settings(model_base_path=str(version.parent)).base_path
+        _ = server_settings.ServerSettings(model_base_path=str(version.parent)).base_path
 
 
 @pytest.mark.parametrize(
