@@ -183,9 +183,9 @@ def _hand(label: str, rng: np.random.Generator, width: int, height: int) -> Imag
     size = np.array([width, height]) * 2  # halved at the end, for smooth edges
     image = Image.new("RGB", (2 * width, 2 * height), _colour(rng))
     pen = ImageDraw.Draw(image)
-    for _ in range(rng.integers(3, 9)):
+    for _ in range(rng.integers(3, 7)):
         ends = [complex(*rng.uniform(0, size)) for _ in range(2)]
-        _line(pen, ends, rng.uniform(0.02, 0.1) * min(size), _colour(rng))
+        _line(pen, ends, rng.uniform(0.06, 0.18) * min(size), _colour(rng))
     middle = complex(*rng.normal((0.5, 0.6), 0.06) * size)
     turn = cmath.rect(rng.uniform(0.16, 0.21) * min(size), math.radians(rng.normal(0, 18)))
     red, green, blue = _SKINS[rng.integers(len(_SKINS))]
