@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, image in zip(("a/1", "a/2", "b/1", "b/2", "b/3"), images, strict=True):
         save(image, root / "three" / f"{name}.png")
     save(images[0], root / "three" / "a" / "3.png")
-    save(images[0], root / "one" / "cat" / "1.png")
+    save(images[1], root / "one" / "cat" / "1.png")
     (root / "one" / "dog").mkdir()
     for name in ("berlin/cat", "berlin/dog", "rome/cat", "rome/dog"):
         save(images[0], root / "cities" / name / "1.png")

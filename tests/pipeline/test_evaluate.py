@@ -138,7 +138,7 @@ def test_always_answering_the_commonest_class_does_not_pass_a_threshold(out, pho
     ended = evaluate("--model", out, "--data", photos, "--threshold", 0.9)
     assert ended.exit_code == 3
     assert (
-        "accuracy 0.958 (46 of 48 correct, 95 % interval 0.84–0.99) reaches the threshold 0.9, but "
+        "accuracy 0.917 (44 of 48 correct, 95 % interval 0.80–0.97) reaches the threshold 0.9, but "
         "it is not better in this source than always answering 'rock', which is right for 46 of 48"
     ) in " ".join(ended.stdout.split())
 
