@@ -17,9 +17,9 @@ _FILE = re.compile(r'^```python title="([^"]+)"\n(.*?)^```$', flags=re.M | re.S)
 #: Builds a classifier with the new backbone.
 _PROGRAM = """
 from imgpipe.models.network.classifier import build_classifier
-from tests.network_settings import network_settings
+from imgpipe.models.settings.settings import Settings
 
-settings = network_settings(backbone="tiny", weights="none")
+settings = Settings(model={"backbone": "tiny", "weights": "none"})
 classifier = build_classifier(None, ["cat", "dog"], settings)
 print(settings.size, classifier.network.output_shape[-1])
 """
