@@ -55,7 +55,7 @@ _IMAGES = 128  # of which axes are made: the training images with the lowest has
 _GROWTH = 2  # factor of the training images with which everything is decided again
 _CHOICE_FILE = "choice.json"
 #: What FeatureBank reads on which the choice of features does not depend.
-_NOT_DECIDING = {"bank.budget", "bank.store", "bank.precision", "run.out", "facts.code"}
+_NOT_DECIDING = {"bank", "run.out", "facts.code"}
 
 
 def record_key(image_hash: str, view_key: str) -> bytes:

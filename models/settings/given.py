@@ -19,12 +19,6 @@ from imgpipe.models.settings.override import Override, by_hash, of_image
 from imgpipe.models.settings.section import SettingsSection, declared
 from imgpipe.models.settings.settings import Settings
 
-#: The settings by which a network is built, and that decide whether its head is solved.
-_NETWORK: Final = (
-    *("model", "train.seed", "bank.precision", "evaluate.cross_validate"),
-    *("course.freeze", "course.optimizer", "course.hidden_units", "course.target_accuracy"),
-    *("course.steps_per_epoch", "course.strategy", "course.views", "course.fine_tune.mode"),
-)
 #: By component: the sections and settings in its text, and the facts.
 READS: Final[Mapping[str, tuple[str, ...]]] = {
     "ImageExampleGen": (
@@ -44,12 +38,15 @@ READS: Final[Mapping[str, tuple[str, ...]]] = {
         *("facts.data_version", "facts.data_digest"),
     ),
     "FeatureBank": (
-        *(*_NETWORK, "bank.budget", "bank.store", "run.out"),
-        *("course.label_smoothing", "course.balance", "course.activation"),
+        *("bank", "run.out", "model", "train.seed"),
+        *("course.freeze", "course.views", "course.label_smoothing", "course.balance"),
+        # Whether the head is solved, so that features are chosen for it.
+        *("course.optimizer", "course.hidden_units", "course.target_accuracy"),
+        *("course.steps_per_epoch", "course.strategy", "course.fine_tune.mode"),
         *("facts.vocabulary", "facts.weights_key", "facts.code"),
     ),
     "ImageTrainer": (
-        *(*_NETWORK, "run.name", "train", "course"),
+        *("run.name", "model", "train", "course", "evaluate.cross_validate"),
         *("facts.vocabulary", "facts.code"),
     ),
     "ServingValidator": ("facts.code",),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 if TYPE_CHECKING:
@@ -45,11 +45,6 @@ def declared(section: Any) -> dict[str, FieldInfo]:
     """
     fields: dict[str, FieldInfo] = getattr(section, "__pydantic_fields__", {})
     return fields
-
-
-def problems(error: ValidationError) -> list[str]:
-    """Describe each wrong value: its name, what was expected and what was received."""
-    return [describe(problem) for problem in error.errors()]
 
 
 def describe(problem: ErrorDetails, most: int | None = None) -> str:

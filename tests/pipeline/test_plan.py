@@ -144,7 +144,7 @@ _FEATURES = {"FeatureBank", "ImageTrainer", *_RESULT}
         ({"evaluate.threshold": 0.5}, {"ImageEvaluator", *_RESULT}),
         ({"evaluate.tfma": True}, {"ImageEvaluator", *_SHOWN}),
         ({"evaluate.max_drop": 0.5}, {"ImageEvaluator", *_RESULT}),
-        ({"evaluate.cross_validate": 2}, {"ImageEvaluator", *_FEATURES}),
+        ({"evaluate.cross_validate": 2}, {"ImageEvaluator", *_TRAINED}),
         ({"push.keep": 2}, _RESULT),
         ({"run.keep": 1}, _RESULT),
         ({"run.name": "hands"}, {"ImageTrainer", *_RESULT}),
